@@ -1,0 +1,425 @@
+"""The log as a folder of segment files: appending, group commit, rotation."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from storage import frame, segment
+from storage.disk import Disk
+from storage.errors import CorruptLogError, LogClosedError, LogFailedError, RecordTooLargeError
+from storage.log import Position
+from storage.recovery import Recovery, wall_clock_ms
+from storage.segment import Segment
+
+logger = logging.getLogger("wonderq.storage")
+
+DEFAULT_SEGMENT_BYTES = 64 << 20
+MIN_SEGMENT_BYTES = 4096
+
+#: A seal must always find room behind the last group.
+_SEAL_BYTES = frame.GROUP_HEADER_BYTES
+
+#: Spans with no more than this between them are read in one call, up to so many bytes at once.
+_READ_GAP_BYTES = 4096
+_READ_BYTES = 1 << 20
+
+#: How long traffic must have stopped before a closing group is written.
+_PAUSE_S = 0.1
+
+
+def _room_in(capacity: int) -> int:
+    """Bytes of record frames that the first group of an empty segment may hold."""
+    return capacity - frame.SEGMENT_HEADER_BYTES - frame.GROUP_HEADER_BYTES - _SEAL_BYTES
+
+
+@dataclass(frozen=True)
+class SyncPolicy:
+    """When a record counts as written.
+
+    ``always``
+        after `fdatasync`. An acknowledged record survives a power cut. The default.
+    ``interval``
+        after `write`; a sync follows within ``interval_ms``. Survives a crash or kill of the process; a power cut or
+        kernel crash loses what was acknowledged in the last ``interval_ms``.
+    ``os``
+        after `write`; the kernel syncs when it likes (commonly within 30 s). Survives a crash or kill of the process; a
+        power cut or kernel crash loses what the kernel had not written yet.
+
+    Under each, what is lost is always the newest end of the log, and a sealed segment is synced.
+    """
+
+    name: str = "always"
+    interval_ms: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> SyncPolicy:
+        """Read ``always``, ``os`` or ``interval:MS``.
+
+        Raises:
+            ValueError: it is none of these; the message says what is accepted.
+        """
+        name, _, interval = text.partition(":")
+        if text in ("always", "os"):
+            return cls(text)
+        if name == "interval" and interval.isascii() and interval.isdigit() and 1 <= int(interval) <= 60_000:
+            return cls(name, int(interval))
+        raise ValueError(f"{text!r} is not a sync policy: use always, os, or interval:MS with MS from 1 to 60000")
+
+    def __str__(self) -> str:
+        return f"interval:{self.interval_ms}" if self.name == "interval" else self.name
+
+
+class _Group:
+    """Records gathered in memory that will be written, and become durable, together."""
+
+    def __init__(self, target: Segment, offset: int) -> None:
+        self.target = target
+        self.offset = offset
+        self.records: list[bytes] = []
+        self.length = 0
+
+    @property
+    def end(self) -> int:
+        """Offset behind the group, were it written now."""
+        return self.offset + frame.GROUP_HEADER_BYTES + self.length if self.records else self.offset
+
+
+class FileLog:
+    """A `storage.log.Log` in a folder that this process holds alone.
+
+    Threads: any thread appends under a mutex; the first that waits becomes the leader, takes all that was gathered,
+    writes it and syncs it outside the mutex, while the others wait and new records gather for the next leader. So
+    nobody waits on a sync that began before its own append, and with one client there is no hand-over at all.
+
+    Raises, from the constructor:
+        FolderLockedError: another process holds the folder. Nothing was written.
+        CorruptLogError, UnsupportedFormatError: see `Recovery`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        sync: SyncPolicy | None = None,
+        segment_bytes: int = DEFAULT_SEGMENT_BYTES,
+        disk: Disk | None = None,
+        now_ms: Callable[[], int] = wall_clock_ms,
+    ) -> None:
+        if segment_bytes < MIN_SEGMENT_BYTES:
+            raise ValueError(f"segment_bytes must be at least {MIN_SEGMENT_BYTES}")
+        self.folder = folder
+        self.sync_policy = sync or SyncPolicy()
+        self._segment_bytes = segment_bytes
+        self._disk = disk or Disk()
+        self._now_ms = now_ms
+        self.failure: str | None = None
+        self._mutex = threading.Lock()
+        self._closed = False
+        self._disk.make_folder(folder)
+        self._folder_lock = self._disk.lock(folder)
+        try:
+            self._recovery = Recovery(self._disk, folder)
+        except BaseException:
+            self._disk.unlock(self._folder_lock)
+            raise
+
+        self._segments: dict[int, Segment] = {}
+        self._base = 1
+        self._open: _Group | None = None  # where records gather; None until started
+        self._full: list[_Group] = []  # gathered before it, in segments that had no more room
+        self._next: Segment | None = None  # reserved, to go on in when the open group's segment is full
+
+        # Owned by the leader.
+        self._active: Segment  # the segment written last
+        self._written = 0  # offset in it behind the last group
+        self._number = 1  # of the next group
+        self._chain = 0
+        self._durable = 0  # number of the newest group known to be on the medium
+
+        self._leading = False
+        self._committed: Position = 0  # everything before it is as durable as the policy promises
+        self._taken: Position = 0  # everything before it has been taken by a leader
+        self._gathering = threading.Condition(self._mutex)  # waiters whose records are still gathering
+        self._flying = threading.Condition(self._mutex)  # waiters whose records a leader has taken
+
+        self._traffic = threading.Event()
+        self._stopping = threading.Event()
+        self._keeper = threading.Thread(target=self._keep, name="wonderq-log", daemon=True)
+
+    @property
+    def max_record_bytes(self) -> int:
+        return _room_in(self._segment_bytes) - frame.FRAME_BYTES
+
+    @property
+    def torn_bytes(self) -> int:
+        """Bytes of a torn tail that the start cut off and set aside."""
+        return self._recovery.torn_bytes
+
+    @property
+    def disk_bytes(self) -> int:
+        """Size of all segment files, reserved space included."""
+        with self._mutex:
+            return sum(each.file.size() for each in self._segments.values())
+
+    def replay(self) -> Iterator[tuple[Position, memoryview]]:
+        return self._recovery.replay()
+
+    def start(self) -> None:
+        recovery = self._recovery
+        recovery.finish(self._segment_bytes, self._now_ms)
+        assert recovery.active is not None
+        self._segments = {each.number: each for each in recovery.segments}
+        self._base = recovery.segments[0].number
+        self._next = recovery.spare
+        self._active = recovery.active
+        self._written = recovery.offset
+        self._number = recovery.number
+        self._chain = recovery.chain
+        self._durable = self._number - 1
+        self._open = _Group(self._active, self._written)
+        self._committed = self._taken = self._position(self._open)
+        self._keeper.start()
+
+    @staticmethod
+    def _position(group: _Group) -> Position:
+        return group.target.number << 32 | group.end
+
+    def append(self, record: bytes, *, leave_bytes: int = 0) -> Position:
+        need = frame.FRAME_BYTES + len(record)
+        if need > _room_in(self._segment_bytes):
+            raise RecordTooLargeError(
+                f"a record of {len(record)} bytes exceeds the {self.max_record_bytes} that a segment holds"
+            )
+        with self._mutex:
+            group = self._room_for(need, leave_bytes)
+            position = group.target.number << 32 | (
+                group.offset + frame.GROUP_HEADER_BYTES + group.length + frame.FRAME_BYTES
+            )
+            group.records.append(record)
+            group.length += need
+            return position
+
+    def _room_for(self, need: int, leave_bytes: int) -> _Group:
+        """Return the open group once it has room for ``need`` more bytes, going over to the next segment if not."""
+        group = self._open
+        if group is None or self._closed:
+            raise LogClosedError("the log is not open for appending")
+        self._check_failure()
+        room = group.target.header.capacity - _SEAL_BYTES - group.end
+        if not group.records:
+            room -= frame.GROUP_HEADER_BYTES
+        if need > room - leave_bytes and self._next is None:
+            # The space comes before the record, so that a full disk is found out before anything has been changed.
+            number = group.target.number + 1
+            log_id = group.target.header.log_id
+            self._next = segment.reserve(self._disk, self.folder, number, log_id, self._segment_bytes, self._now_ms())
+        if need <= room:
+            return group
+        assert self._next is not None
+        if need > _room_in(self._next.header.capacity):
+            raise RecordTooLargeError(f"a record of {need - frame.FRAME_BYTES} bytes does not fit the next segment")
+        if group.records:
+            self._full.append(group)
+        self._open = _Group(self._next, frame.SEGMENT_HEADER_BYTES)
+        self._next = None
+        return self._open
+
+    def end(self) -> Position:
+        with self._mutex:
+            assert self._open is not None
+            return self._position(self._open)
+
+    def wait(self, position: Position) -> None:
+        with self._mutex:
+            while self._committed <= position:
+                self._check_failure()
+                if not self._leading:
+                    self._leading = True
+                    break
+                (self._gathering if position >= self._taken else self._flying).wait()
+            else:
+                return
+        self._lead()
+
+    def _check_failure(self) -> None:
+        if self.failure is not None:
+            raise LogFailedError(self.failure)
+
+    def _lead(self) -> None:
+        """Write and sync all that has gathered. The caller has set ``_leading``, and waits for nothing newer."""
+        with self._mutex:
+            groups, self._full = self._full, []
+            assert self._open is not None
+            if self._open.records:
+                groups.append(self._open)
+                self._open = _Group(self._open.target, self._open.end)
+            committed = self._position(self._open)
+            self._taken = committed
+            flying, self._flying = self._flying, self._gathering
+            self._gathering = flying
+        try:
+            self._write(groups)
+            if self.sync_policy.name == "always":
+                self._sync()
+        except Exception as reason:  # noqa: BLE001 - whatever it was, the log's end is unknown now
+            self._fail(reason)
+        self._traffic.set()
+        with self._mutex:
+            if self.failure is None:
+                self._committed = committed
+            self._flying.notify_all()
+            self._step_down()
+        self._check_failure()
+
+    def _step_down(self) -> None:
+        self._leading = False
+        if self.failure is None:
+            # One of those who came meanwhile leads the next round, and wakes the others at its end.
+            self._gathering.notify()
+        else:
+            self._gathering.notify_all()
+
+    def _fail(self, reason: Exception) -> None:
+        logger.critical("the log cannot be written any more: %s", reason, exc_info=reason)
+        self.failure = (
+            f"the log in {self.folder} could not be written ({reason}). Mend the disk and restart the broker: "
+            "what was acknowledged is there, and nothing more is taken until then."
+        )
+
+    def _write(self, groups: list[_Group]) -> None:
+        for group in groups:
+            if group.target is not self._active:
+                self._rotate(group.target)
+            self._put(frame.GROUP, group.records)
+
+    def _put(self, kind: int, records: list[bytes]) -> None:
+        data, self._chain = frame.pack_group(
+            self._active.header.crc,
+            records,
+            kind=kind,
+            offset=self._written,
+            base=self._base,
+            number=self._number,
+            durable=self._durable,
+            chain=self._chain,
+        )
+        self._active.file.write(data, self._written)
+        self._written += len(data)
+        self._number += 1
+
+    def _sync(self) -> None:
+        if self._durable < self._number - 1:
+            self._active.file.sync()
+            self._durable = self._number - 1
+
+    def _rotate(self, target: Segment) -> None:
+        """Go on in another segment. It is part of the folder before the seal that says so is written."""
+        if target.number not in self._segments:
+            segment.publish(self._disk, target)
+            with self._mutex:
+                self._segments[target.number] = target
+        self._put(frame.SEAL, [])
+        self._sync()
+        self._active.file.truncate(self._written)
+        self._active = target
+        self._written = frame.SEGMENT_HEADER_BYTES
+
+    def _keep(self) -> None:
+        """Sync on an interval, and write a closing group when traffic pauses.
+
+        The closing group tells recovery that the groups before it were durable: without it, damage to the last
+        acknowledged group could not be told from a torn write.
+        """
+        interval = self.sync_policy.name == "interval"
+        while not self._stopping.is_set():
+            self._traffic.wait()
+            self._traffic.clear()
+            self._stopping.wait(self.sync_policy.interval_ms / 1000 if interval else _PAUSE_S)
+            if interval:
+                self._lead_alone(self._sync)
+            if self.sync_policy.name != "os" and not self._traffic.is_set():
+                self._lead_alone(self._put_closing_group)
+
+    def _lead_alone(self, work: Callable[[], None]) -> None:
+        """Do ``work`` as the leader, unless there is one already (whose traffic will bring us back)."""
+        with self._mutex:
+            if self._leading or self.failure is not None or self._closed:
+                return
+            self._leading = True
+        try:
+            work()
+        except Exception as reason:  # noqa: BLE001 - whatever it was, the log's end is unknown now
+            self._fail(reason)
+        with self._mutex:
+            self._step_down()
+
+    def _put_closing_group(self) -> None:
+        with self._mutex:
+            # It goes where the open group would: only if that is still empty and in the segment written last.
+            group = self._open
+            if group is None or group.records or self._full or group.target is not self._active:
+                return
+            if group.end + frame.GROUP_HEADER_BYTES + _SEAL_BYTES > group.target.header.capacity:
+                return
+            group.offset += frame.GROUP_HEADER_BYTES
+            self._taken = self._committed = self._position(group)
+        self._put(frame.GROUP, [])
+        self._sync()
+
+    def read(self, spans: Sequence[tuple[Position, int]]) -> list[bytes]:
+        found: list[bytes] = []
+        at = 0
+        while at < len(spans):
+            start, length = spans[at]
+            end = start + length
+            stop = at + 1
+            # Neighbours are read together: what lies between them costs less than another call.
+            while stop < len(spans):
+                position, length = spans[stop]
+                if not (0 <= position - end <= _READ_GAP_BYTES and position + length - start <= _READ_BYTES):
+                    break
+                end = position + length
+                stop += 1
+            data = self._read(start, end - start)
+            for position, length in spans[at:stop]:
+                found.append(data[position - start : position - start + length])
+            at = stop
+        return found
+
+    def _read(self, position: Position, length: int) -> bytes:
+        target = self._segments[position >> 32]
+        offset = position & 0xFFFF_FFFF
+        data = target.file.read(length, offset)
+        if len(data) < length:
+            raise CorruptLogError(str(target.path), offset, f"{length} bytes should be here, and {len(data)} are")
+        return data
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._stopping.set()
+        self._traffic.set()
+        if self._keeper.is_alive():
+            self._keeper.join()
+        try:
+            if self._open is not None and self.failure is None:
+                self.wait(self.end() - 1)
+                # Whatever the policy, a clean end is synced and marked by a closing group.
+                self._lead_alone(self._sync)
+                self._lead_alone(self._put_closing_group)
+        finally:
+            with self._mutex:
+                self._closed = True
+            unpublished = self._next if self._next and self._next.number not in self._segments else None
+            if unpublished is not None:
+                unpublished.file.close()
+                self._disk.remove(unpublished.path)
+            for each in self._segments.values():
+                each.file.close()
+            self._recovery.segments = [each for each in self._recovery.segments if each.number not in self._segments]
+            self._recovery.close()
+            self._disk.unlock(self._folder_lock)

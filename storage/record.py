@@ -1,0 +1,105 @@
+"""What the records say: the seven facts a log is made of, as msgpack arrays.
+
+A record carries an outcome, not a request: which messages, until when. So replaying it needs no clock and no chance.
+Every record is ``[kind, at_ms, ...]``; times are milliseconds since 1970 UTC. docs/FORMAT.md lists the fields for
+readers in other languages; this module is where they are written and read.
+
+A message is known by its queue's number and its sequence number in that queue. Several messages are named as *runs*,
+``[first, count, first, count, ...]``, ascending.
+
+Message contents stand in *entries*, each 4 bytes of CRC-32 and a msgpack value (a string: the body). The entries of
+one record are one byte string at its very end, so where each of them lies follows from the record's position and the
+lengths: the state keeps that place and no body, and a body read back can be verified by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+from zlib import crc32
+
+import msgpack
+
+#: ``[at_ms, key]``: 16 random bytes from which message ids are made; the first record of a log.
+IDENTITY = 0
+#: ``[at_ms, queue, name, settings]``: the queue with that number exists and has these settings (a map).
+QUEUE = 1
+#: ``[at_ms, queue, first, due_ms, lengths, entries]``: new messages; ``due_ms`` is [] or when each becomes available.
+PRODUCE = 2
+#: ``[at_ms, queue, runs, timeout_ms, token]``: claimed until ``at_ms + timeout_ms``; the receipts carry ``token``.
+CLAIM = 3
+#: ``[at_ms, queue, runs]``
+DELETE = 4
+#: ``[at_ms, queue, changes, entries]``: each change is ``[sequence, status, due_ms, timeout_ms, length]``; the status
+#: from then on, its deadline, the claim's timeout, and the length of the new entry, or 0 to keep the old one.
+UPDATE = 5
+#: ``[at_ms, queue, end]``: every message below that sequence number is gone.
+PURGE = 6
+#: ``[at_ms, queue]``: the queue and its messages are gone.
+DROP = 7
+
+#: Message states, as they stand in records and in memory.
+GONE = 0
+WAITING = 1
+CLAIMED = 2
+DELAYED = 3
+
+Runs = list[int]
+
+_CRC_BYTES = 4
+
+
+def encode(record: Sequence[Any]) -> bytes:
+    data: bytes = msgpack.packb(record)
+    return data
+
+
+def decode(data: bytes | memoryview) -> list[Any]:
+    """Read a record back.
+
+    Raises:
+        ValueError: it is not a msgpack array that begins with a kind and a time.
+    """
+    try:
+        record = msgpack.unpackb(data)
+    except (msgpack.UnpackException, ValueError, RecursionError) as error:
+        raise ValueError(f"the record is not msgpack: {error}") from error
+    if not isinstance(record, list) or len(record) < 2:
+        raise ValueError("the record is not an array of a kind, a time and fields")
+    return record
+
+
+def encode_entry(body: str) -> bytes:
+    """Encode one message's contents.
+
+    Raises:
+        UnicodeEncodeError: the body is not Unicode text (it holds a lone surrogate).
+    """
+    value: bytes = msgpack.packb(body)
+    return crc32(value).to_bytes(_CRC_BYTES, "little") + value
+
+
+def decode_entry(entry: bytes) -> str:
+    """Return the body that an entry holds.
+
+    Raises:
+        ValueError: the entry does not verify.
+    """
+    value = entry[_CRC_BYTES:]
+    if crc32(value).to_bytes(_CRC_BYTES, "little") != entry[:_CRC_BYTES]:
+        raise ValueError("a message does not match its checksum")
+    body: str = msgpack.unpackb(value)
+    return body
+
+
+def to_runs(sequences: Iterable[int]) -> Runs:
+    """Write ascending sequence numbers as runs."""
+    runs: Runs = []
+    end = -1
+    for sequence in sequences:
+        if sequence == end:
+            runs[-1] += 1
+        else:
+            runs += (sequence, 1)
+        end = sequence + 1
+    return runs

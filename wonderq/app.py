@@ -1,0 +1,62 @@
+"""The WSGI application: routes and the one place where errors become answers."""
+
+from __future__ import annotations
+
+import logging
+
+import falcon
+
+from wonderq import rest_api
+from wonderq.broker import Broker
+from wonderq.wire import RequestError, error_object, render
+
+logger = logging.getLogger("wonderq.http")
+
+App = falcon.App[falcon.Request, falcon.Response]
+
+
+def create_app(broker: Broker) -> App:
+    """Return a WSGI application that serves ``broker``. It holds no state of its own."""
+    app: App = falcon.App()
+    app.req_options.keep_blank_qs_values = True
+    app.req_options.auto_parse_qs_csv = False
+    app.req_options.strip_url_path_trailing_slash = False
+    for kind in rest_api.ERRORS:
+        app.add_error_handler(kind, _answer_refusal)
+    app.add_error_handler(RequestError, _answer_unreadable)
+    app.add_error_handler(Exception, _answer_bug)
+    app.add_error_handler(falcon.HTTPError, _answer_http_error)
+    rest_api.add_routes(app, broker)
+    return app
+
+
+def _answer_refusal(req: falcon.Request, resp: falcon.Response, error: Exception, _params: object) -> None:
+    value, retry_after = rest_api.describe_error(error)
+    render(req, resp, value, value["statusCode"])
+    if retry_after is not None:
+        resp.set_header("Retry-After", str(retry_after))
+
+
+def _answer_unreadable(req: falcon.Request, resp: falcon.Response, error: RequestError, _params: object) -> None:
+    render(req, resp, error_object(error.status, error.code, str(error), error.field), error.status)
+
+
+_HTTP_CODES = {
+    404: ("no_such_path", "There is nothing at this path."),
+    405: ("method_not_allowed", "This path does not take that method: the Allow header lists those it does."),
+}
+
+
+def _answer_http_error(req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError, _params: object) -> None:
+    code, message = _HTTP_CODES.get(
+        error.status_code, ("bad_request", error.description or error.title or "The request cannot be read.")
+    )
+    render(req, resp, error_object(error.status_code, code, message), error.status_code)
+    if error.headers:
+        resp.set_headers(error.headers)
+
+
+def _answer_bug(req: falcon.Request, resp: falcon.Response, error: Exception, _params: object) -> None:
+    logger.error("%s %s failed", req.method, req.path, exc_info=error)
+    message = "WonderQ made a mistake. The log of the broker has the details; please report it."
+    render(req, resp, error_object(500, "internal_error", message), 500)

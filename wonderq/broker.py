@@ -1,0 +1,557 @@
+"""The semantics: what a produce, claim, delete or update decides, and when it may be answered.
+
+    decide -> record -> Log.append -> State.apply       under one short lock
+    wait until durable, read bodies, answer             outside it
+
+Applying before the sync is safe because no later record can be durable without all earlier ones; only the answer has
+to wait. That holds for refusals as well: what a 404 is based on must not vanish in a crash, so it waits too.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import secrets
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import accumulate
+from typing import Any
+
+from storage import CorruptLogError, Log, Position, record
+from storage.record import CLAIMED, DELAYED, WAITING
+from wonderq.clock import Clock
+from wonderq.columns import NO_TOKEN, MessageView
+from wonderq.errors import (
+    BatchTooLargeError,
+    BrokerError,
+    InvalidQueueNameError,
+    InvalidValueError,
+    MessageNotFoundError,
+    MessageTooLargeError,
+    NotClaimedError,
+    QueueInUseError,
+    QueueNotFoundError,
+    ShuttingDownError,
+    StaleReceiptError,
+)
+from wonderq.ids import Ids
+from wonderq.model import DEFAULT_QUEUE, STATUS_NAMES, STATUSES, Change, Limits, Message, QueueInfo, Target
+from wonderq.state import Queue, QueueSettings, State
+from wonderq.waiting import Waiter, WaitingLines
+
+logger = logging.getLogger("wonderq")
+
+_QUEUE_NAME = re.compile(r"(?=.{1,80}\Z)[A-Za-z0-9_-]+(\.fifo)?")
+
+#: Space in the log that is kept for those who make room: producing leaves this much, claiming half of it, deleting none.
+_DISK_RESERVE_BYTES = 1 << 20
+
+#: How often a waiting consumer looks whether its client is still there.
+_GONE_CHECK_S = 2.0
+
+#: A listing reads this many messages at a time, or so many bytes, or one message that is larger.
+_LIST_CHUNK = 256
+_LIST_BYTES = 1 << 20
+
+
+class Broker:
+    """All queues of one log. Every method may be called from any thread.
+
+    Methods raise `BrokerError` for what they refuse, and the storage errors `DiskFullError` (nothing was changed),
+    `LogFailedError` (the outcome is known after a restart) and `CorruptLogError`.
+
+    Raises, from the constructor, what `Log.replay` and `Log.start` raise, and `UnreadableRecordError`.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        *,
+        clock: Clock | None = None,
+        limits: Limits | None = None,
+        create_queues: bool = True,
+    ) -> None:
+        self.limits = limits or Limits()
+        self._log = log
+        self._clock = clock or Clock()
+        self._create_queues = create_queues
+        self._lock = threading.Lock()
+        self._lines = WaitingLines(self.limits.waiting_consumers)
+        self._stopping = False
+        self._damage: str | None = None
+        self._state = State()
+        for position, data in log.replay():
+            self._state.apply(record.decode(data), position, len(data))
+        log.start()
+        self._clock.raise_floor(self._state.last_ms)
+        with self._lock:
+            if self._state.key is None:
+                self._commit((record.IDENTITY, self._clock.now_ms(), os.urandom(16)))
+            assert self._state.key is not None
+            self._ids = Ids(self._state.key)
+            if DEFAULT_QUEUE not in self._state.queues:
+                self._new_queue(DEFAULT_QUEUE, self._clock.now_ms())
+        self._settle()
+
+    # Producing
+
+    def produce(self, queue: str, bodies: Sequence[str], delays_ms: Sequence[int | None] | None = None) -> list[str]:
+        """Add messages, all or none, and return their ids in order.
+
+        ``delays_ms`` holds for each message how long it stays hidden, or None for the queue's own delay.
+        """
+        entries = self._encode(bodies)
+        lengths = [len(entry) for entry in entries]
+        with self._deciding() as now_ms:
+            found = self._state.queues.get(queue)
+            if found is None:
+                if not self._create_queues:
+                    raise QueueNotFoundError(queue)
+                found = self._new_queue(queue, now_ms)
+            due_ms = self._due_ms(found, now_ms, len(entries), delays_ms)
+            first = found.messages.next_sequence
+            position = self._commit(
+                (record.PRODUCE, now_ms, found.number, first, due_ms, lengths, b"".join(entries)),
+                leave_bytes=_DISK_RESERVE_BYTES,
+            )
+            self._lines.nudge(found)
+            number = found.number
+        self._log.wait(position)
+        message_id = self._ids.message_id
+        return [message_id(number, first + index) for index in range(len(entries))]
+
+    def _encode(self, bodies: Sequence[str]) -> list[bytes]:
+        limits = self.limits
+        if not bodies:
+            raise InvalidValueError("messages", "A batch needs at least one message.")
+        if len(bodies) > limits.batch_messages:
+            raise BatchTooLargeError(f"A batch may have {limits.batch_messages} messages, and this has {len(bodies)}.")
+        try:
+            entries = [record.encode_entry(body) for body in bodies]
+        except UnicodeEncodeError as error:
+            raise InvalidValueError("message", "A message must be text: it holds a lone surrogate.") from error
+        for entry, body in zip(entries, bodies, strict=True):
+            if len(entry) > limits.message_bytes:  # an entry is a few bytes longer than its body
+                size = len(body.encode())
+                if size > limits.message_bytes:
+                    raise MessageTooLargeError(size, limits.message_bytes)
+        total = sum(map(len, entries))
+        if total > limits.batch_bytes + 16 * len(entries):
+            raise BatchTooLargeError(f"A batch may have {limits.batch_bytes} bytes, and this has about {total}.")
+        return entries
+
+    def _due_ms(self, queue: Queue, now_ms: int, count: int, delays_ms: Sequence[int | None] | None) -> list[int]:
+        own = queue.settings.delay_ms
+        if delays_ms is None:
+            return [now_ms + own] * count if own else []
+        delays = [own if delay is None else delay for delay in delays_ms]
+        for delay in delays:
+            self._check_range("delay", delay, self.limits.delay_ms)
+        return [now_ms + delay for delay in delays] if any(delays) else []
+
+    # Consuming
+
+    def claim(
+        self,
+        queue: str,
+        *,
+        limit: int = 10,
+        visibility_timeout_ms: int | None = None,
+        wait_s: float = 0,
+        client_gone: Callable[[], bool] = lambda: False,
+    ) -> list[Message]:
+        """Claim the oldest waiting messages, at most ``limit``, waiting up to ``wait_s`` for the first.
+
+        ``client_gone`` is asked before each attempt; once it says yes, nothing is claimed any more.
+        """
+        if not 1 <= limit <= self.limits.batch_messages:
+            raise InvalidValueError("max", f"max must be from 1 to {self.limits.batch_messages}.")
+        if visibility_timeout_ms is not None:
+            self._check_range("visibility_timeout", visibility_timeout_ms, self.limits.visibility_timeout_ms)
+        if not 0 <= wait_s <= self.limits.wait_s:
+            raise InvalidValueError("wait", f"wait must be from 0 to {self.limits.wait_s} seconds.")
+        wait_until = time.monotonic() + wait_s
+        waiter: Waiter | None = None
+        try:
+            while True:
+                if client_gone():
+                    return []
+                with self._deciding() as now_ms:
+                    if self._stopping:
+                        if waiter is None:
+                            raise ShuttingDownError
+                        return []
+                    found = self._find_queue(queue)
+                    claimed = self._claim(found, now_ms, limit, visibility_timeout_ms)
+                    if claimed is not None:
+                        break
+                    left_s = wait_until - time.monotonic()
+                    if left_s <= 0:
+                        return []
+                    if waiter is None:
+                        waiter = self._lines.join(found)
+                    else:
+                        self._lines.rejoin(found, waiter)
+                    sleep_s = min(left_s, _GONE_CHECK_S, (waiter.due_ms - now_ms) / 1000)
+                waiter.wake.wait(max(sleep_s, 0.001))
+        finally:
+            if waiter is not None:
+                with self._lock:
+                    self._lines.leave(waiter, self._state.queues.get(queue))
+        position, views, token = claimed
+        self._log.wait(position)
+        return self._read_messages(found, views, token)
+
+    def _claim(
+        self, queue: Queue, now_ms: int, limit: int, visibility_timeout_ms: int | None
+    ) -> tuple[Position, list[MessageView], int] | None:
+        messages = queue.messages
+        messages.advance(now_ms)
+        runs = messages.pick(limit, self.limits.batch_bytes)
+        if not runs:
+            return None
+        timeout_ms = queue.settings.visibility_timeout_ms if visibility_timeout_ms is None else visibility_timeout_ms
+        token = 1 + secrets.randbelow(0xFFFF_FFFF)
+        position = self._commit(
+            (record.CLAIM, now_ms, queue.number, runs, timeout_ms, token), leave_bytes=_DISK_RESERVE_BYTES // 2
+        )
+        self._lines.nudge(queue)
+        return position, messages.views(runs), token
+
+    def stop_claiming(self) -> None:
+        """Give out no more messages: answer those who wait with nothing, and refuse new ones."""
+        with self._lock:
+            self._stopping = True
+            self._lines.wake_all()
+
+    # Deleting and updating
+
+    def delete(self, queue: str, target: Target) -> None:
+        """Delete one message.
+
+        By receipt this also works after the claim's deadline, as long as nobody has claimed the message since: the work
+        was done, and nobody else has begun it.
+        """
+        for error in self.delete_batch(queue, [target]):
+            if error is not None:
+                raise error
+
+    def delete_batch(self, queue: str, targets: Sequence[Target]) -> list[BrokerError | None]:
+        """Delete what can be deleted, in one record, and return for each target None or why it was not."""
+        self._check_batch(len(targets))
+        with self._deciding() as now_ms:
+            found = self._find_queue(queue)
+            results: list[BrokerError | None] = []
+            sequences: set[int] = set()
+            for target in targets:
+                try:
+                    sequence = self._resolve(found, target).sequence
+                    if sequence in sequences:
+                        raise MessageNotFoundError
+                    sequences.add(sequence)
+                    results.append(None)
+                except BrokerError as error:
+                    results.append(error)
+            if sequences:
+                self._commit((record.DELETE, now_ms, found.number, record.to_runs(sorted(sequences))))
+        self._settle()
+        return results
+
+    def update(self, queue: str, target: Target, change: Change) -> None:
+        """Change one message; see `Change`."""
+        for error in self.update_batch(queue, [(target, change)]):
+            if error is not None:
+                raise error
+
+    def update_batch(self, queue: str, updates: Sequence[tuple[Target, Change]]) -> list[BrokerError | None]:
+        """Change what can be changed, in one record, and return for each update None or why it was not done."""
+        self._check_batch(len(updates))
+        bodies = [change.body for _, change in updates if change.body is not None]
+        new_entries = iter(self._encode(bodies) if bodies else ())
+        with self._deciding() as now_ms:
+            found = self._find_queue(queue)
+            found.messages.advance(now_ms)
+            results: list[BrokerError | None] = []
+            changes: list[list[int]] = []
+            entries: list[bytes] = []
+            seen: set[int] = set()
+            for target, change in updates:
+                entry = next(new_entries) if change.body is not None else b""
+                try:
+                    view = self._resolve(found, target)
+                    if view.sequence in seen:
+                        raise InvalidValueError("entries", "A batch may update a message only once.")
+                    changes.append([*self._decide_change(found, view, change, now_ms), len(entry)])
+                    entries.append(entry)
+                    seen.add(view.sequence)
+                    results.append(None)
+                except BrokerError as error:
+                    results.append(error)
+            if changes:
+                data = b"".join(entries)
+                self._commit(
+                    (record.UPDATE, now_ms, found.number, changes, data),
+                    leave_bytes=_DISK_RESERVE_BYTES if data else _DISK_RESERVE_BYTES // 2,
+                )
+                self._lines.nudge(found)
+        self._settle()
+        return results
+
+    def _decide_change(self, queue: Queue, view: MessageView, change: Change, now_ms: int) -> tuple[int, int, int, int]:
+        """Return (sequence, status, due_ms, timeout_ms) after the change."""
+        timeout_ms = queue.messages.timeout_ms(view.sequence)
+        if change.delay_ms is not None:
+            if change.visibility_timeout_ms is not None:
+                raise InvalidValueError("delay", "Give either delay or visibility_timeout, not both.")
+            self._check_range("delay", change.delay_ms, self.limits.delay_ms)
+            if change.delay_ms == 0:
+                return view.sequence, WAITING, 0, timeout_ms
+            return view.sequence, DELAYED, now_ms + change.delay_ms, timeout_ms
+        if change.visibility_timeout_ms is None and change.body is not None:
+            return view.sequence, view.status, view.due_ms, timeout_ms
+        if view.status != CLAIMED:
+            raise NotClaimedError
+        if change.visibility_timeout_ms is not None:
+            timeout_ms = change.visibility_timeout_ms
+            self._check_range("visibility_timeout", timeout_ms, self.limits.visibility_timeout_ms)
+        if timeout_ms == 0:
+            return view.sequence, WAITING, 0, timeout_ms
+        return view.sequence, CLAIMED, now_ms + timeout_ms, timeout_ms
+
+    def _resolve(self, queue: Queue, target: Target) -> MessageView:
+        """Return the message a target means, if it is there and the receipt, when there is one, still counts."""
+        token = None
+        if target.receipt is not None:
+            claim = self._ids.decode_receipt(target.receipt)
+            if claim is None:
+                raise InvalidValueError("receipt", "This is not a receipt: use the one that consume returned.")
+            *place, token = claim
+            if target.id is not None and self._ids.decode_id(target.id) != tuple(place):
+                raise InvalidValueError("receipt", "The receipt belongs to another message than the id.")
+        elif target.id is not None:
+            place = list(self._ids.decode_id(target.id) or (-1, -1))
+        else:
+            raise InvalidValueError("id", "Name the message by its id or by a receipt.")
+        view = queue.messages.find(place[1]) if place[0] == queue.number else None
+        if view is None:
+            raise MessageNotFoundError
+        if token is not None and token != view.token:
+            raise StaleReceiptError
+        return view
+
+    # Looking
+
+    def get(self, queue: str, message_id: str) -> Message:
+        """Return one message, without touching it."""
+        with self._deciding() as now_ms:
+            found = self._find_queue(queue)
+            found.messages.advance(now_ms)
+            view = self._resolve(found, Target(id=message_id))
+        self._settle()
+        return self._read_messages(found, [view])[0]
+
+    def messages(
+        self, queue: str, *, status: str | None = None, after: str | None = None, limit: int | None = None
+    ) -> Iterator[Message]:
+        """Go through a queue's messages, oldest first, in bounded memory, without touching them.
+
+        ``after`` is the id of a message (which may be gone by now) behind which to begin. Messages that come, go or
+        change meanwhile may or may not be seen; each is seen at most once.
+        """
+        sequence = -1
+        wanted = None if status is None else STATUSES[status]
+        with self._deciding():
+            found = self._find_queue(queue)
+            if after is not None:
+                place = self._ids.decode_id(after)
+                if place is None or place[0] != found.number:
+                    raise InvalidValueError("after", "after must be the id of a message of this queue.")
+                sequence = place[1]
+        return self._walk(found, sequence, wanted, sys.maxsize if limit is None else limit)
+
+    def _walk(self, queue: Queue, sequence: int, status: int | None, limit: int) -> Iterator[Message]:
+        while limit > 0:
+            with self._deciding() as now_ms:
+                queue.messages.advance(now_ms)
+                views = queue.messages.after(sequence, min(limit, _LIST_CHUNK), status)
+                within = sum(1 for total in accumulate(view.length for view in views) if total <= _LIST_BYTES)
+                views = views[: within or 1]
+            if not views:
+                return
+            self._settle()
+            yield from self._read_messages(queue, views)
+            sequence = views[-1].sequence
+            limit -= len(views)
+
+    def count(self, queue: str, status: str) -> int:
+        """Return how many messages have a status at this moment."""
+        with self._deciding() as now_ms:
+            found = self._find_queue(queue)
+            found.messages.advance(now_ms)
+            count = found.messages.counts[STATUSES[status]]
+        self._settle()
+        return count
+
+    def queue(self, name: str) -> QueueInfo:
+        with self._deciding() as now_ms:
+            info = self._info(self._find_queue(name), now_ms)
+        self._settle()
+        return info
+
+    def queues(self) -> list[QueueInfo]:
+        """Return all queues, by name."""
+        with self._deciding() as now_ms:
+            infos = [self._info(found, now_ms) for _, found in sorted(self._state.queues.items())]
+        self._settle()
+        return infos
+
+    def _info(self, queue: Queue, now_ms: int) -> QueueInfo:
+        messages = queue.messages
+        messages.advance(now_ms)
+        newest = messages.next_sequence - 1
+        counts = {name: messages.counts[status] for name, status in STATUSES.items()}
+        return QueueInfo(
+            queue.name,
+            queue.settings,
+            queue.created_ms,
+            counts,
+            messages.bytes,
+            messages.oldest_ms(),
+            self._ids.message_id(queue.number, newest) if newest >= 0 else None,
+            now_ms,
+        )
+
+    # Queues
+
+    def put_queue(self, name: str, **settings: int) -> tuple[QueueInfo, bool]:
+        """Create a queue, or change the given settings of one; returns it and whether it is new."""
+        for field, value in settings.items():
+            self._check_range(field.removesuffix("_ms"), value, getattr(self.limits, field))
+        with self._deciding() as now_ms:
+            found = self._state.queues.get(name)
+            created = found is None
+            if found is None:
+                found = self._new_queue(name, now_ms, **settings)
+            elif replace(found.settings, **settings) != found.settings:
+                self._commit_settings(found.number, name, replace(found.settings, **settings), now_ms)
+            info = self._info(found, now_ms)
+        self._settle()
+        return info, created
+
+    def drop_queue(self, name: str) -> None:
+        """Delete a queue and all its messages. Those who wait for it are refused."""
+        with self._deciding() as now_ms:
+            found = self._find_queue(name)
+            if name == DEFAULT_QUEUE:
+                raise QueueInUseError
+            self._commit((record.DROP, now_ms, found.number))
+            self._lines.dissolve(found)
+        self._settle()
+
+    def purge(self, name: str) -> int:
+        """Delete all messages of a queue, claimed ones too; returns how many."""
+        with self._deciding() as now_ms:
+            messages = self._find_queue(name).messages
+            count = len(messages)
+            if count:
+                number = self._state.queues[name].number
+                self._commit((record.PURGE, now_ms, number, messages.next_sequence))
+        self._settle()
+        return count
+
+    def _new_queue(self, name: str, now_ms: int, **settings: int) -> Queue:
+        if not _QUEUE_NAME.fullmatch(name):
+            raise InvalidQueueNameError(
+                "queue", "A queue's name is 1 to 80 of A-Z a-z 0-9 _ and -, with .fifo allowed at the end."
+            )
+        self._commit_settings(self._state.next_queue, name, QueueSettings(**settings), now_ms)
+        return self._state.queues[name]
+
+    def _commit_settings(self, number: int, name: str, settings: QueueSettings, now_ms: int) -> None:
+        self._commit((record.QUEUE, now_ms, number, name, settings.to_record()), leave_bytes=_DISK_RESERVE_BYTES)
+
+    # Running
+
+    @property
+    def unready(self) -> str | None:
+        """Why the broker does no more work, or None while it does."""
+        if self._stopping:
+            return "shutting down"
+        return self._damage or self._log.failure
+
+    def close(self) -> None:
+        """Stop giving out messages, make everything durable, and let go of the log."""
+        self.stop_claiming()
+        self._log.close()
+
+    # Shared pieces
+
+    @contextmanager
+    def _deciding(self) -> Iterator[int]:
+        """Hold the lock, with the time; a refusal leaves only when what it is based on is durable."""
+        try:
+            with self._lock:
+                if self._damage is not None:
+                    raise CorruptLogError("log", 0, self._damage)
+                yield self._clock.now_ms()
+        except BrokerError:
+            self._settle()
+            raise
+
+    def _commit(self, fields: tuple[Any, ...], *, leave_bytes: int = 0) -> Position:
+        """Append a record and apply it."""
+        data = record.encode(fields)
+        position = self._log.append(data, leave_bytes=leave_bytes)
+        self._state.apply(fields, position, len(data))
+        return position
+
+    def _settle(self) -> None:
+        """Wait until everything decided so far is durable."""
+        self._log.wait(self._log.end() - 1)
+
+    def _find_queue(self, name: str) -> Queue:
+        found = self._state.queues.get(name)
+        if found is None:
+            raise QueueNotFoundError(name)
+        return found
+
+    def _check_batch(self, count: int) -> None:
+        if not count:
+            raise InvalidValueError("entries", "A batch needs at least one entry.")
+        if count > self.limits.batch_messages:
+            raise BatchTooLargeError(f"A batch may have {self.limits.batch_messages} entries, and this has {count}.")
+
+    @staticmethod
+    def _check_range(field: str, value_ms: int, limit_ms: int) -> None:
+        if not 0 <= value_ms <= limit_ms:
+            raise InvalidValueError(field, f"{field} must be from 0 to {limit_ms // 1000} seconds.")
+
+    def _read_messages(self, queue: Queue, views: Sequence[MessageView], token: int = NO_TOKEN) -> list[Message]:
+        """Read the bodies of messages that are durable."""
+        try:
+            entries = self._log.read([(view.position, view.length) for view in views])
+            bodies = [record.decode_entry(entry) for entry in entries]
+        except (CorruptLogError, ValueError) as error:
+            self._damage = f"a message cannot be read back: {error}. Restart the broker to have the log verified."
+            logger.critical("%s", self._damage)
+            raise CorruptLogError("log", views[0].position, self._damage) from error
+        number, name = queue.number, queue.name
+        message_id, receipt = self._ids.message_id, self._ids.receipt
+        return [
+            Message(
+                message_id(number, view.sequence),
+                body,
+                STATUS_NAMES[view.status],
+                receipt(number, view.sequence, token) if token else None,
+                view.receives,
+                view.produced_ms,
+                None if view.status == WAITING else view.due_ms,
+                name,
+            )
+            for view, body in zip(views, bodies, strict=True)
+        ]

@@ -1,0 +1,383 @@
+"""The messages of one queue as columns: tens of bytes a message, whatever its body's size.
+
+A page holds up to `PAGE_MESSAGES` messages with neighbouring sequence numbers, one array for each thing known of them.
+What only a claimed or delayed message has is kept in arrays that a page grows when it first needs them: a message that
+merely waits costs 21 bytes (38 once its page had a claim). A page whose messages are all gone is freed.
+
+Ready messages need no structure of their own: a page finds its first waiting message by searching its status bytes, and
+a heap of page numbers tells which pages have one. So a message that comes back is found before younger ones, by itself.
+"""
+
+from __future__ import annotations
+
+import heapq
+from array import array
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, repeat
+from typing import NamedTuple
+
+from storage.record import CLAIMED, DELAYED, GONE, WAITING, Runs, to_runs
+
+_PAGE_BITS = 12
+PAGE_MESSAGES = 1 << _PAGE_BITS
+
+#: A page at the end of the queue is not freed before it held this many, so that a queue which stays nearly empty does
+#: not make a page for each message.
+_KEEP_BELOW = 256
+
+#: What stands for "no claim" in the token column.
+NO_TOKEN = 0
+
+_WAITING_BYTE = bytes([WAITING])
+_GONE_BYTE = bytes([GONE])
+
+
+class MessageView(NamedTuple):
+    """A copy of what the columns say of one message."""
+
+    sequence: int
+    status: int
+    position: int
+    """Where its entry lies in the log."""
+    length: int
+    """Bytes of the entry."""
+    produced_ms: int
+    receives: int
+    token: int
+    """Of its newest claim, also when that has expired; `NO_TOKEN` before the first and after a release."""
+    due_ms: int
+    """When a claim or a delay ends."""
+
+
+class _Page:
+    """Up to `PAGE_MESSAGES` messages from sequence ``first`` on; all arrays are indexed by ``sequence - first``."""
+
+    __slots__ = (
+        "due_ms",
+        "first",
+        "length",
+        "listed",
+        "live",
+        "position",
+        "produced_ms",
+        "receives",
+        "status",
+        "timeout_ms",
+        "token",
+        "waiting",
+    )
+
+    def __init__(self, first: int) -> None:
+        self.first = first
+        self.live = 0
+        self.waiting = 0
+        self.listed = False  # whether the queue's heap of pages with waiting messages holds this page
+        self.status = bytearray()
+        self.position = array("Q")
+        self.length = array("I")
+        self.produced_ms = array("q")
+        self.due_ms = array("q")
+        self.timeout_ms = array("I")
+        self.receives = array("I")
+        self.token = array("I")
+
+    def grow_claims(self) -> None:
+        """Give every message of the page a place in the columns of claims and delays."""
+        missing = len(self.status) - len(self.due_ms)
+        if missing > 0:
+            self.due_ms.frombytes(bytes(8 * missing))
+            for column in (self.timeout_ms, self.receives, self.token):
+                column.frombytes(bytes(4 * missing))
+
+    def next_index(self, index: int, status: int | None) -> int:
+        """Return the first index from ``index`` on with that status (None: any message), or -1."""
+        if status is not None:
+            return self.status.find(status, index)
+        while index < len(self.status):
+            if self.status[index] != GONE:
+                return index
+            index += 1
+        return -1
+
+    def view(self, index: int) -> MessageView:
+        claims = index < len(self.due_ms)
+        return MessageView(
+            self.first + index,
+            self.status[index],
+            self.position[index],
+            self.length[index],
+            self.produced_ms[index],
+            self.receives[index] if claims else 0,
+            self.token[index] if claims else 0,
+            self.due_ms[index] if claims else 0,
+        )
+
+
+class Columns:
+    """All messages of a queue. Sequence numbers begin at 0 and are never used twice."""
+
+    def __init__(self) -> None:
+        self.next_sequence = 0
+        self.counts = [0, 0, 0, 0]
+        """Messages by state (GONE is not kept). Those past their deadline count as waiting only after `advance`."""
+        self.bytes = 0
+        """Entry bytes of all messages."""
+        self._pages: dict[int, _Page] = {}  # by sequence >> _PAGE_BITS, ascending
+        self._ready: list[int] = []  # heap of the numbers of pages with a waiting message, and some without
+        self._due: list[tuple[int, int, int]] = []  # heap of (due_ms, first, count), and some that no longer hold
+        self._due_messages = 0  # the sum of the counts in it
+
+    def __len__(self) -> int:
+        return self.counts[WAITING] + self.counts[CLAIMED] + self.counts[DELAYED]
+
+    # Reading
+
+    def find(self, sequence: int) -> MessageView | None:
+        """Return one message, or None when it is gone or was never there."""
+        page = self._pages.get(sequence >> _PAGE_BITS)
+        if page is None:
+            return None
+        index = sequence - page.first
+        if not 0 <= index < len(page.status) or page.status[index] == GONE:
+            return None
+        return page.view(index)
+
+    def timeout_ms(self, sequence: int) -> int:
+        """Return the timeout that a message which is there was last claimed with."""
+        page = self._pages[sequence >> _PAGE_BITS]
+        return page.timeout_ms[sequence - page.first]
+
+    def views(self, runs: Runs) -> list[MessageView]:
+        """Return the messages of runs, all of which must be there."""
+        return [page.view(index) for page, start, stop in self._slices(runs) for index in range(start, stop)]
+
+    def after(self, sequence: int, limit: int, status: int | None = None) -> list[MessageView]:
+        """Return up to ``limit`` messages with larger sequence numbers, ascending; all, or those of one status."""
+        found: list[MessageView] = []
+        for number, page in self._pages.items():
+            if number < (sequence + 1) >> _PAGE_BITS or not page.live:
+                continue
+            index = max(sequence + 1 - page.first, 0)
+            while (index := page.next_index(index, status)) >= 0:
+                found.append(page.view(index))
+                if len(found) == limit:
+                    return found
+                index += 1
+        return found
+
+    def oldest_ms(self) -> int | None:
+        """Return when the oldest message was produced, or None in an empty queue."""
+        for page in self._pages.values():
+            if page.live:
+                return page.produced_ms[len(page.status) - len(page.status.lstrip(_GONE_BYTE))]
+        return None
+
+    def pick(self, limit: int, limit_bytes: int) -> Runs:
+        """Choose the oldest waiting messages, at most ``limit``.
+
+        Their entries have at most ``limit_bytes`` together, unless the first alone has more.
+        """
+        runs: Runs = []
+        looked_at: list[int] = []
+        while limit > 0 and self._ready:
+            number = heapq.heappop(self._ready)
+            page = self._pages.get(number)
+            if page is None or not page.waiting:
+                if page is not None:
+                    page.listed = False
+                continue
+            if looked_at and looked_at[-1] == number:
+                continue  # listed twice: once by a page that was freed, once by its successor
+            looked_at.append(number)
+            start = page.status.find(WAITING)
+            while start >= 0 and limit > 0:
+                ahead = page.status[start : start + limit]
+                count = len(ahead) - len(ahead.lstrip(_WAITING_BYTE))
+                lengths = page.length[start : start + count]
+                total = sum(lengths)
+                if total > limit_bytes:
+                    within = sum(1 for so_far in accumulate(lengths) if so_far <= limit_bytes)
+                    count = within if within or runs else 1
+                    limit = count
+                if count:
+                    runs += (page.first + start, count)
+                limit -= count
+                limit_bytes -= total
+                start = page.status.find(WAITING, start + count)
+        for number in looked_at:
+            heapq.heappush(self._ready, number)
+        return runs
+
+    def next_due_ms(self) -> int | None:
+        """Return when the next claim or delay may end, or None when there is none. It may be early, never late."""
+        return self._due[0][0] if self._due else None
+
+    # Changing: called by `State.apply` alone, but for `advance`
+
+    def advance(self, now_ms: int) -> None:
+        """Turn claims and delays that have ended by ``now_ms`` into waiting messages.
+
+        This writes nothing down: it follows from the deadlines, so it may happen at any time, or not.
+        """
+        due = self._due
+        while due and due[0][0] <= now_ms:
+            due_ms, first, count = heapq.heappop(due)
+            self._due_messages -= count
+            for page, start, stop in self._slices([first, count]):
+                for index in range(start, stop):
+                    if page.status[index] in (CLAIMED, DELAYED) and page.due_ms[index] == due_ms:
+                        self._set_status(page, index, WAITING)
+
+    def produce(self, first: int, at_ms: int, position: int, lengths: Sequence[int], due_ms: Sequence[int]) -> None:
+        """Add messages whose entries lie back to back from ``position`` on; ``due_ms`` delays each, or is empty."""
+        done, total = 0, len(lengths)
+        while done < total:
+            sequence = first + done
+            number = sequence >> _PAGE_BITS
+            page = self._pages.get(number)
+            if page is None:
+                page = self._pages[number] = _Page(sequence)
+            count = min(total - done, ((number + 1) << _PAGE_BITS) - sequence)
+            part = lengths if count == total else lengths[done : done + count]
+            if count == 1:
+                page.position.append(position)
+                position += part[0]
+            else:
+                places = array("Q", accumulate(part, initial=position))
+                position = places.pop()
+                page.position.extend(places)
+            page.length.extend(part)
+            page.produced_ms.extend((at_ms,) * count)
+            page.status.extend(_WAITING_BYTE * count)
+            page.live += count
+            page.waiting += count
+            self._list(page, number)
+            done += count
+        self.counts[WAITING] += total
+        self.bytes += sum(lengths)
+        self.next_sequence = first + total
+        for sequence, due in enumerate(due_ms, first):
+            if due > at_ms:
+                self.change(sequence, DELAYED, due, 0)
+
+    def claim(self, runs: Runs, due_ms: int, timeout_ms: int, token: int) -> None:
+        for page, start, stop in self._slices(runs):
+            page.grow_claims()
+            count = stop - start
+            waiting = page.status.count(WAITING, start, stop)
+            claimed = page.status.count(CLAIMED, start, stop)
+            page.status[start:stop] = bytes([CLAIMED]) * count
+            page.due_ms[start:stop] = array("q", (due_ms,)) * count
+            page.timeout_ms[start:stop] = array("I", (timeout_ms,)) * count
+            page.token[start:stop] = array("I", (token,)) * count
+            page.receives[start:stop] = array("I", [receives + 1 for receives in page.receives[start:stop]])
+            page.waiting -= waiting
+            self.counts[WAITING] -= waiting
+            self.counts[DELAYED] -= count - waiting - claimed
+            self.counts[CLAIMED] += count - claimed
+        for at in range(0, len(runs), 2):
+            self._schedule(due_ms, runs[at], runs[at + 1])
+
+    def change(self, sequence: int, status: int, due_ms: int, timeout_ms: int) -> None:
+        """Release, renew or delay one message."""
+        page = self._pages[sequence >> _PAGE_BITS]
+        index = sequence - page.first
+        page.grow_claims()
+        self._set_status(page, index, status)
+        page.due_ms[index] = due_ms
+        page.timeout_ms[index] = timeout_ms
+        if status != CLAIMED:
+            page.token[index] = NO_TOKEN
+        if status != WAITING:
+            self._schedule(due_ms, sequence, 1)
+
+    def replace(self, sequence: int, position: int, length: int) -> None:
+        """Give a message another entry."""
+        page = self._pages[sequence >> _PAGE_BITS]
+        index = sequence - page.first
+        self.bytes += length - page.length[index]
+        page.position[index] = position
+        page.length[index] = length
+
+    def delete(self, runs: Runs) -> None:
+        """Remove messages, all of which must be there."""
+        for page, start, stop in self._slices(runs):
+            self._remove(page, start, stop)
+
+    def purge(self, end: int) -> None:
+        """Remove every message whose sequence number is below ``end``."""
+        for page in [page for page in self._pages.values() if page.first < end]:
+            self._remove(page, 0, min(end - page.first, len(page.status)))
+
+    def _remove(self, page: _Page, start: int, stop: int) -> None:
+        count = stop - start
+        gone = page.status.count(GONE, start, stop)
+        waiting = page.status.count(WAITING, start, stop)
+        claimed = page.status.count(CLAIMED, start, stop)
+        for index in range(start, stop) if gone else ():
+            if page.status[index] == GONE:
+                page.length[index] = 0
+        self.bytes -= sum(page.length[start:stop])
+        page.status[start:stop] = bytes(count)
+        page.waiting -= waiting
+        page.live -= count - gone
+        self.counts[WAITING] -= waiting
+        self.counts[CLAIMED] -= claimed
+        self.counts[DELAYED] -= count - gone - waiting - claimed
+        if not page.live:
+            end = page.first + len(page.status)
+            if len(page.status) >= _KEEP_BELOW or end % PAGE_MESSAGES == 0:
+                del self._pages[page.first >> _PAGE_BITS]
+
+    def _set_status(self, page: _Page, index: int, status: int) -> None:
+        old = page.status[index]
+        page.status[index] = status
+        self.counts[old] -= 1
+        self.counts[status] += 1
+        if old == WAITING:
+            page.waiting -= 1
+        if status == WAITING:
+            page.waiting += 1
+            self._list(page, page.first >> _PAGE_BITS)
+
+    def _list(self, page: _Page, number: int) -> None:
+        if not page.listed:
+            page.listed = True
+            heapq.heappush(self._ready, number)
+
+    def _slices(self, runs: Runs) -> Iterator[tuple[_Page, int, int]]:
+        """Cut runs at page borders into (page, first index, index behind the last); freed pages are left out."""
+        for at in range(0, len(runs), 2):
+            sequence = runs[at]
+            end = sequence + runs[at + 1]
+            while sequence < end:
+                number = sequence >> _PAGE_BITS
+                stop = min(end, (number + 1) << _PAGE_BITS)
+                page = self._pages.get(number)
+                if page is not None and stop > page.first:
+                    yield page, max(sequence - page.first, 0), stop - page.first
+                sequence = stop
+
+    def _schedule(self, due_ms: int, first: int, count: int) -> None:
+        heapq.heappush(self._due, (due_ms, first, count))
+        self._due_messages += count
+        if self._due_messages > 2 * (self.counts[CLAIMED] + self.counts[DELAYED]) + 1024:
+            self._drop_stale_schedule()
+
+    def _drop_stale_schedule(self) -> None:
+        """Forget deadlines of messages that were deleted, released or renewed, so that the heap stays bounded."""
+        holding = {
+            (page.due_ms[index], page.first + index)
+            for due_ms, first, count in self._due
+            for page, start, stop in self._slices([first, count])
+            for index in range(start, stop)
+            if page.due_ms[index] == due_ms and page.status[index] in (CLAIMED, DELAYED)
+        }
+        by_due_ms: dict[int, list[int]] = {}
+        for due_ms, sequence in sorted(holding):
+            by_due_ms.setdefault(due_ms, []).append(sequence)
+        self._due = []
+        for due_ms, sequences in by_due_ms.items():
+            runs = to_runs(sequences)
+            self._due += zip(repeat(due_ms), runs[::2], runs[1::2], strict=False)
+        self._due_messages = len(holding)

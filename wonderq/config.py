@@ -1,0 +1,118 @@
+"""Settings of a broker: each is a flag, an environment variable, and a key in a TOML file.
+
+Where several speak, the flag wins, then the variable, then the file, then the default.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from storage import DEFAULT_SEGMENT_BYTES, SyncPolicy
+
+_MIN_SEGMENT_BYTES = 32 << 20  # the largest batch has to fit
+_MAX_SEGMENT_BYTES = 4095 << 20  # offsets have 32 bits
+
+
+class ConfigError(Exception):
+    """A setting that cannot be used; the message says which, where it came from, and what is accepted."""
+
+
+def _listen(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError("expected HOST:PORT, for example 127.0.0.1:7979; port 0 takes a free one")
+    return host, int(port)
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() in ("1", "true", "yes", "on"):
+        return True
+    if text.lower() in ("0", "false", "no", "off"):
+        return False
+    raise ValueError("expected true or false")
+
+
+def _integer(low: int, high: int) -> Any:
+    def parse(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
+            raise ValueError(f"expected a whole number from {low} to {high}")
+        return int(text)
+
+    return parse
+
+
+def _setting(default: Any, parse: Any, metavar: str, text: str) -> Any:
+    return field(default=default, metadata={"parse": parse, "metavar": metavar, "help": text})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that `wonderq serve` can be told. `load` makes one; tests make their own."""
+
+    data: Path = _setting(Path("wonderq-data"), Path, "DIR", "folder that holds the log; created if it is not there")
+    listen: tuple[str, int] = _setting(("127.0.0.1", 7979), _listen, "HOST:PORT", "address to listen on; port 0: any")
+    fsync: SyncPolicy = _setting(
+        SyncPolicy(),
+        SyncPolicy.parse,
+        "POLICY",
+        "always: survive power loss. interval:MS: lose at most MS at power loss. os: lose up to what the kernel holds",
+    )
+    threads: int = _setting(
+        64, _integer(1, 1000), "N", "requests served at once, besides consumers that wait for a message"
+    )
+    waiting_consumers: int = _setting(500, _integer(0, 10_000), "N", "long polls that may wait at once")
+    create_queues: bool = _setting(True, _boolean, "BOOL", "producing to a queue that is not there creates it")
+    segment_bytes: int = _setting(
+        DEFAULT_SEGMENT_BYTES,
+        _integer(_MIN_SEGMENT_BYTES, _MAX_SEGMENT_BYTES),
+        "BYTES",
+        "size of one log file, reserved on disk ahead of need",
+    )
+    insecure: bool = _setting(False, _boolean, "BOOL", "allow an address that other machines can reach")
+
+
+def load(flags: Mapping[str, str], environment: Mapping[str, str], file: Path | None = None) -> Settings:
+    """Put the settings together.
+
+    ``flags`` maps setting names to what was given on the command line; ``environment`` is looked up for ``WONDERQ_*``.
+
+    Raises:
+        ConfigError: a value or the file cannot be used.
+    """
+    if file is None and "WONDERQ_CONFIG" in environment:
+        file = Path(environment["WONDERQ_CONFIG"])
+    from_file = _read(file) if file else {}
+    values: dict[str, Any] = {}
+    for each in fields(Settings):
+        name, variable = each.name, "WONDERQ_" + each.name.upper()
+        if name in flags:
+            text, source = flags[name], "--" + name.replace("_", "-")
+        elif variable in environment:
+            text, source = environment[variable], variable
+        elif name in from_file:
+            value = from_file.pop(name)
+            text, source = str(value).lower() if isinstance(value, bool) else str(value), f"{name} in {file}"
+        else:
+            assert each.default is not MISSING
+            continue
+        try:
+            values[name] = each.metadata["parse"](text)
+        except ValueError as error:
+            raise ConfigError(f"{source}: {text!r} cannot be used: {error}") from error
+        from_file.pop(name, None)
+    if from_file:
+        known = ", ".join(each.name for each in fields(Settings))
+        raise ConfigError(f"{file}: unknown setting {min(from_file)!r}; known are {known}")
+    return Settings(**values)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{file}: the configuration file cannot be read: {error}") from error

@@ -1,0 +1,88 @@
+"""What the broker refuses, each with a code that stays and a sentence for people. No HTTP in here.
+
+Storage has errors of its own (`storage.errors`); each API maps both kinds in one place.
+"""
+
+from __future__ import annotations
+
+
+class BrokerError(Exception):
+    """Base of every refusal. Nothing was changed."""
+
+    code = "refused"
+
+
+class InvalidValueError(BrokerError):
+    """A value that is out of range or malformed."""
+
+    code = "invalid_value"
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class InvalidQueueNameError(InvalidValueError):
+    code = "invalid_queue_name"
+
+
+class QueueNotFoundError(BrokerError):
+    code = "queue_not_found"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no queue named {name!r}. Produce to it or PUT it to create it.")
+
+
+class MessageNotFoundError(BrokerError):
+    code = "message_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no message with this id in this queue: it was deleted, or never existed here.")
+
+
+class StaleReceiptError(BrokerError):
+    code = "stale_receipt"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This receipt's claim is over: the message was claimed again or released. Nothing was changed."
+        )
+
+
+class NotClaimedError(BrokerError):
+    code = "not_claimed"
+
+    def __init__(self) -> None:
+        super().__init__("The message is not claimed, so there is no claim to renew or release. Consume it first.")
+
+
+class QueueInUseError(BrokerError):
+    code = "default_queue"
+
+    def __init__(self) -> None:
+        super().__init__("The default queue is always there and cannot be deleted. Purge it to empty it.")
+
+
+class MessageTooLargeError(BrokerError):
+    code = "message_too_large"
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(f"The message has {size} bytes and may have {limit}. Store it elsewhere and send a reference.")
+
+
+class BatchTooLargeError(BrokerError):
+    code = "batch_too_large"
+
+
+class TooManyWaitingError(BrokerError):
+    code = "too_many_waiting"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{limit} consumers are waiting already. Try again later, or with wait=0.")
+
+
+class ShuttingDownError(BrokerError):
+    code = "shutting_down"
+
+    def __init__(self) -> None:
+        super().__init__("The broker is shutting down and gives out no more messages. Try again when it is back.")

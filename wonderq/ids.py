@@ -1,0 +1,73 @@
+"""Message ids and receipts: opaque to clients, decoded in constant time, refused when made up.
+
+An id is a UUID of version 8 (RFC 9562: "custom"), whose 122 free bits are ``check | queue number | sequence``
+put through a secret affine map (times an odd number, plus another). That scatters every bit upwards, so of the ids that
+somebody makes up or mistypes one in 2**42 decodes to the right check. It guards against mistakes and other brokers' ids;
+it is not a password.
+
+A receipt is an id and the token of one claim, in 40 hexadecimal digits.
+"""
+
+from __future__ import annotations
+
+import re
+
+_SEQUENCE_BITS = 48
+_QUEUE_BITS = 32
+_ID_BITS = 122
+_MODULUS = 1 << _ID_BITS
+_CHECK_SHIFT = _SEQUENCE_BITS + _QUEUE_BITS
+_CHECK_BITS = _ID_BITS - _CHECK_SHIFT
+
+_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.IGNORECASE)
+_RECEIPT = re.compile(r"[0-9a-f]{40}", re.IGNORECASE)
+
+
+class Ids:
+    """Ids of one log, made from the 16 random bytes of its identity record."""
+
+    def __init__(self, key: bytes) -> None:
+        secret = int.from_bytes(key * 2, "big")
+        self._factor = secret % _MODULUS | 1
+        self._inverse = pow(self._factor, -1, _MODULUS)
+        self._addend = (secret >> 64) % _MODULUS
+        self._check = (secret >> 32) % (1 << _CHECK_BITS)
+        self._mark = self._check << _CHECK_SHIFT
+
+    def _encode(self, queue: int, sequence: int) -> int:
+        return ((self._mark | queue << _SEQUENCE_BITS | sequence) * self._factor + self._addend) % _MODULUS
+
+    def message_id(self, queue: int, sequence: int) -> str:
+        n = self._encode(queue, sequence)
+        return "%08x-%04x-8%03x-%04x-%012x" % (  # noqa: UP031 - twice as fast as format() here
+            n >> 90,
+            n >> 74 & 0xFFFF,
+            n >> 62 & 0xFFF,
+            0x8000 | n >> 48 & 0x3FFF,
+            n & 0xFFFF_FFFF_FFFF,
+        )
+
+    def receipt(self, queue: int, sequence: int, token: int) -> str:
+        n = self._encode(queue, sequence)
+        return "%032x%08x" % (n, token)  # noqa: UP031
+
+    def decode_id(self, text: str) -> tuple[int, int] | None:
+        """Return (queue number, sequence), or None for what is not an id of this log."""
+        if not _ID.fullmatch(text):
+            return None
+        digits = text.replace("-", "")
+        n = int(digits[:12] + digits[13:16], 16) << 62 | int(digits[16:], 16) & (1 << 62) - 1
+        return self._decode(n)
+
+    def decode_receipt(self, text: str) -> tuple[int, int, int] | None:
+        """Return (queue number, sequence, token), or None for what is not a receipt of this log."""
+        if not _RECEIPT.fullmatch(text):
+            return None
+        place = self._decode(int(text[:32], 16))
+        return (*place, int(text[32:], 16)) if place else None
+
+    def _decode(self, n: int) -> tuple[int, int] | None:
+        plain = (n - self._addend) * self._inverse % _MODULUS
+        if n >= _MODULUS or plain >> _CHECK_SHIFT != self._check:
+            return None
+        return plain >> _SEQUENCE_BITS & (1 << _QUEUE_BITS) - 1, plain & (1 << _SEQUENCE_BITS) - 1

@@ -1,0 +1,80 @@
+"""What goes into the broker and comes out of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from storage.record import CLAIMED, DELAYED, WAITING
+from wonderq.state import QueueSettings
+
+DEFAULT_QUEUE = "default"
+
+STATUS_NAMES = {WAITING: "unprocessed", CLAIMED: "processing", DELAYED: "delayed"}
+STATUSES = {name: status for status, name in STATUS_NAMES.items()}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request, and all of them together, may ask for."""
+
+    message_bytes: int = 1 << 20
+    batch_messages: int = 1000
+    batch_bytes: int = 16 << 20
+    """Of the bodies in one batch, and of those given out in one claim."""
+    visibility_timeout_ms: int = 43_200_000
+    delay_ms: int = 10 * 366 * 86_400_000
+    wait_s: float = 20
+    waiting_consumers: int = 500
+
+
+class Message(NamedTuple):
+    """A message as a client sees it."""
+
+    id: str
+    body: str
+    status: str
+    """``unprocessed``, ``processing`` or ``delayed``."""
+    receipt: str | None
+    """Only for the consumer that just claimed it."""
+    receives: int
+    produced_ms: int
+    due_ms: int | None
+    """When its claim or delay ends, or None."""
+    queue: str
+
+
+class QueueInfo(NamedTuple):
+    """A queue's settings and figures, all of one moment."""
+
+    name: str
+    settings: QueueSettings
+    created_ms: int
+    counts: dict[str, int]
+    """Messages by status."""
+    bytes: int
+    """Of all messages as they are stored."""
+    oldest_ms: int | None
+    """When the oldest message was produced."""
+    newest_id: str | None
+    """Of the message produced last, which may be gone; a listing after it shows what comes from now on."""
+    now_ms: int
+
+
+@dataclass(frozen=True)
+class Target:
+    """Which message a delete or update means: by id, whoever holds it, or by receipt, if that claim still counts."""
+
+    id: str | None = None
+    receipt: str | None = None
+
+
+@dataclass(frozen=True)
+class Change:
+    """What an update changes; with nothing set it renews the claim by the timeout it was claimed with."""
+
+    visibility_timeout_ms: int | None = None
+    """Renews the claim for this long from now; 0 releases the message."""
+    delay_ms: int | None = None
+    """Takes the message from whoever holds it and hides it for this long."""
+    body: str | None = None

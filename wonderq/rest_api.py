@@ -1,0 +1,303 @@
+"""The HTTP API as Falcon resources: read the request, call the broker, render the answer. Nothing is decided here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import falcon
+from msgspec import UNSET, UnsetType
+
+import storage
+from wonderq import errors, schemas
+from wonderq.broker import Broker
+from wonderq.model import DEFAULT_QUEUE, STATUSES, Change, QueueInfo, Target
+from wonderq.wire import (
+    RequestError,
+    encode_json,
+    error_object,
+    iso_time,
+    message_object,
+    read_body,
+    read_optional_body,
+    read_query,
+    render,
+    to_ms,
+)
+
+#: How each error is answered: its HTTP status, and after how many seconds it may be worth trying again.
+ERRORS: dict[type[Exception], tuple[int, int | None]] = {
+    errors.InvalidValueError: (400, None),
+    errors.QueueNotFoundError: (404, None),
+    errors.MessageNotFoundError: (404, None),
+    errors.StaleReceiptError: (409, None),
+    errors.NotClaimedError: (409, None),
+    errors.QueueInUseError: (409, None),
+    errors.MessageTooLargeError: (413, None),
+    errors.BatchTooLargeError: (413, None),
+    errors.TooManyWaitingError: (429, 1),
+    errors.ShuttingDownError: (503, 5),
+    storage.RecordTooLargeError: (413, None),
+    storage.LogFailedError: (503, 30),
+    storage.LogClosedError: (503, 5),
+    storage.CorruptLogError: (503, 30),
+    storage.DiskFullError: (507, 30),
+}
+
+_STORAGE_CODES: dict[type[Exception], str] = {
+    storage.RecordTooLargeError: "batch_too_large",
+    storage.LogFailedError: "log_failed",
+    storage.LogClosedError: "shutting_down",
+    storage.CorruptLogError: "log_damaged",
+    storage.DiskFullError: "disk_full",
+}
+
+
+def describe_error(error: Exception) -> tuple[dict[str, Any], int | None]:
+    """Return the error object for a domain error, and its Retry-After."""
+    status, retry_after = next(ERRORS[kind] for kind in type(error).__mro__ if kind in ERRORS)
+    code = error.code if isinstance(error, errors.BrokerError) else _STORAGE_CODES[type(error)]
+    return error_object(status, code, str(error), getattr(error, "field", None)), retry_after
+
+
+def _set(value: Any) -> Any:
+    """Return a field's value, or None if it was not given."""
+    return None if isinstance(value, UnsetType) else value
+
+
+def _ms(seconds: float | UnsetType) -> int | None:
+    return None if isinstance(seconds, UnsetType) else to_ms(seconds)
+
+
+def _success(results: Sequence[errors.BrokerError | None], names: list[dict[str, str]]) -> dict[str, Any]:
+    """Render the results of a batch, each with the id or receipt it is about."""
+    rendered = [
+        {**name, "success": True} if error is None else {**name, **describe_error(error)[0]}
+        for name, error in zip(names, results, strict=True)
+    ]
+    return {"success": all(error is None for error in results), "results": rendered}
+
+
+class _Resource:
+    def __init__(self, broker: Broker) -> None:
+        self.broker = broker
+
+
+class Produce(_Resource):
+    def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
+        body = read_body(req, schemas.Produce)
+        if isinstance(body.messages, UnsetType):
+            if isinstance(body.message, UnsetType):
+                raise RequestError(400, "missing_field", "The field message is required.", "message")
+            delay_ms = _ms(body.delay)
+            [message_id] = self.broker.produce(queue, [body.message], None if delay_ms is None else [delay_ms])
+            value: dict[str, Any] = {"id": message_id, "message": body.message}
+        else:
+            if body.message is not UNSET:
+                raise RequestError(400, "ambiguous_request", "Give either message or messages, not both.", "messages")
+            value = {"ids": self._produce_batch(queue, body.messages, _ms(body.delay))}
+        render(req, resp, {**value, "status": "unprocessed", "statusCode": 201}, 201)
+
+    def _produce_batch(self, queue: str, messages: list[str | schemas.NewMessage], delay_ms: int | None) -> list[str]:
+        bodies = [each if isinstance(each, str) else each.message for each in messages]
+        delays: list[int | None] = [delay_ms] * len(messages)
+        for index, each in enumerate(messages):
+            if not isinstance(each, str) and not isinstance(each.delay, UnsetType):
+                delays[index] = to_ms(each.delay)
+        return self.broker.produce(queue, bodies, delays if any(delay is not None for delay in delays) else None)
+
+
+class Consume(_Resource):
+    def on_get(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
+        self._consume(req, resp, queue, read_query(req, schemas.Consume))
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
+        self._consume(req, resp, queue, read_optional_body(req, schemas.Consume))
+
+    def _consume(self, req: falcon.Request, resp: falcon.Response, queue: str, asked: schemas.Consume) -> None:
+        client_gone: Callable[[], bool] = req.env.get("waitress.client_disconnected", lambda: False)
+        messages = self.broker.claim(
+            queue,
+            limit=asked.max,
+            visibility_timeout_ms=_ms(asked.visibility_timeout),
+            wait_s=asked.wait,
+            client_gone=client_gone,
+        )
+        render(req, resp, [message_object(message) for message in messages])
+        resp.set_header("Cache-Control", "no-store")
+
+
+class OneMessage(_Resource):
+    def on_get(self, req: falcon.Request, resp: falcon.Response, message_id: str, queue: str = DEFAULT_QUEUE) -> None:
+        read_query(req, schemas.Body)
+        render(req, resp, message_object(self.broker.get(queue, message_id)))
+        resp.set_header("Cache-Control", "no-store")
+
+    def on_delete(
+        self, req: falcon.Request, resp: falcon.Response, message_id: str, queue: str = DEFAULT_QUEUE
+    ) -> None:
+        body = read_optional_body(req, schemas.Delete)
+        self.broker.delete(queue, Target(message_id, _set(body.receipt)))
+        render(req, resp, {"success": True})
+
+    def on_update(
+        self, req: falcon.Request, resp: falcon.Response, message_id: str, queue: str = DEFAULT_QUEUE
+    ) -> None:
+        body = read_optional_body(req, schemas.Update)
+        self.broker.update(queue, Target(message_id, _set(body.receipt)), _change(body))
+        render(req, resp, {"success": True})
+
+    # For clients that can send only the common methods.
+    on_put = on_update
+    on_patch = on_update
+
+
+def _change(body: schemas.Update) -> Change:
+    return Change(_ms(body.visibility_timeout), _ms(body.delay), _set(body.message))
+
+
+class DeleteBatch(_Resource):
+    def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
+        body = read_body(req, schemas.DeleteBatch)
+        if isinstance(body.ids, UnsetType) == isinstance(body.receipts, UnsetType):
+            raise RequestError(400, "missing_field", "Give either ids or receipts.", "ids")
+        ids: list[str] = _set(body.ids) or []
+        receipts: list[str] = _set(body.receipts) or []
+        targets = [Target(id=each) for each in ids] + [Target(receipt=each) for each in receipts]
+        names = [{"id": each} for each in ids] + [{"receipt": each} for each in receipts]
+        render(req, resp, _success(self.broker.delete_batch(queue, targets), names))
+
+
+class UpdateBatch(_Resource):
+    def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
+        entries = read_body(req, schemas.UpdateBatch).entries
+        updates = [(Target(_set(entry.id), _set(entry.receipt)), _change(entry)) for entry in entries]
+        names = [
+            {key: value for key, value in (("id", target.id), ("receipt", target.receipt)) if value is not None}
+            for target, _ in updates
+        ]
+        render(req, resp, _success(self.broker.update_batch(queue, updates), names))
+
+
+class Listing(_Resource):
+    """Streams a JSON array, whatever the client accepts: msgpack would need the number of messages in advance."""
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
+        self._list(resp, queue, read_query(req, schemas.Listing), None)
+
+    def on_get_status(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
+        asked = read_query(req, schemas.StatusListing)
+        self._list(resp, queue, asked, _check_status(asked.status))
+
+    def _list(self, resp: falcon.Response, queue: str, asked: schemas.Listing, status: str | None) -> None:
+        messages = self.broker.messages(queue, status=status, after=_set(asked.after), limit=_set(asked.limit))
+        resp.content_type = "application/json"
+        resp.set_header("Cache-Control", "no-store")
+        resp.stream = _stream(map(message_object, messages))
+
+
+def _stream(values: Iterator[dict[str, Any]]) -> Iterator[bytes]:
+    """Write a JSON array in pieces of some tens of kilobytes."""
+    pieces: list[bytes] = []
+    size, separator = 0, b"["
+    for value in values:
+        data = encode_json(value)
+        pieces += (separator, data)
+        separator = b","
+        size += len(data)
+        if size > 1 << 15:
+            yield b"".join(pieces)
+            pieces, size = [], 0
+    pieces.append(b"]" if separator == b"," else b"[]")
+    yield b"".join(pieces)
+
+
+def _check_status(status: str) -> str:
+    if status not in STATUSES:
+        raise RequestError(400, "invalid_value", f"status must be one of {', '.join(STATUSES)}.", "status")
+    return status
+
+
+class Count(_Resource):
+    def on_get(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
+        status = _check_status(read_query(req, schemas.Count).status)
+        render(req, resp, {"count": self.broker.count(queue, status), "status": status})
+        resp.set_header("Cache-Control", "no-store")
+
+
+class Queues(_Resource):
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        read_query(req, schemas.Body)
+        render(req, resp, [_queue_object(info) for info in self.broker.queues()])
+
+
+class OneQueue(_Resource):
+    def on_get(self, req: falcon.Request, resp: falcon.Response, queue: str) -> None:
+        read_query(req, schemas.Body)
+        render(req, resp, _queue_object(self.broker.queue(queue)))
+
+    def on_put(self, req: falcon.Request, resp: falcon.Response, queue: str) -> None:
+        body = read_optional_body(req, schemas.PutQueue)
+        given = {"visibility_timeout_ms": _ms(body.visibility_timeout), "delay_ms": _ms(body.delay)}
+        settings = {name: value for name, value in given.items() if value is not None}
+        info, created = self.broker.put_queue(queue, **settings)
+        render(req, resp, _queue_object(info), 201 if created else 200)
+
+    def on_delete(self, req: falcon.Request, resp: falcon.Response, queue: str) -> None:
+        read_query(req, schemas.Body)
+        self.broker.drop_queue(queue)
+        render(req, resp, {"success": True})
+
+
+class Purge(_Resource):
+    def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str) -> None:
+        read_query(req, schemas.Body)
+        render(req, resp, {"success": True, "deleted": self.broker.purge(queue)})
+
+
+def _queue_object(info: QueueInfo) -> dict[str, Any]:
+    return {
+        "queue": info.name,
+        "settings": {
+            "visibility_timeout": info.settings.visibility_timeout_ms / 1000,
+            "delay": info.settings.delay_ms / 1000,
+        },
+        "created_at": iso_time(info.created_ms),
+        "counts": info.counts,
+        "bytes": info.bytes,
+        "newest_id": info.newest_id,
+        "oldest_age": None if info.oldest_ms is None else max(info.now_ms - info.oldest_ms, 0) / 1000,
+    }
+
+
+class Health(_Resource):
+    """``/healthz``: the process answers. ``/readyz``: it also takes work."""
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        render(req, resp, {"status": "ok"})
+
+    def on_get_ready(self, req: falcon.Request, resp: falcon.Response) -> None:
+        reason = self.broker.unready
+        if reason is None:
+            render(req, resp, {"status": "ready"})
+        else:
+            render(req, resp, error_object(503, "not_ready", f"The broker takes no work: {reason}"), 503)
+            resp.set_header("Retry-After", "30")
+
+
+def add_routes(app: falcon.App[falcon.Request, falcon.Response], broker: Broker) -> None:
+    listing, health = Listing(broker), Health(broker)
+    for prefix in ("", "/queues/{queue}"):
+        app.add_route(f"{prefix}/messages/produce", Produce(broker))
+        app.add_route(f"{prefix}/messages/consume", Consume(broker))
+        app.add_route(f"{prefix}/messages/delete", DeleteBatch(broker))
+        app.add_route(f"{prefix}/messages/update", UpdateBatch(broker))
+        app.add_route(f"{prefix}/messages/{{message_id}}", OneMessage(broker))
+        app.add_route(f"{prefix}/dev/messages", listing)
+        app.add_route(f"{prefix}/dev/messages/status", listing, suffix="status")
+        app.add_route(f"{prefix}/dev/messages/count", Count(broker))
+    app.add_route("/queues", Queues(broker))
+    app.add_route("/queues/{queue}", OneQueue(broker))
+    app.add_route("/queues/{queue}/purge", Purge(broker))
+    app.add_route("/healthz", health)
+    app.add_route("/readyz", health, suffix="ready")

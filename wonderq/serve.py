@@ -1,0 +1,108 @@
+"""`wonderq serve`: put log, broker, application and server together, and take them apart again in order."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import resource
+import signal
+import socket
+import sys
+import time
+
+from storage import CorruptLogError, FileLog, StorageError
+from wonderq.app import create_app
+from wonderq.broker import Broker
+from wonderq.config import Settings
+from wonderq.model import Limits
+from wonderq.server import Server
+from wonderq.state import UnreadableRecordError
+
+logger = logging.getLogger("wonderq")
+
+
+class StartError(Exception):
+    """The broker cannot start; the message says why and what to do. Nothing was changed."""
+
+
+def serve(settings: Settings) -> None:
+    """Run a broker until SIGTERM or SIGINT, then stop it cleanly.
+
+    Raises:
+        StartError: the folder or the address cannot be used.
+    """
+    host, port = settings.listen
+    if not settings.insecure and not _is_loopback(host):
+        raise StartError(
+            f"{host} can be reached from other machines, and this broker asks nobody who they are. Listen on 127.0.0.1 "
+            "behind a proxy that does, or say --insecure."
+        )
+    _raise_file_limit()
+    began = time.monotonic()
+    log, broker = open_broker(settings)
+    try:
+        app = create_app(broker)
+        try:
+            server = Server(app, host, port, threads=settings.threads + settings.waiting_consumers)
+        except OSError as error:
+            raise StartError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+        logger.info("ready after %.2f s; log of %d bytes", time.monotonic() - began, log.disk_bytes)
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, lambda *_: server.stop())
+        print(f"wonderq listening on {server.url} (data {settings.data}, fsync {settings.fsync})", flush=True)
+        server.run(on_stop=broker.stop_claiming)
+    finally:
+        broker.close()
+    logger.info("stopped cleanly")
+
+
+def open_broker(settings: Settings) -> tuple[FileLog, Broker]:
+    """Open the folder and replay its log.
+
+    Raises:
+        StartError: it cannot be used.
+    """
+    folder = settings.data
+    log = None
+    try:
+        log = FileLog(folder, sync=settings.fsync, segment_bytes=settings.segment_bytes)
+        limits = Limits(waiting_consumers=settings.waiting_consumers)
+        return log, Broker(log, limits=limits, create_queues=settings.create_queues)
+    except (StorageError, UnreadableRecordError, OSError, ValueError) as error:
+        if log is not None:
+            log.close()
+        raise StartError(explain(error, str(folder))) from error
+
+
+def explain(error: Exception, folder: str) -> str:
+    """Say what is wrong with a folder, and what to do next."""
+    if isinstance(error, CorruptLogError):
+        return (
+            f"the log is damaged: {error}. Nothing was changed. Run 'wonderq verify {folder}' to see what still "
+            "verifies, and restore the file from a backup if you have one."
+        )
+    if isinstance(error, OSError):
+        return f"cannot use {error.filename or folder}: {error.strerror or error}. Nothing was changed."
+    return str(error)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        addresses = {info[4][0] for info in socket.getaddrinfo(host, None)}
+    except OSError as error:
+        raise StartError(f"{host} is not an address of this machine: {error.strerror}") from error
+    return all(ipaddress.ip_address(address).is_loopback for address in addresses)
+
+
+def _raise_file_limit() -> None:
+    """Each segment and each connection holds a file descriptor."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def set_up_logging(level: str) -> None:
+    logging.basicConfig(
+        stream=sys.stderr, level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns for each request that finds no idle thread

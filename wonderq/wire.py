@@ -1,0 +1,154 @@
+"""Bytes to values and back: JSON or msgpack, whichever the client speaks, and the one shape of errors."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from functools import cache, lru_cache
+from time import gmtime, strftime
+from typing import Any, TypeVar, cast
+
+import falcon
+import msgspec
+
+from wonderq.model import Message
+
+JSON = "application/json"
+MSGPACK = "application/msgpack"
+
+_T = TypeVar("_T")
+
+_encode_json = msgspec.json.Encoder().encode
+_encode_msgpack = msgspec.msgpack.Encoder().encode
+
+
+class RequestError(Exception):
+    """A request that cannot be read; becomes a 4xx."""
+
+    def __init__(self, status: int, code: str, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.field = field
+
+
+@cache
+def _decoders(schema: Hashable) -> dict[str, Any]:
+    return {JSON: msgspec.json.Decoder(schema), MSGPACK: msgspec.msgpack.Decoder(schema)}
+
+
+def read_body(req: falcon.Request, schema: type[_T]) -> _T:
+    """Read a request's body as ``schema``.
+
+    Raises:
+        RequestError: it is missing, malformed, of another media type, or does not fit the schema.
+    """
+    data = req.bounded_stream.read()
+    if not data:
+        raise RequestError(400, "empty_body", "The request needs a body: a JSON object.")
+    media_type = (req.content_type or "").partition(";")[0].strip().lower()
+    decoder = _decoders(cast("Hashable", schema)).get(media_type)
+    if decoder is None:
+        raise RequestError(
+            415,
+            "unsupported_media_type",
+            f"Send the body as Content-Type: {JSON} or {MSGPACK}, not {media_type or 'without one'}.",
+        )
+    try:
+        value: _T = decoder.decode(data)
+    except msgspec.ValidationError as error:
+        raise _invalid(error) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RequestError(400, "malformed_body", f"The body is not {media_type} that can be read: {error}.") from error
+    return value
+
+
+def read_optional_body(req: falcon.Request, schema: type[_T]) -> _T:
+    """Read a body that may be left out, or else the same fields from the query string."""
+    if req.content_length or req.get_header("Transfer-Encoding"):
+        if req.params:
+            raise RequestError(400, "ambiguous_request", "Give the fields in the body or in the query, not in both.")
+        return read_body(req, schema)
+    return read_query(req, schema)
+
+
+def read_query(req: falcon.Request, schema: type[_T]) -> _T:
+    """Read the query string as ``schema``.
+
+    Raises:
+        RequestError: a field is unknown, given twice, or does not fit the schema.
+    """
+    for name, value in req.params.items():
+        if isinstance(value, list):
+            raise RequestError(400, "invalid_value", f"{name} may be given only once.", name)
+    try:
+        return msgspec.convert(req.params, schema, strict=False)
+    except msgspec.ValidationError as error:
+        raise _invalid(error) from error
+
+
+def _invalid(error: msgspec.ValidationError) -> RequestError:
+    """Turn msgspec's message, such as "Expected `str`, got `int` - at `$.message`", into ours."""
+    text, _, path = str(error).partition(" - at `$")
+    field = path.rstrip("`").lstrip(".") or None
+    if text.startswith(("Object contains unknown field", "Object missing required field")):
+        name = text.split("`")[1]
+        field = f"{field}.{name}" if field else name
+        if "unknown" in text:
+            return RequestError(400, "unknown_field", f"The field {field} is not known here.", field)
+        return RequestError(400, "missing_field", f"The field {field} is required.", field)
+    return RequestError(400, "invalid_value", f"{field or 'The body'} is not valid: {text}.", field)
+
+
+def render(req: falcon.Request, resp: falcon.Response, value: Any, status: int = 200) -> None:
+    """Answer with a value, in the format that the client accepts."""
+    if MSGPACK in (req.get_header("Accept") or ""):
+        resp.content_type = MSGPACK
+        resp.data = _encode_msgpack(value)
+    else:
+        resp.content_type = JSON
+        resp.data = _encode_json(value)
+    resp.status = status
+
+
+def encode_json(value: Any) -> bytes:
+    return _encode_json(value)
+
+
+def error_object(status: int, code: str, message: str, field: str | None = None) -> dict[str, Any]:
+    """The one shape of every error."""
+    error = {"code": code, "message": message}
+    if field is not None:
+        error["field"] = field
+    return {"success": False, "statusCode": status, "error": error}
+
+
+def message_object(message: Message) -> dict[str, Any]:
+    due = None if message.due_ms is None else iso_time(message.due_ms)
+    value: dict[str, Any] = {
+        "id": message.id,
+        "message": message.body,
+        "status": message.status,
+        "receive_count": message.receives,
+        "produced_at": iso_time(message.produced_ms),
+        "claimed_until": due if message.status == "processing" else None,
+        "queue": message.queue,
+    }
+    if message.receipt is not None:
+        value["receipt"] = message.receipt
+    if message.status == "delayed":
+        value["delayed_until"] = due
+    return value
+
+
+def iso_time(time_ms: int) -> str:
+    """Milliseconds since 1970 as ISO 8601 in UTC."""
+    return f"{_iso_seconds(time_ms // 1000)}.{time_ms % 1000:03d}Z"
+
+
+@lru_cache(1024)
+def _iso_seconds(seconds: int) -> str:
+    return strftime("%Y-%m-%dT%H:%M:%S", gmtime(seconds))
+
+
+def to_ms(seconds: float) -> int:
+    return round(seconds * 1000)
