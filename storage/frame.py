@@ -33,8 +33,8 @@ KIND_BYTES = {kind: struct.pack("<I", kind) for kind in (GROUP, SEAL)}
 
 # magic, version, segment number, log id, capacity, creation time in ms, zeros up to the checksum
 _SEGMENT = struct.Struct("<8sII16sQQ12x")
-# kind, offset, length, base segment, group number, durable group number, chain
-_GROUP = struct.Struct("<IIIIQQI")
+# checksum, kind, offset, length, base segment, group number, durable group number, chain
+_GROUP = struct.Struct("<IIIIIQQI")
 _FRAME = struct.Struct("<II")
 _U32 = struct.Struct("<I")
 
@@ -56,6 +56,7 @@ class SegmentHeader(NamedTuple):
 class GroupHeader(NamedTuple):
     """What stands before the records that one sync made durable."""
 
+    crc: int
     kind: int
     offset: int
     """Where this header itself begins in its segment, in bytes."""
@@ -69,7 +70,6 @@ class GroupHeader(NamedTuple):
     """Number of the newest group known to be on disk when this one was written."""
     chain: int
     """Checksum of the frame before: a record's, or a group header's if that group is empty; 0 before the first."""
-    crc: int
 
 
 def pack_segment_header(number: int, log_id: bytes, capacity: int, created_ms: int) -> bytes:
@@ -106,7 +106,7 @@ def pack_group(
     which is the next group's ``chain``.
     """
     length = sum(map(len, records)) + FRAME_BYTES * len(records)
-    body = _GROUP.pack(kind, offset, length, base, number, durable, chain)
+    body = _GROUP.pack(0, kind, offset, length, base, number, durable, chain)[4:]
     crc = crc32(body, seed)
     parts = [_U32.pack(crc), body]
     for record in records:
@@ -118,35 +118,35 @@ def pack_group(
 
 def unpack_group_header(data: bytes | memoryview, at: int, seed: int) -> GroupHeader | None:
     """Return the group header at ``data[at:]``, or None if those bytes are none of this segment's headers."""
-    body = data[at + 4 : at + GROUP_HEADER_BYTES]
-    if len(body) < GROUP_HEADER_BYTES - 4:
+    if len(data) - at < GROUP_HEADER_BYTES:
         return None
-    crc = crc32(body, seed)
-    if _U32.unpack_from(data, at)[0] != crc:
+    header = GroupHeader._make(_GROUP.unpack_from(data, at))
+    if header.crc != crc32(data[at + 4 : at + GROUP_HEADER_BYTES], seed) or header.kind not in KIND_BYTES:
         return None
-    header = GroupHeader._make((*_GROUP.unpack(body), crc))
-    return header if header.kind in KIND_BYTES else None
+    return header
 
 
-def split_records(payload: memoryview, header: GroupHeader) -> tuple[list[tuple[int, memoryview]], int] | None:
-    """Verify and cut a group's payload into records.
+def split_records(
+    data: memoryview, at: int, end: int, crc: int, offset: int
+) -> tuple[list[tuple[int, memoryview]], int] | None:
+    """Verify and cut a group's payload, ``data[at:end]``, into records.
 
-    Returns ``(offset in the payload, record)`` pairs and the checksum of the last frame, or None if anything at all
-    does not verify: a group counts whole or not at all.
+    ``crc`` is the group header's, ``offset`` where in the file ``data`` begins. Returns pairs of a record's offset in
+    the file and its bytes, and the checksum of the last frame; or None if anything at all does not verify: a group
+    counts whole or not at all.
     """
     records = []
-    crc = header.crc
-    at, end = 0, len(payload)
     while at < end:
         if end - at < FRAME_BYTES:
             return None
-        stored, length = _FRAME.unpack_from(payload, at)
-        stop = at + FRAME_BYTES + length
+        stored, length = _FRAME.unpack_from(data, at)
+        start = at + FRAME_BYTES
+        stop = start + length
         if stop > end:
             return None
-        crc = crc32(payload[at + 4 : stop], crc)
+        crc = crc32(data[at + 4 : stop], crc)
         if crc != stored:
             return None
-        records.append((at + FRAME_BYTES, payload[at + FRAME_BYTES : stop]))
+        records.append((offset + start, data[start:stop]))
         at = stop
     return records, crc

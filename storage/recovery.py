@@ -139,9 +139,9 @@ class Recovery:
             trimmed = first and current.number > 1
             reader = SegmentReader(current, None if trimmed else self.number, None if trimmed else self.chain)
             place = current.number << 32
-            for header, records in reader:
+            for records in reader:
                 if first:
-                    self._check_oldest(current, header.base)
+                    self._check_oldest(current, reader.base)
                     first = False
                 for offset, record in records:
                     yield place | offset, record

@@ -99,23 +99,20 @@ def open_segment(disk: Disk, path: Path) -> Segment:
     return Segment(file, header)
 
 
-Group = tuple[frame.GroupHeader, list[tuple[int, memoryview]]]
-
-
 class SegmentReader:
     """Walks a segment's groups from the front and stops at the first thing that does not verify.
 
-    Iterating gives ``(header, [(offset of the record in the file, record), ...])``. Afterwards ``offset`` is where it
+    Iterating gives for each group its records, ``[(offset in the file, bytes), ...]``. Afterwards ``offset`` is where it
     stopped, ``sealed`` whether that is behind a seal, and ``problem`` says what did not verify there, or None.
     ``number`` and ``chain`` are those the next group must have; None accepts any, which is right for the oldest
-    segment of a log that was trimmed.
+    segment of a log that was trimmed. ``base`` is that of the last group.
     """
 
     def __init__(self, segment: Segment, number: int | None, chain: int | None) -> None:
         self._segment = segment
         self._size = segment.file.size()
         self._data = memoryview(b"")
-        self._start = 0
+        self._start = 0  # where in the file the buffered data begins
         self.offset = frame.SEGMENT_HEADER_BYTES
         self.number = number
         self.chain = chain
@@ -123,52 +120,56 @@ class SegmentReader:
         self.sealed = False
         self.problem: str | None = None
 
-    def _have(self, length: int) -> int:
-        """Make ``length`` bytes from the current offset available; returns where they begin in the buffer."""
-        at = self.offset - self._start
-        if len(self._data) - at < length:
-            size = min(max(length, _CHUNK_BYTES), self._size - self.offset)
-            self._data = memoryview(self._segment.file.read(size, self.offset))
-            self._start = self.offset
-            at = 0
-        return at
+    def _fill(self, length: int) -> None:
+        """Buffer at least ``length`` bytes from the current offset on, or what there is."""
+        size = min(max(length, _CHUNK_BYTES), self._size - self.offset)
+        self._data = memoryview(self._segment.file.read(size, self.offset))
+        self._start = self.offset
 
-    def __iter__(self) -> Iterator[Group]:
+    def __iter__(self) -> Iterator[list[tuple[int, memoryview]]]:
         seed = self._segment.header.crc
         while not self.sealed:
-            at = self._have(frame.GROUP_HEADER_BYTES)
+            if self._start + len(self._data) - self.offset < frame.GROUP_HEADER_BYTES:
+                self._fill(frame.GROUP_HEADER_BYTES)
+            at = self.offset - self._start
             header = frame.unpack_group_header(self._data, at, seed)
             if header is None:
                 rest = self._data[at : at + frame.GROUP_HEADER_BYTES]
                 if rest != _ZEROS[: len(rest)]:
                     self.problem = "no group header verifies here"
                 return
-            self.problem = self._misplaced(header)
-            if self.problem:
+            crc, kind, offset, length, base, number, _, chain = header
+            if (
+                offset != self.offset
+                or (number != self.number and self.number is not None)
+                or (chain != self.chain and self.chain is not None)
+            ):
+                self.problem = self._misplaced(header)
                 return
-            at = self._have(frame.GROUP_HEADER_BYTES + header.length) + frame.GROUP_HEADER_BYTES
-            found = frame.split_records(self._data[at : at + header.length], header)
+            whole = frame.GROUP_HEADER_BYTES + length
+            if whole > self._size - offset:
+                self.problem = f"group {number} is longer than the file"
+                return
+            if at + whole > len(self._data):
+                self._fill(whole)
+                at = 0
+            found = frame.split_records(self._data, at + frame.GROUP_HEADER_BYTES, at + whole, crc, self._start)
             if found is None:
-                self.problem = f"a record of group {header.number} does not verify"
+                self.problem = f"a record of group {number} does not verify"
                 return
             records, self.chain = found
-            first = self.offset + frame.GROUP_HEADER_BYTES
-            self.offset = first + header.length
-            self.number = header.number + 1
-            self.base = header.base
-            self.sealed = header.kind == frame.SEAL
-            yield header, [(first + at, record) for at, record in records]
+            self.offset = offset + whole
+            self.number = number + 1
+            self.base = base
+            self.sealed = kind == frame.SEAL
+            yield records
 
-    def _misplaced(self, header: frame.GroupHeader) -> str | None:
+    def _misplaced(self, header: frame.GroupHeader) -> str:
         if header.offset != self.offset:
             return f"the group header here was written at byte {header.offset}"
-        if self.number is not None and header.number != self.number:
+        if header.number != self.number:
             return f"expected group {self.number}, found group {header.number}"
-        if self.chain is not None and header.chain != self.chain:
-            return f"group {header.number} does not follow from the one before it"
-        if header.length > self._size - self.offset - frame.GROUP_HEADER_BYTES:
-            return f"group {header.number} is longer than the file"
-        return None
+        return f"group {header.number} does not follow from the one before it"
 
 
 class Tail(NamedTuple):

@@ -74,8 +74,8 @@ class State:
             UnreadableRecordError: the record is of an unknown kind, or makes no sense after the ones before it.
         """
         try:
-            kind, at_ms, *rest = fields
-            self._appliers[kind](position + size, at_ms, *rest)
+            at_ms = fields[1]
+            self._appliers[fields[0]](position + size, *fields[1:])
         except (TypeError, ValueError, LookupError, OverflowError) as error:
             raise UnreadableRecordError(
                 f"the record at position {position:#x} is not one that fits here ({error!r})"

@@ -1,0 +1,70 @@
+"""The parts, one at a time, without HTTP. Batches are of 100 messages of 100 bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from storage import FileLog, SyncPolicy, frame, record
+from wonderq.broker import Broker
+from wonderq.ids import Ids
+from wonderq.model import Target
+from wonderq.wire import encode_json, message_object
+
+BODY = "x" * 100
+BATCH = [BODY] * 100
+
+
+def test_encode_entries_of_a_batch(benchmark: BenchmarkFixture) -> None:
+    benchmark(lambda: [record.encode_entry(body) for body in BATCH])
+
+
+def test_pack_group_of_64_records(benchmark: BenchmarkFixture) -> None:
+    records = [record.encode((record.PRODUCE, 1_790_000_000_000, 1, 0, [], [106], b"x" * 106))] * 64
+    benchmark(lambda: frame.pack_group(1, records, offset=64, base=1, number=1, durable=0, chain=0))
+
+
+def test_append_and_wait_without_sync(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
+    log = FileLog(tmp_path, sync=SyncPolicy("os"))
+    log.start()
+    benchmark(lambda: log.wait(log.append(b"x" * 150)))
+    log.close()
+
+
+def test_append_and_wait_with_sync(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
+    log = FileLog(tmp_path)
+    log.start()
+    benchmark(lambda: log.wait(log.append(b"x" * 150)))
+    log.close()
+
+
+def test_make_100_ids(benchmark: BenchmarkFixture) -> None:
+    ids = Ids(b"0123456789abcdef")
+    benchmark(lambda: [ids.message_id(1, sequence) for sequence in range(100)])
+
+
+def test_produce_one(benchmark: BenchmarkFixture, broker: Broker) -> None:
+    benchmark(lambda: broker.produce("default", [BODY]))
+
+
+def test_produce_batch(benchmark: BenchmarkFixture, broker: Broker) -> None:
+    benchmark(lambda: broker.produce("default", BATCH))
+
+
+def test_claim_and_delete_batch(benchmark: BenchmarkFixture, broker: Broker) -> None:
+    for _ in range(400):
+        broker.produce("default", BATCH)
+
+    def claim_and_delete() -> None:
+        claimed = broker.claim("default", limit=100)
+        assert len(claimed) == 100
+        broker.delete_batch("default", [Target(receipt=message.receipt) for message in claimed])
+
+    benchmark.pedantic(claim_and_delete, rounds=300)
+
+
+def test_render_100_messages_as_json(benchmark: BenchmarkFixture, broker: Broker) -> None:
+    broker.produce("default", BATCH)
+    claimed = broker.claim("default", limit=100)
+    benchmark(lambda: encode_json([message_object(message) for message in claimed]))
