@@ -20,9 +20,11 @@ from zlib import crc32
 
 import msgpack
 
-#: ``[at_ms, key]``: 16 random bytes from which message ids are made; the first record of a log.
+#: ``[at_ms, key, next_queue]``: 16 random bytes from which message ids are made, and the number that the next new queue
+#: gets (numbers are never used twice); the first record of a log.
 IDENTITY = 0
-#: ``[at_ms, queue, name, settings]``: the queue with that number exists and has these settings (a map).
+#: ``[at_ms, queue, name, settings, created_ms, next_sequence]``: the queue with that number exists and has these settings
+#: (a map); its next message gets that sequence number.
 QUEUE = 1
 #: ``[at_ms, queue, first, due_ms, lengths, entries]``: new messages; ``due_ms`` is [] or when each becomes available.
 PRODUCE = 2
@@ -30,8 +32,10 @@ PRODUCE = 2
 CLAIM = 3
 #: ``[at_ms, queue, runs]``
 DELETE = 4
-#: ``[at_ms, queue, changes, entries]``: each change is ``[sequence, status, due_ms, timeout_ms, length]``; the status
-#: from then on, its deadline, the claim's timeout, and the length of the new entry, or 0 to keep the old one.
+#: ``[at_ms, queue, changes, restated, entries]``: each change is ``[sequence, status, due_ms, timeout_ms]``: the status
+#: from then on, its deadline, the claim's timeout; a status other than CLAIMED voids the receipt. Each restated message is
+#: ``[sequence, produced_ms, status, due_ms, timeout_ms, receives, token, length]``: all there is to know of it, and the
+#: length of its entry, so that no earlier record of it is needed any more.
 UPDATE = 5
 #: ``[at_ms, queue, end]``: every message below that sequence number is gone.
 PURGE = 6

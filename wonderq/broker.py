@@ -91,7 +91,7 @@ class Broker:
         self._clock.raise_floor(self._state.last_ms)
         with self._lock:
             if self._state.key is None:
-                self._commit((record.IDENTITY, self._clock.now_ms(), os.urandom(16)))
+                self._commit((record.IDENTITY, self._clock.now_ms(), os.urandom(16), self._state.next_queue))
             assert self._state.key is not None
             self._ids = Ids(self._state.key)
             if DEFAULT_QUEUE not in self._state.queues:
@@ -277,7 +277,8 @@ class Broker:
             found = self._find_queue(queue)
             found.messages.advance(now_ms)
             results: list[BrokerError | None] = []
-            changes: list[list[int]] = []
+            changes: list[tuple[int, ...]] = []
+            restated: list[tuple[int, ...]] = []
             entries: list[bytes] = []
             seen: set[int] = set()
             for target, change in updates:
@@ -286,42 +287,43 @@ class Broker:
                     view = self._resolve(found, target)
                     if view.sequence in seen:
                         raise InvalidValueError("entries", "A batch may update a message only once.")
-                    changes.append([*self._decide_change(found, view, change, now_ms), len(entry)])
-                    entries.append(entry)
+                    after = self._decide_change(view, change, now_ms)
+                    if entry:
+                        restated.append(_restate(after, len(entry)))
+                        entries.append(entry)
+                    else:
+                        changes.append((after.sequence, after.status, after.due_ms, after.timeout_ms))
                     seen.add(view.sequence)
                     results.append(None)
                 except BrokerError as error:
                     results.append(error)
-            if changes:
-                data = b"".join(entries)
+            if changes or restated:
                 self._commit(
-                    (record.UPDATE, now_ms, found.number, changes, data),
-                    leave_bytes=_DISK_RESERVE_BYTES if data else _DISK_RESERVE_BYTES // 2,
+                    (record.UPDATE, now_ms, found.number, changes, restated, b"".join(entries)),
+                    leave_bytes=_DISK_RESERVE_BYTES if restated else _DISK_RESERVE_BYTES // 2,
                 )
                 self._lines.nudge(found)
         self._settle()
         return results
 
-    def _decide_change(self, queue: Queue, view: MessageView, change: Change, now_ms: int) -> tuple[int, int, int, int]:
-        """Return (sequence, status, due_ms, timeout_ms) after the change."""
-        timeout_ms = queue.messages.timeout_ms(view.sequence)
+    def _decide_change(self, view: MessageView, change: Change, now_ms: int) -> MessageView:
+        """Return the message as it is after the change, but for its body."""
         if change.delay_ms is not None:
             if change.visibility_timeout_ms is not None:
                 raise InvalidValueError("delay", "Give either delay or visibility_timeout, not both.")
             self._check_range("delay", change.delay_ms, self.limits.delay_ms)
             if change.delay_ms == 0:
-                return view.sequence, WAITING, 0, timeout_ms
-            return view.sequence, DELAYED, now_ms + change.delay_ms, timeout_ms
+                return view._replace(status=WAITING, due_ms=0, token=NO_TOKEN)
+            return view._replace(status=DELAYED, due_ms=now_ms + change.delay_ms, token=NO_TOKEN)
         if change.visibility_timeout_ms is None and change.body is not None:
-            return view.sequence, view.status, view.due_ms, timeout_ms
+            return view
         if view.status != CLAIMED:
             raise NotClaimedError
-        if change.visibility_timeout_ms is not None:
-            timeout_ms = change.visibility_timeout_ms
-            self._check_range("visibility_timeout", timeout_ms, self.limits.visibility_timeout_ms)
+        timeout_ms = view.timeout_ms if change.visibility_timeout_ms is None else change.visibility_timeout_ms
+        self._check_range("visibility_timeout", timeout_ms, self.limits.visibility_timeout_ms)
         if timeout_ms == 0:
-            return view.sequence, WAITING, 0, timeout_ms
-        return view.sequence, CLAIMED, now_ms + timeout_ms, timeout_ms
+            return view._replace(status=WAITING, due_ms=0, token=NO_TOKEN)
+        return view._replace(status=CLAIMED, due_ms=now_ms + timeout_ms, timeout_ms=timeout_ms)
 
     def _resolve(self, queue: Queue, target: Target) -> MessageView:
         """Return the message a target means, if it is there and the receipt, when there is one, still counts."""
@@ -438,7 +440,7 @@ class Broker:
             if found is None:
                 found = self._new_queue(name, now_ms, **settings)
             elif replace(found.settings, **settings) != found.settings:
-                self._commit_settings(found.number, name, replace(found.settings, **settings), now_ms)
+                self._commit_queue(found, replace(found.settings, **settings), now_ms)
             info = self._info(found, now_ms)
         self._settle()
         return info, created
@@ -469,11 +471,15 @@ class Broker:
             raise InvalidQueueNameError(
                 "queue", "A queue's name is 1 to 80 of A-Z a-z 0-9 _ and -, with .fifo allowed at the end."
             )
-        self._commit_settings(self._state.next_queue, name, QueueSettings(**settings), now_ms)
+        self._commit_queue(Queue(self._state.next_queue, name, now_ms), QueueSettings(**settings), now_ms)
         return self._state.queues[name]
 
-    def _commit_settings(self, number: int, name: str, settings: QueueSettings, now_ms: int) -> None:
-        self._commit((record.QUEUE, now_ms, number, name, settings.to_record()), leave_bytes=_DISK_RESERVE_BYTES)
+    def _commit_queue(self, queue: Queue, settings: QueueSettings, now_ms: int) -> None:
+        next_sequence = queue.messages.next_sequence
+        self._commit(
+            (record.QUEUE, now_ms, queue.number, queue.name, settings.to_record(), queue.created_ms, next_sequence),
+            leave_bytes=_DISK_RESERVE_BYTES,
+        )
 
     # Running
 
@@ -555,3 +561,17 @@ class Broker:
             )
             for view, body in zip(views, bodies, strict=True)
         ]
+
+
+def _restate(view: MessageView, length: int) -> tuple[int, ...]:
+    """Return what an UPDATE record says of a message that gets a new entry of ``length`` bytes."""
+    return (
+        view.sequence,
+        view.produced_ms,
+        view.status,
+        view.due_ms,
+        view.timeout_ms,
+        view.receives,
+        view.token,
+        length,
+    )

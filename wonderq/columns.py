@@ -47,6 +47,8 @@ class MessageView(NamedTuple):
     """Of its newest claim, also when that has expired; `NO_TOKEN` before the first and after a release."""
     due_ms: int
     """When a claim or a delay ends."""
+    timeout_ms: int
+    """That of the newest claim."""
 
 
 class _Page:
@@ -110,6 +112,7 @@ class _Page:
             self.receives[index] if claims else 0,
             self.token[index] if claims else 0,
             self.due_ms[index] if claims else 0,
+            self.timeout_ms[index] if claims else 0,
         )
 
 
@@ -141,12 +144,6 @@ class Columns:
         if not 0 <= index < len(page.status) or page.status[index] == GONE:
             return None
         return page.view(index)
-
-    def timeout_ms(self, sequence: int) -> int:
-        """Return the timeout that a message which is there was last claimed with, or 0."""
-        page = self._pages[sequence >> _PAGE_BITS]
-        index = sequence - page.first
-        return page.timeout_ms[index] if index < len(page.timeout_ms) else 0
 
     def views(self, runs: Runs) -> list[MessageView]:
         """Return the messages of runs, all of which must be there."""
@@ -311,13 +308,23 @@ class Columns:
         if status != WAITING:
             self._schedule(due_ms, sequence, 1)
 
-    def replace(self, sequence: int, position: int, length: int) -> None:
-        """Give a message another entry."""
-        page = self._pages[sequence >> _PAGE_BITS]
-        index = sequence - page.first
-        self.bytes += length - page.length[index]
-        page.position[index] = position
-        page.length[index] = length
+    def restate(self, message: MessageView) -> None:
+        """Set everything about one message, its entry's place included."""
+        page = self._pages[message.sequence >> _PAGE_BITS]
+        index = message.sequence - page.first
+        self.bytes += message.length - page.length[index]
+        page.position[index] = message.position
+        page.length[index] = message.length
+        page.produced_ms[index] = message.produced_ms
+        self._set_status(page, index, message.status)
+        if message.receives or message.due_ms:
+            page.grow_claims()
+            page.due_ms[index] = message.due_ms
+            page.timeout_ms[index] = message.timeout_ms
+            page.receives[index] = message.receives
+            page.token[index] = message.token
+        if message.status != WAITING:
+            self._schedule(message.due_ms, message.sequence, 1)
 
     def delete(self, runs: Runs) -> None:
         """Remove messages, all of which must be there."""

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from storage import record
-from wonderq.columns import Columns
+from wonderq.columns import Columns, MessageView
 
 
 class UnreadableRecordError(Exception):
@@ -83,13 +83,24 @@ class State:
         if at_ms > self.last_ms:
             self.last_ms = at_ms
 
-    def _identity(self, _end: int, _at_ms: int, key: bytes) -> None:
+    def _identity(self, _end: int, _at_ms: int, key: bytes, next_queue: int) -> None:
         self.key = key
+        self.next_queue = max(self.next_queue, next_queue)
 
-    def _queue(self, _end: int, at_ms: int, number: int, name: str, settings: dict[str, int]) -> None:
+    def _queue(
+        self,
+        _end: int,
+        _at_ms: int,
+        number: int,
+        name: str,
+        settings: dict[str, int],
+        created_ms: int,
+        next_sequence: int,
+    ) -> None:
         queue = self._by_number.get(number)
         if queue is None:
-            queue = self._by_number[number] = self.queues[name] = Queue(number, name, at_ms)
+            queue = self._by_number[number] = self.queues[name] = Queue(number, name, created_ms)
+            queue.messages.next_sequence = next_sequence
             self.next_queue = max(self.next_queue, number + 1)
         queue.settings = QueueSettings(**settings)
 
@@ -114,14 +125,24 @@ class State:
     def _delete(self, _end: int, _at_ms: int, queue: int, runs: record.Runs) -> None:
         self._by_number[queue].messages.delete(runs)
 
-    def _update(self, end: int, _at_ms: int, queue: int, changes: Sequence[Sequence[int]], entries: bytes) -> None:
+    def _update(
+        self,
+        end: int,
+        _at_ms: int,
+        queue: int,
+        changes: Sequence[Sequence[int]],
+        restated: Sequence[Sequence[int]],
+        entries: bytes,
+    ) -> None:
         messages = self._by_number[queue].messages
+        for change in changes:
+            messages.change(*change)
         position = end - len(entries)
-        for sequence, status, due_ms, timeout_ms, length in changes:
-            messages.change(sequence, status, due_ms, timeout_ms)
-            if length:
-                messages.replace(sequence, position, length)
-                position += length
+        for sequence, produced_ms, status, due_ms, timeout_ms, receives, token, length in restated:
+            messages.restate(
+                MessageView(sequence, status, position, length, produced_ms, receives, token, due_ms, timeout_ms)
+            )
+            position += length
 
     def _purge(self, _end: int, _at_ms: int, queue: int, end_sequence: int) -> None:
         self._by_number[queue].messages.purge(end_sequence)
