@@ -132,6 +132,7 @@ class FileLog:
         self._open: _Group | None = None  # where records gather; None until started
         self._full: list[_Group] = []  # gathered before it, in segments that had no more room
         self._next: Segment | None = None  # reserved, to go on in when the open group's segment is full
+        self._reserved: dict[int, Segment] = {}  # that one, and those that groups gather for, until they are published
 
         # Owned by the leader.
         self._active: Segment  # the segment written last
@@ -139,6 +140,7 @@ class FileLog:
         self._number = 1  # of the next group
         self._chain = 0
         self._durable = 0  # number of the newest group known to be on the medium
+        self._sync_due = False  # an interval has passed, and a leader was busy at its end
 
         self._leading = False
         self._committed: Position = 0  # everything before it is as durable as the policy promises
@@ -170,6 +172,8 @@ class FileLog:
 
     def start(self) -> None:
         recovery = self._recovery
+        if self._closed or self._open is not None or not recovery.complete:
+            raise LogClosedError("a log starts once, after its replay was read to the end and before it is closed")
         recovery.finish(self._segment_bytes, self._now_ms)
         assert recovery.active is not None
         self._segments = {each.number: each for each in recovery.segments}
@@ -216,7 +220,13 @@ class FileLog:
             # The space comes before the record, so that a full disk is found out before anything has been changed.
             number = group.target.number + 1
             log_id = group.target.header.log_id
-            self._next = segment.reserve(self._disk, self.folder, number, log_id, self._segment_bytes, self._now_ms())
+            size, now_ms = self._segment_bytes, self._now_ms()
+            try:
+                self._next = segment.reserve(self._disk, self.folder, number, log_id, size, now_ms)
+                self._reserved[number] = self._next
+            except OSError as error:
+                # Nothing of the log was touched, so the next append may try again (too many open files, say).
+                raise LogFailedError(f"the next log segment could not be created: {error}") from error
         if need <= room:
             return group
         assert self._next is not None
@@ -263,7 +273,7 @@ class FileLog:
             self._gathering = flying
         try:
             self._write(groups)
-            if self.sync_policy.name == "always":
+            if self._sync_due or self.sync_policy.name == "always":
                 self._sync()
         except Exception as reason:  # noqa: BLE001 - whatever it was, the log's end is unknown now
             self._fail(reason)
@@ -312,6 +322,7 @@ class FileLog:
         self._number += 1
 
     def _sync(self) -> None:
+        self._sync_due = False
         if self._durable < self._number - 1:
             self._active.file.sync()
             self._durable = self._number - 1
@@ -321,7 +332,7 @@ class FileLog:
         if target.number not in self._segments:
             segment.publish(self._disk, target)
             with self._mutex:
-                self._segments[target.number] = target
+                self._segments[target.number] = self._reserved.pop(target.number)
         self._put(frame.SEAL, [])
         self._sync()
         self._active.file.truncate(self._written)
@@ -339,16 +350,16 @@ class FileLog:
             self._traffic.wait()
             self._traffic.clear()
             self._stopping.wait(self.sync_policy.interval_ms / 1000 if interval else _PAUSE_S)
-            if interval:
-                self._lead_alone(self._sync)
+            if interval and not self._lead_alone(self._sync):
+                self._sync_due = True
             if self.sync_policy.name != "os" and not self._traffic.is_set():
                 self._lead_alone(self._put_closing_group)
 
-    def _lead_alone(self, work: Callable[[], None]) -> None:
+    def _lead_alone(self, work: Callable[[], None]) -> bool:
         """Do ``work`` as the leader, unless there is one already (whose traffic will bring us back)."""
         with self._mutex:
-            if self._leading or self.failure is not None or self._closed:
-                return
+            if self._leading or self.failure is not None:
+                return False
             self._leading = True
         try:
             work()
@@ -356,6 +367,7 @@ class FileLog:
             self._fail(reason)
         with self._mutex:
             self._step_down()
+        return True
 
     def _put_closing_group(self) -> None:
         with self._mutex:
@@ -399,8 +411,10 @@ class FileLog:
         return data
 
     def close(self) -> None:
-        if self._closed:
-            return
+        with self._mutex:
+            if self._closed:
+                return
+            self._closed = True  # before the wait below, so that nothing is appended behind what it waits for
         self._stopping.set()
         self._traffic.set()
         if self._keeper.is_alive():
@@ -411,13 +425,12 @@ class FileLog:
                 # Whatever the policy, a clean end is synced and marked by a closing group.
                 self._lead_alone(self._sync)
                 self._lead_alone(self._put_closing_group)
+                self._check_failure()
         finally:
-            with self._mutex:
-                self._closed = True
-            unpublished = self._next if self._next and self._next.number not in self._segments else None
-            if unpublished is not None:
-                unpublished.file.close()
-                self._disk.remove(unpublished.path)
+            for each in self._reserved.values():
+                each.file.close()
+                if self.failure is None:
+                    self._disk.remove(each.path)
             for each in self._segments.values():
                 each.file.close()
             self._recovery.segments = [each for each in self._recovery.segments if each.number not in self._segments]

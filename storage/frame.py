@@ -89,6 +89,13 @@ def unpack_segment_header(data: bytes) -> SegmentHeader | None:
     return SegmentHeader(version, number, log_id, capacity, created_ms, crc)
 
 
+def frame_prefix(payload: bytes, chain: int) -> tuple[bytes, int]:
+    """Return the 8 bytes that go before a payload, and its checksum, continued from ``chain``."""
+    size = _U32.pack(len(payload))
+    crc = crc32(payload, crc32(size, chain))
+    return _U32.pack(crc) + size, crc
+
+
 def pack_group(
     seed: int,
     records: list[bytes],
@@ -110,9 +117,8 @@ def pack_group(
     crc = crc32(body, seed)
     parts = [_U32.pack(crc), body]
     for record in records:
-        size = _U32.pack(len(record))
-        crc = crc32(record, crc32(size, crc))
-        parts += (_U32.pack(crc), size, record)
+        prefix, crc = frame_prefix(record, crc)
+        parts += (prefix, record)
     return b"".join(parts), crc
 
 

@@ -42,6 +42,7 @@ class Log(Protocol):
 
         Raises:
             DiskFullError: there is no room to start in.
+            LogClosedError: `replay` was not read to its end, the log was started before, or it was closed.
         """
 
     def append(self, record: bytes, *, leave_bytes: int = 0) -> Position:
@@ -74,4 +75,8 @@ class Log(Protocol):
         """
 
     def close(self) -> None:
-        """Make everything appended durable, mark the log as cleanly ended, and let go of it. Idempotent."""
+        """Make everything appended durable, mark the log as cleanly ended, and let go of it. Idempotent.
+
+        Raises:
+            LogFailedError: that could not be done. It is closed all the same.
+        """

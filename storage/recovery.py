@@ -102,6 +102,8 @@ class Recovery:
         """That group's number."""
         self.chain = 0
         """The checksum it is chained to."""
+        self.base = 1
+        """The oldest segment that still belongs to the log, as its newest group says. Older ones may be left over."""
         self.torn_bytes = 0
         """How much of a torn tail lies behind ``offset``."""
         try:
@@ -120,6 +122,11 @@ class Recovery:
         """A blank segment behind the active one."""
         return self.segments[-1] if self.active is not None and self.segments[-1] is not self.active else None
 
+    @property
+    def complete(self) -> bool:
+        """Whether the folder was read to its end and everything in it accepted."""
+        return self.active is not None or not self.segments
+
     def _survey(self) -> None:
         names = self._disk.list(self._folder)
         numbers = sorted(number for name in names if (number := segment.file_number(name)) is not None)
@@ -134,27 +141,22 @@ class Recovery:
 
     def replay(self) -> Iterator[tuple[int, memoryview]]:
         """Yield every record as ``(position, bytes)``; a position is ``segment number << 32 | offset``."""
-        first = True
         for index, current in enumerate(self.segments):
-            trimmed = first and current.number > 1
+            trimmed = index == 0 and current.number > 1
             reader = SegmentReader(current, None if trimmed else self.number, None if trimmed else self.chain)
             place = current.number << 32
             for records in reader:
-                if first:
-                    self._check_oldest(current, reader.base)
-                    first = False
                 for offset, record in records:
                     yield place | offset, record
             self.number = reader.number or 1
             self.chain = reader.chain or 0
+            self.base = reader.base or self.base
             if not self._judge(reader, current, self.segments[index + 1 :]):
                 break
-        if first and self.segments:
-            self._check_oldest(self.segments[0], 1)
-
-    def _check_oldest(self, oldest: Segment, base: int) -> None:
-        if base < oldest.number:
+        if self.segments and self.base < self.segments[0].number:
+            oldest = self.segments[0]
             missing = self._folder / segment.file_name(oldest.number - 1)
+            self.active = None
             raise CorruptLogError(str(missing), 0, f"the segment is missing, and {oldest.path.name} comes after it")
 
     def _judge(self, reader: SegmentReader, current: Segment, later: list[Segment]) -> bool:
@@ -166,11 +168,10 @@ class Recovery:
             ending = Ending.BEHIND_SEAL if tail.end > reader.offset else Ending.SEAL
             reason = "there are bytes behind the seal"
         elif size != current.header.capacity:
-            raise CorruptLogError(
-                str(current.path),
-                min(size, current.header.capacity),
-                f"the file is {size} bytes long and was created with {current.header.capacity}",
-            )
+            short = f"the file is {size} bytes long, was created with {current.header.capacity}, and has no seal"
+            if reason is not None:
+                raise CorruptLogError(str(current.path), reader.offset, f"{reason}; {short}")
+            raise CorruptLogError(str(current.path), min(size, current.header.capacity), short)
         elif reason is not None or tail.end > reader.offset:
             ending = Ending.DAMAGE
             reason = reason or f"group {self.number} is missing here"

@@ -51,6 +51,9 @@ _QUEUE_NAME = re.compile(r"(?=.{1,80}\Z)[A-Za-z0-9_-]+(\.fifo)?")
 #: Space in the log that is kept for those who make room: producing leaves this much, claiming half of it, deleting none.
 _DISK_RESERVE_BYTES = 1 << 20
 
+#: More than the fields of a record take, without its messages.
+_RECORD_BYTES = 128
+
 #: How often a waiting consumer looks whether its client is still there.
 _GONE_CHECK_S = 2.0
 
@@ -109,11 +112,14 @@ class Broker:
         lengths = [len(entry) for entry in entries]
         with self._deciding() as now_ms:
             found = self._state.queues.get(queue)
+            if found is None and not self._create_queues:
+                raise QueueNotFoundError(queue)
+            settings = found.settings if found else QueueSettings()
+            due_ms = self._due_ms(settings, now_ms, len(entries), delays_ms)
             if found is None:
-                if not self._create_queues:
-                    raise QueueNotFoundError(queue)
-                found = self._new_queue(queue, now_ms)
-            due_ms = self._due_ms(found, now_ms, len(entries), delays_ms)
+                # Room for both records or for none: a refused message leaves no new queue behind.
+                size = sum(lengths) + 16 * len(entries) + _RECORD_BYTES
+                found = self._new_queue(queue, now_ms, leave_bytes=_DISK_RESERVE_BYTES + size)
             first = found.messages.next_sequence
             position = self._commit(
                 (record.PRODUCE, now_ms, found.number, first, due_ms, lengths, b"".join(entries)),
@@ -145,8 +151,10 @@ class Broker:
             raise BatchTooLargeError(f"A batch may have {limits.batch_bytes} bytes, and this has about {total}.")
         return entries
 
-    def _due_ms(self, queue: Queue, now_ms: int, count: int, delays_ms: Sequence[int | None] | None) -> list[int]:
-        own = queue.settings.delay_ms
+    def _due_ms(
+        self, settings: QueueSettings, now_ms: int, count: int, delays_ms: Sequence[int | None] | None
+    ) -> list[int]:
+        own = settings.delay_ms
         if delays_ms is None:
             return [now_ms + own] * count if own else []
         delays = [own if delay is None else delay for delay in delays_ms]
@@ -177,22 +185,21 @@ class Broker:
             raise InvalidValueError("wait", f"wait must be from 0 to {self.limits.wait_s} seconds.")
         wait_until = time.monotonic() + wait_s
         waiter: Waiter | None = None
+        claimed = None
         try:
-            while True:
-                if client_gone():
-                    return []
+            while not client_gone():
                 with self._deciding() as now_ms:
                     if self._stopping:
                         if waiter is None:
                             raise ShuttingDownError
-                        return []
+                        break
                     found = self._find_queue(queue)
                     claimed = self._claim(found, now_ms, limit, visibility_timeout_ms)
                     if claimed is not None:
                         break
                     left_s = wait_until - time.monotonic()
                     if left_s <= 0:
-                        return []
+                        break
                     if waiter is None:
                         waiter = self._lines.join(found)
                     else:
@@ -203,6 +210,9 @@ class Broker:
             if waiter is not None:
                 with self._lock:
                     self._lines.leave(waiter, self._state.queues.get(queue))
+        if claimed is None:
+            self._settle()
+            return []
         position, views, token = claimed
         self._log.wait(position)
         return self._read_messages(found, views, token)
@@ -383,9 +393,9 @@ class Broker:
                 views = queue.messages.after(sequence, min(limit, _LIST_CHUNK), status)
                 within = sum(1 for total in accumulate(view.length for view in views) if total <= _LIST_BYTES)
                 views = views[: within or 1]
+            self._settle()
             if not views:
                 return
-            self._settle()
             yield from self._read_messages(queue, views)
             sequence = views[-1].sequence
             limit -= len(views)
@@ -466,19 +476,22 @@ class Broker:
         self._settle()
         return count
 
-    def _new_queue(self, name: str, now_ms: int, **settings: int) -> Queue:
+    def _new_queue(self, name: str, now_ms: int, *, leave_bytes: int = _DISK_RESERVE_BYTES, **settings: int) -> Queue:
         if not _QUEUE_NAME.fullmatch(name):
             raise InvalidQueueNameError(
                 "queue", "A queue's name is 1 to 80 of A-Z a-z 0-9 _ and -, with .fifo allowed at the end."
             )
-        self._commit_queue(Queue(self._state.next_queue, name, now_ms), QueueSettings(**settings), now_ms)
+        new = Queue(self._state.next_queue, name, now_ms)
+        self._commit_queue(new, QueueSettings(**settings), now_ms, leave_bytes=leave_bytes)
         return self._state.queues[name]
 
-    def _commit_queue(self, queue: Queue, settings: QueueSettings, now_ms: int) -> None:
+    def _commit_queue(
+        self, queue: Queue, settings: QueueSettings, now_ms: int, *, leave_bytes: int = _DISK_RESERVE_BYTES
+    ) -> None:
         next_sequence = queue.messages.next_sequence
         self._commit(
             (record.QUEUE, now_ms, queue.number, queue.name, settings.to_record(), queue.created_ms, next_sequence),
-            leave_bytes=_DISK_RESERVE_BYTES,
+            leave_bytes=leave_bytes,
         )
 
     # Running

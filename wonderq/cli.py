@@ -1,61 +1,400 @@
-"""The `wonderq` command."""
+"""The `wonderq` command: arguments in, exit codes out."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import math
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
-from wonderq import __version__
+from storage import StorageError
+from wonderq import __version__, commands
+from wonderq.client import Client, RefusedError, UnreachableError
 from wonderq.config import ConfigError, Settings, load
-from wonderq.serve import StartError, serve, set_up_logging
+from wonderq.model import DEFAULT_QUEUE
+from wonderq.terminal import Progress
 
-#: Exit codes.
-OK, REFUSED, USAGE, UNREACHABLE, NOTHING = 0, 1, 2, 3, 4
+# Exit codes.
+OK = 0
+REFUSED = 1
+USAGE = 2
+UNREACHABLE = 3
+NOTHING = 4
+INTERRUPTED = 130
+PIPE_CLOSED = 141
+
+_EXIT_CODES = """exit codes:
+  0    done
+  1    refused, or not all of it was done
+  2    wrong usage, or a setting that cannot be used
+  3    the broker could not be reached
+  4    there was nothing to receive
+  130  interrupted (Ctrl-C)
+  141  whoever read the output has closed it
+"""
+
+DEFAULT_URL = "http://127.0.0.1:7979"
+
+_Commands = Any  # argparse has no public name for what add_subparsers returns
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    parser = argparse.ArgumentParser(prog="wonderq", description="A durable message broker.")
+    parser = argparse.ArgumentParser(
+        prog="wonderq",
+        description="A durable message broker.",
+        epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=f"wonderq {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_serve(commands)
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
+    for add in (_add_serve, _add_send, _add_receive, _add_delete, _add_stats, _add_tail, _add_verify, _add_demo):
+        add(subparsers)
     options = parser.parse_args(arguments)
-    result: int = options.run(options)
+    try:
+        result: int = options.run(options)
+    except ConfigError as error:
+        return _complain(str(error), USAGE)
+    except (RefusedError, commands.InputError, StorageError) as error:
+        return _complain(_with_notes(error), REFUSED)
+    except UnreachableError as error:
+        hint = "Is a broker running there? Start one with 'wonderq serve'"
+        return _complain(f"{_with_notes(error)}. {hint}", UNREACHABLE)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        _drop_output()
+        return PIPE_CLOSED
+    except OSError as error:
+        _drop_output()
+        about = f"{error.filename}: " if error.filename else ""
+        return _complain(f"{about}{error.strerror or error}", REFUSED)
     return result
 
 
-def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    command = commands.add_parser(
+def _with_notes(error: Exception) -> str:
+    return " ".join([str(error), *getattr(error, "__notes__", ())]).removesuffix(".")
+
+
+def _complain(message: str, code: int) -> int:
+    with contextlib.suppress(OSError):  # if nobody can read it, the code still says it
+        print(f"wonderq: {message.removesuffix('.')}.", file=sys.stderr, flush=True)
+    return code
+
+
+def _drop_output() -> None:
+    """Let what is still buffered go nowhere, so that the interpreter does not fail to write it at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+# serve
+
+
+def _add_serve(subparsers: _Commands) -> None:
+    command = _add_command(
+        subparsers,
         "serve",
-        help="run a broker",
-        description="Run a broker until SIGTERM or Ctrl-C. Each option is also a WONDERQ_* variable and a key in the "
-        "configuration file; the option wins over the variable, and that over the file.",
+        _serve,
+        "run a broker",
+        "Run a broker until SIGTERM or Ctrl-C. Each option is also a WONDERQ_* variable (--data: WONDERQ_DATA) and a key "
+        "in the configuration file; the option wins over the variable, and that over the file.",
     )
     for each in fields(Settings):
+        switch: dict[str, Any] = {"nargs": "?", "const": "true"} if isinstance(each.default, bool) else {}
         command.add_argument(
             "--" + each.name.replace("_", "-"),
             metavar=each.metadata["metavar"],
             default=argparse.SUPPRESS,
             help=each.metadata["help"],
+            **switch,
         )
     command.add_argument("--config", metavar="FILE", type=Path, help="TOML file with any of these settings")
-    command.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
-    command.set_defaults(run=_serve)
+    command.add_argument(
+        "--log-level", default="info", choices=("debug", "info", "warning", "error"), help="least that is logged"
+    )
 
 
 def _serve(options: argparse.Namespace) -> int:
+    # The server's libraries take longer to load than a message takes to send.
+    from wonderq.serve import StartError, serve, set_up_logging  # noqa: PLC0415
+
     set_up_logging(options.log_level)
     names = {each.name for each in fields(Settings)}
     flags = {name: value for name, value in vars(options).items() if name in names}
     try:
         serve(load(flags, os.environ, options.config))
-    except ConfigError as error:
-        print(f"wonderq: {error}", file=sys.stderr)
-        return USAGE
     except StartError as error:
-        print(f"wonderq: {error}", file=sys.stderr)
-        return REFUSED
+        return _complain(str(error), REFUSED)
     return OK
+
+
+# Commands that talk to a running broker
+
+
+def _add_send(subparsers: _Commands) -> None:
+    command = _add_client_command(
+        subparsers,
+        "send",
+        _send,
+        "produce messages",
+        "Produce each MESSAGE, or else each line of standard input (UTF-8), and print the ids, one a line. Input is sent "
+        "as it comes, up to 1000 lines at once; empty lines are messages too.",
+    )
+    command.add_argument(
+        "messages", metavar="MESSAGE", nargs="*", help="a message; put -- before one that begins with -"
+    )
+    command.add_argument("--delay", metavar="S", type=_seconds(0), help="hide the messages for so many seconds")
+    form = command.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print one JSON object a message")
+    form.add_argument("--quiet", action="store_true", help="print no ids")
+
+
+def _send(options: argparse.Namespace) -> int:
+    with _client(options) as client:
+        commands.send(client, options.messages, delay=options.delay, as_json=options.json, quiet=options.quiet)
+    return OK
+
+
+def _add_receive(subparsers: _Commands) -> None:
+    command = _add_client_command(
+        subparsers,
+        "receive",
+        _receive,
+        "claim messages and print them",
+        "Claim messages and print each as RECEIPT<TAB>BODY; with --delete as BODY alone. A body may hold line breaks: "
+        "--json is the form for those. Exit code 4 says that there was nothing.",
+    )
+    command.add_argument(
+        "--max", metavar="N", type=_count(1), help="stop after so many messages (default 10; with --follow no limit)"
+    )
+    command.add_argument("--wait", metavar="S", type=_seconds(0), default=0, help="wait so long for the first one")
+    command.add_argument(
+        "--visibility-timeout",
+        metavar="S",
+        type=_seconds(0.001, 43_200),
+        help="how long the claims last (default: as the queue is set)",
+    )
+    command.add_argument(
+        "--delete", action="store_true", help="delete the messages, once they are written to standard output"
+    )
+    command.add_argument("--follow", action="store_true", help="go on for ever, waiting for more")
+    command.add_argument("--json", action="store_true", help="print one JSON object a message")
+
+
+def _receive(options: argparse.Namespace) -> int:
+    with _client(options) as client:
+        received, failed = commands.receive(
+            client,
+            limit=options.max or (None if options.follow else 10),
+            wait=options.wait,
+            visibility_timeout=options.visibility_timeout,
+            delete=options.delete,
+            follow=options.follow,
+            as_json=options.json,
+        )
+    if failed:
+        return REFUSED
+    return OK if received else NOTHING
+
+
+def _add_delete(subparsers: _Commands) -> None:
+    command = _add_client_command(
+        subparsers,
+        "delete",
+        _delete,
+        "delete messages",
+        "Delete messages by id, whoever holds them, or by receipt, if its claim still counts; without arguments those "
+        "named by the lines of standard input, of which only what stands before a TAB is read. Those that were not "
+        "deleted are named on standard error.",
+    )
+    command.add_argument("names", metavar="ID_OR_RECEIPT", nargs="*")
+
+
+def _delete(options: argparse.Namespace) -> int:
+    with _client(options) as client:
+        return REFUSED if commands.delete(client, options.names) else OK
+
+
+def _add_stats(subparsers: _Commands) -> None:
+    command = _add_client_command(
+        subparsers, "stats", _stats, "show the queues", "Show how many messages each queue holds.", queue_default=None
+    )
+    command.add_argument("--json", action="store_true", help="print one JSON object a queue")
+
+
+def _stats(options: argparse.Namespace) -> int:
+    with _client(options) as client:
+        commands.stats(client, only=options.queue, as_json=options.json)
+    return OK
+
+
+def _add_tail(subparsers: _Commands) -> None:
+    command = _add_client_command(
+        subparsers,
+        "tail",
+        _tail,
+        "watch messages being produced",
+        "Print messages as they are produced, without touching them, until Ctrl-C.",
+    )
+    command.add_argument("--from-start", action="store_true", help="begin with what the queue holds already")
+    command.add_argument("--json", action="store_true", help="print one JSON object a message")
+
+
+def _tail(options: argparse.Namespace) -> int:
+    with _client(options) as client:
+        commands.tail(client, from_start=options.from_start, as_json=options.json)
+    return OK
+
+
+# Commands of their own
+
+
+def _add_verify(subparsers: _Commands) -> None:
+    command = _add_command(
+        subparsers,
+        "verify",
+        _verify,
+        "check the folder of a stopped broker",
+        "Read the log in DIR as a start would, check every byte that was acknowledged, and say what is in it. Nothing is "
+        "changed.",
+    )
+    command.add_argument("folder", metavar="DIR", type=Path, help="the folder that holds the log")
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from wonderq import verify  # noqa: PLC0415 - only this command needs it
+
+    try:
+        with Progress("records read") as progress:
+            findings = verify.verify(options.folder, progress.add)
+    except verify.NoLogError as error:
+        return _complain(str(error), REFUSED)
+    for line in verify.report(findings):
+        print(line)
+    if findings.damage is None:
+        print("ok", flush=True)
+        return OK
+    print("damaged: the figures are of what comes before the damage", flush=True)
+    return _complain(
+        f"{findings.damage}. Nothing was changed. Restore that file from a backup if you have one", REFUSED
+    )
+
+
+def _add_demo(subparsers: _Commands) -> None:
+    command = _add_command(
+        subparsers,
+        "demo",
+        _demo,
+        "watch a broker work, be killed, and lose nothing",
+        "Start a broker, let several consumer processes hash every source file of Python's standard library, kill one of "
+        "them and then the broker itself, and compare the totals with a direct count. Exit code 0 means that they are equal.",
+    )
+    command.add_argument(
+        "--files", metavar="N", type=_count(100), help="take so many of the files, at least 100 (default: all)"
+    )
+    command.add_argument(
+        "--consumers", metavar="N", type=_count(2), default=3, help="consumer processes, at least 2 (default 3)"
+    )
+    command.add_argument("--keep", action="store_true", help="keep the broker's folder, to look at it")
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from wonderq.demo import run  # noqa: PLC0415 - only this command needs it
+
+    return OK if run(files=options.files, consumers=options.consumers, keep=options.keep) else REFUSED
+
+
+# Shared pieces
+
+
+def _add_command(
+    subparsers: _Commands, name: str, run: Callable[[argparse.Namespace], int], summary: str, description: str
+) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = subparsers.add_parser(
+        name,
+        help=summary,
+        description=description,
+        epilog=_EXIT_CODES,
+        formatter_class=_HelpFormatter,
+    )
+    command.set_defaults(run=run)
+    return command
+
+
+class _HelpFormatter(argparse.HelpFormatter):
+    """Wraps the description, and leaves the table of exit codes as it is."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if text == _EXIT_CODES else super()._fill_text(text, width, indent)
+
+
+def _add_client_command(
+    subparsers: _Commands,
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    summary: str,
+    description: str,
+    *,
+    queue_default: str | None = DEFAULT_QUEUE,
+) -> argparse.ArgumentParser:
+    command = _add_command(subparsers, name, run, summary, description)
+    command.add_argument("--url", metavar="URL", help=f"the broker's address (or WONDERQ_URL; default {DEFAULT_URL})")
+    command.add_argument(
+        "--queue",
+        metavar="NAME",
+        type=_queue_name,
+        default=queue_default,
+        help=f"which queue (default: {queue_default or 'all'})",
+    )
+    return command
+
+
+def _client(options: argparse.Namespace) -> Client:
+    """Connect to the broker that the flag, or else the variable, names.
+
+    Raises:
+        ConfigError: the address cannot be used.
+    """
+    source, url = "--url", options.url
+    if url is None:
+        source, url = "WONDERQ_URL", os.environ.get("WONDERQ_URL") or DEFAULT_URL
+    try:
+        return Client(url, queue=options.queue or DEFAULT_QUEUE)
+    except ValueError as error:
+        raise ConfigError(f"{source}: {error}") from error
+
+
+def _queue_name(text: str) -> str:
+    if not text or "/" in text:  # the broker knows the rest of the rule, but would not see these as a name at all
+        raise argparse.ArgumentTypeError(
+            "a queue's name is 1 to 80 of A-Z a-z 0-9 _ and -, with .fifo allowed at the end"
+        )
+    return text
+
+
+def _count(low: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or int(text) < low:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} on")
+        return int(text)
+
+    return parse
+
+
+def _seconds(low: float, high: float = math.inf) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high or math.isinf(value):
+            limits = f"from {low:g}" + ("" if math.isinf(high) else f" to {high:g}")
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds {limits}")
+        return value
+
+    return parse

@@ -1,21 +1,30 @@
 """A small client for a WonderQ broker, over one kept connection. The command line is built on it.
 
-with Client("http://127.0.0.1:7979") as client:
-client.produce("hello")
-for message in client.consume(wait=20):
-print(message["message"])
-client.delete(message["receipt"])
+::
+
+    with Client("http://127.0.0.1:7979") as client:
+        client.produce("hello")
+        for message in client.consume(wait=20):
+            print(message["message"])
+            client.delete(message["receipt"])
 """
 
 from __future__ import annotations
 
+import errno
 import http.client
+import select
+import socket
 from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
+
+_T = TypeVar("_T")
+
+_Object = dict[str, Any]
 
 
 class UnreachableError(Exception):
@@ -23,12 +32,58 @@ class UnreachableError(Exception):
 
 
 class RefusedError(Exception):
-    """The broker answered with an error; nothing was changed."""
+    """The broker answered with an error. Nothing was changed, unless `outcome_unknown`."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
+
+    @property
+    def outcome_unknown(self) -> bool:
+        """Whether it may have been done all the same: the broker could not write its log to the end."""
+        return self.code in ("log_failed", "internal_error")
+
+
+# What answers hold, as far as it is looked at: anything else is not a WonderQ broker's.
+
+
+class _Produced(msgspec.Struct):
+    id: str
+
+
+class _BatchProduced(msgspec.Struct):
+    ids: list[str]
+
+
+class _Results(msgspec.Struct):
+    results: list[_Object]
+
+
+class _Counted(msgspec.Struct):
+    count: int
+
+
+class _Purged(msgspec.Struct):
+    deleted: int
+
+
+class _Error(msgspec.Struct):
+    code: str
+    message: str
+
+
+class _Refusal(msgspec.Struct, rename="camel"):
+    status_code: int
+    error: _Error
+
+    def to_exception(self) -> RefusedError:
+        return RefusedError(self.status_code, self.error.code, self.error.message)
+
+
+# msgspec plans how to read a type when it first meets it, and crashes if two threads do that at once (0.22).
+for _reply in (_Produced, _BatchProduced, _Results, _Counted, _Purged, _Refusal):
+    msgspec.json.Decoder(_reply)
 
 
 class Client:
@@ -44,12 +99,16 @@ class Client:
         Raises:
             ValueError: the URL is not http://HOST:PORT.
         """
-        parts = urlsplit(url)
-        if parts.scheme != "http" or not parts.hostname or parts.path.strip("/"):
+        try:
+            parts = urlsplit(url)
+            port = parts.port or 80
+        except ValueError as error:
+            raise ValueError(f"{url!r} is not a broker's address: {error}") from error
+        if parts.scheme != "http" or not parts.hostname or parts.path.strip("/") or parts.query or parts.fragment:
             raise ValueError(f"{url!r} is not a broker's address: expected http://HOST:PORT")
         self.url = url
         self.queue = queue
-        self._connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=timeout)
+        self._connection = http.client.HTTPConnection(parts.hostname, port, timeout=timeout)
 
     def __enter__(self) -> Self:
         return self
@@ -67,38 +126,34 @@ class Client:
     def produce(self, message: str, *, delay: float | None = None) -> str:
         """Add a message and return its id."""
         body = {"message": message} if delay is None else {"message": message, "delay": delay}
-        message_id: str = self._call("POST", "/messages/produce", body)["id"]
-        return message_id
+        return self._call("POST", "/messages/produce", _Produced, body).id
 
     def produce_batch(self, messages: Sequence[str], *, delay: float | None = None) -> list[str]:
         """Add up to 1000 messages, all or none, and return their ids in order."""
-        body: dict[str, Any] = {"messages": messages}
+        body: _Object = {"messages": messages}
         if delay is not None:
             body["delay"] = delay
-        ids: list[str] = self._call("POST", "/messages/produce", body)["ids"]
-        return ids
+        return self._call("POST", "/messages/produce", _BatchProduced, body).ids
 
-    def consume(
-        self, *, limit: int = 10, wait: float = 0, visibility_timeout: float | None = None
-    ) -> list[dict[str, Any]]:
+    def consume(self, *, limit: int = 10, wait: float = 0, visibility_timeout: float | None = None) -> list[_Object]:
         """Claim up to ``limit`` messages, waiting up to ``wait`` seconds for the first."""
-        body: dict[str, Any] = {"max": limit, "wait": wait}
+        body: _Object = {"max": limit, "wait": wait}
         if visibility_timeout is not None:
             body["visibility_timeout"] = visibility_timeout
-        messages: list[dict[str, Any]] = self._call("POST", "/messages/consume", body)
-        return messages
+        return self._call("POST", "/messages/consume", list[_Object], body)
 
     def delete(self, receipt: str) -> None:
         """Delete a message that was consumed, if the claim with this receipt still counts."""
         result = self.delete_batch(receipts=[receipt])[0]
         if not result["success"]:
-            raise _refused(result)
+            raise msgspec.convert(result, _Refusal).to_exception()
 
-    def delete_batch(self, *, ids: Sequence[str] = (), receipts: Sequence[str] = ()) -> list[dict[str, Any]]:
+    def delete_batch(self, *, ids: Sequence[str] = (), receipts: Sequence[str] = ()) -> list[_Object]:
         """Delete messages by id (whoever holds them) or by receipt, and return a result for each."""
+        if ids and receipts:
+            raise ValueError("a batch is either of ids or of receipts")
         body = {"ids": ids} if ids else {"receipts": receipts}
-        results: list[dict[str, Any]] = self._call("POST", "/messages/delete", body)["results"]
-        return results
+        return self._call("POST", "/messages/delete", _Results, body).results
 
     def update(
         self,
@@ -112,76 +167,102 @@ class Client:
         """Change a message; with no field but the receipt it renews the claim."""
         fields = {"receipt": receipt, "visibility_timeout": visibility_timeout, "delay": delay, "message": message}
         body = {name: value for name, value in fields.items() if value is not None}
-        self._call("UPDATE", f"/messages/{quote(message_id, safe='')}", body)
+        self._call("UPDATE", f"/messages/{quote(message_id, safe='')}", _Object, body)
 
-    def get(self, message_id: str) -> dict[str, Any]:
+    def release(self, receipts: Sequence[str]) -> list[_Object]:
+        """Give claims back at once, and return a result for each."""
+        entries = [{"receipt": receipt, "visibility_timeout": 0} for receipt in receipts]
+        return self._call("POST", "/messages/update", _Results, {"entries": entries}).results
+
+    def get(self, message_id: str) -> _Object:
         """Return a message without touching it."""
-        message: dict[str, Any] = self._call("GET", f"/messages/{quote(message_id, safe='')}")
-        return message
+        return self._call("GET", f"/messages/{quote(message_id, safe='')}", _Object)
 
-    def messages(
-        self, *, status: str | None = None, after: str | None = None, page: int = 1000
-    ) -> Iterator[dict[str, Any]]:
-        """Go through the queue's messages, oldest first, without touching them."""
+    def messages(self, *, status: str | None = None, after: str | None = None, page: int = 1000) -> Iterator[_Object]:
+        """Go through the queue's messages, oldest first, without touching them; ``page`` of them are in memory."""
         path = "/dev/messages" if status is None else "/dev/messages/status"
         while True:
             query = {"status": status, "after": after, "limit": page}
-            found = self._call("GET", path, query={name: value for name, value in query.items() if value is not None})
+            given = {name: value for name, value in query.items() if value is not None}
+            found = self._call("GET", path, list[_Object], query=given)
             yield from found
             if len(found) < page:
                 return
             after = found[-1]["id"]
 
     def count(self, status: str) -> int:
-        count: int = self._call("GET", "/dev/messages/count", query={"status": status})["count"]
-        return count
+        return self._call("GET", "/dev/messages/count", _Counted, query={"status": status}).count
 
     # Queues
 
-    def queues(self) -> list[dict[str, Any]]:
-        queues: list[dict[str, Any]] = self._request("GET", "/queues")
-        return queues
+    def queues(self) -> list[_Object]:
+        return self._request("GET", "/queues", list[_Object])
 
-    def queue_info(self) -> dict[str, Any]:
+    def queue_info(self) -> _Object:
         """Return this client's queue: settings, counts, bytes, age of the oldest message in seconds."""
-        info: dict[str, Any] = self._call("GET", "")
-        return info
+        return self._call("GET", "", _Object)
+
+    def put_queue(self, *, visibility_timeout: float | None = None, delay: float | None = None) -> _Object:
+        """Create this client's queue, or change the settings that are given; returns what `queue_info` does."""
+        given = {"visibility_timeout": visibility_timeout, "delay": delay}
+        body = {name: value for name, value in given.items() if value is not None}
+        return self._call("PUT", "", _Object, body)
 
     def purge(self) -> int:
         """Delete all messages of the queue and return how many there were."""
-        deleted: int = self._call("POST", "/purge")["deleted"]
-        return deleted
+        return self._call("POST", "/purge", _Purged).deleted
 
     def ready(self) -> bool:
         """Tell whether the broker takes work; no is also the answer of one that cannot be reached."""
         try:
-            self._request("GET", "/readyz")
+            self._request("GET", "/readyz", _Object)
         except (RefusedError, UnreachableError):
             return False
         return True
 
-    def _call(self, method: str, path: str, body: Any = None, query: dict[str, Any] | None = None) -> Any:
+    def _call(
+        self, method: str, path: str, reply: type[_T], body: _Object | None = None, query: _Object | None = None
+    ) -> _T:
         path = f"/queues/{quote(self.queue, safe='')}{path}"
-        return self._request(method, f"{path}?{urlencode(query)}" if query else path, body)
+        return self._request(method, f"{path}?{urlencode(query)}" if query else path, reply, body)
 
-    def _request(self, method: str, target: str, body: Any = None) -> Any:
+    def _request(self, method: str, target: str, reply: type[_T], body: _Object | None = None) -> _T:
         data = None if body is None else msgspec.json.encode(body)
         headers = {} if body is None else {"Content-Type": "application/json"}
         try:
+            self._connect()
             self._connection.request(method, target, data, headers)
             response = self._connection.getresponse()
             answer = response.read()
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
-            raise UnreachableError(f"{self.url} did not answer: {error}") from error
+            raise UnreachableError(f"{self.url} did not answer: {_reason(error)}") from error
+        except BaseException:
+            self._connection.close()  # an answer may still come, and must not be taken for that of the next request
+            raise
         try:
-            value = msgspec.json.decode(answer)
+            if response.status >= 400:
+                raise msgspec.json.decode(answer, type=_Refusal).to_exception()
+            return msgspec.json.decode(answer, type=reply)
         except msgspec.DecodeError as error:
-            raise UnreachableError(f"{self.url} is not a WonderQ broker: it answered {answer[:80]!r}") from error
-        if response.status >= 400:
-            raise _refused(value)
-        return value
+            raise UnreachableError(
+                f"{self.url} is not a WonderQ broker: it answered {response.status} {answer[:60]!r}"
+            ) from error
+
+    def _connect(self) -> None:
+        """Make sure of a connection: one that the broker closed while it was idle would lose the next request."""
+        sock: socket.socket | None = self._connection.sock
+        if sock is not None:
+            poll = select.poll()
+            poll.register(sock, select.POLLIN)
+            if not poll.poll(0):
+                return
+            self._connection.close()
+        self._connection.connect()
+        if self._connection.sock.getsockname() == self._connection.sock.getpeername():
+            # With nobody listening on a port that the system hands out to clients too, a client can meet itself.
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
 
 
-def _refused(value: dict[str, Any]) -> RefusedError:
-    return RefusedError(value["statusCode"], value["error"]["code"], value["error"]["message"])
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__

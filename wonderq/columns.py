@@ -371,6 +371,9 @@ class Columns:
         if not page.listed:
             page.listed = True
             heapq.heappush(self._ready, number)
+            if len(self._ready) > 2 * len(self._pages) + 64:
+                # A freed page's number goes when `pick` meets it, which may be never.
+                self._ready = [number for number, page in self._pages.items() if page.listed]
 
     def _slices(self, runs: Runs) -> Iterator[tuple[_Page, int, int]]:
         """Cut runs at page borders into (page, first index, index behind the last); freed pages are left out."""

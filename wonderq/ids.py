@@ -64,7 +64,8 @@ class Ids:
         if not _RECEIPT.fullmatch(text):
             return None
         place = self._decode(int(text[:32], 16))
-        return (*place, int(text[32:], 16)) if place else None
+        token = int(text[32:], 16)
+        return (*place, token) if place and token else None  # 0 is no claim's token
 
     def _decode(self, n: int) -> tuple[int, int] | None:
         plain = (n - self._addend) * self._inverse % _MODULUS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import falcon
@@ -13,6 +14,7 @@ from wonderq import errors, schemas
 from wonderq.broker import Broker
 from wonderq.model import DEFAULT_QUEUE, STATUSES, Change, QueueInfo, Target
 from wonderq.wire import (
+    JSON,
     RequestError,
     encode_json,
     error_object,
@@ -191,9 +193,11 @@ class Listing(_Resource):
 
     def _list(self, resp: falcon.Response, queue: str, asked: schemas.Listing, status: str | None) -> None:
         messages = self.broker.messages(queue, status=status, after=_set(asked.after), limit=_set(asked.limit))
-        resp.content_type = "application/json"
+        pieces = _stream(map(message_object, messages))
+        first = next(pieces)  # what can be refused is refused here, while the status is still open
+        resp.content_type = JSON
         resp.set_header("Cache-Control", "no-store")
-        resp.stream = _stream(map(message_object, messages))
+        resp.stream = chain([first], pieces)
 
 
 def _stream(values: Iterator[dict[str, Any]]) -> Iterator[bytes]:

@@ -45,7 +45,10 @@ def serve(settings: Settings) -> None:
         try:
             server = Server(app, host, port, threads=settings.threads + settings.waiting_consumers)
         except OSError as error:
-            raise StartError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+            raise StartError(
+                f"cannot listen on {host}:{port}: {error.strerror or error}. Choose another address with --listen; port 0 "
+                "takes a free one."
+            ) from error
         logger.info("ready after %.2f s; log of %d bytes", time.monotonic() - began, log.disk_bytes)
         for each in (signal.SIGTERM, signal.SIGINT):
             signal.signal(each, lambda *_: server.stop())

@@ -9,6 +9,7 @@ from typing import Any
 
 from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask
 
@@ -39,7 +40,16 @@ class _JsonErrorTask(ErrorTask):  # type: ignore[misc] # waitress has no types
         self.write(body)
 
 
+class _Parser(HTTPRequestParser):  # type: ignore[misc]
+    def parse_header(self, header_plus: bytes) -> None:
+        try:
+            super().parse_header(header_plus)
+        except ValueError as error:  # which waitress lets through from urlsplit, to close the connection unanswered
+            raise ParsingError("The request's target is not a URL") from error
+
+
 class _Channel(HTTPChannel):  # type: ignore[misc]
+    parser_class = _Parser
     error_task_class = _JsonErrorTask
 
 
@@ -74,9 +84,10 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         return f"http://{host}:{self.effective_port}"
 
     def stop(self) -> None:
-        """Make `run` return. May be called from a signal handler or another thread."""
-        self._stopping.set()
-        self.pull_trigger()
+        """Make `run` return. May be called from a signal handler or another thread, and again at any time."""
+        if not self._stopping.is_set():
+            self._stopping.set()
+            self.pull_trigger()
 
     def run(self, on_stop: Callable[[], None] = lambda: None, *, drain_s: float = 10) -> None:
         """Serve until `stop`; then call ``on_stop``, accept no more, and finish what is under way within ``drain_s``."""

@@ -1,7 +1,7 @@
 """Consumers that wait for a message: one line a queue, first come first served.
 
-A line wakes one waiter at a time, the first. Whoever takes something and leaves more behind, or leaves the line, nudges
-it again. So a message wakes one consumer, however many wait.
+A line wakes the first waiter that sleeps, and no more of them than there are messages. Whoever leaves the line nudges it
+again. So a message wakes one consumer, however many wait, and a waiter keeps its place until it leaves.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ class WaitingLines:
         return waiter
 
     def rejoin(self, queue: Queue, waiter: Waiter) -> None:
-        """Go on waiting after a wake-up that brought nothing: at the front for one who was taken out of the line."""
+        """Go on waiting after a wake-up that brought nothing."""
         waiter.wake.clear()
         line = self._lines.setdefault(queue.number, deque())
-        if waiter not in line:
-            line.appendleft(waiter)
+        if waiter not in line:  # its queue was dropped, and one of the same name made
+            line.append(waiter)
         self._look_ahead(queue, waiter)
 
     def _look_ahead(self, queue: Queue, waiter: Waiter) -> None:
@@ -64,12 +64,21 @@ class WaitingLines:
         waiter.due_ms = due_ms if first and due_ms is not None else NEVER_MS
 
     def nudge(self, queue: Queue) -> None:
-        """Wake the first in line if there is a message for it, or a deadline it does not know of."""
+        """Wake whom a waiting message is for, and the first in line for a deadline it does not know of."""
         line = self._lines.get(queue.number)
-        if line:
-            due_ms = queue.messages.next_due_ms()
-            if queue.messages.counts[WAITING] or (due_ms is not None and due_ms < line[0].due_ms):
-                line.popleft().wake.set()
+        if not line:
+            return
+        due_ms = queue.messages.next_due_ms()
+        if due_ms is not None and due_ms < line[0].due_ms:
+            line[0].wake.set()
+        waiting = queue.messages.counts[WAITING]
+        for waiter in line:
+            if waiting <= 0:
+                return
+            if not waiter.wake.is_set():
+                waiter.wake.set()
+                return
+            waiting -= 1  # this one is awake, and will take it
 
     def leave(self, waiter: Waiter, queue: Queue | None) -> None:
         """Stop waiting. ``queue`` is None if it was deleted meanwhile."""
@@ -91,5 +100,5 @@ class WaitingLines:
 
     def wake_all(self) -> None:
         for line in self._lines.values():
-            while line:
-                line.popleft().wake.set()
+            for waiter in line:
+                waiter.wake.set()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import threading
 from collections.abc import Hashable
 from functools import cache, lru_cache
 from time import gmtime, strftime
@@ -31,17 +33,24 @@ class RequestError(Exception):
         self.field = field
 
 
+_planning = threading.Lock()
+
+
 @cache
 def _decoders(schema: Hashable) -> dict[str, Any]:
-    return {JSON: msgspec.json.Decoder(schema), MSGPACK: msgspec.msgpack.Decoder(schema)}
+    # msgspec plans how to read a type when it first meets it, and crashes if two threads do that at once (0.22).
+    with _planning:
+        return {JSON: msgspec.json.Decoder(schema), MSGPACK: msgspec.msgpack.Decoder(schema)}
 
 
 def read_body(req: falcon.Request, schema: type[_T]) -> _T:
     """Read a request's body as ``schema``.
 
     Raises:
-        RequestError: it is missing, malformed, of another media type, or does not fit the schema.
+        RequestError: it is missing, malformed, of another media type, does not fit the schema, or there is a query too.
     """
+    if req.params:
+        raise RequestError(400, "ambiguous_request", "Give the fields in the body alone, and none in the query.")
     data = req.bounded_stream.read()
     if not data:
         raise RequestError(400, "empty_body", "The request needs a body: a JSON object.")
@@ -65,8 +74,6 @@ def read_body(req: falcon.Request, schema: type[_T]) -> _T:
 def read_optional_body(req: falcon.Request, schema: type[_T]) -> _T:
     """Read a body that may be left out, or else the same fields from the query string."""
     if req.content_length or req.get_header("Transfer-Encoding"):
-        if req.params:
-            raise RequestError(400, "ambiguous_request", "Give the fields in the body or in the query, not in both.")
         return read_body(req, schema)
     return read_query(req, schema)
 
@@ -80,23 +87,29 @@ def read_query(req: falcon.Request, schema: type[_T]) -> _T:
     for name, value in req.params.items():
         if isinstance(value, list):
             raise RequestError(400, "invalid_value", f"{name} may be given only once.", name)
+    _decoders(cast("Hashable", schema))  # so that this is not the first use of the type
     try:
         return msgspec.convert(req.params, schema, strict=False)
     except msgspec.ValidationError as error:
         raise _invalid(error) from error
 
 
+_VALIDATION_ERROR = re.compile(r"(?P<text>.*?)(?: - at `(?:key in )?\$(?P<path>[^`]*)`)?", re.DOTALL)
+_NAMED_FIELD = re.compile(r"Object (contains unknown|missing required) field `(.*)`", re.DOTALL)
+
+
 def _invalid(error: msgspec.ValidationError) -> RequestError:
     """Turn msgspec's message, such as "Expected `str`, got `int` - at `$.message`", into ours."""
-    text, _, path = str(error).partition(" - at `$")
-    field = path.rstrip("`").lstrip(".") or None
-    if text.startswith(("Object contains unknown field", "Object missing required field")):
-        name = text.split("`")[1]
-        field = f"{field}.{name}" if field else name
-        if "unknown" in text:
-            return RequestError(400, "unknown_field", f"The field {field} is not known here.", field)
-        return RequestError(400, "missing_field", f"The field {field} is required.", field)
-    return RequestError(400, "invalid_value", f"{field or 'The body'} is not valid: {text}.", field)
+    found = _VALIDATION_ERROR.fullmatch(str(error))
+    assert found is not None
+    text, field = found["text"], (found["path"] or "").lstrip(".")
+    named = _NAMED_FIELD.fullmatch(text)
+    if named is None:
+        return RequestError(400, "invalid_value", f"{field or 'The body'} is not valid: {text}.", field or None)
+    field = f"{field}.{named[2]}" if field else named[2]
+    if named[1] == "contains unknown":
+        return RequestError(400, "unknown_field", f"The field {field} is not known here.", field)
+    return RequestError(400, "missing_field", f"The field {field} is required.", field)
 
 
 def render(req: falcon.Request, resp: falcon.Response, value: Any, status: int = 200) -> None:

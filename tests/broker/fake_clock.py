@@ -1,0 +1,16 @@
+"""A clock that stands still until a test moves it."""
+
+from __future__ import annotations
+
+from wonderq.clock import Clock
+
+
+class FakeClock(Clock):
+    def __init__(self, ms: int = 1_700_000_000_000) -> None:
+        self.ms = ms
+
+    def raise_floor(self, floor_ms: int) -> None:
+        self.ms = max(self.ms, floor_ms)
+
+    def now_ms(self) -> int:
+        return self.ms

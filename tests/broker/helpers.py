@@ -1,0 +1,82 @@
+"""What several of these tests need."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from copy import copy
+from typing import Any, Generic, TypeVar
+
+from wonderq.columns import Columns
+from wonderq.state import State
+
+T = TypeVar("T")
+
+PATIENCE_S = 20.0
+
+
+def eventually(condition: Callable[[], Any], what: str = "what was waited for") -> None:
+    """Wait until a condition holds, for as long as a busy machine may need."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not happen"
+        time.sleep(0.002)
+
+
+class Call(threading.Thread, Generic[T]):
+    """A call in a thread of its own, begun at once."""
+
+    def __init__(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> None:
+        super().__init__(daemon=True)
+        self._call = (function, args, kwargs)
+        self._value: T | None = None
+        self.error: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        function, args, kwargs = self._call
+        try:
+            self._value = function(*args, **kwargs)
+        except BaseException as error:
+            self.error = error
+
+    @property
+    def done(self) -> bool:
+        return not self.is_alive()
+
+    def result(self) -> T:
+        """Wait for the end, and return what the call returned or raise what it raised."""
+        self.join(PATIENCE_S)
+        assert not self.is_alive(), "the call did not end"
+        if self.error is not None:
+            raise self.error
+        return self._value  # type: ignore[return-value]
+
+
+def columns_of(messages: Columns) -> dict[str, Any]:
+    """Everything that a queue's columns say, to compare with those of another."""
+    return {
+        "next_sequence": messages.next_sequence,
+        "counts": list(messages.counts),
+        "bytes": messages.bytes,
+        "pages": {
+            number: {name: copy(getattr(page, name)) for name in page.__slots__ if name != "listed"}
+            for number, page in messages._pages.items()
+        },
+    }
+
+
+def contents_of(state: State, now_ms: int) -> dict[str, Any]:
+    """Everything that a state says at a moment, to compare with another."""
+    for queue in state.queues.values():
+        queue.messages.advance(now_ms)
+    return {
+        "key": state.key,
+        "next_queue": state.next_queue,
+        "last_ms": state.last_ms,
+        "queues": {
+            name: (queue.number, queue.created_ms, queue.settings, columns_of(queue.messages))
+            for name, queue in state.queues.items()
+        },
+    }

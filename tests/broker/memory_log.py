@@ -1,0 +1,99 @@
+"""A `storage.log.Log` in memory that a test can hold back, fill up, or cut off as a crash would."""
+
+from __future__ import annotations
+
+import bisect
+import threading
+from collections.abc import Iterator, Sequence
+
+from storage import CorruptLogError, DiskFullError, LogClosedError, Position, RecordTooLargeError
+
+
+class MemoryLog:
+    def __init__(self, records: Sequence[bytes] = ()) -> None:
+        self.max_record_bytes = 1 << 26
+        self.failure: str | None = None
+        self.records: list[bytes] = []
+        self.positions: list[Position] = []
+        self.room_bytes = 1 << 40
+        self.blocked = 0
+        """How many calls of `wait` have not returned yet."""
+        self._end = 1
+        self._durable = 1
+        self._held = False
+        self._started = False
+        self._closed = False
+        self._changed = threading.Condition()
+        for data in records:
+            self._put(data)
+        self._durable = self._end
+
+    def _put(self, data: bytes) -> Position:
+        position = self._end
+        self.records.append(data)
+        self.positions.append(position)
+        self._end += len(data)
+        return position
+
+    def replay(self) -> Iterator[tuple[Position, bytes]]:
+        yield from zip(self.positions, self.records, strict=True)
+
+    def start(self) -> None:
+        self._started = True
+
+    def append(self, record: bytes, *, leave_bytes: int = 0) -> Position:
+        with self._changed:
+            if not self._started or self._closed:
+                raise LogClosedError("the log is not open for appending")
+            if len(record) > self.max_record_bytes:
+                raise RecordTooLargeError("the record is too large")
+            if len(record) > self.room_bytes - leave_bytes:
+                raise DiskFullError("no room")
+            self.room_bytes -= len(record)
+            return self._put(record)
+
+    def wait(self, position: Position) -> None:
+        with self._changed:
+            if not self._held:
+                self._durable = self._end
+            self.blocked += 1
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._durable > position)
+            self.blocked -= 1
+
+    def end(self) -> Position:
+        with self._changed:
+            return self._end
+
+    def read(self, spans: Sequence[tuple[Position, int]]) -> list[bytes]:
+        with self._changed:
+            return [self._read(position, length) for position, length in spans]
+
+    def _read(self, position: Position, length: int) -> bytes:
+        at = bisect.bisect(self.positions, position) - 1
+        start = position - self.positions[at]
+        data = self.records[at][start : start + length]
+        if at < 0 or len(data) < length:
+            raise CorruptLogError("memory", position, "it is not there")
+        assert position + length <= self._durable, "read before it was waited for"
+        return data
+
+    def close(self) -> None:
+        self.release()
+        self._closed = True
+
+    def hold(self) -> None:
+        """Let nothing become durable until `release`."""
+        with self._changed:
+            self._held = True
+
+    def release(self) -> None:
+        with self._changed:
+            self._held = False
+            self._durable = self._end
+            self._changed.notify_all()
+
+    def after_crash(self) -> MemoryLog:
+        """Return the log as it would be found after a crash at this moment: what was not durable is lost."""
+        with self._changed:
+            return MemoryLog([r for p, r in zip(self.positions, self.records, strict=True) if p < self._durable])

@@ -1,0 +1,168 @@
+"""Whatever the system's clock does, the broker's time goes forward as real time does, also across restarts."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from storage import FileLog, SyncPolicy
+from wonderq.broker import Broker
+from wonderq.clock import Clock
+
+START_MS = 1_700_000_000_000
+HOUR_MS = 3_600_000
+YEAR_MS = 365 * 24 * HOUR_MS
+
+
+class System:
+    """The system's two clocks, moved by hand."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.wall_ms = START_MS
+        self.monotonic_ms = 5_000
+        monkeypatch.setattr("wonderq.clock.time", self)
+
+    def time_ns(self) -> int:
+        return self.wall_ms * 1_000_000
+
+    def monotonic_ns(self) -> int:
+        return self.monotonic_ms * 1_000_000
+
+    def passes(self, ms: int) -> None:
+        self.wall_ms += ms
+        self.monotonic_ms += ms
+
+    def reboots(self) -> None:
+        self.monotonic_ms = 10
+
+
+@pytest.fixture
+def system(monkeypatch: pytest.MonkeyPatch) -> System:
+    return System(monkeypatch)
+
+
+def open_broker(folder: Path) -> Broker:
+    return Broker(FileLog(folder, sync=SyncPolicy("os"), segment_bytes=1 << 16))
+
+
+def test_it_tells_the_wall_clock(system: System) -> None:
+    clock = Clock()
+    assert clock.now_ms() == START_MS
+    system.passes(1234)
+    assert clock.now_ms() == START_MS + 1234
+
+
+def test_the_real_clock_tells_the_real_time() -> None:
+    clock = Clock()
+    for _ in range(3):
+        before, now, after = time.time_ns() // 1_000_000, clock.now_ms(), time.time_ns() // 1_000_000
+        assert before - 2000 <= now <= after + 2000
+    times = [clock.now_ms() for _ in range(10_000)]
+    assert times == sorted(times)
+
+
+@pytest.mark.parametrize("jump_ms", [-YEAR_MS, -HOUR_MS, -1, 1, HOUR_MS, YEAR_MS])
+def test_a_jump_of_the_wall_clock_is_not_seen(system: System, jump_ms: int) -> None:
+    clock = Clock()
+    system.wall_ms += jump_ms
+    assert clock.now_ms() == START_MS
+    system.passes(10)
+    assert clock.now_ms() == START_MS + 10
+
+
+@pytest.mark.parametrize("behind_ms", [0, 1, HOUR_MS, YEAR_MS])
+def test_the_floor_raises_a_clock_that_is_behind(system: System, behind_ms: int) -> None:
+    clock = Clock()
+    clock.raise_floor(START_MS + behind_ms)
+    assert clock.now_ms() == START_MS + behind_ms
+    system.passes(7)
+    assert clock.now_ms() == START_MS + behind_ms + 7
+
+
+def test_the_floor_lowers_no_clock(system: System) -> None:
+    clock = Clock()
+    clock.raise_floor(START_MS - HOUR_MS)
+    clock.raise_floor(0)
+    assert clock.now_ms() == START_MS
+
+
+@pytest.mark.parametrize("jump_ms", [-YEAR_MS, -5_000, 5_000, YEAR_MS])
+def test_a_claim_holds_as_long_as_it_should_while_the_clock_jumps(system: System, tmp_path: Path, jump_ms: int) -> None:
+    broker = open_broker(tmp_path)
+    broker.produce("default", ["a"])
+    [message] = broker.claim("default", visibility_timeout_ms=30_000)
+    system.wall_ms += jump_ms
+    system.passes(29_999)
+    assert broker.claim("default") == []
+    assert broker.get("default", message.id).status == "processing"
+    system.wall_ms -= 3 * jump_ms
+    system.passes(1)
+    assert [each.id for each in broker.claim("default")] == [message.id]
+    broker.close()
+
+
+@pytest.mark.parametrize("back_ms", [1, 20_000, YEAR_MS])
+def test_a_clock_set_back_across_a_restart_does_not_take_time_back(
+    system: System, tmp_path: Path, back_ms: int
+) -> None:
+    broker = open_broker(tmp_path)
+    broker.produce("default", ["a"])
+    [message] = broker.claim("default", visibility_timeout_ms=30_000)
+    system.passes(10_000)
+    broker.produce("default", ["b"])
+    broker.close()
+    system.wall_ms -= back_ms
+    system.reboots()
+    broker = open_broker(tmp_path)
+    assert broker.queue("default").now_ms == START_MS + 10_000, "the newest time in the log"
+    system.passes(19_999)
+    assert broker.get("default", message.id).status == "processing"
+    system.passes(1)
+    assert broker.get("default", message.id).status == "unprocessed"
+    [newest] = broker.produce("default", ["c"])
+    produced = [each.produced_ms for each in broker.messages("default")]
+    assert produced == sorted(produced)
+    assert broker.get("default", newest).produced_ms == START_MS + 30_000
+    broker.close()
+
+
+def test_time_that_passed_while_it_was_down_counts(system: System, tmp_path: Path) -> None:
+    broker = open_broker(tmp_path)
+    broker.produce("default", ["a"])
+    broker.produce("default", ["b"], [60_000])
+    [message] = broker.claim("default", visibility_timeout_ms=30_000)
+    broker.close()
+    system.passes(29_999)
+    system.reboots()
+    broker = open_broker(tmp_path)
+    assert broker.claim("default") == []
+    system.passes(1)
+    assert [each.id for each in broker.claim("default")] == [message.id]
+    broker.close()
+    system.passes(YEAR_MS)
+    system.reboots()
+    broker = open_broker(tmp_path)
+    assert [each.body for each in broker.claim("default")] == ["a", "b"]
+    broker.close()
+
+
+def test_back_and_forth_over_many_restarts(system: System, tmp_path: Path) -> None:
+    newest_ms = 0
+    for jump_ms in (HOUR_MS, -2 * HOUR_MS, YEAR_MS, -YEAR_MS, -5, 5, -HOUR_MS, 0):
+        broker = open_broker(tmp_path)
+        now_ms = broker.queue("default").now_ms
+        assert now_ms >= newest_ms
+        broker.produce("default", ["a"])
+        system.passes(3)
+        broker.produce("default", ["b"])
+        newest_ms = broker.queue("default").now_ms
+        assert newest_ms == now_ms + 3
+        system.wall_ms += jump_ms
+        broker.close()
+    broker = open_broker(tmp_path)
+    produced = [message.produced_ms for message in broker.messages("default")]
+    assert len(produced) == 16
+    assert produced == sorted(produced)
+    broker.close()

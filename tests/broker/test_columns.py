@@ -1,0 +1,332 @@
+"""The columns against a naive model, with pages so small that every border is crossed; and what they cost."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import tracemalloc
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from storage.record import CLAIMED, DELAYED, GONE, WAITING, to_runs
+from wonderq import columns
+from wonderq.columns import NO_TOKEN, Columns, MessageView
+
+HOURS_12_MS = 43_200_000
+
+
+class Naive:
+    """The same messages, one object each."""
+
+    def __init__(self) -> None:
+        self.messages: dict[int, MessageView] = {}
+        self.next_sequence = 0
+
+    def set(self, sequence: int, **fields: int) -> None:
+        self.messages[sequence] = self.messages[sequence]._replace(**fields)
+
+    def advance(self, now_ms: int) -> None:
+        for sequence, message in self.messages.items():
+            if message.status in (CLAIMED, DELAYED) and message.due_ms <= now_ms:
+                self.set(sequence, status=WAITING)
+
+    def pick(self, limit: int, limit_bytes: int) -> list[int]:
+        chosen: list[int] = []
+        for sequence, message in self.messages.items():
+            if message.status == WAITING:
+                limit_bytes -= message.length
+                if len(chosen) == limit or (chosen and limit_bytes < 0):
+                    break
+                chosen.append(sequence)
+        return chosen
+
+
+def sequences_of(runs: list[int]) -> list[int]:
+    return [first + index for first, count in zip(runs[::2], runs[1::2], strict=True) for index in range(count)]
+
+
+def check(real: Columns, naive: Naive) -> None:
+    messages = list(naive.messages.values())
+    statuses = [message.status for message in messages]
+    assert real.counts == [0, *(statuses.count(status) for status in (WAITING, CLAIMED, DELAYED))]
+    assert len(real) == len(messages)
+    assert real.bytes == sum(message.length for message in messages)
+    assert real.next_sequence == naive.next_sequence
+    assert real.oldest_ms() == (messages[0].produced_ms if messages else None)
+    assert real.after(-1, 1 << 30) == messages
+    deadlines = [message.due_ms for message in messages if message.status != WAITING]
+    next_due_ms = real.next_due_ms()
+    assert not deadlines or (next_due_ms is not None and next_due_ms <= min(deadlines))
+    check_pages(real)
+
+
+def check_pages(real: Columns) -> None:
+    assert list(real._pages) == sorted(real._pages)
+    for number, page in real._pages.items():
+        last = page.first + len(page.status) == real.next_sequence
+        assert page.live == len(page.status) - page.status.count(GONE)
+        assert page.live or last, "a page without messages is kept"
+        assert page.waiting == page.status.count(WAITING)
+        assert page.first >> columns._PAGE_BITS == number
+        assert page.listed or not page.waiting, "nobody would find these messages"
+        assert not page.listed or number in real._ready
+        assert len(page.position) == len(page.length) == len(page.produced_ms) == len(page.status)
+        assert len(page.due_ms) == len(page.token) == len(page.receives) == len(page.timeout_ms)
+    assert all(real._ready[(at - 1) // 2] <= real._ready[at] for at in range(1, len(real._ready)))
+
+
+def small_pages(monkeypatch: pytest.MonkeyPatch, bits: int, keep_below: int) -> None:
+    monkeypatch.setattr(columns, "_PAGE_BITS", bits)
+    monkeypatch.setattr(columns, "PAGE_MESSAGES", 1 << bits)
+    monkeypatch.setattr(columns, "_KEEP_BELOW", keep_below)
+
+
+@pytest.mark.parametrize(("bits", "keep_below"), [(1, 1), (2, 2), (3, 2), (3, 8), (5, 4), (12, 256)])
+@pytest.mark.parametrize("seed", range(4))
+def test_any_history_gives_the_same_as_the_naive_model(
+    monkeypatch: pytest.MonkeyPatch, bits: int, keep_below: int, seed: int
+) -> None:
+    small_pages(monkeypatch, bits, keep_below)
+    chance = random.Random(f"{seed}/{bits}/{keep_below}")
+    real, naive = Columns(), Naive()
+    now_ms, position = 1_000_000, 7
+    for step in range(500):
+        match chance.choice(
+            ["produce", "produce", "claim", "claim", "delete", "delete", "change", "restate", "time", "rare"]
+        ):
+            case "produce":
+                first, count = naive.next_sequence, chance.choice([1, 1, 2, 5, 12])
+                lengths = [chance.randrange(5, 60) for _ in range(count)]
+                due_ms = [now_ms + chance.choice([0, 5, 50]) for _ in range(count)] if chance.random() < 0.3 else []
+                real.produce(first, now_ms, position, lengths, due_ms)
+                for index, length in enumerate(lengths):
+                    delayed = due_ms[index] if due_ms and due_ms[index] > now_ms else 0
+                    status = DELAYED if delayed else WAITING
+                    naive.messages[first + index] = MessageView(
+                        first + index, status, position, length, now_ms, 0, NO_TOKEN, delayed, 0
+                    )
+                    position += length
+                naive.next_sequence += count
+            case "claim":
+                limit, limit_bytes = chance.choice([1, 2, 7, 100]), chance.choice([1, 40, 200, 10_000])
+                real.advance(now_ms)
+                naive.advance(now_ms)
+                runs = real.pick(limit, limit_bytes)
+                assert runs == real.pick(limit, limit_bytes), "picking changes nothing"
+                chosen = sequences_of(runs)
+                assert chosen == naive.pick(limit, limit_bytes)
+                timeout_ms, token = chance.choice([0, 5, 20, 1000]), step + 1
+                real.claim(runs, now_ms + timeout_ms, timeout_ms, token)
+                for sequence in chosen:
+                    naive.set(
+                        sequence,
+                        status=CLAIMED,
+                        due_ms=now_ms + timeout_ms,
+                        timeout_ms=timeout_ms,
+                        token=token,
+                        receives=naive.messages[sequence].receives + 1,
+                    )
+            case "delete":
+                some = chance.sample(sorted(naive.messages), min(len(naive.messages), chance.choice([1, 3, 20])))
+                real.delete(to_runs(sorted(some)))
+                for sequence in some:
+                    del naive.messages[sequence]
+            case "change" if naive.messages:
+                sequence = chance.choice(list(naive.messages))
+                status = chance.choice([WAITING, CLAIMED, DELAYED])
+                due, timeout_ms = (0, 9) if status == WAITING else (now_ms + chance.choice([1, 20, 1000]), 9)
+                real.change(sequence, status, due, timeout_ms)
+                token = naive.messages[sequence].token if status == CLAIMED else NO_TOKEN
+                naive.set(sequence, status=status, due_ms=due, timeout_ms=timeout_ms, token=token)
+            case "restate" if naive.messages:
+                sequence = chance.choice(list(naive.messages))
+                length = chance.randrange(5, 60)
+                naive.set(sequence, position=position, length=length)
+                real.restate(naive.messages[sequence])
+                position += length
+            case "time":
+                now_ms += chance.choice([1, 5, 30, 1000])
+            case "rare" if chance.random() < 0.2:
+                end = chance.choice([naive.next_sequence, naive.next_sequence // 2])
+                real.purge(end)
+                naive.messages = {key: value for key, value in naive.messages.items() if key >= end}
+        real.advance(now_ms)
+        naive.advance(now_ms)
+        check(real, naive)
+    for sequence in range(-1, naive.next_sequence + 2):
+        assert real.find(sequence) == naive.messages.get(sequence)
+    for asked in (None, WAITING, CLAIMED, DELAYED):
+        wanted = [message for message in naive.messages.values() if asked in (None, message.status)]
+        for after in range(-1, naive.next_sequence, max(naive.next_sequence // 20, 1)):
+            assert real.after(after, 3, asked) == list(islice((m for m in wanted if m.sequence > after), 3))
+
+
+def test_a_page_made_again_is_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    small_pages(monkeypatch, 3, 2)
+    real = Columns()
+    for sequence in range(0, 6, 2):  # the page is freed and made again, and each time listed as ready
+        real.produce(sequence, 1, 1, [10, 10], [])
+        real.delete([sequence, 2])
+        assert not real._pages
+    real.produce(6, 1, 1, [10, 10, 10], [])
+    for _ in range(3):
+        assert sequences_of(real.pick(10, 1000)) == [6, 7, 8]
+    real.claim([6, 1], 10, 9, 1)
+    assert sequences_of(real.pick(10, 1000)) == [7, 8]
+    assert sorted(real._ready) == [0, 1], "duplicates go when they are met"
+    check_pages(real)
+
+
+def test_pages_of_deleted_messages_are_freed() -> None:
+    real = Columns()
+    sequence = 0
+    for _ in range(100):
+        real.produce(sequence, 1, 1, [10] * 1000, [])
+        sequence += 1000
+        runs = real.pick(1000, 1 << 20)
+        real.claim(runs, 1 << 40, 9, 1)
+        real.delete(runs)
+        assert len(real._pages) <= 1
+    assert real.counts == [0, 0, 0, 0]
+    assert real.bytes == 0
+
+
+def test_a_queue_that_stays_nearly_empty_keeps_one_page() -> None:
+    real = Columns()
+    real.produce(0, 1, 1, [10], [])
+    page = real._pages[0]
+    real.delete([0, 1])
+    for sequence in range(1, 200):
+        real.produce(sequence, 1, 1, [10], [])
+        real.delete([sequence, 1])
+    assert real._pages == {0: page}
+
+
+def test_what_is_never_claimed_leaves_no_trace_either() -> None:
+    real = Columns()
+    for round_ in range(2000):
+        real.produce(round_ * 256, 1, 1, [10] * 256, [])
+        real.purge(real.next_sequence)
+    assert len(real._pages) <= 1
+    assert len(real._ready) <= 200
+
+
+@pytest.mark.parametrize("batch", [1, 10])
+def test_deadlines_of_deleted_messages_do_not_pile_up(batch: int) -> None:
+    real = Columns()
+    for now_ms in range(50_000 // batch):
+        first = real.next_sequence
+        real.produce(first, now_ms, 1, [10] * batch, [])
+        runs = real.pick(batch, 1 << 20)
+        real.claim(runs, now_ms + HOURS_12_MS, HOURS_12_MS, 1)
+        real.delete(runs)
+        assert len(real._due) <= 1100
+    assert real._due_messages == sum(count for _, _, count in real._due) <= 1100
+
+
+def test_one_left_of_each_large_claim() -> None:
+    real = Columns()
+    left: list[int] = []
+    for now_ms in range(300):
+        first = real.next_sequence
+        real.produce(first, now_ms, 1, [10] * 1000, [])
+        runs = real.pick(1000, 1 << 20)
+        assert runs[0] == first
+        real.claim(runs, now_ms + HOURS_12_MS, HOURS_12_MS, now_ms + 1)
+        keep = first + now_ms % 1000
+        real.delete(to_runs(s for s in range(first, first + 1000) if s != keep))
+        left.append(keep)
+        assert real._due_messages <= 2 * (len(left) + 1000) + 1024
+    assert len(real._due) <= 2 * len(left) + 1024
+    for now_ms, sequence in enumerate(left):
+        real.advance(now_ms + HOURS_12_MS)
+        assert sequences_of(real.pick(1000, 1 << 20)) == left[: now_ms + 1], "the deadline of the one left still counts"
+        assert sequence == left[now_ms]
+    assert real.next_due_ms() is None
+
+
+def test_renewing_again_and_again() -> None:
+    real = Columns()
+    real.produce(0, 0, 1, [10] * 3, [])
+    real.claim([0, 3], HOURS_12_MS, HOURS_12_MS, 1)
+    for now_ms in range(1, 50_000):
+        real.change(now_ms % 3, CLAIMED, now_ms + HOURS_12_MS, HOURS_12_MS)
+        assert len(real._due) <= 1100
+    real.advance(49_997 + HOURS_12_MS - 1)
+    assert real.counts[CLAIMED] == 3
+    real.advance(49_998 + HOURS_12_MS)
+    assert real.counts[CLAIMED] == 1
+    real.advance(49_999 + HOURS_12_MS)
+    assert real.counts == [0, 3, 0, 0]
+
+
+def test_pick_stays_within_its_bytes() -> None:
+    real = Columns()
+    real.produce(0, 1, 1, [500, 100, 100, 100, 100], [])
+    assert real.pick(10, 499) == [0, 1], "the first comes alone, however large"
+    assert real.pick(10, 500) == [0, 1]
+    assert real.pick(10, 600) == [0, 2]
+    assert real.pick(10, 799) == [0, 3]
+    real.claim([0, 1, 2, 1], 10, 9, 1)
+    assert real.pick(10, 250) == [1, 1, 3, 1]
+    assert real.pick(10, 100) == [1, 1]
+    assert real.pick(2, 1000) == [1, 1, 3, 1]
+
+
+def test_what_comes_back_goes_before_younger_messages() -> None:
+    real = Columns()
+    real.produce(0, 1, 1, [10] * 9000, [])
+    real.claim([0, 9000], 50, 49, 1)
+    for sequence in (8500, 4100, 17):
+        real.change(sequence, WAITING, 0, 49)
+    assert sequences_of(real.pick(10, 1000)) == [17, 4100, 8500]
+    real.advance(50)
+    assert real.pick(10_000, 1 << 20) in ([0, 9000], [0, 4096, 4096, 4096, 8192, 808])
+
+
+def test_a_waiting_message_costs_at_most_64_bytes() -> None:
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        real = Columns()
+        for first in range(0, 1_000_000, 1000):
+            real.produce(first, 1_700_000_000_000, first * 100, [106] * 1000, [])
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(real) == 1_000_000
+    assert (after - before) / 1_000_000 <= 64
+
+
+_GROWTH = """
+import os, sys
+from pathlib import Path
+from storage import FileLog, SyncPolicy
+from wonderq.broker import Broker
+
+def rss_bytes():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+broker = Broker(FileLog(Path(sys.argv[1]), sync=SyncPolicy("os")))
+batch = int(sys.argv[2])
+broker.produce("default", ["x" * 100] * batch)
+before = rss_bytes()
+for _ in range(1_000_000 // batch):
+    broker.produce("default", ["x" * 100] * batch)
+print(rss_bytes() - before, broker.count("default", "unprocessed"))
+broker.close()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="measures through /proc")
+def test_a_million_waiting_messages_take_at_most_64_mb(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _GROWTH, str(tmp_path), "1000"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    growth, count = map(int, done.stdout.split())
+    assert count == 1_001_000
+    assert growth <= 64_000_000
+    assert growth >= 10_000_000, "nothing was measured"

@@ -1,0 +1,315 @@
+"""No answer, and no refusal, before what it is based on is durable; and a record that the log refuses changes nothing."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from storage import DiskFullError, record
+from tests.broker.fake_clock import FakeClock
+from tests.broker.helpers import Call, contents_of, eventually
+from tests.broker.memory_log import MemoryLog
+from wonderq.broker import Broker
+from wonderq.errors import BrokerError, QueueNotFoundError
+from wonderq.model import Change, Limits, Target
+from wonderq.state import State
+
+QUEUE = "default"
+
+
+class Scene:
+    """A broker with one message that waits, one that is claimed, and one that is gone, and a log that can be held."""
+
+    def __init__(self) -> None:
+        self.log = MemoryLog()
+        self.clock = FakeClock()
+        self.broker = Broker(self.log, clock=self.clock, limits=Limits(wait_s=60))
+        self.claimed, self.waiting, self.gone = self.broker.produce(QUEUE, ["claimed", "waiting", "gone"])
+        [message] = self.broker.claim(QUEUE, limit=1)
+        assert message.receipt is not None
+        self.receipt: str = message.receipt
+        self.broker.delete(QUEUE, Target(id=self.gone))
+        self.broker.put_queue("other")
+        self.broker.produce("other", ["there"])
+        self.broker.put_queue("empty")
+
+
+@pytest.fixture
+def scene() -> Iterator[Scene]:
+    scene = Scene()
+    yield scene
+    scene.log.release()
+
+
+Action = Callable[[Scene], Any]
+
+
+def claim_while_stopping(broker: Broker) -> None:
+    broker.stop_claiming()
+    broker.claim(QUEUE)
+
+
+ANSWERS: dict[str, Action] = {
+    "produce": lambda s: s.broker.produce(QUEUE, ["x"]),
+    "produce to a new queue": lambda s: s.broker.produce("new", ["x", "y"], [None, 5]),
+    "claim": lambda s: s.broker.claim(QUEUE),
+    "claim nothing": lambda s: s.broker.claim("empty"),
+    "claim nothing after waiting": lambda s: s.broker.claim("empty", wait_s=0.01),
+    "delete by id": lambda s: s.broker.delete(QUEUE, Target(id=s.waiting)),
+    "delete by receipt": lambda s: s.broker.delete(QUEUE, Target(receipt=s.receipt)),
+    "delete a batch": lambda s: s.broker.delete_batch(QUEUE, [Target(id=s.waiting), Target(id=s.gone)]),
+    "delete nothing of a batch": lambda s: s.broker.delete_batch(QUEUE, [Target(id=s.gone)]),
+    "renew": lambda s: s.broker.update(QUEUE, Target(receipt=s.receipt), Change()),
+    "replace": lambda s: s.broker.update(QUEUE, Target(id=s.waiting), Change(body="new")),
+    "update a batch": lambda s: s.broker.update_batch(QUEUE, [(Target(id=s.claimed), Change(delay_ms=0))]),
+    "update nothing of a batch": lambda s: s.broker.update_batch(QUEUE, [(Target(id=s.gone), Change())]),
+    "get": lambda s: s.broker.get(QUEUE, s.waiting),
+    "list": lambda s: list(s.broker.messages(QUEUE)),
+    "list by status": lambda s: list(s.broker.messages(QUEUE, status="processing")),
+    "list nothing": lambda s: list(s.broker.messages("empty")),
+    "list the end": lambda s: list(s.broker.messages(QUEUE, after=s.gone)),
+    "count": lambda s: s.broker.count(QUEUE, "unprocessed"),
+    "queue": lambda s: s.broker.queue(QUEUE),
+    "queues": lambda s: s.broker.queues(),
+    "make a queue": lambda s: s.broker.put_queue("new"),
+    "change a queue": lambda s: s.broker.put_queue("other", delay_ms=5),
+    "change nothing about a queue": lambda s: s.broker.put_queue("other"),
+    "drop a queue": lambda s: s.broker.drop_queue("other"),
+    "purge": lambda s: s.broker.purge(QUEUE),
+    "purge nothing": lambda s: s.broker.purge("empty"),
+}
+
+REFUSALS: dict[str, Action] = {
+    "delete what is gone": lambda s: s.broker.delete(QUEUE, Target(id=s.gone)),
+    "delete with a void receipt": lambda s: s.broker.delete(QUEUE, Target(receipt=s.receipt[:-1] + "0")),
+    "update what is gone": lambda s: s.broker.update(QUEUE, Target(id=s.gone), Change(delay_ms=1)),
+    "renew what is not claimed": lambda s: s.broker.update(QUEUE, Target(id=s.waiting), Change()),
+    "get what is gone": lambda s: s.broker.get(QUEUE, s.gone),
+    "claim from no queue": lambda s: s.broker.claim("nowhere"),
+    "delete from no queue": lambda s: s.broker.delete("nowhere", Target(id=s.gone)),
+    "update in no queue": lambda s: s.broker.update("nowhere", Target(id=s.gone), Change()),
+    "list no queue": lambda s: list(s.broker.messages("nowhere")),
+    "list after an id of another queue": lambda s: list(s.broker.messages("other", after=s.gone)),
+    "count no queue": lambda s: s.broker.count("nowhere", "unprocessed"),
+    "look at no queue": lambda s: s.broker.queue("nowhere"),
+    "purge no queue": lambda s: s.broker.purge("nowhere"),
+    "drop no queue": lambda s: s.broker.drop_queue("nowhere"),
+    "drop the default queue": lambda s: s.broker.drop_queue(QUEUE),
+    "claim while stopping": lambda s: claim_while_stopping(s.broker),
+}
+
+
+def hold_something_back(scene: Scene) -> Call[Any]:
+    """Decide something whose record does not become durable."""
+    scene.log.hold()
+    call: Call[Any] = Call(scene.broker.produce, QUEUE, ["not durable yet"])
+    eventually(lambda: scene.log.blocked == 1)
+    return call
+
+
+def must_wait(scene: Scene, act: Action) -> Call[Any]:
+    earlier = hold_something_back(scene)
+    call: Call[Any] = Call(act, scene)
+    eventually(lambda: call.done or scene.log.blocked == 2)
+    assert not call.done, "answered before what it is based on was durable"
+    scene.log.release()
+    earlier.result()
+    return call
+
+
+@pytest.mark.parametrize("act", ANSWERS.values(), ids=ANSWERS)
+def test_an_answer_waits(scene: Scene, act: Action) -> None:
+    must_wait(scene, act).result()
+
+
+@pytest.mark.parametrize("act", REFUSALS.values(), ids=REFUSALS)
+def test_a_refusal_waits(scene: Scene, act: Action) -> None:
+    with pytest.raises(BrokerError):
+        must_wait(scene, act).result()
+
+
+def test_a_refusal_to_make_a_queue_waits(scene: Scene) -> None:
+    broker = Broker(scene.log.after_crash(), create_queues=False)
+    scene.broker, scene.log = broker, broker._log  # type: ignore[assignment]
+    with pytest.raises(QueueNotFoundError):
+        must_wait(scene, lambda s: s.broker.produce("nowhere", ["x"])).result()
+
+
+@pytest.mark.parametrize("act", [*ANSWERS.values(), *REFUSALS.values()], ids=[*ANSWERS, *REFUSALS])
+def test_nothing_waits_for_what_is_durable_already(scene: Scene, act: Action) -> None:
+    """The answers above wait for a record, not for the next sync: with none outstanding, those that read come at once."""
+    before = len(scene.log.records)
+    Call(act, scene).join(10)
+    if len(scene.log.records) == before:
+        scene.log.hold()
+        call: Call[Any] = Call(act, scene)
+        eventually(lambda: call.done, "an answer without a sync")
+        scene.log.release()
+
+
+def test_a_consumer_that_waited_is_answered_after_the_claim_is_durable(scene: Scene) -> None:
+    call = Call(scene.broker.claim, "empty", wait_s=30)
+    eventually(lambda: scene.broker._lines._count == 1)
+    scene.log.hold()
+    producer = Call(scene.broker.produce, "empty", ["x"])
+    eventually(lambda: scene.log.blocked == 2)
+    assert not call.done
+    assert not producer.done
+    scene.log.release()
+    producer.result()
+    assert [message.body for message in call.result()] == ["x"]
+
+
+def test_what_is_not_durable_is_gone_after_a_crash_and_nobody_was_told(scene: Scene) -> None:
+    scene.log.hold()
+    calls = [Call(act, scene) for act in (ANSWERS["claim"], ANSWERS["delete by receipt"], ANSWERS["produce"])]
+    eventually(lambda: scene.log.blocked == 3)
+    broker = Broker(scene.log.after_crash(), clock=scene.clock)
+    assert [message.status for message in broker.messages(QUEUE)] == ["processing", "unprocessed"]
+    broker.delete(QUEUE, Target(receipt=scene.receipt))
+    assert not any(call.done for call in calls)
+
+
+def test_records_stand_in_the_order_of_decisions() -> None:
+    log = MemoryLog()
+    clock = FakeClock()
+    broker = Broker(log, clock=clock)
+    applied: list[int] = list(log.positions)
+    apply = broker._state.apply
+
+    def note(fields: Sequence[Any], position: int, size: int) -> None:
+        applied.append(position)
+        apply(fields, position, size)
+
+    broker._state.apply = note  # type: ignore[method-assign]
+    start = threading.Barrier(6)
+
+    def work(seed: int) -> None:
+        chance = random.Random(seed)
+        queue = f"queue-{seed % 3}"
+        start.wait()
+        for _ in range(60):
+            ids = broker.produce(queue, ["x"] * chance.randrange(1, 4))
+            for message in broker.claim(queue, limit=2, visibility_timeout_ms=chance.choice([0, 5000])):
+                broker.delete_batch(queue, [Target(receipt=message.receipt), Target(id=chance.choice(ids))])
+            broker.update_batch(queue, [(Target(id=chance.choice(ids)), Change(body="y", delay_ms=0))])
+
+    for call in [Call(work, seed) for seed in range(6)]:
+        call.result()
+    assert applied == log.positions
+    fresh = State()
+    for position, data in log.replay():
+        fresh.apply(record.decode(data), position, len(data))
+    assert contents_of(fresh, clock.ms) == contents_of(broker._state, clock.ms)
+
+
+WRITES = {
+    name: ANSWERS[name]
+    for name in (
+        "produce", "produce to a new queue", "claim", "delete by id", "delete by receipt", "delete a batch", "renew",
+        "replace", "update a batch", "make a queue", "change a queue", "drop a queue", "purge",
+    )
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("act", WRITES.values(), ids=WRITES)
+def test_a_refused_record_changes_nothing(scene: Scene, act: Action) -> None:
+    before = contents_of(scene.broker._state, scene.clock.ms)
+    scene.log.room_bytes = 0
+    with pytest.raises(DiskFullError):
+        act(scene)
+    assert contents_of(scene.broker._state, scene.clock.ms) == before
+    records = len(scene.log.records)
+    scene.log.room_bytes = 1 << 40
+    scene.clock.ms += 1
+    act(scene)
+    assert len(scene.log.records) > records
+    assert contents_of(scene.broker._state, scene.clock.ms) != before
+
+
+@pytest.mark.parametrize("bodies", [["x"], ["x" * 1000] * 100, ["x"] * 1000])
+def test_there_is_room_for_a_new_queue_and_its_first_messages_or_for_none(scene: Scene, bodies: list[str]) -> None:
+    before = contents_of(scene.broker._state, scene.clock.ms)
+    log = scene.log
+    refused = 0
+    for room in range(1 << 20, (1 << 20) + 140_000, 50):
+        log.room_bytes = room
+        try:
+            scene.broker.produce("new", bodies, [5] * len(bodies))
+        except DiskFullError:
+            refused += 1
+            assert "new" not in scene.broker._state.queues
+            continue
+        break
+    else:
+        pytest.fail("it never fitted")
+    assert refused
+    assert contents_of(scene.broker._state, scene.clock.ms) != before
+
+
+def test_deleting_works_on_when_producing_and_claiming_have_no_room(scene: Scene) -> None:
+    scene.log.room_bytes = (1 << 19) + 10
+    with pytest.raises(DiskFullError):
+        scene.broker.produce(QUEUE, ["x"])
+    with pytest.raises(DiskFullError):
+        scene.broker.put_queue("new")
+    with pytest.raises(DiskFullError):
+        scene.broker.claim(QUEUE)
+    scene.broker.delete(QUEUE, Target(receipt=scene.receipt))
+    assert scene.broker.purge(QUEUE) == 1
+    scene.broker.drop_queue("other")
+
+
+def test_claiming_works_on_when_producing_has_no_room(scene: Scene) -> None:
+    scene.log.room_bytes = (1 << 20) - 1
+    with pytest.raises(DiskFullError):
+        scene.broker.produce(QUEUE, ["x"])
+    with pytest.raises(DiskFullError):
+        scene.broker.update(QUEUE, Target(id=scene.waiting), Change(body="longer"))
+    scene.broker.update(QUEUE, Target(receipt=scene.receipt), Change())
+    assert [message.body for message in scene.broker.claim(QUEUE)] == ["waiting"]
+
+
+def test_those_who_wait_are_not_disturbed_by_a_refused_record(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wonderq.broker._GONE_CHECK_S", 60)
+    attempts: list[int] = []
+
+    def gone() -> bool:
+        attempts.append(1)
+        return False
+
+    call = Call(scene.broker.claim, "empty", wait_s=50, client_gone=gone)
+    eventually(lambda: scene.broker._lines._count == 1)
+    scene.log.room_bytes = 0
+    with pytest.raises(DiskFullError):
+        scene.broker.produce("empty", ["x"])
+    assert not call.done
+    assert scene.broker._lines._count == 1
+    scene.log.room_bytes = 1 << 40
+    scene.broker.produce("empty", ["y"])
+    assert [message.body for message in call.result()] == ["y"]
+    assert len(attempts) == 2
+
+
+def test_a_waiting_consumer_whose_claim_is_refused_leaves_the_message(scene: Scene) -> None:
+    call = Call(scene.broker.claim, "empty", wait_s=50)
+    eventually(lambda: scene.broker._lines._count == 1)
+    append = scene.log.append
+
+    def no_claims(record: bytes, *, leave_bytes: int = 0) -> int:
+        if leave_bytes == 1 << 19:
+            raise DiskFullError("no room")
+        return append(record, leave_bytes=leave_bytes)
+
+    scene.log.append = no_claims  # type: ignore[method-assign]
+    scene.broker.produce("empty", ["x"])
+    with pytest.raises(DiskFullError):
+        call.result()
+    assert scene.broker._lines._count == 0
+    assert scene.broker.count("empty", "unprocessed") == 1
+    scene.log.append = append  # type: ignore[method-assign]
+    assert [message.body for message in scene.broker.claim("empty")] == ["x"]

@@ -1,0 +1,145 @@
+"""The state is a function of the records: what a running broker knows is what a replay of its log gives."""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import time
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from storage import FileLog, SyncPolicy, record
+from tests.broker.fake_clock import FakeClock
+from tests.broker.helpers import contents_of
+from wonderq import columns
+from wonderq.broker import Broker
+from wonderq.errors import BrokerError
+from wonderq.model import Change, Limits, Target
+from wonderq.state import State, UnreadableRecordError
+
+
+def live_a_random_life(broker: Broker, clock: FakeClock, chance: random.Random, steps: int) -> None:
+    receipts: list[str] = [""]
+    ids: list[str] = [""]
+    for _ in range(steps):
+        queue = chance.choice(["default", "default", "a", "b"])
+        target = chance.choice([Target(id=chance.choice(ids)), Target(receipt=chance.choice(receipts[-20:]))])
+        change = Change(
+            visibility_timeout_ms=chance.choice([None, None, 0, 500, 5000]),
+            delay_ms=chance.choice([None, None, 0, 700]),
+            body=chance.choice([None, "new", "n" * 200]),
+        )
+        try:
+            match chance.randrange(14):
+                case 0 | 1 | 2 | 3:
+                    count = chance.choice([1, 1, 5, 30])
+                    delays = [chance.choice([None, 0, 800]) for _ in range(count)] if chance.random() < 0.4 else None
+                    ids += broker.produce(queue, [f"message {len(ids)}"] * count, delays)
+                case 4 | 5 | 6:
+                    limit, timeout = chance.choice([1, 3, 20]), chance.choice([None, 0, 300, 3000])
+                    claimed = broker.claim(queue, limit=limit, visibility_timeout_ms=timeout)
+                    receipts += [message.receipt or "" for message in claimed]
+                case 7 | 8:
+                    broker.delete_batch(queue, [target, *(Target(id=each) for each in chance.sample(ids, 1))])
+                case 9 | 10:
+                    broker.update(queue, target, change)
+                case 11:
+                    clock.ms += chance.choice([1, 100, 1000, 4000])
+                case 12:
+                    broker.put_queue(queue, delay_ms=chance.choice([0, 100]))
+                case _ if chance.random() < 0.1:
+                    broker.drop_queue(queue) if chance.random() < 0.5 else broker.purge(queue)
+        except BrokerError:
+            pass
+
+
+def forbid_clock_and_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> NoReturn:
+        raise AssertionError("apply asked for the time or for chance")
+
+    for name in ("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns"):
+        monkeypatch.setattr(time, name, refuse)
+    for name in ("random", "randrange", "randint", "getrandbits", "choice"):
+        monkeypatch.setattr(random, name, refuse)
+    for name in ("randbelow", "token_bytes", "token_hex"):
+        monkeypatch.setattr(secrets, name, refuse)
+    monkeypatch.setattr(os, "urandom", refuse)
+
+
+def replay(records: list[tuple[int, bytes]]) -> State:
+    state = State()
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        forbid_clock_and_chance(monkeypatch)
+        for position, data in records:
+            state.apply(record.decode(data), position, len(data))
+    return state
+
+
+@pytest.mark.parametrize("page_bits", [2, 12])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_replay_gives_the_state_that_was_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, page_bits: int
+) -> None:
+    monkeypatch.setattr(columns, "_PAGE_BITS", page_bits)
+    monkeypatch.setattr(columns, "PAGE_MESSAGES", 1 << page_bits)
+    monkeypatch.setattr(columns, "_KEEP_BELOW", min(columns._KEEP_BELOW, 1 << page_bits >> 1))
+    clock = FakeClock()
+    chance = random.Random(seed)
+    limits = Limits(message_bytes=1000, batch_messages=40, batch_bytes=8000)
+    live: dict[str, Any] = {}
+    for _ in range(3):  # a restart goes on from a replay, so it must lead to the same as well
+        broker = Broker(FileLog(tmp_path, sync=SyncPolicy("os"), segment_bytes=16_384), clock=clock, limits=limits)
+        if live:
+            assert contents_of(broker._state, clock.ms) == live
+        live_a_random_life(broker, clock, chance, 150)
+        live = contents_of(broker._state, clock.ms)
+        broker.close()
+        log = FileLog(tmp_path)
+        records = [(position, bytes(data)) for position, data in log.replay()]
+        log.close()
+        assert len(records) > 50
+        assert contents_of(replay(records), clock.ms) == live
+
+
+def test_applying_in_pieces_of_time_is_the_same_as_at_once(tmp_path: Path) -> None:
+    clock = FakeClock()
+    broker = Broker(FileLog(tmp_path, sync=SyncPolicy("os"), segment_bytes=1 << 20), clock=clock)
+    live_a_random_life(broker, clock, random.Random(7), 300)
+    broker.close()
+    log = FileLog(tmp_path)
+    records = [(position, bytes(data)) for position, data in log.replay()]
+    log.close()
+    eager = State()
+    for position, data in records:
+        fields = record.decode(data)
+        for queue in eager.queues.values():
+            queue.messages.advance(fields[1])
+        eager.apply(fields, position, len(data))
+    assert contents_of(eager, clock.ms) == contents_of(replay(records), clock.ms)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [99, 1],
+        [record.IDENTITY, 1],
+        [record.QUEUE, 1, 1, "q", {"no_such_setting": 1}, 1, 0],
+        [record.PRODUCE, 1, 5, 0, [], [5], b"12345"],
+        [record.PRODUCE, 1, 1, 3, [], [5], b"12345"],
+        [record.CLAIM, 1, 1, [0, 1], "soon", 1],
+        [record.DELETE, 1, 7, [0, 1]],
+        [record.UPDATE, 1, 1, [[0, record.WAITING, 0, 0]], [], b""],
+        [record.DROP, 1, 7],
+        ["produce", 1],
+        [None, None],
+    ],
+)
+def test_a_record_that_makes_no_sense_is_refused(fields: list[Any]) -> None:
+    state = State()
+    state.apply([record.IDENTITY, 1, bytes(16), 1], 1, 10)
+    state.apply([record.QUEUE, 1, 1, "q", {"delay_ms": 0}, 1, 0], 11, 10)
+    with pytest.raises(UnreadableRecordError):
+        state.apply(fields, 21, 10)

@@ -1,0 +1,285 @@
+"""Consumers that wait: each message wakes one of them, in turn, and none is given to a client that has gone."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from itertools import chain
+
+import pytest
+
+from tests.broker.helpers import PATIENCE_S, Call, eventually
+from tests.broker.memory_log import MemoryLog
+from wonderq import broker as broker_module
+from wonderq.broker import Broker
+from wonderq.errors import QueueNotFoundError, ShuttingDownError, TooManyWaitingError
+from wonderq.model import Change, Limits, Message, Target
+
+LONG_S = PATIENCE_S
+QUEUE = "default"
+
+
+@pytest.fixture
+def broker() -> Iterator[Broker]:
+    broker = Broker(MemoryLog(), limits=Limits(waiting_consumers=8, wait_s=2 * LONG_S))
+    yield broker
+    broker.stop_claiming()
+    eventually(lambda: broker._lines._count == 0, "the end of all waiting")
+    assert not any(broker._lines._lines.values())
+
+
+class Consumer(Call[list[Message]]):
+    """A consumer in a thread that waits for a message; made when it stands in line."""
+
+    def __init__(self, broker: Broker, queue: str = QUEUE, *, limit: int = 1, wait_s: float = LONG_S) -> None:
+        self.attempts = 0
+        self.gone = threading.Event()
+        before = broker._lines._count
+        super().__init__(broker.claim, queue, limit=limit, wait_s=wait_s, client_gone=self._client_gone)
+        eventually(lambda: broker._lines._count > before or self.done, "standing in line")
+
+    def _client_gone(self) -> bool:
+        self.attempts += 1
+        return self.gone.is_set()
+
+
+def never_look_whether_clients_are_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a waiter wake up for messages and deadlines alone, so that wake-ups can be counted."""
+    monkeypatch.setattr(broker_module, "_GONE_CHECK_S", 2 * LONG_S)
+
+
+def bodies(messages: list[Message]) -> list[str]:
+    return [message.body for message in messages]
+
+
+def test_a_waiting_message_is_taken_without_waiting(broker: Broker) -> None:
+    broker.produce(QUEUE, ["a"])
+    began = time.monotonic()
+    assert bodies(broker.claim(QUEUE, wait_s=LONG_S)) == ["a"]
+    assert time.monotonic() - began < LONG_S / 2
+    assert broker._lines._count == 0
+
+
+def test_waiting_ends_with_nothing(broker: Broker) -> None:
+    began = time.monotonic()
+    assert broker.claim(QUEUE, wait_s=0.2) == []
+    assert time.monotonic() - began >= 0.2
+    assert broker._lines._count == 0
+
+
+def test_one_message_wakes_one_waiter(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    never_look_whether_clients_are_gone(monkeypatch)
+    consumers = [Consumer(broker) for _ in range(5)]
+    for turn in range(1, 6):
+        broker.produce(QUEUE, ["a"])
+        eventually(lambda: sum(consumer.done for consumer in consumers) == turn)  # noqa: B023
+        # The one that was served tried twice; of the others, the new first in line may have looked at the deadline.
+        assert sum(consumer.attempts == 1 for consumer in consumers) >= 5 - turn - 1
+    assert [bodies(consumer.result()) for consumer in consumers] == [["a"]] * 5
+
+
+def test_first_come_first_served(broker: Broker) -> None:
+    consumers = [Consumer(broker) for _ in range(6)]
+    for turn, consumer in enumerate(consumers):
+        broker.produce(QUEUE, [f"message {turn}"])
+        assert bodies(consumer.result()) == [f"message {turn}"]
+        assert not any(each.done for each in consumers[turn + 1 :])
+
+
+def test_a_batch_is_shared_by_those_who_wait(broker: Broker) -> None:
+    consumers = [Consumer(broker, limit=2) for _ in range(4)]
+    broker.produce(QUEUE, [str(n) for n in range(7)])
+    found = [bodies(consumer.result()) for consumer in consumers]
+    assert sorted(chain(*found)) == [str(n) for n in range(7)]
+    assert sorted(map(len, found)) == [1, 2, 2, 2]
+
+
+def test_each_queue_has_its_own_line(broker: Broker) -> None:
+    broker.put_queue("other")
+    first, second = Consumer(broker), Consumer(broker, "other")
+    broker.produce("other", ["a"])
+    assert bodies(second.result()) == ["a"]
+    assert not first.done
+    broker.produce(QUEUE, ["b"])
+    assert bodies(first.result()) == ["b"]
+
+
+def test_a_message_goes_on_to_the_next_when_the_client_has_gone(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    never_look_whether_clients_are_gone(monkeypatch)
+    left, also_left, there = (Consumer(broker) for _ in range(3))
+    left.gone.set()
+    also_left.gone.set()
+    broker.produce(QUEUE, ["a"])
+    assert bodies(there.result()) == ["a"]
+    assert left.result() == also_left.result() == []
+    assert broker.count(QUEUE, "processing") == 1
+    assert [message.receives for message in broker.messages(QUEUE)] == [1]
+
+
+def test_a_message_stays_when_all_clients_have_gone(broker: Broker) -> None:
+    left = Consumer(broker)
+    left.gone.set()
+    broker.produce(QUEUE, ["a"])
+    assert left.result() == []
+    assert broker.count(QUEUE, "unprocessed") == 1
+    assert [message.receives for message in broker.messages(QUEUE)] == [0]
+
+
+def test_a_client_that_goes_is_noticed_while_nothing_happens(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(broker_module, "_GONE_CHECK_S", 0.05)
+    consumer = Consumer(broker)
+    consumer.gone.set()
+    assert consumer.result() == []
+    assert broker._lines._count == 0
+
+
+def test_a_client_that_is_gone_at_once_gets_nothing(broker: Broker) -> None:
+    broker.produce(QUEUE, ["a"])
+    assert broker.claim(QUEUE, client_gone=lambda: True) == []
+    assert broker.count(QUEUE, "unprocessed") == 1
+
+
+def test_whoever_runs_out_of_time_hands_over(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first in line watches the deadlines; when it leaves, the next has to."""
+    never_look_whether_clients_are_gone(monkeypatch)
+    broker.produce(QUEUE, ["a"])
+    broker.claim(QUEUE, visibility_timeout_ms=700)
+    hasty = Consumer(broker, wait_s=0.2)
+    patient = Consumer(broker)
+    assert hasty.result() == []
+    assert bodies(patient.result()) == ["a"]
+
+
+def test_the_end_of_a_claim_wakes_a_waiter(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    never_look_whether_clients_are_gone(monkeypatch)
+    broker.produce(QUEUE, ["a"])
+    [first] = broker.claim(QUEUE, visibility_timeout_ms=300)
+    [again] = Consumer(broker).result()
+    assert again.id == first.id
+    assert again.receives == 2
+    assert first.due_ms is not None
+    assert again.due_ms is not None
+    assert again.due_ms - 30_000 >= first.due_ms, "not before the deadline"
+
+
+def test_the_ends_of_many_claims_wake_as_many_waiters(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    never_look_whether_clients_are_gone(monkeypatch)
+    broker.produce(QUEUE, [str(n) for n in range(6)])
+    for n in range(6):
+        broker.claim(QUEUE, limit=1, visibility_timeout_ms=300 + 20 * n)
+    consumers = [Consumer(broker) for _ in range(6)]
+    assert sorted(chain(*(bodies(consumer.result()) for consumer in consumers))) == [str(n) for n in range(6)]
+
+
+def test_the_end_of_a_delay_wakes_a_waiter(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    never_look_whether_clients_are_gone(monkeypatch)
+    consumer = Consumer(broker)
+    broker.produce(QUEUE, ["a"], [300])
+    [message] = consumer.result()
+    assert message.due_ms is not None
+    assert message.due_ms - 30_000 >= message.produced_ms + 300
+
+
+def test_an_earlier_deadline_counts_for_one_who_waits_already(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    never_look_whether_clients_are_gone(monkeypatch)
+    broker.produce(QUEUE, ["late"], [3_600_000])
+    consumer = Consumer(broker)
+    broker.produce(QUEUE, ["soon"], [200])
+    assert bodies(consumer.result()) == ["soon"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [Change(visibility_timeout_ms=0), Change(visibility_timeout_ms=200), Change(delay_ms=0), Change(delay_ms=200)],
+)
+def test_giving_a_message_back_wakes_a_waiter(broker: Broker, monkeypatch: pytest.MonkeyPatch, change: Change) -> None:
+    never_look_whether_clients_are_gone(monkeypatch)
+    broker.produce(QUEUE, ["a"])
+    [message] = broker.claim(QUEUE, visibility_timeout_ms=3_600_000)
+    consumer = Consumer(broker)
+    broker.update(QUEUE, Target(receipt=message.receipt), change)
+    assert bodies(consumer.result()) == ["a"]
+
+
+def test_claims_without_a_timeout_wake_the_next(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    never_look_whether_clients_are_gone(monkeypatch)
+    consumer = Consumer(broker)
+    broker.put_queue(QUEUE, visibility_timeout_ms=0)
+    other = Consumer(broker)
+    broker.produce(QUEUE, ["a"])
+    assert bodies(consumer.result()) == bodies(other.result()) == ["a"]
+
+
+def test_those_who_wait_for_a_dropped_queue_are_refused(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    never_look_whether_clients_are_gone(monkeypatch)
+    broker.put_queue("other")
+    consumers = [Consumer(broker, "other") for _ in range(4)]
+    broker.drop_queue("other")
+    for consumer in consumers:
+        with pytest.raises(QueueNotFoundError):
+            consumer.result()
+    assert broker._lines._count == 0
+    broker.put_queue("other")
+    assert not broker._lines._lines
+
+
+def test_a_purge_leaves_those_who_wait_waiting(broker: Broker) -> None:
+    broker.produce(QUEUE, ["a"])
+    broker.claim(QUEUE, visibility_timeout_ms=300)
+    consumer = Consumer(broker)
+    assert broker.purge(QUEUE) == 1
+    broker.produce(QUEUE, ["b"])
+    assert bodies(consumer.result()) == ["b"]
+
+
+def test_stopping_answers_all_who_wait(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    never_look_whether_clients_are_gone(monkeypatch)
+    broker.put_queue("other")
+    consumers = [Consumer(broker, queue) for queue in (QUEUE, "other") * 3]
+    broker.stop_claiming()
+    assert [consumer.result() for consumer in consumers] == [[]] * 6
+    broker.produce(QUEUE, ["a"])
+    for wait_s in (0, LONG_S):
+        with pytest.raises(ShuttingDownError):
+            broker.claim(QUEUE, wait_s=wait_s)
+    assert broker.count(QUEUE, "unprocessed") == 1
+    assert broker.unready == "shutting down"
+
+
+def test_too_many_waiting(broker: Broker) -> None:
+    consumers = [Consumer(broker) for _ in range(8)]
+    with pytest.raises(TooManyWaitingError):
+        broker.claim(QUEUE, wait_s=LONG_S)
+    assert broker.claim(QUEUE) == [], "whoever does not wait is welcome"
+    assert broker._lines._count == 8
+    broker.produce(QUEUE, ["a"])
+    assert bodies(consumers[0].result()) == ["a"]
+    eventually(lambda: broker._lines._count == 7)
+    another = Consumer(broker)
+    broker.produce(QUEUE, ["b"] * 8)
+    assert bodies(another.result()) == ["b"]
+
+
+def test_no_wake_up_is_lost_under_load(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One message at a time with several waiting: were a wake-up lost, a consumer would sit out its time."""
+    never_look_whether_clients_are_gone(monkeypatch)
+    taken: list[str] = []
+    total = 400
+
+    def consume() -> None:
+        while (found := broker.claim(QUEUE, limit=1, wait_s=LONG_S)) and found[0].body != "end":
+            taken.append(found[0].id)
+            broker.delete(QUEUE, Target(receipt=found[0].receipt))
+
+    consumers = [Call(consume) for _ in range(6)]
+    for n in range(total):
+        broker.produce(QUEUE, [str(n)])
+        if n % 10 == 0:
+            eventually(lambda: len(taken) == n + 1, f"the taking of message {n}")  # noqa: B023
+    broker.produce(QUEUE, ["end"] * 6)
+    for consumer in consumers:
+        consumer.result()
+    assert len(taken) == len(set(taken)) == total

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cli.helpers import Wonderq
+from tests.running import RunningBroker
+from wonderq.client import Client
+
+
+@pytest.fixture(scope="package")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBroker]:
+    with RunningBroker(tmp_path_factory.mktemp("broker") / "data") as running:
+        yield running
+
+
+@pytest.fixture
+def queue(request: pytest.FixtureRequest) -> str:
+    """A name that no other test uses."""
+    return re.sub(r"[^A-Za-z0-9_-]", "-", request.node.nodeid.removeprefix("tests/cli/"))[-80:]
+
+
+@pytest.fixture
+def client(broker: RunningBroker, queue: str) -> Iterator[Client]:
+    with Client(broker.url, queue=queue) as client:
+        client.put_queue()
+        yield client
+
+
+@pytest.fixture
+def wonderq(client: Client) -> Wonderq:
+    return Wonderq(client.url, client.queue)

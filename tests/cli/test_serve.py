@@ -1,0 +1,236 @@
+"""`wonderq serve`: where its settings come from, and how it refuses to start."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from storage import SyncPolicy
+from tests.cli.helpers import interrupt, read_lines, run, started
+from tests.running import RunningBroker
+from wonderq import serve as serve_module
+from wonderq.cli import main
+from wonderq.client import Client
+from wonderq.config import ConfigError, Settings, load
+
+# Where settings come from
+
+
+def test_without_anything_the_defaults_count() -> None:
+    assert load({}, {}) == Settings()
+    assert Settings().listen == ("127.0.0.1", 7979)
+    assert str(Settings().fsync) == "always"
+
+
+def test_flag_over_variable_over_file_over_default(tmp_path: Path) -> None:
+    file = tmp_path / "wonderq.toml"
+    file.write_text('fsync = "os"\nthreads = 7\nlisten = "127.0.0.1:1"\ncreate_queues = false\n')
+    environment = {"WONDERQ_FSYNC": "interval:5", "WONDERQ_LISTEN": "127.0.0.1:2", "WONDERQ_OTHER": "x"}
+    settings = load({"listen": "127.0.0.1:3"}, environment, file)
+    assert settings.listen == ("127.0.0.1", 3)
+    assert settings.fsync == SyncPolicy("interval", 5)
+    assert settings.threads == 7
+    assert settings.create_queues is False
+    assert settings.data == Settings().data
+
+
+def test_a_variable_may_name_the_file_and_the_flag_wins(tmp_path: Path) -> None:
+    ours, theirs = tmp_path / "ours.toml", tmp_path / "theirs.toml"
+    ours.write_text("threads = 1")
+    theirs.write_text("threads = 2")
+    assert load({}, {"WONDERQ_CONFIG": str(theirs)}).threads == 2
+    assert load({}, {"WONDERQ_CONFIG": str(theirs)}, ours).threads == 1
+
+
+def test_the_command_passes_on_flags_variables_and_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "wonderq.toml"
+    file.write_text('fsync = "os"\nthreads = 7\nwaiting_consumers = 9')
+    monkeypatch.setenv("WONDERQ_FSYNC", "interval:5")
+    monkeypatch.setenv("WONDERQ_THREADS", "8")
+    given: list[Settings] = []
+    monkeypatch.setattr(serve_module, "serve", given.append)
+    monkeypatch.setattr(serve_module, "set_up_logging", lambda _level: None)
+    assert main(["serve", "--config", str(file), "--threads", "9", "--insecure", "--create-queues", "off"]) == 0
+    [settings] = given
+    assert (settings.threads, str(settings.fsync), settings.waiting_consumers) == (9, "interval:5", 9)
+    assert settings.insecure is True
+    assert settings.create_queues is False
+
+
+def test_a_real_broker_says_what_it_runs_with(tmp_path: Path) -> None:
+    with started("serve", "--data", str(tmp_path / "d"), "--listen", "127.0.0.1:0", "--fsync", "os") as process:
+        [line] = read_lines(process, 1)
+        assert line.endswith(f" (data {tmp_path / 'd'}, fsync os)")
+        code, error = interrupt(process)
+    assert code == 0
+    assert error.rstrip().endswith("stopped cleanly")
+
+
+# What cannot be used
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("listen", "7979", "expected HOST:PORT"),
+        ("listen", "127.0.0.1:70000", "expected HOST:PORT"),
+        ("fsync", "never", "use always, os, or interval:MS"),
+        ("fsync", "interval:0", "use always, os, or interval:MS"),
+        ("threads", "0", "expected a whole number from 1 to 1000"),
+        ("threads", "many", "expected a whole number"),
+        ("create_queues", "perhaps", "expected true or false"),
+        ("segment_bytes", "1000", "expected a whole number from 33554432"),
+    ],
+)
+def test_a_bad_value_names_its_source(
+    name: str, text: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "wonderq.toml"
+    file.write_text(f'{name} = "{text}"')
+    flag, variable = "--" + name.replace("_", "-"), "WONDERQ_" + name.upper()
+    for flags, environment, config, source in (
+        ({name: text}, {}, None, flag),
+        ({}, {variable: text}, None, variable),
+        ({}, {}, file, f"{name} in {file}"),
+    ):
+        with pytest.raises(ConfigError) as refused:
+            load(flags, environment, config)
+        message = str(refused.value)
+        assert message.startswith(f"{source}: {text!r} cannot be used: ")
+        assert expected in message
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("treads = 3", "unknown setting 'treads'; known are data, listen,"),
+        ("threads = ", "the configuration file cannot be read"),
+        ("threads = [1]", "threads in"),
+        ("\xff", "the configuration file cannot be read"),
+    ],
+)
+def test_a_bad_file_is_named(content: str, expected: str, tmp_path: Path) -> None:
+    file = tmp_path / "wonderq.toml"
+    file.write_bytes(content.encode("latin-1"))
+    done = run("serve", "--config", str(file), "--data", str(tmp_path / "d"), "--listen", "127.0.0.1:0")
+    assert done.code == 2
+    assert str(file) in done.error
+    assert expected in done.error
+    assert not (tmp_path / "d").exists()
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    done = run("serve", environment={"WONDERQ_CONFIG": str(tmp_path / "none.toml")})
+    assert done.code == 2
+    assert f"{tmp_path}/none.toml: the configuration file cannot be read: No such file or directory" in done.error
+
+
+# Refusing to start
+
+
+def refused(*arguments: str) -> str:
+    done = run("serve", *arguments)
+    assert done.code == 1
+    assert done.out == b""
+    assert "Traceback" not in done.error
+    [line] = [line for line in done.error.splitlines() if line.startswith("wonderq: ")]
+    return line
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]"])
+def test_an_address_that_others_reach_needs_insecure(host: str, tmp_path: Path) -> None:
+    line = refused("--listen", f"{host}:0", "--data", str(tmp_path / "d"))
+    assert "can be reached from other machines" in line
+    assert "--insecure" in line
+    assert not (tmp_path / "d").exists()
+
+
+def test_insecure_allows_it(tmp_path: Path) -> None:
+    with RunningBroker(tmp_path / "d", "--listen", "0.0.0.0:0", "--insecure") as broker:
+        with Client(f"http://127.0.0.1:{broker.port}") as client:
+            assert client.ready()
+        assert broker.terminate() == 0
+
+
+def test_a_second_broker_on_the_same_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "d"
+    with RunningBroker(folder) as broker, Client(broker.url) as client:
+        line = refused("--listen", "127.0.0.1:0", "--data", str(folder))
+        assert line == f"wonderq: {folder} is in use by another process. Stop that one, or choose another folder."
+        client.produce("the first one goes on")
+
+
+def test_a_port_that_is_taken(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        line = refused("--listen", address, "--data", str(tmp_path / "d"))
+    assert line.startswith(f"wonderq: cannot listen on {address}: Address already in use.")
+    assert "--listen" in line
+
+
+def test_a_host_that_is_not_there(tmp_path: Path) -> None:
+    assert "cannot listen" in refused("--listen", "203.0.113.1:0", "--insecure", "--data", str(tmp_path / "d"))
+
+
+def test_a_damaged_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "d"
+    with RunningBroker(folder) as broker:
+        with Client(broker.url) as client:
+            for number in range(3):
+                client.produce(f"message {number}")
+        assert broker.terminate() == 0
+    segment = folder / "0000000001.wal"
+    content = bytearray(segment.read_bytes())
+    place = content.index(b"message 1")
+    content[place] ^= 1
+    segment.write_bytes(content)
+    line = refused("--listen", "127.0.0.1:0", "--data", str(folder))
+    named, offset = line.removeprefix("wonderq: the log is damaged: ").split(", byte ", 1)
+    assert named == str(segment)
+    assert 0 < place - int(offset.split(":")[0]) < 200, "the offset is that of the group with the damage"
+    assert f"'wonderq verify {folder}'" in line
+    assert segment.read_bytes() == content
+    verified = run("verify", str(folder))
+    assert verified.code == 1
+    assert f"{segment}, byte {offset.split(':')[0]}:" in verified.error
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    # A file in the way stops root as well, whom no permission stops.
+    (tmp_path / "file").write_text("in the way")
+    line = refused("--listen", "127.0.0.1:0", "--data", str(tmp_path / "file" / "d"))
+    assert line == f"wonderq: cannot use {tmp_path}/file: File exists. Nothing was changed."
+
+
+def test_a_read_only_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "d"
+    folder.mkdir()
+    folder.chmod(0o500)
+    try:
+        try:
+            (folder / "probe").touch()
+        except PermissionError:
+            pass
+        else:
+            pytest.skip("this user may write anywhere")
+        line = refused("--listen", "127.0.0.1:0", "--data", str(folder))
+    finally:
+        folder.chmod(0o700)
+    assert "Permission denied" in line
+    assert str(folder) in line
+
+
+def test_a_file_system_that_is_read_only(tmp_path: Path) -> None:
+    """For users who may write anything: /proc takes no files from anybody."""
+    line = refused("--listen", "127.0.0.1:0", "--data", "/proc/wonderq")
+    assert "cannot use /proc" in line
+
+
+def test_stopping_lets_go_of_the_folder_at_once(tmp_path: Path) -> None:
+    for _ in range(2):
+        with RunningBroker(tmp_path / "d") as broker:
+            assert broker.terminate() == 0

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import json
+import select
+
+import pytest
+
+from tests.cli.helpers import Wonderq, interrupt, read_lines
+from wonderq.client import Client
+
+
+def test_from_the_start_and_on_without_touching_anything(wonderq: Wonderq, client: Client) -> None:
+    client.produce_batch([str(number) for number in range(250)])
+    with wonderq.running("tail", "--from-start") as process:
+        assert read_lines(process, 250) == [str(number) for number in range(250)]
+        client.produce("more")
+        assert read_lines(process, 1) == ["more"]
+        assert interrupt(process) == (130, "")
+    assert client.count("unprocessed") == 251
+    assert all(message["receive_count"] == 0 for message in client.messages())
+
+
+@pytest.mark.parametrize("old", [0, 3])
+def test_without_it_only_what_comes_from_now_on(wonderq: Wonderq, client: Client, old: int) -> None:
+    for _ in range(old):
+        client.produce("old")
+    with wonderq.running("tail", "--json") as process:
+        # It cannot be told from outside when tail has begun, so produce until it shows something.
+        seen: list[str] = []
+        for number in range(100):
+            client.produce(f"new {number}")
+            if process.stdout is not None and _is_readable(process.stdout.fileno()):
+                seen = read_lines(process, 1)
+                break
+        message = json.loads(seen[0])
+        assert message["message"].startswith("new ")
+        assert message["status"] == "unprocessed"
+        code, error = interrupt(process)
+        assert (code, error) == (130, "")
+
+
+def _is_readable(descriptor: int) -> bool:
+    return bool(select.select([descriptor], [], [], 0.3)[0])
+
+
+def test_a_message_that_was_deleted_meanwhile_does_not_stop_it(wonderq: Wonderq, client: Client) -> None:
+    with wonderq.running("tail", "--from-start") as process:
+        for number in range(3):
+            message_id = client.produce(f"message {number}")
+            assert read_lines(process, 1) == [f"message {number}"]
+            client.delete_batch(ids=[message_id])

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import socket
+import subprocess
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+import wonderq
+from tests.cli.helpers import TIMEOUT_S, clean_environment, run
+from wonderq.cli import main
+
+COMMANDS = ("serve", "send", "receive", "delete", "stats", "tail", "verify", "demo")
+
+
+def test_python_m_wonderq_is_wonderq() -> None:
+    script = Path(sysconfig.get_path("scripts")) / "wonderq"
+    done = subprocess.run(
+        [script, "--version"], capture_output=True, text=True, env=clean_environment(), timeout=TIMEOUT_S, check=False
+    )
+    version = run("--version")
+    assert (done.returncode, done.stdout) == (0, f"wonderq {wonderq.__version__}\n")
+    assert (version.code, version.out.decode()) == (0, done.stdout)
+
+
+@pytest.mark.parametrize("command", [None, *COMMANDS])
+def test_help_explains_and_lists_the_exit_codes(command: str | None, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"] if command is None else [command, "--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"usage: wonderq {command or '['}")
+    assert "  3    the broker could not be reached\n" in text
+    if command is None:
+        for each in COMMANDS:
+            assert f"\n    {each} " in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        ([], "required"),
+        (["sned"], "invalid choice"),
+        (["send", "--delay", "soon", "x"], "--delay: 'soon' is not a number of seconds from 0"),
+        (["send", "--delay", "nan", "x"], "--delay: 'nan' is not a number of seconds from 0"),
+        (["send", "--json", "--quiet", "x"], "not allowed with"),
+        (["send", "--queue", "a/b", "x"], "--queue: a queue's name is"),
+        (["receive", "--max", "0"], "--max: '0' is not a whole number from 1 on"),
+        (["receive", "--wait", "-1"], "--wait: '-1' is not a number of seconds from 0"),
+        (["receive", "--wait", "inf"], "--wait: 'inf' is not a number of seconds from 0"),
+        (["receive", "--visibility-timeout", "0"], "'0' is not a number of seconds from 0.001 to 43200"),
+        (["demo", "--files", "5"], "--files: '5' is not a whole number from 100 on"),
+        (["demo", "--consumers", "1"], "--consumers: '1' is not a whole number from 2 on"),
+        (["serve", "--data"], "--data: expected one argument"),
+        (["verify"], "DIR"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(arguments: list[str], what: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    printed = capsys.readouterr()
+    assert what in printed.err
+    assert printed.out == ""
+
+
+@pytest.mark.parametrize("url", ["https://127.0.0.1:1", "127.0.0.1:7979", "http://", "http://h:99999", "http://h/path"])
+def test_a_wrong_address_names_its_source(
+    url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["send", "--url", url, "x"]) == 2
+    assert capsys.readouterr().err.startswith(f"wonderq: --url: {url!r} is not a broker's address: ")
+    monkeypatch.setenv("WONDERQ_URL", url)
+    assert main(["send", "x"]) == 2
+    assert capsys.readouterr().err.startswith(f"wonderq: WONDERQ_URL: {url!r} is not a broker's address: ")
+
+
+@pytest.mark.parametrize("command", ["send", "receive", "delete", "stats", "tail"])
+def test_a_broker_that_is_not_there_is_exit_code_3(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # bound, and nobody listens
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        assert main([command, "--url", url, *(["x"] if command in ("send", "delete") else [])]) == 3
+    assert capsys.readouterr().err == (
+        f"wonderq: {url} did not answer: Connection refused. "
+        "Is a broker running there? Start one with 'wonderq serve'.\n"
+    )

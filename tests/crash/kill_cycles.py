@@ -1,0 +1,584 @@
+"""Kills a broker at random moments under load, again and again on one folder, and checks every promise.
+
+    python -m tests.crash.kill_cycles --cycles 200 [--seed S] [--fsync POLICY] [--segment-bytes N]
+
+Each cycle starts `wonderq serve`, lists every queue, lets producers and consumers work at once, and sends SIGKILL (now
+and then SIGTERM, and now and then while the broker still starts). Receipts live on from one cycle to the next. Now and
+then, and at the end, the broker is stopped cleanly, its folder replayed, and all that is left consumed; then the
+checker judges the whole history, and the work goes on in a new folder, so that the disk does not fill.
+"""
+
+from __future__ import annotations
+
+import argparse
+import enum
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from storage import FileLog, SyncPolicy
+from tests.crash.broker_process import BrokerDidNotStartError, BrokerProcess
+from tests.crash.checker import Rule, Violation, check
+from tests.crash.history import (
+    Consume,
+    Delete,
+    FinalQueue,
+    FinalState,
+    History,
+    Listing,
+    Outcome,
+    Produce,
+    Seen,
+    Update,
+)
+from tests.crash.recording import RecordingClient, Target, request, seen
+from wonderq.broker import Broker
+from wonderq.client import Client
+from wonderq.wire import message_object
+
+QUEUES = ("default", "orders", "jobs")
+SEGMENT_BYTES = 32 << 20
+
+#: Cycles on one folder, and its size, after which everything is checked and the next folder begins.
+CYCLES_PER_FOLDER = 50
+FOLDER_BYTES = 768 << 20
+
+#: With so many messages in a queue its producers pause.
+BACKLOG = 400
+
+#: A claim that nobody gives back: it must outlive every restart.
+FOREVER_S = 3600.0
+
+_SHORT_S = (0.1, 0.25, 0.5, 1.0)
+_LONG_S = (5.0, 20.0, FOREVER_S)
+
+
+class Load(enum.Enum):
+    """What the clients of one cycle do."""
+
+    BUSY = enum.auto()
+    LARGE = enum.auto()
+    """Large bodies, so that segments fill up."""
+    QUIET = enum.auto()
+    """Few messages, and consumers that wait for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    cycles: int = 200
+    seed: int = 0
+    fsync: str = "always"
+    segment_bytes: int = SEGMENT_BYTES
+    producers: int = 3
+    consumers: int = 5
+
+
+@dataclass(slots=True)
+class Report:
+    cycles: int = 0
+    figures: Counter[str] = field(default_factory=Counter)
+    violations: list[Violation] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        names = (
+            "calls",
+            "acked produces",
+            "acked messages",
+            "acked claims",
+            "claimed messages",
+            "acked deletes",
+            "acked updates",
+            "refused",
+            "unknown outcomes",
+            "kills",
+            "kills while starting",
+            "stops",
+            "torn tails",
+            "segments",
+            "listings",
+            "drained messages",
+        )
+        figures = ", ".join(f"{name} {self.figures[name]}" for name in names)
+        return f"cycles {self.cycles}, {figures}, violations {len(self.violations)}"
+
+
+@dataclass(slots=True)
+class Holding:
+    """A receipt that a consumer has, and the timeout by which a renewal goes."""
+
+    queue: str
+    id: str
+    receipt: str
+    visibility_timeout_s: float
+    certain: bool = True
+    """False once an update's answer was lost: it is then not known by which timeout a renewal goes."""
+
+
+@dataclass(slots=True)
+class Worker:
+    """One client thread. It outlives the broker: what it holds it goes on using after the restart."""
+
+    name: str
+    random: random.Random
+    big_bytes: int
+    """Bodies go up to this size in a cycle of large ones."""
+    holdings: list[Holding] = field(default_factory=list)
+    known: dict[str, list[str]] = field(default_factory=dict)
+    """Some ids of each queue, dead ones among them."""
+    made: int = 0
+
+    def produce(self, clients: dict[str, RecordingClient], large: bool) -> None:
+        rng = self.random
+        client = clients[rng.choice(QUEUES)]
+        kind = rng.random()
+        delay_s = rng.choice((0.1, 0.4, 1.5)) if kind < 0.1 else None
+        if large:
+            size = rng.randrange(self.big_bytes // 4, self.big_bytes)
+            count = rng.randint(1, 2)
+        else:
+            size = rng.choice((0, 0, 10, 100, 2000))
+            count = 1 if kind < 0.6 else rng.randint(2, 20)
+        bodies = [self._body(size) for _ in range(count)]
+        call = client.produce(bodies, delay_s, single=count == 1 and rng.random() < 0.7)
+        if call.ids:
+            ids = self.known.setdefault(client.queue, [])
+            ids.append(rng.choice(call.ids))
+            del ids[:-30]
+
+    def _body(self, size: int) -> str:
+        self.made += 1
+        head = f"{self.name}-{self.made}."
+        filling = self.random.choice(("a", "b", "c", "d", "\u00e9"))
+        return head + filling * (size // len(filling.encode()))
+
+    def consume(self, clients: dict[str, RecordingClient], *, patient: bool) -> None:
+        rng = self.random
+        client = clients[rng.choice(QUEUES)]
+        timeout_s = rng.choice(_SHORT_S) if rng.random() < 0.8 else rng.choice(_LONG_S)
+        # The larger bodies times the limit stay below what one claim may carry.
+        call = client.consume(
+            limit=rng.choice((1, 1, 3, 10)),
+            visibility_timeout_s=timeout_s,
+            wait_s=4.0 if patient else rng.choice((0, 0, 0.2, 1.0)),
+        )
+        for each in call.deliveries:
+            self.holdings.append(Holding(client.queue, each.id, each.receipt, timeout_s))
+            ids = self.known.setdefault(client.queue, [])
+            ids.append(each.id)
+            del ids[:-30]
+
+    def use_holdings(self, clients: dict[str, RecordingClient], *, eager: bool) -> None:
+        """Do something with most of what was claimed; the rest expires, or is kept past the next crash."""
+        rng = self.random
+        kept: list[Holding] = []
+        deletes: list[Holding] = []
+        while self.holdings:
+            mine = self.holdings.pop()
+            client = clients[mine.queue]
+            if client.lost:
+                kept.append(mine)
+                continue
+            choice = rng.random()
+            if eager or choice < 0.45:
+                deletes.append(mine)
+            elif choice < 0.55:
+                client.delete(Target(mine.id, mine.receipt))
+                if client.lost or rng.random() < 0.1:
+                    kept.append(mine)  # to be refused later
+            elif choice < 0.70:
+                self._renew(client, mine)
+                kept.append(mine)
+            elif choice < 0.78:
+                self._update(client, mine, visibility_timeout_s=0.0)
+                if rng.random() < 0.3:
+                    kept.append(mine)
+            elif choice < 0.84:
+                self._update(client, mine, body=self._body(rng.choice((0, 50, 3000))))
+                kept.append(mine)
+            elif choice < 0.88:
+                self._update(client, mine, delay_s=rng.choice((0.0, 0.2, 1.0)))
+            elif choice < 0.95:
+                kept.append(mine)
+        for queue in QUEUES:
+            found = [each for each in deletes if each.queue == queue]
+            if found and not clients[queue].lost:
+                clients[queue].delete_batch([Target(each.id, each.receipt) for each in found])
+                if clients[queue].lost:
+                    kept += found
+            elif found:
+                kept += found
+        self.holdings = kept[-40:]
+
+    def _renew(self, client: RecordingClient, mine: Holding) -> None:
+        implied = mine.certain and self.random.random() < 0.5
+        timeout_s = mine.visibility_timeout_s if implied else self.random.choice((*_SHORT_S, 3.0))
+        call = self._update(client, mine, visibility_timeout_s=timeout_s, implied=implied)
+        if call.outcome is Outcome.OK:
+            mine.visibility_timeout_s, mine.certain = timeout_s, True
+
+    def _update(
+        self,
+        client: RecordingClient,
+        mine: Holding,
+        *,
+        visibility_timeout_s: float | None = None,
+        delay_s: float | None = None,
+        body: str | None = None,
+        implied: bool = False,
+    ) -> Update:
+        change = Update(
+            queue=client.queue,
+            start_s=0,
+            end_s=0,
+            id=mine.id,
+            receipt=mine.receipt,
+            visibility_timeout_s=visibility_timeout_s,
+            delay_s=delay_s,
+            body=body,
+        )
+        call = client.update(change, implied_timeout=implied)
+        if call.outcome is Outcome.UNKNOWN:
+            mine.certain = False
+        return call
+
+    def act_by_id(self, clients: dict[str, RecordingClient]) -> None:
+        """Delete or change messages whoever holds them, and ones that may be gone."""
+        rng = self.random
+        client = clients[rng.choice(QUEUES)]
+        ids = self.known.get(client.queue)
+        if not ids:
+            return
+        chosen = rng.sample(ids, min(len(ids), rng.choice((1, 1, 3))))
+        chosen = list(dict.fromkeys(chosen))
+        change = Update(queue=client.queue, start_s=0, end_s=0, id="")
+        choice = rng.random()
+        if choice < 0.3:
+            client.delete(Target(chosen[0]))
+        elif choice < 0.5:
+            client.delete_batch([Target(each) for each in chosen])
+        elif choice < 0.7:
+            client.update_batch([replace(change, id=each, body=self._body(rng.choice((5, 500)))) for each in chosen])
+        elif choice < 0.8:
+            client.update(replace(change, id=chosen[0], visibility_timeout_s=rng.choice((0.0, 0.3, 1.0))))
+        else:
+            client.update_batch([replace(change, id=each, delay_s=rng.choice((0.0, 0.3, 1.0))) for each in chosen])
+
+
+class Run:
+    """All cycles, folder after folder."""
+
+    def __init__(self, options: Options, folder: Path) -> None:
+        self.options = options
+        self.random = random.Random(options.seed)
+        self.folder = folder
+        self.report = Report()
+        self._folders = 0
+        self._begin_folder()
+
+    def _begin_folder(self) -> None:
+        self._folders += 1
+        self.data = self.folder / f"data-{self._folders}"
+        self.errors = self.folder / f"broker-{self._folders}.stderr"
+        self.history = History()
+        self.cycles_here = 0
+        big_bytes = 1_000_000 if self.options.segment_bytes >= SEGMENT_BYTES else self.options.segment_bytes // 8
+        count = self.options.producers + self.options.consumers
+        self.workers = [
+            Worker(f"{self._folders}.{n}", random.Random(self.random.random()), big_bytes) for n in range(count)
+        ]
+
+    def run(self, say: Callable[[str], None] = lambda _: None) -> Report:
+        """Run until the cycles are done or a violation is found; then the folder is kept."""
+        try:
+            while self.report.cycles < self.options.cycles and not self.report.violations:
+                self._cycle()
+                last = self.report.cycles == self.options.cycles
+                if last or self.cycles_here >= CYCLES_PER_FOLDER or _disk_bytes(self.data) > FOLDER_BYTES:
+                    self._judge(self._finish())
+                    say(str(self.report))
+                    if not self.report.violations:
+                        shutil.rmtree(self.data)
+                        self._begin_folder()
+        except BrokerDidNotStartError as error:
+            self.report.violations.append(Violation(Rule.ANSWERED, f"the broker did not start again: {error}"))
+            self._judge(None)
+        return self.report
+
+    def _start(self) -> BrokerProcess:
+        return BrokerProcess(self.data, self.errors, fsync=self.options.fsync, segment_bytes=self.options.segment_bytes)
+
+    def _cycle(self) -> None:
+        self.report.cycles += 1
+        self.cycles_here += 1
+        # Until the listings are through nobody works, so the outage lasts at least until the broker is ready.
+        if self.cycles_here > 1 and self.random.random() < 0.15:
+            broker = self._start()
+            time.sleep(self.random.uniform(0.0, 0.5))
+            broker.kill()
+            self.report.figures["kills while starting"] += 1
+        broker = self._start()
+        try:
+            url = broker.ready()
+            self._end_outage()
+            if self.cycles_here == 1:
+                _create_queues(url)
+            kind = self.random.choices(list(Load), (85, 11, 4))[0]
+            if kind is not Load.LARGE:
+                self._list(url)
+            self._work(broker, url, kind)
+        finally:
+            broker.kill()
+
+    def _end_outage(self) -> None:
+        if self.history.outages:
+            self.history.outages[-1] = (self.history.outages[-1][0], time.monotonic())
+
+    def _list(self, url: str) -> None:
+        for queue in QUEUES:
+            client = RecordingClient(url, queue)
+            client.list_all()
+            self.history.extend(client.calls)
+            client.close()
+
+    def _work(self, broker: BrokerProcess, url: str, load: Load) -> None:
+        done = threading.Event()
+        clients: list[RecordingClient] = []
+        threads = []
+        failures: list[BaseException] = []
+        for number, worker in enumerate(self.workers):
+            mine = {queue: RecordingClient(url, queue) for queue in QUEUES}
+            clients += mine.values()
+            produces = number < self.options.producers
+            threads.append(
+                threading.Thread(target=_work, args=(worker, mine, done, failures, produces, load), daemon=True)
+            )
+        for thread in threads:
+            thread.start()
+        time.sleep(self.random.uniform(0.05, 0.7) + (3 if load is Load.QUIET else 0))
+        stop = self.random.random() < 0.06
+        self.history.outages.append((time.monotonic(), float("inf")))
+        if stop:
+            code = broker.stop()
+            self.report.figures["stops"] += 1
+            if code != 0:
+                self._violate(f"the broker stopped with exit code {code}: {broker.log()[-2000:]}")
+        else:
+            broker.kill()
+            self.report.figures["kills"] += 1
+        done.set()
+        for thread in threads:
+            thread.join(60)
+            if thread.is_alive():
+                self._violate("a client still waits for an answer from a broker that is gone")
+        for client in clients:
+            self.history.extend(client.calls)
+            client.close()
+            if client.hung:
+                self._violate("a call was not answered for half a minute")
+        if failures:
+            raise failures[0]
+
+    def _violate(self, text: str) -> None:
+        self.report.violations.append(Violation(Rule.ANSWERED, text))
+
+    # The end of a folder
+
+    def _finish(self) -> FinalState:
+        broker = self._start()
+        try:
+            url = broker.ready()
+            self._end_outage()
+            self._list(url)
+            live = {queue: self._steady(url, queue) for queue in QUEUES}
+            code = broker.stop()
+            if code != 0:
+                self._violate(f"the broker stopped with exit code {code}: {broker.log()[-2000:]}")
+        finally:
+            broker.kill()
+        replayed = self._replay()
+        replayed_ms = time.time_ns() // 1_000_000
+        broker = self._start()
+        try:
+            url = broker.ready()
+            drained = {queue: self._drain(url, queue) for queue in QUEUES}
+            left = {queue: sum(_info(url, queue).values()) for queue in QUEUES}
+            broker.stop()
+        finally:
+            broker.kill()
+        return FinalState(
+            tuple(
+                FinalQueue(
+                    queue, live[queue][0], live[queue][1], replayed[queue], replayed_ms, drained[queue], left[queue]
+                )
+                for queue in QUEUES
+            )
+        )
+
+    def _steady(self, url: str, queue: str) -> tuple[dict[str, int], tuple[Seen, ...]]:
+        """Return counts and listing of one moment: no deadline passed between them."""
+        for _ in range(50):
+            before = _info(url, queue)
+            client = RecordingClient(url, queue)
+            listing = client.list_all()
+            self.history.extend(client.calls)
+            client.close()
+            after = _info(url, queue)
+            if before == after:
+                with Client(url, queue=queue) as plain:
+                    counts = {status: plain.count(status) for status in before}
+                if counts == before:
+                    return counts, listing.messages
+        raise AssertionError("the counts do not come to rest though nobody works")
+
+    def _replay(self) -> dict[str, tuple[Seen, ...]]:
+        """Read the folder as the broker does, and check that the clean stop left no torn tail."""
+        log = FileLog(self.data, sync=SyncPolicy.parse(self.options.fsync), segment_bytes=self.options.segment_bytes)
+        broker = Broker(log)
+        try:
+            if log.torn_bytes:
+                self._violate(f"a clean stop left a torn tail of {log.torn_bytes} bytes")
+            return {
+                queue: tuple(seen(message_object(message)) for message in broker.messages(queue)) for queue in QUEUES
+            }
+        finally:
+            broker.close()
+
+    def _drain(self, url: str, queue: str) -> tuple[str, ...]:
+        """Take whatever is held away from its holder, consume all, and delete it."""
+        client = RecordingClient(url, queue)
+        change = Update(queue=queue, start_s=0, end_s=0, id="", delay_s=0.0)
+        held = [found.id for found in client.list_all().messages if found.status != "unprocessed"]
+        for at in range(0, len(held), 500):
+            client.update_batch([replace(change, id=each) for each in held[at : at + 500]])
+        drained: list[str] = []
+        while deliveries := client.consume(limit=10, visibility_timeout_s=FOREVER_S).deliveries:
+            drained += [each.id for each in deliveries]
+            client.delete_batch([Target(each.id, each.receipt) for each in deliveries])
+        client.list_all()
+        self.history.extend(client.calls)
+        client.close()
+        return tuple(drained)
+
+    def _judge(self, final: FinalState | None) -> None:
+        figures = self.report.figures
+        for call in self.history.calls:
+            figures["calls"] += 1
+            figures["refused"] += call.outcome is Outcome.REFUSED
+            figures["unknown outcomes"] += call.outcome is Outcome.UNKNOWN
+            if call.outcome is not Outcome.OK:
+                continue
+            match call:
+                case Produce():
+                    figures["acked produces"] += 1
+                    figures["acked messages"] += len(call.ids)
+                case Consume():
+                    figures["acked claims"] += bool(call.deliveries)
+                    figures["claimed messages"] += len(call.deliveries)
+                case Delete():
+                    figures["acked deletes"] += 1
+                case Update():
+                    figures["acked updates"] += 1
+                case Listing():
+                    figures["listings"] += 1
+        if final is not None:
+            figures["drained messages"] += sum(len(each.drained) for each in final.queues)
+        if self.data.is_dir():
+            figures["segments"] += sum(1 for _ in self.data.glob("*.wal"))
+            figures["torn tails"] += sum(1 for _ in self.data.glob("torn/*"))
+        self.report.violations += check(self.history, final)
+
+
+def _work(
+    worker: Worker,
+    clients: dict[str, RecordingClient],
+    done: threading.Event,
+    failures: list[BaseException],
+    produces: bool,
+    load: Load,
+) -> None:
+    rng = worker.random
+    try:
+        backlog = 0
+        while not done.is_set() and not any(client.lost for client in clients.values()):
+            if produces and rng.random() < 0.9:
+                if load is Load.QUIET:
+                    done.wait(rng.uniform(0.2, 0.8))
+                if load is Load.LARGE or backlog < BACKLOG:
+                    worker.produce(clients, load is Load.LARGE)
+                else:
+                    done.wait(0.02)
+                if rng.random() < 0.05 or backlog >= BACKLOG:
+                    backlog = _backlog(clients[rng.choice(QUEUES)])
+            elif rng.random() < 0.06:
+                worker.act_by_id(clients)
+            else:
+                worker.consume(clients, patient=load is Load.QUIET)
+                worker.use_holdings(clients, eager=load is Load.LARGE and rng.random() < 0.7)
+    except Exception as error:
+        failures.append(error)
+
+
+def _backlog(client: RecordingClient) -> int:
+    """Ask how many messages wait; not recorded, as the listings show the same."""
+    try:
+        return client.client.count("unprocessed")
+    except Exception:
+        client.lost = True
+        return 0
+
+
+def _create_queues(url: str) -> None:
+    for queue in QUEUES:
+        with Client(url, queue=queue) as client:
+            request(client, "PUT", "", {"visibility_timeout": 7})
+
+
+def _info(url: str, queue: str) -> dict[str, int]:
+    with Client(url, queue=queue) as client:
+        counts: dict[str, int] = client.queue_info()["counts"]
+    return counts
+
+
+def _disk_bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.glob("*.wal"))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.crash.kill_cycles", description=__doc__)
+    parser.add_argument("--cycles", type=int, default=200)
+    parser.add_argument("--seed", type=int, help="repeats the choices of a run (not its timing)")
+    parser.add_argument("--fsync", default="always", help="always, interval:MS or os")
+    parser.add_argument(
+        "--segment-bytes",
+        type=int,
+        default=SEGMENT_BYTES,
+        help="less than 32 MiB rotates often: every kill is near one",
+    )
+    given = parser.parse_args(arguments)
+    seed = random.SystemRandom().randrange(1 << 32) if given.seed is None else given.seed
+    options = Options(cycles=given.cycles, seed=seed, fsync=given.fsync, segment_bytes=given.segment_bytes)
+    print(f"seed {seed}, fsync {given.fsync}, segments of {given.segment_bytes} bytes", flush=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the broker is ended too
+    folder = Path(tempfile.mkdtemp(prefix="wonderq-kill-cycles-"))
+    began_s = time.monotonic()
+    report = Run(options, folder).run(lambda text: print(text, flush=True))
+    print(f"{report}, {time.monotonic() - began_s:.0f} s")
+    if report.violations:
+        for violation in report.violations[:20]:
+            print(violation)
+        print(f"the data folder and the broker's log are kept in {folder}")
+        return 1
+    shutil.rmtree(folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,444 @@
+"""The checker is checked: a history that breaks exactly one promise is reported for that one, and clean ones pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from tests.crash.checker import Rule, check
+from tests.crash.history import (
+    Call,
+    Consume,
+    Delete,
+    Delivery,
+    FinalQueue,
+    FinalState,
+    History,
+    Listing,
+    Outcome,
+    Produce,
+    Seen,
+    Update,
+    brief,
+)
+
+Q = "default"
+
+#: The clocks of these histories: monotonic 0 is wall clock 1000.
+WALL_S = 1000.0
+
+#: Anybody may go unanswered then.
+OUTAGE = (5.0, 6.0)
+
+
+def ms(monotonic_s: float) -> int:
+    return round((WALL_S + monotonic_s) * 1000)
+
+
+def produce(start_s: float, *ids: str, lost: bool = False, delay_s: float = 0) -> Produce:
+    """Each message's body is "body of" its id."""
+    return Produce(
+        queue=Q,
+        start_s=start_s,
+        end_s=OUTAGE[0] if lost else start_s + 0.1,
+        outcome=Outcome.UNKNOWN if lost else Outcome.OK,
+        bodies=tuple(f"body of {each}" for each in ids),
+        delay_s=delay_s,
+        ids=() if lost else ids,
+    )
+
+
+def claim(
+    start_s: float, message_id: str, count: int = 1, *, timeout_s: float = 1, end_s: float | None = None, body: str = ""
+) -> Consume:
+    """The broker takes the claim to begin half-way through the call."""
+    end_s = start_s + 0.1 if end_s is None else end_s
+    until_ms = ms((start_s + end_s) / 2 + timeout_s)
+    delivery = Delivery(message_id, body or f"body of {message_id}", receipt(message_id, count), count, until_ms)
+    return Consume(
+        queue=Q, start_s=start_s, end_s=end_s, limit=1, visibility_timeout_s=timeout_s, deliveries=(delivery,)
+    )
+
+
+def receipt(message_id: str, count: int = 1) -> str:
+    return f"{message_id}-{count}"
+
+
+def empty(start_s: float, end_s: float, *, wait_s: float = 0) -> Consume:
+    return Consume(queue=Q, start_s=start_s, end_s=end_s, limit=1, visibility_timeout_s=1, wait_s=wait_s)
+
+
+def lost_claim(start_s: float) -> Consume:
+    return Consume(
+        queue=Q, start_s=start_s, end_s=OUTAGE[0], outcome=Outcome.UNKNOWN, limit=10, visibility_timeout_s=0.1
+    )
+
+
+def delete(start_s: float, message_id: str, by: str | None = None, *, code: str | None = None) -> Delete:
+    outcome = Outcome.REFUSED if code else Outcome.OK
+    return Delete(queue=Q, start_s=start_s, end_s=start_s + 0.1, outcome=outcome, code=code, id=message_id, receipt=by)
+
+
+def lost_delete(start_s: float, message_id: str) -> Delete:
+    return Delete(queue=Q, start_s=start_s, end_s=OUTAGE[0], outcome=Outcome.UNKNOWN, id=message_id)
+
+
+def update(
+    start_s: float,
+    message_id: str,
+    by: str | None = None,
+    *,
+    code: str | None = None,
+    lost: bool = False,
+    timeout_s: float | None = None,
+    delay_s: float | None = None,
+    body: str | None = None,
+) -> Update:
+    outcome = Outcome.UNKNOWN if lost else Outcome.REFUSED if code else Outcome.OK
+    return Update(
+        queue=Q,
+        start_s=start_s,
+        end_s=OUTAGE[0] if lost else start_s + 0.1,
+        outcome=outcome,
+        code=code,
+        id=message_id,
+        receipt=by,
+        visibility_timeout_s=timeout_s,
+        delay_s=delay_s,
+        body=body,
+    )
+
+
+def listing(start_s: float, *messages: Seen) -> Listing:
+    return Listing(queue=Q, start_s=start_s, end_s=start_s + 0.1, messages=messages)
+
+
+def waits(message_id: str, count: int = 0, body: str = "") -> Seen:
+    return Seen(message_id, body or f"body of {message_id}", "unprocessed", count, None)
+
+
+def claimed(message_id: str, until_s: float, count: int = 1) -> Seen:
+    return Seen(message_id, f"body of {message_id}", "processing", count, ms(until_s))
+
+
+def delayed(message_id: str, until_s: float, count: int = 0) -> Seen:
+    return Seen(message_id, f"body of {message_id}", "delayed", count, ms(until_s))
+
+
+def history(calls: Sequence[Call]) -> History:
+    return History(list(calls), [OUTAGE], WALL_S)
+
+
+def final(**other: object) -> FinalState:
+    live = (waits("m"), claimed("n", 50))
+    state = FinalQueue(
+        queue=Q,
+        counts={"unprocessed": 1, "processing": 1, "delayed": 0},
+        live=live,
+        replayed=live,
+        replayed_ms=ms(20),
+        drained=("m", "n"),
+        left=0,
+    )
+    return FinalState((replace(state, **other),))  # type: ignore[arg-type] # a test names the fields
+
+
+CLEAN: dict[str, list[Call]] = {
+    "nothing": [],
+    "a life": [produce(0, "m"), claim(1, "m"), delete(1.5, "m", receipt("m")), listing(3)],
+    "expired and redelivered": [
+        produce(0, "m"),
+        claim(1, "m"),
+        claim(2.2, "m", 2),
+        listing(2.4, claimed("m", 3.25, 2)),
+    ],
+    "two claims overlap as calls, and not as claims": [
+        produce(0, "m"),
+        claim(1, "m", timeout_s=0.1),
+        claim(1.05, "m", 2, end_s=2.5),
+    ],
+    "renewed, then redelivered": [
+        produce(0, "m"),
+        claim(1, "m"),
+        update(1.5, "m", receipt("m"), timeout_s=2),
+        claim(3.7, "m", 2),
+    ],
+    "a lost renewal may have shortened the claim": [
+        produce(0, "m"),
+        claim(1, "m", timeout_s=30),
+        update(4, "m", receipt("m"), lost=True, timeout_s=0.1),
+        claim(6.1, "m", 2),
+    ],
+    "a lost renewal may not have happened": [
+        produce(0, "m"),
+        claim(4, "m"),
+        update(4.9, "m", receipt("m"), lost=True, timeout_s=30),
+        claim(6.1, "m", 2),
+    ],
+    "released and redelivered": [
+        produce(0, "m"),
+        claim(1, "m", timeout_s=30),
+        update(2, "m", receipt("m"), timeout_s=0),
+        claim(2.5, "m", 2),
+    ],
+    "taken away by id": [produce(0, "m"), claim(1, "m", timeout_s=30), update(2, "m", delay_s=0), claim(2.5, "m", 2)],
+    "delayed": [produce(0, "m", delay_s=2), empty(0.2, 0.3), listing(1, delayed("m", 2.05)), claim(2.2, "m")],
+    "deleted by a lost call, or not": [
+        produce(0, "m", "n"),
+        lost_delete(4, "m"),
+        lost_delete(4, "n"),
+        listing(7, waits("m")),
+        delete(8, "n", code="message_not_found"),
+    ],
+    "a lost produce did not happen": [produce(4, "m", "n", lost=True), listing(7)],
+    "a lost produce happened": [produce(4, "m", "n", lost=True), listing(7, waits("m"), waits("n")), claim(8, "m")],
+    "a lost consume took it": [produce(0, "m"), lost_claim(4), empty(4.5, 4.6), claim(7, "m", 2)],
+    "a new body": [produce(0, "m"), update(1, "m", body="new"), claim(2, "m", body="new")],
+    "a lost new body": [produce(0, "m"), update(4, "m", lost=True, body="new"), claim(7, "m")],
+    "refused as it should be": [
+        produce(0, "m"),
+        claim(1, "m"),
+        claim(2.2, "m", 2),
+        delete(2.5, "m", receipt("m"), code="stale_receipt"),
+        update(3.5, "m", timeout_s=1, code="not_claimed"),
+        delete(3.7, "m", receipt("m", 2)),
+        delete(3.9, "m", receipt("m", 2), code="message_not_found"),
+    ],
+    "deleted by the receipt of an expired claim": [produce(0, "m"), claim(1, "m"), delete(3, "m", receipt("m"))],
+    "a consumer waits and is woken": [produce(1, "m"), claim(0.5, "m", end_s=1.2), empty(1.3, 1.9, wait_s=0.5)],
+    "nothing is given out while the broker stops": [produce(0, "m"), empty(4.9, 5.2, wait_s=1), listing(7, waits("m"))],
+    "order": [produce(0, "a"), produce(1, "b"), listing(2, waits("a"), waits("b"))],
+}
+
+
+@pytest.mark.parametrize("calls", CLEAN.values(), ids=CLEAN)
+def test_a_clean_history_passes(calls: list[Call]) -> None:
+    assert check(history(calls)) == []
+
+
+BROKEN: dict[str, tuple[Rule, list[Call]]] = {
+    "acked and lost": (Rule.ACKED_IS_THERE, [produce(0, "m", "n"), listing(1, waits("n"))]),
+    "lost after a refused delete": (
+        Rule.ACKED_IS_THERE,
+        [
+            produce(0, "m"),
+            claim(1, "m"),
+            claim(2.2, "m", 2),
+            delete(3, "m", receipt("m"), code="stale_receipt"),
+            listing(7),
+        ],
+    ),
+    "another body": (Rule.ACKED_IS_THERE, [produce(0, "m"), claim(1, "m", body="body of n")]),
+    "another body in a listing": (Rule.ACKED_IS_THERE, [produce(0, "m"), listing(1, waits("m", body="?"))]),
+    "the old body is back": (Rule.ACKED_IS_THERE, [produce(0, "m"), update(1, "m", body="new"), claim(2, "m")]),
+    "a body that was refused": (
+        Rule.ACKED_IS_THERE,
+        [
+            produce(0, "m"),
+            claim(1, "m", timeout_s=0.1),
+            claim(1.5, "m", 2),
+            update(2, "m", receipt("m"), body="new", code="stale_receipt"),
+            listing(3, waits("m", 2, body="new")),
+        ],
+    ),
+    "nobody produced it": (Rule.NOTHING_UNEXPECTED, [listing(1, waits("m"))]),
+    "nobody produced it, and it is consumed": (Rule.NOTHING_UNEXPECTED, [claim(1, "m")]),
+    "a lost produce happened twice": (
+        Rule.NOTHING_UNEXPECTED,
+        [produce(4, "m", lost=True), listing(7, waits("m"), Seen("m2", "body of m", "unprocessed", 0, None))],
+    ),
+    "an acked produce happened twice": (
+        Rule.NOTHING_UNEXPECTED,
+        [produce(4, "m"), listing(7, waits("m"), Seen("m2", "body of m", "unprocessed", 0, None))],
+    ),
+    "half of a batch": (Rule.NOTHING_UNEXPECTED, [produce(4, "m", "n", lost=True), listing(7, waits("m"))]),
+    "consumed before it was produced": (Rule.NOTHING_UNEXPECTED, [claim(1, "m", timeout_s=9), produce(2, "m")]),
+    "an id given out twice": (Rule.NOTHING_UNEXPECTED, [produce(0, "m"), produce(1, "m")]),
+    "listed twice": (Rule.NOTHING_UNEXPECTED, [produce(0, "m"), listing(1, waits("m"), waits("m"))]),
+    "claimed twice at once": (Rule.CLAIM_IS_EXCLUSIVE, [produce(0, "m"), claim(1, "m"), claim(1.5, "m", 2)]),
+    "claimed twice at once, across a crash": (
+        Rule.CLAIM_IS_EXCLUSIVE,
+        [produce(0, "m"), claim(1, "m", timeout_s=20), claim(7, "m", 2)],
+    ),
+    "claimed twice, by the broker's own deadlines": (
+        Rule.CLAIM_IS_EXCLUSIVE,
+        [produce(0, "m"), claim(1, "m", end_s=3), claim(2.2, "m", 2, timeout_s=2)],
+    ),
+    "a renewal did not count": (
+        Rule.CLAIM_IS_EXCLUSIVE,
+        [produce(0, "m"), claim(1, "m"), update(1.5, "m", receipt("m"), timeout_s=20), claim(7, "m", 2)],
+    ),
+    "a renewal by id did not count": (
+        Rule.CLAIM_IS_EXCLUSIVE,
+        [produce(0, "m"), claim(1, "m"), update(1.5, "m", timeout_s=20), claim(7, "m", 2)],
+    ),
+    "delivered ahead of its delay": (Rule.CLAIM_IS_EXCLUSIVE, [produce(0, "m", delay_s=20), claim(7, "m")]),
+    "delivered ahead of a later delay": (
+        Rule.CLAIM_IS_EXCLUSIVE,
+        [produce(0, "m"), claim(1, "m"), update(1.5, "m", receipt("m"), delay_s=20), claim(7, "m", 2)],
+    ),
+    "delivered after its delete": (Rule.DELETED_STAYS_DELETED, [produce(0, "m"), delete(1, "m"), claim(7, "m")]),
+    "listed after its delete": (Rule.DELETED_STAYS_DELETED, [produce(0, "m"), delete(1, "m"), listing(7, waits("m"))]),
+    "deleted twice": (Rule.DELETED_STAYS_DELETED, [produce(0, "m"), delete(1, "m"), delete(7, "m")]),
+    "updated after its delete": (
+        Rule.DELETED_STAYS_DELETED,
+        [produce(0, "m"), delete(1, "m"), update(2, "m", body="new")],
+    ),
+    "an expired claim is not given out": (
+        Rule.REDELIVERED_SOON,
+        [produce(0, "m"), claim(1, "m"), empty(2.5, 2.6), claim(3, "m", 2)],
+    ),
+    "a message is not given out at all": (
+        Rule.REDELIVERED_SOON,
+        [produce(0, "m"), empty(0.5, 0.6), listing(7, waits("m"))],
+    ),
+    "a released message is not given out": (
+        Rule.REDELIVERED_SOON,
+        [
+            produce(0, "m"),
+            claim(1, "m", timeout_s=30),
+            update(2, "m", receipt("m"), timeout_s=0),
+            empty(2.5, 2.6),
+            listing(3, waits("m", 1)),
+        ],
+    ),
+    "a consumer that waits is not woken": (
+        Rule.REDELIVERED_SOON,
+        [produce(0, "m"), claim(0.2, "m"), empty(1, 4.9, wait_s=4), listing(7, waits("m", 1))],
+    ),
+    "a consumer that waits is woken late": (
+        Rule.REDELIVERED_SOON,
+        [produce(1, "m"), replace(claim(0.5, "m", end_s=7.5), wait_s=5)],
+    ),
+    "the same receive_count twice": (Rule.RECEIVES_GROW, [produce(0, "m"), claim(1, "m"), claim(2.2, "m")]),
+    "receive_count has a gap": (Rule.RECEIVES_GROW, [produce(0, "m"), claim(1, "m"), claim(2.2, "m", 3)]),
+    "receive_count begins above one": (Rule.RECEIVES_GROW, [produce(0, "m"), claim(1, "m", 2)]),
+    "receive_count has two gaps and one lost consume": (
+        Rule.RECEIVES_GROW,
+        [produce(0, "m"), lost_claim(4), claim(7, "m", 3)],
+    ),
+    "receive_count fell": (
+        Rule.RECEIVES_GROW,
+        [produce(0, "m"), lost_claim(4), claim(6.1, "m", 3, timeout_s=0.1), claim(7, "m", 1)],
+    ),
+    "receive_count fell in a listing": (
+        Rule.RECEIVES_GROW,
+        [produce(0, "m"), claim(1, "m"), listing(7, waits("m", 0))],
+    ),
+    "receive_count grew without a delivery": (Rule.RECEIVES_GROW, [produce(0, "m"), listing(7, waits("m", 1))]),
+    "a current receipt is refused": (
+        Rule.RECEIPTS_COUNT,
+        [produce(0, "m"), claim(4, "m", timeout_s=9), delete(7, "m", receipt("m"), code="stale_receipt")],
+    ),
+    "a current receipt is refused as not claimed": (
+        Rule.RECEIPTS_COUNT,
+        [
+            produce(0, "m"),
+            claim(4, "m", timeout_s=9),
+            update(7, "m", receipt("m"), timeout_s=1, code="not_claimed"),
+        ],
+    ),
+    "an expired receipt is refused though nobody took the message": (
+        Rule.RECEIPTS_COUNT,
+        [produce(0, "m"), claim(1, "m"), delete(3, "m", receipt("m"), code="stale_receipt")],
+    ),
+    "not found, and nobody deleted it": (
+        Rule.RECEIPTS_COUNT,
+        [produce(0, "m"), claim(4, "m"), delete(7, "m", receipt("m"), code="message_not_found")],
+    ),
+    "a stale receipt deletes": (
+        Rule.RECEIPTS_COUNT,
+        [produce(0, "m"), claim(1, "m"), claim(2.2, "m", 2), delete(2.5, "m", receipt("m"))],
+    ),
+    "a stale receipt updates": (
+        Rule.RECEIPTS_COUNT,
+        [produce(0, "m"), claim(1, "m"), claim(2.2, "m", 2), update(2.5, "m", receipt("m"), body="new")],
+    ),
+    "a released receipt deletes": (
+        Rule.RECEIPTS_COUNT,
+        [produce(0, "m"), claim(1, "m"), update(1.3, "m", receipt("m"), timeout_s=0), delete(1.5, "m", receipt("m"))],
+    ),
+    "an expired claim is renewed": (
+        Rule.RECEIPTS_COUNT,
+        [produce(0, "m"), claim(1, "m"), update(3, "m", receipt("m"), timeout_s=1)],
+    ),
+    "a claim was forgotten": (
+        Rule.DEADLINES_STAY,
+        [produce(0, "m"), claim(1, "m", timeout_s=20), listing(7, waits("m", 1))],
+    ),
+    "a deadline was shortened": (
+        Rule.DEADLINES_STAY,
+        [produce(0, "m"), claim(1, "m", timeout_s=20), listing(7, claimed("m", 15))],
+    ),
+    "a renewed deadline was shortened": (
+        Rule.DEADLINES_STAY,
+        [
+            produce(0, "m"),
+            claim(1, "m", timeout_s=2),
+            update(2, "m", receipt("m"), timeout_s=20),
+            listing(7, claimed("m", 9)),
+        ],
+    ),
+    "a delay was forgotten": (Rule.DEADLINES_STAY, [produce(0, "m", delay_s=20), listing(7, waits("m"))]),
+    "a deadline moved": (
+        Rule.DEADLINES_STAY,
+        [produce(0, "m"), lost_claim(4), listing(7, claimed("m", 9)), listing(8, claimed("m", 9.5))],
+    ),
+    "another order": (Rule.ORDER_STAYS, [produce(0, "a"), produce(1, "b"), listing(2, waits("b"), waits("a"))]),
+    "no answer while the broker was up": (Rule.ANSWERED, [replace(produce(1, "m", lost=True), end_s=2)]),
+    "an error of the broker": (Rule.ANSWERED, [delete(1, "m", code="internal_error")]),
+}
+
+
+@pytest.mark.parametrize(("rule", "calls"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_promise_is_reported_and_no_other(rule: Rule, calls: list[Call]) -> None:
+    violations = check(history(calls))
+
+    assert {violation.rule for violation in violations} == {rule}, "\n".join(map(str, violations))
+
+
+def test_every_rule_has_a_history_that_breaks_it() -> None:
+    assert {rule for rule, _ in BROKEN.values()} == set(Rule) - {Rule.COUNTS_AGREE}
+
+
+def test_a_clean_end_passes() -> None:
+    assert check(history([]), final()) == []
+    expired = (waits("m"), Seen("n", "body of n", "unprocessed", 1, None))
+    assert check(history([]), final(replayed=expired, replayed_ms=ms(51))) == []
+
+
+BROKEN_ENDS: dict[str, tuple[Rule, FinalState]] = {
+    "a count differs": (Rule.COUNTS_AGREE, final(counts={"unprocessed": 2, "processing": 0, "delayed": 0})),
+    "a replay has less": (Rule.COUNTS_AGREE, final(replayed=(waits("m"),))),
+    "a replay has another order": (Rule.COUNTS_AGREE, final(replayed=(claimed("n", 50), waits("m")))),
+    "a replay has another body": (Rule.COUNTS_AGREE, final(replayed=(waits("m", body="?"), claimed("n", 50)))),
+    "a replay has another count": (Rule.COUNTS_AGREE, final(replayed=(waits("m", 1), claimed("n", 50)))),
+    "a replay has another deadline": (Rule.COUNTS_AGREE, final(replayed=(waits("m"), claimed("n", 49)))),
+    "a replay has no claim": (Rule.COUNTS_AGREE, final(replayed=(waits("m"), waits("n", 1)))),
+    "listed and not consumed": (Rule.ACKED_IS_THERE, final(drained=("m",))),
+    "consumed and not listed": (Rule.NOTHING_UNEXPECTED, final(drained=("m", "n", "o"))),
+    "something is left": (Rule.COUNTS_AGREE, final(left=1)),
+}
+
+
+@pytest.mark.parametrize(("rule", "state"), BROKEN_ENDS.values(), ids=BROKEN_ENDS)
+def test_a_broken_end_is_reported(rule: Rule, state: FinalState) -> None:
+    assert {violation.rule for violation in check(history([]), state)} == {rule}
+
+
+def test_the_report_shows_the_evidence() -> None:
+    rule, calls = BROKEN["delivered after its delete"]
+    [violation] = check(history(calls))
+
+    assert rule.value in str(violation)
+    assert violation.evidence == (calls[1], calls[2])
+
+
+def test_large_bodies_are_told_apart_in_little_space() -> None:
+    one, other = "a" * 10**6, "a" * 10**6 + "b"
+
+    assert brief(one) != brief(other)
+    assert len(brief(one)) < 100
+    assert brief("short") == "short"

@@ -1,0 +1,200 @@
+"""Calling the HTTP API: in process for what the application does, over a socket for what the server does."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from wsgiref.validate import WSGIWarning
+
+from falcon.testing import Result, TestClient
+
+from wonderq.app import create_app
+from wonderq.broker import Broker
+from wonderq.clock import Clock
+from wonderq.server import Server
+
+JSON = "application/json"
+MSGPACK = "application/msgpack"
+
+#: For what must happen soon. Only a broken broker, or a hopelessly busy machine, needs as long.
+PATIENCE_S = 15
+
+
+class FakeClock(Clock):
+    """Stands still until it is told otherwise."""
+
+    def __init__(self) -> None:
+        self.time_ms = 1_700_000_000_000
+
+    def raise_floor(self, floor_ms: int) -> None:
+        self.time_ms = max(self.time_ms, floor_ms)
+
+    def now_ms(self) -> int:
+        return self.time_ms
+
+    def advance(self, seconds: float) -> None:
+        self.time_ms += round(seconds * 1000)
+
+
+class Client:
+    """Calls the application in process."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.broker = broker
+        self._client = TestClient(create_app(broker))
+
+    def __call__(
+        self,
+        method: str,
+        target: str,
+        *,
+        json: Any = None,
+        body: bytes | str | None = None,
+        media_type: str | None = JSON,
+        headers: Mapping[str, str] | None = None,
+    ) -> Result:
+        path, _, query = target.partition("?")
+        if json is not None:
+            body = encode(json)
+        sent = dict(headers or {})
+        if body is not None and media_type is not None:
+            sent["Content-Type"] = media_type
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Unknown REQUEST_METHOD", WSGIWarning)
+            return self._client.simulate_request(method, path, query_string=query, body=body, headers=sent)
+
+    def produce(self, *messages: str | dict[str, Any], queue: str = "default", **fields: Any) -> list[str]:
+        reply = self("POST", f"/queues/{queue}/messages/produce", json={"messages": messages, **fields})
+        assert reply.status_code == 201, reply.text
+        ids: list[str] = reply.json["ids"]
+        return ids
+
+    def consume(self, query: str = "", *, queue: str = "default") -> list[dict[str, Any]]:
+        reply = self("GET", f"/queues/{queue}/messages/consume?{query}")
+        assert reply.status_code == 200, reply.text
+        messages: list[dict[str, Any]] = reply.json
+        return messages
+
+    def get(self, target: str) -> Any:
+        reply = self("GET", target)
+        assert reply.status_code == 200, reply.text
+        return reply.json
+
+    def counts(self, queue: str = "default") -> dict[str, int]:
+        counts: dict[str, int] = self.get(f"/queues/{queue}")["counts"]
+        return counts
+
+
+def encode(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+def check_error(status: int, content_type: str | None, content: bytes) -> dict[str, Any]:
+    """Check that this is an error in the one shape, and return its inner object."""
+    assert 400 <= status < 500 or status in (503, 507), (status, content[:500])
+    assert content_type == JSON
+    value = json.loads(content)
+    assert value.keys() == {"success", "statusCode", "error"}
+    assert value["success"] is False
+    assert value["statusCode"] == status
+    error: dict[str, Any] = value["error"]
+    assert {"code", "message"} <= error.keys() <= {"code", "message", "field"}
+    assert all(isinstance(each, str) for each in error.values())
+    assert error["code"]
+    assert error["message"]
+    return error
+
+
+def check_refused(reply: Result, status: int, code: str, name: str | None = None) -> None:
+    error = check_error(reply.status_code, reply.headers.get("content-type"), reply.content)
+    assert (reply.status_code, error["code"], error.get("field")) == (status, code, name), error
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < end, f"waited in vain until {what}"
+        time.sleep(0.005)
+
+
+@dataclass
+class WireReply:
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.content)
+
+
+def read_reply(connection: socket.socket, method: str = "GET") -> WireReply:
+    response = http.client.HTTPResponse(connection, method=method)
+    response.begin()
+    content = response.read()
+    return WireReply(response.status, {name.lower(): value for name, value in response.getheaders()}, content)
+
+
+@dataclass
+class Wire:
+    """Speaks to a server through real sockets."""
+
+    host: str
+    port: int
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection((self.host, self.port), timeout=30)
+
+    def send(self, data: bytes, *, method: str = "GET") -> WireReply:
+        """Send these bytes, whatever they are, and read the answer."""
+        with self.connect() as connection:
+            connection.sendall(data)
+            return read_reply(connection, method)
+
+    def __call__(self, method: str, target: str, *, json: Any = None) -> WireReply:
+        return self.send(request(method, target, json=json), method=method)
+
+
+def request(method: str, target: str, *, json: Any = None) -> bytes:
+    body = b"" if json is None else encode(json)
+    head = f"{method} {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+    if body:
+        head += f"Content-Type: {JSON}\r\n"
+    return head.encode() + b"\r\n" + body
+
+
+@dataclass
+class ServedBroker(Wire):
+    """A broker behind a real server in this process."""
+
+    broker: Broker
+    server: Server
+    thread: threading.Thread = field(repr=False)
+
+    def waiting(self) -> int:
+        """How many consumers wait at this moment."""
+        return self.broker._lines._count
+
+    def wait_for_waiting(self, count: int) -> None:
+        wait_until(lambda: self.waiting() == count, f"{count} consumers wait, not {self.waiting()}")
+
+
+@contextmanager
+def serving(broker: Broker, app: Any = None, *, threads: int = 16) -> Iterator[ServedBroker]:
+    server = Server(app or create_app(broker), "127.0.0.1", 0, threads=threads)
+    thread = threading.Thread(target=server.run, kwargs={"on_stop": broker.stop_claiming})
+    thread.start()
+    try:
+        yield ServedBroker(server.effective_host, int(server.effective_port), broker, server, thread)
+    finally:
+        server.stop()
+        thread.join(30)
+        assert not thread.is_alive()

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from storage import FileLog
+from tests.http.calls import Client, FakeClock
+from wonderq.broker import Broker
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def broker(tmp_path: Path, clock: FakeClock) -> Iterator[Broker]:
+    broker = Broker(FileLog(tmp_path / "log"), clock=clock)
+    yield broker
+    broker.close()
+
+
+@pytest.fixture
+def client(broker: Broker) -> Client:
+    return Client(broker)

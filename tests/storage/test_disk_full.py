@@ -1,0 +1,189 @@
+"""A full disk is found out before anything is changed, and is no end: room that comes back is used."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from storage import DiskFullError, FileLog, SyncPolicy
+from tests.storage.faulty_disk import FaultyDisk
+from tests.storage.folders import open_log, records_in, snapshot
+
+NO_ROOM = [errno.ENOSPC, errno.EDQUOT, errno.EFBIG]
+
+
+def fill(log: FileLog, *, leave_bytes: int = 0, length: int = 500) -> list[bytes]:
+    """Append until the disk is full; returns what went in."""
+    records: list[bytes] = []
+    while True:
+        record = f"{len(records)}".encode().ljust(length, b"-")
+        try:
+            log.wait(log.append(record, leave_bytes=leave_bytes))
+        except DiskFullError:
+            return records
+        records.append(record)
+        assert len(records) < 1000, "the disk was to be full"
+
+
+def full_log(folder: Path, code: int = errno.ENOSPC, *, on: str = "allocate") -> tuple[FileLog, FaultyDisk]:
+    """A log that has no room for a second segment, and writes nothing on its own."""
+    disk = FaultyDisk()
+    log, _ = open_log(folder, disk=disk, sync=SyncPolicy("os"))
+    disk.fail(on, code, on=".tmp")
+    return log, disk
+
+
+@pytest.mark.parametrize("code", NO_ROOM, ids=errno.errorcode.get)
+@pytest.mark.parametrize("on", ["create", "allocate", "write"])
+def test_a_full_disk_is_an_error_that_changes_nothing(tmp_path: Path, on: str, code: int) -> None:
+    log, _ = full_log(tmp_path, code, on=on)
+    records = fill(log)
+    assert records
+    end, before = log.end(), snapshot(tmp_path)
+    for _ in range(3):
+        with pytest.raises(DiskFullError, match="no room for the next log segment"):
+            log.append(bytes(500))
+    assert log.end() == end
+    assert snapshot(tmp_path) == before, "nothing is written, and nothing left behind"
+    assert log.failure is None
+    log.close()
+    assert records_in(tmp_path) == records
+
+
+def test_a_reserve_is_left_for_small_records(tmp_path: Path) -> None:
+    log, _ = full_log(tmp_path)
+    records = fill(log, leave_bytes=1000)
+    reserve: list[bytes] = []
+    while len(reserve) < 50:
+        try:
+            log.wait(log.append(b"delete"))
+        except DiskFullError:
+            break
+        reserve.append(b"delete")
+    # Each took a group of its own: 40 bytes of header, 8 of frame, 6 of record.
+    assert 1000 // 54 <= len(reserve) < 50
+    with pytest.raises(DiskFullError):
+        log.append(bytes(500), leave_bytes=1000)
+    log.close()
+    assert records_in(tmp_path) == records + reserve
+
+
+@pytest.mark.parametrize("leave_bytes", [0, 1000])
+def test_appending_goes_on_when_there_is_room_again(tmp_path: Path, leave_bytes: int) -> None:
+    log, disk = full_log(tmp_path)
+    records = fill(log, leave_bytes=leave_bytes)
+    disk.mend()
+    for number in range(20):
+        records.append(f"later {number}".encode() * 50)
+        log.wait(log.append(records[-1], leave_bytes=leave_bytes))
+    log.close()
+    assert records_in(tmp_path) == records
+
+
+def test_records_gathered_before_the_disk_was_full_are_kept(tmp_path: Path) -> None:
+    """Nobody has waited for them yet when the next one is refused."""
+    log, _ = full_log(tmp_path)
+    records: list[bytes] = []
+    full = False
+    while not full:
+        record = f"{len(records)}".encode() * 100
+        try:
+            position = log.append(record)
+            records.append(record)
+        except DiskFullError:
+            full = True
+    log.wait(position)
+    log.close()
+    assert len(records) > 5
+    assert records_in(tmp_path) == records
+
+
+@pytest.mark.parametrize("code", NO_ROOM, ids=errno.errorcode.get)
+@pytest.mark.parametrize("on", ["create", "allocate", "write"])
+def test_no_room_for_the_first_segment(tmp_path: Path, on: str, code: int) -> None:
+    disk = FaultyDisk()
+    disk.fail(on, code)
+    log = FileLog(tmp_path, disk=disk, segment_bytes=4096)
+    assert list(log.replay()) == []
+    with pytest.raises(DiskFullError):
+        log.start()
+    assert list(tmp_path.iterdir()) == []
+    disk.mend()
+    log.start()
+    log.wait(log.append(b"room"))
+    log.close()
+    assert records_in(tmp_path) == [b"room"]
+
+
+def test_no_room_to_set_a_torn_tail_aside(tmp_path: Path) -> None:
+    log, _ = open_log(tmp_path)
+    log.wait(log.append(b"acked"))
+    log.close()
+    segment = tmp_path / "0000000001.wal"
+    torn = bytearray(segment.read_bytes())
+    torn[1000:1010] = b"torn bytes"
+    segment.write_bytes(torn)
+    for on in ("create", "write", "sync"):
+        disk = FaultyDisk()
+        disk.fail(on, errno.ENOSPC)
+        with pytest.raises(DiskFullError):
+            open_log(tmp_path, disk=disk)
+        assert segment.read_bytes() == torn
+    log, held = open_log(tmp_path)
+    log.close()
+    assert held == [b"acked"]
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from storage import DiskFullError, FileLog
+resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
+log = FileLog(Path(sys.argv[1]), segment_bytes=1 << 20)
+list(log.replay())
+appended = 0
+try:
+    log.start()
+    while True:
+        log.wait(log.append(bytes(500)))
+        appended += 1
+except DiskFullError:
+    print("full", appended, log.failure)
+log.close()
+"""
+
+
+@pytest.fixture
+def fill_with_limit(tmp_path: Path) -> Callable[[], str]:
+    """Fill the log from a process that may write no file beyond 64 KiB, as `ulimit -f` and quotas have it."""
+
+    def run() -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", LIMITED, str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout.strip()
+
+    return run
+
+
+def test_a_file_size_limit_is_a_full_disk(tmp_path: Path, fill_with_limit: Callable[[], str]) -> None:
+    log, _ = open_log(tmp_path)
+    log.wait(log.append(b"before"))
+    log.close()
+    said, appended, failure = fill_with_limit().split()
+    assert said == "full"
+    assert int(appended) > 3
+    assert failure == "None"
+    assert [path.name for path in tmp_path.iterdir()] == ["0000000001.wal"]
+    assert records_in(tmp_path) == [b"before"] + [bytes(500)] * int(appended)
+
+
+def test_a_file_size_limit_at_the_first_segment(tmp_path: Path, fill_with_limit: Callable[[], str]) -> None:
+    assert fill_with_limit() == "full 0 None"
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,88 @@
+"""FileLog keeps the contract of a log under every sync policy, in one segment and in very many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from storage import FileLog, SyncPolicy
+from storage.file_log import MIN_SEGMENT_BYTES
+from tests.storage.folders import open_log as open_file_log
+from tests.storage.folders import segment_files
+from tests.storage.log_contract import LogContract, OpenLog
+
+
+@pytest.fixture(params=["always", "interval:1", "interval:500", "os"])
+def policy(request: pytest.FixtureRequest) -> SyncPolicy:
+    return SyncPolicy.parse(request.param)
+
+
+@pytest.fixture(params=[MIN_SEGMENT_BYTES, 1 << 20], ids=["small segments", "one segment"])
+def segment_bytes(request: pytest.FixtureRequest) -> int:
+    size: int = request.param
+    return size
+
+
+class TestFileLog(LogContract):
+    @pytest.fixture
+    def open_log(self, tmp_path: Path, policy: SyncPolicy, segment_bytes: int) -> Iterator[OpenLog]:
+        opened: list[FileLog] = []
+
+        def open_log() -> FileLog:
+            opened.append(FileLog(tmp_path / "log", sync=policy, segment_bytes=segment_bytes))
+            return opened[-1]
+
+        yield open_log
+        for log in opened:
+            log.close()
+
+
+def test_small_segments_rotate(tmp_path: Path) -> None:
+    log, _ = open_file_log(tmp_path, segment_bytes=MIN_SEGMENT_BYTES)
+    positions = [log.append(bytes(1000)) for _ in range(10)]
+    log.wait(positions[-1])
+    assert len(segment_files(tmp_path)) == 4
+    assert [position >> 32 for position in positions] == [1, 1, 1, 2, 2, 2, 3, 3, 3, 4]
+    log.close()
+
+
+def test_a_segment_reserved_in_vain_is_given_back(tmp_path: Path) -> None:
+    log, _ = open_file_log(tmp_path)
+    log.wait(log.append(b"record", leave_bytes=MIN_SEGMENT_BYTES))
+    names = {"0000000001.wal", "0000000002.wal.tmp"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    assert log.disk_bytes == MIN_SEGMENT_BYTES
+    log.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["0000000001.wal"]
+
+
+def test_segments_of_several_sizes_make_one_log(tmp_path: Path) -> None:
+    """The size is a setting, so it may change from one start to the next."""
+    written: list[bytes] = []
+    for size in (4096, 1 << 20, 8192, 4096, 1 << 16):
+        log, held = open_file_log(tmp_path, segment_bytes=size)
+        assert held == written
+        for record in (b"small", bytes(log.max_record_bytes), b"x" * 3000):
+            written.append(record)
+            log.wait(log.append(record))
+        log.close()
+
+
+@pytest.mark.parametrize("text", ["", "always ", "ALWAYS", "interval", "interval:", "interval:0", "interval:60001",
+                                  "interval:-1", "interval:1.5", "interval:²", "os:5"])  # fmt: skip
+def test_a_policy_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="use always, os, or interval:MS"):
+        SyncPolicy.parse(text)
+
+
+@pytest.mark.parametrize("text", ["always", "interval:1", "interval:60000", "os"])
+def test_a_policy_is_written_as_it_is_read(text: str) -> None:
+    assert str(SyncPolicy.parse(text)) == text
+
+
+def test_segments_that_are_too_small_are_refused_before_anything_is_made(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="at least 4096"):
+        FileLog(tmp_path / "log", segment_bytes=4095)
+    assert not (tmp_path / "log").exists()
