@@ -382,7 +382,9 @@ class Demo:
         write()
         for problem in tally.problems[:10]:
             write(f"  {problem}")
-        write(f"Given out again because of a kill: {tally.given_again} files.")
+        again = f"{tally.given_again:,} file{'' if tally.given_again == 1 else 's'}"
+        nothing = "" if tally.given_again else " (nobody was killed with a claim in hand this time)"
+        write(f"Given out again because a claim had run out: {again}{nothing}.")
         write(
             f"Done twice because of that, and counted once: {tally.claim_expired}. Results sent twice because the broker "
             f"was killed before it could acknowledge them, and counted once: {tally.answer_lost}."

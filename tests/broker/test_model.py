@@ -216,7 +216,7 @@ class BrokerMachine(RuleBasedStateMachine):
         try:
             wanted = expected()
         except RefusalError as refusal:
-            refused = refusal.name
+            refused: str | None = refusal.name
         else:
             refused = None
         if refused is not None:

@@ -106,6 +106,6 @@ def test_a_client_does_not_talk_to_itself() -> None:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with Client(f"http://127.0.0.1:{port}") as client:
-        client._connection.source_address = ("127.0.0.1", port)
+        client._connection.source_address = ("127.0.0.1", port)  # type: ignore[attr-defined]
         with pytest.raises(UnreachableError, match="Connection refused"):
             client.queues()

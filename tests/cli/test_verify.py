@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ TOOL = Path(__file__).parents[2] / "tools" / "verify.py"
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
+def folder(tmp_path: Path) -> Path:
     """The folder of a broker that did a little and was stopped."""
     folder = tmp_path / "d"
     with RunningBroker(folder) as broker:

@@ -319,7 +319,10 @@ class TestReceipts:
         a, b = claim_one(client), claim_one(client)
         for receipt in (b["receipt"], "nonsense", "0" * 40, "", a["receipt"] + "0", a["id"]):
             check_refused(act(method, a["id"], receipt), 400, "invalid_value", "receipt")
-        check_refused(act(method, a["id"], a["receipt"][:-8] + "00000000"), 409, "stale_receipt")
+        never_claimed = a["receipt"][:-8] + "00000000"
+        check_refused(act(method, a["id"], never_claimed), 400, "invalid_value", "receipt")
+        another_claim = a["receipt"][:-8] + f"{int(a['receipt'][-8:], 16) % 0xFFFF_FFFF + 1:08x}"
+        check_refused(act(method, a["id"], another_claim), 409, "stale_receipt")
         assert client.counts()["processing"] == 2
 
     def test_without_one_a_call_acts_whoever_holds_the_message(self, client: Client) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from storage import CorruptLogError, FileLog, recovery
 from storage.recovery import TORN_FOLDER, Ending, Next, Verdict, decide
-from tests.storage.folders import Builder, open_log, records_in, snapshot
+from tests.storage.faulty_disk import Operation, RecordingDisk
+from tests.storage.folders import Builder, open_log, records_in, segment_files, snapshot, write_log
 
 Case = tuple[Ending, bool, Next]
 
@@ -233,3 +234,15 @@ def test_refused_means_not_started(tmp_path: Path) -> None:
         log.start()
     log.close()
     assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_a_start_makes_durable_what_it_goes_by(tmp_path: Path, count: int) -> None:
+    """A killed process may have left the newest groups, a seal and a rename in the page cache alone."""
+    write_log(tmp_path, [bytes(3000)] * count)
+    disk = RecordingDisk()
+    log, _ = open_log(tmp_path, disk=disk)
+    operations = list(disk.operations)
+    log.close()
+    newest = [path.name for path in segment_files(tmp_path)][-2:]
+    assert operations == [Operation("sync", name) for name in newest] + [Operation("sync_folder", tmp_path.name)]
