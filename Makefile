@@ -22,7 +22,7 @@ serve: $(READY)  ## run a broker on 127.0.0.1:7979 with its log in ./wonderq-dat
 	$(BIN)/wonderq serve
 
 test: $(READY)  ## run the tests (under 5 minutes)
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto
 
 lint: $(READY) types  ## check style and types
 	$(BIN)/ruff check .

@@ -280,6 +280,9 @@ class Health(_Resource):
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         render(req, resp, {"status": "ok"})
 
+    # Load balancers often ask this way; the server leaves out the body.
+    on_head = on_get
+
     def on_get_ready(self, req: falcon.Request, resp: falcon.Response) -> None:
         reason = self.broker.unready
         if reason is None:
@@ -287,6 +290,8 @@ class Health(_Resource):
         else:
             render(req, resp, error_object(503, "not_ready", f"The broker takes no work: {reason}"), 503)
             resp.set_header("Retry-After", "30")
+
+    on_head_ready = on_get_ready
 
 
 def add_routes(app: falcon.App[falcon.Request, falcon.Response], broker: Broker) -> None:

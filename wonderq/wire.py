@@ -94,6 +94,7 @@ def read_query(req: falcon.Request, schema: type[_T]) -> _T:
         raise _invalid(error) from error
 
 
+_NAME_CHARACTERS = 100
 _VALIDATION_ERROR = re.compile(r"(?P<text>.*?)(?: - at `(?:key in )?\$(?P<path>[^`]*)`)?", re.DOTALL)
 _NAMED_FIELD = re.compile(r"Object (contains unknown|missing required) field `(.*)`", re.DOTALL)
 
@@ -106,7 +107,8 @@ def _invalid(error: msgspec.ValidationError) -> RequestError:
     named = _NAMED_FIELD.fullmatch(text)
     if named is None:
         return RequestError(400, "invalid_value", f"{field or 'The body'} is not valid: {text}.", field or None)
-    field = f"{field}.{named[2]}" if field else named[2]
+    name = named[2][:_NAME_CHARACTERS]  # whoever sends a megabyte of a name need not get it back
+    field = f"{field}.{name}" if field else name
     if named[1] == "contains unknown":
         return RequestError(400, "unknown_field", f"The field {field} is not known here.", field)
     return RequestError(400, "missing_field", f"The field {field} is required.", field)

@@ -11,7 +11,8 @@ from zlib import crc32
 import pytest
 
 from storage import FileLog
-from tests.storage.independent_reader import live_messages, records
+from tests.storage.independent_reader import records
+from tests.storage.independent_state import live_messages
 from wonderq.broker import Broker
 from wonderq.model import Change, Target
 

@@ -1,0 +1,53 @@
+"""What the records read by `independent_reader` add up to, also from docs/FORMAT.md alone."""
+
+from collections.abc import Iterator
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import msgpack
+
+from tests.storage.independent_reader import check, records
+
+
+def contents(path: Path, at: int, lengths: list[int], entries: bytes) -> Iterator[dict[str, str]]:
+    check(sum(lengths) == len(entries), path, at, "the entries are not as long as their lengths say")
+    for entry in (entries[end - length : end] for end, length in zip(accumulate(lengths), lengths, strict=True)):
+        check(not entry or crc32(entry[4:]) == int.from_bytes(entry[:4], "little"), path, at, "a damaged entry")
+        yield {"body": msgpack.unpackb(entry[4:])} if entry else {}
+
+
+def spread(runs: list[int]) -> list[int]:
+    return [n for first, count in zip(runs[::2], runs[1::2], strict=True) for n in range(first, first + count)]
+
+
+def live_messages(folder: Path) -> dict[str, dict[int, dict[str, Any]]]:
+    """By queue and sequence: body, status (1 waiting, 2 claimed, 3 delayed; of the last record), due, receives, token."""
+    names: dict[int, str] = {}
+    queues: dict[int, dict[int, dict[str, Any]]] = {}
+    for path, at, (kind, time, queue, *fields) in records(folder):
+        live = queues.setdefault(queue, {})
+        if kind == 1:
+            names[queue] = fields[0]
+        elif kind == 2:
+            first, dues, lengths, entries = fields
+            for n, body in enumerate(contents(path, at, lengths, entries)):
+                due = dues[n] if dues and dues[n] > time else 0
+                live[first + n] = body | {"status": 3 if due else 1, "due": due, "receives": 0, "token": None}
+        elif kind == 3:
+            for message in map(live.__getitem__, spread(fields[0])):
+                token, receives = fields[2], message["receives"] + 1
+                message |= {"status": 2, "due": time + fields[1], "receives": receives, "token": token}
+        elif kind == 5:
+            for n, status, due, _ in fields[0]:
+                live[n] |= {"status": status, "due": due} | ({} if status == 2 else {"token": None})
+            bodies = contents(path, at, [length for *_, length in fields[1]], fields[2])
+            for (n, _, status, due, _, receives, token, _), body in zip(fields[1], bodies, strict=True):
+                live[n] = body | {"status": status, "due": due, "receives": receives, "token": token or None}
+        elif kind in (4, 6):
+            for n in spread(fields[0]) if kind == 4 else [n for n in live if n < fields[0]]:
+                del live[n]
+        elif kind == 7:
+            del queues[queue], names[queue]
+    return {name: dict(sorted(queues[queue].items())) for queue, name in names.items()}
