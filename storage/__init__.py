@@ -20,6 +20,7 @@ in part, or not at all. The folder is on a local file system (flock).
 `file_log` appending and group commit, `log` the protocol that the broker sees, `disk` the seam to the system.
 """
 
+from storage.checkpoint import Checkpoints, DamagedCheckpointError
 from storage.errors import (
     CorruptLogError,
     DiskFullError,
@@ -28,23 +29,29 @@ from storage.errors import (
     LogFailedError,
     RecordTooLargeError,
     StorageError,
+    TrimmedError,
     UnsupportedFormatError,
 )
 from storage.file_log import DEFAULT_SEGMENT_BYTES, FileLog, SyncPolicy
-from storage.log import Log, Position
+from storage.log import Log, Mark, Position, StaleMarkError
 
 __all__ = [
     "DEFAULT_SEGMENT_BYTES",
+    "Checkpoints",
     "CorruptLogError",
+    "DamagedCheckpointError",
     "DiskFullError",
     "FileLog",
     "FolderLockedError",
     "Log",
     "LogClosedError",
     "LogFailedError",
+    "Mark",
     "Position",
     "RecordTooLargeError",
+    "StaleMarkError",
     "StorageError",
     "SyncPolicy",
+    "TrimmedError",
     "UnsupportedFormatError",
 ]

@@ -33,6 +33,7 @@ class DiskFile:
 
     def __init__(self, path: Path, flags: int) -> None:
         self.path = path
+        self._fd = -1
         self._fd = os.open(path, flags | os.O_CLOEXEC, 0o640)
 
     def read(self, length: int, offset: int) -> bytes:
@@ -68,7 +69,13 @@ class DiskFile:
         return os.fstat(self._fd).st_size
 
     def close(self) -> None:
-        os.close(self._fd)
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __del__(self) -> None:
+        # A file that was removed while somebody reads from it is closed when the last reader lets go of it.
+        self.close()
 
 
 class Disk:

@@ -45,3 +45,7 @@ class LogFailedError(StorageError):
 
 class LogClosedError(StorageError):
     """The log was closed, or was not started yet."""
+
+
+class TrimmedError(StorageError):
+    """Something was read that has been dropped from the log meanwhile."""

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgpack
+
 from storage import frame, segment
 from storage.disk import Disk
-from storage.errors import CorruptLogError, LogClosedError, LogFailedError, RecordTooLargeError
-from storage.log import Position
+from storage.errors import CorruptLogError, LogClosedError, LogFailedError, RecordTooLargeError, TrimmedError
+from storage.log import Mark, Position
 from storage.recovery import Recovery, wall_clock_ms
-from storage.segment import Segment
+from storage.segment import Segment, SegmentReader
 
 logger = logging.getLogger("wonderq.storage")
 
@@ -140,7 +143,10 @@ class FileLog:
         self._number = 1  # of the next group
         self._chain = 0
         self._durable = 0  # number of the newest group known to be on the medium
+        self._written_base = 1  # the base that the newest group states
+        self._durable_base = 1  # the newest base that a group on the medium states
         self._sync_due = False  # an interval has passed, and a leader was busy at its end
+        self._boundary = (0, 0, 0, 0)  # the first four of these, as of a moment when nobody leads
 
         self._leading = False
         self._committed: Position = 0  # everything before it is as durable as the policy promises
@@ -167,8 +173,8 @@ class FileLog:
         with self._mutex:
             return sum(each.file.size() for each in self._segments.values())
 
-    def replay(self) -> Iterator[tuple[Position, memoryview]]:
-        return self._recovery.replay()
+    def replay(self, mark: Mark | None = None) -> Iterator[tuple[Position, memoryview]]:
+        return self._recovery.replay(mark)
 
     def start(self) -> None:
         recovery = self._recovery
@@ -177,7 +183,7 @@ class FileLog:
         recovery.finish(self._segment_bytes, self._now_ms)
         assert recovery.active is not None
         self._segments = {each.number: each for each in recovery.segments}
-        self._base = recovery.segments[0].number
+        self._base = self._durable_base = recovery.base
         self._next = recovery.spare
         self._active = recovery.active
         self._written = recovery.offset
@@ -186,6 +192,7 @@ class FileLog:
         self._durable = self._number - 1
         self._open = _Group(self._active, self._written)
         self._committed = self._taken = self._position(self._open)
+        self._note_boundary()
         self._keeper.start()
 
     @staticmethod
@@ -285,8 +292,12 @@ class FileLog:
             self._step_down()
         self._check_failure()
 
+    def _note_boundary(self) -> None:
+        self._boundary = (self._active.number, self._written, self._number, self._chain)
+
     def _step_down(self) -> None:
         self._leading = False
+        self._note_boundary()
         if self.failure is None:
             # One of those who came meanwhile leads the next round, and wakes the others at its end.
             self._gathering.notify()
@@ -307,12 +318,13 @@ class FileLog:
             self._put(frame.GROUP, group.records)
 
     def _put(self, kind: int, records: list[bytes]) -> None:
+        base = self._base
         data, self._chain = frame.pack_group(
             self._active.header.crc,
             records,
             kind=kind,
             offset=self._written,
-            base=self._base,
+            base=base,
             number=self._number,
             durable=self._durable,
             chain=self._chain,
@@ -320,12 +332,14 @@ class FileLog:
         self._active.file.write(data, self._written)
         self._written += len(data)
         self._number += 1
+        self._written_base = base
 
     def _sync(self) -> None:
         self._sync_due = False
         if self._durable < self._number - 1:
             self._active.file.sync()
             self._durable = self._number - 1
+            self._durable_base = self._written_base
 
     def _rotate(self, target: Segment) -> None:
         """Go on in another segment. It is part of the folder before the seal that says so is written."""
@@ -382,6 +396,50 @@ class FileLog:
         self._put(frame.GROUP, [])
         self._sync()
 
+    def sync(self) -> None:
+        self.wait(self.end() - 1)
+        newest = self._number - 1
+        while self._durable < newest:
+            self._check_failure()
+            if not self._lead_alone(self._sync):
+                time.sleep(0.001)  # whoever leads is about to finish
+        self._check_failure()
+
+    def mark(self) -> Mark:
+        with self._mutex:
+            assert self._open is not None
+            log_id = self._open.target.header.log_id
+            place = msgpack.packb((log_id, *self._boundary, self._base))
+            return Mark(self._position(self._open), place)
+
+    def oldest(self) -> tuple[Position, Iterator[tuple[Position, memoryview]]] | None:
+        with self._mutex:
+            found = self._segments[min(self._segments)]
+            if found.number >= self._boundary[0]:
+                return None
+        return (found.number + 1) << 32, _records(found)
+
+    def trim(self, end: Position) -> bool:
+        number = end >> 32
+        with self._mutex:
+            self._base = max(self._base, number)
+        # A group on the medium has to say so before a segment goes.
+        if self._durable_base < number:
+            self._lead_alone(self._put_closing_group)
+            self.sync()
+        if self._durable_base < number:
+            return False
+        while min(self._segments) < number:
+            with self._mutex:
+                dropped = self._segments.pop(min(self._segments))
+            segment.remove_oldest(self._disk, dropped)
+        return True
+
+    def used_bytes(self) -> int:
+        with self._mutex:
+            active, written = self._boundary[:2]
+            return written + sum(each.file.size() for number, each in self._segments.items() if number < active)
+
     def read(self, spans: Sequence[tuple[Position, int]]) -> list[bytes]:
         found: list[bytes] = []
         at = 0
@@ -403,7 +461,9 @@ class FileLog:
         return found
 
     def _read(self, position: Position, length: int) -> bytes:
-        target = self._segments[position >> 32]
+        target = self._segments.get(position >> 32)
+        if target is None:
+            raise TrimmedError(f"the record at {position:#x} was dropped")
         offset = position & 0xFFFF_FFFF
         data = target.file.read(length, offset)
         if len(data) < length:
@@ -436,3 +496,13 @@ class FileLog:
             self._recovery.segments = [each for each in self._recovery.segments if each.number not in self._segments]
             self._recovery.close()
             self._disk.unlock(self._folder_lock)
+
+
+def _records(sealed: Segment) -> Iterator[tuple[Position, memoryview]]:
+    reader = SegmentReader(sealed, None, None)
+    for records in reader:
+        for offset, record in records:
+            yield sealed.number << 32 | offset, record
+    if not reader.sealed:
+        reason = reader.problem or "the seal is missing"
+        raise CorruptLogError(str(sealed.path), reader.offset, reason)

@@ -7,12 +7,25 @@ Nothing above this protocol may know about files: a `Log` over a replicated stre
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 Position = int
 """Where a record begins. Positions grow from one record to the next; a byte inside a record is at position + offset."""
 
 Record = bytes | memoryview
+
+
+class Mark(NamedTuple):
+    """A place in a log to begin a replay from, to be kept with what the log added up to there."""
+
+    end: Position
+    """Records before it are in what was kept; those from it on are to be replayed."""
+    place: bytes
+    """The log's own; nobody else looks into it."""
+
+
+class StaleMarkError(Exception):
+    """A mark that this log does not know (any more). Nothing is wrong with the log: replay without it."""
 
 
 class Log(Protocol):
@@ -29,10 +42,11 @@ class Log(Protocol):
     def failure(self) -> str | None:
         """Why the log takes no more records, or None while it does."""
 
-    def replay(self) -> Iterator[tuple[Position, Record]]:
-        """Yield every record from the oldest on. A record must not be kept beyond the next one.
+    def replay(self, mark: Mark | None = None) -> Iterator[tuple[Position, Record]]:
+        """Yield every record from the oldest or from ``mark`` on. A record must not be kept beyond the next one.
 
         Raises:
+            StaleMarkError: the mark is of another log, or from before its oldest record. Before anything is yielded.
             CorruptLogError: something that was durable does not verify. Nothing was changed.
             UnsupportedFormatError: a newer program wrote the log. Nothing was changed.
         """
@@ -67,10 +81,39 @@ class Log(Protocol):
     def end(self) -> Position:
         """Return a position behind every record appended so far; records at or after it are still to come."""
 
+    def sync(self) -> None:
+        """Make everything appended so far durable, whatever the policy.
+
+        Raises:
+            LogFailedError: it could not be written.
+        """
+
+    def mark(self) -> Mark:
+        """Return a mark behind everything appended so far. It may be used once `sync` has returned."""
+
+    def oldest(self) -> tuple[Position, Iterator[tuple[Position, Record]]] | None:
+        """Return the oldest part of the log that `trim` can drop: where it ends, and its records; None if there is none.
+
+        The records raise CorruptLogError if they do not verify any more.
+        """
+
+    def trim(self, end: Position) -> bool:
+        """Drop every record before ``end``, which `oldest` returned; tells whether it was done, or has to be tried later.
+
+        Everything that is still wanted of them must have been appended again, and synced.
+
+        Raises:
+            LogFailedError: it could not be written down.
+        """
+
+    def used_bytes(self) -> int:
+        """Return how much room the records take, reserved space not counted."""
+
     def read(self, spans: Sequence[tuple[Position, int]]) -> list[bytes]:
         """Return the bytes of each ``(position, length)``, all within records that have been waited for.
 
         Raises:
+            TrimmedError: they were dropped.
             CorruptLogError: they are not there any more.
         """
 

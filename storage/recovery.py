@@ -33,10 +33,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from zlib import crc32
 
+import msgpack
+
 from storage import frame, segment
 from storage.disk import Disk, no_room_is_disk_full
 from storage.errors import CorruptLogError
-from storage.segment import Segment, SegmentReader
+from storage.log import Mark, Position, StaleMarkError
+from storage.segment import Segment, SegmentReader, remove_oldest
 
 logger = logging.getLogger("wonderq.storage")
 
@@ -104,6 +107,7 @@ class Recovery:
         """The checksum it is chained to."""
         self.base = 1
         """The oldest segment that still belongs to the log, as its newest group says. Older ones may be left over."""
+        self._unproven: dict[int, tuple[int, int]] = {}  # by segment, from where to where
         self.torn_bytes = 0
         """How much of a torn tail lies behind ``offset``."""
         try:
@@ -139,25 +143,58 @@ class Recovery:
             if self.segments[-1].header.log_id != self.segments[0].header.log_id:
                 raise CorruptLogError(str(path), 0, "the segment belongs to another log")
 
-    def replay(self) -> Iterator[tuple[int, memoryview]]:
-        """Yield every record as ``(position, bytes)``; a position is ``segment number << 32 | offset``."""
-        for index, current in enumerate(self.segments):
-            trimmed = index == 0 and current.number > 1
-            reader = SegmentReader(current, None if trimmed else self.number, None if trimmed else self.chain)
+    def replay(self, mark: Mark | None = None) -> Iterator[tuple[Position, memoryview]]:
+        """Yield every record from the oldest or from ``mark`` on as ``(position, bytes)``.
+
+        A position is ``segment number << 32 | offset``.
+        """
+        start = 0 if mark is None else self._find(mark)
+        from_position = 0 if mark is None else mark.end
+        for index in range(start, len(self.segments)):
+            current = self.segments[index]
+            known = mark is not None or index > start or current.number == 1
+            reader = SegmentReader(
+                current,
+                self.number if known else None,
+                self.chain if known else None,
+                self.offset if index == start else frame.SEGMENT_HEADER_BYTES,
+            )
             place = current.number << 32
             for records in reader:
                 for offset, record in records:
-                    yield place | offset, record
+                    if place | offset >= from_position:
+                        yield place | offset, record
             self.number = reader.number or 1
             self.chain = reader.chain or 0
             self.base = reader.base or self.base
+            self._unproven[current.number] = (reader.unproven, reader.offset)
             if not self._judge(reader, current, self.segments[index + 1 :]):
                 break
-        if self.segments and self.base < self.segments[0].number:
-            oldest = self.segments[0]
+        self._check_whole(from_position)
+
+    def _find(self, mark: Mark) -> int:
+        """Go to a mark; returns the index of its segment."""
+        log_id, number, offset, group, chain, base = msgpack.unpackb(mark.place)
+        for index, found in enumerate(self.segments):
+            if found.number == number and found.header.log_id == log_id:
+                self.offset, self.number, self.chain, self.base = offset, group, chain, base
+                return index
+        raise StaleMarkError(f"segment {number} is not in this log")
+
+    def _check_whole(self, reached: Position) -> None:
+        """Check that nothing is missing at either end: below what the groups, and behind what a mark vouches for."""
+        if not self.segments:
+            return
+        active, self.active = self.active, None
+        oldest = self.segments[0]
+        if self.base < oldest.number:
             missing = self._folder / segment.file_name(oldest.number - 1)
-            self.active = None
             raise CorruptLogError(str(missing), 0, f"the segment is missing, and {oldest.path.name} comes after it")
+        if active is not None and active.number << 32 | self.offset < reached:
+            raise CorruptLogError(
+                str(active.path), self.offset, f"the log ends here, and a checkpoint knew it to reach {reached:#x}"
+            )
+        self.active = active
 
     def _judge(self, reader: SegmentReader, current: Segment, later: list[Segment]) -> bool:
         """Decide what the end of a segment means; returns whether the log goes on in the next one."""
@@ -212,6 +249,8 @@ class Recovery:
         """
         if self.torn_bytes:
             self._cut_torn_tail()
+        while self.segments and self.segments[0].number < self.base:
+            remove_oldest(self._disk, self.segments.pop(0))
         for name in self._disk.list(self._folder):
             if segment.file_number(name.removesuffix(".tmp")) is not None and name.endswith(segment.UNFINISHED_SUFFIX):
                 self._disk.remove(self._folder / name)
@@ -230,10 +269,18 @@ class Recovery:
             found.file.close()
             self.segments[at] = Segment(self._disk.open(found.path, write=True), found.header)
         self.active = self.segments[index]
-        # A process that was killed may have left in the page cache alone what was just read from it: the newest groups,
-        # the seal before them, and a rename. They are acted upon from here on, so they must be durable.
-        for found in self.segments[max(index - 1, 0) : index + 1]:
-            found.file.sync()
+        # What was just read may stand in the page cache alone: because the process was killed before its sync, or because
+        # the sync failed, in which case the kernel may take the pages for clean and another sync would do nothing. It is
+        # acted upon from here on, so it is written again, and synced: the newest groups, and while the active segment has
+        # none, those of the segment before.
+        first = index - 1 if self.offset == frame.SEGMENT_HEADER_BYTES and index > 0 else index
+        for found in self.segments[first : index + 1]:
+            start, end = self._unproven.get(found.number, (0, 0))  # one before the mark is vouched for
+            file = found.file if found is self.active else self._disk.open(found.path, write=True)
+            file.write(file.read(end - start, start), start)
+            file.sync()
+            if file is not found.file:
+                file.close()
         self._disk.sync_folder(self._folder)
 
     def _cut_torn_tail(self) -> None:

@@ -74,6 +74,12 @@ def publish(disk: Disk, segment: Segment) -> Segment:
     return segment
 
 
+def remove_oldest(disk: Disk, segment: Segment) -> None:
+    """Remove a log's oldest segment, durably: a later one must not be gone while it comes back after a crash."""
+    disk.remove(segment.path)
+    disk.sync_folder(segment.path.parent)
+
+
 def open_segment(disk: Disk, path: Path) -> Segment:
     """Open a segment for reading and check its header.
 
@@ -105,18 +111,26 @@ class SegmentReader:
     Iterating gives for each group its records, ``[(offset in the file, bytes), ...]``. Afterwards ``offset`` is where it
     stopped, ``sealed`` whether that is behind a seal, and ``problem`` says what did not verify there, or None.
     ``number`` and ``chain`` are those the next group must have; None accepts any, which is right for the oldest
-    segment of a log that was trimmed. ``base`` is that of the last group.
+    segment of a log that was trimmed. ``base`` is that of the last group. From ``unproven`` on, no group says that what
+    stands there was durable.
     """
 
-    def __init__(self, segment: Segment, number: int | None, chain: int | None) -> None:
+    def __init__(
+        self,
+        segment: Segment,
+        number: int | None,
+        chain: int | None,
+        offset: int = frame.SEGMENT_HEADER_BYTES,
+    ) -> None:
         self._segment = segment
         self._size = segment.file.size()
         self._data = memoryview(b"")
         self._start = 0  # where in the file the buffered data begins
-        self.offset = frame.SEGMENT_HEADER_BYTES
+        self.offset = offset
         self.number = number
         self.chain = chain
         self.base = 0
+        self.unproven = offset
         self.sealed = False
         self.problem: str | None = None
 
@@ -138,7 +152,7 @@ class SegmentReader:
                 if rest != _ZEROS[: len(rest)]:
                     self.problem = "no group header verifies here"
                 return
-            crc, kind, offset, length, base, number, _, chain = header
+            crc, kind, offset, length, base, number, durable, chain = header
             if (
                 offset != self.offset
                 or (number != self.number and self.number is not None)
@@ -157,6 +171,8 @@ class SegmentReader:
             if found is None:
                 self.problem = f"a record of group {number} does not verify"
                 return
+            if durable == number - 1:
+                self.unproven = offset
             records, self.chain = found
             self.offset = offset + whole
             self.number = number + 1

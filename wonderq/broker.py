@@ -22,17 +22,14 @@ from dataclasses import replace
 from itertools import accumulate
 from typing import Any
 
-from storage import CorruptLogError, Log, Position, record
+from storage import Checkpoints, CorruptLogError, Log, Position, TrimmedError, record
 from storage.record import CLAIMED, DELAYED, WAITING
 from wonderq.clock import Clock
-from wonderq.columns import NO_TOKEN, MessageView
 from wonderq.errors import (
-    BatchTooLargeError,
     BrokerError,
     InvalidQueueNameError,
     InvalidValueError,
     MessageNotFoundError,
-    MessageTooLargeError,
     NotClaimedError,
     QueueInUseError,
     QueueNotFoundError,
@@ -41,15 +38,20 @@ from wonderq.errors import (
 )
 from wonderq.ids import Ids
 from wonderq.model import DEFAULT_QUEUE, STATUS_NAMES, STATUSES, Change, Limits, Message, QueueInfo, Target
-from wonderq.state import Queue, QueueSettings, State
+from wonderq.page import NO_TOKEN, MessageView
+from wonderq.rebuild import rebuild
+from wonderq.state import Queue, QueueSettings, State, queue_record
 from wonderq.waiting import Waiter, WaitingLines
 
 logger = logging.getLogger("wonderq")
 
+Commit = Callable[..., Position]
+"""`Broker._commit`: takes a record's fields, and ``leave_bytes``."""
+
 _QUEUE_NAME = re.compile(r"(?=.{1,80}\Z)[A-Za-z0-9_-]+(\.fifo)?")
 
 #: Space in the log that is kept for those who make room: producing leaves this much, claiming half of it, deleting none.
-_DISK_RESERVE_BYTES = 1 << 20
+DISK_RESERVE_BYTES = 1 << 20
 
 #: More than the fields of a record take, without its messages.
 _RECORD_BYTES = 128
@@ -75,6 +77,7 @@ class Broker:
         self,
         log: Log,
         *,
+        checkpoints: Checkpoints | None = None,
         clock: Clock | None = None,
         limits: Limits | None = None,
         create_queues: bool = True,
@@ -87,9 +90,8 @@ class Broker:
         self._lines = WaitingLines(self.limits.waiting_consumers)
         self._stopping = False
         self._damage: str | None = None
-        self._state = State()
-        for position, data in log.replay():
-            self._state.apply(record.decode(data), position, len(data))
+        self._state, self.log_bytes = rebuild(log, checkpoints)
+        """``log_bytes``: of records behind the checkpoint that the start began with, read then and written since."""
         log.start()
         self._clock.raise_floor(self._state.last_ms)
         with self._lock:
@@ -108,7 +110,7 @@ class Broker:
 
         ``delays_ms`` holds for each message how long it stays hidden, or None for the queue's own delay.
         """
-        entries = self._encode(bodies)
+        entries = self.limits.encode(bodies)
         lengths = [len(entry) for entry in entries]
         with self._deciding() as now_ms:
             found = self._state.queues.get(queue)
@@ -119,37 +121,17 @@ class Broker:
             if found is None:
                 # Room for both records or for none: a refused message leaves no new queue behind.
                 size = sum(lengths) + 16 * len(entries) + _RECORD_BYTES
-                found = self._new_queue(queue, now_ms, leave_bytes=_DISK_RESERVE_BYTES + size)
+                found = self._new_queue(queue, now_ms, leave_bytes=DISK_RESERVE_BYTES + size)
             first = found.messages.next_sequence
             position = self._commit(
                 (record.PRODUCE, now_ms, found.number, first, due_ms, lengths, b"".join(entries)),
-                leave_bytes=_DISK_RESERVE_BYTES,
+                leave_bytes=DISK_RESERVE_BYTES,
             )
             self._lines.nudge(found)
             number = found.number
         self._log.wait(position)
         message_id = self._ids.message_id
         return [message_id(number, first + index) for index in range(len(entries))]
-
-    def _encode(self, bodies: Sequence[str]) -> list[bytes]:
-        limits = self.limits
-        if not bodies:
-            raise InvalidValueError("messages", "A batch needs at least one message.")
-        if len(bodies) > limits.batch_messages:
-            raise BatchTooLargeError(f"A batch may have {limits.batch_messages} messages, and this has {len(bodies)}.")
-        try:
-            entries = [record.encode_entry(body) for body in bodies]
-        except UnicodeEncodeError as error:
-            raise InvalidValueError("message", "A message must be text: it holds a lone surrogate.") from error
-        for entry, body in zip(entries, bodies, strict=True):
-            if len(entry) > limits.message_bytes:  # an entry is a few bytes longer than its body
-                size = len(body.encode())
-                if size > limits.message_bytes:
-                    raise MessageTooLargeError(size, limits.message_bytes)
-        total = sum(map(len, entries))
-        if total > limits.batch_bytes + 16 * len(entries):
-            raise BatchTooLargeError(f"A batch may have {limits.batch_bytes} bytes, and this has about {total}.")
-        return entries
 
     def _due_ms(
         self, settings: QueueSettings, now_ms: int, count: int, delays_ms: Sequence[int | None] | None
@@ -159,7 +141,7 @@ class Broker:
             return [now_ms + own] * count if own else []
         delays = [own if delay is None else delay for delay in delays_ms]
         for delay in delays:
-            self._check_range("delay", delay, self.limits.delay_ms)
+            self.limits.check_range("delay", delay)
         return [now_ms + delay for delay in delays] if any(delays) else []
 
     # Consuming
@@ -180,7 +162,7 @@ class Broker:
         if not 1 <= limit <= self.limits.batch_messages:
             raise InvalidValueError("max", f"max must be from 1 to {self.limits.batch_messages}.")
         if visibility_timeout_ms is not None:
-            self._check_range("visibility_timeout", visibility_timeout_ms, self.limits.visibility_timeout_ms)
+            self.limits.check_range("visibility_timeout", visibility_timeout_ms)
         if not 0 <= wait_s <= self.limits.wait_s:
             raise InvalidValueError("wait", f"wait must be from 0 to {self.limits.wait_s} seconds.")
         wait_until = time.monotonic() + wait_s
@@ -228,7 +210,7 @@ class Broker:
         timeout_ms = queue.settings.visibility_timeout_ms if visibility_timeout_ms is None else visibility_timeout_ms
         token = 1 + secrets.randbelow(0xFFFF_FFFF)
         position = self._commit(
-            (record.CLAIM, now_ms, queue.number, runs, timeout_ms, token), leave_bytes=_DISK_RESERVE_BYTES // 2
+            (record.CLAIM, now_ms, queue.number, runs, timeout_ms, token), leave_bytes=DISK_RESERVE_BYTES // 2
         )
         self._lines.nudge(queue)
         return position, messages.views(runs), token
@@ -253,7 +235,7 @@ class Broker:
 
     def delete_batch(self, queue: str, targets: Sequence[Target]) -> list[BrokerError | None]:
         """Delete what can be deleted, in one record, and return for each target None or why it was not."""
-        self._check_batch(len(targets))
+        self.limits.check_batch(len(targets))
         with self._deciding() as now_ms:
             found = self._find_queue(queue)
             results: list[BrokerError | None] = []
@@ -280,9 +262,9 @@ class Broker:
 
     def update_batch(self, queue: str, updates: Sequence[tuple[Target, Change]]) -> list[BrokerError | None]:
         """Change what can be changed, in one record, and return for each update None or why it was not done."""
-        self._check_batch(len(updates))
+        self.limits.check_batch(len(updates))
         bodies = [change.body for _, change in updates if change.body is not None]
-        new_entries = iter(self._encode(bodies) if bodies else ())
+        new_entries = iter(self.limits.encode(bodies) if bodies else ())
         with self._deciding() as now_ms:
             found = self._find_queue(queue)
             found.messages.advance(now_ms)
@@ -299,7 +281,7 @@ class Broker:
                         raise InvalidValueError("entries", "A batch may update a message only once.")
                     after = self._decide_change(view, change, now_ms)
                     if entry:
-                        restated.append(_restate(after, len(entry)))
+                        restated.append(after.restated(len(entry)))
                         entries.append(entry)
                     else:
                         changes.append((after.sequence, after.status, after.due_ms, after.timeout_ms))
@@ -310,7 +292,7 @@ class Broker:
             if changes or restated:
                 self._commit(
                     (record.UPDATE, now_ms, found.number, changes, restated, b"".join(entries)),
-                    leave_bytes=_DISK_RESERVE_BYTES if restated else _DISK_RESERVE_BYTES // 2,
+                    leave_bytes=DISK_RESERVE_BYTES if restated else DISK_RESERVE_BYTES // 2,
                 )
                 self._lines.nudge(found)
         self._settle()
@@ -321,7 +303,7 @@ class Broker:
         if change.delay_ms is not None:
             if change.visibility_timeout_ms is not None:
                 raise InvalidValueError("delay", "Give either delay or visibility_timeout, not both.")
-            self._check_range("delay", change.delay_ms, self.limits.delay_ms)
+            self.limits.check_range("delay", change.delay_ms)
             if change.delay_ms == 0:
                 return view._replace(status=WAITING, due_ms=0, token=NO_TOKEN)
             return view._replace(status=DELAYED, due_ms=now_ms + change.delay_ms, token=NO_TOKEN)
@@ -330,7 +312,7 @@ class Broker:
         if view.status != CLAIMED:
             raise NotClaimedError
         timeout_ms = view.timeout_ms if change.visibility_timeout_ms is None else change.visibility_timeout_ms
-        self._check_range("visibility_timeout", timeout_ms, self.limits.visibility_timeout_ms)
+        self.limits.check_range("visibility_timeout", timeout_ms)
         if timeout_ms == 0:
             return view._replace(status=WAITING, due_ms=0, token=NO_TOKEN)
         return view._replace(status=CLAIMED, due_ms=now_ms + timeout_ms, timeout_ms=timeout_ms)
@@ -443,7 +425,7 @@ class Broker:
     def put_queue(self, name: str, **settings: int) -> tuple[QueueInfo, bool]:
         """Create a queue, or change the given settings of one; returns it and whether it is new."""
         for field, value in settings.items():
-            self._check_range(field.removesuffix("_ms"), value, getattr(self.limits, field))
+            self.limits.check_range(field.removesuffix("_ms"), value)
         with self._deciding() as now_ms:
             found = self._state.queues.get(name)
             created = found is None
@@ -476,7 +458,7 @@ class Broker:
         self._settle()
         return count
 
-    def _new_queue(self, name: str, now_ms: int, *, leave_bytes: int = _DISK_RESERVE_BYTES, **settings: int) -> Queue:
+    def _new_queue(self, name: str, now_ms: int, *, leave_bytes: int = DISK_RESERVE_BYTES, **settings: int) -> Queue:
         if not _QUEUE_NAME.fullmatch(name):
             raise InvalidQueueNameError(
                 "queue", "A queue's name is 1 to 80 of A-Z a-z 0-9 _ and -, with .fifo allowed at the end."
@@ -486,13 +468,9 @@ class Broker:
         return self._state.queues[name]
 
     def _commit_queue(
-        self, queue: Queue, settings: QueueSettings, now_ms: int, *, leave_bytes: int = _DISK_RESERVE_BYTES
+        self, queue: Queue, settings: QueueSettings, now_ms: int, *, leave_bytes: int = DISK_RESERVE_BYTES
     ) -> None:
-        next_sequence = queue.messages.next_sequence
-        self._commit(
-            (record.QUEUE, now_ms, queue.number, queue.name, settings.to_record(), queue.created_ms, next_sequence),
-            leave_bytes=leave_bytes,
-        )
+        self._commit(queue_record(queue, settings, now_ms), leave_bytes=leave_bytes)
 
     # Running
 
@@ -526,6 +504,7 @@ class Broker:
         """Append a record and apply it."""
         data = record.encode(fields)
         position = self._log.append(data, leave_bytes=leave_bytes)
+        self.log_bytes += len(data)
         self._state.apply(fields, position, len(data))
         return position
 
@@ -539,21 +518,10 @@ class Broker:
             raise QueueNotFoundError(name)
         return found
 
-    def _check_batch(self, count: int) -> None:
-        if not count:
-            raise InvalidValueError("entries", "A batch needs at least one entry.")
-        if count > self.limits.batch_messages:
-            raise BatchTooLargeError(f"A batch may have {self.limits.batch_messages} entries, and this has {count}.")
-
-    @staticmethod
-    def _check_range(field: str, value_ms: int, limit_ms: int) -> None:
-        if not 0 <= value_ms <= limit_ms:
-            raise InvalidValueError(field, f"{field} must be from 0 to {limit_ms // 1000} seconds.")
-
     def _read_messages(self, queue: Queue, views: Sequence[MessageView], token: int = NO_TOKEN) -> list[Message]:
         """Read the bodies of messages that are durable."""
         try:
-            entries = self._log.read([(view.position, view.length) for view in views])
+            views, entries = self._entries(queue, views)
             bodies = [record.decode_entry(entry) for entry in entries]
         except (CorruptLogError, ValueError) as error:
             self._damage = f"a message cannot be read back: {error}. Restart the broker to have the log verified."
@@ -575,16 +543,23 @@ class Broker:
             for view, body in zip(views, bodies, strict=True)
         ]
 
+    def _entries(self, queue: Queue, views: Sequence[MessageView]) -> tuple[Sequence[MessageView], list[bytes]]:
+        """Read entries; a message that compaction has moved meanwhile is looked up again, one that is gone is left out."""
+        while True:
+            try:
+                return views, self._log.read([(view.position, view.length) for view in views])
+            except TrimmedError:
+                with self._lock:
+                    now = [queue.messages.find(view.sequence) for view in views]
+                self._settle()
+                views = [
+                    view._replace(position=found.position, length=found.length)
+                    for view, found in zip(views, now, strict=True)
+                    if found is not None
+                ]
 
-def _restate(view: MessageView, length: int) -> tuple[int, ...]:
-    """Return what an UPDATE record says of a message that gets a new entry of ``length`` bytes."""
-    return (
-        view.sequence,
-        view.produced_ms,
-        view.status,
-        view.due_ms,
-        view.timeout_ms,
-        view.receives,
-        view.token,
-        length,
-    )
+    @contextmanager
+    def exclusively(self) -> Iterator[tuple[State, Commit, int]]:
+        """For upkeep: hold the lock, with the state, a way to commit records, and the time."""
+        with self._lock:
+            yield self._state, self._commit, self._clock.now_ms()

@@ -12,108 +12,18 @@ from __future__ import annotations
 
 import heapq
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, repeat
-from typing import NamedTuple
 
 from storage.record import CLAIMED, DELAYED, GONE, WAITING, Runs, to_runs
-
-_PAGE_BITS = 12
-PAGE_MESSAGES = 1 << _PAGE_BITS
+from wonderq.page import NO_TOKEN, PAGE_BITS, PAGE_MESSAGES, MessageView, Page
 
 #: A page at the end of the queue is not freed before it held this many, so that a queue which stays nearly empty does
 #: not make a page for each message.
 _KEEP_BELOW = 256
 
-#: What stands for "no claim" in the token column.
-NO_TOKEN = 0
-
 _WAITING_BYTE = bytes([WAITING])
 _GONE_BYTE = bytes([GONE])
-
-
-class MessageView(NamedTuple):
-    """A copy of what the columns say of one message."""
-
-    sequence: int
-    status: int
-    position: int
-    """Where its entry lies in the log."""
-    length: int
-    """Bytes of the entry."""
-    produced_ms: int
-    receives: int
-    token: int
-    """Of its newest claim, also when that has expired; `NO_TOKEN` before the first and after a release."""
-    due_ms: int
-    """When a claim or a delay ends."""
-    timeout_ms: int
-    """That of the newest claim."""
-
-
-class _Page:
-    """Up to `PAGE_MESSAGES` messages from sequence ``first`` on; all arrays are indexed by ``sequence - first``."""
-
-    __slots__ = (
-        "due_ms",
-        "first",
-        "length",
-        "listed",
-        "live",
-        "position",
-        "produced_ms",
-        "receives",
-        "status",
-        "timeout_ms",
-        "token",
-        "waiting",
-    )
-
-    def __init__(self, first: int) -> None:
-        self.first = first
-        self.live = 0
-        self.waiting = 0
-        self.listed = False  # whether the queue's heap of pages with waiting messages holds this page
-        self.status = bytearray()
-        self.position = array("Q")
-        self.length = array("I")
-        self.produced_ms = array("q")
-        self.due_ms = array("q")
-        self.timeout_ms = array("I")
-        self.receives = array("I")
-        self.token = array("I")
-
-    def grow_claims(self) -> None:
-        """Give every message of the page a place in the columns of claims and delays."""
-        missing = len(self.status) - len(self.due_ms)
-        if missing > 0:
-            self.due_ms.frombytes(bytes(8 * missing))
-            for column in (self.timeout_ms, self.receives, self.token):
-                column.frombytes(bytes(4 * missing))
-
-    def next_index(self, index: int, status: int | None) -> int:
-        """Return the first index from ``index`` on with that status (None: any message), or -1."""
-        if status is not None:
-            return self.status.find(status, index)
-        while index < len(self.status):
-            if self.status[index] != GONE:
-                return index
-            index += 1
-        return -1
-
-    def view(self, index: int) -> MessageView:
-        claims = index < len(self.due_ms)
-        return MessageView(
-            self.first + index,
-            self.status[index],
-            self.position[index],
-            self.length[index],
-            self.produced_ms[index],
-            self.receives[index] if claims else 0,
-            self.token[index] if claims else 0,
-            self.due_ms[index] if claims else 0,
-            self.timeout_ms[index] if claims else 0,
-        )
 
 
 class Columns:
@@ -125,7 +35,7 @@ class Columns:
         """Messages by state (GONE is not kept). Those past their deadline count as waiting only after `advance`."""
         self.bytes = 0
         """Entry bytes of all messages."""
-        self._pages: dict[int, _Page] = {}  # by sequence >> _PAGE_BITS, ascending
+        self._pages: dict[int, Page] = {}  # by sequence >> PAGE_BITS, ascending
         self._ready: list[int] = []  # heap of the numbers of pages with a waiting message, and some without
         self._due: list[tuple[int, int, int]] = []  # heap of (due_ms, first, count), and some that no longer hold
         self._due_messages = 0  # the sum of the counts in it
@@ -137,13 +47,22 @@ class Columns:
 
     def find(self, sequence: int) -> MessageView | None:
         """Return one message, or None when it is gone or was never there."""
-        page = self._pages.get(sequence >> _PAGE_BITS)
+        page = self._pages.get(sequence >> PAGE_BITS)
         if page is None:
             return None
         index = sequence - page.first
         if not 0 <= index < len(page.status) or page.status[index] == GONE:
             return None
         return page.view(index)
+
+    def position(self, sequence: int) -> int:
+        """Return where a message's entry lies in the log, or -1 if it is gone."""
+        page = self._pages.get(sequence >> PAGE_BITS)
+        if page is not None:
+            index = sequence - page.first
+            if 0 <= index < len(page.status) and page.status[index] != GONE:
+                return page.position[index]
+        return -1
 
     def views(self, runs: Runs) -> list[MessageView]:
         """Return the messages of runs, all of which must be there."""
@@ -153,7 +72,7 @@ class Columns:
         """Return up to ``limit`` messages with larger sequence numbers, ascending; all, or those of one status."""
         found: list[MessageView] = []
         for number, page in self._pages.items():
-            if number < (sequence + 1) >> _PAGE_BITS or not page.live:
+            if number < (sequence + 1) >> PAGE_BITS or not page.live:
                 continue
             index = max(sequence + 1 - page.first, 0)
             while (index := page.next_index(index, status)) >= 0:
@@ -211,6 +130,9 @@ class Columns:
         return self._due[0][0] if self._due else None
 
     # Changing: called by `State.apply` alone, but for `advance`
+    #
+    # When old parts of a log have been dropped, a record may be about messages that nothing before it tells of. They were
+    # deleted later, or a later record restates them; so what is said of them here changes nothing.
 
     def advance(self, now_ms: int) -> None:
         """Turn claims and delays that have ended by ``now_ms`` into waiting messages.
@@ -221,7 +143,7 @@ class Columns:
         while due and due[0][0] <= now_ms:
             due_ms, first, count = heapq.heappop(due)
             self._due_messages -= count
-            for page, start, stop in self._slices([first, count]):
+            for page, start, stop in self._parts([first, count]):
                 for index in range(start, stop):
                     if page.status[index] in (CLAIMED, DELAYED) and page.due_ms[index] == due_ms:
                         self._set_status(page, index, WAITING)
@@ -241,7 +163,7 @@ class Columns:
 
     def _append(self, sequence: int, at_ms: int, position: int, length: int) -> None:
         """Add one message: what `_extend` does, in a third of the time."""
-        page = self._page_at(sequence)
+        page = self._page_to_append(sequence)
         page.position.append(position)
         page.length.append(length)
         page.produced_ms.append(at_ms)
@@ -255,7 +177,7 @@ class Columns:
         places = array("Q", accumulate(lengths, initial=position))
         while done < total:
             sequence = first + done
-            page = self._page_at(sequence)
+            page = self._page_to_append(sequence)
             stop = min(total, done + PAGE_MESSAGES - sequence % PAGE_MESSAGES)
             count = stop - done
             page.position.extend(places[done:stop])
@@ -267,18 +189,22 @@ class Columns:
             done = stop
         self.bytes += places[-1] - position
 
-    def _page_at(self, sequence: int) -> _Page:
-        """Return the page for a new message, listed as having one that waits."""
-        number = sequence >> _PAGE_BITS
+    def _page_to_append(self, sequence: int) -> Page:
+        """Return the page whose next place is that of a new message, listed as having one that waits."""
+        number = sequence >> PAGE_BITS
         page = self._pages.get(number)
         if page is None:
-            page = self._pages[number] = _Page(sequence)
+            page = self._pages[number] = Page(sequence)
+        elif page.frozen:
+            page = self._own(page)
+        if page.first + len(page.status) != sequence:
+            page.fill(sequence - page.first - len(page.status))
         if not page.listed:
             self._list(page, number)
         return page
 
     def claim(self, runs: Runs, due_ms: int, timeout_ms: int, token: int) -> None:
-        for page, start, stop in self._slices(runs):
+        for page, start, stop in self._parts(runs):
             page.grow_claims()
             count = stop - start
             waiting = page.status.count(WAITING, start, stop)
@@ -297,77 +223,82 @@ class Columns:
 
     def change(self, sequence: int, status: int, due_ms: int, timeout_ms: int) -> None:
         """Release, renew or delay one message."""
-        page = self._pages[sequence >> _PAGE_BITS]
-        index = sequence - page.first
-        page.grow_claims()
-        self._set_status(page, index, status)
-        page.due_ms[index] = due_ms
-        page.timeout_ms[index] = timeout_ms
-        if status != CLAIMED:
-            page.token[index] = NO_TOKEN
-        if status != WAITING:
-            self._schedule(due_ms, sequence, 1)
+        for page, index, _ in self._parts((sequence, 1)):
+            page.grow_claims()
+            self._set_status(page, index, status)
+            page.due_ms[index] = due_ms
+            page.timeout_ms[index] = timeout_ms
+            if status != CLAIMED:
+                page.token[index] = NO_TOKEN
+            if status != WAITING:
+                self._schedule(due_ms, sequence, 1)
 
     def restate(self, message: MessageView) -> None:
-        """Set everything about one message, its entry's place included."""
-        page = self._pages[message.sequence >> _PAGE_BITS]
+        """Set everything about one message, its entry's place included, whether it was known before or not."""
+        page = self._page_of(message.sequence)
         index = message.sequence - page.first
-        self.bytes += message.length - page.length[index]
-        page.position[index] = message.position
-        page.length[index] = message.length
-        page.produced_ms[index] = message.produced_ms
+        known = page.status[index] != GONE
+        self.bytes += message.length - (page.length[index] if known else 0)
+        page.live += not known
+        page.set(index, message)
         self._set_status(page, index, message.status)
-        if message.receives or message.due_ms:
-            page.grow_claims()
-            page.due_ms[index] = message.due_ms
-            page.timeout_ms[index] = message.timeout_ms
-            page.receives[index] = message.receives
-            page.token[index] = message.token
+        self.next_sequence = max(self.next_sequence, message.sequence + 1)
         if message.status != WAITING:
             self._schedule(message.due_ms, message.sequence, 1)
 
+    def _page_of(self, sequence: int) -> Page:
+        """Return the page that has a place for a message, made or enlarged if need be."""
+        number = sequence >> PAGE_BITS
+        page = self._pages.get(number)
+        if page is None:
+            page = self._pages[number] = Page(sequence)
+            if number != max(self._pages):
+                self._pages = dict(sorted(self._pages.items()))
+        page = self._own(page)
+        if sequence < page.first:
+            page.fill_front(sequence)
+        if sequence >= page.first + len(page.status):
+            page.fill(sequence - page.first - len(page.status) + 1)
+        return page
+
     def delete(self, runs: Runs) -> None:
-        """Remove messages, all of which must be there."""
-        for page, start, stop in self._slices(runs):
+        for page, start, stop in self._parts(runs):
             self._remove(page, start, stop)
 
     def purge(self, end: int) -> None:
         """Remove every message whose sequence number is below ``end``."""
         for page in [page for page in self._pages.values() if page.first < end]:
-            self._remove(page, 0, min(end - page.first, len(page.status)))
+            self.delete([page.first, min(end - page.first, len(page.status))])
+        self.next_sequence = max(self.next_sequence, end)
 
-    def _remove(self, page: _Page, start: int, stop: int) -> None:
+    def _remove(self, page: Page, start: int, stop: int) -> None:
         count = stop - start
-        gone = page.status.count(GONE, start, stop)
         waiting = page.status.count(WAITING, start, stop)
         claimed = page.status.count(CLAIMED, start, stop)
-        for index in range(start, stop) if gone else ():
-            if page.status[index] == GONE:
-                page.length[index] = 0
         self.bytes -= sum(page.length[start:stop])
         page.status[start:stop] = bytes(count)
         page.waiting -= waiting
-        page.live -= count - gone
+        page.live -= count
         self.counts[WAITING] -= waiting
         self.counts[CLAIMED] -= claimed
-        self.counts[DELAYED] -= count - gone - waiting - claimed
+        self.counts[DELAYED] -= count - waiting - claimed
         if not page.live:
             end = page.first + len(page.status)
             if len(page.status) >= _KEEP_BELOW or end % PAGE_MESSAGES == 0:
-                del self._pages[page.first >> _PAGE_BITS]
+                del self._pages[page.first >> PAGE_BITS]
 
-    def _set_status(self, page: _Page, index: int, status: int) -> None:
+    def _set_status(self, page: Page, index: int, status: int) -> None:
         old = page.status[index]
         page.status[index] = status
-        self.counts[old] -= 1
+        self.counts[old] -= old != GONE
         self.counts[status] += 1
         if old == WAITING:
             page.waiting -= 1
         if status == WAITING:
             page.waiting += 1
-            self._list(page, page.first >> _PAGE_BITS)
+            self._list(page, page.first >> PAGE_BITS)
 
-    def _list(self, page: _Page, number: int) -> None:
+    def _list(self, page: Page, number: int) -> None:
         if not page.listed:
             page.listed = True
             heapq.heappush(self._ready, number)
@@ -375,39 +306,88 @@ class Columns:
                 # A freed page's number goes when `pick` meets it, which may be never.
                 self._ready = [number for number, page in self._pages.items() if page.listed]
 
-    def _slices(self, runs: Runs) -> Iterator[tuple[_Page, int, int]]:
-        """Cut runs at page borders into (page, first index, index behind the last); freed pages are left out."""
+    def _slices(self, runs: Sequence[int]) -> Iterator[tuple[Page, int, int]]:
+        """Cut runs at page borders into (page, first index, index behind the last); what has no page is left out."""
         for at in range(0, len(runs), 2):
             sequence = runs[at]
             end = sequence + runs[at + 1]
             while sequence < end:
-                number = sequence >> _PAGE_BITS
-                stop = min(end, (number + 1) << _PAGE_BITS)
+                number = sequence >> PAGE_BITS
+                stop = min(end, (number + 1) << PAGE_BITS)
                 page = self._pages.get(number)
-                if page is not None and stop > page.first:
-                    yield page, max(sequence - page.first, 0), stop - page.first
+                if page is not None:
+                    start, behind = max(sequence - page.first, 0), min(stop - page.first, len(page.status))
+                    if start < behind:
+                        yield page, start, behind
                 sequence = stop
+
+    def _parts(self, runs: Sequence[int]) -> Iterator[tuple[Page, int, int]]:
+        """Cut runs at page borders and around messages that are gone, into pages that may be changed."""
+        for found, start, stop in self._slices(runs):
+            page = self._own(found)
+            if page.status.find(GONE, start, stop) < 0:
+                yield page, start, stop
+                continue
+            there = [index for index in range(start, stop) if page.status[index] != GONE]
+            parts = to_runs(there)
+            for at in range(0, len(parts), 2):
+                yield page, parts[at], parts[at] + parts[at + 1]
 
     def _schedule(self, due_ms: int, first: int, count: int) -> None:
         heapq.heappush(self._due, (due_ms, first, count))
         self._due_messages += count
         if self._due_messages > 2 * (self.counts[CLAIMED] + self.counts[DELAYED]) + 1024:
-            self._drop_stale_schedule()
+            self._rebuild_schedule(
+                (page.due_ms[index], page.first + index)
+                for due_ms, first, count in self._due
+                for page, start, stop in self._slices((first, count))
+                for index in range(start, stop)
+                if page.status[index] in (CLAIMED, DELAYED) and page.due_ms[index] == due_ms
+            )
 
-    def _drop_stale_schedule(self) -> None:
-        """Forget deadlines of messages that were deleted, released or renewed, so that the heap stays bounded."""
-        holding = {
-            (page.due_ms[index], page.first + index)
-            for due_ms, first, count in self._due
-            for page, start, stop in self._slices([first, count])
-            for index in range(start, stop)
-            if page.due_ms[index] == due_ms and page.status[index] in (CLAIMED, DELAYED)
-        }
+    def _rebuild_schedule(self, deadlines: Iterable[tuple[int, int]]) -> None:
+        """Keep just these (due_ms, sequence): the others' messages were deleted, released or renewed."""
         by_due_ms: dict[int, list[int]] = {}
-        for due_ms, sequence in sorted(holding):
+        for due_ms, sequence in sorted(set(deadlines)):
             by_due_ms.setdefault(due_ms, []).append(sequence)
         self._due = []
         for due_ms, sequences in by_due_ms.items():
             runs = to_runs(sequences)
             self._due += zip(repeat(due_ms), runs[::2], runs[1::2], strict=False)
-        self._due_messages = len(holding)
+        self._due_messages = sum(map(len, by_due_ms.values()))
+
+    # Snapshots: pages are shared with them, and copied when they are next changed
+
+    def freeze(self) -> list[Page]:
+        """Return all pages, which from now on nobody changes until `thaw`."""
+        pages = list(self._pages.values())
+        for page in pages:
+            page.frozen = True
+        return pages
+
+    @staticmethod
+    def thaw(pages: Iterable[Page]) -> None:
+        for page in pages:
+            page.frozen = False
+
+    def _own(self, page: Page) -> Page:
+        """Return a page that may be changed: the same, or a copy in its place if a snapshot holds it."""
+        if page.frozen:
+            page = self._pages[page.first >> PAGE_BITS] = page.copy()
+        return page
+
+    def load(self, pages: Iterable[Page]) -> None:
+        """Take over the pages of a dump, in an empty queue."""
+        deadlines = []
+        for page in pages:
+            self._pages[page.first >> PAGE_BITS] = page
+            self.bytes += page.live_bytes()
+            self.counts[WAITING] += page.waiting
+            for status in (CLAIMED, DELAYED):
+                self.counts[status] += page.status.count(status)
+                index = -1
+                while (index := page.status.find(status, index + 1)) >= 0:
+                    deadlines.append((page.due_ms[index], page.first + index))
+            if page.waiting:
+                self._list(page, page.first >> PAGE_BITS)
+        self._rebuild_schedule(deadlines)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from storage import record
 from storage.record import CLAIMED, DELAYED, WAITING
+from wonderq.errors import BatchTooLargeError, InvalidValueError, MessageTooLargeError
 from wonderq.state import QueueSettings
 
 DEFAULT_QUEUE = "default"
@@ -26,6 +29,38 @@ class Limits:
     delay_ms: int = 10 * 366 * 86_400_000
     wait_s: float = 20
     waiting_consumers: int = 500
+
+    def encode(self, bodies: Sequence[str]) -> list[bytes]:
+        if not bodies:
+            raise InvalidValueError("messages", "A batch needs at least one message.")
+        if len(bodies) > self.batch_messages:
+            raise BatchTooLargeError(f"A batch may have {self.batch_messages} messages, and this has {len(bodies)}.")
+        try:
+            entries = [record.encode_entry(body) for body in bodies]
+        except UnicodeEncodeError as error:
+            raise InvalidValueError("message", "A message must be text: it holds a lone surrogate.") from error
+        for entry, body in zip(entries, bodies, strict=True):
+            if len(entry) > self.message_bytes:  # an entry is a few bytes longer than its body
+                size = len(body.encode())
+                if size > self.message_bytes:
+                    raise MessageTooLargeError(size, self.message_bytes)
+        total = sum(map(len, entries))
+        if total > self.batch_bytes + 16 * len(entries):
+            raise BatchTooLargeError(f"A batch may have {self.batch_bytes} bytes, and this has about {total}.")
+        return entries
+
+    def check_batch(self, count: int) -> None:
+        """Raise for a batch of deletes or updates that is empty or too large."""
+        if not count:
+            raise InvalidValueError("entries", "A batch needs at least one entry.")
+        if count > self.batch_messages:
+            raise BatchTooLargeError(f"A batch may have {self.batch_messages} entries, and this has {count}.")
+
+    def check_range(self, field: str, value_ms: int) -> None:
+        """Raise for a time that is out of range; ``field`` is its name without the unit."""
+        limit_ms: int = getattr(self, f"{field}_ms")
+        if not 0 <= value_ms <= limit_ms:
+            raise InvalidValueError(field, f"{field} must be from 0 to {limit_ms // 1000} seconds.")
 
 
 class Message(NamedTuple):

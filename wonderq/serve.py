@@ -10,13 +10,14 @@ import socket
 import sys
 import time
 
-from storage import CorruptLogError, FileLog, StorageError
+from storage import Checkpoints, CorruptLogError, FileLog, StorageError
 from wonderq.app import create_app
 from wonderq.broker import Broker
 from wonderq.config import Settings
 from wonderq.model import Limits
 from wonderq.server import Server
 from wonderq.state import UnreadableRecordError
+from wonderq.upkeep import Upkeep
 
 logger = logging.getLogger("wonderq")
 
@@ -39,8 +40,9 @@ def serve(settings: Settings) -> None:
         )
     _raise_file_limit()
     began = time.monotonic()
-    log, broker = open_broker(settings)
+    log, broker, upkeep = open_broker(settings)
     try:
+        upkeep.start()
         app = create_app(broker)
         try:
             server = Server(app, host, port, threads=settings.threads + settings.waiting_consumers)
@@ -55,11 +57,13 @@ def serve(settings: Settings) -> None:
         print(f"wonderq listening on {server.url} (data {settings.data}, fsync {settings.fsync})", flush=True)
         server.run(on_stop=broker.stop_claiming)
     finally:
+        broker.stop_claiming()
+        upkeep.stop()
         broker.close()
     logger.info("stopped cleanly")
 
 
-def open_broker(settings: Settings) -> tuple[FileLog, Broker]:
+def open_broker(settings: Settings) -> tuple[FileLog, Broker, Upkeep]:
     """Open the folder and replay its log.
 
     Raises:
@@ -70,7 +74,10 @@ def open_broker(settings: Settings) -> tuple[FileLog, Broker]:
     try:
         log = FileLog(folder, sync=settings.fsync, segment_bytes=settings.segment_bytes)
         limits = Limits(waiting_consumers=settings.waiting_consumers)
-        return log, Broker(log, limits=limits, create_queues=settings.create_queues)
+        checkpoints = Checkpoints(folder)
+        broker = Broker(log, checkpoints=checkpoints, limits=limits, create_queues=settings.create_queues)
+        checkpoints.remove_unfinished()
+        return log, broker, Upkeep(broker, log, checkpoints, slack_bytes=settings.segment_bytes)
     except (StorageError, UnreadableRecordError, OSError, ValueError) as error:
         if log is not None:
             log.close()

@@ -6,12 +6,19 @@ a state. (`Columns.advance` only carries out what the deadlines in the records a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
+
+import msgpack
 
 from storage import record
-from wonderq.columns import Columns, MessageView
+from wonderq.columns import Columns
+from wonderq.page import MessageView, Page
+
+#: Of snapshots; one with another layout is not read.
+_LAYOUT = 1
 
 
 class UnreadableRecordError(Exception):
@@ -37,9 +44,38 @@ class Queue:
     def __init__(self, number: int, name: str, created_ms: int) -> None:
         self.number = number
         self.name = name
+        """Empty for a queue whose naming record is still to come, in a log whose old parts have been dropped."""
         self.created_ms = created_ms
         self.settings = QueueSettings()
         self.messages = Columns()
+        self.stated_at = 0
+        """Position of the newest record that has its name and settings."""
+
+
+def queue_record(queue: Queue, settings: QueueSettings, now_ms: int) -> tuple[Any, ...]:
+    """Return the record that says all about a queue but its messages."""
+    next_sequence = queue.messages.next_sequence
+    return (record.QUEUE, now_ms, queue.number, queue.name, settings.to_record(), queue.created_ms, next_sequence)
+
+
+class Snapshot:
+    """A state as it was at one moment, while the state itself goes on."""
+
+    def __init__(self, header: bytes, frozen: list[tuple[Columns, list[Page]]]) -> None:
+        self._header = header
+        self._frozen = frozen
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the bytes from which `State.load` makes the state again. Needs no lock."""
+        yield self._header
+        for _, pages in self._frozen:
+            for page in pages:
+                yield page.dump()
+
+    def release(self) -> None:
+        """Let the state have its pages back. To be called under the lock that guards the state."""
+        for columns, pages in self._frozen:
+            columns.thaw(pages)
 
 
 class State:
@@ -48,6 +84,8 @@ class State:
     def __init__(self) -> None:
         self.key: bytes | None = None
         """The log's identity, from which ids are made."""
+        self.identity_at = 0
+        """Position of the newest record that has it."""
         self.queues: dict[str, Queue] = {}
         self.next_queue = 1
         """The number of the next new queue; numbers are never used twice."""
@@ -64,6 +102,69 @@ class State:
             self._purge,
             self._drop,
         )
+
+    # Snapshots
+
+    def freeze(self) -> Snapshot:
+        """Return a snapshot of this moment; quick, whatever the state's size. Only one may be there at a time."""
+        queues = list(self._by_number.values())
+        frozen = [(queue.messages, queue.messages.freeze()) for queue in queues]
+        header = {
+            "layout": _LAYOUT,
+            "byte_order": sys.byteorder,
+            "key": self.key,
+            "identity_at": self.identity_at,
+            "next_queue": self.next_queue,
+            "last_ms": self.last_ms,
+            "queues": [
+                (
+                    queue.number,
+                    queue.name,
+                    queue.settings.to_record(),
+                    queue.created_ms,
+                    queue.stated_at,
+                    queue.messages.next_sequence,
+                    len(pages),
+                )
+                for queue, (_, pages) in zip(queues, frozen, strict=True)
+            ],
+        }
+        return Snapshot(msgpack.packb(header), frozen)
+
+    @classmethod
+    def load(cls, chunks: Iterator[bytes]) -> Self:
+        """Make a state from a snapshot's chunks.
+
+        Raises:
+            ValueError: they were written by another version, or on another kind of machine.
+        """
+        state = cls()
+        header = msgpack.unpackb(next(chunks, b"\x80"))
+        if header.get("layout") != _LAYOUT or header["byte_order"] != sys.byteorder:
+            raise ValueError("the snapshot has another layout")
+        state.key = header["key"]
+        state.identity_at = header["identity_at"]
+        state.next_queue = header["next_queue"]
+        state.last_ms = header["last_ms"]
+        for number, name, settings, created_ms, stated_at, next_sequence, pages in header["queues"]:
+            queue = state._by_number[number] = state.queues[name] = Queue(number, name, created_ms)
+            queue.settings = QueueSettings(**settings)
+            queue.stated_at = stated_at
+            queue.messages.load(Page.load(next(chunks, b"")) for _ in range(pages))
+            queue.messages.next_sequence = next_sequence
+        return state
+
+    def check_complete(self) -> None:
+        """Check, after a whole log was applied, that nothing is still to come.
+
+        Raises:
+            UnreadableRecordError: the log misses records that name its queues or itself.
+        """
+        nameless = [queue.number for queue in self._by_number.values() if not queue.name]
+        if nameless or (self._by_number and self.key is None):
+            raise UnreadableRecordError(f"no record names the log or its queues {nameless}")
+
+    # Records
 
     def apply(self, fields: Sequence[Any], position: int, size: int) -> None:
         """Take in one record.
@@ -83,13 +184,25 @@ class State:
         if at_ms > self.last_ms:
             self.last_ms = at_ms
 
-    def _identity(self, _end: int, _at_ms: int, key: bytes, next_queue: int) -> None:
+    def find(self, number: int) -> Queue | None:
+        """Return a queue by its number."""
+        return self._by_number.get(number)
+
+    def _queue_with(self, number: int) -> Queue:
+        queue = self._by_number.get(number)
+        if queue is None:
+            queue = self._by_number[number] = Queue(number, "", 0)
+            self.next_queue = max(self.next_queue, number + 1)
+        return queue
+
+    def _identity(self, end: int, _at_ms: int, key: bytes, next_queue: int) -> None:
         self.key = key
+        self.identity_at = end
         self.next_queue = max(self.next_queue, next_queue)
 
     def _queue(
         self,
-        _end: int,
+        end: int,
         _at_ms: int,
         number: int,
         name: str,
@@ -97,12 +210,13 @@ class State:
         created_ms: int,
         next_sequence: int,
     ) -> None:
-        queue = self._by_number.get(number)
-        if queue is None:
-            queue = self._by_number[number] = self.queues[name] = Queue(number, name, created_ms)
-            queue.messages.next_sequence = next_sequence
-            self.next_queue = max(self.next_queue, number + 1)
+        queue = self._queue_with(number)
+        queue.name = name
         queue.settings = QueueSettings(**settings)
+        queue.created_ms = created_ms
+        queue.stated_at = end
+        queue.messages.next_sequence = max(queue.messages.next_sequence, next_sequence)
+        self.queues[name] = queue
 
     def _produce(
         self,
@@ -114,16 +228,16 @@ class State:
         lengths: Sequence[int],
         entries: bytes,
     ) -> None:
-        messages = self._by_number[queue].messages
-        if first != messages.next_sequence:
+        messages = self._queue_with(queue).messages
+        if first < messages.next_sequence:
             raise ValueError(f"expected message {messages.next_sequence} of queue {queue}, found {first}")
         messages.produce(first, at_ms, end - len(entries), lengths, due_ms)
 
     def _claim(self, _end: int, at_ms: int, queue: int, runs: record.Runs, timeout_ms: int, token: int) -> None:
-        self._by_number[queue].messages.claim(runs, at_ms + timeout_ms, timeout_ms, token)
+        self._queue_with(queue).messages.claim(runs, at_ms + timeout_ms, timeout_ms, token)
 
     def _delete(self, _end: int, _at_ms: int, queue: int, runs: record.Runs) -> None:
-        self._by_number[queue].messages.delete(runs)
+        self._queue_with(queue).messages.delete(runs)
 
     def _update(
         self,
@@ -134,7 +248,7 @@ class State:
         restated: Sequence[Sequence[int]],
         entries: bytes,
     ) -> None:
-        messages = self._by_number[queue].messages
+        messages = self._queue_with(queue).messages
         for change in changes:
             messages.change(*change)
         position = end - len(entries)
@@ -145,7 +259,9 @@ class State:
             position += length
 
     def _purge(self, _end: int, _at_ms: int, queue: int, end_sequence: int) -> None:
-        self._by_number[queue].messages.purge(end_sequence)
+        self._queue_with(queue).messages.purge(end_sequence)
 
     def _drop(self, _end: int, _at_ms: int, queue: int) -> None:
-        del self.queues[self._by_number.pop(queue).name]
+        dropped = self._by_number.pop(queue, None)
+        if dropped is not None and dropped.name:
+            del self.queues[dropped.name]

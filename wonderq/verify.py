@@ -55,7 +55,7 @@ def verify(folder: Path, progress: Callable[[], None] = lambda: None) -> Finding
             findings.torn_bytes = log.torn_bytes
         finally:
             log.close()
-    except CorruptLogError as error:
+    except (CorruptLogError, UnreadableRecordError) as error:
         findings.damage = str(error)
     return findings
 
@@ -70,6 +70,7 @@ def _read(log: FileLog, findings: Findings, progress: Callable[[], None]) -> Non
             raise CorruptLogError(str(file), position & 0xFFFF_FFFF, str(error)) from error
         findings.records[KINDS[fields[0]]] += 1
         progress()
+    findings.state.check_complete()
 
 
 def report(findings: Findings) -> Iterator[str]:

@@ -6,7 +6,16 @@ import bisect
 import threading
 from collections.abc import Iterator, Sequence
 
-from storage import CorruptLogError, DiskFullError, LogClosedError, Position, RecordTooLargeError
+from storage import (
+    CorruptLogError,
+    DiskFullError,
+    LogClosedError,
+    Mark,
+    Position,
+    RecordTooLargeError,
+    StaleMarkError,
+    TrimmedError,
+)
 
 
 class MemoryLog:
@@ -35,8 +44,11 @@ class MemoryLog:
         self._end += len(data)
         return position
 
-    def replay(self) -> Iterator[tuple[Position, bytes]]:
-        yield from zip(self.positions, self.records, strict=True)
+    def replay(self, mark: Mark | None = None) -> Iterator[tuple[Position, bytes]]:
+        begin = mark.end if mark else 0
+        if self.positions and begin and begin < self.positions[0]:
+            raise StaleMarkError("the mark is from before the oldest record")
+        yield from ((at, data) for at, data in zip(self.positions, self.records, strict=True) if at >= begin)
 
     def start(self) -> None:
         self._started = True
@@ -65,15 +77,39 @@ class MemoryLog:
         with self._changed:
             return self._end
 
+    def sync(self) -> None:
+        self.wait(self.end() - 1)
+
+    def mark(self) -> Mark:
+        return Mark(self.end(), b"")
+
+    def oldest(self) -> tuple[Position, Iterator[tuple[Position, bytes]]] | None:
+        """The older half."""
+        half = len(self.records) // 2
+        if not half:
+            return None
+        return self.positions[half], iter(list(zip(self.positions[:half], self.records[:half], strict=True)))
+
+    def trim(self, end: Position) -> bool:
+        with self._changed:
+            count = bisect.bisect_left(self.positions, end)
+            del self.positions[:count], self.records[:count]
+        return True
+
+    def used_bytes(self) -> int:
+        return sum(map(len, self.records))
+
     def read(self, spans: Sequence[tuple[Position, int]]) -> list[bytes]:
         with self._changed:
             return [self._read(position, length) for position, length in spans]
 
     def _read(self, position: Position, length: int) -> bytes:
         at = bisect.bisect(self.positions, position) - 1
+        if at < 0:
+            raise TrimmedError("it was dropped")
         start = position - self.positions[at]
         data = self.records[at][start : start + length]
-        if at < 0 or len(data) < length:
+        if len(data) < length:
             raise CorruptLogError("memory", position, "it is not there")
         assert position + length <= self._durable, "read before it was waited for"
         return data

@@ -70,7 +70,7 @@ def check_pages(real: Columns) -> None:
         assert page.live == len(page.status) - page.status.count(GONE)
         assert page.live or last, "a page without messages is kept"
         assert page.waiting == page.status.count(WAITING)
-        assert page.first >> columns._PAGE_BITS == number
+        assert page.first >> columns.PAGE_BITS == number
         assert page.listed or not page.waiting, "nobody would find these messages"
         assert not page.listed or number in real._ready
         assert len(page.position) == len(page.length) == len(page.produced_ms) == len(page.status)
@@ -79,7 +79,7 @@ def check_pages(real: Columns) -> None:
 
 
 def small_pages(monkeypatch: pytest.MonkeyPatch, bits: int, keep_below: int) -> None:
-    monkeypatch.setattr(columns, "_PAGE_BITS", bits)
+    monkeypatch.setattr(columns, "PAGE_BITS", bits)
     monkeypatch.setattr(columns, "PAGE_MESSAGES", 1 << bits)
     monkeypatch.setattr(columns, "_KEEP_BELOW", keep_below)
 

@@ -131,7 +131,7 @@ class BrokerMachine(RuleBasedStateMachine):
     )
     def open_first(self, segment_bytes: int, policy: str, page_bits: int) -> None:
         if page_bits != 12:
-            self.patches.setattr(columns, "_PAGE_BITS", page_bits)
+            self.patches.setattr(columns, "PAGE_BITS", page_bits)
             self.patches.setattr(columns, "PAGE_MESSAGES", 1 << page_bits)
             self.patches.setattr(columns, "_KEEP_BELOW", 2)
         self.segment_bytes = segment_bytes

@@ -108,7 +108,7 @@ def test_records_that_contradict_each_other(folder: Path) -> None:
     log = FileLog(folder)
     list(log.replay())
     log.start()
-    position = log.append(record.encode((record.DELETE, 2, 99, [0, 1])))  # there is no queue of that number
+    position = log.append(record.encode((record.PRODUCE, 2, 1, 0, [], [5], b"12345")))  # there was a message 0 before
     log.wait(position)
     log.close()
     done = run("verify", str(folder))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import http.client
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,16 +28,15 @@ class FaultyDisk(Disk):
         self.full = False
 
     def create(self, path: Path) -> DiskFile:
-        return _FaultyFile(self, super().create(path))
+        return _FaultyFile(self, path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
 
     def open(self, path: Path, *, write: bool = False) -> DiskFile:
-        return _FaultyFile(self, super().open(path, write=write))
+        return _FaultyFile(self, path, os.O_RDWR if write else os.O_RDONLY)
 
 
 class _FaultyFile(DiskFile):
-    def __init__(self, disk: FaultyDisk, file: DiskFile) -> None:
-        self.path = file.path
-        self._fd = file._fd
+    def __init__(self, disk: FaultyDisk, path: Path, flags: int) -> None:
+        super().__init__(path, flags)
         self._disk = disk
 
     def sync(self) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from storage import CorruptLogError, FileLog, recovery
+from storage.disk import DiskFile
 from storage.recovery import TORN_FOLDER, Ending, Next, Verdict, decide
 from tests.storage.faulty_disk import Operation, RecordingDisk
 from tests.storage.folders import Builder, open_log, records_in, segment_files, snapshot, write_log
@@ -236,13 +237,59 @@ def test_refused_means_not_started(tmp_path: Path) -> None:
     assert snapshot(tmp_path) == before
 
 
-@pytest.mark.parametrize("count", [1, 2, 4])
-def test_a_start_makes_durable_what_it_goes_by(tmp_path: Path, count: int) -> None:
-    """A killed process may have left the newest groups, a seal and a rename in the page cache alone."""
-    write_log(tmp_path, [bytes(3000)] * count)
+def operations_of_a_start(folder: Path) -> list[Operation]:
     disk = RecordingDisk()
-    log, _ = open_log(tmp_path, disk=disk)
+    log, _ = open_log(folder, disk=disk)
     operations = list(disk.operations)
     log.close()
-    newest = [path.name for path in segment_files(tmp_path)][-2:]
-    assert operations == [Operation("sync", name) for name in newest] + [Operation("sync_folder", tmp_path.name)]
+    return operations
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_a_start_makes_durable_what_it_goes_by(tmp_path: Path, count: int) -> None:
+    """A killed process, or a failed sync, may have left the newest groups and a rename in the page cache alone."""
+    write_log(tmp_path, [bytes(3000)] * count)
+    newest = segment_files(tmp_path)[-1].name
+    assert operations_of_a_start(tmp_path) == [
+        Operation("write", newest),
+        Operation("sync", newest),
+        Operation("sync_folder", tmp_path.name),
+    ]
+
+
+def test_a_start_makes_the_seal_durable_too_while_nothing_follows_it(tmp_path: Path) -> None:
+    log = Builder(tmp_path).open().group(b"one", durable=0).group(b"two", durable=0)
+    sealed = log.seal().path.name
+    blank = log.open().path.name
+    assert operations_of_a_start(tmp_path) == [
+        *(Operation(name, file) for file in (sealed, blank) for name in ("write", "sync")),
+        Operation("sync_folder", tmp_path.name),
+    ]
+
+
+class _ForgetfulDisk(RecordingDisk):
+    """Notes which bytes are written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[tuple[int, bytes]] = []
+
+    def open(self, path: Path, *, write: bool = False) -> DiskFile:
+        file = super().open(path, write=write)
+        put = file.write
+
+        def note(data: bytes, offset: int) -> None:
+            self.written.append((offset, data))
+            put(data, offset)
+
+        file.write = note  # type: ignore[method-assign]
+        return file
+
+
+def test_what_no_group_vouches_for_is_written_again(tmp_path: Path) -> None:
+    log = Builder(tmp_path).open().group(b"durable")
+    start = len(log.data)
+    log.group(b"perhaps").group(b"perhaps", durable=1)
+    disk = _ForgetfulDisk()
+    open_log(tmp_path, disk=disk)[0].close()
+    assert disk.written[0] == (start, bytes(log.data[start:]))
