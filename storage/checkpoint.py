@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import logging
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from itertools import chain
 from pathlib import Path
 from zlib import crc32
@@ -22,7 +23,7 @@ import msgpack
 
 from storage import frame
 from storage.disk import Disk, DiskFile, no_room_is_disk_full
-from storage.log import Mark
+from storage.log import Mark, Position
 
 logger = logging.getLogger("wonderq.storage")
 
@@ -58,17 +59,17 @@ class Checkpoints:
         """
         path = self._folder / f"{mark.end >> 32:010d}-{mark.end & 0xFFFF_FFFF:010d}{SUFFIX}"
         unfinished = path.with_suffix(UNFINISHED_SUFFIX)
-        file = self._disk.create(unfinished)
-        try:
-            with no_room_is_disk_full(f"no room for a checkpoint in {self._folder}"):
+        with no_room_is_disk_full(f"no room for a checkpoint in {self._folder}"):
+            file = self._disk.create(unfinished)
+            try:
                 size = _write(file, mark, chunks)
                 file.sync()
-        except BaseException:
-            file.close()
-            self._disk.remove(unfinished)
-            raise
-        file.close()
-        self._disk.rename(unfinished, path)
+                self._disk.rename(unfinished, path)
+            except BaseException:
+                self._disk.remove(unfinished)
+                raise
+            finally:
+                file.close()
         self._disk.sync_folder(self._folder)
         for old in self._names()[KEPT:]:
             self._disk.remove(self._folder / old)
@@ -80,19 +81,40 @@ class Checkpoints:
         The chunks raise `DamagedCheckpointError` where they stop to verify.
         """
         for name in self._names():
-            file = self._disk.open(self._folder / name)
-            chunks = _read(file)
+            chunks = _read(self._disk, self._folder / name)
             try:
-                yield Mark(*msgpack.unpackb(next(chunks))), chunks
-            except DamagedCheckpointError as error:
-                logger.warning("passing over a checkpoint: %s", error)
+                mark = Mark(*msgpack.unpackb(next(chunks, b"")))
+            except (DamagedCheckpointError, ValueError, TypeError) as error:
+                logger.warning("passing over the checkpoint %s: %s", name, error)
+            else:
+                yield mark, chunks
             finally:
-                file.close()
+                chunks.close()
+
+    def paths(self) -> list[Path]:
+        """Return the files of all checkpoints, newest first."""
+        return [self._folder / name for name in self._names()]
+
+    def read(self, path: Path) -> tuple[Mark, Iterator[bytes]]:
+        """Return one checkpoint's mark and its chunks, which raise `DamagedCheckpointError` where they stop to verify.
+
+        Raises:
+            DamagedCheckpointError, ValueError, TypeError: it does not verify at the front.
+        """
+        chunks = _read(self._disk, path)
+        return Mark(*msgpack.unpackb(next(chunks, b""))), chunks
 
     def remove_unfinished(self) -> None:
         """Remove what a crash left of checkpoints that were being written."""
         for name in self._disk.list(self._folder):
             if name.endswith(UNFINISHED_SUFFIX) and _is_ours(name.removesuffix(UNFINISHED_SUFFIX)):
+                self._disk.remove(self._folder / name)
+
+    def remove_before(self, end: Position) -> None:
+        """Remove those that stand for an earlier position: the log no longer goes back to it."""
+        for name in self._names():
+            segment, offset = name.removesuffix(SUFFIX).split("-")
+            if int(segment) << 32 | int(offset) < end:
                 self._disk.remove(self._folder / name)
 
     def _names(self) -> list[str]:
@@ -120,12 +142,21 @@ def _write(file: DiskFile, mark: Mark, chunks: Iterable[bytes]) -> int:
     return at
 
 
-def _read(file: DiskFile) -> Iterator[bytes]:
+def _read(disk: Disk, path: Path) -> Generator[bytes, None, None]:
     """Yield the payloads up to the empty one.
 
     Raises:
-        DamagedCheckpointError: here the file does not verify, or ends.
+        DamagedCheckpointError: here the file does not verify, or ends, or cannot be read.
     """
+    try:
+        file = disk.open(path)
+        with closing(file):
+            yield from _payloads(file)
+    except OSError as error:
+        raise DamagedCheckpointError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _payloads(file: DiskFile) -> Iterator[bytes]:
     header = file.read(frame.SEGMENT_HEADER_BYTES, 0)
     crc = crc32(header[:-4])
     if len(header) < frame.SEGMENT_HEADER_BYTES or header[-4:] != crc.to_bytes(4, "little"):

@@ -107,6 +107,11 @@ class Disk:
         folder.mkdir(exist_ok=True, mode=0o750)
         self.sync_folder(folder.parent)
 
+    def free_bytes(self, folder: Path) -> int:
+        """Return how much more can be written to the folder's file system."""
+        found = os.statvfs(folder)
+        return found.f_bavail * found.f_frsize
+
     def list(self, folder: Path) -> list[str]:
         return os.listdir(folder)
 

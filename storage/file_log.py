@@ -146,7 +146,9 @@ class FileLog:
         self._written_base = 1  # the base that the newest group states
         self._durable_base = 1  # the newest base that a group on the medium states
         self._sync_due = False  # an interval has passed, and a leader was busy at its end
-        self._boundary = (0, 0, 0, 0)  # the first four of these, as of a moment when nobody leads
+        self._newest = (0, 0, 0, 0, 0)  # segment, offset, number, chain and base that the newest group came to
+        self._boundary = (0, 0)  # number of the segment written last, and how far, as of a moment when nobody leads
+        self._place = self._newest  # the same of the newest group
 
         self._leading = False
         self._committed: Position = 0  # everything before it is as durable as the policy promises
@@ -168,6 +170,11 @@ class FileLog:
         return self._recovery.torn_bytes
 
     @property
+    def base(self) -> int:
+        """Number of the oldest segment that the log needs, as its newest group says; known once replayed."""
+        return self._recovery.base
+
+    @property
     def disk_bytes(self) -> int:
         """Size of all segment files, reserved space included."""
         with self._mutex:
@@ -183,15 +190,18 @@ class FileLog:
         recovery.finish(self._segment_bytes, self._now_ms)
         assert recovery.active is not None
         self._segments = {each.number: each for each in recovery.segments}
-        self._base = self._durable_base = recovery.base
+        self._base = self._written_base = self._durable_base = recovery.base
         self._next = recovery.spare
         self._active = recovery.active
         self._written = recovery.offset
         self._number = recovery.number
         self._chain = recovery.chain
+        # Nobody else may hold a segment: once it is removed, its disk space is free only when it is closed.
+        recovery.segments, recovery.active = [], None
         self._durable = self._number - 1
         self._open = _Group(self._active, self._written)
         self._committed = self._taken = self._position(self._open)
+        self._newest = (self._active.number, self._written, self._number, self._chain, self._written_base)
         self._note_boundary()
         self._keeper.start()
 
@@ -216,34 +226,63 @@ class FileLog:
 
     def _room_for(self, need: int, leave_bytes: int) -> _Group:
         """Return the open group once it has room for ``need`` more bytes, going over to the next segment if not."""
-        group = self._open
-        if group is None or self._closed:
-            raise LogClosedError("the log is not open for appending")
-        self._check_failure()
+        group = self._gathering_group()
         room = group.target.header.capacity - _SEAL_BYTES - group.end
         if not group.records:
             room -= frame.GROUP_HEADER_BYTES
         if need > room - leave_bytes and self._next is None:
             # The space comes before the record, so that a full disk is found out before anything has been changed.
-            number = group.target.number + 1
-            log_id = group.target.header.log_id
-            size, now_ms = self._segment_bytes, self._now_ms()
-            try:
-                self._next = segment.reserve(self._disk, self.folder, number, log_id, size, now_ms)
-                self._reserved[number] = self._next
-            except OSError as error:
-                # Nothing of the log was touched, so the next append may try again (too many open files, say).
-                raise LogFailedError(f"the next log segment could not be created: {error}") from error
+            self._next = self._reserve(group.target.number + 1)
         if need <= room:
             return group
         assert self._next is not None
-        if need > _room_in(self._next.header.capacity):
-            raise RecordTooLargeError(f"a record of {need - frame.FRAME_BYTES} bytes does not fit the next segment")
-        if group.records:
-            self._full.append(group)
-        self._open = _Group(self._next, frame.SEGMENT_HEADER_BYTES)
+        target = self._next
+        if need > _room_in(target.header.capacity):
+            # It was reserved when segments were smaller, and stays empty.
+            target = self._reserve(target.number + 1)
+        return self._go_on_in(target)
+
+    def _gathering_group(self) -> _Group:
+        if self._open is None or self._closed:
+            raise LogClosedError("the log is not open for appending")
+        self._check_failure()
+        return self._open
+
+    def _reserve(self, number: int) -> Segment:
+        log_id, size, now_ms = self._active.header.log_id, self._segment_bytes, self._now_ms()
+        try:
+            new = segment.reserve(self._disk, self.folder, number, log_id, size, now_ms)
+        except OSError as error:
+            # Nothing of the log was touched, so the next append may try again (too many open files, say).
+            raise LogFailedError(f"the next log segment could not be created: {error}") from error
+        self._reserved[number] = new
+        return new
+
+    def _go_on_in(self, target: Segment) -> _Group:
+        assert self._open is not None
+        if self._open.records:
+            self._full.append(self._open)
+        self._open = _Group(target, frame.SEGMENT_HEADER_BYTES)
         self._next = None
         return self._open
+
+    def rotate(self) -> Position:
+        """Seal the segment in use, and go on in an empty one of this log's segment size; returns where that begins.
+
+        Everything appended before is then in parts that `oldest` returns, one after the other.
+
+        Raises:
+            DiskFullError: there is no room for it; nothing was changed.
+            LogFailedError: it could not be written.
+        """
+        with self._mutex:
+            number = self._gathering_group().target.number + 1
+            target = self._next or self._reserve(number)
+            if target.header.capacity != self._segment_bytes:
+                target = self._reserve(number + 1)
+            end = self._position(self._go_on_in(target))
+        self.sync()
+        return end
 
     def end(self) -> Position:
         with self._mutex:
@@ -274,12 +313,14 @@ class FileLog:
             if self._open.records:
                 groups.append(self._open)
                 self._open = _Group(self._open.target, self._open.end)
+            target = self._open.target
             committed = self._position(self._open)
             self._taken = committed
             flying, self._flying = self._flying, self._gathering
             self._gathering = flying
         try:
             self._write(groups)
+            self._go_over_to(target)
             if self._sync_due or self.sync_policy.name == "always":
                 self._sync()
         except Exception as reason:  # noqa: BLE001 - whatever it was, the log's end is unknown now
@@ -293,7 +334,8 @@ class FileLog:
         self._check_failure()
 
     def _note_boundary(self) -> None:
-        self._boundary = (self._active.number, self._written, self._number, self._chain)
+        self._boundary = (self._active.number, self._written)
+        self._place = self._newest
 
     def _step_down(self) -> None:
         self._leading = False
@@ -313,12 +355,12 @@ class FileLog:
 
     def _write(self, groups: list[_Group]) -> None:
         for group in groups:
-            if group.target is not self._active:
-                self._rotate(group.target)
+            self._go_over_to(group.target)
             self._put(frame.GROUP, group.records)
 
     def _put(self, kind: int, records: list[bytes]) -> None:
         base = self._base
+        self._newest = (self._active.number, self._written, self._number, self._chain, self._written_base)
         data, self._chain = frame.pack_group(
             self._active.header.crc,
             records,
@@ -340,6 +382,12 @@ class FileLog:
             self._active.file.sync()
             self._durable = self._number - 1
             self._durable_base = self._written_base
+
+    def _go_over_to(self, target: Segment) -> None:
+        """Go on in that segment; those before it that nothing is written to are sealed empty."""
+        while self._active is not target:
+            number = self._active.number + 1
+            self._rotate(self._reserved.get(number) or self._segments[number])
 
     def _rotate(self, target: Segment) -> None:
         """Go on in another segment. It is part of the folder before the seal that says so is written."""
@@ -409,7 +457,9 @@ class FileLog:
         with self._mutex:
             assert self._open is not None
             log_id = self._open.target.header.log_id
-            place = msgpack.packb((log_id, *self._boundary, self._base))
+            # A replay begins with the newest group, not behind it: if the log lost its end, that shows. The base is what
+            # the groups before say, as for a replay of all of them: a newer one may never get into the log.
+            place = msgpack.packb((log_id, *self._place))
             return Mark(self._position(self._open), place)
 
     def oldest(self) -> tuple[Position, Iterator[tuple[Position, memoryview]]] | None:
@@ -419,7 +469,7 @@ class FileLog:
                 return None
         return (found.number + 1) << 32, _records(found)
 
-    def trim(self, end: Position) -> bool:
+    def trim(self, end: Position) -> None:
         number = end >> 32
         with self._mutex:
             self._base = max(self._base, number)
@@ -428,17 +478,28 @@ class FileLog:
             self._lead_alone(self._put_closing_group)
             self.sync()
         if self._durable_base < number:
-            return False
-        while min(self._segments) < number:
+            self.rotate()  # the segment in use has no room to say it; its seal does
+        while True:
             with self._mutex:
-                dropped = self._segments.pop(min(self._segments))
-            segment.remove_oldest(self._disk, dropped)
-        return True
+                oldest = self._segments[min(self._segments)]
+            if oldest.number >= number:
+                return
+            # If that fails it stays the oldest: the next one must not go before it.
+            segment.remove_oldest(self._disk, oldest)
+            with self._mutex:
+                del self._segments[oldest.number]
+
+    def free_bytes(self) -> int:
+        return self._disk.free_bytes(self.folder)
 
     def used_bytes(self) -> int:
         with self._mutex:
-            active, written = self._boundary[:2]
-            return written + sum(each.file.size() for number, each in self._segments.items() if number < active)
+            active, written = self._boundary
+            segments = list(self._segments.values())
+            if self._open is None and self._recovery.active is not None:  # not started, but replayed
+                active, written = self._recovery.active.number, self._recovery.offset
+                segments = self._recovery.segments
+            return written + sum(each.file.size() for each in segments if each.number < active)
 
     def read(self, spans: Sequence[tuple[Position, int]]) -> list[bytes]:
         found: list[bytes] = []
@@ -493,7 +554,6 @@ class FileLog:
                     self._disk.remove(each.path)
             for each in self._segments.values():
                 each.file.close()
-            self._recovery.segments = [each for each in self._recovery.segments if each.number not in self._segments]
             self._recovery.close()
             self._disk.unlock(self._folder_lock)
 

@@ -97,14 +97,18 @@ class Log(Protocol):
         The records raise CorruptLogError if they do not verify any more.
         """
 
-    def trim(self, end: Position) -> bool:
-        """Drop every record before ``end``, which `oldest` returned; tells whether it was done, or has to be tried later.
+    def trim(self, end: Position) -> None:
+        """Drop every record before ``end``, which `oldest` returned.
 
         Everything that is still wanted of them must have been appended again, and synced.
 
         Raises:
+            DiskFullError: there is no room to write it down; nothing was dropped.
             LogFailedError: it could not be written down.
         """
+
+    def free_bytes(self) -> int:
+        """Return by how much the log could grow."""
 
     def used_bytes(self) -> int:
         """Return how much room the records take, reserved space not counted."""

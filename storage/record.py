@@ -14,7 +14,7 @@ lengths: the state keeps that place and no body, and a body read back can be ver
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from zlib import crc32
 
@@ -32,10 +32,11 @@ PRODUCE = 2
 CLAIM = 3
 #: ``[at_ms, queue, runs]``
 DELETE = 4
-#: ``[at_ms, queue, changes, restated, entries]``: each change is ``[sequence, status, due_ms, timeout_ms]``: the status
-#: from then on, its deadline, the claim's timeout; a status other than CLAIMED voids the receipt. Each restated message is
-#: ``[sequence, produced_ms, status, due_ms, timeout_ms, receives, token, length]``: all there is to know of it, and the
-#: length of its entry, so that no earlier record of it is needed any more.
+#: ``[at_ms, queue, changes, runs, produced_ms, lengths, claims, entries]``: each change is ``[sequence, status, due_ms,
+#: timeout_ms]``: the status from then on, its deadline, the claim's timeout; a status other than CLAIMED voids the receipt.
+#: The messages of the runs are restated: when each was produced, the length of its entry, and of those that do more than
+#: wait, or were claimed before, ``[sequence, status, due_ms, timeout_ms, receives, token]``. That is all there is to know
+#: of them, so no earlier record of them is needed any more.
 UPDATE = 5
 #: ``[at_ms, queue, end]``: every message below that sequence number is gone.
 PURGE = 6
@@ -107,3 +108,9 @@ def to_runs(sequences: Iterable[int]) -> Runs:
             runs += (sequence, 1)
         end = sequence + 1
     return runs
+
+
+def from_runs(runs: Runs) -> Iterator[int]:
+    """Yield the sequence numbers that runs name."""
+    for first, count in zip(runs[::2], runs[1::2], strict=True):
+        yield from range(first, first + count)

@@ -36,6 +36,7 @@ from zlib import crc32
 import msgpack
 
 from storage import frame, segment
+from storage.checkpoint import SUFFIX as CHECKPOINT_SUFFIX
 from storage.disk import Disk, no_room_is_disk_full
 from storage.errors import CorruptLogError
 from storage.log import Mark, Position, StaleMarkError
@@ -134,6 +135,10 @@ class Recovery:
     def _survey(self) -> None:
         names = self._disk.list(self._folder)
         numbers = sorted(number for name in names if (number := segment.file_number(name)) is not None)
+        left_over = sorted(name for name in names if name.endswith(CHECKPOINT_SUFFIX))
+        if left_over and not numbers:
+            first = self._folder / segment.file_name(1)
+            raise CorruptLogError(str(first), 0, f"there is no segment, and {left_over[-1]} is a checkpoint of one")
         for number in numbers:
             path = self._folder / segment.file_name(number)
             if self.segments and number != self.segments[-1].number + 1:
@@ -207,7 +212,8 @@ class Recovery:
         elif size != current.header.capacity:
             short = f"the file is {size} bytes long, was created with {current.header.capacity}, and has no seal"
             if reason is not None:
-                raise CorruptLogError(str(current.path), reader.offset, f"{reason}; {short}")
+                later_groups = f"group {tail.proof.number} says that it was durable" if tail.proof else short
+                raise CorruptLogError(str(current.path), reader.offset, f"{reason}; {later_groups}")
             raise CorruptLogError(str(current.path), min(size, current.header.capacity), short)
         elif reason is not None or tail.end > reader.offset:
             ending = Ending.DAMAGE
@@ -249,8 +255,6 @@ class Recovery:
         """
         if self.torn_bytes:
             self._cut_torn_tail()
-        while self.segments and self.segments[0].number < self.base:
-            remove_oldest(self._disk, self.segments.pop(0))
         for name in self._disk.list(self._folder):
             if segment.file_number(name.removesuffix(".tmp")) is not None and name.endswith(segment.UNFINISHED_SUFFIX):
                 self._disk.remove(self._folder / name)
@@ -260,6 +264,9 @@ class Recovery:
             self.active = new
         else:
             self._reopen_to_append()
+            # Only now: the group that says so is sure to be on the medium.
+            while self.segments[0].number < self.base:
+                remove_oldest(self._disk, self.segments.pop(0))
 
     def _reopen_to_append(self) -> None:
         assert self.active is not None
@@ -269,6 +276,8 @@ class Recovery:
             found.file.close()
             self.segments[at] = Segment(self._disk.open(found.path, write=True), found.header)
         self.active = self.segments[index]
+        with no_room_is_disk_full(f"no room for all of {self.active.path}"):
+            self.active.file.allocate(self.active.header.capacity)  # a copy of a folder may have holes in it
         # What was just read may stand in the page cache alone: because the process was killed before its sync, or because
         # the sync failed, in which case the kernel may take the pages for clean and another sync would do nothing. It is
         # acted upon from here on, so it is written again, and synced: the newest groups, and while the active segment has

@@ -136,7 +136,7 @@ class SegmentReader:
 
     def _fill(self, length: int) -> None:
         """Buffer at least ``length`` bytes from the current offset on, or what there is."""
-        size = min(max(length, _CHUNK_BYTES), self._size - self.offset)
+        size = max(min(max(length, _CHUNK_BYTES), self._size - self.offset), 0)  # a mark may be behind a file's end
         self._data = memoryview(self._segment.file.read(size, self.offset))
         self._start = self.offset
 
@@ -216,14 +216,27 @@ def read_tail(segment: Segment, offset: int, number: int) -> Tail:
 
 
 def _find_proof(data: bytes, start: int, seed: int, number: int) -> frame.GroupHeader | None:
+    return next((header for header in _headers_in(data, start, seed) if header.durable >= number), None)
+
+
+def _headers_in(data: bytes, start: int, seed: int) -> Iterator[frame.GroupHeader]:
+    """Find the group headers that verify by themselves, wherever they stand."""
     for kind in frame.KIND_BYTES.values():
         found = data.find(kind, 4)
         while found >= 0:
             header = frame.unpack_group_header(data, found - 4, seed)
-            if header is not None and header.offset == start + found - 4 and header.durable >= number:
-                return header
+            if header is not None and header.offset == start + found - 4:
+                yield header
             found = data.find(kind, found + 1)
-    return None
+
+
+def newest_durable(segment: Segment) -> int:
+    """Return the number of the newest group that any group in the segment knows to be durable; 0 if there is none."""
+    newest = 0
+    for at in range(frame.SEGMENT_HEADER_BYTES, segment.file.size(), _CHUNK_BYTES):
+        data = segment.file.read(_CHUNK_BYTES + frame.GROUP_HEADER_BYTES, at)
+        newest = max(newest, *(header.durable for header in _headers_in(data, at, segment.header.crc)), 0)
+    return newest
 
 
 def is_blank(segment: Segment) -> bool:

@@ -1,8 +1,12 @@
 """Check a stopped broker's folder without changing it: `python tools/verify.py DIR`, the same as `wonderq verify DIR`."""
 
+import os
 import sys
 
-from wonderq.cli import main
+# Python puts this folder first, where inspect.py would stand in for the standard library's module of that name.
+sys.path[:] = [each for each in sys.path if each != os.path.dirname(os.path.realpath(__file__))]
+
+from wonderq.cli import main  # noqa: E402
 
 if __name__ == "__main__":
     sys.exit(main(["verify", *sys.argv[1:]]))

@@ -270,8 +270,7 @@ class Broker:
             found.messages.advance(now_ms)
             results: list[BrokerError | None] = []
             changes: list[tuple[int, ...]] = []
-            restated: list[tuple[int, ...]] = []
-            entries: list[bytes] = []
+            restated: dict[int, tuple[MessageView, bytes]] = {}
             seen: set[int] = set()
             for target, change in updates:
                 entry = next(new_entries) if change.body is not None else b""
@@ -281,8 +280,7 @@ class Broker:
                         raise InvalidValueError("entries", "A batch may update a message only once.")
                     after = self._decide_change(view, change, now_ms)
                     if entry:
-                        restated.append(after.restated(len(entry)))
-                        entries.append(entry)
+                        restated[view.sequence] = after, entry
                     else:
                         changes.append((after.sequence, after.status, after.due_ms, after.timeout_ms))
                     seen.add(view.sequence)
@@ -290,10 +288,18 @@ class Broker:
                 except BrokerError as error:
                     results.append(error)
             if changes or restated:
-                self._commit(
-                    (record.UPDATE, now_ms, found.number, changes, restated, b"".join(entries)),
-                    leave_bytes=DISK_RESERVE_BYTES if restated else DISK_RESERVE_BYTES // 2,
+                views, entries = (
+                    zip(*(restated[each] for each in sorted(restated)), strict=True) if restated else ((), ())
                 )
+                fields = (
+                    *(record.UPDATE, now_ms, found.number, changes),
+                    record.to_runs(view.sequence for view in views),
+                    [view.produced_ms for view in views],
+                    [len(entry) for entry in entries],
+                    [view.claim for view in views if not view.merely_waits],
+                    b"".join(entries),
+                )
+                self._commit(fields, leave_bytes=DISK_RESERVE_BYTES if restated else DISK_RESERVE_BYTES // 2)
                 self._lines.nudge(found)
         self._settle()
         return results
@@ -347,7 +353,9 @@ class Broker:
             found.messages.advance(now_ms)
             view = self._resolve(found, Target(id=message_id))
         self._settle()
-        return self._read_messages(found, [view])[0]
+        for message in self._read_messages(found, [view]):
+            return message
+        raise MessageNotFoundError  # deleted meanwhile, and its place in the log is gone already
 
     def messages(
         self, queue: str, *, status: str | None = None, after: str | None = None, limit: int | None = None
@@ -524,7 +532,9 @@ class Broker:
             views, entries = self._entries(queue, views)
             bodies = [record.decode_entry(entry) for entry in entries]
         except (CorruptLogError, ValueError) as error:
-            self._damage = f"a message cannot be read back: {error}. Restart the broker to have the log verified."
+            self._damage = (
+                f"a message cannot be read back: {error}. Stop the broker, and run 'wonderq verify' on its folder."
+            )
             logger.critical("%s", self._damage)
             raise CorruptLogError("log", views[0].position, self._damage) from error
         number, name = queue.number, queue.name
@@ -552,11 +562,15 @@ class Broker:
                 with self._lock:
                     now = [queue.messages.find(view.sequence) for view in views]
                 self._settle()
+                before = views
                 views = [
                     view._replace(position=found.position, length=found.length)
-                    for view, found in zip(views, now, strict=True)
+                    for view, found in zip(before, now, strict=True)
                     if found is not None
                 ]
+                if views == before:
+                    place = before[0].position
+                    raise CorruptLogError("log", place, "messages were dropped that had not been copied") from None
 
     @contextmanager
     def exclusively(self) -> Iterator[tuple[State, Commit, int]]:

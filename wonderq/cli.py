@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import math
 import os
+import resource
 import sys
 from collections.abc import Callable
 from dataclasses import fields
@@ -13,34 +13,33 @@ from pathlib import Path
 from typing import Any
 
 from storage import StorageError
-from wonderq import __version__, commands
+from wonderq import __version__, commands, copy_commands, folder_commands
+from wonderq.arguments import (
+    EXIT_CODES,
+    INTERRUPTED,
+    NOTHING,
+    OK,
+    PIPE_CLOSED,
+    REFUSED,
+    UNREACHABLE,
+    USAGE,
+    Subparsers,
+    add_command,
+    complain,
+)
 from wonderq.client import Client, RefusedError, UnreachableError
 from wonderq.config import ConfigError, Settings, load
+from wonderq.folder import FolderError
 from wonderq.model import DEFAULT_QUEUE
-from wonderq.terminal import Progress
-
-# Exit codes.
-OK = 0
-REFUSED = 1
-USAGE = 2
-UNREACHABLE = 3
-NOTHING = 4
-INTERRUPTED = 130
-PIPE_CLOSED = 141
-
-_EXIT_CODES = """exit codes:
-  0    done
-  1    refused, or not all of it was done
-  2    wrong usage, or a setting that cannot be used
-  3    the broker could not be reached
-  4    there was nothing to receive
-  130  interrupted (Ctrl-C)
-  141  whoever read the output has closed it
-"""
 
 DEFAULT_URL = "http://127.0.0.1:7979"
 
-_Commands = Any  # argparse has no public name for what add_subparsers returns
+
+def _raise_file_limit() -> None:
+    """Each segment and each connection holds a file descriptor."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,23 +47,34 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="wonderq",
         description="A durable message broker.",
-        epilog=_EXIT_CODES,
+        epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"wonderq {__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
-    for add in (_add_serve, _add_send, _add_receive, _add_delete, _add_stats, _add_tail, _add_verify, _add_demo):
+    for add in (
+        _add_serve,
+        _add_send,
+        _add_receive,
+        _add_delete,
+        _add_stats,
+        _add_tail,
+        folder_commands.add_to,
+        copy_commands.add_to,
+        _add_demo,
+    ):
         add(subparsers)
     options = parser.parse_args(arguments)
+    _raise_file_limit()
     try:
         result: int = options.run(options)
     except ConfigError as error:
-        return _complain(str(error), USAGE)
-    except (RefusedError, commands.InputError, StorageError) as error:
-        return _complain(_with_notes(error), REFUSED)
+        return complain(str(error), USAGE)
+    except (RefusedError, commands.InputError, StorageError, FolderError) as error:
+        return complain(_with_notes(error), REFUSED)
     except UnreachableError as error:
         hint = "Is a broker running there? Start one with 'wonderq serve'"
-        return _complain(f"{_with_notes(error)}. {hint}", UNREACHABLE)
+        return complain(f"{_with_notes(error)}. {hint}", UNREACHABLE)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -73,18 +83,12 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         _drop_output()
         about = f"{error.filename}: " if error.filename else ""
-        return _complain(f"{about}{error.strerror or error}", REFUSED)
+        return complain(f"{about}{error.strerror or error}", REFUSED)
     return result
 
 
 def _with_notes(error: Exception) -> str:
     return " ".join([str(error), *getattr(error, "__notes__", ())]).removesuffix(".")
-
-
-def _complain(message: str, code: int) -> int:
-    with contextlib.suppress(OSError):  # if nobody can read it, the code still says it
-        print(f"wonderq: {message.removesuffix('.')}.", file=sys.stderr, flush=True)
-    return code
 
 
 def _drop_output() -> None:
@@ -95,8 +99,8 @@ def _drop_output() -> None:
 # serve
 
 
-def _add_serve(subparsers: _Commands) -> None:
-    command = _add_command(
+def _add_serve(subparsers: Subparsers) -> None:
+    command = add_command(
         subparsers,
         "serve",
         _serve,
@@ -129,14 +133,14 @@ def _serve(options: argparse.Namespace) -> int:
     try:
         serve(load(flags, os.environ, options.config))
     except StartError as error:
-        return _complain(str(error), REFUSED)
+        return complain(str(error), REFUSED)
     return OK
 
 
 # Commands that talk to a running broker
 
 
-def _add_send(subparsers: _Commands) -> None:
+def _add_send(subparsers: Subparsers) -> None:
     command = _add_client_command(
         subparsers,
         "send",
@@ -160,7 +164,7 @@ def _send(options: argparse.Namespace) -> int:
     return OK
 
 
-def _add_receive(subparsers: _Commands) -> None:
+def _add_receive(subparsers: Subparsers) -> None:
     command = _add_client_command(
         subparsers,
         "receive",
@@ -202,7 +206,7 @@ def _receive(options: argparse.Namespace) -> int:
     return OK if received else NOTHING
 
 
-def _add_delete(subparsers: _Commands) -> None:
+def _add_delete(subparsers: Subparsers) -> None:
     command = _add_client_command(
         subparsers,
         "delete",
@@ -220,7 +224,7 @@ def _delete(options: argparse.Namespace) -> int:
         return REFUSED if commands.delete(client, options.names) else OK
 
 
-def _add_stats(subparsers: _Commands) -> None:
+def _add_stats(subparsers: Subparsers) -> None:
     command = _add_client_command(
         subparsers, "stats", _stats, "show the queues", "Show how many messages each queue holds.", queue_default=None
     )
@@ -233,7 +237,7 @@ def _stats(options: argparse.Namespace) -> int:
     return OK
 
 
-def _add_tail(subparsers: _Commands) -> None:
+def _add_tail(subparsers: Subparsers) -> None:
     command = _add_client_command(
         subparsers,
         "tail",
@@ -254,39 +258,8 @@ def _tail(options: argparse.Namespace) -> int:
 # Commands of their own
 
 
-def _add_verify(subparsers: _Commands) -> None:
-    command = _add_command(
-        subparsers,
-        "verify",
-        _verify,
-        "check the folder of a stopped broker",
-        "Read the log in DIR as a start would, check every byte that was acknowledged, and say what is in it. Nothing is "
-        "changed.",
-    )
-    command.add_argument("folder", metavar="DIR", type=Path, help="the folder that holds the log")
-
-
-def _verify(options: argparse.Namespace) -> int:
-    from wonderq import verify  # noqa: PLC0415 - only this command needs it
-
-    try:
-        with Progress("records read") as progress:
-            findings = verify.verify(options.folder, progress.add)
-    except verify.NoLogError as error:
-        return _complain(str(error), REFUSED)
-    for line in verify.report(findings):
-        print(line)
-    if findings.damage is None:
-        print("ok", flush=True)
-        return OK
-    print("damaged: the figures are of what comes before the damage", flush=True)
-    return _complain(
-        f"{findings.damage}. Nothing was changed. Restore that file from a backup if you have one", REFUSED
-    )
-
-
-def _add_demo(subparsers: _Commands) -> None:
-    command = _add_command(
+def _add_demo(subparsers: Subparsers) -> None:
+    command = add_command(
         subparsers,
         "demo",
         _demo,
@@ -312,29 +285,8 @@ def _demo(options: argparse.Namespace) -> int:
 # Shared pieces
 
 
-def _add_command(
-    subparsers: _Commands, name: str, run: Callable[[argparse.Namespace], int], summary: str, description: str
-) -> argparse.ArgumentParser:
-    command: argparse.ArgumentParser = subparsers.add_parser(
-        name,
-        help=summary,
-        description=description,
-        epilog=_EXIT_CODES,
-        formatter_class=_HelpFormatter,
-    )
-    command.set_defaults(run=run)
-    return command
-
-
-class _HelpFormatter(argparse.HelpFormatter):
-    """Wraps the description, and leaves the table of exit codes as it is."""
-
-    def _fill_text(self, text: str, width: int, indent: str) -> str:
-        return text if text == _EXIT_CODES else super()._fill_text(text, width, indent)
-
-
 def _add_client_command(
-    subparsers: _Commands,
+    subparsers: Subparsers,
     name: str,
     run: Callable[[argparse.Namespace], int],
     summary: str,
@@ -342,7 +294,7 @@ def _add_client_command(
     *,
     queue_default: str | None = DEFAULT_QUEUE,
 ) -> argparse.ArgumentParser:
-    command = _add_command(subparsers, name, run, summary, description)
+    command = add_command(subparsers, name, run, summary, description)
     command.add_argument("--url", metavar="URL", help=f"the broker's address (or WONDERQ_URL; default {DEFAULT_URL})")
     command.add_argument(
         "--queue",

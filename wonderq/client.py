@@ -128,8 +128,11 @@ class Client:
         body = {"message": message} if delay is None else {"message": message, "delay": delay}
         return self._call("POST", "/messages/produce", _Produced, body).id
 
-    def produce_batch(self, messages: Sequence[str], *, delay: float | None = None) -> list[str]:
-        """Add up to 1000 messages, all or none, and return their ids in order."""
+    def produce_batch(self, messages: Sequence[str | _Object], *, delay: float | None = None) -> list[str]:
+        """Add up to 1000 messages, all or none, and return their ids in order.
+
+        Each is a body, or an object with ``message`` and ``delay``.
+        """
         body: _Object = {"messages": messages}
         if delay is not None:
             body["delay"] = delay

@@ -55,14 +55,39 @@ class Columns:
             return None
         return page.view(index)
 
-    def position(self, sequence: int) -> int:
-        """Return where a message's entry lies in the log, or -1 if it is gone."""
-        page = self._pages.get(sequence >> PAGE_BITS)
-        if page is not None:
-            index = sequence - page.first
-            if 0 <= index < len(page.status) and page.status[index] != GONE:
-                return page.position[index]
-        return -1
+    def still_at(self, runs: Runs, places: array[int]) -> Iterator[tuple[int, int, int]]:
+        """Find which messages have their entries where ``places`` says, one place for each message of the runs.
+
+        Yields stretches of them: (index of the first among all, its sequence number, how many).
+        """
+        passed = 0
+        for at in range(0, len(runs), 2):
+            first, count = runs[at], runs[at + 1]
+            for page, start, stop in self._slices((first, count)):
+                index = passed + page.first + start - first
+                expected = places[index : index + stop - start]
+                if page.position[start:stop] == expected and page.status.find(GONE, start, stop) < 0:
+                    yield index, page.first + start, stop - start
+                    continue
+                found = to_runs(
+                    offset
+                    for offset, place in enumerate(expected)
+                    if page.position[start + offset] == place and page.status[start + offset] != GONE
+                )
+                for each in range(0, len(found), 2):
+                    yield index + found[each], page.first + start + found[each], found[each + 1]
+            passed += count
+
+    def describe(self, runs: Runs) -> tuple[list[int], list[tuple[int, ...]]]:
+        """Return what restates messages that are there, besides their entries: when produced, and claims (`restate`)."""
+        produced_ms: list[int] = []
+        claims: list[tuple[int, ...]] = []
+        for page, start, stop in self._slices(runs):
+            produced_ms.extend(page.produced_ms[start:stop])
+            if page.status.count(WAITING, start, stop) < stop - start or any(page.receives[start:stop]):
+                views = map(page.view, range(start, stop))
+                claims += [view.claim for view in views if not view.merely_waits]
+        return produced_ms, claims
 
     def views(self, runs: Runs) -> list[MessageView]:
         """Return the messages of runs, all of which must be there."""
@@ -233,21 +258,66 @@ class Columns:
             if status != WAITING:
                 self._schedule(due_ms, sequence, 1)
 
-    def restate(self, message: MessageView) -> None:
-        """Set everything about one message, its entry's place included, whether it was known before or not."""
-        page = self._page_of(message.sequence)
-        index = message.sequence - page.first
-        known = page.status[index] != GONE
-        self.bytes += message.length - (page.length[index] if known else 0)
-        page.live += not known
-        page.set(index, message)
-        self._set_status(page, index, message.status)
-        self.next_sequence = max(self.next_sequence, message.sequence + 1)
-        if message.status != WAITING:
-            self._schedule(message.due_ms, message.sequence, 1)
+    def restate(self, runs: Runs, position: int, produced_ms: Sequence[int], lengths: Sequence[int]) -> None:
+        """Set all there is to know of messages that merely wait, whether they were known before or not.
 
-    def _page_of(self, sequence: int) -> Page:
-        """Return the page that has a place for a message, made or enlarged if need be."""
+        Their entries lie back to back from ``position`` on.
+        """
+        places = array("Q", accumulate(lengths, initial=position))
+        done = 0
+        for at in range(0, len(runs), 2):
+            sequence, end = runs[at], runs[at] + runs[at + 1]
+            while sequence < end:
+                stop = min(end, (sequence // PAGE_MESSAGES + 1) * PAGE_MESSAGES)
+                page = self._page_of(sequence, stop)
+                start, behind = sequence - page.first, stop - page.first
+                self._restate(page, start, behind, done, places, produced_ms, lengths)
+                done += behind - start
+                sequence = stop
+            self.next_sequence = max(self.next_sequence, end)
+
+    def _restate(
+        self,
+        page: Page,
+        start: int,
+        stop: int,
+        done: int,
+        places: array[int],
+        produced_ms: Sequence[int],
+        lengths: Sequence[int],
+    ) -> None:
+        count = stop - start
+        self._forget(page, start, stop)
+        page.position[start:stop] = places[done : done + count]
+        page.length[start:stop] = array("I", lengths[done : done + count])
+        page.produced_ms[start:stop] = array("q", produced_ms[done : done + count])
+        claims = min(stop, len(page.due_ms)) - start
+        if claims > 0:
+            for column in (page.due_ms, page.timeout_ms, page.receives, page.token):
+                column[start : start + claims] = array(column.typecode, bytes(column.itemsize * claims))
+        page.status[start:stop] = _WAITING_BYTE * count
+        page.live += count
+        page.waiting += count
+        self.counts[WAITING] += count
+        self.bytes += places[done + count] - places[done]
+        self._list(page, page.first >> PAGE_BITS)
+
+    def restate_claim(
+        self, sequence: int, status: int, due_ms: int, timeout_ms: int, receives: int, token: int
+    ) -> None:
+        """Set what a restated message has that does not merely wait."""
+        for page, index, _ in self._parts((sequence, 1)):
+            page.grow_claims()
+            self._set_status(page, index, status)
+            page.due_ms[index] = due_ms
+            page.timeout_ms[index] = timeout_ms
+            page.receives[index] = receives
+            page.token[index] = token
+            if status != WAITING:
+                self._schedule(due_ms, sequence, 1)
+
+    def _page_of(self, sequence: int, stop: int) -> Page:
+        """Return the page with places for messages up to ``stop``, all on one page, made or enlarged if need be."""
         number = sequence >> PAGE_BITS
         page = self._pages.get(number)
         if page is None:
@@ -257,8 +327,8 @@ class Columns:
         page = self._own(page)
         if sequence < page.first:
             page.fill_front(sequence)
-        if sequence >= page.first + len(page.status):
-            page.fill(sequence - page.first - len(page.status) + 1)
+        if stop > page.first + len(page.status):
+            page.fill(stop - page.first - len(page.status))
         return page
 
     def delete(self, runs: Runs) -> None:
@@ -272,20 +342,28 @@ class Columns:
         self.next_sequence = max(self.next_sequence, end)
 
     def _remove(self, page: Page, start: int, stop: int) -> None:
-        count = stop - start
-        waiting = page.status.count(WAITING, start, stop)
-        claimed = page.status.count(CLAIMED, start, stop)
-        self.bytes -= sum(page.length[start:stop])
-        page.status[start:stop] = bytes(count)
-        page.waiting -= waiting
-        page.live -= count
-        self.counts[WAITING] -= waiting
-        self.counts[CLAIMED] -= claimed
-        self.counts[DELAYED] -= count - waiting - claimed
+        self._forget(page, start, stop)
         if not page.live:
             end = page.first + len(page.status)
             if len(page.status) >= _KEEP_BELOW or end % PAGE_MESSAGES == 0:
                 del self._pages[page.first >> PAGE_BITS]
+
+    def _forget(self, page: Page, start: int, stop: int) -> None:
+        """Take messages out of a page and out of all counts."""
+        count = stop - start
+        gone = page.status.count(GONE, start, stop)
+        waiting = page.status.count(WAITING, start, stop)
+        claimed = page.status.count(CLAIMED, start, stop)
+        if not gone:
+            self.bytes -= sum(page.length[start:stop])
+        elif gone < count:
+            self.bytes -= sum(page.length[index] for index in range(start, stop) if page.status[index] != GONE)
+        page.status[start:stop] = bytes(count)
+        page.waiting -= waiting
+        page.live -= count - gone
+        self.counts[WAITING] -= waiting
+        self.counts[CLAIMED] -= claimed
+        self.counts[DELAYED] -= count - gone - waiting - claimed
 
     def _set_status(self, page: Page, index: int, status: int) -> None:
         old = page.status[index]

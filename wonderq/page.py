@@ -6,13 +6,15 @@ import struct
 from array import array
 from typing import NamedTuple, Self
 
-from storage.record import GONE, WAITING
+from storage.record import CLAIMED, DELAYED, GONE, WAITING
 
 PAGE_BITS = 12
 PAGE_MESSAGES = 1 << PAGE_BITS
 
 #: What stands for "no claim" in the token column.
 NO_TOKEN = 0
+
+_STATUS_BYTES = bytes((GONE, WAITING, CLAIMED, DELAYED))
 
 #: First sequence number, number of messages, how many of them have a place in the columns of claims and delays.
 _DUMP_HEADER = struct.Struct("<QII")
@@ -36,18 +38,15 @@ class MessageView(NamedTuple):
     timeout_ms: int
     """That of the newest claim."""
 
-    def restated(self, length: int) -> tuple[int, ...]:
-        """Return what an UPDATE record says to restate this message, with an entry of ``length`` bytes."""
-        return (
-            self.sequence,
-            self.produced_ms,
-            self.status,
-            self.due_ms,
-            self.timeout_ms,
-            self.receives,
-            self.token,
-            length,
-        )
+    @property
+    def merely_waits(self) -> bool:
+        """Whether it was never claimed, and can be."""
+        return self.status == WAITING and not self.receives
+
+    @property
+    def claim(self) -> tuple[int, int, int, int, int, int]:
+        """What an UPDATE record says of a restated message that does not merely wait."""
+        return self.sequence, self.status, self.due_ms, self.timeout_ms, self.receives, self.token
 
 
 class Page:
@@ -143,18 +142,6 @@ class Page:
             self.timeout_ms[index] if claims else 0,
         )
 
-    def set(self, index: int, message: MessageView) -> None:
-        """Put in what a view says, but for the status."""
-        self.position[index] = message.position
-        self.length[index] = message.length
-        self.produced_ms[index] = message.produced_ms
-        if message.receives or message.due_ms or index < len(self.due_ms):
-            self.grow_claims()
-            self.due_ms[index] = message.due_ms
-            self.timeout_ms[index] = message.timeout_ms
-            self.receives[index] = message.receives
-            self.token[index] = message.token
-
     def live_bytes(self) -> int:
         """Return the entry bytes of all messages that are not gone."""
         if self.live == len(self.status):
@@ -203,8 +190,12 @@ class Page:
         ):
             column.frombytes(view[at : at + places * column.itemsize])
             at += places * column.itemsize
-        if at != len(data) or claims > count > PAGE_MESSAGES:
+        if at != len(data) or claims > count or first % PAGE_MESSAGES + count > PAGE_MESSAGES:
             raise ValueError("a page has another length than it says")
+        if page.status.translate(None, _STATUS_BYTES) or any(
+            page.status.find(status, claims) >= 0 for status in (CLAIMED, DELAYED)
+        ):
+            raise ValueError("a page has a message without a status, or without the deadline that belongs to it")
         page.live = count - page.status.count(GONE)
         page.waiting = page.status.count(WAITING)
         return page

@@ -22,7 +22,7 @@ def rebuild(log: Log, checkpoints: Checkpoints | None = None) -> tuple[State, in
             state = State.load(chunks)
             if next(chunks, None) is not None:
                 raise ValueError("there is more in it than it says")
-        except (DamagedCheckpointError, ValueError, LookupError, TypeError) as error:
+        except (DamagedCheckpointError, ValueError) as error:
             logger.warning("passing over a checkpoint that cannot be used: %s", error)
             continue
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-import resource
 import signal
 import socket
 import sys
@@ -38,7 +37,6 @@ def serve(settings: Settings) -> None:
             f"{host} can be reached from other machines, and this broker asks nobody who they are. Listen on 127.0.0.1 "
             "behind a proxy that does, or say --insecure."
         )
-    _raise_file_limit()
     began = time.monotonic()
     log, broker, upkeep = open_broker(settings)
     try:
@@ -88,8 +86,8 @@ def explain(error: Exception, folder: str) -> str:
     """Say what is wrong with a folder, and what to do next."""
     if isinstance(error, CorruptLogError):
         return (
-            f"the log is damaged: {error}. Nothing was changed. Run 'wonderq verify {folder}' to see what still "
-            "verifies, and restore the file from a backup if you have one."
+            f"the log is damaged: {error}. Nothing was changed. Run 'wonderq verify {folder}' to see all that is damaged. "
+            f"Restore the file from a backup if you have one, or run 'wonderq repair {folder} NEW' to salvage the rest."
         )
     if isinstance(error, OSError):
         return f"cannot use {error.filename or folder}: {error.strerror or error}. Nothing was changed."
@@ -102,13 +100,6 @@ def _is_loopback(host: str) -> bool:
     except OSError as error:
         raise StartError(f"{host} is not an address of this machine: {error.strerror}") from error
     return all(ipaddress.ip_address(address).is_loopback for address in addresses)
-
-
-def _raise_file_limit() -> None:
-    """Each segment and each connection holds a file descriptor."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def set_up_logging(level: str) -> None:

@@ -15,7 +15,7 @@ import msgpack
 
 from storage import record
 from wonderq.columns import Columns
-from wonderq.page import MessageView, Page
+from wonderq.page import Page
 
 #: Of snapshots; one with another layout is not read.
 _LAYOUT = 1
@@ -136,8 +136,15 @@ class State:
         """Make a state from a snapshot's chunks.
 
         Raises:
-            ValueError: they were written by another version, or on another kind of machine.
+            ValueError: they were written by another version, or on another kind of machine, or are not a snapshot.
         """
+        try:
+            return cls._load(chunks)
+        except (AttributeError, LookupError, TypeError) as error:
+            raise ValueError(f"this is not a snapshot ({error!r})") from error
+
+    @classmethod
+    def _load(cls, chunks: Iterator[bytes]) -> Self:
         state = cls()
         header = msgpack.unpackb(next(chunks, b"\x80"))
         if header.get("layout") != _LAYOUT or header["byte_order"] != sys.byteorder:
@@ -245,23 +252,26 @@ class State:
         _at_ms: int,
         queue: int,
         changes: Sequence[Sequence[int]],
-        restated: Sequence[Sequence[int]],
+        runs: record.Runs,
+        produced_ms: Sequence[int],
+        lengths: Sequence[int],
+        claims: Sequence[Sequence[int]],
         entries: bytes,
     ) -> None:
         messages = self._queue_with(queue).messages
         for change in changes:
             messages.change(*change)
-        position = end - len(entries)
-        for sequence, produced_ms, status, due_ms, timeout_ms, receives, token, length in restated:
-            messages.restate(
-                MessageView(sequence, status, position, length, produced_ms, receives, token, due_ms, timeout_ms)
-            )
-            position += length
+        if runs:
+            messages.restate(runs, end - len(entries), produced_ms, lengths)
+            for claim in claims:
+                messages.restate_claim(*claim)
 
     def _purge(self, _end: int, _at_ms: int, queue: int, end_sequence: int) -> None:
         self._queue_with(queue).messages.purge(end_sequence)
 
     def _drop(self, _end: int, _at_ms: int, queue: int) -> None:
         dropped = self._by_number.pop(queue, None)
-        if dropped is not None and dropped.name:
-            del self.queues[dropped.name]
+        if dropped is not None:
+            dropped.messages = Columns()  # for whoever still holds the queue: nobody looks after its messages any more
+            if dropped.name:
+                del self.queues[dropped.name]

@@ -14,24 +14,26 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from array import array
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby
-from typing import NamedTuple
+from itertools import accumulate
 
 from storage import Checkpoints, DiskFullError, Log, LogClosedError, LogFailedError, Position, StorageError, record
 from wonderq.broker import DISK_RESERVE_BYTES, Broker
-from wonderq.state import queue_record
+from wonderq.state import State, queue_record
 
 logger = logging.getLogger("wonderq.upkeep")
 
-_TICK_S = 0.5
+#: How often it is looked whether something is due.
+TICK_S = 0.5
 
 #: A checkpoint is due after so much log, or after as much as the last one took, whichever is more.
 CHECKPOINT_EVERY_BYTES = 64 << 20
 
 #: A stop leaves a checkpoint if the next start would otherwise read more than this: some tenths of a second. What is read
 #: is also verified, so a small log is better read.
-_WORTH_A_CHECKPOINT_BYTES = 8 << 20
+WORTH_A_CHECKPOINT_BYTES = 8 << 20
 
 #: How much of the log is looked through, and copied where it is live, while the broker's lock is held.
 _BATCH_BYTES = 64 << 10
@@ -39,7 +41,11 @@ _BATCH_BYTES = 64 << 10
 #: What a message takes in the log besides its entry: its share of a record, of a claim and of a deletion.
 _MESSAGE_OVERHEAD_BYTES = 64
 
-#: For each second of copying, so many seconds of rest.
+#: What a queue takes in the log besides its messages, at most: the record of its name.
+_QUEUE_BYTES = 256
+
+#: For each second of copying, so many seconds of rest, when garbage has just become too much; none when there is half as
+#: much again.
 _REST = 1.0
 
 
@@ -61,16 +67,21 @@ def checkpoint(broker: Broker, log: Log, checkpoints: Checkpoints) -> int:
 
 
 def live_bytes(broker: Broker) -> int:
-    """Return about how much of the log is needed for the messages there are."""
+    """Return about how much of the log is needed for the queues and messages there are."""
     with broker.exclusively() as (state, _, _):
-        columns = [queue.messages for queue in state.queues.values()]
-        return sum(messages.bytes + _MESSAGE_OVERHEAD_BYTES * len(messages) for messages in columns)
+        return needed_bytes(state)
 
 
-def compact_oldest(broker: Broker, log: Log, rest: Callable[[float], object] = lambda _: None) -> bool:
-    """Copy what is live out of the oldest part of the log, and drop it; returns whether there was one to drop.
+def needed_bytes(state: State) -> int:
+    columns = [queue.messages for queue in state.queues.values()]
+    messages_bytes = sum(messages.bytes + _MESSAGE_OVERHEAD_BYTES * len(messages) for messages in columns)
+    return messages_bytes + _QUEUE_BYTES * len(columns)
 
-    ``rest`` is called between batches with the seconds that the last one took.
+
+def compact_oldest(broker: Broker, log: Log, rest: Callable[[float], bool] = lambda _: False) -> bool:
+    """Copy what is live out of the oldest part of the log, and drop it; returns whether one was dropped.
+
+    ``rest`` is called between batches with the seconds that the last one took; it may say that there is to be no next.
 
     Raises:
         DiskFullError: there is no room for the copies. Nothing was dropped.
@@ -82,72 +93,104 @@ def compact_oldest(broker: Broker, log: Log, rest: Callable[[float], object] = l
     end, records = found
     copied = 0
     began = time.monotonic()
+    limit_bytes = log.max_record_bytes - _MESSAGE_OVERHEAD_BYTES
     for batch in _batches(records):
-        copied += _copy_live(broker, batch)
-        rest(time.monotonic() - began)
+        copied += _copy_live(broker, batch, limit_bytes)
+        if rest(time.monotonic() - began):
+            return False
         began = time.monotonic()
     _restate_names(broker, end)
     log.sync()
-    dropped = log.trim(end)
-    if dropped:
-        logger.info("compacted the log up to %#x: %d bytes were still live", end, copied)
-    return dropped
+    log.trim(end)
+    logger.info("compacted the log up to %#x: %d bytes were still live", end, copied)
+    return True
 
 
-class _Entries(NamedTuple):
-    """The entries that one record has."""
+class _Entries:
+    """The entries that some records have for one queue."""
 
-    queue: int
-    sequences: Sequence[int]
-    lengths: Sequence[int]
-    position: int
-    """Where the first of them begins."""
-    data: bytes
+    def __init__(self) -> None:
+        self.runs: record.Runs = []
+        self.places = array("Q")  # where the entry of each message in the runs begins
+        self.lengths: list[int] = []
+        self.data: list[bytes] = []  # all entries in that order
+
+    def add(self, runs: record.Runs, place: Position, lengths: Sequence[int], data: bytes) -> None:
+        if self.runs and self.runs[-2] + self.runs[-1] == runs[0]:
+            self.runs[-1] += runs[1]
+            self.runs += runs[2:]
+        else:
+            self.runs += runs
+        self.places.extend(accumulate(lengths[:-1], initial=place))
+        self.lengths += lengths
+        self.data.append(data)
 
 
-def _batches(records: Iterator[tuple[Position, bytes | memoryview]]) -> Iterator[list[_Entries]]:
-    batch: list[_Entries] = []
+def _batches(records: Iterator[tuple[Position, bytes | memoryview]]) -> Iterator[dict[int, _Entries]]:
+    """Gather the entries of records by queue number, a little at a time."""
+    batch: defaultdict[int, _Entries] = defaultdict(_Entries)
     size = 0
     for position, data in records:
         fields = record.decode(data)
         if fields[0] == record.PRODUCE:
             _, _, queue, first, _, lengths, entries = fields
-            sequences: Sequence[int] = range(first, first + len(lengths))
+            runs = [first, len(lengths)]
         elif fields[0] == record.UPDATE and fields[4]:
-            _, _, queue, _, restated, entries = fields
-            sequences, lengths = [each[0] for each in restated], [each[-1] for each in restated]
+            _, _, queue, _, runs, _, lengths, _, entries = fields
         else:
             continue
-        batch.append(_Entries(queue, sequences, lengths, position + len(data) - len(entries), entries))
+        batch[queue].add(runs, position + len(data) - len(entries), lengths, entries)
         size += len(data)
         if size > _BATCH_BYTES:
             yield batch
-            batch, size = [], 0
+            batch, size = defaultdict(_Entries), 0
     yield batch
 
 
-def _copy_live(broker: Broker, batch: Sequence[_Entries]) -> int:
+def _copy_live(broker: Broker, batch: dict[int, _Entries], limit_bytes: int) -> int:
     """Restate at the end of the log those messages whose entries are still the ones in ``batch``."""
     copied = 0
     with broker.exclusively() as (state, commit, now_ms):
-        for number, parts in groupby(batch, key=lambda part: part.queue):
+        for number, part in batch.items():
             queue = state.find(number)
-            if queue is None:
+            stretches = queue.messages.still_at(part.runs, part.places) if queue else ()
+            found = sorted((sequence, count, index) for index, sequence, count in stretches)
+            if queue is None or not found:
                 continue
-            restated: list[tuple[int, ...]] = []
-            entries: list[bytes] = []
-            for part in parts:
-                at = 0
-                for sequence, length in zip(part.sequences, part.lengths, strict=True):
-                    if queue.messages.position(sequence) == part.position + at:
-                        restated += (view.restated(length) for view in queue.messages.views([sequence, 1]))
-                        entries.append(part.data[at : at + length])
-                    at += length
-            if restated:
-                fields = (record.UPDATE, now_ms, number, (), restated, b"".join(entries))
+            for runs, lengths, entries in _portions(part, found, limit_bytes):
+                produced_ms, claims = queue.messages.describe(runs)
+                fields = (record.UPDATE, now_ms, number, (), runs, produced_ms, lengths, claims, entries)
                 commit(fields, leave_bytes=DISK_RESERVE_BYTES)
-                copied += sum(map(len, entries))
+                copied += len(entries)
     return copied
+
+
+def _portions(
+    part: _Entries, found: Sequence[tuple[int, int, int]], limit_bytes: int
+) -> Iterator[tuple[record.Runs, list[int], bytes]]:
+    """Yield the live messages, given as (sequence, count, index in ``part``), in portions that each fit into one record.
+
+    Restated, messages take more room than they did when they were produced together.
+    """
+    data, offsets = b"".join(part.data), list(accumulate(part.lengths, initial=0))
+
+    def size(stretch: tuple[int, int, int]) -> int:
+        _, count, index = stretch
+        return offsets[index + count] - offsets[index] + _MESSAGE_OVERHEAD_BYTES * count
+
+    if sum(map(size, found)) > limit_bytes:
+        found = [(first + at, 1, index + at) for first, count, index in found for at in range(count)]
+    at = 0
+    while at < len(found):
+        stop, room = at + 1, limit_bytes - size(found[at])
+        while stop < len(found) and size(found[stop]) <= room:
+            room -= size(found[stop])
+            stop += 1
+        portion = found[at:stop]
+        runs = [number for first, count, _ in portion for number in (first, count)]
+        lengths = [length for _, count, index in portion for length in part.lengths[index : index + count]]
+        yield runs, lengths, b"".join(data[offsets[index] : offsets[index + count]] for _, count, index in portion)
+        at = stop
 
 
 def _restate_names(broker: Broker, end: Position) -> None:
@@ -171,6 +214,7 @@ class Upkeep:
         *,
         slack_bytes: int,
         checkpoint_every_bytes: int = CHECKPOINT_EVERY_BYTES,
+        tick_s: float = TICK_S,
     ) -> None:
         """``slack_bytes`` of garbage are always tolerated: less than a segment cannot be dropped anyway."""
         self._broker = broker
@@ -178,8 +222,10 @@ class Upkeep:
         self._checkpoints = checkpoints
         self._slack_bytes = slack_bytes
         self._checkpoint_every_bytes = checkpoint_every_bytes
+        self._tick_s = tick_s
         self._checkpoint_bytes = 0  # size of the last one
         self._checkpointed = 0  # the broker's `log_bytes` as of the last one
+        self._broken = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="wonderq-upkeep", daemon=True)
 
@@ -191,14 +237,14 @@ class Upkeep:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
-        if self._broker.log_bytes - self._checkpointed > _WORTH_A_CHECKPOINT_BYTES and self._log.failure is None:
+        if self._broker.log_bytes - self._checkpointed > WORTH_A_CHECKPOINT_BYTES and not self._broken:
             self._try(self._checkpoint)
 
     def _run(self) -> None:
-        while not self._stop.wait(_TICK_S):
+        while not self._stop.wait(self._tick_s):
             if self._checkpoint_is_due():
                 self._try(self._checkpoint)
-            while self._garbage_outweighs() and not self._stop.is_set() and self._try(self._compact):
+            while not self._stop.is_set() and self._try(self._compact):
                 pass
 
     def _try(self, work: Callable[[], bool]) -> bool:
@@ -206,13 +252,18 @@ class Upkeep:
             return work()
         except DiskFullError as error:
             logger.warning("upkeep is put off: %s", error)
-            self._stop.wait(10 * _TICK_S)
+            self._stop.wait(10 * self._tick_s)
         except (LogFailedError, LogClosedError):
-            self._stop.set()
+            self._end()
         except (StorageError, OSError):
             logger.exception("upkeep ends until the broker is restarted")
-            self._stop.set()
+            self._end()
         return False
+
+    def _end(self) -> None:
+        # No last checkpoint either: with one, the next start would not read what has turned out to be damaged.
+        self._broken = True
+        self._stop.set()
 
     def _checkpoint_is_due(self) -> bool:
         appended = self._broker.log_bytes - self._checkpointed
@@ -226,8 +277,15 @@ class Upkeep:
         logger.info("checkpoint of %d bytes in %.2f s", self._checkpoint_bytes, time.monotonic() - began)
         return True
 
-    def _garbage_outweighs(self) -> bool:
-        return self._log.used_bytes() > 2 * live_bytes(self._broker) + self._slack_bytes
-
     def _compact(self) -> bool:
-        return compact_oldest(self._broker, self._log, lambda took_s: self._stop.wait(took_s * _REST))
+        """Compact the oldest part of the log, if garbage takes too much; returns whether it did."""
+        pressure = self._pressure()
+        if pressure <= 1:
+            return False
+        calm = max(0.0, 1 - 2 * (pressure - 1))
+        return compact_oldest(self._broker, self._log, lambda took_s: self._stop.wait(took_s * _REST * calm))
+
+    def _pressure(self) -> float:
+        """How large the log is, in parts of what it may be: garbage may take as much as what is live, or is free."""
+        live = live_bytes(self._broker)
+        return self._log.used_bytes() / (live + min(live, self._log.free_bytes()) + self._slack_bytes)

@@ -1,4 +1,4 @@
-"""`wonderq verify`: read a stopped broker's folder as a start would, and say what is in it. Nothing is changed."""
+"""`wonderq verify`: read all of a stopped broker's folder, and report everything that does not verify. Nothing is changed."""
 
 from __future__ import annotations
 
@@ -6,84 +6,128 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from storage import CorruptLogError, FileLog, record, segment
+from storage import record
 from storage.record import CLAIMED, DELAYED, WAITING
 from storage.recovery import wall_clock_ms
+from storage.salvage import Found, Problem, Salvage
+from wonderq.check_checkpoints import check_checkpoints
+from wonderq.folder import held
 from wonderq.state import State, UnreadableRecordError
 from wonderq.terminal import human_bytes, table
 
 KINDS = ("identity", "queue", "produce", "claim", "delete", "update", "purge", "drop")
 
 
-class NoLogError(Exception):
-    """There is no log in the folder."""
-
-
 @dataclass
 class Findings:
-    """What was read: all of the log, or all that comes before the damage."""
+    """What was read: all that verifies."""
 
     folder: Path
     files: list[Path]
     bytes: int
     records: Counter[str] = field(default_factory=Counter)
     state: State = field(default_factory=State)
-    torn_bytes: int = 0
-    damage: str | None = None
-    """File, offset and reason of the first thing that does not verify."""
+    torn: Problem | None = None
+    problems: list[Problem] = field(default_factory=list)
+    """Everything that does not verify, in the log's order."""
+    warnings: list[str] = field(default_factory=list)
+    """What costs a start time, and nothing else."""
+
+    @property
+    def damage(self) -> str | None:
+        """The first problem, or None."""
+        return str(self.problems[0]) if self.problems else None
 
 
 def verify(folder: Path, progress: Callable[[], None] = lambda: None) -> Findings:
-    """Read the log in ``folder``; ``progress`` is called for each record.
+    """Read everything in ``folder``; ``progress`` is called for each record.
 
     Raises:
-        NoLogError: there is none.
+        NoLogError: there is no log in it.
         FolderLockedError: a broker is running on it.
         UnsupportedFormatError: a newer WonderQ wrote it.
         OSError: it cannot be read.
     """
-    # Looked at first, since a log that is opened for writing would create the folder.
-    files = sorted(each for each in folder.iterdir() if segment.file_number(each.name) is not None)
-    if not files:
-        raise NoLogError(f"{folder} holds no log: give the folder that 'wonderq serve --data' was given.")
-    findings = Findings(folder, files, sum(each.stat().st_size for each in files))
-    try:
-        log = FileLog(folder)
+    with held(folder) as files:
+        findings = Findings(folder, files, sum(each.stat().st_size for each in files))
+        salvage = Salvage(folder)
+        findings.problems = salvage.problems  # those of records come between those of their frames
         try:
-            _read(log, findings, progress)
-            findings.torn_bytes = log.torn_bytes
+            for found in salvage.records():
+                _take(found, findings)
+                progress()
         finally:
-            log.close()
-    except (CorruptLogError, UnreadableRecordError) as error:
-        findings.damage = str(error)
+            salvage.close()
+        findings.torn = salvage.torn
+        if not findings.problems:
+            try:
+                findings.state.check_complete()
+            except UnreadableRecordError as error:
+                findings.problems.append(Problem(str(files[0]), 0, str(error)))
+        check_checkpoints(folder, None if findings.problems else findings.state, findings.problems, findings.warnings)
     return findings
 
 
-def _read(log: FileLog, findings: Findings, progress: Callable[[], None]) -> None:
-    for position, data in log.replay():
+def _take(found: Found, findings: Findings) -> None:
+    """Check a record's own checksums, and apply it."""
+    try:
+        fields = record.decode(found.data)
+        for problem in damaged_entries(fields):
+            findings.problems.append(Problem(str(found.path), found.offset, problem))
+        findings.state.apply(fields, found.position, len(found.data))
+    except (ValueError, UnreadableRecordError) as error:
+        findings.problems.append(Problem(str(found.path), found.offset, str(error)))
+        return
+    findings.records[KINDS[fields[0]]] += 1
+
+
+def damaged_entries(fields: list[Any]) -> Iterator[str]:
+    """Say which messages in a record do not match their own checksums."""
+    for queue, sequence, entry in entries_of(fields):
         try:
-            fields = record.decode(data)
-            findings.state.apply(fields, position, len(data))
-        except (ValueError, UnreadableRecordError) as error:
-            file = findings.folder / segment.file_name(position >> 32)
-            raise CorruptLogError(str(file), position & 0xFFFF_FFFF, str(error)) from error
-        findings.records[KINDS[fields[0]]] += 1
-        progress()
-    findings.state.check_complete()
+            record.decode_entry(entry)
+        except ValueError as error:
+            yield f"message {sequence} of queue {queue}: {error}"
+
+
+def entries_of(fields: list[Any]) -> Iterator[tuple[int, int, bytes]]:
+    """Yield the messages that a record holds as (queue, sequence, entry).
+
+    Raises:
+        ValueError: the record does not have the fields of its kind.
+    """
+    try:
+        match fields:
+            case [record.PRODUCE, _, queue, first, _, lengths, entries]:
+                named = list(enumerate(lengths, first))
+            case [record.UPDATE, _, queue, _, runs, _, lengths, _, entries]:
+                named = list(zip(record.from_runs(runs), lengths, strict=True))
+            case _:
+                return
+        if sum(length for _, length in named) != len(entries):
+            raise ValueError("the lengths of its messages are not those of their contents")
+        at = 0
+        for sequence, length in named:
+            yield queue, sequence, entries[at : at + length]
+            at += length
+    except (TypeError, LookupError) as error:
+        raise ValueError(f"the record has other fields than its kind ({error!r})") from error
 
 
 def report(findings: Findings) -> Iterator[str]:
-    """Put the findings into lines, but for the damage."""
+    """Put the findings into lines, but for the problems."""
     count = len(findings.files)
     names = findings.files[0].name + (f" to {findings.files[-1].name}" if count > 1 else "")
     yield f"folder    {findings.folder}"
     yield f"segments  {count} ({names}), {human_bytes(findings.bytes)} with the space reserved"
     kinds = ", ".join(f"{kind} {findings.records[kind]:,}" for kind in KINDS if findings.records[kind])
     yield f"records   {findings.records.total():,}{f' ({kinds})' if kinds else ''}"
-    if findings.torn_bytes:
+    if findings.torn:
+        size = sum(span.length for span in findings.torn.lost)
         yield (
-            f"torn tail {findings.torn_bytes:,} bytes that were never acknowledged, as a crash leaves them; "
+            f"torn tail {size:,} bytes that were never acknowledged, as a crash leaves them; "
             "the next start sets them aside"
         )
     rows: list[tuple[str, ...]] = [("QUEUE", "UNPROCESSED", "PROCESSING", "DELAYED", "SIZE")]
@@ -96,3 +140,4 @@ def report(findings: Findings) -> Iterator[str]:
         yield ""
         yield from table(rows)
         yield ""
+    yield from (f"warning: {warning}" for warning in findings.warnings)

@@ -61,7 +61,7 @@ def columns_of(messages: Columns) -> dict[str, Any]:
         "counts": list(messages.counts),
         "bytes": messages.bytes,
         "pages": {
-            number: {name: copy(getattr(page, name)) for name in page.__slots__ if name != "listed"}
+            number: {name: copy(getattr(page, name)) for name in page.__slots__ if name not in ("listed", "frozen")}
             for number, page in messages._pages.items()
         },
     }
@@ -77,6 +77,31 @@ def contents_of(state: State, now_ms: int) -> dict[str, Any]:
         "last_ms": state.last_ms,
         "queues": {
             name: (queue.number, queue.created_ms, queue.settings, columns_of(queue.messages))
+            for name, queue in state.queues.items()
+        },
+    }
+
+
+def said_by(state: State, now_ms: int) -> dict[str, Any]:
+    """Everything that a state says at a moment but for how it keeps it, so that two may have come by different ways."""
+    for queue in state.queues.values():
+        queue.messages.advance(now_ms)
+    return {
+        "key": state.key,
+        "next_queue": state.next_queue,
+        "last_ms": state.last_ms,
+        "queues": {
+            name: {
+                "number": queue.number,
+                "created_ms": queue.created_ms,
+                "settings": queue.settings,
+                "next_sequence": queue.messages.next_sequence,
+                "counts": queue.messages.counts[1:],
+                "bytes": queue.messages.bytes,
+                "oldest_ms": queue.messages.oldest_ms(),
+                "ready": queue.messages.pick(1 << 30, 1 << 60),
+                "messages": queue.messages.after(-1, 1 << 30),
+            }
             for name, queue in state.queues.items()
         },
     }

@@ -90,11 +90,13 @@ class MemoryLog:
             return None
         return self.positions[half], iter(list(zip(self.positions[:half], self.records[:half], strict=True)))
 
-    def trim(self, end: Position) -> bool:
+    def trim(self, end: Position) -> None:
         with self._changed:
             count = bisect.bisect_left(self.positions, end)
             del self.positions[:count], self.records[:count]
-        return True
+
+    def free_bytes(self) -> int:
+        return self.room_bytes
 
     def used_bytes(self) -> int:
         return sum(map(len, self.records))

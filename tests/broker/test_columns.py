@@ -145,7 +145,12 @@ def test_any_history_gives_the_same_as_the_naive_model(
                 sequence = chance.choice(list(naive.messages))
                 length = chance.randrange(5, 60)
                 naive.set(sequence, position=position, length=length)
-                real.restate(naive.messages[sequence])
+                view = naive.messages[sequence]
+                real.restate([sequence, 1], position, [view.produced_ms], [length])
+                if not view.merely_waits:
+                    real.restate_claim(*view.claim)
+                else:
+                    naive.set(sequence, due_ms=0, timeout_ms=0, token=NO_TOKEN)
                 position += length
             case "time":
                 now_ms += chance.choice([1, 5, 30, 1000])

@@ -1,5 +1,5 @@
-"""The broker over a real log against a model made of dicts: after every step, and after every restart or kill, all
-that a client can see must be the same.
+"""The broker over a real log against a model made of dicts: after every step, after every checkpoint and compaction, and
+after every restart or kill, with whatever checkpoints are left, all that a client can see must be the same.
 
 For a longer run: WONDERQ_MODEL_EXAMPLES=2000 WONDERQ_MODEL_STEPS=100.
 """
@@ -19,10 +19,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from storage import FileLog, SyncPolicy
+from storage import Checkpoints, FileLog, SyncPolicy
 from storage.record import encode_entry
 from tests.broker.fake_clock import FakeClock
-from wonderq import columns
+from wonderq import columns, upkeep
 from wonderq.broker import Broker
 from wonderq.errors import BrokerError
 from wonderq.model import Change, Limits, Message, Target
@@ -89,6 +89,8 @@ delays = st.one_of(st.none(), st.sampled_from([0, 0, 1, 2_000, 30_000, 90_000]))
 timeouts = st.one_of(st.none(), st.sampled_from([0, 1, 2_000, 10_000, 60_000]))
 out_of_range = st.sampled_from([-1, 90_001])
 queues = st.sampled_from(["default"] * 6 + ["jobs"] * 3 + ["other.fifo"])
+fillings = st.sampled_from(["keep", "claim", "delete", "claim and delete", "nothing"])
+upkeeps = st.lists(st.one_of(st.just("checkpoint"), fillings), max_size=3)
 KINDS = (
     "id",
     "id",
@@ -143,7 +145,8 @@ class BrokerMachine(RuleBasedStateMachine):
 
     def open(self) -> None:
         self.log = FileLog(self.folder, sync=self.policy, segment_bytes=self.segment_bytes)
-        self.broker = Broker(self.log, clock=self.clock, limits=LIMITS)
+        self.checkpoints = Checkpoints(self.folder)
+        self.broker = Broker(self.log, checkpoints=self.checkpoints, clock=self.clock, limits=LIMITS)
 
     def teardown(self) -> None:
         if hasattr(self, "broker"):
@@ -519,9 +522,46 @@ class BrokerMachine(RuleBasedStateMachine):
         if held:
             self.clock.ms = min(item.due_ms for item in held)
 
-    @rule(killed=st.booleans())
-    def restart(self, killed: bool) -> None:
-        """Open the log again; after a kill, from a copy of the files as they were while it was open."""
+    @rule()
+    def checkpoint(self) -> None:
+        upkeep.checkpoint(self.broker, self.log, self.checkpoints)
+
+    @rule(first=fillings, segments=st.sampled_from([1, 1, 2, 50]))
+    def compact(self, first: str, segments: int) -> None:
+        self._fill(first)
+        self._compact(segments)
+
+    def _compact(self, segments: int) -> None:
+        for _ in range(segments):
+            if not upkeep.compact_oldest(self.broker, self.log):
+                break
+
+    def _fill(self, step: str) -> None:
+        """Go over into the next of the smallest segments, so that there is one to drop, of which more or less is kept."""
+        if step == "nothing":
+            return
+        texts = [f"{len(self.ids) + n} ".ljust(200, "-") for n in range(3)]
+        for _ in range(6):
+            self._produce("default", texts, None)
+            if "claim" in step:
+                self._claim("default", 2, 10_000)
+            if "delete" in step:
+                chosen = list(self.lines["default"].items)[-12:-1]
+                self.broker.delete_batch("default", [Target(id=message_id) for message_id in chosen])
+                for message_id in chosen:
+                    del self.lines["default"].items[message_id]
+
+    @rule(before=upkeeps, killed=st.booleans(), lost=st.sampled_from(["none", "none", "none", "the newest", "all"]))
+    def restart(self, before: list[str], killed: bool, lost: str) -> None:
+        """Open the log again, without some of the checkpoints; after a kill, from a copy of the files as they were while
+        it was open.
+        """
+        for step in before:
+            if step == "checkpoint":
+                upkeep.checkpoint(self.broker, self.log, self.checkpoints)
+            else:
+                self._fill(step)
+                self._compact(1)
         copy = self.folder.with_name(str(int(self.folder.name) + 1))
         if killed:
             shutil.copytree(self.folder, copy)
@@ -529,6 +569,10 @@ class BrokerMachine(RuleBasedStateMachine):
         if killed:
             shutil.rmtree(self.folder)
             self.folder = copy
+        newest_first = sorted(self.folder.glob("*.ckpt"), reverse=True)
+        assert len(newest_first) <= 2
+        for path in {"none": [], "the newest": newest_first[:1], "all": newest_first}[lost]:
+            path.unlink()
         self.open()
 
     @rule(queue=queues, index=st.integers(0, 50), limit=st.sampled_from([None, 0, 1, 3]))

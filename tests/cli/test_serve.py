@@ -193,6 +193,7 @@ def test_a_damaged_folder(tmp_path: Path) -> None:
     assert named == str(segment)
     assert 0 < place - int(offset.split(":")[0]) < 200, "the offset is that of the group with the damage"
     assert f"'wonderq verify {folder}'" in line
+    assert f"'wonderq repair {folder} NEW'" in line
     assert segment.read_bytes() == content
     verified = run("verify", str(folder))
     assert verified.code == 1

@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from storage import FileLog, SyncPolicy
+from storage import Checkpoints, FileLog, SyncPolicy
 from tests.crash.broker_process import BrokerDidNotStartError, BrokerProcess
 from tests.crash.checker import Rule, Violation, check
 from tests.crash.history import (
@@ -103,6 +103,8 @@ class Report:
             "stops",
             "torn tails",
             "segments",
+            "checkpoints",
+            "compactions",
             "listings",
             "drained messages",
         )
@@ -403,7 +405,15 @@ class Run:
                 self._violate(f"the broker stopped with exit code {code}: {broker.log()[-2000:]}")
         finally:
             broker.kill()
-        replayed = self._replay()
+        by_checkpoint = self._replay(Checkpoints(self.data))
+        replayed = self._replay(None)
+        for queue in QUEUES:
+            one, other = (
+                [(each.id, each.body, each.receive_count) for each in found[queue]]
+                for found in (by_checkpoint, replayed)
+            )
+            if one != other:
+                self._violate(f"from its checkpoint, {queue} has other messages than from the whole log")
         replayed_ms = time.time_ns() // 1_000_000
         broker = self._start()
         try:
@@ -438,10 +448,10 @@ class Run:
                     return counts, listing.messages
         raise AssertionError("the counts do not come to rest though nobody works")
 
-    def _replay(self) -> dict[str, tuple[Seen, ...]]:
+    def _replay(self, checkpoints: Checkpoints | None) -> dict[str, tuple[Seen, ...]]:
         """Read the folder as the broker does, and check that the clean stop left no torn tail."""
         log = FileLog(self.data, sync=SyncPolicy.parse(self.options.fsync), segment_bytes=self.options.segment_bytes)
-        broker = Broker(log)
+        broker = Broker(log, checkpoints=checkpoints)
         try:
             if log.torn_bytes:
                 self._violate(f"a clean stop left a torn tail of {log.torn_bytes} bytes")
@@ -493,6 +503,13 @@ class Run:
         if self.data.is_dir():
             figures["segments"] += sum(1 for _ in self.data.glob("*.wal"))
             figures["torn tails"] += sum(1 for _ in self.data.glob("torn/*"))
+        log = self.errors.read_text(errors="replace") if self.errors.is_file() else ""
+        figures["checkpoints"] += log.count("checkpoint of ")
+        figures["compactions"] += log.count("compacted the log up to ")
+        for failure in ("upkeep ends", "does not verify", "cannot be used"):
+            # A kill tears no checkpoint: it has its name only once it is whole.
+            if failure in log:
+                self._violate(f"the broker logged {failure!r}: {log[max(log.index(failure) - 300, 0) :][:1500]}")
         self.report.violations += check(self.history, final)
 
 
@@ -560,7 +577,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--segment-bytes",
         type=int,
         default=SEGMENT_BYTES,
-        help="less than 32 MiB rotates often: every kill is near one",
+        help="less than 32 MiB rotates often, and has checkpoints and compaction all the time: every kill is near one",
     )
     given = parser.parse_args(arguments)
     seed = random.SystemRandom().randrange(1 << 32) if given.seed is None else given.seed

@@ -1,13 +1,22 @@
-"""`wonderq serve` with segments smaller than its command line allows, so that nearly every kill is near a rotation."""
+"""`wonderq serve` with segments smaller than its command line allows, and with checkpoints and compaction all the time.
+
+So nearly every kill is near a rotation, and many are in the middle of a checkpoint, a compaction or a removal.
+"""
 
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 from storage import SyncPolicy
+from wonderq import serve as serving
 from wonderq.config import Settings
 from wonderq.serve import serve, set_up_logging
+from wonderq.upkeep import Upkeep
+
+CHECKPOINT_EVERY_BYTES = 64 << 10
+TICK_S = 0.01
 
 
 def main() -> None:
@@ -19,6 +28,7 @@ def main() -> None:
     options = parser.parse_args()
     host, _, port = options.listen.rpartition(":")
     set_up_logging("info")
+    serving.Upkeep = partial(Upkeep, checkpoint_every_bytes=CHECKPOINT_EVERY_BYTES, tick_s=TICK_S)  # type: ignore[misc, assignment]
     serve(
         Settings(
             data=options.data,

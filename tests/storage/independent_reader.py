@@ -10,7 +10,7 @@ from zlib import crc32
 import msgpack
 
 RECORDS, SEAL = 0x50524751, 0x4C455351
-FIELDS = (4, 7, 7, 6, 4, 6, 4, 3)  # how many a record has, by its kind
+FIELDS = (4, 7, 7, 6, 4, 9, 4, 3)  # how many a record has, by its kind
 
 
 def check(holds: bool, path: Path, offset: int, why: str) -> None:

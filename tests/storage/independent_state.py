@@ -23,7 +23,10 @@ def spread(runs: list[int]) -> list[int]:
 
 
 def live_messages(folder: Path) -> dict[str, dict[int, dict[str, Any]]]:
-    """By queue and sequence: body, status (1 waiting, 2 claimed, 3 delayed; of the last record), due, receives, token."""
+    """What is there, by queue and sequence; messages whose producing was dropped are there once they are restated.
+
+    Of each: body, status (1 waiting, 2 claimed, 3 delayed; of the last record), due, receives, token.
+    """
     names: dict[int, str] = {}
     queues: dict[int, dict[int, dict[str, Any]]] = {}
     for path, at, (kind, time, queue, *fields) in records(folder):
@@ -36,18 +39,22 @@ def live_messages(folder: Path) -> dict[str, dict[int, dict[str, Any]]]:
                 due = dues[n] if dues and dues[n] > time else 0
                 live[first + n] = body | {"status": 3 if due else 1, "due": due, "receives": 0, "token": None}
         elif kind == 3:
-            for message in map(live.__getitem__, spread(fields[0])):
+            for message in (live[n] for n in spread(fields[0]) if n in live):
                 token, receives = fields[2], message["receives"] + 1
                 message |= {"status": 2, "due": time + fields[1], "receives": receives, "token": token}
         elif kind == 5:
             for n, status, due, _ in fields[0]:
-                live[n] |= {"status": status, "due": due} | ({} if status == 2 else {"token": None})
-            bodies = contents(path, at, [length for *_, length in fields[1]], fields[2])
-            for (n, _, status, due, _, receives, token, _), body in zip(fields[1], bodies, strict=True):
-                live[n] = body | {"status": status, "due": due, "receives": receives, "token": token or None}
+                if n in live:
+                    live[n] |= {"status": status, "due": due} | ({} if status == 2 else {"token": None})
+            _, runs, _, lengths, claims, entries = fields
+            for n, body in zip(spread(runs), contents(path, at, lengths, entries), strict=True):
+                live[n] = body | {"status": 1, "due": 0, "receives": 0, "token": None}
+            for n, status, due, _, receives, token in claims:
+                live[n] |= {"status": status, "due": due, "receives": receives, "token": token or None}
         elif kind in (4, 6):
             for n in spread(fields[0]) if kind == 4 else [n for n in live if n < fields[0]]:
-                del live[n]
+                live.pop(n, None)
         elif kind == 7:
-            del queues[queue], names[queue]
+            del queues[queue]
+            names.pop(queue, None)
     return {name: dict(sorted(queues[queue].items())) for queue, name in names.items()}

@@ -1,25 +1,27 @@
 """What every `storage.log.Log` owes to those above it, as a suite.
 
-Subclass `LogContract` in a test module and give it a fixture ``open_log``: a function that opens the log, the same one
-at each call, as it is before `replay`. A log is closed before it is opened again.
+Subclass `LogContract` in a test module and give it two fixtures: ``open_log``, a function that opens the log, the same
+one at each call, as it is before `replay`; and ``open_other_log``, which does so for another log. A log is closed before
+it is opened again.
 """
 
 from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
 
-from storage import Log, LogClosedError, Position, RecordTooLargeError
+from storage import Log, LogClosedError, Mark, Position, RecordTooLargeError, StaleMarkError, TrimmedError
 
 OpenLog = Callable[[], Log]
 
 
-def replayed(log: Log) -> list[tuple[Position, bytes]]:
-    return [(position, bytes(record)) for position, record in log.replay()]
+def replayed(log: Log, mark: Mark | None = None) -> list[tuple[Position, bytes]]:
+    return [(position, bytes(record)) for position, record in log.replay(mark)]
 
 
 def started(open_log: OpenLog) -> Log:
@@ -47,6 +49,26 @@ def put(log: Log, records: list[bytes]) -> list[tuple[Position, bytes]]:
     placed = [(log.append(record), record) for record in records]
     log.wait(placed[-1][0])
     return placed
+
+
+def put_parts(log: Log, parts: int) -> list[tuple[Position, bytes]]:
+    """Append until the log has about so many old parts that it could drop. No two records are equal."""
+    placed: list[tuple[Position, bytes]] = []
+    length = log.max_record_bytes // 3
+    for number in range(10 * parts):
+        record = f"part {number}.".encode().ljust(length - number % 5, bytes([65 + number % 26]))
+        placed += put(log, [record, b"small %d" % number])
+        if len(placed) >= 8 * parts and log.oldest() is not None:
+            return placed
+    raise AssertionError(f"{len(placed)} records, and no part of the log can be dropped")
+
+
+def drop_oldest(log: Log) -> Position:
+    """Trim the oldest part; returns where it ended."""
+    found = log.oldest()
+    assert found is not None
+    log.trim(found[0])
+    return found[0]
 
 
 class LogContract:
@@ -293,3 +315,245 @@ class LogContract:
             found = reopened(open_log, log)
             assert found[: len(before)] == before
             assert set(waited) <= set(found)
+
+    # Marks
+
+    def test_a_mark_replays_all_that_comes_behind_it_and_nothing_before(self, open_log: OpenLog) -> None:
+        log = started(open_log)
+        chance = random.Random(3)
+        placed: list[tuple[Position, bytes]] = []
+        marks: list[tuple[Mark, int]] = [(log.mark(), 0)]
+        for number in range(120):
+            record = b"%d " % number + bytes(chance.randrange(600))
+            placed.append((log.append(record), record))
+            # Now and then nobody waits, so a mark is taken while records before it are still gathering.
+            if chance.random() < 0.4:
+                log.wait(placed[-1][0])
+            if chance.random() < 0.2:
+                marks.append((log.mark(), len(placed)))
+        marks.append((log.mark(), len(placed)))
+        log.sync()
+        log.close()
+        assert len(marks) > 15
+        for mark, count in marks:
+            log = open_log()
+            assert replayed(log, mark) == placed[count:]
+            log.close()
+
+    def test_the_log_goes_on_after_a_replay_from_a_mark(self, open_log: OpenLog) -> None:
+        log = started(open_log)
+        placed = put(log, numbered(30, length=200))
+        mark = log.mark()
+        log.sync()
+        log.close()
+        for run in range(4):
+            log = open_log()
+            assert replayed(log, mark) == placed[30:]
+            log.start()
+            placed += put(log, [b"of run %d, number %d" % (run, number) for number in range(25)])
+            assert log.read([(position, len(record)) for position, record in placed]) == [each for _, each in placed]
+            log.close()
+        log = open_log()
+        assert replayed(log) == placed
+        log.close()
+
+    def test_a_mark_taken_after_a_restart_from_a_mark_is_as_good(self, open_log: OpenLog) -> None:
+        log = started(open_log)
+        placed = put(log, numbered(20, length=300))
+        mark = log.mark()
+        log.close()
+        for _ in range(3):
+            log = open_log()
+            assert replayed(log, mark) == []
+            log.start()
+            assert log.mark().end >= mark.end
+            placed += put(log, [b"before the mark"])
+            mark = log.mark()
+            log.close()
+        assert reopened(open_log, started(open_log)) == placed
+
+    def test_a_mark_of_another_log_is_stale_and_the_log_replays_without_it(
+        self, open_log: OpenLog, open_other_log: OpenLog
+    ) -> None:
+        other = started(open_other_log)
+        put(other, numbered(5))
+        mark = other.mark()
+        other.close()
+        log = started(open_log)
+        placed = put(log, numbered(7))
+        log.close()
+        log = open_log()
+        with pytest.raises(StaleMarkError):
+            next(iter(log.replay(mark)))
+        assert replayed(log) == placed
+        log.start()
+        log.close()
+
+    def test_a_mark_from_before_the_oldest_record_is_stale(self, open_log: OpenLog) -> None:
+        log = started(open_log)
+        first = log.mark()
+        put(log, [b"the first record"])
+        second = log.mark()
+        placed = put_parts(log, 3)
+        end = drop_oldest(log)
+        log.close()
+        for mark in (first, second):
+            log = open_log()
+            with pytest.raises(StaleMarkError):
+                next(iter(log.replay(mark)))
+            left = replayed(log)
+            assert [pair for pair in left if pair in placed] == [pair for pair in placed if pair[0] >= end]
+            log.close()
+
+    def test_sync_covers_what_nobody_waited_for(self, open_log: OpenLog) -> None:
+        log = started(open_log)
+        placed = [(log.append(record), record) for record in numbered(50, length=150)]
+        log.sync()
+        log.sync()
+        assert log.read([(position, len(record)) for position, record in placed]) == [record for _, record in placed]
+        assert reopened(open_log, log) == placed
+
+    # Dropping the oldest part
+
+    def test_a_log_with_nothing_old_has_no_oldest_part(self, open_log: OpenLog) -> None:
+        log = started(open_log)
+        assert log.oldest() is None
+        put(log, [b"new"])
+        assert log.oldest() is None
+        log.close()
+
+    def test_the_oldest_part_is_what_was_appended_first(self, open_log: OpenLog) -> None:
+        log = started(open_log)
+        placed = put_parts(log, 3)
+        for _ in range(2):
+            found = log.oldest()
+            assert found is not None
+            end, records = found
+            part = [(position, bytes(record)) for position, record in records]
+            assert part == [pair for pair in placed if pair[0] < end]
+            assert 0 < len(part) < len(placed)
+            again = log.oldest()
+            assert again is not None
+            assert (again[0], [(position, bytes(record)) for position, record in again[1]]) == (end, part)
+            assert drop_oldest(log) == end
+            placed = placed[len(part) :]
+        log.close()
+
+    def test_trim_drops_exactly_the_oldest_part(self, open_log: OpenLog) -> None:
+        log = started(open_log)
+        placed = put_parts(log, 3)
+        used = log.used_bytes()
+        end = drop_oldest(log)
+        dropped = [pair for pair in placed if pair[0] < end]
+        kept = [pair for pair in placed if pair[0] >= end]
+        for position, record in dropped:
+            with pytest.raises(TrimmedError):
+                log.read([(position, len(record))])
+        with pytest.raises(TrimmedError):
+            log.read([(kept[0][0], 1), (dropped[-1][0], 1), (kept[1][0], 1)])
+        assert log.read([(position, len(record)) for position, record in kept]) == [record for _, record in kept]
+        # A few records may have been needed to write it down.
+        assert log.used_bytes() <= used - sum(len(record) for _, record in dropped) // 2
+        log.close()
+
+    def test_trimming_what_was_trimmed_changes_nothing(self, open_log: OpenLog) -> None:
+        log = started(open_log)
+        put_parts(log, 3)
+        end = drop_oldest(log)
+        used, oldest = log.used_bytes(), log.oldest()
+        log.trim(end)
+        log.trim(end)
+        after = log.oldest()
+        assert log.used_bytes() == used
+        assert (oldest and oldest[0]) == (after and after[0])
+        log.close()
+
+    def test_trimming_survives_reopening_again_and_again(self, open_log: OpenLog) -> None:
+        log = started(open_log)
+        placed = put_parts(log, 4)
+        end = drop_oldest(log)
+        for run in range(3):
+            log.close()
+            log = open_log()
+            left = replayed(log)
+            assert [pair for pair in left if pair in placed] == [pair for pair in placed if pair[0] >= end]
+            assert left[0][0] >= end
+            log.start()
+            for position, record in placed[:3]:
+                with pytest.raises(TrimmedError):
+                    log.read([(position, len(record))])
+            placed += put(log, [b"of run %d" % run])
+            if run == 1:
+                end = drop_oldest(log)
+        log.close()
+
+    def test_all_that_is_old_can_be_dropped_and_the_log_goes_on(self, open_log: OpenLog) -> None:
+        log = started(open_log)
+        put_parts(log, 3)
+        while log.oldest() is not None:
+            drop_oldest(log)
+        placed = put_parts(log, 2)
+        while log.oldest() is not None:
+            end = drop_oldest(log)
+        assert end > placed[0][0]
+        placed += put(log, [b"and on"])
+        left = reopened(open_log, log)
+        assert [pair for pair in left if pair in placed] == [pair for pair in placed if pair[0] >= end]
+
+    def test_a_mark_from_before_a_trim_that_kept_its_place_is_still_good(self, open_log: OpenLog) -> None:
+        log = started(open_log)
+        put_parts(log, 3)
+        mark = log.mark()
+        later = put(log, numbered(3))
+        log.sync()
+        drop_oldest(log)
+        log.close()
+        log = open_log()
+        left = replayed(log, mark)
+        assert left[:3] == later
+        log.start()
+        log.close()
+
+    def test_reading_while_it_is_dropped_gives_the_right_bytes_or_says_that_they_are_gone(
+        self, open_log: OpenLog
+    ) -> None:
+        log = started(open_log)
+        placed = put_parts(log, 6)
+        done = threading.Event()
+        wrong: list[object] = []
+        counts = [0, 0]
+
+        def read(seed: int) -> None:
+            chance = random.Random(seed)
+            while not done.is_set():
+                start = chance.randrange(len(placed))
+                chosen = placed[start : start + chance.randint(1, 4)]
+                try:
+                    found = log.read([(position, len(record)) for position, record in chosen])
+                except TrimmedError:
+                    counts[1] += 1
+                except BaseException as error:
+                    wrong.append(error)
+                    return
+                else:
+                    counts[0] += 1
+                    if found != [record for _, record in chosen]:
+                        wrong.append((chosen[0][0], "other bytes"))
+                        return
+
+        readers = [threading.Thread(target=read, args=(seed,), daemon=True) for seed in range(4)]
+        for reader in readers:
+            reader.start()
+        deadline = time.monotonic() + 20
+        while (log.oldest() is not None or min(counts) < 20) and not wrong and time.monotonic() < deadline:
+            if log.oldest() is not None:
+                drop_oldest(log)
+            put(log, [b"meanwhile"])
+        done.set()
+        for reader in readers:
+            reader.join(timeout=60)
+            assert not reader.is_alive()
+        assert wrong == []
+        assert min(counts) >= 20
+        assert log.oldest() is None
+        log.close()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from storage import FileLog, SyncPolicy
+from storage import FileLog, LogFailedError, SyncPolicy, file_log
 from storage.file_log import MIN_SEGMENT_BYTES
+from tests.storage.faulty_disk import FaultyDisk, Operation, RecordingDisk
 from tests.storage.folders import open_log as open_file_log
-from tests.storage.folders import segment_files
+from tests.storage.folders import records_in, segment_files
 from tests.storage.log_contract import LogContract, OpenLog
 
 
@@ -28,15 +31,64 @@ def segment_bytes(request: pytest.FixtureRequest) -> int:
 class TestFileLog(LogContract):
     @pytest.fixture
     def open_log(self, tmp_path: Path, policy: SyncPolicy, segment_bytes: int) -> Iterator[OpenLog]:
-        opened: list[FileLog] = []
+        yield from _opener(tmp_path / "log", policy, segment_bytes)
 
-        def open_log() -> FileLog:
-            opened.append(FileLog(tmp_path / "log", sync=policy, segment_bytes=segment_bytes))
-            return opened[-1]
+    @pytest.fixture
+    def open_other_log(self, tmp_path: Path, policy: SyncPolicy, segment_bytes: int) -> Iterator[OpenLog]:
+        yield from _opener(tmp_path / "other log", policy, segment_bytes)
 
-        yield open_log
-        for log in opened:
-            log.close()
+
+def _opener(folder: Path, policy: SyncPolicy, segment_bytes: int) -> Iterator[OpenLog]:
+    opened: list[FileLog] = []
+
+    def open_log() -> FileLog:
+        opened.append(FileLog(folder, sync=policy, segment_bytes=segment_bytes))
+        return opened[-1]
+
+    yield open_log
+    for log in opened:
+        log.close()
+
+
+@pytest.mark.parametrize("policy", ["always", "interval:60000", "os"])
+def test_sync_makes_durable_whatever_the_policy(tmp_path: Path, policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_log, "_PAUSE_S", 3600)  # no closing group in between
+    disk = RecordingDisk()
+    log, _ = open_file_log(tmp_path, disk=disk, sync=SyncPolicy.parse(policy))
+    for waited in (True, False):
+        position = log.append(bytes(900))
+        if waited:
+            log.wait(position)
+        log.sync()
+        operations = list(disk.operations)
+        assert operations.count(Operation("write", "0000000001.wal")) > 0
+        last_write = max(at for at, each in enumerate(operations) if each.name == "write")
+        assert Operation("sync", operations[last_write].target) in operations[last_write:]
+        before = disk.count("sync")
+        log.sync()
+        assert disk.count("sync") == before, "there was nothing to sync"
+        assert records_in_copy(tmp_path) == [bytes(900)] * (1 if waited else 2)
+    log.close()
+
+
+@pytest.mark.parametrize("policy", ["always", "interval:60000", "os"])
+def test_sync_says_that_it_failed(tmp_path: Path, policy: str) -> None:
+    disk = FaultyDisk()
+    log, _ = open_file_log(tmp_path, disk=disk, sync=SyncPolicy.parse(policy))
+    log.append(b"record")
+    disk.fail("sync", errno.EIO)
+    for _ in range(2):
+        with pytest.raises(LogFailedError):
+            log.sync()
+    log.close()
+
+
+def records_in_copy(folder: Path) -> list[bytes]:
+    copy = folder.with_name(folder.name + " copy")
+    shutil.copytree(folder, copy)
+    found = records_in(copy)
+    shutil.rmtree(copy)
+    return found
 
 
 def test_small_segments_rotate(tmp_path: Path) -> None:

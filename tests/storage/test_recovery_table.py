@@ -251,6 +251,7 @@ def test_a_start_makes_durable_what_it_goes_by(tmp_path: Path, count: int) -> No
     write_log(tmp_path, [bytes(3000)] * count)
     newest = segment_files(tmp_path)[-1].name
     assert operations_of_a_start(tmp_path) == [
+        Operation("allocate", newest),
         Operation("write", newest),
         Operation("sync", newest),
         Operation("sync_folder", tmp_path.name),
@@ -262,6 +263,7 @@ def test_a_start_makes_the_seal_durable_too_while_nothing_follows_it(tmp_path: P
     sealed = log.seal().path.name
     blank = log.open().path.name
     assert operations_of_a_start(tmp_path) == [
+        Operation("allocate", blank),
         *(Operation(name, file) for file in (sealed, blank) for name in ("write", "sync")),
         Operation("sync_folder", tmp_path.name),
     ]
@@ -293,3 +295,23 @@ def test_what_no_group_vouches_for_is_written_again(tmp_path: Path) -> None:
     disk = _ForgetfulDisk()
     open_log(tmp_path, disk=disk)[0].close()
     assert disk.written[0] == (start, bytes(log.data[start:]))
+
+
+def test_a_start_fills_the_holes_of_a_copied_segment(tmp_path: Path) -> None:
+    """A full disk is to be found out before anything is taken, also on a folder that was copied sparsely."""
+    log = Builder(tmp_path, capacity=1 << 20).open().group(b"one").group()
+    with log.path.open("wb") as file:
+        file.write(log.data)
+        file.truncate(log.capacity)
+    assert log.path.stat().st_blocks * 512 < log.capacity
+    open_log(tmp_path)[0].close()
+    assert log.path.stat().st_blocks * 512 >= log.capacity
+
+
+def test_checkpoints_without_a_log_are_refused(tmp_path: Path) -> None:
+    """All segments are gone: starting an empty log there would pass that over in silence."""
+    (tmp_path / "0000000002-0000000064.ckpt").write_bytes(b"of some log")
+    before = snapshot(tmp_path)
+    with pytest.raises(CorruptLogError, match="there is no segment"):
+        FileLog(tmp_path)
+    assert snapshot(tmp_path) == before

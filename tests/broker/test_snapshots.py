@@ -1,0 +1,347 @@
+"""Snapshots of a state: exactly one moment of it while it goes on, and all of it when they are loaded."""
+
+from __future__ import annotations
+
+import logging
+import random
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from storage import Checkpoints, FileLog, record
+from tests.broker.fake_clock import FakeClock
+from tests.broker.helpers import contents_of, said_by
+from tests.broker.memory_log import MemoryLog
+from tests.broker.random_life import live_a_random_life
+from wonderq import columns
+from wonderq.broker import Broker
+from wonderq.model import Limits
+from wonderq.page import Page
+from wonderq.rebuild import rebuild
+from wonderq.state import State
+from wonderq.upkeep import checkpoint
+
+PAGE = 8
+NOW_MS = 1_000
+
+
+@pytest.fixture(autouse=True)
+def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(columns, "PAGE_BITS", 3)
+    monkeypatch.setattr(columns, "PAGE_MESSAGES", PAGE)
+    monkeypatch.setattr(columns, "_KEEP_BELOW", 3)
+
+
+@pytest.fixture
+def copies(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The first sequence number of each page that is copied from now on."""
+    copied: list[int] = []
+    copy = Page.copy
+
+    def counted(page: Page) -> Page:
+        copied.append(page.first)
+        return copy(page)
+
+    monkeypatch.setattr(Page, "copy", counted)
+    return copied
+
+
+class Known:
+    """A state of one queue, and the records that made it."""
+
+    def __init__(self) -> None:
+        self.state = State()
+        self.end = 0
+        self.apply(record.IDENTITY, 1, bytes(16), 1)
+        self.apply(record.QUEUE, 1, 1, "q", {"delay_ms": 5}, 1, 0)
+        self.apply(record.PRODUCE, 2, 1, 0, [], [10] * 20, b"x" * 200)  # pages of 8, 8 and 4
+        self.apply(record.CLAIM, 3, 1, [1, 2], 50, 7)
+        self.apply(record.UPDATE, 3, 1, [[9, record.DELAYED, 40, 0]], [], [], [], [], b"")
+
+    def apply(self, *fields: Any) -> None:
+        data = record.encode(fields)
+        self.state.apply(fields, self.end, len(data))
+        self.end += len(data)
+
+    @property
+    def messages(self) -> columns.Columns:
+        return self.state.queues["q"].messages
+
+
+def restated(*sequences: int, status: int = record.CLAIMED) -> list[list[Any]]:
+    """The fields from the runs of an UPDATE on to its claims, for entries of 4 bytes."""
+    count = len(sequences)
+    claims = [[sequence, status, 90, 60, 3, 8] for sequence in sequences]
+    return [record.to_runs(sequences), [2] * count, [4] * count, claims]
+
+
+STEPS: dict[str, tuple[Callable[[Known], object], list[int]]] = {
+    "produce one": (lambda it: it.apply(record.PRODUCE, 9, 1, 20, [], [3], b"abc"), [16]),
+    "produce into the next page": (lambda it: it.apply(record.PRODUCE, 9, 1, 20, [], [3] * 6, b"abc" * 6), [16]),
+    "produce delayed": (lambda it: it.apply(record.PRODUCE, 9, 1, 20, [99], [3], b"abc"), [16]),
+    "claim": (lambda it: it.apply(record.CLAIM, 9, 1, [0, 1, 3, 6], 50, 9), [0, 8]),
+    "release": (lambda it: it.apply(record.UPDATE, 9, 1, [[1, record.WAITING, 0, 50]], [], [], [], [], b""), [0]),
+    "renew": (lambda it: it.apply(record.UPDATE, 9, 1, [[2, record.CLAIMED, 80, 70]], [], [], [], [], b""), [0]),
+    "delay": (lambda it: it.apply(record.UPDATE, 9, 1, [[17, record.DELAYED, 80, 0]], [], [], [], [], b""), [16]),
+    "restate": (lambda it: it.apply(record.UPDATE, 9, 1, [], *restated(2, 10), b"y" * 8), [0, 8]),
+    "restate a new one": (
+        lambda it: it.apply(record.UPDATE, 9, 1, [], *restated(23, status=record.WAITING), b"y" * 4),
+        [16],
+    ),
+    "delete": (lambda it: it.apply(record.DELETE, 9, 1, [0, 1, 9, 1]), [0, 8]),
+    "delete a page": (lambda it: it.apply(record.DELETE, 9, 1, [8, 8]), [8]),
+    "purge": (lambda it: it.apply(record.PURGE, 9, 1, 20), [0, 8, 16]),
+    "drop": (lambda it: it.apply(record.DROP, 9, 1), []),
+    "settings": (lambda it: it.apply(record.QUEUE, 9, 1, "q", {"delay_ms": 6}, 1, 99), []),
+    "a new queue": (lambda it: it.apply(record.QUEUE, 9, 2, "r", {}, 9, 0), []),
+    "a new key": (lambda it: it.apply(record.IDENTITY, 9, bytes(range(16)), 77), []),
+    "advance to a delay's end": (lambda it: it.messages.advance(40), [8]),
+    "advance to all ends": (lambda it: it.messages.advance(60), [0, 8]),
+    "nothing to do": (lambda it: it.apply(record.DELETE, 9, 1, [70, 5]), []),
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_snapshot_stays_what_it_was_and_only_what_changes_is_copied(step: str, copies: list[int]) -> None:
+    known, change = Known(), STEPS[step]
+    twin = Known()
+    before = contents_of(Known().state, 0)
+    snapshot = known.state.freeze()
+    chunks = list(snapshot.chunks())
+    change[0](known)
+    change[0](twin)
+    assert sorted(copies) == change[1]
+    assert list(snapshot.chunks()) == chunks
+    loaded = State.load(iter(chunks))
+    assert contents_of(loaded, 0) == before
+    snapshot.release()
+    assert said_by(known.state, 45) == said_by(twin.state, 45), "the state does not go on as if nobody had looked"
+
+
+def test_a_page_is_copied_once_and_not_at_all_after_the_release(copies: list[int]) -> None:
+    known = Known()
+    snapshot = known.state.freeze()
+    for sequence in (0, 3, 4):
+        known.apply(record.DELETE, 9, 1, [sequence, 1])
+    assert copies == [0]
+    snapshot.release()
+    for sequence in (5, 11, 17):
+        known.apply(record.DELETE, 9, 1, [sequence, 1])
+    known.messages.advance(NOW_MS)
+    assert copies == [0]
+    known.state.freeze().release()
+    known.apply(record.DELETE, 9, 1, [12, 1])
+    assert copies == [0]
+
+
+def test_a_page_freed_and_made_again_is_not_the_snapshot_s(copies: list[int]) -> None:
+    known = Known()
+    snapshot = known.state.freeze()
+    chunks = list(snapshot.chunks())
+    known.apply(record.DELETE, 9, 1, [8, 8])
+    assert list(known.messages._pages) == [0, 2]
+    known.apply(record.UPDATE, 9, 1, [], *restated(12), b"yyyy")
+    known.apply(record.UPDATE, 9, 1, [], *restated(9), b"yyyy")
+    known.apply(record.CLAIM, 9, 1, [9, 1], 50, 9)
+    assert copies == [8]
+    assert list(snapshot.chunks()) == chunks
+    again = list(known.state.freeze().chunks())
+    assert said_by(State.load(iter(again)), 0) == said_by(known.state, 0)
+    assert said_by(State.load(iter(chunks)), 0) == said_by(Known().state, 0)
+
+
+def test_taking_one_copies_nothing(copies: list[int]) -> None:
+    known = Known()
+    snapshot = known.state.freeze()
+    for _ in snapshot.chunks():
+        pass
+    known.messages.pick(100, 1 << 30)
+    known.messages.after(-1, 100)
+    assert copies == []
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_any_moment_of_any_life(seed: int) -> None:
+    chance, clock, log = random.Random(seed), FakeClock(), MemoryLog()
+    limits = Limits(message_bytes=1000, batch_messages=40, batch_bytes=8000)
+    broker = Broker(log, clock=clock, limits=limits)
+    for _ in range(4):
+        live_a_random_life(broker, clock, chance, 60)
+        state = broker._state
+        places = (state.identity_at, {name: queue.stated_at for name, queue in state.queues.items()})
+        snapshot = state.freeze()
+        at_ms = clock.ms
+        chunks = list(snapshot.chunks())
+        contents = contents_of(state, at_ms)  # advances, so the pages with ended claims are copied
+        live_a_random_life(broker, clock, chance, 60)
+        assert list(snapshot.chunks()) == chunks
+        snapshot.release()
+        assert not any(page.frozen for queue in state.queues.values() for page in queue.messages._pages.values())
+        loaded = State.load(iter(chunks))
+        assert (loaded.identity_at, {name: queue.stated_at for name, queue in loaded.queues.items()}) == places
+        assert contents_of(loaded, at_ms) == contents
+        assert said_by(state, clock.ms) == said_by(rebuild(log)[0], clock.ms)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_was_loaded_lives_on_as_the_original_would(seed: int) -> None:
+    """Nothing else is remembered than what a snapshot has: the same records lead on to the same."""
+    chance, clock, log = random.Random(seed), FakeClock(), MemoryLog()
+    broker = Broker(log, clock=clock, limits=Limits(message_bytes=1000, batch_messages=40, batch_bytes=8000))
+    live_a_random_life(broker, clock, chance, 200)
+    loaded = State.load(broker._state.freeze().chunks())
+    seen = len(log.records)
+    due_ms = [queue.messages.next_due_ms() for queue in broker._state.queues.values()]
+    for queue, early_ms in zip(loaded.queues.values(), due_ms, strict=True):
+        loaded_ms = queue.messages.next_due_ms()
+        assert loaded_ms is None or (early_ms is not None and loaded_ms >= early_ms)
+    live_a_random_life(broker, clock, chance, 200)
+    for position, data in zip(log.positions[seen:], log.records[seen:], strict=True):
+        fields = record.decode(data)
+        for queue in loaded.queues.values():
+            queue.messages.advance(fields[1])
+        loaded.apply(fields, position, len(data))
+    for later_ms in (0, 300, 700, 800, 3_000, 5_000, 30_000):
+        assert said_by(loaded, clock.ms + later_ms) == said_by(broker._state, clock.ms + later_ms)
+
+
+# What cannot be loaded
+
+
+def chunks_of(known: Known) -> list[bytes]:
+    return list(known.state.freeze().chunks())
+
+
+def with_header(chunks: list[bytes], **changed: Any) -> Iterator[bytes]:
+    return iter([msgpack.packb({**msgpack.unpackb(chunks[0]), **changed}), *chunks[1:]])
+
+
+OTHER_MACHINES = [
+    {"layout": 2},
+    {"layout": None},
+    {"byte_order": "big" if sys.byteorder == "little" else "little"},
+]
+
+
+@pytest.mark.parametrize("changed", OTHER_MACHINES)
+def test_another_layout_or_byte_order_is_refused(changed: dict[str, Any]) -> None:
+    chunks = chunks_of(Known())
+    State.load(with_header(chunks))
+    with pytest.raises(ValueError, match="layout"):
+        State.load(with_header(chunks, **changed))
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"queues": None},
+        {"queues": [1]},
+        {"queues": [[1, "q", {"no_such_setting": 1}, 1, 1, 20, 3]]},
+        {"queues": [[1, "q", {}, 1, 1, 20]]},
+        {"queues": [[1, "q", {}, 1, 1, 20, "3"]]},
+        {"queues": [[1, "q", {}, 1, 1, 20, 4]]},
+    ],
+)
+def test_a_header_that_makes_no_sense_is_refused(broken: dict[str, Any]) -> None:
+    with pytest.raises(ValueError):
+        State.load(with_header(chunks_of(Known()), **broken))
+
+
+@pytest.mark.parametrize("key", ["byte_order", "key", "identity_at", "next_queue", "last_ms", "queues"])
+def test_a_header_without_something_is_refused(key: str) -> None:
+    chunks = chunks_of(Known())
+    header = msgpack.unpackb(chunks[0])
+    del header[key]
+    with pytest.raises(ValueError):
+        State.load(iter([msgpack.packb(header), *chunks[1:]]))
+
+
+@pytest.mark.parametrize("first", [b"", b"\xc1", b"\x90", b"\xc0", b"\x01", b"\x80", b"\x81\xc0"])
+def test_what_is_no_header_is_refused(first: bytes) -> None:
+    with pytest.raises(ValueError):
+        State.load(iter([first, *chunks_of(Known())[1:]]))
+
+
+def test_a_cut_snapshot_is_refused() -> None:
+    chunks = chunks_of(Known())
+    for count in range(len(chunks)):
+        with pytest.raises(ValueError):
+            State.load(iter(chunks[:count]))
+    header = chunks[0]
+    for length in range(len(header)):
+        with pytest.raises(ValueError):
+            State.load(iter([header[:length], *chunks[1:]]))
+
+
+def test_a_page_cut_anywhere_is_refused() -> None:
+    for whole in chunks_of(Known())[1:]:
+        Page.load(whole)
+        for length in range(len(whole)):
+            with pytest.raises(ValueError):
+                Page.load(whole[:length])
+        with pytest.raises(ValueError):
+            Page.load(whole + b"\0")
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    page=st.integers(1, 3),
+    count=st.integers(0, 40) | st.integers(0, 2**32 - 1),
+    claims=st.integers(0, 40) | st.integers(0, 2**32 - 1),
+)
+def test_a_page_that_says_another_length_is_refused(page: int, count: int, claims: int) -> None:
+    whole = chunks_of(Known())[page]
+    said = (int.from_bytes(whole[8:12], "little"), int.from_bytes(whole[12:16], "little"))
+    if (count, claims) == said:
+        return
+    with pytest.raises(ValueError):
+        Page.load(whole[:8] + count.to_bytes(4, "little") + claims.to_bytes(4, "little") + whole[16:])
+
+
+def dump(first: int, count: int, claims: int, status: bytes) -> bytes:
+    header = first.to_bytes(8, "little") + count.to_bytes(4, "little") + claims.to_bytes(4, "little")
+    return header + status + bytes(20 * count) + bytes(20 * claims)
+
+
+def test_a_page_that_contradicts_itself_is_refused() -> None:
+    waiting, claimed, delayed = (bytes([each]) for each in (record.WAITING, record.CLAIMED, record.DELAYED))
+    Page.load(dump(0, 4096, 4096, claimed * 4096))
+    Page.load(dump(4090, 6, 2, claimed + delayed + waiting * 4))
+    for wrong in (
+        dump(0, 4097, 0, waiting * 4097),  # more than a page has
+        dump(4090, 7, 0, waiting * 7),  # over the end of its page
+        dump(0, 2, 3, waiting * 2),  # deadlines of messages that it does not have
+        dump(0, 2, 1, waiting + claimed),  # a claim without its deadline
+        dump(0, 2, 0, delayed + waiting),
+        dump(0, 2, 2, waiting + b"\4"),  # no such status
+        dump(0, 2, 2, b"\xff" + waiting),
+    ):
+        with pytest.raises(ValueError):
+            Page.load(wrong)
+
+
+@pytest.mark.parametrize("changed", [*OTHER_MACHINES, {"queues": None}])
+def test_a_start_passes_over_a_checkpoint_it_cannot_load(
+    tmp_path: Path, changed: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    log = FileLog(tmp_path, segment_bytes=16_384)
+    broker = Broker(log, clock=FakeClock())
+    ids = broker.produce("default", ["a", "b", "c"])
+    checkpoints = Checkpoints(tmp_path)
+    checkpoint(broker, log, checkpoints)
+    with broker.exclusively() as (state, _, _):
+        snapshot, mark = state.freeze(), log.mark()
+    broker.close()
+    checkpoints.write(mark, with_header(list(snapshot.chunks()), **changed))
+    with caplog.at_level(logging.WARNING):
+        again = Broker(FileLog(tmp_path), checkpoints=checkpoints, clock=FakeClock())
+    assert "passing over" in caplog.text
+    assert again.log_bytes > 0
+    assert [message.id for message in again.messages("default")] == ids
+    again.close()

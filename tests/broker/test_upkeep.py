@@ -1,0 +1,541 @@
+"""The thread that keeps a broker's folder small and its next start short: when it works, and what stops it."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import random
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from storage import Checkpoints, CorruptLogError, DiskFullError, FileLog, Mark, Position, SyncPolicy
+from tests.broker.helpers import eventually, said_by
+from tests.storage.faulty_disk import FaultyDisk
+from wonderq import upkeep
+from wonderq.broker import Broker
+from wonderq.model import Target
+from wonderq.rebuild import rebuild
+from wonderq.upkeep import Upkeep, live_bytes
+
+NEVER = 1 << 60
+HOUR_MS = 3_600_000
+
+
+class WatchedLog(FileLog):
+    """Counts how often something was dropped from it, and lets a test in before it is appended to."""
+
+    trims = 0
+    on_append: Callable[[], None] = staticmethod(lambda: None)
+
+    def trim(self, end: Position) -> None:
+        self.trims += 1
+        super().trim(end)
+
+    def append(self, record: bytes, *, leave_bytes: int = 0) -> Position:
+        self.on_append()
+        return super().append(record, leave_bytes=leave_bytes)
+
+
+class WatchedCheckpoints(Checkpoints):
+    """Keeps the size of each that was written."""
+
+    def __init__(self, folder: Path, disk: FaultyDisk) -> None:
+        super().__init__(folder, disk)
+        self.sizes: list[int] = []
+
+    def write(self, mark: Mark, chunks: Iterable[bytes]) -> int:
+        size = super().write(mark, chunks)
+        self.sizes.append(size)
+        return size
+
+
+class WatchedUpkeep(Upkeep):
+    """Counts how often it looked whether it should compact, and found that it need not."""
+
+    looks = 0
+    rests = 0
+
+    def _pressure(self) -> float:
+        found = super()._pressure()
+        self.looks += 1
+        self.rests += found <= 1
+        return found
+
+
+class Kept:
+    """A broker and its upkeep."""
+
+    def __init__(
+        self, folder: Path, *, segment_bytes: int = 4096, slack_bytes: int | None = None, every_bytes: int = NEVER
+    ) -> None:
+        self.folder = folder
+        self.disk = FaultyDisk()
+        self.log = WatchedLog(folder, sync=SyncPolicy("os"), segment_bytes=segment_bytes, disk=self.disk)
+        self.checkpoints = WatchedCheckpoints(folder, self.disk)
+        self.broker = Broker(self.log, checkpoints=self.checkpoints)
+        self.upkeep = WatchedUpkeep(
+            self.broker,
+            self.log,
+            self.checkpoints,
+            slack_bytes=segment_bytes if slack_bytes is None else slack_bytes,
+            checkpoint_every_bytes=every_bytes,
+            tick_s=0.003,
+        )
+
+    def close(self) -> None:
+        self.disk.mend()
+        self.upkeep.stop()
+        self.broker.close()
+
+    @property
+    def running(self) -> bool:
+        return self.upkeep._thread.is_alive()
+
+    def look_again(self) -> None:
+        """Wait until upkeep has looked at everything that was done so far."""
+        looks = self.upkeep.looks
+        eventually(lambda: self.upkeep.looks >= looks + 3 or not self.running, "upkeep's next look")
+        assert self.running
+
+    def rest_again(self) -> None:
+        """Wait until upkeep has done all that is to be done after what was done so far."""
+        rests = self.upkeep.rests
+        eventually(lambda: self.upkeep.rests >= rests + 2 or not self.running, "upkeep's next rest")
+        assert self.running
+
+    @property
+    def segments(self) -> list[str]:
+        """The names of all segments, also of one that is reserved but not in use yet."""
+        return sorted(path.name for path in self.folder.iterdir() if ".wal" in path.name)
+
+    @property
+    def used_segments(self) -> list[str]:
+        return [name for name in self.segments if name.endswith(".wal")]
+
+    @property
+    def too_much(self) -> bool:
+        return self.log.used_bytes() > 2 * live_bytes(self.broker) + self.upkeep._slack_bytes
+
+    def produce(self, count: int, size: int = 100, queue: str = "default") -> list[str]:
+        ids: list[str] = []
+        while len(ids) < count:
+            ids += self.broker.produce(
+                queue, [f"{len(ids) + n} ".ljust(size) for n in range(min(10, count - len(ids)))]
+            )
+        return ids
+
+    def delete(self, ids: list[str], queue: str = "default") -> None:
+        for start in range(0, len(ids), 1000):
+            targets = [Target(id=message_id) for message_id in ids[start : start + 1000]]
+            assert self.broker.delete_batch(queue, targets) == [None] * len(targets)
+
+    def pass_through(self, count: int, size: int = 100, queue: str = "default") -> None:
+        """Produce so many messages, and take and delete as many of the oldest."""
+        self.produce(count, size, queue)
+        while count:
+            claimed = self.broker.claim(queue, limit=min(count, 100), visibility_timeout_ms=HOUR_MS)
+            assert claimed
+            results = self.broker.delete_batch(queue, [Target(receipt=message.receipt) for message in claimed])
+            assert results == [None] * len(claimed)
+            count -= len(claimed)
+
+
+Keep = Callable[..., Kept]
+
+
+@pytest.fixture
+def keep(tmp_path: Path) -> Iterator[Keep]:
+    """Make a broker whose upkeep is in a hurry."""
+    made: list[Kept] = []
+
+    def make(**kwargs: int) -> Kept:
+        made.append(Kept(tmp_path / "data", **kwargs))
+        return made[-1]
+
+    yield make
+    for kept in made:
+        kept.close()
+
+
+def ended(kept: Kept) -> bool:
+    return not kept.running
+
+
+# When it works
+
+
+def test_a_checkpoint_is_due_after_so_much_log(keep: Keep) -> None:
+    kept = keep(segment_bytes=1 << 20, every_bytes=20_000)
+    kept.upkeep.start()
+    kept.produce(100)
+    kept.rest_again()
+    assert kept.checkpoints.sizes == []
+    kept.produce(100)
+    eventually(lambda: kept.checkpoints.sizes, "a checkpoint")
+    kept.rest_again()
+    assert len(kept.checkpoints.sizes) == 1
+    kept.produce(210)
+    eventually(lambda: len(kept.checkpoints.sizes) == 2, "another checkpoint")
+
+
+def test_the_next_one_waits_for_as_much_log_as_the_last_one_took(keep: Keep) -> None:
+    kept = keep(segment_bytes=1 << 20, every_bytes=1_000)
+    kept.produce(3_000, 1)
+    kept.upkeep.start()
+    eventually(lambda: kept.checkpoints.sizes, "a checkpoint")
+    (size,) = kept.checkpoints.sizes
+    assert size > 60_000
+    kept.produce(300)
+    kept.rest_again()
+    assert kept.checkpoints.sizes == [size]
+    kept.produce(300)
+    eventually(lambda: len(kept.checkpoints.sizes) == 2, "another checkpoint")
+
+
+def test_the_log_behind_a_checkpoint_is_durable_first(keep: Keep) -> None:
+    kept = keep(segment_bytes=1 << 20)
+    kept.produce(10)
+    kept.disk.operations.clear()
+    upkeep.checkpoint(kept.broker, kept.log, kept.checkpoints)
+    done = [(each.name, each.target[-4:]) for each in kept.disk.operations]
+    assert done.index(("sync", ".wal")) < done.index(("create", ".tmp"))
+    assert done.index(("sync", ".tmp")) < done.index(("rename", ".tmp"))
+
+
+def test_what_is_live_is_left_alone(keep: Keep) -> None:
+    kept = keep()
+    kept.produce(1_000)
+    segments = kept.segments
+    assert len(segments) > 20
+    kept.upkeep.start()
+    kept.rest_again()
+    assert (kept.log.trims, kept.segments) == (0, segments)
+
+
+def test_it_compacts_once_garbage_outweighs(keep: Keep) -> None:
+    kept = keep()
+    ids = kept.produce(1_000)
+    kept.upkeep.start()
+    chance = random.Random(1)
+    chance.shuffle(ids)
+    kept.delete(ids[:100])
+    kept.rest_again()
+    assert kept.log.trims == 0
+    kept.delete(ids[100:900])
+    assert kept.log.trims or kept.too_much
+    eventually(lambda: not kept.too_much, "compaction")
+    kept.rest_again()
+    assert {message.id for message in kept.broker.messages("default")} == set(ids[900:])
+    trims = kept.log.trims
+    kept.rest_again()
+    assert kept.log.trims == trims, "it should be at rest now"
+
+
+def test_it_compacts_no_further_than_it_has_to(keep: Keep) -> None:
+    kept = keep(slack_bytes=50_000)
+    ids = kept.produce(1_000)
+    kept.delete(ids[:900])
+    kept.upkeep.start()
+    eventually(lambda: not kept.too_much, "compaction")
+    kept.rest_again()
+    assert kept.log.used_bytes() > 2 * live_bytes(kept.broker) + 50_000 - 3 * 4096
+
+
+def test_queues_without_messages_let_it_come_to_rest(keep: Keep) -> None:
+    """Their names have to be in the log, and copying them again and again would make nothing smaller."""
+    kept = keep()
+    for n in range(150):
+        kept.broker.put_queue(f"a-queue-with-a-long-name-{n:050d}")
+    kept.delete(kept.produce(200))
+    kept.upkeep.start()
+    kept.rest_again()
+    end = kept.log.end()
+    kept.rest_again()
+    assert kept.log.end() == end
+    assert len(kept.broker.queues()) == 151
+
+
+def test_a_stop_leaves_a_checkpoint_if_that_is_worth_it(keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "WORTH_A_CHECKPOINT_BYTES", 20_000)
+    kept = keep(segment_bytes=1 << 20)
+    kept.upkeep.start()
+    kept.produce(100)
+    kept.close()
+    assert kept.checkpoints.sizes == []
+    kept = keep(segment_bytes=1 << 20)
+    assert kept.broker.log_bytes > 10_000
+    kept.upkeep.start()
+    kept.produce(150)
+    kept.close()  # together they are worth it
+    assert len(kept.checkpoints.sizes) == 1
+    kept = keep(segment_bytes=1 << 20)
+    assert kept.broker.log_bytes == 0
+    kept.upkeep.start()
+    kept.produce(100)
+    kept.close()
+    assert kept.checkpoints.sizes == []
+    kept = keep(segment_bytes=1 << 20)
+    assert len(list(kept.broker.messages("default"))) == 350
+
+
+def test_a_stop_just_after_a_checkpoint_leaves_it_at_that(keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "WORTH_A_CHECKPOINT_BYTES", 5_000)
+    kept = keep(segment_bytes=1 << 20, every_bytes=20_000)
+    kept.produce(300)
+    kept.upkeep.start()
+    eventually(lambda: kept.checkpoints.sizes, "a checkpoint")
+    kept.upkeep.stop()
+    assert len(kept.checkpoints.sizes) == 1
+
+
+def test_stopping_what_never_started(keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "WORTH_A_CHECKPOINT_BYTES", 5_000)
+    kept = keep(segment_bytes=1 << 20)
+    kept.produce(100)
+    kept.upkeep.stop()
+    assert len(kept.checkpoints.sizes) == 1
+
+
+# How much the folder holds
+
+
+def test_a_steady_queue_never_holds_more_than_four_segments(keep: Keep) -> None:
+    kept = keep(segment_bytes=1 << 18, every_bytes=1 << 19)
+    kept.produce(1_000)
+    kept.upkeep.start()
+    for _ in range(80):
+        kept.pass_through(200)
+        kept.rest_again()
+        assert len(kept.segments) <= 4
+        assert len(list(kept.broker.messages("default", limit=2_000))) == 1_000
+    assert kept.log.trims >= 4
+    assert len(kept.checkpoints.sizes) > 1
+
+
+def test_a_cold_queue_beside_a_hot_one(keep: Keep) -> None:
+    kept = keep(segment_bytes=1 << 16)
+    cold = kept.produce(2_000, 300, "cold")
+    kept.produce(100, 300)
+    before = kept.broker.log_bytes
+    kept.upkeep.start()
+    most = 0.0
+    for _ in range(60):
+        kept.pass_through(100, 300)
+        most = max(most, kept.log.used_bytes() / (2 * live_bytes(kept.broker) + 4 * (1 << 16)))
+        kept.rest_again()
+        assert not kept.too_much
+    assert kept.log.trims > 5, "the cold messages were never in the way"
+    assert most <= 1
+    produced = 60 * 100 * 300
+    assert kept.broker.log_bytes - before < 3 * produced
+    assert [message.id for message in kept.broker.messages("cold")] == cold
+
+
+# What comes in its way
+
+
+def fill_up(kept: Kept) -> list[str]:
+    """Leave one message in five of many segments, and no room on the disk; returns the ids that are left."""
+    kept.produce(300)
+    ids = [message.id for message in kept.broker.messages("default")]
+    kept.delete([message_id for n, message_id in enumerate(ids) if n % 5])
+    kept.disk.fail("allocate", errno.ENOSPC)
+    left = ids[::5]
+    with suppress(DiskFullError):
+        while True:
+            left += kept.broker.produce("default", ["until it is full"])
+    assert kept.too_much
+    return left
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [each.message for each in caplog.records if each.name == "wonderq.upkeep"]
+
+
+def put_off(caplog: pytest.LogCaptureFixture) -> bool:
+    return any("put off" in message for message in warnings(caplog))
+
+
+def test_on_a_full_disk_nothing_is_dropped_and_it_goes_on_later(keep: Keep, caplog: pytest.LogCaptureFixture) -> None:
+    kept = keep()
+    left = fill_up(kept)
+    segments = kept.used_segments
+    with caplog.at_level(logging.WARNING):
+        kept.upkeep.start()
+        eventually(lambda: put_off(caplog), "the warning")
+        kept.look_again()
+    assert kept.log.trims == 0
+    assert kept.used_segments == segments
+    assert [message.id for message in kept.broker.messages("default")] == left
+    assert kept.broker.unready is None
+    kept.disk.mend()
+    eventually(lambda: not kept.too_much, "compaction")
+    assert [message.id for message in kept.broker.messages("default")] == left
+    assert len(kept.used_segments) < len(segments)
+
+
+def test_on_a_full_disk_deleting_makes_room(keep: Keep) -> None:
+    kept = keep()
+    left = fill_up(kept)
+    segments = kept.segments
+    kept.upkeep.start()
+    kept.look_again()
+    kept.delete(left)
+    written = kept.broker.log_bytes
+    eventually(lambda: not kept.too_much, "compaction")
+    kept.look_again()
+    assert len(kept.segments) <= 2 < len(segments)
+    assert kept.broker.log_bytes - written < 500, "dead segments are to be dropped without copying"
+    kept.disk.mend()
+    kept.produce(10)
+
+
+def test_a_full_disk_puts_off_a_checkpoint(keep: Keep, caplog: pytest.LogCaptureFixture) -> None:
+    kept = keep(segment_bytes=1 << 20, every_bytes=1_000)
+    kept.disk.fail("write", errno.ENOSPC, on=".ckpt.tmp")
+    kept.produce(100)
+    with caplog.at_level(logging.WARNING):
+        kept.upkeep.start()
+        eventually(lambda: put_off(caplog), "the warning")
+    kept.look_again()
+    assert kept.checkpoints.sizes == []
+    assert kept.broker.unready is None
+    kept.disk.mend()
+    eventually(lambda: kept.checkpoints.sizes, "a checkpoint")
+    assert not list(kept.folder.glob("*.tmp.tmp")) + list(kept.folder.glob("*.ckpt.tmp"))
+
+
+def damage(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def test_damage_ends_it_and_nothing_is_dropped(
+    keep: Keep, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "WORTH_A_CHECKPOINT_BYTES", 0)
+    kept = keep()
+    ids = kept.produce(300)
+    kept.delete(ids[:290])
+    segments = kept.segments
+    damage(kept.folder / segments[0])
+    with caplog.at_level(logging.WARNING):
+        kept.upkeep.start()
+        eventually(lambda: ended(kept), "the end of upkeep")
+    assert any("upkeep ends" in message for message in warnings(caplog))
+    assert segments[0] in caplog.text
+    assert (kept.log.trims, kept.segments[: len(segments) - 1]) == (0, segments[:-1])
+    assert [message.id for message in kept.broker.messages("default")] == ids[290:]
+    kept.produce(5)
+    kept.close()
+    assert kept.checkpoints.sizes == [], "with a checkpoint the next start would not read the damage"
+    with pytest.raises(CorruptLogError, match=segments[0]):
+        keep()
+
+
+@pytest.mark.parametrize("operation", ["write", "sync"])
+def test_a_failed_log_ends_it(keep: Keep, monkeypatch: pytest.MonkeyPatch, operation: str) -> None:
+    monkeypatch.setattr(upkeep, "WORTH_A_CHECKPOINT_BYTES", 0)
+    kept = keep()
+    ids = kept.produce(300)
+    kept.delete([message_id for n, message_id in enumerate(ids) if n % 5])
+    segments = set(kept.used_segments)
+    kept.disk.fail(operation, errno.EIO, on=".wal")
+    kept.upkeep.start()
+    eventually(lambda: ended(kept), "the end of upkeep")
+    assert kept.log.failure is not None
+    assert segments <= set(kept.segments)
+    kept.disk.mend()
+    kept.upkeep.stop()
+    assert kept.checkpoints.sizes == []
+    with pytest.raises(Exception, match="could not be written"):
+        kept.produce(1)
+    kept.close()
+    again = keep()
+    assert [message.id for message in again.broker.messages("default")] == ids[::5]
+
+
+def test_a_stop_does_not_wait_for_the_segment_to_be_copied(keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "_BATCH_BYTES", 1)
+    kept = keep(segment_bytes=1 << 16)
+    ids = kept.produce(3_000)
+    kept.delete([message_id for n, message_id in enumerate(ids) if n % 5])
+    copies = 0
+
+    def count_slowly() -> None:
+        nonlocal copies
+        copies += 1
+        time.sleep(0.2)
+
+    kept.log.on_append = count_slowly
+    kept.upkeep.start()
+    eventually(lambda: copies >= 2, "copying")
+    began = time.monotonic()
+    kept.upkeep.stop()
+    assert time.monotonic() - began < 5
+    assert copies < 10, "there are some fifty in each segment"
+    assert kept.log.trims == 0
+    del kept.log.on_append
+    assert [message.id for message in kept.broker.messages("default")] == ids[::5]
+
+
+def test_a_stop_does_not_wait_for_the_rest_between_batches(keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "_REST", 1e9)
+    kept = keep(segment_bytes=1 << 16)
+    ids = kept.produce(3_000)
+    kept.delete([message_id for n, message_id in enumerate(ids) if n % 5])
+    written = kept.broker.log_bytes
+    kept.upkeep.start()
+    eventually(lambda: kept.broker.log_bytes > written, "copying")
+    began = time.monotonic()
+    kept.upkeep.stop()
+    assert time.monotonic() - began < 10
+
+
+def test_between_batches_it_says_how_long_the_last_one_took(keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "_BATCH_BYTES", 1)
+    kept = keep()
+    kept.produce(100)
+    kept.log.on_append = lambda: time.sleep(0.03)
+    rests: list[float] = []
+
+    def rest(took_s: float) -> bool:
+        rests.append(took_s)
+        time.sleep(0.1)
+        return len(rests) == 3
+
+    began = time.monotonic()
+    assert not upkeep.compact_oldest(kept.broker, kept.log, rest)
+    assert len(rests) == 3
+    assert all(took_s >= 0.03 for took_s in rests)
+    assert sum(rests) < time.monotonic() - began - 0.3, "a rest is not work"
+
+
+def test_a_folder_copied_at_any_moment_of_upkeep_says_the_same(keep: Keep, tmp_path: Path) -> None:
+    """A kill between two steps of it: copies and originals, some segments dropped, checkpoints or none."""
+    kept = keep(segment_bytes=8192, every_bytes=20_000)
+    kept.produce(200)
+    kept.upkeep.start()
+    for n in range(15):
+        kept.pass_through(60)
+        copy = tmp_path / f"copy-{n}"
+        with kept.broker.exclusively() as (state, _, now_ms):
+            # Nobody appends meanwhile, but what was begun goes on: it is copied oldest first, so nothing can be missing.
+            kept.log.sync()
+            copy.mkdir()
+            for name in sorted(kept.segments):
+                try:
+                    shutil.copy(kept.folder / name, copy / name)
+                except FileNotFoundError:
+                    assert not list(copy.iterdir()), "only the oldest may go"
+            expected = said_by(state, now_ms)
+        log = FileLog(copy)
+        assert said_by(rebuild(log)[0], now_ms) == expected
+        log.close()
+        shutil.rmtree(copy)

@@ -1,0 +1,125 @@
+"""Writes the golden folders of the format that this tree writes, and beside each what is in it:
+
+    python -m tests.golden.write
+
+They are committed once for each format version and never written again: a log that was written by a release has to be
+read by every later one.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from storage import Checkpoints, FileLog, frame
+from tests.broker.fake_clock import FakeClock
+from tests.golden.contents import contents_of
+from wonderq.broker import Broker
+from wonderq.model import Change, Target
+from wonderq.upkeep import checkpoint, compact_oldest
+
+FOLDER = Path(__file__).parent / f"format-{frame.VERSION}"
+HOUR_MS = 3_600_000
+
+
+class Writer:
+    """A broker on a new folder, with small segments and a clock that moves a second with each step."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.clock = FakeClock()
+        self.log = FileLog(folder, segment_bytes=4096, now_ms=self.clock.now_ms)
+        self.broker = Broker(self.log, clock=self.clock)
+        self.checkpoints = Checkpoints(folder)
+        self.random = random.Random(seed)
+
+    def body(self, name: str) -> str:
+        """Some text, not all of it ASCII."""
+        letters = "abcdefghij \n\u00e9\u4e16\U0001f600"
+        return name + ": " + "".join(self.random.choices(letters, k=self.random.randrange(250)))
+
+    def write_history(self, steps: int) -> None:
+        """Every kind of record, and messages that are waiting, claimed, expired, delayed, restated and gone."""
+        broker = self.broker
+        broker.put_queue("orders.fifo", visibility_timeout_ms=12_345, delay_ms=0)
+        for step in range(steps):
+            ids = broker.produce("default", [self.body(f"{step} {part}") for part in range(3)])
+            self.clock.ms += 1000
+            delayed = broker.produce("orders.fifo", [self.body(f"order {step}"), ""], [HOUR_MS, None])
+            claimed = broker.claim("default", limit=2, visibility_timeout_ms=HOUR_MS if step % 2 else 5000)
+            self.clock.ms += 1000
+            first = Target(claimed[0].id, claimed[0].receipt)
+            match step % 6:
+                case 0:
+                    broker.delete("default", first)
+                case 1:
+                    broker.update("default", first, Change(body=self.body(f"restated {step}")))
+                case 2:
+                    broker.update("default", first, Change(visibility_timeout_ms=0))
+                case 3:
+                    broker.update("default", first, Change(delay_ms=HOUR_MS))
+                case 4:
+                    broker.update("default", first, Change(visibility_timeout_ms=2 * HOUR_MS))
+            broker.delete_batch("default", [Target(id=ids[2]), Target(id=ids[0])])
+            broker.claim("orders.fifo", limit=1)
+            broker.update("orders.fifo", Target(id=delayed[0]), Change(body=""))
+            broker.produce("passing", [self.body("soon gone")])
+            if step % 4 == 3:
+                broker.purge("passing")
+            if step % 5 == 4:
+                broker.drop_queue("passing")
+
+    def close(self) -> int:
+        self.broker.close()
+        return self.clock.ms
+
+
+def plain(folder: Path) -> int:
+    writer = Writer(folder, 1)
+    writer.write_history(14)
+    return writer.close()
+
+
+def with_checkpoint(folder: Path) -> int:
+    writer = Writer(folder, 2)
+    writer.write_history(6)
+    checkpoint(writer.broker, writer.log, writer.checkpoints)
+    writer.write_history(3)
+    checkpoint(writer.broker, writer.log, writer.checkpoints)
+    writer.write_history(2)
+    return writer.close()
+
+
+def trimmed(folder: Path) -> int:
+    writer = Writer(folder, 3)
+    writer.write_history(10)
+    for _ in range(3):
+        assert compact_oldest(writer.broker, writer.log)
+    checkpoint(writer.broker, writer.log, writer.checkpoints)
+    writer.write_history(2)
+    assert compact_oldest(writer.broker, writer.log)
+    return writer.close()
+
+
+def main() -> int:
+    if FOLDER.exists():
+        print(f"{FOLDER} is there: what a release wrote is never written again", file=sys.stderr)
+        return 1
+    FOLDER.mkdir()
+    for write in (plain, with_checkpoint, trimmed):
+        folder = FOLDER / write.__name__.replace("_", "-")
+        now_ms = write(folder)
+        with tempfile.TemporaryDirectory() as temporary:
+            copy = Path(temporary) / "copy"
+            shutil.copytree(folder, copy)
+            contents, _ = contents_of(copy, now_ms, checkpoints=False)
+        expected = {"as_of_ms": now_ms, **contents}
+        folder.with_suffix(".json").write_text(json.dumps(expected, indent=1, ensure_ascii=False) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from storage import Checkpoints
+from tests.storage.folders import snapshot
+from tests.tools.folders import broker_on, compact_all, live_a_little, write_checkpoint
+from wonderq.verify import verify
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """With two checkpoints, compaction before and between them, and records behind them."""
+    folder = tmp_path / "d"
+    with broker_on(folder) as (broker, log):
+        rng = random.Random(4)
+        live_a_little(broker, rng, 60)
+        compact_all(broker, log, 1)
+        write_checkpoint(broker, log, folder)
+        live_a_little(broker, rng, 40)
+        compact_all(broker, log, 1)
+        broker.claim("default", limit=5, visibility_timeout_ms=1)
+        live_a_little(broker, rng, 5)
+        write_checkpoint(broker, log, folder)
+        live_a_little(broker, rng, 10)
+    return folder
+
+
+def test_they_agree_with_the_log(folder: Path) -> None:
+    findings = verify(folder)
+    assert len(list(folder.glob("*.ckpt"))) == 2
+    assert (findings.problems, findings.warnings) == ([], [])
+
+
+def test_damaged_ones_are_warnings(folder: Path) -> None:
+    for path in folder.glob("*.ckpt"):
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    before = snapshot(folder)
+    findings = verify(folder)
+    assert findings.problems == []
+    assert len(findings.warnings) == 2
+    assert snapshot(folder) == before
+
+
+def test_one_that_says_something_else_is_a_problem(folder: Path) -> None:
+    checkpoints = Checkpoints(folder)
+    path = checkpoints.paths()[0]
+    mark, chunks = checkpoints.read(path)
+    header, *pages = chunks
+    page = bytearray(pages[-1])
+    at = next(index for index in range(16, len(page)) if page[index] == 1)  # a waiting message
+    page[at] = 0
+    checkpoints.write(mark, [header, *pages[:-1], bytes(page)])
+    findings = verify(folder)
+    assert [(each.file, each.offset) for each in findings.problems] == [(str(path), 0)]
+    assert "disagrees with the log" in findings.problems[0].reason
+
+
+def test_one_of_another_log_is_a_warning(folder: Path, tmp_path: Path) -> None:
+    with broker_on(tmp_path / "other") as (broker, log):
+        live_a_little(broker, random.Random(9), 100)
+        write_checkpoint(broker, log, tmp_path / "other")
+    [path] = (tmp_path / "other").glob("*.ckpt")
+    (folder / path.name).write_bytes(path.read_bytes())
+    findings = verify(folder)
+    assert findings.problems == []
+    assert len(findings.warnings) == 1

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.helpers import run
+from tests.running import RunningBroker
+from tests.storage.folders import snapshot
+from tests.tools.folders import broker_on
+from wonderq.model import Target
+
+BODIES = ["plain", "", "line\nbreak \t \u2028 \0", "\U0001f389 ünïcode", '{"json": true}', "x" * 3000]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "source"
+    with broker_on(folder, segment_bytes=1 << 16) as (broker, _):
+        broker.put_queue("orders", visibility_timeout_ms=1500, delay_ms=250)
+        broker.put_queue("empty", delay_ms=60_000)
+        broker.produce("default", ["gone", *BODIES])
+        broker.produce("orders", [f"order {n}" for n in range(1500 // 2)], [0] * 750)
+        broker.produce("orders", [f"order {n}" for n in range(750, 1500)], [0] * 750)
+        broker.produce("orders", ["later", "now"], [3_600_000, 0])
+        [gone, held] = broker.claim("default", limit=2, visibility_timeout_ms=3_600_000)
+        broker.delete("default", Target(receipt=gone.receipt))
+        assert held.body == "plain"
+    return folder
+
+
+def lines_of(folder: Path) -> list[dict[str, Any]]:
+    done = run("export", str(folder))
+    assert (done.code, done.error) == (0, "")
+    return [json.loads(line) for line in done.out.splitlines()]
+
+
+def test_export(folder: Path) -> None:
+    before = snapshot(folder)
+    lines = lines_of(folder)
+    assert snapshot(folder) == before
+    queues = {each["queue"]: each for each in lines if each["type"] == "queue"}
+    assert [(name, each["visibility_timeout"], each["delay"]) for name, each in queues.items()] == [
+        ("default", 30, 0), ("empty", 30, 60), ("orders", 1.5, 0.25),
+    ]  # fmt: skip
+    messages = [each for each in lines if each["type"] == "message"]
+    assert [each["message"] for each in messages if each["queue"] == "default"] == BODIES
+    assert [(each["status"], each["receive_count"]) for each in messages[:2]] == [("processing", 1), ("unprocessed", 0)]
+    assert messages[0]["claimed_until"] > messages[0]["produced_at"]
+    assert [each["message"] for each in messages if each["status"] == "delayed"] == ["later"]
+
+
+def check_imported(lines: list[dict[str, Any]], source: list[dict[str, Any]]) -> None:
+    def queues(found: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+        names = ("queue", "visibility_timeout", "delay")
+        return [tuple(each[name] for name in names) for each in found if each["type"] == "queue"]
+
+    def messages(found: list[dict[str, Any]]) -> list[tuple[str, str]]:
+        return [(each["queue"], each["message"]) for each in found if each["type"] == "message"]
+
+    assert queues(lines) == queues(source)
+    assert messages(lines) == messages(source)
+    [due] = [each["delayed_until"] for each in source if "delayed_until" in each]
+    [late] = [each["delayed_until"] for each in lines if "delayed_until" in each]
+    assert abs(datetime.fromisoformat(late) - datetime.fromisoformat(due)) < timedelta(seconds=30)
+    for each in lines:
+        if each["type"] == "message":
+            assert each["status"] == ("delayed" if each["message"] == "later" else "unprocessed")
+            assert each["receive_count"] == 0
+
+
+def test_import_into_a_new_folder(folder: Path, tmp_path: Path) -> None:
+    exported = run("export", str(folder)).out
+    done = run("import", str(tmp_path / "new"), stdin=exported)
+    assert (done.code, done.error) == (0, "")
+    assert done.lines == ["1,508 messages and 3 queues imported"]
+    check_imported(lines_of(tmp_path / "new"), lines_of(folder))
+
+
+def test_import_into_a_running_broker(folder: Path, tmp_path: Path) -> None:
+    exported = run("export", str(folder)).out
+    with RunningBroker(tmp_path / "new") as broker:
+        done = run("import", "--url", broker.url, stdin=exported)
+        assert (done.code, done.error) == (0, "")
+        assert broker.terminate() == 0
+    check_imported(lines_of(tmp_path / "new"), lines_of(folder))
+
+
+def test_a_line_that_cannot_be_imported_is_named(tmp_path: Path) -> None:
+    good = b'{"type":"queue","queue":"q"}\n{"type":"message","queue":"q","message":"1"}\n'
+    for bad, says in (
+        (b"{nonsense\n", "line 3 cannot be imported: JSON is malformed"),
+        (b'{"type":"message","queue":"q"}\n', "line 3 cannot be imported: Object missing required field `message`"),
+        (b'{"type":"message","queue":"q","message":"2","delayed_until":"noon"}\n', "line 3 cannot be imported"),
+        (b'{"type":"queue","queue":"no/name"}\n', "line 3 cannot be imported: A queue's name"),
+    ):
+        new = tmp_path / str(len(list(tmp_path.iterdir())))
+        done = run("import", str(new), stdin=good + bad + good)
+        assert done.code == 1
+        assert says in done.error
+        assert "Lines 1 to 2 were imported, and nothing after" in done.error
+        assert [each["message"] for each in lines_of(new) if each["type"] == "message"] == ["1"]
+
+
+def test_import_says_where_to() -> None:
+    assert run("import").code == 2
+    assert run("import", "--url", "ftp://x").code == 2
+    assert run("import", "--url", "http://127.0.0.1:9", stdin=b'{"type":"queue","queue":"q"}\n').code == 3

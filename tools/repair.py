@@ -1,0 +1,12 @@
+"""Salvage a damaged folder into a new one: `python tools/repair.py SOURCE NEW`, the same as `wonderq repair SOURCE NEW`."""
+
+import os
+import sys
+
+# Python puts this folder first, where inspect.py would stand in for the standard library's module of that name.
+sys.path[:] = [each for each in sys.path if each != os.path.dirname(os.path.realpath(__file__))]
+
+from wonderq.cli import main  # noqa: E402
+
+if __name__ == "__main__":
+    sys.exit(main(["repair", *sys.argv[1:]]))

@@ -1,0 +1,12 @@
+"""Make a folder out of a backup: `python tools/restore.py BACKUP NEW`, the same as `wonderq restore BACKUP NEW`."""
+
+import os
+import sys
+
+# Python puts this folder first, where inspect.py would stand in for the standard library's module of that name.
+sys.path[:] = [each for each in sys.path if each != os.path.dirname(os.path.realpath(__file__))]
+
+from wonderq.cli import main  # noqa: E402
+
+if __name__ == "__main__":
+    sys.exit(main(["restore", *sys.argv[1:]]))

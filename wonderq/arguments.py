@@ -1,0 +1,58 @@
+"""What the parts of the command line share: exit codes, how a command is added, how it complains."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+# Exit codes.
+OK = 0
+REFUSED = 1
+USAGE = 2
+UNREACHABLE = 3
+NOTHING = 4
+INTERRUPTED = 130
+PIPE_CLOSED = 141
+
+EXIT_CODES = """exit codes:
+  0    done
+  1    refused, or not all of it was done
+  2    wrong usage, or a setting that cannot be used
+  3    the broker could not be reached
+  4    there was nothing to receive
+  130  interrupted (Ctrl-C)
+  141  whoever read the output has closed it
+"""
+
+Subparsers = Any  # argparse has no public name for what add_subparsers returns
+
+
+def complain(message: str, code: int) -> int:
+    """Say on stderr what is wrong; returns the exit code."""
+    with contextlib.suppress(OSError):  # if nobody can read it, the code still says it
+        print(f"wonderq: {message.removesuffix('.')}.", file=sys.stderr, flush=True)
+    return code
+
+
+def add_command(
+    subparsers: Subparsers, name: str, run: Callable[[argparse.Namespace], int], summary: str, description: str
+) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = subparsers.add_parser(
+        name,
+        help=summary,
+        description=description,
+        epilog=EXIT_CODES,
+        formatter_class=_HelpFormatter,
+    )
+    command.set_defaults(run=run)
+    return command
+
+
+class _HelpFormatter(argparse.HelpFormatter):
+    """Wraps the description, and leaves the table of exit codes as it is."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if text == EXIT_CODES else super()._fill_text(text, width, indent)

@@ -1,0 +1,311 @@
+"""`wonderq export` and `wonderq import`: the messages of a folder as lines of JSON, and back.
+
+One line for each queue, with its settings, and behind it one for each of its messages, oldest first. What a line says of
+a message besides its body and its delay is for whoever reads it: an import makes new messages, with new ids, and nobody
+holds a claim on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Protocol, Self
+
+import msgspec
+
+from storage import Checkpoints, CorruptLogError, FileLog, record, segment
+from storage.disk import Disk, DiskFile
+from storage.record import CLAIMED, DELAYED
+from storage.recovery import wall_clock_ms
+from wonderq.broker import Broker
+from wonderq.client import Client, RefusedError, UnreachableError
+from wonderq.errors import BrokerError
+from wonderq.folder import FolderError, NoLogError
+from wonderq.ids import Ids
+from wonderq.model import STATUS_NAMES, Limits
+from wonderq.page import MessageView
+from wonderq.rebuild import rebuild
+from wonderq.state import Queue, State, UnreadableRecordError
+from wonderq.wire import iso_time
+
+_CHUNK_MESSAGES = 1000
+_BATCH_BYTES = 4 << 20
+
+_Object = dict[str, Any]
+
+
+class UnusableLogError(FolderError):
+    """The log's records contradict each other, or are not all there."""
+
+
+@contextmanager
+def _readable(folder: Path) -> Iterator[None]:
+    """Say what to do about a log that cannot be read."""
+    advice = f"Nothing was changed. 'wonderq repair {folder} NEW' salvages what verifies into a new folder"
+    try:
+        yield
+    except CorruptLogError as error:
+        error.add_note(f"({advice})")
+        raise
+    except UnreadableRecordError as error:
+        raise UnusableLogError(f"{error}. {advice}") from error
+
+
+# Export
+
+
+def export(folder: Path) -> Iterator[_Object]:
+    """Yield the lines of all queues. Nothing is changed.
+
+    Raises:
+        NoLogError, FolderLockedError, UnsupportedFormatError: the folder cannot be read.
+        CorruptLogError, UnusableLogError: it is damaged, and has to be repaired first.
+    """
+    if not any(segment.file_number(each.name) is not None for each in folder.iterdir()):
+        raise NoLogError(f"{folder} holds no log: give the folder that 'wonderq serve --data' was given.")
+    with _readable(folder):
+        log = FileLog(folder)
+    try:
+        with _readable(folder):
+            state, _ = rebuild(log, Checkpoints(folder))
+        now_ms = max(state.last_ms, wall_clock_ms())
+        with _Bodies(folder) as bodies:
+            for _, queue in sorted(state.queues.items()):
+                yield {
+                    "type": "queue",
+                    "queue": queue.name,
+                    "visibility_timeout": queue.settings.visibility_timeout_ms / 1000,
+                    "delay": queue.settings.delay_ms / 1000,
+                    "created_at": iso_time(queue.created_ms),
+                }
+                yield from _messages(state, queue, bodies, now_ms)
+    finally:
+        log.close()
+
+
+def _messages(state: State, queue: Queue, bodies: _Bodies, now_ms: int) -> Iterator[_Object]:
+    ids = Ids(state.key or b"")
+    queue.messages.advance(now_ms)
+    sequence = -1
+    while views := queue.messages.after(sequence, _CHUNK_MESSAGES):
+        for view in views:
+            line = {
+                "type": "message",
+                "queue": queue.name,
+                "message": bodies.read(view),
+                "id": ids.message_id(queue.number, view.sequence),
+                "status": STATUS_NAMES[view.status],
+                "receive_count": view.receives,
+                "produced_at": iso_time(view.produced_ms),
+            }
+            if view.status == CLAIMED:
+                line["claimed_until"] = iso_time(view.due_ms)
+            elif view.status == DELAYED:
+                line["delayed_until"] = iso_time(view.due_ms)
+            yield line
+        sequence = views[-1].sequence
+
+
+class _Bodies:
+    """Reads messages' bodies from a folder's segments."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._disk = Disk()
+        self._files: dict[int, DiskFile] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for file in self._files.values():
+            file.close()
+
+    def read(self, view: MessageView) -> str:
+        number, offset = view.position >> 32, view.position & 0xFFFF_FFFF
+        file = self._files.get(number)
+        if file is None:
+            file = self._files[number] = self._disk.open(self._folder / segment.file_name(number))
+        try:
+            return record.decode_entry(file.read(view.length, offset))
+        except ValueError as error:
+            raise CorruptLogError(str(file.path), offset, str(error)) from error
+
+
+# Import
+
+
+class ImportLineError(FolderError):
+    """A line that cannot be imported; the message says which, and what was done before."""
+
+
+class _QueueLine(msgspec.Struct, tag_field="type", tag="queue"):
+    queue: str
+    visibility_timeout: float = 30
+    delay: float = 0
+
+
+class _MessageLine(msgspec.Struct, tag_field="type", tag="message"):
+    queue: str
+    message: str
+    status: Literal["unprocessed", "processing", "delayed"] = "unprocessed"
+    delayed_until: str | None = None
+
+
+class Target(Protocol):
+    """Where an import goes."""
+
+    def put_queue(self, queue: str, visibility_timeout_ms: int, delay_ms: int) -> None:
+        """Create a queue, or give it these settings."""
+
+    def produce(self, queue: str, bodies: Sequence[str], delays_ms: Sequence[int]) -> None:
+        """Add messages, all or none."""
+
+
+class _FolderTarget:
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    def put_queue(self, queue: str, visibility_timeout_ms: int, delay_ms: int) -> None:
+        self._broker.put_queue(queue, visibility_timeout_ms=visibility_timeout_ms, delay_ms=delay_ms)
+
+    def produce(self, queue: str, bodies: Sequence[str], delays_ms: Sequence[int]) -> None:
+        self._broker.produce(queue, bodies, delays_ms)
+
+
+class _ClientTarget:
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._clients: dict[str, Client] = {}
+
+    def _client(self, queue: str) -> Client:
+        if queue not in self._clients:
+            self._clients[queue] = Client(self._url, queue=queue)
+        return self._clients[queue]
+
+    def put_queue(self, queue: str, visibility_timeout_ms: int, delay_ms: int) -> None:
+        self._client(queue).put_queue(visibility_timeout=visibility_timeout_ms / 1000, delay=delay_ms / 1000)
+
+    def produce(self, queue: str, bodies: Sequence[str], delays_ms: Sequence[int]) -> None:
+        self._client(queue).produce_batch(
+            [{"message": body, "delay": delay_ms / 1000} for body, delay_ms in zip(bodies, delays_ms, strict=True)]
+        )
+
+    def close(self) -> None:
+        for client in self._clients.values():
+            client.close()
+
+
+@contextmanager
+def into_folder(folder: Path) -> Iterator[Target]:
+    """Import into the folder of a stopped broker, which is made if it is not there.
+
+    Raises:
+        FolderLockedError, CorruptLogError, UnsupportedFormatError, UnusableLogError: it cannot be used.
+    """
+    with _readable(folder):
+        log = FileLog(folder)
+    try:
+        with _readable(folder):
+            broker = Broker(log, checkpoints=Checkpoints(folder))
+        yield _FolderTarget(broker)
+    finally:
+        log.close()
+
+
+@contextmanager
+def into_broker(url: str) -> Iterator[Target]:
+    """Import into a running broker.
+
+    Raises:
+        ValueError: the URL is not one.
+    """
+    Client(url).close()
+    target = _ClientTarget(url)
+    try:
+        yield target
+    finally:
+        target.close()
+
+
+def import_lines(
+    lines: Iterable[bytes], target: Target, progress: Callable[[int], None] = lambda _: None
+) -> tuple[int, int]:
+    """Import lines as `export` writes them; returns how many queues and messages there were.
+
+    Raises:
+        ImportLineError: a line cannot be read, or is refused. Those before it were imported.
+        UnreachableError: the broker did not answer.
+    """
+    decoder = msgspec.json.Decoder(_QueueLine | _MessageLine)
+    limits = Limits()
+    queues = messages = 0
+    done = 0  # lines imported so far
+    batch: list[tuple[str, int]] = []
+    batch_queue, size = "", 0
+
+    def flush(last: int) -> None:
+        nonlocal messages, done, size
+        if batch:
+            bodies, due_ms = [body for body, _ in batch], [due for _, due in batch]
+            now_ms = wall_clock_ms()
+            _do(done, last, lambda: target.produce(batch_queue, bodies, [max(due - now_ms, 0) for due in due_ms]))
+            messages += len(batch)
+            progress(len(batch))
+            batch.clear()
+            size = 0
+        done = last
+
+    number = 0
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            item = decoder.decode(line)
+            due_ms = _parse_time(item.delayed_until) if isinstance(item, _MessageLine) and item.delayed_until else 0
+        except (msgspec.DecodeError, ValueError) as error:
+            flush(number - 1)
+            raise ImportLineError(f"line {number} cannot be imported: {error}. {_imported(done)}") from error
+        if isinstance(item, _QueueLine):
+            flush(number - 1)
+            settings = round(item.visibility_timeout * 1000), round(item.delay * 1000)
+            name = item.queue
+            _do(done, number, lambda name=name, settings=settings: target.put_queue(name, *settings))  # type: ignore[misc]
+            queues += 1
+            done = number
+            continue
+        length = len(item.message)
+        if batch and (item.queue != batch_queue or len(batch) == limits.batch_messages or size + length > _BATCH_BYTES):
+            flush(number - 1)
+        batch_queue = item.queue
+        batch.append((item.message, due_ms))
+        size += length
+    flush(number)
+    return queues, messages
+
+
+def _do(done: int, last: int, work: Callable[[], None]) -> None:
+    try:
+        work()
+    except (BrokerError, RefusedError) as error:
+        lines = f"line {last}" if last == done + 1 else f"lines {done + 1} to {last}"
+        raise ImportLineError(f"{lines} cannot be imported: {error} {_imported(done)}") from error
+    except UnreachableError as error:
+        error.add_note(f"{_imported(done)}; of the lines up to {last} it is unknown.")
+        raise
+
+
+def _imported(done: int) -> str:
+    return f"Lines 1 to {done} were imported, and nothing after" if done else "Nothing was imported"
+
+
+def _parse_time(text: str) -> int:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text!r} has no time zone")
+    return round(moment.timestamp() * 1000)

@@ -1,0 +1,326 @@
+"""`wonderq inspect`: what is in a stopped broker's folder. Nothing is changed, and memory does not grow with the log's size."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from storage import Checkpoints, DamagedCheckpointError, record
+from storage.record import CLAIMED, DELAYED, WAITING
+from storage.recovery import TORN_FOLDER, wall_clock_ms
+from storage.salvage import Found, Problem, Salvage, SegmentSummary
+from wonderq.check_checkpoints import load
+from wonderq.folder import FolderError, held
+from wonderq.history import Event, History
+from wonderq.ids import Ids
+from wonderq.model import STATUSES
+from wonderq.state import State, UnreadableRecordError
+from wonderq.terminal import human_bytes, table
+from wonderq.verify import KINDS, entries_of
+from wonderq.wire import iso_time
+
+_CHUNK_MESSAGES = 4096
+
+_Object = dict[str, Any]
+_Progress = Callable[[], None]
+
+
+@contextmanager
+def _salvage(folder: Path) -> Iterator[Salvage]:
+    with held(folder):
+        salvage = Salvage(folder)
+        try:
+            yield salvage
+        finally:
+            salvage.close()
+
+
+# The whole folder
+
+
+@dataclass
+class Overview:
+    """What a folder holds."""
+
+    folder: Path
+    segments: list[SegmentSummary] = field(default_factory=list)
+    records: Counter[str] = field(default_factory=Counter)
+    state: State = field(default_factory=State)
+    live_bytes: Counter[int] = field(default_factory=Counter)
+    """By segment: bytes of messages that are there, and whose newest contents stand in it."""
+    checkpoints: list[_Object] = field(default_factory=list)
+    torn_files: list[_Object] = field(default_factory=list)
+    torn: Problem | None = None
+    problems: list[Problem] = field(default_factory=list)
+
+
+def look(folder: Path, progress: _Progress = lambda: None) -> Overview:
+    """Read a folder. Raises what `wonderq.verify.verify` does."""
+    found = Overview(folder)
+    with _salvage(folder) as salvage:
+        for each in salvage.records():
+            try:
+                fields = record.decode(each.data)
+                found.state.apply(fields, each.position, len(each.data))
+                found.records[KINDS[fields[0]]] += 1
+            except (ValueError, UnreadableRecordError) as error:
+                found.problems.append(Problem(str(each.path), each.offset, str(error)))
+            progress()
+        found.segments, found.torn = salvage.segments, salvage.torn
+        found.problems = salvage.problems + found.problems
+        found.checkpoints = list(_checkpoints(folder))
+        found.torn_files = [
+            {"file": f"{TORN_FOLDER}/{each.name}", "bytes": each.stat().st_size}
+            for each in sorted(folder.joinpath(TORN_FOLDER).glob("*"))
+        ]
+    now_ms = max(found.state.last_ms, wall_clock_ms())
+    for queue in found.state.queues.values():
+        queue.messages.advance(now_ms)
+        sequence = -1
+        while views := queue.messages.after(sequence, _CHUNK_MESSAGES):
+            for view in views:
+                found.live_bytes[view.position >> 32] += view.length
+            sequence = views[-1].sequence
+    return found
+
+
+def _checkpoints(folder: Path) -> Iterator[_Object]:
+    checkpoints = Checkpoints(folder)
+    for path in checkpoints.paths():
+        segment, _, offset = path.stem.partition("-")
+        about = {"file": path.name, "segment": int(segment), "offset": int(offset), "bytes": path.stat().st_size}
+        try:
+            load(checkpoints, path)
+        except (DamagedCheckpointError, ValueError, LookupError, TypeError) as error:
+            yield about | {"verifies": False, "problem": str(error)}
+        else:
+            yield about | {"verifies": True}
+
+
+def overview_object(found: Overview) -> _Object:
+    """Return all of it as one JSON object."""
+    return {
+        "folder": str(found.folder),
+        "segments": [
+            {
+                "number": each.number,
+                "state": each.state,
+                "bytes": each.bytes,
+                "used_bytes": each.used_bytes,
+                "live_bytes": found.live_bytes[each.number],
+                "dead_bytes": each.used_bytes - found.live_bytes[each.number],
+                "groups": each.groups,
+                "records": each.records,
+            }
+            for each in found.segments
+        ],
+        "records": {kind: found.records[kind] for kind in KINDS},
+        "queues": [
+            {
+                "queue": queue.name,
+                "number": queue.number,
+                "counts": {name: queue.messages.counts[status] for name, status in STATUSES.items()},
+                "bytes": queue.messages.bytes,
+                "visibility_timeout": queue.settings.visibility_timeout_ms / 1000,
+                "delay": queue.settings.delay_ms / 1000,
+                "created_at": iso_time(queue.created_ms),
+            }
+            for _, queue in sorted(found.state.queues.items())
+        ],
+        "checkpoints": found.checkpoints,
+        "torn_files": found.torn_files,
+        "torn_tail": _problem_object(found.torn) if found.torn else None,
+        "problems": [_problem_object(each) for each in found.problems],
+    }
+
+
+def _problem_object(problem: Problem) -> _Object:
+    return {
+        "file": problem.file,
+        "offset": problem.offset,
+        "reason": problem.reason,
+        "unreadable": [{"offset": span.offset, "bytes": span.length} for span in problem.lost],
+    }
+
+
+def overview_lines(found: Overview) -> Iterator[str]:
+    """Put it into tables."""
+    rows: list[tuple[str, ...]] = [("SEGMENT", "STATE", "SIZE", "GROUPS", "RECORDS", "LIVE", "DEAD")]
+    for each in found.segments:
+        live = found.live_bytes[each.number]
+        sizes = (human_bytes(live), human_bytes(each.used_bytes - live))
+        rows.append(
+            (str(each.number), each.state, human_bytes(each.bytes), f"{each.groups:,}", f"{each.records:,}", *sizes)
+        )
+    yield from table(rows)
+    yield ""
+    rows = [("RECORD", "COUNT"), *((kind, f"{found.records[kind]:,}") for kind in KINDS if found.records[kind])]
+    yield from table(rows)
+    yield ""
+    rows = [("QUEUE", "UNPROCESSED", "PROCESSING", "DELAYED", "SIZE")]
+    for name, queue in sorted(found.state.queues.items()):
+        counts = (f"{queue.messages.counts[status]:,}" for status in (WAITING, CLAIMED, DELAYED))
+        rows.append((name, *counts, human_bytes(queue.messages.bytes)))
+    yield from table(rows)
+    if found.checkpoints:
+        yield ""
+        rows = [("CHECKPOINT", "SIZE", "VERIFIES")]
+        rows += [
+            (each["file"], human_bytes(each["bytes"]), str(each["verifies"]).lower()) for each in found.checkpoints
+        ]
+        yield from table(rows)
+    if found.torn_files or found.torn:
+        yield ""
+        rows = [("TORN TAIL", "SIZE")]
+        rows += [(each["file"], human_bytes(each["bytes"])) for each in found.torn_files]
+        if found.torn:
+            size = sum(span.length for span in found.torn.lost)
+            rows.append((f"{Path(found.torn.file).name}, byte {found.torn.offset}", human_bytes(size)))
+        yield from table(rows)
+
+
+# One message
+
+
+class UnknownMessageError(FolderError):
+    """The id is not one of this log."""
+
+
+def history(folder: Path, name: str, progress: _Progress = lambda: None) -> tuple[list[Event], list[Problem]]:
+    """Return what happened to the message with an id or receipt, and where the log is damaged.
+
+    Raises what `look` does, and:
+        UnknownMessageError: the id is not of this log.
+    """
+    ids = _find_ids(folder)
+    place = ids and (ids.decode_id(name) or (ids.decode_receipt(name) or (None,))[:2])
+    if not place or len(place) != 2:
+        raise UnknownMessageError(f"{name} is not the id or receipt of a message of this log")
+    assert ids is not None
+    queue, sequence = place
+    one = History(ids, queue, sequence)
+    events: list[Event] = []
+    with _salvage(folder) as salvage:
+        for each, fields in _decoded(salvage):
+            events += one.add(each, fields)
+            progress()
+        events += one.until(wall_clock_ms())
+        return events, salvage.problems
+
+
+def _find_ids(folder: Path) -> Ids | None:
+    with _salvage(folder) as salvage:
+        for _, fields in _decoded(salvage):
+            if fields[0] == record.IDENTITY:
+                return Ids(fields[2])
+    return None
+
+
+def _decoded(salvage: Salvage) -> Iterator[tuple[Found, list[Any]]]:
+    for found in salvage.records():
+        try:
+            fields = record.decode(found.data)
+        except ValueError as error:
+            salvage.problems.append(Problem(str(found.path), found.offset, str(error)))
+            continue
+        yield found, fields
+
+
+def event_object(event: Event) -> _Object:
+    detail = {
+        (name.removesuffix("_ms") if name.endswith("_ms") else name): iso_time(value) if name.endswith("_ms") else value
+        for name, value in event.detail.items()
+    }
+    return {"time": iso_time(event.at_ms), "event": event.what, "file": event.file, "offset": event.offset, **detail}
+
+
+def event_lines(events: list[Event]) -> Iterator[str]:
+    for event in map(event_object, events):
+        where = f"{event['file']}, byte {event['offset']}" if event["file"] else "by its deadline"
+        detail = "  ".join(f"{name} {value}" for name, value in list(event.items())[4:])
+        yield f"{event['time']}  {event['event']:<9}  {where}{f'  {detail}' if detail else ''}"
+
+
+# All records
+
+
+def record_objects(
+    folder: Path, problems: list[Problem], *, bodies: bool, progress: _Progress = lambda: None
+) -> Iterator[_Object]:
+    """Yield each record as a JSON object; ``problems`` takes where the log is damaged."""
+    with _salvage(folder) as salvage:
+        try:
+            for found, fields in _decoded(salvage):
+                yield {
+                    "kind": KINDS[fields[0]] if fields[0] in range(len(KINDS)) else fields[0],
+                    "time": iso_time(fields[1]),
+                    "file": found.path.name,
+                    "offset": found.offset,
+                    "position": found.position,
+                    **_named(fields, bodies=bodies),
+                }
+                progress()
+        finally:
+            problems += salvage.problems
+
+
+def _named(fields: list[Any], *, bodies: bool) -> _Object:
+    match fields:
+        case [record.IDENTITY, _, key, next_queue]:
+            return {"key": key.hex(), "next_queue": next_queue}
+        case [record.QUEUE, _, queue, name, settings, created_ms, next_sequence]:
+            created = iso_time(created_ms)
+            return {
+                "queue": queue,
+                "name": name,
+                "settings": settings,
+                "created_at": created,
+                "next_sequence": next_sequence,
+            }
+        case [record.PRODUCE, at_ms, queue, first, due_ms, lengths, _]:
+            due = [iso_time(each) if each > at_ms else None for each in due_ms]
+            about = {"queue": queue, "first": first, "count": len(lengths), "delayed_until": due, "lengths": lengths}
+            return about | _bodies(fields, bodies)
+        case [record.CLAIM, at_ms, queue, runs, timeout_ms, token]:
+            return {
+                "queue": queue,
+                "runs": _pairs(runs),
+                "until": iso_time(at_ms + timeout_ms),
+                "timeout_ms": timeout_ms,
+                "token": token,
+            }
+        case [record.DELETE, _, queue, runs]:
+            return {"queue": queue, "runs": _pairs(runs)}
+        case [record.UPDATE, _, queue, changes, runs, produced_ms, lengths, claims, _]:
+            names = ("sequence", "status", "due_ms", "timeout_ms")
+            all_names = (*names, "receive_count", "token")
+            return {
+                "queue": queue,
+                "changes": [_with_status(dict(zip(names, each, strict=True))) for each in changes],
+                "restated": _pairs(runs),
+                "produced_at": [iso_time(each) for each in produced_ms],
+                "lengths": lengths,
+                "claims": [_with_status(dict(zip(all_names, each, strict=True))) for each in claims],
+            } | _bodies(fields, bodies)
+        case [record.PURGE, _, queue, end]:
+            return {"queue": queue, "end": end}
+        case [record.DROP, _, queue]:
+            return {"queue": queue}
+    return {"fields": repr(fields[2:])}
+
+
+def _with_status(about: _Object) -> _Object:
+    names = {status: name for name, status in STATUSES.items()}
+    return about | {"status": names.get(about["status"], about["status"])}
+
+
+def _pairs(runs: list[int]) -> list[list[int]]:
+    return [runs[at : at + 2] for at in range(0, len(runs), 2)]
+
+
+def _bodies(fields: list[Any], wanted: bool) -> _Object:
+    return {"messages": [record.decode_entry(entry) for _, _, entry in entries_of(fields)]} if wanted else {}
