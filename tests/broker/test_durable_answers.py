@@ -11,7 +11,7 @@ import pytest
 
 from storage import DiskFullError, record
 from tests.broker.fake_clock import FakeClock
-from tests.broker.helpers import Call, contents_of, eventually
+from tests.broker.helpers import Call, another_receipt, contents_of, eventually
 from tests.broker.memory_log import MemoryLog
 from wonderq.broker import Broker
 from wonderq.errors import BrokerError, QueueNotFoundError
@@ -85,7 +85,7 @@ ANSWERS: dict[str, Action] = {
 
 REFUSALS: dict[str, Action] = {
     "delete what is gone": lambda s: s.broker.delete(QUEUE, Target(id=s.gone)),
-    "delete with a void receipt": lambda s: s.broker.delete(QUEUE, Target(receipt=s.receipt[:-1] + "0")),
+    "delete with a void receipt": lambda s: s.broker.delete(QUEUE, Target(receipt=another_receipt(s.receipt))),
     "update what is gone": lambda s: s.broker.update(QUEUE, Target(id=s.gone), Change(delay_ms=1)),
     "renew what is not claimed": lambda s: s.broker.update(QUEUE, Target(id=s.waiting), Change()),
     "get what is gone": lambda s: s.broker.get(QUEUE, s.gone),

@@ -22,6 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from storage import Checkpoints, FileLog, SyncPolicy
 from storage.record import encode_entry
 from tests.broker.fake_clock import FakeClock
+from tests.broker.helpers import another_receipt
 from wonderq import columns, upkeep
 from wonderq.broker import Broker
 from wonderq.errors import BrokerError
@@ -186,7 +187,7 @@ class BrokerMachine(RuleBasedStateMachine):
             case "mixed":
                 return Target(id=some_id if other else "nothing", receipt=receipt)
             case "forged":
-                return Target(receipt=receipt[:-1] + ("0" if receipt[-1] != "0" else "1"))
+                return Target(receipt=another_receipt(receipt))
             case "not an id":
                 return Target(
                     id=("", "x", "é", some_id[:-1], some_id + "0", "00000000-0000-8000-8000-000000000000")[other]
