@@ -80,29 +80,31 @@ class Checkpoints:
 
         The chunks raise `DamagedCheckpointError` where they stop to verify.
         """
-        for name in self._names():
-            chunks = _read(self._disk, self._folder / name)
+        for path in self.paths():
             try:
-                mark = Mark(*msgpack.unpackb(next(chunks, b"")))
+                mark, chunks = self.read(path)
             except (DamagedCheckpointError, ValueError, TypeError) as error:
-                logger.warning("passing over the checkpoint %s: %s", name, error)
-            else:
+                logger.warning("passing over the checkpoint %s: %s", path.name, error)
+                continue
+            with closing(chunks):
                 yield mark, chunks
-            finally:
-                chunks.close()
 
     def paths(self) -> list[Path]:
         """Return the files of all checkpoints, newest first."""
         return [self._folder / name for name in self._names()]
 
-    def read(self, path: Path) -> tuple[Mark, Iterator[bytes]]:
+    def read(self, path: Path) -> tuple[Mark, Generator[bytes, None, None]]:
         """Return one checkpoint's mark and its chunks, which raise `DamagedCheckpointError` where they stop to verify.
 
         Raises:
             DamagedCheckpointError, ValueError, TypeError: it does not verify at the front.
         """
         chunks = _read(self._disk, path)
-        return Mark(*msgpack.unpackb(next(chunks, b""))), chunks
+        try:
+            return Mark(*msgpack.unpackb(next(chunks, b""))), chunks
+        except BaseException:
+            chunks.close()
+            raise
 
     def remove_unfinished(self) -> None:
         """Remove what a crash left of checkpoints that were being written."""

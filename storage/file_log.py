@@ -146,9 +146,10 @@ class FileLog:
         self._written_base = 1  # the base that the newest group states
         self._durable_base = 1  # the newest base that a group on the medium states
         self._sync_due = False  # an interval has passed, and a leader was busy at its end
-        self._newest = (0, 0, 0, 0, 0)  # segment, offset, number, chain and base that the newest group came to
-        self._boundary = (0, 0)  # number of the segment written last, and how far, as of a moment when nobody leads
-        self._place = self._newest  # the same of the newest group
+        self._newest = (0, 0, 0, 0, 0)  # segment, offset, number and chain of the newest group, and the base before it
+        # What follows is as of a moment when nobody leads, for those who do not.
+        self._boundary = (0, 0)  # number of the segment written last, and how far
+        self._place = self._newest
 
         self._leading = False
         self._committed: Position = 0  # everything before it is as durable as the policy promises
