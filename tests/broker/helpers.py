@@ -9,7 +9,7 @@ from copy import copy
 from typing import Any, Generic, TypeVar
 
 from wonderq.columns import Columns
-from wonderq.state import State
+from wonderq.state import Queue, State
 
 T = TypeVar("T")
 
@@ -67,8 +67,7 @@ def columns_of(messages: Columns) -> dict[str, Any]:
     }
 
 
-def contents_of(state: State, now_ms: int) -> dict[str, Any]:
-    """Everything that a state says at a moment, to compare with another."""
+def _at(state: State, now_ms: int, about: Callable[[Queue], Any]) -> dict[str, Any]:
     for queue in state.queues.values():
         queue.messages.advance(now_ms)
     return {
@@ -76,35 +75,30 @@ def contents_of(state: State, now_ms: int) -> dict[str, Any]:
         "next_queue": state.next_queue,
         "last_ms": state.last_ms,
         "queues": {
-            name: (queue.number, queue.created_ms, queue.settings, columns_of(queue.messages))
-            for name, queue in state.queues.items()
+            name: (queue.number, queue.created_ms, queue.settings, about(queue)) for name, queue in state.queues.items()
         },
     }
+
+
+def contents_of(state: State, now_ms: int) -> dict[str, Any]:
+    """Everything that a state says at a moment, to compare with another."""
+    return _at(state, now_ms, lambda queue: columns_of(queue.messages))
 
 
 def said_by(state: State, now_ms: int) -> dict[str, Any]:
     """Everything that a state says at a moment but for how it keeps it, so that two may have come by different ways."""
-    for queue in state.queues.values():
-        queue.messages.advance(now_ms)
-    return {
-        "key": state.key,
-        "next_queue": state.next_queue,
-        "last_ms": state.last_ms,
-        "queues": {
-            name: {
-                "number": queue.number,
-                "created_ms": queue.created_ms,
-                "settings": queue.settings,
-                "next_sequence": queue.messages.next_sequence,
-                "counts": queue.messages.counts[1:],
-                "bytes": queue.messages.bytes,
-                "oldest_ms": queue.messages.oldest_ms(),
-                "ready": queue.messages.pick(1 << 30, 1 << 60),
-                "messages": queue.messages.after(-1, 1 << 30),
-            }
-            for name, queue in state.queues.items()
+    return _at(
+        state,
+        now_ms,
+        lambda queue: {
+            "next_sequence": queue.messages.next_sequence,
+            "counts": queue.messages.counts[1:],
+            "bytes": queue.messages.bytes,
+            "oldest_ms": queue.messages.oldest_ms(),
+            "ready": queue.messages.pick(1 << 30, 1 << 60),
+            "messages": queue.messages.after(-1, 1 << 30),
         },
-    }
+    )
 
 
 def another_receipt(receipt: str) -> str:
