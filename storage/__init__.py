@@ -14,10 +14,12 @@ in part, or not at all. The folder is on a local file system (flock).
 
     0000000001.wal        a segment: see docs/FORMAT.md; numbers have no gaps
     0000000002.wal.tmp    a segment being reserved; removed at start
+    0000000001-0000123456.ckpt    a checkpoint: a cache of what the log adds up to at that place
     torn/                 torn tails that a start cut off, for whoever wants to look; nothing reads them
 
 **Modules**, each one idea: `frame` the bytes, `record` what they say, `segment` one file, `recovery` the decision table,
-`file_log` appending and group commit, `log` the protocol that the broker sees, `disk` the seam to the system.
+`file_log` appending and group commit, `checkpoint` the caches, `salvage` reading past damage, `log` the protocol that the
+broker sees, `disk` the seam to the system.
 """
 
 from storage.checkpoint import Checkpoints, DamagedCheckpointError

@@ -2,7 +2,7 @@
 
 Everything is little-endian. A segment file is one 64-byte header and then groups back to back, zeros behind them.
 
-    segment   | header 64 | group | group | ... | closing mark | zeros up to the capacity
+    segment   | header 64 | group | group | ... | seal | zeros up to the capacity
     group     | header 40 | record | record | ...
     record    | crc 4 | length 4 | msgpack payload |
 

@@ -1,4 +1,4 @@
-"""What the records say: the seven facts a log is made of, as msgpack arrays.
+"""What the records say: the eight kinds of facts a log is made of, as msgpack arrays.
 
 A record carries an outcome, not a request: which messages, until when. So replaying it needs no clock and no chance.
 Every record is ``[kind, at_ms, ...]``; times are milliseconds since 1970 UTC. docs/FORMAT.md lists the fields for

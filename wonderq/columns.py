@@ -2,7 +2,7 @@
 
 A page holds up to `PAGE_MESSAGES` messages with neighbouring sequence numbers, one array for each thing known of them.
 What only a claimed or delayed message has is kept in arrays that a page grows when it first needs them: a message that
-merely waits costs 21 bytes (38 once its page had a claim). A page whose messages are all gone is freed.
+merely waits costs 21 bytes (41 once its page had a claim). A page whose messages are all gone is freed.
 
 Ready messages need no structure of their own: a page finds its first waiting message by searching its status bytes, and
 a heap of page numbers tells which pages have one. So a message that comes back is found before younger ones, by itself.
