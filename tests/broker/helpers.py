@@ -74,15 +74,15 @@ def _at(state: State, now_ms: int, about: Callable[[Queue], Any]) -> dict[str, A
         "key": state.key,
         "next_queue": state.next_queue,
         "last_ms": state.last_ms,
-        "queues": {
-            name: (queue.number, queue.created_ms, queue.settings, about(queue)) for name, queue in state.queues.items()
-        },
+        "queues": {name: about(queue) for name, queue in state.queues.items()},
     }
 
 
 def contents_of(state: State, now_ms: int) -> dict[str, Any]:
     """Everything that a state says at a moment, to compare with another."""
-    return _at(state, now_ms, lambda queue: columns_of(queue.messages))
+    return _at(
+        state, now_ms, lambda queue: (queue.number, queue.created_ms, queue.settings, columns_of(queue.messages))
+    )
 
 
 def said_by(state: State, now_ms: int) -> dict[str, Any]:
@@ -91,6 +91,9 @@ def said_by(state: State, now_ms: int) -> dict[str, Any]:
         state,
         now_ms,
         lambda queue: {
+            "number": queue.number,
+            "created_ms": queue.created_ms,
+            "settings": queue.settings,
             "next_sequence": queue.messages.next_sequence,
             "counts": queue.messages.counts[1:],
             "bytes": queue.messages.bytes,
