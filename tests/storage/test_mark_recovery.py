@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from storage import CorruptLogError, FileLog, Mark, Position, StaleMarkError, SyncPolicy, frame
 from storage.file_log import MIN_SEGMENT_BYTES
+from tests.storage.faulty_disk import RecordingDisk
 from tests.storage.folders import groups_in, open_log, segment_files, snapshot
 
 Placed = list[tuple[Position, bytes]]
@@ -267,3 +269,40 @@ def test_a_start_from_a_mark_under_weaker_policies_keeps_what_it_read(tmp_path: 
         log.close()
         found = restart(folder.with_name(f"{number} killed"), mark)
         assert [position for position, _ in found][1:-1] == positions
+
+
+def test_a_mark_is_not_good_before_a_closing_group_is_written(tmp_path: Path) -> None:
+    """The closing group has its place before it is written: a checkpoint must not vouch for bytes that are not there yet."""
+    disk = _HeldDisk()
+    log, _ = open_log(tmp_path, disk=disk)
+    log.wait(log.append(b"record"))
+    disk.hold.set()
+    assert disk.held.wait(10)
+    mark = log.mark()
+    synced = threading.Thread(target=log.sync)
+    synced.start()
+    synced.join(0.3)
+    assert synced.is_alive()
+    disk.hold.clear()
+    disk.go_on.set()
+    synced.join(10)
+    assert not synced.is_alive()
+    killed = Path(shutil.copytree(tmp_path, tmp_path.with_name("killed")))
+    log.close()
+    again = FileLog(killed)
+    assert list(again.replay(mark)) == []
+    again.close()
+
+
+class _HeldDisk(RecordingDisk):
+    """Stops in the first write after it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hold, self.held, self.go_on = threading.Event(), threading.Event(), threading.Event()
+
+    def begin(self, name: str, path: Path) -> None:
+        super().begin(name, path)
+        if name == "write" and self.hold.is_set():
+            self.held.set()
+            self.go_on.wait(10)
