@@ -54,7 +54,17 @@ def segment_files(folder: Path) -> list[Path]:
 
 def groups_in(path: Path) -> list[tuple[frame.GroupHeader, list[bytes]]]:
     """The groups of one segment file."""
-    data = path.read_bytes()
+    return groups_of(path.read_bytes())
+
+
+def end_of_groups(data: bytes) -> int:
+    """Where the groups in a segment file's bytes end. The last byte that is not zero may come before: a group that holds
+    no records ends in a checksum."""
+    last, _ = groups_of(data)[-1]
+    return last.offset + frame.GROUP_HEADER_BYTES + last.length
+
+
+def groups_of(data: bytes) -> list[tuple[frame.GroupHeader, list[bytes]]]:
     segment_header = frame.unpack_segment_header(data)
     assert segment_header is not None
     found = []

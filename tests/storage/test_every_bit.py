@@ -15,7 +15,16 @@ import pytest
 from storage import CorruptLogError, FileLog, StorageError, UnsupportedFormatError, file_log
 from storage.frame import GROUP_HEADER_BYTES, SEGMENT_HEADER_BYTES
 from tests.storage.faulty_disk import FaultyDisk, UnsyncedDisk
-from tests.storage.folders import Builder, groups_in, open_log, records_in, segment_files, snapshot, write_log
+from tests.storage.folders import (
+    Builder,
+    end_of_groups,
+    groups_in,
+    open_log,
+    records_in,
+    segment_files,
+    snapshot,
+    write_log,
+)
 
 RECORDS = [f"record {number}".encode() * (number % 3) for number in range(14)]
 SEGMENT_BYTES = 320
@@ -56,7 +65,7 @@ def test_every_bit(folder: Path) -> None:
     disk = UnsyncedDisk()
     files = segment_files(folder)
     last = files[-1]
-    closing = len(last.read_bytes().rstrip(b"\0")) - GROUP_HEADER_BYTES
+    closing = end_of_groups(last.read_bytes()) - GROUP_HEADER_BYTES
     before = snapshot(folder)
     tried = tolerated = 0
     for path in files:
@@ -108,7 +117,7 @@ def test_seeded_damage_of_every_shape(folder: Path) -> None:
     """Stretches overwritten, zeroed, copied from elsewhere in the log: the records are all there, or it is refused."""
     originals = {path: path.read_bytes() for path in segment_files(folder)}
     last = segment_files(folder)[-1]
-    closing = len(originals[last].rstrip(b"\0")) - GROUP_HEADER_BYTES
+    closing = end_of_groups(originals[last]) - GROUP_HEADER_BYTES
     chance = Random(2024)
     for round_number in range(1500):
         path = chance.choice(list(originals))

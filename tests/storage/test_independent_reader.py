@@ -11,6 +11,7 @@ from zlib import crc32
 import pytest
 
 from storage import FileLog
+from tests.storage.folders import end_of_groups
 from tests.storage.independent_reader import records
 from tests.storage.independent_state import live_messages
 from wonderq.broker import Broker
@@ -114,10 +115,6 @@ def segments_of(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.wal"))
 
 
-def end_of_groups(segment: Path) -> int:
-    return len(segment.read_bytes().rstrip(b"\0"))
-
-
 def overwrite(segment: Path, offset: int, data: bytes) -> None:
     with segment.open("r+b") as file:
         file.seek(offset)
@@ -151,7 +148,9 @@ def test_flipped_byte_is_refused(folder: Path, rng: random.Random) -> None:
     *sealed, last = segments_of(folder)
     for segment in [*rng.choices(sealed, k=60), *[last] * 20]:
         data = segment.read_bytes()
-        offset = rng.randrange(len(data) if segment != last else end_of_groups(last) - 44)  # before the closing group
+        offset = rng.randrange(
+            len(data) if segment != last else end_of_groups(last.read_bytes()) - 44
+        )  # before the closing group
         overwrite(segment, offset, bytes([data[offset] ^ 1 << rng.randrange(8)]))
         with pytest.raises(ValueError, match=f"{segments_of(folder)[0].parent.name}/.*offset"):
             list(records(folder))
@@ -160,7 +159,7 @@ def test_flipped_byte_is_refused(folder: Path, rng: random.Random) -> None:
 
 def test_torn_tail_is_the_end(folder: Path, rng: random.Random) -> None:
     before, last = list(records(folder)), segments_of(folder)[-1]
-    end = end_of_groups(last)
+    end = end_of_groups(last.read_bytes())
     room = last.stat().st_size - end
     for length in (1, 39, 40, 500, room):
         overwrite(last, end, rng.randbytes(min(length, room)))

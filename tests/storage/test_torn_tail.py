@@ -15,7 +15,7 @@ from storage import SyncPolicy
 from storage.disk import Disk
 from storage.recovery import TORN_FOLDER
 from tests.storage.faulty_disk import FaultyDisk, RecordingDisk, UnsyncedDisk
-from tests.storage.folders import Builder, groups_in, open_log, records_in, segment_files, snapshot
+from tests.storage.folders import Builder, end_of_groups, groups_in, open_log, records_in, segment_files, snapshot
 
 ACKED = [b"first acked", b"second acked", b"third acked"]
 SEGMENT = "0000000001.wal"
@@ -25,7 +25,7 @@ class Torn:
     """A segment of which the groups behind ``start`` were written and never acknowledged."""
 
     def __init__(self, acked: bytes, written: bytes, groups: list[tuple[int, list[bytes]]]) -> None:
-        self.start = len(acked.rstrip(b"\0"))
+        self.start = end_of_groups(acked)
         self.end = len(written.rstrip(b"\0"))
         self.acked = acked
         self.written = written
@@ -156,7 +156,7 @@ def test_a_large_torn_tail(tmp_path: Path) -> None:
     log.close()
     segment = tmp_path / SEGMENT
     data = bytearray(segment.read_bytes())
-    start = len(data.rstrip(b"\0"))
+    start = end_of_groups(bytes(data))
     data[start + 10 : start + 20] = b"torn bytes"
     data[3 << 20 : (3 << 20) + 4] = b"more"
     segment.write_bytes(data)
@@ -189,7 +189,7 @@ def test_torn_tails_of_several_crashes_are_all_kept(tmp_path: Path) -> None:
         log.wait(log.append(f"record {run}".encode()))
         log.close()
         data = bytearray((tmp_path / SEGMENT).read_bytes())
-        start = len(data.rstrip(b"\0"))
+        start = end_of_groups(bytes(data))
         data[start + 5 : start + 10] = b"torn!"
         torn.append(bytes(data[start : start + 10]))
         (tmp_path / SEGMENT).write_bytes(data)
@@ -260,7 +260,7 @@ def test_copies_of_real_groups_in_a_body_prove_nothing(tmp_path: Path) -> None:
         log.wait(log.append(record))
     log.close()
     sealed, after = (path.read_bytes() for path in segment_files(tmp_path / "source"))
-    copies = sealed[64:260] + sealed[-40:] + after[64:104] + after.rstrip(b"\0")[-40:]
+    copies = sealed[64:260] + sealed[-40:] + after[64:104] + after[end_of_groups(after) - 40 : end_of_groups(after)]
 
     folder = tmp_path / "log"
     folder.mkdir()
