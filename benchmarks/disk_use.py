@@ -70,7 +70,7 @@ def steady(folder: Path, messages: int) -> None:
 
 
 def cold_and_hot(folder: Path, cold_bytes: int, hot_bytes: int) -> None:
-    running = Running(folder)
+    running = Running(folder, sync="always")
     start = written_bytes()
     body = "c" * 1000
     for _ in range(cold_bytes // 100_000):

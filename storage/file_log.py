@@ -13,7 +13,14 @@ import msgpack
 
 from storage import frame, segment
 from storage.disk import Disk
-from storage.errors import CorruptLogError, LogClosedError, LogFailedError, RecordTooLargeError, TrimmedError
+from storage.errors import (
+    CorruptLogError,
+    DiskFullError,
+    LogClosedError,
+    LogFailedError,
+    RecordTooLargeError,
+    TrimmedError,
+)
 from storage.log import Mark, Position
 from storage.recovery import Recovery, wall_clock_ms
 from storage.segment import Segment, SegmentReader
@@ -29,6 +36,9 @@ _SEAL_BYTES = frame.GROUP_HEADER_BYTES
 #: Spans with no more than this between them are read in one call, up to so many bytes at once.
 _READ_GAP_BYTES = 4096
 _READ_BYTES = 1 << 20
+
+#: On a disk that is nearly full, a segment may be as small as this part of its usual size.
+_SMALLEST_PART = 16
 
 #: How long traffic must have stopped before a closing group is written.
 _PAUSE_S = 0.1
@@ -122,6 +132,7 @@ class FileLog:
         self.failure: str | None = None
         self._mutex = threading.Lock()
         self._closed = False
+        self._disk_full = False
         self._disk.make_folder(folder)
         self._folder_lock = self._disk.lock(folder)
         try:
@@ -231,17 +242,18 @@ class FileLog:
         room = group.target.header.capacity - _SEAL_BYTES - group.end
         if not group.records:
             room -= frame.GROUP_HEADER_BYTES
-        if need > room - leave_bytes and self._next is None:
-            # The space comes before the record, so that a full disk is found out before anything has been changed.
-            self._next = self._reserve(group.target.number + 1)
-        if need <= room:
+        if need + leave_bytes <= room:
             return group
-        assert self._next is not None
-        target = self._next
-        if need > _room_in(target.header.capacity):
-            # It was reserved when segments were smaller, and stays empty.
-            target = self._reserve(target.number + 1)
-        return self._go_on_in(target)
+        # The space comes before the record, so that a full disk is found out before anything has been changed.
+        spare = self._next
+        if spare is None:
+            spare = self._next = self._reserve(group.target.number + 1, need + leave_bytes)
+        elif spare.header.capacity < self._segment_bytes:
+            found = _room_in(spare.header.capacity) + (room if need <= room else 0)
+            if need + leave_bytes > found:
+                # It was reserved when there was no room for a larger one, and stays empty.
+                return self._go_on_in(self._reserve(spare.number + 1, need + leave_bytes))
+        return group if need <= room else self._go_on_in(spare)
 
     def _gathering_group(self) -> _Group:
         if self._open is None or self._closed:
@@ -249,15 +261,33 @@ class FileLog:
         self._check_failure()
         return self._open
 
-    def _reserve(self, number: int) -> Segment:
-        log_id, size, now_ms = self._active.header.log_id, self._segment_bytes, self._now_ms()
+    def _reserve(self, number: int, room: int = 0) -> Segment:
+        """Reserve a segment; on a disk that is nearly full a smaller one, as long as that has ``room`` bytes for records."""
+        log_id, size = self._active.header.log_id, self._segment_bytes
+        smallest = max(MIN_SEGMENT_BYTES, size // _SMALLEST_PART)
         try:
-            new = segment.reserve(self._disk, self.folder, number, log_id, size, now_ms)
+            while True:
+                try:
+                    new = segment.reserve(self._disk, self.folder, number, log_id, size, self._now_ms())
+                    break
+                except DiskFullError:
+                    size //= 2
+                    if size < smallest or _room_in(size) < room:
+                        self._tell_whether_full(True)
+                        raise
         except OSError as error:
             # Nothing of the log was touched, so the next append may try again (too many open files, say).
             raise LogFailedError(f"the next log segment could not be created: {error}") from error
+        self._tell_whether_full(size < self._segment_bytes)
         self._reserved[number] = new
         return new
+
+    def _tell_whether_full(self, full: bool) -> None:
+        if full and not self._disk_full:
+            logger.warning("the disk of %s is full: nothing more is produced until there is room", self.folder)
+        elif self._disk_full and not full:
+            logger.warning("the disk of %s has room again", self.folder)
+        self._disk_full = full
 
     def _go_on_in(self, target: Segment) -> _Group:
         assert self._open is not None
@@ -278,9 +308,11 @@ class FileLog:
         """
         with self._mutex:
             number = self._gathering_group().target.number + 1
-            target = self._next or self._reserve(number)
-            if target.header.capacity != self._segment_bytes:
-                target = self._reserve(number + 1)
+            spare = self._next
+            if spare is not None and spare.header.capacity == self._segment_bytes:
+                target = spare
+            else:
+                target = self._reserve(number if spare is None else number + 1)
             end = self._position(self._go_on_in(target))
         self.sync()
         return end
@@ -412,7 +444,8 @@ class FileLog:
         while not self._stopping.is_set():
             self._traffic.wait()
             self._traffic.clear()
-            self._stopping.wait(self.sync_policy.interval_ms / 1000 if interval else _PAUSE_S)
+            # Half the interval: if somebody leads just then, the sync is his at the end of the next round.
+            self._stopping.wait(self.sync_policy.interval_ms / 2000 if interval else _PAUSE_S)
             if interval and not self._lead_alone(self._sync):
                 self._sync_due = True
             if self.sync_policy.name != "os" and not self._traffic.is_set():
@@ -527,7 +560,12 @@ class FileLog:
         if target is None:
             raise TrimmedError(f"the record at {position:#x} was dropped")
         offset = position & 0xFFFF_FFFF
-        data = target.file.read(length, offset)
+        try:
+            data = target.file.read(length, offset)
+        except OSError as error:
+            if self._closed:
+                raise LogClosedError("the log is closed") from error
+            raise CorruptLogError(str(target.path), offset, f"cannot be read: {error.strerror}") from error
         if len(data) < length:
             raise CorruptLogError(str(target.path), offset, f"{length} bytes should be here, and {len(data)} are")
         return data

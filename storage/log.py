@@ -88,6 +88,14 @@ class Log(Protocol):
             LogFailedError: it could not be written.
         """
 
+    def rotate(self) -> Position:
+        """End the part of the log in use, and return where the next one begins: `oldest` returns all parts before it.
+
+        Raises:
+            DiskFullError: there is no room for it; nothing was changed.
+            LogFailedError: it could not be written.
+        """
+
     def mark(self) -> Mark:
         """Return a mark behind everything appended so far. It may be used once `sync` has returned."""
 

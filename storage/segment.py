@@ -49,7 +49,7 @@ def reserve(disk: Disk, folder: Path, number: int, log_id: bytes, capacity: int,
         DiskFullError: there is no room; nothing is left behind.
     """
     path = folder / (file_name(number) + UNFINISHED_SUFFIX.removeprefix(SUFFIX))
-    with no_room_is_disk_full(f"no room for the next log segment ({capacity} bytes) in {folder}"):
+    with no_room_is_disk_full(f"no room for another log segment of {capacity} bytes in {folder}; free some there"):
         file = disk.create(path)
         try:
             file.allocate(capacity)

@@ -17,7 +17,7 @@ App = falcon.App[falcon.Request, falcon.Response]
 
 def create_app(broker: Broker) -> App:
     """Return a WSGI application that serves ``broker``. It holds no state of its own."""
-    app: App = falcon.App()
+    app: App = falcon.App(middleware=[_SameSite()])
     app.req_options.keep_blank_qs_values = True
     app.req_options.auto_parse_qs_csv = False
     app.req_options.strip_url_path_trailing_slash = False
@@ -28,6 +28,16 @@ def create_app(broker: Broker) -> App:
     app.add_error_handler(falcon.HTTPError, _answer_http_error)
     rest_api.add_routes(app, broker)
     return app
+
+
+class _SameSite:
+    """Refuses what a browser sends from a page of another site: the broker asks nobody who they are."""
+
+    def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
+        origin = req.get_header("Origin")
+        foreign = origin is not None and origin.partition("://")[2] != req.netloc
+        if foreign or req.get_header("Sec-Fetch-Site") in ("cross-site", "same-site"):
+            raise RequestError(403, "cross_site", "This request comes from a page of another site, and is refused.")
 
 
 def _answer_refusal(req: falcon.Request, resp: falcon.Response, error: Exception, _params: object) -> None:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from storage import Checkpoints, CorruptLogError, FileLog, Position, frame, segment
 from storage.disk import Disk, DiskFile, no_room_is_disk_full
 from storage.segment import Segment, SegmentReader
-from wonderq.folder import FolderError, NoLogError
+from wonderq.folder import FolderError, NoLogError, check_outside
 from wonderq.rebuild import rebuild
 
 _CHUNK_BYTES = 1 << 20
@@ -71,10 +71,11 @@ def backup(source: Path, destination: Path, *, prune: bool = False, progress: Pr
         CorruptLogError, UnsupportedFormatError: the source, or the copy, does not verify.
         DiskFullError: the destination has no room. Nothing in it was changed.
     """
-    if not segment_numbers(source):
+    check_outside(source, destination)
+    if not source.is_dir() or not segment_numbers(source):
         raise NoLogError(f"{source} holds no log: give the folder that 'wonderq serve --data' was given.")
     disk = Disk()
-    with _folder_for(disk, source, destination):
+    with _folder_for(disk, destination):
         parts = _copy_new(disk, source, destination, progress)
         removed = _publish(disk, destination, parts)
     log = FileLog(destination)
@@ -124,10 +125,8 @@ def write_copy(
 
 
 @contextmanager
-def _folder_for(disk: Disk, source: Path, destination: Path) -> Iterator[None]:
+def _folder_for(disk: Disk, destination: Path) -> Iterator[None]:
     """Hold the destination, which is free of unfinished copies before and after."""
-    if destination.exists() and destination.samefile(source):
-        raise BackupError(f"{destination} is the folder to be copied: give another one.")
     disk.make_folder(destination)
     lock = disk.lock(destination)
     try:

@@ -46,12 +46,13 @@ from wonderq.waiting import Waiter, WaitingLines
 logger = logging.getLogger("wonderq")
 
 Commit = Callable[..., Position]
-"""`Broker._commit`: takes a record's fields, and ``leave_bytes``."""
+"""`Broker._commit`: takes a record's fields, and ``leave``."""
 
 _QUEUE_NAME = re.compile(r"(?=.{1,80}\Z)[A-Za-z0-9_-]+(\.fifo)?")
 
-#: Space in the log that is kept for those who make room: producing leaves this much, claiming half of it, deleting none.
-DISK_RESERVE_BYTES = 1 << 20
+#: On a full disk, what is left of the newest segment is for those who make room: producing leaves half a segment, claiming
+#: and compaction an eighth, deleting a 64th, and what empties a whole queue nothing.
+PRODUCE_LEAVES, CLAIM_LEAVES, DELETE_LEAVES = 2, 8, 64
 
 #: More than the fields of a record take, without its messages.
 _RECORD_BYTES = 128
@@ -121,11 +122,11 @@ class Broker:
             if found is None:
                 # Room for both records or for none: a refused message leaves no new queue behind.
                 size = sum(lengths) + 16 * len(entries) + _RECORD_BYTES
-                found = self._new_queue(queue, now_ms, leave_bytes=DISK_RESERVE_BYTES + size)
+                found = self._new_queue(queue, now_ms, also_leave_bytes=size)
             first = found.messages.next_sequence
             position = self._commit(
                 (record.PRODUCE, now_ms, found.number, first, due_ms, lengths, b"".join(entries)),
-                leave_bytes=DISK_RESERVE_BYTES,
+                leave=PRODUCE_LEAVES,
             )
             self._lines.nudge(found)
             number = found.number
@@ -209,9 +210,7 @@ class Broker:
             return None
         timeout_ms = queue.settings.visibility_timeout_ms if visibility_timeout_ms is None else visibility_timeout_ms
         token = 1 + secrets.randbelow(0xFFFF_FFFF)
-        position = self._commit(
-            (record.CLAIM, now_ms, queue.number, runs, timeout_ms, token), leave_bytes=DISK_RESERVE_BYTES // 2
-        )
+        position = self._commit((record.CLAIM, now_ms, queue.number, runs, timeout_ms, token), leave=CLAIM_LEAVES)
         self._lines.nudge(queue)
         return position, messages.views(runs), token
 
@@ -250,7 +249,9 @@ class Broker:
                 except BrokerError as error:
                     results.append(error)
             if sequences:
-                self._commit((record.DELETE, now_ms, found.number, record.to_runs(sorted(sequences))))
+                self._commit(
+                    (record.DELETE, now_ms, found.number, record.to_runs(sorted(sequences))), leave=DELETE_LEAVES
+                )
         self._settle()
         return results
 
@@ -299,7 +300,7 @@ class Broker:
                     [view.claim for view in views if not view.merely_waits],
                     b"".join(entries),
                 )
-                self._commit(fields, leave_bytes=DISK_RESERVE_BYTES if restated else DISK_RESERVE_BYTES // 2)
+                self._commit(fields, leave=PRODUCE_LEAVES if restated else CLAIM_LEAVES)
                 self._lines.nudge(found)
         self._settle()
         return results
@@ -440,7 +441,7 @@ class Broker:
             if found is None:
                 found = self._new_queue(name, now_ms, **settings)
             elif replace(found.settings, **settings) != found.settings:
-                self._commit_queue(found, replace(found.settings, **settings), now_ms)
+                self._commit(queue_record(found, replace(found.settings, **settings), now_ms), leave=PRODUCE_LEAVES)
             info = self._info(found, now_ms)
         self._settle()
         return info, created
@@ -466,19 +467,14 @@ class Broker:
         self._settle()
         return count
 
-    def _new_queue(self, name: str, now_ms: int, *, leave_bytes: int = DISK_RESERVE_BYTES, **settings: int) -> Queue:
+    def _new_queue(self, name: str, now_ms: int, *, also_leave_bytes: int = 0, **settings: int) -> Queue:
         if not _QUEUE_NAME.fullmatch(name):
             raise InvalidQueueNameError(
                 "queue", "A queue's name is 1 to 80 of A-Z a-z 0-9 _ and -, with .fifo allowed at the end."
             )
-        new = Queue(self._state.next_queue, name, now_ms)
-        self._commit_queue(new, QueueSettings(**settings), now_ms, leave_bytes=leave_bytes)
+        new = queue_record(Queue(self._state.next_queue, name, now_ms), QueueSettings(**settings), now_ms)
+        self._commit(new, leave=PRODUCE_LEAVES, also_leave_bytes=also_leave_bytes)
         return self._state.queues[name]
-
-    def _commit_queue(
-        self, queue: Queue, settings: QueueSettings, now_ms: int, *, leave_bytes: int = DISK_RESERVE_BYTES
-    ) -> None:
-        self._commit(queue_record(queue, settings, now_ms), leave_bytes=leave_bytes)
 
     # Running
 
@@ -508,8 +504,9 @@ class Broker:
             self._settle()
             raise
 
-    def _commit(self, fields: tuple[Any, ...], *, leave_bytes: int = 0) -> Position:
-        """Append a record and apply it."""
+    def _commit(self, fields: Sequence[Any], *, leave: int | None = None, also_leave_bytes: int = 0) -> Position:
+        """Append a record and apply it; ``leave`` says for which part of a segment there must be room behind it."""
+        leave_bytes = also_leave_bytes + (self._log.max_record_bytes // leave if leave else 0)
         data = record.encode(fields)
         position = self._log.append(data, leave_bytes=leave_bytes)
         self.log_bytes += len(data)

@@ -88,7 +88,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _with_notes(error: Exception) -> str:
-    return " ".join([str(error), *getattr(error, "__notes__", ())]).removesuffix(".")
+    sentences = [str(error), *getattr(error, "__notes__", ())]
+    return " ".join(f"{sentence.removesuffix('.')}." for sentence in sentences).removesuffix(".")
 
 
 def _drop_output() -> None:
@@ -114,24 +115,29 @@ def _add_serve(subparsers: Subparsers) -> None:
             "--" + each.name.replace("_", "-"),
             metavar=each.metadata["metavar"],
             default=argparse.SUPPRESS,
-            help=each.metadata["help"],
+            help=f"{each.metadata['help']} (default {_shown(each.default)})",
             **switch,
         )
     command.add_argument("--config", metavar="FILE", type=Path, help="TOML file with any of these settings")
-    command.add_argument(
-        "--log-level", default="info", choices=("debug", "info", "warning", "error"), help="least that is logged"
-    )
+
+
+def _shown(default: Any) -> str:
+    """Write a setting's default as one would give it."""
+    if isinstance(default, tuple):
+        return ":".join(map(str, default))
+    return str(default).lower() if isinstance(default, bool) else str(default)
 
 
 def _serve(options: argparse.Namespace) -> int:
     # The server's libraries take longer to load than a message takes to send.
     from wonderq.serve import StartError, serve, set_up_logging  # noqa: PLC0415
 
-    set_up_logging(options.log_level)
     names = {each.name for each in fields(Settings)}
     flags = {name: value for name, value in vars(options).items() if name in names}
     try:
-        serve(load(flags, os.environ, options.config))
+        settings = load(flags, os.environ, options.config)
+        set_up_logging(settings.log_level)
+        serve(settings)
     except StartError as error:
         return complain(str(error), REFUSED)
     return OK

@@ -125,6 +125,8 @@ class Client:
 
     def produce(self, message: str, *, delay: float | None = None) -> str:
         """Add a message and return its id."""
+        if not isinstance(message, str):
+            raise TypeError(f"a message is a str, and this is {type(message).__name__}")
         body = {"message": message} if delay is None else {"message": message, "delay": delay}
         return self._call("POST", "/messages/produce", _Produced, body).id
 
@@ -133,6 +135,9 @@ class Client:
 
         Each is a body, or an object with ``message`` and ``delay``.
         """
+        for message in messages:
+            if not isinstance(message, str | dict):
+                raise TypeError(f"a message is a str, or a dict with one, and this is {type(message).__name__}")
         body: _Object = {"messages": messages}
         if delay is not None:
             body["delay"] = delay

@@ -8,6 +8,8 @@ import time
 class Clock:
     """The wall clock as it stood at the start, carried on by the monotonic clock.
 
+    Time that the machine spends suspended is not counted until a restart.
+
     So a change of the system's time while the broker runs neither releases a claim early nor holds it longer. Across a
     restart the wall clock is read anew, but never from below ``floor_ms``, the newest time in the log.
     """

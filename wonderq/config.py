@@ -17,6 +17,9 @@ _MIN_SEGMENT_BYTES = 32 << 20  # the largest batch has to fit
 _MAX_SEGMENT_BYTES = 4095 << 20  # offsets have 32 bits
 
 
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
 class ConfigError(Exception):
     """A setting that cannot be used; the message says which, where it came from, and what is accepted."""
 
@@ -27,6 +30,18 @@ def _listen(text: str) -> tuple[str, int]:
     if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
         raise ValueError("expected HOST:PORT, for example 127.0.0.1:7979; port 0 takes a free one")
     return host, int(port)
+
+
+def _folder(text: str) -> Path:
+    if not text:
+        raise ValueError("expected the name of a folder")
+    return Path(text)
+
+
+def _log_level(text: str) -> str:
+    if text.lower() not in LOG_LEVELS:
+        raise ValueError(f"expected one of {', '.join(LOG_LEVELS)}")
+    return text.lower()
 
 
 def _boolean(text: str) -> bool:
@@ -54,7 +69,7 @@ def _setting(default: Any, parse: Any, metavar: str, text: str) -> Any:
 class Settings:
     """Everything that `wonderq serve` can be told. `load` makes one; tests make their own."""
 
-    data: Path = _setting(Path("wonderq-data"), Path, "DIR", "folder that holds the log; created if it is not there")
+    data: Path = _setting(Path("wonderq-data"), _folder, "DIR", "folder that holds the log; created if it is not there")
     listen: tuple[str, int] = _setting(("127.0.0.1", 7979), _listen, "HOST:PORT", "address to listen on; port 0: any")
     fsync: SyncPolicy = _setting(
         SyncPolicy(),
@@ -73,6 +88,7 @@ class Settings:
         "BYTES",
         "size of one log file, reserved on disk ahead of need",
     )
+    log_level: str = _setting("info", _log_level, "LEVEL", f"how much to log: {', '.join(LOG_LEVELS)}")
     insecure: bool = _setting(False, _boolean, "BOOL", "allow an address that other machines can reach")
 
 

@@ -30,7 +30,9 @@ class QueueNotFoundError(BrokerError):
     code = "queue_not_found"
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"There is no queue named {name!r}. Produce to it or PUT it to create it.")
+        super().__init__(
+            f"There is no queue named {name!r}. PUT /queues/{name} makes it, and so does producing to it, if that is allowed."
+        )
 
 
 class MessageNotFoundError(BrokerError):

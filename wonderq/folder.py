@@ -36,3 +36,15 @@ def held(folder: Path) -> Iterator[list[Path]]:
         yield files
     finally:
         disk.unlock(lock)
+
+
+def check_outside(source: Path, target: Path) -> None:
+    """Refuse to write into the folder that is read.
+
+    Raises:
+        FolderError: ``target`` is ``source``, or inside of it.
+    """
+    if source.resolve() == target.resolve():
+        raise FolderError(f"{target} is the folder that is read: give another one")
+    if source.resolve() in target.resolve().parents:
+        raise FolderError(f"{target} is inside {source}: give a folder outside of it")

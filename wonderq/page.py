@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from array import array
 from typing import NamedTuple, Self
@@ -13,6 +14,9 @@ PAGE_MESSAGES = 1 << PAGE_BITS
 
 #: What stands for "no claim" in the token column.
 NO_TOKEN = 0
+
+#: Finds messages that are not gone.
+_THERE = re.compile(rb"[^\0]")
 
 _STATUS_BYTES = bytes((GONE, WAITING, CLAIMED, DELAYED))
 
@@ -122,11 +126,8 @@ class Page:
         """Return the first index from ``index`` on with that status (None: any message), or -1."""
         if status is not None:
             return self.status.find(status, index)
-        while index < len(self.status):
-            if self.status[index] != GONE:
-                return index
-            index += 1
-        return -1
+        found = _THERE.search(self.status, index)
+        return found.start() if found else -1
 
     def view(self, index: int) -> MessageView:
         claims = index < len(self.due_ms)

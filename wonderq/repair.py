@@ -11,7 +11,7 @@ from typing import Any
 from storage import FileLog, Position, record
 from storage.disk import Disk
 from storage.salvage import Found, Problem, Salvage
-from wonderq.folder import FolderError, held
+from wonderq.folder import FolderError, check_outside, held
 from wonderq.ids import Ids
 from wonderq.losses import Losses
 from wonderq.rebuild import rebuild
@@ -94,8 +94,7 @@ def _check_target(source: Path, target: Path) -> None:
     for each in (target, unfinished):
         if each.exists() and (not each.is_dir() or any(each.iterdir())):
             raise TargetError(f"{each} exists and is not empty: give the name of a folder to be made, or remove it")
-    if source.resolve() in target.resolve().parents:
-        raise TargetError(f"{target} is inside {source}: give a folder outside of it")
+    check_outside(source, target)
 
 
 def _unfinished(target: Path) -> Path:

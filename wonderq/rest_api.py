@@ -162,7 +162,8 @@ class DeleteBatch(_Resource):
     def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
         body = read_body(req, schemas.DeleteBatch)
         if isinstance(body.ids, UnsetType) == isinstance(body.receipts, UnsetType):
-            raise RequestError(400, "missing_field", "Give either ids or receipts.", "ids")
+            code = "missing_field" if isinstance(body.ids, UnsetType) else "ambiguous_request"
+            raise RequestError(400, code, "Give either ids or receipts.", "ids")
         ids: list[str] = _set(body.ids) or []
         receipts: list[str] = _set(body.receipts) or []
         targets = [Target(id=each) for each in ids] + [Target(receipt=each) for each in receipts]
@@ -212,7 +213,7 @@ def _stream(values: Iterator[dict[str, Any]]) -> Iterator[bytes]:
         if size > 1 << 15:
             yield b"".join(pieces)
             pieces, size = [], 0
-    pieces.append(b"]" if separator == b"," else b"[]")
+    pieces.append(b"]\n" if separator == b"," else b"[]\n")
     yield b"".join(pieces)
 
 

@@ -12,7 +12,7 @@ from storage.disk import Disk
 from storage.recovery import Recovery
 from storage.segment import Segment, SegmentReader
 from wonderq.backup import Progress, write_copy
-from wonderq.folder import FolderError, held
+from wonderq.folder import FolderError, check_outside, held
 from wonderq.state import State, UnreadableRecordError
 from wonderq.wire import iso_time
 
@@ -43,6 +43,7 @@ def restore(backup: Path, new: Path, *, until_ms: int | None = None, progress: P
         CorruptLogError, UnsupportedFormatError, UnreadableRecordError: what would be kept does not verify.
         DiskFullError: there is no room.
     """
+    check_outside(backup, new)
     if new.exists() and any(new.iterdir()):
         raise RestoreError(f"{new} is not empty: give a new folder.")
     disk = Disk()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import os
 import signal
 import socket
 import sys
@@ -22,7 +23,7 @@ logger = logging.getLogger("wonderq")
 
 
 class StartError(Exception):
-    """The broker cannot start; the message says why and what to do. Nothing was changed."""
+    """The broker cannot start; the message says why and what to do. No message was changed."""
 
 
 def serve(settings: Settings) -> None:
@@ -52,7 +53,10 @@ def serve(settings: Settings) -> None:
         logger.info("ready after %.2f s; log of %d bytes", time.monotonic() - began, log.disk_bytes)
         for each in (signal.SIGTERM, signal.SIGINT):
             signal.signal(each, lambda *_: server.stop())
-        print(f"wonderq listening on {server.url} (data {settings.data}, fsync {settings.fsync})", flush=True)
+        print(
+            f"wonderq listening on {server.url} (data {settings.data}, fsync {settings.fsync}, pid {os.getpid()})",
+            flush=True,
+        )
         server.run(on_stop=broker.stop_claiming)
     finally:
         broker.stop_claiming()

@@ -19,8 +19,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 
-from storage import Checkpoints, DiskFullError, Log, LogClosedError, LogFailedError, Position, StorageError, record
-from wonderq.broker import DISK_RESERVE_BYTES, Broker
+from storage import Checkpoints, DiskFullError, Log, LogClosedError, LogFailedError, Position, record
+from wonderq.broker import CLAIM_LEAVES, Broker
 from wonderq.state import State, queue_record
 
 logger = logging.getLogger("wonderq.upkeep")
@@ -35,8 +35,10 @@ CHECKPOINT_EVERY_BYTES = 64 << 20
 #: is also verified, so a small log is better read.
 WORTH_A_CHECKPOINT_BYTES = 8 << 20
 
-#: How much of the log is looked through, and copied where it is live, while the broker's lock is held.
+#: How much of the log is looked through, and copied where it is live, while the broker's lock is held: calmly, and when
+#: there is a quarter more garbage than there should be, so that those who produce it wait a little.
 _BATCH_BYTES = 64 << 10
+_URGENT_BATCH_BYTES = 1 << 20
 
 #: What a message takes in the log besides its entry: its share of a record, of a claim and of a deletion.
 _MESSAGE_OVERHEAD_BYTES = 64
@@ -44,8 +46,10 @@ _MESSAGE_OVERHEAD_BYTES = 64
 #: What a queue takes in the log besides its messages, at most: the record of its name.
 _QUEUE_BYTES = 256
 
-#: For each second of copying, so many seconds of rest, when garbage has just become too much; none when there is half as
-#: much again.
+#: On a disk without room for another segment, this part of a segment is as much garbage as is left in peace.
+_CRAMPED = 8
+
+#: For each second of calm copying, so many seconds of rest; none when it is urgent.
 _REST = 1.0
 
 
@@ -78,7 +82,9 @@ def needed_bytes(state: State) -> int:
     return messages_bytes + _QUEUE_BYTES * len(columns)
 
 
-def compact_oldest(broker: Broker, log: Log, rest: Callable[[float], bool] = lambda _: False) -> bool:
+def compact_oldest(
+    broker: Broker, log: Log, rest: Callable[[float], bool] = lambda _: False, *, batch_bytes: int | None = None
+) -> bool:
     """Copy what is live out of the oldest part of the log, and drop it; returns whether one was dropped.
 
     ``rest`` is called between batches with the seconds that the last one took; it may say that there is to be no next.
@@ -94,7 +100,7 @@ def compact_oldest(broker: Broker, log: Log, rest: Callable[[float], bool] = lam
     copied = 0
     began = time.monotonic()
     limit_bytes = log.max_record_bytes - _MESSAGE_OVERHEAD_BYTES
-    for batch in _batches(records):
+    for batch in _batches(records, batch_bytes or _BATCH_BYTES):
         copied += _copy_live(broker, batch, limit_bytes)
         if rest(time.monotonic() - began):
             return False
@@ -126,7 +132,7 @@ class _Entries:
         self.data.append(data)
 
 
-def _batches(records: Iterator[tuple[Position, bytes | memoryview]]) -> Iterator[dict[int, _Entries]]:
+def _batches(records: Iterator[tuple[Position, bytes | memoryview]], batch_bytes: int) -> Iterator[dict[int, _Entries]]:
     """Gather the entries of records by queue number, a little at a time."""
     batch: defaultdict[int, _Entries] = defaultdict(_Entries)
     size = 0
@@ -141,7 +147,7 @@ def _batches(records: Iterator[tuple[Position, bytes | memoryview]]) -> Iterator
             continue
         batch[queue].add(runs, position + len(data) - len(entries), lengths, entries)
         size += len(data)
-        if size > _BATCH_BYTES:
+        if size > batch_bytes:
             yield batch
             batch, size = defaultdict(_Entries), 0
     yield batch
@@ -160,7 +166,7 @@ def _copy_live(broker: Broker, batch: dict[int, _Entries], limit_bytes: int) -> 
             for runs, lengths, entries in _portions(part, found, limit_bytes):
                 produced_ms, claims = queue.messages.describe(runs)
                 fields = (record.UPDATE, now_ms, number, (), runs, produced_ms, lengths, claims, entries)
-                commit(fields, leave_bytes=DISK_RESERVE_BYTES)
+                commit(fields, leave=CLAIM_LEAVES)
                 copied += len(entries)
     return copied
 
@@ -255,7 +261,7 @@ class Upkeep:
             self._stop.wait(10 * self._tick_s)
         except (LogFailedError, LogClosedError):
             self._end()
-        except (StorageError, OSError):
+        except Exception:
             logger.exception("upkeep ends until the broker is restarted")
             self._end()
         return False
@@ -282,10 +288,19 @@ class Upkeep:
         pressure = self._pressure()
         if pressure <= 1:
             return False
-        calm = max(0.0, 1 - 2 * (pressure - 1))
-        return compact_oldest(self._broker, self._log, lambda took_s: self._stop.wait(took_s * _REST * calm))
+        if self._log.oldest() is None:
+            self._log.rotate()
+        calm = max(0.0, 1 - 4 * (pressure - 1))
+        batch_bytes = int(_BATCH_BYTES * calm + _URGENT_BATCH_BYTES * (1 - calm))
+        rest = _REST * calm
+        return compact_oldest(
+            self._broker, self._log, lambda took_s: self._stop.wait(took_s * rest), batch_bytes=batch_bytes
+        )
 
     def _pressure(self) -> float:
         """How large the log is, in parts of what it may be: garbage may take as much as what is live, or is free."""
         live = live_bytes(self._broker)
-        return self._log.used_bytes() / (live + min(live, self._log.free_bytes()) + self._slack_bytes)
+        free = self._log.free_bytes()
+        # Where no other segment fits, the one in use has to go: full of garbage, it would keep out every producer.
+        slack = self._slack_bytes if free > self._slack_bytes else self._slack_bytes // _CRAMPED
+        return self._log.used_bytes() / (live + min(live, free) + slack)

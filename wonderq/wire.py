@@ -17,7 +17,7 @@ from wonderq.model import Message
 JSON = "application/json"
 MSGPACK = "application/msgpack"
 
-_T = TypeVar("_T")
+_T = TypeVar("_T", bound=msgspec.Struct)
 
 _encode_json = msgspec.json.Encoder().encode
 _encode_msgpack = msgspec.msgpack.Encoder().encode
@@ -65,7 +65,7 @@ def read_body(req: falcon.Request, schema: type[_T]) -> _T:
     try:
         value: _T = decoder.decode(data)
     except msgspec.ValidationError as error:
-        raise _invalid(error) from error
+        raise _invalid(error, schema) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RequestError(400, "malformed_body", f"The body is not {media_type} that can be read: {error}.") from error
     return value
@@ -84,6 +84,8 @@ def read_query(req: falcon.Request, schema: type[_T]) -> _T:
     Raises:
         RequestError: a field is unknown, given twice, or does not fit the schema.
     """
+    if req.content_length:
+        raise RequestError(400, "unexpected_body", "This call takes its fields in the query string, and no body.")
     for name, value in req.params.items():
         if isinstance(value, list):
             raise RequestError(400, "invalid_value", f"{name} may be given only once.", name)
@@ -91,7 +93,7 @@ def read_query(req: falcon.Request, schema: type[_T]) -> _T:
     try:
         return msgspec.convert(req.params, schema, strict=False)
     except msgspec.ValidationError as error:
-        raise _invalid(error) from error
+        raise _invalid(error, schema) from error
 
 
 _NAME_CHARACTERS = 100
@@ -99,7 +101,7 @@ _VALIDATION_ERROR = re.compile(r"(?P<text>.*?)(?: - at `(?:key in )?\$(?P<path>[
 _NAMED_FIELD = re.compile(r"Object (contains unknown|missing required) field `(.*)`", re.DOTALL)
 
 
-def _invalid(error: msgspec.ValidationError) -> RequestError:
+def _invalid(error: msgspec.ValidationError, schema: type[msgspec.Struct]) -> RequestError:
     """Turn msgspec's message, such as "Expected `str`, got `int` - at `$.message`", into ours."""
     found = _VALIDATION_ERROR.fullmatch(str(error))
     assert found is not None
@@ -110,7 +112,8 @@ def _invalid(error: msgspec.ValidationError) -> RequestError:
     name = named[2][:_NAME_CHARACTERS]  # whoever sends a megabyte of a name need not get it back
     field = f"{field}.{name}" if field else name
     if named[1] == "contains unknown":
-        return RequestError(400, "unknown_field", f"The field {field} is not known here.", field)
+        known = f" Known are: {', '.join(schema.__struct_fields__) or 'none'}." if field == name else ""
+        return RequestError(400, "unknown_field", f"The field {field} is not known here.{known}", field)
     return RequestError(400, "missing_field", f"The field {field} is required.", field)
 
 
@@ -121,7 +124,7 @@ def render(req: falcon.Request, resp: falcon.Response, value: Any, status: int =
         resp.data = _encode_msgpack(value)
     else:
         resp.content_type = JSON
-        resp.data = _encode_json(value)
+        resp.data = _encode_json(value) + b"\n"  # for people at a prompt
     resp.status = status
 
 

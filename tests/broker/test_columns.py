@@ -335,3 +335,13 @@ def test_a_million_waiting_messages_take_at_most_64_mb(tmp_path: Path) -> None:
     assert count == 1_001_000
     assert growth <= 64_000_000
     assert growth >= 10_000_000, "nothing was measured"
+
+
+def test_a_delayed_batch_is_one_deadline() -> None:
+    messages = Columns()
+    messages.produce(0, 10, 100, [5] * 3000, [50] * 1000 + [0] * 1000 + [60] * 1000)
+    assert sorted(messages._due) == [(50, 0, 1000), (60, 2000, 1000)]
+    assert messages.counts == [0, 1000, 0, 2000]
+    messages.advance(50)
+    assert messages.counts == [0, 2000, 0, 1000]
+    assert messages.pick(5000, 1 << 20) == [0, 2000]

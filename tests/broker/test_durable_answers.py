@@ -13,7 +13,7 @@ from storage import DiskFullError, record
 from tests.broker.fake_clock import FakeClock
 from tests.broker.helpers import Call, another_receipt, contents_of, eventually
 from tests.broker.memory_log import MemoryLog
-from wonderq.broker import Broker
+from wonderq.broker import CLAIM_LEAVES, Broker
 from wonderq.errors import BrokerError, QueueNotFoundError
 from wonderq.model import Change, Limits, Target
 from wonderq.state import State
@@ -236,7 +236,7 @@ def test_there_is_room_for_a_new_queue_and_its_first_messages_or_for_none(scene:
     before = contents_of(scene.broker._state, scene.clock.ms)
     log = scene.log
     refused = 0
-    for room in range(1 << 20, (1 << 20) + 140_000, 50):
+    for room in range(1 << 25, (1 << 25) + 140_000, 50):
         log.room_bytes = room
         try:
             scene.broker.produce("new", bodies, [5] * len(bodies))
@@ -252,7 +252,7 @@ def test_there_is_room_for_a_new_queue_and_its_first_messages_or_for_none(scene:
 
 
 def test_deleting_works_on_when_producing_and_claiming_have_no_room(scene: Scene) -> None:
-    scene.log.room_bytes = (1 << 19) + 10
+    scene.log.room_bytes = 1 << 22
     with pytest.raises(DiskFullError):
         scene.broker.produce(QUEUE, ["x"])
     with pytest.raises(DiskFullError):
@@ -265,7 +265,7 @@ def test_deleting_works_on_when_producing_and_claiming_have_no_room(scene: Scene
 
 
 def test_claiming_works_on_when_producing_has_no_room(scene: Scene) -> None:
-    scene.log.room_bytes = (1 << 20) - 1
+    scene.log.room_bytes = (1 << 25) - 1
     with pytest.raises(DiskFullError):
         scene.broker.produce(QUEUE, ["x"])
     with pytest.raises(DiskFullError):
@@ -301,7 +301,7 @@ def test_a_waiting_consumer_whose_claim_is_refused_leaves_the_message(scene: Sce
     append = scene.log.append
 
     def no_claims(record: bytes, *, leave_bytes: int = 0) -> int:
-        if leave_bytes == 1 << 19:
+        if leave_bytes == scene.log.max_record_bytes // CLAIM_LEAVES:
             raise DiskFullError("no room")
         return append(record, leave_bytes=leave_bytes)
 

@@ -15,7 +15,7 @@ import pytest
 
 from storage import Checkpoints, CorruptLogError, DiskFullError, FileLog, Mark, Position, SyncPolicy
 from tests.broker.helpers import eventually, said_by
-from tests.storage.faulty_disk import FaultyDisk
+from tests.storage.faulty_disk import FaultyDisk, SmallDisk
 from wonderq import upkeep
 from wonderq.broker import Broker
 from wonderq.model import Target
@@ -71,10 +71,16 @@ class Kept:
     """A broker and its upkeep."""
 
     def __init__(
-        self, folder: Path, *, segment_bytes: int = 4096, slack_bytes: int | None = None, every_bytes: int = NEVER
+        self,
+        folder: Path,
+        *,
+        segment_bytes: int = 4096,
+        slack_bytes: int | None = None,
+        every_bytes: int = NEVER,
+        disk: FaultyDisk | None = None,
     ) -> None:
         self.folder = folder
-        self.disk = FaultyDisk()
+        self.disk = disk or FaultyDisk()
         self.log = WatchedLog(folder, sync=SyncPolicy("os"), segment_bytes=segment_bytes, disk=self.disk)
         self.checkpoints = WatchedCheckpoints(folder, self.disk)
         self.broker = Broker(self.log, checkpoints=self.checkpoints)
@@ -339,9 +345,9 @@ def test_a_cold_queue_beside_a_hot_one(keep: Keep) -> None:
 # What comes in its way
 
 
-def fill_up(kept: Kept) -> list[str]:
+def fill_up(kept: Kept, count: int = 300) -> list[str]:
     """Leave one message in five of many segments, and no room on the disk; returns the ids that are left."""
-    kept.produce(300)
+    kept.produce(count)
     ids = [message.id for message in kept.broker.messages("default")]
     kept.delete([message_id for n, message_id in enumerate(ids) if n % 5])
     kept.disk.fail("allocate", errno.ENOSPC)
@@ -349,6 +355,9 @@ def fill_up(kept: Kept) -> list[str]:
     with suppress(DiskFullError):
         while True:
             left += kept.broker.produce("default", ["until it is full"])
+    with suppress(DiskFullError):
+        while True:  # what is kept for those who make room
+            kept.broker.claim("default", limit=1, visibility_timeout_ms=0)
     assert kept.too_much
     return left
 
@@ -380,8 +389,8 @@ def test_on_a_full_disk_nothing_is_dropped_and_it_goes_on_later(keep: Keep, capl
 
 
 def test_on_a_full_disk_deleting_makes_room(keep: Keep) -> None:
-    kept = keep()
-    left = fill_up(kept)
+    kept = keep(segment_bytes=1 << 14)
+    left = fill_up(kept, 900)
     segments = kept.segments
     kept.upkeep.start()
     kept.look_again()
@@ -393,6 +402,28 @@ def test_on_a_full_disk_deleting_makes_room(keep: Keep) -> None:
     assert kept.broker.log_bytes - written < 500, "dead segments are to be dropped without copying"
     kept.disk.mend()
     kept.produce(10)
+
+
+def test_a_full_disk_with_one_segment_of_garbage_heals(keep: Keep) -> None:
+    """That segment is the one in use, and there is no room for a second of its size: a smaller one takes over."""
+    kept = keep(segment_bytes=1 << 17, disk=SmallDisk((1 << 17) + 20_000))
+    left: list[str] = []
+    with suppress(DiskFullError):
+        while True:
+            left += kept.produce(10, size=1000)
+    assert len(left) > 30
+    kept.upkeep.start()
+    kept.look_again()
+    assert len(kept.used_segments) == 1
+    for at in range(0, len(left), 10):
+        claimed = kept.broker.claim("default", limit=10, visibility_timeout_ms=30_000)
+        assert [each.id for each in claimed] == left[at : at + 10]
+        kept.delete([each.id for each in claimed])
+    kept.rest_again()
+    for _ in range(10):
+        kept.delete(kept.produce(10, size=1000))
+        kept.rest_again()
+    assert kept.log.trims > 0
 
 
 def test_a_full_disk_puts_off_a_checkpoint(keep: Keep, caplog: pytest.LogCaptureFixture) -> None:
@@ -463,6 +494,7 @@ def test_a_failed_log_ends_it(keep: Keep, monkeypatch: pytest.MonkeyPatch, opera
 
 def test_a_stop_does_not_wait_for_the_segment_to_be_copied(keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upkeep, "_BATCH_BYTES", 1)
+    monkeypatch.setattr(upkeep, "_URGENT_BATCH_BYTES", 1)
     kept = keep(segment_bytes=1 << 16)
     ids = kept.produce(3_000)
     kept.delete([message_id for n, message_id in enumerate(ids) if n % 5])
@@ -500,6 +532,7 @@ def test_a_stop_does_not_wait_for_the_rest_between_batches(keep: Keep, monkeypat
 
 def test_between_batches_it_says_how_long_the_last_one_took(keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upkeep, "_BATCH_BYTES", 1)
+    monkeypatch.setattr(upkeep, "_URGENT_BATCH_BYTES", 1)
     kept = keep()
     kept.produce(100)
     kept.log.on_append = lambda: time.sleep(0.03)

@@ -62,7 +62,7 @@ def test_the_command_passes_on_flags_variables_and_the_file(tmp_path: Path, monk
 def test_a_real_broker_says_what_it_runs_with(tmp_path: Path) -> None:
     with started("serve", "--data", str(tmp_path / "d"), "--listen", "127.0.0.1:0", "--fsync", "os") as process:
         [line] = read_lines(process, 1)
-        assert line.endswith(f" (data {tmp_path / 'd'}, fsync os)")
+        assert line.endswith(f" (data {tmp_path / 'd'}, fsync os, pid {process.pid})")
         code, error = interrupt(process)
     assert code == 0
     assert error.rstrip().endswith("stopped cleanly")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from dataclasses import dataclass
@@ -110,6 +111,29 @@ class _Fault:
     on: str
     countdown: int
     error: OSError
+
+
+class SmallDisk(FaultyDisk):
+    """Has room for ``size_bytes`` of files in a folder, and says how much of that is left."""
+
+    def __init__(self, size_bytes: int) -> None:
+        super().__init__()
+        self.size_bytes = size_bytes
+
+    def free_bytes(self, folder: Path) -> int:
+        return max(0, self.size_bytes - sum(path.stat().st_size for path in folder.iterdir() if path.is_file()))
+
+    def create(self, path: Path) -> DiskFile:
+        file = super().create(path)
+        allocate = file.allocate
+
+        def allocate_if_it_fits(size: int) -> None:
+            if size > self.free_bytes(path.parent):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            allocate(size)
+
+        file.allocate = allocate_if_it_fits  # type: ignore[method-assign]
+        return file
 
 
 class GatedDisk(FaultyDisk):

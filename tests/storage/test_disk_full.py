@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from storage import DiskFullError, FileLog, SyncPolicy
-from tests.storage.faulty_disk import FaultyDisk
-from tests.storage.folders import open_log, records_in, snapshot
+from tests.storage.faulty_disk import FaultyDisk, SmallDisk
+from tests.storage.folders import open_log, records_in, segment_files, snapshot
 
 NO_ROOM = [errno.ENOSPC, errno.EDQUOT, errno.EFBIG]
 
@@ -46,7 +46,7 @@ def test_a_full_disk_is_an_error_that_changes_nothing(tmp_path: Path, on: str, c
     assert records
     end, before = log.end(), snapshot(tmp_path)
     for _ in range(3):
-        with pytest.raises(DiskFullError, match="no room for the next log segment"):
+        with pytest.raises(DiskFullError, match="no room for another log segment"):
             log.append(bytes(500))
     assert log.end() == end
     assert snapshot(tmp_path) == before, "nothing is written, and nothing left behind"
@@ -144,7 +144,7 @@ import resource, sys
 from pathlib import Path
 from storage import DiskFullError, FileLog
 resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
-log = FileLog(Path(sys.argv[1]), segment_bytes=1 << 20)
+log = FileLog(Path(sys.argv[1]), segment_bytes=1 << 21)  # not even a smaller segment is within the limit
 list(log.replay())
 appended = 0
 try:
@@ -166,7 +166,7 @@ def fill_with_limit(tmp_path: Path) -> Callable[[], str]:
         done = subprocess.run(
             [sys.executable, "-c", LIMITED, str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
         )
-        assert (done.returncode, done.stderr) == (0, "")
+        assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
     return run
@@ -187,3 +187,46 @@ def test_a_file_size_limit_is_a_full_disk(tmp_path: Path, fill_with_limit: Calla
 def test_a_file_size_limit_at_the_first_segment(tmp_path: Path, fill_with_limit: Callable[[], str]) -> None:
     assert fill_with_limit() == "full 0 None"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_smaller_segment_is_taken_where_a_whole_one_has_no_room(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else a folder whose only segment is full of garbage could not go over to another one, and never drop it."""
+    disk = SmallDisk(65536 + 20_000)
+    log, _ = open_log(tmp_path, disk=disk, segment_bytes=65536)
+    records = [b"%d" % number + bytes(2000) for number in range(36)]
+    for record in records:
+        log.wait(log.append(record))
+    for length, leave_bytes in ((20_000, 0), (2000, 20_000)):
+        with pytest.raises(DiskFullError):
+            log.append(bytes(length), leave_bytes=leave_bytes)
+    disk.size_bytes = 1 << 20
+    for length in (30_000, 2000):
+        records.append(bytes(length))
+        log.wait(log.append(records[-1], leave_bytes=20_000))
+    log.close()
+    assert records_in(tmp_path) == records
+    assert [path.stat().st_size > 16384 for path in segment_files(tmp_path)] == [True, False, True]
+    told = [each.message for each in caplog.records if "disk of" in each.message]
+    assert ["is full" in message for message in told] == [True, False]
+
+
+def test_a_small_segment_in_reserve_is_not_room_for_those_who_leave_more(tmp_path: Path) -> None:
+    disk = SmallDisk(65536 + 20_000)
+    log, _ = open_log(tmp_path, disk=disk, segment_bytes=65536)
+    records = [b"%d" % number + bytes(2000) for number in range(31)]
+    for record in records:
+        log.wait(log.append(record))
+    log.wait(log.append(b"delete", leave_bytes=2000))
+    [reserved] = tmp_path.glob("*.tmp")
+    assert reserved.stat().st_size == 16384
+    for length, leave_bytes in ((500, 20_000), (20_000, 0)):
+        with pytest.raises(DiskFullError):
+            log.append(bytes(length), leave_bytes=leave_bytes)
+    disk.size_bytes = 1 << 20
+    position = log.append(bytes(500), leave_bytes=20_000)
+    log.wait(position)
+    log.close()
+    assert position >> 32 == 3
+    assert records_in(tmp_path) == [*records, b"delete", bytes(500)]

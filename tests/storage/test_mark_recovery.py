@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import threading
 from collections.abc import Callable
@@ -9,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from storage import CorruptLogError, FileLog, Mark, Position, StaleMarkError, SyncPolicy, frame
+from storage import CorruptLogError, FileLog, LogClosedError, Mark, Position, StaleMarkError, SyncPolicy, frame
 from storage.file_log import MIN_SEGMENT_BYTES
 from tests.storage.faulty_disk import RecordingDisk
 from tests.storage.folders import groups_in, open_log, segment_files, snapshot
@@ -306,3 +308,21 @@ class _HeldDisk(RecordingDisk):
         if name == "write" and self.hold.is_set():
             self.held.set()
             self.go_on.wait(10)
+
+
+def test_what_cannot_be_read_is_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log, _ = open_log(tmp_path)
+    position = log.append(b"record")
+    log.wait(position)
+
+    def fail(fd: int, length: int, offset: int) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pread", fail)
+        with pytest.raises(CorruptLogError, match="cannot be read") as refused:
+            log.read([(position, 6)])
+    assert (refused.value.file, refused.value.offset) == (str(segment_files(tmp_path)[0]), position & 0xFFFF_FFFF)
+    log.close()
+    with pytest.raises(LogClosedError):
+        log.read([(position, 6)])

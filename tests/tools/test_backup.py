@@ -25,7 +25,7 @@ from wonderq.backup import BackupError, backup
 from wonderq.broker import Broker
 from wonderq.client import Client, RefusedError, UnreachableError
 from wonderq.compact import compact
-from wonderq.folder import NoLogError
+from wonderq.folder import FolderError, NoLogError
 from wonderq.upkeep import compact_oldest
 
 TOOL = Path(__file__).parents[2] / "tools" / "backup.py"
@@ -319,10 +319,10 @@ def test_folders_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
         backup(other, copy)
     with pytest.raises(BackupError, match="older than its backup"):
         backup(old, copy)
-    with pytest.raises(BackupError, match="is the folder to be copied"):
+    with pytest.raises(FolderError, match="is the folder that is read"):
         backup(source, source)
     with pytest.raises(NoLogError):
-        backup(tmp_path, tmp_path / "new")
+        backup(tmp_path / "nothing", tmp_path / "new")
     assert snapshot(copy) == before
     assert not (tmp_path / "new").exists()
 
