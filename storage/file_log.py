@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +29,9 @@ logger = logging.getLogger("wonderq.storage")
 DEFAULT_SEGMENT_BYTES = 64 << 20
 MIN_SEGMENT_BYTES = 4096
 
-#: A seal must always find room behind the last group.
+#: A closing group, and in its place or behind it a seal, must always find room behind records.
 _SEAL_BYTES = frame.GROUP_HEADER_BYTES
+_CLOSING_BYTES = frame.GROUP_HEADER_BYTES
 
 #: Spans with no more than this between them are read in one call, up to so many bytes at once.
 _READ_GAP_BYTES = 4096
@@ -46,7 +46,7 @@ _PAUSE_S = 0.1
 
 def _room_in(capacity: int) -> int:
     """Bytes of record frames that the first group of an empty segment may hold."""
-    return capacity - frame.SEGMENT_HEADER_BYTES - frame.GROUP_HEADER_BYTES - _SEAL_BYTES
+    return capacity - frame.SEGMENT_HEADER_BYTES - frame.GROUP_HEADER_BYTES - _CLOSING_BYTES - _SEAL_BYTES
 
 
 @dataclass(frozen=True)
@@ -156,13 +156,15 @@ class FileLog:
         self._durable = 0  # number of the newest group known to be on the medium
         self._written_base = 1  # the base that the newest group states
         self._durable_base = 1  # the newest base that a group on the medium states
-        self._sync_due = False  # an interval has passed, and a leader was busy at its end
         self._newest = (0, 0, 0, 0, 0)  # segment, offset, number and chain of the newest group, and the base before it
         # What follows is as of a moment when nobody leads, for those who do not.
         self._boundary = (0, 0)  # number of the segment written last, and how far
         self._place = self._newest
 
         self._leading = False
+        self._begun = 0  # rounds of leading so far
+        self._done = 0  # and those of them that came to their end
+        self._sync_due = False  # the next round is to sync, whatever the policy
         self._committed: Position = 0  # everything before it is as durable as the policy promises
         self._taken: Position = 0  # everything before it has been taken by a leader
         self._gathering = threading.Condition(self._mutex)  # waiters whose records are still gathering
@@ -239,7 +241,7 @@ class FileLog:
     def _room_for(self, need: int, leave_bytes: int) -> _Group:
         """Return the open group once it has room for ``need`` more bytes, going over to the next segment if not."""
         group = self._gathering_group()
-        room = group.target.header.capacity - _SEAL_BYTES - group.end
+        room = group.target.header.capacity - _CLOSING_BYTES - _SEAL_BYTES - group.end
         if not group.records:
             room -= frame.GROUP_HEADER_BYTES
         if need + leave_bytes <= room:
@@ -341,6 +343,9 @@ class FileLog:
     def _lead(self) -> None:
         """Write and sync all that has gathered. The caller has set ``_leading``, and waits for nothing newer."""
         with self._mutex:
+            self._begun += 1
+            sync_due = self._sync_due or self.sync_policy.name == "always"
+            self._sync_due = False
             groups, self._full = self._full, []
             assert self._open is not None
             if self._open.records:
@@ -354,7 +359,7 @@ class FileLog:
         try:
             self._write(groups)
             self._go_over_to(target)
-            if self._sync_due or self.sync_policy.name == "always":
+            if sync_due:
                 self._sync()
         except Exception as reason:  # noqa: BLE001 - whatever it was, the log's end is unknown now
             self._fail(reason)
@@ -362,6 +367,7 @@ class FileLog:
         with self._mutex:
             if self.failure is None:
                 self._committed = committed
+                self._done += 1
             self._flying.notify_all()
             self._step_down()
         self._check_failure()
@@ -410,7 +416,6 @@ class FileLog:
         self._written_base = base
 
     def _sync(self) -> None:
-        self._sync_due = False
         if self._durable < self._number - 1:
             self._active.file.sync()
             self._durable = self._number - 1
@@ -447,7 +452,8 @@ class FileLog:
             # Half the interval: if somebody leads just then, the sync is his at the end of the next round.
             self._stopping.wait(self.sync_policy.interval_ms / 2000 if interval else _PAUSE_S)
             if interval and not self._lead_alone(self._sync):
-                self._sync_due = True
+                with self._mutex:
+                    self._sync_due = True
             if self.sync_policy.name != "os" and not self._traffic.is_set():
                 self._lead_alone(self._put_closing_group)
 
@@ -471,21 +477,27 @@ class FileLog:
             group = self._open
             if group is None or group.records or self._full or group.target is not self._active:
                 return
-            if group.end + frame.GROUP_HEADER_BYTES + _SEAL_BYTES > group.target.header.capacity:
-                return
+            if group.end + _CLOSING_BYTES + _SEAL_BYTES > group.target.header.capacity:
+                return  # the newest group is a closing group already, else there would be room
             group.offset += frame.GROUP_HEADER_BYTES
             self._taken = self._committed = self._position(group)
         self._put(frame.GROUP, [])
         self._sync()
 
     def sync(self) -> None:
-        self.wait(self.end() - 1)
-        # Leading once, even with nothing left to sync, means that whoever led before is done: a closing group has its place
-        # before it is written.
-        while not self._lead_alone(self._sync):
-            self._check_failure()
-            time.sleep(0.001)  # whoever leads is about to finish
-        self._check_failure()
+        # A round that begins from now on takes everything appended so far, and whoever leads now is done before it.
+        with self._mutex:
+            self._sync_due = True
+            awaited = self._begun + 1
+            while self._done < awaited:
+                self._check_failure()
+                if not self._leading:
+                    self._leading = True
+                    break
+                (self._gathering if self._begun < awaited else self._flying).wait()
+            else:
+                return
+        self._lead()
 
     def mark(self) -> Mark:
         with self._mutex:
@@ -581,9 +593,8 @@ class FileLog:
             self._keeper.join()
         try:
             if self._open is not None and self.failure is None:
-                self.wait(self.end() - 1)
                 # Whatever the policy, a clean end is synced and marked by a closing group.
-                self._lead_alone(self._sync)
+                self.sync()
                 self._lead_alone(self._put_closing_group)
                 self._check_failure()
         finally:

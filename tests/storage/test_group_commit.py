@@ -101,6 +101,24 @@ def test_a_wait_does_not_end_with_a_sync_that_began_before_the_append(held: tupl
     assert late.acked.is_set()
 
 
+def test_traffic_does_not_keep_a_sync_waiting(held: tuple[FileLog, GatedDisk]) -> None:
+    """Compaction syncs: it must not have to wait for a pause."""
+    log, disk = held
+    traffic = [Waiter(log, b"first")]
+    assert disk.await_sync()
+    syncing = threading.Thread(target=log.sync, daemon=True)
+    syncing.start()
+    eventually(lambda: log._sync_due)
+    for record in (b"second", b"third"):
+        traffic.append(Waiter(log, record))
+        assert traffic[-1].appended.wait(20)
+        disk.let_one_through()
+        assert disk.await_sync(), "somebody leads at every moment"
+    syncing.join(20)
+    assert not syncing.is_alive()
+    assert not traffic[-1].acked.is_set()
+
+
 def test_no_wait_ends_without_a_sync_since_its_append(tmp_path: Path) -> None:
     disk = RecordingDisk()
     log, _ = open_log(tmp_path, disk=disk, segment_bytes=1 << 16)

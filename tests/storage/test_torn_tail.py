@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 
-from storage import SyncPolicy
+from storage import CorruptLogError, SyncPolicy
 from storage.disk import Disk
 from storage.recovery import TORN_FOLDER
 from tests.storage.faulty_disk import FaultyDisk, RecordingDisk, UnsyncedDisk
@@ -330,3 +330,19 @@ def test_a_kill_between_two_segments_leaves_a_log_that_goes_on(tmp_path: Path) -
             break
         steps += 1
     assert steps > 8
+
+
+@pytest.mark.parametrize("left_bytes", range(0, 100, 4))
+def test_after_a_clean_stop_damage_to_the_last_record_shows_however_full_the_segment_is(
+    tmp_path: Path, left_bytes: int
+) -> None:
+    log, _ = open_log(tmp_path)
+    room = log.max_record_bytes - left_bytes
+    log.wait(log.append(b"x" * room))
+    log.close()
+    path = segment_files(tmp_path)[0]
+    data = bytearray(path.read_bytes())
+    data[1000] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(CorruptLogError):
+        open_log(tmp_path)

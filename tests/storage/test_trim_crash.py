@@ -185,10 +185,11 @@ def test_without_room_to_say_that_a_segment_goes_it_stays(tmp_path: Path, reopen
     disk = FaultyDisk()
     log, _ = open_log(folder, disk=disk)
     placed = write_parts(log, 1)
-    room = MIN_SEGMENT_BYTES - log._written - 40 - 40 - 8
+    room = MIN_SEGMENT_BYTES - log._written - 3 * 40 - 8
     record = b"to the brim".ljust(room, b".")
     placed.append((log.append(record), record))
     log.wait(placed[-1][0])
+    log._lead_alone(log._put_closing_group)
     if reopened:
         log.close()
         log, _ = open_log(folder, disk=disk)
