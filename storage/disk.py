@@ -69,9 +69,9 @@ class DiskFile:
         return os.fstat(self._fd).st_size
 
     def close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)  # also where that fails, Linux has closed it: the number may be another file's next time
 
     def __del__(self) -> None:
         # A file that was removed while somebody reads from it is closed when the last reader lets go of it.

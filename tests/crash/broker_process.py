@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.running import _READY, _read_line
 
 
 class BrokerProcess:
-    """Starts at once and does not wait. ``segment_bytes`` below what the command line takes goes past it."""
+    """Starts at once and does not wait. ``segment_bytes`` below what the command line takes goes past it.
 
-    def __init__(self, data: Path, errors: Path, *, fsync: str, segment_bytes: int) -> None:
+    ``environment`` is added to this process's own.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        errors: Path,
+        *,
+        fsync: str,
+        segment_bytes: int,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         module = ["wonderq", "serve"] if segment_bytes >= 32 << 20 else ["tests.crash.serve_small"]
         options = [
             "--data",
@@ -33,6 +46,7 @@ class BrokerProcess:
                 stderr=stream,
                 text=True,
                 cwd=Path(__file__).parents[2],
+                env={**os.environ, **(environment or {})},
             )
 
     def ready(self, within_s: float = 30) -> str:

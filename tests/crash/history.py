@@ -12,6 +12,13 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+#: The code of a call whose client hung up: it may go unanswered while the broker is up, and happen after that. It ends
+#: when the broker it was sent to does.
+ABANDONED = "abandoned"
+
+#: The code of a call for which there was no room; it may come while the disk is full.
+DISK_FULL = "disk_full"
+
 
 class Outcome(enum.Enum):
     OK = enum.auto()
@@ -26,7 +33,7 @@ class Call:
     end_s: float
     outcome: Outcome = Outcome.OK
     code: str | None = None
-    """Why it was refused."""
+    """Why it was refused, or is not known."""
 
     @property
     def happened(self) -> bool:
@@ -106,6 +113,23 @@ class Listing(Call):
     messages: tuple[Seen, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Create(Call):
+    """The queue is there from then on, if it was not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Purge(Call):
+    """All messages of a queue are deleted. ``deleted`` is how many the answer says there were."""
+
+    deleted: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drop(Call):
+    """The queue is deleted, and its messages with it."""
+
+
 @dataclass(slots=True)
 class History:
     calls: list[Call] = field(default_factory=list)
@@ -113,6 +137,8 @@ class History:
     """From just before each kill or stop until the broker was ready again: only then may a call go unanswered."""
     wall_offset_s: float = field(default_factory=lambda: time.time() - time.monotonic())
     """What to add to a monotonic time to get the wall clock's."""
+    disk_full: list[tuple[float, float]] = field(default_factory=list)
+    """When there may have been no room for the log: only then may a call be refused for that."""
 
     def extend(self, calls: Iterable[Call]) -> None:
         self.calls.extend(calls)

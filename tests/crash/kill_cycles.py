@@ -20,7 +20,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -41,7 +41,7 @@ from tests.crash.history import (
 )
 from tests.crash.recording import RecordingClient, Target, request, seen
 from wonderq.broker import Broker
-from wonderq.client import Client
+from wonderq.client import Client, RefusedError
 from wonderq.wire import message_object
 
 QUEUES = ("default", "orders", "jobs")
@@ -139,7 +139,7 @@ class Worker:
 
     def produce(self, clients: dict[str, RecordingClient], large: bool) -> None:
         rng = self.random
-        client = clients[rng.choice(QUEUES)]
+        client = rng.choice(list(clients.values()))
         kind = rng.random()
         delay_s = rng.choice((0.1, 0.4, 1.5)) if kind < 0.1 else None
         if large:
@@ -163,7 +163,7 @@ class Worker:
 
     def consume(self, clients: dict[str, RecordingClient], *, patient: bool) -> None:
         rng = self.random
-        client = clients[rng.choice(QUEUES)]
+        client = rng.choice(list(clients.values()))
         timeout_s = rng.choice(_SHORT_S) if rng.random() < 0.8 else rng.choice(_LONG_S)
         # The larger bodies times the limit stay below what one claim may carry.
         call = client.consume(
@@ -209,11 +209,11 @@ class Worker:
                 self._update(client, mine, delay_s=rng.choice((0.0, 0.2, 1.0)))
             elif choice < 0.95:
                 kept.append(mine)
-        for queue in QUEUES:
+        for queue, client in clients.items():
             found = [each for each in deletes if each.queue == queue]
-            if found and not clients[queue].lost:
-                clients[queue].delete_batch([Target(each.id, each.receipt) for each in found])
-                if clients[queue].lost:
+            if found and not client.lost:
+                client.delete_batch([Target(each.id, each.receipt) for each in found])
+                if client.lost:
                     kept += found
             elif found:
                 kept += found
@@ -254,7 +254,7 @@ class Worker:
     def act_by_id(self, clients: dict[str, RecordingClient]) -> None:
         """Delete or change messages whoever holds them, and ones that may be gone."""
         rng = self.random
-        client = clients[rng.choice(QUEUES)]
+        client = rng.choice(list(clients.values()))
         ids = self.known.get(client.queue)
         if not ids:
             return
@@ -274,8 +274,26 @@ class Worker:
             client.update_batch([replace(change, id=each, delay_s=rng.choice((0.0, 0.3, 1.0))) for each in chosen])
 
 
+@dataclass(slots=True)
+class Traffic:
+    """The clients of one life of the broker, each in its thread."""
+
+    done: threading.Event = field(default_factory=threading.Event)
+    clients: list[RecordingClient] = field(default_factory=list)
+    threads: list[threading.Thread] = field(default_factory=list)
+    failures: list[BaseException] = field(default_factory=list)
+
+    def add(self, clients: Iterable[RecordingClient], work: Callable[..., None], *arguments: object) -> None:
+        """Let a thread work with these clients; it is to end when ``done`` is set."""
+        self.clients += clients
+        self.threads.append(threading.Thread(target=work, args=arguments, daemon=True))
+        self.threads[-1].start()
+
+
 class Run:
     """All cycles, folder after folder."""
+
+    queues: Sequence[str] = QUEUES
 
     def __init__(self, options: Options, folder: Path) -> None:
         self.options = options
@@ -331,7 +349,7 @@ class Run:
             url = broker.ready()
             self._end_outage()
             if self.cycles_here == 1:
-                _create_queues(url)
+                create_queues(url, self.queues)
             kind = self.random.choices(list(Load), (85, 11, 4))[0]
             if kind is not Load.LARGE:
                 self._list(url)
@@ -344,28 +362,23 @@ class Run:
             self.history.outages[-1] = (self.history.outages[-1][0], time.monotonic())
 
     def _list(self, url: str) -> None:
-        for queue in QUEUES:
+        for queue in self.queues:
             client = RecordingClient(url, queue)
             client.list_all()
             self.history.extend(client.calls)
             client.close()
 
     def _work(self, broker: BrokerProcess, url: str, load: Load) -> None:
-        done = threading.Event()
-        clients: list[RecordingClient] = []
-        threads = []
-        failures: list[BaseException] = []
+        traffic = Traffic()
         for number, worker in enumerate(self.workers):
-            mine = {queue: RecordingClient(url, queue) for queue in QUEUES}
-            clients += mine.values()
+            mine = {queue: RecordingClient(url, queue) for queue in self.queues}
             produces = number < self.options.producers
-            threads.append(
-                threading.Thread(target=_work, args=(worker, mine, done, failures, produces, load), daemon=True)
-            )
-        for thread in threads:
-            thread.start()
+            traffic.add(mine.values(), _work, worker, mine, traffic.done, traffic.failures, produces, load)
         time.sleep(self.random.uniform(0.05, 0.7) + (3 if load is Load.QUIET else 0))
-        stop = self.random.random() < 0.06
+        self._end(broker, traffic, stop=self.random.random() < 0.06)
+
+    def _end(self, broker: BrokerProcess, traffic: Traffic, *, stop: bool) -> None:
+        """Stop or kill the broker under its load, and take down what its clients know."""
         self.history.outages.append((time.monotonic(), float("inf")))
         if stop:
             code = broker.stop()
@@ -375,18 +388,22 @@ class Run:
         else:
             broker.kill()
             self.report.figures["kills"] += 1
-        done.set()
-        for thread in threads:
+        ended_s = time.monotonic()
+        traffic.done.set()
+        for thread in traffic.threads:
             thread.join(60)
             if thread.is_alive():
                 self._violate("a client still waits for an answer from a broker that is gone")
-        for client in clients:
-            self.history.extend(client.calls)
+        for client in traffic.clients:
+            # What a client abandoned may have been done as long as the broker was there.
+            self.history.extend(
+                replace(call, end_s=ended_s) if call.end_s == float("inf") else call for call in client.calls
+            )
             client.close()
             if client.hung:
                 self._violate("a call was not answered for half a minute")
-        if failures:
-            raise failures[0]
+        if traffic.failures:
+            raise traffic.failures[0]
 
     def _violate(self, text: str) -> None:
         self.report.violations.append(Violation(Rule.ANSWERED, text))
@@ -399,15 +416,16 @@ class Run:
             url = broker.ready()
             self._end_outage()
             self._list(url)
-            live = {queue: self._steady(url, queue) for queue in QUEUES}
+            live = {queue: self._steady(url, queue) for queue in self.queues}
             code = broker.stop()
             if code != 0:
                 self._violate(f"the broker stopped with exit code {code}: {broker.log()[-2000:]}")
         finally:
             broker.kill()
+        self._stopped()
         by_checkpoint = self._replay(Checkpoints(self.data))
         replayed = self._replay(None)
-        for queue in QUEUES:
+        for queue in self.queues:
             one, other = (
                 [(each.id, each.body, each.receive_count) for each in found[queue]]
                 for found in (by_checkpoint, replayed)
@@ -418,8 +436,8 @@ class Run:
         broker = self._start()
         try:
             url = broker.ready()
-            drained = {queue: self._drain(url, queue) for queue in QUEUES}
-            left = {queue: sum(_info(url, queue).values()) for queue in QUEUES}
+            drained = {queue: self._drain(url, queue) for queue in self.queues}
+            left = {queue: sum(_info(url, queue).values()) for queue in self.queues}
             broker.stop()
         finally:
             broker.kill()
@@ -428,9 +446,12 @@ class Run:
                 FinalQueue(
                     queue, live[queue][0], live[queue][1], replayed[queue], replayed_ms, drained[queue], left[queue]
                 )
-                for queue in QUEUES
+                for queue in self.queues
             )
         )
+
+    def _stopped(self) -> None:
+        """Look at the folder of the broker that has been stopped cleanly; for longer runs."""
 
     def _steady(self, url: str, queue: str) -> tuple[dict[str, int], tuple[Seen, ...]]:
         """Return counts and listing of one moment: no deadline passed between them."""
@@ -456,7 +477,8 @@ class Run:
             if log.torn_bytes:
                 self._violate(f"a clean stop left a torn tail of {log.torn_bytes} bytes")
             return {
-                queue: tuple(seen(message_object(message)) for message in broker.messages(queue)) for queue in QUEUES
+                queue: tuple(seen(message_object(message)) for message in broker.messages(queue))
+                for queue in self.queues
             }
         finally:
             broker.close()
@@ -523,17 +545,17 @@ def _work(
 ) -> None:
     rng = worker.random
     try:
-        backlog = 0
+        waiting = 0
         while not done.is_set() and not any(client.lost for client in clients.values()):
             if produces and rng.random() < 0.9:
                 if load is Load.QUIET:
                     done.wait(rng.uniform(0.2, 0.8))
-                if load is Load.LARGE or backlog < BACKLOG:
+                if load is Load.LARGE or waiting < BACKLOG:
                     worker.produce(clients, load is Load.LARGE)
                 else:
                     done.wait(0.02)
-                if rng.random() < 0.05 or backlog >= BACKLOG:
-                    backlog = _backlog(clients[rng.choice(QUEUES)])
+                if rng.random() < 0.05 or waiting >= BACKLOG:
+                    waiting = backlog(rng.choice(list(clients.values())))
             elif rng.random() < 0.06:
                 worker.act_by_id(clients)
             else:
@@ -543,17 +565,19 @@ def _work(
         failures.append(error)
 
 
-def _backlog(client: RecordingClient) -> int:
+def backlog(client: RecordingClient) -> int:
     """Ask how many messages wait; not recorded, as the listings show the same."""
     try:
         return client.client.count("unprocessed")
+    except RefusedError:
+        return 0  # there is no such queue, or no room to say
     except Exception:
         client.lost = True
         return 0
 
 
-def _create_queues(url: str) -> None:
-    for queue in QUEUES:
+def create_queues(url: str, queues: Sequence[str]) -> None:
+    for queue in queues:
         with Client(url, queue=queue) as client:
             request(client, "PUT", "", {"visibility_timeout": 7})
 

@@ -8,7 +8,22 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from tests.crash.history import Call, Consume, Delete, Delivery, Listing, Outcome, Produce, Seen, Update, brief
+from tests.crash.history import (
+    ABANDONED,
+    Call,
+    Consume,
+    Create,
+    Delete,
+    Delivery,
+    Drop,
+    Listing,
+    Outcome,
+    Produce,
+    Purge,
+    Seen,
+    Update,
+    brief,
+)
 from wonderq.client import Client, RefusedError, UnreachableError
 
 CallT = TypeVar("CallT", bound=Call)
@@ -17,6 +32,10 @@ CallT = TypeVar("CallT", bound=Call)
 def request(client: Client, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
     """Make a call for which `Client` has no method."""
     return client._call(method, path, dict[str, Any], body)
+
+
+class AbandonedError(UnreachableError):
+    """The client hung up before the answer; the broker may be well, and may still do what it was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +51,13 @@ class Target:
 
 
 class RecordingClient:
-    """Calls one queue; every method returns what it recorded, and ``lost`` is set once the connection died."""
+    """Calls one queue; every method returns what it recorded, and ``lost`` is set once the connection died.
 
-    def __init__(self, url: str, queue: str, *, timeout_s: float = 30) -> None:
-        self.client = Client(url, queue=queue, timeout=timeout_s)
+    ``make`` may give a client that sends otherwise. A call that it abandons is recorded without an end.
+    """
+
+    def __init__(self, url: str, queue: str, *, timeout_s: float = 30, make: Callable[..., Client] = Client) -> None:
+        self.client = make(url, queue=queue, timeout=timeout_s)
         self.queue = queue
         self.calls: list[Call] = []
         self.lost = False
@@ -98,18 +120,26 @@ class RecordingClient:
             lambda: {"messages": tuple(map(seen, self.client.messages(page=100_000)))},
         )
 
+    def create_queue(self) -> Create:
+        return self._record(Create, lambda: request(self.client, "PUT", "", {}))
+
+    def purge(self) -> Purge:
+        return self._record(Purge, lambda: {"deleted": self.client.purge()})
+
+    def drop_queue(self) -> Drop:
+        return self._record(Drop, lambda: request(self.client, "DELETE", ""))
+
     def _record(self, make: Callable[..., CallT], ask: Callable[[], dict[str, Any]]) -> CallT:
         result: dict[str, Any] = {}
         about: dict[str, Any] = {"queue": self.queue, "start_s": time.monotonic(), "outcome": Outcome.OK}
         try:
             answer = ask()
-            result = {name: answer[name] for name in ("ids", "deliveries", "messages") if name in answer}
+            result = {name: answer[name] for name in ("ids", "deliveries", "messages", "deleted") if name in answer}
         except RefusedError as error:
             about.update(outcome=Outcome.UNKNOWN if error.outcome_unknown else Outcome.REFUSED, code=error.code)
         except UnreachableError as error:
-            about["outcome"] = Outcome.UNKNOWN
-            self._lose(error)
-        about["end_s"] = time.monotonic()
+            about.update(outcome=Outcome.UNKNOWN, code=self._lose(error))
+        about["end_s"] = self._end_s(about.get("code"))
         call = make(**about)
         if result:
             call = replace(call, **result)
@@ -127,9 +157,8 @@ class RecordingClient:
         except RefusedError as error:
             codes = [(Outcome.UNKNOWN if error.outcome_unknown else Outcome.REFUSED, error.code)] * len(calls)
         except UnreachableError as error:
-            codes = [(Outcome.UNKNOWN, None)] * len(calls)
-            self._lose(error)
-        end_s = time.monotonic()
+            codes = [(Outcome.UNKNOWN, self._lose(error))] * len(calls)
+        end_s = self._end_s(codes[0][1])
         done = [
             replace(call, start_s=start_s, end_s=end_s, outcome=outcome, code=code)
             for call, (outcome, code) in zip(calls, codes, strict=True)
@@ -137,9 +166,17 @@ class RecordingClient:
         self.calls.extend(done)
         return done
 
-    def _lose(self, error: UnreachableError) -> None:
+    def _lose(self, error: UnreachableError) -> str | None:
+        """Note that an answer will not come; returns the code of the call."""
+        if isinstance(error, AbandonedError):
+            return ABANDONED
         self.lost = True
         self.hung = self.hung or isinstance(error.__cause__, TimeoutError)
+        return None
+
+    @staticmethod
+    def _end_s(code: str | None) -> float:
+        return float("inf") if code == ABANDONED else time.monotonic()
 
     def close(self) -> None:
         self.client.close()

@@ -1,0 +1,61 @@
+"""In which order compaction and checkpoints do their steps, whatever the log underneath takes care of by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from storage import Mark, Position, record
+from tests.broker.memory_log import MemoryLog
+from wonderq import upkeep
+from wonderq.broker import Broker
+
+
+class StrictLog(MemoryLog):
+    """Drops nothing while something that was appended is not durable, and tells when it is asked for a mark."""
+
+    on_mark: Callable[[], None] = staticmethod(lambda: None)
+
+    def trim(self, end: Position) -> None:
+        assert self._durable == self._end, "what is wanted of it must have been synced"
+        super().trim(end)
+
+    def mark(self) -> Mark:
+        self.on_mark()
+        return super().mark()
+
+
+class Kept:
+    """Takes a checkpoint's parts, in place of a folder."""
+
+    def __init__(self) -> None:
+        self.marks: list[Mark] = []
+
+    def write(self, mark: Mark, chunks: Iterable[bytes]) -> int:
+        self.marks.append(mark)
+        return sum(map(len, chunks))
+
+
+def test_the_copies_are_durable_before_the_originals_go() -> None:
+    log = StrictLog()
+    broker = Broker(log)
+    for number in range(20):
+        broker.produce("default", [f"message {number}"])
+    while len(log.records) > 8 and upkeep.compact_oldest(broker, log):
+        pass
+    assert sum(1 for data in log.records if record.decode(data)[0] == record.UPDATE) >= 1, "something was copied"
+    assert [message.body for message in broker.messages("default")] == [f"message {number}" for number in range(20)]
+    broker.close()
+
+
+def test_a_checkpoint_s_mark_is_of_the_same_moment_as_its_contents() -> None:
+    """A record between the two would be in neither, or applied twice."""
+    log = StrictLog()
+    broker = Broker(log)
+    broker.produce("default", ["a"])
+    locked: list[bool] = []
+    log.on_mark = lambda: locked.append(broker._lock.locked())
+    kept = Kept()
+    upkeep.checkpoint(broker, log, kept)  # type: ignore[arg-type]
+    assert locked == [True], "nothing can be appended meanwhile"
+    assert kept.marks == [Mark(log.end(), b"")]
+    broker.close()

@@ -1,0 +1,92 @@
+"""A batch is one record, so that a crash leaves all of it or nothing, and so does a full disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from storage import DiskFullError
+from tests.broker.memory_log import MemoryLog
+from wonderq.broker import CLAIM_LEAVES, Broker
+from wonderq.errors import QueueNotFoundError
+from wonderq.model import Change, Message, Target
+
+Batch = Callable[[Broker, list[Message]], object]
+
+
+def targets(messages: list[Message]) -> list[Target]:
+    return [Target(message.id, message.receipt) for message in messages]
+
+
+BATCHES: dict[str, Batch] = {
+    "produce": lambda broker, _: broker.produce("default", ["x", "y", "z"]),
+    "produce with delays": lambda broker, _: broker.produce("default", ["x", "y", "z"], [1, None, 9]),
+    "claim": lambda broker, _: broker.claim("default"),
+    "delete": lambda broker, messages: broker.delete_batch("default", targets(messages)),
+    "delete some": lambda broker, messages: broker.delete_batch("default", [*targets(messages), Target(id="none")]),
+    "renew": lambda broker, messages: broker.update_batch("default", [(each, Change()) for each in targets(messages)]),
+    "update": lambda broker, messages: broker.update_batch(
+        "default",
+        [
+            (each, change)
+            for each, change in zip(
+                targets(messages),
+                [Change(body="new"), Change(delay_ms=9), Change(visibility_timeout_ms=0)],
+                strict=True,
+            )
+        ],
+    ),
+    "purge": lambda broker, _: broker.purge("default"),
+    "drop": lambda broker, _: broker.drop_queue("other"),
+}
+
+
+@pytest.fixture
+def log() -> MemoryLog:
+    return MemoryLog()
+
+
+@pytest.fixture
+def broker(log: MemoryLog) -> Broker:
+    return Broker(log)
+
+
+def three_claimed_and_three_waiting(broker: Broker) -> list[Message]:
+    broker.produce("default", ["a", "b", "c", "d", "e", "f"])
+    broker.produce("other", ["g", "h"])
+    return broker.claim("default", limit=3)
+
+
+def seen(broker: Broker) -> list[Message]:
+    return [message for queue in ("default", "other") for message in broker.messages(queue)]
+
+
+@pytest.mark.parametrize("batch", BATCHES.values(), ids=BATCHES.keys())
+def test_a_batch_is_one_record(broker: Broker, log: MemoryLog, batch: Batch) -> None:
+    claimed = three_claimed_and_three_waiting(broker)
+    before = len(log.records)
+    batch(broker, claimed)
+    assert len(log.records) == before + 1
+
+
+@pytest.mark.parametrize("room_bytes", [0, 20, 50])
+@pytest.mark.parametrize("name", ["produce", "produce with delays", "claim", "renew", "update"])
+def test_a_batch_without_room_changes_nothing(broker: Broker, log: MemoryLog, name: str, room_bytes: int) -> None:
+    claimed = three_claimed_and_three_waiting(broker)
+    before, records = seen(broker), len(log.records)
+    # Just not enough for all of it, whatever of the reserve such a batch may use.
+    log.room_bytes = room_bytes
+    assert room_bytes < log.max_record_bytes // CLAIM_LEAVES
+    with pytest.raises(DiskFullError):
+        BATCHES[name](broker, claimed)
+    log.room_bytes = 1 << 40
+    assert (seen(broker), len(log.records)) == (before, records)
+
+
+def test_a_dropped_queue_is_gone(broker: Broker) -> None:
+    three_claimed_and_three_waiting(broker)
+    broker.drop_queue("other")
+    assert [info.name for info in broker.queues()] == ["default"]
+    with pytest.raises(QueueNotFoundError):
+        broker.messages("other")

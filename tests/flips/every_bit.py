@@ -1,0 +1,83 @@
+"""Flip every bit of a small broker's folder, one at a time, and see what becomes of it:
+
+    python -m tests.flips.every_bit [--seed N] [--every N]
+
+Exit code 1 if any flip changes what a client sees in silence.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from storage.frame import SEGMENT_HEADER_BYTES
+from tests.flips.judge import Fate, Judge, UnnoticedError, quietly
+from tests.flips.small_folder import SmallFolder, write
+
+_PROGRESS_S = 10.0
+
+
+class Flip(NamedTuple):
+    """One bit of a file."""
+
+    name: str
+    at: int
+    bit: int
+
+
+def bits(folder: SmallFolder) -> Iterator[Flip]:
+    return (Flip(name, at, bit) for name, data in folder.files.items() for at in range(len(data)) for bit in range(8))
+
+
+def header_bits(folder: SmallFolder) -> Iterator[Flip]:
+    """Those of the headers of segments and checkpoints."""
+    return (flip for flip in bits(folder) if flip.at < SEGMENT_HEADER_BYTES and not flip.name.endswith(".tmp"))
+
+
+def figures(fates: Counter[Fate]) -> str:
+    return "\n".join(f"{fates[fate]:9,}  {fate.value}" for fate in Fate)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.flips.every_bit", description=__doc__)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="only each N-th bit")
+    arguments = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    print(f"seed {arguments.seed}", flush=True)
+    fates: Counter[Fate] = Counter()
+    unnoticed = 0
+    began = shown = time.monotonic()
+    with quietly():
+        for kind, folder in write(arguments.seed).items():
+            size = sum(map(len, folder.files.values()))
+            print(f"the folder of a {kind} broker: {len(folder.files)} files, {size:,} bytes", flush=True)
+            judge = Judge(folder)
+            for number, flip in enumerate(bits(folder)):
+                if number % arguments.every:
+                    continue
+                try:
+                    fates[judge.flip(*flip)] += 1
+                except UnnoticedError as error:
+                    unnoticed += 1
+                    print(f"UNNOTICED in the folder of a {kind} broker: {error}", flush=True)
+                if time.monotonic() > shown + _PROGRESS_S:
+                    shown = time.monotonic()
+                    print(f"{shown - began:6.0f} s  {number:,} of {8 * size:,} bits", flush=True)
+    print(figures(fates))
+    took_s = time.monotonic() - began
+    total = fates.total() + unnoticed
+    print(
+        f"{total:,} bits flipped, {unnoticed} changed something in silence, {took_s:.0f} s, {total / took_s:.0f} a second"
+    )
+    return 1 if unnoticed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""A small broker's folder with everything in it: all kinds of records, sealed and open segments, two checkpoints."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import NamedTuple
+from unittest.mock import patch
+
+from storage import Checkpoints, FileLog
+from tests.broker.fake_clock import FakeClock
+from tests.flips.memory_disk import Files, MemoryDisk
+from tests.golden.write import Writer
+from tests.storage.folders import groups_of
+from wonderq.broker import Broker
+from wonderq.upkeep import checkpoint, compact_oldest
+
+FOLDER = Path("/folder")
+SEGMENT_BYTES = 4096
+
+
+class SmallFolder(NamedTuple):
+    """What a stopped or killed broker left."""
+
+    files: Files
+    now_ms: int
+    before: Files
+    """The folder as it was before the newest group."""
+
+    @property
+    def segments(self) -> list[str]:
+        return sorted(name for name in self.files if name.endswith(".wal"))
+
+    @property
+    def checkpoints(self) -> list[str]:
+        return sorted(name for name in self.files if name.endswith(".ckpt"))
+
+    @property
+    def last_group(self) -> int:
+        """Where the newest group begins in the newest segment: damage from there on cannot be told from a torn write."""
+        return groups_of(self.files[self.segments[-1]])[-1][0].offset
+
+
+class _MemoryWriter(Writer):
+    def __init__(self, disk: MemoryDisk, seed: int) -> None:
+        self.clock = FakeClock()
+        self.log = FileLog(FOLDER, segment_bytes=SEGMENT_BYTES, now_ms=self.clock.now_ms, disk=disk)
+        self.broker = Broker(self.log, clock=self.clock)
+        self.checkpoints = Checkpoints(FOLDER, disk)
+        self.random = random.Random(seed)
+
+
+def write(seed: int) -> dict[str, SmallFolder]:
+    """Return the folder of a killed broker and of the same one stopped, by these names; the same for each seed."""
+    disk = MemoryDisk(FOLDER)
+    chance = random.Random(seed)
+    with (
+        patch("os.urandom", chance.randbytes),
+        patch("secrets.randbelow", chance.randrange),
+        patch("storage.file_log._PAUSE_S", 3600),  # no closing group where a noisy machine pauses
+    ):
+        writer = _MemoryWriter(disk, seed)
+        writer.write_history(4)
+        checkpoint(writer.broker, writer.log, writer.checkpoints)
+        assert compact_oldest(writer.broker, writer.log)
+        writer.write_history(1)
+        checkpoint(writer.broker, writer.log, writer.checkpoints)
+        writer.write_history(2)
+        writer.broker.purge("passing")
+        writer.broker.drop_queue("passing")
+        before = disk.files
+        writer.broker.produce("default", [writer.body("the last"), writer.body("and the very last")])
+        killed = SmallFolder(disk.files, writer.clock.ms, before)
+        writer.close()
+        stopped = SmallFolder(disk.files, writer.clock.ms, killed.files)
+    return {"killed": killed, "stopped": stopped}

@@ -1,0 +1,134 @@
+"""Opening what a crash left with the real recovery, and checking what every start promises."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from storage import Checkpoints
+from storage.segment import file_name
+from tests.broker.fake_clock import FakeClock
+from tests.forgetful.disk import FOLDER, ForgetfulDisk
+from tests.forgetful.life import STRANGERS, QuietLog
+from tests.forgetful.reference import Records, everything
+from wonderq.broker import Broker
+from wonderq.model import Limits
+
+#: Of the records, the broker makes the first two by itself when it first starts: its identity and its first queue.
+OWN_RECORDS = 2
+
+_LIMITS = Limits()
+
+#: Longer than any claim or delay of the workloads.
+_LONG_MS = 100_000
+
+_TORN = "torn/"
+_DAMAGED_CHECKPOINT = "passing over the checkpoint"
+
+
+class _Warnings(logging.Handler):
+    """Keeps what recovery warns of, instead of printing it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.found.append(record)
+
+
+_warnings = _Warnings()
+for _name in ("wonderq", "wonderq.storage"):
+    _logger = logging.getLogger(_name)
+    _logger.propagate = False
+    _logger.addHandler(_warnings)
+
+
+class Opened:
+    """A folder after a start. ``problems`` says which promises were broken."""
+
+    def __init__(self, files: Mapping[str, bytes], records: Records, now_ms: int, segment_bytes: int) -> None:
+        self.problems: list[str] = []
+        self.prefix = 0
+        """How many of the records it still has."""
+        self.tail: tuple[str, bytes] | None = None
+        """A torn tail that was cut off: how the files that hold a copy begin, and the bytes."""
+        self.disk = ForgetfulDisk(files)
+        self.clock = FakeClock(now_ms)
+        self._records = records
+        self._segment_bytes = segment_bytes
+        _warnings.found.clear()
+        try:
+            self._open()
+        except Exception as error:
+            self.problems.append(f"the start failed: {type(error).__name__}: {error}")
+            return
+        self.prefix = records.before(self.log.started_at)
+        self._find_tail(files)
+        self._check_state()
+        self._check_files()
+
+    def _open(self) -> None:
+        disk = self.disk
+        self.log = QuietLog(FOLDER, disk=disk, segment_bytes=self._segment_bytes, now_ms=self.clock.now_ms)
+        checkpoints = Checkpoints(FOLDER, disk)
+        self.broker = Broker(self.log, checkpoints=checkpoints, clock=self.clock, limits=_LIMITS)
+        checkpoints.remove_unfinished()
+
+    def _find_tail(self, files: Mapping[str, bytes]) -> None:
+        segment, offset = file_name(self.log.started_at >> 32), self.log.started_at & 0xFFFF_FFFF
+        torn = files.get(segment, b"")[offset:].rstrip(b"\0")
+        if torn:
+            self.tail = f"{_TORN}{segment.removesuffix('.wal')}-{offset}-", torn
+
+    def _check_state(self) -> None:
+        if self.prefix < OWN_RECORDS:
+            found = self.state()
+            if list(found["queues"]) != ["default"] or found["queues"]["default"]["messages"]:
+                self.problems.append(f"the log has {self.prefix} records, and it knows {found}")
+            return
+        state, came_by = self.broker._state, self.broker.log_bytes
+        wrong = self._records.check(state, self.prefix, self.clock.ms, came_by, self.log.read)
+        if wrong is not None:
+            self.problems.append(f"not the state of the first {self.prefix} records: {wrong}")
+
+    def _check_files(self) -> None:
+        names, contents = self.disk.numbers, self.disk.contents
+        for name, content in STRANGERS.items():
+            if name not in names or contents[names[name]] != content:
+                self.problems.append(f"{name}, which is not ours, was touched")
+        self.problems += [f"{name} is left over" for name in names if name.endswith(".ckpt.tmp")]
+        for warning in _warnings.found:
+            if warning.msg.startswith(_DAMAGED_CHECKPOINT):
+                self.problems.append(warning.getMessage())
+
+    def aside(self) -> list[tuple[str, bytes]]:
+        """The copies of torn tails that the folder has: their files' names, and what they hold."""
+        return [
+            (name, bytes(self.disk.contents[number]))
+            for name, number in self.disk.numbers.items()
+            if name.startswith(_TORN)
+        ]
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the broker knows now."""
+        return everything(self.broker._state, self.clock.ms, self.log.read)
+
+
+def is_aside(tail: tuple[str, bytes], aside: Sequence[tuple[str, bytes]]) -> bool:
+    """Whether there is a whole copy of a torn tail."""
+    return any(name.startswith(tail[0]) and content == tail[1] for name, content in aside)
+
+
+def check_claims(opened: Opened) -> str | None:
+    """Wait until all claims and delays are over and claim all there is; returns what is wrong with it."""
+    state = opened.state()
+    opened.clock.ms += _LONG_MS
+    for name, about in state["queues"].items():
+        claimed = opened.broker.claim(name, limit=1000)
+        found = [(message.produced_ms, message.receives) for message in claimed]
+        expected = [(view.produced_ms, view.receives + 1) for view in about["messages"]]
+        if found != expected:
+            return f"queue {name} gives {found}, expected {expected}"
+    return None

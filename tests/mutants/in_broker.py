@@ -1,0 +1,220 @@
+"""Bugs in what the broker decides and when it answers, in receipts, in time, and in the lines of those who wait."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+_FILE = "wonderq/broker.py"
+_ANSWERS = "tests/broker/test_durable_answers.py"
+_RECEIPTS = "tests/broker/test_receipts.py"
+_CLOCK = "tests/broker/test_clock.py"
+_WAITING = "tests/broker/test_waiting.py"
+
+MUTANTS = [
+    Mutant(
+        "produce_answers_at_once",
+        "A produced message is lost in a crash after its 2xx.",
+        _FILE,
+        "        self._log.wait(position)\n        message_id = ",
+        "        message_id = ",
+        (f"{_ANSWERS}::test_an_answer_waits",),
+    ),
+    Mutant(
+        "claim_answers_at_once",
+        "After a crash a message is given to another consumer while the first still works on it.",
+        _FILE,
+        "        self._log.wait(position)\n        return self._read_messages",
+        "        return self._read_messages",
+        (f"{_ANSWERS}::test_an_answer_waits",),
+    ),
+    Mutant(
+        "delete_answers_at_once",
+        "A deleted message is back after a crash.",
+        _FILE,
+        "        self._settle()\n        return results\n\n    def update(self",
+        "        return results\n\n    def update(self",
+        (f"{_ANSWERS}::test_an_answer_waits",),
+    ),
+    Mutant(
+        "refusal_answers_at_once",
+        "A client is told 404 of a message that is back after a crash.",
+        _FILE,
+        "        except BrokerError:\n            self._settle()\n            raise\n",
+        "        except BrokerError:\n            raise\n",
+        (f"{_ANSWERS}::test_a_refusal_waits",),
+    ),
+    Mutant(
+        "get_shows_what_is_not_durable",
+        "A client reads a change that a crash then undoes.",
+        _FILE,
+        "            view = self._resolve(found, Target(id=message_id))\n        self._settle()\n",
+        "            view = self._resolve(found, Target(id=message_id))\n",
+        (f"{_ANSWERS}::test_an_answer_waits",),
+    ),
+    Mutant(
+        "listing_shows_what_is_not_durable",
+        "A listing has messages that a crash then takes away.",
+        _FILE,
+        "                views = views[: within or 1]\n            self._settle()\n",
+        "                views = views[: within or 1]\n",
+        (f"{_ANSWERS}::test_an_answer_waits",),
+    ),
+    Mutant(
+        "nothing_to_claim_answers_at_once",
+        "A consumer is told that a queue is empty because of a deletion that a crash then undoes.",
+        _FILE,
+        "        if claimed is None:\n            self._settle()\n",
+        "        if claimed is None:\n",
+        (f"{_ANSWERS}::test_an_answer_waits",),
+    ),
+    Mutant(
+        "applied_before_it_is_appended",
+        "A record that found no room is in memory all the same: a 507 half done.",
+        _FILE,
+        "        position = self._log.append(data, leave_bytes=leave_bytes)\n        self.log_bytes += len(data)\n"
+        "        self._state.apply(fields, position, len(data))\n",
+        "        self._state.apply(fields, self._log.end(), len(data))\n"
+        "        position = self._log.append(data, leave_bytes=leave_bytes)\n        self.log_bytes += len(data)\n",
+        (f"{_ANSWERS}::test_a_refused_record_changes_nothing",),
+    ),
+    Mutant(
+        "full_disk_leaves_a_new_queue",
+        "A refused produce leaves an empty queue behind: a 507 half done.",
+        _FILE,
+        "also_leave_bytes=size)",
+        "also_leave_bytes=0)",
+        (f"{_ANSWERS}::test_there_is_room_for_a_new_queue_and_its_first_messages_or_for_none",),
+    ),
+    Mutant(
+        "batch_deleted_one_by_one",
+        "A crash leaves half of a batch deleted.",
+        _FILE,
+        "            if sequences:\n",
+        "            for each in sorted(sequences):\n                sequences = {each}\n",
+        ("tests/broker/test_whole_batches.py::test_a_batch_is_one_record",),
+    ),
+    Mutant(
+        "claim_uses_the_reserve",
+        "On a full disk consumers use up the room that deleting needs.",
+        _FILE,
+        "queue.number, runs, timeout_ms, token), leave=CLAIM_LEAVES)",
+        "queue.number, runs, timeout_ms, token))",
+        (f"{_ANSWERS}::test_deleting_works_on_when_producing_and_claiming_have_no_room",),
+    ),
+    Mutant(
+        "token_ignored",
+        "A consumer whose claim is over deletes a message that another one works on.",
+        _FILE,
+        "        if token is not None and token != view.token:\n",
+        "        if False:\n",
+        (f"{_RECEIPTS}::test_a_later_claim_fences_an_earlier_one",),
+    ),
+    Mutant(
+        "token_counts_while_claimed",
+        "The receipt of a message that was given back still acts.",
+        _FILE,
+        "        if token is not None and token != view.token:\n",
+        "        if token is not None and token != view.token and view.status == CLAIMED:\n",
+        (f"{_RECEIPTS}::test_giving_a_message_back_voids_its_receipt",),
+    ),
+    Mutant(
+        "same_token_for_every_claim",
+        "A stale receipt acts on the next claim.",
+        _FILE,
+        "        token = 1 + secrets.randbelow(0xFFFF_FFFF)\n",
+        "        token = 1\n",
+        (f"{_RECEIPTS}::test_a_later_claim_fences_an_earlier_one",),
+    ),
+    Mutant(
+        "id_of_another_queue_accepted",
+        "A client deletes a message of a queue that it did not name.",
+        _FILE,
+        "view = queue.messages.find(place[1]) if place[0] == queue.number else None",
+        "view = queue.messages.find(place[1])",
+        ("tests/broker/test_another_queues_ids.py::test_an_id_does_not_act_on_another_queue",),
+    ),
+    Mutant(
+        "receipt_of_another_message_accepted",
+        "A client that mixed up an id and a receipt deletes the wrong message.",
+        _FILE,
+        "if target.id is not None and self._ids.decode_id(target.id) != tuple(place):",
+        "if False:",
+        (f"{_RECEIPTS}::test_a_receipt_with_another_messages_id_is_refused",),
+    ),
+    Mutant(
+        "made_up_id_accepted",
+        "Any mistyped id means some message.",
+        "wonderq/ids.py",
+        "        if n >= _MODULUS or plain >> _CHECK_SHIFT != self._check:\n",
+        "        if False:\n",
+        ("tests/broker/test_ids.py::test_one_wrong_digit_is_noticed",),
+    ),
+    Mutant(
+        "deadlines_start_anew_at_a_restart",
+        "A restart holds claims longer than they were asked for.",
+        _FILE,
+        "        self._clock.raise_floor(self._state.last_ms)\n",
+        "        self._clock.raise_floor(self._state.last_ms)\n"
+        "        for each in self._state.queues.values():\n"
+        "            for view in each.messages.after(-1, 1 << 30, CLAIMED):\n"
+        "                due_ms = self._clock.now_ms() + view.timeout_ms\n"
+        "                each.messages.change(view.sequence, CLAIMED, due_ms, view.timeout_ms)\n",
+        (f"{_CLOCK}::test_a_clock_set_back_across_a_restart_does_not_take_time_back",),
+    ),
+    Mutant(
+        "rot_is_forgotten",
+        "After a message could not be read back, the broker works on as if nothing were wrong.",
+        _FILE,
+        "                if self._damage is not None:\n",
+        "                if False:\n",
+        ("tests/http/test_failing_disk.py::test_a_message_that_is_damaged_on_disk",),
+    ),
+    Mutant(
+        "clock_follows_the_wall",
+        "Setting the system's clock forward releases every claim.",
+        "wonderq/clock.py",
+        "return (self._offset_ns + time.monotonic_ns()) // 1_000_000",
+        "return time.time_ns() // 1_000_000",
+        (f"{_CLOCK}::test_a_jump_of_the_wall_clock_is_not_seen",),
+    ),
+    Mutant(
+        "clock_goes_back_at_a_restart",
+        "Messages are produced before older ones, and claims end later, after the clock was set back.",
+        "wonderq/clock.py",
+        "        if behind_ms > 0:\n",
+        "        if False:\n",
+        (f"{_CLOCK}::test_the_floor_raises_a_clock_that_is_behind",),
+    ),
+    Mutant(
+        "produce_wakes_nobody",
+        "A waiting consumer is not told of a new message.",
+        _FILE,
+        "            self._lines.nudge(found)\n            number = found.number\n",
+        "            number = found.number\n",
+        (f"{_WAITING}::test_one_message_wakes_one_waiter",),
+    ),
+    Mutant(
+        "leaving_wakes_nobody",
+        "A message whose consumer has gone is not handed on to the next.",
+        "wonderq/waiting.py",
+        "        self.nudge(queue)\n",
+        "        pass\n",
+        (f"{_WAITING}::test_a_message_goes_on_to_the_next_when_the_client_has_gone",),
+    ),
+    Mutant(
+        "earlier_deadline_wakes_nobody",
+        "A consumer sleeps past the end of a claim.",
+        "wonderq/waiting.py",
+        "        if due_ms is not None and due_ms < line[0].due_ms:\n",
+        "        if False:\n",
+        (f"{_WAITING}::test_whoever_runs_out_of_time_hands_over",),
+    ),
+    Mutant(
+        "newest_waiter_is_woken",
+        "Whoever has waited longest waits longest.",
+        "wonderq/waiting.py",
+        "        for waiter in line:\n            if waiting <= 0:\n",
+        "        for waiter in reversed(line):\n            if waiting <= 0:\n",
+        (f"{_WAITING}::test_first_come_first_served",),
+    ),
+]

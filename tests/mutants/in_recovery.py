@@ -1,0 +1,175 @@
+"""Bugs in opening a folder: what is refused, what is cut, what is made durable."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+_FILE = "storage/recovery.py"
+_TABLE = "tests/storage/test_recovery_table.py"
+_TORN = "tests/storage/test_torn_tail.py"
+_BITS = "tests/storage/test_every_bit.py"
+
+MUTANTS = [
+    Mutant(
+        "damage_is_cut",
+        "Damage to acknowledged records passes for a torn tail, and they are cut off.",
+        _FILE,
+        "return Verdict.REFUSE if proved or following is Next.USED else Verdict.CUT",
+        "return Verdict.CUT",
+        (f"{_TABLE}::test_decide_is_the_printed_table",),
+    ),
+    Mutant(
+        "torn_tail_is_refused",
+        "After a crash the broker does not start.",
+        _FILE,
+        "return Verdict.REFUSE if proved or following is Next.USED else Verdict.CUT",
+        "return Verdict.REFUSE",
+        (f"{_TABLE}::test_decide_is_the_printed_table",),
+    ),
+    Mutant(
+        "missing_seal_accepted",
+        "The end of a segment is lost, and the log goes on in front of the next one.",
+        _FILE,
+        "return Verdict.REFUSE if following is Next.USED else Verdict.APPEND",
+        "return Verdict.APPEND",
+        (f"{_TABLE}::test_decide_is_the_printed_table",),
+    ),
+    Mutant(
+        "missing_last_segment_accepted",
+        "The last segment is lost unnoticed.",
+        _FILE,
+        "return Verdict.REFUSE if following is Next.MISSING else Verdict.GO_ON",
+        "return Verdict.GO_ON",
+        (f"{_TABLE}::test_decide_is_the_printed_table",),
+    ),
+    Mutant(
+        "bytes_behind_a_seal_accepted",
+        "Records that were written behind a seal are lost unnoticed.",
+        _FILE,
+        "ending = Ending.BEHIND_SEAL if tail.end > reader.offset else Ending.SEAL",
+        "ending = Ending.SEAL",
+        (f"{_TABLE}::test_refused",),
+    ),
+    Mutant(
+        "missing_segment_accepted",
+        "A segment in the middle is lost unnoticed.",
+        _FILE,
+        "if self.segments and number != self.segments[-1].number + 1:",
+        "if False:",
+        (f"{_BITS}::test_a_segment_that_is_missing",),
+    ),
+    Mutant(
+        "segment_of_another_log_accepted",
+        "A segment that was restored from another broker's folder is taken for this one's.",
+        _FILE,
+        "if self.segments[-1].header.log_id != self.segments[0].header.log_id:",
+        "if False:",
+        (f"{_BITS}::test_a_segment_of_another_log",),
+    ),
+    Mutant(
+        "missing_beginning_accepted",
+        "The oldest segments are lost unnoticed.",
+        _FILE,
+        "        if self.base < oldest.number:\n",
+        "        if False:\n",
+        (f"{_BITS}::test_a_segment_that_is_missing",),
+    ),
+    Mutant(
+        "short_file_accepted",
+        "An open segment that lost its end, records and all, passes for a whole one.",
+        _FILE,
+        "        elif size != current.header.capacity:\n",
+        "        elif False:\n",
+        (f"{_BITS}::test_a_segment_cut_short_at_every_byte",),
+    ),
+    Mutant(
+        "checkpoint_is_the_truth",
+        "A log that lost durable records is accepted, because a checkpoint still has them.",
+        _FILE,
+        "if active is not None and active.number << 32 | self.offset < reached:",
+        "if False:",
+        ("tests/storage/test_mark_recovery.py::test_a_log_that_ends_before_a_mark_is_refused_with_file_and_offset",),
+    ),
+    Mutant(
+        "checkpoint_of_another_log_accepted",
+        "The state of another broker is taken for this one's.",
+        _FILE,
+        " and found.header.log_id == log_id",
+        "",
+        (
+            "tests/storage/test_file_log_contract.py::TestFileLog::test_a_mark_of_another_log_is_stale_and_the_log_replays_without_it",
+        ),
+    ),
+    Mutant(
+        "checkpoint_without_a_log_accepted",
+        "A folder that lost all its segments is started as an empty one.",
+        _FILE,
+        "        if left_over and not numbers:\n",
+        "        if False:\n",
+        (f"{_TABLE}::test_checkpoints_without_a_log_are_refused",),
+    ),
+    Mutant(
+        "torn_tail_destroyed",
+        "Bytes that may have been acknowledged are destroyed, not set aside.",
+        _FILE,
+        "            copy.write(torn, 0)\n",
+        "",
+        (f"{_TORN}::test_a_torn_tail_at_every_byte",),
+    ),
+    Mutant(
+        "torn_copy_not_synced",
+        "A power cut while a torn tail is cut destroys it.",
+        _FILE,
+        "            copy.sync()\n",
+        "",
+        ("tests/storage/test_torn_copy.py::test_the_copy_is_durable_before_the_tail_is_overwritten",),
+    ),
+    Mutant(
+        "torn_copy_s_name_not_synced",
+        "A power cut while a torn tail is cut destroys it.",
+        _FILE,
+        "            self._disk.sync_folder(aside)\n",
+        "",
+        ("tests/storage/test_torn_copy.py::test_the_copy_is_durable_before_the_tail_is_overwritten",),
+    ),
+    Mutant(
+        "torn_tail_left_in_place",
+        "The rest of a torn tail stands behind what is written next, and passes for damage.",
+        _FILE,
+        "        file.write(bytes(self.torn_bytes), self.offset)\n",
+        "",
+        (f"{_TORN}::test_a_torn_tail_at_every_byte",),
+    ),
+    Mutant(
+        "found_records_not_written_again",
+        "What stood in the page cache alone is acted upon, and gone after a power cut.",
+        _FILE,
+        "            file.write(file.read(end - start, start), start)\n",
+        "",
+        (f"{_TABLE}::test_a_start_makes_durable_what_it_goes_by",),
+    ),
+    Mutant(
+        "found_records_not_synced",
+        "What a killed broker had not synced yet is acted upon, and gone after a power cut.",
+        _FILE,
+        "            file.sync()\n            if file is not found.file:\n",
+        "            if file is not found.file:\n",
+        (f"{_TABLE}::test_a_start_makes_durable_what_it_goes_by",),
+    ),
+    Mutant(
+        "found_names_not_synced",
+        "A segment whose name was not synced before a kill is gone after a power cut.",
+        _FILE,
+        "        self._disk.sync_folder(self._folder)\n",
+        "",
+        (f"{_TABLE}::test_a_start_makes_durable_what_it_goes_by",),
+    ),
+    Mutant(
+        "left_over_segments_stay",
+        "A segment that compaction was dropping takes room for ever.",
+        _FILE,
+        "            while self.segments[0].number < self.base:\n",
+        "            while False:\n",
+        ("tests/storage/test_trim_crash.py::test_a_crash_while_trimming_leaves_all_that_was_kept",),
+    ),
+]

@@ -1,0 +1,150 @@
+"""Bugs in compaction and checkpoints."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+_FILE = "wonderq/upkeep.py"
+_COLUMNS = "wonderq/columns.py"
+_UPKEEP = "tests/broker/test_upkeep.py"
+_RESTATING = "tests/broker/test_restating.py"
+
+MUTANTS = [
+    Mutant(
+        "compaction_loses_what_is_in_flight",
+        "A claimed message is gone once its segment was compacted.",
+        _COLUMNS,
+        "if page.position[start + offset] == place and page.status[start + offset] != GONE",
+        "if page.position[start + offset] == place and page.status[start + offset] == WAITING",
+        (f"{_RESTATING}::test_ids_and_receipts_stay_the_same",),
+    ),
+    Mutant(
+        "compaction_loses_what_is_delayed",
+        "A delayed message is gone once its segment was compacted.",
+        _COLUMNS,
+        "if page.position[start + offset] == place and page.status[start + offset] != GONE",
+        "if page.position[start + offset] == place and page.status[start + offset] not in (GONE, DELAYED)",
+        (f"{_RESTATING}::test_every_end_of_a_log_that_compaction_can_leave_says_the_same",),
+    ),
+    Mutant(
+        "compaction_releases_everything",
+        "Claims and delays end when their segment is compacted.",
+        _COLUMNS,
+        "            if page.status.count(WAITING, start, stop) < stop - start or any(page.receives[start:stop]):\n",
+        "            if False:\n",
+        (f"{_RESTATING}::test_all_that_can_be_seen_of_messages_lasts",),
+    ),
+    Mutant(
+        "compaction_loses_the_receive_count",
+        "A message that came back looks new after compaction.",
+        _COLUMNS,
+        " or any(page.receives[start:stop]):",
+        ":",
+        (f"{_RESTATING}::test_all_that_can_be_seen_of_messages_lasts",),
+    ),
+    Mutant(
+        "compaction_voids_receipts",
+        "A consumer's receipt is stale once the segment was compacted.",
+        _COLUMNS,
+        "            page.token[index] = token\n",
+        "",
+        (f"{_RESTATING}::test_ids_and_receipts_stay_the_same",),
+    ),
+    Mutant(
+        "compaction_makes_old_messages_new",
+        "A message's age begins anew with each compaction.",
+        _FILE,
+        "                produced_ms, claims = queue.messages.describe(runs)\n",
+        "                produced_ms, claims = queue.messages.describe(runs)\n"
+        "                produced_ms = [now_ms] * len(produced_ms)\n",
+        (f"{_RESTATING}::test_all_that_can_be_seen_of_messages_lasts",),
+    ),
+    Mutant(
+        "compaction_loses_changed_bodies",
+        "A message whose body was replaced is gone once that segment was compacted.",
+        _FILE,
+        "        elif fields[0] == record.UPDATE and fields[4]:\n",
+        "        elif False:\n",
+        (f"{_RESTATING}::test_every_end_of_a_log_that_compaction_can_leave_says_the_same",),
+    ),
+    Mutant(
+        "compaction_brings_back_old_bodies",
+        "A replaced body is back once the old one's segment was compacted.",
+        _COLUMNS,
+        "expected = places[index : index + stop - start]",
+        "expected = page.position[start:stop]",
+        (f"{_RESTATING}::test_the_newest_body_counts",),
+    ),
+    Mutant(
+        "compaction_brings_back_the_deleted",
+        "A deleted message is back once its segment was compacted.",
+        _COLUMNS,
+        "if page.position[start:stop] == expected and page.status.find(GONE, start, stop) < 0:",
+        "if page.position[start:stop] == expected:",
+        (f"{_RESTATING}::test_every_end_of_a_log_that_compaction_can_leave_says_the_same",),
+    ),
+    Mutant(
+        "dropped_before_the_copies_are_durable",
+        "A power cut during compaction loses messages.",
+        _FILE,
+        "    log.sync()\n    log.trim(end)\n",
+        "    log.trim(end)\n",
+        ("tests/broker/test_compaction_order.py::test_the_copies_are_durable_before_the_originals_go",),
+    ),
+    Mutant(
+        "names_not_restated",
+        "Once the segment that names them was compacted, queues are lost and the start is refused.",
+        _FILE,
+        "    _restate_names(broker, end)\n",
+        "",
+        (f"{_RESTATING}::test_every_end_of_a_log_that_compaction_can_leave_says_the_same",),
+    ),
+    Mutant(
+        "segment_dropped_half_copied",
+        "A stop in the middle of a compaction loses what was not copied yet.",
+        _FILE,
+        "        if rest(time.monotonic() - began):\n            return False\n",
+        "        if rest(time.monotonic() - began):\n            break\n",
+        (f"{_UPKEEP}::test_a_stop_does_not_wait_for_the_segment_to_be_copied",),
+    ),
+    Mutant(
+        "compaction_fills_the_disk",
+        "Compaction uses up the room that claiming and deleting need.",
+        _FILE,
+        "commit(fields, leave=CLAIM_LEAVES)",
+        "commit(fields)",
+        (f"{_UPKEEP}::test_on_a_full_disk_nothing_is_dropped_and_it_goes_on_later",),
+    ),
+    Mutant(
+        "checkpoint_ahead_of_the_log",
+        "A checkpoint has records that a power cut then takes out of the log: the start is refused.",
+        _FILE,
+        "        log.sync()\n        return checkpoints.write",
+        "        return checkpoints.write",
+        (f"{_UPKEEP}::test_the_log_behind_a_checkpoint_is_durable_first",),
+    ),
+    Mutant(
+        "mark_taken_later_than_the_snapshot",
+        "A record that came between the two is in neither, and lost at a start from that checkpoint.",
+        _FILE,
+        "        snapshot, mark = state.freeze(), log.mark()\n    try:\n",
+        "        snapshot = state.freeze()\n    mark = log.mark()\n    try:\n",
+        ("tests/broker/test_compaction_order.py::test_a_checkpoint_s_mark_is_of_the_same_moment_as_its_contents",),
+    ),
+    Mutant(
+        "checkpoint_over_damage",
+        "A last checkpoint hides the damage that ended upkeep from the next start.",
+        _FILE,
+        " and not self._broken:",
+        ":",
+        (f"{_UPKEEP}::test_damage_ends_it_and_nothing_is_dropped",),
+    ),
+    Mutant(
+        "full_disk_ends_upkeep",
+        "After the disk was full once, nothing is compacted any more.",
+        _FILE,
+        "            self._stop.wait(10 * self._tick_s)\n",
+        "            self._end()\n",
+        (f"{_UPKEEP}::test_on_a_full_disk_nothing_is_dropped_and_it_goes_on_later",),
+    ),
+]

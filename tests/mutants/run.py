@@ -1,0 +1,142 @@
+"""Plant each bug of the catalogue in a copy of the tree, and see that the tests it names notice:
+
+    python -m tests.mutants.run [--only NAME ...] [--sample N --seed N] [--all-tests]
+
+Exit code 1 if any bug survives, or if the named tests do not pass without one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.mutants.catalogue import MUTANTS
+from tests.mutants.mutant import ROOT, Mutant
+
+#: The tests that are named take a second or two; a bug that makes them hang is noticed too.
+TIMEOUT_S = 20
+
+#: For ``--all-tests``: what a bug in these modules should not get past.
+ALL_TESTS = ("tests/storage", "tests/broker")
+
+_LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "benchmarks", "dist")
+
+
+class Outcome(NamedTuple):
+    """How one run of some tests ended."""
+
+    passed: bool
+    failed: str
+    """The first test that failed; that they took too long; or, if they could not be run at all, why."""
+    broken: bool
+    """Whether they could not be run at all."""
+    seconds: float
+
+
+@contextmanager
+def copy_of_the_tree() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="wonderq-mutants-") as temporary:
+        tree = Path(temporary) / "tree"
+        shutil.copytree(ROOT, tree, ignore=_LEFT_OUT)
+        yield tree
+
+
+def run_tests(tree: Path, tests: Iterable[str], timeout_s: float = TIMEOUT_S) -> Outcome:
+    """Run tests of a tree up to the first that fails."""
+    began = time.monotonic()
+    # No bytecode: a file that is changed twice within a second to the same length would be taken for unchanged.
+    command = [sys.executable, "-B", "-m", "pytest", "-x", "--tb=no", "-rfE", "-p", "no:cacheprovider"]
+    process = subprocess.Popen(
+        [*command, f"--basetemp={tree.parent / 'temporary'}", *tests],
+        cwd=tree,
+        env={**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        output, _ = process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        return Outcome(passed=False, failed="(hangs)", broken=False, seconds=time.monotonic() - began)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    failed = [line.split(" - ")[0] for line in output.splitlines() if line.startswith(("FAILED ", "ERROR "))]
+    broken = process.returncode not in (0, 1)
+    first = failed[0].split(" ", 1)[1] if failed and not broken else "\n".join(output.splitlines()[-20:])
+    return Outcome(process.returncode == 0, first, broken, time.monotonic() - began)
+
+
+def run_mutant(tree: Path, mutant: Mutant, tests: Sequence[str] = (), timeout_s: float = TIMEOUT_S) -> Outcome:
+    """Plant a bug in the tree, run its tests or the given ones, and put the tree right again."""
+    path = tree / mutant.file
+    source = path.read_text()
+    path.write_text(mutant.planted(source))
+    try:
+        return run_tests(tree, tests or mutant.tests, timeout_s)
+    finally:
+        path.write_text(source)
+
+
+def chosen(arguments: argparse.Namespace) -> list[Mutant]:
+    mutants = MUTANTS
+    if arguments.only:
+        by_name = {mutant.name: mutant for mutant in MUTANTS}
+        mutants = [by_name[name] for name in arguments.only]
+    if arguments.sample:
+        mutants = random.Random(arguments.seed).sample(mutants, min(arguments.sample, len(mutants)))
+    return mutants
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants.run", description=__doc__)
+    parser.add_argument("--only", action="append", metavar="NAME", choices=[mutant.name for mutant in MUTANTS])
+    parser.add_argument("--sample", type=int, metavar="N", help="just so many, chosen by chance")
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
+    parser.add_argument("--all-tests", action="store_true", help=f"run all of {' and '.join(ALL_TESTS)} for each")
+    parser.add_argument("--timeout-s", type=float, default=TIMEOUT_S)
+    arguments = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    print(f"seed {arguments.seed}", flush=True)
+    mutants = chosen(arguments)
+    tests = ALL_TESTS if arguments.all_tests else ()
+    began = time.monotonic()
+    survived = []
+    with copy_of_the_tree() as tree:
+        without = run_tests(tree, tests or sorted({test for mutant in mutants for test in mutant.tests}), 1800)
+        print(f"{without.seconds:6.1f} s  the tests without any bug", flush=True)
+        if not without.passed:
+            print(f"they do not pass: {without.failed}")
+            return 1
+        for mutant in mutants:
+            outcome = run_mutant(tree, mutant, tests, arguments.timeout_s)
+            caught = not outcome.passed and not outcome.broken
+            print(
+                f"{outcome.seconds:6.1f} s  {'caught' if caught else 'SURVIVED':8}  {mutant.name:46} "
+                f"{'no test failed' if outcome.passed else outcome.failed}",
+                flush=True,
+            )
+            if not caught:
+                survived.append(mutant)
+    for mutant in survived:
+        print(f"\n{mutant.name} survived: {mutant.harm}\n  {mutant.file}, instead of\n{mutant.old}")
+    took_s = time.monotonic() - began
+    print(f"{len(mutants)} bugs, {len(mutants) - len(survived)} caught, {len(survived)} survived, {took_s:.0f} s")
+    return 1 if survived else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
