@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help demo serve test lint types format bench crash clean
+.PHONY: help demo serve test lint types format bench crash crash-states power-cuts syscalls flips soak brute-force mutants clean
 
 help:  ## say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -40,6 +40,27 @@ bench: $(READY)  ## measure
 
 crash: $(READY)  ## kill the broker CYCLES times under load and check every promise (SEED=n to repeat a run)
 	$(BIN)/python -m tests.crash.kill_cycles --cycles $(or $(CYCLES),200) $(if $(SEED),--seed $(SEED))
+
+crash-states: $(READY)  ## crash at every operation on a disk that forgets, STATES times (SEED=n)
+	$(BIN)/python -m tests.forgetful.explore --states $(or $(STATES),1000000) --processes 2 $(if $(SEED),--seed $(SEED))
+
+power-cuts: $(READY)  ## cut the power of a FILESYSTEM (ext4, xfs) under a broker CUTS times; needs root (SEED=n)
+	$(BIN)/python -m tests.powercut.cut_cycles --cuts $(or $(CUTS),200) --filesystem $(or $(FILESYSTEM),ext4) $(if $(SEED),--seed $(SEED))
+
+syscalls: $(READY)  ## kill at every system call of WORKLOADS short lives, and fail each; needs strace (SEED=n)
+	$(BIN)/python -m tests.syscalls.kill_everywhere --workloads $(or $(WORKLOADS),10) $(if $(SEED),--seed $(SEED))
+
+flips: $(READY)  ## flip every bit of a small folder (SEED=n)
+	$(BIN)/python -m tests.flips.every_bit $(if $(SEED),--seed $(SEED))
+
+soak: $(READY)  ## mixed traffic, kills, full disks and backups for MINUTES, all checked (SEED=n)
+	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED))
+
+brute-force: $(READY)  ## compare the history checker with a search through all that can have happened (SEED=n)
+	$(BIN)/python -m tests.crash.brute_force --histories $(or $(HISTORIES),100000) $(if $(SEED),--seed $(SEED))
+
+mutants: $(READY)  ## plant each bug of the catalogue, and see which test notices
+	$(BIN)/python -m tests.mutants.run
 
 clean:  ## remove what the other targets made
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks dist

@@ -10,7 +10,6 @@ the figures so far. A broken promise is printed with what to give to ``--repeat`
 from __future__ import annotations
 
 import argparse
-import gc
 import itertools
 import multiprocessing
 import os
@@ -59,9 +58,8 @@ def work(seed: int, first: int, step: int, budget: int) -> Iterator[Found]:
 
 
 def _work(results: multiprocessing.Queue[Found], seed: int, first: int, step: int, budget: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    gc.set_threshold(20_000, 20, 50)
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, signal.SIG_IGN)  # the one who started this ends it
     parent = os.getppid()
     for found in work(seed, first, step, budget):
         if os.getppid() != parent:
@@ -105,11 +103,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.repeat:
         return _repeat(chosen.repeat)
     seed = random.SystemRandom().randrange(1 << 32) if chosen.seed is None else chosen.seed
-    print(f"seed {seed}, {chosen.states:,} states, {chosen.processes} processes", flush=True)
     return _run(chosen.states, seed, chosen.processes, chosen.budget)
 
 
 def _run(states: int, seed: int, processes: int, budget: int) -> int:
+    stopping: list[int] = []
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, lambda number, _: stopping.append(number))
+    print(f"seed {seed}, {states:,} states, {processes} processes", flush=True)
     results: multiprocessing.Queue[Found] = multiprocessing.Queue(maxsize=100)
     workers = [
         multiprocessing.Process(target=_work, args=(results, seed, first, processes, budget), daemon=True)
@@ -117,9 +118,6 @@ def _run(states: int, seed: int, processes: int, budget: int) -> int:
     ]
     for worker in workers:
         worker.start()
-    stopping: list[int] = []
-    for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, lambda number, _: stopping.append(number))
     figures: defaultdict[str, Figures] = defaultdict(Figures)
     began = shown = time.monotonic()
     done = violations = died = 0

@@ -12,6 +12,7 @@ from tests.forgetful.choosing import by_chance
 from tests.forgetful.explorer import Crash, Explorer, Figures, Violation
 from tests.forgetful.life import STRANGERS, Life, Moment
 from tests.forgetful.medium import Contents, Medium
+from tests.forgetful.opening import warnings_kept
 from tests.forgetful.reference import Records
 from tests.forgetful.workloads import WORKLOADS
 
@@ -31,7 +32,7 @@ def lives(workload: str, seed: str) -> Iterator[Life]:
     for _ in range(LIVES if theme.weights else 1):
         records = moment.records.first(moment.appended)
         life = Life(files, records, moment.acknowledged, sync=sync, segment_bytes=segment_bytes, now_ms=moment.now_ms)
-        with randomness_from(chance):
+        with randomness_from(chance), warnings_kept():
             theme.live(life, chance)
         yield life
         files, moment = _crash(life, chance)
@@ -72,7 +73,7 @@ def explore(workload: str, seed: str, budget: int) -> Iterator[Explored]:
         if life is None:
             return
         explorer = Explorer(life, random.Random(f"{seed}/{workload}/{number}"), budget)
-        with randomness_from(random.Random(0)):
+        with randomness_from(random.Random(0)), warnings_kept():
             explorer.explore()
         yield Explored(number, explorer.figures, explorer.violations)
 
@@ -81,7 +82,7 @@ def repeat(workload: str, seed: str, number: int, crashes: Sequence[Crash]) -> l
     """Lead the lives again up to one of them, and crash just once; returns what is wrong then."""
     for at, life in enumerate(lives(workload, seed)):
         if at == number:
-            with randomness_from(random.Random(0)):
+            with randomness_from(random.Random(0)), warnings_kept():
                 return Explorer(life, random.Random(0), 1).repeat(crashes)
     raise ValueError(f"{workload} has no life {number}")
 

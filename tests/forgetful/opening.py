@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from storage import Checkpoints
@@ -39,14 +40,26 @@ class _Warnings(logging.Handler):
 
 
 _warnings = _Warnings()
-for _name in ("wonderq", "wonderq.storage"):
-    _logger = logging.getLogger(_name)
-    _logger.propagate = False
-    _logger.addHandler(_warnings)
+
+
+@contextmanager
+def warnings_kept() -> Iterator[None]:
+    """Keep what is logged from everybody else: there are thousands of torn tails a second."""
+    loggers = [logging.getLogger("wonderq"), logging.getLogger("wonderq.storage")]
+    before = [each.propagate for each in loggers]
+    for each in loggers:
+        each.propagate = False
+        each.addHandler(_warnings)
+    try:
+        yield
+    finally:
+        for each, propagate in zip(loggers, before, strict=True):
+            each.propagate = propagate
+            each.removeHandler(_warnings)
 
 
 class Opened:
-    """A folder after a start. ``problems`` says which promises were broken."""
+    """A folder after a start, made while `warnings_kept`. ``problems`` says which promises were broken."""
 
     def __init__(self, files: Mapping[str, bytes], records: Records, now_ms: int, segment_bytes: int) -> None:
         self.problems: list[str] = []

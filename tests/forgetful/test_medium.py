@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ def folders(disk: ForgetfulDisk, files: dict[str, bytes] | None = None) -> list[
     return [contents.folder(key) for key in keys]
 
 
-def exercise(disk: Disk, folder: Path) -> dict[str, object]:
+def exercise(disk: Disk, folder: Path) -> dict[str, Any]:
     """A bit of everything, and what can be seen of it."""
     disk.make_folder(folder / "torn")
     file = disk.create(folder / "a.tmp")

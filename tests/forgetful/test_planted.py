@@ -6,7 +6,8 @@ when it is broken.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from tests.forgetful.disk import ForgetfulDisk, ForgetfulFile
 from tests.forgetful.explore import main
 from tests.forgetful.lives import explore
 from wonderq import broker
+from wonderq.columns import Columns
+from wonderq.page import Page
 
 Patch = pytest.MonkeyPatch
 
@@ -181,6 +184,34 @@ def a_group_counts_in_part(patch: Patch) -> None:
     patch.setattr(segment, "frame", Lenient())
 
 
+def strange_files_removed(patch: Patch) -> None:
+    finish = Recovery.finish
+
+    def tidy(self: Recovery, *args: Any) -> None:
+        finish(self, *args)
+        with suppress(FileNotFoundError):
+            self._disk.remove(self._folder / "notes.txt")
+
+    patch.setattr(Recovery, "finish", tidy)
+
+
+def unfinished_checkpoints_left(patch: Patch) -> None:
+    patch.setattr(checkpoint.Checkpoints, "remove_unfinished", lambda self: None)
+
+
+def checkpoints_forget_something(patch: Patch) -> None:
+    load = Columns.load
+
+    def without_tokens(self: Columns, pages: Iterable[Page]) -> None:
+        pages = list(pages)
+        for page in pages:
+            for index in range(len(page.token)):
+                page.token[index] = 0
+        load(self, pages)
+
+    patch.setattr(Columns, "load", without_tokens)
+
+
 #: The bug, a workload and a seed that show it, and what is said of it.
 BUGS: list[tuple[Callable[[Patch], None], str, int, str]] = [
     (no_folder_sync_after_create, "tiny", 0, "changed or lost something"),
@@ -198,7 +229,10 @@ BUGS: list[tuple[Callable[[Patch], None], str, int, str]] = [
     (torn_tail_left_in_place, "tiny", 0, "torn bytes were not set aside"),
     (torn_tail_cut_off, "tiny", 0, "and has no seal"),
     (nothing_rewritten_at_the_start, "kills", 2, "says that it was durable"),
-    (a_group_counts_in_part, "tiny", 0, ""),
+    (a_group_counts_in_part, "tiny", 0, "not the state of the first"),
+    (strange_files_removed, "tiny", 0, "notes.txt, which is not ours, was touched"),
+    (unfinished_checkpoints_left, "checkpoints", 3, "is left over"),
+    (checkpoints_forget_something, "checkpoints", 3, "not the state of the first"),
 ]
 
 

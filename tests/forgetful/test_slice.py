@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
-from tests.forgetful.explore import Found, main, show, work
+from tests.forgetful.explore import Found, show, work
 from tests.forgetful.explorer import Figures
 from tests.forgetful.lives import explore
 from tests.forgetful.workloads import WORKLOADS
@@ -28,15 +31,19 @@ def test_every_promise_holds_after_a_crash(workload: str) -> None:
 
 def test_a_seed_repeats_everything() -> None:
     def first(seed: int) -> list[Found]:
-        found = work(seed, first=1, step=4, budget=3)
-        return [next(found) for _ in range(4)]
+        found = work(seed, first=1, step=4, budget=2)
+        return [next(found) for _ in range(3)]
 
     assert first(5) == first(5)
     assert first(5) != first(6)
 
 
-def test_a_run_says_what_it_did(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--states", "50", "--seed", "3", "--processes", "1", "--budget", "3"]) == 0
-    said = capsys.readouterr().out
-    assert said.startswith("seed 3, 50 states")
-    assert "seed 3: no violations" in said
+def test_a_run_that_is_told_to_stop_says_what_it_did() -> None:
+    command = [sys.executable, "-m", "tests.forgetful.explore", "--seed", "3", "--processes", "1", "--budget", "3"]
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert run.stdout is not None
+    assert run.stdout.readline().startswith("seed 3, 10,000,000 states")
+    run.terminate()
+    said, _ = run.communicate(timeout=60)
+    assert run.returncode == 0
+    assert said.endswith("seed 3: no violations, stopped early\n")

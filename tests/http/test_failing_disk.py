@@ -162,13 +162,16 @@ def test_a_full_disk(client: Client, disk: FaultyDisk) -> None:
     assert [each["id"] for each in client.get("/messages/consume")] == [after]
 
 
-def test_a_message_that_is_damaged_on_disk(client: Client, broker: Broker, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("offset", "rot"), [(-3, b"\xc1\xc1\xc1"), (0, b"T")], ids=["header", "one letter"])
+def test_a_message_that_is_damaged_on_disk(
+    client: Client, broker: Broker, tmp_path: Path, offset: int, rot: bytes
+) -> None:
     ids = client.produce("intact", "to be damaged" * 100)
     [segment] = [path for path in (tmp_path / "log").iterdir() if b"to be damaged" in path.read_bytes()]
     with segment.open("r+b") as file:
         at = file.read().index(b"to be damaged")
-        file.seek(at - 3)  # the header of the entry
-        file.write(b"\xc1\xc1\xc1")
+        file.seek(at + offset)
+        file.write(rot)
     check_unavailable(client("GET", f"/messages/{ids[1]}"), 503, "log_damaged")
     for method, target in [("GET", "/dev/messages"), ("GET", "/messages/consume"), ("DELETE", f"/messages/{ids[0]}")]:
         check_unavailable(client(method, target), 503, "log_damaged")

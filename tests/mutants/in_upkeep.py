@@ -113,7 +113,7 @@ MUTANTS = [
         _FILE,
         "commit(fields, leave=CLAIM_LEAVES)",
         "commit(fields)",
-        (f"{_UPKEEP}::test_on_a_full_disk_nothing_is_dropped_and_it_goes_on_later",),
+        ("tests/broker/test_compaction_leaves_room.py",),
     ),
     Mutant(
         "checkpoint_ahead_of_the_log",
@@ -145,6 +145,6 @@ MUTANTS = [
         _FILE,
         "            self._stop.wait(10 * self._tick_s)\n",
         "            self._end()\n",
-        (f"{_UPKEEP}::test_on_a_full_disk_nothing_is_dropped_and_it_goes_on_later",),
+        ("tests/broker/test_compaction_leaves_room.py",),
     ),
 ]
