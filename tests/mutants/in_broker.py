@@ -167,7 +167,7 @@ MUTANTS = [
         _FILE,
         "                if self._damage is not None:\n",
         "                if False:\n",
-        ("tests/http/test_failing_disk.py::test_a_message_that_is_damaged_on_disk",),
+        ("tests/broker/test_rotten_bodies.py::test_whoever_reads_it_is_told",),
     ),
     Mutant(
         "clock_follows_the_wall",
@@ -192,6 +192,7 @@ MUTANTS = [
         "            self._lines.nudge(found)\n            number = found.number\n",
         "            number = found.number\n",
         (f"{_WAITING}::test_one_message_wakes_one_waiter",),
+        hangs=True,
     ),
     Mutant(
         "leaving_wakes_nobody",
@@ -200,6 +201,7 @@ MUTANTS = [
         "        self.nudge(queue)\n",
         "        pass\n",
         (f"{_WAITING}::test_a_message_goes_on_to_the_next_when_the_client_has_gone",),
+        hangs=True,
     ),
     Mutant(
         "earlier_deadline_wakes_nobody",
@@ -208,6 +210,7 @@ MUTANTS = [
         "        if due_ms is not None and due_ms < line[0].due_ms:\n",
         "        if False:\n",
         (f"{_WAITING}::test_whoever_runs_out_of_time_hands_over",),
+        hangs=True,
     ),
     Mutant(
         "newest_waiter_is_woken",
@@ -216,5 +219,6 @@ MUTANTS = [
         "        for waiter in line:\n            if waiting <= 0:\n",
         "        for waiter in reversed(line):\n            if waiting <= 0:\n",
         (f"{_WAITING}::test_first_come_first_served",),
+        hangs=True,
     ),
 ]

@@ -65,6 +65,7 @@ MUTANTS = [
         "            self._gathering.notify()\n",
         "            pass\n",
         (f"{_COMMIT}::test_one_sync_serves_all_who_came_during_the_one_before",),
+        hangs=True,
     ),
     Mutant(
         "one_follower_woken",
@@ -73,6 +74,7 @@ MUTANTS = [
         "self._flying.notify_all()",
         "self._flying.notify()",
         (f"{_COMMIT}::test_a_failure_under_many_waiters_reaches_every_one_of_them",),
+        hangs=True,
     ),
     Mutant(
         "waits_with_the_wrong_group",
@@ -81,6 +83,7 @@ MUTANTS = [
         "(self._gathering if position >= self._taken else self._flying).wait()",
         "(self._flying if position >= self._taken else self._gathering).wait()",
         (f"{_COMMIT}::test_one_sync_serves_all_who_came_during_the_one_before",),
+        hangs=True,
     ),
     Mutant(
         "failure_wakes_one",
@@ -89,6 +92,7 @@ MUTANTS = [
         "            self._gathering.notify_all()\n",
         "            self._gathering.notify()\n",
         (f"{_COMMIT}::test_a_failure_under_many_waiters_reaches_every_one_of_them",),
+        hangs=True,
     ),
     Mutant(
         "seal_not_synced",
@@ -121,6 +125,7 @@ MUTANTS = [
         'if self.sync_policy.name != "os" and not self._traffic.is_set():',
         "if False:",
         (f"{_COMMIT}::test_a_failure_behind_the_scenes_shows",),
+        hangs=True,
     ),
     Mutant(
         "closing_group_over_the_next_record",
@@ -209,6 +214,7 @@ MUTANTS = [
         "    if not reader.sealed:\n        reason",
         "    if False:\n        reason",
         ("tests/broker/test_upkeep.py::test_damage_ends_it_and_nothing_is_dropped",),
+        hangs=True,
     ),
     Mutant(
         "folder_stays_locked_after_a_refusal",

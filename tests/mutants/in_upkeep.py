@@ -24,7 +24,7 @@ MUTANTS = [
         _COLUMNS,
         "if page.position[start + offset] == place and page.status[start + offset] != GONE",
         "if page.position[start + offset] == place and page.status[start + offset] not in (GONE, DELAYED)",
-        (f"{_RESTATING}::test_every_end_of_a_log_that_compaction_can_leave_says_the_same",),
+        (f"{_RESTATING}::test_delayed_messages_stay_delayed",),
     ),
     Mutant(
         "compaction_releases_everything",
@@ -81,7 +81,7 @@ MUTANTS = [
         _COLUMNS,
         "if page.position[start:stop] == expected and page.status.find(GONE, start, stop) < 0:",
         "if page.position[start:stop] == expected:",
-        (f"{_RESTATING}::test_every_end_of_a_log_that_compaction_can_leave_says_the_same",),
+        (f"{_RESTATING}::test_what_was_deleted_before_stays_deleted",),
     ),
     Mutant(
         "dropped_before_the_copies_are_durable",
@@ -113,7 +113,7 @@ MUTANTS = [
         _FILE,
         "commit(fields, leave=CLAIM_LEAVES)",
         "commit(fields)",
-        ("tests/broker/test_compaction_leaves_room.py",),
+        ("tests/broker/test_compaction_order.py::test_compaction_leaves_the_room_that_claiming_and_deleting_need",),
     ),
     Mutant(
         "checkpoint_ahead_of_the_log",
@@ -145,6 +145,6 @@ MUTANTS = [
         _FILE,
         "            self._stop.wait(10 * self._tick_s)\n",
         "            self._end()\n",
-        ("tests/broker/test_compaction_leaves_room.py",),
+        (f"{_UPKEEP}::test_on_a_full_disk_nothing_is_dropped_and_it_goes_on_later",),
     ),
 ]

@@ -50,7 +50,7 @@ MUTANTS = [
         "storage/record.py",
         '    if crc32(value).to_bytes(_CRC_BYTES, "little") != entry[:_CRC_BYTES]:\n',
         "    if False:\n",
-        ("tests/http/test_failing_disk.py::test_a_message_that_is_damaged_on_disk",),
+        ("tests/broker/test_rotten_bodies.py::test_every_bit_of_it",),
     ),
     Mutant(
         "chain_ignored",

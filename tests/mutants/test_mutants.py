@@ -10,7 +10,7 @@ import pytest
 
 from tests.mutants.catalogue import MUTANTS
 from tests.mutants.mutant import ROOT, Mutant
-from tests.mutants.run import copy_of_the_tree, run_mutant
+from tests.mutants.run import End, copy_of_the_tree, run_mutant
 
 SAMPLE = 2
 
@@ -58,13 +58,12 @@ def test_a_few_are_caught() -> None:
     with copy_of_the_tree() as tree:
         for mutant in random.Random(seed).sample(QUICK, SAMPLE):
             outcome = run_mutant(tree, mutant)
-            assert not outcome.broken, f"{mutant.name}: {outcome.failed}"
-            assert not outcome.passed, f"{mutant.name} survived: {mutant.harm}"
+            assert outcome.catches(mutant), f"{mutant.name}: {outcome}: {mutant.harm}"
 
 
 def test_what_is_no_bug_is_not_caught() -> None:
     """A runner that calls everything caught would be of no use."""
     harmless = MUTANTS[0]._replace(new=MUTANTS[0].old, tests=("tests/broker/test_ids.py",))
     with copy_of_the_tree() as tree:
-        assert run_mutant(tree, harmless).passed
-        assert run_mutant(tree, harmless._replace(tests=("tests/broker/no_such_file.py",))).broken
+        assert run_mutant(tree, harmless).end is End.PASSED
+        assert run_mutant(tree, harmless._replace(tests=("tests/broker/no_such_file.py",))).end is End.BROKEN
