@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from storage import Mark, Position, record
+import pytest
+
+from storage import DiskFullError, Mark, Position, record
 from tests.broker.memory_log import MemoryLog
 from wonderq import upkeep
-from wonderq.broker import Broker
+from wonderq.broker import CLAIM_LEAVES, Broker
+from wonderq.model import Target
 
 
 class StrictLog(MemoryLog):
@@ -58,4 +61,20 @@ def test_a_checkpoint_s_mark_is_of_the_same_moment_as_its_contents() -> None:
     upkeep.checkpoint(broker, log, kept)  # type: ignore[arg-type]
     assert locked == [True], "nothing can be appended meanwhile"
     assert kept.marks == [Mark(log.end(), b"")]
+    broker.close()
+
+
+def test_compaction_leaves_the_room_that_claiming_and_deleting_need() -> None:
+    log = StrictLog()
+    broker = Broker(log)
+    ids = broker.produce("default", ["x" * 1000] * 9)
+    broker.produce("default", ["y"] * 9)
+    reserve_bytes = log.max_record_bytes // CLAIM_LEAVES
+    log.room_bytes = reserve_bytes + 5000
+    with pytest.raises(DiskFullError):
+        while upkeep.compact_oldest(broker, log):
+            pass
+    assert log.room_bytes >= reserve_bytes
+    assert len(list(broker.messages("default"))) == 18, "what was not copied was not dropped either"
+    broker.delete("default", Target(id=ids[0]))
     broker.close()

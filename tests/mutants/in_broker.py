@@ -18,6 +18,7 @@ MUTANTS = [
         "        self._log.wait(position)\n        message_id = ",
         "        message_id = ",
         (f"{_ANSWERS}::test_an_answer_waits",),
+        hangs=True,
     ),
     Mutant(
         "claim_answers_at_once",

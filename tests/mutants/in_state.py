@@ -131,7 +131,7 @@ MUTANTS = [
         _STATE,
         "        queue.messages.next_sequence = max(queue.messages.next_sequence, next_sequence)\n",
         "",
-        ("tests/broker/test_restating.py::test_every_end_of_a_log_that_compaction_can_leave_says_the_same",),
+        ("tests/broker/test_restating.py::test_a_message_number_is_never_used_twice",),
     ),
     Mutant(
         "sequence_reused_after_a_checkpoint",

@@ -65,7 +65,7 @@ MUTANTS = [
         _FILE,
         "        elif fields[0] == record.UPDATE and fields[4]:\n",
         "        elif False:\n",
-        (f"{_RESTATING}::test_every_end_of_a_log_that_compaction_can_leave_says_the_same",),
+        (f"{_RESTATING}::test_the_newest_body_counts",),
     ),
     Mutant(
         "compaction_brings_back_old_bodies",

@@ -1,0 +1,70 @@
+"""A message that rots on the disk while the broker runs is noticed by whoever reads it, whichever bit it is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from storage import CorruptLogError, FileLog, SyncPolicy, record
+from tests.storage.folders import segment_files
+from wonderq.broker import Broker
+
+BODY = "a body \u00e9"
+
+READS: dict[str, Callable[[Broker, str], object]] = {
+    "claim": lambda broker, _: broker.claim("default"),
+    "get": lambda broker, message_id: broker.get("default", message_id),
+    "list": lambda broker, _: list(broker.messages("default")),
+}
+
+
+class Rotting:
+    """A broker with one message, of which bits can be flipped on the disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self.broker = Broker(FileLog(folder, sync=SyncPolicy("os"), segment_bytes=4096))
+        [self.id] = self.broker.produce("default", [BODY])
+        [path] = segment_files(folder)
+        self.entry = record.encode_entry(BODY)
+        self._fd = os.open(path, os.O_RDWR)
+        self._at = path.read_bytes().index(self.entry)
+
+    def flip(self, bit: int) -> None:
+        at = self._at + bit // 8
+        [byte] = os.pread(self._fd, 1, at)
+        os.pwrite(self._fd, bytes([byte ^ 1 << bit % 8]), at)
+
+    def close(self) -> None:
+        os.close(self._fd)
+        self.broker.close()
+
+
+@pytest.fixture
+def rotting(tmp_path: Path) -> Iterator[Rotting]:
+    rotting = Rotting(tmp_path)
+    yield rotting
+    rotting.close()
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS.keys())
+def test_whoever_reads_it_is_told(rotting: Rotting, read: Callable[[Broker, str], object]) -> None:
+    rotting.flip(8 * len(rotting.entry) - 3)
+    with pytest.raises(CorruptLogError):
+        read(rotting.broker, rotting.id)
+    assert rotting.broker.unready is not None
+    rotting.flip(8 * len(rotting.entry) - 3)
+    with pytest.raises(CorruptLogError):
+        rotting.broker.produce("default", ["more"])  # nothing more is taken, though it reads right now
+
+
+def test_every_bit_of_it(rotting: Rotting) -> None:
+    for bit in range(8 * len(rotting.entry)):
+        rotting.flip(bit)
+        with pytest.raises(CorruptLogError):
+            rotting.broker.get("default", rotting.id)
+        rotting.flip(bit)
+        rotting.broker._damage = None
+        assert rotting.broker.get("default", rotting.id).body == BODY
