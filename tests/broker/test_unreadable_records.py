@@ -70,6 +70,8 @@ def test_a_queue_that_was_dropped_needs_no_name() -> None:
     state, _ = rebuild(log_of(IDENTITY, PRODUCE, (record.DROP, NOW_MS, 1)))
     assert state.queues == {}
     assert state.next_queue == 2, "and its number is never used again"
+    state, _ = rebuild(log_of((record.DROP, NOW_MS, 1), (record.IDENTITY, NOW_MS, bytes(16), 2)))
+    assert (state.queues, state.next_queue) == ({}, 2), "nor if nothing but its end is left of it"
 
 
 class OneCheckpoint(Checkpoints):

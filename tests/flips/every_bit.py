@@ -1,6 +1,6 @@
 """Flip every bit of a small broker's folder, one at a time, and see what becomes of it:
 
-    python -m tests.flips.every_bit [--seed N] [--every N]
+    python -m tests.flips.every_bit [--seed N] [--every N] [--folder killed|stopped]
 
 Exit code 1 if any flip changes what a client sees in silence.
 """
@@ -48,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.flips.every_bit", description=__doc__)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only each N-th bit")
+    parser.add_argument("--folder", choices=["killed", "stopped"], help="only that of such a broker; otherwise both")
     arguments = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     print(f"seed {arguments.seed}", flush=True)
@@ -56,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     began = shown = time.monotonic()
     with quietly():
         for kind, folder in write(arguments.seed).items():
+            if kind != (arguments.folder or kind):
+                continue
             size = sum(map(len, folder.files.values()))
             print(f"the folder of a {kind} broker: {len(folder.files)} files, {size:,} bytes", flush=True)
             judge = Judge(folder)

@@ -26,6 +26,8 @@ class SmallFolder(NamedTuple):
     now_ms: int
     before: Files
     """The folder as it was before the newest group."""
+    older: Files
+    """The folder as it was before the newest checkpoint."""
 
     @property
     def segments(self) -> list[str]:
@@ -57,12 +59,13 @@ def write(seed: int) -> dict[str, SmallFolder]:
     with (
         patch("os.urandom", chance.randbytes),
         patch("secrets.randbelow", chance.randrange),
-        patch("storage.file_log._PAUSE_S", 3600),  # no closing group where a noisy machine pauses
+        patch.object(FileLog, "_keep", lambda _: None),  # no closing group where a noisy machine pauses
     ):
         writer = _MemoryWriter(disk, seed)
         writer.write_history(4)
         checkpoint(writer.broker, writer.log, writer.checkpoints)
         assert compact_oldest(writer.broker, writer.log)
+        older = disk.files
         writer.write_history(1)
         checkpoint(writer.broker, writer.log, writer.checkpoints)
         writer.write_history(2)
@@ -70,7 +73,7 @@ def write(seed: int) -> dict[str, SmallFolder]:
         writer.broker.drop_queue("passing")
         before = disk.files
         writer.broker.produce("default", [writer.body("the last"), writer.body("and the very last")])
-        killed = SmallFolder(disk.files, writer.clock.ms, before)
+        killed = SmallFolder(disk.files, writer.clock.ms, before, older)
         writer.close()
-        stopped = SmallFolder(disk.files, writer.clock.ms, killed.files)
+        stopped = SmallFolder(disk.files, writer.clock.ms, killed.files, older)
     return {"killed": killed, "stopped": stopped}

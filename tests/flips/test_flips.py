@@ -93,6 +93,12 @@ def test_whole_files(judge: Judge, damage: Damage) -> None:
             assert fate is Fate.REFUSED, what
 
 
+def test_files_that_were_rolled_back(judge: Judge) -> None:
+    fates = {what: fate_of(judge, what, files) for what, files in whole_files.rolled_back(judge.folder)}
+    assert fates.pop("an older log with the newest checkpoints") is Fate.REFUSED, "its end is lost, and one knows"
+    assert set(fates.values()) <= {Fate.REFUSED, Fate.HARMLESS, Fate.FOUND_BY_A_FULL_READ}, fates
+
+
 def test_files_that_grew(judge: Judge) -> None:
     """Zeros behind a seal are in order, other bytes are not; the open segment has a length."""
     fates = {what: fate_of(judge, what, files) for what, files in whole_files.grown(judge.folder)}

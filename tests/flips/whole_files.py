@@ -40,6 +40,15 @@ def swapped(folder: SmallFolder) -> Iterator[tuple[str, Files]]:
                     yield f"{one} and {other} swapped", {**folder.files, **both}
 
 
+def rolled_back(folder: SmallFolder) -> Iterator[tuple[str, Files]]:
+    """To what a backup of another day has of them."""
+    log = {name: data for name, data in folder.older.items() if name.endswith(".wal")}
+    checkpoints = {name: folder.files[name] for name in folder.checkpoints}
+    yield "an older log with the newest checkpoints", {**log, **checkpoints}
+    for name, data in log.items():
+        yield f"an older {name}", {**folder.files, name: data}
+
+
 def cut_short(folder: SmallFolder, name: str, length: int) -> Files:
     return {**folder.files, name: folder.files[name][:length]}
 
