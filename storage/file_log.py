@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,8 +38,8 @@ _CLOSING_BYTES = frame.GROUP_HEADER_BYTES
 _READ_GAP_BYTES = 4096
 _READ_BYTES = 1 << 20
 
-#: On a disk that is nearly full, a segment may be as small as this part of its usual size.
-_SMALLEST_PART = 16
+#: On a disk that is nearly full, a segment may be half of its usual size, so many times over.
+_HALVINGS = 4
 
 #: How long traffic must have stopped before a closing group is written.
 _PAUSE_S = 0.1
@@ -127,6 +128,8 @@ class FileLog:
         self.folder = folder
         self.sync_policy = sync or SyncPolicy()
         self._segment_bytes = segment_bytes
+        halves = (segment_bytes >> times for times in range(1, _HALVINGS + 1))
+        self._sizes = [segment_bytes, *(size for size in halves if size >= MIN_SEGMENT_BYTES)]
         self._disk = disk or Disk()
         self._now_ms = now_ms
         self.failure: str | None = None
@@ -247,15 +250,12 @@ class FileLog:
         if need + leave_bytes <= room:
             return group
         # The space comes before the record, so that a full disk is found out before anything has been changed.
+        fits = need <= room
+        wanted = need + leave_bytes - (room if fits else 0)
         spare = self._next
-        if spare is None:
-            spare = self._next = self._reserve(group.target.number + 1, need + leave_bytes)
-        elif spare.header.capacity < self._segment_bytes:
-            found = _room_in(spare.header.capacity) + (room if need <= room else 0)
-            if need + leave_bytes > found:
-                # It was reserved when there was no room for a larger one, and stays empty.
-                return self._go_on_in(self._reserve(spare.number + 1, need + leave_bytes))
-        return group if need <= room else self._go_on_in(spare)
+        if spare is None or (spare.header.capacity < self._segment_bytes and wanted > _room_in(spare.header.capacity)):
+            spare = self._next = self._reserve(wanted)
+        return group if fits else self._go_on_in(spare)
 
     def _gathering_group(self) -> _Group:
         if self._open is None or self._closed:
@@ -263,26 +263,43 @@ class FileLog:
         self._check_failure()
         return self._open
 
-    def _reserve(self, number: int, room: int = 0) -> Segment:
-        """Reserve a segment; on a disk that is nearly full a smaller one, as long as that has ``room`` bytes for records."""
-        log_id, size = self._active.header.log_id, self._segment_bytes
-        smallest = max(MIN_SEGMENT_BYTES, size // _SMALLEST_PART)
+    def _reserve(self, room: int = 0) -> Segment:
+        """Reserve the segment to go on in; on a disk that is nearly full a smaller one with ``room`` bytes for records."""
+        number = self._gathering_group().target.number + 1
+        if number in self._segments:
+            number += 1  # that one has another size, and stays empty
+        sizes = [size for size in self._sizes if room <= _room_in(size)] or self._sizes[:1]
         try:
-            while True:
-                try:
-                    new = segment.reserve(self._disk, self.folder, number, log_id, size, self._now_ms())
-                    break
-                except DiskFullError:
-                    size //= 2
-                    if size < smallest or _room_in(size) < room:
-                        self._tell_whether_full(True)
-                        raise
+            if number in self._reserved:
+                self._give_back(number, sizes[-1])
+            new = self._reserve_one_of(number, sizes)
+        except DiskFullError:
+            self._tell_whether_full(True)
+            raise
         except OSError as error:
             # Nothing of the log was touched, so the next append may try again (too many open files, say).
             raise LogFailedError(f"the next log segment could not be created: {error}") from error
-        self._tell_whether_full(size < self._segment_bytes)
+        self._tell_whether_full(new.header.capacity < self._segment_bytes)
         self._reserved[number] = new
         return new
+
+    def _reserve_one_of(self, number: int, sizes: Sequence[int]) -> Segment:
+        log_id, now_ms = self._active.header.log_id, self._now_ms()
+        *larger, last = sizes
+        for size in larger:
+            with suppress(DiskFullError):
+                return segment.reserve(self._disk, self.folder, number, log_id, size, now_ms)
+        return segment.reserve(self._disk, self.folder, number, log_id, last, now_ms)
+
+    def _give_back(self, number: int, size: int) -> None:
+        """Let go of a segment in reserve that is too small, if that makes room for one of ``size`` bytes."""
+        small = self._reserved[number]
+        if self._disk.free_bytes(self.folder) + small.header.capacity < size:
+            raise DiskFullError(f"no room for another log segment of {size} bytes in {self.folder}; free some there")
+        del self._reserved[number]
+        self._next = None
+        small.file.close()
+        self._disk.remove(small.path)
 
     def _tell_whether_full(self, full: bool) -> None:
         if full and not self._disk_full:
@@ -309,13 +326,10 @@ class FileLog:
             LogFailedError: it could not be written.
         """
         with self._mutex:
-            number = self._gathering_group().target.number + 1
             spare = self._next
-            if spare is not None and spare.header.capacity == self._segment_bytes:
-                target = spare
-            else:
-                target = self._reserve(number if spare is None else number + 1)
-            end = self._position(self._go_on_in(target))
+            if spare is None or spare.header.capacity != self._segment_bytes:
+                spare = self._reserve()
+            end = self._position(self._go_on_in(spare))
         self.sync()
         return end
 

@@ -50,9 +50,9 @@ Commit = Callable[..., Position]
 
 _QUEUE_NAME = re.compile(r"(?=.{1,80}\Z)[A-Za-z0-9_-]+(\.fifo)?")
 
-#: On a full disk, what is left of the newest segment is for those who make room: producing leaves half a segment, claiming
-#: and compaction an eighth, deleting a 64th, and what empties a whole queue nothing.
-PRODUCE_LEAVES, CLAIM_LEAVES, DELETE_LEAVES = 2, 8, 64
+#: On a full disk, what is left in reserve is for those who make room: producing leaves half a segment, compaction a quarter,
+#: claiming an eighth, deleting a 64th, and what empties a whole queue nothing.
+PRODUCE_LEAVES, COMPACTION_LEAVES, CLAIM_LEAVES, DELETE_LEAVES = 2, 4, 8, 64
 
 #: More than the fields of a record take, without its messages.
 _RECORD_BYTES = 128

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 
 from storage import Checkpoints, DiskFullError, Log, LogClosedError, LogFailedError, Position, record
-from wonderq.broker import CLAIM_LEAVES, Broker
+from wonderq.broker import COMPACTION_LEAVES, Broker
 from wonderq.state import State, queue_record
 
 logger = logging.getLogger("wonderq.upkeep")
@@ -166,7 +166,7 @@ def _copy_live(broker: Broker, batch: dict[int, _Entries], limit_bytes: int) -> 
             for runs, lengths, entries in _portions(part, found, limit_bytes):
                 produced_ms, claims = queue.messages.describe(runs)
                 fields = (record.UPDATE, now_ms, number, (), runs, produced_ms, lengths, claims, entries)
-                commit(fields, leave=CLAIM_LEAVES)
+                commit(fields, leave=COMPACTION_LEAVES)
                 copied += len(entries)
     return copied
 
@@ -289,7 +289,9 @@ class Upkeep:
         if pressure <= 1:
             return False
         if self._log.oldest() is None:
-            self._log.rotate()
+            # Only the sealed segment gives back what it did not need: whoever came before that would find no room.
+            with self._broker.exclusively():
+                self._log.rotate()
         calm = max(0.0, 1 - 4 * (pressure - 1))
         batch_bytes = int(_BATCH_BYTES * calm + _URGENT_BATCH_BYTES * (1 - calm))
         rest = _REST * calm

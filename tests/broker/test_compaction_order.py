@@ -9,7 +9,7 @@ import pytest
 from storage import DiskFullError, Mark, Position, record
 from tests.broker.memory_log import MemoryLog
 from wonderq import upkeep
-from wonderq.broker import CLAIM_LEAVES, Broker
+from wonderq.broker import COMPACTION_LEAVES, Broker
 from wonderq.model import Target
 
 
@@ -74,7 +74,7 @@ def test_compaction_leaves_the_room_that_claiming_and_deleting_need() -> None:
     broker = Broker(log)
     ids = broker.produce("default", ["x" * 1000] * 9)
     broker.produce("default", ["y"] * 9)
-    reserve_bytes = log.max_record_bytes // CLAIM_LEAVES
+    reserve_bytes = log.max_record_bytes // COMPACTION_LEAVES
     log.room_bytes = reserve_bytes + 5000
     with pytest.raises(DiskFullError):
         compact_everything(broker, log)

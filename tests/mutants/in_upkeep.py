@@ -111,7 +111,7 @@ MUTANTS = [
         "compaction_fills_the_disk",
         "Compaction uses up the room that claiming and deleting need.",
         _FILE,
-        "commit(fields, leave=CLAIM_LEAVES)",
+        "commit(fields, leave=COMPACTION_LEAVES)",
         "commit(fields)",
         ("tests/broker/test_compaction_order.py::test_compaction_leaves_the_room_that_claiming_and_deleting_need",),
     ),

@@ -227,6 +227,43 @@ def test_a_small_segment_in_reserve_is_not_room_for_those_who_leave_more(tmp_pat
     disk.size_bytes = 1 << 20
     position = log.append(bytes(500), leave_bytes=20_000)
     log.wait(position)
+    assert position >> 32 == 1
+    [reserved] = tmp_path.glob("*.tmp")
+    assert reserved.stat().st_size == 65536
     log.close()
-    assert position >> 32 == 3
     assert records_in(tmp_path) == [*records, b"delete", bytes(500)]
+
+
+def test_a_small_segment_in_reserve_makes_way_for_a_larger_one(tmp_path: Path) -> None:
+    """Kept beside it, it would take the room that the larger one needs: nobody could produce any more."""
+    disk = SmallDisk(65536 + 20_000)
+    log, _ = open_log(tmp_path, disk=disk, segment_bytes=65536)
+    records = [b"%d" % number + bytes(2000) for number in range(31)]
+    for record in records:
+        log.wait(log.append(record))
+    log.wait(log.append(b"delete", leave_bytes=2000))
+    disk.size_bytes = 2 * 65536 + 4096
+    log.wait(log.append(bytes(500), leave_bytes=40_000))
+    [reserved] = tmp_path.glob("*.tmp")
+    assert reserved.stat().st_size == 65536
+    records += [b"delete", bytes(500), bytes(30_000)]
+    log.wait(log.append(bytes(30_000)))
+    log.close()
+    assert records_in(tmp_path) == records
+
+
+def test_what_is_left_free_may_be_in_two_segments(tmp_path: Path) -> None:
+    """Where all segments are small, no single one has as much: nobody could produce any more."""
+    disk = SmallDisk(65536 + 40_000)
+    log, _ = open_log(tmp_path, disk=disk, segment_bytes=65536)
+    records = [bytes(60_000), b"in a smaller one" * 400]
+    for record in records:
+        log.wait(log.append(record))
+    assert [path.stat().st_size for path in segment_files(tmp_path)][-1] == 32768
+    disk.size_bytes += 10_000
+    records.append(bytes(500))
+    log.wait(log.append(bytes(500), leave_bytes=32_000))
+    with pytest.raises(DiskFullError):
+        log.append(bytes(500), leave_bytes=60_000)
+    log.close()
+    assert records_in(tmp_path) == records
