@@ -18,8 +18,8 @@ in part, or not at all. The folder is on a local file system (flock).
     torn/                 torn tails that a start cut off, for whoever wants to look; nothing reads them
 
 **Modules**, each one idea: `frame` the bytes, `record` what they say, `segment` one file, `recovery` the decision table,
-`file_log` appending and group commit, `checkpoint` the caches, `salvage` reading past damage, `log` the protocol that the
-broker sees, `disk` the seam to the system.
+`file_log` appending and group commit, `sync_policy` what that promises, `checkpoint` the caches, `salvage` reading past
+damage, `log` the protocol that the broker sees, `disk` the seam to the system.
 """
 
 from storage.checkpoint import Checkpoints, DamagedCheckpointError
@@ -34,8 +34,9 @@ from storage.errors import (
     TrimmedError,
     UnsupportedFormatError,
 )
-from storage.file_log import DEFAULT_SEGMENT_BYTES, FileLog, SyncPolicy
+from storage.file_log import DEFAULT_SEGMENT_BYTES, FileLog
 from storage.log import Log, Mark, Position, StaleMarkError
+from storage.sync_policy import SyncPolicy
 
 __all__ = [
     "DEFAULT_SEGMENT_BYTES",

@@ -6,7 +6,6 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgpack
@@ -24,6 +23,7 @@ from storage.errors import (
 from storage.log import Mark, Position
 from storage.recovery import Recovery, wall_clock_ms
 from storage.segment import Segment, SegmentReader
+from storage.sync_policy import SyncPolicy
 
 logger = logging.getLogger("wonderq.storage")
 
@@ -48,43 +48,6 @@ _PAUSE_S = 0.1
 def _room_in(capacity: int) -> int:
     """Bytes of record frames that the first group of an empty segment may hold."""
     return capacity - frame.SEGMENT_HEADER_BYTES - frame.GROUP_HEADER_BYTES - _CLOSING_BYTES - _SEAL_BYTES
-
-
-@dataclass(frozen=True)
-class SyncPolicy:
-    """When a record counts as written.
-
-    ``always``
-        after `fdatasync`. An acknowledged record survives a power cut. The default.
-    ``interval``
-        after `write`; a sync follows within ``interval_ms``. Survives a crash or kill of the process; a power cut or
-        kernel crash loses what was acknowledged in the last ``interval_ms``.
-    ``os``
-        after `write`; the kernel syncs when it likes (commonly within 30 s). Survives a crash or kill of the process; a
-        power cut or kernel crash loses what the kernel had not written yet.
-
-    Under each, what is lost is always the newest end of the log, and a sealed segment is synced.
-    """
-
-    name: str = "always"
-    interval_ms: int = 0
-
-    @classmethod
-    def parse(cls, text: str) -> SyncPolicy:
-        """Read ``always``, ``os`` or ``interval:MS``.
-
-        Raises:
-            ValueError: it is none of these; the message says what is accepted.
-        """
-        name, _, interval = text.partition(":")
-        if text in ("always", "os"):
-            return cls(text)
-        if name == "interval" and interval.isascii() and interval.isdigit() and 1 <= int(interval) <= 60_000:
-            return cls(name, int(interval))
-        raise ValueError(f"{text!r} is not a sync policy: use always, os, or interval:MS with MS from 1 to 60000")
-
-    def __str__(self) -> str:
-        return f"interval:{self.interval_ms}" if self.name == "interval" else self.name
 
 
 class _Group:
@@ -612,14 +575,19 @@ class FileLog:
                 self._lead_alone(self._put_closing_group)
                 self._check_failure()
         finally:
-            for each in self._reserved.values():
-                each.file.close()
-                if self.failure is None:
-                    self._disk.remove(each.path)
-            for each in self._segments.values():
-                each.file.close()
-            self._recovery.close()
-            self._disk.unlock(self._folder_lock)
+            try:
+                self._close_files()
+            finally:
+                self._disk.unlock(self._folder_lock)
+
+    def _close_files(self) -> None:
+        for each in self._reserved.values():
+            each.file.close()
+            if self.failure is None:
+                self._disk.remove(each.path)
+        for each in self._segments.values():
+            each.file.close()
+        self._recovery.close()
 
 
 def _records(sealed: Segment) -> Iterator[tuple[Position, memoryview]]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from storage import CorruptLogError, DiskFullError, FileLog, FolderLockedError, StorageError, SyncPolicy
-from storage.disk import Disk
+from storage.disk import Disk, DiskFile
 from tests.storage.faulty_disk import FaultyDisk
 from tests.storage.folders import open_log, records_in, snapshot, write_log
 
@@ -212,3 +212,19 @@ def test_a_file_in_place_of_the_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OSError):
         FileLog(tmp_path / "log", disk=Disk())
     assert (tmp_path / "log").read_bytes() == b""
+
+
+def test_a_file_that_cannot_be_closed_does_not_keep_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log, _ = open_log(tmp_path)
+    log.wait(log.append(b"record"))
+
+    def fail(_: DiskFile) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DiskFile, "close", fail)
+        with pytest.raises(OSError, match="Input/output error"):
+            log.close()
+    again, records = open_log(tmp_path)
+    again.close()
+    assert records == [b"record"]
