@@ -11,7 +11,6 @@ checker judges the whole history, and the work goes on in a new folder, so that 
 from __future__ import annotations
 
 import argparse
-import enum
 import random
 import shutil
 import signal
@@ -28,6 +27,7 @@ from storage import Checkpoints, FileLog, SyncPolicy
 from tests.crash.broker_process import BrokerDidNotStartError, BrokerProcess
 from tests.crash.checker import Rule, Violation, check
 from tests.crash.history import (
+    Call,
     Consume,
     Delete,
     FinalQueue,
@@ -40,8 +40,9 @@ from tests.crash.history import (
     Update,
 )
 from tests.crash.recording import RecordingClient, Target, request, seen
+from tests.crash.worker import FOREVER_S, Load, Worker, work
 from wonderq.broker import Broker
-from wonderq.client import Client, RefusedError
+from wonderq.client import Client
 from wonderq.wire import message_object
 
 QUEUES = ("default", "orders", "jobs")
@@ -50,25 +51,6 @@ SEGMENT_BYTES = 32 << 20
 #: Cycles on one folder, and its size, after which everything is checked and the next folder begins.
 CYCLES_PER_FOLDER = 50
 FOLDER_BYTES = 768 << 20
-
-#: With so many messages in a queue its producers pause.
-BACKLOG = 400
-
-#: A claim that nobody gives back: it must outlive every restart.
-FOREVER_S = 3600.0
-
-_SHORT_S = (0.1, 0.25, 0.5, 1.0)
-_LONG_S = (5.0, 20.0, FOREVER_S)
-
-
-class Load(enum.Enum):
-    """What the clients of one cycle do."""
-
-    BUSY = enum.auto()
-    LARGE = enum.auto()
-    """Large bodies, so that segments fill up."""
-    QUIET = enum.auto()
-    """Few messages, and consumers that wait for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,168 +92,6 @@ class Report:
         )
         figures = ", ".join(f"{name} {self.figures[name]}" for name in names)
         return f"cycles {self.cycles}, {figures}, violations {len(self.violations)}"
-
-
-@dataclass(slots=True)
-class Holding:
-    """A receipt that a consumer has, and the timeout by which a renewal goes."""
-
-    queue: str
-    id: str
-    receipt: str
-    visibility_timeout_s: float
-    certain: bool = True
-    """False once an update's answer was lost: it is then not known by which timeout a renewal goes."""
-
-
-@dataclass(slots=True)
-class Worker:
-    """One client thread. It outlives the broker: what it holds it goes on using after the restart."""
-
-    name: str
-    random: random.Random
-    big_bytes: int
-    """Bodies go up to this size in a cycle of large ones."""
-    holdings: list[Holding] = field(default_factory=list)
-    known: dict[str, list[str]] = field(default_factory=dict)
-    """Some ids of each queue, dead ones among them."""
-    made: int = 0
-
-    def produce(self, clients: dict[str, RecordingClient], large: bool) -> None:
-        rng = self.random
-        client = rng.choice(list(clients.values()))
-        kind = rng.random()
-        delay_s = rng.choice((0.1, 0.4, 1.5)) if kind < 0.1 else None
-        if large:
-            size = rng.randrange(self.big_bytes // 4, self.big_bytes)
-            count = rng.randint(1, 2)
-        else:
-            size = rng.choice((0, 0, 10, 100, 2000))
-            count = 1 if kind < 0.6 else rng.randint(2, 20)
-        bodies = [self._body(size) for _ in range(count)]
-        call = client.produce(bodies, delay_s, single=count == 1 and rng.random() < 0.7)
-        if call.ids:
-            ids = self.known.setdefault(client.queue, [])
-            ids.append(rng.choice(call.ids))
-            del ids[:-30]
-
-    def _body(self, size: int) -> str:
-        self.made += 1
-        head = f"{self.name}-{self.made}."
-        filling = self.random.choice(("a", "b", "c", "d", "\u00e9"))
-        return head + filling * (size // len(filling.encode()))
-
-    def consume(self, clients: dict[str, RecordingClient], *, patient: bool) -> None:
-        rng = self.random
-        client = rng.choice(list(clients.values()))
-        timeout_s = rng.choice(_SHORT_S) if rng.random() < 0.8 else rng.choice(_LONG_S)
-        # The larger bodies times the limit stay below what one claim may carry.
-        call = client.consume(
-            limit=rng.choice((1, 1, 3, 10)),
-            visibility_timeout_s=timeout_s,
-            wait_s=4.0 if patient else rng.choice((0, 0, 0.2, 1.0)),
-        )
-        for each in call.deliveries:
-            self.holdings.append(Holding(client.queue, each.id, each.receipt, timeout_s))
-            ids = self.known.setdefault(client.queue, [])
-            ids.append(each.id)
-            del ids[:-30]
-
-    def use_holdings(self, clients: dict[str, RecordingClient], *, eager: bool) -> None:
-        """Do something with most of what was claimed; the rest expires, or is kept past the next crash."""
-        rng = self.random
-        kept: list[Holding] = []
-        deletes: list[Holding] = []
-        while self.holdings:
-            mine = self.holdings.pop()
-            client = clients[mine.queue]
-            if client.lost:
-                kept.append(mine)
-                continue
-            choice = rng.random()
-            if eager or choice < 0.45:
-                deletes.append(mine)
-            elif choice < 0.55:
-                client.delete(Target(mine.id, mine.receipt))
-                if client.lost or rng.random() < 0.1:
-                    kept.append(mine)  # to be refused later
-            elif choice < 0.70:
-                self._renew(client, mine)
-                kept.append(mine)
-            elif choice < 0.78:
-                self._update(client, mine, visibility_timeout_s=0.0)
-                if rng.random() < 0.3:
-                    kept.append(mine)
-            elif choice < 0.84:
-                self._update(client, mine, body=self._body(rng.choice((0, 50, 3000))))
-                kept.append(mine)
-            elif choice < 0.88:
-                self._update(client, mine, delay_s=rng.choice((0.0, 0.2, 1.0)))
-            elif choice < 0.95:
-                kept.append(mine)
-        for queue, client in clients.items():
-            found = [each for each in deletes if each.queue == queue]
-            if found and not client.lost:
-                client.delete_batch([Target(each.id, each.receipt) for each in found])
-                if client.lost:
-                    kept += found
-            elif found:
-                kept += found
-        self.holdings = kept[-40:]
-
-    def _renew(self, client: RecordingClient, mine: Holding) -> None:
-        implied = mine.certain and self.random.random() < 0.5
-        timeout_s = mine.visibility_timeout_s if implied else self.random.choice((*_SHORT_S, 3.0))
-        call = self._update(client, mine, visibility_timeout_s=timeout_s, implied=implied)
-        if call.outcome is Outcome.OK:
-            mine.visibility_timeout_s, mine.certain = timeout_s, True
-
-    def _update(
-        self,
-        client: RecordingClient,
-        mine: Holding,
-        *,
-        visibility_timeout_s: float | None = None,
-        delay_s: float | None = None,
-        body: str | None = None,
-        implied: bool = False,
-    ) -> Update:
-        change = Update(
-            queue=client.queue,
-            start_s=0,
-            end_s=0,
-            id=mine.id,
-            receipt=mine.receipt,
-            visibility_timeout_s=visibility_timeout_s,
-            delay_s=delay_s,
-            body=body,
-        )
-        call = client.update(change, implied_timeout=implied)
-        if call.outcome is Outcome.UNKNOWN:
-            mine.certain = False
-        return call
-
-    def act_by_id(self, clients: dict[str, RecordingClient]) -> None:
-        """Delete or change messages whoever holds them, and ones that may be gone."""
-        rng = self.random
-        client = rng.choice(list(clients.values()))
-        ids = self.known.get(client.queue)
-        if not ids:
-            return
-        chosen = rng.sample(ids, min(len(ids), rng.choice((1, 1, 3))))
-        chosen = list(dict.fromkeys(chosen))
-        change = Update(queue=client.queue, start_s=0, end_s=0, id="")
-        choice = rng.random()
-        if choice < 0.3:
-            client.delete(Target(chosen[0]))
-        elif choice < 0.5:
-            client.delete_batch([Target(each) for each in chosen])
-        elif choice < 0.7:
-            client.update_batch([replace(change, id=each, body=self._body(rng.choice((5, 500)))) for each in chosen])
-        elif choice < 0.8:
-            client.update(replace(change, id=chosen[0], visibility_timeout_s=rng.choice((0.0, 0.3, 1.0))))
-        else:
-            client.update_batch([replace(change, id=each, delay_s=rng.choice((0.0, 0.3, 1.0))) for each in chosen])
 
 
 @dataclass(slots=True)
@@ -368,12 +188,16 @@ class Run:
             self.history.extend(client.calls)
             client.close()
 
-    def _work(self, broker: BrokerProcess, url: str, load: Load) -> None:
+    def _begin_traffic(self, url: str, load: Load) -> Traffic:
         traffic = Traffic()
         for number, worker in enumerate(self.workers):
             mine = {queue: RecordingClient(url, queue) for queue in self.queues}
             produces = number < self.options.producers
-            traffic.add(mine.values(), _work, worker, mine, traffic.done, traffic.failures, produces, load)
+            traffic.add(mine.values(), work, worker, mine, traffic.done, traffic.failures, produces, load)
+        return traffic
+
+    def _work(self, broker: BrokerProcess, url: str, load: Load) -> None:
+        traffic = self._begin_traffic(url, load)
         time.sleep(self.random.uniform(0.05, 0.7) + (3 if load is Load.QUIET else 0))
         self._end(broker, traffic, stop=self.random.random() < 0.06)
 
@@ -381,13 +205,9 @@ class Run:
         """Stop or kill the broker under its load, and take down what its clients know."""
         self.history.outages.append((time.monotonic(), float("inf")))
         if stop:
-            code = broker.stop()
+            self._stop(broker)
             self.report.figures["stops"] += 1
-            if code != 0:
-                self._violate(f"the broker stopped with exit code {code}: {broker.log()[-2000:]}")
-        else:
-            broker.kill()
-            self.report.figures["kills"] += 1
+        self._bring_down(broker, stopped=stop)
         ended_s = time.monotonic()
         traffic.done.set()
         for thread in traffic.threads:
@@ -395,15 +215,27 @@ class Run:
             if thread.is_alive():
                 self._violate("a client still waits for an answer from a broker that is gone")
         for client in traffic.clients:
-            # What a client abandoned may have been done as long as the broker was there.
-            self.history.extend(
-                replace(call, end_s=ended_s) if call.end_s == float("inf") else call for call in client.calls
-            )
+            self.history.extend(self._known_of(call, ended_s) for call in client.calls)
             client.close()
             if client.hung:
                 self._violate("a call was not answered for half a minute")
         if traffic.failures:
             raise traffic.failures[0]
+
+    def _bring_down(self, broker: BrokerProcess, *, stopped: bool) -> None:
+        """End a broker that may have been stopped already."""
+        if not stopped:
+            broker.kill()
+            self.report.figures["kills"] += 1
+
+    def _known_of(self, call: Call, ended_s: float) -> Call:
+        """Return a call as it can be judged: what a client abandoned may have been done as long as the broker was there."""
+        return replace(call, end_s=ended_s) if call.end_s == float("inf") else call
+
+    def _stop(self, broker: BrokerProcess) -> None:
+        code = broker.stop()
+        if code != 0:
+            self._violate(f"the broker stopped with exit code {code}: {broker.log()[-2000:]}")
 
     def _violate(self, text: str) -> None:
         self.report.violations.append(Violation(Rule.ANSWERED, text))
@@ -417,9 +249,7 @@ class Run:
             self._end_outage()
             self._list(url)
             live = {queue: self._steady(url, queue) for queue in self.queues}
-            code = broker.stop()
-            if code != 0:
-                self._violate(f"the broker stopped with exit code {code}: {broker.log()[-2000:]}")
+            self._stop(broker)
         finally:
             broker.kill()
         self._stopped()
@@ -533,47 +363,6 @@ class Run:
             if failure in log:
                 self._violate(f"the broker logged {failure!r}: {log[max(log.index(failure) - 300, 0) :][:1500]}")
         self.report.violations += check(self.history, final)
-
-
-def _work(
-    worker: Worker,
-    clients: dict[str, RecordingClient],
-    done: threading.Event,
-    failures: list[BaseException],
-    produces: bool,
-    load: Load,
-) -> None:
-    rng = worker.random
-    try:
-        waiting = 0
-        while not done.is_set() and not any(client.lost for client in clients.values()):
-            if produces and rng.random() < 0.9:
-                if load is Load.QUIET:
-                    done.wait(rng.uniform(0.2, 0.8))
-                if load is Load.LARGE or waiting < BACKLOG:
-                    worker.produce(clients, load is Load.LARGE)
-                else:
-                    done.wait(0.02)
-                if rng.random() < 0.05 or waiting >= BACKLOG:
-                    waiting = backlog(rng.choice(list(clients.values())))
-            elif rng.random() < 0.06:
-                worker.act_by_id(clients)
-            else:
-                worker.consume(clients, patient=load is Load.QUIET)
-                worker.use_holdings(clients, eager=load is Load.LARGE and rng.random() < 0.7)
-    except Exception as error:
-        failures.append(error)
-
-
-def backlog(client: RecordingClient) -> int:
-    """Ask how many messages wait; not recorded, as the listings show the same."""
-    try:
-        return client.client.count("unprocessed")
-    except RefusedError:
-        return 0  # there is no such queue, or no room to say
-    except Exception:
-        client.lost = True
-        return 0
 
 
 def create_queues(url: str, queues: Sequence[str]) -> None:

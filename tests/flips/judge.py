@@ -6,14 +6,14 @@ import enum
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from storage import Checkpoints, CorruptLogError, DamagedCheckpointError, FileLog, record
 from storage.segment import file_name
 from tests.broker.helpers import said_by
-from tests.flips.memory_disk import Files, MemoryDisk
-from tests.flips.small_folder import FOLDER, SEGMENT_BYTES, SmallFolder
+from tests.flips.small_folder import SEGMENT_BYTES, SmallFolder
+from tests.forgetful.disk import FOLDER, ForgetfulDisk
+from tests.storage.crash_disk import Files
 from wonderq.rebuild import rebuild
 
 
@@ -55,7 +55,7 @@ def quietly() -> Iterator[None]:
         logger.setLevel(before)
 
 
-def open_log(disk: MemoryDisk) -> FileLog:
+def open_log(disk: ForgetfulDisk) -> FileLog:
     return FileLog(FOLDER, disk=disk, segment_bytes=SEGMENT_BYTES)
 
 
@@ -66,7 +66,7 @@ def look(files: Files, now_ms: int) -> Sight:
         CorruptLogError: the start is refused. Nothing was changed.
         ValueError: a body does not verify.
     """
-    disk = MemoryDisk(FOLDER, files)
+    disk = ForgetfulDisk(files)
     log = open_log(disk)
     try:
         state, _ = rebuild(log, Checkpoints(FOLDER, disk))
@@ -74,7 +74,7 @@ def look(files: Files, now_ms: int) -> Sight:
         torn_bytes = log.torn_bytes
     finally:
         log.close()
-        if disk.files != files:
+        if disk.files() != files:
             raise UnnoticedError("reading the folder changed it")
     views = [view for queue in said["queues"].values() for view in queue["messages"]]
     return Sight(said, [record.decode_entry(_entry(files, view.position, view.length)) for view in views], torn_bytes)
@@ -140,12 +140,12 @@ class Judge:
 
     def _cut(self, files: Files, sight: Sight) -> Fate:
         """Judge what is taken for a torn tail: a start sets it aside, byte for byte, and goes on without it."""
-        name, disk = self.folder.segments[-1], MemoryDisk(FOLDER, files)
+        name, disk = self.folder.segments[-1], ForgetfulDisk(files)
         log = open_log(disk)
         try:
             rebuild(log, Checkpoints(FOLDER, disk))
             log.start()
-            left = disk.files
+            left = disk.files()
         finally:
             log.close()
         torn = {path: data for path, data in left.items() if path.startswith("torn/")}
@@ -194,7 +194,7 @@ def _same(data: bytes, other: bytes) -> bool:
 
 def _full_read(files: Files) -> CorruptLogError | None:
     """Read a log without its checkpoints; returns why it is refused, or None."""
-    log = open_log(MemoryDisk(FOLDER, files))
+    log = open_log(ForgetfulDisk(files))
     try:
         rebuild(log)
     except CorruptLogError as error:
@@ -207,7 +207,7 @@ def _full_read(files: Files) -> CorruptLogError | None:
 
 def _is_damaged_checkpoint(files: Files, name: str) -> bool:
     try:
-        _, chunks = Checkpoints(FOLDER, MemoryDisk(FOLDER, files)).read(Path(FOLDER / name))
+        _, chunks = Checkpoints(FOLDER, ForgetfulDisk(files)).read(FOLDER / name)
         for _ in chunks:
             pass
     except (DamagedCheckpointError, ValueError, TypeError):

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import random
-from pathlib import Path
 from typing import NamedTuple
 from unittest.mock import patch
 
 from storage import Checkpoints, FileLog
 from tests.broker.fake_clock import FakeClock
-from tests.flips.memory_disk import Files, MemoryDisk
+from tests.forgetful.disk import FOLDER, ForgetfulDisk
 from tests.golden.write import Writer
+from tests.storage.crash_disk import Files
 from tests.storage.folders import groups_of
 from wonderq.broker import Broker
 from wonderq.upkeep import checkpoint, compact_oldest
 
-FOLDER = Path("/folder")
 SEGMENT_BYTES = 4096
 
 
@@ -44,7 +43,7 @@ class SmallFolder(NamedTuple):
 
 
 class _MemoryWriter(Writer):
-    def __init__(self, disk: MemoryDisk, seed: int) -> None:
+    def __init__(self, disk: ForgetfulDisk, seed: int) -> None:
         self.clock = FakeClock()
         self.log = FileLog(FOLDER, segment_bytes=SEGMENT_BYTES, now_ms=self.clock.now_ms, disk=disk)
         self.broker = Broker(self.log, clock=self.clock)
@@ -54,7 +53,7 @@ class _MemoryWriter(Writer):
 
 def write(seed: int) -> dict[str, SmallFolder]:
     """Return the folder of a killed broker and of the same one stopped, by these names; the same for each seed."""
-    disk = MemoryDisk(FOLDER)
+    disk = ForgetfulDisk({})
     chance = random.Random(seed)
     with (
         patch("os.urandom", chance.randbytes),
@@ -65,15 +64,15 @@ def write(seed: int) -> dict[str, SmallFolder]:
         writer.write_history(4)
         checkpoint(writer.broker, writer.log, writer.checkpoints)
         assert compact_oldest(writer.broker, writer.log)
-        older = disk.files
+        older = disk.files()
         writer.write_history(1)
         checkpoint(writer.broker, writer.log, writer.checkpoints)
         writer.write_history(2)
         writer.broker.purge("passing")
         writer.broker.drop_queue("passing")
-        before = disk.files
+        before = disk.files()
         writer.broker.produce("default", [writer.body("the last"), writer.body("and the very last")])
-        killed = SmallFolder(disk.files, writer.clock.ms, before, older)
+        killed = SmallFolder(disk.files(), writer.clock.ms, before, older)
         writer.close()
-        stopped = SmallFolder(disk.files, writer.clock.ms, killed.files, older)
+        stopped = SmallFolder(disk.files(), writer.clock.ms, killed.files, older)
     return {"killed": killed, "stopped": stopped}

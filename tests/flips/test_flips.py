@@ -13,8 +13,8 @@ from storage.frame import SEGMENT_HEADER_BYTES
 from tests.flips import whole_files
 from tests.flips.every_bit import bits, header_bits
 from tests.flips.judge import Fate, Judge, UnnoticedError, quietly
-from tests.flips.memory_disk import Files
 from tests.flips.small_folder import SmallFolder, write
+from tests.storage.crash_disk import Files
 from tests.storage.folders import groups_of
 
 SEED = 20

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from falcon.testing import TestClient, create_environ
+from falcon.testing import create_environ
 
 from storage import FileLog
 from tests.http.calls import JSON, MSGPACK, Client, FakeClock, check_refused
@@ -630,38 +630,6 @@ class TestHealth:
         assert int(reply.headers["retry-after"]) > 0
         [message] = client.get("/dev/messages")  # what was begun can be finished
         assert client("DELETE", f"/messages/{message['id']}").status_code == 200
-
-
-class TestOtherSites:
-    """A web page must not use its visitor's access to a broker on localhost."""
-
-    @pytest.mark.parametrize(
-        "headers",
-        [
-            {"Sec-Fetch-Site": "cross-site"},
-            {"Sec-Fetch-Site": "same-site"},
-            {"Origin": "http://evil.example"},
-            {"Origin": "null"},
-        ],
-        ids=str,
-    )
-    def test_are_refused(self, broker: Broker, headers: dict[str, str]) -> None:
-        broker.produce("default", ["x"])
-        client = TestClient(create_app(broker))
-        for method, path in (
-            ("GET", "/messages/consume"),
-            ("POST", "/messages/consume"),
-            ("POST", "/queues/default/purge"),
-        ):
-            reply = client.simulate_request(method, path, headers=headers)
-            assert (reply.status_code, reply.json["error"]["code"]) == (403, "cross_site")
-        assert broker.count("default", "unprocessed") == 1
-
-    @pytest.mark.parametrize("headers", [{}, {"Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "none"}], ids=str)
-    def test_a_page_of_ours_and_programs_are_served(self, broker: Broker, headers: dict[str, str]) -> None:
-        client = TestClient(create_app(broker))
-        headers = {**headers, "Origin": "http://localhost:7979", "Host": "localhost:7979"}
-        assert client.simulate_request("GET", "/messages/consume", headers=headers).status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -20,17 +20,15 @@ import shutil
 import signal
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tests.crash import kill_cycles
 from tests.crash.broker_process import BrokerProcess
 from tests.crash.history import Call, Consume, FinalState, Outcome, Produce
-from tests.crash.kill_cycles import Load, Options
-from tests.crash.recording import RecordingClient
+from tests.crash.kill_cycles import Options, Report, Run, Traffic
+from tests.crash.worker import Load
 from tests.powercut.medium import FILESYSTEMS, Medium, why_not
 
 SEGMENT_BYTES = 64 << 10
@@ -76,7 +74,7 @@ class CutBroker(BrokerProcess):
         self._medium.revive()
 
 
-class CutRun(kill_cycles.Run):
+class CutRun(Run):
     """All cycles, folder after folder, on one medium. A cycle has at least one cut."""
 
     def __init__(self, options: Options, folder: Path, medium: Medium) -> None:
@@ -91,51 +89,24 @@ class CutRun(kill_cycles.Run):
         return CutBroker(self._medium, self.data, self.errors, fsync=self.options.fsync)
 
     def _work(self, broker: BrokerProcess, url: str, load: Load) -> None:
-        done = threading.Event()
-        clients: list[RecordingClient] = []
-        threads: list[threading.Thread] = []
-        failures: list[BaseException] = []
-        idle = self.random.random() < 0.1
-        for number, worker in enumerate([] if idle else self.workers):
-            mine = {queue: RecordingClient(url, queue) for queue in kill_cycles.QUEUES}
-            clients += mine.values()
-            produces = number < self.options.producers
-            threads.append(
-                threading.Thread(
-                    target=kill_cycles._work, args=(worker, mine, done, failures, produces, load), daemon=True
-                )
-            )
-        for thread in threads:
-            thread.start()
+        traffic = Traffic() if self.random.random() < 0.1 else self._begin_traffic(url, load)
         time.sleep(self.random.uniform(0.005, 0.3))
-        stop = self.random.random() < 0.04
-        cut_s = time.monotonic()
-        self.history.outages.append((cut_s, float("inf")))
-        if stop:
-            code = broker.stop()
-            self.report.figures["stops"] += 1
-            if code != 0:
-                self._violate(f"the broker stopped with exit code {code}: {broker.log()[-2000:]}")
+        self._end(broker, traffic, stop=self.random.random() < 0.04)
+
+    def _bring_down(self, broker: BrokerProcess, *, stopped: bool) -> None:
         assert isinstance(broker, CutBroker)
-        lost_disk = self.random.random() < 0.15
-        if lost_disk:
+        self._disk_lost_s = float("inf")
+        if self.random.random() < 0.15:
+            self._disk_lost_s = time.monotonic()
             broker.lose_disk(self.random.uniform(0.0, _AFTERLIFE_S))
             self.report.figures["lost disks"] += 1
         else:
             broker.kill()
         self.report.figures["kills"] += 1
-        done.set()
-        for thread in threads:
-            thread.join(60)
-            if thread.is_alive():
-                self._violate("a client still waits for an answer from a broker that is gone")
-        for client in clients:
-            self.history.extend(_unsure(call) if lost_disk and call.end_s >= cut_s else call for call in client.calls)
-            client.close()
-            if client.hung:
-                self._violate("a call was not answered for half a minute")
-        if failures:
-            raise failures[0]
+
+    def _known_of(self, call: Call, ended_s: float) -> Call:
+        call = super()._known_of(call, ended_s)
+        return _unsure(call) if call.end_s >= self._disk_lost_s else call
 
     def _judge(self, final: FinalState | None) -> None:
         super()._judge(final)
@@ -158,7 +129,7 @@ def _unsure(call: Call) -> Call:
     return call
 
 
-def run(options: Options, filesystem: str, folder: Path, *, mount_options: str = "") -> kill_cycles.Report:
+def run(options: Options, filesystem: str, folder: Path, *, mount_options: str = "") -> Report:
     """Run in a folder; the report's figures have also ``cuts``. With a violation the data is kept in ``folder/kept``."""
     with Medium(folder / "medium", filesystem, options=mount_options) as medium:
         cutting = CutRun(options, folder, medium)

@@ -22,8 +22,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.soak.small_disk import SmallDisk
 from tests.soak.soak import DISK_BYTES, Plan, Soak
+from tests.tmpfs import Tmpfs
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,8 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = Path(tempfile.mkdtemp(prefix="wonderq-soak-"))
     began_s = time.monotonic()
     plan = Plan(given.minutes * 60, round_s=given.round_seconds, seed=seed)
-    with ExitStack() as stack, SmallDisk(folder / "disk", DISK_BYTES) as disk:
-        if not disk.can_be_full:
+    with ExitStack() as stack, Tmpfs(folder / "disk", size_bytes=DISK_BYTES) as disk:
+        if disk.why_not:
             print(f"the disk will not get full, as no tmpfs can be mounted: {disk.why_not}", flush=True)
         soak = Soak(plan, folder, disk, lambda text: print(text, flush=True))
         try:
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         violations = soak.report.violations
         for violation in violations[:20]:
             print(violation)
-        if violations and disk.can_be_full and soak.data.is_dir():
+        if violations and not disk.why_not and soak.data.is_dir():
             shutil.copytree(soak.data, folder / "kept")
     if violations:
         print(f"the data folder and the broker's log are kept in {folder}")

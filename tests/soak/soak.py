@@ -11,14 +11,14 @@ from pathlib import Path
 
 from tests.crash.broker_process import BrokerDidNotStartError, BrokerProcess
 from tests.crash.checker import Rule, Violation
-from tests.crash.history import DISK_FULL
+from tests.crash.history import DISK_FULL, FinalState
 from tests.crash.kill_cycles import QUEUES, Options, Run, Traffic, create_queues
 from tests.crash.recording import RecordingClient
 from tests.soak.connections import mixed
 from tests.soak.copies import listings, wonderq
 from tests.soak.resources import NO_CACHES, Resources, Sampler
-from tests.soak.small_disk import SmallDisk
 from tests.soak.traffic import VOLATILE, keep_house, work
+from tests.tmpfs import Tmpfs
 
 DISK_BYTES = 32 << 20
 
@@ -47,7 +47,7 @@ class Soak(Run):
 
     queues = (*QUEUES, VOLATILE)
 
-    def __init__(self, plan: Plan, folder: Path, disk: SmallDisk, say: Callable[[str], None]) -> None:
+    def __init__(self, plan: Plan, folder: Path, disk: Tmpfs, say: Callable[[str], None]) -> None:
         self.plan = plan
         self.resources = Resources()
         self.rounds = 0
@@ -67,7 +67,7 @@ class Soak(Run):
 
     def _begin_folder(self) -> None:
         super()._begin_folder()
-        self.data = self._disk.folder / f"data-{self._folders}"
+        self.data = self._disk.root / f"data-{self._folders}"
         for worker in self.workers:
             worker.big_bytes = BIG_BYTES
 
@@ -126,7 +126,7 @@ class Soak(Run):
             self._events(seconds, long=long)
             self._end(broker, traffic, stop=self.random.random() < 0.3)
         finally:
-            self._disk.free()
+            self._disk.make_room()
             broker.kill()
             traffic.done.set()
             self.resources.lives.append(sampler.stop())
@@ -147,7 +147,7 @@ class Soak(Run):
     def _events(self, seconds: float, *, long: bool) -> None:
         """Let the life pass, with a full disk in most, and a backup in some."""
         until_s = time.monotonic() + seconds
-        events = [self._fill_disk] if self._disk.can_be_full and (long or self.random.random() < 0.3) else []
+        events = [self._fill_disk] if not self._disk.why_not and (long or self.random.random() < 0.3) else []
         events += [self._back_up] if long or self.random.random() < 0.2 else []
         self.random.shuffle(events)
         for event in events:
@@ -165,7 +165,7 @@ class Soak(Run):
         while time.monotonic() < until_s:
             self._disk.fill()
             time.sleep(every_s)
-        self._disk.free()
+        self._disk.make_room()
         self.history.disk_full[-1] = (since_s, time.monotonic())
 
     def _back_up(self) -> None:
@@ -202,6 +202,6 @@ class Soak(Run):
         counted = ", ".join(f"{name} {figures[name]}" for name in names)
         return f"lives {self.report.cycles}, {counted}, {self.resources}, violations {len(self.report.violations)}"
 
-    def _judge(self, final: object) -> None:
+    def _judge(self, final: FinalState | None) -> None:
         self.report.figures["refused for a full disk"] += sum(call.code == DISK_FULL for call in self.history.calls)
-        super()._judge(final)  # type: ignore[arg-type]
+        super()._judge(final)

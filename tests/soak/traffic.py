@@ -1,4 +1,4 @@
-"""What the clients of a soak do: the workers of `kill_cycles`, slower, and one that creates, purges and drops a queue."""
+"""What the clients of a soak do: the workers of the kill cycles, slower, and one that creates, purges and drops a queue."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import threading
 from collections.abc import Mapping
 
 from tests.crash.history import DISK_FULL, Outcome
-from tests.crash.kill_cycles import BACKLOG, Worker, backlog
 from tests.crash.recording import RecordingClient, Target
+from tests.crash.worker import BACKLOG, Worker, backlog
 
 #: With more messages in a queue, the oldest ones are deleted: what is kept for ever must not look like a leak.
 MOST = 500

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.crash.broker_process import BrokerProcess
-from tests.syscalls.small_disk import produce_until_refused
+from tests.syscalls.refusals import produce_until_refused
 from tests.syscalls.tracing import attach, failing, why_not
 from wonderq.client import Client, RefusedError
 

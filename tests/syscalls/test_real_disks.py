@@ -13,18 +13,19 @@ import pytest
 from tests.powercut import medium
 from tests.running import RunningBroker
 from tests.storage.folders import snapshot, write_log
-from tests.syscalls.small_disk import SmallDisk, produce_until_refused, why_not
+from tests.syscalls.refusals import produce_until_refused
+from tests.tmpfs import Tmpfs
 from wonderq.client import Client, RefusedError
 
 #: Exit code of a command that was refused.
 REFUSED = 1
 
-needs_root = pytest.mark.skipif(why_not() is not None, reason=f"no disk of its own: {why_not()}")
-
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[SmallDisk]:
-    with SmallDisk(tmp_path / "disk", size_bytes=40 << 20) as disk:
+def disk(tmp_path: Path) -> Iterator[Tmpfs]:
+    with Tmpfs(tmp_path / "disk", size_bytes=40 << 20) as disk:
+        if disk.why_not:
+            pytest.skip(f"no disk of its own: {disk.why_not}")
         yield disk
 
 
@@ -48,8 +49,7 @@ def check_refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
         assert word in done.stderr
 
 
-@needs_root
-def test_a_first_start_on_a_full_disk_says_so_and_leaves_nothing(disk: SmallDisk) -> None:
+def test_a_first_start_on_a_full_disk_says_so_and_leaves_nothing(disk: Tmpfs) -> None:
     data = disk.root / "data"
     data.mkdir()
     disk.fill()
@@ -57,8 +57,7 @@ def test_a_first_start_on_a_full_disk_says_so_and_leaves_nothing(disk: SmallDisk
     assert list(data.iterdir()) == []
 
 
-@needs_root
-def test_a_start_on_a_full_disk_goes_on_with_the_log_there_is(disk: SmallDisk, tmp_path: Path) -> None:
+def test_a_start_on_a_full_disk_goes_on_with_the_log_there_is(disk: Tmpfs, tmp_path: Path) -> None:
     data = disk.root / "data"
     options = ("--segment-bytes", str(32 << 20))
     with RunningBroker(data, *options, stderr=tmp_path / "stderr") as broker, Client(broker.url) as client:
@@ -70,8 +69,7 @@ def test_a_start_on_a_full_disk_goes_on_with_the_log_there_is(disk: SmallDisk, t
         assert broker.terminate() == 0
 
 
-@needs_root
-def test_a_read_only_disk_is_refused_at_once(disk: SmallDisk) -> None:
+def test_a_read_only_disk_is_refused_at_once(disk: Tmpfs) -> None:
     data = disk.root / "data"
     write_log(data, [])
     before = snapshot(data)
@@ -88,9 +86,8 @@ def test_a_limit_on_file_sizes_below_a_segment_is_a_full_disk(tmp_path: Path) ->
     assert list(data.iterdir()) == []
 
 
-@needs_root
 @pytest.mark.skipif(medium.why_not("ext4") is not None, reason=f"no ext4 of its own: {medium.why_not('ext4')}")
-def test_a_sync_that_really_fails_is_503_and_a_restart_has_all_that_was_acked(disk: SmallDisk) -> None:
+def test_a_sync_that_really_fails_is_503_and_a_restart_has_all_that_was_acked(disk: Tmpfs) -> None:
     """The disk below the file system is full, which only the writing back finds out."""
     with medium.Medium(disk.root, "ext4", image_bytes=64 << 20) as file_system:
         data, options = file_system.root / "data", ("--segment-bytes", str(32 << 20))

@@ -1,4 +1,4 @@
-"""A small disk of its own for the data folder, which can be full for a while."""
+"""A small file system of its own, which can be full or read-only for a while."""
 
 from __future__ import annotations
 
@@ -9,18 +9,23 @@ from pathlib import Path
 from typing import Self
 
 
-class SmallDisk:
-    """A tmpfs, where the user may mount one; else an ordinary folder, which never gets full. Use as a context manager.
+class Tmpfs:
+    """Mounted at ``root`` for as long as it is entered; where none can be mounted, an ordinary folder.
 
-    ``bytes_`` is its size.
+    ``why_not`` then says why, and nothing else here has a meaning: such a folder never gets full.
     """
 
-    def __init__(self, folder: Path, bytes_: int) -> None:
-        self.folder = folder
-        self._filler = folder / "filler"
-        folder.mkdir()
-        self.why_not = _run("mount", "-t", "tmpfs", "-o", f"size={bytes_},mode=700", "wonderq-soak", str(folder))
-        self.can_be_full = not self.why_not
+    def __init__(self, root: Path, *, size_bytes: int) -> None:
+        self.root = root
+        self.why_not = ""
+        self._size_bytes = size_bytes
+        self._filler = root / "filler"
+
+    def __enter__(self) -> Self:
+        self.root.mkdir()
+        options = f"size={self._size_bytes},mode=700"
+        self.why_not = _run("mount", "-t", "tmpfs", "-o", options, "wonderq-test", str(self.root))
+        return self
 
     def fill(self) -> None:
         """Take all that is free."""
@@ -30,16 +35,16 @@ class SmallDisk:
                     while True:
                         os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, step)
 
-    def free(self) -> None:
+    def make_room(self) -> None:
         self._filler.unlink(missing_ok=True)
 
-    def __enter__(self) -> Self:
-        return self
+    def make_read_only(self) -> None:
+        subprocess.run(["mount", "-o", "remount,ro", str(self.root)], check=True)
 
     def __exit__(self, *_error: object) -> None:
-        if self.can_be_full:
+        if not self.why_not:
             # Whatever still has a file open there must not keep the mount alive.
-            _run("umount", "--lazy", str(self.folder))
+            _run("umount", "--lazy", str(self.root))
 
 
 def _run(*command: str) -> str:
