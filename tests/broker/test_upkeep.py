@@ -426,6 +426,23 @@ def test_a_full_disk_with_one_segment_of_garbage_heals(keep: Keep) -> None:
     assert kept.log.trims > 0
 
 
+def test_nobody_comes_between_a_rotation_and_the_room_that_it_gives_back(
+    keep: Keep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = keep(segment_bytes=1 << 17, disk=SmallDisk((1 << 17) + 20_000))
+    kept.delete(kept.produce(40, size=1000))
+    rotate = kept.log.rotate
+    held: list[bool] = []
+
+    def watched() -> int:
+        held.append(kept.broker._lock.locked())
+        return rotate()
+
+    monkeypatch.setattr(kept.log, "rotate", watched)
+    assert kept.upkeep._compact()
+    assert held == [True]
+
+
 def test_a_full_disk_puts_off_a_checkpoint(keep: Keep, caplog: pytest.LogCaptureFixture) -> None:
     kept = keep(segment_bytes=1 << 20, every_bytes=1_000)
     kept.disk.fail("write", errno.ENOSPC, on=".ckpt.tmp")
