@@ -247,6 +247,7 @@ class Run:
         try:
             url = broker.ready()
             self._end_outage()
+            create_queues(url, self.queues)  # one may just have been dropped
             self._list(url)
             live = {queue: self._steady(url, queue) for queue in self.queues}
             self._stop(broker)

@@ -19,6 +19,7 @@ from tests.soak.copies import listings, wonderq
 from tests.soak.resources import LONG_S, WARM_S, Life, Resources, Sample
 from tests.soak.soak import DISK_BYTES, Plan, Soak
 from tests.tmpfs import Tmpfs
+from wonderq.client import Client
 
 
 def test_a_slice_of_the_soak_breaks_no_promise(tmp_path: Path) -> None:
@@ -38,6 +39,21 @@ def test_a_slice_of_the_soak_breaks_no_promise(tmp_path: Path) -> None:
     assert figures["kills"] + figures["stops"] > 1
     if not disk.why_not:
         assert figures["full disks"] > 0
+
+
+def test_a_round_may_end_without_its_volatile_queue(tmp_path: Path) -> None:
+    with Tmpfs(tmp_path / "disk", size_bytes=DISK_BYTES) as disk:
+        soak = Soak(Plan(1), tmp_path, disk, print)
+        broker = soak._start()
+        try:
+            with Client(broker.ready()) as client:
+                client.produce("x")
+        finally:
+            broker.kill()
+
+        final = soak._finish()
+
+    assert [len(each.live) for each in final.queues] == [1, 0, 0, 0]
 
 
 def life(rss_mib: list[float], files: list[int] | None = None) -> Life:
