@@ -212,15 +212,22 @@ def test_a_smaller_segment_is_taken_where_a_whole_one_has_no_room(
     assert ["is full" in message for message in told] == [True, False]
 
 
-def test_a_small_segment_in_reserve_is_not_room_for_those_who_leave_more(tmp_path: Path) -> None:
+def log_with_a_small_spare(folder: Path) -> tuple[FileLog, SmallDisk, list[bytes]]:
+    """A log whose segment is nearly full, with its records; there was no room for a whole one to come after it."""
     disk = SmallDisk(65536 + 20_000)
-    log, _ = open_log(tmp_path, disk=disk, segment_bytes=65536)
+    log, _ = open_log(folder, disk=disk, segment_bytes=65536)
     records = [b"%d" % number + bytes(2000) for number in range(31)]
     for record in records:
         log.wait(log.append(record))
-    log.wait(log.append(b"delete", leave_bytes=2000))
-    [reserved] = tmp_path.glob("*.tmp")
+    records.append(b"delete")
+    log.wait(log.append(records[-1], leave_bytes=2000))
+    [reserved] = folder.glob("*.tmp")
     assert reserved.stat().st_size == 16384
+    return log, disk, records
+
+
+def test_a_small_segment_in_reserve_is_not_room_for_those_who_leave_more(tmp_path: Path) -> None:
+    log, disk, records = log_with_a_small_spare(tmp_path)
     for length, leave_bytes in ((500, 20_000), (20_000, 0)):
         with pytest.raises(DiskFullError):
             log.append(bytes(length), leave_bytes=leave_bytes)
@@ -231,22 +238,17 @@ def test_a_small_segment_in_reserve_is_not_room_for_those_who_leave_more(tmp_pat
     [reserved] = tmp_path.glob("*.tmp")
     assert reserved.stat().st_size == 65536
     log.close()
-    assert records_in(tmp_path) == [*records, b"delete", bytes(500)]
+    assert records_in(tmp_path) == [*records, bytes(500)]
 
 
 def test_a_small_segment_in_reserve_makes_way_for_a_larger_one(tmp_path: Path) -> None:
     """Kept beside it, it would take the room that the larger one needs: nobody could produce any more."""
-    disk = SmallDisk(65536 + 20_000)
-    log, _ = open_log(tmp_path, disk=disk, segment_bytes=65536)
-    records = [b"%d" % number + bytes(2000) for number in range(31)]
-    for record in records:
-        log.wait(log.append(record))
-    log.wait(log.append(b"delete", leave_bytes=2000))
+    log, disk, records = log_with_a_small_spare(tmp_path)
     disk.size_bytes = 2 * 65536 + 4096
     log.wait(log.append(bytes(500), leave_bytes=40_000))
     [reserved] = tmp_path.glob("*.tmp")
     assert reserved.stat().st_size == 65536
-    records += [b"delete", bytes(500), bytes(30_000)]
+    records += [bytes(500), bytes(30_000)]
     log.wait(log.append(bytes(30_000)))
     log.close()
     assert records_in(tmp_path) == records
