@@ -190,19 +190,21 @@ class FileLog:
         return group.target.number << 32 | group.end
 
     def append(self, record: bytes, *, leave_bytes: int = 0) -> Position:
-        need = frame.FRAME_BYTES + len(record)
+        return self.append_together((record,), leave_bytes=leave_bytes)[0]
+
+    def append_together(self, records: Sequence[bytes], *, leave_bytes: int = 0) -> list[Position]:
+        need = sum(map(len, records)) + frame.FRAME_BYTES * len(records)
         if need > _room_in(self._segment_bytes):
-            raise RecordTooLargeError(
-                f"a record of {len(record)} bytes exceeds the {self.max_record_bytes} that a segment holds"
-            )
+            raise RecordTooLargeError(f"{need} bytes of records exceed what a segment of {self._segment_bytes} holds")
         with self._mutex:
             group = self._room_for(need, leave_bytes)
-            position = group.target.number << 32 | (
-                group.offset + frame.GROUP_HEADER_BYTES + group.length + frame.FRAME_BYTES
-            )
-            group.records.append(record)
-            group.length += need
-            return position
+            start = group.target.number << 32 | (group.offset + frame.GROUP_HEADER_BYTES)
+            positions = []
+            for record in records:
+                positions.append(start + group.length + frame.FRAME_BYTES)
+                group.records.append(record)
+                group.length += frame.FRAME_BYTES + len(record)
+            return positions
 
     def _room_for(self, need: int, leave_bytes: int) -> _Group:
         """Return the open group once it has room for ``need`` more bytes, going over to the next segment if not."""
@@ -423,11 +425,12 @@ class FileLog:
         acknowledged group could not be told from a torn write.
         """
         interval = self.sync_policy.name == "interval"
-        while not self._stopping.is_set():
+        while True:
             self._traffic.wait()
             self._traffic.clear()
             # Half the interval: if somebody leads just then, the sync is his at the end of the next round.
-            self._stopping.wait(self.sync_policy.interval_ms / 2000 if interval else _PAUSE_S)
+            if self._stopping.wait(self.sync_policy.interval_ms / 2000 if interval else _PAUSE_S):
+                return  # whoever closes the log does the rest
             if interval and not self._lead_alone(self._sync):
                 with self._mutex:
                     self._sync_due = True

@@ -71,6 +71,12 @@ class Log(Protocol):
             LogClosedError: not started yet, or closed.
         """
 
+    def append_together(self, records: Sequence[bytes], *, leave_bytes: int = 0) -> list[Position]:
+        """Put records at the end of which a crash leaves all or none, and return where each will be.
+
+        Raises what `append` does; `max_record_bytes` is for all of them together.
+        """
+
     def wait(self, position: Position) -> None:
         """Return once everything up to and with the record at ``position`` is as durable as the policy promises.
 

@@ -46,16 +46,13 @@ from wonderq.waiting import Waiter, WaitingLines
 logger = logging.getLogger("wonderq")
 
 Commit = Callable[..., Position]
-"""`Broker._commit`: takes a record's fields, and ``leave``."""
+"""`Broker._commit`: takes the fields of records, and ``leave``."""
 
 _QUEUE_NAME = re.compile(r"(?=.{1,80}\Z)[A-Za-z0-9_-]+(\.fifo)?")
 
 #: On a full disk, what is left in reserve is for those who make room: producing leaves half a segment, compaction a quarter,
 #: claiming an eighth, deleting a 64th, and what empties a whole queue nothing.
 PRODUCE_LEAVES, COMPACTION_LEAVES, CLAIM_LEAVES, DELETE_LEAVES = 2, 4, 8, 64
-
-#: More than the fields of a record take, without its messages.
-_RECORD_BYTES = 128
 
 #: How often a waiting consumer looks whether its client is still there.
 _GONE_CHECK_S = 2.0
@@ -96,12 +93,14 @@ class Broker:
         log.start()
         self._clock.raise_floor(self._state.last_ms)
         with self._lock:
+            now_ms = self._clock.now_ms()
             if self._state.key is None:
-                self._commit((record.IDENTITY, self._clock.now_ms(), os.urandom(16), self._state.next_queue))
+                self._commit((record.IDENTITY, now_ms, os.urandom(16), self._state.next_queue))
             assert self._state.key is not None
             self._ids = Ids(self._state.key)
             if DEFAULT_QUEUE not in self._state.queues:
-                self._new_queue(DEFAULT_QUEUE, self._clock.now_ms())
+                new = self._new_queue(DEFAULT_QUEUE, now_ms)
+                self._commit(queue_record(new, new.settings, now_ms))
         self._settle()
 
     # Producing
@@ -115,21 +114,17 @@ class Broker:
         lengths = [len(entry) for entry in entries]
         with self._deciding() as now_ms:
             found = self._state.queues.get(queue)
-            if found is None and not self._create_queues:
-                raise QueueNotFoundError(queue)
-            settings = found.settings if found else QueueSettings()
-            due_ms = self._due_ms(settings, now_ms, len(entries), delays_ms)
+            records: list[Sequence[Any]] = []
             if found is None:
-                # Room for both records or for none: a refused message leaves no new queue behind.
-                size = sum(lengths) + 16 * len(entries) + _RECORD_BYTES
-                found = self._new_queue(queue, now_ms, also_leave_bytes=size)
-            first = found.messages.next_sequence
-            position = self._commit(
-                (record.PRODUCE, now_ms, found.number, first, due_ms, lengths, b"".join(entries)),
-                leave=PRODUCE_LEAVES,
-            )
-            self._lines.nudge(found)
-            number = found.number
+                if not self._create_queues:
+                    raise QueueNotFoundError(queue)
+                found = self._new_queue(queue, now_ms)
+                records.append(queue_record(found, found.settings, now_ms))
+            number, first = found.number, found.messages.next_sequence
+            due_ms = self._due_ms(found.settings, now_ms, len(entries), delays_ms)
+            records.append((record.PRODUCE, now_ms, number, first, due_ms, lengths, b"".join(entries)))
+            position = self._commit(*records, leave=PRODUCE_LEAVES)
+            self._lines.nudge(self._state.queues[queue])
         self._log.wait(position)
         message_id = self._ids.message_id
         return [message_id(number, first + index) for index in range(len(entries))]
@@ -436,13 +431,12 @@ class Broker:
         for field, value in settings.items():
             self.limits.check_range(field.removesuffix("_ms"), value)
         with self._deciding() as now_ms:
-            found = self._state.queues.get(name)
-            created = found is None
-            if found is None:
-                found = self._new_queue(name, now_ms, **settings)
-            elif replace(found.settings, **settings) != found.settings:
-                self._commit(queue_record(found, replace(found.settings, **settings), now_ms), leave=PRODUCE_LEAVES)
-            info = self._info(found, now_ms)
+            created = name not in self._state.queues
+            queue = self._new_queue(name, now_ms) if created else self._state.queues[name]
+            changed = replace(queue.settings, **settings)
+            if created or changed != queue.settings:
+                self._commit(queue_record(queue, changed, now_ms), leave=PRODUCE_LEAVES)
+            info = self._info(self._state.queues[name], now_ms)
         self._settle()
         return info, created
 
@@ -467,14 +461,13 @@ class Broker:
         self._settle()
         return count
 
-    def _new_queue(self, name: str, now_ms: int, *, also_leave_bytes: int = 0, **settings: int) -> Queue:
+    def _new_queue(self, name: str, now_ms: int) -> Queue:
+        """Return a queue that there is not yet; a record of it makes it."""
         if not _QUEUE_NAME.fullmatch(name):
             raise InvalidQueueNameError(
                 "queue", "A queue's name is 1 to 80 of A-Z a-z 0-9 _ and -, with .fifo allowed at the end."
             )
-        new = queue_record(Queue(self._state.next_queue, name, now_ms), QueueSettings(**settings), now_ms)
-        self._commit(new, leave=PRODUCE_LEAVES, also_leave_bytes=also_leave_bytes)
-        return self._state.queues[name]
+        return Queue(self._state.next_queue, name, now_ms)
 
     # Running
 
@@ -504,14 +497,18 @@ class Broker:
             self._settle()
             raise
 
-    def _commit(self, fields: Sequence[Any], *, leave: int | None = None, also_leave_bytes: int = 0) -> Position:
-        """Append a record and apply it; ``leave`` says for which part of a segment there must be room behind it."""
-        leave_bytes = also_leave_bytes + (self._log.max_record_bytes // leave if leave else 0)
-        data = record.encode(fields)
-        position = self._log.append(data, leave_bytes=leave_bytes)
-        self.log_bytes += len(data)
-        self._state.apply(fields, position, len(data))
-        return position
+    def _commit(self, *records: Sequence[Any], leave: int | None = None) -> Position:
+        """Append records and apply them; a crash leaves all or none. Returns the position of the last one.
+
+        ``leave`` says for which part of a segment there must be room behind them.
+        """
+        encoded = [record.encode(fields) for fields in records]
+        leave_bytes = self._log.max_record_bytes // leave if leave else 0
+        positions = self._log.append_together(encoded, leave_bytes=leave_bytes)
+        for fields, data, position in zip(records, encoded, positions, strict=True):
+            self.log_bytes += len(data)
+            self._state.apply(fields, position, len(data))
+        return positions[-1]
 
     def _settle(self) -> None:
         """Wait until everything decided so far is durable."""

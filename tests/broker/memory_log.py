@@ -54,15 +54,19 @@ class MemoryLog:
         self._started = True
 
     def append(self, record: bytes, *, leave_bytes: int = 0) -> Position:
+        return self.append_together((record,), leave_bytes=leave_bytes)[0]
+
+    def append_together(self, records: Sequence[bytes], *, leave_bytes: int = 0) -> list[Position]:
+        need = sum(map(len, records))
         with self._changed:
             if not self._started or self._closed:
                 raise LogClosedError("the log is not open for appending")
-            if len(record) > self.max_record_bytes:
-                raise RecordTooLargeError("the record is too large")
-            if len(record) > self.room_bytes - leave_bytes:
+            if need > self.max_record_bytes:
+                raise RecordTooLargeError("the records are too large")
+            if need > self.room_bytes - leave_bytes:
                 raise DiskFullError("no room")
-            self.room_bytes -= len(record)
-            return self._put(record)
+            self.room_bytes -= need
+            return [self._put(record) for record in records]
 
     def wait(self, position: Position) -> None:
         with self._changed:

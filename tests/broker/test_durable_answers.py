@@ -298,18 +298,18 @@ def test_those_who_wait_are_not_disturbed_by_a_refused_record(scene: Scene, monk
 def test_a_waiting_consumer_whose_claim_is_refused_leaves_the_message(scene: Scene) -> None:
     call = Call(scene.broker.claim, "empty", wait_s=50)
     eventually(lambda: scene.broker._lines._count == 1)
-    append = scene.log.append
+    append = scene.log.append_together
 
-    def no_claims(record: bytes, *, leave_bytes: int = 0) -> int:
+    def no_claims(records: Sequence[bytes], *, leave_bytes: int = 0) -> list[int]:
         if leave_bytes == scene.log.max_record_bytes // CLAIM_LEAVES:
             raise DiskFullError("no room")
-        return append(record, leave_bytes=leave_bytes)
+        return append(records, leave_bytes=leave_bytes)
 
-    scene.log.append = no_claims  # type: ignore[method-assign]
+    scene.log.append_together = no_claims  # type: ignore[method-assign]
     scene.broker.produce("empty", ["x"])
     with pytest.raises(DiskFullError):
         call.result()
     assert scene.broker._lines._count == 0
     assert scene.broker.count("empty", "unprocessed") == 1
-    scene.log.append = append  # type: ignore[method-assign]
+    scene.log.append_together = append  # type: ignore[method-assign]
     assert [message.body for message in scene.broker.claim("empty")] == ["x"]

@@ -258,10 +258,10 @@ class BrokerMachine(RuleBasedStateMachine):
     def _produce(self, queue: str, texts: list[str], waits: list[int | None] | None) -> None:
         def expected() -> None:
             self._check_bodies(texts)
-            if any(wait is not None and not 0 <= wait <= LIMITS.delay_ms for wait in waits or ()):
-                raise RefusalError("InvalidValueError")
             if queue not in QUEUES:
                 raise RefusalError("InvalidQueueNameError")
+            if any(wait is not None and not 0 <= wait <= LIMITS.delay_ms for wait in waits or ()):
+                raise RefusalError("InvalidValueError")
 
         ids = self.same(expected, lambda: self.broker.produce(queue, texts, waits))
         if ids is None:

@@ -7,7 +7,7 @@ import logging
 import random
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -36,9 +36,9 @@ class WatchedLog(FileLog):
         self.trims += 1
         super().trim(end)
 
-    def append(self, record: bytes, *, leave_bytes: int = 0) -> Position:
+    def append_together(self, records: Sequence[bytes], *, leave_bytes: int = 0) -> list[Position]:
         self.on_append()
-        return super().append(record, leave_bytes=leave_bytes)
+        return super().append_together(records, leave_bytes=leave_bytes)
 
 
 class WatchedCheckpoints(Checkpoints):

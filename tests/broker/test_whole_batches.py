@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from storage import DiskFullError
+from storage import DiskFullError, record
+from storage.file_log import MIN_SEGMENT_BYTES, FileLog
 from tests.broker.memory_log import MemoryLog
+from tests.storage.folders import groups_in, segment_files
 from wonderq.broker import Broker
 from wonderq.errors import QueueNotFoundError
 from wonderq.model import Change, Message, Target
@@ -88,3 +91,14 @@ def test_a_dropped_queue_is_gone(broker: Broker) -> None:
     assert [info.name for info in broker.queues()] == ["default"]
     with pytest.raises(QueueNotFoundError):
         broker.messages("other")
+
+
+@pytest.mark.parametrize("left_bytes", range(150, 450, 25))
+def test_a_crash_leaves_a_new_queue_with_its_first_messages_or_neither(tmp_path: Path, left_bytes: int) -> None:
+    """They are in one group, which counts whole or not at all, also where a segment has room for the first of them only."""
+    broker = Broker(FileLog(tmp_path, segment_bytes=MIN_SEGMENT_BYTES))
+    broker.produce("default", ["x" * (MIN_SEGMENT_BYTES - 500 - left_bytes)])
+    broker.produce("new", ["y" * 200])
+    found = [records for path in segment_files(tmp_path) for _, records in groups_in(path) if records]
+    assert [record.decode(data)[0] for data in found[-1]] == [record.QUEUE, record.PRODUCE]
+    broker.close()

@@ -6,7 +6,7 @@ next group, as it is when many threads work. The log's keeper thread is not star
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from storage import Checkpoints, FileLog, LogClosedError, Position, RecordTooLargeError, SyncPolicy
@@ -71,10 +71,10 @@ class _Log(QuietLog):
         super().start()
         self._life.recovered(self.started_at)
 
-    def append(self, record: bytes, *, leave_bytes: int = 0) -> Position:
-        position = super().append(record, leave_bytes=leave_bytes)
-        self._life.appended(position, record)
-        return position
+    def append_together(self, records: Sequence[bytes], *, leave_bytes: int = 0) -> list[Position]:
+        positions = super().append_together(records, leave_bytes=leave_bytes)
+        self._life.appended(positions, records)
+        return positions
 
     def wait(self, position: Position) -> None:
         if not self._life.arriving:
@@ -180,8 +180,8 @@ class Life:
         if self.sync.name == "always":
             self.acknowledged = max(self.acknowledged, count)
 
-    def appended(self, position: Position, data: bytes) -> None:
-        self.records.add(position, data)
+    def appended(self, positions: Sequence[Position], records: Sequence[bytes]) -> None:
+        self.records.add(positions, records)
         if not self.arriving:
             self._own = len(self.records)
 

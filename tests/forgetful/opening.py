@@ -101,6 +101,8 @@ class Opened:
             if list(found["queues"]) != ["default"] or found["queues"]["default"]["messages"]:
                 self.problems.append(f"the log has {self.prefix} records, and it knows {found}")
             return
+        if self._records.parted(self.prefix):
+            self.problems.append(f"the log has {self.prefix} records, and not the next, which belongs to the last one")
         state, came_by = self.broker._state, self.broker.log_bytes
         wrong = self._records.check(state, self.prefix, self.clock.ms, came_by, self.log.read)
         if wrong is not None:

@@ -19,16 +19,23 @@ class Records:
     def __init__(self, records: Sequence[tuple[Position, bytes]] = ()) -> None:
         self._positions = [position for position, _ in records]
         self._records = [data for _, data in records]
+        self._bound: set[Position] = set()
         self._states: dict[tuple[int, int], dict[str, Any]] = {}
         self._seen_right: dict[tuple[object, ...], tuple[list[tuple[Position, int]], list[bytes]]] = {}
 
     def __len__(self) -> int:
         return len(self._records)
 
-    def add(self, position: Position, data: bytes) -> None:
-        assert not self._positions or position > self._positions[-1]
-        self._positions.append(position)
-        self._records.append(data)
+    def add(self, positions: Sequence[Position], records: Sequence[bytes]) -> None:
+        """Note records that were appended together: a crash may not part them."""
+        assert not self._positions or positions[0] > self._positions[-1]
+        self._bound.update(positions[1:])
+        self._positions += positions
+        self._records += records
+
+    def parted(self, count: int) -> bool:
+        """Whether the first ``count`` records end between some that were appended together."""
+        return count < len(self) and self._positions[count] in self._bound
 
     def first(self, count: int) -> Records:
         return Records(list(zip(self._positions[:count], self._records[:count], strict=True)))

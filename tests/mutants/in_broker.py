@@ -72,19 +72,22 @@ MUTANTS = [
         "applied_before_it_is_appended",
         "A record that found no room is in memory all the same: a 507 half done.",
         _FILE,
-        "        position = self._log.append(data, leave_bytes=leave_bytes)\n        self.log_bytes += len(data)\n"
-        "        self._state.apply(fields, position, len(data))\n",
-        "        self._state.apply(fields, self._log.end(), len(data))\n"
-        "        position = self._log.append(data, leave_bytes=leave_bytes)\n        self.log_bytes += len(data)\n",
+        "        positions = self._log.append_together(",
+        "        for fields, data in zip(records, encoded, strict=True):\n"
+        "            self._state.apply(fields, self._log.end(), len(data))\n"
+        "        positions = self._log.append_together(",
         (f"{_ANSWERS}::test_a_refused_record_changes_nothing",),
     ),
     Mutant(
-        "full_disk_leaves_a_new_queue",
-        "A refused produce leaves an empty queue behind: a 507 half done.",
+        "new_queue_apart_from_its_messages",
+        "A refused produce leaves an empty queue behind, a 507 half done; and so does a crash.",
         _FILE,
-        "also_leave_bytes=size)",
-        "also_leave_bytes=0)",
-        (f"{_ANSWERS}::test_there_is_room_for_a_new_queue_and_its_first_messages_or_for_none",),
+        "position = self._commit(*records, leave=PRODUCE_LEAVES)",
+        "position = [self._commit(each, leave=PRODUCE_LEAVES) for each in records][-1]",
+        (
+            f"{_ANSWERS}::test_there_is_room_for_a_new_queue_and_its_first_messages_or_for_none",
+            "tests/broker/test_whole_batches.py::test_a_crash_leaves_a_new_queue_with_its_first_messages_or_neither",
+        ),
     ),
     Mutant(
         "batch_deleted_one_by_one",
@@ -190,8 +193,8 @@ MUTANTS = [
         "produce_wakes_nobody",
         "A waiting consumer is not told of a new message.",
         _FILE,
-        "            self._lines.nudge(found)\n            number = found.number\n",
-        "            number = found.number\n",
+        "            self._lines.nudge(self._state.queues[queue])\n",
+        "",
         (f"{_WAITING}::test_one_message_wakes_one_waiter",),
         hangs=True,
     ),

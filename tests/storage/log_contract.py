@@ -239,6 +239,27 @@ class LogContract:
         placed += put(log, [b"x" * log.max_record_bytes, b"after"])
         assert reopened(open_log, log) == placed
 
+    def test_records_appended_together_stand_one_behind_the_other(self, open_log: OpenLog) -> None:
+        log = started(open_log)
+        placed = put(log, [b"before"])
+        for number in range(40):
+            records = numbered(1 + number % 4, length=log.max_record_bytes // 9)
+            positions = log.append_together(records)
+            placed += zip(positions, records, strict=True)
+            log.wait(positions[-1])
+            assert log.read([(position, len(record)) for position, record in placed[-len(records) :]]) == records
+        assert reopened(open_log, log) == placed
+
+    def test_records_that_are_too_large_together_leave_nothing(self, open_log: OpenLog) -> None:
+        log = started(open_log)
+        placed = put(log, [b"before"])
+        half = bytes(log.max_record_bytes // 2)
+        with pytest.raises(RecordTooLargeError):
+            log.append_together([half, half, b"x"])
+        assert log.failure is None
+        placed += put(log, [b"after"])
+        assert reopened(open_log, log) == placed
+
     def test_close_is_idempotent(self, open_log: OpenLog) -> None:
         log = started(open_log)
         placed = put(log, numbered(3))
