@@ -48,6 +48,23 @@ class DiskFile:
             got += len(data)
         return b"".join(parts)
 
+    def read_cached(self, length: int, offset: int) -> bytes:
+        """Read ``length`` bytes that the system has in memory.
+
+        Raises:
+            BlockingIOError: it has not, or the file ends before.
+        """
+        data = bytearray(length)
+        try:
+            count = os.preadv(self._fd, [data], offset, os.RWF_NOWAIT)
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+            return self.read(length, offset)  # this file system cannot tell
+        if count < length:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return bytes(data)
+
     def write(self, data: bytes, offset: int) -> None:
         """Write all of ``data``, however many calls it takes."""
         written = os.pwrite(self._fd, data, offset)

@@ -527,7 +527,7 @@ class FileLog:
                 segments = self._recovery.segments
             return written + sum(each.file.size() for each in segments if each.number < active)
 
-    def read(self, spans: Sequence[tuple[Position, int]]) -> list[bytes]:
+    def read(self, spans: Sequence[tuple[Position, int]], *, block: bool = True) -> list[bytes]:
         found: list[bytes] = []
         at = 0
         while at < len(spans):
@@ -541,19 +541,21 @@ class FileLog:
                     break
                 end = position + length
                 stop += 1
-            data = self._read(start, end - start)
+            data = self._read(start, end - start, block)
             for position, length in spans[at:stop]:
                 found.append(data[position - start : position - start + length])
             at = stop
         return found
 
-    def _read(self, position: Position, length: int) -> bytes:
+    def _read(self, position: Position, length: int, block: bool) -> bytes:
         target = self._segments.get(position >> 32)
         if target is None:
             raise TrimmedError(f"the record at {position:#x} was dropped")
         offset = position & 0xFFFF_FFFF
         try:
-            data = target.file.read(length, offset)
+            data = target.file.read(length, offset) if block else target.file.read_cached(length, offset)
+        except BlockingIOError:
+            raise
         except OSError as error:
             if self._closed:
                 raise LogClosedError("the log is closed") from error

@@ -127,10 +127,11 @@ class Log(Protocol):
     def used_bytes(self) -> int:
         """Return how much room the records take, reserved space not counted."""
 
-    def read(self, spans: Sequence[tuple[Position, int]]) -> list[bytes]:
+    def read(self, spans: Sequence[tuple[Position, int]], *, block: bool = True) -> list[bytes]:
         """Return the bytes of each ``(position, length)``, all within records that have been waited for.
 
         Raises:
+            BlockingIOError: they are not in memory, and ``block`` is false.
             TrimmedError: they were dropped.
             CorruptLogError: they are not there any more.
         """

@@ -36,6 +36,7 @@ from wonderq.errors import (
     ShuttingDownError,
     StaleReceiptError,
 )
+from wonderq.fibers import Aside, Durability, Hub
 from wonderq.ids import Ids
 from wonderq.model import DEFAULT_QUEUE, STATUS_NAMES, STATUSES, Change, Limits, Message, QueueInfo, Target
 from wonderq.page import NO_TOKEN, MessageView
@@ -54,8 +55,8 @@ _QUEUE_NAME = re.compile(r"(?=.{1,80}\Z)[A-Za-z0-9_-]+(\.fifo)?")
 #: claiming an eighth, deleting a 64th, and what empties a whole queue nothing.
 PRODUCE_LEAVES, COMPACTION_LEAVES, CLAIM_LEAVES, DELETE_LEAVES = 2, 4, 8, 64
 
-#: How often a waiting consumer looks whether its client is still there.
-_GONE_CHECK_S = 2.0
+#: How many reads of what is not in memory go on at once.
+_READERS = 4
 
 #: A listing reads this many messages at a time, or so many bytes, or one message that is larger.
 _LIST_CHUNK = 256
@@ -82,6 +83,8 @@ class Broker:
     ) -> None:
         self.limits = limits or Limits()
         self._log = log
+        self._durability = Durability(log)
+        self._aside = Aside(_READERS)
         self._clock = clock or Clock()
         self._create_queues = create_queues
         self._lock = threading.Lock()
@@ -125,7 +128,7 @@ class Broker:
             records.append((record.PRODUCE, now_ms, number, first, due_ms, lengths, b"".join(entries)))
             position = self._commit(*records, leave=PRODUCE_LEAVES)
             self._lines.nudge(self._state.queues[queue])
-        self._log.wait(position)
+        self._durability.wait(position)
         message_id = self._ids.message_id
         return [message_id(number, first + index) for index in range(len(entries))]
 
@@ -182,7 +185,7 @@ class Broker:
                         waiter = self._lines.join(found)
                     else:
                         self._lines.rejoin(found, waiter)
-                    sleep_s = min(left_s, _GONE_CHECK_S, (waiter.due_ms - now_ms) / 1000)
+                    sleep_s = min(left_s, (waiter.due_ms - now_ms) / 1000)
                 waiter.wake.wait(max(sleep_s, 0.001))
         finally:
             if waiter is not None:
@@ -192,7 +195,7 @@ class Broker:
             self._settle()
             return []
         position, views, token = claimed
-        self._log.wait(position)
+        self._durability.wait(position)
         return self._read_messages(found, views, token)
 
     def _claim(
@@ -481,6 +484,8 @@ class Broker:
     def close(self) -> None:
         """Stop giving out messages, make everything durable, and let go of the log."""
         self.stop_claiming()
+        self._durability.close()
+        self._aside.close()
         self._log.close()
 
     # Shared pieces
@@ -512,7 +517,7 @@ class Broker:
 
     def _settle(self) -> None:
         """Wait until everything decided so far is durable."""
-        self._log.wait(self._log.end() - 1)
+        self._durability.wait(self._log.end() - 1)
 
     def _find_queue(self, name: str) -> Queue:
         found = self._state.queues.get(name)
@@ -551,7 +556,7 @@ class Broker:
         """Read entries; a message that compaction has moved meanwhile is looked up again, one that is gone is left out."""
         while True:
             try:
-                return views, self._log.read([(view.position, view.length) for view in views])
+                return views, self._read([(view.position, view.length) for view in views])
             except TrimmedError:
                 with self._lock:
                     now = [queue.messages.find(view.sequence) for view in views]
@@ -565,6 +570,12 @@ class Broker:
                 if views == before:
                     place = before[0].position
                     raise CorruptLogError("log", place, "messages were dropped that had not been copied") from None
+
+    def _read(self, spans: Sequence[tuple[Position, int]]) -> list[bytes]:
+        try:
+            return self._log.read(spans, block=Hub.current() is None)
+        except BlockingIOError:
+            return self._aside.do(lambda: self._log.read(spans))
 
     @contextmanager
     def exclusively(self) -> Iterator[tuple[State, Commit, int]]:

@@ -77,9 +77,6 @@ class Settings:
         "POLICY",
         "always: survive power loss. interval:MS: lose at most MS at power loss. os: lose up to what the kernel holds",
     )
-    threads: int = _setting(
-        64, _integer(1, 1000), "N", "requests served at once, besides consumers that wait for a message"
-    )
     waiting_consumers: int = _setting(500, _integer(0, 10_000), "N", "long polls that may wait at once")
     create_queues: bool = _setting(True, _boolean, "BOOL", "producing to a queue that is not there creates it")
     segment_bytes: int = _setting(

@@ -44,7 +44,7 @@ def serve(settings: Settings) -> None:
         upkeep.start()
         app = create_app(broker)
         try:
-            server = Server(app, host, port, threads=settings.threads + settings.waiting_consumers)
+            server = Server(app, host, port, connections=settings.waiting_consumers + 500)
         except OSError as error:
             raise StartError(
                 f"cannot listen on {host}:{port}: {error.strerror or error}. Choose another address with --listen; port 0 "

@@ -1,4 +1,8 @@
-"""Waitress, as WonderQ runs it: enough threads for long polls, JSON errors, and a stop that finishes what it began."""
+"""Waitress, as WonderQ runs it: on one thread, with a fiber for each request, JSON errors, and a stop that finishes.
+
+Waitress reads and writes on one thread, and serves requests on others. Here that one thread does it all: a request runs on
+a fiber, which makes way for others whenever it waits (see `wonderq.fibers`).
+"""
 
 from __future__ import annotations
 
@@ -13,10 +17,20 @@ from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask
 
+from wonderq.fibers import Event, Fiber, Hub
 from wonderq.wire import JSON, encode_json, error_object
 
 #: The largest batch, with every second byte escaped in JSON.
 MAX_BODY_BYTES = 33 << 20
+
+#: A listing is not read on while so much of it has not been sent.
+MAX_UNSENT_BYTES = 1 << 20
+
+#: An answer that is more than a header and a body.
+_PIECES = 2
+
+#: How often one looks whether a client takes more that does not.
+_STALLED_S = 1.0
 
 _CODES = {
     400: "bad_request",
@@ -49,34 +63,90 @@ class _Parser(HTTPRequestParser):  # type: ignore[misc]
 
 
 class _Channel(HTTPChannel):  # type: ignore[misc]
+    """A connection."""
+
     parser_class = _Parser
     error_task_class = _JsonErrorTask
+
+    fiber: Fiber | None = None
+    """The one that serves a request of this connection."""
+    pieces = 0
+    """Of its answer, written so far."""
+
+    def service(self) -> None:
+        self.fiber = Hub.current()
+        self.pieces = 0
+        super().service()
+        self.fiber = None
+        if self.total_outbufs_len:
+            self._flush_exception(self._flush_some)
+
+    def write_soon(self, data: Any) -> int:
+        self.pieces += 1
+        if self.pieces > _PIECES and self.fiber is not None:
+            self.fiber.sleep(0)  # a long answer, and others wait
+        written: int = super().write_soon(data)
+        return written
+
+    def _flush_outbufs_below_high_watermark(self) -> None:
+        """Wait until the client has taken most of what was written for it."""
+        while self.connected and self.total_outbufs_len > self.adj.outbuf_high_watermark:
+            self._flush_exception(self._flush_some, do_close=False)
+            Event().wait(_STALLED_S)
+
+    def handle_write(self) -> None:
+        super().handle_write()
+        self._disturb()
+
+    def handle_read(self) -> None:
+        super().handle_read()
+        if not self.connected:
+            self._disturb()
+
+    def handle_close(self) -> None:
+        super().handle_close()
+        self._disturb()
+
+    def _disturb(self) -> None:
+        if self.fiber is not None:
+            self.fiber.hub.disturb(self.fiber)
+
+
+class _Fibers:
+    """What waitress calls its dispatcher: gives each request a fiber."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    def add_task(self, channel: _Channel) -> None:
+        self._hub.spawn(channel.service)
 
 
 class Server(TcpWSGIServer):  # type: ignore[misc]
     """Serves one WSGI application on one address until `stop` is called.
 
-    ``threads`` must cover the consumers that wait besides the requests that work. Raises OSError if the address cannot
-    be bound.
+    Raises OSError if the address cannot be bound.
     """
 
     channel_class = _Channel
 
-    def __init__(self, app: Any, host: str, port: int, *, threads: int) -> None:
+    def __init__(self, app: Any, host: str, port: int, *, connections: int = 1000) -> None:
+        """At most so many ``connections`` are open at once; more wait to be accepted."""
         adjustments = Adjustments(
             host=host,
             port=port,
-            threads=threads,
             ident="wonderq",
             # One look-ahead is what lets waitress notice that a client has gone while its request is being served.
             channel_request_lookahead=1,
-            connection_limit=threads + 500,
+            connection_limit=connections,
             max_request_body_size=MAX_BODY_BYTES,
+            outbuf_high_watermark=MAX_UNSENT_BYTES,
             asyncore_use_poll=True,
             clear_untrusted_proxy_headers=True,
         )
         self._stopping = threading.Event()
-        super().__init__(app, adj=adjustments)
+        self._hub = Hub(self._interrupt)
+        super().__init__(app, adj=adjustments, dispatcher=_Fibers(self._hub))
 
     @property
     def url(self) -> str:
@@ -87,7 +157,13 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         """Make `run` return. May be called from a signal handler or another thread, and again at any time."""
         if not self._stopping.is_set():
             self._stopping.set()
-            self.pull_trigger()
+            self._interrupt()
+
+    def _interrupt(self) -> None:
+        self.trigger.pull_trigger()
+
+    def pull_trigger(self) -> None:
+        """Do nothing: who calls this runs on the thread that would be woken."""
 
     def run(self, on_stop: Callable[[], None] = lambda: None, *, drain_s: float = 10) -> None:
         """Serve until `stop`; then call ``on_stop``, accept no more, and finish what is under way within ``drain_s``."""
@@ -102,8 +178,11 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             channel.requests or channel.total_outbufs_len for channel in list(self.active_channels.values())
         ):
             self._turn(0.05)
-        self.task_dispatcher.shutdown(timeout=1)
+        self._hub.close()
         self.asyncore.close_all(self._map)
 
     def _turn(self, timeout_s: float) -> None:
-        self.asyncore.loop(timeout=timeout_s, use_poll=True, map=self._map, count=1)
+        due_s = self._hub.run()
+        self.asyncore.loop(
+            timeout=timeout_s if due_s is None else min(timeout_s, due_s), use_poll=True, map=self._map, count=1
+        )

@@ -6,11 +6,11 @@ again. So a message wakes one consumer, however many wait, and a waiter keeps it
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 
 from storage.record import WAITING
 from wonderq.errors import TooManyWaitingError
+from wonderq.fibers import Event
 from wonderq.state import Queue
 
 NEVER_MS = 1 << 62
@@ -22,7 +22,7 @@ class Waiter:
     __slots__ = ("due_ms", "wake")
 
     def __init__(self) -> None:
-        self.wake = threading.Event()
+        self.wake = Event()
         self.due_ms = NEVER_MS
         """The deadline of a claim or delay for which it will wake up by itself."""
 

@@ -108,7 +108,7 @@ class MemoryLog:
     def used_bytes(self) -> int:
         return sum(map(len, self.records))
 
-    def read(self, spans: Sequence[tuple[Position, int]]) -> list[bytes]:
+    def read(self, spans: Sequence[tuple[Position, int]], *, block: bool = True) -> list[bytes]:
         with self._changed:
             return [self._read(position, length) for position, length in spans]
 

@@ -274,8 +274,7 @@ def test_claiming_works_on_when_producing_has_no_room(scene: Scene) -> None:
     assert [message.body for message in scene.broker.claim(QUEUE)] == ["waiting"]
 
 
-def test_those_who_wait_are_not_disturbed_by_a_refused_record(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wonderq.broker._GONE_CHECK_S", 60)
+def test_those_who_wait_are_not_disturbed_by_a_refused_record(scene: Scene) -> None:
     attempts: list[int] = []
 
     def gone() -> bool:

@@ -48,11 +48,11 @@ class InterruptedLog(FileLog):
 
     before_read: Callable[[], None] | None = None
 
-    def read(self, spans: Sequence[tuple[Position, int]]) -> list[bytes]:
+    def read(self, spans: Sequence[tuple[Position, int]], *, block: bool = True) -> list[bytes]:
         interruption, self.before_read = self.before_read, None
         if interruption is not None:
             interruption()
-        return super().read(spans)
+        return super().read(spans, block=block)
 
 
 class Running:

@@ -11,7 +11,6 @@ import pytest
 
 from tests.broker.helpers import PATIENCE_S, Call, eventually
 from tests.broker.memory_log import MemoryLog
-from wonderq import broker as broker_module
 from wonderq.broker import Broker
 from wonderq.errors import QueueNotFoundError, ShuttingDownError, TooManyWaitingError
 from wonderq.model import Change, Limits, Message, Target
@@ -45,11 +44,6 @@ class Consumer(Call[list[Message]]):
         return self.gone.is_set()
 
 
-def never_look_whether_clients_are_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a waiter wake up for messages and deadlines alone, so that wake-ups can be counted."""
-    monkeypatch.setattr(broker_module, "_GONE_CHECK_S", 2 * LONG_S)
-
-
 def bodies(messages: list[Message]) -> list[str]:
     return [message.body for message in messages]
 
@@ -69,8 +63,7 @@ def test_waiting_ends_with_nothing(broker: Broker) -> None:
     assert broker._lines._count == 0
 
 
-def test_one_message_wakes_one_waiter(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
-    never_look_whether_clients_are_gone(monkeypatch)
+def test_one_message_wakes_one_waiter(broker: Broker) -> None:
     consumers = [Consumer(broker) for _ in range(5)]
     for turn in range(1, 6):
         broker.produce(QUEUE, ["a"])
@@ -106,10 +99,7 @@ def test_each_queue_has_its_own_line(broker: Broker) -> None:
     assert bodies(first.result()) == ["b"]
 
 
-def test_a_message_goes_on_to_the_next_when_the_client_has_gone(
-    broker: Broker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    never_look_whether_clients_are_gone(monkeypatch)
+def test_a_message_goes_on_to_the_next_when_the_client_has_gone(broker: Broker) -> None:
     left, also_left, there = (Consumer(broker) for _ in range(3))
     left.gone.set()
     also_left.gone.set()
@@ -129,23 +119,14 @@ def test_a_message_stays_when_all_clients_have_gone(broker: Broker) -> None:
     assert [message.receives for message in broker.messages(QUEUE)] == [0]
 
 
-def test_a_client_that_goes_is_noticed_while_nothing_happens(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(broker_module, "_GONE_CHECK_S", 0.05)
-    consumer = Consumer(broker)
-    consumer.gone.set()
-    assert consumer.result() == []
-    assert broker._lines._count == 0
-
-
 def test_a_client_that_is_gone_at_once_gets_nothing(broker: Broker) -> None:
     broker.produce(QUEUE, ["a"])
     assert broker.claim(QUEUE, client_gone=lambda: True) == []
     assert broker.count(QUEUE, "unprocessed") == 1
 
 
-def test_whoever_runs_out_of_time_hands_over(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whoever_runs_out_of_time_hands_over(broker: Broker) -> None:
     """The first in line watches the deadlines; when it leaves, the next has to."""
-    never_look_whether_clients_are_gone(monkeypatch)
     broker.produce(QUEUE, ["a"])
     broker.claim(QUEUE, visibility_timeout_ms=700)
     hasty = Consumer(broker, wait_s=0.2)
@@ -154,8 +135,7 @@ def test_whoever_runs_out_of_time_hands_over(broker: Broker, monkeypatch: pytest
     assert bodies(patient.result()) == ["a"]
 
 
-def test_the_end_of_a_claim_wakes_a_waiter(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
-    never_look_whether_clients_are_gone(monkeypatch)
+def test_the_end_of_a_claim_wakes_a_waiter(broker: Broker) -> None:
     broker.produce(QUEUE, ["a"])
     [first] = broker.claim(QUEUE, visibility_timeout_ms=300)
     [again] = Consumer(broker).result()
@@ -166,8 +146,7 @@ def test_the_end_of_a_claim_wakes_a_waiter(broker: Broker, monkeypatch: pytest.M
     assert again.due_ms - 30_000 >= first.due_ms, "not before the deadline"
 
 
-def test_the_ends_of_many_claims_wake_as_many_waiters(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
-    never_look_whether_clients_are_gone(monkeypatch)
+def test_the_ends_of_many_claims_wake_as_many_waiters(broker: Broker) -> None:
     broker.produce(QUEUE, [str(n) for n in range(6)])
     for n in range(6):
         broker.claim(QUEUE, limit=1, visibility_timeout_ms=300 + 20 * n)
@@ -175,8 +154,7 @@ def test_the_ends_of_many_claims_wake_as_many_waiters(broker: Broker, monkeypatc
     assert sorted(chain(*(bodies(consumer.result()) for consumer in consumers))) == [str(n) for n in range(6)]
 
 
-def test_the_end_of_a_delay_wakes_a_waiter(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
-    never_look_whether_clients_are_gone(monkeypatch)
+def test_the_end_of_a_delay_wakes_a_waiter(broker: Broker) -> None:
     consumer = Consumer(broker)
     broker.produce(QUEUE, ["a"], [300])
     [message] = consumer.result()
@@ -184,8 +162,7 @@ def test_the_end_of_a_delay_wakes_a_waiter(broker: Broker, monkeypatch: pytest.M
     assert message.due_ms - 30_000 >= message.produced_ms + 300
 
 
-def test_an_earlier_deadline_counts_for_one_who_waits_already(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
-    never_look_whether_clients_are_gone(monkeypatch)
+def test_an_earlier_deadline_counts_for_one_who_waits_already(broker: Broker) -> None:
     broker.produce(QUEUE, ["late"], [3_600_000])
     consumer = Consumer(broker)
     broker.produce(QUEUE, ["soon"], [200])
@@ -196,8 +173,7 @@ def test_an_earlier_deadline_counts_for_one_who_waits_already(broker: Broker, mo
     "change",
     [Change(visibility_timeout_ms=0), Change(visibility_timeout_ms=200), Change(delay_ms=0), Change(delay_ms=200)],
 )
-def test_giving_a_message_back_wakes_a_waiter(broker: Broker, monkeypatch: pytest.MonkeyPatch, change: Change) -> None:
-    never_look_whether_clients_are_gone(monkeypatch)
+def test_giving_a_message_back_wakes_a_waiter(broker: Broker, change: Change) -> None:
     broker.produce(QUEUE, ["a"])
     [message] = broker.claim(QUEUE, visibility_timeout_ms=3_600_000)
     consumer = Consumer(broker)
@@ -205,8 +181,7 @@ def test_giving_a_message_back_wakes_a_waiter(broker: Broker, monkeypatch: pytes
     assert bodies(consumer.result()) == ["a"]
 
 
-def test_claims_without_a_timeout_wake_the_next(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
-    never_look_whether_clients_are_gone(monkeypatch)
+def test_claims_without_a_timeout_wake_the_next(broker: Broker) -> None:
     consumer = Consumer(broker)
     broker.put_queue(QUEUE, visibility_timeout_ms=0)
     other = Consumer(broker)
@@ -214,8 +189,7 @@ def test_claims_without_a_timeout_wake_the_next(broker: Broker, monkeypatch: pyt
     assert bodies(consumer.result()) == bodies(other.result()) == ["a"]
 
 
-def test_those_who_wait_for_a_dropped_queue_are_refused(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
-    never_look_whether_clients_are_gone(monkeypatch)
+def test_those_who_wait_for_a_dropped_queue_are_refused(broker: Broker) -> None:
     broker.put_queue("other")
     consumers = [Consumer(broker, "other") for _ in range(4)]
     broker.drop_queue("other")
@@ -236,8 +210,7 @@ def test_a_purge_leaves_those_who_wait_waiting(broker: Broker) -> None:
     assert bodies(consumer.result()) == ["b"]
 
 
-def test_stopping_answers_all_who_wait(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
-    never_look_whether_clients_are_gone(monkeypatch)
+def test_stopping_answers_all_who_wait(broker: Broker) -> None:
     broker.put_queue("other")
     consumers = [Consumer(broker, queue) for queue in (QUEUE, "other") * 3]
     broker.stop_claiming()
@@ -264,9 +237,8 @@ def test_too_many_waiting(broker: Broker) -> None:
     assert bodies(another.result()) == ["b"]
 
 
-def test_no_wake_up_is_lost_under_load(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_wake_up_is_lost_under_load(broker: Broker) -> None:
     """One message at a time with several waiting: were a wake-up lost, a consumer would sit out its time."""
-    never_look_whether_clients_are_gone(monkeypatch)
     taken: list[str] = []
     total = 400
 

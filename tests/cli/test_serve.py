@@ -26,35 +26,37 @@ def test_without_anything_the_defaults_count() -> None:
 
 def test_flag_over_variable_over_file_over_default(tmp_path: Path) -> None:
     file = tmp_path / "wonderq.toml"
-    file.write_text('fsync = "os"\nthreads = 7\nlisten = "127.0.0.1:1"\ncreate_queues = false\n')
+    file.write_text('fsync = "os"\nwaiting_consumers = 7\nlisten = "127.0.0.1:1"\ncreate_queues = false\n')
     environment = {"WONDERQ_FSYNC": "interval:5", "WONDERQ_LISTEN": "127.0.0.1:2", "WONDERQ_OTHER": "x"}
     settings = load({"listen": "127.0.0.1:3"}, environment, file)
     assert settings.listen == ("127.0.0.1", 3)
     assert settings.fsync == SyncPolicy("interval", 5)
-    assert settings.threads == 7
+    assert settings.waiting_consumers == 7
     assert settings.create_queues is False
     assert settings.data == Settings().data
 
 
 def test_a_variable_may_name_the_file_and_the_flag_wins(tmp_path: Path) -> None:
     ours, theirs = tmp_path / "ours.toml", tmp_path / "theirs.toml"
-    ours.write_text("threads = 1")
-    theirs.write_text("threads = 2")
-    assert load({}, {"WONDERQ_CONFIG": str(theirs)}).threads == 2
-    assert load({}, {"WONDERQ_CONFIG": str(theirs)}, ours).threads == 1
+    ours.write_text("waiting_consumers = 1")
+    theirs.write_text("waiting_consumers = 2")
+    assert load({}, {"WONDERQ_CONFIG": str(theirs)}).waiting_consumers == 2
+    assert load({}, {"WONDERQ_CONFIG": str(theirs)}, ours).waiting_consumers == 1
 
 
 def test_the_command_passes_on_flags_variables_and_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "wonderq.toml"
-    file.write_text('fsync = "os"\nthreads = 7\nwaiting_consumers = 9')
+    file.write_text('fsync = "os"\nwaiting_consumers = 7\nsegment_bytes = 40000000')
     monkeypatch.setenv("WONDERQ_FSYNC", "interval:5")
-    monkeypatch.setenv("WONDERQ_THREADS", "8")
+    monkeypatch.setenv("WONDERQ_WAITING_CONSUMERS", "8")
     given: list[Settings] = []
     monkeypatch.setattr(serve_module, "serve", given.append)
     monkeypatch.setattr(serve_module, "set_up_logging", lambda _level: None)
-    assert main(["serve", "--config", str(file), "--threads", "9", "--insecure", "--create-queues", "off"]) == 0
+    assert (
+        main(["serve", "--config", str(file), "--waiting-consumers", "9", "--insecure", "--create-queues", "off"]) == 0
+    )
     [settings] = given
-    assert (settings.threads, str(settings.fsync), settings.waiting_consumers) == (9, "interval:5", 9)
+    assert (settings.waiting_consumers, str(settings.fsync), settings.segment_bytes) == (9, "interval:5", 40_000_000)
     assert settings.insecure is True
     assert settings.create_queues is False
 
@@ -78,8 +80,8 @@ def test_a_real_broker_says_what_it_runs_with(tmp_path: Path) -> None:
         ("listen", "127.0.0.1:70000", "expected HOST:PORT"),
         ("fsync", "never", "use always, os, or interval:MS"),
         ("fsync", "interval:0", "use always, os, or interval:MS"),
-        ("threads", "0", "expected a whole number from 1 to 1000"),
-        ("threads", "many", "expected a whole number"),
+        ("waiting_consumers", "10001", "expected a whole number from 0 to 10000"),
+        ("waiting_consumers", "many", "expected a whole number"),
         ("create_queues", "perhaps", "expected true or false"),
         ("segment_bytes", "1000", "expected a whole number from 33554432"),
     ],
@@ -106,8 +108,8 @@ def test_a_bad_value_names_its_source(
     ("content", "expected"),
     [
         ("treads = 3", "unknown setting 'treads'; known are data, listen,"),
-        ("threads = ", "the configuration file cannot be read"),
-        ("threads = [1]", "threads in"),
+        ("waiting_consumers = ", "the configuration file cannot be read"),
+        ("waiting_consumers = [1]", "waiting_consumers in"),
         ("\xff", "the configuration file cannot be read"),
     ],
 )

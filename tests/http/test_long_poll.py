@@ -26,15 +26,10 @@ from tests.http.calls import (
 from tests.running import RunningBroker
 from wonderq.app import create_app
 from wonderq.broker import Broker
+from wonderq.fibers import Event
 from wonderq.model import Limits
 
 Later = Future[WireReply]
-
-
-@pytest.fixture(autouse=True)
-def no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waiting consumers look again every now and then whether their client is there; that must not hide a lost wake-up."""
-    monkeypatch.setattr("wonderq.broker._GONE_CHECK_S", 3600.0)
 
 
 @pytest.fixture
@@ -206,8 +201,7 @@ class TestClientsThatAreGone:
         [message] = received(consumer)
         assert (message["id"], message["receive_count"]) == (message_id, 1)
 
-    def test_one_stops_waiting_without_any_message(self, served: ServedBroker, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("wonderq.broker._GONE_CHECK_S", 0.1)
+    def test_one_stops_waiting_without_any_message(self, served: ServedBroker) -> None:
         connection = served.connect()
         connection.sendall(request("GET", "/messages/consume?wait=20"))
         served.wait_for_waiting(1)
@@ -234,7 +228,7 @@ def test_more_than_may_wait(served: ServedBroker, start: Callable[..., list[Late
 class TestStopping:
     def test_what_is_under_way_is_finished_and_nothing_new_is_claimed(self, tmp_path: Path) -> None:
         broker = Broker(FileLog(tmp_path / "log"))
-        inner, working, go_on = create_app(broker), threading.Event(), threading.Event()
+        inner, working, go_on = create_app(broker), threading.Event(), Event()
 
         def app(environ: Any, start_response: Any) -> Any:
             if environ["PATH_INFO"] == "/healthz":  # stands for any request that takes its time

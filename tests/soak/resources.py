@@ -1,8 +1,7 @@
 """Memory and file descriptors of a broker, sampled from outside, and whether they grow.
 
 What is sampled: resident memory, and descriptors other than the segments' (there are as many of those as the log has
-segments, which is the compaction's matter). The broker has hundreds of threads, and glibc's allocator keeps caches for each,
-which take hours to fill and hide everything else; `NO_CACHES` turns them off, so that growth is the broker's own.
+segments, which is the compaction's matter).
 
 The criterion. A life of at least ``LONG_S`` seconds is judged. Its first ``WARM_S`` seconds are left out: stacks and pools
 grow to their size then. Over the rest the slope is the median of the slopes between all pairs of samples (Theil and Sen),
@@ -21,9 +20,6 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from statistics import median
-
-#: For the broker's environment.
-NO_CACHES = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0:glibc.malloc.arena_max=2"}
 
 LONG_S = 100.0
 WARM_S = 55.0

@@ -16,7 +16,7 @@ from tests.crash.kill_cycles import QUEUES, Options, Run, Traffic, create_queues
 from tests.crash.recording import RecordingClient
 from tests.soak.connections import mixed
 from tests.soak.copies import listings, wonderq
-from tests.soak.resources import NO_CACHES, Resources, Sampler
+from tests.soak.resources import Resources, Sampler
 from tests.soak.traffic import VOLATILE, keep_house, work
 from tests.tmpfs import Tmpfs
 
@@ -62,7 +62,6 @@ class Soak(Run):
             self.errors,
             fsync=self.options.fsync,
             segment_bytes=self.options.segment_bytes,
-            environment=NO_CACHES,
         )
 
     def _begin_folder(self) -> None:

@@ -7,6 +7,7 @@ it is opened again.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 import time
@@ -123,6 +124,14 @@ class LogContract:
             position = log.append(record)
             log.wait(position)
             assert log.read([(position, len(record))]) == [record]
+        log.close()
+
+    def test_a_read_that_may_not_block_returns_the_same_or_nothing(self, open_log: OpenLog) -> None:
+        log = started(open_log)
+        placed = put(log, numbered(50, length=300))
+        spans = [(position, len(record)) for position, record in placed]
+        with contextlib.suppress(BlockingIOError):
+            assert log.read(spans, block=False) == [record for _, record in placed]
         log.close()
 
     def test_records_of_an_earlier_run_can_be_read(self, open_log: OpenLog) -> None:

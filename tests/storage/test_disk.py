@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -82,4 +83,45 @@ def test_allocated_space_is_real_and_reads_as_zeros(tmp_path: Path) -> None:
     assert file.size() == 100_000
     assert (tmp_path / "file").stat().st_blocks * 512 >= 100_000, "no hole, for which there may be no room later"
     assert file.read(100_000, 0) == bytes(100_000)
+    file.close()
+
+
+def test_what_is_in_memory_is_read_without_waiting(tmp_path: Path) -> None:
+    file = Disk().create(tmp_path / "file")
+    file.write(b"something", 0)
+    assert file.read_cached(4, 4) == b"thin"
+    with pytest.raises(BlockingIOError):
+        file.read_cached(6, 4)
+    file.close()
+
+
+@pytest.mark.parametrize("answer", [BlockingIOError(errno.EAGAIN, "wait"), 3])
+def test_what_is_not_in_memory_is_said_to_be_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: OSError | int
+) -> None:
+    def preadv(*_: Any) -> int:
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    file = Disk().create(tmp_path / "file")
+    file.write(b"something", 0)
+    monkeypatch.setattr(os, "preadv", preadv)
+    with pytest.raises(BlockingIOError):
+        file.read_cached(4, 4)
+    file.close()
+
+
+def test_a_file_system_that_cannot_tell_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def preadv(*_: Any) -> int:
+        raise OSError(failure, os.strerror(failure))
+
+    file = Disk().create(tmp_path / "file")
+    file.write(b"something", 0)
+    monkeypatch.setattr(os, "preadv", preadv)
+    failure = errno.EOPNOTSUPP
+    assert file.read_cached(4, 4) == b"thin"
+    failure = errno.EIO
+    with pytest.raises(OSError, match="Input/output"):
+        file.read_cached(4, 4)
     file.close()

@@ -1,0 +1,142 @@
+"""Load over many kept connections from one process: as fast as the answers come, or at a fixed rate.
+
+At a fixed rate (an open loop) a request counts from the moment when it was due, whether or not a connection was free to send
+it: a server that stalls is charged for all that waited meanwhile, not for one request alone ("coordinated omission").
+"""
+
+from __future__ import annotations
+
+import re
+import selectors
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+Script = Callable[[bytes], bytes]
+"""What one connection asks: from the body of the last answer (empty at first) to the bytes of the next request."""
+
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_RECEIVE_BYTES = 1 << 18
+_PATIENCE_S = 30.0
+
+
+class LoadError(Exception):
+    """The server refused a request, or stopped answering."""
+
+
+@dataclass
+class Load:
+    """What was done in one run."""
+
+    requests: int = 0
+    elapsed_s: float = 0.0
+    latencies_s: list[float] = field(default_factory=list)
+
+    @property
+    def rate(self) -> float:
+        return self.requests / self.elapsed_s
+
+    def percentile_ms(self, percent: float) -> float:
+        ordered = sorted(self.latencies_s)
+        return 1000 * ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+
+def request(path: str, body: bytes, media_type: str = "application/json") -> bytes:
+    """Return a POST as bytes; the answer comes in the same format."""
+    head = f"POST {path} HTTP/1.1\r\nHost: wonderq\r\nContent-Type: {media_type}\r\nAccept: {media_type}\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+class _Connection:
+    def __init__(self, host: str, port: int, script: Script) -> None:
+        self.socket = socket.create_connection((host, port), timeout=_PATIENCE_S)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.due_s = 0.0
+        self._script = script
+        self._last = b""
+        self._data = b""
+        self._wanted = 0
+
+    def ask(self, due_s: float) -> None:
+        self.due_s = due_s
+        self.socket.sendall(self._script(self._last))
+
+    def answered(self) -> bool:
+        """Receive what there is; returns whether the answer is complete.
+
+        Raises:
+            LoadError: it is not a 2xx, or the connection was closed.
+        """
+        received = self.socket.recv(_RECEIVE_BYTES)
+        if not received:
+            raise LoadError("the server closed a connection")
+        self._data += received
+        if not self._wanted:
+            end = self._data.find(b"\r\n\r\n")
+            if end < 0:
+                return False
+            length = _LENGTH.search(self._data, 0, end)
+            if length is None or self._data[9:10] != b"2":
+                raise LoadError(f"the server answered {self._data[:300]!r}")
+            self._wanted = end + 4 + int(length[1])
+            self._body_at = end + 4
+        if len(self._data) < self._wanted:
+            return False
+        self._last = self._data[self._body_at : self._wanted]
+        self._data, self._wanted = b"", 0
+        return True
+
+
+class _Client(NamedTuple):
+    connections: list[_Connection]
+    selector: selectors.BaseSelector
+
+
+def run(url: str, scripts: Sequence[Script], *, requests: int, rate: float | None = None) -> Load:
+    """Make ``requests`` requests, over one connection for each script; ``rate`` of them a second, or as fast as can be.
+
+    Raises:
+        LoadError: see `LoadError`.
+    """
+    place = urlsplit(url)
+    assert place.hostname is not None
+    assert place.port is not None
+    selector = selectors.DefaultSelector()
+    connections = [_Connection(place.hostname, place.port, script) for script in scripts]
+    for each in connections:
+        selector.register(each.socket, selectors.EVENT_READ, each)
+    try:
+        return _drive(connections, selector, requests, rate)
+    finally:
+        selector.close()
+        for each in connections:
+            each.socket.close()
+
+
+def _drive(connections: list[_Connection], selector: selectors.BaseSelector, requests: int, rate: float | None) -> Load:
+    idle = list(reversed(connections))
+    latencies: list[float] = []
+    sent = 0
+    began = time.perf_counter()
+    while len(latencies) < requests:
+        now = time.perf_counter()
+        patience = _PATIENCE_S
+        while idle and sent < requests:
+            due = now if rate is None else began + sent / rate
+            if due > now:
+                patience = due - now
+                break
+            idle.pop().ask(due)
+            sent += 1
+        events = selector.select(patience)
+        if not events and patience == _PATIENCE_S:
+            raise LoadError(f"no answer for {_PATIENCE_S:.0f} s")
+        for key, _ in events:
+            connection: _Connection = key.data
+            if connection.answered():
+                latencies.append(time.perf_counter() - connection.due_s)
+                idle.append(connection)
+    return Load(requests, time.perf_counter() - began, latencies)

@@ -1,0 +1,267 @@
+"""Calls that wait without a thread each: fibers, all run by the thread that serves the connections.
+
+A fiber is a call that can stand still in the middle (a greenlet) until it is woken: when its records are durable, when there
+is a message for it, or when its time is up. The code it runs looks like code that blocks; not on a fiber, it does block.
+
+With a thread for each request, the system has to put one to sleep and wake it up, and have it wait for its turn at the
+interpreter, for every answer; and a thousand waiting consumers take a thousand threads.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from greenlet import getcurrent, greenlet
+
+from storage import Log, Position, StorageError
+
+logger = logging.getLogger("wonderq")
+
+T = TypeVar("T")
+
+#: Idle fibers that are kept: making one takes longer than all the rest.
+_SPARE_FIBERS = 256
+
+_LOOK_AGAIN_S = 1.0
+
+
+class Fiber(greenlet):
+    """Does one piece of work after the other, on the thread of its hub."""
+
+    def __init__(self, hub: Hub) -> None:
+        super().__init__(parent=getcurrent())
+        self.hub = hub
+        self.work: Callable[[], Any] | None = None
+        self.sleeps = 0
+        """How often it has woken up: a call to wake it from an earlier sleep comes too late, and means nothing."""
+        self.dozing = False
+        """Whether what it waits for may be given up."""
+
+    def run(self) -> None:
+        while self.work is not None:
+            try:
+                self.work()
+            except Exception:
+                logger.exception("a request failed")
+            self.work = None
+            self.sleeps += 1
+            if self.hub.keep(self):
+                self.pause()
+
+    def sleep(self, seconds: float | None = None) -> None:
+        """Let others run until `Hub.wake`, or for so many seconds."""
+        if seconds is not None:
+            self.hub.wake_later(self, seconds)
+        self.pause()
+        self.sleeps += 1
+
+    def pause(self) -> None:
+        assert self.parent is not None
+        self.parent.switch()
+
+
+Sleeper = tuple[Fiber, int]
+"""A fiber, and which of its sleeps is meant."""
+
+
+class Hub:
+    """Runs fibers on the thread that calls `run`. Only `wake` may be called from other threads."""
+
+    def __init__(self, interrupt: Callable[[], None]) -> None:
+        """``interrupt`` makes the thread that runs this call `run` again, whatever it waits for."""
+        self._interrupt = interrupt
+        self._interrupting = threading.Lock()
+        self._closed = False
+        self._thread = 0
+        self._ready: deque[Sleeper] = deque()
+        self._timers: list[tuple[float, int, Sleeper]] = []
+        self._numbers = itertools.count()
+        self._spare: list[Fiber] = []
+        self._interrupted = False
+        self._afterwards: list[Callable[[], None]] = []
+
+    @staticmethod
+    def current() -> Fiber | None:
+        """Return the fiber that calls this, or None if none does."""
+        caller = getcurrent()
+        return caller if isinstance(caller, Fiber) else None
+
+    def spawn(self, work: Callable[[], Any]) -> None:
+        """Do some work on a fiber, at the next `run`."""
+        fiber = self._spare.pop() if self._spare else Fiber(self)
+        fiber.work = work
+        self._ready.append((fiber, fiber.sleeps))
+
+    def keep(self, fiber: Fiber) -> bool:
+        """Take a fiber back that has done its work; False if there are enough."""
+        if len(self._spare) >= _SPARE_FIBERS:
+            return False
+        self._spare.append(fiber)
+        return True
+
+    def run(self) -> float | None:
+        """Run every fiber that is ready. Returns after how many seconds to call this again, None if not without a reason."""
+        self._thread = threading.get_ident()
+        self._interrupted = False
+        now = time.monotonic()
+        while self._timers and self._timers[0][0] <= now:
+            self._ready.append(heapq.heappop(self._timers)[2])
+        for _ in range(len(self._ready)):
+            fiber, sleep = self._ready.popleft()
+            if fiber.sleeps == sleep:
+                fiber.switch()
+        for each in self._afterwards:
+            each()
+        self._afterwards.clear()
+        if self._ready:
+            return 0
+        return max(self._timers[0][0] - time.monotonic(), 0) if self._timers else None
+
+    def afterwards(self, work: Callable[[], None]) -> None:
+        """Do something when all that is ready has run."""
+        self._afterwards.append(work)
+
+    def wake(self, *sleepers: Sleeper) -> None:
+        self._ready.extend(sleepers)
+        if not self._interrupted and threading.get_ident() != self._thread:
+            self._interrupted = True
+            with self._interrupting:
+                if not self._closed:
+                    self._interrupt()
+
+    def close(self) -> None:
+        """Interrupt nobody any more, from now on."""
+        with self._interrupting:
+            self._closed = True
+
+    def wake_later(self, fiber: Fiber, seconds: float) -> None:
+        heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._numbers), (fiber, fiber.sleeps)))
+
+    def disturb(self, fiber: Fiber) -> None:
+        """Let a fiber look again whether what it waits for is still wanted."""
+        if fiber.dozing:
+            self.wake((fiber, fiber.sleeps))
+
+
+class Event:
+    """What one caller waits for, on a fiber or on a thread, and another sets. As `threading.Event`."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._sleeper: Sleeper | None = None
+
+    def set(self) -> None:
+        self._event.set()
+        sleeper = self._sleeper
+        if sleeper is not None:
+            sleeper[0].hub.wake(sleeper)
+
+    def clear(self) -> None:
+        self._event.clear()
+
+    def is_set(self) -> bool:
+        return self._event.is_set()
+
+    def wait(self, timeout_s: float) -> None:
+        """Return when it is set, after ``timeout_s``, or when the fiber was disturbed."""
+        fiber = Hub.current()
+        if fiber is None:
+            self._event.wait(timeout_s)
+            return
+        self._sleeper = (fiber, fiber.sleeps)
+        if not self._event.is_set():
+            fiber.dozing = True
+            fiber.sleep(timeout_s)
+            fiber.dozing = False
+        self._sleeper = None
+
+
+class Durability:
+    """Waits for a log. For fibers, a thread does; it is told once what all that ran in one turn wait for.
+
+    So they share a group and a sync, as many threads would.
+    """
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._gathering: list[Sleeper] = []
+        self._wanted: Position = -1
+        self._handed_over = threading.Condition()
+        self._sleepers: list[Sleeper] = []
+        self._position: Position = -1
+        self._reached: Position = -1
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def wait(self, position: Position) -> None:
+        """Do what `Log.wait` does, and raise what it does."""
+        fiber = Hub.current()
+        if fiber is not None and position > self._reached:
+            if not self._gathering:
+                fiber.hub.afterwards(self._hand_over)
+            self._gathering.append((fiber, fiber.sleeps))
+            self._wanted = max(self._wanted, position)
+            fiber.sleep()
+        if position > self._reached:
+            self._log.wait(position)
+
+    def close(self) -> None:
+        """End the thread; whoever waits from now on blocks."""
+        with self._handed_over:
+            self._closed = True
+            self._handed_over.notify()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _hand_over(self) -> None:
+        with self._handed_over:
+            self._sleepers += self._gathering
+            self._position = self._wanted
+            self._handed_over.notify()
+        self._gathering = []
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="wonderq-durability", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            with self._handed_over:
+                while not self._sleepers:
+                    if self._closed:
+                        return
+                    self._handed_over.wait()
+                sleepers, self._sleepers = self._sleepers, []
+                position = self._position
+            with suppress(StorageError):  # each of them asks again, and is told
+                self._log.wait(position)
+                self._reached = position
+            for hub, woken in itertools.groupby(sleepers, lambda sleeper: sleeper[0].hub):
+                hub.wake(*woken)
+
+
+class Aside:
+    """Other threads, for what blocks: the fiber that has it done makes way meanwhile."""
+
+    def __init__(self, threads: int) -> None:
+        self._pool = ThreadPoolExecutor(threads, "wonderq-aside")
+
+    def do(self, work: Callable[[], T]) -> T:
+        """Return what ``work`` returns, and raise what it raises."""
+        done = Event()
+        future = self._pool.submit(work)
+        future.add_done_callback(lambda _: done.set())
+        while not future.done():
+            done.wait(_LOOK_AGAIN_S)
+        return future.result()
+
+    def close(self) -> None:
+        self._pool.shutdown()
