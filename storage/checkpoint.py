@@ -48,16 +48,18 @@ class Checkpoints:
     def __init__(self, folder: Path, disk: Disk | None = None) -> None:
         self._folder = folder
         self._disk = disk or Disk()
+        self._proved: set[str] = set()
+        """The names of those that were written by this object, or used."""
 
     def write(self, mark: Mark, chunks: Iterable[bytes]) -> int:
-        """Write a checkpoint, durably, and remove those that are no longer needed; returns its size in bytes.
+        """Write a checkpoint, durably, and remove all but it and the newest other that is proved; returns its size in bytes.
 
         Everything before the mark must be durable in the log already.
 
         Raises:
             DiskFullError: there is no room; nothing is left behind.
         """
-        path = self._folder / f"{mark.end >> 32:010d}-{mark.end & 0xFFFF_FFFF:010d}{SUFFIX}"
+        path = self._folder / _name(mark)
         unfinished = path.with_suffix(UNFINISHED_SUFFIX)
         with no_room_is_disk_full(f"no room for a checkpoint in {self._folder}"):
             file = self._disk.create(unfinished)
@@ -71,9 +73,17 @@ class Checkpoints:
             finally:
                 file.close()
         self._disk.sync_folder(self._folder)
-        for old in self._names()[KEPT:]:
-            self._disk.remove(self._folder / old)
+        older = [name for name in self._names() if name != path.name]
+        kept = [name for name in older if name in self._proved][: KEPT - 1]
+        for name in older:
+            if name not in kept:
+                self._disk.remove(self._folder / name)
+        self._proved = {path.name, *kept}
         return size
+
+    def prove(self, mark: Mark) -> None:
+        """Take note that the checkpoint with this mark can be used: the others may be damaged, whatever their names say."""
+        self._proved.add(_name(mark))
 
     def newest_first(self) -> Iterator[tuple[Mark, Iterator[bytes]]]:
         """Yield each checkpoint's mark and its chunks; one that does not verify at the front is passed over.
@@ -125,6 +135,10 @@ class Checkpoints:
         return sorted(
             (name for name in names if name.endswith(SUFFIX) and _is_ours(name[: -len(SUFFIX)])), reverse=True
         )
+
+
+def _name(mark: Mark) -> str:
+    return f"{mark.end >> 32:010d}-{mark.end & 0xFFFF_FFFF:010d}{SUFFIX}"
 
 
 def _is_ours(stem: str) -> bool:

@@ -183,6 +183,10 @@ class FileLog:
         self._committed = self._taken = self._position(self._open)
         self._newest = (self._active.number, self._written, self._number, self._chain, self._written_base)
         self._note_boundary()
+        if self._next is None and self._written > self._active.header.capacity // 2:
+            # The reserve of the last run was given up; on a full disk those who delete need it.
+            with suppress(DiskFullError, LogFailedError), self._mutex:
+                self._next = self._reserve()
         self._keeper.start()
 
     @staticmethod
@@ -563,6 +567,9 @@ class FileLog:
         if len(data) < length:
             raise CorruptLogError(str(target.path), offset, f"{length} bytes should be here, and {len(data)} are")
         return data
+
+    def locate(self, position: Position) -> tuple[str, int]:
+        return str(self.folder / segment.file_name(position >> 32)), position & 0xFFFF_FFFF
 
     def close(self) -> None:
         with self._mutex:

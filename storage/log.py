@@ -136,6 +136,9 @@ class Log(Protocol):
             CorruptLogError: they are not there any more.
         """
 
+    def locate(self, position: Position) -> tuple[str, int]:
+        """Return what a person has to look at to find a position: the name of a file, and the offset in it."""
+
     def close(self) -> None:
         """Make everything appended durable, mark the log as cleanly ended, and let go of it. Idempotent.
 

@@ -90,7 +90,7 @@ class Broker:
         self._lock = threading.Lock()
         self._lines = WaitingLines(self.limits.waiting_consumers)
         self._stopping = False
-        self._damage: str | None = None
+        self._damage: CorruptLogError | None = None
         self._state, self.log_bytes = rebuild(log, checkpoints)
         """``log_bytes``: of records behind the checkpoint that the start began with, read then and written since."""
         log.start()
@@ -479,7 +479,14 @@ class Broker:
         """Why the broker does no more work, or None while it does."""
         if self._stopping:
             return "shutting down"
-        return self._damage or self._log.failure
+        return self._log.failure if self._damage is None else str(self._damage)
+
+    def damaged(self, file: str, offset: int, reason: str) -> CorruptLogError:
+        """Do no more work, because the log does not verify there; returns the error to raise."""
+        advice = "Nothing more is done. Stop the broker, and run 'wonderq verify' on its folder"
+        self._damage = CorruptLogError(file, offset, f"{reason}. {advice}")
+        logger.critical("the log is damaged: %s", self._damage)
+        return self._damage
 
     def close(self) -> None:
         """Stop giving out messages, make everything durable, and let go of the log."""
@@ -496,7 +503,7 @@ class Broker:
         try:
             with self._lock:
                 if self._damage is not None:
-                    raise CorruptLogError("log", 0, self._damage)
+                    raise CorruptLogError(self._damage.file, self._damage.offset, self._damage.reason)
                 yield self._clock.now_ms()
         except BrokerError:
             self._settle()
@@ -530,12 +537,10 @@ class Broker:
         try:
             views, entries = self._entries(queue, views)
             bodies = [record.decode_entry(entry) for entry in entries]
-        except (CorruptLogError, ValueError) as error:
-            self._damage = (
-                f"a message cannot be read back: {error}. Stop the broker, and run 'wonderq verify' on its folder."
-            )
-            logger.critical("%s", self._damage)
-            raise CorruptLogError("log", views[0].position, self._damage) from error
+        except ValueError as error:
+            raise self.damaged(*self._log.locate(views[0].position), str(error)) from error
+        except CorruptLogError as error:
+            raise self.damaged(error.file, error.offset, error.reason) from error
         number, name = queue.number, queue.name
         message_id, receipt = self._ids.message_id, self._ids.receipt
         return [
@@ -569,7 +574,8 @@ class Broker:
                 ]
                 if views == before:
                     place = before[0].position
-                    raise CorruptLogError("log", place, "messages were dropped that had not been copied") from None
+                    file, offset = self._log.locate(place)
+                    raise CorruptLogError(file, offset, "messages were dropped that had not been copied") from None
 
     def _read(self, spans: Sequence[tuple[Position, int]]) -> list[bytes]:
         try:

@@ -107,6 +107,15 @@ class Columns:
                 index += 1
         return found
 
+    def any_before(self, position: int) -> bool:
+        """Tell whether the entry of any message that is there lies before a position of the log."""
+        return any(
+            place < position and status != GONE
+            for page in self._pages.values()
+            if page.live and min(page.position) < position
+            for place, status in zip(page.position, page.status, strict=True)
+        )
+
     def oldest_ms(self) -> int | None:
         """Return when the oldest message was produced, or None in an empty queue."""
         for page in self._pages.values():

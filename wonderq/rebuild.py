@@ -26,9 +26,13 @@ def rebuild(log: Log, checkpoints: Checkpoints | None = None) -> tuple[State, in
             logger.warning("passing over a checkpoint that cannot be used: %s", error)
             continue
         try:
-            return _apply(log, state, mark)
+            rebuilt = _apply(log, state, mark)
         except StaleMarkError as error:
             logger.warning("passing over a checkpoint that is not of this log: %s", error)
+            continue
+        assert checkpoints is not None
+        checkpoints.prove(mark)
+        return rebuilt
     return _apply(log, State(), None)
 
 

@@ -19,7 +19,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 
-from storage import Checkpoints, DiskFullError, Log, LogClosedError, LogFailedError, Position, record
+from storage import Checkpoints, CorruptLogError, DiskFullError, Log, LogClosedError, LogFailedError, Position, record
 from wonderq.broker import COMPACTION_LEAVES, Broker
 from wonderq.state import State, queue_record
 
@@ -28,8 +28,9 @@ logger = logging.getLogger("wonderq.upkeep")
 #: How often it is looked whether something is due.
 TICK_S = 0.5
 
-#: A checkpoint is due after so much log, or after as much as the last one took, whichever is more.
+#: A checkpoint is due after so much log, or after so many times what the last one took, whichever is more.
 CHECKPOINT_EVERY_BYTES = 64 << 20
+_CHECKPOINT_EVERY_TIMES = 4
 
 #: A stop leaves a checkpoint if the next start would otherwise read more than this: some tenths of a second. What is read
 #: is also verified, so a small log is better read.
@@ -39,6 +40,9 @@ WORTH_A_CHECKPOINT_BYTES = 8 << 20
 #: there is a quarter more garbage than there should be, so that those who produce it wait a little.
 _BATCH_BYTES = 64 << 10
 _URGENT_BATCH_BYTES = 1 << 20
+
+#: Copies that nobody waits for gather in memory up to here.
+_UNWRITTEN_BYTES = 4 << 20
 
 #: What a message takes in the log besides its entry: its share of a record, of a claim and of a deletion.
 _MESSAGE_OVERHEAD_BYTES = 64
@@ -91,7 +95,7 @@ def compact_oldest(
 
     Raises:
         DiskFullError: there is no room for the copies. Nothing was dropped.
-        CorruptLogError: the part does not verify any more. Nothing was dropped.
+        CorruptLogError: the part does not verify any more, and something in it is live. Nothing was dropped.
     """
     found = log.oldest()
     if found is None:
@@ -100,16 +104,33 @@ def compact_oldest(
     copied = 0
     began = time.monotonic()
     limit_bytes = log.max_record_bytes - _MESSAGE_OVERHEAD_BYTES
-    for batch in _batches(records, batch_bytes or _BATCH_BYTES):
-        copied += _copy_live(broker, batch, limit_bytes)
-        if rest(time.monotonic() - began):
-            return False
-        began = time.monotonic()
+    unwritten = 0
+    try:
+        for batch in _batches(records, batch_bytes or _BATCH_BYTES):
+            size = _copy_live(broker, batch, limit_bytes)
+            copied += size
+            unwritten += size
+            if unwritten > _UNWRITTEN_BYTES:
+                log.wait(log.end() - 1)
+                unwritten = 0
+            if rest(time.monotonic() - began):
+                return False
+            began = time.monotonic()
+    except CorruptLogError as error:
+        if _holds_any_before(broker, end):
+            raise
+        logger.warning("%s. Nothing that was there is needed any more, and it is dropped", error)
     _restate_names(broker, end)
     log.sync()
     log.trim(end)
     logger.info("compacted the log up to %#x: %d bytes were still live", end, copied)
     return True
+
+
+def _holds_any_before(broker: Broker, end: Position) -> bool:
+    """Tell whether a message's entry lies before ``end``."""
+    with broker.exclusively() as (state, _, _):
+        return any(queue.messages.any_before(end) for queue in state.queues.values())
 
 
 class _Entries:
@@ -256,11 +277,17 @@ class Upkeep:
     def _try(self, work: Callable[[], bool]) -> bool:
         try:
             return work()
-        except DiskFullError as error:
+        except CorruptLogError as error:
+            self._broker.damaged(error.file, error.offset, error.reason)
+            self._end()
+        except LogClosedError:
+            self._end()
+        except (DiskFullError, LogFailedError, OSError) as error:
+            if self._log.failure is not None:
+                self._end()
+                return False
             logger.warning("upkeep is put off: %s", error)
             self._stop.wait(10 * self._tick_s)
-        except (LogFailedError, LogClosedError):
-            self._end()
         except Exception:
             logger.exception("upkeep ends until the broker is restarted")
             self._end()
@@ -273,7 +300,7 @@ class Upkeep:
 
     def _checkpoint_is_due(self) -> bool:
         appended = self._broker.log_bytes - self._checkpointed
-        return appended > max(self._checkpoint_every_bytes, self._checkpoint_bytes)
+        return appended > max(self._checkpoint_every_bytes, _CHECKPOINT_EVERY_TIMES * self._checkpoint_bytes)
 
     def _checkpoint(self) -> bool:
         began = time.monotonic()

@@ -123,6 +123,9 @@ class MemoryLog:
         assert position + length <= self._durable, "read before it was waited for"
         return data
 
+    def locate(self, position: Position) -> tuple[str, int]:
+        return "memory", position
+
     def close(self) -> None:
         self.release()
         self._closed = True

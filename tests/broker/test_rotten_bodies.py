@@ -68,3 +68,13 @@ def test_every_bit_of_it(rotting: Rotting) -> None:
         rotting.flip(bit)
         rotting.broker._damage = None
         assert rotting.broker.get("default", rotting.id).body == BODY
+
+
+def test_the_refusal_names_the_file_and_the_place(rotting: Rotting) -> None:
+    rotting.flip(40)
+    for call in (
+        lambda: rotting.broker.get("default", rotting.id),
+        lambda: rotting.broker.produce("default", ["more"]),
+    ):
+        with pytest.raises(CorruptLogError, match=rf"/0000000001\.wal, byte {rotting._at}: .*wonderq verify"):
+            call()

@@ -189,17 +189,17 @@ def test_a_checkpoint_is_due_after_so_much_log(keep: Keep) -> None:
     eventually(lambda: len(kept.checkpoints.sizes) == 2, "another checkpoint")
 
 
-def test_the_next_one_waits_for_as_much_log_as_the_last_one_took(keep: Keep) -> None:
+def test_the_next_one_waits_for_four_times_as_much_log_as_the_last_one_took(keep: Keep) -> None:
     kept = keep(segment_bytes=1 << 20, every_bytes=1_000)
     kept.produce(3_000, 1)
     kept.upkeep.start()
     eventually(lambda: kept.checkpoints.sizes, "a checkpoint")
     (size,) = kept.checkpoints.sizes
     assert size > 60_000
-    kept.produce(300)
+    kept.produce(1_800)
     kept.rest_again()
     assert kept.checkpoints.sizes == [size]
-    kept.produce(300)
+    kept.produce(1_200)
     eventually(lambda: len(kept.checkpoints.sizes) == 2, "another checkpoint")
 
 
@@ -470,21 +470,74 @@ def test_damage_ends_it_and_nothing_is_dropped(
     monkeypatch.setattr(upkeep, "WORTH_A_CHECKPOINT_BYTES", 0)
     kept = keep()
     ids = kept.produce(300)
-    kept.delete(ids[:290])
+    kept.delete(ids[5:295])
     segments = kept.segments
     damage(kept.folder / segments[0])
     with caplog.at_level(logging.WARNING):
         kept.upkeep.start()
         eventually(lambda: ended(kept), "the end of upkeep")
-    assert any("upkeep ends" in message for message in warnings(caplog))
     assert segments[0] in caplog.text
+    assert kept.broker.unready is not None
+    assert segments[0] in kept.broker.unready
+    with pytest.raises(CorruptLogError, match=segments[0]):
+        kept.produce(1)
     assert (kept.log.trims, kept.segments[: len(segments) - 1]) == (0, segments[:-1])
-    assert [message.id for message in kept.broker.messages("default")] == ids[290:]
-    kept.produce(5)
     kept.close()
     assert kept.checkpoints.sizes == [], "with a checkpoint the next start would not read the damage"
     with pytest.raises(CorruptLogError, match=segments[0]):
         keep()
+
+
+def test_damage_where_nothing_is_needed_any_more_is_dropped(keep: Keep, caplog: pytest.LogCaptureFixture) -> None:
+    kept = keep()
+    ids = kept.produce(300)
+    kept.delete(ids[:290])
+    segment = kept.folder / kept.segments[0]
+    damage(segment)
+    with caplog.at_level(logging.WARNING):
+        kept.upkeep.start()
+        kept.rest_again()
+    assert not segment.exists()
+    assert any("Nothing that was there is needed any more" in message for message in warnings(caplog))
+    assert kept.broker.unready is None
+    kept.close()
+    again = keep()
+    assert [message.id for message in again.broker.messages("default")] == ids[290:]
+
+
+@pytest.mark.parametrize(("operation", "on"), [("write", ".ckpt.tmp"), ("sync", ".ckpt.tmp"), ("create", ".ckpt.tmp")])
+def test_a_checkpoint_that_fails_is_put_off(
+    keep: Keep, caplog: pytest.LogCaptureFixture, operation: str, on: str
+) -> None:
+    kept = keep(every_bytes=1_000)
+    kept.disk.fail(operation, errno.EIO, on=on)
+    ids = kept.produce(300)
+    with caplog.at_level(logging.WARNING):
+        kept.upkeep.start()
+        eventually(lambda: put_off(caplog), "the warning")
+    kept.delete(ids)
+    eventually(lambda: kept.log.trims, "compaction all the same")
+    kept.disk.mend()
+    eventually(lambda: kept.checkpoints.sizes, "a checkpoint")
+
+
+def test_copies_do_not_gather_in_memory(keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "_UNWRITTEN_BYTES", 10_000)
+    monkeypatch.setattr(upkeep, "_BATCH_BYTES", 4096)
+    kept = keep(segment_bytes=1 << 18)
+    ids = kept.produce(3_000)
+    kept.delete(ids[::2])
+    most = 0
+
+    def look() -> None:
+        nonlocal most
+        group = kept.log._open
+        assert group is not None
+        most = max(most, group.length)
+
+    kept.log.on_append = look
+    assert upkeep.compact_oldest(kept.broker, kept.log)
+    assert 4096 < most < 20_000
 
 
 @pytest.mark.parametrize("operation", ["write", "sync"])

@@ -208,6 +208,14 @@ MUTANTS = [
         ("tests/storage/test_disk_full.py::test_a_reserve_is_left_for_small_records",),
     ),
     Mutant(
+        "start_without_a_reserve",
+        "On a full disk, a broker that was started again deletes nothing any more.",
+        _FILE,
+        "        if self._next is None and self._written > ",
+        "        if self._written < 0 and self._written > ",
+        ("tests/storage/test_disk_full.py::test_a_start_takes_the_reserve_again_that_was_given_up",),
+    ),
+    Mutant(
         "damaged_old_segment_is_dropped",
         "Compaction takes the readable front of a damaged segment for all of it, and drops the rest.",
         _FILE,

@@ -59,6 +59,26 @@ def test_the_last_two_are_kept_and_the_newest_comes_first(tmp_path: Path) -> Non
     assert names(tmp_path) == ["0000000002-0000000700.ckpt", "0000000010-0000000064.ckpt"]
 
 
+def test_one_that_was_not_proved_makes_way_though_its_name_is_newer(tmp_path: Path) -> None:
+    junk = [tmp_path / f"{9_999_999_999 - number}-0000000001.ckpt" for number in range(2)]
+    for path in junk:
+        path.write_bytes(b"junk")
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.write(mark(1), CHUNKS)
+    assert read_all(checkpoints) == [(mark(1), CHUNKS)]
+    assert [path.name for path in checkpoints.paths()] == ["0000000003-0000000001.ckpt"]
+
+
+def test_the_one_that_a_start_used_is_kept_beside_the_next(tmp_path: Path) -> None:
+    before = Checkpoints(tmp_path)
+    for number in (1, 2):
+        before.write(mark(number), CHUNKS)
+    after = Checkpoints(tmp_path)
+    after.prove(mark(1))  # the newer one turned out to be damaged
+    after.write(mark(3), CHUNKS)
+    assert read_all(after) == [(mark(3), CHUNKS), (mark(1), CHUNKS)]
+
+
 def test_one_of_the_same_place_takes_the_place_of_the_other(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path)
     checkpoints.write(mark(1), [b"older"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -269,3 +270,37 @@ def test_what_is_left_free_may_be_in_two_segments(tmp_path: Path) -> None:
         log.append(bytes(500), leave_bytes=60_000)
     log.close()
     assert records_in(tmp_path) == records
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_start_takes_the_reserve_again_that_was_given_up(tmp_path: Path, killed: bool) -> None:
+    disk = SmallDisk(3 * 65536)
+    log, _ = open_log(tmp_path, disk=disk, segment_bytes=65536)
+    log.wait(log.append(bytes(50_000), leave_bytes=30_000))
+    if killed:
+        folder = tmp_path / "killed"
+        folder.mkdir()
+        for path in tmp_path.glob("*.wal*"):
+            shutil.copy(path, folder)
+        log.close()
+    else:
+        folder = tmp_path
+        log.close()
+        assert not list(folder.glob("*.tmp"))
+    disk = SmallDisk(3 * 65536)
+    log, _ = open_log(folder, disk=disk, segment_bytes=65536)
+    disk.size_bytes = 65536 + 4096  # others took the rest
+    log.wait(log.append(bytes(30_000), leave_bytes=30_000))
+    log.close()
+
+
+def test_a_start_on_a_full_disk_does_without_a_reserve(tmp_path: Path) -> None:
+    disk = SmallDisk(65536 + 4096)
+    log, _ = open_log(tmp_path, disk=disk, segment_bytes=65536)
+    log.wait(log.append(bytes(50_000)))
+    log.close()
+    log, _ = open_log(tmp_path, disk=disk, segment_bytes=65536)
+    log.wait(log.append(bytes(5_000)))
+    with pytest.raises(DiskFullError):
+        log.append(bytes(30_000))
+    log.close()

@@ -192,6 +192,7 @@ def test_without_room_to_say_that_a_segment_goes_it_stays(tmp_path: Path, reopen
     log._lead_alone(log._put_closing_group)
     if reopened:
         log.close()
+        disk.fail("create", errno.ENOSPC, on=".tmp")
         log, _ = open_log(folder, disk=disk)
     names = [path.name for path in segment_files(folder)]
     assert len(names) == 2

@@ -19,10 +19,11 @@ from typing import NamedTuple
 from storage import Checkpoints, FileLog, StorageError, SyncPolicy
 from storage.disk import Disk
 from tests.broker.fake_clock import FakeClock
+from tests.tools.folders import write_checkpoint
 from wonderq.broker import Broker
 from wonderq.errors import BrokerError
 from wonderq.model import DEFAULT_QUEUE, Change, Target
-from wonderq.upkeep import checkpoint, compact_oldest
+from wonderq.upkeep import compact_oldest
 
 SEGMENT_BYTES = 4096
 HOUR_MS = 3_600_000
@@ -184,7 +185,7 @@ class _Life:
         self._log._check_failure()
 
     def _checkpoint(self) -> None:
-        checkpoint(self._broker, self._log, Checkpoints(self._folder))
+        write_checkpoint(self._broker, self._log, self._folder)
 
     def _compact(self) -> None:
         compact_oldest(self._broker, self._log)

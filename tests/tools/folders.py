@@ -52,7 +52,11 @@ def compact_all(broker: Broker, log: FileLog, parts: int) -> None:
 
 
 def write_checkpoint(broker: Broker, log: FileLog, folder: Path) -> None:
-    checkpoint(broker, log, Checkpoints(folder))
+    """Write one as a broker does that wrote the others too."""
+    checkpoints = Checkpoints(folder)
+    for mark, _ in checkpoints.newest_first():
+        checkpoints.prove(mark)
+    checkpoint(broker, log, checkpoints)
 
 
 class Stored(NamedTuple):
