@@ -4,7 +4,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help demo serve test lint types format bench crash crash-states power-cuts syscalls flips soak brute-force mutants clean
+# The tests that run storage, and what decides, in their own process: of one that is killed nothing is measured.
+COVERING := tests/storage tests/broker tests/tools
+
+.PHONY: help demo serve test cover lint types format bench crash crash-states power-cuts syscalls flips soak brute-force mutants clean
 
 help:  ## say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -23,6 +26,11 @@ serve: $(READY)  ## run a broker on 127.0.0.1:7979 with its log in ./wonderq-dat
 
 test: $(READY)  ## run the tests (under 5 minutes)
 	$(BIN)/pytest -n auto
+
+cover: $(READY)  ## branch coverage of storage, and of what decides in the broker
+	$(BIN)/coverage run -m pytest $(COVERING)
+	$(BIN)/coverage report --include='storage/*' --fail-under=100
+	$(BIN)/coverage report --include='wonderq/state.py,wonderq/broker.py,wonderq/columns.py,wonderq/page.py' --fail-under=95
 
 lint: $(READY) types  ## check style and types
 	$(BIN)/ruff check .
@@ -63,4 +71,4 @@ mutants: $(READY)  ## plant each bug of the catalogue, and see which test notice
 	$(BIN)/python -m tests.mutants.run
 
 clean:  ## remove what the other targets made
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks dist
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .coverage dist

@@ -211,6 +211,8 @@ class Recovery:
             reason = "there are bytes behind the seal"
         elif size != current.header.capacity:
             short = f"the file is {size} bytes long, was created with {current.header.capacity}, and has no seal"
+            if tail.proof is not None:
+                reason = reason or f"group {self.number} is missing here"
             if reason is not None:
                 later_groups = f"group {tail.proof.number} says that it was durable" if tail.proof else short
                 raise CorruptLogError(str(current.path), reader.offset, f"{reason}; {later_groups}")

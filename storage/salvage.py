@@ -25,6 +25,9 @@ from storage.segment import Segment, SegmentReader
 
 _CHUNK_BYTES = 1 << 20
 
+#: What a payload may begin with: it is a msgpack array.
+_ARRAYS = frozenset(bytes([first]) for first in (*range(0x90, 0xA0), 0xDC, 0xDD))
+
 
 class Span(NamedTuple):
     """A stretch of a file, in bytes."""
@@ -37,7 +40,7 @@ class Span(NamedTuple):
         return self.offset + self.length
 
     def __str__(self) -> str:
-        return f"bytes {self.offset} to {self.end - 1}" if self.length else f"byte {self.offset}"
+        return f"bytes {self.offset} to {self.end - 1}"
 
 
 @dataclass
@@ -49,6 +52,8 @@ class Problem:
     reason: str
     lost: list[Span] = field(default_factory=list)
     """What could not be read, of this file. Empty if nothing was lost by it, or if the whole file is missing."""
+    missing: int = 0
+    """How many bytes of the log are, at most, lost without being in the file: behind a cut, or the whole segment."""
 
     def __str__(self) -> str:
         where = f" (unreadable: {', '.join(map(str, self.lost))})" if self.lost else ""
@@ -108,9 +113,9 @@ class Salvage:
         """Whether segments at the log's beginning are missing."""
         self._opened: list[Segment] = []
         self._headers: dict[int, list[Problem]] = {}  # by segment number: what is wrong with the files as such
+        self._told: set[int] = set()  # numbers of segments of which that has been reported
         self._number: int | None = None
         self._chain: int | None = None
-        self._next_header: frame.GroupHeader | None = None
         try:
             self._survey()
         except BaseException:
@@ -135,38 +140,48 @@ class Salvage:
 
     def _survey(self) -> None:
         names = self._disk.list(self._folder)
-        found: dict[int, Segment] = {}
+        files: dict[int, Segment] = {}  # by the number that is the file's name
+        unused: dict[int, str] = {}
         for number in sorted(number for name in names if (number := segment.file_number(name)) is not None):
             opened = self._open(self._folder / segment.file_name(number), number)
             if opened is None:
-                continue
-            if opened.number in found:
-                self._blame(number, opened, f"this is segment {opened.number}, which is there already")
-                continue
-            found[opened.number] = opened
-        if not found:
-            return
-        ids = Counter(each.header.log_id for each in found.values() if each.header.log_id)
-        log_id = ids.most_common(1)[0][0] if ids else b""
-        for number in sorted(found):
-            opened = found[number]
-            if opened.header.log_id and opened.header.log_id != log_id:
-                self._blame(number, opened, "the segment belongs to another log")
+                unused[number] = "the segment header does not verify, and no group in it does"
             else:
-                self._opened.append(opened)
+                files[number] = opened
+        ids = Counter(each.header.log_id for each in files.values() if each.header.log_id)
+        log_id = ids.most_common(1)[0][0] if ids else b""
+        found: dict[int, Segment] = {}
+        # Of two files for one segment, the one with the right name and a whole header counts.
+        second = [number for number, each in files.items() if each.number != number or not each.header.log_id]
+        for number in (*(number for number in files if number not in second), *second):
+            opened = files[number]
+            if opened.header.log_id not in (b"", log_id):
+                unused[number] = "the segment belongs to another log"
+            elif opened.number in found:
+                unused[number] = f"this is segment {opened.number}, which is there already"
+            else:
+                found[opened.number] = opened
+        self._opened = [found[number] for number in sorted(found)]
+        for number, reason in unused.items():
+            self._leave_out(number, reason)
 
-    def _report(self, path: Path, offset: int, reason: str) -> Problem:
-        problem = Problem(str(path), offset, reason)
+    def _report(self, path: Path, offset: int, reason: str, missing: int = 0) -> Problem:
+        problem = Problem(str(path), offset, reason, missing=missing)
         self.problems.append(problem)
         return problem
 
-    def _blame(self, number: int, unused: Segment, reason: str) -> None:
-        """Note why a file is left out; it is reported where its segment should be."""
-        lost = [Span(0, unused.file.size())]
-        self._headers.setdefault(number, []).append(Problem(str(unused.path), 0, reason, lost))
-        unused.file.close()
+    def _leave_out(self, number: int, reason: str) -> None:
+        """Note why a file is not used; it is reported where its segment should be."""
+        path = self._folder / segment.file_name(number)
+        file = self._disk.open(path)
+        size = file.size()
+        file.close()
+        lost = [Span(0, size)] if size else []
+        problem = Problem(str(path), 0, reason, lost, missing=max(self.capacity - size, 0))
+        self._headers.setdefault(number, []).append(problem)
 
     def _open(self, path: Path, number: int) -> Segment | None:
+        """Open a file as the segment that it holds; None if nothing in it verifies."""
         try:
             return segment.open_segment(self._disk, path)
         except CorruptLogError as error:
@@ -181,10 +196,10 @@ class Salvage:
         for seed in (int.from_bytes(data[-4:], "little"), crc32(data[:-4])):
             header = frame.SegmentHeader(frame.VERSION, number, b"", file.size(), 0, seed)
             if len(data) == frame.SEGMENT_HEADER_BYTES and _find_header(Segment(file, header), len(data)):
-                self._headers[number] = [Problem(str(path), 0, reason, [Span(0, len(data))])]
+                problem = Problem(str(path), 0, reason, [Span(0, len(data))])
+                self._headers.setdefault(number, []).append(problem)
                 return Segment(file, header)
-        unused = Segment(file, frame.SegmentHeader(frame.VERSION, number, b"", 0, 0, 0))
-        self._blame(number, unused, f"{reason}, and no group in it does")
+        file.close()
         return None
 
     # Walking
@@ -207,7 +222,8 @@ class Salvage:
             following = previous.number + 1
             if self.segments[-1].state == "sealed" and following not in self._headers:
                 missing = self._folder / segment.file_name(following)
-                self._report(missing, 0, f"the segment is missing, and {previous.path.name} is sealed")
+                reason = f"the segment is missing, and {previous.path.name} is sealed"
+                self._report(missing, 0, reason, missing=self.capacity)
             if self.base < self._opened[0].number:
                 self.missing_front = True
                 self._report_missing(self.base, self._opened[0].number)
@@ -218,14 +234,15 @@ class Salvage:
         for number in sorted(self._headers):
             if first <= number < end:
                 self.problems += self._headers.pop(number)
+                self._told.add(number)
 
     def _report_missing(self, first: int, end: int) -> None:
         for number in range(first, end):
-            path = self._folder / segment.file_name(number)
             if number in self._headers:
                 self._report_files(number, number + 1)
-            elif str(path) not in {problem.file for problem in self.problems}:
-                self._report(path, 0, "the segment is missing")
+            elif number not in self._told:
+                path = self._folder / segment.file_name(number)
+                self._report(path, 0, "the segment is missing", missing=self.capacity)
 
     def _walk(self, current: Segment, later: Sequence[Segment]) -> Iterator[Found]:
         file = current.file
@@ -253,18 +270,19 @@ class Salvage:
             if reader.problem is None and tail.end == reader.offset:
                 self._end_unsealed(current, reader, size, later, summary)
                 return
-            reason = reader.problem or f"group {reader.number} is missing here"
-            short = size < current.header.capacity
-            following = _following(later)
-            if not short and decide(Ending.DAMAGE, proved=tail.proof is not None, following=following) is Verdict.CUT:
+            resized = size != current.header.capacity
+            proved = tail.proof is not None
+            if not resized and decide(Ending.DAMAGE, proved=proved, following=_following(later)) is Verdict.CUT:
                 lost = [Span(reader.offset, tail.end - reader.offset)]
                 self.torn = Problem(str(current.path), reader.offset, "a torn tail, which was never acknowledged", lost)
                 return
-            if short and tail.proof is None:  # else it may well be sealed further on
-                reason += (
-                    f"; the file is {size} bytes long, was created with {current.header.capacity}, and has no seal"
-                )
-            problem = self._report(current.path, reader.offset, reason)
+            offset, reason = reader.offset, reader.problem or f"group {reader.number} is missing here"
+            if resized and not proved:  # else it may well be sealed further on
+                if reader.problem is None:
+                    offset, reason = min(size, current.header.capacity), _resized(current, size)
+                else:
+                    reason += f"; {_resized(current, size)}"
+            problem = self._report(current.path, offset, reason)
             at = None
             for piece in self._damaged(current, reader, tail.end, problem):
                 if isinstance(piece, int):
@@ -273,6 +291,7 @@ class Salvage:
                     summary.records += 1
                     yield piece
         # Nothing verifies from the last problem on, so the next segment's first group may be any.
+        problem.missing = max(current.header.capacity - tail.end, 0)
         self._number = self._chain = None
 
     def _end_unsealed(
@@ -281,15 +300,13 @@ class Salvage:
         if reader.offset == frame.SEGMENT_HEADER_BYTES:
             summary.state = "blank"
         if size != current.header.capacity:
-            self._report(
-                current.path,
-                min(size, current.header.capacity),
-                f"the file is {size} bytes long, was created with {current.header.capacity}, and has no seal",
-            )
-            self._number = self._chain = None
+            offset, reason = min(size, current.header.capacity), _resized(current, size)
         elif _following(later) is Next.USED:
-            self._report(current.path, reader.offset, "the seal of this segment is missing")
-            self._number = self._chain = None
+            offset, reason = reader.offset, "the seal of this segment is missing"
+        else:
+            return
+        self._report(current.path, offset, reason, missing=max(current.header.capacity - reader.offset, 0))
+        self._number = self._chain = None
 
     def _damaged(self, current: Segment, reader: SegmentReader, end: int, problem: Problem) -> Iterator[Found | int]:
         """Yield the records of a damaged place, and at last where to read on, if there is such a place.
@@ -333,6 +350,10 @@ class Salvage:
             yield goes_on
 
 
+def _resized(current: Segment, size: int) -> str:
+    return f"the file is {size} bytes long, was created with {current.header.capacity}, and has no seal"
+
+
 def _find_header(current: Segment, at: int) -> frame.GroupHeader | None:
     """Return the first group header from ``at`` on that verifies by itself."""
     file, seed = current.file, current.header.crc
@@ -363,7 +384,7 @@ def _add(spans: list[Span], span: Span) -> None:
     """Append a span, as part of the last one if it begins where that ends."""
     if spans and spans[-1].end == span.offset:
         spans[-1] = Span(spans[-1].offset, spans[-1].length + span.length)
-    elif span.length:
+    else:
         spans.append(span)
 
 
@@ -409,11 +430,13 @@ def _settle(data: memoryview, doubtful: tuple[int, int, int], *, whole: bool) ->
 
 def _lengths(data: memoryview, at: int) -> Iterator[int]:
     """Yield where a frame may end: as it says, and, in case that is damaged, as its payload says."""
-    if len(data) - at < frame.FRAME_BYTES:
-        return
+    if len(data) - at < frame.FRAME_BYTES or not any(data[at : at + frame.FRAME_BYTES]):
+        return  # zeros are a hole in the file, however long, and not one frame after the other
     said = at + frame.FRAME_BYTES + int.from_bytes(data[at + 4 : at + 8], "little")
     if said <= len(data):
         yield said
+    if data[at + frame.FRAME_BYTES : at + frame.FRAME_BYTES + 1].tobytes() not in _ARRAYS:
+        return
     unpacker = msgpack.Unpacker()
     try:
         unpacker.feed(data[at + frame.FRAME_BYTES :])

@@ -61,6 +61,11 @@ class Repair:
     def lost_bytes(self) -> int:
         return sum(span.length for problem in self.problems for span in problem.lost)
 
+    @property
+    def missing_bytes(self) -> int:
+        """How many bytes of the log may be lost besides."""
+        return sum(problem.missing for problem in self.problems)
+
     def message(self, queue: int, sequence: int) -> str:
         """Name a message by its id, if ids are what they were."""
         if self.new_identity or self.state.key is None:
@@ -119,7 +124,7 @@ def _copy(salvage: Salvage, source: Path, target: Path, progress: Callable[[], N
         done.torn = salvage.torn
         done.unknown_below = salvage.missing_front
         if done.problems or done.left_out or not _is_complete(done.state):
-            _mend(done, writer, salvage)
+            _mend(done, writer)
         log.sync()
     finally:
         log.close()
@@ -192,11 +197,10 @@ def _is_complete(state: State) -> bool:
     return True
 
 
-def _mend(done: Repair, writer: _Writer, salvage: Salvage) -> None:
+def _mend(done: Repair, writer: _Writer) -> None:
     """Write what the log needs to be whole again, and keep clear of numbers that what is lost may have used."""
     state, now_ms = done.state, done.state.last_ms
-    missing = sum(1 for problem in done.problems if not Path(problem.file).exists())
-    lost_bytes = done.lost_bytes + missing * salvage.capacity
+    lost_bytes = done.lost_bytes + done.missing_bytes
     done.new_identity = state.key is None
     next_queue = state.next_queue + lost_bytes // _LEAST_QUEUE_BYTES
     writer.put((record.IDENTITY, now_ms, state.key or os.urandom(16), next_queue))
@@ -254,7 +258,7 @@ def report(done: Repair) -> Iterator[str]:
         yield "identity  the record that ids are made from is lost: all ids and receipts are new"
     for number, name in done.renamed.items():
         yield f"renamed   queue number {number}, whose name and settings are lost, is called {name} now"
-    if done.lost_bytes or done.left_out or any(not Path(problem.file).exists() for problem in done.problems):
+    if done.lost_bytes or done.missing_bytes or done.left_out:
         yield "note      claims, deletions and updates that stood there are undone: messages may be delivered again"
     yield f"records   {done.records:,} taken over, {len(done.left_out):,} left out"
     yield f"damage    {len(done.problems):,} places, {done.lost_bytes:,} bytes that do not verify"
