@@ -7,7 +7,8 @@ READY := .venv/.ready
 # The tests that run storage, and what decides, in their own process: of one that is killed nothing is measured.
 COVERING := tests/storage tests/broker tests/tools
 
-.PHONY: help demo serve test cover lint types format bench crash crash-states power-cuts syscalls flips soak brute-force mutants clean
+.PHONY: help demo serve test cover lint types format bench bench-peers crash crash-states power-cuts syscalls flips soak \
+  brute-force mutants clean
 
 help:  ## say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -45,6 +46,10 @@ format: $(READY)  ## put the code into the common form
 
 bench: $(READY)  ## measure
 	$(BIN)/pytest benchmarks --benchmark-only
+
+bench-peers: $(READY)  ## do the same work on WonderQ and on other queues, MESSAGES in each of ROUNDS (SVG=file to draw it)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group peers
+	$(BIN)/python -m benchmarks.peers --messages $(or $(MESSAGES),100000) --rounds $(or $(ROUNDS),5) $(if $(SVG),--svg $(SVG))
 
 crash: $(READY)  ## kill the broker CYCLES times under load and check every promise (SEED=n to repeat a run)
 	$(BIN)/python -m tests.crash.kill_cycles --cycles $(or $(CYCLES),200) $(if $(SEED),--seed $(SEED))
