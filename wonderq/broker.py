@@ -16,7 +16,7 @@ import secrets
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import accumulate
@@ -129,8 +129,7 @@ class Broker:
             position = self._commit(*records, leave=PRODUCE_LEAVES)
             self._lines.nudge(self._state.queues[queue])
         self._durability.wait(position)
-        message_id = self._ids.message_id
-        return [message_id(number, first + index) for index in range(len(entries))]
+        return self._ids.message_ids(number, first, len(entries))
 
     def _due_ms(
         self, settings: QueueSettings, now_ms: int, count: int, delays_ms: Sequence[int | None] | None
@@ -541,20 +540,25 @@ class Broker:
             raise self.damaged(*self._log.locate(views[0].position), str(error)) from error
         except CorruptLogError as error:
             raise self.damaged(error.file, error.offset, error.reason) from error
-        number, name = queue.number, queue.name
-        message_id, receipt = self._ids.message_id, self._ids.receipt
+        names: Iterable[tuple[str, str | None]]
+        if token:
+            names = self._ids.ids_and_receipts(queue.number, [view.sequence for view in views], token)
+        else:
+            names = [(self._ids.message_id(queue.number, view.sequence), None) for view in views]
         return [
             Message(
-                message_id(number, view.sequence),
+                message_id,
                 body,
-                STATUS_NAMES[view.status],
-                receipt(number, view.sequence, token) if token else None,
-                view.receives,
-                view.produced_ms,
-                None if view.status == WAITING else view.due_ms,
-                name,
+                STATUS_NAMES[status],
+                receipt,
+                receives,
+                produced_ms,
+                None if status == WAITING else due_ms,
+                queue.name,
             )
-            for view, body in zip(views, bodies, strict=True)
+            for (_, status, _, _, produced_ms, receives, _, due_ms, _), body, (message_id, receipt) in zip(
+                views, bodies, names, strict=True
+            )
         ]
 
     def _entries(self, queue: Queue, views: Sequence[MessageView]) -> tuple[Sequence[MessageView], list[bytes]]:

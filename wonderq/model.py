@@ -39,11 +39,10 @@ class Limits:
             entries = [record.encode_entry(body) for body in bodies]
         except UnicodeEncodeError as error:
             raise InvalidValueError("message", "A message must be text: it holds a lone surrogate.") from error
-        for entry, body in zip(entries, bodies, strict=True):
-            if len(entry) > self.message_bytes:  # an entry is a few bytes longer than its body
-                size = len(body.encode())
-                if size > self.message_bytes:
-                    raise MessageTooLargeError(size, self.message_bytes)
+        if max(map(len, entries)) > self.message_bytes:  # an entry is a few bytes longer than its body
+            size = max(len(body.encode()) for body in bodies)
+            if size > self.message_bytes:
+                raise MessageTooLargeError(size, self.message_bytes)
         total = sum(map(len, entries))
         if total > self.batch_bytes + 16 * len(entries):
             raise BatchTooLargeError(f"A batch may have {self.batch_bytes} bytes, and this has about {total}.")
@@ -96,8 +95,7 @@ class QueueInfo(NamedTuple):
     now_ms: int
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(NamedTuple):
     """Which message a delete or update means: by id, whoever holds it, or by receipt, if that claim still counts."""
 
     id: str | None = None

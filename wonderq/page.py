@@ -24,6 +24,10 @@ _STATUS_BYTES = bytes((GONE, WAITING, CLAIMED, DELAYED))
 _DUMP_HEADER = struct.Struct("<QII")
 
 
+#: Makes a named tuple in a third of the time that calling its class takes.
+_new_tuple = tuple.__new__
+
+
 class MessageView(NamedTuple):
     """A copy of what the columns say of one message."""
 
@@ -131,7 +135,7 @@ class Page:
 
     def view(self, index: int) -> MessageView:
         claims = index < len(self.due_ms)
-        return MessageView(
+        fields = (
             self.first + index,
             self.status[index],
             self.position[index],
@@ -142,6 +146,7 @@ class Page:
             self.due_ms[index] if claims else 0,
             self.timeout_ms[index] if claims else 0,
         )
+        return _new_tuple(MessageView, fields)
 
     def live_bytes(self) -> int:
         """Return the entry bytes of all messages that are not gone."""

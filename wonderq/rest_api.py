@@ -15,6 +15,7 @@ from wonderq.broker import Broker
 from wonderq.model import DEFAULT_QUEUE, STATUSES, Change, QueueInfo, Target
 from wonderq.wire import (
     JSON,
+    MessageObject,
     RequestError,
     encode_json,
     error_object,
@@ -71,13 +72,19 @@ def _ms(seconds: float | UnsetType) -> int | None:
     return None if isinstance(seconds, UnsetType) else to_ms(seconds)
 
 
-def _success(results: Sequence[errors.BrokerError | None], names: list[dict[str, str]]) -> dict[str, Any]:
+def _success(targets: Sequence[Target], results: Sequence[errors.BrokerError | None]) -> dict[str, Any]:
     """Render the results of a batch, each with the id or receipt it is about."""
-    rendered = [
-        {**name, "success": True} if error is None else {**name, **describe_error(error)[0]}
-        for name, error in zip(names, results, strict=True)
-    ]
-    return {"success": all(error is None for error in results), "results": rendered}
+    rendered: list[dict[str, Any]] = []
+    for (message_id, receipt), error in zip(targets, results, strict=True):
+        result: dict[str, Any] = {"id": message_id} if message_id is not None else {}
+        if receipt is not None:
+            result["receipt"] = receipt
+        if error is None:
+            result["success"] = True
+        else:
+            result.update(describe_error(error)[0])
+        rendered.append(result)
+    return {"success": not any(results), "results": rendered}
 
 
 class _Resource:
@@ -167,19 +174,14 @@ class DeleteBatch(_Resource):
         ids: list[str] = _set(body.ids) or []
         receipts: list[str] = _set(body.receipts) or []
         targets = [Target(id=each) for each in ids] + [Target(receipt=each) for each in receipts]
-        names = [{"id": each} for each in ids] + [{"receipt": each} for each in receipts]
-        render(req, resp, _success(self.broker.delete_batch(queue, targets), names))
+        render(req, resp, _success(targets, self.broker.delete_batch(queue, targets)))
 
 
 class UpdateBatch(_Resource):
     def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
         entries = read_body(req, schemas.UpdateBatch).entries
         updates = [(Target(_set(entry.id), _set(entry.receipt)), _change(entry)) for entry in entries]
-        names = [
-            {key: value for key, value in (("id", target.id), ("receipt", target.receipt)) if value is not None}
-            for target, _ in updates
-        ]
-        render(req, resp, _success(self.broker.update_batch(queue, updates), names))
+        render(req, resp, _success([target for target, _ in updates], self.broker.update_batch(queue, updates)))
 
 
 class Listing(_Resource):
@@ -201,7 +203,7 @@ class Listing(_Resource):
         resp.stream = chain([first], pieces)
 
 
-def _stream(values: Iterator[dict[str, Any]]) -> Iterator[bytes]:
+def _stream(values: Iterator[MessageObject]) -> Iterator[bytes]:
     """Write a JSON array in pieces of some tens of kilobytes."""
     pieces: list[bytes] = []
     size, separator = 0, b"["

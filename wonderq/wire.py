@@ -140,32 +140,40 @@ def error_object(status: int, code: str, message: str, field: str | None = None)
     return {"success": False, "statusCode": status, "error": error}
 
 
-def message_object(message: Message) -> dict[str, Any]:
-    due = None if message.due_ms is None else iso_time(message.due_ms)
-    value: dict[str, Any] = {
-        "id": message.id,
-        "message": message.body,
-        "status": message.status,
-        "receive_count": message.receives,
-        "produced_at": iso_time(message.produced_ms),
-        "claimed_until": due if message.status == "processing" else None,
-        "queue": message.queue,
-    }
-    if message.receipt is not None:
-        value["receipt"] = message.receipt
-    if message.status == "delayed":
-        value["delayed_until"] = due
-    return value
+class MessageObject(msgspec.Struct, gc=False):
+    """A message as it stands in answers."""
+
+    id: str
+    message: str
+    status: str
+    receive_count: int
+    produced_at: str
+    claimed_until: str | None
+    queue: str
+    receipt: str | msgspec.UnsetType = msgspec.UNSET
+    delayed_until: str | msgspec.UnsetType = msgspec.UNSET
 
 
+def message_object(message: Message) -> MessageObject:
+    message_id, body, status, receipt, receives, produced_ms, due_ms, queue = message
+    due = None if due_ms is None else iso_time(due_ms)
+    return MessageObject(
+        message_id,
+        body,
+        status,
+        receives,
+        iso_time(produced_ms),
+        due if status == "processing" else None,
+        queue,
+        msgspec.UNSET if receipt is None else receipt,
+        due if due is not None and status == "delayed" else msgspec.UNSET,
+    )
+
+
+@lru_cache(1024)  # those of one batch are all the same
 def iso_time(time_ms: int) -> str:
     """Milliseconds since 1970 as ISO 8601 in UTC."""
-    return f"{_iso_seconds(time_ms // 1000)}.{time_ms % 1000:03d}Z"
-
-
-@lru_cache(1024)
-def _iso_seconds(seconds: int) -> str:
-    return strftime("%Y-%m-%dT%H:%M:%S", gmtime(seconds))
+    return f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(time_ms // 1000))}.{time_ms % 1000:03d}Z"
 
 
 def to_ms(seconds: float) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,6 +77,7 @@ def test_a_queue_that_was_dropped_needs_no_name() -> None:
 
 class OneCheckpoint(Checkpoints):
     def __init__(self, mark: Mark, chunks: list[bytes]) -> None:
+        super().__init__(Path())
         self._found = mark, chunks
 
     def newest_first(self) -> Iterator[tuple[Mark, Iterator[bytes]]]:

@@ -23,6 +23,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import msgspec
+
 from storage import Checkpoints, FileLog, SyncPolicy
 from tests.crash.broker_process import BrokerDidNotStartError, BrokerProcess
 from tests.crash.checker import Rule, Violation, check
@@ -308,7 +310,7 @@ class Run:
             if log.torn_bytes:
                 self._violate(f"a clean stop left a torn tail of {log.torn_bytes} bytes")
             return {
-                queue: tuple(seen(message_object(message)) for message in broker.messages(queue))
+                queue: tuple(seen(msgspec.to_builtins(message_object(message))) for message in broker.messages(queue))
                 for queue in self.queues
             }
         finally:

@@ -8,6 +8,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+
 from storage import FileLog
 from tests.crash.history import Listing
 from tests.crash.recording import seen
@@ -59,7 +61,9 @@ def listings(copy: Path, queues: Sequence[str], start_s: float, wall_s: float, s
                 queue=queue,
                 start_s=start_s,
                 end_s=end_s,
-                messages=tuple(seen(message_object(message)) for message in broker.messages(queue)),
+                messages=tuple(
+                    seen(msgspec.to_builtins(message_object(message))) for message in broker.messages(queue)
+                ),
             )
             for queue in queues
             if queue in there
