@@ -2,9 +2,9 @@
 
 Nothing of the source is locked or changed. Segments are read oldest first, so what compaction drops meanwhile was written
 again into one that is still to be read; the last is the one in use, up to the newest group that is whole. In the
-destination nothing changes before everything is copied, and then, unless the source has dropped segments since the last
-backup that this one had not got whole, it can be opened at every moment: a segment that is about to be sealed gets a blank
-successor first.
+destination nothing changes before everything is copied and known to go on where the last backup ended, and then it can be
+opened at every moment: a segment that is about to be sealed gets a blank successor first. Only where the source has dropped
+segments that would follow, and the destination is to be replaced, is there a gap for a moment.
 """
 
 from __future__ import annotations
@@ -61,23 +61,34 @@ class _Part(NamedTuple):
 def backup(source: Path, destination: Path, *, prune: bool = False, progress: Progress = lambda _: None) -> Backup:
     """Bring the destination up to what the source holds; what was acknowledged before the call is in it.
 
-    Segments that the source has dropped stay, as long as those that follow are there: `restore` can go back to them.
-    ``prune`` removes those that the log does not need.
+    Segments that the source has dropped stay: `restore` can go back to them. ``prune`` removes those that the log does not
+    need, and all of them where the source has dropped what would follow.
 
     Raises:
         NoLogError: there is no log in the source.
-        BackupError: the destination is in no state to be continued. Nothing was changed.
+        BackupError: the source does not go on where the destination ends. Nothing was changed.
         FolderLockedError: somebody uses the destination.
         CorruptLogError, UnsupportedFormatError: the source, or the copy, does not verify.
         DiskFullError: the destination has no room. Nothing in it was changed.
+        OSError: a folder cannot be read or written.
     """
     check_outside(source, destination)
-    if not source.is_dir() or not segment_numbers(source):
+    if not segment_numbers(source):
         raise NoLogError(f"{source} holds no log: give the folder that 'wonderq serve --data' was given.")
+    if destination.exists() and not destination.is_dir():
+        raise BackupError(f"{destination} is not a folder.")
     disk = Disk()
     with _folder_for(disk, destination):
         parts = _copy_new(disk, source, destination, progress)
-        removed = _publish(disk, destination, parts)
+        goes_on = _goes_on(disk, source, destination, parts[0])
+        if not goes_on and not prune:
+            raise BackupError(
+                f"{source} begins with {segment.file_name(parts[0].number)} by now, and what {destination} has from before "
+                "does not lead up to that. Give another folder and keep this one for 'wonderq restore --until', or replace "
+                "what is in it with --prune."
+            )
+        _publish(disk, destination, parts)
+        removed = [] if goes_on else _remove_below(disk, destination, parts[0].number)
     log = FileLog(destination)
     try:
         state, _ = rebuild(log)
@@ -126,7 +137,8 @@ def write_copy(
 
 @contextmanager
 def _folder_for(disk: Disk, destination: Path) -> Iterator[None]:
-    """Hold the destination, which is free of unfinished copies before and after."""
+    """Hold the destination, which is free of unfinished copies before and after, and gone if nothing came into it."""
+    made = [each for each in (destination, *destination.parents) if not each.exists()]
     disk.make_folder(destination)
     lock = disk.lock(destination)
     try:
@@ -135,6 +147,8 @@ def _folder_for(disk: Disk, destination: Path) -> Iterator[None]:
     finally:
         with contextlib.suppress(OSError):
             _remove_unfinished(disk, destination)
+            for each in made:
+                each.rmdir()  # an error if there is something in it
         disk.unlock(lock)
 
 
@@ -175,11 +189,15 @@ def _copy_new(disk: Disk, source: Path, destination: Path, progress: Progress) -
             parts.append(_copy_segment(disk, current, destination, progress))
         number += 1
     if there and there[-1] > parts[-1].number:
-        raise BackupError(
-            f"{destination} goes on to {segment.file_name(there[-1])}, and {source} ends with "
-            f"{segment.file_name(parts[-1].number)}: the source is older than its backup. Give another folder."
-        )
+        raise _has_more(destination / segment.file_name(there[-1]), source)
     return parts
+
+
+def _has_more(copy: Path, source: Path) -> BackupError:
+    return BackupError(
+        f"{copy} has something that {source} does not have: the source is older than its backup, or went another way since, "
+        "or a broker has run on the backup. Give another folder."
+    )
 
 
 def _copy_segment(disk: Disk, current: Segment, destination: Path, progress: Progress) -> _Part:
@@ -197,6 +215,7 @@ def _copy_segment(disk: Disk, current: Segment, destination: Path, progress: Pro
     if not reader.sealed and (has_ended or (reader.number or 0) < durable + bool(durable)):
         reason = reader.problem or "something that was durable is missing here"
         raise CorruptLogError(str(current.path), reader.offset, reason)
+    _check_goes_on(disk, current, reader.offset, destination / current.path.name)
     size = reader.offset if reader.sealed else current.header.capacity
     write_copy(disk, file, _unfinished(destination, number), reader.offset, size, progress)
     return _Part(number, reader.offset, reader.sealed, copied=True)
@@ -223,6 +242,40 @@ def _copied_before(disk: Disk, current: Segment, copy: Path) -> int:
         return size if same and _seal(file, current.header.crc) else 0
 
 
+def _check_goes_on(disk: Disk, current: Segment, end: int, copy: Path) -> None:
+    """Check that a segment has, up to ``end``, all that its copy from an earlier backup has.
+
+    The last whole group is chained to everything that stands before it, so it is enough that the same one stands here, its
+    records included: those of the last one are chained to by nothing. A torn tail behind it was never acknowledged.
+
+    Raises:
+        BackupError: it has not.
+        CorruptLogError: the copy is damaged, so what stands behind the damage cannot be told.
+    """
+    try:
+        there = segment.open_segment(disk, copy)
+    except FileNotFoundError:
+        return
+    with closing(there.file):
+        start, stop, reader = _last_group(there)
+        if segment.read_tail(there, stop, reader.number or 1).proof:
+            raise CorruptLogError(str(copy), stop, reader.problem or "something that was durable is missing here")
+        if stop > end or there.file.read(stop - start, start) != current.file.read(stop - start, start):
+            raise _has_more(copy, current.path)
+
+
+def _last_group(current: Segment) -> tuple[int, int, SegmentReader]:
+    """Return where the last whole group of a segment begins and ends, and the reader that found it.
+
+    Both are the end of the segment's header if there is none.
+    """
+    reader = SegmentReader(current, None, None)
+    start = stop = reader.offset
+    for _ in reader:
+        start, stop = stop, reader.offset
+    return start, stop, reader
+
+
 def _seal(file: DiskFile, seed: int) -> frame.GroupHeader | None:
     """Return the seal that a file ends with."""
     at = max(file.size() - frame.GROUP_HEADER_BYTES, 0)
@@ -239,10 +292,36 @@ def _is_used(disk: Disk, path: Path) -> bool:
         return any(file.read(frame.GROUP_HEADER_BYTES, frame.SEGMENT_HEADER_BYTES))
 
 
-def _publish(disk: Disk, destination: Path, parts: list[_Part]) -> list[str]:
-    """Give the copies their names; returns which segments were removed."""
+def _goes_on(disk: Disk, source: Path, destination: Path, first: _Part) -> bool:
+    """Tell whether what the destination has before the first segment leads up to it without a gap.
+
+    Raises:
+        BackupError: it leads elsewhere.
+    """
+    below = [number for number in segment_numbers(destination) if number < first.number]
+    if not below:
+        return True
+    path = _unfinished(destination, first.number) if first.copied else destination / segment.file_name(first.number)
+    with closing(disk.open(path)) as file:
+        data = file.read(frame.GROUP_HEADER_BYTES, frame.SEGMENT_HEADER_BYTES)
+        group = frame.unpack_group_header(data, 0, _header(file).crc)
+    if group is None:
+        return False
+    copy = destination / segment.file_name(below[-1])
+    previous = segment.open_segment(disk, copy)
+    with closing(previous.file):
+        seal = _seal(previous.file, previous.header.crc)
+        if seal is not None and (seal.number + 1, seal.crc) == (group.number, group.chain):
+            return below == list(range(below[0], first.number))
+        newest = seal.number if seal is not None else (_last_group(previous)[2].number or 1) - 1
+    if newest >= group.number - 1:
+        raise _has_more(copy, source)
+    return False
+
+
+def _publish(disk: Disk, destination: Path, parts: list[_Part]) -> None:
+    """Give the copies their names."""
     Checkpoints(destination, disk).remove_before(1 << 80)  # of whoever opened the backup: they are of what it was
-    goes_on = _goes_on(disk, destination, parts[0])
     for part, following in zip(parts, [*parts[1:], None], strict=True):
         if not part.copied:
             continue
@@ -250,25 +329,6 @@ def _publish(disk: Disk, destination: Path, parts: list[_Part]) -> list[str]:
             _put_blank(disk, destination, following.number)
         disk.rename(_unfinished(destination, part.number), destination / segment.file_name(part.number))
         disk.sync_folder(destination)
-    return [] if goes_on else _remove_below(disk, destination, parts[0].number)
-
-
-def _goes_on(disk: Disk, destination: Path, first: _Part) -> bool:
-    """Tell whether what the destination has before the first segment leads up to it without a gap."""
-    below = [number for number in segment_numbers(destination) if number < first.number]
-    if not below:
-        return True
-    if below[-1] != first.number - 1:
-        return False
-    path = _unfinished(destination, first.number) if first.copied else destination / segment.file_name(first.number)
-    with contextlib.ExitStack() as files:
-        previous = files.enter_context(closing(disk.open(destination / segment.file_name(below[-1]))))
-        seal = _seal(previous, _header(previous).crc)
-        file = files.enter_context(closing(disk.open(path)))
-        group = frame.unpack_group_header(
-            file.read(frame.GROUP_HEADER_BYTES, frame.SEGMENT_HEADER_BYTES), 0, _header(file).crc
-        )
-        return seal is not None and (group is None or (group.number, group.chain) == (seal.number + 1, seal.crc))
 
 
 def _header(file: DiskFile) -> frame.SegmentHeader:

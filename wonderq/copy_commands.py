@@ -70,13 +70,18 @@ def _add_backup(subparsers: Subparsers) -> None:
         "copy the folder of a running or stopped broker",
         "Bring DEST up to what SOURCE holds. Everything that was acknowledged before is in it; segments that are in DEST "
         "already are not copied again. The copy is read to its end at last, and checked. DEST keeps old segments that SOURCE "
-        "has dropped, so that 'wonderq restore --until' reaches back to them.",
+        "has dropped, so that 'wonderq restore --until' reaches back to them. A DEST that has something that SOURCE does not "
+        "have is refused.",
     )
     command.add_argument("source", metavar="SOURCE", type=Path, help="the folder that holds the log")
     command.add_argument(
         "destination", metavar="DEST", type=Path, help="the folder for the copy; made if it is not there"
     )
-    command.add_argument("--prune", action="store_true", help="remove from DEST what the newest state does not need")
+    command.add_argument(
+        "--prune",
+        action="store_true",
+        help="remove from DEST what the newest state does not need, or everything old if SOURCE has dropped what would follow",
+    )
 
 
 def _backup(options: argparse.Namespace) -> int:

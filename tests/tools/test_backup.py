@@ -99,7 +99,12 @@ def test_backups_of_a_broker_under_load(tmp_path: Path, prune: bool) -> None:
             assert time.monotonic() < end, "the broker does not compact"
             assert [client.error for client in clients] == [None] * 3
             before = [client.known() for client in clients]
-            done = backup(source, copy, prune=prune)
+            try:
+                done = backup(source, copy, prune=prune)
+            except BackupError:  # the broker has dropped what would follow
+                assert not prune
+                shutil.rmtree(copy)
+                done = backup(source, copy)
             after = [client.known() for client in clients]
             reused += len(done.reused)
             opened_copy = tmp_path / "opened"
@@ -121,7 +126,7 @@ def test_backups_of_a_broker_under_load(tmp_path: Path, prune: bool) -> None:
             client.thread.join(30)
         with contextlib.suppress(subprocess.TimeoutExpired):
             broker.stop()
-    backup(source, copy)
+    backup(source, copy, prune=True)
     assert said_in(copy) == said_in(source)
 
 
@@ -165,7 +170,7 @@ def test_the_copy_says_where_it_ends(tmp_path: Path) -> None:
 def test_an_interrupted_backup_can_be_opened_and_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compacted: bool
 ) -> None:
-    """Without a gap a backup that is there stays good at every moment. With one there is a moment when it must be repeated."""
+    """A backup that goes on stays good at every moment. While one is replaced there is a moment when it must be repeated."""
     source, copy, crashed = tmp_path / "source", tmp_path / "copy", tmp_path / "crashed"
     clock, chance = FakeClock(), random.Random(3)
     live(source, clock, chance, 120)
@@ -180,7 +185,7 @@ def test_an_interrupted_backup_can_be_opened_and_repeated(
         shutil.copytree(copy, crashed)
         try:
             with crash_at(step, monkeypatch, ("pwrite", "fdatasync", "fsync", "rename", "unlink")):
-                backup(source, crashed)
+                backup(source, crashed, prune=compacted)
             break
         except OSError:
             try:
@@ -189,26 +194,12 @@ def test_an_interrupted_backup_can_be_opened_and_repeated(
                 assert found in (old, new) if compacted else len(old) <= len(found) and new[: len(found)] == found
             except CorruptLogError:
                 assert compacted
-            backup(source, crashed)
+            backup(source, crashed, prune=compacted)
             assert said_in(crashed, clock.ms) == said
             assert all(name.endswith(".wal") for name in names(crashed))
         shutil.rmtree(crashed)
     assert step > 10
     assert opens == step - 1 or (compacted and opens > 3)
-
-
-def test_segments_dropped_between_two_backups_leave_no_gap(tmp_path: Path) -> None:
-    source, copy = tmp_path / "source", tmp_path / "copy"
-    clock, chance = FakeClock(), random.Random(4)
-    live(source, clock, chance)
-    before = [path.name for path in segment_files(source)]
-    backup(source, copy)
-    live(source, clock, chance)
-    compact(source)
-    done = backup(source, copy)
-    assert done.removed == before
-    assert names(copy) == [path.name for path in segment_files(source)]
-    assert said_in(copy, clock.ms) == said_in(source, clock.ms)
 
 
 def test_old_segments_stay_as_long_as_they_lead_up_to_the_rest(tmp_path: Path) -> None:
@@ -321,6 +312,7 @@ def test_folders_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
         backup(old, copy)
     with pytest.raises(FolderError, match="is the folder that is read"):
         backup(source, source)
+    (tmp_path / "nothing").mkdir()
     with pytest.raises(NoLogError):
         backup(tmp_path / "nothing", tmp_path / "new")
     assert snapshot(copy) == before
