@@ -32,8 +32,9 @@ Subparsers = Any  # argparse has no public name for what add_subparsers returns
 
 def complain(message: str, code: int) -> int:
     """Say on stderr what is wrong; returns the exit code."""
-    with contextlib.suppress(OSError):  # if nobody can read it, the code still says it
-        print(f"wonderq: {message.removesuffix('.')}.", file=sys.stderr, flush=True)
+    if sys.stderr is not None:  # to print, None means standard output
+        with contextlib.suppress(OSError):  # if nobody can read it, the code still says it
+            print(f"wonderq: {message.removesuffix('.')}.", file=sys.stderr, flush=True)
     return code
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import math
 import os
 import resource
@@ -65,6 +66,12 @@ def main(arguments: list[str] | None = None) -> int:
     ):
         add(subparsers)
     options = parser.parse_args(arguments)
+    if options.run is not _serve:
+        if sys.stdout is None:
+            advice = "If nobody is to read it, send it to /dev/null"
+            return complain(f"standard output is closed, so nothing was done. {advice}", REFUSED)
+        # Only a broker logs. What a command has to say of a log that it works on, it says itself.
+        logging.getLogger("wonderq").addHandler(logging.NullHandler())
     _raise_file_limit()
     try:
         result: int = options.run(options)

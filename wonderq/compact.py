@@ -7,20 +7,27 @@ so a crash at any moment is as harmless here.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from storage import DEFAULT_SEGMENT_BYTES, Checkpoints, FileLog
+from storage import DEFAULT_SEGMENT_BYTES, Checkpoints, CorruptLogError, FileLog, frame, record
 from wonderq.broker import Broker
+from wonderq.exchange import readable
 from wonderq.folder import held
 from wonderq.rebuild import rebuild
-from wonderq.state import State
-from wonderq.upkeep import WORTH_A_CHECKPOINT_BYTES, checkpoint, compact_oldest, needed_bytes
+from wonderq.state import State, queue_record
+from wonderq.upkeep import WORTH_A_CHECKPOINT_BYTES, checkpoint, compact_oldest
 
 #: Segments are reserved whole, so small ones leave little unused; but each is an open file, so a large log has larger ones.
 #: The smallest holds any message, and the space that is kept free for making room.
 _MIN_SEGMENT_BYTES = 4 << 20
 _SEGMENTS = 64
+
+#: What would save less of the folder's size than this is not done.
+_WORTH_IT = 0.01
+
+#: How many messages an estimate looks at together.
+_CHUNK_MESSAGES = 4096
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,11 @@ class Outcome:
     after: Size
     messages: int
     segments: int
-    """How many were compacted."""
+    """How many were compacted; none if that is not worth it."""
+
+    @property
+    def worth_it(self) -> bool:
+        return self.after.disk_bytes < (1 - _WORTH_IT) * self.before.disk_bytes
 
 
 def disk_bytes(folder: Path) -> int:
@@ -47,42 +58,70 @@ def disk_bytes(folder: Path) -> int:
 
 
 def estimate(folder: Path) -> Outcome:
-    """Say about what `compact` would do, and change nothing.
+    """Say about what the folder would be when compacted, whether that is worth it or not, and change nothing.
 
     Raises: as `compact`.
     """
     segment_bytes, segments = _plan(folder)
-    log = FileLog(folder)
+    with readable(folder):
+        log = FileLog(folder)
     try:
-        state, _ = rebuild(log, Checkpoints(folder))
+        with readable(folder):
+            state, _ = rebuild(log, Checkpoints(folder))
         before = Size(disk_bytes(folder), log.used_bytes())
     finally:
         log.close()
-    log_bytes = needed_bytes(state)
-    after = Size(log_bytes // segment_bytes * segment_bytes + segment_bytes, log_bytes)
-    return Outcome(before, after, _count(state), segments)
+    log_bytes = frame.SEGMENT_HEADER_BYTES + _restated_bytes(state)
+    after_bytes = log_bytes // segment_bytes * segment_bytes + segment_bytes
+    if log_bytes > WORTH_A_CHECKPOINT_BYTES:
+        after_bytes += sum(map(len, state.freeze().chunks()))
+    return Outcome(before, Size(after_bytes, log_bytes), _count(state), segments)
+
+
+def _restated_bytes(state: State) -> int:
+    """Return what the records take that say everything of a state."""
+    size = len(record.encode((record.IDENTITY, state.last_ms, state.key, state.next_queue)))
+    for queue in state.queues.values():
+        size += len(record.encode(queue_record(queue, queue.settings, state.last_ms))) + queue.messages.bytes
+        sequence = -1
+        while views := queue.messages.after(sequence, _CHUNK_MESSAGES):
+            sequence = views[-1].sequence
+            runs = record.to_runs(view.sequence for view in views)
+            produced_ms, lengths = [view.produced_ms for view in views], [view.length for view in views]
+            claims = [view.claim for view in views if not view.merely_waits]
+            fields = (record.UPDATE, state.last_ms, queue.number, (), runs, produced_ms, lengths, claims, b"")
+            size += len(record.encode(fields))
+    return size
 
 
 def compact(folder: Path, progress: Callable[[], None] = lambda: None) -> Outcome:
-    """Compact everything; ``progress`` is called after each segment.
+    """Compact everything, if that is worth it; ``progress`` is called after each segment.
 
     Raises:
         NoLogError: there is no log in the folder.
         FolderLockedError: a broker is running on it.
         DiskFullError: there is no room for the copies. What was not copied is as it was.
-        CorruptLogError, UnsupportedFormatError, UnreadableRecordError: as for a start. Nothing was changed.
+        CorruptLogError: there is damage; a note says what was changed until it was found.
+        UnsupportedFormatError, UnusableLogError: as for a start. Nothing was changed.
     """
+    expected = estimate(folder)
+    if not expected.worth_it:
+        return replace(expected, after=expected.before, segments=0)
     segment_bytes, segments = _plan(folder)
-    used = disk_bytes(folder)
     log = FileLog(folder, segment_bytes=segment_bytes)
     try:
         checkpoints = Checkpoints(folder)
         broker = Broker(log, checkpoints=checkpoints)
-        before = Size(used, log.used_bytes())
         checkpoints.remove_unfinished()
         end = log.rotate()
+        done = 0
         while (oldest := log.oldest()) and oldest[0] <= end:
-            compact_oldest(broker, log)
+            try:
+                compact_oldest(broker, log)
+            except CorruptLogError as error:
+                error.add_note(_what_was_done(folder, done))
+                raise
+            done += 1
             progress()
         checkpoints.remove_before(end)
         if log.used_bytes() > WORTH_A_CHECKPOINT_BYTES:
@@ -92,7 +131,16 @@ def compact(folder: Path, progress: Callable[[], None] = lambda: None) -> Outcom
             messages = _count(state)
     finally:
         log.close()
-    return Outcome(before, Size(disk_bytes(folder), log_bytes), messages, segments)
+    return Outcome(expected.before, Size(disk_bytes(folder), log_bytes), messages, segments)
+
+
+def _what_was_done(folder: Path, segments: int) -> str:
+    removed = f"{segments:,} before it were compacted" if segments else "none was removed"
+    return (
+        f"No message was lost by this: the segment is still there, {removed}, and copies were added in new ones at the end. "
+        f"'wonderq verify {folder}' lists all that is damaged; 'wonderq repair {folder} NEW' salvages the rest into a new "
+        "folder"
+    )
 
 
 def _plan(folder: Path) -> tuple[int, int]:

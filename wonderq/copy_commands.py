@@ -27,7 +27,8 @@ def _add_compact(subparsers: Subparsers) -> None:
         _compact,
         "shrink the folder of a stopped broker",
         "Copy what is live in DIR to the end of its log, and remove everything before. It may be interrupted at any moment: "
-        "nothing is lost, and the next time goes on with the rest. One segment more than is live has to be free on the disk.",
+        "nothing is lost, and the next time goes on with the rest. What is live in one segment, and a new segment, have to be "
+        "free on the disk. A folder that would hardly become smaller is left as it is.",
     )
     command.add_argument("folder", metavar="DIR", type=Path, help="the folder that holds the log")
     command.add_argument("--dry-run", action="store_true", help="only say about what that would save; change nothing")
@@ -36,28 +37,29 @@ def _add_compact(subparsers: Subparsers) -> None:
 
 def _compact(options: argparse.Namespace) -> int:
     from wonderq import compact  # noqa: PLC0415
-    from wonderq.state import UnreadableRecordError  # noqa: PLC0415
 
-    try:
-        if options.dry_run:
-            done = compact.estimate(options.folder)
-        else:
-            with Progress("segments compacted") as progress:
-                done = compact.compact(options.folder, progress.add)
-    except UnreadableRecordError as error:
-        raise FolderError(f"{options.folder}: {error}") from error
+    if options.dry_run:
+        done = compact.estimate(options.folder)
+    else:
+        with Progress("segments compacted") as progress:
+            done = compact.compact(options.folder, progress.add)
     before, after = done.before, done.after
     if options.json:
         print(json.dumps({"dry_run": options.dry_run, **asdict(done)}), flush=True)
         return OK
     about = "about " if options.dry_run else ""
-    saved = 1 - after.disk_bytes / before.disk_bytes if before.disk_bytes else 0
     print(f"messages  {done.messages:,}")
-    print(f"segments  {done.segments:,} {'to be ' if options.dry_run else ''}compacted")
-    print(f"log       {human_bytes(before.log_bytes)}, {about}{human_bytes(after.log_bytes)} after")
-    print(
-        f"on disk   {human_bytes(before.disk_bytes)}, {about}{human_bytes(after.disk_bytes)} after ({saved:.1%} less)"
-    )
+    if done.worth_it if options.dry_run else done.segments:
+        saved = 1 - after.disk_bytes / before.disk_bytes
+        print(f"segments  {done.segments:,} {'to be ' if options.dry_run else ''}compacted")
+        print(f"log       {human_bytes(before.log_bytes)}, {about}{human_bytes(after.log_bytes)} after")
+        print(
+            f"on disk   {human_bytes(before.disk_bytes)}, {about}{human_bytes(after.disk_bytes)} after ({saved:.1%} less)"
+        )
+    else:
+        print(f"log       {human_bytes(before.log_bytes)}")
+        print(f"on disk   {human_bytes(before.disk_bytes)}")
+        print("nothing to compact: that would save less than 1% of what the folder takes on the disk")
     print("nothing was changed" if options.dry_run else "ok", flush=True)
     return OK
 

@@ -23,7 +23,7 @@ from storage.recovery import wall_clock_ms
 from wonderq.broker import Broker
 from wonderq.client import Client, RefusedError, UnreachableError
 from wonderq.errors import BrokerError
-from wonderq.folder import FolderError, NoLogError
+from wonderq.folder import FolderError, NoLogError, held
 from wonderq.ids import Ids
 from wonderq.model import STATUS_NAMES, Limits
 from wonderq.page import MessageView
@@ -42,7 +42,7 @@ class UnusableLogError(FolderError):
 
 
 @contextmanager
-def _readable(folder: Path) -> Iterator[None]:
+def readable(folder: Path) -> Iterator[None]:
     """Say what to do about a log that cannot be read."""
     advice = f"Nothing was changed. 'wonderq repair {folder} NEW' salvages what verifies into a new folder"
     try:
@@ -64,12 +64,12 @@ def export(folder: Path) -> Iterator[_Object]:
         NoLogError, FolderLockedError, UnsupportedFormatError: the folder cannot be read.
         CorruptLogError, UnusableLogError: it is damaged, and has to be repaired first.
     """
-    if not any(segment.file_number(each.name) is not None for each in folder.iterdir()):
+    if not _holds_log(folder):
         raise NoLogError(f"{folder} holds no log: give the folder that 'wonderq serve --data' was given.")
-    with _readable(folder):
+    with readable(folder):
         log = FileLog(folder)
     try:
-        with _readable(folder):
+        with readable(folder):
             state, _ = rebuild(log, Checkpoints(folder))
         now_ms = max(state.last_ms, wall_clock_ms())
         with _Bodies(folder) as bodies:
@@ -170,12 +170,16 @@ class Target(Protocol):
 class _FolderTarget:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
+        self.imported = False
+        """Whether anything was."""
 
     def put_queue(self, queue: str, visibility_timeout_ms: int, delay_ms: int) -> None:
         self._broker.put_queue(queue, visibility_timeout_ms=visibility_timeout_ms, delay_ms=delay_ms)
+        self.imported = True
 
     def produce(self, queue: str, bodies: Sequence[str], delays_ms: Sequence[int]) -> None:
         self._broker.produce(queue, bodies, delays_ms)
+        self.imported = True
 
 
 class _ClientTarget:
@@ -206,16 +210,41 @@ def into_folder(folder: Path) -> Iterator[Target]:
     """Import into the folder of a stopped broker, which is made if it is not there.
 
     Raises:
+        FolderError: it is not a folder.
         FolderLockedError, CorruptLogError, UnsupportedFormatError, UnusableLogError: it cannot be used.
     """
-    with _readable(folder):
+    there = folder.exists()
+    if there and not folder.is_dir():
+        raise FolderError(f"{folder} is not a folder")
+    new = not there or not _holds_log(folder)
+    target = None
+    with readable(folder):
         log = FileLog(folder)
     try:
-        with _readable(folder):
+        with readable(folder):
             broker = Broker(log, checkpoints=Checkpoints(folder))
-        yield _FolderTarget(broker)
+        target = _FolderTarget(broker)
+        yield target
+    except BaseException:
+        log.close()
+        if new and target is not None and not target.imported:
+            _remove_new_log(folder, with_folder=not there)
+        raise
     finally:
         log.close()
+
+
+def _holds_log(folder: Path) -> bool:
+    return any(segment.file_number(each.name) is not None for each in folder.iterdir())
+
+
+def _remove_new_log(folder: Path, *, with_folder: bool) -> None:
+    """Take away the log that was made for an import of which nothing came."""
+    with held(folder) as files:
+        for path in files:
+            path.unlink()
+        if with_folder:
+            folder.rmdir()
 
 
 @contextmanager
@@ -293,15 +322,27 @@ def _do(done: int, last: int, work: Callable[[], None]) -> None:
     try:
         work()
     except (BrokerError, RefusedError) as error:
+        unknown = isinstance(error, RefusedError) and error.outcome_unknown
+        left = _unknown_from(done, last) if unknown else _imported(done)
         lines = f"line {last}" if last == done + 1 else f"lines {done + 1} to {last}"
-        raise ImportLineError(f"{lines} cannot be imported: {error} {_imported(done)}") from error
+        raise ImportLineError(f"{lines} cannot be imported: {error} {left}") from error
     except UnreachableError as error:
-        error.add_note(f"{_imported(done)}; of the lines up to {last} it is unknown.")
+        refused = isinstance(error.__cause__, ConnectionRefusedError)  # so nothing was sent
+        error.add_note(_imported(done) if refused else _unknown_from(done, last))
         raise
 
 
 def _imported(done: int) -> str:
     return f"Lines 1 to {done} were imported, and nothing after" if done else "Nothing was imported"
+
+
+def _unknown_from(done: int, last: int) -> str:
+    lines = f"line {last} was" if last == done + 1 else f"lines {done + 1} to {last} were"
+    return (
+        f"Lines 1 to {done} were imported, and it is unknown whether {lines}"
+        if done
+        else f"It is unknown whether {lines}"
+    )
 
 
 def _parse_time(text: str) -> int:

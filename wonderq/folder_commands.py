@@ -39,15 +39,28 @@ def _add_inspect(subparsers: Subparsers) -> None:
         "Nothing is changed. What is damaged is passed over, and then the exit code is 1.",
     )
     what = command.add_mutually_exclusive_group()
-    what.add_argument("--message", metavar="ID", help="show what happened to this message (an id or a receipt) instead")
+    what.add_argument(
+        "--message",
+        metavar="ID",
+        type=_not_empty,
+        help="show what happened to this message (an id or a receipt) instead",
+    )
     what.add_argument("--records", action="store_true", help="print every record as a line of JSON instead")
     command.add_argument("--bodies", action="store_true", help="with --records, print the messages' bodies too")
     command.add_argument("--json", action="store_true", help="print JSON instead of tables")
 
 
+def _not_empty(text: str) -> str:
+    if not text:  # as an unset variable leaves it
+        raise argparse.ArgumentTypeError("is empty: give an id or a receipt")
+    return text
+
+
 def _inspect(options: argparse.Namespace) -> int:
     from wonderq import inspect_folder  # noqa: PLC0415
 
+    if options.bodies and not options.records:
+        raise ConfigError("--bodies goes with --records")
     problems: list[Any] = []
     with Progress("records read", enabled=not (options.records and is_terminal(sys.stdout))) as progress:
         if options.records:
@@ -70,13 +83,14 @@ def _inspect(options: argparse.Namespace) -> int:
             else:
                 _print(inspect_folder.overview_lines(found))
     if problems:
-        hint = f"'wonderq verify {options.folder}' lists them"
-        return complain(f"{_places(len(problems))} of the log do not verify, and were passed over: {hint}", REFUSED)
+        passed_over = "was passed over" if len(problems) == 1 else "were passed over"
+        hint = f"'wonderq verify {options.folder}' lists all that is damaged"
+        return complain(f"{_damage(len(problems), 'the log')}, and {passed_over}: {hint}", REFUSED)
     return OK
 
 
-def _places(count: int) -> str:
-    return "1 place" if count == 1 else f"{count:,} places"
+def _damage(count: int, of: Path | str) -> str:
+    return f"1 place of {of} does not verify" if count == 1 else f"{count:,} places of {of} do not verify"
 
 
 def _add_verify(subparsers: Subparsers) -> None:
@@ -104,8 +118,8 @@ def _verify(options: argparse.Namespace) -> int:
     for problem in findings.problems:
         complain(str(problem), REFUSED)
     return complain(
-        f"{_places(len(findings.problems))} of {options.folder} do not verify. Nothing was changed. Restore the damaged "
-        f"files from a backup if you have one; 'wonderq repair {options.folder} NEW' salvages the rest into a new folder",
+        f"{_damage(len(findings.problems), options.folder)}. Nothing was changed. Restore the damaged files from a backup "
+        f"if you have one; 'wonderq repair {options.folder} NEW' salvages the rest into a new folder",
         REFUSED,
     )
 

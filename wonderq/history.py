@@ -94,7 +94,8 @@ class History:
             self._entry, self._receives, self._token = entry, receives, token
             self._set(status, due)
             what = "restated" if same or not before else "updated"
-            yield what, {"bytes": len(entry), "receive_count": receives, **self._claim()}
+            produced = {"produced_at_ms": self._produced_ms(fields)} if what == "restated" else {}
+            yield what, {"bytes": len(entry), "receive_count": receives, **produced, **self._claim()}
 
     def _claim(self) -> dict[str, Any]:
         if self._status == CLAIMED:
@@ -106,6 +107,11 @@ class History:
 
     def _receipt(self) -> str:
         return self._ids.receipt(self._queue, self._sequence, self._token)
+
+    def _produced_ms(self, fields: list[Any]) -> int:
+        sequences = record.from_runs(fields[4])
+        by_sequence: dict[int, int] = dict(zip(sequences, fields[5], strict=True))
+        return by_sequence[self._sequence]
 
     def _entry_in(self, fields: list[Any]) -> bytes:
         return next(entry for _, sequence, entry in entries_of(fields) if sequence == self._sequence)

@@ -20,7 +20,7 @@ from wonderq.ids import Ids
 from wonderq.model import STATUSES
 from wonderq.state import State, UnreadableRecordError
 from wonderq.terminal import human_bytes, table
-from wonderq.verify import KINDS, entries_of
+from wonderq.verify import KINDS, entries_of, entry_problem
 from wonderq.wire import iso_time
 
 _CHUNK_MESSAGES = 4096
@@ -185,6 +185,9 @@ def overview_lines(found: Overview) -> Iterator[str]:
 
 # One message
 
+LOG_BEGINS = "log begins"
+"""The event that stands for all there were of a message whose records were dropped."""
+
 
 class UnknownMessageError(FolderError):
     """The id is not one of this log."""
@@ -192,6 +195,8 @@ class UnknownMessageError(FolderError):
 
 def history(folder: Path, name: str, progress: _Progress = lambda: None) -> tuple[list[Event], list[Problem]]:
     """Return what happened to the message with an id or receipt, and where the log is damaged.
+
+    If no record of it is left, the one event is where the log begins.
 
     Raises what `look` does, and:
         UnknownMessageError: the id is not of this log.
@@ -204,11 +209,15 @@ def history(folder: Path, name: str, progress: _Progress = lambda: None) -> tupl
     queue, sequence = place
     one = History(ids, queue, sequence)
     events: list[Event] = []
+    begin: Event | None = None
     with _salvage(folder) as salvage:
         for each, fields in _decoded(salvage):
+            begin = begin or Event(fields[1], LOG_BEGINS, {}, each.path.name, each.offset)
             events += one.add(each, fields)
             progress()
         events += one.until(wall_clock_ms())
+        if not events and begin:
+            events.append(begin)
         return events, salvage.problems
 
 
@@ -224,6 +233,8 @@ def _decoded(salvage: Salvage) -> Iterator[tuple[Found, list[Any]]]:
     for found in salvage.records():
         try:
             fields = record.decode(found.data)
+            for _ in entries_of(fields):
+                pass
         except ValueError as error:
             salvage.problems.append(Problem(str(found.path), found.offset, str(error)))
             continue
@@ -240,6 +251,10 @@ def event_object(event: Event) -> _Object:
 
 def event_lines(events: list[Event]) -> Iterator[str]:
     for event in map(event_object, events):
+        if event["event"] == LOG_BEGINS:
+            segment = int(event["file"].partition(".")[0])
+            yield f"no record of this message is left; the log begins at segment {segment}, {event['time']}"
+            continue
         where = f"{event['file']}, byte {event['offset']}" if event["file"] else "by its deadline"
         detail = "  ".join(f"{name} {value}" for name, value in list(event.items())[4:])
         yield f"{event['time']}  {event['event']:<9}  {where}{f'  {detail}' if detail else ''}"
@@ -261,14 +276,15 @@ def record_objects(
                     "file": found.path.name,
                     "offset": found.offset,
                     "position": found.position,
-                    **_named(fields, bodies=bodies),
+                    **_named(fields),
+                    **(_bodies(found, fields, salvage.problems) if bodies else {}),
                 }
                 progress()
         finally:
             problems += salvage.problems
 
 
-def _named(fields: list[Any], *, bodies: bool) -> _Object:
+def _named(fields: list[Any]) -> _Object:
     match fields:
         case [record.IDENTITY, _, key, next_queue]:
             return {"key": key.hex(), "next_queue": next_queue}
@@ -283,8 +299,7 @@ def _named(fields: list[Any], *, bodies: bool) -> _Object:
             }
         case [record.PRODUCE, at_ms, queue, first, due_ms, lengths, _]:
             due = [iso_time(each) if each > at_ms else None for each in due_ms]
-            about = {"queue": queue, "first": first, "count": len(lengths), "delayed_until": due, "lengths": lengths}
-            return about | _bodies(fields, bodies)
+            return {"queue": queue, "first": first, "count": len(lengths), "delayed_until": due, "lengths": lengths}
         case [record.CLAIM, at_ms, queue, runs, timeout_ms, token]:
             return {
                 "queue": queue,
@@ -305,7 +320,7 @@ def _named(fields: list[Any], *, bodies: bool) -> _Object:
                 "produced_at": [iso_time(each) for each in produced_ms],
                 "lengths": lengths,
                 "claims": [_with_status(dict(zip(all_names, each, strict=True))) for each in claims],
-            } | _bodies(fields, bodies)
+            }
         case [record.PURGE, _, queue, end]:
             return {"queue": queue, "end": end}
         case [record.DROP, _, queue]:
@@ -322,5 +337,14 @@ def _pairs(runs: list[int]) -> list[list[int]]:
     return [runs[at : at + 2] for at in range(0, len(runs), 2)]
 
 
-def _bodies(fields: list[Any], wanted: bool) -> _Object:
-    return {"messages": [record.decode_entry(entry) for _, _, entry in entries_of(fields)]} if wanted else {}
+def _bodies(found: Found, fields: list[Any], problems: list[Problem]) -> _Object:
+    """Return the bodies in a record; null for one that does not match its checksum, which is a problem."""
+    if fields[0] not in (record.PRODUCE, record.UPDATE):
+        return {}
+    bodies: list[str | None] = []
+    for queue, sequence, entry in entries_of(fields):
+        problem = entry_problem(queue, sequence, entry)
+        if problem:
+            problems.append(Problem(str(found.path), found.offset, problem))
+        bodies.append(None if problem else record.decode_entry(entry))
+    return {"messages": bodies}

@@ -52,6 +52,12 @@ class Losses:
             for known in (self.lost, self.next_sequence, self.unknown_below):
                 known.pop(queue, None)
 
+    def lose(self, queue: int, sequences: Iterable[int]) -> None:
+        """Put messages on the list that a record has told of, and that could not be read."""
+        for sequence in sequences:
+            self._found(queue, [(sequence, 1)])
+            self.lost[queue] = sorted([*self.lost.get(queue, ()), (sequence, sequence + 1)])
+
     def count(self) -> int:
         return sum(end - start for runs in self.lost.values() for start, end in runs)
 

@@ -10,13 +10,13 @@ from typing import Any
 
 from storage import FileLog, Position, record
 from storage.disk import Disk
-from storage.salvage import Found, Problem, Salvage
+from storage.salvage import Found, Problem, Salvage, Span
 from wonderq.folder import FolderError, check_outside, held
 from wonderq.ids import Ids
 from wonderq.losses import Losses
 from wonderq.rebuild import rebuild
 from wonderq.state import Queue, State, UnreadableRecordError, queue_record
-from wonderq.verify import entries_of
+from wonderq.verify import entries_of, entry_problem
 
 #: Records are synced when so many bytes have been written.
 _SYNC_BYTES = 4 << 20
@@ -24,6 +24,9 @@ _SYNC_BYTES = 4 << 20
 #: The fewest bytes that a message, and a queue's naming record, take in a log.
 _LEAST_ENTRY_BYTES = 5
 _LEAST_QUEUE_BYTES = 32
+
+#: What stands in the place of a message that does not match its own checksum; the message is deleted right behind.
+_EMPTY_ENTRY = record.encode_entry("")
 
 #: The new log's segments are as large as the source's, so that any record fits, but not smaller than this.
 _LEAST_SEGMENT_BYTES = 64 << 10
@@ -45,6 +48,8 @@ class Repair:
     """Where the source is damaged."""
     left_out: list[Problem] = field(default_factory=list)
     """Records that verify, and contradict what is left."""
+    rotten: list[Problem] = field(default_factory=list)
+    """Messages that do not match their own checksums, in records that verify."""
     torn: Problem | None = None
     records: int = 0
     """How many were taken over."""
@@ -59,7 +64,8 @@ class Repair:
 
     @property
     def lost_bytes(self) -> int:
-        return sum(span.length for problem in self.problems for span in problem.lost)
+        """How much of the log cannot be read: whatever stood there is unknown."""
+        return _lost_bytes(self.problems)
 
     @property
     def missing_bytes(self) -> int:
@@ -97,7 +103,9 @@ def repair(source: Path, target: Path, progress: Callable[[], None] = lambda: No
 def _check_target(source: Path, target: Path) -> None:
     unfinished = _unfinished(target)
     for each in (target, unfinished):
-        if each.exists() and (not each.is_dir() or any(each.iterdir())):
+        if each.exists() and not each.is_dir():
+            raise TargetError(f"{each} is not a folder")
+        if each.exists() and any(each.iterdir()):
             raise TargetError(f"{each} exists and is not empty: give the name of a folder to be made, or remove it")
     check_outside(source, target)
 
@@ -136,6 +144,10 @@ def _copy(salvage: Salvage, source: Path, target: Path, progress: Callable[[], N
     return done
 
 
+def _lost_bytes(problems: list[Problem]) -> int:
+    return sum(span.length for problem in problems for span in problem.lost)
+
+
 class _Writer:
     """Appends records to the new log and applies them."""
 
@@ -166,18 +178,40 @@ class _Writer:
 def _take(found: Found, done: Repair, writer: _Writer) -> bool:
     try:
         fields = record.decode(found.data)
-        for _ in entries_of(fields):
-            pass
+        rotten = _replace_rotten(found, fields)
         if fields[0] == record.QUEUE:
             _drop_namesake(fields, done, writer)
         elif fields[0] == record.IDENTITY and done.state.key not in (None, fields[2]):
             raise UnreadableRecordError("the log has another identity already")
-        writer.put(fields, bytes(found.data))
+        writer.put(fields, None if rotten else bytes(found.data))
         done.losses.add(fields, damaged=bool(done.problems))
+        if rotten:
+            # Also where it is an update: what the message said before is not what was asked for last.
+            writer.put((record.DELETE, fields[1], fields[2], record.to_runs(rotten)))
+            done.losses.lose(fields[2], rotten)
+            done.rotten += rotten.values()
     except (ValueError, LookupError, TypeError, UnreadableRecordError) as error:
         done.left_out.append(Problem(str(found.path), found.offset, str(error)))
         return False
     return True
+
+
+def _replace_rotten(found: Found, fields: list[Any]) -> dict[int, Problem]:
+    """Put empty messages in the places of those that do not match their checksums; returns which, by number."""
+    rotten: dict[int, Problem] = {}
+    entries: list[bytes] = []
+    at = found.offset + len(found.data)
+    for queue, sequence, entry in entries_of(fields):
+        if not entries:
+            at -= len(fields[-1])
+        if problem := entry_problem(queue, sequence, entry):
+            rotten[sequence] = Problem(str(found.path), found.offset, problem, [Span(at, len(entry))])
+        at += len(entry)
+        entries.append(_EMPTY_ENTRY if problem else entry)
+    if rotten:
+        fields[5 if fields[0] == record.PRODUCE else 6] = [len(entry) for entry in entries]
+        fields[-1] = b"".join(entries)
+    return rotten
 
 
 def _drop_namesake(fields: list[Any], done: Repair, writer: _Writer) -> None:
@@ -243,7 +277,7 @@ def report(done: Repair) -> Iterator[str]:
         yield f"damaged   {problem.file}, byte {problem.offset}: {problem.reason}"
         for span in problem.lost:
             yield f"  left    {problem.file}, byte {span.offset}, {span.length} bytes"
-    for problem in done.left_out:
+    for problem in (*done.left_out, *done.rotten):
         yield f"left out  {problem}"
     if done.torn:
         size = sum(span.length for span in done.torn.lost)
@@ -261,7 +295,9 @@ def report(done: Repair) -> Iterator[str]:
     if done.lost_bytes or done.missing_bytes or done.left_out:
         yield "note      claims, deletions and updates that stood there are undone: messages may be delivered again"
     yield f"records   {done.records:,} taken over, {len(done.left_out):,} left out"
-    yield f"damage    {len(done.problems):,} places, {done.lost_bytes:,} bytes that do not verify"
+    damage = done.problems + done.rotten
+    places = "1 place" if len(damage) == 1 else f"{len(damage):,} places"
+    yield f"damage    {places}, {_lost_bytes(damage):,} bytes that do not verify"
     messages = sum(len(queue.messages) for queue in done.state.queues.values())
     yield f"messages  {messages:,} in {len(done.state.queues):,} queues, {done.losses.count():,} known to be lost"
 

@@ -74,8 +74,9 @@ def _take(found: Found, findings: Findings) -> None:
     """Check a record's own checksums, and apply it."""
     try:
         fields = record.decode(found.data)
-        for problem in damaged_entries(fields):
-            findings.problems.append(Problem(str(found.path), found.offset, problem))
+        for entry in entries_of(fields):
+            if problem := entry_problem(*entry):
+                findings.problems.append(Problem(str(found.path), found.offset, problem))
         findings.state.apply(fields, found.position, len(found.data))
     except (ValueError, UnreadableRecordError) as error:
         findings.problems.append(Problem(str(found.path), found.offset, str(error)))
@@ -83,13 +84,13 @@ def _take(found: Found, findings: Findings) -> None:
     findings.records[KINDS[fields[0]]] += 1
 
 
-def damaged_entries(fields: list[Any]) -> Iterator[str]:
-    """Say which messages in a record do not match their own checksums."""
-    for queue, sequence, entry in entries_of(fields):
-        try:
-            record.decode_entry(entry)
-        except ValueError as error:
-            yield f"message {sequence} of queue {queue}: {error}"
+def entry_problem(queue: int, sequence: int, entry: bytes) -> str | None:
+    """Say what is wrong with one message of a record: it does not match its own checksum."""
+    try:
+        record.decode_entry(entry)
+    except ValueError as error:
+        return f"message {sequence} of queue {queue}: {error}"
+    return None
 
 
 def entries_of(fields: list[Any]) -> Iterator[tuple[int, int, bytes]]:

@@ -173,7 +173,9 @@ def message_object(message: Message) -> MessageObject:
 @lru_cache(1024)  # those of one batch are all the same
 def iso_time(time_ms: int) -> str:
     """Milliseconds since 1970 as ISO 8601 in UTC."""
-    return f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(time_ms // 1000))}.{time_ms % 1000:03d}Z"
+    moment = gmtime(time_ms // 1000)
+    # %Y gives the year 1 one digit
+    return f"{moment.tm_year:04}{strftime('-%m-%dT%H:%M:%S', moment)}.{time_ms % 1000:03d}Z"
 
 
 def to_ms(seconds: float) -> int:

@@ -14,6 +14,7 @@ from storage import Checkpoints, FileLog, SyncPolicy
 from tests.broker.fake_clock import FakeClock
 from tests.broker.helpers import said_by
 from wonderq.broker import Broker
+from wonderq.compact import Outcome, compact
 from wonderq.rebuild import rebuild
 from wonderq.state import State
 
@@ -57,6 +58,13 @@ def bodies_in(folder: Path, queue: str = "default") -> list[str]:
 
 def names(folder: Path) -> list[str]:
     return sorted(each.name for each in folder.iterdir())
+
+
+def compact_anyhow(folder: Path) -> Outcome:
+    """Compact also a folder of some KiB, to whose size the new segment adds more than is saved."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Outcome, "worth_it", True)
+        return compact(folder)
 
 
 class CrashError(OSError):

@@ -20,11 +20,10 @@ from tests.broker.random_life import live_a_random_life
 from tests.cli.helpers import clean_environment, eventually, run
 from tests.crash.broker_process import BrokerProcess
 from tests.storage.folders import end_of_groups, groups_in, records_in, segment_files, snapshot
-from tests.tools.copies import bodies_in, crash_at, names, opened, said_in
+from tests.tools.copies import bodies_in, compact_anyhow, crash_at, names, opened, said_in
 from wonderq.backup import BackupError, backup
 from wonderq.broker import Broker
 from wonderq.client import Client, RefusedError, UnreachableError
-from wonderq.compact import compact
 from wonderq.folder import FolderError, NoLogError
 from wonderq.upkeep import compact_oldest
 
@@ -178,7 +177,7 @@ def test_an_interrupted_backup_can_be_opened_and_repeated(
     old = records_in(copy)
     live(source, clock, chance, 120)
     if compacted:
-        compact(source)
+        compact_anyhow(source)
     new, said = records_in(source), said_in(source, clock.ms)
     opens = 0
     for step in range(1, 1000):
@@ -234,7 +233,7 @@ def test_a_segment_dropped_while_it_is_about_to_be_copied(tmp_path: Path, monkey
     def open_after_compaction(self: Disk, path: Path, *, write: bool = False) -> DiskFile:
         if path == source / second and len(segment_files(source)) > 1:
             monkeypatch.undo()
-            compact(source)
+            compact_anyhow(source)
         return real(self, path, write=write)
 
     monkeypatch.setattr(Disk, "open", open_after_compaction)

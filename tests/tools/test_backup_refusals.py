@@ -14,10 +14,9 @@ from tests.broker.fake_clock import FakeClock
 from tests.broker.random_life import live_a_random_life
 from tests.cli.helpers import run
 from tests.storage.folders import end_of_groups, groups_in, segment_files, snapshot
-from tests.tools.copies import bodies_in, names, opened, said_in
+from tests.tools.copies import bodies_in, compact_anyhow, names, opened, said_in
 from wonderq.backup import BackupError, backup
 from wonderq.broker import Broker
-from wonderq.compact import compact
 from wonderq.model import Target
 from wonderq.restore import restore
 from wonderq.upkeep import compact_oldest
@@ -222,7 +221,7 @@ def compacted(tmp_path: Path) -> tuple[Path, Path]:
             live_a_random_life(broker, clock, chance, 200)
         if turn == 0:
             backup(source, copy)
-    compact(source)
+    compact_anyhow(source)
     assert min(names(source)) > max(names(copy))
     return source, copy
 
@@ -267,7 +266,7 @@ def test_a_gap_between_the_old_segments_of_a_backup_is_not_kept_unsaid(tmp_path:
 def test_prune_does_not_replace_a_backup_that_is_newer_than_a_compacted_source(tmp_path: Path) -> None:
     """Their segments do not overlap, but the numbers of their groups do."""
     _, copy, old = early_and_late(tmp_path, late=30)
-    compact(old)
+    compact_anyhow(old)
     assert min(names(old)) > max(names(copy))
     refused(old, copy, "older than its backup", prune=True)
 
@@ -276,7 +275,7 @@ def test_a_source_that_ends_before_a_backup_begins_is_refused(tmp_path: Path) ->
     source, copy, old = tmp_path / "source", tmp_path / "copy", tmp_path / "old"
     send(source, "one")
     shutil.copytree(source, old)
-    compact(source)
+    compact_anyhow(source)
     backup(source, copy)
     assert max(names(old)) < min(names(copy))
     refused(old, copy, "older than its backup")

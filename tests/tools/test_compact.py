@@ -21,9 +21,11 @@ from tests.broker.random_life import live_a_random_life
 from tests.cli.helpers import clean_environment, run
 from tests.running import RunningBroker
 from tests.storage.folders import segment_files, snapshot
-from tests.tools.copies import CrashError, bodies_in, crash_at, names, opened, said_in
+from tests.tools.copies import CrashError, bodies_in, compact_anyhow, crash_at, names, opened, said_in
+from tests.tools.folders import broker_on, flip, live_a_little, write_checkpoint
+from wonderq.cli import main
 from wonderq.client import Client
-from wonderq.compact import compact, disk_bytes, estimate
+from wonderq.compact import Outcome, compact, disk_bytes, estimate
 from wonderq.model import Target
 
 TOOL = Path(__file__).parents[2] / "tools" / "compact.py"
@@ -52,7 +54,7 @@ def test_ninety_nine_percent_deleted_shrinks_by_ninety_five(tmp_path: Path) -> N
     assert len(bodies) == 30
     assert size > 85 << 20
     expected = estimate(tmp_path)
-    done = compact(tmp_path)
+    done = compact_anyhow(tmp_path)
     assert (done.messages, done.before.disk_bytes) == (30, size)
     assert done.after.disk_bytes == disk_bytes(tmp_path) <= size * 0.05
     assert abs(expected.after.disk_bytes - done.after.disk_bytes) <= 1 << 20
@@ -68,11 +70,11 @@ def test_nothing_but_the_size_changes(tmp_path: Path, seed: int) -> None:
     before = said_in(tmp_path, now_ms)
     segments = len(segment_files(tmp_path))
     assert segments > 3
-    done = compact(tmp_path)
+    done = compact_anyhow(tmp_path)
     assert done.segments == segments
     assert len(segment_files(tmp_path)) == 1
     assert said_in(tmp_path, now_ms) == before
-    again = compact(tmp_path)
+    again = compact_anyhow(tmp_path)
     assert again.after.disk_bytes == done.after.disk_bytes
     assert again.after.log_bytes <= done.after.log_bytes
     assert said_in(tmp_path, now_ms) == before
@@ -88,11 +90,11 @@ def test_a_crash_at_any_step_changes_nothing(tmp_path: Path, monkeypatch: pytest
             shutil.copytree(tmp_path / "whole", folder)
             try:
                 with crash_at(step, monkeypatch, ("pwrite", "fdatasync", "rename", "unlink", "ftruncate")):
-                    compact(folder)
+                    compact_anyhow(folder)
                 break
             except (CrashError, LogFailedError):
                 assert said_in(folder, now_ms) == before
-                compact(folder)
+                compact_anyhow(folder)
                 assert said_in(folder, now_ms) == before
             shutil.rmtree(folder)
         assert step > 30
@@ -107,14 +109,14 @@ def test_a_large_spare_segment_does_not_keep_its_space(tmp_path: Path) -> None:
     header = frame.unpack_segment_header(last.read_bytes())
     assert header is not None
     publish(Disk(), reserve(Disk(), tmp_path, header.number + 1, header.log_id, 64 << 20, 0)).file.close()
-    done = compact(tmp_path)
+    done = compact_anyhow(tmp_path)
     assert done.after.disk_bytes < 5 << 20
     assert said_in(tmp_path, now_ms) == before
 
 
 def test_a_broker_goes_on_with_its_usual_segments(tmp_path: Path) -> None:
     fill(tmp_path)
-    compact(tmp_path)
+    compact_anyhow(tmp_path)
     last = open_segment(Disk(), segment_files(tmp_path)[-1])
     last.file.close()
     assert last.header.capacity == 4 << 20
@@ -135,21 +137,107 @@ def test_old_checkpoints_go_and_a_needed_one_is_written(tmp_path: Path) -> None:
         assert broker.terminate() == 0
     assert [name for name in names(folder) if name.endswith(".ckpt")]
     before = said_in(folder)
-    compact(folder)
+    compact_anyhow(folder)
     [checkpoint] = [name for name in names(folder) if name.endswith(".ckpt")]
     assert int(checkpoint[:10]) >= int(segment_files(folder)[0].stem)
     assert said_in(folder) == said_in(folder, with_checkpoints=True) == before
     with opened(folder, segment_bytes=32 << 20) as inner:
         inner.purge("default")
-    compact(folder)
+    compact_anyhow(folder)
     assert len(names(folder)) == 1
 
 
-def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("body_bytes", "count"), [(5, 20_000), (250, 8000), (10_000, 400)])
+@pytest.mark.parametrize("claimed", [False, True])
+def test_the_estimate_is_what_comes_out(tmp_path: Path, body_bytes: int, count: int, claimed: bool) -> None:
+    with opened(tmp_path, segment_bytes=32 << 20) as broker:
+        for _ in range(0, count, 400):
+            ids = broker.produce("default", ["b" * body_bytes] * 400)
+            if claimed:
+                broker.claim("default", limit=200, visibility_timeout_ms=3_600_000)
+            broker.delete_batch("default", [Target(id=each) for each in ids[::3]])
+    expected = estimate(tmp_path).after
+    done = compact(tmp_path).after
+    assert 0.9 < expected.log_bytes / done.log_bytes < 1.1
+    assert 0.9 < expected.disk_bytes / done.disk_bytes < 1.1
+
+
+def test_the_checkpoint_of_many_small_messages_is_in_the_estimate(tmp_path: Path) -> None:
+    with opened(tmp_path, segment_bytes=32 << 20) as broker:
+        for _ in range(350):
+            broker.produce("default", ["a small one."] * 1000)
+        broker.produce("garbage", ["g" * (1 << 20)] * 14)
+        broker.purge("garbage")
+    expected = estimate(tmp_path).after
+    done = compact_anyhow(tmp_path).after
+    assert any(each.suffix == ".ckpt" for each in tmp_path.iterdir())
+    assert 0.9 < expected.disk_bytes / done.disk_bytes < 1.1
+
+
+def test_nothing_is_done_where_nothing_would_be_gained(tmp_path: Path) -> None:
     fill(tmp_path)
+    before = snapshot(tmp_path)
+    for flags in ([], ["--dry-run"]):
+        done = run("compact", str(tmp_path), *flags)
+        assert (done.code, done.error) == (0, "")
+        assert done.lines[-2].startswith("nothing to compact: ")
+        assert "%" not in "".join(done.lines[:-2])
+        assert snapshot(tmp_path) == before
+    found = json.loads(run("compact", str(tmp_path), "--json").out)
+    assert (found["segments"], found["before"]) == (0, found["after"])
+    with opened(tmp_path / "once", segment_bytes=32 << 20) as broker:
+        broker.produce("default", ["b" * 1000])
+    assert compact(tmp_path / "once").segments == 1
+    before = snapshot(tmp_path / "once")
+    assert compact(tmp_path / "once").segments == 0
+    assert snapshot(tmp_path / "once") == before
+
+
+@pytest.mark.parametrize("damaged", [1, 3])
+def test_damage_before_the_checkpoint_is_told_with_what_was_changed(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], damaged: int
+) -> None:
+    folder = tmp_path / "d"
+    with broker_on(folder) as (broker, log):
+        live_a_little(broker, random.Random(5), 90)
+        write_checkpoint(broker, log, folder)
+    flip(folder, damaged, 700)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Outcome, "worth_it", True)
+        code = main(["compact", str(folder)])
+    err = capfd.readouterr().err
+    assert code == 1
+    assert f"{damaged:010d}.wal, byte " in err
+    assert "Nothing was changed" not in err
+    assert f"No message was lost by this: the segment is still there, {'none was' if damaged == 1 else '2'} " in err
+    assert f"'wonderq verify {folder}' lists all" in err
+    assert f"'wonderq repair {folder} NEW' salvages the rest" in err
+    assert min(names(folder)) == f"{damaged:010d}.wal"
+
+
+def test_damage_behind_the_checkpoint_is_found_before_anything_is_changed(tmp_path: Path) -> None:
+    fill(tmp_path)
+    flip(tmp_path, 3, 700)
+    before = snapshot(tmp_path)
+    done = run("compact", str(tmp_path))
+    assert done.code == 1
+    assert "Nothing was changed" in done.error
+    assert f"'wonderq repair {tmp_path} NEW' salvages" in done.error
+    assert snapshot(tmp_path) == before
+
+
+def large(folder: Path) -> None:
+    """A folder as a broker with the smallest segments leaves it."""
+    with opened(folder, segment_bytes=32 << 20) as broker:
+        broker.produce("default", ["b" * 1000] * 10)
+
+
+def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
+    large(tmp_path)
     before = snapshot(tmp_path)
     done = run("compact", str(tmp_path), "--dry-run")
     assert (done.code, done.error, done.lines[-1]) == (0, "", "nothing was changed")
+    assert done.lines[-2].endswith(" after (87.5% less)")
     done = run("compact", str(tmp_path), "--dry-run", "--json")
     found = json.loads(done.out)
     assert found["dry_run"] is True
@@ -158,14 +246,14 @@ def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_the_command_and_the_tool_say_what_they_did(tmp_path: Path) -> None:
-    fill(tmp_path)
+    large(tmp_path)
     done = run("compact", str(tmp_path))
     assert (done.code, done.error, done.lines[-1]) == (0, "", "ok")
     tool = subprocess.run(
         [sys.executable, TOOL, tmp_path, "--json"], capture_output=True, env=clean_environment(), check=True, timeout=60
     )
     found = json.loads(tool.stdout)
-    assert found["segments"] == 1
+    assert found["segments"] == 0
     assert found["after"]["disk_bytes"] == disk_bytes(tmp_path)
 
 

@@ -173,6 +173,9 @@ def test_repair_writes_into_no_folder_that_has_something(
     assert code == 1
     assert "is not empty" in err
     assert os.listdir(tmp_path / "new") == ["file"]
+    code, _, err = run(capfd, "repair", folder_of("healthy"), tmp_path / "new" / "file")
+    assert code == 1
+    assert "file is not a folder" in err
     code, _, err = run(capfd, "repair", folder_of("healthy"), folder_of("healthy") / "new")
     assert code == 1
     assert "is inside" in err
@@ -203,6 +206,60 @@ def test_no_log(tmp_path: Path, capfd: pytest.CaptureFixture[str], command: str)
     assert "holds no log" in err
     assert run(capfd, command, tmp_path / "none")[0] == 1
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "command", [*READING, "repair", "compact", "compact --dry-run", "backup", "restore", "import", "send x", "receive"]
+)
+def test_with_standard_output_closed_nothing_is_done(
+    folder_of: Callable[[str], Path], tmp_path: Path, command: str
+) -> None:
+    folder = folder_of("healthy")
+    before = snapshot(folder)
+    arguments = [] if command in ("send x", "receive") else [str(folder)]
+    if command in ("repair", "backup", "restore"):
+        arguments.append(str(tmp_path / "new"))
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-m", "wonderq", *command.split(), *arguments],
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=clean_environment({"PYTHONPATH": str(ROOT)}),
+        cwd=tmp_path,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.decode() == (
+        "wonderq: standard output is closed, so nothing was done. If nobody is to read it, send it to /dev/null.\n"
+    )
+    assert snapshot(folder) == before
+    assert os.listdir(tmp_path) == []
+
+
+def test_with_standard_error_closed_complaints_go_nowhere_else(folder_of: Callable[[str], Path]) -> None:
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" 2>&-', "sh", sys.executable, "-m", "wonderq", "export", folder_of("damaged")],
+        stdout=subprocess.PIPE,
+        env=clean_environment({"PYTHONPATH": str(ROOT)}),
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, b"")
+
+
+def test_what_the_broker_logs_is_not_printed(tmp_path: Path) -> None:
+    folder = tmp_path / "d"
+    make("healthy", folder)
+    for path in folder.glob("*.ckpt"):
+        path.write_bytes(path.read_bytes()[:-1])
+    done = subprocess.run(
+        [sys.executable, "-m", "wonderq", "export", folder],
+        capture_output=True,
+        env=clean_environment({"PYTHONPATH": str(ROOT)}),
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize("tool", ["inspect", "verify", "repair"])

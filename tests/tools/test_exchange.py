@@ -105,6 +105,35 @@ def test_a_line_that_cannot_be_imported_is_named(tmp_path: Path) -> None:
         assert [each["message"] for each in lines_of(new) if each["type"] == "message"] == ["1"]
 
 
+@pytest.mark.parametrize(
+    "line", [b"{nonsense\n", b'{"type":"queue","queue":"no/name"}\n', b'{"type":"message","queue":"q"}\n']
+)
+def test_a_bad_first_line_leaves_no_new_log(tmp_path: Path, line: bytes) -> None:
+    for name in ("none", "empty"):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        done = run("import", str(tmp_path / name), stdin=line)
+        assert done.code == 1
+        assert "Nothing was imported" in done.error
+    assert [each.name for each in tmp_path.rglob("*")] == ["empty"]
+    assert run("import", str(tmp_path / "full"), stdin=b'{"type":"queue","queue":"q"}\n').code == 0
+    before = snapshot(tmp_path / "full").keys()
+    assert run("import", str(tmp_path / "full"), stdin=line).code == 1
+    assert snapshot(tmp_path / "full").keys() == before, "a log that was there stays"
+
+
+def test_a_file_is_no_folder_to_import_into(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    done = run("import", str(tmp_path / "file"))
+    assert (done.code, done.error) == (1, f"wonderq: {tmp_path}/file is not a folder.\n")
+
+
+def test_a_broker_that_is_not_there_got_nothing() -> None:
+    done = run("import", "--url", "http://127.0.0.1:9", stdin=b'{"type":"queue","queue":"q"}\n')
+    assert done.code == 3
+    assert "Nothing was imported. " in done.error
+    assert "unknown" not in done.error
+
+
 def test_import_says_where_to() -> None:
     assert run("import").code == 2
     assert run("import", "--url", "ftp://x").code == 2

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,46 @@ def test_one_messages_history(tmp_path: Path, capfd: pytest.CaptureFixture[str])
     assert [line.split()[1] for line in lines] == [each["event"] for each in events]
     assert main(["inspect", "--message", "0" * 36, str(folder)]) == 1
     assert "is not the id or receipt" in capfd.readouterr().err
+
+
+def test_a_message_of_which_no_record_is_left(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "d"
+    with broker_on(folder) as (broker, log):
+        [gone, kept] = broker.produce("default", ["gone", "kept"])
+        broker.delete("default", Target(id=gone))
+        while log.oldest() is None:
+            broker.produce("filler", ["x" * 500])
+        compact_all(broker, log, 1)
+    [event] = [json.loads(line) for line in inspect(capfd, folder, "--json", "--message", gone).splitlines()]
+    first = records_of(folder)[0]
+    assert (event["event"], event["file"], event["offset"]) == ("log begins", "0000000002.wal", first.offset)
+    assert inspect(capfd, folder, "--message", gone) == (
+        f"no record of this message is left; the log begins at segment 2, {event['time']}\n"
+    )
+    [restated] = [json.loads(line) for line in inspect(capfd, folder, "--json", "--message", kept).splitlines()]
+    assert restated["event"] == "restated"
+    assert restated["produced_at"] <= restated["time"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (("--message", ""), "--message: is empty: give an id or a receipt"),
+        (("--bodies",), "--bodies goes with --records"),
+        (("--bodies", "--message", "x"), "--bodies goes with --records"),
+    ],
+)
+def test_flags_that_ask_for_nothing_are_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], flags: tuple[str, ...], says: str
+) -> None:
+    with broker_on(tmp_path):
+        pass
+    code = 2
+    with suppress(SystemExit):
+        code = main(["inspect", *flags, str(tmp_path)])
+    out, err = capfd.readouterr()
+    assert (code, out) == (2, "")
+    assert says in err
 
 
 def test_the_figures(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -17,10 +17,9 @@ from tests.broker.fake_clock import FakeClock
 from tests.broker.random_life import live_a_random_life
 from tests.cli.helpers import clean_environment, run
 from tests.storage.folders import groups_in, segment_files, snapshot
-from tests.tools.copies import crash_at, names, opened, said_in, says
+from tests.tools.copies import compact_anyhow, crash_at, names, opened, said_in, says
 from wonderq.backup import backup
 from wonderq.broker import Broker
-from wonderq.compact import compact
 from wonderq.folder import NoLogError
 from wonderq.model import Target
 from wonderq.restore import RestoreError, restore
@@ -200,9 +199,16 @@ def test_a_folder_that_is_not_empty_or_has_no_log_is_refused(tmp_path: Path) -> 
     assert not (tmp_path / "other").exists()
 
 
+def test_a_year_has_four_digits(tmp_path: Path) -> None:
+    live(tmp_path / "d", 26)
+    done = run("restore", str(tmp_path / "d"), str(tmp_path / "new"), "--until", "0001-01-01")
+    assert done.code == 1
+    assert "does not go back as far as 0001-01-01T00:00:00.000Z" in done.error
+
+
 def test_the_command_and_the_tool(tmp_path: Path) -> None:
     said = live(tmp_path / "d", 25)
-    compact(tmp_path / "d")
+    compact_anyhow(tmp_path / "d")
     (tmp_path / "new").mkdir()  # an empty folder is as good as none
     done = run("restore", str(tmp_path / "d"), str(tmp_path / "new"))
     assert (done.code, done.error) == (0, "")
