@@ -22,21 +22,23 @@ from wonderq.server import Server
 _ID = "01234567-89ab-8def-8123-456789abcdef"
 _RECEIPT = "0123456789abcdef0123456789abcdef01234567"
 
-_decode_produce = msgspec.json.Decoder(schemas.Produce).decode
-_decode_consume = msgspec.json.Decoder(schemas.Consume).decode
-_decode_delete = msgspec.json.Decoder(schemas.DeleteBatch).decode
-_encode = msgspec.json.Encoder().encode
+_CODECS: dict[str | None, tuple[Any, Any]] = {
+    "application/json": (msgspec.json.Encoder().encode, msgspec.json.Decoder),
+    "application/msgpack": (msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder),
+}
+_SCHEMAS = (schemas.Produce, schemas.Consume, schemas.DeleteBatch)
+_DECODERS = {(kind, schema): codec[1](schema).decode for kind, codec in _CODECS.items() for schema in _SCHEMAS}
 
 
 class Produce:
-    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        body = _decode_produce(req.bounded_stream.read())
+    def on_post(self, req: falcon.Request, resp: falcon.Response, **_: str) -> None:
+        body = _read(req, schemas.Produce)
         value: dict[str, Any]
         if isinstance(body.messages, msgspec.UnsetType):
             value = {"id": _ID, "message": body.message}
         else:
             value = {"ids": [_ID for _ in body.messages]}
-        _answer(resp, {**value, "status": "unprocessed", "statusCode": 201}, 201)
+        _answer(req, resp, {**value, "status": "unprocessed", "statusCode": 201}, 201)
 
 
 class Consume:
@@ -52,21 +54,25 @@ class Consume:
             "receipt": _RECEIPT,
         }
 
-    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        asked = _decode_consume(req.bounded_stream.read())
-        _answer(resp, [self._message for _ in range(asked.max)])
+    def on_post(self, req: falcon.Request, resp: falcon.Response, **_: str) -> None:
+        asked = _read(req, schemas.Consume)
+        _answer(req, resp, [self._message for _ in range(asked.max)])
 
 
 class Delete:
-    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        body = _decode_delete(req.bounded_stream.read())
+    def on_post(self, req: falcon.Request, resp: falcon.Response, **_: str) -> None:
+        body = _read(req, schemas.DeleteBatch)
         receipts = [] if isinstance(body.receipts, msgspec.UnsetType) else body.receipts
-        _answer(resp, {"success": True, "results": [{"receipt": each, "success": True} for each in receipts]})
+        _answer(req, resp, {"success": True, "results": [{"receipt": each, "success": True} for each in receipts]})
 
 
-def _answer(resp: falcon.Response, value: Any, status: int = 200) -> None:
-    resp.content_type = falcon.MEDIA_JSON
-    resp.data = _encode(value)
+def _read(req: falcon.Request, schema: Any) -> Any:
+    return _DECODERS[req.content_type, schema](req.bounded_stream.read())
+
+
+def _answer(req: falcon.Request, resp: falcon.Response, value: Any, status: int = 200) -> None:
+    resp.content_type = req.content_type
+    resp.data = _CODECS[req.content_type][0](value)
     resp.status = status
 
 
@@ -75,9 +81,9 @@ def main() -> None:
     parser.add_argument("--body-bytes", type=int, default=100)
     chosen = parser.parse_args()
     app = falcon.App()
-    app.add_route("/messages/produce", Produce())
-    app.add_route("/messages/consume", Consume(chosen.body_bytes))
-    app.add_route("/messages/delete", Delete())
+    app.add_route("/queues/{queue}/messages/produce", Produce())
+    app.add_route("/queues/{queue}/messages/consume", Consume(chosen.body_bytes))
+    app.add_route("/queues/{queue}/messages/delete", Delete())
     settings = Settings()
     server = Server(app, "127.0.0.1", 0, connections=settings.waiting_consumers + 500)
     signal.signal(signal.SIGTERM, lambda *_: server.stop())

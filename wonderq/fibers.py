@@ -79,7 +79,7 @@ class Hub:
     def __init__(self, interrupt: Callable[[], None]) -> None:
         """``interrupt`` makes the thread that runs this call `run` again, whatever it waits for."""
         self._interrupt = interrupt
-        self._interrupting = threading.Lock()
+        self._interrupting = threading.RLock()  # a signal's handler may come in between, on the same thread
         self._closed = False
         self._thread = 0
         self._ready: deque[Sleeper] = deque()
@@ -134,9 +134,13 @@ class Hub:
         self._ready.extend(sleepers)
         if not self._interrupted and threading.get_ident() != self._thread:
             self._interrupted = True
-            with self._interrupting:
-                if not self._closed:
-                    self._interrupt()
+            self.interrupt()
+
+    def interrupt(self) -> None:
+        """Make the thread that runs this call `run` again."""
+        with self._interrupting:
+            if not self._closed:
+                self._interrupt()
 
     def close(self) -> None:
         """Interrupt nobody any more, from now on."""

@@ -26,6 +26,9 @@ MAX_BODY_BYTES = 33 << 20
 #: A listing is not read on while so much of it has not been sent.
 MAX_UNSENT_BYTES = 1 << 20
 
+#: What is less waits for the rest of its answer, so that header and body are sent in one call.
+SEND_BYTES = 1 << 14
+
 #: An answer that is more than a header and a body.
 _PIECES = 2
 
@@ -68,6 +71,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
     parser_class = _Parser
     error_task_class = _JsonErrorTask
 
+    close_when_flushed = False
     fiber: Fiber | None = None
     """The one that serves a request of this connection."""
     pieces = 0
@@ -95,7 +99,12 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
             Event().wait(_STALLED_S)
 
     def handle_write(self) -> None:
-        super().handle_write()
+        self._flush_exception(self._flush_some)
+        if self.close_when_flushed and not self.total_outbufs_len:
+            self.close_when_flushed = False
+            self.will_close = True
+        if self.will_close:
+            self.handle_close()
         self._disturb()
 
     def handle_read(self) -> None:
@@ -144,8 +153,9 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             asyncore_use_poll=True,
             clear_untrusted_proxy_headers=True,
         )
+        adjustments.send_bytes = SEND_BYTES  # as an argument it is deprecated
         self._stopping = threading.Event()
-        self._hub = Hub(self._interrupt)
+        self._hub = Hub(self._wake_up)
         super().__init__(app, adj=adjustments, dispatcher=_Fibers(self._hub))
 
     @property
@@ -157,9 +167,9 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         """Make `run` return. May be called from a signal handler or another thread, and again at any time."""
         if not self._stopping.is_set():
             self._stopping.set()
-            self._interrupt()
+            self._hub.interrupt()
 
-    def _interrupt(self) -> None:
+    def _wake_up(self) -> None:
         self.trigger.pull_trigger()
 
     def pull_trigger(self) -> None:

@@ -268,6 +268,25 @@ class TestStopping:
             assert not served.thread.is_alive()
         broker.close()
 
+    def test_while_it_is_just_ending(self, tmp_path: Path) -> None:
+        """Whoever stops it must not write to what wakes it up when that is closed: the number may be another file's."""
+        broker = Broker(FileLog(tmp_path / "log"))
+        with serving(broker) as served:
+            stopping = served.server._stopping
+            real = stopping.set
+            ended = threading.Event()
+
+            def set_slowly() -> None:
+                real()
+                served.server.trigger.pull_trigger()
+                served.thread.join(PATIENCE_S)
+                ended.set()
+
+            stopping.set = set_slowly  # type: ignore[method-assign]
+            served.server.stop()
+            assert ended.is_set()
+        broker.close()
+
     def test_once_more_when_it_has_stopped(self, tmp_path: Path) -> None:
         broker = Broker(FileLog(tmp_path / "log"))
         with serving(broker) as served:

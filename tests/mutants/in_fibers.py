@@ -37,8 +37,8 @@ MUTANTS = [
         "a_closed_hub_is_interrupted",
         "At a stop a byte is written to whatever file has the number of the closed pipe: perhaps the log.",
         _FILE,
-        "                if not self._closed:\n                    self._interrupt()\n",
-        "                self._interrupt()\n",
+        "            if not self._closed:\n                self._interrupt()\n",
+        "            self._interrupt()\n",
         (f"{_TESTS}::test_nobody_is_interrupted_once_the_hub_is_closed",),
     ),
 ]

@@ -1,0 +1,50 @@
+"""Servers under load, each in a process of its own: a real `wonderq serve`, or the bare application of `benchmarks.bare`."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_URL = re.compile(r"http://\S+")
+
+
+class RunningServer:
+    def __init__(self, process: subprocess.Popen[str], url: str) -> None:
+        self._process = process
+        self.url = url
+
+    def cpu_s(self) -> float:
+        """Return how much processor time it has used so far."""
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def running(*arguments: str) -> Iterator[RunningServer]:
+    """Run ``python -m ARGUMENTS``, which prints its address first, until the end of the block."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert process.stdout is not None
+    try:
+        found = _URL.search(process.stdout.readline())
+        if found is None:
+            raise SystemExit(f"{' '.join(arguments)} did not start")
+        yield RunningServer(process, found[0])
+    finally:
+        process.terminate()
+        process.wait(60)
+        process.stdout.close()
+
+
+def broker(folder: Path) -> tuple[str, ...]:
+    return ("wonderq", "serve", "--listen", "127.0.0.1:0", "--data", str(folder))
+
+
+def bare(body_bytes: int) -> tuple[str, ...]:
+    return ("benchmarks.bare", "--body-bytes", str(body_bytes))
