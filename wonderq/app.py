@@ -34,9 +34,9 @@ class _SameSite:
     """Refuses what a browser sends from a page of another site: the broker asks nobody who they are."""
 
     def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
-        origin = req.get_header("Origin")
+        origin = req.env.get("HTTP_ORIGIN")
         foreign = origin is not None and origin.partition("://")[2] != req.netloc
-        if foreign or req.get_header("Sec-Fetch-Site") in ("cross-site", "same-site"):
+        if foreign or req.env.get("HTTP_SEC_FETCH_SITE") in ("cross-site", "same-site"):
             raise RequestError(403, "cross_site", "This request comes from a page of another site, and is refused.")
 
 
