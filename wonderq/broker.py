@@ -12,10 +12,10 @@ from __future__ import annotations
 import logging
 import os
 import re
-import secrets
 import sys
 import threading
 import time
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -54,6 +54,8 @@ _QUEUE_NAME = re.compile(r"(?=.{1,80}\Z)[A-Za-z0-9_-]+(\.fifo)?")
 #: On a full disk, what is left in reserve is for those who make room: producing leaves half a segment, compaction a quarter,
 #: claiming an eighth, deleting a 64th, and what empties a whole queue nothing.
 PRODUCE_LEAVES, COMPACTION_LEAVES, CLAIM_LEAVES, DELETE_LEAVES = 2, 4, 8, 64
+
+_TOKENS_BYTES = 4096
 
 #: How many reads of what is not in memory go on at once.
 _READERS = 4
@@ -116,6 +118,7 @@ class Broker:
         self._lock = threading.Lock()
         self._deciding = _Deciding(self._lock, self._clock, self._settle)
         self._lines = WaitingLines(self.limits.waiting_consumers)
+        self._tokens: Iterator[int] = iter(())
         self._stopping = False
         self._state, self.log_bytes = rebuild(log, checkpoints)
         """``log_bytes``: of records behind the checkpoint that the start began with, read then and written since."""
@@ -232,10 +235,18 @@ class Broker:
         if not runs:
             return None
         timeout_ms = queue.settings.visibility_timeout_ms if visibility_timeout_ms is None else visibility_timeout_ms
-        token = 1 + secrets.randbelow(0xFFFF_FFFF)
+        token = self._new_token()
         position = self._commit((record.CLAIM, now_ms, queue.number, runs, timeout_ms, token), leave=CLAIM_LEAVES)
         self._lines.nudge(queue)
         return position, messages.views(runs), token
+
+    def _new_token(self) -> int:
+        """Return 32 bits that nobody can foresee, not all zero. Drawn in advance: a call of the system for each costs more."""
+        for token in self._tokens:
+            if token != NO_TOKEN:
+                return token
+        self._tokens = iter(array("I", os.urandom(_TOKENS_BYTES)))
+        return self._new_token()
 
     def stop_claiming(self) -> None:
         """Give out no more messages: answer those who wait with nothing, and refuse new ones."""
