@@ -185,7 +185,7 @@ class FileLog:
         self._note_boundary()
         if self._next is None and self._written > self._active.header.capacity // 2:
             # The reserve of the last run was given up; on a full disk those who delete need it.
-            with suppress(DiskFullError, LogFailedError), self._mutex:
+            with suppress(DiskFullError), self._mutex:
                 self._next = self._reserve()
         self._keeper.start()
 

@@ -224,7 +224,24 @@ class Broker:
             return []
         position, views, token = claimed
         self._durability.wait(position)
-        return self._read_messages(found, views, token)
+        messages = self._read_messages(found, views, token)
+        missing = len(views) - len(messages)
+        if not missing:
+            return messages
+        # They were deleted meanwhile, and dropped from the log: others may be there to be given for them.
+        wait_s = 0 if messages else max(0, wait_until - time.monotonic())
+        try:
+            return messages + self.claim(
+                queue,
+                limit=missing,
+                visibility_timeout_ms=visibility_timeout_ms,
+                wait_s=wait_s,
+                client_gone=client_gone,
+            )
+        except BrokerError:
+            if not messages:
+                raise
+            return messages
 
     def _claim(
         self, queue: Queue, now_ms: int, limit: int, visibility_timeout_ms: int | None

@@ -27,6 +27,10 @@ _FOLLOW_BATCH = 100
 _LIST_BATCH = 100
 _TAIL_PAUSE_S = 0.25
 
+#: How often one looks whether a queue is there that was not.
+_QUEUE_PAUSE_S = 0.5
+_NO_QUEUE = "queue_not_found"
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -109,13 +113,21 @@ def receive(
     be printed are released.
     """
     received = failed = 0
+    waiting = False
     wait_until = time.monotonic() + wait
     with Progress("received", enabled=not is_terminal(sys.stdout)) as progress:
         while limit is None or received < limit:
             most = _FOLLOW_BATCH if follow else _CLAIM_BATCH
             asked = most if limit is None else min(limit - received, most)
             left = LONGEST_POLL_S if follow else min(max(wait_until - time.monotonic(), 0), LONGEST_POLL_S)
-            messages = client.consume(limit=asked, wait=left, visibility_timeout=visibility_timeout)
+            try:
+                messages = client.consume(limit=asked, wait=left, visibility_timeout=visibility_timeout)
+            except RefusedError as error:
+                if not follow or error.code != _NO_QUEUE:
+                    raise
+                waiting = waiting or _say_that_it_waits(client)
+                time.sleep(_QUEUE_PAUSE_S)
+                continue
             if messages:
                 receipts = [message["receipt"] for message in messages]
                 try:
@@ -131,6 +143,11 @@ def receive(
             elif not follow and time.monotonic() >= wait_until:
                 break
     return received, failed
+
+
+def _say_that_it_waits(client: Client) -> bool:
+    print(f"wonderq: there is no queue {client.queue} yet: waiting for it. Ctrl-C ends.", file=sys.stderr)
+    return True
 
 
 def _print_messages(messages: Iterable[dict[str, Any]], as_json: bool, *, with_receipt: bool) -> None:
@@ -203,9 +220,20 @@ def tail(
 ) -> None:
     """Print messages as they are produced, without touching them, until interrupted.
 
-    It looks a few times a second, so a message that is deleted within that time may not be seen.
+    It looks a few times a second, so a message that is deleted within that time may not be seen. A queue that is not there
+    yet is waited for.
     """
-    after = None if from_start else client.queue_info()["newest_id"]
+    waiting = False
+    while True:
+        try:
+            newest = client.queue_info()["newest_id"]
+            break
+        except RefusedError as error:
+            if error.code != _NO_QUEUE:
+                raise
+            waiting = waiting or _say_that_it_waits(client)
+        pause()
+    after = None if from_start or waiting else newest
     while True:
         page: list[dict[str, Any]] = []
         for message in client.messages(after=after, page=_LIST_BATCH):

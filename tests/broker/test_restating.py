@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from storage import Checkpoints, CorruptLogError, FileLog, Position, SyncPolicy
 from tests.broker.fake_clock import FakeClock
-from tests.broker.helpers import Call, said_by
+from tests.broker.helpers import Call, eventually, said_by
 from tests.broker.random_life import live_a_random_life
 from tests.storage.faulty_disk import UnsyncedDisk
 from wonderq.broker import Broker
-from wonderq.errors import MessageNotFoundError, NotClaimedError, StaleReceiptError
+from wonderq.errors import MessageNotFoundError, NotClaimedError, QueueNotFoundError, StaleReceiptError
 from wonderq.model import Change, Limits, Message, Target
 from wonderq.rebuild import rebuild
 from wonderq.state import State
@@ -379,10 +379,52 @@ def test_what_is_read_while_its_place_is_dropped(running: Running, reader: str, 
             with pytest.raises(MessageNotFoundError):
                 call.result()
             return
+    if reader == "claim" and meanwhile == "dropped":
+        with pytest.raises(QueueNotFoundError):
+            call.result()
+        return
+    if reader == "claim" and meanwhile == "dropped and made again":
+        assert [message.body for message in call.result()] == ["x", "y", "z"]
+        return
     expected = [(message_id, body) for message_id, body in zip(ids, bodies, strict=True) if body is not None]
     assert [(message.id, message.body) for message in call.result()] == expected
     assert running.log.before_read is None
     assert broker.unready is None
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_others_are_given_for_claimed_messages_that_are_deleted_before_they_are_read(
+    running: Running, limit: int
+) -> None:
+    """Whoever asks gets what is there: that some of what was picked for him has gone is no reason to give him less."""
+    broker = running.broker
+    ids = broker.produce("jobs", ["a", "b", "c", "d", "e", "f"])
+
+    def interrupt() -> None:
+        broker.delete("jobs", Target(id=ids[0]))
+        broker.delete("jobs", Target(id=ids[2]))
+        running.compact()
+
+    running.log.before_read = interrupt
+    expected = {1: ["b"], 2: ["b", "d"], 3: ["b", "d", "e"]}[limit]
+    given = Call(broker.claim, "jobs", limit=limit).result()
+    assert sorted(message.body for message in given) == expected
+    assert all(message.receipt for message in given)
+
+
+def test_a_consumer_whose_messages_were_deleted_before_they_were_read_waits_on(running: Running) -> None:
+    broker = running.broker
+    [message_id] = broker.produce("jobs", ["a"])
+
+    def interrupt() -> None:
+        broker.delete("jobs", Target(id=message_id))
+        running.compact()
+
+    running.log.before_read = interrupt
+    call = Call(broker.claim, "jobs", wait_s=15)
+    eventually(lambda: broker._lines._count == 1)
+    broker.produce("jobs", ["b"])
+    assert [message.body for message in call.result()] == ["b"]
 
 
 def test_a_place_dropped_without_a_copy_is_damage(running: Running) -> None:

@@ -82,6 +82,16 @@ def test_follow_goes_on_until_ctrl_c(wonderq: Wonderq, client: Client) -> None:
         assert interrupt(process) == (130, "")
 
 
+def test_follow_waits_for_a_queue_that_is_not_there_yet(wonderq: Wonderq, client: Client) -> None:
+    with wonderq.running("receive", "--delete", "--follow", "--queue", "later") as process:
+        assert process.stderr is not None
+        assert b"no queue later yet" in process.stderr.readline()
+        with Client(client.url, queue="later") as later:
+            later.produce("a")
+        assert read_lines(process, 1) == ["a"]
+        assert interrupt(process) == (130, "")
+
+
 def test_follow_with_max_ends_after_so_many(wonderq: Wonderq, client: Client) -> None:
     with wonderq.running("receive", "--delete", "--follow", "--max", "2") as process:
         client.produce("one")

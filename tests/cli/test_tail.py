@@ -49,3 +49,13 @@ def test_a_message_that_was_deleted_meanwhile_does_not_stop_it(wonderq: Wonderq,
             message_id = client.produce(f"message {number}")
             assert read_lines(process, 1) == [f"message {number}"]
             client.delete_batch(ids=[message_id])
+
+
+def test_a_queue_that_is_not_there_yet_is_waited_for(wonderq: Wonderq, client: Client) -> None:
+    with wonderq.running("tail", "--queue", "later") as process:
+        assert process.stderr is not None
+        assert b"no queue later yet" in process.stderr.readline()
+        with Client(client.url, queue="later") as later:
+            later.produce_batch(["a", "b"])
+        assert read_lines(process, 2) == ["a", "b"]
+        assert interrupt(process) == (130, "")
