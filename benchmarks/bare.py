@@ -16,7 +16,6 @@ import falcon
 import msgspec
 
 from wonderq import schemas
-from wonderq.config import Settings
 from wonderq.server import Server
 
 _ID = "01234567-89ab-8def-8123-456789abcdef"
@@ -84,8 +83,7 @@ def main() -> None:
     app.add_route("/queues/{queue}/messages/produce", Produce())
     app.add_route("/queues/{queue}/messages/consume", Consume(chosen.body_bytes))
     app.add_route("/queues/{queue}/messages/delete", Delete())
-    settings = Settings()
-    server = Server(app, "127.0.0.1", 0, connections=settings.waiting_consumers + 500)
+    server = Server(app, "127.0.0.1", 0)
     signal.signal(signal.SIGTERM, lambda *_: server.stop())
     print(f"bare listening on {server.url}", flush=True)
     server.run()

@@ -49,6 +49,7 @@ def _answer_refusal(req: falcon.Request, resp: falcon.Response, error: Exception
 
 def _answer_unreadable(req: falcon.Request, resp: falcon.Response, error: RequestError, _params: object) -> None:
     render(req, resp, error_object(error.status, error.code, str(error), error.field), error.status)
+    resp.set_headers(error.headers)
 
 
 _HTTP_CODES = {

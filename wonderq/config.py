@@ -78,6 +78,8 @@ class Settings:
         "always: survive power loss. interval:MS: lose at most MS at power loss. os: lose up to what the kernel holds",
     )
     waiting_consumers: int = _setting(500, _integer(0, 10_000), "N", "long polls that may wait at once")
+    connections: int = _setting(2000, _integer(1, 100_000), "N", "connections that may be open at once")
+    connections_per_address: int = _setting(1000, _integer(1, 100_000), "N", "of those, from one client's address")
     create_queues: bool = _setting(True, _boolean, "BOOL", "producing to a queue that is not there creates it")
     segment_bytes: int = _setting(
         DEFAULT_SEGMENT_BYTES,

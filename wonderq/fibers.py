@@ -38,7 +38,8 @@ class Fiber(greenlet):
     """Does one piece of work after the other, on the thread of its hub."""
 
     def __init__(self, hub: Hub) -> None:
-        super().__init__(parent=getcurrent())
+        maker = getcurrent()
+        super().__init__(parent=maker.parent if isinstance(maker, Fiber) else maker)  # which all make way for: the hub
         self.hub = hub
         self.work: Callable[[], Any] | None = None
         self.sleeps = 0
@@ -74,7 +75,7 @@ Sleeper = tuple[Fiber, int]
 
 
 class Hub:
-    """Runs fibers on the thread that calls `run`. Only `wake` may be called from other threads."""
+    """Runs fibers on the thread that calls `run`. Only `wake` and `interrupt` may be called from other threads."""
 
     def __init__(self, interrupt: Callable[[], None]) -> None:
         """``interrupt`` makes the thread that runs this call `run` again, whatever it waits for."""
@@ -137,7 +138,7 @@ class Hub:
             self.interrupt()
 
     def interrupt(self) -> None:
-        """Make the thread that runs this call `run` again."""
+        """Make the thread that runs this call `run` again. May be called from other threads, and by a signal."""
         with self._interrupting:
             if not self._closed:
                 self._interrupt()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -20,6 +21,9 @@ from wonderq.state import UnreadableRecordError
 from wonderq.upkeep import Upkeep
 
 logger = logging.getLogger("wonderq")
+
+#: Open files besides those of connections and of the log as it is: segments to come, bodies that are kept on disk.
+_SPARE_FILES = 256
 
 
 class StartError(Exception):
@@ -38,13 +42,25 @@ def serve(settings: Settings) -> None:
             f"{host} can be reached from other machines, and this broker asks nobody who they are. Listen on 127.0.0.1 "
             "behind a proxy that does, or say --insecure."
         )
+    if settings.waiting_consumers >= settings.connections:
+        raise StartError(
+            f"{settings.waiting_consumers} consumers may wait, and would take all of {settings.connections} connections. Say "
+            "more with --connections, or fewer with --waiting-consumers."
+        )
+    _allow_files(settings)
     began = time.monotonic()
     log, broker, upkeep = open_broker(settings)
     try:
         upkeep.start()
         app = create_app(broker)
         try:
-            server = Server(app, host, port, connections=settings.waiting_consumers + 500)
+            server = Server(
+                app,
+                host,
+                port,
+                connections=settings.connections,
+                connections_per_address=settings.connections_per_address,
+            )
         except OSError as error:
             raise StartError(
                 f"cannot listen on {host}:{port}: {error.strerror or error}. Choose another address with --listen; port 0 "
@@ -104,6 +120,24 @@ def _is_loopback(host: str) -> bool:
     except OSError as error:
         raise StartError(f"{host} is not an address of this machine: {error.strerror}") from error
     return all(ipaddress.ip_address(address).is_loopback for address in addresses)
+
+
+def _allow_files(settings: Settings) -> None:
+    """Let this process have a file open for each connection and each segment; and some more, such as for large bodies.
+
+    Raises:
+        StartError: it may not have so many.
+    """
+    in_use = len(list(settings.data.glob("*"))) if settings.data.is_dir() else 0
+    needed = settings.connections + in_use + _SPARE_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise StartError(
+            f"{settings.connections} connections and the log may take {needed} open files, and this process may have {hard}. "
+            "Raise its limit (ulimit -Hn, or LimitNOFILE= of systemd), or say fewer with --connections."
+        )
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 def set_up_logging(level: str) -> None:

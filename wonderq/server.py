@@ -1,4 +1,4 @@
-"""Waitress, as WonderQ runs it: on one thread, with a fiber for each request, JSON errors, and a stop that finishes.
+"""Waitress, as WonderQ runs it: on one thread, with a fiber for each request, and a stop that finishes.
 
 Waitress reads and writes on one thread, and serves requests on others. Here that one thread does it all: a request runs on
 a fiber, which makes way for others whenever it waits (see `wonderq.fibers`).
@@ -6,22 +6,19 @@ a fiber, which makes way for others whenever it waits (see `wonderq.fibers`).
 
 from __future__ import annotations
 
+import select
 import threading
 import time
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 from waitress.adjustments import Adjustments
-from waitress.channel import HTTPChannel
-from waitress.parser import HTTPRequestParser, ParsingError
-from waitress.server import TcpWSGIServer
-from waitress.task import ErrorTask
+from waitress.wasyncore import readwrite
 
+from wonderq import hardened
 from wonderq.fibers import Event, Fiber, Hub
-from wonderq.wire import JSON, encode_json, error_object
-
-#: The largest batch, with every second byte escaped in JSON.
-MAX_BODY_BYTES = 33 << 20
+from wonderq.hardened import CheckHead, Patience
 
 #: A listing is not read on while so much of it has not been sent.
 MAX_UNSENT_BYTES = 1 << 20
@@ -35,43 +32,13 @@ _PIECES = 2
 #: How often one looks whether a client takes more that does not.
 _STALLED_S = 1.0
 
-_CODES = {
-    400: "bad_request",
-    413: "body_too_large",
-    431: "headers_too_large",
-    500: "internal_error",
-    501: "not_implemented",
-}
+_READ = select.EPOLLIN | select.EPOLLPRI
+_WRITE = select.EPOLLOUT
 
 
-class _JsonErrorTask(ErrorTask):  # type: ignore[misc] # waitress has no types
-    """Answers what waitress refuses by itself in the shape of all our errors."""
-
-    def execute(self) -> None:
-        error = self.request.error
-        self.status = f"{error.code} {error.reason}"
-        body = encode_json(error_object(error.code, _CODES.get(error.code, "bad_request"), f"{error.body}."))
-        self.response_headers.append(("Content-Type", JSON))
-        self.set_close_on_finish()
-        self.content_length = len(body)
-        self.write(body)
-
-
-class _Parser(HTTPRequestParser):  # type: ignore[misc]
-    def parse_header(self, header_plus: bytes) -> None:
-        try:
-            super().parse_header(header_plus)
-        except ValueError as error:  # which waitress lets through from urlsplit, to close the connection unanswered
-            raise ParsingError("The request's target is not a URL") from error
-
-
-class _Channel(HTTPChannel):  # type: ignore[misc]
+class _Channel(hardened.Channel):
     """A connection."""
 
-    parser_class = _Parser
-    error_task_class = _JsonErrorTask
-
-    close_when_flushed = False
     fiber: Fiber | None = None
     """The one that serves a request of this connection."""
     pieces = 0
@@ -84,12 +51,15 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
         self.fiber = None
         if self.total_outbufs_len:
             self._flush_exception(self._flush_some)
+        self.server.touched.add(self)
 
     def write_soon(self, data: Any) -> int:
         self.pieces += 1
         if self.pieces > _PIECES and self.fiber is not None:
             self.fiber.sleep(0)  # a long answer, and others wait
         written: int = super().write_soon(data)
+        if self.total_outbufs_len:
+            self.server.touched.add(self)
         return written
 
     def _flush_outbufs_below_high_watermark(self) -> None:
@@ -99,12 +69,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
             Event().wait(_STALLED_S)
 
     def handle_write(self) -> None:
-        self._flush_exception(self._flush_some)
-        if self.close_when_flushed and not self.total_outbufs_len:
-            self.close_when_flushed = False
-            self.will_close = True
-        if self.will_close:
-            self.handle_close()
+        super().handle_write()
         self._disturb()
 
     def handle_read(self) -> None:
@@ -131,7 +96,7 @@ class _Fibers:
         self._hub.spawn(channel.service)
 
 
-class Server(TcpWSGIServer):  # type: ignore[misc]
+class Server(hardened.Server):
     """Serves one WSGI application on one address until `stop` is called.
 
     Raises OSError if the address cannot be bound.
@@ -139,8 +104,18 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
 
     channel_class = _Channel
 
-    def __init__(self, app: Any, host: str, port: int, *, connections: int = 1000) -> None:
-        """At most so many ``connections`` are open at once; more wait to be accepted."""
+    def __init__(
+        self,
+        app: Any,
+        host: str,
+        port: int,
+        *,
+        connections: int = 2000,
+        connections_per_address: int = 1000,
+        check_head: CheckHead | None = None,
+        patience: Patience | None = None,
+    ) -> None:
+        """At most so many ``connections`` are open at once: for one more, an idle one is closed, or it is refused."""
         adjustments = Adjustments(
             host=host,
             port=port,
@@ -148,15 +123,23 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             # One look-ahead is what lets waitress notice that a client has gone while its request is being served.
             channel_request_lookahead=1,
             connection_limit=connections,
-            max_request_body_size=MAX_BODY_BYTES,
             outbuf_high_watermark=MAX_UNSENT_BYTES,
-            asyncore_use_poll=True,
             clear_untrusted_proxy_headers=True,
         )
         adjustments.send_bytes = SEND_BYTES  # as an argument it is deprecated
         self._stopping = threading.Event()
         self._hub = Hub(self._wake_up)
-        super().__init__(app, adj=adjustments, dispatcher=_Fibers(self._hub))
+        super().__init__(
+            app,
+            adjustments,
+            _Fibers(self._hub),
+            connections_per_address=connections_per_address,
+            check_head=check_head,
+            patience=patience,
+        )
+        self._poll = select.epoll()
+        self.trigger.polled = 0
+        self.touched.add(self.trigger)
 
     @property
     def url(self) -> str:
@@ -190,9 +173,37 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             self._turn(0.05)
         self._hub.close()
         self.asyncore.close_all(self._map)
+        self._poll.close()
 
     def _turn(self, timeout_s: float) -> None:
         due_s = self._hub.run()
-        self.asyncore.loop(
-            timeout=timeout_s if due_s is None else min(timeout_s, due_s), use_poll=True, map=self._map, count=1
-        )
+        self.look(time.monotonic())
+        self._tell_what_to_wait_for()
+        accepts = False
+        for fileno, events in self._poll.poll(min(timeout_s, hardened.LOOK_S, inf if due_s is None else due_s)):
+            waiter = self._map.get(fileno)
+            if waiter is self:
+                accepts = True
+            elif waiter is not None:
+                self.touched.add(waiter)
+                readwrite(waiter, events)
+        if accepts:  # last: a new connection may get the number of one that was just closed
+            self.handle_accept()
+
+    def _tell_what_to_wait_for(self) -> None:
+        """Tell the poll what has changed. So connections at which nothing happens cost nothing."""
+        for waiter in self.touched:
+            fileno = waiter._fileno  # noqa: SLF001
+            if fileno is None:
+                continue  # closed, and so forgotten
+            events = (_READ if waiter.readable() else 0) | (_WRITE if waiter.writable() else 0)
+            if events == waiter.polled:
+                continue
+            if not events:  # or the poll would tell of a client that hangs up, again and again
+                self._poll.unregister(fileno)
+            elif waiter.polled:
+                self._poll.modify(fileno, events)
+            else:
+                self._poll.register(fileno, events)
+            waiter.polled = events
+        self.touched.clear()

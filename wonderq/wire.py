@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from functools import cache, lru_cache
 from time import gmtime, strftime
+from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 import falcon
@@ -26,11 +27,20 @@ _encode_msgpack = msgspec.msgpack.Encoder().encode
 class RequestError(Exception):
     """A request that cannot be read; becomes a 4xx."""
 
-    def __init__(self, status: int, code: str, message: str, field: str | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        field: str | None = None,
+        *,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.field = field
+        self.headers = headers
 
 
 _planning = threading.Lock()

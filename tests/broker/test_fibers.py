@@ -195,6 +195,25 @@ def test_nobody_is_interrupted_once_the_hub_is_closed(loop: Loop) -> None:
     assert not loop.interrupts.acquire(blocking=False)
 
 
+def test_what_a_fiber_spawns_makes_way_for_all_as_well(hub: Hub) -> None:
+    """The next request of a connection is spawned by the one before, which does other work by then, or none."""
+    seen = []
+
+    def first() -> None:
+        hub.spawn(lambda: second(1))
+        hub.spawn(lambda: second(2))
+
+    def second(number: int) -> None:
+        event = Event()
+        event.wait(0)
+        seen.append(number)
+
+    hub.spawn(first)
+    for _ in range(3):
+        hub.run()
+    assert seen == [1, 2]
+
+
 class TestDurability:
     @pytest.fixture
     def log(self) -> MemoryLog:

@@ -83,10 +83,10 @@ def test_follow_goes_on_until_ctrl_c(wonderq: Wonderq, client: Client) -> None:
 
 
 def test_follow_waits_for_a_queue_that_is_not_there_yet(wonderq: Wonderq, client: Client) -> None:
-    with wonderq.running("receive", "--delete", "--follow", "--queue", "later") as process:
+    with wonderq.running("receive", "--delete", "--follow", "--queue", "followed") as process:
         assert process.stderr is not None
-        assert b"no queue later yet" in process.stderr.readline()
-        with Client(client.url, queue="later") as later:
+        assert b"no queue followed yet" in process.stderr.readline()
+        with Client(client.url, queue="followed") as later:
             later.produce("a")
         assert read_lines(process, 1) == ["a"]
         assert interrupt(process) == (130, "")

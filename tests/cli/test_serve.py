@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -200,6 +202,28 @@ def test_a_damaged_folder(tmp_path: Path) -> None:
     verified = run("verify", str(folder))
     assert verified.code == 1
     assert f"{segment}, byte {offset.split(':')[0]}:" in verified.error
+
+
+def test_too_few_file_descriptors(tmp_path: Path) -> None:
+    for hard, connections, allowed in ((600, 2000, False), (600, 300, True)):
+        command = f"ulimit -Sn 100; ulimit -Hn {hard}; exec {sys.executable} -m wonderq serve --listen 127.0.0.1:0"
+        options = f"--data {tmp_path}/d --connections {connections} --waiting-consumers 100"
+        with subprocess.Popen(["sh", "-c", f"{command} {options}"], stdout=-1, stderr=-1, text=True) as process:
+            assert process.stdout is not None
+            if allowed:
+                assert process.stdout.readline().startswith("wonderq listening")
+                process.terminate()
+            _, error = process.communicate(timeout=60)
+        assert process.returncode == (0 if allowed else 1)
+        assert ("this process may have 600" in error) is not allowed
+        assert ("--connections" in error) is not allowed
+
+
+def test_more_consumers_may_wait_than_connect(tmp_path: Path) -> None:
+    options = ("--waiting-consumers", "300", "--connections", "300")
+    line = refused("--listen", "127.0.0.1:0", "--data", str(tmp_path / "d"), *options)
+    assert "300 consumers may wait" in line
+    assert not (tmp_path / "d").exists()
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:

@@ -52,10 +52,10 @@ def test_a_message_that_was_deleted_meanwhile_does_not_stop_it(wonderq: Wonderq,
 
 
 def test_a_queue_that_is_not_there_yet_is_waited_for(wonderq: Wonderq, client: Client) -> None:
-    with wonderq.running("tail", "--queue", "later") as process:
+    with wonderq.running("tail", "--queue", "watched") as process:
         assert process.stderr is not None
-        assert b"no queue later yet" in process.stderr.readline()
-        with Client(client.url, queue="later") as later:
+        assert b"no queue watched yet" in process.stderr.readline()
+        with Client(client.url, queue="watched") as later:
             later.produce_batch(["a", "b"])
         assert read_lines(process, 2) == ["a", "b"]
         assert interrupt(process) == (130, "")

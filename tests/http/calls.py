@@ -188,8 +188,8 @@ class ServedBroker(Wire):
 
 
 @contextmanager
-def serving(broker: Broker, app: Any = None) -> Iterator[ServedBroker]:
-    server = Server(app or create_app(broker), "127.0.0.1", 0)
+def serving(broker: Broker, app: Any = None, **settings: Any) -> Iterator[ServedBroker]:
+    server = Server(app or create_app(broker), "127.0.0.1", 0, **settings)
     thread = threading.Thread(target=server.run, kwargs={"on_stop": broker.stop_claiming})
     thread.start()
     try:
