@@ -7,6 +7,7 @@ import logging
 import falcon
 
 from wonderq import rest_api
+from wonderq.access import Access
 from wonderq.broker import Broker
 from wonderq.wire import RequestError, error_object, render
 
@@ -15,9 +16,12 @@ logger = logging.getLogger("wonderq.http")
 App = falcon.App[falcon.Request, falcon.Response]
 
 
-def create_app(broker: Broker) -> App:
-    """Return a WSGI application that serves ``broker``. It holds no state of its own."""
-    app: App = falcon.App(middleware=[_SameSite()])
+def create_app(broker: Broker, access: Access | None = None) -> App:
+    """Return a WSGI application that serves ``broker``, to all who may use it. It holds no state of its own."""
+    if access is None:
+        app: App = falcon.App(middleware=[_SameSite()])
+    else:
+        app = falcon.App(middleware=[_SameSite(), _Keyed(access)], router=access.router)
     app.req_options.keep_blank_qs_values = True
     app.req_options.auto_parse_qs_csv = False
     app.req_options.strip_url_path_trailing_slash = False
@@ -26,18 +30,30 @@ def create_app(broker: Broker) -> App:
     app.add_error_handler(RequestError, _answer_unreadable)
     app.add_error_handler(Exception, _answer_bug)
     app.add_error_handler(falcon.HTTPError, _answer_http_error)
-    rest_api.add_routes(app, broker)
+    rest_api.add_routes(app, broker, access)
     return app
 
 
 class _SameSite:
-    """Refuses what a browser sends from a page of another site: the broker asks nobody who they are."""
+    """Refuses what a browser sends from a page of another site: without keys, the broker asks nobody who they are."""
 
     def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
         origin = req.env.get("HTTP_ORIGIN")
         foreign = origin is not None and origin.partition("://")[2] != req.netloc
         if foreign or req.env.get("HTTP_SEC_FETCH_SITE") in ("cross-site", "same-site"):
             raise RequestError(403, "cross_site", "This request comes from a page of another site, and is refused.")
+
+
+class _Keyed:
+    """Refuses what the request's key does not open, before its body is read."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+
+    def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
+        error = self._access.authorize(req.method, req.path, req.auth)
+        if error is not None:
+            raise error
 
 
 def _answer_refusal(req: falcon.Request, resp: falcon.Response, error: Exception, _params: object) -> None:

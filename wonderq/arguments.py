@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 # Exit codes.
@@ -39,17 +41,41 @@ def complain(message: str, code: int) -> int:
 
 
 def add_command(
-    subparsers: Subparsers, name: str, run: Callable[[argparse.Namespace], int], summary: str, description: str
+    subparsers: Subparsers, name: str, run: Callable[[argparse.Namespace], int] | None, summary: str, description: str
 ) -> argparse.ArgumentParser:
+    """Add a command; without ``run`` it is one that has commands itself."""
     command: argparse.ArgumentParser = subparsers.add_parser(
         name,
         help=summary,
         description=description,
         epilog=EXIT_CODES,
         formatter_class=_HelpFormatter,
+        allow_abbrev=False,  # or `serve --key KEY` would take the key for the file of --keys, and say it in its log
     )
     command.set_defaults(run=run)
     return command
+
+
+def add_key_option(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--key",
+        metavar="KEY",
+        help="the API key, if the broker asks for one (better: WONDERQ_KEY, which is not in the list of processes)",
+    )
+
+
+def key_from(options: argparse.Namespace) -> str | None:
+    key: str | None = options.key
+    return os.environ.get("WONDERQ_KEY") or None if key is None else key
+
+
+def time_from(text: str) -> datetime:
+    """Read an argument that is a time."""
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time in ISO 8601, as 2026-03-29T14:05:06.789Z") from error
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time
 
 
 class _HelpFormatter(argparse.HelpFormatter):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from storage import StorageError
-from wonderq import __version__, commands, copy_commands, folder_commands
+from wonderq import __version__, commands, copy_commands, folder_commands, key_commands
 from wonderq.arguments import (
     EXIT_CODES,
     INTERRUPTED,
@@ -26,9 +26,11 @@ from wonderq.arguments import (
     USAGE,
     Subparsers,
     add_command,
+    add_key_option,
     complain,
+    key_from,
 )
-from wonderq.client import Client, RefusedError, UnreachableError
+from wonderq.client import Client, InvalidKeyError, RefusedError, UnreachableError
 from wonderq.config import ConfigError, Settings, load
 from wonderq.folder import FolderError
 from wonderq.model import DEFAULT_QUEUE
@@ -60,6 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
         _add_delete,
         _add_stats,
         _add_tail,
+        key_commands.add_to,
         folder_commands.add_to,
         copy_commands.add_to,
         _add_demo,
@@ -130,6 +133,8 @@ def _add_serve(subparsers: Subparsers) -> None:
 
 def _shown(default: Any) -> str:
     """Write a setting's default as one would give it."""
+    if default is None:
+        return "none"
     if isinstance(default, tuple):
         return ":".join(map(str, default))
     return str(default).lower() if isinstance(default, bool) else str(default)
@@ -316,6 +321,7 @@ def _add_client_command(
         default=queue_default,
         help=f"which queue (default: {queue_default or 'all'})",
     )
+    add_key_option(command)
     return command
 
 
@@ -323,13 +329,15 @@ def _client(options: argparse.Namespace) -> Client:
     """Connect to the broker that the flag, or else the variable, names.
 
     Raises:
-        ConfigError: the address cannot be used.
+        ConfigError: the address, or the key, cannot be used.
     """
     source, url = "--url", options.url
     if url is None:
         source, url = "WONDERQ_URL", os.environ.get("WONDERQ_URL") or DEFAULT_URL
     try:
-        return Client(url, queue=options.queue or DEFAULT_QUEUE)
+        return Client(url, queue=options.queue or DEFAULT_QUEUE, key=key_from(options))
+    except InvalidKeyError as error:
+        raise ConfigError(str(error)) from error
     except ValueError as error:
         raise ConfigError(f"{source}: {error}") from error
 

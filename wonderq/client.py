@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import http.client
+import re
 import select
 import socket
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,8 @@ import msgspec
 _T = TypeVar("_T")
 
 _Object = dict[str, Any]
+
+_KEY = re.compile("[!-~]+")
 
 
 class UnreachableError(Exception):
@@ -43,6 +46,10 @@ class RefusedError(Exception):
     def outcome_unknown(self) -> bool:
         """Whether it may have been done all the same: the broker could not write its log to the end."""
         return self.code in ("log_failed", "internal_error")
+
+
+class InvalidKeyError(ValueError):
+    """What was given as a key cannot be one. The message does not repeat it."""
 
 
 # What answers hold, as far as it is looked at: anything else is not a WonderQ broker's.
@@ -93,11 +100,12 @@ class Client:
     `UnreachableError`. No call is ever tried twice, since a produce that was not answered may have been done.
     """
 
-    def __init__(self, url: str, *, queue: str = "default", timeout: float = 60) -> None:
-        """``timeout`` is in seconds, and has to be longer than any ``wait``.
+    def __init__(self, url: str, *, queue: str = "default", timeout: float = 60, key: str | None = None) -> None:
+        """``timeout`` is in seconds, and has to be longer than any ``wait``; ``key`` is for a broker that asks for one.
 
         Raises:
             ValueError: the URL is not http://HOST:PORT.
+            InvalidKeyError: the key has characters that no key has.
         """
         try:
             parts = urlsplit(url)
@@ -106,8 +114,14 @@ class Client:
             raise ValueError(f"{url!r} is not a broker's address: {error}") from error
         if parts.scheme != "http" or not parts.hostname or parts.path.strip("/") or parts.query or parts.fragment:
             raise ValueError(f"{url!r} is not a broker's address: expected http://HOST:PORT")
+        if key is not None and not _KEY.fullmatch(key):  # http.client would say it in its error
+            raise InvalidKeyError(
+                "what was given as API key cannot be one: it is empty, or has characters that no key has (it is not repeated "
+                "here). Give it as 'wonderq keys create' printed it"
+            )
         self.url = url
         self.queue = queue
+        self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         self._connection = http.client.HTTPConnection(parts.hostname, port, timeout=timeout)
 
     def __enter__(self) -> Self:
@@ -236,7 +250,7 @@ class Client:
 
     def _request(self, method: str, target: str, reply: type[_T], body: _Object | None = None) -> _T:
         data = None if body is None else msgspec.json.encode(body)
-        headers = {} if body is None else {"Content-Type": "application/json"}
+        headers = self._headers if body is None else {**self._headers, "Content-Type": "application/json"}
         try:
             self._connect()
             self._connection.request(method, target, data, headers)

@@ -16,6 +16,8 @@ from storage import DEFAULT_SEGMENT_BYTES, SyncPolicy
 _MIN_SEGMENT_BYTES = 32 << 20  # the largest batch has to fit
 _MAX_SEGMENT_BYTES = 4095 << 20  # offsets have 32 bits
 
+#: The name of the file of API keys, in the folder of the log.
+KEYS_FILE = "keys.json"
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
@@ -35,6 +37,12 @@ def _listen(text: str) -> tuple[str, int]:
 def _folder(text: str) -> Path:
     if not text:
         raise ValueError("expected the name of a folder")
+    return Path(text)
+
+
+def _file(text: str) -> Path:
+    if not text:
+        raise ValueError("expected the name of a file")
     return Path(text)
 
 
@@ -88,7 +96,12 @@ class Settings:
         "size of one log file, reserved on disk ahead of need",
     )
     log_level: str = _setting("info", _log_level, "LEVEL", f"how much to log: {', '.join(LOG_LEVELS)}")
-    insecure: bool = _setting(False, _boolean, "BOOL", "allow an address that other machines can reach")
+    keys: Path | None = _setting(None, _file, "FILE", f"file that holds the API keys; without it {KEYS_FILE} in --data")
+    insecure: bool = _setting(False, _boolean, "BOOL", "without keys, allow an address that other machines can reach")
+
+    @property
+    def keys_file(self) -> Path:
+        return self.keys or self.data / KEYS_FILE
 
 
 def load(flags: Mapping[str, str], environment: Mapping[str, str], file: Path | None = None) -> Settings:

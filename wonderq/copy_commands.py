@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from wonderq.arguments import OK, Subparsers, add_command
+from wonderq.arguments import OK, Subparsers, add_command, time_from
 from wonderq.folder import FolderError
 from wonderq.terminal import Progress, human_bytes
 
@@ -147,13 +147,7 @@ def _restore(options: argparse.Namespace) -> int:
 
 
 def _time_ms(text: str) -> int:
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time in ISO 8601, as 2026-03-29T14:05:06.789Z") from error
-    if time.tzinfo is None:
-        time = time.replace(tzinfo=UTC)
-    since_1970 = time - datetime(1970, 1, 1, tzinfo=UTC)
+    since_1970 = time_from(text) - datetime(1970, 1, 1, tzinfo=UTC)
     return (since_1970.days * 86_400 + since_1970.seconds) * 1000 + since_1970.microseconds // 1000
 
 

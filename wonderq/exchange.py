@@ -183,13 +183,14 @@ class _FolderTarget:
 
 
 class _ClientTarget:
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, key: str | None) -> None:
         self._url = url
+        self._key = key
         self._clients: dict[str, Client] = {}
 
     def _client(self, queue: str) -> Client:
         if queue not in self._clients:
-            self._clients[queue] = Client(self._url, queue=queue)
+            self._clients[queue] = Client(self._url, queue=queue, key=self._key)
         return self._clients[queue]
 
     def put_queue(self, queue: str, visibility_timeout_ms: int, delay_ms: int) -> None:
@@ -248,14 +249,14 @@ def _remove_new_log(folder: Path, *, with_folder: bool) -> None:
 
 
 @contextmanager
-def into_broker(url: str) -> Iterator[Target]:
+def into_broker(url: str, key: str | None = None) -> Iterator[Target]:
     """Import into a running broker.
 
     Raises:
-        ValueError: the URL is not one.
+        ValueError: the URL, or the key, is not one.
     """
-    Client(url).close()
-    target = _ClientTarget(url)
+    Client(url, key=key).close()
+    target = _ClientTarget(url, key)
     try:
         yield target
     finally:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from wonderq.arguments import OK, REFUSED, Subparsers, add_command, complain
+from wonderq.arguments import OK, REFUSED, Subparsers, add_command, add_key_option, complain, key_from
 from wonderq.config import ConfigError
 from wonderq.terminal import Progress, is_terminal
 
@@ -184,15 +184,20 @@ def _add_import(subparsers: Subparsers) -> None:
     where = command.add_mutually_exclusive_group(required=True)
     where.add_argument("folder", metavar="DIR", type=Path, nargs="?", help="the folder to import into")
     where.add_argument("--url", metavar="URL", help="the running broker to import into")
+    add_key_option(command)
 
 
 def _import(options: argparse.Namespace) -> int:
     from wonderq import exchange  # noqa: PLC0415
+    from wonderq.client import InvalidKeyError  # noqa: PLC0415
 
     try:
-        target = exchange.into_broker(options.url) if options.url else exchange.into_folder(options.folder)
+        key = key_from(options)
+        target = exchange.into_broker(options.url, key) if options.url else exchange.into_folder(options.folder)
         with Progress("messages", enabled=not is_terminal(sys.stdin)) as progress, target as into:
             queues, messages = exchange.import_lines(_input_lines(), into, progress.add)
+    except InvalidKeyError as error:
+        raise ConfigError(str(error)) from error
     except ValueError as error:
         raise ConfigError(f"--url: {error}") from error
     _print([f"{messages:,} messages and {queues:,} queues imported"])

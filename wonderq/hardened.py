@@ -84,6 +84,8 @@ class Head(NamedTuple):
     """By names in upper case with ``_``, as in ``AUTHORIZATION`` and ``CONTENT_TYPE``."""
     address: str
     """The client's, or that of the proxy it came through."""
+    body_bytes: int | None
+    """How long the body will be; None if that is not known in advance."""
 
 
 CheckHead = Callable[[Head], RequestError | None]
@@ -235,8 +237,9 @@ class Parser(HTTPRequestParser):  # type: ignore[misc] # waitress has no types
         self.path = _unquote(path) if "%" in path else path
         self._find_body()
         if self._check_head is not None:
+            length = None if self.chunked else self.content_length
             path = self.path if self.path.isascii() else self.path.encode("latin-1").decode()
-            error = self._check_head(Head(self.command, path, headers, self._address))
+            error = self._check_head(Head(self.command, path, headers, self._address, length))
             if error is not None:
                 raise error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from storage import record
 from storage.record import CLAIMED, DELAYED, WAITING
@@ -15,6 +15,10 @@ DEFAULT_QUEUE = "default"
 
 STATUS_NAMES = {WAITING: "unprocessed", CLAIMED: "processing", DELAYED: "delayed"}
 STATUSES = {name: status for status, name in STATUS_NAMES.items()}
+
+Role = Literal["produce", "consume", "inspect", "admin"]
+"""What an API key is for."""
+ROLES: tuple[Role, ...] = get_args(Role)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from msgspec import UNSET, UnsetType
 
 import storage
 from wonderq import errors, schemas
+from wonderq.access import Access
 from wonderq.broker import Broker
 from wonderq.model import DEFAULT_QUEUE, STATUSES, Change, QueueInfo, Target
 from wonderq.wire import (
@@ -88,8 +89,16 @@ def _success(targets: Sequence[Target], results: Sequence[errors.BrokerError | N
 
 
 class _Resource:
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, access: Access | None = None) -> None:
         self.broker = broker
+        self.access = access
+
+    def check_targets(self, req: falcon.Request, targets: Sequence[Target]) -> None:
+        """Refuse a change of messages that others may hold to whoever may only consume."""
+        if self.access is not None and any(target.receipt is None for target in targets):
+            error = self.access.authorize_without_receipt(req.auth)
+            if error is not None:
+                raise error
 
 
 class Produce(_Resource):
@@ -146,14 +155,18 @@ class OneMessage(_Resource):
         self, req: falcon.Request, resp: falcon.Response, message_id: str, queue: str = DEFAULT_QUEUE
     ) -> None:
         body = read_optional_body(req, schemas.Delete)
-        self.broker.delete(queue, Target(message_id, _set(body.receipt)))
+        target = Target(message_id, _set(body.receipt))
+        self.check_targets(req, [target])
+        self.broker.delete(queue, target)
         render(req, resp, {"success": True})
 
     def on_update(
         self, req: falcon.Request, resp: falcon.Response, message_id: str, queue: str = DEFAULT_QUEUE
     ) -> None:
         body = read_optional_body(req, schemas.Update)
-        self.broker.update(queue, Target(message_id, _set(body.receipt)), _change(body))
+        target = Target(message_id, _set(body.receipt))
+        self.check_targets(req, [target])
+        self.broker.update(queue, target, _change(body))
         render(req, resp, {"success": True})
 
     # For clients that can send only the common methods.
@@ -174,6 +187,7 @@ class DeleteBatch(_Resource):
         ids: list[str] = _set(body.ids) or []
         receipts: list[str] = _set(body.receipts) or []
         targets = [Target(id=each) for each in ids] + [Target(receipt=each) for each in receipts]
+        self.check_targets(req, targets)
         render(req, resp, _success(targets, self.broker.delete_batch(queue, targets)))
 
 
@@ -181,7 +195,9 @@ class UpdateBatch(_Resource):
     def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
         entries = read_body(req, schemas.UpdateBatch).entries
         updates = [(Target(_set(entry.id), _set(entry.receipt)), _change(entry)) for entry in entries]
-        render(req, resp, _success([target for target, _ in updates], self.broker.update_batch(queue, updates)))
+        targets = [target for target, _ in updates]
+        self.check_targets(req, targets)
+        render(req, resp, _success(targets, self.broker.update_batch(queue, updates)))
 
 
 class Listing(_Resource):
@@ -235,7 +251,11 @@ class Count(_Resource):
 class Queues(_Resource):
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         read_query(req, schemas.Body)
-        render(req, resp, [_queue_object(info) for info in self.broker.queues()])
+        infos = self.broker.queues()
+        if self.access is not None:
+            is_theirs = self.access.queue_filter(req.auth)
+            infos = [info for info in infos if is_theirs(info.name)]
+        render(req, resp, [_queue_object(info) for info in infos])
 
 
 class OneQueue(_Resource):
@@ -297,18 +317,19 @@ class Health(_Resource):
     on_head_ready = on_get_ready
 
 
-def add_routes(app: falcon.App[falcon.Request, falcon.Response], broker: Broker) -> None:
+def add_routes(app: falcon.App[falcon.Request, falcon.Response], broker: Broker, access: Access | None = None) -> None:
+    """Add all of the API. What is added here needs a rule in `wonderq.access` too."""
     listing, health = Listing(broker), Health(broker)
     for prefix in ("", "/queues/{queue}"):
         app.add_route(f"{prefix}/messages/produce", Produce(broker))
         app.add_route(f"{prefix}/messages/consume", Consume(broker))
-        app.add_route(f"{prefix}/messages/delete", DeleteBatch(broker))
-        app.add_route(f"{prefix}/messages/update", UpdateBatch(broker))
-        app.add_route(f"{prefix}/messages/{{message_id}}", OneMessage(broker))
+        app.add_route(f"{prefix}/messages/delete", DeleteBatch(broker, access))
+        app.add_route(f"{prefix}/messages/update", UpdateBatch(broker, access))
+        app.add_route(f"{prefix}/messages/{{message_id}}", OneMessage(broker, access))
         app.add_route(f"{prefix}/dev/messages", listing)
         app.add_route(f"{prefix}/dev/messages/status", listing, suffix="status")
         app.add_route(f"{prefix}/dev/messages/count", Count(broker))
-    app.add_route("/queues", Queues(broker))
+    app.add_route("/queues", Queues(broker, access))
     app.add_route("/queues/{queue}", OneQueue(broker))
     app.add_route("/queues/{queue}/purge", Purge(broker))
     app.add_route("/healthz", health)

@@ -12,9 +12,11 @@ import sys
 import time
 
 from storage import Checkpoints, CorruptLogError, FileLog, StorageError
+from wonderq.access import Access
 from wonderq.app import create_app
 from wonderq.broker import Broker
 from wonderq.config import Settings
+from wonderq.keys import Keys, KeysError
 from wonderq.model import Limits
 from wonderq.server import Server
 from wonderq.state import UnreadableRecordError
@@ -34,13 +36,18 @@ def serve(settings: Settings) -> None:
     """Run a broker until SIGTERM or SIGINT, then stop it cleanly.
 
     Raises:
-        StartError: the folder or the address cannot be used.
+        StartError: the folder, the file of keys or the address cannot be used.
     """
     host, port = settings.listen
-    if not settings.insecure and not _is_loopback(host):
+    try:
+        keys = Keys(settings.keys_file)
+    except KeysError as error:
+        raise StartError(f"{error}. Nothing was changed.") from error
+    if not keys.required and not settings.insecure and not _is_loopback(host):
         raise StartError(
-            f"{host} can be reached from other machines, and this broker asks nobody who they are. Listen on 127.0.0.1 "
-            "behind a proxy that does, or say --insecure."
+            f"{host} can be reached from other machines, and there are no keys in {keys.path}, so this broker would ask "
+            "nobody who they are. Make a key with 'wonderq keys create', or listen on 127.0.0.1 behind a proxy that asks, or "
+            "say --insecure."
         )
     if settings.waiting_consumers >= settings.connections:
         raise StartError(
@@ -52,7 +59,8 @@ def serve(settings: Settings) -> None:
     log, broker, upkeep = open_broker(settings)
     try:
         upkeep.start()
-        app = create_app(broker)
+        access = Access(keys)
+        app = create_app(broker, access)
         try:
             server = Server(
                 app,
@@ -60,6 +68,7 @@ def serve(settings: Settings) -> None:
                 port,
                 connections=settings.connections,
                 connections_per_address=settings.connections_per_address,
+                check_head=access.check_head,
             )
         except OSError as error:
             raise StartError(
@@ -67,6 +76,7 @@ def serve(settings: Settings) -> None:
                 "takes a free one."
             ) from error
         logger.info("ready after %.2f s; log of %d bytes", time.monotonic() - began, log.disk_bytes)
+        logger.info("%d keys in %s%s", keys.count, keys.path, "" if keys.required else ": everybody may do everything")
         for each in (signal.SIGTERM, signal.SIGINT):
             signal.signal(each, lambda *_: server.stop())
         print(

@@ -10,12 +10,12 @@ from typing import Self, TextIO
 _REDRAW_S = 0.1
 
 
-def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Align rows, the first of which is the heading: the first column to the left, numbers to the right."""
+def table(rows: Sequence[Sequence[str]], *, texts: int = 1) -> list[str]:
+    """Align rows, the first of which is the heading: so many columns to the left, and numbers to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
-            cell.rjust(width) if index else cell.ljust(width)
+            cell.ljust(width) if index < texts else cell.rjust(width)
             for index, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows

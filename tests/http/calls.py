@@ -16,6 +16,7 @@ from wsgiref.validate import WSGIWarning
 
 from falcon.testing import Result, TestClient
 
+from wonderq.access import Access
 from wonderq.app import create_app
 from wonderq.broker import Broker
 from wonderq.clock import Clock
@@ -47,9 +48,9 @@ class FakeClock(Clock):
 class Client:
     """Calls the application in process."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, access: Access | None = None) -> None:
         self.broker = broker
-        self._client = TestClient(create_app(broker))
+        self._client = TestClient(create_app(broker, access))
 
     def __call__(
         self,

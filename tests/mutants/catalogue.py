@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
-from tests.mutants import in_broker, in_disk, in_fibers, in_file_log, in_recovery, in_state, in_upkeep, in_verification
+from tests.mutants import (
+    in_access,
+    in_broker,
+    in_disk,
+    in_fibers,
+    in_file_log,
+    in_recovery,
+    in_state,
+    in_upkeep,
+    in_verification,
+)
 
 MUTANTS = [
     mutant
-    for module in (in_file_log, in_disk, in_verification, in_recovery, in_broker, in_fibers, in_state, in_upkeep)
+    for module in (
+        in_file_log,
+        in_disk,
+        in_verification,
+        in_recovery,
+        in_broker,
+        in_fibers,
+        in_state,
+        in_upkeep,
+        in_access,
+    )
     for mutant in module.MUTANTS
 ]

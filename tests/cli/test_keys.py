@@ -1,0 +1,286 @@
+"""`wonderq keys`, and a real broker that asks for one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.helpers import COMMAND, clean_environment, eventually, run
+from tests.http.calls import Wire
+from tests.running import RunningBroker
+from wonderq.cli import main
+from wonderq.client import Client, InvalidKeyError, RefusedError
+
+
+def make(data: Path, *arguments: str) -> str:
+    done = run("keys", "create", "test", "--data", str(data), *arguments)
+    assert done.code == 0, done.error
+    [key] = done.lines
+    return key
+
+
+def key_id(key: str) -> str:
+    return key.split("_")[1]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("broker") / "data"
+
+
+@pytest.fixture(scope="module")
+def admin(data: Path) -> str:
+    return make(data, "--role", "admin")
+
+
+@pytest.fixture(scope="module")
+def keyed(data: Path, admin: str) -> Iterator[RunningBroker]:
+    with RunningBroker(data, "--log-level", "debug") as broker:
+        yield broker
+
+
+# The commands
+
+
+def test_create_prints_the_key_alone_and_says_where_it_is(tmp_path: Path) -> None:
+    done = run("keys", "create", "laptop", "--role", "admin", "--data", str(tmp_path))
+    assert done.code == 0
+    [key] = done.lines
+    assert done.error == f"wonderq: key {key_id(key)} is in {tmp_path}/keys.json. It is not shown again.\n"
+
+
+def test_list_shows_what_each_opens_and_not_the_keys(tmp_path: Path) -> None:
+    data = ("--data", str(tmp_path))
+    first = make(tmp_path, "--role", "consume", "--role", "produce", "--queue", "orders-*", "--queue", "mail",
+                 "--expires", "2999-01-01T00:00:00+02:00")  # fmt: skip
+    second = make(tmp_path, "--role", "inspect")
+    done = run("keys", "list", *data)
+    assert done.code == 0
+    heading, *rows = done.lines
+    assert heading.split() == ["ID", "NAME", "ROLES", "QUEUES", "CREATED", "EXPIRES"]
+    assert rows[0].split()[:4] == [key_id(first), "test", "produce,consume", "orders-*,mail"]
+    assert rows[0].split()[5] == "2998-12-31T22:00:00Z"
+    assert rows[1].split()[5] == "never"
+    as_json = run("keys", "list", "--json", *data)
+    shown = [json.loads(line) for line in as_json.lines]
+    assert [each["id"] for each in shown] == [key_id(first), key_id(second)]
+    assert shown[0].keys() == {"id", "name", "roles", "queues", "created_at", "expires_at"}
+    for key in (first, second):
+        for text in (done.out.decode(), as_json.out.decode(), (tmp_path / "keys.json").read_text()):
+            assert key.split("_")[2] not in text
+
+
+def test_revoke_says_when_none_is_left(tmp_path: Path) -> None:
+    first, second = make(tmp_path, "--role", "admin"), make(tmp_path, "--role", "admin")
+    done = run("keys", "revoke", key_id(first), "--data", str(tmp_path))
+    assert (done.code, done.out, done.error) == (0, b"", "")
+    again = run("keys", "revoke", key_id(first), "--data", str(tmp_path))
+    assert again.code == 1
+    assert f"has no key with the id {key_id(first)}" in again.error
+    last = run("keys", "revoke", second, "--data", str(tmp_path))
+    assert last.code == 0
+    assert "no key is left" in last.error
+    assert second.split("_")[2] not in last.error
+
+
+def test_the_file_is_the_one_that_a_broker_with_these_settings_reads(tmp_path: Path) -> None:
+    create = ("keys", "create", "test", "--role", "admin")
+    file = tmp_path / "wonderq.toml"
+    file.write_text(f'keys = "{tmp_path}/from-file.json"')
+    assert run(*create, "--config", str(file)).code == 0
+    assert run(*create, environment={"WONDERQ_KEYS": f"{tmp_path}/from-variable.json"}).code == 0
+    assert run(*create, environment={"WONDERQ_DATA": f"{tmp_path}/data"}).code == 0
+    assert run(*create, "--data", str(tmp_path / "data"), "--keys", str(tmp_path / "from-flag.json")).code == 0
+    found = {str(each.relative_to(tmp_path)) for each in tmp_path.rglob("*.json")}
+    assert found == {"from-file.json", "from-variable.json", "data/keys.json", "from-flag.json"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["create", "x"], "--role"),
+        (["create", "x", "--role", "root"], "invalid choice: 'root'"),
+        (["create", "x", "--role", "admin", "--expires", "soon"], "'soon' is not a time in ISO 8601"),
+        (["create", "x", "--role", "admin", "--expires", "2001-01-01"], "2001-01-01 is over"),
+        (["revoke"], "ID"),
+        ([], "COMMAND"),
+    ],
+)
+def test_wrong_usage(arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["keys", *arguments])
+    assert ended.value.code == 2
+    assert expected in capsys.readouterr().err
+
+
+def test_what_cannot_be_done_is_exit_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = ["--data", str(tmp_path)]
+    assert main(["keys", "create", "x", "--role", "admin", "--queue", "a/b", *data]) == 1
+    (tmp_path / "keys.json").write_text("damaged")
+    for command in (["create", "x", "--role", "admin"], ["list"], ["revoke", "0123456789ab"]):
+        assert main(["keys", *command, *data]) == 1
+        assert f"{tmp_path}/keys.json: the keys cannot be read: " in capsys.readouterr().err
+
+
+# A broker that asks for a key
+
+
+def test_each_command_sends_the_key(keyed: RunningBroker, admin: str, tmp_path: Path) -> None:
+    at = ("--url", keyed.url)
+    for more, environment in (
+        (("--key", admin), {}),
+        ((), {"WONDERQ_KEY": admin}),
+        (("--key", admin), {"WONDERQ_KEY": "another"}),
+    ):
+        [message_id] = run("send", *at, *more, "x", environment=environment).lines
+        assert run("delete", *at, *more, message_id, environment=environment).code == 0
+        run("send", *at, *more, "y", environment=environment)
+        assert run("receive", *at, *more, "--delete", environment=environment).lines == ["y"]
+        assert run("stats", *at, *more, environment=environment).code == 0
+        line = b'{"type":"message","queue":"default","message":"z"}\n'
+        assert run("import", *at, *more, stdin=line, environment=environment).code == 0
+        assert run("receive", *at, *more, "--delete", environment=environment).lines == ["z"]
+
+
+def test_without_a_key_each_command_is_refused_and_says_why(keyed: RunningBroker) -> None:
+    for command in (["send", "x"], ["receive"], ["delete", "a-b"], ["stats"], ["tail"]):
+        done = run(*command, "--url", keyed.url)
+        assert done.code == 1, command
+        assert "This needs a key that counts" in done.error
+    with Client(keyed.url) as client:
+        assert client.ready()
+
+
+def test_what_cannot_be_a_key_is_refused_and_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:
+    for key in ("secret\nX: y", "secret word", "sécret", "secret\x00"):
+        with pytest.raises(InvalidKeyError) as refused:
+            Client("http://127.0.0.1:1", key=key)
+        assert "cret" not in str(refused.value)
+        for command in (["send", "x"], ["import", "--url", "http://127.0.0.1:1"]):
+            assert main([*command, "--key", key]) == 2
+            error = capsys.readouterr().err
+            assert "API key" in error
+            assert "cret" not in error
+    with pytest.raises(InvalidKeyError):
+        Client("http://127.0.0.1:1", key="")
+
+
+def test_a_key_in_the_variable_is_not_in_the_list_of_processes(keyed: RunningBroker, admin: str) -> None:
+    with subprocess.Popen(
+        [*COMMAND, "tail", "--url", keyed.url, "--from-start"],
+        env=clean_environment({"WONDERQ_KEY": admin}), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        try:
+            time.sleep(0.5)
+            assert process.poll() is None
+            assert admin.encode() not in Path(f"/proc/{process.pid}/cmdline").read_bytes()
+        finally:
+            process.kill()
+
+
+def test_serve_does_not_take_a_key_for_the_file_of_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["serve", "--data", str(tmp_path / "d"), "--key", "x"])
+    assert "unrecognized arguments" in capsys.readouterr().err
+
+
+def test_keys_work_while_the_broker_runs_and_without_a_restart(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    codes: set[str] = set()
+    with RunningBroker(data) as broker:
+
+        def allowed(key: str | None) -> bool:
+            with Client(broker.url, key=key) as client:
+                try:
+                    client.queues()
+                except RefusedError as error:
+                    codes.add(error.code)
+                    return False
+                return True
+
+        assert allowed(None), "without keys a broker is open"
+        first = make(data, "--role", "inspect")
+        eventually(lambda: not allowed(None))
+        assert allowed(first)
+        second = make(data, "--role", "inspect")
+        eventually(lambda: allowed(second))
+        assert run("keys", "revoke", key_id(first), "--data", str(data)).code == 0
+        eventually(lambda: not allowed(first))
+        (data / "keys.json").write_text("damaged")
+        time.sleep(1.1)
+        assert allowed(second)
+        assert not allowed(None)
+        assert f"{data}/keys.json: the keys cannot be read: " in broker.log()
+        (data / "keys.json").unlink()
+        eventually(lambda: not allowed(second))
+        assert not allowed(None)
+        assert codes == {"unauthorized"}
+        assert broker.terminate() == 0
+
+
+def test_a_damaged_file_of_keys_stops_the_start_before_anything_is_made(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    file.write_text('{"version": 1, "keys": [{}]}')
+    done = run("serve", "--data", str(tmp_path / "d"), "--keys", str(file), "--listen", "127.0.0.1:0")
+    assert done.code == 1
+    assert f"wonderq: {file}: the keys cannot be read: Object missing required field `id`" in done.error
+    assert not (tmp_path / "d").exists()
+
+
+def test_other_machines_may_reach_a_broker_with_keys(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    key = make(data, "--role", "admin")
+    with RunningBroker(data, "--listen", "0.0.0.0:0") as broker:
+        with Client(f"http://127.0.0.1:{broker.port}", key=key) as client:
+            assert client.queues()
+        assert broker.terminate() == 0
+    assert run("keys", "revoke", key_id(key), "--data", str(data)).code == 0
+    done = run("serve", "--data", str(data), "--listen", "0.0.0.0:0")
+    assert done.code == 1
+    assert "wonderq keys create" in done.error
+
+
+# The canary
+
+
+def test_a_key_is_in_no_log_answer_or_file(keyed: RunningBroker, admin: str) -> None:
+    canary = admin.split("_")[2]
+    wire = Wire(keyed.host, keyed.port)
+    said = []
+    for method, path in (
+        ("GET", "/queues"), ("GET", "/nothing"), ("DELETE", "/queues"), ("POST", "/messages/produce"),
+        ("GET", "/messages/x"), ("GET", "/queues/none/dev/messages"), ("BREW", "/queues"), ("GET", "/queues?x=1"),
+    ):  # fmt: skip
+        for value in (
+            f"Bearer {admin}",
+            f"Bearer {admin}x",
+            f"Bearer {admin}, Bearer {admin}",
+            admin,
+            f"Basic {admin}",
+        ):
+            for more in ("", "Transfer-Encoding: gzip\r\n", "Bad header\r\n"):
+                head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nAuthorization: {value}\r\n{more}\r\n"
+                reply = wire.send(head.encode())
+                said.append(f"{reply.headers} {reply.content!r}")
+    said += [
+        run(*command, "--key", key).error
+        for key in (admin, admin + "x")
+        for command in (
+            ["stats", "--url", keyed.url, "--queue", "none"],
+            ["send", "--url", keyed.url, "--queue", "not!valid", "x"],
+            ["send", "--url", "http://127.0.0.1:1", "x"],
+            ["import", "--url", keyed.url],
+        )
+    ]
+    said.append(run("keys", "list", "--data", str(keyed.data)).out.decode())
+    said.append(keyed.log())
+    for code in ("unauthorized", "no_such_path", "forbidden", "queue_not_found", "not_implemented"):
+        assert code in "".join(said), "the cases reach what they are meant to"
+    assert canary not in "".join(said)
+    for file in keyed.data.iterdir():
+        assert canary.encode() not in file.read_bytes(), file

@@ -1,0 +1,112 @@
+"""What a key opens: one table of roles, and the check of a request by its head alone.
+
+Whatever has no rule is refused. The one thing that takes a request's body is left to the resources: to delete or change a
+message without a receipt takes it from whoever holds it, and needs `admin`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from falcon.routing import CompiledRouter
+
+from wonderq.hardened import Head
+from wonderq.keys import EVERYBODY, Keys
+from wonderq.model import DEFAULT_QUEUE, Role
+from wonderq.wire import RequestError
+
+Rule = Role | Literal["anybody"]
+
+_OF_MESSAGES: dict[str, dict[str, Rule]] = {
+    "/messages/produce": {"POST": "produce"},  # also to a queue that this creates
+    "/messages/consume": {"GET": "consume", "POST": "consume"},
+    "/messages/delete": {"POST": "consume"},
+    "/messages/update": {"POST": "consume"},
+    "/messages/{message_id}": {
+        "GET": "inspect", "DELETE": "consume", "UPDATE": "consume", "PUT": "consume", "PATCH": "consume",
+    },
+    "/dev/messages": {"GET": "inspect"},
+    "/dev/messages/status": {"GET": "inspect"},
+    "/dev/messages/count": {"GET": "inspect"},
+}  # fmt: skip
+
+RULES: dict[str, dict[str, Rule]] = {
+    **_OF_MESSAGES,
+    **{"/queues/{queue}" + path: methods for path, methods in _OF_MESSAGES.items()},
+    "/queues": {"GET": "inspect"},
+    "/queues/{queue}": {"GET": "inspect", "PUT": "admin", "DELETE": "admin"},
+    "/queues/{queue}/purge": {"POST": "admin"},
+    "/healthz": {"GET": "anybody", "HEAD": "anybody"},
+    "/readyz": {"GET": "anybody", "HEAD": "anybody"},
+}
+"""Who may do what: by path and method, the role that a key must have. Each role but `admin` stands for itself; that one has
+all the others."""
+
+#: A body of no more than this arrives with its head.
+_SMALL_BYTES = 1 << 14
+
+#: The paths that are not about one queue.
+_OF_NO_QUEUE = ("/queues",)
+
+
+class Access:
+    """Checks requests. `router` knows the paths, and is the application's own, so that both read a path alike."""
+
+    def __init__(self, keys: Keys) -> None:
+        self.router = CompiledRouter()
+        self._keys = keys
+
+    def authorize(self, method: str, path: str, authorization: str | None) -> RequestError | None:
+        """Return why a request is refused, judged by its head, or None if it is not.
+
+        ``path`` is decoded, as in WSGI's ``PATH_INFO``; ``authorization`` is the value of that header.
+        """
+        key = self._keys.find(authorization)
+        if key is EVERYBODY:
+            return None
+        found = self.router.find(path)
+        template = found[3] if found else None
+        role = RULES.get(template or "", {}).get(method)
+        if role == "anybody":
+            return None
+        if key is None:
+            return _unauthorized()
+        if found is None:
+            return None  # it will be told that there is nothing
+        if role is None:
+            return RequestError(403, "forbidden", "No key opens this: there is no rule for this method on this path.")
+        if not key.has(role):
+            return _forbidden(role, "")
+        if template not in _OF_NO_QUEUE and not key.opens(found[2].get("queue", DEFAULT_QUEUE)):
+            return _forbidden(role, " for this queue")
+        return None
+
+    def check_head(self, head: Head) -> RequestError | None:
+        """Do the same for a server that asks before it reads a body; a small one comes with its head anyway."""
+        if head.body_bytes is not None and head.body_bytes <= _SMALL_BYTES:
+            return None
+        return self.authorize(head.method, head.path, head.headers.get("AUTHORIZATION"))
+
+    def authorize_without_receipt(self, authorization: str | None) -> RequestError | None:
+        """Return why a message may not be taken from whoever holds it, in a request that is fine otherwise."""
+        key = self._keys.find(authorization)
+        if key is None:
+            return _unauthorized()
+        return None if key.has("admin") else _forbidden("admin", ", or else the receipt of each message")
+
+    def queue_filter(self, authorization: str | None) -> Callable[[str], bool]:
+        """Return what tells whether a queue is one that is to be listed."""
+        key = self._keys.find(authorization)
+        return (lambda _: False) if key is None else key.opens
+
+
+def _unauthorized() -> RequestError:
+    # One answer for all that can be wrong with a key: whoever has none should not learn which.
+    message = "This needs a key that counts, sent as Authorization: Bearer KEY."
+    # RFC 9110, section 15.5.2: a 401 must say what it wants.
+    return RequestError(401, "unauthorized", message, headers={"WWW-Authenticate": "Bearer"})
+
+
+def _forbidden(role: Role, more: str) -> RequestError:
+    return RequestError(403, "forbidden", f"This needs a key with the role {role}{more}.")
