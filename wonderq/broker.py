@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import secrets
 import sys
 import threading
 import time
@@ -262,7 +263,7 @@ class Broker:
         for token in self._tokens:
             if token != NO_TOKEN:
                 return token
-        self._tokens = iter(array("I", os.urandom(_TOKENS_BYTES)))
+        self._tokens = iter(array("I", secrets.token_bytes(_TOKENS_BYTES)))
         return self._new_token()
 
     def stop_claiming(self) -> None:

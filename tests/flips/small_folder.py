@@ -57,7 +57,7 @@ def write(seed: int) -> dict[str, SmallFolder]:
     chance = random.Random(seed)
     with (
         patch("os.urandom", chance.randbytes),
-        patch("secrets.randbelow", chance.randrange),
+        patch("secrets.token_bytes", chance.randbytes),
         patch.object(FileLog, "_keep", lambda _: None),  # no closing group where a noisy machine pauses
     ):
         writer = _MemoryWriter(disk, seed)

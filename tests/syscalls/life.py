@@ -92,7 +92,7 @@ def make_deterministic(seed: int) -> random.Random:
     """Make everything that is left to chance in this process come from the seed."""
     chance = random.Random(seed)
     os.urandom = chance.randbytes
-    secrets.randbelow = lambda exclusive_upper_bound: chance.randrange(exclusive_upper_bound)
+    secrets.token_bytes = lambda nbytes=None: chance.randbytes(nbytes or 0)
     FileLog._keep = lambda self: None  # type: ignore[method-assign]  # closing groups are a step
     gc.disable()  # it would close what is left in a cycle at another moment each time
     logging.disable()

@@ -44,7 +44,7 @@ def run(capfd: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int,
 def claim_without_reading(broker: Broker, queue: str) -> None:
     with pytest.raises(CorruptLogError):
         broker.claim(queue)
-    broker._damage = None
+    broker._deciding.damage = None
 
 
 def bodies_of(folder: Path) -> list[str]:
