@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -8,6 +9,10 @@ import pytest
 from tests.cli.helpers import Wonderq
 from tests.running import RunningBroker
 from wonderq.client import Client
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As in what a script runs in the background; the commands would inherit it, and Ctrl-C would not end them.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="package")
