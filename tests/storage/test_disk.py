@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from storage.disk import Disk
+from storage.disk import Disk, DiskFile
+from tests.storage.folders import open_log
 
 
 class Calls:
@@ -125,3 +126,19 @@ def test_a_file_system_that_cannot_tell_is_waited_for(tmp_path: Path, monkeypatc
     with pytest.raises(OSError, match="Input/output"):
         file.read_cached(4, 4)
     file.close()
+
+
+def test_a_log_tells_what_is_not_in_memory_from_what_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def not_in_memory(*_: Any) -> bytes:
+        raise BlockingIOError(errno.EAGAIN, "wait")
+
+    log, _ = open_log(tmp_path)
+    position = log.append(b"record")
+    log.wait(position)
+    monkeypatch.setattr(DiskFile, "read_cached", not_in_memory)
+    with pytest.raises(BlockingIOError):
+        log.read([(position, 6)], block=False)
+    assert log.read([(position, 6)]) == [b"record"]
+    log.close()
