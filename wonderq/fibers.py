@@ -191,7 +191,7 @@ class Event:
 
 
 class Durability:
-    """Waits for a log. For fibers, a thread does; it is told once what all that ran in one turn wait for.
+    """Waits for a log. For fibers, all of one hub, a thread does; it is told once what all that ran in one turn wait for.
 
     So they share a group and a sync, as many threads would.
     """
@@ -202,7 +202,6 @@ class Durability:
         self._wanted: Position = -1
         self._handed_over = threading.Condition()
         self._sleepers: list[Sleeper] = []
-        self._position: Position = -1
         self._reached: Position = -1
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -230,7 +229,6 @@ class Durability:
     def _hand_over(self) -> None:
         with self._handed_over:
             self._sleepers += self._gathering
-            self._position = self._wanted
             self._handed_over.notify()
         self._gathering = []
         if self._thread is None:
@@ -245,12 +243,11 @@ class Durability:
                         return
                     self._handed_over.wait()
                 sleepers, self._sleepers = self._sleepers, []
-                position = self._position
+                position = self._wanted  # perhaps of one who is handed over only next: it is appended, too
             with suppress(StorageError):  # each of them asks again, and is told
                 self._log.wait(position)
                 self._reached = position
-            for hub, woken in itertools.groupby(sleepers, lambda sleeper: sleeper[0].hub):
-                hub.wake(*woken)
+            sleepers[0][0].hub.wake(*sleepers)
 
 
 class Aside:
