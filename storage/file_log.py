@@ -533,23 +533,26 @@ class FileLog:
 
     def read(self, spans: Sequence[tuple[Position, int]], *, block: bool = True) -> list[bytes]:
         found: list[bytes] = []
-        at = 0
-        while at < len(spans):
-            start, length = spans[at]
-            end = start + length
-            stop = at + 1
+        together: list[tuple[Position, int]] = []
+        end = last = 0
+        for span in spans:
+            position, length = span
             # Neighbours are read together: what lies between them costs less than another call.
-            while stop < len(spans):
-                position, length = spans[stop]
-                if not (0 <= position - end <= _READ_GAP_BYTES and position + length - start <= _READ_BYTES):
-                    break
-                end = position + length
-                stop += 1
-            data = self._read(start, end - start, block)
-            for position, length in spans[at:stop]:
-                found.append(data[position - start : position - start + length])
-            at = stop
+            if not end <= position <= end + _READ_GAP_BYTES or position + length > last:
+                self._read_together(together, block, found)
+                together = []
+                last = position + _READ_BYTES
+            together.append(span)
+            end = position + length
+        self._read_together(together, block, found)
         return found
+
+    def _read_together(self, spans: list[tuple[Position, int]], block: bool, found: list[bytes]) -> None:
+        if not spans:
+            return
+        start, end = spans[0][0], sum(spans[-1])
+        data = self._read(start, end - start, block)
+        found += [data[position - start : position - start + length] for position, length in spans]
 
     def _read(self, position: Position, length: int, block: bool) -> bytes:
         target = self._segments.get(position >> 32)

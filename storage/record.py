@@ -14,6 +14,7 @@ lengths: the state keeps that place and no body, and a body read back can be ver
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from zlib import crc32
@@ -52,11 +53,15 @@ DELAYED = 3
 
 Runs = list[int]
 
-_CRC_BYTES = 4
+_CRC = struct.Struct("<I")
+_read_crc = _CRC.unpack_from
 
 
 #: Writes the same bytes as `msgpack.packb`, in a third of the time.
 _encode = msgspec.msgpack.Encoder().encode
+
+#: Reads a string as `msgpack.unpackb` does, and nothing else, in half the time.
+_decode_text = msgspec.msgpack.Decoder(str).decode
 
 
 def encode(record: Sequence[Any]) -> bytes:
@@ -85,20 +90,30 @@ def encode_entry(body: str) -> bytes:
         UnicodeEncodeError: the body is not Unicode text (it holds a lone surrogate).
     """
     value = _encode(body)
-    return crc32(value).to_bytes(_CRC_BYTES, "little") + value
+    return _CRC.pack(crc32(value)) + value
+
+
+def decode_entries(entries: Iterable[bytes]) -> list[str]:
+    """Return the bodies that entries hold.
+
+    Raises:
+        ValueError: an entry does not verify.
+    """
+    bodies = []
+    try:
+        for entry in entries:
+            value = entry[_CRC.size :]
+            if crc32(value) != _read_crc(entry)[0]:
+                raise ValueError("a message does not match its checksum")
+            bodies.append(_decode_text(value))
+    except (struct.error, msgspec.DecodeError) as error:
+        raise ValueError(f"a message is not an entry: {error}") from error
+    return bodies
 
 
 def decode_entry(entry: bytes) -> str:
-    """Return the body that an entry holds.
-
-    Raises:
-        ValueError: the entry does not verify.
-    """
-    value = entry[_CRC_BYTES:]
-    if crc32(value) != int.from_bytes(entry[:_CRC_BYTES], "little"):
-        raise ValueError("a message does not match its checksum")
-    body: str = msgpack.unpackb(value)
-    return body
+    """Return the body that one entry holds; raises what `decode_entries` does."""
+    return decode_entries((entry,))[0]
 
 
 def to_runs(sequences: Iterable[int]) -> Runs:

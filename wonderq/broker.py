@@ -20,11 +20,12 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import accumulate
+from itertools import accumulate, repeat
+from operator import ge
 from typing import Any
 
 from storage import Checkpoints, CorruptLogError, Log, Position, TrimmedError, record
-from storage.record import CLAIMED, DELAYED, WAITING
+from storage.record import CLAIMED, DELAYED, WAITING, Runs
 from wonderq.clock import Clock
 from wonderq.errors import (
     BrokerError,
@@ -40,7 +41,7 @@ from wonderq.errors import (
 from wonderq.fibers import Aside, Durability, Hub
 from wonderq.ids import Ids
 from wonderq.model import DEFAULT_QUEUE, STATUS_NAMES, STATUSES, Change, Limits, Message, QueueInfo, Target
-from wonderq.page import NO_TOKEN, MessageView
+from wonderq.page import NO_TOKEN, MessageView, new_tuple
 from wonderq.rebuild import rebuild
 from wonderq.state import Queue, QueueSettings, State, queue_record
 from wonderq.waiting import Waiter, WaitingLines
@@ -159,7 +160,7 @@ class Broker:
             position = self._commit(*records, leave=PRODUCE_LEAVES)
             self._lines.nudge(self._state.queues[queue])
         self._durability.wait(position)
-        return self._ids.message_ids(number, first, len(entries))
+        return self._ids.message_ids(number, range(first, first + len(entries)))
 
     def _due_ms(
         self, settings: QueueSettings, now_ms: int, count: int, delays_ms: Sequence[int | None] | None
@@ -289,23 +290,46 @@ class Broker:
         self.limits.check_batch(len(targets))
         with self._deciding as now_ms:
             found = self._find_queue(queue)
-            results: list[BrokerError | None] = []
-            sequences: set[int] = set()
-            for target in targets:
-                try:
-                    sequence = self._resolve(found, target).sequence
-                    if sequence in sequences:
-                        raise MessageNotFoundError
-                    sequences.add(sequence)
-                    results.append(None)
-                except BrokerError as error:
-                    results.append(error)
-            if sequences:
-                self._commit(
-                    (record.DELETE, now_ms, found.number, record.to_runs(sorted(sequences))), leave=DELETE_LEAVES
-                )
+            runs = self._resolve_receipts(found, targets)
+            results: list[BrokerError | None] = [None] * len(targets)
+            if runs is None:
+                runs, results = self._resolve_each(found, targets)
+            if runs:
+                self._commit((record.DELETE, now_ms, found.number, runs), leave=DELETE_LEAVES)
         self._settle()
         return results
+
+    def _resolve_receipts(self, queue: Queue, targets: Sequence[Target]) -> Runs | None:
+        """Return the messages of receipts that all count and ascend, as those of one claim do, or None if it is otherwise.
+
+        What `_resolve_each` does, in a fifth of the time.
+        """
+        receipts = [receipt for message_id, receipt in targets if receipt is not None and message_id is None]
+        if len(receipts) < len(targets):
+            return None
+        claims = self._ids.decode_receipts(queue.number, receipts)
+        if claims is None:
+            return None
+        sequences, tokens = claims
+        if any(map(ge, sequences, sequences[1:])):
+            return None
+        runs = record.to_runs(sequences)
+        return runs if queue.messages.are_claimed(runs, tokens) else None
+
+    def _resolve_each(self, queue: Queue, targets: Sequence[Target]) -> tuple[Runs, list[BrokerError | None]]:
+        """Return the messages that may be deleted, and for each target None or why it may not."""
+        results: list[BrokerError | None] = []
+        sequences: set[int] = set()
+        for target in targets:
+            try:
+                sequence = self._resolve(queue, target).sequence
+                if sequence in sequences:
+                    raise MessageNotFoundError
+                sequences.add(sequence)
+                results.append(None)
+            except BrokerError as error:
+                results.append(error)
+        return record.to_runs(sorted(sequences)), results
 
     def update(self, queue: str, target: Target, change: Change) -> None:
         """Change one message; see `Change`."""
@@ -579,31 +603,23 @@ class Broker:
         """Read the bodies of messages that are durable."""
         try:
             views, entries = self._entries(queue, views)
-            bodies = [record.decode_entry(entry) for entry in entries]
+            bodies = record.decode_entries(entries)
         except ValueError as error:
             raise self.damaged(*self._log.locate(views[0].position), str(error)) from error
         except CorruptLogError as error:
             raise self.damaged(error.file, error.offset, error.reason) from error
-        names: Iterable[tuple[str, str | None]]
+        if not views:
+            return []
+        sequences, statuses, _, _, produced_ms, receives, _, dues_ms, _ = zip(*views, strict=True)
+        receipts: Iterable[str | None] = repeat(None)
         if token:
-            names = self._ids.ids_and_receipts(queue.number, [view.sequence for view in views], token)
+            ids, receipts = self._ids.ids_and_receipts(queue.number, sequences, token)
         else:
-            names = [(self._ids.message_id(queue.number, view.sequence), None) for view in views]
-        return [
-            Message(
-                message_id,
-                body,
-                STATUS_NAMES[status],
-                receipt,
-                receives,
-                produced_ms,
-                None if status == WAITING else due_ms,
-                queue.name,
-            )
-            for (_, status, _, _, produced_ms, receives, _, due_ms, _), body, (message_id, receipt) in zip(
-                views, bodies, names, strict=True
-            )
-        ]
+            ids = self._ids.message_ids(queue.number, sequences)
+        names = [STATUS_NAMES[status] for status in statuses]
+        ends_ms = [None if status == WAITING else due_ms for status, due_ms in zip(statuses, dues_ms, strict=True)]
+        fields = zip(ids, bodies, names, receipts, receives, produced_ms, ends_ms, repeat(queue.name), strict=False)
+        return list(map(new_tuple, repeat(Message), fields))
 
     def _entries(self, queue: Queue, views: Sequence[MessageView]) -> tuple[Sequence[MessageView], list[bytes]]:
         """Read entries; a message that compaction has moved meanwhile is looked up again, one that is gone is left out."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import heapq
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate, groupby, repeat
+from itertools import accumulate, chain, groupby, repeat
 
 from storage.record import CLAIMED, DELAYED, GONE, WAITING, Runs, to_runs
 from wonderq.page import NO_TOKEN, PAGE_BITS, PAGE_MESSAGES, MessageView, Page
@@ -85,13 +85,22 @@ class Columns:
         for page, start, stop in self._slices(runs):
             produced_ms.extend(page.produced_ms[start:stop])
             if page.status.count(WAITING, start, stop) < stop - start or any(page.receives[start:stop]):
-                views = map(page.view, range(start, stop))
-                claims += [view.claim for view in views if not view.merely_waits]
+                claims += [view.claim for view in page.views(start, stop) if not view.merely_waits]
         return produced_ms, claims
 
     def views(self, runs: Runs) -> list[MessageView]:
         """Return the messages of runs, all of which must be there."""
-        return [page.view(index) for page, start, stop in self._slices(runs) for index in range(start, stop)]
+        return list(chain.from_iterable(page.views(start, stop) for page, start, stop in self._slices(runs)))
+
+    def are_claimed(self, runs: Runs, tokens: list[int]) -> bool:
+        """Tell whether all messages of the runs are there, and have those tokens, one for each."""
+        passed = 0
+        for page, start, stop in self._slices(runs):
+            expected = array("I", tokens[passed : passed + stop - start])
+            if page.token[start:stop] != expected or page.status.find(GONE, start, stop) >= 0:
+                return False
+            passed += stop - start
+        return passed == len(tokens)
 
     def after(self, sequence: int, limit: int, status: int | None = None) -> list[MessageView]:
         """Return up to ``limit`` messages with larger sequence numbers, ascending; all, or those of one status."""

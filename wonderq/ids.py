@@ -11,7 +11,8 @@ A receipt is an id and the token of one claim, in 40 hexadecimal digits.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from struct import Struct
 
 _SEQUENCE_BITS = 48
 _QUEUE_BITS = 32
@@ -21,18 +22,22 @@ _CHECK_SHIFT = _SEQUENCE_BITS + _QUEUE_BITS
 _CHECK_BITS = _ID_BITS - _CHECK_SHIFT
 
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.IGNORECASE)
-_RECEIPT_BYTES = 20
-_RECEIPT_FORMAT = "%032x%08x"
+_ID_DIGITS = Struct("8s 4s 4s 4s 12s")
+
+_SEQUENCE_MASK = (1 << _SEQUENCE_BITS) - 1
+_MASK = _MODULUS - 1
+#: Of a UUID's number: what makes room for the two bits of the variant, and for the four of the version; and those bits.
+_VARIANT_ROOM, _VERSION_ROOM, _FIXED_BITS = 0b11 << 62, 0b1111 << 76, 8 << 76 | 0b10 << 62
+
+_RECEIPT = Struct(">16sI")
+_RECEIPT_DIGITS = 2 * _RECEIPT.size
 
 
-def _id(n: int) -> str:
-    return "%08x-%04x-8%03x-%04x-%012x" % (  # noqa: UP031 - twice as fast as format() here
-        n >> 90,
-        n >> 74 & 0xFFFF,
-        n >> 62 & 0xFFF,
-        0x8000 | n >> 48 & 0x3FFF,
-        n & 0xFFFF_FFFF_FFFF,
-    )
+def _ids(numbers: Iterable[int]) -> list[str]:
+    """Return what such numbers look like. Over the whole of a batch, since a call for each costs twice as much."""
+    uuids = [n + (n >> 62) * _VARIANT_ROOM + (n >> 74) * _VERSION_ROOM + _FIXED_BITS for n in numbers]
+    digits = b"".join([uuid.to_bytes(16, "big") for uuid in uuids]).hex().encode()
+    return list(map(bytes.decode, map(b"-".join, _ID_DIGITS.iter_unpack(digits))))
 
 
 class Ids:
@@ -47,33 +52,28 @@ class Ids:
         self._mark = self._check << _CHECK_SHIFT
 
     def _encode(self, queue: int, sequence: int) -> int:
-        return ((self._mark | queue << _SEQUENCE_BITS | sequence) * self._factor + self._addend) % _MODULUS
+        return ((self._mark | queue << _SEQUENCE_BITS | sequence) * self._factor + self._addend) & _MASK
 
     def message_id(self, queue: int, sequence: int) -> str:
-        return _id(self._encode(queue, sequence))
+        return _ids((self._encode(queue, sequence),))[0]
 
-    def message_ids(self, queue: int, first: int, count: int) -> list[str]:
-        """Return the ids of messages that follow one another."""
-        ids = []
-        n = self._encode(queue, first)
-        for _ in range(count):
-            ids.append(_id(n))
-            n += self._factor
-            if n >= _MODULUS:
-                n -= _MODULUS
-        return ids
+    def message_ids(self, queue: int, sequences: Iterable[int]) -> list[str]:
+        return _ids(self._numbers(queue, sequences))
+
+    def _numbers(self, queue: int, sequences: Iterable[int]) -> list[int]:
+        base, factor = self._encode(queue, 0), self._factor
+        return [base + sequence * factor & _MASK for sequence in sequences]
 
     def receipt(self, queue: int, sequence: int, token: int) -> str:
-        return _RECEIPT_FORMAT % (self._encode(queue, sequence), token)
+        return self.ids_and_receipts(queue, (sequence,), token)[1][0]
 
-    def ids_and_receipts(self, queue: int, sequences: Iterable[int], token: int) -> list[tuple[str, str]]:
-        """Return the id and the receipt of each message that was claimed with a token."""
-        base, factor = self._encode(queue, 0), self._factor
-        both = []
-        for sequence in sequences:
-            n = (base + sequence * factor) % _MODULUS
-            both.append((_id(n), _RECEIPT_FORMAT % (n, token)))
-        return both
+    def ids_and_receipts(self, queue: int, sequences: Iterable[int], token: int) -> tuple[list[str], list[str]]:
+        """Return the ids and the receipts of messages that were claimed with a token."""
+        numbers = self._numbers(queue, sequences)
+        end = token.to_bytes(4, "big")
+        digits = b"".join([n.to_bytes(16, "big") + end for n in numbers]).hex()
+        receipts = [digits[at : at + _RECEIPT_DIGITS] for at in range(0, len(digits), _RECEIPT_DIGITS)]
+        return _ids(numbers), receipts
 
     def decode_id(self, text: str) -> tuple[int, int] | None:
         """Return (queue number, sequence), or None for what is not an id of this log."""
@@ -89,14 +89,36 @@ class Ids:
             data = bytes.fromhex(text)
         except ValueError:
             return None
-        if len(data) != _RECEIPT_BYTES or len(text) != 2 * _RECEIPT_BYTES:  # fromhex lets spaces through
+        if len(data) != _RECEIPT.size or len(text) != _RECEIPT_DIGITS:  # fromhex lets spaces through
             return None
-        token = int.from_bytes(data[16:], "big")
-        place = self._decode(int.from_bytes(data[:16], "big"))
+        number, token = _RECEIPT.unpack(data)
+        place = self._decode(int.from_bytes(number, "big"))
         return (*place, token) if place and token else None  # 0 is no claim's token
 
-    def _decode(self, n: int) -> tuple[int, int] | None:
-        plain = (n - self._addend) * self._inverse % _MODULUS
-        if n >= _MODULUS or plain >> _CHECK_SHIFT != self._check:
+    def decode_receipts(self, queue: int, texts: Sequence[str]) -> tuple[list[int], list[int]] | None:
+        """Return the sequences and the tokens, or None if not all are receipts of this log and this queue."""
+        if any(len(text) != _RECEIPT_DIGITS for text in texts):
             return None
-        return plain >> _SEQUENCE_BITS & (1 << _QUEUE_BITS) - 1, plain & (1 << _SEQUENCE_BITS) - 1
+        try:
+            data = bytes.fromhex("".join(texts))
+        except ValueError:
+            return None
+        if len(data) != _RECEIPT.size * len(texts):
+            return None
+        addend, inverse, number_of = self._addend, self._inverse, int.from_bytes
+        prefix = self._check << _QUEUE_BITS | queue
+        sequences, tokens = [], []
+        for digits, token in _RECEIPT.iter_unpack(data):
+            n = number_of(digits, "big")
+            plain = (n - addend) * inverse & _MASK
+            if n > _MASK or plain >> _SEQUENCE_BITS != prefix or not token:
+                return None
+            sequences.append(plain & _SEQUENCE_MASK)
+            tokens.append(token)
+        return sequences, tokens
+
+    def _decode(self, n: int) -> tuple[int, int] | None:
+        plain = (n - self._addend) * self._inverse & _MASK
+        if n > _MASK or plain >> _CHECK_SHIFT != self._check:
+            return None
+        return plain >> _SEQUENCE_BITS & (1 << _QUEUE_BITS) - 1, plain & _SEQUENCE_MASK

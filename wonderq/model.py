@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import Literal, NamedTuple, get_args
 
 from storage import record
 from storage.record import CLAIMED, DELAYED, WAITING
 from wonderq.errors import BatchTooLargeError, InvalidValueError, MessageTooLargeError
+from wonderq.page import new_tuple
 from wonderq.state import QueueSettings
 
 DEFAULT_QUEUE = "default"
@@ -104,6 +106,12 @@ class Target(NamedTuple):
 
     id: str | None = None
     receipt: str | None = None
+
+    @classmethod
+    def each(cls, ids: Iterable[str], receipts: Iterable[str]) -> list[Target]:
+        """Return a target for each id and for each receipt."""
+        fields = chain(zip(ids, repeat(None), strict=False), zip(repeat(None), receipts, strict=False))
+        return list(map(new_tuple, repeat(cls), fields))
 
 
 @dataclass(frozen=True)

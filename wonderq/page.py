@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import struct
 from array import array
+from itertools import repeat
 from typing import NamedTuple, Self
 
 from storage.record import CLAIMED, DELAYED, GONE, WAITING
@@ -25,7 +26,7 @@ _DUMP_HEADER = struct.Struct("<QII")
 
 
 #: Makes a named tuple in a third of the time that calling its class takes.
-_new_tuple = tuple.__new__
+new_tuple = tuple.__new__
 
 
 class MessageView(NamedTuple):
@@ -146,7 +147,25 @@ class Page:
             self.due_ms[index] if claims else 0,
             self.timeout_ms[index] if claims else 0,
         )
-        return _new_tuple(MessageView, fields)
+        return new_tuple(MessageView, fields)
+
+    def views(self, start: int, stop: int) -> list[MessageView]:
+        """Do what `view` does for a stretch of messages, in half the time for each."""
+        places = len(self.due_ms)
+        if start < places < stop:
+            return self.views(start, places) + self.views(places, stop)
+        claims = (
+            column[start:stop] if stop <= places else repeat(0)
+            for column in (self.receives, self.token, self.due_ms, self.timeout_ms)
+        )
+        columns = (self.status, self.position, self.length, self.produced_ms)
+        fields = zip(
+            range(self.first + start, self.first + stop),
+            *(column[start:stop] for column in columns),
+            *claims,
+            strict=False,
+        )
+        return list(map(new_tuple, repeat(MessageView), fields))
 
     def live_bytes(self) -> int:
         """Return the entry bytes of all messages that are not gone."""

@@ -18,6 +18,7 @@ from wonderq.wire import (
     JSON,
     MessageObject,
     RequestError,
+    claimed_objects,
     encode_json,
     error_object,
     iso_time,
@@ -141,7 +142,7 @@ class Consume(_Resource):
             wait_s=asked.wait,
             client_gone=client_gone,
         )
-        render(req, resp, [message_object(message) for message in messages])
+        render(req, resp, claimed_objects(messages))
         resp.set_header("Cache-Control", "no-store")
 
 
@@ -184,9 +185,7 @@ class DeleteBatch(_Resource):
         if isinstance(body.ids, UnsetType) == isinstance(body.receipts, UnsetType):
             code = "missing_field" if isinstance(body.ids, UnsetType) else "ambiguous_request"
             raise RequestError(400, code, "Give either ids or receipts.", "ids")
-        ids: list[str] = _set(body.ids) or []
-        receipts: list[str] = _set(body.receipts) or []
-        targets = [Target(id=each) for each in ids] + [Target(receipt=each) for each in receipts]
+        targets = Target.each(_set(body.ids) or [], _set(body.receipts) or [])
         self.check_targets(req, targets)
         render(req, resp, _success(targets, self.broker.delete_batch(queue, targets)))
 

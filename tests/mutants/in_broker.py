@@ -6,6 +6,7 @@ from tests.mutants.mutant import Mutant
 
 _FILE = "wonderq/broker.py"
 _ANSWERS = "tests/broker/test_durable_answers.py"
+_COLUMNS = "wonderq/columns.py"
 _RECEIPTS = "tests/broker/test_receipts.py"
 _CLOCK = "tests/broker/test_clock.py"
 _WAITING = "tests/broker/test_waiting.py"
@@ -32,8 +33,8 @@ MUTANTS = [
         "delete_answers_at_once",
         "A deleted message is back after a crash.",
         _FILE,
-        "        self._settle()\n        return results\n\n    def update(self",
-        "        return results\n\n    def update(self",
+        "        self._settle()\n        return results\n\n    def _resolve_receipts(self",
+        "        return results\n\n    def _resolve_receipts(self",
         (f"{_ANSWERS}::test_an_answer_waits",),
     ),
     Mutant(
@@ -93,9 +94,41 @@ MUTANTS = [
         "batch_deleted_one_by_one",
         "A crash leaves half of a batch deleted.",
         _FILE,
-        "            if sequences:\n",
-        "            for each in sorted(sequences):\n                sequences = {each}\n",
+        "            if runs:\n                self._commit((record.DELETE",
+        "            for each in record.from_runs(runs):\n                runs = [each, 1]\n                self._commit((record.DELETE",
         ("tests/broker/test_whole_batches.py::test_a_batch_is_one_record",),
+    ),
+    Mutant(
+        "stale_receipts_of_a_batch_count",
+        "Who was too late deletes what somebody else works on, if all of a batch are of one claim.",
+        _COLUMNS,
+        "            if page.token[start:stop] != expected or page.status.find(GONE, start, stop) >= 0:\n",
+        "            if page.status.find(GONE, start, stop) >= 0:\n",
+        ("tests/broker/test_batches_of_receipts.py::test_one_that_does_not_count_stops_no_other",),
+    ),
+    Mutant(
+        "missing_messages_of_a_batch_count",
+        "Deleting what is not there succeeds.",
+        _COLUMNS,
+        "        return passed == len(tokens)\n",
+        "        return True\n",
+        ("tests/broker/test_batches_of_receipts.py::test_a_message_that_was_never_claimed_has_no_token",),
+    ),
+    Mutant(
+        "a_message_twice_in_a_batch",
+        "A batch that names a message twice is recorded as runs that do not ascend.",
+        _FILE,
+        "        if any(map(ge, sequences, sequences[1:])):\n",
+        "        if False:\n",
+        ("tests/broker/test_batches_of_receipts.py::test_one_that_does_not_count_stops_no_other",),
+    ),
+    Mutant(
+        "receipts_of_a_batch_for_any_queue",
+        "A batch deletes messages of one queue by the receipts of another.",
+        "wonderq/ids.py",
+        "            if n > _MASK or plain >> _SEQUENCE_BITS != prefix or not token:\n",
+        "            if n > _MASK or not token:\n",
+        ("tests/broker/test_batches_of_receipts.py::test_many_are_read_as_each_is",),
     ),
     Mutant(
         "claim_uses_the_reserve",
@@ -149,7 +182,7 @@ MUTANTS = [
         "made_up_id_accepted",
         "Any mistyped id means some message.",
         "wonderq/ids.py",
-        "        if n >= _MODULUS or plain >> _CHECK_SHIFT != self._check:\n",
+        "        if n > _MASK or plain >> _CHECK_SHIFT != self._check:\n",
         "        if False:\n",
         ("tests/broker/test_ids.py::test_one_wrong_digit_is_noticed",),
     ),

@@ -26,7 +26,7 @@ from tests.mutants.catalogue import MUTANTS
 from tests.mutants.mutant import ROOT, Mutant
 
 #: The tests that are named take a second or two, and more on a busy machine.
-TIMEOUT_S = 60
+TIMEOUT_S = 180
 
 #: For a bug that is known to make somebody wait for ever.
 HANG_S = 10
