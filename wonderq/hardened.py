@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from http import HTTPStatus
+from io import BytesIO
 from math import inf
 from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
@@ -31,9 +31,9 @@ from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.receiver import FixedStreamReceiver
 from waitress.server import TcpWSGIServer
-from waitress.task import ErrorTask, WSGITask
 
-from wonderq.wire import JSON, RequestError, encode_json, error_object
+from wonderq.answers import RefusalTask, Task, whole_answer
+from wonderq.wire import RequestError
 
 logger = logging.getLogger("wonderq.http")
 
@@ -44,6 +44,7 @@ MAX_HEAD_BYTES = 32 << 10
 MAX_TARGET_BYTES = 8 << 10
 MAX_HEADERS = 100
 _MAX_CHUNK_LINE_BYTES = 256
+_SMALL_BODY_BYTES = 64 << 10
 
 #: How often all connections are looked at.
 LOOK_S = 0.5
@@ -164,6 +165,16 @@ def _unquote(path: str) -> str:
     return data.decode("latin-1")
 
 
+class _InMemory(BytesIO):
+    """A buffer for a small body: what waitress has for any, which may go on in a file, takes longer to make than to fill."""
+
+    append = BytesIO.write
+
+    def getfile(self) -> BytesIO:
+        self.seek(0)
+        return self
+
+
 class Parser(HTTPRequestParser):  # type: ignore[misc] # waitress has no types
     """One request, as its bytes come in."""
 
@@ -282,7 +293,12 @@ class Parser(HTTPRequestParser):  # type: ignore[misc] # waitress has no types
                 raise _body_too_large()
             if int(length):
                 self.content_length = int(length)
-                self.body_rcv = FixedStreamReceiver(self.content_length, OverflowableBuffer(self.adj.inbuf_overflow))
+                self.body_rcv = FixedStreamReceiver(
+                    self.content_length,
+                    _InMemory()
+                    if self.content_length <= _SMALL_BODY_BYTES
+                    else OverflowableBuffer(self.adj.inbuf_overflow),
+                )
         if headers.get("CONTENT_ENCODING", "identity").lower() != "identity":
             raise RequestError(415, "unsupported_content_encoding", "Send the body without a Content-Encoding.")
         expect = headers.get("EXPECT")
@@ -362,67 +378,21 @@ class _ChunkedReceiver(FixedStreamReceiver):  # type: ignore[misc]
         self._held = line
 
 
-# Answers
-
-_ALWAYS = b"X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n"
-_UNLESS_SAID = (
-    (b"\r\nContent-Security-Policy:", b"Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n"),
-    (b"\r\nCache-Control:", b"Cache-Control: no-store\r\n"),
-)
-
-
-def _harden(header: bytes) -> bytes:
-    """Add to the head of an answer what keeps browsers from making more of it than it is."""
-    added = _ALWAYS
-    for name, line in _UNLESS_SAID:
-        if name not in header:
-            added += line
-    return header[:-2] + added + b"\r\n"
-
-
-class _Task(WSGITask):  # type: ignore[misc]
-    def build_response_header(self) -> bytes:
-        return _harden(super().build_response_header())
-
-
-class _RefusalTask(ErrorTask):  # type: ignore[misc]
-    """Answers a request that the application never sees, in the shape of all our errors."""
-
-    def build_response_header(self) -> bytes:
-        return _harden(super().build_response_header())
-
-    def execute(self) -> None:
-        error = self.request.error
-        if not isinstance(error, RequestError):  # the application failed, of which waitress has written the details
-            error = RequestError(500, "internal_error", "WonderQ made a mistake. The broker's log has the details.")
-        self.status = f"{error.status} {HTTPStatus(error.status).phrase}"
-        body = encode_json(error_object(error.status, error.code, str(error), error.field))
-        self.response_headers += [("Content-Type", JSON), *error.headers.items()]
-        self.set_close_on_finish()
-        self.content_length = len(body)
-        self.channel.refused = True
-        self.write(body)
-
-
-def _too_many(status: int, message: str) -> bytes:
-    """Return a whole answer to whoever connects, before anything was asked."""
-    body = encode_json(error_object(status, "too_many_connections", message))
-    head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nConnection: close\r\nContent-Type: {JSON}\r\n"
-    return _harden(f"{head}Content-Length: {len(body)}\r\nRetry-After: 5\r\n\r\n".encode()) + body
-
-
-_TOO_MANY_OF_ONE = _too_many(429, "Close some connections, or keep and reuse them: too many come from this address.")
-_TOO_MANY_IN_ALL = _too_many(503, "Try again later: the broker has as many connections as it may, and all are at work.")
-
-
 # Connections
+
+_TOO_MANY_OF_ONE = whole_answer(
+    429, "too_many_connections", "Close some connections, or keep and reuse them: too many come from this address."
+)
+_TOO_MANY_IN_ALL = whole_answer(
+    503, "too_many_connections", "Try again later: the broker has as many connections as it may, and all are at work."
+)
 
 
 class Channel(HTTPChannel):  # type: ignore[misc]
     """A connection."""
 
-    task_class = _Task
-    error_task_class = _RefusalTask
+    task_class = Task
+    error_task_class = RefusalTask
 
     polled = 0  # see `Server.touched`
     close_when_flushed = False

@@ -1,0 +1,140 @@
+"""Answers as bytes: their heads, with what keeps browsers from making more of them than they are, and refusals.
+
+What waitress does for a WSGI application, as far as this one needs it, in a third of the time.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import lru_cache
+from http import HTTPStatus
+from typing import Any
+
+from waitress.buffers import ReadOnlyFileBasedBuffer
+from waitress.task import ErrorTask, WSGITask
+from waitress.utilities import build_http_date
+
+from wonderq.wire import JSON, RequestError, encode_json, error_object
+
+_ALWAYS = "Server: wonderq\r\nX-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n"
+_UNLESS_SAID = {
+    "Content-Security-Policy": "Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n",
+    "Cache-Control": "Cache-Control: no-store\r\n",
+}
+
+#: What WSGI wants to know of every request alike.
+_ENVIRON = {
+    "SERVER_SOFTWARE": "wonderq",
+    "SCRIPT_NAME": "",
+    "wsgi.version": (1, 0),
+    "wsgi.errors": sys.stderr,
+    "wsgi.multithread": True,
+    "wsgi.multiprocess": False,
+    "wsgi.run_once": False,
+    "wsgi.file_wrapper": ReadOnlyFileBasedBuffer,
+    "wsgi.input_terminated": True,
+}
+_UNPREFIXED = {"CONTENT_TYPE": "CONTENT_TYPE", "CONTENT_LENGTH": "CONTENT_LENGTH"}
+
+
+@lru_cache(256)
+def _canonical(name: str) -> str:
+    return "-".join(word.capitalize() for word in name.split("-"))
+
+
+@lru_cache(4)
+def _date(second: int) -> str:
+    text: str = build_http_date(second)
+    return text
+
+
+def _hardening(said: Any) -> str:
+    """Return the lines to add to a head, of those that have not been ``said`` otherwise."""
+    return _ALWAYS + "".join([line for name, line in _UNLESS_SAID.items() if name not in said])
+
+
+class _Headed:
+    """Of a task: how the head of its answer is written."""
+
+    def build_response_header(self: Any) -> bytes:
+        fields = self.response_headers = [(_canonical(name), value) for name, value in self.response_headers]
+        said = dict(fields)
+        sized = "Content-Length" in said
+        has_body = self.has_body
+        if not has_body:
+            fields[:] = [field for field in fields if field[0] != "Content-Length"]
+        elif not sized and self.content_length is not None:
+            fields.append(("Content-Length", str(self.content_length)))
+            sized = True
+        connection = self.request.headers.get("CONNECTION", "").lower()
+        if self.version == "1.0":
+            if connection == "keep-alive" and sized:
+                fields.append(("Connection", "Keep-Alive"))
+            else:
+                self.set_close_on_finish()
+        elif connection == "close" or not sized:
+            if has_body and not sized:
+                fields.append(("Transfer-Encoding", "chunked"))
+                self.chunked_response = True
+            self.set_close_on_finish()
+        lines = "".join([f"{name}: {value}\r\n" for name, value in fields])
+        date = _date(int(self.start_time))
+        head = f"HTTP/{self.version} {self.status}\r\n{lines}Date: {date}\r\n{_hardening(said)}\r\n"
+        return head.encode("latin-1")
+
+
+class Task(_Headed, WSGITask):  # type: ignore[misc] # waitress has no types
+    """Has the application answer a request."""
+
+    environ: dict[str, Any] | None = None
+
+    def get_environment(self) -> dict[str, Any]:
+        if self.environ is not None:
+            return self.environ
+        request, channel = self.request, self.channel
+        host, port = channel.addr[:2]
+        environ: dict[str, Any] = _ENVIRON | {
+            "REMOTE_ADDR": host,
+            "REMOTE_HOST": host,
+            "REMOTE_PORT": str(port),
+            "REQUEST_METHOD": request.command,
+            "SERVER_NAME": channel.server.server_name,
+            "SERVER_PORT": str(channel.server.effective_port),
+            "SERVER_PROTOCOL": f"HTTP/{self.version}",
+            "PATH_INFO": "/" + request.path.lstrip("/"),
+            "REQUEST_URI": request.request_uri,
+            "QUERY_STRING": request.query,
+            "wsgi.url_scheme": request.url_scheme,
+            "wsgi.input": request.get_body_stream(),
+            "waitress.client_disconnected": channel.check_client_disconnected,
+        }
+        for name, value in request.headers.items():
+            environ[_UNPREFIXED.get(name) or f"HTTP_{name}"] = value
+        self.environ = environ
+        return environ
+
+
+class RefusalTask(_Headed, ErrorTask):  # type: ignore[misc]
+    """Answers a request that the application never sees, in the shape of all our errors."""
+
+    def execute(self) -> None:
+        error = self.request.error
+        if not isinstance(error, RequestError):  # the application failed, of which waitress has written the details
+            error = RequestError(500, "internal_error", "WonderQ made a mistake. The broker's log has the details.")
+        self.status = f"{error.status} {HTTPStatus(error.status).phrase}"
+        body = encode_json(error_object(error.status, error.code, str(error), error.field))
+        self.response_headers += [("Content-Type", JSON), *error.headers.items()]
+        self.set_close_on_finish()
+        self.content_length = len(body)
+        self.channel.refused = True
+        self.write(body)
+
+
+def whole_answer(status: int, code: str, message: str) -> bytes:
+    """Return a refusal to whoever connects, before anything was asked."""
+    body = encode_json(error_object(status, code, message))
+    head = (
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nConnection: close\r\nContent-Type: {JSON}\r\n"
+        f"Content-Length: {len(body)}\r\nRetry-After: 5\r\n{_hardening(())}\r\n"
+    )
+    return head.encode() + body
