@@ -17,11 +17,11 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from itertools import chain
 from pathlib import Path
-from zlib import crc32
 
 import msgpack
 
 from storage import frame
+from storage.checksum import crc32
 from storage.disk import Disk, DiskFile, no_room_is_disk_full
 from storage.log import Mark, Position
 

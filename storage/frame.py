@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import struct
 from typing import NamedTuple
-from zlib import crc32
+
+from storage.checksum import crc32
 
 MAGIC = b"WonderQ\0"
 VERSION = 1

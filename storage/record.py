@@ -17,10 +17,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
-from zlib import crc32
 
 import msgpack
 import msgspec
+
+from storage.checksum import crc32
 
 #: ``[at_ms, key, next_queue]``: 16 random bytes from which message ids are made, and the number that the next new queue
 #: gets (numbers are never used twice); the first record of a log.

@@ -31,12 +31,12 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from zlib import crc32
 
 import msgpack
 
 from storage import frame, segment
 from storage.checkpoint import SUFFIX as CHECKPOINT_SUFFIX
+from storage.checksum import crc32
 from storage.disk import Disk, no_room_is_disk_full
 from storage.errors import CorruptLogError
 from storage.log import Mark, Position, StaleMarkError

@@ -13,11 +13,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
-from zlib import crc32
 
 import msgpack
 
 from storage import frame, segment
+from storage.checksum import crc32
 from storage.disk import Disk
 from storage.errors import CorruptLogError
 from storage.recovery import Ending, Next, Verdict, decide
