@@ -17,6 +17,13 @@ from wonderq.client import Client
 _HEADERS = {"Content-Type": "application/msgpack", "Accept": "application/msgpack"}
 
 
+class _Message(msgspec.Struct):
+    """What a consumer needs of a message."""
+
+    message: str
+    receipt: str
+
+
 class _WonderQServer:
     durability = "fsync before every answer"
     share = 1
@@ -58,23 +65,26 @@ class _Msgpack:
         parts = urlsplit(url)
         assert parts.hostname is not None
         self._http = http.client.HTTPConnection(parts.hostname, parts.port, timeout=CALL_TIMEOUT_S)
+        self._decode_messages = msgspec.msgpack.Decoder(list[_Message]).decode
 
-    def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    def _call(
+        self, method: str, path: str, body: dict[str, Any] | None = None, decode: Any = msgspec.msgpack.decode
+    ) -> Any:
         data = None if body is None else msgspec.msgpack.encode(body)
         self._http.request(method, path, data, _HEADERS)
         answer = self._http.getresponse()
         content = answer.read()
         if answer.status >= 400:
             raise RuntimeError(f"{method} {path}: {answer.status} {content!r}")
-        return msgspec.msgpack.decode(content)
+        return decode(content)
 
     def produce(self, bodies: list[str]) -> None:
         ids = self._call("POST", "/messages/produce", {"messages": bodies})["ids"]
         assert len(ids) == len(bodies)
 
     def consume(self, limit: int) -> Claimed:
-        messages = self._call("POST", "/messages/consume", {"max": limit})
-        return Claimed([each["message"] for each in messages], [each["receipt"] for each in messages])
+        messages = self._call("POST", "/messages/consume", {"max": limit}, self._decode_messages)
+        return Claimed([each.message for each in messages], [each.receipt for each in messages])
 
     def delete(self, handles: list[Any]) -> None:
         assert self._call("POST", "/messages/delete", {"receipts": handles})["success"]
