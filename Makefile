@@ -8,7 +8,7 @@ READY := .venv/.ready
 COVERING := tests/storage tests/broker tests/tools
 
 .PHONY: help demo serve test cover lint types format bench bench-peers crash crash-states power-cuts syscalls flips soak \
-  brute-force mutants clean
+  brute-force mutants fuzz-http fuzz-bytes clean
 
 help:  ## say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -71,6 +71,13 @@ soak: $(READY)  ## mixed traffic, kills, full disks and backups for MINUTES, all
 
 brute-force: $(READY)  ## compare the history checker with a search through all that can have happened (SEED=n)
 	$(BIN)/python -m tests.crash.brute_force --histories $(or $(HISTORIES),100000) $(if $(SEED),--seed $(SEED))
+
+fuzz-http: $(READY)  ## compare answers to CASES requests, allowed ones and others, with the OpenAPI document (SEED=n)
+	$(BIN)/python -m tests.fuzz.http --cases $(or $(CASES),10000) $(if $(SEED),--seed $(SEED))
+
+fuzz-bytes: $(READY)  ## feed INPUTS spoiled bytes to each reader of bytes, with atheris where there is one (SEED=n)
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --group fuzz
+	$(BIN)/python -m tests.fuzz.bytes --inputs $(or $(INPUTS),1000000) $(if $(SEED),--seed $(SEED))
 
 mutants: $(READY)  ## plant each bug of the catalogue, and see which test notices
 	$(BIN)/python -m tests.mutants.run

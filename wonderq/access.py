@@ -39,6 +39,9 @@ RULES: dict[str, dict[str, Rule]] = {
     "/queues/{queue}/purge": {"POST": "admin"},
     "/healthz": {"GET": "anybody", "HEAD": "anybody"},
     "/readyz": {"GET": "anybody", "HEAD": "anybody"},
+    "/": {"GET": "anybody"},
+    "/docs": {"GET": "anybody"},
+    "/openapi.json": {"GET": "anybody"},
 }
 """Who may do what: by path and method, the role that a key must have. Each role but `admin` stands for itself; that one has
 all the others."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
+from types import MappingProxyType
 from typing import Any
 
 import falcon
 from msgspec import UNSET, UnsetType
 
 import storage
-from wonderq import errors, schemas
+from wonderq import docs_page, errors, openapi, schemas
 from wonderq.access import Access
 from wonderq.broker import Broker
 from wonderq.model import DEFAULT_QUEUE, STATUSES, Change, QueueInfo, Target
@@ -316,6 +317,27 @@ class Health(_Resource):
     on_head_ready = on_get_ready
 
 
+class Page:
+    """Something that is always the same: made at the start, and sent as it is."""
+
+    def __init__(self, content: bytes, content_type: str, headers: Mapping[str, str] = MappingProxyType({})) -> None:
+        self._content = content
+        self._content_type = content_type
+        self._headers = headers
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+        resp.content_type = self._content_type
+        resp.data = self._content
+        resp.set_headers(self._headers)
+
+
+class Home:
+    """Sends whoever opens the broker's address in a browser to where it says what it is."""
+
+    def on_get(self, _req: falcon.Request, _resp: falcon.Response) -> None:
+        raise falcon.HTTPFound("/docs")
+
+
 def add_routes(app: falcon.App[falcon.Request, falcon.Response], broker: Broker, access: Access | None = None) -> None:
     """Add all of the API. What is added here needs a rule in `wonderq.access` too."""
     listing, health = Listing(broker), Health(broker)
@@ -333,3 +355,6 @@ def add_routes(app: falcon.App[falcon.Request, falcon.Response], broker: Broker,
     app.add_route("/queues/{queue}/purge", Purge(broker))
     app.add_route("/healthz", health)
     app.add_route("/readyz", health, suffix="ready")
+    app.add_route("/", Home())
+    app.add_route("/docs", Page(docs_page.as_html(), falcon.MEDIA_HTML, docs_page.HEADERS))
+    app.add_route("/openapi.json", Page(openapi.as_json(), JSON))

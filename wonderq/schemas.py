@@ -1,4 +1,7 @@
-"""What requests may hold, as types: they validate JSON and msgpack alike, and name the field that is wrong."""
+"""What requests may hold, as types: they validate JSON and msgpack alike, and name the field that is wrong.
+
+What they say of themselves is what `wonderq.openapi` tells clients.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,33 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-VisibilityTimeout = Annotated[float, Meta(ge=0, le=43_200, description="Seconds")]
-Delay = Annotated[float, Meta(ge=0, le=10 * 366 * 86_400, description="Seconds")]
-Wait = Annotated[float, Meta(ge=0, le=20, description="Seconds")]
-Max = Annotated[int, Meta(ge=1, le=1000)]
+from wonderq.model import STATUSES
+
+EXAMPLE_ID = "a7f5325c-e413-8fbc-ada0-759277567d55"
+EXAMPLE_RECEIPT = "029fd4c973904fef2da0759277567d5539924d0e"
+
+VisibilityTimeout = Annotated[float, Meta(ge=0, le=43_200, description="How long a claim lasts, in seconds.")]
+Delay = Annotated[float, Meta(ge=0, le=10 * 366 * 86_400, description="How long a message is hidden, in seconds.")]
+Wait = Annotated[float, Meta(ge=0, le=20, description="How long to wait for the first message, in seconds.")]
+Max = Annotated[int, Meta(ge=1, le=1000, description="How many messages to claim at most.")]
+Limit = Annotated[int, Meta(ge=1, description="How many messages to list at most; all, if it is not given.")]
+Text = Annotated[str, Meta(description="The message itself: any text, of at most 1 MiB in UTF-8.")]
+MessageId = Annotated[str, Meta(description="The id of a message.", examples=[EXAMPLE_ID])]
+After = Annotated[str, Meta(description="The id of a message: only those produced after it.", examples=[EXAMPLE_ID])]
+Receipt = Annotated[
+    str,
+    Meta(
+        description="The receipt of a claim: the call then acts only if that claim is still the newest.",
+        examples=[EXAMPLE_RECEIPT],
+    ),
+]
+Status = Annotated[
+    str,
+    Meta(
+        description="`unprocessed` can be consumed now, `processing` is claimed, `delayed` is hidden until later.",
+        extra_json_schema={"enum": list(STATUSES)},
+    ),
+]
 
 
 class Body(Struct, forbid_unknown_fields=True):
@@ -17,13 +43,15 @@ class Body(Struct, forbid_unknown_fields=True):
 
 
 class NewMessage(Body):
-    message: str
+    message: Text
     delay: Delay | UnsetType = UNSET
 
 
 class Produce(Body):
-    message: str | UnsetType = UNSET
-    messages: Annotated[list[str | NewMessage], Meta(min_length=1)] | UnsetType = UNSET
+    message: Text | UnsetType = UNSET
+    messages: (
+        Annotated[list[Text | NewMessage], Meta(min_length=1, description="At most 1000 messages.")] | UnsetType
+    ) = UNSET
     delay: Delay | UnsetType = UNSET
 
 
@@ -34,27 +62,27 @@ class Consume(Body):
 
 
 class Delete(Body):
-    receipt: str | UnsetType = UNSET
+    receipt: Receipt | UnsetType = UNSET
 
 
 class Update(Body):
-    receipt: str | UnsetType = UNSET
+    receipt: Receipt | UnsetType = UNSET
     visibility_timeout: VisibilityTimeout | UnsetType = UNSET
     delay: Delay | UnsetType = UNSET
-    message: str | UnsetType = UNSET
+    message: Text | UnsetType = UNSET
 
 
 class DeleteBatch(Body):
-    ids: Annotated[list[str], Meta(min_length=1)] | UnsetType = UNSET
-    receipts: Annotated[list[str], Meta(min_length=1)] | UnsetType = UNSET
+    ids: Annotated[list[MessageId], Meta(min_length=1, description="At most 1000 ids.")] | UnsetType = UNSET
+    receipts: Annotated[list[Receipt], Meta(min_length=1, description="At most 1000 receipts.")] | UnsetType = UNSET
 
 
 class UpdateEntry(Update):
-    id: str | UnsetType = UNSET
+    id: MessageId | UnsetType = UNSET
 
 
 class UpdateBatch(Body):
-    entries: Annotated[list[UpdateEntry], Meta(min_length=1)]
+    entries: Annotated[list[UpdateEntry], Meta(min_length=1, description="At most 1000 entries.")]
 
 
 class PutQueue(Body):
@@ -63,13 +91,13 @@ class PutQueue(Body):
 
 
 class Listing(Body):
-    limit: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
-    after: str | UnsetType = UNSET
+    limit: Limit | UnsetType = UNSET
+    after: After | UnsetType = UNSET
 
 
 class StatusListing(Listing, kw_only=True):
-    status: str
+    status: Status
 
 
 class Count(Body, kw_only=True):
-    status: str
+    status: Status

@@ -43,6 +43,9 @@ class RequestError(Exception):
         self.headers = headers
 
 
+#: Whoever sends a megabyte of a name need not get it back.
+_NAME_CHARACTERS = 100
+
 _planning = threading.Lock()
 
 
@@ -70,7 +73,7 @@ def read_body(req: falcon.Request, schema: type[_T]) -> _T:
         raise RequestError(
             415,
             "unsupported_media_type",
-            f"Send the body as Content-Type: {JSON} or {MSGPACK}, not {media_type or 'without one'}.",
+            f"Send the body as Content-Type: {JSON} or {MSGPACK}, not {media_type[:_NAME_CHARACTERS] or 'without one'}.",
         )
     try:
         value: _T = decoder.decode(data)
@@ -98,6 +101,7 @@ def read_query(req: falcon.Request, schema: type[_T]) -> _T:
         raise RequestError(400, "unexpected_body", "This call takes its fields in the query string, and no body.")
     for name, value in req.params.items():
         if isinstance(value, list):
+            name = name[:_NAME_CHARACTERS]  # noqa: PLW2901
             raise RequestError(400, "invalid_value", f"{name} may be given only once.", name)
     _decoders(cast("Hashable", schema))  # so that this is not the first use of the type
     try:
@@ -106,7 +110,6 @@ def read_query(req: falcon.Request, schema: type[_T]) -> _T:
         raise _invalid(error, schema) from error
 
 
-_NAME_CHARACTERS = 100
 _VALIDATION_ERROR = re.compile(r"(?P<text>.*?)(?: - at `(?:key in )?\$(?P<path>[^`]*)`)?", re.DOTALL)
 _NAMED_FIELD = re.compile(r"Object (contains unknown|missing required) field `(.*)`", re.DOTALL)
 
@@ -119,7 +122,7 @@ def _invalid(error: msgspec.ValidationError, schema: type[msgspec.Struct]) -> Re
     named = _NAMED_FIELD.fullmatch(text)
     if named is None:
         return RequestError(400, "invalid_value", f"{field or 'The body'} is not valid: {text}.", field or None)
-    name = named[2][:_NAME_CHARACTERS]  # whoever sends a megabyte of a name need not get it back
+    name = named[2][:_NAME_CHARACTERS]
     field = f"{field}.{name}" if field else name
     if named[1] == "contains unknown":
         known = f" Known are: {', '.join(schema.__struct_fields__) or 'none'}." if field == name else ""

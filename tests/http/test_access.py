@@ -57,6 +57,9 @@ GET     /healthz                -                                             20
 HEAD    /healthz                -                                             200      200      200      200      200    200
 GET     /readyz                 -                                             200      200      200      200      200    200
 HEAD    /readyz                 -                                             200      200      200      200      200    200
+GET     /                       -                                             302      302      302      302      302    302
+GET     /docs                   -                                             200      200      200      200      200    200
+GET     /openapi.json           -                                             200      200      200      200      200    200
 """
 
 
@@ -184,7 +187,7 @@ def test_a_route_or_method_without_a_rule_is_refused_to_everybody(credentials: C
 
 
 def test_what_is_not_there_is_said_only_to_those_with_a_key(app_client: Client, credentials: Credentials) -> None:
-    for path in ("/", "/nothing", "/queues/", "/healthz/", "//queues", "/queues/orders-1/messages/a/b"):
+    for path in ("/nothing", "/docs/", "/queues/", "/healthz/", "//queues", "/queues/orders-1/messages/a/b"):
         check_refused(app_client("GET", path), 401, "unauthorized")
     check_refused(app_client("GET", "/nothing", headers=bearer(credentials.keys["produce"])), 404, "no_such_path")
 

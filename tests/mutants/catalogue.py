@@ -6,6 +6,7 @@ from tests.mutants import (
     in_access,
     in_broker,
     in_disk,
+    in_documentation,
     in_fibers,
     in_file_log,
     in_recovery,
@@ -26,6 +27,7 @@ MUTANTS = [
         in_state,
         in_upkeep,
         in_access,
+        in_documentation,
     )
     for mutant in module.MUTANTS
 ]

@@ -1,0 +1,119 @@
+"""What answers hold, as types: what `wonderq.openapi` tells clients. Tests compare real answers with them.
+
+The answers themselves are written without these, since they are on the way of every request.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType, field
+
+from wonderq.model import STATUSES
+from wonderq.schemas import MessageId, Receipt, Status, Text
+
+Time = Annotated[
+    str, Meta(description="In UTC, as ISO 8601 with milliseconds.", extra_json_schema={"format": "date-time"})
+]
+Count = Annotated[int, Meta(ge=0)]
+Seconds = Annotated[float, Meta(ge=0)]
+HTTPStatus = Annotated[int, Meta(description="The same as the status of the answer.", ge=400, le=599)]
+
+
+class Produced(Struct):
+    id: MessageId
+    message: Text
+    status: Literal["unprocessed"]
+    status_code: Literal[201] = field(name="statusCode")
+
+
+class BatchProduced(Struct):
+    ids: Annotated[list[MessageId], Meta(description="In the order of the messages.")]
+    status: Literal["unprocessed"]
+    status_code: Literal[201] = field(name="statusCode")
+
+
+class Message(Struct):
+    id: MessageId
+    message: Text
+    status: Status
+    receive_count: Annotated[Count, Meta(description="How often it was claimed.")]
+    produced_at: Time
+    claimed_until: Annotated[Time | None, Meta(description="When its claim ends; null unless it is `processing`.")]
+    queue: str
+    receipt: Annotated[Receipt, Meta(description="Of this claim; only for the consumer that made it.")] | UnsetType = (
+        UNSET
+    )
+    delayed_until: Annotated[Time, Meta(description="When it can be consumed, if it is `delayed`.")] | UnsetType = UNSET
+
+
+class Success(Struct):
+    success: Literal[True]
+
+
+class Purged(Struct):
+    success: Literal[True]
+    deleted: Annotated[Count, Meta(description="How many messages there were.")]
+
+
+class Counted(Struct):
+    count: Count
+    status: Status
+
+
+class Settings(Struct):
+    visibility_timeout: Annotated[Seconds, Meta(description="How long a claim lasts by default, in seconds.")]
+    delay: Annotated[Seconds, Meta(description="How long a new message is hidden by default, in seconds.")]
+
+
+class Queue(Struct):
+    queue: str
+    settings: Settings
+    created_at: Time
+    counts: Annotated[
+        dict[str, Count], Meta(description="Messages by status.", extra_json_schema={"required": list(STATUSES)})
+    ]
+    bytes: Annotated[Count, Meta(description="Of all its messages, as they are stored.")]
+    newest_id: Annotated[
+        str | None,
+        Meta(
+            description="Of the message produced last, also if it is gone. List `after` it to see what comes from now on."
+        ),
+    ]
+    oldest_age: Annotated[Seconds | None, Meta(description="Age of the oldest message, in seconds.")]
+
+
+class Health(Struct):
+    status: Literal["ok", "ready"]
+
+
+class ErrorDetails(Struct):
+    code: Annotated[str, Meta(description="What went wrong. Codes do not change.")]
+    message: Annotated[str, Meta(description="The same for people, with what to do about it. It may change.")]
+    field: Annotated[str, Meta(description="The field that is to blame, if one is.")] | UnsetType = UNSET
+
+
+class Error(Struct):
+    """The one shape of every error."""
+
+    success: Literal[False]
+    status_code: HTTPStatus = field(name="statusCode")
+    error: ErrorDetails
+
+
+class Result(Struct):
+    """What became of one entry of a batch: with the id or the receipt that was given, and an error if it failed."""
+
+    success: bool
+    id: MessageId | UnsetType = UNSET
+    receipt: Annotated[Receipt, Meta(description="As it was given.")] | UnsetType = UNSET
+    status_code: (
+        Annotated[HTTPStatus, Meta(description="That it would have had as a call of its own, if it failed.")]
+        | UnsetType
+    ) = field(name="statusCode", default=UNSET)
+    error: ErrorDetails | UnsetType = UNSET
+
+
+class Results(Struct):
+    success: Annotated[bool, Meta(description="Whether all was done.")]
+    results: Annotated[list[Result], Meta(description="One for each entry, in the same order.")]
