@@ -19,7 +19,7 @@ in part, or not at all. The folder is on a local file system (flock).
 
 **Modules**, each one idea: `frame` the bytes, `record` what they say, `segment` one file, `recovery` the decision table,
 `file_log` appending and group commit, `sync_policy` what that promises, `checkpoint` the caches, `salvage` reading past
-damage, `log` the protocol that the broker sees, `disk` the seam to the system.
+damage, `log` the protocol that the broker sees, `observer` who is told of its work, `disk` the seam to the system.
 """
 
 from storage.checkpoint import Checkpoints, DamagedCheckpointError
@@ -36,6 +36,7 @@ from storage.errors import (
 )
 from storage.file_log import DEFAULT_SEGMENT_BYTES, FileLog
 from storage.log import Log, Mark, Position, StaleMarkError
+from storage.observer import Observer
 from storage.sync_policy import SyncPolicy
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "LogClosedError",
     "LogFailedError",
     "Mark",
+    "Observer",
     "Position",
     "RecordTooLargeError",
     "StaleMarkError",

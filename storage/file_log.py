@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,7 @@ from storage.errors import (
     TrimmedError,
 )
 from storage.log import Mark, Position
+from storage.observer import Observer
 from storage.recovery import Recovery, wall_clock_ms
 from storage.segment import Segment, SegmentReader
 from storage.sync_policy import SyncPolicy
@@ -84,6 +86,7 @@ class FileLog:
         sync: SyncPolicy | None = None,
         segment_bytes: int = DEFAULT_SEGMENT_BYTES,
         disk: Disk | None = None,
+        observer: Observer | None = None,
         now_ms: Callable[[], int] = wall_clock_ms,
     ) -> None:
         if segment_bytes < MIN_SEGMENT_BYTES:
@@ -94,6 +97,7 @@ class FileLog:
         halves = (segment_bytes >> times for times in range(1, _HALVINGS + 1))
         self._sizes = [segment_bytes, *(size for size in halves if size >= MIN_SEGMENT_BYTES)]
         self._disk = disk or Disk()
+        self._observer = observer or Observer()
         self._now_ms = now_ms
         self.failure: str | None = None
         self._mutex = threading.Lock()
@@ -159,6 +163,11 @@ class FileLog:
         """Size of all segment files, reserved space included."""
         with self._mutex:
             return sum(each.file.size() for each in self._segments.values())
+
+    @property
+    def segments(self) -> int:
+        """How many segment files there are, the one in reserve not counted."""
+        return len(self._segments)
 
     def replay(self, mark: Mark | None = None) -> Iterator[tuple[Position, memoryview]]:
         return self._recovery.replay(mark)
@@ -397,10 +406,14 @@ class FileLog:
         self._written += len(data)
         self._number += 1
         self._written_base = base
+        if records:
+            self._observer.group(len(records), len(data))
 
     def _sync(self) -> None:
         if self._durable < self._number - 1:
+            began_s = time.monotonic()
             self._active.file.sync()
+            self._observer.sync(time.monotonic() - began_s)
             self._durable = self._number - 1
             self._durable_base = self._written_base
 

@@ -37,6 +37,7 @@ RULES: dict[str, dict[str, Rule]] = {
     "/queues": {"GET": "inspect"},
     "/queues/{queue}": {"GET": "inspect", "PUT": "admin", "DELETE": "admin"},
     "/queues/{queue}/purge": {"POST": "admin"},
+    "/metrics": {"GET": "metrics"},
     "/healthz": {"GET": "anybody", "HEAD": "anybody"},
     "/readyz": {"GET": "anybody", "HEAD": "anybody"},
     "/": {"GET": "anybody"},
@@ -50,7 +51,10 @@ all the others."""
 _SMALL_BYTES = 1 << 14
 
 #: The paths that are not about one queue.
-_OF_NO_QUEUE = ("/queues",)
+_OF_NO_QUEUE = ("/queues", "/metrics")
+
+#: The paths that tell of all queues, and so are for keys that open all.
+_OF_ALL_QUEUES = ("/metrics",)
 
 
 class Access:
@@ -81,6 +85,8 @@ class Access:
             return RequestError(403, "forbidden", "No key opens this: there is no rule for this method on this path.")
         if not key.has(role):
             return _forbidden(role, "")
+        if template in _OF_ALL_QUEUES and "*" not in key.queues:
+            return _forbidden(role, " for all queues")
         if template not in _OF_NO_QUEUE and not key.opens(found[2].get("queue", DEFAULT_QUEUE)):
             return _forbidden(role, " for this queue")
         return None

@@ -1,4 +1,4 @@
-"""Answers as bytes: their heads, with what keeps browsers from making more of them than they are, and refusals.
+"""Answers as the server sends them: the application's and its own, each with what all have in their heads, and measured.
 
 What waitress does for a WSGI application, as far as this one needs it, in a third of the time.
 """
@@ -6,6 +6,7 @@ What waitress does for a WSGI application, as far as this one needs it, in a thi
 from __future__ import annotations
 
 import sys
+import time
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
@@ -21,6 +22,9 @@ _UNLESS_SAID = {
     "Content-Security-Policy": "Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n",
     "Cache-Control": "Cache-Control: no-store\r\n",
 }
+
+#: What the application tells the server: the template of the path that was asked for.
+ROUTE = "wonderq.route"
 
 #: What WSGI wants to know of every request alike.
 _ENVIRON = {
@@ -53,10 +57,21 @@ def _hardening(said: Any) -> str:
     return _ALWAYS + "".join([line for name, line in _UNLESS_SAID.items() if name not in said])
 
 
-class _Headed:
-    """Of a task: how the head of its answer is written."""
+class _Answering:
+    """Of a task: its answer is counted, and this is how its head is written."""
+
+    environ: dict[str, Any] | None = None
 
     def build_response_header(self: Any) -> bytes:
+        channel = self.channel
+        request = channel.requests[0]  # ours is another one if the application failed
+        route = self.environ.get(ROUTE) if self.environ is not None else None
+        took_s = time.time() - self.start_time
+        channel.server.measures.answered(request.command, route, self.status, took_s, channel.addr[0])
+        head: bytes = self._head(request.name_line or request.make_name())
+        return head
+
+    def _head(self: Any, name_line: str) -> bytes:
         fields = self.response_headers = [(_canonical(name), value) for name, value in self.response_headers]
         said = dict(fields)
         sized = "Content-Length" in said
@@ -79,14 +94,12 @@ class _Headed:
             self.set_close_on_finish()
         lines = "".join([f"{name}: {value}\r\n" for name, value in fields])
         date = _date(int(self.start_time))
-        head = f"HTTP/{self.version} {self.status}\r\n{lines}Date: {date}\r\n{_hardening(said)}\r\n"
+        head = f"HTTP/{self.version} {self.status}\r\n{lines}Date: {date}\r\n{name_line}{_hardening(said)}\r\n"
         return head.encode("latin-1")
 
 
-class Task(_Headed, WSGITask):  # type: ignore[misc] # waitress has no types
-    """Has the application answer a request."""
-
-    environ: dict[str, Any] | None = None
+class Answer(_Answering, WSGITask):  # type: ignore[misc] # waitress has no types
+    """Answers with what the application says."""
 
     def get_environment(self) -> dict[str, Any]:
         if self.environ is not None:
@@ -114,7 +127,7 @@ class Task(_Headed, WSGITask):  # type: ignore[misc] # waitress has no types
         return environ
 
 
-class RefusalTask(_Headed, ErrorTask):  # type: ignore[misc]
+class Refusal(_Answering, ErrorTask):  # type: ignore[misc]
     """Answers a request that the application never sees, in the shape of all our errors."""
 
     def execute(self) -> None:
@@ -130,11 +143,15 @@ class RefusalTask(_Headed, ErrorTask):  # type: ignore[misc]
         self.write(body)
 
 
-def whole_answer(status: int, code: str, message: str) -> bytes:
-    """Return a refusal to whoever connects, before anything was asked."""
-    body = encode_json(error_object(status, code, message))
+def too_many(status: int, message: str) -> bytes:
+    """Return a whole answer to whoever connects, before anything was asked."""
+    body = encode_json(error_object(status, "too_many_connections", message))
     head = (
         f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nConnection: close\r\nContent-Type: {JSON}\r\n"
         f"Content-Length: {len(body)}\r\nRetry-After: 5\r\n{_hardening(())}\r\n"
     )
     return head.encode() + body
+
+
+TOO_MANY_OF_ONE = 429, "Close some connections, or keep and reuse them: too many come from this address."
+TOO_MANY_IN_ALL = 503, "Try again later: the broker has as many connections as it may, and all are at work."

@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 
 import falcon
+from prometheus_client import CollectorRegistry
 
 from wonderq import rest_api
 from wonderq.access import Access
+from wonderq.answers import ROUTE
 from wonderq.broker import Broker
+from wonderq.metrics import Metrics, make_registry
 from wonderq.wire import RequestError, error_object, render
 
 logger = logging.getLogger("wonderq.http")
@@ -16,12 +19,15 @@ logger = logging.getLogger("wonderq.http")
 App = falcon.App[falcon.Request, falcon.Response]
 
 
-def create_app(broker: Broker, access: Access | None = None) -> App:
-    """Return a WSGI application that serves ``broker``, to all who may use it. It holds no state of its own."""
+def create_app(broker: Broker, access: Access | None = None, registry: CollectorRegistry | None = None) -> App:
+    """Return a WSGI application that serves ``broker``, to all who may use it. It holds no state of its own.
+
+    ``registry`` is what it shows as metrics; without one, those of the broker.
+    """
     if access is None:
-        app: App = falcon.App(middleware=[_SameSite()])
+        app: App = falcon.App(middleware=[_Outside()])
     else:
-        app = falcon.App(middleware=[_SameSite(), _Keyed(access)], router=access.router)
+        app = falcon.App(middleware=[_Outside(), _Keyed(access)], router=access.router)
     app.req_options.keep_blank_qs_values = True
     app.req_options.auto_parse_qs_csv = False
     app.req_options.strip_url_path_trailing_slash = False
@@ -31,17 +37,24 @@ def create_app(broker: Broker, access: Access | None = None) -> App:
     app.add_error_handler(Exception, _answer_bug)
     app.add_error_handler(falcon.HTTPError, _answer_http_error)
     rest_api.add_routes(app, broker, access)
+    app.add_route("/metrics", Metrics(registry or make_registry(broker)))
     return app
 
 
-class _SameSite:
-    """Refuses what a browser sends from a page of another site: without keys, the broker asks nobody who they are."""
+class _Outside:
+    """Refuses what a browser sends from a page of another site: without keys, the broker asks nobody who they are.
+
+    And tells the server which route a request took.
+    """
 
     def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
         origin = req.env.get("HTTP_ORIGIN")
         foreign = origin is not None and origin.partition("://")[2] != req.netloc
         if foreign or req.env.get("HTTP_SEC_FETCH_SITE") in ("cross-site", "same-site"):
             raise RequestError(403, "cross_site", "This request comes from a page of another site, and is refused.")
+
+    def process_response(self, req: falcon.Request, _resp: falcon.Response, _resource: object, _ok: bool) -> None:
+        req.env[ROUTE] = req.uri_template
 
 
 class _Keyed:
@@ -84,6 +97,6 @@ def _answer_http_error(req: falcon.Request, resp: falcon.Response, error: falcon
 
 
 def _answer_bug(req: falcon.Request, resp: falcon.Response, error: Exception, _params: object) -> None:
-    logger.error("%s %s failed", req.method, req.path, exc_info=error)
+    logger.error("%s %s failed", req.method, req.uri_template, exc_info=error)
     message = "WonderQ made a mistake. The log of the broker has the details; please report it."
     render(req, resp, error_object(500, "internal_error", message), 500)

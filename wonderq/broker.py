@@ -38,8 +38,9 @@ from wonderq.errors import (
     ShuttingDownError,
     StaleReceiptError,
 )
-from wonderq.fibers import Aside, Durability, Hub
+from wonderq.fibers import Aside, Durability, Hub, make_way
 from wonderq.ids import Ids
+from wonderq.measures import Measures
 from wonderq.model import DEFAULT_QUEUE, STATUS_NAMES, STATUSES, Change, Limits, Message, QueueInfo, Target
 from wonderq.page import NO_TOKEN, MessageView, new_tuple
 from wonderq.rebuild import rebuild
@@ -65,6 +66,9 @@ _READERS = 4
 #: A listing reads this many messages at a time, or so many bytes, or one message that is larger.
 _LIST_CHUNK = 256
 _LIST_BYTES = 1 << 20
+
+#: Queues that are looked at before others have their turn.
+_GLANCE_CHUNK = 100
 
 
 class _Deciding:
@@ -112,6 +116,7 @@ class Broker:
         create_queues: bool = True,
     ) -> None:
         self.limits = limits or Limits()
+        self.measures = Measures()
         self._log = log
         self._durability = Durability(log)
         self._aside = Aside(_READERS)
@@ -135,6 +140,8 @@ class Broker:
             if DEFAULT_QUEUE not in self._state.queues:
                 new = self._new_queue(DEFAULT_QUEUE, now_ms)
                 self._commit(queue_record(new, new.settings, now_ms))
+            for each in self._state.queues.values():
+                self.measures.of(each.name)
         self._settle()
 
     # Producing
@@ -158,6 +165,7 @@ class Broker:
             due_ms = self._due_ms(found.settings, now_ms, len(entries), delays_ms)
             records.append((record.PRODUCE, now_ms, number, first, due_ms, lengths, b"".join(entries)))
             position = self._commit(*records, leave=PRODUCE_LEAVES)
+            self.measures.of(queue).count(record.PRODUCE, len(entries))
             self._lines.nudge(self._state.queues[queue])
         self._durability.wait(position)
         return self._ids.message_ids(number, range(first, first + len(entries)))
@@ -256,6 +264,7 @@ class Broker:
         timeout_ms = queue.settings.visibility_timeout_ms if visibility_timeout_ms is None else visibility_timeout_ms
         token = self._new_token()
         position = self._commit((record.CLAIM, now_ms, queue.number, runs, timeout_ms, token), leave=CLAIM_LEAVES)
+        self.measures.of(queue.name).claimed(now_ms, messages.produced_ms(runs))
         self._lines.nudge(queue)
         return position, messages.views(runs), token
 
@@ -295,7 +304,9 @@ class Broker:
             if runs is None:
                 runs, results = self._resolve_each(found, targets)
             if runs:
+                produced_ms = found.messages.produced_ms(runs)
                 self._commit((record.DELETE, now_ms, found.number, runs), leave=DELETE_LEAVES)
+                self.measures.of(queue).deleted(now_ms, produced_ms)
         self._settle()
         return results
 
@@ -377,6 +388,7 @@ class Broker:
                     b"".join(entries),
                 )
                 self._commit(fields, leave=PRODUCE_LEAVES if restated else CLAIM_LEAVES)
+                self.measures.of(queue).count(record.UPDATE, len(seen))
                 self._lines.nudge(found)
         self._settle()
         return results
@@ -489,6 +501,23 @@ class Broker:
         self._settle()
         return infos
 
+    def glance(self) -> Iterator[QueueInfo]:
+        """Go through all queues for whoever watches the broker: also of one that is damaged, and not waiting for the log.
+
+        The lock is held for a few at a time, so they are not all of one moment.
+        """
+        with self._lock:
+            queues = list(self._state.queues.values())
+        for at in range(0, len(queues), _GLANCE_CHUNK):
+            with self._lock:
+                there = [each for each in queues[at : at + _GLANCE_CHUNK] if self._state.queues.get(each.name) is each]
+                infos = [self._info(each, self._clock.now_ms()) for each in there]
+                for each in there:
+                    self.measures.of(each.name).expired += each.messages.expired
+                    each.messages.expired = 0
+            yield from infos
+            make_way()
+
     def _info(self, queue: Queue, now_ms: int) -> QueueInfo:
         messages = queue.messages
         messages.advance(now_ms)
@@ -528,6 +557,7 @@ class Broker:
             if name == DEFAULT_QUEUE:
                 raise QueueInUseError
             self._commit((record.DROP, now_ms, found.number))
+            self.measures.forget(name)
             self._lines.dissolve(found)
         self._settle()
 
@@ -539,6 +569,7 @@ class Broker:
             if count:
                 number = self._state.queues[name].number
                 self._commit((record.PURGE, now_ms, number, messages.next_sequence))
+                self.measures.of(name).count(record.PURGE, count)
         self._settle()
         return count
 
@@ -559,6 +590,20 @@ class Broker:
             return "shutting down"
         damage = self._deciding.damage
         return self._log.failure if damage is None else str(damage)
+
+    @property
+    def is_damaged(self) -> bool:
+        return self._deciding.damage is not None
+
+    @property
+    def waiting_consumers(self) -> int:
+        """How many consumers wait for a message."""
+        return len(self._lines)
+
+    @property
+    def checkpoint_lag_bytes(self) -> int:
+        """Bytes of records behind the newest checkpoint."""
+        return self.log_bytes - self.measures.checkpointed_bytes
 
     def damaged(self, file: str, offset: int, reason: str) -> CorruptLogError:
         """Do no more work, because the log does not verify there; returns the error to raise."""

@@ -142,13 +142,14 @@ def _shown(default: Any) -> str:
 
 def _serve(options: argparse.Namespace) -> int:
     # The server's libraries take longer to load than a message takes to send.
-    from wonderq.serve import StartError, serve, set_up_logging  # noqa: PLC0415
+    from wonderq.logs import set_up_logging  # noqa: PLC0415
+    from wonderq.serve import StartError, serve  # noqa: PLC0415
 
     names = {each.name for each in fields(Settings)}
     flags = {name: value for name, value in vars(options).items() if name in names}
     try:
         settings = load(flags, os.environ, options.config)
-        set_up_logging(settings.log_level)
+        set_up_logging(settings.log_level, settings.log_format)
         serve(settings)
     except StartError as error:
         return complain(str(error), REFUSED)

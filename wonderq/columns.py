@@ -35,6 +35,8 @@ class Columns:
         """Messages by state (GONE is not kept). Those past their deadline count as waiting only after `advance`."""
         self.bytes = 0
         """Entry bytes of all messages."""
+        self.expired = 0
+        """Claims that `advance` found ended; whoever counts them takes them from here."""
         self._pages: dict[int, Page] = {}  # by sequence >> PAGE_BITS, ascending
         self._ready: list[int] = []  # heap of the numbers of pages with a waiting message, and some without
         self._due: list[tuple[int, int, int]] = []  # heap of (due_ms, first, count), and some that no longer hold
@@ -101,6 +103,19 @@ class Columns:
                 return False
             passed += stop - start
         return passed == len(tokens)
+
+    def produced_ms(self, runs: Runs) -> array[int]:
+        """Return when the messages of runs were produced, all of which must be there; those that come first are oldest."""
+        page = self._pages.get(runs[0] >> PAGE_BITS)
+        if page is not None and len(runs) == 2:  # the most common case, in a quarter of the time
+            start = runs[0] - page.first
+            times = page.produced_ms[start : start + runs[1]]
+            if len(times) == runs[1]:
+                return times
+        times = array("q")
+        for page, start, stop in self._slices(runs):
+            times += page.produced_ms[start:stop]
+        return times
 
     def after(self, sequence: int, limit: int, status: int | None = None) -> list[MessageView]:
         """Return up to ``limit`` messages with larger sequence numbers, ascending; all, or those of one status."""
@@ -183,6 +198,9 @@ class Columns:
         This writes nothing down: it follows from the deadlines, so it may happen at any time, or not.
         """
         due = self._due
+        if not due or due[0][0] > now_ms:
+            return
+        claimed = self.counts[CLAIMED]
         while due and due[0][0] <= now_ms:
             due_ms, first, count = heapq.heappop(due)
             self._due_messages -= count
@@ -190,6 +208,7 @@ class Columns:
                 for index in range(start, stop):
                     if page.status[index] in (CLAIMED, DELAYED) and page.due_ms[index] == due_ms:
                         self._set_status(page, index, WAITING)
+        self.expired += claimed - self.counts[CLAIMED]
 
     def produce(self, first: int, at_ms: int, position: int, lengths: Sequence[int], due_ms: Sequence[int]) -> None:
         """Add messages whose entries lie back to back from ``position`` on; ``due_ms`` delays each, or is empty."""

@@ -20,6 +20,7 @@ _MAX_SEGMENT_BYTES = 4095 << 20  # offsets have 32 bits
 KEYS_FILE = "keys.json"
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
+LOG_FORMATS = ("console", "json")
 
 
 class ConfigError(Exception):
@@ -46,10 +47,13 @@ def _file(text: str) -> Path:
     return Path(text)
 
 
-def _log_level(text: str) -> str:
-    if text.lower() not in LOG_LEVELS:
-        raise ValueError(f"expected one of {', '.join(LOG_LEVELS)}")
-    return text.lower()
+def _one_of(*choices: str) -> Any:
+    def parse(text: str) -> str:
+        if text.lower() not in choices:
+            raise ValueError(f"expected one of {', '.join(choices)}")
+        return text.lower()
+
+    return parse
 
 
 def _boolean(text: str) -> bool:
@@ -95,7 +99,9 @@ class Settings:
         "BYTES",
         "size of one log file, reserved on disk ahead of need",
     )
-    log_level: str = _setting("info", _log_level, "LEVEL", f"how much to log: {', '.join(LOG_LEVELS)}")
+    log_level: str = _setting("info", _one_of(*LOG_LEVELS), "LEVEL", f"how much to log: {', '.join(LOG_LEVELS)}")
+    log_format: str = _setting("console", _one_of(*LOG_FORMATS), "FORMAT", "lines for people, or json: one object each")
+    access_log: bool = _setting(False, _boolean, "BOOL", "log each request, with its path's template and no more of it")
     keys: Path | None = _setting(None, _file, "FILE", f"file that holds the API keys; without it {KEYS_FILE} in --data")
     insecure: bool = _setting(False, _boolean, "BOOL", "without keys, allow an address that other machines can reach")
 

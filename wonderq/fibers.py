@@ -157,6 +157,13 @@ class Hub:
             self.wake((fiber, fiber.sleeps))
 
 
+def make_way() -> None:
+    """Let others run, if this runs on a fiber: between two pieces of what would hold them up for long."""
+    fiber = Hub.current()
+    if fiber is not None:
+        fiber.sleep(0)
+
+
 class Event:
     """What one caller waits for, on a fiber or on a thread, and another sets. As `threading.Event`."""
 

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import errno
 import heapq
+import itertools
 import logging
 import re
+import secrets
 import socket
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -32,7 +34,8 @@ from waitress.parser import HTTPRequestParser
 from waitress.receiver import FixedStreamReceiver
 from waitress.server import TcpWSGIServer
 
-from wonderq.answers import RefusalTask, Task, whole_answer
+from wonderq.answers import TOO_MANY_IN_ALL, TOO_MANY_OF_ONE, Answer, Refusal, too_many
+from wonderq.measures import RequestMeasures
 from wonderq.wire import RequestError
 
 logger = logging.getLogger("wonderq.http")
@@ -110,6 +113,11 @@ _FIELD = re.compile(r"([^:]++):[\t ]*+([^\r]*+)\r\n")
 _HOST = re.compile(r"(?:[0-9A-Za-z._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _BLANK_LINES = re.compile(rb"(?:\r\n)++")
 
+#: As long as a UUID, and shorter than a receipt or an API key: those are not to get into the log in this way either.
+_REQUEST_ID = re.compile(r"[0-9A-Za-z._-]{1,36}")
+_NAME_LINE = "X-Request-Id: %s\r\n"
+_name_lines = map((_NAME_LINE % f"{secrets.token_hex(6)}-%x").__mod__, itertools.count(1))
+
 #: What no head holds, wherever it goes on.
 _NEVER = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r[^\n]")
 
@@ -182,6 +190,8 @@ class Parser(HTTPRequestParser):  # type: ignore[misc] # waitress has no types
     command = path = query = request_uri = ""
     version, url_scheme = "1.1", "http"
     error: RequestError | None = None
+    name_line = ""
+    """The header that says in the answer what the request is called; empty before that was asked for."""
     header_plus = b""
     """What there is of a head that is not complete."""
 
@@ -189,6 +199,18 @@ class Parser(HTTPRequestParser):  # type: ignore[misc] # waitress has no types
         super().__init__(adj)
         self._check_head = check_head
         self._address = address
+
+    @property
+    def name(self) -> str:
+        """What the request is called in its answer and in the log: as the client says, or else one that is made here."""
+        return (self.name_line or self.make_name()).split()[1]
+
+    def make_name(self) -> str:
+        """Set `name_line`, and return it."""
+        given = self.headers.get("X_REQUEST_ID")
+        known = given is not None and _REQUEST_ID.fullmatch(given)
+        self.name_line = _NAME_LINE % given if known else next(_name_lines)
+        return self.name_line
 
     def received(self, data: bytes) -> int:
         """Take what belongs to this request; returns how many bytes that is."""
@@ -380,19 +402,20 @@ class _ChunkedReceiver(FixedStreamReceiver):  # type: ignore[misc]
 
 # Connections
 
-_TOO_MANY_OF_ONE = whole_answer(
-    429, "too_many_connections", "Close some connections, or keep and reuse them: too many come from this address."
-)
-_TOO_MANY_IN_ALL = whole_answer(
-    503, "too_many_connections", "Try again later: the broker has as many connections as it may, and all are at work."
-)
+
+class _Pathless(logging.LoggerAdapter[logging.Logger]):
+    """Leaves out of what waitress logs the path of a request, which may have an id in it."""
+
+    def process(self, msg: Any, kwargs: Any) -> tuple[Any, Any]:
+        return re.sub(r"(?s) while serving .*", " while serving a request", msg), kwargs
 
 
 class Channel(HTTPChannel):  # type: ignore[misc]
     """A connection."""
 
-    task_class = Task
-    error_task_class = RefusalTask
+    logger = _Pathless(logging.getLogger("waitress"))
+    task_class = Answer
+    error_task_class = Refusal
 
     polled = 0  # see `Server.touched`
     close_when_flushed = False
@@ -409,6 +432,11 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         """What it was at when it was looked at: where that is the same as before, it has not got on."""
         self.since_s = time.monotonic()
         server.touched.add(self)
+
+    @property
+    def request_name(self) -> str:
+        """What the request that is being served is called; empty if none is."""
+        return self.requests[0].name if self.requests else ""
 
     def parser_class(self, adj: Adjustments) -> Parser:
         return Parser(adj, self.server.check_head, self.addr[0])
@@ -504,6 +532,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         patience: Patience | None,
     ) -> None:
         self.check_head = check_head
+        self.measures = RequestMeasures()
         self.touched: set[Any] = set()
         """What may wait for something else now than it did when its ``polled`` was set."""
         self._per_address = connections_per_address
@@ -545,7 +574,9 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
                 if refusal is None:
                     self.set_socket_options(connection)
                     self.channel_class(self, connection, address, self.adj, map=self._map)
+                    self.measures.accepted += 1
                 else:
+                    self.measures.refused += 1
                     connection.setblocking(False)
                     connection.send(refusal)
                     connection.close()
@@ -558,9 +589,9 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         if len(channels) >= self._per_address:
             same = [channel for channel in channels.values() if channel.addr[0] == address]
             if len(same) >= self._per_address and not self._make_way(same):
-                return _TOO_MANY_OF_ONE
+                return too_many(*TOO_MANY_OF_ONE)
         if len(channels) >= self.adj.connection_limit and not self._make_way(channels.values()):
-            return _TOO_MANY_IN_ALL
+            return too_many(*TOO_MANY_IN_ALL)
         return None
 
     def _make_way(self, channels: Collection[Channel]) -> bool:

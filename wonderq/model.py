@@ -18,7 +18,7 @@ DEFAULT_QUEUE = "default"
 STATUS_NAMES = {WAITING: "unprocessed", CLAIMED: "processing", DELAYED: "delayed"}
 STATUSES = {name: status for status, name in STATUS_NAMES.items()}
 
-Role = Literal["produce", "consume", "inspect", "admin"]
+Role = Literal["produce", "consume", "inspect", "metrics", "admin"]
 """What an API key is for."""
 ROLES: tuple[Role, ...] = get_args(Role)
 

@@ -16,7 +16,7 @@ TAGS = {
     "Messages": "On the queue `default`. Each call is also there for any queue, under `/queues/{queue}`.",
     "Messages of a queue": "The same, on the queue in the path.",
     "Queues": "Making, looking at, emptying and deleting them.",
-    "Health": "For load balancers and supervisors.",
+    "Health": "For load balancers, supervisors and Prometheus.",
     "Documentation": "What you are reading.",
 }
 
@@ -99,7 +99,9 @@ _CLAIMED = Answer(
     [{**_MESSAGE, "receipt": EXAMPLE_RECEIPT}],
     "The messages that were claimed, the oldest first; an empty array if there were none.",
 )
-_LISTED = Answer(list[answer_schemas.Message], [_MESSAGE], "Message objects, the oldest first. Always JSON.", json_only=True)
+_LISTED = Answer(
+    list[answer_schemas.Message], [_MESSAGE], "Message objects, the oldest first. Always JSON.", json_only=True
+)
 
 _CONSUME = (
     "Nobody else gets these messages until the timeout is over. Delete each with its receipt when the work is done, or renew "
@@ -347,6 +349,14 @@ OPERATIONS = [
     _health("HEAD", "/healthz", "headHealth", "ok", "Ask the same without an answer's body.", ()),
     _health("GET", "/readyz", "getReadiness", "ready", "Ask whether the broker takes work.", ("not_ready",)),
     _health("HEAD", "/readyz", "headReadiness", "ready", "Ask the same without an answer's body.", ("not_ready",)),
+    Operation(
+        "GET",
+        "/metrics",
+        "metrics",
+        "Health",
+        "Get what there is to watch, for Prometheus.",
+        {200: Answer("text/plain", meaning="Prometheus' text format.")},
+    ),
     Operation(
         "GET",
         "/",

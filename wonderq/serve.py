@@ -8,15 +8,16 @@ import os
 import resource
 import signal
 import socket
-import sys
 import time
 
-from storage import Checkpoints, CorruptLogError, FileLog, StorageError
+from storage import Checkpoints, CorruptLogError, FileLog, Observer, StorageError
 from wonderq.access import Access
 from wonderq.app import create_app
 from wonderq.broker import Broker
 from wonderq.config import Settings
 from wonderq.keys import Keys, KeysError
+from wonderq.measures import LogMeasures
+from wonderq.metrics import OfLog, OfServer, make_registry
 from wonderq.model import Limits
 from wonderq.server import Server
 from wonderq.state import UnreadableRecordError
@@ -56,11 +57,14 @@ def serve(settings: Settings) -> None:
         )
     _allow_files(settings)
     began = time.monotonic()
-    log, broker, upkeep = open_broker(settings)
+    log_measures = LogMeasures()
+    log, broker, upkeep = open_broker(settings, log_measures)
     try:
         upkeep.start()
         access = Access(keys)
-        app = create_app(broker, access)
+        registry = make_registry(broker)
+        registry.register(OfLog(log, log_measures, broker))
+        app = create_app(broker, access, registry)
         try:
             server = Server(
                 app,
@@ -75,6 +79,8 @@ def serve(settings: Settings) -> None:
                 f"cannot listen on {host}:{port}: {error.strerror or error}. Choose another address with --listen; port 0 "
                 "takes a free one."
             ) from error
+        server.measures.log_requests = settings.access_log
+        registry.register(OfServer(server.measures, server.active_channels, settings.connections))
         logger.info("ready after %.2f s; log of %d bytes", time.monotonic() - began, log.disk_bytes)
         logger.info("%d keys in %s%s", keys.count, keys.path, "" if keys.required else ": everybody may do everything")
         for each in (signal.SIGTERM, signal.SIGINT):
@@ -91,8 +97,8 @@ def serve(settings: Settings) -> None:
     logger.info("stopped cleanly")
 
 
-def open_broker(settings: Settings) -> tuple[FileLog, Broker, Upkeep]:
-    """Open the folder and replay its log.
+def open_broker(settings: Settings, observer: Observer | None = None) -> tuple[FileLog, Broker, Upkeep]:
+    """Open the folder and replay its log; ``observer`` is told what that does.
 
     Raises:
         StartError: it cannot be used.
@@ -100,7 +106,7 @@ def open_broker(settings: Settings) -> tuple[FileLog, Broker, Upkeep]:
     folder = settings.data
     log = None
     try:
-        log = FileLog(folder, sync=settings.fsync, segment_bytes=settings.segment_bytes)
+        log = FileLog(folder, sync=settings.fsync, segment_bytes=settings.segment_bytes, observer=observer)
         limits = Limits(waiting_consumers=settings.waiting_consumers)
         checkpoints = Checkpoints(folder)
         broker = Broker(log, checkpoints=checkpoints, limits=limits, create_queues=settings.create_queues)
@@ -148,10 +154,3 @@ def _allow_files(settings: Settings) -> None:
         )
     if soft != resource.RLIM_INFINITY and soft < needed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
-
-
-def set_up_logging(level: str) -> None:
-    logging.basicConfig(
-        stream=sys.stderr, level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns for each request that finds no idle thread

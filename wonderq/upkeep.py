@@ -123,6 +123,8 @@ def compact_oldest(
     _restate_names(broker, end)
     log.sync()
     log.trim(end)
+    broker.measures.copied_bytes += copied
+    broker.measures.dropped_segments += 1
     logger.info("compacted the log up to %#x: %d bytes were still live", end, copied)
     return True
 
@@ -250,8 +252,6 @@ class Upkeep:
         self._slack_bytes = slack_bytes
         self._checkpoint_every_bytes = checkpoint_every_bytes
         self._tick_s = tick_s
-        self._checkpoint_bytes = 0  # size of the last one
-        self._checkpointed = 0  # the broker's `log_bytes` as of the last one
         self._broken = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="wonderq-upkeep", daemon=True)
@@ -264,7 +264,7 @@ class Upkeep:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
-        if self._broker.log_bytes - self._checkpointed > WORTH_A_CHECKPOINT_BYTES and not self._broken:
+        if self._broker.checkpoint_lag_bytes > WORTH_A_CHECKPOINT_BYTES and not self._broken:
             self._try(self._checkpoint)
 
     def _run(self) -> None:
@@ -299,15 +299,20 @@ class Upkeep:
         self._stop.set()
 
     def _checkpoint_is_due(self) -> bool:
-        appended = self._broker.log_bytes - self._checkpointed
-        return appended > max(self._checkpoint_every_bytes, _CHECKPOINT_EVERY_TIMES * self._checkpoint_bytes)
+        last_bytes = self._broker.measures.checkpoint_bytes
+        due_bytes = max(self._checkpoint_every_bytes, _CHECKPOINT_EVERY_TIMES * last_bytes)
+        return self._broker.checkpoint_lag_bytes > due_bytes
 
     def _checkpoint(self) -> bool:
         began = time.monotonic()
         appended = self._broker.log_bytes
-        self._checkpoint_bytes = checkpoint(self._broker, self._log, self._checkpoints)
-        self._checkpointed = appended
-        logger.info("checkpoint of %d bytes in %.2f s", self._checkpoint_bytes, time.monotonic() - began)
+        measures = self._broker.measures
+        measures.checkpoint_bytes = checkpoint(self._broker, self._log, self._checkpoints)
+        measures.checkpointed_bytes = appended
+        measures.checkpoint_s = time.monotonic() - began
+        measures.checkpoint_at_s = time.time()
+        measures.checkpoints += 1
+        logger.info("checkpoint of %d bytes in %.2f s", measures.checkpoint_bytes, measures.checkpoint_s)
         return True
 
     def _compact(self) -> bool:

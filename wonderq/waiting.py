@@ -35,6 +35,10 @@ class WaitingLines:
         self._count = 0
         self._lines: dict[int, deque[Waiter]] = {}
 
+    def __len__(self) -> int:
+        """How many wait, in all lines together."""
+        return self._count
+
     def join(self, queue: Queue) -> Waiter:
         """Stand at the end of a queue's line; `leave` must follow.
 

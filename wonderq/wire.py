@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 import falcon
 import msgspec
 
+from wonderq.measures import refusals
 from wonderq.model import Message
 
 JSON = "application/json"
@@ -146,7 +147,8 @@ def encode_json(value: Any) -> bytes:
 
 
 def error_object(status: int, code: str, message: str, field: str | None = None) -> dict[str, Any]:
-    """The one shape of every error."""
+    """Return an error in the one shape, for an answer, and count it."""
+    refusals[code] += 1
     error = {"code": code, "message": message}
     if field is not None:
         error["field"] = field

@@ -540,6 +540,25 @@ def test_copies_do_not_gather_in_memory(keep: Keep, monkeypatch: pytest.MonkeyPa
     assert 4096 < most < 20_000
 
 
+def test_its_work_is_counted(keep: Keep) -> None:
+    kept = keep(segment_bytes=1 << 18)
+    measures = kept.broker.measures
+    assert measures.checkpoint_at_s is None
+    began_s = time.time()
+    ids = kept.produce(3_000)
+    kept.delete(ids[::2])
+    assert kept.broker.checkpoint_lag_bytes == kept.broker.log_bytes > 0
+    assert kept.upkeep._checkpoint()
+    assert (measures.checkpoints, measures.checkpoint_bytes) == (1, kept.checkpoints.sizes[-1])
+    assert began_s <= measures.checkpoint_at_s <= time.time()
+    assert 0 < measures.checkpoint_s < time.time() - began_s
+    assert kept.broker.checkpoint_lag_bytes == 0
+    assert upkeep.compact_oldest(kept.broker, kept.log)
+    assert measures.dropped_segments == kept.log.trims == 1
+    assert 0 < measures.copied_bytes < kept.broker.queue("default").bytes
+    assert kept.broker.checkpoint_lag_bytes > measures.copied_bytes
+
+
 @pytest.mark.parametrize("operation", ["write", "sync"])
 def test_a_failed_log_ends_it(keep: Keep, monkeypatch: pytest.MonkeyPatch, operation: str) -> None:
     monkeypatch.setattr(upkeep, "WORTH_A_CHECKPOINT_BYTES", 0)

@@ -12,6 +12,7 @@ import pytest
 from storage import SyncPolicy
 from tests.cli.helpers import interrupt, read_lines, run, started
 from tests.running import RunningBroker
+from wonderq import logs
 from wonderq import serve as serve_module
 from wonderq.cli import main
 from wonderq.client import Client
@@ -53,7 +54,7 @@ def test_the_command_passes_on_flags_variables_and_the_file(tmp_path: Path, monk
     monkeypatch.setenv("WONDERQ_WAITING_CONSUMERS", "8")
     given: list[Settings] = []
     monkeypatch.setattr(serve_module, "serve", given.append)
-    monkeypatch.setattr(serve_module, "set_up_logging", lambda _level: None)
+    monkeypatch.setattr(logs, "set_up_logging", lambda *_: None)
     assert (
         main(["serve", "--config", str(file), "--waiting-consumers", "9", "--insecure", "--create-queues", "off"]) == 0
     )
@@ -86,6 +87,9 @@ def test_a_real_broker_says_what_it_runs_with(tmp_path: Path) -> None:
         ("waiting_consumers", "many", "expected a whole number"),
         ("create_queues", "perhaps", "expected true or false"),
         ("segment_bytes", "1000", "expected a whole number from 33554432"),
+        ("log_level", "loud", "expected one of debug, info, warning, error"),
+        ("log_format", "xml", "expected one of console, json"),
+        ("access_log", "perhaps", "expected true or false"),
     ],
 )
 def test_a_bad_value_names_its_source(

@@ -12,7 +12,8 @@ from pathlib import Path
 from storage import SyncPolicy
 from wonderq import serve as serving
 from wonderq.config import Settings
-from wonderq.serve import serve, set_up_logging
+from wonderq.logs import set_up_logging
+from wonderq.serve import serve
 from wonderq.upkeep import Upkeep
 
 CHECKPOINT_EVERY_BYTES = 64 << 10

@@ -23,43 +23,45 @@ from wonderq.keys import Keys
 from wonderq.model import ROLES, Target
 
 # A key without a role for it is told so (403). `elsewhere` has all roles, for other queues. Whoever has no key, or one that
-# is unknown, expired or revoked, gets what `keyless` says. The calls on messages are made on the default queue, and under
+# is unknown, expired or revoked, gets what `keyless` says. `metrics` opens all queues, the others do not: what tells of all
+# is for that one, and not for an `admin` of some. The calls on messages are made on the default queue, and under
 # /queues/orders-1 too.
 TABLE = """
-method  path                    fields                                        keyless  produce  consume  inspect  admin  elsewhere
-POST    /messages/produce       {"message": "x"}                              401      201      403      403      201    403
-GET     /messages/consume       -                                             401      403      200      403      200    403
-POST    /messages/consume       {"max": 1}                                    401      403      200      403      200    403
-POST    /messages/delete        {"receipts": ["RECEIPT"]}                     401      403      200      403      200    403
-POST    /messages/delete        {"ids": ["ID"]}                               401      403      403      403      200    403
-POST    /messages/update        {"entries": [{"receipt": "RECEIPT"}]}         401      403      200      403      200    403
-POST    /messages/update        {"entries": [{"id": "ID"}]}                   401      403      403      403      200    403
-POST    /messages/update        {"entries": [{"receipt": "R"}, {"id": "I"}]}  401      403      403      403      200    403
-POST    /messages/update        {"entries": [{"message": "neither"}]}         401      403      403      403      200    403
-GET     /messages/{message_id}  -                                             401      403      403      200      200    403
-DELETE  /messages/{message_id}  {"receipt": "RECEIPT"}                        401      403      200      403      200    403
-DELETE  /messages/{message_id}  -                                             401      403      403      403      200    403
-UPDATE  /messages/{message_id}  {"receipt": "RECEIPT"}                        401      403      200      403      200    403
-UPDATE  /messages/{message_id}  -                                             401      403      403      403      200    403
-PUT     /messages/{message_id}  {"receipt": "RECEIPT"}                        401      403      200      403      200    403
-PUT     /messages/{message_id}  {"visibility_timeout": 0}                     401      403      403      403      200    403
-PATCH   /messages/{message_id}  {"receipt": "RECEIPT", "message": "new"}      401      403      200      403      200    403
-PATCH   /messages/{message_id}  {"message": "new"}                            401      403      403      403      200    403
-GET     /dev/messages           -                                             401      403      403      200      200    403
-GET     /dev/messages/status    ?status=processing                            401      403      403      200      200    403
-GET     /dev/messages/count     ?status=processing                            401      403      403      200      200    403
-GET     /queues                 -                                             401      403      403      200      200    200
-GET     /queues/{queue}         -                                             401      403      403      200      200    403
-PUT     /queues/{queue}         {"delay": 0}                                  401      403      403      403      200    403
-DELETE  /queues/{queue}         -                                             401      403      403      403      200    403
-POST    /queues/{queue}/purge   -                                             401      403      403      403      200    403
-GET     /healthz                -                                             200      200      200      200      200    200
-HEAD    /healthz                -                                             200      200      200      200      200    200
-GET     /readyz                 -                                             200      200      200      200      200    200
-HEAD    /readyz                 -                                             200      200      200      200      200    200
-GET     /                       -                                             302      302      302      302      302    302
-GET     /docs                   -                                             200      200      200      200      200    200
-GET     /openapi.json           -                                             200      200      200      200      200    200
+method  path                    fields                                        keyless  produce  consume  inspect  metrics  admin  elsewhere
+POST    /messages/produce       {"message": "x"}                              401      201      403      403      403      201    403
+GET     /messages/consume       -                                             401      403      200      403      403      200    403
+POST    /messages/consume       {"max": 1}                                    401      403      200      403      403      200    403
+POST    /messages/delete        {"receipts": ["RECEIPT"]}                     401      403      200      403      403      200    403
+POST    /messages/delete        {"ids": ["ID"]}                               401      403      403      403      403      200    403
+POST    /messages/update        {"entries": [{"receipt": "RECEIPT"}]}         401      403      200      403      403      200    403
+POST    /messages/update        {"entries": [{"id": "ID"}]}                   401      403      403      403      403      200    403
+POST    /messages/update        {"entries": [{"receipt": "R"}, {"id": "I"}]}  401      403      403      403      403      200    403
+POST    /messages/update        {"entries": [{"message": "neither"}]}         401      403      403      403      403      200    403
+GET     /messages/{message_id}  -                                             401      403      403      200      403      200    403
+DELETE  /messages/{message_id}  {"receipt": "RECEIPT"}                        401      403      200      403      403      200    403
+DELETE  /messages/{message_id}  -                                             401      403      403      403      403      200    403
+UPDATE  /messages/{message_id}  {"receipt": "RECEIPT"}                        401      403      200      403      403      200    403
+UPDATE  /messages/{message_id}  -                                             401      403      403      403      403      200    403
+PUT     /messages/{message_id}  {"receipt": "RECEIPT"}                        401      403      200      403      403      200    403
+PUT     /messages/{message_id}  {"visibility_timeout": 0}                     401      403      403      403      403      200    403
+PATCH   /messages/{message_id}  {"receipt": "RECEIPT", "message": "new"}      401      403      200      403      403      200    403
+PATCH   /messages/{message_id}  {"message": "new"}                            401      403      403      403      403      200    403
+GET     /dev/messages           -                                             401      403      403      200      403      200    403
+GET     /dev/messages/status    ?status=processing                            401      403      403      200      403      200    403
+GET     /dev/messages/count     ?status=processing                            401      403      403      200      403      200    403
+GET     /queues                 -                                             401      403      403      200      403      200    200
+GET     /queues/{queue}         -                                             401      403      403      200      403      200    403
+PUT     /queues/{queue}         {"delay": 0}                                  401      403      403      403      403      200    403
+DELETE  /queues/{queue}         -                                             401      403      403      403      403      200    403
+POST    /queues/{queue}/purge   -                                             401      403      403      403      403      200    403
+GET     /metrics                -                                             401      403      403      403      200      403    403
+GET     /healthz                -                                             200      200      200      200      200      200    200
+HEAD    /healthz                -                                             200      200      200      200      200      200    200
+GET     /readyz                 -                                             200      200      200      200      200      200    200
+HEAD    /readyz                 -                                             200      200      200      200      200      200    200
+GET     /                       -                                             302      302      302      302      302    302    302
+GET     /docs                   -                                             200      200      200      200      200    200    200
+GET     /openapi.json           -                                             200      200      200      200      200    200    200
 """
 
 
@@ -89,7 +91,7 @@ class Credentials:
         self.path = path
         self.keys: dict[str, str] = {}
         for role in ROLES:
-            self.keys[role] = self.add(role)
+            self.keys[role] = self.add(role, queues=("*",)) if role == "metrics" else self.add(role)
         self.keys["elsewhere"] = self.add(*ROLES, queues=("other-*", "default-not", "orders"))
         expired = self.add(*ROLES, expires_at=datetime.now(UTC) - timedelta(seconds=1))
         revoked = self.add(*ROLES)
@@ -208,6 +210,19 @@ def test_only_ones_own_queues_are_listed(app_client: Client, credentials: Creden
     for name, expected in (("inspect", ["default", "orders-1", "orders-2"]), ("elsewhere", [])):
         reply = app_client("GET", "/queues", headers=bearer(credentials.keys[name]))
         assert [each["queue"] for each in reply.json] == expected
+
+
+def test_metrics_are_for_keys_that_open_all_queues(tmp_path: Path, app_client: Client) -> None:
+    path = tmp_path / "keys.json"
+    for roles, queues, status in (
+        (("admin",), ("*",), 200),
+        (("metrics",), ("other", "*"), 200),
+        (("metrics",), ("orders-*", "default"), 403),
+        (("inspect", "consume", "produce"), ("*",), 403),
+    ):
+        key = keys.create(path, name="test", roles=roles, queues=queues)[1]
+        reply = Client(app_client.broker, Access(Keys(path)))("GET", "/metrics", headers=bearer(key))
+        assert reply.status_code == status, (roles, queues)
 
 
 def test_a_receipt_of_another_queue_opens_nothing(app_client: Client, credentials: Credentials) -> None:

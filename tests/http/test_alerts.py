@@ -1,0 +1,197 @@
+"""docs/alerts.yml and docs/grafana-dashboard.json: that they ask for what there is, and that each alert goes off."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.http.calls import Wire
+from tests.running import RunningBroker
+from wonderq.model import STATUSES
+
+DOCS = Path(__file__).parents[2] / "docs"
+ALERTS = DOCS / "alerts.yml"
+
+#: What Prometheus adds.
+OF_PROMETHEUS = {"up": {"job", "instance"}}
+
+needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+
+
+def alerts() -> list[dict[str, Any]]:
+    [group] = yaml.safe_load(ALERTS.read_text())["groups"]
+    rules: list[dict[str, Any]] = group["rules"]
+    return rules
+
+
+def of_dashboard() -> Iterator[str]:
+    """The queries of the dashboard, with its variables filled in."""
+    dashboard = json.loads((DOCS / "grafana-dashboard.json").read_text())
+    found = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())]
+    found += [each["query"]["query"] for each in dashboard["templating"]["list"] if each["type"] == "query"]
+    for query in found:
+        yield query.replace("$__rate_interval", "5m").replace("$instance", ".*").replace("$queue", ".*")
+
+
+@pytest.fixture(scope="module")
+def labels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
+    """The labels of each time series of a broker in which something happened."""
+    with RunningBroker(tmp_path_factory.mktemp("watched") / "data") as broker:
+        wire = Wire(broker.host, broker.port)
+        wire("GET", "/nowhere")
+        wire("GET", "/metrics")
+        text = wire("GET", "/metrics").content.decode()
+    found: dict[str, set[str]] = {"wonderq_checkpoint_timestamp_seconds": set()}  # there is none yet
+    for name, inside in re.findall(r"^(\w+)(?:{(.*)})? \S+$", text, re.MULTILINE):
+        found.setdefault(name, set()).update(re.findall(r"(\w+)=", inside))
+    return found | OF_PROMETHEUS
+
+
+def check(query: str, labels: dict[str, set[str]]) -> None:
+    selectors = re.findall(r"\b((?:wonderq|process)_\w+|up)\b(?:{([^}]*)})?", query)
+    assert selectors, query
+    used: set[str] = set()
+    for name, inside in selectors:
+        assert name in labels, f"{name} in {query}"
+        used |= labels[name]
+        for label, _, value in re.findall(r'(\w+)(=~|!~|!=|=)"([^"]*)"', inside):
+            assert label in labels[name] | {"job", "instance"}, f"{label} of {name} in {query}"
+            assert label != "status" or "queue" not in labels[name] or value in STATUSES, value
+    for group in re.findall(r"\bby \(([^)]*)\)", query):
+        assert set(re.split(r",\s*", group)) <= used | {"instance"}, query
+
+
+def test_the_dashboard_asks_for_what_there_is(labels: dict[str, set[str]]) -> None:
+    queries = list(of_dashboard())
+    assert len(queries) > 40
+    for query in queries:
+        check(query, labels)
+
+
+def test_what_is_not_there_would_be_noticed(labels: dict[str, set[str]]) -> None:
+    for query in ("wonderq_nothing", 'wonderq_ready{queue="x"}', "sum by (queue) (wonderq_ready)"):
+        with pytest.raises(AssertionError):
+            check(query, labels)
+
+
+def test_each_alert_asks_for_what_there_is_and_says_what_to_do(labels: dict[str, set[str]]) -> None:
+    for alert in alerts():
+        check(alert["expr"], labels)
+        assert alert["labels"]["severity"] in ("critical", "warning")
+        assert alert["annotations"]["runbook"].strip().endswith(".")
+        for label in re.findall(r"\$labels\.(\w+)", json.dumps(alert["annotations"])):
+            assert label in {"instance"}.union(*(labels[name] for name in re.findall(r"\bwonderq_\w+", alert["expr"])))
+
+
+def test_metrics_that_the_documentation_does_not_have_are_not_used() -> None:
+    known = set(re.findall(r"^\| `(\w+)` \|", (DOCS / "METRICS.md").read_text(), re.MULTILINE)) | {"up"}
+    text = " ".join([*of_dashboard(), *(alert["expr"] for alert in alerts())])
+    used = {re.sub("_(bucket|sum|count)$", "", name) for name in re.findall(r"\b(?:wonderq|process)_\w+", text)}
+    assert used <= known
+    # And most of what there is can be seen.
+    assert {name for name in known if name.startswith("wonderq")} <= used
+
+
+# With the tool of Prometheus
+
+
+def promtool(*arguments: str) -> str:
+    done = subprocess.run(["promtool", *arguments], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@needs_promtool
+def test_promtool_takes_the_rules_and_the_queries_of_the_dashboard(tmp_path: Path) -> None:
+    assert f"{len(alerts())} rules found" in promtool("check", "rules", str(ALERTS))
+    queries = [query for query in of_dashboard() if not query.startswith("label_values")]
+    rules = [{"record": f"query:{number}", "expr": query} for number, query in enumerate(queries)]
+    file = tmp_path / "dashboard.yml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
+    assert f"{len(rules)} rules found" in promtool("check", "rules", str(file))
+
+
+@needs_promtool
+def test_promtool_finds_no_fault_in_what_is_shown(tmp_path: Path) -> None:
+    with RunningBroker(tmp_path / "data") as broker:
+        wire = Wire(broker.host, broker.port)
+        wire("GET", "/nowhere")
+        text = wire("GET", "/metrics").content
+    done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, b"")
+
+
+#: For each alert series that set it off, in steps of a minute, and series of the same names that do not.
+SERIES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
+    "WonderQDown": ({'up{job="wonderq"}': "0x200"}, {'up{job="wonderq"}': "1x200", 'up{job="other"}': "0x200"}),
+    "WonderQUnready": ({"wonderq_ready": "0x200"}, {"wonderq_ready": "1x200"}),
+    "WonderQDamaged": ({"wonderq_damaged": "1x200"}, {"wonderq_damaged": "0x200"}),
+    "WonderQDiskNearlyFull": (
+        {"wonderq_disk_free_bytes": "1000000000x200"},
+        {"wonderq_disk_free_bytes": "2000000000x200"},
+    ),
+    "WonderQDiskFull": (
+        {'wonderq_refusals_total{code="disk_full"}': "0+1x200"},
+        {'wonderq_refusals_total{code="disk_full"}': "5x200", 'wonderq_refusals_total{code="no_such_path"}': "0+1x200"},
+    ),
+    "WonderQOldMessages": (
+        {'wonderq_queue_oldest_age_seconds{queue="q"}': "4000x200"},
+        {'wonderq_queue_oldest_age_seconds{queue="q"}': "3000x200"},
+    ),
+    "WonderQSlowSync": (
+        {
+            'wonderq_log_sync_duration_seconds_bucket{le="0.1"}': "0+90x200",
+            'wonderq_log_sync_duration_seconds_bucket{le="0.25"}': "0+100x200",
+            'wonderq_log_sync_duration_seconds_bucket{le="+Inf"}': "0+100x200",
+        },
+        {
+            'wonderq_log_sync_duration_seconds_bucket{le="0.1"}': "0+9990x200",
+            'wonderq_log_sync_duration_seconds_bucket{le="0.25"}': "0+9999x200",
+            'wonderq_log_sync_duration_seconds_bucket{le="+Inf"}': "0+10000x200",
+        },
+    ),
+    "WonderQManyRefusals": (
+        {'wonderq_refusals_total{code="stale_receipt"}': "0+120x200"},
+        {'wonderq_refusals_total{code="stale_receipt"}': "0+10x200"},
+    ),
+    "WonderQInFlightGrows": (
+        {'wonderq_queue_messages{queue="q",status="processing"}': "2000+10x200"},
+        {
+            'wonderq_queue_messages{queue="q",status="processing"}': "9000-10x200",
+            'wonderq_queue_messages{queue="q",status="unprocessed"}': "2000+10x200",
+        },
+    ),
+    "WonderQNoCheckpoint": (
+        {"wonderq_checkpoint_lag_bytes": "0+10000000x200", "wonderq_checkpoint_bytes": "1000x200"},
+        {"wonderq_checkpoint_lag_bytes": "500000000x200", "wonderq_checkpoint_bytes": "60000000x200"},
+    ),
+}
+
+
+@needs_promtool
+def test_each_alert_goes_off_when_it_has_to_and_not_otherwise(tmp_path: Path) -> None:
+    rules = alerts()
+    assert {alert["alert"] for alert in rules} == SERIES.keys()
+    tests = []
+    for alert in rules:
+        name = alert["alert"]
+        for going_off, series in zip((True, False), SERIES[name], strict=True):
+            values = [{"series": each, "values": value} for each, value in series.items()]
+            # What is expected is compared by a query: the labels of the alert itself are its own affair.
+            expected = [{"labels": "{}", "value": 1}] if going_off else []
+            expression = f'count(count by (alertname) (ALERTS{{alertname="{name}",alertstate="firing"}}))'
+            query = {"expr": expression, "eval_time": "180m", "exp_samples": expected}
+            tests.append(
+                {"interval": "1m", "input_series": values, "promql_expr_test": [query], "name": f"{name} {going_off}"}
+            )
+    file = tmp_path / "tests.yml"
+    file.write_text(yaml.safe_dump({"rule_files": [str(ALERTS)], "evaluation_interval": "1m", "tests": tests}))
+    promtool("test", "rules", str(file))

@@ -1,0 +1,371 @@
+"""``GET /metrics``: that it says what there is, in bounded size, and whatever has happened to the broker."""
+
+from __future__ import annotations
+
+import re
+import select
+import threading
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
+
+from storage import CorruptLogError
+from tests.http.calls import PATIENCE_S, Client, FakeClock, ServedBroker, Wire, WireReply, read_reply, request, serving
+from tests.running import RunningBroker
+from wonderq import broker as broker_module
+from wonderq.app import create_app
+from wonderq.broker import Broker
+from wonderq.measures import NAMED_QUEUES, OTHER_QUEUES
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+class Scrape:
+    """What an answer says."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.samples: Samples = {}
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                key = (sample.name, frozenset(sample.labels.items()))
+                assert key not in self.samples, f"{key} is there twice"
+                self.samples[key] = sample.value
+
+    def __call__(self, name: str, **labels: str) -> float:
+        return self.samples[name, frozenset(labels.items())]
+
+    def labels(self, name: str, label: str) -> set[str]:
+        return {value for found, labels in self.samples if found == name for key, value in labels if key == label}
+
+
+def scrape(client: Client | Wire) -> Scrape:
+    reply = client("GET", "/metrics")
+    assert (reply.status if isinstance(reply, WireReply) else reply.status_code) == 200, reply.content
+    assert reply.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    return Scrape(reply.content.decode())
+
+
+# What is documented
+
+
+class Documented(NamedTuple):
+    name: str
+    type: str
+    labels: frozenset[str]
+
+
+def documented() -> list[Documented]:
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| ([^|]*)\| \S", (DOCS / "METRICS.md").read_text(), re.MULTILINE)
+    return [Documented(name, kind, frozenset(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows]
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBroker]:
+    with RunningBroker(tmp_path_factory.mktemp("metrics") / "data") as broker:
+        yield broker
+
+
+def test_the_documentation_has_each_metric_of_a_broker_and_no_other(running: RunningBroker) -> None:
+    wire = Wire(running.host, running.port)
+    for target in ("/messages/delete", "/nowhere"):  # for those that need a refusal
+        wire("POST", target, json={"receipts": ["x"]})
+    text = scrape(wire).text
+    assert [each.name for each in documented()] == re.findall(r"^# TYPE (\w+) ", order(text), re.MULTILINE)
+    for name, kind, labels in documented():
+        assert f"# TYPE {name} {kind}\n" in text
+        lines = re.findall(rf"^{name}(?:_bucket)?(?:{{(.*)}})? \S+$", text, re.MULTILINE)
+        assert lines or name == "wonderq_checkpoint_timestamp_seconds", name
+        for line in lines:
+            assert set(re.findall(r"(\w+)=", line)) - {"le"} == labels, name
+
+
+def order(text: str) -> str:
+    """The TYPE lines of an answer in the order of the documentation; what that does not have comes last."""
+    known = [each.name for each in documented()]
+    lines = [line for line in text.splitlines() if line.startswith("# TYPE ")]
+    return "\n".join(sorted(lines, key=lambda line: known.index(line.split()[2]) if line.split()[2] in known else 999))
+
+
+# What it says
+
+
+def test_messages_operations_and_ages(client: Client, clock: FakeClock) -> None:
+    client.produce("a", "b", "c", queue="mail")
+    client.produce("d", queue="mail", delay=60)
+    clock.advance(3)
+    [message] = client.consume("max=1", queue="mail")
+    client("POST", "/queues/mail/messages/delete", json={"receipts": [message["receipt"]]})
+    client.consume("max=1&visibility_timeout=10", queue="mail")
+    found = scrape(client)
+    counts = {
+        status: found("wonderq_queue_messages", queue="mail", status=status)
+        for status in found.labels("wonderq_queue_messages", "status")
+    }
+    assert counts == {"unprocessed": 1, "processing": 1, "delayed": 1}
+    assert found("wonderq_queue_oldest_age_seconds", queue="mail") == 3
+    assert found("wonderq_queue_oldest_age_seconds", queue="default") == 0
+    assert found("wonderq_queue_bytes", queue="mail") > 0
+    assert found("wonderq_queues") == 2
+    assert found("wonderq_operations_total", operation="claim", queue="mail") == 2
+    assert found("wonderq_messages_total", operation="produce", queue="mail") == 4
+    assert found("wonderq_message_dwell_seconds_bucket", le="2.5", queue="mail") == 0
+    assert found("wonderq_message_dwell_seconds_bucket", le="5.0", queue="mail") == 2
+    assert found("wonderq_message_dwell_seconds_sum", queue="mail") == 6
+    assert found("wonderq_message_lifetime_seconds_count", queue="mail") == 1
+    clock.advance(10)
+    found = scrape(client)
+    assert found("wonderq_messages_total", operation="expire", queue="mail") == 1
+    assert found("wonderq_queue_messages", queue="mail", status="unprocessed") == 2
+
+
+def test_refusals_by_code_also_within_a_batch(client: Client) -> None:
+    client.produce("x")
+    before = scrape(client).samples
+    client("POST", "/messages/delete", json={"receipts": ["x"], "ids": ["y"]})
+    client("POST", "/messages/delete", json={"ids": ["nothing", "nothing either"]})
+    client("POST", "/messages/produce", json={"massage": "x"})
+    client("GET", "/nowhere")
+    after = scrape(client).samples
+    changed = {
+        dict(labels)["code"]: value - before.get((name, labels), 0)
+        for (name, labels), value in after.items()
+        if name == "wonderq_refusals_total" and value != before.get((name, labels))
+    }
+    assert changed == {"message_not_found": 2, "unknown_field": 1, "no_such_path": 1, "ambiguous_request": 1}
+
+
+def test_many_queues_are_told_of_in_bounded_size(client: Client) -> None:
+    for number in range(NAMED_QUEUES + 50):
+        client.produce("x", "y", queue=f"q-{number}")
+    found = scrape(client)
+    for name in ("wonderq_queue_messages", "wonderq_messages_total", "wonderq_message_dwell_seconds_bucket"):
+        assert len(found.labels(name, "queue")) == NAMED_QUEUES + 1
+    assert found("wonderq_queues") == NAMED_QUEUES + 51
+    unnamed = 51  # the default queue has a name too
+    assert found("wonderq_queue_messages", queue=OTHER_QUEUES, status="unprocessed") == 2 * unnamed
+    assert found("wonderq_messages_total", queue=OTHER_QUEUES, operation="produce") == 2 * unnamed
+    # Long families are written in pieces, and still have one head each.
+    heads = re.findall(r"^# TYPE (\w+)", found.text, re.MULTILINE)
+    assert len(heads) == len(set(heads))
+    names = [
+        re.split(r"[ {]", line.removeprefix("# HELP ").removeprefix("# TYPE "))[0] for line in found.text.splitlines()
+    ]
+    families = [re.sub("_(bucket|sum|count)$", "", name) for name in names]
+    assert len(heads) == 1 + sum(earlier != later for earlier, later in pairwise(families))
+
+
+def test_queues_under_a_name_that_no_queue_can_have(client: Client) -> None:
+    assert client("PUT", f"/queues/{OTHER_QUEUES}").json["error"]["code"] == "invalid_queue_name"
+
+
+def test_it_takes_no_fields(client: Client) -> None:
+    assert client("GET", "/metrics?name=x").json["error"]["code"] == "unknown_field"
+    assert client("POST", "/metrics").status_code == 405
+
+
+# Whatever has happened
+
+
+def test_after_damage(client: Client, broker: Broker) -> None:
+    client.produce("x")
+    assert (scrape(client)("wonderq_ready"), scrape(client)("wonderq_damaged")) == (1, 0)
+    assert isinstance(broker.damaged("a file", 1, "a test says so"), CorruptLogError)
+    found = scrape(client)
+    assert (found("wonderq_ready"), found("wonderq_damaged")) == (0, 1)
+    assert found("wonderq_queue_messages", queue="default", status="unprocessed") == 1
+
+
+def test_when_shutting_down(client: Client, broker: Broker) -> None:
+    broker.stop_claiming()
+    assert scrape(client)("wonderq_ready") == 0
+
+
+# Of the server
+
+
+@pytest.fixture
+def served(broker: Broker) -> Iterator[ServedBroker]:
+    with serving(broker, connections=20) as served:
+        yield served
+
+
+def test_of_log_and_server(running: RunningBroker) -> None:
+    wire = Wire(running.host, running.port)
+    before = scrape(wire)
+    for _ in range(3):
+        assert wire("POST", "/messages/produce", json={"messages": ["x" * 1000] * 10}).status == 201
+    found = scrape(wire)
+    assert found("wonderq_log_group_records_sum") - before("wonderq_log_group_records_sum") >= 3
+    assert found("wonderq_log_group_bytes_sum") - before("wonderq_log_group_bytes_sum") > 30_000
+    assert found("wonderq_log_sync_duration_seconds_count") > before("wonderq_log_sync_duration_seconds_count")
+    assert found("wonderq_log_sync_duration_seconds_sum") > 0
+    assert found("wonderq_log_bytes", kind="live") > 30_000
+    assert found("wonderq_log_disk_bytes") >= 64 << 20
+    assert found("wonderq_log_segments") == 1
+    assert found("wonderq_disk_free_bytes") > 0
+    assert found("wonderq_checkpoint_lag_bytes") > 30_000
+    assert found("wonderq_connections") >= 1
+    assert found("wonderq_connections_limit") == 2000
+    assert found("wonderq_connections_accepted_total") - before("wonderq_connections_accepted_total") == 4
+    assert found("process_resident_memory_bytes") > 1 << 20
+
+
+def requests(served: ServedBroker) -> dict[tuple[str, str, str], int]:
+    return {kind: sum(histogram.counts) for kind, histogram in served.server.measures.by_kind.items()}
+
+
+def test_requests_by_method_route_and_status(served: ServedBroker) -> None:
+    served("POST", "/messages/produce", json={"message": "x"})
+    served("POST", "/queues/a/messages/produce", json={"message": "x"})
+    served("POST", "/queues/b/messages/produce", json={"message": "x"})
+    served("GET", "/queues/a/messages/0123")
+    served("GET", "/dev/messages")
+    served("GET", "/nowhere")
+    served("DELETE", "/queues")
+    served.send(b"garbage\r\n\r\n")
+    for method in ("INVENTED", "BREW"):
+        served(method, "/queues")
+    assert requests(served) == {
+        ("POST", "/messages/produce", "201"): 1,
+        ("POST", "/queues/{queue}/messages/produce", "201"): 2,
+        ("GET", "/queues/{queue}/messages/{message_id}", "404"): 1,
+        ("GET", "/dev/messages", "200"): 1,
+        ("GET", "none", "404"): 1,
+        ("DELETE", "/queues", "405"): 1,
+        ("other", "none", "400"): 1,
+        ("other", "/queues", "400"): 2,
+    }
+
+
+def test_requests_of_invented_methods_are_not_remembered_by_name(served: ServedBroker) -> None:
+    for number in range(50):
+        served("X" + "ABCDEFGHIJ"[number % 10] + "KLMNO"[number // 10], "/queues")
+    assert len(requests(served)) == len(served.server.measures._kinds) + 1 == 1
+
+
+def test_how_long_a_request_takes(served: ServedBroker) -> None:
+    with served.connect() as connection:
+        connection.sendall(request("GET", "/messages/consume?wait=0.3"))
+        read_reply(connection)
+    [histogram] = served.server.measures.by_kind.values()
+    assert 0.25 < histogram.total < 20
+    assert sum(histogram.counts[:9]) == 0, "it took more than a quarter of a second"
+
+
+def test_connections_that_are_refused(served: ServedBroker) -> None:
+    measures = served.server.measures
+    connections = []
+    try:
+        for _ in range(20):
+            connection = served.connect()
+            connection.sendall(request("GET", "/messages/consume?wait=20"))
+            connections.append(connection)
+        served.wait_for_waiting(20)
+        with served.connect() as another:
+            assert read_reply(another).status == 503
+        assert (measures.accepted, measures.refused) == (20, 1)
+        assert served.broker.waiting_consumers == 20
+    finally:
+        for connection in connections:
+            connection.close()
+
+
+# Names of requests
+
+
+NAME = re.compile(r"[0-9a-f]{12}-[0-9a-f]+")
+
+
+def named(served: ServedBroker, *headers: str, target: str = "/healthz") -> str:
+    head = "".join(f"{line}\r\n" for line in (f"GET {target} HTTP/1.1", "Host: x", *headers))
+    return served.send(head.encode() + b"\r\n").headers["x-request-id"]
+
+
+def test_each_answer_has_the_name_of_its_request(served: ServedBroker) -> None:
+    names = [named(served, target=target) for target in ("/healthz", "/nowhere", "/dev/messages", "/%zz")]
+    names.append(served.send(b"garbage\r\n\r\n").headers["x-request-id"])
+    assert all(NAME.fullmatch(name) for name in names)
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("given", ["x", "01234567-89ab-cdef-0123-456789abcdef", "A.b_c-9" * 5])
+def test_a_client_may_name_its_request(served: ServedBroker, given: str) -> None:
+    assert named(served, f"X-Request-Id: {given}") == given
+    assert named(served, f"x-request-id:  {given} ", target="/nowhere") == given
+
+
+@pytest.mark.parametrize("given", ["", "x" * 37, "0" * 40, "a b", "a,b", "a/b", "\xe4", 'x"y', "a:b"])
+def test_what_is_no_name_is_replaced(served: ServedBroker, given: str) -> None:
+    data = f"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Request-Id: {given}\r\n\r\n".encode("latin-1")
+    assert NAME.fullmatch(served.send(data).headers["x-request-id"])
+
+
+def test_two_names_are_none(served: ServedBroker) -> None:
+    assert NAME.fullmatch(named(served, "X-Request-Id: a", "X-Request-Id: b"))
+
+
+def test_requests_in_a_row_keep_their_names(served: ServedBroker) -> None:
+    names = ["one", "two", "three"]
+    with served.connect() as connection, connection.makefile("rb") as answers:
+        for name in names:
+            end = "Connection: close\r\n" if name == names[-1] else ""
+            connection.sendall(f"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Request-Id: {name}\r\n{end}\r\n".encode())
+        assert re.findall(r"X-Request-Id: (\w+)", answers.read().decode()) == names
+
+
+# Others have their turn
+
+
+def test_other_requests_are_answered_while_metrics_are_written(broker: Broker) -> None:
+    begun, answered = threading.Event(), threading.Event()
+
+    class Slow(Collector):
+        """As large as it has to be until somebody else was answered."""
+
+        def collect(self) -> Iterator[Metric]:
+            begun.set()
+            end = time.monotonic() + PATIENCE_S
+            number = 0
+            while not answered.is_set() and time.monotonic() < end:
+                number += 1
+                time.sleep(0.001)
+                yield GaugeMetricFamily(f"wonderq_test_{number}", "One of many.", answered.is_set())
+
+    registry = CollectorRegistry()
+    registry.register(Slow())
+    with serving(broker, create_app(broker, registry=registry)) as served, served.connect() as one:
+        one.sendall(request("GET", "/metrics"))
+        assert begun.wait(PATIENCE_S)
+        assert served("GET", "/healthz").status == 200
+        assert begun.is_set()
+        was_done = select.select([one], [], [], 0)[0]
+        answered.set()
+        assert not was_done
+        assert read_reply(one).status == 200
+
+
+def test_all_queues_are_looked_at_a_few_at_a_time(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(broker_module, "_GLANCE_CHUNK", 10)
+    names = ["default", *(f"q-{number}" for number in range(35))]
+    for name in names[1:]:
+        broker.produce(name, ["x"])
+    held: list[bool] = []
+    monkeypatch.setattr(broker_module, "make_way", lambda: held.append(broker._lock.locked()))
+    seen = []
+    for info in broker.glance():
+        seen.append(info.name)
+        if info.name == "q-20":
+            broker.drop_queue("q-34")
+    assert seen == names[:-1]
+    assert held == [False] * 4
