@@ -46,7 +46,7 @@ class Load:
 
 def request(path: str, body: bytes, media_type: str = "application/json") -> bytes:
     """Return a POST as bytes; the answer comes in the same format."""
-    head = f"POST {path} HTTP/1.1\r\nHost: wonderq\r\nContent-Type: {media_type}\r\nAccept: {media_type}\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {media_type}\r\nAccept: {media_type}\r\n"
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 

@@ -31,16 +31,16 @@ _DRIP_S = 0.5
 _KEPT = 8
 _RATE = 200.0
 _BODY = json.dumps({"message": "x" * 100}).encode()
-_HEAD = b"POST /messages/produce HTTP/1.1\r\nHost: x\r\n"
+_HEAD = b"POST /messages/produce HTTP/1.1\r\nHost: localhost\r\n"
 
 #: What each kind sends at first, and then again and again.
 _KINDS = (
     (b"", b""),
-    (b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", b""),
-    (b"GET /healthz HTTP/1.1\r\nHost: x\r\n", b"X: x\r\n"),
+    (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", b""),
+    (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n", b"X: x\r\n"),
     (_HEAD + b"Content-Length: 10000000\r\n\r\n", b"xxxx"),
     (_HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
-    (b"GET /dev/messages HTTP/1.1\r\nHost: x\r\n\r\n", b""),
+    (b"GET /dev/messages HTTP/1.1\r\nHost: localhost\r\n\r\n", b""),
 )
 
 

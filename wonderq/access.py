@@ -7,13 +7,15 @@ message without a receipt takes it from whoever holds it, and needs `admin`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import ceil
 from typing import Literal
 
 from falcon.routing import CompiledRouter
 
+from wonderq.buckets import Buckets
 from wonderq.hardened import Head
-from wonderq.keys import EVERYBODY, Keys
-from wonderq.model import DEFAULT_QUEUE, Role
+from wonderq.keys import EVERYBODY, Key, Keys
+from wonderq.model import DEFAULT_QUEUE, UNLIMITED, Role
 from wonderq.wire import RequestError
 
 Rule = Role | Literal["anybody"]
@@ -60,14 +62,25 @@ _OF_ALL_QUEUES = ("/metrics",)
 class Access:
     """Checks requests. `router` knows the paths, and is the application's own, so that both read a path alike."""
 
-    def __init__(self, keys: Keys) -> None:
+    def __init__(self, keys: Keys, *, requests_per_second: int = UNLIMITED, buckets: Buckets | None = None) -> None:
+        """Each key may be used for so many ``requests_per_second``, unless it has a rate of its own."""
         self.router = CompiledRouter()
         self._keys = keys
+        self._requests_per_second = requests_per_second
+        self._buckets = buckets or Buckets()
 
-    def authorize(self, method: str, path: str, authorization: str | None) -> RequestError | None:
+    @property
+    def open_to_all(self) -> bool:
+        """Whether there are no keys, so that nobody is asked for one."""
+        return not self._keys.required
+
+    def authorize(
+        self, method: str, path: str, authorization: str | None, *, count: bool = True
+    ) -> RequestError | None:
         """Return why a request is refused, judged by its head, or None if it is not.
 
-        ``path`` is decoded, as in WSGI's ``PATH_INFO``; ``authorization`` is the value of that header.
+        ``path`` is decoded, as in WSGI's ``PATH_INFO``; ``authorization`` is the value of that header. A request that is
+        looked at twice has to ``count`` once, or its key may make half as many of them.
         """
         key = self._keys.find(authorization)
         if key is EVERYBODY:
@@ -79,6 +92,9 @@ class Access:
             return None
         if key is None:
             return _unauthorized()
+        too_fast = self._check_rate(key, count)
+        if too_fast is not None:
+            return too_fast
         if found is None:
             return None  # it will be told that there is nothing
         if role is None:
@@ -95,7 +111,18 @@ class Access:
         """Do the same for a server that asks before it reads a body; a small one comes with its head anyway."""
         if head.body_bytes is not None and head.body_bytes <= _SMALL_BYTES:
             return None
-        return self.authorize(head.method, head.path, head.headers.get("AUTHORIZATION"))
+        return self.authorize(head.method, head.path, head.headers.get("AUTHORIZATION"), count=False)
+
+    def _check_rate(self, key: Key, count: bool) -> RequestError | None:
+        """Return why a key has to wait, if it has; what it is used for counts, whether that is refused then or not."""
+        rate = key.requests_per_second or self._requests_per_second
+        if rate >= UNLIMITED:
+            return None
+        wait_s = self._buckets.wait_s(key.id, rate, take=count)
+        if not wait_s:
+            return None
+        message = f"This key may be used for {rate} requests a second. Wait, and send more messages in each request."
+        return RequestError(429, "too_many_requests", message, headers={"Retry-After": str(ceil(wait_s))})
 
     def authorize_without_receipt(self, authorization: str | None) -> RequestError | None:
         """Return why a message may not be taken from whoever holds it, in a request that is fine otherwise."""

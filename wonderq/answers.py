@@ -15,7 +15,7 @@ from waitress.buffers import ReadOnlyFileBasedBuffer
 from waitress.task import ErrorTask, WSGITask
 from waitress.utilities import build_http_date
 
-from wonderq.wire import JSON, RequestError, encode_json, error_object
+from wonderq.wire import JSON, RequestError, encode_json, refusal
 
 _ALWAYS = "Server: wonderq\r\nX-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n"
 _UNLESS_SAID = {
@@ -135,7 +135,7 @@ class Refusal(_Answering, ErrorTask):  # type: ignore[misc]
         if not isinstance(error, RequestError):  # the application failed, of which waitress has written the details
             error = RequestError(500, "internal_error", "WonderQ made a mistake. The broker's log has the details.")
         self.status = f"{error.status} {HTTPStatus(error.status).phrase}"
-        body = encode_json(error_object(error.status, error.code, str(error), error.field))
+        body = encode_json(refusal(error.status, error.code, str(error), error.field))
         self.response_headers += [("Content-Type", JSON), *error.headers.items()]
         self.set_close_on_finish()
         self.content_length = len(body)
@@ -145,7 +145,7 @@ class Refusal(_Answering, ErrorTask):  # type: ignore[misc]
 
 def too_many(status: int, message: str) -> bytes:
     """Return a whole answer to whoever connects, before anything was asked."""
-    body = encode_json(error_object(status, "too_many_connections", message))
+    body = encode_json(refusal(status, "too_many_connections", message))
     head = (
         f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nConnection: close\r\nContent-Type: {JSON}\r\n"
         f"Content-Length: {len(body)}\r\nRetry-After: 5\r\n{_hardening(())}\r\n"
@@ -153,5 +153,5 @@ def too_many(status: int, message: str) -> bytes:
     return head.encode() + body
 
 
-TOO_MANY_OF_ONE = 429, "Close some connections, or keep and reuse them: too many come from this address."
+TOO_MANY_OF_ONE = 429, "Close some connections, or keep and reuse them: too many come from this address or network."
 TOO_MANY_IN_ALL = 503, "Try again later: the broker has as many connections as it may, and all are at work."

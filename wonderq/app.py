@@ -3,31 +3,50 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
+from typing import Any
 
 import falcon
 from prometheus_client import CollectorRegistry
 
 from wonderq import rest_api
 from wonderq.access import Access
+from wonderq.addresses import Hosts
 from wonderq.answers import ROUTE
 from wonderq.broker import Broker
 from wonderq.metrics import Metrics, make_registry
-from wonderq.wire import RequestError, error_object, render
+from wonderq.wire import RequestError, refusal, render
 
 logger = logging.getLogger("wonderq.http")
 
 App = falcon.App[falcon.Request, falcon.Response]
 
+_UNKNOWN_HOST = "Ask for this broker as localhost or 127.0.0.1, or start it with --hosts and the name that was in Host."
 
-def create_app(broker: Broker, access: Access | None = None, registry: CollectorRegistry | None = None) -> App:
+#: Headers that a page of another origin may read.
+_EXPOSED = ("Retry-After", "WWW-Authenticate", "X-Request-Id")
+
+
+def create_app(
+    broker: Broker,
+    access: Access | None = None,
+    registry: CollectorRegistry | None = None,
+    *,
+    hosts: Hosts | None = None,
+    cors_origins: Collection[str] = (),
+) -> App:
     """Return a WSGI application that serves ``broker``, to all who may use it. It holds no state of its own.
 
-    ``registry`` is what it shows as metrics; without one, those of the broker.
+    ``registry`` is what it shows as metrics; without one, those of the broker. As long as there are no keys it has to be
+    asked for by one of the ``hosts``, if these are given. Pages of the ``cors_origins`` may use it; of other sites none may.
     """
+    middleware: list[Any] = [_Outside(cors_origins, hosts, access)]
+    if cors_origins:
+        middleware.insert(0, falcon.CORSMiddleware(allow_origins=cors_origins, expose_headers=_EXPOSED))
     if access is None:
-        app: App = falcon.App(middleware=[_Outside()])
+        app: App = falcon.App(middleware=middleware)
     else:
-        app = falcon.App(middleware=[_Outside(), _Keyed(access)], router=access.router)
+        app = falcon.App(middleware=[*middleware, _Keyed(access, cors_origins)], router=access.router)
     app.req_options.keep_blank_qs_values = True
     app.req_options.auto_parse_qs_csv = False
     app.req_options.strip_url_path_trailing_slash = False
@@ -42,16 +61,28 @@ def create_app(broker: Broker, access: Access | None = None, registry: Collector
 
 
 class _Outside:
-    """Refuses what a browser sends from a page of another site: without keys, the broker asks nobody who they are.
+    """Refuses what comes from a page of another site, or is meant for another name than one of ours; see `Hosts`.
 
-    And tells the server which route a request took.
+    Without keys, the broker asks nobody who they are. In one class, since each costs every request a microsecond; so this one
+    also tells the server which route a request took.
     """
 
+    def __init__(self, cors_origins: Collection[str], hosts: Hosts | None, access: Access | None) -> None:
+        self._cors_origins = frozenset(cors_origins)
+        self._hosts = hosts
+        self._access = access
+
     def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
-        origin = req.env.get("HTTP_ORIGIN")
-        foreign = origin is not None and origin.partition("://")[2] != req.netloc
-        if foreign or req.env.get("HTTP_SEC_FETCH_SITE") in ("cross-site", "same-site"):
-            raise RequestError(403, "cross_site", "This request comes from a page of another site, and is refused.")
+        env = req.env
+        origin = env.get("HTTP_ORIGIN")
+        if origin not in self._cors_origins:
+            foreign = origin is not None and origin.partition("://")[2] != req.netloc
+            if foreign or env.get("HTTP_SEC_FETCH_SITE") in ("cross-site", "same-site"):
+                raise RequestError(403, "cross_site", "This request comes from a page of another site, and is refused.")
+        if self._hosts is not None:
+            host = env.get("HTTP_HOST")  # which every browser sends
+            if host is not None and not self._hosts.accept(host) and (self._access is None or self._access.open_to_all):
+                raise RequestError(421, "unknown_host", _UNKNOWN_HOST)
 
     def process_response(self, req: falcon.Request, _resp: falcon.Response, _resource: object, _ok: bool) -> None:
         req.env[ROUTE] = req.uri_template
@@ -60,24 +91,32 @@ class _Outside:
 class _Keyed:
     """Refuses what the request's key does not open, before its body is read."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, cors_origins: Collection[str]) -> None:
         self._access = access
+        self._cors_origins = frozenset(cors_origins)
 
     def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
+        if req.method == "OPTIONS" and self._is_preflight(req):
+            return
         error = self._access.authorize(req.method, req.path, req.auth)
         if error is not None:
             raise error
 
+    def _is_preflight(self, req: falcon.Request) -> bool:
+        """Tell whether a browser asks if a page may send a request. Of a key it says nothing, and it does nothing."""
+        return "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in req.env and req.env.get("HTTP_ORIGIN") in self._cors_origins
+
 
 def _answer_refusal(req: falcon.Request, resp: falcon.Response, error: Exception, _params: object) -> None:
-    value, retry_after = rest_api.describe_error(error)
-    render(req, resp, value, value["statusCode"])
+    described = rest_api.describe_error(error)
+    render(req, resp, refusal(*described), described[0])
+    retry_after = rest_api.retry_after_s(error)
     if retry_after is not None:
         resp.set_header("Retry-After", str(retry_after))
 
 
 def _answer_unreadable(req: falcon.Request, resp: falcon.Response, error: RequestError, _params: object) -> None:
-    render(req, resp, error_object(error.status, error.code, str(error), error.field), error.status)
+    render(req, resp, refusal(error.status, error.code, str(error), error.field), error.status)
     resp.set_headers(error.headers)
 
 
@@ -91,7 +130,7 @@ def _answer_http_error(req: falcon.Request, resp: falcon.Response, error: falcon
     code, message = _HTTP_CODES.get(
         error.status_code, ("bad_request", error.description or error.title or "The request cannot be read.")
     )
-    render(req, resp, error_object(error.status_code, code, message), error.status_code)
+    render(req, resp, refusal(error.status_code, code, message), error.status_code)
     if error.headers:
         resp.set_headers(error.headers)
 
@@ -99,4 +138,4 @@ def _answer_http_error(req: falcon.Request, resp: falcon.Response, error: falcon
 def _answer_bug(req: falcon.Request, resp: falcon.Response, error: Exception, _params: object) -> None:
     logger.error("%s %s failed", req.method, req.uri_template, exc_info=error)
     message = "WonderQ made a mistake. The log of the broker has the details; please report it."
-    render(req, resp, error_object(500, "internal_error", message), 500)
+    render(req, resp, refusal(500, "internal_error", message), 500)

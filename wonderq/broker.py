@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import accumulate, repeat
@@ -37,6 +37,8 @@ from wonderq.errors import (
     QueueNotFoundError,
     ShuttingDownError,
     StaleReceiptError,
+    TooManyInFlightError,
+    TooManyListingsError,
 )
 from wonderq.fibers import Aside, Durability, Hub, make_way
 from wonderq.ids import Ids
@@ -124,7 +126,8 @@ class Broker:
         self._create_queues = create_queues
         self._lock = threading.Lock()
         self._deciding = _Deciding(self._lock, self._clock, self._settle)
-        self._lines = WaitingLines(self.limits.waiting_consumers)
+        self._lines = WaitingLines(self.limits.waiting_consumers, self.limits.in_flight_per_queue)
+        self._listings: set[object] = set()
         self._tokens: Iterator[int] = iter(())
         self._stopping = False
         self._state, self.log_bytes = rebuild(log, checkpoints)
@@ -153,6 +156,7 @@ class Broker:
         """
         entries = self.limits.encode(bodies)
         lengths = [len(entry) for entry in entries]
+        data = b"".join(entries)
         with self._deciding as now_ms:
             found = self._state.queues.get(queue)
             records: list[Sequence[Any]] = []
@@ -161,9 +165,10 @@ class Broker:
                     raise QueueNotFoundError(queue)
                 found = self._new_queue(queue, now_ms)
                 records.append(queue_record(found, found.settings, now_ms))
+            self.limits.check_room(self._state, found, len(entries), len(data))
             number, first = found.number, found.messages.next_sequence
             due_ms = self._due_ms(found.settings, now_ms, len(entries), delays_ms)
-            records.append((record.PRODUCE, now_ms, number, first, due_ms, lengths, b"".join(entries)))
+            records.append((record.PRODUCE, now_ms, number, first, due_ms, lengths, data))
             position = self._commit(*records, leave=PRODUCE_LEAVES)
             self.measures.of(queue).count(record.PRODUCE, len(entries))
             self._lines.nudge(self._state.queues[queue])
@@ -218,6 +223,8 @@ class Broker:
                         break
                     left_s = wait_until - time.monotonic()
                     if left_s <= 0:
+                        if found.messages.counts[WAITING]:  # to say that there is nothing would be wrong
+                            raise TooManyInFlightError(queue, self.limits.in_flight_per_queue)
                         break
                     if waiter is None:
                         waiter = self._lines.join(found)
@@ -258,7 +265,8 @@ class Broker:
     ) -> tuple[Position, list[MessageView], int] | None:
         messages = queue.messages
         messages.advance(now_ms)
-        runs = messages.pick(limit, self.limits.batch_bytes)
+        room = self.limits.in_flight_per_queue - messages.counts[CLAIMED]
+        runs = messages.pick(min(limit, room), self.limits.batch_bytes)
         if not runs:
             return None
         timeout_ms = queue.settings.visibility_timeout_ms if visibility_timeout_ms is None else visibility_timeout_ms
@@ -307,6 +315,7 @@ class Broker:
                 produced_ms = found.messages.produced_ms(runs)
                 self._commit((record.DELETE, now_ms, found.number, runs), leave=DELETE_LEAVES)
                 self.measures.of(queue).deleted(now_ms, produced_ms)
+                self._lines.nudge(found)  # there is room for more in flight
         self._settle()
         return results
 
@@ -375,6 +384,10 @@ class Broker:
                     results.append(None)
                 except BrokerError as error:
                     results.append(error)
+            if restated:
+                more = sum(len(entry) - view.length for view, entry in restated.values())
+                if more > 0:
+                    self.limits.check_room(self._state, found, 0, more)
             if changes or restated:
                 views, entries = (
                     zip(*(restated[each] for each in sorted(restated)), strict=True) if restated else ((), ())
@@ -448,11 +461,12 @@ class Broker:
 
     def messages(
         self, queue: str, *, status: str | None = None, after: str | None = None, limit: int | None = None
-    ) -> Iterator[Message]:
+    ) -> Generator[Message]:
         """Go through a queue's messages, oldest first, in bounded memory, without touching them.
 
         ``after`` is the id of a message (which may be gone by now) behind which to begin. Messages that come, go or
-        change meanwhile may or may not be seen; each is seen at most once.
+        change meanwhile may or may not be seen; each is seen at most once. As many as `Limits.listings` may be gone through at
+        once, which is found out with the first message; whoever does not go on to the end has to close the iterator.
         """
         sequence = -1
         wanted = None if status is None else STATUSES[status]
@@ -465,7 +479,18 @@ class Broker:
                 sequence = place[1]
         return self._walk(found, sequence, wanted, sys.maxsize if limit is None else limit)
 
-    def _walk(self, queue: Queue, sequence: int, status: int | None, limit: int) -> Iterator[Message]:
+    def _walk(self, queue: Queue, sequence: int, status: int | None, limit: int) -> Generator[Message]:
+        this = object()
+        with self._deciding:
+            if len(self._listings) >= self.limits.listings:
+                raise TooManyListingsError(self.limits.listings)
+            self._listings.add(this)
+        try:
+            yield from self._walk_on(queue, sequence, status, limit)
+        finally:
+            self._listings.discard(this)  # without the lock, since a listing that nobody holds any more ends anywhere
+
+    def _walk_on(self, queue: Queue, sequence: int, status: int | None, limit: int) -> Iterator[Message]:
         while limit > 0:
             with self._deciding as now_ms:
                 queue.messages.advance(now_ms)
@@ -475,6 +500,9 @@ class Broker:
             self._settle()
             if not views:
                 return
+            fiber = Hub.current()
+            if fiber is not None:
+                fiber.make_way()
             yield from self._read_messages(queue, views)
             sequence = views[-1].sequence
             limit -= len(views)
@@ -579,6 +607,8 @@ class Broker:
             raise InvalidQueueNameError(
                 "queue", "A queue's name is 1 to 80 of A-Z a-z 0-9 _ and -, with .fifo allowed at the end."
             )
+        if name != DEFAULT_QUEUE:
+            self.limits.check_queues(self._state)
         return Queue(self._state.next_queue, name, now_ms)
 
     # Running

@@ -33,7 +33,7 @@ from wonderq.arguments import (
 from wonderq.client import Client, InvalidKeyError, RefusedError, UnreachableError
 from wonderq.config import ConfigError, Settings, load
 from wonderq.folder import FolderError
-from wonderq.model import DEFAULT_QUEUE
+from wonderq.model import DEFAULT_QUEUE, UNLIMITED
 
 DEFAULT_URL = "http://127.0.0.1:7979"
 
@@ -133,8 +133,10 @@ def _add_serve(subparsers: Subparsers) -> None:
 
 def _shown(default: Any) -> str:
     """Write a setting's default as one would give it."""
-    if default is None:
+    if default is None or default == ():
         return "none"
+    if default == UNLIMITED:
+        return "unlimited"
     if isinstance(default, tuple):
         return ":".join(map(str, default))
     return str(default).lower() if isinstance(default, bool) else str(default)
@@ -143,13 +145,14 @@ def _shown(default: Any) -> str:
 def _serve(options: argparse.Namespace) -> int:
     # The server's libraries take longer to load than a message takes to send.
     from wonderq.logs import set_up_logging  # noqa: PLC0415
-    from wonderq.serve import StartError, serve  # noqa: PLC0415
+    from wonderq.serve import StartError, check_together, serve  # noqa: PLC0415
 
     names = {each.name for each in fields(Settings)}
     flags = {name: value for name, value in vars(options).items() if name in names}
     try:
         settings = load(flags, os.environ, options.config)
         set_up_logging(settings.log_level, settings.log_format)
+        check_together(settings)
         serve(settings)
     except StartError as error:
         return complain(str(error), REFUSED)

@@ -83,6 +83,42 @@ class TooManyWaitingError(BrokerError):
         super().__init__(f"{limit} consumers are waiting already. Try again later, or with wait=0.")
 
 
+class TooManyInFlightError(BrokerError):
+    code = "too_many_in_flight"
+
+    def __init__(self, queue: str, limit: int) -> None:
+        super().__init__(
+            f"Messages are waiting, but {limit} of the queue {queue} are being processed already, and that is its limit. "
+            "Delete those that are done, or release some."
+        )
+
+
+class TooManyListingsError(BrokerError):
+    code = "too_many_listings"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{limit} listings are being read already. Try again when one of them has ended.")
+
+
+class TooManyQueuesError(BrokerError):
+    code = "too_many_queues"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"There are {limit} queues, and no more may be made. Delete one, or raise --queues.")
+
+
+class QueueFullError(BrokerError):
+    """A queue holds as many messages, or bytes of them, as one may."""
+
+    code = "queue_full"
+
+
+class BrokerFullError(BrokerError):
+    """All queues together hold as many messages, or bytes of them, as they may."""
+
+    code = "broker_full"
+
+
 class ShuttingDownError(BrokerError):
     code = "shutting_down"
 

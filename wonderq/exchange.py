@@ -223,7 +223,7 @@ def into_folder(folder: Path) -> Iterator[Target]:
         log = FileLog(folder)
     try:
         with readable(folder):
-            broker = Broker(log, checkpoints=Checkpoints(folder))
+            broker = Broker(log, checkpoints=Checkpoints(folder), limits=Limits.widest())
         target = _FolderTarget(broker)
         yield target
     except BaseException:

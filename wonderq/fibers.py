@@ -65,6 +65,12 @@ class Fiber(greenlet):
         self.pause()
         self.sleeps += 1
 
+    def make_way(self) -> None:
+        """Let all others run that can, and then of those that make way one a turn: what takes long takes turns."""
+        self.hub.let_make_way(self)
+        self.pause()
+        self.sleeps += 1
+
     def pause(self) -> None:
         assert self.parent is not None
         self.parent.switch()
@@ -84,6 +90,7 @@ class Hub:
         self._closed = False
         self._thread = 0
         self._ready: deque[Sleeper] = deque()
+        self._making_way: deque[Sleeper] = deque()
         self._timers: list[tuple[float, int, Sleeper]] = []
         self._numbers = itertools.count()
         self._spare: list[Fiber] = []
@@ -116,6 +123,8 @@ class Hub:
         now = time.monotonic()
         while self._timers and self._timers[0][0] <= now:
             self._ready.append(heapq.heappop(self._timers)[2])
+        if self._making_way:
+            self._ready.append(self._making_way.popleft())
         for _ in range(len(self._ready)):
             fiber, sleep = self._ready.popleft()
             if fiber.sleeps == sleep:
@@ -123,7 +132,7 @@ class Hub:
         for each in self._afterwards:
             each()
         self._afterwards.clear()
-        if self._ready:
+        if self._ready or self._making_way:
             return 0
         return max(self._timers[0][0] - time.monotonic(), 0) if self._timers else None
 
@@ -147,6 +156,9 @@ class Hub:
         """Interrupt nobody any more, from now on."""
         with self._interrupting:
             self._closed = True
+
+    def let_make_way(self, fiber: Fiber) -> None:
+        self._making_way.append((fiber, fiber.sleeps))
 
     def wake_later(self, fiber: Fiber, seconds: float) -> None:
         heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._numbers), (fiber, fiber.sleeps)))

@@ -34,13 +34,14 @@ from waitress.parser import HTTPRequestParser
 from waitress.receiver import FixedStreamReceiver
 from waitress.server import TcpWSGIServer
 
+from wonderq.addresses import network
 from wonderq.answers import TOO_MANY_IN_ALL, TOO_MANY_OF_ONE, Answer, Refusal, too_many
 from wonderq.measures import RequestMeasures
 from wonderq.wire import RequestError
 
 logger = logging.getLogger("wonderq.http")
 
-#: The largest batch, with every second byte escaped in JSON.
+#: The largest batch of 16 MiB, with every second byte escaped in JSON.
 MAX_BODY_BYTES = 33 << 20
 
 MAX_HEAD_BYTES = 32 << 10
@@ -153,8 +154,8 @@ def _bad(message: str) -> RequestError:
     return RequestError(400, "bad_request", message)
 
 
-def _body_too_large() -> RequestError:
-    return RequestError(413, "body_too_large", f"Send at most {MAX_BODY_BYTES} bytes in a body: split the batch.")
+def _body_too_large(limit: int) -> RequestError:
+    return RequestError(413, "body_too_large", f"Send at most {limit} bytes in a body: split the batch.")
 
 
 def _unquote(path: str) -> str:
@@ -195,8 +196,15 @@ class Parser(HTTPRequestParser):  # type: ignore[misc] # waitress has no types
     header_plus = b""
     """What there is of a head that is not complete."""
 
-    def __init__(self, adj: Adjustments, check_head: CheckHead | None = None, address: str = "") -> None:
+    def __init__(
+        self,
+        adj: Adjustments,
+        check_head: CheckHead | None = None,
+        address: str = "",
+        max_body_bytes: int = MAX_BODY_BYTES,
+    ) -> None:
         super().__init__(adj)
+        self._max_body_bytes = max_body_bytes
         self._check_head = check_head
         self._address = address
 
@@ -307,12 +315,12 @@ class Parser(HTTPRequestParser):  # type: ignore[misc] # waitress has no types
                     raise _bad("Send Transfer-Encoding: chunked once.")
                 raise RequestError(501, "not_implemented", "Use no Transfer-Encoding other than chunked.")
             self.chunked = True
-            self.body_rcv = _ChunkedReceiver(OverflowableBuffer(self.adj.inbuf_overflow))
+            self.body_rcv = _ChunkedReceiver(OverflowableBuffer(self.adj.inbuf_overflow), self._max_body_bytes)
         elif length is not None:
             if not (length.isascii() and length.isdigit()):
                 raise _bad("Write the Content-Length in digits alone.")
-            if len(length) > 15 or int(length) > MAX_BODY_BYTES:
-                raise _body_too_large()
+            if len(length) > 15 or int(length) > self._max_body_bytes:
+                raise _body_too_large(self._max_body_bytes)
             if int(length):
                 self.content_length = int(length)
                 self.body_rcv = FixedStreamReceiver(
@@ -333,8 +341,8 @@ class Parser(HTTPRequestParser):  # type: ignore[misc] # waitress has no types
         body = self.body_rcv
         consumed: int = body.received(data)
         self.body_bytes_received += consumed
-        if self.body_bytes_received > 2 * MAX_BODY_BYTES:
-            raise _body_too_large()  # for most of it says how large the chunks are
+        if self.body_bytes_received > 2 * self._max_body_bytes:
+            raise _body_too_large(self._max_body_bytes)  # for most of it says how large the chunks are
         if body.completed:
             self.completed = True
             if self.chunked:
@@ -351,8 +359,9 @@ class _ChunkedReceiver(FixedStreamReceiver):  # type: ignore[misc]
 
     _LINE = re.compile(rb"\r\n([0-9A-Fa-f]{1,8})(?:[\t ]*;[\t -~\x80-\xff]*)?\r\n")
 
-    def __init__(self, buffer: OverflowableBuffer) -> None:
+    def __init__(self, buffer: OverflowableBuffer, max_bytes: int) -> None:
         super().__init__(0, buffer)
+        self._max_bytes = max_bytes
         self._length = 0
         # The line that begins a chunk is taken together with the line break that ends the one before.
         self._held = b"\r\n"
@@ -375,8 +384,8 @@ class _ChunkedReceiver(FixedStreamReceiver):  # type: ignore[misc]
                 self._hold(data[at:])
                 break
             self.remain = int(line[1], 16)
-            if self._length + self.remain > MAX_BODY_BYTES:
-                raise _body_too_large()
+            if self._length + self.remain > self._max_bytes:
+                raise _body_too_large(self._max_bytes)
             self._length += self.remain
             at = line.end()
             if not self.remain:
@@ -428,6 +437,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def __init__(self, server: Server, *args: Any, **named: Any) -> None:
         super().__init__(server, *args, **named)
+        self.network = network(self.addr[0])
+        """What connections are counted by."""
         self.stage: object = self.last_activity
         """What it was at when it was looked at: where that is the same as before, it has not got on."""
         self.since_s = time.monotonic()
@@ -439,7 +450,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         return self.requests[0].name if self.requests else ""
 
     def parser_class(self, adj: Adjustments) -> Parser:
-        return Parser(adj, self.server.check_head, self.addr[0])
+        return Parser(adj, self.server.check_head, self.addr[0], self.server.max_body_bytes)
 
     def handle_write(self) -> None:
         if self.total_outbufs_len:
@@ -530,9 +541,11 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         connections_per_address: int,
         check_head: CheckHead | None,
         patience: Patience | None,
+        max_body_bytes: int,
     ) -> None:
         self.check_head = check_head
         self.measures = RequestMeasures()
+        self.max_body_bytes = max_body_bytes
         self.touched: set[Any] = set()
         """What may wait for something else now than it did when its ``polled`` was set."""
         self._per_address = connections_per_address
@@ -587,7 +600,8 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         """Return the answer to one connection more from this address, if there is no room for it and none can be made."""
         channels = self.active_channels
         if len(channels) >= self._per_address:
-            same = [channel for channel in channels.values() if channel.addr[0] == address]
+            client = network(address)
+            same = [channel for channel in channels.values() if channel.network == client]
             if len(same) >= self._per_address and not self._make_way(same):
                 return too_many(*TOO_MANY_OF_ONE)
         if len(channels) >= self.adj.connection_limit and not self._make_way(channels.values()):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from wonderq.arguments import OK, REFUSED, Subparsers, add_command, complain, time_from
 from wonderq.config import load
-from wonderq.model import ROLES
+from wonderq.model import MAX_REQUESTS_PER_SECOND, ROLES
 from wonderq.terminal import table
 
 # What a command needs is loaded when it runs: the others should not take longer for it.
@@ -63,6 +63,13 @@ def _add_create(subparsers: Subparsers) -> None:
         type=_later,
         help="when it stops to count (ISO 8601: 2026-03-29T14:05:06+02:00; UTC if no zone is given; default: never)",
     )
+    command.add_argument(
+        "--rate",
+        dest="requests_per_second",
+        metavar="N",
+        type=_rate,
+        help="how many requests a second it may be used for (default: as many as the broker lets each key make)",
+    )
     _add_place(command)
 
 
@@ -112,13 +119,24 @@ def _later(text: str) -> datetime:
     return moment
 
 
+def _rate(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_REQUESTS_PER_SECOND):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to {MAX_REQUESTS_PER_SECOND}")
+    return int(text)
+
+
 def _create(options: argparse.Namespace) -> int:
     from wonderq import keys  # noqa: PLC0415
 
     path = _path(options)
     try:
         key, text = keys.create(
-            path, name=options.name, roles=options.roles, queues=options.queues or ["*"], expires_at=options.expires
+            path,
+            name=options.name,
+            roles=options.roles,
+            queues=options.queues or ["*"],
+            expires_at=options.expires,
+            requests_per_second=options.requests_per_second,
         )
     except keys.KeysError as error:
         return complain(str(error), REFUSED)
@@ -138,16 +156,17 @@ def _list(options: argparse.Namespace) -> int:
         for each in found:
             expires = None if each.expires_at is None else _time(each.expires_at)
             shown = {"id": each.id, "name": each.name, "roles": each.roles, "queues": each.queues}
-            print(json.dumps({**shown, "created_at": _time(each.created_at), "expires_at": expires}))
+            times = {"created_at": _time(each.created_at), "expires_at": expires}
+            print(json.dumps({**shown, **times, "requests_per_second": each.requests_per_second}))
     else:
-        rows = [("ID", "NAME", "ROLES", "QUEUES", "CREATED", "EXPIRES")]
+        rows = [("ID", "NAME", "ROLES", "QUEUES", "RATE", "CREATED", "EXPIRES")]
         for each in found:
             expires = "never" if each.expires_at is None else _time(each.expires_at)
             if each.expired(time.time()):
                 expires += " (over)"
-            rows.append(
-                (each.id, each.name, ",".join(each.roles), ",".join(each.queues), _time(each.created_at), expires)
-            )
+            rate = "-" if each.requests_per_second is None else f"{each.requests_per_second}/s"
+            roles, queues = ",".join(each.roles), ",".join(each.queues)
+            rows.append((each.id, each.name, roles, queues, rate, _time(each.created_at), expires))
         print("\n".join(table(rows, texts=len(rows[0]))))
     sys.stdout.flush()
     return OK

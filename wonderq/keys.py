@@ -28,7 +28,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from storage.disk import Disk
-from wonderq.model import ROLES, Role
+from wonderq.model import MAX_REQUESTS_PER_SECOND, ROLES, Role
 
 logger = logging.getLogger("wonderq.keys")
 
@@ -62,6 +62,7 @@ class Key(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_de
     queues: Annotated[list[Pattern], Meta(min_length=1)]
     created_at: Time
     expires_at: Time | None = None
+    requests_per_second: Annotated[int, Meta(ge=1, le=MAX_REQUESTS_PER_SECOND)] | None = None
 
     def has(self, role: Role) -> bool:
         return role in self.roles or "admin" in self.roles
@@ -226,7 +227,13 @@ def _format(keys: Sequence[Key]) -> bytes:
 
 
 def create(
-    path: Path, *, name: str, roles: Sequence[Role], queues: Sequence[str], expires_at: datetime | None = None
+    path: Path,
+    *,
+    name: str,
+    roles: Sequence[Role],
+    queues: Sequence[str],
+    expires_at: datetime | None = None,
+    requests_per_second: int | None = None,
 ) -> tuple[Key, str]:
     """Add a key to the file, which is made if it is not there; returns the entry, and the text that nobody gets again.
 
@@ -244,6 +251,7 @@ def create(
         queues=list(dict.fromkeys(queues)),
         created_at=now,
         expires_at=expires_at,
+        requests_per_second=requests_per_second,
     )
     with _changing(path, make_folder=True) as keys:
         keys.append(key)

@@ -32,7 +32,7 @@ _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "UPDATE",
 NO_ROUTE = "none"
 
 refusals: Counter[str] = Counter()
-"""Errors by their code, also those of single entries of a batch, of all brokers in this process."""
+"""Requests and connections that were refused, by code, of all brokers in this process."""
 
 
 class Histogram:

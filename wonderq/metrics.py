@@ -104,9 +104,7 @@ class OfBroker(Collector):
         yield GaugeMetricFamily("wonderq_damaged", "1 once damage was found in the log.", float(broker.is_damaged))
         yield from self._queues()
         yield from self._operations()
-        errors = CounterMetricFamily(
-            "wonderq_refusals", "Errors answered, also to entries of batches.", labels=["code"]
-        )
+        errors = CounterMetricFamily("wonderq_refusals", "Requests and connections refused.", labels=["code"])
         for code, count in sorted(refusals.items()):
             errors.add_metric([code], count)
         yield errors

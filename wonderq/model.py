@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
@@ -9,9 +10,16 @@ from typing import Literal, NamedTuple, get_args
 
 from storage import record
 from storage.record import CLAIMED, DELAYED, WAITING
-from wonderq.errors import BatchTooLargeError, InvalidValueError, MessageTooLargeError
+from wonderq.errors import (
+    BatchTooLargeError,
+    BrokerFullError,
+    InvalidValueError,
+    MessageTooLargeError,
+    QueueFullError,
+    TooManyQueuesError,
+)
 from wonderq.page import new_tuple
-from wonderq.state import QueueSettings
+from wonderq.state import Queue, QueueSettings, State
 
 DEFAULT_QUEUE = "default"
 
@@ -21,11 +29,23 @@ STATUSES = {name: status for status, name in STATUS_NAMES.items()}
 Role = Literal["produce", "consume", "inspect", "metrics", "admin"]
 """What an API key is for."""
 ROLES: tuple[Role, ...] = get_args(Role)
+MAX_REQUESTS_PER_SECOND = 1_000_000
+"""What a key may be limited to; a thousand times what there is to be had."""
+
+
+UNLIMITED = sys.maxsize
+"""Stands for a limit that nothing reaches."""
+
+MAX_MESSAGE_BYTES = 16 << 20
+"""What `message_bytes` may be set to: compaction has to be able to restate a message in a segment of any size."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request, and all of them together, may ask for."""
+    """What one request, and all of them together, may ask for, and what there may be.
+
+    They are looked at before a record is written, and never after: a log that has more than they allow is used as it is.
+    """
 
     message_bytes: int = 1 << 20
     batch_messages: int = 1000
@@ -35,6 +55,20 @@ class Limits:
     delay_ms: int = 10 * 366 * 86_400_000
     wait_s: float = 20
     waiting_consumers: int = 500
+    listings: int = 16
+    queues: int = 10_000
+    messages_per_queue: int = UNLIMITED
+    bytes_per_queue: int = UNLIMITED
+    in_flight_per_queue: int = UNLIMITED
+    """Claims that may be under way at once."""
+    total_messages: int = 100_000_000
+    total_bytes: int = UNLIMITED
+    """Bytes are those of the messages as they are stored."""
+
+    @classmethod
+    def widest(cls) -> Limits:
+        """Return those under which everything fits that any broker may have taken."""
+        return cls(message_bytes=MAX_MESSAGE_BYTES, queues=UNLIMITED, total_messages=UNLIMITED)
 
     def encode(self, bodies: Sequence[str]) -> list[bytes]:
         if not bodies:
@@ -61,11 +95,33 @@ class Limits:
         if count > self.batch_messages:
             raise BatchTooLargeError(f"A batch may have {self.batch_messages} entries, and this has {count}.")
 
+    def check_queues(self, state: State) -> None:
+        """Raise if there may be no more queues."""
+        if len(state.queues) >= self.queues:
+            raise TooManyQueuesError(self.queues)
+
+    def check_room(self, state: State, queue: Queue, count: int, size: int) -> None:
+        """Raise if there is no room for so many messages more in a queue, and so many bytes of them."""
+        there = queue.messages
+        if count and len(there) + count > self.messages_per_queue:
+            raise QueueFullError(_full(f"The queue {queue.name}", self.messages_per_queue, "messages-per-queue"))
+        if there.bytes + size > self.bytes_per_queue:
+            raise QueueFullError(_full(f"The queue {queue.name}", self.bytes_per_queue, "bytes-per-queue"))
+        if count and state.messages + count > self.total_messages:
+            raise BrokerFullError(_full("The broker", self.total_messages, "total-messages"))
+        if state.bytes + size > self.total_bytes:
+            raise BrokerFullError(_full("The broker", self.total_bytes, "total-bytes"))
+
     def check_range(self, field: str, value_ms: int) -> None:
         """Raise for a time that is out of range; ``field`` is its name without the unit."""
         limit_ms: int = getattr(self, f"{field}_ms")
         if not 0 <= value_ms <= limit_ms:
             raise InvalidValueError(field, f"{field} must be from 0 to {limit_ms // 1000} seconds.")
+
+
+def _full(whose: str, limit: int, setting: str) -> str:
+    what = "bytes of messages" if "bytes" in setting else "messages"
+    return f"{whose} may hold {limit} {what}, and this would be more. Try again when some were deleted, or raise --{setting}."
 
 
 class Message(NamedTuple):

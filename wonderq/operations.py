@@ -53,6 +53,7 @@ class Operation(NamedTuple):
 
 _READ_CODES = ("queue_not_found", "log_failed", "log_damaged")
 _WRITE_CODES = (*_READ_CODES, "shutting_down", "disk_full")
+_ROOM_CODES = ("too_many_queues", "queue_full", "broker_full")
 _RECEIPT_CODES = ("message_not_found", "stale_receipt", "invalid_value")
 
 _MESSAGE = {
@@ -126,7 +127,15 @@ def _update(method: str, operation_id: str, description: str) -> Operation:
         "Messages",
         "Renew, release, delay or change a message.",
         {200: _SUCCESS},
-        (*_RECEIPT_CODES, "not_claimed", "message_too_large", "batch_too_large", *_WRITE_CODES),
+        (
+            *_RECEIPT_CODES,
+            "not_claimed",
+            "message_too_large",
+            "batch_too_large",
+            "queue_full",
+            "broker_full",
+            *_WRITE_CODES,
+        ),
         f"{description}\n\n{_EITHER}",
         schemas.Update,
         schemas.Update,
@@ -152,7 +161,7 @@ _OF_MESSAGES = [
                 "They are in the log, on the disk.",
             )
         },
-        ("message_too_large", "batch_too_large", *_WRITE_CODES),
+        ("message_too_large", "batch_too_large", *_ROOM_CODES, *_WRITE_CODES),
         "Either `message`, or `messages`: 1 to 1000 of them, of which all are added or none.",
         body=schemas.Produce,
         body_required=True,
@@ -169,7 +178,7 @@ _OF_MESSAGES = [
         "Messages",
         "Claim messages.",
         {200: _CLAIMED},
-        ("invalid_value", "too_many_waiting", *_WRITE_CODES),
+        ("invalid_value", "too_many_waiting", "too_many_in_flight", *_WRITE_CODES),
         _CONSUME,
         schemas.Consume,
         examples={"wait for some": {"max": 10, "wait": 20, "visibility_timeout": 60}},
@@ -181,7 +190,7 @@ _OF_MESSAGES = [
         "Messages",
         "Claim messages, as with `GET`.",
         {200: _CLAIMED},
-        ("invalid_value", "too_many_waiting", *_WRITE_CODES),
+        ("invalid_value", "too_many_waiting", "too_many_in_flight", *_WRITE_CODES),
         f"{_CONSUME}\n\n{_EITHER}",
         schemas.Consume,
         schemas.Consume,
@@ -231,7 +240,7 @@ _OF_MESSAGES = [
         "Messages",
         "Renew, release, delay or change up to 1000 messages.",
         {200: _RESULTS},
-        ("message_too_large", "batch_too_large", *_WRITE_CODES),
+        ("message_too_large", "batch_too_large", "queue_full", "broker_full", *_WRITE_CODES),
         "Each entry has an `id` or a `receipt`, and the fields of an update. A message may be in it only once.",
         body=schemas.UpdateBatch,
         body_required=True,
@@ -244,7 +253,7 @@ _OF_MESSAGES = [
         "Messages",
         "List the messages of a queue, without touching them.",
         {200: _LISTED},
-        ("invalid_value", *_READ_CODES),
+        ("invalid_value", "too_many_listings", *_READ_CODES),
         "Streamed, whatever its length. For the next page, ask `after` the last id.",
         schemas.Listing,
         examples={"a page": {"limit": 100}},
@@ -256,7 +265,7 @@ _OF_MESSAGES = [
         "Messages",
         "List the messages of one status.",
         {200: _LISTED},
-        ("invalid_value", *_READ_CODES),
+        ("invalid_value", "too_many_listings", *_READ_CODES),
         "Streamed, whatever its length. For the next page, ask `after` the last id.",
         schemas.StatusListing,
         examples={"what is being worked on": {"status": "processing", "limit": 100}},
@@ -321,7 +330,15 @@ OPERATIONS = [
             200: Answer(answer_schemas.Queue, _QUEUE, "It was there: the queue as it is now."),
             201: Answer(answer_schemas.Queue, _QUEUE, "It was made: the queue."),
         },
-        ("invalid_queue_name", "invalid_value", "log_failed", "log_damaged", "shutting_down", "disk_full"),
+        (
+            "invalid_queue_name",
+            "invalid_value",
+            "too_many_queues",
+            "log_failed",
+            "log_damaged",
+            "shutting_down",
+            "disk_full",
+        ),
         f"What is not given stays as it was.\n\n{_EITHER}",
         schemas.PutQueue,
         schemas.PutQueue,

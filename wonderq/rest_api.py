@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from itertools import chain
 from types import MappingProxyType
 from typing import Any
@@ -14,7 +14,7 @@ import storage
 from wonderq import docs_page, errors, openapi, schemas
 from wonderq.access import Access
 from wonderq.broker import Broker
-from wonderq.model import DEFAULT_QUEUE, STATUSES, Change, QueueInfo, Target
+from wonderq.model import DEFAULT_QUEUE, STATUSES, Change, Message, QueueInfo, Target
 from wonderq.wire import (
     JSON,
     MessageObject,
@@ -27,6 +27,7 @@ from wonderq.wire import (
     read_body,
     read_optional_body,
     read_query,
+    refusal,
     render,
     to_ms,
 )
@@ -42,6 +43,13 @@ ERRORS: dict[type[Exception], tuple[int, int | None]] = {
     errors.MessageTooLargeError: (413, None),
     errors.BatchTooLargeError: (413, None),
     errors.TooManyWaitingError: (429, 1),
+    errors.TooManyInFlightError: (429, 1),
+    errors.TooManyListingsError: (429, 1),
+    # 507 rather than 429, which is about requests in a given time (RFC 6585, section 4): here there is no room (RFC 4918,
+    # section 11.5). Nobody knows when a queue will be deleted, so there is no time to wait for.
+    errors.TooManyQueuesError: (507, None),
+    errors.QueueFullError: (507, 5),
+    errors.BrokerFullError: (507, 5),
     errors.ShuttingDownError: (503, 5),
     storage.RecordTooLargeError: (413, None),
     storage.LogFailedError: (503, 30),
@@ -59,11 +67,19 @@ _STORAGE_CODES: dict[type[Exception], str] = {
 }
 
 
-def describe_error(error: Exception) -> tuple[dict[str, Any], int | None]:
-    """Return the error object for a domain error, and its Retry-After."""
-    status, retry_after = next(ERRORS[kind] for kind in type(error).__mro__ if kind in ERRORS)
+def describe_error(error: Exception) -> tuple[int, str, str, str | None]:
+    """Return what the error object for a domain error says: status, code, message, field."""
+    status, _ = _answer_to(error)
     code = error.code if isinstance(error, errors.BrokerError) else _STORAGE_CODES[type(error)]
-    return error_object(status, code, str(error), getattr(error, "field", None)), retry_after
+    return status, code, str(error), getattr(error, "field", None)
+
+
+def retry_after_s(error: Exception) -> int | None:
+    return _answer_to(error)[1]
+
+
+def _answer_to(error: Exception) -> tuple[int, int | None]:
+    return next(ERRORS[kind] for kind in type(error).__mro__ if kind in ERRORS)
 
 
 def _set(value: Any) -> Any:
@@ -85,7 +101,7 @@ def _success(targets: Sequence[Target], results: Sequence[errors.BrokerError | N
         if error is None:
             result["success"] = True
         else:
-            result.update(describe_error(error)[0])
+            result.update(error_object(*describe_error(error)))
         rendered.append(result)
     return {"success": not any(results), "results": rendered}
 
@@ -216,7 +232,21 @@ class Listing(_Resource):
         first = next(pieces)  # what can be refused is refused here, while the status is still open
         resp.content_type = JSON
         resp.set_header("Cache-Control", "no-store")
-        resp.stream = chain([first], pieces)
+        resp.stream = _Stream(first, pieces, messages)
+
+
+class _Stream:
+    """The pieces of a listing. The server closes it, also when the client has gone, and with that the listing ends."""
+
+    def __init__(self, first: bytes, rest: Iterator[bytes], messages: Generator[Message]) -> None:
+        self._pieces = chain((first,), rest)
+        self._messages = messages
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._pieces
+
+    def close(self) -> None:
+        self._messages.close()
 
 
 def _stream(values: Iterator[MessageObject]) -> Iterator[bytes]:
@@ -311,7 +341,7 @@ class Health(_Resource):
         if reason is None:
             render(req, resp, {"status": "ready"})
         else:
-            render(req, resp, error_object(503, "not_ready", f"The broker takes no work: {reason}"), 503)
+            render(req, resp, refusal(503, "not_ready", f"The broker takes no work: {reason}"), 503)
             resp.set_header("Retry-After", "30")
 
     on_head_ready = on_get_ready

@@ -17,7 +17,13 @@ EXAMPLE_RECEIPT = "029fd4c973904fef2da0759277567d5539924d0e"
 VisibilityTimeout = Annotated[float, Meta(ge=0, le=43_200, description="How long a claim lasts, in seconds.")]
 Delay = Annotated[float, Meta(ge=0, le=10 * 366 * 86_400, description="How long a message is hidden, in seconds.")]
 Wait = Annotated[float, Meta(ge=0, le=20, description="How long to wait for the first message, in seconds.")]
-Max = Annotated[int, Meta(ge=1, le=1000, description="How many messages to claim at most.")]
+Max = Annotated[
+    int,
+    # What may be set; the broker asks for what is set.
+    Meta(
+        ge=1, le=10_000, description="How many messages to claim at most. Over 1000 only if `batch_messages` is set so."
+    ),
+]
 Limit = Annotated[int, Meta(ge=1, description="How many messages to list at most; all, if it is not given.")]
 Text = Annotated[str, Meta(description="The message itself: any text, of at most 1 MiB in UTF-8.")]
 MessageId = Annotated[str, Meta(description="The id of a message.", examples=[EXAMPLE_ID])]

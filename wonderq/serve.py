@@ -12,13 +12,13 @@ import time
 
 from storage import Checkpoints, CorruptLogError, FileLog, Observer, StorageError
 from wonderq.access import Access
+from wonderq.addresses import Hosts
 from wonderq.app import create_app
 from wonderq.broker import Broker
 from wonderq.config import Settings
 from wonderq.keys import Keys, KeysError
 from wonderq.measures import LogMeasures
 from wonderq.metrics import OfLog, OfServer, make_registry
-from wonderq.model import Limits
 from wonderq.server import Server
 from wonderq.state import UnreadableRecordError
 from wonderq.upkeep import Upkeep
@@ -31,6 +31,25 @@ _SPARE_FILES = 256
 
 class StartError(Exception):
     """The broker cannot start; the message says why and what to do. No message was changed."""
+
+
+def check_together(settings: Settings) -> None:
+    """Raise StartError for settings that cannot be used with each other."""
+    if settings.waiting_consumers >= settings.connections:
+        raise StartError(
+            f"{settings.waiting_consumers} consumers may wait, and would take all of {settings.connections} connections. Say "
+            "more with --connections, or fewer with --waiting-consumers."
+        )
+    if settings.message_bytes > settings.batch_bytes:
+        raise StartError(
+            f"messages of {settings.message_bytes} bytes do not fit in a batch of {settings.batch_bytes}. Say more with "
+            "--batch-bytes, or less with --message-bytes."
+        )
+    if settings.batch_bytes > settings.segment_bytes // 2:
+        raise StartError(
+            f"a batch of {settings.batch_bytes} bytes takes more than half of a segment of {settings.segment_bytes}. Say more "
+            "with --segment-bytes, or less with --batch-bytes."
+        )
 
 
 def serve(settings: Settings) -> None:
@@ -50,21 +69,17 @@ def serve(settings: Settings) -> None:
             "nobody who they are. Make a key with 'wonderq keys create', or listen on 127.0.0.1 behind a proxy that asks, or "
             "say --insecure."
         )
-    if settings.waiting_consumers >= settings.connections:
-        raise StartError(
-            f"{settings.waiting_consumers} consumers may wait, and would take all of {settings.connections} connections. Say "
-            "more with --connections, or fewer with --waiting-consumers."
-        )
     _allow_files(settings)
     began = time.monotonic()
     log_measures = LogMeasures()
     log, broker, upkeep = open_broker(settings, log_measures)
     try:
         upkeep.start()
-        access = Access(keys)
+        access = Access(keys, requests_per_second=settings.requests_per_second)
+        hosts = Hosts((host, *settings.hosts)) if settings.hosts or _is_loopback(host) else None
         registry = make_registry(broker)
         registry.register(OfLog(log, log_measures, broker))
-        app = create_app(broker, access, registry)
+        app = create_app(broker, access, registry, hosts=hosts, cors_origins=settings.cors_origins)
         try:
             server = Server(
                 app,
@@ -73,6 +88,7 @@ def serve(settings: Settings) -> None:
                 connections=settings.connections,
                 connections_per_address=settings.connections_per_address,
                 check_head=access.check_head,
+                max_body_bytes=settings.max_body_bytes,
             )
         except OSError as error:
             raise StartError(
@@ -107,9 +123,8 @@ def open_broker(settings: Settings, observer: Observer | None = None) -> tuple[F
     log = None
     try:
         log = FileLog(folder, sync=settings.fsync, segment_bytes=settings.segment_bytes, observer=observer)
-        limits = Limits(waiting_consumers=settings.waiting_consumers)
         checkpoints = Checkpoints(folder)
-        broker = Broker(log, checkpoints=checkpoints, limits=limits, create_queues=settings.create_queues)
+        broker = Broker(log, checkpoints=checkpoints, limits=settings.limits, create_queues=settings.create_queues)
         checkpoints.remove_unfinished()
         return log, broker, Upkeep(broker, log, checkpoints, slack_bytes=settings.segment_bytes)
     except (StorageError, UnreadableRecordError, OSError, ValueError) as error:

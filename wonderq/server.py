@@ -9,7 +9,9 @@ from __future__ import annotations
 import select
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from math import inf
 from typing import Any
 
@@ -18,13 +20,16 @@ from waitress.wasyncore import readwrite
 
 from wonderq import hardened
 from wonderq.fibers import Event, Fiber, Hub
-from wonderq.hardened import CheckHead, Patience
+from wonderq.hardened import MAX_BODY_BYTES, CheckHead, Patience
 
 #: A listing is not read on while so much of it has not been sent.
 MAX_UNSENT_BYTES = 1 << 20
 
 #: What is less waits for the rest of its answer, so that header and body are sent in one call.
 SEND_BYTES = 1 << 14
+
+#: So many bodies of the largest size may be at work at once.
+_BODIES_AT_WORK = 2
 
 #: An answer that is more than a header and a body.
 _PIECES = 2
@@ -47,7 +52,12 @@ class _Channel(hardened.Channel):
     def service(self) -> None:
         self.fiber = Hub.current()
         self.pieces = 0
-        super().service()
+        body_bytes = self.requests[0].body_bytes_received
+        if body_bytes > self.adj.inbuf_overflow:
+            with self.server.large_bodies.room_for(body_bytes):
+                super().service()
+        else:
+            super().service()
         self.fiber = None
         if self.total_outbufs_len:
             self._flush_exception(self._flush_some)
@@ -55,11 +65,11 @@ class _Channel(hardened.Channel):
 
     def write_soon(self, data: Any) -> int:
         self.pieces += 1
-        if self.pieces > _PIECES and self.fiber is not None:
-            self.fiber.sleep(0)  # a long answer, and others wait
         written: int = super().write_soon(data)
         if self.total_outbufs_len:
             self.server.touched.add(self)
+        if self.pieces > _PIECES and self.fiber is not None:
+            self.fiber.make_way()  # a long answer, and others wait
         return written
 
     def _flush_outbufs_below_high_watermark(self) -> None:
@@ -84,6 +94,38 @@ class _Channel(hardened.Channel):
     def _disturb(self) -> None:
         if self.fiber is not None:
             self.fiber.hub.disturb(self.fiber)
+
+
+class _LargeBodies:
+    """Lets requests with large bodies be at work together only up to so many bytes; the others wait in line, in their files.
+
+    At work a body is in memory, several times over, until what it says is durable.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._left_bytes = limit_bytes
+        self._line: deque[Event] = deque()
+
+    @contextmanager
+    def room_for(self, size: int) -> Iterator[None]:
+        """Wait for room; ``size`` may not be more than there is at all."""
+        if self._line or size > self._left_bytes:
+            turn = Event()
+            self._line.append(turn)
+            while self._line[0] is not turn or size > self._left_bytes:
+                turn.wait(_STALLED_S)
+                turn.clear()
+            self._line.popleft()
+        self._take(size)
+        try:
+            yield
+        finally:
+            self._take(-size)
+
+    def _take(self, size: int) -> None:
+        self._left_bytes -= size
+        if self._line:
+            self._line[0].set()
 
 
 class _Fibers:
@@ -114,6 +156,7 @@ class Server(hardened.Server):
         connections_per_address: int = 1000,
         check_head: CheckHead | None = None,
         patience: Patience | None = None,
+        max_body_bytes: int = MAX_BODY_BYTES,
     ) -> None:
         """At most so many ``connections`` are open at once: for one more, an idle one is closed, or it is refused."""
         adjustments = Adjustments(
@@ -127,6 +170,7 @@ class Server(hardened.Server):
             clear_untrusted_proxy_headers=False,  # which takes its time, and nothing here reads them
         )
         adjustments.send_bytes = SEND_BYTES  # as an argument it is deprecated
+        self.large_bodies = _LargeBodies(_BODIES_AT_WORK * max_body_bytes)
         self._stopping = threading.Event()
         self._hub = Hub(self._wake_up)
         super().__init__(
@@ -136,6 +180,7 @@ class Server(hardened.Server):
             connections_per_address=connections_per_address,
             check_head=check_head,
             patience=patience,
+            max_body_bytes=max_body_bytes,
         )
         self._poll = select.epoll()
         self.trigger.polled = 0

@@ -91,6 +91,10 @@ class State:
         """The number of the next new queue; numbers are never used twice."""
         self.last_ms = 0
         """The newest time in any record."""
+        self.messages = 0
+        """In all queues."""
+        self.bytes = 0
+        """Entry bytes of all messages."""
         self._by_number: dict[int, Queue] = {}
         self._appliers: tuple[Callable[..., None], ...] = (
             self._identity,
@@ -159,6 +163,7 @@ class State:
             queue.stated_at = stated_at
             queue.messages.load(Page.load(next(chunks, b"")) for _ in range(pages))
             queue.messages.next_sequence = next_sequence
+            state._count(queue.messages, 0, 0)
         return state
 
     def check_complete(self) -> None:
@@ -238,13 +243,20 @@ class State:
         messages = self._queue_with(queue).messages
         if first < messages.next_sequence:
             raise ValueError(f"expected message {messages.next_sequence} of queue {queue}, found {first}")
+        bytes_before = messages.bytes
         messages.produce(first, at_ms, end - len(entries), lengths, due_ms)
+        self.messages += len(lengths)
+        self.bytes += messages.bytes - bytes_before
 
     def _claim(self, _end: int, at_ms: int, queue: int, runs: record.Runs, timeout_ms: int, token: int) -> None:
         self._queue_with(queue).messages.claim(runs, at_ms + timeout_ms, timeout_ms, token)
 
     def _delete(self, _end: int, _at_ms: int, queue: int, runs: record.Runs) -> None:
-        self._queue_with(queue).messages.delete(runs)
+        messages = self._queue_with(queue).messages
+        count_before, bytes_before = len(messages), messages.bytes
+        messages.delete(runs)
+        self.messages += len(messages) - count_before
+        self.bytes += messages.bytes - bytes_before
 
     def _update(
         self,
@@ -262,16 +274,28 @@ class State:
         for change in changes:
             messages.change(*change)
         if runs:
+            before = len(messages), messages.bytes
             messages.restate(runs, end - len(entries), produced_ms, lengths)
             for claim in claims:
                 messages.restate_claim(*claim)
+            self._count(messages, *before)
 
     def _purge(self, _end: int, _at_ms: int, queue: int, end_sequence: int) -> None:
-        self._queue_with(queue).messages.purge(end_sequence)
+        messages = self._queue_with(queue).messages
+        before = len(messages), messages.bytes
+        messages.purge(end_sequence)
+        self._count(messages, *before)
 
     def _drop(self, _end: int, _at_ms: int, queue: int) -> None:
         dropped = self._by_number.pop(queue, None)
         if dropped is not None:
+            self.messages -= len(dropped.messages)
+            self.bytes -= dropped.messages.bytes
             dropped.messages = Columns()  # for whoever still holds the queue: nobody looks after its messages any more
             if dropped.name:
                 del self.queues[dropped.name]
+
+    def _count(self, messages: Columns, count_before: int, bytes_before: int) -> None:
+        """Carry what has become more or less in one queue over to the sums of all."""
+        self.messages += len(messages) - count_before
+        self.bytes += messages.bytes - bytes_before

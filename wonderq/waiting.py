@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import deque
 
-from storage.record import WAITING
+from storage.record import CLAIMED, WAITING
 from wonderq.errors import TooManyWaitingError
 from wonderq.fibers import Event
+from wonderq.model import UNLIMITED
 from wonderq.state import Queue
 
 NEVER_MS = 1 << 62
@@ -30,8 +31,10 @@ class Waiter:
 class WaitingLines:
     """The lines of all queues. Every method is called under the broker's lock."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, in_flight: int = UNLIMITED) -> None:
+        """At most ``limit`` wait at once; ``in_flight`` messages of a queue may be claimed, so nobody is woken for more."""
         self._limit = limit
+        self._in_flight = in_flight
         self._count = 0
         self._lines: dict[int, deque[Waiter]] = {}
 
@@ -75,7 +78,8 @@ class WaitingLines:
         due_ms = queue.messages.next_due_ms()
         if due_ms is not None and due_ms < line[0].due_ms:
             line[0].wake.set()
-        waiting = queue.messages.counts[WAITING]
+        counts = queue.messages.counts
+        waiting = min(counts[WAITING], self._in_flight - counts[CLAIMED])
         for waiter in line:
             if waiting <= 0:
                 return

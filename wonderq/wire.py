@@ -146,9 +146,17 @@ def encode_json(value: Any) -> bytes:
     return _encode_json(value)
 
 
-def error_object(status: int, code: str, message: str, field: str | None = None) -> dict[str, Any]:
-    """Return an error in the one shape, for an answer, and count it."""
+def refusal(status: int, code: str, message: str, field: str | None = None) -> dict[str, Any]:
+    """Return the error object for a request, or a connection, that is refused.
+
+    Each refusal comes by here once, and is counted. The entries of a batch that is done in part are not refusals.
+    """
     refusals[code] += 1
+    return error_object(status, code, message, field)
+
+
+def error_object(status: int, code: str, message: str, field: str | None = None) -> dict[str, Any]:
+    """The one shape of every error."""
     error = {"code": code, "message": message}
     if field is not None:
         error["field"] = field

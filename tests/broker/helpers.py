@@ -74,6 +74,7 @@ def _at(state: State, now_ms: int, about: Callable[[Queue], Any]) -> dict[str, A
         "key": state.key,
         "next_queue": state.next_queue,
         "last_ms": state.last_ms,
+        "sums": (state.messages, state.bytes),
         "queues": {name: about(queue) for name, queue in state.queues.items()},
     }
 

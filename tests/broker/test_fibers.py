@@ -214,6 +214,29 @@ def test_what_a_fiber_spawns_makes_way_for_all_as_well(hub: Hub) -> None:
     assert seen == [1, 2]
 
 
+def test_what_takes_long_takes_turns(hub: Hub) -> None:
+    seen: list[str] = []
+
+    def long(name: str) -> None:
+        for step in range(3):
+            seen.append(f"{name}{step}")
+            fiber = hub.current()
+            assert fiber is not None
+            fiber.make_way()
+
+    for name in "abc":
+        hub.spawn(lambda name=name: long(name))
+    hub.run()
+    assert seen == ["a0", "b0", "c0"]
+    turns = []
+    for _ in range(6):
+        seen.clear()
+        hub.spawn(lambda: seen.append("short"))
+        assert hub.run() == 0
+        turns.append(seen.copy())
+    assert turns == [["short", each] for each in ("a1", "b1", "c1", "a2", "b2", "c2")]
+
+
 class TestDurability:
     @pytest.fixture
     def log(self) -> MemoryLog:

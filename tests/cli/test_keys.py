@@ -58,18 +58,20 @@ def test_list_shows_what_each_opens_and_not_the_keys(tmp_path: Path) -> None:
     data = ("--data", str(tmp_path))
     first = make(tmp_path, "--role", "consume", "--role", "produce", "--queue", "orders-*", "--queue", "mail",
                  "--expires", "2999-01-01T00:00:00+02:00")  # fmt: skip
-    second = make(tmp_path, "--role", "inspect")
+    second = make(tmp_path, "--role", "inspect", "--rate", "50")
     done = run("keys", "list", *data)
     assert done.code == 0
     heading, *rows = done.lines
-    assert heading.split() == ["ID", "NAME", "ROLES", "QUEUES", "CREATED", "EXPIRES"]
+    assert heading.split() == ["ID", "NAME", "ROLES", "QUEUES", "RATE", "CREATED", "EXPIRES"]
     assert rows[0].split()[:4] == [key_id(first), "test", "produce,consume", "orders-*,mail"]
-    assert rows[0].split()[5] == "2998-12-31T22:00:00Z"
-    assert rows[1].split()[5] == "never"
+    assert rows[0].split()[6] == "2998-12-31T22:00:00Z"
+    assert rows[1].split()[6] == "never"
+    assert [row.split()[4] for row in rows] == ["-", "50/s"]
     as_json = run("keys", "list", "--json", *data)
     shown = [json.loads(line) for line in as_json.lines]
     assert [each["id"] for each in shown] == [key_id(first), key_id(second)]
-    assert shown[0].keys() == {"id", "name", "roles", "queues", "created_at", "expires_at"}
+    assert shown[0].keys() == {"id", "name", "roles", "queues", "created_at", "expires_at", "requests_per_second"}
+    assert [each["requests_per_second"] for each in shown] == [None, 50]
     for key in (first, second):
         for text in (done.out.decode(), as_json.out.decode(), (tmp_path / "keys.json").read_text()):
             assert key.split("_")[2] not in text
@@ -107,6 +109,9 @@ def test_the_file_is_the_one_that_a_broker_with_these_settings_reads(tmp_path: P
         (["create", "x", "--role", "root"], "invalid choice: 'root'"),
         (["create", "x", "--role", "admin", "--expires", "soon"], "'soon' is not a time in ISO 8601"),
         (["create", "x", "--role", "admin", "--expires", "2001-01-01"], "2001-01-01 is over"),
+        (["create", "x", "--role", "admin", "--rate", "0"], "expected a whole number from 1 to 1000000"),
+        (["create", "x", "--role", "admin", "--rate", "1000001"], "expected a whole number from 1 to 1000000"),
+        (["create", "x", "--role", "admin", "--rate", "fast"], "expected a whole number from 1 to 1000000"),
         (["revoke"], "ID"),
         ([], "COMMAND"),
     ],

@@ -39,7 +39,7 @@ def objects(text: str) -> list[dict[str, Any]]:
 
 def head(method: str, target: str, *lines: str, body: bytes = b"") -> bytes:
     length = (f"Content-Length: {len(body)}",) if body else ()
-    start = (f"{method} {target} HTTP/1.1", "Host: x", *length, *lines)
+    start = (f"{method} {target} HTTP/1.1", "Host: localhost", *length, *lines)
     return "".join(f"{line}\r\n" for line in start).encode("latin-1") + b"\r\n" + body
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ from wonderq import serve as serve_module
 from wonderq.cli import main
 from wonderq.client import Client
 from wonderq.config import ConfigError, Settings, load
+from wonderq.hardened import MAX_BODY_BYTES
+from wonderq.model import UNLIMITED, Limits
 
 # Where settings come from
 
@@ -45,6 +48,32 @@ def test_a_variable_may_name_the_file_and_the_flag_wins(tmp_path: Path) -> None:
     theirs.write_text("waiting_consumers = 2")
     assert load({}, {"WONDERQ_CONFIG": str(theirs)}).waiting_consumers == 2
     assert load({}, {"WONDERQ_CONFIG": str(theirs)}, ours).waiting_consumers == 1
+
+
+def test_limits_and_lists(tmp_path: Path) -> None:
+    file = tmp_path / "wonderq.toml"
+    file.write_text('hosts = ["A.example", "fd00::1"]\nqueues = "unlimited"\ntotal_bytes = 5000\ncors_origins = []\n')
+    environment = {"WONDERQ_CORS_ORIGINS": "https://a.example, http://localhost:3000", "WONDERQ_LISTINGS": "3"}
+    settings = load({"in_flight_per_queue": "7", "requests_per_second": "Unlimited"}, environment, file)
+    assert settings.hosts == ("a.example", "fd00::1")
+    assert settings.cors_origins == ("https://a.example", "http://localhost:3000")
+    assert settings.requests_per_second == UNLIMITED
+    expected = Limits(queues=UNLIMITED, total_bytes=5000, listings=3, in_flight_per_queue=7)
+    assert settings.limits == expected
+    assert Settings().limits == Limits()
+    assert Settings().max_body_bytes == MAX_BODY_BYTES
+
+
+def test_every_limit_can_be_set_but_those_of_the_api() -> None:
+    """A limit that somebody adds needs a setting."""
+    fixed = {"visibility_timeout_ms", "delay_ms", "wait_s"}
+    limits = {each.name for each in fields(Limits)} - fixed
+    assert limits <= {each.name for each in fields(Settings)}
+    for name in limits:
+        assert getattr(load({name: "1500" if name != "batch_bytes" else "2000000"}, {}).limits, name) in (
+            1500,
+            2_000_000,
+        )
 
 
 def test_the_command_passes_on_flags_variables_and_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,6 +119,17 @@ def test_a_real_broker_says_what_it_runs_with(tmp_path: Path) -> None:
         ("log_level", "loud", "expected one of debug, info, warning, error"),
         ("log_format", "xml", "expected one of console, json"),
         ("access_log", "perhaps", "expected true or false"),
+        ("message_bytes", "16777217", "expected a whole number from 1 to 16777216"),
+        ("batch_messages", "999", "expected a whole number from 1000 to 10000"),
+        ("batch_bytes", "1000", "expected a whole number from 1048576 to 268435456"),
+        ("queues", "0", "expected a whole number from 1 to 1000000000000000000, or unlimited"),
+        ("total_messages", "-1", "or unlimited"),
+        ("requests_per_second", "none", "expected a whole number from 1 to 1000000, or unlimited"),
+        ("listings", "unlimited", "expected a whole number from 1 to 10000"),
+        ("hosts", "mine.example:80", "expected the name of a host, without a port, or several with commas"),
+        ("hosts", "*", "expected the name of a host"),
+        ("cors_origins", "*", "expected an origin, as https://example.com, or several"),
+        ("cors_origins", "https://a.example/, https://b.example", "expected an origin"),
     ],
 )
 def test_a_bad_value_names_its_source(
@@ -116,6 +156,7 @@ def test_a_bad_value_names_its_source(
         ("treads = 3", "unknown setting 'treads'; known are data, listen,"),
         ("waiting_consumers = ", "the configuration file cannot be read"),
         ("waiting_consumers = [1]", "waiting_consumers in"),
+        ('hosts = ["a", 1.5, "b c"]', "hosts in"),
         ("\xff", "the configuration file cannot be read"),
     ],
 )
@@ -228,6 +269,26 @@ def test_more_consumers_may_wait_than_connect(tmp_path: Path) -> None:
     line = refused("--listen", "127.0.0.1:0", "--data", str(tmp_path / "d"), *options)
     assert "300 consumers may wait" in line
     assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("--batch-bytes", "33554433"), "takes more than half of a segment of 67108864"),
+        (("--batch-bytes", "16777217", "--segment-bytes", "33554432"), "--segment-bytes"),
+        (("--message-bytes", "2000000", "--batch-bytes", "1999999"), "do not fit in a batch of 1999999"),
+    ],
+)
+def test_sizes_that_do_not_go_together(options: tuple[str, ...], expected: str, tmp_path: Path) -> None:
+    assert expected in refused("--listen", "127.0.0.1:0", "--data", str(tmp_path / "d"), *options)
+    assert not (tmp_path / "d").exists()
+
+
+def test_help_says_what_is_unlimited() -> None:
+    done = run("serve", "--help")
+    text = " ".join(done.out.decode().split())
+    assert "messages that a queue may hold (default unlimited)" in text
+    assert "9223372036854775807" not in text
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ class Wire:
 
 def request(method: str, target: str, *, json: Any = None) -> bytes:
     body = b"" if json is None else encode(json)
-    head = f"{method} {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+    head = f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
     if body:
         head += f"Content-Type: {JSON}\r\n"
     return head.encode() + b"\r\n" + body
@@ -189,8 +189,8 @@ class ServedBroker(Wire):
 
 
 @contextmanager
-def serving(broker: Broker, app: Any = None, **settings: Any) -> Iterator[ServedBroker]:
-    server = Server(app or create_app(broker), "127.0.0.1", 0, **settings)
+def serving(broker: Broker, app: Any = None, *, host: str = "127.0.0.1", **settings: Any) -> Iterator[ServedBroker]:
+    server = Server(app or create_app(broker), host, 0, **settings)
     thread = threading.Thread(target=server.run, kwargs={"on_stop": broker.stop_claiming})
     thread.start()
     try:

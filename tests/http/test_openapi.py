@@ -213,7 +213,12 @@ def said_in_code() -> Iterator[tuple[int, str]]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and len(node.args) >= 2:
                 first, second = (each.value if isinstance(each, ast.Constant) else None for each in node.args[:2])
-                if isinstance(first, int) and isinstance(second, str) and re.fullmatch("[a-z]+(_[a-z]+)*", second):
+                if (
+                    isinstance(first, int)
+                    and first >= 400
+                    and isinstance(second, str)
+                    and re.fullmatch("[a-z]+(_[a-z]+)*", second)
+                ):
                     yield first, second
     for kind, (status, _) in rest_api.ERRORS.items():
         subclasses = [kind, *kind.__subclasses__()] if issubclass(kind, errors.BrokerError) else []

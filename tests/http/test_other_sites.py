@@ -1,12 +1,21 @@
-"""A web page must not use its visitor's access to a broker on localhost."""
+"""A web page must not use its visitor's access to a broker on localhost, unless a setting allows it."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from falcon.testing import TestClient
 
+from tests.http.calls import Wire, check_refused
+from tests.running import RunningBroker
+from wonderq import keys
+from wonderq.access import Access
+from wonderq.addresses import Hosts
 from wonderq.app import create_app
 from wonderq.broker import Broker
+from wonderq.keys import Keys
 
 
 @pytest.mark.parametrize(
@@ -37,3 +46,170 @@ def test_a_page_of_ours_and_programs_are_served(broker: Broker, headers: dict[st
     client = TestClient(create_app(broker))
     headers = {**headers, "Origin": "http://localhost:7979", "Host": "localhost:7979"}
     assert client.simulate_request("GET", "/messages/consume", headers=headers).status_code == 200
+
+
+# The name that a broker is asked for by, which is all that tells a page whose server's name was made to point to us
+
+OURS = [
+    "localhost",
+    "LocalHost:1",
+    "localhost.",
+    "localhost.:80",
+    "a.b-c.localhost:7979",
+    "127.0.0.1",
+    "127.0.0.1:7979",
+]
+OURS += ["127.1.2.3:80", "[::1]", "[::1]:7979"]
+THEIRS = [
+    "evil.example",
+    "evil.example:7979",
+    "localhost.evil.example",
+    "evillocalhost",
+    "127.0.0.1.evil.example",
+    "[::2]:80",
+]
+THEIRS += [
+    "0.0.0.0:7979",
+    "192.168.1.1",
+    "localhost:80.evil.example",
+    "127.0.0.1\n",
+    "[::1].evil.example",
+    ".localhost",
+    "",
+]
+
+
+@pytest.mark.parametrize("host", OURS)
+def test_names_that_mean_this_machine(broker: Broker, host: str) -> None:
+    client = TestClient(create_app(broker, hosts=Hosts()))
+    assert client.simulate_get("/queues", headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize("host", THEIRS)
+def test_other_names_are_refused(broker: Broker, host: str) -> None:
+    assert not Hosts().accept(host)
+    if host and host == host.strip():  # no server passes on others
+        client = TestClient(create_app(broker, hosts=Hosts(["mine.example"])))
+        for path in ("/queues", "/healthz", "/nothing"):
+            reply = client.simulate_get(path, headers={"Host": host, "Origin": f"http://{host}"})
+            check_refused(reply, 421, "unknown_host")
+            assert "--hosts" in reply.json["error"]["message"]
+
+
+def test_of_names_that_are_made_up_only_some_are_kept() -> None:
+    hosts = Hosts()
+    for number in range(1000):
+        assert not hosts.accept(f"{number}.evil.example")
+    assert hosts.accept.cache_info().currsize <= 256
+
+
+def test_names_that_were_set_are_served(broker: Broker) -> None:
+    hosts = Hosts(["Mine.example", "10.0.0.1", "fd00::1"])
+    client = TestClient(create_app(broker, hosts=hosts))
+    for host in ("mine.example", "MINE.example:80", "mine.example.", "10.0.0.1:7979", "[FD00::1]:7979"):
+        assert client.simulate_get("/queues", headers={"Host": host}).status_code == 200
+    for host in ("not.mine.example", "10.0.0.2"):
+        check_refused(client.simulate_get("/queues", headers={"Host": host}), 421, "unknown_host")
+
+
+def test_with_keys_the_name_does_not_matter(broker: Broker, tmp_path: Path) -> None:
+    found = Keys(tmp_path / "keys.json", look_every_s=0)
+    client = TestClient(create_app(broker, Access(found), hosts=Hosts()))
+    there = {"Host": "queue.example"}
+    check_refused(client.simulate_get("/queues", headers=there), 421, "unknown_host")
+    _, text = keys.create(tmp_path / "keys.json", name="x", roles=["admin"], queues=["*"])
+    client.simulate_get("/queues", headers={"Host": "localhost"})  # with which it is seen that there are keys now
+    check_refused(client.simulate_get("/queues", headers=there), 401, "unauthorized")
+    reply = client.simulate_get("/queues", headers={**there, "Authorization": f"Bearer {text}"})
+    assert reply.status_code == 200
+
+
+def test_a_real_broker(tmp_path: Path) -> None:
+    def status(broker: RunningBroker, *lines: bytes, version: bytes = b"1.1") -> int:
+        head = b"\r\n".join((b"GET /queues HTTP/" + version, *lines, b"", b""))
+        return Wire(broker.host, broker.port).send(head).status
+
+    with RunningBroker(tmp_path / "d", "--hosts", "mine.example, Other.example") as broker:
+        for host in (b"localhost", b"127.0.0.1:1", b"mine.example", b"other.example:80"):
+            assert status(broker, b"Host: " + host) == 200
+        assert status(broker, b"Host: evil.example") == 421
+        assert status(broker, version=b"1.0") == 200  # no browser leaves it out
+    with RunningBroker(tmp_path / "d", "--listen", "0.0.0.0:0", "--insecure") as broker:
+        assert Wire("127.0.0.1", broker.port).send(b"GET /queues HTTP/1.1\r\nHost: any.example\r\n\r\n").status == 200
+
+
+# Pages of other sites that may
+
+
+SITE = "https://app.example"
+
+
+def site_client(broker: Broker, access: Access | None = None) -> TestClient:
+    return TestClient(create_app(broker, access, hosts=Hosts(), cors_origins=[SITE, "http://localhost:3000"]))
+
+
+def cors_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    found = {name.lower(): value for name, value in headers.items()}
+    return {name.removeprefix("access-control-"): found[name] for name in found if name.startswith("access-control-")}
+
+
+def test_a_page_of_a_site_that_was_named_is_served(broker: Broker) -> None:
+    client = site_client(broker)
+    headers = {"Host": "localhost", "Origin": SITE, "Sec-Fetch-Site": "cross-site"}
+    for path, status in (("/queues", 200), ("/queues/none", 404), ("/nothing", 404)):
+        reply = client.simulate_get(path, headers=headers)
+        assert reply.status_code == status
+        assert cors_headers(reply.headers) == {
+            "allow-origin": SITE,
+            "expose-headers": "Retry-After, WWW-Authenticate, X-Request-Id",
+        }
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["https://evil.example", "null", "http://app.example", "https://app.example:8443", "https://app.example.evil"],
+)
+def test_no_others_are(broker: Broker, origin: str) -> None:
+    client = site_client(broker)
+    preflight = {"Host": "localhost", "Origin": origin, "Access-Control-Request-Method": "POST"}
+    for method in ("GET", "OPTIONS"):
+        reply = client.simulate_request(method, "/messages/consume", headers=preflight)
+        check_refused(reply, 403, "cross_site")
+        assert not cors_headers(reply.headers)
+
+
+def test_what_comes_without_an_origin_from_another_site_is_refused(broker: Broker) -> None:
+    headers = {"Host": "localhost", "Sec-Fetch-Site": "cross-site"}
+    check_refused(site_client(broker).simulate_get("/messages/consume", headers=headers), 403, "cross_site")
+
+
+def test_a_preflight_is_answered_without_a_key_and_does_nothing(broker: Broker, tmp_path: Path) -> None:
+    _, text = keys.create(tmp_path / "keys.json", name="x", roles=["admin"], queues=["*"])
+    client = site_client(broker, Access(Keys(tmp_path / "keys.json")))
+    preflight = {
+        "Origin": SITE,
+        "Access-Control-Request-Method": "UPDATE",
+        "Access-Control-Request-Headers": "authorization,content-type",
+    }
+    broker.produce("default", ["x"])
+    reply = client.simulate_options("/messages/x", headers=preflight)
+    assert reply.status_code == 200
+    found = cors_headers(reply.headers)
+    assert "UPDATE" in found["allow-methods"]
+    assert (found["allow-origin"], found["allow-headers"]) == (SITE, "authorization,content-type")
+    assert "allow-credentials" not in found
+    assert broker.count("default", "unprocessed") == 1
+    # Whatever is not a preflight needs a key; the page learns why it was refused.
+    without_method = {"Origin": SITE}
+    check_refused(client.simulate_options("/messages/x", headers=without_method), 401, "unauthorized")
+    refused = client.simulate_get("/queues", headers=preflight)
+    check_refused(refused, 401, "unauthorized")
+    assert cors_headers(refused.headers)["allow-origin"] == SITE
+    assert client.simulate_get("/queues", headers={**preflight, "Authorization": f"Bearer {text}"}).status_code == 200
+
+
+def test_nothing_is_allowed_unless_it_was_set(broker: Broker) -> None:
+    client = TestClient(create_app(broker))
+    headers = {"Host": "localhost:1", "Origin": "http://localhost:1", "Access-Control-Request-Method": "POST"}
+    for method in ("GET", "OPTIONS"):
+        assert not cors_headers(client.simulate_request(method, "/messages/consume", headers=headers).headers)

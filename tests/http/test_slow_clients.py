@@ -7,7 +7,7 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ import pytest
 from tests.http.calls import PATIENCE_S, ServedBroker, WireReply, check_error, read_reply, request, serving, wait_until
 from wonderq.broker import Broker
 from wonderq.hardened import Patience
+from wonderq.wire import refusals
 
 GET = request("GET", "/healthz")
 LONG_S = 600.0
@@ -201,6 +202,58 @@ class TestLimits:
             assert read_reply(other).status == 200
 
 
+class Named:
+    """A listening socket whose clients have other addresses than they say."""
+
+    def __init__(self, listening: socket.socket, names: list[str]) -> None:
+        self.listening = listening
+        self.names = names
+
+    def accept(self) -> Any:
+        connection, address = self.listening.accept()
+        return connection, (self.names.pop(0), address[1])
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.listening, name)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "other"),
+    [
+        ("2001:db8:1:2::1", "2001:db8:1:2:ffff:ffff:ffff:fffe", "2001:db8:1:3::1"),
+        ("2001:db8:0:0:1::", "2001:db8::2", "2001:db8:0:1::2"),
+        ("fe80::1%eth0", "fe80::2%eth0", "fe80:0:0:1::1"),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.1", "::ffff:192.0.2.2"),
+        ("192.0.2.1", "192.0.2.1", "192.0.2.2"),
+    ],
+)
+def test_a_network_of_ipv6_has_the_limit_of_one_address(serve: Serve, first: str, second: str, other: str) -> None:
+    served = serve(limits={"connections_per_address": 2})
+    served.server.socket = Named(served.server.socket, [first, second, first, second, other])
+    with connections(served, 2, data=request("GET", "/messages/consume?wait=20")):
+        served.wait_for_waiting(2)
+        for _ in range(2):
+            before = refusals["too_many_connections"]
+            with connect(served) as connection:
+                check_refused(connection, 429, "too_many_connections")
+            assert refusals["too_many_connections"] == before + 1
+        assert served("GET", "/healthz").status == 200
+
+
+def test_over_ipv6(broker: Broker) -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with serving(broker, host="::1", connections_per_address=1) as served:
+        with served.connect() as kept:
+            kept.sendall(request("GET", "/messages/consume?wait=20"))
+            served.wait_for_waiting(1)
+            with served.connect() as connection:
+                check_refused(connection, 429, "too_many_connections")
+        served.wait_for_waiting(0)
+
+
 def test_accepting_pauses_when_there_are_no_file_descriptors(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     served = serve()
 
@@ -266,3 +319,21 @@ def test_many_slow_clients_hold_up_nobody(serve: Serve, monkeypatch: pytest.Monk
         for _ in range(150):  # more than there is room for
             assert served("GET", "/healthz").status == 200
     assert json.loads(served("GET", "/queues").content)[0]["counts"]["unprocessed"] == 50
+
+
+def test_no_more_is_read_of_a_client_than_one_request_ahead(serve: Serve) -> None:
+    served = serve()
+    head = b"GET /messages/consume?wait=20 HTTP/1.1\r\nHost: x\r\nX: %s\r\n\r\n" % (b"x" * 30_000)
+    with connect(served) as connection:
+        connection.sendall(head)
+        served.wait_for_waiting(1)
+        [channel] = served.server.active_channels.values()
+        connection.setblocking(False)
+        sent = 0
+        with suppress(BlockingIOError):  # the system takes some MiB, and then no more
+            while sent < 1 << 30:
+                sent += connection.send(head * 100)
+        assert 1 << 20 < sent < 1 << 30
+        time.sleep(0.2)
+        read = [*channel.requests, *([channel.request] if channel.request else ())]
+        assert sum(len(str(each.headers)) + len(each.header_plus) for each in read) < 1 << 18

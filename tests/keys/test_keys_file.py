@@ -297,6 +297,7 @@ def test_a_file_in_the_documented_form_is_read(path: Path) -> None:
                 {"id": "0123456789AB"}, {"id": "0123456789ab\n"}, {"sha256": "0"}, {"sha256": None}, {"roles": ["root"]},
                 {"roles": []}, {"queues": []}, {"queues": "*"}, {"created_at": "2026-01-01T00:00:00"},
                 {"expires_at": "never"}, {"expires_at": "2026-01-01T00:00:00"}, {"more": 1},
+                {"requests_per_second": 0}, {"requests_per_second": 1_000_001}, {"requests_per_second": "5"},
             )
         ),
         *(

@@ -9,6 +9,7 @@ from tests.mutants import (
     in_documentation,
     in_fibers,
     in_file_log,
+    in_limits,
     in_recovery,
     in_state,
     in_upkeep,
@@ -28,6 +29,7 @@ MUTANTS = [
         in_upkeep,
         in_access,
         in_documentation,
+        in_limits,
     )
     for mutant in module.MUTANTS
 ]

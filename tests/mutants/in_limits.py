@@ -1,0 +1,107 @@
+"""Bugs in limits."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+_BROKER = "tests/broker/test_limits.py"
+_HTTP = "tests/http/test_limits.py"
+
+MUTANTS = [
+    Mutant(
+        "sums_forget_dropped_queues",
+        "A broker that made and deleted many queues is full for ever.",
+        "wonderq/state.py",
+        "            self.messages -= len(dropped.messages)\n",
+        "",
+        (f"{_BROKER}::TestSums",),
+    ),
+    Mutant(
+        "sums_forget_what_a_checkpoint_had",
+        "After a start from a checkpoint a broker takes more than it may.",
+        "wonderq/state.py",
+        "            state._count(queue.messages, 0, 0)\n",
+        "",
+        ("tests/broker/test_snapshots.py",),
+    ),
+    Mutant(
+        "batches_are_not_counted_in_messages",
+        "A queue that is nearly full takes a batch of any size.",
+        "wonderq/model.py",
+        "        if count and len(there) + count > self.messages_per_queue:\n",
+        "        if count and len(there) + 1 > self.messages_per_queue:\n",
+        (f"{_BROKER}::TestMessages",),
+    ),
+    Mutant(
+        "a_delete_wakes_nobody",
+        "A consumer that waits for room in flight sleeps on when there is some.",
+        "wonderq/broker.py",
+        "                self._lines.nudge(found)  # there is room for more in flight\n",
+        "",
+        (f"{_BROKER}::TestInFlight",),
+    ),
+    Mutant(
+        "a_queue_without_room_in_flight_looks_empty",
+        "Consumers are told that there is nothing while messages wait.",
+        "wonderq/broker.py",
+        "                        if found.messages.counts[WAITING]:",
+        "                        if False:",
+        (f"{_BROKER}::TestInFlight",),
+    ),
+    Mutant(
+        "listings_are_never_over",
+        "After so many listings as may be read at once there is never one more.",
+        "wonderq/broker.py",
+        "            self._listings.discard(this)",
+        "            pass",
+        (f"{_BROKER}::TestListings",),
+    ),
+    Mutant(
+        "a_large_request_counts_twice",
+        "A key that sends large batches may make half as many requests.",
+        "wonderq/access.py",
+        'head.headers.get("AUTHORIZATION"), count=False)',
+        'head.headers.get("AUTHORIZATION"), count=True)',
+        (f"{_HTTP}::TestOfKeys",),
+    ),
+    Mutant(
+        "buckets_overflow",
+        "A key that was not used for an hour may make all the requests of an hour at once.",
+        "wonderq/buckets.py",
+        "max(self._full_s.get(key_id, 0.0), now_s)",
+        "self._full_s.get(key_id, now_s)",
+        ("tests/broker/test_buckets.py",),
+    ),
+    Mutant(
+        "a_host_that_begins_like_ours_is_ours",
+        "A page has localhost.evil.example point to the broker of its visitor.",
+        "wonderq/addresses.py",
+        "_LOOPBACK.fullmatch(name)",
+        "_LOOPBACK.match(name)",
+        ("tests/http/test_other_sites.py::test_other_names_are_refused",),
+    ),
+    Mutant(
+        "each_address_of_ipv6_counts_alone",
+        "One client has 2**64 addresses, and takes all connections.",
+        "wonderq/addresses.py",
+        "packed if packed.startswith(_MAPPED) else packed[:_NETWORK_BYTES]",
+        "packed",
+        ("tests/http/test_slow_clients.py::test_a_network_of_ipv6_has_the_limit_of_one_address",),
+    ),
+    Mutant(
+        "all_large_bodies_are_at_work_at_once",
+        "A thousand clients that send batches of 16 MiB take 40 GB of memory.",
+        "wonderq/server.py",
+        "        self._left_bytes -= size\n",
+        "",
+        (f"{_HTTP}::test_large_bodies_are_at_work_a_few_at_a_time_and_wait_in_files",),
+    ),
+    Mutant(
+        "listings_take_no_turns",
+        "Many listings at once hold up all other requests.",
+        "wonderq/fibers.py",
+        "            self._ready.append(self._making_way.popleft())\n",
+        "            self._ready.extend(self._making_way)\n            self._making_way.clear()\n",
+        ("tests/broker/test_fibers.py::test_what_takes_long_takes_turns",),
+    ),
+]
