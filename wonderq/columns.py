@@ -480,7 +480,8 @@ class Columns:
     def _schedule(self, due_ms: int, first: int, count: int) -> None:
         heapq.heappush(self._due, (due_ms, first, count))
         self._due_messages += count
-        if self._due_messages > 2 * (self.counts[CLAIMED] + self.counts[DELAYED]) + 1024:
+        # To make it anew goes through all pages: not before so many deadlines are void that it costs each of them little.
+        if self._due_messages > 2 * (self.counts[CLAIMED] + self.counts[DELAYED]) + 1024 + len(self) // 64:
             self._rebuild_schedule()
 
     def _rebuild_schedule(self) -> None:

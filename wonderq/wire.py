@@ -47,6 +47,9 @@ class RequestError(Exception):
 #: Whoever sends a megabyte of a name need not get it back.
 _NAME_CHARACTERS = 100
 
+#: From so many on, it is quicker to go column by column.
+_MANY_MESSAGES = 5
+
 _planning = threading.Lock()
 
 
@@ -194,9 +197,9 @@ def message_object(message: Message) -> MessageObject:
 
 
 def claimed_objects(messages: Sequence[Message]) -> list[MessageObject]:
-    """Do what `message_object` does for all messages of a claim, in half the time for each."""
-    if not messages:
-        return []
+    """Do what `message_object` does for all messages of a claim, in half the time for each if there are many."""
+    if len(messages) < _MANY_MESSAGES:
+        return list(map(message_object, messages))
     ids, bodies, statuses, receipts, receives, produced_ms, due_ms, queues = zip(*messages, strict=True)
     times = map(iso_time, produced_ms), map(iso_time, due_ms)
     return list(map(MessageObject, ids, bodies, statuses, receives, *times, queues, receipts))
