@@ -44,7 +44,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="wonderq-keys-") as name:
         open_folder, keyed_folder = Path(name) / "open", Path(name) / "keyed"
         for number in range(KEYS):
-            _, key = keys.create(keyed_folder / KEYS_FILE, name=f"key {number}", roles=["produce", "consume"], queues=["*"])
+            _, key = keys.create(
+                keyed_folder / KEYS_FILE, name=f"key {number}", roles=["produce", "consume"], queues=["*"]
+            )
         with running(*broker(open_folder)) as unkeyed, running(*broker(keyed_folder)) as keyed:
             ratios = []
             for number in range(rounds):

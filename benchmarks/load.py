@@ -10,6 +10,7 @@ import re
 import selectors
 import socket
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -117,7 +118,7 @@ def run(url: str, scripts: Sequence[Script], *, requests: int, rate: float | Non
 
 
 def _drive(connections: list[_Connection], selector: selectors.BaseSelector, requests: int, rate: float | None) -> Load:
-    idle = list(reversed(connections))
+    idle = deque(connections)  # in turn: the server closes a connection that is opened and not used
     latencies: list[float] = []
     sent = 0
     began = time.perf_counter()
@@ -129,7 +130,7 @@ def _drive(connections: list[_Connection], selector: selectors.BaseSelector, req
             if due > now:
                 patience = due - now
                 break
-            idle.pop().ask(due)
+            idle.popleft().ask(due)
             sent += 1
         events = selector.select(patience)
         if not events and patience == _PATIENCE_S:

@@ -251,7 +251,7 @@ def test_void_deadlines_are_rarely_cleared_away_in_a_long_queue(monkeypatch: pyt
         real.claim(runs, HOURS_12_MS, HOURS_12_MS, 1)
         real.delete(runs)
         claimed += 100
-    assert 0 < passes
+    assert passes > 0
     assert passes * 40 * 50 < claimed
 
 
