@@ -254,11 +254,13 @@ def test_the_size_of_a_body_follows_that_of_a_batch(broker: Broker, limit: int) 
 
 def test_large_bodies_are_at_work_a_few_at_a_time_and_wait_in_files(broker: Broker) -> None:
     at_work: list[Event] = []
+    begun_by: list[int] = []
     large = b"POST /large HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (1 << 20, b"x" * (1 << 20))
 
     def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
         if environ["PATH_INFO"] == "/large":
             done = Event()
+            begun_by.append(int(environ["REMOTE_PORT"]))
             at_work.append(done)
             while not done.is_set():
                 done.wait(1)
@@ -278,7 +280,9 @@ def test_large_bodies_are_at_work_a_few_at_a_time_and_wait_in_files(broker: Brok
             assert served.send(b"POST /small HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nsmall").status == 204
             assert len(at_work) == begun
             if begun == 2:
-                connections.pop().close()  # one that waits has gone, and is not begun any more
+                waits = next(each for each in connections if each.getsockname()[1] not in begun_by)
+                connections.remove(waits)
+                waits.close()  # it is not begun any more
             at_work[begun - 2].set()
         at_work[-1].set()
         assert [read_reply(each).status for each in connections] == [204] * 5
