@@ -500,9 +500,7 @@ class Broker:
             self._settle()
             if not views:
                 return
-            fiber = Hub.current()
-            if fiber is not None:
-                fiber.make_way()
+            make_way()
             yield from self._read_messages(queue, views)
             sequence = views[-1].sequence
             limit -= len(views)
