@@ -218,7 +218,7 @@ class OfServer(Collector):
         measures = self._measures
         requests = HistogramMetricFamily(
             "wonderq_http_request_duration_seconds",
-            "From when a request is complete to the last of its answer.",
+            "From when a request is complete to when its answer begins.",
             labels=["method", "route", "status"],
         )
         for kind, histogram in sorted(measures.by_kind.items()):

@@ -243,20 +243,18 @@ class State:
         messages = self._queue_with(queue).messages
         if first < messages.next_sequence:
             raise ValueError(f"expected message {messages.next_sequence} of queue {queue}, found {first}")
-        bytes_before = messages.bytes
+        before = len(messages), messages.bytes
         messages.produce(first, at_ms, end - len(entries), lengths, due_ms)
-        self.messages += len(lengths)
-        self.bytes += messages.bytes - bytes_before
+        self._count(messages, *before)
 
     def _claim(self, _end: int, at_ms: int, queue: int, runs: record.Runs, timeout_ms: int, token: int) -> None:
         self._queue_with(queue).messages.claim(runs, at_ms + timeout_ms, timeout_ms, token)
 
     def _delete(self, _end: int, _at_ms: int, queue: int, runs: record.Runs) -> None:
         messages = self._queue_with(queue).messages
-        count_before, bytes_before = len(messages), messages.bytes
+        before = len(messages), messages.bytes
         messages.delete(runs)
-        self.messages += len(messages) - count_before
-        self.bytes += messages.bytes - bytes_before
+        self._count(messages, *before)
 
     def _update(
         self,

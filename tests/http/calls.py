@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from wsgiref.validate import WSGIWarning
 
+import falcon.inspect
 from falcon.testing import Result, TestClient
 
 from wonderq.access import Access
-from wonderq.app import create_app
+from wonderq.app import App, create_app
 from wonderq.broker import Broker
 from wonderq.clock import Clock
 from wonderq.server import Server
@@ -43,6 +44,16 @@ class FakeClock(Clock):
 
     def advance(self, seconds: float) -> None:
         self.time_ms += round(seconds * 1000)
+
+
+def routes_of(app: App) -> set[tuple[str, str]]:
+    """Return the method and the template of each call that an application takes."""
+    return {
+        (method.method, route.path)
+        for route in falcon.inspect.inspect_routes(app)
+        for method in route.methods
+        if not method.internal
+    }
 
 
 class Client:

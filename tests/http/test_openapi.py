@@ -9,14 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import falcon.inspect
 import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
 from storage import FileLog
 from tests.broker.memory_log import MemoryLog
-from tests.http.calls import Client, check_refused, serving
+from tests.http.calls import Client, check_refused, routes_of, serving
 from wonderq import errors, openapi, rest_api
 from wonderq.access import RULES, Access
 from wonderq.app import create_app
@@ -85,13 +84,7 @@ def test_it_is_valid_and_served_to_anybody_as_it_is(tmp_path: Path) -> None:
 
 
 def test_it_has_every_call_of_the_server_and_no_other() -> None:
-    app = create_app(Broker(MemoryLog()))
-    routes = {
-        (method.method, route.path)
-        for route in falcon.inspect.inspect_routes(app)
-        for method in route.methods
-        if not method.internal
-    }
+    routes = routes_of(create_app(Broker(MemoryLog())))
     updates = {(method, path) for method, path in routes if method == "UPDATE"}  # there is no place for it
     assert {(call.method, call.path) for call in CALLS} == routes - updates
     for _, path in updates:
