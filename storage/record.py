@@ -1,4 +1,4 @@
-"""What the records say: the eight kinds of facts a log is made of, as msgpack arrays.
+"""What the records say: the eleven kinds of facts a log is made of, as msgpack arrays.
 
 A record carries an outcome, not a request: which messages, until when. So replaying it needs no clock and no chance.
 Every record is ``[kind, at_ms, ...]``; times are milliseconds since 1970 UTC. docs/FORMAT.md lists the fields for
@@ -7,15 +7,15 @@ readers in other languages; this module is where they are written and read.
 A message is known by its queue's number and its sequence number in that queue. Several messages are named as *runs*,
 ``[first, count, first, count, ...]``, ascending.
 
-Message contents stand in *entries*, each 4 bytes of CRC-32 and a msgpack value (a string: the body). The entries of
-one record are one byte string at its very end, so where each of them lies follows from the record's position and the
+Message contents stand in *entries*, each 4 bytes of CRC-32 and a msgpack value: a string, the body, or an array of the
+body and a map of what else the message carries. The entries of one record are one byte string at its very end, so where each of them lies follows from the record's position and the
 lengths: the state keeps that place and no body, and a body read back can be verified by itself.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgpack
@@ -31,28 +31,44 @@ IDENTITY = 0
 QUEUE = 1
 #: ``[at_ms, queue, first, due_ms, lengths, entries]``: new messages; ``due_ms`` is [] or when each becomes available.
 PRODUCE = 2
-#: ``[at_ms, queue, runs, timeout_ms, token]``: claimed until ``at_ms + timeout_ms``; the receipts carry ``token``.
+#: ``[at_ms, queue, runs, timeout_ms, token]``: claimed until ``at_ms + timeout_ms``; the receipts carry ``token``. The runs
+#: are in the order in which the messages were given out.
 CLAIM = 3
 #: ``[at_ms, queue, runs]``
 DELETE = 4
 #: ``[at_ms, queue, changes, runs, produced_ms, lengths, claims, entries]``: each change is ``[sequence, status, due_ms,
 #: timeout_ms]``: the status from then on, its deadline, the claim's timeout; a status other than CLAIMED voids the receipt.
 #: The messages of the runs are restated: when each was produced, the length of its entry, and of those that do more than
-#: wait, or were claimed before, ``[sequence, status, due_ms, timeout_ms, receives, token]``. That is all there is to know
-#: of them, so no earlier record of them is needed any more.
+#: wait, or were claimed before, ``[sequence, status, due_ms, timeout_ms, receives, token, first_claimed_ms, version,
+#: priority, group]``. That is all there is to know of them, so no earlier record of them is needed any more.
 UPDATE = 5
 #: ``[at_ms, queue, end]``: every message below that sequence number is gone.
 PURGE = 6
 #: ``[at_ms, queue]``: the queue and its messages are gone.
 DROP = 7
+#: ``[at_ms, queue, first, due_ms, lengths, lanes, entries]``: new messages, as with PRODUCE, of which each has a lane:
+#: ``[priority, group]``.
+SEND = 8
+#: ``[at_ms, queue, memories]``: of each ``[key, value, until_ms]``, the queue remembers the value under the key until then.
+REMEMBER = 9
+#: ``[at_ms, space, name, value]``: in that space (what kind of thing it is), the thing with that name is now like this (a
+#: map), or is gone (nil).
+NOTE = 10
 
 #: Message states, as they stand in records and in memory.
 GONE = 0
 WAITING = 1
 CLAIMED = 2
 DELAYED = 3
+BURIED = 4
+
+#: How many states there are.
+STATUSES = 5
 
 Runs = list[int]
+
+#: How a msgpack array of two begins.
+_PAIR = 0x92
 
 _CRC = struct.Struct("<I")
 _read_crc = _CRC.unpack_from
@@ -63,6 +79,9 @@ _encode = msgspec.msgpack.Encoder().encode
 
 #: Reads a string as `msgpack.unpackb` does, and nothing else, in half the time.
 _decode_text = msgspec.msgpack.Decoder(str).decode
+
+#: Reads what a message carries besides its body as well.
+_decode_contents = msgspec.msgpack.Decoder(tuple[str, dict[str, Any]]).decode
 
 
 def encode(record: Sequence[Any]) -> bytes:
@@ -84,41 +103,64 @@ def decode(data: bytes | memoryview) -> list[Any]:
     return record
 
 
-def encode_entry(body: str) -> bytes:
-    """Encode one message's contents.
+def encode_entry(body: str, carried: Mapping[str, Any] | None = None) -> bytes:
+    """Encode one message's contents: its body, and what it carries besides, if anything.
 
     Raises:
         UnicodeEncodeError: the body is not Unicode text (it holds a lone surrogate).
     """
-    value = _encode(body)
+    value = _encode((body, carried) if carried else body)
     return _CRC.pack(crc32(value)) + value
 
 
-def decode_entries(entries: Iterable[bytes]) -> list[str]:
-    """Return the bodies that entries hold.
+def decode_entries(entries: Sequence[bytes]) -> tuple[list[str], dict[int, dict[str, Any]]]:
+    """Return the bodies that entries hold, and what those carry, by their index, that carry something.
 
     Raises:
         ValueError: an entry does not verify.
     """
-    bodies = []
+    bodies: list[str] = []
+    carried: dict[int, dict[str, Any]] = {}
     try:
         for entry in entries:
             value = entry[_CRC.size :]
             if crc32(value) != _read_crc(entry)[0]:
                 raise ValueError("a message does not match its checksum")
-            bodies.append(_decode_text(value))
-    except (struct.error, msgspec.DecodeError) as error:
+            if value[0] == _PAIR:
+                body, carried[len(bodies)] = _decode_contents(value)
+                bodies.append(body)
+            else:
+                bodies.append(_decode_text(value))
+    except (struct.error, LookupError, msgspec.DecodeError) as error:
         raise ValueError(f"a message is not an entry: {error}") from error
-    return bodies
+    return bodies, carried
 
 
-def decode_entry(entry: bytes) -> str:
-    """Return the body that one entry holds; raises what `decode_entries` does."""
-    return decode_entries((entry,))[0]
+def decode_entry(entry: bytes) -> tuple[str, dict[str, Any]]:
+    """Return the body that one entry holds, and what it carries; raises what `decode_entries` does."""
+    bodies, carried = decode_entries((entry,))
+    return bodies[0], carried.get(0, {})
+
+
+def contents(fields: Sequence[Any]) -> tuple[int, Runs, Sequence[int], bytes] | None:
+    """Return the messages whose contents a record has: queue, runs, the length of each one's entry, and the entries.
+
+    None if it has none. Raises what comes of a record that does not have the fields of its kind: `ValueError`.
+    """
+    match fields:
+        case [kind, _, queue, first, _, lengths, entries] if kind == PRODUCE:
+            return queue, [first, len(lengths)], lengths, entries
+        case [kind, _, queue, first, _, lengths, _, entries] if kind == SEND:
+            return queue, [first, len(lengths)], lengths, entries
+        case [kind, _, queue, _, runs, _, lengths, _, entries] if kind == UPDATE:
+            return (queue, runs, lengths, entries) if runs else None
+        case [kind, *_] if kind in (PRODUCE, SEND, UPDATE):
+            raise ValueError(f"a record of kind {kind} has {len(fields)} fields")
+    return None
 
 
 def to_runs(sequences: Iterable[int]) -> Runs:
-    """Write ascending sequence numbers as runs."""
+    """Write sequence numbers as runs, in the order given."""
     runs: Runs = []
     end = -1
     for sequence in sequences:

@@ -25,12 +25,21 @@ class Buckets:
     def wait_s(self, key_id: str, per_second: int, *, take: bool) -> float:
         """Return after how many seconds there is a token, 0 if there is one now, which is taken if ``take``."""
         now_s = self._now_s()
-        full_s = max(self._full_s.get(key_id, 0.0), now_s) + 1 / per_second
-        wait_s = full_s - now_s - 1
+        wait_s = max(self._full_s.get(key_id, 0.0), now_s) + 1 / per_second - now_s - 1
         if wait_s > _ROUNDING_S:
             return wait_s
         if take:
-            if len(self._full_s) > _MANY:
-                self._full_s = {each: then_s for each, then_s in self._full_s.items() if then_s > now_s}
-            self._full_s[key_id] = full_s
+            self.take(key_id, per_second)
         return 0.0
+
+    def available(self, key_id: str, per_second: int) -> int:
+        """Return how many tokens there are."""
+        now_s = self._now_s()
+        return int((now_s + 1 - max(self._full_s.get(key_id, 0.0), now_s) + _ROUNDING_S) * per_second)
+
+    def take(self, key_id: str, per_second: int) -> None:
+        """Take one token, of those that there are."""
+        now_s = self._now_s()
+        if len(self._full_s) > _MANY:
+            self._full_s = {each: then_s for each, then_s in self._full_s.items() if then_s > now_s}
+        self._full_s[key_id] = max(self._full_s.get(key_id, 0.0), now_s) + 1 / per_second

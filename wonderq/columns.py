@@ -2,21 +2,23 @@
 
 A page holds up to `PAGE_MESSAGES` messages with neighbouring sequence numbers, one array for each thing known of them.
 What only a claimed or delayed message has is kept in arrays that a page grows when it first needs them: a message that
-merely waits costs 21 bytes (41 once its page had a claim). A page whose messages are all gone is freed.
+merely waits costs 21 bytes (49 once its page had a claim). A page whose messages are all gone is freed.
 
 Ready messages need no structure of their own: a page finds its first waiting message by searching its status bytes, and
 a heap of page numbers tells which pages have one. So a message that comes back is found before younger ones, by itself.
+Those with a priority or a group are in lanes (`wonderq.lanes`), which there are none of in a queue without such messages.
 """
 
 from __future__ import annotations
 
 import heapq
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate, chain, groupby, repeat
 
-from storage.record import CLAIMED, DELAYED, GONE, WAITING, Runs, to_runs
-from wonderq.page import NO_TOKEN, PAGE_BITS, PAGE_MESSAGES, MessageView, Page
+from storage.record import BURIED, CLAIMED, DELAYED, GONE, STATUSES, WAITING, Runs, to_runs
+from wonderq.lanes import NO_LANE, Lanes
+from wonderq.page import IN_LANE, NO_TOKEN, PAGE_BITS, PAGE_MESSAGES, SHOWN, MessageView, Page
 
 #: A page at the end of the queue is not freed before it held this many, so that a queue which stays nearly empty does
 #: not make a page for each message.
@@ -31,7 +33,7 @@ class Columns:
 
     def __init__(self) -> None:
         self.next_sequence = 0
-        self.counts = [0, 0, 0, 0]
+        self.counts = [0] * STATUSES
         """Messages by state (GONE is not kept). Those past their deadline count as waiting only after `advance`."""
         self.bytes = 0
         """Entry bytes of all messages."""
@@ -41,9 +43,11 @@ class Columns:
         self._ready: list[int] = []  # heap of the numbers of pages with a waiting message, and some without
         self._due: list[tuple[int, int, int]] = []  # heap of (due_ms, first, count), and some that no longer hold
         self._due_messages = 0  # the sum of the counts in it
+        self.lanes = Lanes(self._status_of)
 
     def __len__(self) -> int:
-        return self.counts[WAITING] + self.counts[CLAIMED] + self.counts[DELAYED]
+        counts = self.counts
+        return counts[WAITING] + counts[CLAIMED] + counts[DELAYED] + counts[BURIED]
 
     # Reading
 
@@ -56,6 +60,13 @@ class Columns:
         if not 0 <= index < len(page.status) or page.status[index] == GONE:
             return None
         return page.view(index)
+
+    def _status_of(self, sequence: int) -> int:
+        page = self._pages.get(sequence >> PAGE_BITS)
+        if page is None:
+            return GONE
+        index = sequence - page.first
+        return page.status[index] if 0 <= index < len(page.status) else GONE
 
     def still_at(self, runs: Runs, places: array[int]) -> Iterator[tuple[int, int, int]]:
         """Find which messages have their entries where ``places`` says, one place for each message of the runs.
@@ -80,15 +91,31 @@ class Columns:
                     yield index + found[each], page.first + start + found[each], found[each + 1]
             passed += count
 
-    def describe(self, runs: Runs) -> tuple[list[int], list[tuple[int, ...]]]:
+    def describe(self, runs: Runs) -> tuple[list[int], list[tuple[int | str, ...]]]:
         """Return what restates messages that are there, besides their entries: when produced, and claims (`restate`)."""
         produced_ms: list[int] = []
-        claims: list[tuple[int, ...]] = []
+        claims: list[tuple[int | str, ...]] = []
         for page, start, stop in self._slices(runs):
             produced_ms.extend(page.produced_ms[start:stop])
-            if page.status.count(WAITING, start, stop) < stop - start or any(page.receives[start:stop]):
-                claims += [view.claim for view in page.views(start, stop) if not view.merely_waits]
+            if (
+                page.status.count(WAITING, start, stop) < stop - start
+                or any(page.receives[start:stop])
+                or any(page.updates[start:stop])
+            ):
+                claims += [self.claim_of(view) for view in page.views(start, stop) if not view.merely_waits]
         return produced_ms, claims
+
+    def claim_of(self, view: MessageView) -> tuple[int | str, ...]:
+        """Return what an UPDATE record says of a restated message that does not merely wait."""
+        claim = view.sequence, view.status, view.due_ms, view.timeout_ms, view.receives, view.token
+        return (*claim, view.first_claimed_ms, view.updates + 1, *self.lane_of(view))
+
+    def lane_of(self, view: MessageView) -> tuple[int, str]:
+        """Return a message's priority and group."""
+        if view.lane == NO_LANE:
+            return 0, ""
+        lane = self.lanes[view.lane]
+        return lane.priority, lane.group.name
 
     def views(self, runs: Runs) -> list[MessageView]:
         """Return the messages of runs, all of which must be there."""
@@ -147,11 +174,28 @@ class Columns:
                 return page.produced_ms[len(page.status) - len(page.status.lstrip(_GONE_BYTE))]
         return None
 
-    def pick(self, limit: int, limit_bytes: int) -> Runs:
-        """Choose the oldest waiting messages, at most ``limit``.
+    def expired_end(self, before_ms: int) -> int | None:
+        """Return the sequence number behind the last message that was produced before a time, or None if none was."""
+        end = None
+        for page in self._pages.values():
+            if not page.live:
+                continue
+            index = page.next_index(0, None)
+            if page.produced_ms[index] >= before_ms:
+                break
+            while index >= 0 and page.produced_ms[index] < before_ms:
+                end = page.first + index + 1
+                index = page.next_index(index + 1, None)
+        return end
 
-        Their entries have at most ``limit_bytes`` together, unless the first alone has more.
+    def pick(self, limit: int, limit_bytes: int, allowance: Callable[[str], int] = lambda _: 1 << 30) -> Runs:
+        """Choose the messages that are next, at most ``limit``: the oldest that wait, and what the lanes say.
+
+        Their entries have at most ``limit_bytes`` together, unless the first alone has more. ``allowance`` says how many a
+        group may have.
         """
+        if self.lanes:
+            return self._pick_from_lanes(limit, limit_bytes, allowance)
         runs: Runs = []
         looked_at: list[int] = []
         while limit > 0 and self._ready:
@@ -183,6 +227,43 @@ class Columns:
             heapq.heappush(self._ready, number)
         return runs
 
+    def _pick_from_lanes(self, limit: int, limit_bytes: int, allowance: Callable[[str], int]) -> Runs:
+        picked: list[int] = []
+        source = self.lanes.pick(self._plain(), self.counts[CLAIMED] - self.lanes.in_flight, allowance)
+        try:
+            for sequence in source if limit > 0 else ():
+                page = self._pages[sequence >> PAGE_BITS]
+                limit_bytes -= page.length[sequence - page.first]
+                if limit_bytes < 0 and picked:
+                    break
+                picked.append(sequence)
+                if len(picked) == limit:
+                    break
+        finally:
+            source.close()
+        return to_runs(picked)
+
+    def _plain(self) -> Iterator[int]:
+        """Yield the messages that wait and are in no lane, the oldest first."""
+        looked_at: list[int] = []
+        try:
+            while self._ready:
+                number = heapq.heappop(self._ready)
+                page = self._pages.get(number)
+                if page is None or not page.waiting:
+                    if page is not None:
+                        page.listed = False
+                    continue
+                if looked_at and looked_at[-1] == number:
+                    continue
+                looked_at.append(number)
+                index = -1
+                while (index := page.status.find(WAITING, index + 1)) >= 0:
+                    yield page.first + index
+        finally:
+            for number in looked_at:
+                heapq.heappush(self._ready, number)
+
     def next_due_ms(self) -> int | None:
         """Return when the next claim or delay may end, or None when there is none. It may be early, never late."""
         return self._due[0][0] if self._due else None
@@ -210,8 +291,19 @@ class Columns:
                         self._set_status(page, index, WAITING)
         self.expired += claimed - self.counts[CLAIMED]
 
-    def produce(self, first: int, at_ms: int, position: int, lengths: Sequence[int], due_ms: Sequence[int]) -> None:
-        """Add messages whose entries lie back to back from ``position`` on; ``due_ms`` delays each, or is empty."""
+    def produce(
+        self,
+        first: int,
+        at_ms: int,
+        position: int,
+        lengths: Sequence[int],
+        due_ms: Sequence[int],
+        lanes: Sequence[tuple[int, str]] = (),
+    ) -> None:
+        """Add messages whose entries lie back to back from ``position`` on.
+
+        ``due_ms`` delays each, or is empty; ``lanes`` has the priority and the group of each, or is empty.
+        """
         total = len(lengths)
         if total == 1:
             self._append(first, at_ms, position, lengths[0])
@@ -219,6 +311,8 @@ class Columns:
             self._extend(first, at_ms, position, lengths)
         self.counts[WAITING] += total
         self.next_sequence = first + total
+        for sequence, (priority, group) in enumerate(lanes, first):
+            self._enter_lane(sequence, priority, group)
         sequence = first
         for due, same in groupby(due_ms):
             count = sum(1 for _ in same)
@@ -272,19 +366,37 @@ class Columns:
         """Hide messages that were just added."""
         for page, start, stop in self._slices((first, count)):
             page.grow_claims()
+            if page.lane:
+                for index in range(start, stop):
+                    page.due_ms[index] = due_ms
+                    self._set_status(page, index, DELAYED)
+                continue
             page.status[start:stop] = bytes([DELAYED]) * (stop - start)
             page.due_ms[start:stop] = array("q", (due_ms,)) * (stop - start)
             page.waiting -= stop - start
-        self.counts[WAITING] -= count
-        self.counts[DELAYED] += count
+            self.counts[WAITING] -= stop - start
+            self.counts[DELAYED] += stop - start
         self._schedule(due_ms, first, count)
 
-    def claim(self, runs: Runs, due_ms: int, timeout_ms: int, token: int) -> None:
+    def _enter_lane(self, sequence: int, priority: int, group: str) -> None:
+        """Take a message that merely waits into a lane."""
+        if not (priority or group):
+            return
+        for page, index, _ in self._parts((sequence, 1)):
+            page.grow(page.lane)
+            page.lane[index] = number = self.lanes.number_of(priority, group)
+            page.status[index] = IN_LANE
+            page.waiting -= 1
+            self.lanes.changed(number, sequence, GONE, IN_LANE)
+
+    def claim(self, runs: Runs, at_ms: int, timeout_ms: int, token: int) -> None:
+        due_ms = at_ms + timeout_ms
         for page, start, stop in self._parts(runs):
             page.grow_claims()
             count = stop - start
-            if count == 1:
-                self._claim_one(page, start, due_ms, timeout_ms, token)
+            if count == 1 or page.lane:
+                for index in range(start, stop):
+                    self._claim_one(page, index, at_ms, timeout_ms, token)
                 continue
             waiting = page.status.count(WAITING, start, stop)
             claimed = page.status.count(CLAIMED, start, stop)
@@ -292,7 +404,15 @@ class Columns:
             page.due_ms[start:stop] = array("q", (due_ms,)) * count
             page.timeout_ms[start:stop] = array("I", (timeout_ms,)) * count
             page.token[start:stop] = array("I", (token,)) * count
-            page.receives[start:stop] = array("I", [receives + 1 for receives in page.receives[start:stop]])
+            receives = page.receives[start:stop]
+            if receives.count(0) == count:
+                page.receives[start:stop] = array("I", (1,)) * count
+                page.first_claimed_ms[start:stop] = array("q", (at_ms,)) * count
+            else:
+                for index, before in enumerate(receives, start):
+                    page.receives[index] = before + 1
+                    if not before:
+                        page.first_claimed_ms[index] = at_ms
             page.waiting -= waiting
             self.counts[WAITING] -= waiting
             self.counts[DELAYED] -= count - waiting - claimed
@@ -300,28 +420,35 @@ class Columns:
         for at in range(0, len(runs), 2):
             self._schedule(due_ms, runs[at], runs[at + 1])
 
-    def _claim_one(self, page: Page, index: int, due_ms: int, timeout_ms: int, token: int) -> None:
+    def _claim_one(self, page: Page, index: int, at_ms: int, timeout_ms: int, token: int) -> None:
         """Do for one message what `claim` does for a stretch of them, in a third of the time."""
         old = page.status[index]
         page.status[index] = CLAIMED
-        page.due_ms[index] = due_ms
+        page.due_ms[index] = at_ms + timeout_ms
         page.timeout_ms[index] = timeout_ms
         page.token[index] = token
+        if not page.receives[index]:
+            page.first_claimed_ms[index] = at_ms
         page.receives[index] += 1
         page.waiting -= old == WAITING
-        self.counts[old] -= 1
+        self.counts[SHOWN[old]] -= 1
         self.counts[CLAIMED] += 1
+        lane = page.lane_of(index)
+        if lane:
+            self.lanes.changed(lane, page.first + index, old, CLAIMED)
 
-    def change(self, sequence: int, status: int, due_ms: int, timeout_ms: int) -> None:
-        """Release, renew or delay one message."""
+    def change(self, sequence: int, status: int, due_ms: int, timeout_ms: int, receives: int | None = None) -> None:
+        """Release, renew, delay or bury one message; ``receives`` is set only if it is given."""
         for page, index, _ in self._parts((sequence, 1)):
             page.grow_claims()
             self._set_status(page, index, status)
             page.due_ms[index] = due_ms
             page.timeout_ms[index] = timeout_ms
+            if receives is not None:
+                page.receives[index] = receives
             if status != CLAIMED:
                 page.token[index] = NO_TOKEN
-            if status != WAITING:
+            if status in (CLAIMED, DELAYED):
                 self._schedule(due_ms, sequence, 1)
 
     def restate(self, runs: Runs, position: int, produced_ms: Sequence[int], lengths: Sequence[int]) -> None:
@@ -359,8 +486,10 @@ class Columns:
         page.produced_ms[start:stop] = array("q", produced_ms[done : done + count])
         claims = min(stop, len(page.due_ms)) - start
         if claims > 0:
-            for column in (page.due_ms, page.timeout_ms, page.receives, page.token):
+            for column in (page.due_ms, page.timeout_ms, page.receives, page.token, page.first_claimed_ms):
                 column[start : start + claims] = array(column.typecode, bytes(column.itemsize * claims))
+        for index in range(start, min(stop, len(page.updates))):
+            page.updates[index] = 0
         page.status[start:stop] = _WAITING_BYTE * count
         page.live += count
         page.waiting += count
@@ -369,9 +498,20 @@ class Columns:
         self._list(page, page.first >> PAGE_BITS)
 
     def restate_claim(
-        self, sequence: int, status: int, due_ms: int, timeout_ms: int, receives: int, token: int
+        self,
+        sequence: int,
+        status: int,
+        due_ms: int,
+        timeout_ms: int,
+        receives: int,
+        token: int,
+        first_claimed_ms: int = 0,
+        version: int = 1,
+        priority: int = 0,
+        group: str = "",
     ) -> None:
         """Set what a restated message has that does not merely wait."""
+        self._enter_lane(sequence, priority, group)
         for page, index, _ in self._parts((sequence, 1)):
             page.grow_claims()
             self._set_status(page, index, status)
@@ -379,7 +519,11 @@ class Columns:
             page.timeout_ms[index] = timeout_ms
             page.receives[index] = receives
             page.token[index] = token
-            if status != WAITING:
+            page.first_claimed_ms[index] = first_claimed_ms
+            if version > 1:
+                page.grow(page.updates)
+                page.updates[index] = version - 1
+            if status in (CLAIMED, DELAYED):
                 self._schedule(due_ms, sequence, 1)
 
     def _page_of(self, sequence: int, stop: int) -> Page:
@@ -417,8 +561,11 @@ class Columns:
     def _forget(self, page: Page, start: int, stop: int) -> None:
         """Take messages out of a page and out of all counts."""
         count = stop - start
+        if page.lane:
+            self._leave_lanes(page, start, stop)
         gone = page.status.count(GONE, start, stop)
         waiting = page.status.count(WAITING, start, stop)
+        buried = page.status.count(BURIED, start, stop)
         claimed = page.status.count(CLAIMED, start, stop)
         if not gone:
             self.bytes -= sum(page.length[start:stop])
@@ -429,13 +576,29 @@ class Columns:
         page.live -= count - gone
         self.counts[WAITING] -= waiting
         self.counts[CLAIMED] -= claimed
-        self.counts[DELAYED] -= count - gone - waiting - claimed
+        self.counts[BURIED] -= buried
+        self.counts[DELAYED] -= count - gone - waiting - claimed - buried
+
+    def _leave_lanes(self, page: Page, start: int, stop: int) -> None:
+        """Take messages that are about to go out of their lanes: they merely wait after that, or have another status."""
+        for index in range(start, min(stop, len(page.lane))):
+            number, old = page.lane[index], page.status[index]
+            if number:
+                page.lane[index] = NO_LANE
+                if old == IN_LANE:
+                    page.status[index] = WAITING
+                    page.waiting += 1
+                self.lanes.changed(number, page.first + index, old, GONE)
 
     def _set_status(self, page: Page, index: int, status: int) -> None:
-        old = page.status[index]
+        old, lane = page.status[index], page.lane_of(index)
+        if lane and status == WAITING:
+            status = IN_LANE
         page.status[index] = status
-        self.counts[old] -= old != GONE
-        self.counts[status] += 1
+        self.counts[SHOWN[old]] -= old != GONE
+        self.counts[SHOWN[status]] += 1
+        if lane:
+            self.lanes.changed(lane, page.first + index, old, status)
         if old == WAITING:
             page.waiting -= 1
         if status == WAITING:
@@ -519,14 +682,19 @@ class Columns:
             page = self._pages[page.first >> PAGE_BITS] = page.copy()
         return page
 
-    def load(self, pages: Iterable[Page]) -> None:
-        """Take over the pages of a dump, in an empty queue."""
+    def load(self, pages: Iterable[Page], lanes: Iterable[tuple[int, int, str]] = ()) -> None:
+        """Take over the pages of a dump, in an empty queue, and its lanes (`Lanes.table`)."""
+        for each in lanes:
+            self.lanes.load(*each)
         for page in pages:
             self._pages[page.first >> PAGE_BITS] = page
             self.bytes += page.live_bytes()
-            self.counts[WAITING] += page.waiting
-            for status in (CLAIMED, DELAYED):
+            for status in range(1, STATUSES):
                 self.counts[status] += page.status.count(status)
+            self.counts[WAITING] += page.status.count(IN_LANE)
+            for index, lane in enumerate(page.lane):
+                if lane:
+                    self.lanes.changed(lane, page.first + index, GONE, page.status[index])
             if page.waiting:
                 self._list(page, page.first >> PAGE_BITS)
         self._rebuild_schedule()

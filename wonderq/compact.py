@@ -88,7 +88,7 @@ def _restated_bytes(state: State) -> int:
             sequence = views[-1].sequence
             runs = record.to_runs(view.sequence for view in views)
             produced_ms, lengths = [view.produced_ms for view in views], [view.length for view in views]
-            claims = [view.claim for view in views if not view.merely_waits]
+            claims = [queue.messages.claim_of(view) for view in views if not view.merely_waits]
             fields = (record.UPDATE, state.last_ms, queue.number, (), runs, produced_ms, lengths, claims, b"")
             size += len(record.encode(fields))
     return size

@@ -107,6 +107,32 @@ class TooManyQueuesError(BrokerError):
         super().__init__(f"There are {limit} queues, and no more may be made. Delete one, or raise --queues.")
 
 
+class TooManyKeysError(BrokerError):
+    code = "too_many_keys"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"{limit} keys of messages are remembered, and no more can be now. Try again when the oldest are forgotten, make "
+            "the queue's deduplication_window shorter, or raise --total-keys."
+        )
+
+
+class QueueDrainingError(BrokerError):
+    code = "queue_draining"
+
+    def __init__(self, queue: str) -> None:
+        super().__init__(
+            f"The queue {queue} is being drained and takes no more messages. PUT /queues/{queue} with draining=false ends that."
+        )
+
+
+class VersionConflictError(BrokerError):
+    code = "version_conflict"
+
+    def __init__(self, version: int) -> None:
+        super().__init__(f"The message has version {version} by now. Nothing was changed: look at it again.")
+
+
 class QueueFullError(BrokerError):
     """A queue holds as many messages, or bytes of them, as one may."""
 

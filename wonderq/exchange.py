@@ -132,7 +132,7 @@ class _Bodies:
         if file is None:
             file = self._files[number] = self._disk.open(self._folder / segment.file_name(number))
         try:
-            return record.decode_entry(file.read(view.length, offset))
+            return record.decode_entry(file.read(view.length, offset))[0]
         except ValueError as error:
             raise CorruptLogError(str(file.path), offset, str(error)) from error
 

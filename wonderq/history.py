@@ -41,7 +41,7 @@ class History:
     def add(self, found: Found, fields: list[Any]) -> Iterator[Event]:
         """Yield what a record, and the deadlines before it, did to the message."""
         kind, at_ms = fields[:2]
-        if kind == record.IDENTITY or fields[2] != self._queue:
+        if kind in (record.IDENTITY, record.NOTE) or fields[2] != self._queue:
             return
         yield from self.until(at_ms)  # a record of the same queue, so time has come so far, whatever it is about
         for what, detail in self._events(kind, at_ms, fields):
@@ -54,7 +54,7 @@ class History:
             self._status = WAITING
 
     def _events(self, kind: int, at_ms: int, fields: list[Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-        if kind == record.PRODUCE:
+        if kind in (record.PRODUCE, record.SEND):
             index = self._sequence - fields[3]
             if 0 <= index < len(fields[5]):
                 self._entry = self._entry_in(fields)
@@ -79,15 +79,15 @@ class History:
             yield "queue deleted", {}
 
     def _updates(self, fields: list[Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-        for sequence, status, due, _ in fields[3]:
+        for sequence, status, due, *_ in fields[3]:
             if sequence == self._sequence:
                 self._set(status, due)
                 if status != CLAIMED:
                     self._token = 0
-                yield _STATUS[status], {} if status == WAITING else {"until_ms": due}
+                yield _STATUS[status], {"until_ms": due} if status in (CLAIMED, DELAYED) else {}
         if _in_runs(self._sequence, fields[4]):
             claims = {claim[0]: claim[1:] for claim in fields[7]}
-            status, due, _, receives, token = claims.get(self._sequence, (WAITING, 0, 0, 0, 0))
+            status, due, _, receives, token, *_ = claims.get(self._sequence, (WAITING, 0, 0, 0, 0))
             entry = self._entry_in(fields)
             before = self._status
             same = (entry, status, receives, token) == (self._entry, before, self._receives, self._token)

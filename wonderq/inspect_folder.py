@@ -300,6 +300,14 @@ def _named(fields: list[Any]) -> _Object:
         case [record.PRODUCE, at_ms, queue, first, due_ms, lengths, _]:
             due = [iso_time(each) if each > at_ms else None for each in due_ms]
             return {"queue": queue, "first": first, "count": len(lengths), "delayed_until": due, "lengths": lengths}
+        case [record.SEND, at_ms, queue, first, due_ms, lengths, lanes, entries]:
+            produced = _named([record.PRODUCE, at_ms, queue, first, due_ms, lengths, entries])
+            return {**produced, "lanes": [{"priority": priority, "group": group} for priority, group in lanes]}
+        case [record.REMEMBER, _, queue, memories]:
+            remembered = [{"key": key, "value": value, "until": iso_time(until)} for key, value, until in memories]
+            return {"queue": queue, "remembered": remembered}
+        case [record.NOTE, _, space, name, value]:
+            return {"space": space, "name": name, "value": value}
         case [record.CLAIM, at_ms, queue, runs, timeout_ms, token]:
             return {
                 "queue": queue,
@@ -311,15 +319,15 @@ def _named(fields: list[Any]) -> _Object:
         case [record.DELETE, _, queue, runs]:
             return {"queue": queue, "runs": _pairs(runs)}
         case [record.UPDATE, _, queue, changes, runs, produced_ms, lengths, claims, _]:
-            names = ("sequence", "status", "due_ms", "timeout_ms")
-            all_names = (*names, "receive_count", "token")
+            names = ("sequence", "status", "due_ms", "timeout_ms", "receive_count")
+            all_names = (*names, "token", "first_claimed_ms", "version", "priority", "group")
             return {
                 "queue": queue,
-                "changes": [_with_status(dict(zip(names, each, strict=True))) for each in changes],
+                "changes": [_with_status(dict(zip(names, each, strict=False))) for each in changes],
                 "restated": _pairs(runs),
                 "produced_at": [iso_time(each) for each in produced_ms],
                 "lengths": lengths,
-                "claims": [_with_status(dict(zip(all_names, each, strict=True))) for each in claims],
+                "claims": [_with_status(dict(zip(all_names, each, strict=False))) for each in claims],
             }
         case [record.PURGE, _, queue, end]:
             return {"queue": queue, "end": end}
@@ -339,12 +347,16 @@ def _pairs(runs: list[int]) -> list[list[int]]:
 
 def _bodies(found: Found, fields: list[Any], problems: list[Problem]) -> _Object:
     """Return the bodies in a record; null for one that does not match its checksum, which is a problem."""
-    if fields[0] not in (record.PRODUCE, record.UPDATE):
+    if fields[0] not in (record.PRODUCE, record.SEND, record.UPDATE):
         return {}
     bodies: list[str | None] = []
+    carried: dict[int, _Object] = {}
     for queue, sequence, entry in entries_of(fields):
         problem = entry_problem(queue, sequence, entry)
         if problem:
             problems.append(Problem(str(found.path), found.offset, problem))
-        bodies.append(None if problem else record.decode_entry(entry))
-    return {"messages": bodies}
+        body, more = (None, {}) if problem else record.decode_entry(entry)
+        if more:
+            carried[len(bodies)] = more
+        bodies.append(body)
+    return {"messages": bodies, **({"carried": carried} if carried else {})}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import add
 from typing import Any
 
 from storage import record
@@ -26,17 +27,17 @@ class Losses:
     def add(self, fields: Sequence[Any], *, damaged: bool) -> None:
         """Take in a record; ``damaged`` says whether anything before it did not verify."""
         kind = fields[0]
-        if kind == record.IDENTITY:
+        if kind in (record.IDENTITY, record.NOTE):
             return
         queue = fields[2]
         if kind == record.QUEUE:
             self._reach(queue, fields[6], damaged)
-        elif kind == record.PRODUCE:
+        elif kind in (record.PRODUCE, record.SEND):
             self._reach(queue, fields[3], damaged)
             self.next_sequence[queue] = max(self.next_sequence[queue], fields[3] + len(fields[5]))
         elif kind in (record.CLAIM, record.DELETE):
             runs = fields[3]
-            self._reach(queue, sum(runs[-2:]), damaged)
+            self._reach(queue, max(map(add, runs[::2], runs[1::2]), default=0), damaged)
             if kind == record.DELETE:
                 self._found(queue, zip(runs[::2], runs[1::2], strict=True))
         elif kind == record.UPDATE:

@@ -77,7 +77,7 @@ class Histogram:
 class QueueMeasures:
     """Counts of one queue, or of all that are not counted by name. Changed under the broker's lock alone."""
 
-    __slots__ = ("calls", "dwell_ms", "expired", "lifetime_ms", "messages")
+    __slots__ = ("buried", "calls", "dwell_ms", "expired", "lifetime_ms", "messages", "moved", "outdated")
 
     def __init__(self) -> None:
         self.calls = [0] * (record.DROP + 1)
@@ -86,6 +86,12 @@ class QueueMeasures:
         """The messages that they were about."""
         self.expired = 0
         """Claims that ended by their deadline."""
+        self.outdated = 0
+        """Messages that became older than their queue keeps them."""
+        self.moved = 0
+        """Messages that went to another queue: dead letters, or on their way back."""
+        self.buried = 0
+        """Dead letters that stayed, buried."""
         self.dwell_ms = Histogram(_AGES_MS)
         """From produced to claimed, for each claim."""
         self.lifetime_ms = Histogram(_AGES_MS)

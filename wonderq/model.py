@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from storage import record
-from storage.record import CLAIMED, DELAYED, WAITING
+from storage.record import BURIED, CLAIMED, DELAYED, WAITING
+from wonderq.contents import Attribute, Extras
 from wonderq.errors import (
     BatchTooLargeError,
     BrokerFullError,
     InvalidValueError,
     MessageTooLargeError,
     QueueFullError,
+    TooManyKeysError,
     TooManyQueuesError,
 )
 from wonderq.page import new_tuple
-from wonderq.state import Queue, QueueSettings, State
+from wonderq.settings import QueueSettings
+from wonderq.state import Queue, State
 
 DEFAULT_QUEUE = "default"
 
-STATUS_NAMES = {WAITING: "unprocessed", CLAIMED: "processing", DELAYED: "delayed"}
+STATUS_NAMES = {WAITING: "unprocessed", CLAIMED: "processing", DELAYED: "delayed", BURIED: "buried"}
 STATUSES = {name: status for status, name in STATUS_NAMES.items()}
 
 Role = Literal["produce", "consume", "inspect", "metrics", "admin"]
@@ -64,25 +67,33 @@ class Limits:
     total_messages: int = 100_000_000
     total_bytes: int = UNLIMITED
     """Bytes are those of the messages as they are stored."""
+    total_keys: int = 1_000_000
+    """Keys of messages, and attempts to claim, that are remembered at once."""
 
     @classmethod
     def widest(cls) -> Limits:
         """Return those under which everything fits that any broker may have taken."""
-        return cls(message_bytes=MAX_MESSAGE_BYTES, queues=UNLIMITED, total_messages=UNLIMITED)
+        return cls(message_bytes=MAX_MESSAGE_BYTES, queues=UNLIMITED, total_messages=UNLIMITED, total_keys=UNLIMITED)
 
-    def encode(self, bodies: Sequence[str]) -> list[bytes]:
+    def encode(self, bodies: Sequence[str], carried: Sequence[Mapping[str, Any]] | None = None) -> list[bytes]:
+        """Return the entries of new messages, with what each carries besides its body.
+
+        Raises:
+            InvalidValueError, MessageTooLargeError, BatchTooLargeError: they are not text, or not within the limits.
+        """
         if not bodies:
             raise InvalidValueError("messages", "A batch needs at least one message.")
         if len(bodies) > self.batch_messages:
             raise BatchTooLargeError(f"A batch may have {self.batch_messages} messages, and this has {len(bodies)}.")
         try:
-            entries = [record.encode_entry(body) for body in bodies]
+            entries = list(map(record.encode_entry, bodies, *((carried,) if carried else ())))
         except UnicodeEncodeError as error:
             raise InvalidValueError("message", "A message must be text: it holds a lone surrogate.") from error
-        if max(map(len, entries)) > self.message_bytes:  # an entry is a few bytes longer than its body
-            size = max(len(body.encode()) for body in bodies)
-            if size > self.message_bytes:
-                raise MessageTooLargeError(size, self.message_bytes)
+        if max(map(len, entries)) > self.message_bytes:  # an entry is a few bytes longer than what it holds
+            for body, more in zip(bodies, carried or repeat({}), strict=False):
+                size = size_of(body, more.get("attributes"))
+                if size > self.message_bytes:
+                    raise MessageTooLargeError(size, self.message_bytes)
         total = sum(map(len, entries))
         if total > self.batch_bytes + 16 * len(entries):
             raise BatchTooLargeError(f"A batch may have {self.batch_bytes} bytes, and this has about {total}.")
@@ -95,22 +106,32 @@ class Limits:
         if count > self.batch_messages:
             raise BatchTooLargeError(f"A batch may have {self.batch_messages} entries, and this has {count}.")
 
-    def check_queues(self, state: State) -> None:
-        """Raise if there may be no more queues."""
-        if len(state.queues) >= self.queues:
+    def check_queues(self, state: State, before: int = 0) -> None:
+        """Raise if there may be no more queues, with ``before`` made before."""
+        if len(state.queues) + before >= self.queues:
             raise TooManyQueuesError(self.queues)
+
+    def check_keys(self, state: State, count: int) -> None:
+        """Raise if so many keys more may not be remembered."""
+        if count and state.remembered + count > self.total_keys:
+            raise TooManyKeysError(self.total_keys)
 
     def check_room(self, state: State, queue: Queue, count: int, size: int) -> None:
         """Raise if there is no room for so many messages more in a queue, and so many bytes of them."""
-        there = queue.messages
+        there, settings = queue.messages, queue.settings
+        whose = f"The queue {queue.name}"
         if count and len(there) + count > self.messages_per_queue:
-            raise QueueFullError(_full(f"The queue {queue.name}", self.messages_per_queue, "messages-per-queue"))
+            raise QueueFullError(_full(whose, self.messages_per_queue, "--messages-per-queue"))
         if there.bytes + size > self.bytes_per_queue:
-            raise QueueFullError(_full(f"The queue {queue.name}", self.bytes_per_queue, "bytes-per-queue"))
+            raise QueueFullError(_full(whose, self.bytes_per_queue, "--bytes-per-queue"))
+        if count and settings.max_messages and len(there) + count > settings.max_messages:
+            raise QueueFullError(_full(whose, settings.max_messages, "its max_messages"))
+        if settings.max_bytes and there.bytes + size > settings.max_bytes:
+            raise QueueFullError(_full(whose, settings.max_bytes, "its max_bytes"))
         if count and state.messages + count > self.total_messages:
-            raise BrokerFullError(_full("The broker", self.total_messages, "total-messages"))
+            raise BrokerFullError(_full("The broker", self.total_messages, "--total-messages"))
         if state.bytes + size > self.total_bytes:
-            raise BrokerFullError(_full("The broker", self.total_bytes, "total-bytes"))
+            raise BrokerFullError(_full("The broker", self.total_bytes, "--total-bytes"))
 
     def check_range(self, field: str, value_ms: int) -> None:
         """Raise for a time that is out of range; ``field`` is its name without the unit."""
@@ -121,7 +142,15 @@ class Limits:
 
 def _full(whose: str, limit: int, setting: str) -> str:
     what = "bytes of messages" if "bytes" in setting else "messages"
-    return f"{whose} may hold {limit} {what}, and this would be more. Try again when some were deleted, or raise --{setting}."
+    return f"{whose} may hold {limit} {what}, and this would be more. Try again when some were deleted, or raise {setting}."
+
+
+def size_of(body: str, attributes: Mapping[str, Attribute] | None) -> int:
+    """Return a message's size in bytes: its body, and the names, types and values of its attributes, as SQS counts them."""
+    size = len(body.encode())
+    for name, (kind, value) in (attributes or {}).items():
+        size += len(name) + len(kind.encode()) + len(value if isinstance(value, bytes) else value.encode())
+    return size
 
 
 class Message(NamedTuple):
@@ -130,7 +159,7 @@ class Message(NamedTuple):
     id: str
     body: str
     status: str
-    """``unprocessed``, ``processing`` or ``delayed``."""
+    """``unprocessed``, ``processing``, ``delayed`` or ``buried``."""
     receipt: str | None
     """Only for the consumer that just claimed it."""
     receives: int
@@ -138,6 +167,20 @@ class Message(NamedTuple):
     due_ms: int | None
     """When its claim or delay ends, or None."""
     queue: str
+    sequence: int
+    """Its place in the order in which the queue's messages were produced."""
+    first_claimed_ms: int
+    """0 if it never was, or if that is not known."""
+    extras: Extras | None
+
+
+class Sent(NamedTuple):
+    """What became of one new message."""
+
+    id: str
+    sequence: int
+    is_duplicate: bool
+    """Its key was used before: this is the message that was added then, which may be gone."""
 
 
 class QueueInfo(NamedTuple):
@@ -179,3 +222,16 @@ class Change:
     delay_ms: int | None = None
     """Takes the message from whoever holds it and hides it for this long."""
     body: str | None = None
+    attributes: Mapping[str, Attribute] | None = None
+    """Replace those that it has."""
+    bury: bool = False
+    """Takes the message from whoever holds it, and keeps it aside until it is kicked."""
+    backoff_ms: int | None = None
+    """As ``delay_ms``, doubled with each time it was received after the first."""
+    if_version: int | None = None
+    """Change it only if this is its version."""
+
+    @property
+    def rewrites(self) -> bool:
+        """Whether it replaces something of what the message carries."""
+        return self.body is not None or self.attributes is not None

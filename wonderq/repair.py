@@ -209,7 +209,7 @@ def _replace_rotten(found: Found, fields: list[Any]) -> dict[int, Problem]:
         at += len(entry)
         entries.append(_EMPTY_ENTRY if problem else entry)
     if rotten:
-        fields[5 if fields[0] == record.PRODUCE else 6] = [len(entry) for entry in entries]
+        fields[6 if fields[0] == record.UPDATE else 5] = [len(entry) for entry in entries]
         fields[-1] = b"".join(entries)
     return rotten
 

@@ -7,35 +7,23 @@ a state. (`Columns.advance` only carries out what the deadlines in the records a
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Self
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Self
 
 import msgpack
 
 from storage import record
 from wonderq.columns import Columns
+from wonderq.memory import Memory
 from wonderq.page import Page
+from wonderq.settings import FIFO_SUFFIX, QueueSettings
 
 #: Of snapshots; one with another layout is not read.
-_LAYOUT = 1
+_LAYOUT = 2
 
 
 class UnreadableRecordError(Exception):
     """A record that this program does not understand, or that contradicts the ones before it."""
-
-
-@dataclass(frozen=True)
-class QueueSettings:
-    """What can be set for a queue."""
-
-    visibility_timeout_ms: int = 30_000
-    """How long a claim lasts that does not say."""
-    delay_ms: int = 0
-    """How long a produced message that does not say stays hidden."""
-
-    def to_record(self) -> dict[str, int]:
-        return asdict(self)
 
 
 class Queue:
@@ -46,10 +34,35 @@ class Queue:
         self.name = name
         """Empty for a queue whose naming record is still to come, in a log whose old parts have been dropped."""
         self.created_ms = created_ms
-        self.settings = QueueSettings()
         self.messages = Columns()
+        self.memory = Memory()
+        self.configure(QueueSettings())
         self.stated_at = 0
         """Position of the newest record that has its name and settings."""
+
+    @property
+    def is_fifo(self) -> bool:
+        """Whether groups are kept in order, one message of each at a time."""
+        return self.name.endswith(FIFO_SUFFIX)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it takes any message as it is; asked for each that is produced, so it is worked out in advance."""
+        return self._is_plain
+
+    def configure(self, settings: QueueSettings) -> None:
+        self.settings = settings
+        special = settings.draining or settings.content_deduplication or settings.max_message_bytes or self.is_fifo
+        self._is_plain = not special
+        self.messages.lanes.configure(fifo=self.is_fifo, in_flight_per_group=settings.max_in_flight_per_group)
+
+
+class Note(NamedTuple):
+    """One thing that is kept beside the queues: see `storage.record.NOTE`."""
+
+    value: Mapping[str, Any]
+    stated_at: int
+    """Position of the newest record that has it."""
 
 
 def queue_record(queue: Queue, settings: QueueSettings, now_ms: int) -> tuple[Any, ...]:
@@ -61,13 +74,13 @@ def queue_record(queue: Queue, settings: QueueSettings, now_ms: int) -> tuple[An
 class Snapshot:
     """A state as it was at one moment, while the state itself goes on."""
 
-    def __init__(self, header: bytes, frozen: list[tuple[Columns, list[Page]]]) -> None:
+    def __init__(self, header: dict[str, Any], frozen: list[tuple[Columns, list[Page]]]) -> None:
         self._header = header
         self._frozen = frozen
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the bytes from which `State.load` makes the state again. Needs no lock."""
-        yield self._header
+        yield msgpack.packb(self._header)
         for _, pages in self._frozen:
             for page in pages:
                 yield page.dump()
@@ -87,6 +100,10 @@ class State:
         self.identity_at = 0
         """Position of the newest record that has it."""
         self.queues: dict[str, Queue] = {}
+        self.notes: dict[str, dict[str, Note]] = {}
+        """By space and name."""
+        self.remembered = 0
+        """How many things all queues remember."""
         self.next_queue = 1
         """The number of the next new queue; numbers are never used twice."""
         self.last_ms = 0
@@ -105,6 +122,9 @@ class State:
             self._update,
             self._purge,
             self._drop,
+            self._send,
+            self._remember,
+            self._note,
         )
 
     # Snapshots
@@ -120,6 +140,11 @@ class State:
             "identity_at": self.identity_at,
             "next_queue": self.next_queue,
             "last_ms": self.last_ms,
+            "notes": [
+                (space, name, note.value, note.stated_at)
+                for space, notes in self.notes.items()
+                for name, note in notes.items()
+            ],
             "queues": [
                 (
                     queue.number,
@@ -129,11 +154,13 @@ class State:
                     queue.stated_at,
                     queue.messages.next_sequence,
                     len(pages),
+                    queue.messages.lanes.table(),
+                    list(queue.memory.items()),
                 )
                 for queue, (_, pages) in zip(queues, frozen, strict=True)
             ],
         }
-        return Snapshot(msgpack.packb(header), frozen)
+        return Snapshot(header, frozen)
 
     @classmethod
     def load(cls, chunks: Iterator[bytes]) -> Self:
@@ -157,12 +184,17 @@ class State:
         state.identity_at = header["identity_at"]
         state.next_queue = header["next_queue"]
         state.last_ms = header["last_ms"]
-        for number, name, settings, created_ms, stated_at, next_sequence, pages in header["queues"]:
+        for space, name, value, stated_at in header["notes"]:
+            state.notes.setdefault(space, {})[name] = Note(value, stated_at)
+        for number, name, settings, created_ms, stated_at, next_sequence, pages, lanes, memory in header["queues"]:
             queue = state._by_number[number] = state.queues[name] = Queue(number, name, created_ms)
-            queue.settings = QueueSettings(**settings)
+            queue.configure(QueueSettings.from_record(settings))
             queue.stated_at = stated_at
-            queue.messages.load(Page.load(next(chunks, b"")) for _ in range(pages))
+            queue.messages.load((Page.load(next(chunks, b"")) for _ in range(pages)), lanes)
             queue.messages.next_sequence = next_sequence
+            for key, remembered in memory:
+                queue.memory.put(key, *remembered)
+            state.remembered += len(memory)
             state._count(queue.messages, 0, 0)
         return state
 
@@ -218,13 +250,13 @@ class State:
         _at_ms: int,
         number: int,
         name: str,
-        settings: dict[str, int],
+        settings: dict[str, Any],
         created_ms: int,
         next_sequence: int,
     ) -> None:
         queue = self._queue_with(number)
         queue.name = name
-        queue.settings = QueueSettings(**settings)
+        queue.configure(QueueSettings.from_record(settings))
         queue.created_ms = created_ms
         queue.stated_at = end
         queue.messages.next_sequence = max(queue.messages.next_sequence, next_sequence)
@@ -240,15 +272,28 @@ class State:
         lengths: Sequence[int],
         entries: bytes,
     ) -> None:
+        self._send(end, at_ms, queue, first, due_ms, lengths, (), entries)
+
+    def _send(
+        self,
+        end: int,
+        at_ms: int,
+        queue: int,
+        first: int,
+        due_ms: Sequence[int],
+        lengths: Sequence[int],
+        lanes: Sequence[tuple[int, str]],
+        entries: bytes,
+    ) -> None:
         messages = self._queue_with(queue).messages
         if first < messages.next_sequence:
             raise ValueError(f"expected message {messages.next_sequence} of queue {queue}, found {first}")
         before = len(messages), messages.bytes
-        messages.produce(first, at_ms, end - len(entries), lengths, due_ms)
+        messages.produce(first, at_ms, end - len(entries), lengths, due_ms, lanes)
         self._count(messages, *before)
 
     def _claim(self, _end: int, at_ms: int, queue: int, runs: record.Runs, timeout_ms: int, token: int) -> None:
-        self._queue_with(queue).messages.claim(runs, at_ms + timeout_ms, timeout_ms, token)
+        self._queue_with(queue).messages.claim(runs, at_ms, timeout_ms, token)
 
     def _delete(self, _end: int, _at_ms: int, queue: int, runs: record.Runs) -> None:
         messages = self._queue_with(queue).messages
@@ -265,7 +310,7 @@ class State:
         runs: record.Runs,
         produced_ms: Sequence[int],
         lengths: Sequence[int],
-        claims: Sequence[Sequence[int]],
+        claims: Sequence[Sequence[Any]],
         entries: bytes,
     ) -> None:
         messages = self._queue_with(queue).messages
@@ -289,9 +334,26 @@ class State:
         if dropped is not None:
             self.messages -= len(dropped.messages)
             self.bytes -= dropped.messages.bytes
+            self.remembered -= len(dropped.memory)
             dropped.messages = Columns()  # for whoever still holds the queue: nobody looks after its messages any more
             if dropped.name:
                 del self.queues[dropped.name]
+
+    def _remember(self, end: int, at_ms: int, queue: int, memories: Sequence[tuple[str, Any, int]]) -> None:
+        memory = self._queue_with(queue).memory
+        before = len(memory)
+        memory.forget(at_ms)
+        for key, value, until_ms in memories:
+            if until_ms > at_ms:
+                memory.put(key, value, until_ms, end)
+        self.remembered += len(memory) - before
+
+    def _note(self, end: int, _at_ms: int, space: str, name: str, value: Mapping[str, Any] | None) -> None:
+        notes = self.notes.setdefault(space, {})
+        if value is None:
+            notes.pop(name, None)
+        else:
+            notes[name] = Note(value, end)
 
     def _count(self, messages: Columns, count_before: int, bytes_before: int) -> None:
         """Carry what has become more or less in one queue over to the sums of all."""

@@ -18,10 +18,12 @@ from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
+from typing import Any
 
 from storage import Checkpoints, CorruptLogError, DiskFullError, Log, LogClosedError, LogFailedError, Position, record
-from wonderq.broker import COMPACTION_LEAVES, Broker
-from wonderq.state import State, queue_record
+from wonderq.broker import Broker
+from wonderq.core import COMPACTION_LEAVES
+from wonderq.state import Queue, State, queue_record
 
 logger = logging.getLogger("wonderq.upkeep")
 
@@ -47,8 +49,12 @@ _UNWRITTEN_BYTES = 4 << 20
 #: What a message takes in the log besides its entry: its share of a record, of a claim and of a deletion.
 _MESSAGE_OVERHEAD_BYTES = 64
 
-#: What a queue takes in the log besides its messages, at most: the record of its name.
+#: What a queue takes in the log besides its messages, mostly: the record of its name.
 _QUEUE_BYTES = 256
+
+#: What something takes that a queue remembers, and a note, mostly.
+_REMEMBERED_BYTES = 64
+_NOTE_BYTES = 512
 
 #: On a disk without room for another segment, this part of a segment is as much garbage as is left in peace.
 _CRAMPED = 8
@@ -83,7 +89,8 @@ def live_bytes(broker: Broker) -> int:
 def needed_bytes(state: State) -> int:
     columns = [queue.messages for queue in state.queues.values()]
     messages_bytes = sum(messages.bytes + _MESSAGE_OVERHEAD_BYTES * len(messages) for messages in columns)
-    return messages_bytes + _QUEUE_BYTES * len(columns)
+    notes = sum(map(len, state.notes.values()))
+    return messages_bytes + _QUEUE_BYTES * len(columns) + _REMEMBERED_BYTES * state.remembered + _NOTE_BYTES * notes
 
 
 def compact_oldest(
@@ -120,7 +127,7 @@ def compact_oldest(
         if _holds_any_before(broker, end):
             raise
         logger.warning("%s. Nothing that was there is needed any more, and it is dropped", error)
-    _restate_names(broker, end)
+    _restate_names(broker, end, limit_bytes // 2)
     log.sync()
     log.trim(end)
     broker.measures.copied_bytes += copied
@@ -160,14 +167,10 @@ def _batches(records: Iterator[tuple[Position, bytes | memoryview]], batch_bytes
     batch: defaultdict[int, _Entries] = defaultdict(_Entries)
     size = 0
     for position, data in records:
-        fields = record.decode(data)
-        if fields[0] == record.PRODUCE:
-            _, _, queue, first, _, lengths, entries = fields
-            runs = [first, len(lengths)]
-        elif fields[0] == record.UPDATE and fields[4]:
-            _, _, queue, _, runs, _, lengths, _, entries = fields
-        else:
+        contents = record.contents(record.decode(data))
+        if contents is None:
             continue
+        queue, runs, lengths, entries = contents
         batch[queue].add(runs, position + len(data) - len(entries), lengths, entries)
         size += len(data)
         if size > batch_bytes:
@@ -222,7 +225,7 @@ def _portions(
         at = stop
 
 
-def _restate_names(broker: Broker, end: Position) -> None:
+def _restate_names(broker: Broker, end: Position, limit_bytes: int) -> None:
     """Write again what names the log and its queues, as far as that stands before ``end``."""
     with broker.exclusively() as (state, commit, now_ms):
         if state.identity_at < end:
@@ -230,6 +233,34 @@ def _restate_names(broker: Broker, end: Position) -> None:
         for queue in state.queues.values():
             if queue.stated_at < end:
                 commit(queue_record(queue, queue.settings, now_ms))
+            for memories in _portions_of_memory(queue, end, now_ms, limit_bytes):
+                commit((record.REMEMBER, now_ms, queue.number, memories))
+        for space, notes in state.notes.items():
+            for name, note in list(notes.items()):
+                if note.stated_at < end:
+                    commit((record.NOTE, now_ms, space, name, note.value))
+
+
+def _portions_of_memory(
+    queue: Queue, end: Position, now_ms: int, limit_bytes: int
+) -> Iterator[list[tuple[str, Any, int]]]:
+    """Yield what a queue remembers from before ``end``, in portions that each fit into one record."""
+    old = [
+        (key, each.value, each.until_ms)
+        for key, each in queue.memory.items()
+        if each.stated_at < end and each.until_ms > now_ms
+    ]
+    portion: list[tuple[str, Any, int]] = []
+    size = 0
+    for each in old:
+        length = len(record.encode(each))
+        if portion and size + length > limit_bytes:
+            yield portion
+            portion, size = [], 0
+        portion.append(each)
+        size += length
+    if portion:
+        yield portion
 
 
 class Upkeep:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from storage import record
-from storage.record import CLAIMED, DELAYED, WAITING
+from storage.record import BURIED, CLAIMED, DELAYED, WAITING
 from storage.recovery import wall_clock_ms
 from storage.salvage import Found, Problem, Salvage
 from wonderq.check_checkpoints import check_checkpoints
@@ -17,7 +17,10 @@ from wonderq.folder import held
 from wonderq.state import State, UnreadableRecordError
 from wonderq.terminal import human_bytes, table
 
-KINDS = ("identity", "queue", "produce", "claim", "delete", "update", "purge", "drop")
+KINDS = (
+    *("identity", "queue", "produce", "claim", "delete", "update", "purge", "drop"),
+    *("send", "remember", "note"),
+)
 
 
 @dataclass
@@ -100,13 +103,11 @@ def entries_of(fields: list[Any]) -> Iterator[tuple[int, int, bytes]]:
         ValueError: the record does not have the fields of its kind.
     """
     try:
-        match fields:
-            case [record.PRODUCE, _, queue, first, _, lengths, entries]:
-                named = list(enumerate(lengths, first))
-            case [record.UPDATE, _, queue, _, runs, _, lengths, _, entries]:
-                named = list(zip(record.from_runs(runs), lengths, strict=True))
-            case _:
-                return
+        contents = record.contents(fields)
+        if contents is None:
+            return
+        queue, runs, lengths, entries = contents
+        named = list(zip(record.from_runs(runs), lengths, strict=True))
         if sum(length for _, length in named) != len(entries):
             raise ValueError("the lengths of its messages are not those of their contents")
         at = 0
@@ -131,11 +132,11 @@ def report(findings: Findings) -> Iterator[str]:
             f"torn tail {size:,} bytes that were never acknowledged, as a crash leaves them; "
             "the next start sets them aside"
         )
-    rows: list[tuple[str, ...]] = [("QUEUE", "UNPROCESSED", "PROCESSING", "DELAYED", "SIZE")]
+    rows: list[tuple[str, ...]] = [("QUEUE", "UNPROCESSED", "PROCESSING", "DELAYED", "BURIED", "SIZE")]
     for name, queue in sorted(findings.state.queues.items()):
         messages = queue.messages
         messages.advance(max(findings.state.last_ms, wall_clock_ms()))
-        counts = (f"{messages.counts[status]:,}" for status in (WAITING, CLAIMED, DELAYED))
+        counts = (f"{messages.counts[status]:,}" for status in (WAITING, CLAIMED, DELAYED, BURIED))
         rows.append((name, *counts, human_bytes(messages.bytes)))
     if len(rows) > 1:
         yield ""

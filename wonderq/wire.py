@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from base64 import b64encode
 from collections.abc import Hashable, Mapping, Sequence
 from functools import cache, lru_cache
 from time import gmtime, strftime
@@ -13,6 +14,7 @@ from typing import Any, TypeVar, cast
 import falcon
 import msgspec
 
+from wonderq.contents import Extras
 from wonderq.measures import refusals
 from wonderq.model import Message
 
@@ -43,6 +45,9 @@ class RequestError(Exception):
         self.field = field
         self.headers = headers
 
+
+#: A number that everybody's JSON can hold.
+_WHOLE_NUMBER = re.compile(r"0|-?[1-9]\d{0,14}")
 
 #: Whoever sends a megabyte of a name need not get it back.
 _NAME_CHARACTERS = 100
@@ -178,12 +183,20 @@ class MessageObject(msgspec.Struct, gc=False):
     queue: str
     receipt: str | msgspec.UnsetType = msgspec.UNSET
     delayed_until: str | msgspec.UnsetType = msgspec.UNSET
+    version: int | msgspec.UnsetType = msgspec.UNSET
+    attributes: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    group: str | msgspec.UnsetType = msgspec.UNSET
+    priority: int | msgspec.UnsetType = msgspec.UNSET
+    idempotency_key: str | msgspec.UnsetType = msgspec.UNSET
+    traceparent: str | msgspec.UnsetType = msgspec.UNSET
+    tracestate: str | msgspec.UnsetType = msgspec.UNSET
+    dead_letter: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
 
 
 def message_object(message: Message) -> MessageObject:
-    message_id, body, status, receipt, receives, produced_ms, due_ms, queue = message
+    message_id, body, status, receipt, receives, produced_ms, due_ms, queue, _, _, extras = message
     due = None if due_ms is None else iso_time(due_ms)
-    return MessageObject(
+    value = MessageObject(
         message_id,
         body,
         status,
@@ -194,13 +207,51 @@ def message_object(message: Message) -> MessageObject:
         msgspec.UNSET if receipt is None else receipt,
         due if due is not None and status == "delayed" else msgspec.UNSET,
     )
+    if extras is not None:
+        _add_extras(value, extras)
+    return value
+
+
+def _add_extras(value: MessageObject, extras: Extras) -> None:
+    """Add what is there of what few messages have."""
+    unset = msgspec.UNSET
+    if extras.version > 1:
+        value.version = extras.version
+    if extras.attributes:
+        value.attributes = {name: attribute_value(*each) for name, each in extras.attributes.items()}
+    value.group = extras.group or unset
+    value.priority = extras.priority or unset
+    value.idempotency_key = extras.key or unset
+    value.traceparent = extras.system.get("traceparent", unset)
+    value.tracestate = extras.system.get("tracestate", unset)
+    origin = extras.origin
+    if origin is not None:
+        value.dead_letter = {
+            "queue": origin.queue,
+            "id": origin.id,
+            "reason": origin.reason,
+            "moved_at": iso_time(origin.moved_ms),
+            "produced_at": iso_time(origin.produced_ms),
+            "receive_count": origin.receives,
+        }
+
+
+def attribute_value(kind: str, value: str | bytes) -> Any:
+    """Return an attribute as JSON has it: a string or a whole number as such, and everything else with its type."""
+    if kind == "String":
+        return value
+    if kind == "Number" and isinstance(value, str) and _WHOLE_NUMBER.fullmatch(value):
+        return int(value)
+    return {"type": kind, "value": b64encode(value).decode() if isinstance(value, bytes) else value}
 
 
 def claimed_objects(messages: Sequence[Message]) -> list[MessageObject]:
     """Do what `message_object` does for all messages of a claim, in half the time for each if there are many."""
     if len(messages) < _MANY_MESSAGES:
         return list(map(message_object, messages))
-    ids, bodies, statuses, receipts, receives, produced_ms, due_ms, queues = zip(*messages, strict=True)
+    ids, bodies, statuses, receipts, receives, produced_ms, due_ms, queues, _, _, extras = zip(*messages, strict=True)
+    if any(extras):
+        return list(map(message_object, messages))
     times = map(iso_time, produced_ms), map(iso_time, due_ms)
     return list(map(MessageObject, ids, bodies, statuses, receives, *times, queues, receipts))
 

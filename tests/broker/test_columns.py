@@ -51,7 +51,7 @@ def sequences_of(runs: list[int]) -> list[int]:
 def check(real: Columns, naive: Naive) -> None:
     messages = list(naive.messages.values())
     statuses = [message.status for message in messages]
-    assert real.counts == [0, *(statuses.count(status) for status in (WAITING, CLAIMED, DELAYED))]
+    assert real.counts == [0, *(statuses.count(status) for status in (WAITING, CLAIMED, DELAYED)), 0]
     assert len(real) == len(messages)
     assert real.bytes == sum(message.length for message in messages)
     assert real.next_sequence == naive.next_sequence
@@ -119,7 +119,7 @@ def test_any_history_gives_the_same_as_the_naive_model(
                 chosen = sequences_of(runs)
                 assert chosen == naive.pick(limit, limit_bytes)
                 timeout_ms, token = chance.choice([0, 5, 20, 1000]), step + 1
-                real.claim(runs, now_ms + timeout_ms, timeout_ms, token)
+                real.claim(runs, now_ms, timeout_ms, token)
                 for sequence in chosen:
                     naive.set(
                         sequence,
@@ -148,7 +148,7 @@ def test_any_history_gives_the_same_as_the_naive_model(
                 view = naive.messages[sequence]
                 real.restate([sequence, 1], position, [view.produced_ms], [length])
                 if not view.merely_waits:
-                    real.restate_claim(*view.claim)
+                    real.restate_claim(*real.claim_of(view))
                 else:
                     naive.set(sequence, due_ms=0, timeout_ms=0, token=NO_TOKEN)
                 position += length
@@ -179,7 +179,7 @@ def test_a_page_made_again_is_found_once(monkeypatch: pytest.MonkeyPatch) -> Non
     real.produce(6, 1, 1, [10, 10, 10], [])
     for _ in range(3):
         assert sequences_of(real.pick(10, 1000)) == [6, 7, 8]
-    real.claim([6, 1], 10, 9, 1)
+    real.claim([6, 1], 1, 9, 1)
     assert sequences_of(real.pick(10, 1000)) == [7, 8]
     assert sorted(real._ready) == [0, 1], "duplicates go when they are met"
     check_pages(real)
@@ -195,7 +195,7 @@ def test_pages_of_deleted_messages_are_freed() -> None:
         real.claim(runs, 1 << 40, 9, 1)
         real.delete(runs)
         assert len(real._pages) <= 1
-    assert real.counts == [0, 0, 0, 0]
+    assert real.counts == [0, 0, 0, 0, 0]
     assert real.bytes == 0
 
 
@@ -226,7 +226,7 @@ def test_deadlines_of_deleted_messages_do_not_pile_up(batch: int) -> None:
         first = real.next_sequence
         real.produce(first, now_ms, 1, [10] * batch, [])
         runs = real.pick(batch, 1 << 20)
-        real.claim(runs, now_ms + HOURS_12_MS, HOURS_12_MS, 1)
+        real.claim(runs, now_ms, HOURS_12_MS, 1)
         real.delete(runs)
         assert len(real._due) <= 1100
     assert real._due_messages == sum(count for _, _, count in real._due) <= 1100
@@ -248,7 +248,7 @@ def test_void_deadlines_are_rarely_cleared_away_in_a_long_queue(monkeypatch: pyt
     claimed = 0
     while claimed < 20 * columns.PAGE_MESSAGES:
         runs = real.pick(100, 1 << 20)
-        real.claim(runs, HOURS_12_MS, HOURS_12_MS, 1)
+        real.claim(runs, 0, HOURS_12_MS, 1)
         real.delete(runs)
         claimed += 100
     assert passes > 0
@@ -263,7 +263,7 @@ def test_one_left_of_each_large_claim() -> None:
         real.produce(first, now_ms, 1, [10] * 1000, [])
         runs = real.pick(1000, 1 << 20)
         assert runs[0] == first
-        real.claim(runs, now_ms + HOURS_12_MS, HOURS_12_MS, now_ms + 1)
+        real.claim(runs, now_ms, HOURS_12_MS, now_ms + 1)
         keep = first + now_ms % 1000
         real.delete(to_runs(s for s in range(first, first + 1000) if s != keep))
         left.append(keep)
@@ -279,7 +279,7 @@ def test_one_left_of_each_large_claim() -> None:
 def test_renewing_again_and_again() -> None:
     real = Columns()
     real.produce(0, 0, 1, [10] * 3, [])
-    real.claim([0, 3], HOURS_12_MS, HOURS_12_MS, 1)
+    real.claim([0, 3], 0, HOURS_12_MS, 1)
     for now_ms in range(1, 50_000):
         real.change(now_ms % 3, CLAIMED, now_ms + HOURS_12_MS, HOURS_12_MS)
         assert len(real._due) <= 1100
@@ -288,7 +288,7 @@ def test_renewing_again_and_again() -> None:
     real.advance(49_998 + HOURS_12_MS)
     assert real.counts[CLAIMED] == 1
     real.advance(49_999 + HOURS_12_MS)
-    assert real.counts == [0, 3, 0, 0]
+    assert real.counts == [0, 3, 0, 0, 0]
 
 
 def test_pick_stays_within_its_bytes() -> None:
@@ -298,7 +298,7 @@ def test_pick_stays_within_its_bytes() -> None:
     assert real.pick(10, 500) == [0, 1]
     assert real.pick(10, 600) == [0, 2]
     assert real.pick(10, 799) == [0, 3]
-    real.claim([0, 1, 2, 1], 10, 9, 1)
+    real.claim([0, 1, 2, 1], 1, 9, 1)
     assert real.pick(10, 250) == [1, 1, 3, 1]
     assert real.pick(10, 100) == [1, 1]
     assert real.pick(2, 1000) == [1, 1, 3, 1]
@@ -307,7 +307,7 @@ def test_pick_stays_within_its_bytes() -> None:
 def test_what_comes_back_goes_before_younger_messages() -> None:
     real = Columns()
     real.produce(0, 1, 1, [10] * 9000, [])
-    real.claim([0, 9000], 50, 49, 1)
+    real.claim([0, 9000], 1, 49, 1)
     for sequence in (8500, 4100, 17):
         real.change(sequence, WAITING, 0, 49)
     assert sequences_of(real.pick(10, 1000)) == [17, 4100, 8500]
@@ -364,7 +364,7 @@ def test_a_delayed_batch_is_one_deadline() -> None:
     messages = Columns()
     messages.produce(0, 10, 100, [5] * 3000, [50] * 1000 + [0] * 1000 + [60] * 1000)
     assert sorted(messages._due) == [(50, 0, 1000), (60, 2000, 1000)]
-    assert messages.counts == [0, 1000, 0, 2000]
+    assert messages.counts == [0, 1000, 0, 2000, 0]
     messages.advance(50)
-    assert messages.counts == [0, 2000, 0, 1000]
+    assert messages.counts == [0, 2000, 0, 1000, 0]
     assert messages.pick(5000, 1 << 20) == [0, 2000]

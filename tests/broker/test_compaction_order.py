@@ -9,7 +9,8 @@ import pytest
 from storage import DiskFullError, Mark, Position, record
 from tests.broker.memory_log import MemoryLog
 from wonderq import upkeep
-from wonderq.broker import COMPACTION_LEAVES, Broker
+from wonderq.broker import Broker
+from wonderq.core import COMPACTION_LEAVES
 from wonderq.model import Target
 
 

@@ -13,7 +13,8 @@ from storage import DiskFullError, record
 from tests.broker.fake_clock import FakeClock
 from tests.broker.helpers import Call, another_receipt, contents_of, eventually
 from tests.broker.memory_log import MemoryLog
-from wonderq.broker import CLAIM_LEAVES, Broker
+from wonderq.broker import Broker
+from wonderq.core import CLAIM_LEAVES
 from wonderq.errors import BrokerError, QueueNotFoundError
 from wonderq.model import Change, Limits, Target
 from wonderq.state import State

@@ -19,7 +19,7 @@ def test_all_that_was_known_is_replaced(before: tuple[str, ...]) -> None:
         if known != "unknown":
             columns.produce(sequence, 1, 1000 + sequence, [10], [500] if known == "delayed" else [])
         if known == "claimed":
-            columns.claim([sequence, 1], 500, 499, 7)
+            columns.claim([sequence, 1], 1, 499, 7)
         if known == "gone":
             columns.delete([sequence, 1])
     columns.restate([0, 3], 2000, [5, 6, 7], [1, 2, 4])

@@ -1,0 +1,68 @@
+"""Making, changing, emptying and deleting queues."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from storage import record
+from wonderq.core import PRODUCE_LEAVES, check_queue_name
+from wonderq.errors import InvalidValueError, QueueInUseError
+from wonderq.looking import Looking
+from wonderq.model import DEFAULT_QUEUE, QueueInfo
+from wonderq.settings import RANGES, check_setting, check_texts
+from wonderq.state import queue_record
+
+
+class Administering(Looking):
+    """What is done to whole queues."""
+
+    def put_queue(self, name: str, **settings: Any) -> tuple[QueueInfo, bool]:
+        """Create a queue, or change the given `QueueSettings` of one; returns it and whether it is new."""
+        self._check_settings(name, settings)
+        with self._deciding as now_ms:
+            created = name not in self._state.queues
+            queue = self._new_queue(name, now_ms) if created else self._state.queues[name]
+            changed = replace(queue.settings, **settings)
+            if created or changed != queue.settings:
+                self._commit(queue_record(queue, changed, now_ms), leave=PRODUCE_LEAVES)
+            info = self._info(self._state.queues[name], now_ms)
+        self._settle()
+        return info, created
+
+    def _check_settings(self, name: str, settings: Mapping[str, Any]) -> None:
+        for field, value in settings.items():
+            if field in RANGES:
+                check_setting(field, value)
+            elif field in ("visibility_timeout_ms", "delay_ms"):
+                self.limits.check_range(field.removesuffix("_ms"), value)
+        check_texts(settings.get("tags", {}), "tags")
+        target = settings.get("dead_letter_queue")
+        if target:
+            check_queue_name(target, "dead_letter_queue")
+            if target == name:
+                raise InvalidValueError("dead_letter_queue", "A queue cannot be its own dead-letter queue.")
+
+    def drop_queue(self, name: str) -> None:
+        """Delete a queue and all its messages. Those who wait for it are refused."""
+        with self._deciding as now_ms:
+            found = self._find_queue(name)
+            if name == DEFAULT_QUEUE:
+                raise QueueInUseError
+            self._commit((record.DROP, now_ms, found.number))
+            self.measures.forget(name)
+            self._lines.dissolve(found)
+        self._settle()
+
+    def purge(self, name: str) -> int:
+        """Delete all messages of a queue, claimed ones too; returns how many."""
+        with self._deciding as now_ms:
+            messages = self._find_queue(name).messages
+            count = len(messages)
+            if count:
+                number = self._state.queues[name].number
+                self._commit((record.PURGE, now_ms, number, messages.next_sequence))
+                self.measures.of(name).count(record.PURGE, count)
+        self._settle()
+        return count

@@ -1,0 +1,140 @@
+"""What a message carries besides its text, as users see it and as it stands in the log.
+
+In the log it is the map of a message's entry (`storage.record`), with what was given of ``attributes``, ``system``, ``group``,
+``priority``, ``key`` and ``origin``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from wonderq.errors import InvalidValueError
+from wonderq.lanes import MAX_PRIORITY
+
+Attribute = tuple[str, str | bytes]
+"""Type and value: ``String``, ``Number`` or ``Binary``, each with ``.`` and a label behind it if wanted; only what is binary
+has bytes."""
+
+_MAX_ATTRIBUTES = 64
+_MAX_NAME_CHARACTERS = 128
+_ATTRIBUTE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,256}")
+_ATTRIBUTE_TYPE = re.compile(r"(String|Number|Binary)(\.[^\0-\x1f]{1,240})?")
+_NUMBER = re.compile(r"[+-]?(\d{1,128}(\.\d{0,128})?|\.\d{1,128})([eE][+-]?\d{1,3})?")
+_SYSTEM_NAMES = frozenset(("traceparent", "tracestate", "AWSTraceHeader"))
+_MAX_SYSTEM_CHARACTERS = 1024
+
+
+class NewMessage(NamedTuple):
+    """A message to be added."""
+
+    body: str
+    delay_ms: int | None = None
+    """How long it stays hidden; None for the queue's own delay."""
+    attributes: Mapping[str, Attribute] | None = None
+    system: Mapping[str, str] | None = None
+    """Of tracing systems: ``traceparent`` and ``tracestate`` (W3C Trace Context), ``AWSTraceHeader``."""
+    group: str = ""
+    """In a FIFO queue those of one group are kept in order; in others no group keeps the rest waiting."""
+    priority: int = 0
+    """0 to 9; 9 is the most urgent."""
+    key: str = ""
+    """The same key again within the queue's window adds nothing."""
+
+    def check(self, *, is_fifo: bool) -> None:
+        """Check it, but for its size.
+
+        Raises:
+            InvalidValueError: something is out of range or malformed.
+        """
+        if not 0 <= self.priority <= MAX_PRIORITY:
+            raise InvalidValueError("priority", f"priority must be from 0 to {MAX_PRIORITY}.")
+        if is_fifo and self.priority:
+            raise InvalidValueError("priority", "A FIFO queue gives out messages in order, so they have no priority.")
+        for field, name in (("group", self.group), ("idempotency_key", self.key)):
+            if len(name) > _MAX_NAME_CHARACTERS:
+                raise InvalidValueError(field, f"{field} may have {_MAX_NAME_CHARACTERS} characters, not {len(name)}.")
+        if self.attributes:
+            check_attributes(self.attributes)
+        for name, value in (self.system or {}).items():
+            if name not in _SYSTEM_NAMES or len(value) > _MAX_SYSTEM_CHARACTERS:
+                raise InvalidValueError(name, f"{name[:100]} is not known here, or has too many characters.")
+
+    def carried(self) -> dict[str, Any]:
+        """Return what stands in the log besides the body."""
+        carried: dict[str, Any] = {}
+        if self.attributes:
+            carried["attributes"] = dict(self.attributes)
+        if self.system:
+            carried["system"] = dict(self.system)
+        if self.group:
+            carried["group"] = self.group
+        if self.priority:
+            carried["priority"] = self.priority
+        if self.key:
+            carried["key"] = self.key
+        return carried
+
+
+def check_attributes(attributes: Mapping[str, Attribute]) -> None:
+    """Check attributes.
+
+    Raises:
+        InvalidValueError: there are too many, or one has a name, a type or a value that it cannot have.
+    """
+    if len(attributes) > _MAX_ATTRIBUTES:
+        raise InvalidValueError("attributes", f"A message may have {_MAX_ATTRIBUTES} attributes.")
+    for name, (kind, value) in attributes.items():
+        field = f"attributes.{name[:100]}"
+        if not _ATTRIBUTE_NAME.fullmatch(name):
+            raise InvalidValueError("attributes", "The name of an attribute is 1 to 256 of A-Z a-z 0-9 _ . and -.")
+        if not _ATTRIBUTE_TYPE.fullmatch(kind):
+            raise InvalidValueError(
+                field, f"The type of {field} must be String, Number or Binary, or one with a .label."
+            )
+        if isinstance(value, bytes) != kind.startswith("Binary"):
+            raise InvalidValueError(field, f"{field} must have bytes if it is Binary, and text otherwise.")
+        if kind.startswith("Number") and not _NUMBER.fullmatch(str(value)):
+            raise InvalidValueError(field, f"{field} is a Number, and its value is not one.")
+
+
+class Origin(NamedTuple):
+    """Where a dead letter came from."""
+
+    queue: str
+    id: str
+    """That it had there."""
+    reason: str
+    moved_ms: int
+    produced_ms: int
+    receives: int
+
+
+class Extras(NamedTuple):
+    """What a message has besides its body, if anything."""
+
+    attributes: Mapping[str, Attribute]
+    system: Mapping[str, str]
+    group: str
+    priority: int
+    key: str
+    version: int
+    """1 at first; one more with each update of body or attributes."""
+    origin: Origin | None
+
+
+def extras_of(carried: Mapping[str, Any], updates: int) -> Extras | None:
+    """Return what a message has that carries this and was updated so often; None if that is nothing."""
+    if not carried and not updates:
+        return None
+    found = carried.get("origin")
+    return Extras(
+        attributes={name: (kind, value) for name, (kind, value) in carried.get("attributes", {}).items()},
+        system=carried.get("system", {}),
+        group=carried.get("group", ""),
+        priority=carried.get("priority", 0),
+        key=carried.get("key", ""),
+        version=updates + 1,
+        origin=None if found is None else Origin(*found),
+    )

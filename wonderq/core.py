@@ -1,0 +1,307 @@
+"""What all of the broker's operations stand on: how something is decided and written down, and when it may be answered.
+
+    decide -> record -> Log.append -> State.apply       under one short lock
+    wait until durable, read bodies, answer             outside it
+
+Applying before the sync is safe because no later record can be durable without all earlier ones; only the answer has
+to wait. That holds for refusals as well: what a 404 is based on must not vanish in a crash, so it waits too.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import repeat
+from typing import Any
+
+from storage import Checkpoints, CorruptLogError, Log, Position, TrimmedError, record
+from storage.record import CLAIMED, DELAYED
+from wonderq.buckets import Buckets
+from wonderq.clock import Clock
+from wonderq.contents import Extras, extras_of
+from wonderq.errors import (
+    BrokerError,
+    InvalidQueueNameError,
+    InvalidValueError,
+    MessageNotFoundError,
+    QueueNotFoundError,
+    StaleReceiptError,
+)
+from wonderq.fibers import Aside, Durability, Hub
+from wonderq.ids import Ids
+from wonderq.measures import Measures
+from wonderq.model import DEFAULT_QUEUE, STATUS_NAMES, Limits, Message, Target
+from wonderq.page import NO_TOKEN, MessageView, new_tuple
+from wonderq.rebuild import rebuild
+from wonderq.state import Queue, State, queue_record
+from wonderq.waiting import WaitingLines
+
+logger = logging.getLogger("wonderq")
+
+Commit = Callable[..., Position]
+"""`Core._commit`: takes the fields of records, and ``leave``."""
+
+_QUEUE_NAME = re.compile(r"(?=.{1,80}\Z)[A-Za-z0-9_-]+(\.fifo)?")
+
+#: On a full disk, what is left in reserve is for those who make room: producing leaves half a segment, compaction a quarter,
+#: claiming an eighth, deleting a 64th, and what empties a whole queue nothing.
+PRODUCE_LEAVES, COMPACTION_LEAVES, CLAIM_LEAVES, DELETE_LEAVES = 2, 4, 8, 64
+
+#: The statuses that end by themselves.
+_WITH_DEADLINE = (CLAIMED, DELAYED)
+
+#: How many reads of what is not in memory go on at once.
+_READERS = 4
+
+
+class _Deciding:
+    """Holds the broker's lock, and gives the time; a refusal leaves only when what it is based on is durable.
+
+    A class, since a generator takes three times as long for it.
+    """
+
+    def __init__(self, lock: threading.Lock, clock: Clock, settle: Callable[[], None]) -> None:
+        self.damage: CorruptLogError | None = None
+        """Why nothing is decided any more."""
+        self._lock = lock
+        self._now_ms = clock.now_ms
+        self._settle = settle
+
+    def __enter__(self) -> int:
+        self._lock.acquire()
+        if self.damage is None:
+            return self._now_ms()
+        self._lock.release()
+        raise CorruptLogError(self.damage.file, self.damage.offset, self.damage.reason)
+
+    def __exit__(self, refusal: type[BaseException] | None, _error: object, _trace: object) -> None:
+        self._lock.release()
+        if refusal is not None and issubclass(refusal, BrokerError):
+            self._settle()
+
+
+def check_queue_name(name: str, field: str) -> None:
+    """Check the name of a queue.
+
+    Raises:
+        InvalidQueueNameError: no queue can have it.
+    """
+    if not _QUEUE_NAME.fullmatch(name):
+        raise InvalidQueueNameError(
+            field, "A queue's name is 1 to 80 of A-Z a-z 0-9 _ and -, with .fifo allowed at the end."
+        )
+
+
+class Core:
+    """The log, the state and the lock; see `wonderq.broker.Broker`, which is made of classes that each add some operations."""
+
+    def __init__(
+        self,
+        log: Log,
+        *,
+        checkpoints: Checkpoints | None = None,
+        clock: Clock | None = None,
+        limits: Limits | None = None,
+        create_queues: bool = True,
+    ) -> None:
+        self.limits = limits or Limits()
+        self.measures = Measures()
+        self._log = log
+        self._durability = Durability(log)
+        self._aside = Aside(_READERS)
+        self._clock = clock or Clock()
+        self._create_queues = create_queues
+        self._lock = threading.Lock()
+        self._deciding = _Deciding(self._lock, self._clock, self._settle)
+        self._lines = WaitingLines(self.limits.waiting_consumers, self.limits.in_flight_per_queue)
+        self._listings: set[object] = set()
+        self._tokens: Iterator[int] = iter(())
+        self._rates = Buckets()
+        self._stopping = False
+        self._state, self.log_bytes = rebuild(log, checkpoints)
+        """``log_bytes``: of records behind the checkpoint that the start began with, read then and written since."""
+        log.start()
+        self._clock.raise_floor(self._state.last_ms)
+        with self._lock:
+            now_ms = self._clock.now_ms()
+            if self._state.key is None:
+                self._commit((record.IDENTITY, now_ms, os.urandom(16), self._state.next_queue))
+            assert self._state.key is not None
+            self._ids = Ids(self._state.key)
+            if DEFAULT_QUEUE not in self._state.queues:
+                new = self._new_queue(DEFAULT_QUEUE, now_ms)
+                self._commit(queue_record(new, new.settings, now_ms))
+            for each in self._state.queues.values():
+                self.measures.of(each.name)
+        self._settle()
+
+    # Running
+
+    @property
+    def unready(self) -> str | None:
+        """Why the broker does no more work, or None while it does."""
+        if self._stopping:
+            return "shutting down"
+        damage = self._deciding.damage
+        return self._log.failure if damage is None else str(damage)
+
+    @property
+    def is_damaged(self) -> bool:
+        return self._deciding.damage is not None
+
+    @property
+    def waiting_consumers(self) -> int:
+        """How many consumers wait for a message."""
+        return len(self._lines)
+
+    @property
+    def checkpoint_lag_bytes(self) -> int:
+        """Bytes of records behind the newest checkpoint."""
+        return self.log_bytes - self.measures.checkpointed_bytes
+
+    def damaged(self, file: str, offset: int, reason: str) -> CorruptLogError:
+        """Do no more work, because the log does not verify there; returns the error to raise."""
+        advice = "Nothing more is done. Stop the broker, and run 'wonderq verify' on its folder"
+        damage = self._deciding.damage = CorruptLogError(file, offset, f"{reason}. {advice}")
+        logger.critical("the log is damaged: %s", damage)
+        return damage
+
+    def stop_claiming(self) -> None:
+        """Give out no more messages: answer those who wait with nothing, and refuse new ones."""
+        with self._lock:
+            self._stopping = True
+            self._lines.wake_all()
+
+    def close(self) -> None:
+        """Stop giving out messages, make everything durable, and let go of the log."""
+        self.stop_claiming()
+        self._durability.close()
+        self._aside.close()
+        self._log.close()
+
+    # Shared pieces
+
+    def _commit(self, *records: Sequence[Any], leave: int | None = None) -> Position:
+        """Append records and apply them; a crash leaves all or none. Returns the position of the last one.
+
+        ``leave`` says for which part of a segment there must be room behind them.
+        """
+        encoded = [record.encode(fields) for fields in records]
+        leave_bytes = self._log.max_record_bytes // leave if leave else 0
+        positions = self._log.append_together(encoded, leave_bytes=leave_bytes)
+        for fields, data, position in zip(records, encoded, positions, strict=True):
+            self.log_bytes += len(data)
+            self._state.apply(fields, position, len(data))
+        return positions[-1]
+
+    def _settle(self) -> None:
+        """Wait until everything decided so far is durable."""
+        self._durability.wait(self._log.end() - 1)
+
+    def _find_queue(self, name: str) -> Queue:
+        found = self._state.queues.get(name)
+        if found is None:
+            raise QueueNotFoundError(name)
+        return found
+
+    def _new_queue(self, name: str, now_ms: int, before: int = 0) -> Queue:
+        """Return a queue that there is not yet; a record of it makes it, and ``before`` others are to be made before it."""
+        check_queue_name(name, "queue")
+        if name != DEFAULT_QUEUE:
+            self.limits.check_queues(self._state, before)
+        return Queue(self._state.next_queue + before, name, now_ms)
+
+    def _resolve(self, queue: Queue, target: Target) -> MessageView:
+        """Return the message a target means, if it is there and the receipt, when there is one, still counts."""
+        token = None
+        if target.receipt is not None:
+            claim = self._ids.decode_receipt(target.receipt)
+            if claim is None:
+                raise InvalidValueError("receipt", "This is not a receipt: use the one that consume returned.")
+            *place, token = claim
+            if target.id is not None and self._ids.decode_id(target.id) != tuple(place):
+                raise InvalidValueError("receipt", "The receipt belongs to another message than the id.")
+        elif target.id is not None:
+            place = list(self._ids.decode_id(target.id) or (-1, -1))
+        else:
+            raise InvalidValueError("id", "Name the message by its id or by a receipt.")
+        view = queue.messages.find(place[1]) if place[0] == queue.number else None
+        if view is None:
+            raise MessageNotFoundError
+        if token is not None and token != view.token:
+            raise StaleReceiptError
+        return view
+
+    def _read_messages(self, queue: Queue, views: Sequence[MessageView], token: int = NO_TOKEN) -> list[Message]:
+        """Read the bodies of messages that are durable."""
+        views, entries = self._entries(queue, views)
+        if not views:
+            return []
+        bodies, carried = self._decode(views, entries)
+        sequences, statuses, _, _, produced_ms, receives, _, dues_ms, _, first_claimed_ms, _, updates = zip(
+            *views, strict=True
+        )
+        receipts: Iterable[str | None] = repeat(None)
+        if token:
+            ids, receipts = self._ids.ids_and_receipts(queue.number, sequences, token)
+        else:
+            ids = self._ids.message_ids(queue.number, sequences)
+        names = [STATUS_NAMES[status] for status in statuses]
+        ends_ms = [
+            due_ms if status in _WITH_DEADLINE else None for status, due_ms in zip(statuses, dues_ms, strict=True)
+        ]
+        extras: Iterable[Extras | None] = repeat(None)
+        if carried or any(updates):
+            extras = [extras_of(carried.get(index, {}), count) for index, count in enumerate(updates)]
+        fields = zip(
+            *(ids, bodies, names, receipts, receives, produced_ms, ends_ms),
+            *(repeat(queue.name), sequences, first_claimed_ms, extras),
+            strict=False,
+        )
+        return list(map(new_tuple, repeat(Message), fields))
+
+    def _decode(
+        self, views: Sequence[MessageView], entries: Sequence[bytes]
+    ) -> tuple[list[str], dict[int, dict[str, Any]]]:
+        """Return the bodies of entries, and what they carry, by index."""
+        try:
+            return record.decode_entries(entries)
+        except ValueError as error:
+            raise self.damaged(*self._log.locate(views[0].position), str(error)) from error
+
+    def _entries(self, queue: Queue, views: Sequence[MessageView]) -> tuple[Sequence[MessageView], list[bytes]]:
+        """Read entries; a message that compaction has moved meanwhile is looked up again, one that is gone is left out."""
+        while True:
+            try:
+                return views, self._read([(view.position, view.length) for view in views])
+            except TrimmedError:
+                with self._lock:
+                    now = [queue.messages.find(view.sequence) for view in views]
+                self._settle()
+                before = views
+                views = [
+                    view._replace(position=found.position, length=found.length)
+                    for view, found in zip(before, now, strict=True)
+                    if found is not None
+                ]
+                if views == before:
+                    place = self._log.locate(before[0].position)
+                    raise self.damaged(*place, "messages were dropped that had not been copied") from None
+            except CorruptLogError as error:
+                raise self.damaged(error.file, error.offset, error.reason) from error
+
+    def _read(self, spans: Sequence[tuple[Position, int]]) -> list[bytes]:
+        try:
+            return self._log.read(spans, block=Hub.current() is None)
+        except BlockingIOError:
+            return self._aside.do(lambda: self._log.read(spans))
+
+    @contextmanager
+    def exclusively(self) -> Iterator[tuple[State, Commit, int]]:
+        """For upkeep: hold the lock, with the state, a way to commit records, and the time."""
+        with self._lock:
+            yield self._state, self._commit, self._clock.now_ms()

@@ -1,0 +1,270 @@
+"""Lanes: messages of a queue that do not simply wait in their order, since they have a priority or belong to a group.
+
+A lane holds the messages of one priority and one group, and gives them out in order. Which lane is next:
+
+- A higher priority comes first.
+- Among groups of an ordinary queue, the one with the fewest messages in flight comes first, then the one that has waited
+  longest for its turn; a lane gives one message a turn. So no group keeps the others waiting, however much it has.
+- In a FIFO queue a group with a message in flight is blocked, and so is one whose next message is delayed; the others
+  take turns, and a lane gives as many as are wanted.
+
+Messages without either are in no lane, cost nothing here, and take turns with the lanes as a group of their own.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Generator, Iterator
+
+from storage.record import CLAIMED, DELAYED, GONE
+from wonderq.page import IN_LANE
+
+MAX_PRIORITY = 9
+
+#: The lane of a message that has none.
+NO_LANE = 0
+
+#: The group that messages of a FIFO queue are in which were given none.
+UNGROUPED = "\0"
+
+Key = tuple[int, int]
+
+
+class Group:
+    """What the lanes of one group have in common."""
+
+    __slots__ = ("in_flight", "lanes", "name", "turn")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.in_flight = 0
+        self.turn = 0
+        """Grows with each message that is given out, over all groups: the smallest has waited longest."""
+        self.lanes: list[Lane] = []
+
+    @property
+    def key(self) -> Key:
+        return self.in_flight, self.turn
+
+
+class Lane:
+    """The messages of one priority and one group."""
+
+    __slots__ = ("delayed", "group", "listed", "messages", "number", "priority", "ready")
+
+    def __init__(self, number: int, priority: int, group: Group) -> None:
+        self.number = number
+        self.priority = priority
+        self.group = group
+        self.messages = 0
+        """How many there are, whatever they do."""
+        self.ready: list[int] = []  # heap of sequence numbers, and some that no longer hold
+        self.delayed: list[int] = []  # the same
+        self.listed: Key | None = None  # under which key it stands in the heap of open lanes
+
+
+class Lanes:
+    """The lanes of one queue."""
+
+    def __init__(self, status_of: Callable[[int], int]) -> None:
+        """``status_of`` gives the status byte of a message of this queue."""
+        self._status_of = status_of
+        self._fifo = False
+        self._in_flight_per_group = 0
+        self._by_number: dict[int, Lane] = {}
+        self._groups: dict[str, Group] = {}
+        self._next_number = 1
+        self._turn = 0
+        self._plain_turn = 0
+        self.in_flight = 0
+        """Of all lanes."""
+        self._open: dict[
+            int, list[tuple[Key, int]]
+        ] = {}  # by priority: heap of keys and lanes, and some that no longer hold
+
+    def __len__(self) -> int:
+        return len(self._by_number)
+
+    def __getitem__(self, number: int) -> Lane:
+        return self._by_number[number]
+
+    def configure(self, *, fifo: bool, in_flight_per_group: int) -> None:
+        """Set how lanes give out messages; a limit of 0 is none."""
+        if (fifo, in_flight_per_group) != (self._fifo, self._in_flight_per_group):
+            self._fifo, self._in_flight_per_group = fifo, in_flight_per_group
+            for lane in self._by_number.values():
+                self._offer(lane)
+
+    def table(self) -> list[tuple[int, int, str]]:
+        """Return (number, priority, group) of each lane."""
+        return [(lane.number, lane.priority, lane.group.name) for lane in self._by_number.values()]
+
+    def load(self, number: int, priority: int, group: str) -> None:
+        """Take over a lane of a table; its messages follow one by one."""
+        self._make(number, priority, group)
+        self._next_number = max(self._next_number, number + 1)
+
+    def number_of(self, priority: int, group: str) -> int:
+        """Return the lane's number; it is made if need be, and is gone again with its last message."""
+        found = self._groups.get(group)
+        for lane in found.lanes if found else ():
+            if lane.priority == priority:
+                return lane.number
+        self._next_number += 1
+        return self._make(self._next_number - 1, priority, group).number
+
+    def _make(self, number: int, priority: int, name: str) -> Lane:
+        group = self._groups.get(name)
+        if group is None:
+            group = self._groups[name] = Group(name)
+        lane = self._by_number[number] = Lane(number, priority, group)
+        group.lanes.append(lane)
+        return lane
+
+    def changed(self, number: int, sequence: int, old: int, new: int) -> None:
+        """Take note of a message whose status has changed; it comes from GONE, and goes there in the end."""
+        lane = self._by_number[number]
+        group = lane.group
+        if old == GONE:
+            lane.messages += 1
+        if new == CLAIMED:
+            group.turn = self._next_turn()
+            group.in_flight += old != CLAIMED
+            self.in_flight += old != CLAIMED
+        elif old == CLAIMED:
+            group.in_flight -= 1
+            self.in_flight -= 1
+        if new == IN_LANE:
+            heapq.heappush(lane.ready, sequence)
+        elif new == DELAYED:
+            heapq.heappush(lane.delayed, sequence)
+        elif new == GONE:
+            lane.messages -= 1
+            if not lane.messages:
+                del self._by_number[number]
+                group.lanes.remove(lane)
+                if not group.lanes:
+                    del self._groups[group.name]
+        for each in group.lanes:
+            self._offer(each)
+
+    # Which one is next
+
+    def pick(
+        self, plain: Iterator[int], plain_in_flight: int, allowance: Callable[[str], int] = lambda _: 1
+    ) -> Generator[int]:
+        """Yield the messages that are next, in order, until closed. No message is changed by that.
+
+        ``plain`` are those in no lane. ``allowance`` says how many a group may have now.
+        """
+        taken: list[tuple[Lane, int]] = []
+        allowed: dict[str, int] = {}
+        touched: dict[int, Lane] = {}
+        try:
+            for priority in range(MAX_PRIORITY, -1, -1):
+                plain_next = None if priority else next(plain, None)
+                while True:
+                    lane = self._top(priority)
+                    plain_key = plain_in_flight, self._plain_turn
+                    if plain_next is not None and (lane is None or plain_key <= lane.group.key):
+                        yield plain_next
+                        plain_in_flight += 1
+                        self._plain_turn = self._next_turn()
+                        plain_next = next(plain, None)
+                        continue
+                    if lane is None:
+                        break
+                    touched[lane.number] = lane
+                    name = lane.group.name
+                    if name not in allowed:
+                        allowed[name] = allowance(name)
+                    if allowed[name] <= 0:
+                        self._withdraw(lane)
+                    while allowed[name] > 0 and (sequence := self._take(lane)) is not None:
+                        taken.append((lane, sequence))
+                        allowed[name] -= 1
+                        yield sequence
+                        if not self._fifo or self._is_full(lane.group):
+                            break
+        finally:
+            for lane, sequence in taken:
+                lane.group.in_flight -= 1
+                heapq.heappush(lane.ready, sequence)
+            for lane in touched.values():
+                for each in lane.group.lanes:
+                    self._offer(each)
+
+    def _take(self, lane: Lane) -> int | None:
+        """Take the lane's next message for the pick that is under way."""
+        sequence = self._head(lane)
+        if sequence is not None:
+            ready = lane.ready
+            while ready and ready[0] == sequence:  # twice, if it came back before its old place was cleared
+                heapq.heappop(ready)
+            lane.group.in_flight += 1
+            lane.group.turn = self._next_turn()
+        return sequence
+
+    def _next_turn(self) -> int:
+        self._turn += 1
+        return self._turn
+
+    def _is_full(self, group: Group) -> bool:
+        """Tell whether a group has as many in flight as it may; messages without a group have no such limit."""
+        return bool(self._in_flight_per_group and group.name and group.in_flight >= self._in_flight_per_group)
+
+    def _is_open(self, lane: Lane) -> bool:
+        if self._is_full(lane.group) or (self._fifo and lane.group.in_flight):
+            return False
+        return self._head(lane) is not None
+
+    def _head(self, lane: Lane) -> int | None:
+        """Return the lane's next message, unless there is none, or a delayed one comes before it in a FIFO queue."""
+        ready = lane.ready
+        while ready and self._status_of(ready[0]) != IN_LANE:
+            heapq.heappop(ready)
+        if not ready:
+            return None
+        if self._fifo:
+            delayed = lane.delayed
+            while delayed and self._status_of(delayed[0]) != DELAYED:
+                heapq.heappop(delayed)
+            if delayed and delayed[0] < ready[0]:
+                return None
+        return ready[0]
+
+    def _offer(self, lane: Lane) -> None:
+        """List a lane that may give a message, if it is not listed already where it belongs, or further ahead."""
+        key = lane.group.key
+        if (lane.listed is not None and lane.listed <= key) or not self._is_open(lane):
+            return
+        lane.listed = key
+        heap = self._open.setdefault(lane.priority, [])
+        heapq.heappush(heap, (key, lane.number))
+        if len(heap) > 2 * len(self._by_number) + 64:
+            heap[:] = [
+                (each.listed, each.number)
+                for each in self._by_number.values()
+                if each.listed is not None and each.priority == lane.priority
+            ]
+            heapq.heapify(heap)
+
+    def _withdraw(self, lane: Lane) -> None:
+        """Take out the lane that is first of its priority."""
+        heapq.heappop(self._open[lane.priority])
+        lane.listed = None
+
+    def _top(self, priority: int) -> Lane | None:
+        """Return the lane of a priority that is to give the next message."""
+        heap = self._open.get(priority)
+        while heap:
+            key, number = heap[0]
+            lane = self._by_number.get(number)
+            if lane is None or lane.listed != key:
+                heapq.heappop(heap)
+                continue
+            if key == lane.group.key and self._is_open(lane):
+                return lane
+            self._withdraw(lane)
+            self._offer(lane)
+        return None

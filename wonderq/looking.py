@@ -1,0 +1,136 @@
+"""Looking at messages and queues, without touching them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator, Iterator
+from itertools import accumulate
+
+from wonderq.core import Core
+from wonderq.errors import InvalidValueError, MessageNotFoundError, TooManyListingsError
+from wonderq.fibers import make_way
+from wonderq.model import STATUSES, Message, QueueInfo, Target
+from wonderq.state import Queue
+
+#: A listing reads this many messages at a time, or so many bytes, or one message that is larger.
+_LIST_CHUNK = 256
+_LIST_BYTES = 1 << 20
+
+#: Queues that are looked at before others have their turn.
+_GLANCE_CHUNK = 100
+
+
+class Looking(Core):
+    """What looks."""
+
+    def get(self, queue: str, message_id: str) -> Message:
+        """Return one message, without touching it."""
+        with self._deciding as now_ms:
+            found = self._find_queue(queue)
+            found.messages.advance(now_ms)
+            view = self._resolve(found, Target(id=message_id))
+        self._settle()
+        for message in self._read_messages(found, [view]):
+            return message
+        raise MessageNotFoundError  # deleted meanwhile, and its place in the log is gone already
+
+    def messages(
+        self, queue: str, *, status: str | None = None, after: str | None = None, limit: int | None = None
+    ) -> Generator[Message]:
+        """Go through a queue's messages, oldest first, in bounded memory, without touching them.
+
+        ``after`` is the id of a message (which may be gone by now) behind which to begin. Messages that come, go or
+        change meanwhile may or may not be seen; each is seen at most once. As many as `Limits.listings` may be gone through at
+        once, which is found out with the first message; whoever does not go on to the end has to close the iterator.
+        """
+        sequence = -1
+        wanted = None if status is None else STATUSES[status]
+        with self._deciding:
+            found = self._find_queue(queue)
+            if after is not None:
+                place = self._ids.decode_id(after)
+                if place is None or place[0] != found.number:
+                    raise InvalidValueError("after", "after must be the id of a message of this queue.")
+                sequence = place[1]
+        return self._walk(found, sequence, wanted, sys.maxsize if limit is None else limit)
+
+    def _walk(self, queue: Queue, sequence: int, status: int | None, limit: int) -> Generator[Message]:
+        this = object()
+        with self._deciding:
+            if len(self._listings) >= self.limits.listings:
+                raise TooManyListingsError(self.limits.listings)
+            self._listings.add(this)
+        try:
+            yield from self._walk_on(queue, sequence, status, limit)
+        finally:
+            self._listings.discard(this)  # without the lock, since a listing that nobody holds any more ends anywhere
+
+    def _walk_on(self, queue: Queue, sequence: int, status: int | None, limit: int) -> Iterator[Message]:
+        while limit > 0:
+            with self._deciding as now_ms:
+                queue.messages.advance(now_ms)
+                views = queue.messages.after(sequence, min(limit, _LIST_CHUNK), status)
+                within = sum(1 for total in accumulate(view.length for view in views) if total <= _LIST_BYTES)
+                views = views[: within or 1]
+            self._settle()
+            if not views:
+                return
+            make_way()
+            yield from self._read_messages(queue, views)
+            sequence = views[-1].sequence
+            limit -= len(views)
+
+    def count(self, queue: str, status: str) -> int:
+        """Return how many messages have a status at this moment."""
+        with self._deciding as now_ms:
+            found = self._find_queue(queue)
+            found.messages.advance(now_ms)
+            count = found.messages.counts[STATUSES[status]]
+        self._settle()
+        return count
+
+    def queue(self, name: str) -> QueueInfo:
+        with self._deciding as now_ms:
+            info = self._info(self._find_queue(name), now_ms)
+        self._settle()
+        return info
+
+    def queues(self) -> list[QueueInfo]:
+        """Return all queues, by name."""
+        with self._deciding as now_ms:
+            infos = [self._info(found, now_ms) for _, found in sorted(self._state.queues.items())]
+        self._settle()
+        return infos
+
+    def glance(self) -> Iterator[QueueInfo]:
+        """Go through all queues for whoever watches the broker: also of one that is damaged, and not waiting for the log.
+
+        The lock is held for a few at a time, so they are not all of one moment.
+        """
+        with self._lock:
+            queues = list(self._state.queues.values())
+        for at in range(0, len(queues), _GLANCE_CHUNK):
+            with self._lock:
+                there = [each for each in queues[at : at + _GLANCE_CHUNK] if self._state.queues.get(each.name) is each]
+                infos = [self._info(each, self._clock.now_ms()) for each in there]
+                for each in there:
+                    self.measures.of(each.name).expired += each.messages.expired
+                    each.messages.expired = 0
+            yield from infos
+            make_way()
+
+    def _info(self, queue: Queue, now_ms: int) -> QueueInfo:
+        messages = queue.messages
+        messages.advance(now_ms)
+        newest = messages.next_sequence - 1
+        counts = {name: messages.counts[status] for name, status in STATUSES.items()}
+        return QueueInfo(
+            queue.name,
+            queue.settings,
+            queue.created_ms,
+            counts,
+            messages.bytes,
+            messages.oldest_ms(),
+            self._ids.message_id(queue.number, newest) if newest >= 0 else None,
+            now_ms,
+        )

@@ -1,0 +1,52 @@
+"""What a queue remembers for a time under a key: which message a key was used for, and what an attempt to claim was given.
+
+It holds also when the message is gone. What is remembered stands in REMEMBER records, and is restated like messages when
+the part of the log that has it is dropped.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+
+class Remembered(NamedTuple):
+    """One thing."""
+
+    value: Any
+    until_ms: int
+    stated_at: int
+    """Position of the newest record that has it."""
+
+
+class Memory:
+    """All that one queue remembers."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[str, Remembered] = {}
+        self._due: list[tuple[int, str]] = []  # heap of when each ends
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def get(self, key: str, now_ms: int) -> Any:
+        """Return what is remembered under a key, or None."""
+        found = self._by_key.get(key)
+        return found.value if found is not None and found.until_ms > now_ms else None
+
+    def put(self, key: str, value: Any, until_ms: int, stated_at: int) -> None:
+        self._by_key[key] = Remembered(value, until_ms, stated_at)
+        heapq.heappush(self._due, (until_ms, key))
+
+    def forget(self, now_ms: int) -> None:
+        """Let go of what has ended."""
+        due = self._due
+        while due and due[0][0] <= now_ms:
+            until_ms, key = heapq.heappop(due)
+            found = self._by_key.get(key)
+            if found is not None and found.until_ms <= until_ms:
+                del self._by_key[key]
+
+    def items(self) -> Iterator[tuple[str, Remembered]]:
+        return iter(self._by_key.items())

@@ -1,0 +1,205 @@
+"""Adding messages: produce, send, and the hand-over from one queue to others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from typing import Any
+
+from storage import record
+from storage.record import Runs
+from wonderq.contents import NewMessage
+from wonderq.core import PRODUCE_LEAVES, Core
+from wonderq.errors import (
+    BatchTooLargeError,
+    InvalidValueError,
+    MessageTooLargeError,
+    QueueDrainingError,
+    QueueNotFoundError,
+)
+from wonderq.lanes import UNGROUPED
+from wonderq.model import Sent, Target, size_of
+from wonderq.settings import FIFO_SUFFIX, QueueSettings
+from wonderq.state import Queue, queue_record
+
+
+class Sending(Core):
+    """What adds messages."""
+
+    def produce(self, queue: str, bodies: Sequence[str], delays_ms: Sequence[int | None] | None = None) -> list[str]:
+        """Add messages, all or none, and return their ids in order.
+
+        ``delays_ms`` holds for each message how long it stays hidden, or None for the queue's own delay.
+        """
+        entries = self.limits.encode(bodies)
+        lengths = [len(entry) for entry in entries]
+        data = b"".join(entries)
+        with self._deciding as now_ms:
+            found = self._state.queues.get(queue)
+            records: list[Sequence[Any]] = []
+            if found is None:
+                found = self._queue_to_be(queue, now_ms)
+                records.append(queue_record(found, found.settings, now_ms))
+            is_plain = found.is_plain
+            if is_plain:
+                self.limits.check_room(self._state, found, len(entries), len(data))
+                number, first = found.number, found.messages.next_sequence
+                due_ms = self._due_ms(found.settings, now_ms, len(entries), delays_ms)
+                records.append((record.PRODUCE, now_ms, number, first, due_ms, lengths, data))
+                position = self._commit(*records, leave=PRODUCE_LEAVES)
+                self.measures.of(queue).count(record.PRODUCE, len(entries))
+                self._lines.nudge(self._state.queues[queue])
+        if not is_plain:
+            delays = delays_ms or [None] * len(bodies)
+            messages = [NewMessage(body, delay_ms) for body, delay_ms in zip(bodies, delays, strict=True)]
+            return [each.id for each in self.send(queue, messages)]
+        self._durability.wait(position)
+        return self._ids.message_ids(number, range(first, first + len(entries)))
+
+    def send(self, queue: str, messages: Sequence[NewMessage]) -> list[Sent]:
+        """Add messages that may have more to them than a body, all or none; returns what became of each, in order.
+
+        Of a key that the queue remembers nothing is added, and the answer is about the message that was.
+        """
+        return self._hand_over(queue, [], {queue: messages})[queue]
+
+    def hand_over(
+        self, queue: str, targets: Sequence[Target], outputs: Mapping[str, Sequence[NewMessage]]
+    ) -> dict[str, list[Sent]]:
+        """Delete messages of a queue and add others, to whichever queues, at once: all of it is done, or none.
+
+        So work that leads to more work neither gets lost nor is done twice in between. ``outputs`` are by queue, and so are
+        those that are returned.
+        """
+        self.limits.check_batch(len(targets))
+        return self._hand_over(queue, targets, outputs)
+
+    def _hand_over(
+        self, queue: str, targets: Sequence[Target], outputs: Mapping[str, Sequence[NewMessage]]
+    ) -> dict[str, list[Sent]]:
+        if sum(map(len, outputs.values())) > self.limits.batch_messages:
+            raise BatchTooLargeError(f"A batch may have {self.limits.batch_messages} messages, and this has more.")
+        entries = {}
+        for name, messages in outputs.items():
+            for message in messages:
+                message.check(is_fifo=name.endswith(FIFO_SUFFIX))
+            entries[name] = self.limits.encode(
+                [message.body for message in messages], [message.carried() for message in messages]
+            )
+        with self._deciding as now_ms:
+            runs: Runs = []
+            produced_ms: Sequence[int] = ()
+            if targets:
+                found = self._find_queue(queue)
+                runs = self._resolve_all(found, targets)
+                produced_ms = found.messages.produced_ms(runs)
+            records: list[Sequence[Any]] = [(record.DELETE, now_ms, found.number, runs)] if runs else []
+            sent = {}
+            new = 0
+            for name, messages in outputs.items():
+                output = self._state.queues.get(name)
+                if output is None:
+                    output = self._queue_to_be(name, now_ms, new)
+                    new += 1
+                    records.append(queue_record(output, output.settings, now_ms))
+                sent[name], more = self._decide_send(output, messages, entries[name], now_ms)
+                records += more
+            if records:
+                self._commit(*records, leave=PRODUCE_LEAVES)
+            if runs:
+                self.measures.of(queue).deleted(now_ms, produced_ms)
+                self._lines.nudge(found)
+            for name, each in sent.items():
+                fresh = sum(not one.is_duplicate for one in each)
+                if fresh:
+                    self.measures.of(name).count(record.PRODUCE, fresh)
+                    self._lines.nudge(self._state.queues[name])
+        self._settle()
+        return sent
+
+    def _resolve_all(self, queue: Queue, targets: Sequence[Target]) -> Runs:
+        """Return the messages of all targets; raises if there is one that may not be deleted, or twice the same."""
+        sequences = sorted(self._resolve(queue, target).sequence for target in targets)
+        if len(set(sequences)) < len(sequences):
+            raise InvalidValueError("receipts", "A batch may delete a message only once.")
+        return record.to_runs(sequences)
+
+    def _queue_to_be(self, name: str, now_ms: int, before: int = 0) -> Queue:
+        """Return a queue that there is not yet, and ``before`` others will be made before it."""
+        if not self._create_queues:
+            raise QueueNotFoundError(name)
+        return self._new_queue(name, now_ms, before)
+
+    def _decide_send(
+        self, queue: Queue, messages: Sequence[NewMessage], entries: Sequence[bytes], now_ms: int
+    ) -> tuple[list[Sent], list[Sequence[Any]]]:
+        """Return what becomes of each message, and the records that make it so."""
+        settings = queue.settings
+        if settings.draining:
+            raise QueueDrainingError(queue.name)
+        if settings.max_message_bytes:
+            for message in messages:
+                size = size_of(message.body, message.attributes)
+                if size > settings.max_message_bytes:
+                    raise MessageTooLargeError(size, settings.max_message_bytes)
+        first = queue.messages.next_sequence
+        places: list[int] = []
+        fresh: list[int] = []
+        used: dict[str, int] = {}
+        for index, message in enumerate(messages):
+            key = _memory_key(settings, message)
+            place = (used.get(key) if key in used else queue.memory.get(key, now_ms)) if key else None
+            if place is None:
+                place = first + len(fresh)
+                fresh.append(index)
+                if key:
+                    used[key] = place
+            places.append(place)
+        ids = self._ids.message_ids(queue.number, places)
+        new = {first + at: index for at, index in enumerate(fresh)}
+        sent = [Sent(*each, new.get(each[1]) != at) for at, each in enumerate(zip(ids, places, strict=True))]
+        if not fresh:
+            return sent, []
+        self.limits.check_keys(self._state, len(used))
+        chosen = [entries[index] for index in fresh]
+        lengths = list(map(len, chosen))
+        self.limits.check_room(self._state, queue, len(chosen), sum(lengths))
+        due_ms = self._due_ms(settings, now_ms, len(chosen), [messages[index].delay_ms for index in fresh])
+        lanes = [_lane(queue, messages[index]) for index in fresh]
+        head: tuple[Any, ...] = now_ms, queue.number, first, due_ms, lengths
+        records: list[Sequence[Any]] = [
+            (record.SEND, *head, lanes, b"".join(chosen))
+            if any(map(any, lanes))
+            else (record.PRODUCE, *head, b"".join(chosen))
+        ]
+        if used:
+            until_ms = now_ms + settings.deduplication_window_ms
+            memories = [(key, place, until_ms) for key, place in used.items()]
+            records.append((record.REMEMBER, now_ms, queue.number, memories))
+        return sent, records
+
+    def _due_ms(
+        self, settings: QueueSettings, now_ms: int, count: int, delays_ms: Sequence[int | None] | None
+    ) -> list[int]:
+        own = settings.delay_ms
+        if delays_ms is None:
+            return [now_ms + own] * count if own else []
+        delays = [own if delay is None else delay for delay in delays_ms]
+        for delay in delays:
+            self.limits.check_range("delay", delay)
+        return [now_ms + delay for delay in delays] if any(delays) else []
+
+
+def _lane(queue: Queue, message: NewMessage) -> tuple[int, str]:
+    """Return a message's priority and group; in a FIFO queue those without a group are one, too."""
+    return message.priority, message.group or (UNGROUPED if queue.is_fifo else "")
+
+
+def _memory_key(settings: QueueSettings, message: NewMessage) -> str:
+    """Return under what a queue remembers that it has had a message; empty if it does not."""
+    key = message.key
+    if not key and settings.content_deduplication:
+        key = sha256(message.body.encode()).hexdigest()
+    if not key:
+        return ""
+    return f"m{message.group}\0{key}" if settings.deduplication_per_group else f"m{key}"
