@@ -25,6 +25,8 @@ _OF_MESSAGES: dict[str, dict[str, Rule]] = {
     "/messages/consume": {"GET": "consume", "POST": "consume"},
     "/messages/delete": {"POST": "consume"},
     "/messages/update": {"POST": "consume"},
+    "/messages/kick": {"POST": "admin"},
+    "/messages/hand-over": {"POST": "consume"},  # and `produce` for each queue that gets something
     "/messages/{message_id}": {
         "GET": "inspect", "DELETE": "consume", "UPDATE": "consume", "PUT": "consume", "PATCH": "consume",
     },
@@ -130,6 +132,13 @@ class Access:
         if key is None:
             return _unauthorized()
         return None if key.has("admin") else _forbidden("admin", ", or else the receipt of each message")
+
+    def authorize_queue(self, authorization: str | None, role: Role, queue: str) -> RequestError | None:
+        """Return why a queue may not be used that is named elsewhere than in the path, in a request that is fine otherwise."""
+        key = self._keys.find(authorization)
+        if key is None:
+            return _unauthorized()
+        return None if key.has(role) and key.opens(queue) else _forbidden(role, f" for the queue {queue[:80]}")
 
     def queue_filter(self, authorization: str | None) -> Callable[[str], bool]:
         """Return what tells whether a queue is one that is to be listed."""

@@ -5,12 +5,24 @@ The answers themselves are written without these, since they are on the way of e
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
-from msgspec import UNSET, Meta, Struct, UnsetType, field
+from msgspec import UNSET, Meta, Struct, UnsetType, defstruct, field
+from msgspec.structs import fields
 
 from wonderq.model import STATUSES
-from wonderq.schemas import MessageId, Receipt, Status, Text
+from wonderq.schemas import (
+    Attributes,
+    Group,
+    MessageId,
+    Priority,
+    PutQueue,
+    Receipt,
+    Status,
+    Text,
+    Traceparent,
+    Tracestate,
+)
 
 Time = Annotated[
     str, Meta(description="In UTC, as ISO 8601 with milliseconds.", extra_json_schema={"format": "date-time"})
@@ -20,17 +32,52 @@ Seconds = Annotated[float, Meta(ge=0)]
 HTTPStatus = Annotated[int, Meta(description="The same as the status of the answer.", ge=400, le=599)]
 
 
+_Duplicates = Annotated[
+    list[Count], Meta(description="The indexes of those that were not added, since their keys were used before.")
+]
+
+
 class Produced(Struct):
     id: MessageId
     message: Text
     status: Literal["unprocessed"]
     status_code: Literal[201] = field(name="statusCode")
+    duplicate: (
+        Annotated[
+            Literal[True], Meta(description="Nothing was added: the key was used before, for the message with this id.")
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 class BatchProduced(Struct):
     ids: Annotated[list[MessageId], Meta(description="In the order of the messages.")]
     status: Literal["unprocessed"]
     status_code: Literal[201] = field(name="statusCode")
+    duplicates: _Duplicates | UnsetType = UNSET
+
+
+class HandedOver(Struct):
+    success: Literal[True]
+    ids: Annotated[list[MessageId], Meta(description="Of the new messages, in their order.")]
+    status_code: Literal[201] = field(name="statusCode")
+    duplicates: _Duplicates | UnsetType = UNSET
+
+
+class Kicked(Struct):
+    success: Literal[True]
+    kicked: Annotated[Count, Meta(description="How many messages.")]
+
+
+class DeadLetter(Struct):
+    """Where a dead letter came from, and why."""
+
+    queue: str
+    id: Annotated[MessageId, Meta(description="That it had there.")]
+    reason: str
+    moved_at: Time
+    produced_at: Annotated[Time, Meta(description="When it was first produced.")]
+    receive_count: Annotated[Count, Meta(description="How often it was claimed there.")]
 
 
 class Message(Struct):
@@ -45,6 +92,17 @@ class Message(Struct):
         UNSET
     )
     delayed_until: Annotated[Time, Meta(description="When it can be consumed, if it is `delayed`.")] | UnsetType = UNSET
+    version: (
+        Annotated[int, Meta(ge=2, description="How often its text or attributes were set. Not there if once.")]
+        | UnsetType
+    ) = UNSET
+    attributes: Attributes | UnsetType = UNSET
+    group: Group | UnsetType = UNSET
+    priority: Priority | UnsetType = UNSET
+    idempotency_key: str | UnsetType = UNSET
+    traceparent: Traceparent | UnsetType = UNSET
+    tracestate: Tracestate | UnsetType = UNSET
+    dead_letter: DeadLetter | UnsetType = UNSET
 
 
 class Success(Struct):
@@ -61,14 +119,15 @@ class Counted(Struct):
     status: Status
 
 
-class Settings(Struct):
-    visibility_timeout: Annotated[Seconds, Meta(description="How long a claim lasts by default, in seconds.")]
-    delay: Annotated[Seconds, Meta(description="How long a new message is hidden by default, in seconds.")]
+#: The settings of a queue are what can be given for one, and all are there.
+Settings = defstruct(
+    "Settings", [(each.name, get_args(each.type)[0]) for each in fields(PutQueue)], namespace={"__module__": __name__}
+)
 
 
 class Queue(Struct):
     queue: str
-    settings: Settings
+    settings: Settings  # type: ignore[valid-type]
     created_at: Time
     counts: Annotated[
         dict[str, Count], Meta(description="Messages by status.", extra_json_schema={"required": list(STATUSES)})

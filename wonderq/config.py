@@ -176,6 +176,12 @@ class Settings:
     total_bytes: int = _setting(
         Limits.total_bytes, _integer_or_unlimited(1, _MANY), "BYTES", "bytes of messages in all queues"
     )
+    total_keys: int = _setting(
+        Limits.total_keys,
+        _integer_or_unlimited(1, _MANY),
+        "N",
+        "idempotency keys and attempts to claim that are remembered in all queues; each takes some 300 bytes of memory",
+    )
     hosts: tuple[str, ...] = _setting(
         (),
         _list_of("the name of a host, without a port", r"[0-9a-z._-]{1,255}|[0-9a-f:.]{2,45}"),
@@ -217,6 +223,7 @@ class Settings:
             in_flight_per_queue=self.in_flight_per_queue,
             total_messages=self.total_messages,
             total_bytes=self.total_bytes,
+            total_keys=self.total_keys,
         )
 
     @property

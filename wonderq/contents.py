@@ -32,6 +32,8 @@ class NewMessage(NamedTuple):
     body: str
     delay_ms: int | None = None
     """How long it stays hidden; None for the queue's own delay."""
+    deliver_at_ms: int | None = None
+    """Instead of a delay: until when."""
     attributes: Mapping[str, Attribute] | None = None
     system: Mapping[str, str] | None = None
     """Of tracing systems: ``traceparent`` and ``tracestate`` (W3C Trace Context), ``AWSTraceHeader``."""

@@ -155,6 +155,8 @@ def _kind(document: _Object, schema: _Object) -> str:
     if schema["type"] == "array":
         return f"array of: {_kind(document, schema['items'])}"
     kind: str = escape(schema["type"])
+    if kind == "object" and "required" not in schema:
+        return f"object of names, and of each: {_kind(document, schema['additionalProperties'])}"
     if kind == "object":
         return f"object of {', '.join(f'<code>{escape(name)}</code>' for name in schema['required'])}"
     if "maximum" in schema:

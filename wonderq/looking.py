@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from itertools import accumulate
 
 from wonderq.core import Core
@@ -35,12 +35,19 @@ class Looking(Core):
         raise MessageNotFoundError  # deleted meanwhile, and its place in the log is gone already
 
     def messages(
-        self, queue: str, *, status: str | None = None, after: str | None = None, limit: int | None = None
+        self,
+        queue: str,
+        *,
+        status: str | None = None,
+        after: str | None = None,
+        limit: int | None = None,
+        matches: Callable[[Message], bool] | None = None,
     ) -> Generator[Message]:
         """Go through a queue's messages, oldest first, in bounded memory, without touching them.
 
         ``after`` is the id of a message (which may be gone by now) behind which to begin. Messages that come, go or
-        change meanwhile may or may not be seen; each is seen at most once. As many as `Limits.listings` may be gone through at
+        change meanwhile may or may not be seen; each is seen at most once. ``matches`` tells which of them are wanted; all are
+        read for that. As many as `Limits.listings` may be gone through at
         once, which is found out with the first message; whoever does not go on to the end has to close the iterator.
         """
         sequence = -1
@@ -52,33 +59,45 @@ class Looking(Core):
                 if place is None or place[0] != found.number:
                     raise InvalidValueError("after", "after must be the id of a message of this queue.")
                 sequence = place[1]
-        return self._walk(found, sequence, wanted, sys.maxsize if limit is None else limit)
+        return self._walk(found, sequence, wanted, sys.maxsize if limit is None else limit, matches)
 
-    def _walk(self, queue: Queue, sequence: int, status: int | None, limit: int) -> Generator[Message]:
+    def _walk(
+        self, queue: Queue, sequence: int, status: int | None, limit: int, matches: Callable[[Message], bool] | None
+    ) -> Generator[Message]:
         this = object()
         with self._deciding:
             if len(self._listings) >= self.limits.listings:
                 raise TooManyListingsError(self.limits.listings)
             self._listings.add(this)
         try:
-            yield from self._walk_on(queue, sequence, status, limit)
+            while limit > 0:
+                asked = _LIST_CHUNK if matches is not None else min(limit, _LIST_CHUNK)
+                messages = self._some(queue, sequence, status, asked)
+                if not messages:
+                    return
+                sequence = messages[-1].sequence
+                wanted = messages if matches is None else list(filter(matches, messages))[:limit]
+                yield from wanted
+                limit -= len(wanted)
         finally:
             self._listings.discard(this)  # without the lock, since a listing that nobody holds any more ends anywhere
 
-    def _walk_on(self, queue: Queue, sequence: int, status: int | None, limit: int) -> Iterator[Message]:
-        while limit > 0:
+    def _some(self, queue: Queue, sequence: int, status: int | None, limit: int) -> list[Message]:
+        """Return the messages behind a sequence number, up to ``limit``, and fewer if they are large; none at the end."""
+        while True:
             with self._deciding as now_ms:
                 queue.messages.advance(now_ms)
-                views = queue.messages.after(sequence, min(limit, _LIST_CHUNK), status)
+                views = queue.messages.after(sequence, limit, status)
                 within = sum(1 for total in accumulate(view.length for view in views) if total <= _LIST_BYTES)
                 views = views[: within or 1]
             self._settle()
             if not views:
-                return
+                return []
             make_way()
-            yield from self._read_messages(queue, views)
-            sequence = views[-1].sequence
-            limit -= len(views)
+            messages = self._read_messages(queue, views)
+            if messages:
+                return messages
+            sequence = views[-1].sequence  # all of them were deleted meanwhile
 
     def count(self, queue: str, status: str) -> int:
         """Return how many messages have a status at this moment."""

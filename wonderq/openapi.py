@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import cache
-from itertools import chain
+from itertools import chain, combinations
 from typing import Any
 
 import msgspec
@@ -39,15 +39,31 @@ A broker without API keys serves everybody who reaches it. With keys, each call 
 Delivery is at least once: a message that is not deleted before its claim ends is given to the next consumer.
 """
 
+#: Of these fields of an update only one can be given.
+_ALTERNATIVES = ("visibility_timeout", "delay", "backoff", "bury")
+_EXCLUDING: _Object = {"not": {"anyOf": [{"required": list(pair)} for pair in combinations(_ALTERNATIVES, 2)]}}
+
 #: What a type cannot say: of which fields one is needed, and which exclude each other.
 _MORE: dict[str, _Object] = {
-    "Produce": {"oneOf": [{"required": ["message"]}, {"required": ["messages"]}]},
-    "DeleteBatch": {"oneOf": [{"required": ["ids"]}, {"required": ["receipts"]}]},
-    "Update": {"not": {"required": ["visibility_timeout", "delay"]}},
-    "UpdateEntry": {
-        "anyOf": [{"required": ["id"]}, {"required": ["receipt"]}],
-        "not": {"required": ["visibility_timeout", "delay"]},
+    "Produce": {
+        "oneOf": [
+            {"required": ["message"], "not": {"required": ["delay", "deliver_at"]}},
+            {
+                "required": ["messages"],
+                "not": {
+                    "anyOf": [
+                        {"required": [name]}
+                        for name in ("deliver_at", "attributes", "group", "priority", "traceparent", "tracestate")
+                    ]
+                },
+            },
+        ]
     },
+    "DeleteBatch": {"oneOf": [{"required": ["ids"]}, {"required": ["receipts"]}]},
+    "NewMessage": {"not": {"required": ["delay", "deliver_at"]}},
+    "NextMessage": {"not": {"required": ["delay", "deliver_at"]}},
+    "Update": _EXCLUDING,
+    "UpdateEntry": {"anyOf": [{"required": ["id"]}, {"required": ["receipt"]}], **_EXCLUDING},
 }
 
 _PATH_PARAMETERS: dict[str, _Object] = {
@@ -193,6 +209,8 @@ def _query_parameters(operation: Operation) -> list[_Object]:
     examples: _Object = next(iter(operation.examples.values()), {}) if operation.body is None else {}
     parameters = []
     for name, value in schema["properties"].items():
+        if value.get("type") == "object":
+            continue  # which a query string cannot hold
         parameter = {"name": name, "in": "query", "required": name in schema["required"], "schema": {**value}}
         parameter["description"] = parameter["schema"].pop("description")
         if name in examples:

@@ -53,7 +53,7 @@ class Operation(NamedTuple):
 
 _READ_CODES = ("queue_not_found", "log_failed", "log_damaged")
 _WRITE_CODES = (*_READ_CODES, "shutting_down", "disk_full")
-_ROOM_CODES = ("too_many_queues", "queue_full", "broker_full")
+_ROOM_CODES = ("too_many_queues", "queue_full", "broker_full", "too_many_keys", "queue_draining")
 _RECEIPT_CODES = ("message_not_found", "stale_receipt", "invalid_value")
 
 _MESSAGE = {
@@ -67,9 +67,28 @@ _MESSAGE = {
 }
 _QUEUE = {
     "queue": "mail",
-    "settings": {"visibility_timeout": 60, "delay": 0},
+    "settings": {
+        "visibility_timeout": 60,
+        "delay": 0,
+        "retention": 0,
+        "max_messages": 0,
+        "max_bytes": 0,
+        "max_message_bytes": 0,
+        "max_receives": 5,
+        "dead_letter_queue": "mail-dead",
+        "paused": False,
+        "draining": False,
+        "content_deduplication": False,
+        "deduplication_window": 300,
+        "deduplication_per_group": False,
+        "max_in_flight": 0,
+        "max_in_flight_per_group": 0,
+        "max_claims_per_second": 0,
+        "max_claims_per_second_per_group": 0,
+        "tags": {},
+    },
     "created_at": "2026-11-24T04:18:30.127Z",
-    "counts": {"unprocessed": 12, "processing": 3, "delayed": 0},
+    "counts": {"unprocessed": 12, "processing": 3, "delayed": 0, "buried": 0},
     "bytes": 4410,
     "newest_id": EXAMPLE_ID,
     "oldest_age": 41.5,
@@ -111,8 +130,9 @@ _CONSUME = (
 _UPDATE = (
     "With no field, or `receipt` alone, it renews the claim from now, by the timeout it was claimed with or last renewed by. "
     "`visibility_timeout` renews by so much; 0 gives the message back at once. `delay` takes it from whoever holds it, and "
-    "hides it. `message` replaces the text, and by itself leaves the claim as it is. Without a receipt it acts on the message "
-    "whoever holds it, and needs a key with the role `admin`.\n\n"
+    "hides it; so does `backoff`, for longer each time. `bury` keeps it aside until it is kicked. Of these only one can be given. "
+    "`message` and `attributes` replace what it has, and by themselves leave the claim as it is. Without a receipt it acts on "
+    "the message whoever holds it, and needs a key with the role `admin`.\n\n"
     "This call also has a method of its own, `UPDATE`, which OpenAPI cannot describe; `PUT` and `PATCH` are the same."
 )
 _EITHER = "Fields may be given in the body or in the query string, not in both."
@@ -130,6 +150,7 @@ def _update(method: str, operation_id: str, description: str) -> Operation:
         (
             *_RECEIPT_CODES,
             "not_claimed",
+            "version_conflict",
             "message_too_large",
             "batch_too_large",
             "queue_full",
@@ -143,6 +164,8 @@ def _update(method: str, operation_id: str, description: str) -> Operation:
             "renew by a minute": {"receipt": EXAMPLE_RECEIPT, "visibility_timeout": 60},
             "give back": {"receipt": EXAMPLE_RECEIPT, "visibility_timeout": 0},
             "try again in ten minutes": {"receipt": EXAMPLE_RECEIPT, "delay": 600},
+            "try again, later each time": {"receipt": EXAMPLE_RECEIPT, "backoff": 5},
+            "give up": {"receipt": EXAMPLE_RECEIPT, "bury": True},
         },
     )
 
@@ -162,12 +185,20 @@ _OF_MESSAGES = [
             )
         },
         ("message_too_large", "batch_too_large", *_ROOM_CODES, *_WRITE_CODES),
-        "Either `message`, or `messages`: 1 to 1000 of them, of which all are added or none.",
+        "Either `message`, or `messages`: 1 to 1000 of them, of which all are added or none. Beside `messages` only `delay` and "
+        "`idempotency_key` may be given; the rest belongs to each message.",
         body=schemas.Produce,
         body_required=True,
         examples={
             "one": {"message": "resize cat.png"},
             "one, in a minute": {"message": "resize cat.png", "delay": 60},
+            "one that is more": {
+                "message": "resize cat.png",
+                "attributes": {"tenant": "acme"},
+                "group": "acme",
+                "priority": 5,
+                "idempotency_key": "upload-8123",
+            },
             "a batch": {"messages": ["resize cat.png", {"message": "resize dog.png", "delay": 60}]},
         },
     ),
@@ -178,7 +209,7 @@ _OF_MESSAGES = [
         "Messages",
         "Claim messages.",
         {200: _CLAIMED},
-        ("invalid_value", "too_many_waiting", "too_many_in_flight", *_WRITE_CODES),
+        ("invalid_value", "too_many_waiting", "too_many_in_flight", "too_many_keys", *_WRITE_CODES),
         _CONSUME,
         schemas.Consume,
         examples={"wait for some": {"max": 10, "wait": 20, "visibility_timeout": 60}},
@@ -190,7 +221,7 @@ _OF_MESSAGES = [
         "Messages",
         "Claim messages, as with `GET`.",
         {200: _CLAIMED},
-        ("invalid_value", "too_many_waiting", "too_many_in_flight", *_WRITE_CODES),
+        ("invalid_value", "too_many_waiting", "too_many_in_flight", "too_many_keys", *_WRITE_CODES),
         f"{_CONSUME}\n\n{_EITHER}",
         schemas.Consume,
         schemas.Consume,
@@ -247,6 +278,45 @@ _OF_MESSAGES = [
         examples={"give back": {"entries": [{"receipt": EXAMPLE_RECEIPT, "visibility_timeout": 0}]}},
     ),
     Operation(
+        "POST",
+        "/messages/hand-over",
+        "handOver",
+        "Messages",
+        "Delete messages and produce what comes of them, at once.",
+        {
+            201: Answer(
+                answer_schemas.HandedOver,
+                {"success": True, "ids": [EXAMPLE_ID], "statusCode": 201},
+                "It is done; had one receipt not counted any more, nothing would have been.",
+            )
+        },
+        (*_RECEIPT_CODES, "message_too_large", "batch_too_large", "invalid_queue_name", *_ROOM_CODES, *_WRITE_CODES),
+        "So work that leads to more work is neither lost in between nor done twice. A key needs the role `produce` too, for each "
+        "queue that gets something.",
+        body=schemas.HandOver,
+        body_required=True,
+        examples={
+            "on to the next queue": {
+                "receipts": [EXAMPLE_RECEIPT],
+                "produce": [{"queue": "mail", "message": "cat.png is ready"}],
+            }
+        },
+    ),
+    Operation(
+        "POST",
+        "/messages/kick",
+        "kick",
+        "Messages",
+        "Let buried messages be consumed again.",
+        {200: Answer(answer_schemas.Kicked, {"success": True, "kicked": 3})},
+        ("invalid_value", *_WRITE_CODES),
+        "The oldest first, up to `max`. They count as never received. To kick a certain one, update it with a `delay` of 0.\n\n"
+        + _EITHER,
+        schemas.Kick,
+        schemas.Kick,
+        examples={"a hundred": {"max": 100}},
+    ),
+    Operation(
         "GET",
         "/dev/messages",
         "listMessages",
@@ -256,7 +326,7 @@ _OF_MESSAGES = [
         ("invalid_value", "too_many_listings", *_READ_CODES),
         "Streamed, whatever its length. For the next page, ask `after` the last id.",
         schemas.Listing,
-        examples={"a page": {"limit": 100}},
+        examples={"a page": {"limit": 100}, "search": {"contains": "cat", "attribute": "tenant=acme", "limit": 100}},
     ),
     Operation(
         "GET",
@@ -342,7 +412,10 @@ OPERATIONS = [
         f"What is not given stays as it was.\n\n{_EITHER}",
         schemas.PutQueue,
         schemas.PutQueue,
-        examples={"claims of a minute": {"visibility_timeout": 60, "delay": 0}},
+        examples={
+            "claims of a minute": {"visibility_timeout": 60, "delay": 0},
+            "five tries": {"max_receives": 5, "dead_letter_queue": "mail-dead"},
+        },
     ),
     Operation(
         "DELETE",

@@ -14,7 +14,20 @@ import storage
 from wonderq import docs_page, errors, openapi, schemas
 from wonderq.access import Access
 from wonderq.broker import Broker
-from wonderq.model import DEFAULT_QUEUE, STATUSES, Change, Message, QueueInfo, Target
+from wonderq.contents import NewMessage
+from wonderq.model import DEFAULT_QUEUE, STATUSES, Message, Role, Sent, Target
+from wonderq.rest_values import (
+    Trace,
+    change_of,
+    is_plain,
+    matcher,
+    new_message,
+    queue_object,
+    set_ms,
+    set_value,
+    settings_of,
+    trace_of,
+)
 from wonderq.wire import (
     JSON,
     MessageObject,
@@ -22,7 +35,6 @@ from wonderq.wire import (
     claimed_objects,
     encode_json,
     error_object,
-    iso_time,
     message_object,
     read_body,
     read_optional_body,
@@ -39,6 +51,8 @@ ERRORS: dict[type[Exception], tuple[int, int | None]] = {
     errors.MessageNotFoundError: (404, None),
     errors.StaleReceiptError: (409, None),
     errors.NotClaimedError: (409, None),
+    errors.VersionConflictError: (409, None),
+    errors.QueueDrainingError: (409, None),
     errors.QueueInUseError: (409, None),
     errors.MessageTooLargeError: (413, None),
     errors.BatchTooLargeError: (413, None),
@@ -48,6 +62,7 @@ ERRORS: dict[type[Exception], tuple[int, int | None]] = {
     # 507 rather than 429, which is about requests in a given time (RFC 6585, section 4): here there is no room (RFC 4918,
     # section 11.5). Nobody knows when a queue will be deleted, so there is no time to wait for.
     errors.TooManyQueuesError: (507, None),
+    errors.TooManyKeysError: (507, 5),
     errors.QueueFullError: (507, 5),
     errors.BrokerFullError: (507, 5),
     errors.ShuttingDownError: (503, 5),
@@ -82,15 +97,6 @@ def _answer_to(error: Exception) -> tuple[int, int | None]:
     return next(ERRORS[kind] for kind in type(error).__mro__ if kind in ERRORS)
 
 
-def _set(value: Any) -> Any:
-    """Return a field's value, or None if it was not given."""
-    return None if isinstance(value, UnsetType) else value
-
-
-def _ms(seconds: float | UnsetType) -> int | None:
-    return None if isinstance(seconds, UnsetType) else to_ms(seconds)
-
-
 def _success(targets: Sequence[Target], results: Sequence[errors.BrokerError | None]) -> dict[str, Any]:
     """Render the results of a batch, each with the id or receipt it is about."""
     rendered: list[dict[str, Any]] = []
@@ -118,29 +124,108 @@ class _Resource:
             if error is not None:
                 raise error
 
+    def check_queue(self, req: falcon.Request, role: Role, queue: str) -> None:
+        """Refuse a queue that is named elsewhere than in the path to whoever may not do that with it."""
+        if self.access is not None:
+            error = self.access.authorize_queue(req.auth, role, queue)
+            if error is not None:
+                raise error
+
 
 class Produce(_Resource):
     def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
         body = read_body(req, schemas.Produce)
+        trace = trace_of(req)
         if isinstance(body.messages, UnsetType):
             if isinstance(body.message, UnsetType):
                 raise RequestError(400, "missing_field", "The field message is required.", "message")
-            delay_ms = _ms(body.delay)
-            [message_id] = self.broker.produce(queue, [body.message], None if delay_ms is None else [delay_ms])
-            value: dict[str, Any] = {"id": message_id, "message": body.message}
+            value = self._produce_one(queue, body.message, body, trace)
         else:
-            if body.message is not UNSET:
-                raise RequestError(400, "ambiguous_request", "Give either message or messages, not both.", "messages")
-            value = {"ids": self._produce_batch(queue, body.messages, _ms(body.delay))}
+            _check_batch_fields(body)
+            value = self._produce_batch(queue, body.messages, body, trace)
         render(req, resp, {**value, "status": "unprocessed", "statusCode": 201}, 201)
 
-    def _produce_batch(self, queue: str, messages: list[str | schemas.NewMessage], delay_ms: int | None) -> list[str]:
-        bodies = [each if isinstance(each, str) else each.message for each in messages]
-        delays: list[int | None] = [delay_ms] * len(messages)
+    def _produce_one(self, queue: str, text: str, body: schemas.Produce, trace: Trace) -> dict[str, Any]:
+        if is_plain(body) and not trace and self.broker.is_plain(queue):
+            delay_ms = set_ms(body.delay)
+            [message_id] = self.broker.produce(queue, [text], None if delay_ms is None else [delay_ms])
+            return {"id": message_id, "message": text}
+        [sent] = self.broker.send(queue, [new_message(text, body, trace)])
+        return {"id": sent.id, "message": text, **({"duplicate": True} if sent.is_duplicate else {})}
+
+    def _produce_batch(
+        self, queue: str, messages: list[str | schemas.NewMessage], body: schemas.Produce, trace: Trace
+    ) -> dict[str, Any]:
+        delay_ms, key = set_ms(body.delay), body.idempotency_key
+        if (
+            not trace
+            and key is UNSET
+            and self.broker.is_plain(queue)
+            and all(isinstance(each, str) or is_plain(each) for each in messages)
+        ):
+            bodies = [each if isinstance(each, str) else each.message for each in messages]
+            delays: list[int | None] = [delay_ms] * len(messages)
+            for index, each in enumerate(messages):
+                if not isinstance(each, str) and not isinstance(each.delay, UnsetType):
+                    delays[index] = to_ms(each.delay)
+            given = delays if any(delay is not None for delay in delays) else None
+            return {"ids": self.broker.produce(queue, bodies, given)}
+        new = []
         for index, each in enumerate(messages):
-            if not isinstance(each, str) and not isinstance(each.delay, UnsetType):
-                delays[index] = to_ms(each.delay)
-        return self.broker.produce(queue, bodies, delays if any(delay is not None for delay in delays) else None)
+            message = (
+                new_message(each, _NO_FIELDS, trace)
+                if isinstance(each, str)
+                else new_message(each.message, each, trace)
+            )
+            if message.delay_ms is None and message.deliver_at_ms is None:
+                message = message._replace(delay_ms=delay_ms)
+            if not isinstance(key, UnsetType) and not message.key:
+                message = message._replace(key=f"{key}/{index}")
+            new.append(message)
+        return _sent_object(self.broker.send(queue, new))
+
+
+_NO_FIELDS = schemas.MessageFields()
+
+
+def _check_batch_fields(body: schemas.Produce) -> None:
+    """Refuse fields of one message beside ``messages``, where they would be of none."""
+    for name in ("message", "deliver_at", "attributes", "group", "priority", "traceparent", "tracestate"):
+        if getattr(body, name) is not UNSET:
+            text = (
+                f"Give {name} with each of the messages"
+                if name != "message"
+                else "Give either message or messages, not both"
+            )
+            raise RequestError(400, "ambiguous_request", f"{text}.", "messages" if name == "message" else name)
+
+
+def _sent_object(sent: Sequence[Sent]) -> dict[str, Any]:
+    duplicates = [index for index, each in enumerate(sent) if each.is_duplicate]
+    return {"ids": [each.id for each in sent], **({"duplicates": duplicates} if duplicates else {})}
+
+
+class HandOver(_Resource):
+    def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
+        body = read_body(req, schemas.HandOver)
+        trace = trace_of(req)
+        outputs: dict[str, list[NewMessage]] = {}
+        places = []
+        for each in body.produce:
+            if each.queue not in outputs:
+                self.check_queue(req, "produce", each.queue)
+            messages = outputs.setdefault(each.queue, [])
+            places.append((each.queue, len(messages)))
+            messages.append(new_message(each.message, each, trace))
+        sent = self.broker.hand_over(queue, Target.each((), body.receipts), outputs)
+        value = _sent_object([sent[name][index] for name, index in places])
+        render(req, resp, {"success": True, **value, "statusCode": 201}, 201)
+
+
+class Kick(_Resource):
+    def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
+        asked = read_optional_body(req, schemas.Kick)
+        render(req, resp, {"success": True, "kicked": self.broker.kick(queue, asked.max)})
 
 
 class Consume(_Resource):
@@ -155,9 +240,10 @@ class Consume(_Resource):
         messages = self.broker.claim(
             queue,
             limit=asked.max,
-            visibility_timeout_ms=_ms(asked.visibility_timeout),
+            visibility_timeout_ms=set_ms(asked.visibility_timeout),
             wait_s=asked.wait,
             client_gone=client_gone,
+            attempt_id=set_value(asked.attempt_id),
         )
         render(req, resp, claimed_objects(messages))
         resp.set_header("Cache-Control", "no-store")
@@ -173,7 +259,7 @@ class OneMessage(_Resource):
         self, req: falcon.Request, resp: falcon.Response, message_id: str, queue: str = DEFAULT_QUEUE
     ) -> None:
         body = read_optional_body(req, schemas.Delete)
-        target = Target(message_id, _set(body.receipt))
+        target = Target(message_id, set_value(body.receipt))
         self.check_targets(req, [target])
         self.broker.delete(queue, target)
         render(req, resp, {"success": True})
@@ -182,18 +268,14 @@ class OneMessage(_Resource):
         self, req: falcon.Request, resp: falcon.Response, message_id: str, queue: str = DEFAULT_QUEUE
     ) -> None:
         body = read_optional_body(req, schemas.Update)
-        target = Target(message_id, _set(body.receipt))
+        target = Target(message_id, set_value(body.receipt))
         self.check_targets(req, [target])
-        self.broker.update(queue, target, _change(body))
+        self.broker.update(queue, target, change_of(body))
         render(req, resp, {"success": True})
 
     # For clients that can send only the common methods.
     on_put = on_update
     on_patch = on_update
-
-
-def _change(body: schemas.Update) -> Change:
-    return Change(_ms(body.visibility_timeout), _ms(body.delay), _set(body.message))
 
 
 class DeleteBatch(_Resource):
@@ -202,7 +284,7 @@ class DeleteBatch(_Resource):
         if isinstance(body.ids, UnsetType) == isinstance(body.receipts, UnsetType):
             code = "missing_field" if isinstance(body.ids, UnsetType) else "ambiguous_request"
             raise RequestError(400, code, "Give either ids or receipts.", "ids")
-        targets = Target.each(_set(body.ids) or [], _set(body.receipts) or [])
+        targets = Target.each(set_value(body.ids) or [], set_value(body.receipts) or [])
         self.check_targets(req, targets)
         render(req, resp, _success(targets, self.broker.delete_batch(queue, targets)))
 
@@ -210,7 +292,7 @@ class DeleteBatch(_Resource):
 class UpdateBatch(_Resource):
     def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
         entries = read_body(req, schemas.UpdateBatch).entries
-        updates = [(Target(_set(entry.id), _set(entry.receipt)), _change(entry)) for entry in entries]
+        updates = [(Target(set_value(entry.id), set_value(entry.receipt)), change_of(entry)) for entry in entries]
         targets = [target for target, _ in updates]
         self.check_targets(req, targets)
         render(req, resp, _success(targets, self.broker.update_batch(queue, updates)))
@@ -227,7 +309,13 @@ class Listing(_Resource):
         self._list(resp, queue, asked, _check_status(asked.status))
 
     def _list(self, resp: falcon.Response, queue: str, asked: schemas.Listing, status: str | None) -> None:
-        messages = self.broker.messages(queue, status=status, after=_set(asked.after), limit=_set(asked.limit))
+        messages = self.broker.messages(
+            queue,
+            status=status,
+            after=set_value(asked.after),
+            limit=set_value(asked.limit),
+            matches=matcher(asked),
+        )
         pieces = _stream(map(message_object, messages))
         first = next(pieces)  # what can be refused is refused here, while the status is still open
         resp.content_type = JSON
@@ -285,20 +373,20 @@ class Queues(_Resource):
         if self.access is not None:
             is_theirs = self.access.queue_filter(req.auth)
             infos = [info for info in infos if is_theirs(info.name)]
-        render(req, resp, [_queue_object(info) for info in infos])
+        render(req, resp, [queue_object(info) for info in infos])
 
 
 class OneQueue(_Resource):
     def on_get(self, req: falcon.Request, resp: falcon.Response, queue: str) -> None:
         read_query(req, schemas.Body)
-        render(req, resp, _queue_object(self.broker.queue(queue)))
+        render(req, resp, queue_object(self.broker.queue(queue)))
 
     def on_put(self, req: falcon.Request, resp: falcon.Response, queue: str) -> None:
-        body = read_optional_body(req, schemas.PutQueue)
-        given = {"visibility_timeout_ms": _ms(body.visibility_timeout), "delay_ms": _ms(body.delay)}
-        settings = {name: value for name, value in given.items() if value is not None}
+        settings = settings_of(read_optional_body(req, schemas.PutQueue))
+        if settings.get("dead_letter_queue"):
+            self.check_queue(req, "admin", settings["dead_letter_queue"])
         info, created = self.broker.put_queue(queue, **settings)
-        render(req, resp, _queue_object(info), 201 if created else 200)
+        render(req, resp, queue_object(info), 201 if created else 200)
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, queue: str) -> None:
         read_query(req, schemas.Body)
@@ -310,21 +398,6 @@ class Purge(_Resource):
     def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str) -> None:
         read_query(req, schemas.Body)
         render(req, resp, {"success": True, "deleted": self.broker.purge(queue)})
-
-
-def _queue_object(info: QueueInfo) -> dict[str, Any]:
-    return {
-        "queue": info.name,
-        "settings": {
-            "visibility_timeout": info.settings.visibility_timeout_ms / 1000,
-            "delay": info.settings.delay_ms / 1000,
-        },
-        "created_at": iso_time(info.created_ms),
-        "counts": info.counts,
-        "bytes": info.bytes,
-        "newest_id": info.newest_id,
-        "oldest_age": None if info.oldest_ms is None else max(info.now_ms - info.oldest_ms, 0) / 1000,
-    }
 
 
 class Health(_Resource):
@@ -376,12 +449,14 @@ def add_routes(app: falcon.App[falcon.Request, falcon.Response], broker: Broker,
         app.add_route(f"{prefix}/messages/consume", Consume(broker))
         app.add_route(f"{prefix}/messages/delete", DeleteBatch(broker, access))
         app.add_route(f"{prefix}/messages/update", UpdateBatch(broker, access))
+        app.add_route(f"{prefix}/messages/kick", Kick(broker))
+        app.add_route(f"{prefix}/messages/hand-over", HandOver(broker, access))
         app.add_route(f"{prefix}/messages/{{message_id}}", OneMessage(broker, access))
         app.add_route(f"{prefix}/dev/messages", listing)
         app.add_route(f"{prefix}/dev/messages/status", listing, suffix="status")
         app.add_route(f"{prefix}/dev/messages/count", Count(broker))
     app.add_route("/queues", Queues(broker, access))
-    app.add_route("/queues/{queue}", OneQueue(broker))
+    app.add_route("/queues/{queue}", OneQueue(broker, access))
     app.add_route("/queues/{queue}/purge", Purge(broker))
     app.add_route("/healthz", health)
     app.add_route("/readyz", health, suffix="ready")

@@ -56,6 +56,11 @@ class Sending(Core):
         self._durability.wait(position)
         return self._ids.message_ids(number, range(first, first + len(entries)))
 
+    def is_plain(self, queue: str) -> bool:
+        """Tell whether `produce` is all that it takes to add messages that have only a body: no duplicate is looked for."""
+        found = self._state.queues.get(queue)
+        return not queue.endswith(FIFO_SUFFIX) if found is None else found.is_plain
+
     def send(self, queue: str, messages: Sequence[NewMessage]) -> list[Sent]:
         """Add messages that may have more to them than a body, all or none; returns what became of each, in order.
 
@@ -164,7 +169,7 @@ class Sending(Core):
         chosen = [entries[index] for index in fresh]
         lengths = list(map(len, chosen))
         self.limits.check_room(self._state, queue, len(chosen), sum(lengths))
-        due_ms = self._due_ms(settings, now_ms, len(chosen), [messages[index].delay_ms for index in fresh])
+        due_ms = self._due_ms(settings, now_ms, len(chosen), [_delay_ms(messages[index], now_ms) for index in fresh])
         lanes = [_lane(queue, messages[index]) for index in fresh]
         head: tuple[Any, ...] = now_ms, queue.number, first, due_ms, lengths
         records: list[Sequence[Any]] = [
@@ -193,6 +198,10 @@ class Sending(Core):
 def _lane(queue: Queue, message: NewMessage) -> tuple[int, str]:
     """Return a message's priority and group; in a FIFO queue those without a group are one, too."""
     return message.priority, message.group or (UNGROUPED if queue.is_fifo else "")
+
+
+def _delay_ms(message: NewMessage, now_ms: int) -> int | None:
+    return message.delay_ms if message.deliver_at_ms is None else max(message.deliver_at_ms - now_ms, 0)
 
 
 def _memory_key(settings: QueueSettings, message: NewMessage) -> str:

@@ -145,7 +145,7 @@ def test_a_full_disk(client: Client, disk: FaultyDisk) -> None:
     assert len(ids) > 10
 
     # Nothing was half added, and all but producing goes on.
-    assert client.counts() == {"unprocessed": len(ids), "processing": 0, "delayed": 0}
+    assert client.counts() == {"unprocessed": len(ids), "processing": 0, "delayed": 0, "buried": 0}
     check_unavailable(client("POST", "/messages/produce", json={"messages": ["x" * 10_000] * 100}), 507, "disk_full")
     check_unavailable(client("UPDATE", f"/messages/{ids[0]}", json={"message": "y" * 100_000}), 507, "disk_full")
     messages = client.get("/messages/consume?max=5")

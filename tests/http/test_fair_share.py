@@ -122,7 +122,7 @@ def test_a_read_from_a_slow_disk_holds_up_nobody(served: ServedBroker, log: Cold
         slow.sendall(request("POST", "/messages/consume", json={"max": 1}))
         served("POST", "/messages/produce", json={"message": "y"})
         counts = json.loads(served("GET", "/queues/default").content)["counts"]
-        assert counts == {"unprocessed": 1, "processing": 1, "delayed": 0}
+        assert counts == {"unprocessed": 1, "processing": 1, "delayed": 0, "buried": 0}
         log.may_read.set()
         [message] = read_reply(slow).json
     assert (message["id"], message["message"]) == (message_id, "from the disk")

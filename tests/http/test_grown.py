@@ -22,6 +22,29 @@ def claim_one(client: Client, query: str = "") -> dict[str, Any]:
     return dict(message)
 
 
+#: The settings of a queue for which none were given.
+NO_SETTINGS = {
+    "visibility_timeout": 30.0,
+    "delay": 0.0,
+    "retention": 0.0,
+    "max_messages": 0,
+    "max_bytes": 0,
+    "max_message_bytes": 0,
+    "max_receives": 0,
+    "dead_letter_queue": "",
+    "paused": False,
+    "draining": False,
+    "content_deduplication": False,
+    "deduplication_window": 300.0,
+    "deduplication_per_group": False,
+    "max_in_flight": 0,
+    "max_in_flight_per_group": 0,
+    "max_claims_per_second": 0,
+    "max_claims_per_second_per_group": 0,
+    "tags": {},
+}
+
+
 class TestQueues:
     def test_producing_creates_a_queue(self, client: Client) -> None:
         client.produce("a", queue="orders")
@@ -52,8 +75,8 @@ class TestQueues:
             check_refused(client(method, f"/queues/a/messages/{b}"), 404, "message_not_found")
         receipt = client.consume(queue="b")[0]["receipt"]
         check_refused(client("DELETE", f"/queues/a/messages/{b}?receipt={receipt}"), 404, "message_not_found")
-        assert client.counts("a") == {"unprocessed": 1, "processing": 0, "delayed": 0}
-        assert client.counts("b") == {"unprocessed": 0, "processing": 1, "delayed": 0}
+        assert client.counts("a") == {"unprocessed": 1, "processing": 0, "delayed": 0, "buried": 0}
+        assert client.counts("b") == {"unprocessed": 0, "processing": 1, "delayed": 0, "buried": 0}
 
     @pytest.mark.parametrize("name", ["a", "A-Z_09", "a" * 80, "a" * 75 + ".fifo", "default2"])
     def test_names(self, client: Client, name: str) -> None:
@@ -65,9 +88,9 @@ class TestQueues:
         created = client("PUT", "/queues/jobs", json={"visibility_timeout": 7.5, "delay": 2})
         expected = {
             "queue": "jobs",
-            "settings": {"visibility_timeout": 7.5, "delay": 2.0},
+            "settings": {**NO_SETTINGS, "visibility_timeout": 7.5, "delay": 2.0},
             "created_at": at(clock),
-            "counts": {"unprocessed": 0, "processing": 0, "delayed": 0},
+            "counts": {"unprocessed": 0, "processing": 0, "delayed": 0, "buried": 0},
             "bytes": 0,
             "newest_id": None,
             "oldest_age": None,
@@ -78,7 +101,7 @@ class TestQueues:
         clock.advance(1.5)
         client.consume("max=1", queue="jobs")
         info = client.get("/queues/jobs")
-        assert info["counts"] == {"unprocessed": 1, "processing": 1, "delayed": 1}
+        assert info["counts"] == {"unprocessed": 1, "processing": 1, "delayed": 1, "buried": 0}
         assert 2001 <= info["bytes"] < 2100
         assert info["oldest_age"] == 1.5
         assert client.get("/queues/jobs/messages/" + info["newest_id"])["message"] == "z"
@@ -88,7 +111,10 @@ class TestQueues:
     def test_settings_change_one_by_one_and_hold_from_then_on(self, client: Client, clock: FakeClock) -> None:
         client("PUT", "/queues/jobs", json={"visibility_timeout": 5})
         reply = client("PUT", "/queues/jobs", json={"delay": 1})
-        assert (reply.status_code, reply.json["settings"]) == (200, {"visibility_timeout": 5.0, "delay": 1.0})
+        assert (reply.status_code, reply.json["settings"]) == (
+            200,
+            {**NO_SETTINGS, "visibility_timeout": 5.0, "delay": 1.0},
+        )
         client.produce("a", queue="jobs")
         assert client.consume(queue="jobs") == []
         clock.advance(1)
@@ -353,7 +379,7 @@ class TestUpdate:
         ids = client.produce("a", "b")
         claim_one(client)
         assert client("PATCH", f"/messages/{ids[0]}?visibility_timeout=0").status_code == 200
-        assert client.counts() == {"unprocessed": 2, "processing": 0, "delayed": 0}
+        assert client.counts() == {"unprocessed": 2, "processing": 0, "delayed": 0, "buried": 0}
         again = claim_one(client)
         assert (again["id"], again["receive_count"]) == (ids[0], 2)
 
@@ -381,7 +407,7 @@ class TestUpdate:
         before = client.get(f"/messages/{message_id}")
         clock.advance(1)
         assert client("UPDATE", f"/messages/{message_id}", json={"message": "ä" * 5000}).status_code == 200
-        assert client.get(f"/messages/{message_id}") == {**before, "message": "ä" * 5000}
+        assert client.get(f"/messages/{message_id}") == {**before, "message": "ä" * 5000, "version": 2}
         message = claim_one(client)
         assert message["message"] == "ä" * 5000
         client("UPDATE", f"/messages/{message_id}", json={"message": "", "receipt": message["receipt"]})

@@ -20,7 +20,7 @@ from prometheus_client.registry import Collector
 from storage import CorruptLogError
 from tests.http.calls import PATIENCE_S, Client, FakeClock, ServedBroker, Wire, WireReply, read_reply, request, serving
 from tests.running import RunningBroker
-from wonderq import broker as broker_module
+from wonderq import looking
 from wonderq.app import create_app
 from wonderq.broker import Broker
 from wonderq.measures import NAMED_QUEUES, OTHER_QUEUES
@@ -112,7 +112,7 @@ def test_messages_operations_and_ages(client: Client, clock: FakeClock) -> None:
         status: found("wonderq_queue_messages", queue="mail", status=status)
         for status in found.labels("wonderq_queue_messages", "status")
     }
-    assert counts == {"unprocessed": 1, "processing": 1, "delayed": 1}
+    assert counts == {"unprocessed": 1, "processing": 1, "delayed": 1, "buried": 0}
     assert found("wonderq_queue_oldest_age_seconds", queue="mail") == 3
     assert found("wonderq_queue_oldest_age_seconds", queue="default") == 0
     assert found("wonderq_queue_bytes", queue="mail") > 0
@@ -356,12 +356,12 @@ def test_other_requests_are_answered_while_metrics_are_written(broker: Broker) -
 
 
 def test_all_queues_are_looked_at_a_few_at_a_time(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(broker_module, "_GLANCE_CHUNK", 10)
+    monkeypatch.setattr(looking, "_GLANCE_CHUNK", 10)
     names = ["default", *(f"q-{number}" for number in range(35))]
     for name in names[1:]:
         broker.produce(name, ["x"])
     held: list[bool] = []
-    monkeypatch.setattr(broker_module, "make_way", lambda: held.append(broker._lock.locked()))
+    monkeypatch.setattr(looking, "make_way", lambda: held.append(broker._lock.locked()))
     seen = []
     for info in broker.glance():
         seen.append(info.name)
