@@ -15,7 +15,7 @@ from wonderq.core import CLAIM_LEAVES
 from wonderq.errors import BrokerError, InvalidValueError, ShuttingDownError, TooManyInFlightError
 from wonderq.model import UNLIMITED, Message
 from wonderq.moving import Moving
-from wonderq.page import NO_TOKEN, MessageView
+from wonderq.page import NO_TOKEN, MessageView, new_tuple
 from wonderq.rates import Round
 from wonderq.settings import DEDUPLICATION_WINDOW_MS
 from wonderq.state import Queue
@@ -142,19 +142,22 @@ class Claiming(Moving):
         attempt_id: str | None,
     ) -> _Claim | _Nothing:
         messages, settings = queue.messages, queue.settings
-        if settings.retention_ms:
-            self._expire(queue, now_ms)
-        if settings.paused:
-            return _Nothing()
+        in_flight_limit, rates = self.limits.in_flight_per_queue, None
+        if queue.restricts_claims:
+            if settings.retention_ms:
+                self._expire(queue, now_ms)
+            if settings.paused:
+                return _Nothing()
+            in_flight_limit = min(in_flight_limit, settings.max_in_flight or UNLIMITED)
+            if settings.has_rates:
+                rates = Round(self._rates, queue)
         messages.advance(now_ms)
         timeout_ms = settings.visibility_timeout_ms if visibility_timeout_ms is None else visibility_timeout_ms
         if attempt_id is not None:
             again = self._claim_again(queue, now_ms, timeout_ms, attempt_id)
             if again is not None:
                 return again
-        in_flight_limit = min(self.limits.in_flight_per_queue, settings.max_in_flight or UNLIMITED)
         room = in_flight_limit - messages.counts[CLAIMED]
-        rates = Round(self._rates, queue) if settings.has_rates else None
         if rates is None:
             runs = messages.pick(min(limit, room), self.limits.batch_bytes)
         else:
@@ -177,7 +180,7 @@ class Claiming(Moving):
         if rates is not None:
             rates.count(messages.lane_of(view)[1] for view in views)
         self._lines.nudge(queue)
-        return _Claim(position, views, token)
+        return new_tuple(_Claim, (position, views, token))
 
     def _expire(self, queue: Queue, now_ms: int) -> None:
         """Remove what is older than the queue keeps it."""

@@ -194,7 +194,7 @@ class Columns:
         Their entries have at most ``limit_bytes`` together, unless the first alone has more. ``allowance`` says how many a
         group may have.
         """
-        if self.lanes:
+        if self.lanes.by_number:
             return self._pick_from_lanes(limit, limit_bytes, allowance)
         runs: Runs = []
         looked_at: list[int] = []
@@ -311,8 +311,9 @@ class Columns:
             self._extend(first, at_ms, position, lengths)
         self.counts[WAITING] += total
         self.next_sequence = first + total
-        for sequence, (priority, group) in enumerate(lanes, first):
-            self._enter_lane(sequence, priority, group)
+        if lanes:
+            for sequence, (priority, group) in enumerate(lanes, first):
+                self._enter_lane(sequence, priority, group)
         sequence = first
         for due, same in groupby(due_ms):
             count = sum(1 for _ in same)
@@ -433,8 +434,7 @@ class Columns:
         page.waiting -= old == WAITING
         self.counts[SHOWN[old]] -= 1
         self.counts[CLAIMED] += 1
-        lane = page.lane_of(index)
-        if lane:
+        if page.lane and (lane := page.lane_of(index)):
             self.lanes.changed(lane, page.first + index, old, CLAIMED)
 
     def change(self, sequence: int, status: int, due_ms: int, timeout_ms: int, receives: int | None = None) -> None:

@@ -250,18 +250,28 @@ class Core:
             ids, receipts = self._ids.ids_and_receipts(queue.number, sequences, token)
         else:
             ids = self._ids.message_ids(queue.number, sequences)
-        names = [STATUS_NAMES[status] for status in statuses]
         ends_ms = [
             due_ms if status in _WITH_DEADLINE else None for status, due_ms in zip(statuses, dues_ms, strict=True)
         ]
         extras: Iterable[Extras | None] = repeat(None)
         if carried or any(updates):
             extras = [extras_of(carried.get(index, {}), count) for index, count in enumerate(updates)]
-        fields = zip(
-            *(ids, bodies, names, receipts, receives, produced_ms, ends_ms),
-            *(repeat(queue.name), sequences, first_claimed_ms, extras),
-            strict=False,
+        names = [STATUS_NAMES[status] for status in statuses]
+        queues = repeat(queue.name)
+        columns = (
+            ids,
+            bodies,
+            names,
+            receipts,
+            receives,
+            produced_ms,
+            ends_ms,
+            queues,
+            sequences,
+            first_claimed_ms,
+            extras,
         )
+        fields = zip(*columns, strict=False)
         return list(map(new_tuple, repeat(Message), fields))
 
     def _decode(

@@ -71,7 +71,7 @@ class Lanes:
         self._status_of = status_of
         self._fifo = False
         self._in_flight_per_group = 0
-        self._by_number: dict[int, Lane] = {}
+        self.by_number: dict[int, Lane] = {}
         self._groups: dict[str, Group] = {}
         self._next_number = 1
         self._turn = 0
@@ -82,22 +82,19 @@ class Lanes:
             int, list[tuple[Key, int]]
         ] = {}  # by priority: heap of keys and lanes, and some that no longer hold
 
-    def __len__(self) -> int:
-        return len(self._by_number)
-
     def __getitem__(self, number: int) -> Lane:
-        return self._by_number[number]
+        return self.by_number[number]
 
     def configure(self, *, fifo: bool, in_flight_per_group: int) -> None:
         """Set how lanes give out messages; a limit of 0 is none."""
         if (fifo, in_flight_per_group) != (self._fifo, self._in_flight_per_group):
             self._fifo, self._in_flight_per_group = fifo, in_flight_per_group
-            for lane in self._by_number.values():
+            for lane in self.by_number.values():
                 self._offer(lane)
 
     def table(self) -> list[tuple[int, int, str]]:
         """Return (number, priority, group) of each lane."""
-        return [(lane.number, lane.priority, lane.group.name) for lane in self._by_number.values()]
+        return [(lane.number, lane.priority, lane.group.name) for lane in self.by_number.values()]
 
     def load(self, number: int, priority: int, group: str) -> None:
         """Take over a lane of a table; its messages follow one by one."""
@@ -117,13 +114,13 @@ class Lanes:
         group = self._groups.get(name)
         if group is None:
             group = self._groups[name] = Group(name)
-        lane = self._by_number[number] = Lane(number, priority, group)
+        lane = self.by_number[number] = Lane(number, priority, group)
         group.lanes.append(lane)
         return lane
 
     def changed(self, number: int, sequence: int, old: int, new: int) -> None:
         """Take note of a message whose status has changed; it comes from GONE, and goes there in the end."""
-        lane = self._by_number[number]
+        lane = self.by_number[number]
         group = lane.group
         if old == GONE:
             lane.messages += 1
@@ -141,7 +138,7 @@ class Lanes:
         elif new == GONE:
             lane.messages -= 1
             if not lane.messages:
-                del self._by_number[number]
+                del self.by_number[number]
                 group.lanes.remove(lane)
                 if not group.lanes:
                     del self._groups[group.name]
@@ -241,10 +238,10 @@ class Lanes:
         lane.listed = key
         heap = self._open.setdefault(lane.priority, [])
         heapq.heappush(heap, (key, lane.number))
-        if len(heap) > 2 * len(self._by_number) + 64:
+        if len(heap) > 2 * len(self.by_number) + 64:
             heap[:] = [
                 (each.listed, each.number)
-                for each in self._by_number.values()
+                for each in self.by_number.values()
                 if each.listed is not None and each.priority == lane.priority
             ]
             heapq.heapify(heap)
@@ -259,7 +256,7 @@ class Lanes:
         heap = self._open.get(priority)
         while heap:
             key, number = heap[0]
-            lane = self._by_number.get(number)
+            lane = self.by_number.get(number)
             if lane is None or lane.listed != key:
                 heapq.heappop(heap)
                 continue

@@ -86,7 +86,10 @@ class Limits:
         if len(bodies) > self.batch_messages:
             raise BatchTooLargeError(f"A batch may have {self.batch_messages} messages, and this has {len(bodies)}.")
         try:
-            entries = list(map(record.encode_entry, bodies, *((carried,) if carried else ())))
+            if carried is None:
+                entries = [record.encode_entry(body) for body in bodies]
+            else:
+                entries = list(map(record.encode_entry, bodies, carried))
         except UnicodeEncodeError as error:
             raise InvalidValueError("message", "A message must be text: it holds a lone surrogate.") from error
         if max(map(len, entries)) > self.message_bytes:  # an entry is a few bytes longer than what it holds
@@ -119,15 +122,16 @@ class Limits:
     def check_room(self, state: State, queue: Queue, count: int, size: int) -> None:
         """Raise if there is no room for so many messages more in a queue, and so many bytes of them."""
         there, settings = queue.messages, queue.settings
-        whose = f"The queue {queue.name}"
-        if count and len(there) + count > self.messages_per_queue:
-            raise QueueFullError(_full(whose, self.messages_per_queue, "--messages-per-queue"))
+        if count:
+            messages = len(there) + count
+            if messages > self.messages_per_queue:
+                raise QueueFullError(_full(_the(queue), self.messages_per_queue, "--messages-per-queue"))
+            if settings.max_messages and messages > settings.max_messages:
+                raise QueueFullError(_full(_the(queue), settings.max_messages, "its max_messages"))
         if there.bytes + size > self.bytes_per_queue:
-            raise QueueFullError(_full(whose, self.bytes_per_queue, "--bytes-per-queue"))
-        if count and settings.max_messages and len(there) + count > settings.max_messages:
-            raise QueueFullError(_full(whose, settings.max_messages, "its max_messages"))
+            raise QueueFullError(_full(_the(queue), self.bytes_per_queue, "--bytes-per-queue"))
         if settings.max_bytes and there.bytes + size > settings.max_bytes:
-            raise QueueFullError(_full(whose, settings.max_bytes, "its max_bytes"))
+            raise QueueFullError(_full(_the(queue), settings.max_bytes, "its max_bytes"))
         if count and state.messages + count > self.total_messages:
             raise BrokerFullError(_full("The broker", self.total_messages, "--total-messages"))
         if state.bytes + size > self.total_bytes:
@@ -138,6 +142,10 @@ class Limits:
         limit_ms: int = getattr(self, f"{field}_ms")
         if not 0 <= value_ms <= limit_ms:
             raise InvalidValueError(field, f"{field} must be from 0 to {limit_ms // 1000} seconds.")
+
+
+def _the(queue: Queue) -> str:
+    return f"The queue {queue.name}"
 
 
 def _full(whose: str, limit: int, setting: str) -> str:

@@ -141,9 +141,10 @@ class Page:
 
     def grow_claims(self) -> None:
         """Give every message of the page a place in the columns of claims and delays."""
-        if len(self.due_ms) < len(self.status):
+        missing = len(self.status) - len(self.due_ms)
+        if missing > 0:
             for column in (self.due_ms, self.timeout_ms, self.receives, self.token, self.first_claimed_ms):
-                self.grow(column)
+                column.frombytes(bytes(column.itemsize * missing))
 
     def grow(self, column: array[int]) -> None:
         """Give every message of the page a place in a column."""

@@ -109,6 +109,17 @@ class QueueSettings:
     def has_rates(self) -> bool:
         return bool(self.max_claims_per_second or self.max_claims_per_second_per_group)
 
+    @property
+    def restricts_sending(self) -> bool:
+        """Whether a message may be refused, or taken for one that was there already."""
+        return bool(self.draining or self.content_deduplication or self.max_message_bytes)
+
+    @property
+    def restricts_claims(self) -> bool:
+        """Whether a message that waits may have to go on waiting, or go."""
+        limited = self.max_receives or self.max_in_flight or self.has_rates
+        return bool(limited or self.retention_ms or self.paused)
+
     def to_record(self) -> dict[str, Any]:
         """Return what differs from the settings of a queue that has none."""
         return {

@@ -45,15 +45,12 @@ class Queue:
         """Whether groups are kept in order, one message of each at a time."""
         return self.name.endswith(FIFO_SUFFIX)
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether it takes any message as it is; asked for each that is produced, so it is worked out in advance."""
-        return self._is_plain
-
     def configure(self, settings: QueueSettings) -> None:
         self.settings = settings
-        special = settings.draining or settings.content_deduplication or settings.max_message_bytes or self.is_fifo
-        self._is_plain = not special
+        # Worked out in advance, since they are asked for each message.
+        self.is_plain = not (settings.restricts_sending or self.is_fifo)
+        """Whether it takes any message as it is."""
+        self.restricts_claims = settings.restricts_claims
         self.messages.lanes.configure(fifo=self.is_fifo, in_flight_per_group=settings.max_in_flight_per_group)
 
 
@@ -271,8 +268,14 @@ class State:
         due_ms: Sequence[int],
         lengths: Sequence[int],
         entries: bytes,
+        lanes: Sequence[tuple[int, str]] = (),
     ) -> None:
-        self._send(end, at_ms, queue, first, due_ms, lengths, (), entries)
+        messages = self._queue_with(queue).messages
+        if first < messages.next_sequence:
+            raise ValueError(f"expected message {messages.next_sequence} of queue {queue}, found {first}")
+        before = len(messages), messages.bytes
+        messages.produce(first, at_ms, end - len(entries), lengths, due_ms, lanes)
+        self._count(messages, *before)
 
     def _send(
         self,
@@ -285,12 +288,7 @@ class State:
         lanes: Sequence[tuple[int, str]],
         entries: bytes,
     ) -> None:
-        messages = self._queue_with(queue).messages
-        if first < messages.next_sequence:
-            raise ValueError(f"expected message {messages.next_sequence} of queue {queue}, found {first}")
-        before = len(messages), messages.bytes
-        messages.produce(first, at_ms, end - len(entries), lengths, due_ms, lanes)
-        self._count(messages, *before)
+        self._produce(end, at_ms, queue, first, due_ms, lengths, entries, lanes)
 
     def _claim(self, _end: int, at_ms: int, queue: int, runs: record.Runs, timeout_ms: int, token: int) -> None:
         self._queue_with(queue).messages.claim(runs, at_ms, timeout_ms, token)
