@@ -180,7 +180,8 @@ class FileLog:
         assert recovery.active is not None
         self._segments = {each.number: each for each in recovery.segments}
         self._base = self._written_base = self._durable_base = recovery.base
-        self._next = recovery.spare
+        spare = recovery.spare
+        self._next = spare if spare is not None and spare.header.version == frame.VERSION else None
         self._active = recovery.active
         self._written = recovery.offset
         self._number = recovery.number
@@ -197,6 +198,9 @@ class FileLog:
             with suppress(DiskFullError), self._mutex:
                 self._next = self._reserve()
         self._keeper.start()
+        if self._active.header.version < frame.VERSION:
+            # Whoever wrote it would misread what is written now. So that it stays as it is, there has to be room for another.
+            self.rotate()
 
     @staticmethod
     def _position(group: _Group) -> Position:

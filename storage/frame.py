@@ -19,7 +19,9 @@ from typing import NamedTuple
 from storage.checksum import crc32
 
 MAGIC = b"WonderQ\0"
-VERSION = 1
+VERSION = 2
+#: The oldest version that is read; what is written is of the newest.
+OLDEST_VERSION = 1
 
 SEGMENT_HEADER_BYTES = 64
 GROUP_HEADER_BYTES = 40

@@ -184,6 +184,9 @@ class Recovery:
             if found.number == number and found.header.log_id == log_id:
                 self.offset, self.number, self.chain, self.base = offset, group, chain, base
                 return index
+        if self.segments and self.segments[-1].header.log_id == log_id and self.segments[-1].number < number:
+            missing = self._folder / segment.file_name(number)
+            raise CorruptLogError(str(missing), 0, "the segment is missing, and a checkpoint knew the log to reach it")
         raise StaleMarkError(f"segment {number} is not in this log")
 
     def _check_whole(self, reached: Position) -> None:

@@ -92,9 +92,9 @@ def open_segment(disk: Disk, path: Path) -> Segment:
         header = frame.unpack_segment_header(file.read(frame.SEGMENT_HEADER_BYTES, 0))
         if header is None:
             raise CorruptLogError(str(path), 0, "the segment header does not verify")
-        if header.version != frame.VERSION:
+        if not frame.OLDEST_VERSION <= header.version <= frame.VERSION:
             raise UnsupportedFormatError(
-                f"{path} has format version {header.version}, and this WonderQ reads version {frame.VERSION}. "
+                f"{path} has format version {header.version}, and this WonderQ reads up to version {frame.VERSION}. "
                 "Start it with the WonderQ that wrote it, or a newer one. Nothing was changed."
             )
         if file_name(header.number) != path.name:

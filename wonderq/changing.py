@@ -110,32 +110,35 @@ class Changing(Core):
         return results
 
     def _rewritten(self, queue: str, updates: Sequence[tuple[Target, Change]]) -> dict[int, tuple[Position, bytes]]:
-        """Return what is to stand in the log of messages that are rewritten, and where that is which it was made from."""
-        wanted: dict[int, tuple[MessageView, Change]] = {}
+        """Return what is to stand in the log by updates that rewrite, by index, and the place of what it was made from."""
+        wanted: dict[int, MessageView] = {}
         if not any(change.rewrites for _, change in updates):
             return {}
         with self._deciding:
             found = self._find_queue(queue)
-            for target, change in updates:
+            for index, (target, change) in enumerate(updates):
                 if change.rewrites:
                     with suppress(BrokerError):
-                        view = self._resolve(found, target)
-                        wanted[view.sequence] = view, change
-        if not wanted:
-            return {}
+                        wanted[index] = self._resolve(found, target)
         self._settle()  # what is not durable cannot be read
-        views, old = self._entries(found, [view for view, _ in wanted.values()])
-        bodies, carried = self._decode(views, old)
+        views, old = self._entries(found, list({view.sequence: view for view in wanted.values()}.values()))
+        bodies, carried = self._decode(views, old) if views else ([], {})
+        places = {view.sequence: index for index, view in enumerate(views)}
+        indexes = [index for index, view in wanted.items() if view.sequence in places]
         contents = []
-        for index, view in enumerate(views):
-            change, more = wanted[view.sequence][1], carried.get(index, {})
+        for index in indexes:
+            change, place = updates[index][1], places[wanted[index].sequence]
+            more = carried.get(place, {})
             if change.attributes is not None:
                 more = {**more, "attributes": dict(change.attributes)}
-            contents.append((bodies[index] if change.body is None else change.body, more))
+            contents.append((bodies[place] if change.body is None else change.body, more))
         if not contents:
             return {}
         entries = self.limits.encode([body for body, _ in contents], [more for _, more in contents])
-        return {view.sequence: (view.position, entry) for view, entry in zip(views, entries, strict=True)}
+        return {
+            index: (views[places[wanted[index].sequence]].position, entry)
+            for index, entry in zip(indexes, entries, strict=True)
+        }
 
     def _try_update(
         self, queue: str, updates: Sequence[tuple[Target, Change]], rewritten: Mapping[int, tuple[Position, bytes]]
@@ -148,14 +151,14 @@ class Changing(Core):
             changes: list[tuple[int, ...]] = []
             restated: dict[int, tuple[MessageView, bytes]] = {}
             seen: set[int] = set()
-            for target, change in updates:
+            for index, (target, change) in enumerate(updates):
                 try:
                     view = self._resolve(found, target)
                     if view.sequence in seen:
                         raise InvalidValueError("entries", "A batch may update a message only once.")
                     after = self._decide_change(view, change, now_ms)
                     if change.rewrites:
-                        position, entry = rewritten.get(view.sequence, (None, b""))
+                        position, entry = rewritten.get(index, (None, b""))
                         if position != view.position:
                             return None
                         restated[view.sequence] = after._replace(updates=view.updates + 1), entry

@@ -75,6 +75,14 @@ class _Purged(msgspec.Struct):
     deleted: int
 
 
+class _Kicked(msgspec.Struct):
+    kicked: int
+
+
+class _HandedOver(msgspec.Struct):
+    ids: list[str]
+
+
 class _Error(msgspec.Struct):
     code: str
     message: str
@@ -89,7 +97,7 @@ class _Refusal(msgspec.Struct, rename="camel"):
 
 
 # msgspec plans how to read a type when it first meets it, and crashes if two threads do that at once (0.22).
-for _reply in (_Produced, _BatchProduced, _Results, _Counted, _Purged, _Refusal):
+for _reply in (_Produced, _BatchProduced, _Results, _Counted, _Purged, _Kicked, _HandedOver, _Refusal):
     msgspec.json.Decoder(_reply)
 
 
@@ -137,17 +145,24 @@ class Client:
 
     # Messages
 
-    def produce(self, message: str, *, delay: float | None = None) -> str:
-        """Add a message and return its id."""
+    def produce(self, message: str, *, delay: float | None = None, **fields: Any) -> str:
+        """Add a message and return its id.
+
+        ``fields`` are what else a message may have: ``deliver_at``, ``attributes``, ``group``, ``priority``,
+        ``idempotency_key``, ``traceparent``, ``tracestate``. If the key was used before, nothing is added, and the id is that
+        of the message that was.
+        """
         if not isinstance(message, str):
             raise TypeError(f"a message is a str, and this is {type(message).__name__}")
-        body = {"message": message} if delay is None else {"message": message, "delay": delay}
+        body = {"message": message, **fields} if delay is None else {"message": message, "delay": delay, **fields}
         return self._call("POST", "/messages/produce", _Produced, body).id
 
-    def produce_batch(self, messages: Sequence[str | _Object], *, delay: float | None = None) -> list[str]:
+    def produce_batch(
+        self, messages: Sequence[str | _Object], *, delay: float | None = None, idempotency_key: str | None = None
+    ) -> list[str]:
         """Add up to 1000 messages, all or none, and return their ids in order.
 
-        Each is a body, or an object with ``message`` and ``delay``.
+        Each is a body, or an object with ``message`` and what else it may have (see `produce`).
         """
         for message in messages:
             if not isinstance(message, str | dict):
@@ -155,13 +170,27 @@ class Client:
         body: _Object = {"messages": messages}
         if delay is not None:
             body["delay"] = delay
+        if idempotency_key is not None:
+            body["idempotency_key"] = idempotency_key
         return self._call("POST", "/messages/produce", _BatchProduced, body).ids
 
-    def consume(self, *, limit: int = 10, wait: float = 0, visibility_timeout: float | None = None) -> list[_Object]:
-        """Claim up to ``limit`` messages, waiting up to ``wait`` seconds for the first."""
+    def consume(
+        self,
+        *,
+        limit: int = 10,
+        wait: float = 0,
+        visibility_timeout: float | None = None,
+        attempt_id: str | None = None,
+    ) -> list[_Object]:
+        """Claim up to ``limit`` messages, waiting up to ``wait`` seconds for the first.
+
+        The same ``attempt_id`` again, within five minutes, gets the same messages: for when an answer was lost.
+        """
         body: _Object = {"max": limit, "wait": wait}
         if visibility_timeout is not None:
             body["visibility_timeout"] = visibility_timeout
+        if attempt_id is not None:
+            body["attempt_id"] = attempt_id
         return self._call("POST", "/messages/consume", list[_Object], body)
 
     def delete(self, receipt: str) -> None:
@@ -185,10 +214,14 @@ class Client:
         visibility_timeout: float | None = None,
         delay: float | None = None,
         message: str | None = None,
+        **more: Any,
     ) -> None:
-        """Change a message; with no field but the receipt it renews the claim."""
+        """Change a message; with no field but the receipt it renews the claim.
+
+        There may be ``more``: ``attributes``, ``backoff``, ``bury``, ``if_version``.
+        """
         fields = {"receipt": receipt, "visibility_timeout": visibility_timeout, "delay": delay, "message": message}
-        body = {name: value for name, value in fields.items() if value is not None}
+        body = {name: value for name, value in fields.items() if value is not None} | more
         self._call("UPDATE", f"/messages/{quote(message_id, safe='')}", _Object, body)
 
     def release(self, receipts: Sequence[str]) -> list[_Object]:
@@ -196,15 +229,31 @@ class Client:
         entries = [{"receipt": receipt, "visibility_timeout": 0} for receipt in receipts]
         return self._call("POST", "/messages/update", _Results, {"entries": entries}).results
 
+    def kick(self, limit: int = 10) -> int:
+        """Let up to ``limit`` buried messages be consumed again, and return how many."""
+        return self._call("POST", "/messages/kick", _Kicked, {"max": limit}).kicked
+
+    def hand_over(self, receipts: Sequence[str], produce: Sequence[_Object]) -> list[str]:
+        """Delete messages and add others, all of it or nothing; returns the new ids.
+
+        Each of those to ``produce`` is an object with ``queue``, ``message`` and what else it may have (see `produce`).
+        """
+        return self._call("POST", "/messages/hand-over", _HandedOver, {"receipts": receipts, "produce": produce}).ids
+
     def get(self, message_id: str) -> _Object:
         """Return a message without touching it."""
         return self._call("GET", f"/messages/{quote(message_id, safe='')}", _Object)
 
-    def messages(self, *, status: str | None = None, after: str | None = None, page: int = 1000) -> Iterator[_Object]:
-        """Go through the queue's messages, oldest first, without touching them; ``page`` of them are in memory."""
+    def messages(
+        self, *, status: str | None = None, after: str | None = None, page: int = 1000, **only: str
+    ) -> Iterator[_Object]:
+        """Go through the queue's messages, oldest first, without touching them; ``page`` of them are in memory.
+
+        ``only`` those that are asked for: ``contains`` (text), ``attribute`` (``name`` or ``name=value``), ``group``.
+        """
         path = "/dev/messages" if status is None else "/dev/messages/status"
         while True:
-            query = {"status": status, "after": after, "limit": page}
+            query = {"status": status, "after": after, "limit": page, **only}
             given = {name: value for name, value in query.items() if value is not None}
             found = self._call("GET", path, list[_Object], query=given)
             yield from found
@@ -224,11 +273,16 @@ class Client:
         """Return this client's queue: settings, counts, bytes, age of the oldest message in seconds."""
         return self._call("GET", "", _Object)
 
-    def put_queue(self, *, visibility_timeout: float | None = None, delay: float | None = None) -> _Object:
-        """Create this client's queue, or change the settings that are given; returns what `queue_info` does."""
-        given = {"visibility_timeout": visibility_timeout, "delay": delay}
-        body = {name: value for name, value in given.items() if value is not None}
-        return self._call("PUT", "", _Object, body)
+    def put_queue(self, **settings: Any) -> _Object:
+        """Create this client's queue, or change the settings that are given; returns what `queue_info` does.
+
+        They are named as in the HTTP API (docs/API.md): ``visibility_timeout``, ``delay``, ``max_receives`` and so on.
+        """
+        return self._call("PUT", "", _Object, settings)
+
+    def drop_queue(self) -> None:
+        """Delete this client's queue, with all its messages."""
+        self._call("DELETE", "", _Object)
 
     def purge(self) -> int:
         """Delete all messages of the queue and return how many there were."""

@@ -2,7 +2,8 @@
 
 One line for each queue, with its settings, and behind it one for each of its messages, oldest first. What a line says of
 a message besides its body and its delay is for whoever reads it: an import makes new messages, with new ids, and nobody
-holds a claim on them.
+holds a claim on them. Keys of messages are not taken over, since they are only remembered for a time; nor is where dead
+letters came from, and what was buried can be consumed.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from types import TracebackType
 from typing import Any, Literal, Protocol, Self
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from storage import Checkpoints, CorruptLogError, FileLog, record, segment
 from storage.disk import Disk, DiskFile
@@ -22,14 +24,26 @@ from storage.record import CLAIMED, DELAYED
 from storage.recovery import wall_clock_ms
 from wonderq.broker import Broker
 from wonderq.client import Client, RefusedError, UnreachableError
+from wonderq.contents import extras_of
 from wonderq.errors import BrokerError
 from wonderq.folder import FolderError, NoLogError, held
 from wonderq.ids import Ids
-from wonderq.model import STATUS_NAMES, Limits
+from wonderq.model import STATUS_NAMES, Limits, Message
 from wonderq.page import MessageView
 from wonderq.rebuild import rebuild
+from wonderq.rest_values import new_message, settings_object, settings_of
+from wonderq.schemas import (
+    Attributes,
+    Group,
+    NewMessage,
+    Priority,
+    PutQueue,
+    Traceparent,
+    Tracestate,
+    given,
+)
 from wonderq.state import Queue, State, UnreadableRecordError
-from wonderq.wire import iso_time
+from wonderq.wire import iso_time, message_object
 
 _CHUNK_MESSAGES = 1000
 _BATCH_BYTES = 4 << 20
@@ -77,8 +91,8 @@ def export(folder: Path) -> Iterator[_Object]:
                 yield {
                     "type": "queue",
                     "queue": queue.name,
-                    "visibility_timeout": queue.settings.visibility_timeout_ms / 1000,
-                    "delay": queue.settings.delay_ms / 1000,
+                    **settings_object(queue.settings),
+                    "sqs": queue.settings.sqs,
                     "created_at": iso_time(queue.created_ms),
                 }
                 yield from _messages(state, queue, bodies, now_ms)
@@ -92,20 +106,21 @@ def _messages(state: State, queue: Queue, bodies: _Bodies, now_ms: int) -> Itera
     sequence = -1
     while views := queue.messages.after(sequence, _CHUNK_MESSAGES):
         for view in views:
-            line = {
-                "type": "message",
-                "queue": queue.name,
-                "message": bodies.read(view),
-                "id": ids.message_id(queue.number, view.sequence),
-                "status": STATUS_NAMES[view.status],
-                "receive_count": view.receives,
-                "produced_at": iso_time(view.produced_ms),
-            }
-            if view.status == CLAIMED:
-                line["claimed_until"] = iso_time(view.due_ms)
-            elif view.status == DELAYED:
-                line["delayed_until"] = iso_time(view.due_ms)
-            yield line
+            body, carried = bodies.read(view)
+            message = Message(
+                ids.message_id(queue.number, view.sequence),
+                body,
+                STATUS_NAMES[view.status],
+                None,
+                view.receives,
+                view.produced_ms,
+                view.due_ms if view.status in (CLAIMED, DELAYED) else None,
+                queue.name,
+                view.sequence,
+                view.first_claimed_ms,
+                extras_of(carried, view.updates),
+            )
+            yield {"type": "message", **msgspec.to_builtins(message_object(message))}
         sequence = views[-1].sequence
 
 
@@ -126,13 +141,14 @@ class _Bodies:
         for file in self._files.values():
             file.close()
 
-    def read(self, view: MessageView) -> str:
+    def read(self, view: MessageView) -> tuple[str, dict[str, Any]]:
+        """Return a message's body, and what it carries."""
         number, offset = view.position >> 32, view.position & 0xFFFF_FFFF
         file = self._files.get(number)
         if file is None:
             file = self._files[number] = self._disk.open(self._folder / segment.file_name(number))
         try:
-            return record.decode_entry(file.read(view.length, offset))[0]
+            return record.decode_entry(file.read(view.length, offset))
         except ValueError as error:
             raise CorruptLogError(str(file.path), offset, str(error)) from error
 
@@ -144,27 +160,36 @@ class ImportLineError(FolderError):
     """A line that cannot be imported; the message says which, and what was done before."""
 
 
-class _QueueLine(msgspec.Struct, tag_field="type", tag="queue"):
+class _QueueLine(PutQueue, tag_field="type", tag="queue", kw_only=True, forbid_unknown_fields=False):
     queue: str
-    visibility_timeout: float = 30
-    delay: float = 0
+    sqs: dict[str, str] | UnsetType = UNSET
 
 
 class _MessageLine(msgspec.Struct, tag_field="type", tag="message"):
     queue: str
     message: str
-    status: Literal["unprocessed", "processing", "delayed"] = "unprocessed"
+    status: Literal["unprocessed", "processing", "delayed", "buried"] = "unprocessed"
     delayed_until: str | None = None
+    attributes: Attributes | UnsetType = UNSET
+    group: Group | UnsetType = UNSET
+    priority: Priority | UnsetType = UNSET
+    traceparent: Traceparent | UnsetType = UNSET
+    tracestate: Tracestate | UnsetType = UNSET
+
+    def fields(self) -> _Object:
+        """Return what it has besides its text, as a new message is given it."""
+        names = ("attributes", "group", "priority", "traceparent", "tracestate")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not UNSET}
 
 
 class Target(Protocol):
     """Where an import goes."""
 
-    def put_queue(self, queue: str, visibility_timeout_ms: int, delay_ms: int) -> None:
+    def put_queue(self, queue: str, line: _QueueLine) -> None:
         """Create a queue, or give it these settings."""
 
-    def produce(self, queue: str, bodies: Sequence[str], delays_ms: Sequence[int]) -> None:
-        """Add messages, all or none."""
+    def produce(self, queue: str, messages: Sequence[_Object]) -> None:
+        """Add messages, all or none; each with ``message``, ``delay`` and what else a new message may have."""
 
 
 class _FolderTarget:
@@ -173,12 +198,14 @@ class _FolderTarget:
         self.imported = False
         """Whether anything was."""
 
-    def put_queue(self, queue: str, visibility_timeout_ms: int, delay_ms: int) -> None:
-        self._broker.put_queue(queue, visibility_timeout_ms=visibility_timeout_ms, delay_ms=delay_ms)
+    def put_queue(self, queue: str, line: _QueueLine) -> None:
+        sqs = {} if isinstance(line.sqs, UnsetType) else {"sqs": line.sqs}
+        self._broker.put_queue(queue, **settings_of(line), **sqs)
         self.imported = True
 
-    def produce(self, queue: str, bodies: Sequence[str], delays_ms: Sequence[int]) -> None:
-        self._broker.produce(queue, bodies, delays_ms)
+    def produce(self, queue: str, messages: Sequence[_Object]) -> None:
+        read = [msgspec.convert(each, NewMessage) for each in messages]
+        self._broker.send(queue, [new_message(each.message, each, {}) for each in read])
         self.imported = True
 
 
@@ -193,13 +220,14 @@ class _ClientTarget:
             self._clients[queue] = Client(self._url, queue=queue, key=self._key)
         return self._clients[queue]
 
-    def put_queue(self, queue: str, visibility_timeout_ms: int, delay_ms: int) -> None:
-        self._client(queue).put_queue(visibility_timeout=visibility_timeout_ms / 1000, delay=delay_ms / 1000)
+    def put_queue(self, queue: str, line: _QueueLine) -> None:
+        settings = given(line)
+        for name in ("queue", "sqs"):
+            settings.pop(name, None)
+        self._client(queue).put_queue(**settings)
 
-    def produce(self, queue: str, bodies: Sequence[str], delays_ms: Sequence[int]) -> None:
-        self._client(queue).produce_batch(
-            [{"message": body, "delay": delay_ms / 1000} for body, delay_ms in zip(bodies, delays_ms, strict=True)]
-        )
+    def produce(self, queue: str, messages: Sequence[_Object]) -> None:
+        self._client(queue).produce_batch(messages)
 
     def close(self) -> None:
         for client in self._clients.values():
@@ -276,15 +304,15 @@ def import_lines(
     limits = Limits()
     queues = messages = 0
     done = 0  # lines imported so far
-    batch: list[tuple[str, int]] = []
+    batch: list[tuple[_Object, int]] = []
     batch_queue, size = "", 0
 
     def flush(last: int) -> None:
         nonlocal messages, done, size
         if batch:
-            bodies, due_ms = [body for body, _ in batch], [due for _, due in batch]
             now_ms = wall_clock_ms()
-            _do(done, last, lambda: target.produce(batch_queue, bodies, [max(due - now_ms, 0) for due in due_ms]))
+            new = [{**each, "delay": max(due_ms - now_ms, 0) / 1000} for each, due_ms in batch]
+            _do(done, last, lambda: target.produce(batch_queue, new))
             messages += len(batch)
             progress(len(batch))
             batch.clear()
@@ -303,9 +331,7 @@ def import_lines(
             raise ImportLineError(f"line {number} cannot be imported: {error}. {_imported(done)}") from error
         if isinstance(item, _QueueLine):
             flush(number - 1)
-            settings = round(item.visibility_timeout * 1000), round(item.delay * 1000)
-            name = item.queue
-            _do(done, number, lambda name=name, settings=settings: target.put_queue(name, *settings))  # type: ignore[misc]
+            _do(done, number, lambda item=item: target.put_queue(item.queue, item))  # type: ignore[misc]
             queues += 1
             done = number
             continue
@@ -313,7 +339,7 @@ def import_lines(
         if batch and (item.queue != batch_queue or len(batch) == limits.batch_messages or size + length > _BATCH_BYTES):
             flush(number - 1)
         batch_queue = item.queue
-        batch.append((item.message, due_ms))
+        batch.append(({"message": item.message, **item.fields()}, due_ms))
         size += length
     flush(number)
     return queues, messages

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from copy import copy
 from typing import Any, Generic, TypeVar
 
+from storage import record
 from wonderq.columns import Columns
 from wonderq.state import Queue, State
 
@@ -75,6 +76,10 @@ def _at(state: State, now_ms: int, about: Callable[[Queue], Any]) -> dict[str, A
         "next_queue": state.next_queue,
         "last_ms": state.last_ms,
         "sums": (state.messages, state.bytes),
+        "notes": {
+            space: {name: note.value for name, note in notes.items()} for space, notes in state.notes.items() if notes
+        },
+        "remembered": state.remembered,
         "queues": {name: about(queue) for name, queue in state.queues.items()},
     }
 
@@ -82,8 +87,18 @@ def _at(state: State, now_ms: int, about: Callable[[Queue], Any]) -> dict[str, A
 def contents_of(state: State, now_ms: int) -> dict[str, Any]:
     """Everything that a state says at a moment, to compare with another."""
     return _at(
-        state, now_ms, lambda queue: (queue.number, queue.created_ms, queue.settings, columns_of(queue.messages))
+        state,
+        now_ms,
+        lambda queue: (
+            *(queue.number, queue.created_ms, queue.settings),
+            *(columns_of(queue.messages), sorted(queue.messages.lanes.table()), remembered_by(queue, now_ms)),
+        ),
     )
+
+
+def remembered_by(queue: Queue, now_ms: int) -> dict[str, Any]:
+    """What a queue still remembers, and until when."""
+    return {key: (each.value, each.until_ms) for key, each in queue.memory.items() if each.until_ms > now_ms}
 
 
 def said_by(state: State, now_ms: int) -> dict[str, Any]:
@@ -99,8 +114,10 @@ def said_by(state: State, now_ms: int) -> dict[str, Any]:
             "counts": queue.messages.counts[1:],
             "bytes": queue.messages.bytes,
             "oldest_ms": queue.messages.oldest_ms(),
-            "ready": queue.messages.pick(1 << 30, 1 << 60),
-            "messages": queue.messages.after(-1, 1 << 30),
+            "ready": sorted(record.from_runs(queue.messages.pick(1 << 30, 1 << 60))),  # groups may take turns anew
+            "messages": [view._replace(lane=0) for view in queue.messages.after(-1, 1 << 30)],
+            "lanes": [queue.messages.lane_of(view) for view in queue.messages.after(-1, 1 << 30)],
+            "remembered": remembered_by(queue, now_ms),
         },
     )
 

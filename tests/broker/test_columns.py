@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.record import CLAIMED, DELAYED, GONE, WAITING, to_runs
+from storage.record import BURIED, CLAIMED, DELAYED, GONE, WAITING, to_runs
 from wonderq import columns
 from wonderq.columns import NO_TOKEN, Columns, MessageView
 
@@ -51,13 +51,13 @@ def sequences_of(runs: list[int]) -> list[int]:
 def check(real: Columns, naive: Naive) -> None:
     messages = list(naive.messages.values())
     statuses = [message.status for message in messages]
-    assert real.counts == [0, *(statuses.count(status) for status in (WAITING, CLAIMED, DELAYED)), 0]
+    assert real.counts == [0, *(statuses.count(status) for status in (WAITING, CLAIMED, DELAYED, BURIED))]
     assert len(real) == len(messages)
     assert real.bytes == sum(message.length for message in messages)
     assert real.next_sequence == naive.next_sequence
     assert real.oldest_ms() == (messages[0].produced_ms if messages else None)
     assert real.after(-1, 1 << 30) == messages
-    deadlines = [message.due_ms for message in messages if message.status != WAITING]
+    deadlines = [message.due_ms for message in messages if message.status in (CLAIMED, DELAYED)]
     next_due_ms = real.next_due_ms()
     assert not deadlines or (next_due_ms is not None and next_due_ms <= min(deadlines))
     check_pages(real)
@@ -106,7 +106,7 @@ def test_any_history_gives_the_same_as_the_naive_model(
                     delayed = due_ms[index] if due_ms and due_ms[index] > now_ms else 0
                     status = DELAYED if delayed else WAITING
                     naive.messages[first + index] = MessageView(
-                        first + index, status, position, length, now_ms, 0, NO_TOKEN, delayed, 0
+                        first + index, status, position, length, now_ms, 0, NO_TOKEN, delayed, 0, 0, 0, 0
                     )
                     position += length
                 naive.next_sequence += count
@@ -128,6 +128,7 @@ def test_any_history_gives_the_same_as_the_naive_model(
                         timeout_ms=timeout_ms,
                         token=token,
                         receives=naive.messages[sequence].receives + 1,
+                        first_claimed_ms=naive.messages[sequence].first_claimed_ms or now_ms,
                     )
             case "delete":
                 some = chance.sample(sorted(naive.messages), min(len(naive.messages), chance.choice([1, 3, 20])))
@@ -136,15 +137,18 @@ def test_any_history_gives_the_same_as_the_naive_model(
                     del naive.messages[sequence]
             case "change" if naive.messages:
                 sequence = chance.choice(list(naive.messages))
-                status = chance.choice([WAITING, CLAIMED, DELAYED])
-                due, timeout_ms = (0, 9) if status == WAITING else (now_ms + chance.choice([1, 20, 1000]), 9)
+                status = chance.choice([WAITING, CLAIMED, DELAYED, BURIED])
+                due, timeout_ms = (0, 9) if status in (WAITING, BURIED) else (now_ms + chance.choice([1, 20, 1000]), 9)
                 real.change(sequence, status, due, timeout_ms)
                 token = naive.messages[sequence].token if status == CLAIMED else NO_TOKEN
                 naive.set(sequence, status=status, due_ms=due, timeout_ms=timeout_ms, token=token)
             case "restate" if naive.messages:
                 sequence = chance.choice(list(naive.messages))
                 length = chance.randrange(5, 60)
-                naive.set(sequence, position=position, length=length)
+                updates = chance.choice([0, 0, 1])
+                naive.set(
+                    sequence, position=position, length=length, updates=naive.messages[sequence].updates + updates
+                )
                 view = naive.messages[sequence]
                 real.restate([sequence, 1], position, [view.produced_ms], [length])
                 if not view.merely_waits:

@@ -25,16 +25,17 @@ from tests.broker.fake_clock import FakeClock
 from tests.broker.helpers import another_receipt
 from wonderq import columns, upkeep
 from wonderq.broker import Broker
+from wonderq.contents import extras_of
 from wonderq.errors import BrokerError
 from wonderq.model import Change, Limits, Message, Target
-from wonderq.state import QueueSettings
+from wonderq.settings import QueueSettings
 
 LIMITS = Limits(
     message_bytes=300, batch_messages=12, batch_bytes=700, visibility_timeout_ms=60_000, delay_ms=90_000, wait_s=0
 )
 
-QUEUES = ("default", "jobs", "other.fifo")
-READY, TAKEN, HIDDEN = "unprocessed", "processing", "delayed"
+QUEUES = ("default", "jobs", "other")
+READY, TAKEN, HIDDEN, ASIDE = "unprocessed", "processing", "delayed", "buried"
 
 
 class RefusalError(Exception):
@@ -57,6 +58,9 @@ class Item:
     timeout_ms: int = 0
     receives: int = 0
     receipt: str | None = None
+    sequence: int = 0
+    first_claimed_ms: int = 0
+    updates: int = 0
 
     def status(self, now_ms: int) -> str:
         return self.held if self.held != READY and self.due_ms > now_ms else READY
@@ -67,7 +71,8 @@ class Item:
     def seen(self, queue: str, now_ms: int, receipt: str | None = None) -> Message:
         status = self.status(now_ms) if receipt is None else TAKEN
         due_ms = None if status == READY else self.due_ms
-        return Message(self.id, self.body, status, receipt, self.receives, self.produced_ms, due_ms, queue)
+        known = self.id, self.body, status, receipt, self.receives, self.produced_ms, due_ms, queue
+        return Message(*known, self.sequence, self.first_claimed_ms, extras_of({}, self.updates))
 
 
 @dataclass
@@ -78,6 +83,7 @@ class Line:
     settings: QueueSettings = field(default_factory=QueueSettings)
     items: dict[str, Item] = field(default_factory=dict)
     newest_id: str | None = None
+    next_sequence: int = 0
 
 
 def names_of(errors: Sequence[BrokerError | None]) -> list[str | None]:
@@ -89,7 +95,7 @@ bad_bodies = st.sampled_from(["x" * 301, "é" * 151, "\ud800"])
 delays = st.one_of(st.none(), st.sampled_from([0, 0, 1, 2_000, 30_000, 90_000]))
 timeouts = st.one_of(st.none(), st.sampled_from([0, 1, 2_000, 10_000, 60_000]))
 out_of_range = st.sampled_from([-1, 90_001])
-queues = st.sampled_from(["default"] * 6 + ["jobs"] * 3 + ["other.fifo"])
+queues = st.sampled_from(["default"] * 6 + ["jobs"] * 3 + ["other"])
 fillings = st.sampled_from(["keep", "claim", "delete", "claim and delete", "nothing"])
 upkeeps = st.lists(st.one_of(st.just("checkpoint"), fillings), max_size=3)
 KINDS = (
@@ -274,7 +280,8 @@ class BrokerMachine(RuleBasedStateMachine):
         line = self.lines.setdefault(queue, Line(now_ms))
         for message_id, text, wait in zip(ids, texts, waits or [None] * len(texts), strict=True):
             delay = line.settings.delay_ms if wait is None else wait
-            line.items[message_id] = item = Item(message_id, text, now_ms)
+            line.items[message_id] = item = Item(message_id, text, now_ms, sequence=line.next_sequence)
+            line.next_sequence += 1
             if delay:
                 item.held, item.due_ms = HIDDEN, now_ms + delay
             line.newest_id = message_id
@@ -325,6 +332,7 @@ class BrokerMachine(RuleBasedStateMachine):
             item.timeout_ms = line.settings.visibility_timeout_ms if timeout is None else timeout
             item.held, item.due_ms = TAKEN, self.clock.ms + item.timeout_ms
             item.receives += 1
+            item.first_claimed_ms = item.first_claimed_ms or self.clock.ms
             assert message.receipt is not None
             assert message.receipt not in self.issued
             item.receipt = message.receipt
@@ -454,6 +462,7 @@ class BrokerMachine(RuleBasedStateMachine):
                 item.held, item.receipt = READY, None
         if change.body is not None:
             item.body = change.body
+            item.updates += 1
 
     @rule(
         queue=st.sampled_from([*QUEUES, "no/name"]),
@@ -600,7 +609,7 @@ class BrokerMachine(RuleBasedStateMachine):
             statuses = [item.status(now_ms) for item in items]
             assert info.settings == line.settings
             assert info.created_ms == line.created_ms
-            assert info.counts == {status: statuses.count(status) for status in (READY, TAKEN, HIDDEN)}
+            assert info.counts == {status: statuses.count(status) for status in (READY, TAKEN, HIDDEN, ASIDE)}
             assert info.bytes == sum(item.size() for item in items)
             assert info.oldest_ms == (items[0].produced_ms if items else None)
             assert info.newest_id == line.newest_id

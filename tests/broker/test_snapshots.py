@@ -223,7 +223,7 @@ def with_header(chunks: list[bytes], **changed: Any) -> Iterator[bytes]:
 
 
 OTHER_MACHINES = [
-    {"layout": 2},
+    {"layout": 1},
     {"layout": None},
     {"byte_order": "big" if sys.byteorder == "little" else "little"},
 ]
@@ -305,8 +305,8 @@ def test_a_page_that_says_another_length_is_refused(page: int, count: int, claim
 
 
 def dump(first: int, count: int, claims: int, status: bytes) -> bytes:
-    header = first.to_bytes(8, "little") + count.to_bytes(4, "little") + claims.to_bytes(4, "little")
-    return header + status + bytes(20 * count) + bytes(20 * claims)
+    header = first.to_bytes(8, "little") + count.to_bytes(4, "little") + claims.to_bytes(4, "little") + bytes(8)
+    return header + status + bytes(20 * count) + bytes(28 * claims)
 
 
 def test_a_page_that_contradicts_itself_is_refused() -> None:
@@ -319,7 +319,8 @@ def test_a_page_that_contradicts_itself_is_refused() -> None:
         dump(0, 2, 3, waiting * 2),  # deadlines of messages that it does not have
         dump(0, 2, 1, waiting + claimed),  # a claim without its deadline
         dump(0, 2, 0, delayed + waiting),
-        dump(0, 2, 2, waiting + b"\4"),  # no such status
+        dump(0, 2, 2, waiting + b"\6"),  # no such status
+        dump(0, 2, 2, waiting + b"\5"),  # in a lane, and the page has none
         dump(0, 2, 2, b"\xff" + waiting),
     ):
         with pytest.raises(ValueError):

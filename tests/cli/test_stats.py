@@ -43,7 +43,7 @@ def test_table(url: str) -> None:
 def test_json_is_one_object_a_line(url: str) -> None:
     queues = [json.loads(line) for line in run("stats", "--url", url, "--json").lines]
     assert [queue["queue"] for queue in queues] == ["a-long-name", "default"]
-    assert queues[0]["counts"] == {"unprocessed": 1498, "processing": 2, "delayed": 1}
+    assert queues[0]["counts"] == {"unprocessed": 1498, "processing": 2, "delayed": 1, "buried": 0}
 
 
 def test_one_queue(url: str) -> None:

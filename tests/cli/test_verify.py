@@ -44,9 +44,9 @@ def test_a_whole_folder_is_ok_and_is_not_changed(folder: Path) -> None:
         "segments 1 (0000000001.wal), 64.0 MiB with the space reserved",
         "records 8 (identity 1, queue 2, produce 2, claim 2, delete 1)",
         "",
-        "QUEUE UNPROCESSED PROCESSING DELAYED SIZE",
-        "default 1 1 0 12 B",
-        "other 0 0 1 10 B",
+        "QUEUE UNPROCESSED PROCESSING DELAYED BURIED SIZE",
+        "default 1 1 0 0 12 B",
+        "other 0 0 1 0 10 B",
         "",
         "ok",
     ]

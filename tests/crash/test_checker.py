@@ -176,7 +176,7 @@ def final(**other: object) -> FinalState:
     live = (waits("m"), claimed("n", 50))
     state = FinalQueue(
         queue=Q,
-        counts={"unprocessed": 1, "processing": 1, "delayed": 0},
+        counts={"unprocessed": 1, "processing": 1, "delayed": 0, "buried": 0},
         live=live,
         replayed=live,
         replayed_ms=ms(20),
@@ -574,7 +574,10 @@ def test_a_clean_end_passes() -> None:
 
 
 BROKEN_ENDS: dict[str, tuple[Rule, FinalState]] = {
-    "a count differs": (Rule.COUNTS_AGREE, final(counts={"unprocessed": 2, "processing": 0, "delayed": 0})),
+    "a count differs": (
+        Rule.COUNTS_AGREE,
+        final(counts={"unprocessed": 2, "processing": 0, "delayed": 0, "buried": 0}),
+    ),
     "a replay has less": (Rule.COUNTS_AGREE, final(replayed=(waits("m"),))),
     "a replay has another order": (Rule.COUNTS_AGREE, final(replayed=(claimed("n", 50), waits("m")))),
     "a replay has another body": (Rule.COUNTS_AGREE, final(replayed=(waits("m", body="?"), claimed("n", 50)))),

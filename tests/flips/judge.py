@@ -76,7 +76,7 @@ def look(files: Files, now_ms: int) -> Sight:
         log.close()
         if disk.files() != files:
             raise UnnoticedError("reading the folder changed it")
-    views = [view for queue in said["queues"].values() for view in queue["messages"]]
+    views = [view for _, queue in sorted(said["queues"].items()) for view in queue["messages"]]
     return Sight(said, [record.decode_entry(_entry(files, view.position, view.length)) for view in views], torn_bytes)
 
 

@@ -38,9 +38,9 @@ def test_the_folder_has_everything_in_it(folders: dict[str, SmallFolder]) -> Non
     folder = folders["killed"]
     groups = [group for name in folder.segments for group in groups_of(folder.files[name])]
     kinds = {record.decode(each)[0] for _, records in groups for each in records}
-    assert kinds == set(range(8)), "every kind of record"
+    assert kinds == set(range(11)), "every kind of record"
     assert len(folder.checkpoints) == 2
-    assert len(folder.segments) == 3
+    assert len(folder.segments) >= 3
     assert folder.segments[0] == "0000000002.wal", "and the oldest was compacted"
     assert write(SEED) == folders, "the same each time"
 
@@ -96,7 +96,8 @@ def test_whole_files(judge: Judge, damage: Damage) -> None:
 def test_files_that_were_rolled_back(judge: Judge) -> None:
     fates = {what: fate_of(judge, what, files) for what, files in whole_files.rolled_back(judge.folder)}
     assert fates.pop("an older log with the newest checkpoints") is Fate.REFUSED, "its end is lost, and one knows"
-    assert set(fates.values()) <= {Fate.REFUSED, Fate.HARMLESS, Fate.FOUND_BY_A_FULL_READ}, fates
+    noticed = {Fate.REFUSED, Fate.FOUND_BY_A_FULL_READ, Fate.FOUND_ON_READING}
+    assert set(fates.values()) <= {Fate.HARMLESS, *noticed}, fates
 
 
 def test_files_that_grew(judge: Judge) -> None:

@@ -92,6 +92,6 @@ def randomness_from(chance: random.Random) -> Iterator[None]:
     """Take what the broker gets from the system's randomness from a seed."""
     with (
         mock.patch("os.urandom", chance.randbytes),
-        mock.patch("wonderq.broker.secrets.token_bytes", chance.randbytes),
+        mock.patch("wonderq.claiming.secrets.token_bytes", chance.randbytes),
     ):
         yield

@@ -202,12 +202,12 @@ def unfinished_checkpoints_left(patch: Patch) -> None:
 def checkpoints_forget_something(patch: Patch) -> None:
     load = Columns.load
 
-    def without_tokens(self: Columns, pages: Iterable[Page]) -> None:
+    def without_tokens(self: Columns, pages: Iterable[Page], lanes: Iterable[tuple[int, int, str]]) -> None:
         pages = list(pages)
         for page in pages:
             for index in range(len(page.token)):
                 page.token[index] = 0
-        load(self, pages)
+        load(self, pages, lanes)
 
     patch.setattr(Columns, "load", without_tokens)
 

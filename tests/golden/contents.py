@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ def contents_of(folder: Path, now_ms: int, *, checkpoints: bool) -> tuple[dict[s
             "key": state.key.hex() if state.key else None,
             "next_queue": state.next_queue,
             "last_ms": state.last_ms,
+            "notes": {
+                space: {name: note.value for name, note in notes.items()} for space, notes in state.notes.items()
+            },
             "queues": {name: _queue(log, queue) for name, queue in sorted(state.queues.items())},
         }, read_bytes
     finally:
@@ -33,14 +37,27 @@ def _queue(log: FileLog, queue: Queue) -> dict[str, Any]:
     return {
         "number": queue.number,
         "created_ms": queue.created_ms,
-        "settings": queue.settings.to_record(),
+        "settings": asdict(queue.settings),
         "next_sequence": queue.messages.next_sequence,
-        "messages": [_message(log, view) for view in queue.messages.after(-1, 1 << 30)],
+        "remembered": {key: [each.value, each.until_ms] for key, each in sorted(queue.memory.items())},
+        "messages": [_message(log, queue, view) for view in queue.messages.after(-1, 1 << 30)],
     }
 
 
-def _message(log: FileLog, view: MessageView) -> dict[str, Any]:
+def _message(log: FileLog, queue: Queue, view: MessageView) -> dict[str, Any]:
     (entry,) = log.read([(view.position, view.length)])
     fields = view._asdict()
-    del fields["position"]
-    return {**fields, "body": record.decode_entry(entry)}
+    for name in ("position", "lane"):
+        del fields[name]
+    priority, group = queue.messages.lane_of(view)
+    body, carried = record.decode_entry(entry)
+    return {**fields, "priority": priority, "group": group, "body": body, "carried": _for_json(carried)}
+
+
+def _for_json(value: Any) -> Any:
+    """Write bytes as hexadecimal digits."""
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, dict):
+        return {key: _for_json(each) for key, each in value.items()}
+    return [_for_json(each) for each in value] if isinstance(value, list) else value

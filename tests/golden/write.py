@@ -15,10 +15,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from storage import Checkpoints, FileLog, frame
+from storage import Checkpoints, FileLog, frame, record
 from tests.broker.fake_clock import FakeClock
 from tests.golden.contents import contents_of
 from wonderq.broker import Broker
+from wonderq.contents import NewMessage
 from wonderq.model import Change, Target
 from wonderq.upkeep import checkpoint, compact_oldest
 
@@ -66,11 +67,36 @@ class Writer:
             broker.delete_batch("default", [Target(id=ids[2]), Target(id=ids[0])])
             broker.claim("orders.fifo", limit=1)
             broker.update("orders.fifo", Target(id=delayed[0]), Change(body=""))
+            self.write_what_version_2_brought(step)
             broker.produce("passing", [self.body("soon gone")])
             if step % 4 == 3:
                 broker.purge("passing")
             if step % 5 == 4:
                 broker.drop_queue("passing")
+
+    def write_what_version_2_brought(self, step: int) -> None:
+        """Priorities, groups, keys, attributes, attempts, notes, and messages that are buried, kicked, updated and moved."""
+        broker = self.broker
+        broker.put_queue("tasks.fifo", max_receives=2, dead_letter_queue="dead", tags={"team": "é"})
+        attributes = {"text": ("String", "é"), "bytes": ("Binary", bytes(range(step))), "number": ("Number", "1.5")}
+        trace = {"traceparent": f"00-{step:032x}-{step + 1:016x}-01"}
+        new = NewMessage(
+            self.body("task"), attributes=attributes, system=trace, group=f"g{step % 3}", key=f"key {step % 4}"
+        )
+        broker.send("tasks.fifo", [new, new._replace(key="", group="")])
+        broker.claim("tasks.fifo", limit=3, visibility_timeout_ms=1500, attempt_id=f"attempt {step % 5}")
+        urgent = [
+            NewMessage(self.body(f"urgent {step}"), priority=step % 10, group="" if step % 2 else "some") for _ in "ab"
+        ]
+        sent = broker.send("default", urgent)
+        target = Target(id=sent[0].id)
+        broker.update("default", target, Change(bury=True) if step % 3 else Change(attributes=attributes, if_version=1))
+        if step % 6 == 5:
+            broker.kick("default", 1)
+        with broker.exclusively() as (_, commit, now_ms):
+            commit(
+                (record.NOTE, now_ms, "space", f"note {step % 3}", None if step % 4 == 3 else {"step": step, "é": [1]})
+            )
 
     def close(self) -> int:
         self.broker.close()

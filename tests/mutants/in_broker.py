@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 
-_FILE = "wonderq/broker.py"
+_SENDING = "wonderq/sending.py"
+_CHANGING = "wonderq/changing.py"
+_CORE = "wonderq/core.py"
+_LOOKING = "wonderq/looking.py"
+_CLAIMING = "wonderq/claiming.py"
 _ANSWERS = "tests/broker/test_durable_answers.py"
 _COLUMNS = "wonderq/columns.py"
 _RECEIPTS = "tests/broker/test_receipts.py"
@@ -15,7 +19,7 @@ MUTANTS = [
     Mutant(
         "produce_answers_at_once",
         "A produced message is lost in a crash after its 2xx.",
-        _FILE,
+        _SENDING,
         "        self._durability.wait(position)\n        return self._ids.message_ids",
         "        return self._ids.message_ids",
         (f"{_ANSWERS}::test_an_answer_waits",),
@@ -24,15 +28,15 @@ MUTANTS = [
     Mutant(
         "claim_answers_at_once",
         "After a crash a message is given to another consumer while the first still works on it.",
-        _FILE,
-        "        self._durability.wait(position)\n        messages = self._read_messages",
+        _CLAIMING,
+        "        self._durability.wait(claim.position)\n        messages = self._read_messages",
         "        messages = self._read_messages",
         (f"{_ANSWERS}::test_an_answer_waits",),
     ),
     Mutant(
         "delete_answers_at_once",
         "A deleted message is back after a crash.",
-        _FILE,
+        _CHANGING,
         "        self._settle()\n        return results\n\n    def _resolve_receipts(self",
         "        return results\n\n    def _resolve_receipts(self",
         (f"{_ANSWERS}::test_an_answer_waits",),
@@ -40,7 +44,7 @@ MUTANTS = [
     Mutant(
         "refusal_answers_at_once",
         "A client is told 404 of a message that is back after a crash.",
-        _FILE,
+        _CORE,
         "        if refusal is not None and issubclass(refusal, BrokerError):\n            self._settle()\n",
         "",
         (f"{_ANSWERS}::test_a_refusal_waits",),
@@ -48,7 +52,7 @@ MUTANTS = [
     Mutant(
         "get_shows_what_is_not_durable",
         "A client reads a change that a crash then undoes.",
-        _FILE,
+        _LOOKING,
         "            view = self._resolve(found, Target(id=message_id))\n        self._settle()\n",
         "            view = self._resolve(found, Target(id=message_id))\n",
         (f"{_ANSWERS}::test_an_answer_waits",),
@@ -56,7 +60,7 @@ MUTANTS = [
     Mutant(
         "listing_shows_what_is_not_durable",
         "A listing has messages that a crash then takes away.",
-        _FILE,
+        _LOOKING,
         "                views = views[: within or 1]\n            self._settle()\n",
         "                views = views[: within or 1]\n",
         (f"{_ANSWERS}::test_an_answer_waits",),
@@ -64,15 +68,15 @@ MUTANTS = [
     Mutant(
         "nothing_to_claim_answers_at_once",
         "A consumer is told that a queue is empty because of a deletion that a crash then undoes.",
-        _FILE,
-        "        if claimed is None:\n            self._settle()\n",
-        "        if claimed is None:\n",
+        _CLAIMING,
+        "        if claim is None:\n            self._settle()\n",
+        "        if claim is None:\n",
         (f"{_ANSWERS}::test_an_answer_waits",),
     ),
     Mutant(
         "applied_before_it_is_appended",
         "A record that found no room is in memory all the same: a 507 half done.",
-        _FILE,
+        _CORE,
         "        positions = self._log.append_together(",
         "        for fields, data in zip(records, encoded, strict=True):\n"
         "            self._state.apply(fields, self._log.end(), len(data))\n"
@@ -82,7 +86,7 @@ MUTANTS = [
     Mutant(
         "new_queue_apart_from_its_messages",
         "A refused produce leaves an empty queue behind, a 507 half done; and so does a crash.",
-        _FILE,
+        _SENDING,
         "position = self._commit(*records, leave=PRODUCE_LEAVES)",
         "position = [self._commit(each, leave=PRODUCE_LEAVES) for each in records][-1]",
         (
@@ -93,7 +97,7 @@ MUTANTS = [
     Mutant(
         "batch_deleted_one_by_one",
         "A crash leaves half of a batch deleted.",
-        _FILE,
+        _CHANGING,
         "                self._commit((record.DELETE, now_ms, found.number, runs), leave=DELETE_LEAVES)\n",
         "                for each in record.from_runs(runs):\n"
         "                    self._commit((record.DELETE, now_ms, found.number, [each, 1]), leave=DELETE_LEAVES)\n",
@@ -118,7 +122,7 @@ MUTANTS = [
     Mutant(
         "a_message_twice_in_a_batch",
         "A batch that names a message twice is recorded as runs that do not ascend.",
-        _FILE,
+        _CHANGING,
         "        if any(map(ge, sequences, sequences[1:])):\n",
         "        if False:\n",
         ("tests/broker/test_batches_of_receipts.py::test_one_that_does_not_count_stops_no_other",),
@@ -134,15 +138,15 @@ MUTANTS = [
     Mutant(
         "claim_uses_the_reserve",
         "On a full disk consumers use up the room that deleting needs.",
-        _FILE,
-        "queue.number, runs, timeout_ms, token), leave=CLAIM_LEAVES)",
-        "queue.number, runs, timeout_ms, token))",
+        _CLAIMING,
+        "position = self._commit(*records, leave=CLAIM_LEAVES)",
+        "position = self._commit(*records)",
         (f"{_ANSWERS}::test_deleting_works_on_when_producing_and_claiming_have_no_room",),
     ),
     Mutant(
         "token_ignored",
         "A consumer whose claim is over deletes a message that another one works on.",
-        _FILE,
+        _CORE,
         "        if token is not None and token != view.token:\n",
         "        if False:\n",
         (f"{_RECEIPTS}::test_a_later_claim_fences_an_earlier_one",),
@@ -150,7 +154,7 @@ MUTANTS = [
     Mutant(
         "token_counts_while_claimed",
         "The receipt of a message that was given back still acts.",
-        _FILE,
+        _CORE,
         "        if token is not None and token != view.token:\n",
         "        if token is not None and token != view.token and view.status == CLAIMED:\n",
         (f"{_RECEIPTS}::test_giving_a_message_back_voids_its_receipt",),
@@ -158,7 +162,7 @@ MUTANTS = [
     Mutant(
         "same_token_for_every_claim",
         "A stale receipt acts on the next claim.",
-        _FILE,
+        _CLAIMING,
         "        token = self._new_token()\n",
         "        token = 1\n",
         (f"{_RECEIPTS}::test_a_later_claim_fences_an_earlier_one",),
@@ -166,7 +170,7 @@ MUTANTS = [
     Mutant(
         "id_of_another_queue_accepted",
         "A client deletes a message of a queue that it did not name.",
-        _FILE,
+        _CORE,
         "view = queue.messages.find(place[1]) if place[0] == queue.number else None",
         "view = queue.messages.find(place[1])",
         ("tests/broker/test_another_queues_ids.py::test_an_id_does_not_act_on_another_queue",),
@@ -174,7 +178,7 @@ MUTANTS = [
     Mutant(
         "receipt_of_another_message_accepted",
         "A client that mixed up an id and a receipt deletes the wrong message.",
-        _FILE,
+        _CORE,
         "if target.id is not None and self._ids.decode_id(target.id) != tuple(place):",
         "if False:",
         (f"{_RECEIPTS}::test_a_receipt_with_another_messages_id_is_refused",),
@@ -190,7 +194,7 @@ MUTANTS = [
     Mutant(
         "deadlines_start_anew_at_a_restart",
         "A restart holds claims longer than they were asked for.",
-        _FILE,
+        _CORE,
         "        self._clock.raise_floor(self._state.last_ms)\n",
         "        self._clock.raise_floor(self._state.last_ms)\n"
         "        for each in self._state.queues.values():\n"
@@ -202,7 +206,7 @@ MUTANTS = [
     Mutant(
         "rot_is_forgotten",
         "After a message could not be read back, the broker works on as if nothing were wrong.",
-        _FILE,
+        _CORE,
         "        if self.damage is None:\n",
         "        if True:\n",
         ("tests/broker/test_rotten_bodies.py::test_whoever_reads_it_is_told",),
@@ -226,9 +230,9 @@ MUTANTS = [
     Mutant(
         "produce_wakes_nobody",
         "A waiting consumer is not told of a new message.",
-        _FILE,
-        "            self._lines.nudge(self._state.queues[queue])\n",
-        "",
+        _SENDING,
+        "count(record.PRODUCE, len(entries))\n                self._lines.nudge(self._state.queues[queue])\n",
+        "count(record.PRODUCE, len(entries))\n",
         (f"{_WAITING}::test_one_message_wakes_one_waiter",),
         hangs=True,
     ),

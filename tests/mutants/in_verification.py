@@ -88,7 +88,7 @@ MUTANTS = [
         "version_ignored",
         "A folder that a newer program wrote is misread.",
         _SEGMENT,
-        "        if header.version != frame.VERSION:\n",
+        "        if not frame.OLDEST_VERSION <= header.version <= frame.VERSION:\n",
         "        if False:\n",
         (f"{_BITS}::test_an_unknown_version_is_unsupported_and_not_damage",),
     ),

@@ -10,7 +10,7 @@ from zlib import crc32
 import msgpack
 
 RECORDS, SEAL = 0x50524751, 0x4C455351
-FIELDS = (4, 7, 7, 6, 4, 9, 4, 3)  # how many a record has, by its kind
+FIELDS = (4, 7, 7, 6, 4, 9, 4, 3, 8, 4, 5)  # how many a record has, by its kind
 
 
 def check(holds: bool, path: Path, offset: int, why: str) -> None:
@@ -40,9 +40,10 @@ def records(folder: Path) -> Iterator[tuple[Path, int, list[Any]]]:
     expected, chain, oldest, sealed, paths = 1, 0, 1, True, sorted(folder.glob("[0-9]" * 10 + ".wal"))
     for number, path in enumerate(paths, start=int(paths[0].stem) if paths else 1):
         data, at, log_id = path.read_bytes(), 64, paths[0].read_bytes()[16:32]
-        header = struct.pack("<8sII16s", b"WonderQ\0", 1, number, log_id)
+        version = data[8] if data[8:12] in (b"\1\0\0\0", b"\2\0\0\0") else 0
+        header = struct.pack("<8sII16s", b"WonderQ\0", version, number, log_id)
         check(data[:8] == header[:8] and crc32(data[:60]).to_bytes(4, "little") == data[60:64], path, 0, "no header")
-        check(data[8:12] == header[8:12], path, 8, "unknown format version")
+        check(version > 0, path, 8, "unknown format version")
         check(data[:32] == header and path.stem == f"{number:010}", path, 12, "a gap, or another number or log id")
         check(sealed or not any(data[64:]), path, 64, "the segment before this one is damaged, or its seal is missing")
         sealed = False
@@ -55,7 +56,12 @@ def records(folder: Path) -> Iterator[tuple[Path, int, list[Any]]]:
                 break
             for end, _, payload in good[1:]:
                 record = msgpack.unpackb(payload)
-                check(record[0] in range(8) and len(record) == FIELDS[record[0]], path, end, "unknown record")
+                check(
+                    record[0] in range(8 if version == 1 else 11) and len(record) == FIELDS[record[0]],
+                    path,
+                    end,
+                    "unknown record",
+                )
                 yield path, end, record
             (at, chain, _), expected, oldest, sealed = good[-1], expected + 1, base, kind == SEAL
         check(not sealed or (path != paths[-1] and not any(data[at:])), path, at, "bytes or no segment behind a seal")

@@ -15,7 +15,9 @@ def contents(path: Path, at: int, lengths: list[int], entries: bytes) -> Iterato
     check(sum(lengths) == len(entries), path, at, "the entries are not as long as their lengths say")
     for entry in (entries[end - length : end] for end, length in zip(accumulate(lengths), lengths, strict=True)):
         check(not entry or crc32(entry[4:]) == int.from_bytes(entry[:4], "little"), path, at, "a damaged entry")
-        yield {"body": msgpack.unpackb(entry[4:])} if entry else {}
+        value = msgpack.unpackb(entry[4:]) if entry else None
+        body, carried = value if isinstance(value, list) else (value, {})
+        yield {"body": body} | ({"carried": carried} if carried else {}) if entry else {}
 
 
 def spread(runs: list[int]) -> list[int]:
@@ -30,11 +32,13 @@ def live_messages(folder: Path) -> dict[str, dict[int, dict[str, Any]]]:
     names: dict[int, str] = {}
     queues: dict[int, dict[int, dict[str, Any]]] = {}
     for path, at, (kind, time, queue, *fields) in records(folder):
+        if kind == 10:
+            continue
         live = queues.setdefault(queue, {})
         if kind == 1:
             names[queue] = fields[0]
-        elif kind == 2:
-            first, dues, lengths, entries = fields
+        elif kind in (2, 8):
+            first, dues, lengths, *_, entries = fields
             for n, body in enumerate(contents(path, at, lengths, entries)):
                 due = dues[n] if dues and dues[n] > time else 0
                 live[first + n] = body | {"status": 3 if due else 1, "due": due, "receives": 0, "token": None}
@@ -43,13 +47,14 @@ def live_messages(folder: Path) -> dict[str, dict[int, dict[str, Any]]]:
                 token, receives = fields[2], message["receives"] + 1
                 message |= {"status": 2, "due": time + fields[1], "receives": receives, "token": token}
         elif kind == 5:
-            for n, status, due, _ in fields[0]:
+            for n, status, due, _, *receives in fields[0]:
                 if n in live:
                     live[n] |= {"status": status, "due": due} | ({} if status == 2 else {"token": None})
+                    live[n] |= {"receives": receives[0]} if receives else {}
             _, runs, _, lengths, claims, entries = fields
             for n, body in zip(spread(runs), contents(path, at, lengths, entries), strict=True):
                 live[n] = body | {"status": 1, "due": 0, "receives": 0, "token": None}
-            for n, status, due, _, receives, token in claims:
+            for n, status, due, _, receives, token, *_ in claims:
                 live[n] |= {"status": status, "due": due, "receives": receives, "token": token or None}
         elif kind in (4, 6):
             for n in spread(fields[0]) if kind == 4 else [n for n in live if n < fields[0]]:

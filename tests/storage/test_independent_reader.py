@@ -222,7 +222,7 @@ def test_swapped_segments_are_refused(folder: Path) -> None:
 
 def test_other_version_is_not_damage(folder: Path) -> None:
     segment = segments_of(folder)[0]
-    header = segment.read_bytes()[:8] + b"\2" + segment.read_bytes()[9:60]
+    header = segment.read_bytes()[:8] + b"\3" + segment.read_bytes()[9:60]
     overwrite(segment, 0, header + crc32(header).to_bytes(4, "little"))
     with pytest.raises(ValueError, match="unknown format version"):
         list(records(folder))

@@ -53,10 +53,10 @@ def test_a_folder_without_segments_holds_nothing(tmp_path: Path) -> None:
 
 def test_a_folder_of_a_newer_format_is_not_touched(folder: Path) -> None:
     data = bytearray(path_of(folder, 3).read_bytes())
-    data[8] = 2
+    data[8] = 3
     data[60:64] = crc32(data[:60]).to_bytes(4, "little")
     path_of(folder, 3).write_bytes(data)
-    with pytest.raises(UnsupportedFormatError, match="has format version 2"):
+    with pytest.raises(UnsupportedFormatError, match="has format version 3"):
         Salvage(folder)
 
 

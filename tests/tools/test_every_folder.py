@@ -49,7 +49,7 @@ def make(kind: str, folder: Path) -> None:
     elif kind == "future":
         path = folder / file_name(2)
         data = bytearray(path.read_bytes())
-        data[8] = 2
+        data[8] = 3
         data[60:64] = zlib.crc32(data[:60]).to_bytes(4, "little")
         path.write_bytes(data)
 
@@ -88,7 +88,7 @@ def run(capfd: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int,
         ("damaged", 1, "wonderq repair "),
         ("missing", 1, "wonderq repair "),
         ("beheaded", 1, "wonderq repair "),
-        ("future", 1, "has format version 2"),
+        ("future", 1, "has format version 3"),
         ("in use", 1, "is in use by another process"),
     ],
 )
@@ -154,7 +154,7 @@ def test_repair_gives_a_folder_that_starts_and_verifies(
         assert broker.produce("default", ["it takes work"])
 
 
-@pytest.mark.parametrize(("kind", "says"), [("future", "format version 2"), ("in use", "is in use")])
+@pytest.mark.parametrize(("kind", "says"), [("future", "format version 3"), ("in use", "is in use")])
 def test_repair_refuses(
     folder_of: Callable[[str], Path], tmp_path: Path, capfd: pytest.CaptureFixture[str], kind: str, says: str
 ) -> None:

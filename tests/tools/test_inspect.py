@@ -125,7 +125,7 @@ def test_the_figures(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
         path = folder / f"{each['number']:010d}.wal"
         assert path.stat().st_size == each["bytes"]
         assert not path.read_bytes()[each["used_bytes"] :].strip(b"\0")
-    assert about["queues"][0]["counts"] == {"unprocessed": 10, "processing": 5, "delayed": 0}
+    assert about["queues"][0]["counts"] == {"unprocessed": 10, "processing": 5, "delayed": 0, "buried": 0}
     [checkpoint] = about["checkpoints"]
     assert checkpoint["verifies"] is True
     path = folder / checkpoint["file"]

@@ -77,7 +77,7 @@ def expected_messages(before: list[Stored], flips: dict[int, int]) -> list[tuple
         for view in queue.messages.after(-1, 10**6) if queue else ():
             start = view.position & 0xFFFF_FFFF
             entry = contents[view.position >> 32][start : start + view.length]
-            found.append((number, view.sequence, record.decode_entry(entry), view.receives))
+            found.append((number, view.sequence, record.decode_entry(entry)[0], view.receives))
     return found
 
 
