@@ -44,7 +44,9 @@ RULES: dict[str, dict[str, Rule]] = {
     "/metrics": {"GET": "metrics"},
     "/healthz": {"GET": "anybody", "HEAD": "anybody"},
     "/readyz": {"GET": "anybody", "HEAD": "anybody"},
-    "/": {"GET": "anybody"},
+    # SQS' clients sign what they send, which is looked at when it is there: see wonderq.sqs.resource.
+    "/": {"GET": "anybody", "POST": "anybody"},
+    "/{account:int(12)}/{queue}": {"POST": "anybody"},
     "/docs": {"GET": "anybody"},
     "/openapi.json": {"GET": "anybody"},
 }
@@ -125,6 +127,18 @@ class Access:
             return None
         message = f"This key may be used for {rate} requests a second. Wait, and send more messages in each request."
         return RequestError(429, "too_many_requests", message, headers={"Retry-After": str(ceil(wait_s))})
+
+    def find(self, authorization: str | None) -> Key | None:
+        """Return the key that the header brings, or None if it brings none that counts."""
+        return self._keys.find(authorization)
+
+    def find_signed(self, access_key_id: str) -> Key | None:
+        """Return the key that SQS' clients call this; see `Keys.find_signed`."""
+        return self._keys.find_signed(access_key_id)
+
+    def check_rate(self, key: Key) -> RequestError | None:
+        """Return why a key has to wait, if it has, and count that it is used."""
+        return self._check_rate(key, count=True)
 
     def authorize_without_receipt(self, authorization: str | None) -> RequestError | None:
         """Return why a message may not be taken from whoever holds it, in a request that is fine otherwise."""

@@ -15,6 +15,7 @@ from wonderq.addresses import Hosts
 from wonderq.answers import ROUTE
 from wonderq.broker import Broker
 from wonderq.metrics import Metrics, make_registry
+from wonderq.sqs.limits import STRICT, SqsLimits
 from wonderq.wire import RequestError, refusal, render
 
 logger = logging.getLogger("wonderq.http")
@@ -34,11 +35,13 @@ def create_app(
     *,
     hosts: Hosts | None = None,
     cors_origins: Collection[str] = (),
+    sqs_limits: SqsLimits = STRICT,
 ) -> App:
     """Return a WSGI application that serves ``broker``, to all who may use it. It holds no state of its own.
 
     ``registry`` is what it shows as metrics; without one, those of the broker. As long as there are no keys it has to be
     asked for by one of the ``hosts``, if these are given. Pages of the ``cors_origins`` may use it; of other sites none may.
+    ``sqs_limits`` are those of its SQS endpoint.
     """
     middleware: list[Any] = [_Outside(cors_origins, hosts, access)]
     if cors_origins:
@@ -55,7 +58,7 @@ def create_app(
     app.add_error_handler(RequestError, _answer_unreadable)
     app.add_error_handler(Exception, _answer_bug)
     app.add_error_handler(falcon.HTTPError, _answer_http_error)
-    rest_api.add_routes(app, broker, access)
+    rest_api.add_routes(app, broker, access, sqs_limits)
     app.add_route("/metrics", Metrics(registry or make_registry(broker)))
     return app
 

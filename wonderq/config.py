@@ -196,6 +196,12 @@ class Settings:
         "ORIGINS",
         "web sites whose pages may use this broker (CORS), as https://example.com,http://localhost:3000",
     )
+    sqs_limits: str = _setting(
+        "strict",
+        _one_of("strict", "relaxed"),
+        "WHICH",
+        "of the SQS API: strict are those of SQS, and its waits of 60 seconds; relaxed are the broker's own",
+    )
     create_queues: bool = _setting(True, _boolean, "BOOL", "producing to a queue that is not there creates it")
     segment_bytes: int = _setting(
         DEFAULT_SEGMENT_BYTES,

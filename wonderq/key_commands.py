@@ -70,6 +70,12 @@ def _add_create(subparsers: Subparsers) -> None:
         type=_rate,
         help="how many requests a second it may be used for (default: as many as the broker lets each key make)",
     )
+    command.add_argument(
+        "--sqs",
+        action="store_true",
+        help="also make an access key for SQS' clients; its secret stands in the file of keys as it is, since a signature "
+        "cannot be checked without it",
+    )
     _add_place(command)
 
 
@@ -137,10 +143,13 @@ def _create(options: argparse.Namespace) -> int:
             queues=options.queues or ["*"],
             expires_at=options.expires,
             requests_per_second=options.requests_per_second,
+            for_sqs=options.sqs,
         )
     except keys.KeysError as error:
         return complain(str(error), REFUSED)
     print(text, flush=True)
+    if key.sqs_secret is not None:
+        print(f"AWS_ACCESS_KEY_ID={key.access_key_id}\nAWS_SECRET_ACCESS_KEY={key.sqs_secret}", flush=True)
     print(f"wonderq: key {key.id} is in {path}. It is not shown again.", file=sys.stderr)
     return OK
 

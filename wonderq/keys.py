@@ -36,6 +36,8 @@ logger = logging.getLogger("wonderq.keys")
 LOOK_EVERY_S = 1.0
 
 _PREFIX = "wq_"
+_ACCESS_KEY_PREFIX = "WQIA"
+_SQS_SECRET_BYTES = 20
 _ID_BYTES = 6
 _SECRET_BYTES = 32
 _ID = slice(len(_PREFIX), len(_PREFIX) + 2 * _ID_BYTES)
@@ -63,6 +65,13 @@ class Key(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_de
     created_at: Time
     expires_at: Time | None = None
     requests_per_second: Annotated[int, Meta(ge=1, le=MAX_REQUESTS_PER_SECOND)] | None = None
+    sqs_secret: Annotated[str, Meta(pattern=r"\A[0-9a-f]{40}\Z")] | None = None
+    """The secret that SQS' clients sign with, if the key is for them: to check a signature one has to have it as it is."""
+
+    @property
+    def access_key_id(self) -> str:
+        """By which SQS' clients name it."""
+        return f"{_ACCESS_KEY_PREFIX}{self.id.upper()}"
 
     def has(self, role: Role) -> bool:
         return role in self.roles or "admin" in self.roles
@@ -145,6 +154,14 @@ class Keys:
         # Of bytes, since compare_digest raises an error for text that is not ASCII.
         same = compare_digest(_hash(text).digest(), bytes.fromhex(key.sha256))
         return key if same and scheme.lower() == "bearer" and not key.expired(self._now_s()) else None
+
+    def find_signed(self, access_key_id: str) -> Key | None:
+        """Return the key that SQS' clients call this, or None if there is none that counts and is for them."""
+        if time.monotonic() >= self._look_again_s:
+            self._look()
+        key = self._keys.get(access_key_id.removeprefix(_ACCESS_KEY_PREFIX).lower())
+        is_valid = key is not None and key.sqs_secret is not None and not key.expired(self._now_s())
+        return key if is_valid else None
 
     def _look(self) -> None:
         """Read the file again if it is another one than before."""
@@ -234,8 +251,11 @@ def create(
     queues: Sequence[str],
     expires_at: datetime | None = None,
     requests_per_second: int | None = None,
+    for_sqs: bool = False,
 ) -> tuple[Key, str]:
     """Add a key to the file, which is made if it is not there; returns the entry, and the text that nobody gets again.
+
+    With ``for_sqs`` it has a secret for SQS' clients too, which stands in the file as it is.
 
     Raises:
         KeysError: a value is not valid, or the file cannot be read or written.
@@ -252,6 +272,7 @@ def create(
         created_at=now,
         expires_at=expires_at,
         requests_per_second=requests_per_second,
+        sqs_secret=secrets.token_hex(_SQS_SECRET_BYTES) if for_sqs else None,
     )
     with _changing(path, make_folder=True) as keys:
         keys.append(key)

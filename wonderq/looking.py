@@ -10,6 +10,7 @@ from wonderq.core import Core
 from wonderq.errors import InvalidValueError, MessageNotFoundError, TooManyListingsError
 from wonderq.fibers import make_way
 from wonderq.model import STATUSES, Message, QueueInfo, Target
+from wonderq.settings import QueueSettings
 from wonderq.state import Queue
 
 #: A listing reads this many messages at a time, or so many bytes, or one message that is larger.
@@ -107,6 +108,14 @@ class Looking(Core):
             count = found.messages.counts[STATUSES[status]]
         self._settle()
         return count
+
+    def settings_of(self, name: str) -> QueueSettings | None:
+        """Return a queue's settings as they are decided, durable or not; None if there is no such queue.
+
+        For what does something to the queue next, and waits for that: it need not wait twice.
+        """
+        found = self._state.queues.get(name)
+        return None if found is None else found.settings
 
     def queue(self, name: str) -> QueueInfo:
         with self._deciding as now_ms:

@@ -28,6 +28,9 @@ from wonderq.rest_values import (
     settings_of,
     trace_of,
 )
+from wonderq.sqs import resource as sqs
+from wonderq.sqs.limits import STRICT, SqsLimits
+from wonderq.sqs.resource import Endpoint
 from wonderq.wire import (
     JSON,
     MessageObject,
@@ -435,15 +438,23 @@ class Page:
 
 
 class Home:
-    """Sends whoever opens the broker's address in a browser to where it says what it is."""
+    """Sends whoever opens the broker's address in a browser to where it says what it is; SQS' clients post here."""
+
+    def __init__(self, sqs: Endpoint) -> None:
+        self.on_post = sqs.on_post
 
     def on_get(self, _req: falcon.Request, _resp: falcon.Response) -> None:
         raise falcon.HTTPFound("/docs")
 
 
-def add_routes(app: falcon.App[falcon.Request, falcon.Response], broker: Broker, access: Access | None = None) -> None:
+def add_routes(
+    app: falcon.App[falcon.Request, falcon.Response],
+    broker: Broker,
+    access: Access | None = None,
+    sqs_limits: SqsLimits = STRICT,
+) -> None:
     """Add all of the API. What is added here needs a rule in `wonderq.access` too."""
-    listing, health = Listing(broker), Health(broker)
+    listing, health, endpoint = Listing(broker), Health(broker), sqs.Endpoint(broker, access, sqs_limits)
     for prefix in ("", "/queues/{queue}"):
         app.add_route(f"{prefix}/messages/produce", Produce(broker))
         app.add_route(f"{prefix}/messages/consume", Consume(broker))
@@ -460,6 +471,7 @@ def add_routes(app: falcon.App[falcon.Request, falcon.Response], broker: Broker,
     app.add_route("/queues/{queue}/purge", Purge(broker))
     app.add_route("/healthz", health)
     app.add_route("/readyz", health, suffix="ready")
-    app.add_route("/", Home())
+    app.add_route(sqs.ROOT, Home(endpoint))
+    app.add_route(sqs.QUEUE, endpoint)
     app.add_route("/docs", Page(docs_page.as_html(), falcon.MEDIA_HTML, docs_page.HEADERS))
     app.add_route("/openapi.json", Page(openapi.as_json(), JSON))

@@ -20,6 +20,7 @@ from wonderq.keys import Keys, KeysError
 from wonderq.measures import LogMeasures
 from wonderq.metrics import OfLog, OfServer, make_registry
 from wonderq.server import Server
+from wonderq.sqs.limits import STRICT, relaxed
 from wonderq.state import UnreadableRecordError
 from wonderq.upkeep import Upkeep
 
@@ -79,7 +80,14 @@ def serve(settings: Settings) -> None:
         hosts = Hosts((host, *settings.hosts)) if settings.hosts or _is_loopback(host) else None
         registry = make_registry(broker)
         registry.register(OfLog(log, log_measures, broker))
-        app = create_app(broker, access, registry, hosts=hosts, cors_origins=settings.cors_origins)
+        app = create_app(
+            broker,
+            access,
+            registry,
+            hosts=hosts,
+            cors_origins=settings.cors_origins,
+            sqs_limits=STRICT if settings.sqs_limits == "strict" else relaxed(broker.limits),
+        )
         try:
             server = Server(
                 app,

@@ -22,6 +22,7 @@ from wonderq.app import App, create_app
 from wonderq.broker import Broker
 from wonderq.clock import Clock
 from wonderq.server import Server
+from wonderq.sqs import resource as sqs
 
 JSON = "application/json"
 MSGPACK = "application/msgpack"
@@ -44,6 +45,10 @@ class FakeClock(Clock):
 
     def advance(self, seconds: float) -> None:
         self.time_ms += round(seconds * 1000)
+
+
+#: The endpoint of SQS' clients, which has tests of its own (tests/sqs).
+SQS_ROUTES = {("POST", sqs.ROOT), ("POST", sqs.QUEUE)}
 
 
 def routes_of(app: App) -> set[tuple[str, str]]:

@@ -14,7 +14,7 @@ import pytest
 
 from storage import FileLog
 from tests.broker.memory_log import MemoryLog
-from tests.http.calls import Client, check_refused, routes_of, serving
+from tests.http.calls import SQS_ROUTES, Client, check_refused, routes_of, serving
 from wonderq import keys
 from wonderq.access import RULES, Access
 from wonderq.app import create_app
@@ -159,7 +159,7 @@ def test_each_call_is_for_those_in_the_table(app_client: Client, credentials: Cr
 def test_every_route_is_in_the_table_and_has_a_rule_and_there_are_no_others() -> None:
     app = create_app(Broker(MemoryLog()))
     routes = routes_of(app)
-    assert routes == {(call.method, call.template) for call in CALLS}
+    assert routes == {(call.method, call.template) for call in CALLS} | SQS_ROUTES
     assert routes == {(method, path) for path, methods in RULES.items() for method in methods}
     assert falcon.inspect.inspect_sinks(app) == []
     assert falcon.inspect.inspect_static_routes(app) == []

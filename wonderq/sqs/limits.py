@@ -1,0 +1,46 @@
+"""The limits of SQS, as its documentation has them (2026-11), and those of a broker that need not be like it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from wonderq.model import Limits
+
+
+class SqsLimits(NamedTuple):
+    """How much one request may ask for."""
+
+    batch_entries: int = 10
+    batch_bytes: int = 1 << 20
+    message_bytes: int = 1 << 20
+    received_messages: int = 10
+    delay_s: int = 900
+    visibility_timeout_s: int = 43_200
+    wait_s: int = 20
+    attributes: int = 10
+    least_retention_s: int = 60
+    most_retention_s: int = 1_209_600
+    wait_after_deletion_s: float = 60
+    """Before a queue of the same name can be made."""
+    wait_after_purge_s: float = 60
+
+
+STRICT = SqsLimits()
+
+
+def relaxed(limits: Limits) -> SqsLimits:
+    """Return the limits that the broker has itself."""
+    return SqsLimits(
+        batch_entries=limits.batch_messages,
+        batch_bytes=limits.batch_bytes,
+        message_bytes=limits.message_bytes,
+        received_messages=limits.batch_messages,
+        delay_s=limits.delay_ms // 1000,
+        visibility_timeout_s=limits.visibility_timeout_ms // 1000,
+        wait_s=int(limits.wait_s),
+        attributes=64,
+        least_retention_s=0,
+        most_retention_s=10 * 366 * 86_400,
+        wait_after_deletion_s=0,
+        wait_after_purge_s=0,
+    )

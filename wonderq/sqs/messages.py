@@ -1,0 +1,358 @@
+"""The actions on messages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from wonderq.contents import Attribute, NewMessage
+from wonderq.errors import BrokerError, MessageNotFoundError, StaleReceiptError, TooManyInFlightError
+from wonderq.model import Change, Message, Sent, Target, size_of
+from wonderq.settings import FIFO_SUFFIX, QueueSettings
+from wonderq.sqs import attributes
+from wonderq.sqs.actions import Context, failed, integer_in, results
+from wonderq.sqs.errors import SqsError, from_broker, invalid, missing
+from wonderq.sqs.names import arn_of
+
+_SENDER = "AIDAWONDERQ0000000000"
+
+_SYSTEM_ATTRIBUTES = frozenset(
+    (
+        "All",
+        "ApproximateFirstReceiveTimestamp",
+        "ApproximateReceiveCount",
+        "AWSTraceHeader",
+        "DeadLetterQueueSourceArn",
+        "MessageDeduplicationId",
+        "MessageGroupId",
+        "SenderId",
+        "SentTimestamp",
+        "SequenceNumber",
+    )
+)
+
+_MAX_ID_CHARACTERS = 128
+
+
+class _New(NamedTuple):
+    """A message that was read from a request."""
+
+    message: NewMessage
+    sums: dict[str, str]
+    """The checksums that the answer has."""
+    size: int
+
+    @property
+    def is_plain(self) -> bool:
+        new = self.message
+        return not (new.attributes or new.system or new.group or new.key)
+
+
+def send_message(context: Context) -> dict[str, Any]:
+    name, settings = context.settings()
+    new = _read_new(context, name, settings, context.parameters)
+    sent = _send(context, name, [new])[0]
+    return {**new.sums, **_shown(name, sent)}
+
+
+def send_message_batch(context: Context) -> dict[str, Any]:
+    name, settings = context.settings()
+    entries = context.entries()
+    fine: list[tuple[str, _New]] = []
+    failures = []
+    for entry in entries:
+        try:
+            fine.append((entry["Id"], _read_new(context, name, settings, entry)))
+        except SqsError as error:
+            failures.append(failed(entry["Id"], error))
+    total = sum(new.size for _, new in fine)
+    if total > context.limits.batch_bytes:
+        most = context.limits.batch_bytes
+        text = f"Batch requests cannot be longer than {most} bytes. You have sent {total} bytes."
+        raise SqsError("BatchRequestTooLong", text)
+    sent = _send(context, name, [new for _, new in fine]) if fine else []
+    successful = [
+        {"Id": entry_id, **new.sums, **_shown(name, each)} for (entry_id, new), each in zip(fine, sent, strict=True)
+    ]
+    return results(successful, failures)
+
+
+def _send(context: Context, queue: str, new: Sequence[_New]) -> list[Sent]:
+    broker = context.broker
+    try:
+        if broker.is_plain(queue) and all(each.is_plain for each in new):
+            delays = [each.message.delay_ms for each in new]
+            ids = broker.produce(queue, [each.message.body for each in new], delays if any(delays) else None)
+            return [Sent(message_id, 0, False) for message_id in ids]
+        return broker.send(queue, [each.message for each in new])
+    except BrokerError as error:
+        raise from_broker(error) from error
+
+
+def _shown(queue: str, sent: Sent) -> dict[str, str]:
+    shown = {"MessageId": sent.id}
+    return {**shown, "SequenceNumber": _sequence_number(sent.sequence)} if queue.endswith(FIFO_SUFFIX) else shown
+
+
+def _sequence_number(sequence: int) -> str:
+    return f"{sequence + 1:020d}"
+
+
+def _read_new(context: Context, queue: str, settings: QueueSettings, given: Mapping[str, Any]) -> _New:
+    """Read a message to be sent.
+
+    Raises:
+        SqsError: something about it is not allowed.
+    """
+    limits = context.limits
+    is_fifo = queue.endswith(FIFO_SUFFIX)
+    body = given.get("MessageBody")
+    if not isinstance(body, str) or not body:
+        raise missing("MessageBody")
+    if attributes.NOT_ALLOWED.search(body):
+        raise SqsError(
+            "InvalidMessageContents",
+            "Invalid characters found. Valid unicode characters are #x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD | #x10000 to #x10FFFF.",
+        )
+    delay_s = integer_in(given, "DelaySeconds", 0, limits.delay_s)
+    if delay_s and is_fifo:
+        raise invalid("DelaySeconds", delay_s, "The request include parameter that is not valid for this queue type.")
+    found = attributes.read(_map(given, "MessageAttributes"), limits.attributes)
+    system = attributes.read(_map(given, "MessageSystemAttributes"), 1)
+    if any(name != "AWSTraceHeader" or kind != "String" for name, (kind, _) in system.items()):
+        raise SqsError(
+            "InvalidParameterValue", "Message system attribute: only AWSTraceHeader, a String, is supported."
+        )
+    size = size_of(body, found)
+    most = min(settings.max_message_bytes or limits.message_bytes, limits.message_bytes)
+    if size > most:
+        text = f"One or more parameters are invalid. Reason: Message must be shorter than {most} bytes."
+        raise SqsError("InvalidParameterValue", text)
+    group, key = _id(given, "MessageGroupId"), _id(given, "MessageDeduplicationId")
+    _check_ids(settings, group, key, is_fifo=is_fifo)
+    sums = {"MD5OfMessageBody": attributes.md5(body)}
+    if found:
+        sums["MD5OfMessageAttributes"] = attributes.md5_of_attributes(found)
+    if system:
+        sums["MD5OfMessageSystemAttributes"] = attributes.md5_of_attributes(system)
+    trace = {name: str(value) for name, (_, value) in system.items()}
+    message = NewMessage(
+        body,
+        None if delay_s is None else delay_s * 1000,
+        attributes=found or None,
+        system=trace or None,
+        group=group or "",
+        key=key or "",
+    )
+    return _New(message, sums, size)
+
+
+def _map(given: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = given.get(name) or {}
+    if not isinstance(value, dict):
+        raise SqsError("SerializationException", f"{name} has to be a map.")
+    return value
+
+
+def _id(given: Mapping[str, Any], name: str) -> str | None:
+    value = given.get(name)
+    if value is None:
+        return None
+    if (
+        not isinstance(value, str)
+        or not 1 <= len(value) <= _MAX_ID_CHARACTERS
+        or not value.isascii()
+        or not value.isprintable()
+        or " " in value
+    ):
+        raise invalid(
+            name, value, f"{name} can only include alphanumeric and punctuation characters. 1 to 128 in length."
+        )
+    return value
+
+
+def _check_ids(settings: QueueSettings, group: str | None, key: str | None, *, is_fifo: bool) -> None:
+    if not is_fifo:
+        if key is not None:
+            raise invalid(
+                "MessageDeduplicationId", key, "The request include parameter that is not valid for this queue type."
+            )
+        return
+    if group is None:
+        raise missing("MessageGroupId")
+    if key is None and not settings.content_deduplication:
+        text = "The queue should either have ContentBasedDeduplication enabled or MessageDeduplicationId provided explicitly"
+        raise SqsError("InvalidParameterValue", text)
+
+
+# Receiving
+
+
+def receive_message(context: Context) -> dict[str, Any]:
+    (name, settings), limits = context.settings(), context.limits
+    is_fifo = name.endswith(FIFO_SUFFIX)
+    most = context.integer("MaxNumberOfMessages", 1, limits.received_messages)
+    wait_s = context.integer("WaitTimeSeconds", 0, limits.wait_s)
+    timeout_s = context.integer("VisibilityTimeout", 0, limits.visibility_timeout_s)
+    attempt = _id(context.parameters, "ReceiveRequestAttemptId")
+    if attempt is not None and not is_fifo:
+        raise invalid(
+            "ReceiveRequestAttemptId", attempt, "The request include parameter that is not valid for this queue type."
+        )
+    system = {*context.texts("AttributeNames"), *context.texts("MessageSystemAttributeNames")}
+    unknown = system - _SYSTEM_ATTRIBUTES
+    if unknown:
+        raise SqsError("InvalidAttributeName", f"Unknown Attribute {min(unknown)[:200]}.")
+    if wait_s is None:
+        wait_s = int(settings.sqs.get("ReceiveMessageWaitTimeSeconds", "0"))
+    try:
+        messages = context.broker.claim(
+            name,
+            limit=most or 1,
+            visibility_timeout_ms=None if timeout_s is None else timeout_s * 1000,
+            wait_s=wait_s,
+            client_gone=context.client_gone,
+            attempt_id=attempt,
+        )
+    except TooManyInFlightError as error:
+        if wait_s or is_fifo:
+            return {}
+        raise from_broker(error) from error
+    except BrokerError as error:
+        raise from_broker(error) from error
+    names = context.texts("MessageAttributeNames")
+    found = [_received(context, message, system, names) for message in messages]
+    return {"Messages": found} if found else {}
+
+
+def _received(context: Context, message: Message, system: set[str], names: Sequence[str]) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "MessageId": message.id,
+        "ReceiptHandle": message.receipt,
+        "MD5OfBody": attributes.md5(message.body),
+        "Body": message.body,
+    }
+    if system:
+        values = _system_attributes(context, message)
+        chosen = values if "All" in system else {name: value for name, value in values.items() if name in system}
+        if chosen:
+            shown["Attributes"] = chosen
+    if names and message.extras is not None:
+        wanted: dict[str, Attribute] = attributes.wanted(message.extras.attributes, names)
+        if wanted:
+            shown["MessageAttributes"] = attributes.shown(wanted)
+            shown["MD5OfMessageAttributes"] = attributes.md5_of_attributes(wanted)
+    return shown
+
+
+def _system_attributes(context: Context, message: Message) -> dict[str, str]:
+    values = {
+        "SenderId": _SENDER,
+        "SentTimestamp": str(message.produced_ms),
+        "ApproximateReceiveCount": str(message.receives),
+        "ApproximateFirstReceiveTimestamp": str(message.first_claimed_ms),
+    }
+    extras = message.extras
+    if extras is not None:
+        if extras.group:
+            values["MessageGroupId"] = extras.group
+        if extras.key:
+            values["MessageDeduplicationId"] = extras.key
+        if "AWSTraceHeader" in extras.system:
+            values["AWSTraceHeader"] = extras.system["AWSTraceHeader"]
+        if extras.origin is not None:
+            values["DeadLetterQueueSourceArn"] = arn_of(context.region, extras.origin.queue)
+            values["SentTimestamp"] = str(extras.origin.produced_ms)
+    if message.queue.endswith(FIFO_SUFFIX):
+        values["SequenceNumber"] = _sequence_number(message.sequence)
+    return values
+
+
+# Deleting, and changing how long a claim lasts
+
+
+def delete_message(context: Context) -> dict[str, Any]:
+    name, _ = context.settings()
+    error = _delete(context, name, [context.required("ReceiptHandle")])[0]
+    if error is not None:
+        raise error
+    return {}
+
+
+def delete_message_batch(context: Context) -> dict[str, Any]:
+    name, _ = context.settings()
+    entries = context.entries()
+    errors = _delete(context, name, [_receipt(entry) for entry in entries])
+    return _in_results(entries, errors)
+
+
+def _receipt(entry: Mapping[str, Any]) -> str:
+    receipt = entry.get("ReceiptHandle")
+    return receipt if isinstance(receipt, str) else ""
+
+
+def _delete(context: Context, queue: str, receipts: Sequence[str]) -> list[SqsError | None]:
+    try:
+        outcomes = context.broker.delete_batch(queue, Target.each((), receipts))
+    except BrokerError as error:
+        raise from_broker(error) from error
+    return [None if outcome is None else _not_deleted(queue, outcome) for outcome in outcomes]
+
+
+def _not_deleted(queue: str, error: BrokerError) -> SqsError | None:
+    """Return what SQS says: of a standard queue an old receipt is not refused, though nothing is deleted with it."""
+    if isinstance(error, MessageNotFoundError):
+        return None
+    if isinstance(error, StaleReceiptError):
+        if not queue.endswith(FIFO_SUFFIX):
+            return None
+        text = "Value for parameter ReceiptHandle is invalid. Reason: The receipt handle has expired."
+        return SqsError("InvalidParameterValue", text)
+    return from_broker(error)
+
+
+def change_message_visibility(context: Context) -> dict[str, Any]:
+    name, _ = context.settings()
+    receipt = context.required("ReceiptHandle")
+    timeout_s = context.integer("VisibilityTimeout", 0, context.limits.visibility_timeout_s)
+    if timeout_s is None:
+        raise missing("VisibilityTimeout")
+    error = _change(context, name, [(receipt, timeout_s)])[0]
+    if error is not None:
+        raise error
+    return {}
+
+
+def change_message_visibility_batch(context: Context) -> dict[str, Any]:
+    name, _ = context.settings()
+    entries = context.entries()
+    fine: list[tuple[int, tuple[str, int]]] = []
+    errors: list[SqsError | None] = [None] * len(entries)
+    for index, entry in enumerate(entries):
+        try:
+            timeout_s = integer_in(entry, "VisibilityTimeout", 0, context.limits.visibility_timeout_s)
+            if timeout_s is None:
+                raise missing("VisibilityTimeout")
+            fine.append((index, (_receipt(entry), timeout_s)))
+        except SqsError as error:
+            errors[index] = error
+    if fine:
+        outcomes = _change(context, name, [change for _, change in fine])
+        for (index, _), outcome in zip(fine, outcomes, strict=True):
+            errors[index] = outcome
+    return _in_results(entries, errors)
+
+
+def _change(context: Context, queue: str, changes: Sequence[tuple[str, int]]) -> list[SqsError | None]:
+    updates = [(Target(receipt=receipt), Change(timeout_s * 1000)) for receipt, timeout_s in changes]
+    try:
+        outcomes = context.broker.update_batch(queue, updates)
+    except BrokerError as error:
+        raise from_broker(error) from error
+    return [None if outcome is None else from_broker(outcome) for outcome in outcomes]
+
+
+def _in_results(entries: Sequence[Mapping[str, Any]], errors: Sequence[SqsError | None]) -> dict[str, Any]:
+    pairs = list(zip(entries, errors, strict=True))
+    successful = [{"Id": entry["Id"]} for entry, error in pairs if error is None]
+    return results(successful, [failed(entry["Id"], error) for entry, error in pairs if error is not None])

@@ -1,0 +1,135 @@
+"""Signature version 4, by which AWS' clients prove that they have a secret key.
+
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import NamedTuple
+from urllib.parse import quote
+
+from wonderq.sqs.errors import SqsError
+
+#: How far a request's time may be from ours, either way.
+_WINDOW_S = 15 * 60
+
+_ALGORITHM = "AWS4-HMAC-SHA256"
+_AUTHORIZATION = re.compile(
+    rf"{_ALGORITHM}\s+Credential=(?P<id>[A-Za-z0-9]{{1,128}})/(?P<scope>(?P<date>\d{{8}})/(?P<region>[a-z0-9-]{{1,40}})/"
+    r"(?P<service>[a-z0-9-]{1,20})/aws4_request)\s*,\s*SignedHeaders=(?P<headers>[a-z0-9;-]{1,1000})\s*,\s*"
+    r"Signature=(?P<signature>[0-9a-f]{64})"
+)
+_SPACES = re.compile(" +")
+
+
+class Signed(NamedTuple):
+    """What a header ``Authorization`` of this kind says."""
+
+    access_key_id: str
+    scope: str
+    date: str
+    region: str
+    service: str
+    headers: list[str]
+    signature: str
+
+
+class Request(NamedTuple):
+    """What of a request is signed."""
+
+    method: str
+    path: str
+    query: str
+    headers: Callable[[str], str | None]
+    """Returns a header by its name in small letters."""
+    body: bytes
+
+
+def parse(authorization: str | None) -> Signed | None:
+    """Read the header; None if it is not one of this kind."""
+    found = _AUTHORIZATION.fullmatch(authorization or "")
+    if found is None:
+        return None
+    headers = found["headers"].split(";")
+    return Signed(
+        found["id"], found["scope"], found["date"], found["region"], found["service"], headers, found["signature"]
+    )
+
+
+def check(request: Request, signed: Signed, secret: str, now: datetime) -> None:
+    """Check a request's signature.
+
+    Raises:
+        SqsError: it is not that of the request with this secret, or of another time.
+    """
+    stamp = request.headers("x-amz-date") or ""
+    try:
+        at = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError as error:
+        raise _mismatch("The header X-Amz-Date has to say when the request was signed, as 20261124T120000Z.") from error
+    if abs((now - at).total_seconds()) > _WINDOW_S or not stamp.startswith(signed.date):
+        raise _mismatch(f"Signature expired: it is of {stamp}, and it is {now:%Y%m%dT%H%M%SZ} here.")
+    if "host" not in signed.headers or signed.service != "sqs":
+        raise _mismatch("The signature has to be for the service sqs, and the header Host among what is signed.")
+    expected = signature(request, signed, stamp, secret)
+    if not hmac.compare_digest(expected.encode(), signed.signature.encode()):
+        raise _mismatch(
+            "The request signature we calculated does not match the signature you provided. Check your secret key."
+        )
+
+
+def _mismatch(message: str) -> SqsError:
+    return SqsError("SignatureDoesNotMatch", message, 403)
+
+
+def signature(request: Request, signed: Signed, stamp: str, secret: str) -> str:
+    """Return the signature that a request should have; ``stamp`` is its time."""
+    canonical = "\n".join(
+        (
+            request.method,
+            quote(request.path, safe="/-_.~"),
+            _canonical_query(request.query),
+            *(f"{name}:{_canonical_value(request.headers(name))}" for name in signed.headers),
+            "",
+            ";".join(signed.headers),
+            hashlib.sha256(request.body).hexdigest(),
+        )
+    )
+    to_sign = "\n".join((_ALGORITHM, stamp, signed.scope, hashlib.sha256(canonical.encode()).hexdigest()))
+    key = f"AWS4{secret}".encode()
+    for part in (signed.date, signed.region, signed.service, "aws4_request"):
+        key = _hmac(key, part)
+    return _hmac(key, to_sign).hex()
+
+
+def _hmac(key: bytes, text: str) -> bytes:
+    return hmac.new(key, text.encode(), hashlib.sha256).digest()
+
+
+def _canonical_value(value: str | None) -> str:
+    return _SPACES.sub(" ", (value or "").strip())
+
+
+def _canonical_query(query: str) -> str:
+    """Sort the parameters, which stand encoded as they were sent."""
+    pairs: list[tuple[str, str]] = []
+    for piece in query.split("&") if query else ():
+        name, _, value = piece.partition("=")
+        pairs.append((name, value))
+    return "&".join(f"{name}={value}" for name, value in sorted(pairs))
+
+
+def headers_of(environ: Mapping[str, object]) -> Callable[[str], str | None]:
+    """Return what gives a request's headers by their names in small letters."""
+
+    def header(name: str) -> str | None:
+        key = name.upper().replace("-", "_")
+        value = environ.get(key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}")
+        return value if isinstance(value, str) else None
+
+    return header

@@ -1,0 +1,210 @@
+"""The two wire formats: AWS JSON 1.0, and the older one of forms and XML. Both become the parameters of the JSON one.
+
+AWS JSON 1.0: https://smithy.io/2.0/aws/protocols/aws-json-1_0-protocol.html; the older one, "query":
+https://smithy.io/2.0/aws/protocols/aws-query-protocol.html, with every list and map flattened.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
+from xml.sax.saxutils import escape
+
+import msgspec
+
+from wonderq.sqs.errors import SqsError, invalid
+
+JSON_TYPE = "application/x-amz-json-1.0"
+FORM_TYPE = "application/x-www-form-urlencoded"
+XML_TYPE = "text/xml"
+
+_TARGET = "AmazonSQS."
+_NAMESPACE = "http://queue.amazonaws.com/doc/2012-11-05/"
+
+#: Deeper than any parameter goes.
+_MAX_FIELDS = 20_000
+
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class Call(NamedTuple):
+    """A request: what is to be done, and in which format the answer goes."""
+
+    action: str
+    parameters: dict[str, Any]
+    is_json: bool
+
+
+def read_json(target: str, data: bytes) -> Call:
+    """Read a request of the JSON protocol; ``target`` is the header ``X-Amz-Target``.
+
+    Raises:
+        SqsError: it is malformed.
+    """
+    if not target.startswith(_TARGET):
+        raise SqsError("UnknownOperationException", "The header X-Amz-Target has to name an action of AmazonSQS.")
+    try:
+        parameters = _decode(data or b"{}")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise SqsError("SerializationException", f"The body is not a JSON object: {error}.") from error
+    return Call(target.removeprefix(_TARGET), {key: each for key, each in parameters.items() if each is not None}, True)
+
+
+def read_query(text: str) -> Call:
+    """Read a request of the query protocol: a form.
+
+    Raises:
+        SqsError: it is malformed.
+    """
+    try:
+        fields = dict(parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise SqsError("MalformedQueryString", f"The form cannot be read: {error}.") from error
+    action = fields.pop("Action", "")
+    return Call(action, _nested(fields), False)
+
+
+#: Lists of the query protocol: the name there, and here.
+_LISTS = {
+    "AttributeName": "AttributeNames",
+    "MessageSystemAttributeName": "MessageSystemAttributeNames",
+    "MessageAttributeName": "MessageAttributeNames",
+    "TagKey": "TagKeys",
+    "AWSAccountId": "AWSAccountIds",
+    "ActionName": "Actions",
+    "SendMessageBatchRequestEntry": "Entries",
+    "DeleteMessageBatchRequestEntry": "Entries",
+    "ChangeMessageVisibilityBatchRequestEntry": "Entries",
+}
+#: Maps: the name there, and here, and what a key and a value are called.
+_MAPS = {
+    "Attribute": ("Attributes", "Name", "Value"),
+    "Tag": ("Tags", "Key", "Value"),
+    "MessageAttribute": ("MessageAttributes", "Name", "Value"),
+    "MessageSystemAttribute": ("MessageSystemAttributes", "Name", "Value"),
+}
+_INTEGERS = (
+    "DelaySeconds", "VisibilityTimeout", "MaxNumberOfMessages", "WaitTimeSeconds", "MaxResults", "MaxNumberOfMessagesPerSecond",
+)  # fmt: skip
+_WHOLE = re.compile(r"[+-]?\d{1,10}")
+
+
+def _nested(fields: Mapping[str, str]) -> dict[str, Any]:
+    """Make a tree of names with dots, and of it the parameters."""
+    tree: dict[str, Any] = {}
+    for name, value in fields.items():
+        place = tree
+        *parents, last = name.split(".")
+        for parent in parents:
+            found = place.setdefault(parent, {})
+            if not isinstance(found, dict):
+                raise SqsError("MalformedQueryString", f"The parameter {name[:100]} contradicts another one.")
+            place = found
+        place[last] = value
+    return _parameters(tree)
+
+
+def _parameters(tree: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in tree.items():
+        if name in _LISTS and isinstance(value, dict):
+            found[_LISTS[name]] = [_parameters(each) if isinstance(each, dict) else each for each in _in_order(value)]
+        elif name in _MAPS and isinstance(value, dict):
+            plural, key_name, value_name = _MAPS[name]
+            pairs = [
+                each for each in _in_order(value) if isinstance(each, dict) and isinstance(each.get(key_name), str)
+            ]
+            found[plural] = {each[key_name]: each.get(value_name, "") for each in pairs}
+        elif name in _INTEGERS:
+            if not isinstance(value, str) or not _WHOLE.fullmatch(value):
+                raise invalid(name, value, "Must be an integer.")
+            found[name] = int(value)
+        else:
+            found[name] = value
+    return found
+
+
+def _in_order(numbered: Mapping[str, Any]) -> list[Any]:
+    """Return the values of ``{"1": ..., "2": ...}``."""
+    return [numbered[key] for key in sorted(numbered, key=lambda key: (len(key), key))]
+
+
+# Answers
+
+
+def write(call: Call, result: Mapping[str, Any], request_id: str) -> tuple[bytes, str]:
+    """Return an answer's body and its media type."""
+    if call.is_json:
+        return _encode(result), JSON_TYPE
+    body = "".join(_elements(call.action, result))
+    metadata = f"<ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata>"
+    shown = f"<{call.action}Result>{body}</{call.action}Result>" if body or call.action in _WITH_RESULT else ""
+    text = f'<?xml version="1.0"?><{call.action}Response xmlns="{_NAMESPACE}">{shown}{metadata}</{call.action}Response>'
+    return text.encode(), XML_TYPE
+
+
+def write_error(error: SqsError, request_id: str, *, is_json: bool) -> tuple[bytes, str]:
+    """Return the body and the media type of the answer to a request that is refused."""
+    if is_json:
+        return _encode({"__type": f"com.amazonaws.sqs#{error.name}", "message": str(error)}), JSON_TYPE
+    kind = "Sender" if error.is_senders_fault else "Receiver"
+    text = (
+        f'<?xml version="1.0"?><ErrorResponse xmlns="{_NAMESPACE}"><Error><Type>{kind}</Type><Code>{error.code}</Code>'
+        f"<Message>{_text(str(error))}</Message><Detail/></Error><RequestId>{request_id}</RequestId></ErrorResponse>"
+    )
+    return text.encode(), XML_TYPE
+
+
+_WITH_RESULT = (
+    "ReceiveMessage",
+    "ListQueues",
+    "GetQueueAttributes",
+    "ListQueueTags",
+    "ListDeadLetterSourceQueues",
+    "ListMessageMoveTasks",
+)
+
+#: What each member of a list is called in XML.
+_ITEMS = {
+    "QueueUrls": "QueueUrl",
+    "queueUrls": "QueueUrl",
+    "Messages": "Message",
+    "Results": "ListMessageMoveTasksResultEntry",
+    "Failed": "BatchResultErrorEntry",
+}
+#: Maps in XML: what an entry is called, its key and its value.
+_ENTRIES = {
+    "Attributes": ("Attribute", "Name", "Value"),
+    "MessageAttributes": ("MessageAttribute", "Name", "Value"),
+    "Tags": ("Tag", "Key", "Value"),
+}
+
+
+def _elements(action: str, values: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in values.items():
+        if isinstance(value, list):
+            item = _ITEMS.get(name, f"{action}ResultEntry")
+            for each in value:
+                yield f"<{item}>{_content(action, each)}</{item}>"
+        elif name in _ENTRIES:
+            entry, key_name, value_name = _ENTRIES[name]
+            for key, each in value.items():
+                content = _content(action, each)
+                yield f"<{entry}><{key_name}>{_text(key)}</{key_name}><{value_name}>{content}</{value_name}></{entry}>"
+        else:
+            yield f"<{name}>{_content(action, value)}</{name}>"
+
+
+def _content(action: str, value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "".join(_elements(action, value))
+    if isinstance(value, bool):
+        return str(value).lower()
+    return _text(str(value))
+
+
+def _text(text: str) -> str:
+    return escape(text, {'"': "&quot;", "\r": "&#xD;"})
