@@ -27,6 +27,7 @@ class Administering(Looking):
             changed = replace(queue.settings, **settings)
             if created or changed != queue.settings:
                 self._commit(queue_record(queue, changed, now_ms), leave=PRODUCE_LEAVES)
+                self._lines.nudge(self._state.queues[name])  # it may have been paused, or have room for more now
             info = self._info(self._state.queues[name], now_ms)
         self._settle()
         return info, created

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import argparse
 import logging
-import math
 import os
 import resource
 import sys
-from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from storage import StorageError
-from wonderq import __version__, commands, copy_commands, folder_commands, key_commands
+from wonderq import __version__, commands, copy_commands, folder_commands, key_commands, queue_commands
 from wonderq.arguments import (
     EXIT_CODES,
     INTERRUPTED,
@@ -26,16 +24,14 @@ from wonderq.arguments import (
     USAGE,
     Subparsers,
     add_command,
-    add_key_option,
     complain,
-    key_from,
+    time_from,
 )
-from wonderq.client import Client, InvalidKeyError, RefusedError, UnreachableError
+from wonderq.client import RefusedError, UnreachableError
+from wonderq.client_options import add_client_command, client_from, count_from, pair_from, seconds_from
 from wonderq.config import ConfigError, Settings, load
 from wonderq.folder import FolderError
-from wonderq.model import DEFAULT_QUEUE, UNLIMITED
-
-DEFAULT_URL = "http://127.0.0.1:7979"
+from wonderq.model import UNLIMITED
 
 
 def _raise_file_limit() -> None:
@@ -62,6 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
         _add_delete,
         _add_stats,
         _add_tail,
+        queue_commands.add_to,
         key_commands.add_to,
         folder_commands.add_to,
         copy_commands.add_to,
@@ -163,7 +160,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _add_send(subparsers: Subparsers) -> None:
-    command = _add_client_command(
+    command = add_client_command(
         subparsers,
         "send",
         _send,
@@ -174,20 +171,47 @@ def _add_send(subparsers: Subparsers) -> None:
     command.add_argument(
         "messages", metavar="MESSAGE", nargs="*", help="a message; put -- before one that begins with -"
     )
-    command.add_argument("--delay", metavar="S", type=_seconds(0), help="hide the messages for so many seconds")
+    command.add_argument("--delay", metavar="S", type=seconds_from(0), help="hide the messages for so many seconds")
+    command.add_argument("--deliver-at", metavar="TIME", type=time_from, help="hide them until then (ISO 8601)")
+    command.add_argument(
+        "--attribute",
+        dest="attributes",
+        metavar="NAME=TEXT",
+        type=pair_from,
+        action="append",
+        help="what goes with each message; may be given several times",
+    )
+    command.add_argument("--group", metavar="NAME", help="the group that they belong to")
+    command.add_argument("--priority", metavar="N", type=count_from(0), help="0 to 9; 9 is given out first")
+    command.add_argument(
+        "--idempotency-key",
+        metavar="TEXT",
+        help="what was sent with it before, within the queue's window, is not added again; each message has its place in the "
+        "input behind it",
+    )
     form = command.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON object a message")
     form.add_argument("--quiet", action="store_true", help="print no ids")
 
 
 def _send(options: argparse.Namespace) -> int:
-    with _client(options) as client:
-        commands.send(client, options.messages, delay=options.delay, as_json=options.json, quiet=options.quiet)
+    with client_from(options) as client:
+        commands.send(client, options.messages, _fields(options), as_json=options.json, quiet=options.quiet)
     return OK
 
 
+def _fields(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what each message is to have besides its text."""
+    given = {name: getattr(options, name) for name in ("delay", "group", "priority", "idempotency_key")}
+    if options.deliver_at is not None:
+        given["deliver_at"] = options.deliver_at.isoformat()
+    if options.attributes:
+        given["attributes"] = dict(options.attributes)
+    return {name: value for name, value in given.items() if value is not None}
+
+
 def _add_receive(subparsers: Subparsers) -> None:
-    command = _add_client_command(
+    command = add_client_command(
         subparsers,
         "receive",
         _receive,
@@ -196,13 +220,16 @@ def _add_receive(subparsers: Subparsers) -> None:
         "--json is the form for those. Exit code 4 says that there was nothing.",
     )
     command.add_argument(
-        "--max", metavar="N", type=_count(1), help="stop after so many messages (default 10; with --follow no limit)"
+        "--max",
+        metavar="N",
+        type=count_from(1),
+        help="stop after so many messages (default 10; with --follow no limit)",
     )
-    command.add_argument("--wait", metavar="S", type=_seconds(0), default=0, help="wait so long for the first one")
+    command.add_argument("--wait", metavar="S", type=seconds_from(0), default=0, help="wait so long for the first one")
     command.add_argument(
         "--visibility-timeout",
         metavar="S",
-        type=_seconds(0.001, 43_200),
+        type=seconds_from(0.001, 43_200),
         help="how long the claims last (default: as the queue is set)",
     )
     command.add_argument(
@@ -213,7 +240,7 @@ def _add_receive(subparsers: Subparsers) -> None:
 
 
 def _receive(options: argparse.Namespace) -> int:
-    with _client(options) as client:
+    with client_from(options) as client:
         received, failed = commands.receive(
             client,
             limit=options.max or (None if options.follow else 10),
@@ -229,7 +256,7 @@ def _receive(options: argparse.Namespace) -> int:
 
 
 def _add_delete(subparsers: Subparsers) -> None:
-    command = _add_client_command(
+    command = add_client_command(
         subparsers,
         "delete",
         _delete,
@@ -242,25 +269,25 @@ def _add_delete(subparsers: Subparsers) -> None:
 
 
 def _delete(options: argparse.Namespace) -> int:
-    with _client(options) as client:
+    with client_from(options) as client:
         return REFUSED if commands.delete(client, options.names) else OK
 
 
 def _add_stats(subparsers: Subparsers) -> None:
-    command = _add_client_command(
+    command = add_client_command(
         subparsers, "stats", _stats, "show the queues", "Show how many messages each queue holds.", queue_default=None
     )
     command.add_argument("--json", action="store_true", help="print one JSON object a queue")
 
 
 def _stats(options: argparse.Namespace) -> int:
-    with _client(options) as client:
+    with client_from(options) as client:
         commands.stats(client, only=options.queue, as_json=options.json)
     return OK
 
 
 def _add_tail(subparsers: Subparsers) -> None:
-    command = _add_client_command(
+    command = add_client_command(
         subparsers,
         "tail",
         _tail,
@@ -272,7 +299,7 @@ def _add_tail(subparsers: Subparsers) -> None:
 
 
 def _tail(options: argparse.Namespace) -> int:
-    with _client(options) as client:
+    with client_from(options) as client:
         commands.tail(client, from_start=options.from_start, as_json=options.json)
     return OK
 
@@ -290,10 +317,10 @@ def _add_demo(subparsers: Subparsers) -> None:
         "them and then the broker itself, and compare the totals with a direct count. Exit code 0 means that they are equal.",
     )
     command.add_argument(
-        "--files", metavar="N", type=_count(100), help="take so many of the files, at least 100 (default: all)"
+        "--files", metavar="N", type=count_from(100), help="take so many of the files, at least 100 (default: all)"
     )
     command.add_argument(
-        "--consumers", metavar="N", type=_count(2), default=3, help="consumer processes, at least 2 (default 3)"
+        "--consumers", metavar="N", type=count_from(2), default=3, help="consumer processes, at least 2 (default 3)"
     )
     command.add_argument("--keep", action="store_true", help="keep the broker's folder, to look at it")
 
@@ -302,76 +329,3 @@ def _demo(options: argparse.Namespace) -> int:
     from wonderq.demo import run  # noqa: PLC0415 - only this command needs it
 
     return OK if run(files=options.files, consumers=options.consumers, keep=options.keep) else REFUSED
-
-
-# Shared pieces
-
-
-def _add_client_command(
-    subparsers: Subparsers,
-    name: str,
-    run: Callable[[argparse.Namespace], int],
-    summary: str,
-    description: str,
-    *,
-    queue_default: str | None = DEFAULT_QUEUE,
-) -> argparse.ArgumentParser:
-    command = add_command(subparsers, name, run, summary, description)
-    command.add_argument("--url", metavar="URL", help=f"the broker's address (or WONDERQ_URL; default {DEFAULT_URL})")
-    command.add_argument(
-        "--queue",
-        metavar="NAME",
-        type=_queue_name,
-        default=queue_default,
-        help=f"which queue (default: {queue_default or 'all'})",
-    )
-    add_key_option(command)
-    return command
-
-
-def _client(options: argparse.Namespace) -> Client:
-    """Connect to the broker that the flag, or else the variable, names.
-
-    Raises:
-        ConfigError: the address, or the key, cannot be used.
-    """
-    source, url = "--url", options.url
-    if url is None:
-        source, url = "WONDERQ_URL", os.environ.get("WONDERQ_URL") or DEFAULT_URL
-    try:
-        return Client(url, queue=options.queue or DEFAULT_QUEUE, key=key_from(options))
-    except InvalidKeyError as error:
-        raise ConfigError(str(error)) from error
-    except ValueError as error:
-        raise ConfigError(f"{source}: {error}") from error
-
-
-def _queue_name(text: str) -> str:
-    if not text or "/" in text:  # the broker knows the rest of the rule, but would not see these as a name at all
-        raise argparse.ArgumentTypeError(
-            "a queue's name is 1 to 80 of A-Z a-z 0-9 _ and -, with .fifo allowed at the end"
-        )
-    return text
-
-
-def _count(low: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not text.isascii() or not text.isdigit() or int(text) < low:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} on")
-        return int(text)
-
-    return parse
-
-
-def _seconds(low: float, high: float = math.inf) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not low <= value <= high or math.isinf(value):
-            limits = f"from {low:g}" + ("" if math.isinf(high) else f" to {high:g}")
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds {limits}")
-        return value
-
-    return parse

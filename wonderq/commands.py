@@ -7,6 +7,7 @@ anything depends on it. What only people read goes to standard error.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -38,8 +39,12 @@ class InputError(Exception):
     """Input that cannot be used; the message says where it is and what was done before."""
 
 
-def send(client: Client, messages: Sequence[str], *, delay: float | None, as_json: bool, quiet: bool) -> None:
-    """Produce the messages, or else each line of standard input, and print their ids."""
+def send(client: Client, messages: Sequence[str], fields: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
+    """Produce the messages, or else each line of standard input, and print their ids.
+
+    ``fields`` are what each has besides its text.
+    """
+    key = fields.pop("idempotency_key", None)
     if messages:
         noun, batches = "message", cut_batches([each.encode(errors="surrogateescape") for each in messages])
     else:
@@ -49,7 +54,7 @@ def send(client: Client, messages: Sequence[str], *, delay: float | None, as_jso
         for batch in batches:
             bodies = _decode(batch, noun)
             try:
-                ids = client.produce_batch(bodies, delay=delay)
+                ids = client.produce_batch(_with_fields(bodies, fields, key, batch.first))
             except (RefusedError, UnreachableError) as error:
                 _note_what_was_sent(error, batch, noun)
                 raise
@@ -61,6 +66,16 @@ def send(client: Client, messages: Sequence[str], *, delay: float | None, as_jso
             elif not quiet:
                 _print(message_id.encode() for message_id in ids)
             progress.add(len(ids))
+
+
+def _with_fields(
+    bodies: Sequence[str], fields: dict[str, Any], key: str | None, first: int
+) -> Sequence[str | dict[str, Any]]:
+    if key is None:
+        return [{"message": body, **fields} for body in bodies] if fields else bodies
+    return [
+        {"message": body, **fields, "idempotency_key": f"{key}/{number}"} for number, body in enumerate(bodies, first)
+    ]
 
 
 def _decode(batch: Batch, noun: str) -> list[str]:
@@ -201,13 +216,13 @@ def stats(client: Client, *, only: str | None, as_json: bool) -> None:
     if as_json:
         _print(map(_encode, queues))
         return
-    rows = [("QUEUE", "UNPROCESSED", "PROCESSING", "DELAYED", "SIZE", "OLDEST")]
+    rows = [("QUEUE", "UNPROCESSED", "PROCESSING", "DELAYED", "BURIED", "SIZE", "OLDEST")]
     for queue in queues:
         counts, age = queue["counts"], queue["oldest_age"]
         rows.append(
             (
                 queue["queue"],
-                *(f"{counts[name]:,}" for name in ("unprocessed", "processing", "delayed")),
+                *(f"{counts[name]:,}" for name in ("unprocessed", "processing", "delayed", "buried")),
                 human_bytes(queue["bytes"]),
                 "-" if age is None else human_seconds(age),
             )
@@ -244,6 +259,13 @@ def tail(
         if page:
             after = _print_page(page, as_json)
         pause()
+
+
+def peek(client: Client, *, limit: int, status: str | None, only: dict[str, str], as_json: bool) -> None:
+    """Print up to ``limit`` messages, without touching them."""
+    found = client.messages(status=status, page=min(limit, _LIST_BATCH), **only)
+    for message in itertools.islice(found, limit):
+        _print([_encode(message) if as_json else f"{message['id']}\t{message['message']}".encode()])
 
 
 def _print_page(page: list[dict[str, Any]], as_json: bool) -> str:

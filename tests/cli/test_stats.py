@@ -29,12 +29,12 @@ def test_table(url: str) -> None:
     done = run("stats", "--url", url)
     assert (done.code, done.error) == (0, "")
     heading, first, second = done.lines
-    assert heading.split() == ["QUEUE", "UNPROCESSED", "PROCESSING", "DELAYED", "SIZE", "OLDEST"]
-    name, unprocessed, processing, delayed, size, unit, _age, seconds = first.split()
+    assert heading.split() == ["QUEUE", "UNPROCESSED", "PROCESSING", "DELAYED", "BURIED", "SIZE", "OLDEST"]
+    name, unprocessed, processing, delayed, _buried, size, unit, _age, seconds = first.split()
     assert (name, unprocessed, processing, delayed) == ("a-long-name", "1,498", "2", "1")
     assert (float(size), unit) == (1.4, "MiB")
     assert seconds in ("s", "min")
-    assert second.split() == ["default", "0", "0", "0", "0", "B", "-"]
+    assert second.split() == ["default", "0", "0", "0", "0", "0", "B", "-"]
     for number, title in ((unprocessed, "UNPROCESSED"), (processing, "PROCESSING"), (delayed, "DELAYED")):
         end = heading.index(title) + len(title)
         assert first[:end].endswith(f" {number}"), "numbers stand under the end of their title"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import subprocess
@@ -9,15 +10,20 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 from zlib import crc32
 
 import pytest
 
-from storage import CorruptLogError, FileLog, UnsupportedFormatError, frame
+from storage import CorruptLogError, DiskFullError, FileLog, UnsupportedFormatError, frame
+from storage.disk import DiskFile
+from tests.broker.fake_clock import FakeClock
 from tests.golden.contents import contents_of
 from tests.storage.folders import groups_in, segment_files, snapshot
 from tests.storage.independent_reader import records
 from tests.storage.independent_state import live_messages
+from wonderq.broker import Broker
+from wonderq.contents import NewMessage
 
 HERE = Path(__file__).parent
 GOLDEN = sorted(path for path in HERE.glob("format-*/*") if path.is_dir())
@@ -199,3 +205,51 @@ def test_what_was_released_is_not_written_again() -> None:
     assert done.returncode == 1
     assert "never written again" in done.stderr
     assert snapshot(HERE / "format-1") == before
+
+
+# Going over
+
+
+@pytest.mark.parametrize("name", ["plain", "trimmed", "with-checkpoint"])
+@pytest.mark.parametrize("blank_next", [False, True], ids=["", "with a blank segment behind it"])
+def test_a_log_of_version_1_goes_over_with_its_next_segment(name: str, blank_next: bool, tmp_path: Path) -> None:
+    golden = HERE / "format-1" / name
+    expected, now_ms = expected_of(golden)
+    data = copied(golden, tmp_path)
+    last = segment_files(data)[-1]
+    if blank_next:
+        header = bytearray(last.read_bytes()[:64])
+        number = int(last.stem) + 1
+        header[12:16] = number.to_bytes(4, "little")
+        header[60:64] = crc32(header[:60]).to_bytes(4, "little")
+        (data / f"{number:010}.wal").write_bytes(bytes(header).ljust(4096, b"\0"))
+    old = {path.name for path in segment_files(data)}
+    clock = FakeClock()
+    clock.ms = now_ms
+    broker = Broker(FileLog(data, segment_bytes=4096), clock=clock)
+    [sent] = broker.send("default", [NewMessage("new", priority=9)])
+    broker.close()
+    versions = {path.name: path.read_bytes()[8] for path in segment_files(data)}
+    assert {name: version for name, version in versions.items() if version == 1}.keys() == old
+    assert set(versions.values()) == {1, 2}
+    assert {path.name for path, _, fields in records(data) if fields[0] > 7}.isdisjoint(old)
+    found, _ = contents_of(data, now_ms, checkpoints=True)
+    newest = found["queues"]["default"]["messages"].pop()
+    assert (newest["body"], newest["priority"]) == ("new", 9)
+    for each in (found, expected):
+        del each["queues"]["default"]["next_sequence"], each["last_ms"]
+    assert told(found, expected) == expected
+    again = Broker(FileLog(data, segment_bytes=4096), clock=clock)
+    assert again.get("default", sent.id).body == "new"
+    again.close()
+
+
+def test_a_log_of_version_1_without_room_for_another_segment_is_left_alone(tmp_path: Path) -> None:
+    data = copied(HERE / "format-1" / "plain", tmp_path)
+    before = snapshot(data)
+    log = FileLog(data, segment_bytes=4096)
+    no_room = OSError(errno.ENOSPC, "No space left on device")
+    with mock.patch.object(DiskFile, "allocate", side_effect=no_room), pytest.raises(DiskFullError):
+        Broker(log)
+    log.close()
+    assert snapshot(data) == before

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import json
+
+from tests.cli.helpers import Wonderq
+from wonderq.client import Client
+
+
+def test_settings_are_made_changed_and_shown(wonderq: Wonderq) -> None:
+    done = wonderq("queue", "max_receives=5", "dead_letter_queue=dead-1", "paused=true", 'tags={"team": "é"}')
+    assert (done.code, done.error) == (0, "")
+    settings = json.loads("\n".join(done.lines))["settings"]
+    assert (settings["max_receives"], settings["dead_letter_queue"], settings["paused"]) == (5, "dead-1", True)
+    assert settings["tags"] == {"team": "é"}
+    shown = wonderq("queue")
+    assert json.loads("\n".join(shown.lines))["settings"] == settings
+
+
+def test_a_setting_that_there_is_not(wonderq: Wonderq) -> None:
+    done = wonderq("queue", "no_such=1")
+    assert done.code == 1
+    assert "no_such" in done.error
+    assert wonderq("queue", "paused").code == 2
+
+
+def test_a_queue_is_deleted(wonderq: Wonderq) -> None:
+    assert wonderq("queue", "delay=0").code == 0
+    assert wonderq("queue", "--delete").code == 0
+    assert wonderq("queue").code == 1
+
+
+def test_what_is_sent_with_each_message(wonderq: Wonderq, client: Client) -> None:
+    fields = ("--attribute", "tenant=acme", "--attribute", "x=1=2", "--group", "g", "--priority", "3")
+    assert wonderq("send", *fields, "--idempotency-key", "k", "one", "two").code == 0
+    again = wonderq("send", *fields, "--idempotency-key", "k", "one", "two")
+    messages = list(client.messages())
+    assert again.lines == [message["id"] for message in messages], "the same again adds nothing"
+    for message in messages:
+        assert message["attributes"] == {"tenant": "acme", "x": "1=2"}
+        assert (message["group"], message["priority"]) == ("g", 3)
+    assert wonderq("send", "--deliver-at", "2031-01-01T00:00:00Z", "later").code == 0
+    assert client.count("delayed") == 1
+
+
+def test_peek_shows_what_was_asked_for_and_touches_nothing(wonderq: Wonderq, client: Client) -> None:
+    client.produce_batch([{"message": f"cat {n}", "attributes": {"n": n}, "group": f"{n % 2}"} for n in range(20)])
+    done = wonderq("peek", "--contains", "1", "--group", "1", "--max", "3")
+    assert [line.split("\t")[1] for line in done.lines] == ["cat 1", "cat 11", "cat 13"]
+    done = wonderq("peek", "--attribute", "n=7", "--json")
+    assert [json.loads(line)["message"] for line in done.lines] == ["cat 7"]
+    assert len(wonderq("peek").lines) == 10
+    assert wonderq("peek", "--status", "buried").lines == []
+    assert client.count("unprocessed") == 20
+
+
+def test_kick_and_purge(wonderq: Wonderq, client: Client) -> None:
+    client.produce_batch(["a", "b"])
+    for message in client.consume():
+        client.update(message["id"], receipt=message["receipt"], bury=True)
+    assert wonderq("kick", "--max", "1").lines == ["1"]
+    assert wonderq("kick").lines == ["1"]
+    assert wonderq("kick").lines == ["0"]
+    assert wonderq("purge").lines == ["2"]
+    assert client.count("unprocessed") == 0
+
+
+def test_the_clients_hand_over(client: Client) -> None:
+    client.produce("a")
+    [message] = client.consume(attempt_id="1")
+    assert client.consume(attempt_id="1")[0]["receipt"] == message["receipt"]
+    [new] = client.hand_over([message["receipt"]], [{"queue": client.queue, "message": "b"}])
+    assert [each["id"] for each in client.messages()] == [new]
