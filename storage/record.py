@@ -84,7 +84,7 @@ _decode_text = msgspec.msgpack.Decoder(str).decode
 _decode_contents = msgspec.msgpack.Decoder(tuple[str, dict[str, Any]]).decode
 
 
-def encode(record: Sequence[Any]) -> bytes:
+def encode(record: Sequence[Any] | Mapping[str, Any]) -> bytes:
     return _encode(record)
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from storage import Checkpoints, Log
 from wonderq.administering import Administering
 from wonderq.changing import Changing
 from wonderq.claiming import Claiming
+from wonderq.clock import Clock
+from wonderq.model import Limits
+from wonderq.moves import Moves
+from wonderq.schedules import Schedules
 from wonderq.sending import Sending
 
 
@@ -16,3 +21,16 @@ class Broker(Sending, Claiming, Changing, Administering):
 
     Raises, from the constructor, what `Log.replay` and `Log.start` raise, and `UnreadableRecordError`.
     """
+
+    def __init__(
+        self,
+        log: Log,
+        *,
+        checkpoints: Checkpoints | None = None,
+        clock: Clock | None = None,
+        limits: Limits | None = None,
+        create_queues: bool = True,
+    ) -> None:
+        super().__init__(log, checkpoints=checkpoints, clock=clock, limits=limits, create_queues=create_queues)
+        self.moves = Moves(self)
+        self.schedules = Schedules(self)

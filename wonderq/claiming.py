@@ -182,6 +182,18 @@ class Claiming(Moving):
         self._lines.nudge(queue)
         return new_tuple(_Claim, (position, views, token))
 
+    def expire(self) -> None:
+        """Remove what is older than its queue keeps it, also from queues that nobody consumes from."""
+        with self._lock:
+            queues = list(self._state.queues.values())
+        for queue in queues:
+            if queue.settings.retention_ms:
+                with self._deciding as now_ms:
+                    if self._state.find(queue.number) is queue:
+                        self._expire(queue, now_ms)
+                        self._lines.nudge(queue)  # there is room for more in flight
+        self._settle()
+
     def _expire(self, queue: Queue, now_ms: int) -> None:
         """Remove what is older than the queue keeps it."""
         end = queue.messages.expired_end(now_ms - queue.settings.retention_ms + 1)

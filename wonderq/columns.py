@@ -180,6 +180,9 @@ class Columns:
         for page in self._pages.values():
             if not page.live:
                 continue
+            if max(page.produced_ms) < before_ms:
+                end = page.first + len(page.status)
+                continue
             index = page.next_index(0, None)
             if page.produced_ms[index] >= before_ms:
                 break

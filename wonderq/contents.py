@@ -7,6 +7,7 @@ In the log it is the map of a message's entry (`storage.record`), with what was 
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -99,6 +100,15 @@ def check_attributes(attributes: Mapping[str, Attribute]) -> None:
             raise InvalidValueError(field, f"{field} must have bytes if it is Binary, and text otherwise.")
         if kind.startswith("Number") and not _NUMBER.fullmatch(str(value)):
             raise InvalidValueError(field, f"{field} is a Number, and its value is not one.")
+
+
+def has_attribute(attributes: Mapping[str, Attribute], wanted: str) -> bool:
+    """Tell whether there is an attribute: ``name``, or ``name=value`` with its value as text, or in base64 if it is binary."""
+    name, separator, value = wanted.partition("=")
+    found = attributes.get(name)
+    if found is None or not separator:
+        return found is not None
+    return value == (b64encode(found[1]).decode() if isinstance(found[1], bytes) else found[1])
 
 
 class Origin(NamedTuple):

@@ -315,3 +315,13 @@ class Core:
         """For upkeep: hold the lock, with the state, a way to commit records, and the time."""
         with self._lock:
             yield self._state, self._commit, self._clock.now_ms()
+
+    @contextmanager
+    def deciding(self) -> Iterator[tuple[State, Commit, int]]:
+        """For what the broker does by itself, and what it is told to do by and by: decide something as its operations do.
+
+        Yields what `exclusively` does. What was decided is durable when this ends, and what a refusal is based on, too.
+        """
+        with self._deciding as now_ms:
+            yield self._state, self._commit, now_ms
+        self._settle()

@@ -150,3 +150,31 @@ class ShuttingDownError(BrokerError):
 
     def __init__(self) -> None:
         super().__init__("The broker is shutting down and gives out no more messages. Try again when it is back.")
+
+
+class MoveNotFoundError(BrokerError):
+    code = "move_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no redrive with this id: it never was, or it ended and ten others have ended since.")
+
+
+class MoveRunningError(BrokerError):
+    code = "move_running"
+
+    def __init__(self, queue: str, move_id: str) -> None:
+        super().__init__(f"Messages of {queue} are being moved already, by {move_id}. Wait for its end, or cancel it.")
+
+
+class ScheduleNotFoundError(BrokerError):
+    code = "schedule_not_found"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no schedule named {name[:100]!r}. PUT /schedules/NAME makes one.")
+
+
+class TooManySchedulesError(BrokerError):
+    code = "too_many_schedules"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"There are {limit} schedules, and no more may be made. Delete one.")

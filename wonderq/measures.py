@@ -126,6 +126,12 @@ class Measures:
         """When the last one was done, in seconds since 1970."""
         self.checkpointed_bytes = 0
         """`Broker.log_bytes` as of the last one."""
+        self.keeper_runs = False
+        """Whether there is a keeper, and it has not ended."""
+        self.schedules_fired = 0
+        """Times of schedules at which a message was produced."""
+        self.schedules_missed = 0
+        """Times of schedules that passed without one."""
         self.dropped_segments = 0
         self.copied_bytes = 0
         """By compaction."""

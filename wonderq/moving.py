@@ -1,9 +1,9 @@
-"""Moving messages from one queue to another: dead letters there, and their way back."""
+"""Moving messages from one queue to another: dead letters there, and their way back (`wonderq.moves`)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from storage import record
 from storage.record import BURIED
@@ -19,6 +19,26 @@ _MOVE_PART = 4
 Carried = dict[str, Any]
 
 
+class Letter(NamedTuple):
+    """A message that was read to be moved."""
+
+    view: MessageView
+    """As it was looked at."""
+    body: str
+    carried: Carried
+    """What it carries besides; see `wonderq.contents`."""
+
+
+class Going(NamedTuple):
+    """A message that is to be moved."""
+
+    letter: Letter
+    target: str
+    """The queue it goes to."""
+    carried: Carried
+    """What it carries from then on."""
+
+
 class Moving(Core):
     """What moves messages."""
 
@@ -29,13 +49,23 @@ class Moving(Core):
             self._bury(queue, views)
             return
         reason = f"received {queue.settings.max_receives} times without being deleted"
+        while views:
+            count = portion_of(views, _MOVE_MESSAGES, self._log.max_record_bytes // _MOVE_PART)
+            letters = self.read_letters(queue, views[:count])
+            with self._deciding as now_ms:
+                going = [
+                    Going(letter, target, self._with_origin(queue, letter, reason, now_ms))
+                    for letter in letters
+                    if self.is_unchanged(queue, letter)
+                ]
+                if going:
+                    self.move(queue, now_ms, going, leave=CLAIM_LEAVES)
+            views = views[count:]
 
-        def with_origin(view: MessageView, carried: Carried, now_ms: int) -> Carried:
-            message_id = self._ids.message_id(queue.number, view.sequence)
-            origin = queue.name, message_id, reason, now_ms, view.produced_ms, view.receives
-            return {**carried, "origin": origin}
-
-        self._move(queue, views, lambda _: target, with_origin)
+    def _with_origin(self, queue: Queue, letter: Letter, reason: str, now_ms: int) -> Carried:
+        view = letter.view
+        message_id = self._ids.message_id(queue.number, view.sequence)
+        return {**letter.carried, "origin": (queue.name, message_id, reason, now_ms, view.produced_ms, view.receives)}
 
     def _bury(self, queue: Queue, views: Sequence[MessageView]) -> None:
         with self._deciding as now_ms:
@@ -45,65 +75,60 @@ class Moving(Core):
                 self._commit((record.UPDATE, now_ms, queue.number, changes, (), (), (), (), b""), leave=CLAIM_LEAVES)
                 self.measures.of(queue.name).buried += len(still)
 
-    def _move(
-        self,
-        queue: Queue,
-        views: Sequence[MessageView],
-        target_of: Callable[[Carried], str],
-        carry: Callable[[MessageView, Carried, int], Carried],
-    ) -> int:
-        """Move those messages that are still as they were looked at; returns how many.
-
-        ``target_of`` says from what a message carries which queue it goes to, and ``carry`` what it carries from then on,
-        given the time. Each is gone here and new there at one moment, whatever limits and settings the other queue has.
-        """
-        moved = 0
-        while views:
-            portion, size = 1, views[0].length
-            limit_bytes = self._log.max_record_bytes // _MOVE_PART
-            while portion < min(len(views), _MOVE_MESSAGES) and size + views[portion].length <= limit_bytes:
-                size += views[portion].length
-                portion += 1
-            moved += self._move_portion(queue, views[:portion], target_of, carry)
-            views = views[portion:]
-        return moved
-
-    def _move_portion(
-        self,
-        queue: Queue,
-        views: Sequence[MessageView],
-        target_of: Callable[[Carried], str],
-        carry: Callable[[MessageView, Carried, int], Carried],
-    ) -> int:
+    def read_letters(self, queue: Queue, views: Sequence[MessageView]) -> list[Letter]:
+        """Read messages to be moved, without the lock; those that are gone meanwhile are left out."""
         self._settle()  # what is not durable cannot be read
         views, entries = self._entries(queue, views)
+        if not views:
+            return []
         bodies, carried = self._decode(views, entries)
-        with self._deciding as now_ms:
-            still = [index for index, view in enumerate(views) if queue.messages.find(view.sequence) == view]
-            by_target: dict[str, list[int]] = {}
-            for index in still:
-                by_target.setdefault(target_of(carried.get(index, {})), []).append(index)
-            records: list[Sequence[Any]] = []
-            new = 0
-            for name, indexes in by_target.items():
-                target = self._state.queues.get(name)
-                if target is None:
-                    target = self._new_queue(name, now_ms, new)
-                    new += 1
-                    records.append(queue_record(target, target.settings, now_ms))
-                contents = [(bodies[at], carry(views[at], carried.get(at, {}), now_ms)) for at in indexes]
-                new_entries = [record.encode_entry(*each) for each in contents]
-                lanes = [_lane(target, more) for _, more in contents]
-                first = target.messages.next_sequence
-                head: tuple[Any, ...] = now_ms, target.number, first, [], list(map(len, new_entries)), lanes
-                records.append((record.SEND, *head, b"".join(new_entries)))
-            if still:
-                runs = record.to_runs(sorted(views[at].sequence for at in still))
-                self._commit(*records, (record.DELETE, now_ms, queue.number, runs), leave=CLAIM_LEAVES)
-                self.measures.of(queue.name).moved += len(still)
-                for name in by_target:
-                    self._lines.nudge(self._state.queues[name])
-        return len(still)
+        return [Letter(view, bodies[at], carried.get(at, {})) for at, view in enumerate(views)]
+
+    @staticmethod
+    def is_unchanged(queue: Queue, letter: Letter) -> bool:
+        """Tell, under the lock, whether a message is still as it was looked at."""
+        return queue.messages.find(letter.view.sequence) == letter.view
+
+    def move(
+        self, queue: Queue, now_ms: int, going: Sequence[Going], also: Sequence[Sequence[Any]] = (), *, leave: int
+    ) -> None:
+        """Move messages, which have to be unchanged, under the lock, and commit other records with that.
+
+        Each is gone here and new there at one moment, whatever limits and settings the other queue has. A queue that is not
+        there is made.
+        """
+        records: list[Sequence[Any]] = []
+        by_target: dict[str, list[Going]] = {}
+        for each in going:
+            by_target.setdefault(each.target, []).append(each)
+        new = 0
+        for name, those in by_target.items():
+            target = self._state.queues.get(name)
+            if target is None:
+                target = self._new_queue(name, now_ms, new)
+                new += 1
+                records.append(queue_record(target, target.settings, now_ms))
+            entries = [record.encode_entry(each.letter.body, each.carried) for each in those]
+            lanes = [_lane(target, each.carried) for each in those]
+            first = target.messages.next_sequence
+            head: tuple[Any, ...] = now_ms, target.number, first, [], list(map(len, entries)), lanes
+            records.append((record.SEND, *head, b"".join(entries)))
+        if going:
+            runs = record.to_runs(sorted(each.letter.view.sequence for each in going))
+            records.append((record.DELETE, now_ms, queue.number, runs))
+        self._commit(*records, *also, leave=leave)
+        self.measures.of(queue.name).moved += len(going)
+        for name in by_target:
+            self._lines.nudge(self._state.queues[name])
+
+
+def portion_of(views: Sequence[MessageView], most: int, most_bytes: int) -> int:
+    """Return how many messages, from the first on, are few and small enough to be moved together; at least one."""
+    count, size = 1, views[0].length
+    while count < min(len(views), most) and size + views[count].length <= most_bytes:
+        size += views[count].length
+        count += 1
+    return count
 
 
 def _lane(queue: Queue, carried: Carried) -> tuple[int, str]:

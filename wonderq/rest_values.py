@@ -13,10 +13,10 @@ import falcon
 from msgspec import UNSET, UnsetType
 
 from wonderq import schemas
-from wonderq.contents import Attribute, NewMessage
+from wonderq.contents import Attribute, NewMessage, has_attribute
 from wonderq.model import Change, Message, QueueInfo
 from wonderq.settings import QueueSettings
-from wonderq.wire import RequestError, attribute_value, iso_time, to_ms
+from wonderq.wire import RequestError, iso_time, to_ms
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _MAX_TRACESTATE_CHARACTERS = 512
@@ -125,16 +125,7 @@ def matcher(asked: schemas.Listing) -> Callable[[Message], bool] | None:
 
 def attribute_matcher(text: str) -> Callable[[Message], bool]:
     """Return what tells whether a message has an attribute: ``name``, or ``name=value`` as JSON or text shows the value."""
-    name, separator, value = text.partition("=")
-
-    def matches(message: Message) -> bool:
-        found = message.extras.attributes.get(name) if message.extras is not None else None
-        if found is None or not separator:
-            return found is not None
-        shown = attribute_value(*found)
-        return value == (shown["value"] if isinstance(shown, dict) else str(shown))
-
-    return matches
+    return lambda message: message.extras is not None and has_attribute(message.extras.attributes, text)
 
 
 # Queues

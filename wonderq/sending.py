@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -20,7 +20,7 @@ from wonderq.errors import (
 from wonderq.lanes import UNGROUPED
 from wonderq.model import Sent, Target, size_of
 from wonderq.settings import FIFO_SUFFIX, QueueSettings
-from wonderq.state import Queue, queue_record
+from wonderq.state import Queue, State, queue_record
 
 
 class Sending(Core):
@@ -84,13 +84,7 @@ class Sending(Core):
     ) -> dict[str, list[Sent]]:
         if sum(map(len, outputs.values())) > self.limits.batch_messages:
             raise BatchTooLargeError(f"A batch may have {self.limits.batch_messages} messages, and this has more.")
-        entries = {}
-        for name, messages in outputs.items():
-            for message in messages:
-                message.check(is_fifo=name.endswith(FIFO_SUFFIX))
-            entries[name] = self.limits.encode(
-                [message.body for message in messages], [message.carried() for message in messages]
-            )
+        entries = {name: self._encode(name, messages) for name, messages in outputs.items()}
         with self._deciding as now_ms:
             runs: Runs = []
             produced_ms: Sequence[int] = ()
@@ -98,29 +92,66 @@ class Sending(Core):
                 found = self._find_queue(queue)
                 runs = self._resolve_all(found, targets)
                 produced_ms = found.messages.produced_ms(runs)
-            records: list[Sequence[Any]] = [(record.DELETE, now_ms, found.number, runs)] if runs else []
-            sent = {}
-            new = 0
-            for name, messages in outputs.items():
-                output = self._state.queues.get(name)
-                if output is None:
-                    output = self._queue_to_be(name, now_ms, new)
-                    new += 1
-                    records.append(queue_record(output, output.settings, now_ms))
-                sent[name], more = self._decide_send(output, messages, entries[name], now_ms)
-                records += more
+            sent, records = self._decide_outputs(outputs, entries, now_ms)
+            if runs:
+                records.insert(0, (record.DELETE, now_ms, found.number, runs))
             if records:
                 self._commit(*records, leave=PRODUCE_LEAVES)
             if runs:
                 self.measures.of(queue).deleted(now_ms, produced_ms)
                 self._lines.nudge(found)
-            for name, each in sent.items():
-                fresh = sum(not one.is_duplicate for one in each)
-                if fresh:
-                    self.measures.of(name).count(record.PRODUCE, fresh)
-                    self._lines.nudge(self._state.queues[name])
+            self._sent(sent)
         self._settle()
         return sent
+
+    def send_with(
+        self, queue: str, messages: Sequence[NewMessage], also: Callable[[State, int], Sequence[Sequence[Any]] | None]
+    ) -> bool:
+        """Add messages together with other records: those that ``also`` returns, given the state and the time, under the lock.
+
+        If it returns None, nothing is done; returns whether something was.
+        """
+        entries = self._encode(queue, messages)
+        with self._deciding as now_ms:
+            others = also(self._state, now_ms)
+            if others is None:
+                return False
+            sent, records = self._decide_outputs({queue: messages}, {queue: entries}, now_ms)
+            self._commit(*records, *others, leave=PRODUCE_LEAVES)
+            self._sent(sent)
+        self._settle()
+        return True
+
+    def _encode(self, queue: str, messages: Sequence[NewMessage]) -> list[bytes]:
+        """Check messages, and return their entries."""
+        for message in messages:
+            message.check(is_fifo=queue.endswith(FIFO_SUFFIX))
+        return self.limits.encode([message.body for message in messages], [message.carried() for message in messages])
+
+    def _decide_outputs(
+        self, outputs: Mapping[str, Sequence[NewMessage]], entries: Mapping[str, Sequence[bytes]], now_ms: int
+    ) -> tuple[dict[str, list[Sent]], list[Sequence[Any]]]:
+        """Return what becomes of the messages for each queue, and the records that make it so."""
+        records: list[Sequence[Any]] = []
+        sent = {}
+        new = 0
+        for name, messages in outputs.items():
+            output = self._state.queues.get(name)
+            if output is None:
+                output = self._queue_to_be(name, now_ms, new)
+                new += 1
+                records.append(queue_record(output, output.settings, now_ms))
+            sent[name], more = self._decide_send(output, messages, entries[name], now_ms)
+            records += more
+        return sent, records
+
+    def _sent(self, sent: Mapping[str, Sequence[Sent]]) -> None:
+        """Count what was added, and wake whom it is for."""
+        for name, each in sent.items():
+            fresh = sum(not one.is_duplicate for one in each)
+            if fresh:
+                self.measures.of(name).count(record.PRODUCE, fresh)
+                self._lines.nudge(self._state.queues[name])
 
     def _resolve_all(self, queue: Queue, targets: Sequence[Target]) -> Runs:
         """Return the messages of all targets; raises if there is one that may not be deleted, or twice the same."""

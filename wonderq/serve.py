@@ -16,6 +16,7 @@ from wonderq.addresses import Hosts
 from wonderq.app import create_app
 from wonderq.broker import Broker
 from wonderq.config import Settings
+from wonderq.keeper import Keeper
 from wonderq.keys import Keys, KeysError
 from wonderq.measures import LogMeasures
 from wonderq.metrics import OfLog, OfServer, make_registry
@@ -74,8 +75,10 @@ def serve(settings: Settings) -> None:
     began = time.monotonic()
     log_measures = LogMeasures()
     log, broker, upkeep = open_broker(settings, log_measures)
+    keeper = Keeper(broker)
     try:
         upkeep.start()
+        keeper.start()
         access = Access(keys, requests_per_second=settings.requests_per_second)
         hosts = Hosts((host, *settings.hosts)) if settings.hosts or _is_loopback(host) else None
         registry = make_registry(broker)
@@ -116,6 +119,7 @@ def serve(settings: Settings) -> None:
         server.run(on_stop=broker.stop_claiming)
     finally:
         broker.stop_claiming()
+        keeper.stop()
         upkeep.stop()
         broker.close()
     logger.info("stopped cleanly")

@@ -60,6 +60,8 @@ class Note(NamedTuple):
     value: Mapping[str, Any]
     stated_at: int
     """Position of the newest record that has it."""
+    bytes: int
+    """What its value takes there."""
 
 
 def queue_record(queue: Queue, settings: QueueSettings, now_ms: int) -> tuple[Any, ...]:
@@ -99,6 +101,8 @@ class State:
         self.queues: dict[str, Queue] = {}
         self.notes: dict[str, dict[str, Note]] = {}
         """By space and name."""
+        self.note_bytes = 0
+        """Of all notes."""
         self.remembered = 0
         """How many things all queues remember."""
         self.next_queue = 1
@@ -182,7 +186,7 @@ class State:
         state.next_queue = header["next_queue"]
         state.last_ms = header["last_ms"]
         for space, name, value, stated_at in header["notes"]:
-            state.notes.setdefault(space, {})[name] = Note(value, stated_at)
+            state._note(stated_at, 0, space, name, value)
         for number, name, settings, created_ms, stated_at, next_sequence, pages, lanes, memory in header["queues"]:
             queue = state._by_number[number] = state.queues[name] = Queue(number, name, created_ms)
             queue.configure(QueueSettings.from_record(settings))
@@ -348,10 +352,11 @@ class State:
 
     def _note(self, end: int, _at_ms: int, space: str, name: str, value: Mapping[str, Any] | None) -> None:
         notes = self.notes.setdefault(space, {})
-        if value is None:
-            notes.pop(name, None)
-        else:
-            notes[name] = Note(value, end)
+        before = notes.pop(name, None) if value is None else notes.get(name)
+        self.note_bytes -= before.bytes if before else 0
+        if value is not None:
+            notes[name] = Note(value, end, len(record.encode(value)))
+            self.note_bytes += notes[name].bytes
 
     def _count(self, messages: Columns, count_before: int, bytes_before: int) -> None:
         """Carry what has become more or less in one queue over to the sums of all."""

@@ -52,9 +52,9 @@ _MESSAGE_OVERHEAD_BYTES = 64
 #: What a queue takes in the log besides its messages, mostly: the record of its name.
 _QUEUE_BYTES = 256
 
-#: What something takes that a queue remembers, and a note, mostly.
+#: What something takes that a queue remembers, mostly, and a note besides its value.
 _REMEMBERED_BYTES = 64
-_NOTE_BYTES = 512
+_NOTE_BYTES = 128
 
 #: On a disk without room for another segment, this part of a segment is as much garbage as is left in peace.
 _CRAMPED = 8
@@ -89,8 +89,8 @@ def live_bytes(broker: Broker) -> int:
 def needed_bytes(state: State) -> int:
     columns = [queue.messages for queue in state.queues.values()]
     messages_bytes = sum(messages.bytes + _MESSAGE_OVERHEAD_BYTES * len(messages) for messages in columns)
-    notes = sum(map(len, state.notes.values()))
-    return messages_bytes + _QUEUE_BYTES * len(columns) + _REMEMBERED_BYTES * state.remembered + _NOTE_BYTES * notes
+    notes_bytes = state.note_bytes + _NOTE_BYTES * sum(map(len, state.notes.values()))
+    return messages_bytes + _QUEUE_BYTES * len(columns) + _REMEMBERED_BYTES * state.remembered + notes_bytes
 
 
 def compact_oldest(

@@ -75,7 +75,7 @@ def _at(state: State, now_ms: int, about: Callable[[Queue], Any]) -> dict[str, A
         "key": state.key,
         "next_queue": state.next_queue,
         "last_ms": state.last_ms,
-        "sums": (state.messages, state.bytes),
+        "sums": (state.messages, state.bytes, state.note_bytes),
         "notes": {
             space: {name: note.value for name, note in notes.items()} for space, notes in state.notes.items() if notes
         },

@@ -1,0 +1,227 @@
+"""The thread that does what a broker does by itself: when it works, and what stops it."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storage import FileLog, SyncPolicy
+from tests.broker.fake_clock import FakeClock
+from tests.broker.helpers import Call, eventually
+from tests.broker.memory_log import MemoryLog
+from tests.storage.faulty_disk import FaultyDisk
+from wonderq.broker import Broker
+from wonderq.columns import Columns
+from wonderq.keeper import Keeper
+
+TICK_S = 0.003
+
+
+class Kept:
+    """A broker and its keeper, which is in a hurry."""
+
+    def __init__(self, log: FileLog | MemoryLog | None = None) -> None:
+        self.clock = FakeClock()
+        self.log = log or MemoryLog()
+        self.broker = Broker(self.log, clock=self.clock)
+        self.keeper = Keeper(self.broker, tick_s=TICK_S)
+
+    @property
+    def running(self) -> bool:
+        return self.keeper._thread.is_alive()
+
+    def bodies(self, queue: str) -> list[str]:
+        return [message.body for message in self.broker.messages(queue)]
+
+    def close(self) -> None:
+        self.keeper.stop()
+        self.broker.close()
+
+
+@pytest.fixture
+def kept() -> Iterator[Kept]:
+    kept = Kept()
+    kept.keeper.start()
+    yield kept
+    kept.close()
+
+
+def test_old_messages_leave_a_queue_that_nobody_uses(kept: Kept) -> None:
+    kept.broker.put_queue("short", retention_ms=5000)
+    kept.broker.put_queue("long", retention_ms=50_000)
+    for queue in ("short", "long", "default"):
+        kept.broker.produce(queue, ["old"])
+    kept.clock.ms += 3000
+    kept.broker.produce("short", ["young"])
+    kept.clock.ms += 2000
+    eventually(lambda: kept.bodies("short") == ["young"])
+    assert kept.bodies("long") == kept.bodies("default") == ["old"]
+    assert kept.broker.measures.of("short").outdated == 1
+    kept.clock.ms += 45_000
+    eventually(lambda: kept.bodies("short") == kept.bodies("long") == [])
+    assert kept.bodies("default") == ["old"]
+
+
+def test_a_retention_that_is_set_later_counts_for_what_is_there(kept: Kept) -> None:
+    kept.broker.produce("queue", ["old"])
+    kept.clock.ms += 2000
+    kept.broker.put_queue("queue", retention_ms=1000)
+    eventually(lambda: kept.bodies("queue") == [])
+
+
+def test_room_in_flight_that_comes_of_it_wakes_a_consumer(kept: Kept) -> None:
+    kept.broker.put_queue("queue", retention_ms=5000, max_in_flight=1)
+    kept.broker.produce("queue", ["old"])
+    kept.broker.claim("queue")
+    kept.clock.ms += 3000
+    kept.broker.produce("queue", ["young"])
+    waiting = Call(kept.broker.claim, "queue", wait_s=20)
+    eventually(lambda: kept.broker.waiting_consumers)
+    kept.clock.ms += 2000
+    assert [message.body for message in waiting.result()] == ["young"]
+
+
+def test_moves_go_on_and_schedules_fire(kept: Kept) -> None:
+    kept.broker.put_queue("target")
+    kept.broker.produce("source", [str(n) for n in range(500)])
+    move_id = kept.broker.moves.start("source", "target")
+    kept.broker.schedules.put("often", cron="* * * * *", queue="jobs", body="go")
+    eventually(lambda: kept.broker.moves.get(move_id).status == "completed")
+    assert len(kept.bodies("target")) == 500
+    kept.clock.ms += 60_000
+    eventually(lambda: "jobs" in {info.name for info in kept.broker.queues()})
+    assert kept.bodies("jobs") == ["go"]
+
+
+def test_it_shows_whether_it_runs() -> None:
+    kept = Kept()
+    assert not kept.broker.measures.keeper_runs
+    kept.keeper.start()
+    assert kept.broker.measures.keeper_runs
+    kept.keeper.stop()
+    assert not kept.broker.measures.keeper_runs
+    kept.broker.close()
+
+
+def test_it_ends_when_the_log_is_closed() -> None:
+    kept = Kept()
+    kept.broker.put_queue("queue", retention_ms=1000)
+    kept.broker.produce("queue", ["old"])
+    kept.keeper.start()
+    kept.broker.close()
+    kept.clock.ms += 1000
+    eventually(lambda: not kept.running)
+
+
+def test_a_mistake_ends_it_and_is_loud(kept: Kept, caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> float:
+        raise RuntimeError("a mistake")
+
+    kept.broker.moves.run = fail  # type: ignore[method-assign]
+    eventually(lambda: not kept.running)
+    assert not kept.broker.measures.keeper_runs
+    [found] = [each for each in caplog.records if each.name == "wonderq.keeper"]
+    assert found.levelno == logging.CRITICAL
+    assert "restart" in found.message
+    assert kept.broker.unready is None
+
+
+def test_without_room_it_rests_and_goes_on_later(caplog: pytest.LogCaptureFixture) -> None:
+    log = MemoryLog()
+    kept = Kept(log)
+    kept.broker.put_queue("target")
+    kept.broker.produce("source", ["a"])
+    move_id = kept.broker.moves.start("source", "target")
+    log.room_bytes = 0
+    kept.keeper.start()
+    eventually(lambda: any("puts something off" in each.message for each in caplog.records))
+    log.room_bytes = 1 << 40
+    eventually(lambda: kept.broker.moves.get(move_id).status == "completed")
+    assert kept.running
+    kept.close()
+
+
+def test_it_ends_with_a_log_that_has_failed(tmp_path: Path) -> None:
+    disk = FaultyDisk()
+    kept = Kept(FileLog(tmp_path, sync=SyncPolicy("always"), disk=disk))
+    kept.broker.put_queue("queue", retention_ms=1000)
+    kept.broker.produce("queue", ["old"])
+    disk.fail("write", errno.EIO)
+    kept.keeper.start()
+    kept.clock.ms += 1000
+    eventually(lambda: not kept.running)
+    assert kept.broker.unready is not None
+    kept.close()
+
+
+def test_it_ends_with_a_log_that_is_damaged() -> None:
+    kept = Kept()
+    kept.broker.put_queue("queue", retention_ms=1000)
+    kept.broker.produce("queue", ["old"])
+    kept.broker.damaged("memory", 0, "for a test")
+    kept.clock.ms += 1000
+    kept.keeper.start()
+    eventually(lambda: not kept.running)
+    assert kept.broker.is_damaged
+
+
+@given(
+    ages_ms=st.lists(st.integers(0, 20), min_size=1, max_size=30),
+    gone=st.sets(st.integers(0, 29)),
+    before_ms=st.integers(-1, 22),
+)
+def test_all_that_is_older_and_nothing_else(ages_ms: list[int], gone: set[int], before_ms: int) -> None:
+    columns = Columns()
+    produced_ms = sorted(ages_ms)
+    for sequence, at_ms in enumerate(produced_ms):
+        columns.produce(sequence, at_ms, 10 * sequence, [10], [])
+    for sequence in gone:
+        columns.delete([sequence, 1])
+    young = [n for n, at_ms in enumerate(produced_ms) if n not in gone and at_ms >= before_ms]
+    there = len(columns)
+    end = columns.expired_end(before_ms)
+    if end is None:
+        assert len(young) == there
+    else:
+        assert len(young) < there
+        columns.purge(end)
+    assert [view.sequence for view in columns.after(-1, 100)] == young
+
+
+def test_whole_pages_that_are_older() -> None:
+    columns = Columns()
+    columns.produce(0, 5, 0, [1] * 10_000, [])
+    columns.produce(10_000, 6, 0, [1] * 10_000, [])
+    assert columns.expired_end(5) is None
+    assert columns.expired_end(6) == 10_000
+    assert columns.expired_end(7) == 20_000
+
+
+def test_a_dead_letter_that_is_moved_back_by_hand_or_buried_is_counted(kept: Kept) -> None:
+    broker = kept.broker
+    broker.put_queue("work", max_receives=1, dead_letter_queue="dead")
+    broker.put_queue("alone", max_receives=1)
+    for queue in ("work", "alone"):
+        broker.produce(queue, ["a"])
+        broker.claim(queue, visibility_timeout_ms=0)
+        broker.claim(queue)
+    assert (broker.measures.of("work").moved, broker.measures.of("alone").buried) == (1, 1)
+    broker.moves.start("dead")
+    eventually(lambda: kept.bodies("work") == ["a"])
+    assert broker.measures.of("dead").moved == 1
+
+
+def test_a_queue_that_takes_no_message_does_not_end_it(kept: Kept) -> None:
+    kept.broker.put_queue("jobs", draining=True)
+    kept.broker.schedules.put("often", cron="* * * * *", queue="jobs", body="go")
+    kept.clock.ms += 60_000
+    eventually(lambda: kept.broker.schedules.get("often").failure)
+    kept.broker.put_queue("jobs", draining=False)
+    kept.clock.ms += 60_000
+    eventually(lambda: kept.bodies("jobs") == ["go"])

@@ -1,0 +1,425 @@
+"""Redrive: what is moved, what is not, how fast, and that a move goes on where it was after a restart."""
+
+from __future__ import annotations
+
+from collections import Counter
+from math import inf
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from storage import DiskFullError
+from tests.broker.fake_clock import FakeClock
+from tests.broker.helpers import contents_of
+from tests.broker.memory_log import MemoryLog
+from wonderq.broker import Broker
+from wonderq.contents import Attribute, NewMessage
+from wonderq.errors import BrokerError, InvalidValueError, MoveNotFoundError, MoveRunningError, QueueNotFoundError
+from wonderq.model import Change, Message, Target
+from wonderq.moves import KEPT, Move
+from wonderq.state import State
+
+
+class World:
+    """A broker with a clock and a log in memory."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.log = MemoryLog()
+        self.broker = Broker(self.log, clock=self.clock)
+
+    def restart(self) -> None:
+        """What was durable comes back, as after a crash."""
+        self.log = self.log.after_crash()
+        self.broker = Broker(self.log, clock=self.clock)
+
+    def die(self, *bodies: str, queue: str = "work") -> None:
+        """Let messages of a queue become dead letters in the queue ``dead``."""
+        self.broker.put_queue(queue, max_receives=1, dead_letter_queue="dead")
+        self.broker.produce(queue, bodies)
+        self.broker.claim(queue, limit=len(bodies), visibility_timeout_ms=0)
+        assert self.broker.claim(queue) == []
+
+    def bodies(self, queue: str) -> list[str]:
+        return [message.body for message in self.messages(queue)]
+
+    def messages(self, queue: str) -> list[Message]:
+        return list(self.broker.messages(queue))
+
+    def finish(self, move_id: str) -> Move:
+        for _ in range(1000):
+            move = self.broker.moves.get(move_id)
+            if move.status != "running":
+                return move
+            wait_s = self.broker.moves.run()
+            self.clock.ms += 0 if wait_s == inf else round(wait_s * 1000)
+        raise AssertionError("the move did not end")
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+class TestWhereTo:
+    def test_each_goes_back_to_where_it_came_from_and_begins_anew(self, world: World) -> None:
+        world.die("a", "b", queue="one")
+        world.die("c", queue="two")
+        world.clock.ms += 5000
+        move = world.finish(world.broker.moves.start("dead"))
+        assert (move.status, move.moved, move.skipped, move.total) == ("completed", 3, 0, 3)
+        assert world.messages("dead") == []
+        assert (world.bodies("one"), world.bodies("two")) == (["a", "b"], ["c"])
+        for message in world.messages("one"):
+            assert (message.receives, message.first_claimed_ms, message.extras) == (0, 0, None)
+            assert message.produced_ms == world.clock.ms
+
+    def test_what_has_no_origin_or_whose_queue_is_gone_stays(self, world: World) -> None:
+        world.die("lost", queue="gone")
+        world.die("found")
+        world.broker.produce("dead", ["stranger"])
+        world.broker.drop_queue("gone")
+        move = world.finish(world.broker.moves.start("dead"))
+        assert (move.moved, move.skipped, move.total) == (1, 2, 3)
+        assert world.bodies("dead") == ["lost", "stranger"]
+        assert world.bodies("work") == ["found"]
+        assert "gone" not in {info.name for info in world.broker.queues()}
+
+    def test_what_came_from_the_source_itself_stays(self, world: World) -> None:
+        world.die("x", queue="work")
+        world.finish(world.broker.moves.start("dead", "work"))
+        world.broker.put_queue("dead", max_receives=1, dead_letter_queue="work")
+        world.broker.put_queue("work", max_receives=0)
+        world.broker.send("work", [NewMessage("y")])
+        world.broker.claim("work", visibility_timeout_ms=0)
+        world.broker.put_queue("dead", dead_letter_queue="third")
+        world.broker.produce("dead", ["z"])
+        world.broker.claim("dead", visibility_timeout_ms=0)
+        world.broker.claim("dead")
+        assert world.bodies("third") == ["z"]
+        world.finish(world.broker.moves.start("third"))  # z is in dead again, without an origin
+        move = world.finish(world.broker.moves.start("dead"))
+        assert (move.moved, move.skipped) == (0, 1)
+
+    def test_all_go_to_the_destination_with_what_they_carry_and_in_order(self, world: World) -> None:
+        attributes: dict[str, Attribute] = {"tenant": ("String", "acme"), "raw": ("Binary", b"\0")}
+        messages = [NewMessage(str(n), attributes=attributes, group="g", priority=n % 3) for n in range(250)]
+        world.broker.send("source", messages)
+        world.broker.put_queue("target.fifo")
+        move = world.finish(world.broker.moves.start("source", "target.fifo"))
+        assert (move.moved, move.destination) == (250, "target.fifo")
+        assert world.bodies("target.fifo") == [str(n) for n in range(250)]
+        extras = world.messages("target.fifo")[0].extras
+        assert extras is not None
+        assert (extras.attributes, extras.group) == (attributes, "g")
+        assert [message.body for message in world.broker.claim("target.fifo", limit=2)] == ["0", "1"]
+
+    def test_the_destinations_limits_do_not_matter(self, world: World) -> None:
+        world.broker.put_queue("full", max_messages=1, draining=True)
+        world.broker.produce("source", ["a", "b", "c"])
+        assert world.finish(world.broker.moves.start("source", "full")).moved == 3
+
+    def test_waiting_consumers_of_the_destination_are_woken(self, world: World) -> None:
+        world.broker.put_queue("target")
+        world.broker.produce("source", ["a"])
+        world.finish(world.broker.moves.start("source", "target"))
+        assert [message.body for message in world.broker.claim("target")] == ["a"]
+
+
+class TestWhich:
+    def test_claimed_and_delayed_ones_stay_and_buried_ones_go(self, world: World) -> None:
+        broker = world.broker
+        broker.put_queue("target")
+        broker.produce("source", ["claimed", "buried", "waiting"])
+        broker.produce("source", ["delayed"], [60_000])
+        [claimed] = broker.claim("source", limit=1)
+        buried = world.messages("source")[1]
+        broker.update("source", Target(id=buried.id), Change(bury=True))
+        move = world.finish(broker.moves.start("source", "target"))
+        assert (move.moved, move.skipped, move.total) == (2, 2, 2)
+        assert world.bodies("source") == ["claimed", "delayed"]
+        assert world.bodies("target") == ["buried", "waiting"]
+        assert {message.status for message in world.messages("target")} == {"unprocessed"}
+        broker.delete("source", Target(receipt=claimed.receipt))
+
+    def test_a_claim_that_has_ended_is_one_that_waits(self, world: World) -> None:
+        world.broker.put_queue("target")
+        world.broker.produce("source", ["a"])
+        world.broker.claim("source", visibility_timeout_ms=1000)
+        world.clock.ms += 1000
+        assert world.finish(world.broker.moves.start("source", "target")).moved == 1
+
+    def test_what_arrives_after_the_start_stays(self, world: World) -> None:
+        world.broker.put_queue("target")
+        world.broker.produce("source", ["before"])
+        move_id = world.broker.moves.start("source", "target")
+        world.broker.produce("source", ["after"])
+        assert world.finish(move_id).moved == 1
+        assert world.bodies("source") == ["after"]
+
+    def test_by_text_and_attribute(self, world: World) -> None:
+        def message(body: str, **attributes: Attribute) -> NewMessage:
+            return NewMessage(body, attributes=attributes)
+
+        acme, other = ("String", "acme"), ("String", "other")
+        raw: Attribute = ("Binary", b"\0\1")
+        world.broker.put_queue("target")
+        world.broker.send(
+            "source",
+            [
+                message("cat 1", tenant=acme),
+                message("cat 2", tenant=other, count=("Number", "5")),
+                message("dog 3", tenant=acme, raw=raw),
+                message("cat 4"),
+            ],
+        )
+
+        def moved(**which: str) -> list[str]:
+            move = world.finish(world.broker.moves.start("source", "target", **which))  # type: ignore[arg-type]
+            found = world.bodies("target")
+            world.broker.purge("target")
+            assert move.moved + move.skipped == move.total
+            return found
+
+        assert moved(contains="cat", attribute="tenant=acme") == ["cat 1"]
+        assert moved(attribute="count=5") == ["cat 2"]
+        assert moved(attribute="raw=AAE=") == ["dog 3"]
+        assert moved(attribute="tenant") == []
+        assert moved(contains="cat") == ["cat 4"]
+
+    def test_no_more_than_the_limit(self, world: World) -> None:
+        world.broker.put_queue("target")
+        world.broker.produce("source", [str(n) for n in range(300)])
+        move = world.finish(world.broker.moves.start("source", "target", limit=120))
+        assert (move.status, move.moved) == ("completed", 120)
+        assert world.bodies("target") == [str(n) for n in range(120)]
+
+    def test_a_dry_run_counts_and_moves_nothing(self, world: World) -> None:
+        world.die("a", "b")
+        world.broker.produce("dead", ["stranger"])
+        before = world.messages("dead")
+        move = world.finish(world.broker.moves.start("dead", dry_run=True))
+        assert (move.status, move.moved, move.skipped, move.dry_run) == ("completed", 2, 1, True)
+        assert world.messages("dead") == before
+        assert world.messages("work") == []
+
+    def test_large_messages_go_in_small_portions(self, world: World) -> None:
+        world.broker.put_queue("target")
+        world.broker.produce("source", ["x" * 200_000 for _ in range(5)])
+        move_id = world.broker.moves.start("source", "target")
+        world.broker.moves.run()
+        assert world.broker.moves.get(move_id).moved == 1
+        assert world.finish(move_id).moved == 5
+
+
+class TestHowFast:
+    @pytest.mark.parametrize("per_second", [1, 7, 40, 1000])
+    def test_no_more_a_second_than_was_asked_for(self, world: World, per_second: int) -> None:
+        world.broker.put_queue("target")
+        world.broker.produce("source", [str(n) for n in range(min(2 * per_second, 1000))])
+        move_id = world.broker.moves.start("source", "target", per_second=per_second)
+        began_ms = world.clock.ms
+        world.finish(move_id)
+        arrivals = Counter((message.produced_ms - began_ms) // 1000 for message in world.messages("target"))
+        assert max(arrivals.values()) <= per_second
+        assert sum(arrivals.values()) / per_second * 1050 >= world.clock.ms - began_ms
+
+    def test_messages_that_are_passed_over_do_not_count(self, world: World) -> None:
+        world.broker.put_queue("target")
+        world.broker.produce("source", ["no"] * 500 + ["yes"])
+        move_id = world.broker.moves.start("source", "target", per_second=1, contains="yes")
+        began_ms = world.clock.ms
+        world.finish(move_id)
+        assert world.clock.ms - began_ms <= 1000
+        assert world.bodies("target") == ["yes"]
+
+
+class TestRefused:
+    def test_what_cannot_be(self, world: World) -> None:
+        moves = world.broker.moves
+        world.broker.put_queue("source")
+        with pytest.raises(QueueNotFoundError):
+            moves.start("nowhere")
+        with pytest.raises(QueueNotFoundError):
+            moves.start("source", "nowhere")
+        with pytest.raises(InvalidValueError, match="another queue"):
+            moves.start("source", "source")
+        wrong: list[dict[str, int | str]] = [
+            {"per_second": 0},
+            {"per_second": 1_000_001},
+            {"limit": 0},
+            {"contains": ""},
+            {"attribute": "x" * 1025},
+        ]
+        for each in wrong:
+            [field] = each
+            with pytest.raises(InvalidValueError) as caught:
+                moves.start("source", "default", **each)  # type: ignore[arg-type]
+            assert caught.value.field == field
+        with pytest.raises(MoveNotFoundError):
+            moves.get("none")
+        with pytest.raises(MoveNotFoundError):
+            moves.cancel("none")
+        with pytest.raises(QueueNotFoundError):
+            moves.list("nowhere")
+        assert moves.list("source") == []
+
+    def test_one_move_of_a_queue_at_a_time(self, world: World) -> None:
+        world.broker.produce("source", ["a"])
+        world.broker.produce("other", ["b"])
+        move_id = world.broker.moves.start("source", "default")
+        with pytest.raises(MoveRunningError, match=move_id):
+            world.broker.moves.start("source", "default")
+        other_id = world.broker.moves.start("other", "default")
+        world.finish(move_id)
+        world.finish(other_id)
+        world.finish(world.broker.moves.start("source", "default"))
+        assert sorted(world.bodies("default")) == ["a", "b"]
+
+
+class TestEnd:
+    def test_cancelled_it_stays_where_it_is(self, world: World) -> None:
+        world.broker.put_queue("target")
+        world.broker.produce("source", [str(n) for n in range(250)])
+        move_id = world.broker.moves.start("source", "target")
+        world.broker.moves.run()
+        cancelled = world.broker.moves.cancel(move_id)
+        assert (cancelled.status, cancelled.moved, cancelled.ended_ms) == ("cancelled", 100, world.clock.ms)
+        assert world.broker.moves.run() == inf
+        assert len(world.messages("target")) == 100
+        assert world.broker.moves.cancel(move_id) == cancelled
+        assert world.finish(world.broker.moves.start("source", "target")).moved == 150
+
+    def test_of_those_that_ended_the_last_ten_are_kept(self, world: World) -> None:
+        world.broker.produce("source", ["a"])
+        ids = []
+        for _ in range(KEPT + 3):
+            world.clock.ms += 1
+            ids.append(world.broker.moves.start("source", dry_run=True))
+            world.finish(ids[-1])
+        world.clock.ms += 1
+        running = world.broker.moves.start("source", "default")
+        assert [move.id for move in world.broker.moves.list("source")] == [running, *reversed(ids[-KEPT:])]
+        with pytest.raises(MoveNotFoundError):
+            world.broker.moves.get(ids[2])
+
+    def test_it_fails_when_its_destination_is_deleted(self, world: World) -> None:
+        world.broker.put_queue("target")
+        world.broker.produce("source", ["a"])
+        move_id = world.broker.moves.start("source", "target")
+        world.broker.drop_queue("target")
+        move = world.finish(move_id)
+        assert (move.status, move.failure) == ("failed", "The queue target was deleted.")
+        assert world.bodies("source") == ["a"]
+
+    def test_it_goes_with_its_queue_whatever_gets_its_name(self, world: World) -> None:
+        world.broker.produce("source", ["a"])
+        move_id = world.broker.moves.start("source", "default")
+        world.broker.drop_queue("source")
+        world.broker.produce("source", ["b"])
+        assert world.broker.moves.list("source") == []
+        world.broker.moves.run()
+        with pytest.raises(MoveNotFoundError):
+            world.broker.moves.get(move_id)
+        assert world.bodies("source") == ["b"]
+
+    def test_on_a_full_disk_it_waits(self, world: World) -> None:
+        world.broker.produce("source", ["a"])
+        move_id = world.broker.moves.start("source", "default")
+        world.log.room_bytes = 0
+        with pytest.raises(DiskFullError):
+            world.broker.moves.run()
+        assert world.bodies("source") == ["a"]
+        world.log.room_bytes = 1 << 40
+        assert world.finish(move_id).moved == 1
+
+
+class TestRestart:
+    def test_it_goes_on_where_it_was(self, world: World) -> None:
+        world.broker.put_queue("target")
+        world.broker.produce("source", [str(n) for n in range(350)])
+        move_id = world.broker.moves.start("source", "target", per_second=1_000_000)
+        world.broker.moves.run()
+        before = world.broker.moves.get(move_id)
+        world.restart()
+        assert world.broker.moves.get(move_id) == before
+        assert world.broker.moves.running == 1
+        world.broker.produce("source", ["after"])
+        assert world.finish(move_id).moved == 350
+        assert world.bodies("target") == [str(n) for n in range(350)]
+        assert world.bodies("source") == ["after"]
+
+    def test_a_crash_undoes_a_portion_with_what_was_counted(self, world: World) -> None:
+        world.broker.put_queue("target")
+        world.broker.produce("source", [str(n) for n in range(250)])
+        move_id = world.broker.moves.start("source", "target")
+        for portion in range(4):
+            again = Broker(world.log.after_crash(), clock=world.clock)
+            assert again.moves.get(move_id).moved == len(list(again.messages("target"))) == min(portion * 100, 250)
+            assert len(list(again.messages("source"))) == 250 - again.moves.get(move_id).moved
+            world.broker.moves.run()
+
+    def test_a_snapshot_has_moves_too(self, world: World) -> None:
+        world.broker.produce("source", ["a"])
+        world.broker.moves.start("source", "default", contains="é")
+        state = world.broker._state
+        again = State.load(state.freeze().chunks())
+        assert contents_of(again, world.clock.ms) == contents_of(state, world.clock.ms)
+
+
+OPERATIONS = st.lists(
+    st.sampled_from(
+        ["produce", "claim", "delete", "release", "start", "run", "cancel", "restart", "wait", "bury", "expire"]
+    ),
+    max_size=60,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(operations=OPERATIONS, chance=st.randoms(use_true_random=False))
+def test_no_message_is_lost_or_twice_whatever_happens(operations: list[str], chance: Random) -> None:
+    world = World()
+    world.broker.put_queue("target")
+    produced = 0
+    deleted: set[str] = set()
+    held: list[Message] = []
+    for operation in operations:
+        broker = world.broker
+        try:
+            if operation == "produce":
+                count = chance.choice([1, 3, 120])
+                broker.produce("source", [str(n) for n in range(produced, produced + count)])
+                produced += count
+            elif operation == "claim":
+                held += broker.claim(chance.choice(["source", "target"]), limit=chance.choice([1, 50]))
+            elif operation == "delete" and held:
+                message = held.pop()
+                broker.delete(message.queue, Target(receipt=message.receipt))
+                deleted.add(message.body)
+            elif operation == "release" and held:
+                message = held.pop()
+                broker.update(message.queue, Target(receipt=message.receipt), Change(visibility_timeout_ms=0))
+            elif operation == "bury" and held:
+                message = held.pop()
+                broker.update(message.queue, Target(receipt=message.receipt), Change(bury=True))
+            elif operation == "start":
+                per_second = chance.choice([None, 5])
+                source, target = chance.choice([("source", "target"), ("target", "source")])
+                broker.moves.start(source, target, per_second=per_second)
+            elif operation == "run":
+                broker.moves.run()
+            elif operation == "cancel":
+                for move in broker.moves.list("source")[:1]:
+                    broker.moves.cancel(move.id)
+            elif operation == "restart":
+                world.restart()
+            elif operation == "wait":
+                world.clock.ms += chance.choice([100, 40_000])
+            elif operation == "expire":
+                broker.expire()
+        except BrokerError:
+            pass
+        there = Counter(world.bodies("source") + world.bodies("target")) if produced else Counter()
+        assert there == Counter(str(n) for n in range(produced) if str(n) not in deleted)
