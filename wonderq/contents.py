@@ -22,7 +22,7 @@ _MAX_ATTRIBUTES = 64
 _MAX_NAME_CHARACTERS = 128
 _ATTRIBUTE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,256}")
 _ATTRIBUTE_TYPE = re.compile(r"(String|Number|Binary)(\.[^\0-\x1f]{1,240})?")
-_NUMBER = re.compile(r"[+-]?(\d{1,128}(\.\d{0,128})?|\.\d{1,128})([eE][+-]?\d{1,3})?")
+_NUMBER = re.compile(r"[+-]?([0-9]{1,128}(\.[0-9]{0,128})?|\.[0-9]{1,128})([eE][+-]?[0-9]{1,3})?")
 _SYSTEM_NAMES = frozenset(("traceparent", "tracestate", "AWSTraceHeader"))
 _MAX_SYSTEM_CHARACTERS = 1024
 

@@ -43,23 +43,44 @@ Delivery is at least once: a message that is not deleted before its claim ends i
 _ALTERNATIVES = ("visibility_timeout", "delay", "backoff", "bury")
 _EXCLUDING: _Object = {"not": {"anyOf": [{"required": list(pair)} for pair in combinations(_ALTERNATIVES, 2)]}}
 
+_NUMBER = r"^[+-]?([0-9]{1,128}(\.[0-9]{0,128})?|\.[0-9]{1,128})([eE][+-]?[0-9]{1,3})?$"
+_BASE64 = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
+
 #: What a type cannot say: of which fields one is needed, and which exclude each other.
 _MORE: dict[str, _Object] = {
     "Produce": {
         "oneOf": [
-            {"required": ["message"], "not": {"required": ["delay", "deliver_at"]}},
+            {
+                "required": ["message"],
+                "not": {"anyOf": [{"required": ["messages"]}, {"required": ["delay", "deliver_at"]}]},
+            },
             {
                 "required": ["messages"],
                 "not": {
                     "anyOf": [
                         {"required": [name]}
-                        for name in ("deliver_at", "attributes", "group", "priority", "traceparent", "tracestate")
+                        for name in (
+                            "message",
+                            "deliver_at",
+                            "attributes",
+                            "group",
+                            "priority",
+                            "traceparent",
+                            "tracestate",
+                        )
                     ]
                 },
             },
         ]
     },
     "DeleteBatch": {"oneOf": [{"required": ["ids"]}, {"required": ["receipts"]}]},
+    "TypedAttribute": {
+        "oneOf": [
+            {"properties": {"type": {"pattern": "^String"}}},
+            {"properties": {"type": {"pattern": "^Number"}, "value": {"pattern": _NUMBER}}},
+            {"properties": {"type": {"pattern": "^Binary"}, "value": {"pattern": _BASE64}}},
+        ]
+    },
     "NewMessage": {"not": {"required": ["delay", "deliver_at"]}},
     "NextMessage": {"not": {"required": ["delay", "deliver_at"]}},
     "Update": _EXCLUDING,

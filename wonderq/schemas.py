@@ -139,7 +139,14 @@ class Produce(MessageFields, kw_only=True):
 
 
 class NextMessage(NewMessage, kw_only=True):
-    queue: Annotated[str, Meta(description="Where it goes.", examples=["mail"])]
+    queue: Annotated[
+        str,
+        Meta(
+            description="Where it goes.",
+            pattern=r"^([A-Za-z0-9_-]{1,80}|[A-Za-z0-9_-]{1,75}\.fifo)$",
+            examples=["mail"],
+        ),
+    ]
 
 
 class HandOver(Body):
