@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from operator import ge
-from typing import Any
+from typing import Any, NamedTuple
 
 from storage import Position, record
 from storage.record import BURIED, CLAIMED, DELAYED, WAITING, Runs
@@ -15,16 +15,27 @@ from wonderq.errors import (
     BrokerError,
     InvalidValueError,
     MessageNotFoundError,
+    MessageTooLargeError,
     NotClaimedError,
     VersionConflictError,
 )
-from wonderq.model import Change, Target
+from wonderq.model import Change, Target, size_of
 from wonderq.page import NO_TOKEN, MessageView
 from wonderq.state import Queue
 
 #: Backing off goes up to here, unless what it begins with is more: as long as a claim may last.
 MAX_BACKOFF_MS = 43_200_000
 _MAX_DOUBLINGS = 40
+
+
+class _Rewritten(NamedTuple):
+    """What is to stand in the log of a message that is rewritten."""
+
+    made_from: Position
+    """The place of the entry that was read for it."""
+    entry: bytes
+    size: int
+    """As a message's size is limited."""
 
 
 class Changing(Core):
@@ -109,8 +120,8 @@ class Changing(Core):
         self._settle()
         return results
 
-    def _rewritten(self, queue: str, updates: Sequence[tuple[Target, Change]]) -> dict[int, tuple[Position, bytes]]:
-        """Return what is to stand in the log by updates that rewrite, by index, and the place of what it was made from."""
+    def _rewritten(self, queue: str, updates: Sequence[tuple[Target, Change]]) -> dict[int, _Rewritten]:
+        """Return what becomes of messages by updates that rewrite them, by the index of the update."""
         wanted: dict[int, MessageView] = {}
         if not any(change.rewrites for _, change in updates):
             return {}
@@ -121,7 +132,10 @@ class Changing(Core):
                     with suppress(BrokerError):
                         wanted[index] = self._resolve(found, target)
         self._settle()  # what is not durable cannot be read
-        views, old = self._entries(found, list({view.sequence: view for view in wanted.values()}.values()))
+        there = {view.sequence: view for view in wanted.values()}
+        if len(there) > 1:
+            self.limits.check_batch_bytes(sum(view.length for view in there.values()), len(there))
+        views, old = self._entries(found, list(there.values()))
         bodies, carried = self._decode(views, old) if views else ([], {})
         places = {view.sequence: index for index, view in enumerate(views)}
         indexes = [index for index, view in wanted.items() if view.sequence in places]
@@ -135,13 +149,12 @@ class Changing(Core):
         if not contents:
             return {}
         entries = self.limits.encode([body for body, _ in contents], [more for _, more in contents])
-        return {
-            index: (views[places[wanted[index].sequence]].position, entry)
-            for index, entry in zip(indexes, entries, strict=True)
-        }
+        sizes = [size_of(body, more.get("attributes")) for body, more in contents]
+        made_from = [views[places[wanted[index].sequence]].position for index in indexes]
+        return dict(zip(indexes, map(_Rewritten, made_from, entries, sizes), strict=True))
 
     def _try_update(
-        self, queue: str, updates: Sequence[tuple[Target, Change]], rewritten: Mapping[int, tuple[Position, bytes]]
+        self, queue: str, updates: Sequence[tuple[Target, Change]], rewritten: Mapping[int, _Rewritten]
     ) -> list[BrokerError | None] | None:
         """Do all updates; returns the results, or None if a message that is rewritten is not any more as it was read."""
         with self._deciding as now_ms:
@@ -158,10 +171,13 @@ class Changing(Core):
                         raise InvalidValueError("entries", "A batch may update a message only once.")
                     after = self._decide_change(view, change, now_ms)
                     if change.rewrites:
-                        position, entry = rewritten.get(index, (None, b""))
-                        if position != view.position:
+                        new = rewritten.get(index)
+                        if new is None or new.made_from != view.position:
                             return None
-                        restated[view.sequence] = after._replace(updates=view.updates + 1), entry
+                        most_bytes = found.settings.max_message_bytes
+                        if most_bytes and new.size > most_bytes:
+                            raise MessageTooLargeError(new.size, most_bytes)
+                        restated[view.sequence] = after._replace(updates=view.updates + 1), new.entry
                     else:
                         changes.append((after.sequence, after.status, after.due_ms, after.timeout_ms))
                     seen.add(view.sequence)
@@ -206,7 +222,8 @@ class Changing(Core):
         if change.backoff_ms is not None:
             self.limits.check_range("delay", change.backoff_ms)
             doublings = min(max(view.receives - 1, 0), _MAX_DOUBLINGS)
-            delay_ms = min(change.backoff_ms << doublings, max(change.backoff_ms, MAX_BACKOFF_MS))
+            most_ms = max(change.backoff_ms, min(MAX_BACKOFF_MS, self.limits.delay_ms))
+            delay_ms = min(change.backoff_ms << doublings, most_ms)
         if delay_ms is not None:
             self.limits.check_range("delay", delay_ms)
             if delay_ms == 0:

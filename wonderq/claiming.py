@@ -143,6 +143,7 @@ class Claiming(Moving):
     ) -> _Claim | _Nothing:
         messages, settings = queue.messages, queue.settings
         in_flight_limit, rates = self.limits.in_flight_per_queue, None
+        messages.advance(now_ms)
         if queue.restricts_claims:
             if settings.retention_ms:
                 self._expire(queue, now_ms)
@@ -151,7 +152,6 @@ class Claiming(Moving):
             in_flight_limit = min(in_flight_limit, settings.max_in_flight or UNLIMITED)
             if settings.has_rates:
                 rates = Round(self._rates, queue)
-        messages.advance(now_ms)
         timeout_ms = settings.visibility_timeout_ms if visibility_timeout_ms is None else visibility_timeout_ms
         if attempt_id is not None:
             again = self._claim_again(queue, now_ms, timeout_ms, attempt_id)
@@ -175,7 +175,10 @@ class Claiming(Moving):
         if attempt_id is not None:
             records.append(self._attempt(queue, now_ms, attempt_id, token, runs, now_ms + timeout_ms))
         position = self._commit(*records, leave=CLAIM_LEAVES)
-        self.measures.of(queue.name).claimed(now_ms, messages.produced_ms(runs))
+        produced_ms: Sequence[int] = messages.produced_ms(runs)
+        if messages.lanes.by_number:
+            produced_ms = sorted(produced_ms)  # lanes do not give out the oldest first
+        self.measures.of(queue.name).claimed(now_ms, produced_ms)
         views = messages.views(runs)
         if rates is not None:
             rates.count(messages.lane_of(view)[1] for view in views)
@@ -226,8 +229,8 @@ class Claiming(Moving):
         self, queue: Queue, now_ms: int, attempt_id: str, token: int, runs: record.Runs, due_ms: int
     ) -> Sequence[Any]:
         """Return the record of what an attempt to claim was given."""
-        self.limits.check_keys(self._state, 1)
-        memory = _ATTEMPT + attempt_id, (token, runs, due_ms), now_ms + DEDUPLICATION_WINDOW_MS
+        self.limits.check_keys(self._state, 1, now_ms)
+        memory = _ATTEMPT + attempt_id, [token, runs, due_ms], now_ms + DEDUPLICATION_WINDOW_MS
         return record.REMEMBER, now_ms, queue.number, [memory]
 
     def _new_token(self) -> int:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import heapq
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import accumulate, chain, groupby, repeat
 
 from storage.record import BURIED, CLAIMED, DELAYED, GONE, STATUSES, WAITING, Runs, to_runs
@@ -232,7 +232,8 @@ class Columns:
 
     def _pick_from_lanes(self, limit: int, limit_bytes: int, allowance: Callable[[str], int]) -> Runs:
         picked: list[int] = []
-        source = self.lanes.pick(self._plain(), self.counts[CLAIMED] - self.lanes.in_flight, allowance)
+        plain = self._plain()
+        source = self.lanes.pick(plain, self.counts[CLAIMED] - self.lanes.in_flight, allowance)
         try:
             for sequence in source if limit > 0 else ():
                 page = self._pages[sequence >> PAGE_BITS]
@@ -244,9 +245,10 @@ class Columns:
                     break
         finally:
             source.close()
+            plain.close()
         return to_runs(picked)
 
-    def _plain(self) -> Iterator[int]:
+    def _plain(self) -> Generator[int]:
         """Yield the messages that wait and are in no lane, the oldest first."""
         looked_at: list[int] = []
         try:
@@ -421,6 +423,8 @@ class Columns:
             self.counts[WAITING] -= waiting
             self.counts[DELAYED] -= count - waiting - claimed
             self.counts[CLAIMED] += count - claimed
+            if self.lanes.by_number:
+                self.lanes.gave(NO_LANE)
         for at in range(0, len(runs), 2):
             self._schedule(due_ms, runs[at], runs[at + 1])
 
@@ -437,11 +441,14 @@ class Columns:
         page.waiting -= old == WAITING
         self.counts[SHOWN[old]] -= 1
         self.counts[CLAIMED] += 1
-        if page.lane and (lane := page.lane_of(index)):
-            self.lanes.changed(lane, page.first + index, old, CLAIMED)
+        if self.lanes.by_number:
+            lane = page.lane_of(index)
+            if lane:
+                self.lanes.changed(lane, page.first + index, old, CLAIMED)
+            self.lanes.gave(lane)
 
     def change(self, sequence: int, status: int, due_ms: int, timeout_ms: int, receives: int | None = None) -> None:
-        """Release, renew, delay or bury one message; ``receives`` is set only if it is given."""
+        """Release, renew, delay or bury one message. If ``receives`` is given, it counts as received so often."""
         for page, index, _ in self._parts((sequence, 1)):
             page.grow_claims()
             self._set_status(page, index, status)
@@ -449,6 +456,8 @@ class Columns:
             page.timeout_ms[index] = timeout_ms
             if receives is not None:
                 page.receives[index] = receives
+                if not receives:
+                    page.first_claimed_ms[index] = 0
             if status != CLAIMED:
                 page.token[index] = NO_TOKEN
             if status in (CLAIMED, DELAYED):
@@ -564,8 +573,7 @@ class Columns:
     def _forget(self, page: Page, start: int, stop: int) -> None:
         """Take messages out of a page and out of all counts."""
         count = stop - start
-        if page.lane:
-            self._leave_lanes(page, start, stop)
+        left = self._leave_lanes(page, start, stop) if page.lane else ()
         gone = page.status.count(GONE, start, stop)
         waiting = page.status.count(WAITING, start, stop)
         buried = page.status.count(BURIED, start, stop)
@@ -581,9 +589,15 @@ class Columns:
         self.counts[CLAIMED] -= claimed
         self.counts[BURIED] -= buried
         self.counts[DELAYED] -= count - gone - waiting - claimed - buried
+        for number, sequence, old in left:
+            self.lanes.changed(number, sequence, old, GONE)
 
-    def _leave_lanes(self, page: Page, start: int, stop: int) -> None:
-        """Take messages that are about to go out of their lanes: they merely wait after that, or have another status."""
+    def _leave_lanes(self, page: Page, start: int, stop: int) -> list[tuple[int, int, int]]:
+        """Take messages that are about to go out of their lanes: they merely wait after that, or have another status.
+
+        Returns the lane, the sequence number and the old status of each, for `Lanes.changed` when they are gone.
+        """
+        left: list[tuple[int, int, int]] = []
         for index in range(start, min(stop, len(page.lane))):
             number, old = page.lane[index], page.status[index]
             if number:
@@ -591,7 +605,8 @@ class Columns:
                 if old == IN_LANE:
                     page.status[index] = WAITING
                     page.waiting += 1
-                self.lanes.changed(number, page.first + index, old, GONE)
+                left.append((number, page.first + index, old))
+        return left
 
     def _set_status(self, page: Page, index: int, status: int) -> None:
         old, lane = page.status[index], page.lane_of(index)

@@ -24,6 +24,12 @@ MAX_PRIORITY = 9
 #: The lane of a message that has none.
 NO_LANE = 0
 
+#: Lanes have numbers up to this, as far as their column goes.
+_MAX_NUMBER = (1 << 32) - 1
+
+#: So many places of a heap may be void, and as many more as there are messages.
+_VOID_PLACES = 64
+
 #: The group that messages of a FIFO queue are in which were given none.
 UNGROUPED = "\0"
 
@@ -35,10 +41,10 @@ class Group:
 
     __slots__ = ("in_flight", "lanes", "name", "turn")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, turn: int) -> None:
         self.name = name
         self.in_flight = 0
-        self.turn = 0
+        self.turn = turn
         """Grows with each message that is given out, over all groups: the smallest has waited longest."""
         self.lanes: list[Lane] = []
 
@@ -73,7 +79,7 @@ class Lanes:
         self._in_flight_per_group = 0
         self.by_number: dict[int, Lane] = {}
         self._groups: dict[str, Group] = {}
-        self._next_number = 1
+        self._last_number = NO_LANE
         self._turn = 0
         self._plain_turn = 0
         self.in_flight = 0
@@ -99,7 +105,7 @@ class Lanes:
     def load(self, number: int, priority: int, group: str) -> None:
         """Take over a lane of a table; its messages follow one by one."""
         self._make(number, priority, group)
-        self._next_number = max(self._next_number, number + 1)
+        self._last_number = max(self._last_number, number)
 
     def number_of(self, priority: int, group: str) -> int:
         """Return the lane's number; it is made if need be, and is gone again with its last message."""
@@ -107,13 +113,16 @@ class Lanes:
         for lane in found.lanes if found else ():
             if lane.priority == priority:
                 return lane.number
-        self._next_number += 1
-        return self._make(self._next_number - 1, priority, group).number
+        number = self._last_number % _MAX_NUMBER + 1
+        while number in self.by_number:
+            number = number % _MAX_NUMBER + 1
+        self._last_number = number
+        return self._make(number, priority, group).number
 
     def _make(self, number: int, priority: int, name: str) -> Lane:
         group = self._groups.get(name)
-        if group is None:
-            group = self._groups[name] = Group(name)
+        if group is None:  # its turn is not before that of those who wait already
+            group = self._groups[name] = Group(name, self._turn)
         lane = self.by_number[number] = Lane(number, priority, group)
         group.lanes.append(lane)
         return lane
@@ -125,16 +134,15 @@ class Lanes:
         if old == GONE:
             lane.messages += 1
         if new == CLAIMED:
-            group.turn = self._next_turn()
             group.in_flight += old != CLAIMED
             self.in_flight += old != CLAIMED
         elif old == CLAIMED:
             group.in_flight -= 1
             self.in_flight -= 1
         if new == IN_LANE:
-            heapq.heappush(lane.ready, sequence)
+            self._put(lane, lane.ready, sequence, IN_LANE)
         elif new == DELAYED:
-            heapq.heappush(lane.delayed, sequence)
+            self._put(lane, lane.delayed, sequence, DELAYED)
         elif new == GONE:
             lane.messages -= 1
             if not lane.messages:
@@ -145,16 +153,31 @@ class Lanes:
         for each in group.lanes:
             self._offer(each)
 
+    def gave(self, number: int) -> None:
+        """Take note that a message was given out, from that lane or, with `NO_LANE`, from none."""
+        self._turn += 1
+        if number == NO_LANE:
+            self._plain_turn = self._turn
+        else:
+            self.by_number[number].group.turn = self._turn
+
+    def _put(self, lane: Lane, heap: list[int], sequence: int, status: int) -> None:
+        """Put a message into a heap of its lane, and clear that of what no longer holds, if it is mostly that."""
+        heapq.heappush(heap, sequence)
+        if len(heap) > 2 * lane.messages + _VOID_PLACES:
+            heap[:] = sorted({each for each in heap if self._status_of(each) == status})
+
     # Which one is next
 
     def pick(
         self, plain: Iterator[int], plain_in_flight: int, allowance: Callable[[str], int] = lambda _: 1
     ) -> Generator[int]:
-        """Yield the messages that are next, in order, until closed. No message is changed by that.
+        """Yield the messages that are next, in order, until closed. When it is, all is as it was.
 
         ``plain`` are those in no lane. ``allowance`` says how many a group may have now.
         """
-        taken: list[tuple[Lane, int]] = []
+        taken: list[tuple[Lane, int, int]] = []
+        turn, plain_turn = self._turn, self._plain_turn
         allowed: dict[str, int] = {}
         touched: dict[int, Lane] = {}
         try:
@@ -162,11 +185,12 @@ class Lanes:
                 plain_next = None if priority else next(plain, None)
                 while True:
                     lane = self._top(priority)
-                    plain_key = plain_in_flight, self._plain_turn
+                    plain_key = plain_in_flight, plain_turn
                     if plain_next is not None and (lane is None or plain_key <= lane.group.key):
-                        yield plain_next
                         plain_in_flight += 1
-                        self._plain_turn = self._next_turn()
+                        self._turn += 1
+                        plain_turn = self._turn
+                        yield plain_next
                         plain_next = next(plain, None)
                         continue
                     if lane is None:
@@ -177,34 +201,31 @@ class Lanes:
                         allowed[name] = allowance(name)
                     if allowed[name] <= 0:
                         self._withdraw(lane)
-                    while allowed[name] > 0 and (sequence := self._take(lane)) is not None:
-                        taken.append((lane, sequence))
+                    while allowed[name] > 0 and (sequence := self._head(lane)) is not None:
+                        taken.append((lane, sequence, lane.group.turn))
+                        self._take(lane, sequence)
                         allowed[name] -= 1
                         yield sequence
                         if not self._fifo or self._is_full(lane.group):
                             break
         finally:
-            for lane, sequence in taken:
+            for lane, sequence, before in reversed(taken):
                 lane.group.in_flight -= 1
+                lane.group.turn = before
                 heapq.heappush(lane.ready, sequence)
+            self._turn = turn
             for lane in touched.values():
                 for each in lane.group.lanes:
                     self._offer(each)
 
-    def _take(self, lane: Lane) -> int | None:
+    def _take(self, lane: Lane, sequence: int) -> None:
         """Take the lane's next message for the pick that is under way."""
-        sequence = self._head(lane)
-        if sequence is not None:
-            ready = lane.ready
-            while ready and ready[0] == sequence:  # twice, if it came back before its old place was cleared
-                heapq.heappop(ready)
-            lane.group.in_flight += 1
-            lane.group.turn = self._next_turn()
-        return sequence
-
-    def _next_turn(self) -> int:
+        ready = lane.ready
+        while ready and ready[0] == sequence:  # twice, if it came back before its old place was cleared
+            heapq.heappop(ready)
         self._turn += 1
-        return self._turn
+        lane.group.turn = self._turn
+        lane.group.in_flight += 1
 
     def _is_full(self, group: Group) -> bool:
         """Tell whether a group has as many in flight as it may; messages without a group have no such limit."""

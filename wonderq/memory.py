@@ -36,8 +36,10 @@ class Memory:
         return found.value if found is not None and found.until_ms > now_ms else None
 
     def put(self, key: str, value: Any, until_ms: int, stated_at: int) -> None:
+        before = self._by_key.get(key)
         self._by_key[key] = Remembered(value, until_ms, stated_at)
-        heapq.heappush(self._due, (until_ms, key))
+        if before is None or before.until_ms != until_ms:
+            heapq.heappush(self._due, (until_ms, key))
 
     def forget(self, now_ms: int) -> None:
         """Let go of what has ended."""

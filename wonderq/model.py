@@ -97,10 +97,13 @@ class Limits:
                 size = size_of(body, more.get("attributes"))
                 if size > self.message_bytes:
                     raise MessageTooLargeError(size, self.message_bytes)
-        total = sum(map(len, entries))
-        if total > self.batch_bytes + 16 * len(entries):
-            raise BatchTooLargeError(f"A batch may have {self.batch_bytes} bytes, and this has about {total}.")
+        self.check_batch_bytes(sum(map(len, entries)), len(entries))
         return entries
+
+    def check_batch_bytes(self, size: int, count: int) -> None:
+        """Raise if so many messages, whose entries have so many bytes, are too much for one batch."""
+        if size > self.batch_bytes + 16 * count:
+            raise BatchTooLargeError(f"A batch may have {self.batch_bytes} bytes, and this has about {size}.")
 
     def check_batch(self, count: int) -> None:
         """Raise for a batch of deletes or updates that is empty or too large."""
@@ -114,10 +117,12 @@ class Limits:
         if len(state.queues) + before >= self.queues:
             raise TooManyQueuesError(self.queues)
 
-    def check_keys(self, state: State, count: int) -> None:
+    def check_keys(self, state: State, count: int, now_ms: int) -> None:
         """Raise if so many keys more may not be remembered."""
         if count and state.remembered + count > self.total_keys:
-            raise TooManyKeysError(self.total_keys)
+            state.forget(now_ms)
+            if state.remembered + count > self.total_keys:
+                raise TooManyKeysError(self.total_keys)
 
     def check_room(self, state: State, queue: Queue, count: int, size: int) -> None:
         """Raise if there is no room for so many messages more in a queue, and so many bytes of them."""

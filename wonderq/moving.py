@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from storage import record
 from storage.record import BURIED
 from wonderq.core import CLAIM_LEAVES, Core
+from wonderq.errors import TooManyQueuesError
 from wonderq.lanes import UNGROUPED
 from wonderq.page import MessageView
 from wonderq.state import Queue, queue_record
@@ -49,6 +50,12 @@ class Moving(Core):
             self._bury(queue, views)
             return
         reason = f"received {queue.settings.max_receives} times without being deleted"
+        try:
+            self._move_away(queue, views, target, reason)
+        except TooManyQueuesError:  # where they are in the way of the others they cannot stay
+            self._bury(queue, views)
+
+    def _move_away(self, queue: Queue, views: Sequence[MessageView], target: str, reason: str) -> None:
         while views:
             count = portion_of(views, _MOVE_MESSAGES, self._log.max_record_bytes // _MOVE_PART)
             letters = self.read_letters(queue, views[:count])

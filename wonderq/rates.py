@@ -26,8 +26,8 @@ class Round:
         return self._allowed(str(self._queue.number), self._per_second)
 
     def messages_of(self, group: str) -> int:
-        """Return how many of a group may be."""
-        return self._allowed(self._key(group), self._per_second_per_group)
+        """Return how many of a group may be; messages without a group have no such limit."""
+        return self._allowed(self._key(group), self._per_second_per_group) if group else UNLIMITED
 
     def _allowed(self, key: str, per_second: int) -> int:
         if not per_second:
@@ -45,5 +45,5 @@ class Round:
         for group in groups:
             if self._per_second:
                 self._buckets.take(str(self._queue.number), self._per_second)
-            if self._per_second_per_group:
+            if self._per_second_per_group and group:
                 self._buckets.take(self._key(group), self._per_second_per_group)

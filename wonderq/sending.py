@@ -85,6 +85,9 @@ class Sending(Core):
         if sum(map(len, outputs.values())) > self.limits.batch_messages:
             raise BatchTooLargeError(f"A batch may have {self.limits.batch_messages} messages, and this has more.")
         entries = {name: self._encode(name, messages) for name, messages in outputs.items()}
+        if len(outputs) > 1:
+            lengths = [len(entry) for each in entries.values() for entry in each]
+            self.limits.check_batch_bytes(sum(lengths), len(lengths))
         with self._deciding as now_ms:
             runs: Runs = []
             produced_ms: Sequence[int] = ()
@@ -196,7 +199,7 @@ class Sending(Core):
         sent = [Sent(*each, new.get(each[1]) != at) for at, each in enumerate(zip(ids, places, strict=True))]
         if not fresh:
             return sent, []
-        self.limits.check_keys(self._state, len(used))
+        self.limits.check_keys(self._state, len(used), now_ms)
         chosen = [entries[index] for index in fresh]
         lengths = list(map(len, chosen))
         self.limits.check_room(self._state, queue, len(chosen), sum(lengths))

@@ -1,7 +1,7 @@
 """All that is known, as a function of the records so far: no clock, no chance, no I/O.
 
 The same `State.apply` serves a request that was just decided and a record read back at the start; nothing else changes
-a state. (`Columns.advance` only carries out what the deadlines in the records already say.)
+a state. (`Columns.advance` and `State.forget` only carry out what the deadlines in the records already say.)
 """
 
 from __future__ import annotations
@@ -228,6 +228,13 @@ class State:
             ) from error
         if at_ms > self.last_ms:
             self.last_ms = at_ms
+
+    def forget(self, now_ms: int) -> None:
+        """Let go of what queues remember no longer. Nobody is told of that anyway, so it may happen at any time, or not."""
+        for queue in self._by_number.values():
+            before = len(queue.memory)
+            queue.memory.forget(now_ms)
+            self.remembered += len(queue.memory) - before
 
     def find(self, number: int) -> Queue | None:
         """Return a queue by its number."""

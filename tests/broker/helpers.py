@@ -71,6 +71,7 @@ def columns_of(messages: Columns) -> dict[str, Any]:
 def _at(state: State, now_ms: int, about: Callable[[Queue], Any]) -> dict[str, Any]:
     for queue in state.queues.values():
         queue.messages.advance(now_ms)
+    state.forget(now_ms)
     return {
         "key": state.key,
         "next_queue": state.next_queue,

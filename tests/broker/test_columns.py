@@ -12,43 +12,20 @@ from pathlib import Path
 import pytest
 
 from storage.record import BURIED, CLAIMED, DELAYED, GONE, WAITING, to_runs
+from tests.broker.naive_columns import NaiveColumns
 from wonderq import columns
 from wonderq.columns import NO_TOKEN, Columns, MessageView
+from wonderq.lanes import NO_LANE
+from wonderq.page import IN_LANE, Page
 
 HOURS_12_MS = 43_200_000
-
-
-class Naive:
-    """The same messages, one object each."""
-
-    def __init__(self) -> None:
-        self.messages: dict[int, MessageView] = {}
-        self.next_sequence = 0
-
-    def set(self, sequence: int, **fields: int) -> None:
-        self.messages[sequence] = self.messages[sequence]._replace(**fields)
-
-    def advance(self, now_ms: int) -> None:
-        for sequence, message in self.messages.items():
-            if message.status in (CLAIMED, DELAYED) and message.due_ms <= now_ms:
-                self.set(sequence, status=WAITING)
-
-    def pick(self, limit: int, limit_bytes: int) -> list[int]:
-        chosen: list[int] = []
-        for sequence, message in self.messages.items():
-            if message.status == WAITING:
-                limit_bytes -= message.length
-                if len(chosen) == limit or (chosen and limit_bytes < 0):
-                    break
-                chosen.append(sequence)
-        return chosen
 
 
 def sequences_of(runs: list[int]) -> list[int]:
     return [first + index for first, count in zip(runs[::2], runs[1::2], strict=True) for index in range(count)]
 
 
-def check(real: Columns, naive: Naive) -> None:
+def check(real: Columns, naive: NaiveColumns) -> None:
     messages = list(naive.messages.values())
     statuses = [message.status for message in messages]
     assert real.counts == [0, *(statuses.count(status) for status in (WAITING, CLAIMED, DELAYED, BURIED))]
@@ -56,11 +33,14 @@ def check(real: Columns, naive: Naive) -> None:
     assert real.bytes == sum(message.length for message in messages)
     assert real.next_sequence == naive.next_sequence
     assert real.oldest_ms() == (messages[0].produced_ms if messages else None)
-    assert real.after(-1, 1 << 30) == messages
+    views = real.after(-1, 1 << 30)
+    assert [view._replace(lane=NO_LANE) for view in views] == messages
+    assert [real.lane_of(view) for view in views] == [naive.lanes[message.sequence] for message in messages]
     deadlines = [message.due_ms for message in messages if message.status in (CLAIMED, DELAYED)]
     next_due_ms = real.next_due_ms()
     assert not deadlines or (next_due_ms is not None and next_due_ms <= min(deadlines))
     check_pages(real)
+    check_lanes(real)
 
 
 def check_pages(real: Columns) -> None:
@@ -75,7 +55,30 @@ def check_pages(real: Columns) -> None:
         assert not page.listed or number in real._ready
         assert len(page.position) == len(page.length) == len(page.produced_ms) == len(page.status)
         assert len(page.due_ms) == len(page.token) == len(page.receives) == len(page.timeout_ms)
+        assert len(page.due_ms) == len(page.first_claimed_ms)
+        for index in range(len(page.status)):
+            assert not (page.lane_of(index) and page.status[index] in (GONE, WAITING)), "in a lane, and not there"
+            assert page.lane_of(index) or page.status[index] != IN_LANE
     assert all(real._ready[(at - 1) // 2] <= real._ready[at] for at in range(1, len(real._ready)))
+
+
+def check_lanes(real: Columns) -> None:
+    lanes = real.lanes
+    views = [view for view in real.after(-1, 1 << 30) if view.lane]
+    assert set(lanes.by_number) == {view.lane for view in views}, "a lane is there as long as its messages"
+    for lane in lanes.by_number.values():
+        mine = [view for view in views if view.lane == lane.number]
+        assert lane.messages == len(mine)
+        assert {view.sequence for view in mine if view.status == WAITING} <= set(lane.ready)
+        assert {view.sequence for view in mine if view.status == DELAYED} <= set(lane.delayed)
+        assert max(len(lane.ready), len(lane.delayed)) <= 2 * len(mine) + 64 + 1
+        assert lanes._groups[lane.group.name] is lane.group
+        assert lane in lane.group.lanes
+    for group in lanes._groups.values():
+        numbers = {lane.number for lane in group.lanes}
+        assert group.in_flight == sum(view.status == CLAIMED for view in views if view.lane in numbers)
+    assert lanes.in_flight == sum(group.in_flight for group in lanes._groups.values())
+    assert sum(map(len, lanes._open.values())) <= 10 * (2 * len(lanes.by_number) + 64)
 
 
 def small_pages(monkeypatch: pytest.MonkeyPatch, bits: int, keep_below: int) -> None:
@@ -84,16 +87,29 @@ def small_pages(monkeypatch: pytest.MonkeyPatch, bits: int, keep_below: int) -> 
     monkeypatch.setattr(columns, "_KEEP_BELOW", keep_below)
 
 
+KINDS = {
+    "plain": ([("", 0)], False, 0),
+    "urgent": ([("", 0), ("", 0), ("", 9), ("", 2)], False, 0),
+    "groups": ([("", 0), ("a", 0), ("b", 0), ("b", 5), ("c", 0)], False, 0),
+    "limited": ([("", 0), ("a", 0), ("b", 0), ("b", 5)], False, 2),
+    "fifo": ([("a", 0), ("b", 0), ("c", 0), ("\0", 0)], True, 0),
+}
+"""Groups and priorities of messages, whether they are in a FIFO queue, and how many of a group may be in flight."""
+
+
 @pytest.mark.parametrize(("bits", "keep_below"), [(1, 1), (2, 2), (3, 2), (3, 8), (5, 4), (12, 256)])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("kind", KINDS)
 def test_any_history_gives_the_same_as_the_naive_model(
-    monkeypatch: pytest.MonkeyPatch, bits: int, keep_below: int, seed: int
+    monkeypatch: pytest.MonkeyPatch, bits: int, keep_below: int, seed: int, kind: str
 ) -> None:
     small_pages(monkeypatch, bits, keep_below)
-    chance = random.Random(f"{seed}/{bits}/{keep_below}")
-    real, naive = Columns(), Naive()
+    chance = random.Random(f"{seed}/{bits}/{keep_below}/{kind}")
+    choices, fifo, per_group = KINDS[kind]
+    real, naive = Columns(), NaiveColumns(fifo, per_group)
+    real.lanes.configure(fifo=fifo, in_flight_per_group=per_group)
     now_ms, position = 1_000_000, 7
-    for step in range(500):
+    for step in range(400):
         match chance.choice(
             ["produce", "produce", "claim", "claim", "delete", "delete", "change", "restate", "time", "rare"]
         ):
@@ -101,76 +117,81 @@ def test_any_history_gives_the_same_as_the_naive_model(
                 first, count = naive.next_sequence, chance.choice([1, 1, 2, 5, 12])
                 lengths = [chance.randrange(5, 60) for _ in range(count)]
                 due_ms = [now_ms + chance.choice([0, 5, 50]) for _ in range(count)] if chance.random() < 0.3 else []
-                real.produce(first, now_ms, position, lengths, due_ms)
+                lanes = [(priority, group) for group, priority in chance.choices(choices, k=count)]
+                real.produce(first, now_ms, position, lengths, due_ms, lanes if any(map(any, lanes)) else ())
                 for index, length in enumerate(lengths):
-                    delayed = due_ms[index] if due_ms and due_ms[index] > now_ms else 0
-                    status = DELAYED if delayed else WAITING
-                    naive.messages[first + index] = MessageView(
-                        first + index, status, position, length, now_ms, 0, NO_TOKEN, delayed, 0, 0, 0, 0
-                    )
+                    due = due_ms[index] if due_ms and due_ms[index] > now_ms else 0
+                    status = DELAYED if due else WAITING
+                    place = first + index, status, position, length
+                    naive.add(MessageView(*place, now_ms, 0, NO_TOKEN, due, 0, 0, 0, 0), lanes[index])
                     position += length
                 naive.next_sequence += count
             case "claim":
                 limit, limit_bytes = chance.choice([1, 2, 7, 100]), chance.choice([1, 40, 200, 10_000])
+                allowance = chance.choice([lambda _: 1 << 30, len, lambda group: 2 - (group == "b")])
                 real.advance(now_ms)
                 naive.advance(now_ms)
-                runs = real.pick(limit, limit_bytes)
-                assert runs == real.pick(limit, limit_bytes), "picking changes nothing"
+                runs = real.pick(limit, limit_bytes, allowance)
+                assert runs == real.pick(limit, limit_bytes, allowance), "picking changes nothing"
                 chosen = sequences_of(runs)
-                assert chosen == naive.pick(limit, limit_bytes)
+                assert chosen == naive.pick(limit, limit_bytes, allowance)
                 timeout_ms, token = chance.choice([0, 5, 20, 1000]), step + 1
                 real.claim(runs, now_ms, timeout_ms, token)
-                for sequence in chosen:
-                    naive.set(
-                        sequence,
-                        status=CLAIMED,
-                        due_ms=now_ms + timeout_ms,
-                        timeout_ms=timeout_ms,
-                        token=token,
-                        receives=naive.messages[sequence].receives + 1,
-                        first_claimed_ms=naive.messages[sequence].first_claimed_ms or now_ms,
-                    )
+                naive.claim(chosen, now_ms, timeout_ms, token)
             case "delete":
                 some = chance.sample(sorted(naive.messages), min(len(naive.messages), chance.choice([1, 3, 20])))
                 real.delete(to_runs(sorted(some)))
-                for sequence in some:
-                    del naive.messages[sequence]
+                naive.remove(some)
             case "change" if naive.messages:
                 sequence = chance.choice(list(naive.messages))
                 status = chance.choice([WAITING, CLAIMED, DELAYED, BURIED])
                 due, timeout_ms = (0, 9) if status in (WAITING, BURIED) else (now_ms + chance.choice([1, 20, 1000]), 9)
-                real.change(sequence, status, due, timeout_ms)
+                anew = {"receives": 0, "first_claimed_ms": 0} if status == WAITING and chance.random() < 0.5 else {}
+                real.change(sequence, status, due, timeout_ms, 0 if anew else None)
                 token = naive.messages[sequence].token if status == CLAIMED else NO_TOKEN
-                naive.set(sequence, status=status, due_ms=due, timeout_ms=timeout_ms, token=token)
+                naive.set(sequence, status=status, due_ms=due, timeout_ms=timeout_ms, token=token, **anew)
             case "restate" if naive.messages:
-                sequence = chance.choice(list(naive.messages))
-                length = chance.randrange(5, 60)
+                some = sorted(chance.sample(list(naive.messages), min(len(naive.messages), chance.choice([1, 1, 5]))))
+                lengths = [chance.randrange(5, 60) for _ in some]
                 updates = chance.choice([0, 0, 1])
-                naive.set(
-                    sequence, position=position, length=length, updates=naive.messages[sequence].updates + updates
-                )
-                view = naive.messages[sequence]
-                real.restate([sequence, 1], position, [view.produced_ms], [length])
-                if not view.merely_waits:
-                    real.restate_claim(*real.claim_of(view))
-                else:
-                    naive.set(sequence, due_ms=0, timeout_ms=0, token=NO_TOKEN)
-                position += length
+                produced_ms, claims = real.describe(to_runs(some))
+                if updates:
+                    views = map(real.find, some)
+                    claims = [real.claim_of(view._replace(updates=view.updates + 1)) for view in views if view]
+                real.restate(to_runs(some), position, produced_ms, lengths)
+                for claim in claims:
+                    real.restate_claim(*claim)
+                naive.restate(some, position, lengths, updates)
+                position += sum(lengths)
             case "time":
                 now_ms += chance.choice([1, 5, 30, 1000])
             case "rare" if chance.random() < 0.2:
                 end = chance.choice([naive.next_sequence, naive.next_sequence // 2])
                 real.purge(end)
-                naive.messages = {key: value for key, value in naive.messages.items() if key >= end}
+                naive.remove([sequence for sequence in naive.messages if sequence < end])
+            case "rare" if chance.random() < 0.2:
+                real = loaded(real, fifo, per_group)
+                naive.start_anew()
         real.advance(now_ms)
         naive.advance(now_ms)
         check(real, naive)
     for sequence in range(-1, naive.next_sequence + 2):
-        assert real.find(sequence) == naive.messages.get(sequence)
-    for asked in (None, WAITING, CLAIMED, DELAYED):
-        wanted = [message for message in naive.messages.values() if asked in (None, message.status)]
+        view = real.find(sequence)
+        assert (view and view._replace(lane=NO_LANE)) == naive.messages.get(sequence)
+    for asked in (None, WAITING, CLAIMED, DELAYED, BURIED):
+        wanted = [message.sequence for message in naive.messages.values() if asked in (None, message.status)]
         for after in range(-1, naive.next_sequence, max(naive.next_sequence // 20, 1)):
-            assert real.after(after, 3, asked) == list(islice((m for m in wanted if m.sequence > after), 3))
+            found = [view.sequence for view in real.after(after, 3, asked)]
+            assert found == list(islice((sequence for sequence in wanted if sequence > after), 3))
+
+
+def loaded(real: Columns, fifo: bool, per_group: int) -> Columns:
+    """Return the same messages, loaded from what a checkpoint would have of them."""
+    again = Columns()
+    again.lanes.configure(fifo=fifo, in_flight_per_group=per_group)
+    again.load([Page.load(page.dump()) for page in real._pages.values()], real.lanes.table())
+    again.next_sequence = real.next_sequence
+    return again
 
 
 def test_a_page_made_again_is_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
