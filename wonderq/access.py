@@ -41,6 +41,10 @@ RULES: dict[str, dict[str, Rule]] = {
     "/queues": {"GET": "inspect"},
     "/queues/{queue}": {"GET": "inspect", "PUT": "admin", "DELETE": "admin"},
     "/queues/{queue}/purge": {"POST": "admin"},
+    "/queues/{queue}/redrive": {"GET": "inspect", "POST": "admin"},  # and `admin` for the queue that messages go to
+    "/queues/{queue}/redrive/{redrive_id}": {"GET": "inspect", "DELETE": "admin"},
+    "/schedules": {"GET": "inspect"},
+    "/schedules/{schedule}": {"GET": "inspect", "PUT": "admin", "DELETE": "admin"},  # for the queue of its messages
     "/metrics": {"GET": "metrics"},
     "/healthz": {"GET": "anybody", "HEAD": "anybody"},
     "/readyz": {"GET": "anybody", "HEAD": "anybody"},
@@ -57,7 +61,7 @@ all the others."""
 _SMALL_BYTES = 1 << 14
 
 #: The paths that are not about one queue.
-_OF_NO_QUEUE = ("/queues", "/metrics")
+_OF_NO_QUEUE = ("/queues", "/schedules", "/schedules/{schedule}", "/metrics")
 
 #: The paths that tell of all queues, and so are for keys that open all.
 _OF_ALL_QUEUES = ("/metrics",)
@@ -153,6 +157,13 @@ class Access:
         if key is None:
             return _unauthorized()
         return None if key.has(role) and key.opens(queue) else _forbidden(role, f" for the queue {queue[:80]}")
+
+    def authorize_all_queues(self, authorization: str | None, role: Role, or_else: str) -> RequestError | None:
+        """Return why something may not be done to whichever queue, in a request that is fine otherwise."""
+        key = self._keys.find(authorization)
+        if key is None:
+            return _unauthorized()
+        return None if key.has(role) and "*" in key.queues else _forbidden(role, f" for all queues{or_else}")
 
     def queue_filter(self, authorization: str | None) -> Callable[[str], bool]:
         """Return what tells whether a queue is one that is to be listed."""

@@ -12,14 +12,18 @@ from msgspec.structs import fields
 
 from wonderq.model import STATUSES
 from wonderq.schemas import (
+    EXAMPLE_REDRIVE_ID,
     Attributes,
+    Cron,
     Group,
     MessageId,
+    Missed,
     Priority,
     PutQueue,
     Receipt,
     Status,
     Text,
+    Timezone,
     Traceparent,
     Tracestate,
 )
@@ -176,3 +180,49 @@ class Result(Struct):
 class Results(Struct):
     success: Annotated[bool, Meta(description="Whether all was done.")]
     results: Annotated[list[Result], Meta(description="One for each entry, in the same order.")]
+
+
+class RedriveTask(Struct):
+    """Messages of a queue on their way to others."""
+
+    id: Annotated[str, Meta(examples=[EXAMPLE_REDRIVE_ID])]
+    queue: Annotated[str, Meta(description="Where the messages are moved from.")]
+    destination: Annotated[str | None, Meta(description="Null: each goes back to where it came from.")]
+    status: Literal["running", "completed", "cancelled", "failed"]
+    moved: Annotated[Count, Meta(description="How many messages by now; in a dry run, how many would be.")]
+    skipped: Annotated[
+        Count,
+        Meta(
+            description=(
+                "How many it came to and left: others than were asked for, those that do not say where they came from, or "
+                "whose queue is gone, and those that were claimed or delayed just then."
+            )
+        ),
+    ]
+    total: Annotated[Count, Meta(description="How many messages waited or were buried when it began.")]
+    dry_run: bool
+    per_second: int | None
+    limit: int | None
+    contains: str | None
+    attribute: str | None
+    started_at: Time
+    ended_at: Time | None
+    failure: Annotated[str | None, Meta(description="Why it failed.")]
+
+
+class Schedule(Struct):
+    name: str
+    cron: Cron
+    timezone: Timezone
+    queue: str
+    message: Text
+    missed: Missed
+    paused: bool
+    created_at: Time
+    next_at: Annotated[Time | None, Meta(description="When it is due next; null if it is paused.")]
+    last_at: Annotated[Time | None, Meta(description="The last time for which there is a message.")]
+    failure: Annotated[str | None, Meta(description="Why there is none for the time after that.")]
+    attributes: Attributes | UnsetType = UNSET
+    group: Group | UnsetType = UNSET
+    priority: Priority | UnsetType = UNSET
+    delay: Annotated[Seconds, Meta(description="How long the messages are hidden, in seconds.")] | UnsetType = UNSET

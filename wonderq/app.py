@@ -9,7 +9,7 @@ from typing import Any
 import falcon
 from prometheus_client import CollectorRegistry
 
-from wonderq import rest_api
+from wonderq import rest_api, rest_redrive, rest_schedules
 from wonderq.access import Access
 from wonderq.addresses import Hosts
 from wonderq.answers import ROUTE
@@ -59,6 +59,8 @@ def create_app(
     app.add_error_handler(Exception, _answer_bug)
     app.add_error_handler(falcon.HTTPError, _answer_http_error)
     rest_api.add_routes(app, broker, access, sqs_limits)
+    rest_redrive.add_routes(app, broker, access)
+    rest_schedules.add_routes(app, broker, access)
     app.add_route("/metrics", Metrics(registry or make_registry(broker)))
     return app
 

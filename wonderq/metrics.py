@@ -111,6 +111,7 @@ class OfBroker(Collector):
         yield GaugeMetricFamily("wonderq_waiting_consumers", "Long polls that wait.", broker.waiting_consumers)
         limit = broker.limits.waiting_consumers
         yield GaugeMetricFamily("wonderq_waiting_consumers_limit", "How many may.", limit)
+        yield from self._keeper()
         yield from self._upkeep()
 
     def _queues(self) -> Iterator[Metric]:
@@ -152,10 +153,25 @@ class OfBroker(Collector):
             for kind, operation in _OPERATIONS.items():
                 calls.add_metric([operation, queue], measures.calls[kind])
                 messages.add_metric([operation, queue], measures.messages[kind])
-            messages.add_metric(["expire", queue], measures.expired)
+            for operation, count in (
+                ("expire", measures.expired),
+                ("outdate", measures.outdated),
+                ("move", measures.moved),
+                ("bury", measures.buried),
+            ):
+                messages.add_metric([operation, queue], count)
             _add(dwell, [queue], measures.dwell_ms, 1000)
             _add(lifetime, [queue], measures.lifetime_ms, 1000)
         yield from (calls, messages, dwell, lifetime)
+
+    def _keeper(self) -> Iterator[Metric]:
+        broker, measures = self._broker, self._broker.measures
+        yield GaugeMetricFamily("wonderq_keeper_up", "1 while the keeper runs.", float(measures.keeper_runs))
+        yield GaugeMetricFamily("wonderq_redrives_running", "Redrives that are under way.", broker.moves.running)
+        fired = measures.schedules_fired
+        yield CounterMetricFamily("wonderq_schedules_fired", "Times of schedules that have a message.", fired)
+        missed = measures.schedules_missed
+        yield CounterMetricFamily("wonderq_schedules_missed", "Times of schedules that have none.", missed)
 
     def _upkeep(self) -> Iterator[Metric]:
         broker, measures = self._broker, self._broker.measures

@@ -19,7 +19,7 @@ from wonderq import answer_schemas
 from wonderq.access import RULES
 from wonderq.error_codes import BY_ANY_CALL, ERROR_CODES
 from wonderq.operations import OPERATIONS, TAGS, Answer, Operation
-from wonderq.schemas import EXAMPLE_ID
+from wonderq.schemas import EXAMPLE_ID, EXAMPLE_REDRIVE_ID
 from wonderq.wire import JSON, MSGPACK
 
 _Object = dict[str, Any]
@@ -97,6 +97,16 @@ _PATH_PARAMETERS: dict[str, _Object] = {
         "description": "The message's id.",
         "schema": {"type": "string", "pattern": r"^[^/\u0000-\u001f\u007f-\u009f]+$"},
         "example": EXAMPLE_ID,
+    },
+    "redrive_id": {
+        "description": "The redrive's id.",
+        "schema": {"type": "string", "pattern": r"^[^/\u0000-\u001f\u007f-\u009f]+$"},
+        "example": EXAMPLE_REDRIVE_ID,
+    },
+    "schedule": {
+        "description": "The schedule's name: 1 to 80 of `A-Z a-z 0-9 _ -`.",
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]+$", "minLength": 1, "maxLength": 80},
+        "example": "nightly",
     },
 }
 

@@ -10,12 +10,14 @@ from typing import Any, NamedTuple
 from msgspec import Struct
 
 from wonderq import answer_schemas, schemas
-from wonderq.schemas import EXAMPLE_ID, EXAMPLE_RECEIPT
+from wonderq.schemas import EXAMPLE_ID, EXAMPLE_RECEIPT, EXAMPLE_REDRIVE_ID
 
 TAGS = {
     "Messages": "On the queue `default`. Each call is also there for any queue, under `/queues/{queue}`.",
     "Messages of a queue": "The same, on the queue in the path.",
     "Queues": "Making, looking at, emptying and deleting them.",
+    "Redrive": "Bringing dead letters back to where they came from, or moving messages elsewhere.",
+    "Schedules": "Messages that are produced again and again.",
     "Health": "For load balancers, supervisors and Prometheus.",
     "Documentation": "What you are reading.",
 }
@@ -369,6 +371,149 @@ def _health(method: str, path: str, operation_id: str, status: str, summary: str
     return Operation(method, path, operation_id, "Health", summary, {200: answer}, codes)
 
 
+_REDRIVEN = {
+    "id": EXAMPLE_REDRIVE_ID,
+    "queue": "dead",
+    "destination": None,
+    "status": "running",
+    "moved": 1200,
+    "skipped": 3,
+    "total": 4110,
+    "dry_run": False,
+    "per_second": 100,
+    "limit": None,
+    "contains": None,
+    "attribute": "tenant=acme",
+    "started_at": "2026-11-24T04:18:36.314Z",
+    "ended_at": None,
+    "failure": None,
+}
+_REDRIVE = [
+    Operation(
+        "POST",
+        "/queues/{queue}/redrive",
+        "startRedrive",
+        "Redrive",
+        "Begin to move the messages of a queue.",
+        {202: Answer(answer_schemas.RedriveTask, _REDRIVEN, "It goes on by itself, also after a restart.")},
+        ("move_running", "invalid_value", *_WRITE_CODES),
+        "Moves the messages that wait or are buried now, not those that are claimed or delayed. Each is gone here and new there "
+        "at one moment, whatever limits the other queue has. Without a `destination` a dead letter goes back to where it came "
+        "from, if that queue is there; a key has to open all queues for that, and else the destination too.\n\n"
+        + _EITHER,
+        schemas.Redrive,
+        schemas.Redrive,
+        examples={
+            "some of them, slowly": {"destination": "default", "per_second": 100, "attribute": "tenant=acme"},
+            "what would be moved": {"dry_run": True},
+        },
+    ),
+    Operation(
+        "GET",
+        "/queues/{queue}/redrive",
+        "listRedrives",
+        "Redrive",
+        "List the redrives of a queue.",
+        {
+            200: Answer(
+                list[answer_schemas.RedriveTask],
+                [_REDRIVEN],
+                "The newest first: the one that is under way, if one is, and the last ten that ended.",
+            )
+        },
+        _READ_CODES,
+    ),
+    Operation(
+        "GET",
+        "/queues/{queue}/redrive/{redrive_id}",
+        "getRedrive",
+        "Redrive",
+        "Look how far a redrive is.",
+        {200: Answer(answer_schemas.RedriveTask, _REDRIVEN, "The redrive.")},
+        ("move_not_found", *_READ_CODES),
+    ),
+    Operation(
+        "DELETE",
+        "/queues/{queue}/redrive/{redrive_id}",
+        "cancelRedrive",
+        "Redrive",
+        "Cancel a redrive.",
+        {200: Answer(answer_schemas.RedriveTask, {**_REDRIVEN, "status": "cancelled"}, "As it is by now.")},
+        ("move_not_found", *_WRITE_CODES),
+        "What was moved stays moved. One that has ended stays as it is.",
+    ),
+]
+
+_SCHEDULE = {
+    "name": "nightly",
+    "cron": "30 4 * * *",
+    "timezone": "Europe/Vienna",
+    "queue": "mail",
+    "message": "send the reports",
+    "missed": "once",
+    "paused": False,
+    "created_at": "2026-11-24T04:18:36.314Z",
+    "next_at": "2026-11-25T03:30:00.000Z",
+    "last_at": None,
+    "failure": None,
+}
+_SCHEDULES = [
+    Operation(
+        "GET",
+        "/schedules",
+        "listSchedules",
+        "Schedules",
+        "List the schedules whose queues the key opens.",
+        {200: Answer(list[answer_schemas.Schedule], [_SCHEDULE], "By name.")},
+        ("log_failed", "log_damaged"),
+    ),
+    Operation(
+        "GET",
+        "/schedules/{schedule}",
+        "getSchedule",
+        "Schedules",
+        "Look at a schedule.",
+        {200: Answer(answer_schemas.Schedule, _SCHEDULE, "The schedule.")},
+        ("schedule_not_found", *_READ_CODES),
+    ),
+    Operation(
+        "PUT",
+        "/schedules/{schedule}",
+        "putSchedule",
+        "Schedules",
+        "Make a schedule, or change one.",
+        {
+            200: Answer(answer_schemas.Schedule, _SCHEDULE, "It was there: the schedule as it is now."),
+            201: Answer(answer_schemas.Schedule, _SCHEDULE, "It was made: the schedule."),
+        },
+        ("too_many_schedules", "invalid_queue_name", "message_too_large", "batch_too_large", *_WRITE_CODES),
+        "A new one needs `cron`, `queue` and `message`; what is not given stays as it was. Each time has its message once, "
+        "also if the broker is killed. Its attributes `schedule` and `scheduled_at` say what it is of.",
+        body=schemas.PutSchedule,
+        body_required=True,
+        examples={
+            "every night": {
+                "cron": "30 4 * * *",
+                "timezone": "Europe/Vienna",
+                "queue": "mail",
+                "message": "send the reports",
+                "missed": "once",
+            },
+            "pause": {"paused": True},
+        },
+    ),
+    Operation(
+        "DELETE",
+        "/schedules/{schedule}",
+        "deleteSchedule",
+        "Schedules",
+        "Delete a schedule.",
+        {200: _SUCCESS},
+        ("schedule_not_found", *_WRITE_CODES),
+        "The messages that it has produced stay.",
+    ),
+]
+
 OPERATIONS = [
     *_OF_MESSAGES,
     *map(_in_queue, _OF_MESSAGES),
@@ -471,4 +616,6 @@ OPERATIONS = [
         "Get this as an OpenAPI 3.1 document.",
         {200: Answer("application/json", meaning="The document.")},
     ),
+    *_REDRIVE,
+    *_SCHEDULES,
 ]

@@ -52,11 +52,14 @@ ERRORS: dict[type[Exception], tuple[int, int | None]] = {
     errors.InvalidValueError: (400, None),
     errors.QueueNotFoundError: (404, None),
     errors.MessageNotFoundError: (404, None),
+    errors.MoveNotFoundError: (404, None),
+    errors.ScheduleNotFoundError: (404, None),
     errors.StaleReceiptError: (409, None),
     errors.NotClaimedError: (409, None),
     errors.VersionConflictError: (409, None),
     errors.QueueDrainingError: (409, None),
     errors.QueueInUseError: (409, None),
+    errors.MoveRunningError: (409, None),
     errors.MessageTooLargeError: (413, None),
     errors.BatchTooLargeError: (413, None),
     errors.TooManyWaitingError: (429, 1),
@@ -65,6 +68,7 @@ ERRORS: dict[type[Exception], tuple[int, int | None]] = {
     # 507 rather than 429, which is about requests in a given time (RFC 6585, section 4): here there is no room (RFC 4918,
     # section 11.5). Nobody knows when a queue will be deleted, so there is no time to wait for.
     errors.TooManyQueuesError: (507, None),
+    errors.TooManySchedulesError: (507, None),
     errors.TooManyKeysError: (507, 5),
     errors.QueueFullError: (507, 5),
     errors.BrokerFullError: (507, 5),
@@ -115,7 +119,9 @@ def _success(targets: Sequence[Target], results: Sequence[errors.BrokerError | N
     return {"success": not any(results), "results": rendered}
 
 
-class _Resource:
+class Resource:
+    """What the resources have in common."""
+
     def __init__(self, broker: Broker, access: Access | None = None) -> None:
         self.broker = broker
         self.access = access
@@ -135,7 +141,7 @@ class _Resource:
                 raise error
 
 
-class Produce(_Resource):
+class Produce(Resource):
     def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
         body = read_body(req, schemas.Produce)
         trace = trace_of(req)
@@ -208,7 +214,7 @@ def _sent_object(sent: Sequence[Sent]) -> dict[str, Any]:
     return {"ids": [each.id for each in sent], **({"duplicates": duplicates} if duplicates else {})}
 
 
-class HandOver(_Resource):
+class HandOver(Resource):
     def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
         body = read_body(req, schemas.HandOver)
         trace = trace_of(req)
@@ -225,13 +231,13 @@ class HandOver(_Resource):
         render(req, resp, {"success": True, **value, "statusCode": 201}, 201)
 
 
-class Kick(_Resource):
+class Kick(Resource):
     def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
         asked = read_optional_body(req, schemas.Kick)
         render(req, resp, {"success": True, "kicked": self.broker.kick(queue, asked.max)})
 
 
-class Consume(_Resource):
+class Consume(Resource):
     def on_get(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
         self._consume(req, resp, queue, read_query(req, schemas.Consume))
 
@@ -252,7 +258,7 @@ class Consume(_Resource):
         resp.set_header("Cache-Control", "no-store")
 
 
-class OneMessage(_Resource):
+class OneMessage(Resource):
     def on_get(self, req: falcon.Request, resp: falcon.Response, message_id: str, queue: str = DEFAULT_QUEUE) -> None:
         read_query(req, schemas.Body)
         render(req, resp, message_object(self.broker.get(queue, message_id)))
@@ -281,7 +287,7 @@ class OneMessage(_Resource):
     on_patch = on_update
 
 
-class DeleteBatch(_Resource):
+class DeleteBatch(Resource):
     def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
         body = read_body(req, schemas.DeleteBatch)
         if isinstance(body.ids, UnsetType) == isinstance(body.receipts, UnsetType):
@@ -292,7 +298,7 @@ class DeleteBatch(_Resource):
         render(req, resp, _success(targets, self.broker.delete_batch(queue, targets)))
 
 
-class UpdateBatch(_Resource):
+class UpdateBatch(Resource):
     def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
         entries = read_body(req, schemas.UpdateBatch).entries
         updates = [(Target(set_value(entry.id), set_value(entry.receipt)), change_of(entry)) for entry in entries]
@@ -301,7 +307,7 @@ class UpdateBatch(_Resource):
         render(req, resp, _success(targets, self.broker.update_batch(queue, updates)))
 
 
-class Listing(_Resource):
+class Listing(Resource):
     """Streams a JSON array, whatever the client accepts: msgpack would need the number of messages in advance."""
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
@@ -362,14 +368,14 @@ def _check_status(status: str) -> str:
     return status
 
 
-class Count(_Resource):
+class Count(Resource):
     def on_get(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
         status = _check_status(read_query(req, schemas.Count).status)
         render(req, resp, {"count": self.broker.count(queue, status), "status": status})
         resp.set_header("Cache-Control", "no-store")
 
 
-class Queues(_Resource):
+class Queues(Resource):
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         read_query(req, schemas.Body)
         infos = self.broker.queues()
@@ -379,7 +385,7 @@ class Queues(_Resource):
         render(req, resp, [queue_object(info) for info in infos])
 
 
-class OneQueue(_Resource):
+class OneQueue(Resource):
     def on_get(self, req: falcon.Request, resp: falcon.Response, queue: str) -> None:
         read_query(req, schemas.Body)
         render(req, resp, queue_object(self.broker.queue(queue)))
@@ -397,13 +403,13 @@ class OneQueue(_Resource):
         render(req, resp, {"success": True})
 
 
-class Purge(_Resource):
+class Purge(Resource):
     def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str) -> None:
         read_query(req, schemas.Body)
         render(req, resp, {"success": True, "deleted": self.broker.purge(queue)})
 
 
-class Health(_Resource):
+class Health(Resource):
     """``/healthz``: the process answers. ``/readyz``: it also takes work."""
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:

@@ -6,7 +6,7 @@ What they say of themselves is what `wonderq.openapi` tells clients.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import fields
@@ -14,6 +14,7 @@ from msgspec.structs import fields
 from wonderq.model import STATUSES
 
 EXAMPLE_ID = "a7f5325c-e413-8fbc-ada0-759277567d55"
+EXAMPLE_REDRIVE_ID = "4f6c1d0e-8a3b-4a4e-9d53-6f0d1f2b7c11"
 EXAMPLE_RECEIPT = "029fd4c973904fef2da0759277567d5539924d0e"
 
 VisibilityTimeout = Annotated[float, Meta(ge=0, le=43_200, description="How long a claim lasts, in seconds.")]
@@ -341,3 +342,87 @@ class StatusListing(Listing, kw_only=True):
 
 class Count(Body, kw_only=True):
     status: Status
+
+
+_QueueName = Annotated[str, Meta(pattern=r"^([A-Za-z0-9_-]{1,80}|[A-Za-z0-9_-]{1,75}\.fifo)$", examples=["mail"])]
+
+
+class Redrive(Body):
+    destination: (
+        Annotated[
+            _QueueName, Meta(description="Where all messages go. Without one each goes back to where it came from.")
+        ]
+        | UnsetType
+    ) = UNSET
+    per_second: (
+        Annotated[int, Meta(ge=1, le=1_000_000, description="How many messages to move in a second at most.")]
+        | UnsetType
+    ) = UNSET
+    limit: Annotated[int, Meta(ge=1, le=1 << 53, description="How many messages to move at most.")] | UnsetType = UNSET
+    contains: (
+        Annotated[str, Meta(min_length=1, max_length=1024, description="Only those with this in their text.")]
+        | UnsetType
+    ) = UNSET
+    attribute: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                max_length=1024,
+                description="Only those with this attribute: its name, or `name=value`.",
+                examples=["tenant=acme"],
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    dry_run: Annotated[bool, Meta(description="Count what would be moved, and move nothing.")] = False
+
+
+Cron = Annotated[
+    str,
+    Meta(
+        min_length=9,
+        max_length=200,
+        description=(
+            "When: minute, hour, day of month, month and day of week, as Debian's cron reads them, and a second before them if "
+            "you like."
+        ),
+        examples=["30 4 * * MON-FRI"],
+    ),
+]
+Timezone = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=64,
+        description="The IANA time zone of these times. `UTC` at first.",
+        examples=["Europe/Vienna"],
+    ),
+]
+Missed = Annotated[
+    Literal["skip", "once", "all"],
+    Meta(
+        description=(
+            "What becomes of times that passed more than a minute ago before anything could be produced, mostly as the broker "
+            "was down: nothing (at first), one message for all of them, or one for each of up to 1000, the oldest."
+        )
+    ),
+]
+
+
+class PutSchedule(Body):
+    cron: Cron | UnsetType = UNSET
+    timezone: Timezone | UnsetType = UNSET
+    queue: Annotated[_QueueName, Meta(description="Where the messages go.")] | UnsetType = UNSET
+    message: (
+        Annotated[
+            str, Meta(description="The message that is produced: any text, of at most 16 KiB with its attributes.")
+        ]
+        | UnsetType
+    ) = UNSET
+    attributes: Attributes | UnsetType = UNSET
+    group: Group | UnsetType = UNSET
+    priority: Priority | UnsetType = UNSET
+    delay: Delay | UnsetType = UNSET
+    missed: Missed | UnsetType = UNSET
+    paused: Annotated[bool, Meta(description="Nothing is produced, nor counts as missed.")] | UnsetType = UNSET

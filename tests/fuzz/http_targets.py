@@ -36,6 +36,8 @@ _SCHEMAS: list[type[msgspec.Struct]] = [
     schemas.StatusListing,
     schemas.Count,
     schemas.Body,
+    schemas.Redrive,
+    schemas.PutSchedule,
 ]
 
 #: An error says no more than this, whatever it is about.
@@ -120,6 +122,8 @@ def _body_samples() -> list[bytes]:
         (8, {"limit": 5, "status": "delayed"}),
         (9, {"status": "unprocessed"}),
         (10, {}),
+        (11, {"destination": "mail", "per_second": 5, "attribute": "a=é", "dry_run": True}),
+        (12, {"cron": "30 4 * * MON-FRI", "queue": "mail", "message": "é", "missed": "once", "attributes": {"a": 1}}),
     ]
     samples = [b'\3{"%s":1}' % (b"x" * 3000), b'\x08{"status":"%s"}' % (b"x" * 3000)]
     for number, value in bodies:
@@ -151,6 +155,7 @@ _QUERY_SAMPLES = [
     b"\x09status=delayed",
     b"\x0a",
     b"\x0a" + b"x" * 3000 + b"=",
+    b"\x0bdestination=mail&limit=5&dry_run=true",
 ]
 
 

@@ -56,6 +56,17 @@ GET     /queues/{queue}         -                                             40
 PUT     /queues/{queue}         {"delay": 0}                                  401      403      403      403      403      200    403
 DELETE  /queues/{queue}         -                                             401      403      403      403      403      200    403
 POST    /queues/{queue}/purge   -                                             401      403      403      403      403      200    403
+GET     /queues/{queue}/redrive  -                                            401      403      403      200      403      200    403
+POST    /queues/{queue}/redrive  {"destination": "default"}                   401      403      403      403      403      202    403
+POST    /queues/{queue}/redrive  {"destination": "secret"}                    401      403      403      403      403      403    403
+POST    /queues/{queue}/redrive  -                                            401      403      403      403      403      403    403
+GET     /queues/{queue}/redrive/{redrive_id}     -                            401      403      403      200      403      200    403
+DELETE  /queues/{queue}/redrive/{redrive_id}     -                            401      403      403      403      403      200    403
+GET     /schedules              -                                             401      403      403      200      403      200    200
+GET     /schedules/{schedule}   -                                             401      403      403      200      403      200    403
+PUT     /schedules/{schedule}   {"missed": "all"}                             401      403      403      403      403      200    403
+PUT     /schedules/{schedule}   {"queue": "secret"}                           401      403      403      403      403      403    403
+DELETE  /schedules/{schedule}   -                                             401      403      403      403      403      200    403
 GET     /metrics                -                                             401      403      403      403      200      403    403
 GET     /healthz                -                                             200      200      200      200      200      200    200
 HEAD    /healthz                -                                             200      200      200      200      200      200    200
@@ -141,6 +152,13 @@ def test_each_call_is_for_those_in_the_table(app_client: Client, credentials: Cr
             [message] = broker.claim(queue)
             fields = call.fields.replace("RECEIPT", str(message.receipt)).replace("ID", message.id)
             path = call.template.replace("{queue}", queue).replace("{message_id}", message.id)
+            for move in broker.moves.list(queue):
+                if move.status == "running":
+                    broker.moves.cancel(move.id)
+            if "{redrive_id}" in path:
+                path = path.replace("{redrive_id}", broker.moves.start(queue, "default"))
+            broker.schedules.put("nightly", cron="0 0 * * *", queue="orders-1", body="x")
+            path = path.replace("{schedule}", "nightly")
             target, body = (path + fields, None) if fields[0] == "?" else (path, fields if fields != "-" else None)
             reply = app_client(call.method, target, body=body, headers=headers)
             found.setdefault(name, set()).add(reply.status_code)

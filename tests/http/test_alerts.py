@@ -169,6 +169,10 @@ SERIES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
             'wonderq_queue_messages{queue="q",status="unprocessed"}': "2000+10x200",
         },
     ),
+    "WonderQKeeperEnded": (
+        {"wonderq_keeper_up": "0x200", "wonderq_ready": "1x200"},
+        {"wonderq_keeper_up": "1x200", "wonderq_ready": "1x200"},
+    ),
     "WonderQNoCheckpoint": (
         {"wonderq_checkpoint_lag_bytes": "0+10000000x200", "wonderq_checkpoint_bytes": "1000x200"},
         {"wonderq_checkpoint_lag_bytes": "500000000x200", "wonderq_checkpoint_bytes": "60000000x200"},

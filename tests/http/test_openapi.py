@@ -127,7 +127,8 @@ def examples() -> Iterator[Example]:
     for call in CALLS:
         body = call.operation.get("requestBody")
         if body is None:
-            given = {each["name"]: each["example"] for each in call.operation["parameters"] if "example" in each}
+            parameters = [each for each in call.operation["parameters"] if each["in"] == "query" and "example" in each]
+            given = {each["name"]: each["example"] for each in parameters}
             yield Example(call, "query", given, in_query=True)
         else:
             for name, example in body["content"]["application/json"]["examples"].items():
@@ -144,11 +145,14 @@ def test_each_example_works_and_is_answered_as_described(example: Example) -> No
     client.produce("resize cat.png", "another", queue=queue)
     client.produce("later", queue=queue, delay=60)
     claimed, *_ = client.consume(queue=queue)
-    path = path.replace("{queue}", queue).replace("{message_id}", claimed["id"])
+    if "{redrive_id}" in path:
+        path = path.replace("{redrive_id}", client.broker.moves.start(queue, "default"))
+    client.broker.schedules.put("nightly", cron="0 0 * * *", queue="default", body="x")
+    path = path.replace("{queue}", queue).replace("{message_id}", claimed["id"]).replace("{schedule}", "nightly")
     if (method, path) == ("DELETE", "/queues/default"):
         path = "/queues/mail"
     text = json.dumps(example.fields).replace(EXAMPLE_ID, claimed["id"]).replace(EXAMPLE_RECEIPT, claimed["receipt"])
-    fields = {name: value for name, value in json.loads(text).items() if name not in ("queue", "message_id")}
+    fields = json.loads(text)
     if example.in_query:
         fields.pop("wait", None)
         reply = client(method, path + "?" + "&".join(f"{name}={value}" for name, value in fields.items()))
