@@ -193,14 +193,29 @@ class FileLog:
         self._committed = self._taken = self._position(self._open)
         self._newest = (self._active.number, self._written, self._number, self._chain, self._written_base)
         self._note_boundary()
+        if self._active.header.version < frame.VERSION:
+            self._leave_older_version()
         if self._next is None and self._written > self._active.header.capacity // 2:
             # The reserve of the last run was given up; on a full disk those who delete need it.
             with suppress(DiskFullError), self._mutex:
                 self._next = self._reserve()
         self._keeper.start()
-        if self._active.header.version < frame.VERSION:
-            # Whoever wrote it would misread what is written now. So that it stays as it is, there has to be room for another.
-            self.rotate()
+
+    def _leave_older_version(self) -> None:
+        """Go on in a segment of this version. Without room for one the log can be read, and `_room_for` finds none."""
+        try:
+            with self._mutex:
+                self._go_on_in(self._next or self._reserve())
+        except DiskFullError as error:
+            logger.warning(
+                "%s has format version %d and takes nothing more, so nothing is written until version %d has room: %s",
+                self._active.path,
+                self._active.header.version,
+                frame.VERSION,
+                error,
+            )
+        else:
+            self.sync()
 
     @staticmethod
     def _position(group: _Group) -> Position:
@@ -229,6 +244,8 @@ class FileLog:
         room = group.target.header.capacity - _CLOSING_BYTES - _SEAL_BYTES - group.end
         if not group.records:
             room -= frame.GROUP_HEADER_BYTES
+        if group.target.header.version < frame.VERSION:
+            room = 0  # whoever reads no newer version than its own would misread what is written now
         if need + leave_bytes <= room:
             return group
         # The space comes before the record, so that a full disk is found out before anything has been changed.

@@ -52,7 +52,7 @@ class Log(Protocol):
         """
 
     def start(self) -> None:
-        """Go over from replaying to appending.
+        """Go over from replaying to appending. A log of an older format version that has no room to go over takes nothing.
 
         Raises:
             DiskFullError: there is no room to start in.

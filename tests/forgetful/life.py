@@ -47,8 +47,9 @@ class QuietLog(FileLog):
 
     def start(self) -> None:
         self._keeper = NoThread()  # type: ignore[assignment]
+        found = self._recovery
+        self.started_at = (found.active.number if found.active else 1) << 32 | found.offset
         super().start()
-        self.started_at = self.end()
 
     def pause(self) -> None:
         """Do what the keeper does when traffic pauses."""

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 from unittest import mock
 
+from storage import frame
 from tests.forgetful.choosing import by_chance
 from tests.forgetful.explorer import Crash, Explorer, Figures, Violation
 from tests.forgetful.life import STRANGERS, Life, Moment
@@ -29,10 +30,11 @@ def lives(workload: str, seed: str) -> Iterator[Life]:
     sync = chance.choice(theme.policies)
     segment_bytes = chance.choice(theme.segment_bytes)
     files, moment = STRANGERS, Moment(Records(), 0, 0, _BEGIN_MS)
-    for _ in range(LIVES if theme.weights else 1):
+    for number in range(LIVES if theme.weights else 1):
         records = moment.records.first(moment.appended)
         life = Life(files, records, moment.acknowledged, sync=sync, segment_bytes=segment_bytes, now_ms=moment.now_ms)
-        with randomness_from(chance), warnings_kept():
+        version = theme.first_version if number == 0 else frame.VERSION
+        with randomness_from(chance), warnings_kept(), mock.patch.object(frame, "VERSION", version):
             theme.live(life, chance)
         yield life
         files, moment = _crash(life, chance)

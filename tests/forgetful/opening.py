@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from storage import Checkpoints
+from storage import Checkpoints, Position, frame
 from storage.segment import file_name
 from tests.broker.fake_clock import FakeClock
 from tests.forgetful.disk import FOLDER, ForgetfulDisk
@@ -77,7 +77,7 @@ class Opened:
         except Exception as error:
             self.problems.append(f"the start failed: {type(error).__name__}: {error}")
             return
-        self.prefix = records.before(self.log.started_at)
+        self.prefix = self._count()
         self._find_tail(files)
         self._check_state()
         self._check_files()
@@ -88,6 +88,23 @@ class Opened:
         checkpoints = Checkpoints(FOLDER, disk)
         self.broker = Broker(self.log, checkpoints=checkpoints, clock=self.clock, limits=_LIMITS)
         checkpoints.remove_unfinished()
+
+    def _count(self) -> int:
+        """How many of the records are there.
+
+        They end where this start found the log's end, or before: in a segment of an older version that an earlier start
+        cut a torn tail from, and left.
+        """
+        count = self._records.before(self.log.started_at)
+        while count and self._was_torn_off(*self._records.at(count - 1)):
+            count -= 1
+        return count
+
+    def _was_torn_off(self, position: Position, data: bytes) -> bool:
+        number, offset = self.disk.numbers.get(file_name(position >> 32)), position & 0xFFFF_FFFF
+        if number is None or position >> 32 == self.log.started_at >> 32:
+            return False
+        return self.disk.contents[number][offset : offset + len(data)] != data
 
     def _find_tail(self, files: Mapping[str, bytes]) -> None:
         segment, offset = file_name(self.log.started_at >> 32), self.log.started_at & 0xFFFF_FFFF
@@ -110,6 +127,8 @@ class Opened:
 
     def _check_files(self) -> None:
         names, contents = self.disk.numbers, self.disk.contents
+        if self.log._active.header.version != frame.VERSION:
+            self.problems.append(f"{self.log._active.path.name}, of an older version, is in use")
         for name, content in STRANGERS.items():
             if name not in names or contents[names[name]] != content:
                 self.problems.append(f"{name}, which is not ours, was touched")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from storage import RecordTooLargeError, SyncPolicy
+from storage import RecordTooLargeError, SyncPolicy, frame
 from tests.broker.random_life import live_a_random_life
 from tests.forgetful.life import Life
 from wonderq.errors import BrokerError
@@ -151,6 +151,8 @@ class Workload:
     segment_bytes: tuple[int, ...] = (4096,)
     body_bytes: int = 120
     arrivals: bool = False
+    first_version: int = frame.VERSION
+    """The format version of the segments that the first of its lives writes."""
     first: tuple[str, ...] = field(default=())
     """Steps before those that chance chooses."""
 
@@ -196,6 +198,12 @@ WORKLOADS: dict[str, Workload] = {
         policies=(OS, INTERVAL),
         body_bytes=1200,
         arrivals=True,
+    ),
+    "older-version": Workload(
+        _WORK | _UPKEEP | {"batch": 3, "restart": 1, "kill": 1, "pause": 1},
+        policies=(ALWAYS, OS),
+        body_bytes=1200,
+        first_version=1,
     ),
     "large-writes": Workload(
         {"produce": 3, "batch": 2, "checkpoint": 1}, segment_bytes=(16384,), body_bytes=9000, steps=10

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import shutil
 import subprocess
@@ -10,13 +9,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from unittest import mock
 from zlib import crc32
 
 import pytest
 
-from storage import CorruptLogError, DiskFullError, FileLog, UnsupportedFormatError, frame
-from storage.disk import DiskFile
+from storage import CorruptLogError, FileLog, UnsupportedFormatError, frame
 from tests.broker.fake_clock import FakeClock
 from tests.golden.contents import contents_of
 from tests.storage.folders import groups_in, segment_files, snapshot
@@ -242,14 +239,3 @@ def test_a_log_of_version_1_goes_over_with_its_next_segment(name: str, blank_nex
     again = Broker(FileLog(data, segment_bytes=4096), clock=clock)
     assert again.get("default", sent.id).body == "new"
     again.close()
-
-
-def test_a_log_of_version_1_without_room_for_another_segment_is_left_alone(tmp_path: Path) -> None:
-    data = copied(HERE / "format-1" / "plain", tmp_path)
-    before = snapshot(data)
-    log = FileLog(data, segment_bytes=4096)
-    no_room = OSError(errno.ENOSPC, "No space left on device")
-    with mock.patch.object(DiskFile, "allocate", side_effect=no_room), pytest.raises(DiskFullError):
-        Broker(log)
-    log.close()
-    assert snapshot(data) == before

@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import http.client
 import os
+import shutil
 import socket
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from falcon.testing import Result
 from storage import FileLog
 from storage.disk import Disk, DiskFile
 from tests.http.calls import Client, check_refused, request, serving
+from tests.storage import faulty_disk as storage_disks
 from wonderq.broker import Broker
 
 SEGMENT_BYTES = 4 << 20
@@ -160,6 +163,29 @@ def test_a_full_disk(client: Client, disk: FaultyDisk) -> None:
     disk.full = False
     [after] = client.produce("z" * 100_000)
     assert [each["id"] for each in client.get("/messages/consume")] == [after]
+
+
+def test_a_folder_of_an_older_version_on_a_full_disk(tmp_path: Path) -> None:
+    older = Path(__file__).parents[1] / "golden" / "format-1" / "plain"
+    disk = storage_disks.FaultyDisk()
+    disk.fail("allocate", errno.ENOSPC, on=".tmp")
+    log = FileLog(Path(shutil.copytree(older, tmp_path / "older")), disk=disk, segment_bytes=4096)
+    with closing(Broker(log)) as broker:
+        client = Client(broker)
+        before = client.get("/dev/messages")
+        assert before
+        for method, target, body in [
+            ("POST", "/messages/produce", {"message": "x"}),
+            ("GET", "/messages/consume", None),
+            ("DELETE", f"/messages/{before[0]['id']}", None),
+            ("POST", "/queues/default/purge", None),
+            ("PUT", "/queues/new", {"delay": 1}),
+        ]:
+            check_unavailable(client(method, target, json=body), 507, "disk_full")
+        assert client.get("/dev/messages") == before
+        disk.mend()
+        client.produce("x")
+        assert [each["message"] for each in client.get("/dev/messages")] == [each["message"] for each in before] + ["x"]
 
 
 @pytest.mark.parametrize(("offset", "rot"), [(-3, b"\xc1\xc1\xc1"), (0, b"T")], ids=["header", "one letter"])

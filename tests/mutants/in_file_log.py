@@ -6,6 +6,7 @@ from tests.mutants.mutant import Mutant
 
 _FILE = "storage/file_log.py"
 _COMMIT = "tests/storage/test_group_commit.py"
+_VERSIONS = "tests/storage/test_versions.py"
 _CONTRACT = "tests/storage/test_file_log_contract.py"
 
 MUTANTS = [
@@ -214,6 +215,30 @@ MUTANTS = [
         "        if self._next is None and self._written > ",
         "        if self._written < 0 and self._written > ",
         ("tests/storage/test_disk_full.py::test_a_start_takes_the_reserve_again_that_was_given_up",),
+    ),
+    Mutant(
+        "older_version_is_written_on",
+        "On a full disk, records go into a segment of version 1, and a program that knows that version alone misreads them.",
+        _FILE,
+        "        if group.target.header.version < frame.VERSION:\n",
+        "        if False:\n",
+        (f"{_VERSIONS}::test_a_start_on_a_full_disk_reads_and_writes_nothing",),
+    ),
+    Mutant(
+        "older_version_keeps_the_broker_from_starting",
+        "On a full disk, an upgraded broker does not start, and nobody sees what is in it.",
+        _FILE,
+        "        except DiskFullError as error:\n            logger.warning(\n",
+        "        except LookupError as error:\n            logger.warning(\n",
+        (f"{_VERSIONS}::test_a_start_on_a_full_disk_reads_and_writes_nothing",),
+    ),
+    Mutant(
+        "blank_segment_of_the_older_version_is_used",
+        "After an upgraded broker has started, a program that knows version 1 alone still opens its log.",
+        _FILE,
+        "spare if spare is not None and spare.header.version == frame.VERSION else None",
+        "spare",
+        (f"{_VERSIONS}::test_a_blank_segment_of_the_older_version_is_passed",),
     ),
     Mutant(
         "damaged_old_segment_is_dropped",
