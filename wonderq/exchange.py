@@ -182,6 +182,10 @@ class _MessageLine(msgspec.Struct, tag_field="type", tag="message"):
         return {name: getattr(self, name) for name in names if getattr(self, name) is not UNSET}
 
 
+#: Settings that would keep a queue's own messages out: they are set when these are in.
+_LATER_SETTINGS = ("draining", "content_deduplication", "max_messages", "max_bytes", "max_message_bytes")
+
+
 class Target(Protocol):
     """Where an import goes."""
 
@@ -304,6 +308,7 @@ def import_lines(
     limits = Limits()
     queues = messages = 0
     done = 0  # lines imported so far
+    later: dict[str, _QueueLine] = {}
     batch: list[tuple[_Object, int]] = []
     batch_queue, size = "", 0
 
@@ -331,7 +336,9 @@ def import_lines(
             raise ImportLineError(f"line {number} cannot be imported: {error}. {_imported(done)}") from error
         if isinstance(item, _QueueLine):
             flush(number - 1)
-            _do(done, number, lambda item=item: target.put_queue(item.queue, item))  # type: ignore[misc]
+            free = msgspec.structs.replace(item, **dict.fromkeys(_LATER_SETTINGS, UNSET))
+            _do(done, number, lambda free=free: target.put_queue(free.queue, free))  # type: ignore[misc]
+            later[item.queue] = item
             queues += 1
             done = number
             continue
@@ -342,6 +349,8 @@ def import_lines(
         batch.append(({"message": item.message, **item.fields()}, due_ms))
         size += length
     flush(number)
+    for item in later.values():
+        target.put_queue(item.queue, item)
     return queues, messages
 
 

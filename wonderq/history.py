@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from storage import record
-from storage.record import CLAIMED, DELAYED, WAITING, Runs
+from storage.record import BURIED, CLAIMED, DELAYED, WAITING, Runs
 from storage.salvage import Found
 from wonderq.ids import Ids
 from wonderq.verify import entries_of
 
-_STATUS = {WAITING: "released", CLAIMED: "renewed", DELAYED: "delayed"}
+_STATUS = {WAITING: "released", CLAIMED: "renewed", DELAYED: "delayed", BURIED: "buried"}
 
 
 class Event(NamedTuple):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from storage import Checkpoints, DamagedCheckpointError, record
-from storage.record import CLAIMED, DELAYED, WAITING
+from storage.record import BURIED, CLAIMED, DELAYED, WAITING
 from storage.recovery import TORN_FOLDER, wall_clock_ms
 from storage.salvage import Found, Problem, Salvage, SegmentSummary
 from wonderq.check_checkpoints import load
@@ -161,9 +161,9 @@ def overview_lines(found: Overview) -> Iterator[str]:
     rows = [("RECORD", "COUNT"), *((kind, f"{found.records[kind]:,}") for kind in KINDS if found.records[kind])]
     yield from table(rows)
     yield ""
-    rows = [("QUEUE", "UNPROCESSED", "PROCESSING", "DELAYED", "SIZE")]
+    rows = [("QUEUE", "UNPROCESSED", "PROCESSING", "DELAYED", "BURIED", "SIZE")]
     for name, queue in sorted(found.state.queues.items()):
-        counts = (f"{queue.messages.counts[status]:,}" for status in (WAITING, CLAIMED, DELAYED))
+        counts = (f"{queue.messages.counts[status]:,}" for status in (WAITING, CLAIMED, DELAYED, BURIED))
         rows.append((name, *counts, human_bytes(queue.messages.bytes)))
     yield from table(rows)
     if found.checkpoints:

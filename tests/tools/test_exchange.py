@@ -11,7 +11,8 @@ from tests.cli.helpers import run
 from tests.running import RunningBroker
 from tests.storage.folders import snapshot
 from tests.tools.folders import broker_on
-from wonderq.model import Target
+from wonderq.contents import NewMessage
+from wonderq.model import Change, Target
 
 BODIES = ["plain", "", "line\nbreak \t \u2028 \0", "\U0001f389 ünïcode", '{"json": true}', "x" * 3000]
 
@@ -87,6 +88,46 @@ def test_import_into_a_running_broker(folder: Path, tmp_path: Path) -> None:
         assert (done.code, done.error) == (0, "")
         assert broker.terminate() == 0
     check_imported(lines_of(tmp_path / "new"), lines_of(folder))
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_what_queues_and_messages_have_besides(running: bool, tmp_path: Path) -> None:
+    folder, new = tmp_path / "source", tmp_path / "new"
+    settings = {
+        "max_messages": 3,
+        "max_receives": 4,
+        "dead_letter_queue": "dead",
+        "tags": {"team": "é"},
+        "paused": True,
+    }
+    with broker_on(folder) as (broker, _):
+        broker.put_queue("q", content_deduplication=True, sqs={"Policy": "{}"}, deduplication_window_ms=1000)
+        attributes = {"text": ("String", "é"), "number": ("Number", "1.50"), "bytes": ("Binary.x", bytes(range(9)))}
+        trace = {"traceparent": "00-" + "1" * 32 + "-" + "2" * 16 + "-01"}
+        broker.send("q", [NewMessage("same", attributes=attributes, system=trace, group="g", priority=7, key="1")])
+        broker.send("q", [NewMessage("same", key="2"), NewMessage("other", group="h")])
+        [buried] = broker.claim("q", limit=1)
+        broker.update("q", Target(id=buried.id), Change(bury=True))
+        broker.put_queue("q", draining=True, **settings)
+    exported = run("export", str(folder)).out
+    if running:
+        with RunningBroker(new) as started:
+            assert run("import", "--url", started.url, stdin=exported).code == 0
+            assert started.terminate() == 0
+    else:
+        assert run("import", str(new), stdin=exported).code == 0
+    queue, *messages = [each for each in lines_of(new) if each["queue"] == "q"]
+    old_queue, *old = [each for each in lines_of(folder) if each["queue"] == "q"]
+    sqs = queue.pop("sqs")
+    assert sqs == ({} if running else old_queue["sqs"])
+    for each in (queue, old_queue):
+        each.pop("created_at"), each.pop("sqs", None)
+    assert queue == old_queue
+    names = ("message", "attributes", "traceparent", "group", "priority")
+    assert [[each.get(name) for name in names] for each in messages] == [
+        [each.get(name) for name in names] for each in old
+    ]
+    assert [each["status"] for each in messages] == ["unprocessed"] * 3
 
 
 def test_a_line_that_cannot_be_imported_is_named(tmp_path: Path) -> None:

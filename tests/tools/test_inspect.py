@@ -11,6 +11,7 @@ from storage import FileLog
 from tests.tools.folders import broker_on, compact_all, records_of, write_checkpoint
 from wonderq.broker import Broker
 from wonderq.cli import main
+from wonderq.contents import NewMessage
 from wonderq.model import Change, Target
 from wonderq.upkeep import compact_oldest
 
@@ -60,6 +61,27 @@ def test_one_messages_history(tmp_path: Path, capfd: pytest.CaptureFixture[str])
     assert [line.split()[1] for line in lines] == [each["event"] for each in events]
     assert main(["inspect", "--message", "0" * 36, str(folder)]) == 1
     assert "is not the id or receipt" in capfd.readouterr().err
+
+
+def test_the_history_and_the_records_of_a_message_with_a_priority(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "d"
+    with broker_on(folder) as (broker, _):
+        new = NewMessage("one", priority=3, group="g", key="k", attributes={"a": ("Binary", b"\0")})
+        [sent] = broker.send("default", [new])
+        broker.claim("default", attempt_id="x")
+        broker.update("default", Target(id=sent.id), Change(bury=True))
+        broker.kick("default", 1)
+        broker.update("default", Target(id=sent.id), Change(attributes={}))
+    events = [json.loads(line) for line in inspect(capfd, folder, "--json", "--message", sent.id).splitlines()]
+    assert [each["event"] for each in events] == ["produced", "claimed", "buried", "released", "updated"]
+    records = [json.loads(line) for line in inspect(capfd, folder, "--records", "--bodies").splitlines()]
+    [produced] = [each for each in records if each["kind"] == "send"]
+    assert produced["lanes"] == [{"priority": 3, "group": "g"}]
+    assert produced["messages"] == ["one"]
+    assert produced["carried"]["0"]["group"] == "g"
+    assert [each["remembered"][0]["key"] for each in records if each["kind"] == "remember"] == ["mk", "ax"]
 
 
 def test_a_message_of_which_no_record_is_left(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
