@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from storage import StorageError
-from wonderq import __version__, commands, copy_commands, folder_commands, key_commands, queue_commands
+from wonderq import __version__, commands, copy_commands, folder_commands, key_commands, queue_commands, task_commands
 from wonderq.arguments import (
     EXIT_CODES,
     INTERRUPTED,
@@ -59,6 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
         _add_stats,
         _add_tail,
         queue_commands.add_to,
+        task_commands.add_to,
         key_commands.add_to,
         folder_commands.add_to,
         copy_commands.add_to,

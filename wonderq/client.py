@@ -288,6 +288,46 @@ class Client:
         """Delete all messages of the queue and return how many there were."""
         return self._call("POST", "/purge", _Purged).deleted
 
+    # Redrive
+
+    def redrive(self, **fields: Any) -> _Object:
+        """Begin to move the messages of this client's queue, and return the redrive.
+
+        ``fields`` are ``destination`` (without one each goes back to where it came from), ``per_second``, ``limit``,
+        ``contains``, ``attribute`` and ``dry_run``.
+        """
+        return self._call("POST", "/redrive", _Object, fields)
+
+    def redrives(self) -> list[_Object]:
+        """Return the redrives of this client's queue, the newest first."""
+        return self._call("GET", "/redrive", list[_Object])
+
+    def get_redrive(self, redrive_id: str) -> _Object:
+        return self._call("GET", f"/redrive/{quote(redrive_id, safe='')}", _Object)
+
+    def cancel_redrive(self, redrive_id: str) -> _Object:
+        """End a redrive of this client's queue where it is, and return it."""
+        return self._call("DELETE", f"/redrive/{quote(redrive_id, safe='')}", _Object)
+
+    # Schedules
+
+    def schedules(self) -> list[_Object]:
+        return self._request("GET", "/schedules", list[_Object])
+
+    def put_schedule(self, name: str, **fields: Any) -> _Object:
+        """Make a schedule, or change what is given of one, and return it.
+
+        ``fields`` are ``cron``, ``queue`` and ``message``, which a new one needs, ``timezone``, ``attributes``, ``group``,
+        ``priority``, ``delay``, ``missed`` and ``paused``.
+        """
+        return self._request("PUT", f"/schedules/{quote(name, safe='')}", _Object, fields)
+
+    def get_schedule(self, name: str) -> _Object:
+        return self._request("GET", f"/schedules/{quote(name, safe='')}", _Object)
+
+    def delete_schedule(self, name: str) -> None:
+        self._request("DELETE", f"/schedules/{quote(name, safe='')}", _Object)
+
     def ready(self) -> bool:
         """Tell whether the broker takes work; no is also the answer of one that cannot be reached."""
         try:

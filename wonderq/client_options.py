@@ -24,16 +24,26 @@ def add_client_command(
     *,
     queue_default: str | None = DEFAULT_QUEUE,
 ) -> argparse.ArgumentParser:
-    command = add_command(subparsers, name, run, summary, description)
-    command.add_argument("--url", metavar="URL", help=f"the broker's address (or WONDERQ_URL; default {DEFAULT_URL})")
+    """Add a command for one queue of a broker, or for all of them."""
+    command = add_broker_command(subparsers, name, run, summary, description)
     command.add_argument(
         "--queue",
         metavar="NAME",
-        type=_queue_name,
+        type=queue_name,
         default=queue_default,
         help=f"which queue (default: {queue_default or 'all'})",
     )
+    return command
+
+
+def add_broker_command(
+    subparsers: Subparsers, name: str, run: Callable[[argparse.Namespace], int], summary: str, description: str
+) -> argparse.ArgumentParser:
+    """Add a command that is not about one queue, or says in another way which."""
+    command = add_command(subparsers, name, run, summary, description)
+    command.add_argument("--url", metavar="URL", help=f"the broker's address (or WONDERQ_URL; default {DEFAULT_URL})")
     add_key_option(command)
+    command.set_defaults(queue=None)
     return command
 
 
@@ -54,7 +64,7 @@ def client_from(options: argparse.Namespace) -> Client:
         raise ConfigError(f"{source}: {error}") from error
 
 
-def _queue_name(text: str) -> str:
+def queue_name(text: str) -> str:
     if not text or "/" in text:  # the broker knows the rest of the rule, but would not see these as a name at all
         raise argparse.ArgumentTypeError(
             "a queue's name is 1 to 80 of A-Z a-z 0-9 _ and -, with .fifo allowed at the end"

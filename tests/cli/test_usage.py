@@ -11,7 +11,7 @@ import wonderq
 from tests.cli.helpers import TIMEOUT_S, clean_environment, run
 from wonderq.cli import main
 
-COMMANDS = ("serve", "send", "receive", "delete", "stats", "tail", "keys", "verify", "demo")
+COMMANDS = ("serve", "send", "receive", "delete", "stats", "tail", "redrive", "schedule", "keys", "verify", "demo")
 
 
 def test_python_m_wonderq_is_wonderq() -> None:

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from tests.cli.helpers import Outcome, Wonderq, interrupt, run, started
+from tests.running import RunningBroker
+from wonderq.client import Client, RefusedError
+
+
+@pytest.fixture
+def dead(client: Client) -> Client:
+    """Five dead letters of this test's queue, in the queue that has `-dead` at the end."""
+    work = client.queue[-70:]
+    client.queue = work
+    client.put_queue(max_receives=1, dead_letter_queue=f"{work}-dead")
+    client.produce_batch([{"message": f"cat {n}", "attributes": {"n": n}} for n in range(5)])
+    assert len(client.consume(visibility_timeout=0)) == 5
+    assert client.consume() == []
+    return client
+
+
+def redrive(client: Client, *arguments: str) -> Outcome:
+    return run("redrive", f"{client.queue}-dead", "--url", client.url, *arguments)
+
+
+def schedule(broker: RunningBroker, command: str, *arguments: str | bytes) -> Outcome:
+    return run("schedule", command, "--url", broker.url, *arguments)
+
+
+def test_dead_letters_go_back(dead: Client) -> None:
+    done = redrive(dead)
+    assert (done.code, done.lines, done.error) == (0, ["5 moved, 0 skipped"], "")
+    assert [message["message"] for message in dead.consume()] == [f"cat {n}" for n in range(5)]
+
+
+def test_a_dry_run_and_filters(dead: Client) -> None:
+    assert redrive(dead, "--dry-run", "--contains", "cat 3").lines == ["1 would be moved, 4 skipped"]
+    assert redrive(dead, "--dry-run", "--limit", "2").lines == ["2 would be moved, 0 skipped"]
+    done = redrive(dead, "--attribute", "n=2", "--to", dead.queue, "--per-second", "100", "--json")
+    found = json.loads(done.out)
+    assert (found["moved"], found["skipped"], found["destination"], found["per_second"]) == (1, 4, dead.queue, 100)
+    assert [message["message"] for message in dead.consume()] == ["cat 2"]
+
+
+def test_begun_listed_and_cancelled(dead: Client) -> None:
+    [redrive_id] = redrive(dead, "--per-second", "1", "--no-wait").lines
+    heading, line = redrive(dead, "--list").lines
+    assert heading.split() == ["ID", "STARTED", "STATUS", "TO", "MOVED", "SKIPPED", "TOTAL"]
+    assert line.split()[0] == redrive_id
+    assert line.split()[2:4] == ["running", "-"]
+    refused = redrive(dead)
+    assert refused.code == 1
+    assert redrive_id in refused.error
+    cancelled = redrive(dead, "--cancel", redrive_id, "--json")
+    assert json.loads(cancelled.out)["status"] == "cancelled"
+    assert "cancelled" in redrive(dead, "--list").lines[1]
+    assert redrive(dead, "--cancel", "none").code == 1
+
+
+def test_interrupted_it_goes_on(dead: Client) -> None:
+    with started("redrive", f"{dead.queue}-dead", "--url", dead.url, "--per-second", "2") as process:
+        waiting = Client(dead.url, queue=f"{dead.queue}-dead")
+        end = time.monotonic() + 30
+        while not waiting.redrives():
+            assert time.monotonic() < end
+        time.sleep(0.3)
+        code, error = interrupt(process)
+    [found] = waiting.redrives()
+    waiting.close()
+    assert code == 130
+    assert f"--cancel {found['id']}" in error
+    assert found["status"] in ("running", "completed")
+
+
+def test_a_redrive_that_somebody_cancels_is_not_done(dead: Client) -> None:
+    with started("redrive", f"{dead.queue}-dead", "--url", dead.url, "--per-second", "1") as process:
+        waiting = Client(dead.url, queue=f"{dead.queue}-dead")
+        end = time.monotonic() + 30
+        while not waiting.redrives():
+            assert time.monotonic() < end
+        waiting.cancel_redrive(waiting.redrives()[0]["id"])
+        waiting.close()
+        _, error = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert b"the redrive has cancelled: somebody ended it" in error
+
+
+def test_schedules(broker: RunningBroker, client: Client) -> None:
+    queue = client.queue
+    cron = ("--cron", "30 4 * * *", "--timezone", "Europe/Vienna")
+    what = ("--queue", queue, "--message", "é", "--attribute", "a=1", "--attribute", "b=x=y", "--group", "g")
+    made = schedule(broker, "set", "nightly", *cron, *what, "--priority", "2", "--delay", "1.5", "--missed", "once")
+    assert (made.code, made.error) == (0, "")
+    found = json.loads(made.out)
+    assert (found["message"], found["attributes"], found["group"]) == ("é", {"a": "1", "b": "x=y"}, "g")
+    assert (found["priority"], found["delay"], found["missed"]) == (2, 1.5, "once")
+    assert client.get_schedule("nightly") == found
+    heading, line = schedule(broker, "list").lines
+    assert heading.split() == ["NAME", "CRON", "TIMEZONE", "QUEUE", "NEXT", "LAST", "FAILURE"]
+    assert "30 4 * * *" in line
+    assert json.loads(schedule(broker, "list", "--json").out) == found
+    assert json.loads(schedule(broker, "set", "nightly", "--pause").out)["next_at"] is None
+    assert "paused" in schedule(broker, "list").lines[1]
+    assert json.loads(schedule(broker, "set", "nightly", "--resume").out)["next_at"] == found["next_at"]
+    assert schedule(broker, "delete", "nightly").code == 0
+    with pytest.raises(RefusedError, match="no schedule"):
+        client.get_schedule("nightly")
+    assert len(schedule(broker, "list").lines) == 1
+
+
+def test_what_is_refused_and_wrong(broker: RunningBroker) -> None:
+    done = schedule(broker, "set", "x", "--cron", "every day", "--queue", "q", "--message", "m")
+    assert done.code == 1
+    assert "not a cron expression" in done.error
+    assert schedule(broker, "delete", "none").code == 1
+    assert schedule(broker, "set", "x", "--pause", "--resume").code == 2
+    assert schedule(broker, "set", "x", "--missed", "twice").code == 2
+    wrong = schedule(broker, "set", "x", "--message", b"\xff")
+    assert (wrong.code, "not UTF-8" in wrong.error) == (2, True)
+    assert run("redrive").code == 2
+    assert run("schedule").code == 2
+    assert run("redrive", "q", "--list", "--cancel", "x").code == 2
+
+
+def test_set_to_a_broker_by_its_client(client: Client, wonderq: Wonderq) -> None:
+    client.put_schedule("soon", cron="* * * * * *", queue=client.queue, message="tick", missed="all")
+    received = wonderq("receive", "--max", "2", "--wait", "20", "--delete")
+    client.delete_schedule("soon")
+    assert received.lines[0] == "tick"
