@@ -7,7 +7,10 @@ READY := .venv/.ready
 # The tests that run storage, and what decides, in their own process: of one that is killed nothing is measured.
 COVERING := tests/storage tests/broker tests/tools
 
-.PHONY: help demo serve test cover lint types format bench bench-peers crash crash-states power-cuts syscalls flips soak \
+DECIDING := wonderq/state.py,wonderq/columns.py,wonderq/page.py,wonderq/lanes.py,wonderq/memory.py,wonderq/core.py,$\
+  wonderq/sending.py,wonderq/claiming.py,wonderq/changing.py,wonderq/looking.py,wonderq/administering.py,wonderq/moving.py
+
+.PHONY: help demo serve test cover clients lint types format bench bench-peers crash crash-states power-cuts syscalls flips soak \
   brute-force mutants fuzz-http fuzz-bytes clean
 
 help:  ## say what there is
@@ -31,7 +34,11 @@ test: $(READY)  ## run the tests (under 5 minutes)
 cover: $(READY)  ## branch coverage of storage, and of what decides in the broker
 	$(BIN)/coverage run -m pytest $(COVERING)
 	$(BIN)/coverage report --include='storage/*' --fail-under=100
-	$(BIN)/coverage report --include='wonderq/state.py,wonderq/broker.py,wonderq/columns.py,wonderq/page.py' --fail-under=95
+	$(BIN)/coverage report --include='$(DECIDING)' --fail-under=95
+
+clients: $(READY)  ## install the clients of SQS that tests/clients runs: celery, the aws command, and two for Node.js
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group clients
+	if command -v npm > /dev/null; then cd tests/clients/node && npm ci --silent --no-audit --no-fund; fi
 
 lint: $(READY) types  ## check style and types
 	$(BIN)/ruff check .
