@@ -233,6 +233,7 @@ class Moves:
                 commit(*gone, leave=DELETE_LEAVES)
                 del self._running[move_id]
                 return
+            queue.messages.advance(now_ms)
             going: Sequence[Going] = []
             if move.destination is not None and move.destination not in state.queues:
                 failure = f"The queue {move.destination} was deleted."

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from math import inf
+from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage import DiskFullError
+from storage import DiskFullError, FileLog, SyncPolicy
 from tests.broker.fake_clock import FakeClock
 from tests.broker.helpers import contents_of
 from tests.broker.memory_log import MemoryLog
@@ -19,7 +22,9 @@ from wonderq.contents import Attribute, NewMessage
 from wonderq.errors import BrokerError, InvalidValueError, MoveNotFoundError, MoveRunningError, QueueNotFoundError
 from wonderq.model import Change, Message, Target
 from wonderq.moves import KEPT, Move
+from wonderq.moving import Letter
 from wonderq.state import State
+from wonderq.upkeep import compact_oldest
 
 
 class World:
@@ -334,6 +339,95 @@ class TestEnd:
         assert world.bodies("source") == ["a"]
         world.log.room_bytes = 1 << 40
         assert world.finish(move_id).moved == 1
+
+
+class TestMeanwhile:
+    """What others do between the reading of a portion and its move, which is done without the lock."""
+
+    @pytest.fixture
+    def moving(self, world: World) -> tuple[World, str]:
+        world.broker.put_queue("target")
+        world.broker.produce("source", ["a", "b", "c"])
+        return world, world.broker.moves.start("source", "target")
+
+    def meanwhile(self, world: World, do: Callable[[], object]) -> None:
+        read_letters = world.broker.read_letters
+
+        def read(*args: Any) -> list[Letter]:
+            letters = read_letters(*args)
+            world.broker.read_letters = read_letters  # type: ignore[method-assign]
+            do()
+            return letters
+
+        world.broker.read_letters = read  # type: ignore[method-assign]
+
+    def test_claimed_it_stays(self, moving: tuple[World, str]) -> None:
+        world, move_id = moving
+        self.meanwhile(world, lambda: world.broker.claim("source", limit=1))
+        move = world.finish(move_id)
+        assert (move.moved, move.skipped) == (2, 1)
+        assert (world.bodies("source"), world.bodies("target")) == (["a"], ["b", "c"])
+
+    def test_claimed_and_given_back_it_is_moved(self, moving: tuple[World, str]) -> None:
+        world, move_id = moving
+        self.meanwhile(world, lambda: world.broker.claim("source", limit=2, visibility_timeout_ms=0))
+        assert world.finish(move_id).moved == 3
+        assert world.bodies("target") == ["a", "b", "c"]
+
+    def test_deleted_it_is_gone(self, moving: tuple[World, str]) -> None:
+        world, move_id = moving
+        second = world.messages("source")[1]
+        self.meanwhile(world, lambda: world.broker.delete("source", Target(id=second.id)))
+        move = world.finish(move_id)
+        assert (move.moved, move.skipped) == (2, 0)
+        assert (world.bodies("source"), world.bodies("target")) == ([], ["a", "c"])
+
+    def test_rewritten_it_is_moved_as_it_is_now(self, moving: tuple[World, str]) -> None:
+        world, move_id = moving
+        second = world.messages("source")[1]
+        self.meanwhile(world, lambda: world.broker.update("source", Target(id=second.id), Change(body="new")))
+        assert world.finish(move_id).moved == 3
+        assert world.bodies("target") == ["a", "new", "c"]
+
+    def test_compacted_it_is_moved(self, tmp_path: Path) -> None:
+        world = World()
+        log = FileLog(tmp_path, sync=SyncPolicy("os"), segment_bytes=4096)
+        world.broker = Broker(log, clock=world.clock)
+        world.broker.put_queue("target")
+        world.broker.produce("source", ["a".ljust(1000), "b".ljust(1000)])
+        move_id = world.broker.moves.start("source", "target")
+        world.broker.produce("default", ["x" * 1000] * 3)
+        log.rotate()
+        self.meanwhile(world, lambda: compact_oldest(world.broker, log))
+        assert world.finish(move_id).moved == 2
+        assert [body.strip() for body in world.bodies("target")] == ["a", "b"]
+        world.broker.close()
+        again = Broker(FileLog(tmp_path, sync=SyncPolicy("os"), segment_bytes=4096), clock=world.clock)
+        assert again.moves.get(move_id).status == "completed"
+        again.close()
+
+    def test_cancelled_the_portion_stays(self, moving: tuple[World, str]) -> None:
+        world, move_id = moving
+        self.meanwhile(world, lambda: world.broker.moves.cancel(move_id))
+        assert world.finish(move_id).moved == 0
+        assert world.bodies("source") == ["a", "b", "c"]
+
+    def test_cancelled_while_another_goes_on(self, moving: tuple[World, str]) -> None:
+        world, move_id = moving
+        world.broker.produce("other", ["x"])
+        other_id = world.broker.moves.start("other", "target")
+        self.meanwhile(world, lambda: world.broker.moves.cancel(other_id))
+        world.finish(move_id)
+        assert (world.bodies("target"), world.bodies("other")) == (["a", "b", "c"], ["x"])
+
+    def test_its_queue_is_gone(self, moving: tuple[World, str]) -> None:
+        world, move_id = moving
+        self.meanwhile(world, lambda: world.broker.drop_queue("source"))
+        world.broker.moves.run()
+        with pytest.raises(MoveNotFoundError):
+            world.broker.moves.get(move_id)
+        assert world.broker.moves.run() == inf
+        assert world.bodies("target") == []
 
 
 class TestRestart:

@@ -8,13 +8,14 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import islice, pairwise
 from math import inf
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage import DiskFullError
+from storage import DiskFullError, FileLog, SyncPolicy
 from tests.broker.fake_clock import FakeClock
 from tests.broker.helpers import contents_of
 from tests.broker.memory_log import MemoryLog
@@ -30,6 +31,7 @@ from wonderq.errors import (
 from wonderq.model import Message
 from wonderq.schedules import MAX_MESSAGE_BYTES, MAX_MISSED, ON_TIME_MS
 from wonderq.state import State
+from wonderq.upkeep import compact_oldest
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
@@ -401,6 +403,19 @@ class TestChanging:
         world.fire(MINUTE_MS)
         assert world.times() == [START_MS + 2 * MINUTE_MS]
 
+    def test_changed_by_two_at_once_it_has_both_changes(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        world.put()
+
+        def change_first(*args: Any) -> Any:
+            monkeypatch.undo()
+            world.broker.schedules.put("often", body="first")
+            return times_after(*args)
+
+        monkeypatch.setattr(schedules, "times_after", change_first)
+        changed, created = world.broker.schedules.put("often", missed="all")
+        assert (changed.body, changed.missed, created) == ("first", "all", False)
+        assert world.broker.schedules.get("often") == changed
+
     def test_changed_while_it_fires_it_fires_as_changed(self, world: World) -> None:
         world.put()
         world.clock.ms += MINUTE_MS
@@ -416,6 +431,31 @@ class TestChanging:
         assert world.messages() == []
         world.fire()
         assert [message.body for message in world.messages()] == ["changed"]
+
+    def test_compaction_keeps_it_and_it_goes_on(self, tmp_path: Path) -> None:
+        def opened() -> tuple[FileLog, Broker]:
+            log = FileLog(tmp_path, sync=SyncPolicy("os"), segment_bytes=4096)
+            return log, Broker(log, clock=world.clock)
+
+        world = World()
+        log, world.broker = opened()
+        world.put(cron="* * * * * *", missed="all", body="x" * 100)
+        log.rotate()
+        send_with = world.broker.send_with
+
+        def compact_first(*args: Any) -> bool:
+            world.broker.send_with = send_with  # type: ignore[method-assign]
+            assert compact_oldest(world.broker, log)
+            return send_with(*args)
+
+        world.broker.send_with = compact_first  # type: ignore[method-assign]
+        world.fire(5000)
+        assert world.times() == [START_MS + 1000 * n for n in range(1, 6)]
+        world.broker.close()
+        log, world.broker = opened()
+        world.fire(2000)
+        assert world.times() == [START_MS + 1000 * n for n in range(1, 8)]
+        world.broker.close()
 
     def test_a_snapshot_has_schedules_too(self, world: World) -> None:
         world.put(attributes={"a": ("Binary", b"\0")})
@@ -436,6 +476,7 @@ class TestRefused:
         [
             ({"cron": "x"}, "cron"),
             ({"cron": "0 0 30 2 *"}, "cron"),
+            ({"cron": "0 0 LW * */7"}, "cron"),  # the last weekday of a month that is a Sunday
             ({"timezone": "Mars"}, "timezone"),
             ({"queue": "a b"}, "queue"),
             ({"missed": "twice"}, "missed"),

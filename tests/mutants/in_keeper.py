@@ -1,0 +1,121 @@
+"""Bugs in what the broker does by itself: retention, redrive, schedules."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+_COLUMNS = "wonderq/columns.py"
+_KEEPER = "wonderq/keeper.py"
+_MOVES = "wonderq/moves.py"
+_SCHEDULES = "wonderq/schedules.py"
+_CRON = "wonderq/cron.py"
+_OF_KEEPER = "tests/broker/test_keeper.py"
+_OF_MOVES = "tests/broker/test_moves.py"
+_OF_SCHEDULES = "tests/broker/test_schedules.py"
+
+MUTANTS = [
+    Mutant(
+        "a_whole_page_is_not_old_if_its_newest_is_young",
+        "Young messages leave with the old ones of their page.",
+        _COLUMNS,
+        "if max(page.produced_ms) < before_ms:",
+        "if min(page.produced_ms) < before_ms:",
+        (f"{_OF_KEEPER}::test_all_that_is_older_and_nothing_else",),
+    ),
+    Mutant(
+        "retention_only_for_busy_queues",
+        "Old messages stay in a queue that nobody consumes from.",
+        _KEEPER,
+        "        self._broker.expire()\n",
+        "",
+        (f"{_OF_KEEPER}::test_old_messages_leave_a_queue_that_nobody_uses",),
+    ),
+    Mutant(
+        "a_dead_keeper_looks_alive",
+        "Nobody can see that the keeper has ended.",
+        _KEEPER,
+        "        self._broker.measures.keeper_runs = False\n",
+        "",
+        (f"{_OF_KEEPER}::test_a_mistake_ends_it_and_is_loud",),
+    ),
+    Mutant(
+        "redrive_takes_what_came_later",
+        "A redrive does not end as long as messages arrive.",
+        _MOVES,
+        "views = [view for view in after if view.sequence < move.end_sequence]",
+        "views = list(after)",
+        (f"{_OF_MOVES}::TestWhich",),
+    ),
+    Mutant(
+        "redrive_takes_what_somebody_holds",
+        "A message that was claimed meanwhile is with its consumer, and in another queue.",
+        _MOVES,
+        "if letter is not None and self._broker.is_unchanged(queue, letter):",
+        "if letter is not None and queue.messages.find(view.sequence) is not None:",
+        (f"{_OF_MOVES}::TestMeanwhile",),
+    ),
+    Mutant(
+        "redrive_passes_over_what_compaction_moves",
+        "A message that was copied within the log meanwhile stays behind.",
+        _MOVES,
+        "if found is not None and found.status in _MOVABLE:",
+        "if False:",
+        (f"{_OF_MOVES}::TestMeanwhile",),
+    ),
+    Mutant(
+        "redrive_keeps_the_origin",
+        "A message that was brought back still looks like a dead letter.",
+        _MOVES,
+        'for name, value in letter.carried.items() if name != "origin"}',
+        "for name, value in letter.carried.items()}",
+        (f"{_OF_MOVES}::TestWhereTo",),
+    ),
+    Mutant(
+        "redrive_forgets_its_progress",
+        "What a redrive has moved is not counted.",
+        _MOVES,
+        "self._broker.move(queue, now_ms, going, notes, leave=PRODUCE_LEAVES)",
+        "self._broker.move(queue, now_ms, going, leave=PRODUCE_LEAVES)",
+        (f"{_OF_MOVES}::TestRestart",),
+    ),
+    Mutant(
+        "a_cancelled_redrive_moves_on",
+        "A portion that was read before is moved after the redrive was cancelled.",
+        _MOVES,
+        "                return  # it was cancelled meanwhile\n",
+        "                pass\n",
+        (f"{_OF_MOVES}::TestMeanwhile",),
+    ),
+    Mutant(
+        "missed_times_are_always_made_up_for",
+        "After a week without the broker, a schedule floods its queue.",
+        _SCHEDULES,
+        '"skip": late[:0]',
+        '"skip": late',
+        (f"{_OF_SCHEDULES}::TestMissed",),
+    ),
+    Mutant(
+        "a_schedule_fires_as_it_was",
+        "A schedule that was changed meanwhile produces the old message.",
+        _SCHEDULES,
+        "if note is None or note.value is not noted:\n                return None",
+        "if note is None:\n                return None",
+        (f"{_OF_SCHEDULES}::TestChanging",),
+    ),
+    Mutant(
+        "made_up_for_again_after_a_crash",
+        "A crash while missed times are made up for repeats all of them.",
+        _SCHEDULES,
+        "schedule = replace(schedule, last_ms=these[-1], next_ms=next_ms, failure=None)",
+        "schedule = replace(schedule, last_ms=these[-1], next_ms=next_ms if not times_ms else noted['next_ms'], failure=None)",
+        (f"{_OF_SCHEDULES}::TestMissed",),
+    ),
+    Mutant(
+        "twice_when_clocks_are_put_back",
+        "A schedule is due in the past when clocks are put back.",
+        _CRON,
+        "        if time_ms > last_ms:\n",
+        "        if time_ms != last_ms:\n",
+        (f"{_OF_SCHEDULES}::TestTimes",),
+    ),
+]
