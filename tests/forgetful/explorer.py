@@ -184,6 +184,7 @@ class Explorer:
         self._grown.add(known_as)
         self.figures.appended += 1
         recovery = len(opened.disk.operations)
+        opened.broker.put_queue("default", draining=False, max_messages=0, content_deduplication=False)
         opened.broker.produce("default", ["one more"])
         expected = opened.state()
         medium = _after(files, opened.disk.operations, self._contents)

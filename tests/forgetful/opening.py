@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from storage import Checkpoints, Position, frame
+from storage.record import BURIED
 from storage.segment import file_name
 from tests.broker.fake_clock import FakeClock
 from tests.forgetful.disk import FOLDER, ForgetfulDisk
 from tests.forgetful.life import STRANGERS, QuietLog
 from tests.forgetful.reference import Records, everything
 from wonderq.broker import Broker
-from wonderq.model import Limits
+from wonderq.model import Limits, Message, Target
 
 #: Of the records, the broker makes the first two by itself when it first starts: its identity and its first queue.
 OWN_RECORDS = 2
@@ -156,13 +157,36 @@ def is_aside(tail: tuple[str, bytes], aside: Sequence[tuple[str, bytes]]) -> boo
 
 
 def check_claims(opened: Opened) -> str | None:
-    """Wait until all claims and delays are over and claim all there is; returns what is wrong with it."""
-    state = opened.state()
+    """Wait until all claims and delays are over, and claim and delete all there is; returns what is wrong with it."""
+    state, broker = opened.state(), opened.broker
     opened.clock.ms += _LONG_MS
     for name, about in state["queues"].items():
-        claimed = opened.broker.claim(name, limit=1000)
-        found = [(message.produced_ms, message.receives) for message in claimed]
-        expected = [(view.produced_ms, view.receives + 1) for view in about["messages"]]
-        if found != expected:
-            return f"queue {name} gives {found}, expected {expected}"
+        broker.put_queue(name, retention_ms=0, paused=False, max_receives=0, max_in_flight=0, max_in_flight_per_group=0)
+        lanes = {view.sequence: lane for view, lane in zip(about["messages"], about["lanes"], strict=True)}
+        buried = {view.sequence for view in about["messages"] if view.status == BURIED}
+        found = _drain(broker, name)
+        newest: dict[tuple[int, str], int] = {}
+        for message in found:
+            lane = lanes.get(message.sequence, (0, ""))
+            if message.sequence < newest.get(lane, -1):
+                return f"queue {name} gives message {message.sequence} after {newest[lane]}, both of {lane}"
+            newest[lane] = message.sequence
+        if buried:
+            broker.kick(name, len(buried))
+            found += _drain(broker, name)
+        given = sorted((message.sequence, message.produced_ms, message.receives) for message in found)
+        expected = [
+            (view.sequence, view.produced_ms, 1 if view.status == BURIED else view.receives + 1)
+            for view in about["messages"]
+        ]
+        if given != expected:
+            return f"queue {name} gives {given}, expected {expected}"
     return None
+
+
+def _drain(broker: Broker, queue: str) -> list[Message]:
+    found: list[Message] = []
+    while claimed := broker.claim(queue, limit=1000):
+        broker.delete_batch(queue, [Target(receipt=message.receipt) for message in claimed])
+        found += claimed
+    return found

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from storage import RecordTooLargeError, SyncPolicy, frame
 from tests.broker.random_life import live_a_random_life
 from tests.forgetful.life import Life
+from wonderq.contents import NewMessage
 from wonderq.errors import BrokerError
 from wonderq.model import Change, Target
 from wonderq.upkeep import checkpoint, compact_oldest
@@ -17,6 +18,8 @@ from wonderq.upkeep import checkpoint, compact_oldest
 ALWAYS, OS, INTERVAL = SyncPolicy(), SyncPolicy("os"), SyncPolicy("interval", 10)
 
 _QUEUES = ("default", "default", "default", "a", "b")
+_SPECIAL = ("default", "a", "c.fifo")
+_OUTPUTS = ("default", "a", "c.fifo", "d", "e")
 
 
 class Steps:
@@ -52,8 +55,58 @@ class Steps:
         ids = self._life.promising.produce(queue, [self._body() for _ in range(count)], delays)
         self._ids += [(queue, each) for each in ids]
 
+    def send(self) -> None:
+        queue = self._chance.choice(_SPECIAL)
+        sent = self._life.promising.send(queue, self._new(queue, self._chance.randint(1, 3)))
+        self._ids += [(queue, each.id) for each in sent]
+
+    def _new(self, queue: str, count: int) -> list[NewMessage]:
+        chance = self._chance
+        return [
+            NewMessage(
+                self._body(),
+                attributes=chance.choice([None, {"a": ("Number", "1")}]),
+                group=chance.choice(["", "g", "h"]),
+                priority=0 if queue.endswith(".fifo") else chance.choice([0, 0, 9]),
+                key=chance.choice(["", "k", "l", str(chance.randrange(9))]),
+            )
+            for _ in range(count)
+        ]
+
+    def hand_over(self) -> None:
+        """Delete up to two messages, and add others to two queues, of which one may be new."""
+        queue, target = self._target()
+        others = [Target(id=each) for name, each in self._ids[-3:-2] if name == queue]
+        outputs = {name: self._new(name, self._chance.randint(1, 2)) for name in self._chance.sample(_OUTPUTS, 2)}
+        for name, sent in self._life.promising.hand_over(queue, [target, *others], outputs).items():
+            self._ids += [(name, each.id) for each in sent]
+
+    def attempt(self) -> None:
+        queue = self._chance.choice(_SPECIAL)
+        claimed = self._life.promising.claim(queue, limit=3, attempt_id=self._chance.choice(["one", "two"]))
+        self._receipts += [(queue, message.receipt) for message in claimed]
+
+    def few_receives(self) -> None:
+        """From now on messages that were claimed once go to another queue, or are buried, when somebody asks for them."""
+        queue = self._chance.choice(_SPECIAL)
+        self._life.promising.put_queue(
+            queue, max_receives=1, dead_letter_queue=self._chance.choice(["", "dead"]), visibility_timeout_ms=0
+        )
+
+    def kick(self) -> None:
+        self._life.promising.kick(self._chance.choice(_SPECIAL), 2)
+
+    def short_retention(self) -> None:
+        self._life.promising.put_queue(self._chance.choice(_SPECIAL), retention_ms=self._chance.choice([0, 3_000]))
+
+    def claim_sent(self) -> None:
+        self._claim(_SPECIAL)
+
     def claim(self) -> None:
-        queue = self._chance.choice(_QUEUES)
+        self._claim(_QUEUES)
+
+    def _claim(self, queues: Sequence[str]) -> None:
+        queue = self._chance.choice(queues)
         timeout_ms = self._chance.choice([None, 0, 300, 3000])
         claimed = self._life.promising.claim(
             queue, limit=self._chance.choice([1, 2, 5]), visibility_timeout_ms=timeout_ms
@@ -84,7 +137,11 @@ class Steps:
         renew = Change(visibility_timeout_ms=self._chance.choice([400, 5000]))
         release = Change(visibility_timeout_ms=0)
         delay = Change(delay_ms=self._chance.choice([0, 700]))
-        return self._chance.choice([renew, release, delay, Change(body=self._body())])
+        rewrite = Change(body=self._body(), attributes=self._chance.choice([None, {}, {"b": ("String", "x")}]))
+        changes = [renew, release, delay, Change(bury=True)]
+        if not self._life.arriving:  # who rewrites a message reads it first, and waits until it is durable
+            changes += [rewrite, rewrite]
+        return self._chance.choice(changes)
 
     def settings(self) -> None:
         self._life.promising.put_queue(
@@ -171,6 +228,7 @@ class Workload:
 _WORK = {"produce": 4, "batch": 1, "claim": 3, "delete": 2, "update": 2, "pass_time": 1}
 _ALL = _WORK | {"delete_batch": 1, "update_batch": 1, "settings": 1, "drop": 1, "purge": 1, "pause": 2}
 _UPKEEP = {"checkpoint": 2, "compact": 3}
+_SENDS = {"send": 5, "claim_sent": 3, "delete": 1, "update": 2, "attempt": 1, "pass_time": 1}
 
 WORKLOADS: dict[str, Workload] = {
     "tiny": Workload({}, first=("produce",), body_bytes=24),
@@ -191,6 +249,14 @@ WORKLOADS: dict[str, Workload] = {
     "arrivals": Workload(_ALL, arrivals=True, body_bytes=500),
     "arrivals-and-upkeep": Workload(
         _WORK | _UPKEEP | {"batch": 3, "pause": 1}, arrivals=True, steps=20, body_bytes=1500
+    ),
+    "sends": Workload(_SENDS | _UPKEEP, body_bytes=500, steps=20),
+    "hand-overs": Workload({"send": 2, "hand_over": 4, "claim_sent": 2, "drop": 1}, first=("send",), body_bytes=300),
+    "dead-letters": Workload(
+        {"send": 3, "few_receives": 2, "claim_sent": 5, "kick": 1, "short_retention": 1, "pass_time": 1, "compact": 1},
+        first=("few_receives", "send", "claim_sent"),
+        body_bytes=500,
+        steps=20,
     ),
     "weak-sync": Workload(_ALL | _UPKEEP | {"interval_ends": 2}, policies=(OS, INTERVAL), body_bytes=700),
     "weak-sync-restarts": Workload(

@@ -1,0 +1,71 @@
+"""A broker that can be started again in every way there is, for tests of what must last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from storage import Checkpoints, FileLog, SyncPolicy
+from tests.broker.fake_clock import FakeClock
+from wonderq.broker import Broker
+from wonderq.contents import NewMessage
+from wonderq.model import Limits, Message
+from wonderq.upkeep import checkpoint, compact_oldest
+
+WAYS = ("as it is", "from the log", "from a checkpoint", "compacted")
+
+
+class Lasting:
+    """A broker, and ``again`` to go on with it in one of the `WAYS`: nothing that it promises may depend on which."""
+
+    def __init__(self, folder: Path, way: str) -> None:
+        self.folder = folder
+        self.way = way
+        self.clock = FakeClock()
+        self._open(None)
+
+    def _open(self, limits: Limits | None) -> None:
+        self.log = FileLog(self.folder, sync=SyncPolicy("os"), segment_bytes=65_536)
+        self.checkpoints = Checkpoints(self.folder)
+        self.broker = Broker(self.log, checkpoints=self.checkpoints, clock=self.clock, limits=limits)
+
+    def again(self) -> Broker:
+        if self.way == "as it is":
+            return self.broker
+        if self.way == "from a checkpoint":
+            checkpoint(self.broker, self.log, self.checkpoints)
+        if self.way == "compacted":
+            self._compact()
+        self.broker.close()
+        self._open(self.broker.limits)
+        assert (self.broker.log_bytes == 0) == (self.way == "from a checkpoint")
+        return self.broker
+
+    def _compact(self) -> None:
+        """Drop every record that there is, once what they still say has been said again."""
+        end = self.log.rotate()
+        while (oldest := self.log.oldest()) and oldest[0] <= end:
+            assert compact_oldest(self.broker, self.log)
+
+    def add(self, queue: str, *bodies: str, group: str = "", priority: int = 0) -> list[str]:
+        """Send messages, and return their ids."""
+        messages = [NewMessage(body, group=group, priority=priority) for body in bodies]
+        return [sent.id for sent in self.broker.send(queue, messages)]
+
+    def take(
+        self, queue: str, limit: int = 10, timeout_ms: int = 10_000, attempt_id: str | None = None
+    ) -> list[Message]:
+        return self.broker.claim(queue, limit=limit, visibility_timeout_ms=timeout_ms, attempt_id=attempt_id)
+
+    def bodies(self, queue: str, limit: int = 10, timeout_ms: int = 10_000) -> str:
+        """Claim, and return the bodies with blanks between them."""
+        return " ".join(message.body for message in self.take(queue, limit, timeout_ms))
+
+
+@pytest.fixture(params=WAYS)
+def lasting(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lasting]:
+    lasting = Lasting(tmp_path / "log", request.param)
+    yield lasting
+    lasting.broker.close()

@@ -1,0 +1,157 @@
+"""Of a key that a queue remembers nothing is added, and the answer is about the message that was."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.broker.conftest import Lasting
+from wonderq.contents import NewMessage
+from wonderq.errors import MessageNotFoundError, TooManyKeysError
+from wonderq.model import Limits, Sent, Target
+from wonderq.settings import DEDUPLICATION_WINDOW_MS
+
+
+def send(lasting: Lasting, *keys: str, queue: str = "q", group: str = "") -> list[Sent]:
+    return lasting.broker.send(queue, [NewMessage(f"body {key}", key=key, group=group) for key in keys])
+
+
+def bodies(lasting: Lasting, queue: str = "q") -> list[str]:
+    return [message.body for message in lasting.broker.messages(queue)]
+
+
+def test_the_same_key_again_adds_nothing(lasting: Lasting) -> None:
+    (first,) = send(lasting, "k")
+    lasting.clock.ms += DEDUPLICATION_WINDOW_MS - 1
+    lasting.again()
+    assert send(lasting, "k") == [first._replace(is_duplicate=True)]
+    assert not first.is_duplicate
+    assert bodies(lasting) == ["body k"]
+
+
+def test_a_key_is_forgotten_at_the_end_of_its_window(lasting: Lasting) -> None:
+    (first,) = send(lasting, "k")
+    lasting.clock.ms += DEDUPLICATION_WINDOW_MS - 1
+    assert send(lasting, "k")[0].is_duplicate, "and that it was asked for again makes it no younger"
+    lasting.again()
+    lasting.clock.ms += 1
+    (second,) = send(lasting, "k")
+    assert not second.is_duplicate
+    assert second.id != first.id
+    assert bodies(lasting) == ["body k", "body k"]
+
+
+def test_a_key_is_remembered_when_its_message_is_gone(lasting: Lasting) -> None:
+    (first,) = send(lasting, "k")
+    lasting.broker.delete("q", Target(id=first.id))
+    lasting.again()
+    assert send(lasting, "k") == [first._replace(is_duplicate=True)]
+    lasting.broker.purge("q")
+    lasting.again()
+    assert send(lasting, "k") == [first._replace(is_duplicate=True)]
+    assert bodies(lasting) == []
+    with pytest.raises(MessageNotFoundError):
+        lasting.broker.get("q", first.id)
+
+
+def test_the_same_key_twice_in_one_batch_is_one_message(lasting: Lasting) -> None:
+    one, two, three, four = send(lasting, "k", "l", "k", "")
+    assert [each.is_duplicate for each in (one, two, three, four)] == [False, False, True, False]
+    assert three == one._replace(is_duplicate=True)
+    lasting.again()
+    assert bodies(lasting) == ["body k", "body l", "body "]
+    assert [each.is_duplicate for each in send(lasting, "l", "m", "k")] == [True, False, True]
+    assert bodies(lasting) == ["body k", "body l", "body ", "body m"]
+
+
+def test_a_batch_of_duplicates_alone_adds_nothing(lasting: Lasting) -> None:
+    send(lasting, "k", "l")
+    written = lasting.again().log_bytes
+    assert all(each.is_duplicate for each in send(lasting, "l", "k", "l"))
+    assert lasting.broker.log_bytes == written
+
+
+def test_a_full_queue_still_knows_its_keys(lasting: Lasting) -> None:
+    lasting.broker.put_queue("q", max_messages=1)
+    send(lasting, "k")
+    lasting.again()
+    assert send(lasting, "k")[0].is_duplicate
+
+
+def test_each_queue_has_keys_of_its_own(lasting: Lasting) -> None:
+    send(lasting, "k")
+    lasting.again()
+    assert not send(lasting, "k", queue="r")[0].is_duplicate
+
+
+def test_a_queue_of_the_same_name_knows_nothing_of_the_one_before(lasting: Lasting) -> None:
+    send(lasting, "k")
+    lasting.broker.drop_queue("q")
+    lasting.again()
+    assert not send(lasting, "k")[0].is_duplicate
+    assert lasting.again()._state.remembered == 1
+
+
+@pytest.mark.parametrize("per_group", [False, True])
+def test_groups_have_keys_of_their_own_if_that_is_wanted(lasting: Lasting, per_group: bool) -> None:
+    lasting.broker.put_queue("q.fifo", deduplication_per_group=per_group)
+    send(lasting, "k", queue="q.fifo", group="g")
+    lasting.again()
+    assert send(lasting, "k", queue="q.fifo", group="g")[0].is_duplicate
+    assert send(lasting, "k", queue="q.fifo", group="h")[0].is_duplicate != per_group
+
+
+def test_contents_can_be_the_key(lasting: Lasting) -> None:
+    lasting.broker.put_queue("q", content_deduplication=True)
+    first, again = lasting.broker.produce("q", ["same", "same"])
+    assert first == again
+    lasting.again()
+    lasting.broker.produce("q", ["same", "other"])
+    (keyed, same) = lasting.broker.send("q", [NewMessage("same", key="k"), NewMessage("same", priority=3)])
+    assert not keyed.is_duplicate, "a key that is given comes before that of the contents"
+    assert same == Sent(first, 0, True)
+    assert bodies(lasting) == ["same", "other", "same"]
+
+
+def test_the_window_can_be_set(lasting: Lasting) -> None:
+    lasting.broker.put_queue("q", deduplication_window_ms=2_000)
+    send(lasting, "k")
+    lasting.again()
+    lasting.clock.ms += 1_999
+    assert send(lasting, "k")[0].is_duplicate
+    lasting.clock.ms += 1
+    assert not send(lasting, "k")[0].is_duplicate
+
+
+def test_a_refused_batch_leaves_no_keys(lasting: Lasting) -> None:
+    lasting.broker.put_queue("q", max_messages=1)
+    with pytest.raises(Exception, match="max_messages"):
+        send(lasting, "k", "l")
+    lasting.again()
+    assert not send(lasting, "k")[0].is_duplicate
+
+
+def test_so_many_keys_and_no_more_and_room_again_when_they_are_forgotten(lasting: Lasting) -> None:
+    lasting.broker.limits = Limits(total_keys=3)
+    send(lasting, "a", "b")
+    send(lasting, "c", queue="r")
+    lasting.again()
+    with pytest.raises(TooManyKeysError):
+        send(lasting, "d")
+    assert send(lasting, "a")[0].is_duplicate, "what is known costs nothing more"
+    assert not send(lasting, "")[0].is_duplicate, "nor does a message without a key"
+    lasting.clock.ms += DEDUPLICATION_WINDOW_MS
+    lasting.again()
+    assert not send(lasting, "d", "a", "b")[0].is_duplicate
+    assert lasting.broker._state.remembered == 3
+
+
+def test_keys_that_are_renewed_leave_nothing_behind(lasting: Lasting) -> None:
+    """Neither do those that compaction restates."""
+    for n in range(3):
+        send(lasting, *(f"{n}.{each}" for each in range(20)))
+        for _ in range(4):
+            lasting.again()
+        lasting.clock.ms += DEDUPLICATION_WINDOW_MS
+    send(lasting, "last")
+    memory = lasting.broker._state.queues["q"].memory
+    assert len(memory) == len(memory._due) == lasting.broker._state.remembered == 1
