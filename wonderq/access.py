@@ -16,9 +16,11 @@ from wonderq.buckets import Buckets
 from wonderq.hardened import Head
 from wonderq.keys import EVERYBODY, Key, Keys
 from wonderq.model import DEFAULT_QUEUE, UNLIMITED, Role
+from wonderq.sqs import sigv4
 from wonderq.wire import RequestError
 
-Rule = Role | Literal["anybody"]
+Rule = Role | Literal["anybody", "signed"]
+"""``signed``: SQS' clients sign what they send, so it is looked at when it is there; see `wonderq.sqs.resource`."""
 
 _OF_MESSAGES: dict[str, dict[str, Rule]] = {
     "/messages/produce": {"POST": "produce"},  # also to a queue that this creates
@@ -48,9 +50,8 @@ RULES: dict[str, dict[str, Rule]] = {
     "/metrics": {"GET": "metrics"},
     "/healthz": {"GET": "anybody", "HEAD": "anybody"},
     "/readyz": {"GET": "anybody", "HEAD": "anybody"},
-    # SQS' clients sign what they send, which is looked at when it is there: see wonderq.sqs.resource.
-    "/": {"GET": "anybody", "POST": "anybody"},
-    "/{account:int(12)}/{queue}": {"POST": "anybody"},
+    "/": {"GET": "anybody", "POST": "signed"},
+    "/{account:int(12)}/{queue}": {"POST": "signed"},
     "/docs": {"GET": "anybody"},
     "/openapi.json": {"GET": "anybody"},
 }
@@ -96,7 +97,7 @@ class Access:
         found = self.router.find(path)
         template = found[3] if found else None
         role = RULES.get(template or "", {}).get(method)
-        if role == "anybody":
+        if role == "anybody" or role == "signed":
             return None
         if key is None:
             return _unauthorized()
@@ -119,7 +120,18 @@ class Access:
         """Do the same for a server that asks before it reads a body; a small one comes with its head anyway."""
         if head.body_bytes is not None and head.body_bytes <= _SMALL_BYTES:
             return None
-        return self.authorize(head.method, head.path, head.headers.get("AUTHORIZATION"), count=False)
+        error = self.authorize(head.method, head.path, head.headers.get("AUTHORIZATION"), count=False)
+        return error or self._check_signer(head)
+
+    def _check_signer(self, head: Head) -> RequestError | None:
+        """Return why what is signed need not be read: because whoever is said to have signed it has no key."""
+        found = self.router.find(head.path)
+        if self.open_to_all or not found or RULES.get(found[3] or "", {}).get(head.method) != "signed":
+            return None
+        authorization = head.headers.get("AUTHORIZATION")
+        signed = sigv4.parse(authorization)
+        key = self.find(authorization) if signed is None else self.find_signed(signed.access_key_id)
+        return _unauthorized() if key is None else None
 
     def _check_rate(self, key: Key, count: bool) -> RequestError | None:
         """Return why a key has to wait, if it has; what it is used for counts, whether that is refused then or not."""

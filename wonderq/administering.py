@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,8 +11,8 @@ from wonderq.core import PRODUCE_LEAVES, check_queue_name
 from wonderq.errors import InvalidValueError, QueueInUseError
 from wonderq.looking import Looking
 from wonderq.model import DEFAULT_QUEUE, QueueInfo
-from wonderq.settings import RANGES, check_setting, check_texts
-from wonderq.state import queue_record
+from wonderq.settings import RANGES, QueueSettings, check_setting, check_texts
+from wonderq.state import Queue, queue_record
 
 
 class Administering(Looking):
@@ -24,13 +24,42 @@ class Administering(Looking):
         with self._deciding as now_ms:
             created = name not in self._state.queues
             queue = self._new_queue(name, now_ms) if created else self._state.queues[name]
-            changed = replace(queue.settings, **settings)
-            if created or changed != queue.settings:
-                self._commit(queue_record(queue, changed, now_ms), leave=PRODUCE_LEAVES)
-                self._lines.nudge(self._state.queues[name])  # it may have been paused, or have room for more now
+            self._configure(queue, settings, now_ms)
             info = self._info(self._state.queues[name], now_ms)
         self._settle()
         return info, created
+
+    def create_queue(self, name: str, **settings: Any) -> tuple[QueueInfo, bool]:
+        """Create a queue, or leave the one that is there as it is; returns it and whether it is new."""
+        self._check_settings(name, settings)
+        with self._deciding as now_ms:
+            created = name not in self._state.queues
+            if created:
+                self._configure(self._new_queue(name, now_ms), settings, now_ms)
+            info = self._info(self._state.queues[name], now_ms)
+        self._settle()
+        return info, created
+
+    def change_queue(self, name: str, change: Callable[[QueueSettings], Mapping[str, Any]]) -> None:
+        """Change a queue's settings to what follows from those that it has, with nothing in between.
+
+        What ``change`` raises leaves them as they are.
+        """
+        try:
+            with self._deciding as now_ms:
+                queue = self._find_queue(name)
+                settings = change(queue.settings)
+                self._check_settings(name, settings)
+                self._configure(queue, settings, now_ms)
+        finally:
+            self._settle()
+
+    def _configure(self, queue: Queue, settings: Mapping[str, Any], now_ms: int) -> None:
+        """Write down a queue that is new, or that changes by these settings."""
+        changed = replace(queue.settings, **settings)
+        if queue.name not in self._state.queues or changed != queue.settings:
+            self._commit(queue_record(queue, changed, now_ms), leave=PRODUCE_LEAVES)
+            self._lines.nudge(self._state.queues[queue.name])  # it may have been paused, or have room for more now
 
     def _check_settings(self, name: str, settings: Mapping[str, Any]) -> None:
         for field, value in settings.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -59,7 +60,7 @@ def test_each_action_is_for_keys_with_its_role_and_its_queue(
             let_in.add(name)
         broker.put_queue("mine")
     role = ACTIONS[action].role
-    assert let_in == ({role, "admin"} if role is not None else set(ROLES))
+    assert let_in == ({role, "admin"} if role is not None else set(ROLES) - {"metrics"})
 
 
 def test_there_is_no_action_for_those_whom_nobody_asks(path: Path) -> None:
@@ -77,7 +78,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, keys
     key, _ = keys.create(path, name="k", roles=["admin"], queues=["mine*"], for_sqs=True)
     keys.create(path, name="k", roles=["admin"], queues=["*"])
     broker = Broker(MemoryLog())
-    with serving(broker, create_app(broker, Access(Keys(path)))) as served:
+    access = Access(Keys(path))
+    with serving(broker, create_app(broker, access), check_head=access.check_head) as served:
         yield f"http://127.0.0.1:{served.port}", key
 
 
@@ -146,3 +148,111 @@ def test_a_key_that_is_not_for_sqs_has_no_secret(served: tuple[str, keys.Key], t
     key, _ = keys.create(tmp_path / "keys.json", name="k", roles=["admin"], queues=["*"])
     assert key.sqs_secret is None
     assert refused(client_of(served[0], key.access_key_id, "0" * 40)) == (403, "InvalidClientTokenId")
+
+
+# What a request names
+
+
+@pytest.fixture(scope="module")
+def keyed(path: Path, bearers: dict[str, str | None]) -> Client:
+    broker = Broker(MemoryLog())
+    for name in ("mine", "theirs"):
+        broker.put_queue(name)
+        broker.produce(name, ["x"])
+    broker.put_queue("dead")
+    return Client(broker, Access(Keys(path)))
+
+
+def ask(client: Client, bearer: str | None, action: str, path: str = "/", **fields: str) -> tuple[int, str]:
+    reply = client(
+        "POST",
+        path,
+        body=urlencode({"Action": action, **fields}),
+        media_type="application/x-www-form-urlencoded",
+        headers={} if bearer is None else {"Authorization": f"Bearer {bearer}"},
+    )
+    return reply.status_code, reply.text
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://x/000000000000/theirs",
+        "http://x/000000000000/theirs?a=/mine",
+        "http://x/000000000000/theirs#/mine",
+        "http://x/000000000000/theirs?:mine",
+        "/theirs?x=/000000000000/mine",
+        "x:/theirs?/mine",
+    ],
+)
+def test_another_queue_is_not_opened_by_how_its_url_is_written(
+    keyed: Client, bearers: dict[str, str | None], url: str
+) -> None:
+    status, text = ask(keyed, bearers["admin"], "ReceiveMessage", QueueUrl=url)
+    assert (status, "AccessDenied" in text) == (403, True)
+    status, text = ask(keyed, bearers["admin"], "ReceiveMessage", "/000000000000/mine", QueueUrl=url)
+    assert (status, "AccessDenied" in text) == (403, True), "a parameter counts, not the path"
+
+
+def test_the_path_names_a_queue_too(keyed: Client, bearers: dict[str, str | None]) -> None:
+    assert ask(keyed, bearers["admin"], "GetQueueAttributes", "/000000000000/mine")[0] == 200
+    assert ask(keyed, bearers["admin"], "GetQueueAttributes", "/000000000000/theirs")[0] == 403
+
+
+def test_a_queue_of_others_cannot_be_a_dead_letter_queue(keyed: Client, bearers: dict[str, str | None]) -> None:
+    policy = {
+        "Attribute.1.Name": "RedrivePolicy",
+        "Attribute.1.Value": '{"deadLetterTargetArn":"arn:aws:sqs:x:0:theirs","maxReceiveCount":1}',
+    }
+    for action, more in (("SetQueueAttributes", {}), ("CreateQueue", {"QueueName": "mine"})):
+        status, text = ask(keyed, bearers["admin"], action, "/000000000000/mine", **policy, **more)
+        if action == "SetQueueAttributes":
+            assert (status, "AccessDenied" in text) == (403, True)
+        else:
+            assert (status, "QueueAlreadyExists" in text) == (400, True)
+    status, text = ask(keyed, bearers["elsewhere"], "CreateQueue", QueueName="theirs2", **policy)
+    assert status == 403
+
+
+def test_letters_go_back_only_by_who_may_use_the_queues_they_came_from(
+    tmp_path: Path, path: Path, bearers: dict[str, str | None]
+) -> None:
+    broker = Broker(MemoryLog())
+    broker.put_queue("mine")
+    broker.put_queue("theirs", max_receives=1, dead_letter_queue="mine")
+    client = Client(broker, Access(Keys(path)))
+    arn = "arn:aws:sqs:x:0:mine"
+    assert ask(client, bearers["admin"], "StartMessageMoveTask", SourceArn=arn)[0] == 403
+    to = "arn:aws:sqs:x:0:theirs"
+    assert ask(client, bearers["admin"], "StartMessageMoveTask", SourceArn=arn, DestinationArn=to)[0] == 403
+    move_id = broker.moves.start("mine")
+    assert ask(client, bearers["elsewhere"], "CancelMessageMoveTask", TaskHandle=move_id)[0] == 403
+    assert ask(client, bearers["admin"], "CancelMessageMoveTask", TaskHandle=move_id)[0] == 200
+
+
+def test_too_many_requests_with_one_key(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    key, _ = keys.create(path, name="k", roles=["admin"], queues=["*"], requests_per_second=1, for_sqs=True)
+    broker = Broker(MemoryLog())
+    with serving(broker, create_app(broker, Access(Keys(path)))) as served:
+        client = client_of(f"http://127.0.0.1:{served.port}", key.access_key_id, str(key.sqs_secret))
+        with pytest.raises(client.exceptions.RequestThrottled) as caught:
+            [client.list_queues() for _ in range(50)]
+    assert caught.value.response["Error"]["Code"] == "RequestThrottled"
+
+
+def test_a_large_body_is_not_read_from_those_who_have_no_key(served: tuple[str, keys.Key]) -> None:
+    url, key = served
+    host, port = url.removeprefix("http://").split(":")
+    scope = "20260101/eu-central-1/sqs/aws4_request, SignedHeaders=host, Signature=" + "0" * 64
+    for path in ("/", "/000000000000/mine"):
+        for authorization, answer in (
+            ("", b"HTTP/1.1 401 "),
+            ("Authorization: Bearer x\r\n", b"HTTP/1.1 401 "),
+            (f"Authorization: AWS4-HMAC-SHA256 Credential=AKID/{scope}\r\n", b"HTTP/1.1 401 "),
+            (f"Authorization: AWS4-HMAC-SHA256 Credential={key.access_key_id}/{scope}\r\n", b"HTTP/1.1 100 "),
+        ):
+            head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\nExpect: 100-continue\r\n{authorization}\r\n"
+            with socket.create_connection((host, int(port)), timeout=30) as connection:
+                connection.sendall(head.encode())
+                assert connection.recv(100).startswith(answer), (path, authorization)

@@ -11,14 +11,11 @@ from typing import Any
 
 from wonderq.contents import Attribute
 from wonderq.sqs.errors import SqsError, invalid
+from wonderq.sqs.wire import NOT_IN_XML
 
-MAX_ATTRIBUTES = 10
 _NAME = re.compile(r"(?!\.)(?!.*\.\.)[A-Za-z0-9_.-]{1,256}(?<!\.)")
 _RESERVED = ("aws.", "amazon.")
 _TYPE = re.compile(r"(String|Number|Binary)(\..{1,240})?", re.DOTALL)
-
-#: What may stand in bodies and in texts of attributes: https://www.w3.org/TR/REC-xml/#charsets
-NOT_ALLOWED = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 _TRANSPORT_STRING, _TRANSPORT_BINARY = b"\1", b"\2"
 
@@ -76,7 +73,7 @@ def _read(name: str, value: Any) -> Attribute:
             return kind, b64decode(text, validate=True)
         except (Base64Error, ValueError) as error:
             raise invalid(f"MessageAttributes.{name}.BinaryValue", text, "It is not base64.") from error
-    if NOT_ALLOWED.search(text):
+    if NOT_IN_XML.search(text):
         raise SqsError(
             "InvalidMessageContents", f"The message attribute '{name}' has characters outside the allowed set."
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from wonderq.model import Limits
+from wonderq.settings import RANGES
 
 
 class SqsLimits(NamedTuple):
@@ -12,7 +13,10 @@ class SqsLimits(NamedTuple):
 
     batch_entries: int = 10
     batch_bytes: int = 1 << 20
+    least_message_bytes: int = 1
     message_bytes: int = 1 << 20
+    least_max_message_bytes: int = 1024
+    """That the attribute ``MaximumMessageSize`` may say."""
     received_messages: int = 10
     delay_s: int = 900
     visibility_timeout_s: int = 43_200
@@ -20,6 +24,12 @@ class SqsLimits(NamedTuple):
     attributes: int = 10
     least_retention_s: int = 60
     most_retention_s: int = 1_209_600
+    receives: int = 1000
+    """The most that ``maxReceiveCount`` may say."""
+    in_flight: int = 120_000
+    """Of a queue that is made here; 0 for as many as the broker allows."""
+    page: int = 1000
+    """Of queues in a list."""
     wait_after_deletion_s: float = 60
     """Before a queue of the same name can be made."""
     wait_after_purge_s: float = 60
@@ -38,9 +48,14 @@ def relaxed(limits: Limits) -> SqsLimits:
         delay_s=limits.delay_ms // 1000,
         visibility_timeout_s=limits.visibility_timeout_ms // 1000,
         wait_s=int(limits.wait_s),
+        least_message_bytes=0,
+        least_max_message_bytes=1,
         attributes=64,
         least_retention_s=0,
-        most_retention_s=10 * 366 * 86_400,
+        most_retention_s=RANGES["retention_ms"][1] // 1000,
+        receives=RANGES["max_receives"][1],
+        in_flight=0,
+        page=limits.queues,
         wait_after_deletion_s=0,
         wait_after_purge_s=0,
     )

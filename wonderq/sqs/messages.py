@@ -13,6 +13,7 @@ from wonderq.sqs import attributes
 from wonderq.sqs.actions import Context, failed, integer_in, results
 from wonderq.sqs.errors import SqsError, from_broker, invalid, missing
 from wonderq.sqs.names import arn_of
+from wonderq.sqs.wire import NOT_IN_XML
 
 _SENDER = "AIDAWONDERQ0000000000"
 
@@ -82,7 +83,7 @@ def _send(context: Context, queue: str, new: Sequence[_New]) -> list[Sent]:
     try:
         if broker.is_plain(queue) and all(each.is_plain for each in new):
             delays = [each.message.delay_ms for each in new]
-            ids = broker.produce(queue, [each.message.body for each in new], delays if any(delays) else None)
+            ids = broker.produce(queue, [each.message.body for each in new], delays)
             return [Sent(message_id, 0, False) for message_id in ids]
         return broker.send(queue, [each.message for each in new])
     except BrokerError as error:
@@ -107,16 +108,21 @@ def _read_new(context: Context, queue: str, settings: QueueSettings, given: Mapp
     limits = context.limits
     is_fifo = queue.endswith(FIFO_SUFFIX)
     body = given.get("MessageBody")
-    if not isinstance(body, str) or not body:
+    if body is None or (not body and limits.least_message_bytes):
         raise missing("MessageBody")
-    if attributes.NOT_ALLOWED.search(body):
+    if not isinstance(body, str):
+        raise SqsError("SerializationException", "MessageBody has to be a string.")
+    if NOT_IN_XML.search(body):
         raise SqsError(
             "InvalidMessageContents",
             "Invalid characters found. Valid unicode characters are #x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD | #x10000 to #x10FFFF.",
         )
     delay_s = integer_in(given, "DelaySeconds", 0, limits.delay_s)
-    if delay_s and is_fifo:
-        raise invalid("DelaySeconds", delay_s, "The request include parameter that is not valid for this queue type.")
+    if is_fifo:
+        if delay_s:
+            reason = "The request include parameter that is not valid for this queue type."
+            raise invalid("DelaySeconds", delay_s, reason)
+        delay_s = None  # SQS lets a 0 through, but the delay is the queue's
     found = attributes.read(_map(given, "MessageAttributes"), limits.attributes)
     system = attributes.read(_map(given, "MessageSystemAttributes"), 1)
     if any(name != "AWSTraceHeader" or kind != "String" for name, (kind, _) in system.items()):
@@ -144,6 +150,10 @@ def _read_new(context: Context, queue: str, settings: QueueSettings, given: Mapp
         group=group or "",
         key=key or "",
     )
+    try:
+        message.check(is_fifo=is_fifo)
+    except BrokerError as error:
+        raise from_broker(error) from error
     return _New(message, sums, size)
 
 

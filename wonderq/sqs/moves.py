@@ -27,6 +27,8 @@ def start_message_move_task(context: Context) -> dict[str, Any]:
     per_second = context.integer("MaxNumberOfMessagesPerSecond", 1, most)
     if destination is not None:
         _existing(context, destination)
+    elif not all(map(context.opens, names)):
+        raise SqsError("AccessDenied", "The key does not open all queues whose dead letters these are.", 403)
     try:
         return {"TaskHandle": context.broker.moves.start(source, destination, per_second=per_second)}
     except MoveRunningError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
-from wonderq.sqs.errors import SqsError, missing, no_such_queue
+from wonderq.sqs.errors import SqsError, invalid, missing, no_such_queue
 
 #: There is one account, and this is its number.
 ACCOUNT = "000000000000"
@@ -27,9 +27,11 @@ def name_in_url(url: str | None) -> str:
     if not url:
         raise missing("QueueUrl")
     try:
-        name = urlsplit(url).path.rpartition("/")[2]
+        _, slash, name = urlsplit(url).path.rpartition("/")
     except ValueError:
-        name = ""
+        slash = ""
+    if not slash:
+        raise SqsError("InvalidAddress", f"The address {url[:100]} is not valid for this endpoint.")
     if not is_name(name):
         raise no_such_queue()
     return name
@@ -52,5 +54,5 @@ def name_in_arn(arn: object, parameter: str) -> str:
     """
     found = _ARN.fullmatch(arn) if isinstance(arn, str) else None
     if found is None:
-        raise SqsError("InvalidParameterValue", f"Value {str(arn)[:200]} for parameter {parameter} is invalid.")
+        raise invalid(parameter, arn, "It has to be the ARN of a queue.")
     return found["name"]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from wonderq.model import QueueInfo
-from wonderq.settings import FIFO_SUFFIX
-from wonderq.sqs.errors import SqsError
+from wonderq.settings import FIFO_SUFFIX, QueueSettings
+from wonderq.sqs.errors import SqsError, invalid
 from wonderq.sqs.limits import SqsLimits
-from wonderq.sqs.names import arn_of, name_in_arn
+from wonderq.sqs.names import arn_of
+from wonderq.sqs.policies import check_redrive_allow, invalid_value, json_object, read_redrive
 
 DEFAULT_RETENTION_S = 345_600
 
@@ -35,12 +37,11 @@ READ_ONLY = (
     "QueueArn",
 )
 
-_WHOLE = re.compile(r"\d{1,12}")
+#: Of what is kept and is no policy.
+_MAX_CHARACTERS = 2048
+
+_WHOLE = re.compile("[0-9]{1,12}")
 _BOOLEANS = {"true": True, "false": False}
-
-
-def _invalid(name: str, value: object) -> SqsError:
-    return SqsError("InvalidAttributeValue", f"Invalid value for the parameter {name}: {str(value)[:200]!r}.")
 
 
 def to_settings(name: str, given: Mapping[str, str], limits: SqsLimits, *, is_new: bool) -> dict[str, Any]:
@@ -53,7 +54,7 @@ def to_settings(name: str, given: Mapping[str, str], limits: SqsLimits, *, is_ne
     kept: dict[str, str] = {}
     ranges = {
         "DelaySeconds": (0, limits.delay_s),
-        "MaximumMessageSize": (1024, limits.message_bytes),
+        "MaximumMessageSize": (limits.least_max_message_bytes, limits.message_bytes),
         "MessageRetentionPeriod": (limits.least_retention_s, limits.most_retention_s),
         "ReceiveMessageWaitTimeSeconds": (0, limits.wait_s),
         "VisibilityTimeout": (0, limits.visibility_timeout_s),
@@ -63,7 +64,7 @@ def to_settings(name: str, given: Mapping[str, str], limits: SqsLimits, *, is_ne
         if attribute not in SETTABLE or (attribute == "FifoQueue" and not is_new):
             raise SqsError("InvalidAttributeName", f"Unknown Attribute {attribute[:200]}.")
         if not isinstance(value, str):
-            raise _invalid(attribute, value)
+            raise invalid_value(attribute, value)
         if attribute in _OF_FIFO and not name.endswith(FIFO_SUFFIX):
             raise SqsError("InvalidAttributeName", f"Unknown Attribute {attribute}: it is of FIFO queues.")
         if attribute in ranges:
@@ -71,7 +72,7 @@ def to_settings(name: str, given: Mapping[str, str], limits: SqsLimits, *, is_ne
             if value == "" and attribute == "KmsDataKeyReusePeriodSeconds":
                 continue
             if not _WHOLE.fullmatch(value) or not least <= int(value) <= most:
-                raise _invalid(attribute, value)
+                raise invalid_value(attribute, value)
         match attribute:
             case "DelaySeconds":
                 settings["delay_ms"] = int(value) * 1000
@@ -82,19 +83,19 @@ def to_settings(name: str, given: Mapping[str, str], limits: SqsLimits, *, is_ne
             case "VisibilityTimeout":
                 settings["visibility_timeout_ms"] = int(value) * 1000
             case "RedrivePolicy":
-                settings.update(_redrive(name, value))
+                settings.update(_redrive(name, value, limits.receives))
             case "ContentBasedDeduplication":
                 settings["content_deduplication"] = _boolean(attribute, value)
             case "FifoQueue":
                 if value != "true":
-                    raise _invalid(attribute, value)
+                    raise invalid_value(attribute, value)
             case "DeduplicationScope":
                 if value not in ("queue", "messageGroup"):
-                    raise _invalid(attribute, value)
+                    raise invalid_value(attribute, value)
                 settings["deduplication_per_group"] = value == "messageGroup"
             case "FifoThroughputLimit":
                 if value not in ("perQueue", "perMessageGroupId"):
-                    raise _invalid(attribute, value)
+                    raise invalid_value(attribute, value)
                 kept[attribute] = value
             case _:
                 kept[attribute] = _checked(attribute, value)
@@ -105,7 +106,7 @@ def to_settings(name: str, given: Mapping[str, str], limits: SqsLimits, *, is_ne
 
 def _boolean(attribute: str, value: str) -> bool:
     if value.lower() not in _BOOLEANS:
-        raise _invalid(attribute, value)
+        raise invalid_value(attribute, value)
     return _BOOLEANS[value.lower()]
 
 
@@ -113,42 +114,37 @@ def _checked(attribute: str, value: str) -> str:
     """Return an attribute that is only kept."""
     if attribute == "SqsManagedSseEnabled":
         _boolean(attribute, value)
-    if attribute in ("Policy", "RedriveAllowPolicy") and value:
-        _object(attribute, value)
+    elif attribute == "RedriveAllowPolicy" and value:
+        check_redrive_allow(value)
+    elif attribute == "Policy" and value:
+        json_object(attribute, value)
+    elif len(value) > _MAX_CHARACTERS:
+        raise invalid_value(attribute, value)
     return value
 
 
-def _object(attribute: str, value: str) -> dict[str, Any]:
-    try:
-        found = json.loads(value)
-    except ValueError as error:
-        raise _invalid(attribute, value) from error
-    if not isinstance(found, dict):
-        raise _invalid(attribute, value)
-    return found
-
-
-def _redrive(name: str, value: str) -> dict[str, Any]:
-    if value == "":
+def _redrive(name: str, value: str, most: int) -> dict[str, Any]:
+    if not value:
         return {"max_receives": 0, "dead_letter_queue": ""}
-    policy = _object("RedrivePolicy", value)
-    most = policy.get("maxReceiveCount", 10)
-    if isinstance(most, str) and _WHOLE.fullmatch(most):
-        most = int(most)
-    if (
-        "deadLetterTargetArn" not in policy
-        or isinstance(most, bool)
-        or not isinstance(most, int)
-        or not 1 <= most <= 1000
-    ):
-        raise _invalid("RedrivePolicy", value)
-    target = name_in_arn(policy["deadLetterTargetArn"], "RedrivePolicy")
+    receives, target = read_redrive(value, most)
     if target.endswith(FIFO_SUFFIX) != name.endswith(FIFO_SUFFIX):
-        raise SqsError(
-            "InvalidParameterValue",
-            "Value for parameter RedrivePolicy is invalid. Reason: Dead-letter target is of another type.",
-        )
-    return {"max_receives": most, "dead_letter_queue": target}
+        raise invalid("RedrivePolicy", value, "The dead-letter queue has to be of the same type as its source.")
+    return {"max_receives": receives, "dead_letter_queue": target}
+
+
+def merged(there: QueueSettings, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings to put for a queue that has some: with what only SQS has of both, and the time.
+
+    Raises:
+        SqsError: they do not fit together.
+    """
+    kept = {**there.sqs, **settings.get("sqs", {})}
+    per_group = settings.get("deduplication_per_group", there.deduplication_per_group)
+    if kept.get("FifoThroughputLimit") == "perMessageGroupId" and not per_group:
+        reason = "perMessageGroupId needs a DeduplicationScope of messageGroup."
+        raise invalid("FifoThroughputLimit", "perMessageGroupId", reason)
+    kept["LastModifiedTimestamp"] = str(int(time.time()))
+    return {**settings, "sqs": {name: value for name, value in kept.items() if value}}
 
 
 def of_queue(info: QueueInfo, region: str, limits: SqsLimits) -> dict[str, str]:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 import time
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Sequence
+from base64 import b64decode, urlsafe_b64encode
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from wonderq.errors import BrokerError
-from wonderq.settings import FIFO_SUFFIX
+from wonderq.model import UNLIMITED
+from wonderq.settings import FIFO_SUFFIX, QueueSettings, check_texts
 from wonderq.sqs import queue_attributes
 from wonderq.sqs.actions import Context, looked_up, seconds_since
-from wonderq.sqs.errors import SqsError, from_broker, invalid, missing, no_such_queue
-from wonderq.sqs.names import ACCOUNT, arn_of, is_name, url_of
+from wonderq.sqs.errors import SqsError, invalid, missing, no_such_queue
+from wonderq.sqs.names import arn_of, is_name, url_of
+from wonderq.sqs.policies import allows_redrive, read_redrive, with_permission, without_permission
 from wonderq.sqs.queue_attributes import DEFAULT_RETENTION_S
-
-_PAGE = 1000
-_MAX_TAGS = 50
 
 
 def create_queue(context: Context) -> dict[str, Any]:
@@ -41,62 +39,48 @@ def create_queue(context: Context) -> dict[str, Any]:
     if seconds_since(context.service.deleted_s, name) < context.limits.wait_after_deletion_s:
         text = "You must wait 60 seconds after deleting a queue before you can create another with the same name."
         raise SqsError("QueueDeletedRecently", text)
-    try:
-        there = looked_up(context.broker, name)
-    except SqsError:
-        _check_dead_letter_queue(context, settings)
-        now_s = str(int(time.time()))
-        settings = {"retention_ms": DEFAULT_RETENTION_S * 1000, **settings, "tags": tags}
-        settings["sqs"] = {**settings.get("sqs", {}), "LastModifiedTimestamp": now_s}
-        _put(context, name, settings)
-    else:
-        shown = queue_attributes.of_queue(there, context.region, context.limits)
-        for attribute, value in given.items():
-            if not _same(attribute, shown.get(attribute, ""), value):
-                text = f"A queue already exists with the same name and a different value for attribute {attribute}"
-                raise SqsError("QueueNameExists", text)
+    info = None if context.broker.settings_of(name) is None else looked_up(context.broker, name)
+    if info is None:
+        _check_dead_letter_queue(context, name, settings)
+        defaults = {"retention_ms": DEFAULT_RETENTION_S * 1000, "max_in_flight": context.limits.in_flight}
+        new = {**defaults, **queue_attributes.merged(QueueSettings(), settings), "tags": tags}
+        info, created = context.broker.create_queue(name, **new)
+        if created:
+            return {"QueueUrl": url_of(context.base_url, name)}
+    shown = queue_attributes.of_queue(info, context.region, context.limits)
+    for attribute, value in given.items():
+        if not _same(attribute, shown.get(attribute, ""), value):
+            text = f"A queue already exists with the same name and a different value for attribute {attribute}"
+            raise SqsError("QueueNameExists", text)
     return {"QueueUrl": url_of(context.base_url, name)}
 
 
 def _same(attribute: str, one: str, other: str) -> bool:
-    if attribute in ("RedrivePolicy", "Policy", "RedriveAllowPolicy") and one and other:
-        return _normal(one) == _normal(other)
+    """Tell whether two values, both of which are valid, say the same."""
+    if attribute == "RedrivePolicy" and one and other:
+        return read_redrive(one, UNLIMITED) == read_redrive(other, UNLIMITED)
+    if attribute in ("Policy", "RedriveAllowPolicy") and one and other:
+        return bool(json.loads(one) == json.loads(other))
     return one.lower() == other.lower()
 
 
-def _normal(policy: str) -> object:
-    found = json.loads(policy)
-    if isinstance(found, dict) and "maxReceiveCount" in found:
-        arn = str(found.get("deadLetterTargetArn", ""))
-        return int(found["maxReceiveCount"]), arn.rpartition(":")[2]
-    return found
-
-
-def _check_dead_letter_queue(context: Context, settings: dict[str, Any]) -> None:
+def _check_dead_letter_queue(context: Context, name: str, settings: Mapping[str, Any]) -> None:
+    """Refuse a dead-letter queue that is not there, or is not for this queue, or not for this key."""
     target = settings.get("dead_letter_queue")
-    if target:
-        try:
-            looked_up(context.broker, target)
-        except SqsError as error:
-            text = "Value for parameter RedrivePolicy is invalid. Reason: Dead letter target does not exist."
-            raise SqsError("InvalidParameterValue", text) from error
-        if not context.opens(target):
-            raise SqsError("AccessDenied", f"The key does not open the queue {target}.", 403)
-
-
-def _put(context: Context, name: str, settings: dict[str, Any]) -> None:
-    try:
-        context.broker.put_queue(name, **settings)
-    except BrokerError as error:
-        raise from_broker(error) from error
+    if not target:
+        return
+    if not context.opens(target):
+        raise SqsError("AccessDenied", f"The key does not open the queue {target}.", 403)
+    there = context.broker.settings_of(target)
+    if there is None:
+        raise invalid("RedrivePolicy", target, "Dead letter target does not exist.")
+    if not allows_redrive(there.sqs.get("RedriveAllowPolicy", ""), name):
+        raise invalid("RedrivePolicy", target, "The RedriveAllowPolicy of the dead-letter queue does not allow it.")
 
 
 def delete_queue(context: Context) -> dict[str, Any]:
-    name = context.info().name
-    try:
-        context.broker.drop_queue(name)
-    except BrokerError as error:
-        raise from_broker(error) from error
+    name = context.queue()
+    context.broker.drop_queue(name)
     _note(context.service.deleted_s, name, context.limits.wait_after_deletion_s)
     return {}
 
@@ -105,10 +89,7 @@ def purge_queue(context: Context) -> dict[str, Any]:
     name = context.info().name
     if seconds_since(context.service.purged_s, name) < context.limits.wait_after_purge_s:
         raise SqsError("PurgeQueueInProgress", f"Only one PurgeQueue operation on {name} is allowed every 60 seconds.")
-    try:
-        context.broker.purge(name)
-    except BrokerError as error:
-        raise from_broker(error) from error
+    context.broker.purge(name)
     _note(context.service.purged_s, name, context.limits.wait_after_purge_s)
     return {}
 
@@ -143,17 +124,17 @@ def list_dead_letter_source_queues(context: Context) -> dict[str, Any]:
 
 def _page(context: Context, names: Sequence[str], field: str) -> dict[str, Any]:
     """Return a page of queues' URLs: those behind the one that the token names."""
-    most = context.integer("MaxResults", 1, _PAGE)
+    most = context.integer("MaxResults", 1, context.limits.page)
     token = context.text("NextToken")
     if token is not None:
         if most is None:
             raise SqsError("InvalidParameterValue", "MaxResults is required with NextToken.")
         try:
-            after = urlsafe_b64decode(token.encode()).decode()
+            after = b64decode(token, altchars=b"-_", validate=True).decode()
         except ValueError as error:
             raise invalid("NextToken", token, "It is not one that was given out.") from error
         names = [name for name in names if name > after]
-    page = names[: most or _PAGE]
+    page = names[: most or context.limits.page]
     answer: dict[str, Any] = {field: [url_of(context.base_url, name) for name in page]} if page else {}
     if most is not None and len(names) > len(page):
         answer["NextToken"] = urlsafe_b64encode(page[-1].encode()).decode()
@@ -172,14 +153,13 @@ def get_queue_attributes(context: Context) -> dict[str, Any]:
 
 
 def set_queue_attributes(context: Context) -> dict[str, Any]:
-    info = context.info()
+    name, _ = context.settings()
     given = context.mapping("Attributes")
     if not given:
         raise missing("Attributes")
-    settings = queue_attributes.to_settings(info.name, given, context.limits, is_new=False)
-    _check_dead_letter_queue(context, settings)
-    kept = {**info.settings.sqs, **settings.get("sqs", {}), "LastModifiedTimestamp": str(int(time.time()))}
-    _put(context, info.name, {**settings, "sqs": {name: value for name, value in kept.items() if value}})
+    settings = queue_attributes.to_settings(name, given, context.limits, is_new=False)
+    _check_dead_letter_queue(context, name, settings)
+    context.broker.change_queue(name, lambda there: queue_attributes.merged(there, settings))
     return {}
 
 
@@ -189,26 +169,29 @@ def set_queue_attributes(context: Context) -> dict[str, Any]:
 def _tags(context: Context) -> dict[str, str]:
     tags = context.mapping("Tags", "tags")
     for name, value in tags.items():
-        if not isinstance(value, str) or not 1 <= len(name) <= 128 or len(value) > 256:
-            raise invalid("Tags", name, "A tag has a key of 1 to 128 characters, and a value of up to 256.")
-    if len(tags) > _MAX_TAGS:
-        raise SqsError("InvalidParameterValue", f"Too many tags: a queue may have {_MAX_TAGS}.")
+        if not isinstance(value, str):
+            raise invalid("Tags", name, "The value of a tag has to be a string.")
+    check_texts(tags, "tags")
     return tags
 
 
 def tag_queue(context: Context) -> dict[str, Any]:
-    info, tags = context.info(), _tags(context)
+    tags = _tags(context)
     if not tags:
         raise missing("Tags")
-    _put(context, info.name, {"tags": {**info.settings.tags, **tags}})
+    context.broker.change_queue(context.queue(), lambda there: {"tags": {**there.tags, **tags}})
     return {}
 
 
 def untag_queue(context: Context) -> dict[str, Any]:
-    info, names = context.info(), context.texts("TagKeys")
+    names = context.texts("TagKeys")
     if not names:
         raise missing("TagKeys")
-    _put(context, info.name, {"tags": {name: value for name, value in info.settings.tags.items() if name not in names}})
+
+    def change(there: QueueSettings) -> dict[str, Any]:
+        return {"tags": {name: value for name, value in there.tags.items() if name not in names}}
+
+    context.broker.change_queue(context.queue(), change)
     return {}
 
 
@@ -218,43 +201,24 @@ def list_queue_tags(context: Context) -> dict[str, Any]:
 
 def add_permission(context: Context) -> dict[str, Any]:
     """Add a statement to the queue's policy. It is kept, and shown; nobody asks it: keys say who may do what."""
-    info, label = context.info(), context.required("Label")
+    name, label = context.queue(), context.required("Label")
     accounts, actions = context.texts("AWSAccountIds"), context.texts("Actions")
-    for name, values in (("AWSAccountIds", accounts), ("Actions", actions)):
+    for parameter, values in (("AWSAccountIds", accounts), ("Actions", actions)):
         if not values:
-            raise missing(name)
-    policy = _policy(info.settings.sqs.get("Policy"))
-    if any(each.get("Sid") == label for each in policy["Statement"]):
-        raise invalid("Label", label, "Already exists.")
-    statement = {
-        "Sid": label,
-        "Effect": "Allow",
-        "Principal": {"AWS": [f"arn:aws:iam::{account}:root" for account in accounts]},
-        "Action": [f"SQS:{action}" for action in actions],
-        "Resource": arn_of(context.region, info.name),
-    }
-    policy["Statement"].append(statement)
-    _put(context, info.name, {"sqs": {**info.settings.sqs, "Policy": json.dumps(policy, separators=(",", ":"))}})
+            raise missing(parameter)
+    arn = arn_of(context.region, name)
+    _change_policy(context, lambda policy: with_permission(policy, label, accounts, actions, arn))
     return {}
 
 
 def remove_permission(context: Context) -> dict[str, Any]:
-    info, label = context.info(), context.required("Label")
-    policy = _policy(info.settings.sqs.get("Policy"))
-    left = [each for each in policy["Statement"] if each.get("Sid") != label]
-    if len(left) == len(policy["Statement"]):
-        raise invalid("Label", label, "Can't find label on existing policy.")
-    kept = {name: value for name, value in info.settings.sqs.items() if name != "Policy"}
-    if left:
-        kept["Policy"] = json.dumps({**policy, "Statement": left}, separators=(",", ":"))
-    _put(context, info.name, {"sqs": kept})
+    label = context.required("Label")
+    _change_policy(context, lambda policy: without_permission(policy, label))
     return {}
 
 
-def _policy(text: str | None) -> dict[str, Any]:
-    policy: dict[str, Any] = (
-        json.loads(text) if text else {"Version": "2012-10-17", "Id": f"{ACCOUNT}/SQSDefaultPolicy"}
-    )
-    statements = policy.get("Statement", [])
-    policy["Statement"] = statements if isinstance(statements, list) else [statements]
-    return policy
+def _change_policy(context: Context, change: Callable[[str], str]) -> None:
+    def changed(there: QueueSettings) -> dict[str, Any]:
+        return queue_attributes.merged(there, {"sqs": {"Policy": change(there.sqs.get("Policy", ""))}})
+
+    context.broker.change_queue(context.queue(), changed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -16,16 +15,20 @@ from wonderq.broker import Broker
 from wonderq.errors import BrokerError
 from wonderq.keys import EVERYBODY, Key
 from wonderq.measures import refusals
+from wonderq.model import Role
 from wonderq.sqs import messages, moves, queues, sigv4, wire
 from wonderq.sqs.actions import Action, Context, Service
 from wonderq.sqs.errors import SqsError, from_broker
 from wonderq.sqs.limits import STRICT, SqsLimits
-from wonderq.sqs.names import url_of
+from wonderq.sqs.names import name_in_arn, name_in_url, url_of
+from wonderq.wire import RequestError
 
 #: The paths that it is at; the older protocol posts to a queue's own URL.
 ROOT, QUEUE = "/", "/{account:int(12)}/{queue}"
 
 DEFAULT_REGION = "us-east-1"
+
+_NO_FORMAT = f"Send a form, as Content-Type: {wire.FORM_TYPE}, or the header X-Amz-Target with {wire.JSON_TYPE}, as SDKs for SQS do."
 
 ACTIONS = {
     "AddPermission": Action(queues.add_permission, "admin"),
@@ -71,7 +74,9 @@ class Endpoint:
         try:
             try:
                 key, region = self._authenticate(req, body)
-                call = wire.read_query(body.decode("latin-1")) if target is None else wire.read_json(target, body)
+                if target is None and (req.content_type or "").partition(";")[0].strip().lower() != wire.FORM_TYPE:
+                    raise RequestError(415, "unsupported_media_type", _NO_FORMAT)
+                call = wire.read_query(body) if target is None else wire.read_json(target, body)
                 if queue and "QueueUrl" not in call.parameters:
                     call.parameters["QueueUrl"] = url_of("", queue)
                 action = ACTIONS.get(call.action)
@@ -128,12 +133,24 @@ def _authorize(key: Key, action: Action, parameters: Mapping[str, Any]) -> None:
     """Check that a key may do this, with the queues that the request names.
 
     Raises:
-        SqsError: it may not.
+        SqsError: it may not, or what names a queue is malformed.
     """
-    if action.role is not None and not key.has(action.role):
-        raise SqsError("AccessDenied", f"This needs a key with the role {action.role}.", 403)
-    named = [parameters.get("QueueName"), parameters.get("QueueUrl")]
-    named += [parameters.get("SourceArn"), parameters.get("DestinationArn")]
-    for text in named:
-        if isinstance(text, str) and text and not key.opens(re.split("[/:]", text)[-1]):
+    roles = _OF_QUEUES if action.role is None else (action.role,)
+    if not any(map(key.has, roles)):
+        raise SqsError("AccessDenied", f"This needs a key with the role {' or '.join(roles)}.", 403)
+    for parameter, name_in in _NAMING.items():
+        text = parameters.get(parameter)
+        if isinstance(text, str) and text and not key.opens(name_in(text)):
             raise SqsError("AccessDenied", "The key does not open this queue.", 403)
+
+
+#: What a key is for that may ask for a queue's URL.
+_OF_QUEUES: tuple[Role, ...] = ("produce", "consume", "inspect")
+
+#: Parameters that name queues, and how they do: the actions find them in the same way.
+_NAMING: dict[str, Callable[[str], str]] = {
+    "QueueName": lambda name: name,
+    "QueueUrl": name_in_url,
+    "SourceArn": lambda arn: name_in_arn(arn, "SourceArn"),
+    "DestinationArn": lambda arn: name_in_arn(arn, "DestinationArn"),
+}

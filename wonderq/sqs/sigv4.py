@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from wonderq.sqs.errors import SqsError
@@ -45,8 +45,8 @@ class Request(NamedTuple):
     method: str
     path: str
     query: str
-    headers: Callable[[str], str | None]
-    """Returns a header by its name in small letters."""
+    headers: Mapping[str, str]
+    """By their names in small letters."""
     body: bytes
 
 
@@ -67,15 +67,20 @@ def check(request: Request, signed: Signed, secret: str, now: datetime) -> None:
     Raises:
         SqsError: it is not that of the request with this secret, or of another time.
     """
-    stamp = request.headers("x-amz-date") or ""
+    stamp = request.headers.get("x-amz-date", "")
     try:
         at = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     except ValueError as error:
         raise _mismatch("The header X-Amz-Date has to say when the request was signed, as 20261124T120000Z.") from error
     if abs((now - at).total_seconds()) > _WINDOW_S or not stamp.startswith(signed.date):
         raise _mismatch(f"Signature expired: it is of {stamp}, and it is {now:%Y%m%dT%H%M%SZ} here.")
-    if "host" not in signed.headers or signed.service != "sqs":
-        raise _mismatch("The signature has to be for the service sqs, and the header Host among what is signed.")
+    if signed.service != "sqs":
+        raise _mismatch("The signature has to be for the service sqs.")
+    # What is done stands in a header, so a signature without it would be good for any action.
+    needed = ["host", *(name for name in request.headers if name.startswith("x-amz-"))]
+    missing = sorted(set(needed).difference(signed.headers))
+    if missing:
+        raise _mismatch(f"Among what is signed there have to be these headers too: {', '.join(missing)[:200]}.")
     expected = signature(request, signed, stamp, secret)
     if not hmac.compare_digest(expected.encode(), signed.signature.encode()):
         raise _mismatch(
@@ -94,7 +99,7 @@ def signature(request: Request, signed: Signed, stamp: str, secret: str) -> str:
             request.method,
             quote(request.path, safe="/-_.~"),
             _canonical_query(request.query),
-            *(f"{name}:{_canonical_value(request.headers(name))}" for name in signed.headers),
+            *(f"{name}:{_canonical_value(request.headers.get(name, ''))}" for name in signed.headers),
             "",
             ";".join(signed.headers),
             hashlib.sha256(request.body).hexdigest(),
@@ -124,12 +129,14 @@ def _canonical_query(query: str) -> str:
     return "&".join(f"{name}={value}" for name, value in sorted(pairs))
 
 
-def headers_of(environ: Mapping[str, object]) -> Callable[[str], str | None]:
-    """Return what gives a request's headers by their names in small letters."""
-
-    def header(name: str) -> str | None:
-        key = name.upper().replace("-", "_")
-        value = environ.get(key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}")
-        return value if isinstance(value, str) else None
-
-    return header
+def headers_of(environ: Mapping[str, Any]) -> dict[str, str]:
+    """Return a request's headers by their names in small letters, out of what WSGI has of it."""
+    headers = {
+        name.removeprefix("HTTP_").lower().replace("_", "-"): value
+        for name, value in environ.items()
+        if name.startswith("HTTP_")
+    }
+    for name in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+        if name in environ:
+            headers[name.lower().replace("_", "-")] = environ[name]
+    return headers

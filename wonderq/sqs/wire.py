@@ -23,8 +23,13 @@ XML_TYPE = "text/xml"
 _TARGET = "AmazonSQS."
 _NAMESPACE = "http://queue.amazonaws.com/doc/2012-11-05/"
 
-#: Deeper than any parameter goes.
+#: More fields, and deeper ones, than a form of any action has.
 _MAX_FIELDS = 20_000
+_MAX_DEPTH = 8
+
+#: What XML cannot have (https://www.w3.org/TR/xml/#charsets), and what stands there instead.
+NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_REPLACEMENT = "\ufffd"
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 _encode = msgspec.json.Encoder().encode
@@ -53,14 +58,14 @@ def read_json(target: str, data: bytes) -> Call:
     return Call(target.removeprefix(_TARGET), {key: each for key, each in parameters.items() if each is not None}, True)
 
 
-def read_query(text: str) -> Call:
+def read_query(data: bytes) -> Call:
     """Read a request of the query protocol: a form.
 
     Raises:
         SqsError: it is malformed.
     """
     try:
-        fields = dict(parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS))
+        fields = dict(parse_qsl(data.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS))
     except (ValueError, UnicodeDecodeError) as error:
         raise SqsError("MalformedQueryString", f"The form cannot be read: {error}.") from error
     action = fields.pop("Action", "")
@@ -97,7 +102,7 @@ def _nested(fields: Mapping[str, str]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for name, value in fields.items():
         place = tree
-        *parents, last = name.split(".")
+        *parents, last = name.split(".", _MAX_DEPTH)
         for parent in parents:
             found = place.setdefault(parent, {})
             if not isinstance(found, dict):
@@ -207,4 +212,4 @@ def _content(action: str, value: Any) -> str:
 
 
 def _text(text: str) -> str:
-    return escape(text, {'"': "&quot;", "\r": "&#xD;"})
+    return escape(NOT_IN_XML.sub(_REPLACEMENT, text), {'"': "&quot;", "\r": "&#xD;"})

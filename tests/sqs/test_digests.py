@@ -1,0 +1,171 @@
+"""MD5 of bodies and attributes, and signatures, against what others say they are."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from wonderq.contents import Attribute
+from wonderq.sqs import attributes, sigv4
+from wonderq.sqs.errors import SqsError
+
+# MD5
+
+
+def test_md5_of_a_body() -> None:
+    # https://www.rfc-editor.org/rfc/rfc1321#appendix-A.5
+    assert attributes.md5("message digest") == "f96b697d7cb7938d525a2f31aaf161d0"
+    assert attributes.md5("") == "d41d8cd98f00b204e9800998ecf8427e"
+
+
+@pytest.mark.parametrize(
+    ("given", "digest"),
+    [
+        # What md5sum says of these bytes, which the SQS Developer Guide has rules for:
+        # printf '\0\0\0\001a\0\0\0\006String\001\0\0\0\001b'
+        # printf '\0\0\0\001b\0\0\0\006Binary\002\0\0\0\002\0\377\0\0\0\001n\0\0\0\012Number.int\001\0\0\0\0011'
+        ({"a": ("String", "b")}, "bef8bf215374a0a228d67533b1a488be"),
+        ({"n": ("Number.int", "1"), "b": ("Binary", b"\0\xff")}, "9f2a22a65565037e6ffe7103413de96b"),
+    ],
+)
+def test_md5_of_attributes(given: dict[str, Attribute], digest: str) -> None:
+    assert attributes.md5_of_attributes(given) == digest
+
+
+# Signatures
+
+SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+NOW = datetime(2015, 8, 30, 12, 36, tzinfo=UTC)
+STAMP = "20150830T123600Z"
+
+
+def signed_by_suite(signature: str, headers: str, service: str = "service") -> sigv4.Signed:
+    found = sigv4.parse(
+        f"AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/{service}/aws4_request, SignedHeaders={headers}, "
+        f"Signature={signature}"
+    )
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("method", "query", "more", "body", "signature"),
+    [
+        # The AWS Signature Version 4 test suite: get-vanilla, get-vanilla-query-order-key-case, post-vanilla,
+        # post-x-www-form-urlencoded.
+        ("GET", "", {}, b"", "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31"),
+        ("GET", "Param2=value2&Param1=value1", {}, b"", "b97d918cfa904a5beff61c982a1b6f458b799221646efd99d3219ec94cdf2500"),
+        ("POST", "", {}, b"", "5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b"),
+        ("POST", "", {"content-type": "application/x-www-form-urlencoded"}, b"Param1=value1",
+         "ff11897932ad3f4e8b18135d722051e5ac45fc38421b1da7b9d196a0fe09473a"),
+    ],
+)  # fmt: skip
+def test_vectors_of_aws(method: str, query: str, more: dict[str, str], body: bytes, signature: str) -> None:
+    headers = {"host": "example.amazonaws.com", "x-amz-date": STAMP, **more}
+    request = sigv4.Request(method, "/", query, headers, body)
+    signed = signed_by_suite(signature, ";".join(sorted(headers)))
+    assert sigv4.signature(request, signed, STAMP, SECRET) == signature
+
+
+def botocore_request(path: str = "/", body: bytes = b'{"QueueName":"x"}', **headers: str) -> tuple[sigv4.Request, str]:
+    """Return a request as botocore signs it, now, and its header ``Authorization``."""
+    request = AWSRequest("POST", "http://localhost:7979" + path, headers={"Content-Type": "x", **headers}, data=body)
+    request.context["timestamp"] = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    SigV4Auth(Credentials("KEY", SECRET), "sqs", "eu-central-1").add_auth(request)
+    sent: dict[str, Any] = {name.lower(): value for name, value in request.headers.items()}
+    authorization = sent.pop("authorization")
+    raw, _, query = path.partition("?")
+    return sigv4.Request("POST", raw, query, {"host": "localhost:7979", **sent}, body), authorization
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/", {"X-Amz-Target": "AmazonSQS.ListQueues", "x-amzn-query-mode": "true"}),
+        ("/000000000000/jobs.fifo", {}),
+        ("/?b=2&a=1&a=0", {"X-Amz-Target": "  two   spaces "}),
+    ],
+)
+def test_what_botocore_signs(path: str, headers: dict[str, str]) -> None:
+    request, authorization = botocore_request(path, **headers)
+    signed = sigv4.parse(authorization)
+    assert signed is not None
+    assert (signed.access_key_id, signed.region, signed.service) == ("KEY", "eu-central-1", "sqs")
+    sigv4.check(request, signed, SECRET, datetime.now(UTC))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"method": "GET"},
+        {"path": "/000000000000/x"},
+        {"query": "a=1"},
+        {"body": b'{"QueueName":"y"}'},
+        {"headers": {"host": "other"}},
+        {"headers": {"x-amz-target": "AmazonSQS.DeleteQueue"}},
+        {"headers": {"content-type": "y"}},
+        {"headers": {"x-amz-security-token": "not signed"}},
+        {"headers": {"x-amz-date": "20150830T123600Z"}},
+        {"headers": {"x-amz-date": "soon"}},
+        {"headers": {"x-amz-date": ""}},
+    ],
+    ids=str,
+)
+def test_what_was_changed_on_the_way(change: dict[str, Any]) -> None:
+    request, authorization = botocore_request(**{"X-Amz-Target": "AmazonSQS.ListQueues"})
+    signed = sigv4.parse(authorization)
+    assert signed is not None
+    changed = {**change, "headers": {**request.headers, **change.get("headers", {})}}
+    with pytest.raises(SqsError) as caught:
+        sigv4.check(request._replace(**changed), signed, SECRET, datetime.now(UTC))
+    assert (caught.value.name, caught.value.status) == ("SignatureDoesNotMatch", 403)
+
+
+def test_another_secret_service_or_time() -> None:
+    request, authorization = botocore_request()
+    signed = sigv4.parse(authorization)
+    assert signed is not None
+    now = datetime.now(UTC)
+    for secret, its, at in (
+        (SECRET + "x", signed, now),
+        (SECRET, signed._replace(service="s3"), now),
+        (SECRET, signed._replace(date="20150830"), now),
+        (SECRET, signed, now + timedelta(minutes=16)),
+        (SECRET, signed, now - timedelta(minutes=16)),
+    ):
+        with pytest.raises(SqsError, match=r"."):
+            sigv4.check(request, its, secret, at)
+    sigv4.check(request, signed, SECRET, now + timedelta(minutes=14))
+    sigv4.check(request, signed, SECRET, now - timedelta(minutes=14))
+
+
+def test_what_says_what_is_done_must_be_signed() -> None:
+    """Otherwise whoever sees a request could have another action done with its body."""
+    request, authorization = botocore_request()
+    signed = sigv4.parse(authorization)
+    assert signed is not None
+    target = {"x-amz-target": "AmazonSQS.DeleteQueue"}
+    with pytest.raises(SqsError, match="x-amz-target"):
+        sigv4.check(request._replace(headers={**request.headers, **target}), signed, SECRET, datetime.now(UTC))
+    without_host = signed._replace(headers=[name for name in signed.headers if name != "host"])
+    with pytest.raises(SqsError, match="host"):
+        sigv4.check(request, without_host, SECRET, datetime.now(UTC))
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        None, "", "Bearer x", "AWS4-HMAC-SHA256", "AWS4-HMAC-SHA256 Credential=A/20150830/r/sqs/aws4_request",
+        "AWS4-HMAC-SHA256 Credential=A/2015083/r/sqs/aws4_request, SignedHeaders=host, Signature=" + "0" * 64,
+        "AWS4-HMAC-SHA256 Credential=A/20150830/r/sqs/aws4_request, SignedHeaders=host, Signature=" + "0" * 63,
+        "AWS4-HMAC-SHA256 Credential=A/20150830/r/sqs/aws4_request, SignedHeaders=, Signature=" + "0" * 64,
+        "AWS4-ECDSA-P256-SHA256 Credential=A/20150830/sqs/aws4_request, SignedHeaders=host, Signature=" + "0" * 64,
+    ],
+)  # fmt: skip
+def test_headers_that_are_no_signature(authorization: str | None) -> None:
+    assert sigv4.parse(authorization) is None

@@ -1,0 +1,99 @@
+"""All that AWS's own description of the service has is here, or stands in a table with the reason why not."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+import pytest
+
+import wonderq.sqs
+from tests.sqs.clients import Sqs
+from wonderq.sqs import wire
+from wonderq.sqs.resource import ACTIONS
+
+MODEL: Any = botocore.session.get_session().get_service_model("sqs")
+OPERATIONS = [MODEL.operation_model(name) for name in MODEL.operation_names]
+
+#: Members of requests that nothing here reads, and why.
+IGNORED = {
+    "QueueOwnerAWSAccountId": "there is one account",
+    "StringListValues": "SQS says of it: not implemented, reserved for future use",
+    "BinaryListValues": "the same",
+}
+
+
+def literals() -> set[str]:
+    """Return the texts in the source of the package."""
+    folder = Path(wonderq.sqs.__file__).parent
+    return {
+        node.value
+        for path in folder.glob("*.py")
+        if path.name != "wire.py"  # which only knows how the older protocol names them
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+
+
+def members(shape: Any) -> set[str]:
+    """Return the names of all members of a structure, and of those within."""
+    if shape is None or shape.type_name in ("string", "integer", "long", "boolean", "blob"):
+        return set()
+    if shape.type_name == "list":
+        return members(shape.member)
+    if shape.type_name == "map":
+        return members(shape.value)
+    return set(shape.members).union(*map(members, shape.members.values()))
+
+
+def test_every_action_is_there_and_no_other() -> None:
+    assert {each.name for each in OPERATIONS} == set(ACTIONS)
+    assert len(ACTIONS) == 23
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: each.name)
+def test_every_member_of_a_request_is_read(operation: Any) -> None:
+    assert members(operation.input_shape) - literals() <= IGNORED.keys()
+
+
+def test_what_is_ignored_is_ignored() -> None:
+    assert not IGNORED.keys() & literals()
+    assert IGNORED.keys() <= set().union(*(members(each.input_shape) for each in OPERATIONS))
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: each.name)
+def test_every_member_of_an_answer_is_given(operation: Any) -> None:
+    assert members(operation.output_shape) - literals() - IGNORED.keys() == set()
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: each.name)
+def test_every_list_and_map_has_a_name_in_forms(operation: Any) -> None:
+    known = {*wire._LISTS.values(), *(plural for plural, _, _ in wire._MAPS.values()), "tags"}
+    assert {
+        name
+        for name, shape in operation.input_shape.members.items()
+        if shape.type_name in ("list", "map") and name not in IGNORED
+    } <= known
+
+
+def test_numbers_in_forms_are_those_of_the_model() -> None:
+    def numbers(shape: Any) -> set[str]:
+        if shape.type_name == "list":
+            return numbers(shape.member)
+        if shape.type_name != "structure":
+            return set()
+        here = {name for name, each in shape.members.items() if each.type_name in ("integer", "long")}
+        return here.union(*map(numbers, shape.members.values()))
+
+    assert set(wire._INTEGERS) == set().union(*(numbers(each.input_shape) for each in OPERATIONS))
+
+
+@pytest.mark.parametrize("shape", ["QueueAttributeName", "MessageSystemAttributeName"])
+def test_every_attribute_is_known(sqs: Sqs, queue: str, shape: str) -> None:
+    for name in MODEL.shape_for(shape).enum:
+        if shape == "QueueAttributeName":
+            sqs.boto("GetQueueAttributes", QueueUrl=queue, AttributeNames=[name])
+        else:
+            sqs.boto("ReceiveMessage", QueueUrl=queue, MessageSystemAttributeNames=[name])
