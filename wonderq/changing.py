@@ -250,7 +250,7 @@ class Changing(Core):
             found = self._find_queue(queue)
             views = found.messages.after(-1, limit, BURIED) if found.messages.counts[BURIED] else []
             if views:
-                changes = [(view.sequence, WAITING, 0, view.timeout_ms, 0) for view in views]
+                changes = [(view.sequence, WAITING, 0, 0, 0) for view in views]
                 self._commit((record.UPDATE, now_ms, found.number, changes, (), (), (), (), b""), leave=CLAIM_LEAVES)
                 self.measures.of(queue).count(record.UPDATE, len(views))
                 self._lines.nudge(found)

@@ -223,6 +223,7 @@ class Claiming(Moving):
             self._attempt(queue, now_ms, attempt_id, token, runs, now_ms + timeout_ms),
             leave=CLAIM_LEAVES,
         )
+        self._lines.nudge(queue)  # it may end sooner than it did
         return _Claim(position, queue.messages.views(runs), token)
 
     def _attempt(

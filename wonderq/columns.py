@@ -701,7 +701,7 @@ class Columns:
         return page
 
     def load(self, pages: Iterable[Page], lanes: Iterable[tuple[int, int, str]] = ()) -> None:
-        """Take over the pages of a dump, in an empty queue, and its lanes (`Lanes.table`)."""
+        """Take over the pages of a dump, in an empty queue, and its lanes (`Lane.about`)."""
         for each in lanes:
             self.lanes.load(*each)
         for page in pages:

@@ -68,6 +68,11 @@ class Lane:
         self.delayed: list[int] = []  # the same
         self.listed: Key | None = None  # under which key it stands in the heap of open lanes
 
+    @property
+    def about(self) -> tuple[int, int, str]:
+        """Its number, priority and group, which never change."""
+        return self.number, self.priority, self.group.name
+
 
 class Lanes:
     """The lanes of one queue."""
@@ -98,12 +103,8 @@ class Lanes:
             for lane in self.by_number.values():
                 self._offer(lane)
 
-    def table(self) -> list[tuple[int, int, str]]:
-        """Return (number, priority, group) of each lane."""
-        return [(lane.number, lane.priority, lane.group.name) for lane in self.by_number.values()]
-
     def load(self, number: int, priority: int, group: str) -> None:
-        """Take over a lane of a table; its messages follow one by one."""
+        """Take over a lane of a dump (`Lane.about`); its messages follow one by one."""
         self._make(number, priority, group)
         self._last_number = max(self._last_number, number)
 

@@ -7,8 +7,9 @@ the part of the log that has it is dropped.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
 from typing import Any, NamedTuple
+
+from storage import record
 
 
 class Remembered(NamedTuple):
@@ -24,7 +25,7 @@ class Memory:
     """All that one queue remembers."""
 
     def __init__(self) -> None:
-        self._by_key: dict[str, Remembered] = {}
+        self._by_key: dict[str, Remembered] = {}  # those stated longest ago come first
         self._due: list[tuple[int, str]] = []  # heap of when each ends
 
     def __len__(self) -> int:
@@ -36,7 +37,7 @@ class Memory:
         return found.value if found is not None and found.until_ms > now_ms else None
 
     def put(self, key: str, value: Any, until_ms: int, stated_at: int) -> None:
-        before = self._by_key.get(key)
+        before = self._by_key.pop(key, None)
         self._by_key[key] = Remembered(value, until_ms, stated_at)
         if before is None or before.until_ms != until_ms:
             heapq.heappush(self._due, (until_ms, key))
@@ -50,5 +51,23 @@ class Memory:
             if found is not None and found.until_ms <= until_ms:
                 del self._by_key[key]
 
-    def items(self) -> Iterator[tuple[str, Remembered]]:
-        return iter(self._by_key.items())
+    def copy(self) -> dict[str, Remembered]:
+        """Return all of it, by key, as `put` is to be given it again."""
+        return self._by_key.copy()
+
+    def stated_before(self, position: int, now_ms: int, most_bytes: int) -> list[tuple[str, Any, int]]:
+        """Return things whose newest record stands before a position, as a record has them.
+
+        They have ``most_bytes`` together, unless there is one that has more; then that one comes alone.
+        """
+        found: list[tuple[str, Any, int]] = []
+        for key, each in self._by_key.items():
+            if each.stated_at >= position:
+                break
+            if each.until_ms > now_ms:
+                memory = key, each.value, each.until_ms
+                most_bytes -= len(record.encode(memory))
+                if found and most_bytes < 0:
+                    break
+                found.append(memory)
+        return found

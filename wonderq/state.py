@@ -14,7 +14,8 @@ import msgpack
 
 from storage import record
 from wonderq.columns import Columns
-from wonderq.memory import Memory
+from wonderq.lanes import Lane
+from wonderq.memory import Memory, Remembered
 from wonderq.page import Page
 from wonderq.settings import FIFO_SUFFIX, QueueSettings
 
@@ -73,13 +74,23 @@ def queue_record(queue: Queue, settings: QueueSettings, now_ms: int) -> tuple[An
 class Snapshot:
     """A state as it was at one moment, while the state itself goes on."""
 
-    def __init__(self, header: dict[str, Any], frozen: list[tuple[Columns, list[Page]]]) -> None:
+    def __init__(
+        self,
+        header: dict[str, Any],
+        queues: list[tuple[tuple[Any, ...], list[Lane], dict[str, Remembered]]],
+        frozen: list[tuple[Columns, list[Page]]],
+    ) -> None:
+        """``queues`` has of each one what is small, and its lanes and its memory, of which there may be many."""
         self._header = header
+        self._queues = queues
         self._frozen = frozen
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the bytes from which `State.load` makes the state again. Needs no lock."""
-        yield msgpack.packb(self._header)
+        queues = [
+            (*about, [lane.about for lane in lanes], list(memory.items())) for about, lanes, memory in self._queues
+        ]
+        yield msgpack.packb({**self._header, "queues": queues})
         for _, pages in self._frozen:
             for page in pages:
                 yield page.dump()
@@ -146,7 +157,9 @@ class State:
                 for space, notes in self.notes.items()
                 for name, note in notes.items()
             ],
-            "queues": [
+        }
+        described = [
+            (
                 (
                     queue.number,
                     queue.name,
@@ -155,13 +168,13 @@ class State:
                     queue.stated_at,
                     queue.messages.next_sequence,
                     len(pages),
-                    queue.messages.lanes.table(),
-                    list(queue.memory.items()),
-                )
-                for queue, (_, pages) in zip(queues, frozen, strict=True)
-            ],
-        }
-        return Snapshot(header, frozen)
+                ),
+                list(queue.messages.lanes.by_number.values()),
+                queue.memory.copy(),
+            )
+            for queue, (_, pages) in zip(queues, frozen, strict=True)
+        ]
+        return Snapshot(header, described, frozen)
 
     @classmethod
     def load(cls, chunks: Iterator[bytes]) -> Self:

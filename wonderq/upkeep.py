@@ -18,12 +18,11 @@ from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
-from typing import Any
 
 from storage import Checkpoints, CorruptLogError, DiskFullError, Log, LogClosedError, LogFailedError, Position, record
 from wonderq.broker import Broker
 from wonderq.core import COMPACTION_LEAVES
-from wonderq.state import Queue, State, queue_record
+from wonderq.state import State, queue_record
 
 logger = logging.getLogger("wonderq.upkeep")
 
@@ -127,7 +126,8 @@ def compact_oldest(
         if _holds_any_before(broker, end):
             raise
         logger.warning("%s. Nothing that was there is needed any more, and it is dropped", error)
-    _restate_names(broker, end, limit_bytes // 2)
+    _restate_names(broker, end)
+    _restate_memories(broker, log, end, min(_BATCH_BYTES, limit_bytes // 2))
     log.sync()
     log.trim(end)
     broker.measures.copied_bytes += copied
@@ -225,42 +225,38 @@ def _portions(
         at = stop
 
 
-def _restate_names(broker: Broker, end: Position, limit_bytes: int) -> None:
-    """Write again what names the log and its queues, as far as that stands before ``end``."""
+def _restate_names(broker: Broker, end: Position) -> None:
+    """Write again what names the log and its queues, and notes, as far as that stands before ``end``."""
     with broker.exclusively() as (state, commit, now_ms):
         if state.identity_at < end:
             commit((record.IDENTITY, now_ms, state.key, state.next_queue))
         for queue in state.queues.values():
             if queue.stated_at < end:
                 commit(queue_record(queue, queue.settings, now_ms))
-            for memories in _portions_of_memory(queue, end, now_ms, limit_bytes):
-                commit((record.REMEMBER, now_ms, queue.number, memories))
         for space, notes in state.notes.items():
             for name, note in list(notes.items()):
                 if note.stated_at < end:
                     commit((record.NOTE, now_ms, space, name, note.value))
 
 
-def _portions_of_memory(
-    queue: Queue, end: Position, now_ms: int, limit_bytes: int
-) -> Iterator[list[tuple[str, Any, int]]]:
-    """Yield what a queue remembers from before ``end``, in portions that each fit into one record."""
-    old = [
-        (key, each.value, each.until_ms)
-        for key, each in queue.memory.items()
-        if each.stated_at < end and each.until_ms > now_ms
-    ]
-    portion: list[tuple[str, Any, int]] = []
-    size = 0
-    for each in old:
-        length = len(record.encode(each))
-        if portion and size + length > limit_bytes:
-            yield portion
-            portion, size = [], 0
-        portion.append(each)
-        size += length
-    if portion:
-        yield portion
+def _restate_memories(broker: Broker, log: Log, end: Position, most_bytes: int) -> None:
+    """Write again what queues remember, as far as that stands before ``end``, a little at a time."""
+    with broker.exclusively() as (state, _, _):
+        numbers = [queue.number for queue in state.queues.values() if len(queue.memory)]
+    unwritten = 0
+    for number in numbers:
+        more = True
+        while more:
+            with broker.exclusively() as (state, commit, now_ms):
+                queue = state.find(number)
+                memories = queue.memory.stated_before(end, now_ms, most_bytes) if queue else []
+                if memories:
+                    commit((record.REMEMBER, now_ms, number, memories))
+            more = bool(memories)
+            unwritten += most_bytes if more else 0
+            if unwritten > _UNWRITTEN_BYTES:
+                log.wait(log.end() - 1)
+                unwritten = 0
 
 
 class Upkeep:

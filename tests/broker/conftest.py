@@ -27,7 +27,7 @@ class Lasting:
         self._open(None)
 
     def _open(self, limits: Limits | None) -> None:
-        self.log = FileLog(self.folder, sync=SyncPolicy("os"), segment_bytes=65_536)
+        self.log = FileLog(self.folder, sync=SyncPolicy("os"), segment_bytes=1 << 20)
         self.checkpoints = Checkpoints(self.folder)
         self.broker = Broker(self.log, checkpoints=self.checkpoints, clock=self.clock, limits=limits)
 

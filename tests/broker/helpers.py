@@ -92,14 +92,18 @@ def contents_of(state: State, now_ms: int) -> dict[str, Any]:
         now_ms,
         lambda queue: (
             *(queue.number, queue.created_ms, queue.settings),
-            *(columns_of(queue.messages), sorted(queue.messages.lanes.table()), remembered_by(queue, now_ms)),
+            *(columns_of(queue.messages), lanes_of(queue.messages), remembered_by(queue, now_ms)),
         ),
     )
 
 
+def lanes_of(messages: Columns) -> list[tuple[int, int, str]]:
+    return sorted(lane.about for lane in messages.lanes.by_number.values())
+
+
 def remembered_by(queue: Queue, now_ms: int) -> dict[str, Any]:
     """What a queue still remembers, and until when."""
-    return {key: (each.value, each.until_ms) for key, each in queue.memory.items() if each.until_ms > now_ms}
+    return {key: (each.value, each.until_ms) for key, each in queue.memory.copy().items() if each.until_ms > now_ms}
 
 
 def said_by(state: State, now_ms: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from storage.record import encode_entry
-from tests.broker.naive_queue import ASIDE, HIDDEN, READY, TAKEN, Attempt, Item, Line, RefusalError, share_of
+from tests.broker.naive_queue import ASIDE, HIDDEN, READY, TAKEN, Attempt, Item, Key, Line, RefusalError, share_of
 from wonderq.contents import NewMessage, Origin
 from wonderq.lanes import UNGROUPED
 from wonderq.model import Change, Limits, Message, Sent, Target, size_of
@@ -85,7 +85,7 @@ class NaiveBroker:
         decided = {name: self._decide(lines[name], messages) for name, messages in outputs.items()}
         for item in gone:
             del self.queues[queue].items[item.id]
-        self.new_items: list[tuple[Line, Item, tuple[str, str] | None]] = []
+        self.new_items: list[tuple[Line, Item, Key | None]] = []
         for name, places in decided.items():
             self.queues[name] = line = lines[name]
             for message, (sequence, is_duplicate) in zip(outputs[name], places, strict=True):

@@ -17,6 +17,9 @@ READY, TAKEN, HIDDEN, ASIDE = "unprocessed", "processing", "delayed", "buried"
 Lane = tuple[int, str]
 """Priority and group."""
 
+Key = tuple[str | None, str]
+"""The group, None if keys are those of all groups, and the key."""
+
 
 class RefusalError(Exception):
     """What the model expects instead of a result."""
@@ -78,8 +81,8 @@ class Line:
     items: dict[str, Item] = field(default_factory=dict)
     newest_id: str | None = None
     next_sequence: int = 0
-    keys: dict[tuple[str, str], tuple[str, int, int]] = field(default_factory=dict)
-    """By group (if that matters) and key: id and sequence of the message, and until when it is remembered."""
+    keys: dict[Key, tuple[str, int, int]] = field(default_factory=dict)
+    """Id and sequence of the message, and until when it is remembered."""
     attempts: dict[str, Attempt] = field(default_factory=dict)
 
     @property
@@ -96,11 +99,11 @@ class Line:
         if settings.max_bytes and sum(item.size for item in self.items.values()) + size > settings.max_bytes:
             raise RefusalError("QueueFullError")
 
-    def key_of(self, message: NewMessage) -> tuple[str, str] | None:
+    def key_of(self, message: NewMessage) -> Key | None:
         key = message.key
         if not key and self.settings.content_deduplication:
             key = sha256(message.body.encode()).hexdigest()
-        return (message.group if self.settings.deduplication_per_group else "", key) if key else None
+        return (message.group if self.settings.deduplication_per_group else None, key) if key else None
 
     # What is next
 

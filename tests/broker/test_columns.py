@@ -189,7 +189,10 @@ def loaded(real: Columns, fifo: bool, per_group: int) -> Columns:
     """Return the same messages, loaded from what a checkpoint would have of them."""
     again = Columns()
     again.lanes.configure(fifo=fifo, in_flight_per_group=per_group)
-    again.load([Page.load(page.dump()) for page in real._pages.values()], real.lanes.table())
+    again.load(
+        [Page.load(page.dump()) for page in real._pages.values()],
+        [lane.about for lane in real.lanes.by_number.values()],
+    )
     again.next_sequence = real.next_sequence
     return again
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 
+from storage import Position, record
 from tests.broker.conftest import Lasting
 from wonderq.contents import NewMessage
 from wonderq.errors import MessageNotFoundError, TooManyKeysError
@@ -155,3 +159,28 @@ def test_keys_that_are_renewed_leave_nothing_behind(lasting: Lasting) -> None:
     send(lasting, "last")
     memory = lasting.broker._state.queues["q"].memory
     assert len(memory) == len(memory._due) == lasting.broker._state.remembered == 1
+
+
+def test_thousands_of_keys_are_restated_a_little_at_a_time(lasting: Lasting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lock is let go in between, and what is asked then has its answer."""
+    for n in range(3):
+        send(lasting, *(f"{n}.{each}".ljust(100) for each in range(1_000)))
+    broker, held = lasting.broker, []
+    commit = broker._commit
+
+    def noted(*records: Sequence[Any], leave: int | None = None) -> Position:
+        held.append(sum(len(fields[3]) for fields in records if fields[0] == record.REMEMBER))
+        if lasting.way == "compacted" and len(held) == 3:
+            broker._lock.release()
+            try:
+                assert send(lasting, "0.7".ljust(100))[0].is_duplicate
+            finally:
+                broker._lock.acquire()
+        return commit(*records, leave=leave)
+
+    monkeypatch.setattr(broker, "_commit", noted)
+    lasting.again()
+    assert max(held, default=0) < 1_000
+    for n in range(3):
+        assert all(each.is_duplicate for each in send(lasting, *(f"{n}.{each}".ljust(100) for each in range(1_000))))
+    assert lasting.broker._state.remembered == 3_000

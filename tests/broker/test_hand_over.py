@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import pytest
 
+from storage import Position
 from tests.broker.conftest import Lasting
 from tests.broker.fake_clock import FakeClock
 from tests.broker.helpers import Call, eventually
@@ -27,6 +28,7 @@ from wonderq.errors import (
 from wonderq.model import Limits, Message, Target
 
 Outputs = dict[str, list[NewMessage]]
+"""New messages, by queue."""
 
 
 def contents(lasting: Lasting) -> dict[str, list[str]]:
@@ -81,58 +83,25 @@ def test_keys_groups_and_delays_work_as_in_a_send(lasting: Lasting) -> None:
     assert lasting.bodies("out.fifo") == "x"
 
 
-REFUSED: dict[str, tuple[Callable[[Lasting, list[Target]], object], type[BrokerError]]] = {
-    "a receipt that is stale": (
-        lambda it, held: it.broker.hand_over("in", [held[0], it.stale[0]], {"out": [NewMessage("x")]}),  # type: ignore[attr-defined]
-        StaleReceiptError,
-    ),
-    "a message that is gone": (
-        lambda it, held: it.broker.hand_over("in", [held[0], Target(id=it.gone)], {"out": [NewMessage("x")]}),  # type: ignore[attr-defined]
-        MessageNotFoundError,
-    ),
-    "the same message twice": (
-        lambda it, held: it.broker.hand_over("in", [held[0], held[0]], {"out": [NewMessage("x")]}),
-        InvalidValueError,
-    ),
-    "nothing to delete": (
-        lambda it, held: it.broker.hand_over("in", [], {"out": [NewMessage("x")]}),
-        InvalidValueError,
-    ),
-    "no messages for a queue": (lambda it, held: it.broker.hand_over("in", held, {"out": []}), InvalidValueError),
-    "a queue that is full": (
-        lambda it, held: it.broker.hand_over("in", held, {"out": [NewMessage("x")], "full": [NewMessage("y")]}),
-        QueueFullError,
-    ),
-    "a queue that is being drained": (
-        lambda it, held: it.broker.hand_over("in", held, {"out": [NewMessage("x")], "drained": [NewMessage("y")]}),
-        QueueDrainingError,
-    ),
-    "a queue with no such name": (
-        lambda it, held: it.broker.hand_over("in", held, {"out": [NewMessage("x")], "no/name": [NewMessage("y")]}),
-        InvalidQueueNameError,
-    ),
-    "a queue that is not there": (
-        lambda it, held: it.broker.hand_over("nowhere", held, {"out": [NewMessage("x")]}),
-        QueueNotFoundError,
-    ),
-    "a delay out of range": (
-        lambda it, held: it.broker.hand_over("in", held, {"out": [NewMessage("x"), NewMessage("y", delay_ms=-1)]}),
-        InvalidValueError,
-    ),
-    "too many queues": (
-        lambda it, held: it.broker.hand_over("in", held, {name: [NewMessage("x")] for name in ("out", "more")}),
-        TooManyQueuesError,
-    ),
+STALE, GONE = "stale", "gone"
+
+REFUSED: dict[str, tuple[list[str], Outputs, type[BrokerError]]] = {
+    "a receipt that is stale": (["held", STALE], {"out": [NewMessage("x")]}, StaleReceiptError),
+    "a message that is gone": (["held", GONE], {"out": [NewMessage("x")]}, MessageNotFoundError),
+    "the same message twice": (["held", "held"], {"out": [NewMessage("x")]}, InvalidValueError),
+    "nothing to delete": ([], {"out": [NewMessage("x")]}, InvalidValueError),
+    "no messages for a queue": (["held"], {"out": []}, InvalidValueError),
+    "a full queue": (["held"], {"out": [NewMessage("x")], "full": [NewMessage("y")]}, QueueFullError),
+    "a draining queue": (["held"], {"out": [NewMessage("x")], "drained": [NewMessage("y")]}, QueueDrainingError),
+    "no such name": (["held"], {"out": [NewMessage("x")], "no/name": [NewMessage("y")]}, InvalidQueueNameError),
+    "a delay": (["held"], {"out": [NewMessage("x"), NewMessage("y", delay_ms=-1)]}, InvalidValueError),
+    "too many queues": (["held"], {name: [NewMessage("x")] for name in ("out", "more")}, TooManyQueuesError),
     "too many bytes together": (
-        lambda it, held: it.broker.hand_over(
-            "in", held, {name: [NewMessage("x" * 90)] * 3 for name in ("default", "full", "drained")}
-        ),
+        ["held"],
+        {name: [NewMessage("x" * 90)] * 3 for name in ("default", "full", "drained")},
         BatchTooLargeError,
     ),
-    "too many messages together": (
-        lambda it, held: it.broker.hand_over("in", held, {name: [NewMessage("")] * 9 for name in ("out", "default")}),
-        BatchTooLargeError,
-    ),
+    "too many messages": (["held"], {name: [NewMessage("")] * 9 for name in ("out", "default")}, BatchTooLargeError),
 }
 
 
@@ -141,38 +110,52 @@ def test_nothing_is_done_if_something_is_refused(lasting: Lasting, kind: str) ->
     lasting.broker.put_queue("full", max_messages=1)
     lasting.broker.put_queue("drained", draining=True)
     lasting.add("full", "full")
-    (lasting.gone,) = lasting.add("in", "gone")  # type: ignore[attr-defined]
-    lasting.broker.delete("in", Target(id=lasting.gone))  # type: ignore[attr-defined]
+    (gone,) = lasting.add("in", "gone")
+    lasting.broker.delete("in", Target(id=gone))
     lasting.add("in", "stale")
-    lasting.stale = [Target(receipt=message.receipt) for message in lasting.take("in", timeout_ms=0)]  # type: ignore[attr-defined]
-    held = hold(lasting, "1")
+    (stale,) = lasting.take("in", timeout_ms=0)
+    (held,) = hold(lasting, "1")[:1]
+    targets = {"held": held, STALE: Target(receipt=stale.receipt), GONE: Target(id=gone)}
     lasting.broker.limits = Limits(queues=5, message_bytes=100, batch_bytes=600, batch_messages=12)
     before = contents(lasting)
-    work, error = REFUSED[kind]
+    names, outputs, error = REFUSED[kind]
     with pytest.raises(error):
-        work(lasting, held)
+        lasting.broker.hand_over("in", [targets[name] for name in names], outputs)
+    with pytest.raises(QueueNotFoundError):
+        lasting.broker.hand_over("nowhere", [held], {"out": [NewMessage("x")]})
     lasting.again()
     assert contents(lasting) == before
-    lasting.broker.hand_over("in", held, {"out": [NewMessage("x")]})
+    lasting.broker.hand_over("in", [held], {"out": [NewMessage("x")]})
     assert contents(lasting)["out"] == ["x"]
 
 
+class CountingLog(MemoryLog):
+    """Knows how many records were appended at each call: what is appended together, a crash does not part."""
+
+    together: list[int]
+
+    def append_together(self, records: Sequence[bytes], *, leave_bytes: int = 0) -> list[Position]:
+        self.together.append(len(records))
+        return super().append_together(records, leave_bytes=leave_bytes)
+
+
 def test_a_crash_leaves_all_or_nothing() -> None:
-    """Every record that it takes is appended together with the others."""
-    log, clock = MemoryLog(), FakeClock()
+    log, clock = CountingLog(), FakeClock()
+    log.together = []
     broker = Broker(log, clock=clock)
     broker.produce("in", ["1"])
     (held,) = broker.claim("in")
-    before = len(log.records)
+    log.together.clear()
     log.hold()
     outputs = {"a": [NewMessage("x", key="k")], "b.fifo": [NewMessage("y", group="g")]}
     call = Call(broker.hand_over, "in", [Target(receipt=held.receipt)], outputs)
-    eventually(lambda: len(log.records) > before)
+    eventually(lambda: log.together)
     again = Broker(log.after_crash(), clock=clock)
     assert [info.name for info in again.queues()] == ["default", "in"]
     assert [message.status for message in again.messages("in")] == ["processing"]
     log.release()
     call.result()
+    assert log.together == [6], "the deletion, two queues with a message each, and a key"
     assert [message.body for message in broker.messages("b.fifo")] == ["y"]
     broker.close()
 

@@ -12,6 +12,7 @@ from tests.mutants import (
     in_keeper,
     in_limits,
     in_recovery,
+    in_semantics,
     in_state,
     in_upkeep,
     in_verification,
@@ -32,6 +33,7 @@ MUTANTS = [
         in_access,
         in_documentation,
         in_limits,
+        in_semantics,
     )
     for mutant in module.MUTANTS
 ]

@@ -95,7 +95,7 @@ MUTANTS = [
         "names_not_restated",
         "Once the segment that names them was compacted, queues are lost and the start is refused.",
         _FILE,
-        "    _restate_names(broker, end, limit_bytes // 2)\n",
+        "    _restate_names(broker, end)\n",
         "",
         (f"{_RESTATING}::test_every_end_of_a_log_that_compaction_can_leave_says_the_same",),
     ),

@@ -30,14 +30,18 @@ from wonderq.model import Target
 
 TOOL = Path(__file__).parents[2] / "tools" / "compact.py"
 NOW_MS = 1_700_000_000_000
+LATE_MS = 4_000_000_000_000
 
 
 def fill(folder: Path, *, steps: int = 400, seed: int = 1) -> int:
-    """Live a random life in many small segments; returns when it ended."""
-    clock = FakeClock()
+    """Live a random life in many small segments; returns a time at which all that is soon forgotten is.
+
+    It is in the future: what is compacted goes by the time of this machine, or by the newest in the log if that is later.
+    """
+    clock = FakeClock(LATE_MS)
     with opened(folder, clock=clock) as broker:
         live_a_random_life(broker, clock, random.Random(seed), steps)
-    return clock.ms
+    return clock.ms + 6_000
 
 
 def test_ninety_nine_percent_deleted_shrinks_by_ninety_five(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ def test_until_a_time_gives_what_was_there_then(tmp_path: Path, seed: int) -> No
         assert done.newest_ms <= time_ms
         assert done.messages == sum(sum(queue["counts"]) for queue in then["queues"].values())
         with opened(new) as broker:  # it can be used
+            broker.put_queue("default", draining=False, max_messages=0)
             broker.produce("default", ["new"])
     assert snapshot(tmp_path / "copy") == before
 

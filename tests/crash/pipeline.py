@@ -1,0 +1,243 @@
+"""Kills a broker under a pipeline: keyed messages into a FIFO queue, by hand-over into the next, poison to the dead letters.
+
+    python -m tests.crash.pipeline --cycles 50 [--seed S] [--fsync POLICY] [--segment-bytes N]
+
+What `tests.crash.kill_cycles` checks is what every queue promises. Here it is what comes with groups, keys, hand-overs and
+dead letters: `judge` has the rules. Producers send again what was not answered, with its key, and after each start what was
+answered too; the consumers of each life know nothing of those before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.crash.broker_process import BrokerProcess
+from wonderq.client import Client, RefusedError, UnreachableError
+
+STEPS, DONE, DEAD = "steps.fifo", "done", "dead"
+QUEUES = (STEPS, DONE, DEAD)
+
+MAX_RECEIVES = 3
+_TIMEOUT_S = 0.1
+
+
+@dataclass(slots=True)
+class Producer:
+    """Sends the messages of one group, one after the other, each until it is answered."""
+
+    group: str
+    poisonous: random.Random
+    sent: dict[str, str] = field(default_factory=dict)
+    """Bodies that were answered, and their ids."""
+    tried: list[str] = field(default_factory=list)
+    """All bodies, answered or not."""
+    wrong: list[str] = field(default_factory=list)
+
+    def send_again(self, client: Client) -> None:
+        """Send what was answered once more: it has to be known still."""
+        for body in list(self.sent)[-20:]:
+            self._send(client, body)
+
+    def send_more(self, client: Client, done: threading.Event) -> None:
+        while not done.is_set():
+            if len(self.tried) == len(self.sent):
+                kind = "poison" if self.poisonous.random() < 0.1 else "work"
+                self.tried.append(f"{self.group} {len(self.tried):06} {kind}")
+            self._send(client, self.tried[-1])
+            done.wait(0.004)  # so that the others keep up
+
+    def _send(self, client: Client, body: str) -> None:
+        message_id = client.produce(body, group=self.group, idempotency_key=body)
+        if self.sent.setdefault(body, message_id) != message_id:
+            self.wrong.append(f"{body} was sent again with its key, and was added again")
+
+
+def consume(client: Client, done: threading.Event, chance: random.Random) -> None:
+    """Hand over what is not poison, all of an answer at once; and leave the rest until its claim ends."""
+    while not done.is_set():
+        attempt = f"{chance.random()}" if chance.random() < 0.3 else None
+        limit = chance.choice((1, 2, 5, 20))
+        claimed = client.consume(limit=limit, wait=0.05, visibility_timeout=_TIMEOUT_S, attempt_id=attempt)
+        if attempt is not None:
+            claimed = client.consume(limit=limit, visibility_timeout=_TIMEOUT_S, attempt_id=attempt)
+        good = [each for each in claimed if not each["message"].endswith("poison")]
+        if not good or chance.random() < 0.1:
+            continue
+        outputs = [{"queue": DONE, "message": each["message"], "group": each["group"]} for each in good]
+        try:
+            client.hand_over([each["receipt"] for each in good], outputs)
+        except RefusedError as refused:
+            if refused.code not in ("stale_receipt", "message_not_found"):
+                raise
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One message in a queue, at an end."""
+
+    body: str
+    id: str
+    origin_receives: int | None = None
+    """How often it had been received where it came from, if it is a dead letter."""
+
+
+def judge(tried: Iterable[str], sent: Mapping[str, str], found: Mapping[str, Sequence[Found]]) -> list[str]:
+    """Say what is wrong with what is in the queues, given all bodies that were sent and the ids that were answered.
+
+    - A keyed message is there exactly once, in whichever queue, if its sending was answered, and at most once if not.
+    - So a hand-over or a move was done wholly or not at all: done by half, a message would be in two queues, or in none.
+    - The messages of a group are in each queue in the order in which they were sent.
+    - A dead letter had its tries, and poison goes nowhere else.
+    """
+    wrong: list[str] = []
+    places = [(queue, each) for queue, messages in found.items() for each in messages]
+    counts = Counter(each.body for _, each in places)
+    known = set(tried)
+    for body in known:
+        if counts[body] > 1:
+            wrong.append(
+                f"{body} is there {counts[body]} times: {[queue for queue, each in places if each.body == body]}"
+            )
+        if not counts[body] and body in sent:
+            wrong.append(f"{body} was answered and is nowhere")
+    wrong += [f"nobody sent {body}" for body in counts if body not in known]
+    for queue, messages in found.items():
+        newest: dict[str, str] = {}
+        for each in messages:
+            group = each.body.split()[0]
+            if each.body < newest.get(group, ""):
+                wrong.append(f"in {queue}, {each.body} comes after {newest[group]}")
+            newest[group] = each.body
+    for queue, each in places:
+        if queue == STEPS and each.body in sent and sent[each.body] != each.id:
+            wrong.append(f"{each.body} has another id than was answered")
+        if queue == DONE and each.body.endswith("poison"):
+            wrong.append(f"{each.body} was handed over, which nobody did")
+        if queue == DEAD and each.origin_receives != MAX_RECEIVES:
+            wrong.append(f"{each.body} is a dead letter after {each.origin_receives} receives")
+    return wrong
+
+
+class Pipeline:
+    """All cycles on one folder."""
+
+    def __init__(self, folder: Path, seed: int, *, fsync: str = "always", segment_bytes: int = 1 << 16) -> None:
+        self._folder = folder
+        self._fsync = fsync
+        self._segment_bytes = segment_bytes
+        self._chance = random.Random(seed)
+        self.producers = [Producer(f"g{n}", random.Random(self._chance.random())) for n in range(3)]
+        self.figures: Counter[str] = Counter()
+
+    def run(self, cycles: int) -> list[str]:
+        """Return what is wrong, after the first cycle in which something is."""
+        for _ in range(cycles):
+            wrong = self._cycle()
+            if wrong:
+                return wrong
+        return []
+
+    def _cycle(self) -> list[str]:
+        broker = BrokerProcess(
+            self._folder / "data", self._folder / "stderr", fsync=self._fsync, segment_bytes=self._segment_bytes
+        )
+        try:
+            url = broker.ready()
+            with Client(url, queue=STEPS) as client:
+                client.put_queue(max_receives=MAX_RECEIVES, dead_letter_queue=DEAD)
+            wrong = self._look(url)
+            if not wrong:
+                self._work(broker, url)
+            self.figures["cycles"] += 1
+        finally:
+            broker.kill()
+        return wrong or [each for producer in self.producers for each in producer.wrong]
+
+    def _look(self, url: str) -> list[str]:
+        """Judge what a kill left."""
+        with Client(url, queue=DONE) as done, Client(url, queue=DEAD) as dead:
+            done.put_queue()
+            dead.put_queue()
+        found = {}
+        for queue in QUEUES:
+            with Client(url, queue=queue) as client:
+                found[queue] = [
+                    Found(each["message"], each["id"], each.get("dead_letter", {}).get("receive_count"))
+                    for each in client.messages()
+                ]
+            self.figures[queue] = len(found[queue])
+        tried = [body for producer in self.producers for body in producer.tried]
+        sent = {body: message_id for producer in self.producers for body, message_id in producer.sent.items()}
+        self.figures["sent"] = len(sent)
+        return judge(tried, sent, found)
+
+    def _work(self, broker: BrokerProcess, url: str) -> None:
+        done = threading.Event()
+        failures: list[Exception] = []
+
+        def begin(work: Callable[[Client], object]) -> threading.Thread:
+            def run() -> None:
+                try:
+                    with Client(url, queue=STEPS) as client:
+                        work(client)
+                except UnreachableError:
+                    pass  # it was killed
+                except Exception as error:
+                    failures.append(error)
+
+            thread = threading.Thread(target=run, daemon=True)
+            thread.start()
+            return thread
+
+        def produce(producer: Producer) -> Callable[[Client], None]:
+            def work(client: Client) -> None:
+                producer.send_again(client)
+                producer.send_more(client, done)
+
+            return work
+
+        threads = [begin(produce(producer)) for producer in self.producers]
+        for _ in range(3):
+            chance = random.Random(self._chance.random())
+            threads.append(begin(lambda client, chance=chance: consume(client, done, chance)))  # type: ignore[misc]
+        time.sleep(self._chance.uniform(0.2, 1.2))
+        broker.kill()
+        done.set()
+        for thread in threads:
+            thread.join(30)
+            assert not thread.is_alive(), "a call has no end"
+        if failures:
+            raise failures[0]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.crash.pipeline", description=__doc__)
+    parser.add_argument("--cycles", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
+    parser.add_argument("--fsync", default="always")
+    parser.add_argument("--segment-bytes", type=int, default=1 << 16)
+    given = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="wonderq-pipeline-"))
+    print(f"seed {given.seed}", flush=True)
+    pipeline = Pipeline(folder, given.seed, fsync=given.fsync, segment_bytes=given.segment_bytes)
+    wrong = pipeline.run(given.cycles)
+    print(", ".join(f"{name} {count}" for name, count in pipeline.figures.items()))
+    if wrong:
+        print(*wrong[:20], f"the folder is kept: {folder}", sep="\n")
+        return 1
+    shutil.rmtree(folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
