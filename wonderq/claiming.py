@@ -186,8 +186,9 @@ class Claiming(Moving):
         return new_tuple(_Claim, (position, views, token))
 
     def expire(self) -> None:
-        """Remove what is older than its queue keeps it, also from queues that nobody consumes from."""
+        """Remove what is older than its queue keeps it, also from queues that nobody consumes from; and keys that ended."""
         with self._lock:
+            self._state.forget(self._clock.now_ms())
             queues = list(self._state.queues.values())
         for queue in queues:
             if queue.settings.retention_ms:

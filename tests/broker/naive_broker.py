@@ -81,8 +81,11 @@ class NaiveBroker:
             gone = [self.find(line, target) for target in targets]
             if len({item.id for item in gone}) < len(gone):
                 raise RefusalError("InvalidValueError")
-        lines = {name: self._line_to_be(name) for name in outputs}
-        decided = {name: self._decide(lines[name], messages) for name, messages in outputs.items()}
+        lines: dict[str, Line] = {}
+        decided: dict[str, list[tuple[int, bool]]] = {}
+        for name, messages in outputs.items():
+            lines[name] = self._line_to_be(name)
+            decided[name] = self._decide(lines[name], messages)
         for item in gone:
             del self.queues[queue].items[item.id]
         self.new_items: list[tuple[Line, Item, Key | None]] = []

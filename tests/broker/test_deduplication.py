@@ -149,6 +149,17 @@ def test_so_many_keys_and_no_more_and_room_again_when_they_are_forgotten(lasting
     assert lasting.broker._state.remembered == 3
 
 
+def test_keys_that_have_ended_take_no_memory_in_a_queue_that_nobody_uses_any_more(lasting: Lasting) -> None:
+    send(lasting, "a", "b")
+    lasting.clock.ms += 1_000
+    send(lasting, "c", queue="r")
+    lasting.again()
+    lasting.clock.ms += DEDUPLICATION_WINDOW_MS - 1_000
+    lasting.broker.expire()
+    assert [len(lasting.broker._state.queues[queue].memory) for queue in "qr"] == [0, 1]
+    assert lasting.broker._state.remembered == 1
+
+
 def test_keys_that_are_renewed_leave_nothing_behind(lasting: Lasting) -> None:
     """Neither do those that compaction restates."""
     for n in range(3):

@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from tests.broker.conftest import Lasting
+from wonderq import lanes
 from wonderq.contents import NewMessage
 from wonderq.model import Change, Message, Target
 
@@ -103,6 +104,28 @@ def test_a_group_has_at_most_so_many_in_flight(lasting: Lasting) -> None:
     assert lasting.bodies("q") == "a 2"
     lasting.broker.put_queue("q", max_in_flight_per_group=0)
     assert lasting.bodies("q") == "a 3 a 4"
+
+
+def test_numbers_of_lanes_are_used_again_and_never_twice_at_once(
+    lasting: Lasting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a group for each message, they are used up some day."""
+    monkeypatch.setattr(lanes, "_MAX_NUMBER", 7)
+    lasting.broker.put_queue("q", max_in_flight_per_group=1)
+    lasting.add("q", "stays", group="stays")
+    lasting.add("q", "stays, too", group="stays")
+    for n in range(20):
+        lasting.add("q", f"{n}", group=f"{n}")
+        lasting.add("q", f"{n}, urgent", group=f"{n}", priority=9)
+        lasting.again()
+        numbers = [lane.number for lane in lasting.broker._state.queues["q"].messages.lanes.by_number.values()]
+        assert len(numbers) == len(set(numbers)) == 3
+        assert max(numbers) <= 7
+        claimed = lasting.take("q")
+        assert {message.body for message in claimed} <= {"stays", f"{n}, urgent"}
+        finish(lasting, [message for message in claimed if message.body != "stays"])
+        finish(lasting, lasting.take("q"))
+    assert sorted(message.body for message in lasting.broker.messages("q")) == ["stays", "stays, too"]
 
 
 def test_urgent_messages_of_a_group_count_as_its_own(lasting: Lasting) -> None:
