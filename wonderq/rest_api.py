@@ -166,15 +166,11 @@ class Produce(Resource):
         self, queue: str, messages: list[str | schemas.NewMessage], body: schemas.Produce, trace: Trace
     ) -> dict[str, Any]:
         delay_ms, key = set_ms(body.delay), body.idempotency_key
-        if (
-            not trace
-            and key is UNSET
-            and self.broker.is_plain(queue)
-            and all(isinstance(each, str) or is_plain(each) for each in messages)
-        ):
+        others = [each for each in messages if not isinstance(each, str)]
+        if not trace and key is UNSET and self.broker.is_plain(queue) and all(map(is_plain, others)):
             bodies = [each if isinstance(each, str) else each.message for each in messages]
             delays: list[int | None] = [delay_ms] * len(messages)
-            for index, each in enumerate(messages):
+            for index, each in enumerate(messages if others else ()):
                 if not isinstance(each, str) and not isinstance(each.delay, UnsetType):
                     delays[index] = to_ms(each.delay)
             given = delays if any(delay is not None for delay in delays) else None
