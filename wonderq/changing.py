@@ -21,7 +21,7 @@ from wonderq.errors import (
 )
 from wonderq.model import Change, Target, size_of
 from wonderq.page import NO_TOKEN, MessageView
-from wonderq.state import Queue
+from wonderq.state import Queue, change_record
 
 #: Backing off goes up to here, unless what it begins with is more: as long as a claim may last.
 MAX_BACKOFF_MS = 43_200_000
@@ -251,7 +251,7 @@ class Changing(Core):
             views = found.messages.after(-1, limit, BURIED) if found.messages.counts[BURIED] else []
             if views:
                 changes = [(view.sequence, WAITING, 0, 0, 0) for view in views]
-                self._commit((record.UPDATE, now_ms, found.number, changes, (), (), (), (), b""), leave=CLAIM_LEAVES)
+                self._commit(change_record(found, changes, now_ms), leave=CLAIM_LEAVES)
                 self.measures.of(queue).count(record.UPDATE, len(views))
                 self._lines.nudge(found)
         self._settle()

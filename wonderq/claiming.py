@@ -18,7 +18,7 @@ from wonderq.moving import Moving
 from wonderq.page import NO_TOKEN, MessageView, new_tuple
 from wonderq.rates import Round
 from wonderq.settings import DEDUPLICATION_WINDOW_MS
-from wonderq.state import Queue
+from wonderq.state import Queue, change_record
 from wonderq.waiting import Waiter
 
 _TOKENS_BYTES = 4096
@@ -220,7 +220,7 @@ class Claiming(Moving):
             return None
         changes = [(view.sequence, CLAIMED, now_ms + timeout_ms, timeout_ms) for view in views]
         position = self._commit(
-            (record.UPDATE, now_ms, queue.number, changes, (), (), (), (), b""),
+            change_record(queue, changes, now_ms),
             self._attempt(queue, now_ms, attempt_id, token, runs, now_ms + timeout_ms),
             leave=CLAIM_LEAVES,
         )

@@ -201,16 +201,7 @@ class Columns:
             return self._pick_from_lanes(limit, limit_bytes, allowance)
         runs: Runs = []
         looked_at: list[int] = []
-        while limit > 0 and self._ready:
-            number = heapq.heappop(self._ready)
-            page = self._pages.get(number)
-            if page is None or not page.waiting:
-                if page is not None:
-                    page.listed = False
-                continue
-            if looked_at and looked_at[-1] == number:
-                continue  # listed twice: once by a page that was freed, once by its successor
-            looked_at.append(number)
+        while limit > 0 and (page := self._next_ready(looked_at)) is not None:
             start = page.status.find(WAITING)
             while start >= 0 and limit > 0:
                 ahead = page.status[start : start + limit]
@@ -229,6 +220,21 @@ class Columns:
         for number in looked_at:
             heapq.heappush(self._ready, number)
         return runs
+
+    def _next_ready(self, looked_at: list[int]) -> Page | None:
+        """Return the next page with a waiting message, and note its number, which has to be put back into the heap."""
+        while self._ready:
+            number = heapq.heappop(self._ready)
+            page = self._pages.get(number)
+            if page is None or not page.waiting:
+                if page is not None:
+                    page.listed = False
+                continue
+            if looked_at and looked_at[-1] == number:
+                continue  # listed twice: once by a page that was freed, once by its successor
+            looked_at.append(number)
+            return page
+        return None
 
     def _pick_from_lanes(self, limit: int, limit_bytes: int, allowance: Callable[[str], int]) -> Runs:
         picked: list[int] = []
@@ -252,16 +258,7 @@ class Columns:
         """Yield the messages that wait and are in no lane, the oldest first."""
         looked_at: list[int] = []
         try:
-            while self._ready:
-                number = heapq.heappop(self._ready)
-                page = self._pages.get(number)
-                if page is None or not page.waiting:
-                    if page is not None:
-                        page.listed = False
-                    continue
-                if looked_at and looked_at[-1] == number:
-                    continue
-                looked_at.append(number)
+            while (page := self._next_ready(looked_at)) is not None:
                 index = -1
                 while (index := page.status.find(WAITING, index + 1)) >= 0:
                     yield page.first + index

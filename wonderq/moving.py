@@ -9,9 +9,8 @@ from storage import record
 from storage.record import BURIED
 from wonderq.core import CLAIM_LEAVES, Core
 from wonderq.errors import TooManyQueuesError
-from wonderq.lanes import UNGROUPED
 from wonderq.page import MessageView
-from wonderq.state import Queue, queue_record
+from wonderq.state import Queue, change_record, queue_record
 
 #: How many messages are moved in one record, and up to which part of a segment.
 _MOVE_MESSAGES = 100
@@ -79,7 +78,7 @@ class Moving(Core):
             still = [view for view in views if queue.messages.find(view.sequence) == view]
             if still:
                 changes = [(view.sequence, BURIED, 0, view.timeout_ms) for view in still]
-                self._commit((record.UPDATE, now_ms, queue.number, changes, (), (), (), (), b""), leave=CLAIM_LEAVES)
+                self._commit(change_record(queue, changes, now_ms), leave=CLAIM_LEAVES)
                 self.measures.of(queue.name).buried += len(still)
 
     def read_letters(self, queue: Queue, views: Sequence[MessageView]) -> list[Letter]:
@@ -116,7 +115,7 @@ class Moving(Core):
                 new += 1
                 records.append(queue_record(target, target.settings, now_ms))
             entries = [record.encode_entry(each.letter.body, each.carried) for each in those]
-            lanes = [_lane(target, each.carried) for each in those]
+            lanes = [target.lane_for(each.carried.get("priority", 0), each.carried.get("group", "")) for each in those]
             first = target.messages.next_sequence
             head: tuple[Any, ...] = now_ms, target.number, first, [], list(map(len, entries)), lanes
             records.append((record.SEND, *head, b"".join(entries)))
@@ -136,10 +135,3 @@ def portion_of(views: Sequence[MessageView], most: int, most_bytes: int) -> int:
         size += views[count].length
         count += 1
     return count
-
-
-def _lane(queue: Queue, carried: Carried) -> tuple[int, str]:
-    """Return a message's lane in a queue that it is moved to."""
-    if queue.is_fifo:
-        return 0, carried.get("group", UNGROUPED)
-    return carried.get("priority", 0), carried.get("group", "")

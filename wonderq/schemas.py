@@ -50,6 +50,19 @@ Status = Annotated[
 ]
 
 
+_QueueName = Annotated[str, Meta(pattern=r"^([A-Za-z0-9_-]{1,80}|[A-Za-z0-9_-]{1,75}\.fifo)$", examples=["mail"])]
+Contains = Annotated[str, Meta(min_length=1, max_length=1024, description="Only those with this in their text.")]
+WithAttribute = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=1024,
+        description="Only those with this attribute: its name, or `name=value`.",
+        examples=["tenant=acme"],
+    ),
+]
+
+
 class Body(Struct, forbid_unknown_fields=True):
     """Base of all request bodies."""
 
@@ -140,14 +153,7 @@ class Produce(MessageFields, kw_only=True):
 
 
 class NextMessage(NewMessage, kw_only=True):
-    queue: Annotated[
-        str,
-        Meta(
-            description="Where it goes.",
-            pattern=r"^([A-Za-z0-9_-]{1,80}|[A-Za-z0-9_-]{1,75}\.fifo)$",
-            examples=["mail"],
-        ),
-    ]
+    queue: Annotated[_QueueName, Meta(description="Where it goes.")]
 
 
 class HandOver(Body):
@@ -315,22 +321,8 @@ class PutQueue(Body):
 class Listing(Body):
     limit: Limit | UnsetType = UNSET
     after: After | UnsetType = UNSET
-    contains: (
-        Annotated[str, Meta(min_length=1, max_length=1024, description="Only those with this in their text.")]
-        | UnsetType
-    ) = UNSET
-    attribute: (
-        Annotated[
-            str,
-            Meta(
-                min_length=1,
-                max_length=1024,
-                description="Only those with this attribute: its name, or `name=value`.",
-                examples=["tenant=acme"],
-            ),
-        ]
-        | UnsetType
-    ) = UNSET
+    contains: Contains | UnsetType = UNSET
+    attribute: WithAttribute | UnsetType = UNSET
     group: Annotated[str, Meta(min_length=1, max_length=128, description="Only those of this group.")] | UnsetType = (
         UNSET
     )
@@ -342,9 +334,6 @@ class StatusListing(Listing, kw_only=True):
 
 class Count(Body, kw_only=True):
     status: Status
-
-
-_QueueName = Annotated[str, Meta(pattern=r"^([A-Za-z0-9_-]{1,80}|[A-Za-z0-9_-]{1,75}\.fifo)$", examples=["mail"])]
 
 
 class Redrive(Body):
@@ -359,22 +348,8 @@ class Redrive(Body):
         | UnsetType
     ) = UNSET
     limit: Annotated[int, Meta(ge=1, le=1 << 53, description="How many messages to move at most.")] | UnsetType = UNSET
-    contains: (
-        Annotated[str, Meta(min_length=1, max_length=1024, description="Only those with this in their text.")]
-        | UnsetType
-    ) = UNSET
-    attribute: (
-        Annotated[
-            str,
-            Meta(
-                min_length=1,
-                max_length=1024,
-                description="Only those with this attribute: its name, or `name=value`.",
-                examples=["tenant=acme"],
-            ),
-        ]
-        | UnsetType
-    ) = UNSET
+    contains: Contains | UnsetType = UNSET
+    attribute: WithAttribute | UnsetType = UNSET
     dry_run: Annotated[bool, Meta(description="Count what would be moved, and move nothing.")] = False
 
 

@@ -17,7 +17,6 @@ from wonderq.errors import (
     QueueDrainingError,
     QueueNotFoundError,
 )
-from wonderq.lanes import UNGROUPED
 from wonderq.model import Sent, Target, size_of
 from wonderq.settings import FIFO_SUFFIX, QueueSettings
 from wonderq.state import Queue, State, queue_record
@@ -204,7 +203,7 @@ class Sending(Core):
         lengths = list(map(len, chosen))
         self.limits.check_room(self._state, queue, len(chosen), sum(lengths))
         due_ms = self._due_ms(settings, now_ms, len(chosen), [_delay_ms(messages[index], now_ms) for index in fresh])
-        lanes = [_lane(queue, messages[index]) for index in fresh]
+        lanes = [queue.lane_for(messages[index].priority, messages[index].group) for index in fresh]
         head: tuple[Any, ...] = now_ms, queue.number, first, due_ms, lengths
         records: list[Sequence[Any]] = [
             (record.SEND, *head, lanes, b"".join(chosen))
@@ -227,11 +226,6 @@ class Sending(Core):
         for delay in delays:
             self.limits.check_range("delay", delay)
         return [now_ms + delay for delay in delays] if any(delays) else []
-
-
-def _lane(queue: Queue, message: NewMessage) -> tuple[int, str]:
-    """Return a message's priority and group; in a FIFO queue those without a group are one, too."""
-    return message.priority, message.group or (UNGROUPED if queue.is_fifo else "")
 
 
 def _delay_ms(message: NewMessage, now_ms: int) -> int | None:

@@ -14,7 +14,7 @@ import msgpack
 
 from storage import record
 from wonderq.columns import Columns
-from wonderq.lanes import Lane
+from wonderq.lanes import UNGROUPED, Lane
 from wonderq.memory import Memory, Remembered
 from wonderq.page import Page
 from wonderq.settings import FIFO_SUFFIX, QueueSettings
@@ -46,6 +46,10 @@ class Queue:
         """Whether groups are kept in order, one message of each at a time."""
         return self.name.endswith(FIFO_SUFFIX)
 
+    def lane_for(self, priority: int, group: str) -> tuple[int, str]:
+        """Return the lane of a message here. In a FIFO queue there are no priorities, and those without a group are one."""
+        return (0, group or UNGROUPED) if self.is_fifo else (priority, group)
+
     def configure(self, settings: QueueSettings) -> None:
         self.settings = settings
         # Worked out in advance, since they are asked for each message.
@@ -69,6 +73,11 @@ def queue_record(queue: Queue, settings: QueueSettings, now_ms: int) -> tuple[An
     """Return the record that says all about a queue but its messages."""
     next_sequence = queue.messages.next_sequence
     return (record.QUEUE, now_ms, queue.number, queue.name, settings.to_record(), queue.created_ms, next_sequence)
+
+
+def change_record(queue: Queue, changes: Sequence[Sequence[int]], now_ms: int) -> tuple[Any, ...]:
+    """Return the UPDATE record that only changes messages, and restates none."""
+    return (record.UPDATE, now_ms, queue.number, changes, (), (), (), (), b"")
 
 
 class Snapshot:
