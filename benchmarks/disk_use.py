@@ -18,7 +18,7 @@ from pathlib import Path
 from storage import Checkpoints, FileLog, SyncPolicy
 from wonderq.broker import Broker
 from wonderq.model import Target
-from wonderq.upkeep import Upkeep, live_bytes
+from wonderq.upkeep import LogMaintenance, live_bytes
 
 BODY = "x" * 100
 SEGMENT_BYTES = 64 << 20
@@ -27,20 +27,20 @@ SEGMENT_BYTES = 64 << 20
 class Running:
     """A broker in this process, with its upkeep unless told otherwise."""
 
-    def __init__(self, folder: Path, *, sync: str = "os", upkeep: bool = True) -> None:
+    def __init__(self, folder: Path, *, sync: str = "os", maintenance: bool = True) -> None:
         self.folder = folder
         self.log = FileLog(folder, sync=SyncPolicy(sync), segment_bytes=SEGMENT_BYTES)
         checkpoints = Checkpoints(folder)
         self.broker = Broker(self.log, checkpoints=checkpoints)
-        self.upkeep = Upkeep(self.broker, self.log, checkpoints, slack_bytes=SEGMENT_BYTES)
-        if upkeep:
-            self.upkeep.start()
+        self.maintenance = LogMaintenance(self.broker, self.log, checkpoints, slack_bytes=SEGMENT_BYTES)
+        if maintenance:
+            self.maintenance.start()
 
     def segments(self) -> int:
         return len(list(self.folder.glob("*.wal")))
 
     def close(self) -> None:
-        self.upkeep.stop()
+        self.maintenance.stop()
         self.broker.close()
 
     def pass_through(self, queue: str, batch: list[str]) -> None:
@@ -96,7 +96,7 @@ def cold_and_hot(folder: Path, cold_bytes: int, hot_bytes: int) -> None:
 def traffic(folder: Path, rounds: int) -> None:
     sides = {
         True: Running(folder / "with", sync="always"),
-        False: Running(folder / "without", sync="always", upkeep=False),
+        False: Running(folder / "without", sync="always", maintenance=False),
     }
     batch = [BODY] * 100
     for running in sides.values():
@@ -105,17 +105,17 @@ def traffic(folder: Path, rounds: int) -> None:
     took: dict[bool, list[float]] = {True: [], False: []}
     totals: dict[bool, list[float]] = {True: [], False: []}
     for _ in range(rounds):
-        for upkeep, running in sides.items():
+        for maintenance, running in sides.items():
             round_began = time.perf_counter()
             for _ in range(300):
                 began = time.perf_counter()
                 running.pass_through("hot", batch)
-                took[upkeep].append(time.perf_counter() - began)
-            totals[upkeep].append(time.perf_counter() - round_began)
+                took[maintenance].append(time.perf_counter() - began)
+            totals[maintenance].append(time.perf_counter() - round_began)
     for running in sides.values():
         running.close()
     ratio = statistics.median(totals[True]) / statistics.median(totals[False])
-    worst = {upkeep: statistics.quantiles(times, n=1000)[989] * 1000 for upkeep, times in took.items()}
+    worst = {maintenance: statistics.quantiles(times, n=1000)[989] * 1000 for maintenance, times in took.items()}
     print(
         f"traffic: with upkeep a round takes {ratio:.2f} times as long (median of {rounds}); "
         f"p99 of a batch {worst[True]:.1f} ms with, {worst[False]:.1f} ms without; "
@@ -125,17 +125,17 @@ def traffic(folder: Path, rounds: int) -> None:
 
 def pause(folder: Path, messages: int) -> None:
     """How long a checkpoint of a large state holds the lock."""
-    running = Running(folder, upkeep=False)
+    running = Running(folder, maintenance=False)
     for _ in range(messages // 1000):
         running.broker.produce("default", ["x"] * 1000)
     held = deque[float]()
     for _ in range(5):
-        with running.broker.exclusively() as (state, _, _):
+        with running.broker.locked() as (state, _, _):
             began = time.perf_counter()
             snapshot = state.freeze()
             running.log.mark()
             held.append(time.perf_counter() - began)
-        with running.broker.exclusively():
+        with running.broker.locked():
             began = time.perf_counter()
             snapshot.release()
             held.append(time.perf_counter() - began)

@@ -124,16 +124,16 @@ def _drive(connections: list[_Connection], selector: selectors.BaseSelector, req
     began = time.perf_counter()
     while len(latencies) < requests:
         now = time.perf_counter()
-        patience = _PATIENCE_S
+        timeouts = _PATIENCE_S
         while idle and sent < requests:
             due = now if rate is None else began + sent / rate
             if due > now:
-                patience = due - now
+                timeouts = due - now
                 break
             idle.popleft().ask(due)
             sent += 1
-        events = selector.select(patience)
-        if not events and patience == _PATIENCE_S:
+        events = selector.select(timeouts)
+        if not events and timeouts == _PATIENCE_S:
             raise LoadError(f"no answer for {_PATIENCE_S:.0f} s")
         for key, _ in events:
             connection: _Connection = key.data

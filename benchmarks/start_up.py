@@ -21,7 +21,7 @@ from pathlib import Path
 from storage import Checkpoints, FileLog, SyncPolicy
 from wonderq.broker import Broker
 from wonderq.client import Client
-from wonderq.upkeep import Upkeep
+from wonderq.upkeep import LogMaintenance
 
 BODY = "x" * 100
 TAIL_BYTES = 100_000_000
@@ -31,11 +31,11 @@ def make(folder: Path, messages: int) -> None:
     """Produce in batches of 100, as a busy producer would, and stop cleanly."""
     log, checkpoints = FileLog(folder, sync=SyncPolicy("os")), Checkpoints(folder)
     broker = Broker(log, checkpoints=checkpoints)
-    upkeep = Upkeep(broker, log, checkpoints, slack_bytes=64 << 20)
+    maintenance = LogMaintenance(broker, log, checkpoints, slack_bytes=64 << 20)
     batch = [BODY] * 100
     for _ in range(messages // 100):
         broker.produce("default", batch)
-    upkeep.stop()
+    maintenance.stop()
     broker.close()
 
 

@@ -50,10 +50,10 @@ DROP = 7
 #: ``[priority, group]``.
 SEND = 8
 #: ``[at_ms, queue, memories]``: of each ``[key, value, until_ms]``, the queue remembers the value under the key until then.
-REMEMBER = 9
+DEDUP = 9
 #: ``[at_ms, space, name, value]``: in that space (what kind of thing it is), the thing with that name is now like this (a
 #: map), or is gone (nil).
-NOTE = 10
+METADATA = 10
 
 #: Message states, as they stand in records and in memory.
 GONE = 0
@@ -63,7 +63,7 @@ DELAYED = 3
 BURIED = 4
 
 #: How many states there are.
-STATUSES = 5
+STATUS_COUNT = 5
 
 Runs = list[int]
 
@@ -103,13 +103,13 @@ def decode(data: bytes | memoryview) -> list[Any]:
     return record
 
 
-def encode_entry(body: str, carried: Mapping[str, Any] | None = None) -> bytes:
+def encode_entry(body: str, headers: Mapping[str, Any] | None = None) -> bytes:
     """Encode one message's contents: its body, and what it carries besides, if anything.
 
     Raises:
         UnicodeEncodeError: the body is not Unicode text (it holds a lone surrogate).
     """
-    value = _encode((body, carried) if carried else body)
+    value = _encode((body, headers) if headers else body)
     return _CRC.pack(crc32(value)) + value
 
 
@@ -120,26 +120,26 @@ def decode_entries(entries: Sequence[bytes]) -> tuple[list[str], dict[int, dict[
         ValueError: an entry does not verify.
     """
     bodies: list[str] = []
-    carried: dict[int, dict[str, Any]] = {}
+    headers: dict[int, dict[str, Any]] = {}
     try:
         for entry in entries:
             value = entry[_CRC.size :]
             if crc32(value) != _read_crc(entry)[0]:
                 raise ValueError("a message does not match its checksum")
             if value[0] == _PAIR:
-                body, carried[len(bodies)] = _decode_contents(value)
+                body, headers[len(bodies)] = _decode_contents(value)
                 bodies.append(body)
             else:
                 bodies.append(_decode_text(value))
     except (struct.error, LookupError, msgspec.DecodeError) as error:
         raise ValueError(f"a message is not an entry: {error}") from error
-    return bodies, carried
+    return bodies, headers
 
 
 def decode_entry(entry: bytes) -> tuple[str, dict[str, Any]]:
     """Return the body that one entry holds, and what it carries; raises what `decode_entries` does."""
-    bodies, carried = decode_entries((entry,))
-    return bodies[0], carried.get(0, {})
+    bodies, headers = decode_entries((entry,))
+    return bodies[0], headers.get(0, {})
 
 
 def contents(fields: Sequence[Any]) -> tuple[int, Runs, Sequence[int], bytes] | None:

@@ -414,15 +414,15 @@ def _frames(
             continue
         stop, seed = found
         if doubtful is not None:
-            yield _settle(data, doubtful, whole=seed == doubtful[2])
+            yield _wait_until_durable(data, doubtful, whole=seed == doubtful[2])
             doubtful = None
         yield at + frame.FRAME_BYTES, data[at + frame.FRAME_BYTES : stop]
         seeds, at = (int.from_bytes(data[at : at + 4], "little"),), stop
     if doubtful is not None:
-        yield _settle(data, doubtful, whole=chain == doubtful[2])
+        yield _wait_until_durable(data, doubtful, whole=chain == doubtful[2])
 
 
-def _settle(data: memoryview, doubtful: tuple[int, int, int], *, whole: bool) -> tuple[int, memoryview] | Span:
+def _wait_until_durable(data: memoryview, doubtful: tuple[int, int, int], *, whole: bool) -> tuple[int, memoryview] | Span:
     """Judge a frame by what comes after it: if that was chained to what the frame's bytes are, just its checksum is damaged."""
     at, stop, _ = doubtful
     return (at + frame.FRAME_BYTES, data[at + frame.FRAME_BYTES : stop]) if whole else Span(at, stop - at)

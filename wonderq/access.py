@@ -12,7 +12,7 @@ from typing import Literal
 
 from falcon.routing import CompiledRouter
 
-from wonderq.buckets import Buckets
+from wonderq.buckets import TokenBuckets
 from wonderq.hardened import Head
 from wonderq.keys import EVERYBODY, Key, Keys
 from wonderq.model import DEFAULT_QUEUE, UNLIMITED, Role
@@ -71,12 +71,12 @@ _OF_ALL_QUEUES = ("/metrics",)
 class Access:
     """Checks requests. `router` knows the paths, and is the application's own, so that both read a path alike."""
 
-    def __init__(self, keys: Keys, *, requests_per_second: int = UNLIMITED, buckets: Buckets | None = None) -> None:
+    def __init__(self, keys: Keys, *, requests_per_second: int = UNLIMITED, buckets: TokenBuckets | None = None) -> None:
         """Each key may be used for so many ``requests_per_second``, unless it has a rate of its own."""
         self.router = CompiledRouter()
         self._keys = keys
         self._requests_per_second = requests_per_second
-        self._buckets = buckets or Buckets()
+        self._buckets = buckets or TokenBuckets()
 
     @property
     def open_to_all(self) -> bool:

@@ -26,7 +26,7 @@ def network(address: str) -> str | bytes:
     return packed if packed.startswith(_MAPPED) else packed[:_NETWORK_BYTES]
 
 
-class Hosts:
+class TrustedHosts:
     """Names in the ``Host`` header that mean a broker on loopback.
 
     A page of any site can have the name of its own server point to 127.0.0.1 once it is loaded (DNS rebinding). To the

@@ -8,7 +8,7 @@ from typing import Any
 
 from storage import record
 from wonderq.core import PRODUCE_LEAVES, check_queue_name
-from wonderq.errors import InvalidValueError, QueueInUseError
+from wonderq.errors import InvalidValueError, DefaultQueueError
 from wonderq.looking import Looking
 from wonderq.model import DEFAULT_QUEUE, QueueInfo
 from wonderq.settings import RANGES, QueueSettings, check_setting, check_texts
@@ -21,23 +21,23 @@ class Administering(Looking):
     def put_queue(self, name: str, **settings: Any) -> tuple[QueueInfo, bool]:
         """Create a queue, or change the given `QueueSettings` of one; returns it and whether it is new."""
         self._check_settings(name, settings)
-        with self._deciding as now_ms:
+        with self._transaction as now_ms:
             created = name not in self._state.queues
             queue = self._new_queue(name, now_ms) if created else self._state.queues[name]
             self._configure(queue, settings, now_ms)
             info = self._info(self._state.queues[name], now_ms)
-        self._settle()
+        self._wait_until_durable()
         return info, created
 
     def create_queue(self, name: str, **settings: Any) -> tuple[QueueInfo, bool]:
         """Create a queue, or leave the one that is there as it is; returns it and whether it is new."""
         self._check_settings(name, settings)
-        with self._deciding as now_ms:
+        with self._transaction as now_ms:
             created = name not in self._state.queues
             if created:
                 self._configure(self._new_queue(name, now_ms), settings, now_ms)
             info = self._info(self._state.queues[name], now_ms)
-        self._settle()
+        self._wait_until_durable()
         return info, created
 
     def change_queue(self, name: str, change: Callable[[QueueSettings], Mapping[str, Any]]) -> None:
@@ -46,20 +46,20 @@ class Administering(Looking):
         What ``change`` raises leaves them as they are.
         """
         try:
-            with self._deciding as now_ms:
+            with self._transaction as now_ms:
                 queue = self._find_queue(name)
                 settings = change(queue.settings)
                 self._check_settings(name, settings)
                 self._configure(queue, settings, now_ms)
         finally:
-            self._settle()
+            self._wait_until_durable()
 
     def _configure(self, queue: Queue, settings: Mapping[str, Any], now_ms: int) -> None:
         """Write down a queue that is new, or that changes by these settings."""
         changed = replace(queue.settings, **settings)
         if queue.name not in self._state.queues or changed != queue.settings:
-            self._commit(queue_record(queue, changed, now_ms), leave=PRODUCE_LEAVES)
-            self._lines.nudge(self._state.queues[queue.name])  # it may have been paused, or have room for more now
+            self._append_and_apply(queue_record(queue, changed, now_ms), leave=PRODUCE_LEAVES)
+            self._consumers.notify(self._state.queues[queue.name])  # it may have been paused, or have room for more now
 
     def _check_settings(self, name: str, settings: Mapping[str, Any]) -> None:
         for field, value in settings.items():
@@ -76,23 +76,23 @@ class Administering(Looking):
 
     def drop_queue(self, name: str) -> None:
         """Delete a queue and all its messages. Those who wait for it are refused."""
-        with self._deciding as now_ms:
+        with self._transaction as now_ms:
             found = self._find_queue(name)
             if name == DEFAULT_QUEUE:
-                raise QueueInUseError
-            self._commit((record.DROP, now_ms, found.number))
-            self.measures.forget(name)
-            self._lines.dissolve(found)
-        self._settle()
+                raise DefaultQueueError
+            self._append_and_apply((record.DROP, now_ms, found.number))
+            self.counters.forget(name)
+            self._consumers.dissolve(found)
+        self._wait_until_durable()
 
     def purge(self, name: str) -> int:
         """Delete all messages of a queue, claimed ones too; returns how many."""
-        with self._deciding as now_ms:
+        with self._transaction as now_ms:
             messages = self._find_queue(name).messages
             count = len(messages)
             if count:
                 number = self._state.queues[name].number
-                self._commit((record.PURGE, now_ms, number, messages.next_sequence))
-                self.measures.of(name).count(record.PURGE, count)
-        self._settle()
+                self._append_and_apply((record.PURGE, now_ms, number, messages.next_sequence))
+                self.counters.of(name).count(record.PURGE, count)
+        self._wait_until_durable()
         return count

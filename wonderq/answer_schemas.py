@@ -10,7 +10,7 @@ from typing import Annotated, Literal, get_args
 from msgspec import UNSET, Meta, Struct, UnsetType, defstruct, field
 from msgspec.structs import fields
 
-from wonderq.model import STATUSES
+from wonderq.model import STATUS_BY_NAME
 from wonderq.schemas import (
     EXAMPLE_REDRIVE_ID,
     Attributes,
@@ -134,7 +134,7 @@ class Queue(Struct):
     settings: Settings  # type: ignore[valid-type]
     created_at: Time
     counts: Annotated[
-        dict[str, Count], Meta(description="Messages by status.", extra_json_schema={"required": list(STATUSES)})
+        dict[str, Count], Meta(description="Messages by status.", extra_json_schema={"required": list(STATUS_BY_NAME)})
     ]
     bytes: Annotated[Count, Meta(description="Of all its messages, as they are stored.")]
     newest_id: Annotated[

@@ -67,7 +67,7 @@ class _Answering:
         request = channel.requests[0]  # ours is another one if the application failed
         route = self.environ.get(ROUTE) if self.environ is not None else None
         took_s = time.time() - self.start_time
-        channel.server.measures.answered(request.command, route, self.status, took_s, channel.addr[0])
+        channel.server.counters.answered(request.command, route, self.status, took_s, channel.addr[0])
         head: bytes = self._head(request.name_line or request.make_name())
         return head
 

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from wonderq import rest_api, rest_redrive, rest_schedules
 from wonderq.access import Access
-from wonderq.addresses import Hosts
+from wonderq.addresses import TrustedHosts
 from wonderq.answers import ROUTE
 from wonderq.broker import Broker
 from wonderq.metrics import Metrics, make_registry
@@ -33,7 +33,7 @@ def create_app(
     access: Access | None = None,
     registry: CollectorRegistry | None = None,
     *,
-    hosts: Hosts | None = None,
+    hosts: TrustedHosts | None = None,
     cors_origins: Collection[str] = (),
     sqs_limits: SqsLimits = STRICT,
 ) -> App:
@@ -43,13 +43,13 @@ def create_app(
     asked for by one of the ``hosts``, if these are given. Pages of the ``cors_origins`` may use it; of other sites none may.
     ``sqs_limits`` are those of its SQS endpoint.
     """
-    middleware: list[Any] = [_Outside(cors_origins, hosts, access)]
+    middleware: list[Any] = [OriginMiddleware(cors_origins, hosts, access)]
     if cors_origins:
         middleware.insert(0, falcon.CORSMiddleware(allow_origins=cors_origins, expose_headers=_EXPOSED))
     if access is None:
         app: App = falcon.App(middleware=middleware)
     else:
-        app = falcon.App(middleware=[*middleware, _Keyed(access, cors_origins)], router=access.router)
+        app = falcon.App(middleware=[*middleware, AuthMiddleware(access, cors_origins)], router=access.router)
     app.req_options.keep_blank_qs_values = True
     app.req_options.auto_parse_qs_csv = False
     app.req_options.strip_url_path_trailing_slash = False
@@ -65,14 +65,14 @@ def create_app(
     return app
 
 
-class _Outside:
-    """Refuses what comes from a page of another site, or is meant for another name than one of ours; see `Hosts`.
+class OriginMiddleware:
+    """Refuses what comes from a page of another site, or is meant for another name than one of ours; see `TrustedHosts`.
 
     Without keys, the broker asks nobody who they are. In one class, since each costs every request a microsecond; so this one
     also tells the server which route a request took.
     """
 
-    def __init__(self, cors_origins: Collection[str], hosts: Hosts | None, access: Access | None) -> None:
+    def __init__(self, cors_origins: Collection[str], hosts: TrustedHosts | None, access: Access | None) -> None:
         self._cors_origins = frozenset(cors_origins)
         self._hosts = hosts
         self._access = access
@@ -83,7 +83,7 @@ class _Outside:
         if origin not in self._cors_origins:
             foreign = origin is not None and origin.partition("://")[2] != req.netloc
             if foreign or env.get("HTTP_SEC_FETCH_SITE") in ("cross-site", "same-site"):
-                raise RequestError(403, "cross_site", "This request comes from a page of another site, and is refused.")
+                raise RequestError(403, "cross_site_request", "This request comes from a page of another site, and is refused.")
         if self._hosts is not None:
             host = env.get("HTTP_HOST")  # which every browser sends
             if host is not None and not self._hosts.accept(host) and (self._access is None or self._access.open_to_all):
@@ -93,7 +93,7 @@ class _Outside:
         req.env[ROUTE] = req.uri_template
 
 
-class _Keyed:
+class AuthMiddleware:
     """Refuses what the request's key does not open, before its body is read."""
 
     def __init__(self, access: Access, cors_origins: Collection[str]) -> None:
@@ -126,7 +126,7 @@ def _answer_unreadable(req: falcon.Request, resp: falcon.Response, error: Reques
 
 
 _HTTP_CODES = {
-    404: ("no_such_path", "There is nothing at this path."),
+    404: ("path_not_found", "There is nothing at this path."),
     405: ("method_not_allowed", "This path does not take that method: the Allow header lists those it does."),
 }
 

@@ -32,7 +32,7 @@ EXIT_CODES = """exit codes:
 Subparsers = Any  # argparse has no public name for what add_subparsers returns
 
 
-def complain(message: str, code: int) -> int:
+def fail(message: str, code: int) -> int:
     """Say on stderr what is wrong; returns the exit code."""
     if sys.stderr is not None:  # to print, None means standard output
         with contextlib.suppress(OSError):  # if nobody can read it, the code still says it

@@ -8,7 +8,7 @@ from wonderq.changing import Changing
 from wonderq.claiming import Claiming
 from wonderq.clock import Clock
 from wonderq.model import Limits
-from wonderq.moves import Moves
+from wonderq.moves import Redrives
 from wonderq.schedules import Schedules
 from wonderq.sending import Sending
 
@@ -32,5 +32,5 @@ class Broker(Sending, Claiming, Changing, Administering):
         create_queues: bool = True,
     ) -> None:
         super().__init__(log, checkpoints=checkpoints, clock=clock, limits=limits, create_queues=create_queues)
-        self.moves = Moves(self)
+        self.redrives = Redrives(self)
         self.schedules = Schedules(self)

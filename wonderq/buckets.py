@@ -12,7 +12,7 @@ _MANY = 10_000
 _ROUNDING_S = 1e-9
 
 
-class Buckets:
+class TokenBuckets:
     """The buckets of all keys. Each is one number: when it will be full again.
 
     That decides as a bucket of tokens would, and is known as GCRA (ITU-T I.371, annex A).

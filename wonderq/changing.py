@@ -54,7 +54,7 @@ class Changing(Core):
     def delete_batch(self, queue: str, targets: Sequence[Target]) -> list[BrokerError | None]:
         """Delete what can be deleted, in one record, and return for each target None or why it was not."""
         self.limits.check_batch(len(targets))
-        with self._deciding as now_ms:
+        with self._transaction as now_ms:
             found = self._find_queue(queue)
             runs = self._resolve_receipts(found, targets)
             results: list[BrokerError | None] = [None] * len(targets)
@@ -62,10 +62,10 @@ class Changing(Core):
                 runs, results = self._resolve_each(found, targets)
             if runs:
                 produced_ms = found.messages.produced_ms(runs)
-                self._commit((record.DELETE, now_ms, found.number, runs), leave=DELETE_LEAVES)
-                self.measures.of(queue).deleted(now_ms, produced_ms)
-                self._lines.nudge(found)  # there is room for more in flight
-        self._settle()
+                self._append_and_apply((record.DELETE, now_ms, found.number, runs), leave=DELETE_LEAVES)
+                self.counters.of(queue).deleted(now_ms, produced_ms)
+                self._consumers.notify(found)  # there is room for more in flight
+        self._wait_until_durable()
         return results
 
     def _resolve_receipts(self, queue: Queue, targets: Sequence[Target]) -> Runs | None:
@@ -117,7 +117,7 @@ class Changing(Core):
         results = None
         while results is None:
             results = self._try_update(queue, updates, self._rewritten(queue, updates))
-        self._settle()
+        self._wait_until_durable()
         return results
 
     def _rewritten(self, queue: str, updates: Sequence[tuple[Target, Change]]) -> dict[int, _Rewritten]:
@@ -125,24 +125,24 @@ class Changing(Core):
         wanted: dict[int, MessageView] = {}
         if not any(change.rewrites for _, change in updates):
             return {}
-        with self._deciding:
+        with self._transaction:
             found = self._find_queue(queue)
             for index, (target, change) in enumerate(updates):
                 if change.rewrites:
                     with suppress(BrokerError):
                         wanted[index] = self._resolve(found, target)
-        self._settle()  # what is not durable cannot be read
+        self._wait_until_durable()  # what is not durable cannot be read
         there = {view.sequence: view for view in wanted.values()}
         if len(there) > 1:
             self.limits.check_batch_bytes(sum(view.length for view in there.values()), len(there))
         views, old = self._entries(found, list(there.values()))
-        bodies, carried = self._decode(views, old) if views else ([], {})
+        bodies, headers = self._decode(views, old) if views else ([], {})
         places = {view.sequence: index for index, view in enumerate(views)}
         indexes = [index for index, view in wanted.items() if view.sequence in places]
         contents = []
         for index in indexes:
             change, place = updates[index][1], places[wanted[index].sequence]
-            more = carried.get(place, {})
+            more = headers.get(place, {})
             if change.attributes is not None:
                 more = {**more, "attributes": dict(change.attributes)}
             contents.append((bodies[place] if change.body is None else change.body, more))
@@ -157,7 +157,7 @@ class Changing(Core):
         self, queue: str, updates: Sequence[tuple[Target, Change]], rewritten: Mapping[int, _Rewritten]
     ) -> list[BrokerError | None] | None:
         """Do all updates; returns the results, or None if a message that is rewritten is not any more as it was read."""
-        with self._deciding as now_ms:
+        with self._transaction as now_ms:
             found = self._find_queue(queue)
             found.messages.advance(now_ms)
             results: list[BrokerError | None] = []
@@ -189,9 +189,9 @@ class Changing(Core):
                 if more > 0:
                     self.limits.check_room(self._state, found, 0, more)
             if changes or restated:
-                self._commit(self._update_record(found, now_ms, changes, restated), leave=_leave(restated))
-                self.measures.of(queue).count(record.UPDATE, len(seen))
-                self._lines.nudge(found)
+                self._append_and_apply(self._update_record(found, now_ms, changes, restated), leave=_leave(restated))
+                self.counters.of(queue).count(record.UPDATE, len(seen))
+                self._consumers.notify(found)
         return results
 
     @staticmethod
@@ -207,7 +207,7 @@ class Changing(Core):
             record.to_runs(view.sequence for view, _ in ordered),
             [view.produced_ms for view, _ in ordered],
             [len(entry) for _, entry in ordered],
-            [queue.messages.claim_of(view) for view, _ in ordered if not view.merely_waits],
+            [queue.messages.claim_of(view) for view, _ in ordered if not view.is_pristine],
             b"".join(entry for _, entry in ordered),
         )
 
@@ -246,15 +246,15 @@ class Changing(Core):
         """
         if not 1 <= limit <= self.limits.batch_messages:
             raise InvalidValueError("max", f"max must be from 1 to {self.limits.batch_messages}.")
-        with self._deciding as now_ms:
+        with self._transaction as now_ms:
             found = self._find_queue(queue)
             views = found.messages.after(-1, limit, BURIED) if found.messages.counts[BURIED] else []
             if views:
                 changes = [(view.sequence, WAITING, 0, 0, 0) for view in views]
-                self._commit(change_record(found, changes, now_ms), leave=CLAIM_LEAVES)
-                self.measures.of(queue).count(record.UPDATE, len(views))
-                self._lines.nudge(found)
-        self._settle()
+                self._append_and_apply(change_record(found, changes, now_ms), leave=CLAIM_LEAVES)
+                self.counters.of(queue).count(record.UPDATE, len(views))
+                self._consumers.notify(found)
+        self._wait_until_durable()
         return len(views)
 
 

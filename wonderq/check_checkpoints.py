@@ -88,7 +88,7 @@ def _difference(found: State, whole: State) -> str | None:
 
 def _facts(queue: Queue) -> Iterator[tuple[Any, ...]]:
     """Yield all there is to know of a queue, its messages one by one."""
-    yield queue.number, queue.settings, queue.created_ms, queue.stated_at, queue.messages.next_sequence
+    yield queue.number, queue.settings, queue.created_ms, queue.record_position, queue.messages.next_sequence
     sequence = -1
     while views := queue.messages.after(sequence, _CHUNK_MESSAGES):
         for view in views:

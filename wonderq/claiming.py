@@ -16,7 +16,7 @@ from wonderq.errors import BrokerError, InvalidValueError, ShuttingDownError, To
 from wonderq.model import UNLIMITED, Message
 from wonderq.moving import Moving
 from wonderq.page import NO_TOKEN, MessageView, new_tuple
-from wonderq.rates import Round
+from wonderq.rates import ClaimBudget
 from wonderq.settings import DEDUPLICATION_WINDOW_MS
 from wonderq.state import Queue, change_record
 from wonderq.waiting import Waiter
@@ -29,7 +29,7 @@ _MAX_ATTEMPT_CHARACTERS = 128
 _ATTEMPT = "a"
 
 
-class _Claim(NamedTuple):
+class Claim(NamedTuple):
     """What a claim was given."""
 
     position: Position
@@ -38,7 +38,7 @@ class _Claim(NamedTuple):
     token: int
 
 
-class _Nothing(NamedTuple):
+class NoClaim(NamedTuple):
     """Why a claim was given nothing."""
 
     in_flight_limit: int = 0
@@ -80,14 +80,14 @@ class Claiming(Moving):
         claim = None
         try:
             while not client_gone():
-                with self._deciding as now_ms:
+                with self._transaction as now_ms:
                     if self._stopping:
                         if waiter is None:
                             raise ShuttingDownError
                         break
                     found = self._find_queue(queue)
                     outcome = self._claim(found, now_ms, limit, visibility_timeout_ms, attempt_id)
-                    if isinstance(outcome, _Claim):
+                    if isinstance(outcome, Claim):
                         claim = outcome
                         break
                     if not outcome.dead:
@@ -97,21 +97,21 @@ class Claiming(Moving):
                                 raise TooManyInFlightError(queue, outcome.in_flight_limit)
                             break
                         if waiter is None:
-                            waiter = self._lines.join(found)
+                            waiter = self._consumers.join(found)
                         else:
-                            self._lines.rejoin(found, waiter)
+                            self._consumers.rejoin(found, waiter)
                         sleep_s = min(left_s, outcome.wait_s, (waiter.due_ms - now_ms) / 1000)
                 if outcome.dead:
-                    self._bring_away(found, outcome.dead)
+                    self._dead_letter(found, outcome.dead)
                 else:
                     assert waiter is not None
                     waiter.wake.wait(max(sleep_s, 0.001))
         finally:
             if waiter is not None:
                 with self._lock:
-                    self._lines.leave(waiter, self._state.queues.get(queue))
+                    self._consumers.leave(waiter, self._state.queues.get(queue))
         if claim is None:
-            self._settle()
+            self._wait_until_durable()
             return []
         self._durability.wait(claim.position)
         messages = self._read_messages(found, claim.views, claim.token)
@@ -140,7 +140,7 @@ class Claiming(Moving):
         limit: int,
         visibility_timeout_ms: int | None,
         attempt_id: str | None,
-    ) -> _Claim | _Nothing:
+    ) -> Claim | NoClaim:
         messages, settings = queue.messages, queue.settings
         in_flight_limit, rates = self.limits.in_flight_per_queue, None
         messages.advance(now_ms)
@@ -148,10 +148,10 @@ class Claiming(Moving):
             if settings.retention_ms:
                 self._expire(queue, now_ms)
             if settings.paused:
-                return _Nothing()
+                return NoClaim()
             in_flight_limit = min(in_flight_limit, settings.max_in_flight or UNLIMITED)
             if settings.has_rates:
-                rates = Round(self._rates, queue)
+                rates = ClaimBudget(self._rates, queue)
         timeout_ms = settings.visibility_timeout_ms if visibility_timeout_ms is None else visibility_timeout_ms
         if attempt_id is not None:
             again = self._claim_again(queue, now_ms, timeout_ms, attempt_id)
@@ -165,25 +165,25 @@ class Claiming(Moving):
             runs = messages.pick(most, self.limits.batch_bytes, rates.messages_of)
         if not runs:
             full = room <= 0 < messages.counts[WAITING]
-            return _Nothing(in_flight_limit if full else 0, inf if rates is None else rates.wait_s)
+            return NoClaim(in_flight_limit if full else 0, inf if rates is None else rates.wait_s)
         if settings.max_receives:
             dead = [view for view in messages.views(runs) if view.receives >= settings.max_receives]
             if dead:
-                return _Nothing(dead=dead)
+                return NoClaim(dead=dead)
         token = self._new_token()
         records: list[Sequence[Any]] = [(record.CLAIM, now_ms, queue.number, runs, timeout_ms, token)]
         if attempt_id is not None:
             records.append(self._attempt(queue, now_ms, attempt_id, token, runs, now_ms + timeout_ms))
-        position = self._commit(*records, leave=CLAIM_LEAVES)
+        position = self._append_and_apply(*records, leave=CLAIM_LEAVES)
         produced_ms: Sequence[int] = messages.produced_ms(runs)
         if messages.lanes.by_number:
             produced_ms = sorted(produced_ms)  # lanes do not give out the oldest first
-        self.measures.of(queue.name).claimed(now_ms, produced_ms)
+        self.counters.of(queue.name).claimed(now_ms, produced_ms)
         views = messages.views(runs)
         if rates is not None:
             rates.count(messages.lane_of(view)[1] for view in views)
-        self._lines.nudge(queue)
-        return new_tuple(_Claim, (position, views, token))
+        self._consumers.notify(queue)
+        return new_tuple(Claim, (position, views, token))
 
     def expire(self) -> None:
         """Remove what is older than its queue keeps it, also from queues that nobody consumes from; and keys that ended."""
@@ -192,23 +192,23 @@ class Claiming(Moving):
             queues = list(self._state.queues.values())
         for queue in queues:
             if queue.settings.retention_ms:
-                with self._deciding as now_ms:
+                with self._transaction as now_ms:
                     if self._state.find(queue.number) is queue:
                         self._expire(queue, now_ms)
-                        self._lines.nudge(queue)  # there is room for more in flight
-        self._settle()
+                        self._consumers.notify(queue)  # there is room for more in flight
+        self._wait_until_durable()
 
     def _expire(self, queue: Queue, now_ms: int) -> None:
         """Remove what is older than the queue keeps it."""
         end = queue.messages.expired_end(now_ms - queue.settings.retention_ms + 1)
         if end is not None:
             before = len(queue.messages)
-            self._commit((record.PURGE, now_ms, queue.number, end))
-            self.measures.of(queue.name).outdated += before - len(queue.messages)
+            self._append_and_apply((record.PURGE, now_ms, queue.number, end))
+            self.counters.of(queue.name).retention_expired += before - len(queue.messages)
 
-    def _claim_again(self, queue: Queue, now_ms: int, timeout_ms: int, attempt_id: str) -> _Claim | None:
+    def _claim_again(self, queue: Queue, now_ms: int, timeout_ms: int, attempt_id: str) -> Claim | None:
         """Return what the same attempt was given before, with the timeout anew; None if there was none, or not any more."""
-        before = queue.memory.get(_ATTEMPT + attempt_id, now_ms)
+        before = queue.dedup.get(_ATTEMPT + attempt_id, now_ms)
         if before is None:
             return None
         token, runs, due_ms = before
@@ -219,13 +219,13 @@ class Claiming(Moving):
         ):
             return None
         changes = [(view.sequence, CLAIMED, now_ms + timeout_ms, timeout_ms) for view in views]
-        position = self._commit(
+        position = self._append_and_apply(
             change_record(queue, changes, now_ms),
             self._attempt(queue, now_ms, attempt_id, token, runs, now_ms + timeout_ms),
             leave=CLAIM_LEAVES,
         )
-        self._lines.nudge(queue)  # it may end sooner than it did
-        return _Claim(position, queue.messages.views(runs), token)
+        self._consumers.notify(queue)  # it may end sooner than it did
+        return Claim(position, queue.messages.views(runs), token)
 
     def _attempt(
         self, queue: Queue, now_ms: int, attempt_id: str, token: int, runs: record.Runs, due_ms: int
@@ -233,7 +233,7 @@ class Claiming(Moving):
         """Return the record of what an attempt to claim was given."""
         self.limits.check_keys(self._state, 1, now_ms)
         memory = _ATTEMPT + attempt_id, [token, runs, due_ms], now_ms + DEDUPLICATION_WINDOW_MS
-        return record.REMEMBER, now_ms, queue.number, [memory]
+        return record.DEDUP, now_ms, queue.number, [memory]
 
     def _new_token(self) -> int:
         """Return 32 bits that nobody can foresee, not all zero. Drawn in advance: a call of the system for each costs more."""

@@ -24,7 +24,7 @@ from wonderq.arguments import (
     USAGE,
     Subparsers,
     add_command,
-    complain,
+    fail,
     time_from,
 )
 from wonderq.client import RefusedError, UnreachableError
@@ -70,19 +70,19 @@ def main(arguments: list[str] | None = None) -> int:
     if options.run is not _serve:
         if sys.stdout is None:
             advice = "If nobody is to read it, send it to /dev/null"
-            return complain(f"standard output is closed, so nothing was done. {advice}", REFUSED)
+            return fail(f"standard output is closed, so nothing was done. {advice}", REFUSED)
         # Only a broker logs. What a command has to say of a log that it works on, it says itself.
         logging.getLogger("wonderq").addHandler(logging.NullHandler())
     _raise_file_limit()
     try:
         result: int = options.run(options)
     except ConfigError as error:
-        return complain(str(error), USAGE)
+        return fail(str(error), USAGE)
     except (RefusedError, commands.InputError, StorageError, FolderError) as error:
-        return complain(_with_notes(error), REFUSED)
+        return fail(_with_notes(error), REFUSED)
     except UnreachableError as error:
         hint = "Is a broker running there? Start one with 'wonderq serve'"
-        return complain(f"{_with_notes(error)}. {hint}", UNREACHABLE)
+        return fail(f"{_with_notes(error)}. {hint}", UNREACHABLE)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -91,7 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         _drop_output()
         about = f"{error.filename}: " if error.filename else ""
-        return complain(f"{about}{error.strerror or error}", REFUSED)
+        return fail(f"{about}{error.strerror or error}", REFUSED)
     return result
 
 
@@ -143,17 +143,17 @@ def _shown(default: Any) -> str:
 def _serve(options: argparse.Namespace) -> int:
     # The server's libraries take longer to load than a message takes to send.
     from wonderq.logs import set_up_logging  # noqa: PLC0415
-    from wonderq.serve import StartError, check_together, serve  # noqa: PLC0415
+    from wonderq.serve import StartError, validate, serve  # noqa: PLC0415
 
     names = {each.name for each in fields(Settings)}
     flags = {name: value for name, value in vars(options).items() if name in names}
     try:
         settings = load(flags, os.environ, options.config)
         set_up_logging(settings.log_level, settings.log_format)
-        check_together(settings)
+        validate(settings)
         serve(settings)
     except StartError as error:
-        return complain(str(error), REFUSED)
+        return fail(str(error), REFUSED)
     return OK
 
 

@@ -16,7 +16,7 @@ from array import array
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import accumulate, chain, groupby, repeat
 
-from storage.record import BURIED, CLAIMED, DELAYED, GONE, STATUSES, WAITING, Runs, to_runs
+from storage.record import BURIED, CLAIMED, DELAYED, GONE, STATUS_COUNT, WAITING, Runs, to_runs
 from wonderq.lanes import NO_LANE, Lanes
 from wonderq.page import IN_LANE, NO_TOKEN, PAGE_BITS, PAGE_MESSAGES, SHOWN, MessageView, Page
 
@@ -33,11 +33,11 @@ class Columns:
 
     def __init__(self) -> None:
         self.next_sequence = 0
-        self.counts = [0] * STATUSES
+        self.counts = [0] * STATUS_COUNT
         """Messages by state (GONE is not kept). Those past their deadline count as waiting only after `advance`."""
         self.bytes = 0
         """Entry bytes of all messages."""
-        self.expired = 0
+        self.claims_timed_out = 0
         """Claims that `advance` found ended; whoever counts them takes them from here."""
         self._pages: dict[int, Page] = {}  # by sequence >> PAGE_BITS, ascending
         self._ready: list[int] = []  # heap of the numbers of pages with a waiting message, and some without
@@ -102,7 +102,7 @@ class Columns:
                 or any(page.receives[start:stop])
                 or any(page.updates[start:stop])
             ):
-                claims += [self.claim_of(view) for view in page.views(start, stop) if not view.merely_waits]
+                claims += [self.claim_of(view) for view in page.views(start, stop) if not view.is_pristine]
         return produced_ms, claims
 
     def claim_of(self, view: MessageView) -> tuple[int | str, ...]:
@@ -291,7 +291,7 @@ class Columns:
                 for index in range(start, stop):
                     if page.status[index] in (CLAIMED, DELAYED) and page.due_ms[index] == due_ms:
                         self._set_status(page, index, WAITING)
-        self.expired += claimed - self.counts[CLAIMED]
+        self.claims_timed_out += claimed - self.counts[CLAIMED]
 
     def produce(
         self,
@@ -704,7 +704,7 @@ class Columns:
         for page in pages:
             self._pages[page.first >> PAGE_BITS] = page
             self.bytes += page.live_bytes()
-            for status in range(1, STATUSES):
+            for status in range(1, STATUS_COUNT):
                 self.counts[status] += page.status.count(status)
             self.counts[WAITING] += page.status.count(IN_LANE)
             for index, lane in enumerate(page.lane):

@@ -1,6 +1,6 @@
 """`wonderq compact`: shrink a stopped broker's folder to what is live in it.
 
-The log goes over to a fresh segment, and every older one is compacted into it as the running broker does it (`upkeep`):
+The log goes over to a fresh segment, and every older one is compacted into it as the running broker does it (`maintenance`):
 so a crash at any moment is as harmless here.
 """
 
@@ -88,7 +88,7 @@ def _restated_bytes(state: State) -> int:
             sequence = views[-1].sequence
             runs = record.to_runs(view.sequence for view in views)
             produced_ms, lengths = [view.produced_ms for view in views], [view.length for view in views]
-            claims = [queue.messages.claim_of(view) for view in views if not view.merely_waits]
+            claims = [queue.messages.claim_of(view) for view in views if not view.is_pristine]
             fields = (record.UPDATE, state.last_ms, queue.number, (), runs, produced_ms, lengths, claims, b"")
             size += len(record.encode(fields))
     return size
@@ -127,7 +127,7 @@ def compact(folder: Path, progress: Callable[[], None] = lambda: None) -> Outcom
         if log.used_bytes() > WORTH_A_CHECKPOINT_BYTES:
             checkpoint(broker, log, checkpoints)
         log_bytes = log.used_bytes()
-        with broker.exclusively() as (state, _, _):
+        with broker.locked() as (state, _, _):
             messages = _count(state)
     finally:
         log.close()

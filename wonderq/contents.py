@@ -64,20 +64,20 @@ class NewMessage(NamedTuple):
             if name not in _SYSTEM_NAMES or len(value) > _MAX_SYSTEM_CHARACTERS:
                 raise InvalidValueError(name, f"{name[:100]} is not known here, or has too many characters.")
 
-    def carried(self) -> dict[str, Any]:
+    def headers(self) -> dict[str, Any]:
         """Return what stands in the log besides the body."""
-        carried: dict[str, Any] = {}
+        headers: dict[str, Any] = {}
         if self.attributes:
-            carried["attributes"] = dict(self.attributes)
+            headers["attributes"] = dict(self.attributes)
         if self.system:
-            carried["system"] = dict(self.system)
+            headers["system"] = dict(self.system)
         if self.group:
-            carried["group"] = self.group
+            headers["group"] = self.group
         if self.priority:
-            carried["priority"] = self.priority
+            headers["priority"] = self.priority
         if self.key:
-            carried["key"] = self.key
-        return carried
+            headers["key"] = self.key
+        return headers
 
 
 def check_attributes(attributes: Mapping[str, Attribute]) -> None:
@@ -111,7 +111,7 @@ def has_attribute(attributes: Mapping[str, Attribute], wanted: str) -> bool:
     return value == (b64encode(found[1]).decode() if isinstance(found[1], bytes) else found[1])
 
 
-class Origin(NamedTuple):
+class DeadLetterSource(NamedTuple):
     """Where a dead letter came from."""
 
     queue: str
@@ -123,7 +123,7 @@ class Origin(NamedTuple):
     receives: int
 
 
-class Extras(NamedTuple):
+class Envelope(NamedTuple):
     """What a message has besides its body, if anything."""
 
     attributes: Mapping[str, Attribute]
@@ -133,20 +133,20 @@ class Extras(NamedTuple):
     key: str
     version: int
     """1 at first; one more with each update of body or attributes."""
-    origin: Origin | None
+    origin: DeadLetterSource | None
 
 
-def extras_of(carried: Mapping[str, Any], updates: int) -> Extras | None:
+def envelope_of(headers: Mapping[str, Any], updates: int) -> Envelope | None:
     """Return what a message has that carries this and was updated so often; None if that is nothing."""
-    if not carried and not updates:
+    if not headers and not updates:
         return None
-    found = carried.get("origin")
-    return Extras(
-        attributes={name: (kind, value) for name, (kind, value) in carried.get("attributes", {}).items()},
-        system=carried.get("system", {}),
-        group=carried.get("group", ""),
-        priority=carried.get("priority", 0),
-        key=carried.get("key", ""),
+    found = headers.get("origin")
+    return Envelope(
+        attributes={name: (kind, value) for name, (kind, value) in headers.get("attributes", {}).items()},
+        system=headers.get("system", {}),
+        group=headers.get("group", ""),
+        priority=headers.get("priority", 0),
+        key=headers.get("key", ""),
         version=updates + 1,
-        origin=None if found is None else Origin(*found),
+        origin=None if found is None else DeadLetterSource(*found),
     )

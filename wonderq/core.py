@@ -20,9 +20,9 @@ from typing import Any
 
 from storage import Checkpoints, CorruptLogError, Log, Position, TrimmedError, record
 from storage.record import CLAIMED, DELAYED
-from wonderq.buckets import Buckets
+from wonderq.buckets import TokenBuckets
 from wonderq.clock import Clock
-from wonderq.contents import Extras, extras_of
+from wonderq.contents import Envelope, envelope_of
 from wonderq.errors import (
     BrokerError,
     InvalidQueueNameError,
@@ -31,19 +31,19 @@ from wonderq.errors import (
     QueueNotFoundError,
     StaleReceiptError,
 )
-from wonderq.fibers import Aside, Durability, Hub
+from wonderq.fibers import BlockingPool, DurabilityWaiter, Hub
 from wonderq.ids import Ids
-from wonderq.measures import Measures
+from wonderq.measures import BrokerCounters
 from wonderq.model import DEFAULT_QUEUE, STATUS_NAMES, Limits, Message, Target
 from wonderq.page import NO_TOKEN, MessageView, new_tuple
 from wonderq.rebuild import rebuild
 from wonderq.state import Queue, State, queue_record
-from wonderq.waiting import WaitingLines
+from wonderq.waiting import ConsumerQueues
 
 logger = logging.getLogger("wonderq")
 
-Commit = Callable[..., Position]
-"""`Core._commit`: takes the fields of records, and ``leave``."""
+Append = Callable[..., Position]
+"""`Core._append_and_apply`: takes the fields of records, and ``leave``."""
 
 _QUEUE_NAME = re.compile(r"(?=.{1,80}\Z)[A-Za-z0-9_-]+(\.fifo)?")
 
@@ -58,7 +58,7 @@ _WITH_DEADLINE = (CLAIMED, DELAYED)
 _READERS = 4
 
 
-class _Deciding:
+class Transaction:
     """Holds the broker's lock, and gives the time; a refusal leaves only when what it is based on is durable.
 
     A class, since a generator takes three times as long for it.
@@ -69,7 +69,7 @@ class _Deciding:
         """Why nothing is decided any more."""
         self._lock = lock
         self._now_ms = clock.now_ms
-        self._settle = settle
+        self._wait_until_durable = settle
 
     def __enter__(self) -> int:
         self._lock.acquire()
@@ -81,7 +81,7 @@ class _Deciding:
     def __exit__(self, refusal: type[BaseException] | None, _error: object, _trace: object) -> None:
         self._lock.release()
         if refusal is not None and issubclass(refusal, BrokerError):
-            self._settle()
+            self._wait_until_durable()
 
 
 def check_queue_name(name: str, field: str) -> None:
@@ -109,18 +109,18 @@ class Core:
         create_queues: bool = True,
     ) -> None:
         self.limits = limits or Limits()
-        self.measures = Measures()
+        self.counters = BrokerCounters()
         self._log = log
-        self._durability = Durability(log)
-        self._aside = Aside(_READERS)
+        self._durability = DurabilityWaiter(log)
+        self._blocking = BlockingPool(_READERS)
         self._clock = clock or Clock()
         self._create_queues = create_queues
         self._lock = threading.Lock()
-        self._deciding = _Deciding(self._lock, self._clock, self._settle)
-        self._lines = WaitingLines(self.limits.waiting_consumers, self.limits.in_flight_per_queue)
+        self._transaction = Transaction(self._lock, self._clock, self._wait_until_durable)
+        self._consumers = ConsumerQueues(self.limits.waiting_consumers, self.limits.in_flight_per_queue)
         self._listings: set[object] = set()
         self._tokens: Iterator[int] = iter(())
-        self._rates = Buckets()
+        self._rates = TokenBuckets()
         self._stopping = False
         self._state, self.log_bytes = rebuild(log, checkpoints)
         """``log_bytes``: of records behind the checkpoint that the start began with, read then and written since."""
@@ -129,15 +129,15 @@ class Core:
         with self._lock:
             now_ms = self._clock.now_ms()
             if self._state.key is None:
-                self._commit((record.IDENTITY, now_ms, os.urandom(16), self._state.next_queue))
+                self._append_and_apply((record.IDENTITY, now_ms, os.urandom(16), self._state.next_queue))
             assert self._state.key is not None
             self._ids = Ids(self._state.key)
             if DEFAULT_QUEUE not in self._state.queues:
                 new = self._new_queue(DEFAULT_QUEUE, now_ms)
-                self._commit(queue_record(new, new.settings, now_ms))
+                self._append_and_apply(queue_record(new, new.settings, now_ms))
             for each in self._state.queues.values():
-                self.measures.of(each.name)
-        self._settle()
+                self.counters.of(each.name)
+        self._wait_until_durable()
 
     # Running
 
@@ -146,27 +146,27 @@ class Core:
         """Why the broker does no more work, or None while it does."""
         if self._stopping:
             return "shutting down"
-        damage = self._deciding.damage
+        damage = self._transaction.damage
         return self._log.failure if damage is None else str(damage)
 
     @property
     def is_damaged(self) -> bool:
-        return self._deciding.damage is not None
+        return self._transaction.damage is not None
 
     @property
     def waiting_consumers(self) -> int:
         """How many consumers wait for a message."""
-        return len(self._lines)
+        return len(self._consumers)
 
     @property
     def checkpoint_lag_bytes(self) -> int:
         """Bytes of records behind the newest checkpoint."""
-        return self.log_bytes - self.measures.checkpointed_bytes
+        return self.log_bytes - self.counters.checkpointed_bytes
 
-    def damaged(self, file: str, offset: int, reason: str) -> CorruptLogError:
+    def mark_damaged(self, file: str, offset: int, reason: str) -> CorruptLogError:
         """Do no more work, because the log does not verify there; returns the error to raise."""
         advice = "Nothing more is done. Stop the broker, and run 'wonderq verify' on its folder"
-        damage = self._deciding.damage = CorruptLogError(file, offset, f"{reason}. {advice}")
+        damage = self._transaction.damage = CorruptLogError(file, offset, f"{reason}. {advice}")
         logger.critical("the log is damaged: %s", damage)
         return damage
 
@@ -174,18 +174,18 @@ class Core:
         """Give out no more messages: answer those who wait with nothing, and refuse new ones."""
         with self._lock:
             self._stopping = True
-            self._lines.wake_all()
+            self._consumers.wake_all()
 
     def close(self) -> None:
         """Stop giving out messages, make everything durable, and let go of the log."""
         self.stop_claiming()
         self._durability.close()
-        self._aside.close()
+        self._blocking.close()
         self._log.close()
 
     # Shared pieces
 
-    def _commit(self, *records: Sequence[Any], leave: int | None = None) -> Position:
+    def _append_and_apply(self, *records: Sequence[Any], leave: int | None = None) -> Position:
         """Append records and apply them; a crash leaves all or none. Returns the position of the last one.
 
         ``leave`` says for which part of a segment there must be room behind them.
@@ -198,7 +198,7 @@ class Core:
             self._state.apply(fields, position, len(data))
         return positions[-1]
 
-    def _settle(self) -> None:
+    def _wait_until_durable(self) -> None:
         """Wait until everything decided so far is durable."""
         self._durability.wait(self._log.end() - 1)
 
@@ -241,7 +241,7 @@ class Core:
         views, entries = self._entries(queue, views)
         if not views:
             return []
-        bodies, carried = self._decode(views, entries)
+        bodies, headers = self._decode(views, entries)
         sequences, statuses, _, _, produced_ms, receives, _, dues_ms, _, first_claimed_ms, _, updates = zip(
             *views, strict=True
         )
@@ -253,9 +253,9 @@ class Core:
         ends_ms = [
             due_ms if status in _WITH_DEADLINE else None for status, due_ms in zip(statuses, dues_ms, strict=True)
         ]
-        extras: Iterable[Extras | None] = repeat(None)
-        if carried or any(updates):
-            extras = [extras_of(carried.get(index, {}), count) for index, count in enumerate(updates)]
+        envelope: Iterable[Envelope | None] = repeat(None)
+        if headers or any(updates):
+            envelope = [envelope_of(headers.get(index, {}), count) for index, count in enumerate(updates)]
         names = [STATUS_NAMES[status] for status in statuses]
         queues = repeat(queue.name)
         columns = (
@@ -269,7 +269,7 @@ class Core:
             queues,
             sequences,
             first_claimed_ms,
-            extras,
+            envelope,
         )
         fields = zip(*columns, strict=False)
         return list(map(new_tuple, repeat(Message), fields))
@@ -281,7 +281,7 @@ class Core:
         try:
             return record.decode_entries(entries)
         except ValueError as error:
-            raise self.damaged(*self._log.locate(views[0].position), str(error)) from error
+            raise self.mark_damaged(*self._log.locate(views[0].position), str(error)) from error
 
     def _entries(self, queue: Queue, views: Sequence[MessageView]) -> tuple[Sequence[MessageView], list[bytes]]:
         """Read entries; a message that compaction has moved meanwhile is looked up again, one that is gone is left out."""
@@ -291,7 +291,7 @@ class Core:
             except TrimmedError:
                 with self._lock:
                     now = [queue.messages.find(view.sequence) for view in views]
-                self._settle()
+                self._wait_until_durable()
                 before = views
                 views = [
                     view._replace(position=found.position, length=found.length)
@@ -300,28 +300,28 @@ class Core:
                 ]
                 if views == before:
                     place = self._log.locate(before[0].position)
-                    raise self.damaged(*place, "messages were dropped that had not been copied") from None
+                    raise self.mark_damaged(*place, "messages were dropped that had not been copied") from None
             except CorruptLogError as error:
-                raise self.damaged(error.file, error.offset, error.reason) from error
+                raise self.mark_damaged(error.file, error.offset, error.reason) from error
 
     def _read(self, spans: Sequence[tuple[Position, int]]) -> list[bytes]:
         try:
             return self._log.read(spans, block=Hub.current() is None)
         except BlockingIOError:
-            return self._aside.do(lambda: self._log.read(spans))
+            return self._blocking.do(lambda: self._log.read(spans))
 
     @contextmanager
-    def exclusively(self) -> Iterator[tuple[State, Commit, int]]:
+    def locked(self) -> Iterator[tuple[State, Append, int]]:
         """For upkeep: hold the lock, with the state, a way to commit records, and the time."""
         with self._lock:
-            yield self._state, self._commit, self._clock.now_ms()
+            yield self._state, self._append_and_apply, self._clock.now_ms()
 
     @contextmanager
-    def deciding(self) -> Iterator[tuple[State, Commit, int]]:
+    def transaction(self) -> Iterator[tuple[State, Append, int]]:
         """For what the broker does by itself, and what it is told to do by and by: decide something as its operations do.
 
-        Yields what `exclusively` does. What was decided is durable when this ends, and what a refusal is based on, too.
+        Yields what `locked` does. What was decided is durable when this ends, and what a refusal is based on, too.
         """
-        with self._deciding as now_ms:
-            yield self._state, self._commit, now_ms
-        self._settle()
+        with self._transaction as now_ms:
+            yield self._state, self._append_and_apply, now_ms
+        self._wait_until_durable()

@@ -58,8 +58,8 @@ class NotClaimedError(BrokerError):
         super().__init__("The message is not claimed, so there is no claim to renew or release. Consume it first.")
 
 
-class QueueInUseError(BrokerError):
-    code = "default_queue"
+class DefaultQueueError(BrokerError):
+    code = "queue_not_deletable"
 
     def __init__(self) -> None:
         super().__init__("The default queue is always there and cannot be deleted. Purge it to empty it.")
@@ -77,7 +77,7 @@ class BatchTooLargeError(BrokerError):
 
 
 class TooManyWaitingError(BrokerError):
-    code = "too_many_waiting"
+    code = "too_many_waiting_consumers"
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"{limit} consumers are waiting already. Try again later, or with wait=0.")
@@ -152,15 +152,15 @@ class ShuttingDownError(BrokerError):
         super().__init__("The broker is shutting down and gives out no more messages. Try again when it is back.")
 
 
-class MoveNotFoundError(BrokerError):
-    code = "move_not_found"
+class RedriveNotFoundError(BrokerError):
+    code = "redrive_not_found"
 
     def __init__(self) -> None:
         super().__init__("There is no redrive with this id: it never was, or it ended and ten others have ended since.")
 
 
-class MoveRunningError(BrokerError):
-    code = "move_running"
+class RedriveRunningError(BrokerError):
+    code = "redrive_running"
 
     def __init__(self, queue: str, move_id: str) -> None:
         super().__init__(f"Messages of {queue} are being moved already, by {move_id}. Wait for its end, or cancel it.")

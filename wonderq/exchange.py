@@ -24,7 +24,7 @@ from storage.record import CLAIMED, DELAYED
 from storage.recovery import wall_clock_ms
 from wonderq.broker import Broker
 from wonderq.client import Client, RefusedError, UnreachableError
-from wonderq.contents import extras_of
+from wonderq.contents import envelope_of
 from wonderq.errors import BrokerError
 from wonderq.folder import FolderError, NoLogError, held
 from wonderq.ids import Ids
@@ -106,7 +106,7 @@ def _messages(state: State, queue: Queue, bodies: _Bodies, now_ms: int) -> Itera
     sequence = -1
     while views := queue.messages.after(sequence, _CHUNK_MESSAGES):
         for view in views:
-            body, carried = bodies.read(view)
+            body, headers = bodies.read(view)
             message = Message(
                 ids.message_id(queue.number, view.sequence),
                 body,
@@ -118,7 +118,7 @@ def _messages(state: State, queue: Queue, bodies: _Bodies, now_ms: int) -> Itera
                 queue.name,
                 view.sequence,
                 view.first_claimed_ms,
-                extras_of(carried, view.updates),
+                envelope_of(headers, view.updates),
             )
             yield {"type": "message", **msgspec.to_builtins(message_object(message))}
         sequence = views[-1].sequence

@@ -44,7 +44,7 @@ class Fiber(greenlet):
         self.work: Callable[[], Any] | None = None
         self.sleeps = 0
         """How often it has woken up: a call to wake it from an earlier sleep comes too late, and means nothing."""
-        self.dozing = False
+        self.interruptible = False
         """Whether what it waits for may be given up."""
 
     def run(self) -> None:
@@ -65,9 +65,9 @@ class Fiber(greenlet):
         self.pause()
         self.sleeps += 1
 
-    def make_way(self) -> None:
+    def yield_to_others(self) -> None:
         """Let all others run that can, and then of those that make way one a turn: what takes long takes turns."""
-        self.hub.let_make_way(self)
+        self.hub.add_yielded(self)
         self.pause()
         self.sleeps += 1
 
@@ -90,7 +90,7 @@ class Hub:
         self._closed = False
         self._thread = 0
         self._ready: deque[Sleeper] = deque()
-        self._making_way: deque[Sleeper] = deque()
+        self._yielded: deque[Sleeper] = deque()
         self._timers: list[tuple[float, int, Sleeper]] = []
         self._numbers = itertools.count()
         self._spare: list[Fiber] = []
@@ -123,8 +123,8 @@ class Hub:
         now = time.monotonic()
         while self._timers and self._timers[0][0] <= now:
             self._ready.append(heapq.heappop(self._timers)[2])
-        if self._making_way:
-            self._ready.append(self._making_way.popleft())
+        if self._yielded:
+            self._ready.append(self._yielded.popleft())
         for _ in range(len(self._ready)):
             fiber, sleep = self._ready.popleft()
             if fiber.sleeps == sleep:
@@ -132,7 +132,7 @@ class Hub:
         for each in self._afterwards:
             each()
         self._afterwards.clear()
-        if self._ready or self._making_way:
+        if self._ready or self._yielded:
             return 0
         return max(self._timers[0][0] - time.monotonic(), 0) if self._timers else None
 
@@ -157,23 +157,23 @@ class Hub:
         with self._interrupting:
             self._closed = True
 
-    def let_make_way(self, fiber: Fiber) -> None:
-        self._making_way.append((fiber, fiber.sleeps))
+    def add_yielded(self, fiber: Fiber) -> None:
+        self._yielded.append((fiber, fiber.sleeps))
 
     def wake_later(self, fiber: Fiber, seconds: float) -> None:
         heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._numbers), (fiber, fiber.sleeps)))
 
-    def disturb(self, fiber: Fiber) -> None:
+    def recheck(self, fiber: Fiber) -> None:
         """Let a fiber look again whether what it waits for is still wanted."""
-        if fiber.dozing:
+        if fiber.interruptible:
             self.wake((fiber, fiber.sleeps))
 
 
-def make_way() -> None:
-    """Let others run, if this runs on a fiber (`Fiber.make_way`): between two pieces of what takes long."""
+def yield_to_others() -> None:
+    """Let others run, if this runs on a fiber (`Fiber.yield_to_others`): between two pieces of what takes long."""
     fiber = Hub.current()
     if fiber is not None:
-        fiber.make_way()
+        fiber.yield_to_others()
 
 
 class Event:
@@ -203,13 +203,13 @@ class Event:
             return
         self._sleeper = (fiber, fiber.sleeps)
         if not self._event.is_set():
-            fiber.dozing = True
+            fiber.interruptible = True
             fiber.sleep(timeout_s)
-            fiber.dozing = False
+            fiber.interruptible = False
         self._sleeper = None
 
 
-class Durability:
+class DurabilityWaiter:
     """Waits for a log. For fibers, all of one hub, a thread does; it is told once what all that ran in one turn wait for.
 
     So they share a group and a sync, as many threads would.
@@ -269,7 +269,7 @@ class Durability:
             sleepers[0][0].hub.wake(*sleepers)
 
 
-class Aside:
+class BlockingPool:
     """Other threads, for what blocks: the fiber that has it done makes way meanwhile."""
 
     def __init__(self, threads: int) -> None:

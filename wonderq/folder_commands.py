@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from wonderq.arguments import OK, REFUSED, Subparsers, add_command, add_key_option, complain, key_from
+from wonderq.arguments import OK, REFUSED, Subparsers, add_command, add_key_option, fail, key_from
 from wonderq.config import ConfigError
 from wonderq.terminal import Progress, is_terminal
 
@@ -85,7 +85,7 @@ def _inspect(options: argparse.Namespace) -> int:
     if problems:
         passed_over = "was passed over" if len(problems) == 1 else "were passed over"
         hint = f"'wonderq verify {options.folder}' lists all that is damaged"
-        return complain(f"{_damage(len(problems), 'the log')}, and {passed_over}: {hint}", REFUSED)
+        return fail(f"{_damage(len(problems), 'the log')}, and {passed_over}: {hint}", REFUSED)
     return OK
 
 
@@ -116,8 +116,8 @@ def _verify(options: argparse.Namespace) -> int:
         return OK
     _print(["damaged: the figures are of what verifies"])
     for problem in findings.problems:
-        complain(str(problem), REFUSED)
-    return complain(
+        fail(str(problem), REFUSED)
+    return fail(
         f"{_damage(len(findings.problems), options.folder)}. Nothing was changed. Restore the damaged files from a backup "
         f"if you have one; 'wonderq repair {options.folder} NEW' salvages the rest into a new folder",
         REFUSED,

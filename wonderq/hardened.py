@@ -36,7 +36,7 @@ from waitress.server import TcpWSGIServer
 
 from wonderq.addresses import network
 from wonderq.answers import TOO_MANY_IN_ALL, TOO_MANY_OF_ONE, Answer, Refusal, too_many
-from wonderq.measures import RequestMeasures
+from wonderq.measures import RequestCounters
 from wonderq.wire import RequestError
 
 logger = logging.getLogger("wonderq.http")
@@ -63,7 +63,7 @@ _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 @dataclass(frozen=True)
-class Patience:
+class Timeouts:
     """How long a client may take."""
 
     head_s: float = 10
@@ -492,24 +492,24 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         """Whether the connection may be closed to make room: no answer is due, and no more than a head has begun."""
         return not (self.requests or self.total_outbufs_len) and (self.request is None or self.request.body_rcv is None)
 
-    def look(self, now_s: float, patience: Patience) -> None:
+    def look(self, now_s: float, timeouts: Timeouts) -> None:
         """Close the connection, or refuse its request, if it has been at the same stage for too long."""
         request = self.request
-        limit_s = patience.head_s
+        limit_s = timeouts.head_s
         stage: object = request
         if self.total_outbufs_len:
-            stage, limit_s = self.last_activity, patience.unread_s
+            stage, limit_s = self.last_activity, timeouts.unread_s
         elif self.requests:
             stage, limit_s = self.requests[0], inf
         elif self.lingering:
-            stage, limit_s = "lingering", patience.linger_s
+            stage, limit_s = "lingering", timeouts.linger_s
         elif request is None:
             stage = self.last_activity
             if stage != self.creation_time:
-                limit_s = patience.idle_s
+                limit_s = timeouts.idle_s
         elif request.body_rcv is not None:
             stage = request.body_rcv
-            limit_s = patience.body_s + request.body_bytes_received / patience.body_bytes_per_s
+            limit_s = timeouts.body_s + request.body_bytes_received / timeouts.body_bytes_per_s
         if stage != self.stage:
             self.stage, self.since_s = stage, now_s
         elif now_s - self.since_s > limit_s:
@@ -540,16 +540,16 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         *,
         connections_per_address: int,
         check_head: CheckHead | None,
-        patience: Patience | None,
+        timeouts: Timeouts | None,
         max_body_bytes: int,
     ) -> None:
         self.check_head = check_head
-        self.measures = RequestMeasures()
+        self.counters = RequestCounters()
         self.max_body_bytes = max_body_bytes
         self.touched: set[Any] = set()
         """What may wait for something else now than it did when its ``polled`` was set."""
         self._per_address = connections_per_address
-        self._patience = patience or Patience()
+        self._patience = timeouts or Timeouts()
         self._looked_s = 0.0
         self._full = False
         super().__init__(app, adj=adj, dispatcher=dispatcher)
@@ -578,7 +578,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
                 if error.errno not in _NO_DESCRIPTORS:
                     continue  # that client has gone
                 logger.warning("no connection can be accepted: %s", error.strerror)
-                self._make_way(self.active_channels.values())
+                self._evict_idle(self.active_channels.values())
                 self._full = True  # until the next look: what cannot be accepted would be told of again and again
                 self.touched.add(self)
                 return
@@ -587,9 +587,9 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
                 if refusal is None:
                     self.set_socket_options(connection)
                     self.channel_class(self, connection, address, self.adj, map=self._map)
-                    self.measures.accepted += 1
+                    self.counters.accepted += 1
                 else:
-                    self.measures.refused += 1
+                    self.counters.refused += 1
                     connection.setblocking(False)
                     connection.send(refusal)
                     connection.close()
@@ -602,13 +602,13 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         if len(channels) >= self._per_address:
             client = network(address)
             same = [channel for channel in channels.values() if channel.network == client]
-            if len(same) >= self._per_address and not self._make_way(same):
+            if len(same) >= self._per_address and not self._evict_idle(same):
                 return too_many(*TOO_MANY_OF_ONE)
-        if len(channels) >= self.adj.connection_limit and not self._make_way(channels.values()):
+        if len(channels) >= self.adj.connection_limit and not self._evict_idle(channels.values()):
             return too_many(*TOO_MANY_IN_ALL)
         return None
 
-    def _make_way(self, channels: Collection[Channel]) -> bool:
+    def _evict_idle(self, channels: Collection[Channel]) -> bool:
         """Close what has been idle for longest, or else a request that has been beginning for longest."""
         count = max(1, len(channels) // 64)  # all have to be looked at to find one
         ready_to_go = [channel for channel in channels if channel.can_go]

@@ -41,7 +41,7 @@ class History:
     def add(self, found: Found, fields: list[Any]) -> Iterator[Event]:
         """Yield what a record, and the deadlines before it, did to the message."""
         kind, at_ms = fields[:2]
-        if kind in (record.IDENTITY, record.NOTE) or fields[2] != self._queue:
+        if kind in (record.IDENTITY, record.METADATA) or fields[2] != self._queue:
             return
         yield from self.until(at_ms)  # a record of the same queue, so time has come so far, whatever it is about
         for what, detail in self._events(kind, at_ms, fields):

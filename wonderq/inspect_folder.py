@@ -17,7 +17,7 @@ from wonderq.check_checkpoints import load
 from wonderq.folder import FolderError, held
 from wonderq.history import Event, History
 from wonderq.ids import Ids
-from wonderq.model import STATUSES
+from wonderq.model import STATUS_BY_NAME
 from wonderq.state import State, UnreadableRecordError
 from wonderq.terminal import human_bytes, table
 from wonderq.verify import KINDS, entries_of, entry_problem
@@ -123,7 +123,7 @@ def overview_object(found: Overview) -> _Object:
             {
                 "queue": queue.name,
                 "number": queue.number,
-                "counts": {name: queue.messages.counts[status] for name, status in STATUSES.items()},
+                "counts": {name: queue.messages.counts[status] for name, status in STATUS_BY_NAME.items()},
                 "bytes": queue.messages.bytes,
                 "visibility_timeout": queue.settings.visibility_timeout_ms / 1000,
                 "delay": queue.settings.delay_ms / 1000,
@@ -303,10 +303,10 @@ def _named(fields: list[Any]) -> _Object:
         case [record.SEND, at_ms, queue, first, due_ms, lengths, lanes, entries]:
             produced = _named([record.PRODUCE, at_ms, queue, first, due_ms, lengths, entries])
             return {**produced, "lanes": [{"priority": priority, "group": group} for priority, group in lanes]}
-        case [record.REMEMBER, _, queue, memories]:
-            remembered = [{"key": key, "value": value, "until": iso_time(until)} for key, value, until in memories]
-            return {"queue": queue, "remembered": remembered}
-        case [record.NOTE, _, space, name, value]:
+        case [record.DEDUP, _, queue, memories]:
+            dedup_entries = [{"key": key, "value": value, "until": iso_time(until)} for key, value, until in memories]
+            return {"queue": queue, "remembered": dedup_entries}
+        case [record.METADATA, _, space, name, value]:
             return {"space": space, "name": name, "value": value}
         case [record.CLAIM, at_ms, queue, runs, timeout_ms, token]:
             return {
@@ -337,7 +337,7 @@ def _named(fields: list[Any]) -> _Object:
 
 
 def _with_status(about: _Object) -> _Object:
-    names = {status: name for name, status in STATUSES.items()}
+    names = {status: name for name, status in STATUS_BY_NAME.items()}
     return about | {"status": names.get(about["status"], about["status"])}
 
 
@@ -350,13 +350,13 @@ def _bodies(found: Found, fields: list[Any], problems: list[Problem]) -> _Object
     if fields[0] not in (record.PRODUCE, record.SEND, record.UPDATE):
         return {}
     bodies: list[str | None] = []
-    carried: dict[int, _Object] = {}
+    headers: dict[int, _Object] = {}
     for queue, sequence, entry in entries_of(fields):
         problem = entry_problem(queue, sequence, entry)
         if problem:
             problems.append(Problem(str(found.path), found.offset, problem))
         body, more = (None, {}) if problem else record.decode_entry(entry)
         if more:
-            carried[len(bodies)] = more
+            headers[len(bodies)] = more
         bodies.append(body)
-    return {"messages": bodies, **({"carried": carried} if carried else {})}
+    return {"messages": bodies, **({"carried": headers} if headers else {})}

@@ -18,7 +18,7 @@ TICK_S = 0.5
 _REST_TICKS = 10
 
 
-class Keeper:
+class Housekeeper:
     """Does it in a thread of its own, when it is due."""
 
     def __init__(self, broker: Broker, *, tick_s: float = TICK_S) -> None:
@@ -28,7 +28,7 @@ class Keeper:
         self._thread = threading.Thread(target=self._run, name="wonderq-keeper", daemon=True)
 
     def start(self) -> None:
-        self._broker.measures.keeper_runs = True
+        self._broker.counters.housekeeper_runs = True
         self._thread.start()
 
     def stop(self) -> None:
@@ -41,9 +41,9 @@ class Keeper:
         wait_s = 0.0
         while not self._stop.wait(wait_s):
             wait_s = self._tick_s
-            for work in (self._expire, self._broker.moves.run, self._broker.schedules.fire_due):
+            for work in (self._expire, self._broker.redrives.run, self._broker.schedules.fire_due):
                 wait_s = min(wait_s, self._try(work))
-        self._broker.measures.keeper_runs = False
+        self._broker.counters.housekeeper_runs = False
 
     def _expire(self) -> float:
         self._broker.expire()

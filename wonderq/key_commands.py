@@ -10,7 +10,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from wonderq.arguments import OK, REFUSED, Subparsers, add_command, complain, time_from
+from wonderq.arguments import OK, REFUSED, Subparsers, add_command, fail, time_from
 from wonderq.config import load
 from wonderq.model import MAX_REQUESTS_PER_SECOND, ROLES
 from wonderq.terminal import table
@@ -146,7 +146,7 @@ def _create(options: argparse.Namespace) -> int:
             for_sqs=options.sqs,
         )
     except keys.KeysError as error:
-        return complain(str(error), REFUSED)
+        return fail(str(error), REFUSED)
     print(text, flush=True)
     if key.sqs_secret is not None:
         print(f"AWS_ACCESS_KEY_ID={key.access_key_id}\nAWS_SECRET_ACCESS_KEY={key.sqs_secret}", flush=True)
@@ -160,7 +160,7 @@ def _list(options: argparse.Namespace) -> int:
     try:
         found, _ = keys.read(_path(options))
     except keys.KeysError as error:
-        return complain(str(error), REFUSED)
+        return fail(str(error), REFUSED)
     if options.json:
         for each in found:
             expires = None if each.expires_at is None else _time(each.expires_at)
@@ -192,7 +192,7 @@ def _revoke(options: argparse.Namespace) -> int:
     try:
         left = keys.revoke(path, options.ids)
     except keys.KeysError as error:
-        return complain(str(error), REFUSED)
+        return fail(str(error), REFUSED)
     if not left:
         print(
             f"wonderq: no key is left in {path}. A running broker lets nobody in; one that is started now, everybody.",

@@ -8,8 +8,8 @@ from itertools import accumulate
 
 from wonderq.core import Core
 from wonderq.errors import InvalidValueError, MessageNotFoundError, TooManyListingsError
-from wonderq.fibers import make_way
-from wonderq.model import STATUSES, Message, QueueInfo, Target
+from wonderq.fibers import yield_to_others
+from wonderq.model import STATUS_BY_NAME, Message, QueueInfo, Target
 from wonderq.settings import QueueSettings
 from wonderq.state import Queue
 
@@ -26,11 +26,11 @@ class Looking(Core):
 
     def get(self, queue: str, message_id: str) -> Message:
         """Return one message, without touching it."""
-        with self._deciding as now_ms:
+        with self._transaction as now_ms:
             found = self._find_queue(queue)
             found.messages.advance(now_ms)
             view = self._resolve(found, Target(id=message_id))
-        self._settle()
+        self._wait_until_durable()
         for message in self._read_messages(found, [view]):
             return message
         raise MessageNotFoundError  # deleted meanwhile, and its place in the log is gone already
@@ -52,8 +52,8 @@ class Looking(Core):
         once, which is found out with the first message; whoever does not go on to the end has to close the iterator.
         """
         sequence = -1
-        wanted = None if status is None else STATUSES[status]
-        with self._deciding:
+        wanted = None if status is None else STATUS_BY_NAME[status]
+        with self._transaction:
             found = self._find_queue(queue)
             if after is not None:
                 place = self._ids.decode_id(after)
@@ -66,7 +66,7 @@ class Looking(Core):
         self, queue: Queue, sequence: int, status: int | None, limit: int, matches: Callable[[Message], bool] | None
     ) -> Generator[Message]:
         this = object()
-        with self._deciding:
+        with self._transaction:
             if len(self._listings) >= self.limits.listings:
                 raise TooManyListingsError(self.limits.listings)
             self._listings.add(this)
@@ -86,15 +86,15 @@ class Looking(Core):
     def _some(self, queue: Queue, sequence: int, status: int | None, limit: int) -> list[Message]:
         """Return the messages behind a sequence number, up to ``limit``, and fewer if they are large; none at the end."""
         while True:
-            with self._deciding as now_ms:
+            with self._transaction as now_ms:
                 queue.messages.advance(now_ms)
                 views = queue.messages.after(sequence, limit, status)
                 within = sum(1 for total in accumulate(view.length for view in views) if total <= _LIST_BYTES)
                 views = views[: within or 1]
-            self._settle()
+            self._wait_until_durable()
             if not views:
                 return []
-            make_way()
+            yield_to_others()
             messages = self._read_messages(queue, views)
             if messages:
                 return messages
@@ -102,11 +102,11 @@ class Looking(Core):
 
     def count(self, queue: str, status: str) -> int:
         """Return how many messages have a status at this moment."""
-        with self._deciding as now_ms:
+        with self._transaction as now_ms:
             found = self._find_queue(queue)
             found.messages.advance(now_ms)
-            count = found.messages.counts[STATUSES[status]]
-        self._settle()
+            count = found.messages.counts[STATUS_BY_NAME[status]]
+        self._wait_until_durable()
         return count
 
     def settings_of(self, name: str) -> QueueSettings | None:
@@ -118,19 +118,19 @@ class Looking(Core):
         return None if found is None else found.settings
 
     def queue(self, name: str) -> QueueInfo:
-        with self._deciding as now_ms:
+        with self._transaction as now_ms:
             info = self._info(self._find_queue(name), now_ms)
-        self._settle()
+        self._wait_until_durable()
         return info
 
     def queues(self) -> list[QueueInfo]:
         """Return all queues, by name."""
-        with self._deciding as now_ms:
+        with self._transaction as now_ms:
             infos = [self._info(found, now_ms) for _, found in sorted(self._state.queues.items())]
-        self._settle()
+        self._wait_until_durable()
         return infos
 
-    def glance(self) -> Iterator[QueueInfo]:
+    def queue_stats(self) -> Iterator[QueueInfo]:
         """Go through all queues for whoever watches the broker: also of one that is damaged, and not waiting for the log.
 
         The lock is held for a few at a time, so they are not all of one moment.
@@ -142,16 +142,16 @@ class Looking(Core):
                 there = [each for each in queues[at : at + _GLANCE_CHUNK] if self._state.queues.get(each.name) is each]
                 infos = [self._info(each, self._clock.now_ms()) for each in there]
                 for each in there:
-                    self.measures.of(each.name).expired += each.messages.expired
-                    each.messages.expired = 0
+                    self.counters.of(each.name).claims_timed_out += each.messages.claims_timed_out
+                    each.messages.claims_timed_out = 0
             yield from infos
-            make_way()
+            yield_to_others()
 
     def _info(self, queue: Queue, now_ms: int) -> QueueInfo:
         messages = queue.messages
         messages.advance(now_ms)
         newest = messages.next_sequence - 1
-        counts = {name: messages.counts[status] for name, status in STATUSES.items()}
+        counts = {name: messages.counts[status] for name, status in STATUS_BY_NAME.items()}
         return QueueInfo(
             queue.name,
             queue.settings,

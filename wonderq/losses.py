@@ -27,7 +27,7 @@ class Losses:
     def add(self, fields: Sequence[Any], *, damaged: bool) -> None:
         """Take in a record; ``damaged`` says whether anything before it did not verify."""
         kind = fields[0]
-        if kind in (record.IDENTITY, record.NOTE):
+        if kind in (record.IDENTITY, record.METADATA):
             return
         queue = fields[2]
         if kind == record.QUEUE:

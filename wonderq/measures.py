@@ -74,25 +74,25 @@ class Histogram:
         self.total += now_ms * count - sum(since_ms)
 
 
-class QueueMeasures:
+class QueueCounters:
     """Counts of one queue, or of all that are not counted by name. Changed under the broker's lock alone."""
 
-    __slots__ = ("buried", "calls", "dwell_ms", "expired", "lifetime_ms", "messages", "moved", "outdated")
+    __slots__ = ("buried", "calls", "time_to_claim_ms", "claims_timed_out", "lifetime_ms", "messages", "moved", "retention_expired")
 
     def __init__(self) -> None:
         self.calls = [0] * (record.DROP + 1)
         """Operations that changed something, by the kind of their record."""
         self.messages = [0] * (record.DROP + 1)
         """The messages that they were about."""
-        self.expired = 0
+        self.claims_timed_out = 0
         """Claims that ended by their deadline."""
-        self.outdated = 0
+        self.retention_expired = 0
         """Messages that became older than their queue keeps them."""
         self.moved = 0
         """Messages that went to another queue: dead letters, or on their way back."""
         self.buried = 0
         """Dead letters that stayed, buried."""
-        self.dwell_ms = Histogram(_AGES_MS)
+        self.time_to_claim_ms = Histogram(_AGES_MS)
         """From produced to claimed, for each claim."""
         self.lifetime_ms = Histogram(_AGES_MS)
         """From produced to deleted."""
@@ -103,19 +103,19 @@ class QueueMeasures:
 
     def claimed(self, now_ms: int, produced_ms: Sequence[int]) -> None:
         self.count(record.CLAIM, len(produced_ms))
-        self.dwell_ms.observe_ages(now_ms, produced_ms)
+        self.time_to_claim_ms.observe_ages(now_ms, produced_ms)
 
     def deleted(self, now_ms: int, produced_ms: Sequence[int]) -> None:
         self.count(record.DELETE, len(produced_ms))
         self.lifetime_ms.observe_ages(now_ms, produced_ms)
 
 
-class Measures:
+class BrokerCounters:
     """Counts of a broker."""
 
     def __init__(self) -> None:
-        self.by_queue: dict[str, QueueMeasures] = {}
-        self.others = QueueMeasures()
+        self.by_queue: dict[str, QueueCounters] = {}
+        self.others = QueueCounters()
         self._any_others = False
         self.checkpoints = 0
         self.checkpoint_bytes = 0
@@ -126,7 +126,7 @@ class Measures:
         """When the last one was done, in seconds since 1970."""
         self.checkpointed_bytes = 0
         """`Broker.log_bytes` as of the last one."""
-        self.keeper_runs = False
+        self.housekeeper_runs = False
         """Whether there is a keeper, and it has not ended."""
         self.schedules_fired = 0
         """Times of schedules at which a message was produced."""
@@ -136,17 +136,17 @@ class Measures:
         self.copied_bytes = 0
         """By compaction."""
 
-    def of(self, queue: str) -> QueueMeasures:
+    def of(self, queue: str) -> QueueCounters:
         """Return where a queue is counted: by itself, as long as there are few enough."""
         found = self.by_queue.get(queue)
         if found is None:
             if len(self.by_queue) >= NAMED_QUEUES:
                 self._any_others = True
                 return self.others
-            found = self.by_queue[queue] = QueueMeasures()
+            found = self.by_queue[queue] = QueueCounters()
         return found
 
-    def named(self) -> list[tuple[str, QueueMeasures]]:
+    def named(self) -> list[tuple[str, QueueCounters]]:
         """Return all counts of queues, under the names that they are shown by."""
         return [*self.by_queue.items(), *([(OTHER_QUEUES, self.others)] if self._any_others else [])]
 
@@ -158,7 +158,7 @@ class Measures:
         self.by_queue.pop(queue, None)
 
 
-class LogMeasures(Observer):
+class LogCounters(Observer):
     """Counts of a log. Changed by whoever leads a group, one at a time."""
 
     def __init__(self) -> None:
@@ -174,7 +174,7 @@ class LogMeasures(Observer):
         self.sync_s.observe(seconds)
 
 
-class RequestMeasures:
+class RequestCounters:
     """Counts of a server, changed by its one thread."""
 
     def __init__(self) -> None:

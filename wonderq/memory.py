@@ -1,6 +1,6 @@
 """What a queue remembers for a time under a key: which message a key was used for, and what an attempt to claim was given.
 
-It holds also when the message is gone. What is remembered stands in REMEMBER records, and is restated like messages when
+It holds also when the message is gone. What is remembered stands in DEDUP records, and is restated like messages when
 the part of the log that has it is dropped.
 """
 
@@ -12,20 +12,20 @@ from typing import Any, NamedTuple
 from storage import record
 
 
-class Remembered(NamedTuple):
+class DedupEntry(NamedTuple):
     """One thing."""
 
     value: Any
     until_ms: int
-    stated_at: int
+    record_position: int
     """Position of the newest record that has it."""
 
 
-class Memory:
+class DedupTable:
     """All that one queue remembers."""
 
     def __init__(self) -> None:
-        self._by_key: dict[str, Remembered] = {}  # those stated longest ago come first
+        self._by_key: dict[str, DedupEntry] = {}  # those stated longest ago come first
         self._due: list[tuple[int, str]] = []  # heap of when each ends
 
     def __len__(self) -> int:
@@ -36,9 +36,9 @@ class Memory:
         found = self._by_key.get(key)
         return found.value if found is not None and found.until_ms > now_ms else None
 
-    def put(self, key: str, value: Any, until_ms: int, stated_at: int) -> None:
+    def put(self, key: str, value: Any, until_ms: int, record_position: int) -> None:
         before = self._by_key.pop(key, None)
-        self._by_key[key] = Remembered(value, until_ms, stated_at)
+        self._by_key[key] = DedupEntry(value, until_ms, record_position)
         if before is None or before.until_ms != until_ms:
             heapq.heappush(self._due, (until_ms, key))
 
@@ -51,7 +51,7 @@ class Memory:
             if found is not None and found.until_ms <= until_ms:
                 del self._by_key[key]
 
-    def copy(self) -> dict[str, Remembered]:
+    def copy(self) -> dict[str, DedupEntry]:
         """Return all of it, by key, as `put` is to be given it again."""
         return self._by_key.copy()
 
@@ -62,7 +62,7 @@ class Memory:
         """
         found: list[tuple[str, Any, int]] = []
         for key, each in self._by_key.items():
-            if each.stated_at >= position:
+            if each.record_position >= position:
                 break
             if each.until_ms > now_ms:
                 memory = key, each.value, each.until_ms

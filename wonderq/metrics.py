@@ -27,9 +27,9 @@ from prometheus_client.registry import Collector
 from storage import FileLog, record
 from wonderq import __version__
 from wonderq.broker import Broker
-from wonderq.fibers import make_way
-from wonderq.measures import Histogram, LogMeasures, RequestMeasures, refusals
-from wonderq.model import STATUSES
+from wonderq.fibers import yield_to_others
+from wonderq.measures import Histogram, LogCounters, RequestCounters, refusals
+from wonderq.model import STATUS_BY_NAME
 from wonderq.schemas import Body
 from wonderq.upkeep import live_bytes
 from wonderq.wire import read_query
@@ -59,10 +59,10 @@ class Metrics:
 
 
 def make_registry(broker: Broker) -> CollectorRegistry:
-    """Return what shows a broker and its process. `OfLog` and `OfServer` can be added."""
+    """Return what shows a broker and its process. `LogCollector` and `ServerCollector` can be added."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
-    registry.register(OfBroker(broker))
+    registry.register(BrokerCollector(broker))
     return registry
 
 
@@ -81,7 +81,7 @@ def _write(metrics: Iterable[Metric]) -> Iterator[bytes]:
             metric.samples = samples[at : at + _LINES_AT_ONCE]
             text = generate_latest(_Family(metric))
             yield text if at == 0 else text.split(b"\n", 2)[2]  # HELP and TYPE stand at the first
-            make_way()
+            yield_to_others()
 
 
 def _add(family: HistogramMetricFamily, labels: Sequence[str], histogram: Histogram, unit: float = 1) -> None:
@@ -90,7 +90,7 @@ def _add(family: HistogramMetricFamily, labels: Sequence[str], histogram: Histog
     family.add_metric(labels, list(zip(bounds, accumulate(histogram.counts), strict=True)), histogram.total / unit)
 
 
-class OfBroker(Collector):
+class BrokerCollector(Collector):
     """Shows what a broker has counted, and what it holds."""
 
     def __init__(self, broker: Broker) -> None:
@@ -115,15 +115,15 @@ class OfBroker(Collector):
         yield from self._upkeep()
 
     def _queues(self) -> Iterator[Metric]:
-        measures = self._broker.measures
+        counters = self._broker.counters
         counts: defaultdict[tuple[str, str], int] = defaultdict(int)
         sizes: defaultdict[str, int] = defaultdict(int)
         ages_ms: defaultdict[str, int] = defaultdict(int)
         total = 0
-        for info in self._broker.glance():
+        for info in self._broker.queue_stats():
             total += 1
-            queue = measures.name_of(info.name)
-            for status in STATUSES:
+            queue = counters.name_of(info.name)
+            for status in STATUS_BY_NAME:
                 counts[queue, status] += info.counts[status]
             sizes[queue] += info.bytes
             age_ms = 0 if info.oldest_ms is None else info.now_ms - info.oldest_ms
@@ -145,67 +145,67 @@ class OfBroker(Collector):
     def _operations(self) -> Iterator[Metric]:
         calls = CounterMetricFamily("wonderq_operations", "What was done.", labels=["operation", "queue"])
         messages = CounterMetricFamily("wonderq_messages", "To how many messages.", labels=["operation", "queue"])
-        dwell = HistogramMetricFamily("wonderq_message_dwell_seconds", "From produced to claimed.", labels=["queue"])
+        dwell = HistogramMetricFamily("wonderq_message_time_to_claim_seconds", "From produced to claimed.", labels=["queue"])
         lifetime = HistogramMetricFamily(
             "wonderq_message_lifetime_seconds", "From produced to deleted.", labels=["queue"]
         )
-        for queue, measures in self._broker.measures.named():
+        for queue, counters in self._broker.counters.named():
             for kind, operation in _OPERATIONS.items():
-                calls.add_metric([operation, queue], measures.calls[kind])
-                messages.add_metric([operation, queue], measures.messages[kind])
+                calls.add_metric([operation, queue], counters.calls[kind])
+                messages.add_metric([operation, queue], counters.messages[kind])
             for operation, count in (
-                ("expire", measures.expired),
-                ("outdate", measures.outdated),
-                ("move", measures.moved),
-                ("bury", measures.buried),
+                ("expire", counters.claims_timed_out),
+                ("outdate", counters.retention_expired),
+                ("move", counters.moved),
+                ("bury", counters.buried),
             ):
                 messages.add_metric([operation, queue], count)
-            _add(dwell, [queue], measures.dwell_ms, 1000)
-            _add(lifetime, [queue], measures.lifetime_ms, 1000)
+            _add(dwell, [queue], counters.time_to_claim_ms, 1000)
+            _add(lifetime, [queue], counters.lifetime_ms, 1000)
         yield from (calls, messages, dwell, lifetime)
 
     def _keeper(self) -> Iterator[Metric]:
-        broker, measures = self._broker, self._broker.measures
-        yield GaugeMetricFamily("wonderq_keeper_up", "1 while the keeper runs.", float(measures.keeper_runs))
-        yield GaugeMetricFamily("wonderq_redrives_running", "Redrives that are under way.", broker.moves.running)
-        fired = measures.schedules_fired
+        broker, counters = self._broker, self._broker.counters
+        yield GaugeMetricFamily("wonderq_housekeeper_up", "1 while the keeper runs.", float(counters.housekeeper_runs))
+        yield GaugeMetricFamily("wonderq_redrives_running", "Redrives that are under way.", broker.redrives.running)
+        fired = counters.schedules_fired
         yield CounterMetricFamily("wonderq_schedules_fired", "Times of schedules that have a message.", fired)
-        missed = measures.schedules_missed
+        missed = counters.schedules_missed
         yield CounterMetricFamily("wonderq_schedules_missed", "Times of schedules that have none.", missed)
 
     def _upkeep(self) -> Iterator[Metric]:
-        broker, measures = self._broker, self._broker.measures
-        yield CounterMetricFamily("wonderq_checkpoints", "Checkpoints written.", measures.checkpoints)
-        yield GaugeMetricFamily("wonderq_checkpoint_bytes", "Size of the last one.", measures.checkpoint_bytes)
-        yield GaugeMetricFamily("wonderq_checkpoint_duration_seconds", "What it took.", measures.checkpoint_s)
+        broker, counters = self._broker, self._broker.counters
+        yield CounterMetricFamily("wonderq_checkpoints", "Checkpoints written.", counters.checkpoints)
+        yield GaugeMetricFamily("wonderq_checkpoint_bytes", "Size of the last one.", counters.checkpoint_bytes)
+        yield GaugeMetricFamily("wonderq_checkpoint_duration_seconds", "What it took.", counters.checkpoint_s)
         done_at = GaugeMetricFamily("wonderq_checkpoint_timestamp_seconds", "When it was done.", labels=[])
-        if measures.checkpoint_at_s is not None:
-            done_at.add_metric([], measures.checkpoint_at_s)
+        if counters.checkpoint_at_s is not None:
+            done_at.add_metric([], counters.checkpoint_at_s)
         yield done_at
         lag = broker.checkpoint_lag_bytes
         yield GaugeMetricFamily("wonderq_checkpoint_lag_bytes", "Records behind it, for a start to replay.", lag)
-        copied = measures.copied_bytes
+        copied = counters.copied_bytes
         yield CounterMetricFamily("wonderq_compaction_copied_bytes", "Live entries that it has copied.", copied)
-        dropped = measures.dropped_segments
+        dropped = counters.dropped_segments
         yield CounterMetricFamily("wonderq_compaction_dropped_segments", "Segments that it has dropped.", dropped)
 
 
-class OfLog(Collector):
+class LogCollector(Collector):
     """Shows a log's work, and what it takes on the disk."""
 
-    def __init__(self, log: FileLog, measures: LogMeasures, broker: Broker) -> None:
+    def __init__(self, log: FileLog, counters: LogCounters, broker: Broker) -> None:
         self._log = log
-        self._measures = measures
+        self._measures = counters
         self._broker = broker
 
     def collect(self) -> Iterator[Metric]:
-        log, measures = self._log, self._measures
+        log, counters = self._log, self._measures
         syncs = HistogramMetricFamily("wonderq_log_sync_duration_seconds", "What each sync takes.", labels=[])
-        _add(syncs, [], measures.sync_s)
+        _add(syncs, [], counters.sync_s)
         records = HistogramMetricFamily("wonderq_log_group_records", "Records written together.", labels=[])
-        _add(records, [], measures.group_records)
+        _add(records, [], counters.group_records)
         sizes = HistogramMetricFamily("wonderq_log_group_bytes", "Bytes written together.", labels=[])
-        _add(sizes, [], measures.group_bytes)
+        _add(sizes, [], counters.group_bytes)
         yield from (syncs, records, sizes)
         used = GaugeMetricFamily("wonderq_log_bytes", "What the records take.", labels=["kind"])
         reserved = GaugeMetricFamily("wonderq_log_disk_bytes", "What the segments take.", labels=[])
@@ -221,26 +221,26 @@ class OfLog(Collector):
         yield GaugeMetricFamily("wonderq_log_segments", "Segment files in use.", log.segments)
 
 
-class OfServer(Collector):
+class ServerCollector(Collector):
     """Shows requests and connections."""
 
-    def __init__(self, measures: RequestMeasures, connections: dict[int, object], limit: int) -> None:
+    def __init__(self, counters: RequestCounters, connections: dict[int, object], limit: int) -> None:
         """``connections`` are those that are open."""
-        self._measures = measures
+        self._measures = counters
         self._connections = connections
         self._limit = limit
 
     def collect(self) -> Iterator[Metric]:
-        measures = self._measures
+        counters = self._measures
         requests = HistogramMetricFamily(
             "wonderq_http_request_duration_seconds",
             "From when a request is complete to when its answer begins.",
             labels=["method", "route", "status"],
         )
-        for kind, histogram in sorted(measures.by_kind.items()):
+        for kind, histogram in sorted(counters.by_kind.items()):
             _add(requests, kind, histogram)
         yield requests
         yield GaugeMetricFamily("wonderq_connections", "Connections that are open.", len(self._connections))
         yield GaugeMetricFamily("wonderq_connections_limit", "How many may be.", self._limit)
-        yield CounterMetricFamily("wonderq_connections_accepted", "Connections taken.", measures.accepted)
-        yield CounterMetricFamily("wonderq_connections_refused", "Connections refused.", measures.refused)
+        yield CounterMetricFamily("wonderq_connections_accepted", "Connections taken.", counters.accepted)
+        yield CounterMetricFamily("wonderq_connections_refused", "Connections refused.", counters.refused)

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from storage import record
 from storage.record import BURIED, CLAIMED, DELAYED, WAITING
-from wonderq.contents import Attribute, Extras
+from wonderq.contents import Attribute, Envelope
 from wonderq.errors import (
     BatchTooLargeError,
     BrokerFullError,
@@ -27,7 +27,7 @@ from wonderq.state import Queue, State
 DEFAULT_QUEUE = "default"
 
 STATUS_NAMES = {WAITING: "unprocessed", CLAIMED: "processing", DELAYED: "delayed", BURIED: "buried"}
-STATUSES = {name: status for status, name in STATUS_NAMES.items()}
+STATUS_BY_NAME = {name: status for status, name in STATUS_NAMES.items()}
 
 Role = Literal["produce", "consume", "inspect", "metrics", "admin"]
 """What an API key is for."""
@@ -75,7 +75,7 @@ class Limits:
         """Return those under which everything fits that any broker may have taken."""
         return cls(message_bytes=MAX_MESSAGE_BYTES, queues=UNLIMITED, total_messages=UNLIMITED, total_keys=UNLIMITED)
 
-    def encode(self, bodies: Sequence[str], carried: Sequence[Mapping[str, Any]] | None = None) -> list[bytes]:
+    def encode(self, bodies: Sequence[str], headers: Sequence[Mapping[str, Any]] | None = None) -> list[bytes]:
         """Return the entries of new messages, with what each carries besides its body.
 
         Raises:
@@ -86,14 +86,14 @@ class Limits:
         if len(bodies) > self.batch_messages:
             raise BatchTooLargeError(f"A batch may have {self.batch_messages} messages, and this has {len(bodies)}.")
         try:
-            if carried is None:
+            if headers is None:
                 entries = [record.encode_entry(body) for body in bodies]
             else:
-                entries = list(map(record.encode_entry, bodies, carried))
+                entries = list(map(record.encode_entry, bodies, headers))
         except UnicodeEncodeError as error:
             raise InvalidValueError("message", "A message must be text: it holds a lone surrogate.") from error
         if max(map(len, entries)) > self.message_bytes:  # an entry is a few bytes longer than what it holds
-            for body, more in zip(bodies, carried or repeat({}), strict=False):
+            for body, more in zip(bodies, headers or repeat({}), strict=False):
                 size = size_of(body, more.get("attributes"))
                 if size > self.message_bytes:
                     raise MessageTooLargeError(size, self.message_bytes)
@@ -119,9 +119,9 @@ class Limits:
 
     def check_keys(self, state: State, count: int, now_ms: int) -> None:
         """Raise if so many keys more may not be remembered."""
-        if count and state.remembered + count > self.total_keys:
+        if count and state.dedup_entries + count > self.total_keys:
             state.forget(now_ms)
-            if state.remembered + count > self.total_keys:
+            if state.dedup_entries + count > self.total_keys:
                 raise TooManyKeysError(self.total_keys)
 
     def check_room(self, state: State, queue: Queue, count: int, size: int) -> None:
@@ -184,10 +184,10 @@ class Message(NamedTuple):
     """Its place in the order in which the queue's messages were produced."""
     first_claimed_ms: int
     """0 if it never was, or if that is not known."""
-    extras: Extras | None
+    envelope: Envelope | None
 
 
-class Sent(NamedTuple):
+class SendResult(NamedTuple):
     """What became of one new message."""
 
     id: str

@@ -1,6 +1,6 @@
 """Redrive: the waiting and buried messages of a queue are moved to another one, or back to where each came from.
 
-A move is a task that goes on portion by portion, also after a restart: how far it has come stands in a NOTE record that is
+A move is a task that goes on portion by portion, also after a restart: how far it has come stands in a METADATA record that is
 written together with each portion, so no message is moved, or counted, twice. The keeper (`wonderq.keeper`) drives it.
 """
 
@@ -16,8 +16,8 @@ from storage import record
 from storage.record import BURIED, WAITING
 from wonderq.contents import has_attribute
 from wonderq.core import DELETE_LEAVES, PRODUCE_LEAVES
-from wonderq.errors import InvalidValueError, MoveNotFoundError, MoveRunningError, QueueNotFoundError
-from wonderq.moving import Going, Letter, Moving, portion_of
+from wonderq.errors import InvalidValueError, RedriveNotFoundError, RedriveRunningError, QueueNotFoundError
+from wonderq.moving import Transfer, LoadedMessage, Moving, portion_of
 from wonderq.page import MessageView
 from wonderq.state import Queue, State
 
@@ -43,13 +43,13 @@ Status = Literal["running", "completed", "cancelled", "failed"]
 
 
 @dataclass(frozen=True)
-class Move:
+class Redrive:
     """One move, as it is by now."""
 
     id: str
     source: str
     destination: str | None
-    """None: each message goes to the queue that its `Origin` names."""
+    """None: each message goes to the queue that its `DeadLetterSource` names."""
     status: Status
     moved: int
     """In a dry run: that would be moved."""
@@ -83,15 +83,15 @@ class Move:
     def from_record(cls, move_id: str, value: Any) -> Self:
         return cls(move_id, **value)
 
-    def wants(self, letter: Letter) -> bool:
+    def wants(self, letter: LoadedMessage) -> bool:
         """Tell whether a message is one that is to be moved."""
         if self.contains is not None and self.contains not in letter.body:
             return False
-        return self.attribute is None or has_attribute(letter.carried.get("attributes", {}), self.attribute)
+        return self.attribute is None or has_attribute(letter.headers.get("attributes", {}), self.attribute)
 
-    def target_of(self, letter: Letter) -> str | None:
+    def target_of(self, letter: LoadedMessage) -> str | None:
         """Return the queue that a message is to go to, if it is known."""
-        origin = letter.carried.get("origin")
+        origin = letter.headers.get("origin")
         return self.destination or (origin[0] if origin else None)
 
     @property
@@ -103,13 +103,13 @@ class Move:
         return most if self.limit is None else min(most, self.limit - self.moved)
 
 
-class Moves:
+class Redrives:
     """All moves of a broker. Methods may be called from any thread, but `run` by one alone."""
 
     def __init__(self, broker: Moving) -> None:
         self._broker = broker
-        with broker.exclusively() as (state, _, now_ms):
-            notes = state.notes.get(SPACE, {})
+        with broker.locked() as (state, _, now_ms):
+            notes = state.metadata.get(SPACE, {})
             # When each of those that run goes on, in ms. Changed under the broker's lock.
             self._running = {name: now_ms for name, note in notes.items() if note.value["status"] == "running"}
 
@@ -136,22 +136,22 @@ class Moves:
 
         Raises:
             QueueNotFoundError: the source is not there, or the destination.
-            MoveRunningError: another move of the source has not ended.
+            RedriveRunningError: another move of the source has not ended.
             InvalidValueError: something is out of range.
         """
         _check(per_second, limit, contains, attribute)
         if destination == source:
             raise InvalidValueError("destination", "The destination must be another queue than the source.")
-        with self._broker.deciding() as (state, commit, now_ms):
+        with self._broker.transaction() as (state, commit, now_ms):
             queue = _find_queue(state, source)
             if destination is not None:
                 _find_queue(state, destination)
             for each in _moves_of(state, queue.number):
                 if each.status == "running":
-                    raise MoveRunningError(source, each.id)
+                    raise RedriveRunningError(source, each.id)
             messages = queue.messages
             messages.advance(now_ms)
-            move = Move(
+            move = Redrive(
                 id=str(uuid4()),
                 source=source,
                 destination=destination,
@@ -175,23 +175,23 @@ class Moves:
             self._running[move.id] = now_ms
         return move.id
 
-    def list(self, source: str) -> Sequence[Move]:
+    def list(self, source: str) -> Sequence[Redrive]:
         """Return the moves of a queue, the newest first: the one that runs, and those that ended last."""
-        with self._broker.deciding() as (state, _, _):
+        with self._broker.transaction() as (state, _, _):
             return _moves_of(state, _find_queue(state, source).number)
 
-    def get(self, move_id: str) -> Move:
+    def get(self, move_id: str) -> Redrive:
         """Return a move.
 
         Raises:
-            MoveNotFoundError: there is none with this id.
+            RedriveNotFoundError: there is none with this id.
         """
-        with self._broker.deciding() as (state, _, _):
+        with self._broker.transaction() as (state, _, _):
             return _find(state, move_id)
 
-    def cancel(self, move_id: str) -> Move:
+    def cancel(self, move_id: str) -> Redrive:
         """End a move where it is, and return it; one that has ended stays as it is. What was moved stays moved."""
-        with self._broker.deciding() as (state, commit, now_ms):
+        with self._broker.transaction() as (state, commit, now_ms):
             move = _find(state, move_id)
             if move.status == "running":
                 move = replace(move, status="cancelled", ended_ms=now_ms)
@@ -200,15 +200,15 @@ class Moves:
 
     def run(self) -> float:
         """Move a portion of each move that is due; returns after how many seconds there is more to do."""
-        with self._broker.exclusively() as (_, _, now_ms):
+        with self._broker.locked() as (_, _, now_ms):
             due = [move_id for move_id, due_ms in self._running.items() if due_ms <= now_ms]
         for move_id in due:
             self._go_on(move_id)
-        with self._broker.exclusively() as (_, _, now_ms):
+        with self._broker.locked() as (_, _, now_ms):
             return max(min(self._running.values(), default=inf) - now_ms, 0) / 1000
 
     def _go_on(self, move_id: str) -> None:
-        with self._broker.exclusively() as (state, _, now_ms):
+        with self._broker.locked() as (state, _, now_ms):
             if move_id not in self._running:
                 return
             move = _find(state, move_id)
@@ -220,21 +220,21 @@ class Moves:
                 views = [view for view in after if view.sequence < move.end_sequence]
                 if views:
                     views = views[: portion_of(views, _PORTION_MESSAGES, _PORTION_BYTES)]
-        letters: dict[int, Letter] = {}
+        letters: dict[int, LoadedMessage] = {}
         movable = [view for view in views if view.status in _MOVABLE]
         if queue is not None and movable:
-            letters = {each.view.sequence: each for each in self._broker.read_letters(queue, movable)}
+            letters = {each.view.sequence: each for each in self._broker.load_messages(queue, movable)}
         wanted = {sequence for sequence, letter in letters.items() if move.wants(letter)}
-        with self._broker.deciding() as (state, commit, now_ms):
+        with self._broker.transaction() as (state, commit, now_ms):
             if move_id not in self._running:
                 return  # it was cancelled meanwhile
             if queue is None or state.find(queue.number) is not queue:
-                gone = [(record.NOTE, now_ms, SPACE, each.id, None) for each in _moves_of(state, move.queue_number)]
+                gone = [(record.METADATA, now_ms, SPACE, each.id, None) for each in _moves_of(state, move.queue_number)]
                 commit(*gone, leave=DELETE_LEAVES)
                 del self._running[move_id]
                 return
             queue.messages.advance(now_ms)
-            going: Sequence[Going] = []
+            going: Sequence[Transfer] = []
             if move.destination is not None and move.destination not in state.queues:
                 failure = f"The queue {move.destination} was deleted."
                 move = replace(move, status="failed", failure=failure, ended_ms=now_ms)
@@ -254,13 +254,13 @@ class Moves:
         self,
         state: State,
         queue: Queue,
-        move: Move,
+        move: Redrive,
         views: Sequence[MessageView],
-        letters: dict[int, Letter],
+        letters: dict[int, LoadedMessage],
         wanted: set[int],
-    ) -> tuple[Move, Sequence[Going]]:
+    ) -> tuple[Redrive, Sequence[Transfer]]:
         """Return what moves, of messages as they were looked at, and how far the move has come with that."""
-        going: list[Going] = []
+        going: list[Transfer] = []
         skipped, come_to = 0, move.next_sequence
         for view in views:
             if len(going) == move.portion_messages:
@@ -271,8 +271,8 @@ class Moves:
                 if target is None or target == queue.name or target not in state.queues:
                     skipped += 1
                 else:
-                    carried = {name: value for name, value in letter.carried.items() if name != "origin"}
-                    going.append(Going(letter, target, carried))
+                    headers = {name: value for name, value in letter.headers.items() if name != "origin"}
+                    going.append(Transfer(letter, target, headers))
             else:
                 found = queue.messages.find(view.sequence)
                 if found is not None and found.status in _MOVABLE:
@@ -283,13 +283,13 @@ class Moves:
             move, moved=move.moved + len(going), skipped=move.skipped + skipped, next_sequence=come_to
         ), going
 
-    def _notes(self, state: State, move: Move, now_ms: int) -> Sequence[Sequence[Any]]:
+    def _notes(self, state: State, move: Redrive, now_ms: int) -> Sequence[Sequence[Any]]:
         """Return the records that say how a move is by now; with one that has ended, another may be forgotten."""
         notes: list[Sequence[Any]] = [_note(move, now_ms)]
         if move.status != "running":
             self._running.pop(move.id, None)
             others = [each for each in _moves_of(state, move.queue_number) if each.id != move.id]
-            notes += [(record.NOTE, now_ms, SPACE, each.id, None) for each in others[KEPT - 1 :]]
+            notes += [(record.METADATA, now_ms, SPACE, each.id, None) for each in others[KEPT - 1 :]]
         return notes
 
 
@@ -303,15 +303,15 @@ def _check(per_second: int | None, limit: int | None, contains: str | None, attr
             raise InvalidValueError(field, f"{field} must have 1 to {MAX_FILTER_CHARACTERS} characters.")
 
 
-def _note(move: Move, now_ms: int) -> Sequence[Any]:
-    return record.NOTE, now_ms, SPACE, move.id, move.to_record()
+def _note(move: Redrive, now_ms: int) -> Sequence[Any]:
+    return record.METADATA, now_ms, SPACE, move.id, move.to_record()
 
 
-def _find(state: State, move_id: str) -> Move:
-    note = state.notes.get(SPACE, {}).get(move_id)
+def _find(state: State, move_id: str) -> Redrive:
+    note = state.metadata.get(SPACE, {}).get(move_id)
     if note is None:
-        raise MoveNotFoundError
-    return Move.from_record(move_id, note.value)
+        raise RedriveNotFoundError
+    return Redrive.from_record(move_id, note.value)
 
 
 def _find_queue(state: State, name: str) -> Queue:
@@ -321,8 +321,8 @@ def _find_queue(state: State, name: str) -> Queue:
     return found
 
 
-def _moves_of(state: State, queue_number: int) -> list[Move]:
+def _moves_of(state: State, queue_number: int) -> list[Redrive]:
     """Return the moves of a queue, the newest first."""
-    notes = state.notes.get(SPACE, {}).items()
-    found = [Move.from_record(name, note.value) for name, note in notes if note.value["queue_number"] == queue_number]
+    notes = state.metadata.get(SPACE, {}).items()
+    found = [Redrive.from_record(name, note.value) for name, note in notes if note.value["queue_number"] == queue_number]
     return sorted(found, key=lambda move: (move.started_ms, move.id), reverse=True)

@@ -192,7 +192,7 @@ def _with_more_codes(operation: Operation) -> Operation:
         if schema["required"] or "oneOf" in schema:
             codes.append("missing_field")
     if "{" in operation.path:
-        codes.append("no_such_path")  # of an empty name, and of one with a slash in it
+        codes.append("path_not_found")  # of an empty name, and of one with a slash in it
     if "{queue}" not in operation.path:
         codes = [code for code in codes if code != "queue_not_found"]  # `default` is always there
     if role_of(operation.method, operation.path) != "anybody":
@@ -212,7 +212,7 @@ def _operation(operation: Operation) -> _Object:
         "security": [] if role == "anybody" else [{"bearer": [role]}, {}],
         "parameters": [*_path_parameters(operation.path), *_query_parameters(operation)],
         "responses": {
-            **{str(status): _success(operation, status, answer) for status, answer in operation.answers.items()},
+            **{str(status): _batch_results(operation, status, answer) for status, answer in operation.answers.items()},
             **{
                 str(status): {"$ref": f"#/components/responses/{_error_name(status, codes)}"}
                 for status, codes in _errors(operation).items()
@@ -250,7 +250,7 @@ def _query_parameters(operation: Operation) -> list[_Object]:
     return parameters
 
 
-def _success(operation: Operation, status: int, answer: Answer) -> _Object:
+def _batch_results(operation: Operation, status: int, answer: Answer) -> _Object:
     found: _Object = {"description": answer.meaning}
     if status in _HEADERS:
         found["headers"] = _HEADERS[status]

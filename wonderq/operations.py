@@ -211,7 +211,7 @@ _OF_MESSAGES = [
         "Messages",
         "Claim messages.",
         {200: _CLAIMED},
-        ("invalid_value", "too_many_waiting", "too_many_in_flight", "too_many_keys", *_WRITE_CODES),
+        ("invalid_value", "too_many_waiting_consumers", "too_many_in_flight", "too_many_keys", *_WRITE_CODES),
         _CONSUME,
         schemas.Consume,
         examples={"wait for some": {"max": 10, "wait": 20, "visibility_timeout": 60}},
@@ -223,7 +223,7 @@ _OF_MESSAGES = [
         "Messages",
         "Claim messages, as with `GET`.",
         {200: _CLAIMED},
-        ("invalid_value", "too_many_waiting", "too_many_in_flight", "too_many_keys", *_WRITE_CODES),
+        ("invalid_value", "too_many_waiting_consumers", "too_many_in_flight", "too_many_keys", *_WRITE_CODES),
         f"{_CONSUME}\n\n{_EITHER}",
         schemas.Consume,
         schemas.Consume,
@@ -396,7 +396,7 @@ _REDRIVE = [
         "Redrive",
         "Begin to move the messages of a queue.",
         {202: Answer(answer_schemas.RedriveTask, _REDRIVEN, "It goes on by itself, also after a restart.")},
-        ("move_running", "invalid_value", *_WRITE_CODES),
+        ("redrive_running", "invalid_value", *_WRITE_CODES),
         "Moves the messages that wait or are buried now, not those that are claimed or delayed. Each is gone here and new there "
         "at one moment, whatever limits the other queue has. Without a `destination` a dead letter goes back to where it came "
         "from, if that queue is there; a key has to open all queues for that, and else the destination too.\n\n"
@@ -430,7 +430,7 @@ _REDRIVE = [
         "Redrive",
         "Look how far a redrive is.",
         {200: Answer(answer_schemas.RedriveTask, _REDRIVEN, "The redrive.")},
-        ("move_not_found", *_READ_CODES),
+        ("redrive_not_found", *_READ_CODES),
     ),
     Operation(
         "DELETE",
@@ -439,7 +439,7 @@ _REDRIVE = [
         "Redrive",
         "Cancel a redrive.",
         {200: Answer(answer_schemas.RedriveTask, {**_REDRIVEN, "status": "cancelled"}, "As it is by now.")},
-        ("move_not_found", *_WRITE_CODES),
+        ("redrive_not_found", *_WRITE_CODES),
         "What was moved stays moved. One that has ended stays as it is.",
     ),
 ]
@@ -569,7 +569,7 @@ OPERATIONS = [
         "Queues",
         "Delete a queue with all its messages.",
         {200: _SUCCESS},
-        ("default_queue", *_WRITE_CODES),
+        ("queue_not_deletable", *_WRITE_CODES),
     ),
     Operation(
         "POST",

@@ -66,7 +66,7 @@ class MessageView(NamedTuple):
     """How often its contents were replaced."""
 
     @property
-    def merely_waits(self) -> bool:
+    def is_pristine(self) -> bool:
         """Whether it was never claimed or changed, can be claimed, and is in no lane."""
         return self.status == WAITING and not (self.receives or self.lane or self.updates)
 

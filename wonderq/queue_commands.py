@@ -12,7 +12,7 @@ import msgspec
 from wonderq import commands
 from wonderq.arguments import OK, Subparsers
 from wonderq.client_options import add_client_command, client_from, count_from, pair_from
-from wonderq.model import STATUSES
+from wonderq.model import STATUS_BY_NAME
 
 
 def add_to(subparsers: Subparsers) -> None:
@@ -61,7 +61,7 @@ def _add_peek(subparsers: Subparsers) -> None:
         "look at messages, without touching them",
         "Print messages, oldest first, as ID<TAB>BODY; --json is the form for those with line breaks.",
     )
-    command.add_argument("--status", choices=list(STATUSES), help="only those of one status")
+    command.add_argument("--status", choices=list(STATUS_BY_NAME), help="only those of one status")
     command.add_argument("--contains", metavar="TEXT", help="only those with this in their text")
     command.add_argument("--attribute", metavar="NAME[=VALUE]", help="only those with this attribute")
     command.add_argument("--group", metavar="NAME", help="only those of this group")

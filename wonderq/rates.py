@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from math import inf
 
-from wonderq.buckets import Buckets
+from wonderq.buckets import TokenBuckets
 from wonderq.model import UNLIMITED
 from wonderq.state import Queue
 
 
-class Round:
+class ClaimBudget:
     """What the rates of a queue allow for one claim."""
 
-    def __init__(self, buckets: Buckets, queue: Queue) -> None:
+    def __init__(self, buckets: TokenBuckets, queue: Queue) -> None:
         self._buckets = buckets
         self._queue = queue
         self._per_second = queue.settings.max_claims_per_second

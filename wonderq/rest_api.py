@@ -15,12 +15,12 @@ from wonderq import docs_page, errors, openapi, schemas
 from wonderq.access import Access
 from wonderq.broker import Broker
 from wonderq.contents import NewMessage
-from wonderq.model import DEFAULT_QUEUE, STATUSES, Message, Role, Sent, Target
+from wonderq.model import DEFAULT_QUEUE, STATUS_BY_NAME, Message, Role, SendResult, Target
 from wonderq.rest_values import (
     Trace,
     change_of,
     is_plain,
-    matcher,
+    message_filter,
     new_message,
     queue_object,
     set_ms,
@@ -52,14 +52,14 @@ ERRORS: dict[type[Exception], tuple[int, int | None]] = {
     errors.InvalidValueError: (400, None),
     errors.QueueNotFoundError: (404, None),
     errors.MessageNotFoundError: (404, None),
-    errors.MoveNotFoundError: (404, None),
+    errors.RedriveNotFoundError: (404, None),
     errors.ScheduleNotFoundError: (404, None),
     errors.StaleReceiptError: (409, None),
     errors.NotClaimedError: (409, None),
     errors.VersionConflictError: (409, None),
     errors.QueueDrainingError: (409, None),
-    errors.QueueInUseError: (409, None),
-    errors.MoveRunningError: (409, None),
+    errors.DefaultQueueError: (409, None),
+    errors.RedriveRunningError: (409, None),
     errors.MessageTooLargeError: (413, None),
     errors.BatchTooLargeError: (413, None),
     errors.TooManyWaitingError: (429, 1),
@@ -104,7 +104,7 @@ def _answer_to(error: Exception) -> tuple[int, int | None]:
     return next(ERRORS[kind] for kind in type(error).__mro__ if kind in ERRORS)
 
 
-def _success(targets: Sequence[Target], results: Sequence[errors.BrokerError | None]) -> dict[str, Any]:
+def _batch_results(targets: Sequence[Target], results: Sequence[errors.BrokerError | None]) -> dict[str, Any]:
     """Render the results of a batch, each with the id or receipt it is about."""
     rendered: list[dict[str, Any]] = []
     for (message_id, receipt), error in zip(targets, results, strict=True):
@@ -205,7 +205,7 @@ def _check_batch_fields(body: schemas.Produce) -> None:
             raise RequestError(400, "ambiguous_request", f"{text}.", "messages" if name == "message" else name)
 
 
-def _sent_object(sent: Sequence[Sent]) -> dict[str, Any]:
+def _sent_object(sent: Sequence[SendResult]) -> dict[str, Any]:
     duplicates = [index for index, each in enumerate(sent) if each.is_duplicate]
     return {"ids": [each.id for each in sent], **({"duplicates": duplicates} if duplicates else {})}
 
@@ -254,7 +254,7 @@ class Consume(Resource):
         resp.set_header("Cache-Control", "no-store")
 
 
-class OneMessage(Resource):
+class MessageResource(Resource):
     def on_get(self, req: falcon.Request, resp: falcon.Response, message_id: str, queue: str = DEFAULT_QUEUE) -> None:
         read_query(req, schemas.Body)
         render(req, resp, message_object(self.broker.get(queue, message_id)))
@@ -291,7 +291,7 @@ class DeleteBatch(Resource):
             raise RequestError(400, code, "Give either ids or receipts.", "ids")
         targets = Target.each(set_value(body.ids) or [], set_value(body.receipts) or [])
         self.check_targets(req, targets)
-        render(req, resp, _success(targets, self.broker.delete_batch(queue, targets)))
+        render(req, resp, _batch_results(targets, self.broker.delete_batch(queue, targets)))
 
 
 class UpdateBatch(Resource):
@@ -300,7 +300,7 @@ class UpdateBatch(Resource):
         updates = [(Target(set_value(entry.id), set_value(entry.receipt)), change_of(entry)) for entry in entries]
         targets = [target for target, _ in updates]
         self.check_targets(req, targets)
-        render(req, resp, _success(targets, self.broker.update_batch(queue, updates)))
+        render(req, resp, _batch_results(targets, self.broker.update_batch(queue, updates)))
 
 
 class Listing(Resource):
@@ -319,7 +319,7 @@ class Listing(Resource):
             status=status,
             after=set_value(asked.after),
             limit=set_value(asked.limit),
-            matches=matcher(asked),
+            matches=message_filter(asked),
         )
         pieces = _stream(map(message_object, messages))
         first = next(pieces)  # what can be refused is refused here, while the status is still open
@@ -359,8 +359,8 @@ def _stream(values: Iterator[MessageObject]) -> Iterator[bytes]:
 
 
 def _check_status(status: str) -> str:
-    if status not in STATUSES:
-        raise RequestError(400, "invalid_value", f"status must be one of {', '.join(STATUSES)}.", "status")
+    if status not in STATUS_BY_NAME:
+        raise RequestError(400, "invalid_value", f"status must be one of {', '.join(STATUS_BY_NAME)}.", "status")
     return status
 
 
@@ -381,7 +381,7 @@ class Queues(Resource):
         render(req, resp, [queue_object(info) for info in infos])
 
 
-class OneQueue(Resource):
+class QueueResource(Resource):
     def on_get(self, req: falcon.Request, resp: falcon.Response, queue: str) -> None:
         read_query(req, schemas.Body)
         render(req, resp, queue_object(self.broker.queue(queue)))
@@ -464,12 +464,12 @@ def add_routes(
         app.add_route(f"{prefix}/messages/update", UpdateBatch(broker, access))
         app.add_route(f"{prefix}/messages/kick", Kick(broker))
         app.add_route(f"{prefix}/messages/hand-over", HandOver(broker, access))
-        app.add_route(f"{prefix}/messages/{{message_id}}", OneMessage(broker, access))
+        app.add_route(f"{prefix}/messages/{{message_id}}", MessageResource(broker, access))
         app.add_route(f"{prefix}/dev/messages", listing)
         app.add_route(f"{prefix}/dev/messages/status", listing, suffix="status")
         app.add_route(f"{prefix}/dev/messages/count", Count(broker))
     app.add_route("/queues", Queues(broker, access))
-    app.add_route("/queues/{queue}", OneQueue(broker, access))
+    app.add_route("/queues/{queue}", QueueResource(broker, access))
     app.add_route("/queues/{queue}/purge", Purge(broker))
     app.add_route("/healthz", health)
     app.add_route("/readyz", health, suffix="ready")

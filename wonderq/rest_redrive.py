@@ -10,8 +10,8 @@ from msgspec import UNSET
 from wonderq import schemas
 from wonderq.access import Access
 from wonderq.broker import Broker
-from wonderq.errors import MoveNotFoundError
-from wonderq.moves import Move
+from wonderq.errors import RedriveNotFoundError
+from wonderq.moves import Redrive
 from wonderq.rest_api import Resource
 from wonderq.rest_values import set_value
 from wonderq.wire import iso_time, read_optional_body, read_query, render
@@ -22,7 +22,7 @@ class Redrives(Resource):
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, queue: str) -> None:
         read_query(req, schemas.Body)
-        render(req, resp, list(map(redrive_object, self.broker.moves.list(queue))))
+        render(req, resp, list(map(redrive_object, self.broker.redrives.list(queue))))
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str) -> None:
         body = read_optional_body(req, schemas.Redrive)
@@ -30,7 +30,7 @@ class Redrives(Resource):
             self._check_all_queues(req)
         else:
             self.check_queue(req, "admin", body.destination)
-        move_id = self.broker.moves.start(
+        move_id = self.broker.redrives.start(
             queue,
             set_value(body.destination),
             per_second=set_value(body.per_second),
@@ -39,7 +39,7 @@ class Redrives(Resource):
             attribute=set_value(body.attribute),
             dry_run=body.dry_run,
         )
-        render(req, resp, redrive_object(self.broker.moves.get(move_id)), 202)
+        render(req, resp, redrive_object(self.broker.redrives.get(move_id)), 202)
 
     def _check_all_queues(self, req: falcon.Request) -> None:
         """Refuse to bring messages back to queues that only they name, to whoever may not use all queues."""
@@ -57,16 +57,16 @@ class OneRedrive(Resource):
     def on_delete(self, req: falcon.Request, resp: falcon.Response, queue: str, redrive_id: str) -> None:
         read_query(req, schemas.Body)
         self._find(queue, redrive_id)
-        render(req, resp, redrive_object(self.broker.moves.cancel(redrive_id)))
+        render(req, resp, redrive_object(self.broker.redrives.cancel(redrive_id)))
 
-    def _find(self, queue: str, redrive_id: str) -> Move:
-        for move in self.broker.moves.list(queue):
+    def _find(self, queue: str, redrive_id: str) -> Redrive:
+        for move in self.broker.redrives.list(queue):
             if move.id == redrive_id:
                 return move
-        raise MoveNotFoundError
+        raise RedriveNotFoundError
 
 
-def redrive_object(move: Move) -> dict[str, Any]:
+def redrive_object(move: Redrive) -> dict[str, Any]:
     """Return a move as clients see it."""
     return {
         "id": move.id,

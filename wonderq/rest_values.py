@@ -109,7 +109,7 @@ def change_of(body: schemas.Update) -> Change:
     )
 
 
-def matcher(asked: schemas.Listing) -> Callable[[Message], bool] | None:
+def message_filter(asked: schemas.Listing) -> Callable[[Message], bool] | None:
     """Return what tells whether a message is one that was asked for, or None if all are."""
     tests: list[Callable[[Message], bool]] = []
     if not isinstance(asked.contains, UnsetType):
@@ -119,13 +119,13 @@ def matcher(asked: schemas.Listing) -> Callable[[Message], bool] | None:
         tests.append(attribute_matcher(asked.attribute))
     if not isinstance(asked.group, UnsetType):
         group = asked.group
-        tests.append(lambda message: message.extras is not None and message.extras.group == group)
+        tests.append(lambda message: message.envelope is not None and message.envelope.group == group)
     return (lambda message: all(test(message) for test in tests)) if tests else None
 
 
 def attribute_matcher(text: str) -> Callable[[Message], bool]:
     """Return what tells whether a message has an attribute: ``name``, or ``name=value`` as JSON or text shows the value."""
-    return lambda message: message.extras is not None and has_attribute(message.extras.attributes, text)
+    return lambda message: message.envelope is not None and has_attribute(message.envelope.attributes, text)
 
 
 # Queues

@@ -1,6 +1,6 @@
 """Schedules: messages that are produced again and again, when a cron expression says.
 
-A schedule is a NOTE record, and so is when it is due next. That is written together with the message of each time, so each
+A schedule is a METADATA record, and so is when it is due next. That is written together with the message of each time, so each
 time has its message once, also if the broker is killed in between. The keeper (`wonderq.keeper`) drives it.
 """
 
@@ -22,7 +22,7 @@ from wonderq.errors import BrokerError, InvalidValueError, ScheduleNotFoundError
 from wonderq.model import size_of
 from wonderq.sending import Sending
 from wonderq.settings import FIFO_SUFFIX
-from wonderq.state import Note, State
+from wonderq.state import Metadata, State
 
 #: The space of notes that has schedules, by name.
 SPACE = "schedule"
@@ -128,20 +128,20 @@ class Schedules:
         if not _NAME.fullmatch(name):
             raise InvalidValueError("name", "A schedule's name is 1 to 80 of A-Z a-z 0-9 _ and -.")
         while True:
-            with self._broker.exclusively() as (state, _, now_ms):
+            with self._broker.locked() as (state, _, now_ms):
                 before = _note_of(state, name)
             after = self._changed(name, before, given, now_ms)
-            with self._broker.deciding() as (state, commit, now_ms):
+            with self._broker.transaction() as (state, commit, now_ms):
                 if _note_of(state, name) is not before:
                     continue  # it has fired, or was changed, meanwhile
-                if before is None and len(state.notes.get(SPACE, ())) >= MAX_SCHEDULES:
+                if before is None and len(state.metadata.get(SPACE, ())) >= MAX_SCHEDULES:
                     raise TooManySchedulesError(MAX_SCHEDULES)
                 if before is None or Schedule.from_record(name, before.value) != after:
                     commit(_record(after, now_ms), leave=PRODUCE_LEAVES)
                     self._due_ms = 0
             return after, before is None
 
-    def _changed(self, name: str, before: Note | None, given: Mapping[str, Any], now_ms: int) -> Schedule:
+    def _changed(self, name: str, before: Metadata | None, given: Mapping[str, Any], now_ms: int) -> Schedule:
         if before is None:
             lacking = [field for field in ("cron", "queue", "body") if field not in given]
             if lacking:
@@ -167,7 +167,7 @@ class Schedules:
             self._broker.limits.check_range("delay", schedule.delay_ms)
         message = schedule.message_for(0)
         message.check(is_fifo=schedule.queue.endswith(FIFO_SUFFIX))
-        self._broker.limits.encode([message.body], [message.carried()])
+        self._broker.limits.encode([message.body], [message.headers()])
         size = size_of(message.body, message.attributes)
         if size > MAX_MESSAGE_BYTES:
             raise InvalidValueError(
@@ -180,37 +180,37 @@ class Schedules:
         Raises:
             ScheduleNotFoundError: there is none with this name.
         """
-        with self._broker.deciding() as (state, _, _):
+        with self._broker.transaction() as (state, _, _):
             return _find(state, name)
 
     def list(self) -> Sequence[Schedule]:
         """Return all schedules, by name."""
-        with self._broker.deciding() as (state, _, _):
-            notes = state.notes.get(SPACE, {})
+        with self._broker.transaction() as (state, _, _):
+            notes = state.metadata.get(SPACE, {})
             return [Schedule.from_record(name, notes[name].value) for name in sorted(notes)]
 
     def delete(self, name: str) -> None:
         """Delete a schedule. Its messages stay."""
-        with self._broker.deciding() as (state, commit, now_ms):
+        with self._broker.transaction() as (state, commit, now_ms):
             _find(state, name)
-            commit((record.NOTE, now_ms, SPACE, name, None), leave=DELETE_LEAVES)
+            commit((record.METADATA, now_ms, SPACE, name, None), leave=DELETE_LEAVES)
 
     def fire_due(self) -> float:
         """Produce the messages of all times that have come; returns after how many seconds there is more to do."""
-        with self._broker.exclusively() as (state, _, now_ms):
+        with self._broker.locked() as (state, _, now_ms):
             if now_ms < self._due_ms:
                 return (self._due_ms - now_ms) / 1000
-            notes = state.notes.get(SPACE, {})
+            notes = state.metadata.get(SPACE, {})
             due = [(name, note) for name, note in notes.items() if _due_ms(note) <= now_ms]
         for name, note in due:
             self._fire(Schedule.from_record(name, note.value), note.value, now_ms)
-        with self._broker.exclusively() as (state, _, now_ms):
-            self._due_ms = min(map(_due_ms, state.notes.get(SPACE, {}).values()), default=inf)
+        with self._broker.locked() as (state, _, now_ms):
+            self._due_ms = min(map(_due_ms, state.metadata.get(SPACE, {}).values()), default=inf)
             return max(self._due_ms - now_ms, 0) / 1000
 
     def _fire(self, schedule: Schedule, noted: Mapping[str, Any], now_ms: int) -> None:
         """Do what is due of a schedule, as long as it stands as ``noted``."""
-        measures = self._broker.measures
+        counters = self._broker.counters
         try:
             plan = _plan(schedule, now_ms)
         except InvalidValueError as error:  # its time zone is not known any more
@@ -233,11 +233,11 @@ class Schedules:
                 self._note(schedule, noted)
                 break
             noted = after
-            measures.schedules_fired += len(these)
+            counters.schedules_fired += len(these)
         else:
             if not plan.times_ms:
                 self._note(replace(schedule, next_ms=plan.next_ms), noted)
-        measures.schedules_missed += missed
+        counters.schedules_missed += missed
 
     def _produce(
         self, schedule: Schedule, times_ms: Sequence[int], noted: Mapping[str, Any], after: Mapping[str, Any]
@@ -248,13 +248,13 @@ class Schedules:
             note = _note_of(state, schedule.name)
             if note is None or note.value is not noted:
                 return None
-            return [(record.NOTE, now_ms, SPACE, schedule.name, after)]
+            return [(record.METADATA, now_ms, SPACE, schedule.name, after)]
 
         messages = [schedule.message_for(time_ms) for time_ms in times_ms]
         return self._broker.send_with(schedule.queue, messages, also)
 
     def _note(self, schedule: Schedule, noted: Mapping[str, Any]) -> None:
-        with self._broker.deciding() as (state, commit, now_ms):
+        with self._broker.transaction() as (state, commit, now_ms):
             note = _note_of(state, schedule.name)
             if note is not None and note.value is noted:
                 commit(_record(schedule, now_ms), leave=PRODUCE_LEAVES)
@@ -280,14 +280,14 @@ def _plan(schedule: Schedule, now_ms: int) -> _Plan:
 
 
 def _record(schedule: Schedule, now_ms: int) -> Sequence[Any]:
-    return record.NOTE, now_ms, SPACE, schedule.name, schedule.to_record()
+    return record.METADATA, now_ms, SPACE, schedule.name, schedule.to_record()
 
 
-def _note_of(state: State, name: str) -> Note | None:
-    return state.notes.get(SPACE, {}).get(name)
+def _note_of(state: State, name: str) -> Metadata | None:
+    return state.metadata.get(SPACE, {}).get(name)
 
 
-def _due_ms(note: Note) -> float:
+def _due_ms(note: Metadata) -> float:
     due_ms: int | None = note.value["next_ms"]
     return inf if due_ms is None else due_ms
 

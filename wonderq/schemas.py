@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import fields
 
-from wonderq.model import STATUSES
+from wonderq.model import STATUS_BY_NAME
 
 EXAMPLE_ID = "a7f5325c-e413-8fbc-ada0-759277567d55"
 EXAMPLE_REDRIVE_ID = "4f6c1d0e-8a3b-4a4e-9d53-6f0d1f2b7c11"
@@ -45,7 +45,7 @@ Status = Annotated[
             "`unprocessed` can be consumed now, `processing` is claimed, `delayed` is hidden until later, `buried` is kept "
             "aside until it is kicked."
         ),
-        extra_json_schema={"enum": list(STATUSES)},
+        extra_json_schema={"enum": list(STATUS_BY_NAME)},
     ),
 ]
 

@@ -17,7 +17,7 @@ from wonderq.errors import (
     QueueDrainingError,
     QueueNotFoundError,
 )
-from wonderq.model import Sent, Target, size_of
+from wonderq.model import SendResult, Target, size_of
 from wonderq.settings import FIFO_SUFFIX, QueueSettings
 from wonderq.state import Queue, State, queue_record
 
@@ -33,7 +33,7 @@ class Sending(Core):
         entries = self.limits.encode(bodies)
         lengths = [len(entry) for entry in entries]
         data = b"".join(entries)
-        with self._deciding as now_ms:
+        with self._transaction as now_ms:
             found = self._state.queues.get(queue)
             records: list[Sequence[Any]] = []
             if found is None:
@@ -45,9 +45,9 @@ class Sending(Core):
                 number, first = found.number, found.messages.next_sequence
                 due_ms = self._due_ms(found.settings, now_ms, len(entries), delays_ms)
                 records.append((record.PRODUCE, now_ms, number, first, due_ms, lengths, data))
-                position = self._commit(*records, leave=PRODUCE_LEAVES)
-                self.measures.of(queue).count(record.PRODUCE, len(entries))
-                self._lines.nudge(self._state.queues[queue])
+                position = self._append_and_apply(*records, leave=PRODUCE_LEAVES)
+                self.counters.of(queue).count(record.PRODUCE, len(entries))
+                self._consumers.notify(self._state.queues[queue])
         if not is_plain:
             delays = delays_ms or [None] * len(bodies)
             messages = [NewMessage(body, delay_ms) for body, delay_ms in zip(bodies, delays, strict=True)]
@@ -60,7 +60,7 @@ class Sending(Core):
         found = self._state.queues.get(queue)
         return not queue.endswith(FIFO_SUFFIX) if found is None else found.is_plain
 
-    def send(self, queue: str, messages: Sequence[NewMessage]) -> list[Sent]:
+    def send(self, queue: str, messages: Sequence[NewMessage]) -> list[SendResult]:
         """Add messages that may have more to them than a body, all or none; returns what became of each, in order.
 
         Of a key that the queue remembers nothing is added, and the answer is about the message that was.
@@ -69,7 +69,7 @@ class Sending(Core):
 
     def hand_over(
         self, queue: str, targets: Sequence[Target], outputs: Mapping[str, Sequence[NewMessage]]
-    ) -> dict[str, list[Sent]]:
+    ) -> dict[str, list[SendResult]]:
         """Delete messages of a queue and add others, to whichever queues, at once: all of it is done, or none.
 
         So work that leads to more work neither gets lost nor is done twice in between. ``outputs`` are by queue, and so are
@@ -80,14 +80,14 @@ class Sending(Core):
 
     def _hand_over(
         self, queue: str, targets: Sequence[Target], outputs: Mapping[str, Sequence[NewMessage]]
-    ) -> dict[str, list[Sent]]:
+    ) -> dict[str, list[SendResult]]:
         if sum(map(len, outputs.values())) > self.limits.batch_messages:
             raise BatchTooLargeError(f"A batch may have {self.limits.batch_messages} messages, and this has more.")
         entries = {name: self._encode(name, messages) for name, messages in outputs.items()}
         if len(outputs) > 1:
             lengths = [len(entry) for each in entries.values() for entry in each]
             self.limits.check_batch_bytes(sum(lengths), len(lengths))
-        with self._deciding as now_ms:
+        with self._transaction as now_ms:
             runs: Runs = []
             produced_ms: Sequence[int] = ()
             if targets:
@@ -98,12 +98,12 @@ class Sending(Core):
             if runs:
                 records.insert(0, (record.DELETE, now_ms, found.number, runs))
             if records:
-                self._commit(*records, leave=PRODUCE_LEAVES)
+                self._append_and_apply(*records, leave=PRODUCE_LEAVES)
             if runs:
-                self.measures.of(queue).deleted(now_ms, produced_ms)
-                self._lines.nudge(found)
+                self.counters.of(queue).deleted(now_ms, produced_ms)
+                self._consumers.notify(found)
             self._sent(sent)
-        self._settle()
+        self._wait_until_durable()
         return sent
 
     def send_with(
@@ -114,25 +114,25 @@ class Sending(Core):
         If it returns None, nothing is done; returns whether something was.
         """
         entries = self._encode(queue, messages)
-        with self._deciding as now_ms:
+        with self._transaction as now_ms:
             others = also(self._state, now_ms)
             if others is None:
                 return False
             sent, records = self._decide_outputs({queue: messages}, {queue: entries}, now_ms)
-            self._commit(*records, *others, leave=PRODUCE_LEAVES)
+            self._append_and_apply(*records, *others, leave=PRODUCE_LEAVES)
             self._sent(sent)
-        self._settle()
+        self._wait_until_durable()
         return True
 
     def _encode(self, queue: str, messages: Sequence[NewMessage]) -> list[bytes]:
         """Check messages, and return their entries."""
         for message in messages:
             message.check(is_fifo=queue.endswith(FIFO_SUFFIX))
-        return self.limits.encode([message.body for message in messages], [message.carried() for message in messages])
+        return self.limits.encode([message.body for message in messages], [message.headers() for message in messages])
 
     def _decide_outputs(
         self, outputs: Mapping[str, Sequence[NewMessage]], entries: Mapping[str, Sequence[bytes]], now_ms: int
-    ) -> tuple[dict[str, list[Sent]], list[Sequence[Any]]]:
+    ) -> tuple[dict[str, list[SendResult]], list[Sequence[Any]]]:
         """Return what becomes of the messages for each queue, and the records that make it so."""
         records: list[Sequence[Any]] = []
         sent = {}
@@ -147,13 +147,13 @@ class Sending(Core):
             records += more
         return sent, records
 
-    def _sent(self, sent: Mapping[str, Sequence[Sent]]) -> None:
+    def _sent(self, sent: Mapping[str, Sequence[SendResult]]) -> None:
         """Count what was added, and wake whom it is for."""
         for name, each in sent.items():
             fresh = sum(not one.is_duplicate for one in each)
             if fresh:
-                self.measures.of(name).count(record.PRODUCE, fresh)
-                self._lines.nudge(self._state.queues[name])
+                self.counters.of(name).count(record.PRODUCE, fresh)
+                self._consumers.notify(self._state.queues[name])
 
     def _resolve_all(self, queue: Queue, targets: Sequence[Target]) -> Runs:
         """Return the messages of all targets; raises if there is one that may not be deleted, or twice the same."""
@@ -170,7 +170,7 @@ class Sending(Core):
 
     def _decide_send(
         self, queue: Queue, messages: Sequence[NewMessage], entries: Sequence[bytes], now_ms: int
-    ) -> tuple[list[Sent], list[Sequence[Any]]]:
+    ) -> tuple[list[SendResult], list[Sequence[Any]]]:
         """Return what becomes of each message, and the records that make it so."""
         settings = queue.settings
         if settings.draining:
@@ -186,7 +186,7 @@ class Sending(Core):
         used: dict[str, int] = {}
         for index, message in enumerate(messages):
             key = _memory_key(settings, message)
-            place = (used.get(key) if key in used else queue.memory.get(key, now_ms)) if key else None
+            place = (used.get(key) if key in used else queue.dedup.get(key, now_ms)) if key else None
             if place is None:
                 place = first + len(fresh)
                 fresh.append(index)
@@ -195,7 +195,7 @@ class Sending(Core):
             places.append(place)
         ids = self._ids.message_ids(queue.number, places)
         new = {first + at: index for at, index in enumerate(fresh)}
-        sent = [Sent(*each, new.get(each[1]) != at) for at, each in enumerate(zip(ids, places, strict=True))]
+        sent = [SendResult(*each, new.get(each[1]) != at) for at, each in enumerate(zip(ids, places, strict=True))]
         if not fresh:
             return sent, []
         self.limits.check_keys(self._state, len(used), now_ms)
@@ -213,7 +213,7 @@ class Sending(Core):
         if used:
             until_ms = now_ms + settings.deduplication_window_ms
             memories = [(key, place, until_ms) for key, place in used.items()]
-            records.append((record.REMEMBER, now_ms, queue.number, memories))
+            records.append((record.DEDUP, now_ms, queue.number, memories))
         return sent, records
 
     def _due_ms(

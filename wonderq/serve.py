@@ -12,18 +12,18 @@ import time
 
 from storage import Checkpoints, CorruptLogError, FileLog, Observer, StorageError
 from wonderq.access import Access
-from wonderq.addresses import Hosts
+from wonderq.addresses import TrustedHosts
 from wonderq.app import create_app
 from wonderq.broker import Broker
 from wonderq.config import Settings
-from wonderq.keeper import Keeper
+from wonderq.keeper import Housekeeper
 from wonderq.keys import Keys, KeysError
-from wonderq.measures import LogMeasures
-from wonderq.metrics import OfLog, OfServer, make_registry
+from wonderq.measures import LogCounters
+from wonderq.metrics import LogCollector, ServerCollector, make_registry
 from wonderq.server import Server
 from wonderq.sqs.limits import STRICT, relaxed
 from wonderq.state import UnreadableRecordError
-from wonderq.upkeep import Upkeep
+from wonderq.upkeep import LogMaintenance
 
 logger = logging.getLogger("wonderq")
 
@@ -35,7 +35,7 @@ class StartError(Exception):
     """The broker cannot start; the message says why and what to do. No message was changed."""
 
 
-def check_together(settings: Settings) -> None:
+def validate(settings: Settings) -> None:
     """Raise StartError for settings that cannot be used with each other."""
     if settings.waiting_consumers >= settings.connections:
         raise StartError(
@@ -73,16 +73,16 @@ def serve(settings: Settings) -> None:
         )
     _allow_files(settings)
     began = time.monotonic()
-    log_measures = LogMeasures()
-    log, broker, upkeep = open_broker(settings, log_measures)
-    keeper = Keeper(broker)
+    log_measures = LogCounters()
+    log, broker, maintenance = open_broker(settings, log_measures)
+    housekeeper = Housekeeper(broker)
     try:
-        upkeep.start()
-        keeper.start()
+        maintenance.start()
+        housekeeper.start()
         access = Access(keys, requests_per_second=settings.requests_per_second)
-        hosts = Hosts((host, *settings.hosts)) if settings.hosts or _is_loopback(host) else None
+        hosts = TrustedHosts((host, *settings.hosts)) if settings.hosts or _is_loopback(host) else None
         registry = make_registry(broker)
-        registry.register(OfLog(log, log_measures, broker))
+        registry.register(LogCollector(log, log_measures, broker))
         app = create_app(
             broker,
             access,
@@ -106,8 +106,8 @@ def serve(settings: Settings) -> None:
                 f"cannot listen on {host}:{port}: {error.strerror or error}. Choose another address with --listen; port 0 "
                 "takes a free one."
             ) from error
-        server.measures.log_requests = settings.access_log
-        registry.register(OfServer(server.measures, server.active_channels, settings.connections))
+        server.counters.log_requests = settings.access_log
+        registry.register(ServerCollector(server.counters, server.active_channels, settings.connections))
         logger.info("ready after %.2f s; log of %d bytes", time.monotonic() - began, log.disk_bytes)
         logger.info("%d keys in %s%s", keys.count, keys.path, "" if keys.required else ": everybody may do everything")
         for each in (signal.SIGTERM, signal.SIGINT):
@@ -119,13 +119,13 @@ def serve(settings: Settings) -> None:
         server.run(on_stop=broker.stop_claiming)
     finally:
         broker.stop_claiming()
-        keeper.stop()
-        upkeep.stop()
+        housekeeper.stop()
+        maintenance.stop()
         broker.close()
     logger.info("stopped cleanly")
 
 
-def open_broker(settings: Settings, observer: Observer | None = None) -> tuple[FileLog, Broker, Upkeep]:
+def open_broker(settings: Settings, observer: Observer | None = None) -> tuple[FileLog, Broker, LogMaintenance]:
     """Open the folder and replay its log; ``observer`` is told what that does.
 
     Raises:
@@ -138,7 +138,7 @@ def open_broker(settings: Settings, observer: Observer | None = None) -> tuple[F
         checkpoints = Checkpoints(folder)
         broker = Broker(log, checkpoints=checkpoints, limits=settings.limits, create_queues=settings.create_queues)
         checkpoints.remove_unfinished()
-        return log, broker, Upkeep(broker, log, checkpoints, slack_bytes=settings.segment_bytes)
+        return log, broker, LogMaintenance(broker, log, checkpoints, slack_bytes=settings.segment_bytes)
     except (StorageError, UnreadableRecordError, OSError, ValueError) as error:
         if log is not None:
             log.close()

@@ -20,7 +20,7 @@ from waitress.wasyncore import readwrite
 
 from wonderq import hardened
 from wonderq.fibers import Event, Fiber, Hub
-from wonderq.hardened import MAX_BODY_BYTES, CheckHead, Patience
+from wonderq.hardened import MAX_BODY_BYTES, CheckHead, Timeouts
 
 #: A listing is not read on while so much of it has not been sent.
 MAX_UNSENT_BYTES = 1 << 20
@@ -69,7 +69,7 @@ class _Channel(hardened.Channel):
         if self.total_outbufs_len:
             self.server.touched.add(self)
         if self.pieces > _PIECES and self.fiber is not None:
-            self.fiber.make_way()  # a long answer, and others wait
+            self.fiber.yield_to_others()  # a long answer, and others wait
         return written
 
     def _flush_outbufs_below_high_watermark(self) -> None:
@@ -80,20 +80,20 @@ class _Channel(hardened.Channel):
 
     def handle_write(self) -> None:
         super().handle_write()
-        self._disturb()
+        self._recheck()
 
     def handle_read(self) -> None:
         super().handle_read()
         if not self.connected:
-            self._disturb()
+            self._recheck()
 
     def handle_close(self) -> None:
         super().handle_close()
-        self._disturb()
+        self._recheck()
 
-    def _disturb(self) -> None:
+    def _recheck(self) -> None:
         if self.fiber is not None:
-            self.fiber.hub.disturb(self.fiber)
+            self.fiber.hub.recheck(self.fiber)
 
 
 class _LargeBodies:
@@ -128,7 +128,7 @@ class _LargeBodies:
             self._line[0].set()
 
 
-class _Fibers:
+class _FiberDispatcher:
     """What waitress calls its dispatcher: gives each request a fiber."""
 
     def __init__(self, hub: Hub) -> None:
@@ -155,7 +155,7 @@ class Server(hardened.Server):
         connections: int = 2000,
         connections_per_address: int = 1000,
         check_head: CheckHead | None = None,
-        patience: Patience | None = None,
+        timeouts: Timeouts | None = None,
         max_body_bytes: int = MAX_BODY_BYTES,
     ) -> None:
         """At most so many ``connections`` are open at once: for one more, an idle one is closed, or it is refused."""
@@ -176,10 +176,10 @@ class Server(hardened.Server):
         super().__init__(
             app,
             adjustments,
-            _Fibers(self._hub),
+            _FiberDispatcher(self._hub),
             connections_per_address=connections_per_address,
             check_head=check_head,
-            patience=patience,
+            timeouts=timeouts,
             max_body_bytes=max_body_bytes,
         )
         self._poll = select.epoll()

@@ -15,7 +15,7 @@ import msgpack
 from storage import record
 from wonderq.columns import Columns
 from wonderq.lanes import UNGROUPED, Lane
-from wonderq.memory import Memory, Remembered
+from wonderq.memory import DedupTable, DedupEntry
 from wonderq.page import Page
 from wonderq.settings import FIFO_SUFFIX, QueueSettings
 
@@ -36,9 +36,9 @@ class Queue:
         """Empty for a queue whose naming record is still to come, in a log whose old parts have been dropped."""
         self.created_ms = created_ms
         self.messages = Columns()
-        self.memory = Memory()
+        self.dedup = DedupTable()
         self.configure(QueueSettings())
-        self.stated_at = 0
+        self.record_position = 0
         """Position of the newest record that has its name and settings."""
 
     @property
@@ -59,11 +59,11 @@ class Queue:
         self.messages.lanes.configure(fifo=self.is_fifo, in_flight_per_group=settings.max_in_flight_per_group)
 
 
-class Note(NamedTuple):
-    """One thing that is kept beside the queues: see `storage.record.NOTE`."""
+class Metadata(NamedTuple):
+    """One thing that is kept beside the queues: see `storage.record.METADATA`."""
 
     value: Mapping[str, Any]
-    stated_at: int
+    record_position: int
     """Position of the newest record that has it."""
     bytes: int
     """What its value takes there."""
@@ -86,7 +86,7 @@ class Snapshot:
     def __init__(
         self,
         header: dict[str, Any],
-        queues: list[tuple[tuple[Any, ...], list[Lane], dict[str, Remembered]]],
+        queues: list[tuple[tuple[Any, ...], list[Lane], dict[str, DedupEntry]]],
         frozen: list[tuple[Columns, list[Page]]],
     ) -> None:
         """``queues`` has of each one what is small, and its lanes and its memory, of which there may be many."""
@@ -119,11 +119,11 @@ class State:
         self.identity_at = 0
         """Position of the newest record that has it."""
         self.queues: dict[str, Queue] = {}
-        self.notes: dict[str, dict[str, Note]] = {}
+        self.metadata: dict[str, dict[str, Metadata]] = {}
         """By space and name."""
         self.note_bytes = 0
         """Of all notes."""
-        self.remembered = 0
+        self.dedup_entries = 0
         """How many things all queues remember."""
         self.next_queue = 1
         """The number of the next new queue; numbers are never used twice."""
@@ -162,8 +162,8 @@ class State:
             "next_queue": self.next_queue,
             "last_ms": self.last_ms,
             "notes": [
-                (space, name, note.value, note.stated_at)
-                for space, notes in self.notes.items()
+                (space, name, note.value, note.record_position)
+                for space, notes in self.metadata.items()
                 for name, note in notes.items()
             ],
         }
@@ -174,12 +174,12 @@ class State:
                     queue.name,
                     queue.settings.to_record(),
                     queue.created_ms,
-                    queue.stated_at,
+                    queue.record_position,
                     queue.messages.next_sequence,
                     len(pages),
                 ),
                 list(queue.messages.lanes.by_number.values()),
-                queue.memory.copy(),
+                queue.dedup.copy(),
             )
             for queue, (_, pages) in zip(queues, frozen, strict=True)
         ]
@@ -207,17 +207,17 @@ class State:
         state.identity_at = header["identity_at"]
         state.next_queue = header["next_queue"]
         state.last_ms = header["last_ms"]
-        for space, name, value, stated_at in header["notes"]:
-            state._note(stated_at, 0, space, name, value)
-        for number, name, settings, created_ms, stated_at, next_sequence, pages, lanes, memory in header["queues"]:
+        for space, name, value, record_position in header["notes"]:
+            state._note(record_position, 0, space, name, value)
+        for number, name, settings, created_ms, record_position, next_sequence, pages, lanes, memory in header["queues"]:
             queue = state._by_number[number] = state.queues[name] = Queue(number, name, created_ms)
             queue.configure(QueueSettings.from_record(settings))
-            queue.stated_at = stated_at
+            queue.record_position = record_position
             queue.messages.load((Page.load(next(chunks, b"")) for _ in range(pages)), lanes)
             queue.messages.next_sequence = next_sequence
-            for key, remembered in memory:
-                queue.memory.put(key, *remembered)
-            state.remembered += len(memory)
+            for key, dedup_entries in memory:
+                queue.dedup.put(key, *dedup_entries)
+            state.dedup_entries += len(memory)
             state._count(queue.messages, 0, 0)
         return state
 
@@ -254,9 +254,9 @@ class State:
     def forget(self, now_ms: int) -> None:
         """Let go of what queues remember no longer. Nobody is told of that anyway, so it may happen at any time, or not."""
         for queue in self._by_number.values():
-            before = len(queue.memory)
-            queue.memory.forget(now_ms)
-            self.remembered += len(queue.memory) - before
+            before = len(queue.dedup)
+            queue.dedup.forget(now_ms)
+            self.dedup_entries += len(queue.dedup) - before
 
     def find(self, number: int) -> Queue | None:
         """Return a queue by its number."""
@@ -288,7 +288,7 @@ class State:
         queue.name = name
         queue.configure(QueueSettings.from_record(settings))
         queue.created_ms = created_ms
-        queue.stated_at = end
+        queue.record_position = end
         queue.messages.next_sequence = max(queue.messages.next_sequence, next_sequence)
         self.queues[name] = queue
 
@@ -365,26 +365,26 @@ class State:
         if dropped is not None:
             self.messages -= len(dropped.messages)
             self.bytes -= dropped.messages.bytes
-            self.remembered -= len(dropped.memory)
+            self.dedup_entries -= len(dropped.dedup)
             dropped.messages = Columns()  # for whoever still holds the queue: nobody looks after its messages any more
             if dropped.name:
                 del self.queues[dropped.name]
 
     def _remember(self, end: int, at_ms: int, queue: int, memories: Sequence[tuple[str, Any, int]]) -> None:
-        memory = self._queue_with(queue).memory
+        memory = self._queue_with(queue).dedup
         before = len(memory)
         memory.forget(at_ms)
         for key, value, until_ms in memories:
             if until_ms > at_ms:
                 memory.put(key, value, until_ms, end)
-        self.remembered += len(memory) - before
+        self.dedup_entries += len(memory) - before
 
     def _note(self, end: int, _at_ms: int, space: str, name: str, value: Mapping[str, Any] | None) -> None:
-        notes = self.notes.setdefault(space, {})
+        notes = self.metadata.setdefault(space, {})
         before = notes.pop(name, None) if value is None else notes.get(name)
         self.note_bytes -= before.bytes if before else 0
         if value is not None:
-            notes[name] = Note(value, end, len(record.encode(value)))
+            notes[name] = Metadata(value, end, len(record.encode(value)))
             self.note_bytes += notes[name].bytes
 
     def _count(self, messages: Columns, count_before: int, bytes_before: int) -> None:

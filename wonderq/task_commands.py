@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from wonderq.arguments import OK, REFUSED, Subparsers, add_command, complain
+from wonderq.arguments import OK, REFUSED, Subparsers, add_command, fail
 from wonderq.client import Client
 from wonderq.client_options import (
     add_broker_command,
@@ -117,7 +117,7 @@ def _say_how_it_ended(redrive: _Object, *, as_json: bool) -> int:
         print(f"{redrive['moved']:,} {verb}, {redrive['skipped']:,} skipped", flush=True)
     if redrive["status"] == "completed":
         return OK
-    return complain(f"the redrive has {redrive['status']}: {redrive['failure'] or 'somebody ended it'}", REFUSED)
+    return fail(f"the redrive has {redrive['status']}: {redrive['failure'] or 'somebody ended it'}", REFUSED)
 
 
 def _print_redrives(redrives: Sequence[_Object]) -> None:

@@ -69,27 +69,27 @@ def checkpoint(broker: Broker, log: Log, checkpoints: Checkpoints) -> int:
         DiskFullError: there is no room for it. Nothing is lost: it is a cache.
         LogFailedError: the log behind it cannot be made durable.
     """
-    with broker.exclusively() as (state, _, _):
+    with broker.locked() as (state, _, _):
         snapshot, mark = state.freeze(), log.mark()
     try:
         log.sync()
         return checkpoints.write(mark, snapshot.chunks())
     finally:
-        with broker.exclusively():
+        with broker.locked():
             snapshot.release()
 
 
 def live_bytes(broker: Broker) -> int:
     """Return about how much of the log is needed for the queues and messages there are."""
-    with broker.exclusively() as (state, _, _):
+    with broker.locked() as (state, _, _):
         return needed_bytes(state)
 
 
 def needed_bytes(state: State) -> int:
     columns = [queue.messages for queue in state.queues.values()]
     messages_bytes = sum(messages.bytes + _MESSAGE_OVERHEAD_BYTES * len(messages) for messages in columns)
-    notes_bytes = state.note_bytes + _NOTE_BYTES * sum(map(len, state.notes.values()))
-    return messages_bytes + _QUEUE_BYTES * len(columns) + _REMEMBERED_BYTES * state.remembered + notes_bytes
+    notes_bytes = state.note_bytes + _NOTE_BYTES * sum(map(len, state.metadata.values()))
+    return messages_bytes + _QUEUE_BYTES * len(columns) + _REMEMBERED_BYTES * state.dedup_entries + notes_bytes
 
 
 def compact_oldest(
@@ -126,19 +126,19 @@ def compact_oldest(
         if _holds_any_before(broker, end):
             raise
         logger.warning("%s. Nothing that was there is needed any more, and it is dropped", error)
-    _restate_names(broker, end)
-    _restate_memories(broker, log, end, min(_BATCH_BYTES, limit_bytes // 2))
+    _rewrite_metadata(broker, end)
+    _rewrite_dedup(broker, log, end, min(_BATCH_BYTES, limit_bytes // 2))
     log.sync()
     log.trim(end)
-    broker.measures.copied_bytes += copied
-    broker.measures.dropped_segments += 1
+    broker.counters.copied_bytes += copied
+    broker.counters.dropped_segments += 1
     logger.info("compacted the log up to %#x: %d bytes were still live", end, copied)
     return True
 
 
 def _holds_any_before(broker: Broker, end: Position) -> bool:
     """Tell whether a message's entry lies before ``end``."""
-    with broker.exclusively() as (state, _, _):
+    with broker.locked() as (state, _, _):
         return any(queue.messages.any_before(end) for queue in state.queues.values())
 
 
@@ -182,7 +182,7 @@ def _batches(records: Iterator[tuple[Position, bytes | memoryview]], batch_bytes
 def _copy_live(broker: Broker, batch: dict[int, _Entries], limit_bytes: int) -> int:
     """Restate at the end of the log those messages whose entries are still the ones in ``batch``."""
     copied = 0
-    with broker.exclusively() as (state, commit, now_ms):
+    with broker.locked() as (state, commit, now_ms):
         for number, part in batch.items():
             queue = state.find(number)
             stretches = queue.messages.still_at(part.runs, part.places) if queue else ()
@@ -225,33 +225,33 @@ def _portions(
         at = stop
 
 
-def _restate_names(broker: Broker, end: Position) -> None:
+def _rewrite_metadata(broker: Broker, end: Position) -> None:
     """Write again what names the log and its queues, and notes, as far as that stands before ``end``."""
-    with broker.exclusively() as (state, commit, now_ms):
+    with broker.locked() as (state, commit, now_ms):
         if state.identity_at < end:
             commit((record.IDENTITY, now_ms, state.key, state.next_queue))
         for queue in state.queues.values():
-            if queue.stated_at < end:
+            if queue.record_position < end:
                 commit(queue_record(queue, queue.settings, now_ms))
-        for space, notes in state.notes.items():
+        for space, notes in state.metadata.items():
             for name, note in list(notes.items()):
-                if note.stated_at < end:
-                    commit((record.NOTE, now_ms, space, name, note.value))
+                if note.record_position < end:
+                    commit((record.METADATA, now_ms, space, name, note.value))
 
 
-def _restate_memories(broker: Broker, log: Log, end: Position, most_bytes: int) -> None:
+def _rewrite_dedup(broker: Broker, log: Log, end: Position, most_bytes: int) -> None:
     """Write again what queues remember, as far as that stands before ``end``, a little at a time."""
-    with broker.exclusively() as (state, _, _):
-        numbers = [queue.number for queue in state.queues.values() if len(queue.memory)]
+    with broker.locked() as (state, _, _):
+        numbers = [queue.number for queue in state.queues.values() if len(queue.dedup)]
     unwritten = 0
     for number in numbers:
         more = True
         while more:
-            with broker.exclusively() as (state, commit, now_ms):
+            with broker.locked() as (state, commit, now_ms):
                 queue = state.find(number)
-                memories = queue.memory.stated_before(end, now_ms, most_bytes) if queue else []
+                memories = queue.dedup.stated_before(end, now_ms, most_bytes) if queue else []
                 if memories:
-                    commit((record.REMEMBER, now_ms, number, memories))
+                    commit((record.DEDUP, now_ms, number, memories))
             more = bool(memories)
             unwritten += most_bytes if more else 0
             if unwritten > _UNWRITTEN_BYTES:
@@ -259,7 +259,7 @@ def _restate_memories(broker: Broker, log: Log, end: Position, most_bytes: int) 
                 unwritten = 0
 
 
-class Upkeep:
+class LogMaintenance:
     """Does both in a thread of its own, when they are due."""
 
     def __init__(
@@ -305,7 +305,7 @@ class Upkeep:
         try:
             return work()
         except CorruptLogError as error:
-            self._broker.damaged(error.file, error.offset, error.reason)
+            self._broker.mark_damaged(error.file, error.offset, error.reason)
             self._end()
         except LogClosedError:
             self._end()
@@ -326,20 +326,20 @@ class Upkeep:
         self._stop.set()
 
     def _checkpoint_is_due(self) -> bool:
-        last_bytes = self._broker.measures.checkpoint_bytes
+        last_bytes = self._broker.counters.checkpoint_bytes
         due_bytes = max(self._checkpoint_every_bytes, _CHECKPOINT_EVERY_TIMES * last_bytes)
         return self._broker.checkpoint_lag_bytes > due_bytes
 
     def _checkpoint(self) -> bool:
         began = time.monotonic()
         appended = self._broker.log_bytes
-        measures = self._broker.measures
-        measures.checkpoint_bytes = checkpoint(self._broker, self._log, self._checkpoints)
-        measures.checkpointed_bytes = appended
-        measures.checkpoint_s = time.monotonic() - began
-        measures.checkpoint_at_s = time.time()
-        measures.checkpoints += 1
-        logger.info("checkpoint of %d bytes in %.2f s", measures.checkpoint_bytes, measures.checkpoint_s)
+        counters = self._broker.counters
+        counters.checkpoint_bytes = checkpoint(self._broker, self._log, self._checkpoints)
+        counters.checkpointed_bytes = appended
+        counters.checkpoint_s = time.monotonic() - began
+        counters.checkpoint_at_s = time.time()
+        counters.checkpoints += 1
+        logger.info("checkpoint of %d bytes in %.2f s", counters.checkpoint_bytes, counters.checkpoint_s)
         return True
 
     def _compact(self) -> bool:
@@ -349,7 +349,7 @@ class Upkeep:
             return False
         if self._log.oldest() is None:
             # Only the sealed segment gives back what it did not need: whoever came before that would find no room.
-            with self._broker.exclusively():
+            with self._broker.locked():
                 self._log.rotate()
         calm = max(0.0, 1 - 4 * (pressure - 1))
         batch_bytes = int(_BATCH_BYTES * calm + _URGENT_BATCH_BYTES * (1 - calm))

@@ -28,7 +28,7 @@ class Waiter:
         """The deadline of a claim or delay for which it will wake up by itself."""
 
 
-class WaitingLines:
+class ConsumerQueues:
     """The lines of all queues. Every method is called under the broker's lock."""
 
     def __init__(self, limit: int, in_flight: int = UNLIMITED) -> None:
@@ -70,7 +70,7 @@ class WaitingLines:
         first = self._lines[queue.number][0] is waiter
         waiter.due_ms = due_ms if first and due_ms is not None else NEVER_MS
 
-    def nudge(self, queue: Queue) -> None:
+    def notify(self, queue: Queue) -> None:
         """Wake whom a waiting message is for, and the first in line for a deadline it does not know of."""
         line = self._lines.get(queue.number)
         if not line:
@@ -99,7 +99,7 @@ class WaitingLines:
                 line.remove(waiter)
             if not line:
                 del self._lines[queue.number]
-        self.nudge(queue)
+        self.notify(queue)
 
     def dissolve(self, queue: Queue) -> None:
         """Wake everyone in the line of a queue that is gone."""

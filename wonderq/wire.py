@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 import falcon
 import msgspec
 
-from wonderq.contents import Extras
+from wonderq.contents import Envelope
 from wonderq.measures import refusals
 from wonderq.model import Message
 
@@ -194,7 +194,7 @@ class MessageObject(msgspec.Struct, gc=False):
 
 
 def message_object(message: Message) -> MessageObject:
-    message_id, body, status, receipt, receives, produced_ms, due_ms, queue, _, _, extras = message
+    message_id, body, status, receipt, receives, produced_ms, due_ms, queue, _, _, envelope = message
     due = None if due_ms is None else iso_time(due_ms)
     value = MessageObject(
         message_id,
@@ -207,24 +207,24 @@ def message_object(message: Message) -> MessageObject:
         msgspec.UNSET if receipt is None else receipt,
         due if due is not None and status == "delayed" else msgspec.UNSET,
     )
-    if extras is not None:
-        _add_extras(value, extras)
+    if envelope is not None:
+        _add_extras(value, envelope)
     return value
 
 
-def _add_extras(value: MessageObject, extras: Extras) -> None:
+def _add_extras(value: MessageObject, envelope: Envelope) -> None:
     """Add what is there of what few messages have."""
     unset = msgspec.UNSET
-    if extras.version > 1:
-        value.version = extras.version
-    if extras.attributes:
-        value.attributes = {name: attribute_value(*each) for name, each in extras.attributes.items()}
-    value.group = extras.group or unset
-    value.priority = extras.priority or unset
-    value.idempotency_key = extras.key or unset
-    value.traceparent = extras.system.get("traceparent", unset)
-    value.tracestate = extras.system.get("tracestate", unset)
-    origin = extras.origin
+    if envelope.version > 1:
+        value.version = envelope.version
+    if envelope.attributes:
+        value.attributes = {name: attribute_value(*each) for name, each in envelope.attributes.items()}
+    value.group = envelope.group or unset
+    value.priority = envelope.priority or unset
+    value.idempotency_key = envelope.key or unset
+    value.traceparent = envelope.system.get("traceparent", unset)
+    value.tracestate = envelope.system.get("tracestate", unset)
+    origin = envelope.origin
     if origin is not None:
         value.dead_letter = {
             "queue": origin.queue,
@@ -249,8 +249,8 @@ def claimed_objects(messages: Sequence[Message]) -> list[MessageObject]:
     """Do what `message_object` does for all messages of a claim, in half the time for each if there are many."""
     if len(messages) < _MANY_MESSAGES:
         return list(map(message_object, messages))
-    ids, bodies, statuses, receipts, receives, produced_ms, due_ms, queues, _, _, extras = zip(*messages, strict=True)
-    if any(extras):
+    ids, bodies, statuses, receipts, receives, produced_ms, due_ms, queues, _, _, envelope = zip(*messages, strict=True)
+    if any(envelope):
         return list(map(message_object, messages))
     times = map(iso_time, produced_ms), map(iso_time, due_ms)
     return list(map(MessageObject, ids, bodies, statuses, receives, *times, queues, receipts))

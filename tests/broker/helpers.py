@@ -78,9 +78,9 @@ def _at(state: State, now_ms: int, about: Callable[[Queue], Any]) -> dict[str, A
         "last_ms": state.last_ms,
         "sums": (state.messages, state.bytes, state.note_bytes),
         "notes": {
-            space: {name: note.value for name, note in notes.items()} for space, notes in state.notes.items() if notes
+            space: {name: note.value for name, note in notes.items()} for space, notes in state.metadata.items() if notes
         },
-        "remembered": state.remembered,
+        "remembered": state.dedup_entries,
         "queues": {name: about(queue) for name, queue in state.queues.items()},
     }
 
@@ -103,7 +103,7 @@ def lanes_of(messages: Columns) -> list[tuple[int, int, str]]:
 
 def remembered_by(queue: Queue, now_ms: int) -> dict[str, Any]:
     """What a queue still remembers, and until when."""
-    return {key: (each.value, each.until_ms) for key, each in queue.memory.copy().items() if each.until_ms > now_ms}
+    return {key: (each.value, each.until_ms) for key, each in queue.dedup.copy().items() if each.until_ms > now_ms}
 
 
 def said_by(state: State, now_ms: int) -> dict[str, Any]:

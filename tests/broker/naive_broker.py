@@ -12,9 +12,9 @@ from typing import Any
 
 from storage.record import encode_entry
 from tests.broker.naive_queue import ASIDE, HIDDEN, READY, TAKEN, Attempt, Item, Key, Line, RefusalError, share_of
-from wonderq.contents import NewMessage, Origin
+from wonderq.contents import NewMessage, DeadLetterSource
 from wonderq.lanes import UNGROUPED
-from wonderq.model import Change, Limits, Message, Sent, Target, size_of
+from wonderq.model import Change, Limits, Message, SendResult, Target, size_of
 from wonderq.settings import DEDUPLICATION_WINDOW_MS
 
 
@@ -63,7 +63,7 @@ class NaiveBroker:
 
     def send(
         self, queue: str, targets: Sequence[Target] | None, outputs: Mapping[str, Sequence[NewMessage]]
-    ) -> dict[str, list[Sent]]:
+    ) -> dict[str, list[SendResult]]:
         """Do a hand-over, or a send if there are no targets; the new messages are still without ids, in `new_items`."""
         if targets is not None:
             self.check_batch(targets)
@@ -72,9 +72,9 @@ class NaiveBroker:
         for name, messages in outputs.items():
             if name.endswith(".fifo") and any(message.priority for message in messages):
                 raise RefusalError("InvalidValueError")
-            self.check_contents([(message.body, message.carried()) for message in messages])
+            self.check_contents([(message.body, message.headers()) for message in messages])
         every = [message for messages in outputs.values() for message in messages]
-        self.check_bytes([len(encode_entry(message.body, message.carried())) for message in every])
+        self.check_bytes([len(encode_entry(message.body, message.headers())) for message in every])
         gone: list[Item] = []
         if targets is not None:
             line = self.line(queue)
@@ -95,7 +95,7 @@ class NaiveBroker:
                 if not is_duplicate:
                     self.new_items.append((line, self._new_item(line, message, sequence), line.key_of(message)))
         return {
-            name: [Sent(self._id_of(lines[name], sequence), sequence, again) for sequence, again in places]
+            name: [SendResult(self._id_of(lines[name], sequence), sequence, again) for sequence, again in places]
             for name, places in decided.items()
         }
 
@@ -123,14 +123,14 @@ class NaiveBroker:
                 known[key] = places[-1][0]
             fresh.append(message)
         if fresh:
-            line.check_room(len(fresh), sum(len(encode_entry(each.body, each.carried())) for each in fresh))
+            line.check_room(len(fresh), sum(len(encode_entry(each.body, each.headers())) for each in fresh))
             for message in fresh:
                 self.check_range(self._delay_ms(message), self.limits.delay_ms)
         return places
 
     def _new_item(self, line: Line, message: NewMessage, sequence: int) -> Item:
         lane = message.priority, message.group or (UNGROUPED if line.is_fifo else "")
-        item = Item("", message.body, self.now_ms, sequence, message.carried(), lane)
+        item = Item("", message.body, self.now_ms, sequence, message.headers(), lane)
         delay_ms = self._delay_ms(message)
         delay_ms = line.settings.delay_ms if delay_ms is None else delay_ms
         if delay_ms:
@@ -140,7 +140,7 @@ class NaiveBroker:
     def _delay_ms(self, message: NewMessage) -> int | None:
         return message.delay_ms if message.deliver_at_ms is None else max(message.deliver_at_ms - self.now_ms, 0)
 
-    def sent(self, results: Mapping[str, Sequence[Sent]]) -> None:
+    def sent(self, results: Mapping[str, Sequence[SendResult]]) -> None:
         """Take over the ids that the broker gave to the new messages of a send."""
         for line, item, key in self.new_items:
             item.id = next(each.id for each in results[line.name] if each.sequence == item.sequence)
@@ -243,12 +243,12 @@ class NaiveBroker:
         assert self.is_dead(line, item)
         target = self.queues.setdefault(line.settings.dead_letter_queue, Line(moved.queue, self.now_ms))
         reason = f"received {line.settings.max_receives} times without being deleted"
-        origin = Origin(line.name, item.id, reason, self.now_ms, item.produced_ms, item.receives)
-        carried = {**item.carried, "origin": origin}
-        group = carried.get("group", "")
-        lane = (0, group or UNGROUPED) if target.is_fifo else (carried.get("priority", 0), group)
+        origin = DeadLetterSource(line.name, item.id, reason, self.now_ms, item.produced_ms, item.receives)
+        headers = {**item.headers, "origin": origin}
+        group = headers.get("group", "")
+        lane = (0, group or UNGROUPED) if target.is_fifo else (headers.get("priority", 0), group)
         del line.items[item.id]
-        self.add(target, Item(moved.id, item.body, self.now_ms, target.next_sequence, carried, lane))
+        self.add(target, Item(moved.id, item.body, self.now_ms, target.next_sequence, headers, lane))
 
     # Changing
 
@@ -361,9 +361,9 @@ class NaiveBroker:
             if timeout_ms == 0:
                 item.held, item.receipt = READY, None
         if change.rewrites:
-            item.body, item.carried = _rewritten(item, change)
+            item.body, item.headers = _rewritten(item, change)
             most_bytes = line.settings.max_message_bytes
-            if most_bytes and size_of(item.body, item.carried.get("attributes")) > most_bytes:
+            if most_bytes and size_of(item.body, item.headers.get("attributes")) > most_bytes:
                 raise RefusalError("MessageTooLargeError")
             item.updates += 1
         return item
@@ -398,12 +398,12 @@ class NaiveBroker:
     def drop_queue(self, queue: str) -> None:
         self.line(queue)
         if queue == "default":
-            raise RefusalError("QueueInUseError")
+            raise RefusalError("DefaultQueueError")
         del self.queues[queue]
 
 
 def _rewritten(item: Item, change: Change) -> tuple[str, Mapping[str, Any]]:
-    more = item.carried
+    more = item.headers
     if change.attributes is not None:
         more = {**more, "attributes": dict(change.attributes)}
     return item.body if change.body is None else change.body, more

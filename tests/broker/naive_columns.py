@@ -58,7 +58,7 @@ class NaiveColumns:
         self.remove(sequences)
         for (view, lane), length in zip(before, lengths, strict=True):
             new = view._replace(position=position, length=length, updates=view.updates + updates)
-            if new.merely_waits and lane == NO_LANE:
+            if new.is_pristine and lane == NO_LANE:
                 new = new._replace(due_ms=0, timeout_ms=0, token=NO_TOKEN)
             self.add(new, lane)
             position += length

@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import Any
 
 from storage.record import encode_entry
-from wonderq.contents import NewMessage, extras_of
+from wonderq.contents import NewMessage, envelope_of
 from wonderq.model import Message
 from wonderq.settings import QueueSettings
 
@@ -37,7 +37,7 @@ class Item:
     body: str
     produced_ms: int
     sequence: int
-    carried: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, Any] = field(default_factory=dict)
     lane: Lane = (0, "")
     held: str = READY
     due_ms: int = 0
@@ -52,13 +52,13 @@ class Item:
 
     @property
     def size(self) -> int:
-        return len(encode_entry(self.body, self.carried))
+        return len(encode_entry(self.body, self.headers))
 
     def seen(self, queue: str, now_ms: int, receipt: str | None = None) -> Message:
         status = self.status(now_ms) if receipt is None else TAKEN
         due_ms = self.due_ms if status in (TAKEN, HIDDEN) else None
         known = self.id, self.body, status, receipt, self.receives, self.produced_ms, due_ms, queue
-        return Message(*known, self.sequence, self.first_claimed_ms, extras_of(self.carried, self.updates))
+        return Message(*known, self.sequence, self.first_claimed_ms, envelope_of(self.headers, self.updates))
 
 
 @dataclass

@@ -113,7 +113,7 @@ def test_attempts_made_again_and_again_take_one_place(lasting: Lasting) -> None:
         lasting.clock.ms += 100
         lasting.take("q", attempt_id="one")
         lasting.again()
-    assert lasting.broker._state.remembered == 1
+    assert lasting.broker._state.dedup_entries == 1
 
 
 @pytest.mark.parametrize("attempt_id", ["", "x" * 129])

@@ -23,9 +23,9 @@ def test_they_are_given_out_as_they_were_given(lasting: Lasting) -> None:
     (sent,) = lasting.broker.send("q", [NewMessage("x", attributes=ATTRIBUTES, system=SYSTEM)])
     lasting.again()
     for message in (lasting.broker.get("q", sent.id), *lasting.broker.messages("q"), *lasting.take("q")):
-        assert message.extras is not None
-        assert message.extras.attributes == ATTRIBUTES
-        assert message.extras.system == SYSTEM
+        assert message.envelope is not None
+        assert message.envelope.attributes == ATTRIBUTES
+        assert message.envelope.system == SYSTEM
         assert message.body == "x"
 
 
@@ -33,8 +33,8 @@ def test_messages_with_and_without_come_together(lasting: Lasting) -> None:
     messages = [NewMessage("0"), NewMessage("1", attributes={"a": ("String", "x")}), NewMessage("2")]
     lasting.broker.send("q", messages)
     lasting.again()
-    extras = [message.extras for message in lasting.take("q")]
-    assert [each and each.attributes for each in extras] == [None, {"a": ("String", "x")}, None]
+    envelope = [message.envelope for message in lasting.take("q")]
+    assert [each and each.attributes for each in envelope] == [None, {"a": ("String", "x")}, None]
 
 
 def test_an_update_replaces_all_of_them_and_nothing_else(lasting: Lasting) -> None:
@@ -42,18 +42,18 @@ def test_an_update_replaces_all_of_them_and_nothing_else(lasting: Lasting) -> No
         "q", [NewMessage("x", attributes=ATTRIBUTES, system=SYSTEM, group="g", priority=2, key="k")]
     )
     lasting.broker.update("q", Target(id=sent.id), Change(attributes={"new": ("String", "1")}))
-    extras = lasting.again().get("q", sent.id).extras
-    assert extras is not None
-    assert extras.attributes == {"new": ("String", "1")}
-    assert (extras.system, extras.group, extras.priority, extras.key) == (SYSTEM, "g", 2, "k")
+    envelope = lasting.again().get("q", sent.id).envelope
+    assert envelope is not None
+    assert envelope.attributes == {"new": ("String", "1")}
+    assert (envelope.system, envelope.group, envelope.priority, envelope.key) == (SYSTEM, "g", 2, "k")
     lasting.broker.update("q", Target(id=sent.id), Change(body="y"))
-    extras = lasting.again().get("q", sent.id).extras
-    assert extras is not None
-    assert extras.attributes == {"new": ("String", "1")}
+    envelope = lasting.again().get("q", sent.id).envelope
+    assert envelope is not None
+    assert envelope.attributes == {"new": ("String", "1")}
     lasting.broker.update("q", Target(id=sent.id), Change(attributes={}))
     message = lasting.again().get("q", sent.id)
-    assert message.extras is not None
-    assert message.extras.attributes == {}
+    assert message.envelope is not None
+    assert message.envelope.attributes == {}
     assert message.body == "y"
 
 
@@ -62,9 +62,9 @@ def test_a_plain_message_can_be_given_some(lasting: Lasting) -> None:
     lasting.again()
     lasting.broker.update("q", Target(id=one), Change(attributes=ATTRIBUTES))
     (message,) = lasting.again().messages("q")
-    assert message.extras is not None
-    assert message.extras.attributes == ATTRIBUTES
-    assert (message.extras.group, message.extras.priority, message.extras.origin) == ("", 0, None)
+    assert message.envelope is not None
+    assert message.envelope.attributes == ATTRIBUTES
+    assert (message.envelope.group, message.envelope.priority, message.envelope.origin) == ("", 0, None)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_what_they_cannot_be_is_refused_when_sent_and_when_changed(
     with pytest.raises(InvalidValueError):
         lasting.broker.update("q", Target(id=one), Change(attributes=attributes))
     (message,) = lasting.again().messages("q")
-    assert message.extras is None
+    assert message.envelope is None
 
 
 @pytest.mark.parametrize("system", [{"other": "x"}, {"traceparent": "x" * 1025}])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from wonderq import buckets
-from wonderq.buckets import Buckets
+from wonderq.buckets import TokenBuckets
 
 
 class Clock:
@@ -22,7 +22,7 @@ def clock() -> Clock:
 
 @pytest.mark.parametrize("rate", [1, 3, 7, 1000])
 def test_a_bucket_holds_a_second(clock: Clock, rate: int) -> None:
-    bucket = Buckets(clock)
+    bucket = TokenBuckets(clock)
     for _ in range(3):
         assert [bucket.wait_s("a", rate, take=True) for _ in range(rate)] == [0] * rate
         assert bucket.wait_s("a", rate, take=True) == pytest.approx(1 / rate)
@@ -30,7 +30,7 @@ def test_a_bucket_holds_a_second(clock: Clock, rate: int) -> None:
 
 
 def test_it_fills_as_time_goes_by_and_not_beyond(clock: Clock) -> None:
-    bucket = Buckets(clock)
+    bucket = TokenBuckets(clock)
     while not bucket.wait_s("a", 10, take=True):
         pass
     for _ in range(20):
@@ -42,14 +42,14 @@ def test_it_fills_as_time_goes_by_and_not_beyond(clock: Clock) -> None:
 
 
 def test_looking_takes_nothing(clock: Clock) -> None:
-    bucket = Buckets(clock)
+    bucket = TokenBuckets(clock)
     assert not any(bucket.wait_s("a", 1, take=False) for _ in range(5))
     assert bucket.wait_s("a", 1, take=True) == 0
     assert bucket.wait_s("a", 1, take=False) == 1
 
 
 def test_what_is_refused_takes_nothing(clock: Clock) -> None:
-    bucket = Buckets(clock)
+    bucket = TokenBuckets(clock)
     bucket.wait_s("a", 1, take=True)
     for _ in range(100):
         assert bucket.wait_s("a", 1, take=True) == 1
@@ -58,13 +58,13 @@ def test_what_is_refused_takes_nothing(clock: Clock) -> None:
 
 
 def test_each_key_has_its_own(clock: Clock) -> None:
-    bucket = Buckets(clock)
+    bucket = TokenBuckets(clock)
     assert [bucket.wait_s(key, 1, take=True) for key in "abab"] == [0, 0, 1, 1]
 
 
 def test_full_ones_are_forgotten_when_there_are_many(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(buckets, "_MANY", 10)
-    bucket = Buckets(clock)
+    bucket = TokenBuckets(clock)
     for number in range(100):
         bucket.wait_s(str(number), 1, take=True)
         clock.now_s += 0.5

@@ -8,7 +8,7 @@ import pytest
 
 from storage import DiskFullError, Mark, Position, record
 from tests.broker.memory_log import MemoryLog
-from wonderq import upkeep
+from wonderq import upkeep as maintenance
 from wonderq.broker import Broker
 from wonderq.core import COMPACTION_LEAVES
 from wonderq.model import Target
@@ -44,7 +44,7 @@ def test_the_copies_are_durable_before_the_originals_go() -> None:
     broker = Broker(log)
     for number in range(20):
         broker.produce("default", [f"message {number}"])
-    while len(log.records) > 8 and upkeep.compact_oldest(broker, log):
+    while len(log.records) > 8 and maintenance.compact_oldest(broker, log):
         pass
     assert sum(1 for data in log.records if record.decode(data)[0] == record.UPDATE) >= 1, "something was copied"
     assert [message.body for message in broker.messages("default")] == [f"message {number}" for number in range(20)]
@@ -59,14 +59,14 @@ def test_a_checkpoint_s_mark_is_of_the_same_moment_as_its_contents() -> None:
     locked: list[bool] = []
     log.on_mark = lambda: locked.append(broker._lock.locked())
     kept = Kept()
-    upkeep.checkpoint(broker, log, kept)  # type: ignore[arg-type]
+    maintenance.checkpoint(broker, log, kept)  # type: ignore[arg-type]
     assert locked == [True], "nothing can be appended meanwhile"
     assert kept.marks == [Mark(log.end(), b"")]
     broker.close()
 
 
 def compact_everything(broker: Broker, log: MemoryLog) -> None:
-    while upkeep.compact_oldest(broker, log):
+    while maintenance.compact_oldest(broker, log):
         pass
 
 

@@ -12,7 +12,7 @@ from tests.broker.fake_clock import FakeClock
 from tests.broker.helpers import Call, eventually
 from tests.broker.test_restating import InterruptedLog
 from wonderq.broker import Broker
-from wonderq.contents import Extras, NewMessage, Origin
+from wonderq.contents import Envelope, NewMessage, DeadLetterSource
 from wonderq.model import Change, Limits, Message, Target
 from wonderq.upkeep import compact_oldest
 
@@ -35,8 +35,8 @@ def test_a_dead_letter_has_all_it_had_and_where_it_came_from(lasting: Lasting) -
     assert lasting.bodies("q") == ""
     moved_ms = lasting.clock.ms
     (dead,) = lasting.again().messages("dead")
-    origin = Origin("q", sent.id, "received 2 times without being deleted", moved_ms, produced_ms, 2)
-    assert dead.extras == Extras(attributes, system, "g", 5, "k", 1, origin)
+    origin = DeadLetterSource("q", sent.id, "received 2 times without being deleted", moved_ms, produced_ms, 2)
+    assert dead.envelope == Envelope(attributes, system, "g", 5, "k", 1, origin)
     assert (dead.body, dead.status, dead.receives, dead.produced_ms) == ("poison", "unprocessed", 0, moved_ms)
     assert list(lasting.broker.messages("q")) == []
     assert lasting.broker.queue("dead").settings == lasting.broker.queue("default").settings
@@ -113,9 +113,9 @@ def test_a_chain_of_queues(lasting: Lasting) -> None:
     fail(lasting, "two", 1)
     assert lasting.bodies("two") == ""
     (message,) = lasting.again().messages("three")
-    assert message.extras is not None
-    assert message.extras.origin is not None
-    assert (message.extras.origin.queue, message.extras.origin.receives) == ("two", 1)
+    assert message.envelope is not None
+    assert message.envelope.origin is not None
+    assert (message.envelope.origin.queue, message.envelope.origin.receives) == ("two", 1)
 
 
 def test_two_queues_that_send_each_other_their_dead_letters(lasting: Lasting) -> None:
@@ -209,7 +209,7 @@ def test_they_are_counted(lasting: Lasting) -> None:
         lasting.add(queue, "1", "2")
         fail(lasting, queue, 1)
         assert lasting.bodies(queue) == ""
-    q, r = lasting.broker.measures.of("q"), lasting.broker.measures.of("r")
+    q, r = lasting.broker.counters.of("q"), lasting.broker.counters.of("r")
     assert (q.moved, q.buried, r.moved, r.buried) == (2, 0, 0, 2)
 
 

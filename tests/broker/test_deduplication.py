@@ -11,11 +11,11 @@ from storage import Position, record
 from tests.broker.conftest import Lasting
 from wonderq.contents import NewMessage
 from wonderq.errors import MessageNotFoundError, TooManyKeysError
-from wonderq.model import Limits, Sent, Target
+from wonderq.model import Limits, SendResult, Target
 from wonderq.settings import DEDUPLICATION_WINDOW_MS
 
 
-def send(lasting: Lasting, *keys: str, queue: str = "q", group: str = "") -> list[Sent]:
+def send(lasting: Lasting, *keys: str, queue: str = "q", group: str = "") -> list[SendResult]:
     return lasting.broker.send(queue, [NewMessage(f"body {key}", key=key, group=group) for key in keys])
 
 
@@ -92,7 +92,7 @@ def test_a_queue_of_the_same_name_knows_nothing_of_the_one_before(lasting: Lasti
     lasting.broker.drop_queue("q")
     lasting.again()
     assert not send(lasting, "k")[0].is_duplicate
-    assert lasting.again()._state.remembered == 1
+    assert lasting.again()._state.dedup_entries == 1
 
 
 @pytest.mark.parametrize("per_group", [False, True])
@@ -112,7 +112,7 @@ def test_contents_can_be_the_key(lasting: Lasting) -> None:
     lasting.broker.produce("q", ["same", "other"])
     (keyed, same) = lasting.broker.send("q", [NewMessage("same", key="k"), NewMessage("same", priority=3)])
     assert not keyed.is_duplicate, "a key that is given comes before that of the contents"
-    assert same == Sent(first, 0, True)
+    assert same == SendResult(first, 0, True)
     assert bodies(lasting) == ["same", "other", "same"]
 
 
@@ -146,7 +146,7 @@ def test_so_many_keys_and_no_more_and_room_again_when_they_are_forgotten(lasting
     lasting.clock.ms += DEDUPLICATION_WINDOW_MS
     lasting.again()
     assert not send(lasting, "d", "a", "b")[0].is_duplicate
-    assert lasting.broker._state.remembered == 3
+    assert lasting.broker._state.dedup_entries == 3
 
 
 def test_keys_that_have_ended_take_no_memory_in_a_queue_that_nobody_uses_any_more(lasting: Lasting) -> None:
@@ -156,8 +156,8 @@ def test_keys_that_have_ended_take_no_memory_in_a_queue_that_nobody_uses_any_mor
     lasting.again()
     lasting.clock.ms += DEDUPLICATION_WINDOW_MS - 1_000
     lasting.broker.expire()
-    assert [len(lasting.broker._state.queues[queue].memory) for queue in "qr"] == [0, 1]
-    assert lasting.broker._state.remembered == 1
+    assert [len(lasting.broker._state.queues[queue].dedup) for queue in "qr"] == [0, 1]
+    assert lasting.broker._state.dedup_entries == 1
 
 
 def test_keys_that_are_renewed_leave_nothing_behind(lasting: Lasting) -> None:
@@ -168,8 +168,8 @@ def test_keys_that_are_renewed_leave_nothing_behind(lasting: Lasting) -> None:
             lasting.again()
         lasting.clock.ms += DEDUPLICATION_WINDOW_MS
     send(lasting, "last")
-    memory = lasting.broker._state.queues["q"].memory
-    assert len(memory) == len(memory._due) == lasting.broker._state.remembered == 1
+    memory = lasting.broker._state.queues["q"].dedup
+    assert len(memory) == len(memory._due) == lasting.broker._state.dedup_entries == 1
 
 
 def test_thousands_of_keys_are_restated_a_little_at_a_time(lasting: Lasting, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,10 +177,10 @@ def test_thousands_of_keys_are_restated_a_little_at_a_time(lasting: Lasting, mon
     for n in range(3):
         send(lasting, *(f"{n}.{each}".ljust(100) for each in range(1_000)))
     broker, held = lasting.broker, []
-    commit = broker._commit
+    commit = broker._append_and_apply
 
     def noted(*records: Sequence[Any], leave: int | None = None) -> Position:
-        held.append(sum(len(fields[3]) for fields in records if fields[0] == record.REMEMBER))
+        held.append(sum(len(fields[3]) for fields in records if fields[0] == record.DEDUP))
         if lasting.way == "compacted" and len(held) == 3:
             broker._lock.release()
             try:
@@ -194,4 +194,4 @@ def test_thousands_of_keys_are_restated_a_little_at_a_time(lasting: Lasting, mon
     assert max(held, default=0) < 1_000
     for n in range(3):
         assert all(each.is_duplicate for each in send(lasting, *(f"{n}.{each}".ljust(100) for each in range(1_000))))
-    assert lasting.broker._state.remembered == 3_000
+    assert lasting.broker._state.dedup_entries == 3_000

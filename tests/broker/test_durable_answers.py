@@ -154,7 +154,7 @@ def test_nothing_waits_for_what_is_durable_already(scene: Scene, act: Action) ->
 
 def test_a_consumer_that_waited_is_answered_after_the_claim_is_durable(scene: Scene) -> None:
     call = Call(scene.broker.claim, "empty", wait_s=30)
-    eventually(lambda: scene.broker._lines._count == 1)
+    eventually(lambda: scene.broker._consumers._count == 1)
     scene.log.hold()
     producer = Call(scene.broker.produce, "empty", ["x"])
     eventually(lambda: scene.log.blocked == 2)
@@ -283,12 +283,12 @@ def test_those_who_wait_are_not_disturbed_by_a_refused_record(scene: Scene) -> N
         return False
 
     call = Call(scene.broker.claim, "empty", wait_s=50, client_gone=gone)
-    eventually(lambda: scene.broker._lines._count == 1)
+    eventually(lambda: scene.broker._consumers._count == 1)
     scene.log.room_bytes = 0
     with pytest.raises(DiskFullError):
         scene.broker.produce("empty", ["x"])
     assert not call.done
-    assert scene.broker._lines._count == 1
+    assert scene.broker._consumers._count == 1
     scene.log.room_bytes = 1 << 40
     scene.broker.produce("empty", ["y"])
     assert [message.body for message in call.result()] == ["y"]
@@ -297,7 +297,7 @@ def test_those_who_wait_are_not_disturbed_by_a_refused_record(scene: Scene) -> N
 
 def test_a_waiting_consumer_whose_claim_is_refused_leaves_the_message(scene: Scene) -> None:
     call = Call(scene.broker.claim, "empty", wait_s=50)
-    eventually(lambda: scene.broker._lines._count == 1)
+    eventually(lambda: scene.broker._consumers._count == 1)
     append = scene.log.append_together
 
     def no_claims(records: Sequence[bytes], *, leave_bytes: int = 0) -> list[int]:
@@ -309,7 +309,7 @@ def test_a_waiting_consumer_whose_claim_is_refused_leaves_the_message(scene: Sce
     scene.broker.produce("empty", ["x"])
     with pytest.raises(DiskFullError):
         call.result()
-    assert scene.broker._lines._count == 0
+    assert scene.broker._consumers._count == 0
     assert scene.broker.count("empty", "unprocessed") == 1
     scene.log.append_together = append  # type: ignore[method-assign]
     assert [message.body for message in scene.broker.claim("empty")] == ["x"]

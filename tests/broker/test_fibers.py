@@ -14,7 +14,7 @@ from storage import FileLog, LogFailedError
 from tests.broker.memory_log import MemoryLog
 from tests.storage.folders import groups_in, segment_files
 from wonderq.broker import Broker
-from wonderq.fibers import Durability, Event, Hub
+from wonderq.fibers import DurabilityWaiter, Event, Hub
 
 PATIENCE_S = 20.0
 
@@ -164,9 +164,9 @@ def test_only_who_waits_for_an_event_can_be_disturbed(hub: Hub) -> None:
 
     hub.spawn(work)
     hub.run()
-    hub.disturb(fibers[0])
+    hub.recheck(fibers[0])
     hub.run()
-    hub.disturb(fibers[0])
+    hub.recheck(fibers[0])
     hub.run()
     assert seen == ["disturbed"]
 
@@ -222,7 +222,7 @@ def test_what_takes_long_takes_turns(hub: Hub) -> None:
             seen.append(f"{name}{step}")
             fiber = hub.current()
             assert fiber is not None
-            fiber.make_way()
+            fiber.yield_to_others()
 
     for name in "abc":
         hub.spawn(lambda name=name: long(name))
@@ -245,14 +245,14 @@ class TestDurability:
         return log
 
     @pytest.fixture
-    def durability(self, log: MemoryLog) -> Iterator[Durability]:
-        durability = Durability(log)
+    def durability(self, log: MemoryLog) -> Iterator[DurabilityWaiter]:
+        durability = DurabilityWaiter(log)
         yield durability
         log.release()
         durability.close()
 
     def test_nobody_goes_on_before_the_record_is_durable(
-        self, loop: Loop, log: MemoryLog, durability: Durability
+        self, loop: Loop, log: MemoryLog, durability: DurabilityWaiter
     ) -> None:
         done: list[int] = []
 
@@ -289,7 +289,7 @@ class TestDurability:
         log = SlowLog(tmp_path)
         list(log.replay())
         log.start()
-        durability = Durability(log)
+        durability = DurabilityWaiter(log)
         done: list[int] = []
 
         def put(number: int) -> None:
@@ -309,7 +309,7 @@ class TestDurability:
         log.close()
 
     def test_what_is_durable_already_is_not_waited_for(
-        self, loop: Loop, log: MemoryLog, durability: Durability
+        self, loop: Loop, log: MemoryLog, durability: DurabilityWaiter
     ) -> None:
         done: list[int] = []
 
@@ -326,7 +326,7 @@ class TestDurability:
         loop.hub.run()
         assert done == [1, 2]
 
-    def test_a_failure_reaches_everybody(self, loop: Loop, log: MemoryLog, durability: Durability) -> None:
+    def test_a_failure_reaches_everybody(self, loop: Loop, log: MemoryLog, durability: DurabilityWaiter) -> None:
         failures: list[str] = []
 
         def fail(_position: int) -> None:

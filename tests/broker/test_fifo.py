@@ -122,8 +122,8 @@ def test_messages_without_a_group_are_one(lasting: Lasting) -> None:
     lasting.again()
     assert lasting.bodies(Q, 1) == "1"
     assert lasting.bodies(Q) == ""
-    extras = [message.extras for message in lasting.broker.messages(Q)]
-    assert extras == [None] * 3, "they have no group that anybody gave them"
+    envelope = [message.envelope for message in lasting.broker.messages(Q)]
+    assert envelope == [None] * 3, "they have no group that anybody gave them"
 
 
 def test_an_updated_message_keeps_its_place(lasting: Lasting) -> None:
@@ -177,8 +177,8 @@ def test_a_thousand_groups_each_in_order(lasting: Lasting) -> None:
     lasting.again()
     while claimed := lasting.take(Q, 300):
         for message in claimed:
-            assert message.extras is not None
-            got.setdefault(message.extras.group, []).append(int(message.body))
+            assert message.envelope is not None
+            got.setdefault(message.envelope.group, []).append(int(message.body))
         delete(lasting, *claimed)
     assert sum(map(len, got.values())) == 4_000
     assert all(numbers == sorted(numbers) for numbers in got.values())

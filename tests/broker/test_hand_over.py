@@ -174,6 +174,6 @@ def test_it_frees_the_group_and_wakes_who_waits(lasting: Lasting) -> None:
 def test_it_is_counted(lasting: Lasting) -> None:
     held = hold(lasting, "1", "2")
     lasting.broker.hand_over("in", held, {"out": [NewMessage("x", key="k"), NewMessage("x", key="k")]})
-    named = lasting.broker.measures
+    named = lasting.broker.counters
     assert sum(named.of("in").lifetime_ms.counts) == 2
     assert sum(named.of("out").messages) == 1

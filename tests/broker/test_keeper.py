@@ -18,7 +18,7 @@ from tests.broker.memory_log import MemoryLog
 from tests.storage.faulty_disk import FaultyDisk
 from wonderq.broker import Broker
 from wonderq.columns import Columns
-from wonderq.keeper import Keeper
+from wonderq.keeper import Housekeeper
 
 TICK_S = 0.003
 
@@ -30,24 +30,24 @@ class Kept:
         self.clock = FakeClock()
         self.log = log or MemoryLog()
         self.broker = Broker(self.log, clock=self.clock)
-        self.keeper = Keeper(self.broker, tick_s=TICK_S)
+        self.housekeeper = Housekeeper(self.broker, tick_s=TICK_S)
 
     @property
     def running(self) -> bool:
-        return self.keeper._thread.is_alive()
+        return self.housekeeper._thread.is_alive()
 
     def bodies(self, queue: str) -> list[str]:
         return [message.body for message in self.broker.messages(queue)]
 
     def close(self) -> None:
-        self.keeper.stop()
+        self.housekeeper.stop()
         self.broker.close()
 
 
 @pytest.fixture
 def kept() -> Iterator[Kept]:
     kept = Kept()
-    kept.keeper.start()
+    kept.housekeeper.start()
     yield kept
     kept.close()
 
@@ -62,7 +62,7 @@ def test_old_messages_leave_a_queue_that_nobody_uses(kept: Kept) -> None:
     kept.clock.ms += 2000
     eventually(lambda: kept.bodies("short") == ["young"])
     assert kept.bodies("long") == kept.bodies("default") == ["old"]
-    assert kept.broker.measures.of("short").outdated == 1
+    assert kept.broker.counters.of("short").retention_expired == 1
     kept.clock.ms += 45_000
     eventually(lambda: kept.bodies("short") == kept.bodies("long") == [])
     assert kept.bodies("default") == ["old"]
@@ -90,9 +90,9 @@ def test_room_in_flight_that_comes_of_it_wakes_a_consumer(kept: Kept) -> None:
 def test_moves_go_on_and_schedules_fire(kept: Kept) -> None:
     kept.broker.put_queue("target")
     kept.broker.produce("source", [str(n) for n in range(500)])
-    move_id = kept.broker.moves.start("source", "target")
+    move_id = kept.broker.redrives.start("source", "target")
     kept.broker.schedules.put("often", cron="* * * * *", queue="jobs", body="go")
-    eventually(lambda: kept.broker.moves.get(move_id).status == "completed")
+    eventually(lambda: kept.broker.redrives.get(move_id).status == "completed")
     assert len(kept.bodies("target")) == 500
     kept.clock.ms += 60_000
     eventually(lambda: "jobs" in {info.name for info in kept.broker.queues()})
@@ -101,11 +101,11 @@ def test_moves_go_on_and_schedules_fire(kept: Kept) -> None:
 
 def test_it_shows_whether_it_runs() -> None:
     kept = Kept()
-    assert not kept.broker.measures.keeper_runs
-    kept.keeper.start()
-    assert kept.broker.measures.keeper_runs
-    kept.keeper.stop()
-    assert not kept.broker.measures.keeper_runs
+    assert not kept.broker.counters.housekeeper_runs
+    kept.housekeeper.start()
+    assert kept.broker.counters.housekeeper_runs
+    kept.housekeeper.stop()
+    assert not kept.broker.counters.housekeeper_runs
     kept.broker.close()
 
 
@@ -113,7 +113,7 @@ def test_it_ends_when_the_log_is_closed() -> None:
     kept = Kept()
     kept.broker.put_queue("queue", retention_ms=1000)
     kept.broker.produce("queue", ["old"])
-    kept.keeper.start()
+    kept.housekeeper.start()
     kept.broker.close()
     kept.clock.ms += 1000
     eventually(lambda: not kept.running)
@@ -123,9 +123,9 @@ def test_a_mistake_ends_it_and_is_loud(kept: Kept, caplog: pytest.LogCaptureFixt
     def fail() -> float:
         raise RuntimeError("a mistake")
 
-    kept.broker.moves.run = fail  # type: ignore[method-assign]
+    kept.broker.redrives.run = fail  # type: ignore[method-assign]
     eventually(lambda: not kept.running)
-    assert not kept.broker.measures.keeper_runs
+    assert not kept.broker.counters.housekeeper_runs
     [found] = [each for each in caplog.records if each.name == "wonderq.keeper"]
     assert found.levelno == logging.CRITICAL
     assert "restart" in found.message
@@ -137,12 +137,12 @@ def test_without_room_it_rests_and_goes_on_later(caplog: pytest.LogCaptureFixtur
     kept = Kept(log)
     kept.broker.put_queue("target")
     kept.broker.produce("source", ["a"])
-    move_id = kept.broker.moves.start("source", "target")
+    move_id = kept.broker.redrives.start("source", "target")
     log.room_bytes = 0
-    kept.keeper.start()
+    kept.housekeeper.start()
     eventually(lambda: any("puts something off" in each.message for each in caplog.records))
     log.room_bytes = 1 << 40
-    eventually(lambda: kept.broker.moves.get(move_id).status == "completed")
+    eventually(lambda: kept.broker.redrives.get(move_id).status == "completed")
     assert kept.running
     kept.close()
 
@@ -153,7 +153,7 @@ def test_it_ends_with_a_log_that_has_failed(tmp_path: Path) -> None:
     kept.broker.put_queue("queue", retention_ms=1000)
     kept.broker.produce("queue", ["old"])
     disk.fail("write", errno.EIO)
-    kept.keeper.start()
+    kept.housekeeper.start()
     kept.clock.ms += 1000
     eventually(lambda: not kept.running)
     assert kept.broker.unready is not None
@@ -164,9 +164,9 @@ def test_it_ends_with_a_log_that_is_damaged() -> None:
     kept = Kept()
     kept.broker.put_queue("queue", retention_ms=1000)
     kept.broker.produce("queue", ["old"])
-    kept.broker.damaged("memory", 0, "for a test")
+    kept.broker.mark_damaged("memory", 0, "for a test")
     kept.clock.ms += 1000
-    kept.keeper.start()
+    kept.housekeeper.start()
     eventually(lambda: not kept.running)
     assert kept.broker.is_damaged
 
@@ -211,10 +211,10 @@ def test_a_dead_letter_that_is_moved_back_by_hand_or_buried_is_counted(kept: Kep
         broker.produce(queue, ["a"])
         broker.claim(queue, visibility_timeout_ms=0)
         broker.claim(queue)
-    assert (broker.measures.of("work").moved, broker.measures.of("alone").buried) == (1, 1)
-    broker.moves.start("dead")
+    assert (broker.counters.of("work").moved, broker.counters.of("alone").buried) == (1, 1)
+    broker.redrives.start("dead")
     eventually(lambda: kept.bodies("work") == ["a"])
-    assert broker.measures.of("dead").moved == 1
+    assert broker.counters.of("dead").moved == 1
 
 
 def test_a_queue_that_takes_no_message_does_not_end_it(kept: Kept) -> None:

@@ -221,10 +221,10 @@ class TestInFlight:
         broker.produce(QUEUE, ["a", "b"])
         [held] = broker.claim(QUEUE)
         consumers = [Call(broker.claim, QUEUE, wait_s=LONG_S) for _ in range(2)]
-        eventually(lambda: broker._lines._count == 2)
+        eventually(lambda: broker._consumers._count == 2)
         broker.produce(QUEUE, ["c"])  # for which there is no room either
         time.sleep(0.05)
-        assert broker._lines._count == 2
+        assert broker._consumers._count == 2
         make_room(broker, held)
         eventually(lambda: any(each.done for each in consumers), "one of them is served")
         assert sum(each.done for each in consumers) == 1
@@ -236,7 +236,7 @@ class TestInFlight:
         broker.produce(QUEUE, ["a", "b"])
         broker.claim(QUEUE, limit=1)
         refuses(TooManyInFlightError, broker, lambda: broker.claim(QUEUE, wait_s=0.1), "Delete those")
-        assert broker._lines._count == 0
+        assert broker._consumers._count == 0
 
     def test_those_of_the_log_stay(self) -> None:
         log, clock = MemoryLog(), FakeClock()

@@ -8,7 +8,7 @@ from tests.broker.memory_log import MemoryLog
 from wonderq.broker import Broker
 from wonderq.errors import InvalidValueError
 from wonderq.state import Queue
-from wonderq.waiting import WaitingLines
+from wonderq.waiting import ConsumerQueues
 
 
 def queue(number: int, messages: int = 0) -> Queue:
@@ -19,7 +19,7 @@ def queue(number: int, messages: int = 0) -> Queue:
 
 
 def test_whoever_waited_for_a_dropped_queue_waits_for_the_new_one_of_its_name() -> None:
-    lines = WaitingLines(10)
+    lines = ConsumerQueues(10)
     old, new = queue(1), queue(2)
     first, second = lines.join(old), lines.join(old)
     lines.dissolve(old)
@@ -29,7 +29,7 @@ def test_whoever_waited_for_a_dropped_queue_waits_for_the_new_one_of_its_name() 
         lines.rejoin(new, waiter)
         assert not waiter.wake.is_set()
     new.messages.produce(0, 0, 100, [1], [])
-    lines.nudge(new)
+    lines.notify(new)
     assert (first.wake.is_set(), second.wake.is_set()) == (True, False), "the line is as it was"
     lines.leave(first, new)
     assert second.wake.is_set(), "the message is still there"
@@ -39,7 +39,7 @@ def test_whoever_waited_for_a_dropped_queue_waits_for_the_new_one_of_its_name() 
 
 def test_whoever_has_not_looked_yet_leaves_a_dropped_queue_s_successor_alone() -> None:
     """One leaves, say because its client has gone, between the drop and its own next look."""
-    lines = WaitingLines(2)
+    lines = ConsumerQueues(2)
     old, new = queue(1), queue(2, messages=1)
     leaving = lines.join(old)
     lines.dissolve(old)

@@ -14,7 +14,7 @@ from tests.broker.fake_clock import FakeClock
 from tests.broker.memory_log import MemoryLog
 from wonderq.broker import Broker
 from wonderq.errors import BrokerError
-from wonderq.measures import NAMED_QUEUES, OTHER_QUEUES, Histogram, Measures, QueueMeasures
+from wonderq.measures import NAMED_QUEUES, OTHER_QUEUES, Histogram, BrokerCounters, QueueCounters
 from wonderq.model import Change, Target
 
 BOUNDS = (5, 10, 100)
@@ -53,7 +53,7 @@ def broker(clock: FakeClock) -> Broker:
 
 
 def counted(broker: Broker, queue: str = "default") -> dict[str, tuple[int, int]]:
-    found = broker.measures.by_queue[queue]
+    found = broker.counters.by_queue[queue]
     kinds = {"produce": record.PRODUCE, "claim": record.CLAIM, "delete": record.DELETE}
     kinds |= {"update": record.UPDATE, "purge": record.PURGE}
     counts = {name: (found.calls[kind], found.messages[kind]) for name, kind in kinds.items()}
@@ -88,7 +88,7 @@ def test_what_changes_nothing_is_not_counted(broker: Broker) -> None:
         with pytest.raises(BrokerError):
             refused()
     assert counted(broker) == {}
-    assert list(broker.measures.by_queue) == ["default"]
+    assert list(broker.counters.by_queue) == ["default"]
 
 
 def test_how_long_messages_wait_and_live(broker: Broker, clock: FakeClock) -> None:
@@ -97,19 +97,19 @@ def test_how_long_messages_wait_and_live(broker: Broker, clock: FakeClock) -> No
     broker.produce("default", ["b"] * 2)
     clock.ms += 200
     claimed = broker.claim("default", visibility_timeout_ms=1000)
-    found = broker.measures.by_queue["default"]
-    assert ages(found.dwell_ms) == {2500: 3, 250: 2}
-    assert found.dwell_ms.total == 3 * 2200 + 2 * 200
+    found = broker.counters.by_queue["default"]
+    assert ages(found.time_to_claim_ms) == {2500: 3, 250: 2}
+    assert found.time_to_claim_ms.total == 3 * 2200 + 2 * 200
     clock.ms += 50000
     broker.delete_batch("default", [Target(id=message.id) for message in reversed(claimed[1:])])
     assert ages(found.lifetime_ms) == {60_000: 4}
     assert found.lifetime_ms.total == 2 * 52_200 + 2 * 50_200
     broker.claim("default")
-    assert ages(found.dwell_ms) == {2500: 3, 250: 2, 60_000: 1}
+    assert ages(found.time_to_claim_ms) == {2500: 3, 250: 2, 60_000: 1}
 
 
 def test_messages_of_many_pages_and_with_gaps_are_all_counted(broker: Broker, clock: FakeClock) -> None:
-    expected = [0] * len(broker.measures.others.dwell_ms.counts)
+    expected = [0] * len(broker.counters.others.time_to_claim_ms.counts)
     for _ in range(12):
         broker.produce("default", ["x"] * 900)
         clock.ms += 7000
@@ -118,7 +118,7 @@ def test_messages_of_many_pages_and_with_gaps_are_all_counted(broker: Broker, cl
     waiting = list(broker.messages("default"))
     while broker.claim("default", limit=1000):
         pass
-    histogram = broker.measures.by_queue["default"].dwell_ms
+    histogram = broker.counters.by_queue["default"].time_to_claim_ms
     for message in waiting:
         expected[bisect_left(histogram.bounds, clock.now_ms() - message.produced_ms)] += 1
     assert histogram.counts == expected
@@ -132,36 +132,36 @@ def test_a_claim_that_ends_by_its_deadline_is_an_expired_one(broker: Broker, clo
     broker.update("default", Target(id=claimed[1].id), Change(visibility_timeout_ms=0))
     clock.ms += 2000
     for _ in range(2):  # what was taken is not taken again
-        assert [info.counts["unprocessed"] for info in broker.glance()] == [4]
-        assert broker.measures.by_queue["default"].expired == 2
+        assert [info.counts["unprocessed"] for info in broker.queue_stats()] == [4]
+        assert broker.counters.by_queue["default"].expired == 2
 
 
 # By name
 
 
 def test_only_so_many_queues_are_counted_by_name_and_a_dropped_one_leaves_its_place() -> None:
-    measures = Measures()
+    counters = BrokerCounters()
     for number in range(NAMED_QUEUES + 5):
-        measures.of(f"q-{number}").count(record.PRODUCE, 1)
-    assert len(measures.by_queue) == NAMED_QUEUES
-    assert measures.others.messages[record.PRODUCE] == 5
+        counters.of(f"q-{number}").count(record.PRODUCE, 1)
+    assert len(counters.by_queue) == NAMED_QUEUES
+    assert counters.others.messages[record.PRODUCE] == 5
     last = f"q-{NAMED_QUEUES + 4}"
-    assert measures.name_of(last) == OTHER_QUEUES
-    measures.forget("q-3")
-    assert measures.name_of(last) == last
-    assert measures.others.messages[record.PRODUCE] == 5, "a counter never goes back"
-    assert measures.by_queue[last].messages[record.PRODUCE] == 0
+    assert counters.name_of(last) == OTHER_QUEUES
+    counters.forget("q-3")
+    assert counters.name_of(last) == last
+    assert counters.others.messages[record.PRODUCE] == 5, "a counter never goes back"
+    assert counters.by_queue[last].messages[record.PRODUCE] == 0
 
 
 def test_others_are_shown_once_there_are_some() -> None:
-    measures = Measures()
+    counters = BrokerCounters()
     for number in range(NAMED_QUEUES):
-        measures.of(f"q-{number}")
-    assert [name for name, _ in measures.named()] == [f"q-{number}" for number in range(NAMED_QUEUES)]
-    measures.of("one more")
-    name, others = measures.named()[-1]
+        counters.of(f"q-{number}")
+    assert [name for name, _ in counters.named()] == [f"q-{number}" for number in range(NAMED_QUEUES)]
+    counters.of("one more")
+    name, others = counters.named()[-1]
     assert name == OTHER_QUEUES
-    assert isinstance(others, QueueMeasures)
+    assert isinstance(others, QueueCounters)
 
 
 def test_after_a_start_the_oldest_queues_have_names() -> None:
@@ -170,13 +170,13 @@ def test_after_a_start_the_oldest_queues_have_names() -> None:
     for number in range(NAMED_QUEUES + 10):
         broker.put_queue(f"q-{number}")
     expected = ["default", *(f"q-{number}" for number in range(NAMED_QUEUES - 1))]
-    assert [info.name for info in broker.glance()][:NAMED_QUEUES] == expected
-    assert list(Broker(MemoryLog(log.records)).measures.by_queue) == expected
+    assert [info.name for info in broker.queue_stats()][:NAMED_QUEUES] == expected
+    assert list(Broker(MemoryLog(log.records)).counters.by_queue) == expected
 
 
 def test_a_dropped_queue_is_not_counted_any_more(broker: Broker) -> None:
     broker.produce("gone", ["x"])
-    assert "gone" in broker.measures.by_queue
+    assert "gone" in broker.counters.by_queue
     broker.drop_queue("gone")
-    assert list(broker.measures.by_queue) == ["default"]
-    assert [info.name for info in broker.glance()] == ["default"]
+    assert list(broker.counters.by_queue) == ["default"]
+    assert [info.name for info in broker.queue_stats()] == ["default"]

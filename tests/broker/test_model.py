@@ -23,11 +23,12 @@ from tests.broker.fake_clock import FakeClock
 from tests.broker.helpers import another_receipt
 from tests.broker.naive_broker import NaiveBroker
 from tests.broker.naive_queue import ASIDE, HIDDEN, READY, TAKEN, Item, Line, RefusalError
-from wonderq import columns, upkeep
+from wonderq import columns
+from wonderq import upkeep as maintenance
 from wonderq.broker import Broker
 from wonderq.contents import NewMessage
 from wonderq.errors import BrokerError
-from wonderq.model import Change, Limits, Message, Sent, Target
+from wonderq.model import Change, Limits, Message, SendResult, Target
 
 LIMITS = Limits(
     message_bytes=300, batch_messages=12, batch_bytes=700, visibility_timeout_ms=60_000, delay_ms=90_000, wait_s=0
@@ -234,7 +235,7 @@ class BrokerMachine(RuleBasedStateMachine):
     def _produce(self, queue: str, texts: list[str], waits: list[int | None] | None) -> None:
         messages = [NewMessage(text, wait) for text, wait in zip(texts, waits or [None] * len(texts), strict=True)]
 
-        def call() -> dict[str, list[Sent]]:
+        def call() -> dict[str, list[SendResult]]:
             before = self.lines[queue].next_sequence if queue in self.lines else 0
             ids = self.broker.produce(queue, texts, waits)
             assert len(ids) == len(texts)
@@ -242,16 +243,16 @@ class BrokerMachine(RuleBasedStateMachine):
 
         self._compare_sends(lambda: self.naive.send(queue, None, {queue: messages}), call)
 
-    def _as_sent(self, ids: Sequence[str], first: int, line: Line | None) -> list[Sent]:
+    def _as_sent(self, ids: Sequence[str], first: int, line: Line | None) -> list[SendResult]:
         """Write what a produce answered as a send would have."""
         known = {known_id: sequence for known_id, sequence, _ in line.keys.values()} if line else {}
         fresh: dict[str, int] = {}
-        sent: list[Sent] = []
+        sent: list[SendResult] = []
         for each in ids:
             again = each in self.naive.ids or each in fresh
             if not again:
                 fresh[each] = first + len(fresh)
-            sent.append(Sent(each, fresh[each] if each in fresh else known[each], again))
+            sent.append(SendResult(each, fresh[each] if each in fresh else known[each], again))
         return sent
 
     @rule(queue=queues, messages=st.lists(news, min_size=1, max_size=5))
@@ -278,7 +279,7 @@ class BrokerMachine(RuleBasedStateMachine):
         self._send(queue, outputs, some)
 
     def _send(self, queue: str, outputs: Mapping[str, list[NewMessage]], some: list[Target] | None) -> None:
-        def call() -> dict[str, list[Sent]]:
+        def call() -> dict[str, list[SendResult]]:
             if some is None:
                 return {queue: self.broker.send(queue, outputs[queue])}
             return self.broker.hand_over(queue, some, outputs)
@@ -286,9 +287,9 @@ class BrokerMachine(RuleBasedStateMachine):
         self._compare_sends(lambda: self.naive.send(queue, some, outputs), call)
 
     def _compare_sends(
-        self, expected: Callable[[], dict[str, list[Sent]]], call: Callable[[], dict[str, list[Sent]]]
+        self, expected: Callable[[], dict[str, list[SendResult]]], call: Callable[[], dict[str, list[SendResult]]]
     ) -> None:
-        wanted: dict[str, list[Sent]] = {}
+        wanted: dict[str, list[SendResult]] = {}
         got = self.same(lambda: wanted.update(expected()), call)
         if got is None:
             return
@@ -352,9 +353,9 @@ class BrokerMachine(RuleBasedStateMachine):
         if gone:
             known = self.lines[target].items if target in self.lines else {}
             for message in [each for each in self.broker.messages(target) if each.id not in known]:
-                assert message.extras is not None
-                assert message.extras.origin is not None
-                self.naive.move(line, gone.pop(message.extras.origin.id), message)
+                assert message.envelope is not None
+                assert message.envelope.origin is not None
+                self.naive.move(line, gone.pop(message.envelope.origin.id), message)
         assert not gone
 
     @precondition(lambda self: self.held())
@@ -449,7 +450,7 @@ class BrokerMachine(RuleBasedStateMachine):
 
     @rule()
     def checkpoint(self) -> None:
-        upkeep.checkpoint(self.broker, self.log, self.checkpoints)
+        maintenance.checkpoint(self.broker, self.log, self.checkpoints)
 
     @rule(first=fillings, segments=st.sampled_from([1, 1, 2, 50]))
     def compact(self, first: str, segments: int) -> None:
@@ -458,7 +459,7 @@ class BrokerMachine(RuleBasedStateMachine):
 
     def _compact(self, segments: int) -> None:
         for _ in range(segments):
-            if not upkeep.compact_oldest(self.broker, self.log):
+            if not maintenance.compact_oldest(self.broker, self.log):
                 break
 
     def _fill(self, step: str) -> None:
@@ -481,7 +482,7 @@ class BrokerMachine(RuleBasedStateMachine):
         """
         for step in before:
             if step == "checkpoint":
-                upkeep.checkpoint(self.broker, self.log, self.checkpoints)
+                maintenance.checkpoint(self.broker, self.log, self.checkpoints)
             else:
                 self._fill(step)
                 self._compact(1)

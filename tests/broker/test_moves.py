@@ -19,10 +19,10 @@ from tests.broker.helpers import contents_of
 from tests.broker.memory_log import MemoryLog
 from wonderq.broker import Broker
 from wonderq.contents import Attribute, NewMessage
-from wonderq.errors import BrokerError, InvalidValueError, MoveNotFoundError, MoveRunningError, QueueNotFoundError
+from wonderq.errors import BrokerError, InvalidValueError, RedriveNotFoundError, RedriveRunningError, QueueNotFoundError
 from wonderq.model import Change, Message, Target
-from wonderq.moves import KEPT, Move
-from wonderq.moving import Letter
+from wonderq.moves import KEPT, Redrive
+from wonderq.moving import LoadedMessage
 from wonderq.state import State
 from wonderq.upkeep import compact_oldest
 
@@ -53,12 +53,12 @@ class World:
     def messages(self, queue: str) -> list[Message]:
         return list(self.broker.messages(queue))
 
-    def finish(self, move_id: str) -> Move:
+    def finish(self, move_id: str) -> Redrive:
         for _ in range(1000):
-            move = self.broker.moves.get(move_id)
+            move = self.broker.redrives.get(move_id)
             if move.status != "running":
                 return move
-            wait_s = self.broker.moves.run()
+            wait_s = self.broker.redrives.run()
             self.clock.ms += 0 if wait_s == inf else round(wait_s * 1000)
         raise AssertionError("the move did not end")
 
@@ -73,12 +73,12 @@ class TestWhereTo:
         world.die("a", "b", queue="one")
         world.die("c", queue="two")
         world.clock.ms += 5000
-        move = world.finish(world.broker.moves.start("dead"))
+        move = world.finish(world.broker.redrives.start("dead"))
         assert (move.status, move.moved, move.skipped, move.total) == ("completed", 3, 0, 3)
         assert world.messages("dead") == []
         assert (world.bodies("one"), world.bodies("two")) == (["a", "b"], ["c"])
         for message in world.messages("one"):
-            assert (message.receives, message.first_claimed_ms, message.extras) == (0, 0, None)
+            assert (message.receives, message.first_claimed_ms, message.envelope) == (0, 0, None)
             assert message.produced_ms == world.clock.ms
 
     def test_what_has_no_origin_or_whose_queue_is_gone_stays(self, world: World) -> None:
@@ -86,7 +86,7 @@ class TestWhereTo:
         world.die("found")
         world.broker.produce("dead", ["stranger"])
         world.broker.drop_queue("gone")
-        move = world.finish(world.broker.moves.start("dead"))
+        move = world.finish(world.broker.redrives.start("dead"))
         assert (move.moved, move.skipped, move.total) == (1, 2, 3)
         assert world.bodies("dead") == ["lost", "stranger"]
         assert world.bodies("work") == ["found"]
@@ -94,7 +94,7 @@ class TestWhereTo:
 
     def test_what_came_from_the_source_itself_stays(self, world: World) -> None:
         world.die("x", queue="work")
-        world.finish(world.broker.moves.start("dead", "work"))
+        world.finish(world.broker.redrives.start("dead", "work"))
         world.broker.put_queue("dead", max_receives=1, dead_letter_queue="work")
         world.broker.put_queue("work", max_receives=0)
         world.broker.send("work", [NewMessage("y")])
@@ -104,8 +104,8 @@ class TestWhereTo:
         world.broker.claim("dead", visibility_timeout_ms=0)
         world.broker.claim("dead")
         assert world.bodies("third") == ["z"]
-        world.finish(world.broker.moves.start("third"))  # z is in dead again, without an origin
-        move = world.finish(world.broker.moves.start("dead"))
+        world.finish(world.broker.redrives.start("third"))  # z is in dead again, without an origin
+        move = world.finish(world.broker.redrives.start("dead"))
         assert (move.moved, move.skipped) == (0, 1)
 
     def test_all_go_to_the_destination_with_what_they_carry_and_in_order(self, world: World) -> None:
@@ -113,23 +113,23 @@ class TestWhereTo:
         messages = [NewMessage(str(n), attributes=attributes, group="g", priority=n % 3) for n in range(250)]
         world.broker.send("source", messages)
         world.broker.put_queue("target.fifo")
-        move = world.finish(world.broker.moves.start("source", "target.fifo"))
+        move = world.finish(world.broker.redrives.start("source", "target.fifo"))
         assert (move.moved, move.destination) == (250, "target.fifo")
         assert world.bodies("target.fifo") == [str(n) for n in range(250)]
-        extras = world.messages("target.fifo")[0].extras
-        assert extras is not None
-        assert (extras.attributes, extras.group) == (attributes, "g")
+        envelope = world.messages("target.fifo")[0].envelope
+        assert envelope is not None
+        assert (envelope.attributes, envelope.group) == (attributes, "g")
         assert [message.body for message in world.broker.claim("target.fifo", limit=2)] == ["0", "1"]
 
     def test_the_destinations_limits_do_not_matter(self, world: World) -> None:
         world.broker.put_queue("full", max_messages=1, draining=True)
         world.broker.produce("source", ["a", "b", "c"])
-        assert world.finish(world.broker.moves.start("source", "full")).moved == 3
+        assert world.finish(world.broker.redrives.start("source", "full")).moved == 3
 
     def test_waiting_consumers_of_the_destination_are_woken(self, world: World) -> None:
         world.broker.put_queue("target")
         world.broker.produce("source", ["a"])
-        world.finish(world.broker.moves.start("source", "target"))
+        world.finish(world.broker.redrives.start("source", "target"))
         assert [message.body for message in world.broker.claim("target")] == ["a"]
 
 
@@ -142,7 +142,7 @@ class TestWhich:
         [claimed] = broker.claim("source", limit=1)
         buried = world.messages("source")[1]
         broker.update("source", Target(id=buried.id), Change(bury=True))
-        move = world.finish(broker.moves.start("source", "target"))
+        move = world.finish(broker.redrives.start("source", "target"))
         assert (move.moved, move.skipped, move.total) == (2, 2, 2)
         assert world.bodies("source") == ["claimed", "delayed"]
         assert world.bodies("target") == ["buried", "waiting"]
@@ -154,12 +154,12 @@ class TestWhich:
         world.broker.produce("source", ["a"])
         world.broker.claim("source", visibility_timeout_ms=1000)
         world.clock.ms += 1000
-        assert world.finish(world.broker.moves.start("source", "target")).moved == 1
+        assert world.finish(world.broker.redrives.start("source", "target")).moved == 1
 
     def test_what_arrives_after_the_start_stays(self, world: World) -> None:
         world.broker.put_queue("target")
         world.broker.produce("source", ["before"])
-        move_id = world.broker.moves.start("source", "target")
+        move_id = world.broker.redrives.start("source", "target")
         world.broker.produce("source", ["after"])
         assert world.finish(move_id).moved == 1
         assert world.bodies("source") == ["after"]
@@ -182,7 +182,7 @@ class TestWhich:
         )
 
         def moved(**which: str) -> list[str]:
-            move = world.finish(world.broker.moves.start("source", "target", **which))  # type: ignore[arg-type]
+            move = world.finish(world.broker.redrives.start("source", "target", **which))  # type: ignore[arg-type]
             found = world.bodies("target")
             world.broker.purge("target")
             assert move.moved + move.skipped == move.total
@@ -197,7 +197,7 @@ class TestWhich:
     def test_no_more_than_the_limit(self, world: World) -> None:
         world.broker.put_queue("target")
         world.broker.produce("source", [str(n) for n in range(300)])
-        move = world.finish(world.broker.moves.start("source", "target", limit=120))
+        move = world.finish(world.broker.redrives.start("source", "target", limit=120))
         assert (move.status, move.moved) == ("completed", 120)
         assert world.bodies("target") == [str(n) for n in range(120)]
 
@@ -205,7 +205,7 @@ class TestWhich:
         world.die("a", "b")
         world.broker.produce("dead", ["stranger"])
         before = world.messages("dead")
-        move = world.finish(world.broker.moves.start("dead", dry_run=True))
+        move = world.finish(world.broker.redrives.start("dead", dry_run=True))
         assert (move.status, move.moved, move.skipped, move.dry_run) == ("completed", 2, 1, True)
         assert world.messages("dead") == before
         assert world.messages("work") == []
@@ -213,9 +213,9 @@ class TestWhich:
     def test_large_messages_go_in_small_portions(self, world: World) -> None:
         world.broker.put_queue("target")
         world.broker.produce("source", ["x" * 200_000 for _ in range(5)])
-        move_id = world.broker.moves.start("source", "target")
-        world.broker.moves.run()
-        assert world.broker.moves.get(move_id).moved == 1
+        move_id = world.broker.redrives.start("source", "target")
+        world.broker.redrives.run()
+        assert world.broker.redrives.get(move_id).moved == 1
         assert world.finish(move_id).moved == 5
 
 
@@ -224,7 +224,7 @@ class TestHowFast:
     def test_no_more_a_second_than_was_asked_for(self, world: World, per_second: int) -> None:
         world.broker.put_queue("target")
         world.broker.produce("source", [str(n) for n in range(min(2 * per_second, 1000))])
-        move_id = world.broker.moves.start("source", "target", per_second=per_second)
+        move_id = world.broker.redrives.start("source", "target", per_second=per_second)
         began_ms = world.clock.ms
         world.finish(move_id)
         arrivals = Counter((message.produced_ms - began_ms) // 1000 for message in world.messages("target"))
@@ -234,7 +234,7 @@ class TestHowFast:
     def test_messages_that_are_passed_over_do_not_count(self, world: World) -> None:
         world.broker.put_queue("target")
         world.broker.produce("source", ["no"] * 500 + ["yes"])
-        move_id = world.broker.moves.start("source", "target", per_second=1, contains="yes")
+        move_id = world.broker.redrives.start("source", "target", per_second=1, contains="yes")
         began_ms = world.clock.ms
         world.finish(move_id)
         assert world.clock.ms - began_ms <= 1000
@@ -243,7 +243,7 @@ class TestHowFast:
 
 class TestRefused:
     def test_what_cannot_be(self, world: World) -> None:
-        moves = world.broker.moves
+        moves = world.broker.redrives
         world.broker.put_queue("source")
         with pytest.raises(QueueNotFoundError):
             moves.start("nowhere")
@@ -263,9 +263,9 @@ class TestRefused:
             with pytest.raises(InvalidValueError) as caught:
                 moves.start("source", "default", **each)  # type: ignore[arg-type]
             assert caught.value.field == field
-        with pytest.raises(MoveNotFoundError):
+        with pytest.raises(RedriveNotFoundError):
             moves.get("none")
-        with pytest.raises(MoveNotFoundError):
+        with pytest.raises(RedriveNotFoundError):
             moves.cancel("none")
         with pytest.raises(QueueNotFoundError):
             moves.list("nowhere")
@@ -274,13 +274,13 @@ class TestRefused:
     def test_one_move_of_a_queue_at_a_time(self, world: World) -> None:
         world.broker.produce("source", ["a"])
         world.broker.produce("other", ["b"])
-        move_id = world.broker.moves.start("source", "default")
-        with pytest.raises(MoveRunningError, match=move_id):
-            world.broker.moves.start("source", "default")
-        other_id = world.broker.moves.start("other", "default")
+        move_id = world.broker.redrives.start("source", "default")
+        with pytest.raises(RedriveRunningError, match=move_id):
+            world.broker.redrives.start("source", "default")
+        other_id = world.broker.redrives.start("other", "default")
         world.finish(move_id)
         world.finish(other_id)
-        world.finish(world.broker.moves.start("source", "default"))
+        world.finish(world.broker.redrives.start("source", "default"))
         assert sorted(world.bodies("default")) == ["a", "b"]
 
 
@@ -288,32 +288,32 @@ class TestEnd:
     def test_cancelled_it_stays_where_it_is(self, world: World) -> None:
         world.broker.put_queue("target")
         world.broker.produce("source", [str(n) for n in range(250)])
-        move_id = world.broker.moves.start("source", "target")
-        world.broker.moves.run()
-        cancelled = world.broker.moves.cancel(move_id)
+        move_id = world.broker.redrives.start("source", "target")
+        world.broker.redrives.run()
+        cancelled = world.broker.redrives.cancel(move_id)
         assert (cancelled.status, cancelled.moved, cancelled.ended_ms) == ("cancelled", 100, world.clock.ms)
-        assert world.broker.moves.run() == inf
+        assert world.broker.redrives.run() == inf
         assert len(world.messages("target")) == 100
-        assert world.broker.moves.cancel(move_id) == cancelled
-        assert world.finish(world.broker.moves.start("source", "target")).moved == 150
+        assert world.broker.redrives.cancel(move_id) == cancelled
+        assert world.finish(world.broker.redrives.start("source", "target")).moved == 150
 
     def test_of_those_that_ended_the_last_ten_are_kept(self, world: World) -> None:
         world.broker.produce("source", ["a"])
         ids = []
         for _ in range(KEPT + 3):
             world.clock.ms += 1
-            ids.append(world.broker.moves.start("source", dry_run=True))
+            ids.append(world.broker.redrives.start("source", dry_run=True))
             world.finish(ids[-1])
         world.clock.ms += 1
-        running = world.broker.moves.start("source", "default")
-        assert [move.id for move in world.broker.moves.list("source")] == [running, *reversed(ids[-KEPT:])]
-        with pytest.raises(MoveNotFoundError):
-            world.broker.moves.get(ids[2])
+        running = world.broker.redrives.start("source", "default")
+        assert [move.id for move in world.broker.redrives.list("source")] == [running, *reversed(ids[-KEPT:])]
+        with pytest.raises(RedriveNotFoundError):
+            world.broker.redrives.get(ids[2])
 
     def test_it_fails_when_its_destination_is_deleted(self, world: World) -> None:
         world.broker.put_queue("target")
         world.broker.produce("source", ["a"])
-        move_id = world.broker.moves.start("source", "target")
+        move_id = world.broker.redrives.start("source", "target")
         world.broker.drop_queue("target")
         move = world.finish(move_id)
         assert (move.status, move.failure) == ("failed", "The queue target was deleted.")
@@ -321,21 +321,21 @@ class TestEnd:
 
     def test_it_goes_with_its_queue_whatever_gets_its_name(self, world: World) -> None:
         world.broker.produce("source", ["a"])
-        move_id = world.broker.moves.start("source", "default")
+        move_id = world.broker.redrives.start("source", "default")
         world.broker.drop_queue("source")
         world.broker.produce("source", ["b"])
-        assert world.broker.moves.list("source") == []
-        world.broker.moves.run()
-        with pytest.raises(MoveNotFoundError):
-            world.broker.moves.get(move_id)
+        assert world.broker.redrives.list("source") == []
+        world.broker.redrives.run()
+        with pytest.raises(RedriveNotFoundError):
+            world.broker.redrives.get(move_id)
         assert world.bodies("source") == ["b"]
 
     def test_on_a_full_disk_it_waits(self, world: World) -> None:
         world.broker.produce("source", ["a"])
-        move_id = world.broker.moves.start("source", "default")
+        move_id = world.broker.redrives.start("source", "default")
         world.log.room_bytes = 0
         with pytest.raises(DiskFullError):
-            world.broker.moves.run()
+            world.broker.redrives.run()
         assert world.bodies("source") == ["a"]
         world.log.room_bytes = 1 << 40
         assert world.finish(move_id).moved == 1
@@ -348,18 +348,18 @@ class TestMeanwhile:
     def moving(self, world: World) -> tuple[World, str]:
         world.broker.put_queue("target")
         world.broker.produce("source", ["a", "b", "c"])
-        return world, world.broker.moves.start("source", "target")
+        return world, world.broker.redrives.start("source", "target")
 
     def meanwhile(self, world: World, do: Callable[[], object]) -> None:
-        read_letters = world.broker.read_letters
+        load_messages = world.broker.load_messages
 
-        def read(*args: Any) -> list[Letter]:
-            letters = read_letters(*args)
-            world.broker.read_letters = read_letters  # type: ignore[method-assign]
+        def read(*args: Any) -> list[LoadedMessage]:
+            letters = load_messages(*args)
+            world.broker.load_messages = load_messages  # type: ignore[method-assign]
             do()
             return letters
 
-        world.broker.read_letters = read  # type: ignore[method-assign]
+        world.broker.load_messages = read  # type: ignore[method-assign]
 
     def test_claimed_it_stays(self, moving: tuple[World, str]) -> None:
         world, move_id = moving
@@ -395,7 +395,7 @@ class TestMeanwhile:
         world.broker = Broker(log, clock=world.clock)
         world.broker.put_queue("target")
         world.broker.produce("source", ["a".ljust(1000), "b".ljust(1000)])
-        move_id = world.broker.moves.start("source", "target")
+        move_id = world.broker.redrives.start("source", "target")
         world.broker.produce("default", ["x" * 1000] * 3)
         log.rotate()
         self.meanwhile(world, lambda: compact_oldest(world.broker, log))
@@ -403,30 +403,30 @@ class TestMeanwhile:
         assert [body.strip() for body in world.bodies("target")] == ["a", "b"]
         world.broker.close()
         again = Broker(FileLog(tmp_path, sync=SyncPolicy("os"), segment_bytes=4096), clock=world.clock)
-        assert again.moves.get(move_id).status == "completed"
+        assert again.redrives.get(move_id).status == "completed"
         again.close()
 
     def test_cancelled_the_portion_stays(self, moving: tuple[World, str]) -> None:
         world, move_id = moving
-        self.meanwhile(world, lambda: world.broker.moves.cancel(move_id))
+        self.meanwhile(world, lambda: world.broker.redrives.cancel(move_id))
         assert world.finish(move_id).moved == 0
         assert world.bodies("source") == ["a", "b", "c"]
 
     def test_cancelled_while_another_goes_on(self, moving: tuple[World, str]) -> None:
         world, move_id = moving
         world.broker.produce("other", ["x"])
-        other_id = world.broker.moves.start("other", "target")
-        self.meanwhile(world, lambda: world.broker.moves.cancel(other_id))
+        other_id = world.broker.redrives.start("other", "target")
+        self.meanwhile(world, lambda: world.broker.redrives.cancel(other_id))
         world.finish(move_id)
         assert (world.bodies("target"), world.bodies("other")) == (["a", "b", "c"], ["x"])
 
     def test_its_queue_is_gone(self, moving: tuple[World, str]) -> None:
         world, move_id = moving
         self.meanwhile(world, lambda: world.broker.drop_queue("source"))
-        world.broker.moves.run()
-        with pytest.raises(MoveNotFoundError):
-            world.broker.moves.get(move_id)
-        assert world.broker.moves.run() == inf
+        world.broker.redrives.run()
+        with pytest.raises(RedriveNotFoundError):
+            world.broker.redrives.get(move_id)
+        assert world.broker.redrives.run() == inf
         assert world.bodies("target") == []
 
 
@@ -434,12 +434,12 @@ class TestRestart:
     def test_it_goes_on_where_it_was(self, world: World) -> None:
         world.broker.put_queue("target")
         world.broker.produce("source", [str(n) for n in range(350)])
-        move_id = world.broker.moves.start("source", "target", per_second=1_000_000)
-        world.broker.moves.run()
-        before = world.broker.moves.get(move_id)
+        move_id = world.broker.redrives.start("source", "target", per_second=1_000_000)
+        world.broker.redrives.run()
+        before = world.broker.redrives.get(move_id)
         world.restart()
-        assert world.broker.moves.get(move_id) == before
-        assert world.broker.moves.running == 1
+        assert world.broker.redrives.get(move_id) == before
+        assert world.broker.redrives.running == 1
         world.broker.produce("source", ["after"])
         assert world.finish(move_id).moved == 350
         assert world.bodies("target") == [str(n) for n in range(350)]
@@ -448,16 +448,16 @@ class TestRestart:
     def test_a_crash_undoes_a_portion_with_what_was_counted(self, world: World) -> None:
         world.broker.put_queue("target")
         world.broker.produce("source", [str(n) for n in range(250)])
-        move_id = world.broker.moves.start("source", "target")
+        move_id = world.broker.redrives.start("source", "target")
         for portion in range(4):
             again = Broker(world.log.after_crash(), clock=world.clock)
-            assert again.moves.get(move_id).moved == len(list(again.messages("target"))) == min(portion * 100, 250)
-            assert len(list(again.messages("source"))) == 250 - again.moves.get(move_id).moved
-            world.broker.moves.run()
+            assert again.redrives.get(move_id).moved == len(list(again.messages("target"))) == min(portion * 100, 250)
+            assert len(list(again.messages("source"))) == 250 - again.redrives.get(move_id).moved
+            world.broker.redrives.run()
 
     def test_a_snapshot_has_moves_too(self, world: World) -> None:
         world.broker.produce("source", ["a"])
-        world.broker.moves.start("source", "default", contains="é")
+        world.broker.redrives.start("source", "default", contains="é")
         state = world.broker._state
         again = State.load(state.freeze().chunks())
         assert contents_of(again, world.clock.ms) == contents_of(state, world.clock.ms)
@@ -501,12 +501,12 @@ def test_no_message_is_lost_or_twice_whatever_happens(operations: list[str], cha
             elif operation == "start":
                 per_second = chance.choice([None, 5])
                 source, target = chance.choice([("source", "target"), ("target", "source")])
-                broker.moves.start(source, target, per_second=per_second)
+                broker.redrives.start(source, target, per_second=per_second)
             elif operation == "run":
-                broker.moves.run()
+                broker.redrives.run()
             elif operation == "cancel":
-                for move in broker.moves.list("source")[:1]:
-                    broker.moves.cancel(move.id)
+                for move in broker.redrives.list("source")[:1]:
+                    broker.redrives.cancel(move.id)
             elif operation == "restart":
                 world.restart()
             elif operation == "wait":

@@ -51,9 +51,9 @@ def test_a_delayed_urgent_message_keeps_nobody_waiting(lasting: Lasting) -> None
 
 def test_messages_tell_their_priority(lasting: Lasting) -> None:
     (message_id,) = lasting.add("q", "x", priority=7)
-    extras = lasting.again().get("q", message_id).extras
-    assert extras is not None
-    assert (extras.priority, extras.group, extras.version) == (7, "", 1)
+    envelope = lasting.again().get("q", message_id).envelope
+    assert envelope is not None
+    assert (envelope.priority, envelope.group, envelope.version) == (7, "", 1)
 
 
 @pytest.mark.parametrize(("queue", "priority"), [("q", -1), ("q", 10), ("q.fifo", 1)])
@@ -70,9 +70,9 @@ def test_the_sum_of_waiting_times_counts_younger_messages_that_went_first(lastin
     lasting.add("q", "young", priority=9)
     lasting.clock.ms += 50
     assert lasting.bodies("q") == "young old"
-    dwell_ms = lasting.broker.measures.of("q").dwell_ms
-    assert dwell_ms.total == 3_050 + 50
-    assert {bound: count for bound, count in zip(dwell_ms.bounds, dwell_ms.counts, strict=False) if count} == {
+    time_to_claim_ms = lasting.broker.counters.of("q").time_to_claim_ms
+    assert time_to_claim_ms.total == 3_050 + 50
+    assert {bound: count for bound, count in zip(time_to_claim_ms.bounds, time_to_claim_ms.counts, strict=False) if count} == {
         100: 1,
         5_000: 1,
     }

@@ -240,9 +240,9 @@ def test_a_plain_queue_has_neither_lanes_nor_a_memory(lasting: Lasting) -> None:
     queue = broker._state.queues["q"]
     assert not queue.messages.lanes.by_number
     assert not queue.messages.lanes._open
-    assert len(queue.memory) == 0
+    assert len(queue.dedup) == 0
     assert not any(page.lane or page.updates for page in queue.messages._pages.values())
-    assert broker._state.remembered == 0
+    assert broker._state.dedup_entries == 0
 
 
 def test_lanes_and_keys_leave_nothing_behind(lasting: Lasting) -> None:
@@ -257,7 +257,7 @@ def test_lanes_and_keys_leave_nothing_behind(lasting: Lasting) -> None:
     queue = lasting.broker._state.queues["q"]
     assert not queue.messages.lanes.by_number
     assert not queue.messages.lanes._groups
-    assert len(queue.memory) == len(queue.memory._due) == 1
+    assert len(queue.dedup) == len(queue.dedup._due) == 1
 
 
 def test_a_message_that_comes_and_goes_again_and_again_takes_one_place(lasting: Lasting) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.broker.conftest import Lasting
 from tests.broker.helpers import Call, eventually
-from wonderq.buckets import Buckets
+from wonderq.buckets import TokenBuckets
 from wonderq.contents import NewMessage
 from wonderq.model import Message, Target
 
@@ -19,7 +19,7 @@ class Seconds:
         self.put_into(lasting)
 
     def put_into(self, lasting: Lasting) -> None:
-        lasting.broker._rates = Buckets(lambda: self.now_s)
+        lasting.broker._rates = TokenBuckets(lambda: self.now_s)
 
 
 def groups(messages: list[Message]) -> str:

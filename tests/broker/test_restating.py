@@ -422,7 +422,7 @@ def test_a_consumer_whose_messages_were_deleted_before_they_were_read_waits_on(r
 
     running.log.before_read = interrupt
     call = Call(broker.claim, "jobs", wait_s=15)
-    eventually(lambda: broker._lines._count == 1)
+    eventually(lambda: broker._consumers._count == 1)
     broker.produce("jobs", ["b"])
     assert [message.body for message in call.result()] == ["b"]
 
@@ -516,14 +516,14 @@ def test_nothing_is_lost_or_doubled_while_upkeep_never_rests(tmp_path: Path, pol
                 assert len(listed) == len(set(listed))
 
     broker.put_queue("jobs")
-    upkeep, looking = Call(keep_up), Call(look)
+    maintenance, looking = Call(keep_up), Call(look)
     workers = [Call(produce, seed) for seed in range(3)] + [Call(consume, seed) for seed in range(3)]
     try:
         for worker in workers:
             worker.result()
     finally:
         finished.set()
-    upkeep.result()
+    maintenance.result()
     looking.result()
     assert dropped > 1
     assert given == Counter(list(bodies)), "lost, or given out twice within a claim"

@@ -115,4 +115,4 @@ def test_it_is_counted(lasting: Lasting) -> None:
     lasting.add("q", *"abc")
     lasting.clock.ms += 5_000
     lasting.bodies("q")
-    assert lasting.broker.measures.of("q").outdated == 3
+    assert lasting.broker.counters.of("q").retention_expired == 3

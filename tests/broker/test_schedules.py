@@ -78,8 +78,8 @@ class World:
         """The times for which there are messages."""
         found = []
         for message in self.messages(queue):
-            assert message.extras is not None
-            found.append(ms(str(message.extras.attributes["scheduled_at"][1])))
+            assert message.envelope is not None
+            found.append(ms(str(message.envelope.attributes["scheduled_at"][1])))
         return found
 
 
@@ -198,16 +198,16 @@ class TestFiring:
         assert message.body == "go"
         assert world.messages()[1].status == "delayed"
         assert world.messages()[1].due_ms == world.clock.ms + 5000
-        assert message.extras is not None
-        assert (message.extras.group, message.extras.priority) == ("g", 3)
-        assert message.extras.attributes == {
+        assert message.envelope is not None
+        assert (message.envelope.group, message.envelope.priority) == ("g", 3)
+        assert message.envelope.attributes == {
             "schedule": ("String", "often"),
             "scheduled_at": ("String", shown(START_MS + MINUTE_MS)),
             "tenant": ("String", "acme"),
         }
         schedule = world.broker.schedules.get("often")
         assert (schedule.last_ms, schedule.next_ms) == (START_MS + 2 * MINUTE_MS, START_MS + 3 * MINUTE_MS)
-        assert (world.broker.measures.schedules_fired, world.broker.measures.schedules_missed) == (2, 0)
+        assert (world.broker.counters.schedules_fired, world.broker.counters.schedules_missed) == (2, 0)
 
     def test_all_times_of_a_late_keeper(self, world: World) -> None:
         world.put(cron="* * * * * *")
@@ -218,8 +218,8 @@ class TestFiring:
         world.put(attributes={"schedule": ("Number", "7")})
         world.fire(MINUTE_MS)
         [message] = world.messages()
-        assert message.extras is not None
-        assert message.extras.attributes["schedule"] == ("Number", "7")
+        assert message.envelope is not None
+        assert message.envelope.attributes["schedule"] == ("Number", "7")
 
     def test_without_schedules_nothing_is_due(self, world: World) -> None:
         assert world.fire() == inf
@@ -253,7 +253,7 @@ class TestMissed:
         world.fire()
         expected = [START_MS + n * MINUTE_MS for n in [*made_up, 10]]  # the last one is still on time
         assert world.times() == expected
-        assert world.broker.measures.schedules_missed == 9 - len(made_up)
+        assert world.broker.counters.schedules_missed == 9 - len(made_up)
         assert world.broker.schedules.get("often").next_ms == START_MS + 11 * MINUTE_MS
         world.fire()
         assert world.times() == expected
@@ -308,7 +308,7 @@ class TestMissed:
         assert schedule.failure is not None
         assert "max_messages" in schedule.failure
         assert (schedule.last_ms, schedule.next_ms) == (START_MS + MINUTE_MS, START_MS + 3 * MINUTE_MS)
-        assert world.broker.measures.schedules_missed == 1
+        assert world.broker.counters.schedules_missed == 1
         world.broker.purge("jobs")
         world.fire(MINUTE_MS)
         assert world.times() == [START_MS + 3 * MINUTE_MS]
@@ -378,7 +378,7 @@ class TestChanging:
         assert resumed.next_ms == START_MS + 11 * MINUTE_MS
         world.fire(MINUTE_MS)
         assert world.times() == [START_MS + 11 * MINUTE_MS]
-        assert world.broker.measures.schedules_missed == 0
+        assert world.broker.counters.schedules_missed == 0
 
     def test_made_paused(self, world: World) -> None:
         world.put(paused=True)
@@ -464,7 +464,7 @@ class TestChanging:
         assert contents_of(again, START_MS) == contents_of(state, START_MS) | {
             "notes": {
                 "schedule": {
-                    "often": {**state.notes["schedule"]["often"].value, "attributes": {"a": ["Binary", b"\0"]}}
+                    "often": {**state.metadata["schedule"]["often"].value, "attributes": {"a": ["Binary", b"\0"]}}
                 }
             }
         }

@@ -174,7 +174,7 @@ def test_any_moment_of_any_life(seed: int) -> None:
     for _ in range(4):
         live_a_random_life(broker, clock, chance, 60)
         state = broker._state
-        places = (state.identity_at, {name: queue.stated_at for name, queue in state.queues.items()})
+        places = (state.identity_at, {name: queue.record_position for name, queue in state.queues.items()})
         snapshot = state.freeze()
         at_ms = clock.ms
         chunks = list(snapshot.chunks())
@@ -184,7 +184,7 @@ def test_any_moment_of_any_life(seed: int) -> None:
         snapshot.release()
         assert not any(page.frozen for queue in state.queues.values() for page in queue.messages._pages.values())
         loaded = State.load(iter(chunks))
-        assert (loaded.identity_at, {name: queue.stated_at for name, queue in loaded.queues.items()}) == places
+        assert (loaded.identity_at, {name: queue.record_position for name, queue in loaded.queues.items()}) == places
         assert contents_of(loaded, at_ms) == contents
         assert said_by(state, clock.ms) == said_by(rebuild(log)[0], clock.ms)
 
@@ -336,7 +336,7 @@ def test_a_start_passes_over_a_checkpoint_it_cannot_load(
     ids = broker.produce("default", ["a", "b", "c"])
     checkpoints = Checkpoints(tmp_path)
     checkpoint(broker, log, checkpoints)
-    with broker.exclusively() as (state, _, _):
+    with broker.locked() as (state, _, _):
         snapshot, mark = state.freeze(), log.mark()
     broker.close()
     checkpoints.write(mark, with_header(list(snapshot.chunks()), **changed))

@@ -16,11 +16,11 @@ import pytest
 from storage import Checkpoints, CorruptLogError, DiskFullError, FileLog, Mark, Position, SyncPolicy
 from tests.broker.helpers import eventually, said_by
 from tests.storage.faulty_disk import FaultyDisk, SmallDisk
-from wonderq import upkeep
+from wonderq import upkeep as maintenance
 from wonderq.broker import Broker
 from wonderq.model import Target
 from wonderq.rebuild import rebuild
-from wonderq.upkeep import Upkeep, live_bytes
+from wonderq.upkeep import LogMaintenance, live_bytes
 
 NEVER = 1 << 60
 HOUR_MS = 3_600_000
@@ -54,7 +54,7 @@ class WatchedCheckpoints(Checkpoints):
         return size
 
 
-class WatchedUpkeep(Upkeep):
+class WatchedUpkeep(LogMaintenance):
     """Counts how often it looked whether it should compact, and found that it need not."""
 
     looks = 0
@@ -84,7 +84,7 @@ class Kept:
         self.log = WatchedLog(folder, sync=SyncPolicy("os"), segment_bytes=segment_bytes, disk=self.disk)
         self.checkpoints = WatchedCheckpoints(folder, self.disk)
         self.broker = Broker(self.log, checkpoints=self.checkpoints)
-        self.upkeep = WatchedUpkeep(
+        self.maintenance = WatchedUpkeep(
             self.broker,
             self.log,
             self.checkpoints,
@@ -95,23 +95,23 @@ class Kept:
 
     def close(self) -> None:
         self.disk.mend()
-        self.upkeep.stop()
+        self.maintenance.stop()
         self.broker.close()
 
     @property
     def running(self) -> bool:
-        return self.upkeep._thread.is_alive()
+        return self.maintenance._thread.is_alive()
 
     def look_again(self) -> None:
         """Wait until upkeep has looked at everything that was done so far."""
-        looks = self.upkeep.looks
-        eventually(lambda: self.upkeep.looks >= looks + 3 or not self.running, "upkeep's next look")
+        looks = self.maintenance.looks
+        eventually(lambda: self.maintenance.looks >= looks + 3 or not self.running, "upkeep's next look")
         assert self.running
 
     def rest_again(self) -> None:
         """Wait until upkeep has done all that is to be done after what was done so far."""
-        rests = self.upkeep.rests
-        eventually(lambda: self.upkeep.rests >= rests + 2 or not self.running, "upkeep's next rest")
+        rests = self.maintenance.rests
+        eventually(lambda: self.maintenance.rests >= rests + 2 or not self.running, "upkeep's next rest")
         assert self.running
 
     @property
@@ -125,7 +125,7 @@ class Kept:
 
     @property
     def too_much(self) -> bool:
-        return self.log.used_bytes() > 2 * live_bytes(self.broker) + self.upkeep._slack_bytes
+        return self.log.used_bytes() > 2 * live_bytes(self.broker) + self.maintenance._slack_bytes
 
     def produce(self, count: int, size: int = 100, queue: str = "default") -> list[str]:
         ids: list[str] = []
@@ -177,7 +177,7 @@ def ended(kept: Kept) -> bool:
 
 def test_a_checkpoint_is_due_after_so_much_log(keep: Keep) -> None:
     kept = keep(segment_bytes=1 << 20, every_bytes=20_000)
-    kept.upkeep.start()
+    kept.maintenance.start()
     kept.produce(100)
     kept.rest_again()
     assert kept.checkpoints.sizes == []
@@ -192,7 +192,7 @@ def test_a_checkpoint_is_due_after_so_much_log(keep: Keep) -> None:
 def test_the_next_one_waits_for_four_times_as_much_log_as_the_last_one_took(keep: Keep) -> None:
     kept = keep(segment_bytes=1 << 20, every_bytes=1_000)
     kept.produce(3_000, 1)
-    kept.upkeep.start()
+    kept.maintenance.start()
     eventually(lambda: kept.checkpoints.sizes, "a checkpoint")
     (size,) = kept.checkpoints.sizes
     assert size > 60_000
@@ -207,7 +207,7 @@ def test_the_log_behind_a_checkpoint_is_durable_first(keep: Keep) -> None:
     kept = keep(segment_bytes=1 << 20)
     kept.produce(10)
     kept.disk.operations.clear()
-    upkeep.checkpoint(kept.broker, kept.log, kept.checkpoints)
+    maintenance.checkpoint(kept.broker, kept.log, kept.checkpoints)
     done = [(each.name, each.target[-4:]) for each in kept.disk.operations]
     assert done.index(("sync", ".wal")) < done.index(("create", ".tmp"))
     assert done.index(("sync", ".tmp")) < done.index(("rename", ".tmp"))
@@ -218,7 +218,7 @@ def test_what_is_live_is_left_alone(keep: Keep) -> None:
     kept.produce(1_000)
     segments = kept.segments
     assert len(segments) > 20
-    kept.upkeep.start()
+    kept.maintenance.start()
     kept.rest_again()
     assert (kept.log.trims, kept.segments) == (0, segments)
 
@@ -226,7 +226,7 @@ def test_what_is_live_is_left_alone(keep: Keep) -> None:
 def test_it_compacts_once_garbage_outweighs(keep: Keep) -> None:
     kept = keep()
     ids = kept.produce(1_000)
-    kept.upkeep.start()
+    kept.maintenance.start()
     chance = random.Random(1)
     chance.shuffle(ids)
     kept.delete(ids[:100])
@@ -246,7 +246,7 @@ def test_it_compacts_no_further_than_it_has_to(keep: Keep) -> None:
     kept = keep(slack_bytes=50_000)
     ids = kept.produce(1_000)
     kept.delete(ids[:900])
-    kept.upkeep.start()
+    kept.maintenance.start()
     eventually(lambda: not kept.too_much, "compaction")
     kept.rest_again()
     assert kept.log.used_bytes() > 2 * live_bytes(kept.broker) + 50_000 - 3 * 4096
@@ -258,7 +258,7 @@ def test_queues_without_messages_let_it_come_to_rest(keep: Keep) -> None:
     for n in range(150):
         kept.broker.put_queue(f"a-queue-with-a-long-name-{n:050d}")
     kept.delete(kept.produce(200))
-    kept.upkeep.start()
+    kept.maintenance.start()
     kept.rest_again()
     end = kept.log.end()
     kept.rest_again()
@@ -267,21 +267,21 @@ def test_queues_without_messages_let_it_come_to_rest(keep: Keep) -> None:
 
 
 def test_a_stop_leaves_a_checkpoint_if_that_is_worth_it(keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upkeep, "WORTH_A_CHECKPOINT_BYTES", 20_000)
+    monkeypatch.setattr(maintenance, "WORTH_A_CHECKPOINT_BYTES", 20_000)
     kept = keep(segment_bytes=1 << 20)
-    kept.upkeep.start()
+    kept.maintenance.start()
     kept.produce(100)
     kept.close()
     assert kept.checkpoints.sizes == []
     kept = keep(segment_bytes=1 << 20)
     assert kept.broker.log_bytes > 10_000
-    kept.upkeep.start()
+    kept.maintenance.start()
     kept.produce(150)
     kept.close()  # together they are worth it
     assert len(kept.checkpoints.sizes) == 1
     kept = keep(segment_bytes=1 << 20)
     assert kept.broker.log_bytes == 0
-    kept.upkeep.start()
+    kept.maintenance.start()
     kept.produce(100)
     kept.close()
     assert kept.checkpoints.sizes == []
@@ -290,20 +290,20 @@ def test_a_stop_leaves_a_checkpoint_if_that_is_worth_it(keep: Keep, monkeypatch:
 
 
 def test_a_stop_just_after_a_checkpoint_leaves_it_at_that(keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upkeep, "WORTH_A_CHECKPOINT_BYTES", 5_000)
+    monkeypatch.setattr(maintenance, "WORTH_A_CHECKPOINT_BYTES", 5_000)
     kept = keep(segment_bytes=1 << 20, every_bytes=20_000)
     kept.produce(300)
-    kept.upkeep.start()
+    kept.maintenance.start()
     eventually(lambda: kept.checkpoints.sizes, "a checkpoint")
-    kept.upkeep.stop()
+    kept.maintenance.stop()
     assert len(kept.checkpoints.sizes) == 1
 
 
 def test_stopping_what_never_started(keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upkeep, "WORTH_A_CHECKPOINT_BYTES", 5_000)
+    monkeypatch.setattr(maintenance, "WORTH_A_CHECKPOINT_BYTES", 5_000)
     kept = keep(segment_bytes=1 << 20)
     kept.produce(100)
-    kept.upkeep.stop()
+    kept.maintenance.stop()
     assert len(kept.checkpoints.sizes) == 1
 
 
@@ -313,7 +313,7 @@ def test_stopping_what_never_started(keep: Keep, monkeypatch: pytest.MonkeyPatch
 def test_a_steady_queue_never_holds_more_than_four_segments(keep: Keep) -> None:
     kept = keep(segment_bytes=1 << 18, every_bytes=1 << 19)
     kept.produce(1_000)
-    kept.upkeep.start()
+    kept.maintenance.start()
     for _ in range(80):
         kept.pass_through(200)
         kept.rest_again()
@@ -328,7 +328,7 @@ def test_a_cold_queue_beside_a_hot_one(keep: Keep) -> None:
     cold = kept.produce(2_000, 300, "cold")
     kept.produce(100, 300)
     before = kept.broker.log_bytes
-    kept.upkeep.start()
+    kept.maintenance.start()
     most = 0.0
     for _ in range(60):
         kept.pass_through(100, 300)
@@ -375,7 +375,7 @@ def test_on_a_full_disk_nothing_is_dropped_and_it_goes_on_later(keep: Keep, capl
     left = fill_up(kept)
     segments = kept.used_segments
     with caplog.at_level(logging.WARNING):
-        kept.upkeep.start()
+        kept.maintenance.start()
         eventually(lambda: put_off(caplog), "the warning")
         kept.look_again()
     assert kept.log.trims == 0
@@ -392,7 +392,7 @@ def test_on_a_full_disk_deleting_makes_room(keep: Keep) -> None:
     kept = keep(segment_bytes=1 << 14)
     left = fill_up(kept, 900)
     segments = kept.segments
-    kept.upkeep.start()
+    kept.maintenance.start()
     kept.look_again()
     kept.delete(left)
     written = kept.broker.log_bytes
@@ -412,7 +412,7 @@ def test_a_full_disk_with_one_segment_of_garbage_heals(keep: Keep) -> None:
         while True:
             left += kept.produce(10, size=1000)
     assert len(left) > 30
-    kept.upkeep.start()
+    kept.maintenance.start()
     kept.look_again()
     assert len(kept.used_segments) == 1
     for at in range(0, len(left), 10):
@@ -439,7 +439,7 @@ def test_nobody_comes_between_a_rotation_and_the_room_that_it_gives_back(
         return rotate()
 
     monkeypatch.setattr(kept.log, "rotate", watched)
-    assert kept.upkeep._compact()
+    assert kept.maintenance._compact()
     assert held == [True]
 
 
@@ -448,7 +448,7 @@ def test_a_full_disk_puts_off_a_checkpoint(keep: Keep, caplog: pytest.LogCapture
     kept.disk.fail("write", errno.ENOSPC, on=".ckpt.tmp")
     kept.produce(100)
     with caplog.at_level(logging.WARNING):
-        kept.upkeep.start()
+        kept.maintenance.start()
         eventually(lambda: put_off(caplog), "the warning")
     kept.look_again()
     assert kept.checkpoints.sizes == []
@@ -467,14 +467,14 @@ def damage(path: Path) -> None:
 def test_damage_ends_it_and_nothing_is_dropped(
     keep: Keep, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upkeep, "WORTH_A_CHECKPOINT_BYTES", 0)
+    monkeypatch.setattr(maintenance, "WORTH_A_CHECKPOINT_BYTES", 0)
     kept = keep()
     ids = kept.produce(300)
     kept.delete(ids[5:295])
     segments = kept.segments
     damage(kept.folder / segments[0])
     with caplog.at_level(logging.WARNING):
-        kept.upkeep.start()
+        kept.maintenance.start()
         eventually(lambda: ended(kept), "the end of upkeep")
     assert segments[0] in caplog.text
     assert kept.broker.unready is not None
@@ -495,7 +495,7 @@ def test_damage_where_nothing_is_needed_any_more_is_dropped(keep: Keep, caplog: 
     segment = kept.folder / kept.segments[0]
     damage(segment)
     with caplog.at_level(logging.WARNING):
-        kept.upkeep.start()
+        kept.maintenance.start()
         kept.rest_again()
     assert not segment.exists()
     assert any("Nothing that was there is needed any more" in message for message in warnings(caplog))
@@ -513,7 +513,7 @@ def test_a_checkpoint_that_fails_is_put_off(
     kept.disk.fail(operation, errno.EIO, on=on)
     ids = kept.produce(300)
     with caplog.at_level(logging.WARNING):
-        kept.upkeep.start()
+        kept.maintenance.start()
         eventually(lambda: put_off(caplog), "the warning")
     kept.delete(ids)
     eventually(lambda: kept.log.trims, "compaction all the same")
@@ -522,8 +522,8 @@ def test_a_checkpoint_that_fails_is_put_off(
 
 
 def test_copies_do_not_gather_in_memory(keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upkeep, "_UNWRITTEN_BYTES", 10_000)
-    monkeypatch.setattr(upkeep, "_BATCH_BYTES", 4096)
+    monkeypatch.setattr(maintenance, "_UNWRITTEN_BYTES", 10_000)
+    monkeypatch.setattr(maintenance, "_BATCH_BYTES", 4096)
     kept = keep(segment_bytes=1 << 18)
     ids = kept.produce(3_000)
     kept.delete(ids[::2])
@@ -536,43 +536,43 @@ def test_copies_do_not_gather_in_memory(keep: Keep, monkeypatch: pytest.MonkeyPa
         most = max(most, group.length)
 
     kept.log.on_append = look
-    assert upkeep.compact_oldest(kept.broker, kept.log)
+    assert maintenance.compact_oldest(kept.broker, kept.log)
     assert 4096 < most < 20_000
 
 
 def test_its_work_is_counted(keep: Keep) -> None:
     kept = keep(segment_bytes=1 << 18)
-    measures = kept.broker.measures
-    assert measures.checkpoint_at_s is None
+    counters = kept.broker.counters
+    assert counters.checkpoint_at_s is None
     began_s = time.time()
     ids = kept.produce(3_000)
     kept.delete(ids[::2])
     assert kept.broker.checkpoint_lag_bytes == kept.broker.log_bytes > 0
-    assert kept.upkeep._checkpoint()
-    assert (measures.checkpoints, measures.checkpoint_bytes) == (1, kept.checkpoints.sizes[-1])
-    assert began_s <= measures.checkpoint_at_s <= time.time()
-    assert 0 < measures.checkpoint_s < time.time() - began_s
+    assert kept.maintenance._checkpoint()
+    assert (counters.checkpoints, counters.checkpoint_bytes) == (1, kept.checkpoints.sizes[-1])
+    assert began_s <= counters.checkpoint_at_s <= time.time()
+    assert 0 < counters.checkpoint_s < time.time() - began_s
     assert kept.broker.checkpoint_lag_bytes == 0
-    assert upkeep.compact_oldest(kept.broker, kept.log)
-    assert measures.dropped_segments == kept.log.trims == 1
-    assert 0 < measures.copied_bytes < kept.broker.queue("default").bytes
-    assert kept.broker.checkpoint_lag_bytes > measures.copied_bytes
+    assert maintenance.compact_oldest(kept.broker, kept.log)
+    assert counters.dropped_segments == kept.log.trims == 1
+    assert 0 < counters.copied_bytes < kept.broker.queue("default").bytes
+    assert kept.broker.checkpoint_lag_bytes > counters.copied_bytes
 
 
 @pytest.mark.parametrize("operation", ["write", "sync"])
 def test_a_failed_log_ends_it(keep: Keep, monkeypatch: pytest.MonkeyPatch, operation: str) -> None:
-    monkeypatch.setattr(upkeep, "WORTH_A_CHECKPOINT_BYTES", 0)
+    monkeypatch.setattr(maintenance, "WORTH_A_CHECKPOINT_BYTES", 0)
     kept = keep()
     ids = kept.produce(300)
     kept.delete([message_id for n, message_id in enumerate(ids) if n % 5])
     segments = set(kept.used_segments)
     kept.disk.fail(operation, errno.EIO, on=".wal")
-    kept.upkeep.start()
+    kept.maintenance.start()
     eventually(lambda: ended(kept), "the end of upkeep")
     assert kept.log.failure is not None
     assert segments <= set(kept.segments)
     kept.disk.mend()
-    kept.upkeep.stop()
+    kept.maintenance.stop()
     assert kept.checkpoints.sizes == []
     with pytest.raises(Exception, match="could not be written"):
         kept.produce(1)
@@ -582,8 +582,8 @@ def test_a_failed_log_ends_it(keep: Keep, monkeypatch: pytest.MonkeyPatch, opera
 
 
 def test_a_stop_does_not_wait_for_the_segment_to_be_copied(keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upkeep, "_BATCH_BYTES", 1)
-    monkeypatch.setattr(upkeep, "_URGENT_BATCH_BYTES", 1)
+    monkeypatch.setattr(maintenance, "_BATCH_BYTES", 1)
+    monkeypatch.setattr(maintenance, "_URGENT_BATCH_BYTES", 1)
     kept = keep(segment_bytes=1 << 16)
     ids = kept.produce(3_000)
     kept.delete([message_id for n, message_id in enumerate(ids) if n % 5])
@@ -595,10 +595,10 @@ def test_a_stop_does_not_wait_for_the_segment_to_be_copied(keep: Keep, monkeypat
         time.sleep(0.2)
 
     kept.log.on_append = count_slowly
-    kept.upkeep.start()
+    kept.maintenance.start()
     eventually(lambda: copies >= 2, "copying")
     began = time.monotonic()
-    kept.upkeep.stop()
+    kept.maintenance.stop()
     assert time.monotonic() - began < 5
     assert copies < 10, "there are some fifty in each segment"
     assert kept.log.trims == 0
@@ -607,21 +607,21 @@ def test_a_stop_does_not_wait_for_the_segment_to_be_copied(keep: Keep, monkeypat
 
 
 def test_a_stop_does_not_wait_for_the_rest_between_batches(keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upkeep, "_REST", 1e9)
+    monkeypatch.setattr(maintenance, "_REST", 1e9)
     kept = keep(segment_bytes=1 << 16)
     ids = kept.produce(3_000)
     kept.delete([message_id for n, message_id in enumerate(ids) if n % 5])
     written = kept.broker.log_bytes
-    kept.upkeep.start()
+    kept.maintenance.start()
     eventually(lambda: kept.broker.log_bytes > written, "copying")
     began = time.monotonic()
-    kept.upkeep.stop()
+    kept.maintenance.stop()
     assert time.monotonic() - began < 10
 
 
 def test_between_batches_it_says_how_long_the_last_one_took(keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upkeep, "_BATCH_BYTES", 1)
-    monkeypatch.setattr(upkeep, "_URGENT_BATCH_BYTES", 1)
+    monkeypatch.setattr(maintenance, "_BATCH_BYTES", 1)
+    monkeypatch.setattr(maintenance, "_URGENT_BATCH_BYTES", 1)
     kept = keep()
     kept.produce(100)
     kept.log.on_append = lambda: time.sleep(0.03)
@@ -633,7 +633,7 @@ def test_between_batches_it_says_how_long_the_last_one_took(keep: Keep, monkeypa
         return len(rests) == 3
 
     began = time.monotonic()
-    assert not upkeep.compact_oldest(kept.broker, kept.log, rest)
+    assert not maintenance.compact_oldest(kept.broker, kept.log, rest)
     assert len(rests) == 3
     assert all(took_s >= 0.03 for took_s in rests)
     assert sum(rests) < time.monotonic() - began - 0.3, "a rest is not work"
@@ -656,11 +656,11 @@ def test_a_folder_copied_at_any_moment_of_upkeep_says_the_same(keep: Keep, tmp_p
     """A kill between two steps of it: copies and originals, some segments dropped, checkpoints or none."""
     kept = keep(segment_bytes=8192, every_bytes=20_000)
     kept.produce(200)
-    kept.upkeep.start()
+    kept.maintenance.start()
     for n in range(15):
         kept.pass_through(60)
         copy = tmp_path / f"copy-{n}"
-        with kept.broker.exclusively() as (state, _, now_ms):
+        with kept.broker.locked() as (state, _, now_ms):
             # Nobody appends meanwhile, but what was begun goes on: it is copied oldest first, so nothing can be missing.
             kept.log.sync()
             while not _copied(kept, copy):

@@ -25,8 +25,8 @@ UNCOUNTED = {
 
 
 def version(lasting: Lasting, message_id: str) -> int:
-    extras = lasting.broker.get("q", message_id).extras
-    return 1 if extras is None else extras.version
+    envelope = lasting.broker.get("q", message_id).envelope
+    return 1 if envelope is None else envelope.version
 
 
 def test_each_rewrite_is_a_version(lasting: Lasting) -> None:
@@ -85,8 +85,8 @@ def test_a_version_is_told_to_whoever_claims(lasting: Lasting) -> None:
     lasting.broker.update("q", Target(id=one), Change(body="2"))
     lasting.again()
     (claimed,) = lasting.take("q")
-    assert claimed.extras is not None
-    assert claimed.extras.version == 2
+    assert claimed.envelope is not None
+    assert claimed.envelope.version == 2
 
 
 def test_a_rewritten_message_keeps_its_claim(lasting: Lasting) -> None:
@@ -122,7 +122,7 @@ def test_what_happens_while_the_old_contents_are_read(tmp_path: object, kind: st
             broker.update("q", target, change)
     else:
         broker.update("q", target, change)
-    seen = [(each.body, each.status, each.extras and each.extras.version) for each in broker.messages("q")]
+    seen = [(each.body, each.status, each.envelope and each.envelope.version) for each in broker.messages("q")]
     assert (
         seen
         == {

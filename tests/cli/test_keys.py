@@ -284,7 +284,7 @@ def test_a_key_is_in_no_log_answer_or_file(keyed: RunningBroker, admin: str) -> 
     ]
     said.append(run("keys", "list", "--data", str(keyed.data)).out.decode())
     said.append(keyed.log())
-    for code in ("unauthorized", "no_such_path", "forbidden", "queue_not_found", "not_implemented"):
+    for code in ("unauthorized", "path_not_found", "forbidden", "queue_not_found", "not_implemented"):
         assert code in "".join(said), "the cases reach what they are meant to"
     assert canary not in "".join(said)
     for file in keyed.data.iterdir():

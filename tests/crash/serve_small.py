@@ -14,7 +14,7 @@ from wonderq import serve as serving
 from wonderq.config import Settings
 from wonderq.logs import set_up_logging
 from wonderq.serve import serve
-from wonderq.upkeep import Upkeep
+from wonderq.upkeep import LogMaintenance
 
 CHECKPOINT_EVERY_BYTES = 64 << 10
 TICK_S = 0.01
@@ -29,7 +29,7 @@ def main() -> None:
     options = parser.parse_args()
     host, _, port = options.listen.rpartition(":")
     set_up_logging("info")
-    serving.Upkeep = partial(Upkeep, checkpoint_every_bytes=CHECKPOINT_EVERY_BYTES, tick_s=TICK_S)  # type: ignore[misc, assignment]
+    serving.LogMaintenance = partial(LogMaintenance, checkpoint_every_bytes=CHECKPOINT_EVERY_BYTES, tick_s=TICK_S)  # type: ignore[misc, assignment]
     serve(
         Settings(
             data=options.data,

@@ -93,7 +93,7 @@ def everything(state: State, now_ms: int, read: Read) -> dict[str, Any]:
     said["identity_at"] = state.identity_at
     for name, queue in state.queues.items():
         about = said["queues"][name]
-        about["stated_at"] = queue.stated_at
+        about["record_position"] = queue.record_position
         about["entries"] = read([(view.position, view.length) for view in about["messages"]])
     return said
 

@@ -60,7 +60,7 @@ def acknowledged_before_sync(patch: Patch) -> None:
 
 
 def answered_without_waiting(patch: Patch) -> None:
-    patch.setattr(broker.Broker, "_settle", lambda self: None)
+    patch.setattr(broker.Broker, "_wait_until_durable", lambda self: None)
 
 
 def no_sync_on_seal(patch: Patch) -> None:

@@ -135,7 +135,7 @@ class Caller:
         if not self.keys or role == "anybody" or who in (role, "admin") or code in BY_ANY_CALL:
             return
         wanted = 401 if who == "nobody" else 403
-        if status != wanted and code != "no_such_path":
+        if status != wanted and code != "path_not_found":
             raise UndescribedError(f"{who} may not do this, and was not told {wanted}")
 
     def _remember(self, case: Case, value: Any) -> None:

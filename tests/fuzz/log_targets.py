@@ -72,13 +72,13 @@ def check_entry(data: bytes) -> str:
         assert crc32(data[4:]) == int.from_bytes(data[:4], "little")
     value = data[4:]
     try:
-        body, carried = record.decode_entry(crc32(value).to_bytes(4, "little") + value)
+        body, headers = record.decode_entry(crc32(value).to_bytes(4, "little") + value)
     except ValueError:
         return "refused"
     if not isinstance(body, str):
         return "no text"
-    if _is_plain(carried):
-        assert record.decode_entry(record.encode_entry(body, carried)) == (body, carried)
+    if _is_plain(headers):
+        assert record.decode_entry(record.encode_entry(body, headers)) == (body, headers)
     return "read"
 
 

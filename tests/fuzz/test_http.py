@@ -30,7 +30,7 @@ def without_code(document: dict[str, Any]) -> None:
     for name, response in document["components"]["responses"].items():
         if name.startswith("404"):
             for content in response["content"].values():
-                content["schema"]["properties"]["error"]["properties"]["code"]["enum"] = ["no_such_path"]
+                content["schema"]["properties"]["error"]["properties"]["code"]["enum"] = ["path_not_found"]
 
 
 def without_field(document: dict[str, Any]) -> None:

@@ -50,8 +50,8 @@ def _message(log: FileLog, queue: Queue, view: MessageView) -> dict[str, Any]:
     for name in ("position", "lane"):
         del fields[name]
     priority, group = queue.messages.lane_of(view)
-    body, carried = record.decode_entry(entry)
-    return {**fields, "priority": priority, "group": group, "body": body, "carried": _for_json(carried)}
+    body, headers = record.decode_entry(entry)
+    return {**fields, "priority": priority, "group": group, "body": body, "carried": _for_json(headers)}
 
 
 def _for_json(value: Any) -> Any:

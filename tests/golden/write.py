@@ -93,9 +93,9 @@ class Writer:
         broker.update("default", target, Change(bury=True) if step % 3 else Change(attributes=attributes, if_version=1))
         if step % 6 == 5:
             broker.kick("default", 1)
-        with broker.exclusively() as (_, commit, now_ms):
+        with broker.locked() as (_, commit, now_ms):
             commit(
-                (record.NOTE, now_ms, "space", f"note {step % 3}", None if step % 4 == 3 else {"step": step, "é": [1]})
+                (record.METADATA, now_ms, "space", f"note {step % 3}", None if step % 4 == 3 else {"step": step, "é": [1]})
             )
 
     def close(self) -> int:

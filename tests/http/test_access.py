@@ -152,11 +152,11 @@ def test_each_call_is_for_those_in_the_table(app_client: Client, credentials: Cr
             [message] = broker.claim(queue)
             fields = call.fields.replace("RECEIPT", str(message.receipt)).replace("ID", message.id)
             path = call.template.replace("{queue}", queue).replace("{message_id}", message.id)
-            for move in broker.moves.list(queue):
+            for move in broker.redrives.list(queue):
                 if move.status == "running":
-                    broker.moves.cancel(move.id)
+                    broker.redrives.cancel(move.id)
             if "{redrive_id}" in path:
-                path = path.replace("{redrive_id}", broker.moves.start(queue, "default"))
+                path = path.replace("{redrive_id}", broker.redrives.start(queue, "default"))
             broker.schedules.put("nightly", cron="0 0 * * *", queue="orders-1", body="x")
             path = path.replace("{schedule}", "nightly")
             target, body = (path + fields, None) if fields[0] == "?" else (path, fields if fields != "-" else None)
@@ -207,7 +207,7 @@ def test_a_route_or_method_without_a_rule_is_refused_to_everybody(credentials: C
 def test_what_is_not_there_is_said_only_to_those_with_a_key(app_client: Client, credentials: Credentials) -> None:
     for path in ("/nothing", "/docs/", "/queues/", "/healthz/", "//queues", "/queues/orders-1/messages/a/b"):
         check_refused(app_client("GET", path), 401, "unauthorized")
-    check_refused(app_client("GET", "/nothing", headers=bearer(credentials.keys["produce"])), 404, "no_such_path")
+    check_refused(app_client("GET", "/nothing", headers=bearer(credentials.keys["produce"])), 404, "path_not_found")
 
 
 def test_a_queue_of_others_is_forbidden_whether_it_is_there_or_not(
@@ -277,7 +277,7 @@ def test_a_key_is_asked_for_before_the_body_is_looked_at(app_client: Client) -> 
 
 def test_a_page_of_another_site_is_refused_with_a_key_too(app_client: Client, credentials: Credentials) -> None:
     headers = {**bearer(credentials.keys["admin"]), "Origin": "http://evil.example"}
-    check_refused(app_client("GET", "/queues", headers=headers), 403, "cross_site")
+    check_refused(app_client("GET", "/queues", headers=headers), 403, "cross_site_request")
 
 
 def test_the_head_of_a_request_is_enough(credentials: Credentials) -> None:

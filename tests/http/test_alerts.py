@@ -15,7 +15,7 @@ import yaml
 
 from tests.http.calls import Wire
 from tests.running import RunningBroker
-from wonderq.model import STATUSES
+from wonderq.model import STATUS_BY_NAME
 
 DOCS = Path(__file__).parents[2] / "docs"
 ALERTS = DOCS / "alerts.yml"
@@ -64,7 +64,7 @@ def check(query: str, labels: dict[str, set[str]]) -> None:
         used |= labels[name]
         for label, _, value in re.findall(r'(\w+)(=~|!~|!=|=)"([^"]*)"', inside):
             assert label in labels[name] | {"job", "instance"}, f"{label} of {name} in {query}"
-            assert label != "status" or "queue" not in labels[name] or value in STATUSES, value
+            assert label != "status" or "queue" not in labels[name] or value in STATUS_BY_NAME, value
     for group in re.findall(r"\bby \(([^)]*)\)", query):
         assert set(re.split(r",\s*", group)) <= used | {"instance"}, query
 
@@ -140,7 +140,7 @@ SERIES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     ),
     "WonderQDiskFull": (
         {'wonderq_refusals_total{code="disk_full"}': "0+1x200"},
-        {'wonderq_refusals_total{code="disk_full"}': "5x200", 'wonderq_refusals_total{code="no_such_path"}': "0+1x200"},
+        {'wonderq_refusals_total{code="disk_full"}': "5x200", 'wonderq_refusals_total{code="path_not_found"}': "0+1x200"},
     ),
     "WonderQOldMessages": (
         {'wonderq_queue_oldest_age_seconds{queue="q"}': "4000x200"},
@@ -170,8 +170,8 @@ SERIES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         },
     ),
     "WonderQKeeperEnded": (
-        {"wonderq_keeper_up": "0x200", "wonderq_ready": "1x200"},
-        {"wonderq_keeper_up": "1x200", "wonderq_ready": "1x200"},
+        {"wonderq_housekeeper_up": "0x200", "wonderq_ready": "1x200"},
+        {"wonderq_housekeeper_up": "1x200", "wonderq_ready": "1x200"},
     ),
     "WonderQNoCheckpoint": (
         {"wonderq_checkpoint_lag_bytes": "0+10000000x200", "wonderq_checkpoint_bytes": "1000x200"},

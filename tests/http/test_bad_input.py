@@ -385,7 +385,7 @@ class TestIds:
 
 def test_paths_do_not_wander(client: Client, message_id: str) -> None:
     for path in ("/messages/../queues", "/messages/a%2fb", "/messages/..%2f..%2fetc%2fpasswd", "/../../etc/passwd"):
-        check_refused(client("DELETE", path), 404, "no_such_path")
+        check_refused(client("DELETE", path), 404, "path_not_found")
 
 
 @pytest.mark.parametrize(
@@ -502,7 +502,7 @@ class TestPathsAndMethods:
     )
     def test_unknown_paths(self, client: Client, message_id: str, path: str) -> None:
         for method in ("GET", "POST", "UPDATE", "OPTIONS", "BREW"):
-            check_refused(client(method, path), 404, "no_such_path")
+            check_refused(client(method, path), 404, "path_not_found")
 
     @pytest.mark.parametrize(
         ("path", "allowed"),

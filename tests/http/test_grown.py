@@ -151,7 +151,7 @@ class TestQueues:
 
     def test_the_default_queue_stays(self, client: Client) -> None:
         client.produce("a")
-        check_refused(client("DELETE", "/queues/default"), 409, "default_queue")
+        check_refused(client("DELETE", "/queues/default"), 409, "queue_not_deletable")
         assert client.counts()["unprocessed"] == 1
 
     def test_purge(self, client: Client, clock: FakeClock) -> None:

@@ -20,7 +20,7 @@ from wonderq import keys
 from wonderq.access import Access
 from wonderq.app import create_app
 from wonderq.broker import Broker
-from wonderq.buckets import Buckets
+from wonderq.buckets import TokenBuckets
 from wonderq.client import Client as RemoteClient
 from wonderq.client import RefusedError
 from wonderq.fibers import Event
@@ -133,7 +133,7 @@ class TestOfKeys:
     def test_no_more_than_so_many_requests_a_second(self, path: Path, own: int | None, default: int, rate: int) -> None:
         headers, others = self.headers(path, own), self.headers(path, 1)
         now_s = 1000.0
-        access = Access(Keys(path), requests_per_second=default, buckets=Buckets(lambda: now_s))
+        access = Access(Keys(path), requests_per_second=default, buckets=TokenBuckets(lambda: now_s))
         client = Client(Broker(MemoryLog()), access)
         targets = ["/queues", "/nothing", "/messages/consume", "/queues/none"]  # what is refused counts as well
         assert all(client("GET", each, headers=headers).status_code != 429 for each in targets[:rate])
@@ -148,12 +148,12 @@ class TestOfKeys:
 
     def test_without_a_rate_there_is_no_limit(self, path: Path) -> None:
         headers = self.headers(path)
-        client = Client(Broker(MemoryLog()), Access(Keys(path), buckets=Buckets(lambda: 1000.0)))
+        client = Client(Broker(MemoryLog()), Access(Keys(path), buckets=TokenBuckets(lambda: 1000.0)))
         assert {client("GET", "/queues", headers=headers).status_code for _ in range(100)} == {200}
 
     def test_whoever_is_too_fast_need_not_send_a_body(self, path: Path, tmp_path: Path) -> None:
         headers = self.headers(path, 2)
-        access = Access(Keys(path), buckets=Buckets(lambda: 1000.0))
+        access = Access(Keys(path), buckets=TokenBuckets(lambda: 1000.0))
         broker = Broker(FileLog(tmp_path / "log"))
         head = b"POST /messages/produce HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
         head += b"Content-Length: 100000\r\nAuthorization: " + headers["Authorization"].encode() + b"\r\n"

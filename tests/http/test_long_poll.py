@@ -215,7 +215,7 @@ def test_more_than_may_wait(served: ServedBroker, start: Callable[..., list[Late
     start(6)
     reply = served("GET", "/messages/consume?wait=20")
     error = check_error(reply.status, reply.headers["content-type"], reply.content)
-    assert (reply.status, error["code"]) == (429, "too_many_waiting")
+    assert (reply.status, error["code"]) == (429, "too_many_waiting_consumers")
     assert int(reply.headers["retry-after"]) > 0
     assert served("GET", "/messages/consume").json == []
     served("PUT", "/queues/other")

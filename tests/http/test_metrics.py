@@ -119,9 +119,9 @@ def test_messages_operations_and_ages(client: Client, clock: FakeClock) -> None:
     assert found("wonderq_queues") == 2
     assert found("wonderq_operations_total", operation="claim", queue="mail") == 2
     assert found("wonderq_messages_total", operation="produce", queue="mail") == 4
-    assert found("wonderq_message_dwell_seconds_bucket", le="2.5", queue="mail") == 0
-    assert found("wonderq_message_dwell_seconds_bucket", le="5.0", queue="mail") == 2
-    assert found("wonderq_message_dwell_seconds_sum", queue="mail") == 6
+    assert found("wonderq_message_time_to_claim_seconds_bucket", le="2.5", queue="mail") == 0
+    assert found("wonderq_message_time_to_claim_seconds_bucket", le="5.0", queue="mail") == 2
+    assert found("wonderq_message_time_to_claim_seconds_sum", queue="mail") == 6
     assert found("wonderq_message_lifetime_seconds_count", queue="mail") == 1
     clock.advance(10)
     found = scrape(client)
@@ -142,14 +142,14 @@ def test_refusals_by_code_but_not_those_within_a_batch(client: Client) -> None:
         for (name, labels), value in after.items()
         if name == "wonderq_refusals_total" and value != before.get((name, labels))
     }
-    assert changed == {"unknown_field": 1, "no_such_path": 1, "ambiguous_request": 1}
+    assert changed == {"unknown_field": 1, "path_not_found": 1, "ambiguous_request": 1}
 
 
 def test_many_queues_are_told_of_in_bounded_size(client: Client) -> None:
     for number in range(NAMED_QUEUES + 50):
         client.produce("x", "y", queue=f"q-{number}")
     found = scrape(client)
-    for name in ("wonderq_queue_messages", "wonderq_messages_total", "wonderq_message_dwell_seconds_bucket"):
+    for name in ("wonderq_queue_messages", "wonderq_messages_total", "wonderq_message_time_to_claim_seconds_bucket"):
         assert len(found.labels(name, "queue")) == NAMED_QUEUES + 1
     assert found("wonderq_queues") == NAMED_QUEUES + 51
     unnamed = 51  # the default queue has a name too
@@ -180,7 +180,7 @@ def test_it_takes_no_fields(client: Client) -> None:
 def test_after_damage(client: Client, broker: Broker) -> None:
     client.produce("x")
     assert (scrape(client)("wonderq_ready"), scrape(client)("wonderq_damaged")) == (1, 0)
-    assert isinstance(broker.damaged("a file", 1, "a test says so"), CorruptLogError)
+    assert isinstance(broker.mark_damaged("a file", 1, "a test says so"), CorruptLogError)
     found = scrape(client)
     assert (found("wonderq_ready"), found("wonderq_damaged")) == (0, 1)
     assert found("wonderq_queue_messages", queue="default", status="unprocessed") == 1
@@ -222,7 +222,7 @@ def test_of_log_and_server(running: RunningBroker) -> None:
 
 
 def requests(served: ServedBroker) -> dict[tuple[str, str, str], int]:
-    return {kind: sum(histogram.counts) for kind, histogram in served.server.measures.by_kind.items()}
+    return {kind: sum(histogram.counts) for kind, histogram in served.server.counters.by_kind.items()}
 
 
 def test_requests_by_method_route_and_status(served: ServedBroker) -> None:
@@ -251,20 +251,20 @@ def test_requests_by_method_route_and_status(served: ServedBroker) -> None:
 def test_requests_of_invented_methods_are_not_remembered_by_name(served: ServedBroker) -> None:
     for number in range(50):
         served("X" + "ABCDEFGHIJ"[number % 10] + "KLMNO"[number // 10], "/queues")
-    assert len(requests(served)) == len(served.server.measures._kinds) + 1 == 1
+    assert len(requests(served)) == len(served.server.counters._kinds) + 1 == 1
 
 
 def test_how_long_a_request_takes(served: ServedBroker) -> None:
     with served.connect() as connection:
         connection.sendall(request("GET", "/messages/consume?wait=0.3"))
         read_reply(connection)
-    [histogram] = served.server.measures.by_kind.values()
+    [histogram] = served.server.counters.by_kind.values()
     assert 0.25 < histogram.total < 20
     assert sum(histogram.counts[:9]) == 0, "it took more than a quarter of a second"
 
 
 def test_connections_that_are_refused(served: ServedBroker) -> None:
-    measures = served.server.measures
+    counters = served.server.counters
     connections = []
     try:
         for _ in range(20):
@@ -274,7 +274,7 @@ def test_connections_that_are_refused(served: ServedBroker) -> None:
         served.wait_for_waiting(20)
         with served.connect() as another:
             assert read_reply(another).status == 503
-        assert (measures.accepted, measures.refused) == (20, 1)
+        assert (counters.accepted, counters.refused) == (20, 1)
         assert served.broker.waiting_consumers == 20
     finally:
         for connection in connections:
@@ -361,9 +361,9 @@ def test_all_queues_are_looked_at_a_few_at_a_time(broker: Broker, monkeypatch: p
     for name in names[1:]:
         broker.produce(name, ["x"])
     held: list[bool] = []
-    monkeypatch.setattr(looking, "make_way", lambda: held.append(broker._lock.locked()))
+    monkeypatch.setattr(looking, "yield_to_others", lambda: held.append(broker._lock.locked()))
     seen = []
-    for info in broker.glance():
+    for info in broker.queue_stats():
         seen.append(info.name)
         if info.name == "q-20":
             broker.drop_queue("q-34")

@@ -146,7 +146,7 @@ def test_each_example_works_and_is_answered_as_described(example: Example) -> No
     client.produce("later", queue=queue, delay=60)
     claimed, *_ = client.consume(queue=queue)
     if "{redrive_id}" in path:
-        path = path.replace("{redrive_id}", client.broker.moves.start(queue, "default"))
+        path = path.replace("{redrive_id}", client.broker.redrives.start(queue, "default"))
     client.broker.schedules.put("nightly", cron="0 0 * * *", queue="default", body="x")
     path = path.replace("{queue}", queue).replace("{message_id}", claimed["id"]).replace("{schedule}", "nightly")
     if (method, path) == ("DELETE", "/queues/default"):
@@ -258,7 +258,7 @@ def test_the_documentation_has_the_same_codes() -> None:
         ("GET", "/queues/nothing", None, 404, "queue_not_found"),
         ("GET", "/messages/nothing", None, 404, "message_not_found"),
         ("PUT", "/messages/{message_id}", {"visibility_timeout": 0}, 409, "not_claimed"),
-        ("DELETE", "/queues/default", None, 409, "default_queue"),
+        ("DELETE", "/queues/default", None, 409, "queue_not_deletable"),
         ("POST", "/messages/delete", {"ids": ["x"] * 1001}, 413, "batch_too_large"),
         ("GET", "/dev/messages/count", None, 400, "missing_field"),
     ],

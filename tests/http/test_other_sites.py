@@ -12,7 +12,7 @@ from tests.http.calls import Wire, check_refused
 from tests.running import RunningBroker
 from wonderq import keys
 from wonderq.access import Access
-from wonderq.addresses import Hosts
+from wonderq.addresses import TrustedHosts
 from wonderq.app import create_app
 from wonderq.broker import Broker
 from wonderq.keys import Keys
@@ -37,7 +37,7 @@ def test_other_sites_are_refused(broker: Broker, headers: dict[str, str]) -> Non
         ("POST", "/queues/default/purge"),
     ):
         reply = client.simulate_request(method, path, headers=headers)
-        assert (reply.status_code, reply.json["error"]["code"]) == (403, "cross_site")
+        assert (reply.status_code, reply.json["error"]["code"]) == (403, "cross_site_request")
     assert broker.count("default", "unprocessed") == 1
 
 
@@ -81,15 +81,15 @@ THEIRS += [
 
 @pytest.mark.parametrize("host", OURS)
 def test_names_that_mean_this_machine(broker: Broker, host: str) -> None:
-    client = TestClient(create_app(broker, hosts=Hosts()))
+    client = TestClient(create_app(broker, hosts=TrustedHosts()))
     assert client.simulate_get("/queues", headers={"Host": host}).status_code == 200
 
 
 @pytest.mark.parametrize("host", THEIRS)
 def test_other_names_are_refused(broker: Broker, host: str) -> None:
-    assert not Hosts().accept(host)
+    assert not TrustedHosts().accept(host)
     if host and host == host.strip():  # no server passes on others
-        client = TestClient(create_app(broker, hosts=Hosts(["mine.example"])))
+        client = TestClient(create_app(broker, hosts=TrustedHosts(["mine.example"])))
         for path in ("/queues", "/healthz", "/nothing"):
             reply = client.simulate_get(path, headers={"Host": host, "Origin": f"http://{host}"})
             check_refused(reply, 421, "unknown_host")
@@ -97,14 +97,14 @@ def test_other_names_are_refused(broker: Broker, host: str) -> None:
 
 
 def test_of_names_that_are_made_up_only_some_are_kept() -> None:
-    hosts = Hosts()
+    hosts = TrustedHosts()
     for number in range(1000):
         assert not hosts.accept(f"{number}.evil.example")
     assert hosts.accept.cache_info().currsize <= 256
 
 
 def test_names_that_were_set_are_served(broker: Broker) -> None:
-    hosts = Hosts(["Mine.example", "10.0.0.1", "fd00::1"])
+    hosts = TrustedHosts(["Mine.example", "10.0.0.1", "fd00::1"])
     client = TestClient(create_app(broker, hosts=hosts))
     for host in ("mine.example", "MINE.example:80", "mine.example.", "10.0.0.1:7979", "[FD00::1]:7979"):
         assert client.simulate_get("/queues", headers={"Host": host}).status_code == 200
@@ -114,7 +114,7 @@ def test_names_that_were_set_are_served(broker: Broker) -> None:
 
 def test_with_keys_the_name_does_not_matter(broker: Broker, tmp_path: Path) -> None:
     found = Keys(tmp_path / "keys.json", look_every_s=0)
-    client = TestClient(create_app(broker, Access(found), hosts=Hosts()))
+    client = TestClient(create_app(broker, Access(found), hosts=TrustedHosts()))
     there = {"Host": "queue.example"}
     check_refused(client.simulate_get("/queues", headers=there), 421, "unknown_host")
     _, text = keys.create(tmp_path / "keys.json", name="x", roles=["admin"], queues=["*"])
@@ -145,7 +145,7 @@ SITE = "https://app.example"
 
 
 def site_client(broker: Broker, access: Access | None = None) -> TestClient:
-    return TestClient(create_app(broker, access, hosts=Hosts(), cors_origins=[SITE, "http://localhost:3000"]))
+    return TestClient(create_app(broker, access, hosts=TrustedHosts(), cors_origins=[SITE, "http://localhost:3000"]))
 
 
 def cors_headers(headers: Mapping[str, str]) -> dict[str, str]:
@@ -174,13 +174,13 @@ def test_no_others_are(broker: Broker, origin: str) -> None:
     preflight = {"Host": "localhost", "Origin": origin, "Access-Control-Request-Method": "POST"}
     for method in ("GET", "OPTIONS"):
         reply = client.simulate_request(method, "/messages/consume", headers=preflight)
-        check_refused(reply, 403, "cross_site")
+        check_refused(reply, 403, "cross_site_request")
         assert not cors_headers(reply.headers)
 
 
 def test_what_comes_without_an_origin_from_another_site_is_refused(broker: Broker) -> None:
     headers = {"Host": "localhost", "Sec-Fetch-Site": "cross-site"}
-    check_refused(site_client(broker).simulate_get("/messages/consume", headers=headers), 403, "cross_site")
+    check_refused(site_client(broker).simulate_get("/messages/consume", headers=headers), 403, "cross_site_request")
 
 
 def test_a_preflight_is_answered_without_a_key_and_does_nothing(broker: Broker, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def end(client: Client, redrive_id: str) -> dict[str, Any]:
         found: dict[str, Any] = client.get(f"/queues/dead/redrive/{redrive_id}")
         if found["status"] != "running":
             return found
-        client.broker.moves.run()
+        client.broker.redrives.run()
         client.broker._clock.advance(0.001)  # type: ignore[attr-defined]
     raise AssertionError("it did not end")
 
@@ -94,7 +94,7 @@ def test_listed_and_cancelled(dead: Client, clock: FakeClock) -> None:
     clock.advance(1)
     second = begin(dead)["id"]
     assert [each["id"] for each in dead.get("/queues/dead/redrive")] == [second, first]
-    check_refused(dead("POST", "/queues/dead/redrive", json={}), 409, "move_running")
+    check_refused(dead("POST", "/queues/dead/redrive", json={}), 409, "redrive_running")
     for _ in range(2):
         cancelled = dead("DELETE", f"/queues/dead/redrive/{second}").json
         assert (cancelled["status"], cancelled["moved"]) == ("cancelled", 0)
@@ -105,8 +105,8 @@ def test_listed_and_cancelled(dead: Client, clock: FakeClock) -> None:
 def test_of_another_queue_it_is_not_found(dead: Client) -> None:
     redrive_id = begin(dead)["id"]
     for method in ("GET", "DELETE"):
-        check_refused(dead(method, f"/queues/work/redrive/{redrive_id}"), 404, "move_not_found")
-        check_refused(dead(method, "/queues/dead/redrive/none"), 404, "move_not_found")
+        check_refused(dead(method, f"/queues/work/redrive/{redrive_id}"), 404, "redrive_not_found")
+        check_refused(dead(method, "/queues/dead/redrive/none"), 404, "redrive_not_found")
         check_refused(dead(method, f"/queues/nowhere/redrive/{redrive_id}"), 404, "queue_not_found")
     assert dead.get(f"/queues/dead/redrive/{redrive_id}")["status"] == "running"
 
@@ -140,4 +140,4 @@ def test_counted(dead: Client) -> None:
     assert 'wonderq_messages_total{operation="move",queue="dead"} 3.0' in text
     assert 'wonderq_messages_total{operation="bury",queue="work"} 0.0' in text
     assert "wonderq_redrives_running 1.0" in text
-    assert "wonderq_keeper_up 0.0" in text
+    assert "wonderq_housekeeper_up 0.0" in text

@@ -178,7 +178,7 @@ class TestKeys:
             ("mine", {"destination": "my-work"}, 202),
             ("all", {}, 202),
         ):
-            for move in guarded.broker.moves.list("my-dead"):
-                guarded.broker.moves.cancel(move.id)
+            for move in guarded.broker.redrives.list("my-dead"):
+                guarded.broker.redrives.cancel(move.id)
             reply = guarded("POST", "/queues/my-dead/redrive", json=fields, headers=self.headers[who])
             assert reply.status_code == status, (who, fields)

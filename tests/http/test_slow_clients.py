@@ -14,7 +14,7 @@ import pytest
 
 from tests.http.calls import PATIENCE_S, ServedBroker, WireReply, check_error, read_reply, request, serving, wait_until
 from wonderq.broker import Broker
-from wonderq.hardened import Patience
+from wonderq.hardened import Timeouts
 from wonderq.wire import refusals
 
 GET = request("GET", "/healthz")
@@ -28,9 +28,9 @@ def serve(broker: Broker) -> Iterator[Serve]:
     """Start a server that is patient in everything but what is said."""
     with ExitStack() as stack:
 
-        def start(*, limits: dict[str, int] | None = None, **patience: Any) -> ServedBroker:
-            patient = {"head_s": LONG_S, "body_s": LONG_S, "idle_s": LONG_S, "unread_s": LONG_S, **patience}
-            return stack.enter_context(serving(broker, patience=Patience(**patient), **limits or {}))
+        def start(*, limits: dict[str, int] | None = None, **timeouts: Any) -> ServedBroker:
+            patient = {"head_s": LONG_S, "body_s": LONG_S, "idle_s": LONG_S, "unread_s": LONG_S, **timeouts}
+            return stack.enter_context(serving(broker, timeouts=Timeouts(**patient), **limits or {}))
 
         yield start
 

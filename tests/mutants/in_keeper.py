@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.mutants.mutant import Mutant
 
 _COLUMNS = "wonderq/columns.py"
-_KEEPER = "wonderq/keeper.py"
+_KEEPER = "wonderq/housekeeper.py"
 _MOVES = "wonderq/moves.py"
 _SCHEDULES = "wonderq/schedules.py"
 _CRON = "wonderq/cron.py"
@@ -32,9 +32,9 @@ MUTANTS = [
     ),
     Mutant(
         "a_dead_keeper_looks_alive",
-        "Nobody can see that the keeper has ended.",
+        "Nobody can see that the housekeeper has ended.",
         _KEEPER,
-        "        self._broker.measures.keeper_runs = False\n",
+        "        self._broker.counters.housekeeper_runs = False\n",
         "",
         (f"{_OF_KEEPER}::test_a_mistake_ends_it_and_is_loud",),
     ),
@@ -66,8 +66,8 @@ MUTANTS = [
         "redrive_keeps_the_origin",
         "A message that was brought back still looks like a dead letter.",
         _MOVES,
-        'for name, value in letter.carried.items() if name != "origin"}',
-        "for name, value in letter.carried.items()}",
+        'for name, value in letter.headers.items() if name != "origin"}',
+        "for name, value in letter.headers.items()}",
         (f"{_OF_MOVES}::TestWhereTo",),
     ),
     Mutant(

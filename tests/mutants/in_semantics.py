@@ -8,7 +8,7 @@ _LANES = "wonderq/lanes.py"
 _COLUMNS = "wonderq/columns.py"
 _STATE = "wonderq/state.py"
 _MEMORY = "wonderq/memory.py"
-_UPKEEP = "wonderq/upkeep.py"
+_UPKEEP = "wonderq/maintenance.py"
 _SENDING = "wonderq/sending.py"
 _CLAIMING = "wonderq/claiming.py"
 _CHANGING = "wonderq/changing.py"
@@ -120,7 +120,7 @@ _ORDER = [
     ),
     Mutant(
         "heaps_of_lanes_are_never_cleared",
-        "Memory grows with each retry, for as long as a group has messages.",
+        "DedupTable grows with each retry, for as long as a group has messages.",
         _LANES,
         "        if len(heap) > 2 * lane.messages + _VOID_PLACES:\n",
         "        if lane.messages < 0:\n",
@@ -133,7 +133,7 @@ _ONCE = [
         "key_not_restated",
         "A message is there twice, since its key was in a segment that was compacted.",
         _UPKEEP,
-        "commit((record.REMEMBER, now_ms, number, memories))",
+        "commit((record.DEDUP, now_ms, number, memories))",
         "memories = []",
         (f"{_KEYS}::test_the_same_key_again_adds_nothing",),
     ),
@@ -141,7 +141,7 @@ _ONCE = [
         "key_not_in_a_checkpoint",
         "A message is there twice after a restart.",
         _STATE,
-        "                queue.memory.copy(),\n",
+        "                queue.dedup.copy(),\n",
         "                {},\n",
         (f"{_KEYS}::test_the_same_key_again_adds_nothing",),
     ),
@@ -150,15 +150,15 @@ _ONCE = [
         "A payment is made twice, because the first order was done when it was sent again.",
         _STATE,
         "        messages.delete(runs)\n",
-        "        messages.delete(runs)\n        self._queue_with(queue).memory = Memory()\n",
+        "        messages.delete(runs)\n        self._queue_with(queue).dedup = DedupTable()\n",
         (f"{_KEYS}::test_a_key_is_remembered_when_its_message_is_gone",),
     ),
     Mutant(
         "key_twice_in_a_batch",
         "A batch that has a message twice adds it twice.",
         _SENDING,
-        "place = (used.get(key) if key in used else queue.memory.get(key, now_ms)) if key else None",
-        "place = queue.memory.get(key, now_ms) if key else None",
+        "place = (used.get(key) if key in used else queue.dedup.get(key, now_ms)) if key else None",
+        "place = queue.dedup.get(key, now_ms) if key else None",
         (f"{_KEYS}::test_the_same_key_twice_in_one_batch_is_one_message",),
     ),
     Mutant(
@@ -221,8 +221,8 @@ _ONCE = [
         "hand_over_in_pieces",
         "After a crash a step is neither to be done nor handed over.",
         _SENDING,
-        "            if records:\n                self._commit(*records, leave=PRODUCE_LEAVES)\n            if runs:",
-        "            for each in records:\n                self._commit(each, leave=PRODUCE_LEAVES)\n            if runs:",
+        "            if records:\n                self._append_and_apply(*records, leave=PRODUCE_LEAVES)\n            if runs:",
+        "            for each in records:\n                self._append_and_apply(each, leave=PRODUCE_LEAVES)\n            if runs:",
         (f"{_HAND_OVER}::test_a_crash_leaves_all_or_nothing",),
     ),
     Mutant(
@@ -249,8 +249,8 @@ _ASIDE = [
         "dead_letter_without_its_origin",
         "Nobody knows where a dead letter came from, and it cannot be sent back.",
         _MOVING,
-        "Going(letter, target, self._with_origin(queue, letter, reason, now_ms))",
-        "Going(letter, target, letter.carried)",
+        "Transfer(letter, target, self._with_origin(queue, letter, reason, now_ms))",
+        "Transfer(letter, target, letter.headers)",
         (f"{_DEAD}::test_a_dead_letter_has_all_it_had_and_where_it_came_from",),
     ),
     Mutant(
@@ -340,7 +340,7 @@ _CHANGES = [
         "new_body_loses_the_attributes",
         "A consumer does not know what to do with a message whose text was corrected.",
         _CHANGING,
-        "            more = carried.get(place, {})\n",
+        "            more = headers.get(place, {})\n",
         "            more: dict[str, Any] = {}\n",
         (f"{_ATTRIBUTES}::test_an_update_replaces_all_of_them_and_nothing_else",),
     ),
@@ -367,7 +367,7 @@ _QUEUES = [
         "paused_queue_gives_out_messages",
         "A consumer is given work on a database that is being moved.",
         _CLAIMING,
-        "            if settings.paused:\n                return _Nothing()\n",
+        "            if settings.paused:\n                return NoClaim()\n",
         "",
         (f"{_SETTINGS}::test_a_paused_queue_takes_messages_and_gives_none_out",),
     ),
@@ -375,7 +375,7 @@ _QUEUES = [
         "those_who_wait_are_not_told_that_a_queue_goes_on",
         "Consumers sleep for seconds though there is work again.",
         "wonderq/administering.py",
-        "            self._lines.nudge(self._state.queues[queue.name])",
+        "            self._consumers.notify(self._state.queues[queue.name])",
         "            pass",
         (f"{_SETTINGS}::test_those_who_wait_for_a_paused_queue_are_woken_when_it_goes_on",),
         hangs=True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 
-_FILE = "wonderq/upkeep.py"
+_FILE = "wonderq/maintenance.py"
 _COLUMNS = "wonderq/columns.py"
 _UPKEEP = "tests/broker/test_upkeep.py"
 _RESTATING = "tests/broker/test_restating.py"
@@ -30,7 +30,7 @@ MUTANTS = [
         "compaction_releases_everything",
         "Claims and delays end when their segment is compacted.",
         _COLUMNS,
-        "                claims += [self.claim_of(view) for view in page.views(start, stop) if not view.merely_waits]\n",
+        "                claims += [self.claim_of(view) for view in page.views(start, stop) if not view.is_pristine]\n",
         "                pass\n",
         (f"{_RESTATING}::test_all_that_can_be_seen_of_messages_lasts",),
     ),
@@ -95,7 +95,7 @@ MUTANTS = [
         "names_not_restated",
         "Once the segment that names them was compacted, queues are lost and the start is refused.",
         _FILE,
-        "    _restate_names(broker, end)\n",
+        "    _rewrite_metadata(broker, end)\n",
         "",
         (f"{_RESTATING}::test_every_end_of_a_log_that_compaction_can_leave_says_the_same",),
     ),
@@ -141,7 +141,7 @@ MUTANTS = [
     ),
     Mutant(
         "checkpoint_over_damage",
-        "A last checkpoint hides the damage that ended upkeep from the next start.",
+        "A last checkpoint hides the damage that ended maintenance from the next start.",
         _FILE,
         " and not self._broken:",
         ":",

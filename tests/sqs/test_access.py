@@ -225,7 +225,7 @@ def test_letters_go_back_only_by_who_may_use_the_queues_they_came_from(
     assert ask(client, bearers["admin"], "StartMessageMoveTask", SourceArn=arn)[0] == 403
     to = "arn:aws:sqs:x:0:theirs"
     assert ask(client, bearers["admin"], "StartMessageMoveTask", SourceArn=arn, DestinationArn=to)[0] == 403
-    move_id = broker.moves.start("mine")
+    move_id = broker.redrives.start("mine")
     assert ask(client, bearers["elsewhere"], "CancelMessageMoveTask", TaskHandle=move_id)[0] == 403
     assert ask(client, bearers["admin"], "CancelMessageMoveTask", TaskHandle=move_id)[0] == 200
 

@@ -16,8 +16,8 @@ def contents(path: Path, at: int, lengths: list[int], entries: bytes) -> Iterato
     for entry in (entries[end - length : end] for end, length in zip(accumulate(lengths), lengths, strict=True)):
         check(not entry or crc32(entry[4:]) == int.from_bytes(entry[:4], "little"), path, at, "a damaged entry")
         value = msgpack.unpackb(entry[4:]) if entry else None
-        body, carried = value if isinstance(value, list) else (value, {})
-        yield {"body": body} | ({"carried": carried} if carried else {}) if entry else {}
+        body, headers = value if isinstance(value, list) else (value, {})
+        yield {"body": body} | ({"carried": headers} if headers else {}) if entry else {}
 
 
 def spread(runs: list[int]) -> list[int]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from storage import FileLog, Observer, SyncPolicy
-from wonderq.measures import LogMeasures
+from wonderq.measures import LogCounters
 
 
 class Recorder(Observer):
@@ -45,16 +45,16 @@ def test_each_group_and_each_sync_is_told(tmp_path: Path, policy: str) -> None:
 
 
 def test_a_log_counts_what_it_is_told(tmp_path: Path) -> None:
-    measures = LogMeasures()
-    log = FileLog(tmp_path, observer=measures)
+    counters = LogCounters()
+    log = FileLog(tmp_path, observer=counters)
     list(log.replay())
     log.start()
     for _ in range(5):
         log.append_together([b"x" * 100] * 3)
         log.wait(log.end() - 1)
     log.close()
-    assert sum(measures.group_records.counts) == 5
-    assert measures.group_records.total == 15
-    assert measures.group_records.counts[2] == 5, "from 2 to 4"
-    assert measures.group_bytes.total > 1500
-    assert sum(measures.sync_s.counts) >= 5
+    assert sum(counters.group_records.counts) == 5
+    assert counters.group_records.total == 15
+    assert counters.group_records.counts[2] == 5, "from 2 to 4"
+    assert counters.group_bytes.total > 1500
+    assert sum(counters.sync_s.counts) >= 5

@@ -1,4 +1,4 @@
-"""Going over from format version 1 to 2: what an older program wrote stays as it is, and what is new stands in new segments."""
+"""Transfer over from format version 1 to 2: what an older program wrote stays as it is, and what is new stands in new segments."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class Said(NamedTuple):
 
 def picture_of(broker: Broker) -> str:
     """Digest what clients can see but the bodies (their lengths are in it), wherever in the log it stands."""
-    with broker.exclusively() as (state, _, now_ms):
+    with broker.locked() as (state, _, now_ms):
         shown = []
         for name, queue in sorted(state.queues.items()):
             queue.messages.advance(now_ms)
@@ -153,7 +153,7 @@ class _Life:
         bodies = [body_of(self._chance.randrange(10, 1200)) for _ in range(self._chance.choice((1, 1, 3)))]
         delays = [self._chance.choice((None, HOUR_MS)) for _ in bodies]
         # A produce that makes a queue is two records. With a rotation between them, a kill may leave the queue alone.
-        with self._broker.exclusively() as (state, _, _):
+        with self._broker.locked() as (state, _, _):
             queue = self._chance.choice(sorted(state.queues))
         self._ids += self._broker.produce(queue, bodies, delays if self._chance.random() < 0.3 else None)
 

@@ -36,7 +36,7 @@ def live(folder: Path, seed: int, rounds: int = 15) -> list[tuple[int, dict[str,
     with opened(folder, clock=clock) as broker:
         for _ in range(rounds):
             live_a_random_life(broker, clock, chance, 12)
-            with broker.exclusively() as (state, _, now_ms):
+            with broker.locked() as (state, _, now_ms):
                 said.append((now_ms, says(state, now_ms)))
             clock.ms += 1 + chance.randrange(3000)
     return said

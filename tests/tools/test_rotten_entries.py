@@ -26,8 +26,8 @@ def rot(broker: Broker, body: str, bit: int = 45) -> None:
     """From now on, memory fails between the encoding of that body and the framing of its record."""
     encode = broker.limits.encode
 
-    def rotten(bodies: list[str], carried: list[dict[str, Any]] | None = None) -> list[bytes]:
-        entries = [bytearray(entry) for entry in encode(bodies, carried)]
+    def rotten(bodies: list[str], headers: list[dict[str, Any]] | None = None) -> list[bytes]:
+        entries = [bytearray(entry) for entry in encode(bodies, headers)]
         for each, entry in zip(bodies, entries, strict=True):
             if each == body:
                 entry[bit // 8] ^= 1 << bit % 8
@@ -45,13 +45,13 @@ def run(capfd: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int,
 def claim_without_reading(broker: Broker, queue: str) -> None:
     with pytest.raises(CorruptLogError):
         broker.claim(queue)
-    broker._deciding.damage = None
+    broker._transaction.damage = None
 
 
 def update_without_reading(broker: Broker, sequence: int, body: str) -> None:
     """Replace a body in the default queue as a broker would that did not look at what was there."""
     [entry] = broker.limits.encode([body])
-    with broker.exclusively() as (state, commit, now_ms):
+    with broker.locked() as (state, commit, now_ms):
         messages = state.queues["default"].messages
         view = messages.find(sequence)
         assert view is not None

@@ -186,7 +186,7 @@ class FileLogWithOneGroup:
 
     def __init__(self, folder: Path, count: int) -> None:
         self.records: list[bytes] = []
-        with broker_on(folder, segment_bytes=1 << 16) as (broker, log), broker.exclusively() as (state, commit, now_ms):
+        with broker_on(folder, segment_bytes=1 << 16) as (broker, log), broker.locked() as (state, commit, now_ms):
             first = state.queues["default"].messages.next_sequence
             for n in range(count):
                 entry = record.encode_entry(f"grouped {n}")

@@ -80,7 +80,7 @@ def from_broker(error: Exception) -> SqsError:
             return SqsError("BatchRequestTooLong", text)
         case errors.TooManyWaitingError():
             return SqsError("RequestThrottled", text)
-        case errors.QueueDrainingError() | errors.QueueInUseError():
+        case errors.QueueDrainingError() | errors.DefaultQueueError():
             return SqsError("UnsupportedOperation", text)
         case errors.InvalidValueError(field="receipt"):
             return SqsError("ReceiptHandleIsInvalid", "The input receipt handle is invalid.")

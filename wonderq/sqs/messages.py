@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from wonderq.contents import Attribute, NewMessage
 from wonderq.errors import BrokerError, MessageNotFoundError, StaleReceiptError, TooManyInFlightError
-from wonderq.model import Change, Message, Sent, Target, size_of
+from wonderq.model import Change, Message, SendResult, Target, size_of
 from wonderq.settings import FIFO_SUFFIX, QueueSettings
 from wonderq.sqs import attributes
 from wonderq.sqs.actions import Context, failed, integer_in, results
@@ -78,19 +78,19 @@ def send_message_batch(context: Context) -> dict[str, Any]:
     return results(successful, failures)
 
 
-def _send(context: Context, queue: str, new: Sequence[_New]) -> list[Sent]:
+def _send(context: Context, queue: str, new: Sequence[_New]) -> list[SendResult]:
     broker = context.broker
     try:
         if broker.is_plain(queue) and all(each.is_plain for each in new):
             delays = [each.message.delay_ms for each in new]
             ids = broker.produce(queue, [each.message.body for each in new], delays)
-            return [Sent(message_id, 0, False) for message_id in ids]
+            return [SendResult(message_id, 0, False) for message_id in ids]
         return broker.send(queue, [each.message for each in new])
     except BrokerError as error:
         raise from_broker(error) from error
 
 
-def _shown(queue: str, sent: Sent) -> dict[str, str]:
+def _shown(queue: str, sent: SendResult) -> dict[str, str]:
     shown = {"MessageId": sent.id}
     return {**shown, "SequenceNumber": _sequence_number(sent.sequence)} if queue.endswith(FIFO_SUFFIX) else shown
 
@@ -247,8 +247,8 @@ def _received(context: Context, message: Message, system: set[str], names: Seque
         chosen = values if "All" in system else {name: value for name, value in values.items() if name in system}
         if chosen:
             shown["Attributes"] = chosen
-    if names and message.extras is not None:
-        wanted: dict[str, Attribute] = attributes.wanted(message.extras.attributes, names)
+    if names and message.envelope is not None:
+        wanted: dict[str, Attribute] = attributes.wanted(message.envelope.attributes, names)
         if wanted:
             shown["MessageAttributes"] = attributes.shown(wanted)
             shown["MD5OfMessageAttributes"] = attributes.md5_of_attributes(wanted)
@@ -262,17 +262,17 @@ def _system_attributes(context: Context, message: Message) -> dict[str, str]:
         "ApproximateReceiveCount": str(message.receives),
         "ApproximateFirstReceiveTimestamp": str(message.first_claimed_ms),
     }
-    extras = message.extras
-    if extras is not None:
-        if extras.group:
-            values["MessageGroupId"] = extras.group
-        if extras.key:
-            values["MessageDeduplicationId"] = extras.key
-        if "AWSTraceHeader" in extras.system:
-            values["AWSTraceHeader"] = extras.system["AWSTraceHeader"]
-        if extras.origin is not None:
-            values["DeadLetterQueueSourceArn"] = arn_of(context.region, extras.origin.queue)
-            values["SentTimestamp"] = str(extras.origin.produced_ms)
+    envelope = message.envelope
+    if envelope is not None:
+        if envelope.group:
+            values["MessageGroupId"] = envelope.group
+        if envelope.key:
+            values["MessageDeduplicationId"] = envelope.key
+        if "AWSTraceHeader" in envelope.system:
+            values["AWSTraceHeader"] = envelope.system["AWSTraceHeader"]
+        if envelope.origin is not None:
+            values["DeadLetterQueueSourceArn"] = arn_of(context.region, envelope.origin.queue)
+            values["SentTimestamp"] = str(envelope.origin.produced_ms)
     if message.queue.endswith(FIFO_SUFFIX):
         values["SequenceNumber"] = _sequence_number(message.sequence)
     return values

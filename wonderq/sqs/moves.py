@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from wonderq.errors import BrokerError, MoveNotFoundError, MoveRunningError
-from wonderq.moves import MAX_PER_SECOND, Move
+from wonderq.errors import BrokerError, RedriveNotFoundError, RedriveRunningError
+from wonderq.moves import MAX_PER_SECOND, Redrive
 from wonderq.sqs.actions import Context, looked_up
 from wonderq.sqs.errors import SqsError, from_broker
 from wonderq.sqs.limits import STRICT
@@ -20,7 +20,7 @@ def start_message_move_task(context: Context) -> dict[str, Any]:
     source = _source(context)
     names = [info.name for info in context.broker.queues() if info.settings.dead_letter_queue == source]
     if not names:
-        raise SqsError("UnsupportedOperation", "Source queue must be configured as a Dead Letter Queue.")
+        raise SqsError("UnsupportedOperation", "Source queue must be configured as a Dead LoadedMessage Queue.")
     arn = context.text("DestinationArn")
     destination = None if arn is None else name_in_arn(arn, "DestinationArn")
     most = _MOST_PER_SECOND if context.limits is STRICT else MAX_PER_SECOND
@@ -30,8 +30,8 @@ def start_message_move_task(context: Context) -> dict[str, Any]:
     elif not all(map(context.opens, names)):
         raise SqsError("AccessDenied", "The key does not open all queues whose dead letters these are.", 403)
     try:
-        return {"TaskHandle": context.broker.moves.start(source, destination, per_second=per_second)}
-    except MoveRunningError as error:
+        return {"TaskHandle": context.broker.redrives.start(source, destination, per_second=per_second)}
+    except RedriveRunningError as error:
         text = (
             "There is already a task running. Only one active task is allowed for a source queue arn at a given time."
         )
@@ -56,13 +56,13 @@ def _existing(context: Context, name: str) -> str:
 def cancel_message_move_task(context: Context) -> dict[str, Any]:
     handle = context.required("TaskHandle")
     try:
-        move = context.broker.moves.get(handle)
+        move = context.broker.redrives.get(handle)
         if not context.opens(move.source):
             raise SqsError("AccessDenied", "The key does not open this queue.", 403)
         if move.status != "running":
             raise SqsError("UnsupportedOperation", "Only a task that is running can be cancelled.")
-        move = context.broker.moves.cancel(handle)
-    except MoveNotFoundError as error:
+        move = context.broker.redrives.cancel(handle)
+    except RedriveNotFoundError as error:
         raise SqsError("ResourceNotFoundException", "Task does not exist.") from error
     except BrokerError as error:
         raise from_broker(error) from error
@@ -72,11 +72,11 @@ def cancel_message_move_task(context: Context) -> dict[str, Any]:
 def list_message_move_tasks(context: Context) -> dict[str, Any]:
     source = _source(context)
     most = context.integer("MaxResults", 1, _MOST_LISTED) or 1
-    found = [_shown(context, move) for move in context.broker.moves.list(source)[:most]]
+    found = [_shown(context, move) for move in context.broker.redrives.list(source)[:most]]
     return {"Results": found} if found else {}
 
 
-def _shown(context: Context, move: Move) -> dict[str, Any]:
+def _shown(context: Context, move: Redrive) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "Status": move.status.upper(),
         "SourceArn": arn_of(context.region, move.source),
