@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.limits import write_and_sync_s
-from storage import FileLog
+from wonderq_storage import FileLog
 
 RECORD_BYTES, RECORDS = 64 << 10, 800
 

@@ -15,8 +15,8 @@ from typing import Any
 import falcon
 import msgspec
 
-from wonderq import schemas
-from wonderq.server import Server
+from wonderq.httpd.server import Server
+from wonderq.rest import schemas
 
 _ID = "01234567-89ab-8def-8123-456789abcdef"
 _RECEIPT = "0123456789abcdef0123456789abcdef01234567"

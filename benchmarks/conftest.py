@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from storage import FileLog, SyncPolicy
-from wonderq.broker import Broker
+from wonderq.broker.broker import Broker
+from wonderq_storage import FileLog, SyncPolicy
 
 
 @pytest.fixture

@@ -15,10 +15,11 @@ import time
 from collections import deque
 from pathlib import Path
 
-from storage import Checkpoints, FileLog, SyncPolicy
-from wonderq.broker import Broker
-from wonderq.model import Target
-from wonderq.upkeep import LogMaintenance, live_bytes
+from wonderq.broker.broker import Broker
+from wonderq.broker.compaction import live_bytes
+from wonderq.broker.maintenance import LogMaintenance
+from wonderq.model.messages import Target
+from wonderq_storage import Checkpoints, FileLog, SyncPolicy
 
 BODY = "x" * 100
 SEGMENT_BYTES = 64 << 20

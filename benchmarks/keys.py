@@ -15,7 +15,7 @@ from benchmarks import load
 from benchmarks.load import Script
 from benchmarks.scripts import consumer, producer
 from benchmarks.servers import RunningServer, broker, running
-from wonderq import keys
+from wonderq.auth import keys
 from wonderq.config import KEYS_FILE
 
 CONNECTIONS, REQUESTS, KEYS = 64, 8000, 100

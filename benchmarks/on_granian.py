@@ -25,9 +25,9 @@ from granian.constants import Interfaces
 from benchmarks import load
 from benchmarks.servers import RunningServer, broker, running
 from benchmarks.whole import Case
-from storage import FileLog
 from wonderq.app import create_app
-from wonderq.broker import Broker
+from wonderq.broker.broker import Broker
+from wonderq_storage import FileLog
 
 _FOLDER = "WONDERQ_DATA"
 _PATIENCE_S = 20

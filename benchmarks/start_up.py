@@ -18,10 +18,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from storage import Checkpoints, FileLog, SyncPolicy
-from wonderq.broker import Broker
+from wonderq.broker.broker import Broker
+from wonderq.broker.maintenance import LogMaintenance
 from wonderq.client import Client
-from wonderq.upkeep import LogMaintenance
+from wonderq_storage import Checkpoints, FileLog, SyncPolicy
 
 BODY = "x" * 100
 TAIL_BYTES = 100_000_000

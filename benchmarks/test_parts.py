@@ -6,11 +6,13 @@ from pathlib import Path
 
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from storage import FileLog, SyncPolicy, frame, record
-from wonderq.broker import Broker
-from wonderq.ids import Ids
-from wonderq.model import Target
-from wonderq.wire import claimed_objects, encode_json
+from wonderq.broker.broker import Broker
+from wonderq.httpd.errors import encode_json
+from wonderq.model.ids import Ids
+from wonderq.model.messages import Target
+from wonderq.rest.objects import claimed_objects
+from wonderq.state import record
+from wonderq_storage import FileLog, SyncPolicy, frame
 
 BODY = "x" * 100
 BATCH = [BODY] * 100

@@ -10,8 +10,8 @@ import msgpack
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from storage import FileLog, SyncPolicy
-from wonderq.broker import Broker
+from wonderq.broker.broker import Broker
+from wonderq_storage import FileLog, SyncPolicy
 
 #: One message of 100 bytes a record, one record a group: the most expensive kind of log there is.
 RECORDS = 200_000

@@ -1,7 +1,9 @@
 """``python -m wonderq`` is ``wonderq``."""
 
+from __future__ import annotations
+
 import sys
 
-from wonderq.cli import main
+from wonderq.cli.main import main
 
 sys.exit(main())

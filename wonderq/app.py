@@ -9,14 +9,23 @@ from typing import Any
 import falcon
 from prometheus_client import CollectorRegistry
 
-from wonderq import rest_api, rest_redrive, rest_schedules
-from wonderq.access import Access
-from wonderq.addresses import TrustedHosts
-from wonderq.answers import ROUTE
-from wonderq.broker import Broker
+from wonderq.auth.access import Access
+from wonderq.broker.broker import Broker
+from wonderq.httpd.addresses import TrustedHosts
+from wonderq.httpd.errors import JSON, RequestError, refusal
+from wonderq.httpd.responses import ROUTE
 from wonderq.metrics import Metrics, make_registry
+from wonderq.openapi import document, page
+from wonderq.rest import redrive, schedules
+from wonderq.rest.bodies import render
+from wonderq.rest.errors import ERRORS, describe_error, retry_after_s
+from wonderq.rest.listing import Listing
+from wonderq.rest.messages import Consume, DeleteBatch, HandOver, Kick, MessageResource, Produce, UpdateBatch
+from wonderq.rest.queues import Count, Purge, QueueResource, Queues
+from wonderq.rest.site import Health, Page
+from wonderq.sqs import endpoint as sqs
+from wonderq.sqs.endpoint import Endpoint
 from wonderq.sqs.limits import STRICT, SqsLimits
-from wonderq.wire import RequestError, refusal, render
 
 logger = logging.getLogger("wonderq.http")
 
@@ -53,14 +62,14 @@ def create_app(
     app.req_options.keep_blank_qs_values = True
     app.req_options.auto_parse_qs_csv = False
     app.req_options.strip_url_path_trailing_slash = False
-    for kind in rest_api.ERRORS:
+    for kind in ERRORS:
         app.add_error_handler(kind, _answer_refusal)
     app.add_error_handler(RequestError, _answer_unreadable)
     app.add_error_handler(Exception, _answer_bug)
     app.add_error_handler(falcon.HTTPError, _answer_http_error)
-    rest_api.add_routes(app, broker, access, sqs_limits)
-    rest_redrive.add_routes(app, broker, access)
-    rest_schedules.add_routes(app, broker, access)
+    add_routes(app, broker, access, sqs_limits)
+    redrive.add_routes(app, broker, access)
+    schedules.add_routes(app, broker, access)
     app.add_route("/metrics", Metrics(registry or make_registry(broker)))
     return app
 
@@ -83,7 +92,9 @@ class OriginMiddleware:
         if origin not in self._cors_origins:
             foreign = origin is not None and origin.partition("://")[2] != req.netloc
             if foreign or env.get("HTTP_SEC_FETCH_SITE") in ("cross-site", "same-site"):
-                raise RequestError(403, "cross_site_request", "This request comes from a page of another site, and is refused.")
+                raise RequestError(
+                    403, "cross_site_request", "This request comes from a page of another site, and is refused."
+                )
         if self._hosts is not None:
             host = env.get("HTTP_HOST")  # which every browser sends
             if host is not None and not self._hosts.accept(host) and (self._access is None or self._access.open_to_all):
@@ -113,9 +124,9 @@ class AuthMiddleware:
 
 
 def _answer_refusal(req: falcon.Request, resp: falcon.Response, error: Exception, _params: object) -> None:
-    described = rest_api.describe_error(error)
+    described = describe_error(error)
     render(req, resp, refusal(*described), described[0])
-    retry_after = rest_api.retry_after_s(error)
+    retry_after = retry_after_s(error)
     if retry_after is not None:
         resp.set_header("Retry-After", str(retry_after))
 
@@ -144,3 +155,43 @@ def _answer_bug(req: falcon.Request, resp: falcon.Response, error: Exception, _p
     logger.error("%s %s failed", req.method, req.uri_template, exc_info=error)
     message = "WonderQ made a mistake. The log of the broker has the details; please report it."
     render(req, resp, refusal(500, "internal_error", message), 500)
+
+
+class Home:
+    """Sends whoever opens the broker's address in a browser to where it says what it is; SQS' clients post here."""
+
+    def __init__(self, sqs: Endpoint) -> None:
+        self.on_post = sqs.on_post
+
+    def on_get(self, _req: falcon.Request, _resp: falcon.Response) -> None:
+        raise falcon.HTTPFound("/docs")
+
+
+def add_routes(
+    app: falcon.App[falcon.Request, falcon.Response],
+    broker: Broker,
+    access: Access | None = None,
+    sqs_limits: SqsLimits = STRICT,
+) -> None:
+    """Add all of the API. What is added here needs a rule in `wonderq.auth.access` too."""
+    listing, health, endpoint = Listing(broker), Health(broker), sqs.Endpoint(broker, access, sqs_limits)
+    for prefix in ("", "/queues/{queue}"):
+        app.add_route(f"{prefix}/messages/produce", Produce(broker))
+        app.add_route(f"{prefix}/messages/consume", Consume(broker))
+        app.add_route(f"{prefix}/messages/delete", DeleteBatch(broker, access))
+        app.add_route(f"{prefix}/messages/update", UpdateBatch(broker, access))
+        app.add_route(f"{prefix}/messages/kick", Kick(broker))
+        app.add_route(f"{prefix}/messages/hand-over", HandOver(broker, access))
+        app.add_route(f"{prefix}/messages/{{message_id}}", MessageResource(broker, access))
+        app.add_route(f"{prefix}/dev/messages", listing)
+        app.add_route(f"{prefix}/dev/messages/status", listing, suffix="status")
+        app.add_route(f"{prefix}/dev/messages/count", Count(broker))
+    app.add_route("/queues", Queues(broker, access))
+    app.add_route("/queues/{queue}", QueueResource(broker, access))
+    app.add_route("/queues/{queue}/purge", Purge(broker))
+    app.add_route("/healthz", health)
+    app.add_route("/readyz", health, suffix="ready")
+    app.add_route(sqs.ROOT, Home(endpoint))
+    app.add_route(sqs.QUEUE, endpoint)
+    app.add_route("/docs", Page(page.as_html(), falcon.MEDIA_HTML, page.HEADERS))
+    app.add_route("/openapi.json", Page(document.as_json(), JSON))

@@ -12,8 +12,9 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from storage import DEFAULT_SEGMENT_BYTES, SyncPolicy
-from wonderq.model import MAX_MESSAGE_BYTES, MAX_REQUESTS_PER_SECOND, UNLIMITED, Limits
+from wonderq.auth.roles import MAX_REQUESTS_PER_SECOND
+from wonderq.model.limits import MAX_MESSAGE_BYTES, UNLIMITED, Limits
+from wonderq_storage import DEFAULT_SEGMENT_BYTES, SyncPolicy
 
 _MIN_SEGMENT_BYTES = 32 << 20  # the largest message has to fit in half of one
 _MAX_SEGMENT_BYTES = 4095 << 20  # offsets have 32 bits

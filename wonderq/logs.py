@@ -6,9 +6,9 @@ import json
 import logging
 import sys
 
-from wonderq.fibers import Hub
-from wonderq.hardened import Channel
-from wonderq.wire import iso_time
+from wonderq.httpd.connections import Channel
+from wonderq.model.times import iso_time
+from wonderq.runtime.fibers import Hub
 
 
 def set_up_logging(level: str, log_format: str = "console") -> None:

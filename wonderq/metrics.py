@@ -1,6 +1,6 @@
 """``GET /metrics``: what there is to watch, in the text format of Prometheus. docs/METRICS.md says what each means.
 
-Nothing is counted here: that is done where it happens (`wonderq.measures`). What is known anyway, such as how many messages
+Nothing is counted here: that is done where it happens (`wonderq.broker.counters`). What is known anyway, such as how many messages
 wait, is looked up when it is asked for.
 """
 
@@ -24,15 +24,17 @@ from prometheus_client.core import (
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
 
-from storage import FileLog, record
 from wonderq import __version__
-from wonderq.broker import Broker
-from wonderq.fibers import yield_to_others
-from wonderq.measures import Histogram, LogCounters, RequestCounters, refusals
-from wonderq.model import STATUS_BY_NAME
-from wonderq.schemas import Body
-from wonderq.upkeep import live_bytes
-from wonderq.wire import read_query
+from wonderq.broker.broker import Broker
+from wonderq.broker.compaction import live_bytes
+from wonderq.httpd.counters import RequestCounters, refusals
+from wonderq.model.status import STATUS_BY_NAME
+from wonderq.rest.bodies import read_query
+from wonderq.rest.schemas import Body
+from wonderq.runtime.fibers import yield_to_others
+from wonderq.runtime.histogram import Histogram
+from wonderq.state import record
+from wonderq_storage import FileLog, Observer
 
 _OPERATIONS = {
     record.PRODUCE: "produce",
@@ -145,7 +147,9 @@ class BrokerCollector(Collector):
     def _operations(self) -> Iterator[Metric]:
         calls = CounterMetricFamily("wonderq_operations", "What was done.", labels=["operation", "queue"])
         messages = CounterMetricFamily("wonderq_messages", "To how many messages.", labels=["operation", "queue"])
-        dwell = HistogramMetricFamily("wonderq_message_time_to_claim_seconds", "From produced to claimed.", labels=["queue"])
+        dwell = HistogramMetricFamily(
+            "wonderq_message_time_to_claim_seconds", "From produced to claimed.", labels=["queue"]
+        )
         lifetime = HistogramMetricFamily(
             "wonderq_message_lifetime_seconds", "From produced to deleted.", labels=["queue"]
         )
@@ -244,3 +248,24 @@ class ServerCollector(Collector):
         yield GaugeMetricFamily("wonderq_connections_limit", "How many may be.", self._limit)
         yield CounterMetricFamily("wonderq_connections_accepted", "Connections taken.", counters.accepted)
         yield CounterMetricFamily("wonderq_connections_refused", "Connections refused.", counters.refused)
+
+
+_SYNC_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+_GROUP_RECORDS = tuple(1 << bits for bits in range(11))
+_GROUP_BYTES = tuple(256 << bits for bits in range(0, 18, 2))
+
+
+class LogCounters(Observer):
+    """Counts of a log. Changed by whoever leads a group, one at a time."""
+
+    def __init__(self) -> None:
+        self.sync_s = Histogram(_SYNC_S)
+        self.group_records = Histogram(_GROUP_RECORDS)
+        self.group_bytes = Histogram(_GROUP_BYTES)
+
+    def group(self, records: int, size: int) -> None:
+        self.group_records.observe(records)
+        self.group_bytes.observe(size)
+
+    def sync(self, seconds: float) -> None:
+        self.sync_s.observe(seconds)

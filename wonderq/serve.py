@@ -10,20 +10,19 @@ import signal
 import socket
 import time
 
-from storage import Checkpoints, CorruptLogError, FileLog, Observer, StorageError
-from wonderq.access import Access
-from wonderq.addresses import TrustedHosts
 from wonderq.app import create_app
-from wonderq.broker import Broker
+from wonderq.auth.access import Access
+from wonderq.auth.keys import Keys, KeysError
+from wonderq.broker.broker import Broker
+from wonderq.broker.housekeeping import Housekeeper
+from wonderq.broker.maintenance import LogMaintenance
 from wonderq.config import Settings
-from wonderq.keeper import Housekeeper
-from wonderq.keys import Keys, KeysError
-from wonderq.measures import LogCounters
-from wonderq.metrics import LogCollector, ServerCollector, make_registry
-from wonderq.server import Server
+from wonderq.httpd.addresses import TrustedHosts
+from wonderq.httpd.server import Server
+from wonderq.metrics import LogCollector, LogCounters, ServerCollector, make_registry
 from wonderq.sqs.limits import STRICT, relaxed
-from wonderq.state import UnreadableRecordError
-from wonderq.upkeep import LogMaintenance
+from wonderq.state.state import UnreadableRecordError
+from wonderq_storage import Checkpoints, CorruptLogError, FileLog, Observer, StorageError
 
 logger = logging.getLogger("wonderq")
 

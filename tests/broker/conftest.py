@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from storage import Checkpoints, FileLog, SyncPolicy
 from tests.broker.fake_clock import FakeClock
-from wonderq.broker import Broker
-from wonderq.contents import NewMessage
-from wonderq.model import Limits, Message
-from wonderq.upkeep import checkpoint, compact_oldest
+from wonderq.broker.broker import Broker
+from wonderq.broker.compaction import compact_oldest
+from wonderq.broker.maintenance import checkpoint
+from wonderq.model.limits import Limits
+from wonderq.model.messages import Message, NewMessage
+from wonderq_storage import Checkpoints, FileLog, SyncPolicy
 
 WAYS = ("as it is", "from the log", "from a checkpoint", "compacted")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wonderq.clock import Clock
+from wonderq.runtime.clock import Clock
 
 
 class FakeClock(Clock):

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from copy import copy
 from typing import Any, Generic, TypeVar
 
-from storage import record
-from wonderq.columns import Columns
-from wonderq.state import Queue, State
+from wonderq.state import record
+from wonderq.state.columns import Columns
+from wonderq.state.state import Queue, State
 
 T = TypeVar("T")
 
@@ -78,7 +78,9 @@ def _at(state: State, now_ms: int, about: Callable[[Queue], Any]) -> dict[str, A
         "last_ms": state.last_ms,
         "sums": (state.messages, state.bytes, state.note_bytes),
         "notes": {
-            space: {name: note.value for name, note in notes.items()} for space, notes in state.metadata.items() if notes
+            space: {name: note.value for name, note in notes.items()}
+            for space, notes in state.metadata.items()
+            if notes
         },
         "remembered": state.dedup_entries,
         "queues": {name: about(queue) for name, queue in state.queues.items()},

@@ -1,4 +1,4 @@
-"""A `storage.log.Log` in memory that a test can hold back, fill up, or cut off as a crash would."""
+"""A `wonderq_storage.log.Log` in memory that a test can hold back, fill up, or cut off as a crash would."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import bisect
 import threading
 from collections.abc import Iterator, Sequence
 
-from storage import (
+from wonderq_storage import (
     CorruptLogError,
     DiskFullError,
     LogClosedError,

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from storage.record import encode_entry
 from tests.broker.naive_queue import ASIDE, HIDDEN, READY, TAKEN, Attempt, Item, Key, Line, RefusalError, share_of
-from wonderq.contents import NewMessage, DeadLetterSource
-from wonderq.lanes import UNGROUPED
-from wonderq.model import Change, Limits, Message, SendResult, Target, size_of
-from wonderq.settings import DEDUPLICATION_WINDOW_MS
+from wonderq.model.limits import Limits
+from wonderq.model.messages import Change, DeadLetterSource, Message, NewMessage, SendResult, Target, size_of
+from wonderq.model.settings import DEDUPLICATION_WINDOW_MS
+from wonderq.state.lanes import UNGROUPED
+from wonderq.state.record import encode_entry
 
 
 class NaiveBroker:

@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from storage.record import CLAIMED, DELAYED, WAITING
-from wonderq.columns import NO_TOKEN, MessageView
+from wonderq.model.status import CLAIMED, DELAYED, WAITING
+from wonderq.state.page import NO_TOKEN, MessageView
 
 Lane = tuple[int, str]
 """Priority and group."""
@@ -90,7 +90,7 @@ class NaiveColumns:
             self.given[_name(self.lanes[sequence])] = self.now
 
     def pick(self, limit: int, limit_bytes: int, allowance: Callable[[str], int] = lambda _: 1 << 30) -> list[int]:
-        """Choose what is next; see `wonderq.lanes` for the rule."""
+        """Choose what is next; see `wonderq.state.lanes` for the rule."""
         chosen: list[int] = []
         lines = {lane: self._line(lane) for lane in (NO_LANE, *self.made)}
         in_flight, given, now = self._in_flight(), dict(self.given), self.now

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from storage.record import encode_entry
-from wonderq.contents import NewMessage, envelope_of
-from wonderq.model import Message
-from wonderq.settings import QueueSettings
+from wonderq.model.messages import Message, NewMessage, envelope_of
+from wonderq.model.settings import QueueSettings
+from wonderq.state.record import encode_entry
 
 READY, TAKEN, HIDDEN, ASIDE = "unprocessed", "processing", "delayed", "buried"
 

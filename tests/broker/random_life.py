@@ -7,10 +7,9 @@ from contextlib import suppress
 from typing import Any
 
 from tests.broker.fake_clock import FakeClock
-from wonderq.broker import Broker
-from wonderq.contents import NewMessage
-from wonderq.errors import BrokerError
-from wonderq.model import Change, Target
+from wonderq.broker.broker import Broker
+from wonderq.model.errors import BrokerError
+from wonderq.model.messages import Change, NewMessage, Target
 
 QUEUES = ("default", "default", "a", "b", "c.fifo")
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from tests.broker.memory_log import MemoryLog
-from wonderq.broker import Broker
-from wonderq.errors import BrokerError, InvalidValueError, MessageNotFoundError
-from wonderq.model import Change, Target
+from wonderq.broker.broker import Broker
+from wonderq.model.errors import BrokerError, InvalidValueError, MessageNotFoundError
+from wonderq.model.messages import Change, Target
 
 ACTS: dict[str, Callable[[Broker, str], object]] = {
     "get": lambda broker, message_id: broker.get("other", message_id),

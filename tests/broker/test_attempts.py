@@ -7,8 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from tests.broker.conftest import Lasting
-from wonderq.model import Change, Limits, Message, Target
-from wonderq.settings import DEDUPLICATION_WINDOW_MS
+from wonderq.model.limits import Limits
+from wonderq.model.messages import Change, Message, Target
+from wonderq.model.settings import DEDUPLICATION_WINDOW_MS
 
 CHANGES: dict[str, Callable[[Lasting, Message], object]] = {
     "deleted": lambda it, one: it.broker.delete("q", Target(receipt=one.receipt)),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.broker.conftest import Lasting
-from wonderq.contents import Attribute, NewMessage
-from wonderq.errors import BatchTooLargeError, InvalidValueError, MessageTooLargeError
-from wonderq.model import Change, Limits, Target
+from wonderq.model.errors import BatchTooLargeError, InvalidValueError, MessageTooLargeError
+from wonderq.model.limits import Limits
+from wonderq.model.messages import Attribute, Change, NewMessage, Target
 
 ATTRIBUTES: dict[str, Attribute] = {
     "text": ("String", "é\0"),

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from tests.broker.fake_clock import FakeClock
 from tests.broker.memory_log import MemoryLog
-from wonderq.broker import Broker
-from wonderq.columns import Columns
-from wonderq.errors import BrokerError, InvalidValueError, MessageNotFoundError, StaleReceiptError
-from wonderq.ids import Ids
-from wonderq.model import Change, Message, Target
-from wonderq.page import PAGE_MESSAGES
+from wonderq.broker.broker import Broker
+from wonderq.model.errors import BrokerError, InvalidValueError, MessageNotFoundError, StaleReceiptError
+from wonderq.model.ids import Ids
+from wonderq.model.messages import Change, Message, Target
+from wonderq.state.columns import Columns
+from wonderq.state.page import PAGE_MESSAGES
 
 MESSAGES = 8
 

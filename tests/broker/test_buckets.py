@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from wonderq import buckets
-from wonderq.buckets import TokenBuckets
+from wonderq.runtime import token_bucket
+from wonderq.runtime.token_bucket import TokenBuckets
 
 
 class Clock:
@@ -63,7 +63,7 @@ def test_each_key_has_its_own(clock: Clock) -> None:
 
 
 def test_full_ones_are_forgotten_when_there_are_many(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(buckets, "_MANY", 10)
+    monkeypatch.setattr(token_bucket, "_MANY", 10)
     bucket = TokenBuckets(clock)
     for number in range(100):
         bucket.wait_s(str(number), 1, take=True)

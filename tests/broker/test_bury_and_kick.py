@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.broker.conftest import Lasting
-from wonderq.contents import NewMessage
-from wonderq.errors import InvalidValueError, MessageNotFoundError, StaleReceiptError
-from wonderq.model import Change, Limits, Target
+from wonderq.model.errors import InvalidValueError, MessageNotFoundError, StaleReceiptError
+from wonderq.model.limits import Limits
+from wonderq.model.messages import Change, NewMessage, Target
 
 BURY = Change(bury=True)
 

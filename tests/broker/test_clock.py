@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from storage import FileLog, SyncPolicy
-from wonderq.broker import Broker
-from wonderq.clock import Clock
+from wonderq.broker.broker import Broker
+from wonderq.runtime.clock import Clock
+from wonderq_storage import FileLog, SyncPolicy
 
 START_MS = 1_700_000_000_000
 HOUR_MS = 3_600_000
@@ -22,7 +22,7 @@ class System:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.wall_ms = START_MS
         self.monotonic_ms = 5_000
-        monkeypatch.setattr("wonderq.clock.time", self)
+        monkeypatch.setattr("wonderq.runtime.clock.time", self)
 
     def time_ns(self) -> int:
         return self.wall_ms * 1_000_000

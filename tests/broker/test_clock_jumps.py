@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from storage import Checkpoints, FileLog, SyncPolicy
 from tests.broker.test_clock import HOUR_MS, START_MS, YEAR_MS, System
-from wonderq.broker import Broker
-from wonderq.model import Change, Message, Target
-from wonderq.upkeep import checkpoint, compact_oldest
+from wonderq.broker.broker import Broker
+from wonderq.broker.compaction import compact_oldest
+from wonderq.broker.maintenance import checkpoint
+from wonderq.model.messages import Change, Message, Target
+from wonderq_storage import Checkpoints, FileLog, SyncPolicy
 
 JUMPS_MS = [-YEAR_MS, -HOUR_MS, -30_000, -1, 1, 30_000, HOUR_MS, YEAR_MS]
 

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from storage.record import BURIED, CLAIMED, DELAYED, GONE, WAITING, to_runs
 from tests.broker.naive_columns import NaiveColumns
-from wonderq import columns
-from wonderq.columns import NO_TOKEN, Columns, MessageView
-from wonderq.lanes import NO_LANE
-from wonderq.page import IN_LANE, Page
+from wonderq.model.status import BURIED, CLAIMED, DELAYED, GONE, WAITING
+from wonderq.state import columns
+from wonderq.state.columns import Columns
+from wonderq.state.lanes import NO_LANE
+from wonderq.state.page import IN_LANE, NO_TOKEN, MessageView, Page
+from wonderq.state.record import to_runs
 
 HOURS_12_MS = 43_200_000
 
@@ -360,8 +361,8 @@ def test_a_waiting_message_costs_at_most_64_bytes() -> None:
 _GROWTH = """
 import os, sys
 from pathlib import Path
-from storage import FileLog, SyncPolicy
-from wonderq.broker import Broker
+from wonderq_storage import FileLog, SyncPolicy
+from wonderq.broker.broker import Broker
 
 def rss_bytes():
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from storage import DiskFullError, Mark, Position, record
 from tests.broker.memory_log import MemoryLog
-from wonderq import upkeep as maintenance
-from wonderq.broker import Broker
-from wonderq.core import COMPACTION_LEAVES
-from wonderq.model import Target
+from wonderq.broker import maintenance
+from wonderq.broker.broker import Broker
+from wonderq.broker.compaction import compact_oldest
+from wonderq.broker.core import COMPACTION_LEAVES
+from wonderq.model.messages import Target
+from wonderq.state import record
+from wonderq_storage import DiskFullError, Mark, Position
 
 
 class StrictLog(MemoryLog):
@@ -44,7 +46,7 @@ def test_the_copies_are_durable_before_the_originals_go() -> None:
     broker = Broker(log)
     for number in range(20):
         broker.produce("default", [f"message {number}"])
-    while len(log.records) > 8 and maintenance.compact_oldest(broker, log):
+    while len(log.records) > 8 and compact_oldest(broker, log):
         pass
     assert sum(1 for data in log.records if record.decode(data)[0] == record.UPDATE) >= 1, "something was copied"
     assert [message.body for message in broker.messages("default")] == [f"message {number}" for number in range(20)]
@@ -66,7 +68,7 @@ def test_a_checkpoint_s_mark_is_of_the_same_moment_as_its_contents() -> None:
 
 
 def compact_everything(broker: Broker, log: MemoryLog) -> None:
-    while maintenance.compact_oldest(broker, log):
+    while compact_oldest(broker, log):
         pass
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from storage import FileLog, SyncPolicy
 from tests.broker.helpers import Call
-from wonderq.broker import Broker
-from wonderq.errors import BrokerError
-from wonderq.model import Change, Target
+from wonderq.broker.broker import Broker
+from wonderq.model.errors import BrokerError
+from wonderq.model.messages import Change, Target
+from wonderq_storage import FileLog, SyncPolicy
 
 QUEUES = ("default", "a", "b")
 LONG_MS = 3_600_000

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from storage import SyncPolicy
 from tests.broker.conftest import Lasting
 from tests.broker.fake_clock import FakeClock
 from tests.broker.helpers import Call, eventually
 from tests.broker.test_restating import InterruptedLog
-from wonderq.broker import Broker
-from wonderq.contents import Envelope, NewMessage, DeadLetterSource
-from wonderq.model import Change, Limits, Message, Target
-from wonderq.upkeep import compact_oldest
+from wonderq.broker.broker import Broker
+from wonderq.broker.compaction import compact_oldest
+from wonderq.model.limits import Limits
+from wonderq.model.messages import Change, DeadLetterSource, Envelope, Message, NewMessage, Target
+from wonderq_storage import SyncPolicy
 
 
 def fail(lasting: Lasting, queue: str, times: int) -> None:

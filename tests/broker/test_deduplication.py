@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from storage import Position, record
 from tests.broker.conftest import Lasting
-from wonderq.contents import NewMessage
-from wonderq.errors import MessageNotFoundError, TooManyKeysError
-from wonderq.model import Limits, SendResult, Target
-from wonderq.settings import DEDUPLICATION_WINDOW_MS
+from wonderq.model.errors import MessageNotFoundError, TooManyKeysError
+from wonderq.model.limits import Limits
+from wonderq.model.messages import NewMessage, SendResult, Target
+from wonderq.model.settings import DEDUPLICATION_WINDOW_MS
+from wonderq.state import record
+from wonderq_storage import Position
 
 
 def send(lasting: Lasting, *keys: str, queue: str = "q", group: str = "") -> list[SendResult]:
@@ -189,7 +190,7 @@ def test_thousands_of_keys_are_restated_a_little_at_a_time(lasting: Lasting, mon
                 broker._lock.acquire()
         return commit(*records, leave=leave)
 
-    monkeypatch.setattr(broker, "_commit", noted)
+    monkeypatch.setattr(broker, "_append_and_apply", noted)
     lasting.again()
     assert max(held, default=0) < 1_000
     for n in range(3):

@@ -9,15 +9,17 @@ from typing import Any
 
 import pytest
 
-from storage import DiskFullError, record
 from tests.broker.fake_clock import FakeClock
 from tests.broker.helpers import Call, another_receipt, contents_of, eventually
 from tests.broker.memory_log import MemoryLog
-from wonderq.broker import Broker
-from wonderq.core import CLAIM_LEAVES
-from wonderq.errors import BrokerError, QueueNotFoundError
-from wonderq.model import Change, Limits, Target
-from wonderq.state import State
+from wonderq.broker.broker import Broker
+from wonderq.broker.core import CLAIM_LEAVES
+from wonderq.model.errors import BrokerError, QueueNotFoundError
+from wonderq.model.limits import Limits
+from wonderq.model.messages import Change, Target
+from wonderq.state import record
+from wonderq.state.state import State
+from wonderq_storage import DiskFullError
 
 QUEUE = "default"
 

@@ -7,9 +7,8 @@ from collections import Counter
 import pytest
 
 from tests.broker.conftest import Lasting
-from wonderq import lanes
-from wonderq.contents import NewMessage
-from wonderq.model import Change, Message, Target
+from wonderq.model.messages import Change, Message, NewMessage, Target
+from wonderq.state import lanes
 
 
 def groups(messages: list[Message]) -> str:

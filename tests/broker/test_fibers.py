@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from storage import FileLog, LogFailedError
 from tests.broker.memory_log import MemoryLog
 from tests.storage.folders import groups_in, segment_files
-from wonderq.broker import Broker
-from wonderq.fibers import DurabilityWaiter, Event, Hub
+from wonderq.broker.broker import Broker
+from wonderq.runtime.durability import DurabilityWaiter
+from wonderq.runtime.fibers import Event, Hub
+from wonderq_storage import FileLog, LogFailedError
 
 PATIENCE_S = 20.0
 

@@ -6,8 +6,8 @@ import random
 
 from tests.broker.conftest import Lasting
 from tests.broker.helpers import Call, eventually
-from wonderq.contents import NewMessage
-from wonderq.model import Change, Limits, Message, Target
+from wonderq.model.limits import Limits
+from wonderq.model.messages import Change, Message, NewMessage, Target
 
 Q = "q.fifo"
 

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from storage import Position
 from tests.broker.conftest import Lasting
 from tests.broker.fake_clock import FakeClock
 from tests.broker.helpers import Call, eventually
 from tests.broker.memory_log import MemoryLog
-from wonderq.broker import Broker
-from wonderq.contents import NewMessage
-from wonderq.errors import (
+from wonderq.broker.broker import Broker
+from wonderq.model.errors import (
     BatchTooLargeError,
     BrokerError,
     InvalidQueueNameError,
@@ -25,7 +23,9 @@ from wonderq.errors import (
     StaleReceiptError,
     TooManyQueuesError,
 )
-from wonderq.model import Limits, Message, Target
+from wonderq.model.limits import Limits
+from wonderq.model.messages import Message, NewMessage, Target
+from wonderq_storage import Position
 
 Outputs = dict[str, list[NewMessage]]
 """New messages, by queue."""

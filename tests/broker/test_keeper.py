@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage import FileLog, SyncPolicy
 from tests.broker.fake_clock import FakeClock
 from tests.broker.helpers import Call, eventually
 from tests.broker.memory_log import MemoryLog
 from tests.storage.faulty_disk import FaultyDisk
-from wonderq.broker import Broker
-from wonderq.columns import Columns
-from wonderq.keeper import Housekeeper
+from wonderq.broker.broker import Broker
+from wonderq.broker.housekeeping import Housekeeper
+from wonderq.state.columns import Columns
+from wonderq_storage import FileLog, SyncPolicy
 
 TICK_S = 0.003
 
@@ -126,7 +126,7 @@ def test_a_mistake_ends_it_and_is_loud(kept: Kept, caplog: pytest.LogCaptureFixt
     kept.broker.redrives.run = fail  # type: ignore[method-assign]
     eventually(lambda: not kept.running)
     assert not kept.broker.counters.housekeeper_runs
-    [found] = [each for each in caplog.records if each.name == "wonderq.keeper"]
+    [found] = [each for each in caplog.records if each.name == "wonderq.housekeeping"]
     assert found.levelno == logging.CRITICAL
     assert "restart" in found.message
     assert kept.broker.unready is None

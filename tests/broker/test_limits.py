@@ -13,8 +13,8 @@ from tests.broker.fake_clock import FakeClock
 from tests.broker.helpers import PATIENCE_S, Call, eventually
 from tests.broker.memory_log import MemoryLog
 from tests.broker.random_life import live_a_random_life
-from wonderq.broker import Broker
-from wonderq.errors import (
+from wonderq.broker.broker import Broker
+from wonderq.model.errors import (
     BatchTooLargeError,
     BrokerError,
     BrokerFullError,
@@ -24,7 +24,8 @@ from wonderq.errors import (
     TooManyListingsError,
     TooManyQueuesError,
 )
-from wonderq.model import UNLIMITED, Change, Limits, Message, Target
+from wonderq.model.limits import UNLIMITED, Limits
+from wonderq.model.messages import Change, Message, Target
 
 QUEUE = "default"
 LONG_S = 4 * PATIENCE_S

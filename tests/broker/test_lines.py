@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.broker.memory_log import MemoryLog
-from wonderq.broker import Broker
-from wonderq.errors import InvalidValueError
-from wonderq.state import Queue
-from wonderq.waiting import ConsumerQueues
+from wonderq.broker.broker import Broker
+from wonderq.broker.consumers import ConsumerQueues
+from wonderq.model.errors import InvalidValueError
+from wonderq.state.state import Queue
 
 
 def queue(number: int, messages: int = 0) -> Queue:

@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage import record
 from tests.broker.fake_clock import FakeClock
 from tests.broker.memory_log import MemoryLog
-from wonderq.broker import Broker
-from wonderq.errors import BrokerError
-from wonderq.measures import NAMED_QUEUES, OTHER_QUEUES, Histogram, BrokerCounters, QueueCounters
-from wonderq.model import Change, Target
+from wonderq.broker.broker import Broker
+from wonderq.broker.counters import NAMED_QUEUES, OTHER_QUEUES, BrokerCounters, QueueCounters
+from wonderq.model.errors import BrokerError
+from wonderq.model.messages import Change, Target
+from wonderq.runtime.histogram import Histogram
+from wonderq.state import record
 
 BOUNDS = (5, 10, 100)
 
@@ -133,7 +134,7 @@ def test_a_claim_that_ends_by_its_deadline_is_an_expired_one(broker: Broker, clo
     clock.ms += 2000
     for _ in range(2):  # what was taken is not taken again
         assert [info.counts["unprocessed"] for info in broker.queue_stats()] == [4]
-        assert broker.counters.by_queue["default"].expired == 2
+        assert broker.counters.by_queue["default"].claims_timed_out == 2
 
 
 # By name

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from storage.record import BURIED, DELAYED
-from wonderq.columns import Columns
-from wonderq.page import PAGE_MESSAGES
+from wonderq.model.status import BURIED, DELAYED
+from wonderq.state.columns import Columns
+from wonderq.state.page import PAGE_MESSAGES
 
 MESSAGES = 50 * PAGE_MESSAGES
 

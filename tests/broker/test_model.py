@@ -18,17 +18,18 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from storage import Checkpoints, FileLog, SyncPolicy
 from tests.broker.fake_clock import FakeClock
 from tests.broker.helpers import another_receipt
 from tests.broker.naive_broker import NaiveBroker
 from tests.broker.naive_queue import ASIDE, HIDDEN, READY, TAKEN, Item, Line, RefusalError
-from wonderq import columns
-from wonderq import upkeep as maintenance
-from wonderq.broker import Broker
-from wonderq.contents import NewMessage
-from wonderq.errors import BrokerError
-from wonderq.model import Change, Limits, Message, SendResult, Target
+from wonderq.broker import maintenance
+from wonderq.broker.broker import Broker
+from wonderq.broker.compaction import compact_oldest
+from wonderq.model.errors import BrokerError
+from wonderq.model.limits import Limits
+from wonderq.model.messages import Change, Message, NewMessage, SendResult, Target
+from wonderq.state import columns
+from wonderq_storage import Checkpoints, FileLog, SyncPolicy
 
 LIMITS = Limits(
     message_bytes=300, batch_messages=12, batch_bytes=700, visibility_timeout_ms=60_000, delay_ms=90_000, wait_s=0
@@ -459,7 +460,7 @@ class BrokerMachine(RuleBasedStateMachine):
 
     def _compact(self, segments: int) -> None:
         for _ in range(segments):
-            if not maintenance.compact_oldest(self.broker, self.log):
+            if not compact_oldest(self.broker, self.log):
                 break
 
     def _fill(self, step: str) -> None:

@@ -13,18 +13,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage import DiskFullError, FileLog, SyncPolicy
 from tests.broker.fake_clock import FakeClock
 from tests.broker.helpers import contents_of
 from tests.broker.memory_log import MemoryLog
-from wonderq.broker import Broker
-from wonderq.contents import Attribute, NewMessage
-from wonderq.errors import BrokerError, InvalidValueError, RedriveNotFoundError, RedriveRunningError, QueueNotFoundError
-from wonderq.model import Change, Message, Target
-from wonderq.moves import KEPT, Redrive
-from wonderq.moving import LoadedMessage
-from wonderq.state import State
-from wonderq.upkeep import compact_oldest
+from wonderq.broker.broker import Broker
+from wonderq.broker.compaction import compact_oldest
+from wonderq.broker.redrive import KEPT, Redrive
+from wonderq.broker.transfers import LoadedMessage
+from wonderq.model.errors import (
+    BrokerError,
+    InvalidValueError,
+    QueueNotFoundError,
+    RedriveNotFoundError,
+    RedriveRunningError,
+)
+from wonderq.model.messages import Attribute, Change, Message, NewMessage, Target
+from wonderq.state.state import State
+from wonderq_storage import DiskFullError, FileLog, SyncPolicy
 
 
 class World:

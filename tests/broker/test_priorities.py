@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.broker.conftest import Lasting
-from wonderq.contents import NewMessage
-from wonderq.errors import InvalidValueError
-from wonderq.model import Change, Target
+from wonderq.model.errors import InvalidValueError
+from wonderq.model.messages import Change, NewMessage, Target
 
 
 def send_mixed(lasting: Lasting) -> None:
@@ -72,7 +71,9 @@ def test_the_sum_of_waiting_times_counts_younger_messages_that_went_first(lastin
     assert lasting.bodies("q") == "young old"
     time_to_claim_ms = lasting.broker.counters.of("q").time_to_claim_ms
     assert time_to_claim_ms.total == 3_050 + 50
-    assert {bound: count for bound, count in zip(time_to_claim_ms.bounds, time_to_claim_ms.counts, strict=False) if count} == {
+    assert {
+        bound: count for bound, count in zip(time_to_claim_ms.bounds, time_to_claim_ms.counts, strict=False) if count
+    } == {
         100: 1,
         5_000: 1,
     }

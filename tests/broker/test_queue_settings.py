@@ -9,8 +9,7 @@ import pytest
 
 from tests.broker.conftest import Lasting
 from tests.broker.helpers import Call, eventually
-from wonderq.contents import NewMessage
-from wonderq.errors import (
+from wonderq.model.errors import (
     InvalidQueueNameError,
     InvalidValueError,
     MessageTooLargeError,
@@ -18,8 +17,8 @@ from wonderq.errors import (
     QueueFullError,
     TooManyInFlightError,
 )
-from wonderq.model import Change, Target
-from wonderq.settings import RANGES, QueueSettings
+from wonderq.model.messages import Change, NewMessage, Target
+from wonderq.model.settings import RANGES, QueueSettings
 
 ALL: dict[str, Any] = {
     "visibility_timeout_ms": 5_000,

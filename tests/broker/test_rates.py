@@ -6,9 +6,8 @@ import pytest
 
 from tests.broker.conftest import Lasting
 from tests.broker.helpers import Call, eventually
-from wonderq.buckets import TokenBuckets
-from wonderq.contents import NewMessage
-from wonderq.model import Message, Target
+from wonderq.model.messages import Message, NewMessage, Target
+from wonderq.runtime.token_bucket import TokenBuckets
 
 
 class Seconds:

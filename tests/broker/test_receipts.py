@@ -10,9 +10,9 @@ import pytest
 from tests.broker.fake_clock import FakeClock
 from tests.broker.helpers import Call, contents_of, eventually
 from tests.broker.memory_log import MemoryLog
-from wonderq.broker import Broker
-from wonderq.errors import InvalidValueError, MessageNotFoundError, StaleReceiptError
-from wonderq.model import Change, Message, Target
+from wonderq.broker.broker import Broker
+from wonderq.model.errors import InvalidValueError, MessageNotFoundError, StaleReceiptError
+from wonderq.model.messages import Change, Message, Target
 
 TIMEOUT_MS = 10_000
 

@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 
-from storage.record import CLAIMED, DELAYED, WAITING
-from wonderq.columns import Columns
+from wonderq.model.status import CLAIMED, DELAYED, WAITING
+from wonderq.state.columns import Columns
 
 KNOWN = ["waiting", "claimed", "delayed", "gone", "unknown"]
 

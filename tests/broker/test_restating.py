@@ -13,17 +13,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from storage import Checkpoints, CorruptLogError, FileLog, Position, SyncPolicy
 from tests.broker.fake_clock import FakeClock
 from tests.broker.helpers import Call, eventually, said_by
 from tests.broker.random_life import live_a_random_life
 from tests.storage.faulty_disk import UnsyncedDisk
-from wonderq.broker import Broker
-from wonderq.errors import MessageNotFoundError, NotClaimedError, QueueNotFoundError, StaleReceiptError
-from wonderq.model import Change, Limits, Message, Target
-from wonderq.rebuild import rebuild
-from wonderq.state import State
-from wonderq.upkeep import checkpoint, compact_oldest
+from wonderq.broker.broker import Broker
+from wonderq.broker.compaction import compact_oldest
+from wonderq.broker.maintenance import checkpoint
+from wonderq.model.errors import MessageNotFoundError, NotClaimedError, QueueNotFoundError, StaleReceiptError
+from wonderq.model.limits import Limits
+from wonderq.model.messages import Change, Message, Target
+from wonderq.state.replay import rebuild
+from wonderq.state.state import State
+from wonderq_storage import Checkpoints, CorruptLogError, FileLog, Position, SyncPolicy
 
 SEGMENT_BYTES = 4096
 LIMITS = Limits(message_bytes=1000, batch_messages=200, batch_bytes=3000)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.broker.conftest import Lasting
-from wonderq.contents import NewMessage
-from wonderq.errors import MessageNotFoundError
-from wonderq.model import Change, Target
+from wonderq.model.errors import MessageNotFoundError
+from wonderq.model.messages import Change, NewMessage, Target
 
 
 def test_what_is_too_old_is_not_given_out(lasting: Lasting) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from storage import CorruptLogError, FileLog, SyncPolicy, record
 from tests.storage.folders import segment_files
-from wonderq.broker import Broker
+from wonderq.broker.broker import Broker
+from wonderq.state import record
+from wonderq_storage import CorruptLogError, FileLog, SyncPolicy
 
 BODY = "a body \u00e9"
 

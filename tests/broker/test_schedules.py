@@ -15,23 +15,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage import DiskFullError, FileLog, SyncPolicy
 from tests.broker.fake_clock import FakeClock
 from tests.broker.helpers import contents_of
 from tests.broker.memory_log import MemoryLog
-from wonderq import schedules
-from wonderq.broker import Broker
-from wonderq.cron import times_after
-from wonderq.errors import (
-    InvalidQueueNameError,
-    InvalidValueError,
-    ScheduleNotFoundError,
-    TooManySchedulesError,
-)
-from wonderq.model import Message
-from wonderq.schedules import MAX_MESSAGE_BYTES, MAX_MISSED, ON_TIME_MS
-from wonderq.state import State
-from wonderq.upkeep import compact_oldest
+from wonderq.broker import schedules
+from wonderq.broker.broker import Broker
+from wonderq.broker.compaction import compact_oldest
+from wonderq.broker.cron import times_after
+from wonderq.broker.schedules import MAX_MESSAGE_BYTES, MAX_MISSED, ON_TIME_MS
+from wonderq.model.errors import InvalidQueueNameError, InvalidValueError, ScheduleNotFoundError, TooManySchedulesError
+from wonderq.model.messages import Message
+from wonderq.state.state import State
+from wonderq_storage import DiskFullError, FileLog, SyncPolicy
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS

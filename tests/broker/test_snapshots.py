@@ -14,18 +14,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage import Checkpoints, FileLog, record
 from tests.broker.fake_clock import FakeClock
 from tests.broker.helpers import contents_of, said_by
 from tests.broker.memory_log import MemoryLog
 from tests.broker.random_life import live_a_random_life
-from wonderq import columns
-from wonderq.broker import Broker
-from wonderq.model import Limits
-from wonderq.page import Page
-from wonderq.rebuild import rebuild
-from wonderq.state import State
-from wonderq.upkeep import checkpoint
+from wonderq.broker.broker import Broker
+from wonderq.broker.maintenance import checkpoint
+from wonderq.model.limits import Limits
+from wonderq.model.status import CLAIMED, DELAYED, WAITING
+from wonderq.state import columns, record
+from wonderq.state.page import Page
+from wonderq.state.replay import rebuild
+from wonderq.state.state import State
+from wonderq_storage import Checkpoints, FileLog
 
 PAGE = 8
 NOW_MS = 1_000
@@ -62,7 +63,7 @@ class Known:
         self.apply(record.QUEUE, 1, 1, "q", {"delay_ms": 5}, 1, 0)
         self.apply(record.PRODUCE, 2, 1, 0, [], [10] * 20, b"x" * 200)  # pages of 8, 8 and 4
         self.apply(record.CLAIM, 3, 1, [1, 2], 50, 7)
-        self.apply(record.UPDATE, 3, 1, [[9, record.DELAYED, 40, 0]], [], [], [], [], b"")
+        self.apply(record.UPDATE, 3, 1, [[9, DELAYED, 40, 0]], [], [], [], [], b"")
 
     def apply(self, *fields: Any) -> None:
         data = record.encode(fields)
@@ -74,7 +75,7 @@ class Known:
         return self.state.queues["q"].messages
 
 
-def restated(*sequences: int, status: int = record.CLAIMED) -> list[list[Any]]:
+def restated(*sequences: int, status: int = CLAIMED) -> list[list[Any]]:
     """The fields from the runs of an UPDATE on to its claims, for entries of 4 bytes."""
     count = len(sequences)
     claims = [[sequence, status, 90, 60, 3, 8] for sequence in sequences]
@@ -86,12 +87,12 @@ STEPS: dict[str, tuple[Callable[[Known], object], list[int]]] = {
     "produce into the next page": (lambda it: it.apply(record.PRODUCE, 9, 1, 20, [], [3] * 6, b"abc" * 6), [16]),
     "produce delayed": (lambda it: it.apply(record.PRODUCE, 9, 1, 20, [99], [3], b"abc"), [16]),
     "claim": (lambda it: it.apply(record.CLAIM, 9, 1, [0, 1, 3, 6], 50, 9), [0, 8]),
-    "release": (lambda it: it.apply(record.UPDATE, 9, 1, [[1, record.WAITING, 0, 50]], [], [], [], [], b""), [0]),
-    "renew": (lambda it: it.apply(record.UPDATE, 9, 1, [[2, record.CLAIMED, 80, 70]], [], [], [], [], b""), [0]),
-    "delay": (lambda it: it.apply(record.UPDATE, 9, 1, [[17, record.DELAYED, 80, 0]], [], [], [], [], b""), [16]),
+    "release": (lambda it: it.apply(record.UPDATE, 9, 1, [[1, WAITING, 0, 50]], [], [], [], [], b""), [0]),
+    "renew": (lambda it: it.apply(record.UPDATE, 9, 1, [[2, CLAIMED, 80, 70]], [], [], [], [], b""), [0]),
+    "delay": (lambda it: it.apply(record.UPDATE, 9, 1, [[17, DELAYED, 80, 0]], [], [], [], [], b""), [16]),
     "restate": (lambda it: it.apply(record.UPDATE, 9, 1, [], *restated(2, 10), b"y" * 8), [0, 8]),
     "restate a new one": (
-        lambda it: it.apply(record.UPDATE, 9, 1, [], *restated(23, status=record.WAITING), b"y" * 4),
+        lambda it: it.apply(record.UPDATE, 9, 1, [], *restated(23, status=WAITING), b"y" * 4),
         [16],
     ),
     "delete": (lambda it: it.apply(record.DELETE, 9, 1, [0, 1, 9, 1]), [0, 8]),
@@ -310,7 +311,7 @@ def dump(first: int, count: int, claims: int, status: bytes) -> bytes:
 
 
 def test_a_page_that_contradicts_itself_is_refused() -> None:
-    waiting, claimed, delayed = (bytes([each]) for each in (record.WAITING, record.CLAIMED, record.DELAYED))
+    waiting, claimed, delayed = (bytes([each]) for each in (WAITING, CLAIMED, DELAYED))
     Page.load(dump(0, 4096, 4096, claimed * 4096))
     Page.load(dump(4090, 6, 2, claimed + delayed + waiting * 4))
     for wrong in (

@@ -11,14 +11,14 @@ from typing import Any, NoReturn
 
 import pytest
 
-from storage import FileLog, SyncPolicy, record
 from tests.broker.fake_clock import FakeClock
 from tests.broker.helpers import contents_of
 from tests.broker.random_life import live_a_random_life
-from wonderq import columns
-from wonderq.broker import Broker
-from wonderq.model import Limits
-from wonderq.state import State, UnreadableRecordError
+from wonderq.broker.broker import Broker
+from wonderq.model.limits import Limits
+from wonderq.state import columns, record
+from wonderq.state.state import State, UnreadableRecordError
+from wonderq_storage import FileLog, SyncPolicy
 
 
 def forbid_clock_and_chance(monkeypatch: pytest.MonkeyPatch) -> None:

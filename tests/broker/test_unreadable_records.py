@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from storage import Checkpoints, Mark, record
 from tests.broker.memory_log import MemoryLog
-from wonderq.broker import Broker
-from wonderq.rebuild import rebuild
-from wonderq.state import UnreadableRecordError
+from wonderq.broker.broker import Broker
+from wonderq.state import record
+from wonderq.state.replay import rebuild
+from wonderq.state.state import UnreadableRecordError
+from wonderq_storage import Checkpoints, Mark
 
 NOW_MS = 1_700_000_000_000
 ENTRY = record.encode_entry("body")

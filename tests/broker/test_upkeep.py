@@ -13,14 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from storage import Checkpoints, CorruptLogError, DiskFullError, FileLog, Mark, Position, SyncPolicy
 from tests.broker.helpers import eventually, said_by
 from tests.storage.faulty_disk import FaultyDisk, SmallDisk
-from wonderq import upkeep as maintenance
-from wonderq.broker import Broker
-from wonderq.model import Target
-from wonderq.rebuild import rebuild
-from wonderq.upkeep import LogMaintenance, live_bytes
+from wonderq.broker import compaction, maintenance
+from wonderq.broker.broker import Broker
+from wonderq.broker.compaction import compact_oldest, live_bytes
+from wonderq.broker.maintenance import LogMaintenance
+from wonderq.model.messages import Target
+from wonderq.state.replay import rebuild
+from wonderq_storage import Checkpoints, CorruptLogError, DiskFullError, FileLog, Mark, Position, SyncPolicy
 
 NEVER = 1 << 60
 HOUR_MS = 3_600_000
@@ -363,7 +364,7 @@ def fill_up(kept: Kept, count: int = 300) -> list[str]:
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [each.message for each in caplog.records if each.name == "wonderq.upkeep"]
+    return [each.message for each in caplog.records if each.name == "wonderq.maintenance"]
 
 
 def put_off(caplog: pytest.LogCaptureFixture) -> bool:
@@ -522,8 +523,8 @@ def test_a_checkpoint_that_fails_is_put_off(
 
 
 def test_copies_do_not_gather_in_memory(keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maintenance, "_UNWRITTEN_BYTES", 10_000)
-    monkeypatch.setattr(maintenance, "_BATCH_BYTES", 4096)
+    monkeypatch.setattr(compaction, "_UNWRITTEN_BYTES", 10_000)
+    monkeypatch.setattr(compaction, "BATCH_BYTES", 4096)
     kept = keep(segment_bytes=1 << 18)
     ids = kept.produce(3_000)
     kept.delete(ids[::2])
@@ -536,7 +537,7 @@ def test_copies_do_not_gather_in_memory(keep: Keep, monkeypatch: pytest.MonkeyPa
         most = max(most, group.length)
 
     kept.log.on_append = look
-    assert maintenance.compact_oldest(kept.broker, kept.log)
+    assert compact_oldest(kept.broker, kept.log)
     assert 4096 < most < 20_000
 
 
@@ -553,7 +554,7 @@ def test_its_work_is_counted(keep: Keep) -> None:
     assert began_s <= counters.checkpoint_at_s <= time.time()
     assert 0 < counters.checkpoint_s < time.time() - began_s
     assert kept.broker.checkpoint_lag_bytes == 0
-    assert maintenance.compact_oldest(kept.broker, kept.log)
+    assert compact_oldest(kept.broker, kept.log)
     assert counters.dropped_segments == kept.log.trims == 1
     assert 0 < counters.copied_bytes < kept.broker.queue("default").bytes
     assert kept.broker.checkpoint_lag_bytes > counters.copied_bytes
@@ -582,8 +583,8 @@ def test_a_failed_log_ends_it(keep: Keep, monkeypatch: pytest.MonkeyPatch, opera
 
 
 def test_a_stop_does_not_wait_for_the_segment_to_be_copied(keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maintenance, "_BATCH_BYTES", 1)
-    monkeypatch.setattr(maintenance, "_URGENT_BATCH_BYTES", 1)
+    monkeypatch.setattr(maintenance, "BATCH_BYTES", 1)
+    monkeypatch.setattr(maintenance, "URGENT_BATCH_BYTES", 1)
     kept = keep(segment_bytes=1 << 16)
     ids = kept.produce(3_000)
     kept.delete([message_id for n, message_id in enumerate(ids) if n % 5])
@@ -620,8 +621,8 @@ def test_a_stop_does_not_wait_for_the_rest_between_batches(keep: Keep, monkeypat
 
 
 def test_between_batches_it_says_how_long_the_last_one_took(keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maintenance, "_BATCH_BYTES", 1)
-    monkeypatch.setattr(maintenance, "_URGENT_BATCH_BYTES", 1)
+    monkeypatch.setattr(compaction, "BATCH_BYTES", 1)
+    monkeypatch.setattr(compaction, "URGENT_BATCH_BYTES", 1)
     kept = keep()
     kept.produce(100)
     kept.log.on_append = lambda: time.sleep(0.03)
@@ -633,7 +634,7 @@ def test_between_batches_it_says_how_long_the_last_one_took(keep: Keep, monkeypa
         return len(rests) == 3
 
     began = time.monotonic()
-    assert not maintenance.compact_oldest(kept.broker, kept.log, rest)
+    assert not compact_oldest(kept.broker, kept.log, rest)
     assert len(rests) == 3
     assert all(took_s >= 0.03 for took_s in rests)
     assert sum(rests) < time.monotonic() - began - 0.3, "a rest is not work"

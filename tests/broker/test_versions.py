@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
-from storage import SyncPolicy
 from tests.broker.conftest import Lasting
 from tests.broker.fake_clock import FakeClock
 from tests.broker.test_restating import InterruptedLog
-from wonderq.broker import Broker
-from wonderq.errors import MessageNotFoundError, VersionConflictError
-from wonderq.model import Change, Target
+from wonderq.broker.broker import Broker
+from wonderq.model.errors import MessageNotFoundError, VersionConflictError
+from wonderq.model.messages import Change, Target
+from wonderq_storage import SyncPolicy
 
 UNCOUNTED = {
     "claimed": lambda it, target: it.take("q"),

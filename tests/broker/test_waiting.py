@@ -11,9 +11,10 @@ import pytest
 
 from tests.broker.helpers import PATIENCE_S, Call, eventually
 from tests.broker.memory_log import MemoryLog
-from wonderq.broker import Broker
-from wonderq.errors import QueueNotFoundError, ShuttingDownError, TooManyWaitingError
-from wonderq.model import Change, Limits, Message, Target
+from wonderq.broker.broker import Broker
+from wonderq.model.errors import QueueNotFoundError, ShuttingDownError, TooManyWaitingError
+from wonderq.model.limits import Limits
+from wonderq.model.messages import Change, Message, Target
 
 #: Longer than a test waits for its result: what comes only when this runs out is a failure.
 LONG_S = 4 * PATIENCE_S

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from storage import DiskFullError, record
-from storage.file_log import MIN_SEGMENT_BYTES, FileLog
 from tests.broker.memory_log import MemoryLog
 from tests.storage.folders import groups_in, segment_files
-from wonderq.broker import Broker
-from wonderq.errors import QueueNotFoundError
-from wonderq.model import Change, Message, Target
+from wonderq.broker.broker import Broker
+from wonderq.model.errors import QueueNotFoundError
+from wonderq.model.messages import Change, Message, Target
+from wonderq.state import record
+from wonderq_storage import DiskFullError
+from wonderq_storage.file_log import MIN_SEGMENT_BYTES, FileLog
 
 Batch = Callable[[Broker, list[Message]], object]
 

@@ -13,7 +13,7 @@ import pytest
 from tests.cli.helpers import COMMAND, clean_environment, eventually, run
 from tests.http.calls import Wire
 from tests.running import RunningBroker
-from wonderq.cli import main
+from wonderq.cli.main import main
 from wonderq.client import Client, InvalidKeyError, RefusedError
 
 

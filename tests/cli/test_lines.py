@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wonderq.lines import BATCH_BYTES, Batch, cut_batches, read_batches
+from wonderq.cli.line_batches import BATCH_BYTES, Batch, cut_batches, read_batches
 
 
 def batches_of(data: bytes, folder: Path, longest: int = 1 << 20) -> list[Batch]:

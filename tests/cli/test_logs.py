@@ -15,7 +15,7 @@ import pytest
 
 from tests.http.calls import Wire, encode, read_reply, wait_until
 from tests.running import RunningBroker
-from wonderq import keys
+from wonderq.auth import keys
 from wonderq.logs import set_up_logging
 
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (DEBUG|INFO|WARNING|ERROR|CRITICAL) [\w.]+: .+")

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from storage import SyncPolicy
 from tests.cli.helpers import interrupt, read_lines, run, started
 from tests.running import RunningBroker
 from wonderq import logs
 from wonderq import serve as serve_module
-from wonderq.cli import main
+from wonderq.cli.main import main
 from wonderq.client import Client
 from wonderq.config import ConfigError, Settings, load
-from wonderq.hardened import MAX_BODY_BYTES
-from wonderq.model import UNLIMITED, Limits
+from wonderq.httpd.parser import MAX_BODY_BYTES
+from wonderq.model.limits import UNLIMITED, Limits
+from wonderq_storage import SyncPolicy
 
 # Where settings come from
 

@@ -9,7 +9,7 @@ import pytest
 
 import wonderq
 from tests.cli.helpers import TIMEOUT_S, clean_environment, run
-from wonderq.cli import main
+from wonderq.cli.main import main
 
 COMMANDS = ("serve", "send", "receive", "delete", "stats", "tail", "redrive", "schedule", "keys", "verify", "demo")
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from storage import FileLog, record
 from tests.cli.helpers import TIMEOUT_S, clean_environment, run
 from tests.running import RunningBroker
 from wonderq.client import Client
+from wonderq.state import record
+from wonderq_storage import FileLog
 
 TOOL = Path(__file__).parents[2] / "tools" / "verify.py"
 

@@ -15,9 +15,9 @@ import signal
 import sys
 from pathlib import Path
 
-import storage.checkpoint
-import storage.file_log
-import wonderq.compact
+import wonderq.folder.compact
+import wonderq_storage.checkpoint
+import wonderq_storage.file_log
 from tests.storage.faulty_disk import RecordingDisk, TornWriteError
 
 #: Smaller than the command takes, so that the copies need several segments.
@@ -53,10 +53,10 @@ def compact_until(folder: Path, operation: int) -> bool:
         # A kill loses nothing that was written, so no sync has to be waited for.
         os.fsync = os.fdatasync = lambda _: None
         DeadlyDisk.countdown = operation
-        for module in (storage.file_log, storage.checkpoint):
+        for module in (wonderq_storage.file_log, wonderq_storage.checkpoint):
             module.Disk = DeadlyDisk  # type: ignore[attr-defined]
-        wonderq.compact._MIN_SEGMENT_BYTES = SEGMENT_BYTES
-        wonderq.compact.compact(folder)
+        wonderq.folder.compact._MIN_SEGMENT_BYTES = SEGMENT_BYTES
+        wonderq.folder.compact.compact(folder)
         os._exit(0)
     except BaseException:
         if DeadlyDisk.countdown <= 0:

@@ -25,7 +25,6 @@ from pathlib import Path
 
 import msgspec
 
-from storage import Checkpoints, FileLog, SyncPolicy
 from tests.crash.broker_process import BrokerDidNotStartError, BrokerProcess
 from tests.crash.checker import Rule, Violation, check
 from tests.crash.history import (
@@ -43,9 +42,10 @@ from tests.crash.history import (
 )
 from tests.crash.recording import RecordingClient, Target, request, seen
 from tests.crash.worker import FOREVER_S, Load, Worker, work
-from wonderq.broker import Broker
+from wonderq.broker.broker import Broker
 from wonderq.client import Client
-from wonderq.wire import message_object
+from wonderq.rest.objects import message_object
+from wonderq_storage import Checkpoints, FileLog, SyncPolicy
 
 QUEUES = ("default", "orders", "jobs")
 SEGMENT_BYTES = 32 << 20

@@ -9,12 +9,11 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from storage import SyncPolicy
-from wonderq import serve as serving
+from wonderq import serve
+from wonderq.broker.maintenance import LogMaintenance
 from wonderq.config import Settings
 from wonderq.logs import set_up_logging
-from wonderq.serve import serve
-from wonderq.upkeep import LogMaintenance
+from wonderq_storage import SyncPolicy
 
 CHECKPOINT_EVERY_BYTES = 64 << 10
 TICK_S = 0.01
@@ -29,8 +28,8 @@ def main() -> None:
     options = parser.parse_args()
     host, _, port = options.listen.rpartition(":")
     set_up_logging("info")
-    serving.LogMaintenance = partial(LogMaintenance, checkpoint_every_bytes=CHECKPOINT_EVERY_BYTES, tick_s=TICK_S)  # type: ignore[misc, assignment]
-    serve(
+    serve.LogMaintenance = partial(LogMaintenance, checkpoint_every_bytes=CHECKPOINT_EVERY_BYTES, tick_s=TICK_S)  # type: ignore[misc, assignment]
+    serve.serve(
         Settings(
             data=options.data,
             listen=(host, int(port)),

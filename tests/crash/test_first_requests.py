@@ -17,8 +17,8 @@ from typing import Annotated
 import falcon.testing
 from msgspec import UNSET, Meta, UnsetType
 
-from wonderq import schemas
-from wonderq.wire import read_body, read_query
+from wonderq.rest import schemas
+from wonderq.rest.bodies import read_body, read_query
 
 sys.setswitchinterval(1e-6)
 threads = 6

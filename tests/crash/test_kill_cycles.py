@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from storage import FileLog
-from storage.errors import FolderLockedError
 from tests.crash.checker import check
 from tests.crash.history import History, Outcome
 from tests.crash.kill_cycles import Options, Run
 from tests.crash.recording import RecordingClient, Target, request, to_ms
 from tests.running import RunningBroker
-from wonderq.broker import Broker
+from wonderq.broker.broker import Broker
 from wonderq.client import Client, RefusedError, UnreachableError
+from wonderq_storage import FileLog
+from wonderq_storage.errors import FolderLockedError
 
 #: How much later than its deadline a message may come on a busy machine.
 LATE_S = 10

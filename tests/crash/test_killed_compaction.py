@@ -7,13 +7,14 @@ import sys
 import time
 from pathlib import Path
 
-from storage import Checkpoints, FileLog
 from tests.broker.fake_clock import FakeClock
 from tests.storage.faulty_disk import UnsyncedDisk
 from tests.storage.folders import segment_files
-from wonderq.broker import Broker
-from wonderq.model import Change, Message, Target
-from wonderq.upkeep import checkpoint, compact_oldest
+from wonderq.broker.broker import Broker
+from wonderq.broker.compaction import compact_oldest
+from wonderq.broker.maintenance import checkpoint
+from wonderq.model.messages import Change, Message, Target
+from wonderq_storage import Checkpoints, FileLog
 
 HOUR_MS = 3_600_000
 

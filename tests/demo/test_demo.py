@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.helpers import clean_environment
-from wonderq.demo import Tally, Total, find_sources
-from wonderq.demo_consumer import Result
+from wonderq.demo.consumer import Result
+from wonderq.demo.run import Tally, Total, find_sources
 
 TIMEOUT_S = 120
 FILES = 300

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.running import RunningBroker
-from wonderq import keys
+from wonderq.auth import keys
 
 DEPLOY = Path(__file__).parents[2] / "tools" / "deploy"
 PATIENCE_S = 20

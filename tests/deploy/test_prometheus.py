@@ -20,7 +20,7 @@ import yaml
 
 from tests.http.test_alerts import ALERTS, alerts, of_dashboard
 from tests.running import RunningBroker
-from wonderq import keys
+from wonderq.auth import keys
 from wonderq.client import Client
 
 PATIENCE_S = 40

@@ -16,9 +16,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from storage.frame import SEGMENT_HEADER_BYTES
 from tests.flips.judge import Fate, Judge, UnnoticedError, quietly
 from tests.flips.small_folder import SmallFolder, write
+from wonderq_storage.frame import SEGMENT_HEADER_BYTES
 
 _PROGRESS_S = 10.0
 

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from storage import Checkpoints, CorruptLogError, DamagedCheckpointError, FileLog, record
-from storage.segment import file_name
 from tests.broker.helpers import said_by
 from tests.flips.small_folder import SEGMENT_BYTES, SmallFolder
 from tests.forgetful.disk import FOLDER, ForgetfulDisk
 from tests.storage.crash_disk import Files
-from wonderq.rebuild import rebuild
+from wonderq.state import record
+from wonderq.state.replay import rebuild
+from wonderq_storage import Checkpoints, CorruptLogError, DamagedCheckpointError, FileLog
+from wonderq_storage.segment import file_name
 
 
 class Fate(enum.Enum):

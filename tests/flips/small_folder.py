@@ -6,14 +6,15 @@ import random
 from typing import NamedTuple
 from unittest.mock import patch
 
-from storage import Checkpoints, FileLog
 from tests.broker.fake_clock import FakeClock
 from tests.forgetful.disk import FOLDER, ForgetfulDisk
 from tests.golden.write import Writer
 from tests.storage.crash_disk import Files
 from tests.storage.folders import groups_of
-from wonderq.broker import Broker
-from wonderq.upkeep import checkpoint, compact_oldest
+from wonderq.broker.broker import Broker
+from wonderq.broker.compaction import compact_oldest
+from wonderq.broker.maintenance import checkpoint
+from wonderq_storage import Checkpoints, FileLog
 
 SEGMENT_BYTES = 4096
 

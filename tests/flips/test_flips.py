@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from storage import record
-from storage.frame import SEGMENT_HEADER_BYTES
 from tests.flips import whole_files
 from tests.flips.every_bit import bits, header_bits
 from tests.flips.judge import Fate, Judge, UnnoticedError, quietly
 from tests.flips.small_folder import SmallFolder, write
 from tests.storage.crash_disk import Files
 from tests.storage.folders import groups_of
+from wonderq.state import record
+from wonderq_storage.frame import SEGMENT_HEADER_BYTES
 
 SEED = 20
 SAMPLE = 300

@@ -8,8 +8,8 @@ from functools import lru_cache
 from pathlib import Path, PosixPath
 from typing import NamedTuple
 
-from storage.disk import Disk, DiskFile
-from storage.errors import FolderLockedError
+from wonderq_storage.disk import Disk, DiskFile
+from wonderq_storage.errors import FolderLockedError
 
 
 class _Folder(PosixPath):

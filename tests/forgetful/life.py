@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from storage import Checkpoints, FileLog, LogClosedError, Position, RecordTooLargeError, SyncPolicy
-from storage.segment import SUFFIX, file_name
 from tests.broker.fake_clock import FakeClock
 from tests.forgetful.disk import FOLDER, ForgetfulDisk
 from tests.forgetful.reference import Records
-from wonderq.broker import Broker
-from wonderq.errors import BrokerError
+from wonderq.broker.broker import Broker
+from wonderq.model.errors import BrokerError
+from wonderq_storage import Checkpoints, FileLog, LogClosedError, Position, RecordTooLargeError, SyncPolicy
+from wonderq_storage.segment import SUFFIX, file_name
 
 #: Files that are not ours, in every folder.
 STRANGERS = {"notes.txt": b"not ours", "0000000002.wal.old": b"neither is this", "photos/cat.jpg": b"meow"}

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import NamedTuple
 from unittest import mock
 
-from storage import frame
 from tests.forgetful.choosing import by_chance
 from tests.forgetful.explorer import Crash, Explorer, Figures, Violation
 from tests.forgetful.life import STRANGERS, Life, Moment
@@ -16,6 +15,7 @@ from tests.forgetful.medium import Contents, Medium
 from tests.forgetful.opening import warnings_kept
 from tests.forgetful.reference import Records
 from tests.forgetful.workloads import WORKLOADS
+from wonderq_storage import frame
 
 LIVES = 3
 
@@ -94,6 +94,6 @@ def randomness_from(chance: random.Random) -> Iterator[None]:
     """Take what the broker gets from the system's randomness from a seed."""
     with (
         mock.patch("os.urandom", chance.randbytes),
-        mock.patch("wonderq.claiming.secrets.token_bytes", chance.randbytes),
+        mock.patch("wonderq.broker.claims.secrets.token_bytes", chance.randbytes),
     ):
         yield

@@ -7,15 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from storage import Checkpoints, Position, frame
-from storage.record import BURIED
-from storage.segment import file_name
 from tests.broker.fake_clock import FakeClock
 from tests.forgetful.disk import FOLDER, ForgetfulDisk
 from tests.forgetful.life import STRANGERS, QuietLog
 from tests.forgetful.reference import Records, everything
-from wonderq.broker import Broker
-from wonderq.model import Limits, Message, Target
+from wonderq.broker.broker import Broker
+from wonderq.model.limits import Limits
+from wonderq.model.messages import Message, Target
+from wonderq.model.status import BURIED
+from wonderq_storage import Checkpoints, Position, frame
+from wonderq_storage.segment import file_name
 
 #: Of the records, the broker makes the first two by itself when it first starts: its identity and its first queue.
 OWN_RECORDS = 2

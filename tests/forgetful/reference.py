@@ -6,9 +6,10 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from storage import Position, record
 from tests.broker.helpers import said_by
-from wonderq.state import State
+from wonderq.state import record
+from wonderq.state.state import State
+from wonderq_storage import Position
 
 Read = Callable[[Sequence[tuple[Position, int]]], list[bytes]]
 

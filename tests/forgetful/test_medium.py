@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from storage.disk import Disk
-from storage.errors import FolderLockedError
 from tests.forgetful.choosing import choose, ways
 from tests.forgetful.disk import FOLDER, ForgetfulDisk
 from tests.forgetful.fates import LOST, WHOLE
 from tests.forgetful.medium import Contents, Medium
+from wonderq_storage.disk import Disk
+from wonderq_storage.errors import FolderLockedError
 
 
 def folders(disk: ForgetfulDisk, files: dict[str, bytes] | None = None) -> list[dict[str, bytes]]:

@@ -13,17 +13,17 @@ from typing import Any
 
 import pytest
 
-from storage import FileLog, checkpoint, frame, recovery, segment
-from storage.disk import Disk
-from storage.log import Position
-from storage.recovery import Recovery
-from storage.segment import Segment
 from tests.forgetful.disk import ForgetfulDisk, ForgetfulFile
 from tests.forgetful.explore import main
 from tests.forgetful.lives import explore
-from wonderq import broker
-from wonderq.columns import Columns
-from wonderq.page import Page
+from wonderq.broker import broker
+from wonderq.state.columns import Columns
+from wonderq.state.page import Page
+from wonderq_storage import FileLog, checkpoint, frame, recovery, segment
+from wonderq_storage.disk import Disk
+from wonderq_storage.log import Position
+from wonderq_storage.recovery import Recovery
+from wonderq_storage.segment import Segment
 
 Patch = pytest.MonkeyPatch
 
@@ -106,7 +106,7 @@ def removals_are_not_synced(patch: Patch) -> None:
         disk.remove(oldest.path)
 
     patch.setattr(segment, "remove_oldest", remove)
-    patch.setattr(recovery, "remove_oldest", remove)
+    patch.setattr(segment, "remove_oldest", remove)
 
 
 def torn_bytes_not_set_aside(patch: Patch) -> None:

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from storage import RecordTooLargeError, SyncPolicy, frame
 from tests.broker.random_life import live_a_random_life
 from tests.forgetful.life import Life
-from wonderq.contents import NewMessage
-from wonderq.errors import BrokerError
-from wonderq.model import Change, Target
-from wonderq.upkeep import checkpoint, compact_oldest
+from wonderq.broker.compaction import compact_oldest
+from wonderq.broker.maintenance import checkpoint
+from wonderq.model.errors import BrokerError
+from wonderq.model.messages import Change, NewMessage, Target
+from wonderq_storage import RecordTooLargeError, SyncPolicy, frame
 
 ALWAYS, OS, INTERVAL = SyncPolicy(), SyncPolicy("os"), SyncPolicy("interval", 10)
 

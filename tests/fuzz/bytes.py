@@ -27,7 +27,7 @@ from tests.fuzz.target import Target, inputs
 MAX_GROWTH_BYTES = 16 << 20
 _MAX_MEMORY_MIB = 1024
 _MAX_INPUT_BYTES = 1 << 16
-_INSTRUMENTED = ["storage", "wonderq"]
+_INSTRUMENTED = ["wonderq_storage", "wonderq"]
 
 
 class BrokenPromiseError(AssertionError):

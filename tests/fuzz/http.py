@@ -40,10 +40,12 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.running import RunningBroker
-from wonderq import keys, openapi
-from wonderq.error_codes import BY_ANY_CALL
-from wonderq.model import ROLES
-from wonderq.wire import JSON, MSGPACK
+from wonderq.auth import keys
+from wonderq.auth.roles import ROLES
+from wonderq.httpd.errors import JSON
+from wonderq.openapi.document import as_json, role_of
+from wonderq.openapi.error_codes import BY_ANY_CALL
+from wonderq.rest.bodies import MSGPACK
 
 CHECKS = [status_code_conformance, content_type_conformance, response_headers_conformance, response_schema_conformance]
 
@@ -64,7 +66,7 @@ class UndescribedError(AssertionError):
 
 def strict_document() -> dict[str, Any]:
     """Return the document, made to forbid in answers what it does not name, which clients are told to pass over."""
-    document: dict[str, Any] = json.loads(openapi.as_json())
+    document: dict[str, Any] = json.loads(as_json())
     for name, schema in document["components"]["schemas"].items():
         if "properties" in schema:
             document["components"]["schemas"][name] = {"additionalProperties": False, **schema}
@@ -118,7 +120,7 @@ class Caller:
                 raise UndescribedError("the broker made a mistake")
             value = _value(response)
             code = value["error"]["code"] if response.status_code >= 400 and value else None
-            self._check_access(openapi.role_of(method, path), response.status_code, code, who)
+            self._check_access(role_of(method, path), response.status_code, code, who)
             if allowed and response.status_code in (400, 415) and code not in _UNKNOWABLE:
                 raise UndescribedError("the document allows this")
             if response.status_code < 300:

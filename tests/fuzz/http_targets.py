@@ -15,14 +15,16 @@ from waitress.adjustments import Adjustments
 
 from tests.broker.memory_log import MemoryLog
 from tests.fuzz.target import Target
-from wonderq import schemas
 from wonderq.app import create_app
-from wonderq.broker import Broker
-from wonderq.error_codes import ERROR_CODES
-from wonderq.hardened import MAX_BODY_BYTES, MAX_HEAD_BYTES, MAX_TARGET_BYTES, Head, Parser
-from wonderq.ids import Ids
-from wonderq.schemas import EXAMPLE_ID, EXAMPLE_RECEIPT
-from wonderq.wire import JSON, MSGPACK, RequestError, error_object, read_body, read_query, render
+from wonderq.broker.broker import Broker
+from wonderq.httpd.errors import JSON, RequestError, error_object
+from wonderq.httpd.head import Head
+from wonderq.httpd.parser import MAX_BODY_BYTES, MAX_HEAD_BYTES, MAX_TARGET_BYTES, Parser
+from wonderq.model.ids import Ids
+from wonderq.openapi.error_codes import ERROR_CODES
+from wonderq.rest import schemas
+from wonderq.rest.bodies import MSGPACK, read_body, read_query, render
+from wonderq.rest.schemas import EXAMPLE_ID, EXAMPLE_RECEIPT
 
 _SCHEMAS: list[type[msgspec.Struct]] = [
     schemas.Produce,

@@ -9,15 +9,16 @@ from zlib import crc32
 
 import msgpack
 
-from storage import Checkpoints, CorruptLogError, StorageError, frame, record
-from storage.disk import DiskFile
-from storage.segment import Segment, SegmentReader, is_blank, newest_durable, open_segment, read_tail
 from tests.flips.judge import open_log, quietly
 from tests.flips.small_folder import SmallFolder, write
 from tests.forgetful.disk import FOLDER, ForgetfulDisk
 from tests.fuzz.target import Target
 from tests.storage.folders import groups_of
-from wonderq.rebuild import rebuild
+from wonderq.state import record
+from wonderq.state.replay import rebuild
+from wonderq_storage import Checkpoints, CorruptLogError, StorageError, frame
+from wonderq_storage.disk import DiskFile
+from wonderq_storage.segment import Segment, SegmentReader, is_blank, newest_durable, open_segment, read_tail
 
 
 @cache

@@ -12,10 +12,14 @@ from typing import Any
 
 import pytest
 
-from storage import frame, record
 from tests.fuzz import bytes as fuzzing
 from tests.fuzz import http_targets, log_targets
-from wonderq import hardened, wire
+from wonderq.httpd import connections, parser
+from wonderq.httpd.errors import RequestError
+from wonderq.httpd.parser import _ChunkedReceiver
+from wonderq.rest import bodies
+from wonderq.state import record
+from wonderq_storage import frame
 
 INPUTS = 20_000
 TARGETS = fuzzing.all_targets()
@@ -67,19 +71,19 @@ def unchecked_entries(patch: pytest.MonkeyPatch) -> None:
 
 
 def lost_lines(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(hardened._ChunkedReceiver, "_hold", lambda _self, _line: None)
+    patch.setattr(_ChunkedReceiver, "_hold", lambda _self, _line: None)
 
 
 def encoded_slashes(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(hardened, "_unquote", lambda path: hardened.unquote_to_bytes(path).decode("latin-1"))
+    patch.setattr(parser, "_unquote", lambda path: connections.unquote_to_bytes(path).decode("latin-1"))
 
 
 def unknown_codes(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(hardened, "_bad", lambda message: wire.RequestError(400, "bad", message))
+    patch.setattr(parser, "_bad", lambda message: RequestError(400, "bad", message))
 
 
 def long_errors(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(wire, "_NAME_CHARACTERS", 1 << 20)
+    patch.setattr(bodies, "_NAME_CHARACTERS", 1 << 20)
 
 
 def any_query(patch: pytest.MonkeyPatch) -> None:

@@ -74,7 +74,7 @@ def test_what_is_not_described_is_found(
 
 
 def test_a_call_that_should_have_been_forbidden_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http.openapi, "role_of", lambda _method, _path: "admin")
+    monkeypatch.setattr(http, "role_of", lambda _method, _path: "admin")
     with (
         http.a_broker(tmp_path / "broker", with_keys=True) as caller,
         pytest.raises(http.UndescribedError, match="may not do this"),

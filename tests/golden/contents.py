@@ -6,10 +6,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from storage import Checkpoints, FileLog, record
-from wonderq.page import MessageView
-from wonderq.rebuild import rebuild
-from wonderq.state import Queue
+from wonderq.state import record
+from wonderq.state.page import MessageView
+from wonderq.state.replay import rebuild
+from wonderq.state.state import Queue
+from wonderq_storage import Checkpoints, FileLog
 
 
 def contents_of(folder: Path, now_ms: int, *, checkpoints: bool) -> tuple[dict[str, Any], int]:
@@ -25,7 +26,7 @@ def contents_of(folder: Path, now_ms: int, *, checkpoints: bool) -> tuple[dict[s
             "next_queue": state.next_queue,
             "last_ms": state.last_ms,
             "notes": {
-                space: {name: note.value for name, note in notes.items()} for space, notes in state.notes.items()
+                space: {name: note.value for name, note in notes.items()} for space, notes in state.metadata.items()
             },
             "queues": {name: _queue(log, queue) for name, queue in sorted(state.queues.items())},
         }, read_bytes
@@ -39,7 +40,7 @@ def _queue(log: FileLog, queue: Queue) -> dict[str, Any]:
         "created_ms": queue.created_ms,
         "settings": asdict(queue.settings),
         "next_sequence": queue.messages.next_sequence,
-        "remembered": {key: [each.value, each.until_ms] for key, each in sorted(queue.memory.copy().items())},
+        "remembered": {key: [each.value, each.until_ms] for key, each in sorted(queue.dedup.copy().items())},
         "messages": [_message(log, queue, view) for view in queue.messages.after(-1, 1 << 30)],
     }
 

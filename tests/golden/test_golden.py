@@ -13,14 +13,14 @@ from zlib import crc32
 
 import pytest
 
-from storage import CorruptLogError, FileLog, UnsupportedFormatError, frame
 from tests.broker.fake_clock import FakeClock
 from tests.golden.contents import contents_of
 from tests.storage.folders import groups_in, segment_files, snapshot
 from tests.storage.independent_reader import records
 from tests.storage.independent_state import live_messages
-from wonderq.broker import Broker
-from wonderq.contents import NewMessage
+from wonderq.broker.broker import Broker
+from wonderq.model.messages import NewMessage
+from wonderq_storage import CorruptLogError, FileLog, UnsupportedFormatError, frame
 
 HERE = Path(__file__).parent
 GOLDEN = sorted(path for path in HERE.glob("format-*/*") if path.is_dir())

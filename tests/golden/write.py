@@ -15,13 +15,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from storage import Checkpoints, FileLog, frame, record
 from tests.broker.fake_clock import FakeClock
 from tests.golden.contents import contents_of
-from wonderq.broker import Broker
-from wonderq.contents import NewMessage
-from wonderq.model import Change, Target
-from wonderq.upkeep import checkpoint, compact_oldest
+from wonderq.broker.broker import Broker
+from wonderq.broker.compaction import compact_oldest
+from wonderq.broker.maintenance import checkpoint
+from wonderq.model.messages import Change, NewMessage, Target
+from wonderq.state import record
+from wonderq_storage import Checkpoints, FileLog, frame
 
 FOLDER = Path(__file__).parent / f"format-{frame.VERSION}"
 HOUR_MS = 3_600_000
@@ -95,7 +96,13 @@ class Writer:
             broker.kick("default", 1)
         with broker.locked() as (_, commit, now_ms):
             commit(
-                (record.METADATA, now_ms, "space", f"note {step % 3}", None if step % 4 == 3 else {"step": step, "é": [1]})
+                (
+                    record.METADATA,
+                    now_ms,
+                    "space",
+                    f"note {step % 3}",
+                    None if step % 4 == 3 else {"step": step, "é": [1]},
+                )
             )
 
     def close(self) -> int:

@@ -17,12 +17,12 @@ from wsgiref.validate import WSGIWarning
 import falcon.inspect
 from falcon.testing import Result, TestClient
 
-from wonderq.access import Access
 from wonderq.app import App, create_app
-from wonderq.broker import Broker
-from wonderq.clock import Clock
-from wonderq.server import Server
-from wonderq.sqs import resource as sqs
+from wonderq.auth.access import Access
+from wonderq.broker.broker import Broker
+from wonderq.httpd.server import Server
+from wonderq.runtime.clock import Clock
+from wonderq.sqs import endpoint as sqs
 
 JSON = "application/json"
 MSGPACK = "application/msgpack"
@@ -198,7 +198,7 @@ class ServedBroker(Wire):
 
     def waiting(self) -> int:
         """How many consumers wait at this moment."""
-        return self.broker._lines._count
+        return self.broker._consumers._count
 
     def wait_for_waiting(self, count: int) -> None:
         wait_until(lambda: self.waiting() == count, f"{count} consumers wait, not {self.waiting()}")

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from storage import FileLog
 from tests.http.calls import Client, FakeClock
-from wonderq.broker import Broker
+from wonderq.broker.broker import Broker
+from wonderq_storage import FileLog
 
 
 @pytest.fixture

@@ -12,15 +12,16 @@ from typing import Any, NamedTuple
 import falcon.inspect
 import pytest
 
-from storage import FileLog
 from tests.broker.memory_log import MemoryLog
 from tests.http.calls import SQS_ROUTES, Client, check_refused, routes_of, serving
-from wonderq import keys
-from wonderq.access import RULES, Access
 from wonderq.app import create_app
-from wonderq.broker import Broker
-from wonderq.keys import Keys
-from wonderq.model import ROLES, Target
+from wonderq.auth import keys
+from wonderq.auth.access import Access
+from wonderq.auth.keys import Keys
+from wonderq.auth.roles import ROLES, RULES
+from wonderq.broker.broker import Broker
+from wonderq.model.messages import Target
+from wonderq_storage import FileLog
 
 # A key without a role for it is told so (403). `elsewhere` has all roles, for other queues. Whoever has no key, or one that
 # is unknown, expired or revoked, gets what `keyless` says. `metrics` opens all queues, the others do not: what tells of all

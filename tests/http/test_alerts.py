@@ -15,7 +15,7 @@ import yaml
 
 from tests.http.calls import Wire
 from tests.running import RunningBroker
-from wonderq.model import STATUS_BY_NAME
+from wonderq.model.status import STATUS_BY_NAME
 
 DOCS = Path(__file__).parents[2] / "docs"
 ALERTS = DOCS / "alerts.yml"
@@ -140,7 +140,10 @@ SERIES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     ),
     "WonderQDiskFull": (
         {'wonderq_refusals_total{code="disk_full"}': "0+1x200"},
-        {'wonderq_refusals_total{code="disk_full"}': "5x200", 'wonderq_refusals_total{code="path_not_found"}': "0+1x200"},
+        {
+            'wonderq_refusals_total{code="disk_full"}': "5x200",
+            'wonderq_refusals_total{code="path_not_found"}': "0+1x200",
+        },
     ),
     "WonderQOldMessages": (
         {'wonderq_queue_oldest_age_seconds{queue="q"}': "4000x200"},

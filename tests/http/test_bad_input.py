@@ -14,7 +14,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from storage import FileLog
 from tests.http.calls import (
     JSON,
     MSGPACK,
@@ -30,8 +29,9 @@ from tests.http.calls import (
     serving,
 )
 from wonderq.app import create_app
-from wonderq.broker import Broker
-from wonderq.model import Limits
+from wonderq.broker.broker import Broker
+from wonderq.model.limits import Limits
+from wonderq_storage import FileLog
 
 MIB = 1 << 20
 LEVELS = 100_000

@@ -17,11 +17,12 @@ import pytest
 from tests.broker.memory_log import MemoryLog
 from tests.http.calls import Client, serving
 from tests.running import RunningBroker
-from wonderq import docs_page, keys, openapi
-from wonderq.broker import Broker
-from wonderq.error_codes import ERROR_CODES
+from wonderq.auth import keys
+from wonderq.broker.broker import Broker
+from wonderq.openapi import document, page
+from wonderq.openapi.error_codes import ERROR_CODES
 
-PAGE = docs_page.as_html().decode()
+PAGE = page.as_html().decode()
 
 _VOID = {"meta", "link"}
 
@@ -99,7 +100,7 @@ def test_its_policy_allows_its_style_and_nothing_else() -> None:
 
 def test_it_has_every_call_and_every_code() -> None:
     ids = {attributes.get("id") for _, attributes in read().elements}
-    for path, methods in openapi.document()["paths"].items():
+    for path, methods in document.document()["paths"].items():
         if path.startswith(("/queues/{queue}/messages", "/queues/{queue}/dev")):
             assert f"<code>{html.escape(path)}</code>" in PAGE
         else:

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from falcon.testing import Result
 
-from storage import FileLog
-from storage.disk import Disk, DiskFile
 from tests.http.calls import Client, check_refused, request, serving
 from tests.storage import faulty_disk as storage_disks
-from wonderq.broker import Broker
+from wonderq.broker.broker import Broker
+from wonderq_storage import FileLog
+from wonderq_storage.disk import Disk, DiskFile
 
 SEGMENT_BYTES = 4 << 20
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from storage import FileLog, Position
 from tests.http.calls import PATIENCE_S, ServedBroker, read_reply, request, serving
-from wonderq.broker import Broker
-from wonderq.model import Limits
+from wonderq.broker.broker import Broker
+from wonderq.model.limits import Limits
+from wonderq_storage import FileLog, Position
 
 BODY = "x" * 10_000
 MESSAGES = 3000

@@ -10,11 +10,11 @@ import msgspec
 import pytest
 from falcon.testing import create_environ
 
-from storage import FileLog
 from tests.http.calls import JSON, MSGPACK, Client, FakeClock, check_refused
 from tests.http.test_asked_for import MESSAGE_KEYS, NO_SUCH_ID, UPDATE_METHODS, at
 from wonderq.app import create_app
-from wonderq.broker import Broker
+from wonderq.broker.broker import Broker
+from wonderq_storage import FileLog
 
 
 def claim_one(client: Client, query: str = "") -> dict[str, Any]:

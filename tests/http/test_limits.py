@@ -12,22 +12,22 @@ from typing import Any
 import pytest
 from falcon.testing import Result
 
-from storage import FileLog
 from tests.broker.memory_log import MemoryLog
 from tests.http.calls import Client, FakeClock, ServedBroker, check_refused, read_reply, request, serving, wait_until
 from tests.running import RunningBroker
-from wonderq import keys
-from wonderq.access import Access
 from wonderq.app import create_app
-from wonderq.broker import Broker
-from wonderq.buckets import TokenBuckets
+from wonderq.auth import keys
+from wonderq.auth.access import Access
+from wonderq.auth.keys import Keys
+from wonderq.broker.broker import Broker
 from wonderq.client import Client as RemoteClient
 from wonderq.client import RefusedError
-from wonderq.fibers import Event
-from wonderq.hardened import MAX_BODY_BYTES
-from wonderq.keys import Keys
-from wonderq.model import Limits
-from wonderq.wire import refusals
+from wonderq.httpd.counters import refusals
+from wonderq.httpd.parser import MAX_BODY_BYTES
+from wonderq.model.limits import Limits
+from wonderq.runtime.fibers import Event
+from wonderq.runtime.token_bucket import TokenBuckets
+from wonderq_storage import FileLog
 
 
 def limited(**limits: Any) -> Client:

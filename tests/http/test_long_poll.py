@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from storage import FileLog
 from tests.http.calls import (
     PATIENCE_S,
     ServedBroker,
@@ -25,9 +24,10 @@ from tests.http.calls import (
 )
 from tests.running import RunningBroker
 from wonderq.app import create_app
-from wonderq.broker import Broker
-from wonderq.fibers import Event
-from wonderq.model import Limits
+from wonderq.broker.broker import Broker
+from wonderq.model.limits import Limits
+from wonderq.runtime.fibers import Event
+from wonderq_storage import FileLog
 
 Later = Future[WireReply]
 

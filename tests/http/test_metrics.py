@@ -17,13 +17,13 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from storage import CorruptLogError
 from tests.http.calls import PATIENCE_S, Client, FakeClock, ServedBroker, Wire, WireReply, read_reply, request, serving
 from tests.running import RunningBroker
-from wonderq import looking
 from wonderq.app import create_app
-from wonderq.broker import Broker
-from wonderq.measures import NAMED_QUEUES, OTHER_QUEUES
+from wonderq.broker import queries
+from wonderq.broker.broker import Broker
+from wonderq.broker.counters import NAMED_QUEUES, OTHER_QUEUES
+from wonderq_storage import CorruptLogError
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -356,12 +356,12 @@ def test_other_requests_are_answered_while_metrics_are_written(broker: Broker) -
 
 
 def test_all_queues_are_looked_at_a_few_at_a_time(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(looking, "_GLANCE_CHUNK", 10)
+    monkeypatch.setattr(queries, "_CHUNK_QUEUES", 10)
     names = ["default", *(f"q-{number}" for number in range(35))]
     for name in names[1:]:
         broker.produce(name, ["x"])
     held: list[bool] = []
-    monkeypatch.setattr(looking, "yield_to_others", lambda: held.append(broker._lock.locked()))
+    monkeypatch.setattr(queries, "yield_to_others", lambda: held.append(broker._lock.locked()))
     seen = []
     for info in broker.queue_stats():
         seen.append(info.name)

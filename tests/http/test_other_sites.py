@@ -10,12 +10,12 @@ from falcon.testing import TestClient
 
 from tests.http.calls import Wire, check_refused
 from tests.running import RunningBroker
-from wonderq import keys
-from wonderq.access import Access
-from wonderq.addresses import TrustedHosts
 from wonderq.app import create_app
-from wonderq.broker import Broker
-from wonderq.keys import Keys
+from wonderq.auth import keys
+from wonderq.auth.access import Access
+from wonderq.auth.keys import Keys
+from wonderq.broker.broker import Broker
+from wonderq.httpd.addresses import TrustedHosts
 
 
 @pytest.mark.parametrize(

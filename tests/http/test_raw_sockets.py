@@ -10,9 +10,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.http.calls import JSON, PATIENCE_S, ServedBroker, WireReply, check_error, serving
-from wonderq.broker import Broker
-from wonderq.hardened import MAX_BODY_BYTES, MAX_HEAD_BYTES, MAX_TARGET_BYTES, Head
-from wonderq.wire import RequestError
+from wonderq.broker.broker import Broker
+from wonderq.httpd.errors import RequestError
+from wonderq.httpd.head import Head
+from wonderq.httpd.parser import MAX_BODY_BYTES, MAX_HEAD_BYTES, MAX_TARGET_BYTES
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 LAST = b"PUT /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"

@@ -9,11 +9,11 @@ import pytest
 
 from tests.broker.memory_log import MemoryLog
 from tests.http.calls import Client, FakeClock, check_refused
-from wonderq import keys
-from wonderq.access import Access
-from wonderq.broker import Broker
-from wonderq.keys import Keys
-from wonderq.schedules import MAX_MESSAGE_BYTES
+from wonderq.auth import keys
+from wonderq.auth.access import Access
+from wonderq.auth.keys import Keys
+from wonderq.broker.broker import Broker
+from wonderq.broker.schedules import MAX_MESSAGE_BYTES
 
 NIGHTLY = {"cron": "30 4 * * *", "queue": "mail", "message": "report"}
 

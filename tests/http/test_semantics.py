@@ -11,10 +11,10 @@ import pytest
 
 from tests.broker.memory_log import MemoryLog
 from tests.http.calls import MSGPACK, Client, FakeClock, check_refused
-from wonderq.access import Access
-from wonderq.broker import Broker
-from wonderq.keys import Keys, create
-from wonderq.model import Limits
+from wonderq.auth.access import Access
+from wonderq.auth.keys import Keys, create
+from wonderq.broker.broker import Broker
+from wonderq.model.limits import Limits
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from tests.http.calls import PATIENCE_S, ServedBroker, WireReply, check_error, read_reply, request, serving, wait_until
-from wonderq.broker import Broker
-from wonderq.hardened import Timeouts
-from wonderq.wire import refusals
+from wonderq.broker.broker import Broker
+from wonderq.httpd.connections import Timeouts
+from wonderq.httpd.counters import refusals
 
 GET = request("GET", "/healthz")
 LONG_S = 600.0

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from tests.cli.helpers import TIMEOUT_S, clean_environment
-from wonderq import keys
-from wonderq.keys import EVERYBODY, Key, Keys, KeysError
+from wonderq.auth import keys
+from wonderq.auth.keys import EVERYBODY, Key, Keys, KeysError
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_a_folder_that_is_not_there_is_made_for_a_key_and_not_to_revoke_one(tmp_
 DIE_AT = """
 import os, sys
 from pathlib import Path
-from wonderq import keys
+from wonderq.auth import keys
 
 def dying(*arguments, **more):
     if "{when}" == "half":

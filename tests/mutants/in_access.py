@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 
+_QUEUES = "wonderq/rest/queues.py"
+_RESOURCE = "wonderq/rest/resource.py"
 MUTANTS = [
     Mutant(
         "keys_are_not_compared",
         "Whoever knows a key's public id is let in.",
-        "wonderq/keys.py",
+        "wonderq/auth/keys.py",
         "return key if same and scheme",
         "return key if key is not _NOBODY and scheme",
         ("tests/http/test_access.py::test_an_id_is_compared_with_its_own_hash_alone", "tests/http/test_access.py"),
@@ -16,7 +18,7 @@ MUTANTS = [
     Mutant(
         "expired_keys_count",
         "A key never expires.",
-        "wonderq/keys.py",
+        "wonderq/auth/keys.py",
         ' == "bearer" and not key.expired(self._now_s())',
         ' == "bearer"',
         ("tests/keys/test_keys_file.py::test_a_key_counts_until_it_expires",),
@@ -24,7 +26,7 @@ MUTANTS = [
     Mutant(
         "revoking_the_last_key_opens_the_broker",
         "With its last key revoked, a broker lets everybody in.",
-        "wonderq/keys.py",
+        "wonderq/auth/keys.py",
         "self.required = self.required or bool(keys)",
         "self.required = bool(keys)",
         ("tests/keys/test_keys_file.py",),
@@ -32,7 +34,7 @@ MUTANTS = [
     Mutant(
         "a_file_that_cannot_be_read_has_no_keys",
         "A broker that reads a damaged file locks out its clients.",
-        "wonderq/keys.py",
+        "wonderq/auth/keys.py",
         "            if str(error) != self._trouble:\n",
         "            self._keys = {}\n            if str(error) != self._trouble:\n",
         ("tests/keys/test_keys_file.py",),
@@ -40,7 +42,7 @@ MUTANTS = [
     Mutant(
         "writers_do_not_wait",
         "Of two keys made at once, one is lost.",
-        "wonderq/keys.py",
+        "wonderq/auth/keys.py",
         "fcntl.flock(fd, fcntl.LOCK_EX)",
         "fcntl.flock(fd, fcntl.LOCK_SH)",
         ("tests/keys/test_keys_file.py::test_a_writer_waits_for_another",),
@@ -48,7 +50,7 @@ MUTANTS = [
     Mutant(
         "a_lock_on_a_renamed_file_counts",
         "A writer that waited for another writes into the file that is read.",
-        "wonderq/keys.py",
+        "wonderq/auth/keys.py",
         "if os.path.samestat(os.fstat(fd), os.stat(unfinished)):",
         "if True:",
         ("tests/keys/test_keys_file.py",),
@@ -56,7 +58,7 @@ MUTANTS = [
     Mutant(
         "keys_take_their_name_before_they_are_synced",
         "After a power cut the file of keys is empty.",
-        "wonderq/keys.py",
+        "wonderq/auth/keys.py",
         "        data = data[os.write(fd, data) :]\n    os.fsync(fd)\n",
         "        data = data[os.write(fd, data) :]\n",
         ("tests/keys/test_keys_file.py",),
@@ -64,7 +66,7 @@ MUTANTS = [
     Mutant(
         "what_has_no_rule_is_open",
         "A route that somebody forgot to give a rule is open to every key.",
-        "wonderq/access.py",
+        "wonderq/auth/access.py",
         "        if found is None:\n            return None  #",
         "        if found is None or role is None:\n            return None  #",
         ("tests/http/test_access.py::test_a_route_or_method_without_a_rule_is_refused_to_everybody",),
@@ -72,7 +74,7 @@ MUTANTS = [
     Mutant(
         "patterns_do_not_count",
         "A key opens every queue.",
-        "wonderq/access.py",
+        "wonderq/auth/access.py",
         'not key.opens(found[2].get("queue", DEFAULT_QUEUE))',
         "not key.queues",
         ("tests/http/test_access.py",),
@@ -80,7 +82,7 @@ MUTANTS = [
     Mutant(
         "any_receipt_makes_a_batch_fenced",
         "A consumer takes messages from others by ids, among receipts of its own.",
-        "wonderq/rest_api.py",
+        _RESOURCE,
         "any(target.receipt is None for target in targets)",
         "all(target.receipt is None for target in targets)",
         ("tests/http/test_access.py",),
@@ -88,7 +90,7 @@ MUTANTS = [
     Mutant(
         "all_queues_are_listed",
         "A key sees the names of all queues.",
-        "wonderq/rest_api.py",
+        _QUEUES,
         "infos = [info for info in infos if is_theirs(info.name)]",
         "infos = [info for info in infos if is_theirs(info.name) or True]",
         ("tests/http/test_access.py::test_only_ones_own_queues_are_listed",),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 
-_SENDING = "wonderq/sending.py"
-_CHANGING = "wonderq/changing.py"
-_CORE = "wonderq/core.py"
-_LOOKING = "wonderq/looking.py"
-_CLAIMING = "wonderq/claiming.py"
+_SENDING = "wonderq/broker/produce.py"
+_CHANGING = "wonderq/broker/changes.py"
+_CORE = "wonderq/broker/core.py"
+_LOOKING = "wonderq/broker/queries.py"
+_CLAIMING = "wonderq/broker/claims.py"
 _ANSWERS = "tests/broker/test_durable_answers.py"
-_COLUMNS = "wonderq/columns.py"
+_COLUMNS = "wonderq/state/columns.py"
 _RECEIPTS = "tests/broker/test_receipts.py"
 _CLOCK = "tests/broker/test_clock.py"
 _WAITING = "tests/broker/test_waiting.py"
@@ -130,7 +130,7 @@ MUTANTS = [
     Mutant(
         "receipts_of_a_batch_for_any_queue",
         "A batch deletes messages of one queue by the receipts of another.",
-        "wonderq/ids.py",
+        "wonderq/model/ids.py",
         "            if n > _MASK or plain >> _SEQUENCE_BITS != prefix or not token:\n",
         "            if n > _MASK or not token:\n",
         ("tests/broker/test_batches_of_receipts.py::test_many_are_read_as_each_is",),
@@ -186,7 +186,7 @@ MUTANTS = [
     Mutant(
         "made_up_id_accepted",
         "Any mistyped id means some message.",
-        "wonderq/ids.py",
+        "wonderq/model/ids.py",
         "        if n > _MASK or plain >> _CHECK_SHIFT != self._check:\n",
         "        if False:\n",
         ("tests/broker/test_ids.py::test_one_wrong_digit_is_noticed",),
@@ -214,7 +214,7 @@ MUTANTS = [
     Mutant(
         "clock_follows_the_wall",
         "Setting the system's clock forward releases every claim.",
-        "wonderq/clock.py",
+        "wonderq/runtime/clock.py",
         "return (self._offset_ns + time.monotonic_ns()) // 1_000_000",
         "return time.time_ns() // 1_000_000",
         (f"{_CLOCK}::test_a_jump_of_the_wall_clock_is_not_seen",),
@@ -222,7 +222,7 @@ MUTANTS = [
     Mutant(
         "clock_goes_back_at_a_restart",
         "Messages are produced before older ones, and claims end later, after the clock was set back.",
-        "wonderq/clock.py",
+        "wonderq/runtime/clock.py",
         "        if behind_ms > 0:\n",
         "        if False:\n",
         (f"{_CLOCK}::test_the_floor_raises_a_clock_that_is_behind",),
@@ -239,7 +239,7 @@ MUTANTS = [
     Mutant(
         "leaving_wakes_nobody",
         "A message whose consumer has gone is not handed on to the next.",
-        "wonderq/waiting.py",
+        "wonderq/broker/consumers.py",
         "        self.notify(queue)\n",
         "        pass\n",
         (f"{_WAITING}::test_a_message_goes_on_to_the_next_when_the_client_has_gone",),
@@ -248,7 +248,7 @@ MUTANTS = [
     Mutant(
         "earlier_deadline_wakes_nobody",
         "A consumer sleeps past the end of a claim.",
-        "wonderq/waiting.py",
+        "wonderq/broker/consumers.py",
         "        if due_ms is not None and due_ms < line[0].due_ms:\n",
         "        if False:\n",
         (f"{_WAITING}::test_whoever_runs_out_of_time_hands_over",),
@@ -257,7 +257,7 @@ MUTANTS = [
     Mutant(
         "newest_waiter_is_woken",
         "Whoever has waited longest waits longest.",
-        "wonderq/waiting.py",
+        "wonderq/broker/consumers.py",
         "        for waiter in line:\n            if waiting <= 0:\n",
         "        for waiter in reversed(line):\n            if waiting <= 0:\n",
         (f"{_WAITING}::test_first_come_first_served",),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 
-_DISK = "storage/disk.py"
-_SEGMENT = "storage/segment.py"
-_CHECKPOINT = "storage/checkpoint.py"
+_DISK = "storage/wonderq_storage/disk.py"
+_SEGMENT = "storage/wonderq_storage/segment.py"
+_CHECKPOINT = "storage/wonderq_storage/checkpoint.py"
 _DISK_TESTS = "tests/storage/test_disk.py"
 
 MUTANTS = [

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 
+_ROLES = "wonderq/auth/roles.py"
 MUTANTS = [
     Mutant(
         "roles_are_left_out_of_the_document",
         "Nobody can tell from the document which role a call needs.",
-        "wonderq/openapi.py",
+        "wonderq/openapi/document.py",
         '[{"bearer": [role]}, {}]',
         '[{"bearer": []}, {}]',
         ("tests/http/test_openapi.py::test_each_call_names_the_role_that_it_needs",),
@@ -16,7 +17,7 @@ MUTANTS = [
     Mutant(
         "a_code_is_left_out_of_the_document",
         "A generated client does not know an error that it gets.",
-        "wonderq/operations.py",
+        "wonderq/openapi/operations.py",
         '            "not_claimed",\n',
         "",
         ("tests/http/test_openapi.py::test_errors_are_as_described",),
@@ -24,7 +25,7 @@ MUTANTS = [
     Mutant(
         "the_page_may_load_anything_of_the_broker",
         "The policy of the page forbids less than it could.",
-        "wonderq/docs_page.py",
+        "wonderq/openapi/page.py",
         "default-src 'none'",
         "default-src 'self'",
         ("tests/http/test_docs_page.py::test_its_policy_allows_its_style_and_nothing_else",),
@@ -32,7 +33,7 @@ MUTANTS = [
     Mutant(
         "the_page_needs_a_key",
         "Whoever wants to find out how to get a key cannot read how.",
-        "wonderq/access.py",
+        _ROLES,
         '"/docs": {"GET": "anybody"}',
         '"/docs": {"GET": "inspect"}',
         ("tests/http/test_access.py::test_each_call_is_for_those_in_the_table",),
@@ -40,7 +41,7 @@ MUTANTS = [
     Mutant(
         "long_names_come_back",
         "A broker sends back all that somebody sends it.",
-        "wonderq/wire.py",
+        "wonderq/rest/bodies.py",
         "            name = name[:_NAME_CHARACTERS]  # noqa: PLW2901\n",
         "",
         ("tests/http/test_bad_input.py::TestQueries::test_a_long_name_given_twice_is_not_repeated_in_full",),

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 
-_FILE = "wonderq/fibers.py"
+_DURABILITY = "wonderq/runtime/durability.py"
+_FILE = "wonderq/runtime/fibers.py"
 _TESTS = "tests/broker/test_fibers.py"
 
 MUTANTS = [
     Mutant(
         "reached_before_the_sync",
         "What is being synced passes for durable: an answer is based on a record that a crash then loses.",
-        _FILE,
+        _DURABILITY,
         "                self._log.wait(position)\n                self._reached = position\n",
         "                self._reached = position\n                self._log.wait(position)\n",
         (f"{_TESTS}::TestDurability::test_nobody_goes_on_before_the_record_is_durable",),
@@ -19,7 +20,7 @@ MUTANTS = [
     Mutant(
         "failed_sync_passes_for_durable",
         "Requests are answered 201 after the disk has failed.",
-        _FILE,
+        _DURABILITY,
         "                self._log.wait(position)\n                self._reached = position\n",
         "                self._log.wait(position)\n            self._reached = position\n",
         (f"{_TESTS}::TestDurability::test_a_failure_reaches_everybody",),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 
-_FILE = "storage/file_log.py"
+_FILE = "storage/wonderq_storage/file_log.py"
 _COMMIT = "tests/storage/test_group_commit.py"
 _VERSIONS = "tests/storage/test_versions.py"
 _CONTRACT = "tests/storage/test_file_log_contract.py"

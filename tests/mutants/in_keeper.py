@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 
-_COLUMNS = "wonderq/columns.py"
-_KEEPER = "wonderq/housekeeper.py"
-_MOVES = "wonderq/moves.py"
-_SCHEDULES = "wonderq/schedules.py"
-_CRON = "wonderq/cron.py"
+_HOUSEKEEPING = "wonderq/broker/housekeeping.py"
+_COLUMNS = "wonderq/state/columns.py"
+_MOVES = "wonderq/broker/redrive.py"
+_SCHEDULES = "wonderq/broker/schedules.py"
+_CRON = "wonderq/broker/cron.py"
 _OF_KEEPER = "tests/broker/test_keeper.py"
 _OF_MOVES = "tests/broker/test_moves.py"
 _OF_SCHEDULES = "tests/broker/test_schedules.py"
@@ -25,7 +25,7 @@ MUTANTS = [
     Mutant(
         "retention_only_for_busy_queues",
         "Old messages stay in a queue that nobody consumes from.",
-        _KEEPER,
+        _HOUSEKEEPING,
         "        self._broker.expire()\n",
         "",
         (f"{_OF_KEEPER}::test_old_messages_leave_a_queue_that_nobody_uses",),
@@ -33,7 +33,7 @@ MUTANTS = [
     Mutant(
         "a_dead_keeper_looks_alive",
         "Nobody can see that the housekeeper has ended.",
-        _KEEPER,
+        _HOUSEKEEPING,
         "        self._broker.counters.housekeeper_runs = False\n",
         "",
         (f"{_OF_KEEPER}::test_a_mistake_ends_it_and_is_loud",),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 
-_FILE = "storage/recovery.py"
+_FILE = "storage/wonderq_storage/recovery.py"
 _TABLE = "tests/storage/test_recovery_table.py"
 _TORN = "tests/storage/test_torn_tail.py"
 _BITS = "tests/storage/test_every_bit.py"

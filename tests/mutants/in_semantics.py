@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 
-_LANES = "wonderq/lanes.py"
-_COLUMNS = "wonderq/columns.py"
-_STATE = "wonderq/state.py"
-_MEMORY = "wonderq/memory.py"
-_UPKEEP = "wonderq/maintenance.py"
-_SENDING = "wonderq/sending.py"
-_CLAIMING = "wonderq/claiming.py"
-_CHANGING = "wonderq/changing.py"
-_MOVING = "wonderq/moving.py"
+_MESSAGES = "wonderq/model/messages.py"
+_COMPACTION = "wonderq/broker/compaction.py"
+_LANES = "wonderq/state/lanes.py"
+_COLUMNS = "wonderq/state/columns.py"
+_STATE = "wonderq/state/state.py"
+_MEMORY = "wonderq/state/dedup.py"
+_SENDING = "wonderq/broker/produce.py"
+_CLAIMING = "wonderq/broker/claims.py"
+_CHANGING = "wonderq/broker/changes.py"
+_MOVING = "wonderq/broker/transfers.py"
 _FIFO = "tests/broker/test_fifo.py"
 _FAIRNESS = "tests/broker/test_fairness.py"
 _PRIORITIES = "tests/broker/test_priorities.py"
@@ -132,7 +133,7 @@ _ONCE = [
     Mutant(
         "key_not_restated",
         "A message is there twice, since its key was in a segment that was compacted.",
-        _UPKEEP,
+        _COMPACTION,
         "commit((record.DEDUP, now_ms, number, memories))",
         "memories = []",
         (f"{_KEYS}::test_the_same_key_again_adds_nothing",),
@@ -180,7 +181,7 @@ _ONCE = [
     Mutant(
         "keys_fill_up_for_good",
         "A broker that had many keys once takes none any more, until it is restarted.",
-        "wonderq/model.py",
+        "wonderq/model/limits.py",
         "            state.forget(now_ms)\n",
         "",
         (f"{_KEYS}::test_so_many_keys_and_no_more_and_room_again_when_they_are_forgotten",),
@@ -347,7 +348,7 @@ _CHANGES = [
     Mutant(
         "attributes_do_not_count_for_the_size",
         "A queue for small messages has large ones.",
-        "wonderq/model.py",
+        _MESSAGES,
         "        size += len(name) + len(kind.encode()) + ",
         "        size += ",
         (f"{_ATTRIBUTES}::test_they_count_for_a_message_s_size",),
@@ -374,7 +375,7 @@ _QUEUES = [
     Mutant(
         "those_who_wait_are_not_told_that_a_queue_goes_on",
         "Consumers sleep for seconds though there is work again.",
-        "wonderq/administering.py",
+        "wonderq/broker/queues.py",
         "            self._consumers.notify(self._state.queues[queue.name])",
         "            pass",
         (f"{_SETTINGS}::test_those_who_wait_for_a_paused_queue_are_woken_when_it_goes_on",),
@@ -399,7 +400,7 @@ _QUEUES = [
     Mutant(
         "settings_get_lost",
         "After a restart a queue does not know its limits any more.",
-        "wonderq/settings.py",
+        "wonderq/model/settings.py",
         "            if getattr(self, each.name) != getattr(_NONE, each.name)\n",
         '            if getattr(self, each.name) != getattr(_NONE, each.name) and each.name != "max_in_flight"\n',
         (f"{_SETTINGS}::test_all_of_them_last",),
@@ -407,7 +408,7 @@ _QUEUES = [
     Mutant(
         "rate_of_groups_counts_for_messages_without_one",
         "Urgent messages are kept back because others came before them.",
-        "wonderq/rates.py",
+        "wonderq/broker/rate_limits.py",
         " if group else UNLIMITED",
         "",
         (f"{_RATES}::test_messages_without_a_group_have_no_limit_for_groups",),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 
-_COLUMNS = "wonderq/columns.py"
-_STATE = "wonderq/state.py"
+_COLUMNS = "wonderq/state/columns.py"
+_STATE = "wonderq/state/state.py"
 _COLUMN_TESTS = "tests/broker/test_columns.py"
 _SNAPSHOTS = "tests/broker/test_snapshots.py"
 _RECEIPTS = "tests/broker/test_receipts.py"

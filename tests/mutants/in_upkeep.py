@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 
-_FILE = "wonderq/maintenance.py"
-_COLUMNS = "wonderq/columns.py"
+_MAINTENANCE = "wonderq/broker/maintenance.py"
+_COMPACTION = "wonderq/broker/compaction.py"
+_COLUMNS = "wonderq/state/columns.py"
 _UPKEEP = "tests/broker/test_upkeep.py"
 _RESTATING = "tests/broker/test_restating.py"
 
@@ -53,7 +54,7 @@ MUTANTS = [
     Mutant(
         "compaction_makes_old_messages_new",
         "A message's age begins anew with each compaction.",
-        _FILE,
+        _COMPACTION,
         "                produced_ms, claims = queue.messages.describe(runs)\n",
         "                produced_ms, claims = queue.messages.describe(runs)\n"
         "                produced_ms = [now_ms] * len(produced_ms)\n",
@@ -62,7 +63,7 @@ MUTANTS = [
     Mutant(
         "compaction_loses_changed_bodies",
         "A message whose body was replaced is gone once that segment was compacted.",
-        "storage/record.py",
+        "wonderq/state/record.py",
         "            return (queue, runs, lengths, entries) if runs else None\n",
         "            return None\n",
         (f"{_RESTATING}::test_the_newest_body_counts",),
@@ -86,7 +87,7 @@ MUTANTS = [
     Mutant(
         "dropped_before_the_copies_are_durable",
         "A power cut during compaction loses messages.",
-        _FILE,
+        _COMPACTION,
         "    log.sync()\n    log.trim(end)\n",
         "    log.trim(end)\n",
         ("tests/broker/test_compaction_order.py::test_the_copies_are_durable_before_the_originals_go",),
@@ -94,7 +95,7 @@ MUTANTS = [
     Mutant(
         "names_not_restated",
         "Once the segment that names them was compacted, queues are lost and the start is refused.",
-        _FILE,
+        _COMPACTION,
         "    _rewrite_metadata(broker, end)\n",
         "",
         (f"{_RESTATING}::test_every_end_of_a_log_that_compaction_can_leave_says_the_same",),
@@ -102,7 +103,7 @@ MUTANTS = [
     Mutant(
         "segment_dropped_half_copied",
         "A stop in the middle of a compaction loses what was not copied yet.",
-        _FILE,
+        _COMPACTION,
         "            if rest(time.monotonic() - began):\n                return False\n",
         "            if rest(time.monotonic() - began):\n                break\n",
         (f"{_UPKEEP}::test_a_stop_does_not_wait_for_the_segment_to_be_copied",),
@@ -110,7 +111,7 @@ MUTANTS = [
     Mutant(
         "damage_with_live_messages_is_dropped",
         "Messages vanish in silence, with the damaged segment that held them.",
-        _FILE,
+        _COMPACTION,
         "        if _holds_any_before(broker, end):\n            raise\n",
         "        if not end:\n            raise\n",
         (f"{_UPKEEP}::test_damage_ends_it_and_nothing_is_dropped",),
@@ -118,7 +119,7 @@ MUTANTS = [
     Mutant(
         "compaction_fills_the_disk",
         "Compaction uses up the room that claiming and deleting need.",
-        _FILE,
+        _COMPACTION,
         "commit(fields, leave=COMPACTION_LEAVES)",
         "commit(fields)",
         ("tests/broker/test_compaction_order.py::test_compaction_leaves_the_room_that_claiming_and_deleting_need",),
@@ -126,7 +127,7 @@ MUTANTS = [
     Mutant(
         "checkpoint_ahead_of_the_log",
         "A checkpoint has records that a power cut then takes out of the log: the start is refused.",
-        _FILE,
+        _MAINTENANCE,
         "        log.sync()\n        return checkpoints.write",
         "        return checkpoints.write",
         (f"{_UPKEEP}::test_the_log_behind_a_checkpoint_is_durable_first",),
@@ -134,7 +135,7 @@ MUTANTS = [
     Mutant(
         "mark_taken_later_than_the_snapshot",
         "A record that came between the two is in neither, and lost at a start from that checkpoint.",
-        _FILE,
+        _MAINTENANCE,
         "        snapshot, mark = state.freeze(), log.mark()\n    try:\n",
         "        snapshot = state.freeze()\n    mark = log.mark()\n    try:\n",
         ("tests/broker/test_compaction_order.py::test_a_checkpoint_s_mark_is_of_the_same_moment_as_its_contents",),
@@ -142,7 +143,7 @@ MUTANTS = [
     Mutant(
         "checkpoint_over_damage",
         "A last checkpoint hides the damage that ended maintenance from the next start.",
-        _FILE,
+        _MAINTENANCE,
         " and not self._broken:",
         ":",
         (f"{_UPKEEP}::test_damage_ends_it_and_nothing_is_dropped",),
@@ -150,7 +151,7 @@ MUTANTS = [
     Mutant(
         "full_disk_ends_upkeep",
         "After the disk was full once, nothing is compacted any more.",
-        _FILE,
+        _MAINTENANCE,
         "            self._stop.wait(10 * self._tick_s)\n",
         "            self._end()\n",
         (f"{_UPKEEP}::test_on_a_full_disk_nothing_is_dropped_and_it_goes_on_later",),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 
-_FRAME = "storage/frame.py"
-_SEGMENT = "storage/segment.py"
-_CHECKPOINT = "storage/checkpoint.py"
+_FRAME = "storage/wonderq_storage/frame.py"
+_SEGMENT = "storage/wonderq_storage/segment.py"
+_CHECKPOINT = "storage/wonderq_storage/checkpoint.py"
 _FRAMES = "tests/storage/test_frame.py"
 _BITS = "tests/storage/test_every_bit.py"
 _CHECKPOINTS = "tests/storage/test_checkpoint.py"
@@ -47,7 +47,7 @@ MUTANTS = [
     Mutant(
         "body_not_checked",
         "A message that rotted on the disk is given out.",
-        "storage/record.py",
+        "wonderq/state/record.py",
         "            if crc32(value) != _read_crc(entry)[0]:\n",
         "            if False:\n",
         ("tests/broker/test_rotten_bodies.py::test_every_bit_of_it",),

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import msgspec
 
-from storage import FileLog
 from tests.crash.history import Listing
 from tests.crash.recording import seen
-from wonderq.broker import Broker
-from wonderq.clock import Clock
-from wonderq.wire import message_object
+from wonderq.broker.broker import Broker
+from wonderq.rest.objects import message_object
+from wonderq.runtime.clock import Clock
+from wonderq_storage import FileLog
 
 _ROOT = Path(__file__).parents[2]
 

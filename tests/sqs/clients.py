@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 
 from tests.http.calls import ServedBroker, WireReply, serving
 from wonderq.app import create_app
-from wonderq.broker import Broker
+from wonderq.broker.broker import Broker
 from wonderq.sqs.limits import STRICT, SqsLimits
 
 FORM = "application/x-www-form-urlencoded"

@@ -8,7 +8,7 @@ import pytest
 from tests.broker.memory_log import MemoryLog
 from tests.http.calls import FakeClock
 from tests.sqs.clients import Caller, Sqs, serving_sqs
-from wonderq.broker import Broker
+from wonderq.broker.broker import Broker
 from wonderq.sqs.limits import relaxed
 
 

@@ -17,13 +17,13 @@ from botocore.exceptions import ClientError
 
 from tests.broker.memory_log import MemoryLog
 from tests.http.calls import Client, serving
-from wonderq import keys
-from wonderq.access import Access
 from wonderq.app import create_app
-from wonderq.broker import Broker
-from wonderq.keys import Keys
-from wonderq.model import ROLES
-from wonderq.sqs.resource import ACTIONS
+from wonderq.auth import keys
+from wonderq.auth.access import Access
+from wonderq.auth.keys import Keys
+from wonderq.auth.roles import ROLES
+from wonderq.broker.broker import Broker
+from wonderq.sqs.endpoint import ACTIONS
 
 #: Enough for each action to be let in; most are then refused for what is missing.
 FIELDS = {"QueueUrl": "http://x/000000000000/mine", "QueueName": "mine", "SourceArn": "arn:aws:sqs:x:0:mine"}

@@ -10,7 +10,7 @@ import pytest
 from tests.http.calls import FakeClock
 from tests.sqs.clients import Caller, RefusedError, Sqs
 from tests.sqs.test_messages import receive
-from wonderq.broker import Broker
+from wonderq.broker.broker import Broker
 
 
 def arn(name: str) -> str:

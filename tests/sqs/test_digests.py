@@ -10,8 +10,9 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from wonderq.contents import Attribute
-from wonderq.sqs import attributes, sigv4
+from wonderq.auth import sigv4
+from wonderq.model.messages import Attribute
+from wonderq.sqs import message_attributes
 from wonderq.sqs.errors import SqsError
 
 # MD5
@@ -19,8 +20,8 @@ from wonderq.sqs.errors import SqsError
 
 def test_md5_of_a_body() -> None:
     # https://www.rfc-editor.org/rfc/rfc1321#appendix-A.5
-    assert attributes.md5("message digest") == "f96b697d7cb7938d525a2f31aaf161d0"
-    assert attributes.md5("") == "d41d8cd98f00b204e9800998ecf8427e"
+    assert message_attributes.md5("message digest") == "f96b697d7cb7938d525a2f31aaf161d0"
+    assert message_attributes.md5("") == "d41d8cd98f00b204e9800998ecf8427e"
 
 
 @pytest.mark.parametrize(
@@ -34,7 +35,7 @@ def test_md5_of_a_body() -> None:
     ],
 )
 def test_md5_of_attributes(given: dict[str, Attribute], digest: str) -> None:
-    assert attributes.md5_of_attributes(given) == digest
+    assert message_attributes.md5_of_attributes(given) == digest
 
 
 # Signatures

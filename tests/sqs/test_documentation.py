@@ -10,8 +10,8 @@ import botocore.session
 import pytest
 
 from wonderq.sqs import queue_attributes
+from wonderq.sqs.endpoint import ACTIONS
 from wonderq.sqs.limits import STRICT
-from wonderq.sqs.resource import ACTIONS
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "SQS.md").read_text()
 MODEL: Any = botocore.session.get_session().get_service_model("sqs")

@@ -15,7 +15,7 @@ from tests.http.calls import FakeClock
 from tests.sqs.clients import RefusedError, Sqs, serving_sqs
 from tests.sqs.refused_calls import CALLS, Refused
 from tests.sqs.test_dead_letters import redrive
-from wonderq.broker import Broker
+from wonderq.broker.broker import Broker
 
 MODEL: Any = botocore.session.get_session().get_service_model("sqs")
 

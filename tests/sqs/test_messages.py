@@ -10,7 +10,7 @@ import pytest
 
 from tests.http.calls import Client, FakeClock
 from tests.sqs.clients import Caller, RefusedError, Sqs
-from wonderq.contents import NewMessage
+from wonderq.model.messages import NewMessage
 
 TEXT = "größer & <so> \"fort\"\r\n\t'x' \U0001f511"
 

@@ -11,8 +11,8 @@ import pytest
 from tests.broker.memory_log import MemoryLog
 from tests.sqs.clients import RefusedError, Sqs, serving_sqs
 from tests.sqs.test_dead_letters import redrive
-from wonderq.broker import Broker
-from wonderq.model import Limits
+from wonderq.broker.broker import Broker
+from wonderq.model.limits import Limits
 from wonderq.sqs.limits import relaxed
 
 

@@ -12,7 +12,7 @@ import pytest
 import wonderq.sqs
 from tests.sqs.clients import Sqs
 from wonderq.sqs import wire
-from wonderq.sqs.resource import ACTIONS
+from wonderq.sqs.endpoint import ACTIONS
 
 MODEL: Any = botocore.session.get_session().get_service_model("sqs")
 OPERATIONS = [MODEL.operation_model(name) for name in MODEL.operation_names]

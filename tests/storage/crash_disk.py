@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.disk import DiskFile
 from tests.storage.faulty_disk import RecordingDisk
+from wonderq_storage.disk import DiskFile
 
 Files = dict[str, bytes]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from storage.disk import Disk, DiskFile
+from wonderq_storage.disk import Disk, DiskFile
 
 
 class Operation(NamedTuple):

@@ -6,9 +6,9 @@ import struct
 from collections.abc import Iterable
 from pathlib import Path
 
-from storage import FileLog, SyncPolicy, frame
-from storage.disk import Disk
-from storage.segment import file_name
+from wonderq_storage import FileLog, SyncPolicy, frame
+from wonderq_storage.disk import Disk
+from wonderq_storage.segment import file_name
 
 
 def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:

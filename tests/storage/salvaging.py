@@ -1,14 +1,15 @@
-"""Small damaged logs, and what `storage.salvage` finds in them."""
+"""Small damaged logs, and what `wonderq_storage.salvage` finds in them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import NamedTuple
 
-from storage import CorruptLogError, frame, record
-from storage.salvage import Problem, Salvage, SegmentSummary, Span
-from storage.segment import file_name
 from tests.storage.folders import Builder, records_in, snapshot
+from wonderq.state import record
+from wonderq_storage import CorruptLogError, frame
+from wonderq_storage.salvage import Problem, Salvage, SegmentSummary, Span
+from wonderq_storage.segment import file_name
 
 CAPACITY = 512
 NO_HEADER = "the segment header does not verify"

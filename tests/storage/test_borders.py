@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from storage import CorruptLogError, frame, segment
 from tests.storage.folders import Builder, records_in
+from wonderq_storage import CorruptLogError, frame, segment
 
 PIECES = range(frame.GROUP_HEADER_BYTES + 1, 300)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from storage import Checkpoints, Mark
+from wonderq_storage import Checkpoints, Mark
 
 
 def test_those_before_a_place_are_removed(tmp_path: Path) -> None:

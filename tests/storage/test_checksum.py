@@ -7,7 +7,7 @@ import zlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage import checksum
+from wonderq_storage import checksum
 
 
 @given(st.binary(max_size=300), st.integers(0, (1 << 32) - 1), st.integers(1, 400))

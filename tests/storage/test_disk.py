@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from storage.disk import Disk, DiskFile
 from tests.storage.folders import open_log
+from wonderq_storage.disk import Disk, DiskFile
 
 
 class Calls:

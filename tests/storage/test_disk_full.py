@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from storage import DiskFullError, FileLog, SyncPolicy
 from tests.storage.faulty_disk import FaultyDisk, SmallDisk
 from tests.storage.folders import open_log, records_in, segment_files, snapshot
+from wonderq_storage import DiskFullError, FileLog, SyncPolicy
 
 NO_ROOM = [errno.ENOSPC, errno.EDQUOT, errno.EFBIG]
 
@@ -143,7 +143,7 @@ def test_no_room_to_set_a_torn_tail_aside(tmp_path: Path) -> None:
 LIMITED = """
 import resource, sys
 from pathlib import Path
-from storage import DiskFullError, FileLog
+from wonderq_storage import DiskFullError, FileLog
 resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
 log = FileLog(Path(sys.argv[1]), segment_bytes=1 << 21)  # not even a smaller segment is within the limit
 list(log.replay())

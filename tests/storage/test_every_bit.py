@@ -12,8 +12,6 @@ from zlib import crc32
 
 import pytest
 
-from storage import CorruptLogError, FileLog, StorageError, UnsupportedFormatError, file_log
-from storage.frame import GROUP_HEADER_BYTES, SEGMENT_HEADER_BYTES
 from tests.storage.faulty_disk import FaultyDisk, UnsyncedDisk
 from tests.storage.folders import (
     Builder,
@@ -25,6 +23,8 @@ from tests.storage.folders import (
     snapshot,
     write_log,
 )
+from wonderq_storage import CorruptLogError, FileLog, StorageError, UnsupportedFormatError, file_log
+from wonderq_storage.frame import GROUP_HEADER_BYTES, SEGMENT_HEADER_BYTES
 
 RECORDS = [f"record {number}".encode() * (number % 3) for number in range(14)]
 SEGMENT_BYTES = 320

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from storage import LogFailedError, SyncPolicy
 from tests.storage.faulty_disk import FaultyDisk
 from tests.storage.folders import open_log
+from wonderq_storage import LogFailedError, SyncPolicy
 
 
 @pytest.mark.parametrize("policy", ["always", "os"])

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from storage import FileLog, LogFailedError, SyncPolicy, file_log
-from storage.file_log import MIN_SEGMENT_BYTES
 from tests.storage.faulty_disk import FaultyDisk, Operation, RecordingDisk
 from tests.storage.folders import open_log as open_file_log
 from tests.storage.folders import records_in, segment_files
 from tests.storage.log_contract import LogContract, OpenLog
+from wonderq_storage import FileLog, LogFailedError, SyncPolicy, file_log
+from wonderq_storage.file_log import MIN_SEGMENT_BYTES
 
 
 @pytest.fixture(params=["always", "interval:1", "interval:500", "os"])

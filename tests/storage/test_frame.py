@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage import frame
-from storage.frame import FRAME_BYTES, GROUP, GROUP_HEADER_BYTES, SEAL, SEGMENT_HEADER_BYTES, GroupHeader
+from wonderq_storage import frame
+from wonderq_storage.frame import FRAME_BYTES, GROUP, GROUP_HEADER_BYTES, SEAL, SEGMENT_HEADER_BYTES, GroupHeader
 
 U32 = st.integers(0, 2**32 - 1)
 U64 = st.integers(0, 2**64 - 1)

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from storage import FileLog, LogFailedError, SyncPolicy, file_log
 from tests.storage.faulty_disk import FaultyDisk, GatedDisk, RecordingDisk
 from tests.storage.folders import groups_in, open_log, records_in, segment_files
 from tests.storage.polling import eventually
+from wonderq_storage import FileLog, LogFailedError, SyncPolicy, file_log
 
 ALWAYS = SyncPolicy()
 INTERVAL = SyncPolicy("interval", 20)

@@ -10,12 +10,12 @@ from zlib import crc32
 
 import pytest
 
-from storage import FileLog
 from tests.storage.folders import end_of_groups
 from tests.storage.independent_reader import records
 from tests.storage.independent_state import live_messages
-from wonderq.broker import Broker
-from wonderq.model import Change, Target
+from wonderq.broker.broker import Broker
+from wonderq.model.messages import Change, Target
+from wonderq_storage import FileLog
 
 SEED = int(os.environ.get("WONDERQ_TEST_SEED") or time.time_ns() % 1_000_000)
 NAMES = ("orders", "mail", "jobs-2")

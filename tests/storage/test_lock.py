@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from storage import CorruptLogError, DiskFullError, FileLog, FolderLockedError, StorageError, SyncPolicy
-from storage.disk import Disk, DiskFile
 from tests.storage.faulty_disk import FaultyDisk
 from tests.storage.folders import open_log, records_in, snapshot, write_log
+from wonderq_storage import CorruptLogError, DiskFullError, FileLog, FolderLockedError, StorageError, SyncPolicy
+from wonderq_storage.disk import Disk, DiskFile
 
 HOLDER = """
 import sys
 from pathlib import Path
-from storage import FileLog
+from wonderq_storage import FileLog
 log = FileLog(Path(sys.argv[1]), segment_bytes=4096)
 list(log.replay())
 log.start()
@@ -35,7 +35,7 @@ print("released", flush=True)
 SECOND = """
 import sys
 from pathlib import Path
-from storage import FileLog, FolderLockedError
+from wonderq_storage import FileLog, FolderLockedError
 try:
     FileLog(Path(sys.argv[1]))
 except FolderLockedError as error:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from storage import CorruptLogError, FileLog, LogClosedError, Mark, Position, SyncPolicy, frame
-from storage.file_log import MIN_SEGMENT_BYTES
 from tests.storage.faulty_disk import RecordingDisk
 from tests.storage.folders import groups_in, open_log, segment_files, snapshot
+from wonderq_storage import CorruptLogError, FileLog, LogClosedError, Mark, Position, SyncPolicy, frame
+from wonderq_storage.file_log import MIN_SEGMENT_BYTES
 
 Placed = list[tuple[Position, bytes]]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from storage import FileLog, Observer, SyncPolicy
-from wonderq.measures import LogCounters
+from wonderq.metrics import LogCounters
+from wonderq_storage import FileLog, Observer, SyncPolicy
 
 
 class Recorder(Observer):

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from storage import CorruptLogError, FileLog, recovery
-from storage.disk import DiskFile
-from storage.recovery import TORN_FOLDER, Ending, Next, Verdict, decide
 from tests.storage.faulty_disk import Operation, RecordingDisk
 from tests.storage.folders import Builder, open_log, records_in, segment_files, snapshot, write_log
+from wonderq_storage import CorruptLogError, FileLog, recovery
+from wonderq_storage.disk import DiskFile
+from wonderq_storage.recovery import TORN_FOLDER, Ending, Next, Verdict, decide
 
 Case = tuple[Ending, bool, Next]
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from storage import DiskFullError, FileLog, LogClosedError, SyncPolicy, frame
-from storage.disk import Disk
-from storage.segment import Segment, publish, reserve
 from tests.storage.folders import groups_in, open_log, records_in, segment_files
+from wonderq_storage import DiskFullError, FileLog, LogClosedError, SyncPolicy, frame
+from wonderq_storage.disk import Disk
+from wonderq_storage.segment import Segment, publish, reserve
 
 SMALL, LARGE = 4096, 1 << 16
 

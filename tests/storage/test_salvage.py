@@ -8,9 +8,6 @@ from zlib import crc32
 
 import pytest
 
-from storage import UnsupportedFormatError, frame
-from storage.salvage import Problem, Salvage, Span
-from storage.segment import file_name
 from tests.storage.folders import Builder, records_in
 from tests.storage.salvaging import (
     CAPACITY,
@@ -27,6 +24,9 @@ from tests.storage.salvaging import (
     without,
     write,
 )
+from wonderq_storage import UnsupportedFormatError, frame
+from wonderq_storage.salvage import Problem, Salvage, Span
+from wonderq_storage.segment import file_name
 
 
 @pytest.fixture

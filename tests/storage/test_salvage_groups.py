@@ -7,9 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from storage import FileLog, frame, record, salvage
-from storage.salvage import Problem, Span
-from storage.segment import file_name
 from tests.storage.folders import Builder, groups_in, records_in
 from tests.storage.salvaging import (
     CAPACITY,
@@ -24,6 +21,10 @@ from tests.storage.salvaging import (
     without,
     write,
 )
+from wonderq.state import record
+from wonderq_storage import FileLog, frame, salvage
+from wonderq_storage.salvage import Problem, Span
+from wonderq_storage.segment import file_name
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from storage import CorruptLogError
 from tests.storage.folders import open_log, segment_files
+from wonderq_storage import CorruptLogError
 
 
 def test_what_is_not_there_any_more_is_not_given_out(tmp_path: Path) -> None:

@@ -11,11 +11,11 @@ from random import Random
 
 import pytest
 
-from storage import CorruptLogError, SyncPolicy
-from storage.disk import Disk
-from storage.recovery import TORN_FOLDER
 from tests.storage.faulty_disk import FaultyDisk, RecordingDisk, UnsyncedDisk
 from tests.storage.folders import Builder, end_of_groups, groups_in, open_log, records_in, segment_files, snapshot
+from wonderq_storage import CorruptLogError, SyncPolicy
+from wonderq_storage.disk import Disk
+from wonderq_storage.recovery import TORN_FOLDER
 
 ACKED = [b"first acked", b"second acked", b"third acked"]
 SEGMENT = "0000000001.wal"

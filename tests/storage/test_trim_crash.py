@@ -10,15 +10,25 @@ from pathlib import Path
 
 import pytest
 
-from storage import Checkpoints, CorruptLogError, DiskFullError, FileLog, LogFailedError, Position, SyncPolicy, file_log
-from storage.file_log import MIN_SEGMENT_BYTES
 from tests.storage.crash_disk import CrashDisk, Files, Moment, files_of, lay_out
 from tests.storage.faulty_disk import FaultyDisk, UnsyncedDisk
 from tests.storage.folders import groups_in, open_log, records_in, segment_files, snapshot
 from tests.storage.independent_state import live_messages
-from wonderq.broker import Broker
-from wonderq.model import Change, Message, Target
-from wonderq.upkeep import checkpoint, compact_oldest
+from wonderq.broker.broker import Broker
+from wonderq.broker.compaction import compact_oldest
+from wonderq.broker.maintenance import checkpoint
+from wonderq.model.messages import Change, Message, Target
+from wonderq_storage import (
+    Checkpoints,
+    CorruptLogError,
+    DiskFullError,
+    FileLog,
+    LogFailedError,
+    Position,
+    SyncPolicy,
+    file_log,
+)
+from wonderq_storage.file_log import MIN_SEGMENT_BYTES
 
 Placed = list[tuple[Position, bytes]]
 

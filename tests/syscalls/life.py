@@ -16,14 +16,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from storage import Checkpoints, FileLog, StorageError, SyncPolicy
-from storage.disk import Disk
 from tests.broker.fake_clock import FakeClock
 from tests.tools.folders import write_checkpoint
-from wonderq.broker import Broker
-from wonderq.errors import BrokerError
-from wonderq.model import DEFAULT_QUEUE, Change, Target
-from wonderq.upkeep import compact_oldest
+from wonderq.broker.broker import Broker
+from wonderq.broker.compaction import compact_oldest
+from wonderq.model.errors import BrokerError
+from wonderq.model.messages import Change, Target
+from wonderq.model.queue_names import DEFAULT_QUEUE
+from wonderq_storage import Checkpoints, FileLog, StorageError, SyncPolicy
+from wonderq_storage.disk import Disk
 
 SEGMENT_BYTES = 4096
 HOUR_MS = 3_600_000

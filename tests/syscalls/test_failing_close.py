@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.disk import Disk
+from wonderq_storage.disk import Disk
 
 
 def test_a_close_that_failed_is_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

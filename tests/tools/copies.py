@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from storage import Checkpoints, FileLog, SyncPolicy
 from tests.broker.fake_clock import FakeClock
 from tests.broker.helpers import said_by
-from wonderq.broker import Broker
-from wonderq.compact import Outcome, compact
-from wonderq.rebuild import rebuild
-from wonderq.state import State
+from wonderq.broker.broker import Broker
+from wonderq.folder.compact import Outcome, compact
+from wonderq.state.replay import rebuild
+from wonderq.state.state import State
+from wonderq_storage import Checkpoints, FileLog, SyncPolicy
 
 LATE_MS = 1 << 50
 

@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from storage import Checkpoints, FileLog, record
-from storage.segment import file_name
-from wonderq.broker import Broker
-from wonderq.model import Change, Target
-from wonderq.upkeep import checkpoint, compact_oldest
+from wonderq.broker.broker import Broker
+from wonderq.broker.compaction import compact_oldest
+from wonderq.broker.maintenance import checkpoint
+from wonderq.model.messages import Change, Target
+from wonderq.state import record
+from wonderq_storage import Checkpoints, FileLog
+from wonderq_storage.segment import file_name
 
 SEGMENT_BYTES = 4096
 

@@ -13,19 +13,19 @@ from pathlib import Path
 
 import pytest
 
-from storage import CorruptLogError, DiskFullError, FileLog, frame
-from storage.disk import Disk, DiskFile
 from tests.broker.fake_clock import FakeClock
 from tests.broker.random_life import live_a_random_life
 from tests.cli.helpers import clean_environment, eventually, run
 from tests.crash.broker_process import BrokerProcess
 from tests.storage.folders import end_of_groups, groups_in, records_in, segment_files, snapshot
 from tests.tools.copies import bodies_in, compact_anyhow, crash_at, names, opened, said_in
-from wonderq.backup import BackupError, backup
-from wonderq.broker import Broker
+from wonderq.broker.broker import Broker
+from wonderq.broker.compaction import compact_oldest
 from wonderq.client import Client, RefusedError, UnreachableError
-from wonderq.folder import FolderError, NoLogError
-from wonderq.upkeep import compact_oldest
+from wonderq.folder.backup import BackupError, backup
+from wonderq.folder.lock import FolderError, NoLogError
+from wonderq_storage import CorruptLogError, DiskFullError, FileLog, frame
+from wonderq_storage.disk import Disk, DiskFile
 
 TOOL = Path(__file__).parents[2] / "tools" / "backup.py"
 

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from storage import CorruptLogError, FileLog, frame
 from tests.broker.fake_clock import FakeClock
 from tests.broker.random_life import live_a_random_life
 from tests.cli.helpers import run
 from tests.storage.folders import end_of_groups, groups_in, segment_files, snapshot
 from tests.tools.copies import bodies_in, compact_anyhow, names, opened, said_in
-from wonderq.backup import BackupError, backup
-from wonderq.broker import Broker
-from wonderq.model import Target
-from wonderq.restore import restore
-from wonderq.upkeep import compact_oldest
+from wonderq.broker.broker import Broker
+from wonderq.broker.compaction import compact_oldest
+from wonderq.folder.backup import BackupError, backup
+from wonderq.folder.restore import restore
+from wonderq.model.messages import Target
+from wonderq_storage import CorruptLogError, FileLog, frame
 
 SEGMENT_BYTES = 1 << 16
 LONG = 9000

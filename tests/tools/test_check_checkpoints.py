@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from storage import Checkpoints
 from tests.storage.folders import snapshot
 from tests.tools.folders import broker_on, compact_all, live_a_little, write_checkpoint
-from wonderq.verify import verify
+from wonderq.folder.verify import verify
+from wonderq_storage import Checkpoints
 
 
 @pytest.fixture

@@ -12,10 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from storage import LogFailedError, frame
-from storage.disk import Disk
-from storage.errors import FolderLockedError
-from storage.segment import open_segment, publish, reserve
 from tests.broker.fake_clock import FakeClock
 from tests.broker.random_life import live_a_random_life
 from tests.cli.helpers import clean_environment, run
@@ -23,10 +19,14 @@ from tests.running import RunningBroker
 from tests.storage.folders import segment_files, snapshot
 from tests.tools.copies import CrashError, bodies_in, compact_anyhow, crash_at, names, opened, said_in
 from tests.tools.folders import broker_on, flip, live_a_little, write_checkpoint
-from wonderq.cli import main
+from wonderq.cli.main import main
 from wonderq.client import Client
-from wonderq.compact import Outcome, compact, disk_bytes, estimate
-from wonderq.model import Target
+from wonderq.folder.compact import Outcome, compact, disk_bytes, estimate
+from wonderq.model.messages import Target
+from wonderq_storage import LogFailedError, frame
+from wonderq_storage.disk import Disk
+from wonderq_storage.errors import FolderLockedError
+from wonderq_storage.segment import open_segment, publish, reserve
 
 TOOL = Path(__file__).parents[2] / "tools" / "compact.py"
 NOW_MS = 1_700_000_000_000

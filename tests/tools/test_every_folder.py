@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
-from storage.disk import Disk
-from storage.frame import SEGMENT_HEADER_BYTES
-from storage.segment import file_name
 from tests.cli.helpers import TIMEOUT_S, clean_environment
 from tests.storage.folders import snapshot
 from tests.tools.folders import broker_on, compact_all, flip, live_a_little, write_checkpoint
-from wonderq.cli import main
+from wonderq.cli.main import main
+from wonderq_storage.disk import Disk
+from wonderq_storage.frame import SEGMENT_HEADER_BYTES
+from wonderq_storage.segment import file_name
 
 ROOT = Path(__file__).parents[2]
 READING = ("inspect", "inspect --json", "inspect --records", "inspect --records --bodies", "verify", "export")

@@ -11,8 +11,7 @@ from tests.cli.helpers import run
 from tests.running import RunningBroker
 from tests.storage.folders import snapshot
 from tests.tools.folders import broker_on
-from wonderq.contents import NewMessage
-from wonderq.model import Change, Target
+from wonderq.model.messages import Change, NewMessage, Target
 
 BODIES = ["plain", "", "line\nbreak \t \u2028 \0", "\U0001f389 ünïcode", '{"json": true}', "x" * 3000]
 

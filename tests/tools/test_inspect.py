@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from storage import FileLog
 from tests.tools.folders import broker_on, compact_all, records_of, write_checkpoint
-from wonderq.broker import Broker
-from wonderq.cli import main
-from wonderq.contents import NewMessage
-from wonderq.model import Change, Target
-from wonderq.upkeep import compact_oldest
+from wonderq.broker.broker import Broker
+from wonderq.broker.compaction import compact_oldest
+from wonderq.cli.main import main
+from wonderq.model.messages import Change, NewMessage, Target
+from wonderq_storage import FileLog
 
 
 def inspect(capfd: pytest.CaptureFixture[str], folder: Path, *flags: str) -> str:

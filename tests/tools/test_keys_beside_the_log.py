@@ -9,11 +9,11 @@ import pytest
 
 from tests.storage.folders import snapshot
 from tests.tools.folders import broker_on, live_a_little, write_checkpoint
-from wonderq import keys
-from wonderq.backup import backup
-from wonderq.broker import Broker
-from wonderq.cli import main
-from wonderq.restore import restore
+from wonderq.auth import keys
+from wonderq.broker.broker import Broker
+from wonderq.cli.main import main
+from wonderq.folder.backup import backup
+from wonderq.folder.restore import restore
 
 FILES = ("keys.json", "keys.json.tmp")
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from storage.segment import file_name
 from tests.storage.folders import groups_in
 from tests.tools.folders import broker_on
-from wonderq.repair import repair, report
-from wonderq.verify import verify
+from wonderq.folder.repair import repair, report
+from wonderq.folder.verify import verify
+from wonderq_storage.segment import file_name
 
 MESSAGES = 14
 

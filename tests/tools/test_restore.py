@@ -12,19 +12,19 @@ from typing import Any
 
 import pytest
 
-from storage import CorruptLogError, FileLog, frame
 from tests.broker.fake_clock import FakeClock
 from tests.broker.random_life import live_a_random_life
 from tests.cli.helpers import clean_environment, run
 from tests.storage.folders import groups_in, segment_files, snapshot
 from tests.tools.copies import compact_anyhow, crash_at, names, opened, said_in, says
-from wonderq.backup import backup
-from wonderq.broker import Broker
-from wonderq.folder import NoLogError
-from wonderq.model import Target
-from wonderq.restore import RestoreError, restore
-from wonderq.upkeep import compact_oldest
-from wonderq.wire import iso_time
+from wonderq.broker.broker import Broker
+from wonderq.broker.compaction import compact_oldest
+from wonderq.folder.backup import backup
+from wonderq.folder.lock import NoLogError
+from wonderq.folder.restore import RestoreError, restore
+from wonderq.model.messages import Target
+from wonderq.model.times import iso_time
+from wonderq_storage import CorruptLogError, FileLog, frame
 
 TOOL = Path(__file__).parents[2] / "tools" / "restore.py"
 

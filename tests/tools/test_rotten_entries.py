@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 
-from storage import CorruptLogError, record
 from tests.storage.folders import snapshot
 from tests.tools.folders import broker_on, compact_all, flip, records_of
-from wonderq.broker import Broker
-from wonderq.cli import main
-from wonderq.exchange import export
-from wonderq.model import Change, Target
-from wonderq.repair import Repair, repair, report
-from wonderq.verify import verify
+from wonderq.broker.broker import Broker
+from wonderq.cli.main import main
+from wonderq.folder.export import export
+from wonderq.folder.repair import Repair, repair, report
+from wonderq.folder.verify import verify
+from wonderq.model.messages import Change, Target
+from wonderq.state import record
+from wonderq_storage import CorruptLogError
 
 SEGMENT_BYTES = 1 << 16
 

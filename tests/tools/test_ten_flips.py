@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
-from storage import frame, record
-from storage.segment import file_name
 from tests.storage.folders import groups_in, snapshot
 from tests.tools.folders import Stored, broker_on, flip, live_a_little, records_of, write_checkpoint
-from wonderq.exchange import export
-from wonderq.repair import Repair, repair, report
-from wonderq.state import State
-from wonderq.verify import verify
+from wonderq.folder.export import export
+from wonderq.folder.repair import Repair, repair, report
+from wonderq.folder.verify import verify
+from wonderq.state import record
+from wonderq.state.state import State
+from wonderq_storage import frame
+from wonderq_storage.segment import file_name
 
 SEGMENTS = 10
 

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from storage import frame
 from tests.broker.fake_clock import FakeClock
 from tests.storage.folders import segment_files, snapshot
 from tests.storage.independent_state import live_messages
 from tests.tools.copies import LATE_MS, bodies_in, compact_anyhow, opened, said_in
-from wonderq.backup import backup
-from wonderq.cli import main
-from wonderq.contents import NewMessage
-from wonderq.restore import restore
+from wonderq.cli.main import main
+from wonderq.folder.backup import backup
+from wonderq.folder.restore import restore
+from wonderq.model.messages import NewMessage
+from wonderq_storage import frame
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "format-1" / "plain"
 READING = ["verify", "inspect", "inspect --records", "export"]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import storage
-from wonderq import errors
+import wonderq_storage
+from wonderq.model import errors
 
 _PREFIX = "AWS.SimpleQueueService."
 
@@ -84,9 +84,9 @@ def from_broker(error: Exception) -> SqsError:
             return SqsError("UnsupportedOperation", text)
         case errors.InvalidValueError(field="receipt"):
             return SqsError("ReceiptHandleIsInvalid", "The input receipt handle is invalid.")
-        case storage.RecordTooLargeError():
+        case wonderq_storage.RecordTooLargeError():
             return SqsError("BatchRequestTooLong", text)
-        case storage.StorageError() | errors.ShuttingDownError():
+        case wonderq_storage.StorageError() | errors.ShuttingDownError():
             return SqsError("ServiceUnavailable", text, 503)
         case _ if isinstance(error, _OVER_LIMIT):
             return SqsError("OverLimit", text)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from wonderq.model import Limits
-from wonderq.settings import RANGES
+from wonderq.model.limits import Limits
+from wonderq.model.settings import RANGES
 
 
 class SqsLimits(NamedTuple):

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from wonderq.contents import Attribute, NewMessage
-from wonderq.errors import BrokerError, MessageNotFoundError, StaleReceiptError, TooManyInFlightError
-from wonderq.model import Change, Message, SendResult, Target, size_of
-from wonderq.settings import FIFO_SUFFIX, QueueSettings
-from wonderq.sqs import attributes
-from wonderq.sqs.actions import Context, failed, integer_in, results
+from wonderq.model.errors import BrokerError, MessageNotFoundError, StaleReceiptError, TooManyInFlightError
+from wonderq.model.messages import Attribute, Change, Message, NewMessage, SendResult, Target, size_of
+from wonderq.model.settings import FIFO_SUFFIX, QueueSettings
+from wonderq.sqs import message_attributes
+from wonderq.sqs.context import Context, failed, integer_in, results
 from wonderq.sqs.errors import SqsError, from_broker, invalid, missing
 from wonderq.sqs.names import arn_of
 from wonderq.sqs.wire import NOT_IN_XML
@@ -123,8 +122,8 @@ def _read_new(context: Context, queue: str, settings: QueueSettings, given: Mapp
             reason = "The request include parameter that is not valid for this queue type."
             raise invalid("DelaySeconds", delay_s, reason)
         delay_s = None  # SQS lets a 0 through, but the delay is the queue's
-    found = attributes.read(_map(given, "MessageAttributes"), limits.attributes)
-    system = attributes.read(_map(given, "MessageSystemAttributes"), 1)
+    found = message_attributes.read(_map(given, "MessageAttributes"), limits.attributes)
+    system = message_attributes.read(_map(given, "MessageSystemAttributes"), 1)
     if any(name != "AWSTraceHeader" or kind != "String" for name, (kind, _) in system.items()):
         raise SqsError(
             "InvalidParameterValue", "Message system attribute: only AWSTraceHeader, a String, is supported."
@@ -136,11 +135,11 @@ def _read_new(context: Context, queue: str, settings: QueueSettings, given: Mapp
         raise SqsError("InvalidParameterValue", text)
     group, key = _id(given, "MessageGroupId"), _id(given, "MessageDeduplicationId")
     _check_ids(settings, group, key, is_fifo=is_fifo)
-    sums = {"MD5OfMessageBody": attributes.md5(body)}
+    sums = {"MD5OfMessageBody": message_attributes.md5(body)}
     if found:
-        sums["MD5OfMessageAttributes"] = attributes.md5_of_attributes(found)
+        sums["MD5OfMessageAttributes"] = message_attributes.md5_of_attributes(found)
     if system:
-        sums["MD5OfMessageSystemAttributes"] = attributes.md5_of_attributes(system)
+        sums["MD5OfMessageSystemAttributes"] = message_attributes.md5_of_attributes(system)
     trace = {name: str(value) for name, (_, value) in system.items()}
     message = NewMessage(
         body,
@@ -239,7 +238,7 @@ def _received(context: Context, message: Message, system: set[str], names: Seque
     shown: dict[str, Any] = {
         "MessageId": message.id,
         "ReceiptHandle": message.receipt,
-        "MD5OfBody": attributes.md5(message.body),
+        "MD5OfBody": message_attributes.md5(message.body),
         "Body": message.body,
     }
     if system:
@@ -248,10 +247,10 @@ def _received(context: Context, message: Message, system: set[str], names: Seque
         if chosen:
             shown["Attributes"] = chosen
     if names and message.envelope is not None:
-        wanted: dict[str, Attribute] = attributes.wanted(message.envelope.attributes, names)
+        wanted: dict[str, Attribute] = message_attributes.wanted(message.envelope.attributes, names)
         if wanted:
-            shown["MessageAttributes"] = attributes.shown(wanted)
-            shown["MD5OfMessageAttributes"] = attributes.md5_of_attributes(wanted)
+            shown["MessageAttributes"] = message_attributes.shown(wanted)
+            shown["MD5OfMessageAttributes"] = message_attributes.md5_of_attributes(wanted)
     return shown
 
 

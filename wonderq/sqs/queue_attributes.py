@@ -8,8 +8,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from wonderq.model import QueueInfo
-from wonderq.settings import FIFO_SUFFIX, QueueSettings
+from wonderq.model.messages import QueueInfo
+from wonderq.model.settings import FIFO_SUFFIX, QueueSettings
 from wonderq.sqs.errors import SqsError, invalid
 from wonderq.sqs.limits import SqsLimits
 from wonderq.sqs.names import arn_of

@@ -8,10 +8,10 @@ from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from wonderq.model import UNLIMITED
-from wonderq.settings import FIFO_SUFFIX, QueueSettings, check_texts
+from wonderq.model.limits import UNLIMITED
+from wonderq.model.settings import FIFO_SUFFIX, QueueSettings, check_texts
 from wonderq.sqs import queue_attributes
-from wonderq.sqs.actions import Context, looked_up, seconds_since
+from wonderq.sqs.context import Context, looked_up, seconds_since
 from wonderq.sqs.errors import SqsError, invalid, missing, no_such_queue
 from wonderq.sqs.names import arn_of, is_name, url_of
 from wonderq.sqs.policies import allows_redrive, read_redrive, with_permission, without_permission

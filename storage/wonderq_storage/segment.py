@@ -1,0 +1,244 @@
+"""One segment file: creating it, opening it, walking its groups, judging its tail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from wonderq_storage import frame
+from wonderq_storage.disk import Disk, DiskFile, no_room_is_disk_full
+from wonderq_storage.errors import CorruptLogError, UnsupportedFormatError
+
+_CHUNK_BYTES = 1 << 20
+_ZEROS = bytes(_CHUNK_BYTES)
+
+SUFFIX = ".wal"
+UNFINISHED_SUFFIX = ".wal.tmp"
+
+
+def file_name(number: int) -> str:
+    return f"{number:010d}{SUFFIX}"
+
+
+def file_number(name: str) -> int | None:
+    """Return the segment number that a file name stands for, or None if it is not a segment's name."""
+    stem = name.removesuffix(SUFFIX)
+    return int(stem) if stem != name and len(stem) == 10 and stem.isascii() and stem.isdigit() else None
+
+
+class Segment(NamedTuple):
+    """An open segment file and the header that was read from it or written to it."""
+
+    file: DiskFile
+    header: frame.SegmentHeader
+
+    @property
+    def number(self) -> int:
+        return self.header.number
+
+    @property
+    def path(self) -> Path:
+        return self.file.path
+
+
+def reserve(disk: Disk, folder: Path, number: int, log_id: bytes, capacity: int, created_ms: int) -> Segment:
+    """Create a segment under its unfinished name, with all its disk space.
+
+    Raises:
+        DiskFullError: there is no room; nothing is left behind.
+    """
+    path = folder / (file_name(number) + UNFINISHED_SUFFIX.removeprefix(SUFFIX))
+    with no_room_is_disk_full(f"no room for another log segment of {capacity} bytes in {folder}; free some there"):
+        file = disk.create(path)
+        try:
+            file.allocate(capacity)
+            data = frame.pack_segment_header(number, log_id, capacity, created_ms)
+            file.write(data, 0)
+        except OSError:
+            file.close()
+            disk.remove(path)
+            raise
+    header = frame.unpack_segment_header(data)
+    assert header is not None
+    return Segment(file, header)
+
+
+def publish(disk: Disk, segment: Segment) -> Segment:
+    """Make a reserved segment part of the log, durably: file sync, rename, directory sync."""
+    segment.file.sync()
+    path = segment.path.with_name(file_name(segment.number))
+    disk.rename(segment.path, path)
+    disk.sync_folder(path.parent)
+    segment.file.path = path
+    return segment
+
+
+def remove_oldest(disk: Disk, segment: Segment) -> None:
+    """Remove a log's oldest segment, durably: a later one must not be gone while it comes back after a crash."""
+    disk.remove(segment.path)
+    disk.sync_folder(segment.path.parent)
+
+
+def open_segment(disk: Disk, path: Path) -> Segment:
+    """Open a segment for reading and check its header.
+
+    Raises:
+        CorruptLogError: the header does not verify, or belongs to another file.
+        UnsupportedFormatError: the format version is newer than this program.
+    """
+    file = disk.open(path)
+    try:
+        header = frame.unpack_segment_header(file.read(frame.SEGMENT_HEADER_BYTES, 0))
+        if header is None:
+            raise CorruptLogError(str(path), 0, "the segment header does not verify")
+        if not frame.OLDEST_VERSION <= header.version <= frame.VERSION:
+            raise UnsupportedFormatError(
+                f"{path} has format version {header.version}, and this WonderQ reads up to version {frame.VERSION}. "
+                "Start it with the WonderQ that wrote it, or a newer one. Nothing was changed."
+            )
+        if file_name(header.number) != path.name:
+            raise CorruptLogError(str(path), 0, f"the file holds segment {header.number}, which is not its name")
+    except BaseException:
+        file.close()
+        raise
+    return Segment(file, header)
+
+
+class SegmentReader:
+    """Walks a segment's groups from the front and stops at the first thing that does not verify.
+
+    Iterating gives for each group its records, ``[(offset in the file, bytes), ...]``. Afterwards ``offset`` is where it
+    stopped, ``sealed`` whether that is behind a seal, and ``problem`` says what did not verify there, or None.
+    ``number`` and ``chain`` are those the next group must have; None accepts any, which is right for the oldest
+    segment of a log that was trimmed. ``base`` is that of the last group. From ``unproven`` on, no group says that what
+    stands there was durable.
+    """
+
+    def __init__(
+        self,
+        segment: Segment,
+        number: int | None,
+        chain: int | None,
+        offset: int = frame.SEGMENT_HEADER_BYTES,
+    ) -> None:
+        self._segment = segment
+        self._size = segment.file.size()
+        self._data = memoryview(b"")
+        self._start = 0  # where in the file the buffered data begins
+        self.offset = offset
+        self.number = number
+        self.chain = chain
+        self.base = 0
+        self.unproven = offset
+        self.sealed = False
+        self.problem: str | None = None
+
+    def _fill(self, length: int) -> None:
+        """Buffer at least ``length`` bytes from the current offset on, or what there is."""
+        size = max(min(max(length, _CHUNK_BYTES), self._size - self.offset), 0)  # a mark may be behind a file's end
+        self._data = memoryview(self._segment.file.read(size, self.offset))
+        self._start = self.offset
+
+    def __iter__(self) -> Iterator[list[tuple[int, memoryview]]]:
+        seed = self._segment.header.crc
+        while not self.sealed:
+            if self._start + len(self._data) - self.offset < frame.GROUP_HEADER_BYTES:
+                self._fill(frame.GROUP_HEADER_BYTES)
+            at = self.offset - self._start
+            header = frame.unpack_group_header(self._data, at, seed)
+            if header is None:
+                rest = self._data[at : at + frame.GROUP_HEADER_BYTES]
+                if rest != _ZEROS[: len(rest)]:
+                    self.problem = "no group header verifies here"
+                return
+            crc, kind, offset, length, base, number, durable, chain = header
+            if (
+                offset != self.offset
+                or (number != self.number and self.number is not None)
+                or (chain != self.chain and self.chain is not None)
+            ):
+                self.problem = self._misplaced(header)
+                return
+            whole = frame.GROUP_HEADER_BYTES + length
+            if whole > self._size - offset:
+                self.problem = f"group {number} is longer than the file"
+                return
+            if at + whole > len(self._data):
+                self._fill(whole)
+                at = 0
+            found = frame.split_records(self._data, at + frame.GROUP_HEADER_BYTES, at + whole, crc, self._start)
+            if found is None:
+                self.problem = f"a record of group {number} does not verify"
+                return
+            if durable == number - 1:
+                self.unproven = offset
+            records, self.chain = found
+            self.offset = offset + whole
+            self.number = number + 1
+            self.base = base
+            self.sealed = kind == frame.SEAL
+            yield records
+
+    def _misplaced(self, header: frame.GroupHeader) -> str:
+        if header.offset != self.offset:
+            return f"the group header here was written at byte {header.offset}"
+        if header.number != self.number:
+            return f"expected group {self.number}, found group {header.number}"
+        return f"group {header.number} does not follow from the one before it"
+
+
+class Tail(NamedTuple):
+    """What lies behind the last group that verifies."""
+
+    end: int
+    """Offset behind the last byte that is not zero; where the tail begins if all are."""
+    proof: frame.GroupHeader | None
+    """A later group header that knew the tail's first group to be durable."""
+
+
+def read_tail(segment: Segment, offset: int, number: int) -> Tail:
+    """Look through everything from ``offset`` on, where group ``number`` should begin."""
+    file, seed = segment.file, segment.header.crc
+    end, proof = offset, None
+    size = file.size()
+    at = offset
+    while at < size:
+        # Headers may straddle two chunks, so each read goes a header further than the chunk it looks through.
+        data = file.read(_CHUNK_BYTES + frame.GROUP_HEADER_BYTES, at)
+        chunk = data[:_CHUNK_BYTES]
+        if chunk != _ZEROS[: len(chunk)]:
+            end = at + len(chunk.rstrip(b"\0"))
+            if proof is None:
+                proof = _find_proof(data, at, seed, number)
+        at += _CHUNK_BYTES
+    return Tail(end, proof)
+
+
+def _find_proof(data: bytes, start: int, seed: int, number: int) -> frame.GroupHeader | None:
+    return next((header for header in _headers_in(data, start, seed) if header.durable >= number), None)
+
+
+def _headers_in(data: bytes, start: int, seed: int) -> Iterator[frame.GroupHeader]:
+    """Find the group headers that verify by themselves, wherever they stand."""
+    for kind in frame.KIND_BYTES.values():
+        found = data.find(kind, 4)
+        while found >= 0:
+            header = frame.unpack_group_header(data, found - 4, seed)
+            if header is not None and header.offset == start + found - 4:
+                yield header
+            found = data.find(kind, found + 1)
+
+
+def newest_durable(segment: Segment) -> int:
+    """Return the number of the newest group that any group in the segment knows to be durable; 0 if there is none."""
+    newest = 0
+    for at in range(frame.SEGMENT_HEADER_BYTES, segment.file.size(), _CHUNK_BYTES):
+        data = segment.file.read(_CHUNK_BYTES + frame.GROUP_HEADER_BYTES, at)
+        newest = max(newest, *(header.durable for header in _headers_in(data, at, segment.header.crc)), 0)
+    return newest
+
+
+def is_blank(segment: Segment) -> bool:
+    """Tell whether nothing was ever written behind the segment's header."""
+    return read_tail(segment, frame.SEGMENT_HEADER_BYTES, 0).end == frame.SEGMENT_HEADER_BYTES

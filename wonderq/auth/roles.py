@@ -1,0 +1,50 @@
+"""The roles of API keys, and the table of which role each call requires."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+Role = Literal["produce", "consume", "inspect", "metrics", "admin"]
+"""What an API key is for."""
+ROLES: tuple[Role, ...] = get_args(Role)
+MAX_REQUESTS_PER_SECOND = 1_000_000
+"""What a key may be limited to; a thousand times what there is to be had."""
+
+Rule = Role | Literal["anybody", "signed"]
+"""``signed``: SQS' clients sign what they send, so it is looked at when it is there; see `wonderq.sqs.endpoint`."""
+
+_OF_MESSAGES: dict[str, dict[str, Rule]] = {
+    "/messages/produce": {"POST": "produce"},  # also to a queue that this creates
+    "/messages/consume": {"GET": "consume", "POST": "consume"},
+    "/messages/delete": {"POST": "consume"},
+    "/messages/update": {"POST": "consume"},
+    "/messages/kick": {"POST": "admin"},
+    "/messages/hand-over": {"POST": "consume"},  # and `produce` for each queue that gets something
+    "/messages/{message_id}": {
+        "GET": "inspect", "DELETE": "consume", "UPDATE": "consume", "PUT": "consume", "PATCH": "consume",
+    },
+    "/dev/messages": {"GET": "inspect"},
+    "/dev/messages/status": {"GET": "inspect"},
+    "/dev/messages/count": {"GET": "inspect"},
+}  # fmt: skip
+
+RULES: dict[str, dict[str, Rule]] = {
+    **_OF_MESSAGES,
+    **{"/queues/{queue}" + path: methods for path, methods in _OF_MESSAGES.items()},
+    "/queues": {"GET": "inspect"},
+    "/queues/{queue}": {"GET": "inspect", "PUT": "admin", "DELETE": "admin"},
+    "/queues/{queue}/purge": {"POST": "admin"},
+    "/queues/{queue}/redrive": {"GET": "inspect", "POST": "admin"},  # and `admin` for the queue that messages go to
+    "/queues/{queue}/redrive/{redrive_id}": {"GET": "inspect", "DELETE": "admin"},
+    "/schedules": {"GET": "inspect"},
+    "/schedules/{schedule}": {"GET": "inspect", "PUT": "admin", "DELETE": "admin"},  # for the queue of its messages
+    "/metrics": {"GET": "metrics"},
+    "/healthz": {"GET": "anybody", "HEAD": "anybody"},
+    "/readyz": {"GET": "anybody", "HEAD": "anybody"},
+    "/": {"GET": "anybody", "POST": "signed"},
+    "/{account:int(12)}/{queue}": {"POST": "signed"},
+    "/docs": {"GET": "anybody"},
+    "/openapi.json": {"GET": "anybody"},
+}
+"""Who may do what: by path and method, the role that a key must have. Each role but `admin` stands for itself; that one has
+all the others."""

@@ -1,0 +1,1 @@
+"""The broker: every decision about queues and messages."""

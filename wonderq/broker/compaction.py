@@ -1,0 +1,216 @@
+"""Compaction: rewrite what is live in the oldest segment, then drop it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from array import array
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
+
+from wonderq.broker.broker import Broker
+from wonderq.broker.core import COMPACTION_LEAVES
+from wonderq.state import record
+from wonderq.state.state import State, queue_record
+from wonderq_storage import CorruptLogError, Log, Position
+
+logger = logging.getLogger("wonderq.maintenance")
+
+#: How much of the log is looked through, and copied where it is live, while the broker's lock is held: calmly, and when
+#: there is a quarter more garbage than there should be, so that those who produce it wait a little.
+BATCH_BYTES = 64 << 10
+URGENT_BATCH_BYTES = 1 << 20
+
+#: Copies that nobody waits for gather in memory up to here.
+_UNWRITTEN_BYTES = 4 << 20
+
+#: What a message takes in the log besides its entry: its share of a record, of a claim and of a deletion.
+_MESSAGE_OVERHEAD_BYTES = 64
+
+#: What a queue takes in the log besides its messages, mostly: the record of its name.
+_QUEUE_BYTES = 256
+
+#: What something takes that a queue remembers, mostly, and a note besides its value.
+_REMEMBERED_BYTES = 64
+_NOTE_BYTES = 128
+
+
+def live_bytes(broker: Broker) -> int:
+    """Return about how much of the log is needed for the queues and messages there are."""
+    with broker.locked() as (state, _, _):
+        return needed_bytes(state)
+
+
+def needed_bytes(state: State) -> int:
+    columns = [queue.messages for queue in state.queues.values()]
+    messages_bytes = sum(messages.bytes + _MESSAGE_OVERHEAD_BYTES * len(messages) for messages in columns)
+    notes_bytes = state.note_bytes + _NOTE_BYTES * sum(map(len, state.metadata.values()))
+    return messages_bytes + _QUEUE_BYTES * len(columns) + _REMEMBERED_BYTES * state.dedup_entries + notes_bytes
+
+
+def compact_oldest(
+    broker: Broker, log: Log, rest: Callable[[float], bool] = lambda _: False, *, batch_bytes: int | None = None
+) -> bool:
+    """Copy what is live out of the oldest part of the log, and drop it; returns whether one was dropped.
+
+    ``rest`` is called between batches with the seconds that the last one took; it may say that there is to be no next.
+
+    Raises:
+        DiskFullError: there is no room for the copies. Nothing was dropped.
+        CorruptLogError: the part does not verify any more, and something in it is live. Nothing was dropped.
+    """
+    found = log.oldest()
+    if found is None:
+        return False
+    end, records = found
+    copied = 0
+    began = time.monotonic()
+    limit_bytes = log.max_record_bytes - _MESSAGE_OVERHEAD_BYTES
+    unwritten = 0
+    try:
+        for batch in _batches(records, batch_bytes or BATCH_BYTES):
+            size = _copy_live(broker, batch, limit_bytes)
+            copied += size
+            unwritten += size
+            if unwritten > _UNWRITTEN_BYTES:
+                log.wait(log.end() - 1)
+                unwritten = 0
+            if rest(time.monotonic() - began):
+                return False
+            began = time.monotonic()
+    except CorruptLogError as error:
+        if _holds_any_before(broker, end):
+            raise
+        logger.warning("%s. Nothing that was there is needed any more, and it is dropped", error)
+    _rewrite_metadata(broker, end)
+    _rewrite_dedup(broker, log, end, min(BATCH_BYTES, limit_bytes // 2))
+    log.sync()
+    log.trim(end)
+    broker.counters.copied_bytes += copied
+    broker.counters.dropped_segments += 1
+    logger.info("compacted the log up to %#x: %d bytes were still live", end, copied)
+    return True
+
+
+def _holds_any_before(broker: Broker, end: Position) -> bool:
+    """Tell whether a message's entry lies before ``end``."""
+    with broker.locked() as (state, _, _):
+        return any(queue.messages.any_before(end) for queue in state.queues.values())
+
+
+class _Entries:
+    """The entries that some records have for one queue."""
+
+    def __init__(self) -> None:
+        self.runs: record.Runs = []
+        self.places = array("Q")  # where the entry of each message in the runs begins
+        self.lengths: list[int] = []
+        self.data: list[bytes] = []  # all entries in that order
+
+    def add(self, runs: record.Runs, place: Position, lengths: Sequence[int], data: bytes) -> None:
+        if self.runs and self.runs[-2] + self.runs[-1] == runs[0]:
+            self.runs[-1] += runs[1]
+            self.runs += runs[2:]
+        else:
+            self.runs += runs
+        self.places.extend(accumulate(lengths[:-1], initial=place))
+        self.lengths += lengths
+        self.data.append(data)
+
+
+def _batches(records: Iterator[tuple[Position, bytes | memoryview]], batch_bytes: int) -> Iterator[dict[int, _Entries]]:
+    """Gather the entries of records by queue number, a little at a time."""
+    batch: defaultdict[int, _Entries] = defaultdict(_Entries)
+    size = 0
+    for position, data in records:
+        contents = record.contents(record.decode(data))
+        if contents is None:
+            continue
+        queue, runs, lengths, entries = contents
+        batch[queue].add(runs, position + len(data) - len(entries), lengths, entries)
+        size += len(data)
+        if size > batch_bytes:
+            yield batch
+            batch, size = defaultdict(_Entries), 0
+    yield batch
+
+
+def _copy_live(broker: Broker, batch: dict[int, _Entries], limit_bytes: int) -> int:
+    """Restate at the end of the log those messages whose entries are still the ones in ``batch``."""
+    copied = 0
+    with broker.locked() as (state, commit, now_ms):
+        for number, part in batch.items():
+            queue = state.find(number)
+            stretches = queue.messages.still_at(part.runs, part.places) if queue else ()
+            found = sorted((sequence, count, index) for index, sequence, count in stretches)
+            if queue is None or not found:
+                continue
+            for runs, lengths, entries in _portions(part, found, limit_bytes):
+                produced_ms, claims = queue.messages.describe(runs)
+                fields = (record.UPDATE, now_ms, number, (), runs, produced_ms, lengths, claims, entries)
+                commit(fields, leave=COMPACTION_LEAVES)
+                copied += len(entries)
+    return copied
+
+
+def _portions(
+    part: _Entries, found: Sequence[tuple[int, int, int]], limit_bytes: int
+) -> Iterator[tuple[record.Runs, list[int], bytes]]:
+    """Yield the live messages, given as (sequence, count, index in ``part``), in portions that each fit into one record.
+
+    Restated, messages take more room than they did when they were produced together.
+    """
+    data, offsets = b"".join(part.data), list(accumulate(part.lengths, initial=0))
+
+    def size(stretch: tuple[int, int, int]) -> int:
+        _, count, index = stretch
+        return offsets[index + count] - offsets[index] + _MESSAGE_OVERHEAD_BYTES * count
+
+    if sum(map(size, found)) > limit_bytes:
+        found = [(first + at, 1, index + at) for first, count, index in found for at in range(count)]
+    at = 0
+    while at < len(found):
+        stop, room = at + 1, limit_bytes - size(found[at])
+        while stop < len(found) and size(found[stop]) <= room:
+            room -= size(found[stop])
+            stop += 1
+        portion = found[at:stop]
+        runs = [number for first, count, _ in portion for number in (first, count)]
+        lengths = [length for _, count, index in portion for length in part.lengths[index : index + count]]
+        yield runs, lengths, b"".join(data[offsets[index] : offsets[index + count]] for _, count, index in portion)
+        at = stop
+
+
+def _rewrite_metadata(broker: Broker, end: Position) -> None:
+    """Write again what names the log and its queues, and notes, as far as that stands before ``end``."""
+    with broker.locked() as (state, commit, now_ms):
+        if state.identity_at < end:
+            commit((record.IDENTITY, now_ms, state.key, state.next_queue))
+        for queue in state.queues.values():
+            if queue.record_position < end:
+                commit(queue_record(queue, queue.settings, now_ms))
+        for space, notes in state.metadata.items():
+            for name, note in list(notes.items()):
+                if note.record_position < end:
+                    commit((record.METADATA, now_ms, space, name, note.value))
+
+
+def _rewrite_dedup(broker: Broker, log: Log, end: Position, most_bytes: int) -> None:
+    """Write again what queues remember, as far as that stands before ``end``, a little at a time."""
+    with broker.locked() as (state, _, _):
+        numbers = [queue.number for queue in state.queues.values() if len(queue.dedup)]
+    unwritten = 0
+    for number in numbers:
+        more = True
+        while more:
+            with broker.locked() as (state, commit, now_ms):
+                queue = state.find(number)
+                memories = queue.dedup.stated_before(end, now_ms, most_bytes) if queue else []
+                if memories:
+                    commit((record.DEDUP, now_ms, number, memories))
+            more = bool(memories)
+            unwritten += most_bytes if more else 0
+            if unwritten > _UNWRITTEN_BYTES:
+                log.wait(log.end() - 1)
+                unwritten = 0

@@ -1,0 +1,165 @@
+"""Looking at messages and queues, without touching them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Generator, Iterator
+from itertools import accumulate
+
+from wonderq.broker.core import Core
+from wonderq.model.errors import InvalidValueError, MessageNotFoundError, TooManyListingsError
+from wonderq.model.messages import Message, QueueInfo, Target
+from wonderq.model.settings import QueueSettings
+from wonderq.model.status import STATUS_BY_NAME
+from wonderq.runtime.fibers import yield_to_others
+from wonderq.state.state import Queue
+
+#: A listing reads this many messages at a time, or so many bytes, or one message that is larger.
+_LIST_CHUNK = 256
+_LIST_BYTES = 1 << 20
+
+#: Queues that are looked at before others have their turn.
+_CHUNK_QUEUES = 100
+
+
+class Looking(Core):
+    """What looks."""
+
+    def get(self, queue: str, message_id: str) -> Message:
+        """Return one message, without touching it."""
+        with self._transaction as now_ms:
+            found = self._find_queue(queue)
+            found.messages.advance(now_ms)
+            view = self._resolve(found, Target(id=message_id))
+        self._wait_until_durable()
+        for message in self._read_messages(found, [view]):
+            return message
+        raise MessageNotFoundError  # deleted meanwhile, and its place in the log is gone already
+
+    def messages(
+        self,
+        queue: str,
+        *,
+        status: str | None = None,
+        after: str | None = None,
+        limit: int | None = None,
+        matches: Callable[[Message], bool] | None = None,
+    ) -> Generator[Message]:
+        """Go through a queue's messages, oldest first, in bounded memory, without touching them.
+
+        ``after`` is the id of a message (which may be gone by now) behind which to begin. Messages that come, go or
+        change meanwhile may or may not be seen; each is seen at most once. ``matches`` tells which of them are wanted; all are
+        read for that. As many as `Limits.listings` may be gone through at
+        once, which is found out with the first message; whoever does not go on to the end has to close the iterator.
+        """
+        sequence = -1
+        wanted = None if status is None else STATUS_BY_NAME[status]
+        with self._transaction:
+            found = self._find_queue(queue)
+            if after is not None:
+                place = self._ids.decode_id(after)
+                if place is None or place[0] != found.number:
+                    raise InvalidValueError("after", "after must be the id of a message of this queue.")
+                sequence = place[1]
+        return self._walk(found, sequence, wanted, sys.maxsize if limit is None else limit, matches)
+
+    def _walk(
+        self, queue: Queue, sequence: int, status: int | None, limit: int, matches: Callable[[Message], bool] | None
+    ) -> Generator[Message]:
+        this = object()
+        with self._transaction:
+            if len(self._listings) >= self.limits.listings:
+                raise TooManyListingsError(self.limits.listings)
+            self._listings.add(this)
+        try:
+            while limit > 0:
+                asked = _LIST_CHUNK if matches is not None else min(limit, _LIST_CHUNK)
+                messages = self._some(queue, sequence, status, asked)
+                if not messages:
+                    return
+                sequence = messages[-1].sequence
+                wanted = messages if matches is None else list(filter(matches, messages))[:limit]
+                yield from wanted
+                limit -= len(wanted)
+        finally:
+            self._listings.discard(this)  # without the lock, since a listing that nobody holds any more ends anywhere
+
+    def _some(self, queue: Queue, sequence: int, status: int | None, limit: int) -> list[Message]:
+        """Return the messages behind a sequence number, up to ``limit``, and fewer if they are large; none at the end."""
+        while True:
+            with self._transaction as now_ms:
+                queue.messages.advance(now_ms)
+                views = queue.messages.after(sequence, limit, status)
+                within = sum(1 for total in accumulate(view.length for view in views) if total <= _LIST_BYTES)
+                views = views[: within or 1]
+            self._wait_until_durable()
+            if not views:
+                return []
+            yield_to_others()
+            messages = self._read_messages(queue, views)
+            if messages:
+                return messages
+            sequence = views[-1].sequence  # all of them were deleted meanwhile
+
+    def count(self, queue: str, status: str) -> int:
+        """Return how many messages have a status at this moment."""
+        with self._transaction as now_ms:
+            found = self._find_queue(queue)
+            found.messages.advance(now_ms)
+            count = found.messages.counts[STATUS_BY_NAME[status]]
+        self._wait_until_durable()
+        return count
+
+    def settings_of(self, name: str) -> QueueSettings | None:
+        """Return a queue's settings as they are decided, durable or not; None if there is no such queue.
+
+        For what does something to the queue next, and waits for that: it need not wait twice.
+        """
+        found = self._state.queues.get(name)
+        return None if found is None else found.settings
+
+    def queue(self, name: str) -> QueueInfo:
+        with self._transaction as now_ms:
+            info = self._info(self._find_queue(name), now_ms)
+        self._wait_until_durable()
+        return info
+
+    def queues(self) -> list[QueueInfo]:
+        """Return all queues, by name."""
+        with self._transaction as now_ms:
+            infos = [self._info(found, now_ms) for _, found in sorted(self._state.queues.items())]
+        self._wait_until_durable()
+        return infos
+
+    def queue_stats(self) -> Iterator[QueueInfo]:
+        """Go through all queues for whoever watches the broker: also of one that is damaged, and not waiting for the log.
+
+        The lock is held for a few at a time, so they are not all of one moment.
+        """
+        with self._lock:
+            queues = list(self._state.queues.values())
+        for at in range(0, len(queues), _CHUNK_QUEUES):
+            with self._lock:
+                there = [each for each in queues[at : at + _CHUNK_QUEUES] if self._state.queues.get(each.name) is each]
+                infos = [self._info(each, self._clock.now_ms()) for each in there]
+                for each in there:
+                    self.counters.of(each.name).claims_timed_out += each.messages.claims_timed_out
+                    each.messages.claims_timed_out = 0
+            yield from infos
+            yield_to_others()
+
+    def _info(self, queue: Queue, now_ms: int) -> QueueInfo:
+        messages = queue.messages
+        messages.advance(now_ms)
+        newest = messages.next_sequence - 1
+        counts = {name: messages.counts[status] for name, status in STATUS_BY_NAME.items()}
+        return QueueInfo(
+            queue.name,
+            queue.settings,
+            queue.created_ms,
+            counts,
+            messages.bytes,
+            messages.oldest_ms(),
+            self._ids.message_id(queue.number, newest) if newest >= 0 else None,
+            now_ms,
+        )

@@ -1,0 +1,1 @@
+"""The `wonderq` command. Only this package prints."""

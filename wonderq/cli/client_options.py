@@ -1,0 +1,103 @@
+"""What the commands share that talk to a running broker: its address, a queue, a key, and numbers."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+from collections.abc import Callable
+
+from wonderq.cli.arguments import Subparsers, add_command, add_key_option, key_from
+from wonderq.client import Client, InvalidKeyError
+from wonderq.config import ConfigError
+from wonderq.model.queue_names import DEFAULT_QUEUE
+
+DEFAULT_URL = "http://127.0.0.1:7979"
+
+
+def add_client_command(
+    subparsers: Subparsers,
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    summary: str,
+    description: str,
+    *,
+    queue_default: str | None = DEFAULT_QUEUE,
+) -> argparse.ArgumentParser:
+    """Add a command for one queue of a broker, or for all of them."""
+    command = add_broker_command(subparsers, name, run, summary, description)
+    command.add_argument(
+        "--queue",
+        metavar="NAME",
+        type=queue_name,
+        default=queue_default,
+        help=f"which queue (default: {queue_default or 'all'})",
+    )
+    return command
+
+
+def add_broker_command(
+    subparsers: Subparsers, name: str, run: Callable[[argparse.Namespace], int], summary: str, description: str
+) -> argparse.ArgumentParser:
+    """Add a command that is not about one queue, or says in another way which."""
+    command = add_command(subparsers, name, run, summary, description)
+    command.add_argument("--url", metavar="URL", help=f"the broker's address (or WONDERQ_URL; default {DEFAULT_URL})")
+    add_key_option(command)
+    command.set_defaults(queue=None)
+    return command
+
+
+def client_from(options: argparse.Namespace) -> Client:
+    """Connect to the broker that the flag, or else the variable, names.
+
+    Raises:
+        ConfigError: the address, or the key, cannot be used.
+    """
+    source, url = "--url", options.url
+    if url is None:
+        source, url = "WONDERQ_URL", os.environ.get("WONDERQ_URL") or DEFAULT_URL
+    try:
+        return Client(url, queue=options.queue or DEFAULT_QUEUE, key=key_from(options))
+    except InvalidKeyError as error:
+        raise ConfigError(str(error)) from error
+    except ValueError as error:
+        raise ConfigError(f"{source}: {error}") from error
+
+
+def queue_name(text: str) -> str:
+    if not text or "/" in text:  # the broker knows the rest of the rule, but would not see these as a name at all
+        raise argparse.ArgumentTypeError(
+            "a queue's name is 1 to 80 of A-Z a-z 0-9 _ and -, with .fifo allowed at the end"
+        )
+    return text
+
+
+def count_from(low: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or int(text) < low:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} on")
+        return int(text)
+
+    return parse
+
+
+def seconds_from(low: float, high: float = math.inf) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high or math.isinf(value):
+            limits = f"from {low:g}" + ("" if math.isinf(high) else f" to {high:g}")
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds {limits}")
+        return value
+
+    return parse
+
+
+def pair_from(text: str) -> tuple[str, str]:
+    """Read an argument that is NAME=TEXT."""
+    name, separator, value = text.partition("=")
+    if not name or not separator:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value

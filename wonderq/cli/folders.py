@@ -1,0 +1,226 @@
+"""The commands that look into a stopped broker's folder, mend it, and carry its messages elsewhere."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from wonderq.cli.arguments import OK, REFUSED, Subparsers, add_command, add_key_option, fail, key_from
+from wonderq.config import ConfigError
+from wonderq.terminal import Progress, is_terminal
+
+#: A message of a mebibyte, all of it escaped.
+_LONGEST_LINE_BYTES = 8 << 20
+
+# What a command needs is loaded when it runs: the others should not take longer for it.
+
+
+def add_to(subparsers: Subparsers) -> None:
+    for add in (_add_inspect, _add_verify, _add_repair, _add_export, _add_import):
+        add(subparsers)
+
+
+def _folder_command(subparsers: Subparsers, *about: Any, metavar: str = "DIR") -> argparse.ArgumentParser:
+    command = add_command(subparsers, *about)
+    command.add_argument("folder", metavar=metavar, type=Path, help="the folder that holds the log")
+    return command
+
+
+def _add_inspect(subparsers: Subparsers) -> None:
+    command = _folder_command(
+        subparsers,
+        "inspect",
+        _inspect,
+        "look into the folder of a stopped broker",
+        "Show what is in DIR: segments with their live and dead bytes, records by kind, queues, checkpoints, torn tails. "
+        "Nothing is changed. What is damaged is passed over, and then the exit code is 1.",
+    )
+    what = command.add_mutually_exclusive_group()
+    what.add_argument(
+        "--message",
+        metavar="ID",
+        type=_not_empty,
+        help="show what happened to this message (an id or a receipt) instead",
+    )
+    what.add_argument("--records", action="store_true", help="print every record as a line of JSON instead")
+    command.add_argument("--bodies", action="store_true", help="with --records, print the messages' bodies too")
+    command.add_argument("--json", action="store_true", help="print JSON instead of tables")
+
+
+def _not_empty(text: str) -> str:
+    if not text:  # as an unset variable leaves it
+        raise argparse.ArgumentTypeError("is empty: give an id or a receipt")
+    return text
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from wonderq.cli.reports import event_lines, overview_lines  # noqa: PLC0415
+    from wonderq.folder import inspect  # noqa: PLC0415
+
+    if options.bodies and not options.records:
+        raise ConfigError("--bodies goes with --records")
+    problems: list[Any] = []
+    with Progress("records read", enabled=not (options.records and is_terminal(sys.stdout))) as progress:
+        if options.records:
+            _print_json(inspect.record_objects(options.folder, problems, bodies=options.bodies, progress=progress.add))
+        elif options.message:
+            events, problems = inspect.history(options.folder, options.message, progress.add)
+            progress.close()
+            if options.json:
+                _print_json(map(inspect.event_object, events))
+            else:
+                _print(event_lines(events))
+        else:
+            found = inspect.look(options.folder, progress.add)
+            problems = found.problems
+            progress.close()
+            if options.json:
+                _print_json([inspect.overview_object(found)])
+            else:
+                _print(overview_lines(found))
+    if problems:
+        passed_over = "was passed over" if len(problems) == 1 else "were passed over"
+        hint = f"'wonderq verify {options.folder}' lists all that is damaged"
+        return fail(f"{_damage(len(problems), 'the log')}, and {passed_over}: {hint}", REFUSED)
+    return OK
+
+
+def _damage(count: int, of: Path | str) -> str:
+    return f"1 place of {of} does not verify" if count == 1 else f"{count:,} places of {of} do not verify"
+
+
+def _add_verify(subparsers: Subparsers) -> None:
+    _folder_command(
+        subparsers,
+        "verify",
+        _verify,
+        "check the folder of a stopped broker",
+        "Read everything in DIR: all of the log, each message's own checksum, and the checkpoints, and compare what a "
+        "start from them comes to with the whole log. Say what is in it, and name everything that does not verify. Nothing "
+        "is changed.",
+    )
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from wonderq.cli.reports import report  # noqa: PLC0415
+    from wonderq.folder import verify  # noqa: PLC0415
+
+    with Progress("records read") as progress:
+        findings = verify.verify(options.folder, progress.add)
+    _print(report(findings))
+    if not findings.problems:
+        _print(["ok"])
+        return OK
+    _print(["damaged: the figures are of what verifies"])
+    for problem in findings.problems:
+        fail(str(problem), REFUSED)
+    return fail(
+        f"{_damage(len(findings.problems), options.folder)}. Nothing was changed. Restore the damaged files from a backup "
+        f"if you have one; 'wonderq repair {options.folder} NEW' salvages the rest into a new folder",
+        REFUSED,
+    )
+
+
+def _add_repair(subparsers: Subparsers) -> None:
+    command = _folder_command(
+        subparsers,
+        "repair",
+        _repair,
+        "salvage a damaged folder into a new one",
+        "Copy everything that verifies in SOURCE into the new folder NEW, and list what had to be left behind: file, "
+        "offset and length, and the messages that are known to be lost. SOURCE is only read.",
+        metavar="SOURCE",
+    )
+    command.add_argument("target", metavar="NEW", type=Path, help="the folder to be made")
+
+
+def _repair(options: argparse.Namespace) -> int:
+    from wonderq.folder import repair  # noqa: PLC0415
+
+    with Progress("records read") as progress:
+        done = repair.repair(options.folder, options.target, progress.add)
+    _print(repair.report(done))
+    _print([f"ok        start a broker on it: wonderq serve --data {options.target}"])
+    return OK
+
+
+def _add_export(subparsers: Subparsers) -> None:
+    _folder_command(
+        subparsers,
+        "export",
+        _export,
+        "write the messages of a stopped broker's folder as JSON",
+        "Write a line of JSON for each queue in DIR, and for each of its messages, oldest first. Nothing is changed.",
+    )
+
+
+def _export(options: argparse.Namespace) -> int:
+    from wonderq.folder.export import export  # noqa: PLC0415
+
+    with Progress("lines written", enabled=not is_terminal(sys.stdout)) as progress:
+        _print_json(_counted(export(options.folder), progress))
+    return OK
+
+
+def _counted(lines: Iterable[Any], progress: Progress) -> Iterator[Any]:
+    for line in lines:
+        yield line
+        progress.add()
+
+
+def _add_import(subparsers: Subparsers) -> None:
+    command = add_command(
+        subparsers,
+        "import",
+        _import,
+        "produce the messages that export wrote",
+        "Read lines as 'wonderq export' writes them from standard input, and produce their messages, in order and with what "
+        "is left of their delays, in the folder DIR of a stopped broker (or a new one), or in a running broker. Queues get "
+        "the settings that the lines have. Messages get new ids; claims are not carried over.",
+    )
+    where = command.add_mutually_exclusive_group(required=True)
+    where.add_argument("folder", metavar="DIR", type=Path, nargs="?", help="the folder to import into")
+    where.add_argument("--url", metavar="URL", help="the running broker to import into")
+    add_key_option(command)
+
+
+def _import(options: argparse.Namespace) -> int:
+    from wonderq.client import InvalidKeyError  # noqa: PLC0415
+    from wonderq.folder import import_  # noqa: PLC0415
+
+    try:
+        key = key_from(options)
+        target = import_.into_broker(options.url, key) if options.url else import_.into_folder(options.folder)
+        with Progress("messages", enabled=not is_terminal(sys.stdin)) as progress, target as into:
+            queues, messages = import_.import_lines(_input_lines(), into, progress.add)
+    except InvalidKeyError as error:
+        raise ConfigError(str(error)) from error
+    except ValueError as error:
+        raise ConfigError(f"--url: {error}") from error
+    _print([f"{messages:,} messages and {queues:,} queues imported"])
+    return OK
+
+
+def _input_lines() -> Iterator[bytes]:
+    """Yield the lines of standard input; one that is longer than any message is cut."""
+    if sys.stdin is not None:
+        yield from iter(lambda: sys.stdin.buffer.readline(_LONGEST_LINE_BYTES), b"")
+
+
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line)
+    sys.stdout.flush()
+
+
+def _print_json(objects: Iterable[Any]) -> None:
+    import msgspec  # noqa: PLC0415
+
+    encode = msgspec.json.Encoder().encode
+    out = sys.stdout.buffer
+    for each in objects:
+        out.write(encode(each) + b"\n")
+    out.flush()

@@ -1,0 +1,201 @@
+"""The commands for a broker's API keys. They work on the file of keys, whether a broker runs or not."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from wonderq.auth.roles import MAX_REQUESTS_PER_SECOND, ROLES
+from wonderq.cli.arguments import OK, REFUSED, Subparsers, add_command, fail, time_from
+from wonderq.config import load
+from wonderq.terminal import table
+
+# What a command needs is loaded when it runs: the others should not take longer for it.
+
+
+def add_to(subparsers: Subparsers) -> None:
+    command = add_command(
+        subparsers,
+        "keys",
+        None,
+        "make, list and revoke API keys",
+        "Make, list and revoke the API keys of a broker. It may be running, and notices within about a second.",
+    )
+    subcommands = command.add_subparsers(required=True, metavar="COMMAND", title="commands")
+    for add in (_add_create, _add_list, _add_revoke):
+        add(subcommands)
+
+
+def _add_create(subparsers: Subparsers) -> None:
+    command = add_command(
+        subparsers,
+        "create",
+        _create,
+        "make a key",
+        "Make a key and print it. This is the only time that it is seen: the file keeps a hash of it. As soon as there is one "
+        "key, the broker serves nobody without.",
+    )
+    command.add_argument("name", metavar="NAME", help="what it is for, for people")
+    command.add_argument(
+        "--role",
+        dest="roles",
+        metavar="ROLE",
+        action="append",
+        choices=ROLES,
+        required=True,
+        help="what it opens: produce, consume, inspect, or admin, which is everything; may be given several times",
+    )
+    command.add_argument(
+        "--queue",
+        dest="queues",
+        metavar="PATTERN",
+        action="append",
+        help="which queues it opens, as 'orders-*'; may be given several times (default: all)",
+    )
+    command.add_argument(
+        "--expires",
+        metavar="TIME",
+        type=_later,
+        help="when it stops to count (ISO 8601: 2026-03-29T14:05:06+02:00; UTC if no zone is given; default: never)",
+    )
+    command.add_argument(
+        "--rate",
+        dest="requests_per_second",
+        metavar="N",
+        type=_rate,
+        help="how many requests a second it may be used for (default: as many as the broker lets each key make)",
+    )
+    command.add_argument(
+        "--sqs",
+        action="store_true",
+        help="also make an access key for SQS' clients; its secret stands in the file of keys as it is, since a signature "
+        "cannot be checked without it",
+    )
+    _add_place(command)
+
+
+def _add_list(subparsers: Subparsers) -> None:
+    command = add_command(
+        subparsers, "list", _list, "show the keys", "Show what each key opens. The keys themselves are kept nowhere."
+    )
+    command.add_argument("--json", action="store_true", help="print one JSON object a key")
+    _add_place(command)
+
+
+def _add_revoke(subparsers: Subparsers) -> None:
+    command = add_command(
+        subparsers,
+        "revoke",
+        _revoke,
+        "take keys away",
+        "Remove keys, all that are named or none. Requests that are under way are finished.",
+    )
+    command.add_argument("ids", metavar="ID", nargs="+", help="the id of a key, as list shows it")
+    _add_place(command)
+
+
+def _add_place(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--data", metavar="DIR", default=argparse.SUPPRESS, help="the broker's folder (or WONDERQ_DATA)"
+    )
+    command.add_argument(
+        "--keys",
+        metavar="FILE",
+        default=argparse.SUPPRESS,
+        help="the file of keys (or WONDERQ_KEYS; default: keys.json in the broker's folder)",
+    )
+    command.add_argument("--config", metavar="FILE", type=Path, help="the broker's configuration file")
+
+
+def _path(options: argparse.Namespace) -> Path:
+    """Return the file that a broker with these settings reads."""
+    given = {name: value for name, value in vars(options).items() if name in ("data", "keys")}
+    return load(given, os.environ, options.config).keys_file
+
+
+def _later(text: str) -> datetime:
+    moment = time_from(text)
+    if moment.timestamp() <= time.time():
+        raise argparse.ArgumentTypeError(f"{text} is over")
+    return moment
+
+
+def _rate(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_REQUESTS_PER_SECOND):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to {MAX_REQUESTS_PER_SECOND}")
+    return int(text)
+
+
+def _create(options: argparse.Namespace) -> int:
+    from wonderq.auth import keys  # noqa: PLC0415
+
+    path = _path(options)
+    try:
+        key, text = keys.create(
+            path,
+            name=options.name,
+            roles=options.roles,
+            queues=options.queues or ["*"],
+            expires_at=options.expires,
+            requests_per_second=options.requests_per_second,
+            for_sqs=options.sqs,
+        )
+    except keys.KeysError as error:
+        return fail(str(error), REFUSED)
+    print(text, flush=True)
+    if key.sqs_secret is not None:
+        print(f"AWS_ACCESS_KEY_ID={key.access_key_id}\nAWS_SECRET_ACCESS_KEY={key.sqs_secret}", flush=True)
+    print(f"wonderq: key {key.id} is in {path}. It is not shown again.", file=sys.stderr)
+    return OK
+
+
+def _list(options: argparse.Namespace) -> int:
+    from wonderq.auth import keys  # noqa: PLC0415
+
+    try:
+        found, _ = keys.read(_path(options))
+    except keys.KeysError as error:
+        return fail(str(error), REFUSED)
+    if options.json:
+        for each in found:
+            expires = None if each.expires_at is None else _time(each.expires_at)
+            shown = {"id": each.id, "name": each.name, "roles": each.roles, "queues": each.queues}
+            times = {"created_at": _time(each.created_at), "expires_at": expires}
+            print(json.dumps({**shown, **times, "requests_per_second": each.requests_per_second}))
+    else:
+        rows = [("ID", "NAME", "ROLES", "QUEUES", "RATE", "CREATED", "EXPIRES")]
+        for each in found:
+            expires = "never" if each.expires_at is None else _time(each.expires_at)
+            if each.expired(time.time()):
+                expires += " (over)"
+            rate = "-" if each.requests_per_second is None else f"{each.requests_per_second}/s"
+            roles, queues = ",".join(each.roles), ",".join(each.queues)
+            rows.append((each.id, each.name, roles, queues, rate, _time(each.created_at), expires))
+        print("\n".join(table(rows, texts=len(rows[0]))))
+    sys.stdout.flush()
+    return OK
+
+
+def _time(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _revoke(options: argparse.Namespace) -> int:
+    from wonderq.auth import keys  # noqa: PLC0415
+
+    path = _path(options)
+    try:
+        left = keys.revoke(path, options.ids)
+    except keys.KeysError as error:
+        return fail(str(error), REFUSED)
+    if not left:
+        print(
+            f"wonderq: no key is left in {path}. A running broker lets nobody in; one that is started now, everybody.",
+            file=sys.stderr,
+        )
+    return OK

@@ -1,0 +1,110 @@
+"""The commands for a running broker's queues: their settings, what is in them, and what becomes of it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+import msgspec
+
+from wonderq.cli import streams
+from wonderq.cli.arguments import OK, Subparsers
+from wonderq.cli.client_options import add_client_command, client_from, count_from, pair_from
+from wonderq.model.status import STATUS_BY_NAME
+
+
+def add_to(subparsers: Subparsers) -> None:
+    for add in (_add_queue, _add_peek, _add_kick, _add_purge):
+        add(subparsers)
+
+
+def _add_queue(subparsers: Subparsers) -> None:
+    command = add_client_command(
+        subparsers,
+        "queue",
+        _queue,
+        "show a queue, or change its settings",
+        "Print a queue as a JSON object. With settings, make it if it is not there, and change those that are given: "
+        "'wonderq queue --queue mail max_receives=5 dead_letter_queue=mail-dead paused=true'. docs/API.md lists them.",
+    )
+    command.add_argument("settings", metavar="SETTING=VALUE", nargs="*", type=pair_from)
+    command.add_argument("--delete", action="store_true", help="delete the queue, with all its messages")
+
+
+def _queue(options: argparse.Namespace) -> int:
+    with client_from(options) as client:
+        if options.delete:
+            client.drop_queue()
+            return OK
+        settings = {name: _value(value) for name, value in options.settings}
+        found = client.put_queue(**settings) if settings else client.queue_info()
+    print(json.dumps(found, indent=2, ensure_ascii=False))
+    sys.stdout.flush()
+    return OK
+
+
+def _value(text: str) -> Any:
+    """Read a setting: as JSON if it is, or else as the text that it is."""
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        return text
+
+
+def _add_peek(subparsers: Subparsers) -> None:
+    command = add_client_command(
+        subparsers,
+        "peek",
+        _peek,
+        "look at messages, without touching them",
+        "Print messages, oldest first, as ID<TAB>BODY; --json is the form for those with line breaks.",
+    )
+    command.add_argument("--status", choices=list(STATUS_BY_NAME), help="only those of one status")
+    command.add_argument("--contains", metavar="TEXT", help="only those with this in their text")
+    command.add_argument("--attribute", metavar="NAME[=VALUE]", help="only those with this attribute")
+    command.add_argument("--group", metavar="NAME", help="only those of this group")
+    command.add_argument("--max", metavar="N", type=count_from(1), default=10, help="how many at most (default 10)")
+    command.add_argument("--json", action="store_true", help="print one JSON object a message")
+
+
+def _peek(options: argparse.Namespace) -> int:
+    only = {name: getattr(options, name) for name in ("contains", "attribute", "group")}
+    given = {name: value for name, value in only.items() if value is not None}
+    with client_from(options) as client:
+        streams.peek(client, limit=options.max, status=options.status, only=given, as_json=options.json)
+    return OK
+
+
+def _add_kick(subparsers: Subparsers) -> None:
+    command = add_client_command(
+        subparsers,
+        "kick",
+        _kick,
+        "let buried messages be consumed again",
+        "Let buried messages be consumed again, the oldest first, and print how many there were.",
+    )
+    command.add_argument("--max", metavar="N", type=count_from(1), default=1000, help="how many at most (default 1000)")
+
+
+def _kick(options: argparse.Namespace) -> int:
+    with client_from(options) as client:
+        print(client.kick(options.max), flush=True)
+    return OK
+
+
+def _add_purge(subparsers: Subparsers) -> None:
+    add_client_command(
+        subparsers,
+        "purge",
+        _purge,
+        "delete all messages of a queue",
+        "Delete all messages of a queue, claimed ones too, and print how many there were.",
+    )
+
+
+def _purge(options: argparse.Namespace) -> int:
+    with client_from(options) as client:
+        print(client.purge(), flush=True)
+    return OK

@@ -1,0 +1,76 @@
+"""The command `wonderq serve`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from wonderq.cli.arguments import (
+    OK,
+    REFUSED,
+    Subparsers,
+    add_command,
+    fail,
+)
+from wonderq.config import Settings, load
+from wonderq.model.limits import UNLIMITED
+
+
+def raise_file_limit() -> None:
+    """Each segment and each connection holds a file descriptor."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def add_to(subparsers: Subparsers) -> None:
+    command = add_command(
+        subparsers,
+        "serve",
+        run,
+        "run a broker",
+        "Run a broker until SIGTERM or Ctrl-C. Each option is also a WONDERQ_* variable (--data: WONDERQ_DATA) and a key "
+        "in the configuration file; the option wins over the variable, and that over the file.",
+    )
+    for each in fields(Settings):
+        switch: dict[str, Any] = {"nargs": "?", "const": "true"} if isinstance(each.default, bool) else {}
+        command.add_argument(
+            "--" + each.name.replace("_", "-"),
+            metavar=each.metadata["metavar"],
+            default=argparse.SUPPRESS,
+            help=f"{each.metadata['help']} (default {_shown(each.default)})",
+            **switch,
+        )
+    command.add_argument("--config", metavar="FILE", type=Path, help="TOML file with any of these settings")
+
+
+def _shown(default: Any) -> str:
+    """Write a setting's default as one would give it."""
+    if default is None or default == ():
+        return "none"
+    if default == UNLIMITED:
+        return "unlimited"
+    if isinstance(default, tuple):
+        return ":".join(map(str, default))
+    return str(default).lower() if isinstance(default, bool) else str(default)
+
+
+def run(options: argparse.Namespace) -> int:
+    # The server's libraries take longer to load than a message takes to send.
+    from wonderq.logs import set_up_logging  # noqa: PLC0415
+    from wonderq.serve import StartError, serve, validate  # noqa: PLC0415
+
+    names = {each.name for each in fields(Settings)}
+    flags = {name: value for name, value in vars(options).items() if name in names}
+    try:
+        settings = load(flags, os.environ, options.config)
+        set_up_logging(settings.log_level, settings.log_format)
+        validate(settings)
+        serve(settings)
+    except StartError as error:
+        return fail(str(error), REFUSED)
+    return OK

@@ -1,0 +1,1 @@
+"""The demonstration: a client of the product that kills it and counts."""

@@ -1,0 +1,156 @@
+"""`wonderq compact`: shrink a stopped broker's folder to what is live in it.
+
+The log goes over to a fresh segment, and every older one is compacted into it as the running broker does it (`maintenance`):
+so a crash at any moment is as harmless here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from wonderq.broker.broker import Broker
+from wonderq.broker.compaction import compact_oldest
+from wonderq.broker.maintenance import WORTH_A_CHECKPOINT_BYTES, checkpoint
+from wonderq.folder.lock import held
+from wonderq.folder.replay import readable
+from wonderq.state import record
+from wonderq.state.replay import rebuild
+from wonderq.state.state import State, queue_record
+from wonderq_storage import DEFAULT_SEGMENT_BYTES, Checkpoints, CorruptLogError, FileLog, frame
+
+#: Segments are reserved whole, so small ones leave little unused; but each is an open file, so a large log has larger ones.
+#: The smallest holds any message, and the space that is kept free for making room.
+_MIN_SEGMENT_BYTES = 4 << 20
+_SEGMENTS = 64
+
+#: What would save less of the folder's size than this is not done.
+_WORTH_IT = 0.01
+
+#: How many messages an estimate looks at together.
+_CHUNK_MESSAGES = 4096
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a folder is."""
+
+    disk_bytes: int
+    """What its files take on the disk, reserved space and checkpoints included."""
+    log_bytes: int
+    """What the log takes of it."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    before: Size
+    after: Size
+    messages: int
+    segments: int
+    """How many were compacted; none if that is not worth it."""
+
+    @property
+    def worth_it(self) -> bool:
+        return self.after.disk_bytes < (1 - _WORTH_IT) * self.before.disk_bytes
+
+
+def disk_bytes(folder: Path) -> int:
+    return sum(each.stat().st_blocks * 512 for each in folder.rglob("*") if each.is_file())
+
+
+def estimate(folder: Path) -> Outcome:
+    """Say about what the folder would be when compacted, whether that is worth it or not, and change nothing.
+
+    Raises: as `compact`.
+    """
+    segment_bytes, segments = _plan(folder)
+    with readable(folder):
+        log = FileLog(folder)
+    try:
+        with readable(folder):
+            state, _ = rebuild(log, Checkpoints(folder))
+        before = Size(disk_bytes(folder), log.used_bytes())
+    finally:
+        log.close()
+    log_bytes = frame.SEGMENT_HEADER_BYTES + _restated_bytes(state)
+    after_bytes = log_bytes // segment_bytes * segment_bytes + segment_bytes
+    if log_bytes > WORTH_A_CHECKPOINT_BYTES:
+        after_bytes += sum(map(len, state.freeze().chunks()))
+    return Outcome(before, Size(after_bytes, log_bytes), _count(state), segments)
+
+
+def _restated_bytes(state: State) -> int:
+    """Return what the records take that say everything of a state."""
+    size = len(record.encode((record.IDENTITY, state.last_ms, state.key, state.next_queue)))
+    for queue in state.queues.values():
+        size += len(record.encode(queue_record(queue, queue.settings, state.last_ms))) + queue.messages.bytes
+        sequence = -1
+        while views := queue.messages.after(sequence, _CHUNK_MESSAGES):
+            sequence = views[-1].sequence
+            runs = record.to_runs(view.sequence for view in views)
+            produced_ms, lengths = [view.produced_ms for view in views], [view.length for view in views]
+            claims = [queue.messages.claim_of(view) for view in views if not view.is_pristine]
+            fields = (record.UPDATE, state.last_ms, queue.number, (), runs, produced_ms, lengths, claims, b"")
+            size += len(record.encode(fields))
+    return size
+
+
+def compact(folder: Path, progress: Callable[[], None] = lambda: None) -> Outcome:
+    """Compact everything, if that is worth it; ``progress`` is called after each segment.
+
+    Raises:
+        NoLogError: there is no log in the folder.
+        FolderLockedError: a broker is running on it.
+        DiskFullError: there is no room for the copies. What was not copied is as it was.
+        CorruptLogError: there is damage; a note says what was changed until it was found.
+        UnsupportedFormatError, UnusableLogError: as for a start. Nothing was changed.
+    """
+    expected = estimate(folder)
+    if not expected.worth_it:
+        return replace(expected, after=expected.before, segments=0)
+    segment_bytes, segments = _plan(folder)
+    log = FileLog(folder, segment_bytes=segment_bytes)
+    try:
+        checkpoints = Checkpoints(folder)
+        broker = Broker(log, checkpoints=checkpoints)
+        checkpoints.remove_unfinished()
+        end = log.rotate()
+        done = 0
+        while (oldest := log.oldest()) and oldest[0] <= end:
+            try:
+                compact_oldest(broker, log)
+            except CorruptLogError as error:
+                error.add_note(_what_was_done(folder, done))
+                raise
+            done += 1
+            progress()
+        checkpoints.remove_before(end)
+        if log.used_bytes() > WORTH_A_CHECKPOINT_BYTES:
+            checkpoint(broker, log, checkpoints)
+        log_bytes = log.used_bytes()
+        with broker.locked() as (state, _, _):
+            messages = _count(state)
+    finally:
+        log.close()
+    return Outcome(expected.before, Size(disk_bytes(folder), log_bytes), messages, segments)
+
+
+def _what_was_done(folder: Path, segments: int) -> str:
+    removed = f"{segments:,} before it were compacted" if segments else "none was removed"
+    return (
+        f"No message was lost by this: the segment is still there, {removed}, and copies were added in new ones at the end. "
+        f"'wonderq verify {folder}' lists all that is damaged; 'wonderq repair {folder} NEW' salvages the rest into a new "
+        "folder"
+    )
+
+
+def _plan(folder: Path) -> tuple[int, int]:
+    """Return the size for new segments, and how many there are now."""
+    with held(folder) as files:
+        size = sum(each.stat().st_size for each in files)
+        return min(max(size // _SEGMENTS, _MIN_SEGMENT_BYTES), DEFAULT_SEGMENT_BYTES), len(files)
+
+
+def _count(state: State) -> int:
+    return sum(len(queue.messages) for queue in state.queues.values())

@@ -1,0 +1,112 @@
+"""Export of a folder as lines of JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from wonderq.folder.import_ import holds_log
+from wonderq.folder.lock import NoLogError
+from wonderq.folder.replay import readable
+from wonderq.model.ids import Ids
+from wonderq.model.messages import Message, envelope_of
+from wonderq.model.status import CLAIMED, DELAYED, STATUS_NAMES
+from wonderq.model.times import iso_time
+from wonderq.rest.objects import message_object, settings_object
+from wonderq.state import record
+from wonderq.state.page import MessageView
+from wonderq.state.replay import rebuild
+from wonderq.state.state import Queue, State
+from wonderq_storage import Checkpoints, CorruptLogError, FileLog, segment
+from wonderq_storage.disk import Disk, DiskFile
+from wonderq_storage.recovery import wall_clock_ms
+
+_Object = dict[str, Any]
+
+_CHUNK_MESSAGES = 1000
+
+
+def export(folder: Path) -> Iterator[_Object]:
+    """Yield the lines of all queues. Nothing is changed.
+
+    Raises:
+        NoLogError, FolderLockedError, UnsupportedFormatError: the folder cannot be read.
+        CorruptLogError, UnusableLogError: it is damaged, and has to be repaired first.
+    """
+    if not holds_log(folder):
+        raise NoLogError(f"{folder} holds no log: give the folder that 'wonderq serve --data' was given.")
+    with readable(folder):
+        log = FileLog(folder)
+    try:
+        with readable(folder):
+            state, _ = rebuild(log, Checkpoints(folder))
+        now_ms = max(state.last_ms, wall_clock_ms())
+        with _Bodies(folder) as bodies:
+            for _, queue in sorted(state.queues.items()):
+                yield {
+                    "type": "queue",
+                    "queue": queue.name,
+                    **settings_object(queue.settings),
+                    "sqs": queue.settings.sqs,
+                    "created_at": iso_time(queue.created_ms),
+                }
+                yield from _messages(state, queue, bodies, now_ms)
+    finally:
+        log.close()
+
+
+def _messages(state: State, queue: Queue, bodies: _Bodies, now_ms: int) -> Iterator[_Object]:
+    ids = Ids(state.key or b"")
+    queue.messages.advance(now_ms)
+    sequence = -1
+    while views := queue.messages.after(sequence, _CHUNK_MESSAGES):
+        for view in views:
+            body, headers = bodies.read(view)
+            message = Message(
+                ids.message_id(queue.number, view.sequence),
+                body,
+                STATUS_NAMES[view.status],
+                None,
+                view.receives,
+                view.produced_ms,
+                view.due_ms if view.status in (CLAIMED, DELAYED) else None,
+                queue.name,
+                view.sequence,
+                view.first_claimed_ms,
+                envelope_of(headers, view.updates),
+            )
+            yield {"type": "message", **msgspec.to_builtins(message_object(message))}
+        sequence = views[-1].sequence
+
+
+class _Bodies:
+    """Reads messages' bodies from a folder's segments."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._disk = Disk()
+        self._files: dict[int, DiskFile] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for file in self._files.values():
+            file.close()
+
+    def read(self, view: MessageView) -> tuple[str, dict[str, Any]]:
+        """Return a message's body, and what it carries."""
+        number, offset = view.position >> 32, view.position & 0xFFFF_FFFF
+        file = self._files.get(number)
+        if file is None:
+            file = self._files[number] = self._disk.open(self._folder / segment.file_name(number))
+        try:
+            return record.decode_entry(file.read(view.length, offset))
+        except ValueError as error:
+            raise CorruptLogError(str(file.path), offset, str(error)) from error

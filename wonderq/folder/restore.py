@@ -1,0 +1,140 @@
+"""`wonderq restore`: make a folder out of a backup, up to a point in time. The backup is only read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wonderq.folder.backup import Progress, write_copy
+from wonderq.folder.lock import FolderError, check_outside, held
+from wonderq.model.times import iso_time
+from wonderq.state import record
+from wonderq.state.state import State, UnreadableRecordError
+from wonderq_storage import FileLog, Position, frame, segment
+from wonderq_storage.disk import Disk
+from wonderq_storage.recovery import Recovery
+from wonderq_storage.segment import Segment, SegmentReader
+
+
+class RestoreError(FolderError):
+    """The backup cannot be restored like this. Nothing was written."""
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What the new folder holds."""
+
+    records: int
+    messages: int
+    newest_ms: int
+    """The time of the newest record."""
+    end: Position
+    """Behind it."""
+
+
+def restore(backup: Path, new: Path, *, until_ms: int | None = None, progress: Progress = lambda _: None) -> Restored:
+    """Copy the log up to the last group that has nothing from after ``until_ms``, or all of it.
+
+    Raises:
+        NoLogError: there is no log in the backup.
+        RestoreError: the new folder is not empty, or the backup does not reach back to that time.
+        FolderLockedError: somebody uses the backup.
+        CorruptLogError, UnsupportedFormatError, UnreadableRecordError: what would be kept does not verify.
+        DiskFullError: there is no room.
+    """
+    check_outside(backup, new)
+    if new.exists() and any(new.iterdir()):
+        raise RestoreError(f"{new} is not empty: give a new folder.")
+    disk = Disk()
+    with held(backup):
+        recovery = Recovery(disk, backup)
+        try:
+            number, end = _find_end(recovery, until_ms)
+            disk.make_folder(new)
+            # Without its last segment a log is refused, so what a crash leaves of this cannot be taken for all of it.
+            for each in recovery.segments:
+                if each.number < number:
+                    size = each.file.size()
+                    _copy(disk, each, new, size, size, progress)
+                elif each.number == number:
+                    # Like any segment in use it has all its space, so that a full disk is found out in time.
+                    _copy(disk, each, new, end, each.header.capacity, progress, reserve=True)
+        finally:
+            recovery.close()
+    state, records = State(), 0
+    log = FileLog(new)
+    try:
+        for position, data in log.replay():
+            state.apply(_fields(position, data), position, len(data))
+            records += 1
+    finally:
+        log.close()
+    state.check_complete()
+    messages = sum(len(queue.messages) for queue in state.queues.values())
+    return Restored(records, messages, state.last_ms, number << 32 | end)
+
+
+def _copy(
+    disk: Disk, source: Segment, new: Path, length: int, size: int, progress: Progress, *, reserve: bool = False
+) -> None:
+    path = new / source.path.name
+    unfinished = path.with_suffix(segment.UNFINISHED_SUFFIX)
+    write_copy(disk, source.file, unfinished, length, size, progress, reserve=reserve)
+    disk.rename(unfinished, path)
+    disk.sync_folder(new)
+
+
+def _find_end(recovery: Recovery, until_ms: int | None) -> tuple[int, int]:
+    """Return the segment in which the restored log ends, and the offset in it."""
+    for position, data in recovery.replay():
+        if until_ms is not None and _time(position, data) > until_ms:
+            number, end, base = _group_before(recovery, position)
+            break
+    else:
+        assert recovery.active is not None
+        return recovery.active.number, recovery.offset
+    oldest = recovery.segments[0].number
+    if base < oldest or (number, end) == (oldest, frame.SEGMENT_HEADER_BYTES):
+        earliest_ms = next(_complete_from(recovery.segments), None)
+        since = f"; it goes back to {iso_time(earliest_ms)}" if earliest_ms is not None else ""
+        raise RestoreError(f"the backup does not go back as far as {iso_time(until_ms or 0)}{since}.")
+    return number, end
+
+
+def _group_before(recovery: Recovery, position: Position) -> tuple[int, int, int]:
+    """Return where the group with the record at ``position`` begins, and what base holds there."""
+    number, offset = position >> 32, position & 0xFFFF_FFFF
+    [current] = [each for each in recovery.segments if each.number == number]
+    reader = SegmentReader(current, None, None)
+    end, base = reader.offset, recovery.base
+    for records in reader:
+        if records and records[-1][0] >= offset:
+            break
+        end, base = reader.offset, reader.base
+    return number, end, base
+
+
+def _complete_from(segments: list[Segment]) -> Iterator[int]:
+    """Yield the times from which on nothing is missing that a log cut there would need."""
+    newest_ms = 0
+    for each in segments:
+        reader = SegmentReader(each, None, None)
+        for records in reader:
+            times = [_time(each.number << 32 | offset, data) for offset, data in records]
+            newest_ms = max([newest_ms, *times])
+            if newest_ms and reader.base >= segments[0].number:
+                yield newest_ms
+
+
+def _time(position: Position, data: bytes | memoryview) -> int:
+    at_ms: int = _fields(position, data)[1]
+    return at_ms
+
+
+def _fields(position: Position, data: bytes | memoryview) -> list[Any]:
+    try:
+        return record.decode(data)
+    except ValueError as error:
+        raise UnreadableRecordError(f"the record at position {position:#x}: {error}") from error

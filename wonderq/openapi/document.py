@@ -1,0 +1,341 @@
+"""The HTTP API as an OpenAPI 3.1 document (https://spec.openapis.org/oas/v3.1.1.html), made from what the server itself uses.
+
+What requests may hold is in `wonderq.rest.schemas`, which validates them; roles are in `wonderq.auth.access`, codes in
+`wonderq.openapi.error_codes`, what answers hold in `wonderq.openapi.answer_schemas`, and the calls in `wonderq.openapi.operations`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import cache
+from itertools import chain, combinations
+from typing import Any
+
+import msgspec
+
+import wonderq
+from wonderq.auth.roles import RULES
+from wonderq.httpd.errors import JSON
+from wonderq.openapi import answer_schemas
+from wonderq.openapi.error_codes import BY_ANY_CALL, ERROR_CODES
+from wonderq.openapi.operations import OPERATIONS, TAGS, Answer, Operation
+from wonderq.rest.bodies import MSGPACK
+from wonderq.rest.schemas import EXAMPLE_ID, EXAMPLE_REDRIVE_ID
+
+_Object = dict[str, Any]
+
+_SCHEMAS = "#/components/schemas/"
+
+_DESCRIPTION = """\
+A durable message broker: what it has acknowledged is in a log on the disk.
+
+Bodies are JSON or msgpack, by their `Content-Type`; answers are JSON, or msgpack if `Accept` names it. Durations are seconds,
+with decimals if you like. A field or parameter that is not listed is refused by name. Every error has one shape, with a code
+that does not change.
+
+A broker without API keys serves everybody who reaches it. With keys, each call needs the header
+`Authorization: Bearer KEY`, and the key needs the role that the call's `security` names; `admin` has all roles.
+
+Delivery is at least once: a message that is not deleted before its claim ends is given to the next consumer.
+"""
+
+#: Of these fields of an update only one can be given.
+_ALTERNATIVES = ("visibility_timeout", "delay", "backoff", "bury")
+_EXCLUDING: _Object = {"not": {"anyOf": [{"required": list(pair)} for pair in combinations(_ALTERNATIVES, 2)]}}
+
+_NUMBER = r"^[+-]?([0-9]{1,128}(\.[0-9]{0,128})?|\.[0-9]{1,128})([eE][+-]?[0-9]{1,3})?$"
+_BASE64 = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
+
+#: What a type cannot say: of which fields one is needed, and which exclude each other.
+_MORE: dict[str, _Object] = {
+    "Produce": {
+        "oneOf": [
+            {
+                "required": ["message"],
+                "not": {"anyOf": [{"required": ["messages"]}, {"required": ["delay", "deliver_at"]}]},
+            },
+            {
+                "required": ["messages"],
+                "not": {
+                    "anyOf": [
+                        {"required": [name]}
+                        for name in (
+                            "message",
+                            "deliver_at",
+                            "attributes",
+                            "group",
+                            "priority",
+                            "traceparent",
+                            "tracestate",
+                        )
+                    ]
+                },
+            },
+        ]
+    },
+    "DeleteBatch": {"oneOf": [{"required": ["ids"]}, {"required": ["receipts"]}]},
+    "TypedAttribute": {
+        "oneOf": [
+            {"properties": {"type": {"pattern": "^String"}}},
+            {"properties": {"type": {"pattern": "^Number"}, "value": {"pattern": _NUMBER}}},
+            {"properties": {"type": {"pattern": "^Binary"}, "value": {"pattern": _BASE64}}},
+        ]
+    },
+    "NewMessage": {"not": {"required": ["delay", "deliver_at"]}},
+    "NextMessage": {"not": {"required": ["delay", "deliver_at"]}},
+    "Update": _EXCLUDING,
+    "UpdateEntry": {"anyOf": [{"required": ["id"]}, {"required": ["receipt"]}], **_EXCLUDING},
+}
+
+_PATH_PARAMETERS: dict[str, _Object] = {
+    "queue": {
+        "description": "The queue's name: 1 to 80 of `A-Z a-z 0-9 _ -`; it may end in `.fifo`.",
+        "schema": {"type": "string", "pattern": r"^[A-Za-z0-9_-]+(\.fifo)?$", "minLength": 1, "maxLength": 80},
+        "example": "mail",
+    },
+    "message_id": {
+        "description": "The message's id.",
+        "schema": {"type": "string", "pattern": r"^[^/\u0000-\u001f\u007f-\u009f]+$"},
+        "example": EXAMPLE_ID,
+    },
+    "redrive_id": {
+        "description": "The redrive's id.",
+        "schema": {"type": "string", "pattern": r"^[^/\u0000-\u001f\u007f-\u009f]+$"},
+        "example": EXAMPLE_REDRIVE_ID,
+    },
+    "schedule": {
+        "description": "The schedule's name: 1 to 80 of `A-Z a-z 0-9 _ -`.",
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]+$", "minLength": 1, "maxLength": 80},
+        "example": "nightly",
+    },
+}
+
+_RETRY_AFTER = {"description": "Try again after so many seconds.", "schema": {"type": "integer", "minimum": 1}}
+_HEADERS: dict[int, _Object] = {
+    302: {"Location": {"schema": {"type": "string"}}},
+    401: {"WWW-Authenticate": {"schema": {"type": "string", "const": "Bearer"}}},
+    405: {"Allow": {"schema": {"type": "string"}}},
+    **{status: {"Retry-After": _RETRY_AFTER} for status in (429, 503, 507)},
+}
+
+_RECEIPT = {"receipt": "$response.body#/0/receipt"}
+#: What may come next: by operation and status, names of links to other operations with the path's id and a body.
+_LINKS: dict[tuple[str, int], dict[str, tuple[str, str | None, _Object | None]]] = {
+    ("produce", 201): {"look": ("getMessage", "$response.body#/id", None)},
+    **{
+        (operation, 200): {
+            "done": ("deleteMessage", "$response.body#/0/id", _RECEIPT),
+            "renew": ("updateMessage", "$response.body#/0/id", _RECEIPT),
+            "all done": ("deleteMessages", None, {"receipts": ["$response.body#/0/receipt"]}),
+        }
+        for operation in ("consume", "claim")
+    },
+    ("listMessages", 200): {"look": ("getMessage", "$response.body#/0/id", None)},
+}
+
+
+@cache
+def document() -> _Object:
+    """Return the document, as what JSON is made from. Nobody may change it."""
+    operations = [_with_more_codes(each) for each in OPERATIONS]
+    paths: dict[str, _Object] = {}
+    errors = {pair for each in operations for pair in _errors(each).items()}
+    for operation in operations:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
+    return {
+        "openapi": "3.1.1",
+        "info": {
+            "title": "WonderQ",
+            "summary": "A durable message broker over HTTP.",
+            "description": _DESCRIPTION,
+            "version": wonderq.__version__,
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "servers": [{"url": "/", "description": "The broker that this document is from."}],
+        "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
+        "security": [{"bearer": []}, {}],
+        "paths": paths,
+        "components": {
+            "schemas": _component_schemas(OPERATIONS),
+            "responses": {_error_name(*each): _error(*each) for each in sorted(errors)},
+            "securitySchemes": {
+                "bearer": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "An API key: `wonderq keys create NAME --role ROLE`. A broker without keys asks for none.",
+                }
+            },
+        },
+    }
+
+
+@cache
+def as_json() -> bytes:
+    return msgspec.json.format(msgspec.json.encode(document()), indent=1) + b"\n"
+
+
+def role_of(method: str, path: str) -> str:
+    """Return the role that a key needs for a call, or ``anybody``."""
+    return RULES[path][method]
+
+
+def _with_more_codes(operation: Operation) -> Operation:
+    """Add the codes that follow from what a call takes, and from who may make it."""
+    codes = [*operation.codes]
+    if operation.tag not in ("Health", "Documentation"):
+        codes.append("unknown_field")
+        if operation.body is None:
+            codes.append("unexpected_body")
+        else:
+            codes += ("malformed_body", "empty_body", "ambiguous_request", "unsupported_media_type", "invalid_value")
+        schema = _component(operation.body or operation.query)
+        if schema["required"] or "oneOf" in schema:
+            codes.append("missing_field")
+    if "{" in operation.path:
+        codes.append("path_not_found")  # of an empty name, and of one with a slash in it
+    if "{queue}" not in operation.path:
+        codes = [code for code in codes if code != "queue_not_found"]  # `default` is always there
+    if role_of(operation.method, operation.path) != "anybody":
+        codes += ("unauthorized", "forbidden")
+    return operation._replace(codes=tuple(dict.fromkeys((*codes, *BY_ANY_CALL))))
+
+
+def _operation(operation: Operation) -> _Object:
+    role = role_of(operation.method, operation.path)
+    needs = "Anybody may make this call." if role == "anybody" else f"With keys on, it needs the role `{role}`."
+    found: _Object = {
+        "operationId": operation.id,
+        "tags": [operation.tag],
+        "summary": operation.summary,
+        "description": "\n\n".join(filter(None, (operation.description, needs))),
+        # Of other schemes than OAuth2 the list names roles, says the specification; {} stands for a broker without keys.
+        "security": [] if role == "anybody" else [{"bearer": [role]}, {}],
+        "parameters": [*_path_parameters(operation.path), *_query_parameters(operation)],
+        "responses": {
+            **{str(status): _batch_results(operation, status, answer) for status, answer in operation.answers.items()},
+            **{
+                str(status): {"$ref": f"#/components/responses/{_error_name(status, codes)}"}
+                for status, codes in _errors(operation).items()
+            },
+        },
+    }
+    if operation.body is not None:
+        schema = {"$ref": _SCHEMAS + operation.body.__name__}
+        examples = {name: {"value": value} for name, value in operation.examples.items()}
+        found["requestBody"] = {
+            "required": operation.body_required,
+            "content": {JSON: {"schema": schema, "examples": examples}, MSGPACK: {"schema": schema}},
+        }
+    return found
+
+
+def _path_parameters(path: str) -> list[_Object]:
+    return [
+        {"name": name, "in": "path", "required": True, **_PATH_PARAMETERS[name]} for name in re.findall("{(.*?)}", path)
+    ]
+
+
+def _query_parameters(operation: Operation) -> list[_Object]:
+    schema = _component(operation.query)
+    examples: _Object = next(iter(operation.examples.values()), {}) if operation.body is None else {}
+    parameters = []
+    for name, value in schema["properties"].items():
+        if value.get("type") == "object":
+            continue  # which a query string cannot hold
+        parameter = {"name": name, "in": "query", "required": name in schema["required"], "schema": {**value}}
+        parameter["description"] = parameter["schema"].pop("description")
+        if name in examples:
+            parameter["example"] = examples[name]
+        parameters.append(parameter)
+    return parameters
+
+
+def _batch_results(operation: Operation, status: int, answer: Answer) -> _Object:
+    found: _Object = {"description": answer.meaning}
+    if status in _HEADERS:
+        found["headers"] = _HEADERS[status]
+    if isinstance(answer.schema, str):
+        found["content"] = {answer.schema: {}}
+    elif types := _types(answer):
+        content = {"schema": _inline(types), "example": answer.example}
+        found["content"] = (
+            {JSON: content} if answer.json_only else {JSON: content, MSGPACK: {"schema": content["schema"]}}
+        )
+    links = _LINKS.get((operation.id.removesuffix("InQueue"), status))
+    if links:
+        found["links"] = {name: _link(operation, *link) for name, link in links.items()}
+    return found
+
+
+def _link(operation: Operation, target: str, message_id: str | None, body: _Object | None) -> _Object:
+    parameters = {} if message_id is None else {"message_id": message_id}
+    if "{queue}" in operation.path:
+        target += "InQueue"
+        parameters["queue"] = "$request.path.queue"
+    link: _Object = {"operationId": target, "parameters": parameters}
+    return link if body is None else {**link, "requestBody": body}
+
+
+# Errors
+
+
+def _errors(operation: Operation) -> dict[int, tuple[str, ...]]:
+    """Return the codes that a call may be answered with, by status."""
+    found: dict[int, tuple[str, ...]] = {}
+    for code, (statuses, _) in ERROR_CODES.items():
+        if code in operation.codes:
+            for status in statuses:
+                found[status] = (*found.get(status, ()), code)
+    return dict(sorted(found.items()))
+
+
+def _error_name(status: int, codes: Iterable[str]) -> str:
+    return "-".join((str(status), *codes))
+
+
+def _error(status: int, codes: tuple[str, ...]) -> _Object:
+    schema = {
+        "$ref": _SCHEMAS + "Error",
+        "properties": {"statusCode": {"const": status}, "error": {"properties": {"code": {"enum": list(codes)}}}},
+    }
+    found: _Object = {
+        "description": "\n".join(f"- `{code}`: {ERROR_CODES[code].meaning}" for code in codes),
+        "content": {JSON: {"schema": schema}, MSGPACK: {"schema": schema}},
+    }
+    if status in _HEADERS:
+        found["headers"] = _HEADERS[status]
+    return found
+
+
+# Schemas
+
+
+def _component_schemas(operations: Iterable[Operation]) -> dict[str, _Object]:
+    types: list[Any] = [answer_schemas.Error]
+    for operation in operations:
+        types += [] if operation.body is None else [operation.body]
+        types += chain.from_iterable(_types(answer) for answer in operation.answers.values())
+    _, found = msgspec.json.schema_components(types, ref_template=_SCHEMAS + "{name}")
+    for name, more in _MORE.items():
+        found[name].update(more)
+    return found
+
+
+def _types(answer: Answer) -> tuple[Any, ...]:
+    if answer.schema is None or isinstance(answer.schema, str):
+        return ()
+    return answer.schema if isinstance(answer.schema, tuple) else (answer.schema,)
+
+
+@cache
+def _component(struct: type[msgspec.Struct]) -> _Object:
+    """Return what describes the fields of a request."""
+    _, found = msgspec.json.schema_components([struct], ref_template=_SCHEMAS + "{name}")
+    return {**found[struct.__name__], **_MORE.get(struct.__name__, {})}
+
+
+def _inline(types: tuple[Any, ...]) -> _Object:
+    """Return a reference to a type, or what is made of such."""
+    found, _ = msgspec.json.schema_components(types, ref_template=_SCHEMAS + "{name}")
+    return found[0] if len(found) == 1 else {"oneOf": list(found)}

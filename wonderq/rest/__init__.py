@@ -1,0 +1,1 @@
+"""The REST API: requests to broker calls, and results to responses."""

@@ -1,0 +1,206 @@
+"""The HTTP API as Falcon resources: read the request, call the broker, render the answer. Nothing is decided here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import falcon
+from msgspec import UNSET, UnsetType
+
+from wonderq.httpd.errors import RequestError, error_object
+from wonderq.model import errors
+from wonderq.model.messages import NewMessage, SendResult, Target
+from wonderq.model.queue_names import DEFAULT_QUEUE
+from wonderq.model.times import to_ms
+from wonderq.rest import schemas
+from wonderq.rest.bodies import read_body, read_optional_body, read_query, render
+from wonderq.rest.errors import describe_error
+from wonderq.rest.objects import claimed_objects, message_object
+from wonderq.rest.resource import Resource
+from wonderq.rest.values import (
+    Trace,
+    change_of,
+    is_plain,
+    new_message,
+    set_ms,
+    set_value,
+    trace_of,
+)
+
+
+def _batch_results(targets: Sequence[Target], results: Sequence[errors.BrokerError | None]) -> dict[str, Any]:
+    """Render the results of a batch, each with the id or receipt it is about."""
+    rendered: list[dict[str, Any]] = []
+    for (message_id, receipt), error in zip(targets, results, strict=True):
+        result: dict[str, Any] = {"id": message_id} if message_id is not None else {}
+        if receipt is not None:
+            result["receipt"] = receipt
+        if error is None:
+            result["success"] = True
+        else:
+            result.update(error_object(*describe_error(error)))
+        rendered.append(result)
+    return {"success": not any(results), "results": rendered}
+
+
+class Produce(Resource):
+    def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
+        body = read_body(req, schemas.Produce)
+        trace = trace_of(req)
+        if isinstance(body.messages, UnsetType):
+            if isinstance(body.message, UnsetType):
+                raise RequestError(400, "missing_field", "The field message is required.", "message")
+            value = self._produce_one(queue, body.message, body, trace)
+        else:
+            _check_batch_fields(body)
+            value = self._produce_batch(queue, body.messages, body, trace)
+        render(req, resp, {**value, "status": "unprocessed", "statusCode": 201}, 201)
+
+    def _produce_one(self, queue: str, text: str, body: schemas.Produce, trace: Trace) -> dict[str, Any]:
+        if is_plain(body) and not trace and self.broker.is_plain(queue):
+            delay_ms = set_ms(body.delay)
+            [message_id] = self.broker.produce(queue, [text], None if delay_ms is None else [delay_ms])
+            return {"id": message_id, "message": text}
+        [sent] = self.broker.send(queue, [new_message(text, body, trace)])
+        return {"id": sent.id, "message": text, **({"duplicate": True} if sent.is_duplicate else {})}
+
+    def _produce_batch(
+        self, queue: str, messages: list[str | schemas.NewMessage], body: schemas.Produce, trace: Trace
+    ) -> dict[str, Any]:
+        delay_ms, key = set_ms(body.delay), body.idempotency_key
+        others = [each for each in messages if not isinstance(each, str)]
+        if not trace and key is UNSET and self.broker.is_plain(queue) and all(map(is_plain, others)):
+            bodies = [each if isinstance(each, str) else each.message for each in messages]
+            delays: list[int | None] = [delay_ms] * len(messages)
+            for index, each in enumerate(messages if others else ()):
+                if not isinstance(each, str) and not isinstance(each.delay, UnsetType):
+                    delays[index] = to_ms(each.delay)
+            given = delays if any(delay is not None for delay in delays) else None
+            return {"ids": self.broker.produce(queue, bodies, given)}
+        new = []
+        for index, each in enumerate(messages):
+            message = (
+                new_message(each, _NO_FIELDS, trace)
+                if isinstance(each, str)
+                else new_message(each.message, each, trace)
+            )
+            if message.delay_ms is None and message.deliver_at_ms is None:
+                message = message._replace(delay_ms=delay_ms)
+            if not isinstance(key, UnsetType) and not message.key:
+                message = message._replace(key=f"{key}/{index}")
+            new.append(message)
+        return _sent_object(self.broker.send(queue, new))
+
+
+_NO_FIELDS = schemas.MessageFields()
+
+
+def _check_batch_fields(body: schemas.Produce) -> None:
+    """Refuse fields of one message beside ``messages``, where they would be of none."""
+    for name in ("message", "deliver_at", "attributes", "group", "priority", "traceparent", "tracestate"):
+        if getattr(body, name) is not UNSET:
+            text = (
+                f"Give {name} with each of the messages"
+                if name != "message"
+                else "Give either message or messages, not both"
+            )
+            raise RequestError(400, "ambiguous_request", f"{text}.", "messages" if name == "message" else name)
+
+
+def _sent_object(sent: Sequence[SendResult]) -> dict[str, Any]:
+    duplicates = [index for index, each in enumerate(sent) if each.is_duplicate]
+    return {"ids": [each.id for each in sent], **({"duplicates": duplicates} if duplicates else {})}
+
+
+class HandOver(Resource):
+    def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
+        body = read_body(req, schemas.HandOver)
+        trace = trace_of(req)
+        outputs: dict[str, list[NewMessage]] = {}
+        places = []
+        for each in body.produce:
+            if each.queue not in outputs:
+                self.check_queue(req, "produce", each.queue)
+            messages = outputs.setdefault(each.queue, [])
+            places.append((each.queue, len(messages)))
+            messages.append(new_message(each.message, each, trace))
+        sent = self.broker.hand_over(queue, Target.each((), body.receipts), outputs)
+        value = _sent_object([sent[name][index] for name, index in places])
+        render(req, resp, {"success": True, **value, "statusCode": 201}, 201)
+
+
+class Kick(Resource):
+    def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
+        asked = read_optional_body(req, schemas.Kick)
+        render(req, resp, {"success": True, "kicked": self.broker.kick(queue, asked.max)})
+
+
+class Consume(Resource):
+    def on_get(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
+        self._consume(req, resp, queue, read_query(req, schemas.Consume))
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
+        self._consume(req, resp, queue, read_optional_body(req, schemas.Consume))
+
+    def _consume(self, req: falcon.Request, resp: falcon.Response, queue: str, asked: schemas.Consume) -> None:
+        client_gone: Callable[[], bool] = req.env.get("waitress.client_disconnected", lambda: False)
+        messages = self.broker.claim(
+            queue,
+            limit=asked.max,
+            visibility_timeout_ms=set_ms(asked.visibility_timeout),
+            wait_s=asked.wait,
+            client_gone=client_gone,
+            attempt_id=set_value(asked.attempt_id),
+        )
+        render(req, resp, claimed_objects(messages))
+        resp.set_header("Cache-Control", "no-store")
+
+
+class MessageResource(Resource):
+    def on_get(self, req: falcon.Request, resp: falcon.Response, message_id: str, queue: str = DEFAULT_QUEUE) -> None:
+        read_query(req, schemas.Body)
+        render(req, resp, message_object(self.broker.get(queue, message_id)))
+        resp.set_header("Cache-Control", "no-store")
+
+    def on_delete(
+        self, req: falcon.Request, resp: falcon.Response, message_id: str, queue: str = DEFAULT_QUEUE
+    ) -> None:
+        body = read_optional_body(req, schemas.Delete)
+        target = Target(message_id, set_value(body.receipt))
+        self.check_targets(req, [target])
+        self.broker.delete(queue, target)
+        render(req, resp, {"success": True})
+
+    def on_update(
+        self, req: falcon.Request, resp: falcon.Response, message_id: str, queue: str = DEFAULT_QUEUE
+    ) -> None:
+        body = read_optional_body(req, schemas.Update)
+        target = Target(message_id, set_value(body.receipt))
+        self.check_targets(req, [target])
+        self.broker.update(queue, target, change_of(body))
+        render(req, resp, {"success": True})
+
+    # For clients that can send only the common methods.
+    on_put = on_update
+    on_patch = on_update
+
+
+class DeleteBatch(Resource):
+    def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
+        body = read_body(req, schemas.DeleteBatch)
+        if isinstance(body.ids, UnsetType) == isinstance(body.receipts, UnsetType):
+            code = "missing_field" if isinstance(body.ids, UnsetType) else "ambiguous_request"
+            raise RequestError(400, code, "Give either ids or receipts.", "ids")
+        targets = Target.each(set_value(body.ids) or [], set_value(body.receipts) or [])
+        self.check_targets(req, targets)
+        render(req, resp, _batch_results(targets, self.broker.delete_batch(queue, targets)))
+
+
+class UpdateBatch(Resource):
+    def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
+        entries = read_body(req, schemas.UpdateBatch).entries
+        updates = [(Target(set_value(entry.id), set_value(entry.receipt)), change_of(entry)) for entry in entries]
+        targets = [target for target, _ in updates]
+        self.check_targets(req, targets)
+        render(req, resp, _batch_results(targets, self.broker.update_batch(queue, updates)))

@@ -1,0 +1,130 @@
+"""Messages and queues as clients see them."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+import msgspec
+
+from wonderq.model.messages import Envelope, Message, QueueInfo
+from wonderq.model.settings import QueueSettings
+from wonderq.model.times import iso_time
+
+#: A number that everybody's JSON can hold.
+_WHOLE_NUMBER = re.compile(r"0|-?[1-9]\d{0,14}")
+
+#: From so many on, it is quicker to go column by column.
+_MANY_MESSAGES = 5
+
+
+#: The settings that clients see; times are shown without their unit, in seconds.
+SETTINGS = [each.name for each in fields(QueueSettings) if each.name != "sqs"]
+
+
+def settings_object(settings: QueueSettings) -> dict[str, Any]:
+    """Return a queue's settings as clients see them: times in seconds."""
+    return {
+        name.removesuffix("_ms"): getattr(settings, name) / 1000 if name.endswith("_ms") else getattr(settings, name)
+        for name in SETTINGS
+    }
+
+
+def queue_object(info: QueueInfo) -> dict[str, Any]:
+    return {
+        "queue": info.name,
+        "settings": settings_object(info.settings),
+        "created_at": iso_time(info.created_ms),
+        "counts": info.counts,
+        "bytes": info.bytes,
+        "newest_id": info.newest_id,
+        "oldest_age": None if info.oldest_ms is None else max(info.now_ms - info.oldest_ms, 0) / 1000,
+    }
+
+
+class MessageObject(msgspec.Struct, gc=False):
+    """A message as it stands in answers."""
+
+    id: str
+    message: str
+    status: str
+    receive_count: int
+    produced_at: str
+    claimed_until: str | None
+    queue: str
+    receipt: str | msgspec.UnsetType = msgspec.UNSET
+    delayed_until: str | msgspec.UnsetType = msgspec.UNSET
+    version: int | msgspec.UnsetType = msgspec.UNSET
+    attributes: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    group: str | msgspec.UnsetType = msgspec.UNSET
+    priority: int | msgspec.UnsetType = msgspec.UNSET
+    idempotency_key: str | msgspec.UnsetType = msgspec.UNSET
+    traceparent: str | msgspec.UnsetType = msgspec.UNSET
+    tracestate: str | msgspec.UnsetType = msgspec.UNSET
+    dead_letter: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+
+
+def message_object(message: Message) -> MessageObject:
+    message_id, body, status, receipt, receives, produced_ms, due_ms, queue, _, _, envelope = message
+    due = None if due_ms is None else iso_time(due_ms)
+    value = MessageObject(
+        message_id,
+        body,
+        status,
+        receives,
+        iso_time(produced_ms),
+        due if status == "processing" else None,
+        queue,
+        msgspec.UNSET if receipt is None else receipt,
+        due if due is not None and status == "delayed" else msgspec.UNSET,
+    )
+    if envelope is not None:
+        _add_envelope(value, envelope)
+    return value
+
+
+def _add_envelope(value: MessageObject, envelope: Envelope) -> None:
+    """Add what is there of what few messages have."""
+    unset = msgspec.UNSET
+    if envelope.version > 1:
+        value.version = envelope.version
+    if envelope.attributes:
+        value.attributes = {name: attribute_value(*each) for name, each in envelope.attributes.items()}
+    value.group = envelope.group or unset
+    value.priority = envelope.priority or unset
+    value.idempotency_key = envelope.key or unset
+    value.traceparent = envelope.system.get("traceparent", unset)
+    value.tracestate = envelope.system.get("tracestate", unset)
+    origin = envelope.origin
+    if origin is not None:
+        value.dead_letter = {
+            "queue": origin.queue,
+            "id": origin.id,
+            "reason": origin.reason,
+            "moved_at": iso_time(origin.moved_ms),
+            "produced_at": iso_time(origin.produced_ms),
+            "receive_count": origin.receives,
+        }
+
+
+def attribute_value(kind: str, value: str | bytes) -> Any:
+    """Return an attribute as JSON has it: a string or a whole number as such, and everything else with its type."""
+    if kind == "String":
+        return value
+    if kind == "Number" and isinstance(value, str) and _WHOLE_NUMBER.fullmatch(value):
+        return int(value)
+    return {"type": kind, "value": b64encode(value).decode() if isinstance(value, bytes) else value}
+
+
+def claimed_objects(messages: Sequence[Message]) -> list[MessageObject]:
+    """Do what `message_object` does for all messages of a claim, in half the time for each if there are many."""
+    if len(messages) < _MANY_MESSAGES:
+        return list(map(message_object, messages))
+    ids, bodies, statuses, receipts, receives, produced_ms, due_ms, queues, _, _, envelope = zip(*messages, strict=True)
+    if any(envelope):
+        return list(map(message_object, messages))
+    times = map(iso_time, produced_ms), map(iso_time, due_ms)
+    return list(map(MessageObject, ids, bodies, statuses, receives, *times, queues, receipts))

@@ -1,0 +1,98 @@
+"""Schedules over HTTP: see `wonderq.broker.schedules`."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import falcon
+
+from wonderq.auth.access import Access
+from wonderq.broker.broker import Broker
+from wonderq.broker.schedules import Schedule
+from wonderq.model.errors import ScheduleNotFoundError
+from wonderq.model.times import iso_time, to_ms
+from wonderq.rest import schemas
+from wonderq.rest.bodies import read_body, read_query, render
+from wonderq.rest.objects import attribute_value
+from wonderq.rest.resource import Resource
+from wonderq.rest.values import attributes_of
+
+
+class AllSchedules(Resource):
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        read_query(req, schemas.Body)
+        found = self.broker.schedules.list()
+        if self.access is not None:
+            is_theirs = self.access.queue_filter(req.auth)
+            found = [each for each in found if is_theirs(each.queue)]
+        render(req, resp, list(map(schedule_object, found)))
+
+
+class OneSchedule(Resource):
+    """It belongs to the queue that its messages go to: whoever wants to see or change it needs a key that opens that."""
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, schedule: str) -> None:
+        read_query(req, schemas.Body)
+        found = self.broker.schedules.get(schedule)
+        self.check_queue(req, "inspect", found.queue)
+        render(req, resp, schedule_object(found))
+
+    def on_put(self, req: falcon.Request, resp: falcon.Response, schedule: str) -> None:
+        given = _fields_of(read_body(req, schemas.PutSchedule))
+        with suppress(ScheduleNotFoundError):  # of one that is to be made
+            self.check_queue(req, "admin", self.broker.schedules.get(schedule).queue)
+        if "queue" in given:
+            self.check_queue(req, "admin", given["queue"])
+        changed, created = self.broker.schedules.put(schedule, **given)
+        render(req, resp, schedule_object(changed), 201 if created else 200)
+
+    def on_delete(self, req: falcon.Request, resp: falcon.Response, schedule: str) -> None:
+        read_query(req, schemas.Body)
+        self.check_queue(req, "admin", self.broker.schedules.get(schedule).queue)
+        self.broker.schedules.delete(schedule)
+        render(req, resp, {"success": True})
+
+
+def _fields_of(body: schemas.PutSchedule) -> dict[str, Any]:
+    """Return what was given, as the broker takes it."""
+    given = schemas.given(body)
+    if "message" in given:
+        given["body"] = given.pop("message")
+    if "attributes" in given:
+        given["attributes"] = attributes_of(given["attributes"])
+    if "delay" in given:
+        given["delay_ms"] = to_ms(given.pop("delay"))
+    return given
+
+
+def schedule_object(schedule: Schedule) -> dict[str, Any]:
+    """Return a schedule as clients see it."""
+    value: dict[str, Any] = {
+        "name": schedule.name,
+        "cron": schedule.cron,
+        "timezone": schedule.timezone,
+        "queue": schedule.queue,
+        "message": schedule.body,
+        "missed": schedule.missed,
+        "paused": schedule.paused,
+        "created_at": iso_time(schedule.created_ms),
+        "next_at": None if schedule.next_ms is None else iso_time(schedule.next_ms),
+        "last_at": None if schedule.last_ms is None else iso_time(schedule.last_ms),
+        "failure": schedule.failure,
+    }
+    if schedule.attributes:
+        value["attributes"] = {name: attribute_value(*each) for name, each in schedule.attributes.items()}
+    if schedule.group:
+        value["group"] = schedule.group
+    if schedule.priority:
+        value["priority"] = schedule.priority
+    if schedule.delay_ms is not None:
+        value["delay"] = schedule.delay_ms / 1000
+    return value
+
+
+def add_routes(app: falcon.App[falcon.Request, falcon.Response], broker: Broker, access: Access | None = None) -> None:
+    """Add these resources. What is added here needs a rule in `wonderq.auth.access` too."""
+    app.add_route("/schedules", AllSchedules(broker, access))
+    app.add_route("/schedules/{schedule}", OneSchedule(broker, access))

@@ -1,0 +1,1 @@
+"""Fibers, waiting, clocks and counting tools that know neither queues nor HTTP."""

@@ -1,0 +1,157 @@
+"""The endpoint: ``POST /`` and ``POST /{account}/{queue}``, in either wire format, signed or not."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import falcon
+
+import wonderq_storage
+from wonderq.auth import sigv4
+from wonderq.auth.access import Access
+from wonderq.auth.keys import EVERYBODY, Key
+from wonderq.auth.roles import Role
+from wonderq.broker.broker import Broker
+from wonderq.httpd.counters import refusals
+from wonderq.httpd.errors import RequestError
+from wonderq.model.errors import BrokerError
+from wonderq.sqs import messages, move_tasks, queues, wire
+from wonderq.sqs.context import Action, Context, Service
+from wonderq.sqs.errors import SqsError, from_broker
+from wonderq.sqs.limits import STRICT, SqsLimits
+from wonderq.sqs.names import name_in_arn, name_in_url, url_of
+
+#: The paths that it is at; the older protocol posts to a queue's own URL.
+ROOT, QUEUE = "/", "/{account:int(12)}/{queue}"
+
+DEFAULT_REGION = "us-east-1"
+
+_NO_FORMAT = f"Send a form, as Content-Type: {wire.FORM_TYPE}, or the header X-Amz-Target with {wire.JSON_TYPE}, as SDKs for SQS do."
+
+ACTIONS = {
+    "AddPermission": Action(queues.add_permission, "admin"),
+    "CancelMessageMoveTask": Action(move_tasks.cancel_message_move_task, "admin"),
+    "ChangeMessageVisibility": Action(messages.change_message_visibility, "consume"),
+    "ChangeMessageVisibilityBatch": Action(messages.change_message_visibility_batch, "consume"),
+    "CreateQueue": Action(queues.create_queue, "admin"),
+    "DeleteMessage": Action(messages.delete_message, "consume"),
+    "DeleteMessageBatch": Action(messages.delete_message_batch, "consume"),
+    "DeleteQueue": Action(queues.delete_queue, "admin"),
+    "GetQueueAttributes": Action(queues.get_queue_attributes, "inspect"),
+    "GetQueueUrl": Action(queues.get_queue_url, None),
+    "ListDeadLetterSourceQueues": Action(queues.list_dead_letter_source_queues, "inspect"),
+    "ListMessageMoveTasks": Action(move_tasks.list_message_move_tasks, "inspect"),
+    "ListQueueTags": Action(queues.list_queue_tags, "inspect"),
+    "ListQueues": Action(queues.list_queues, "inspect"),
+    "PurgeQueue": Action(queues.purge_queue, "admin"),
+    "ReceiveMessage": Action(messages.receive_message, "consume"),
+    "RemovePermission": Action(queues.remove_permission, "admin"),
+    "SendMessage": Action(messages.send_message, "produce"),
+    "SendMessageBatch": Action(messages.send_message_batch, "produce"),
+    "SetQueueAttributes": Action(queues.set_queue_attributes, "admin"),
+    "StartMessageMoveTask": Action(move_tasks.start_message_move_task, "admin"),
+    "TagQueue": Action(queues.tag_queue, "admin"),
+    "UntagQueue": Action(queues.untag_queue, "admin"),
+}
+"""Every action of SQS, with the role that a key needs for it."""
+
+
+class Endpoint:
+    """Answers the requests of SQS' clients."""
+
+    def __init__(self, broker: Broker, access: Access | None = None, limits: SqsLimits = STRICT) -> None:
+        """Without ``access`` it serves everybody, whatever they sign with."""
+        self._service = Service(broker, limits)
+        self._access = access
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = "", **_account: int) -> None:
+        request_id = str(uuid.uuid4())
+        target = req.get_header("X-Amz-Target")
+        is_json = target is not None
+        body = req.bounded_stream.read()
+        try:
+            try:
+                key, region = self._authenticate(req, body)
+                if target is None and (req.content_type or "").partition(";")[0].strip().lower() != wire.FORM_TYPE:
+                    raise RequestError(415, "unsupported_media_type", _NO_FORMAT)
+                call = wire.read_query(body) if target is None else wire.read_json(target, body)
+                if queue and "QueueUrl" not in call.parameters:
+                    call.parameters["QueueUrl"] = url_of("", queue)
+                action = ACTIONS.get(call.action)
+                if action is None:
+                    name = "UnknownOperationException" if is_json else "InvalidAction"
+                    raise SqsError(name, f"The action {call.action[:100]} is not one of SQS.")
+                _authorize(key, action, call.parameters)
+                gone: Callable[[], bool] = req.env.get("waitress.client_disconnected", lambda: False)
+                base_url = f"{req.scheme}://{req.netloc}"
+                context = Context(self._service, call.parameters, base_url, region, key.opens, gone)
+                result = action.run(context)
+            except (BrokerError, wonderq_storage.StorageError) as error:
+                raise from_broker(error) from error
+        except SqsError as error:
+            refusals[f"sqs:{error.name}"] += 1
+            resp.data, resp.content_type = wire.write_error(error, request_id, is_json=is_json)
+            resp.status = error.status
+            resp.set_header("x-amzn-query-error", f"{error.code};{'Sender' if error.is_senders_fault else 'Receiver'}")
+        else:
+            resp.data, resp.content_type = wire.write(call, result, request_id)
+        resp.set_header("x-amzn-RequestId", request_id)
+        resp.set_header("Cache-Control", "no-store")
+
+    def _authenticate(self, req: falcon.Request, body: bytes) -> tuple[Key, str]:
+        """Return the key that a request was signed with, or brings as the REST API wants it, and the client's region.
+
+        Raises:
+            SqsError: there is none that counts, or it was used too often.
+        """
+        signed = sigv4.parse(req.auth)
+        region = DEFAULT_REGION if signed is None else signed.region
+        access = self._access
+        if access is None or access.open_to_all:
+            return EVERYBODY, region
+        if signed is None:
+            key = access.find(req.auth)
+            if key is None:
+                raise SqsError(
+                    "MissingAuthenticationToken", "The request has to be signed with a key of this broker.", 403
+                )
+        else:
+            key = access.find_signed(signed.access_key_id)
+            if key is None or key.sqs_secret is None:
+                raise SqsError("InvalidClientTokenId", "The security token included in the request is invalid.", 403)
+            request = sigv4.Request(req.method, req.path, req.query_string, sigv4.headers_of(req.env), body)
+            sigv4.check(request, signed, key.sqs_secret, datetime.now(UTC))
+        too_fast = access.check_rate(key)
+        if too_fast is not None:
+            raise SqsError("RequestThrottled", str(too_fast))
+        return key, region
+
+
+def _authorize(key: Key, action: Action, parameters: Mapping[str, Any]) -> None:
+    """Check that a key may do this, with the queues that the request names.
+
+    Raises:
+        SqsError: it may not, or what names a queue is malformed.
+    """
+    roles = _OF_QUEUES if action.role is None else (action.role,)
+    if not any(map(key.has, roles)):
+        raise SqsError("AccessDenied", f"This needs a key with the role {' or '.join(roles)}.", 403)
+    for parameter, name_in in _NAMING.items():
+        text = parameters.get(parameter)
+        if isinstance(text, str) and text and not key.opens(name_in(text)):
+            raise SqsError("AccessDenied", "The key does not open this queue.", 403)
+
+
+#: What a key is for that may ask for a queue's URL.
+_OF_QUEUES: tuple[Role, ...] = ("produce", "consume", "inspect")
+
+#: Parameters that name queues, and how they do: the actions find them in the same way.
+_NAMING: dict[str, Callable[[str], str]] = {
+    "QueueName": lambda name: name,
+    "QueueUrl": name_in_url,
+    "SourceArn": lambda arn: name_in_arn(arn, "SourceArn"),
+    "DestinationArn": lambda arn: name_in_arn(arn, "DestinationArn"),
+}

@@ -1,0 +1,1 @@
+"""The state: a pure function of the records in the log."""
