@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from wonderq.auth.access import Access
 from wonderq.broker.broker import Broker
 from wonderq.httpd.addresses import TrustedHosts
-from wonderq.httpd.errors import JSON, RequestError, refusal
+from wonderq.httpd.errors import JSON, RequestError, error_response
 from wonderq.httpd.responses import ROUTE
 from wonderq.metrics import Metrics, make_registry
 from wonderq.openapi import document, page
@@ -125,14 +125,14 @@ class AuthMiddleware:
 
 def _answer_refusal(req: falcon.Request, resp: falcon.Response, error: Exception, _params: object) -> None:
     described = describe_error(error)
-    render(req, resp, refusal(*described), described[0])
+    render(req, resp, error_response(*described), described[0])
     retry_after = retry_after_s(error)
     if retry_after is not None:
         resp.set_header("Retry-After", str(retry_after))
 
 
 def _answer_unreadable(req: falcon.Request, resp: falcon.Response, error: RequestError, _params: object) -> None:
-    render(req, resp, refusal(error.status, error.code, str(error), error.field), error.status)
+    render(req, resp, error_response(error.status, error.code, str(error), error.field), error.status)
     resp.set_headers(error.headers)
 
 
@@ -146,7 +146,7 @@ def _answer_http_error(req: falcon.Request, resp: falcon.Response, error: falcon
     code, message = _HTTP_CODES.get(
         error.status_code, ("bad_request", error.description or error.title or "The request cannot be read.")
     )
-    render(req, resp, refusal(error.status_code, code, message), error.status_code)
+    render(req, resp, error_response(error.status_code, code, message), error.status_code)
     if error.headers:
         resp.set_headers(error.headers)
 
@@ -154,7 +154,7 @@ def _answer_http_error(req: falcon.Request, resp: falcon.Response, error: falcon
 def _answer_bug(req: falcon.Request, resp: falcon.Response, error: Exception, _params: object) -> None:
     logger.error("%s %s failed", req.method, req.uri_template, exc_info=error)
     message = "WonderQ made a mistake. The log of the broker has the details; please report it."
-    render(req, resp, refusal(500, "internal_error", message), 500)
+    render(req, resp, error_response(500, "internal_error", message), 500)
 
 
 class Home:

@@ -22,7 +22,7 @@ def _request_name() -> str:
     """Return what the request is called that the caller works for, or nothing."""
     fiber = Hub.current()
     served = getattr(fiber.work, "__self__", None) if fiber is not None else None
-    return served.request_name if isinstance(served, Channel) else ""
+    return served.request_id if isinstance(served, Channel) else ""
 
 
 class _Console(logging.Formatter):

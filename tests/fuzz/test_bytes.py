@@ -14,7 +14,7 @@ import pytest
 
 from tests.fuzz import bytes as fuzzing
 from tests.fuzz import http_targets, log_targets
-from wonderq.httpd import connections, parser
+from wonderq.httpd import parser
 from wonderq.httpd.errors import RequestError
 from wonderq.httpd.parser import _ChunkedReceiver
 from wonderq.rest import bodies
@@ -75,7 +75,7 @@ def lost_lines(patch: pytest.MonkeyPatch) -> None:
 
 
 def encoded_slashes(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(parser, "_unquote", lambda path: connections.unquote_to_bytes(path).decode("latin-1"))
+    patch.setattr(parser, "_unquote", lambda path: parser.unquote_to_bytes(path).decode("latin-1"))
 
 
 def unknown_codes(patch: pytest.MonkeyPatch) -> None:

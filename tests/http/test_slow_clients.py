@@ -282,7 +282,7 @@ def test_accepting_pauses_when_there_are_no_file_descriptors(serve: Serve, caplo
             served.server.socket = listening
             assert read_reply(connection).status == 200
         assert read_reply(kept).status == 200  # what was at work went on
-    assert "no connection can be accepted: Too many open files" in caplog.text
+    assert "cannot accept connections: Too many open files" in caplog.text
 
 
 def test_many_slow_clients_hold_up_nobody(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:

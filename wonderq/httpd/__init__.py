@@ -1,1 +1,1 @@
-"""The HTTP server: bytes to WSGI and back. It knows no queue and no API key."""
+"""The HTTP server: turns bytes into WSGI calls and responses into bytes. It knows neither queues nor API keys."""

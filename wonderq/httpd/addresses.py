@@ -1,4 +1,4 @@
-"""Which addresses belong together, and under which names a broker on loopback is asked for."""
+"""Client addresses that count as one client, and host names that a broker on loopback accepts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterable
 from functools import lru_cache
 
-#: An IPv4 address as sockets of IPv6 show it (RFC 4291, section 2.5.5.2).
+#: Prefix of an IPv4 address on an IPv6 socket (RFC 4291, section 2.5.5.2).
 _MAPPED = bytes(10) + b"\xff\xff"
 _NETWORK_BYTES = 8
 
@@ -16,9 +16,9 @@ _PORT = re.compile(r":[0-9]*\Z")
 
 
 def network(address: str) -> str | bytes:
-    """Return what the connections of one client have in common: its IPv4 address, or the first 64 bits of its IPv6 address.
+    """Return the key of a client: its IPv4 address, or the first 64 bits of its IPv6 address.
 
-    A network of IPv6 has that many bits (RFC 4291, section 2.5.4), and whoever is in it may use any of its 2**64 addresses.
+    An IPv6 subnet has 64 bits (RFC 4291, section 2.5.4), and a host in it can use any of its 2**64 addresses.
     """
     if ":" not in address:
         return address
@@ -27,16 +27,18 @@ def network(address: str) -> str | bytes:
 
 
 class TrustedHosts:
-    """Names in the ``Host`` header that mean a broker on loopback.
+    """Values of the ``Host`` header that a broker on loopback accepts.
 
-    A page of any site can have the name of its own server point to 127.0.0.1 once it is loaded (DNS rebinding). To the
-    browser, what it then asks of the broker is asked of its own site; only the name in ``Host`` tells.
+    This is the defence against DNS rebinding. A web page can make the name of its own server resolve to 127.0.0.1 after
+    it was loaded. The browser then treats requests to the broker as requests to the page's own site; only ``Host``
+    differs.
     """
 
     def __init__(self, names: Iterable[str] = ()) -> None:
-        """``names``, without a port, are accepted besides those that always mean this machine."""
+        """Accept ``names``, given without a port, besides ``localhost`` and the loopback addresses."""
         self._names = {f"[{name}]" if ":" in name else name for name in map(str.lower, names)}
         self.accept = lru_cache(maxsize=256)(self._accept)
+        """Tell whether a value of ``Host`` is trusted."""
 
     def _accept(self, host: str) -> bool:
         name = _PORT.sub("", host.lower()).removesuffix(".")

@@ -1,144 +1,199 @@
-"""Waitress, made to hold against clients that are broken, slow or hostile.
+"""One client connection: a waitress channel that enforces timeouts and serves each request on a fiber.
 
-As it comes, waitress reads more into a request than HTTP allows, and lets a client take its time. Here a request is one that
-every proxy would read in the same way, or it is refused: nothing is mended or guessed at. Its head is looked at as a whole,
-by one regular expression; only of a head that does not match one finds out what is wrong with it. A refusal is an error in
-our shape, and ends the connection.
-
-Nothing on the way to an answer looks at a clock for all this: twice a second the server compares what each connection is
-at with what it was at before.
+Waitress lets a client take its time. Here a request must arrive within `Timeouts`; a client that is too slow gets an
+error response and loses its connection. The checks read no clock while a request is served: twice a second the server
+compares the progress of each connection with its progress at the previous check.
 """
 
 from __future__ import annotations
 
-import errno
-import heapq
 import logging
-import socket
+import re
 import time
-from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
-from typing import Any
+from socket import SHUT_WR
+from typing import TYPE_CHECKING, Any
 
 from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
-from waitress.server import TcpWSGIServer
 
 from wonderq.httpd.addresses import network
-from wonderq.httpd.counters import RequestCounters
 from wonderq.httpd.errors import RequestError
-from wonderq.httpd.head import CheckHead
-from wonderq.httpd.parser import Parser, PathlessRequest
-from wonderq.httpd.responses import TOO_MANY_IN_ALL, TOO_MANY_OF_ONE, Answer, Refusal, too_many
+from wonderq.httpd.parser import Parser
+from wonderq.httpd.responses import ErrorTask, ResponseTask
+from wonderq.runtime.fibers import Event, Fiber, Hub
 
-logger = logging.getLogger("wonderq.http")
+if TYPE_CHECKING:
+    from wonderq.httpd.server import Server
 
-#: How often all connections are looked at.
-LOOK_S = 0.5
-
-#: A client that was refused may still be sending, and sees the answer only if it is let finish; but so much is enough.
+#: Bytes read and discarded from a client whose request was rejected, so that it can finish sending and read the
+#: response.
 _MAX_LINGERING_BYTES = 1 << 20
 
-#: So many connections are accepted before those that are open have their turn.
-_ACCEPTED_AT_ONCE = 64
+#: Writes of an ordinary response: its head and its body. A response of more writes yields to other requests after each.
+_ORDINARY_WRITES = 2
 
-_NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+#: Interval at which a listing retries to send to a client that has stopped reading.
+_STALLED_RETRY_S = 1.0
 
 
 @dataclass(frozen=True)
 class Timeouts:
-    """How long a client may take."""
+    """Limits on the time that a client may take."""
 
     head_s: float = 10
-    """For the head of a request, from its first byte; and for the first byte, from when the connection was accepted."""
+    """Time for the head of a request from its first byte, and for the first byte on a new connection."""
     body_s: float = 10
-    """For a body, besides the time in which it comes at `body_bytes_per_s`."""
+    """Time for a body, in addition to the time that it takes at `body_bytes_per_s`."""
     body_bytes_per_s: int = 4096
+    """Minimum rate of a body."""
     idle_s: float = 120
-    """Between an answer and the next request."""
+    """Time between a response and the next request."""
     unread_s: float = 120
-    """Without taking any of an answer."""
+    """Time in which a client reads nothing of a response."""
     linger_s: float = 2
-    """To notice that it was refused, and stop sending."""
+    """Time for a client to read an error response and stop sending."""
 
 
-class Channel(HTTPChannel):  # type: ignore[misc]
-    """A connection."""
+class _PathFilter(logging.LoggerAdapter[logging.Logger]):
+    """Removes the request's path, which may contain a message id, from waitress' log messages."""
 
-    logger = PathlessRequest(logging.getLogger("waitress"))
-    task_class = Answer
-    error_task_class = Refusal
+    def process(self, msg: Any, kwargs: Any) -> tuple[Any, Any]:
+        return re.sub(r"(?s) while serving .*", " while serving a request", msg), kwargs
 
-    polled = 0  # see `Server.touched`
+
+class Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
+    """A client connection."""
+
+    logger = _PathFilter(logging.getLogger("waitress"))
+    task_class = ResponseTask
+    error_task_class = ErrorTask
+
+    polled_events = 0
+    """Events that epoll reports for this connection; see `Server.poll_changes`."""
+    fiber: Fiber | None = None
+    """The fiber that serves this connection's current request."""
+    writes = 0
+    """Number of writes of the current response so far."""
     close_when_flushed = False
     will_close = False
-    refused = False
-    """Whether the answer that is being sent is a refusal."""
+    rejected = False
+    """Whether the response being sent is the server's own error response, which ends the connection."""
     lingering = False
-    """Whether it has been told so, and what it still sends is passed over."""
-    passed_over_bytes = 0
+    """Whether that response was sent completely, and further input is discarded."""
+    discarded_bytes = 0
 
     def __init__(self, server: Server, *args: Any, **named: Any) -> None:
         super().__init__(server, *args, **named)
         self.network = network(self.addr[0])
-        """What connections are counted by."""
+        """Key under which the client's connections are counted; see `network`."""
         self.stage: object = self.last_activity
-        """What it was at when it was looked at: where that is the same as before, it has not got on."""
-        self.since_s = time.monotonic()
-        server.touched.add(self)
+        """Progress at the last timeout check; a connection that has the same stage again has made no progress."""
+        self.stage_since_s = time.monotonic()
+        server.poll_changes.add(self)
 
     @property
-    def request_name(self) -> str:
-        """What the request that is being served is called; empty if none is."""
-        return self.requests[0].name if self.requests else ""
+    def request_id(self) -> str:
+        """The id of the request being served, or an empty string."""
+        return self.requests[0].request_id if self.requests else ""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing but empty lines has arrived since the last response."""
+        return self.is_evictable and (self.request is None or not self.request.header_plus)
+
+    @property
+    def is_evictable(self) -> bool:
+        """Whether closing it to make room loses nothing: no response is due, and at most part of a head has arrived."""
+        return not (self.requests or self.total_outbufs_len) and (self.request is None or self.request.body_rcv is None)
 
     def parser_class(self, adj: Adjustments) -> Parser:
         return Parser(adj, self.server.check_head, self.addr[0], self.server.max_body_bytes)
+
+    # Receiving and sending
+
+    def received(self, data: bytes) -> None:
+        if self.lingering:
+            self.discarded_bytes += len(data)
+            self.will_close = self.discarded_bytes > _MAX_LINGERING_BYTES
+        else:
+            super().received(data)
+
+    def handle_read(self) -> None:
+        super().handle_read()
+        if not self.connected:
+            self._recheck()
 
     def handle_write(self) -> None:
         if self.total_outbufs_len:
             self._flush_exception(self._flush_some)
         if self.close_when_flushed and not self.total_outbufs_len and not self.will_close:
-            if self.refused and self.connected:
-                self._linger()
-                return
             self.close_when_flushed = False
-            self.will_close = True
+            if self.rejected and self.connected:
+                self._linger()
+            else:
+                self.will_close = True
         if self.will_close:
             self.handle_close()
+        self._recheck()
+
+    def handle_close(self) -> None:
+        super().handle_close()
+        self._recheck()
 
     def _linger(self) -> None:
-        """Say that nothing more will come, and take no notice of what does.
+        """Shut down the sending side, and discard input until the client closes.
 
-        To close a socket that still has something to read, or to which more comes, throws away what the client has not
-        read; so it would often not see why it was refused.
+        Closing a socket that has unread input makes the kernel reset the connection, which often discards the response
+        before the client has read it.
         """
-        self.close_when_flushed = False
         self.lingering = True
         with suppress(OSError):
-            self.socket.shutdown(socket.SHUT_WR)
+            self.socket.shutdown(SHUT_WR)
 
-    def received(self, data: bytes) -> None:
-        if self.lingering:
-            self.passed_over_bytes += len(data)
-            self.will_close = self.passed_over_bytes > _MAX_LINGERING_BYTES
+    def _recheck(self) -> None:
+        """Wake the fiber, which may be waiting for a client that has disconnected."""
+        if self.fiber is not None:
+            self.fiber.hub.recheck(self.fiber)
+
+    # Serving
+
+    def service(self) -> None:
+        """Serve the first of the received requests. Runs on a fiber."""
+        self.fiber = Hub.current()
+        self.writes = 0
+        body_bytes = self.requests[0].body_bytes_received
+        if body_bytes > self.adj.inbuf_overflow:
+            with self.server.large_bodies.reserve(body_bytes):
+                super().service()
         else:
-            super().received(data)
+            super().service()
+        self.fiber = None
+        if self.total_outbufs_len:
+            self._flush_exception(self._flush_some)
+        self.server.poll_changes.add(self)
 
-    @property
-    def idle(self) -> bool:
-        """Whether nothing has come since the last answer, or more than empty lines."""
-        return self.can_go and (self.request is None or not self.request.header_plus)
+    def write_soon(self, data: Any) -> int:
+        self.writes += 1
+        written: int = super().write_soon(data)
+        if self.total_outbufs_len:
+            self.server.poll_changes.add(self)
+        if self.writes > _ORDINARY_WRITES and self.fiber is not None:
+            self.fiber.yield_to_others()
+        return written
 
-    @property
-    def can_go(self) -> bool:
-        """Whether the connection may be closed to make room: no answer is due, and no more than a head has begun."""
-        return not (self.requests or self.total_outbufs_len) and (self.request is None or self.request.body_rcv is None)
+    def _flush_outbufs_below_high_watermark(self) -> None:
+        """Wait until the client has read most of the response so far. Waitress would block the thread."""
+        while self.connected and self.total_outbufs_len > self.adj.outbuf_high_watermark:
+            self._flush_exception(self._flush_some, do_close=False)
+            Event().wait(_STALLED_RETRY_S)
 
-    def look(self, now_s: float, timeouts: Timeouts) -> None:
-        """Close the connection, or refuse its request, if it has been at the same stage for too long."""
+    # Timeouts
+
+    def check_timeouts(self, now_s: float, timeouts: Timeouts) -> None:
+        """Close the connection or reject its request if it has made no progress for too long."""
         request = self.request
         limit_s = timeouts.head_s
         stage: object = request
@@ -156,111 +211,17 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             stage = request.body_rcv
             limit_s = timeouts.body_s + request.body_bytes_received / timeouts.body_bytes_per_s
         if stage != self.stage:
-            self.stage, self.since_s = stage, now_s
-        elif now_s - self.since_s > limit_s:
-            self._give_up(request)
+            self.stage, self.stage_since_s = stage, now_s
+        elif now_s - self.stage_since_s > limit_s:
+            self._time_out(request)
 
-    def _give_up(self, request: Parser | None) -> None:
-        if self.total_outbufs_len or self.lingering or request is None or self.idle:
+    def _time_out(self, request: Parser | None) -> None:
+        if self.total_outbufs_len or self.lingering or request is None or self.is_idle:
             self.handle_close()
             return
-        what = "the body, at least so many bytes a second" if request.body_rcv is not None else "the head of a request"
-        request.refuse(RequestError(408, "request_timeout", f"Send {what}, without pauses: this took too long."))
+        part = "body" if request.body_rcv is not None else "head"
+        message = f"The {part} of the request took too long to arrive. Send it faster, without pauses."
+        request.reject(RequestError(408, "request_timeout", message))
         self.request = None
         self.requests.append(request)
         self.server.add_task(self)
-
-
-class Server(TcpWSGIServer):  # type: ignore[misc]
-    """Accepts connections up to its limits, and closes those that take too long. `look` has to be called all the time."""
-
-    channel_class = Channel
-    polled = 0
-
-    def __init__(
-        self,
-        app: Any,
-        adj: Adjustments,
-        dispatcher: Any,
-        *,
-        connections_per_address: int,
-        check_head: CheckHead | None,
-        timeouts: Timeouts | None,
-        max_body_bytes: int,
-    ) -> None:
-        self.check_head = check_head
-        self.counters = RequestCounters()
-        self.max_body_bytes = max_body_bytes
-        self.touched: set[Any] = set()
-        """What may wait for something else now than it did when its ``polled`` was set."""
-        self._per_address = connections_per_address
-        self._patience = timeouts or Timeouts()
-        self._looked_s = 0.0
-        self._full = False
-        super().__init__(app, adj=adj, dispatcher=dispatcher)
-        self.touched.add(self)
-
-    def readable(self) -> bool:
-        return self.accepting and not self._full
-
-    def look(self, now_s: float) -> None:
-        """Look at every connection, if it is time to."""
-        if now_s - self._looked_s < LOOK_S:
-            return
-        self._looked_s = now_s
-        for channel in list(self.active_channels.values()):
-            channel.look(now_s, self._patience)
-        self._full = False
-        self.touched.add(self)
-
-    def handle_accept(self) -> None:
-        for _ in range(_ACCEPTED_AT_ONCE):
-            try:
-                connection, address = self.socket.accept()
-            except BlockingIOError:
-                return
-            except OSError as error:
-                if error.errno not in _NO_DESCRIPTORS:
-                    continue  # that client has gone
-                logger.warning("no connection can be accepted: %s", error.strerror)
-                self._evict_idle(self.active_channels.values())
-                self._full = True  # until the next look: what cannot be accepted would be told of again and again
-                self.touched.add(self)
-                return
-            refusal = self._refusal(address[0])
-            try:
-                if refusal is None:
-                    self.set_socket_options(connection)
-                    self.channel_class(self, connection, address, self.adj, map=self._map)
-                    self.counters.accepted += 1
-                else:
-                    self.counters.refused += 1
-                    connection.setblocking(False)
-                    connection.send(refusal)
-                    connection.close()
-            except OSError:  # that client has gone
-                connection.close()
-
-    def _refusal(self, address: str) -> bytes | None:
-        """Return the answer to one connection more from this address, if there is no room for it and none can be made."""
-        channels = self.active_channels
-        if len(channels) >= self._per_address:
-            client = network(address)
-            same = [channel for channel in channels.values() if channel.network == client]
-            if len(same) >= self._per_address and not self._evict_idle(same):
-                return too_many(*TOO_MANY_OF_ONE)
-        if len(channels) >= self.adj.connection_limit and not self._evict_idle(channels.values()):
-            return too_many(*TOO_MANY_IN_ALL)
-        return None
-
-    def _evict_idle(self, channels: Collection[Channel]) -> bool:
-        """Close what has been idle for longest, or else a request that has been beginning for longest."""
-        count = max(1, len(channels) // 64)  # all have to be looked at to find one
-        ready_to_go = [channel for channel in channels if channel.can_go]
-        now_s = time.monotonic()
-        for channel in ready_to_go:
-            channel.look(now_s, self._patience)
-        going = heapq.nsmallest(count, ready_to_go, key=lambda each: (not each.idle, each.since_s))
-        for channel in going:
-            channel.handle_close()
-        return bool(going)

@@ -1,4 +1,4 @@
-"""The one shape of errors over HTTP."""
+"""Error objects of the HTTP API. Every error has the same shape."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ encode_json = msgspec.json.Encoder().encode
 
 
 class RequestError(Exception):
-    """A request that cannot be read; becomes a 4xx."""
+    """A request that is rejected before the broker acts on it; becomes a response with ``status``."""
 
     def __init__(
         self,
@@ -34,17 +34,17 @@ class RequestError(Exception):
         self.headers = headers
 
 
-def refusal(status: int, code: str, message: str, field: str | None = None) -> dict[str, Any]:
-    """Return the error object for a request, or a connection, that is refused.
+def error_response(status: int, code: str, message: str, field: str | None = None) -> dict[str, Any]:
+    """Return the error object for a request or connection that is refused, and count the refusal by its code.
 
-    Each refusal comes by here once, and is counted. The entries of a batch that is done in part are not refusals.
+    Failed entries of a batch that otherwise succeeds are not refusals: use `error_object` for those.
     """
     refusals[code] += 1
     return error_object(status, code, message, field)
 
 
 def error_object(status: int, code: str, message: str, field: str | None = None) -> dict[str, Any]:
-    """The one shape of every error."""
+    """Return an error object, without counting it."""
     error = {"code": code, "message": message}
     if field is not None:
         error["field"] = field

@@ -1,4 +1,4 @@
-"""The head of a request, as checks before its body see it."""
+"""The head of a request, for checks that run before its body is read."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ from wonderq.httpd.errors import RequestError
 
 
 class Head(NamedTuple):
-    """A request, before its body is read."""
+    """A request without its body."""
 
     method: str
+    """Method in upper case."""
     path: str
-    """Decoded, as the application sees it; without the query."""
+    """Decoded path without the query, as the application receives it."""
     headers: Mapping[str, str]
-    """By names in upper case with ``_``, as in ``AUTHORIZATION`` and ``CONTENT_TYPE``."""
+    """Values by header name, in upper case with ``_`` for ``-``: ``AUTHORIZATION``, ``CONTENT_TYPE``."""
     address: str
-    """The client's, or that of the proxy it came through."""
+    """Address of the client, or of the proxy in front of the broker."""
     body_bytes: int | None
-    """How long the body will be; None if that is not known in advance."""
+    """Length of the body, or None if it is chunked and so not known in advance."""
 
 
 CheckHead = Callable[[Head], RequestError | None]
-"""Refuses a request on its head alone, by returning how to answer it; None lets it go on.
+"""Checks a request by its head alone: returns the error to respond with, or None to accept the request.
 
-It is called once for each request that is well-formed, on the thread that serves all connections: it must not wait. A
-request that it refuses has its connection closed, and its body is never asked for. Of requests that a client sends in a row
-it sees the later ones before the earlier ones are served.
+The server calls it once for each well-formed request, on the thread that serves all connections, so it must not block.
+When it returns an error, the server closes the connection without reading the body. Pipelined requests may be checked
+before earlier ones are served.
 """

@@ -1,13 +1,16 @@
-"""Strict parsing of HTTP/1.1 requests."""
+"""Strict parsing of HTTP/1.1 requests.
+
+Waitress reads more into a request than HTTP allows. This parser accepts only requests that every proxy reads in the
+same way, and rejects all others: it fixes nothing and guesses nothing. One regular expression matches a whole valid
+head; only a head that does not match is searched for its fault. A rejected request ends its connection.
+"""
 
 from __future__ import annotations
 
 import itertools
-import logging
 import re
 import secrets
 from io import BytesIO
-from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from waitress.adjustments import Adjustments
@@ -18,7 +21,7 @@ from waitress.receiver import FixedStreamReceiver
 from wonderq.httpd.errors import RequestError
 from wonderq.httpd.head import CheckHead, Head
 
-#: The largest batch of 16 MiB, with every second byte escaped in JSON.
+#: Default limit of a body: a batch of 16 MiB in JSON, with every second byte escaped.
 MAX_BODY_BYTES = 33 << 20
 
 MAX_HEAD_BYTES = 32 << 10
@@ -40,37 +43,38 @@ _FIELD = re.compile(r"([^:]++):[\t ]*+([^\r]*+)\r\n")
 _HOST = re.compile(r"(?:[0-9A-Za-z._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _BLANK_LINES = re.compile(rb"(?:\r\n)++")
 
-#: As long as a UUID, and shorter than a receipt or an API key: those are not to get into the log in this way either.
+#: Ids that are accepted from clients: up to the length of a UUID, which is less than that of a receipt or an API key,
+#: so that neither can get into the log as a request id.
 _REQUEST_ID = re.compile(r"[0-9A-Za-z._-]{1,36}")
-_NAME_LINE = "X-Request-Id: %s\r\n"
-_name_lines = map((_NAME_LINE % f"{secrets.token_hex(6)}-%x").__mod__, itertools.count(1))
+_ID_HEADER = "X-Request-Id: %s\r\n"
+_new_id_headers = map((_ID_HEADER % f"{secrets.token_hex(6)}-%x").__mod__, itertools.count(1))
 
-#: What no head holds, wherever it goes on.
+#: Bytes that no valid head contains, whatever follows.
 _NEVER = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r[^\n]")
 
-#: Headers of which the first or the last may count, depending on who reads them.
+#: Headers that may not be repeated: some readers take the first value, others the last.
 _ONLY_ONCE = re.compile("AUTHORIZATION|CONTENT_(?:ENCODING|LENGTH|TYPE)|EXPECT|HOST|ORIGIN|SEC_FETCH_SITE")
 
-#: What can be wrong with a head, and how to mend it; the first that is found is said.
+#: Faults of a head, each with the advice to fix it. The first match is reported.
 _FAULTS = {
-    r"\A\x16\x03": "This is TLS, and the broker speaks plain HTTP: use http:// here.",
-    r"(?<!\r)\n|\r(?!\n)": "End each line with CR LF, and send neither anywhere else.",
+    r"\A\x16\x03": "This is TLS, but the broker speaks plain HTTP. Use http:// here.",
+    r"(?<!\r)\n|\r(?!\n)": "End each line with CR LF, and use CR and LF nowhere else.",
     r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]": "Send no control characters.",
-    r"\A[^\r]*[^\x00-\x7f]": "Write what is not ASCII in the target as %XX, in UTF-8.",
-    r"\A(?!\S+ \S+ HTTP/[0-9.]+\r)": "Begin with a line METHOD /path HTTP/1.1, with one space between each.",
-    r"\A\S+ \S+ HTTP/(?!1\.[01]\r)": "Speak HTTP/1.1, or 1.0.",
+    r"\A[^\r]*[^\x00-\x7f]": "Percent-encode non-ASCII characters in the target, as UTF-8.",
+    r"\A(?!\S+ \S+ HTTP/[0-9.]+\r)": "Begin with a line METHOD /path HTTP/1.1, with one space between the parts.",
+    r"\A\S+ \S+ HTTP/(?!1\.[01]\r)": "Use HTTP/1.1 or HTTP/1.0.",
     r"\A(?![A-Z][A-Z-]{0,31} )": "Write the method in capital letters.",
     r"\A\S+ (?!(?:https?://[^/?#\s]+)?/(?!/)[^#\s]* )": (
-        "Ask for a path that begins with one slash, or an http URL with one, without a fragment."
+        "Request a path that begins with one slash, or an http URL with such a path, without a fragment."
     ),
     r"\n[ \t]": "Write each header on one line.",
-    r"\n[^:\r]*[ \t]:": "Leave no space between a header's name and its colon.",
-    r"": "Write each header as Name: value, its name in letters, digits and -.",
+    r"\n[^:\r]*[ \t]:": "Put no space between a header's name and its colon.",
+    r"": "Write each header as Name: value, where the name has only letters, digits and -.",
 }
 
 
 def _fault(head: str) -> RequestError:
-    """Say what is wrong with a head."""
+    """Return the error for a head that is not valid."""
     if head.count("\n") > 1 + MAX_HEADERS:
         return RequestError(431, "headers_too_large", f"Send at most {MAX_HEADERS} headers.")
     return _bad(next(message for pattern, message in _FAULTS.items() if re.search(pattern, head)))
@@ -81,27 +85,27 @@ def _bad(message: str) -> RequestError:
 
 
 def _body_too_large(limit: int) -> RequestError:
-    return RequestError(413, "body_too_large", f"Send at most {limit} bytes in a body: split the batch.")
+    return RequestError(413, "body_too_large", f"The body is larger than {limit} bytes. Split the batch.")
 
 
 def _unquote(path: str) -> str:
-    """Decode a path, into what WSGI calls text: each character is a byte."""
+    """Decode a path into a WSGI string, in which each character stands for a byte."""
     if re.search("%(?![0-9A-Fa-f]{2})", path):
-        raise _bad("Follow each % in the path by two hexadecimal digits; the character itself is %25.")
+        raise _bad("Follow each % in the path with two hexadecimal digits; write the character itself as %25.")
     data = unquote_to_bytes(path)
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
-        raise _bad("Write what is not ASCII in the path as the %XX of its UTF-8.") from error
+        raise _bad("Percent-encode non-ASCII characters in the path, as UTF-8.") from error
     if re.search("[\x00-\x1f\x7f-\x9f]", text):
         raise _bad("Put no control characters into the path.")
-    if "/" in text and "%2f" in path.lower():  # whoever checks paths in front of us would see another one
-        raise _bad("Put no encoded slash into the path: no queue and no message has one in its name.")
+    if "/" in text and "%2f" in path.lower():  # a proxy that checks paths would see another path
+        raise _bad("Put no encoded slash into the path: no name of a queue and no id of a message contains one.")
     return data.decode("latin-1")
 
 
 class _InMemory(BytesIO):
-    """A buffer for a small body: what waitress has for any, which may go on in a file, takes longer to make than to fill."""
+    """A buffer for a small body. Waitress' buffer can overflow into a file, but takes longer to create than to fill."""
 
     append = BytesIO.write
 
@@ -111,16 +115,16 @@ class _InMemory(BytesIO):
 
 
 class Parser(HTTPRequestParser):  # type: ignore[misc] # waitress has no types
-    """One request, as its bytes come in."""
+    """Parses one request from its bytes as they arrive."""
 
-    # Until they are known, and of a request whose head cannot be read.
+    # Values until the head is parsed, and of a head that cannot be parsed.
     command = path = query = request_uri = ""
     version, url_scheme = "1.1", "http"
     error: RequestError | None = None
-    name_line = ""
-    """The header that says in the answer what the request is called; empty before that was asked for."""
+    id_header = ""
+    """Header line with the request's id, for its response; empty until `make_id_header` is called."""
     header_plus = b""
-    """What there is of a head that is not complete."""
+    """Bytes of an incomplete head."""
 
     def __init__(
         self,
@@ -135,28 +139,29 @@ class Parser(HTTPRequestParser):  # type: ignore[misc] # waitress has no types
         self._address = address
 
     @property
-    def name(self) -> str:
-        """What the request is called in its answer and in the log: as the client says, or else one that is made here."""
-        return (self.name_line or self.make_name()).split()[1]
+    def request_id(self) -> str:
+        """Id of the request in its response and in the log: the client's ``X-Request-Id`` if valid, or a new one."""
+        return (self.id_header or self.make_id_header()).split()[1]
 
-    def make_name(self) -> str:
-        """Set `name_line`, and return it."""
+    def make_id_header(self) -> str:
+        """Set `id_header` and return it."""
         given = self.headers.get("X_REQUEST_ID")
-        known = given is not None and _REQUEST_ID.fullmatch(given)
-        self.name_line = _NAME_LINE % given if known else next(_name_lines)
-        return self.name_line
+        is_valid = given is not None and _REQUEST_ID.fullmatch(given)
+        self.id_header = _ID_HEADER % given if is_valid else next(_new_id_headers)
+        return self.id_header
 
     def received(self, data: bytes) -> int:
-        """Take what belongs to this request; returns how many bytes that is."""
+        """Consume the bytes that belong to this request, and return their number."""
         try:
             if self.body_rcv is None:
                 return self._receive_head(data)
             return self._receive_body(data)
         except RequestError as error:
-            self.refuse(error)
-            return len(data)  # where the next request would begin, nobody can say
+            self.reject(error)
+            return len(data)  # where the next request begins is unknown
 
-    def refuse(self, error: RequestError) -> None:
+    def reject(self, error: RequestError) -> None:
+        """Complete the request with an error response."""
         self.error = error
         self.completed = True
 
@@ -164,7 +169,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc] # waitress has no types
         held = len(self.header_plus)
         data = self.header_plus + data
         start = 0
-        if data.startswith(b"\r\n") and (blank := _BLANK_LINES.match(data)):  # some clients send one after a body
+        if data.startswith(b"\r\n") and (blank := _BLANK_LINES.match(data)):  # some clients send CR LF after a body
             start = blank.end()
         end = data.find(b"\r\n\r\n", max(start, held - 3))
         if (len(data) if end < 0 else end) - start > MAX_HEAD_BYTES:
@@ -192,7 +197,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc] # waitress has no types
         headers = self.headers
         for name, value in _FIELD.findall(fields):
             if "_" in name:
-                continue  # to WSGI it would be the one with a dash, which whoever checks in front of us may have refused
+                continue  # WSGI cannot tell it from the name with a dash, which a proxy may have checked
             key = name.upper().replace("-", "_")
             if key not in headers:
                 headers[key] = value.rstrip("\t ")
@@ -219,16 +224,16 @@ class Parser(HTTPRequestParser):  # type: ignore[misc] # waitress has no types
                 return
             host = self.headers["HOST"] = authority
         if not _HOST.fullmatch(host):
-            raise _bad("Send as Host the name or address of this broker, and its port.")
+            raise _bad("Send the name or address of this broker, and its port, as Host.")
         if authority is not None and authority.lower() != host.lower():
             raise _bad("Send the same host in the target and in the Host header.")
 
     def _find_body(self) -> None:
-        """Find out where the body ends."""
+        """Determine how the body is delimited, and make its receiver."""
         headers = self.headers
         connection = headers.get("CONNECTION")
         if connection is not None and "close" in connection.lower():
-            headers["CONNECTION"] = "close"  # which waitress looks for by itself, not in a list
+            headers["CONNECTION"] = "close"  # waitress compares the whole value, which may be a list
         coding = headers.pop("TRANSFER_ENCODING", None)
         length = headers.get("CONTENT_LENGTH")
         if coding is not None:
@@ -268,7 +273,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc] # waitress has no types
         consumed: int = body.received(data)
         self.body_bytes_received += consumed
         if self.body_bytes_received > 2 * self._max_body_bytes:
-            raise _body_too_large(self._max_body_bytes)  # for most of it says how large the chunks are
+            raise _body_too_large(self._max_body_bytes)  # most of it is chunk sizes
         if body.completed:
             self.completed = True
             if self.chunked:
@@ -277,11 +282,11 @@ class Parser(HTTPRequestParser):  # type: ignore[misc] # waitress has no types
 
 
 class _ChunkedReceiver(FixedStreamReceiver):  # type: ignore[misc]
-    """A chunked body. Chunk extensions are passed over; trailers are refused, since nothing here would read them."""
+    """Receives a chunked body. Ignores chunk extensions, and rejects trailers because nothing here would read them."""
 
     completed = False
     remain = 0
-    """Of the chunk that is coming in."""
+    """Bytes of the current chunk that have not arrived yet."""
 
     _LINE = re.compile(rb"\r\n([0-9A-Fa-f]{1,8})(?:[\t ]*;[\t -~\x80-\xff]*)?\r\n")
 
@@ -289,7 +294,7 @@ class _ChunkedReceiver(FixedStreamReceiver):  # type: ignore[misc]
         super().__init__(0, buffer)
         self._max_bytes = max_bytes
         self._length = 0
-        # The line that begins a chunk is taken together with the line break that ends the one before.
+        # The size line of a chunk is matched together with the line break that ends the previous chunk.
         self._held = b"\r\n"
 
     def received(self, data: bytes) -> int:
@@ -326,20 +331,10 @@ class _ChunkedReceiver(FixedStreamReceiver):  # type: ignore[misc]
         return at - held if self.completed else len(data) - held
 
     def _hold(self, line: bytes) -> None:
-        """Keep the beginning of a line until more of it comes."""
+        """Keep the beginning of a size line until the rest of it arrives."""
         if not b"\r\n".startswith(line[:2]) or b"\n" in line[2:] or len(line) >= _MAX_CHUNK_LINE_BYTES:
             raise _bad(
-                "Send each chunk as its size in up to 8 hexadecimal digits, CR LF, so many bytes, and CR LF; "
+                "Send each chunk as its size in up to 8 hexadecimal digits, CR LF, that many bytes, and CR LF, "
                 f"with at most {_MAX_CHUNK_LINE_BYTES} bytes of extensions."
             )
         self._held = line
-
-
-# Connections
-
-
-class PathlessRequest(logging.LoggerAdapter[logging.Logger]):
-    """Leaves out of what waitress logs the path of a request, which may have an id in it."""
-
-    def process(self, msg: Any, kwargs: Any) -> tuple[Any, Any]:
-        return re.sub(r"(?s) while serving .*", " while serving a request", msg), kwargs

@@ -1,32 +1,33 @@
-"""Answers as the server sends them: the application's and its own, each with what all have in their heads, and measured.
+"""Responses: those of the application and the server's own errors, with the headers that all share, counted by route.
 
-What waitress does for a WSGI application, as far as this one needs it, in a third of the time.
+These tasks replace waitress' own: they do only the part of WSGI that this application needs, in a third of the time.
 """
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Collection
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 
+from waitress import task
 from waitress.buffers import ReadOnlyFileBasedBuffer
-from waitress.task import ErrorTask, WSGITask
 from waitress.utilities import build_http_date
 
-from wonderq.httpd.errors import JSON, RequestError, encode_json, refusal
+from wonderq.httpd.errors import JSON, RequestError, encode_json, error_response
 
-_ALWAYS = "Server: wonderq\r\nX-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n"
-_UNLESS_SAID = {
+_FIXED_HEADERS = "Server: wonderq\r\nX-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n"
+_DEFAULT_HEADERS = {
     "Content-Security-Policy": "Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n",
     "Cache-Control": "Cache-Control: no-store\r\n",
 }
 
-#: What the application tells the server: the template of the path that was asked for.
+#: Key in the WSGI environment under which the application stores the template of the requested path.
 ROUTE = "wonderq.route"
 
-#: What WSGI wants to know of every request alike.
+#: The part of the WSGI environment that is the same for every request.
 _ENVIRON = {
     "SERVER_SOFTWARE": "wonderq",
     "SCRIPT_NAME": "",
@@ -52,29 +53,29 @@ def _date(second: int) -> str:
     return text
 
 
-def _hardening(said: Any) -> str:
-    """Return the lines to add to a head, of those that have not been ``said`` otherwise."""
-    return _ALWAYS + "".join([line for name, line in _UNLESS_SAID.items() if name not in said])
+def _security_headers(present: Collection[str]) -> str:
+    """Return the fixed header lines, and each default one that is not ``present``."""
+    return _FIXED_HEADERS + "".join([line for name, line in _DEFAULT_HEADERS.items() if name not in present])
 
 
-class _Answering:
-    """Of a task: its answer is counted, and this is how its head is written."""
+class _ResponseHead:
+    """Mixin of a waitress task that counts its response and writes the head."""
 
     environ: dict[str, Any] | None = None
 
     def build_response_header(self: Any) -> bytes:
         channel = self.channel
-        request = channel.requests[0]  # ours is another one if the application failed
+        request = channel.requests[0]  # not self.request: waitress makes another one if the application failed
         route = self.environ.get(ROUTE) if self.environ is not None else None
         took_s = time.time() - self.start_time
         channel.server.counters.answered(request.command, route, self.status, took_s, channel.addr[0])
-        head: bytes = self._head(request.name_line or request.make_name())
+        head: bytes = self._head(request.id_header or request.make_id_header())
         return head
 
-    def _head(self: Any, name_line: str) -> bytes:
+    def _head(self: Any, id_header: str) -> bytes:
         fields = self.response_headers = [(_canonical(name), value) for name, value in self.response_headers]
-        said = dict(fields)
-        sized = "Content-Length" in said
+        present = dict(fields)
+        sized = "Content-Length" in present
         has_body = self.has_body
         if not has_body:
             fields[:] = [field for field in fields if field[0] != "Content-Length"]
@@ -94,12 +95,14 @@ class _Answering:
             self.set_close_on_finish()
         lines = "".join([f"{name}: {value}\r\n" for name, value in fields])
         date = _date(int(self.start_time))
-        head = f"HTTP/{self.version} {self.status}\r\n{lines}Date: {date}\r\n{name_line}{_hardening(said)}\r\n"
+        head = (
+            f"HTTP/{self.version} {self.status}\r\n{lines}Date: {date}\r\n{id_header}{_security_headers(present)}\r\n"
+        )
         return head.encode("latin-1")
 
 
-class Answer(_Answering, WSGITask):  # type: ignore[misc] # waitress has no types
-    """Answers with what the application says."""
+class ResponseTask(_ResponseHead, task.WSGITask):  # type: ignore[misc] # waitress has no types
+    """Runs the application for a request and sends its response."""
 
     def get_environment(self) -> dict[str, Any]:
         if self.environ is not None:
@@ -127,31 +130,34 @@ class Answer(_Answering, WSGITask):  # type: ignore[misc] # waitress has no type
         return environ
 
 
-class Refusal(_Answering, ErrorTask):  # type: ignore[misc]
-    """Answers a request that the application never sees, in the shape of all our errors."""
+class ErrorTask(_ResponseHead, task.ErrorTask):  # type: ignore[misc]
+    """Sends the server's own error response, without running the application."""
 
     def execute(self) -> None:
         error = self.request.error
-        if not isinstance(error, RequestError):  # the application failed, of which waitress has written the details
-            error = RequestError(500, "internal_error", "WonderQ made a mistake. The broker's log has the details.")
+        if not isinstance(error, RequestError):  # the application raised; waitress has logged the traceback
+            error = RequestError(500, "internal_error", "The broker failed because of a bug. Its log has the details.")
         self.status = f"{error.status} {HTTPStatus(error.status).phrase}"
-        body = encode_json(refusal(error.status, error.code, str(error), error.field))
+        body = encode_json(error_response(error.status, error.code, str(error), error.field))
         self.response_headers += [("Content-Type", JSON), *error.headers.items()]
         self.set_close_on_finish()
         self.content_length = len(body)
-        self.channel.refused = True
+        self.channel.rejected = True
         self.write(body)
 
 
-def too_many(status: int, message: str) -> bytes:
-    """Return a whole answer to whoever connects, before anything was asked."""
-    body = encode_json(refusal(status, "too_many_connections", message))
+def too_many_connections(status: int, message: str) -> bytes:
+    """Return a complete response for a connection that is rejected before a request is read."""
+    body = encode_json(error_response(status, "too_many_connections", message))
     head = (
         f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nConnection: close\r\nContent-Type: {JSON}\r\n"
-        f"Content-Length: {len(body)}\r\nRetry-After: 5\r\n{_hardening(())}\r\n"
+        f"Content-Length: {len(body)}\r\nRetry-After: 5\r\n{_security_headers(())}\r\n"
     )
     return head.encode() + body
 
 
-TOO_MANY_OF_ONE = 429, "Close some connections, or keep and reuse them: too many come from this address or network."
-TOO_MANY_IN_ALL = 503, "Try again later: the broker has as many connections as it may, and all are at work."
+CLIENT_AT_LIMIT = (
+    429,
+    "This address or network has too many open connections. Close some, or keep connections open and reuse them.",
+)
+BROKER_AT_LIMIT = 503, "The broker has reached its limit of connections, and none is idle. Try again later."

@@ -1,123 +1,82 @@
-"""Waitress, as WonderQ runs it: on one thread, with a fiber for each request, and a stop that finishes.
+"""The HTTP server: one thread accepts, reads and writes all connections, and runs a fiber for each request.
 
-Waitress reads and writes on one thread, and serves requests on others. Here that one thread does it all: a request runs on
-a fiber, which makes way for others whenever it waits (see `wonderq.runtime.fibers`).
+Waitress reads and writes on one thread and serves requests on others. Here one thread does both: a request runs on a
+fiber, which yields whenever it waits (see `wonderq.runtime.fibers`). `wonderq.httpd.waitress_parts` lists the parts of
+waitress that this package relies on.
 """
 
 from __future__ import annotations
 
+import errno
+import heapq
+import logging
 import select
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from math import inf
 from typing import Any
 
 from waitress.adjustments import Adjustments
-from waitress.wasyncore import readwrite
+from waitress.server import TcpWSGIServer
+from waitress.wasyncore import close_all, readwrite
 
-from wonderq.httpd import connections
-from wonderq.httpd.connections import Timeouts
+from wonderq.httpd.addresses import network
+from wonderq.httpd.connections import Channel, Timeouts
+from wonderq.httpd.counters import RequestCounters
 from wonderq.httpd.head import CheckHead
 from wonderq.httpd.parser import MAX_BODY_BYTES
-from wonderq.runtime.fibers import Event, Fiber, Hub
+from wonderq.httpd.responses import BROKER_AT_LIMIT, CLIENT_AT_LIMIT, too_many_connections
+from wonderq.runtime.fibers import Event, Hub
 
-#: A listing is not read on while so much of it has not been sent.
+logger = logging.getLogger("wonderq.http")
+
+#: A listing pauses while this much of it has not been sent.
 MAX_UNSENT_BYTES = 1 << 20
 
-#: What is less waits for the rest of its answer, so that header and body are sent in one call.
+#: A smaller write waits for the rest of its response, so that head and body are sent in one system call.
 SEND_BYTES = 1 << 14
 
-#: So many bodies of the largest size may be at work at once.
-_BODIES_AT_WORK = 2
+#: Interval at which all connections are checked for timeouts.
+_TIMEOUT_CHECK_S = 0.5
 
-#: An answer that is more than a header and a body.
-_PIECES = 2
+#: Connections accepted per turn of the loop, before the open ones are served.
+_ACCEPTS_PER_TURN = 64
 
-#: How often one looks whether a client takes more that does not.
-_STALLED_S = 1.0
+#: Number of bodies of the largest size that may be processed at a time.
+_LARGEST_BODIES_IN_PROGRESS = 2
+
+#: Interval at which a request that waits for its turn checks whether its client is still connected.
+_TURN_CHECK_S = 1.0
+
+_NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 _READ = select.EPOLLIN | select.EPOLLPRI
 _WRITE = select.EPOLLOUT
 
 
-class _Channel(connections.Channel):
-    """A connection."""
-
-    fiber: Fiber | None = None
-    """The one that serves a request of this connection."""
-    pieces = 0
-    """Of its answer, written so far."""
-
-    def service(self) -> None:
-        self.fiber = Hub.current()
-        self.pieces = 0
-        body_bytes = self.requests[0].body_bytes_received
-        if body_bytes > self.adj.inbuf_overflow:
-            with self.server.large_bodies.room_for(body_bytes):
-                super().service()
-        else:
-            super().service()
-        self.fiber = None
-        if self.total_outbufs_len:
-            self._flush_exception(self._flush_some)
-        self.server.touched.add(self)
-
-    def write_soon(self, data: Any) -> int:
-        self.pieces += 1
-        written: int = super().write_soon(data)
-        if self.total_outbufs_len:
-            self.server.touched.add(self)
-        if self.pieces > _PIECES and self.fiber is not None:
-            self.fiber.yield_to_others()  # a long answer, and others wait
-        return written
-
-    def _flush_outbufs_below_high_watermark(self) -> None:
-        """Wait until the client has taken most of what was written for it."""
-        while self.connected and self.total_outbufs_len > self.adj.outbuf_high_watermark:
-            self._flush_exception(self._flush_some, do_close=False)
-            Event().wait(_STALLED_S)
-
-    def handle_write(self) -> None:
-        super().handle_write()
-        self._recheck()
-
-    def handle_read(self) -> None:
-        super().handle_read()
-        if not self.connected:
-            self._recheck()
-
-    def handle_close(self) -> None:
-        super().handle_close()
-        self._recheck()
-
-    def _recheck(self) -> None:
-        if self.fiber is not None:
-            self.fiber.hub.recheck(self.fiber)
-
-
 class _LargeBodies:
-    """Lets requests with large bodies be at work together only up to so many bytes; the others wait in line, in their files.
+    """Bounds the total size of large bodies that are processed at a time; the others wait in order, in temporary files.
 
-    At work a body is in memory, several times over, until what it says is durable.
+    A body that is being processed is in memory, several times over, until its messages are durable.
     """
 
     def __init__(self, limit_bytes: int) -> None:
         self._left_bytes = limit_bytes
-        self._line: deque[Event] = deque()
+        self._waiting: deque[Event] = deque()
 
     @contextmanager
-    def room_for(self, size: int) -> Iterator[None]:
-        """Wait for room; ``size`` may not be more than there is at all."""
-        if self._line or size > self._left_bytes:
+    def reserve(self, size: int) -> Iterator[None]:
+        """Wait until ``size`` bytes, at most the limit, are free, and hold them for the ``with`` block."""
+        if self._waiting or size > self._left_bytes:
             turn = Event()
-            self._line.append(turn)
-            while self._line[0] is not turn or size > self._left_bytes:
-                turn.wait(_STALLED_S)
+            self._waiting.append(turn)
+            while self._waiting[0] is not turn or size > self._left_bytes:
+                turn.wait(_TURN_CHECK_S)
                 turn.clear()
-            self._line.popleft()
+            self._waiting.popleft()
         self._take(size)
         try:
             yield
@@ -126,27 +85,31 @@ class _LargeBodies:
 
     def _take(self, size: int) -> None:
         self._left_bytes -= size
-        if self._line:
-            self._line[0].set()
+        if self._waiting:
+            self._waiting[0].set()
 
 
 class _FiberDispatcher:
-    """What waitress calls its dispatcher: gives each request a fiber."""
+    """A waitress task dispatcher that runs each request on a fiber."""
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
-    def add_task(self, channel: _Channel) -> None:
+    def add_task(self, channel: Channel) -> None:
         self._hub.spawn(channel.service)
 
 
-class Server(connections.Server):
+class Server(TcpWSGIServer):  # type: ignore[misc] # waitress has no types
     """Serves one WSGI application on one address until `stop` is called.
 
-    Raises OSError if the address cannot be bound.
+    Accepts connections up to its limits, and closes those whose client is too slow.
+
+    Raises:
+        OSError: the address cannot be bound.
     """
 
-    channel_class = _Channel
+    channel_class = Channel
+    polled_events = 0
 
     def __init__(
         self,
@@ -160,41 +123,51 @@ class Server(connections.Server):
         timeouts: Timeouts | None = None,
         max_body_bytes: int = MAX_BODY_BYTES,
     ) -> None:
-        """At most so many ``connections`` are open at once: for one more, an idle one is closed, or it is refused."""
+        """Bind the address and listen on it.
+
+        When ``connections`` are open, the server closes an idle one to accept another; if none is idle, it rejects the
+        new one.
+        """
         adjustments = Adjustments(
             host=host,
             port=port,
             ident="wonderq",
-            # One look-ahead is what lets waitress notice that a client has gone while its request is being served.
+            # One request of look-ahead lets waitress notice that a client disconnected while its request is being
+            # served.
             channel_request_lookahead=1,
             connection_limit=connections,
             outbuf_high_watermark=MAX_UNSENT_BYTES,
-            clear_untrusted_proxy_headers=False,  # which takes its time, and nothing here reads them
+            clear_untrusted_proxy_headers=False,  # would wrap the application; nothing here reads those headers
         )
-        adjustments.send_bytes = SEND_BYTES  # as an argument it is deprecated
-        self.large_bodies = _LargeBodies(_BODIES_AT_WORK * max_body_bytes)
+        adjustments.send_bytes = SEND_BYTES  # deprecated as an argument
+        self.check_head = check_head
+        self.counters = RequestCounters()
+        self.max_body_bytes = max_body_bytes
+        self.large_bodies = _LargeBodies(_LARGEST_BODIES_IN_PROGRESS * max_body_bytes)
+        self.poll_changes: set[Any] = set()
+        """Dispatchers whose ``polled_events`` may have to change before the next poll."""
+        self._connections_per_address = connections_per_address
+        self._timeouts = timeouts or Timeouts()
+        self._timeouts_checked_s = 0.0
+        self._accept_paused = False
         self._stopping = threading.Event()
         self._hub = Hub(self._wake_up)
-        super().__init__(
-            app,
-            adjustments,
-            _FiberDispatcher(self._hub),
-            connections_per_address=connections_per_address,
-            check_head=check_head,
-            timeouts=timeouts,
-            max_body_bytes=max_body_bytes,
-        )
+        super().__init__(app, adj=adjustments, dispatcher=_FiberDispatcher(self._hub))
         self._poll = select.epoll()
-        self.trigger.polled = 0
-        self.touched.add(self.trigger)
+        self.trigger.polled_events = 0
+        self.poll_changes |= {self, self.trigger}
 
     @property
     def url(self) -> str:
         host = f"[{self.effective_host}]" if ":" in self.effective_host else self.effective_host
         return f"http://{host}:{self.effective_port}"
 
+    @property
+    def open_connections(self) -> int:
+        return len(self.active_channels)
+
     def stop(self) -> None:
-        """Make `run` return. May be called from a signal handler or another thread, and again at any time."""
+        """Make `run` return. Signal handlers and other threads may call this, any number of times."""
         if not self._stopping.is_set():
             self._stopping.set()
             self._hub.interrupt()
@@ -203,12 +176,14 @@ class Server(connections.Server):
         self.trigger.pull_trigger()
 
     def pull_trigger(self) -> None:
-        """Do nothing: who calls this runs on the thread that would be woken."""
+        """Do nothing. Waitress calls this to wake the thread that polls, and here that thread is the caller."""
+
+    # The loop
 
     def run(self, on_stop: Callable[[], None] = lambda: None, *, drain_s: float = 10) -> None:
-        """Serve until `stop`; then call ``on_stop``, accept no more, and finish what is under way within ``drain_s``."""
+        """Serve until `stop`; then stop accepting, call ``on_stop``, and finish open requests within ``drain_s``."""
         while not self._stopping.is_set():
-            self._turn(1)
+            self._run_turn(1)
         self.accepting = False
         self.socket.close()
         self.del_channel()
@@ -217,40 +192,114 @@ class Server(connections.Server):
         while time.monotonic() < end and any(
             channel.requests or channel.total_outbufs_len for channel in list(self.active_channels.values())
         ):
-            self._turn(0.05)
+            self._run_turn(0.05)
         self._hub.close()
-        self.asyncore.close_all(self._map)
+        close_all(self._map)
         self._poll.close()
 
-    def _turn(self, timeout_s: float) -> None:
+    def _run_turn(self, timeout_s: float) -> None:
+        """Run the fibers that are ready, then wait for events and handle them."""
         due_s = self._hub.run()
-        self.look(time.monotonic())
-        self._tell_what_to_wait_for()
+        self._check_timeouts(time.monotonic())
+        self._update_poll()
         accepts = False
-        for fileno, events in self._poll.poll(min(timeout_s, connections.LOOK_S, inf if due_s is None else due_s)):
-            waiter = self._map.get(fileno)
-            if waiter is self:
+        for fileno, events in self._poll.poll(min(timeout_s, _TIMEOUT_CHECK_S, inf if due_s is None else due_s)):
+            dispatcher = self._map.get(fileno)
+            if dispatcher is self:
                 accepts = True
-            elif waiter is not None:
-                self.touched.add(waiter)
-                readwrite(waiter, events)
-        if accepts:  # last: a new connection may get the number of one that was just closed
+            elif dispatcher is not None:
+                self.poll_changes.add(dispatcher)
+                readwrite(dispatcher, events)
+        if accepts:  # last: a new connection may reuse the file descriptor of one that was just closed
             self.handle_accept()
 
-    def _tell_what_to_wait_for(self) -> None:
-        """Tell the poll what has changed. So connections at which nothing happens cost nothing."""
-        for waiter in self.touched:
-            fileno = waiter._fileno  # noqa: SLF001
+    def _update_poll(self) -> None:
+        """Register with epoll only the changes, so that idle connections cost nothing."""
+        for dispatcher in self.poll_changes:
+            fileno = dispatcher._fileno  # noqa: SLF001
             if fileno is None:
-                continue  # closed, and so forgotten
-            events = (_READ if waiter.readable() else 0) | (_WRITE if waiter.writable() else 0)
-            if events == waiter.polled:
+                continue  # closed, which removed it from epoll
+            events = (_READ if dispatcher.readable() else 0) | (_WRITE if dispatcher.writable() else 0)
+            if events == dispatcher.polled_events:
                 continue
-            if not events:  # or the poll would tell of a client that hangs up, again and again
+            if not events:  # or epoll would report a client's hang-up at every turn
                 self._poll.unregister(fileno)
-            elif waiter.polled:
+            elif dispatcher.polled_events:
                 self._poll.modify(fileno, events)
             else:
                 self._poll.register(fileno, events)
-            waiter.polled = events
-        self.touched.clear()
+            dispatcher.polled_events = events
+        self.poll_changes.clear()
+
+    def _check_timeouts(self, now_s: float) -> None:
+        """Check every connection, if the last check is long enough ago."""
+        if now_s - self._timeouts_checked_s < _TIMEOUT_CHECK_S:
+            return
+        self._timeouts_checked_s = now_s
+        for channel in list(self.active_channels.values()):
+            channel.check_timeouts(now_s, self._timeouts)
+        self._accept_paused = False
+        self.poll_changes.add(self)
+
+    # Accepting connections
+
+    def readable(self) -> bool:
+        return self.accepting and not self._accept_paused
+
+    def handle_accept(self) -> None:
+        for _ in range(_ACCEPTS_PER_TURN):
+            try:
+                connection, address = self.socket.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno not in _NO_DESCRIPTORS:
+                    continue  # the client has disconnected
+                logger.warning("cannot accept connections: %s", error.strerror)
+                self._evict_idle(self.active_channels.values())
+                self._accept_paused = True  # until the next check: epoll would report the same client at every turn
+                self.poll_changes.add(self)
+                return
+            rejection = self._reject(address[0])
+            try:
+                if rejection is None:
+                    self.set_socket_options(connection)
+                    self.channel_class(self, connection, address, self.adj, map=self._map)
+                    self.counters.accepted += 1
+                else:
+                    self.counters.refused += 1
+                    connection.setblocking(False)
+                    connection.send(rejection)
+                    connection.close()
+            except OSError:  # the client has disconnected
+                connection.close()
+
+    def _reject(self, address: str) -> bytes | None:
+        """Return the response to a new connection from this address if there is no room for it; otherwise None.
+
+        Closes an idle connection to make room.
+        """
+        channels = self.active_channels
+        if len(channels) >= self._connections_per_address:
+            client = network(address)
+            same = [channel for channel in channels.values() if channel.network == client]
+            if len(same) >= self._connections_per_address and not self._evict_idle(same):
+                return too_many_connections(*CLIENT_AT_LIMIT)
+        if len(channels) >= self.adj.connection_limit and not self._evict_idle(channels.values()):
+            return too_many_connections(*BROKER_AT_LIMIT)
+        return None
+
+    def _evict_idle(self, channels: Collection[Channel]) -> bool:
+        """Close the connections that have been idle longest, or else have waited longest for the rest of a head.
+
+        Returns whether any could be closed.
+        """
+        count = max(1, len(channels) // 64)  # finding one means a scan of all, so close several per scan
+        evictable = [channel for channel in channels if channel.is_evictable]
+        now_s = time.monotonic()
+        for channel in evictable:
+            channel.check_timeouts(now_s, self._timeouts)
+        evicted = heapq.nsmallest(count, evictable, key=lambda each: (not each.is_idle, each.stage_since_s))
+        for channel in evicted:
+            channel.handle_close()
+        return bool(evicted)

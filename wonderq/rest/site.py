@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import falcon
 
-from wonderq.httpd.errors import refusal
+from wonderq.httpd.errors import error_response
 from wonderq.rest.bodies import render
 from wonderq.rest.resource import Resource
 
@@ -26,7 +26,7 @@ class Health(Resource):
         if reason is None:
             render(req, resp, {"status": "ready"})
         else:
-            render(req, resp, refusal(503, "not_ready", f"The broker takes no work: {reason}"), 503)
+            render(req, resp, error_response(503, "not_ready", f"The broker takes no work: {reason}"), 503)
             resp.set_header("Retry-After", "30")
 
     on_head_ready = on_get_ready
