@@ -126,4 +126,4 @@ def test_a_read_from_a_slow_disk_holds_up_nobody(served: ServedBroker, log: Cold
         log.may_read.set()
         [message] = read_reply(slow).json
     assert (message["id"], message["message"]) == (message_id, "from the disk")
-    assert all(name.startswith("wonderq-aside") for name in log.readers)
+    assert all(name.startswith("wonderq-blocking") for name in log.readers)

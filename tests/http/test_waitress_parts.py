@@ -24,7 +24,7 @@ from waitress.task import ErrorTask, WSGITask
 import wonderq.httpd
 from wonderq.httpd.waitress_parts import CHECKED_VERSION, PARTS
 
-#: Names that files, sockets, dicts, lists and our errors have too: that something in wonderq/httpd uses them proves nothing.
+#: Names that files, sockets, dicts, lists and our errors have too, so their use proves nothing.
 ORDINARY = {"accept", "append", "close", "code", "get", "seek", "send", "shutdown"}
 
 HTTPD = Path(wonderq.httpd.__path__[0])

@@ -296,7 +296,7 @@ class Core:
         try:
             return self._log.read(spans, block=Hub.current() is None)
         except BlockingIOError:
-            return self._blocking.do(lambda: self._log.read(spans))
+            return self._blocking.run(lambda: self._log.read(spans))
 
     @contextmanager
     def locked(self) -> Iterator[tuple[State, Append, int]]:

@@ -1,1 +1,1 @@
-"""Fibers, waiting, clocks and counting tools that know neither queues nor HTTP."""
+"""Fibers, waiting, clock, rate limits and histograms. This package knows neither queues nor HTTP."""

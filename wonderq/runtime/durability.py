@@ -1,4 +1,4 @@
-"""Waiting until the log is durable."""
+"""Waiting until records are durable."""
 
 from __future__ import annotations
 
@@ -10,27 +10,29 @@ from wonderq_storage import Log, Position, StorageError
 
 
 class DurabilityWaiter:
-    """Waits for a log. For fibers, all of one hub, a thread does; it is told once what all that ran in one turn wait for.
+    """Waits for records of one log to become durable.
 
-    So they share a group and a sync, as many threads would.
+    For the fibers of a hub, one thread waits. At the end of each turn of the hub, the thread takes over the waiting
+    fibers of that turn and waits for the highest of their positions. So their records share a commit group and one
+    sync, as those of many threads would.
     """
 
     def __init__(self, log: Log) -> None:
         self._log = log
-        self._gathering: list[Sleeper] = []
+        self._gathering: list[Sleeper] = []  # fibers that have waited in this turn
         self._wanted: Position = -1
         self._handed_over = threading.Condition()
-        self._sleepers: list[Sleeper] = []
+        self._sleepers: list[Sleeper] = []  # fibers that the thread has to wake
         self._reached: Position = -1
         self._thread: threading.Thread | None = None
         self._closed = False
 
     def wait(self, position: Position) -> None:
-        """Do what `Log.wait` does, and raise what it does."""
+        """Wait until the log is durable up to ``position``; raise the errors of `Log.wait`."""
         fiber = Hub.current()
         if fiber is not None and position > self._reached:
             if not self._gathering:
-                fiber.hub.afterwards(self._hand_over)
+                fiber.hub.after_turn(self._hand_over)
             self._gathering.append((fiber, fiber.sleeps))
             self._wanted = max(self._wanted, position)
             fiber.sleep()
@@ -38,7 +40,7 @@ class DurabilityWaiter:
             self._log.wait(position)
 
     def close(self) -> None:
-        """End the thread; whoever waits from now on blocks."""
+        """End the thread. A call of `wait` after this blocks its own thread."""
         with self._handed_over:
             self._closed = True
             self._handed_over.notify()
@@ -62,8 +64,9 @@ class DurabilityWaiter:
                         return
                     self._handed_over.wait()
                 sleepers, self._sleepers = self._sleepers, []
-                position = self._wanted  # perhaps of one who is handed over only next: it is appended, too
-            with suppress(StorageError):  # each of them asks again, and is told
+                # This may be the position of a fiber that is handed over only next: its record is appended, too.
+                position = self._wanted
+            with suppress(StorageError):  # each fiber calls the log again, which raises the error to it
                 self._log.wait(position)
                 self._reached = position
             sleepers[0][0].hub.wake(*sleepers)

@@ -1,10 +1,11 @@
-"""Calls that wait without a thread each: fibers, all run by the thread that serves the connections.
+"""Fibers: calls that wait without a thread each. The thread that serves the connections runs all of them.
 
-A fiber is a call that can stand still in the middle (a greenlet) until it is woken: when its records are durable, when there
-is a message for it, or when its time is up. The code it runs looks like code that blocks; not on a fiber, it does block.
+A fiber is a greenlet: a call that can be suspended until it is woken, such as when its records are durable, when a
+message arrives for it, or when a timeout ends. Its code looks like blocking code, and does block when it does not run
+on a fiber.
 
-With a thread for each request, the system has to put one to sleep and wake it up, and have it wait for its turn at the
-interpreter, for every answer; and a thousand waiting consumers take a thousand threads.
+With a thread per request, each response would cost two context switches and a wait for the interpreter's lock, and a
+thousand waiting consumers would take a thousand threads.
 """
 
 from __future__ import annotations
@@ -24,22 +25,23 @@ logger = logging.getLogger("wonderq")
 
 T = TypeVar("T")
 
-#: Idle fibers that are kept: making one takes longer than all the rest.
-_SPARE_FIBERS = 256
+#: Number of idle fibers that are kept for reuse, because creating one is the most expensive step of a call.
+_MAX_IDLE_FIBERS = 256
 
 
 class Fiber(greenlet):
-    """Does one piece of work after the other, on the thread of its hub."""
+    """Runs one piece of work after another, on the thread of its hub."""
 
     def __init__(self, hub: Hub) -> None:
-        maker = getcurrent()
-        super().__init__(parent=maker.parent if isinstance(maker, Fiber) else maker)  # which all make way for: the hub
+        creator = getcurrent()
+        # The parent is the greenlet that runs the hub, to which every fiber switches when it pauses.
+        super().__init__(parent=creator.parent if isinstance(creator, Fiber) else creator)
         self.hub = hub
         self.work: Callable[[], Any] | None = None
         self.sleeps = 0
-        """How often it has woken up: a call to wake it from an earlier sleep comes too late, and means nothing."""
+        """Number of completed sleeps. A wake-up names the sleep that it is for, and is ignored when that has ended."""
         self.interruptible = False
-        """Whether what it waits for may be given up."""
+        """Whether `Hub.recheck` may wake the fiber."""
 
     def run(self) -> None:
         while self.work is not None:
@@ -49,69 +51,73 @@ class Fiber(greenlet):
                 logger.exception("a request failed")
             self.work = None
             self.sleeps += 1
-            if self.hub.keep(self):
+            if self.hub.recycle(self):
                 self.pause()
 
     def sleep(self, seconds: float | None = None) -> None:
-        """Let others run until `Hub.wake`, or for so many seconds."""
+        """Suspend the fiber until `Hub.wake`, or until ``seconds`` have passed."""
         if seconds is not None:
             self.hub.wake_later(self, seconds)
         self.pause()
         self.sleeps += 1
 
     def yield_to_others(self) -> None:
-        """Let all others run that can, and then of those that make way one a turn: what takes long takes turns."""
+        """Yield to all fibers that are ready. One yielded fiber resumes per turn, so that long work is interleaved."""
         self.hub.add_yielded(self)
         self.pause()
         self.sleeps += 1
 
     def pause(self) -> None:
+        """Switch to the hub."""
         assert self.parent is not None
         self.parent.switch()
 
 
 Sleeper = tuple[Fiber, int]
-"""A fiber, and which of its sleeps is meant."""
+"""A fiber, and the number of the sleep from which it is to be woken (`Fiber.sleeps`)."""
 
 
 class Hub:
-    """Runs fibers on the thread that calls `run`. Only `wake` and `interrupt` may be called from other threads."""
+    """Runs fibers on the thread that calls `run`. Other threads may call only `wake` and `interrupt`."""
 
     def __init__(self, interrupt: Callable[[], None]) -> None:
-        """``interrupt`` makes the thread that runs this call `run` again, whatever it waits for."""
+        """Use ``interrupt`` to make the thread of the hub stop waiting and call `run`."""
         self._interrupt = interrupt
-        self._interrupting = threading.RLock()  # a signal's handler may come in between, on the same thread
+        self._interrupt_lock = threading.RLock()  # reentrant: a signal handler may interrupt on the same thread
         self._closed = False
         self._thread = 0
         self._ready: deque[Sleeper] = deque()
         self._yielded: deque[Sleeper] = deque()
         self._timers: list[tuple[float, int, Sleeper]] = []
         self._numbers = itertools.count()
-        self._spare: list[Fiber] = []
+        self._idle: list[Fiber] = []
         self._interrupted = False
-        self._afterwards: list[Callable[[], None]] = []
+        self._after_turn: list[Callable[[], None]] = []
 
     @staticmethod
     def current() -> Fiber | None:
-        """Return the fiber that calls this, or None if none does."""
+        """Return the fiber that the caller runs on, or None if it runs on a plain thread."""
         caller = getcurrent()
         return caller if isinstance(caller, Fiber) else None
 
     def spawn(self, work: Callable[[], Any]) -> None:
-        """Do some work on a fiber, at the next `run`."""
-        fiber = self._spare.pop() if self._spare else Fiber(self)
+        """Run ``work`` on a fiber, at the next call of `run`."""
+        fiber = self._idle.pop() if self._idle else Fiber(self)
         fiber.work = work
         self._ready.append((fiber, fiber.sleeps))
 
-    def keep(self, fiber: Fiber) -> bool:
-        """Take a fiber back that has done its work; False if there are enough."""
-        if len(self._spare) >= _SPARE_FIBERS:
+    def recycle(self, fiber: Fiber) -> bool:
+        """Keep a fiber whose work has ended for reuse. Returns False if enough are kept."""
+        if len(self._idle) >= _MAX_IDLE_FIBERS:
             return False
-        self._spare.append(fiber)
+        self._idle.append(fiber)
         return True
 
     def run(self) -> float | None:
-        """Run every fiber that is ready. Returns after how many seconds to call this again, None if not without a reason."""
+        """Run one turn: every fiber that is ready.
+
+        Returns the time in seconds after which the next turn is due, or None if nothing is due until a fiber is woken.
+        """
         self._thread = threading.get_ident()
         self._interrupted = False
         now = time.monotonic()
@@ -123,55 +129,58 @@ class Hub:
             fiber, sleep = self._ready.popleft()
             if fiber.sleeps == sleep:
                 fiber.switch()
-        for each in self._afterwards:
+        for each in self._after_turn:
             each()
-        self._afterwards.clear()
+        self._after_turn.clear()
         if self._ready or self._yielded:
             return 0
         return max(self._timers[0][0] - time.monotonic(), 0) if self._timers else None
 
-    def afterwards(self, work: Callable[[], None]) -> None:
-        """Do something when all that is ready has run."""
-        self._afterwards.append(work)
+    def after_turn(self, work: Callable[[], None]) -> None:
+        """Call ``work`` once at the end of this turn, when all ready fibers have run."""
+        self._after_turn.append(work)
 
     def wake(self, *sleepers: Sleeper) -> None:
+        """Make fibers ready, in this order. May be called from any thread."""
         self._ready.extend(sleepers)
         if not self._interrupted and threading.get_ident() != self._thread:
             self._interrupted = True
             self.interrupt()
 
     def interrupt(self) -> None:
-        """Make the thread that runs this call `run` again. May be called from other threads, and by a signal."""
-        with self._interrupting:
+        """Make the thread of the hub call `run`. May be called from any thread and from a signal handler."""
+        with self._interrupt_lock:
             if not self._closed:
                 self._interrupt()
 
     def close(self) -> None:
-        """Interrupt nobody any more, from now on."""
-        with self._interrupting:
+        """Make `interrupt` do nothing from now on."""
+        with self._interrupt_lock:
             self._closed = True
 
     def add_yielded(self, fiber: Fiber) -> None:
+        """Queue a fiber to resume when all earlier yielded ones have, one per turn."""
         self._yielded.append((fiber, fiber.sleeps))
 
     def wake_later(self, fiber: Fiber, seconds: float) -> None:
+        """Wake a fiber after ``seconds``, unless it is woken earlier."""
         heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._numbers), (fiber, fiber.sleeps)))
 
     def recheck(self, fiber: Fiber) -> None:
-        """Let a fiber look again whether what it waits for is still wanted."""
+        """Wake a fiber whose client may have disconnected, so that it checks whether to go on waiting."""
         if fiber.interruptible:
             self.wake((fiber, fiber.sleeps))
 
 
 def yield_to_others() -> None:
-    """Let others run, if this runs on a fiber (`Fiber.yield_to_others`): between two pieces of what takes long."""
+    """Let other fibers run, if the caller runs on one (`Fiber.yield_to_others`). Long work calls this between steps."""
     fiber = Hub.current()
     if fiber is not None:
         fiber.yield_to_others()
 
 
 class Event:
-    """What one caller waits for, on a fiber or on a thread, and another sets. As `threading.Event`."""
+    """An event like `threading.Event`, for one waiter, which may be a fiber or a thread."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
@@ -190,7 +199,7 @@ class Event:
         return self._event.is_set()
 
     def wait(self, timeout_s: float) -> None:
-        """Return when it is set, after ``timeout_s``, or when the fiber was disturbed."""
+        """Return when the event is set, after ``timeout_s``, or when `Hub.recheck` wakes the fiber."""
         fiber = Hub.current()
         if fiber is None:
             self._event.wait(timeout_s)

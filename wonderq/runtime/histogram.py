@@ -7,26 +7,27 @@ from collections.abc import Sequence
 
 
 class Histogram:
-    """How many values lie in which range."""
+    """Counts of observed values by range, and their sum."""
 
     __slots__ = ("bounds", "counts", "total")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
-        """By the first bound that is not below the value; the last is of those above all bounds."""
+        """For each bound, the number of values up to it and above the previous one; last, those above all bounds."""
         self.total: float = 0
-        """The sum of all values."""
+        """Sum of all values."""
 
     def observe(self, value: float) -> None:
+        """Count a value."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
     def observe_ages(self, now_ms: int, since_ms: Sequence[int]) -> None:
-        """Observe for how long each has been there, given from when on, earliest first.
+        """Count the age of each message, given the times since which they exist, in ascending order.
 
-        The messages of a batch are mostly of one moment, and if not, then of few ranges: what is done for each message is to
-        add it up.
+        Most batches have messages of one time, or of few ranges. So the loop runs per range, and only the sum per
+        message.
         """
         count = len(since_ms)
         first_ms = since_ms[0]

@@ -7,23 +7,25 @@ from concurrent.futures import ThreadPoolExecutor
 
 from wonderq.runtime.fibers import Event, T
 
-_LOOK_AGAIN_S = 1.0
+#: Interval at which a waiting fiber checks the result itself, in addition to being woken.
+_RESULT_CHECK_S = 1.0
 
 
 class BlockingPool:
-    """Other threads, for what blocks: the fiber that has it done makes way meanwhile."""
+    """Threads that run blocking calls for fibers. The fiber that waits for a result yields to others."""
 
     def __init__(self, threads: int) -> None:
-        self._pool = ThreadPoolExecutor(threads, "wonderq-aside")
+        self._pool = ThreadPoolExecutor(threads, "wonderq-blocking")
 
-    def do(self, work: Callable[[], T]) -> T:
-        """Return what ``work`` returns, and raise what it raises."""
+    def run(self, work: Callable[[], T]) -> T:
+        """Run ``work`` on another thread; return its result, or raise its exception."""
         done = Event()
         future = self._pool.submit(work)
         future.add_done_callback(lambda _: done.set())
         while not future.done():
-            done.wait(_LOOK_AGAIN_S)
+            done.wait(_RESULT_CHECK_S)
         return future.result()
 
     def close(self) -> None:
+        """Wait for running work, and end the threads."""
         self._pool.shutdown()

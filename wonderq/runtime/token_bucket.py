@@ -1,21 +1,21 @@
-"""How many requests a second: a token bucket for each key, which holds as many tokens as come in a second."""
+"""Rate limits: a token bucket per API key, which holds the tokens of one second."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
-#: With more than these, those that are full are forgotten: they are as if they had never been.
+#: Number of buckets above which full ones are dropped: a full bucket behaves like a new one.
 _MANY = 10_000
 
-#: What sums of fractions of a second may be off by.
+#: Tolerance for the rounding errors of sums of fractions.
 _ROUNDING_S = 1e-9
 
 
 class TokenBuckets:
-    """The buckets of all keys. Each is one number: when it will be full again.
+    """Token buckets by API key. Each is stored as one number: the time at which it will be full.
 
-    That decides as a bucket of tokens would, and is known as GCRA (ITU-T I.371, annex A).
+    This is the generic cell rate algorithm (ITU-T I.371, annex A), which is equivalent to a token bucket.
     """
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
@@ -23,7 +23,7 @@ class TokenBuckets:
         self._full_s: dict[str, float] = {}
 
     def wait_s(self, key_id: str, per_second: int, *, take: bool) -> float:
-        """Return after how many seconds there is a token, 0 if there is one now, which is taken if ``take``."""
+        """Return the time until a token is available. If it is 0 and ``take`` is set, take the token."""
         now_s = self._now_s()
         wait_s = max(self._full_s.get(key_id, 0.0), now_s) + 1 / per_second - now_s - 1
         if wait_s > _ROUNDING_S:
@@ -33,12 +33,12 @@ class TokenBuckets:
         return 0.0
 
     def available(self, key_id: str, per_second: int) -> int:
-        """Return how many tokens there are."""
+        """Return the number of available tokens."""
         now_s = self._now_s()
         return int((now_s + 1 - max(self._full_s.get(key_id, 0.0), now_s) + _ROUNDING_S) * per_second)
 
     def take(self, key_id: str, per_second: int) -> None:
-        """Take one token, of those that there are."""
+        """Take one token, which must be available."""
         now_s = self._now_s()
         if len(self._full_s) > _MANY:
             self._full_s = {each: then_s for each, then_s in self._full_s.items() if then_s > now_s}
