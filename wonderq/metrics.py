@@ -1,7 +1,7 @@
-"""``GET /metrics``: what there is to watch, in the text format of Prometheus. docs/METRICS.md says what each means.
+"""``GET /metrics``: metrics in the text format of Prometheus. docs/METRICS.md explains each of them.
 
-Nothing is counted here: that is done where it happens (`wonderq.broker.counters`). What is known anyway, such as how many messages
-wait, is looked up when it is asked for.
+Counters are kept where their events happen (`wonderq.broker.counters`, `wonderq.httpd.counters`) and only read here.
+Gauges, such as the number of waiting messages, are computed when they are requested.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from prometheus_client.registry import Collector
 from wonderq import __version__
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import live_bytes
-from wonderq.httpd.counters import RequestCounters, refusals
+from wonderq.httpd.counters import refusals
+from wonderq.httpd.server import Server
 from wonderq.model.status import STATUS_BY_NAME
 from wonderq.rest.bodies import read_query
 from wonderq.rest.schemas import Body
@@ -36,6 +37,7 @@ from wonderq.runtime.histogram import Histogram
 from wonderq.state import record
 from wonderq_storage import FileLog, Observer
 
+#: Values of the label ``operation`` that are operations of the broker, by kind of record.
 _OPERATIONS = {
     record.PRODUCE: "produce",
     record.CLAIM: "claim",
@@ -44,12 +46,12 @@ _OPERATIONS = {
     record.PURGE: "purge",
 }
 
-#: So many lines are written before others have their turn: that takes about two milliseconds.
-_LINES_AT_ONCE = 500
+#: Number of lines to format before yielding to other requests; these take about two milliseconds.
+_LINES_PER_STEP = 500
 
 
 class Metrics:
-    """The resource."""
+    """The resource at ``/metrics``."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
@@ -61,7 +63,7 @@ class Metrics:
 
 
 def make_registry(broker: Broker) -> CollectorRegistry:
-    """Return what shows a broker and its process. `LogCollector` and `ServerCollector` can be added."""
+    """Return a registry with the metrics of a broker and its process. Callers may add the other collectors."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     registry.register(BrokerCollector(broker))
@@ -69,6 +71,8 @@ def make_registry(broker: Broker) -> CollectorRegistry:
 
 
 class _Family(Collector):
+    """A collector of one metric, which `generate_latest` requires."""
+
     def __init__(self, metric: Metric) -> None:
         self.metric = metric
 
@@ -79,21 +83,21 @@ class _Family(Collector):
 def _write(metrics: Iterable[Metric]) -> Iterator[bytes]:
     for metric in metrics:
         samples = metric.samples
-        for at in range(0, len(samples) or 1, _LINES_AT_ONCE):
-            metric.samples = samples[at : at + _LINES_AT_ONCE]
+        for at in range(0, len(samples) or 1, _LINES_PER_STEP):
+            metric.samples = samples[at : at + _LINES_PER_STEP]
             text = generate_latest(_Family(metric))
-            yield text if at == 0 else text.split(b"\n", 2)[2]  # HELP and TYPE stand at the first
+            yield text if at == 0 else text.split(b"\n", 2)[2]  # only the first step has HELP and TYPE
             yield_to_others()
 
 
 def _add(family: HistogramMetricFamily, labels: Sequence[str], histogram: Histogram, unit: float = 1) -> None:
-    """``unit`` is what makes what was observed out of what is shown."""
+    """Add a histogram to a family. ``unit`` is the number of observed units in a unit of the metric."""
     bounds = [*(str(bound / unit) for bound in histogram.bounds), "+Inf"]
     family.add_metric(labels, list(zip(bounds, accumulate(histogram.counts), strict=True)), histogram.total / unit)
 
 
 class BrokerCollector(Collector):
-    """Shows what a broker has counted, and what it holds."""
+    """Collects the counters and the contents of a broker."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
@@ -101,20 +105,26 @@ class BrokerCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         broker = self._broker
         python = platform.python_version()
-        yield InfoMetricFamily("wonderq_build", "What runs.", {"version": __version__, "python": python})
-        yield GaugeMetricFamily("wonderq_ready", "1 while the broker takes work.", float(broker.unready is None))
-        yield GaugeMetricFamily("wonderq_damaged", "1 once damage was found in the log.", float(broker.is_damaged))
+        yield InfoMetricFamily(
+            "wonderq_build", "Versions of WonderQ and Python.", {"version": __version__, "python": python}
+        )
+        ready = float(broker.unready is None)
+        yield GaugeMetricFamily("wonderq_ready", "1 while the broker accepts operations, else 0.", ready)
+        damaged = float(broker.is_damaged)
+        yield GaugeMetricFamily("wonderq_damaged", "1 after damage was found in the log, else 0.", damaged)
         yield from self._queues()
         yield from self._operations()
-        errors = CounterMetricFamily("wonderq_refusals", "Requests and connections refused.", labels=["code"])
+        errors = CounterMetricFamily(
+            "wonderq_refusals", "Requests and connections refused, by error code.", labels=["code"]
+        )
         for code, count in sorted(refusals.items()):
             errors.add_metric([code], count)
         yield errors
-        yield GaugeMetricFamily("wonderq_waiting_consumers", "Long polls that wait.", broker.waiting_consumers)
+        yield GaugeMetricFamily("wonderq_waiting_consumers", "Long polls that are waiting.", broker.waiting_consumers)
         limit = broker.limits.waiting_consumers
-        yield GaugeMetricFamily("wonderq_waiting_consumers_limit", "How many may.", limit)
-        yield from self._keeper()
-        yield from self._upkeep()
+        yield GaugeMetricFamily("wonderq_waiting_consumers_limit", "Maximum number of waiting long polls.", limit)
+        yield from self._housekeeping()
+        yield from self._maintenance()
 
     def _queues(self) -> Iterator[Metric]:
         counters = self._broker.counters
@@ -130,91 +140,101 @@ class BrokerCollector(Collector):
             sizes[queue] += info.bytes
             age_ms = 0 if info.oldest_ms is None else info.now_ms - info.oldest_ms
             ages_ms[queue] = max(ages_ms[queue], age_ms)
-        yield GaugeMetricFamily("wonderq_queues", "Queues there are.", total)
-        messages = GaugeMetricFamily("wonderq_queue_messages", "Messages there are.", labels=["queue", "status"])
+        yield GaugeMetricFamily("wonderq_queues", "Existing queues.", total)
+        messages = GaugeMetricFamily("wonderq_queue_messages", "Messages in the queue.", labels=["queue", "status"])
         for labels, count in counts.items():
             messages.add_metric(labels, count)
         yield messages
-        used = GaugeMetricFamily("wonderq_queue_bytes", "What they take, as stored.", labels=["queue"])
+        used = GaugeMetricFamily("wonderq_queue_bytes", "Bytes of message bodies, as stored.", labels=["queue"])
         for queue, size in sizes.items():
             used.add_metric([queue], size)
         yield used
-        ages = GaugeMetricFamily("wonderq_queue_oldest_age_seconds", "Age of the oldest message.", labels=["queue"])
+        ages = GaugeMetricFamily(
+            "wonderq_queue_oldest_age_seconds", "Seconds since the oldest message was produced.", labels=["queue"]
+        )
         for queue, age_ms in ages_ms.items():
             ages.add_metric([queue], age_ms / 1000)
         yield ages
 
     def _operations(self) -> Iterator[Metric]:
-        calls = CounterMetricFamily("wonderq_operations", "What was done.", labels=["operation", "queue"])
-        messages = CounterMetricFamily("wonderq_messages", "To how many messages.", labels=["operation", "queue"])
-        dwell = HistogramMetricFamily(
-            "wonderq_message_time_to_claim_seconds", "From produced to claimed.", labels=["queue"]
+        labels = ["operation", "queue"]
+        calls = CounterMetricFamily("wonderq_operations", "Operations that changed something.", labels=labels)
+        messages = CounterMetricFamily("wonderq_messages", "Messages that an operation applied to.", labels=labels)
+        time_to_claim = HistogramMetricFamily(
+            "wonderq_message_time_to_claim_seconds", "Seconds from produce to claim, per claim.", labels=["queue"]
         )
         lifetime = HistogramMetricFamily(
-            "wonderq_message_lifetime_seconds", "From produced to deleted.", labels=["queue"]
+            "wonderq_message_lifetime_seconds", "Seconds from produce to delete, per deleted message.", labels=["queue"]
         )
         for queue, counters in self._broker.counters.named():
             for kind, operation in _OPERATIONS.items():
                 calls.add_metric([operation, queue], counters.calls[kind])
                 messages.add_metric([operation, queue], counters.messages[kind])
             for operation, count in (
-                ("expire", counters.claims_timed_out),
-                ("outdate", counters.retention_expired),
-                ("move", counters.moved),
+                ("claim_timeout", counters.claims_timed_out),
+                ("retention", counters.retention_expired),
+                ("transfer", counters.moved),
                 ("bury", counters.buried),
             ):
                 messages.add_metric([operation, queue], count)
-            _add(dwell, [queue], counters.time_to_claim_ms, 1000)
+            _add(time_to_claim, [queue], counters.time_to_claim_ms, 1000)
             _add(lifetime, [queue], counters.lifetime_ms, 1000)
-        yield from (calls, messages, dwell, lifetime)
+        yield from (calls, messages, time_to_claim, lifetime)
 
-    def _keeper(self) -> Iterator[Metric]:
+    def _housekeeping(self) -> Iterator[Metric]:
         broker, counters = self._broker, self._broker.counters
-        yield GaugeMetricFamily("wonderq_housekeeper_up", "1 while the keeper runs.", float(counters.housekeeper_runs))
-        yield GaugeMetricFamily("wonderq_redrives_running", "Redrives that are under way.", broker.redrives.running)
+        up = float(counters.housekeeper_runs)
+        yield GaugeMetricFamily("wonderq_housekeeper_up", "1 while the housekeeper runs, else 0.", up)
+        yield GaugeMetricFamily("wonderq_redrives_running", "Redrives that are running.", broker.redrives.running)
         fired = counters.schedules_fired
-        yield CounterMetricFamily("wonderq_schedules_fired", "Times of schedules that have a message.", fired)
+        yield CounterMetricFamily("wonderq_schedules_fired", "Scheduled times at which a message was produced.", fired)
         missed = counters.schedules_missed
-        yield CounterMetricFamily("wonderq_schedules_missed", "Times of schedules that have none.", missed)
+        yield CounterMetricFamily("wonderq_schedules_missed", "Scheduled times that passed without a message.", missed)
 
-    def _upkeep(self) -> Iterator[Metric]:
+    def _maintenance(self) -> Iterator[Metric]:
         broker, counters = self._broker, self._broker.counters
         yield CounterMetricFamily("wonderq_checkpoints", "Checkpoints written.", counters.checkpoints)
-        yield GaugeMetricFamily("wonderq_checkpoint_bytes", "Size of the last one.", counters.checkpoint_bytes)
-        yield GaugeMetricFamily("wonderq_checkpoint_duration_seconds", "What it took.", counters.checkpoint_s)
-        done_at = GaugeMetricFamily("wonderq_checkpoint_timestamp_seconds", "When it was done.", labels=[])
+        size = counters.checkpoint_bytes
+        yield GaugeMetricFamily("wonderq_checkpoint_bytes", "Bytes of the last checkpoint.", size)
+        took_s = counters.checkpoint_s
+        yield GaugeMetricFamily("wonderq_checkpoint_duration_seconds", "Seconds the last checkpoint took.", took_s)
+        done_at = GaugeMetricFamily(
+            "wonderq_checkpoint_timestamp_seconds", "Time of the last checkpoint, in seconds since 1970.", labels=[]
+        )
         if counters.checkpoint_at_s is not None:
             done_at.add_metric([], counters.checkpoint_at_s)
         yield done_at
         lag = broker.checkpoint_lag_bytes
-        yield GaugeMetricFamily("wonderq_checkpoint_lag_bytes", "Records behind it, for a start to replay.", lag)
+        yield GaugeMetricFamily("wonderq_checkpoint_lag_bytes", "Bytes of records that a start would replay.", lag)
         copied = counters.copied_bytes
-        yield CounterMetricFamily("wonderq_compaction_copied_bytes", "Live entries that it has copied.", copied)
+        yield CounterMetricFamily("wonderq_compaction_copied_bytes", "Bytes of live entries that were copied.", copied)
         dropped = counters.dropped_segments
-        yield CounterMetricFamily("wonderq_compaction_dropped_segments", "Segments that it has dropped.", dropped)
+        yield CounterMetricFamily("wonderq_compaction_dropped_segments", "Segments that were removed.", dropped)
 
 
 class LogCollector(Collector):
-    """Shows a log's work, and what it takes on the disk."""
+    """Collects the counters of a log and its use of the disk."""
 
     def __init__(self, log: FileLog, counters: LogCounters, broker: Broker) -> None:
         self._log = log
-        self._measures = counters
+        self._counters = counters
         self._broker = broker
 
     def collect(self) -> Iterator[Metric]:
-        log, counters = self._log, self._measures
-        syncs = HistogramMetricFamily("wonderq_log_sync_duration_seconds", "What each sync takes.", labels=[])
+        log, counters = self._log, self._counters
+        syncs = HistogramMetricFamily("wonderq_log_sync_duration_seconds", "Seconds per sync of the log.", labels=[])
         _add(syncs, [], counters.sync_s)
-        records = HistogramMetricFamily("wonderq_log_group_records", "Records written together.", labels=[])
+        records = HistogramMetricFamily("wonderq_log_group_records", "Records per commit group.", labels=[])
         _add(records, [], counters.group_records)
-        sizes = HistogramMetricFamily("wonderq_log_group_bytes", "Bytes written together.", labels=[])
+        sizes = HistogramMetricFamily("wonderq_log_group_bytes", "Bytes per commit group.", labels=[])
         _add(sizes, [], counters.group_bytes)
         yield from (syncs, records, sizes)
-        used = GaugeMetricFamily("wonderq_log_bytes", "What the records take.", labels=["kind"])
-        reserved = GaugeMetricFamily("wonderq_log_disk_bytes", "What the segments take.", labels=[])
-        free = GaugeMetricFamily("wonderq_disk_free_bytes", "What is free on their disk.", labels=[])
-        with suppress(OSError):  # of a disk that fails: the rest is what one needs to see then
+        used = GaugeMetricFamily("wonderq_log_bytes", "Bytes of live and dead records in the log.", labels=["kind"])
+        reserved = GaugeMetricFamily(
+            "wonderq_log_disk_bytes", "Bytes of all segment files, with reserved space.", labels=[]
+        )
+        free = GaugeMetricFamily("wonderq_disk_free_bytes", "Free bytes on the disk of the log.", labels=[])
+        with suppress(OSError):  # on a failing disk, the other metrics are still needed
             written = log.used_bytes()
             live = min(live_bytes(self._broker), written)
             used.add_metric(["live"], live)
@@ -226,28 +246,28 @@ class LogCollector(Collector):
 
 
 class ServerCollector(Collector):
-    """Shows requests and connections."""
+    """Collects the requests and connections of a server."""
 
-    def __init__(self, counters: RequestCounters, connections: dict[int, object], limit: int) -> None:
-        """``connections`` are those that are open."""
-        self._measures = counters
-        self._connections = connections
-        self._limit = limit
+    def __init__(self, server: Server, connection_limit: int) -> None:
+        self._server = server
+        self._connection_limit = connection_limit
 
     def collect(self) -> Iterator[Metric]:
-        counters = self._measures
+        counters = self._server.counters
         requests = HistogramMetricFamily(
             "wonderq_http_request_duration_seconds",
-            "From when a request is complete to when its answer begins.",
+            "Seconds from a complete request to the start of its response.",
             labels=["method", "route", "status"],
         )
         for kind, histogram in sorted(counters.by_kind.items()):
             _add(requests, kind, histogram)
         yield requests
-        yield GaugeMetricFamily("wonderq_connections", "Connections that are open.", len(self._connections))
-        yield GaugeMetricFamily("wonderq_connections_limit", "How many may be.", self._limit)
-        yield CounterMetricFamily("wonderq_connections_accepted", "Connections taken.", counters.accepted)
-        yield CounterMetricFamily("wonderq_connections_refused", "Connections refused.", counters.refused)
+        yield GaugeMetricFamily("wonderq_connections", "Open connections.", self._server.open_connections)
+        limit = self._connection_limit
+        yield GaugeMetricFamily("wonderq_connections_limit", "Maximum number of open connections.", limit)
+        yield CounterMetricFamily("wonderq_connections_accepted", "Connections accepted.", counters.accepted)
+        refused = counters.refused
+        yield CounterMetricFamily("wonderq_connections_refused", "Connections refused because of a limit.", refused)
 
 
 _SYNC_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
@@ -256,7 +276,7 @@ _GROUP_BYTES = tuple(256 << bits for bits in range(0, 18, 2))
 
 
 class LogCounters(Observer):
-    """Counts of a log. Changed by whoever leads a group, one at a time."""
+    """Counters of a log, updated by the leader of each commit group."""
 
     def __init__(self) -> None:
         self.sync_s = Histogram(_SYNC_S)

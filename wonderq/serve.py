@@ -106,7 +106,7 @@ def serve(settings: Settings) -> None:
                 "takes a free one."
             ) from error
         server.counters.log_requests = settings.access_log
-        registry.register(ServerCollector(server.counters, server.active_channels, settings.connections))
+        registry.register(ServerCollector(server, settings.connections))
         logger.info("ready after %.2f s; log of %d bytes", time.monotonic() - began, log.disk_bytes)
         logger.info("%d keys in %s%s", keys.count, keys.path, "" if keys.required else ": everybody may do everything")
         for each in (signal.SIGTERM, signal.SIGINT):

@@ -125,7 +125,7 @@ def test_messages_operations_and_ages(client: Client, clock: FakeClock) -> None:
     assert found("wonderq_message_lifetime_seconds_count", queue="mail") == 1
     clock.advance(10)
     found = scrape(client)
-    assert found("wonderq_messages_total", operation="expire", queue="mail") == 1
+    assert found("wonderq_messages_total", operation="claim_timeout", queue="mail") == 1
     assert found("wonderq_queue_messages", queue="mail", status="unprocessed") == 2
 
 

@@ -136,8 +136,8 @@ def test_counted(dead: Client) -> None:
     end(dead, begin(dead)["id"])
     begin(dead)
     text = dead("GET", "/metrics").text
-    assert 'wonderq_messages_total{operation="move",queue="work"} 3.0' in text
-    assert 'wonderq_messages_total{operation="move",queue="dead"} 3.0' in text
+    assert 'wonderq_messages_total{operation="transfer",queue="work"} 3.0' in text
+    assert 'wonderq_messages_total{operation="transfer",queue="dead"} 3.0' in text
     assert 'wonderq_messages_total{operation="bury",queue="work"} 0.0' in text
     assert "wonderq_redrives_running 1.0" in text
     assert "wonderq_housekeeper_up 0.0" in text
