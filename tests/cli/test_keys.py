@@ -156,7 +156,7 @@ def test_without_a_key_each_command_is_refused_and_says_why(keyed: RunningBroker
     for command in (["send", "x"], ["receive"], ["delete", "a-b"], ["stats"], ["tail"]):
         done = run(*command, "--url", keyed.url)
         assert done.code == 1, command
-        assert "This needs a key that counts" in done.error
+        assert "This request needs a valid API key" in done.error
     with Client(keyed.url) as client:
         assert client.ready()
 

@@ -139,7 +139,7 @@ class TestOfKeys:
         assert all(client("GET", each, headers=headers).status_code != 429 for each in targets[:rate])
         check_limit(
             lambda: client("POST", "/messages/produce", json={"message": "x"}, headers=headers),
-            429, "too_many_requests", "1", f"{rate} requests a second",
+            429, "too_many_requests", "1", f"{rate} requests per second",
         )  # fmt: skip
         assert client("GET", "/queues", headers=others).status_code == 200
         assert client("GET", "/healthz", headers=headers).status_code == 200

@@ -113,7 +113,7 @@ def test_names_that_were_set_are_served(broker: Broker) -> None:
 
 
 def test_with_keys_the_name_does_not_matter(broker: Broker, tmp_path: Path) -> None:
-    found = Keys(tmp_path / "keys.json", look_every_s=0)
+    found = Keys(tmp_path / "keys.json", check_interval_s=0)
     client = TestClient(create_app(broker, Access(found), hosts=TrustedHosts()))
     there = {"Host": "queue.example"}
     check_refused(client.simulate_get("/queues", headers=there), 421, "unknown_host")

@@ -310,7 +310,7 @@ def test_what_is_not_keys_stops_the_start_and_leaves_a_running_broker_with_what_
     path: Path, content: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     text = create(path)
-    running = Keys(path, look_every_s=0)
+    running = Keys(path, check_interval_s=0)
     path.write_text(content)
     with pytest.raises(KeysError) as refused:
         Keys(path)
@@ -321,7 +321,7 @@ def test_what_is_not_keys_stops_the_start_and_leaves_a_running_broker_with_what_
         assert running.find("Bearer x") is None
     [record] = caplog.records
     assert record.levelno == logging.ERROR
-    assert record.getMessage() == f"{refused.value}. The keys that were read before stay in use"
+    assert record.getMessage() == f"{refused.value}. The keys read before stay in use"
     other = create(path.with_name("new.json"))
     path.with_name("new.json").rename(path)
     assert running.find(f"Bearer {text}") is None
@@ -334,7 +334,7 @@ def test_what_is_no_file_is_refused_and_not_waited_for(path: Path) -> None:
         Keys(path)
     path.rmdir()
     os.mkfifo(path)
-    with pytest.raises(KeysError, match="this is no file"):
+    with pytest.raises(KeysError, match="not a regular file"):
         Keys(path)
 
 
@@ -348,7 +348,7 @@ def test_a_file_that_may_not_be_read_leaves_the_old_keys_until_it_may(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     old = create(path)
-    running = Keys(path, look_every_s=0)
+    running = Keys(path, check_interval_s=0)
     new = create(path)
     real = os.open
     with monkeypatch.context() as patched:  # what chmod does to everybody but root
@@ -363,7 +363,7 @@ def test_a_file_that_may_not_be_read_leaves_the_old_keys_until_it_may(
             assert running.find(f"Bearer {old}") is not None
             assert running.find(f"Bearer {new}") is None
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR] == [
-        f"{path}: the keys cannot be read: Permission denied. The keys that were read before stay in use"
+        f"{path}: the keys cannot be read: Permission denied. The keys read before stay in use"
     ]
     assert running.find(f"Bearer {new}") is not None
 
@@ -373,7 +373,7 @@ def test_a_file_that_may_not_be_read_leaves_the_old_keys_until_it_may(
 
 def test_a_running_broker_learns_of_new_and_revoked_keys(path: Path) -> None:
     first = create(path)
-    running = Keys(path, look_every_s=0)
+    running = Keys(path, check_interval_s=0)
     assert running.find(f"Bearer {first}") is not None
     second = create(path)
     assert running.find(f"Bearer {second}") is not None
@@ -385,7 +385,7 @@ def test_a_running_broker_learns_of_new_and_revoked_keys(path: Path) -> None:
 def test_without_keys_everybody_gets_in_until_there_is_one_and_then_nobody_without_even_if_none_is_left(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    running = Keys(path, look_every_s=0)
+    running = Keys(path, check_interval_s=0)
     for given in (None, "Bearer x"):
         assert running.find(given) is EVERYBODY
     text = create(path)
@@ -395,7 +395,7 @@ def test_without_keys_everybody_gets_in_until_there_is_one_and_then_nobody_witho
     for given in (None, f"Bearer {text}"):
         assert running.find(given) is None
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
-        "no keys are left, so nobody gets in"
+        "no keys are left, so every request is refused"
     ]
     path.unlink()
     for given in (None, f"Bearer {text}"):
@@ -410,7 +410,7 @@ def test_an_empty_list_is_no_keys(path: Path) -> None:
 
 def test_a_file_that_goes_away_takes_its_keys_with_it(path: Path) -> None:
     text = create(path)
-    running = Keys(path, look_every_s=0)
+    running = Keys(path, check_interval_s=0)
     path.unlink()
     assert running.find(f"Bearer {text}") is None
     assert running.find(None) is None

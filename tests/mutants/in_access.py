@@ -35,8 +35,8 @@ MUTANTS = [
         "a_file_that_cannot_be_read_has_no_keys",
         "A broker that reads a damaged file locks out its clients.",
         "wonderq/auth/keys.py",
-        "            if str(error) != self._trouble:\n",
-        "            self._keys = {}\n            if str(error) != self._trouble:\n",
+        "            if str(error) != self._last_error:\n",
+        "            self._keys = {}\n            if str(error) != self._last_error:\n",
         ("tests/keys/test_keys_file.py",),
     ),
     Mutant(

@@ -1,1 +1,1 @@
-"""API keys, roles and request signatures."""
+"""API keys, roles and request signatures. This package knows no protocol."""

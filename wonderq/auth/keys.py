@@ -1,9 +1,10 @@
-"""API keys: who may use a broker. They are in a file that `wonderq keys` writes, and that a running broker follows.
+"""API keys. `wonderq keys` writes them to a file, and a running broker follows changes of the file.
 
-A key is ``wq_ID_SECRET``. The id is public, and finds the entry; the file has only a hash of the whole text.
+A key is ``wq_ID_SECRET``. The id is public and finds the entry. The file stores only a hash of the whole text.
 
-The hash is one SHA-256, without salt or stretching: those make guessing slower, and nobody guesses 256 random bits. NIST SP
-800-63B-3, section 5.1.2.2, draws that line at 112 bits (https://pages.nist.gov/800-63-3/sp800-63b.html#lusv).
+The hash is one SHA-256, without salt or stretching. Those slow down guessing, which is not feasible with 256 random
+bits: NIST SP 800-63B-3, section 5.1.2.2, requires them below 112 bits
+(https://pages.nist.gov/800-63-3/sp800-63b.html#lusv).
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ from wonderq_storage.disk import Disk
 
 logger = logging.getLogger("wonderq.keys")
 
-#: How long a running broker may go on with what the file said before.
-LOOK_EVERY_S = 1.0
+#: Interval at which a running broker checks the file for changes.
+CHECK_INTERVAL_S = 1.0
 
 _PREFIX = "wq_"
 _ACCESS_KEY_PREFIX = "WQIA"
@@ -42,8 +43,8 @@ _ID_BYTES = 6
 _SECRET_BYTES = 32
 _ID = slice(len(_PREFIX), len(_PREFIX) + 2 * _ID_BYTES)
 _LONGEST_HEADER = 200
-_NOT_THERE = (FileNotFoundError, NotADirectoryError)
-_LONGEST_FILE_BYTES = 1 << 20  # so that reading it holds up no request for long
+_NOT_FOUND = (FileNotFoundError, NotADirectoryError)
+_LONGEST_FILE_BYTES = 1 << 20  # bounds how long a reload delays requests
 
 Name = Annotated[str, Meta(pattern=r"\A[^\x00-\x1f\x7f-\x9f]{1,80}\Z")]
 Pattern = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_.*?!\[\]-]{1,100}\Z")]
@@ -51,11 +52,11 @@ Time = Annotated[datetime, Meta(tz=True)]
 
 
 class KeysError(Exception):
-    """The file of keys cannot be used; the message says which file, and why."""
+    """The key file cannot be used; the message names the file and the reason."""
 
 
 class Key(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """An entry of the file: what is known of a key, without the key."""
+    """An entry of the file: the properties of a key, without its text."""
 
     id: Annotated[str, Meta(pattern=r"\A[0-9a-f]{12}\Z")]
     name: Name
@@ -66,17 +67,19 @@ class Key(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_de
     expires_at: Time | None = None
     requests_per_second: Annotated[int, Meta(ge=1, le=MAX_REQUESTS_PER_SECOND)] | None = None
     sqs_secret: Annotated[str, Meta(pattern=r"\A[0-9a-f]{40}\Z")] | None = None
-    """The secret that SQS' clients sign with, if the key is for them: to check a signature one has to have it as it is."""
+    """Secret that SQS clients sign with, if the key is for them. Checking a signature needs it in plain text."""
 
     @property
     def access_key_id(self) -> str:
-        """By which SQS' clients name it."""
+        """The id by which SQS clients name the key."""
         return f"{_ACCESS_KEY_PREFIX}{self.id.upper()}"
 
     def has(self, role: Role) -> bool:
+        """Tell whether the key has a role, itself or through `admin`."""
         return role in self.roles or "admin" in self.roles
 
     def opens(self, queue: str) -> bool:
+        """Tell whether one of the key's patterns matches a queue."""
         return any(map(fnmatchcase, repeat(queue), self.queues))
 
     def expired(self, now_s: float) -> bool:
@@ -94,7 +97,7 @@ _encode = msgspec.json.Encoder().encode
 _LONG_AGO = datetime.fromtimestamp(0, UTC)
 
 
-def _stand_in(name: str, expires_at: datetime | None) -> Key:
+def _placeholder(name: str, expires_at: datetime | None) -> Key:
     return Key(
         id="0" * 12,
         name=name,
@@ -106,77 +109,79 @@ def _stand_in(name: str, expires_at: datetime | None) -> Key:
     )
 
 
-#: Who uses a broker that has no keys.
-EVERYBODY = _stand_in("everybody", None)
-#: Takes the place of the key that an unknown id does not have, so that it takes the same work.
-_NOBODY = _stand_in("nobody", _LONG_AGO)
+#: The key of every request to a broker that has no keys.
+EVERYBODY = _placeholder("everybody", None)
+#: Stands in for an unknown id, so that looking up an unknown key takes as long as a known one.
+_NOBODY = _placeholder("nobody", _LONG_AGO)
 
 
 class Keys:
-    """The keys of a file, as it is now: it is looked at again once a second, when a request comes.
+    """The current keys of a file. A request checks the file for changes if the last check is a second ago.
 
-    Without keys at the start everybody gets in, until there is one. From then on nobody gets in without a key, also if none
-    is left. Where the file cannot be read any more, the keys read last stay in use.
+    Without keys every request is permitted, until the first key is created. From then on each request needs a key, even
+    when no key is left. If the file becomes unreadable, the keys read last stay in use. A missing file has no keys.
 
-    Raises KeysError if it cannot be read at the start. A file that is not there has no keys.
+    Raises:
+        KeysError: the file cannot be read at the start.
     """
 
     def __init__(
-        self, path: Path, *, look_every_s: float = LOOK_EVERY_S, now_s: Callable[[], float] = time.time
+        self, path: Path, *, check_interval_s: float = CHECK_INTERVAL_S, now_s: Callable[[], float] = time.time
     ) -> None:
         self.path = path
         self.required = False
-        """Whether there is, or was, a key."""
-        self._look_every_s = look_every_s
+        """Whether requests need a key: the file has, or had, one."""
+        self._check_interval_s = check_interval_s
         self._now_s = now_s
         self._keys: dict[str, Key] = {}
-        self._stamp: tuple[int, ...] | None = None  # of the file that these were read from
-        self._trouble = ""
-        self._look_again_s = 0.0
+        self._stamp: tuple[int, ...] | None = None  # of the file that the keys were read from
+        self._last_error = ""
+        self._next_check_s = 0.0
         self._load()
 
     @property
     def count(self) -> int:
+        """Number of keys."""
         return len(self._keys)
 
     def find(self, authorization: str | None) -> Key | None:
-        """Return the key that an ``Authorization`` header brings, or None if it brings none that counts."""
-        if time.monotonic() >= self._look_again_s:
-            self._look()
+        """Return the valid key in an ``Authorization`` header, or None; `EVERYBODY` if no key is required."""
+        if time.monotonic() >= self._next_check_s:
+            self._reload_if_changed()
         if not self.required:
             return EVERYBODY
         if authorization is None or len(authorization) > _LONGEST_HEADER:
             authorization = ""
-        # Two such headers come as one with a comma in it, which no key has.
+        # A repeated header arrives as one value with a comma, which no key contains.
         scheme, _, text = authorization.partition(" ")
         text = text.strip(" ")
         key = self._keys.get(text[_ID], _NOBODY)
-        # Of bytes, since compare_digest raises an error for text that is not ASCII.
+        # Compare bytes, because compare_digest raises an error for non-ASCII text.
         same = compare_digest(_hash(text).digest(), bytes.fromhex(key.sha256))
         return key if same and scheme.lower() == "bearer" and not key.expired(self._now_s()) else None
 
     def find_signed(self, access_key_id: str) -> Key | None:
-        """Return the key that SQS' clients call this, or None if there is none that counts and is for them."""
-        if time.monotonic() >= self._look_again_s:
-            self._look()
+        """Return the valid key for SQS clients that has this id, or None."""
+        if time.monotonic() >= self._next_check_s:
+            self._reload_if_changed()
         key = self._keys.get(access_key_id.removeprefix(_ACCESS_KEY_PREFIX).lower())
         is_valid = key is not None and key.sqs_secret is not None and not key.expired(self._now_s())
         return key if is_valid else None
 
-    def _look(self) -> None:
-        """Read the file again if it is another one than before."""
-        self._look_again_s = time.monotonic() + self._look_every_s
+    def _reload_if_changed(self) -> None:
+        """Read the file again if it has changed."""
+        self._next_check_s = time.monotonic() + self._check_interval_s
         try:
             if _stamp(self.path) != self._stamp:
                 self._load()
                 logger.info("%s has changed: %d keys", self.path, self.count)
                 if self.required and not self._keys:
-                    logger.warning("no keys are left, so nobody gets in")
-            self._trouble = ""
+                    logger.warning("no keys are left, so every request is refused")
+            self._last_error = ""
         except (OSError, KeysError) as error:
-            if str(error) != self._trouble:
-                logger.error("%s. The keys that were read before stay in use", error)  # noqa: TRY400 - nothing to trace
-            self._trouble = str(error)
+            if str(error) != self._last_error:
+                logger.error("%s. The keys read before stay in use", error)  # noqa: TRY400 - nothing to trace
+            self._last_error = str(error)
 
     def _load(self) -> None:
         keys, self._stamp = read(self.path)
@@ -189,10 +194,10 @@ def _hash(text: str) -> hashlib._Hash:
 
 
 def _stamp(path: Path) -> tuple[int, ...] | None:
-    """Return what tells a file from the one that takes its place, or None if there is none."""
+    """Return a value that changes when the file is replaced, or None if there is no file."""
     try:
         return _stamp_of(os.stat(path))
-    except _NOT_THERE:
+    except _NOT_FOUND:
         return None
 
 
@@ -201,19 +206,19 @@ def _stamp_of(found: os.stat_result) -> tuple[int, ...]:
 
 
 def read(path: Path) -> tuple[list[Key], tuple[int, ...] | None]:
-    """Return the keys of a file, and its stamp; of a file that is not there, no keys and None.
+    """Return the keys of a file and its stamp; for a missing file, no keys and None.
 
     Raises:
-        KeysError: it cannot be read, or does not hold keys.
+        KeysError: the file cannot be read, or does not contain keys.
     """
     try:
-        # Opening a pipe would wait for somebody to write to it.
+        # Without O_NONBLOCK, opening a pipe would wait for a writer.
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
             found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode):
-                raise KeysError(f"{path}: the keys cannot be read: this is no file")
+                raise KeysError(f"{path}: the keys cannot be read: not a regular file")
             data = file.read(_LONGEST_FILE_BYTES + 1)
-    except _NOT_THERE:
+    except _NOT_FOUND:
         return [], None
     except OSError as error:
         raise KeysError(f"{path}: the keys cannot be read: {error.strerror}") from error
@@ -224,7 +229,7 @@ def read(path: Path) -> tuple[list[Key], tuple[int, ...] | None]:
 
 
 def _parse(data: bytes) -> list[Key]:
-    """Return the keys in a file's content. Raises ValueError if it is not one."""
+    """Return the keys in a file's content. Raises ValueError if the content is not valid."""
     if len(data) > _LONGEST_FILE_BYTES:
         raise ValueError(f"the file has more than {_LONGEST_FILE_BYTES} bytes")
     try:
@@ -237,7 +242,7 @@ def _parse(data: bytes) -> list[Key]:
 
 
 def _format(keys: Sequence[Key]) -> bytes:
-    """Return a file's content, a line for each key. Raises ValueError if it would not be read again."""
+    """Return a file's content, with one line per key. Raises ValueError if `read` would not accept it."""
     data = b'{"version":1,"keys":[\n%s\n]}\n' % b",\n".join(map(_encode, keys))
     _parse(data)
     return data
@@ -253,9 +258,10 @@ def create(
     requests_per_second: int | None = None,
     for_sqs: bool = False,
 ) -> tuple[Key, str]:
-    """Add a key to the file, which is made if it is not there; returns the entry, and the text that nobody gets again.
+    """Add a key to the file, which is created if necessary.
 
-    With ``for_sqs`` it has a secret for SQS' clients too, which stands in the file as it is.
+    Returns the entry and the text of the key, which is stored nowhere. With ``for_sqs`` the entry also has a secret for
+    SQS clients, in plain text.
 
     Raises:
         KeysError: a value is not valid, or the file cannot be read or written.
@@ -280,23 +286,25 @@ def create(
 
 
 def revoke(path: Path, ids: Sequence[str]) -> int:
-    """Remove keys from the file, all or none, and return how many are left. An id may also be the whole text of its key.
+    """Remove keys from the file, all or none, and return the number of keys left.
+
+    An id may also be the text of its key.
 
     Raises:
-        KeysError: one of them is not there, or the file cannot be read or written.
+        KeysError: an id is unknown, or the file cannot be read or written.
     """
-    gone = {each[_ID] if each.startswith(_PREFIX) else each for each in ids}
+    revoked = {each[_ID] if each.startswith(_PREFIX) else each for each in ids}
     with _changing(path) as keys:
-        unknown = gone - {key.id for key in keys}
+        unknown = revoked - {key.id for key in keys}
         if unknown:
             raise KeysError(f"{path} has no key with the id {min(unknown)}. Nothing was changed")
-        keys[:] = [key for key in keys if key.id not in gone]
+        keys[:] = [key for key in keys if key.id not in revoked]
     return len(keys)
 
 
 @contextmanager
 def _changing(path: Path, *, make_folder: bool = False) -> Iterator[list[Key]]:
-    """Give the keys of a file to be changed, and then write them; one at a time, and as a whole or not at all."""
+    """Yield the keys of a file for changes, then write the file atomically. Waits for other writers."""
     unfinished = path.with_name(path.name + ".tmp")
     try:
         if make_folder:
@@ -320,10 +328,10 @@ def _changing(path: Path, *, make_folder: bool = False) -> Iterator[list[Key]]:
 
 
 def _lock(unfinished: Path) -> int:
-    """Open the file that is written before it takes the other's name, and wait until nobody else writes it.
+    """Open and lock the temporary file that is renamed to the key file, waiting for another writer.
 
-    It is the lock itself, so none is left lying about: what a crash leaves is locked by nobody. The folder cannot be one, as
-    a running broker holds that.
+    The temporary file is also the lock. A file that a crash left behind is not locked. The folder cannot be the lock,
+    because a running broker holds its lock.
     """
     while True:
         fd = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -335,13 +343,13 @@ def _lock(unfinished: Path) -> int:
         except BaseException:
             os.close(fd)
             raise
-        os.close(fd)  # whoever had it has renamed it
+        os.close(fd)  # the other writer has renamed it
 
 
 def _write(fd: int, path: Path, data: bytes) -> None:
     os.ftruncate(fd, 0)
     os.fchmod(fd, 0o600)
-    if os.geteuid() == 0:  # whoever runs the broker has to be able to read what the administrator writes
+    if os.geteuid() == 0:  # the broker, which may run as another user, must be able to read the file
         owner = os.stat(path if path.exists() else path.parent)
         os.fchown(fd, owner.st_uid, owner.st_gid)
     while data:

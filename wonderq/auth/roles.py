@@ -1,17 +1,17 @@
-"""The roles of API keys, and the table of which role each call requires."""
+"""Roles of API keys, and the role that each call requires."""
 
 from __future__ import annotations
 
 from typing import Literal, get_args
 
 Role = Literal["produce", "consume", "inspect", "metrics", "admin"]
-"""What an API key is for."""
+"""A permission of an API key."""
 ROLES: tuple[Role, ...] = get_args(Role)
 MAX_REQUESTS_PER_SECOND = 1_000_000
-"""What a key may be limited to; a thousand times what there is to be had."""
+"""Largest rate limit of a key; far above what a broker can serve."""
 
 Rule = Role | Literal["anybody", "signed"]
-"""``signed``: SQS' clients sign what they send, so it is looked at when it is there; see `wonderq.sqs.endpoint`."""
+"""The requirement of a call: a role, no key, or for ``signed`` a check of the signature by `wonderq.sqs.endpoint`."""
 
 _OF_MESSAGES: dict[str, dict[str, Rule]] = {
     "/messages/produce": {"POST": "produce"},  # also to a queue that this creates
@@ -19,7 +19,7 @@ _OF_MESSAGES: dict[str, dict[str, Rule]] = {
     "/messages/delete": {"POST": "consume"},
     "/messages/update": {"POST": "consume"},
     "/messages/kick": {"POST": "admin"},
-    "/messages/hand-over": {"POST": "consume"},  # and `produce` for each queue that gets something
+    "/messages/hand-over": {"POST": "consume"},  # and `produce` for each queue that receives messages
     "/messages/{message_id}": {
         "GET": "inspect", "DELETE": "consume", "UPDATE": "consume", "PUT": "consume", "PATCH": "consume",
     },
@@ -34,7 +34,7 @@ RULES: dict[str, dict[str, Rule]] = {
     "/queues": {"GET": "inspect"},
     "/queues/{queue}": {"GET": "inspect", "PUT": "admin", "DELETE": "admin"},
     "/queues/{queue}/purge": {"POST": "admin"},
-    "/queues/{queue}/redrive": {"GET": "inspect", "POST": "admin"},  # and `admin` for the queue that messages go to
+    "/queues/{queue}/redrive": {"GET": "inspect", "POST": "admin"},  # and `admin` for the destination queue
     "/queues/{queue}/redrive/{redrive_id}": {"GET": "inspect", "DELETE": "admin"},
     "/schedules": {"GET": "inspect"},
     "/schedules/{schedule}": {"GET": "inspect", "PUT": "admin", "DELETE": "admin"},  # for the queue of its messages
@@ -46,5 +46,4 @@ RULES: dict[str, dict[str, Rule]] = {
     "/docs": {"GET": "anybody"},
     "/openapi.json": {"GET": "anybody"},
 }
-"""Who may do what: by path and method, the role that a key must have. Each role but `admin` stands for itself; that one has
-all the others."""
+"""Requirement of each call, by path and method. The role `admin` includes all others; no other includes another."""

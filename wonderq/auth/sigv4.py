@@ -1,4 +1,4 @@
-"""Signature version 4, by which AWS' clients prove that they have a secret key.
+"""AWS Signature Version 4: how clients of AWS services prove that they have a secret key.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 """
@@ -13,9 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from wonderq.sqs.errors import SqsError
-
-#: How far a request's time may be from ours, either way.
+#: Accepted difference between the time of a request and that of this machine, in either direction.
 _WINDOW_S = 15 * 60
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
@@ -27,8 +25,14 @@ _AUTHORIZATION = re.compile(
 _SPACES = re.compile(" +")
 
 
+class SignatureError(Exception):
+    """A signature that is not valid for its request; ``code`` is the name of the error in AWS' APIs."""
+
+    code = "SignatureDoesNotMatch"
+
+
 class Signed(NamedTuple):
-    """What a header ``Authorization`` of this kind says."""
+    """The parts of an ``Authorization`` header of this scheme."""
 
     access_key_id: str
     scope: str
@@ -40,18 +44,18 @@ class Signed(NamedTuple):
 
 
 class Request(NamedTuple):
-    """What of a request is signed."""
+    """The parts of a request that a signature can cover."""
 
     method: str
     path: str
     query: str
     headers: Mapping[str, str]
-    """By their names in small letters."""
+    """Values by header name in lower case."""
     body: bytes
 
 
 def parse(authorization: str | None) -> Signed | None:
-    """Read the header; None if it is not one of this kind."""
+    """Parse an ``Authorization`` header. Returns None for another scheme or a malformed header."""
     found = _AUTHORIZATION.fullmatch(authorization or "")
     if found is None:
         return None
@@ -65,35 +69,34 @@ def check(request: Request, signed: Signed, secret: str, now: datetime) -> None:
     """Check a request's signature.
 
     Raises:
-        SqsError: it is not that of the request with this secret, or of another time.
+        SignatureError: the signature does not match the request and the secret, or the request is too old or too new.
     """
     stamp = request.headers.get("x-amz-date", "")
     try:
         at = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     except ValueError as error:
-        raise _mismatch("The header X-Amz-Date has to say when the request was signed, as 20261124T120000Z.") from error
+        message = "The header X-Amz-Date must have the time of the signature in the form 20261124T120000Z."
+        raise SignatureError(message) from error
     if abs((now - at).total_seconds()) > _WINDOW_S or not stamp.startswith(signed.date):
-        raise _mismatch(f"Signature expired: it is of {stamp}, and it is {now:%Y%m%dT%H%M%SZ} here.")
+        raise SignatureError(
+            f"Signature expired: it was made at {stamp}, and the broker's time is {now:%Y%m%dT%H%M%SZ}."
+        )
     if signed.service != "sqs":
-        raise _mismatch("The signature has to be for the service sqs.")
-    # What is done stands in a header, so a signature without it would be good for any action.
+        raise SignatureError("The signature must be for the service sqs.")
+    # The action is in a header, so a signature that does not cover it would be valid for any action.
     needed = ["host", *(name for name in request.headers if name.startswith("x-amz-"))]
     missing = sorted(set(needed).difference(signed.headers))
     if missing:
-        raise _mismatch(f"Among what is signed there have to be these headers too: {', '.join(missing)[:200]}.")
+        raise SignatureError(f"The signature must also cover these headers: {', '.join(missing)[:200]}.")
     expected = signature(request, signed, stamp, secret)
     if not hmac.compare_digest(expected.encode(), signed.signature.encode()):
-        raise _mismatch(
+        raise SignatureError(
             "The request signature we calculated does not match the signature you provided. Check your secret key."
         )
 
 
-def _mismatch(message: str) -> SqsError:
-    return SqsError("SignatureDoesNotMatch", message, 403)
-
-
 def signature(request: Request, signed: Signed, stamp: str, secret: str) -> str:
-    """Return the signature that a request should have; ``stamp`` is its time."""
+    """Return the signature that is valid for a request. ``stamp`` is the value of its ``X-Amz-Date``."""
     canonical = "\n".join(
         (
             request.method,
@@ -121,7 +124,7 @@ def _canonical_value(value: str | None) -> str:
 
 
 def _canonical_query(query: str) -> str:
-    """Sort the parameters, which stand encoded as they were sent."""
+    """Sort the parameters, encoded as they were sent."""
     pairs: list[tuple[str, str]] = []
     for piece in query.split("&") if query else ():
         name, _, value = piece.partition("=")
@@ -130,7 +133,7 @@ def _canonical_query(query: str) -> str:
 
 
 def headers_of(environ: Mapping[str, Any]) -> dict[str, str]:
-    """Return a request's headers by their names in small letters, out of what WSGI has of it."""
+    """Return the headers in a WSGI environment by name in lower case."""
     headers = {
         name.removeprefix("HTTP_").lower().replace("_", "-"): value
         for name, value in environ.items()

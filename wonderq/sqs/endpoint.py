@@ -123,7 +123,10 @@ class Endpoint:
             if key is None or key.sqs_secret is None:
                 raise SqsError("InvalidClientTokenId", "The security token included in the request is invalid.", 403)
             request = sigv4.Request(req.method, req.path, req.query_string, sigv4.headers_of(req.env), body)
-            sigv4.check(request, signed, key.sqs_secret, datetime.now(UTC))
+            try:
+                sigv4.check(request, signed, key.sqs_secret, datetime.now(UTC))
+            except sigv4.SignatureError as error:
+                raise SqsError(error.code, str(error), 403) from error
         too_fast = access.check_rate(key)
         if too_fast is not None:
             raise SqsError("RequestThrottled", str(too_fast))
