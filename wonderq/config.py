@@ -1,6 +1,6 @@
-"""Settings of a broker: each is a flag, an environment variable, and a key in a TOML file.
+"""Settings of a broker. Each is a flag, an environment variable and a key in a TOML file.
 
-Where several speak, the flag wins, then the variable, then the file, then the default.
+The flag takes precedence over the variable, the variable over the file, and the file over the default.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from wonderq.auth.roles import MAX_REQUESTS_PER_SECOND
 from wonderq.model.limits import MAX_MESSAGE_BYTES, UNLIMITED, Limits
 from wonderq_storage import DEFAULT_SEGMENT_BYTES, SyncPolicy
 
-_MIN_SEGMENT_BYTES = 32 << 20  # the largest message has to fit in half of one
-_MAX_SEGMENT_BYTES = 4095 << 20  # offsets have 32 bits
+_MIN_SEGMENT_SETTING = 32 << 20  # the largest message must fit in half of a segment
+_MAX_SEGMENT_SETTING = 4095 << 20  # offsets in a segment have 32 bits
 
-#: Batches of the command line fit into these at least.
+#: Lower bounds, which the batches that the command line sends always fit in.
 _MIN_BATCH_MESSAGES, _MIN_BATCH_BYTES = 1000, 1 << 20
-#: The largest batch holds up all other requests for one to two seconds.
+#: Upper bounds: a batch of this size delays all other requests for one to two seconds.
 _MAX_BATCH_MESSAGES, _MAX_BATCH_BYTES = 10_000, 256 << 20
-#: What a body may have besides a batch that is sent with every second byte escaped.
-_AROUND_A_BATCH_BYTES = 1 << 20
+#: Size that a body may have in addition to a batch with every second byte escaped.
+_BODY_OVERHEAD_BYTES = 1 << 20
 
-#: The name of the file of API keys, in the folder of the log.
+#: Default name of the key file, in the folder of the log.
 KEYS_FILE = "keys.json"
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -34,7 +34,7 @@ LOG_FORMATS = ("console", "json")
 
 
 class ConfigError(Exception):
-    """A setting that cannot be used; the message says which, where it came from, and what is accepted."""
+    """A setting that cannot be used. The message names the setting, its source, and the accepted values."""
 
 
 def _listen(text: str) -> tuple[str, int]:
@@ -103,7 +103,7 @@ def _list_of(what: str, pattern: str) -> Any:
     def parse(text: str) -> tuple[str, ...]:
         items = tuple(item.strip().lower() for item in text.split(",") if item.strip())
         if not all(map(known.fullmatch, items)):
-            raise ValueError(f"expected {what}, or several with commas between them")
+            raise ValueError(f"expected {what}, or several separated by commas")
         return items
 
     return parse
@@ -118,106 +118,122 @@ def _setting(default: Any, parse: Any, metavar: str, text: str) -> Any:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that `wonderq serve` can be told. `load` makes one; tests make their own."""
+    """The settings of `wonderq serve`, as `load` reads them."""
 
-    data: Path = _setting(Path("wonderq-data"), _folder, "DIR", "folder that holds the log; created if it is not there")
-    listen: tuple[str, int] = _setting(("127.0.0.1", 7979), _listen, "HOST:PORT", "address to listen on; port 0: any")
+    data: Path = _setting(
+        Path("wonderq-data"), _folder, "DIR", "folder that holds the log; created if it does not exist"
+    )
+    listen: tuple[str, int] = _setting(
+        ("127.0.0.1", 7979), _listen, "HOST:PORT", "address to listen on; port 0 takes a free port"
+    )
     fsync: SyncPolicy = _setting(
         SyncPolicy(),
         SyncPolicy.parse,
         "POLICY",
-        "always: survive power loss. interval:MS: lose at most MS at power loss. os: lose up to what the kernel holds",
+        "loss at a power failure. always: nothing. interval:MS: at most the last MS milliseconds. "
+        "os: what the kernel has not written yet",
     )
-    waiting_consumers: int = _setting(500, _integer(0, 10_000), "N", "long polls that may wait at once")
-    connections: int = _setting(2000, _integer(1, 100_000), "N", "connections that may be open at once")
+    waiting_consumers: int = _setting(500, _integer(0, 10_000), "N", "maximum number of long polls that wait at a time")
+    connections: int = _setting(2000, _integer(1, 100_000), "N", "maximum number of open connections")
     connections_per_address: int = _setting(
-        1000, _integer(1, 100_000), "N", "of those, from one client's address (IPv6: from one /64 network)"
+        1000, _integer(1, 100_000), "N", "maximum number of open connections per client address (IPv6: per /64 network)"
     )
     requests_per_second: int = _setting(
         UNLIMITED,
         _integer_or_unlimited(1, MAX_REQUESTS_PER_SECOND),
         "N",
-        "how many requests each key may make, unless it was made with a --rate of its own",
+        "requests per second that each key may make, unless it was created with a --rate of its own",
     )
-    listings: int = _setting(Limits.listings, _integer(1, 10_000), "N", "listings that may be read at once")
+    listings: int = _setting(
+        Limits.listings, _integer(1, 10_000), "N", "maximum number of listings that are read at a time"
+    )
     message_bytes: int = _setting(
-        Limits.message_bytes, _integer(1, MAX_MESSAGE_BYTES), "BYTES", "size of the largest message"
+        Limits.message_bytes, _integer(1, MAX_MESSAGE_BYTES), "BYTES", "maximum size of a message"
     )
     batch_messages: int = _setting(
         Limits.batch_messages,
         _integer(_MIN_BATCH_MESSAGES, _MAX_BATCH_MESSAGES),
         "N",
-        "messages in the largest batch, also of those that one consume gives out",
+        "maximum number of messages in a batch, and in the result of a consume",
     )
     batch_bytes: int = _setting(
         Limits.batch_bytes,
         _integer(_MIN_BATCH_BYTES, _MAX_BATCH_BYTES),
         "BYTES",
-        "size of the largest batch, likewise; at most half of --segment-bytes",
+        "maximum size of a batch, and of the result of a consume; at most half of --segment-bytes",
     )
-    queues: int = _setting(Limits.queues, _integer_or_unlimited(1, _MANY), "N", "queues that there may be")
+    queues: int = _setting(Limits.queues, _integer_or_unlimited(1, _MANY), "N", "maximum number of queues")
     messages_per_queue: int = _setting(
-        Limits.messages_per_queue, _integer_or_unlimited(1, _MANY), "N", "messages that a queue may hold"
+        Limits.messages_per_queue, _integer_or_unlimited(1, _MANY), "N", "maximum number of messages in a queue"
     )
     bytes_per_queue: int = _setting(
-        Limits.bytes_per_queue, _integer_or_unlimited(1, _MANY), "BYTES", "bytes of messages that a queue may hold"
+        Limits.bytes_per_queue, _integer_or_unlimited(1, _MANY), "BYTES", "maximum bytes of messages in a queue"
     )
     in_flight_per_queue: int = _setting(
         Limits.in_flight_per_queue,
         _integer_or_unlimited(1, _MANY),
         "N",
-        "messages of a queue that may be processed at once",
+        "maximum number of messages of a queue that are claimed at a time",
     )
     total_messages: int = _setting(
         Limits.total_messages,
         _integer_or_unlimited(1, _MANY),
         "N",
-        "messages in all queues; each takes memory: 24 bytes while it waits, up to 200 when claimed or delayed",
+        "maximum number of messages in all queues; each takes 24 bytes of memory while it waits, and up to 200 while "
+        "claimed or delayed",
     )
     total_bytes: int = _setting(
-        Limits.total_bytes, _integer_or_unlimited(1, _MANY), "BYTES", "bytes of messages in all queues"
+        Limits.total_bytes, _integer_or_unlimited(1, _MANY), "BYTES", "maximum bytes of messages in all queues"
     )
     total_keys: int = _setting(
         Limits.total_keys,
         _integer_or_unlimited(1, _MANY),
         "N",
-        "idempotency keys and attempts to claim that are remembered in all queues; each takes some 300 bytes of memory",
+        "maximum number of dedup keys and attempt ids stored for all queues; each takes about 300 bytes of memory",
     )
     hosts: tuple[str, ...] = _setting(
         (),
-        _list_of("the name of a host, without a port", r"[0-9a-z._-]{1,255}|[0-9a-f:.]{2,45}"),
+        _list_of("a host name without a port", r"[0-9a-z._-]{1,255}|[0-9a-f:.]{2,45}"),
         "NAMES",
-        "without keys on loopback: names besides localhost that clients may call this broker by",
+        "on loopback without keys: host names that clients may use besides localhost",
     )
     cors_origins: tuple[str, ...] = _setting(
         (),
         _list_of(
-            "an origin, as https://example.com", r"https?://(?:[0-9a-z._-]{1,255}|\[[0-9a-f:.]{2,45}\])(?::[0-9]{1,5})?"
+            "an origin such as https://example.com",
+            r"https?://(?:[0-9a-z._-]{1,255}|\[[0-9a-f:.]{2,45}\])(?::[0-9]{1,5})?",
         ),
         "ORIGINS",
-        "web sites whose pages may use this broker (CORS), as https://example.com,http://localhost:3000",
+        "origins whose web pages may use this broker (CORS), such as https://example.com,http://localhost:3000",
     )
     sqs_limits: str = _setting(
         "strict",
         _one_of("strict", "relaxed"),
         "WHICH",
-        "of the SQS API: strict are those of SQS, and its waits of 60 seconds; relaxed are the broker's own",
+        "limits of the SQS API. strict: those of Amazon SQS, with its waits of 60 seconds. relaxed: the broker's own",
     )
-    create_queues: bool = _setting(True, _boolean, "BOOL", "producing to a queue that is not there creates it")
+    create_queues: bool = _setting(
+        True, _boolean, "BOOL", "whether producing to a queue that does not exist creates it"
+    )
     segment_bytes: int = _setting(
         DEFAULT_SEGMENT_BYTES,
-        _integer(_MIN_SEGMENT_BYTES, _MAX_SEGMENT_BYTES),
+        _integer(_MIN_SEGMENT_SETTING, _MAX_SEGMENT_SETTING),
         "BYTES",
-        "size of one log file, reserved on disk ahead of need",
+        "size of a log file, which is reserved on disk in advance",
     )
-    log_level: str = _setting("info", _one_of(*LOG_LEVELS), "LEVEL", f"how much to log: {', '.join(LOG_LEVELS)}")
-    log_format: str = _setting("console", _one_of(*LOG_FORMATS), "FORMAT", "lines for people, or json: one object each")
-    access_log: bool = _setting(False, _boolean, "BOOL", "log each request, with its path's template and no more of it")
-    keys: Path | None = _setting(None, _file, "FILE", f"file that holds the API keys; without it {KEYS_FILE} in --data")
-    insecure: bool = _setting(False, _boolean, "BOOL", "without keys, allow an address that other machines can reach")
+    log_level: str = _setting(
+        "info", _one_of(*LOG_LEVELS), "LEVEL", f"minimum level of log messages: {', '.join(LOG_LEVELS)}"
+    )
+    log_format: str = _setting(
+        "console", _one_of(*LOG_FORMATS), "FORMAT", "console: lines for people. json: one object per line"
+    )
+    access_log: bool = _setting(False, _boolean, "BOOL", "log each request, with the template of its path only")
+    keys: Path | None = _setting(None, _file, "FILE", f"file of API keys; without this setting, {KEYS_FILE} in --data")
+    insecure: bool = _setting(False, _boolean, "BOOL", "allow an address that other machines can reach without keys")
 
     @property
     def limits(self) -> Limits:
+        """The limits that the broker enforces."""
         return Limits(
             message_bytes=self.message_bytes,
             batch_messages=self.batch_messages,
@@ -235,20 +251,22 @@ class Settings:
 
     @property
     def max_body_bytes(self) -> int:
-        return 2 * self.batch_bytes + _AROUND_A_BATCH_BYTES
+        """Largest body of a request, which may be a batch with every second byte escaped."""
+        return 2 * self.batch_bytes + _BODY_OVERHEAD_BYTES
 
     @property
     def keys_file(self) -> Path:
+        """Path of the key file."""
         return self.keys or self.data / KEYS_FILE
 
 
 def load(flags: Mapping[str, str], environment: Mapping[str, str], file: Path | None = None) -> Settings:
-    """Put the settings together.
+    """Combine the settings from all sources.
 
-    ``flags`` maps setting names to what was given on the command line; ``environment`` is looked up for ``WONDERQ_*``.
+    ``flags`` maps names of settings to values of the command line; ``environment`` has the variables ``WONDERQ_*``.
 
     Raises:
-        ConfigError: a value or the file cannot be used.
+        ConfigError: a value is not valid, or the file cannot be read.
     """
     if file is None and "WONDERQ_CONFIG" in environment:
         file = Path(environment["WONDERQ_CONFIG"])
@@ -273,12 +291,12 @@ def load(flags: Mapping[str, str], environment: Mapping[str, str], file: Path | 
         from_file.pop(name, None)
     if from_file:
         known = ", ".join(each.name for each in fields(Settings))
-        raise ConfigError(f"{file}: unknown setting {min(from_file)!r}; known are {known}")
+        raise ConfigError(f"{file}: unknown setting {min(from_file)!r}; the settings are {known}")
     return Settings(**values)
 
 
 def _as_text(value: Any, several: bool) -> str:
-    """Return a value of a TOML file as one would give it on the command line."""
+    """Return a value of a TOML file in the form of the command line."""
     if several and isinstance(value, list):
         return ",".join(map(str, value))
     return str(value).lower() if isinstance(value, bool) else str(value)

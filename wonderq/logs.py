@@ -1,4 +1,4 @@
-"""What the broker writes to standard error: lines for people, or one JSON object each."""
+"""Logging to standard error: lines for people, or one JSON object per line."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from wonderq.runtime.fibers import Hub
 
 
 def set_up_logging(level: str, log_format: str = "console") -> None:
+    """Log messages of at least ``level`` to standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if log_format == "json" else _Console())
     logging.basicConfig(level=level.upper(), handlers=[handler])
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns for each request that finds no idle thread
 
 
-def _request_name() -> str:
-    """Return what the request is called that the caller works for, or nothing."""
+def _request_id() -> str:
+    """Return the id of the request that the caller serves, or an empty string."""
     fiber = Hub.current()
     served = getattr(fiber.work, "__self__", None) if fiber is not None else None
     return served.request_id if isinstance(served, Channel) else ""
 
 
 class _Console(logging.Formatter):
-    """Puts the name of the request behind the message, if there is one."""
+    """Appends the request's id to a message that belongs to a request."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - a method of the library
-        name = _request_name()
-        return super().formatMessage(record) + (f" [{name}]" if name else "")
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - overrides a method of logging.Formatter
+        request_id = _request_id()
+        return super().formatMessage(record) + (f" [{request_id}]" if request_id else "")
 
 
 class _Json(logging.Formatter):
-    """Writes ``time``, ``level``, ``logger``, ``message``; ``request_id`` and ``exception`` if there is one.
+    """Writes ``time``, ``level``, ``logger`` and ``message``, and ``request_id`` and ``exception`` if there is one.
 
-    What a record has in its ``fields`` stands beside them.
+    The entries of a record's ``fields`` are added to the object.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -49,9 +49,9 @@ class _Json(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        name = _request_name()
-        if name:
-            line["request_id"] = name
+        request_id = _request_id()
+        if request_id:
+            line["request_id"] = request_id
         line.update(getattr(record, "fields", {}))
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)

@@ -1,4 +1,4 @@
-"""`wonderq serve`: put log, broker, application and server together, and take them apart again in order."""
+"""`wonderq serve`: assemble log, broker, application and server, and close them in reverse order."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ import resource
 import signal
 import socket
 import time
+from contextlib import ExitStack
 
-from wonderq.app import create_app
+from prometheus_client import CollectorRegistry
+
+from wonderq.app import App, create_app
 from wonderq.auth.access import Access
 from wonderq.auth.keys import Keys, KeysError
 from wonderq.broker.broker import Broker
@@ -26,30 +29,34 @@ from wonderq_storage import Checkpoints, CorruptLogError, FileLog, Observer, Sto
 
 logger = logging.getLogger("wonderq")
 
-#: Open files besides those of connections and of the log as it is: segments to come, bodies that are kept on disk.
+#: Open files besides connections and existing segments: new segments, and large bodies in temporary files.
 _SPARE_FILES = 256
 
 
 class StartError(Exception):
-    """The broker cannot start; the message says why and what to do. No message was changed."""
+    """The broker cannot start. The message states why and what to do; nothing was changed."""
 
 
 def validate(settings: Settings) -> None:
-    """Raise StartError for settings that cannot be used with each other."""
+    """Check settings against each other.
+
+    Raises:
+        StartError: two settings contradict each other.
+    """
     if settings.waiting_consumers >= settings.connections:
         raise StartError(
-            f"{settings.waiting_consumers} consumers may wait, and would take all of {settings.connections} connections. Say "
-            "more with --connections, or fewer with --waiting-consumers."
+            f"{settings.waiting_consumers} consumers may wait, which could use up all {settings.connections} "
+            "connections. Set more --connections or fewer --waiting-consumers."
         )
     if settings.message_bytes > settings.batch_bytes:
         raise StartError(
-            f"messages of {settings.message_bytes} bytes do not fit in a batch of {settings.batch_bytes}. Say more with "
-            "--batch-bytes, or less with --message-bytes."
+            f"messages of {settings.message_bytes} bytes do not fit in a batch of {settings.batch_bytes}. Set a higher "
+            "--batch-bytes or a lower --message-bytes."
         )
     if settings.batch_bytes > settings.segment_bytes // 2:
         raise StartError(
-            f"a batch of {settings.batch_bytes} bytes takes more than half of a segment of {settings.segment_bytes}. Say more "
-            "with --segment-bytes, or less with --batch-bytes."
+            f"a batch of {settings.batch_bytes} bytes takes more than half of a segment of {settings.segment_bytes}. "
+            "Set a higher --segment-bytes or a lower --batch-bytes."
         )
 
 
@@ -57,58 +64,28 @@ def serve(settings: Settings) -> None:
     """Run a broker until SIGTERM or SIGINT, then stop it cleanly.
 
     Raises:
-        StartError: the folder, the file of keys or the address cannot be used.
+        StartError: the folder, the key file or the address cannot be used.
     """
-    host, port = settings.listen
-    try:
-        keys = Keys(settings.keys_file)
-    except KeysError as error:
-        raise StartError(f"{error}. Nothing was changed.") from error
-    if not keys.required and not settings.insecure and not _is_loopback(host):
-        raise StartError(
-            f"{host} can be reached from other machines, and there are no keys in {keys.path}, so this broker would ask "
-            "nobody who they are. Make a key with 'wonderq keys create', or listen on 127.0.0.1 behind a proxy that asks, or "
-            "say --insecure."
-        )
-    _allow_files(settings)
+    keys = _open_keys(settings)
+    _check_file_limit(settings)
     began = time.monotonic()
-    log_measures = LogCounters()
-    log, broker, maintenance = open_broker(settings, log_measures)
-    housekeeper = Housekeeper(broker)
-    try:
+    log_counters = LogCounters()
+    log, broker, maintenance = open_broker(settings, log_counters)
+    with ExitStack() as stack:  # which undoes its steps in reverse order
+        stack.callback(broker.close)
+        stack.callback(maintenance.stop)
+        housekeeper = Housekeeper(broker)
+        stack.callback(housekeeper.stop)
+        stack.callback(broker.stop_claiming)
         maintenance.start()
         housekeeper.start()
         access = Access(keys, requests_per_second=settings.requests_per_second)
-        hosts = TrustedHosts((host, *settings.hosts)) if settings.hosts or _is_loopback(host) else None
         registry = make_registry(broker)
-        registry.register(LogCollector(log, log_measures, broker))
-        app = create_app(
-            broker,
-            access,
-            registry,
-            hosts=hosts,
-            cors_origins=settings.cors_origins,
-            sqs_limits=STRICT if settings.sqs_limits == "strict" else relaxed(broker.limits),
-        )
-        try:
-            server = Server(
-                app,
-                host,
-                port,
-                connections=settings.connections,
-                connections_per_address=settings.connections_per_address,
-                check_head=access.check_head,
-                max_body_bytes=settings.max_body_bytes,
-            )
-        except OSError as error:
-            raise StartError(
-                f"cannot listen on {host}:{port}: {error.strerror or error}. Choose another address with --listen; port 0 "
-                "takes a free one."
-            ) from error
-        server.counters.log_requests = settings.access_log
+        registry.register(LogCollector(log, log_counters, broker))
+        server = _start_server(_make_app(settings, broker, access, registry), access, settings)
         registry.register(ServerCollector(server, settings.connections))
         logger.info("ready after %.2f s; log of %d bytes", time.monotonic() - began, log.disk_bytes)
-        logger.info("%d keys in %s%s", keys.count, keys.path, "" if keys.required else ": everybody may do everything")
+        logger.info("%d keys in %s%s", keys.count, keys.path, "" if keys.required else ": every request is permitted")
         for each in (signal.SIGTERM, signal.SIGINT):
             signal.signal(each, lambda *_: server.stop())
         print(
@@ -116,19 +93,67 @@ def serve(settings: Settings) -> None:
             flush=True,
         )
         server.run(on_stop=broker.stop_claiming)
-    finally:
-        broker.stop_claiming()
-        housekeeper.stop()
-        maintenance.stop()
-        broker.close()
     logger.info("stopped cleanly")
 
 
-def open_broker(settings: Settings, observer: Observer | None = None) -> tuple[FileLog, Broker, LogMaintenance]:
-    """Open the folder and replay its log; ``observer`` is told what that does.
+def _open_keys(settings: Settings) -> Keys:
+    """Read the key file. Without keys, the address must be on loopback unless the settings are insecure.
 
     Raises:
-        StartError: it cannot be used.
+        StartError: the key file cannot be used, or the broker would be open to other machines.
+    """
+    host, _ = settings.listen
+    try:
+        keys = Keys(settings.keys_file)
+    except KeysError as error:
+        raise StartError(f"{error}. Nothing was changed.") from error
+    if not keys.required and not settings.insecure and not _is_loopback(host):
+        raise StartError(
+            f"{host} can be reached from other machines and there are no keys in {keys.path}, so anyone who can reach "
+            "it could use this broker. Create a key with 'wonderq keys create', listen on 127.0.0.1 behind a proxy "
+            "that authenticates, or pass --insecure."
+        )
+    return keys
+
+
+def _make_app(settings: Settings, broker: Broker, access: Access, registry: CollectorRegistry) -> App:
+    host, _ = settings.listen
+    hosts = TrustedHosts((host, *settings.hosts)) if settings.hosts or _is_loopback(host) else None
+    sqs_limits = STRICT if settings.sqs_limits == "strict" else relaxed(broker.limits)
+    return create_app(broker, access, registry, hosts=hosts, cors_origins=settings.cors_origins, sqs_limits=sqs_limits)
+
+
+def _start_server(app: App, access: Access, settings: Settings) -> Server:
+    """Listen on the address, without serving requests yet.
+
+    Raises:
+        StartError: the address cannot be used.
+    """
+    host, port = settings.listen
+    try:
+        server = Server(
+            app,
+            host,
+            port,
+            connections=settings.connections,
+            connections_per_address=settings.connections_per_address,
+            check_head=access.check_head,
+            max_body_bytes=settings.max_body_bytes,
+        )
+    except OSError as error:
+        raise StartError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}. Choose another address with --listen; port 0 "
+            "takes a free one."
+        ) from error
+    server.counters.log_requests = settings.access_log
+    return server
+
+
+def open_broker(settings: Settings, observer: Observer | None = None) -> tuple[FileLog, Broker, LogMaintenance]:
+    """Open the folder and replay its log. ``observer`` is called for each group and sync.
+
+    Raises:
+        StartError: the folder cannot be used.
     """
     folder = settings.data
     log = None
@@ -145,10 +170,10 @@ def open_broker(settings: Settings, observer: Observer | None = None) -> tuple[F
 
 
 def explain(error: Exception, folder: str) -> str:
-    """Say what is wrong with a folder, and what to do next."""
+    """Describe why a folder cannot be used, and what to do."""
     if isinstance(error, CorruptLogError):
         return (
-            f"the log is damaged: {error}. Nothing was changed. Run 'wonderq verify {folder}' to see all that is damaged. "
+            f"the log is damaged: {error}. Nothing was changed. Run 'wonderq verify {folder}' to list all damage. "
             f"Restore the file from a backup if you have one, or run 'wonderq repair {folder} NEW' to salvage the rest."
         )
     if isinstance(error, OSError):
@@ -164,19 +189,19 @@ def _is_loopback(host: str) -> bool:
     return all(ipaddress.ip_address(address).is_loopback for address in addresses)
 
 
-def _allow_files(settings: Settings) -> None:
-    """Let this process have a file open for each connection and each segment; and some more, such as for large bodies.
+def _check_file_limit(settings: Settings) -> None:
+    """Check that this process may open a file for each connection and segment, and some more.
+
+    The command line has raised the limit as far as this user may (`wonderq.cli.serve.raise_file_limit`).
 
     Raises:
-        StartError: it may not have so many.
+        StartError: the limit is too low.
     """
     in_use = len(list(settings.data.glob("*"))) if settings.data.is_dir() else 0
     needed = settings.connections + in_use + _SPARE_FILES
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < needed:
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if allowed != resource.RLIM_INFINITY and allowed < needed:
         raise StartError(
-            f"{settings.connections} connections and the log may take {needed} open files, and this process may have {hard}. "
-            "Raise its limit (ulimit -Hn, or LimitNOFILE= of systemd), or say fewer with --connections."
+            f"{settings.connections} connections and the log may need {needed} open files, and this process may have "
+            f"{allowed}. Raise its limit (ulimit -Hn, or LimitNOFILE= of systemd), or set fewer with --connections."
         )
-    if soft != resource.RLIM_INFINITY and soft < needed:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

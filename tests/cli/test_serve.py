@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from tests.running import RunningBroker
 from wonderq import logs
 from wonderq import serve as serve_module
 from wonderq.cli.main import main
+from wonderq.cli.serve import raise_file_limit
 from wonderq.client import Client
 from wonderq.config import ConfigError, Settings, load
 from wonderq.httpd.parser import MAX_BODY_BYTES
@@ -126,9 +128,9 @@ def test_a_real_broker_says_what_it_runs_with(tmp_path: Path) -> None:
         ("total_messages", "-1", "or unlimited"),
         ("requests_per_second", "none", "expected a whole number from 1 to 1000000, or unlimited"),
         ("listings", "unlimited", "expected a whole number from 1 to 10000"),
-        ("hosts", "mine.example:80", "expected the name of a host, without a port, or several with commas"),
-        ("hosts", "*", "expected the name of a host"),
-        ("cors_origins", "*", "expected an origin, as https://example.com, or several"),
+        ("hosts", "mine.example:80", "expected a host name without a port, or several separated by commas"),
+        ("hosts", "*", "expected a host name"),
+        ("cors_origins", "*", "expected an origin such as https://example.com, or several"),
         ("cors_origins", "https://a.example/, https://b.example", "expected an origin"),
     ],
 )
@@ -153,7 +155,7 @@ def test_a_bad_value_names_its_source(
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        ("treads = 3", "unknown setting 'treads'; known are data, listen,"),
+        ("treads = 3", "unknown setting 'treads'; the settings are data, listen,"),
         ("waiting_consumers = ", "the configuration file cannot be read"),
         ("waiting_consumers = [1]", "waiting_consumers in"),
         ('hosts = ["a", 1.5, "b c"]', "hosts in"),
@@ -264,6 +266,17 @@ def test_too_few_file_descriptors(tmp_path: Path) -> None:
         assert ("--connections" in error) is not allowed
 
 
+def test_only_the_command_line_raises_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (600, 20_000))
+    raised: list[tuple[int, tuple[int, int]]] = []
+    monkeypatch.setattr(resource, "setrlimit", lambda *limit: raised.append(limit))
+    with pytest.raises(serve_module.StartError, match="this process may have 600"):
+        serve_module.serve(Settings(data=tmp_path / "d"))
+    assert raised == []
+    raise_file_limit()
+    assert raised == [(resource.RLIMIT_NOFILE, (20_000, 20_000))]
+
+
 def test_more_consumers_may_wait_than_connect(tmp_path: Path) -> None:
     options = ("--waiting-consumers", "300", "--connections", "300")
     line = refused("--listen", "127.0.0.1:0", "--data", str(tmp_path / "d"), *options)
@@ -287,7 +300,7 @@ def test_sizes_that_do_not_go_together(options: tuple[str, ...], expected: str, 
 def test_help_says_what_is_unlimited() -> None:
     done = run("serve", "--help")
     text = " ".join(done.out.decode().split())
-    assert "messages that a queue may hold (default unlimited)" in text
+    assert "maximum number of messages in a queue (default unlimited)" in text
     assert "9223372036854775807" not in text
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from wonderq import serve
 from wonderq.broker.maintenance import LogMaintenance
+from wonderq.cli.serve import raise_file_limit
 from wonderq.config import Settings
 from wonderq.logs import set_up_logging
 from wonderq_storage import SyncPolicy
@@ -27,6 +28,7 @@ def main() -> None:
     parser.add_argument("--segment-bytes", type=int, required=True)
     options = parser.parse_args()
     host, _, port = options.listen.rpartition(":")
+    raise_file_limit()
     set_up_logging("info")
     serve.LogMaintenance = partial(LogMaintenance, checkpoint_every_bytes=CHECKPOINT_EVERY_BYTES, tick_s=TICK_S)  # type: ignore[misc, assignment]
     serve.serve(
