@@ -1,6 +1,6 @@
-"""What answers hold, as types: what `wonderq.openapi.document` tells clients. Tests compare real answers with them.
+"""Types of responses, for the OpenAPI document. Tests compare real responses with them.
 
-The answers themselves are written without these, since they are on the way of every request.
+The server does not build its responses from these types, as that would cost time in every request.
 """
 
 from __future__ import annotations
@@ -29,75 +29,94 @@ from wonderq.rest.schemas import (
 )
 
 Time = Annotated[
-    str, Meta(description="In UTC, as ISO 8601 with milliseconds.", extra_json_schema={"format": "date-time"})
+    str, Meta(description="UTC, in ISO 8601 with milliseconds.", extra_json_schema={"format": "date-time"})
 ]
 Count = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(ge=0)]
-HTTPStatus = Annotated[int, Meta(description="The same as the status of the answer.", ge=400, le=599)]
-
-
+HTTPStatus = Annotated[int, Meta(description="Same as the HTTP status of the response.", ge=400, le=599)]
 _Duplicates = Annotated[
-    list[Count], Meta(description="The indexes of those that were not added, since their keys were used before.")
+    list[Count], Meta(description="Indexes of messages that were not added, because their keys were already used.")
 ]
 
 
 class Produced(Struct):
+    """A message was produced."""
+
     id: MessageId
     message: Text
     status: Literal["unprocessed"]
     status_code: Literal[201] = field(name="statusCode")
     duplicate: (
         Annotated[
-            Literal[True], Meta(description="Nothing was added: the key was used before, for the message with this id.")
+            Literal[True],
+            Meta(description="No message was added: the key was already used for the message with this id."),
         ]
         | UnsetType
     ) = UNSET
 
 
 class BatchProduced(Struct):
-    ids: Annotated[list[MessageId], Meta(description="In the order of the messages.")]
+    """A batch was produced."""
+
+    ids: Annotated[list[MessageId], Meta(description="Ids of the messages, in the order of the request.")]
     status: Literal["unprocessed"]
     status_code: Literal[201] = field(name="statusCode")
     duplicates: _Duplicates | UnsetType = UNSET
 
 
 class HandedOver(Struct):
+    """Messages were deleted and others produced."""
+
     success: Literal[True]
-    ids: Annotated[list[MessageId], Meta(description="Of the new messages, in their order.")]
+    ids: Annotated[list[MessageId], Meta(description="Ids of the new messages, in the order of the request.")]
     status_code: Literal[201] = field(name="statusCode")
     duplicates: _Duplicates | UnsetType = UNSET
 
 
 class Kicked(Struct):
+    """Buried messages were made available."""
+
     success: Literal[True]
-    kicked: Annotated[Count, Meta(description="How many messages.")]
+    kicked: Annotated[Count, Meta(description="Number of messages.")]
 
 
 class DeadLetter(Struct):
-    """Where a dead letter came from, and why."""
+    """Source of a dead letter, and the reason for the move."""
 
-    queue: str
-    id: Annotated[MessageId, Meta(description="That it had there.")]
+    queue: Annotated[str, Meta(description="Source queue.")]
+    id: Annotated[MessageId, Meta(description="Id of the message in the source queue.")]
     reason: str
     moved_at: Time
-    produced_at: Annotated[Time, Meta(description="When it was first produced.")]
-    receive_count: Annotated[Count, Meta(description="How often it was claimed there.")]
+    produced_at: Annotated[Time, Meta(description="Time at which the message was first produced.")]
+    receive_count: Annotated[Count, Meta(description="Number of claims in the source queue.")]
 
 
 class Message(Struct):
+    """A message."""
+
     id: MessageId
     message: Text
     status: Status
-    receive_count: Annotated[Count, Meta(description="How often it was claimed.")]
+    receive_count: Annotated[Count, Meta(description="Number of claims.")]
     produced_at: Time
-    claimed_until: Annotated[Time | None, Meta(description="When its claim ends; null unless it is `processing`.")]
+    claimed_until: Annotated[
+        Time | None, Meta(description="Deadline of the claim; null unless the status is `processing`.")
+    ]
     queue: str
-    receipt: Annotated[Receipt, Meta(description="Of this claim; only for the consumer that made it.")] | UnsetType = (
-        UNSET
-    )
-    delayed_until: Annotated[Time, Meta(description="When it can be consumed, if it is `delayed`.")] | UnsetType = UNSET
+    receipt: (
+        Annotated[
+            Receipt, Meta(description="Receipt of the claim. Only the consumer that claimed the message gets it.")
+        ]
+        | UnsetType
+    ) = UNSET
+    delayed_until: (
+        Annotated[Time, Meta(description="Time from which the message can be consumed, if the status is `delayed`.")]
+        | UnsetType
+    ) = UNSET
     version: (
-        Annotated[int, Meta(ge=2, description="How often its text or attributes were set. Not there if once.")]
+        Annotated[
+            int, Meta(ge=2, description="1, plus the number of changes of text or attributes. Absent while it is 1.")
+        ]
         | UnsetType
     ) = UNSET
     attributes: Attributes | UnsetType = UNSET
@@ -110,54 +129,69 @@ class Message(Struct):
 
 
 class Success(Struct):
+    """The call succeeded."""
+
     success: Literal[True]
 
 
 class Purged(Struct):
+    """The messages of a queue were deleted."""
+
     success: Literal[True]
-    deleted: Annotated[Count, Meta(description="How many messages there were.")]
+    deleted: Annotated[Count, Meta(description="Number of deleted messages.")]
 
 
 class Counted(Struct):
+    """The number of messages of a status."""
+
     count: Count
     status: Status
 
 
-#: The settings of a queue are what can be given for one, and all are there.
+#: The fields of `PutQueue`, all of them required.
 Settings = defstruct(
     "Settings", [(each.name, get_args(each.type)[0]) for each in fields(PutQueue)], namespace={"__module__": __name__}
 )
 
 
 class Queue(Struct):
+    """A queue."""
+
     queue: str
     settings: Settings  # type: ignore[valid-type]
     created_at: Time
     counts: Annotated[
-        dict[str, Count], Meta(description="Messages by status.", extra_json_schema={"required": list(STATUS_BY_NAME)})
+        dict[str, Count],
+        Meta(description="Number of messages by status.", extra_json_schema={"required": list(STATUS_BY_NAME)}),
     ]
-    bytes: Annotated[Count, Meta(description="Of all its messages, as they are stored.")]
+    bytes: Annotated[Count, Meta(description="Size of all messages as stored.")]
     newest_id: Annotated[
         str | None,
         Meta(
-            description="Of the message produced last, also if it is gone. List `after` it to see what comes from now on."
+            description="Id of the newest message, even if it was deleted. List `after` it to see only later messages."
         ),
     ]
     oldest_age: Annotated[Seconds | None, Meta(description="Age of the oldest message, in seconds.")]
 
 
 class Health(Struct):
+    """The broker is well."""
+
     status: Literal["ok", "ready"]
 
 
 class ErrorDetails(Struct):
-    code: Annotated[str, Meta(description="What went wrong. Codes do not change.")]
-    message: Annotated[str, Meta(description="The same for people, with what to do about it. It may change.")]
-    field: Annotated[str, Meta(description="The field that is to blame, if one is.")] | UnsetType = UNSET
+    """Details of an error."""
+
+    code: Annotated[str, Meta(description="Stable identifier of the error, for programs.")]
+    message: Annotated[str, Meta(description="Explanation for people, with a remedy. The text may change.")]
+    field: Annotated[str, Meta(description="The field that caused the error, if a single field did.")] | UnsetType = (
+        UNSET
+    )
 
 
 class Error(Struct):
-    """The one shape of every error."""
+    """An error. All errors have this shape."""
 
     success: Literal[False]
     status_code: HTTPStatus = field(name="statusCode")
@@ -165,41 +199,49 @@ class Error(Struct):
 
 
 class Result(Struct):
-    """What became of one entry of a batch: with the id or the receipt that was given, and an error if it failed."""
+    """Result of one entry of a batch, with the id or the receipt that was given, and the error if it failed."""
 
     success: bool
     id: MessageId | UnsetType = UNSET
-    receipt: Annotated[Receipt, Meta(description="As it was given.")] | UnsetType = UNSET
+    receipt: Annotated[Receipt, Meta(description="The receipt that was given.")] | UnsetType = UNSET
     status_code: (
-        Annotated[HTTPStatus, Meta(description="That it would have had as a call of its own, if it failed.")]
+        Annotated[
+            HTTPStatus, Meta(description="HTTP status that the entry would have as a separate call, if it failed.")
+        ]
         | UnsetType
     ) = field(name="statusCode", default=UNSET)
     error: ErrorDetails | UnsetType = UNSET
 
 
 class Results(Struct):
-    success: Annotated[bool, Meta(description="Whether all was done.")]
-    results: Annotated[list[Result], Meta(description="One for each entry, in the same order.")]
+    """Results of a batch."""
+
+    success: Annotated[bool, Meta(description="Whether every entry succeeded.")]
+    results: Annotated[list[Result], Meta(description="One result for each entry, in the order of the request.")]
 
 
 class RedriveTask(Struct):
-    """Messages of a queue on their way to others."""
+    """A redrive: a background task that moves messages of a queue."""
 
     id: Annotated[str, Meta(examples=[EXAMPLE_REDRIVE_ID])]
-    queue: Annotated[str, Meta(description="Where the messages are moved from.")]
-    destination: Annotated[str | None, Meta(description="Null: each goes back to where it came from.")]
+    queue: Annotated[str, Meta(description="Queue that the messages leave.")]
+    destination: Annotated[
+        str | None, Meta(description="Queue that the messages enter; null: each returns to its source queue.")
+    ]
     status: Literal["running", "completed", "cancelled", "failed"]
-    moved: Annotated[Count, Meta(description="How many messages by now; in a dry run, how many would be.")]
+    moved: Annotated[
+        Count, Meta(description="Number of messages moved so far; in a dry run, of those that would be moved.")
+    ]
     skipped: Annotated[
         Count,
         Meta(
             description=(
-                "How many it came to and left: others than were asked for, those that do not say where they came from, or "
-                "whose queue is gone, and those that were claimed or delayed just then."
+                "Number of messages left in place: they did not match the filters, were claimed or delayed, or had no "
+                "source queue that still exists."
             )
         ),
     ]
-    total: Annotated[Count, Meta(description="How many messages waited or were buried when it began.")]
+    total: Annotated[Count, Meta(description="Number of waiting and buried messages when the redrive started.")]
     dry_run: bool
     per_second: int | None
     limit: int | None
@@ -207,10 +249,12 @@ class RedriveTask(Struct):
     attribute: str | None
     started_at: Time
     ended_at: Time | None
-    failure: Annotated[str | None, Meta(description="Why it failed.")]
+    failure: Annotated[str | None, Meta(description="Reason for the failure.")]
 
 
 class Schedule(Struct):
+    """A schedule."""
+
     name: str
     cron: Cron
     timezone: Timezone
@@ -219,10 +263,14 @@ class Schedule(Struct):
     missed: Missed
     paused: bool
     created_at: Time
-    next_at: Annotated[Time | None, Meta(description="When it is due next; null if it is paused.")]
-    last_at: Annotated[Time | None, Meta(description="The last time for which there is a message.")]
-    failure: Annotated[str | None, Meta(description="Why there is none for the time after that.")]
+    next_at: Annotated[
+        Time | None, Meta(description="Next time at which it produces a message; null while it is paused.")
+    ]
+    last_at: Annotated[Time | None, Meta(description="Last time for which it produced a message.")]
+    failure: Annotated[str | None, Meta(description="Reason why it produced none for the time after that.")]
     attributes: Attributes | UnsetType = UNSET
     group: Group | UnsetType = UNSET
     priority: Priority | UnsetType = UNSET
-    delay: Annotated[Seconds, Meta(description="How long the messages are hidden, in seconds.")] | UnsetType = UNSET
+    delay: Annotated[Seconds, Meta(description="Time until each message can be consumed, in seconds.")] | UnsetType = (
+        UNSET
+    )

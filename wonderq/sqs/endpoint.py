@@ -59,7 +59,7 @@ ACTIONS = {
 """Every action of SQS, with the role that a key needs for it."""
 
 
-class Endpoint:
+class SqsEndpoint:
     """Answers the requests of SQS' clients."""
 
     def __init__(self, broker: Broker, access: Access | None = None, limits: SqsLimits = STRICT) -> None:
