@@ -1,7 +1,7 @@
 """The HTTP API as an OpenAPI 3.1 document (https://spec.openapis.org/oas/v3.1.1.html).
 
 It is built from the tables that the server itself uses: `wonderq.rest.schemas` (requests), `wonderq.rest.error_codes`
-(errors) and `wonderq.auth.roles` (roles). `wonderq.openapi.operations` and `wonderq.openapi.answer_schemas` add the
+(errors) and `wonderq.auth.roles` (roles). `wonderq.openapi.operations` and `wonderq.openapi.response_schemas` add the
 calls and their responses.
 """
 
@@ -19,8 +19,8 @@ import wonderq
 from wonderq.auth.roles import RULES
 from wonderq.httpd.errors import JSON
 from wonderq.model.queue_names import QUEUE_NAME_PATTERN
-from wonderq.openapi import answer_schemas
-from wonderq.openapi.operations import OPERATIONS, TAGS, Answer, Operation
+from wonderq.openapi import response_schemas
+from wonderq.openapi.operations import OPERATIONS, TAGS, Operation, Response
 from wonderq.rest.error_codes import BY_ANY_CALL, ERROR_CODES
 from wonderq.rest.schemas import EXAMPLE_ID, EXAMPLE_REDRIVE_ID, MSGPACK
 
@@ -35,8 +35,9 @@ Request bodies are JSON or msgpack, depending on `Content-Type`. Responses are J
 Durations are in seconds and may have decimals. The broker rejects unknown fields and parameters. All errors have the
 same shape and a stable code.
 
-A broker without API keys serves every client that can reach it. With keys, each call needs the header `Authorization:
-Bearer KEY`, and the key needs the role that the call's `security` lists. The role `admin` includes all others.
+A broker without API keys serves every client that can reach it. With keys, each call needs the header
+`Authorization: Bearer KEY`, and the key needs the role that the call's `security` lists. The role `admin` includes all
+others.
 
 Delivery is at least once: if you do not delete a message before its claim ends, the broker delivers it again.
 """
@@ -222,7 +223,7 @@ def _operation(operation: Operation) -> _Object:
         "security": [] if role == "anybody" else [{"bearer": [role]}, {}],
         "parameters": [*_path_parameters(operation.path), *_query_parameters(operation)],
         "responses": {
-            **{str(status): _response(operation, status, answer) for status, answer in operation.answers.items()},
+            **{str(status): _response(operation, status, response) for status, response in operation.responses.items()},
             **{
                 str(status): {"$ref": f"#/components/responses/{_error_name(status, codes)}"}
                 for status, codes in _errors(operation).items()
@@ -260,16 +261,16 @@ def _query_parameters(operation: Operation) -> list[_Object]:
     return parameters
 
 
-def _response(operation: Operation, status: int, answer: Answer) -> _Object:
-    found: _Object = {"description": answer.meaning}
+def _response(operation: Operation, status: int, response: Response) -> _Object:
+    found: _Object = {"description": response.meaning}
     if status in _HEADERS:
         found["headers"] = _HEADERS[status]
-    if isinstance(answer.schema, str):
-        found["content"] = {answer.schema: {}}
-    elif types := _types(answer):
-        content = {"schema": _inline(types), "example": answer.example}
+    if isinstance(response.schema, str):
+        found["content"] = {response.schema: {}}
+    elif types := _types(response):
+        content = {"schema": _inline(types), "example": response.example}
         found["content"] = (
-            {JSON: content} if answer.json_only else {JSON: content, MSGPACK: {"schema": content["schema"]}}
+            {JSON: content} if response.json_only else {JSON: content, MSGPACK: {"schema": content["schema"]}}
         )
     links = _LINKS.get((operation.id.removesuffix("InQueue"), status))
     if links:
@@ -321,20 +322,20 @@ def _error(status: int, codes: tuple[str, ...]) -> _Object:
 
 
 def _component_schemas(operations: Iterable[Operation]) -> dict[str, _Object]:
-    types: list[Any] = [answer_schemas.Error]
+    types: list[Any] = [response_schemas.Error]
     for operation in operations:
         types += [] if operation.body is None else [operation.body]
-        types += chain.from_iterable(_types(answer) for answer in operation.answers.values())
+        types += chain.from_iterable(_types(response) for response in operation.responses.values())
     _, found = msgspec.json.schema_components(types, ref_template=_SCHEMAS + "{name}")
     for name, more in _MORE.items():
         found[name].update(more)
     return found
 
 
-def _types(answer: Answer) -> tuple[Any, ...]:
-    if answer.schema is None or isinstance(answer.schema, str):
+def _types(response: Response) -> tuple[Any, ...]:
+    if response.schema is None or isinstance(response.schema, str):
         return ()
-    return answer.schema if isinstance(answer.schema, tuple) else (answer.schema,)
+    return response.schema if isinstance(response.schema, tuple) else (response.schema,)
 
 
 @cache

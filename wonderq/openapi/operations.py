@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
-from wonderq.openapi import answer_schemas
+from wonderq.openapi import response_schemas
 from wonderq.rest import schemas
 from wonderq.rest.schemas import EXAMPLE_ID, EXAMPLE_RECEIPT, EXAMPLE_REDRIVE_ID
 
@@ -25,7 +25,7 @@ TAGS = {
 }
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     """A response of a call that succeeds."""
 
     schema: Any
@@ -44,7 +44,7 @@ class Operation(NamedTuple):
     """The ``operationId``. The same call on a queue in the path has the suffix ``InQueue``."""
     tag: str
     summary: str
-    answers: dict[int, Answer]
+    responses: dict[int, Response]
     codes: tuple[str, ...] = ()
     """Error codes of this call, besides those that every call has."""
     description: str = ""
@@ -97,9 +97,9 @@ _QUEUE = {
     "newest_id": EXAMPLE_ID,
     "oldest_age": 41.5,
 }
-_SUCCESS = Answer(answer_schemas.Success, {"success": True})
-_RESULTS = Answer(
-    answer_schemas.Results,
+_SUCCESS = Response(response_schemas.Success, {"success": True})
+_RESULTS = Response(
+    response_schemas.Results,
     {
         "success": False,
         "results": [
@@ -118,13 +118,13 @@ _RESULTS = Answer(
     },
     "The result of each entry. Entries succeed or fail independently.",
 )
-_CLAIMED = Answer(
-    list[answer_schemas.Message],
+_CLAIMED = Response(
+    list[response_schemas.Message],
     [{**_MESSAGE, "receipt": EXAMPLE_RECEIPT}],
     "The claimed messages, oldest first; an empty array if none is available.",
 )
-_LISTED = Answer(
-    list[answer_schemas.Message], [_MESSAGE], "Message objects, oldest first. Always JSON.", json_only=True
+_LISTED = Response(
+    list[response_schemas.Message], [_MESSAGE], "Message objects, oldest first. Always JSON.", json_only=True
 )
 
 _CONSUME = (
@@ -186,8 +186,8 @@ _MESSAGES = [
         "Messages",
         "Produce a message or a batch.",
         {
-            201: Answer(
-                (answer_schemas.Produced, answer_schemas.BatchProduced),
+            201: Response(
+                (response_schemas.Produced, response_schemas.BatchProduced),
                 {"id": EXAMPLE_ID, "message": "resize cat.png", "status": "unprocessed", "statusCode": 201},
                 "The messages are in the log on the disk.",
             )
@@ -242,7 +242,7 @@ _MESSAGES = [
         "getMessage",
         "Messages",
         "Get a message without claiming it.",
-        {200: Answer(answer_schemas.Message, _MESSAGE, "The message.")},
+        {200: Response(response_schemas.Message, _MESSAGE, "The message.")},
         ("message_not_found", *_READ_CODES),
     ),
     Operation(
@@ -293,14 +293,14 @@ _MESSAGES = [
         "Messages",
         "Delete messages and produce their successors in one step.",
         {
-            201: Answer(
-                answer_schemas.HandedOver,
+            201: Response(
+                response_schemas.HandedOver,
                 {"success": True, "ids": [EXAMPLE_ID], "statusCode": 201},
                 "Every message was deleted and produced. If one receipt is stale, nothing is changed.",
             )
         },
         (*_RECEIPT_CODES, "message_too_large", "batch_too_large", "invalid_queue_name", *_ROOM_CODES, *_WRITE_CODES),
-        "Use this call when one step of work leads to the next: no step is lost, and none is started twice. The key "
+        "Use this call when one step of work leads to the next: no step is lost or started twice. The key "
         "also needs the role `produce` for each queue that it produces to.",
         body=schemas.HandOver,
         body_required=True,
@@ -317,7 +317,7 @@ _MESSAGES = [
         "kick",
         "Messages",
         "Make buried messages available again.",
-        {200: Answer(answer_schemas.Kicked, {"success": True, "kicked": 3})},
+        {200: Response(response_schemas.Kicked, {"success": True, "kicked": 3})},
         ("invalid_value", *_WRITE_CODES),
         "The broker kicks up to `max` messages, oldest first, and resets their receive count. To kick a particular "
         "message, update it with a `delay` of 0.\n\n" + _EITHER,
@@ -355,7 +355,7 @@ _MESSAGES = [
         "countMessages",
         "Messages",
         "Count the messages of one status.",
-        {200: Answer(answer_schemas.Counted, {"count": 12, "status": "unprocessed"}, "The number of messages.")},
+        {200: Response(response_schemas.Counted, {"count": 12, "status": "unprocessed"}, "The number of messages.")},
         ("invalid_value", *_READ_CODES),
         query=schemas.Count,
         examples={"waiting messages": {"status": "unprocessed"}},
@@ -374,8 +374,8 @@ def _in_queue(operation: Operation) -> Operation:
 
 
 def _health(method: str, path: str, operation_id: str, status: str, summary: str, codes: tuple[str, ...]) -> Operation:
-    answer = Answer(None) if method == "HEAD" else Answer(answer_schemas.Health, {"status": status})
-    return Operation(method, path, operation_id, "Health", summary, {200: answer}, codes)
+    response = Response(None) if method == "HEAD" else Response(response_schemas.Health, {"status": status})
+    return Operation(method, path, operation_id, "Health", summary, {200: response}, codes)
 
 
 _REDRIVEN = {
@@ -403,8 +403,8 @@ _REDRIVE = [
         "Redrive",
         "Start to move the messages of a queue.",
         {
-            202: Answer(
-                answer_schemas.RedriveTask,
+            202: Response(
+                response_schemas.RedriveTask,
                 _REDRIVEN,
                 "The redrive has started. It continues in the background, also after a restart.",
             )
@@ -429,8 +429,8 @@ _REDRIVE = [
         "Redrive",
         "List the redrives of a queue.",
         {
-            200: Answer(
-                list[answer_schemas.RedriveTask],
+            200: Response(
+                list[response_schemas.RedriveTask],
                 [_REDRIVEN],
                 "The running redrive and the last ten that ended, newest first.",
             )
@@ -443,7 +443,7 @@ _REDRIVE = [
         "getRedrive",
         "Redrive",
         "Get the progress of a redrive.",
-        {200: Answer(answer_schemas.RedriveTask, _REDRIVEN, "The redrive.")},
+        {200: Response(response_schemas.RedriveTask, _REDRIVEN, "The redrive.")},
         ("redrive_not_found", *_READ_CODES),
     ),
     Operation(
@@ -452,7 +452,7 @@ _REDRIVE = [
         "cancelRedrive",
         "Redrive",
         "Cancel a redrive.",
-        {200: Answer(answer_schemas.RedriveTask, {**_REDRIVEN, "status": "cancelled"}, "The redrive.")},
+        {200: Response(response_schemas.RedriveTask, {**_REDRIVEN, "status": "cancelled"}, "The redrive.")},
         ("redrive_not_found", *_WRITE_CODES),
         "Messages that were moved already stay moved. A redrive that has ended does not change.",
     ),
@@ -478,7 +478,7 @@ _SCHEDULES = [
         "listSchedules",
         "Schedules",
         "List the schedules whose queues the key opens.",
-        {200: Answer(list[answer_schemas.Schedule], [_SCHEDULE], "Schedules, ordered by name.")},
+        {200: Response(list[response_schemas.Schedule], [_SCHEDULE], "Schedules, ordered by name.")},
         ("log_failed", "log_damaged"),
     ),
     Operation(
@@ -487,7 +487,7 @@ _SCHEDULES = [
         "getSchedule",
         "Schedules",
         "Get a schedule.",
-        {200: Answer(answer_schemas.Schedule, _SCHEDULE, "The schedule.")},
+        {200: Response(response_schemas.Schedule, _SCHEDULE, "The schedule.")},
         ("schedule_not_found", *_READ_CODES),
     ),
     Operation(
@@ -497,8 +497,8 @@ _SCHEDULES = [
         "Schedules",
         "Create or change a schedule.",
         {
-            200: Answer(answer_schemas.Schedule, _SCHEDULE, "The schedule existed: its current state."),
-            201: Answer(answer_schemas.Schedule, _SCHEDULE, "The schedule was created."),
+            200: Response(response_schemas.Schedule, _SCHEDULE, "The schedule existed: its current state."),
+            201: Response(response_schemas.Schedule, _SCHEDULE, "The schedule was created."),
         },
         ("too_many_schedules", "invalid_queue_name", "message_too_large", "batch_too_large", *_WRITE_CODES),
         "A new schedule requires `cron`, `queue` and `message`. Fields that you do not give keep their values. The "
@@ -538,7 +538,7 @@ OPERATIONS = [
         "listQueues",
         "Queues",
         "List the queues that the key opens.",
-        {200: Answer(list[answer_schemas.Queue], [_QUEUE], "Queue objects.")},
+        {200: Response(list[response_schemas.Queue], [_QUEUE], "Queue objects.")},
         ("log_failed", "log_damaged"),
     ),
     Operation(
@@ -547,7 +547,7 @@ OPERATIONS = [
         "getQueue",
         "Queues",
         "Get a queue.",
-        {200: Answer(answer_schemas.Queue, _QUEUE, "The queue.")},
+        {200: Response(response_schemas.Queue, _QUEUE, "The queue.")},
         _READ_CODES,
     ),
     Operation(
@@ -557,8 +557,8 @@ OPERATIONS = [
         "Queues",
         "Create a queue or change its settings.",
         {
-            200: Answer(answer_schemas.Queue, _QUEUE, "The queue existed: its current state."),
-            201: Answer(answer_schemas.Queue, _QUEUE, "The queue was created."),
+            200: Response(response_schemas.Queue, _QUEUE, "The queue existed: its current state."),
+            201: Response(response_schemas.Queue, _QUEUE, "The queue was created."),
         },
         (
             "invalid_queue_name",
@@ -592,7 +592,7 @@ OPERATIONS = [
         "purgeQueue",
         "Queues",
         "Delete all messages of a queue, including claimed ones.",
-        {200: Answer(answer_schemas.Purged, {"success": True, "deleted": 15})},
+        {200: Response(response_schemas.Purged, {"success": True, "deleted": 15})},
         _WRITE_CODES,
     ),
     _health("GET", "/healthz", "getHealth", "ok", "Check whether the process responds.", ()),
@@ -605,7 +605,7 @@ OPERATIONS = [
         "metrics",
         "Health",
         "Get the metrics, for Prometheus.",
-        {200: Answer("text/plain", meaning="Prometheus' text format.")},
+        {200: Response("text/plain", meaning="Prometheus' text format.")},
     ),
     Operation(
         "GET",
@@ -613,7 +613,7 @@ OPERATIONS = [
         "home",
         "Documentation",
         "Redirect to `/docs`.",
-        {302: Answer(None, meaning="`Location` is `/docs`.")},
+        {302: Response(None, meaning="`Location` is `/docs`.")},
     ),
     Operation(
         "GET",
@@ -621,7 +621,7 @@ OPERATIONS = [
         "docs",
         "Documentation",
         "Read this document as a web page.",
-        {200: Answer("text/html", meaning="A self-contained page without scripts.")},
+        {200: Response("text/html", meaning="A self-contained page without scripts.")},
     ),
     Operation(
         "GET",
@@ -629,7 +629,7 @@ OPERATIONS = [
         "openapi",
         "Documentation",
         "Get this document as OpenAPI 3.1.",
-        {200: Answer("application/json", meaning="The document.")},
+        {200: Response("application/json", meaning="The document.")},
     ),
     *_REDRIVE,
     *_SCHEDULES,

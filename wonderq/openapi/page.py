@@ -168,7 +168,7 @@ def _type_text(document: _Object, schema: _Object) -> str:
     elif "minimum" in schema:
         text += f", {schema['minimum']:,} or more"
     if "default" in schema:
-        text += f"; default {schema['default']}"
+        text += f"; default {_json(schema['default'])}"
     return text
 
 

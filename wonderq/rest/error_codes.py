@@ -37,7 +37,9 @@ ERROR_CODES = {
     "cross_site_request": ErrorCode((403,), "The request comes from a web page of another site."),
     "message_not_found": ErrorCode((404,), "The queue has no message with this id."),
     "queue_not_found": ErrorCode((404,), "No queue has this name."),
-    "redrive_not_found": ErrorCode((404,), "The queue has no redrive with this id, or it ended too long ago."),
+    "redrive_not_found": ErrorCode(
+        (404,), "The queue has no redrive with this id. Only the last ten that ended are kept."
+    ),
     "schedule_not_found": ErrorCode((404,), "No schedule has this name."),
     "path_not_found": ErrorCode((404,), "The API has no such path."),
     "method_not_allowed": ErrorCode((405,), "The path does not support this method; `Allow` lists those it supports."),
@@ -48,9 +50,9 @@ ERROR_CODES = {
     "queue_draining": ErrorCode((409,), "The queue is draining and accepts no new messages."),
     "queue_not_deletable": ErrorCode((409,), "The queue `default` cannot be deleted."),
     "redrive_running": ErrorCode((409,), "Another redrive of this queue is running."),
-    "message_too_large": ErrorCode((413,), "A message is larger than 1 MiB, or than the configured limit."),
+    "message_too_large": ErrorCode((413,), "A message exceeds 1 MiB or the configured limit."),
     "batch_too_large": ErrorCode((413,), "A batch exceeds 1000 entries, 16 MiB or the configured limit."),
-    "body_too_large": ErrorCode((413,), "The body is larger than 33 MiB, or than twice the largest batch."),
+    "body_too_large": ErrorCode((413,), "The body exceeds 33 MiB or twice the largest batch."),
     "target_too_long": ErrorCode((414,), "Path and query string together exceed 8 KiB."),
     "unsupported_media_type": ErrorCode((415,), "The body is neither `application/json` nor `application/msgpack`."),
     "unsupported_content_encoding": ErrorCode((415,), "The body has a `Content-Encoding`."),

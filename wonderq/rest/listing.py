@@ -24,16 +24,16 @@ class Listing(Resource):
         self._list(resp, queue, read_query(req, schemas.Listing), None)
 
     def on_get_status(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
-        asked = read_query(req, schemas.StatusListing)
-        self._list(resp, queue, asked, check_status(asked.status))
+        query = read_query(req, schemas.StatusListing)
+        self._list(resp, queue, query, check_status(query.status))
 
-    def _list(self, resp: falcon.Response, queue: str, asked: schemas.Listing, status: str | None) -> None:
+    def _list(self, resp: falcon.Response, queue: str, query: schemas.Listing, status: str | None) -> None:
         messages = self.broker.messages(
             queue,
             status=status,
-            after=set_value(asked.after),
-            limit=set_value(asked.limit),
-            matches=message_filter(asked),
+            after=set_value(query.after),
+            limit=set_value(query.limit),
+            matches=message_filter(query),
         )
         pieces = _stream(map(message_object, messages))
         first = next(pieces)  # raises every error of the listing while the status can still be set

@@ -142,8 +142,8 @@ class Kick(Resource):
     """``/messages/kick``."""
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
-        asked = read_optional_body(req, schemas.Kick)
-        render(req, resp, {"success": True, "kicked": self.broker.kick(queue, asked.max)})
+        fields = read_optional_body(req, schemas.Kick)
+        render(req, resp, {"success": True, "kicked": self.broker.kick(queue, fields.max)})
 
 
 class Consume(Resource):
@@ -155,15 +155,15 @@ class Consume(Resource):
     def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
         self._consume(req, resp, queue, read_optional_body(req, schemas.Consume))
 
-    def _consume(self, req: falcon.Request, resp: falcon.Response, queue: str, asked: schemas.Consume) -> None:
+    def _consume(self, req: falcon.Request, resp: falcon.Response, queue: str, fields: schemas.Consume) -> None:
         client_gone: Callable[[], bool] = req.env.get("waitress.client_disconnected", lambda: False)
         messages = self.broker.claim(
             queue,
-            limit=asked.max,
-            visibility_timeout_ms=set_ms(asked.visibility_timeout),
-            wait_s=asked.wait,
+            limit=fields.max,
+            visibility_timeout_ms=set_ms(fields.visibility_timeout),
+            wait_s=fields.wait,
             client_gone=client_gone,
-            attempt_id=set_value(asked.attempt_id),
+            attempt_id=set_value(fields.attempt_id),
         )
         render(req, resp, claimed_objects(messages))
         resp.set_header("Cache-Control", "no-store")

@@ -135,8 +135,7 @@ IdempotencyKey = Annotated[
         max_length=128,
         description=(
             "Deduplication key. Within the queue's `deduplication_window`, a second message with the same key is not "
-            "added; the response describes the first one. In a batch, the key of each message is this key with the "
-            "message's index."
+            "added; the response describes the first one. In a batch, each message has the key `KEY/INDEX`."
         ),
     ),
 ]
@@ -344,12 +343,12 @@ class PutQueue(Body):
         ]
         | UnsetType
     ) = UNSET
-    paused: Annotated[bool, Meta(description="Whether the queue delivers no messages.")] | UnsetType = UNSET
-    draining: Annotated[bool, Meta(description="Whether the queue accepts no new messages.")] | UnsetType = UNSET
+    paused: Annotated[bool, Meta(description="Stop delivery: no message can be claimed.")] | UnsetType = UNSET
+    draining: Annotated[bool, Meta(description="Reject new messages.")] | UnsetType = UNSET
     content_deduplication: (
         Annotated[
             bool,
-            Meta(description="Whether messages without an `idempotency_key` use the SHA-256 of their text as one."),
+            Meta(description="Use the SHA-256 of the text as key of messages without an `idempotency_key`."),
         ]
         | UnsetType
     ) = UNSET
@@ -357,7 +356,10 @@ class PutQueue(Body):
         Annotated[float, _range_of("deduplication_window_ms", "Time that keys are remembered, in seconds.")] | UnsetType
     ) = UNSET
     deduplication_per_group: (
-        Annotated[bool, Meta(description="Whether equal keys of different groups are different keys.")] | UnsetType
+        Annotated[
+            bool, Meta(description="Deduplicate within each group: equal keys of different groups are different keys.")
+        ]
+        | UnsetType
     ) = UNSET
     max_in_flight: (
         Annotated[int, _range_of("max_in_flight", "Maximum number of claimed messages. 0: no limit.")] | UnsetType
@@ -488,8 +490,6 @@ class PutSchedule(Body):
     delay: Delay | UnsetType = UNSET
     missed: Missed | UnsetType = UNSET
     paused: (
-        Annotated[
-            bool, Meta(description="Whether the schedule produces nothing. Times that pass meanwhile are not missed.")
-        ]
+        Annotated[bool, Meta(description="Produce nothing. Times that pass meanwhile do not count as missed.")]
         | UnsetType
     ) = UNSET

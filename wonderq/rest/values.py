@@ -132,16 +132,16 @@ def check_status(status: str) -> str:
     return status
 
 
-def message_filter(asked: schemas.Listing) -> Callable[[Message], bool] | None:
+def message_filter(query: schemas.Listing) -> Callable[[Message], bool] | None:
     """Return a predicate for the messages of a listing, or None if it has no filters."""
     tests: list[Callable[[Message], bool]] = []
-    if not isinstance(asked.contains, UnsetType):
-        text = asked.contains
+    if not isinstance(query.contains, UnsetType):
+        text = query.contains
         tests.append(lambda message: text in message.body)
-    if not isinstance(asked.attribute, UnsetType):
-        tests.append(_attribute_filter(asked.attribute))
-    if not isinstance(asked.group, UnsetType):
-        group = asked.group
+    if not isinstance(query.attribute, UnsetType):
+        tests.append(_attribute_filter(query.attribute))
+    if not isinstance(query.group, UnsetType):
+        group = query.group
         tests.append(lambda message: message.envelope is not None and message.envelope.group == group)
     return (lambda message: all(test(message) for test in tests)) if tests else None
 
@@ -155,7 +155,7 @@ def settings_of(body: schemas.PutQueue) -> dict[str, Any]:
     """Return the settings that were given, with durations in milliseconds."""
     given = schemas.given(body)
     return {
-        name: to_ms(given[shown]) if shown != name else given[shown]
+        name: to_ms(given[field]) if field != name else given[field]
         for name in SETTINGS
-        if (shown := name.removesuffix("_ms")) in given
+        if (field := name.removesuffix("_ms")) in given
     }

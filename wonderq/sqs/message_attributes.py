@@ -40,7 +40,7 @@ def md5_of_attributes(attributes: Mapping[str, Attribute]) -> str:
     return hashlib.md5(b"".join(pieces), usedforsecurity=False).hexdigest()
 
 
-def read(given: Mapping[str, Any], most: int) -> dict[str, Attribute]:
+def parse(given: Mapping[str, Any], most: int) -> dict[str, Attribute]:
     """Parse the attributes of a request.
 
     Raises:
@@ -51,10 +51,10 @@ def read(given: Mapping[str, Any], most: int) -> dict[str, Attribute]:
             "InvalidParameterValue",
             f"Number of message attributes [{len(given)}] exceeds the allowed maximum [{most}].",
         )
-    return {name: _read(name, value) for name, value in given.items()}
+    return {name: _parse(name, value) for name, value in given.items()}
 
 
-def _read(name: str, value: Any) -> Attribute:
+def _parse(name: str, value: Any) -> Attribute:
     if not _NAME.fullmatch(name) or name.lower().startswith(_RESERVED):
         raise SqsError("InvalidParameterValue", f"Message attribute name {name[:256]!r} is invalid.")
     if not isinstance(value, dict) or not isinstance(value.get("DataType"), str) or not value["DataType"]:
@@ -84,7 +84,7 @@ def _read(name: str, value: Any) -> Attribute:
     return kind, text
 
 
-def shown(attributes: Mapping[str, Attribute]) -> dict[str, dict[str, str]]:
+def to_response(attributes: Mapping[str, Attribute]) -> dict[str, dict[str, str]]:
     """Return attributes as they appear in a response."""
     return {
         name: {"BinaryValue": b64encode(value).decode(), "DataType": kind}
@@ -94,7 +94,7 @@ def shown(attributes: Mapping[str, Attribute]) -> dict[str, dict[str, str]]:
     }
 
 
-def wanted(attributes: Mapping[str, Attribute], names: Sequence[str]) -> dict[str, Attribute]:
+def select(attributes: Mapping[str, Attribute], names: Sequence[str]) -> dict[str, Attribute]:
     """Return the attributes that a consumer requested: by name, by ``prefix.*``, or ``All``."""
     if "All" in names or ".*" in names:
         return dict(attributes)

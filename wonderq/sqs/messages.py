@@ -113,7 +113,7 @@ def _read_new(context: Context, queue: str, settings: QueueSettings, given: Mapp
     is_fifo = queue.endswith(FIFO_SUFFIX)
     body = _read_body(given, limits)
     delay_s = _read_delay(given, limits, is_fifo=is_fifo)
-    attributes = message_attributes.read(_map(given, "MessageAttributes"), limits.attributes)
+    attributes = message_attributes.parse(_map(given, "MessageAttributes"), limits.attributes)
     system = _read_system_attributes(given)
     size = size_of(body, attributes)
     most = min(settings.max_message_bytes or limits.message_bytes, limits.message_bytes)
@@ -166,7 +166,7 @@ def _read_delay(given: Mapping[str, Any], limits: SqsLimits, *, is_fifo: bool) -
 
 
 def _read_system_attributes(given: Mapping[str, Any]) -> dict[str, Attribute]:
-    system = message_attributes.read(_map(given, "MessageSystemAttributes"), 1)
+    system = message_attributes.parse(_map(given, "MessageSystemAttributes"), 1)
     if any(name != "AWSTraceHeader" or kind != "String" for name, (kind, _) in system.items()):
         raise SqsError(
             "InvalidParameterValue", "Message system attribute: only AWSTraceHeader, a String, is supported."
@@ -266,9 +266,9 @@ def _message_object(context: Context, message: Message, system: set[str], names:
         if chosen:
             shown["Attributes"] = chosen
     if names and message.envelope is not None:
-        wanted: dict[str, Attribute] = message_attributes.wanted(message.envelope.attributes, names)
+        wanted: dict[str, Attribute] = message_attributes.select(message.envelope.attributes, names)
         if wanted:
-            shown["MessageAttributes"] = message_attributes.shown(wanted)
+            shown["MessageAttributes"] = message_attributes.to_response(wanted)
             shown["MD5OfMessageAttributes"] = message_attributes.md5_of_attributes(wanted)
     return shown
 

@@ -88,21 +88,21 @@ class DeadLetter(Struct):
     reason: str
     moved_at: Time
     produced_at: Annotated[Time, Meta(description="Time at which the message was first produced.")]
-    receive_count: Annotated[Count, Meta(description="Number of claims in the source queue.")]
+    receive_count: Annotated[Count, Meta(description="Number of times the message was claimed in the source queue.")]
 
 
 class Message(Struct):
-    """A message."""
+    """A message, as consumers and listings receive it."""
 
     id: MessageId
     message: Text
     status: Status
-    receive_count: Annotated[Count, Meta(description="Number of claims.")]
+    receive_count: Annotated[Count, Meta(description="Number of times the message was claimed.")]
     produced_at: Time
     claimed_until: Annotated[
         Time | None, Meta(description="Deadline of the claim; null unless the status is `processing`.")
     ]
-    queue: str
+    queue: Annotated[str, Meta(description="Name of the queue.")]
     receipt: (
         Annotated[
             Receipt, Meta(description="Receipt of the claim. Only the consumer that claimed the message gets it.")
@@ -155,9 +155,9 @@ Settings = defstruct(
 
 
 class Queue(Struct):
-    """A queue."""
+    """A queue with its settings and current figures."""
 
-    queue: str
+    queue: Annotated[str, Meta(description="Name of the queue.")]
     settings: Settings  # type: ignore[valid-type]
     created_at: Time
     counts: Annotated[
