@@ -20,13 +20,13 @@ _encode_msgpack = msgspec.msgpack.Encoder().encode
 #: Error messages repeat at most this many characters of a name that the client sent.
 _NAME_CHARACTERS = 100
 
-_planning = threading.Lock()
+_inspection_lock = threading.Lock()
 
 
 @cache
 def _decoders(schema: Hashable) -> dict[str, Any]:
     # msgspec inspects a type when it is first used, and crashes if two threads do that at the same time (0.22).
-    with _planning:
+    with _inspection_lock:
         return {JSON: msgspec.json.Decoder(schema), MSGPACK: msgspec.msgpack.Decoder(schema)}
 
 
@@ -35,8 +35,7 @@ def read_body(req: falcon.Request, schema: type[_T]) -> _T:
 
     Raises:
         RequestError: the body is missing or malformed, has another media type or does not match the schema, or the
-        request
-            also has a query string.
+            request has a query string too.
     """
     if req.params:
         raise RequestError(

@@ -13,10 +13,10 @@ class ErrorCode(NamedTuple):
     """One row of the table."""
 
     statuses: tuple[int, ...]
-    """HTTP statuses that the code comes with: all but one code have a single status."""
+    """HTTP statuses of the code. Only `too_many_connections` has more than one."""
     meaning: str
     retry_after_s: int | None = None
-    """Value of ``Retry-After``. None: the response has no such header, or whatever raises the error sets it."""
+    """Value of ``Retry-After``. None: the response has no such header, or the code that raises the error sets it."""
 
 
 # 507 (RFC 4918, section 11.5) rather than 429, which limits requests in a given time (RFC 6585, section 4): here room

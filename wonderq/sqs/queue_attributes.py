@@ -145,7 +145,7 @@ READ_ONLY = (
 
 
 def to_settings(name: str, given: Mapping[str, str], limits: SqsLimits, *, is_new: bool) -> dict[str, Any]:
-    """Return the settings that attributes stand for. Those that only SQS has are under ``sqs``.
+    """Return the settings that attributes stand for. Attributes that only SQS has are under ``sqs``.
 
     Raises:
         SqsError: an attribute is unknown, or its value is invalid.
