@@ -1,4 +1,7 @@
-"""The WSGI application: routes and the one place where errors become answers."""
+"""The WSGI application: its routes, its middleware, and the one place where errors become responses.
+
+This is the composition root of everything that speaks HTTP; `wonderq.serve` is that of the process.
+"""
 
 from __future__ import annotations
 
@@ -15,25 +18,28 @@ from wonderq.httpd.addresses import TrustedHosts
 from wonderq.httpd.errors import JSON, RequestError, error_response
 from wonderq.httpd.responses import ROUTE
 from wonderq.metrics import Metrics, make_registry
+from wonderq.model.errors import BrokerError
 from wonderq.openapi import document, page
-from wonderq.rest import redrive, schedules
 from wonderq.rest.bodies import render
-from wonderq.rest.errors import ERRORS, describe_error, retry_after_s
-from wonderq.rest.listing import Listing
+from wonderq.rest.errors import STORAGE_CODES, describe_error, retry_after_s
+from wonderq.rest.listing import Count, Listing
 from wonderq.rest.messages import Consume, DeleteBatch, HandOver, Kick, MessageResource, Produce, UpdateBatch
-from wonderq.rest.queues import Count, Purge, QueueResource, Queues
-from wonderq.rest.site import Health, Page
-from wonderq.sqs import endpoint as sqs
-from wonderq.sqs.endpoint import Endpoint
+from wonderq.rest.queues import Purge, QueueCollection, QueueResource
+from wonderq.rest.redrive import RedriveCollection, RedriveResource
+from wonderq.rest.schedules import ScheduleCollection, ScheduleResource
+from wonderq.rest.site import Health, StaticPage
+from wonderq.sqs.endpoint import QUEUE, ROOT, SqsEndpoint
 from wonderq.sqs.limits import STRICT, SqsLimits
 
 logger = logging.getLogger("wonderq.http")
 
 App = falcon.App[falcon.Request, falcon.Response]
 
-_UNKNOWN_HOST = "Ask for this broker as localhost or 127.0.0.1, or start it with --hosts and the name that was in Host."
+_UNKNOWN_HOST = (
+    "The Host header names another machine. Use localhost or 127.0.0.1, or start the broker with that name in --hosts."
+)
 
-#: Headers that a page of another origin may read.
+#: Response headers that a page of a trusted origin may read.
 _EXPOSED = ("Retry-After", "WWW-Authenticate", "X-Request-Id")
 
 
@@ -46,11 +52,11 @@ def create_app(
     cors_origins: Collection[str] = (),
     sqs_limits: SqsLimits = STRICT,
 ) -> App:
-    """Return a WSGI application that serves ``broker``, to all who may use it. It holds no state of its own.
+    """Return a WSGI application that serves ``broker``. It holds no state of its own.
 
-    ``registry`` is what it shows as metrics; without one, those of the broker. As long as there are no keys it has to be
-    asked for by one of the ``hosts``, if these are given. Pages of the ``cors_origins`` may use it; of other sites none may.
-    ``sqs_limits`` are those of its SQS endpoint.
+    Without ``access`` it serves everybody. ``registry`` holds the metrics to show; by default, those of the broker.
+    While the broker has no keys, requests must name one of the ``hosts``, if given. Web pages of the ``cors_origins``
+    may call it; pages of other sites may not. ``sqs_limits`` are the limits of the SQS endpoint.
     """
     middleware: list[Any] = [OriginMiddleware(cors_origins, hosts, access)]
     if cors_origins:
@@ -62,23 +68,22 @@ def create_app(
     app.req_options.keep_blank_qs_values = True
     app.req_options.auto_parse_qs_csv = False
     app.req_options.strip_url_path_trailing_slash = False
-    for kind in ERRORS:
-        app.add_error_handler(kind, _answer_refusal)
-    app.add_error_handler(RequestError, _answer_unreadable)
-    app.add_error_handler(Exception, _answer_bug)
-    app.add_error_handler(falcon.HTTPError, _answer_http_error)
-    add_routes(app, broker, access, sqs_limits)
-    redrive.add_routes(app, broker, access)
-    schedules.add_routes(app, broker, access)
-    app.add_route("/metrics", Metrics(registry or make_registry(broker)))
+    broker_errors: list[type[Exception]] = [BrokerError, *STORAGE_CODES]
+    for kind in broker_errors:
+        app.add_error_handler(kind, _respond_to_broker_error)
+    app.add_error_handler(RequestError, _respond_to_request_error)
+    app.add_error_handler(Exception, _respond_to_bug)
+    app.add_error_handler(falcon.HTTPError, _respond_to_http_error)
+    add_routes(app, broker, registry or make_registry(broker), access, sqs_limits)
     return app
 
 
 class OriginMiddleware:
-    """Refuses what comes from a page of another site, or is meant for another name than one of ours; see `TrustedHosts`.
+    """Reject requests from web pages of other sites, and requests for an unknown host name; see `TrustedHosts`.
 
-    Without keys, the broker asks nobody who they are. In one class, since each costs every request a microsecond; so this one
-    also tells the server which route a request took.
+    Without API keys the broker authenticates nobody, so a web page could otherwise use it through the browser of
+    somebody who can reach it. One class does both checks, and records the matched route for the server's metrics,
+    because each middleware costs every request about a microsecond.
     """
 
     def __init__(self, cors_origins: Collection[str], hosts: TrustedHosts | None, access: Access | None) -> None:
@@ -93,10 +98,12 @@ class OriginMiddleware:
             foreign = origin is not None and origin.partition("://")[2] != req.netloc
             if foreign or env.get("HTTP_SEC_FETCH_SITE") in ("cross-site", "same-site"):
                 raise RequestError(
-                    403, "cross_site_request", "This request comes from a page of another site, and is refused."
+                    403,
+                    "cross_site_request",
+                    "The request comes from a web page of another site. List its origin in --cors-origins to allow it.",
                 )
         if self._hosts is not None:
-            host = env.get("HTTP_HOST")  # which every browser sends
+            host = env.get("HTTP_HOST")  # every browser sends it
             if host is not None and not self._hosts.accept(host) and (self._access is None or self._access.open_to_all):
                 raise RequestError(421, "unknown_host", _UNKNOWN_HOST)
 
@@ -105,7 +112,7 @@ class OriginMiddleware:
 
 
 class AuthMiddleware:
-    """Refuses what the request's key does not open, before its body is read."""
+    """Reject requests that their key does not permit, before their body is read."""
 
     def __init__(self, access: Access, cors_origins: Collection[str]) -> None:
         self._access = access
@@ -119,11 +126,11 @@ class AuthMiddleware:
             raise error
 
     def _is_preflight(self, req: falcon.Request) -> bool:
-        """Tell whether a browser asks if a page may send a request. Of a key it says nothing, and it does nothing."""
+        """Return whether this is a CORS preflight: it carries no key and has no effect."""
         return "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in req.env and req.env.get("HTTP_ORIGIN") in self._cors_origins
 
 
-def _answer_refusal(req: falcon.Request, resp: falcon.Response, error: Exception, _params: object) -> None:
+def _respond_to_broker_error(req: falcon.Request, resp: falcon.Response, error: Exception, _params: object) -> None:
     described = describe_error(error)
     render(req, resp, error_response(*described), described[0])
     retry_after = retry_after_s(error)
@@ -131,36 +138,38 @@ def _answer_refusal(req: falcon.Request, resp: falcon.Response, error: Exception
         resp.set_header("Retry-After", str(retry_after))
 
 
-def _answer_unreadable(req: falcon.Request, resp: falcon.Response, error: RequestError, _params: object) -> None:
+def _respond_to_request_error(req: falcon.Request, resp: falcon.Response, error: RequestError, _params: object) -> None:
     render(req, resp, error_response(error.status, error.code, str(error), error.field), error.status)
     resp.set_headers(error.headers)
 
 
 _HTTP_CODES = {
-    404: ("path_not_found", "There is nothing at this path."),
-    405: ("method_not_allowed", "This path does not take that method: the Allow header lists those it does."),
+    404: ("path_not_found", "The API has no such path. GET /docs lists the paths."),
+    405: ("method_not_allowed", "This path does not support the method. The Allow header lists those it supports."),
 }
 
 
-def _answer_http_error(req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError, _params: object) -> None:
+def _respond_to_http_error(
+    req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError, _params: object
+) -> None:
     code, message = _HTTP_CODES.get(
-        error.status_code, ("bad_request", error.description or error.title or "The request cannot be read.")
+        error.status_code, ("bad_request", error.description or error.title or "The request is malformed.")
     )
     render(req, resp, error_response(error.status_code, code, message), error.status_code)
     if error.headers:
         resp.set_headers(error.headers)
 
 
-def _answer_bug(req: falcon.Request, resp: falcon.Response, error: Exception, _params: object) -> None:
+def _respond_to_bug(req: falcon.Request, resp: falcon.Response, error: Exception, _params: object) -> None:
     logger.error("%s %s failed", req.method, req.uri_template, exc_info=error)
-    message = "WonderQ made a mistake. The log of the broker has the details; please report it."
+    message = "This is a bug in WonderQ. The broker's log has the details; please report it."
     render(req, resp, error_response(500, "internal_error", message), 500)
 
 
 class Home:
-    """Sends whoever opens the broker's address in a browser to where it says what it is; SQS' clients post here."""
+    """``/``: redirects browsers to the documentation, and serves SQS clients, which post here."""
 
-    def __init__(self, sqs: Endpoint) -> None:
+    def __init__(self, sqs: SqsEndpoint) -> None:
         self.on_post = sqs.on_post
 
     def on_get(self, _req: falcon.Request, _resp: falcon.Response) -> None:
@@ -168,13 +177,15 @@ class Home:
 
 
 def add_routes(
-    app: falcon.App[falcon.Request, falcon.Response],
-    broker: Broker,
-    access: Access | None = None,
-    sqs_limits: SqsLimits = STRICT,
+    app: App, broker: Broker, registry: CollectorRegistry, access: Access | None, sqs_limits: SqsLimits
 ) -> None:
-    """Add all of the API. What is added here needs a rule in `wonderq.auth.access` too."""
-    listing, health, endpoint = Listing(broker), Health(broker), sqs.Endpoint(broker, access, sqs_limits)
+    """Add every route.
+
+    Each needs a rule in `wonderq.auth.roles.RULES`, or it is refused to every key, and a description in
+    `wonderq.openapi.operations`. Tests hold the three tables together. They stay apart because they answer different
+    questions in different packages, and because a forgotten rule must close a route, not open it.
+    """
+    listing, health, sqs = Listing(broker), Health(broker), SqsEndpoint(broker, access, sqs_limits)
     for prefix in ("", "/queues/{queue}"):
         app.add_route(f"{prefix}/messages/produce", Produce(broker))
         app.add_route(f"{prefix}/messages/consume", Consume(broker))
@@ -186,12 +197,17 @@ def add_routes(
         app.add_route(f"{prefix}/dev/messages", listing)
         app.add_route(f"{prefix}/dev/messages/status", listing, suffix="status")
         app.add_route(f"{prefix}/dev/messages/count", Count(broker))
-    app.add_route("/queues", Queues(broker, access))
+    app.add_route("/queues", QueueCollection(broker, access))
     app.add_route("/queues/{queue}", QueueResource(broker, access))
     app.add_route("/queues/{queue}/purge", Purge(broker))
+    app.add_route("/queues/{queue}/redrive", RedriveCollection(broker, access))
+    app.add_route("/queues/{queue}/redrive/{redrive_id}", RedriveResource(broker, access))
+    app.add_route("/schedules", ScheduleCollection(broker, access))
+    app.add_route("/schedules/{schedule}", ScheduleResource(broker, access))
     app.add_route("/healthz", health)
     app.add_route("/readyz", health, suffix="ready")
-    app.add_route(sqs.ROOT, Home(endpoint))
-    app.add_route(sqs.QUEUE, endpoint)
-    app.add_route("/docs", Page(page.as_html(), falcon.MEDIA_HTML, page.HEADERS))
-    app.add_route("/openapi.json", Page(document.as_json(), JSON))
+    app.add_route("/metrics", Metrics(registry))
+    app.add_route(ROOT, Home(sqs))
+    app.add_route(QUEUE, sqs)
+    app.add_route("/docs", StaticPage(page.as_html(), falcon.MEDIA_HTML, page.HEADERS))
+    app.add_route("/openapi.json", StaticPage(document.as_json(), JSON))

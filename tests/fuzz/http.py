@@ -44,8 +44,8 @@ from wonderq.auth import keys
 from wonderq.auth.roles import ROLES
 from wonderq.httpd.errors import JSON
 from wonderq.openapi.document import as_json, role_of
-from wonderq.openapi.error_codes import BY_ANY_CALL
 from wonderq.rest.bodies import MSGPACK
+from wonderq.rest.error_codes import BY_ANY_CALL
 
 CHECKS = [status_code_conformance, content_type_conformance, response_headers_conformance, response_schema_conformance]
 

@@ -21,9 +21,9 @@ from wonderq.httpd.errors import JSON, RequestError, error_object
 from wonderq.httpd.head import Head
 from wonderq.httpd.parser import MAX_BODY_BYTES, MAX_HEAD_BYTES, MAX_TARGET_BYTES, Parser
 from wonderq.model.ids import Ids
-from wonderq.openapi.error_codes import ERROR_CODES
 from wonderq.rest import schemas
 from wonderq.rest.bodies import MSGPACK, read_body, read_query, render
+from wonderq.rest.error_codes import ERROR_CODES
 from wonderq.rest.schemas import EXAMPLE_ID, EXAMPLE_RECEIPT
 
 _SCHEMAS: list[type[msgspec.Struct]] = [

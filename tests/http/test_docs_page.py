@@ -20,7 +20,7 @@ from tests.running import RunningBroker
 from wonderq.auth import keys
 from wonderq.broker.broker import Broker
 from wonderq.openapi import document, page
-from wonderq.openapi.error_codes import ERROR_CODES
+from wonderq.rest.error_codes import ERROR_CODES
 
 PAGE = page.as_html().decode()
 
@@ -106,8 +106,8 @@ def test_it_has_every_call_and_every_code() -> None:
         else:
             assert {operation["operationId"] for operation in methods.values()} <= ids
     errors = PAGE.partition('<section id="errors">')[2]
-    for code, (statuses, _) in ERROR_CODES.items():
-        for status in statuses:
+    for code, row in ERROR_CODES.items():
+        for status in row.statuses:
             assert f"<tr><td>{status}</td><td><code>{code}</code>" in errors
 
 

@@ -8,7 +8,10 @@ from wonderq.model.errors import (
     InvalidQueueNameError,
 )
 
-_QUEUE_NAME = re.compile(r"(?=.{1,80}\Z)[A-Za-z0-9_-]+(\.fifo)?")
+QUEUE_NAME_PATTERN = r"[A-Za-z0-9_-]{1,80}|[A-Za-z0-9_-]{1,75}\.fifo"
+"""Regular expression for a whole queue name, in the syntax that Python and JSON Schema share."""
+
+_QUEUE_NAME = re.compile(QUEUE_NAME_PATTERN)
 
 
 def check_queue_name(name: str, field: str) -> None:

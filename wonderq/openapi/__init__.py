@@ -1,1 +1,1 @@
-"""The OpenAPI document, and the page at /docs that shows it."""
+"""The OpenAPI document, and the page at ``/docs`` that renders it. Only `wonderq.app` imports this package."""

@@ -1,7 +1,8 @@
-"""The HTTP API as an OpenAPI 3.1 document (https://spec.openapis.org/oas/v3.1.1.html), made from what the server itself uses.
+"""The HTTP API as an OpenAPI 3.1 document (https://spec.openapis.org/oas/v3.1.1.html).
 
-What requests may hold is in `wonderq.rest.schemas`, which validates them; roles are in `wonderq.auth.access`, codes in
-`wonderq.openapi.error_codes`, what answers hold in `wonderq.openapi.answer_schemas`, and the calls in `wonderq.openapi.operations`.
+It is built from the tables that the server itself uses: `wonderq.rest.schemas` (requests), `wonderq.rest.error_codes`
+(errors) and `wonderq.auth.roles` (roles). `wonderq.openapi.operations` and `wonderq.openapi.response_schemas` add the
+calls and their responses.
 """
 
 from __future__ import annotations
@@ -17,37 +18,38 @@ import msgspec
 import wonderq
 from wonderq.auth.roles import RULES
 from wonderq.httpd.errors import JSON
-from wonderq.openapi import answer_schemas
-from wonderq.openapi.error_codes import BY_ANY_CALL, ERROR_CODES
-from wonderq.openapi.operations import OPERATIONS, TAGS, Answer, Operation
-from wonderq.rest.bodies import MSGPACK
-from wonderq.rest.schemas import EXAMPLE_ID, EXAMPLE_REDRIVE_ID
+from wonderq.model.queue_names import QUEUE_NAME_PATTERN
+from wonderq.openapi import response_schemas
+from wonderq.openapi.operations import OPERATIONS, TAGS, Operation, Response
+from wonderq.rest.error_codes import BY_ANY_CALL, ERROR_CODES
+from wonderq.rest.schemas import EXAMPLE_ID, EXAMPLE_REDRIVE_ID, MSGPACK
 
 _Object = dict[str, Any]
 
 _SCHEMAS = "#/components/schemas/"
 
 _DESCRIPTION = """\
-A durable message broker: what it has acknowledged is in a log on the disk.
+A durable message broker: every acknowledged operation is in a log on the disk.
 
-Bodies are JSON or msgpack, by their `Content-Type`; answers are JSON, or msgpack if `Accept` names it. Durations are seconds,
-with decimals if you like. A field or parameter that is not listed is refused by name. Every error has one shape, with a code
-that does not change.
+Request bodies are JSON or msgpack, depending on `Content-Type`. Responses are JSON, or msgpack if `Accept` contains it.
+Durations are in seconds and may have decimals. The broker rejects unknown fields and parameters. All errors have the
+same shape and a stable code.
 
-A broker without API keys serves everybody who reaches it. With keys, each call needs the header
-`Authorization: Bearer KEY`, and the key needs the role that the call's `security` names; `admin` has all roles.
+A broker without API keys serves every client that can reach it. With keys, each call needs the header
+`Authorization: Bearer KEY`, and the key needs the role that the call's `security` lists. The role `admin` includes all
+others.
 
-Delivery is at least once: a message that is not deleted before its claim ends is given to the next consumer.
+Delivery is at least once: if you do not delete a message before its claim ends, the broker delivers it again.
 """
 
-#: Of these fields of an update only one can be given.
+#: Fields of an update that exclude each other.
 _ALTERNATIVES = ("visibility_timeout", "delay", "backoff", "bury")
 _EXCLUDING: _Object = {"not": {"anyOf": [{"required": list(pair)} for pair in combinations(_ALTERNATIVES, 2)]}}
 
 _NUMBER = r"^[+-]?([0-9]{1,128}(\.[0-9]{0,128})?|\.[0-9]{1,128})([eE][+-]?[0-9]{1,3})?$"
 _BASE64 = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 
-#: What a type cannot say: of which fields one is needed, and which exclude each other.
+#: Rules that the types cannot express: which fields exclude each other, and of which one is required.
 _MORE: dict[str, _Object] = {
     "Produce": {
         "oneOf": [
@@ -90,28 +92,31 @@ _MORE: dict[str, _Object] = {
 
 _PATH_PARAMETERS: dict[str, _Object] = {
     "queue": {
-        "description": "The queue's name: 1 to 80 of `A-Z a-z 0-9 _ -`; it may end in `.fifo`.",
-        "schema": {"type": "string", "pattern": r"^[A-Za-z0-9_-]+(\.fifo)?$", "minLength": 1, "maxLength": 80},
+        "description": "Name of the queue: 1 to 80 of `A-Z a-z 0-9 _ -`. It may end in `.fifo`.",
+        "schema": {"type": "string", "pattern": f"^({QUEUE_NAME_PATTERN})$"},
         "example": "mail",
     },
     "message_id": {
-        "description": "The message's id.",
+        "description": "Id of the message.",
         "schema": {"type": "string", "pattern": r"^[^/\u0000-\u001f\u007f-\u009f]+$"},
         "example": EXAMPLE_ID,
     },
     "redrive_id": {
-        "description": "The redrive's id.",
+        "description": "Id of the redrive.",
         "schema": {"type": "string", "pattern": r"^[^/\u0000-\u001f\u007f-\u009f]+$"},
         "example": EXAMPLE_REDRIVE_ID,
     },
     "schedule": {
-        "description": "The schedule's name: 1 to 80 of `A-Z a-z 0-9 _ -`.",
+        "description": "Name of the schedule: 1 to 80 of `A-Z a-z 0-9 _ -`.",
         "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]+$", "minLength": 1, "maxLength": 80},
         "example": "nightly",
     },
 }
 
-_RETRY_AFTER = {"description": "Try again after so many seconds.", "schema": {"type": "integer", "minimum": 1}}
+_RETRY_AFTER = {
+    "description": "Time to wait before the next attempt, in seconds.",
+    "schema": {"type": "integer", "minimum": 1},
+}
 _HEADERS: dict[int, _Object] = {
     302: {"Location": {"schema": {"type": "string"}}},
     401: {"WWW-Authenticate": {"schema": {"type": "string", "const": "Bearer"}}},
@@ -120,7 +125,8 @@ _HEADERS: dict[int, _Object] = {
 }
 
 _RECEIPT = {"receipt": "$response.body#/0/receipt"}
-#: What may come next: by operation and status, names of links to other operations with the path's id and a body.
+#: Links from a response to the calls that may follow it. By operation and status: link name to operation, message id
+#: and body.
 _LINKS: dict[tuple[str, int], dict[str, tuple[str, str | None, _Object | None]]] = {
     ("produce", 201): {"look": ("getMessage", "$response.body#/id", None)},
     **{
@@ -137,8 +143,8 @@ _LINKS: dict[tuple[str, int], dict[str, tuple[str, str | None, _Object | None]]]
 
 @cache
 def document() -> _Object:
-    """Return the document, as what JSON is made from. Nobody may change it."""
-    operations = [_with_more_codes(each) for each in OPERATIONS]
+    """Return the document. It is cached: callers must not change it."""
+    operations = [_with_general_codes(each) for each in OPERATIONS]
     paths: dict[str, _Object] = {}
     errors = {pair for each in operations for pair in _errors(each).items()}
     for operation in operations:
@@ -152,7 +158,7 @@ def document() -> _Object:
             "version": wonderq.__version__,
             "license": {"name": "MIT", "identifier": "MIT"},
         },
-        "servers": [{"url": "/", "description": "The broker that this document is from."}],
+        "servers": [{"url": "/", "description": "The broker that serves this document."}],
         "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
         "security": [{"bearer": []}, {}],
         "paths": paths,
@@ -163,7 +169,9 @@ def document() -> _Object:
                 "bearer": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "An API key: `wonderq keys create NAME --role ROLE`. A broker without keys asks for none.",
+                    "description": (
+                        "API key, from `wonderq keys create NAME --role ROLE`. A broker without keys needs none."
+                    ),
                 }
             },
         },
@@ -172,16 +180,17 @@ def document() -> _Object:
 
 @cache
 def as_json() -> bytes:
+    """Return the document as JSON."""
     return msgspec.json.format(msgspec.json.encode(document()), indent=1) + b"\n"
 
 
 def role_of(method: str, path: str) -> str:
-    """Return the role that a key needs for a call, or ``anybody``."""
+    """Return the role that a call requires, or ``anybody``."""
     return RULES[path][method]
 
 
-def _with_more_codes(operation: Operation) -> Operation:
-    """Add the codes that follow from what a call takes, and from who may make it."""
+def _with_general_codes(operation: Operation) -> Operation:
+    """Add the error codes that follow from a call's fields, path and role."""
     codes = [*operation.codes]
     if operation.tag not in ("Health", "Documentation"):
         codes.append("unknown_field")
@@ -193,9 +202,9 @@ def _with_more_codes(operation: Operation) -> Operation:
         if schema["required"] or "oneOf" in schema:
             codes.append("missing_field")
     if "{" in operation.path:
-        codes.append("path_not_found")  # of an empty name, and of one with a slash in it
+        codes.append("path_not_found")  # for a name that is empty or contains a slash
     if "{queue}" not in operation.path:
-        codes = [code for code in codes if code != "queue_not_found"]  # `default` is always there
+        codes = [code for code in codes if code != "queue_not_found"]  # `default` always exists
     if role_of(operation.method, operation.path) != "anybody":
         codes += ("unauthorized", "forbidden")
     return operation._replace(codes=tuple(dict.fromkeys((*codes, *BY_ANY_CALL))))
@@ -203,17 +212,18 @@ def _with_more_codes(operation: Operation) -> Operation:
 
 def _operation(operation: Operation) -> _Object:
     role = role_of(operation.method, operation.path)
-    needs = "Anybody may make this call." if role == "anybody" else f"With keys on, it needs the role `{role}`."
+    needs = "No key is required." if role == "anybody" else f"Required role: `{role}`."
     found: _Object = {
         "operationId": operation.id,
         "tags": [operation.tag],
         "summary": operation.summary,
         "description": "\n\n".join(filter(None, (operation.description, needs))),
-        # Of other schemes than OAuth2 the list names roles, says the specification; {} stands for a broker without keys.
+        # For schemes other than OAuth2 the list holds roles (OpenAPI 3.1, "Security Requirement Object"). {}: a broker
+        # without keys.
         "security": [] if role == "anybody" else [{"bearer": [role]}, {}],
         "parameters": [*_path_parameters(operation.path), *_query_parameters(operation)],
         "responses": {
-            **{str(status): _batch_results(operation, status, answer) for status, answer in operation.answers.items()},
+            **{str(status): _response(operation, status, response) for status, response in operation.responses.items()},
             **{
                 str(status): {"$ref": f"#/components/responses/{_error_name(status, codes)}"}
                 for status, codes in _errors(operation).items()
@@ -242,7 +252,7 @@ def _query_parameters(operation: Operation) -> list[_Object]:
     parameters = []
     for name, value in schema["properties"].items():
         if value.get("type") == "object":
-            continue  # which a query string cannot hold
+            continue  # a query string cannot express it
         parameter = {"name": name, "in": "query", "required": name in schema["required"], "schema": {**value}}
         parameter["description"] = parameter["schema"].pop("description")
         if name in examples:
@@ -251,16 +261,16 @@ def _query_parameters(operation: Operation) -> list[_Object]:
     return parameters
 
 
-def _batch_results(operation: Operation, status: int, answer: Answer) -> _Object:
-    found: _Object = {"description": answer.meaning}
+def _response(operation: Operation, status: int, response: Response) -> _Object:
+    found: _Object = {"description": response.meaning}
     if status in _HEADERS:
         found["headers"] = _HEADERS[status]
-    if isinstance(answer.schema, str):
-        found["content"] = {answer.schema: {}}
-    elif types := _types(answer):
-        content = {"schema": _inline(types), "example": answer.example}
+    if isinstance(response.schema, str):
+        found["content"] = {response.schema: {}}
+    elif types := _types(response):
+        content = {"schema": _inline(types), "example": response.example}
         found["content"] = (
-            {JSON: content} if answer.json_only else {JSON: content, MSGPACK: {"schema": content["schema"]}}
+            {JSON: content} if response.json_only else {JSON: content, MSGPACK: {"schema": content["schema"]}}
         )
     links = _LINKS.get((operation.id.removesuffix("InQueue"), status))
     if links:
@@ -281,11 +291,11 @@ def _link(operation: Operation, target: str, message_id: str | None, body: _Obje
 
 
 def _errors(operation: Operation) -> dict[int, tuple[str, ...]]:
-    """Return the codes that a call may be answered with, by status."""
+    """Return the error codes of a call, by status."""
     found: dict[int, tuple[str, ...]] = {}
-    for code, (statuses, _) in ERROR_CODES.items():
+    for code, row in ERROR_CODES.items():
         if code in operation.codes:
-            for status in statuses:
+            for status in row.statuses:
                 found[status] = (*found.get(status, ()), code)
     return dict(sorted(found.items()))
 
@@ -312,30 +322,30 @@ def _error(status: int, codes: tuple[str, ...]) -> _Object:
 
 
 def _component_schemas(operations: Iterable[Operation]) -> dict[str, _Object]:
-    types: list[Any] = [answer_schemas.Error]
+    types: list[Any] = [response_schemas.Error]
     for operation in operations:
         types += [] if operation.body is None else [operation.body]
-        types += chain.from_iterable(_types(answer) for answer in operation.answers.values())
+        types += chain.from_iterable(_types(response) for response in operation.responses.values())
     _, found = msgspec.json.schema_components(types, ref_template=_SCHEMAS + "{name}")
     for name, more in _MORE.items():
         found[name].update(more)
     return found
 
 
-def _types(answer: Answer) -> tuple[Any, ...]:
-    if answer.schema is None or isinstance(answer.schema, str):
+def _types(response: Response) -> tuple[Any, ...]:
+    if response.schema is None or isinstance(response.schema, str):
         return ()
-    return answer.schema if isinstance(answer.schema, tuple) else (answer.schema,)
+    return response.schema if isinstance(response.schema, tuple) else (response.schema,)
 
 
 @cache
 def _component(struct: type[msgspec.Struct]) -> _Object:
-    """Return what describes the fields of a request."""
+    """Return the schema of a request."""
     _, found = msgspec.json.schema_components([struct], ref_template=_SCHEMAS + "{name}")
     return {**found[struct.__name__], **_MORE.get(struct.__name__, {})}
 
 
 def _inline(types: tuple[Any, ...]) -> _Object:
-    """Return a reference to a type, or what is made of such."""
+    """Return the schema of a response: a reference to a type, a list of such, or a choice of several."""
     found, _ = msgspec.json.schema_components(types, ref_template=_SCHEMAS + "{name}")
     return found[0] if len(found) == 1 else {"oneOf": list(found)}

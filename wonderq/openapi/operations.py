@@ -1,6 +1,7 @@
-"""Every call of the HTTP API, with what it takes and what it gives: the table that `wonderq.openapi.document` makes its document from.
+"""Every call of the HTTP API: its fields, responses, error codes and examples.
 
-Paths are as in `wonderq.auth.access.RULES`, where the roles are. A test compares both with the routes that there are.
+`wonderq.openapi.document` builds the document from this table. `wonderq.auth.roles.RULES` has the roles, by the same
+paths. Tests compare both with the routes of the application.
 """
 
 from __future__ import annotations
@@ -9,26 +10,26 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
-from wonderq.openapi import answer_schemas
+from wonderq.openapi import response_schemas
 from wonderq.rest import schemas
 from wonderq.rest.schemas import EXAMPLE_ID, EXAMPLE_RECEIPT, EXAMPLE_REDRIVE_ID
 
 TAGS = {
-    "Messages": "On the queue `default`. Each call is also there for any queue, under `/queues/{queue}`.",
-    "Messages of a queue": "The same, on the queue in the path.",
-    "Queues": "Making, looking at, emptying and deleting them.",
-    "Redrive": "Bringing dead letters back to where they came from, or moving messages elsewhere.",
-    "Schedules": "Messages that are produced again and again.",
-    "Health": "For load balancers, supervisors and Prometheus.",
-    "Documentation": "What you are reading.",
+    "Messages": "Calls on the queue `default`. Every other queue has the same calls under `/queues/{queue}`.",
+    "Messages of a queue": "The same calls, on the queue in the path.",
+    "Queues": "Create, configure, inspect, purge and delete queues.",
+    "Redrive": "Move dead letters back to their source queues, or messages to another queue.",
+    "Schedules": "Produce messages at fixed times.",
+    "Health": "Endpoints for load balancers, supervisors and Prometheus.",
+    "Documentation": "This document.",
 }
 
 
-class Answer(NamedTuple):
-    """What a call gives when it succeeds."""
+class Response(NamedTuple):
+    """A response of a call that succeeds."""
 
     schema: Any
-    """A type, a list of one, or several types of which it is one; or a media type of what is no value."""
+    """A type, a list of one, or a tuple of alternatives; a string is a media type without schema. None: no body."""
     example: Any = None
     meaning: str = "Done."
     json_only: bool = False
@@ -40,18 +41,18 @@ class Operation(NamedTuple):
     method: str
     path: str
     id: str
-    """Its ``operationId``. On a queue in the path it gets ``InQueue`` at the end."""
+    """The ``operationId``. The same call on a queue in the path has the suffix ``InQueue``."""
     tag: str
     summary: str
-    answers: dict[int, Answer]
+    responses: dict[int, Response]
     codes: tuple[str, ...] = ()
-    """Of the errors that it may be answered with, besides those of every call."""
+    """Error codes of this call, besides those that every call has."""
     description: str = ""
     query: type[Struct] = schemas.Body
     body: type[Struct] | None = None
     body_required: bool = False
     examples: dict[str, Any] = {}  # noqa: RUF012 - never changed
-    """Fields that work, by what they are for: in the body, or else in the query string."""
+    """Valid fields by title: of the body, or of the query string if the call has no body."""
 
 
 _READ_CODES = ("queue_not_found", "log_failed", "log_damaged")
@@ -96,9 +97,9 @@ _QUEUE = {
     "newest_id": EXAMPLE_ID,
     "oldest_age": 41.5,
 }
-_SUCCESS = Answer(answer_schemas.Success, {"success": True})
-_RESULTS = Answer(
-    answer_schemas.Results,
+_SUCCESS = Response(response_schemas.Success, {"success": True})
+_RESULTS = Response(
+    response_schemas.Results,
     {
         "success": False,
         "results": [
@@ -115,31 +116,35 @@ _RESULTS = Answer(
             },
         ],
     },
-    "Each entry was done or refused by itself: look at its result.",
+    "The result of each entry. Entries succeed or fail independently.",
 )
-_CLAIMED = Answer(
-    list[answer_schemas.Message],
+_CLAIMED = Response(
+    list[response_schemas.Message],
     [{**_MESSAGE, "receipt": EXAMPLE_RECEIPT}],
-    "The messages that were claimed, the oldest first; an empty array if there were none.",
+    "The claimed messages, oldest first; an empty array if none is available.",
 )
-_LISTED = Answer(
-    list[answer_schemas.Message], [_MESSAGE], "Message objects, the oldest first. Always JSON.", json_only=True
+_LISTED = Response(
+    list[response_schemas.Message], [_MESSAGE], "Message objects, oldest first. Always JSON.", json_only=True
 )
 
 _CONSUME = (
-    "Nobody else gets these messages until the timeout is over. Delete each with its receipt when the work is done, or renew "
-    "the claim. At most 16 MiB of messages at a time."
+    "No other consumer receives these messages until the visibility timeout ends. When the work is done, delete each "
+    "message with its receipt; if the work takes longer, renew the claim. One call claims at most 16 MiB of messages."
 )
 _UPDATE = (
-    "With no field, or `receipt` alone, it renews the claim from now, by the timeout it was claimed with or last renewed by. "
-    "`visibility_timeout` renews by so much; 0 gives the message back at once. `delay` takes it from whoever holds it, and "
-    "hides it; so does `backoff`, for longer each time. `bury` keeps it aside until it is kicked. Of these only one can be given. "
-    "`message` and `attributes` replace what it has, and by themselves leave the claim as it is. Without a receipt it acts on "
-    "the message whoever holds it, and needs a key with the role `admin`.\n\n"
-    "This call also has a method of its own, `UPDATE`, which OpenAPI cannot describe; `PUT` and `PATCH` are the same."
+    "Without fields, or with `receipt` alone, the call renews the claim from now, with the timeout of the last claim "
+    "or renewal. `visibility_timeout` renews it for that time; 0 releases the message at once. `delay` ends the claim "
+    "and hides the message; `backoff` does the same for a time that grows with each receive. `bury` sets the message "
+    "aside until it is kicked. Give at most one of these four fields.\n\n`message` and `attributes` replace the "
+    "current ones and do not affect the claim.\n\nWithout a receipt the call changes the message even while another "
+    "consumer has claimed it. This requires the role `admin`.\n\nThe call also has a method of its own, `UPDATE`, "
+    "which OpenAPI cannot describe. `PUT` and `PATCH` are equivalent to it."
 )
-_EITHER = "Fields may be given in the body or in the query string, not in both."
-_DELETE = "With a receipt, only if that claim is still the newest. Without one, whoever holds it; that needs the role `admin`."
+_EITHER = "Give the fields in the body or in the query string, but not in both."
+_DELETE = (
+    "With a receipt, the call takes effect only while that claim is the newest. Without a receipt it deletes the "
+    "message even while another consumer has claimed it; this requires the role `admin`."
+)
 
 
 def _update(method: str, operation_id: str, description: str) -> Operation:
@@ -164,8 +169,8 @@ def _update(method: str, operation_id: str, description: str) -> Operation:
         schemas.Update,
         schemas.Update,
         examples={
-            "renew by a minute": {"receipt": EXAMPLE_RECEIPT, "visibility_timeout": 60},
-            "give back": {"receipt": EXAMPLE_RECEIPT, "visibility_timeout": 0},
+            "renew for a minute": {"receipt": EXAMPLE_RECEIPT, "visibility_timeout": 60},
+            "release": {"receipt": EXAMPLE_RECEIPT, "visibility_timeout": 0},
             "try again in ten minutes": {"receipt": EXAMPLE_RECEIPT, "delay": 600},
             "try again, later each time": {"receipt": EXAMPLE_RECEIPT, "backoff": 5},
             "give up": {"receipt": EXAMPLE_RECEIPT, "bury": True},
@@ -173,29 +178,30 @@ def _update(method: str, operation_id: str, description: str) -> Operation:
     )
 
 
-_OF_MESSAGES = [
+_MESSAGES = [
     Operation(
         "POST",
         "/messages/produce",
         "produce",
         "Messages",
-        "Add a message, or a batch of them.",
+        "Produce a message or a batch.",
         {
-            201: Answer(
-                (answer_schemas.Produced, answer_schemas.BatchProduced),
+            201: Response(
+                (response_schemas.Produced, response_schemas.BatchProduced),
                 {"id": EXAMPLE_ID, "message": "resize cat.png", "status": "unprocessed", "statusCode": 201},
-                "They are in the log, on the disk.",
+                "The messages are in the log on the disk.",
             )
         },
         ("message_too_large", "batch_too_large", *_ROOM_CODES, *_WRITE_CODES),
-        "Either `message`, or `messages`: 1 to 1000 of them, of which all are added or none. Beside `messages` only `delay` and "
-        "`idempotency_key` may be given; the rest belongs to each message.",
+        "Give either `message`, or `messages` with 1 to 1000 messages. The broker adds all messages of a batch or "
+        "none. Beside `messages` you can give only `delay` and `idempotency_key`; all other fields belong to the "
+        "individual messages.",
         body=schemas.Produce,
         body_required=True,
         examples={
             "one": {"message": "resize cat.png"},
             "one, in a minute": {"message": "resize cat.png", "delay": 60},
-            "one that is more": {
+            "one with optional fields": {
                 "message": "resize cat.png",
                 "attributes": {"tenant": "acme"},
                 "group": "acme",
@@ -235,8 +241,8 @@ _OF_MESSAGES = [
         "/messages/{message_id}",
         "getMessage",
         "Messages",
-        "Look at a message, without touching it.",
-        {200: Answer(answer_schemas.Message, _MESSAGE, "The message.")},
+        "Get a message without claiming it.",
+        {200: Response(response_schemas.Message, _MESSAGE, "The message.")},
         ("message_not_found", *_READ_CODES),
     ),
     Operation(
@@ -253,7 +259,7 @@ _OF_MESSAGES = [
         examples={"with the receipt of its claim": {"receipt": EXAMPLE_RECEIPT}},
     ),
     _update("PUT", "updateMessage", _UPDATE),
-    _update("PATCH", "patchMessage", "The same as `PUT`, and as `UPDATE`."),
+    _update("PATCH", "patchMessage", "This call is equivalent to `PUT` and `UPDATE`."),
     Operation(
         "POST",
         "/messages/delete",
@@ -262,7 +268,7 @@ _OF_MESSAGES = [
         "Delete up to 1000 messages.",
         {200: _RESULTS},
         ("batch_too_large", *_WRITE_CODES),
-        "Either `receipts`, or `ids`. " + _DELETE,
+        "Give either `receipts` or `ids`. " + _DELETE,
         body=schemas.DeleteBatch,
         body_required=True,
         examples={"by receipt": {"receipts": [EXAMPLE_RECEIPT]}, "by id": {"ids": [EXAMPLE_ID]}},
@@ -275,31 +281,31 @@ _OF_MESSAGES = [
         "Renew, release, delay or change up to 1000 messages.",
         {200: _RESULTS},
         ("message_too_large", "batch_too_large", "queue_full", "broker_full", *_WRITE_CODES),
-        "Each entry has an `id` or a `receipt`, and the fields of an update. A message may be in it only once.",
+        "Each entry has an `id` or a `receipt`, and the fields of an update. A batch may contain a message only once.",
         body=schemas.UpdateBatch,
         body_required=True,
-        examples={"give back": {"entries": [{"receipt": EXAMPLE_RECEIPT, "visibility_timeout": 0}]}},
+        examples={"release": {"entries": [{"receipt": EXAMPLE_RECEIPT, "visibility_timeout": 0}]}},
     ),
     Operation(
         "POST",
         "/messages/hand-over",
         "handOver",
         "Messages",
-        "Delete messages and produce what comes of them, at once.",
+        "Delete messages and produce their successors in one step.",
         {
-            201: Answer(
-                answer_schemas.HandedOver,
+            201: Response(
+                response_schemas.HandedOver,
                 {"success": True, "ids": [EXAMPLE_ID], "statusCode": 201},
-                "It is done; had one receipt not counted any more, nothing would have been.",
+                "Every message was deleted and produced. If one receipt is stale, nothing is changed.",
             )
         },
         (*_RECEIPT_CODES, "message_too_large", "batch_too_large", "invalid_queue_name", *_ROOM_CODES, *_WRITE_CODES),
-        "So work that leads to more work is neither lost in between nor done twice. A key needs the role `produce` too, for each "
-        "queue that gets something.",
+        "Use this call when one step of work leads to the next: no step is lost or started twice. The key "
+        "also needs the role `produce` for each queue that it produces to.",
         body=schemas.HandOver,
         body_required=True,
         examples={
-            "on to the next queue": {
+            "to the next queue": {
                 "receipts": [EXAMPLE_RECEIPT],
                 "produce": [{"queue": "mail", "message": "cat.png is ready"}],
             }
@@ -310,11 +316,11 @@ _OF_MESSAGES = [
         "/messages/kick",
         "kick",
         "Messages",
-        "Let buried messages be consumed again.",
-        {200: Answer(answer_schemas.Kicked, {"success": True, "kicked": 3})},
+        "Make buried messages available again.",
+        {200: Response(response_schemas.Kicked, {"success": True, "kicked": 3})},
         ("invalid_value", *_WRITE_CODES),
-        "The oldest first, up to `max`. They count as never received. To kick a certain one, update it with a `delay` of 0.\n\n"
-        + _EITHER,
+        "The broker kicks up to `max` messages, oldest first, and resets their receive count. To kick a particular "
+        "message, update it with a `delay` of 0.\n\n" + _EITHER,
         schemas.Kick,
         schemas.Kick,
         examples={"a hundred": {"max": 100}},
@@ -324,10 +330,10 @@ _OF_MESSAGES = [
         "/dev/messages",
         "listMessages",
         "Messages",
-        "List the messages of a queue, without touching them.",
+        "List the messages of a queue without claiming them.",
         {200: _LISTED},
         ("invalid_value", "too_many_listings", *_READ_CODES),
-        "Streamed, whatever its length. For the next page, ask `after` the last id.",
+        "The response is streamed and may have any length. For the next page, pass the last id as `after`.",
         schemas.Listing,
         examples={"a page": {"limit": 100}, "search": {"contains": "cat", "attribute": "tenant=acme", "limit": 100}},
     ),
@@ -339,9 +345,9 @@ _OF_MESSAGES = [
         "List the messages of one status.",
         {200: _LISTED},
         ("invalid_value", "too_many_listings", *_READ_CODES),
-        "Streamed, whatever its length. For the next page, ask `after` the last id.",
+        "The response is streamed and may have any length. For the next page, pass the last id as `after`.",
         schemas.StatusListing,
-        examples={"what is being worked on": {"status": "processing", "limit": 100}},
+        examples={"claimed messages": {"status": "processing", "limit": 100}},
     ),
     Operation(
         "GET",
@@ -349,16 +355,16 @@ _OF_MESSAGES = [
         "countMessages",
         "Messages",
         "Count the messages of one status.",
-        {200: Answer(answer_schemas.Counted, {"count": 12, "status": "unprocessed"}, "How many there are.")},
+        {200: Response(response_schemas.Counted, {"count": 12, "status": "unprocessed"}, "The number of messages.")},
         ("invalid_value", *_READ_CODES),
         query=schemas.Count,
-        examples={"what waits": {"status": "unprocessed"}},
+        examples={"waiting messages": {"status": "unprocessed"}},
     ),
 ]
 
 
 def _in_queue(operation: Operation) -> Operation:
-    """Return the same call on a queue in the path."""
+    """Return the same call for a queue in the path."""
     return operation._replace(
         path="/queues/{queue}" + operation.path,
         id=operation.id + "InQueue",
@@ -368,8 +374,8 @@ def _in_queue(operation: Operation) -> Operation:
 
 
 def _health(method: str, path: str, operation_id: str, status: str, summary: str, codes: tuple[str, ...]) -> Operation:
-    answer = Answer(None) if method == "HEAD" else Answer(answer_schemas.Health, {"status": status})
-    return Operation(method, path, operation_id, "Health", summary, {200: answer}, codes)
+    response = Response(None) if method == "HEAD" else Response(response_schemas.Health, {"status": status})
+    return Operation(method, path, operation_id, "Health", summary, {200: response}, codes)
 
 
 _REDRIVEN = {
@@ -395,18 +401,25 @@ _REDRIVE = [
         "/queues/{queue}/redrive",
         "startRedrive",
         "Redrive",
-        "Begin to move the messages of a queue.",
-        {202: Answer(answer_schemas.RedriveTask, _REDRIVEN, "It goes on by itself, also after a restart.")},
+        "Start to move the messages of a queue.",
+        {
+            202: Response(
+                response_schemas.RedriveTask,
+                _REDRIVEN,
+                "The redrive has started. It continues in the background, also after a restart.",
+            )
+        },
         ("redrive_running", "invalid_value", *_WRITE_CODES),
-        "Moves the messages that wait or are buried now, not those that are claimed or delayed. Each is gone here and new there "
-        "at one moment, whatever limits the other queue has. Without a `destination` a dead letter goes back to where it came "
-        "from, if that queue is there; a key has to open all queues for that, and else the destination too.\n\n"
-        + _EITHER,
+        "A redrive moves the messages that are waiting or buried when it starts; it skips claimed and delayed ones. "
+        "Each message leaves this queue and enters the other in one step, regardless of the limits of the other "
+        "queue.\n\nWithout a `destination`, each dead letter returns to its source queue if that still exists. The key "
+        "must then open all "
+        "queues. With a `destination`, it must open that queue too.\n\n" + _EITHER,
         schemas.Redrive,
         schemas.Redrive,
         examples={
             "some of them, slowly": {"destination": "default", "per_second": 100, "attribute": "tenant=acme"},
-            "what would be moved": {"dry_run": True},
+            "count only": {"dry_run": True},
         },
     ),
     Operation(
@@ -416,10 +429,10 @@ _REDRIVE = [
         "Redrive",
         "List the redrives of a queue.",
         {
-            200: Answer(
-                list[answer_schemas.RedriveTask],
+            200: Response(
+                list[response_schemas.RedriveTask],
                 [_REDRIVEN],
-                "The newest first: the one that is under way, if one is, and the last ten that ended.",
+                "The running redrive and the last ten that ended, newest first.",
             )
         },
         _READ_CODES,
@@ -429,8 +442,8 @@ _REDRIVE = [
         "/queues/{queue}/redrive/{redrive_id}",
         "getRedrive",
         "Redrive",
-        "Look how far a redrive is.",
-        {200: Answer(answer_schemas.RedriveTask, _REDRIVEN, "The redrive.")},
+        "Get the progress of a redrive.",
+        {200: Response(response_schemas.RedriveTask, _REDRIVEN, "The redrive.")},
         ("redrive_not_found", *_READ_CODES),
     ),
     Operation(
@@ -439,9 +452,9 @@ _REDRIVE = [
         "cancelRedrive",
         "Redrive",
         "Cancel a redrive.",
-        {200: Answer(answer_schemas.RedriveTask, {**_REDRIVEN, "status": "cancelled"}, "As it is by now.")},
+        {200: Response(response_schemas.RedriveTask, {**_REDRIVEN, "status": "cancelled"}, "The redrive.")},
         ("redrive_not_found", *_WRITE_CODES),
-        "What was moved stays moved. One that has ended stays as it is.",
+        "Messages that were moved already stay moved. A redrive that has ended does not change.",
     ),
 ]
 
@@ -465,7 +478,7 @@ _SCHEDULES = [
         "listSchedules",
         "Schedules",
         "List the schedules whose queues the key opens.",
-        {200: Answer(list[answer_schemas.Schedule], [_SCHEDULE], "By name.")},
+        {200: Response(list[response_schemas.Schedule], [_SCHEDULE], "Schedules, ordered by name.")},
         ("log_failed", "log_damaged"),
     ),
     Operation(
@@ -473,8 +486,8 @@ _SCHEDULES = [
         "/schedules/{schedule}",
         "getSchedule",
         "Schedules",
-        "Look at a schedule.",
-        {200: Answer(answer_schemas.Schedule, _SCHEDULE, "The schedule.")},
+        "Get a schedule.",
+        {200: Response(response_schemas.Schedule, _SCHEDULE, "The schedule.")},
         ("schedule_not_found", *_READ_CODES),
     ),
     Operation(
@@ -482,14 +495,15 @@ _SCHEDULES = [
         "/schedules/{schedule}",
         "putSchedule",
         "Schedules",
-        "Make a schedule, or change one.",
+        "Create or change a schedule.",
         {
-            200: Answer(answer_schemas.Schedule, _SCHEDULE, "It was there: the schedule as it is now."),
-            201: Answer(answer_schemas.Schedule, _SCHEDULE, "It was made: the schedule."),
+            200: Response(response_schemas.Schedule, _SCHEDULE, "The schedule existed: its current state."),
+            201: Response(response_schemas.Schedule, _SCHEDULE, "The schedule was created."),
         },
         ("too_many_schedules", "invalid_queue_name", "message_too_large", "batch_too_large", *_WRITE_CODES),
-        "A new one needs `cron`, `queue` and `message`; what is not given stays as it was. Each time has its message once, "
-        "also if the broker is killed. Its attributes `schedule` and `scheduled_at` say what it is of.",
+        "A new schedule requires `cron`, `queue` and `message`. Fields that you do not give keep their values. The "
+        "broker produces exactly one message for each time, even if it is killed. The message's attributes `schedule` "
+        "and `scheduled_at` hold the schedule's name and that time.",
         body=schemas.PutSchedule,
         body_required=True,
         examples={
@@ -511,20 +525,20 @@ _SCHEDULES = [
         "Delete a schedule.",
         {200: _SUCCESS},
         ("schedule_not_found", *_WRITE_CODES),
-        "The messages that it has produced stay.",
+        "Messages that it has produced stay in their queue.",
     ),
 ]
 
 OPERATIONS = [
-    *_OF_MESSAGES,
-    *map(_in_queue, _OF_MESSAGES),
+    *_MESSAGES,
+    *map(_in_queue, _MESSAGES),
     Operation(
         "GET",
         "/queues",
         "listQueues",
         "Queues",
         "List the queues that the key opens.",
-        {200: Answer(list[answer_schemas.Queue], [_QUEUE], "Queue objects.")},
+        {200: Response(list[response_schemas.Queue], [_QUEUE], "Queue objects.")},
         ("log_failed", "log_damaged"),
     ),
     Operation(
@@ -532,8 +546,8 @@ OPERATIONS = [
         "/queues/{queue}",
         "getQueue",
         "Queues",
-        "Look at a queue.",
-        {200: Answer(answer_schemas.Queue, _QUEUE, "The queue.")},
+        "Get a queue.",
+        {200: Response(response_schemas.Queue, _QUEUE, "The queue.")},
         _READ_CODES,
     ),
     Operation(
@@ -541,10 +555,10 @@ OPERATIONS = [
         "/queues/{queue}",
         "putQueue",
         "Queues",
-        "Make a queue, or change its settings.",
+        "Create a queue or change its settings.",
         {
-            200: Answer(answer_schemas.Queue, _QUEUE, "It was there: the queue as it is now."),
-            201: Answer(answer_schemas.Queue, _QUEUE, "It was made: the queue."),
+            200: Response(response_schemas.Queue, _QUEUE, "The queue existed: its current state."),
+            201: Response(response_schemas.Queue, _QUEUE, "The queue was created."),
         },
         (
             "invalid_queue_name",
@@ -555,7 +569,7 @@ OPERATIONS = [
             "shutting_down",
             "disk_full",
         ),
-        f"What is not given stays as it was.\n\n{_EITHER}",
+        f"Settings that you do not give keep their values.\n\n{_EITHER}",
         schemas.PutQueue,
         schemas.PutQueue,
         examples={
@@ -577,45 +591,45 @@ OPERATIONS = [
         "/queues/{queue}/purge",
         "purgeQueue",
         "Queues",
-        "Delete all messages of a queue, claimed ones too.",
-        {200: Answer(answer_schemas.Purged, {"success": True, "deleted": 15})},
+        "Delete all messages of a queue, including claimed ones.",
+        {200: Response(response_schemas.Purged, {"success": True, "deleted": 15})},
         _WRITE_CODES,
     ),
-    _health("GET", "/healthz", "getHealth", "ok", "Ask whether the process answers.", ()),
-    _health("HEAD", "/healthz", "headHealth", "ok", "Ask the same without an answer's body.", ()),
-    _health("GET", "/readyz", "getReadiness", "ready", "Ask whether the broker takes work.", ("not_ready",)),
-    _health("HEAD", "/readyz", "headReadiness", "ready", "Ask the same without an answer's body.", ("not_ready",)),
+    _health("GET", "/healthz", "getHealth", "ok", "Check whether the process responds.", ()),
+    _health("HEAD", "/healthz", "headHealth", "ok", "Check the same, without a response body.", ()),
+    _health("GET", "/readyz", "getReadiness", "ready", "Check whether the broker serves requests.", ("not_ready",)),
+    _health("HEAD", "/readyz", "headReadiness", "ready", "Check the same, without a response body.", ("not_ready",)),
     Operation(
         "GET",
         "/metrics",
         "metrics",
         "Health",
-        "Get what there is to watch, for Prometheus.",
-        {200: Answer("text/plain", meaning="Prometheus' text format.")},
+        "Get the metrics, for Prometheus.",
+        {200: Response("text/plain", meaning="Prometheus' text format.")},
     ),
     Operation(
         "GET",
         "/",
         "home",
         "Documentation",
-        "Be sent to `/docs`.",
-        {302: Answer(None, meaning="`Location` is `/docs`.")},
+        "Redirect to `/docs`.",
+        {302: Response(None, meaning="`Location` is `/docs`.")},
     ),
     Operation(
         "GET",
         "/docs",
         "docs",
         "Documentation",
-        "Read this as a page.",
-        {200: Answer("text/html", meaning="A page that needs nothing from elsewhere.")},
+        "Read this document as a web page.",
+        {200: Response("text/html", meaning="A self-contained page without scripts.")},
     ),
     Operation(
         "GET",
         "/openapi.json",
         "openapi",
         "Documentation",
-        "Get this as an OpenAPI 3.1 document.",
-        {200: Answer("application/json", meaning="The document.")},
+        "Get this document as OpenAPI 3.1.",
+        {200: Response("application/json", meaning="The document.")},
     ),
     *_REDRIVE,
     *_SCHEDULES,

@@ -1,4 +1,4 @@
-"""The page at ``/docs``: the OpenAPI document for people, as one file of HTML that needs nothing else, and no script."""
+"""The page at ``/docs``: the OpenAPI document as a self-contained HTML page without scripts."""
 
 from __future__ import annotations
 
@@ -17,27 +17,29 @@ import msgspec
 from wonderq.httpd.errors import JSON
 from wonderq.openapi.document import document as make_document
 from wonderq.openapi.document import role_of
-from wonderq.openapi.error_codes import BY_ANY_CALL, ERROR_CODES
 from wonderq.openapi.operations import TAGS
+from wonderq.rest.error_codes import BY_ANY_CALL, ERROR_CODES
 
 _Object = Mapping[str, Any]
 
 _IN_QUEUE = "/queues/{queue}"
 
-#: What stands in answers and has more than a few fields.
+#: The types of responses that the page describes field by field, with their titles.
 _OBJECTS = {"Message": "A message", "Queue": "A queue", "Result": "A result of a batch"}
 
 
-def _read(name: str) -> str:
+def _load(name: str) -> str:
     return resources.files("wonderq.openapi").joinpath(name).read_text(encoding="utf-8")
 
 
-_STYLE = _read("page.css")
+_STYLE = _load("page.css")
 
-#: The page may have its own style, and nothing else. ``data:`` is the empty icon, which spares the broker being asked for one.
+_STYLE_DIGEST = b64encode(sha256(_STYLE.encode()).digest()).decode()
+
+#: The policy allows only the page's own style. ``data:`` is for the empty icon, so browsers request none.
 HEADERS = {
     "Content-Security-Policy": (
-        f"default-src 'none'; style-src 'sha256-{b64encode(sha256(_STYLE.encode()).digest()).decode()}'; img-src data:; "
+        f"default-src 'none'; style-src 'sha256-{_STYLE_DIGEST}'; img-src data:; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
 }
@@ -45,30 +47,31 @@ HEADERS = {
 
 @cache
 def as_html() -> bytes:
+    """Return the page."""
     document = make_document()
     info = document["info"]
-    page = Template(_read("page.html")).substitute(
+    page = Template(_load("page.html")).substitute(
         version=escape(info["version"]),
         style=_STYLE,
-        description=_prose(info["description"]),
+        description=_paragraphs(info["description"]),
         contents="".join(_contents(document)),
         operations="".join(_sections(document)),
         objects="".join(_objects(document)),
-        errors="".join(_error_rows()),
+        errors="".join(_all_error_rows()),
     )
     return page.encode()
 
 
 def _calls(document: _Object, tag: str) -> Iterator[tuple[str, str, _Object]]:
-    """Yield method, path and operation of what is under a tag."""
+    """Yield method, path and operation of the calls with a tag."""
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             if tag in operation["tags"]:
                 yield method.upper(), path, operation
 
 
-def _shown(document: _Object) -> Iterator[tuple[str, list[tuple[str, str, _Object]]]]:
-    """Yield the tags with their calls, but for those on a queue in the path, which are told of with the others."""
+def _calls_by_tag(document: _Object) -> Iterator[tuple[str, list[tuple[str, str, _Object]]]]:
+    """Yield the tags with their calls. Message calls on a queue in the path are left out: their twins mention them."""
     for tag in TAGS:
         calls = [call for call in _calls(document, tag) if not call[1].startswith(f"{_IN_QUEUE}/messages")]
         calls = [call for call in calls if not call[1].startswith(f"{_IN_QUEUE}/dev")]
@@ -77,7 +80,7 @@ def _shown(document: _Object) -> Iterator[tuple[str, list[tuple[str, str, _Objec
 
 
 def _contents(document: _Object) -> Iterator[str]:
-    for tag, calls in _shown(document):
+    for tag, calls in _calls_by_tag(document):
         yield f'<li><a href="#{_anchor(tag)}">{escape(tag)}</a>\n<ul>\n'
         for method, path, operation in calls:
             yield f'<li><a href="#{operation["operationId"]}">{_method(method)} {escape(_short(path))}</a></li>\n'
@@ -85,8 +88,8 @@ def _contents(document: _Object) -> Iterator[str]:
 
 
 def _sections(document: _Object) -> Iterator[str]:
-    for tag, calls in _shown(document):
-        yield f'<section id="{_anchor(tag)}">\n<h2>{escape(tag)}</h2>\n{_prose(TAGS[tag])}\n'
+    for tag, calls in _calls_by_tag(document):
+        yield f'<section id="{_anchor(tag)}">\n<h2>{escape(tag)}</h2>\n{_paragraphs(TAGS[tag])}\n'
         for method, path, operation in calls:
             yield from _article(document, method, path, operation)
         yield "</section>\n"
@@ -97,13 +100,13 @@ def _article(document: _Object, method: str, path: str, operation: _Object) -> I
     yield f'<article id="{operation["operationId"]}">\n<span class="role">{escape(role)}</span>'
     yield f'<h3 class="call">{_method(method)} <code>{escape(path)}</code></h3>\n'
     if _IN_QUEUE + path in document["paths"]:
-        yield f'<p class="also">and <code>{escape(_IN_QUEUE + path)}</code></p>\n'
-    yield f"<p><b>{_code(operation['summary'])}</b></p>\n"
-    yield _prose(operation["description"].rpartition("\n\n")[0])  # the end of it is what role it needs
+        yield f'<p class="also">also <code>{escape(_IN_QUEUE + path)}</code></p>\n'
+    yield f"<p><b>{_with_code(operation['summary'])}</b></p>\n"
+    yield _paragraphs(operation["description"].rpartition("\n\n")[0])  # the last paragraph is the role, shown above
     yield from _fields(document, operation)
     yield from _examples(method, path, operation)
-    yield from _answers(operation)
-    yield from _refusals(document, operation)
+    yield from _responses(operation)
+    yield from _error_table(document, operation)
     yield "</article>\n"
 
 
@@ -111,7 +114,7 @@ def _fields(document: _Object, operation: _Object) -> Iterator[str]:
     body = operation.get("requestBody")
     if body is not None:
         schema = _resolve(document, body["content"][JSON]["schema"])
-        where = "Fields of the body" if body["required"] else "Fields, of the body or the query string"
+        where = "Fields of the body" if body["required"] else "Fields of the body or the query string"
         rows = list(schema["properties"].items())
         required = schema["required"]
     else:
@@ -125,12 +128,12 @@ def _fields(document: _Object, operation: _Object) -> Iterator[str]:
 
 
 def _objects(document: _Object) -> Iterator[str]:
-    """Describe what answers hold."""
+    """Yield the tables of the objects in responses."""
     schemas = document["components"]["schemas"]
-    for name, what in _OBJECTS.items():
-        yield f'<article id="{name}">\n<h3>{what}</h3>\n{_prose(schemas[name].get("description", ""))}'
+    for name, title in _OBJECTS.items():
+        yield f'<article id="{name}">\n<h3>{title}</h3>\n{_paragraphs(schemas[name]["description"])}'
         properties = schemas[name]["properties"]
-        optional = {field: "not always" for field in properties if field not in schemas[name]["required"]}
+        optional = {field: "optional" for field in properties if field not in schemas[name]["required"]}
         yield from _table(document, properties.items(), optional)
         yield "</article>\n"
 
@@ -139,34 +142,34 @@ def _table(document: _Object, fields: Iterable[tuple[str, _Object]], remarks: Ma
     yield '<table class="fields"><tbody>\n'
     for name, field in fields:
         remark = f" <small>{remarks[name]}</small>" if name in remarks else ""
-        yield f"<tr><td><code>{escape(name)}</code>{remark}</td><td>{_kind(document, field)}</td>"
-        yield f"<td>{_code(field.get('description', ''))}</td></tr>\n"
+        yield f"<tr><td><code>{escape(name)}</code>{remark}</td><td>{_type_text(document, field)}</td>"
+        yield f"<td>{_with_code(field.get('description', ''))}</td></tr>\n"
     yield "</tbody></table>\n"
 
 
-def _kind(document: _Object, schema: _Object) -> str:
-    """Say in a few words what a value may be."""
+def _type_text(document: _Object, schema: _Object) -> str:
+    """Return a short description of a schema, such as "integer, 1 to 10"."""
     if "$ref" in schema:
         fields = _resolve(document, schema)["properties"]
         return f"object of {', '.join(f'<code>{escape(name)}</code>' for name in fields)}"
     if "anyOf" in schema:
-        return " or ".join(_kind(document, each) for each in schema["anyOf"])
+        return " or ".join(_type_text(document, each) for each in schema["anyOf"])
     if "enum" in schema:
         return " or ".join(f"<code>{escape(str(each))}</code>" for each in schema["enum"])
     if schema["type"] == "array":
-        return f"array of: {_kind(document, schema['items'])}"
-    kind: str = escape(schema["type"])
-    if kind == "object" and "required" not in schema:
-        return f"object of names, and of each: {_kind(document, schema['additionalProperties'])}"
-    if kind == "object":
+        return f"array of: {_type_text(document, schema['items'])}"
+    text: str = escape(schema["type"])
+    if text == "object" and "required" not in schema:
+        return f"object of name to {_type_text(document, schema['additionalProperties'])}"
+    if text == "object":
         return f"object of {', '.join(f'<code>{escape(name)}</code>' for name in schema['required'])}"
     if "maximum" in schema:
-        kind += f", {schema['minimum']:,} to {schema['maximum']:,}"
+        text += f", {schema['minimum']:,} to {schema['maximum']:,}"
     elif "minimum" in schema:
-        kind += f", {schema['minimum']:,} or more"
+        text += f", {schema['minimum']:,} or more"
     if "default" in schema:
-        kind += f"; {schema['default']} if not given"
-    return kind
+        text += f"; default {_json(schema['default'])}"
+    return text
 
 
 def _examples(method: str, path: str, operation: _Object) -> Iterator[str]:
@@ -175,44 +178,46 @@ def _examples(method: str, path: str, operation: _Object) -> Iterator[str]:
     for name, value in re.findall("({(.*?)})", path):
         path = path.replace(name, given.pop(value))
     if body is not None:
-        for what, example in body["content"][JSON]["examples"].items():
-            yield f"<h4>Example: {escape(what)}</h4>\n"
+        for title, example in body["content"][JSON]["examples"].items():
+            yield f"<h4>Example: {escape(title)}</h4>\n"
             yield f"<pre>{method} {escape(path)}\n{_json(example['value'], indent=0)}</pre>\n"
     elif given:
         query = "&".join(f"{name}={value}" for name, value in given.items())
         yield f"<h4>Example</h4>\n<pre>{method} {escape(f'{path}?{query}')}</pre>\n"
 
 
-def _answers(operation: _Object) -> Iterator[str]:
-    for status, answer in operation["responses"].items():
-        if "$ref" in answer:
+def _responses(operation: _Object) -> Iterator[str]:
+    for status, response in operation["responses"].items():
+        if "$ref" in response:
             continue
-        yield f"<h4>Answer: {status}</h4>\n{_prose(answer['description'])}\n"
-        content = answer.get("content", {}).get(JSON, {})
+        yield f"<h4>Response: {status}</h4>\n{_paragraphs(response['description'])}\n"
+        content = response.get("content", {}).get(JSON, {})
         if "example" in content:
             yield f"<pre>{_json(content['example'])}</pre>\n"
 
 
-def _refusals(document: _Object, operation: _Object) -> Iterator[str]:
-    """Name the errors that are not those of every call."""
+def _error_table(document: _Object, operation: _Object) -> Iterator[str]:
+    """Yield the errors of a call, without those that every call has."""
     rows = []
-    for status, answer in operation["responses"].items():
-        if "$ref" in answer:
-            schema = _resolve(document, answer)["content"][JSON]["schema"]
+    for status, response in operation["responses"].items():
+        if "$ref" in response:
+            schema = _resolve(document, response)["content"][JSON]["schema"]
             codes = schema["properties"]["error"]["properties"]["code"]["enum"]
             rows += [(status, code) for code in codes if code not in BY_ANY_CALL]
     if rows:
         yield "<details><summary>Errors of this call</summary>\n<table><tbody>\n"
         for status, code in rows:
-            yield f"<tr><td>{status}</td><td><code>{code}</code></td><td>{_code(ERROR_CODES[code].meaning)}</td></tr>\n"
+            meaning = _with_code(ERROR_CODES[code].meaning)
+            yield f"<tr><td>{status}</td><td><code>{code}</code></td><td>{meaning}</td></tr>\n"
         yield "</tbody></table></details>\n"
 
 
-def _error_rows() -> Iterator[str]:
-    pairs = ((status, code) for code, found in ERROR_CODES.items() for status in found.statuses)
+def _all_error_rows() -> Iterator[str]:
+    pairs = ((status, code) for code, row in ERROR_CODES.items() for status in row.statuses)
     for status, code in sorted(pairs, key=lambda pair: pair[0]):
         mark = " *" if code in BY_ANY_CALL else ""
-        yield f"<tr><td>{status}</td><td><code>{code}</code>{mark}</td><td>{_code(ERROR_CODES[code].meaning)}</td></tr>\n"
+        meaning = _with_code(ERROR_CODES[code].meaning)
+        yield f"<tr><td>{status}</td><td><code>{code}</code>{mark}</td><td>{meaning}</td></tr>\n"
 
 
 # Pieces
@@ -241,14 +246,11 @@ def _json(value: Any, indent: int = 2) -> str:
     return escape(msgspec.json.format(msgspec.json.encode(value), indent=indent).decode(), quote=False)
 
 
-def _code(text: str) -> str:
-    """Write a text with `code` in it."""
+def _with_code(text: str) -> str:
+    """Return HTML for a text that may contain `code`."""
     return re.sub("`(.*?)`", r"<code>\1</code>", escape(text))
 
 
-def _prose(text: str) -> str:
-    return "\n".join(f"<p>{_code(each)}</p>" for each in _paragraphs(text))
-
-
-def _paragraphs(text: str) -> Iterable[str]:
-    return filter(None, map(str.strip, text.split("\n\n")))
+def _paragraphs(text: str) -> str:
+    """Return HTML for a text of paragraphs."""
+    return "\n".join(f"<p>{_with_code(each)}</p>" for each in filter(None, map(str.strip, text.split("\n\n"))))

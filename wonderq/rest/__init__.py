@@ -1,1 +1,1 @@
-"""The REST API: requests to broker calls, and results to responses."""
+"""The REST API: translates requests to broker calls, and results to responses. It decides nothing."""

@@ -1,4 +1,4 @@
-"""Listings: streams of messages that change nothing."""
+"""Listings and counts of messages. They read messages without claiming them."""
 
 from __future__ import annotations
 
@@ -11,43 +11,39 @@ from wonderq.httpd.errors import JSON, encode_json
 from wonderq.model.messages import Message
 from wonderq.model.queue_names import DEFAULT_QUEUE
 from wonderq.rest import schemas
-from wonderq.rest.bodies import read_query
+from wonderq.rest.bodies import read_query, render
 from wonderq.rest.objects import MessageObject, message_object
-from wonderq.rest.queues import check_status
 from wonderq.rest.resource import Resource
-from wonderq.rest.values import (
-    message_filter,
-    set_value,
-)
+from wonderq.rest.values import check_status, message_filter, set_value
 
 
 class Listing(Resource):
-    """Streams a JSON array, whatever the client accepts: msgpack would need the number of messages in advance."""
+    """Stream messages as JSON. ``Accept`` is ignored: a msgpack array starts with its length, unknown until the end."""
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
         self._list(resp, queue, read_query(req, schemas.Listing), None)
 
     def on_get_status(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
-        asked = read_query(req, schemas.StatusListing)
-        self._list(resp, queue, asked, check_status(asked.status))
+        query = read_query(req, schemas.StatusListing)
+        self._list(resp, queue, query, check_status(query.status))
 
-    def _list(self, resp: falcon.Response, queue: str, asked: schemas.Listing, status: str | None) -> None:
+    def _list(self, resp: falcon.Response, queue: str, query: schemas.Listing, status: str | None) -> None:
         messages = self.broker.messages(
             queue,
             status=status,
-            after=set_value(asked.after),
-            limit=set_value(asked.limit),
-            matches=message_filter(asked),
+            after=set_value(query.after),
+            limit=set_value(query.limit),
+            matches=message_filter(query),
         )
         pieces = _stream(map(message_object, messages))
-        first = next(pieces)  # what can be refused is refused here, while the status is still open
+        first = next(pieces)  # raises every error of the listing while the status can still be set
         resp.content_type = JSON
         resp.set_header("Cache-Control", "no-store")
         resp.stream = _Stream(first, pieces, messages)
 
 
 class _Stream:
-    """The pieces of a listing. The server closes it, also when the client has gone, and with that the listing ends."""
+    """The pieces of a listing. The server closes it, also after a disconnect, and closing it ends the listing."""
 
     def __init__(self, first: bytes, rest: Iterator[bytes], messages: Generator[Message]) -> None:
         self._pieces = chain((first,), rest)
@@ -61,7 +57,7 @@ class _Stream:
 
 
 def _stream(values: Iterator[MessageObject]) -> Iterator[bytes]:
-    """Write a JSON array in pieces of some tens of kilobytes."""
+    """Yield a JSON array in pieces of about 32 KiB."""
     pieces: list[bytes] = []
     size, separator = 0, b"["
     for value in values:
@@ -74,3 +70,12 @@ def _stream(values: Iterator[MessageObject]) -> Iterator[bytes]:
             pieces, size = [], 0
     pieces.append(b"]\n" if separator == b"," else b"[]\n")
     yield b"".join(pieces)
+
+
+class Count(Resource):
+    """``/dev/messages/count``: the number of messages of one status."""
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
+        status = check_status(read_query(req, schemas.Count).status)
+        render(req, resp, {"count": self.broker.count(queue, status), "status": status})
+        resp.set_header("Cache-Control", "no-store")

@@ -1,4 +1,4 @@
-"""The HTTP API as Falcon resources: read the request, call the broker, render the answer. Nothing is decided here."""
+"""Messages: produce, claim, update, delete, hand over and kick them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from wonderq.rest.values import (
 
 
 def _batch_results(targets: Sequence[Target], results: Sequence[errors.BrokerError | None]) -> dict[str, Any]:
-    """Render the results of a batch, each with the id or receipt it is about."""
+    """Return the response to a batch: one result for each target, with the id or receipt that was given."""
     rendered: list[dict[str, Any]] = []
     for (message_id, receipt), error in zip(targets, results, strict=True):
         result: dict[str, Any] = {"id": message_id} if message_id is not None else {}
@@ -45,6 +45,8 @@ def _batch_results(targets: Sequence[Target], results: Sequence[errors.BrokerErr
 
 
 class Produce(Resource):
+    """``/messages/produce``."""
+
     def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
         body = read_body(req, schemas.Produce)
         trace = trace_of(req)
@@ -97,7 +99,11 @@ _NO_FIELDS = schemas.MessageFields()
 
 
 def _check_batch_fields(body: schemas.Produce) -> None:
-    """Refuse fields of one message beside ``messages``, where they would be of none."""
+    """Reject fields of a single message beside ``messages``: they would apply to none.
+
+    Raises:
+        RequestError: such a field was given.
+    """
     for name in ("message", "deliver_at", "attributes", "group", "priority", "traceparent", "tracestate"):
         if getattr(body, name) is not UNSET:
             text = (
@@ -114,6 +120,8 @@ def _sent_object(sent: Sequence[SendResult]) -> dict[str, Any]:
 
 
 class HandOver(Resource):
+    """``/messages/hand-over``."""
+
     def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
         body = read_body(req, schemas.HandOver)
         trace = trace_of(req)
@@ -131,33 +139,39 @@ class HandOver(Resource):
 
 
 class Kick(Resource):
+    """``/messages/kick``."""
+
     def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
-        asked = read_optional_body(req, schemas.Kick)
-        render(req, resp, {"success": True, "kicked": self.broker.kick(queue, asked.max)})
+        fields = read_optional_body(req, schemas.Kick)
+        render(req, resp, {"success": True, "kicked": self.broker.kick(queue, fields.max)})
 
 
 class Consume(Resource):
+    """``/messages/consume``."""
+
     def on_get(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
         self._consume(req, resp, queue, read_query(req, schemas.Consume))
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
         self._consume(req, resp, queue, read_optional_body(req, schemas.Consume))
 
-    def _consume(self, req: falcon.Request, resp: falcon.Response, queue: str, asked: schemas.Consume) -> None:
+    def _consume(self, req: falcon.Request, resp: falcon.Response, queue: str, fields: schemas.Consume) -> None:
         client_gone: Callable[[], bool] = req.env.get("waitress.client_disconnected", lambda: False)
         messages = self.broker.claim(
             queue,
-            limit=asked.max,
-            visibility_timeout_ms=set_ms(asked.visibility_timeout),
-            wait_s=asked.wait,
+            limit=fields.max,
+            visibility_timeout_ms=set_ms(fields.visibility_timeout),
+            wait_s=fields.wait,
             client_gone=client_gone,
-            attempt_id=set_value(asked.attempt_id),
+            attempt_id=set_value(fields.attempt_id),
         )
         render(req, resp, claimed_objects(messages))
         resp.set_header("Cache-Control", "no-store")
 
 
 class MessageResource(Resource):
+    """``/messages/{message_id}``."""
+
     def on_get(self, req: falcon.Request, resp: falcon.Response, message_id: str, queue: str = DEFAULT_QUEUE) -> None:
         read_query(req, schemas.Body)
         render(req, resp, message_object(self.broker.get(queue, message_id)))
@@ -181,12 +195,14 @@ class MessageResource(Resource):
         self.broker.update(queue, target, change_of(body))
         render(req, resp, {"success": True})
 
-    # For clients that can send only the common methods.
+    # For clients that can send only standard methods.
     on_put = on_update
     on_patch = on_update
 
 
 class DeleteBatch(Resource):
+    """``/messages/delete``."""
+
     def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
         body = read_body(req, schemas.DeleteBatch)
         if isinstance(body.ids, UnsetType) == isinstance(body.receipts, UnsetType):
@@ -198,6 +214,8 @@ class DeleteBatch(Resource):
 
 
 class UpdateBatch(Resource):
+    """``/messages/update``."""
+
     def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
         entries = read_body(req, schemas.UpdateBatch).entries
         updates = [(Target(set_value(entry.id), set_value(entry.receipt)), change_of(entry)) for entry in entries]

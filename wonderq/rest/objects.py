@@ -1,4 +1,4 @@
-"""Messages and queues as clients see them."""
+"""Messages and queues as clients see them: the objects of responses."""
 
 from __future__ import annotations
 
@@ -14,19 +14,18 @@ from wonderq.model.messages import Envelope, Message, QueueInfo
 from wonderq.model.settings import QueueSettings
 from wonderq.model.times import iso_time
 
-#: A number that everybody's JSON can hold.
+#: Integers that every JSON parser represents exactly.
 _WHOLE_NUMBER = re.compile(r"0|-?[1-9]\d{0,14}")
 
-#: From so many on, it is quicker to go column by column.
+#: From this many messages on, building the objects column by column is faster.
 _MANY_MESSAGES = 5
 
-
-#: The settings that clients see; times are shown without their unit, in seconds.
+#: The settings that clients see. Those in ms appear in seconds, and without the unit in their name.
 SETTINGS = [each.name for each in fields(QueueSettings) if each.name != "sqs"]
 
 
 def settings_object(settings: QueueSettings) -> dict[str, Any]:
-    """Return a queue's settings as clients see them: times in seconds."""
+    """Return a queue's settings, with durations in seconds."""
     return {
         name.removesuffix("_ms"): getattr(settings, name) / 1000 if name.endswith("_ms") else getattr(settings, name)
         for name in SETTINGS
@@ -34,6 +33,7 @@ def settings_object(settings: QueueSettings) -> dict[str, Any]:
 
 
 def queue_object(info: QueueInfo) -> dict[str, Any]:
+    """Return a queue as clients see it."""
     return {
         "queue": info.name,
         "settings": settings_object(info.settings),
@@ -46,7 +46,7 @@ def queue_object(info: QueueInfo) -> dict[str, Any]:
 
 
 class MessageObject(msgspec.Struct, gc=False):
-    """A message as it stands in answers."""
+    """A message as clients see it. Optional fields are left out of the response while unset."""
 
     id: str
     message: str
@@ -68,6 +68,7 @@ class MessageObject(msgspec.Struct, gc=False):
 
 
 def message_object(message: Message) -> MessageObject:
+    """Return a message as clients see it."""
     message_id, body, status, receipt, receives, produced_ms, due_ms, queue, _, _, envelope = message
     due = None if due_ms is None else iso_time(due_ms)
     value = MessageObject(
@@ -87,7 +88,7 @@ def message_object(message: Message) -> MessageObject:
 
 
 def _add_envelope(value: MessageObject, envelope: Envelope) -> None:
-    """Add what is there of what few messages have."""
+    """Add the optional fields that are set."""
     unset = msgspec.UNSET
     if envelope.version > 1:
         value.version = envelope.version
@@ -111,7 +112,7 @@ def _add_envelope(value: MessageObject, envelope: Envelope) -> None:
 
 
 def attribute_value(kind: str, value: str | bytes) -> Any:
-    """Return an attribute as JSON has it: a string or a whole number as such, and everything else with its type."""
+    """Return an attribute's JSON: a string, an integer, or an object of type and value for every other type."""
     if kind == "String":
         return value
     if kind == "Number" and isinstance(value, str) and _WHOLE_NUMBER.fullmatch(value):
@@ -120,7 +121,7 @@ def attribute_value(kind: str, value: str | bytes) -> Any:
 
 
 def claimed_objects(messages: Sequence[Message]) -> list[MessageObject]:
-    """Do what `message_object` does for all messages of a claim, in half the time for each if there are many."""
+    """Return the objects of all messages of a claim, for many of them in half the time of `message_object`."""
     if len(messages) < _MANY_MESSAGES:
         return list(map(message_object, messages))
     ids, bodies, statuses, receipts, receives, produced_ms, due_ms, queues, _, _, envelope = zip(*messages, strict=True)

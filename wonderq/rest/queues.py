@@ -1,35 +1,19 @@
-"""Resources for queues."""
+"""Queues: list, create, configure, purge and delete them."""
 
 from __future__ import annotations
 
 import falcon
 
-from wonderq.httpd.errors import RequestError
-from wonderq.model.queue_names import DEFAULT_QUEUE
-from wonderq.model.status import STATUS_BY_NAME
 from wonderq.rest import schemas
 from wonderq.rest.bodies import read_optional_body, read_query, render
 from wonderq.rest.objects import queue_object
 from wonderq.rest.resource import Resource
-from wonderq.rest.values import (
-    settings_of,
-)
+from wonderq.rest.values import settings_of
 
 
-def check_status(status: str) -> str:
-    if status not in STATUS_BY_NAME:
-        raise RequestError(400, "invalid_value", f"status must be one of {', '.join(STATUS_BY_NAME)}.", "status")
-    return status
+class QueueCollection(Resource):
+    """``/queues``: the queues that the key opens."""
 
-
-class Count(Resource):
-    def on_get(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
-        status = check_status(read_query(req, schemas.Count).status)
-        render(req, resp, {"count": self.broker.count(queue, status), "status": status})
-        resp.set_header("Cache-Control", "no-store")
-
-
-class Queues(Resource):
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         read_query(req, schemas.Body)
         infos = self.broker.queues()
@@ -40,6 +24,8 @@ class Queues(Resource):
 
 
 class QueueResource(Resource):
+    """``/queues/{queue}``."""
+
     def on_get(self, req: falcon.Request, resp: falcon.Response, queue: str) -> None:
         read_query(req, schemas.Body)
         render(req, resp, queue_object(self.broker.queue(queue)))
@@ -58,6 +44,8 @@ class QueueResource(Resource):
 
 
 class Purge(Resource):
+    """``/queues/{queue}/purge``: delete all messages of a queue."""
+
     def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str) -> None:
         read_query(req, schemas.Body)
         render(req, resp, {"success": True, "deleted": self.broker.purge(queue)})

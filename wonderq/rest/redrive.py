@@ -1,4 +1,4 @@
-"""Redrive over HTTP: see `wonderq.broker.redrive`."""
+"""Redrives: move dead letters back to their queues, or messages to another queue; see `wonderq.broker.redrive`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from typing import Any
 import falcon
 from msgspec import UNSET
 
-from wonderq.auth.access import Access
-from wonderq.broker.broker import Broker
 from wonderq.broker.redrive import Redrive
 from wonderq.model.errors import RedriveNotFoundError
 from wonderq.model.times import iso_time
@@ -18,8 +16,8 @@ from wonderq.rest.resource import Resource
 from wonderq.rest.values import set_value
 
 
-class Redrives(Resource):
-    """Those of a queue."""
+class RedriveCollection(Resource):
+    """``/queues/{queue}/redrive``: the redrives of a queue."""
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, queue: str) -> None:
         read_query(req, schemas.Body)
@@ -31,7 +29,7 @@ class Redrives(Resource):
             self._check_all_queues(req)
         else:
             self.check_queue(req, "admin", body.destination)
-        move_id = self.broker.redrives.start(
+        redrive_id = self.broker.redrives.start(
             queue,
             set_value(body.destination),
             per_second=set_value(body.per_second),
@@ -40,17 +38,23 @@ class Redrives(Resource):
             attribute=set_value(body.attribute),
             dry_run=body.dry_run,
         )
-        render(req, resp, redrive_object(self.broker.redrives.get(move_id)), 202)
+        render(req, resp, redrive_object(self.broker.redrives.get(redrive_id)), 202)
 
     def _check_all_queues(self, req: falcon.Request) -> None:
-        """Refuse to bring messages back to queues that only they name, to whoever may not use all queues."""
+        """Require a key for all queues when the messages, not the request, name the destinations.
+
+        Raises:
+            RequestError: the key opens only some queues.
+        """
         if self.access is not None:
             error = self.access.authorize_all_queues(req.auth, "admin", ", or else a destination that it opens")
             if error is not None:
                 raise error
 
 
-class OneRedrive(Resource):
+class RedriveResource(Resource):
+    """``/queues/{queue}/redrive/{redrive_id}``."""
+
     def on_get(self, req: falcon.Request, resp: falcon.Response, queue: str, redrive_id: str) -> None:
         read_query(req, schemas.Body)
         render(req, resp, redrive_object(self._find(queue, redrive_id)))
@@ -61,34 +65,28 @@ class OneRedrive(Resource):
         render(req, resp, redrive_object(self.broker.redrives.cancel(redrive_id)))
 
     def _find(self, queue: str, redrive_id: str) -> Redrive:
-        for move in self.broker.redrives.list(queue):
-            if move.id == redrive_id:
-                return move
+        for redrive in self.broker.redrives.list(queue):
+            if redrive.id == redrive_id:
+                return redrive
         raise RedriveNotFoundError
 
 
-def redrive_object(move: Redrive) -> dict[str, Any]:
-    """Return a move as clients see it."""
+def redrive_object(redrive: Redrive) -> dict[str, Any]:
+    """Return a redrive as clients see it."""
     return {
-        "id": move.id,
-        "queue": move.source,
-        "destination": move.destination,
-        "status": move.status,
-        "moved": move.moved,
-        "skipped": move.skipped,
-        "total": move.total,
-        "dry_run": move.dry_run,
-        "per_second": move.per_second,
-        "limit": move.limit,
-        "contains": move.contains,
-        "attribute": move.attribute,
-        "started_at": iso_time(move.started_ms),
-        "ended_at": None if move.ended_ms is None else iso_time(move.ended_ms),
-        "failure": move.failure,
+        "id": redrive.id,
+        "queue": redrive.source,
+        "destination": redrive.destination,
+        "status": redrive.status,
+        "moved": redrive.moved,
+        "skipped": redrive.skipped,
+        "total": redrive.total,
+        "dry_run": redrive.dry_run,
+        "per_second": redrive.per_second,
+        "limit": redrive.limit,
+        "contains": redrive.contains,
+        "attribute": redrive.attribute,
+        "started_at": iso_time(redrive.started_ms),
+        "ended_at": None if redrive.ended_ms is None else iso_time(redrive.ended_ms),
+        "failure": redrive.failure,
     }
-
-
-def add_routes(app: falcon.App[falcon.Request, falcon.Response], broker: Broker, access: Access | None = None) -> None:
-    """Add these resources. What is added here needs a rule in `wonderq.auth.access` too."""
-    app.add_route("/queues/{queue}/redrive", Redrives(broker, access))
-    app.add_route("/queues/{queue}/redrive/{redrive_id}", OneRedrive(broker, access))

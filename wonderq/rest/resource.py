@@ -1,4 +1,4 @@
-"""Base class of the REST resources."""
+"""Base class of the REST resources: the broker, and checks of a key that need the request's body."""
 
 from __future__ import annotations
 
@@ -13,21 +13,29 @@ from wonderq.model.messages import Target
 
 
 class Resource:
-    """What the resources have in common."""
+    """Base of the resources. Without ``access`` a resource serves everybody."""
 
     def __init__(self, broker: Broker, access: Access | None = None) -> None:
         self.broker = broker
         self.access = access
 
     def check_targets(self, req: falcon.Request, targets: Sequence[Target]) -> None:
-        """Refuse a change of messages that others may hold to whoever may only consume."""
+        """Require the role ``admin`` to change messages without a receipt, as another consumer may have claimed them.
+
+        Raises:
+            RequestError: the key lacks the role.
+        """
         if self.access is not None and any(target.receipt is None for target in targets):
             error = self.access.authorize_without_receipt(req.auth)
             if error is not None:
                 raise error
 
     def check_queue(self, req: falcon.Request, role: Role, queue: str) -> None:
-        """Refuse a queue that is named elsewhere than in the path to whoever may not do that with it."""
+        """Require a role for a queue that the path does not name.
+
+        Raises:
+            RequestError: the key lacks the role, or does not open the queue.
+        """
         if self.access is not None:
             error = self.access.authorize_queue(req.auth, role, queue)
             if error is not None:

@@ -1,4 +1,4 @@
-"""Schedules over HTTP: see `wonderq.broker.schedules`."""
+"""Schedules: see `wonderq.broker.schedules`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from typing import Any
 
 import falcon
 
-from wonderq.auth.access import Access
-from wonderq.broker.broker import Broker
 from wonderq.broker.schedules import Schedule
 from wonderq.model.errors import ScheduleNotFoundError
 from wonderq.model.times import iso_time, to_ms
@@ -19,7 +17,9 @@ from wonderq.rest.resource import Resource
 from wonderq.rest.values import attributes_of
 
 
-class AllSchedules(Resource):
+class ScheduleCollection(Resource):
+    """``/schedules``: the schedules of the queues that the key opens."""
+
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         read_query(req, schemas.Body)
         found = self.broker.schedules.list()
@@ -29,8 +29,8 @@ class AllSchedules(Resource):
         render(req, resp, list(map(schedule_object, found)))
 
 
-class OneSchedule(Resource):
-    """It belongs to the queue that its messages go to: whoever wants to see or change it needs a key that opens that."""
+class ScheduleResource(Resource):
+    """``/schedules/{schedule}``. Each method requires a key that opens the queue of the schedule's messages."""
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, schedule: str) -> None:
         read_query(req, schemas.Body)
@@ -40,7 +40,7 @@ class OneSchedule(Resource):
 
     def on_put(self, req: falcon.Request, resp: falcon.Response, schedule: str) -> None:
         given = _fields_of(read_body(req, schemas.PutSchedule))
-        with suppress(ScheduleNotFoundError):  # of one that is to be made
+        with suppress(ScheduleNotFoundError):  # this call creates it
             self.check_queue(req, "admin", self.broker.schedules.get(schedule).queue)
         if "queue" in given:
             self.check_queue(req, "admin", given["queue"])
@@ -55,7 +55,7 @@ class OneSchedule(Resource):
 
 
 def _fields_of(body: schemas.PutSchedule) -> dict[str, Any]:
-    """Return what was given, as the broker takes it."""
+    """Return the fields that were given, as arguments of the broker's call."""
     given = schemas.given(body)
     if "message" in given:
         given["body"] = given.pop("message")
@@ -90,9 +90,3 @@ def schedule_object(schedule: Schedule) -> dict[str, Any]:
     if schedule.delay_ms is not None:
         value["delay"] = schedule.delay_ms / 1000
     return value
-
-
-def add_routes(app: falcon.App[falcon.Request, falcon.Response], broker: Broker, access: Access | None = None) -> None:
-    """Add these resources. What is added here needs a rule in `wonderq.auth.access` too."""
-    app.add_route("/schedules", AllSchedules(broker, access))
-    app.add_route("/schedules/{schedule}", OneSchedule(broker, access))

@@ -1,6 +1,6 @@
-"""What requests may hold, as types: they validate JSON and msgpack alike, and name the field that is wrong.
+"""Types of requests. They validate JSON and msgpack alike, and an error names the field that is invalid.
 
-What they say of themselves is what `wonderq.openapi.document` tells clients.
+`wonderq.openapi.document` publishes them, with their descriptions and examples.
 """
 
 from __future__ import annotations
@@ -11,30 +11,52 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import fields
 
+from wonderq.model.limits import Limits
+from wonderq.model.queue_names import QUEUE_NAME_PATTERN
+from wonderq.model.settings import RANGES
 from wonderq.model.status import STATUS_BY_NAME
+
+MSGPACK = "application/msgpack"
 
 EXAMPLE_ID = "a7f5325c-e413-8fbc-ada0-759277567d55"
 EXAMPLE_REDRIVE_ID = "4f6c1d0e-8a3b-4a4e-9d53-6f0d1f2b7c11"
 EXAMPLE_RECEIPT = "029fd4c973904fef2da0759277567d5539924d0e"
 
-VisibilityTimeout = Annotated[float, Meta(ge=0, le=43_200, description="How long a claim lasts, in seconds.")]
-Delay = Annotated[float, Meta(ge=0, le=10 * 366 * 86_400, description="How long a message is hidden, in seconds.")]
-Wait = Annotated[float, Meta(ge=0, le=20, description="How long to wait for the first message, in seconds.")]
+#: Limits that no configuration changes: the times.
+_LIMITS = Limits()
+
+
+def _range_of(setting: str, description: str) -> Meta:
+    """Return the range of a queue's setting; for one in ms, in seconds."""
+    least, most = RANGES[setting]
+    unit = 1000 if setting.endswith("_ms") else 1
+    return Meta(ge=least // unit, le=most // unit, description=description)
+
+
+VisibilityTimeout = Annotated[
+    float, Meta(ge=0, le=_LIMITS.visibility_timeout_ms // 1000, description="Duration of a claim, in seconds.")
+]
+Delay = Annotated[
+    float, Meta(ge=0, le=_LIMITS.delay_ms // 1000, description="Time until the message can be consumed, in seconds.")
+]
+Wait = Annotated[
+    float, Meta(ge=0, le=_LIMITS.wait_s, description="Maximum time to wait for the first message, in seconds.")
+]
 Max = Annotated[
     int,
-    # What may be set; the broker asks for what is set.
-    Meta(
-        ge=1, le=10_000, description="How many messages to claim at most. Over 1000 only if `batch_messages` is set so."
-    ),
+    # The widest value that `batch_messages` can have; the broker checks the configured one.
+    Meta(ge=1, le=10_000, description="Maximum number of messages. More than 1000 requires a higher `batch_messages`."),
 ]
-Limit = Annotated[int, Meta(ge=1, description="How many messages to list at most; all, if it is not given.")]
-Text = Annotated[str, Meta(description="The message itself: any text, of at most 1 MiB in UTF-8.")]
-MessageId = Annotated[str, Meta(description="The id of a message.", examples=[EXAMPLE_ID])]
-After = Annotated[str, Meta(description="The id of a message: only those produced after it.", examples=[EXAMPLE_ID])]
+Limit = Annotated[int, Meta(ge=1, description="Maximum number of messages. Default: all.")]
+Text = Annotated[str, Meta(description="Text of the message, up to 1 MiB in UTF-8.")]
+MessageId = Annotated[str, Meta(description="Id of a message.", examples=[EXAMPLE_ID])]
+After = Annotated[
+    str, Meta(description="Id of a message: list only messages that were produced after it.", examples=[EXAMPLE_ID])
+]
 Receipt = Annotated[
     str,
     Meta(
-        description="The receipt of a claim: the call then acts only if that claim is still the newest.",
+        description="Receipt of a claim. The call takes effect only while that claim is the newest of its message.",
         examples=[EXAMPLE_RECEIPT],
     ),
 ]
@@ -42,40 +64,42 @@ Status = Annotated[
     str,
     Meta(
         description=(
-            "`unprocessed` can be consumed now, `processing` is claimed, `delayed` is hidden until later, `buried` is kept "
-            "aside until it is kicked."
+            "`unprocessed`: can be consumed now. `processing`: claimed. `delayed`: can be consumed later. `buried`: "
+            "set aside until it is kicked."
         ),
         extra_json_schema={"enum": list(STATUS_BY_NAME)},
     ),
 ]
 
 
-_QueueName = Annotated[str, Meta(pattern=r"^([A-Za-z0-9_-]{1,80}|[A-Za-z0-9_-]{1,75}\.fifo)$", examples=["mail"])]
-Contains = Annotated[str, Meta(min_length=1, max_length=1024, description="Only those with this in their text.")]
+_QueueName = Annotated[str, Meta(pattern=f"^({QUEUE_NAME_PATTERN})$", examples=["mail"])]
+Contains = Annotated[str, Meta(min_length=1, max_length=1024, description="Only messages whose text contains this.")]
 WithAttribute = Annotated[
     str,
     Meta(
         min_length=1,
         max_length=1024,
-        description="Only those with this attribute: its name, or `name=value`.",
+        description="Only messages with this attribute: a name, or `name=value`.",
         examples=["tenant=acme"],
     ),
 ]
 
 
 class Body(Struct, forbid_unknown_fields=True):
-    """Base of all request bodies."""
+    """Base of all requests; by itself, a request without fields."""
 
 
 class TypedAttribute(Body):
+    """An attribute that states its type."""
+
     type: Annotated[
         str,
         Meta(
-            description="`String`, `Number` or `Binary`, each with `.` and a label of your own behind it if you like.",
+            description="`String`, `Number` or `Binary`, optionally followed by `.` and a label of your own.",
             pattern=r"^(String|Number|Binary)(\.[^\u0000-\u001f]{1,240})?$",
         ),
     ]
-    value: Annotated[str, Meta(description="As text; in base64 if it is `Binary`.")]
+    value: Annotated[str, Meta(description="The value as text; for `Binary`, as base64.")]
 
 
 Attributes = Annotated[
@@ -85,7 +109,7 @@ Attributes = Annotated[
     ],
     Meta(
         max_length=64,
-        description="What goes with the message: texts, numbers, and whatever has a type of its own.",
+        description="Metadata of the message: strings, numbers and typed values, by name.",
         examples=[{"tenant": "acme", "retries": 3, "digest": {"type": "Binary", "value": "3q2+7w=="}}],
     ),
 ]
@@ -95,13 +119,14 @@ Group = Annotated[
         min_length=1,
         max_length=128,
         description=(
-            "The group it belongs to. In a FIFO queue the messages of one group are given out in order, one claim at a time; "
-            "in others no group keeps the rest waiting."
+            "Message group. A FIFO queue delivers the messages of a group in order, one claim at a time. Other queues "
+            "alternate between groups, so that no group holds up the rest."
         ),
     ),
 ]
 Priority = Annotated[
-    int, Meta(ge=0, le=9, description="9 is given out first, 0 last, as messages without one. Not in FIFO queues.")
+    int,
+    Meta(ge=0, le=9, description="Priority: 9 is delivered first, 0 last. Default: 0. Not available in FIFO queues."),
 ]
 IdempotencyKey = Annotated[
     str,
@@ -109,27 +134,33 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=128,
         description=(
-            "The same key again, within the queue's `deduplication_window`, adds nothing: the answer is about the message "
-            "that was added first. For a batch, each message has it with its index behind it."
+            "Deduplication key. Within the queue's `deduplication_window`, a second message with the same key is not "
+            "added; the response describes the first one. In a batch, each message has the key `KEY/INDEX`."
         ),
     ),
 ]
 DeliverAt = Annotated[
-    datetime, Meta(tz=True, description="Hide the message until then, at most ten years ahead. Instead of `delay`.")
+    datetime,
+    Meta(
+        tz=True,
+        description="Time from which the message can be consumed, at most ten years ahead. An alternative to `delay`.",
+    ),
 ]
 Traceparent = Annotated[
     str,
     Meta(
         pattern=r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$",
-        description="Given back with the message: see W3C Trace Context. The request's header of that name does the same.",
+        description="W3C Trace Context, returned with the message. Default: the request's header of the same name.",
         examples=["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"],
     ),
 ]
-Tracestate = Annotated[str, Meta(max_length=512, description="Given back with the message, as `traceparent` is.")]
+Tracestate = Annotated[
+    str, Meta(max_length=512, description="State of the W3C Trace Context, returned with the message.")
+]
 
 
 class MessageFields(Body):
-    """What a new message may have besides its text."""
+    """Optional fields of a new message."""
 
     delay: Delay | UnsetType = UNSET
     deliver_at: DeliverAt | UnsetType = UNSET
@@ -142,34 +173,44 @@ class MessageFields(Body):
 
 
 class NewMessage(MessageFields, kw_only=True):
+    """A message of a batch."""
+
     message: Text
 
 
 class Produce(MessageFields, kw_only=True):
+    """One message, or a batch."""
+
     message: Text | UnsetType = UNSET
     messages: (
-        Annotated[list[Text | NewMessage], Meta(min_length=1, description="At most 1000 messages.")] | UnsetType
+        Annotated[list[Text | NewMessage], Meta(min_length=1, description="Batch of up to 1000 messages.")] | UnsetType
     ) = UNSET
 
 
 class NextMessage(NewMessage, kw_only=True):
-    queue: Annotated[_QueueName, Meta(description="Where it goes.")]
+    """A message of a hand-over, with the queue to produce it to."""
+
+    queue: Annotated[_QueueName, Meta(description="Queue to produce the message to.")]
 
 
 class HandOver(Body):
+    """Claims to end, and the messages to produce in exchange."""
+
     receipts: Annotated[
-        list[Receipt], Meta(min_length=1, description="Of the messages that are done: at most 1000 receipts.")
+        list[Receipt], Meta(min_length=1, description="Receipts of the messages to delete, up to 1000.")
     ]
-    produce: Annotated[list[NextMessage], Meta(min_length=1, description="What comes of them: at most 1000 messages.")]
+    produce: Annotated[list[NextMessage], Meta(min_length=1, description="Messages to produce, up to 1000.")]
 
 
 def given(body: Struct) -> dict[str, Any]:
-    """Return the fields of a request that were given."""
+    """Return the fields of a request that the client gave."""
     found = {each.name: getattr(body, each.name) for each in fields(body)}
     return {name: value for name, value in found.items() if value is not UNSET}
 
 
 class Consume(Body):
+    """Size and duration of a claim."""
+
     max: Max = 10
     wait: Wait = 0
     visibility_timeout: VisibilityTimeout | UnsetType = UNSET
@@ -180,8 +221,9 @@ class Consume(Body):
                 min_length=1,
                 max_length=128,
                 description=(
-                    "The same again, within five minutes, gets the same messages with the same receipts, and their timeout anew, "
-                    "unless something was done to one of them: for a consumer that got no answer."
+                    "Id of this attempt, for a consumer that lost the response. Repeating it within five minutes "
+                    "returns the same messages with the same receipts and renews their claims, unless one of them has "
+                    "changed since."
                 ),
             ),
         ]
@@ -190,84 +232,103 @@ class Consume(Body):
 
 
 class Kick(Body):
+    """Number of buried messages to release."""
+
     max: Max = 10
 
 
 class Delete(Body):
+    """The claim to end with the deletion."""
+
     receipt: Receipt | UnsetType = UNSET
 
 
 class Update(Body):
+    """A change of a message or of its claim."""
+
     receipt: Receipt | UnsetType = UNSET
     visibility_timeout: VisibilityTimeout | UnsetType = UNSET
     delay: Delay | UnsetType = UNSET
     message: Text | UnsetType = UNSET
     attributes: Attributes | UnsetType = UNSET
-    bury: Annotated[bool, Meta(description="Keep it aside until it is kicked; whoever holds it loses it.")] = False
+    bury: Annotated[
+        bool, Meta(description="Set the message aside until it is kicked. This ends the claim of its consumer.")
+    ] = False
     backoff: (
         Annotated[
             float,
             Meta(
                 ge=0,
                 le=43_200,
-                description="As `delay`, doubled with each time it was received after the first, up to 12 hours.",
+                description="Like `delay`, but doubled for each receive after the first, up to 12 hours.",
             ),
         ]
         | UnsetType
     ) = UNSET
     if_version: (
         Annotated[
-            int, Meta(ge=1, description="Change it only if this is its version: 1 at first, then one more each time.")
+            int,
+            Meta(
+                ge=1,
+                description=(
+                    "Version that the message must have. It starts at 1, and each change of text or attributes adds 1."
+                ),
+            ),
         ]
         | UnsetType
     ) = UNSET
 
 
 class DeleteBatch(Body):
-    ids: Annotated[list[MessageId], Meta(min_length=1, description="At most 1000 ids.")] | UnsetType = UNSET
-    receipts: Annotated[list[Receipt], Meta(min_length=1, description="At most 1000 receipts.")] | UnsetType = UNSET
+    """Messages to delete."""
+
+    ids: Annotated[list[MessageId], Meta(min_length=1, description="Ids of messages, up to 1000.")] | UnsetType = UNSET
+    receipts: Annotated[list[Receipt], Meta(min_length=1, description="Receipts, up to 1000.")] | UnsetType = UNSET
 
 
 class UpdateEntry(Update):
+    """One update of a batch."""
+
     id: MessageId | UnsetType = UNSET
 
 
 class UpdateBatch(Body):
-    entries: Annotated[list[UpdateEntry], Meta(min_length=1, description="At most 1000 entries.")]
+    """Messages to update."""
 
-
-_Amount = Annotated[int, Meta(ge=0, le=1 << 53)]
+    entries: Annotated[list[UpdateEntry], Meta(min_length=1, description="Updates, up to 1000.")]
 
 
 class PutQueue(Body):
+    """Settings of a queue."""
+
     visibility_timeout: VisibilityTimeout | UnsetType = UNSET
     delay: Delay | UnsetType = UNSET
     retention: (
         Annotated[
             float,
-            Meta(
-                ge=0,
-                le=10 * 366 * 86_400,
-                description="How old a message may get, in seconds; then it is gone, whatever it is doing. 0: any age.",
+            _range_of(
+                "retention_ms",
+                "Maximum age of a message, in seconds; older messages are deleted in any status. 0: no limit.",
             ),
         ]
         | UnsetType
     ) = UNSET
-    max_messages: Annotated[_Amount, Meta(description="How many messages it may hold. 0: any number.")] | UnsetType = (
-        UNSET
-    )
-    max_bytes: Annotated[_Amount, Meta(description="How many bytes of them. 0: any number.")] | UnsetType = UNSET
+    max_messages: (
+        Annotated[int, _range_of("max_messages", "Maximum number of messages in the queue. 0: no limit.")] | UnsetType
+    ) = UNSET
+    max_bytes: (
+        Annotated[int, _range_of("max_bytes", "Maximum size of all messages in the queue, in bytes. 0: no limit.")]
+        | UnsetType
+    ) = UNSET
     max_message_bytes: (
-        Annotated[_Amount, Meta(description="How many bytes one message may have. 0: what the broker allows.")]
+        Annotated[int, _range_of("max_message_bytes", "Maximum size of a message, in bytes. 0: the broker's limit.")]
         | UnsetType
     ) = UNSET
     max_receives: (
         Annotated[
             int,
-            Meta(
-                ge=0,
-                le=1_000_000,
-                description="How often a message may be consumed before it is a dead letter. 0: any number of times.",
+            _range_of(
+                "max_receives", "Maximum number of claims of a message before it becomes a dead letter. 0: no limit."
             ),
         ]
         | UnsetType
@@ -276,81 +337,109 @@ class PutQueue(Body):
         Annotated[
             str,
             Meta(
-                pattern=r"^([A-Za-z0-9_-]{1,80}|[A-Za-z0-9_-]{1,75}\.fifo)?$",
-                description="The queue that dead letters are moved to; without one they stay, buried.",
+                pattern=f"^({QUEUE_NAME_PATTERN})?$",
+                description="Queue to move dead letters to. Empty: they stay in this queue, buried.",
             ),
         ]
         | UnsetType
     ) = UNSET
-    paused: Annotated[bool, Meta(description="Nothing can be consumed.")] | UnsetType = UNSET
-    draining: Annotated[bool, Meta(description="Nothing can be produced.")] | UnsetType = UNSET
+    paused: Annotated[bool, Meta(description="Stop delivery: no message can be claimed.")] | UnsetType = UNSET
+    draining: Annotated[bool, Meta(description="Reject new messages.")] | UnsetType = UNSET
     content_deduplication: (
-        Annotated[bool, Meta(description="A message without an `idempotency_key` has the SHA-256 of its text for one.")]
+        Annotated[
+            bool,
+            Meta(description="Use the SHA-256 of the text as key of messages without an `idempotency_key`."),
+        ]
         | UnsetType
     ) = UNSET
     deduplication_window: (
-        Annotated[float, Meta(ge=1, le=7 * 86_400, description="For how long keys are remembered, in seconds.")]
-        | UnsetType
+        Annotated[float, _range_of("deduplication_window_ms", "Time that keys are remembered, in seconds.")] | UnsetType
     ) = UNSET
     deduplication_per_group: (
-        Annotated[bool, Meta(description="The same key in two groups is two keys.")] | UnsetType
+        Annotated[
+            bool, Meta(description="Deduplicate within each group: equal keys of different groups are different keys.")
+        ]
+        | UnsetType
     ) = UNSET
     max_in_flight: (
-        Annotated[_Amount, Meta(description="How many messages may be claimed at once. 0: any number.")] | UnsetType
+        Annotated[int, _range_of("max_in_flight", "Maximum number of claimed messages. 0: no limit.")] | UnsetType
     ) = UNSET
     max_in_flight_per_group: (
-        Annotated[_Amount, Meta(description="How many of one group. 0: any number.")] | UnsetType
+        Annotated[
+            int, _range_of("max_in_flight_per_group", "Maximum number of claimed messages of a group. 0: no limit.")
+        ]
+        | UnsetType
     ) = UNSET
     max_claims_per_second: (
-        Annotated[int, Meta(ge=0, le=1_000_000, description="How many messages a second are given out. 0: any number.")]
+        Annotated[
+            int, _range_of("max_claims_per_second", "Maximum number of messages delivered per second. 0: no limit.")
+        ]
         | UnsetType
     ) = UNSET
     max_claims_per_second_per_group: (
-        Annotated[int, Meta(ge=0, le=1_000_000, description="How many a second of one group. 0: any number.")]
+        Annotated[
+            int,
+            _range_of(
+                "max_claims_per_second_per_group",
+                "Maximum number of messages of a group delivered per second. 0: no limit.",
+            ),
+        ]
         | UnsetType
     ) = UNSET
     tags: (
         Annotated[
             dict[Annotated[str, Meta(min_length=1, max_length=128)], Annotated[str, Meta(max_length=256)]],
-            Meta(max_length=50, description="For people. Replaces those that there are."),
+            Meta(
+                max_length=50,
+                description="Free-form labels, such as for cost allocation. They replace all current tags.",
+            ),
         ]
         | UnsetType
     ) = UNSET
 
 
 class Listing(Body):
+    """Filters of a listing."""
+
     limit: Limit | UnsetType = UNSET
     after: After | UnsetType = UNSET
     contains: Contains | UnsetType = UNSET
     attribute: WithAttribute | UnsetType = UNSET
-    group: Annotated[str, Meta(min_length=1, max_length=128, description="Only those of this group.")] | UnsetType = (
-        UNSET
-    )
+    group: (
+        Annotated[str, Meta(min_length=1, max_length=128, description="Only messages of this group.")] | UnsetType
+    ) = UNSET
 
 
 class StatusListing(Listing, kw_only=True):
+    """Filters of a listing of one status."""
+
     status: Status
 
 
 class Count(Body, kw_only=True):
+    """The status whose messages to count."""
+
     status: Status
 
 
 class Redrive(Body):
+    """The messages to move, their destination and a rate."""
+
     destination: (
         Annotated[
-            _QueueName, Meta(description="Where all messages go. Without one each goes back to where it came from.")
+            _QueueName,
+            Meta(description="Queue to move all messages to. Default: each dead letter returns to its source queue."),
         ]
         | UnsetType
     ) = UNSET
     per_second: (
-        Annotated[int, Meta(ge=1, le=1_000_000, description="How many messages to move in a second at most.")]
+        Annotated[int, Meta(ge=1, le=1_000_000, description="Maximum number of messages to move per second.")]
         | UnsetType
     ) = UNSET
-    limit: Annotated[int, Meta(ge=1, le=1 << 53, description="How many messages to move at most.")] | UnsetType = UNSET
+    limit: Annotated[int, Meta(ge=1, le=1 << 53, description="Maximum number of messages to move.")] | UnsetType = UNSET
     contains: Contains | UnsetType = UNSET
     attribute: WithAttribute | UnsetType = UNSET
-    dry_run: Annotated[bool, Meta(description="Count what would be moved, and move nothing.")] = False
+    dry_run: Annotated[bool, Meta(description="Count the messages that would be moved, without moving them.")] = False
 
 
 Cron = Annotated[
@@ -359,8 +448,8 @@ Cron = Annotated[
         min_length=9,
         max_length=200,
         description=(
-            "When: minute, hour, day of month, month and day of week, as Debian's cron reads them, and a second before them if "
-            "you like."
+            "Cron expression: minute, hour, day of month, month and day of week, with the syntax of Debian's cron. An "
+            "optional sixth field in front gives the second."
         ),
         examples=["30 4 * * MON-FRI"],
     ),
@@ -370,7 +459,7 @@ Timezone = Annotated[
     Meta(
         min_length=1,
         max_length=64,
-        description="The IANA time zone of these times. `UTC` at first.",
+        description="IANA time zone of the cron expression. Default: `UTC`.",
         examples=["Europe/Vienna"],
     ),
 ]
@@ -378,26 +467,29 @@ Missed = Annotated[
     Literal["skip", "once", "all"],
     Meta(
         description=(
-            "What becomes of times that passed more than a minute ago before anything could be produced, mostly as the broker "
-            "was down: nothing (at first), one message for all of them, or one for each of up to 1000, the oldest."
+            "Handling of times that passed more than a minute ago without a message, usually because the broker was "
+            "down. `skip` (default): produce nothing. `once`: one message for all of them. `all`: one for each of the "
+            "oldest 1000."
         )
     ),
 ]
 
 
 class PutSchedule(Body):
+    """Fields of a schedule."""
+
     cron: Cron | UnsetType = UNSET
     timezone: Timezone | UnsetType = UNSET
-    queue: Annotated[_QueueName, Meta(description="Where the messages go.")] | UnsetType = UNSET
+    queue: Annotated[_QueueName, Meta(description="Queue to produce the messages to.")] | UnsetType = UNSET
     message: (
-        Annotated[
-            str, Meta(description="The message that is produced: any text, of at most 16 KiB with its attributes.")
-        ]
-        | UnsetType
+        Annotated[str, Meta(description="Text of the messages, up to 16 KiB together with the attributes.")] | UnsetType
     ) = UNSET
     attributes: Attributes | UnsetType = UNSET
     group: Group | UnsetType = UNSET
     priority: Priority | UnsetType = UNSET
     delay: Delay | UnsetType = UNSET
     missed: Missed | UnsetType = UNSET
-    paused: Annotated[bool, Meta(description="Nothing is produced, nor counts as missed.")] | UnsetType = UNSET
+    paused: (
+        Annotated[bool, Meta(description="Produce nothing. Times that pass meanwhile do not count as missed.")]
+        | UnsetType
+    ) = UNSET

@@ -1,4 +1,4 @@
-"""Health, readiness, and pages that never change."""
+"""Health checks, and pages that never change."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ import falcon
 
 from wonderq.httpd.errors import error_response
 from wonderq.rest.bodies import render
+from wonderq.rest.error_codes import ERROR_CODES
 from wonderq.rest.resource import Resource
+
+_RETRY_AFTER = str(ERROR_CODES["not_ready"].retry_after_s)
 
 
 class Health(Resource):
-    """``/healthz``: the process answers. ``/readyz``: it also takes work."""
+    """``/healthz``: the process responds. ``/readyz``: the broker also serves requests."""
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         render(req, resp, {"status": "ok"})
 
-    # Load balancers often ask this way; the server leaves out the body.
+    # Load balancers often use HEAD; the server leaves out the body.
     on_head = on_get
 
     def on_get_ready(self, req: falcon.Request, resp: falcon.Response) -> None:
@@ -26,14 +29,14 @@ class Health(Resource):
         if reason is None:
             render(req, resp, {"status": "ready"})
         else:
-            render(req, resp, error_response(503, "not_ready", f"The broker takes no work: {reason}"), 503)
-            resp.set_header("Retry-After", "30")
+            render(req, resp, error_response(503, "not_ready", f"The broker cannot serve requests: {reason}"), 503)
+            resp.set_header("Retry-After", _RETRY_AFTER)
 
     on_head_ready = on_get_ready
 
 
-class Page:
-    """Something that is always the same: made at the start, and sent as it is."""
+class StaticPage:
+    """A page that is rendered once, at startup."""
 
     def __init__(self, content: bytes, content_type: str, headers: Mapping[str, str] = MappingProxyType({})) -> None:
         self._content = content

@@ -1,4 +1,4 @@
-"""What requests hold, as the broker wants it; and a queue, as clients see it."""
+"""Translate fields of requests to the values that the broker takes: milliseconds, messages, changes, filters."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from msgspec import UNSET, UnsetType
 
 from wonderq.httpd.errors import RequestError
 from wonderq.model.messages import Attribute, Change, Message, NewMessage, has_attribute
+from wonderq.model.status import STATUS_BY_NAME
 from wonderq.model.times import to_ms
 from wonderq.rest import schemas
 from wonderq.rest.objects import SETTINGS
@@ -29,11 +30,12 @@ def set_value(value: Any) -> Any:
 
 
 def set_ms(seconds: float | UnsetType) -> int | None:
+    """Return a duration in milliseconds, or None if it was not given."""
     return None if isinstance(seconds, UnsetType) else to_ms(seconds)
 
 
 def trace_of(req: falcon.Request) -> Trace:
-    """Return what the request's headers say of its trace (https://www.w3.org/TR/trace-context/); nothing if malformed."""
+    """Return the trace context of a request (https://www.w3.org/TR/trace-context/), empty if missing or malformed."""
     traceparent = req.env.get("HTTP_TRACEPARENT")
     if traceparent is None or not _TRACEPARENT.fullmatch(traceparent):
         return {}
@@ -57,7 +59,11 @@ def is_plain(body: schemas.MessageFields) -> bool:
 
 
 def new_message(text: str, body: schemas.MessageFields, trace: Trace) -> NewMessage:
-    """Return a message as the broker takes it; ``trace`` is that of the request, which the message's own overrides."""
+    """Return a message as the broker takes it. A trace of its own overrides ``trace``, that of the request.
+
+    Raises:
+        RequestError: it has both ``delay`` and ``deliver_at``, or an attribute is not base64.
+    """
     deliver_at_ms = None
     if not isinstance(body.deliver_at, UnsetType):
         if body.delay is not UNSET:
@@ -78,7 +84,11 @@ def new_message(text: str, body: schemas.MessageFields, trace: Trace) -> NewMess
 
 
 def attributes_of(given: Mapping[str, Any] | UnsetType) -> dict[str, Attribute] | None:
-    """Return attributes with their types, or None if none were given."""
+    """Return attributes with their types, or None if the field was not given.
+
+    Raises:
+        RequestError: a binary value is not base64.
+    """
     return None if isinstance(given, UnsetType) else {name: _attribute(name, value) for name, value in given.items()}
 
 
@@ -93,10 +103,13 @@ def _attribute(name: str, value: str | float | schemas.TypedAttribute) -> Attrib
         return value.type, b64decode(value.value, validate=True)
     except (Base64Error, ValueError) as error:
         field = f"attributes.{name}"
-        raise RequestError(400, "invalid_value", f"{field} is Binary, and its value is not base64.", field) from error
+        raise RequestError(
+            400, "invalid_value", f"{field} has the type Binary, so its value must be base64.", field
+        ) from error
 
 
 def change_of(body: schemas.Update) -> Change:
+    """Return the change that an update requests."""
     return Change(
         set_ms(body.visibility_timeout),
         set_ms(body.delay),
@@ -108,30 +121,41 @@ def change_of(body: schemas.Update) -> Change:
     )
 
 
-def message_filter(asked: schemas.Listing) -> Callable[[Message], bool] | None:
-    """Return what tells whether a message is one that was asked for, or None if all are."""
+def check_status(status: str) -> str:
+    """Return the status if it is one that messages can have.
+
+    Raises:
+        RequestError: it is not.
+    """
+    if status not in STATUS_BY_NAME:
+        raise RequestError(400, "invalid_value", f"status must be one of {', '.join(STATUS_BY_NAME)}.", "status")
+    return status
+
+
+def message_filter(query: schemas.Listing) -> Callable[[Message], bool] | None:
+    """Return a predicate for the messages of a listing, or None if it has no filters."""
     tests: list[Callable[[Message], bool]] = []
-    if not isinstance(asked.contains, UnsetType):
-        text = asked.contains
+    if not isinstance(query.contains, UnsetType):
+        text = query.contains
         tests.append(lambda message: text in message.body)
-    if not isinstance(asked.attribute, UnsetType):
-        tests.append(attribute_matcher(asked.attribute))
-    if not isinstance(asked.group, UnsetType):
-        group = asked.group
+    if not isinstance(query.attribute, UnsetType):
+        tests.append(_attribute_filter(query.attribute))
+    if not isinstance(query.group, UnsetType):
+        group = query.group
         tests.append(lambda message: message.envelope is not None and message.envelope.group == group)
     return (lambda message: all(test(message) for test in tests)) if tests else None
 
 
-def attribute_matcher(text: str) -> Callable[[Message], bool]:
-    """Return what tells whether a message has an attribute: ``name``, or ``name=value`` as JSON or text shows the value."""
+def _attribute_filter(text: str) -> Callable[[Message], bool]:
+    """Return a predicate for messages with an attribute: ``name``, or ``name=value`` with JSON or plain text."""
     return lambda message: message.envelope is not None and has_attribute(message.envelope.attributes, text)
 
 
 def settings_of(body: schemas.PutQueue) -> dict[str, Any]:
-    """Return the settings that were given, as the broker takes them."""
+    """Return the settings that were given, with durations in milliseconds."""
     given = schemas.given(body)
     return {
-        name: to_ms(given[shown]) if shown != name else given[shown]
+        name: to_ms(given[field]) if field != name else given[field]
         for name in SETTINGS
-        if (shown := name.removesuffix("_ms")) in given
+        if (field := name.removesuffix("_ms")) in given
     }

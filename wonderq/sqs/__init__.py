@@ -1,8 +1,8 @@
-"""The protocol of Amazon SQS over the same broker, so that its clients work by changing one address.
+"""The protocol of Amazon SQS, so that SQS clients work with WonderQ after a change of their endpoint URL.
 
-A translation: requests in either of its two wire formats become calls of `wonderq.broker.broker.Broker`, and what they return
-becomes answers. What SQS knows and the broker does not, such as its limits, is decided here.
+The package translates requests in both wire formats to calls of `wonderq.broker.broker.Broker`, and results to
+responses. It decides only about features that SQS has and the broker lacks, such as the limits of SQS.
 
 Sources: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/ and the service model that AWS publishes
-with botocore, which the tests compare this with.
+with botocore; tests compare the package with that model.
 """

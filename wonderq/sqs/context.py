@@ -1,4 +1,4 @@
-"""What every action has at hand, and how it reads its parameters."""
+"""The context of an action: the broker, the request's parameters with checks of their types, and results of batches."""
 
 from __future__ import annotations
 
@@ -20,25 +20,27 @@ _ENTRY_ID = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 
 class Service:
-    """The broker, and what SQS remembers besides: nothing of it matters after a restart."""
+    """The broker, and recent deletions and purges, which SQS limits. This state is lost at a restart."""
 
     def __init__(self, broker: Broker, limits: SqsLimits) -> None:
         self.broker = broker
         self.limits = limits
         self.deleted_s: dict[str, float] = {}
+        """Monotonic time of recent deletions, in seconds, by queue name."""
         self.purged_s: dict[str, float] = {}
+        """Monotonic time of recent purges."""
 
 
 class Context(NamedTuple):
-    """One request."""
+    """A request of an action."""
 
     service: Service
     parameters: Mapping[str, Any]
     base_url: str
-    """The address that the client used."""
+    """The broker's address as the client wrote it."""
     region: str
     opens: Callable[[str], bool]
-    """Whether whoever asks may see a queue."""
+    """Returns whether the client's key opens a queue."""
     client_gone: Callable[[], bool]
 
     @property
@@ -50,58 +52,65 @@ class Context(NamedTuple):
         return self.service.limits
 
     def queue(self) -> str:
-        """Return the queue that the request is about.
+        """Return the name of the queue in ``QueueUrl``.
 
         Raises:
-            SqsError: it names none.
+            SqsError: the parameter is missing or malformed.
         """
         return name_in_url(self.text("QueueUrl"))
 
     def info(self) -> QueueInfo:
-        """Return the same queue as it is now.
+        """Return the current state of the queue in ``QueueUrl``.
 
         Raises:
-            SqsError: there is no such queue.
+            SqsError: the queue does not exist.
         """
-        return looked_up(self.broker, self.queue())
+        return queue_info(self.broker, self.queue())
 
     def settings(self) -> tuple[str, QueueSettings]:
-        """Return its name and its settings, without waiting for the log: what is done with it waits.
+        """Return name and settings of the queue in ``QueueUrl``.
+
+        This does not wait until the settings are durable: the operation that follows waits for the log anyway.
 
         Raises:
-            SqsError: there is no such queue.
+            SqsError: the queue does not exist.
         """
         name = self.queue()
         found = self.broker.settings_of(name)
-        return name, looked_up(self.broker, name).settings if found is None else found
+        return name, queue_info(self.broker, name).settings if found is None else found
 
     def text(self, name: str) -> str | None:
+        """Return a string parameter, or None if it is not given."""
         value = self.parameters.get(name)
         if value is not None and not isinstance(value, str):
-            raise SqsError("SerializationException", f"{name} has to be a string.")
+            raise SqsError("SerializationException", f"{name} must be a string.")
         return value
 
     def required(self, name: str) -> str:
+        """Return a string parameter that must not be missing or empty."""
         value = self.text(name)
         if not value:
             raise missing(name)
         return value
 
     def integer(self, name: str, least: int, most: int) -> int | None:
+        """Return an integer parameter, or None if it is not given."""
         return integer_in(self.parameters, name, least, most)
 
     def texts(self, name: str) -> list[str]:
+        """Return a parameter that is a list of strings."""
         value = self.parameters.get(name, [])
         if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-            raise SqsError("SerializationException", f"{name} has to be a list of strings.")
+            raise SqsError("SerializationException", f"{name} must be a list of strings.")
         return value
 
     def mapping(self, *names: str) -> dict[str, Any]:
+        """Return a parameter that is a map. It may have several ``names``, of which the first that is given counts."""
         for name in names:
             value = self.parameters.get(name)
             if value is not None:
                 if not isinstance(value, dict):
-                    raise SqsError("SerializationException", f"{name} has to be a map.")
+                    raise SqsError("SerializationException", f"{name} must be a map.")
                 return value
         return {}
 
@@ -109,13 +118,13 @@ class Context(NamedTuple):
         """Return the entries of a batch.
 
         Raises:
-            SqsError: there are none, or too many, or their ids are not as they have to be.
+            SqsError: there are no entries or too many, or their ids are invalid or equal.
         """
         entries = self.parameters.get("Entries")
         if not isinstance(entries, list) or not entries:
             raise SqsError("EmptyBatchRequest", "There should be at least one entry in the request.")
         if not all(isinstance(each, dict) for each in entries):
-            raise SqsError("SerializationException", "Entries has to be a list of structures.")
+            raise SqsError("SerializationException", "Entries must be a list of structures.")
         if len(entries) > self.limits.batch_entries:
             most = self.limits.batch_entries
             text = f"Maximum number of entries per request are {most}. You have sent {len(entries)}."
@@ -123,14 +132,22 @@ class Context(NamedTuple):
         ids = [each.get("Id") for each in entries]
         for each in ids:
             if not isinstance(each, str) or not _ENTRY_ID.fullmatch(each):
-                text = "A batch entry id can only contain alphanumeric characters, hyphens and underscores. It can be at most 80 letters long."
+                text = (
+                    "A batch entry id can only contain alphanumeric characters, hyphens and underscores. "
+                    "It can be at most 80 letters long."
+                )
                 raise SqsError("InvalidBatchEntryId", text)
         if len(set(ids)) < len(ids):
             raise SqsError("BatchEntryIdsNotDistinct", "Two or more batch entries in the request have the same Id.")
         return entries
 
 
-def looked_up(broker: Broker, name: str) -> QueueInfo:
+def queue_info(broker: Broker, name: str) -> QueueInfo:
+    """Return the current state of a queue.
+
+    Raises:
+        SqsError: the queue does not exist.
+    """
     try:
         return broker.queue(name)
     except BrokerError as error:
@@ -138,40 +155,40 @@ def looked_up(broker: Broker, name: str) -> QueueInfo:
 
 
 def integer_in(parameters: Mapping[str, Any], name: str, least: int, most: int) -> int | None:
-    """Return a parameter that is a whole number, or None if it is not given.
+    """Return an integer parameter, or None if it is not given.
 
     Raises:
-        SqsError: it is something else, or out of range.
+        SqsError: the value is not an integer, or out of range.
     """
     value = parameters.get(name)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int):
-        raise SqsError("SerializationException", f"{name} has to be an integer.")
+        raise SqsError("SerializationException", f"{name} must be an integer.")
     if not least <= value <= most:
         raise invalid(name, value, f"Must be between {least} and {most}, if provided.")
     return value
 
 
-def failed(entry_id: str, error: SqsError) -> dict[str, Any]:
-    """Return what is said of an entry of a batch that was refused."""
+def failed_entry(entry_id: str, error: SqsError) -> dict[str, Any]:
+    """Return the result of an entry of a batch that failed."""
     return {"Id": entry_id, "SenderFault": error.is_senders_fault, "Code": error.code, "Message": str(error)}
 
 
-def results(successful: Sequence[Mapping[str, Any]], failures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the answer to a batch."""
-    answer: dict[str, Any] = {"Successful": list(successful)}
-    return {**answer, "Failed": list(failures)} if failures else answer
+def batch_results(successful: Sequence[Mapping[str, Any]], failed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the response to a batch."""
+    response: dict[str, Any] = {"Successful": list(successful)}
+    return {**response, "Failed": list(failed)} if failed else response
 
 
 def seconds_since(moments: dict[str, float], name: str) -> float:
-    """Return how long ago something was done to a queue."""
+    """Return the time since an event of a queue, in seconds; infinity if there was none."""
     return time.monotonic() - moments.get(name, float("-inf"))
 
 
 class Action(NamedTuple):
-    """What an action does, and what whoever asks for it must be allowed."""
+    """An action, and the role that it requires."""
 
     run: Callable[[Context], dict[str, Any]]
     role: Role | None
-    """None: any will do."""
+    """None: any of the roles for queues."""

@@ -1,4 +1,4 @@
-"""The endpoint: ``POST /`` and ``POST /{account}/{queue}``, in either wire format, signed or not."""
+"""The endpoint of SQS clients: ``POST /`` and ``POST /{account}/{queue}``, in either wire format, signed or not."""
 
 from __future__ import annotations
 
@@ -24,12 +24,15 @@ from wonderq.sqs.errors import SqsError, from_broker
 from wonderq.sqs.limits import STRICT, SqsLimits
 from wonderq.sqs.names import name_in_arn, name_in_url, url_of
 
-#: The paths that it is at; the older protocol posts to a queue's own URL.
+#: Routes of the endpoint. Clients of the query protocol post to the URL of a queue.
 ROOT, QUEUE = "/", "/{account:int(12)}/{queue}"
 
 DEFAULT_REGION = "us-east-1"
 
-_NO_FORMAT = f"Send a form, as Content-Type: {wire.FORM_TYPE}, or the header X-Amz-Target with {wire.JSON_TYPE}, as SDKs for SQS do."
+_NO_FORMAT = (
+    f"The request has no format of SQS. Send the Content-Type {wire.FORM_TYPE}, or the header X-Amz-Target and the "
+    f"Content-Type {wire.JSON_TYPE}, as SDKs do."
+)
 
 ACTIONS = {
     "AddPermission": Action(queues.add_permission, "admin"),
@@ -56,14 +59,14 @@ ACTIONS = {
     "TagQueue": Action(queues.tag_queue, "admin"),
     "UntagQueue": Action(queues.untag_queue, "admin"),
 }
-"""Every action of SQS, with the role that a key needs for it."""
+"""Every action of SQS."""
 
 
-class Endpoint:
-    """Answers the requests of SQS' clients."""
+class SqsEndpoint:
+    """The resource that serves SQS clients."""
 
     def __init__(self, broker: Broker, access: Access | None = None, limits: SqsLimits = STRICT) -> None:
-        """Without ``access`` it serves everybody, whatever they sign with."""
+        """Without ``access`` it serves everybody and ignores signatures."""
         self._service = Service(broker, limits)
         self._access = access
 
@@ -83,11 +86,11 @@ class Endpoint:
                 action = ACTIONS.get(call.action)
                 if action is None:
                     name = "UnknownOperationException" if is_json else "InvalidAction"
-                    raise SqsError(name, f"The action {call.action[:100]} is not one of SQS.")
+                    raise SqsError(name, f"SQS has no action {call.action[:100]}.")
                 _authorize(key, action, call.parameters)
-                gone: Callable[[], bool] = req.env.get("waitress.client_disconnected", lambda: False)
+                client_gone: Callable[[], bool] = req.env.get("waitress.client_disconnected", lambda: False)
                 base_url = f"{req.scheme}://{req.netloc}"
-                context = Context(self._service, call.parameters, base_url, region, key.opens, gone)
+                context = Context(self._service, call.parameters, base_url, region, key.opens, client_gone)
                 result = action.run(context)
             except (BrokerError, wonderq_storage.StorageError) as error:
                 raise from_broker(error) from error
@@ -102,10 +105,12 @@ class Endpoint:
         resp.set_header("Cache-Control", "no-store")
 
     def _authenticate(self, req: falcon.Request, body: bytes) -> tuple[Key, str]:
-        """Return the key that a request was signed with, or brings as the REST API wants it, and the client's region.
+        """Return the key of a request, and the region that its client uses.
+
+        A request carries a key as its signature, or as ``Authorization: Bearer`` like in the REST API.
 
         Raises:
-            SqsError: there is none that counts, or it was used too often.
+            SqsError: the request has no valid key, or the key exceeds its rate.
         """
         signed = sigv4.parse(req.auth)
         region = DEFAULT_REGION if signed is None else signed.region
@@ -116,7 +121,7 @@ class Endpoint:
             key = access.find(req.auth)
             if key is None:
                 raise SqsError(
-                    "MissingAuthenticationToken", "The request has to be signed with a key of this broker.", 403
+                    "MissingAuthenticationToken", "The request must be signed with a key of this broker.", 403
                 )
         else:
             key = access.find_signed(signed.access_key_id)
@@ -134,25 +139,25 @@ class Endpoint:
 
 
 def _authorize(key: Key, action: Action, parameters: Mapping[str, Any]) -> None:
-    """Check that a key may do this, with the queues that the request names.
+    """Check that a key has the role for an action and opens the queues that the request names.
 
     Raises:
-        SqsError: it may not, or what names a queue is malformed.
+        SqsError: it does not, or the name of a queue is malformed.
     """
-    roles = _OF_QUEUES if action.role is None else (action.role,)
+    roles = _QUEUE_ROLES if action.role is None else (action.role,)
     if not any(map(key.has, roles)):
-        raise SqsError("AccessDenied", f"This needs a key with the role {' or '.join(roles)}.", 403)
-    for parameter, name_in in _NAMING.items():
+        raise SqsError("AccessDenied", f"The action requires a key with the role {' or '.join(roles)}.", 403)
+    for parameter, name_in in _QUEUE_PARAMETERS.items():
         text = parameters.get(parameter)
         if isinstance(text, str) and text and not key.opens(name_in(text)):
             raise SqsError("AccessDenied", "The key does not open this queue.", 403)
 
 
-#: What a key is for that may ask for a queue's URL.
-_OF_QUEUES: tuple[Role, ...] = ("produce", "consume", "inspect")
+#: Roles of keys that may ask for the URL of a queue.
+_QUEUE_ROLES: tuple[Role, ...] = ("produce", "consume", "inspect")
 
-#: Parameters that name queues, and how they do: the actions find them in the same way.
-_NAMING: dict[str, Callable[[str], str]] = {
+#: Parameters that name a queue, and the functions by which the actions read the name.
+_QUEUE_PARAMETERS: dict[str, Callable[[str], str]] = {
     "QueueName": lambda name: name,
     "QueueUrl": name_in_url,
     "SourceArn": lambda arn: name_in_arn(arn, "SourceArn"),

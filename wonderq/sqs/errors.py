@@ -1,4 +1,4 @@
-"""What SQS refuses, by the names that its clients know."""
+"""Errors by the names that SQS clients know."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from wonderq.model import errors
 
 _PREFIX = "AWS.SimpleQueueService."
 
-#: By the name of an error in the JSON protocol, its code in the older one, which SDKs report.
+#: Names of errors in the JSON protocol to codes in the query protocol, which SDKs report. Others are the same in both.
 CODES = {
     "BatchEntryIdsNotDistinct": f"{_PREFIX}BatchEntryIdsNotDistinct",
     "BatchRequestTooLong": f"{_PREFIX}BatchRequestTooLong",
@@ -24,70 +24,69 @@ CODES = {
 
 
 class SqsError(Exception):
-    """A request that is refused."""
+    """A request failed."""
 
     def __init__(self, name: str, message: str, status: int = 400) -> None:
-        """``name`` is that of the JSON protocol."""
+        """``name`` is the name in the JSON protocol."""
         super().__init__(message)
         self.name = name
         self.status = status
 
     @property
     def code(self) -> str:
-        """Of the older protocol."""
+        """The code in the query protocol."""
         return CODES.get(self.name, self.name)
 
     @property
     def is_senders_fault(self) -> bool:
+        """Whether the client caused the error."""
         return self.status < 500
 
 
 def invalid(parameter: str, value: object, reason: str) -> SqsError:
-    """Return the error for a value that a parameter cannot have."""
+    """Return the error for an invalid value of a parameter."""
     text = f"Value {str(value)[:100]} for parameter {parameter} is invalid. Reason: {reason}"
     return SqsError("InvalidParameterValue", text)
 
 
 def missing(parameter: str) -> SqsError:
+    """Return the error for a missing parameter."""
     return SqsError("MissingParameter", f"The request must contain the parameter {parameter}.")
 
 
 def no_such_queue() -> SqsError:
+    """Return the error for a queue that does not exist."""
     return SqsError("QueueDoesNotExist", "The specified queue does not exist.")
 
 
-_OVER_LIMIT = (
-    errors.TooManyInFlightError,
-    errors.TooManyKeysError,
-    errors.TooManyQueuesError,
-    errors.QueueFullError,
-    errors.BrokerFullError,
-)
+#: Names of the broker's and storage's errors in SQS, with the broker's message. All others are `InvalidParameterValue`.
+_NAMES: dict[type[Exception], str] = {
+    errors.NotClaimedError: "MessageNotInflight",
+    errors.BatchTooLargeError: "BatchRequestTooLong",
+    errors.TooManyWaitingError: "RequestThrottled",
+    errors.QueueDrainingError: "UnsupportedOperation",
+    errors.DefaultQueueError: "UnsupportedOperation",
+    errors.TooManyInFlightError: "OverLimit",
+    errors.TooManyKeysError: "OverLimit",
+    errors.TooManyQueuesError: "OverLimit",
+    errors.QueueFullError: "OverLimit",
+    errors.BrokerFullError: "OverLimit",
+    wonderq_storage.RecordTooLargeError: "BatchRequestTooLong",
+}
 
 
 def from_broker(error: Exception) -> SqsError:
-    """Return what a refusal of the broker, or of its log, is called in SQS."""
-    text = str(error)
+    """Return the error of SQS for an error of the broker or of its log."""
     match error:
         case errors.QueueNotFoundError():
             return no_such_queue()
         case errors.StaleReceiptError() | errors.MessageNotFoundError():
             reason = "Message does not exist or is not available for visibility timeout change."
             return SqsError("InvalidParameterValue", f"Value for parameter ReceiptHandle is invalid. Reason: {reason}")
-        case errors.NotClaimedError():
-            return SqsError("MessageNotInflight", text)
-        case errors.BatchTooLargeError():
-            return SqsError("BatchRequestTooLong", text)
-        case errors.TooManyWaitingError():
-            return SqsError("RequestThrottled", text)
-        case errors.QueueDrainingError() | errors.DefaultQueueError():
-            return SqsError("UnsupportedOperation", text)
         case errors.InvalidValueError(field="receipt"):
             return SqsError("ReceiptHandleIsInvalid", "The input receipt handle is invalid.")
-        case wonderq_storage.RecordTooLargeError():
-            return SqsError("BatchRequestTooLong", text)
+        case _ if type(error) in _NAMES:
+            return SqsError(_NAMES[type(error)], str(error))
         case wonderq_storage.StorageError() | errors.ShuttingDownError():
-            return SqsError("ServiceUnavailable", text, 503)
-        case _ if isinstance(error, _OVER_LIMIT):
-            return SqsError("OverLimit", text)
-    return SqsError("InvalidParameterValue", text)
+            return SqsError("ServiceUnavailable", str(error), 503)
+    return SqsError("InvalidParameterValue", str(error))

@@ -1,4 +1,4 @@
-"""The limits of SQS, as its documentation has them (2026-11), and those of a broker that need not be like it."""
+"""The limits of SQS, as documented in 2026-11, and the wider ones of a broker that need not match SQS."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from wonderq.model.settings import RANGES
 
 
 class SqsLimits(NamedTuple):
-    """How much one request may ask for."""
+    """Limits of requests."""
 
     batch_entries: int = 10
     batch_bytes: int = 1 << 20
     least_message_bytes: int = 1
     message_bytes: int = 1 << 20
     least_max_message_bytes: int = 1024
-    """That the attribute ``MaximumMessageSize`` may say."""
+    """Lowest value of the attribute ``MaximumMessageSize``."""
     received_messages: int = 10
     delay_s: int = 900
     visibility_timeout_s: int = 43_200
@@ -25,21 +25,23 @@ class SqsLimits(NamedTuple):
     least_retention_s: int = 60
     most_retention_s: int = 1_209_600
     receives: int = 1000
-    """The most that ``maxReceiveCount`` may say."""
+    """Highest ``maxReceiveCount``."""
     in_flight: int = 120_000
-    """Of a queue that is made here; 0 for as many as the broker allows."""
+    """Claimed messages of a queue that SQS clients create; 0: the broker's limit."""
     page: int = 1000
-    """Of queues in a list."""
+    """Queues per response of a list."""
     wait_after_deletion_s: float = 60
-    """Before a queue of the same name can be made."""
+    """Time before a queue of the same name can be created."""
     wait_after_purge_s: float = 60
+    """Time before a queue can be purged again."""
 
 
 STRICT = SqsLimits()
+"""The limits of SQS."""
 
 
 def relaxed(limits: Limits) -> SqsLimits:
-    """Return the limits that the broker has itself."""
+    """Return the broker's own limits."""
     return SqsLimits(
         batch_entries=limits.batch_messages,
         batch_bytes=limits.batch_bytes,

@@ -1,4 +1,4 @@
-"""Message attributes, and the checksums by which clients see that a message arrived as they sent it."""
+"""Message attributes, and the checksums with which clients verify that a message arrived unchanged."""
 
 from __future__ import annotations
 
@@ -21,11 +21,15 @@ _TRANSPORT_STRING, _TRANSPORT_BINARY = b"\1", b"\2"
 
 
 def md5(text: str) -> str:
+    """Return the checksum of a message's text."""
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
 def md5_of_attributes(attributes: Mapping[str, Attribute]) -> str:
-    """Return the checksum of attributes (SQS Developer Guide, "Calculating the MD5 message digest for message attributes")."""
+    """Return the checksum of attributes.
+
+    SQS Developer Guide, "Calculating the MD5 message digest for message attributes".
+    """
     pieces: list[bytes] = []
     for name, (kind, value) in sorted(attributes.items()):
         transport = _TRANSPORT_BINARY if isinstance(value, bytes) else _TRANSPORT_STRING
@@ -36,23 +40,23 @@ def md5_of_attributes(attributes: Mapping[str, Attribute]) -> str:
     return hashlib.md5(b"".join(pieces), usedforsecurity=False).hexdigest()
 
 
-def read(given: Mapping[str, Any], most: int) -> dict[str, Attribute]:
-    """Read attributes as a request has them.
+def parse(given: Mapping[str, Any], most: int) -> dict[str, Attribute]:
+    """Parse the attributes of a request.
 
     Raises:
-        SqsError: there are more than ``most``, or one is not valid.
+        SqsError: there are more than ``most``, or one is invalid.
     """
     if len(given) > most:
         raise SqsError(
             "InvalidParameterValue",
             f"Number of message attributes [{len(given)}] exceeds the allowed maximum [{most}].",
         )
-    return {name: _read(name, value) for name, value in given.items()}
+    return {name: _parse(name, value) for name, value in given.items()}
 
 
-def _read(name: str, value: Any) -> Attribute:
+def _parse(name: str, value: Any) -> Attribute:
     if not _NAME.fullmatch(name) or name.lower().startswith(_RESERVED):
-        raise SqsError("InvalidParameterValue", f"Message attribute name {name[:256]!r} is not one that can be used.")
+        raise SqsError("InvalidParameterValue", f"Message attribute name {name[:256]!r} is invalid.")
     if not isinstance(value, dict) or not isinstance(value.get("DataType"), str) or not value["DataType"]:
         raise SqsError(
             "InvalidParameterValue", f"The message attribute '{name}' must contain a non-empty message attribute type."
@@ -72,7 +76,7 @@ def _read(name: str, value: Any) -> Attribute:
         try:
             return kind, b64decode(text, validate=True)
         except (Base64Error, ValueError) as error:
-            raise invalid(f"MessageAttributes.{name}.BinaryValue", text, "It is not base64.") from error
+            raise invalid(f"MessageAttributes.{name}.BinaryValue", text, "It must be base64.") from error
     if NOT_IN_XML.search(text):
         raise SqsError(
             "InvalidMessageContents", f"The message attribute '{name}' has characters outside the allowed set."
@@ -80,8 +84,8 @@ def _read(name: str, value: Any) -> Attribute:
     return kind, text
 
 
-def shown(attributes: Mapping[str, Attribute]) -> dict[str, dict[str, str]]:
-    """Return attributes as an answer has them."""
+def to_response(attributes: Mapping[str, Attribute]) -> dict[str, dict[str, str]]:
+    """Return attributes as they appear in a response."""
     return {
         name: {"BinaryValue": b64encode(value).decode(), "DataType": kind}
         if isinstance(value, bytes)
@@ -90,8 +94,8 @@ def shown(attributes: Mapping[str, Attribute]) -> dict[str, dict[str, str]]:
     }
 
 
-def wanted(attributes: Mapping[str, Attribute], names: Sequence[str]) -> dict[str, Attribute]:
-    """Return those that a consumer asked for: by name, by ``prefix.*``, or ``All``."""
+def select(attributes: Mapping[str, Attribute], names: Sequence[str]) -> dict[str, Attribute]:
+    """Return the attributes that a consumer requested: by name, by ``prefix.*``, or ``All``."""
     if "All" in names or ".*" in names:
         return dict(attributes)
     prefixes = tuple(name[:-1] for name in names if name.endswith(".*"))

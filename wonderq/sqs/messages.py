@@ -1,4 +1,4 @@
-"""The actions on messages."""
+"""Actions on messages."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from wonderq.model.errors import BrokerError, MessageNotFoundError, StaleReceipt
 from wonderq.model.messages import Attribute, Change, Message, NewMessage, SendResult, Target, size_of
 from wonderq.model.settings import FIFO_SUFFIX, QueueSettings
 from wonderq.sqs import message_attributes
-from wonderq.sqs.context import Context, failed, integer_in, results
+from wonderq.sqs.context import Context, batch_results, failed_entry, integer_in
 from wonderq.sqs.errors import SqsError, from_broker, invalid, missing
+from wonderq.sqs.limits import SqsLimits
 from wonderq.sqs.names import arn_of
 from wonderq.sqs.wire import NOT_IN_XML
 
@@ -33,13 +34,15 @@ _SYSTEM_ATTRIBUTES = frozenset(
 
 _MAX_ID_CHARACTERS = 128
 
+_WRONG_QUEUE_TYPE = "The request include parameter that is not valid for this queue type."
+
 
 class _New(NamedTuple):
-    """A message that was read from a request."""
+    """A message of a request."""
 
     message: NewMessage
     sums: dict[str, str]
-    """The checksums that the answer has."""
+    """Checksums for the response."""
     size: int
 
     @property
@@ -49,6 +52,7 @@ class _New(NamedTuple):
 
 
 def send_message(context: Context) -> dict[str, Any]:
+    """Produce a message."""
     name, settings = context.settings()
     new = _read_new(context, name, settings, context.parameters)
     sent = _send(context, name, [new])[0]
@@ -56,6 +60,7 @@ def send_message(context: Context) -> dict[str, Any]:
 
 
 def send_message_batch(context: Context) -> dict[str, Any]:
+    """Produce the valid messages of a batch."""
     name, settings = context.settings()
     entries = context.entries()
     fine: list[tuple[str, _New]] = []
@@ -64,7 +69,7 @@ def send_message_batch(context: Context) -> dict[str, Any]:
         try:
             fine.append((entry["Id"], _read_new(context, name, settings, entry)))
         except SqsError as error:
-            failures.append(failed(entry["Id"], error))
+            failures.append(failed_entry(entry["Id"], error))
     total = sum(new.size for _, new in fine)
     if total > context.limits.batch_bytes:
         most = context.limits.batch_bytes
@@ -74,7 +79,7 @@ def send_message_batch(context: Context) -> dict[str, Any]:
     successful = [
         {"Id": entry_id, **new.sums, **_shown(name, each)} for (entry_id, new), each in zip(fine, sent, strict=True)
     ]
-    return results(successful, failures)
+    return batch_results(successful, failures)
 
 
 def _send(context: Context, queue: str, new: Sequence[_New]) -> list[SendResult]:
@@ -99,52 +104,33 @@ def _sequence_number(sequence: int) -> str:
 
 
 def _read_new(context: Context, queue: str, settings: QueueSettings, given: Mapping[str, Any]) -> _New:
-    """Read a message to be sent.
+    """Parse a message to be sent.
 
     Raises:
-        SqsError: something about it is not allowed.
+        SqsError: a parameter is invalid.
     """
     limits = context.limits
     is_fifo = queue.endswith(FIFO_SUFFIX)
-    body = given.get("MessageBody")
-    if body is None or (not body and limits.least_message_bytes):
-        raise missing("MessageBody")
-    if not isinstance(body, str):
-        raise SqsError("SerializationException", "MessageBody has to be a string.")
-    if NOT_IN_XML.search(body):
-        raise SqsError(
-            "InvalidMessageContents",
-            "Invalid characters found. Valid unicode characters are #x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD | #x10000 to #x10FFFF.",
-        )
-    delay_s = integer_in(given, "DelaySeconds", 0, limits.delay_s)
-    if is_fifo:
-        if delay_s:
-            reason = "The request include parameter that is not valid for this queue type."
-            raise invalid("DelaySeconds", delay_s, reason)
-        delay_s = None  # SQS lets a 0 through, but the delay is the queue's
-    found = message_attributes.read(_map(given, "MessageAttributes"), limits.attributes)
-    system = message_attributes.read(_map(given, "MessageSystemAttributes"), 1)
-    if any(name != "AWSTraceHeader" or kind != "String" for name, (kind, _) in system.items()):
-        raise SqsError(
-            "InvalidParameterValue", "Message system attribute: only AWSTraceHeader, a String, is supported."
-        )
-    size = size_of(body, found)
+    body = _read_body(given, limits)
+    delay_s = _read_delay(given, limits, is_fifo=is_fifo)
+    attributes = message_attributes.parse(_map(given, "MessageAttributes"), limits.attributes)
+    system = _read_system_attributes(given)
+    size = size_of(body, attributes)
     most = min(settings.max_message_bytes or limits.message_bytes, limits.message_bytes)
     if size > most:
         text = f"One or more parameters are invalid. Reason: Message must be shorter than {most} bytes."
         raise SqsError("InvalidParameterValue", text)
-    group, key = _id(given, "MessageGroupId"), _id(given, "MessageDeduplicationId")
-    _check_ids(settings, group, key, is_fifo=is_fifo)
+    group, key = _read_ids(given, settings, is_fifo=is_fifo)
     sums = {"MD5OfMessageBody": message_attributes.md5(body)}
-    if found:
-        sums["MD5OfMessageAttributes"] = message_attributes.md5_of_attributes(found)
+    if attributes:
+        sums["MD5OfMessageAttributes"] = message_attributes.md5_of_attributes(attributes)
     if system:
         sums["MD5OfMessageSystemAttributes"] = message_attributes.md5_of_attributes(system)
     trace = {name: str(value) for name, (_, value) in system.items()}
     message = NewMessage(
         body,
         None if delay_s is None else delay_s * 1000,
-        attributes=found or None,
+        attributes=attributes or None,
         system=trace or None,
         group=group or "",
         key=key or "",
@@ -156,10 +142,58 @@ def _read_new(context: Context, queue: str, settings: QueueSettings, given: Mapp
     return _New(message, sums, size)
 
 
+def _read_body(given: Mapping[str, Any], limits: SqsLimits) -> str:
+    body = given.get("MessageBody")
+    if body is None or (not body and limits.least_message_bytes):
+        raise missing("MessageBody")
+    if not isinstance(body, str):
+        raise SqsError("SerializationException", "MessageBody must be a string.")
+    if NOT_IN_XML.search(body):
+        text = (
+            "Invalid characters found. Valid unicode characters are #x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to "
+            "#xFFFD | #x10000 to #x10FFFF."
+        )
+        raise SqsError("InvalidMessageContents", text)
+    return body
+
+
+def _read_delay(given: Mapping[str, Any], limits: SqsLimits, *, is_fifo: bool) -> int | None:
+    """Return the delay in seconds. A message of a FIFO queue has none of its own: SQS accepts 0 and ignores it."""
+    delay_s = integer_in(given, "DelaySeconds", 0, limits.delay_s)
+    if is_fifo and delay_s:
+        raise invalid("DelaySeconds", delay_s, _WRONG_QUEUE_TYPE)
+    return None if is_fifo else delay_s
+
+
+def _read_system_attributes(given: Mapping[str, Any]) -> dict[str, Attribute]:
+    system = message_attributes.parse(_map(given, "MessageSystemAttributes"), 1)
+    if any(name != "AWSTraceHeader" or kind != "String" for name, (kind, _) in system.items()):
+        raise SqsError(
+            "InvalidParameterValue", "Message system attribute: only AWSTraceHeader, a String, is supported."
+        )
+    return system
+
+
+def _read_ids(given: Mapping[str, Any], settings: QueueSettings, *, is_fifo: bool) -> tuple[str | None, str | None]:
+    """Return the group and the deduplication key of a message."""
+    group, key = _id(given, "MessageGroupId"), _id(given, "MessageDeduplicationId")
+    if is_fifo and group is None:
+        raise missing("MessageGroupId")
+    if is_fifo and key is None and not settings.content_deduplication:
+        text = (
+            "The queue should either have ContentBasedDeduplication enabled or MessageDeduplicationId provided "
+            "explicitly"
+        )
+        raise SqsError("InvalidParameterValue", text)
+    if not is_fifo and key is not None:
+        raise invalid("MessageDeduplicationId", key, _WRONG_QUEUE_TYPE)
+    return group, key
+
+
 def _map(given: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     value = given.get(name) or {}
     if not isinstance(value, dict):
-        raise SqsError("SerializationException", f"{name} has to be a map.")
+        raise SqsError("SerializationException", f"{name} must be a map.")
     return value
 
 
@@ -180,24 +214,11 @@ def _id(given: Mapping[str, Any], name: str) -> str | None:
     return value
 
 
-def _check_ids(settings: QueueSettings, group: str | None, key: str | None, *, is_fifo: bool) -> None:
-    if not is_fifo:
-        if key is not None:
-            raise invalid(
-                "MessageDeduplicationId", key, "The request include parameter that is not valid for this queue type."
-            )
-        return
-    if group is None:
-        raise missing("MessageGroupId")
-    if key is None and not settings.content_deduplication:
-        text = "The queue should either have ContentBasedDeduplication enabled or MessageDeduplicationId provided explicitly"
-        raise SqsError("InvalidParameterValue", text)
-
-
 # Receiving
 
 
 def receive_message(context: Context) -> dict[str, Any]:
+    """Claim messages."""
     (name, settings), limits = context.settings(), context.limits
     is_fifo = name.endswith(FIFO_SUFFIX)
     most = context.integer("MaxNumberOfMessages", 1, limits.received_messages)
@@ -205,9 +226,7 @@ def receive_message(context: Context) -> dict[str, Any]:
     timeout_s = context.integer("VisibilityTimeout", 0, limits.visibility_timeout_s)
     attempt = _id(context.parameters, "ReceiveRequestAttemptId")
     if attempt is not None and not is_fifo:
-        raise invalid(
-            "ReceiveRequestAttemptId", attempt, "The request include parameter that is not valid for this queue type."
-        )
+        raise invalid("ReceiveRequestAttemptId", attempt, _WRONG_QUEUE_TYPE)
     system = {*context.texts("AttributeNames"), *context.texts("MessageSystemAttributeNames")}
     unknown = system - _SYSTEM_ATTRIBUTES
     if unknown:
@@ -230,11 +249,11 @@ def receive_message(context: Context) -> dict[str, Any]:
     except BrokerError as error:
         raise from_broker(error) from error
     names = context.texts("MessageAttributeNames")
-    found = [_received(context, message, system, names) for message in messages]
+    found = [_message_object(context, message, system, names) for message in messages]
     return {"Messages": found} if found else {}
 
 
-def _received(context: Context, message: Message, system: set[str], names: Sequence[str]) -> dict[str, Any]:
+def _message_object(context: Context, message: Message, system: set[str], names: Sequence[str]) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "MessageId": message.id,
         "ReceiptHandle": message.receipt,
@@ -247,9 +266,9 @@ def _received(context: Context, message: Message, system: set[str], names: Seque
         if chosen:
             shown["Attributes"] = chosen
     if names and message.envelope is not None:
-        wanted: dict[str, Attribute] = message_attributes.wanted(message.envelope.attributes, names)
+        wanted: dict[str, Attribute] = message_attributes.select(message.envelope.attributes, names)
         if wanted:
-            shown["MessageAttributes"] = message_attributes.shown(wanted)
+            shown["MessageAttributes"] = message_attributes.to_response(wanted)
             shown["MD5OfMessageAttributes"] = message_attributes.md5_of_attributes(wanted)
     return shown
 
@@ -277,10 +296,11 @@ def _system_attributes(context: Context, message: Message) -> dict[str, str]:
     return values
 
 
-# Deleting, and changing how long a claim lasts
+# Deleting messages, and renewing claims
 
 
 def delete_message(context: Context) -> dict[str, Any]:
+    """Delete a message."""
     name, _ = context.settings()
     error = _delete(context, name, [context.required("ReceiptHandle")])[0]
     if error is not None:
@@ -289,10 +309,11 @@ def delete_message(context: Context) -> dict[str, Any]:
 
 
 def delete_message_batch(context: Context) -> dict[str, Any]:
+    """Delete several messages."""
     name, _ = context.settings()
     entries = context.entries()
     errors = _delete(context, name, [_receipt(entry) for entry in entries])
-    return _in_results(entries, errors)
+    return _batch_results(entries, errors)
 
 
 def _receipt(entry: Mapping[str, Any]) -> str:
@@ -305,11 +326,14 @@ def _delete(context: Context, queue: str, receipts: Sequence[str]) -> list[SqsEr
         outcomes = context.broker.delete_batch(queue, Target.each((), receipts))
     except BrokerError as error:
         raise from_broker(error) from error
-    return [None if outcome is None else _not_deleted(queue, outcome) for outcome in outcomes]
+    return [None if outcome is None else _deletion_error(queue, outcome) for outcome in outcomes]
 
 
-def _not_deleted(queue: str, error: BrokerError) -> SqsError | None:
-    """Return what SQS says: of a standard queue an old receipt is not refused, though nothing is deleted with it."""
+def _deletion_error(queue: str, error: BrokerError) -> SqsError | None:
+    """Return the error of a deletion, or None where SQS reports success.
+
+    It does so for a deleted message, and for a stale receipt of a standard queue.
+    """
     if isinstance(error, MessageNotFoundError):
         return None
     if isinstance(error, StaleReceiptError):
@@ -321,6 +345,7 @@ def _not_deleted(queue: str, error: BrokerError) -> SqsError | None:
 
 
 def change_message_visibility(context: Context) -> dict[str, Any]:
+    """Renew or release a claim."""
     name, _ = context.settings()
     receipt = context.required("ReceiptHandle")
     timeout_s = context.integer("VisibilityTimeout", 0, context.limits.visibility_timeout_s)
@@ -333,6 +358,7 @@ def change_message_visibility(context: Context) -> dict[str, Any]:
 
 
 def change_message_visibility_batch(context: Context) -> dict[str, Any]:
+    """Renew or release several claims."""
     name, _ = context.settings()
     entries = context.entries()
     fine: list[tuple[int, tuple[str, int]]] = []
@@ -349,7 +375,7 @@ def change_message_visibility_batch(context: Context) -> dict[str, Any]:
         outcomes = _change(context, name, [change for _, change in fine])
         for (index, _), outcome in zip(fine, outcomes, strict=True):
             errors[index] = outcome
-    return _in_results(entries, errors)
+    return _batch_results(entries, errors)
 
 
 def _change(context: Context, queue: str, changes: Sequence[tuple[str, int]]) -> list[SqsError | None]:
@@ -361,7 +387,7 @@ def _change(context: Context, queue: str, changes: Sequence[tuple[str, int]]) ->
     return [None if outcome is None else from_broker(outcome) for outcome in outcomes]
 
 
-def _in_results(entries: Sequence[Mapping[str, Any]], errors: Sequence[SqsError | None]) -> dict[str, Any]:
+def _batch_results(entries: Sequence[Mapping[str, Any]], errors: Sequence[SqsError | None]) -> dict[str, Any]:
     pairs = list(zip(entries, errors, strict=True))
     successful = [{"Id": entry["Id"]} for entry, error in pairs if error is None]
-    return results(successful, [failed(entry["Id"], error) for entry, error in pairs if error is not None])
+    return batch_results(successful, [failed_entry(entry["Id"], error) for entry, error in pairs if error is not None])

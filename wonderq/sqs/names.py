@@ -1,28 +1,30 @@
-"""How queues are called: by URL, by ARN and by name."""
+"""The names of queues in SQS: URL, ARN and plain name."""
 
 from __future__ import annotations
 
 import re
 from urllib.parse import urlsplit
 
+from wonderq.model.queue_names import QUEUE_NAME_PATTERN
 from wonderq.sqs.errors import SqsError, invalid, missing, no_such_queue
 
-#: There is one account, and this is its number.
 ACCOUNT = "000000000000"
+"""The number of the only AWS account that the endpoint has."""
 
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,80}|[A-Za-z0-9_-]{1,75}\.fifo")
+_NAME = re.compile(QUEUE_NAME_PATTERN)
 _ARN = re.compile(r"arn:[a-z-]+:sqs:[a-z0-9-]*:\d*:(?P<name>[A-Za-z0-9_.-]{1,80})")
 
 
 def is_name(name: str) -> bool:
+    """Return whether a queue can have this name."""
     return _NAME.fullmatch(name) is not None
 
 
 def name_in_url(url: str | None) -> str:
-    """Return the queue that a URL means: what its path ends in, whatever its host is.
+    """Return the queue of a URL: the last part of its path. The host is ignored.
 
     Raises:
-        SqsError: there is none, or it is none.
+        SqsError: there is no URL, or it ends in no queue name.
     """
     if not url:
         raise missing("QueueUrl")
@@ -38,21 +40,22 @@ def name_in_url(url: str | None) -> str:
 
 
 def url_of(base: str, name: str) -> str:
-    """Return a queue's URL; ``base`` is the address that the client used."""
+    """Return a queue's URL. ``base`` is the address that the client used."""
     return f"{base}/{ACCOUNT}/{name}"
 
 
 def arn_of(region: str, name: str) -> str:
+    """Return a queue's ARN."""
     return f"arn:aws:sqs:{region}:{ACCOUNT}:{name}"
 
 
 def name_in_arn(arn: object, parameter: str) -> str:
-    """Return the queue that an ARN means.
+    """Return the queue of an ARN.
 
     Raises:
-        SqsError: it is none.
+        SqsError: it is not the ARN of a queue.
     """
     found = _ARN.fullmatch(arn) if isinstance(arn, str) else None
     if found is None:
-        raise invalid(parameter, arn, "It has to be the ARN of a queue.")
+        raise invalid(parameter, arn, "It must be the ARN of a queue.")
     return found["name"]

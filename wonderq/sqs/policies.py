@@ -1,4 +1,4 @@
-"""Policies, which SQS writes as JSON: where dead letters go, who may send theirs, and whom permissions are for.
+"""Policies, which SQS writes as JSON: redrive policies, redrive-allow policies, and permissions.
 
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html
 """
@@ -14,7 +14,7 @@ from wonderq.sqs.errors import SqsError, invalid
 from wonderq.sqs.names import ACCOUNT, name_in_arn
 
 MAX_POLICY_CHARACTERS = 16_384
-"""Of any policy as text: all settings of a queue stand in one record."""
+"""Length of any policy as text. It is limited because one record holds all settings of a queue."""
 
 _DEFAULT_RECEIVES = 10
 _MAX_SOURCES = 10
@@ -23,7 +23,7 @@ _WHOLE = re.compile(r"[0-9]{1,9}")
 _LABEL = re.compile(r"[A-Za-z0-9_-]{1,80}")
 _AWS_ACCOUNT = re.compile(r"[0-9]{12}")
 
-#: What `AddPermission` takes.
+#: Actions that `AddPermission` accepts.
 _ACTIONS = frozenset(
     (
         "*",
@@ -38,21 +38,22 @@ _ACTIONS = frozenset(
 
 
 class Redrive(NamedTuple):
-    """A redrive policy: after how many receives a message is a dead letter, and where it goes then."""
+    """A redrive policy: the number of receives until a message is a dead letter, and the dead-letter queue."""
 
     receives: int
     queue: str
 
 
 def invalid_value(attribute: str, value: object) -> SqsError:
+    """Return the error for an invalid value of an attribute."""
     return SqsError("InvalidAttributeValue", f"Invalid value for the parameter {attribute}: {str(value)[:200]!r}.")
 
 
 def json_object(attribute: str, value: str) -> dict[str, Any]:
-    """Return the JSON object that an attribute's value is.
+    """Parse the value of an attribute as a JSON object.
 
     Raises:
-        SqsError: it is none, or too long.
+        SqsError: it is not a JSON object, or too long.
     """
     try:
         found = json.loads(value) if len(value) <= MAX_POLICY_CHARACTERS else None
@@ -64,7 +65,7 @@ def json_object(attribute: str, value: str) -> dict[str, Any]:
 
 
 def read_redrive(value: str, most: int) -> Redrive:
-    """Read a ``RedrivePolicy``, whose count may be a number or text, up to ``most``.
+    """Parse a ``RedrivePolicy``. Its count may be a number or a string, up to ``most``.
 
     Raises:
         SqsError: it is malformed.
@@ -80,7 +81,7 @@ def read_redrive(value: str, most: int) -> Redrive:
 
 
 def check_redrive_allow(value: str) -> None:
-    """Check a ``RedriveAllowPolicy``.
+    """Validate a ``RedriveAllowPolicy``.
 
     Raises:
         SqsError: it is malformed.
@@ -98,7 +99,7 @@ def check_redrive_allow(value: str) -> None:
 
 
 def allows_redrive(value: str, source: str) -> bool:
-    """Tell whether a queue with this ``RedriveAllowPolicy``, or none, takes the dead letters of another."""
+    """Return whether a queue with this ``RedriveAllowPolicy``, or with none, accepts the dead letters of another."""
     policy = json.loads(value) if value else {}
     permission = policy.get("redrivePermission", "allowAll")
     if permission == "byQueue":
@@ -110,21 +111,21 @@ def allows_redrive(value: str, source: str) -> bool:
 
 
 def with_permission(policy: str, label: str, accounts: Sequence[str], actions: Sequence[str], arn: str) -> str:
-    """Return a queue's policy with one statement more, called ``label``.
+    """Return a queue's policy with another statement, named ``label``.
 
     Raises:
-        SqsError: something is not valid, or there is one of this name.
+        SqsError: a parameter is invalid, the label is in use, or the policy would be too long.
     """
     if not _LABEL.fullmatch(label):
-        raise invalid("Label", label, "It has 1 to 80 of A-Z a-z 0-9 _ and -.")
+        raise invalid("Label", label, "It must have 1 to 80 of A-Z a-z 0-9 _ and -.")
     if len(actions) > _MAX_ACTIONS:
         raise SqsError("OverLimit", f"{len(actions)} Actions were found, maximum allowed is {_MAX_ACTIONS}.")
     for action in actions:
         if action not in _ACTIONS:
-            raise invalid("ActionName", action, f"It can be {', '.join(sorted(_ACTIONS))}.")
+            raise invalid("ActionName", action, f"It must be one of {', '.join(sorted(_ACTIONS))}.")
     for account in accounts:
         if not _AWS_ACCOUNT.fullmatch(account):
-            raise invalid("AWSAccountId", account, "It has 12 digits.")
+            raise invalid("AWSAccountId", account, "It must have 12 digits.")
     found, statements = _statements(policy)
     if any(each.get("Sid") == label for each in statements):
         raise invalid("Label", label, "Already exists.")
@@ -137,15 +138,15 @@ def with_permission(policy: str, label: str, accounts: Sequence[str], actions: S
     }
     text = _write({**found, "Statement": [*statements, statement]})
     if len(text) > MAX_POLICY_CHARACTERS:
-        raise SqsError("OverLimit", f"The policy would have more than {MAX_POLICY_CHARACTERS} characters.")
+        raise SqsError("OverLimit", f"The policy would be longer than {MAX_POLICY_CHARACTERS} characters.")
     return text
 
 
 def without_permission(policy: str, label: str) -> str:
-    """Return a queue's policy without the statement of that name; empty if none is left.
+    """Return a queue's policy without the statement ``label``; empty if no statement is left.
 
     Raises:
-        SqsError: there is none.
+        SqsError: the policy has no such statement.
     """
     found, statements = _statements(policy)
     left = [each for each in statements if each.get("Sid") != label]
@@ -155,14 +156,16 @@ def without_permission(policy: str, label: str) -> str:
 
 
 def _statements(policy: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Return a policy, and its statements, of which one may stand without a list."""
+    """Return a policy and the list of its statements. A policy may have a single statement without a list."""
     new: dict[str, Any] = {"Version": "2012-10-17", "Id": f"{ACCOUNT}/SQSDefaultPolicy"}
     found = json_object("Policy", policy) if policy else new
     statements: Any = found.get("Statement", [])
     if not isinstance(statements, list):
         statements = [statements]
     if not all(isinstance(each, dict) for each in statements):
-        raise SqsError("UnsupportedOperation", "The queue's Policy has a Statement that is no object. Set it anew.")
+        raise SqsError(
+            "UnsupportedOperation", "The queue's Policy has a Statement that is not an object. Set the Policy again."
+        )
     return found, statements
 
 

@@ -1,11 +1,11 @@
-"""A queue's attributes, as SQS has them, and the settings that the broker has for them."""
+"""Attributes of a queue in SQS, and the broker's settings that they stand for."""
 
 from __future__ import annotations
 
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from wonderq.model.messages import QueueInfo
@@ -16,18 +16,123 @@ from wonderq.sqs.names import arn_of
 from wonderq.sqs.policies import check_redrive_allow, invalid_value, json_object, read_redrive
 
 DEFAULT_RETENTION_S = 345_600
+"""Retention of a new queue: four days."""
 
-#: Kept as they were given, and given back: nobody here encrypts, or asks a policy.
-_KEPT = ("Policy", "RedriveAllowPolicy", "KmsMasterKeyId", "KmsDataKeyReusePeriodSeconds", "SqsManagedSseEnabled")
-_OF_FIFO = ("FifoQueue", "ContentBasedDeduplication", "DeduplicationScope", "FifoThroughputLimit")
-_NUMBERS = (
-    "DelaySeconds",
-    "MaximumMessageSize",
-    "MessageRetentionPeriod",
-    "ReceiveMessageWaitTimeSeconds",
-    "VisibilityTimeout",
+#: Attributes that only FIFO queues have.
+_FIFO_ONLY = ("FifoQueue", "ContentBasedDeduplication", "DeduplicationScope", "FifoThroughputLimit")
+#: Stored attributes that are absent from responses while unset.
+_SHOWN_IF_SET = (
+    "Policy",
+    "RedriveAllowPolicy",
+    "KmsMasterKeyId",
+    "KmsDataKeyReusePeriodSeconds",
+    "SqsManagedSseEnabled",
 )
-SETTABLE = (*_NUMBERS, *_KEPT, "RedrivePolicy", *_OF_FIFO)
+
+#: Length of an attribute that is stored as given and is not a policy.
+_MAX_CHARACTERS = 2048
+
+_WHOLE = re.compile("[0-9]{1,12}")
+_BOOLEANS = {"true": True, "false": False}
+
+
+# Parsers of one attribute: name, value and limits to the value of a setting
+
+
+def _number(attribute: str, value: str, limits: SqsLimits) -> int:
+    least, most = {
+        "DelaySeconds": (0, limits.delay_s),
+        "MaximumMessageSize": (limits.least_max_message_bytes, limits.message_bytes),
+        "MessageRetentionPeriod": (limits.least_retention_s, limits.most_retention_s),
+        "ReceiveMessageWaitTimeSeconds": (0, limits.wait_s),
+        "VisibilityTimeout": (0, limits.visibility_timeout_s),
+        "KmsDataKeyReusePeriodSeconds": (60, 86_400),
+    }[attribute]
+    if not _WHOLE.fullmatch(value) or not least <= int(value) <= most:
+        raise invalid_value(attribute, value)
+    return int(value)
+
+
+def _milliseconds(attribute: str, value: str, limits: SqsLimits) -> int:
+    return _number(attribute, value, limits) * 1000
+
+
+def _message_bytes(attribute: str, value: str, limits: SqsLimits) -> int:
+    size = _number(attribute, value, limits)
+    return 0 if size == limits.message_bytes else size
+
+
+def _boolean(attribute: str, value: str, _limits: SqsLimits) -> bool:
+    if value.lower() not in _BOOLEANS:
+        raise invalid_value(attribute, value)
+    return _BOOLEANS[value.lower()]
+
+
+def _scope(attribute: str, value: str, _limits: SqsLimits) -> bool:
+    if value not in ("queue", "messageGroup"):
+        raise invalid_value(attribute, value)
+    return value == "messageGroup"
+
+
+#: Attributes with a setting of the broker: attribute to setting and parser. `RedrivePolicy` has two settings.
+_SETTINGS: dict[str, tuple[str, Callable[[str, str, SqsLimits], Any]]] = {
+    "DelaySeconds": ("delay_ms", _milliseconds),
+    "MaximumMessageSize": ("max_message_bytes", _message_bytes),
+    "MessageRetentionPeriod": ("retention_ms", _milliseconds),
+    "VisibilityTimeout": ("visibility_timeout_ms", _milliseconds),
+    "ContentBasedDeduplication": ("content_deduplication", _boolean),
+    "DeduplicationScope": ("deduplication_per_group", _scope),
+}
+
+
+# Checks of one attribute that is stored as given: name, value and limits
+
+
+def _check_fifo_queue(attribute: str, value: str, _limits: SqsLimits) -> None:
+    if value != "true":
+        raise invalid_value(attribute, value)
+
+
+def _check_throughput_limit(attribute: str, value: str, _limits: SqsLimits) -> None:
+    if value not in ("perQueue", "perMessageGroupId"):
+        raise invalid_value(attribute, value)
+
+
+def _check_policy(attribute: str, value: str, _limits: SqsLimits) -> None:
+    if value:
+        json_object(attribute, value)
+
+
+def _check_redrive_allow(_attribute: str, value: str, _limits: SqsLimits) -> None:
+    if value:
+        check_redrive_allow(value)
+
+
+def _check_length(attribute: str, value: str, _limits: SqsLimits) -> None:
+    if len(value) > _MAX_CHARACTERS:
+        raise invalid_value(attribute, value)
+
+
+def _check_optional_number(attribute: str, value: str, limits: SqsLimits) -> None:
+    if value:
+        _number(attribute, value, limits)
+
+
+#: Attributes without a setting of the broker: attribute to check. The value is stored under the setting ``sqs`` and
+#: returned. Most have no effect: the broker encrypts nothing, and keys take the place of policies.
+_STORED: dict[str, Callable[[str, str, SqsLimits], object]] = {
+    "ReceiveMessageWaitTimeSeconds": _number,
+    "Policy": _check_policy,
+    "RedriveAllowPolicy": _check_redrive_allow,
+    "KmsMasterKeyId": _check_length,
+    "KmsDataKeyReusePeriodSeconds": _check_optional_number,
+    "SqsManagedSseEnabled": _boolean,
+    "FifoQueue": _check_fifo_queue,
+    "FifoThroughputLimit": _check_throughput_limit,
+}
+
+SETTABLE = (*_SETTINGS, *_STORED, "RedrivePolicy")
+"""Attributes that clients can set."""
 READ_ONLY = (
     "ApproximateNumberOfMessages",
     "ApproximateNumberOfMessagesDelayed",
@@ -36,91 +141,41 @@ READ_ONLY = (
     "LastModifiedTimestamp",
     "QueueArn",
 )
-
-#: Of what is kept and is no policy.
-_MAX_CHARACTERS = 2048
-
-_WHOLE = re.compile("[0-9]{1,12}")
-_BOOLEANS = {"true": True, "false": False}
+"""Attributes that clients can only read."""
 
 
 def to_settings(name: str, given: Mapping[str, str], limits: SqsLimits, *, is_new: bool) -> dict[str, Any]:
-    """Return the settings that attributes mean; what only SQS has of them under ``sqs``.
+    """Return the settings that attributes stand for. Attributes that only SQS has are under ``sqs``.
 
     Raises:
-        SqsError: an attribute is not known, or its value is not valid.
+        SqsError: an attribute is unknown, or its value is invalid.
     """
     settings: dict[str, Any] = {}
-    kept: dict[str, str] = {}
-    ranges = {
-        "DelaySeconds": (0, limits.delay_s),
-        "MaximumMessageSize": (limits.least_max_message_bytes, limits.message_bytes),
-        "MessageRetentionPeriod": (limits.least_retention_s, limits.most_retention_s),
-        "ReceiveMessageWaitTimeSeconds": (0, limits.wait_s),
-        "VisibilityTimeout": (0, limits.visibility_timeout_s),
-        "KmsDataKeyReusePeriodSeconds": (60, 86_400),
-    }
+    stored: dict[str, str] = {}
     for attribute, value in given.items():
-        if attribute not in SETTABLE or (attribute == "FifoQueue" and not is_new):
-            raise SqsError("InvalidAttributeName", f"Unknown Attribute {attribute[:200]}.")
-        if not isinstance(value, str):
-            raise invalid_value(attribute, value)
-        if attribute in _OF_FIFO and not name.endswith(FIFO_SUFFIX):
-            raise SqsError("InvalidAttributeName", f"Unknown Attribute {attribute}: it is of FIFO queues.")
-        if attribute in ranges:
-            least, most = ranges[attribute]
-            if value == "" and attribute == "KmsDataKeyReusePeriodSeconds":
-                continue
-            if not _WHOLE.fullmatch(value) or not least <= int(value) <= most:
-                raise invalid_value(attribute, value)
-        match attribute:
-            case "DelaySeconds":
-                settings["delay_ms"] = int(value) * 1000
-            case "MaximumMessageSize":
-                settings["max_message_bytes"] = 0 if int(value) == limits.message_bytes else int(value)
-            case "MessageRetentionPeriod":
-                settings["retention_ms"] = int(value) * 1000
-            case "VisibilityTimeout":
-                settings["visibility_timeout_ms"] = int(value) * 1000
-            case "RedrivePolicy":
-                settings.update(_redrive(name, value, limits.receives))
-            case "ContentBasedDeduplication":
-                settings["content_deduplication"] = _boolean(attribute, value)
-            case "FifoQueue":
-                if value != "true":
-                    raise invalid_value(attribute, value)
-            case "DeduplicationScope":
-                if value not in ("queue", "messageGroup"):
-                    raise invalid_value(attribute, value)
-                settings["deduplication_per_group"] = value == "messageGroup"
-            case "FifoThroughputLimit":
-                if value not in ("perQueue", "perMessageGroupId"):
-                    raise invalid_value(attribute, value)
-                kept[attribute] = value
-            case _:
-                kept[attribute] = _checked(attribute, value)
-    if kept:
-        settings["sqs"] = kept
+        _check_attribute(name, attribute, value, is_new=is_new)
+        if attribute == "RedrivePolicy":
+            settings.update(_redrive(name, value, limits.receives))
+        elif attribute in _SETTINGS:
+            setting, parse = _SETTINGS[attribute]
+            settings[setting] = parse(attribute, value, limits)
+        else:
+            _STORED[attribute](attribute, value, limits)
+            # The queue's name says whether it is FIFO, and an empty reuse period leaves the current one.
+            if attribute != "FifoQueue" and (value or attribute != "KmsDataKeyReusePeriodSeconds"):
+                stored[attribute] = value
+    if stored:
+        settings["sqs"] = stored
     return settings
 
 
-def _boolean(attribute: str, value: str) -> bool:
-    if value.lower() not in _BOOLEANS:
+def _check_attribute(name: str, attribute: str, value: object, *, is_new: bool) -> None:
+    if attribute not in SETTABLE or (attribute == "FifoQueue" and not is_new):
+        raise SqsError("InvalidAttributeName", f"Unknown Attribute {attribute[:200]}.")
+    if not isinstance(value, str):
         raise invalid_value(attribute, value)
-    return _BOOLEANS[value.lower()]
-
-
-def _checked(attribute: str, value: str) -> str:
-    """Return an attribute that is only kept."""
-    if attribute == "SqsManagedSseEnabled":
-        _boolean(attribute, value)
-    elif attribute == "RedriveAllowPolicy" and value:
-        check_redrive_allow(value)
-    elif attribute == "Policy" and value:
-        json_object(attribute, value)
-    elif len(value) > _MAX_CHARACTERS:
-        raise invalid_value(attribute, value)
-    return value
+    if attribute in _FIFO_ONLY and not name.endswith(FIFO_SUFFIX):
+        raise SqsError("InvalidAttributeName", f"Unknown Attribute {attribute}: only FIFO queues have it.")
 
 
 def _redrive(name: str, value: str, most: int) -> dict[str, Any]:
@@ -128,27 +183,27 @@ def _redrive(name: str, value: str, most: int) -> dict[str, Any]:
         return {"max_receives": 0, "dead_letter_queue": ""}
     receives, target = read_redrive(value, most)
     if target.endswith(FIFO_SUFFIX) != name.endswith(FIFO_SUFFIX):
-        raise invalid("RedrivePolicy", value, "The dead-letter queue has to be of the same type as its source.")
+        raise invalid("RedrivePolicy", value, "The dead-letter queue must have the same type as its source.")
     return {"max_receives": receives, "dead_letter_queue": target}
 
 
-def merged(there: QueueSettings, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings to put for a queue that has some: with what only SQS has of both, and the time.
+def merged(current: QueueSettings, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return new settings of a queue, merged with the attributes that it has stored and with the time of the change.
 
     Raises:
-        SqsError: they do not fit together.
+        SqsError: the attributes contradict each other.
     """
-    kept = {**there.sqs, **settings.get("sqs", {})}
-    per_group = settings.get("deduplication_per_group", there.deduplication_per_group)
-    if kept.get("FifoThroughputLimit") == "perMessageGroupId" and not per_group:
-        reason = "perMessageGroupId needs a DeduplicationScope of messageGroup."
+    stored = {**current.sqs, **settings.get("sqs", {})}
+    per_group = settings.get("deduplication_per_group", current.deduplication_per_group)
+    if stored.get("FifoThroughputLimit") == "perMessageGroupId" and not per_group:
+        reason = "perMessageGroupId requires the DeduplicationScope messageGroup."
         raise invalid("FifoThroughputLimit", "perMessageGroupId", reason)
-    kept["LastModifiedTimestamp"] = str(int(time.time()))
-    return {**settings, "sqs": {name: value for name, value in kept.items() if value}}
+    stored["LastModifiedTimestamp"] = str(int(time.time()))
+    return {**settings, "sqs": {name: value for name, value in stored.items() if value}}
 
 
 def of_queue(info: QueueInfo, region: str, limits: SqsLimits) -> dict[str, str]:
-    """Return all attributes of a queue; those that are not set have SQS' defaults, or are left out where SQS does."""
+    """Return all attributes of a queue. Unset ones have the defaults of SQS, or are absent where SQS omits them."""
     settings, sqs = info.settings, info.settings.sqs
     created_s = info.created_ms // 1000
     attributes = {
@@ -164,7 +219,7 @@ def of_queue(info: QueueInfo, region: str, limits: SqsLimits) -> dict[str, str]:
         "ReceiveMessageWaitTimeSeconds": sqs.get("ReceiveMessageWaitTimeSeconds", "0"),
         "VisibilityTimeout": str(settings.visibility_timeout_ms // 1000),
         "SqsManagedSseEnabled": sqs.get("SqsManagedSseEnabled", "false"),
-        **{name: sqs[name] for name in _KEPT if sqs.get(name)},
+        **{name: sqs[name] for name in _SHOWN_IF_SET if sqs.get(name)},
     }
     if settings.dead_letter_queue and settings.max_receives:
         policy = {

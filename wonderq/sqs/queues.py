@@ -1,4 +1,4 @@
-"""The actions on queues."""
+"""Actions on queues."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from wonderq.model.limits import UNLIMITED
 from wonderq.model.settings import FIFO_SUFFIX, QueueSettings, check_texts
 from wonderq.sqs import queue_attributes
-from wonderq.sqs.context import Context, looked_up, seconds_since
+from wonderq.sqs.context import Context, queue_info, seconds_since
 from wonderq.sqs.errors import SqsError, invalid, missing, no_such_queue
 from wonderq.sqs.names import arn_of, is_name, url_of
 from wonderq.sqs.policies import allows_redrive, read_redrive, with_permission, without_permission
@@ -19,6 +19,7 @@ from wonderq.sqs.queue_attributes import DEFAULT_RETENTION_S
 
 
 def create_queue(context: Context) -> dict[str, Any]:
+    """Create a queue, or return the URL of one that has the same attributes."""
     name = context.required("QueueName")
     given = context.mapping("Attributes")
     if not is_name(name):
@@ -30,16 +31,19 @@ def create_queue(context: Context) -> dict[str, Any]:
         raise invalid(
             "QueueName",
             name,
-            "The name of a FIFO queue can only include alphanumeric characters, hyphens, or underscores, must end with .fifo suffix, and FifoQueue has to be true.",
+            "The name of a FIFO queue can only include alphanumeric characters, hyphens, or underscores, must end "
+            "with .fifo suffix, and FifoQueue must be true.",
         )
     if not is_fifo and "FifoQueue" in given:
-        raise SqsError("InvalidAttributeName", "Unknown Attribute FifoQueue: the name of a FIFO queue ends in .fifo.")
+        raise SqsError(
+            "InvalidAttributeName", "Unknown Attribute FifoQueue: the name of a FIFO queue must end in .fifo."
+        )
     settings = queue_attributes.to_settings(name, given, context.limits, is_new=True)
     tags = _tags(context)
     if seconds_since(context.service.deleted_s, name) < context.limits.wait_after_deletion_s:
         text = "You must wait 60 seconds after deleting a queue before you can create another with the same name."
         raise SqsError("QueueDeletedRecently", text)
-    info = None if context.broker.settings_of(name) is None else looked_up(context.broker, name)
+    info = None if context.broker.settings_of(name) is None else queue_info(context.broker, name)
     if info is None:
         _check_dead_letter_queue(context, name, settings)
         defaults = {"retention_ms": DEFAULT_RETENTION_S * 1000, "max_in_flight": context.limits.in_flight}
@@ -56,7 +60,7 @@ def create_queue(context: Context) -> dict[str, Any]:
 
 
 def _same(attribute: str, one: str, other: str) -> bool:
-    """Tell whether two values, both of which are valid, say the same."""
+    """Return whether two valid values of an attribute are equivalent."""
     if attribute == "RedrivePolicy" and one and other:
         return read_redrive(one, UNLIMITED) == read_redrive(other, UNLIMITED)
     if attribute in ("Policy", "RedriveAllowPolicy") and one and other:
@@ -65,20 +69,25 @@ def _same(attribute: str, one: str, other: str) -> bool:
 
 
 def _check_dead_letter_queue(context: Context, name: str, settings: Mapping[str, Any]) -> None:
-    """Refuse a dead-letter queue that is not there, or is not for this queue, or not for this key."""
+    """Check the dead-letter queue of new settings.
+
+    Raises:
+        SqsError: it does not exist or does not allow this queue, or the key does not open it.
+    """
     target = settings.get("dead_letter_queue")
     if not target:
         return
     if not context.opens(target):
         raise SqsError("AccessDenied", f"The key does not open the queue {target}.", 403)
-    there = context.broker.settings_of(target)
-    if there is None:
+    found = context.broker.settings_of(target)
+    if found is None:
         raise invalid("RedrivePolicy", target, "Dead letter target does not exist.")
-    if not allows_redrive(there.sqs.get("RedriveAllowPolicy", ""), name):
+    if not allows_redrive(found.sqs.get("RedriveAllowPolicy", ""), name):
         raise invalid("RedrivePolicy", target, "The RedriveAllowPolicy of the dead-letter queue does not allow it.")
 
 
 def delete_queue(context: Context) -> dict[str, Any]:
+    """Delete a queue."""
     name = context.queue()
     context.broker.drop_queue(name)
     _note(context.service.deleted_s, name, context.limits.wait_after_deletion_s)
@@ -86,6 +95,7 @@ def delete_queue(context: Context) -> dict[str, Any]:
 
 
 def purge_queue(context: Context) -> dict[str, Any]:
+    """Delete all messages of a queue."""
     name = context.info().name
     if seconds_since(context.service.purged_s, name) < context.limits.wait_after_purge_s:
         raise SqsError("PurgeQueueInProgress", f"Only one PurgeQueue operation on {name} is allowed every 60 seconds.")
@@ -95,7 +105,7 @@ def purge_queue(context: Context) -> dict[str, Any]:
 
 
 def _note(moments: dict[str, float], name: str, lasts_s: float) -> None:
-    """Note when something was done to a queue, and let go of what is too long ago to matter."""
+    """Record the time of an event of a queue, and drop events older than ``lasts_s``."""
     if not lasts_s:
         return
     for each in [each for each in moments if seconds_since(moments, each) >= lasts_s]:
@@ -104,26 +114,29 @@ def _note(moments: dict[str, float], name: str, lasts_s: float) -> None:
 
 
 def get_queue_url(context: Context) -> dict[str, Any]:
+    """Return the URL of a queue."""
     name = context.required("QueueName")
     if not is_name(name):
         raise no_such_queue()
-    return {"QueueUrl": url_of(context.base_url, looked_up(context.broker, name).name)}
+    return {"QueueUrl": url_of(context.base_url, queue_info(context.broker, name).name)}
 
 
 def list_queues(context: Context) -> dict[str, Any]:
+    """List the queues that the key opens."""
     prefix = context.text("QueueNamePrefix") or ""
     names = [info.name for info in context.broker.queues() if info.name.startswith(prefix) and context.opens(info.name)]
     return _page(context, names, "QueueUrls")
 
 
 def list_dead_letter_source_queues(context: Context) -> dict[str, Any]:
+    """List the queues whose dead letters a queue receives."""
     target = context.info().name
     names = [info.name for info in context.broker.queues() if info.settings.dead_letter_queue == target]
     return {"queueUrls": [], **_page(context, [name for name in names if context.opens(name)], "queueUrls")}
 
 
 def _page(context: Context, names: Sequence[str], field: str) -> dict[str, Any]:
-    """Return a page of queues' URLs: those behind the one that the token names."""
+    """Return a page of queue URLs, starting after the queue that ``NextToken`` encodes."""
     most = context.integer("MaxResults", 1, context.limits.page)
     token = context.text("NextToken")
     if token is not None:
@@ -132,7 +145,7 @@ def _page(context: Context, names: Sequence[str], field: str) -> dict[str, Any]:
         try:
             after = b64decode(token, altchars=b"-_", validate=True).decode()
         except ValueError as error:
-            raise invalid("NextToken", token, "It is not one that was given out.") from error
+            raise invalid("NextToken", token, "It must be the NextToken of an earlier response.") from error
         names = [name for name in names if name > after]
     page = names[: most or context.limits.page]
     answer: dict[str, Any] = {field: [url_of(context.base_url, name) for name in page]} if page else {}
@@ -142,6 +155,7 @@ def _page(context: Context, names: Sequence[str], field: str) -> dict[str, Any]:
 
 
 def get_queue_attributes(context: Context) -> dict[str, Any]:
+    """Return attributes of a queue."""
     info = context.info()
     names = context.texts("AttributeNames")
     for name in names:
@@ -153,13 +167,14 @@ def get_queue_attributes(context: Context) -> dict[str, Any]:
 
 
 def set_queue_attributes(context: Context) -> dict[str, Any]:
+    """Change attributes of a queue."""
     name, _ = context.settings()
     given = context.mapping("Attributes")
     if not given:
         raise missing("Attributes")
     settings = queue_attributes.to_settings(name, given, context.limits, is_new=False)
     _check_dead_letter_queue(context, name, settings)
-    context.broker.change_queue(name, lambda there: queue_attributes.merged(there, settings))
+    context.broker.change_queue(name, lambda current: queue_attributes.merged(current, settings))
     return {}
 
 
@@ -170,37 +185,43 @@ def _tags(context: Context) -> dict[str, str]:
     tags = context.mapping("Tags", "tags")
     for name, value in tags.items():
         if not isinstance(value, str):
-            raise invalid("Tags", name, "The value of a tag has to be a string.")
+            raise invalid("Tags", name, "The value of a tag must be a string.")
     check_texts(tags, "tags")
     return tags
 
 
 def tag_queue(context: Context) -> dict[str, Any]:
+    """Add or replace tags of a queue."""
     tags = _tags(context)
     if not tags:
         raise missing("Tags")
-    context.broker.change_queue(context.queue(), lambda there: {"tags": {**there.tags, **tags}})
+    context.broker.change_queue(context.queue(), lambda current: {"tags": {**current.tags, **tags}})
     return {}
 
 
 def untag_queue(context: Context) -> dict[str, Any]:
+    """Remove tags of a queue."""
     names = context.texts("TagKeys")
     if not names:
         raise missing("TagKeys")
 
-    def change(there: QueueSettings) -> dict[str, Any]:
-        return {"tags": {name: value for name, value in there.tags.items() if name not in names}}
+    def change(current: QueueSettings) -> dict[str, Any]:
+        return {"tags": {name: value for name, value in current.tags.items() if name not in names}}
 
     context.broker.change_queue(context.queue(), change)
     return {}
 
 
 def list_queue_tags(context: Context) -> dict[str, Any]:
+    """Return the tags of a queue."""
     return {"Tags": dict(context.info().settings.tags)}
 
 
 def add_permission(context: Context) -> dict[str, Any]:
-    """Add a statement to the queue's policy. It is kept, and shown; nobody asks it: keys say who may do what."""
+    """Add a statement to the queue's policy.
+
+    The policy is stored and returned, but not evaluated: API keys control access.
+    """
     name, label = context.queue(), context.required("Label")
     accounts, actions = context.texts("AWSAccountIds"), context.texts("Actions")
     for parameter, values in (("AWSAccountIds", accounts), ("Actions", actions)):
@@ -212,13 +233,14 @@ def add_permission(context: Context) -> dict[str, Any]:
 
 
 def remove_permission(context: Context) -> dict[str, Any]:
+    """Remove a statement from the queue's policy."""
     label = context.required("Label")
     _change_policy(context, lambda policy: without_permission(policy, label))
     return {}
 
 
 def _change_policy(context: Context, change: Callable[[str], str]) -> None:
-    def changed(there: QueueSettings) -> dict[str, Any]:
-        return queue_attributes.merged(there, {"sqs": {"Policy": change(there.sqs.get("Policy", ""))}})
+    def changed(current: QueueSettings) -> dict[str, Any]:
+        return queue_attributes.merged(current, {"sqs": {"Policy": change(current.sqs.get("Policy", ""))}})
 
     context.broker.change_queue(context.queue(), changed)

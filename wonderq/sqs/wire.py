@@ -1,7 +1,9 @@
-"""The two wire formats: AWS JSON 1.0, and the older one of forms and XML. Both become the parameters of the JSON one.
+"""The two wire formats of SQS: the AWS JSON protocol, and the older query protocol with forms and XML.
 
-AWS JSON 1.0: https://smithy.io/2.0/aws/protocols/aws-json-1_0-protocol.html; the older one, "query":
-https://smithy.io/2.0/aws/protocols/aws-query-protocol.html, with every list and map flattened.
+Both are decoded to the parameters of the JSON protocol.
+
+AWS JSON 1.0: https://smithy.io/2.0/aws/protocols/aws-json-1_0-protocol.html
+AWS query: https://smithy.io/2.0/aws/protocols/aws-query-protocol.html, with every list and map flattened.
 """
 
 from __future__ import annotations
@@ -23,11 +25,11 @@ XML_TYPE = "text/xml"
 _TARGET = "AmazonSQS."
 _NAMESPACE = "http://queue.amazonaws.com/doc/2012-11-05/"
 
-#: More fields, and deeper ones, than a form of any action has.
+#: Limits of a form, above those that any action needs.
 _MAX_FIELDS = 20_000
 _MAX_DEPTH = 8
 
-#: What XML cannot have (https://www.w3.org/TR/xml/#charsets), and what stands there instead.
+#: Characters that XML cannot contain (https://www.w3.org/TR/xml/#charsets), and their replacement in responses.
 NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _REPLACEMENT = "\ufffd"
 
@@ -36,7 +38,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Call(NamedTuple):
-    """A request: what is to be done, and in which format the answer goes."""
+    """A decoded request. ``is_json`` is its wire format, and that of the response."""
 
     action: str
     parameters: dict[str, Any]
@@ -44,13 +46,13 @@ class Call(NamedTuple):
 
 
 def read_json(target: str, data: bytes) -> Call:
-    """Read a request of the JSON protocol; ``target`` is the header ``X-Amz-Target``.
+    """Decode a request of the JSON protocol. ``target`` is the header ``X-Amz-Target``.
 
     Raises:
         SqsError: it is malformed.
     """
     if not target.startswith(_TARGET):
-        raise SqsError("UnknownOperationException", "The header X-Amz-Target has to name an action of AmazonSQS.")
+        raise SqsError("UnknownOperationException", "The header X-Amz-Target must name an action of AmazonSQS.")
     try:
         parameters = _decode(data or b"{}")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -59,7 +61,7 @@ def read_json(target: str, data: bytes) -> Call:
 
 
 def read_query(data: bytes) -> Call:
-    """Read a request of the query protocol: a form.
+    """Decode a request of the query protocol, which is a form.
 
     Raises:
         SqsError: it is malformed.
@@ -67,12 +69,12 @@ def read_query(data: bytes) -> Call:
     try:
         fields = dict(parse_qsl(data.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS))
     except (ValueError, UnicodeDecodeError) as error:
-        raise SqsError("MalformedQueryString", f"The form cannot be read: {error}.") from error
+        raise SqsError("MalformedQueryString", f"The form is malformed: {error}.") from error
     action = fields.pop("Action", "")
     return Call(action, _nested(fields), False)
 
 
-#: Lists of the query protocol: the name there, and here.
+#: Lists: the name in the query protocol to the name in JSON.
 _LISTS = {
     "AttributeName": "AttributeNames",
     "MessageSystemAttributeName": "MessageSystemAttributeNames",
@@ -84,7 +86,7 @@ _LISTS = {
     "DeleteMessageBatchRequestEntry": "Entries",
     "ChangeMessageVisibilityBatchRequestEntry": "Entries",
 }
-#: Maps: the name there, and here, and what a key and a value are called.
+#: Maps: the name in the query protocol to the name in JSON, and the names of keys and values.
 _MAPS = {
     "Attribute": ("Attributes", "Name", "Value"),
     "Tag": ("Tags", "Key", "Value"),
@@ -92,13 +94,18 @@ _MAPS = {
     "MessageSystemAttribute": ("MessageSystemAttributes", "Name", "Value"),
 }
 _INTEGERS = (
-    "DelaySeconds", "VisibilityTimeout", "MaxNumberOfMessages", "WaitTimeSeconds", "MaxResults", "MaxNumberOfMessagesPerSecond",
-)  # fmt: skip
+    "DelaySeconds",
+    "VisibilityTimeout",
+    "MaxNumberOfMessages",
+    "WaitTimeSeconds",
+    "MaxResults",
+    "MaxNumberOfMessagesPerSecond",
+)
 _WHOLE = re.compile(r"[+-]?\d{1,10}")
 
 
 def _nested(fields: Mapping[str, str]) -> dict[str, Any]:
-    """Make a tree of names with dots, and of it the parameters."""
+    """Return the parameters of a form, whose field names are paths with dots."""
     tree: dict[str, Any] = {}
     for name, value in fields.items():
         place = tree
@@ -133,15 +140,15 @@ def _parameters(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _in_order(numbered: Mapping[str, Any]) -> list[Any]:
-    """Return the values of ``{"1": ..., "2": ...}``."""
+    """Return the values of ``{"1": ..., "2": ...}`` in the order of the numbers."""
     return [numbered[key] for key in sorted(numbered, key=lambda key: (len(key), key))]
 
 
-# Answers
+# Responses
 
 
 def write(call: Call, result: Mapping[str, Any], request_id: str) -> tuple[bytes, str]:
-    """Return an answer's body and its media type."""
+    """Return the body and the media type of a response."""
     if call.is_json:
         return _encode(result), JSON_TYPE
     body = "".join(_elements(call.action, result))
@@ -152,7 +159,7 @@ def write(call: Call, result: Mapping[str, Any], request_id: str) -> tuple[bytes
 
 
 def write_error(error: SqsError, request_id: str, *, is_json: bool) -> tuple[bytes, str]:
-    """Return the body and the media type of the answer to a request that is refused."""
+    """Return the body and the media type of an error response."""
     if is_json:
         return _encode({"__type": f"com.amazonaws.sqs#{error.name}", "message": str(error)}), JSON_TYPE
     kind = "Sender" if error.is_senders_fault else "Receiver"
@@ -172,7 +179,7 @@ _WITH_RESULT = (
     "ListMessageMoveTasks",
 )
 
-#: What each member of a list is called in XML.
+#: Names of the elements of lists in XML.
 _ITEMS = {
     "QueueUrls": "QueueUrl",
     "queueUrls": "QueueUrl",
@@ -180,7 +187,7 @@ _ITEMS = {
     "Results": "ListMessageMoveTasksResultEntry",
     "Failed": "BatchResultErrorEntry",
 }
-#: Maps in XML: what an entry is called, its key and its value.
+#: Maps in XML: the names of an entry, its key and its value.
 _ENTRIES = {
     "Attributes": ("Attribute", "Name", "Value"),
     "MessageAttributes": ("MessageAttribute", "Name", "Value"),

@@ -1,0 +1,276 @@
+"""Types of responses, for the OpenAPI document. Tests compare real responses with them.
+
+The server does not build its responses from these types, as that would cost time in every request.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, get_args
+
+from msgspec import UNSET, Meta, Struct, UnsetType, defstruct, field
+from msgspec.structs import fields
+
+from wonderq.model.status import STATUS_BY_NAME
+from wonderq.rest.schemas import (
+    EXAMPLE_REDRIVE_ID,
+    Attributes,
+    Cron,
+    Group,
+    MessageId,
+    Missed,
+    Priority,
+    PutQueue,
+    Receipt,
+    Status,
+    Text,
+    Timezone,
+    Traceparent,
+    Tracestate,
+)
+
+Time = Annotated[
+    str, Meta(description="UTC, in ISO 8601 with milliseconds.", extra_json_schema={"format": "date-time"})
+]
+Count = Annotated[int, Meta(ge=0)]
+Seconds = Annotated[float, Meta(ge=0)]
+HTTPStatus = Annotated[int, Meta(description="Same as the HTTP status of the response.", ge=400, le=599)]
+_Duplicates = Annotated[
+    list[Count], Meta(description="Indexes of messages that were not added, because their keys were already used.")
+]
+
+
+class Produced(Struct):
+    """A message was produced."""
+
+    id: MessageId
+    message: Text
+    status: Literal["unprocessed"]
+    status_code: Literal[201] = field(name="statusCode")
+    duplicate: (
+        Annotated[
+            Literal[True],
+            Meta(description="No message was added: the key was already used for the message with this id."),
+        ]
+        | UnsetType
+    ) = UNSET
+
+
+class BatchProduced(Struct):
+    """A batch was produced."""
+
+    ids: Annotated[list[MessageId], Meta(description="Ids of the messages, in the order of the request.")]
+    status: Literal["unprocessed"]
+    status_code: Literal[201] = field(name="statusCode")
+    duplicates: _Duplicates | UnsetType = UNSET
+
+
+class HandedOver(Struct):
+    """Messages were deleted and others produced."""
+
+    success: Literal[True]
+    ids: Annotated[list[MessageId], Meta(description="Ids of the new messages, in the order of the request.")]
+    status_code: Literal[201] = field(name="statusCode")
+    duplicates: _Duplicates | UnsetType = UNSET
+
+
+class Kicked(Struct):
+    """Buried messages were made available."""
+
+    success: Literal[True]
+    kicked: Annotated[Count, Meta(description="Number of messages.")]
+
+
+class DeadLetter(Struct):
+    """Source of a dead letter, and the reason for the move."""
+
+    queue: Annotated[str, Meta(description="Source queue.")]
+    id: Annotated[MessageId, Meta(description="Id of the message in the source queue.")]
+    reason: str
+    moved_at: Time
+    produced_at: Annotated[Time, Meta(description="Time at which the message was first produced.")]
+    receive_count: Annotated[Count, Meta(description="Number of times the message was claimed in the source queue.")]
+
+
+class Message(Struct):
+    """A message, as consumers and listings receive it."""
+
+    id: MessageId
+    message: Text
+    status: Status
+    receive_count: Annotated[Count, Meta(description="Number of times the message was claimed.")]
+    produced_at: Time
+    claimed_until: Annotated[
+        Time | None, Meta(description="Deadline of the claim; null unless the status is `processing`.")
+    ]
+    queue: Annotated[str, Meta(description="Name of the queue.")]
+    receipt: (
+        Annotated[
+            Receipt, Meta(description="Receipt of the claim. Only the consumer that claimed the message gets it.")
+        ]
+        | UnsetType
+    ) = UNSET
+    delayed_until: (
+        Annotated[Time, Meta(description="Time from which the message can be consumed, if the status is `delayed`.")]
+        | UnsetType
+    ) = UNSET
+    version: (
+        Annotated[
+            int, Meta(ge=2, description="1, plus the number of changes of text or attributes. Absent while it is 1.")
+        ]
+        | UnsetType
+    ) = UNSET
+    attributes: Attributes | UnsetType = UNSET
+    group: Group | UnsetType = UNSET
+    priority: Priority | UnsetType = UNSET
+    idempotency_key: str | UnsetType = UNSET
+    traceparent: Traceparent | UnsetType = UNSET
+    tracestate: Tracestate | UnsetType = UNSET
+    dead_letter: DeadLetter | UnsetType = UNSET
+
+
+class Success(Struct):
+    """The call succeeded."""
+
+    success: Literal[True]
+
+
+class Purged(Struct):
+    """The messages of a queue were deleted."""
+
+    success: Literal[True]
+    deleted: Annotated[Count, Meta(description="Number of deleted messages.")]
+
+
+class Counted(Struct):
+    """The number of messages of a status."""
+
+    count: Count
+    status: Status
+
+
+#: The fields of `PutQueue`, all of them required.
+Settings = defstruct(
+    "Settings", [(each.name, get_args(each.type)[0]) for each in fields(PutQueue)], namespace={"__module__": __name__}
+)
+
+
+class Queue(Struct):
+    """A queue with its settings and current figures."""
+
+    queue: Annotated[str, Meta(description="Name of the queue.")]
+    settings: Settings  # type: ignore[valid-type]
+    created_at: Time
+    counts: Annotated[
+        dict[str, Count],
+        Meta(description="Number of messages by status.", extra_json_schema={"required": list(STATUS_BY_NAME)}),
+    ]
+    bytes: Annotated[Count, Meta(description="Size of all messages as stored.")]
+    newest_id: Annotated[
+        str | None,
+        Meta(
+            description="Id of the newest message, even if it was deleted. List `after` it to see only later messages."
+        ),
+    ]
+    oldest_age: Annotated[Seconds | None, Meta(description="Age of the oldest message, in seconds.")]
+
+
+class Health(Struct):
+    """The broker is well."""
+
+    status: Literal["ok", "ready"]
+
+
+class ErrorDetails(Struct):
+    """Details of an error."""
+
+    code: Annotated[str, Meta(description="Stable identifier of the error, for programs.")]
+    message: Annotated[str, Meta(description="Explanation for people, with a remedy. The text may change.")]
+    field: Annotated[str, Meta(description="The field that caused the error, if a single field did.")] | UnsetType = (
+        UNSET
+    )
+
+
+class Error(Struct):
+    """An error. All errors have this shape."""
+
+    success: Literal[False]
+    status_code: HTTPStatus = field(name="statusCode")
+    error: ErrorDetails
+
+
+class Result(Struct):
+    """Result of one entry of a batch, with the id or the receipt that was given, and the error if it failed."""
+
+    success: bool
+    id: MessageId | UnsetType = UNSET
+    receipt: Annotated[Receipt, Meta(description="The receipt that was given.")] | UnsetType = UNSET
+    status_code: (
+        Annotated[
+            HTTPStatus, Meta(description="HTTP status that the entry would have as a separate call, if it failed.")
+        ]
+        | UnsetType
+    ) = field(name="statusCode", default=UNSET)
+    error: ErrorDetails | UnsetType = UNSET
+
+
+class Results(Struct):
+    """Results of a batch."""
+
+    success: Annotated[bool, Meta(description="Whether every entry succeeded.")]
+    results: Annotated[list[Result], Meta(description="One result for each entry, in the order of the request.")]
+
+
+class RedriveTask(Struct):
+    """A redrive: a background task that moves messages of a queue."""
+
+    id: Annotated[str, Meta(examples=[EXAMPLE_REDRIVE_ID])]
+    queue: Annotated[str, Meta(description="Queue that the messages leave.")]
+    destination: Annotated[
+        str | None, Meta(description="Queue that the messages enter; null: each returns to its source queue.")
+    ]
+    status: Literal["running", "completed", "cancelled", "failed"]
+    moved: Annotated[
+        Count, Meta(description="Number of messages moved so far; in a dry run, of those that would be moved.")
+    ]
+    skipped: Annotated[
+        Count,
+        Meta(
+            description=(
+                "Number of messages left in place: they did not match the filters, were claimed or delayed, or had no "
+                "source queue that still exists."
+            )
+        ),
+    ]
+    total: Annotated[Count, Meta(description="Number of waiting and buried messages when the redrive started.")]
+    dry_run: bool
+    per_second: int | None
+    limit: int | None
+    contains: str | None
+    attribute: str | None
+    started_at: Time
+    ended_at: Time | None
+    failure: Annotated[str | None, Meta(description="Reason for the failure.")]
+
+
+class Schedule(Struct):
+    """A schedule."""
+
+    name: str
+    cron: Cron
+    timezone: Timezone
+    queue: str
+    message: Text
+    missed: Missed
+    paused: bool
+    created_at: Time
+    next_at: Annotated[
+        Time | None, Meta(description="Next time at which it produces a message; null while it is paused.")
+    ]
+    last_at: Annotated[Time | None, Meta(description="Last time for which it produced a message.")]
+    failure: Annotated[str | None, Meta(description="Reason why it produced none for the time after that.")]
+    attributes: Attributes | UnsetType = UNSET
+    group: Group | UnsetType = UNSET
+    priority: Priority | UnsetType = UNSET
+    delay: Annotated[Seconds, Meta(description="Time until each message can be consumed, in seconds.")] | UnsetType = (
+        UNSET
+    )
