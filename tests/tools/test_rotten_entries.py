@@ -56,7 +56,7 @@ def update_without_reading(broker: Broker, sequence: int, body: str) -> None:
         messages = state.queues["default"].messages
         view = messages.find(sequence)
         assert view is not None
-        claims = [messages.claim_of(view._replace(updates=view.updates + 1))]
+        claims = [messages.state_of(view._replace(updates=view.updates + 1))]
         commit((record.UPDATE, now_ms, 1, [], [sequence, 1], [view.produced_ms], [len(entry)], claims, entry))
 
 

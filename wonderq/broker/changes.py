@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from operator import ge
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from wonderq.broker.core import CLAIM_LEAVES, DELETE_LEAVES, PRODUCE_LEAVES, Core
 from wonderq.model.errors import (
@@ -63,7 +63,7 @@ class Changing(Core):
                 runs, results = self._resolve_each(found, targets)
             if runs:
                 produced_ms = found.messages.produced_ms(runs)
-                self._append_and_apply((record.DELETE, now_ms, found.number, runs), leave=DELETE_LEAVES)
+                self._append_and_apply(record.Delete(record.DELETE, now_ms, found.number, runs), leave=DELETE_LEAVES)
                 self.counters.of(queue).deleted(now_ms, produced_ms)
                 self._consumers.notify(found)  # there is room for more in flight
         self._wait_until_durable()
@@ -180,7 +180,7 @@ class Changing(Core):
                             raise MessageTooLargeError(new.size, most_bytes)
                         restated[view.sequence] = after._replace(updates=view.updates + 1), new.entry
                     else:
-                        changes.append((after.sequence, after.status, after.due_ms, after.timeout_ms))
+                        changes.append(record.Change(after.sequence, after.status, after.due_ms, after.timeout_ms))
                     seen.add(view.sequence)
                     results.append(None)
                 except BrokerError as error:
@@ -201,14 +201,17 @@ class Changing(Core):
         now_ms: int,
         changes: Sequence[tuple[int, ...]],
         restated: Mapping[int, tuple[MessageView, bytes]],
-    ) -> Sequence[Any]:
+    ) -> record.Update:
         ordered = [restated[sequence] for sequence in sorted(restated)]
-        return (
-            *(record.UPDATE, now_ms, queue.number, changes),
+        return record.Update(
+            record.UPDATE,
+            now_ms,
+            queue.number,
+            changes,
             record.to_runs(view.sequence for view, _ in ordered),
             [view.produced_ms for view, _ in ordered],
             [len(entry) for _, entry in ordered],
-            [queue.messages.claim_of(view) for view, _ in ordered if not view.is_pristine],
+            [queue.messages.state_of(view) for view, _ in ordered if not view.is_pristine],
             b"".join(entry for _, entry in ordered),
         )
 
@@ -251,7 +254,7 @@ class Changing(Core):
             found = self._find_queue(queue)
             views = found.messages.after(-1, limit, BURIED) if found.messages.counts[BURIED] else []
             if views:
-                changes = [(view.sequence, WAITING, 0, 0, 0) for view in views]
+                changes = [record.Reset(view.sequence, WAITING, 0, 0, 0) for view in views]
                 self._append_and_apply(change_record(found, changes, now_ms), leave=CLAIM_LEAVES)
                 self.counters.of(queue).count(record.UPDATE, len(views))
                 self._consumers.notify(found)

@@ -7,7 +7,7 @@ import time
 from array import array
 from collections.abc import Callable, Sequence
 from math import inf
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from wonderq.broker.consumers import Waiter
 from wonderq.broker.core import CLAIM_LEAVES
@@ -20,6 +20,7 @@ from wonderq.model.settings import DEDUPLICATION_WINDOW_MS
 from wonderq.model.status import CLAIMED, WAITING
 from wonderq.state import record
 from wonderq.state.page import NO_TOKEN, MessageView
+from wonderq.state.record import Record
 from wonderq.state.state import Queue, change_record
 from wonderq_storage import Position
 
@@ -173,7 +174,7 @@ class Claiming(Moving):
             if dead:
                 return NoClaim(dead=dead)
         token = self._new_token()
-        records: list[Sequence[Any]] = [(record.CLAIM, now_ms, queue.number, runs, timeout_ms, token)]
+        records: list[Record] = [record.Claim(record.CLAIM, now_ms, queue.number, runs, timeout_ms, token)]
         if attempt_id is not None:
             records.append(self._attempt(queue, now_ms, attempt_id, token, runs, now_ms + timeout_ms))
         position = self._append_and_apply(*records, leave=CLAIM_LEAVES)
@@ -205,7 +206,7 @@ class Claiming(Moving):
         end = queue.messages.expired_end(now_ms - queue.settings.retention_ms + 1)
         if end is not None:
             before = len(queue.messages)
-            self._append_and_apply((record.PURGE, now_ms, queue.number, end))
+            self._append_and_apply(record.Purge(record.PURGE, now_ms, queue.number, end))
             self.counters.of(queue.name).retention_expired += before - len(queue.messages)
 
     def _claim_again(self, queue: Queue, now_ms: int, timeout_ms: int, attempt_id: str) -> Claim | None:
@@ -220,7 +221,7 @@ class Claiming(Moving):
             (view.status, view.token, view.due_ms) != (CLAIMED, token, due_ms) for view in views
         ):
             return None
-        changes = [(view.sequence, CLAIMED, now_ms + timeout_ms, timeout_ms) for view in views]
+        changes = [record.Change(view.sequence, CLAIMED, now_ms + timeout_ms, timeout_ms) for view in views]
         position = self._append_and_apply(
             change_record(queue, changes, now_ms),
             self._attempt(queue, now_ms, attempt_id, token, runs, now_ms + timeout_ms),
@@ -231,11 +232,11 @@ class Claiming(Moving):
 
     def _attempt(
         self, queue: Queue, now_ms: int, attempt_id: str, token: int, runs: record.Runs, due_ms: int
-    ) -> Sequence[Any]:
+    ) -> Record:
         """Return the record of what an attempt to claim was given."""
         self.limits.check_keys(self._state, 1, now_ms)
         memory = _ATTEMPT + attempt_id, [token, runs, due_ms], now_ms + DEDUPLICATION_WINDOW_MS
-        return record.DEDUP, now_ms, queue.number, [memory]
+        return record.Dedup(record.DEDUP, now_ms, queue.number, [memory])
 
     def _new_token(self) -> int:
         """Return 32 bits that nobody can foresee, not all zero. Drawn in advance: a call of the system for each costs more."""

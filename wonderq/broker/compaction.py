@@ -124,7 +124,7 @@ def _batches(records: Iterator[tuple[Position, bytes | memoryview]], batch_bytes
     batch: defaultdict[int, _Entries] = defaultdict(_Entries)
     size = 0
     for position, data in records:
-        contents = record.contents(record.decode(data))
+        contents = record.contents_of(record.decode_typed(data))
         if contents is None:
             continue
         queue, runs, lengths, entries = contents
@@ -148,7 +148,7 @@ def _copy_live(broker: Broker, batch: dict[int, _Entries], limit_bytes: int) -> 
                 continue
             for runs, lengths, entries in _portions(part, found, limit_bytes):
                 produced_ms, claims = queue.messages.describe(runs)
-                fields = (record.UPDATE, now_ms, number, (), runs, produced_ms, lengths, claims, entries)
+                fields = record.Update(record.UPDATE, now_ms, number, (), runs, produced_ms, lengths, claims, entries)
                 commit(fields, leave=COMPACTION_LEAVES)
                 copied += len(entries)
     return copied
@@ -186,14 +186,14 @@ def _rewrite_metadata(broker: Broker, end: Position) -> None:
     """Write again what names the log and its queues, and notes, as far as that stands before ``end``."""
     with broker.locked() as (state, commit, now_ms):
         if state.identity_at < end:
-            commit((record.IDENTITY, now_ms, state.key, state.next_queue))
+            commit(record.Identity(record.IDENTITY, now_ms, state.key or b"", state.next_queue))
         for queue in state.queues.values():
             if queue.record_position < end:
                 commit(queue_record(queue, queue.settings, now_ms))
         for space, notes in state.metadata.items():
             for name, note in list(notes.items()):
                 if note.record_position < end:
-                    commit((record.METADATA, now_ms, space, name, note.value))
+                    commit(record.Metadata(record.METADATA, now_ms, space, name, note.value))
 
 
 def _rewrite_dedup(broker: Broker, log: Log, end: Position, most_bytes: int) -> None:
@@ -208,7 +208,7 @@ def _rewrite_dedup(broker: Broker, log: Log, end: Position, most_bytes: int) -> 
                 queue = state.find(number)
                 memories = queue.dedup.stated_before(end, now_ms, most_bytes) if queue else []
                 if memories:
-                    commit((record.DEDUP, now_ms, number, memories))
+                    commit(record.Dedup(record.DEDUP, now_ms, number, memories))
             more = bool(memories)
             unwritten += most_bytes if more else 0
             if unwritten > _UNWRITTEN_BYTES:

@@ -38,6 +38,7 @@ from wonderq.runtime.offload import BlockingPool
 from wonderq.runtime.token_bucket import TokenBuckets
 from wonderq.state import record
 from wonderq.state.page import NO_TOKEN, MessageView
+from wonderq.state.record import Record
 from wonderq.state.replay import rebuild
 from wonderq.state.state import Queue, State, queue_record
 from wonderq_storage import Checkpoints, CorruptLogError, Log, Position, TrimmedError
@@ -117,7 +118,7 @@ class Core:
         with self._lock:
             now_ms = self._clock.now_ms()
             if self._state.key is None:
-                self._append_and_apply((record.IDENTITY, now_ms, os.urandom(16), self._state.next_queue))
+                self._append_and_apply(record.Identity(record.IDENTITY, now_ms, os.urandom(16), self._state.next_queue))
             assert self._state.key is not None
             self._ids = Ids(self._state.key)
             if DEFAULT_QUEUE not in self._state.queues:
@@ -173,7 +174,7 @@ class Core:
 
     # Shared pieces
 
-    def _append_and_apply(self, *records: Sequence[Any], leave: int | None = None) -> Position:
+    def _append_and_apply(self, *records: Record, leave: int | None = None) -> Position:
         """Append records and apply them; a crash leaves all or none. Returns the position of the last one.
 
         ``leave`` says for which part of a segment there must be room behind them.

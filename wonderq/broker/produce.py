@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
-from typing import Any
 
 from wonderq.broker.core import PRODUCE_LEAVES, Core
 from wonderq.model.errors import (
@@ -17,7 +16,7 @@ from wonderq.model.errors import (
 from wonderq.model.messages import NewMessage, SendResult, Target, size_of
 from wonderq.model.settings import FIFO_SUFFIX, QueueSettings
 from wonderq.state import record
-from wonderq.state.record import Runs
+from wonderq.state.record import Record, Runs
 from wonderq.state.state import Queue, State, queue_record
 
 
@@ -34,7 +33,7 @@ class Sending(Core):
         data = b"".join(entries)
         with self._transaction as now_ms:
             found = self._state.queues.get(queue)
-            records: list[Sequence[Any]] = []
+            records: list[Record] = []
             if found is None:
                 found = self._queue_to_be(queue, now_ms)
                 records.append(queue_record(found, found.settings, now_ms))
@@ -43,7 +42,7 @@ class Sending(Core):
                 self.limits.check_room(self._state, found, len(entries), len(data))
                 number, first = found.number, found.messages.next_sequence
                 due_ms = self._due_ms(found.settings, now_ms, len(entries), delays_ms)
-                records.append((record.PRODUCE, now_ms, number, first, due_ms, lengths, data))
+                records.append(record.Produce(record.PRODUCE, now_ms, number, first, due_ms, lengths, data))
                 position = self._append_and_apply(*records, leave=PRODUCE_LEAVES)
                 self.counters.of(queue).count(record.PRODUCE, len(entries))
                 self._consumers.notify(self._state.queues[queue])
@@ -95,7 +94,7 @@ class Sending(Core):
                 produced_ms = found.messages.produced_ms(runs)
             sent, records = self._decide_outputs(outputs, entries, now_ms)
             if runs:
-                records.insert(0, (record.DELETE, now_ms, found.number, runs))
+                records.insert(0, record.Delete(record.DELETE, now_ms, found.number, runs))
             if records:
                 self._append_and_apply(*records, leave=PRODUCE_LEAVES)
             if runs:
@@ -106,7 +105,7 @@ class Sending(Core):
         return sent
 
     def send_with(
-        self, queue: str, messages: Sequence[NewMessage], also: Callable[[State, int], Sequence[Sequence[Any]] | None]
+        self, queue: str, messages: Sequence[NewMessage], also: Callable[[State, int], Sequence[Record] | None]
     ) -> bool:
         """Add messages together with other records: those that ``also`` returns, given the state and the time, under the lock.
 
@@ -131,9 +130,9 @@ class Sending(Core):
 
     def _decide_outputs(
         self, outputs: Mapping[str, Sequence[NewMessage]], entries: Mapping[str, Sequence[bytes]], now_ms: int
-    ) -> tuple[dict[str, list[SendResult]], list[Sequence[Any]]]:
+    ) -> tuple[dict[str, list[SendResult]], list[Record]]:
         """Return what becomes of the messages for each queue, and the records that make it so."""
-        records: list[Sequence[Any]] = []
+        records: list[Record] = []
         sent = {}
         new = 0
         for name, messages in outputs.items():
@@ -169,7 +168,7 @@ class Sending(Core):
 
     def _decide_send(
         self, queue: Queue, messages: Sequence[NewMessage], entries: Sequence[bytes], now_ms: int
-    ) -> tuple[list[SendResult], list[Sequence[Any]]]:
+    ) -> tuple[list[SendResult], list[Record]]:
         """Return what becomes of each message, and the records that make it so."""
         settings = queue.settings
         if settings.draining:
@@ -203,16 +202,16 @@ class Sending(Core):
         self.limits.check_room(self._state, queue, len(chosen), sum(lengths))
         due_ms = self._due_ms(settings, now_ms, len(chosen), [_delay_ms(messages[index], now_ms) for index in fresh])
         lanes = [queue.lane_for(messages[index].priority, messages[index].group) for index in fresh]
-        head: tuple[Any, ...] = now_ms, queue.number, first, due_ms, lengths
-        records: list[Sequence[Any]] = [
-            (record.SEND, *head, lanes, b"".join(chosen))
+        number, data = queue.number, b"".join(chosen)
+        records: list[Record] = [
+            record.Send(record.SEND, now_ms, number, first, due_ms, lengths, lanes, data)
             if any(map(any, lanes))
-            else (record.PRODUCE, *head, b"".join(chosen))
+            else record.Produce(record.PRODUCE, now_ms, number, first, due_ms, lengths, data)
         ]
         if used:
             until_ms = now_ms + settings.deduplication_window_ms
             memories = [(key, place, until_ms) for key, place in used.items()]
-            records.append((record.DEDUP, now_ms, queue.number, memories))
+            records.append(record.Dedup(record.DEDUP, now_ms, queue.number, memories))
         return sent, records
 
     def _due_ms(

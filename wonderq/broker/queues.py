@@ -81,7 +81,7 @@ class Administering(Looking):
             found = self._find_queue(name)
             if name == DEFAULT_QUEUE:
                 raise DefaultQueueError
-            self._append_and_apply((record.DROP, now_ms, found.number))
+            self._append_and_apply(record.Drop(record.DROP, now_ms, found.number))
             self.counters.forget(name)
             self._consumers.dissolve(found)
         self._wait_until_durable()
@@ -93,7 +93,7 @@ class Administering(Looking):
             count = len(messages)
             if count:
                 number = self._state.queues[name].number
-                self._append_and_apply((record.PURGE, now_ms, number, messages.next_sequence))
+                self._append_and_apply(record.Purge(record.PURGE, now_ms, number, messages.next_sequence))
                 self.counters.of(name).count(record.PURGE, count)
         self._wait_until_durable()
         return count

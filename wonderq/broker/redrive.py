@@ -19,6 +19,7 @@ from wonderq.model.messages import has_attribute
 from wonderq.model.status import BURIED, WAITING
 from wonderq.state import record
 from wonderq.state.page import MessageView
+from wonderq.state.record import Record
 from wonderq.state.state import Queue, State
 
 #: The space of notes that has moves, by id.
@@ -229,7 +230,10 @@ class Redrives:
             if move_id not in self._running:
                 return  # it was cancelled meanwhile
             if queue is None or state.find(queue.number) is not queue:
-                gone = [(record.METADATA, now_ms, SPACE, each.id, None) for each in _moves_of(state, move.queue_number)]
+                gone = [
+                    record.Metadata(record.METADATA, now_ms, SPACE, each.id, None)
+                    for each in _moves_of(state, move.queue_number)
+                ]
                 commit(*gone, leave=DELETE_LEAVES)
                 del self._running[move_id]
                 return
@@ -283,13 +287,13 @@ class Redrives:
             move, moved=move.moved + len(going), skipped=move.skipped + skipped, next_sequence=come_to
         ), going
 
-    def _notes(self, state: State, move: Redrive, now_ms: int) -> Sequence[Sequence[Any]]:
+    def _notes(self, state: State, move: Redrive, now_ms: int) -> Sequence[Record]:
         """Return the records that say how a move is by now; with one that has ended, another may be forgotten."""
-        notes: list[Sequence[Any]] = [_note(move, now_ms)]
+        notes: list[Record] = [_note(move, now_ms)]
         if move.status != "running":
             self._running.pop(move.id, None)
             others = [each for each in _moves_of(state, move.queue_number) if each.id != move.id]
-            notes += [(record.METADATA, now_ms, SPACE, each.id, None) for each in others[KEPT - 1 :]]
+            notes += [record.Metadata(record.METADATA, now_ms, SPACE, each.id, None) for each in others[KEPT - 1 :]]
         return notes
 
 
@@ -303,8 +307,8 @@ def _check(per_second: int | None, limit: int | None, contains: str | None, attr
             raise InvalidValueError(field, f"{field} must have 1 to {MAX_FILTER_CHARACTERS} characters.")
 
 
-def _note(move: Redrive, now_ms: int) -> Sequence[Any]:
-    return record.METADATA, now_ms, SPACE, move.id, move.to_record()
+def _note(move: Redrive, now_ms: int) -> Record:
+    return record.Metadata(record.METADATA, now_ms, SPACE, move.id, move.to_record())
 
 
 def _find(state: State, move_id: str) -> Redrive:

@@ -22,6 +22,7 @@ from wonderq.model.messages import Attribute, NewMessage, size_of
 from wonderq.model.queue_names import check_queue_name
 from wonderq.model.settings import FIFO_SUFFIX
 from wonderq.state import record
+from wonderq.state.record import Record
 from wonderq.state.state import Metadata, State
 
 #: The space of notes that has schedules, by name.
@@ -193,7 +194,7 @@ class Schedules:
         """Delete a schedule. Its messages stay."""
         with self._broker.transaction() as (state, commit, now_ms):
             _find(state, name)
-            commit((record.METADATA, now_ms, SPACE, name, None), leave=DELETE_LEAVES)
+            commit(record.Metadata(record.METADATA, now_ms, SPACE, name, None), leave=DELETE_LEAVES)
 
     def fire_due(self) -> float:
         """Produce the messages of all times that have come; returns after how many seconds there is more to do."""
@@ -244,11 +245,11 @@ class Schedules:
     ) -> bool:
         """Produce the messages of some times and say how the schedule is after that, at once; returns whether that was done."""
 
-        def also(state: State, now_ms: int) -> Sequence[Sequence[Any]] | None:
+        def also(state: State, now_ms: int) -> Sequence[Record] | None:
             note = _note_of(state, schedule.name)
             if note is None or note.value is not noted:
                 return None
-            return [(record.METADATA, now_ms, SPACE, schedule.name, after)]
+            return [record.Metadata(record.METADATA, now_ms, SPACE, schedule.name, after)]
 
         messages = [schedule.message_for(time_ms) for time_ms in times_ms]
         return self._broker.send_with(schedule.queue, messages, also)
@@ -279,8 +280,8 @@ def _plan(schedule: Schedule, now_ms: int) -> _Plan:
     return _Plan(due, next_ms, len(late) - len(made_up))
 
 
-def _record(schedule: Schedule, now_ms: int) -> Sequence[Any]:
-    return record.METADATA, now_ms, SPACE, schedule.name, schedule.to_record()
+def _record(schedule: Schedule, now_ms: int) -> Record:
+    return record.Metadata(record.METADATA, now_ms, SPACE, schedule.name, schedule.to_record())
 
 
 def _note_of(state: State, name: str) -> Metadata | None:

@@ -10,6 +10,7 @@ from wonderq.model.errors import TooManyQueuesError
 from wonderq.model.status import BURIED
 from wonderq.state import record
 from wonderq.state.page import MessageView
+from wonderq.state.record import Record
 from wonderq.state.state import Queue, change_record, queue_record
 
 #: How many messages are moved in one record, and up to which part of a segment.
@@ -77,7 +78,7 @@ class Moving(Core):
         with self._transaction as now_ms:
             still = [view for view in views if queue.messages.find(view.sequence) == view]
             if still:
-                changes = [(view.sequence, BURIED, 0, view.timeout_ms) for view in still]
+                changes = [record.Change(view.sequence, BURIED, 0, view.timeout_ms) for view in still]
                 self._append_and_apply(change_record(queue, changes, now_ms), leave=CLAIM_LEAVES)
                 self.counters.of(queue.name).buried += len(still)
 
@@ -96,14 +97,14 @@ class Moving(Core):
         return queue.messages.find(letter.view.sequence) == letter.view
 
     def move(
-        self, queue: Queue, now_ms: int, going: Sequence[Transfer], also: Sequence[Sequence[Any]] = (), *, leave: int
+        self, queue: Queue, now_ms: int, going: Sequence[Transfer], also: Sequence[Record] = (), *, leave: int
     ) -> None:
         """Move messages, which have to be unchanged, under the lock, and commit other records with that.
 
         Each is gone here and new there at one moment, whatever limits and settings the other queue has. A queue that is not
         there is made.
         """
-        records: list[Sequence[Any]] = []
+        records: list[Record] = []
         by_target: dict[str, list[Transfer]] = {}
         for each in going:
             by_target.setdefault(each.target, []).append(each)
@@ -117,11 +118,11 @@ class Moving(Core):
             entries = [record.encode_entry(each.letter.body, each.headers) for each in those]
             lanes = [target.lane_for(each.headers.get("priority", 0), each.headers.get("group", "")) for each in those]
             first = target.messages.next_sequence
-            head: tuple[Any, ...] = now_ms, target.number, first, [], list(map(len, entries)), lanes
-            records.append((record.SEND, *head, b"".join(entries)))
+            lengths, data = list(map(len, entries)), b"".join(entries)
+            records.append(record.Send(record.SEND, now_ms, target.number, first, [], lengths, lanes, data))
         if going:
             runs = record.to_runs(sorted(each.letter.view.sequence for each in going))
-            records.append((record.DELETE, now_ms, queue.number, runs))
+            records.append(record.Delete(record.DELETE, now_ms, queue.number, runs))
         self._append_and_apply(*records, *also, leave=leave)
         self.counters.of(queue.name).moved += len(going)
         for name in by_target:

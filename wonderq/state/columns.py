@@ -19,7 +19,7 @@ from itertools import accumulate, chain, groupby, repeat
 from wonderq.model.status import BURIED, CLAIMED, DELAYED, GONE, STATUS_COUNT, WAITING
 from wonderq.state.lanes import NO_LANE, Lanes
 from wonderq.state.page import IN_LANE, NO_TOKEN, PAGE_BITS, PAGE_MESSAGES, SHOWN, MessageView, Page
-from wonderq.state.record import Runs, to_runs
+from wonderq.state.record import MessageState, Runs, to_runs
 
 #: A page at the end of the queue is not freed before it held this many, so that a queue which stays nearly empty does
 #: not make a page for each message.
@@ -92,10 +92,10 @@ class Columns:
                     yield index + found[each], page.first + start + found[each], found[each + 1]
             passed += count
 
-    def describe(self, runs: Runs) -> tuple[list[int], list[tuple[int | str, ...]]]:
+    def describe(self, runs: Runs) -> tuple[list[int], list[MessageState]]:
         """Return what restates messages that are there, besides their entries: when produced, and claims (`restate`)."""
         produced_ms: list[int] = []
-        claims: list[tuple[int | str, ...]] = []
+        claims: list[MessageState] = []
         for page, start, stop in self._slices(runs):
             produced_ms.extend(page.produced_ms[start:stop])
             if (
@@ -103,13 +103,13 @@ class Columns:
                 or any(page.receives[start:stop])
                 or any(page.updates[start:stop])
             ):
-                claims += [self.claim_of(view) for view in page.views(start, stop) if not view.is_pristine]
+                claims += [self.state_of(view) for view in page.views(start, stop) if not view.is_pristine]
         return produced_ms, claims
 
-    def claim_of(self, view: MessageView) -> tuple[int | str, ...]:
-        """Return what an UPDATE record says of a restated message that does not merely wait."""
+    def state_of(self, view: MessageView) -> MessageState:
+        """Return the state of a rewritten message that is not pristine, as an UPDATE record has it."""
         claim = view.sequence, view.status, view.due_ms, view.timeout_ms, view.receives, view.token
-        return (*claim, view.first_claimed_ms, view.updates + 1, *self.lane_of(view))
+        return MessageState(*claim, view.first_claimed_ms, view.updates + 1, *self.lane_of(view))
 
     def lane_of(self, view: MessageView) -> tuple[int, str]:
         """Return a message's priority and group."""
