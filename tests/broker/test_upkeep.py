@@ -436,7 +436,7 @@ def test_nobody_comes_between_a_rotation_and_the_room_that_it_gives_back(
     held: list[bool] = []
 
     def watched() -> int:
-        held.append(kept.broker._lock.locked())
+        held.append(kept.broker.core.lock.locked())
         return rotate()
 
     monkeypatch.setattr(kept.log, "rotate", watched)

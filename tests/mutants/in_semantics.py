@@ -121,7 +121,7 @@ _ORDER = [
     ),
     Mutant(
         "heaps_of_lanes_are_never_cleared",
-        "DedupTable grows with each retry, for as long as a group has messages.",
+        "Memory grows with each retry, for as long as a group has messages.",
         _LANES,
         "        if len(heap) > 2 * lane.messages + _VOID_PLACES:\n",
         "        if lane.messages < 0:\n",

@@ -241,7 +241,7 @@ CALLS = [
         )
     ),
     Refused("UnsupportedOperation", f"{PREFIX}UnsupportedOperation", "StartMessageMoveTask",
-            {"SourceArn": arn("jobs")}, "Dead LoadedMessage Queue"),
+            {"SourceArn": arn("jobs")}, "Dead Letter Queue"),
     Refused(*INVALID, "StartMessageMoveTask", {"SourceArn": "x"}),
     Refused(*INVALID, "StartMessageMoveTask", {"SourceArn": arn("dead"), "DestinationArn": arn("dead")}),
     Refused(*INVALID, "StartMessageMoveTask", {"SourceArn": arn("dead"), "MaxNumberOfMessagesPerSecond": 501}),

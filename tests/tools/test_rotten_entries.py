@@ -46,7 +46,7 @@ def run(capfd: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int,
 def claim_without_reading(broker: Broker, queue: str) -> None:
     with pytest.raises(CorruptLogError):
         broker.claim(queue)
-    broker._transaction.damage = None
+    broker.core.transaction.damage = None
 
 
 def update_without_reading(broker: Broker, sequence: int, body: str) -> None:

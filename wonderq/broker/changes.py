@@ -8,6 +8,7 @@ from operator import ge
 from typing import NamedTuple
 
 from wonderq.broker.core import CLAIM_LEAVES, DELETE_LEAVES, PRODUCE_LEAVES, Core
+from wonderq.broker.reader import Reader
 from wonderq.model.errors import (
     BrokerError,
     InvalidValueError,
@@ -39,8 +40,12 @@ class _Rewritten(NamedTuple):
     """As a message's size is limited."""
 
 
-class Changing(Core):
-    """What deletes and updates."""
+class Changes:
+    """Deletes and updates messages."""
+
+    def __init__(self, core: Core, reader: Reader) -> None:
+        self._core = core
+        self._reader = reader
 
     def delete(self, queue: str, target: Target) -> None:
         """Delete one message.
@@ -54,19 +59,21 @@ class Changing(Core):
 
     def delete_batch(self, queue: str, targets: Sequence[Target]) -> list[BrokerError | None]:
         """Delete what can be deleted, in one record, and return for each target None or why it was not."""
-        self.limits.check_batch(len(targets))
-        with self._transaction as now_ms:
-            found = self._find_queue(queue)
+        self._core.admission.check_batch(len(targets))
+        with self._core.transaction as now_ms:
+            found = self._core.find_queue(queue)
             runs = self._resolve_receipts(found, targets)
             results: list[BrokerError | None] = [None] * len(targets)
             if runs is None:
                 runs, results = self._resolve_each(found, targets)
             if runs:
                 produced_ms = found.messages.produced_ms(runs)
-                self._append_and_apply(record.Delete(record.DELETE, now_ms, found.number, runs), leave=DELETE_LEAVES)
-                self.counters.of(queue).deleted(now_ms, produced_ms)
-                self._consumers.notify(found)  # there is room for more in flight
-        self._wait_until_durable()
+                self._core.append_and_apply(
+                    record.Delete(record.DELETE, now_ms, found.number, runs), leave=DELETE_LEAVES
+                )
+                self._core.counters.of(queue).deleted(now_ms, produced_ms)
+                self._core.consumers.notify(found)  # there is room for more in flight
+        self._core.wait_until_durable()
         return results
 
     def _resolve_receipts(self, queue: Queue, targets: Sequence[Target]) -> Runs | None:
@@ -77,7 +84,7 @@ class Changing(Core):
         receipts = [receipt for message_id, receipt in targets if receipt is not None and message_id is None]
         if len(receipts) < len(targets):
             return None
-        claims = self._ids.decode_receipts(queue.number, receipts)
+        claims = self._core.ids.decode_receipts(queue.number, receipts)
         if claims is None:
             return None
         sequences, tokens = claims
@@ -92,7 +99,7 @@ class Changing(Core):
         sequences: set[int] = set()
         for target in targets:
             try:
-                sequence = self._resolve(queue, target).sequence
+                sequence = self._core.resolve(queue, target).sequence
                 if sequence in sequences:
                     raise MessageNotFoundError
                 sequences.add(sequence)
@@ -109,16 +116,16 @@ class Changing(Core):
 
     def update_batch(self, queue: str, updates: Sequence[tuple[Target, Change]]) -> list[BrokerError | None]:
         """Change what can be changed, in one record, and return for each update None or why it was not done."""
-        self.limits.check_batch(len(updates))
+        self._core.admission.check_batch(len(updates))
         bodies = [change.body for _, change in updates if change.body is not None]
         if bodies:
-            self.limits.encode(bodies)
+            self._core.admission.encode(bodies)
         for _, change in updates:
             check_attributes(change.attributes or {})
         results = None
         while results is None:
             results = self._try_update(queue, updates, self._rewritten(queue, updates))
-        self._wait_until_durable()
+        self._core.wait_until_durable()
         return results
 
     def _rewritten(self, queue: str, updates: Sequence[tuple[Target, Change]]) -> dict[int, _Rewritten]:
@@ -126,18 +133,18 @@ class Changing(Core):
         wanted: dict[int, MessageView] = {}
         if not any(change.rewrites for _, change in updates):
             return {}
-        with self._transaction:
-            found = self._find_queue(queue)
+        with self._core.transaction:
+            found = self._core.find_queue(queue)
             for index, (target, change) in enumerate(updates):
                 if change.rewrites:
                     with suppress(BrokerError):
-                        wanted[index] = self._resolve(found, target)
-        self._wait_until_durable()  # what is not durable cannot be read
+                        wanted[index] = self._core.resolve(found, target)
+        self._core.wait_until_durable()  # what is not durable cannot be read
         there = {view.sequence: view for view in wanted.values()}
         if len(there) > 1:
-            self.limits.check_batch_bytes(sum(view.length for view in there.values()), len(there))
-        views, old = self._entries(found, list(there.values()))
-        bodies, headers = self._decode(views, old) if views else ([], {})
+            self._core.admission.check_batch_bytes(sum(view.length for view in there.values()), len(there))
+        views, old = self._reader.entries(found, list(there.values()))
+        bodies, headers = self._reader.decode(views, old) if views else ([], {})
         places = {view.sequence: index for index, view in enumerate(views)}
         indexes = [index for index, view in wanted.items() if view.sequence in places]
         contents = []
@@ -149,7 +156,7 @@ class Changing(Core):
             contents.append((bodies[place] if change.body is None else change.body, more))
         if not contents:
             return {}
-        entries = self.limits.encode([body for body, _ in contents], [more for _, more in contents])
+        entries = self._core.admission.encode([body for body, _ in contents], [more for _, more in contents])
         sizes = [size_of(body, more.get("attributes")) for body, more in contents]
         made_from = [views[places[wanted[index].sequence]].position for index in indexes]
         return dict(zip(indexes, map(_Rewritten, made_from, entries, sizes), strict=True))
@@ -158,16 +165,16 @@ class Changing(Core):
         self, queue: str, updates: Sequence[tuple[Target, Change]], rewritten: Mapping[int, _Rewritten]
     ) -> list[BrokerError | None] | None:
         """Do all updates; returns the results, or None if a message that is rewritten is not any more as it was read."""
-        with self._transaction as now_ms:
-            found = self._find_queue(queue)
-            found.messages.advance(now_ms)
+        with self._core.transaction as now_ms:
+            found = self._core.find_queue(queue)
+            self._core.advance(found, now_ms)
             results: list[BrokerError | None] = []
             changes: list[tuple[int, ...]] = []
             restated: dict[int, tuple[MessageView, bytes]] = {}
             seen: set[int] = set()
             for index, (target, change) in enumerate(updates):
                 try:
-                    view = self._resolve(found, target)
+                    view = self._core.resolve(found, target)
                     if view.sequence in seen:
                         raise InvalidValueError("entries", "A batch may update a message only once.")
                     after = self._decide_change(view, change, now_ms)
@@ -188,11 +195,13 @@ class Changing(Core):
             if restated:
                 more = sum(len(entry) - view.length for view, entry in restated.values())
                 if more > 0:
-                    self.limits.check_room(self._state, found, 0, more)
+                    self._core.admission.check_room(found, 0, more)
             if changes or restated:
-                self._append_and_apply(self._update_record(found, now_ms, changes, restated), leave=_leave(restated))
-                self.counters.of(queue).count(record.UPDATE, len(seen))
-                self._consumers.notify(found)
+                self._core.append_and_apply(
+                    self._update_record(found, now_ms, changes, restated), leave=_leave(restated)
+                )
+                self._core.counters.of(queue).count(record.UPDATE, len(seen))
+                self._core.consumers.notify(found)
         return results
 
     @staticmethod
@@ -224,12 +233,12 @@ class Changing(Core):
             return view._replace(status=BURIED, due_ms=0, token=NO_TOKEN)
         delay_ms = change.delay_ms
         if change.backoff_ms is not None:
-            self.limits.check_range("delay", change.backoff_ms)
+            self._core.limits.check_range("delay", change.backoff_ms)
             doublings = min(max(view.receives - 1, 0), _MAX_DOUBLINGS)
-            most_ms = max(change.backoff_ms, min(MAX_BACKOFF_MS, self.limits.delay_ms))
+            most_ms = max(change.backoff_ms, min(MAX_BACKOFF_MS, self._core.limits.delay_ms))
             delay_ms = min(change.backoff_ms << doublings, most_ms)
         if delay_ms is not None:
-            self.limits.check_range("delay", delay_ms)
+            self._core.limits.check_range("delay", delay_ms)
             if delay_ms == 0:
                 return view._replace(status=WAITING, due_ms=0, token=NO_TOKEN)
             return view._replace(status=DELAYED, due_ms=now_ms + delay_ms, token=NO_TOKEN)
@@ -238,7 +247,7 @@ class Changing(Core):
         if view.status != CLAIMED:
             raise NotClaimedError
         timeout_ms = view.timeout_ms if change.visibility_timeout_ms is None else change.visibility_timeout_ms
-        self.limits.check_range("visibility_timeout", timeout_ms)
+        self._core.limits.check_range("visibility_timeout", timeout_ms)
         if timeout_ms == 0:
             return view._replace(status=WAITING, due_ms=0, token=NO_TOKEN)
         return view._replace(status=CLAIMED, due_ms=now_ms + timeout_ms, timeout_ms=timeout_ms)
@@ -248,17 +257,17 @@ class Changing(Core):
 
         They count as never received, so that those that were claimed too often get as many tries as new ones.
         """
-        if not 1 <= limit <= self.limits.batch_messages:
-            raise InvalidValueError("max", f"max must be from 1 to {self.limits.batch_messages}.")
-        with self._transaction as now_ms:
-            found = self._find_queue(queue)
+        if not 1 <= limit <= self._core.limits.batch_messages:
+            raise InvalidValueError("max", f"max must be from 1 to {self._core.limits.batch_messages}.")
+        with self._core.transaction as now_ms:
+            found = self._core.find_queue(queue)
             views = found.messages.after(-1, limit, BURIED) if found.messages.counts[BURIED] else []
             if views:
                 changes = [record.Reset(view.sequence, WAITING, 0, 0, 0) for view in views]
-                self._append_and_apply(change_record(found, changes, now_ms), leave=CLAIM_LEAVES)
-                self.counters.of(queue).count(record.UPDATE, len(views))
-                self._consumers.notify(found)
-        self._wait_until_durable()
+                self._core.append_and_apply(change_record(found, changes, now_ms), leave=CLAIM_LEAVES)
+                self._core.counters.of(queue).count(record.UPDATE, len(views))
+                self._core.consumers.notify(found)
+        self._core.wait_until_durable()
         return len(views)
 
 

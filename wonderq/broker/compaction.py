@@ -139,7 +139,7 @@ def _batches(records: Iterator[tuple[Position, bytes | memoryview]], batch_bytes
 def _copy_live(broker: Broker, batch: dict[int, _Entries], limit_bytes: int) -> int:
     """Restate at the end of the log those messages whose entries are still the ones in ``batch``."""
     copied = 0
-    with broker.locked() as (state, commit, now_ms):
+    with broker.locked() as (state, append_and_apply, now_ms):
         for number, part in batch.items():
             queue = state.find(number)
             stretches = queue.messages.still_at(part.runs, part.places) if queue else ()
@@ -149,7 +149,7 @@ def _copy_live(broker: Broker, batch: dict[int, _Entries], limit_bytes: int) -> 
             for runs, lengths, entries in _portions(part, found, limit_bytes):
                 produced_ms, claims = queue.messages.describe(runs)
                 fields = record.Update(record.UPDATE, now_ms, number, (), runs, produced_ms, lengths, claims, entries)
-                commit(fields, leave=COMPACTION_LEAVES)
+                append_and_apply(fields, leave=COMPACTION_LEAVES)
                 copied += len(entries)
     return copied
 
@@ -184,16 +184,16 @@ def _portions(
 
 def _rewrite_metadata(broker: Broker, end: Position) -> None:
     """Write again what names the log and its queues, and notes, as far as that stands before ``end``."""
-    with broker.locked() as (state, commit, now_ms):
+    with broker.locked() as (state, append_and_apply, now_ms):
         if state.identity_at < end:
-            commit(record.Identity(record.IDENTITY, now_ms, state.key or b"", state.next_queue))
+            append_and_apply(record.Identity(record.IDENTITY, now_ms, state.key or b"", state.next_queue))
         for queue in state.queues.values():
             if queue.record_position < end:
-                commit(queue_record(queue, queue.settings, now_ms))
+                append_and_apply(queue_record(queue, queue.settings, now_ms))
         for space, notes in state.metadata.items():
             for name, note in list(notes.items()):
                 if note.record_position < end:
-                    commit(record.Metadata(record.METADATA, now_ms, space, name, note.value))
+                    append_and_apply(record.Metadata(record.METADATA, now_ms, space, name, note.value))
 
 
 def _rewrite_dedup(broker: Broker, log: Log, end: Position, most_bytes: int) -> None:
@@ -204,11 +204,11 @@ def _rewrite_dedup(broker: Broker, log: Log, end: Position, most_bytes: int) -> 
     for number in numbers:
         more = True
         while more:
-            with broker.locked() as (state, commit, now_ms):
+            with broker.locked() as (state, append_and_apply, now_ms):
                 queue = state.find(number)
                 memories = queue.dedup.stated_before(end, now_ms, most_bytes) if queue else []
                 if memories:
-                    commit(record.Dedup(record.DEDUP, now_ms, number, memories))
+                    append_and_apply(record.Dedup(record.DEDUP, now_ms, number, memories))
             more = bool(memories)
             unwritten += most_bytes if more else 0
             if unwritten > _UNWRITTEN_BYTES:

@@ -46,7 +46,7 @@ class Housekeeper:
         self._broker.counters.housekeeper_runs = False
 
     def _expire(self) -> float:
-        self._broker.expire()
+        self._broker.enforce_retention()
         return self._tick_s
 
     def _try(self, work: Callable[[], float]) -> float:

@@ -12,9 +12,9 @@ from math import inf
 from typing import Any, Literal, Self
 from uuid import uuid4
 
-from wonderq.broker.core import DELETE_LEAVES, PRODUCE_LEAVES
-from wonderq.broker.transfers import LoadedMessage, Moving, Transfer, portion_of
-from wonderq.model.errors import InvalidValueError, QueueNotFoundError, RedriveNotFoundError, RedriveRunningError
+from wonderq.broker.core import DELETE_LEAVES, PRODUCE_LEAVES, Core
+from wonderq.broker.transfers import LoadedMessage, Transfer, Transfers, portion_of
+from wonderq.model.errors import InvalidValueError, RedriveNotFoundError, RedriveRunningError
 from wonderq.model.messages import has_attribute
 from wonderq.model.status import BURIED, WAITING
 from wonderq.state import record
@@ -22,8 +22,8 @@ from wonderq.state.page import MessageView
 from wonderq.state.record import Record
 from wonderq.state.state import Queue, State
 
-#: The space of notes that has moves, by id.
-SPACE = "move"
+#: The space of records that has redrives, by id.
+NAMESPACE = "move"
 
 #: So many moves of a queue that have ended are kept, to be looked at.
 KEPT = 10
@@ -45,7 +45,7 @@ Status = Literal["running", "completed", "cancelled", "failed"]
 
 @dataclass(frozen=True)
 class Redrive:
-    """One move, as it is by now."""
+    """One redrive, as it is by now."""
 
     id: str
     source: str
@@ -81,18 +81,18 @@ class Redrive:
         return value
 
     @classmethod
-    def from_record(cls, move_id: str, value: Any) -> Self:
-        return cls(move_id, **value)
+    def from_record(cls, redrive_id: str, value: Any) -> Self:
+        return cls(redrive_id, **value)
 
-    def wants(self, letter: LoadedMessage) -> bool:
+    def wants(self, message: LoadedMessage) -> bool:
         """Tell whether a message is one that is to be moved."""
-        if self.contains is not None and self.contains not in letter.body:
+        if self.contains is not None and self.contains not in message.body:
             return False
-        return self.attribute is None or has_attribute(letter.headers.get("attributes", {}), self.attribute)
+        return self.attribute is None or has_attribute(message.headers.get("attributes", {}), self.attribute)
 
-    def target_of(self, letter: LoadedMessage) -> str | None:
+    def target_of(self, message: LoadedMessage) -> str | None:
         """Return the queue that a message is to go to, if it is known."""
-        origin = letter.headers.get("origin")
+        origin = message.headers.get("origin")
         return self.destination or (origin[0] if origin else None)
 
     @property
@@ -107,12 +107,13 @@ class Redrive:
 class Redrives:
     """All moves of a broker. Methods may be called from any thread, but `run` by one alone."""
 
-    def __init__(self, broker: Moving) -> None:
-        self._broker = broker
-        with broker.locked() as (state, _, now_ms):
-            notes = state.metadata.get(SPACE, {})
+    def __init__(self, core: Core, transfers: Transfers) -> None:
+        self._core = core
+        self._transfers = transfers
+        with core.locked() as (state, _, now_ms):
+            records = state.metadata.get(NAMESPACE, {})
             # When each of those that run goes on, in ms. Changed under the broker's lock.
-            self._running = {name: now_ms for name, note in notes.items() if note.value["status"] == "running"}
+            self._running = {name: now_ms for name, note in records.items() if note.value["status"] == "running"}
 
     @property
     def running(self) -> int:
@@ -143,16 +144,16 @@ class Redrives:
         _check(per_second, limit, contains, attribute)
         if destination == source:
             raise InvalidValueError("destination", "The destination must be another queue than the source.")
-        with self._broker.transaction() as (state, commit, now_ms):
-            queue = _find_queue(state, source)
+        with self._core.durable_transaction() as (state, append_and_apply, now_ms):
+            queue = self._core.find_queue(source)
             if destination is not None:
-                _find_queue(state, destination)
-            for each in _moves_of(state, queue.number):
+                self._core.find_queue(destination)
+            for each in _redrives_of(state, queue.number):
                 if each.status == "running":
                     raise RedriveRunningError(source, each.id)
             messages = queue.messages
-            messages.advance(now_ms)
-            move = Redrive(
+            self._core.advance(queue, now_ms)
+            redrive = Redrive(
                 id=str(uuid4()),
                 source=source,
                 destination=destination,
@@ -172,111 +173,111 @@ class Redrives:
                 next_sequence=0,
                 end_sequence=messages.next_sequence,
             )
-            commit(_note(move, now_ms), leave=PRODUCE_LEAVES)
-            self._running[move.id] = now_ms
-        return move.id
+            append_and_apply(_metadata(redrive, now_ms), leave=PRODUCE_LEAVES)
+            self._running[redrive.id] = now_ms
+        return redrive.id
 
     def list(self, source: str) -> Sequence[Redrive]:
         """Return the moves of a queue, the newest first: the one that runs, and those that ended last."""
-        with self._broker.transaction() as (state, _, _):
-            return _moves_of(state, _find_queue(state, source).number)
+        with self._core.durable_transaction() as (state, _, _):
+            return _redrives_of(state, self._core.find_queue(source).number)
 
-    def get(self, move_id: str) -> Redrive:
-        """Return a move.
+    def get(self, redrive_id: str) -> Redrive:
+        """Return a redrive.
 
         Raises:
             RedriveNotFoundError: there is none with this id.
         """
-        with self._broker.transaction() as (state, _, _):
-            return _find(state, move_id)
+        with self._core.durable_transaction() as (state, _, _):
+            return _find(state, redrive_id)
 
-    def cancel(self, move_id: str) -> Redrive:
+    def cancel(self, redrive_id: str) -> Redrive:
         """End a move where it is, and return it; one that has ended stays as it is. What was moved stays moved."""
-        with self._broker.transaction() as (state, commit, now_ms):
-            move = _find(state, move_id)
-            if move.status == "running":
-                move = replace(move, status="cancelled", ended_ms=now_ms)
-                commit(*self._notes(state, move, now_ms), leave=DELETE_LEAVES)
-        return move
+        with self._core.durable_transaction() as (state, append_and_apply, now_ms):
+            redrive = _find(state, redrive_id)
+            if redrive.status == "running":
+                redrive = replace(redrive, status="cancelled", ended_ms=now_ms)
+                append_and_apply(*self._records(state, redrive, now_ms), leave=DELETE_LEAVES)
+        return redrive
 
     def run(self) -> float:
         """Move a portion of each move that is due; returns after how many seconds there is more to do."""
-        with self._broker.locked() as (_, _, now_ms):
-            due = [move_id for move_id, due_ms in self._running.items() if due_ms <= now_ms]
-        for move_id in due:
-            self._go_on(move_id)
-        with self._broker.locked() as (_, _, now_ms):
+        with self._core.locked() as (_, _, now_ms):
+            due = [redrive_id for redrive_id, due_ms in self._running.items() if due_ms <= now_ms]
+        for redrive_id in due:
+            self._go_on(redrive_id)
+        with self._core.locked() as (_, _, now_ms):
             return max(min(self._running.values(), default=inf) - now_ms, 0) / 1000
 
-    def _go_on(self, move_id: str) -> None:
-        with self._broker.locked() as (state, _, now_ms):
-            if move_id not in self._running:
+    def _go_on(self, redrive_id: str) -> None:
+        with self._core.locked() as (state, _, now_ms):
+            if redrive_id not in self._running:
                 return
-            move = _find(state, move_id)
-            queue = state.find(move.queue_number)
+            redrive = _find(state, redrive_id)
+            queue = state.find(redrive.queue_number)
             views: list[MessageView] = []
             if queue is not None:
-                queue.messages.advance(now_ms)
-                after = queue.messages.after(move.next_sequence - 1, _PORTION_MESSAGES)
-                views = [view for view in after if view.sequence < move.end_sequence]
+                self._core.advance(queue, now_ms)
+                after = queue.messages.after(redrive.next_sequence - 1, _PORTION_MESSAGES)
+                views = [view for view in after if view.sequence < redrive.end_sequence]
                 if views:
                     views = views[: portion_of(views, _PORTION_MESSAGES, _PORTION_BYTES)]
-        letters: dict[int, LoadedMessage] = {}
+        loaded: dict[int, LoadedMessage] = {}
         movable = [view for view in views if view.status in _MOVABLE]
         if queue is not None and movable:
-            letters = {each.view.sequence: each for each in self._broker.load_messages(queue, movable)}
-        wanted = {sequence for sequence, letter in letters.items() if move.wants(letter)}
-        with self._broker.transaction() as (state, commit, now_ms):
-            if move_id not in self._running:
+            loaded = {each.view.sequence: each for each in self._transfers.load_messages(queue, movable)}
+        wanted = {sequence for sequence, message in loaded.items() if redrive.wants(message)}
+        with self._core.durable_transaction() as (state, append_and_apply, now_ms):
+            if redrive_id not in self._running:
                 return  # it was cancelled meanwhile
             if queue is None or state.find(queue.number) is not queue:
                 gone = [
-                    record.Metadata(record.METADATA, now_ms, SPACE, each.id, None)
-                    for each in _moves_of(state, move.queue_number)
+                    record.Metadata(record.METADATA, now_ms, NAMESPACE, each.id, None)
+                    for each in _redrives_of(state, redrive.queue_number)
                 ]
-                commit(*gone, leave=DELETE_LEAVES)
-                del self._running[move_id]
+                append_and_apply(*gone, leave=DELETE_LEAVES)
+                del self._running[redrive_id]
                 return
-            queue.messages.advance(now_ms)
-            going: Sequence[Transfer] = []
-            if move.destination is not None and move.destination not in state.queues:
-                failure = f"The queue {move.destination} was deleted."
-                move = replace(move, status="failed", failure=failure, ended_ms=now_ms)
-            elif not views or move.portion_messages <= 0:
-                move = replace(move, status="completed", ended_ms=now_ms)
+            self._core.advance(queue, now_ms)
+            transfers: Sequence[Transfer] = []
+            if redrive.destination is not None and redrive.destination not in state.queues:
+                failure = f"The queue {redrive.destination} was deleted."
+                redrive = replace(redrive, status="failed", failure=failure, ended_ms=now_ms)
+            elif not views or redrive.portion_messages <= 0:
+                redrive = replace(redrive, status="completed", ended_ms=now_ms)
             else:
-                move, going = self._choose(state, queue, move, views, letters, wanted)
-            notes = self._notes(state, move, now_ms)
-            if going and not move.dry_run:
-                self._broker.move(queue, now_ms, going, notes, leave=PRODUCE_LEAVES)
-                if move.per_second is not None:
-                    self._running[move_id] = now_ms + -(-1000 * len(going) // move.per_second)
+                redrive, transfers = self._choose(state, queue, redrive, views, loaded, wanted)
+            records = self._records(state, redrive, now_ms)
+            if transfers and not redrive.dry_run:
+                self._transfers.move(queue, now_ms, transfers, records, leave=PRODUCE_LEAVES)
+                if redrive.per_second is not None:
+                    self._running[redrive_id] = now_ms + -(-1000 * len(transfers) // redrive.per_second)
             else:
-                commit(*notes, leave=PRODUCE_LEAVES)
+                append_and_apply(*records, leave=PRODUCE_LEAVES)
 
     def _choose(
         self,
         state: State,
         queue: Queue,
-        move: Redrive,
+        redrive: Redrive,
         views: Sequence[MessageView],
-        letters: dict[int, LoadedMessage],
+        loaded: dict[int, LoadedMessage],
         wanted: set[int],
     ) -> tuple[Redrive, Sequence[Transfer]]:
-        """Return what moves, of messages as they were looked at, and how far the move has come with that."""
-        going: list[Transfer] = []
-        skipped, come_to = 0, move.next_sequence
+        """Return what redrives, of messages as they were looked at, and how far the move has come with that."""
+        transfers: list[Transfer] = []
+        skipped, come_to = 0, redrive.next_sequence
         for view in views:
-            if len(going) == move.portion_messages:
+            if len(transfers) == redrive.portion_messages:
                 break
-            letter = letters.get(view.sequence)
-            if letter is not None and self._broker.is_unchanged(queue, letter):
-                target = move.target_of(letter) if view.sequence in wanted else None
+            message = loaded.get(view.sequence)
+            if message is not None and self._transfers.is_unchanged(queue, message):
+                target = redrive.target_of(message) if view.sequence in wanted else None
                 if target is None or target == queue.name or target not in state.queues:
                     skipped += 1
                 else:
-                    headers = {name: value for name, value in letter.headers.items() if name != "origin"}
-                    going.append(Transfer(letter, target, headers))
+                    headers = {name: value for name, value in message.headers.items() if name != "origin"}
+                    transfers.append(Transfer(message, target, headers))
             else:
                 found = queue.messages.find(view.sequence)
                 if found is not None and found.status in _MOVABLE:
@@ -284,17 +285,19 @@ class Redrives:
                 skipped += found is not None
             come_to = view.sequence + 1
         return replace(
-            move, moved=move.moved + len(going), skipped=move.skipped + skipped, next_sequence=come_to
-        ), going
+            redrive, moved=redrive.moved + len(transfers), skipped=redrive.skipped + skipped, next_sequence=come_to
+        ), transfers
 
-    def _notes(self, state: State, move: Redrive, now_ms: int) -> Sequence[Record]:
+    def _records(self, state: State, redrive: Redrive, now_ms: int) -> Sequence[Record]:
         """Return the records that say how a move is by now; with one that has ended, another may be forgotten."""
-        notes: list[Record] = [_note(move, now_ms)]
-        if move.status != "running":
-            self._running.pop(move.id, None)
-            others = [each for each in _moves_of(state, move.queue_number) if each.id != move.id]
-            notes += [record.Metadata(record.METADATA, now_ms, SPACE, each.id, None) for each in others[KEPT - 1 :]]
-        return notes
+        records: list[Record] = [_metadata(redrive, now_ms)]
+        if redrive.status != "running":
+            self._running.pop(redrive.id, None)
+            others = [each for each in _redrives_of(state, redrive.queue_number) if each.id != redrive.id]
+            records += [
+                record.Metadata(record.METADATA, now_ms, NAMESPACE, each.id, None) for each in others[KEPT - 1 :]
+            ]
+        return records
 
 
 def _check(per_second: int | None, limit: int | None, contains: str | None, attribute: str | None) -> None:
@@ -307,28 +310,21 @@ def _check(per_second: int | None, limit: int | None, contains: str | None, attr
             raise InvalidValueError(field, f"{field} must have 1 to {MAX_FILTER_CHARACTERS} characters.")
 
 
-def _note(move: Redrive, now_ms: int) -> Record:
-    return record.Metadata(record.METADATA, now_ms, SPACE, move.id, move.to_record())
+def _metadata(redrive: Redrive, now_ms: int) -> Record:
+    return record.Metadata(record.METADATA, now_ms, NAMESPACE, redrive.id, redrive.to_record())
 
 
-def _find(state: State, move_id: str) -> Redrive:
-    note = state.metadata.get(SPACE, {}).get(move_id)
+def _find(state: State, redrive_id: str) -> Redrive:
+    note = state.metadata.get(NAMESPACE, {}).get(redrive_id)
     if note is None:
         raise RedriveNotFoundError
-    return Redrive.from_record(move_id, note.value)
+    return Redrive.from_record(redrive_id, note.value)
 
 
-def _find_queue(state: State, name: str) -> Queue:
-    found = state.queues.get(name)
-    if found is None:
-        raise QueueNotFoundError(name)
-    return found
-
-
-def _moves_of(state: State, queue_number: int) -> list[Redrive]:
+def _redrives_of(state: State, queue_number: int) -> list[Redrive]:
     """Return the moves of a queue, the newest first."""
-    notes = state.metadata.get(SPACE, {}).items()
+    records = state.metadata.get(NAMESPACE, {}).items()
     found = [
-        Redrive.from_record(name, note.value) for name, note in notes if note.value["queue_number"] == queue_number
+        Redrive.from_record(name, note.value) for name, note in records if note.value["queue_number"] == queue_number
     ]
-    return sorted(found, key=lambda move: (move.started_ms, move.id), reverse=True)
+    return sorted(found, key=lambda redrive: (redrive.started_ms, redrive.id), reverse=True)

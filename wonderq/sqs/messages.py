@@ -37,15 +37,10 @@ _MAX_ID_CHARACTERS = 128
 class _New(NamedTuple):
     """A message that was read from a request."""
 
-    message: NewMessage
+    message: str | NewMessage
     sums: dict[str, str]
     """The checksums that the answer has."""
     size: int
-
-    @property
-    def is_plain(self) -> bool:
-        new = self.message
-        return not (new.attributes or new.system or new.group or new.key)
 
 
 def send_message(context: Context) -> dict[str, Any]:
@@ -77,14 +72,9 @@ def send_message_batch(context: Context) -> dict[str, Any]:
     return results(successful, failures)
 
 
-def _send(context: Context, queue: str, new: Sequence[_New]) -> list[SendResult]:
-    broker = context.broker
+def _send(context: Context, queue: str, new: Sequence[_New]) -> Sequence[SendResult]:
     try:
-        if broker.is_plain(queue) and all(each.is_plain for each in new):
-            delays = [each.message.delay_ms for each in new]
-            ids = broker.produce(queue, [each.message.body for each in new], delays)
-            return [SendResult(message_id, 0, False) for message_id in ids]
-        return broker.send(queue, [each.message for each in new])
+        return context.broker.send(queue, [each.message for each in new])
     except BrokerError as error:
         raise from_broker(error) from error
 
@@ -153,7 +143,7 @@ def _read_new(context: Context, queue: str, settings: QueueSettings, given: Mapp
         message.check(is_fifo=is_fifo)
     except BrokerError as error:
         raise from_broker(error) from error
-    return _New(message, sums, size)
+    return _New(message if message != NewMessage(body) else body, sums, size)
 
 
 def _map(given: Mapping[str, Any], name: str) -> Mapping[str, Any]:

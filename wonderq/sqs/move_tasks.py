@@ -20,7 +20,7 @@ def start_message_move_task(context: Context) -> dict[str, Any]:
     source = _source(context)
     names = [info.name for info in context.broker.queues() if info.settings.dead_letter_queue == source]
     if not names:
-        raise SqsError("UnsupportedOperation", "Source queue must be configured as a Dead LoadedMessage Queue.")
+        raise SqsError("UnsupportedOperation", "Source queue must be configured as a Dead Letter Queue.")
     arn = context.text("DestinationArn")
     destination = None if arn is None else name_in_arn(arn, "DestinationArn")
     most = _MOST_PER_SECOND if context.limits is STRICT else MAX_PER_SECOND

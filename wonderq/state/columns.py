@@ -38,8 +38,6 @@ class Columns:
         """Messages by state (GONE is not kept). Those past their deadline count as waiting only after `advance`."""
         self.bytes = 0
         """Entry bytes of all messages."""
-        self.claims_timed_out = 0
-        """Claims that `advance` found ended; whoever counts them takes them from here."""
         self._pages: dict[int, Page] = {}  # by sequence >> PAGE_BITS, ascending
         self._ready: list[int] = []  # heap of the numbers of pages with a waiting message, and some without
         self._due: list[tuple[int, int, int]] = []  # heap of (due_ms, first, count), and some that no longer hold
@@ -276,14 +274,14 @@ class Columns:
     # When old parts of a log have been dropped, a record may be about messages that nothing before it tells of. They were
     # deleted later, or a later record restates them; so what is said of them here changes nothing.
 
-    def advance(self, now_ms: int) -> None:
-        """Turn claims and delays that have ended by ``now_ms`` into waiting messages.
+    def advance(self, now_ms: int) -> int:
+        """Turn claims and delays that have ended by ``now_ms`` into waiting messages; return how many claims ended.
 
         This writes nothing down: it follows from the deadlines, so it may happen at any time, or not.
         """
         due = self._due
         if not due or due[0][0] > now_ms:
-            return
+            return 0
         claimed = self.counts[CLAIMED]
         while due and due[0][0] <= now_ms:
             due_ms, first, count = heapq.heappop(due)
@@ -292,7 +290,7 @@ class Columns:
                 for index in range(start, stop):
                     if page.status[index] in (CLAIMED, DELAYED) and page.due_ms[index] == due_ms:
                         self._set_status(page, index, WAITING)
-        self.claims_timed_out += claimed - self.counts[CLAIMED]
+        return claimed - self.counts[CLAIMED]
 
     def produce(
         self,

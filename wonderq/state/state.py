@@ -60,7 +60,7 @@ class Queue:
 
 
 class Metadata(NamedTuple):
-    """One thing that is kept beside the queues: see `wonderq.state.record.METADATA`."""
+    """Value that is kept beside the queues; see `wonderq.state.record.Metadata`."""
 
     value: Mapping[str, Any]
     record_position: int
