@@ -18,8 +18,8 @@ from tests.broker.helpers import contents_of
 from tests.broker.memory_log import MemoryLog
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest
+from wonderq.broker.reader import LoadedMessage
 from wonderq.broker.redrive import KEPT, Redrive
-from wonderq.broker.transfers import LoadedMessage
 from wonderq.model.errors import (
     BrokerError,
     InvalidValueError,
@@ -356,15 +356,15 @@ class TestMeanwhile:
         return world, world.broker.redrives.start("source", "target")
 
     def meanwhile(self, world: World, do: Callable[[], object]) -> None:
-        load_messages = world.broker.redrives._transfers.load_messages
+        load_messages = world.broker.redrives._reader.load
 
         def read(*args: Any) -> list[LoadedMessage]:
             letters = load_messages(*args)
-            world.broker.redrives._transfers.load_messages = load_messages  # type: ignore[method-assign]
+            world.broker.redrives._reader.load = load_messages  # type: ignore[method-assign]
             do()
             return letters
 
-        world.broker.redrives._transfers.load_messages = read  # type: ignore[method-assign]
+        world.broker.redrives._reader.load = read  # type: ignore[method-assign]
 
     def test_claimed_it_stays(self, moving: tuple[World, str]) -> None:
         world, move_id = moving

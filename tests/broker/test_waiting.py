@@ -27,7 +27,7 @@ def broker() -> Iterator[Broker]:
     yield broker
     broker.stop_claiming()
     eventually(lambda: broker.core.consumers._count == 0, "the end of all waiting")
-    assert not any(broker.core.consumers._lines.values())
+    assert not any(broker.core.consumers._waiters.values())
 
 
 class Consumer(Call[list[Message]]):
@@ -199,7 +199,7 @@ def test_those_who_wait_for_a_dropped_queue_are_refused(broker: Broker) -> None:
             consumer.result()
     assert broker.core.consumers._count == 0
     broker.put_queue("other")
-    assert not broker.core.consumers._lines
+    assert not broker.core.consumers._waiters
 
 
 def test_a_purge_leaves_those_who_wait_waiting(broker: Broker) -> None:

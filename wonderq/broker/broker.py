@@ -87,7 +87,7 @@ class Broker:
         self.drop_queue = queues.drop_queue
         self.purge = queues.purge
 
-        self.redrives = Redrives(self.core, transfers)
+        self.redrives = Redrives(self.core, self._reader, transfers)
         self.schedules = Schedules(self.core, producer)
 
         self.locked = self.core.locked

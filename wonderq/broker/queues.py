@@ -1,4 +1,4 @@
-"""Making, changing, emptying and deleting queues."""
+"""Queues: create, configure, purge, delete."""
 
 from __future__ import annotations
 
@@ -24,7 +24,12 @@ class Queues:
         self._queries = queries
 
     def put_queue(self, name: str, **settings: Any) -> tuple[QueueInfo, bool]:
-        """Create a queue, or change the given `QueueSettings` of one; returns it and whether it is new."""
+        """Create a queue, or change the given `QueueSettings` of one; return it and whether it is new.
+
+        Raises:
+            InvalidQueueNameError, InvalidValueError: the name or a setting is not allowed.
+            TooManyQueuesError: the broker has as many queues as it may have.
+        """
         self._check_settings(name, settings)
         with self._core.transaction as now_ms:
             created = name not in self._core.state.queues
@@ -35,7 +40,7 @@ class Queues:
         return info, created
 
     def create_queue(self, name: str, **settings: Any) -> tuple[QueueInfo, bool]:
-        """Create a queue, or leave the one that is there as it is; returns it and whether it is new."""
+        """Create a queue unless it exists; return it and whether it is new. Raises what `put_queue` does."""
         self._check_settings(name, settings)
         with self._core.transaction as now_ms:
             created = name not in self._core.state.queues
@@ -46,9 +51,13 @@ class Queues:
         return info, created
 
     def change_queue(self, name: str, change: Callable[[QueueSettings], Mapping[str, Any]]) -> None:
-        """Change a queue's settings to what follows from those that it has, with nothing in between.
+        """Change the settings of a queue to those that ``change`` returns for its present settings, in one step.
 
-        What ``change`` raises leaves them as they are.
+        An exception of ``change`` leaves the settings as they are.
+
+        Raises:
+            QueueNotFoundError: the queue does not exist.
+            InvalidValueError: a setting is not allowed.
         """
         try:
             with self._core.transaction as now_ms:
@@ -60,13 +69,13 @@ class Queues:
             self._core.wait_until_durable()
 
     def _configure(self, queue: Queue, settings: Mapping[str, Any], now_ms: int) -> None:
-        """Write down a queue that is new, or that changes by these settings."""
+        """Append the record of a queue that is new, or whose settings change."""
         changed = replace(queue.settings, **settings)
         if queue.name not in self._core.state.queues or changed != queue.settings:
             self._core.append_and_apply(queue_record(queue, changed, now_ms), leave=PRODUCE_LEAVES)
             self._core.consumers.notify(
                 self._core.state.queues[queue.name]
-            )  # it may have been paused, or have room for more now
+            )  # it may be resumed, or admit more messages in flight
 
     def _check_settings(self, name: str, settings: Mapping[str, Any]) -> None:
         for field, value in settings.items():
@@ -82,7 +91,12 @@ class Queues:
                 raise InvalidValueError("dead_letter_queue", "A queue cannot be its own dead-letter queue.")
 
     def drop_queue(self, name: str) -> None:
-        """Delete a queue and all its messages. Those who wait for it are refused."""
+        """Delete a queue and all its messages. Consumers that wait for it are refused.
+
+        Raises:
+            QueueNotFoundError: the queue does not exist.
+            DefaultQueueError: it is the default queue.
+        """
         with self._core.transaction as now_ms:
             found = self._core.find_queue(name)
             if name == DEFAULT_QUEUE:
@@ -93,7 +107,11 @@ class Queues:
         self._core.wait_until_durable()
 
     def purge(self, name: str) -> int:
-        """Delete all messages of a queue, claimed ones too; returns how many."""
+        """Delete all messages of a queue, claimed ones too; return how many.
+
+        Raises:
+            QueueNotFoundError: the queue does not exist.
+        """
         with self._core.transaction as now_ms:
             messages = self._core.find_queue(name).messages
             count = len(messages)

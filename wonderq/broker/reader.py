@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import repeat
-from typing import Any
+from typing import Any, NamedTuple
 
 from wonderq.broker.core import Core
 from wonderq.model.messages import Envelope, Message, envelope_of, new_tuple
@@ -23,6 +23,19 @@ _READERS = 4
 _WITH_DEADLINE = (CLAIMED, DELAYED)
 
 
+Headers = dict[str, Any]
+"""Contents of a message besides its body; see `wonderq.model.messages`."""
+
+
+class LoadedMessage(NamedTuple):
+    """Contents of a message that was read to be moved or rewritten."""
+
+    view: MessageView
+    """The message's state when it was read."""
+    body: str
+    headers: Headers
+
+
 class Reader:
     """Reads the entries of durable messages, and verifies them.
 
@@ -38,10 +51,10 @@ class Reader:
 
         ``token`` is that of the claim which delivers them; the messages then have receipts.
         """
-        views, entries = self.entries(queue, views)
+        views, entries = self._entries(queue, views)
         if not views:
             return []
-        bodies, headers = self.decode(views, entries)
+        bodies, headers = self._decode(views, entries)
         sequences, statuses, _, _, produced_ms, receives, _, dues_ms, _, first_claimed_ms, _, updates = zip(
             *views, strict=True
         )
@@ -74,16 +87,23 @@ class Reader:
         fields = zip(*columns, strict=False)
         return list(map(new_tuple, repeat(Message), fields))
 
-    def decode(
-        self, views: Sequence[MessageView], entries: Sequence[bytes]
-    ) -> tuple[list[str], dict[int, dict[str, Any]]]:
+    def load(self, queue: Queue, views: Sequence[MessageView]) -> list[LoadedMessage]:
+        """Return the contents of messages, once they are durable, without those that were deleted meanwhile."""
+        self._core.wait_until_durable()  # only durable entries can be read
+        views, entries = self._entries(queue, views)
+        if not views:
+            return []
+        bodies, headers = self._decode(views, entries)
+        return [LoadedMessage(view, bodies[at], headers.get(at, {})) for at, view in enumerate(views)]
+
+    def _decode(self, views: Sequence[MessageView], entries: Sequence[bytes]) -> tuple[list[str], dict[int, Headers]]:
         """Return the bodies of entries, and by index the headers of those that have any."""
         try:
             return record.decode_entries(entries)
         except ValueError as error:
             raise self._core.mark_damaged(*self._core.log.locate(views[0].position), str(error)) from error
 
-    def entries(self, queue: Queue, views: Sequence[MessageView]) -> tuple[Sequence[MessageView], list[bytes]]:
+    def _entries(self, queue: Queue, views: Sequence[MessageView]) -> tuple[Sequence[MessageView], list[bytes]]:
         """Return the entries of durable messages.
 
         A message that compaction has moved meanwhile is found again, and one that was deleted is left out; the returned views

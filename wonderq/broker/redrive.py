@@ -1,7 +1,7 @@
-"""Redrive: the waiting and buried messages of a queue are moved to another one, or back to where each came from.
+"""Redrives: tasks that move the waiting and buried messages of a queue to another queue, or back to their sources.
 
-A move is a task that goes on portion by portion, also after a restart: how far it has come stands in a METADATA record that is
-written together with each portion, so no message is moved, or counted, twice. The keeper (`wonderq.broker.housekeeping`) drives it.
+A redrive proceeds in portions and continues after a restart. Its progress is a METADATA record that is appended together with
+each portion, so no message is moved or counted twice. Housekeeping (`wonderq.broker.housekeeping`) runs the portions.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Any, Literal, Self
 from uuid import uuid4
 
 from wonderq.broker.core import DELETE_LEAVES, PRODUCE_LEAVES, Core
-from wonderq.broker.transfers import LoadedMessage, Transfer, Transfers, portion_of
+from wonderq.broker.reader import LoadedMessage, Reader
+from wonderq.broker.transfers import Transfer, Transfers, portion_of
 from wonderq.model.errors import InvalidValueError, RedriveNotFoundError, RedriveRunningError
 from wonderq.model.messages import has_attribute
 from wonderq.model.status import BURIED, WAITING
@@ -22,17 +23,17 @@ from wonderq.state.page import MessageView
 from wonderq.state.record import Record
 from wonderq.state.state import Queue, State
 
-#: The space of records that has redrives, by id.
+#: Namespace of the METADATA records of redrives. Their name is the redrive's id.
 NAMESPACE = "move"
 
-#: So many moves of a queue that have ended are kept, to be looked at.
+#: Number of finished redrives of a queue that are kept for inspection.
 KEPT = 10
 
-#: How much is moved while the broker's lock is held.
+#: Size of a portion: the broker's lock is held while one is moved.
 _PORTION_MESSAGES = 100
 _PORTION_BYTES = 256 << 10
 
-#: A move with a rate goes on this often each second, if it is to move so many messages.
+#: Portions per second of a redrive with a rate, if the rate is at least as many messages.
 _PORTIONS_PER_SECOND = 10
 
 MAX_PER_SECOND = 1_000_000
@@ -45,59 +46,61 @@ Status = Literal["running", "completed", "cancelled", "failed"]
 
 @dataclass(frozen=True)
 class Redrive:
-    """One redrive, as it is by now."""
+    """A redrive and its progress."""
 
     id: str
     source: str
     destination: str | None
-    """None: each message goes to the queue that its `DeadLetterSource` names."""
+    """Queue that gets the messages. None moves each message to the queue that its `DeadLetterSource` names."""
     status: Status
     moved: int
-    """In a dry run: that would be moved."""
+    """Messages moved so far. In a dry run, messages that would be moved."""
     skipped: int
-    """Messages that it came to, and left: others than were asked for, without a way back, or claimed or delayed just then."""
+    """Messages left in place: they did not match the filters, had no source, or were claimed or delayed."""
     total: int
-    """How many messages waited or were buried when it began."""
+    """Messages that were waiting or buried when the redrive started."""
     per_second: int | None
     limit: int | None
-    """It ends when so many were moved."""
+    """Number of moved messages at which the redrive ends."""
     contains: str | None
-    """Only messages with this in their text are moved."""
+    """Text that the body of a message must contain to be moved."""
     attribute: str | None
-    """Only those with this attribute; see `has_attribute`."""
+    """Attribute that a message must have to be moved; see `has_attribute`."""
     dry_run: bool
     started_ms: int
     ended_ms: int | None
     failure: str | None
     queue_number: int
     next_sequence: int
-    """It has come to all messages of the source below this."""
+    """Sequence number of the next message to inspect."""
     end_sequence: int
-    """It does not come to those that were produced after it began: from here on."""
+    """Sequence number at which the redrive ends: later messages were produced after it started."""
 
     def to_record(self) -> dict[str, Any]:
+        """Return the value of the redrive's METADATA record."""
         value = asdict(self)
         del value["id"]
         return value
 
     @classmethod
     def from_record(cls, redrive_id: str, value: Any) -> Self:
+        """Return the redrive of a METADATA record."""
         return cls(redrive_id, **value)
 
     def wants(self, message: LoadedMessage) -> bool:
-        """Tell whether a message is one that is to be moved."""
+        """Return whether a message matches the filters."""
         if self.contains is not None and self.contains not in message.body:
             return False
         return self.attribute is None or has_attribute(message.headers.get("attributes", {}), self.attribute)
 
     def target_of(self, message: LoadedMessage) -> str | None:
-        """Return the queue that a message is to go to, if it is known."""
+        """Return the queue to move a message to, or None if the message has no source."""
         origin = message.headers.get("origin")
         return self.destination or (origin[0] if origin else None)
 
     @property
     def portion_messages(self) -> int:
-        """How many messages it may move at once."""
+        """Most messages in the next portion."""
         most = _PORTION_MESSAGES
         if self.per_second is not None:
             most = min(most, max(self.per_second // _PORTIONS_PER_SECOND, 1))
@@ -105,19 +108,20 @@ class Redrive:
 
 
 class Redrives:
-    """All moves of a broker. Methods may be called from any thread, but `run` by one alone."""
+    """All redrives of a broker. You may call methods from any thread, but `run` from one thread only."""
 
-    def __init__(self, core: Core, transfers: Transfers) -> None:
+    def __init__(self, core: Core, reader: Reader, transfers: Transfers) -> None:
         self._core = core
+        self._reader = reader
         self._transfers = transfers
         with core.locked() as (state, _, now_ms):
-            records = state.metadata.get(NAMESPACE, {})
-            # When each of those that run goes on, in ms. Changed under the broker's lock.
-            self._running = {name: now_ms for name, note in records.items() if note.value["status"] == "running"}
+            stored = state.metadata.get(NAMESPACE, {})
+            # Due time in ms of the next portion of each running redrive. Changed under the broker's lock.
+            self._running = {name: now_ms for name, each in stored.items() if each.value["status"] == "running"}
 
     @property
     def running(self) -> int:
-        """How many are under way."""
+        """Number of running redrives."""
         return len(self._running)
 
     def start(
@@ -131,15 +135,15 @@ class Redrives:
         attribute: str | None = None,
         dry_run: bool = False,
     ) -> str:
-        """Begin to move messages of a queue, and return the move's id.
+        """Start to move messages of a queue, and return the redrive's id.
 
-        It moves those that wait or are buried now, and at most ``per_second`` of them in a second; claimed and delayed ones
-        stay. Moved, a message has never been claimed, and has no origin.
+        The redrive moves messages that are waiting or buried now, at most ``per_second`` of them per second. Claimed and
+        delayed messages stay. A moved message counts as never claimed and has no source. See `Redrive` for the filters.
 
         Raises:
-            QueueNotFoundError: the source is not there, or the destination.
-            RedriveRunningError: another move of the source has not ended.
-            InvalidValueError: something is out of range.
+            QueueNotFoundError: the source or the destination does not exist.
+            RedriveRunningError: another redrive of the source is running.
+            InvalidValueError: an argument is out of range.
         """
         _check(per_second, limit, contains, attribute)
         if destination == source:
@@ -178,7 +182,7 @@ class Redrives:
         return redrive.id
 
     def list(self, source: str) -> Sequence[Redrive]:
-        """Return the moves of a queue, the newest first: the one that runs, and those that ended last."""
+        """Return the redrives of a queue, the newest first: the running one, and the last finished ones."""
         with self._core.durable_transaction() as (state, _, _):
             return _redrives_of(state, self._core.find_queue(source).number)
 
@@ -186,13 +190,17 @@ class Redrives:
         """Return a redrive.
 
         Raises:
-            RedriveNotFoundError: there is none with this id.
+            RedriveNotFoundError: no redrive has this id.
         """
         with self._core.durable_transaction() as (state, _, _):
             return _find(state, redrive_id)
 
     def cancel(self, redrive_id: str) -> Redrive:
-        """End a move where it is, and return it; one that has ended stays as it is. What was moved stays moved."""
+        """Stop a redrive, and return it. Moved messages stay moved; a finished redrive stays as it is.
+
+        Raises:
+            RedriveNotFoundError: no redrive has this id.
+        """
         with self._core.durable_transaction() as (state, append_and_apply, now_ms):
             redrive = _find(state, redrive_id)
             if redrive.status == "running":
@@ -201,7 +209,7 @@ class Redrives:
         return redrive
 
     def run(self) -> float:
-        """Move a portion of each move that is due; returns after how many seconds there is more to do."""
+        """Move one portion of each redrive that is due; return the seconds until the next portion is due."""
         with self._core.locked() as (_, _, now_ms):
             due = [redrive_id for redrive_id, due_ms in self._running.items() if due_ms <= now_ms]
         for redrive_id in due:
@@ -210,33 +218,48 @@ class Redrives:
             return max(min(self._running.values(), default=inf) - now_ms, 0) / 1000
 
     def _go_on(self, redrive_id: str) -> None:
-        with self._core.locked() as (state, _, now_ms):
-            if redrive_id not in self._running:
-                return
-            redrive = _find(state, redrive_id)
-            queue = state.find(redrive.queue_number)
-            views: list[MessageView] = []
-            if queue is not None:
-                self._core.advance(queue, now_ms)
-                after = queue.messages.after(redrive.next_sequence - 1, _PORTION_MESSAGES)
-                views = [view for view in after if view.sequence < redrive.end_sequence]
-                if views:
-                    views = views[: portion_of(views, _PORTION_MESSAGES, _PORTION_BYTES)]
+        found = self._look(redrive_id)
+        if found is None:
+            return
+        redrive, queue, views = found
         loaded: dict[int, LoadedMessage] = {}
         movable = [view for view in views if view.status in _MOVABLE]
         if queue is not None and movable:
-            loaded = {each.view.sequence: each for each in self._transfers.load_messages(queue, movable)}
+            loaded = {each.view.sequence: each for each in self._reader.load(queue, movable)}
+        # Filters run outside the lock: they may read megabytes of text.
         wanted = {sequence for sequence, message in loaded.items() if redrive.wants(message)}
-        with self._core.durable_transaction() as (state, append_and_apply, now_ms):
+        self._apply(redrive, queue, views, loaded, wanted)
+
+    def _look(self, redrive_id: str) -> tuple[Redrive, Queue | None, Sequence[MessageView]] | None:
+        """Return a running redrive, its source (None if deleted) and the messages of its next portion."""
+        with self._core.locked() as (state, _, now_ms):
             if redrive_id not in self._running:
+                return None
+            redrive = _find(state, redrive_id)
+            queue = state.find(redrive.queue_number)
+            if queue is None:
+                return redrive, None, []
+            self._core.advance(queue, now_ms)
+            after = queue.messages.after(redrive.next_sequence - 1, _PORTION_MESSAGES)
+            views = [view for view in after if view.sequence < redrive.end_sequence]
+            return redrive, queue, views[: portion_of(views, _PORTION_MESSAGES, _PORTION_BYTES)] if views else []
+
+    def _apply(
+        self,
+        redrive: Redrive,
+        queue: Queue | None,
+        views: Sequence[MessageView],
+        loaded: dict[int, LoadedMessage],
+        wanted: set[int],
+    ) -> None:
+        """Move a portion, and record the progress together with it."""
+        with self._core.durable_transaction() as (state, append_and_apply, now_ms):
+            if redrive.id not in self._running:
                 return  # it was cancelled meanwhile
             if queue is None or state.find(queue.number) is not queue:
-                gone = [
-                    record.Metadata(record.METADATA, now_ms, NAMESPACE, each.id, None)
-                    for each in _redrives_of(state, redrive.queue_number)
-                ]
-                append_and_apply(*gone, leave=DELETE_LEAVES)
-                del self._running[redrive_id]
+                forgotten = [_deleted(each.id, now_ms) for each in _redrives_of(state, redrive.queue_number)]
+                append_and_apply(*forgotten, leave=DELETE_LEAVES)
+                del self._running[redrive.id]
                 return
             self._core.advance(queue, now_ms)
             transfers: Sequence[Transfer] = []
@@ -251,7 +274,7 @@ class Redrives:
             if transfers and not redrive.dry_run:
                 self._transfers.move(queue, now_ms, transfers, records, leave=PRODUCE_LEAVES)
                 if redrive.per_second is not None:
-                    self._running[redrive_id] = now_ms + -(-1000 * len(transfers) // redrive.per_second)
+                    self._running[redrive.id] = now_ms + -(-1000 * len(transfers) // redrive.per_second)
             else:
                 append_and_apply(*records, leave=PRODUCE_LEAVES)
 
@@ -264,9 +287,9 @@ class Redrives:
         loaded: dict[int, LoadedMessage],
         wanted: set[int],
     ) -> tuple[Redrive, Sequence[Transfer]]:
-        """Return what redrives, of messages as they were looked at, and how far the move has come with that."""
+        """Return the redrive after this portion, and the messages to move."""
         transfers: list[Transfer] = []
-        skipped, come_to = 0, redrive.next_sequence
+        skipped, next_sequence = 0, redrive.next_sequence
         for view in views:
             if len(transfers) == redrive.portion_messages:
                 break
@@ -281,22 +304,20 @@ class Redrives:
             else:
                 found = queue.messages.find(view.sequence)
                 if found is not None and found.status in _MOVABLE:
-                    break  # it has come back, or compaction has moved it in the log: it is looked at again
+                    break  # it was released meanwhile, or compaction moved it in the log: read it again
                 skipped += found is not None
-            come_to = view.sequence + 1
-        return replace(
-            redrive, moved=redrive.moved + len(transfers), skipped=redrive.skipped + skipped, next_sequence=come_to
-        ), transfers
+            next_sequence = view.sequence + 1
+        moved = redrive.moved + len(transfers)
+        after = replace(redrive, moved=moved, skipped=redrive.skipped + skipped, next_sequence=next_sequence)
+        return after, transfers
 
     def _records(self, state: State, redrive: Redrive, now_ms: int) -> Sequence[Record]:
-        """Return the records that say how a move is by now; with one that has ended, another may be forgotten."""
+        """Return the record of a redrive's progress. If it has ended, also those that delete the oldest finished redrives."""
         records: list[Record] = [_metadata(redrive, now_ms)]
         if redrive.status != "running":
             self._running.pop(redrive.id, None)
             others = [each for each in _redrives_of(state, redrive.queue_number) if each.id != redrive.id]
-            records += [
-                record.Metadata(record.METADATA, now_ms, NAMESPACE, each.id, None) for each in others[KEPT - 1 :]
-            ]
+            records += [_deleted(each.id, now_ms) for each in others[KEPT - 1 :]]
         return records
 
 
@@ -314,17 +335,20 @@ def _metadata(redrive: Redrive, now_ms: int) -> Record:
     return record.Metadata(record.METADATA, now_ms, NAMESPACE, redrive.id, redrive.to_record())
 
 
+def _deleted(redrive_id: str, now_ms: int) -> Record:
+    return record.Metadata(record.METADATA, now_ms, NAMESPACE, redrive_id, None)
+
+
 def _find(state: State, redrive_id: str) -> Redrive:
-    note = state.metadata.get(NAMESPACE, {}).get(redrive_id)
-    if note is None:
+    stored = state.metadata.get(NAMESPACE, {}).get(redrive_id)
+    if stored is None:
         raise RedriveNotFoundError
-    return Redrive.from_record(redrive_id, note.value)
+    return Redrive.from_record(redrive_id, stored.value)
 
 
 def _redrives_of(state: State, queue_number: int) -> list[Redrive]:
-    """Return the moves of a queue, the newest first."""
-    records = state.metadata.get(NAMESPACE, {}).items()
-    found = [
-        Redrive.from_record(name, note.value) for name, note in records if note.value["queue_number"] == queue_number
-    ]
+    """Return the redrives of a queue, the newest first."""
+    stored = state.metadata.get(NAMESPACE, {}).items()
+    redrives = [Redrive.from_record(name, each.value) for name, each in stored]
+    found = [redrive for redrive in redrives if redrive.queue_number == queue_number]
     return sorted(found, key=lambda redrive: (redrive.started_ms, redrive.id), reverse=True)

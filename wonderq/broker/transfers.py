@@ -1,12 +1,12 @@
-"""Moving messages from one queue to another: dead loaded there, and their way back (`wonderq.broker.redrive`)."""
+"""Transfers of messages from one queue to another: dead letters, and redrives (`wonderq.broker.redrive`)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from wonderq.broker.core import CLAIM_LEAVES, Core
-from wonderq.broker.reader import Reader
+from wonderq.broker.reader import Headers, LoadedMessage, Reader
 from wonderq.model.errors import TooManyQueuesError
 from wonderq.model.status import BURIED
 from wonderq.state import record
@@ -14,31 +14,19 @@ from wonderq.state.page import MessageView
 from wonderq.state.record import Record
 from wonderq.state.state import Queue, change_record, queue_record
 
-#: How many messages are moved in one record, and up to which part of a segment.
-_MOVE_MESSAGES = 100
-_MOVE_PART = 4
-
-Headers = dict[str, Any]
-
-
-class LoadedMessage(NamedTuple):
-    """A message that was read to be moved."""
-
-    view: MessageView
-    """As it was looked at."""
-    body: str
-    headers: Headers
-    """What it carries besides; see `wonderq.model.messages`."""
+#: Most messages in one transfer, and most bytes of them, as the divisor of a segment's size.
+_BATCH_MESSAGES = 100
+_BATCH_PART = 4
 
 
 class Transfer(NamedTuple):
-    """A message that is to be moved."""
+    """Move of one message."""
 
     message: LoadedMessage
     target: str
-    """The queue it goes to."""
+    """Name of the queue that gets the message."""
     headers: Headers
-    """What it carries from then on."""
+    """Headers of the message in that queue."""
 
 
 class Transfers:
@@ -49,7 +37,10 @@ class Transfers:
         self._reader = reader
 
     def dead_letter(self, queue: Queue, views: Sequence[MessageView]) -> None:
-        """Move messages that were claimed too often where the queue's settings want them."""
+        """Remove messages that were claimed too often: move them to the dead-letter queue, or bury them if there is none.
+
+        A message that changes meanwhile stays.
+        """
         target = queue.settings.dead_letter_queue
         if not target:
             self._bury(queue, views)
@@ -57,16 +48,16 @@ class Transfers:
         reason = f"received {queue.settings.max_receives} times without being deleted"
         try:
             self._move_away(queue, views, target, reason)
-        except TooManyQueuesError:  # where they are in the way of the others they cannot stay
+        except TooManyQueuesError:  # the dead-letter queue cannot be created, and the messages block the others
             self._bury(queue, views)
 
     def _move_away(self, queue: Queue, views: Sequence[MessageView], target: str, reason: str) -> None:
         while views:
-            count = portion_of(views, _MOVE_MESSAGES, self._core.log.max_record_bytes // _MOVE_PART)
-            loaded = self.load_messages(queue, views[:count])
+            count = portion_of(views, _BATCH_MESSAGES, self._core.log.max_record_bytes // _BATCH_PART)
+            loaded = self._reader.load(queue, views[:count])
             with self._core.transaction as now_ms:
                 transfers = [
-                    Transfer(message, target, self._with_origin(queue, message, reason, now_ms))
+                    Transfer(message, target, self._with_source(queue, message, reason, now_ms))
                     for message in loaded
                     if self.is_unchanged(queue, message)
                 ]
@@ -74,7 +65,7 @@ class Transfers:
                     self.move(queue, now_ms, transfers, leave=CLAIM_LEAVES)
             views = views[count:]
 
-    def _with_origin(self, queue: Queue, message: LoadedMessage, reason: str, now_ms: int) -> Headers:
+    def _with_source(self, queue: Queue, message: LoadedMessage, reason: str, now_ms: int) -> Headers:
         view = message.view
         message_id = self._core.ids.message_id(queue.number, view.sequence)
         return {**message.headers, "origin": (queue.name, message_id, reason, now_ms, view.produced_ms, view.receives)}
@@ -87,41 +78,35 @@ class Transfers:
                 self._core.append_and_apply(change_record(queue, changes, now_ms), leave=CLAIM_LEAVES)
                 self._core.counters.of(queue.name).buried += len(still)
 
-    def load_messages(self, queue: Queue, views: Sequence[MessageView]) -> list[LoadedMessage]:
-        """Read messages to be moved, without the lock; those that are gone meanwhile are left out."""
-        self._core.wait_until_durable()  # what is not durable cannot be read
-        views, entries = self._reader.entries(queue, views)
-        if not views:
-            return []
-        bodies, headers = self._reader.decode(views, entries)
-        return [LoadedMessage(view, bodies[at], headers.get(at, {})) for at, view in enumerate(views)]
-
     @staticmethod
     def is_unchanged(queue: Queue, message: LoadedMessage) -> bool:
-        """Tell, under the lock, whether a message is still as it was looked at."""
+        """Return whether a message is still as it was when it was read, under the lock."""
         return queue.messages.find(message.view.sequence) == message.view
 
     def move(
         self, queue: Queue, now_ms: int, transfers: Sequence[Transfer], also: Sequence[Record] = (), *, leave: int
     ) -> None:
-        """Move messages, which have to be unchanged, under the lock, and commit other records with that.
+        """Move unchanged messages to other queues, and append ``also`` together with that, under the lock.
 
-        Each is gone here and new there at one moment, whatever limits and settings the other queue has. A queue that is not
-        there is made.
+        Each message is deleted here and new there in one step. The limits and settings of the target do not apply. A target
+        that does not exist is created.
+
+        Raises:
+            TooManyQueuesError: a target cannot be created. Nothing was moved.
         """
         records: list[Record] = []
         by_target: dict[str, list[Transfer]] = {}
         for each in transfers:
             by_target.setdefault(each.target, []).append(each)
-        new = 0
-        for name, those in by_target.items():
+        created = 0
+        for name, moved in by_target.items():
             target = self._core.state.queues.get(name)
             if target is None:
-                target = self._core.new_queue(name, now_ms, new)
-                new += 1
+                target = self._core.new_queue(name, now_ms, created)
+                created += 1
                 records.append(queue_record(target, target.settings, now_ms))
-            entries = [record.encode_entry(each.message.body, each.headers) for each in those]
-            lanes = [target.lane_for(each.headers.get("priority", 0), each.headers.get("group", "")) for each in those]
+            entries = [record.encode_entry(each.message.body, each.headers) for each in moved]
+            lanes = [target.lane_for(each.headers.get("priority", 0), each.headers.get("group", "")) for each in moved]
             first = target.messages.next_sequence
             lengths, data = list(map(len, entries)), b"".join(entries)
             records.append(record.Send(record.SEND, now_ms, target.number, first, [], lengths, lanes, data))
@@ -135,7 +120,7 @@ class Transfers:
 
 
 def portion_of(views: Sequence[MessageView], most: int, most_bytes: int) -> int:
-    """Return how many messages, from the first on, are few and small enough to be moved together; at least one."""
+    """Return the number of leading messages that fit into ``most`` messages and ``most_bytes``; at least one."""
     count, size = 1, views[0].length
     while count < min(len(views), most) and size + views[count].length <= most_bytes:
         size += views[count].length
