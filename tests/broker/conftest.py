@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.broker.fake_clock import FakeClock
+from wonderq.broker.admission import Admission
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest
 from wonderq.broker.maintenance import checkpoint
@@ -43,6 +44,12 @@ class Lasting:
         self._open(self.broker.limits)
         assert (self.broker.log_bytes == 0) == (self.way == "from a checkpoint")
         return self.broker
+
+    def limit(self, limits: Limits) -> None:
+        """Put other limits in force, here and from now on."""
+        core = self.broker.core
+        self.broker.limits = core.limits = limits
+        core.admission = Admission(limits, core.state)
 
     def _compact(self) -> None:
         """Drop every record that there is, once what they still say has been said again."""

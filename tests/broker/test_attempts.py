@@ -108,13 +108,13 @@ def test_an_attempt_made_again_counts_neither_as_received_nor_for_limits(lasting
 
 
 def test_attempts_made_again_and_again_take_one_place(lasting: Lasting) -> None:
-    lasting.broker.limits = Limits(total_keys=2)
+    lasting.limit(Limits(total_keys=2))
     lasting.add("q", "1")
     for _ in range(5):
         lasting.clock.ms += 100
         lasting.take("q", attempt_id="one")
         lasting.again()
-    assert lasting.broker._state.dedup_entries == 1
+    assert lasting.broker.core.state.dedup_entries == 1
 
 
 @pytest.mark.parametrize("attempt_id", ["", "x" * 129])

@@ -104,7 +104,7 @@ def test_tracing_has_known_fields_of_sensible_length(lasting: Lasting, system: d
 
 
 def test_they_count_for_a_message_s_size(lasting: Lasting) -> None:
-    lasting.broker.limits = Limits(message_bytes=100)
+    lasting.limit(Limits(message_bytes=100))
     head = len("a") + len("String")
     lasting.broker.send("q", [NewMessage("x" * 40, attributes={"a": ("String", "y" * (60 - head))})])
     with pytest.raises(MessageTooLargeError, match="101 bytes"):
@@ -131,7 +131,7 @@ def test_a_queue_s_own_limit_counts_for_changes_too(lasting: Lasting) -> None:
 def test_a_batch_that_would_have_to_read_too_much_is_refused(lasting: Lasting) -> None:
     """To change the attributes of a message, its body is read."""
     ids = [message_id for n in range(3) for message_id in lasting.add("q", *["x" * 90] * 2)]
-    lasting.broker.limits = Limits(message_bytes=100, batch_bytes=300)
+    lasting.limit(Limits(message_bytes=100, batch_bytes=300))
     change = Change(attributes={"a": ("String", "x")})
     lasting.again()
     with pytest.raises(BatchTooLargeError):

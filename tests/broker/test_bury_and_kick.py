@@ -109,7 +109,7 @@ def test_waiting_twice_as_long_each_time(lasting: Lasting) -> None:
 
 @pytest.mark.parametrize(("limit_ms", "most_ms"), [(Limits().delay_ms, 43_200_000), (60_000, 60_000)])
 def test_not_longer_than_may_be(lasting: Lasting, limit_ms: int, most_ms: int) -> None:
-    lasting.broker.limits = Limits(delay_ms=limit_ms)
+    lasting.limit(Limits(delay_ms=limit_ms))
     (message_id,) = lasting.add("q", "1")
     for _ in range(60):
         lasting.take("q", timeout_ms=0)

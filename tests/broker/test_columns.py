@@ -158,7 +158,7 @@ def test_any_history_gives_the_same_as_the_naive_model(
                 produced_ms, claims = real.describe(to_runs(some))
                 if updates:
                     views = map(real.find, some)
-                    claims = [real.claim_of(view._replace(updates=view.updates + 1)) for view in views if view]
+                    claims = [real.state_of(view._replace(updates=view.updates + 1)) for view in views if view]
                 real.restate(to_runs(some), position, produced_ms, lengths)
                 for claim in claims:
                     real.restate_claim(*claim)

@@ -59,7 +59,7 @@ def test_a_checkpoint_s_mark_is_of_the_same_moment_as_its_contents() -> None:
     broker = Broker(log)
     broker.produce("default", ["a"])
     locked: list[bool] = []
-    log.on_mark = lambda: locked.append(broker._lock.locked())
+    log.on_mark = lambda: locked.append(broker.core.lock.locked())
     kept = Kept()
     maintenance.checkpoint(broker, log, kept)  # type: ignore[arg-type]
     assert locked == [True], "nothing can be appended meanwhile"

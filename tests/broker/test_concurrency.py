@@ -81,7 +81,7 @@ def test_every_message_is_with_one_consumer_at_a_time(tmp_path: Path, policy: st
                     broker.delete(queue, target)
                     with ledger.lock:
                         ledger.done[message.id] += 1
-            if finished and not found and not any(map(len, (q.messages for q in broker._state.queues.values()))):
+            if finished and not found and not any(map(len, (q.messages for q in broker.core.state.queues.values()))):
                 return
 
     began = time.monotonic()

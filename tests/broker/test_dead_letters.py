@@ -70,7 +70,7 @@ def test_without_a_queue_for_them_they_are_buried(lasting: Lasting) -> None:
 def test_without_a_place_for_their_queue_they_are_buried(lasting: Lasting) -> None:
     """Nobody would get anything else, if a claim was refused for it."""
     lasting.broker.put_queue("q", max_receives=1, dead_letter_queue="dead")
-    lasting.broker.limits = Limits(queues=2)
+    lasting.limit(Limits(queues=2))
     lasting.add("q", "1")
     fail(lasting, "q", 1)
     lasting.add("q", "2")

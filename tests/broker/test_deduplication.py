@@ -17,7 +17,7 @@ from wonderq_storage import Position
 
 
 def send(lasting: Lasting, *keys: str, queue: str = "q", group: str = "") -> list[SendResult]:
-    return lasting.broker.send(queue, [NewMessage(f"body {key}", key=key, group=group) for key in keys])
+    return list(lasting.broker.send(queue, [NewMessage(f"body {key}", key=key, group=group) for key in keys]))
 
 
 def bodies(lasting: Lasting, queue: str = "q") -> list[str]:
@@ -93,7 +93,7 @@ def test_a_queue_of_the_same_name_knows_nothing_of_the_one_before(lasting: Lasti
     lasting.broker.drop_queue("q")
     lasting.again()
     assert not send(lasting, "k")[0].is_duplicate
-    assert lasting.again()._state.dedup_entries == 1
+    assert lasting.again().core.state.dedup_entries == 1
 
 
 @pytest.mark.parametrize("per_group", [False, True])
@@ -136,7 +136,7 @@ def test_a_refused_batch_leaves_no_keys(lasting: Lasting) -> None:
 
 
 def test_so_many_keys_and_no_more_and_room_again_when_they_are_forgotten(lasting: Lasting) -> None:
-    lasting.broker.limits = Limits(total_keys=3)
+    lasting.limit(Limits(total_keys=3))
     send(lasting, "a", "b")
     send(lasting, "c", queue="r")
     lasting.again()
@@ -147,7 +147,7 @@ def test_so_many_keys_and_no_more_and_room_again_when_they_are_forgotten(lasting
     lasting.clock.ms += DEDUPLICATION_WINDOW_MS
     lasting.again()
     assert not send(lasting, "d", "a", "b")[0].is_duplicate
-    assert lasting.broker._state.dedup_entries == 3
+    assert lasting.broker.core.state.dedup_entries == 3
 
 
 def test_keys_that_have_ended_take_no_memory_in_a_queue_that_nobody_uses_any_more(lasting: Lasting) -> None:
@@ -156,9 +156,9 @@ def test_keys_that_have_ended_take_no_memory_in_a_queue_that_nobody_uses_any_mor
     send(lasting, "c", queue="r")
     lasting.again()
     lasting.clock.ms += DEDUPLICATION_WINDOW_MS - 1_000
-    lasting.broker.expire()
-    assert [len(lasting.broker._state.queues[queue].dedup) for queue in "qr"] == [0, 1]
-    assert lasting.broker._state.dedup_entries == 1
+    lasting.broker.enforce_retention()
+    assert [len(lasting.broker.core.state.queues[queue].dedup) for queue in "qr"] == [0, 1]
+    assert lasting.broker.core.state.dedup_entries == 1
 
 
 def test_keys_that_are_renewed_leave_nothing_behind(lasting: Lasting) -> None:
@@ -169,8 +169,8 @@ def test_keys_that_are_renewed_leave_nothing_behind(lasting: Lasting) -> None:
             lasting.again()
         lasting.clock.ms += DEDUPLICATION_WINDOW_MS
     send(lasting, "last")
-    memory = lasting.broker._state.queues["q"].dedup
-    assert len(memory) == len(memory._due) == lasting.broker._state.dedup_entries == 1
+    memory = lasting.broker.core.state.queues["q"].dedup
+    assert len(memory) == len(memory._due) == lasting.broker.core.state.dedup_entries == 1
 
 
 def test_thousands_of_keys_are_restated_a_little_at_a_time(lasting: Lasting, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,21 +178,21 @@ def test_thousands_of_keys_are_restated_a_little_at_a_time(lasting: Lasting, mon
     for n in range(3):
         send(lasting, *(f"{n}.{each}".ljust(100) for each in range(1_000)))
     broker, held = lasting.broker, []
-    commit = broker._append_and_apply
+    commit = broker.core.append_and_apply
 
     def noted(*records: Sequence[Any], leave: int | None = None) -> Position:
         held.append(sum(len(fields[3]) for fields in records if fields[0] == record.DEDUP))
         if lasting.way == "compacted" and len(held) == 3:
-            broker._lock.release()
+            broker.core.lock.release()
             try:
                 assert send(lasting, "0.7".ljust(100))[0].is_duplicate
             finally:
-                broker._lock.acquire()
+                broker.core.lock.acquire()
         return commit(*records, leave=leave)
 
-    monkeypatch.setattr(broker, "_append_and_apply", noted)
+    monkeypatch.setattr(broker.core, "append_and_apply", noted)
     lasting.again()
     assert max(held, default=0) < 1_000
     for n in range(3):
         assert all(each.is_duplicate for each in send(lasting, *(f"{n}.{each}".ljust(100) for each in range(1_000))))
-    assert lasting.broker._state.dedup_entries == 3_000
+    assert lasting.broker.core.state.dedup_entries == 3_000

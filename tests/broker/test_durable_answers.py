@@ -137,7 +137,7 @@ def test_a_refusal_waits(scene: Scene, act: Action) -> None:
 
 def test_a_refusal_to_make_a_queue_waits(scene: Scene) -> None:
     broker = Broker(scene.log.after_crash(), create_queues=False)
-    scene.broker, scene.log = broker, broker._log  # type: ignore[assignment]
+    scene.broker, scene.log = broker, broker.core.log  # type: ignore[assignment]
     with pytest.raises(QueueNotFoundError):
         must_wait(scene, lambda s: s.broker.produce("nowhere", ["x"])).result()
 
@@ -156,7 +156,7 @@ def test_nothing_waits_for_what_is_durable_already(scene: Scene, act: Action) ->
 
 def test_a_consumer_that_waited_is_answered_after_the_claim_is_durable(scene: Scene) -> None:
     call = Call(scene.broker.claim, "empty", wait_s=30)
-    eventually(lambda: scene.broker._consumers._count == 1)
+    eventually(lambda: scene.broker.core.consumers._count == 1)
     scene.log.hold()
     producer = Call(scene.broker.produce, "empty", ["x"])
     eventually(lambda: scene.log.blocked == 2)
@@ -182,13 +182,13 @@ def test_records_stand_in_the_order_of_decisions() -> None:
     clock = FakeClock()
     broker = Broker(log, clock=clock)
     applied: list[int] = list(log.positions)
-    apply = broker._state.apply
+    apply = broker.core.state.apply
 
     def note(fields: Sequence[Any], position: int, size: int) -> None:
         applied.append(position)
         apply(fields, position, size)
 
-    broker._state.apply = note  # type: ignore[method-assign]
+    broker.core.state.apply = note  # type: ignore[method-assign]
     start = threading.Barrier(6)
 
     def work(seed: int) -> None:
@@ -207,7 +207,7 @@ def test_records_stand_in_the_order_of_decisions() -> None:
     fresh = State()
     for position, data in log.replay():
         fresh.apply(record.decode(data), position, len(data))
-    assert contents_of(fresh, clock.ms) == contents_of(broker._state, clock.ms)
+    assert contents_of(fresh, clock.ms) == contents_of(broker.core.state, clock.ms)
 
 
 WRITES = {
@@ -221,22 +221,22 @@ WRITES = {
 
 @pytest.mark.parametrize("act", WRITES.values(), ids=WRITES)
 def test_a_refused_record_changes_nothing(scene: Scene, act: Action) -> None:
-    before = contents_of(scene.broker._state, scene.clock.ms)
+    before = contents_of(scene.broker.core.state, scene.clock.ms)
     scene.log.room_bytes = 0
     with pytest.raises(DiskFullError):
         act(scene)
-    assert contents_of(scene.broker._state, scene.clock.ms) == before
+    assert contents_of(scene.broker.core.state, scene.clock.ms) == before
     records = len(scene.log.records)
     scene.log.room_bytes = 1 << 40
     scene.clock.ms += 1
     act(scene)
     assert len(scene.log.records) > records
-    assert contents_of(scene.broker._state, scene.clock.ms) != before
+    assert contents_of(scene.broker.core.state, scene.clock.ms) != before
 
 
 @pytest.mark.parametrize("bodies", [["x"], ["x" * 1000] * 100, ["x"] * 1000])
 def test_there_is_room_for_a_new_queue_and_its_first_messages_or_for_none(scene: Scene, bodies: list[str]) -> None:
-    before = contents_of(scene.broker._state, scene.clock.ms)
+    before = contents_of(scene.broker.core.state, scene.clock.ms)
     log = scene.log
     refused = 0
     for room in range(1 << 25, (1 << 25) + 140_000, 50):
@@ -245,13 +245,13 @@ def test_there_is_room_for_a_new_queue_and_its_first_messages_or_for_none(scene:
             scene.broker.produce("new", bodies, [5] * len(bodies))
         except DiskFullError:
             refused += 1
-            assert "new" not in scene.broker._state.queues
+            assert "new" not in scene.broker.core.state.queues
             continue
         break
     else:
         pytest.fail("it never fitted")
     assert refused
-    assert contents_of(scene.broker._state, scene.clock.ms) != before
+    assert contents_of(scene.broker.core.state, scene.clock.ms) != before
 
 
 def test_deleting_works_on_when_producing_and_claiming_have_no_room(scene: Scene) -> None:
@@ -285,12 +285,12 @@ def test_those_who_wait_are_not_disturbed_by_a_refused_record(scene: Scene) -> N
         return False
 
     call = Call(scene.broker.claim, "empty", wait_s=50, client_gone=gone)
-    eventually(lambda: scene.broker._consumers._count == 1)
+    eventually(lambda: scene.broker.core.consumers._count == 1)
     scene.log.room_bytes = 0
     with pytest.raises(DiskFullError):
         scene.broker.produce("empty", ["x"])
     assert not call.done
-    assert scene.broker._consumers._count == 1
+    assert scene.broker.core.consumers._count == 1
     scene.log.room_bytes = 1 << 40
     scene.broker.produce("empty", ["y"])
     assert [message.body for message in call.result()] == ["y"]
@@ -299,7 +299,7 @@ def test_those_who_wait_are_not_disturbed_by_a_refused_record(scene: Scene) -> N
 
 def test_a_waiting_consumer_whose_claim_is_refused_leaves_the_message(scene: Scene) -> None:
     call = Call(scene.broker.claim, "empty", wait_s=50)
-    eventually(lambda: scene.broker._consumers._count == 1)
+    eventually(lambda: scene.broker.core.consumers._count == 1)
     append = scene.log.append_together
 
     def no_claims(records: Sequence[bytes], *, leave_bytes: int = 0) -> list[int]:
@@ -311,7 +311,7 @@ def test_a_waiting_consumer_whose_claim_is_refused_leaves_the_message(scene: Sce
     scene.broker.produce("empty", ["x"])
     with pytest.raises(DiskFullError):
         call.result()
-    assert scene.broker._consumers._count == 0
+    assert scene.broker.core.consumers._count == 0
     assert scene.broker.count("empty", "unprocessed") == 1
     scene.log.append_together = append  # type: ignore[method-assign]
     assert [message.body for message in scene.broker.claim("empty")] == ["x"]

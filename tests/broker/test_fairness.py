@@ -117,7 +117,7 @@ def test_numbers_of_lanes_are_used_again_and_never_twice_at_once(
         lasting.add("q", f"{n}", group=f"{n}")
         lasting.add("q", f"{n}, urgent", group=f"{n}", priority=9)
         lasting.again()
-        numbers = [lane.number for lane in lasting.broker._state.queues["q"].messages.lanes.by_number.values()]
+        numbers = [lane.number for lane in lasting.broker.core.state.queues["q"].messages.lanes.by_number.values()]
         assert len(numbers) == len(set(numbers)) == 3
         assert max(numbers) <= 7
         claimed = lasting.take("q")

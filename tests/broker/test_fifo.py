@@ -159,7 +159,7 @@ def test_whoever_waits_is_woken_when_the_group_is_free(lasting: Lasting) -> None
 
 def test_an_answer_that_is_full_of_bytes_leaves_the_rest_of_the_group_for_later(lasting: Lasting) -> None:
     send(lasting, "a1".ljust(100), "a2".ljust(100), "a3".ljust(100), "b1")
-    lasting.broker.limits = Limits(message_bytes=100, batch_bytes=250)
+    lasting.limit(Limits(message_bytes=100, batch_bytes=250))
     lasting.again()
     assert lasting.bodies(Q).split() == ["a1", "a2"]
     assert lasting.bodies(Q) == "b1"
@@ -182,4 +182,4 @@ def test_a_thousand_groups_each_in_order(lasting: Lasting) -> None:
         delete(lasting, *claimed)
     assert sum(map(len, got.values())) == 4_000
     assert all(numbers == sorted(numbers) for numbers in got.values())
-    assert not lasting.broker._state.queues[Q].messages.lanes.by_number
+    assert not lasting.broker.core.state.queues[Q].messages.lanes.by_number

@@ -61,7 +61,7 @@ def test_to_several_queues_of_which_some_are_new(lasting: Lasting) -> None:
         "in": ["3", "in1", "in2"],
     }
     assert lasting.broker.get("a", sent["a"][1].id).body == "a2"
-    assert len({queue.number for queue in lasting.broker._state.queues.values()}) == 4
+    assert len({queue.number for queue in lasting.broker.core.state.queues.values()}) == 4
 
 
 def test_only_delete_and_only_by_id(lasting: Lasting) -> None:
@@ -116,7 +116,7 @@ def test_nothing_is_done_if_something_is_refused(lasting: Lasting, kind: str) ->
     (stale,) = lasting.take("in", timeout_ms=0)
     (held,) = hold(lasting, "1")[:1]
     targets = {"held": held, STALE: Target(receipt=stale.receipt), GONE: Target(id=gone)}
-    lasting.broker.limits = Limits(queues=5, message_bytes=100, batch_bytes=600, batch_messages=12)
+    lasting.limit(Limits(queues=5, message_bytes=100, batch_bytes=600, batch_messages=12))
     before = contents(lasting)
     names, outputs, error = REFUSED[kind]
     with pytest.raises(error):

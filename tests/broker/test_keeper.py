@@ -140,7 +140,7 @@ def test_without_room_it_rests_and_goes_on_later(caplog: pytest.LogCaptureFixtur
     move_id = kept.broker.redrives.start("source", "target")
     log.room_bytes = 0
     kept.housekeeper.start()
-    eventually(lambda: any("puts something off" in each.message for each in caplog.records))
+    eventually(lambda: any("pauses" in each.message for each in caplog.records))
     log.room_bytes = 1 << 40
     eventually(lambda: kept.broker.redrives.get(move_id).status == "completed")
     assert kept.running

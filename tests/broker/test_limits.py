@@ -37,7 +37,7 @@ def limited(log: MemoryLog | None = None, clock: FakeClock | None = None, **limi
 
 def refuses(kind: type[BrokerError], broker: Broker, call: Callable[[], Any], names: str) -> None:
     """Check that a call is refused with a sentence that names the limit, and that nothing was written."""
-    log = broker._log
+    log = broker.core.log
     assert isinstance(log, MemoryLog)
     before = len(log.records)
     with pytest.raises(kind, match=names) as refused:
@@ -173,7 +173,7 @@ class TestSums:
         clock, log = FakeClock(), MemoryLog()
         live_a_random_life(broker := limited(log, clock), clock, random.Random(seed), 400)
         for each in (broker, limited(MemoryLog(log.records), clock)):
-            state = each._state
+            state = each.core.state
             assert state.messages == sum(len(queue.messages) for queue in state.queues.values()) > 10
             assert state.bytes == sum(queue.messages.bytes for queue in state.queues.values()) > 100
 
@@ -222,10 +222,10 @@ class TestInFlight:
         broker.produce(QUEUE, ["a", "b"])
         [held] = broker.claim(QUEUE)
         consumers = [Call(broker.claim, QUEUE, wait_s=LONG_S) for _ in range(2)]
-        eventually(lambda: broker._consumers._count == 2)
+        eventually(lambda: broker.core.consumers._count == 2)
         broker.produce(QUEUE, ["c"])  # for which there is no room either
         time.sleep(0.05)
-        assert broker._consumers._count == 2
+        assert broker.core.consumers._count == 2
         make_room(broker, held)
         eventually(lambda: any(each.done for each in consumers), "one of them is served")
         assert sum(each.done for each in consumers) == 1
@@ -237,7 +237,7 @@ class TestInFlight:
         broker.produce(QUEUE, ["a", "b"])
         broker.claim(QUEUE, limit=1)
         refuses(TooManyInFlightError, broker, lambda: broker.claim(QUEUE, wait_s=0.1), "Delete those")
-        assert broker._consumers._count == 0
+        assert broker.core.consumers._count == 0
 
     def test_those_of_the_log_stay(self) -> None:
         log, clock = MemoryLog(), FakeClock()

@@ -34,7 +34,7 @@ def test_whoever_waited_for_a_dropped_queue_waits_for_the_new_one_of_its_name() 
     lines.leave(first, new)
     assert second.wake.is_set(), "the message is still there"
     lines.leave(second, new)
-    assert not lines._lines, "and nothing is left of it"
+    assert not lines._waiters, "and nothing is left of it"
 
 
 def test_whoever_has_not_looked_yet_leaves_a_dropped_queue_s_successor_alone() -> None:

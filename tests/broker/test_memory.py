@@ -22,14 +22,14 @@ def update(real: Columns, sequence: int) -> None:
     view = real.find(sequence)
     assert view is not None
     real.restate([sequence, 1], view.position, [view.produced_ms], [view.length])
-    real.restate_claim(*real.claim_of(view._replace(updates=1)))
+    real.restate_claim(*real.state_of(view._replace(updates=1)))
 
 
 def enter_a_lane(real: Columns, sequence: int) -> None:
     view = real.find(sequence)
     assert view is not None
     real.restate([sequence, 1], view.position, [view.produced_ms], [view.length])
-    real.restate_claim(*real.claim_of(view)[:8], 5, "group")
+    real.restate_claim(*real.state_of(view)[:8], 5, "group")
 
 
 COMPANY: dict[str, list[Callable[[Columns, int], object]]] = {

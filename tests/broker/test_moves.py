@@ -18,8 +18,8 @@ from tests.broker.helpers import contents_of
 from tests.broker.memory_log import MemoryLog
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest
+from wonderq.broker.reader import LoadedMessage
 from wonderq.broker.redrive import KEPT, Redrive
-from wonderq.broker.transfers import LoadedMessage
 from wonderq.model.errors import (
     BrokerError,
     InvalidValueError,
@@ -356,15 +356,15 @@ class TestMeanwhile:
         return world, world.broker.redrives.start("source", "target")
 
     def meanwhile(self, world: World, do: Callable[[], object]) -> None:
-        load_messages = world.broker.load_messages
+        load_messages = world.broker.redrives._reader.load
 
         def read(*args: Any) -> list[LoadedMessage]:
             letters = load_messages(*args)
-            world.broker.load_messages = load_messages  # type: ignore[method-assign]
+            world.broker.redrives._reader.load = load_messages  # type: ignore[method-assign]
             do()
             return letters
 
-        world.broker.load_messages = read  # type: ignore[method-assign]
+        world.broker.redrives._reader.load = read  # type: ignore[method-assign]
 
     def test_claimed_it_stays(self, moving: tuple[World, str]) -> None:
         world, move_id = moving
@@ -463,7 +463,7 @@ class TestRestart:
     def test_a_snapshot_has_moves_too(self, world: World) -> None:
         world.broker.produce("source", ["a"])
         world.broker.redrives.start("source", "default", contains="é")
-        state = world.broker._state
+        state = world.broker.core.state
         again = State.load(state.freeze().chunks())
         assert contents_of(again, world.clock.ms) == contents_of(state, world.clock.ms)
 
@@ -517,7 +517,7 @@ def test_no_message_is_lost_or_twice_whatever_happens(operations: list[str], cha
             elif operation == "wait":
                 world.clock.ms += chance.choice([100, 40_000])
             elif operation == "expire":
-                broker.expire()
+                broker.enforce_retention()
         except BrokerError:
             pass
         there = Counter(world.bodies("source") + world.bodies("target")) if produced else Counter()

@@ -191,8 +191,8 @@ def test_waiting_for_a_paused_queue_takes_no_work(lasting: Lasting, monkeypatch:
     broker = lasting.again()
     lasting.clock.ms += 1
     tries = []
-    claim = broker._claim
-    monkeypatch.setattr(broker, "_claim", lambda *given: tries.append(1) or claim(*given))
+    claim = broker.claims.try_claim
+    monkeypatch.setattr(broker.claims, "try_claim", lambda *given: tries.append(1) or claim(*given))
     assert broker.claim("q", wait_s=0.3) == []
     assert len(tries) <= 3
 
@@ -236,12 +236,12 @@ def test_a_plain_queue_has_neither_lanes_nor_a_memory(lasting: Lasting) -> None:
     broker = lasting.again()
     for message in list(broker.messages("q", limit=5)):
         broker.delete("q", Target(id=message.id))
-    queue = broker._state.queues["q"]
+    queue = broker.core.state.queues["q"]
     assert not queue.messages.lanes.by_number
     assert not queue.messages.lanes._open
     assert len(queue.dedup) == 0
     assert not any(page.lane or page.updates for page in queue.messages._pages.values())
-    assert broker._state.dedup_entries == 0
+    assert broker.core.state.dedup_entries == 0
 
 
 def test_lanes_and_keys_leave_nothing_behind(lasting: Lasting) -> None:
@@ -253,7 +253,7 @@ def test_lanes_and_keys_leave_nothing_behind(lasting: Lasting) -> None:
     lasting.clock.ms += 1_000_000
     lasting.again()
     lasting.broker.send("q", [NewMessage("last", key="last")])
-    queue = lasting.broker._state.queues["q"]
+    queue = lasting.broker.core.state.queues["q"]
     assert not queue.messages.lanes.by_number
     assert not queue.messages.lanes._groups
     assert len(queue.dedup) == len(queue.dedup._due) == 1
@@ -270,7 +270,7 @@ def test_a_message_that_comes_and_goes_again_and_again_takes_one_place(lasting: 
             for delay_ms in (1_000, 0):
                 lasting.broker.update_batch(queue, [(Target(id=message_id), Change(delay_ms=delay_ms))])
     for queue in ("q", "q.fifo"):
-        for lane in lasting.broker._state.queues[queue].messages.lanes.by_number.values():
+        for lane in lasting.broker.core.state.queues[queue].messages.lanes.by_number.values():
             assert len(lane.ready) + len(lane.delayed) < 150
     assert lasting.bodies("q") == "1"
     assert lasting.bodies("q.fifo") == "0 2"

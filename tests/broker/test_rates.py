@@ -18,7 +18,7 @@ class Seconds:
         self.put_into(lasting)
 
     def put_into(self, lasting: Lasting) -> None:
-        lasting.broker._rates = TokenBuckets(lambda: self.now_s)
+        lasting.broker.claims._rates = TokenBuckets(lambda: self.now_s)
 
 
 def groups(messages: list[Message]) -> str:

@@ -49,12 +49,12 @@ actions = pytest.mark.parametrize("act", ACTIONS.values(), ids=ACTIONS)
 
 
 def stale(broker: Broker, clock: FakeClock, act: Callable[[Broker, Target], None], message: Message) -> None:
-    before = contents_of(broker._state, clock.ms)
+    before = contents_of(broker.core.state, clock.ms)
     with pytest.raises(StaleReceiptError):
         act(broker, by(message))
     with pytest.raises(StaleReceiptError):
         act(broker, Target(id=message.id, receipt=message.receipt))
-    assert contents_of(broker._state, clock.ms) == before, "a stale receipt changes nothing"
+    assert contents_of(broker.core.state, clock.ms) == before, "a stale receipt changes nothing"
 
 
 @actions
@@ -143,12 +143,12 @@ def test_no_receipt_with_a_wrong_digit_acts(
     broker.produce("default", ["a"] * 50)
     message = claim(broker)
     assert message.receipt is not None
-    before = contents_of(broker._state, clock.ms)
+    before = contents_of(broker.core.state, clock.ms)
     for at, digit in enumerate(message.receipt):
         for other in "0123456789abcdef".replace(digit, ""):
             with pytest.raises((InvalidValueError, StaleReceiptError)):
                 act(broker, Target(receipt=message.receipt[:at] + other + message.receipt[at + 1 :]))
-    assert contents_of(broker._state, clock.ms) == before
+    assert contents_of(broker.core.state, clock.ms) == before
 
 
 def test_ten_thousand_made_up_tokens_do_not_act(broker: Broker, clock: FakeClock) -> None:
@@ -166,8 +166,8 @@ def test_ten_thousand_made_up_tokens_do_not_act(broker: Broker, clock: FakeClock
 def test_the_token_that_means_no_claim_does_not_act(broker: Broker) -> None:
     """`NO_TOKEN` stands in the columns of a message that nobody claimed, so a receipt must never carry it."""
     [message_id] = broker.produce("default", ["a"])
-    queue, sequence = broker._ids.decode_id(message_id) or (0, 0)
-    forged = Target(receipt=broker._ids.receipt(queue, sequence, 0))
+    queue, sequence = broker.core.ids.decode_id(message_id) or (0, 0)
+    forged = Target(receipt=broker.core.ids.receipt(queue, sequence, 0))
     for act in (ACTIONS["delete"], ACTIONS["delay"], ACTIONS["replace"]):
         with pytest.raises(InvalidValueError):
             act(broker, forged)
@@ -192,10 +192,10 @@ def test_a_claim_lost_in_a_crash_fences_nobody(clock: FakeClock) -> None:
         log.hold()
         call = Call(broker.claim, "default")
         eventually(lambda: log.blocked)  # noqa: B023
-        queue, sequence = broker._ids.decode_id(message_id) or (0, 0)
-        view = broker._state.queues["default"].messages.find(sequence)
+        queue, sequence = broker.core.ids.decode_id(message_id) or (0, 0)
+        view = broker.core.state.queues["default"].messages.find(sequence)
         assert view is not None
-        lost.add(broker._ids.receipt(queue, sequence, view.token))
+        lost.add(broker.core.ids.receipt(queue, sequence, view.token))
         survivor = log.after_crash()
         log.release()
         call.result()

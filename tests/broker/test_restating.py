@@ -94,7 +94,7 @@ class Running:
 
     @property
     def state(self) -> State:
-        return self.broker._state
+        return self.broker.core.state
 
 
 @pytest.fixture
@@ -424,7 +424,7 @@ def test_a_consumer_whose_messages_were_deleted_before_they_were_read_waits_on(r
 
     running.log.before_read = interrupt
     call = Call(broker.claim, "jobs", wait_s=15)
-    eventually(lambda: broker._consumers._count == 1)
+    eventually(lambda: broker.core.consumers._count == 1)
     broker.produce("jobs", ["b"])
     assert [message.body for message in call.result()] == ["b"]
 
@@ -532,8 +532,8 @@ def test_nothing_is_lost_or_doubled_while_upkeep_never_rests(tmp_path: Path, pol
     left = {message.id: message.body for queue in ("default", "jobs") for message in broker.messages(queue)}
     assert left == {message_id: body for message_id, body in bodies.items() if message_id not in deleted}
     broker.close()
-    now_ms = broker._state.last_ms
-    expected = said_by(broker._state, now_ms)
+    now_ms = broker.core.state.last_ms
+    expected = said_by(broker.core.state, now_ms)
     assert said_by(rebuilt(folder), now_ms) == expected
     assert said_by(rebuilt(folder, checkpoints), now_ms) == expected
     for path in segments_in(kept):

@@ -67,7 +67,7 @@ class World:
         return self.broker.schedules.fire_due()
 
     def messages(self, queue: str = "jobs") -> list[Message]:
-        return [] if queue not in self.broker._state.queues else list(self.broker.messages(queue))
+        return [] if queue not in self.broker.core.state.queues else list(self.broker.messages(queue))
 
     def times(self, queue: str = "jobs") -> list[int]:
         """The times for which there are messages."""
@@ -414,14 +414,14 @@ class TestChanging:
     def test_changed_while_it_fires_it_fires_as_changed(self, world: World) -> None:
         world.put()
         world.clock.ms += MINUTE_MS
-        send_with = world.broker.send_with
+        send_with = world.broker.schedules._producer.send_with
 
         def change_first(*args: Any) -> bool:
-            world.broker.send_with = send_with  # type: ignore[method-assign]
+            world.broker.schedules._producer.send_with = send_with  # type: ignore[method-assign]
             world.broker.schedules.put("often", body="changed")
             return send_with(*args)
 
-        world.broker.send_with = change_first  # type: ignore[method-assign]
+        world.broker.schedules._producer.send_with = change_first  # type: ignore[method-assign]
         assert world.fire() == 0
         assert world.messages() == []
         world.fire()
@@ -436,14 +436,14 @@ class TestChanging:
         log, world.broker = opened()
         world.put(cron="* * * * * *", missed="all", body="x" * 100)
         log.rotate()
-        send_with = world.broker.send_with
+        send_with = world.broker.schedules._producer.send_with
 
         def compact_first(*args: Any) -> bool:
-            world.broker.send_with = send_with  # type: ignore[method-assign]
+            world.broker.schedules._producer.send_with = send_with  # type: ignore[method-assign]
             assert compact_oldest(world.broker, log)
             return send_with(*args)
 
-        world.broker.send_with = compact_first  # type: ignore[method-assign]
+        world.broker.schedules._producer.send_with = compact_first  # type: ignore[method-assign]
         world.fire(5000)
         assert world.times() == [START_MS + 1000 * n for n in range(1, 6)]
         world.broker.close()
@@ -454,7 +454,7 @@ class TestChanging:
 
     def test_a_snapshot_has_schedules_too(self, world: World) -> None:
         world.put(attributes={"a": ("Binary", b"\0")})
-        state = world.broker._state
+        state = world.broker.core.state
         again = State.load(state.freeze().chunks())
         assert contents_of(again, START_MS) == contents_of(state, START_MS) | {
             "notes": {

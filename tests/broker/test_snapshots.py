@@ -174,7 +174,7 @@ def test_any_moment_of_any_life(seed: int) -> None:
     broker = Broker(log, clock=clock, limits=limits)
     for _ in range(4):
         live_a_random_life(broker, clock, chance, 60)
-        state = broker._state
+        state = broker.core.state
         places = (state.identity_at, {name: queue.record_position for name, queue in state.queues.items()})
         snapshot = state.freeze()
         at_ms = clock.ms
@@ -196,9 +196,9 @@ def test_what_was_loaded_lives_on_as_the_original_would(seed: int) -> None:
     chance, clock, log = random.Random(seed), FakeClock(), MemoryLog()
     broker = Broker(log, clock=clock, limits=Limits(message_bytes=1000, batch_messages=40, batch_bytes=8000))
     live_a_random_life(broker, clock, chance, 200)
-    loaded = State.load(broker._state.freeze().chunks())
+    loaded = State.load(broker.core.state.freeze().chunks())
     seen = len(log.records)
-    due_ms = [queue.messages.next_due_ms() for queue in broker._state.queues.values()]
+    due_ms = [queue.messages.next_due_ms() for queue in broker.core.state.queues.values()]
     for queue, early_ms in zip(loaded.queues.values(), due_ms, strict=True):
         loaded_ms = queue.messages.next_due_ms()
         assert loaded_ms is None or (early_ms is not None and loaded_ms >= early_ms)
@@ -209,7 +209,7 @@ def test_what_was_loaded_lives_on_as_the_original_would(seed: int) -> None:
             queue.messages.advance(fields[1])
         loaded.apply(fields, position, len(data))
     for later_ms in (0, 300, 700, 800, 3_000, 5_000, 30_000):
-        assert said_by(loaded, clock.ms + later_ms) == said_by(broker._state, clock.ms + later_ms)
+        assert said_by(loaded, clock.ms + later_ms) == said_by(broker.core.state, clock.ms + later_ms)
 
 
 # What cannot be loaded

@@ -58,9 +58,9 @@ def test_a_replay_gives_the_state_that_was_left(
     for _ in range(3):  # a restart goes on from a replay, so it must lead to the same as well
         broker = Broker(FileLog(tmp_path, sync=SyncPolicy("os"), segment_bytes=16_384), clock=clock, limits=limits)
         if live:
-            assert contents_of(broker._state, clock.ms) == live
+            assert contents_of(broker.core.state, clock.ms) == live
         live_a_random_life(broker, clock, chance, 150)
-        live = contents_of(broker._state, clock.ms)
+        live = contents_of(broker.core.state, clock.ms)
         broker.close()
         log = FileLog(tmp_path)
         records = [(position, bytes(data)) for position, data in log.replay()]

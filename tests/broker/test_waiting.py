@@ -26,8 +26,8 @@ def broker() -> Iterator[Broker]:
     broker = Broker(MemoryLog(), limits=Limits(waiting_consumers=8, wait_s=2 * LONG_S))
     yield broker
     broker.stop_claiming()
-    eventually(lambda: broker._consumers._count == 0, "the end of all waiting")
-    assert not any(broker._consumers._lines.values())
+    eventually(lambda: broker.core.consumers._count == 0, "the end of all waiting")
+    assert not any(broker.core.consumers._waiters.values())
 
 
 class Consumer(Call[list[Message]]):
@@ -36,9 +36,9 @@ class Consumer(Call[list[Message]]):
     def __init__(self, broker: Broker, queue: str = QUEUE, *, limit: int = 1, wait_s: float = LONG_S) -> None:
         self.attempts = 0
         self.gone = threading.Event()
-        before = broker._consumers._count
+        before = broker.core.consumers._count
         super().__init__(broker.claim, queue, limit=limit, wait_s=wait_s, client_gone=self._client_gone)
-        eventually(lambda: broker._consumers._count > before or self.done, "standing in line")
+        eventually(lambda: broker.core.consumers._count > before or self.done, "standing in line")
 
     def _client_gone(self) -> bool:
         self.attempts += 1
@@ -54,14 +54,14 @@ def test_a_waiting_message_is_taken_without_waiting(broker: Broker) -> None:
     began = time.monotonic()
     assert bodies(broker.claim(QUEUE, wait_s=LONG_S)) == ["a"]
     assert time.monotonic() - began < PATIENCE_S
-    assert broker._consumers._count == 0
+    assert broker.core.consumers._count == 0
 
 
 def test_waiting_ends_with_nothing(broker: Broker) -> None:
     began = time.monotonic()
     assert broker.claim(QUEUE, wait_s=0.2) == []
     assert time.monotonic() - began >= 0.2
-    assert broker._consumers._count == 0
+    assert broker.core.consumers._count == 0
 
 
 def test_one_message_wakes_one_waiter(broker: Broker) -> None:
@@ -197,9 +197,9 @@ def test_those_who_wait_for_a_dropped_queue_are_refused(broker: Broker) -> None:
     for consumer in consumers:
         with pytest.raises(QueueNotFoundError):
             consumer.result()
-    assert broker._consumers._count == 0
+    assert broker.core.consumers._count == 0
     broker.put_queue("other")
-    assert not broker._consumers._lines
+    assert not broker.core.consumers._waiters
 
 
 def test_a_purge_leaves_those_who_wait_waiting(broker: Broker) -> None:
@@ -229,10 +229,10 @@ def test_too_many_waiting(broker: Broker) -> None:
     with pytest.raises(TooManyWaitingError):
         broker.claim(QUEUE, wait_s=LONG_S)
     assert broker.claim(QUEUE) == [], "whoever does not wait is welcome"
-    assert broker._consumers._count == 8
+    assert broker.core.consumers._count == 8
     broker.produce(QUEUE, ["a"])
     assert bodies(consumers[0].result()) == ["a"]
-    eventually(lambda: broker._consumers._count == 7)
+    eventually(lambda: broker.core.consumers._count == 7)
     another = Consumer(broker)
     broker.produce(QUEUE, ["b"] * 8)
     assert bodies(another.result()) == ["b"]

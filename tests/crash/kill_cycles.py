@@ -361,7 +361,7 @@ class Run:
         log = self.errors.read_text(errors="replace") if self.errors.is_file() else ""
         figures["checkpoints"] += log.count("checkpoint of ")
         figures["compactions"] += log.count("compacted the log up to ")
-        for failure in ("upkeep ends", "does not verify", "cannot be used"):
+        for failure in ("ends until the broker is restarted", "does not verify", "cannot be used"):
             # A kill tears no checkpoint: it has its name only once it is whole.
             if failure in log:
                 self._violate(f"the broker logged {failure!r}: {log[max(log.index(failure) - 300, 0) :][:1500]}")

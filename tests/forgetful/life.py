@@ -211,7 +211,7 @@ class Life:
     def _let_others_in(self) -> None:
         if self.arrival is None or self.arriving or self._broker is None:
             return
-        if self.log._mutex.locked() or self._broker._lock.locked():
+        if self.log._mutex.locked() or self._broker.core.lock.locked():
             return
         self.arriving = True
         try:

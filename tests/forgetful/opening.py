@@ -122,7 +122,7 @@ class Opened:
             return
         if self._records.parted(self.prefix):
             self.problems.append(f"the log has {self.prefix} records, and not the next, which belongs to the last one")
-        state, came_by = self.broker._state, self.broker.log_bytes
+        state, came_by = self.broker.core.state, self.broker.log_bytes
         wrong = self._records.check(state, self.prefix, self.clock.ms, came_by, self.log.read)
         if wrong is not None:
             self.problems.append(f"not the state of the first {self.prefix} records: {wrong}")
@@ -149,7 +149,7 @@ class Opened:
 
     def state(self) -> dict[str, Any]:
         """Everything that the broker knows now."""
-        return everything(self.broker._state, self.clock.ms, self.log.read)
+        return everything(self.broker.core.state, self.clock.ms, self.log.read)
 
 
 def is_aside(tail: tuple[str, bytes], aside: Sequence[tuple[str, bytes]]) -> bool:

@@ -204,7 +204,7 @@ def test_what_was_released_is_not_written_again() -> None:
     assert snapshot(HERE / "format-1") == before
 
 
-# Transfer over
+# Upgrade
 
 
 @pytest.mark.parametrize("name", ["plain", "trimmed", "with-checkpoint"])

@@ -198,7 +198,7 @@ class ServedBroker(Wire):
 
     def waiting(self) -> int:
         """How many consumers wait at this moment."""
-        return self.broker._consumers._count
+        return self.broker.core.consumers._count
 
     def wait_for_waiting(self, count: int) -> None:
         wait_until(lambda: self.waiting() == count, f"{count} consumers wait, not {self.waiting()}")

@@ -205,14 +205,14 @@ class TestListings:
             assert len(read_reply(first).json) == 3000
             assert len(served("GET", "/dev/messages?limit=1").json) == 1
             second.close()  # which the server notices by itself
-            wait_until(lambda: not served.broker._listings, "the listing that nobody reads is given up")
+            wait_until(lambda: not served.broker.queries._listings, "the listing that nobody reads is given up")
 
     def test_a_refused_listing_takes_no_place(self, served: ServedBroker) -> None:
         for _ in range(5):
             assert served("GET", "/dev/messages?after=x").status == 400
             assert served("GET", "/queues/none/dev/messages").status == 404
         assert len(served("GET", "/dev/messages?limit=1").json) == 1
-        assert not served.broker._listings
+        assert not served.broker.queries._listings
 
 
 def test_a_real_broker_has_the_limits_that_it_is_told(tmp_path: Path) -> None:

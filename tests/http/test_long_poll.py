@@ -91,13 +91,13 @@ class TestWaking:
         self, served: ServedBroker, start: Callable[..., list[Later]], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         consumers = start(6)
-        claim, attempts = served.broker._claim, []
+        claim, attempts = served.broker.claims.try_claim, []
 
         def counting(*arguments: Any) -> Any:
             attempts.append(arguments)
             return claim(*arguments)
 
-        monkeypatch.setattr(served.broker, "_claim", counting)
+        monkeypatch.setattr(served.broker.claims, "try_claim", counting)
         produce(served, "x")
         wait(consumers, PATIENCE_S, FIRST_COMPLETED)
         served.wait_for_waiting(5)

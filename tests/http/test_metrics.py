@@ -361,7 +361,7 @@ def test_all_queues_are_looked_at_a_few_at_a_time(broker: Broker, monkeypatch: p
     for name in names[1:]:
         broker.produce(name, ["x"])
     held: list[bool] = []
-    monkeypatch.setattr(queries, "yield_to_others", lambda: held.append(broker._lock.locked()))
+    monkeypatch.setattr(queries, "yield_to_others", lambda: held.append(broker.core.lock.locked()))
     seen = []
     for info in broker.queue_stats():
         seen.append(info.name)

@@ -34,7 +34,7 @@ def end(client: Client, redrive_id: str) -> dict[str, Any]:
         if found["status"] != "running":
             return found
         client.broker.redrives.run()
-        client.broker._clock.advance(0.001)  # type: ignore[attr-defined]
+        client.broker.core.clock.advance(0.001)  # type: ignore[attr-defined]
     raise AssertionError("it did not end")
 
 

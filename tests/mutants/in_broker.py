@@ -98,9 +98,9 @@ MUTANTS = [
         "batch_deleted_one_by_one",
         "A crash leaves half of a batch deleted.",
         _CHANGING,
-        "                self._append_and_apply((record.DELETE, now_ms, found.number, runs), leave=DELETE_LEAVES)\n",
+        "                self._append_and_apply(record.Delete(record.DELETE, now_ms, found.number, runs), leave=DELETE_LEAVES)\n",
         "                for each in record.from_runs(runs):\n"
-        "                    self._append_and_apply((record.DELETE, now_ms, found.number, [each, 1]), leave=DELETE_LEAVES)\n",
+        "                    self._append_and_apply(record.Delete(record.DELETE, now_ms, found.number, [each, 1]), leave=DELETE_LEAVES)\n",
         ("tests/broker/test_whole_batches.py::test_a_batch_is_one_record",),
     ),
     Mutant(

@@ -26,7 +26,7 @@ MUTANTS = [
         "retention_only_for_busy_queues",
         "Old messages stay in a queue that nobody consumes from.",
         _HOUSEKEEPING,
-        "        self._broker.expire()\n",
+        "        self._broker.enforce_retention()\n",
         "",
         (f"{_OF_KEEPER}::test_old_messages_leave_a_queue_that_nobody_uses",),
     ),

@@ -1,4 +1,4 @@
-"""Transfer over to a fresh segment: on request, and through one that is too small for what comes."""
+"""Rotate to a fresh segment: on request, and through one that is too small for what comes."""
 
 from __future__ import annotations
 

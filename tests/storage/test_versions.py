@@ -1,4 +1,4 @@
-"""Transfer over from format version 1 to 2: what an older program wrote stays as it is, and what is new stands in new segments."""
+"""Upgrade from format version 1 to 2: what an older program wrote stays as it is, and what is new stands in new segments."""
 
 from __future__ import annotations
 

@@ -194,7 +194,7 @@ class _Life:
     def _advance(self) -> None:
         if self._broker.unready is None:  # what a failed log may show is known for one moment only
             self._ms += self._chance.choice((1, 1500))
-            self._broker._clock = FakeClock(self._ms)
+            self._broker.core.clock = FakeClock(self._ms)
 
     def _queues(self) -> None:
         queue = self._chance.choice(QUEUES)

@@ -46,7 +46,7 @@ def test_one_messages_history(tmp_path: Path, capfd: pytest.CaptureFixture[str])
         broker.delete("default", Target(receipt=second[0].receipt))
     events = [json.loads(line) for line in inspect(capfd, folder, "--json", "--message", one).splitlines()]
     assert [each["event"] for each in events] == [
-        "produced", "due", "claimed", "expired", "claimed", "renewed", "updated", "restated", "deleted",
+        "produced", "due", "claimed", "expired", "claimed", "renewed", "updated", "rewritten", "deleted",
     ]  # fmt: skip
     claims = [each for each in events if each["event"] == "claimed"]
     assert [each["receipt"] for each in claims] == [first[0].receipt, second[0].receipt]
@@ -79,8 +79,8 @@ def test_the_history_and_the_records_of_a_message_with_a_priority(
     [produced] = [each for each in records if each["kind"] == "send"]
     assert produced["lanes"] == [{"priority": 3, "group": "g"}]
     assert produced["messages"] == ["one"]
-    assert produced["carried"]["0"]["group"] == "g"
-    assert [each["remembered"][0]["key"] for each in records if each["kind"] == "remember"] == ["mk", "ax"]
+    assert produced["headers"]["0"]["group"] == "g"
+    assert [each["dedup"][0]["key"] for each in records if each["kind"] == "dedup"] == ["mk", "ax"]
 
 
 def test_a_message_of_which_no_record_is_left(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -98,7 +98,7 @@ def test_a_message_of_which_no_record_is_left(tmp_path: Path, capfd: pytest.Capt
         f"no record of this message is left; the log begins at segment 2, {event['time']}\n"
     )
     [restated] = [json.loads(line) for line in inspect(capfd, folder, "--json", "--message", kept).splitlines()]
-    assert restated["event"] == "restated"
+    assert restated["event"] == "rewritten"
     assert restated["produced_at"] <= restated["time"]
 
 

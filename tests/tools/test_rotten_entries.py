@@ -25,7 +25,7 @@ SEGMENT_BYTES = 1 << 16
 
 def rot(broker: Broker, body: str, bit: int = 45) -> None:
     """From now on, memory fails between the encoding of that body and the framing of its record."""
-    encode = broker.limits.encode
+    encode = broker.core.admission.encode
 
     def rotten(bodies: list[str], headers: list[dict[str, Any]] | None = None) -> list[bytes]:
         entries = [bytearray(entry) for entry in encode(bodies, headers)]
@@ -34,7 +34,7 @@ def rot(broker: Broker, body: str, bit: int = 45) -> None:
                 entry[bit // 8] ^= 1 << bit % 8
         return [bytes(entry) for entry in entries]
 
-    object.__setattr__(broker.limits, "encode", rotten)
+    broker.core.admission.encode = rotten  # type: ignore[method-assign,assignment]
 
 
 def run(capfd: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
@@ -46,17 +46,17 @@ def run(capfd: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int,
 def claim_without_reading(broker: Broker, queue: str) -> None:
     with pytest.raises(CorruptLogError):
         broker.claim(queue)
-    broker._transaction.damage = None
+    broker.core.transaction.damage = None
 
 
 def update_without_reading(broker: Broker, sequence: int, body: str) -> None:
     """Replace a body in the default queue as a broker would that did not look at what was there."""
-    [entry] = broker.limits.encode([body])
+    [entry] = broker.core.admission.encode([body])
     with broker.locked() as (state, commit, now_ms):
         messages = state.queues["default"].messages
         view = messages.find(sequence)
         assert view is not None
-        claims = [messages.claim_of(view._replace(updates=view.updates + 1))]
+        claims = [messages.state_of(view._replace(updates=view.updates + 1))]
         commit((record.UPDATE, now_ms, 1, [], [sequence, 1], [view.produced_ms], [len(entry)], claims, entry))
 
 

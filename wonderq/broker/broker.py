@@ -1,25 +1,41 @@
-"""The semantics: what each operation decides. This is where they come together; `wonderq.broker.core` has what they stand on."""
+"""The broker: all operations, each done by the collaborator that knows its concern.
+
+| concern | module | operations |
+|---|---|---|
+| producing | `wonderq.broker.produce` | `produce`, `send`, `hand_over` |
+| claims | `wonderq.broker.claims` | `claim`, `enforce_retention` |
+| deleting and updating | `wonderq.broker.changes` | `delete`, `delete_batch`, `update`, `update_batch`, `kick` |
+| reading | `wonderq.broker.queries` | `get`, `messages`, `count`, `settings_of`, `queue`, `queues`, `queue_stats` |
+| queues | `wonderq.broker.queues` | `put_queue`, `create_queue`, `change_queue`, `drop_queue`, `purge` |
+| redrives | `wonderq.broker.redrive` | `redrives` |
+| schedules | `wonderq.broker.schedules` | `schedules` |
+
+`wonderq.broker.core` is the machinery that they share.
+"""
 
 from __future__ import annotations
 
-from wonderq.broker.changes import Changing
-from wonderq.broker.claims import Claiming
-from wonderq.broker.produce import Sending
-from wonderq.broker.queues import Administering
+from wonderq.broker.changes import Changes
+from wonderq.broker.claims import Claims
+from wonderq.broker.core import Core
+from wonderq.broker.produce import Producer
+from wonderq.broker.queries import Queries
+from wonderq.broker.queues import Queues
+from wonderq.broker.reader import Reader
 from wonderq.broker.redrive import Redrives
 from wonderq.broker.schedules import Schedules
+from wonderq.broker.transfers import Transfers
 from wonderq.model.limits import Limits
 from wonderq.runtime.clock import Clock
-from wonderq_storage import Checkpoints, Log
+from wonderq_storage import Checkpoints, CorruptLogError, Log
 
 
-class Broker(Sending, Claiming, Changing, Administering):
-    """All queues of one log. Every method may be called from any thread.
+class Broker:
+    """All queues of one log. You may call every method from any thread.
 
-    Methods raise `BrokerError` for what they refuse, and the storage errors `DiskFullError` (nothing was changed),
-    `LogFailedError` (the outcome is known after a restart) and `CorruptLogError`.
-
-    Raises, from the constructor, what `Log.replay` and `Log.start` raise, and `UnreadableRecordError`.
+    Methods raise `BrokerError` for requests that they refuse, and the storage errors `DiskFullError` (nothing was changed),
+    `LogFailedError` (the outcome is known after a restart) and `CorruptLogError`. The constructor raises what `Log.replay` and
+    `Log.start` raise, and `UnreadableRecordError`.
     """
 
     def __init__(
@@ -31,6 +47,84 @@ class Broker(Sending, Claiming, Changing, Administering):
         limits: Limits | None = None,
         create_queues: bool = True,
     ) -> None:
-        super().__init__(log, checkpoints=checkpoints, clock=clock, limits=limits, create_queues=create_queues)
-        self.redrives = Redrives(self)
-        self.schedules = Schedules(self)
+        """Replay ``log`` from the newest usable checkpoint; ``create_queues`` allows producers to create queues."""
+        self.core = Core(log, checkpoints=checkpoints, clock=clock, limits=limits, create_queues=create_queues)
+        self.limits = self.core.limits
+        self.counters = self.core.counters
+        self._reader = Reader(self.core)
+        producer = Producer(self.core)
+        transfers = Transfers(self.core, self._reader)
+        self.claims = Claims(self.core, self._reader, transfers)
+        changes = Changes(self.core, self._reader)
+        self.queries = Queries(self.core, self._reader)
+        queues = Queues(self.core, self.queries)
+
+        # The operations are the collaborators' own methods: one signature and one description each, and no call in between.
+        self.produce = producer.produce
+        self.send = producer.send
+        self.hand_over = producer.hand_over
+
+        self.claim = self.claims.claim
+        self.enforce_retention = self.claims.enforce_retention
+
+        self.delete = changes.delete
+        self.delete_batch = changes.delete_batch
+        self.update = changes.update
+        self.update_batch = changes.update_batch
+        self.kick = changes.kick
+
+        self.get = self.queries.get
+        self.messages = self.queries.messages
+        self.count = self.queries.count
+        self.settings_of = self.queries.settings_of
+        self.queue = self.queries.queue
+        self.queues = self.queries.queues
+        self.queue_stats = self.queries.queue_stats
+
+        self.put_queue = queues.put_queue
+        self.create_queue = queues.create_queue
+        self.change_queue = queues.change_queue
+        self.drop_queue = queues.drop_queue
+        self.purge = queues.purge
+
+        self.redrives = Redrives(self.core, self._reader, transfers)
+        self.schedules = Schedules(self.core, producer)
+
+        self.locked = self.core.locked
+        self.stop_claiming = self.core.stop_claiming
+
+    @property
+    def unready(self) -> str | None:
+        """Reason why the broker takes no work, or None while it does."""
+        return self.core.unready
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether damage was found in the log."""
+        return self.core.transaction.damage is not None
+
+    @property
+    def waiting_consumers(self) -> int:
+        """Number of consumers that wait for a message."""
+        return len(self.core.consumers)
+
+    @property
+    def log_bytes(self) -> int:
+        """Bytes of records behind the checkpoint that the start loaded, replayed or appended since."""
+        return self.core.log_bytes
+
+    @property
+    def checkpoint_lag_bytes(self) -> int:
+        """Bytes of records behind the newest checkpoint, which a start would have to replay."""
+        return self.core.log_bytes - self.counters.checkpointed_bytes
+
+    def mark_damaged(self, file: str, offset: int, reason: str) -> CorruptLogError:
+        """Stop all work, because the log does not verify at this place; return the error to raise."""
+        return self.core.mark_damaged(file, offset, reason)
+
+    def close(self) -> None:
+        """Stop delivering messages, make everything durable, and close the log."""
+        self.core.stop_claiming()
+        self.core.durability.close()
+        self._reader.close()
+        self.core.log.close()

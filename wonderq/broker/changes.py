@@ -1,13 +1,14 @@
-"""Deleting and updating messages: all that is done to those that are there."""
+"""Changes to existing messages: delete, update, bury, kick."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from operator import ge
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from wonderq.broker.core import CLAIM_LEAVES, DELETE_LEAVES, PRODUCE_LEAVES, Core
+from wonderq.broker.reader import Headers, Reader
 from wonderq.model.errors import (
     BrokerError,
     InvalidValueError,
@@ -24,60 +25,77 @@ from wonderq.state.record import Runs
 from wonderq.state.state import Queue, change_record
 from wonderq_storage import Position
 
-#: Backing off goes up to here, unless what it begins with is more: as long as a claim may last.
+#: Longest delay that backoff doubles up to, unless its first delay is longer. A claim may last as long.
 MAX_BACKOFF_MS = 43_200_000
 _MAX_DOUBLINGS = 40
 
 
 class _Rewritten(NamedTuple):
-    """What is to stand in the log of a message that is rewritten."""
+    """New contents of a message."""
 
     made_from: Position
-    """The place of the entry that was read for it."""
+    """Position of the entry that it replaces."""
     entry: bytes
     size: int
-    """As a message's size is limited."""
+    """Size in bytes as limits count it; see `size_of`."""
 
 
-class Changing(Core):
-    """What deletes and updates."""
+class Changes:
+    """Deletes and updates messages."""
+
+    def __init__(self, core: Core, reader: Reader) -> None:
+        self._core = core
+        self._reader = reader
 
     def delete(self, queue: str, target: Target) -> None:
         """Delete one message.
 
-        By receipt this also works after the claim's deadline, as long as nobody has claimed the message since: the work
-        was done, and nobody else has begun it.
+        A receipt also works after the claim's deadline, as long as nobody has claimed the message since: the work was done,
+        and no other consumer has started it.
+
+        Raises:
+            QueueNotFoundError: the queue does not exist.
+            MessageNotFoundError: the queue has no such message.
+            StaleReceiptError: the message was claimed again or released.
+            InvalidValueError: the target is malformed.
         """
         for error in self.delete_batch(queue, [target]):
             if error is not None:
                 raise error
 
     def delete_batch(self, queue: str, targets: Sequence[Target]) -> list[BrokerError | None]:
-        """Delete what can be deleted, in one record, and return for each target None or why it was not."""
-        self.limits.check_batch(len(targets))
-        with self._transaction as now_ms:
-            found = self._find_queue(queue)
+        """Delete messages, in one record. Return for each target None, or the error that `delete` would raise.
+
+        Raises:
+            BatchTooLargeError, InvalidValueError: the batch is too large, or empty.
+            QueueNotFoundError: the queue does not exist.
+        """
+        self._core.admission.check_batch(len(targets))
+        with self._core.transaction as now_ms:
+            found = self._core.find_queue(queue)
             runs = self._resolve_receipts(found, targets)
             results: list[BrokerError | None] = [None] * len(targets)
             if runs is None:
                 runs, results = self._resolve_each(found, targets)
             if runs:
                 produced_ms = found.messages.produced_ms(runs)
-                self._append_and_apply((record.DELETE, now_ms, found.number, runs), leave=DELETE_LEAVES)
-                self.counters.of(queue).deleted(now_ms, produced_ms)
-                self._consumers.notify(found)  # there is room for more in flight
-        self._wait_until_durable()
+                self._core.append_and_apply(
+                    record.Delete(record.DELETE, now_ms, found.number, runs), leave=DELETE_LEAVES
+                )
+                self._core.counters.of(queue).deleted(now_ms, produced_ms)
+                self._core.consumers.notify(found)  # more messages may be in flight now
+        self._core.wait_until_durable()
         return results
 
     def _resolve_receipts(self, queue: Queue, targets: Sequence[Target]) -> Runs | None:
-        """Return the messages of receipts that all count and ascend, as those of one claim do, or None if it is otherwise.
+        """Return the messages of receipts that are all valid and ascend, as those of one claim do; None otherwise.
 
-        What `_resolve_each` does, in a fifth of the time.
+        This is the short path of `_resolve_each`, in a fifth of the time.
         """
         receipts = [receipt for message_id, receipt in targets if receipt is not None and message_id is None]
         if len(receipts) < len(targets):
             return None
-        claims = self._ids.decode_receipts(queue.number, receipts)
+        claims = self._core.ids.decode_receipts(queue.number, receipts)
         if claims is None:
             return None
         sequences, tokens = claims
@@ -87,12 +105,12 @@ class Changing(Core):
         return runs if queue.messages.are_claimed(runs, tokens) else None
 
     def _resolve_each(self, queue: Queue, targets: Sequence[Target]) -> tuple[Runs, list[BrokerError | None]]:
-        """Return the messages that may be deleted, and for each target None or why it may not."""
+        """Return the messages that may be deleted, and for each target None or its error."""
         results: list[BrokerError | None] = []
         sequences: set[int] = set()
         for target in targets:
             try:
-                sequence = self._resolve(queue, target).sequence
+                sequence = self._core.resolve(queue, target).sequence
                 if sequence in sequences:
                     raise MessageNotFoundError
                 sequences.add(sequence)
@@ -102,72 +120,76 @@ class Changing(Core):
         return record.to_runs(sorted(sequences)), results
 
     def update(self, queue: str, target: Target, change: Change) -> None:
-        """Change one message; see `Change`."""
+        """Change one message; see `Change`.
+
+        Raises:
+            QueueNotFoundError: the queue does not exist.
+            MessageNotFoundError, StaleReceiptError, NotClaimedError, VersionConflictError: see each.
+            InvalidValueError, MessageTooLargeError, QueueFullError, BrokerFullError: the change is not allowed.
+        """
         for error in self.update_batch(queue, [(target, change)]):
             if error is not None:
                 raise error
 
     def update_batch(self, queue: str, updates: Sequence[tuple[Target, Change]]) -> list[BrokerError | None]:
-        """Change what can be changed, in one record, and return for each update None or why it was not done."""
-        self.limits.check_batch(len(updates))
+        """Change messages, in one record. Return for each update None, or the error that `update` would raise."""
+        self._core.admission.check_batch(len(updates))
         bodies = [change.body for _, change in updates if change.body is not None]
         if bodies:
-            self.limits.encode(bodies)
+            self._core.admission.encode(bodies)
         for _, change in updates:
             check_attributes(change.attributes or {})
         results = None
         while results is None:
-            results = self._try_update(queue, updates, self._rewritten(queue, updates))
-        self._wait_until_durable()
+            results = self._try_update(queue, updates, self._rewrite(queue, updates))
+        self._core.wait_until_durable()
         return results
 
-    def _rewritten(self, queue: str, updates: Sequence[tuple[Target, Change]]) -> dict[int, _Rewritten]:
-        """Return what becomes of messages by updates that rewrite them, by the index of the update."""
-        wanted: dict[int, MessageView] = {}
+    def _rewrite(self, queue: str, updates: Sequence[tuple[Target, Change]]) -> dict[int, _Rewritten]:
+        """Return the new entries of messages whose contents the updates replace, by the index of the update."""
         if not any(change.rewrites for _, change in updates):
             return {}
-        with self._transaction:
-            found = self._find_queue(queue)
+        wanted: dict[int, MessageView] = {}
+        with self._core.transaction:
+            found = self._core.find_queue(queue)
             for index, (target, change) in enumerate(updates):
                 if change.rewrites:
                     with suppress(BrokerError):
-                        wanted[index] = self._resolve(found, target)
-        self._wait_until_durable()  # what is not durable cannot be read
-        there = {view.sequence: view for view in wanted.values()}
-        if len(there) > 1:
-            self.limits.check_batch_bytes(sum(view.length for view in there.values()), len(there))
-        views, old = self._entries(found, list(there.values()))
-        bodies, headers = self._decode(views, old) if views else ([], {})
-        places = {view.sequence: index for index, view in enumerate(views)}
-        indexes = [index for index, view in wanted.items() if view.sequence in places]
-        contents = []
-        for index in indexes:
-            change, place = updates[index][1], places[wanted[index].sequence]
-            more = headers.get(place, {})
-            if change.attributes is not None:
-                more = {**more, "attributes": dict(change.attributes)}
-            contents.append((bodies[place] if change.body is None else change.body, more))
+                        wanted[index] = self._core.resolve(found, target)
+        views = {view.sequence: view for view in wanted.values()}
+        if len(views) > 1:
+            self._core.admission.check_batch_bytes(sum(view.length for view in views.values()), len(views))
+        loaded = {each.view.sequence: each for each in self._reader.load(found, list(views.values()))}
+        contents: dict[int, tuple[Position, str, Headers]] = {}
+        for index, view in wanted.items():
+            message, change = loaded.get(view.sequence), updates[index][1]
+            if message is not None:
+                body = message.body if change.body is None else change.body
+                headers = message.headers
+                if change.attributes is not None:
+                    headers = {**headers, "attributes": dict(change.attributes)}
+                contents[index] = message.view.position, body, headers
         if not contents:
             return {}
-        entries = self.limits.encode([body for body, _ in contents], [more for _, more in contents])
-        sizes = [size_of(body, more.get("attributes")) for body, more in contents]
-        made_from = [views[places[wanted[index].sequence]].position for index in indexes]
-        return dict(zip(indexes, map(_Rewritten, made_from, entries, sizes), strict=True))
+        positions, bodies, all_headers = zip(*contents.values(), strict=True)
+        entries = self._core.admission.encode(bodies, all_headers)
+        sizes = [size_of(body, headers.get("attributes")) for body, headers in zip(bodies, all_headers, strict=True)]
+        return dict(zip(contents, map(_Rewritten, positions, entries, sizes), strict=True))
 
     def _try_update(
         self, queue: str, updates: Sequence[tuple[Target, Change]], rewritten: Mapping[int, _Rewritten]
     ) -> list[BrokerError | None] | None:
-        """Do all updates; returns the results, or None if a message that is rewritten is not any more as it was read."""
-        with self._transaction as now_ms:
-            found = self._find_queue(queue)
-            found.messages.advance(now_ms)
+        """Apply all updates; return the results, or None if a message to rewrite has changed since it was read."""
+        with self._core.transaction as now_ms:
+            found = self._core.find_queue(queue)
+            self._core.advance(found, now_ms)
             results: list[BrokerError | None] = []
             changes: list[tuple[int, ...]] = []
-            restated: dict[int, tuple[MessageView, bytes]] = {}
+            rewrites: dict[int, tuple[MessageView, bytes]] = {}
             seen: set[int] = set()
             for index, (target, change) in enumerate(updates):
                 try:
-                    view = self._resolve(found, target)
+                    view = self._core.resolve(found, target)
                     if view.sequence in seen:
                         raise InvalidValueError("entries", "A batch may update a message only once.")
                     after = self._decide_change(view, change, now_ms)
@@ -178,21 +200,23 @@ class Changing(Core):
                         most_bytes = found.settings.max_message_bytes
                         if most_bytes and new.size > most_bytes:
                             raise MessageTooLargeError(new.size, most_bytes)
-                        restated[view.sequence] = after._replace(updates=view.updates + 1), new.entry
+                        rewrites[view.sequence] = after._replace(updates=view.updates + 1), new.entry
                     else:
-                        changes.append((after.sequence, after.status, after.due_ms, after.timeout_ms))
+                        changes.append(record.Change(after.sequence, after.status, after.due_ms, after.timeout_ms))
                     seen.add(view.sequence)
                     results.append(None)
                 except BrokerError as error:
                     results.append(error)
-            if restated:
-                more = sum(len(entry) - view.length for view, entry in restated.values())
+            if rewrites:
+                more = sum(len(entry) - view.length for view, entry in rewrites.values())
                 if more > 0:
-                    self.limits.check_room(self._state, found, 0, more)
-            if changes or restated:
-                self._append_and_apply(self._update_record(found, now_ms, changes, restated), leave=_leave(restated))
-                self.counters.of(queue).count(record.UPDATE, len(seen))
-                self._consumers.notify(found)
+                    self._core.admission.check_room(found, 0, more)
+            if changes or rewrites:
+                self._core.append_and_apply(
+                    self._update_record(found, now_ms, changes, rewrites), leave=_leave(rewrites)
+                )
+                self._core.counters.of(queue).count(record.UPDATE, len(seen))
+                self._core.consumers.notify(found)
         return results
 
     @staticmethod
@@ -200,20 +224,23 @@ class Changing(Core):
         queue: Queue,
         now_ms: int,
         changes: Sequence[tuple[int, ...]],
-        restated: Mapping[int, tuple[MessageView, bytes]],
-    ) -> Sequence[Any]:
-        ordered = [restated[sequence] for sequence in sorted(restated)]
-        return (
-            *(record.UPDATE, now_ms, queue.number, changes),
+        rewrites: Mapping[int, tuple[MessageView, bytes]],
+    ) -> record.Update:
+        ordered = [rewrites[sequence] for sequence in sorted(rewrites)]
+        return record.Update(
+            record.UPDATE,
+            now_ms,
+            queue.number,
+            changes,
             record.to_runs(view.sequence for view, _ in ordered),
             [view.produced_ms for view, _ in ordered],
             [len(entry) for _, entry in ordered],
-            [queue.messages.claim_of(view) for view, _ in ordered if not view.is_pristine],
+            [queue.messages.state_of(view) for view, _ in ordered if not view.is_pristine],
             b"".join(entry for _, entry in ordered),
         )
 
     def _decide_change(self, view: MessageView, change: Change, now_ms: int) -> MessageView:
-        """Return the message as it is after the change, but for what is rewritten."""
+        """Return the state of the message after the change, apart from its contents."""
         if change.if_version is not None and change.if_version != view.updates + 1:
             raise VersionConflictError(view.updates + 1)
         _check_one_change(change)
@@ -221,12 +248,12 @@ class Changing(Core):
             return view._replace(status=BURIED, due_ms=0, token=NO_TOKEN)
         delay_ms = change.delay_ms
         if change.backoff_ms is not None:
-            self.limits.check_range("delay", change.backoff_ms)
+            self._core.limits.check_range("delay", change.backoff_ms)
             doublings = min(max(view.receives - 1, 0), _MAX_DOUBLINGS)
-            most_ms = max(change.backoff_ms, min(MAX_BACKOFF_MS, self.limits.delay_ms))
+            most_ms = max(change.backoff_ms, min(MAX_BACKOFF_MS, self._core.limits.delay_ms))
             delay_ms = min(change.backoff_ms << doublings, most_ms)
         if delay_ms is not None:
-            self.limits.check_range("delay", delay_ms)
+            self._core.limits.check_range("delay", delay_ms)
             if delay_ms == 0:
                 return view._replace(status=WAITING, due_ms=0, token=NO_TOKEN)
             return view._replace(status=DELAYED, due_ms=now_ms + delay_ms, token=NO_TOKEN)
@@ -235,35 +262,39 @@ class Changing(Core):
         if view.status != CLAIMED:
             raise NotClaimedError
         timeout_ms = view.timeout_ms if change.visibility_timeout_ms is None else change.visibility_timeout_ms
-        self.limits.check_range("visibility_timeout", timeout_ms)
+        self._core.limits.check_range("visibility_timeout", timeout_ms)
         if timeout_ms == 0:
             return view._replace(status=WAITING, due_ms=0, token=NO_TOKEN)
         return view._replace(status=CLAIMED, due_ms=now_ms + timeout_ms, timeout_ms=timeout_ms)
 
     def kick(self, queue: str, limit: int) -> int:
-        """Let buried messages be claimed again, the oldest first and ``limit`` at most; returns how many.
+        """Make buried messages available again, the oldest first and at most ``limit``; return how many.
 
-        They count as never received, so that those that were claimed too often get as many tries as new ones.
+        Their receive counts start at 0, so they get as many tries as new messages.
+
+        Raises:
+            QueueNotFoundError: the queue does not exist.
+            InvalidValueError: ``limit`` is out of range.
         """
-        if not 1 <= limit <= self.limits.batch_messages:
-            raise InvalidValueError("max", f"max must be from 1 to {self.limits.batch_messages}.")
-        with self._transaction as now_ms:
-            found = self._find_queue(queue)
+        if not 1 <= limit <= self._core.limits.batch_messages:
+            raise InvalidValueError("max", f"max must be from 1 to {self._core.limits.batch_messages}.")
+        with self._core.transaction as now_ms:
+            found = self._core.find_queue(queue)
             views = found.messages.after(-1, limit, BURIED) if found.messages.counts[BURIED] else []
             if views:
-                changes = [(view.sequence, WAITING, 0, 0, 0) for view in views]
-                self._append_and_apply(change_record(found, changes, now_ms), leave=CLAIM_LEAVES)
-                self.counters.of(queue).count(record.UPDATE, len(views))
-                self._consumers.notify(found)
-        self._wait_until_durable()
+                changes = [record.Reset(view.sequence, WAITING, 0, 0, 0) for view in views]
+                self._core.append_and_apply(change_record(found, changes, now_ms), leave=CLAIM_LEAVES)
+                self._core.counters.of(queue).count(record.UPDATE, len(views))
+                self._core.consumers.notify(found)
+        self._core.wait_until_durable()
         return len(views)
 
 
 def _check_one_change(change: Change) -> None:
-    """Check that only one thing is asked for of those that exclude each other.
+    """Check that a change asks for at most one of the things that exclude each other.
 
     Raises:
-        InvalidValueError: there are two.
+        InvalidValueError: it asks for two.
     """
     given = {
         "visibility_timeout": change.visibility_timeout_ms is not None,
@@ -276,5 +307,5 @@ def _check_one_change(change: Change) -> None:
         raise InvalidValueError(asked[1], f"Give only one of {' and '.join(asked)}.")
 
 
-def _leave(restated: Mapping[int, object]) -> int:
-    return PRODUCE_LEAVES if restated else CLAIM_LEAVES
+def _leave(rewrites: Mapping[int, object]) -> int:
+    return PRODUCE_LEAVES if rewrites else CLAIM_LEAVES

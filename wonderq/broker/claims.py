@@ -1,58 +1,85 @@
-"""Giving out messages: claims, the waiting for them, and what comes of a message that was claimed too often or is too old."""
+"""Claims: delivery, long polling, dead-lettering and retention."""
 
 from __future__ import annotations
 
 import secrets
 import time
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import inf
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from wonderq.broker.consumers import Waiter
-from wonderq.broker.core import CLAIM_LEAVES
+from wonderq.broker.core import CLAIM_LEAVES, Core
 from wonderq.broker.rate_limits import ClaimBudget
-from wonderq.broker.transfers import Moving
+from wonderq.broker.reader import Reader
+from wonderq.broker.transfers import Transfers
 from wonderq.model.errors import BrokerError, InvalidValueError, ShuttingDownError, TooManyInFlightError
 from wonderq.model.limits import UNLIMITED
 from wonderq.model.messages import Message, new_tuple
 from wonderq.model.settings import DEDUPLICATION_WINDOW_MS
 from wonderq.model.status import CLAIMED, WAITING
+from wonderq.runtime.token_bucket import TokenBuckets
 from wonderq.state import record
 from wonderq.state.page import NO_TOKEN, MessageView
+from wonderq.state.record import Record, Runs
 from wonderq.state.state import Queue, change_record
 from wonderq_storage import Position
 
+#: Random bytes drawn at once: one call of the system for each token would cost more than the rest of a claim.
 _TOKENS_BYTES = 4096
 
 _MAX_ATTEMPT_CHARACTERS = 128
 
-#: How what a queue remembers of attempts begins.
+#: Prefix of claim attempts in a queue's dedup table.
 _ATTEMPT = "a"
+
+#: Shortest sleep of a waiting consumer: a deadline that is nearly due must not make it spin.
+_MIN_SLEEP_S = 0.001
 
 
 class Claim(NamedTuple):
-    """What a claim was given."""
+    """Messages that were claimed."""
 
+    queue: Queue
     position: Position
-    """Of the record that says so."""
+    """Position of the claim's record."""
     views: list[MessageView]
     token: int
 
 
 class NoClaim(NamedTuple):
-    """Why a claim was given nothing."""
+    """Reason why nothing was claimed."""
 
     in_flight_limit: int = 0
-    """How many may be in flight, if that is why."""
+    """Limit on messages in flight, if it is the reason."""
     wait_s: float = inf
-    """After how long a rate allows more."""
+    """Time until a rate limit allows more."""
     dead: Sequence[MessageView] = ()
-    """Messages that were claimed too often, and have to go first."""
+    """Messages that were claimed too often, and must leave the queue first."""
 
 
-class Claiming(Moving):
-    """What gives out messages."""
+class _Request(NamedTuple):
+    """Arguments of `Claims.claim`, checked."""
+
+    queue: str
+    limit: int
+    visibility_timeout_ms: int | None
+    wait_until_s: float
+    """End of the long poll, on the monotonic clock."""
+    client_gone: Callable[[], bool]
+    attempt_id: str | None
+
+
+class Claims:
+    """Gives messages to consumers."""
+
+    def __init__(self, core: Core, reader: Reader, transfers: Transfers) -> None:
+        self._core = core
+        self._reader = reader
+        self._transfers = transfers
+        self._tokens: Iterator[int] = iter(())
+        self._rates = TokenBuckets()
 
     def claim(
         self,
@@ -64,78 +91,102 @@ class Claiming(Moving):
         client_gone: Callable[[], bool] = lambda: False,
         attempt_id: str | None = None,
     ) -> list[Message]:
-        """Claim the messages that are next, at most ``limit``, waiting up to ``wait_s`` for the first.
+        """Claim the next messages of a queue, at most ``limit``, and wait up to ``wait_s`` for the first one.
 
-        ``client_gone`` is asked before each attempt; once it says yes, nothing is claimed any more. The same ``attempt_id``
-        again, within five minutes, gets the same messages and receipts, unless something was done to one of them since.
+        A claim lasts for ``visibility_timeout_ms``, or else for the time that the queue's settings give. Nothing is claimed
+        once ``client_gone`` returns True; it is called before each attempt. If the same ``attempt_id`` is used again within
+        five minutes, it gets the same messages and receipts, unless one of them was changed since.
+
+        Raises:
+            InvalidValueError: an argument is out of range.
+            QueueNotFoundError: the queue does not exist.
+            ShuttingDownError: the broker is shutting down.
+            TooManyInFlightError: messages wait, but as many are in flight as may be.
+            TooManyWaitingError: as many consumers wait as may.
         """
-        if not 1 <= limit <= self.limits.batch_messages:
-            raise InvalidValueError("max", f"max must be from 1 to {self.limits.batch_messages}.")
+        self._check(limit, visibility_timeout_ms, wait_s, attempt_id)
+        request = _Request(queue, limit, visibility_timeout_ms, time.monotonic() + wait_s, client_gone, attempt_id)
+        claim = self._wait_for_claim(request)
+        if claim is None:
+            self._core.wait_until_durable()
+            return []
+        messages = self._deliver(claim)
+        # Messages that were deleted meanwhile, and dropped from the log, cannot be read. Claim others in their place: without
+        # the attempt's id, which stands for what it was given first, and without waiting once there is something to deliver.
+        while len(claim.views) > len(messages) and len(messages) < limit:
+            more = request._replace(limit=limit - len(messages), attempt_id=None)
+            if messages:
+                more = more._replace(wait_until_s=0.0)
+            try:
+                claim = self._wait_for_claim(more)
+            except BrokerError:
+                if not messages:
+                    raise
+                break
+            if claim is None:
+                break
+            found = self._deliver(claim)
+            if len(found) == len(claim.views):
+                return messages + found
+            messages += found
+        return messages
+
+    def _check(self, limit: int, visibility_timeout_ms: int | None, wait_s: float, attempt_id: str | None) -> None:
+        limits = self._core.limits
+        if not 1 <= limit <= limits.batch_messages:
+            raise InvalidValueError("max", f"max must be from 1 to {limits.batch_messages}.")
         if visibility_timeout_ms is not None:
-            self.limits.check_range("visibility_timeout", visibility_timeout_ms)
-        if not 0 <= wait_s <= self.limits.wait_s:
-            raise InvalidValueError("wait", f"wait must be from 0 to {self.limits.wait_s} seconds.")
+            limits.check_range("visibility_timeout", visibility_timeout_ms)
+        if not 0 <= wait_s <= limits.wait_s:
+            raise InvalidValueError("wait", f"wait must be from 0 to {limits.wait_s} seconds.")
         if attempt_id is not None and not 1 <= len(attempt_id) <= _MAX_ATTEMPT_CHARACTERS:
             raise InvalidValueError("attempt_id", f"attempt_id must have 1 to {_MAX_ATTEMPT_CHARACTERS} characters.")
-        wait_until = time.monotonic() + wait_s
+
+    def _wait_for_claim(self, request: _Request) -> Claim | None:
+        """Claim messages, waiting for the first; None if there was none in time, or the client has gone."""
+        core = self._core
         waiter: Waiter | None = None
-        claim = None
         try:
-            while not client_gone():
-                with self._transaction as now_ms:
-                    if self._stopping:
+            while not request.client_gone():
+                with core.transaction as now_ms:
+                    if core.stopping:
                         if waiter is None:
                             raise ShuttingDownError
-                        break
-                    found = self._find_queue(queue)
-                    outcome = self._claim(found, now_ms, limit, visibility_timeout_ms, attempt_id)
+                        return None
+                    queue = core.find_queue(request.queue)
+                    outcome = self.try_claim(
+                        queue, now_ms, request.limit, request.visibility_timeout_ms, request.attempt_id
+                    )
                     if isinstance(outcome, Claim):
-                        claim = outcome
-                        break
+                        return outcome
                     if not outcome.dead:
-                        left_s = wait_until - time.monotonic()
+                        left_s = request.wait_until_s - time.monotonic()
                         if left_s <= 0:
-                            if outcome.in_flight_limit:  # to say that there is nothing would be wrong
-                                raise TooManyInFlightError(queue, outcome.in_flight_limit)
-                            break
+                            if outcome.in_flight_limit:  # an empty answer would say that no message waits
+                                raise TooManyInFlightError(request.queue, outcome.in_flight_limit)
+                            return None
                         if waiter is None:
-                            waiter = self._consumers.join(found)
+                            waiter = core.consumers.join(queue)
                         else:
-                            self._consumers.rejoin(found, waiter)
+                            core.consumers.rejoin(queue, waiter)
                         sleep_s = min(left_s, outcome.wait_s, (waiter.due_ms - now_ms) / 1000)
                 if outcome.dead:
-                    self._dead_letter(found, outcome.dead)
+                    self._transfers.dead_letter(queue, outcome.dead)
                 else:
                     assert waiter is not None
-                    waiter.wake.wait(max(sleep_s, 0.001))
+                    waiter.wake.wait(max(sleep_s, _MIN_SLEEP_S))
+            return None
         finally:
             if waiter is not None:
-                with self._lock:
-                    self._consumers.leave(waiter, self._state.queues.get(queue))
-        if claim is None:
-            self._wait_until_durable()
-            return []
-        self._durability.wait(claim.position)
-        messages = self._read_messages(found, claim.views, claim.token)
-        missing = len(claim.views) - len(messages)
-        if not missing:
-            return messages
-        # They were deleted meanwhile, and dropped from the log: others may be there to be given for them.
-        wait_s = 0 if messages else max(0, wait_until - time.monotonic())
-        try:
-            return messages + self.claim(
-                queue,
-                limit=missing,
-                visibility_timeout_ms=visibility_timeout_ms,
-                wait_s=wait_s,
-                client_gone=client_gone,
-            )
-        except BrokerError:
-            if not messages:
-                raise
-            return messages
+                with core.lock:
+                    core.consumers.leave(waiter, core.state.queues.get(request.queue))
 
-    def _claim(
+    def _deliver(self, claim: Claim) -> list[Message]:
+        """Wait until a claim is durable, and read its messages."""
+        self._core.durability.wait(claim.position)
+        return self._reader.messages(claim.queue, claim.views, claim.token)
+
+    def try_claim(
         self,
         queue: Queue,
         now_ms: int,
@@ -143,12 +194,13 @@ class Claiming(Moving):
         visibility_timeout_ms: int | None,
         attempt_id: str | None,
     ) -> Claim | NoClaim:
+        """Claim messages that are available now, under the lock, or return why there are none."""
         messages, settings = queue.messages, queue.settings
-        in_flight_limit, rates = self.limits.in_flight_per_queue, None
-        messages.advance(now_ms)
+        in_flight_limit, rates = self._core.limits.in_flight_per_queue, None
+        self._core.advance(queue, now_ms)
         if queue.restricts_claims:
             if settings.retention_ms:
-                self._expire(queue, now_ms)
+                self._delete_expired(queue, now_ms)
             if settings.paused:
                 return NoClaim()
             in_flight_limit = min(in_flight_limit, settings.max_in_flight or UNLIMITED)
@@ -160,11 +212,7 @@ class Claiming(Moving):
             if again is not None:
                 return again
         room = in_flight_limit - messages.counts[CLAIMED]
-        if rates is None:
-            runs = messages.pick(min(limit, room), self.limits.batch_bytes)
-        else:
-            most = min(limit, room, rates.messages())
-            runs = messages.pick(most, self.limits.batch_bytes, rates.messages_of)
+        runs = self._pick(queue, min(limit, room), rates)
         if not runs:
             full = room <= 0 < messages.counts[WAITING]
             return NoClaim(in_flight_limit if full else 0, inf if rates is None else rates.wait_s)
@@ -173,74 +221,81 @@ class Claiming(Moving):
             if dead:
                 return NoClaim(dead=dead)
         token = self._new_token()
-        records: list[Sequence[Any]] = [(record.CLAIM, now_ms, queue.number, runs, timeout_ms, token)]
+        records: list[Record] = [record.Claim(record.CLAIM, now_ms, queue.number, runs, timeout_ms, token)]
         if attempt_id is not None:
             records.append(self._attempt(queue, now_ms, attempt_id, token, runs, now_ms + timeout_ms))
-        position = self._append_and_apply(*records, leave=CLAIM_LEAVES)
-        produced_ms: Sequence[int] = messages.produced_ms(runs)
-        if messages.lanes.by_number:
-            produced_ms = sorted(produced_ms)  # lanes do not give out the oldest first
-        self.counters.of(queue.name).claimed(now_ms, produced_ms)
+        position = self._core.append_and_apply(*records, leave=CLAIM_LEAVES)
+        self._count(queue, now_ms, runs)
         views = messages.views(runs)
         if rates is not None:
             rates.count(messages.lane_of(view)[1] for view in views)
-        self._consumers.notify(queue)
-        return new_tuple(Claim, (position, views, token))
+        self._core.consumers.notify(queue)
+        return new_tuple(Claim, (queue, position, views, token))
 
-    def expire(self) -> None:
-        """Remove what is older than its queue keeps it, also from queues that nobody consumes from; and keys that ended."""
-        with self._lock:
-            self._state.forget(self._clock.now_ms())
-            queues = list(self._state.queues.values())
-        for queue in queues:
-            if queue.settings.retention_ms:
-                with self._transaction as now_ms:
-                    if self._state.find(queue.number) is queue:
-                        self._expire(queue, now_ms)
-                        self._consumers.notify(queue)  # there is room for more in flight
-        self._wait_until_durable()
+    def _pick(self, queue: Queue, limit: int, rates: ClaimBudget | None) -> Runs:
+        most_bytes = self._core.limits.batch_bytes
+        if rates is None:
+            return queue.messages.pick(limit, most_bytes)
+        return queue.messages.pick(min(limit, rates.messages()), most_bytes, rates.messages_of)
 
-    def _expire(self, queue: Queue, now_ms: int) -> None:
-        """Remove what is older than the queue keeps it."""
-        end = queue.messages.expired_end(now_ms - queue.settings.retention_ms + 1)
-        if end is not None:
-            before = len(queue.messages)
-            self._append_and_apply((record.PURGE, now_ms, queue.number, end))
-            self.counters.of(queue.name).retention_expired += before - len(queue.messages)
+    def _count(self, queue: Queue, now_ms: int, runs: Runs) -> None:
+        produced_ms: Sequence[int] = queue.messages.produced_ms(runs)
+        if queue.messages.lanes.by_number:
+            produced_ms = sorted(produced_ms)  # lanes do not deliver the oldest message first
+        self._core.counters.of(queue.name).claimed(now_ms, produced_ms)
 
     def _claim_again(self, queue: Queue, now_ms: int, timeout_ms: int, attempt_id: str) -> Claim | None:
-        """Return what the same attempt was given before, with the timeout anew; None if there was none, or not any more."""
+        """Return the claim that an attempt was given before, renewed; None if it had none, or one of its messages changed."""
         before = queue.dedup.get(_ATTEMPT + attempt_id, now_ms)
         if before is None:
             return None
         token, runs, due_ms = before
         views = [view for sequence in record.from_runs(runs) if (view := queue.messages.find(sequence)) is not None]
-        count = sum(runs[1::2])
-        if len(views) < count or any(
-            (view.status, view.token, view.due_ms) != (CLAIMED, token, due_ms) for view in views
-        ):
+        expected = (CLAIMED, token, due_ms)
+        if len(views) < sum(runs[1::2]) or any((each.status, each.token, each.due_ms) != expected for each in views):
             return None
-        changes = [(view.sequence, CLAIMED, now_ms + timeout_ms, timeout_ms) for view in views]
-        position = self._append_and_apply(
+        changes = [record.Change(view.sequence, CLAIMED, now_ms + timeout_ms, timeout_ms) for view in views]
+        position = self._core.append_and_apply(
             change_record(queue, changes, now_ms),
             self._attempt(queue, now_ms, attempt_id, token, runs, now_ms + timeout_ms),
             leave=CLAIM_LEAVES,
         )
-        self._consumers.notify(queue)  # it may end sooner than it did
-        return Claim(position, queue.messages.views(runs), token)
+        self._core.consumers.notify(queue)  # the claim may end sooner than before
+        return Claim(queue, position, queue.messages.views(runs), token)
 
-    def _attempt(
-        self, queue: Queue, now_ms: int, attempt_id: str, token: int, runs: record.Runs, due_ms: int
-    ) -> Sequence[Any]:
-        """Return the record of what an attempt to claim was given."""
-        self.limits.check_keys(self._state, 1, now_ms)
-        memory = _ATTEMPT + attempt_id, [token, runs, due_ms], now_ms + DEDUPLICATION_WINDOW_MS
-        return record.DEDUP, now_ms, queue.number, [memory]
+    def _attempt(self, queue: Queue, now_ms: int, attempt_id: str, token: int, runs: Runs, due_ms: int) -> record.Dedup:
+        """Return the record of the claim that an attempt was given."""
+        self._core.admission.check_keys(1, now_ms)
+        row = _ATTEMPT + attempt_id, [token, runs, due_ms], now_ms + DEDUPLICATION_WINDOW_MS
+        return record.Dedup(record.DEDUP, now_ms, queue.number, [row])
 
     def _new_token(self) -> int:
-        """Return 32 bits that nobody can foresee, not all zero. Drawn in advance: a call of the system for each costs more."""
+        """Return 32 random bits that are not all zero."""
         for token in self._tokens:
             if token != NO_TOKEN:
                 return token
         self._tokens = iter(array("I", secrets.token_bytes(_TOKENS_BYTES)))
         return self._new_token()
+
+    # Retention
+
+    def enforce_retention(self) -> None:
+        """Delete messages older than their queue's retention, and dedup entries that have ended, in all queues."""
+        core = self._core
+        with core.lock:
+            core.state.forget(core.clock.now_ms())
+            queues = list(core.state.queues.values())
+        for queue in queues:
+            if queue.settings.retention_ms:
+                with core.transaction as now_ms:
+                    if core.state.find(queue.number) is queue:
+                        self._delete_expired(queue, now_ms)
+                        core.consumers.notify(queue)  # fewer messages may be in flight now
+        core.wait_until_durable()
+
+    def _delete_expired(self, queue: Queue, now_ms: int) -> None:
+        end = queue.messages.expired_end(now_ms - queue.settings.retention_ms + 1)
+        if end is not None:
+            before = len(queue.messages)
+            self._core.append_and_apply(record.Purge(record.PURGE, now_ms, queue.number, end))
+            self._core.counters.of(queue.name).retention_expired += before - len(queue.messages)

@@ -1,4 +1,11 @@
-"""Compaction: rewrite what is live in the oldest segment, then drop it."""
+"""Compaction: rewrite live messages out of the oldest segment to the end of the log, then drop the segment.
+
+Compaction drops segments from the front only. So no record outlives a record that takes it back, and there are no rules for
+merging. A segment that holds nothing live is dropped without copying. Copying starts when garbage outweighs live data, so each
+byte is copied about once per turnover of the log, and the folder stays below about twice its live bytes.
+
+A crash at any moment is harmless: until the segment is dropped, the log holds the copies and the originals, and they agree.
+"""
 
 from __future__ import annotations
 
@@ -17,48 +24,49 @@ from wonderq_storage import CorruptLogError, Log, Position
 
 logger = logging.getLogger("wonderq.maintenance")
 
-#: How much of the log is looked through, and copied where it is live, while the broker's lock is held: calmly, and when
-#: there is a quarter more garbage than there should be, so that those who produce it wait a little.
+#: Bytes of log to inspect, and to copy where they are live, while the broker's lock is held: calmly, and when garbage exceeds
+#: its allowance by a quarter, so that the clients who cause it wait a little.
 BATCH_BYTES = 64 << 10
 URGENT_BATCH_BYTES = 1 << 20
 
-#: Copies that nobody waits for gather in memory up to here.
+#: Most bytes of copies that are in memory and not yet synced.
 _UNWRITTEN_BYTES = 4 << 20
 
-#: What a message takes in the log besides its entry: its share of a record, of a claim and of a deletion.
+#: Bytes of log per message besides its entry: its share of a record, of a claim and of a deletion.
 _MESSAGE_OVERHEAD_BYTES = 64
 
-#: What a queue takes in the log besides its messages, mostly: the record of its name.
+#: Typical bytes of log per queue besides its messages: the record that defines it.
 _QUEUE_BYTES = 256
 
-#: What something takes that a queue remembers, mostly, and a note besides its value.
-_REMEMBERED_BYTES = 64
-_NOTE_BYTES = 128
+#: Typical bytes of log per dedup entry, and per METADATA record besides its value.
+_DEDUP_BYTES = 64
+_METADATA_BYTES = 128
 
 
 def live_bytes(broker: Broker) -> int:
-    """Return about how much of the log is needed for the queues and messages there are."""
+    """Return the approximate bytes of log that the existing queues and messages need."""
     with broker.locked() as (state, _, _):
         return needed_bytes(state)
 
 
 def needed_bytes(state: State) -> int:
+    """Return the approximate bytes of log that a state needs, under the lock."""
     columns = [queue.messages for queue in state.queues.values()]
     messages_bytes = sum(messages.bytes + _MESSAGE_OVERHEAD_BYTES * len(messages) for messages in columns)
-    notes_bytes = state.note_bytes + _NOTE_BYTES * sum(map(len, state.metadata.values()))
-    return messages_bytes + _QUEUE_BYTES * len(columns) + _REMEMBERED_BYTES * state.dedup_entries + notes_bytes
+    metadata_bytes = state.note_bytes + _METADATA_BYTES * sum(map(len, state.metadata.values()))
+    return messages_bytes + _QUEUE_BYTES * len(columns) + _DEDUP_BYTES * state.dedup_entries + metadata_bytes
 
 
 def compact_oldest(
     broker: Broker, log: Log, rest: Callable[[float], bool] = lambda _: False, *, batch_bytes: int | None = None
 ) -> bool:
-    """Copy what is live out of the oldest part of the log, and drop it; returns whether one was dropped.
+    """Rewrite live messages out of the oldest segment, and drop it; return whether a segment was dropped.
 
-    ``rest`` is called between batches with the seconds that the last one took; it may say that there is to be no next.
+    ``rest`` is called between batches with the seconds that the last one took. If it returns True, compaction stops.
 
     Raises:
-        DiskFullError: there is no room for the copies. Nothing was dropped.
-        CorruptLogError: the part does not verify any more, and something in it is live. Nothing was dropped.
+        DiskFullError: the disk has no room for the copies. Nothing was dropped.
+        CorruptLogError: the segment does not verify, and holds live messages. Nothing was dropped.
     """
     found = log.oldest()
     if found is None:
@@ -82,7 +90,7 @@ def compact_oldest(
     except CorruptLogError as error:
         if _holds_any_before(broker, end):
             raise
-        logger.warning("%s. Nothing that was there is needed any more, and it is dropped", error)
+        logger.warning("%s. The segment holds nothing live, and is dropped", error)
     _rewrite_metadata(broker, end)
     _rewrite_dedup(broker, log, end, min(BATCH_BYTES, limit_bytes // 2))
     log.sync()
@@ -94,19 +102,19 @@ def compact_oldest(
 
 
 def _holds_any_before(broker: Broker, end: Position) -> bool:
-    """Tell whether a message's entry lies before ``end``."""
+    """Return whether the entry of any message lies before ``end``."""
     with broker.locked() as (state, _, _):
         return any(queue.messages.any_before(end) for queue in state.queues.values())
 
 
 class _Entries:
-    """The entries that some records have for one queue."""
+    """Entries of one queue in a batch of records."""
 
     def __init__(self) -> None:
         self.runs: record.Runs = []
-        self.places = array("Q")  # where the entry of each message in the runs begins
+        self.places = array("Q")  # position of the entry of each message in the runs
         self.lengths: list[int] = []
-        self.data: list[bytes] = []  # all entries in that order
+        self.data: list[bytes] = []  # the entries, in the same order
 
     def add(self, runs: record.Runs, place: Position, lengths: Sequence[int], data: bytes) -> None:
         if self.runs and self.runs[-2] + self.runs[-1] == runs[0]:
@@ -120,11 +128,11 @@ class _Entries:
 
 
 def _batches(records: Iterator[tuple[Position, bytes | memoryview]], batch_bytes: int) -> Iterator[dict[int, _Entries]]:
-    """Gather the entries of records by queue number, a little at a time."""
+    """Yield the entries of records in batches, by queue number."""
     batch: defaultdict[int, _Entries] = defaultdict(_Entries)
     size = 0
     for position, data in records:
-        contents = record.contents(record.decode(data))
+        contents = record.contents_of(record.decode_typed(data))
         if contents is None:
             continue
         queue, runs, lengths, entries = contents
@@ -137,9 +145,9 @@ def _batches(records: Iterator[tuple[Position, bytes | memoryview]], batch_bytes
 
 
 def _copy_live(broker: Broker, batch: dict[int, _Entries], limit_bytes: int) -> int:
-    """Restate at the end of the log those messages whose entries are still the ones in ``batch``."""
+    """Rewrite the messages whose current entries are those in ``batch``; return their bytes."""
     copied = 0
-    with broker.locked() as (state, commit, now_ms):
+    with broker.locked() as (state, append_and_apply, now_ms):
         for number, part in batch.items():
             queue = state.find(number)
             stretches = queue.messages.still_at(part.runs, part.places) if queue else ()
@@ -148,8 +156,8 @@ def _copy_live(broker: Broker, batch: dict[int, _Entries], limit_bytes: int) -> 
                 continue
             for runs, lengths, entries in _portions(part, found, limit_bytes):
                 produced_ms, claims = queue.messages.describe(runs)
-                fields = (record.UPDATE, now_ms, number, (), runs, produced_ms, lengths, claims, entries)
-                commit(fields, leave=COMPACTION_LEAVES)
+                fields = record.Update(record.UPDATE, now_ms, number, (), runs, produced_ms, lengths, claims, entries)
+                append_and_apply(fields, leave=COMPACTION_LEAVES)
                 copied += len(entries)
     return copied
 
@@ -157,9 +165,9 @@ def _copy_live(broker: Broker, batch: dict[int, _Entries], limit_bytes: int) -> 
 def _portions(
     part: _Entries, found: Sequence[tuple[int, int, int]], limit_bytes: int
 ) -> Iterator[tuple[record.Runs, list[int], bytes]]:
-    """Yield the live messages, given as (sequence, count, index in ``part``), in portions that each fit into one record.
+    """Yield live messages, given as (sequence, count, index in ``part``), in portions that each fit into one record.
 
-    Restated, messages take more room than they did when they were produced together.
+    A rewritten message takes more space than it did when it was produced in a batch.
     """
     data, offsets = b"".join(part.data), list(accumulate(part.lengths, initial=0))
 
@@ -183,33 +191,33 @@ def _portions(
 
 
 def _rewrite_metadata(broker: Broker, end: Position) -> None:
-    """Write again what names the log and its queues, and notes, as far as that stands before ``end``."""
-    with broker.locked() as (state, commit, now_ms):
+    """Rewrite the records of the identity, the queues and metadata that lie before ``end``."""
+    with broker.locked() as (state, append_and_apply, now_ms):
         if state.identity_at < end:
-            commit((record.IDENTITY, now_ms, state.key, state.next_queue))
+            append_and_apply(record.Identity(record.IDENTITY, now_ms, state.key or b"", state.next_queue))
         for queue in state.queues.values():
             if queue.record_position < end:
-                commit(queue_record(queue, queue.settings, now_ms))
-        for space, notes in state.metadata.items():
-            for name, note in list(notes.items()):
-                if note.record_position < end:
-                    commit((record.METADATA, now_ms, space, name, note.value))
+                append_and_apply(queue_record(queue, queue.settings, now_ms))
+        for namespace, stored in state.metadata.items():
+            for name, each in list(stored.items()):
+                if each.record_position < end:
+                    append_and_apply(record.Metadata(record.METADATA, now_ms, namespace, name, each.value))
 
 
 def _rewrite_dedup(broker: Broker, log: Log, end: Position, most_bytes: int) -> None:
-    """Write again what queues remember, as far as that stands before ``end``, a little at a time."""
+    """Rewrite dedup entries whose records lie before ``end``, in portions."""
     with broker.locked() as (state, _, _):
         numbers = [queue.number for queue in state.queues.values() if len(queue.dedup)]
     unwritten = 0
     for number in numbers:
         more = True
         while more:
-            with broker.locked() as (state, commit, now_ms):
+            with broker.locked() as (state, append_and_apply, now_ms):
                 queue = state.find(number)
-                memories = queue.dedup.stated_before(end, now_ms, most_bytes) if queue else []
-                if memories:
-                    commit((record.DEDUP, now_ms, number, memories))
-            more = bool(memories)
+                rows = queue.dedup.stated_before(end, now_ms, most_bytes) if queue else []
+                if rows:
+                    append_and_apply(record.Dedup(record.DEDUP, now_ms, number, rows))
+            more = bool(rows)
             unwritten += most_bytes if more else 0
             if unwritten > _UNWRITTEN_BYTES:
                 log.wait(log.end() - 1)

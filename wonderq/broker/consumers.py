@@ -1,7 +1,7 @@
-"""Consumers that wait for a message: one line a queue, first come first served.
+"""Consumers that wait for a message, in one queue of waiters per message queue, first come first served.
 
-A line wakes the first waiter that sleeps, and no more of them than there are messages. Whoever leaves the line nudges it
-again. So a message wakes one consumer, however many wait, and a waiter keeps its place until it leaves.
+A message wakes the first waiter that sleeps, and no more waiters than there are messages. A waiter that leaves wakes the next.
+So a message wakes one consumer, however many wait, and a waiter keeps its place until it leaves.
 """
 
 from __future__ import annotations
@@ -18,95 +18,96 @@ NEVER_MS = 1 << 62
 
 
 class Waiter:
-    """A consumer in a line."""
+    """A waiting consumer."""
 
     __slots__ = ("due_ms", "wake")
 
     def __init__(self) -> None:
         self.wake = Event()
         self.due_ms = NEVER_MS
-        """The deadline of a claim or delay for which it will wake up by itself."""
+        """Deadline of a claim or delay at which the waiter wakes up by itself."""
 
 
 class ConsumerQueues:
-    """The lines of all queues. Every method is called under the broker's lock."""
+    """Waiters of all queues. Call every method under the broker's lock."""
 
     def __init__(self, limit: int, in_flight: int = UNLIMITED) -> None:
-        """At most ``limit`` wait at once; ``in_flight`` messages of a queue may be claimed, so nobody is woken for more."""
+        """``limit`` is the most waiters at once; ``in_flight`` the most claimed messages of a queue, beyond which no waiter wakes."""
         self._limit = limit
         self._in_flight = in_flight
         self._count = 0
-        self._lines: dict[int, deque[Waiter]] = {}
+        self._waiters: dict[int, deque[Waiter]] = {}
 
     def __len__(self) -> int:
-        """How many wait, in all lines together."""
+        """Return the number of waiters of all queues."""
         return self._count
 
     def join(self, queue: Queue) -> Waiter:
-        """Stand at the end of a queue's line; `leave` must follow.
+        """Register a waiter at the back of the queue. Pair every `join` with a `leave`.
 
         Raises:
-            TooManyWaitingError: as many wait already as may, in all lines together.
+            TooManyWaitingError: as many consumers wait as may.
         """
         if self._count >= self._limit:
             raise TooManyWaitingError(self._limit)
         self._count += 1
         waiter = Waiter()
-        self._lines.setdefault(queue.number, deque()).append(waiter)
-        self._look_ahead(queue, waiter)
+        self._waiters.setdefault(queue.number, deque()).append(waiter)
+        self._set_deadline(queue, waiter)
         return waiter
 
     def rejoin(self, queue: Queue, waiter: Waiter) -> None:
-        """Go on waiting after a wake-up that brought nothing."""
+        """Wait again after a wake-up without a message."""
         waiter.wake.clear()
-        line = self._lines.setdefault(queue.number, deque())
-        if waiter not in line:  # its queue was dropped, and one of the same name made
-            line.append(waiter)
-        self._look_ahead(queue, waiter)
+        waiters = self._waiters.setdefault(queue.number, deque())
+        if waiter not in waiters:  # its queue was deleted, and another of the same name was created
+            waiters.append(waiter)
+        self._set_deadline(queue, waiter)
 
-    def _look_ahead(self, queue: Queue, waiter: Waiter) -> None:
-        """Only the first in line wakes up by itself when a claim or delay ends."""
+    def _set_deadline(self, queue: Queue, waiter: Waiter) -> None:
+        """Set the deadline at which a waiter wakes up by itself; only the first waiter has one."""
         due_ms = queue.messages.next_due_ms()
-        first = self._lines[queue.number][0] is waiter
+        first = self._waiters[queue.number][0] is waiter
         waiter.due_ms = due_ms if first and due_ms is not None else NEVER_MS
 
     def notify(self, queue: Queue) -> None:
-        """Wake whom a waiting message is for, and the first in line for a deadline it does not know of."""
-        line = self._lines.get(queue.number)
-        if not line:
+        """Wake a waiter for an available message, and the first waiter for an earlier deadline than it knows."""
+        waiters = self._waiters.get(queue.number)
+        if not waiters:
             return
         due_ms = queue.messages.next_due_ms()
-        if due_ms is not None and due_ms < line[0].due_ms:
-            line[0].wake.set()
+        if due_ms is not None and due_ms < waiters[0].due_ms:
+            waiters[0].wake.set()
         counts = queue.messages.counts
         waiting = min(counts[WAITING], self._in_flight - counts[CLAIMED])
-        for waiter in line:
+        for waiter in waiters:
             if waiting <= 0:
                 return
             if not waiter.wake.is_set():
                 waiter.wake.set()
                 return
-            waiting -= 1  # this one is awake, and will take it
+            waiting -= 1  # this waiter is awake, and will claim it
 
     def leave(self, waiter: Waiter, queue: Queue | None) -> None:
-        """Stop waiting. ``queue`` is None if it was deleted meanwhile."""
+        """Remove a waiter. ``queue`` is None if it was deleted meanwhile."""
         self._count -= 1
         if queue is None:
             return
-        line = self._lines.get(queue.number)
-        if line is not None:
-            if waiter in line:
-                line.remove(waiter)
-            if not line:
-                del self._lines[queue.number]
+        waiters = self._waiters.get(queue.number)
+        if waiters is not None:
+            if waiter in waiters:
+                waiters.remove(waiter)
+            if not waiters:
+                del self._waiters[queue.number]
         self.notify(queue)
 
     def dissolve(self, queue: Queue) -> None:
-        """Wake everyone in the line of a queue that is gone."""
-        for waiter in self._lines.pop(queue.number, ()):
+        """Wake all waiters of a deleted queue."""
+        for waiter in self._waiters.pop(queue.number, ()):
             waiter.wake.set()
 
     def wake_all(self) -> None:
-        for line in self._lines.values():
-            for waiter in line:
+        """Wake all waiters of all queues."""
+        for waiters in self._waiters.values():
+            for waiter in waiters:
                 waiter.wake.set()

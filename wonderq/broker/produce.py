@@ -1,10 +1,11 @@
-"""Adding messages: produce, send, and the hand-over from one queue to others."""
+"""Producing: new messages, and the hand-over from one queue to others."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import TypeGuard
 
 from wonderq.broker.core import PRODUCE_LEAVES, Core
 from wonderq.model.errors import (
@@ -12,227 +13,260 @@ from wonderq.model.errors import (
     InvalidValueError,
     MessageTooLargeError,
     QueueDrainingError,
-    QueueNotFoundError,
 )
-from wonderq.model.messages import NewMessage, SendResult, Target, size_of
+from wonderq.model.messages import NewMessage, SendResults, Target, size_of
 from wonderq.model.settings import FIFO_SUFFIX, QueueSettings
 from wonderq.state import record
-from wonderq.state.record import Runs
+from wonderq.state.record import Record, Runs
 from wonderq.state.state import Queue, State, queue_record
 
+NewMessages = Sequence[str | NewMessage]
+"""Messages to produce. A string is a message that has a body and nothing else."""
 
-class Sending(Core):
-    """What adds messages."""
+
+@dataclass
+class _Placed:
+    """Messages of one batch with their places in the queue."""
+
+    sequences: list[int]
+    """Sequence number of each message; of a duplicate, that of the message which was added before."""
+    fresh: list[int]
+    """Indexes of the messages that are added."""
+    keys: dict[str, int]
+    """Dedup keys of the messages that are added, with their sequence numbers."""
+
+
+class Producer:
+    """Adds messages to queues."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
 
     def produce(self, queue: str, bodies: Sequence[str], delays_ms: Sequence[int | None] | None = None) -> list[str]:
-        """Add messages, all or none, and return their ids in order.
+        """Add messages that have a body, and a delay at most; return their ids in order. See `send`.
 
-        ``delays_ms`` holds for each message how long it stays hidden, or None for the queue's own delay.
+        ``delays_ms`` holds the delay of each message, or None for the queue's own delay.
         """
-        entries = self.limits.encode(bodies)
-        lengths = [len(entry) for entry in entries]
-        data = b"".join(entries)
-        with self._transaction as now_ms:
-            found = self._state.queues.get(queue)
-            records: list[Sequence[Any]] = []
-            if found is None:
-                found = self._queue_to_be(queue, now_ms)
-                records.append(queue_record(found, found.settings, now_ms))
-            is_plain = found.is_plain
-            if is_plain:
-                self.limits.check_room(self._state, found, len(entries), len(data))
-                number, first = found.number, found.messages.next_sequence
-                due_ms = self._due_ms(found.settings, now_ms, len(entries), delays_ms)
-                records.append((record.PRODUCE, now_ms, number, first, due_ms, lengths, data))
-                position = self._append_and_apply(*records, leave=PRODUCE_LEAVES)
-                self.counters.of(queue).count(record.PRODUCE, len(entries))
-                self._consumers.notify(self._state.queues[queue])
-        if not is_plain:
-            delays = delays_ms or [None] * len(bodies)
-            messages = [NewMessage(body, delay_ms) for body, delay_ms in zip(bodies, delays, strict=True)]
-            return [each.id for each in self.send(queue, messages)]
-        self._durability.wait(position)
-        return self._ids.message_ids(number, range(first, first + len(entries)))
+        if delays_ms is None or not any(delay_ms is not None for delay_ms in delays_ms):
+            return self.send(queue, bodies).ids
+        messages = [NewMessage(body, delay_ms) for body, delay_ms in zip(bodies, delays_ms, strict=True)]
+        return self.send(queue, messages).ids
 
-    def is_plain(self, queue: str) -> bool:
-        """Tell whether `produce` is all that it takes to add messages that have only a body: no duplicate is looked for."""
-        found = self._state.queues.get(queue)
-        return not queue.endswith(FIFO_SUFFIX) if found is None else found.is_plain
+    def send(self, queue: str, messages: NewMessages) -> SendResults:
+        """Add messages to a queue, all of them or none. If the queue does not exist, producing creates it.
 
-    def send(self, queue: str, messages: Sequence[NewMessage]) -> list[SendResult]:
-        """Add messages that may have more to them than a body, all or none; returns what became of each, in order.
+        A message whose dedup key is in the queue's dedup table adds nothing: its result names the earlier message.
 
-        Of a key that the queue remembers nothing is added, and the answer is about the message that was.
+        Raises:
+            InvalidValueError: a message is malformed, or the batch is empty.
+            BatchTooLargeError, MessageTooLargeError: the batch or a message is too large.
+            QueueNotFoundError: the queue does not exist, and producers may not create queues.
+            QueueDrainingError: the queue accepts no messages.
+            QueueFullError, BrokerFullError, TooManyQueuesError, TooManyKeysError: a limit is reached.
         """
-        return self._hand_over(queue, [], {queue: messages})[queue]
+        core = self._core
+        entries = self._encode(queue, messages)
+        with core.transaction as now_ms:
+            sent, records = self._decide_outputs({queue: messages}, {queue: entries}, now_ms)
+            position = core.append_and_apply(*records, leave=PRODUCE_LEAVES) if records else core.log.end() - 1
+            self._count(sent)
+        core.durability.wait(position)
+        return sent[queue]
 
     def hand_over(
-        self, queue: str, targets: Sequence[Target], outputs: Mapping[str, Sequence[NewMessage]]
-    ) -> dict[str, list[SendResult]]:
-        """Delete messages of a queue and add others, to whichever queues, at once: all of it is done, or none.
+        self, queue: str, targets: Sequence[Target], outputs: Mapping[str, NewMessages]
+    ) -> dict[str, SendResults]:
+        """Delete messages of a queue and add messages to any queues in one step; a crash leaves all of it or none.
 
-        So work that leads to more work neither gets lost nor is done twice in between. ``outputs`` are by queue, and so are
-        those that are returned.
+        ``targets`` name the messages to delete. ``outputs``, and the results, are by queue.
+
+        Raises:
+            MessageNotFoundError, StaleReceiptError: a message to delete is not there, or its receipt is stale.
+            BrokerError: see `send`.
         """
-        self.limits.check_batch(len(targets))
-        return self._hand_over(queue, targets, outputs)
-
-    def _hand_over(
-        self, queue: str, targets: Sequence[Target], outputs: Mapping[str, Sequence[NewMessage]]
-    ) -> dict[str, list[SendResult]]:
-        if sum(map(len, outputs.values())) > self.limits.batch_messages:
-            raise BatchTooLargeError(f"A batch may have {self.limits.batch_messages} messages, and this has more.")
+        core = self._core
+        core.admission.check_batch(len(targets))
+        if sum(map(len, outputs.values())) > core.limits.batch_messages:
+            raise BatchTooLargeError(f"A batch may have {core.limits.batch_messages} messages, and this has more.")
         entries = {name: self._encode(name, messages) for name, messages in outputs.items()}
         if len(outputs) > 1:
             lengths = [len(entry) for each in entries.values() for entry in each]
-            self.limits.check_batch_bytes(sum(lengths), len(lengths))
-        with self._transaction as now_ms:
-            runs: Runs = []
-            produced_ms: Sequence[int] = ()
-            if targets:
-                found = self._find_queue(queue)
-                runs = self._resolve_all(found, targets)
-                produced_ms = found.messages.produced_ms(runs)
+            core.admission.check_batch_bytes(sum(lengths), len(lengths))
+        with core.transaction as now_ms:
+            found = core.find_queue(queue)
+            runs = self._resolve_all(found, targets)
+            produced_ms = found.messages.produced_ms(runs)
             sent, records = self._decide_outputs(outputs, entries, now_ms)
-            if runs:
-                records.insert(0, (record.DELETE, now_ms, found.number, runs))
-            if records:
-                self._append_and_apply(*records, leave=PRODUCE_LEAVES)
-            if runs:
-                self.counters.of(queue).deleted(now_ms, produced_ms)
-                self._consumers.notify(found)
-            self._sent(sent)
-        self._wait_until_durable()
+            records.insert(0, record.Delete(record.DELETE, now_ms, found.number, runs))
+            core.append_and_apply(*records, leave=PRODUCE_LEAVES)
+            core.counters.of(queue).deleted(now_ms, produced_ms)
+            core.consumers.notify(found)
+            self._count(sent)
+        core.wait_until_durable()
         return sent
 
     def send_with(
-        self, queue: str, messages: Sequence[NewMessage], also: Callable[[State, int], Sequence[Sequence[Any]] | None]
+        self, queue: str, messages: NewMessages, also: Callable[[State, int], Sequence[Record] | None]
     ) -> bool:
-        """Add messages together with other records: those that ``also`` returns, given the state and the time, under the lock.
+        """Add messages together with the records that ``also`` returns, and return True.
 
-        If it returns None, nothing is done; returns whether something was.
+        ``also`` is called under the lock with the state and the time. If it returns None, nothing is done, and this returns
+        False.
         """
+        core = self._core
         entries = self._encode(queue, messages)
-        with self._transaction as now_ms:
-            others = also(self._state, now_ms)
+        with core.transaction as now_ms:
+            others = also(core.state, now_ms)
             if others is None:
                 return False
             sent, records = self._decide_outputs({queue: messages}, {queue: entries}, now_ms)
-            self._append_and_apply(*records, *others, leave=PRODUCE_LEAVES)
-            self._sent(sent)
-        self._wait_until_durable()
+            core.append_and_apply(*records, *others, leave=PRODUCE_LEAVES)
+            self._count(sent)
+        core.wait_until_durable()
         return True
 
-    def _encode(self, queue: str, messages: Sequence[NewMessage]) -> list[bytes]:
+    def _encode(self, queue: str, messages: NewMessages) -> list[bytes]:
         """Check messages, and return their entries."""
-        for message in messages:
-            message.check(is_fifo=queue.endswith(FIFO_SUFFIX))
-        return self.limits.encode([message.body for message in messages], [message.headers() for message in messages])
+        if _are_bodies(messages):
+            return self._core.admission.encode(messages)
+        is_fifo = queue.endswith(FIFO_SUFFIX)
+        typed = _typed(messages)
+        for message in typed:
+            message.check(is_fifo=is_fifo)
+        return self._core.admission.encode([each.body for each in typed], [each.headers() for each in typed])
 
     def _decide_outputs(
-        self, outputs: Mapping[str, Sequence[NewMessage]], entries: Mapping[str, Sequence[bytes]], now_ms: int
-    ) -> tuple[dict[str, list[SendResult]], list[Sequence[Any]]]:
-        """Return what becomes of the messages for each queue, and the records that make it so."""
-        records: list[Sequence[Any]] = []
+        self, outputs: Mapping[str, NewMessages], entries: Mapping[str, Sequence[bytes]], now_ms: int
+    ) -> tuple[dict[str, SendResults], list[Record]]:
+        """Return the results for each queue, and the records that add the messages."""
+        core = self._core
+        records: list[Record] = []
         sent = {}
-        new = 0
+        created = 0
         for name, messages in outputs.items():
-            output = self._state.queues.get(name)
+            output = core.state.queues.get(name)
             if output is None:
-                output = self._queue_to_be(name, now_ms, new)
-                new += 1
+                output = core.new_output_queue(name, now_ms, created)
+                created += 1
                 records.append(queue_record(output, output.settings, now_ms))
-            sent[name], more = self._decide_send(output, messages, entries[name], now_ms)
+            if output.is_plain and _are_bodies(messages):
+                sent[name], more = self._decide_bodies(output, entries[name], now_ms)
+            else:
+                sent[name], more = self._decide(output, _typed(messages), entries[name], now_ms)
             records += more
         return sent, records
 
-    def _sent(self, sent: Mapping[str, Sequence[SendResult]]) -> None:
-        """Count what was added, and wake whom it is for."""
-        for name, each in sent.items():
-            fresh = sum(not one.is_duplicate for one in each)
-            if fresh:
-                self.counters.of(name).count(record.PRODUCE, fresh)
-                self._consumers.notify(self._state.queues[name])
+    def _decide_bodies(self, queue: Queue, entries: Sequence[bytes], now_ms: int) -> tuple[SendResults, list[Record]]:
+        """Do what `_decide` does for messages without headers in a queue that accepts any message as it is."""
+        count, data, first = len(entries), b"".join(entries), queue.messages.next_sequence
+        self._core.admission.check_room(queue, count, len(data))
+        delay_ms = queue.settings.delay_ms
+        due_ms = [now_ms + delay_ms] * count if delay_ms else []
+        lengths = list(map(len, entries))
+        produce = record.Produce(record.PRODUCE, now_ms, queue.number, first, due_ms, lengths, data)
+        sequences = range(first, first + count)
+        return SendResults(self._core.ids.message_ids(queue.number, sequences), sequences), [produce]
+
+    def _decide(
+        self, queue: Queue, messages: Sequence[NewMessage], entries: Sequence[bytes], now_ms: int
+    ) -> tuple[SendResults, list[Record]]:
+        """Return the result of each message, and the records that add the new ones."""
+        core, settings = self._core, queue.settings
+        _check_settings(queue, messages)
+        placed = _deduplicate(queue, messages, now_ms)
+        ids = core.ids.message_ids(queue.number, placed.sequences)
+        new = set(placed.fresh)
+        duplicates = frozenset(index for index in range(len(messages)) if index not in new)
+        results = SendResults(ids, placed.sequences, duplicates)
+        if not placed.fresh:
+            return results, []
+        core.admission.check_keys(len(placed.keys), now_ms)
+        added = [messages[index] for index in placed.fresh]
+        chosen = [entries[index] for index in placed.fresh]
+        number, first, data = queue.number, queue.messages.next_sequence, b"".join(chosen)
+        core.admission.check_room(queue, len(chosen), len(data))
+        due_ms = self._due_ms(settings, added, now_ms)
+        lengths = list(map(len, chosen))
+        lanes = [queue.lane_for(message.priority, message.group) for message in added]
+        records: list[Record] = [
+            record.Send(record.SEND, now_ms, number, first, due_ms, lengths, lanes, data)
+            if any(map(any, lanes))
+            else record.Produce(record.PRODUCE, now_ms, number, first, due_ms, lengths, data)
+        ]
+        if placed.keys:
+            until_ms = now_ms + settings.deduplication_window_ms
+            rows = [(key, sequence, until_ms) for key, sequence in placed.keys.items()]
+            records.append(record.Dedup(record.DEDUP, now_ms, number, rows))
+        return results, records
+
+    def _due_ms(self, settings: QueueSettings, messages: Sequence[NewMessage], now_ms: int) -> list[int]:
+        """Return when each message becomes available; nothing if none is delayed."""
+        given = [_delay_ms(message, now_ms) for message in messages]
+        delays_ms = [settings.delay_ms if delay_ms is None else delay_ms for delay_ms in given]
+        for delay_ms in delays_ms:
+            self._core.limits.check_range("delay", delay_ms)
+        return [now_ms + delay_ms for delay_ms in delays_ms] if any(delays_ms) else []
+
+    def _count(self, sent: Mapping[str, SendResults]) -> None:
+        """Count the messages that were added, and wake their consumers."""
+        for name, results in sent.items():
+            added = len(results) - len(results.duplicates)
+            if added:
+                self._core.counters.of(name).count(record.PRODUCE, added)
+                self._core.consumers.notify(self._core.state.queues[name])
 
     def _resolve_all(self, queue: Queue, targets: Sequence[Target]) -> Runs:
-        """Return the messages of all targets; raises if there is one that may not be deleted, or twice the same."""
-        sequences = sorted(self._resolve(queue, target).sequence for target in targets)
+        """Return the messages of all targets; refuse all if one of them may not be deleted, or occurs twice."""
+        sequences = sorted(self._core.resolve(queue, target).sequence for target in targets)
         if len(set(sequences)) < len(sequences):
             raise InvalidValueError("receipts", "A batch may delete a message only once.")
         return record.to_runs(sequences)
 
-    def _queue_to_be(self, name: str, now_ms: int, before: int = 0) -> Queue:
-        """Return a queue that there is not yet, and ``before`` others will be made before it."""
-        if not self._create_queues:
-            raise QueueNotFoundError(name)
-        return self._new_queue(name, now_ms, before)
 
-    def _decide_send(
-        self, queue: Queue, messages: Sequence[NewMessage], entries: Sequence[bytes], now_ms: int
-    ) -> tuple[list[SendResult], list[Sequence[Any]]]:
-        """Return what becomes of each message, and the records that make it so."""
-        settings = queue.settings
-        if settings.draining:
-            raise QueueDrainingError(queue.name)
-        if settings.max_message_bytes:
-            for message in messages:
-                size = size_of(message.body, message.attributes)
-                if size > settings.max_message_bytes:
-                    raise MessageTooLargeError(size, settings.max_message_bytes)
-        first = queue.messages.next_sequence
-        places: list[int] = []
-        fresh: list[int] = []
-        used: dict[str, int] = {}
-        for index, message in enumerate(messages):
-            key = _memory_key(settings, message)
-            place = (used.get(key) if key in used else queue.dedup.get(key, now_ms)) if key else None
-            if place is None:
-                place = first + len(fresh)
-                fresh.append(index)
-                if key:
-                    used[key] = place
-            places.append(place)
-        ids = self._ids.message_ids(queue.number, places)
-        new = {first + at: index for at, index in enumerate(fresh)}
-        sent = [SendResult(*each, new.get(each[1]) != at) for at, each in enumerate(zip(ids, places, strict=True))]
-        if not fresh:
-            return sent, []
-        self.limits.check_keys(self._state, len(used), now_ms)
-        chosen = [entries[index] for index in fresh]
-        lengths = list(map(len, chosen))
-        self.limits.check_room(self._state, queue, len(chosen), sum(lengths))
-        due_ms = self._due_ms(settings, now_ms, len(chosen), [_delay_ms(messages[index], now_ms) for index in fresh])
-        lanes = [queue.lane_for(messages[index].priority, messages[index].group) for index in fresh]
-        head: tuple[Any, ...] = now_ms, queue.number, first, due_ms, lengths
-        records: list[Sequence[Any]] = [
-            (record.SEND, *head, lanes, b"".join(chosen))
-            if any(map(any, lanes))
-            else (record.PRODUCE, *head, b"".join(chosen))
-        ]
-        if used:
-            until_ms = now_ms + settings.deduplication_window_ms
-            memories = [(key, place, until_ms) for key, place in used.items()]
-            records.append((record.DEDUP, now_ms, queue.number, memories))
-        return sent, records
+def _are_bodies(messages: NewMessages) -> TypeGuard[Sequence[str]]:
+    return set(map(type, messages)) == {str}
 
-    def _due_ms(
-        self, settings: QueueSettings, now_ms: int, count: int, delays_ms: Sequence[int | None] | None
-    ) -> list[int]:
-        own = settings.delay_ms
-        if delays_ms is None:
-            return [now_ms + own] * count if own else []
-        delays = [own if delay is None else delay for delay in delays_ms]
-        for delay in delays:
-            self.limits.check_range("delay", delay)
-        return [now_ms + delay for delay in delays] if any(delays) else []
+
+def _typed(messages: NewMessages) -> list[NewMessage]:
+    return [NewMessage(message) if isinstance(message, str) else message for message in messages]
+
+
+def _check_settings(queue: Queue, messages: Sequence[NewMessage]) -> None:
+    """Refuse messages that the settings of a queue do not allow."""
+    settings = queue.settings
+    if settings.draining:
+        raise QueueDrainingError(queue.name)
+    if settings.max_message_bytes:
+        for message in messages:
+            size = size_of(message.body, message.attributes)
+            if size > settings.max_message_bytes:
+                raise MessageTooLargeError(size, settings.max_message_bytes)
+
+
+def _deduplicate(queue: Queue, messages: Sequence[NewMessage], now_ms: int) -> _Placed:
+    """Give each message its place in the queue: a new one, or that of the earlier message with its key."""
+    placed = _Placed([], [], {})
+    first = queue.messages.next_sequence
+    for index, message in enumerate(messages):
+        key = _dedup_key(queue.settings, message)
+        sequence: int | None = None
+        if key:
+            sequence = placed.keys[key] if key in placed.keys else queue.dedup.get(key, now_ms)
+        if sequence is None:
+            sequence = first + len(placed.fresh)
+            placed.fresh.append(index)
+            if key:
+                placed.keys[key] = sequence
+        placed.sequences.append(sequence)
+    return placed
 
 
 def _delay_ms(message: NewMessage, now_ms: int) -> int | None:
     return message.delay_ms if message.deliver_at_ms is None else max(message.deliver_at_ms - now_ms, 0)
 
 
-def _memory_key(settings: QueueSettings, message: NewMessage) -> str:
-    """Return under what a queue remembers that it has had a message; empty if it does not."""
+def _dedup_key(settings: QueueSettings, message: NewMessage) -> str:
+    """Return the key of a message in the queue's dedup table; empty if it has none."""
     key = message.key
     if not key and settings.content_deduplication:
         key = sha256(message.body.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Looking at messages and queues, without touching them."""
+"""Queries: messages, listings, counts and statistics. They change nothing."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterator
 from itertools import accumulate
 
 from wonderq.broker.core import Core
+from wonderq.broker.reader import Reader
 from wonderq.model.errors import InvalidValueError, MessageNotFoundError, TooManyListingsError
 from wonderq.model.messages import Message, QueueInfo, Target
 from wonderq.model.settings import QueueSettings
@@ -14,27 +15,37 @@ from wonderq.model.status import STATUS_BY_NAME
 from wonderq.runtime.fibers import yield_to_others
 from wonderq.state.state import Queue
 
-#: A listing reads this many messages at a time, or so many bytes, or one message that is larger.
+#: Most messages, and most bytes, that a listing reads at a time. A larger message is read alone.
 _LIST_CHUNK = 256
 _LIST_BYTES = 1 << 20
 
-#: Queues that are looked at before others have their turn.
+#: Queues to inspect before other requests have their turn.
 _CHUNK_QUEUES = 100
 
 
-class Looking(Core):
-    """What looks."""
+class Queries:
+    """Reads messages and queues, and changes nothing."""
+
+    def __init__(self, core: Core, reader: Reader) -> None:
+        self._core = core
+        self._reader = reader
+        self._listings: set[object] = set()
 
     def get(self, queue: str, message_id: str) -> Message:
-        """Return one message, without touching it."""
-        with self._transaction as now_ms:
-            found = self._find_queue(queue)
-            found.messages.advance(now_ms)
-            view = self._resolve(found, Target(id=message_id))
-        self._wait_until_durable()
-        for message in self._read_messages(found, [view]):
+        """Return one message.
+
+        Raises:
+            QueueNotFoundError: the queue does not exist.
+            MessageNotFoundError: the queue has no message with this id.
+        """
+        with self._core.transaction as now_ms:
+            found = self._core.find_queue(queue)
+            self._core.advance(found, now_ms)
+            view = self._core.resolve(found, Target(id=message_id))
+        self._core.wait_until_durable()
+        for message in self._reader.messages(found, [view]):
             return message
-        raise MessageNotFoundError  # deleted meanwhile, and its place in the log is gone already
+        raise MessageNotFoundError  # deleted meanwhile, and dropped from the log
 
     def messages(
         self,
@@ -45,19 +56,25 @@ class Looking(Core):
         limit: int | None = None,
         matches: Callable[[Message], bool] | None = None,
     ) -> Generator[Message]:
-        """Go through a queue's messages, oldest first, in bounded memory, without touching them.
+        """Return an iterator over a queue's messages, oldest first, that needs bounded memory.
 
-        ``after`` is the id of a message (which may be gone by now) behind which to begin. Messages that come, go or
-        change meanwhile may or may not be seen; each is seen at most once. ``matches`` tells which of them are wanted; all are
-        read for that. As many as `Limits.listings` may be gone through at
-        once, which is found out with the first message; whoever does not go on to the end has to close the iterator.
+        ``status`` is a key of `STATUS_BY_NAME`. ``after`` is the id of a message, which may be deleted, to start after.
+        ``matches`` selects messages; all are read for it. Each message is seen at most once. Messages that are added, changed
+        or deleted meanwhile may be seen or not.
+
+        At most `Limits.listings` listings may be open. Close the iterator if you stop early.
+
+        Raises:
+            QueueNotFoundError: the queue does not exist.
+            InvalidValueError: ``after`` is not the id of a message of this queue.
+            TooManyListingsError: too many listings are open; raised when the first message is requested.
         """
         sequence = -1
         wanted = None if status is None else STATUS_BY_NAME[status]
-        with self._transaction:
-            found = self._find_queue(queue)
+        with self._core.transaction:
+            found = self._core.find_queue(queue)
             if after is not None:
-                place = self._ids.decode_id(after)
+                place = self._core.ids.decode_id(after)
                 if place is None or place[0] != found.number:
                     raise InvalidValueError("after", "after must be the id of a message of this queue.")
                 sequence = place[1]
@@ -67,9 +84,9 @@ class Looking(Core):
         self, queue: Queue, sequence: int, status: int | None, limit: int, matches: Callable[[Message], bool] | None
     ) -> Generator[Message]:
         this = object()
-        with self._transaction:
-            if len(self._listings) >= self.limits.listings:
-                raise TooManyListingsError(self.limits.listings)
+        with self._core.transaction:
+            if len(self._listings) >= self._core.limits.listings:
+                raise TooManyListingsError(self._core.limits.listings)
             self._listings.add(this)
         try:
             while limit > 0:
@@ -82,75 +99,84 @@ class Looking(Core):
                 yield from wanted
                 limit -= len(wanted)
         finally:
-            self._listings.discard(this)  # without the lock, since a listing that nobody holds any more ends anywhere
+            self._listings.discard(this)  # without the lock: an abandoned listing may end on any thread
 
     def _some(self, queue: Queue, sequence: int, status: int | None, limit: int) -> list[Message]:
-        """Return the messages behind a sequence number, up to ``limit``, and fewer if they are large; none at the end."""
+        """Return up to ``limit`` messages after a sequence number, fewer if they are large, none at the end."""
         while True:
-            with self._transaction as now_ms:
-                queue.messages.advance(now_ms)
+            with self._core.transaction as now_ms:
+                self._core.advance(queue, now_ms)
                 views = queue.messages.after(sequence, limit, status)
                 within = sum(1 for total in accumulate(view.length for view in views) if total <= _LIST_BYTES)
                 views = views[: within or 1]
-            self._wait_until_durable()
+            self._core.wait_until_durable()
             if not views:
                 return []
             yield_to_others()
-            messages = self._read_messages(queue, views)
+            messages = self._reader.messages(queue, views)
             if messages:
                 return messages
             sequence = views[-1].sequence  # all of them were deleted meanwhile
 
     def count(self, queue: str, status: str) -> int:
-        """Return how many messages have a status at this moment."""
-        with self._transaction as now_ms:
-            found = self._find_queue(queue)
-            found.messages.advance(now_ms)
+        """Return the number of messages with a status, which is a key of `STATUS_BY_NAME`.
+
+        Raises:
+            QueueNotFoundError: the queue does not exist.
+        """
+        with self._core.transaction as now_ms:
+            found = self._core.find_queue(queue)
+            self._core.advance(found, now_ms)
             count = found.messages.counts[STATUS_BY_NAME[status]]
-        self._wait_until_durable()
+        self._core.wait_until_durable()
         return count
 
     def settings_of(self, name: str) -> QueueSettings | None:
-        """Return a queue's settings as they are decided, durable or not; None if there is no such queue.
+        """Return a queue's settings, which may not be durable yet; None if the queue does not exist.
 
-        For what does something to the queue next, and waits for that: it need not wait twice.
+        Use this before an operation on the queue that waits for durability itself.
         """
-        found = self._state.queues.get(name)
+        found = self._core.state.queues.get(name)
         return None if found is None else found.settings
 
     def queue(self, name: str) -> QueueInfo:
-        with self._transaction as now_ms:
-            info = self._info(self._find_queue(name), now_ms)
-        self._wait_until_durable()
+        """Return the settings and statistics of a queue.
+
+        Raises:
+            QueueNotFoundError: the queue does not exist.
+        """
+        with self._core.transaction as now_ms:
+            info = self.info(self._core.find_queue(name), now_ms)
+        self._core.wait_until_durable()
         return info
 
     def queues(self) -> list[QueueInfo]:
-        """Return all queues, by name."""
-        with self._transaction as now_ms:
-            infos = [self._info(found, now_ms) for _, found in sorted(self._state.queues.items())]
-        self._wait_until_durable()
+        """Return all queues, ordered by name."""
+        with self._core.transaction as now_ms:
+            infos = [self.info(found, now_ms) for _, found in sorted(self._core.state.queues.items())]
+        self._core.wait_until_durable()
         return infos
 
     def queue_stats(self) -> Iterator[QueueInfo]:
-        """Go through all queues for whoever watches the broker: also of one that is damaged, and not waiting for the log.
+        """Yield all queues for monitoring, without waiting for the log, and also of a damaged broker.
 
-        The lock is held for a few at a time, so they are not all of one moment.
+        The lock is held for a few queues at a time, so the figures are not of one moment.
         """
-        with self._lock:
-            queues = list(self._state.queues.values())
+        with self._core.lock:
+            queues = list(self._core.state.queues.values())
         for at in range(0, len(queues), _CHUNK_QUEUES):
-            with self._lock:
-                there = [each for each in queues[at : at + _CHUNK_QUEUES] if self._state.queues.get(each.name) is each]
-                infos = [self._info(each, self._clock.now_ms()) for each in there]
-                for each in there:
-                    self.counters.of(each.name).claims_timed_out += each.messages.claims_timed_out
-                    each.messages.claims_timed_out = 0
+            with self._core.lock:
+                there = [
+                    each for each in queues[at : at + _CHUNK_QUEUES] if self._core.state.queues.get(each.name) is each
+                ]
+                infos = [self.info(each, self._core.clock.now_ms()) for each in there]
             yield from infos
             yield_to_others()
 
-    def _info(self, queue: Queue, now_ms: int) -> QueueInfo:
+    def info(self, queue: Queue, now_ms: int) -> QueueInfo:
+        """Return the settings and statistics of a queue, under the lock."""
         messages = queue.messages
-        messages.advance(now_ms)
+        self._core.advance(queue, now_ms)
         newest = messages.next_sequence - 1
         counts = {name: messages.counts[status] for name, status in STATUS_BY_NAME.items()}
         return QueueInfo(
@@ -160,6 +186,6 @@ class Looking(Core):
             counts,
             messages.bytes,
             messages.oldest_ms(),
-            self._ids.message_id(queue.number, newest) if newest >= 0 else None,
+            self._core.ids.message_id(queue.number, newest) if newest >= 0 else None,
             now_ms,
         )

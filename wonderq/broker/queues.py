@@ -1,4 +1,4 @@
-"""Making, changing, emptying and deleting queues."""
+"""Queues: create, configure, purge, delete."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from wonderq.broker.core import PRODUCE_LEAVES
-from wonderq.broker.queries import Looking
+from wonderq.broker.core import PRODUCE_LEAVES, Core
+from wonderq.broker.queries import Queries
 from wonderq.model.errors import DefaultQueueError, InvalidValueError
 from wonderq.model.messages import QueueInfo
 from wonderq.model.queue_names import DEFAULT_QUEUE, check_queue_name
@@ -16,58 +16,73 @@ from wonderq.state import record
 from wonderq.state.state import Queue, queue_record
 
 
-class Administering(Looking):
-    """What is done to whole queues."""
+class Queues:
+    """Creates, configures, purges and deletes queues."""
+
+    def __init__(self, core: Core, queries: Queries) -> None:
+        self._core = core
+        self._queries = queries
 
     def put_queue(self, name: str, **settings: Any) -> tuple[QueueInfo, bool]:
-        """Create a queue, or change the given `QueueSettings` of one; returns it and whether it is new."""
+        """Create a queue, or change the given `QueueSettings` of one; return it and whether it is new.
+
+        Raises:
+            InvalidQueueNameError, InvalidValueError: the name or a setting is not allowed.
+            TooManyQueuesError: the broker has as many queues as it may have.
+        """
         self._check_settings(name, settings)
-        with self._transaction as now_ms:
-            created = name not in self._state.queues
-            queue = self._new_queue(name, now_ms) if created else self._state.queues[name]
+        with self._core.transaction as now_ms:
+            created = name not in self._core.state.queues
+            queue = self._core.new_queue(name, now_ms) if created else self._core.state.queues[name]
             self._configure(queue, settings, now_ms)
-            info = self._info(self._state.queues[name], now_ms)
-        self._wait_until_durable()
+            info = self._queries.info(self._core.state.queues[name], now_ms)
+        self._core.wait_until_durable()
         return info, created
 
     def create_queue(self, name: str, **settings: Any) -> tuple[QueueInfo, bool]:
-        """Create a queue, or leave the one that is there as it is; returns it and whether it is new."""
+        """Create a queue unless it exists; return it and whether it is new. Raises what `put_queue` does."""
         self._check_settings(name, settings)
-        with self._transaction as now_ms:
-            created = name not in self._state.queues
+        with self._core.transaction as now_ms:
+            created = name not in self._core.state.queues
             if created:
-                self._configure(self._new_queue(name, now_ms), settings, now_ms)
-            info = self._info(self._state.queues[name], now_ms)
-        self._wait_until_durable()
+                self._configure(self._core.new_queue(name, now_ms), settings, now_ms)
+            info = self._queries.info(self._core.state.queues[name], now_ms)
+        self._core.wait_until_durable()
         return info, created
 
     def change_queue(self, name: str, change: Callable[[QueueSettings], Mapping[str, Any]]) -> None:
-        """Change a queue's settings to what follows from those that it has, with nothing in between.
+        """Change the settings of a queue to those that ``change`` returns for its present settings, in one step.
 
-        What ``change`` raises leaves them as they are.
+        An exception of ``change`` leaves the settings as they are.
+
+        Raises:
+            QueueNotFoundError: the queue does not exist.
+            InvalidValueError: a setting is not allowed.
         """
         try:
-            with self._transaction as now_ms:
-                queue = self._find_queue(name)
+            with self._core.transaction as now_ms:
+                queue = self._core.find_queue(name)
                 settings = change(queue.settings)
                 self._check_settings(name, settings)
                 self._configure(queue, settings, now_ms)
         finally:
-            self._wait_until_durable()
+            self._core.wait_until_durable()
 
     def _configure(self, queue: Queue, settings: Mapping[str, Any], now_ms: int) -> None:
-        """Write down a queue that is new, or that changes by these settings."""
+        """Append the record of a queue that is new, or whose settings change."""
         changed = replace(queue.settings, **settings)
-        if queue.name not in self._state.queues or changed != queue.settings:
-            self._append_and_apply(queue_record(queue, changed, now_ms), leave=PRODUCE_LEAVES)
-            self._consumers.notify(self._state.queues[queue.name])  # it may have been paused, or have room for more now
+        if queue.name not in self._core.state.queues or changed != queue.settings:
+            self._core.append_and_apply(queue_record(queue, changed, now_ms), leave=PRODUCE_LEAVES)
+            self._core.consumers.notify(
+                self._core.state.queues[queue.name]
+            )  # it may be resumed, or admit more messages in flight
 
     def _check_settings(self, name: str, settings: Mapping[str, Any]) -> None:
         for field, value in settings.items():
             if field in RANGES:
                 check_setting(field, value)
             elif field in ("visibility_timeout_ms", "delay_ms"):
-                self.limits.check_range(field.removesuffix("_ms"), value)
+                self._core.limits.check_range(field.removesuffix("_ms"), value)
         check_texts(settings.get("tags", {}), "tags")
         target = settings.get("dead_letter_queue")
         if target:
@@ -76,24 +91,33 @@ class Administering(Looking):
                 raise InvalidValueError("dead_letter_queue", "A queue cannot be its own dead-letter queue.")
 
     def drop_queue(self, name: str) -> None:
-        """Delete a queue and all its messages. Those who wait for it are refused."""
-        with self._transaction as now_ms:
-            found = self._find_queue(name)
+        """Delete a queue and all its messages. Consumers that wait for it are refused.
+
+        Raises:
+            QueueNotFoundError: the queue does not exist.
+            DefaultQueueError: it is the default queue.
+        """
+        with self._core.transaction as now_ms:
+            found = self._core.find_queue(name)
             if name == DEFAULT_QUEUE:
                 raise DefaultQueueError
-            self._append_and_apply((record.DROP, now_ms, found.number))
-            self.counters.forget(name)
-            self._consumers.dissolve(found)
-        self._wait_until_durable()
+            self._core.append_and_apply(record.Drop(record.DROP, now_ms, found.number))
+            self._core.counters.forget(name)
+            self._core.consumers.dissolve(found)
+        self._core.wait_until_durable()
 
     def purge(self, name: str) -> int:
-        """Delete all messages of a queue, claimed ones too; returns how many."""
-        with self._transaction as now_ms:
-            messages = self._find_queue(name).messages
+        """Delete all messages of a queue, claimed ones too; return how many.
+
+        Raises:
+            QueueNotFoundError: the queue does not exist.
+        """
+        with self._core.transaction as now_ms:
+            messages = self._core.find_queue(name).messages
             count = len(messages)
             if count:
-                number = self._state.queues[name].number
-                self._append_and_apply((record.PURGE, now_ms, number, messages.next_sequence))
-                self.counters.of(name).count(record.PURGE, count)
-        self._wait_until_durable()
+                number = self._core.state.queues[name].number
+                self._core.append_and_apply(record.Purge(record.PURGE, now_ms, number, messages.next_sequence))
+                self._core.counters.of(name).count(record.PURGE, count)
+        self._core.wait_until_durable()
         return count

@@ -1,7 +1,7 @@
-"""Redrive: the waiting and buried messages of a queue are moved to another one, or back to where each came from.
+"""Redrives: tasks that move the waiting and buried messages of a queue to another queue, or back to their sources.
 
-A move is a task that goes on portion by portion, also after a restart: how far it has come stands in a METADATA record that is
-written together with each portion, so no message is moved, or counted, twice. The keeper (`wonderq.broker.housekeeping`) drives it.
+A redrive proceeds in portions and continues after a restart. Its progress is a METADATA record that is appended together with
+each portion, so no message is moved or counted twice. Housekeeping (`wonderq.broker.housekeeping`) runs the portions.
 """
 
 from __future__ import annotations
@@ -12,26 +12,28 @@ from math import inf
 from typing import Any, Literal, Self
 from uuid import uuid4
 
-from wonderq.broker.core import DELETE_LEAVES, PRODUCE_LEAVES
-from wonderq.broker.transfers import LoadedMessage, Moving, Transfer, portion_of
-from wonderq.model.errors import InvalidValueError, QueueNotFoundError, RedriveNotFoundError, RedriveRunningError
+from wonderq.broker.core import DELETE_LEAVES, PRODUCE_LEAVES, Core
+from wonderq.broker.reader import LoadedMessage, Reader
+from wonderq.broker.transfers import Transfer, Transfers, portion_of
+from wonderq.model.errors import InvalidValueError, RedriveNotFoundError, RedriveRunningError
 from wonderq.model.messages import has_attribute
 from wonderq.model.status import BURIED, WAITING
 from wonderq.state import record
 from wonderq.state.page import MessageView
+from wonderq.state.record import Record
 from wonderq.state.state import Queue, State
 
-#: The space of notes that has moves, by id.
-SPACE = "move"
+#: Namespace of the METADATA records of redrives. Their name is the redrive's id.
+NAMESPACE = "move"
 
-#: So many moves of a queue that have ended are kept, to be looked at.
+#: Number of finished redrives of a queue that are kept for inspection.
 KEPT = 10
 
-#: How much is moved while the broker's lock is held.
+#: Size of a portion: the broker's lock is held while one is moved.
 _PORTION_MESSAGES = 100
 _PORTION_BYTES = 256 << 10
 
-#: A move with a rate goes on this often each second, if it is to move so many messages.
+#: Portions per second of a redrive with a rate, if the rate is at least as many messages.
 _PORTIONS_PER_SECOND = 10
 
 MAX_PER_SECOND = 1_000_000
@@ -44,59 +46,61 @@ Status = Literal["running", "completed", "cancelled", "failed"]
 
 @dataclass(frozen=True)
 class Redrive:
-    """One move, as it is by now."""
+    """A redrive and its progress."""
 
     id: str
     source: str
     destination: str | None
-    """None: each message goes to the queue that its `DeadLetterSource` names."""
+    """Queue that gets the messages. None moves each message to the queue that its `DeadLetterSource` names."""
     status: Status
     moved: int
-    """In a dry run: that would be moved."""
+    """Messages moved so far. In a dry run, messages that would be moved."""
     skipped: int
-    """Messages that it came to, and left: others than were asked for, without a way back, or claimed or delayed just then."""
+    """Messages left in place: they did not match the filters, had no source, or were claimed or delayed."""
     total: int
-    """How many messages waited or were buried when it began."""
+    """Messages that were waiting or buried when the redrive started."""
     per_second: int | None
     limit: int | None
-    """It ends when so many were moved."""
+    """Number of moved messages at which the redrive ends."""
     contains: str | None
-    """Only messages with this in their text are moved."""
+    """Text that the body of a message must contain to be moved."""
     attribute: str | None
-    """Only those with this attribute; see `has_attribute`."""
+    """Attribute that a message must have to be moved; see `has_attribute`."""
     dry_run: bool
     started_ms: int
     ended_ms: int | None
     failure: str | None
     queue_number: int
     next_sequence: int
-    """It has come to all messages of the source below this."""
+    """Sequence number of the next message to inspect."""
     end_sequence: int
-    """It does not come to those that were produced after it began: from here on."""
+    """Sequence number at which the redrive ends: later messages were produced after it started."""
 
     def to_record(self) -> dict[str, Any]:
+        """Return the value of the redrive's METADATA record."""
         value = asdict(self)
         del value["id"]
         return value
 
     @classmethod
-    def from_record(cls, move_id: str, value: Any) -> Self:
-        return cls(move_id, **value)
+    def from_record(cls, redrive_id: str, value: Any) -> Self:
+        """Return the redrive of a METADATA record."""
+        return cls(redrive_id, **value)
 
-    def wants(self, letter: LoadedMessage) -> bool:
-        """Tell whether a message is one that is to be moved."""
-        if self.contains is not None and self.contains not in letter.body:
+    def wants(self, message: LoadedMessage) -> bool:
+        """Return whether a message matches the filters."""
+        if self.contains is not None and self.contains not in message.body:
             return False
-        return self.attribute is None or has_attribute(letter.headers.get("attributes", {}), self.attribute)
+        return self.attribute is None or has_attribute(message.headers.get("attributes", {}), self.attribute)
 
-    def target_of(self, letter: LoadedMessage) -> str | None:
-        """Return the queue that a message is to go to, if it is known."""
-        origin = letter.headers.get("origin")
+    def target_of(self, message: LoadedMessage) -> str | None:
+        """Return the queue to move a message to, or None if the message has no source."""
+        origin = message.headers.get("origin")
         return self.destination or (origin[0] if origin else None)
 
     @property
     def portion_messages(self) -> int:
-        """How many messages it may move at once."""
+        """Most messages in the next portion."""
         most = _PORTION_MESSAGES
         if self.per_second is not None:
             most = min(most, max(self.per_second // _PORTIONS_PER_SECOND, 1))
@@ -104,18 +108,20 @@ class Redrive:
 
 
 class Redrives:
-    """All moves of a broker. Methods may be called from any thread, but `run` by one alone."""
+    """All redrives of a broker. You may call methods from any thread, but `run` from one thread only."""
 
-    def __init__(self, broker: Moving) -> None:
-        self._broker = broker
-        with broker.locked() as (state, _, now_ms):
-            notes = state.metadata.get(SPACE, {})
-            # When each of those that run goes on, in ms. Changed under the broker's lock.
-            self._running = {name: now_ms for name, note in notes.items() if note.value["status"] == "running"}
+    def __init__(self, core: Core, reader: Reader, transfers: Transfers) -> None:
+        self._core = core
+        self._reader = reader
+        self._transfers = transfers
+        with core.locked() as (state, _, now_ms):
+            stored = state.metadata.get(NAMESPACE, {})
+            # Due time in ms of the next portion of each running redrive. Changed under the broker's lock.
+            self._running = {name: now_ms for name, each in stored.items() if each.value["status"] == "running"}
 
     @property
     def running(self) -> int:
-        """How many are under way."""
+        """Number of running redrives."""
         return len(self._running)
 
     def start(
@@ -129,29 +135,29 @@ class Redrives:
         attribute: str | None = None,
         dry_run: bool = False,
     ) -> str:
-        """Begin to move messages of a queue, and return the move's id.
+        """Start to move messages of a queue, and return the redrive's id.
 
-        It moves those that wait or are buried now, and at most ``per_second`` of them in a second; claimed and delayed ones
-        stay. Moved, a message has never been claimed, and has no origin.
+        The redrive moves messages that are waiting or buried now, at most ``per_second`` of them per second. Claimed and
+        delayed messages stay. A moved message counts as never claimed and has no source. See `Redrive` for the filters.
 
         Raises:
-            QueueNotFoundError: the source is not there, or the destination.
-            RedriveRunningError: another move of the source has not ended.
-            InvalidValueError: something is out of range.
+            QueueNotFoundError: the source or the destination does not exist.
+            RedriveRunningError: another redrive of the source is running.
+            InvalidValueError: an argument is out of range.
         """
         _check(per_second, limit, contains, attribute)
         if destination == source:
             raise InvalidValueError("destination", "The destination must be another queue than the source.")
-        with self._broker.transaction() as (state, commit, now_ms):
-            queue = _find_queue(state, source)
+        with self._core.durable_transaction() as (state, append_and_apply, now_ms):
+            queue = self._core.find_queue(source)
             if destination is not None:
-                _find_queue(state, destination)
-            for each in _moves_of(state, queue.number):
+                self._core.find_queue(destination)
+            for each in _redrives_of(state, queue.number):
                 if each.status == "running":
                     raise RedriveRunningError(source, each.id)
             messages = queue.messages
-            messages.advance(now_ms)
-            move = Redrive(
+            self._core.advance(queue, now_ms)
+            redrive = Redrive(
                 id=str(uuid4()),
                 source=source,
                 destination=destination,
@@ -171,126 +177,148 @@ class Redrives:
                 next_sequence=0,
                 end_sequence=messages.next_sequence,
             )
-            commit(_note(move, now_ms), leave=PRODUCE_LEAVES)
-            self._running[move.id] = now_ms
-        return move.id
+            append_and_apply(_metadata(redrive, now_ms), leave=PRODUCE_LEAVES)
+            self._running[redrive.id] = now_ms
+        return redrive.id
 
     def list(self, source: str) -> Sequence[Redrive]:
-        """Return the moves of a queue, the newest first: the one that runs, and those that ended last."""
-        with self._broker.transaction() as (state, _, _):
-            return _moves_of(state, _find_queue(state, source).number)
+        """Return the redrives of a queue, the newest first: the running one, and the last finished ones."""
+        with self._core.durable_transaction() as (state, _, _):
+            return _redrives_of(state, self._core.find_queue(source).number)
 
-    def get(self, move_id: str) -> Redrive:
-        """Return a move.
+    def get(self, redrive_id: str) -> Redrive:
+        """Return a redrive.
 
         Raises:
-            RedriveNotFoundError: there is none with this id.
+            RedriveNotFoundError: no redrive has this id.
         """
-        with self._broker.transaction() as (state, _, _):
-            return _find(state, move_id)
+        with self._core.durable_transaction() as (state, _, _):
+            return _find(state, redrive_id)
 
-    def cancel(self, move_id: str) -> Redrive:
-        """End a move where it is, and return it; one that has ended stays as it is. What was moved stays moved."""
-        with self._broker.transaction() as (state, commit, now_ms):
-            move = _find(state, move_id)
-            if move.status == "running":
-                move = replace(move, status="cancelled", ended_ms=now_ms)
-                commit(*self._notes(state, move, now_ms), leave=DELETE_LEAVES)
-        return move
+    def cancel(self, redrive_id: str) -> Redrive:
+        """Stop a redrive, and return it. Moved messages stay moved; a finished redrive stays as it is.
+
+        Raises:
+            RedriveNotFoundError: no redrive has this id.
+        """
+        with self._core.durable_transaction() as (state, append_and_apply, now_ms):
+            redrive = _find(state, redrive_id)
+            if redrive.status == "running":
+                redrive = replace(redrive, status="cancelled", ended_ms=now_ms)
+                append_and_apply(*self._records(state, redrive, now_ms), leave=DELETE_LEAVES)
+        return redrive
 
     def run(self) -> float:
-        """Move a portion of each move that is due; returns after how many seconds there is more to do."""
-        with self._broker.locked() as (_, _, now_ms):
-            due = [move_id for move_id, due_ms in self._running.items() if due_ms <= now_ms]
-        for move_id in due:
-            self._go_on(move_id)
-        with self._broker.locked() as (_, _, now_ms):
+        """Move one portion of each redrive that is due; return the seconds until the next portion is due."""
+        with self._core.locked() as (_, _, now_ms):
+            due = [redrive_id for redrive_id, due_ms in self._running.items() if due_ms <= now_ms]
+        for redrive_id in due:
+            self._go_on(redrive_id)
+        with self._core.locked() as (_, _, now_ms):
             return max(min(self._running.values(), default=inf) - now_ms, 0) / 1000
 
-    def _go_on(self, move_id: str) -> None:
-        with self._broker.locked() as (state, _, now_ms):
-            if move_id not in self._running:
-                return
-            move = _find(state, move_id)
-            queue = state.find(move.queue_number)
-            views: list[MessageView] = []
-            if queue is not None:
-                queue.messages.advance(now_ms)
-                after = queue.messages.after(move.next_sequence - 1, _PORTION_MESSAGES)
-                views = [view for view in after if view.sequence < move.end_sequence]
-                if views:
-                    views = views[: portion_of(views, _PORTION_MESSAGES, _PORTION_BYTES)]
-        letters: dict[int, LoadedMessage] = {}
+    def _go_on(self, redrive_id: str) -> None:
+        found = self._look(redrive_id)
+        if found is None:
+            return
+        redrive, queue, views = found
+        loaded: dict[int, LoadedMessage] = {}
         movable = [view for view in views if view.status in _MOVABLE]
         if queue is not None and movable:
-            letters = {each.view.sequence: each for each in self._broker.load_messages(queue, movable)}
-        wanted = {sequence for sequence, letter in letters.items() if move.wants(letter)}
-        with self._broker.transaction() as (state, commit, now_ms):
-            if move_id not in self._running:
+            loaded = {each.view.sequence: each for each in self._reader.load(queue, movable)}
+        # Filters run outside the lock: they may read megabytes of text.
+        wanted = {sequence for sequence, message in loaded.items() if redrive.wants(message)}
+        self._apply(redrive, queue, views, loaded, wanted)
+
+    def _look(self, redrive_id: str) -> tuple[Redrive, Queue | None, Sequence[MessageView]] | None:
+        """Return a running redrive, its source (None if deleted) and the messages of its next portion."""
+        with self._core.locked() as (state, _, now_ms):
+            if redrive_id not in self._running:
+                return None
+            redrive = _find(state, redrive_id)
+            queue = state.find(redrive.queue_number)
+            if queue is None:
+                return redrive, None, []
+            self._core.advance(queue, now_ms)
+            after = queue.messages.after(redrive.next_sequence - 1, _PORTION_MESSAGES)
+            views = [view for view in after if view.sequence < redrive.end_sequence]
+            return redrive, queue, views[: portion_of(views, _PORTION_MESSAGES, _PORTION_BYTES)] if views else []
+
+    def _apply(
+        self,
+        redrive: Redrive,
+        queue: Queue | None,
+        views: Sequence[MessageView],
+        loaded: dict[int, LoadedMessage],
+        wanted: set[int],
+    ) -> None:
+        """Move a portion, and record the progress together with it."""
+        with self._core.durable_transaction() as (state, append_and_apply, now_ms):
+            if redrive.id not in self._running:
                 return  # it was cancelled meanwhile
             if queue is None or state.find(queue.number) is not queue:
-                gone = [(record.METADATA, now_ms, SPACE, each.id, None) for each in _moves_of(state, move.queue_number)]
-                commit(*gone, leave=DELETE_LEAVES)
-                del self._running[move_id]
+                forgotten = [_deleted(each.id, now_ms) for each in _redrives_of(state, redrive.queue_number)]
+                append_and_apply(*forgotten, leave=DELETE_LEAVES)
+                del self._running[redrive.id]
                 return
-            queue.messages.advance(now_ms)
-            going: Sequence[Transfer] = []
-            if move.destination is not None and move.destination not in state.queues:
-                failure = f"The queue {move.destination} was deleted."
-                move = replace(move, status="failed", failure=failure, ended_ms=now_ms)
-            elif not views or move.portion_messages <= 0:
-                move = replace(move, status="completed", ended_ms=now_ms)
+            self._core.advance(queue, now_ms)
+            transfers: Sequence[Transfer] = []
+            if redrive.destination is not None and redrive.destination not in state.queues:
+                failure = f"The queue {redrive.destination} was deleted."
+                redrive = replace(redrive, status="failed", failure=failure, ended_ms=now_ms)
+            elif not views or redrive.portion_messages <= 0:
+                redrive = replace(redrive, status="completed", ended_ms=now_ms)
             else:
-                move, going = self._choose(state, queue, move, views, letters, wanted)
-            notes = self._notes(state, move, now_ms)
-            if going and not move.dry_run:
-                self._broker.move(queue, now_ms, going, notes, leave=PRODUCE_LEAVES)
-                if move.per_second is not None:
-                    self._running[move_id] = now_ms + -(-1000 * len(going) // move.per_second)
+                redrive, transfers = self._choose(state, queue, redrive, views, loaded, wanted)
+            records = self._records(state, redrive, now_ms)
+            if transfers and not redrive.dry_run:
+                self._transfers.move(queue, now_ms, transfers, records, leave=PRODUCE_LEAVES)
+                if redrive.per_second is not None:
+                    self._running[redrive.id] = now_ms + -(-1000 * len(transfers) // redrive.per_second)
             else:
-                commit(*notes, leave=PRODUCE_LEAVES)
+                append_and_apply(*records, leave=PRODUCE_LEAVES)
 
     def _choose(
         self,
         state: State,
         queue: Queue,
-        move: Redrive,
+        redrive: Redrive,
         views: Sequence[MessageView],
-        letters: dict[int, LoadedMessage],
+        loaded: dict[int, LoadedMessage],
         wanted: set[int],
     ) -> tuple[Redrive, Sequence[Transfer]]:
-        """Return what moves, of messages as they were looked at, and how far the move has come with that."""
-        going: list[Transfer] = []
-        skipped, come_to = 0, move.next_sequence
+        """Return the redrive after this portion, and the messages to move."""
+        transfers: list[Transfer] = []
+        skipped, next_sequence = 0, redrive.next_sequence
         for view in views:
-            if len(going) == move.portion_messages:
+            if len(transfers) == redrive.portion_messages:
                 break
-            letter = letters.get(view.sequence)
-            if letter is not None and self._broker.is_unchanged(queue, letter):
-                target = move.target_of(letter) if view.sequence in wanted else None
+            message = loaded.get(view.sequence)
+            if message is not None and self._transfers.is_unchanged(queue, message):
+                target = redrive.target_of(message) if view.sequence in wanted else None
                 if target is None or target == queue.name or target not in state.queues:
                     skipped += 1
                 else:
-                    headers = {name: value for name, value in letter.headers.items() if name != "origin"}
-                    going.append(Transfer(letter, target, headers))
+                    headers = {name: value for name, value in message.headers.items() if name != "origin"}
+                    transfers.append(Transfer(message, target, headers))
             else:
                 found = queue.messages.find(view.sequence)
                 if found is not None and found.status in _MOVABLE:
-                    break  # it has come back, or compaction has moved it in the log: it is looked at again
+                    break  # it was released meanwhile, or compaction moved it in the log: read it again
                 skipped += found is not None
-            come_to = view.sequence + 1
-        return replace(
-            move, moved=move.moved + len(going), skipped=move.skipped + skipped, next_sequence=come_to
-        ), going
+            next_sequence = view.sequence + 1
+        moved = redrive.moved + len(transfers)
+        after = replace(redrive, moved=moved, skipped=redrive.skipped + skipped, next_sequence=next_sequence)
+        return after, transfers
 
-    def _notes(self, state: State, move: Redrive, now_ms: int) -> Sequence[Sequence[Any]]:
-        """Return the records that say how a move is by now; with one that has ended, another may be forgotten."""
-        notes: list[Sequence[Any]] = [_note(move, now_ms)]
-        if move.status != "running":
-            self._running.pop(move.id, None)
-            others = [each for each in _moves_of(state, move.queue_number) if each.id != move.id]
-            notes += [(record.METADATA, now_ms, SPACE, each.id, None) for each in others[KEPT - 1 :]]
-        return notes
+    def _records(self, state: State, redrive: Redrive, now_ms: int) -> Sequence[Record]:
+        """Return the record of a redrive's progress. If it has ended, also those that delete the oldest finished redrives."""
+        records: list[Record] = [_metadata(redrive, now_ms)]
+        if redrive.status != "running":
+            self._running.pop(redrive.id, None)
+            others = [each for each in _redrives_of(state, redrive.queue_number) if each.id != redrive.id]
+            records += [_deleted(each.id, now_ms) for each in others[KEPT - 1 :]]
+        return records
 
 
 def _check(per_second: int | None, limit: int | None, contains: str | None, attribute: str | None) -> None:
@@ -303,28 +331,24 @@ def _check(per_second: int | None, limit: int | None, contains: str | None, attr
             raise InvalidValueError(field, f"{field} must have 1 to {MAX_FILTER_CHARACTERS} characters.")
 
 
-def _note(move: Redrive, now_ms: int) -> Sequence[Any]:
-    return record.METADATA, now_ms, SPACE, move.id, move.to_record()
+def _metadata(redrive: Redrive, now_ms: int) -> Record:
+    return record.Metadata(record.METADATA, now_ms, NAMESPACE, redrive.id, redrive.to_record())
 
 
-def _find(state: State, move_id: str) -> Redrive:
-    note = state.metadata.get(SPACE, {}).get(move_id)
-    if note is None:
+def _deleted(redrive_id: str, now_ms: int) -> Record:
+    return record.Metadata(record.METADATA, now_ms, NAMESPACE, redrive_id, None)
+
+
+def _find(state: State, redrive_id: str) -> Redrive:
+    stored = state.metadata.get(NAMESPACE, {}).get(redrive_id)
+    if stored is None:
         raise RedriveNotFoundError
-    return Redrive.from_record(move_id, note.value)
+    return Redrive.from_record(redrive_id, stored.value)
 
 
-def _find_queue(state: State, name: str) -> Queue:
-    found = state.queues.get(name)
-    if found is None:
-        raise QueueNotFoundError(name)
-    return found
-
-
-def _moves_of(state: State, queue_number: int) -> list[Redrive]:
-    """Return the moves of a queue, the newest first."""
-    notes = state.metadata.get(SPACE, {}).items()
-    found = [
-        Redrive.from_record(name, note.value) for name, note in notes if note.value["queue_number"] == queue_number
-    ]
-    return sorted(found, key=lambda move: (move.started_ms, move.id), reverse=True)
+def _redrives_of(state: State, queue_number: int) -> list[Redrive]:
+    """Return the redrives of a queue, the newest first."""
+    stored = state.metadata.get(NAMESPACE, {}).items()
+    redrives = [Redrive.from_record(name, each.value) for name, each in stored]
+    found = [redrive for redrive in redrives if redrive.queue_number == queue_number]
+    return sorted(found, key=lambda redrive: (redrive.started_ms, redrive.id), reverse=True)

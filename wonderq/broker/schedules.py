@@ -14,18 +14,19 @@ from itertools import chain, islice, takewhile
 from math import inf
 from typing import Any, Literal, NamedTuple, Self, get_args
 
-from wonderq.broker.core import DELETE_LEAVES, PRODUCE_LEAVES
+from wonderq.broker.core import DELETE_LEAVES, PRODUCE_LEAVES, Core
 from wonderq.broker.cron import times_after
-from wonderq.broker.produce import Sending
+from wonderq.broker.produce import Producer
 from wonderq.model.errors import BrokerError, InvalidValueError, ScheduleNotFoundError, TooManySchedulesError
 from wonderq.model.messages import Attribute, NewMessage, size_of
 from wonderq.model.queue_names import check_queue_name
 from wonderq.model.settings import FIFO_SUFFIX
 from wonderq.state import record
+from wonderq.state.record import Record
 from wonderq.state.state import Metadata, State
 
 #: The space of notes that has schedules, by name.
-SPACE = "schedule"
+NAMESPACE = "schedule"
 
 #: Schedules stay in memory with their messages.
 MAX_SCHEDULES = 1000
@@ -110,8 +111,9 @@ class _Plan(NamedTuple):
 class Schedules:
     """All schedules of a broker. Methods may be called from any thread, but `fire_due` by one alone."""
 
-    def __init__(self, broker: Sending) -> None:
-        self._broker = broker
+    def __init__(self, core: Core, producer: Producer) -> None:
+        self._core = core
+        self._producer = producer
         self._due_ms: float = 0
         """When one is due first, or earlier. Changed under the broker's lock."""
 
@@ -128,16 +130,16 @@ class Schedules:
         if not _NAME.fullmatch(name):
             raise InvalidValueError("name", "A schedule's name is 1 to 80 of A-Z a-z 0-9 _ and -.")
         while True:
-            with self._broker.locked() as (state, _, now_ms):
-                before = _note_of(state, name)
+            with self._core.locked() as (state, _, now_ms):
+                before = _stored(state, name)
             after = self._changed(name, before, given, now_ms)
-            with self._broker.transaction() as (state, commit, now_ms):
-                if _note_of(state, name) is not before:
+            with self._core.durable_transaction() as (state, append_and_apply, now_ms):
+                if _stored(state, name) is not before:
                     continue  # it has fired, or was changed, meanwhile
-                if before is None and len(state.metadata.get(SPACE, ())) >= MAX_SCHEDULES:
+                if before is None and len(state.metadata.get(NAMESPACE, ())) >= MAX_SCHEDULES:
                     raise TooManySchedulesError(MAX_SCHEDULES)
                 if before is None or Schedule.from_record(name, before.value) != after:
-                    commit(_record(after, now_ms), leave=PRODUCE_LEAVES)
+                    append_and_apply(_record(after, now_ms), leave=PRODUCE_LEAVES)
                     self._due_ms = 0
             return after, before is None
 
@@ -164,10 +166,10 @@ class Schedules:
         if schedule.missed not in MISSED:
             raise InvalidValueError("missed", f"missed must be one of {', '.join(MISSED)}.")
         if schedule.delay_ms is not None:
-            self._broker.limits.check_range("delay", schedule.delay_ms)
+            self._core.limits.check_range("delay", schedule.delay_ms)
         message = schedule.message_for(0)
         message.check(is_fifo=schedule.queue.endswith(FIFO_SUFFIX))
-        self._broker.limits.encode([message.body], [message.headers()])
+        self._core.admission.encode([message.body], [message.headers()])
         size = size_of(message.body, message.attributes)
         if size > MAX_MESSAGE_BYTES:
             raise InvalidValueError(
@@ -180,41 +182,41 @@ class Schedules:
         Raises:
             ScheduleNotFoundError: there is none with this name.
         """
-        with self._broker.transaction() as (state, _, _):
+        with self._core.durable_transaction() as (state, _, _):
             return _find(state, name)
 
     def list(self) -> Sequence[Schedule]:
         """Return all schedules, by name."""
-        with self._broker.transaction() as (state, _, _):
-            notes = state.metadata.get(SPACE, {})
+        with self._core.durable_transaction() as (state, _, _):
+            notes = state.metadata.get(NAMESPACE, {})
             return [Schedule.from_record(name, notes[name].value) for name in sorted(notes)]
 
     def delete(self, name: str) -> None:
         """Delete a schedule. Its messages stay."""
-        with self._broker.transaction() as (state, commit, now_ms):
+        with self._core.durable_transaction() as (state, append_and_apply, now_ms):
             _find(state, name)
-            commit((record.METADATA, now_ms, SPACE, name, None), leave=DELETE_LEAVES)
+            append_and_apply(record.Metadata(record.METADATA, now_ms, NAMESPACE, name, None), leave=DELETE_LEAVES)
 
     def fire_due(self) -> float:
         """Produce the messages of all times that have come; returns after how many seconds there is more to do."""
-        with self._broker.locked() as (state, _, now_ms):
+        with self._core.locked() as (state, _, now_ms):
             if now_ms < self._due_ms:
                 return (self._due_ms - now_ms) / 1000
-            notes = state.metadata.get(SPACE, {})
+            notes = state.metadata.get(NAMESPACE, {})
             due = [(name, note) for name, note in notes.items() if _due_ms(note) <= now_ms]
         for name, note in due:
             self._fire(Schedule.from_record(name, note.value), note.value, now_ms)
-        with self._broker.locked() as (state, _, now_ms):
-            self._due_ms = min(map(_due_ms, state.metadata.get(SPACE, {}).values()), default=inf)
+        with self._core.locked() as (state, _, now_ms):
+            self._due_ms = min(map(_due_ms, state.metadata.get(NAMESPACE, {}).values()), default=inf)
             return max(self._due_ms - now_ms, 0) / 1000
 
     def _fire(self, schedule: Schedule, noted: Mapping[str, Any], now_ms: int) -> None:
         """Do what is due of a schedule, as long as it stands as ``noted``."""
-        counters = self._broker.counters
+        counters = self._core.counters
         try:
             plan = _plan(schedule, now_ms)
         except InvalidValueError as error:  # its time zone is not known any more
-            self._note(replace(schedule, next_ms=None, failure=str(error)), noted)
+            self._store(replace(schedule, next_ms=None, failure=str(error)), noted)
             return
         missed = plan.missed
         times_ms = plan.times_ms
@@ -230,13 +232,13 @@ class Schedules:
             except BrokerError as error:
                 missed += len(these) + len(times_ms)
                 schedule = replace(Schedule.from_record(schedule.name, noted), next_ms=plan.next_ms, failure=str(error))
-                self._note(schedule, noted)
+                self._store(schedule, noted)
                 break
             noted = after
             counters.schedules_fired += len(these)
         else:
             if not plan.times_ms:
-                self._note(replace(schedule, next_ms=plan.next_ms), noted)
+                self._store(replace(schedule, next_ms=plan.next_ms), noted)
         counters.schedules_missed += missed
 
     def _produce(
@@ -244,20 +246,20 @@ class Schedules:
     ) -> bool:
         """Produce the messages of some times and say how the schedule is after that, at once; returns whether that was done."""
 
-        def also(state: State, now_ms: int) -> Sequence[Sequence[Any]] | None:
-            note = _note_of(state, schedule.name)
+        def also(state: State, now_ms: int) -> Sequence[Record] | None:
+            note = _stored(state, schedule.name)
             if note is None or note.value is not noted:
                 return None
-            return [(record.METADATA, now_ms, SPACE, schedule.name, after)]
+            return [record.Metadata(record.METADATA, now_ms, NAMESPACE, schedule.name, after)]
 
         messages = [schedule.message_for(time_ms) for time_ms in times_ms]
-        return self._broker.send_with(schedule.queue, messages, also)
+        return self._producer.send_with(schedule.queue, messages, also)
 
-    def _note(self, schedule: Schedule, noted: Mapping[str, Any]) -> None:
-        with self._broker.transaction() as (state, commit, now_ms):
-            note = _note_of(state, schedule.name)
+    def _store(self, schedule: Schedule, noted: Mapping[str, Any]) -> None:
+        with self._core.durable_transaction() as (state, append_and_apply, now_ms):
+            note = _stored(state, schedule.name)
             if note is not None and note.value is noted:
-                commit(_record(schedule, now_ms), leave=PRODUCE_LEAVES)
+                append_and_apply(_record(schedule, now_ms), leave=PRODUCE_LEAVES)
 
 
 def _plan(schedule: Schedule, now_ms: int) -> _Plan:
@@ -279,12 +281,12 @@ def _plan(schedule: Schedule, now_ms: int) -> _Plan:
     return _Plan(due, next_ms, len(late) - len(made_up))
 
 
-def _record(schedule: Schedule, now_ms: int) -> Sequence[Any]:
-    return record.METADATA, now_ms, SPACE, schedule.name, schedule.to_record()
+def _record(schedule: Schedule, now_ms: int) -> Record:
+    return record.Metadata(record.METADATA, now_ms, NAMESPACE, schedule.name, schedule.to_record())
 
 
-def _note_of(state: State, name: str) -> Metadata | None:
-    return state.metadata.get(SPACE, {}).get(name)
+def _stored(state: State, name: str) -> Metadata | None:
+    return state.metadata.get(NAMESPACE, {}).get(name)
 
 
 def _due_ms(note: Metadata) -> float:
@@ -293,7 +295,7 @@ def _due_ms(note: Metadata) -> float:
 
 
 def _find(state: State, name: str) -> Schedule:
-    note = _note_of(state, name)
+    note = _stored(state, name)
     if note is None:
         raise ScheduleNotFoundError(name)
     return Schedule.from_record(name, note.value)

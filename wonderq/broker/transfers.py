@@ -1,49 +1,46 @@
-"""Moving messages from one queue to another: dead letters there, and their way back (`wonderq.broker.redrive`)."""
+"""Transfers of messages from one queue to another: dead letters, and redrives (`wonderq.broker.redrive`)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from wonderq.broker.core import CLAIM_LEAVES, Core
+from wonderq.broker.reader import Headers, LoadedMessage, Reader
 from wonderq.model.errors import TooManyQueuesError
 from wonderq.model.status import BURIED
 from wonderq.state import record
 from wonderq.state.page import MessageView
+from wonderq.state.record import Record
 from wonderq.state.state import Queue, change_record, queue_record
 
-#: How many messages are moved in one record, and up to which part of a segment.
-_MOVE_MESSAGES = 100
-_MOVE_PART = 4
-
-Headers = dict[str, Any]
-
-
-class LoadedMessage(NamedTuple):
-    """A message that was read to be moved."""
-
-    view: MessageView
-    """As it was looked at."""
-    body: str
-    headers: Headers
-    """What it carries besides; see `wonderq.model.messages`."""
+#: Most messages in one transfer, and most bytes of them, as the divisor of a segment's size.
+_BATCH_MESSAGES = 100
+_BATCH_PART = 4
 
 
 class Transfer(NamedTuple):
-    """A message that is to be moved."""
+    """Move of one message."""
 
-    letter: LoadedMessage
+    message: LoadedMessage
     target: str
-    """The queue it goes to."""
+    """Name of the queue that gets the message."""
     headers: Headers
-    """What it carries from then on."""
+    """Headers of the message in that queue."""
 
 
-class Moving(Core):
-    """What moves messages."""
+class Transfers:
+    """Moves messages to other queues."""
 
-    def _dead_letter(self, queue: Queue, views: Sequence[MessageView]) -> None:
-        """Move messages that were claimed too often where the queue's settings want them."""
+    def __init__(self, core: Core, reader: Reader) -> None:
+        self._core = core
+        self._reader = reader
+
+    def dead_letter(self, queue: Queue, views: Sequence[MessageView]) -> None:
+        """Remove messages that were claimed too often: move them to the dead-letter queue, or bury them if there is none.
+
+        A message that changes meanwhile stays.
+        """
         target = queue.settings.dead_letter_queue
         if not target:
             self._bury(queue, views)
@@ -51,85 +48,79 @@ class Moving(Core):
         reason = f"received {queue.settings.max_receives} times without being deleted"
         try:
             self._move_away(queue, views, target, reason)
-        except TooManyQueuesError:  # where they are in the way of the others they cannot stay
+        except TooManyQueuesError:  # the dead-letter queue cannot be created, and the messages block the others
             self._bury(queue, views)
 
     def _move_away(self, queue: Queue, views: Sequence[MessageView], target: str, reason: str) -> None:
         while views:
-            count = portion_of(views, _MOVE_MESSAGES, self._log.max_record_bytes // _MOVE_PART)
-            letters = self.load_messages(queue, views[:count])
-            with self._transaction as now_ms:
-                going = [
-                    Transfer(letter, target, self._with_origin(queue, letter, reason, now_ms))
-                    for letter in letters
-                    if self.is_unchanged(queue, letter)
+            count = portion_of(views, _BATCH_MESSAGES, self._core.log.max_record_bytes // _BATCH_PART)
+            loaded = self._reader.load(queue, views[:count])
+            with self._core.transaction as now_ms:
+                transfers = [
+                    Transfer(message, target, self._with_source(queue, message, reason, now_ms))
+                    for message in loaded
+                    if self.is_unchanged(queue, message)
                 ]
-                if going:
-                    self.move(queue, now_ms, going, leave=CLAIM_LEAVES)
+                if transfers:
+                    self.move(queue, now_ms, transfers, leave=CLAIM_LEAVES)
             views = views[count:]
 
-    def _with_origin(self, queue: Queue, letter: LoadedMessage, reason: str, now_ms: int) -> Headers:
-        view = letter.view
-        message_id = self._ids.message_id(queue.number, view.sequence)
-        return {**letter.headers, "origin": (queue.name, message_id, reason, now_ms, view.produced_ms, view.receives)}
+    def _with_source(self, queue: Queue, message: LoadedMessage, reason: str, now_ms: int) -> Headers:
+        view = message.view
+        message_id = self._core.ids.message_id(queue.number, view.sequence)
+        return {**message.headers, "origin": (queue.name, message_id, reason, now_ms, view.produced_ms, view.receives)}
 
     def _bury(self, queue: Queue, views: Sequence[MessageView]) -> None:
-        with self._transaction as now_ms:
+        with self._core.transaction as now_ms:
             still = [view for view in views if queue.messages.find(view.sequence) == view]
             if still:
-                changes = [(view.sequence, BURIED, 0, view.timeout_ms) for view in still]
-                self._append_and_apply(change_record(queue, changes, now_ms), leave=CLAIM_LEAVES)
-                self.counters.of(queue.name).buried += len(still)
-
-    def load_messages(self, queue: Queue, views: Sequence[MessageView]) -> list[LoadedMessage]:
-        """Read messages to be moved, without the lock; those that are gone meanwhile are left out."""
-        self._wait_until_durable()  # what is not durable cannot be read
-        views, entries = self._entries(queue, views)
-        if not views:
-            return []
-        bodies, headers = self._decode(views, entries)
-        return [LoadedMessage(view, bodies[at], headers.get(at, {})) for at, view in enumerate(views)]
+                changes = [record.Change(view.sequence, BURIED, 0, view.timeout_ms) for view in still]
+                self._core.append_and_apply(change_record(queue, changes, now_ms), leave=CLAIM_LEAVES)
+                self._core.counters.of(queue.name).buried += len(still)
 
     @staticmethod
-    def is_unchanged(queue: Queue, letter: LoadedMessage) -> bool:
-        """Tell, under the lock, whether a message is still as it was looked at."""
-        return queue.messages.find(letter.view.sequence) == letter.view
+    def is_unchanged(queue: Queue, message: LoadedMessage) -> bool:
+        """Return whether a message is still as it was when it was read, under the lock."""
+        return queue.messages.find(message.view.sequence) == message.view
 
     def move(
-        self, queue: Queue, now_ms: int, going: Sequence[Transfer], also: Sequence[Sequence[Any]] = (), *, leave: int
+        self, queue: Queue, now_ms: int, transfers: Sequence[Transfer], also: Sequence[Record] = (), *, leave: int
     ) -> None:
-        """Move messages, which have to be unchanged, under the lock, and commit other records with that.
+        """Move unchanged messages to other queues, and append ``also`` together with that, under the lock.
 
-        Each is gone here and new there at one moment, whatever limits and settings the other queue has. A queue that is not
-        there is made.
+        Each message is deleted here and new there in one step. The limits and settings of the target do not apply. A target
+        that does not exist is created.
+
+        Raises:
+            TooManyQueuesError: a target cannot be created. Nothing was moved.
         """
-        records: list[Sequence[Any]] = []
+        records: list[Record] = []
         by_target: dict[str, list[Transfer]] = {}
-        for each in going:
+        for each in transfers:
             by_target.setdefault(each.target, []).append(each)
-        new = 0
-        for name, those in by_target.items():
-            target = self._state.queues.get(name)
+        created = 0
+        for name, moved in by_target.items():
+            target = self._core.state.queues.get(name)
             if target is None:
-                target = self._new_queue(name, now_ms, new)
-                new += 1
+                target = self._core.new_queue(name, now_ms, created)
+                created += 1
                 records.append(queue_record(target, target.settings, now_ms))
-            entries = [record.encode_entry(each.letter.body, each.headers) for each in those]
-            lanes = [target.lane_for(each.headers.get("priority", 0), each.headers.get("group", "")) for each in those]
+            entries = [record.encode_entry(each.message.body, each.headers) for each in moved]
+            lanes = [target.lane_for(each.headers.get("priority", 0), each.headers.get("group", "")) for each in moved]
             first = target.messages.next_sequence
-            head: tuple[Any, ...] = now_ms, target.number, first, [], list(map(len, entries)), lanes
-            records.append((record.SEND, *head, b"".join(entries)))
-        if going:
-            runs = record.to_runs(sorted(each.letter.view.sequence for each in going))
-            records.append((record.DELETE, now_ms, queue.number, runs))
-        self._append_and_apply(*records, *also, leave=leave)
-        self.counters.of(queue.name).moved += len(going)
+            lengths, data = list(map(len, entries)), b"".join(entries)
+            records.append(record.Send(record.SEND, now_ms, target.number, first, [], lengths, lanes, data))
+        if transfers:
+            runs = record.to_runs(sorted(each.message.view.sequence for each in transfers))
+            records.append(record.Delete(record.DELETE, now_ms, queue.number, runs))
+        self._core.append_and_apply(*records, *also, leave=leave)
+        self._core.counters.of(queue.name).moved += len(transfers)
         for name in by_target:
-            self._consumers.notify(self._state.queues[name])
+            self._core.consumers.notify(self._core.state.queues[name])
 
 
 def portion_of(views: Sequence[MessageView], most: int, most_bytes: int) -> int:
-    """Return how many messages, from the first on, are few and small enough to be moved together; at least one."""
+    """Return the number of leading messages that fit into ``most`` messages and ``most_bytes``; at least one."""
     count, size = 1, views[0].length
     while count < min(len(views), most) and size + views[count].length <= most_bytes:
         size += views[count].length

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from wonderq.folder.history import Event
 from wonderq.folder.inspect import LOG_BEGINS, Overview, event_object
-from wonderq.folder.verify import KINDS, Findings
+from wonderq.folder.verify import Findings
 from wonderq.model.status import BURIED, CLAIMED, DELAYED, WAITING
+from wonderq.state.record import KIND_NAMES
 from wonderq.terminal import human_bytes, table
 from wonderq_storage.recovery import wall_clock_ms
 
@@ -24,7 +25,7 @@ def overview_lines(found: Overview) -> Iterator[str]:
         )
     yield from table(rows)
     yield ""
-    rows = [("RECORD", "COUNT"), *((kind, f"{found.records[kind]:,}") for kind in KINDS if found.records[kind])]
+    rows = [("RECORD", "COUNT"), *((kind, f"{found.records[kind]:,}") for kind in KIND_NAMES if found.records[kind])]
     yield from table(rows)
     yield ""
     rows = [("QUEUE", "UNPROCESSED", "PROCESSING", "DELAYED", "BURIED", "SIZE")]
@@ -66,7 +67,7 @@ def report(findings: Findings) -> Iterator[str]:
     names = findings.files[0].name + (f" to {findings.files[-1].name}" if count > 1 else "")
     yield f"folder    {findings.folder}"
     yield f"segments  {count} ({names}), {human_bytes(findings.bytes)} with the space reserved"
-    kinds = ", ".join(f"{kind} {findings.records[kind]:,}" for kind in KINDS if findings.records[kind])
+    kinds = ", ".join(f"{kind} {findings.records[kind]:,}" for kind in KIND_NAMES if findings.records[kind])
     yield f"records   {findings.records.total():,}{f' ({kinds})' if kinds else ''}"
     if findings.torn:
         size = sum(span.length for span in findings.torn.lost)

@@ -82,7 +82,7 @@ def estimate(folder: Path) -> Outcome:
 
 def _restated_bytes(state: State) -> int:
     """Return what the records take that say everything of a state."""
-    size = len(record.encode((record.IDENTITY, state.last_ms, state.key, state.next_queue)))
+    size = len(record.encode(record.Identity(record.IDENTITY, state.last_ms, state.key or b"", state.next_queue)))
     for queue in state.queues.values():
         size += len(record.encode(queue_record(queue, queue.settings, state.last_ms))) + queue.messages.bytes
         sequence = -1
@@ -90,9 +90,11 @@ def _restated_bytes(state: State) -> int:
             sequence = views[-1].sequence
             runs = record.to_runs(view.sequence for view in views)
             produced_ms, lengths = [view.produced_ms for view in views], [view.length for view in views]
-            claims = [queue.messages.claim_of(view) for view in views if not view.is_pristine]
-            fields = (record.UPDATE, state.last_ms, queue.number, (), runs, produced_ms, lengths, claims, b"")
-            size += len(record.encode(fields))
+            claims = [queue.messages.state_of(view) for view in views if not view.is_pristine]
+            update = record.Update(
+                record.UPDATE, state.last_ms, queue.number, (), runs, produced_ms, lengths, claims, b""
+            )
+            size += len(record.encode(update))
     return size
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from wonderq.folder.verify import entries_of
 from wonderq.model.ids import Ids
 from wonderq.model.status import BURIED, CLAIMED, DELAYED, WAITING
 from wonderq.state import record
-from wonderq.state.record import Runs
+from wonderq.state.record import MessageState, Record
 from wonderq_storage.salvage import Found
 
 _STATUS = {WAITING: "released", CLAIMED: "renewed", DELAYED: "delayed", BURIED: "buried"}
@@ -39,14 +38,13 @@ class History:
         self._token = 0
         self._entry = b""
 
-    def add(self, found: Found, fields: list[Any]) -> Iterator[Event]:
+    def add(self, found: Found, read: Record) -> Iterator[Event]:
         """Yield what a record, and the deadlines before it, did to the message."""
-        kind, at_ms = fields[:2]
-        if kind in (record.IDENTITY, record.METADATA) or fields[2] != self._queue:
+        if isinstance(read, record.Identity | record.Metadata) or read.queue != self._queue:
             return
-        yield from self.until(at_ms)  # a record of the same queue, so time has come so far, whatever it is about
-        for what, detail in self._events(kind, at_ms, fields):
-            yield Event(at_ms, what, detail, found.path.name, found.offset)
+        yield from self.until(read.at_ms)  # a record of the same queue, so time has come so far, whatever it is about
+        for what, detail in self._events(read):
+            yield Event(read.at_ms, what, detail, found.path.name, found.offset)
 
     def until(self, now_ms: int) -> Iterator[Event]:
         """Yield the end of a claim or a delay that is over by then."""
@@ -54,49 +52,55 @@ class History:
             yield Event(self._due_ms, "expired" if self._status == CLAIMED else "due", {}, None, None)
             self._status = WAITING
 
-    def _events(self, kind: int, at_ms: int, fields: list[Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-        if kind in (record.PRODUCE, record.SEND):
-            index = self._sequence - fields[3]
-            if 0 <= index < len(fields[5]):
-                self._entry = self._entry_in(fields)
-                due = fields[4][index] if fields[4] else 0
-                self._set(DELAYED if due > at_ms else WAITING, due)
-                yield "produced", {"bytes": len(self._entry), **({"delayed_until_ms": due} if due > at_ms else {})}
-        elif kind == record.CLAIM and _in_runs(self._sequence, fields[3]):
-            self._receives += 1
-            self._token = fields[5]
-            self._set(CLAIMED, at_ms + fields[4])
-            yield "claimed", {"receipt": self._receipt(), "until_ms": self._due_ms, "receive_count": self._receives}
-        elif kind == record.DELETE and _in_runs(self._sequence, fields[3]):
-            self._status = 0
-            yield "deleted", {}
-        elif kind == record.UPDATE:
-            yield from self._updates(fields)
-        elif kind == record.PURGE and self._sequence < fields[3]:
-            self._status = 0
-            yield "purged", {}
-        elif kind == record.DROP:
-            self._status = 0
-            yield "queue deleted", {}
+    def _events(self, read: Record) -> Iterator[tuple[str, dict[str, Any]]]:
+        match read:
+            case record.Produce() | record.Send():
+                yield from self._produced(read)
+            case record.Claim() if _in_runs(self._sequence, read.runs):
+                self._receives += 1
+                self._token = read.token
+                self._set(CLAIMED, read.at_ms + read.timeout_ms)
+                yield "claimed", {"receipt": self._receipt(), "until_ms": self._due_ms, "receive_count": self._receives}
+            case record.Delete() if _in_runs(self._sequence, read.runs):
+                self._status = 0
+                yield "deleted", {}
+            case record.Update():
+                yield from self._updated(read)
+            case record.Purge() if self._sequence < read.end:
+                self._status = 0
+                yield "purged", {}
+            case record.Drop():
+                self._status = 0
+                yield "queue deleted", {}
 
-    def _updates(self, fields: list[Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-        for sequence, status, due, *_ in fields[3]:
+    def _produced(self, read: record.Produce | record.Send) -> Iterator[tuple[str, dict[str, Any]]]:
+        index = self._sequence - read.first
+        if 0 <= index < len(read.lengths):
+            self._entry = self._entry_in(read)
+            due_ms = read.due_ms[index] if read.due_ms else 0
+            is_delayed = due_ms > read.at_ms
+            self._set(DELAYED if is_delayed else WAITING, due_ms)
+            yield "produced", {"bytes": len(self._entry), **({"delayed_until_ms": due_ms} if is_delayed else {})}
+
+    def _updated(self, read: record.Update) -> Iterator[tuple[str, dict[str, Any]]]:
+        for sequence, status, due_ms, *_ in read.changes:
             if sequence == self._sequence:
-                self._set(status, due)
+                self._set(status, due_ms)
                 if status != CLAIMED:
                     self._token = 0
-                yield _STATUS[status], {"until_ms": due} if status in (CLAIMED, DELAYED) else {}
-        if _in_runs(self._sequence, fields[4]):
-            claims = {claim[0]: claim[1:] for claim in fields[7]}
-            status, due, _, receives, token, *_ = claims.get(self._sequence, (WAITING, 0, 0, 0, 0))
-            entry = self._entry_in(fields)
-            before = self._status
-            same = (entry, status, receives, token) == (self._entry, before, self._receives, self._token)
-            self._entry, self._receives, self._token = entry, receives, token
-            self._set(status, due)
-            what = "restated" if same or not before else "updated"
-            produced = {"produced_at_ms": self._produced_ms(fields)} if what == "restated" else {}
-            yield what, {"bytes": len(entry), "receive_count": receives, **produced, **self._claim()}
+                yield _STATUS[status], {"until_ms": due_ms} if status in (CLAIMED, DELAYED) else {}
+        if _in_runs(self._sequence, read.runs):
+            pristine = MessageState(self._sequence, WAITING, 0, 0, 0, 0)
+            states = {each.sequence: each for each in (MessageState(*claim) for claim in read.claims)}
+            state = states.get(self._sequence, pristine)
+            entry = self._entry_in(read)
+            known = self._entry, self._status, self._receives, self._token
+            is_same = not self._status or known == (entry, state.status, state.receives, state.token)
+            self._entry, self._receives, self._token = entry, state.receives, state.token
+            self._set(state.status, state.due_ms)
+            what = "rewritten" if is_same else "updated"
+            produced = {"produced_at_ms": self._produced_ms(read)} if is_same else {}
+            yield what, {"bytes": len(entry), "receive_count": state.receives, **produced, **self._claim()}
 
     def _claim(self) -> dict[str, Any]:
         if self._status == CLAIMED:
@@ -109,14 +113,12 @@ class History:
     def _receipt(self) -> str:
         return self._ids.receipt(self._queue, self._sequence, self._token)
 
-    def _produced_ms(self, fields: list[Any]) -> int:
-        sequences = record.from_runs(fields[4])
-        by_sequence: dict[int, int] = dict(zip(sequences, fields[5], strict=True))
-        return by_sequence[self._sequence]
+    def _produced_ms(self, read: record.Update) -> int:
+        return dict(zip(record.from_runs(read.runs), read.produced_ms, strict=True))[self._sequence]
 
-    def _entry_in(self, fields: list[Any]) -> bytes:
-        return next(entry for _, sequence, entry in entries_of(fields) if sequence == self._sequence)
+    def _entry_in(self, read: Record) -> bytes:
+        return next(entry.data for entry in record.entries_of(read) if entry.sequence == self._sequence)
 
 
-def _in_runs(sequence: int, runs: Runs) -> bool:
+def _in_runs(sequence: int, runs: Sequence[int]) -> bool:
     return any(first <= sequence < first + count for first, count in zip(runs[::2], runs[1::2], strict=True))

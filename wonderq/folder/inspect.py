@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,11 +12,11 @@ from typing import Any
 from wonderq.folder.checkpoints import load
 from wonderq.folder.history import Event, History
 from wonderq.folder.lock import FolderError, held
-from wonderq.folder.verify import KINDS, entries_of, entry_problem
 from wonderq.model.ids import Ids
 from wonderq.model.status import STATUS_BY_NAME
 from wonderq.model.times import iso_time
 from wonderq.state import record
+from wonderq.state.record import Record
 from wonderq.state.state import State, UnreadableRecordError
 from wonderq_storage import Checkpoints, DamagedCheckpointError
 from wonderq_storage.recovery import TORN_FOLDER, wall_clock_ms
@@ -63,9 +63,9 @@ def look(folder: Path, progress: _Progress = lambda: None) -> Overview:
     with _salvage(folder) as salvage:
         for each in salvage.records():
             try:
-                fields = record.decode(each.data)
-                found.state.apply(fields, each.position, len(each.data))
-                found.records[KINDS[fields[0]]] += 1
+                read = record.decode_typed(each.data)
+                found.state.apply(read, each.position, len(each.data))
+                found.records[record.KIND_NAMES[read.kind]] += 1
             except (ValueError, UnreadableRecordError) as error:
                 found.problems.append(Problem(str(each.path), each.offset, str(error)))
             progress()
@@ -117,7 +117,7 @@ def overview_object(found: Overview) -> _Object:
             }
             for each in found.segments
         ],
-        "records": {kind: found.records[kind] for kind in KINDS},
+        "records": {kind: found.records[kind] for kind in record.KIND_NAMES},
         "queues": [
             {
                 "queue": queue.name,
@@ -174,9 +174,9 @@ def history(folder: Path, name: str, progress: _Progress = lambda: None) -> tupl
     events: list[Event] = []
     begin: Event | None = None
     with _salvage(folder) as salvage:
-        for each, fields in _decoded(salvage):
-            begin = begin or Event(fields[1], LOG_BEGINS, {}, each.path.name, each.offset)
-            events += one.add(each, fields)
+        for each, read in _decoded(salvage):
+            begin = begin or Event(read.at_ms, LOG_BEGINS, {}, each.path.name, each.offset)
+            events += one.add(each, read)
             progress()
         events += one.until(wall_clock_ms())
         if not events and begin:
@@ -186,22 +186,22 @@ def history(folder: Path, name: str, progress: _Progress = lambda: None) -> tupl
 
 def _find_ids(folder: Path) -> Ids | None:
     with _salvage(folder) as salvage:
-        for _, fields in _decoded(salvage):
-            if fields[0] == record.IDENTITY:
-                return Ids(fields[2])
+        for _, read in _decoded(salvage):
+            if isinstance(read, record.Identity):
+                return Ids(read.key)
     return None
 
 
-def _decoded(salvage: Salvage) -> Iterator[tuple[Found, list[Any]]]:
+def _decoded(salvage: Salvage) -> Iterator[tuple[Found, Record]]:
     for found in salvage.records():
         try:
-            fields = record.decode(found.data)
-            for _ in entries_of(fields):
+            read = record.decode_typed(found.data)
+            for _ in record.entries_of(read):
                 pass
         except ValueError as error:
             salvage.problems.append(Problem(str(found.path), found.offset, str(error)))
             continue
-        yield found, fields
+        yield found, read
 
 
 def event_object(event: Event) -> _Object:
@@ -221,71 +221,78 @@ def record_objects(
     """Yield each record as a JSON object; ``problems`` takes where the log is damaged."""
     with _salvage(folder) as salvage:
         try:
-            for found, fields in _decoded(salvage):
+            for found, read in _decoded(salvage):
                 yield {
-                    "kind": KINDS[fields[0]] if fields[0] in range(len(KINDS)) else fields[0],
-                    "time": iso_time(fields[1]),
+                    "kind": record.KIND_NAMES[read.kind],
+                    "time": iso_time(read.at_ms),
                     "file": found.path.name,
                     "offset": found.offset,
                     "position": found.position,
-                    **_named(fields),
-                    **(_bodies(found, fields, salvage.problems) if bodies else {}),
+                    **_record_object(read),
+                    **(_bodies(found, read, salvage.problems) if bodies else {}),
                 }
                 progress()
         finally:
             problems += salvage.problems
 
 
-def _named(fields: list[Any]) -> _Object:
-    match fields:
-        case [record.IDENTITY, _, key, next_queue]:
-            return {"key": key.hex(), "next_queue": next_queue}
-        case [record.QUEUE, _, queue, name, settings, created_ms, next_sequence]:
-            created = iso_time(created_ms)
+def _record_object(read: Record) -> _Object:
+    """Return the fields of a record but its kind and time, for people: times in ISO 8601, runs as pairs."""
+    match read:
+        case record.Identity():
+            return {"key": read.key.hex(), "next_queue": read.next_queue}
+        case record.DefineQueue():
             return {
-                "queue": queue,
-                "name": name,
-                "settings": settings,
-                "created_at": created,
-                "next_sequence": next_sequence,
+                "queue": read.queue,
+                "name": read.name,
+                "settings": read.settings,
+                "created_at": iso_time(read.created_ms),
+                "next_sequence": read.next_sequence,
             }
-        case [record.PRODUCE, at_ms, queue, first, due_ms, lengths, _]:
-            due = [iso_time(each) if each > at_ms else None for each in due_ms]
-            return {"queue": queue, "first": first, "count": len(lengths), "delayed_until": due, "lengths": lengths}
-        case [record.SEND, at_ms, queue, first, due_ms, lengths, lanes, entries]:
-            produced = _named([record.PRODUCE, at_ms, queue, first, due_ms, lengths, entries])
-            return {**produced, "lanes": [{"priority": priority, "group": group} for priority, group in lanes]}
-        case [record.DEDUP, _, queue, memories]:
-            dedup_entries = [{"key": key, "value": value, "until": iso_time(until)} for key, value, until in memories]
-            return {"queue": queue, "remembered": dedup_entries}
-        case [record.METADATA, _, space, name, value]:
-            return {"space": space, "name": name, "value": value}
-        case [record.CLAIM, at_ms, queue, runs, timeout_ms, token]:
+        case record.Produce() | record.Send():
+            produced: _Object = {
+                "queue": read.queue,
+                "first": read.first,
+                "count": len(read.lengths),
+                "delayed_until": [iso_time(each) if each > read.at_ms else None for each in read.due_ms],
+                "lengths": read.lengths,
+            }
+            if isinstance(read, record.Send):
+                produced["lanes"] = [{"priority": priority, "group": group} for priority, group in read.lanes]
+            return produced
+        case record.Claim():
             return {
-                "queue": queue,
-                "runs": _pairs(runs),
-                "until": iso_time(at_ms + timeout_ms),
-                "timeout_ms": timeout_ms,
-                "token": token,
+                "queue": read.queue,
+                "runs": _pairs(read.runs),
+                "until": iso_time(read.at_ms + read.timeout_ms),
+                "timeout_ms": read.timeout_ms,
+                "token": read.token,
             }
-        case [record.DELETE, _, queue, runs]:
-            return {"queue": queue, "runs": _pairs(runs)}
-        case [record.UPDATE, _, queue, changes, runs, produced_ms, lengths, claims, _]:
-            names = ("sequence", "status", "due_ms", "timeout_ms", "receive_count")
-            all_names = (*names, "token", "first_claimed_ms", "version", "priority", "group")
+        case record.Delete():
+            return {"queue": read.queue, "runs": _pairs(read.runs)}
+        case record.Update():
             return {
-                "queue": queue,
-                "changes": [_with_status(dict(zip(names, each, strict=False))) for each in changes],
-                "restated": _pairs(runs),
-                "produced_at": [iso_time(each) for each in produced_ms],
-                "lengths": lengths,
-                "claims": [_with_status(dict(zip(all_names, each, strict=False))) for each in claims],
+                "queue": read.queue,
+                "changes": [_with_status(_zipped(record.Reset._fields, each)) for each in read.changes],
+                "rewritten": _pairs(read.runs),
+                "produced_at": [iso_time(each) for each in read.produced_ms],
+                "lengths": read.lengths,
+                "claims": [_with_status(_zipped(record.MessageState._fields, each)) for each in read.claims],
             }
-        case [record.PURGE, _, queue, end]:
-            return {"queue": queue, "end": end}
-        case [record.DROP, _, queue]:
-            return {"queue": queue}
-    return {"fields": repr(fields[2:])}
+        case record.Purge():
+            return {"queue": read.queue, "end": read.end}
+        case record.Drop():
+            return {"queue": read.queue}
+        case record.Dedup():
+            rows = [{"key": key, "value": value, "until": iso_time(until_ms)} for key, value, until_ms in read.rows]
+            return {"queue": read.queue, "dedup": rows}
+        case record.Metadata():
+            return {"namespace": read.namespace, "name": read.name, "value": read.value}
+
+
+def _zipped(names: Sequence[str], values: Sequence[Any]) -> _Object:
+    shown = {"receives": "receive_count"}
+    return {shown.get(name, name): value for name, value in zip(names, values, strict=False)}
 
 
 def _with_status(about: _Object) -> _Object:
@@ -293,22 +300,22 @@ def _with_status(about: _Object) -> _Object:
     return about | {"status": names.get(about["status"], about["status"])}
 
 
-def _pairs(runs: list[int]) -> list[list[int]]:
+def _pairs(runs: Sequence[int]) -> list[Sequence[int]]:
     return [runs[at : at + 2] for at in range(0, len(runs), 2)]
 
 
-def _bodies(found: Found, fields: list[Any], problems: list[Problem]) -> _Object:
+def _bodies(found: Found, read: Record, problems: list[Problem]) -> _Object:
     """Return the bodies in a record; null for one that does not match its checksum, which is a problem."""
-    if fields[0] not in (record.PRODUCE, record.SEND, record.UPDATE):
+    if not isinstance(read, record.Produce | record.Send | record.Update):
         return {}
     bodies: list[str | None] = []
     headers: dict[int, _Object] = {}
-    for queue, sequence, entry in entries_of(fields):
-        problem = entry_problem(queue, sequence, entry)
+    for entry in record.entries_of(read):
+        problem = entry.problem
         if problem:
             problems.append(Problem(str(found.path), found.offset, problem))
-        body, more = (None, {}) if problem else record.decode_entry(entry)
+        body, more = (None, {}) if problem else record.decode_entry(entry.data)
         if more:
             headers[len(bodies)] = more
         bodies.append(body)
-    return {"messages": bodies, **({"carried": headers} if headers else {})}
+    return {"messages": bodies, **({"headers": headers} if headers else {})}

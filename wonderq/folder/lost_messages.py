@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from operator import add
-from typing import Any
 
 from wonderq.state import record
+from wonderq.state.record import Record
 
 _Runs = list[tuple[int, int]]
 
@@ -24,34 +24,31 @@ class Losses:
         self.unknown_below: dict[int, int] = {}
         """By queue: the first number that is told of, in a log whose beginning is not there."""
 
-    def add(self, fields: Sequence[Any], *, damaged: bool) -> None:
+    def add(self, read: Record, *, damaged: bool) -> None:
         """Take in a record; ``damaged`` says whether anything before it did not verify."""
-        kind = fields[0]
-        if kind in (record.IDENTITY, record.METADATA):
-            return
-        queue = fields[2]
-        if kind == record.QUEUE:
-            self._reach(queue, fields[6], damaged)
-        elif kind in (record.PRODUCE, record.SEND):
-            self._reach(queue, fields[3], damaged)
-            self.next_sequence[queue] = max(self.next_sequence[queue], fields[3] + len(fields[5]))
-        elif kind in (record.CLAIM, record.DELETE):
-            runs = fields[3]
-            self._reach(queue, max(map(add, runs[::2], runs[1::2]), default=0), damaged)
-            if kind == record.DELETE:
-                self._found(queue, zip(runs[::2], runs[1::2], strict=True))
-        elif kind == record.UPDATE:
-            changes, runs = fields[3], fields[4]
-            restated = list(zip(runs[::2], runs[1::2], strict=True))
-            named = [each[0] + 1 for each in changes] + [first + count for first, count in restated]
-            self._reach(queue, max(named, default=0), damaged)
-            self._found(queue, restated)
-        elif kind == record.PURGE:
-            self._reach(queue, fields[3], damaged)
-            self._found(queue, [(0, fields[3])])
-        elif kind == record.DROP:
-            for known in (self.lost, self.next_sequence, self.unknown_below):
-                known.pop(queue, None)
+        match read:
+            case record.DefineQueue():
+                self._reach(read.queue, read.next_sequence, damaged)
+            case record.Produce() | record.Send():
+                self._reach(read.queue, read.first, damaged)
+                end = read.first + len(read.lengths)
+                self.next_sequence[read.queue] = max(self.next_sequence[read.queue], end)
+            case record.Claim() | record.Delete():
+                runs = read.runs
+                self._reach(read.queue, max(map(add, runs[::2], runs[1::2]), default=0), damaged)
+                if isinstance(read, record.Delete):
+                    self._found(read.queue, zip(runs[::2], runs[1::2], strict=True))
+            case record.Update():
+                rewritten = list(zip(read.runs[::2], read.runs[1::2], strict=True))
+                named = [sequence + 1 for sequence, *_ in read.changes] + [first + count for first, count in rewritten]
+                self._reach(read.queue, max(named, default=0), damaged)
+                self._found(read.queue, rewritten)
+            case record.Purge():
+                self._reach(read.queue, read.end, damaged)
+                self._found(read.queue, [(0, read.end)])
+            case record.Drop():
+                for known in (self.lost, self.next_sequence, self.unknown_below):
+                    known.pop(read.queue, None)
 
     def lose(self, queue: int, sequences: Iterable[int]) -> None:
         """Put messages on the list that a record has told of, and that could not be read."""

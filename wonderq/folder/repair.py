@@ -6,13 +6,12 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from wonderq.folder.lock import FolderError, check_outside, held
 from wonderq.folder.lost_messages import Losses
-from wonderq.folder.verify import entries_of, entry_problem
 from wonderq.model.ids import Ids
 from wonderq.state import record
+from wonderq.state.record import Record
 from wonderq.state.replay import rebuild
 from wonderq.state.state import Queue, State, UnreadableRecordError, queue_record
 from wonderq_storage import FileLog, Position
@@ -157,17 +156,17 @@ class _Writer:
         self._state = state
         self._unsynced = 0
 
-    def put(self, fields: Any, data: bytes | None = None) -> Position:
+    def put(self, written: Record, data: bytes | None = None) -> Position:
         """Append a record, if it can be applied.
 
         Raises:
             UnreadableRecordError: it contradicts the ones before it; it was not written.
         """
         if data is None:
-            data = record.encode(fields)
+            data = record.encode(written)
         # Where it will be follows only from appending it, and that must not be done before it is known to fit. Nothing
         # here looks at positions, so any will do.
-        self._state.apply(fields, 0, len(data))
+        self._state.apply(written, 0, len(data))
         position = self._log.append(data)
         self._unsynced += len(data)
         if self._unsynced > _SYNC_BYTES:
@@ -178,18 +177,17 @@ class _Writer:
 
 def _take(found: Found, done: Repair, writer: _Writer) -> bool:
     try:
-        fields = record.decode(found.data)
-        rotten = _replace_rotten(found, fields)
-        if fields[0] == record.QUEUE:
-            _drop_namesake(fields, done, writer)
-        elif fields[0] == record.IDENTITY and done.state.key not in (None, fields[2]):
+        read, rotten = _replace_rotten(found, record.decode_typed(found.data))
+        if isinstance(read, record.DefineQueue):
+            _drop_namesake(read, done, writer)
+        elif isinstance(read, record.Identity) and done.state.key not in (None, read.key):
             raise UnreadableRecordError("the log has another identity already")
-        writer.put(fields, None if rotten else bytes(found.data))
-        done.losses.add(fields, damaged=bool(done.problems))
-        if rotten:
+        writer.put(read, None if rotten else bytes(found.data))
+        done.losses.add(read, damaged=bool(done.problems))
+        if rotten and isinstance(read, record.Produce | record.Send | record.Update):
             # Also where it is an update: what the message said before is not what was asked for last.
-            writer.put((record.DELETE, fields[1], fields[2], record.to_runs(rotten)))
-            done.losses.lose(fields[2], rotten)
+            writer.put(record.Delete(record.DELETE, read.at_ms, read.queue, record.to_runs(rotten)))
+            done.losses.lose(read.queue, rotten)
             done.rotten += rotten.values()
     except (ValueError, LookupError, TypeError, UnreadableRecordError) as error:
         done.left_out.append(Problem(str(found.path), found.offset, str(error)))
@@ -197,31 +195,33 @@ def _take(found: Found, done: Repair, writer: _Writer) -> bool:
     return True
 
 
-def _replace_rotten(found: Found, fields: list[Any]) -> dict[int, Problem]:
-    """Put empty messages in the places of those that do not match their checksums; returns which, by number."""
+def _replace_rotten(found: Found, read: Record) -> tuple[Record, dict[int, Problem]]:
+    """Put empty messages in the places of those that do not match their checksums.
+
+    Returns the record after that, and the problem of each replaced message, by its sequence number.
+    """
     rotten: dict[int, Problem] = {}
+    if not isinstance(read, record.Produce | record.Send | record.Update):
+        return read, rotten
     entries: list[bytes] = []
-    at = found.offset + len(found.data)
-    for queue, sequence, entry in entries_of(fields):
-        if not entries:
-            at -= len(fields[-1])
-        if problem := entry_problem(queue, sequence, entry):
-            rotten[sequence] = Problem(str(found.path), found.offset, problem, [Span(at, len(entry))])
-        at += len(entry)
-        entries.append(_EMPTY_ENTRY if problem else entry)
+    at = found.offset + len(found.data) - len(read.entries)
+    for entry in record.entries_of(read):
+        if problem := entry.problem:
+            rotten[entry.sequence] = Problem(str(found.path), found.offset, problem, [Span(at, len(entry.data))])
+        at += len(entry.data)
+        entries.append(_EMPTY_ENTRY if problem else entry.data)
     if rotten:
-        fields[6 if fields[0] == record.UPDATE else 5] = [len(entry) for entry in entries]
-        fields[-1] = b"".join(entries)
-    return rotten
+        read = read._replace(lengths=[len(entry) for entry in entries], entries=b"".join(entries))
+    return read, rotten
 
 
-def _drop_namesake(fields: list[Any], done: Repair, writer: _Writer) -> None:
+def _drop_namesake(read: record.DefineQueue, done: Repair, writer: _Writer) -> None:
     """A name is used again only when the queue that had it is gone; if no record says so, that one is lost."""
-    number, name = fields[2], fields[3]
-    known = done.state.queues.get(name)
-    if known is not None and known.number != number:
-        writer.put((record.DROP, fields[1], known.number))
-        done.losses.add((record.DROP, fields[1], known.number), damaged=True)
+    known = done.state.queues.get(read.name)
+    if known is not None and known.number != read.queue:
+        drop = record.Drop(record.DROP, read.at_ms, known.number)
+        writer.put(drop)
+        done.losses.add(drop, damaged=True)
 
 
 def _is_complete(state: State) -> bool:
@@ -238,7 +238,7 @@ def _mend(done: Repair, writer: _Writer) -> None:
     lost_bytes = done.lost_bytes + done.missing_bytes
     done.new_identity = state.key is None
     next_queue = state.next_queue + lost_bytes // _LEAST_QUEUE_BYTES
-    writer.put((record.IDENTITY, now_ms, state.key or os.urandom(16), next_queue))
+    writer.put(record.Identity(record.IDENTITY, now_ms, state.key or os.urandom(16), next_queue))
     for queue in _queues(done):
         if not queue.name:
             queue.name = done.renamed[queue.number] = _free_name(state, queue.number)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from wonderq.folder.backup import Progress, write_copy
 from wonderq.folder.lock import FolderError, check_outside, held
 from wonderq.model.times import iso_time
 from wonderq.state import record
+from wonderq.state.record import Record
 from wonderq.state.state import State, UnreadableRecordError
 from wonderq_storage import FileLog, Position, frame, segment
 from wonderq_storage.disk import Disk
@@ -67,7 +67,7 @@ def restore(backup: Path, new: Path, *, until_ms: int | None = None, progress: P
     log = FileLog(new)
     try:
         for position, data in log.replay():
-            state.apply(_fields(position, data), position, len(data))
+            state.apply(_read(position, data), position, len(data))
             records += 1
     finally:
         log.close()
@@ -129,12 +129,11 @@ def _complete_from(segments: list[Segment]) -> Iterator[int]:
 
 
 def _time(position: Position, data: bytes | memoryview) -> int:
-    at_ms: int = _fields(position, data)[1]
-    return at_ms
+    return _read(position, data).at_ms
 
 
-def _fields(position: Position, data: bytes | memoryview) -> list[Any]:
+def _read(position: Position, data: bytes | memoryview) -> Record:
     try:
-        return record.decode(data)
+        return record.decode_typed(data)
     except ValueError as error:
         raise UnreadableRecordError(f"the record at position {position:#x}: {error}") from error

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from wonderq.folder.checkpoints import check_checkpoints
 from wonderq.folder.lock import held
 from wonderq.state import record
 from wonderq.state.state import State, UnreadableRecordError
 from wonderq_storage.salvage import Found, Problem, Salvage
-
-KINDS = (
-    *("identity", "queue", "produce", "claim", "delete", "update", "purge", "drop"),
-    *("send", "remember", "note"),
-)
 
 
 @dataclass
@@ -73,43 +67,12 @@ def verify(folder: Path, progress: Callable[[], None] = lambda: None) -> Finding
 def _take(found: Found, findings: Findings) -> None:
     """Check a record's own checksums, and apply it."""
     try:
-        fields = record.decode(found.data)
-        for entry in entries_of(fields):
-            if problem := entry_problem(*entry):
+        read = record.decode_typed(found.data)
+        for entry in record.entries_of(read):
+            if problem := entry.problem:
                 findings.problems.append(Problem(str(found.path), found.offset, problem))
-        findings.state.apply(fields, found.position, len(found.data))
+        findings.state.apply(read, found.position, len(found.data))
     except (ValueError, UnreadableRecordError) as error:
         findings.problems.append(Problem(str(found.path), found.offset, str(error)))
         return
-    findings.records[KINDS[fields[0]]] += 1
-
-
-def entry_problem(queue: int, sequence: int, entry: bytes) -> str | None:
-    """Say what is wrong with one message of a record: it does not match its own checksum."""
-    try:
-        record.decode_entry(entry)
-    except ValueError as error:
-        return f"message {sequence} of queue {queue}: {error}"
-    return None
-
-
-def entries_of(fields: list[Any]) -> Iterator[tuple[int, int, bytes]]:
-    """Yield the messages that a record holds as (queue, sequence, entry).
-
-    Raises:
-        ValueError: the record does not have the fields of its kind.
-    """
-    try:
-        contents = record.contents(fields)
-        if contents is None:
-            return
-        queue, runs, lengths, entries = contents
-        named = list(zip(record.from_runs(runs), lengths, strict=True))
-        if sum(length for _, length in named) != len(entries):
-            raise ValueError("the lengths of its messages are not those of their contents")
-        at = 0
-        for sequence, length in named:
-            yield queue, sequence, entries[at : at + length]
-            at += length
-    except (TypeError, LookupError) as error:
-        raise ValueError(f"the record has other fields than its kind ({error!r})") from error
+    findings.records[record.KIND_NAMES[read.kind]] += 1

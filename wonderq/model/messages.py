@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 from wonderq.model.errors import (
     InvalidValueError,
@@ -189,12 +189,37 @@ class Message(NamedTuple):
 
 
 class SendResult(NamedTuple):
-    """What became of one new message."""
+    """Result of producing one message."""
 
     id: str
     sequence: int
     is_duplicate: bool
-    """Its key was used before: this is the message that was added then, which may be gone."""
+    """The message's key was used before. The result names the message that was added then, which may be deleted."""
+
+
+@dataclass(frozen=True)
+class SendResults(Sequence[SendResult]):
+    """Results of producing a batch, in its order. Kept as columns, so that a large batch costs no object per message."""
+
+    ids: list[str]
+    sequences: Sequence[int]
+    duplicates: frozenset[int] = frozenset()
+    """Indexes of the duplicates."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @overload
+    def __getitem__(self, index: int) -> SendResult: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[SendResult]: ...
+
+    def __getitem__(self, index: int | slice) -> SendResult | list[SendResult]:
+        indexes = range(len(self))[index]
+        if isinstance(indexes, range):
+            return [self[each] for each in indexes]
+        return SendResult(self.ids[indexes], self.sequences[indexes], indexes in self.duplicates)
 
 
 class QueueInfo(NamedTuple):

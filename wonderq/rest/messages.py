@@ -10,9 +10,8 @@ from msgspec import UNSET, UnsetType
 
 from wonderq.httpd.errors import RequestError, error_object
 from wonderq.model import errors
-from wonderq.model.messages import NewMessage, SendResult, Target
+from wonderq.model.messages import NewMessage, SendResults, Target
 from wonderq.model.queue_names import DEFAULT_QUEUE
-from wonderq.model.times import to_ms
 from wonderq.rest import schemas
 from wonderq.rest.bodies import read_body, read_optional_body, read_query, render
 from wonderq.rest.errors import describe_error
@@ -21,8 +20,8 @@ from wonderq.rest.resource import Resource
 from wonderq.rest.values import (
     Trace,
     change_of,
-    is_plain,
     new_message,
+    sendable,
     set_ms,
     set_value,
     trace_of,
@@ -60,27 +59,17 @@ class Produce(Resource):
         render(req, resp, {**value, "status": "unprocessed", "statusCode": 201}, 201)
 
     def _produce_one(self, queue: str, text: str, body: schemas.Produce, trace: Trace) -> dict[str, Any]:
-        if is_plain(body) and not trace and self.broker.is_plain(queue):
-            delay_ms = set_ms(body.delay)
-            [message_id] = self.broker.produce(queue, [text], None if delay_ms is None else [delay_ms])
-            return {"id": message_id, "message": text}
-        [sent] = self.broker.send(queue, [new_message(text, body, trace)])
-        return {"id": sent.id, "message": text, **({"duplicate": True} if sent.is_duplicate else {})}
+        sent = self.broker.send(queue, [sendable(text, body, trace)])
+        return {"id": sent.ids[0], "message": text, **({"duplicate": True} if sent.duplicates else {})}
 
     def _produce_batch(
         self, queue: str, messages: list[str | schemas.NewMessage], body: schemas.Produce, trace: Trace
     ) -> dict[str, Any]:
         delay_ms, key = set_ms(body.delay), body.idempotency_key
-        others = [each for each in messages if not isinstance(each, str)]
-        if not trace and key is UNSET and self.broker.is_plain(queue) and all(map(is_plain, others)):
-            bodies = [each if isinstance(each, str) else each.message for each in messages]
-            delays: list[int | None] = [delay_ms] * len(messages)
-            for index, each in enumerate(messages if others else ()):
-                if not isinstance(each, str) and not isinstance(each.delay, UnsetType):
-                    delays[index] = to_ms(each.delay)
-            given = delays if any(delay is not None for delay in delays) else None
-            return {"ids": self.broker.produce(queue, bodies, given)}
-        new = []
+        if not trace and delay_ms is None and isinstance(key, UnsetType):
+            new = [each if isinstance(each, str) else sendable(each.message, each, trace) for each in messages]
+            return _sent_object(self.broker.send(queue, new))
+        complete = []
         for index, each in enumerate(messages):
             message = (
                 new_message(each, _NO_FIELDS, trace)
@@ -91,8 +80,8 @@ class Produce(Resource):
                 message = message._replace(delay_ms=delay_ms)
             if not isinstance(key, UnsetType) and not message.key:
                 message = message._replace(key=f"{key}/{index}")
-            new.append(message)
-        return _sent_object(self.broker.send(queue, new))
+            complete.append(message)
+        return _sent_object(self.broker.send(queue, complete))
 
 
 _NO_FIELDS = schemas.MessageFields()
@@ -114,9 +103,8 @@ def _check_batch_fields(body: schemas.Produce) -> None:
             raise RequestError(400, "ambiguous_request", f"{text}.", "messages" if name == "message" else name)
 
 
-def _sent_object(sent: Sequence[SendResult]) -> dict[str, Any]:
-    duplicates = [index for index, each in enumerate(sent) if each.is_duplicate]
-    return {"ids": [each.id for each in sent], **({"duplicates": duplicates} if duplicates else {})}
+def _sent_object(sent: SendResults) -> dict[str, Any]:
+    return {"ids": sent.ids, **({"duplicates": sorted(sent.duplicates)} if sent.duplicates else {})}
 
 
 class HandOver(Resource):
@@ -134,8 +122,10 @@ class HandOver(Resource):
             places.append((each.queue, len(messages)))
             messages.append(new_message(each.message, each, trace))
         sent = self.broker.hand_over(queue, Target.each((), body.receipts), outputs)
-        value = _sent_object([sent[name][index] for name, index in places])
-        render(req, resp, {"success": True, **value, "statusCode": 201}, 201)
+        ids = [sent[name].ids[index] for name, index in places]
+        duplicates = [at for at, (name, index) in enumerate(places) if index in sent[name].duplicates]
+        value = {"success": True, "ids": ids, **({"duplicates": duplicates} if duplicates else {}), "statusCode": 201}
+        render(req, resp, value, 201)
 
 
 class Kick(Resource):

@@ -45,10 +45,10 @@ def trace_of(req: falcon.Request) -> Trace:
     return {"traceparent": traceparent, "tracestate": tracestate}
 
 
-def is_plain(body: schemas.MessageFields) -> bool:
-    """Tell whether a message has nothing but its text, and a delay at most."""
+def _has_body_only(body: schemas.MessageFields) -> bool:
     return (
-        body.deliver_at is UNSET
+        body.delay is UNSET
+        and body.deliver_at is UNSET
         and body.attributes is UNSET
         and body.group is UNSET
         and body.priority is UNSET
@@ -56,6 +56,11 @@ def is_plain(body: schemas.MessageFields) -> bool:
         and body.traceparent is UNSET
         and body.tracestate is UNSET
     )
+
+
+def sendable(text: str, body: schemas.MessageFields, trace: Trace) -> str | NewMessage:
+    """Return a message as `Producer.send` takes it: its text, if it has nothing else."""
+    return text if not trace and _has_body_only(body) else new_message(text, body, trace)
 
 
 def new_message(text: str, body: schemas.MessageFields, trace: Trace) -> NewMessage:

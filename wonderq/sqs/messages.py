@@ -40,15 +40,10 @@ _WRONG_QUEUE_TYPE = "The request include parameter that is not valid for this qu
 class _New(NamedTuple):
     """A message of a request."""
 
-    message: NewMessage
+    message: str | NewMessage
     sums: dict[str, str]
     """Checksums for the response."""
     size: int
-
-    @property
-    def is_plain(self) -> bool:
-        new = self.message
-        return not (new.attributes or new.system or new.group or new.key)
 
 
 def send_message(context: Context) -> dict[str, Any]:
@@ -82,14 +77,9 @@ def send_message_batch(context: Context) -> dict[str, Any]:
     return batch_results(successful, failures)
 
 
-def _send(context: Context, queue: str, new: Sequence[_New]) -> list[SendResult]:
-    broker = context.broker
+def _send(context: Context, queue: str, new: Sequence[_New]) -> Sequence[SendResult]:
     try:
-        if broker.is_plain(queue) and all(each.is_plain for each in new):
-            delays = [each.message.delay_ms for each in new]
-            ids = broker.produce(queue, [each.message.body for each in new], delays)
-            return [SendResult(message_id, 0, False) for message_id in ids]
-        return broker.send(queue, [each.message for each in new])
+        return context.broker.send(queue, [each.message for each in new])
     except BrokerError as error:
         raise from_broker(error) from error
 
@@ -139,7 +129,7 @@ def _read_new(context: Context, queue: str, settings: QueueSettings, given: Mapp
         message.check(is_fifo=is_fifo)
     except BrokerError as error:
         raise from_broker(error) from error
-    return _New(message, sums, size)
+    return _New(message if message != NewMessage(body) else body, sums, size)
 
 
 def _read_body(given: Mapping[str, Any], limits: SqsLimits) -> str:

@@ -19,7 +19,7 @@ from itertools import accumulate, chain, groupby, repeat
 from wonderq.model.status import BURIED, CLAIMED, DELAYED, GONE, STATUS_COUNT, WAITING
 from wonderq.state.lanes import NO_LANE, Lanes
 from wonderq.state.page import IN_LANE, NO_TOKEN, PAGE_BITS, PAGE_MESSAGES, SHOWN, MessageView, Page
-from wonderq.state.record import Runs, to_runs
+from wonderq.state.record import MessageState, Runs, to_runs
 
 #: A page at the end of the queue is not freed before it held this many, so that a queue which stays nearly empty does
 #: not make a page for each message.
@@ -38,8 +38,6 @@ class Columns:
         """Messages by state (GONE is not kept). Those past their deadline count as waiting only after `advance`."""
         self.bytes = 0
         """Entry bytes of all messages."""
-        self.claims_timed_out = 0
-        """Claims that `advance` found ended; whoever counts them takes them from here."""
         self._pages: dict[int, Page] = {}  # by sequence >> PAGE_BITS, ascending
         self._ready: list[int] = []  # heap of the numbers of pages with a waiting message, and some without
         self._due: list[tuple[int, int, int]] = []  # heap of (due_ms, first, count), and some that no longer hold
@@ -92,10 +90,10 @@ class Columns:
                     yield index + found[each], page.first + start + found[each], found[each + 1]
             passed += count
 
-    def describe(self, runs: Runs) -> tuple[list[int], list[tuple[int | str, ...]]]:
+    def describe(self, runs: Runs) -> tuple[list[int], list[MessageState]]:
         """Return what restates messages that are there, besides their entries: when produced, and claims (`restate`)."""
         produced_ms: list[int] = []
-        claims: list[tuple[int | str, ...]] = []
+        claims: list[MessageState] = []
         for page, start, stop in self._slices(runs):
             produced_ms.extend(page.produced_ms[start:stop])
             if (
@@ -103,13 +101,13 @@ class Columns:
                 or any(page.receives[start:stop])
                 or any(page.updates[start:stop])
             ):
-                claims += [self.claim_of(view) for view in page.views(start, stop) if not view.is_pristine]
+                claims += [self.state_of(view) for view in page.views(start, stop) if not view.is_pristine]
         return produced_ms, claims
 
-    def claim_of(self, view: MessageView) -> tuple[int | str, ...]:
-        """Return what an UPDATE record says of a restated message that does not merely wait."""
+    def state_of(self, view: MessageView) -> MessageState:
+        """Return the state of a rewritten message that is not pristine, as an UPDATE record has it."""
         claim = view.sequence, view.status, view.due_ms, view.timeout_ms, view.receives, view.token
-        return (*claim, view.first_claimed_ms, view.updates + 1, *self.lane_of(view))
+        return MessageState(*claim, view.first_claimed_ms, view.updates + 1, *self.lane_of(view))
 
     def lane_of(self, view: MessageView) -> tuple[int, str]:
         """Return a message's priority and group."""
@@ -276,14 +274,14 @@ class Columns:
     # When old parts of a log have been dropped, a record may be about messages that nothing before it tells of. They were
     # deleted later, or a later record restates them; so what is said of them here changes nothing.
 
-    def advance(self, now_ms: int) -> None:
-        """Turn claims and delays that have ended by ``now_ms`` into waiting messages.
+    def advance(self, now_ms: int) -> int:
+        """Turn claims and delays that have ended by ``now_ms`` into waiting messages; return how many claims ended.
 
         This writes nothing down: it follows from the deadlines, so it may happen at any time, or not.
         """
         due = self._due
         if not due or due[0][0] > now_ms:
-            return
+            return 0
         claimed = self.counts[CLAIMED]
         while due and due[0][0] <= now_ms:
             due_ms, first, count = heapq.heappop(due)
@@ -292,7 +290,7 @@ class Columns:
                 for index in range(start, stop):
                     if page.status[index] in (CLAIMED, DELAYED) and page.due_ms[index] == due_ms:
                         self._set_status(page, index, WAITING)
-        self.claims_timed_out += claimed - self.counts[CLAIMED]
+        return claimed - self.counts[CLAIMED]
 
     def produce(
         self,

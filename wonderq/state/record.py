@@ -1,88 +1,267 @@
-"""What the records say: the eleven kinds of facts a log is made of, as msgpack arrays.
+"""The records of the log: eleven kinds of facts, each a msgpack array ``[kind, at_ms, ...]``.
 
-A record carries an outcome, not a request: which messages, until when. So replaying it needs no clock and no chance.
-Every record is ``[kind, at_ms, ...]``; times are milliseconds since 1970 UTC. docs/FORMAT.md lists the fields for
-readers in other languages; this module is where they are written and read.
+A record carries an outcome, not a request: the messages that were chosen, and the deadline. So replay needs no clock and no
+randomness. Times are milliseconds since 1970 UTC. Each kind is a named tuple here, and its fields are the elements of the
+array, in order. docs/FORMAT.md lists them for readers in other languages; this module is the only place that writes and reads
+them.
 
-A message is known by its queue's number and its sequence number in that queue. Several messages are named as *runs*,
-``[first, count, first, count, ...]``, ascending.
+A message is identified by its queue's number and its sequence number in that queue. Several messages are named as *runs*:
+``[first, count, first, count, ...]``.
 
-Message contents stand in *entries*, each 4 bytes of CRC-32 and a msgpack value: a string, the body, or an array of the
-body and a map of what else the message carries. The entries of one record are one byte string at its very end, so where each of them lies follows from the record's position and the
-lengths: the state keeps that place and no body, and a body read back can be verified by itself.
+Message contents are stored in *entries*. An entry is 4 bytes of CRC-32 and a msgpack value: the body, or an array of the body
+and a map of headers. The entries of a record are one byte string at its end, so the position and length of each follow from
+the position of the record. The state keeps these two numbers and no body. An entry verifies by itself.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgpack
 import msgspec
 
 from wonderq_storage.checksum import crc32
 
-#: ``[at_ms, key, next_queue]``: 16 random bytes from which message ids are made, and the number that the next new queue
-#: gets (numbers are never used twice); the first record of a log.
-IDENTITY = 0
-#: ``[at_ms, queue, name, settings, created_ms, next_sequence]``: the queue with that number exists and has these settings
-#: (a map); its next message gets that sequence number.
-QUEUE = 1
-#: ``[at_ms, queue, first, due_ms, lengths, entries]``: new messages; ``due_ms`` is [] or when each becomes available.
-PRODUCE = 2
-#: ``[at_ms, queue, runs, timeout_ms, token]``: claimed until ``at_ms + timeout_ms``; the receipts carry ``token``. The runs
-#: are in the order in which the messages were given out.
-CLAIM = 3
-#: ``[at_ms, queue, runs]``
-DELETE = 4
-#: ``[at_ms, queue, changes, runs, produced_ms, lengths, claims, entries]``: each change is ``[sequence, status, due_ms,
-#: timeout_ms]``: the status from then on, its deadline, the claim's timeout; a status other than CLAIMED voids the receipt.
-#: The messages of the runs are restated: when each was produced, the length of its entry, and of those that do more than
-#: wait, or were claimed before, ``[sequence, status, due_ms, timeout_ms, receives, token, first_claimed_ms, version,
-#: priority, group]``. That is all there is to know of them, so no earlier record of them is needed any more.
-UPDATE = 5
-#: ``[at_ms, queue, end]``: every message below that sequence number is gone.
-PURGE = 6
-#: ``[at_ms, queue]``: the queue and its messages are gone.
-DROP = 7
-#: ``[at_ms, queue, first, due_ms, lengths, lanes, entries]``: new messages, as with PRODUCE, of which each has a lane:
-#: ``[priority, group]``.
-SEND = 8
-#: ``[at_ms, queue, memories]``: of each ``[key, value, until_ms]``, the queue remembers the value under the key until then.
-DEDUP = 9
-#: ``[at_ms, space, name, value]``: in that space (what kind of thing it is), the thing with that name is now like this (a
-#: map), or is gone (nil).
-METADATA = 10
+IDENTITY: Final = 0
+QUEUE: Final = 1
+PRODUCE: Final = 2
+CLAIM: Final = 3
+DELETE: Final = 4
+UPDATE: Final = 5
+PURGE: Final = 6
+DROP: Final = 7
+SEND: Final = 8
+DEDUP: Final = 9
+METADATA: Final = 10
+
+KIND_NAMES = (
+    *("identity", "queue", "produce", "claim", "delete", "update", "purge", "drop"),
+    *("send", "dedup", "metadata"),
+)
+"""Name of each kind, by its number."""
 
 Runs = list[int]
+"""Messages of one queue, by sequence number: ``[first, count, first, count, ...]``."""
 
-#: How a msgpack array of two begins.
+Lane: TypeAlias = tuple[int, str]
+"""Priority and group of a message."""
+
+
+class Identity(NamedTuple):
+    """Identity of the log. It is the first record of a log, and compaction rewrites it."""
+
+    kind: int
+    at_ms: int
+    key: bytes
+    """16 random bytes from which message ids are derived."""
+    next_queue: int
+    """Number of the next new queue. Numbers are never reused."""
+
+
+class DefineQueue(NamedTuple):
+    """A queue exists and has these settings."""
+
+    kind: int
+    at_ms: int
+    queue: int
+    name: str
+    settings: Mapping[str, Any]
+    """The settings that differ from the defaults."""
+    created_ms: int
+    next_sequence: int
+    """Lowest sequence number that the next message can get."""
+
+
+class Produce(NamedTuple):
+    """New messages without priority or group."""
+
+    kind: int
+    at_ms: int
+    queue: int
+    first: int
+    """Sequence number of the first message."""
+    due_ms: Sequence[int]
+    """Time at which each message becomes available; empty if none is delayed."""
+    lengths: Sequence[int]
+    """Bytes of each message's entry."""
+    entries: bytes
+
+
+class Claim(NamedTuple):
+    """Messages claimed until ``at_ms + timeout_ms``."""
+
+    kind: int
+    at_ms: int
+    queue: int
+    runs: Sequence[int]
+    """The messages in the order in which they were delivered."""
+    timeout_ms: int
+    token: int
+    """32 random bits that the receipts of this claim carry."""
+
+
+class Delete(NamedTuple):
+    """Messages deleted by a client, or transferred to another queue."""
+
+    kind: int
+    at_ms: int
+    queue: int
+    runs: Sequence[int]
+
+
+class Update(NamedTuple):
+    """Messages changed in place (``changes``), and messages rewritten as a whole (the other fields).
+
+    A rewritten message needs no earlier record. Clients cause it by replacing contents, and compaction by moving a message.
+    """
+
+    kind: int
+    at_ms: int
+    queue: int
+    changes: Sequence[Sequence[int]]
+    """`Change` or `Reset` of each changed message."""
+    runs: Sequence[int]
+    """The rewritten messages, ascending."""
+    produced_ms: Sequence[int]
+    """Time at which each rewritten message was produced."""
+    lengths: Sequence[int]
+    """Bytes of the entry of each rewritten message."""
+    claims: Sequence[Sequence[Any]]
+    """`MessageState` of each rewritten message that is not pristine."""
+    entries: bytes
+
+
+class Purge(NamedTuple):
+    """All messages below a sequence number deleted, by a purge or by retention."""
+
+    kind: int
+    at_ms: int
+    queue: int
+    end: int
+    """Lowest sequence number that is kept."""
+
+
+class Drop(NamedTuple):
+    """A queue deleted with its messages."""
+
+    kind: int
+    at_ms: int
+    queue: int
+
+
+class Send(NamedTuple):
+    """New messages of which at least one has a priority or a group."""
+
+    kind: int
+    at_ms: int
+    queue: int
+    first: int
+    """Sequence number of the first message."""
+    due_ms: Sequence[int]
+    """Time at which each message becomes available; empty if none is delayed."""
+    lengths: Sequence[int]
+    """Bytes of each message's entry."""
+    lanes: Sequence[Lane]
+    """Priority and group of each message."""
+    entries: bytes
+
+
+class Dedup(NamedTuple):
+    """Entries of a queue's dedup table: idempotency keys that were used, and attempts to claim."""
+
+    kind: int
+    at_ms: int
+    queue: int
+    rows: Sequence[tuple[str, Any, int]]
+    """Key, value and end (in ms since 1970) of each entry."""
+
+
+class Metadata(NamedTuple):
+    """State that is kept beside the queues: redrives and schedules."""
+
+    kind: int
+    at_ms: int
+    namespace: str
+    """``move`` for redrives, ``schedule`` for schedules."""
+    name: str
+    value: Mapping[str, Any] | None
+    """The newest value counts; None deletes it."""
+
+
+Record = Identity | DefineQueue | Produce | Claim | Delete | Update | Purge | Drop | Send | Dedup | Metadata
+
+TYPES: tuple[type[Record], ...] = (
+    *(Identity, DefineQueue, Produce, Claim, Delete, Update, Purge, Drop),
+    *(Send, Dedup, Metadata),
+)
+"""Type of each kind, by its number."""
+
+
+class Change(NamedTuple):
+    """Change of one message in an UPDATE record. Any status but CLAIMED voids the receipt."""
+
+    sequence: int
+    status: int
+    due_ms: int
+    """Deadline of the claim or delay; 0 without one."""
+    timeout_ms: int
+    """Visibility timeout of the claim."""
+
+
+class Reset(NamedTuple):
+    """`Change` that also sets the receive count."""
+
+    sequence: int
+    status: int
+    due_ms: int
+    timeout_ms: int
+    receives: int
+
+
+class MessageState(NamedTuple):
+    """State of a rewritten message. Logs of format version 1 have the first six fields only."""
+
+    sequence: int
+    status: int
+    due_ms: int
+    timeout_ms: int
+    receives: int
+    token: int
+    first_claimed_ms: int = 0
+    version: int = 1
+    priority: int = 0
+    group: str = ""
+
+
+#: First byte of a msgpack array of two elements.
 _PAIR = 0x92
 
 _CRC = struct.Struct("<I")
 _read_crc = _CRC.unpack_from
 
 
-#: Writes the same bytes as `msgpack.packb`, in a third of the time.
+#: Returns the same bytes as `msgpack.packb`, in a third of the time.
 _encode = msgspec.msgpack.Encoder().encode
 
-#: Reads a string as `msgpack.unpackb` does, and nothing else, in half the time.
+#: Accepts a string only, in half the time of `msgpack.unpackb`.
 _decode_text = msgspec.msgpack.Decoder(str).decode
 
-#: Reads what a message carries besides its body as well.
+#: Accepts a body and a map of headers.
 _decode_contents = msgspec.msgpack.Decoder(tuple[str, dict[str, Any]]).decode
 
 
-def encode(record: Sequence[Any] | Mapping[str, Any]) -> bytes:
-    return _encode(record)
+def encode(value: Sequence[Any] | Mapping[str, Any]) -> bytes:
+    """Return a record, or a part of one, as msgpack."""
+    return _encode(value)
 
 
 def decode(data: bytes | memoryview) -> list[Any]:
-    """Read a record back.
+    """Return the fields of a record, unchecked, as `State.apply` takes them; see `decode_typed`.
 
     Raises:
-        ValueError: it is not a msgpack array that begins with a kind and a time.
+        ValueError: the bytes are not a msgpack array that begins with a kind and a time.
     """
     try:
         record = msgpack.unpackb(data)
@@ -93,8 +272,25 @@ def decode(data: bytes | memoryview) -> list[Any]:
     return record
 
 
+def decode_typed(data: bytes | memoryview) -> Record:
+    """Return a record with named fields.
+
+    Raises:
+        ValueError: the bytes are not a record of a known kind with the fields of its kind.
+    """
+    fields = decode(data)
+    kind = fields[0]
+    if kind not in range(len(TYPES)):
+        raise ValueError(f"{kind!r} is not a kind of record")
+    try:
+        named: Record = TYPES[kind]._make(fields)
+    except TypeError as error:
+        raise ValueError(f"a {KIND_NAMES[kind]} record does not have {len(fields)} fields") from error
+    return named
+
+
 def encode_entry(body: str, headers: Mapping[str, Any] | None = None) -> bytes:
-    """Encode one message's contents: its body, and what it carries besides, if anything.
+    """Return the entry of one message: its body and, if it has any, its headers.
 
     Raises:
         UnicodeEncodeError: the body is not Unicode text (it holds a lone surrogate).
@@ -104,7 +300,7 @@ def encode_entry(body: str, headers: Mapping[str, Any] | None = None) -> bytes:
 
 
 def decode_entries(entries: Sequence[bytes]) -> tuple[list[str], dict[int, dict[str, Any]]]:
-    """Return the bodies that entries hold, and what those carry, by their index, that carry something.
+    """Return the bodies of entries, and by index the headers of those that have any.
 
     Raises:
         ValueError: an entry does not verify.
@@ -127,30 +323,75 @@ def decode_entries(entries: Sequence[bytes]) -> tuple[list[str], dict[int, dict[
 
 
 def decode_entry(entry: bytes) -> tuple[str, dict[str, Any]]:
-    """Return the body that one entry holds, and what it carries; raises what `decode_entries` does."""
+    """Return the body and the headers of one entry.
+
+    Raises:
+        ValueError: the entry does not verify.
+    """
     bodies, headers = decode_entries((entry,))
     return bodies[0], headers.get(0, {})
 
 
-def contents(fields: Sequence[Any]) -> tuple[int, Runs, Sequence[int], bytes] | None:
-    """Return the messages whose contents a record has: queue, runs, the length of each one's entry, and the entries.
+class Contents(NamedTuple):
+    """Messages whose entries a record holds."""
 
-    None if it has none. Raises what comes of a record that does not have the fields of its kind: `ValueError`.
-    """
-    match fields:
-        case [kind, _, queue, first, _, lengths, entries] if kind == PRODUCE:
-            return queue, [first, len(lengths)], lengths, entries
-        case [kind, _, queue, first, _, lengths, _, entries] if kind == SEND:
-            return queue, [first, len(lengths)], lengths, entries
-        case [kind, _, queue, _, runs, _, lengths, _, entries] if kind == UPDATE:
-            return (queue, runs, lengths, entries) if runs else None
-        case [kind, *_] if kind in (PRODUCE, SEND, UPDATE):
-            raise ValueError(f"a record of kind {kind} has {len(fields)} fields")
+    queue: int
+    runs: Runs
+    lengths: Sequence[int]
+    """Bytes of each message's entry."""
+    entries: bytes
+
+
+def contents_of(record: Record) -> Contents | None:
+    """Return the messages whose entries a record holds, or None if it holds none."""
+    match record:
+        case Produce() | Send():
+            return Contents(record.queue, [record.first, len(record.lengths)], record.lengths, record.entries)
+        case Update() if record.runs:
+            return Contents(record.queue, list(record.runs), record.lengths, record.entries)
     return None
 
 
+class Entry(NamedTuple):
+    """Entry of one message in a record."""
+
+    queue: int
+    sequence: int
+    data: bytes
+
+    @property
+    def problem(self) -> str | None:
+        """Sentence that says why the entry does not verify, or None."""
+        try:
+            decode_entry(self.data)
+        except ValueError as error:
+            return f"message {self.sequence} of queue {self.queue}: {error}"
+        return None
+
+
+def entries_of(record: Record) -> Iterator[Entry]:
+    """Yield the entries that a record holds.
+
+    Raises:
+        ValueError: the record does not have the fields of its kind.
+    """
+    try:
+        contents = contents_of(record)
+        if contents is None:
+            return
+        named = list(zip(from_runs(contents.runs), contents.lengths, strict=True))
+        if sum(length for _, length in named) != len(contents.entries):
+            raise ValueError("the lengths of its messages are not those of their entries")
+        at = 0
+        for sequence, length in named:
+            yield Entry(contents.queue, sequence, contents.entries[at : at + length])
+            at += length
+    except (TypeError, LookupError) as error:
+        raise ValueError(f"the record has other fields than its kind ({error!r})") from error
+
+
 def to_runs(sequences: Iterable[int]) -> Runs:
-    """Write sequence numbers as runs, in the order given."""
+    """Return sequence numbers as runs, in the order given."""
     runs: Runs = []
     end = -1
     for sequence in sequences:
@@ -162,7 +403,7 @@ def to_runs(sequences: Iterable[int]) -> Runs:
     return runs
 
 
-def from_runs(runs: Runs) -> Iterator[int]:
-    """Yield the sequence numbers that runs name."""
+def from_runs(runs: Sequence[int]) -> Iterator[int]:
+    """Yield the sequence numbers of runs."""
     for first, count in zip(runs[::2], runs[1::2], strict=True):
         yield from range(first, first + count)

@@ -60,7 +60,7 @@ class Queue:
 
 
 class Metadata(NamedTuple):
-    """One thing that is kept beside the queues: see `wonderq.state.record.METADATA`."""
+    """Value that is kept beside the queues; see `wonderq.state.record.Metadata`."""
 
     value: Mapping[str, Any]
     record_position: int
@@ -69,15 +69,18 @@ class Metadata(NamedTuple):
     """What its value takes there."""
 
 
-def queue_record(queue: Queue, settings: QueueSettings, now_ms: int) -> tuple[Any, ...]:
-    """Return the record that says all about a queue but its messages."""
+def queue_record(queue: Queue, settings: QueueSettings, now_ms: int) -> record.DefineQueue:
+    """Return the record of a queue with these settings."""
     next_sequence = queue.messages.next_sequence
-    return (record.QUEUE, now_ms, queue.number, queue.name, settings.to_record(), queue.created_ms, next_sequence)
+    settings_map = settings.to_record()
+    return record.DefineQueue(
+        record.QUEUE, now_ms, queue.number, queue.name, settings_map, queue.created_ms, next_sequence
+    )
 
 
-def change_record(queue: Queue, changes: Sequence[Sequence[int]], now_ms: int) -> tuple[Any, ...]:
-    """Return the UPDATE record that only changes messages, and restates none."""
-    return (record.UPDATE, now_ms, queue.number, changes, (), (), (), (), b"")
+def change_record(queue: Queue, changes: Sequence[Sequence[int]], now_ms: int) -> record.Update:
+    """Return the UPDATE record that changes messages and rewrites none."""
+    return record.Update(record.UPDATE, now_ms, queue.number, changes, (), (), (), (), b"")
 
 
 class Snapshot:
