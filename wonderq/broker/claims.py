@@ -203,7 +203,7 @@ class Claiming(Moving):
 
     def _expire(self, queue: Queue, now_ms: int) -> None:
         """Remove what is older than the queue keeps it."""
-        end = queue.messages.expired_end(now_ms - queue.settings.retention_ms + 1)
+        end = queue.messages.retention_end(now_ms - queue.settings.retention_ms + 1)
         if end is not None:
             before = len(queue.messages)
             self._append_and_apply(record.Purge(record.PURGE, now_ms, queue.number, end))

@@ -19,6 +19,7 @@ from typing import Any
 
 from wonderq.broker.consumers import ConsumerQueues
 from wonderq.broker.counters import BrokerCounters
+from wonderq.model.envelope import Envelope, envelope_of
 from wonderq.model.errors import (
     BrokerError,
     InvalidValueError,
@@ -28,7 +29,7 @@ from wonderq.model.errors import (
 )
 from wonderq.model.ids import Ids
 from wonderq.model.limits import Limits
-from wonderq.model.messages import Envelope, Message, Target, envelope_of, new_tuple
+from wonderq.model.messages import Message, Target, new_tuple
 from wonderq.model.queue_names import DEFAULT_QUEUE, check_queue_name
 from wonderq.model.status import CLAIMED, DELAYED, STATUS_NAMES
 from wonderq.runtime.clock import Clock
@@ -39,7 +40,7 @@ from wonderq.runtime.token_bucket import TokenBuckets
 from wonderq.state import record
 from wonderq.state.page import NO_TOKEN, MessageView
 from wonderq.state.record import Record
-from wonderq.state.replay import rebuild
+from wonderq.state.replay import replay_log
 from wonderq.state.state import Queue, State, queue_record
 from wonderq_storage import Checkpoints, CorruptLogError, Log, Position, TrimmedError
 
@@ -111,7 +112,7 @@ class Core:
         self._tokens: Iterator[int] = iter(())
         self._rates = TokenBuckets()
         self._stopping = False
-        self._state, self.log_bytes = rebuild(log, checkpoints)
+        self._state, self.log_bytes = replay_log(log, checkpoints)
         """``log_bytes``: of records behind the checkpoint that the start began with, read then and written since."""
         log.start()
         self._clock.raise_floor(self._state.last_ms)

@@ -14,8 +14,8 @@ from uuid import uuid4
 
 from wonderq.broker.core import DELETE_LEAVES, PRODUCE_LEAVES
 from wonderq.broker.transfers import LoadedMessage, Moving, Transfer, portion_of
+from wonderq.model.attributes import has_attribute
 from wonderq.model.errors import InvalidValueError, QueueNotFoundError, RedriveNotFoundError, RedriveRunningError
-from wonderq.model.messages import has_attribute
 from wonderq.model.status import BURIED, WAITING
 from wonderq.state import record
 from wonderq.state.page import MessageView
