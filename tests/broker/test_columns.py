@@ -37,6 +37,7 @@ def check(real: Columns, naive: NaiveColumns) -> None:
     assert real.oldest_ms() == (messages[0].produced_ms if messages else None)
     views = real.after(-1, 1 << 30)
     assert [view._replace(lane=NO_LANE) for view in views] == messages
+    assert [view for chunk in real.walk(3) for view in chunk] == views
     assert [real.lane_of(view) for view in views] == [naive.lanes[message.sequence] for message in messages]
     deadlines = [message.due_ms for message in messages if message.status in (CLAIMED, DELAYED)]
     next_due_ms = real.next_due_ms()

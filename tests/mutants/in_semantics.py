@@ -151,7 +151,7 @@ _ONCE = [
         "A payment is made twice, because the first order was done when it was sent again.",
         _STATE,
         "        messages.delete(runs)\n",
-        "        messages.delete(runs)\n        self._queue_with(queue).dedup = DedupTable()\n",
+        "        messages.delete(runs)\n        self._queue_for(queue).dedup = DedupTable()\n",
         (f"{_KEYS}::test_a_key_is_remembered_when_its_message_is_gone",),
     ),
     Mutant(

@@ -38,11 +38,11 @@ class Columns(MessageTable):
         super().__init__()
         self.next_sequence = 0
         self.counts = [0] * STATUS_COUNT
-        """Number of messages by status; 0 for GONE. `advance` recounts the messages that are past their deadlines."""
+        """Number of messages by status; 0 for GONE. A message keeps its status past its deadline until `advance`."""
         self.bytes = 0
         """Entry bytes of all messages."""
         self.claims_timed_out = 0
-        """Number of expired claims that `advance` has found. The owner of the counter subtracts what it has counted."""
+        """Number of expired claims that `advance` has found. The broker resets it when it collects its counters."""
         self.lanes = Lanes(self._status_of)
         self._ready = ReadyPages(self._pages)
         self._deadlines = Deadlines(self._pages, self.counts)

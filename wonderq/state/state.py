@@ -279,7 +279,7 @@ class State:
         """Return the queue with a number, or None."""
         return self._by_number.get(number)
 
-    def _queue_with(self, number: int) -> Queue:
+    def _queue_for(self, number: int) -> Queue:
         """Return the queue with a number. It is created if a later record names it."""
         queue = self._by_number.get(number)
         if queue is None:
@@ -302,7 +302,7 @@ class State:
         created_ms: int,
         next_sequence: int,
     ) -> None:
-        queue = self._queue_with(number)
+        queue = self._queue_for(number)
         queue.name = name
         queue.configure(QueueSettings.from_record(settings))
         queue.created_ms = created_ms
@@ -321,7 +321,7 @@ class State:
         entries: bytes,
         lanes: Sequence[tuple[int, str]] = (),
     ) -> None:
-        messages = self._queue_with(queue).messages
+        messages = self._queue_for(queue).messages
         if first < messages.next_sequence:
             raise ValueError(f"expected message {messages.next_sequence} of queue {queue}, found {first}")
         before = len(messages), messages.bytes
@@ -342,10 +342,10 @@ class State:
         self._produce(end, at_ms, queue, first, due_ms, lengths, entries, lanes)
 
     def _claim(self, _end: int, at_ms: int, queue: int, runs: record.Runs, timeout_ms: int, token: int) -> None:
-        self._queue_with(queue).messages.claim(runs, at_ms, timeout_ms, token)
+        self._queue_for(queue).messages.claim(runs, at_ms, timeout_ms, token)
 
     def _delete(self, _end: int, _at_ms: int, queue: int, runs: record.Runs) -> None:
-        messages = self._queue_with(queue).messages
+        messages = self._queue_for(queue).messages
         before = len(messages), messages.bytes
         messages.delete(runs)
         self._count(messages, *before)
@@ -362,7 +362,7 @@ class State:
         claims: Sequence[Sequence[Any]],
         entries: bytes,
     ) -> None:
-        messages = self._queue_with(queue).messages
+        messages = self._queue_for(queue).messages
         for change in changes:
             messages.change(*change)
         if runs:
@@ -373,7 +373,7 @@ class State:
             self._count(messages, *before)
 
     def _purge(self, _end: int, _at_ms: int, queue: int, end_sequence: int) -> None:
-        messages = self._queue_with(queue).messages
+        messages = self._queue_for(queue).messages
         before = len(messages), messages.bytes
         messages.purge(end_sequence)
         self._count(messages, *before)
@@ -389,7 +389,7 @@ class State:
                 del self.queues[dropped.name]
 
     def _dedup(self, end: int, at_ms: int, queue: int, rows: Sequence[tuple[str, Any, int]]) -> None:
-        table = self._queue_with(queue).dedup
+        table = self._queue_for(queue).dedup
         before = len(table)
         table.forget(at_ms)
         for key, value, until_ms in rows:
