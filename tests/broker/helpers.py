@@ -8,7 +8,9 @@ from collections.abc import Callable
 from copy import copy
 from typing import Any, Generic, TypeVar
 
-from wonderq.state import record
+import pytest
+
+from wonderq.state import columns, message_table, ready_pages, record
 from wonderq.state.columns import Columns
 from wonderq.state.state import Queue, State
 
@@ -55,6 +57,14 @@ class Call(threading.Thread, Generic[T]):
         return self._value  # type: ignore[return-value]
 
 
+def small_pages(monkeypatch: pytest.MonkeyPatch, bits: int, keep_below: int) -> None:
+    """Let pages have ``1 << bits`` messages only."""
+    for module in (columns, message_table, ready_pages):
+        monkeypatch.setattr(module, "PAGE_BITS", bits)
+    monkeypatch.setattr(columns, "PAGE_MESSAGES", 1 << bits)
+    monkeypatch.setattr(columns, "_KEEP_BELOW", keep_below)
+
+
 def columns_of(messages: Columns) -> dict[str, Any]:
     """Everything that a queue's columns say, to compare with those of another."""
     return {
@@ -76,7 +86,7 @@ def _at(state: State, now_ms: int, about: Callable[[Queue], Any]) -> dict[str, A
         "key": state.key,
         "next_queue": state.next_queue,
         "last_ms": state.last_ms,
-        "sums": (state.messages, state.bytes, state.note_bytes),
+        "sums": (state.messages, state.bytes, state.metadata_bytes),
         "notes": {
             space: {name: note.value for name, note in notes.items()}
             for space, notes in state.metadata.items()
@@ -100,7 +110,7 @@ def contents_of(state: State, now_ms: int) -> dict[str, Any]:
 
 
 def lanes_of(messages: Columns) -> list[tuple[int, int, str]]:
-    return sorted(lane.about for lane in messages.lanes.by_number.values())
+    return sorted(lane.definition for lane in messages.lanes.by_number.values())
 
 
 def remembered_by(queue: Queue, now_ms: int) -> dict[str, Any]:

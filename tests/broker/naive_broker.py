@@ -11,8 +11,9 @@ from dataclasses import replace
 from typing import Any
 
 from tests.broker.naive_queue import ASIDE, HIDDEN, READY, TAKEN, Attempt, Item, Key, Line, RefusalError, share_of
+from wonderq.model.envelope import DeadLetterSource
 from wonderq.model.limits import Limits
-from wonderq.model.messages import Change, DeadLetterSource, Message, NewMessage, SendResult, Target, size_of
+from wonderq.model.messages import Change, Message, NewMessage, SendResult, Target, size_of
 from wonderq.model.settings import DEDUPLICATION_WINDOW_MS
 from wonderq.state.lanes import UNGROUPED
 from wonderq.state.record import encode_entry

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from wonderq.model.messages import Message, NewMessage, envelope_of
+from wonderq.model.envelope import envelope_of
+from wonderq.model.messages import Message, NewMessage
 from wonderq.model.settings import QueueSettings
 from wonderq.state.record import encode_entry
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.broker.conftest import Lasting
+from wonderq.model.attributes import Attribute
 from wonderq.model.errors import BatchTooLargeError, InvalidValueError, MessageTooLargeError
 from wonderq.model.limits import Limits
-from wonderq.model.messages import Attribute, Change, NewMessage, Target
+from wonderq.model.messages import Change, NewMessage, Target
 
 ATTRIBUTES: dict[str, Attribute] = {
     "text": ("String", "é\0"),
@@ -64,7 +65,7 @@ def test_a_plain_message_can_be_given_some(lasting: Lasting) -> None:
     (message,) = lasting.again().messages("q")
     assert message.envelope is not None
     assert message.envelope.attributes == ATTRIBUTES
-    assert (message.envelope.group, message.envelope.priority, message.envelope.origin) == ("", 0, None)
+    assert (message.envelope.group, message.envelope.priority, message.envelope.dead_letter_source) == ("", 0, None)
 
 
 @pytest.mark.parametrize(
@@ -118,11 +119,11 @@ def test_they_count_for_a_message_s_size(lasting: Lasting) -> None:
 def test_a_queue_s_own_limit_counts_for_changes_too(lasting: Lasting) -> None:
     lasting.broker.put_queue("q", max_message_bytes=20)
     lasting.broker.send("q", [NewMessage("x" * 5, attributes={"a": ("String", "y" * 8)})])
-    with pytest.raises(MessageTooLargeError, match="may have 20"):
+    with pytest.raises(MessageTooLargeError, match="at most 20"):
         lasting.broker.produce("q", ["x" * 21])
     (message,) = lasting.again().messages("q")
     for change in (Change(body="x" * 6), Change(attributes={"a": ("String", "y" * 9)})):
-        with pytest.raises(MessageTooLargeError, match="may have 20"):
+        with pytest.raises(MessageTooLargeError, match="at most 20"):
             lasting.broker.update("q", Target(id=message.id), change)
     lasting.broker.update("q", Target(id=message.id), Change(body="x" * 20, attributes={}))
     assert [each.body for each in lasting.again().messages("q")] == ["x" * 20]

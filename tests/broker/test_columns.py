@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.broker.helpers import small_pages
 from tests.broker.naive_columns import NaiveColumns
 from wonderq.model.status import BURIED, CLAIMED, DELAYED, GONE, WAITING
 from wonderq.state import columns
@@ -36,6 +37,7 @@ def check(real: Columns, naive: NaiveColumns) -> None:
     assert real.oldest_ms() == (messages[0].produced_ms if messages else None)
     views = real.after(-1, 1 << 30)
     assert [view._replace(lane=NO_LANE) for view in views] == messages
+    assert [view for chunk in real.walk(3) for view in chunk] == views
     assert [real.lane_of(view) for view in views] == [naive.lanes[message.sequence] for message in messages]
     deadlines = [message.due_ms for message in messages if message.status in (CLAIMED, DELAYED)]
     next_due_ms = real.next_due_ms()
@@ -53,14 +55,14 @@ def check_pages(real: Columns) -> None:
         assert page.waiting == page.status.count(WAITING)
         assert page.first >> columns.PAGE_BITS == number
         assert page.listed or not page.waiting, "nobody would find these messages"
-        assert not page.listed or number in real._ready
+        assert not page.listed or number in real._ready._heap
         assert len(page.position) == len(page.length) == len(page.produced_ms) == len(page.status)
         assert len(page.due_ms) == len(page.token) == len(page.receives) == len(page.timeout_ms)
         assert len(page.due_ms) == len(page.first_claimed_ms)
         for index in range(len(page.status)):
             assert not (page.lane_of(index) and page.status[index] in (GONE, WAITING)), "in a lane, and not there"
             assert page.lane_of(index) or page.status[index] != IN_LANE
-    assert all(real._ready[(at - 1) // 2] <= real._ready[at] for at in range(1, len(real._ready)))
+    assert all(real._ready._heap[(at - 1) // 2] <= real._ready._heap[at] for at in range(1, len(real._ready._heap)))
 
 
 def check_lanes(real: Columns) -> None:
@@ -80,12 +82,6 @@ def check_lanes(real: Columns) -> None:
         assert group.in_flight == sum(view.status == CLAIMED for view in views if view.lane in numbers)
     assert lanes.in_flight == sum(group.in_flight for group in lanes._groups.values())
     assert sum(map(len, lanes._open.values())) <= 10 * (2 * len(lanes.by_number) + 64)
-
-
-def small_pages(monkeypatch: pytest.MonkeyPatch, bits: int, keep_below: int) -> None:
-    monkeypatch.setattr(columns, "PAGE_BITS", bits)
-    monkeypatch.setattr(columns, "PAGE_MESSAGES", 1 << bits)
-    monkeypatch.setattr(columns, "_KEEP_BELOW", keep_below)
 
 
 KINDS = {
@@ -155,13 +151,13 @@ def test_any_history_gives_the_same_as_the_naive_model(
                 some = sorted(chance.sample(list(naive.messages), min(len(naive.messages), chance.choice([1, 1, 5]))))
                 lengths = [chance.randrange(5, 60) for _ in some]
                 updates = chance.choice([0, 0, 1])
-                produced_ms, claims = real.describe(to_runs(some))
+                produced_ms, claims = real.rewrite_fields(to_runs(some))
                 if updates:
                     views = map(real.find, some)
                     claims = [real.state_of(view._replace(updates=view.updates + 1)) for view in views if view]
-                real.restate(to_runs(some), position, produced_ms, lengths)
+                real.rewrite(to_runs(some), position, produced_ms, lengths)
                 for claim in claims:
-                    real.restate_claim(*claim)
+                    real.rewrite_state(claim)
                 naive.restate(some, position, lengths, updates)
                 position += sum(lengths)
             case "time":
@@ -192,7 +188,7 @@ def loaded(real: Columns, fifo: bool, per_group: int) -> Columns:
     again.lanes.configure(fifo=fifo, in_flight_per_group=per_group)
     again.load(
         [Page.load(page.dump()) for page in real._pages.values()],
-        [lane.about for lane in real.lanes.by_number.values()],
+        [lane.definition for lane in real.lanes.by_number.values()],
     )
     again.next_sequence = real.next_sequence
     return again
@@ -210,7 +206,7 @@ def test_a_page_made_again_is_found_once(monkeypatch: pytest.MonkeyPatch) -> Non
         assert sequences_of(real.pick(10, 1000)) == [6, 7, 8]
     real.claim([6, 1], 1, 9, 1)
     assert sequences_of(real.pick(10, 1000)) == [7, 8]
-    assert sorted(real._ready) == [0, 1], "duplicates go when they are met"
+    assert sorted(real._ready._heap) == [0, 1], "duplicates go when they are met"
     check_pages(real)
 
 
@@ -245,7 +241,7 @@ def test_what_is_never_claimed_leaves_no_trace_either() -> None:
         real.produce(round_ * 256, 1, 1, [10] * 256, [])
         real.purge(real.next_sequence)
     assert len(real._pages) <= 1
-    assert len(real._ready) <= 200
+    assert len(real._ready._heap) <= 200
 
 
 @pytest.mark.parametrize("batch", [1, 10])
@@ -257,8 +253,8 @@ def test_deadlines_of_deleted_messages_do_not_pile_up(batch: int) -> None:
         runs = real.pick(batch, 1 << 20)
         real.claim(runs, now_ms, HOURS_12_MS, 1)
         real.delete(runs)
-        assert len(real._due) <= 1100
-    assert real._due_messages == sum(count for _, _, count in real._due) <= 1100
+        assert len(real._deadlines._heap) <= 1100
+    assert real._deadlines._messages == sum(count for _, _, count in real._deadlines._heap) <= 1100
 
 
 def test_void_deadlines_are_rarely_cleared_away_in_a_long_queue(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,14 +262,14 @@ def test_void_deadlines_are_rarely_cleared_away_in_a_long_queue(monkeypatch: pyt
     real = Columns()
     real.produce(0, 0, 1, [10] * (40 * columns.PAGE_MESSAGES), [])
     passes = 0
-    clear = real._rebuild_schedule
+    clear = real._deadlines.rebuild
 
     def counted() -> None:
         nonlocal passes
         passes += 1
         clear()
 
-    monkeypatch.setattr(real, "_rebuild_schedule", counted)
+    monkeypatch.setattr(real._deadlines, "rebuild", counted)
     claimed = 0
     while claimed < 20 * columns.PAGE_MESSAGES:
         runs = real.pick(100, 1 << 20)
@@ -296,8 +292,8 @@ def test_one_left_of_each_large_claim() -> None:
         keep = first + now_ms % 1000
         real.delete(to_runs(s for s in range(first, first + 1000) if s != keep))
         left.append(keep)
-        assert real._due_messages <= 2 * (len(left) + 1000) + 1024 + 1000 // 64
-    assert len(real._due) <= 2 * len(left) + 1024
+        assert real._deadlines._messages <= 2 * (len(left) + 1000) + 1024 + 1000 // 64
+    assert len(real._deadlines._heap) <= 2 * len(left) + 1024
     for now_ms, sequence in enumerate(left):
         real.advance(now_ms + HOURS_12_MS)
         assert sequences_of(real.pick(1000, 1 << 20)) == left[: now_ms + 1], "the deadline of the one left still counts"
@@ -311,7 +307,7 @@ def test_renewing_again_and_again() -> None:
     real.claim([0, 3], 0, HOURS_12_MS, 1)
     for now_ms in range(1, 50_000):
         real.change(now_ms % 3, CLAIMED, now_ms + HOURS_12_MS, HOURS_12_MS)
-        assert len(real._due) <= 1100
+        assert len(real._deadlines._heap) <= 1100
     real.advance(49_997 + HOURS_12_MS - 1)
     assert real.counts[CLAIMED] == 3
     real.advance(49_998 + HOURS_12_MS)
@@ -392,7 +388,7 @@ def test_a_million_waiting_messages_take_at_most_64_mb(tmp_path: Path) -> None:
 def test_a_delayed_batch_is_one_deadline() -> None:
     messages = Columns()
     messages.produce(0, 10, 100, [5] * 3000, [50] * 1000 + [0] * 1000 + [60] * 1000)
-    assert sorted(messages._due) == [(50, 0, 1000), (60, 2000, 1000)]
+    assert sorted(messages._deadlines._heap) == [(50, 0, 1000), (60, 2000, 1000)]
     assert messages.counts == [0, 1000, 0, 2000, 0]
     messages.advance(50)
     assert messages.counts == [0, 2000, 0, 1000, 0]

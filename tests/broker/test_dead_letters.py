@@ -12,8 +12,9 @@ from tests.broker.helpers import Call, eventually
 from tests.broker.test_restating import InterruptedLog
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest
+from wonderq.model.envelope import DeadLetterSource, Envelope
 from wonderq.model.limits import Limits
-from wonderq.model.messages import Change, DeadLetterSource, Envelope, Message, NewMessage, Target
+from wonderq.model.messages import Change, Message, NewMessage, Target
 from wonderq_storage import SyncPolicy
 
 
@@ -114,8 +115,8 @@ def test_a_chain_of_queues(lasting: Lasting) -> None:
     assert lasting.bodies("two") == ""
     (message,) = lasting.again().messages("three")
     assert message.envelope is not None
-    assert message.envelope.origin is not None
-    assert (message.envelope.origin.queue, message.envelope.origin.receives) == ("two", 1)
+    assert message.envelope.dead_letter_source is not None
+    assert (message.envelope.dead_letter_source.queue, message.envelope.dead_letter_source.receives) == ("two", 1)
 
 
 def test_two_queues_that_send_each_other_their_dead_letters(lasting: Lasting) -> None:

@@ -21,15 +21,15 @@ def claim(real: Columns, sequence: int) -> None:
 def update(real: Columns, sequence: int) -> None:
     view = real.find(sequence)
     assert view is not None
-    real.restate([sequence, 1], view.position, [view.produced_ms], [view.length])
-    real.restate_claim(*real.state_of(view._replace(updates=1)))
+    real.rewrite([sequence, 1], view.position, [view.produced_ms], [view.length])
+    real.rewrite_state(real.state_of(view._replace(updates=1)))
 
 
 def enter_a_lane(real: Columns, sequence: int) -> None:
     view = real.find(sequence)
     assert view is not None
-    real.restate([sequence, 1], view.position, [view.produced_ms], [view.length])
-    real.restate_claim(*real.state_of(view)[:8], 5, "group")
+    real.rewrite([sequence, 1], view.position, [view.produced_ms], [view.length])
+    real.rewrite_state(real.state_of(view)._replace(priority=5, group="group"))
 
 
 COMPANY: dict[str, list[Callable[[Columns, int], object]]] = {

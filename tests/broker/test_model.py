@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.broker.fake_clock import FakeClock
-from tests.broker.helpers import another_receipt
+from tests.broker.helpers import another_receipt, small_pages
 from tests.broker.naive_broker import NaiveBroker
 from tests.broker.naive_queue import ASIDE, HIDDEN, READY, TAKEN, Item, Line, RefusalError
 from wonderq.broker import maintenance
@@ -28,7 +28,6 @@ from wonderq.broker.compaction import compact_oldest
 from wonderq.model.errors import BrokerError
 from wonderq.model.limits import Limits
 from wonderq.model.messages import Change, Message, NewMessage, SendResult, Target
-from wonderq.state import columns
 from wonderq_storage import Checkpoints, FileLog, SyncPolicy
 
 LIMITS = Limits(
@@ -133,9 +132,7 @@ class BrokerMachine(RuleBasedStateMachine):
     )
     def open_first(self, segment_bytes: int, policy: str, page_bits: int) -> None:
         if page_bits != 12:
-            self.patches.setattr(columns, "PAGE_BITS", page_bits)
-            self.patches.setattr(columns, "PAGE_MESSAGES", 1 << page_bits)
-            self.patches.setattr(columns, "_KEEP_BELOW", 2)
+            small_pages(self.patches, page_bits, keep_below=2)
         self.segment_bytes = segment_bytes
         self.policy = SyncPolicy.parse(policy)
         self.open()
@@ -355,8 +352,8 @@ class BrokerMachine(RuleBasedStateMachine):
             known = self.lines[target].items if target in self.lines else {}
             for message in [each for each in self.broker.messages(target) if each.id not in known]:
                 assert message.envelope is not None
-                assert message.envelope.origin is not None
-                self.naive.move(line, gone.pop(message.envelope.origin.id), message)
+                assert message.envelope.dead_letter_source is not None
+                self.naive.move(line, gone.pop(message.envelope.dead_letter_source.id), message)
         assert not gone
 
     @precondition(lambda self: self.held())

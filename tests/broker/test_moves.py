@@ -20,6 +20,7 @@ from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest
 from wonderq.broker.reader import LoadedMessage
 from wonderq.broker.redrive import KEPT, Redrive
+from wonderq.model.attributes import Attribute
 from wonderq.model.errors import (
     BrokerError,
     InvalidValueError,
@@ -27,7 +28,7 @@ from wonderq.model.errors import (
     RedriveNotFoundError,
     RedriveRunningError,
 )
-from wonderq.model.messages import Attribute, Change, Message, NewMessage, Target
+from wonderq.model.messages import Change, Message, NewMessage, Target
 from wonderq.state.state import State
 from wonderq_storage import DiskFullError, FileLog, SyncPolicy
 

@@ -22,7 +22,7 @@ def test_all_that_was_known_is_replaced(before: tuple[str, ...]) -> None:
             columns.claim([sequence, 1], 1, 499, 7)
         if known == "gone":
             columns.delete([sequence, 1])
-    columns.restate([0, 3], 2000, [5, 6, 7], [1, 2, 4])
+    columns.rewrite([0, 3], 2000, [5, 6, 7], [1, 2, 4])
     views = columns.after(-1, 10)
     assert [(view.sequence, view.status, view.position, view.length, view.produced_ms) for view in views] == [
         (0, WAITING, 2000, 1, 5),

@@ -23,7 +23,7 @@ from wonderq.broker.maintenance import checkpoint
 from wonderq.model.errors import MessageNotFoundError, NotClaimedError, QueueNotFoundError, StaleReceiptError
 from wonderq.model.limits import Limits
 from wonderq.model.messages import Change, Message, Target
-from wonderq.state.replay import rebuild
+from wonderq.state.replay import replay_log
 from wonderq.state.state import State
 from wonderq_storage import Checkpoints, CorruptLogError, FileLog, Position, SyncPolicy
 
@@ -111,7 +111,7 @@ def segments_in(folder: Path) -> list[Path]:
 def rebuilt(folder: Path, checkpoints: Checkpoints | None = None) -> State:
     log = FileLog(folder, disk=UnsyncedDisk())
     try:
-        return rebuild(log, checkpoints)[0]
+        return replay_log(log, checkpoints)[0]
     finally:
         log.close()
 

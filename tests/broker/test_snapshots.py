@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.broker.fake_clock import FakeClock
-from tests.broker.helpers import contents_of, said_by
+from tests.broker.helpers import contents_of, said_by, small_pages
 from tests.broker.memory_log import MemoryLog
 from tests.broker.random_life import live_a_random_life
 from wonderq.broker.broker import Broker
@@ -24,7 +24,7 @@ from wonderq.model.limits import Limits
 from wonderq.model.status import CLAIMED, DELAYED, WAITING
 from wonderq.state import columns, record
 from wonderq.state.page import Page
-from wonderq.state.replay import rebuild
+from wonderq.state.replay import replay_log
 from wonderq.state.state import State
 from wonderq_storage import Checkpoints, FileLog
 
@@ -33,10 +33,8 @@ NOW_MS = 1_000
 
 
 @pytest.fixture(autouse=True)
-def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(columns, "PAGE_BITS", 3)
-    monkeypatch.setattr(columns, "PAGE_MESSAGES", PAGE)
-    monkeypatch.setattr(columns, "_KEEP_BELOW", 3)
+def pages_of_8(monkeypatch: pytest.MonkeyPatch) -> None:
+    small_pages(monkeypatch, bits=3, keep_below=3)
 
 
 @pytest.fixture
@@ -187,7 +185,7 @@ def test_any_moment_of_any_life(seed: int) -> None:
         loaded = State.load(iter(chunks))
         assert (loaded.identity_at, {name: queue.record_position for name, queue in loaded.queues.items()}) == places
         assert contents_of(loaded, at_ms) == contents
-        assert said_by(state, clock.ms) == said_by(rebuild(log)[0], clock.ms)
+        assert said_by(state, clock.ms) == said_by(replay_log(log)[0], clock.ms)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -343,7 +341,7 @@ def test_a_start_passes_over_a_checkpoint_it_cannot_load(
     checkpoints.write(mark, with_header(list(snapshot.chunks()), **changed))
     with caplog.at_level(logging.WARNING):
         again = Broker(FileLog(tmp_path), checkpoints=checkpoints, clock=FakeClock())
-    assert "passing over" in caplog.text
+    assert "ignoring a checkpoint" in caplog.text
     assert again.log_bytes > 0
     assert [message.id for message in again.messages("default")] == ids
     again.close()

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import pytest
 
 from tests.broker.fake_clock import FakeClock
-from tests.broker.helpers import contents_of
+from tests.broker.helpers import contents_of, small_pages
 from tests.broker.random_life import live_a_random_life
 from wonderq.broker.broker import Broker
 from wonderq.model.limits import Limits
@@ -48,9 +48,7 @@ def replay(records: list[tuple[int, bytes]]) -> State:
 def test_a_replay_gives_the_state_that_was_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, page_bits: int
 ) -> None:
-    monkeypatch.setattr(columns, "PAGE_BITS", page_bits)
-    monkeypatch.setattr(columns, "PAGE_MESSAGES", 1 << page_bits)
-    monkeypatch.setattr(columns, "_KEEP_BELOW", min(columns._KEEP_BELOW, 1 << page_bits >> 1))
+    small_pages(monkeypatch, page_bits, min(columns._KEEP_BELOW, 1 << page_bits >> 1))
     clock = FakeClock()
     chance = random.Random(seed)
     limits = Limits(message_bytes=1000, batch_messages=40, batch_bytes=8000)

@@ -11,7 +11,7 @@ import pytest
 from tests.broker.memory_log import MemoryLog
 from wonderq.broker.broker import Broker
 from wonderq.state import record
-from wonderq.state.replay import rebuild
+from wonderq.state.replay import replay_log
 from wonderq.state.state import UnreadableRecordError
 from wonderq_storage import Checkpoints, Mark
 
@@ -27,7 +27,7 @@ def log_of(*records: Sequence[Any] | bytes) -> MemoryLog:
 
 
 def test_a_log_like_these_that_can_be_read() -> None:
-    state, _ = rebuild(log_of(IDENTITY, QUEUE, PRODUCE))
+    state, _ = replay_log(log_of(IDENTITY, QUEUE, PRODUCE))
     assert len(state.queues["default"].messages) == 1
 
 
@@ -48,7 +48,7 @@ NO_RECORDS = {
 def test_what_is_no_record_is_refused(data: bytes) -> None:
     log = log_of(IDENTITY, QUEUE, data)
     with pytest.raises(UnreadableRecordError, match=f"record at position {log.positions[2]:#x}"):
-        rebuild(log)
+        replay_log(log)
     with pytest.raises(UnreadableRecordError):
         Broker(log)
 
@@ -58,21 +58,21 @@ def test_messages_that_are_produced_twice_are_refused() -> None:
     delete = (record.DELETE, NOW_MS, 1, [0, 1])
     log = log_of(IDENTITY, QUEUE, PRODUCE, delete, PRODUCE)
     with pytest.raises(UnreadableRecordError, match="expected message 1 of queue 1, found 0"):
-        rebuild(log)
+        replay_log(log)
 
 
 def test_a_log_without_its_names_is_refused() -> None:
     """Or queues would be gone with all their messages."""
     for records in ([IDENTITY, PRODUCE], [QUEUE, PRODUCE], [PRODUCE]):
-        with pytest.raises(UnreadableRecordError, match="no record names the log or its queues"):
-            rebuild(log_of(*records))
+        with pytest.raises(UnreadableRecordError, match="no IDENTITY record, or no QUEUE record"):
+            replay_log(log_of(*records))
 
 
 def test_a_queue_that_was_dropped_needs_no_name() -> None:
-    state, _ = rebuild(log_of(IDENTITY, PRODUCE, (record.DROP, NOW_MS, 1)))
+    state, _ = replay_log(log_of(IDENTITY, PRODUCE, (record.DROP, NOW_MS, 1)))
     assert state.queues == {}
     assert state.next_queue == 2, "and its number is never used again"
-    state, _ = rebuild(log_of((record.DROP, NOW_MS, 1), (record.IDENTITY, NOW_MS, bytes(16), 2)))
+    state, _ = replay_log(log_of((record.DROP, NOW_MS, 1), (record.IDENTITY, NOW_MS, bytes(16), 2)))
     assert (state.queues, state.next_queue) == ({}, 2), "nor if nothing but its end is left of it"
 
 
@@ -88,12 +88,12 @@ class OneCheckpoint(Checkpoints):
 
 def test_a_checkpoint_with_more_in_it_than_it_says_is_passed_over() -> None:
     log = log_of(IDENTITY, QUEUE, PRODUCE)
-    state, size = rebuild(log)
+    state, size = replay_log(log)
     snapshot = state.freeze()
     chunks = list(snapshot.chunks())
     snapshot.release()
-    assert rebuild(log, OneCheckpoint(log.mark(), chunks))[1] == 0
-    again, read = rebuild(log, OneCheckpoint(log.mark(), [*chunks, chunks[-1]]))
+    assert replay_log(log, OneCheckpoint(log.mark(), chunks))[1] == 0
+    again, read = replay_log(log, OneCheckpoint(log.mark(), [*chunks, chunks[-1]]))
     assert read == size, "all of the log was read instead"
     assert len(again.queues["default"].messages) == 1
 
@@ -102,5 +102,5 @@ def test_the_newest_time_counts_wherever_it_stands() -> None:
     """Not the last one: a broker goes on from there."""
     later: tuple[Any, ...] = (record.PRODUCE, NOW_MS + 5000, 1, 1, [], [len(ENTRY)], ENTRY)
     earlier: tuple[Any, ...] = (record.PRODUCE, NOW_MS + 10, 1, 2, [], [len(ENTRY)], ENTRY)
-    state, _ = rebuild(log_of(IDENTITY, QUEUE, PRODUCE, later, earlier))
+    state, _ = replay_log(log_of(IDENTITY, QUEUE, PRODUCE, later, earlier))
     assert state.last_ms == NOW_MS + 5000

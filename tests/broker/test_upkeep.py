@@ -20,7 +20,7 @@ from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest, live_bytes
 from wonderq.broker.maintenance import LogMaintenance
 from wonderq.model.messages import Target
-from wonderq.state.replay import rebuild
+from wonderq.state.replay import replay_log
 from wonderq_storage import Checkpoints, CorruptLogError, DiskFullError, FileLog, Mark, Position, SyncPolicy
 
 NEVER = 1 << 60
@@ -668,6 +668,6 @@ def test_a_folder_copied_at_any_moment_of_upkeep_says_the_same(keep: Keep, tmp_p
                 shutil.rmtree(copy)
             expected = said_by(state, now_ms)
         log = FileLog(copy)
-        assert said_by(rebuild(log)[0], now_ms) == expected
+        assert said_by(replay_log(log)[0], now_ms) == expected
         log.close()
         shutil.rmtree(copy)

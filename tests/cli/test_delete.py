@@ -37,6 +37,6 @@ def test_what_was_not_deleted_is_named(wonderq: Wonderq, client: Client) -> None
     assert [message["message"] for message in client.messages()] == ["a"]
     lines = done.error.splitlines()
     assert len(lines) == 3
-    assert f"wonderq: not deleted: {stale}: This receipt's claim is over" in lines[0]
+    assert f"wonderq: not deleted: {stale}: This receipt is no longer valid" in lines[0]
     assert lines[1].startswith("wonderq: not deleted: nonsense: This is not a receipt")
     assert lines[2].startswith(f"wonderq: not deleted: {ids[1]}: There is no message with this id")

@@ -136,7 +136,7 @@ def test_endless_input_without_a_newline_is_refused(wonderq: Wonderq) -> None:
 def test_a_refusal_says_that_nothing_was_sent(wonderq: Wonderq) -> None:
     done = run("send", "--url", wonderq.url, "--queue", "no such name", "x")
     assert done.code == 1
-    assert done.error.startswith("wonderq: A queue's name is 1 to 80 of")
+    assert done.error.startswith("wonderq: The queue name is invalid. Use 1 to 80 of")
     assert done.error.endswith("Nothing was sent.\n")
 
 

@@ -13,7 +13,7 @@ from tests.flips.small_folder import SEGMENT_BYTES, SmallFolder
 from tests.forgetful.disk import FOLDER, ForgetfulDisk
 from tests.storage.crash_disk import Files
 from wonderq.state import record
-from wonderq.state.replay import rebuild
+from wonderq.state.replay import replay_log
 from wonderq_storage import Checkpoints, CorruptLogError, DamagedCheckpointError, FileLog
 from wonderq_storage.segment import file_name
 
@@ -70,7 +70,7 @@ def look(files: Files, now_ms: int) -> Sight:
     disk = ForgetfulDisk(files)
     log = open_log(disk)
     try:
-        state, _ = rebuild(log, Checkpoints(FOLDER, disk))
+        state, _ = replay_log(log, Checkpoints(FOLDER, disk))
         said = said_by(state, now_ms)
         torn_bytes = log.torn_bytes
     finally:
@@ -144,7 +144,7 @@ class Judge:
         name, disk = self.folder.segments[-1], ForgetfulDisk(files)
         log = open_log(disk)
         try:
-            rebuild(log, Checkpoints(FOLDER, disk))
+            replay_log(log, Checkpoints(FOLDER, disk))
             log.start()
             left = disk.files()
         finally:
@@ -197,7 +197,7 @@ def _full_read(files: Files) -> CorruptLogError | None:
     """Read a log without its checkpoints; returns why it is refused, or None."""
     log = open_log(ForgetfulDisk(files))
     try:
-        rebuild(log)
+        replay_log(log)
     except CorruptLogError as error:
         return error
     else:

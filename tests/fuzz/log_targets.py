@@ -15,7 +15,7 @@ from tests.forgetful.disk import FOLDER, ForgetfulDisk
 from tests.fuzz.target import Target
 from tests.storage.folders import groups_of
 from wonderq.state import record
-from wonderq.state.replay import rebuild
+from wonderq.state.replay import replay_log
 from wonderq_storage import Checkpoints, CorruptLogError, StorageError, frame
 from wonderq_storage.disk import DiskFile
 from wonderq_storage.segment import Segment, SegmentReader, is_blank, newest_durable, open_segment, read_tail
@@ -198,7 +198,7 @@ def check_folder(data: bytes) -> str:
         log = open_log(disk)
         try:
             with quietly():
-                rebuild(log, Checkpoints(FOLDER, disk))
+                replay_log(log, Checkpoints(FOLDER, disk))
         finally:
             log.close()
     except StorageError:

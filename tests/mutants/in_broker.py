@@ -10,7 +10,7 @@ _CORE = "wonderq/broker/core.py"
 _LOOKING = "wonderq/broker/queries.py"
 _CLAIMING = "wonderq/broker/claims.py"
 _ANSWERS = "tests/broker/test_durable_answers.py"
-_COLUMNS = "wonderq/state/columns.py"
+_TABLE = "wonderq/state/message_table.py"
 _RECEIPTS = "tests/broker/test_receipts.py"
 _CLOCK = "tests/broker/test_clock.py"
 _WAITING = "tests/broker/test_waiting.py"
@@ -106,7 +106,7 @@ MUTANTS = [
     Mutant(
         "stale_receipts_of_a_batch_count",
         "Who was too late deletes what somebody else works on, if all of a batch are of one claim.",
-        _COLUMNS,
+        _TABLE,
         "            if page.token[start:stop] != expected or page.status.find(GONE, start, stop) >= 0:\n",
         "            if page.status.find(GONE, start, stop) >= 0:\n",
         ("tests/broker/test_batches_of_receipts.py::test_one_that_does_not_count_stops_no_other",),
@@ -114,7 +114,7 @@ MUTANTS = [
     Mutant(
         "missing_messages_of_a_batch_count",
         "Deleting what is not there succeeds.",
-        _COLUMNS,
+        _TABLE,
         "        return passed == len(tokens)\n",
         "        return True\n",
         ("tests/broker/test_batches_of_receipts.py::test_a_message_that_was_never_claimed_has_no_token",),

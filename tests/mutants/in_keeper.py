@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.mutants.mutant import Mutant
 
 _HOUSEKEEPING = "wonderq/broker/housekeeping.py"
-_COLUMNS = "wonderq/state/columns.py"
+_TABLE = "wonderq/state/message_table.py"
 _MOVES = "wonderq/broker/redrive.py"
 _SCHEDULES = "wonderq/broker/schedules.py"
 _CRON = "wonderq/broker/cron.py"
@@ -17,7 +17,7 @@ MUTANTS = [
     Mutant(
         "a_whole_page_is_not_old_if_its_newest_is_young",
         "Young messages leave with the old ones of their page.",
-        _COLUMNS,
+        _TABLE,
         "if max(page.produced_ms) < before_ms:",
         "if min(page.produced_ms) < before_ms:",
         (f"{_OF_KEEPER}::test_all_that_is_older_and_nothing_else",),

@@ -51,7 +51,7 @@ _ORDER = [
         _COLUMNS,
         "        left = self._leave_lanes(page, start, stop) if page.lane else ()\n",
         "        for each in self._leave_lanes(page, start, stop) if page.lane else ():\n"
-        "            self.lanes.changed(*each, GONE)\n"
+        "            self.lanes.update_status(*each, GONE)\n"
         "        left: list[tuple[int, int, int]] = []\n",
         (f"{_FIFO}::test_a_delayed_message_that_is_deleted_keeps_nobody_waiting",),
     ),
@@ -151,7 +151,7 @@ _ONCE = [
         "A payment is made twice, because the first order was done when it was sent again.",
         _STATE,
         "        messages.delete(runs)\n",
-        "        messages.delete(runs)\n        self._queue_with(queue).dedup = DedupTable()\n",
+        "        messages.delete(runs)\n        self._queue_for(queue).dedup = DedupTable()\n",
         (f"{_KEYS}::test_a_key_is_remembered_when_its_message_is_gone",),
     ),
     Mutant(
@@ -306,8 +306,8 @@ _ASIDE = [
         "kept_a_millisecond_too_long",
         "A message is given out that is older than its queue keeps any.",
         _CLAIMING,
-        "expired_end(now_ms - queue.settings.retention_ms + 1)",
-        "expired_end(now_ms - queue.settings.retention_ms)",
+        "retention_end(now_ms - queue.settings.retention_ms + 1)",
+        "retention_end(now_ms - queue.settings.retention_ms)",
         (f"{_RETENTION}::test_what_is_too_old_is_not_given_out",),
     ),
 ]
@@ -333,8 +333,8 @@ _CHANGES = [
         "version_not_restated",
         "After a compaction a change is refused that was made for the right version.",
         _COLUMNS,
-        "            if version > 1:\n                page.grow(page.updates)\n",
-        "            if version > 2:\n                page.grow(page.updates)\n",
+        "            if state.version > 1:\n                page.grow(page.updates)\n",
+        "            if state.version > 2:\n                page.grow(page.updates)\n",
         (f"{_VERSIONS}::test_each_rewrite_is_a_version",),
     ),
     Mutant(
@@ -401,8 +401,8 @@ _QUEUES = [
         "settings_get_lost",
         "After a restart a queue does not know its limits any more.",
         "wonderq/model/settings.py",
-        "            if getattr(self, each.name) != getattr(_NONE, each.name)\n",
-        '            if getattr(self, each.name) != getattr(_NONE, each.name) and each.name != "max_in_flight"\n',
+        "            if getattr(self, each.name) != getattr(_DEFAULTS, each.name)\n",
+        '            if getattr(self, each.name) != getattr(_DEFAULTS, each.name) and each.name != "max_in_flight"\n',
         (f"{_SETTINGS}::test_all_of_them_last",),
     ),
     Mutant(

@@ -5,6 +5,9 @@ from __future__ import annotations
 from tests.mutants.mutant import Mutant
 
 _COLUMNS = "wonderq/state/columns.py"
+_DEADLINES = "wonderq/state/deadlines.py"
+_READY = "wonderq/state/ready_pages.py"
+_TABLE = "wonderq/state/message_table.py"
 _STATE = "wonderq/state/state.py"
 _COLUMN_TESTS = "tests/broker/test_columns.py"
 _SNAPSHOTS = "tests/broker/test_snapshots.py"
@@ -22,17 +25,17 @@ MUTANTS = [
     Mutant(
         "released_a_millisecond_early",
         "A message is with two consumers for a millisecond.",
-        _COLUMNS,
-        "while due and due[0][0] <= now_ms:",
-        "while due and due[0][0] <= now_ms + 1:",
+        _DEADLINES,
+        "if not heap or heap[0][0] > now_ms:",
+        "if not heap or heap[0][0] > now_ms + 1:",
         (f"{_COLUMN_TESTS}::test_any_history_gives_the_same_as_the_naive_model",),
     ),
     Mutant(
         "released_a_millisecond_late",
         "A claim lasts longer than it says.",
-        _COLUMNS,
-        "while due and due[0][0] <= now_ms:",
-        "while due and due[0][0] < now_ms:",
+        _DEADLINES,
+        "if not heap or heap[0][0] > now_ms:",
+        "if not heap or heap[0][0] >= now_ms:",
         (f"{_COLUMN_TESTS}::test_any_history_gives_the_same_as_the_naive_model",),
     ),
     Mutant(
@@ -104,9 +107,9 @@ MUTANTS = [
     Mutant(
         "younger_before_what_came_back",
         "A message whose claim ended waits until all younger ones are gone.",
-        _COLUMNS,
-        "            heapq.heappush(self._ready, number)\n            if len",
-        "            self._ready.append(number)\n            if len",
+        _READY,
+        "            heapq.heappush(self._heap, page.first >> PAGE_BITS)\n",
+        "            self._heap.append(page.first >> PAGE_BITS)\n",
         (f"{_COLUMN_TESTS}::test_any_history_gives_the_same_as_the_naive_model",),
     ),
     Mutant(
@@ -185,7 +188,7 @@ MUTANTS = [
     Mutant(
         "snapshot_changes_under_the_writer",
         "A checkpoint has some changes that came after it, which are then applied twice.",
-        _COLUMNS,
+        _TABLE,
         "            page.frozen = True\n",
         "            page.frozen = False\n",
         (f"{_SNAPSHOTS}::test_a_snapshot_stays_what_it_was_and_only_what_changes_is_copied",),
@@ -194,8 +197,8 @@ MUTANTS = [
         "claimed_without_a_deadline_after_a_checkpoint",
         "After a start from a checkpoint, claims never end.",
         _COLUMNS,
-        "                self._list(page, page.first >> PAGE_BITS)\n        self._rebuild_schedule()\n",
-        "                self._list(page, page.first >> PAGE_BITS)\n",
+        "                self._ready.add(page)\n        self._deadlines.rebuild()\n",
+        "                self._ready.add(page)\n",
         (f"{_SNAPSHOTS}::test_any_moment_of_any_life",),
     ),
 ]

@@ -7,6 +7,7 @@ from tests.mutants.mutant import Mutant
 _MAINTENANCE = "wonderq/broker/maintenance.py"
 _COMPACTION = "wonderq/broker/compaction.py"
 _COLUMNS = "wonderq/state/columns.py"
+_TABLE = "wonderq/state/message_table.py"
 _UPKEEP = "tests/broker/test_upkeep.py"
 _RESTATING = "tests/broker/test_restating.py"
 
@@ -14,17 +15,17 @@ MUTANTS = [
     Mutant(
         "compaction_loses_what_is_in_flight",
         "A claimed message is gone once its segment was compacted.",
-        _COLUMNS,
-        "if page.position[start + offset] == place and page.status[start + offset] != GONE",
-        "if page.position[start + offset] == place and page.status[start + offset] == WAITING",
+        _TABLE,
+        "if page.position[start + offset] == position and page.status[start + offset] != GONE",
+        "if page.position[start + offset] == position and page.status[start + offset] == WAITING",
         (f"{_RESTATING}::test_ids_and_receipts_stay_the_same",),
     ),
     Mutant(
         "compaction_loses_what_is_delayed",
         "A delayed message is gone once its segment was compacted.",
-        _COLUMNS,
-        "if page.position[start + offset] == place and page.status[start + offset] != GONE",
-        "if page.position[start + offset] == place and page.status[start + offset] not in (GONE, DELAYED)",
+        _TABLE,
+        "if page.position[start + offset] == position and page.status[start + offset] != GONE",
+        "if page.position[start + offset] == position and page.status[start + offset] not in (GONE, DELAYED)",
         (f"{_RESTATING}::test_delayed_messages_stay_delayed",),
     ),
     Mutant(
@@ -47,7 +48,7 @@ MUTANTS = [
         "compaction_voids_receipts",
         "A consumer's receipt is stale once the segment was compacted.",
         _COLUMNS,
-        "            page.token[index] = token\n",
+        "            page.token[index] = state.token\n",
         "",
         (f"{_RESTATING}::test_ids_and_receipts_stay_the_same",),
     ),
@@ -55,8 +56,8 @@ MUTANTS = [
         "compaction_makes_old_messages_new",
         "A message's age begins anew with each compaction.",
         _COMPACTION,
-        "                produced_ms, claims = queue.messages.describe(runs)\n",
-        "                produced_ms, claims = queue.messages.describe(runs)\n"
+        "                produced_ms, claims = queue.messages.rewrite_fields(runs)\n",
+        "                produced_ms, claims = queue.messages.rewrite_fields(runs)\n"
         "                produced_ms = [now_ms] * len(produced_ms)\n",
         (f"{_RESTATING}::test_all_that_can_be_seen_of_messages_lasts",),
     ),
@@ -71,15 +72,15 @@ MUTANTS = [
     Mutant(
         "compaction_brings_back_old_bodies",
         "A replaced body is back once the old one's segment was compacted.",
-        _COLUMNS,
-        "expected = places[index : index + stop - start]",
+        _TABLE,
+        "expected = positions[index : index + stop - start]",
         "expected = page.position[start:stop]",
         (f"{_RESTATING}::test_the_newest_body_counts",),
     ),
     Mutant(
         "compaction_brings_back_the_deleted",
         "A deleted message is back once its segment was compacted.",
-        _COLUMNS,
+        _TABLE,
         "if page.position[start:stop] == expected and page.status.find(GONE, start, stop) < 0:",
         "if page.position[start:stop] == expected:",
         (f"{_RESTATING}::test_what_was_deleted_before_stays_deleted",),

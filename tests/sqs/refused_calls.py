@@ -174,7 +174,7 @@ CALLS = [
     send(*INVALID, message(MessageAttributes={str(n): {"DataType": "String", "StringValue": "x"} for n in range(11)})),
     *(send(*INVALID, message(**named(name))) for name in ("AWS.x", "amazon.x", ".x", "x.", "a..b", "a b", "x" * 257, "é")),
     *(send(*INVALID, message(**typed(kind))) for kind in ("", "string", "Text", "Number.", "String\0", "Number", "Number.x")),
-    send(*INVALID, message(**typed("Number", "1" * 300)), "not one"),
+    send(*INVALID, message(**typed("Number", "1" * 300)), "not a number"),
     send(*INVALID, message(**typed("Binary")), "non-empty"),
     send(*INVALID, message(MessageAttributes={"a": {"DataType": "String", "BinaryValue": b"x"}}), "non-empty"),
     send(*INVALID, message(MessageAttributes={"a": {"DataType": "String", "StringValue": ""}}), "non-empty"),

@@ -11,7 +11,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from wonderq.auth import sigv4
-from wonderq.model.messages import Attribute
+from wonderq.model.attributes import Attribute
 from wonderq.sqs import message_attributes
 
 # MD5

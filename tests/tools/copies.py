@@ -14,7 +14,7 @@ from tests.broker.fake_clock import FakeClock
 from tests.broker.helpers import said_by
 from wonderq.broker.broker import Broker
 from wonderq.folder.compact import Outcome, compact
-from wonderq.state.replay import rebuild
+from wonderq.state.replay import replay_log
 from wonderq.state.state import State
 from wonderq_storage import Checkpoints, FileLog, SyncPolicy
 
@@ -44,7 +44,7 @@ def said_in(folder: Path, now_ms: int = LATE_MS, *, with_checkpoints: bool = Fal
     """What a log says at a moment, read without changing it."""
     log = FileLog(folder)
     try:
-        state, _ = rebuild(log, Checkpoints(folder) if with_checkpoints else None)
+        state, _ = replay_log(log, Checkpoints(folder) if with_checkpoints else None)
     finally:
         log.close()
     return says(state, now_ms)

@@ -135,7 +135,7 @@ def test_a_line_that_cannot_be_imported_is_named(tmp_path: Path) -> None:
         (b"{nonsense\n", "line 3 cannot be imported: JSON is malformed"),
         (b'{"type":"message","queue":"q"}\n', "line 3 cannot be imported: Object missing required field `message`"),
         (b'{"type":"message","queue":"q","message":"2","delayed_until":"noon"}\n', "line 3 cannot be imported"),
-        (b'{"type":"queue","queue":"no/name"}\n', "line 3 cannot be imported: A queue's name"),
+        (b'{"type":"queue","queue":"no/name"}\n', "line 3 cannot be imported: The queue name"),
     ):
         new = tmp_path / str(len(list(tmp_path.iterdir())))
         done = run("import", str(new), stdin=good + bad + good)

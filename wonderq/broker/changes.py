@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from wonderq.broker.core import CLAIM_LEAVES, DELETE_LEAVES, PRODUCE_LEAVES, Core
 from wonderq.broker.reader import Headers, Reader
+from wonderq.model.attributes import check_attributes
 from wonderq.model.errors import (
     BrokerError,
     InvalidValueError,
@@ -17,7 +18,7 @@ from wonderq.model.errors import (
     NotClaimedError,
     VersionConflictError,
 )
-from wonderq.model.messages import Change, Target, check_attributes, size_of
+from wonderq.model.messages import Change, Target, size_of
 from wonderq.model.status import BURIED, CLAIMED, DELAYED, WAITING
 from wonderq.state import record
 from wonderq.state.page import NO_TOKEN, MessageView

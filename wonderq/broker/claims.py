@@ -294,7 +294,7 @@ class Claims:
         core.wait_until_durable()
 
     def _delete_expired(self, queue: Queue, now_ms: int) -> None:
-        end = queue.messages.expired_end(now_ms - queue.settings.retention_ms + 1)
+        end = queue.messages.retention_end(now_ms - queue.settings.retention_ms + 1)
         if end is not None:
             before = len(queue.messages)
             self._core.append_and_apply(record.Purge(record.PURGE, now_ms, queue.number, end))

@@ -53,7 +53,7 @@ def needed_bytes(state: State) -> int:
     """Return the approximate bytes of log that a state needs, under the lock."""
     columns = [queue.messages for queue in state.queues.values()]
     messages_bytes = sum(messages.bytes + _MESSAGE_OVERHEAD_BYTES * len(messages) for messages in columns)
-    metadata_bytes = state.note_bytes + _METADATA_BYTES * sum(map(len, state.metadata.values()))
+    metadata_bytes = state.metadata_bytes + _METADATA_BYTES * sum(map(len, state.metadata.values()))
     return messages_bytes + _QUEUE_BYTES * len(columns) + _DEDUP_BYTES * state.dedup_entries + metadata_bytes
 
 
@@ -150,12 +150,12 @@ def _copy_live(broker: Broker, batch: dict[int, _Entries], limit_bytes: int) -> 
     with broker.locked() as (state, append_and_apply, now_ms):
         for number, part in batch.items():
             queue = state.find(number)
-            stretches = queue.messages.still_at(part.runs, part.places) if queue else ()
+            stretches = queue.messages.find_at_positions(part.runs, part.places) if queue else ()
             found = sorted((sequence, count, index) for index, sequence, count in stretches)
             if queue is None or not found:
                 continue
             for runs, lengths, entries in _portions(part, found, limit_bytes):
-                produced_ms, claims = queue.messages.describe(runs)
+                produced_ms, claims = queue.messages.rewrite_fields(runs)
                 fields = record.Update(record.UPDATE, now_ms, number, (), runs, produced_ms, lengths, claims, entries)
                 append_and_apply(fields, leave=COMPACTION_LEAVES)
                 copied += len(entries)
@@ -214,7 +214,7 @@ def _rewrite_dedup(broker: Broker, log: Log, end: Position, most_bytes: int) -> 
         while more:
             with broker.locked() as (state, append_and_apply, now_ms):
                 queue = state.find(number)
-                rows = queue.dedup.stated_before(end, now_ms, most_bytes) if queue else []
+                rows = queue.dedup.rows_before(end, now_ms, most_bytes) if queue else []
                 if rows:
                     append_and_apply(record.Dedup(record.DEDUP, now_ms, number, rows))
             more = bool(rows)

@@ -35,7 +35,7 @@ from wonderq.runtime.durability import DurabilityWaiter
 from wonderq.state import record
 from wonderq.state.page import MessageView
 from wonderq.state.record import Record
-from wonderq.state.replay import rebuild
+from wonderq.state.replay import replay_log
 from wonderq.state.state import Queue, State, queue_record
 from wonderq_storage import Checkpoints, CorruptLogError, Log, Position
 
@@ -123,7 +123,7 @@ class Core:
         self.stopping = False
         """Whether the broker is shutting down and delivers no more messages."""
         self._create_queues = create_queues
-        self.state, self.log_bytes = rebuild(log, checkpoints)
+        self.state, self.log_bytes = replay_log(log, checkpoints)
         """``log_bytes``: bytes of records behind the checkpoint that this start loaded, replayed or appended since."""
         self.admission = Admission(self.limits, self.state)
         log.start()

@@ -11,7 +11,7 @@ from wonderq.broker.queries import Queries
 from wonderq.model.errors import DefaultQueueError, InvalidValueError
 from wonderq.model.messages import QueueInfo
 from wonderq.model.queue_names import DEFAULT_QUEUE, check_queue_name
-from wonderq.model.settings import RANGES, QueueSettings, check_setting, check_texts
+from wonderq.model.settings import RANGES, QueueSettings, check_setting, check_tags
 from wonderq.state import record
 from wonderq.state.state import Queue, queue_record
 
@@ -83,7 +83,7 @@ class Queues:
                 check_setting(field, value)
             elif field in ("visibility_timeout_ms", "delay_ms"):
                 self._core.limits.check_range(field.removesuffix("_ms"), value)
-        check_texts(settings.get("tags", {}), "tags")
+        check_tags(settings.get("tags", {}))
         target = settings.get("dead_letter_queue")
         if target:
             check_queue_name(target, "dead_letter_queue")

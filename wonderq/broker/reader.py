@@ -7,7 +7,8 @@ from itertools import repeat
 from typing import Any, NamedTuple
 
 from wonderq.broker.core import Core
-from wonderq.model.messages import Envelope, Message, envelope_of, new_tuple
+from wonderq.model.envelope import Envelope, envelope_of
+from wonderq.model.messages import Message, new_tuple
 from wonderq.model.status import CLAIMED, DELAYED, STATUS_NAMES
 from wonderq.runtime.fibers import Hub
 from wonderq.runtime.offload import BlockingPool

@@ -15,8 +15,8 @@ from uuid import uuid4
 from wonderq.broker.core import DELETE_LEAVES, PRODUCE_LEAVES, Core
 from wonderq.broker.reader import LoadedMessage, Reader
 from wonderq.broker.transfers import Transfer, Transfers, portion_of
+from wonderq.model.attributes import has_attribute
 from wonderq.model.errors import InvalidValueError, RedriveNotFoundError, RedriveRunningError
-from wonderq.model.messages import has_attribute
 from wonderq.model.status import BURIED, WAITING
 from wonderq.state import record
 from wonderq.state.page import MessageView

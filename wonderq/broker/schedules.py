@@ -17,13 +17,14 @@ from typing import Any, Literal, NamedTuple, Self, get_args
 from wonderq.broker.core import DELETE_LEAVES, PRODUCE_LEAVES, Core
 from wonderq.broker.cron import times_after
 from wonderq.broker.produce import Producer
+from wonderq.model.attributes import Attribute
 from wonderq.model.errors import BrokerError, InvalidValueError, ScheduleNotFoundError, TooManySchedulesError
-from wonderq.model.messages import Attribute, NewMessage, size_of
+from wonderq.model.messages import NewMessage, size_of
 from wonderq.model.queue_names import check_queue_name
 from wonderq.model.settings import FIFO_SUFFIX
 from wonderq.state import record
 from wonderq.state.record import Record
-from wonderq.state.state import Metadata, State
+from wonderq.state.state import MetadataEntry, State
 
 #: The space of notes that has schedules, by name.
 NAMESPACE = "schedule"
@@ -143,7 +144,7 @@ class Schedules:
                     self._due_ms = 0
             return after, before is None
 
-    def _changed(self, name: str, before: Metadata | None, given: Mapping[str, Any], now_ms: int) -> Schedule:
+    def _changed(self, name: str, before: MetadataEntry | None, given: Mapping[str, Any], now_ms: int) -> Schedule:
         if before is None:
             lacking = [field for field in ("cron", "queue", "body") if field not in given]
             if lacking:
@@ -285,11 +286,11 @@ def _record(schedule: Schedule, now_ms: int) -> Record:
     return record.Metadata(record.METADATA, now_ms, NAMESPACE, schedule.name, schedule.to_record())
 
 
-def _stored(state: State, name: str) -> Metadata | None:
+def _stored(state: State, name: str) -> MetadataEntry | None:
     return state.metadata.get(NAMESPACE, {}).get(name)
 
 
-def _due_ms(note: Metadata) -> float:
+def _due_ms(note: MetadataEntry) -> float:
     due_ms: int | None = note.value["next_ms"]
     return inf if due_ms is None else due_ms
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wonderq.folder.lock import FolderError, NoLogError, check_outside
-from wonderq.state.replay import rebuild
+from wonderq.state.replay import replay_log
 from wonderq_storage import Checkpoints, CorruptLogError, FileLog, Position, frame, segment
 from wonderq_storage.disk import Disk, DiskFile, no_room_is_disk_full
 from wonderq_storage.segment import Segment, SegmentReader
@@ -91,7 +91,7 @@ def backup(source: Path, destination: Path, *, prune: bool = False, progress: Pr
         removed = [] if goes_on else _remove_below(disk, destination, parts[0].number)
     log = FileLog(destination)
     try:
-        state, _ = rebuild(log)
+        state, _ = replay_log(log)
         base = log.base
     finally:
         log.close()

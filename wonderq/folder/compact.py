@@ -16,7 +16,7 @@ from wonderq.broker.maintenance import WORTH_A_CHECKPOINT_BYTES, checkpoint
 from wonderq.folder.lock import held
 from wonderq.folder.replay import readable
 from wonderq.state import record
-from wonderq.state.replay import rebuild
+from wonderq.state.replay import replay_log
 from wonderq.state.state import State, queue_record
 from wonderq_storage import DEFAULT_SEGMENT_BYTES, Checkpoints, CorruptLogError, FileLog, frame
 
@@ -69,7 +69,7 @@ def estimate(folder: Path) -> Outcome:
         log = FileLog(folder)
     try:
         with readable(folder):
-            state, _ = rebuild(log, Checkpoints(folder))
+            state, _ = replay_log(log, Checkpoints(folder))
         before = Size(disk_bytes(folder), log.used_bytes())
     finally:
         log.close()

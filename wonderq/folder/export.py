@@ -12,14 +12,15 @@ import msgspec
 from wonderq.folder.import_ import holds_log
 from wonderq.folder.lock import NoLogError
 from wonderq.folder.replay import readable
+from wonderq.model.envelope import envelope_of
 from wonderq.model.ids import Ids
-from wonderq.model.messages import Message, envelope_of
+from wonderq.model.messages import Message
 from wonderq.model.status import CLAIMED, DELAYED, STATUS_NAMES
 from wonderq.model.times import iso_time
 from wonderq.rest.objects import message_object, settings_object
 from wonderq.state import record
 from wonderq.state.page import MessageView
-from wonderq.state.replay import rebuild
+from wonderq.state.replay import replay_log
 from wonderq.state.state import Queue, State
 from wonderq_storage import Checkpoints, CorruptLogError, FileLog, segment
 from wonderq_storage.disk import Disk, DiskFile
@@ -43,7 +44,7 @@ def export(folder: Path) -> Iterator[_Object]:
         log = FileLog(folder)
     try:
         with readable(folder):
-            state, _ = rebuild(log, Checkpoints(folder))
+            state, _ = replay_log(log, Checkpoints(folder))
         now_ms = max(state.last_ms, wall_clock_ms())
         with _Bodies(folder) as bodies:
             for _, queue in sorted(state.queues.items()):

@@ -12,7 +12,7 @@ from wonderq.folder.lost_messages import Losses
 from wonderq.model.ids import Ids
 from wonderq.state import record
 from wonderq.state.record import Record
-from wonderq.state.replay import rebuild
+from wonderq.state.replay import replay_log
 from wonderq.state.state import Queue, State, UnreadableRecordError, queue_record
 from wonderq_storage import FileLog, Position
 from wonderq_storage.disk import Disk
@@ -267,7 +267,7 @@ def _check_starts(folder: Path) -> None:
     """Read the new log as a start would."""
     log = FileLog(folder)
     try:
-        rebuild(log)
+        replay_log(log)
     finally:
         log.close()
 

@@ -1,19 +1,20 @@
-"""What the broker refuses, each with a code that stays and a sentence for people. No HTTP in here.
+"""Errors of the broker. Each has a stable code for programs, and a message for people.
 
-Storage has errors of its own (`wonderq_storage.errors`); each API maps both kinds in one place.
+These errors know nothing of HTTP: each API maps the codes to its own responses. The log raises errors of its own
+(`wonderq_storage.errors`).
 """
 
 from __future__ import annotations
 
 
 class BrokerError(Exception):
-    """Base of every refusal. Nothing was changed."""
+    """Base of all errors by which the broker rejects a request. The request changed nothing."""
 
     code = "refused"
 
 
 class InvalidValueError(BrokerError):
-    """A value that is out of range or malformed."""
+    """A field of a request is out of range or malformed."""
 
     code = "invalid_value"
 
@@ -23,19 +24,26 @@ class InvalidValueError(BrokerError):
 
 
 class InvalidQueueNameError(InvalidValueError):
+    """A queue name is malformed."""
+
     code = "invalid_queue_name"
 
 
 class QueueNotFoundError(BrokerError):
+    """A request names a queue that does not exist, and does not create it."""
+
     code = "queue_not_found"
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"There is no queue named {name!r}. PUT /queues/{name} makes it, and so does producing to it, if that is allowed."
+            f"There is no queue named {name!r}. Create it with PUT /queues/{name}, or by producing to it if the broker "
+            "allows that."
         )
 
 
 class MessageNotFoundError(BrokerError):
+    """A request names a message that was deleted, or that never existed in this queue."""
+
     code = "message_not_found"
 
     def __init__(self) -> None:
@@ -43,15 +51,20 @@ class MessageNotFoundError(BrokerError):
 
 
 class StaleReceiptError(BrokerError):
+    """A request has a receipt whose claim is no longer valid."""
+
     code = "stale_receipt"
 
     def __init__(self) -> None:
         super().__init__(
-            "This receipt's claim is over: the message was claimed again or released. Nothing was changed."
+            "This receipt is no longer valid: the message was claimed again or released. Nothing was changed; consume "
+            "the message again to get a new receipt."
         )
 
 
 class NotClaimedError(BrokerError):
+    """An update renews or releases a claim of a message that is not claimed."""
+
     code = "not_claimed"
 
     def __init__(self) -> None:
@@ -59,122 +72,160 @@ class NotClaimedError(BrokerError):
 
 
 class DefaultQueueError(BrokerError):
+    """A request deletes the default queue."""
+
     code = "queue_not_deletable"
 
     def __init__(self) -> None:
-        super().__init__("The default queue is always there and cannot be deleted. Purge it to empty it.")
+        super().__init__("The default queue always exists and cannot be deleted. Purge it to empty it.")
 
 
 class MessageTooLargeError(BrokerError):
+    """A message is larger than the broker or its queue allows."""
+
     code = "message_too_large"
 
     def __init__(self, size: int, limit: int) -> None:
-        super().__init__(f"The message has {size} bytes and may have {limit}. Store it elsewhere and send a reference.")
+        super().__init__(
+            f"The message has {size} bytes, and at most {limit} are allowed. Store the content elsewhere and send a "
+            "reference."
+        )
 
 
 class BatchTooLargeError(BrokerError):
+    """A batch has more entries or bytes than the broker allows."""
+
     code = "batch_too_large"
 
 
 class TooManyWaitingError(BrokerError):
+    """A consumer asks to wait while as many consumers wait as the broker allows."""
+
     code = "too_many_waiting_consumers"
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"{limit} consumers are waiting already. Try again later, or with wait=0.")
+        super().__init__(f"{limit} consumers are waiting already, which is the limit. Try again later, or with wait=0.")
 
 
 class TooManyInFlightError(BrokerError):
+    """Messages are waiting, but as many are claimed as the queue allows."""
+
     code = "too_many_in_flight"
 
     def __init__(self, queue: str, limit: int) -> None:
         super().__init__(
-            f"Messages are waiting, but {limit} of the queue {queue} are being processed already, and that is its limit. "
-            "Delete those that are done, or release some."
+            f"Messages are waiting, but the queue {queue} has reached its limit of messages in flight ({limit}). "
+            "Delete the messages that are done, or release some."
         )
 
 
 class TooManyListingsError(BrokerError):
+    """A client starts a listing while as many listings are being read as the broker allows."""
+
     code = "too_many_listings"
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"{limit} listings are being read already. Try again when one of them has ended.")
+        super().__init__(f"{limit} listings are being read already, which is the limit. Try again when one has ended.")
 
 
 class TooManyQueuesError(BrokerError):
+    """A request creates a queue while there are as many queues as the broker allows."""
+
     code = "too_many_queues"
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"There are {limit} queues, and no more may be made. Delete one, or raise --queues.")
+        super().__init__(f"There are {limit} queues already, which is the limit. Delete one, or raise --queues.")
 
 
 class TooManyKeysError(BrokerError):
+    """A request needs dedup entries while there are as many as the broker allows."""
+
     code = "too_many_keys"
 
     def __init__(self, limit: int) -> None:
         super().__init__(
-            f"{limit} keys of messages are remembered, and no more can be now. Try again when the oldest are forgotten, make "
-            "the queue's deduplication_window shorter, or raise --total-keys."
+            f"The broker remembers {limit} idempotency keys and attempts to claim, which is the limit. Try again when "
+            "the oldest have expired, shorten the deduplication_window of the queue, or raise --total-keys."
         )
 
 
 class QueueDrainingError(BrokerError):
+    """A message is produced to a queue that is being drained."""
+
     code = "queue_draining"
 
     def __init__(self, queue: str) -> None:
         super().__init__(
-            f"The queue {queue} is being drained and takes no more messages. PUT /queues/{queue} with draining=false ends that."
+            f"The queue {queue} is being drained and accepts no messages. Set draining=false with PUT /queues/{queue} "
+            "to end that."
         )
 
 
 class VersionConflictError(BrokerError):
+    """A conditional update names another version than the message has."""
+
     code = "version_conflict"
 
     def __init__(self, version: int) -> None:
-        super().__init__(f"The message has version {version} by now. Nothing was changed: look at it again.")
+        super().__init__(f"The message has version {version} by now. Nothing was changed: read it again, then decide.")
 
 
 class QueueFullError(BrokerError):
-    """A queue holds as many messages, or bytes of them, as one may."""
+    """A queue has no room for the messages, or for their bytes."""
 
     code = "queue_full"
 
 
 class BrokerFullError(BrokerError):
-    """All queues together hold as many messages, or bytes of them, as they may."""
+    """The broker has no room for the messages, or for their bytes, in all queues together."""
 
     code = "broker_full"
 
 
 class ShuttingDownError(BrokerError):
+    """A consumer asks for messages while the broker is shutting down."""
+
     code = "shutting_down"
 
     def __init__(self) -> None:
-        super().__init__("The broker is shutting down and gives out no more messages. Try again when it is back.")
+        super().__init__("The broker is shutting down and delivers no more messages. Try again when it has restarted.")
 
 
 class RedriveNotFoundError(BrokerError):
+    """A request names a redrive that never existed, or that ended before the last ten."""
+
     code = "redrive_not_found"
 
     def __init__(self) -> None:
-        super().__init__("There is no redrive with this id: it never was, or it ended and ten others have ended since.")
+        super().__init__(
+            "No redrive of this queue has this id. Only the running redrive and the last ten finished ones are kept."
+        )
 
 
 class RedriveRunningError(BrokerError):
+    """A redrive is started on a queue that has one."""
+
     code = "redrive_running"
 
-    def __init__(self, queue: str, move_id: str) -> None:
-        super().__init__(f"Messages of {queue} are being moved already, by {move_id}. Wait for its end, or cancel it.")
+    def __init__(self, queue: str, redrive_id: str) -> None:
+        super().__init__(
+            f"The redrive {redrive_id} of the queue {queue} is still running. Wait until it ends, or cancel it."
+        )
 
 
 class ScheduleNotFoundError(BrokerError):
+    """A request names a schedule that does not exist."""
+
     code = "schedule_not_found"
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"There is no schedule named {name[:100]!r}. PUT /schedules/NAME makes one.")
+        super().__init__(f"There is no schedule named {name[:100]!r}. Create it with PUT /schedules/NAME.")
 
 
 class TooManySchedulesError(BrokerError):
+    """A request creates a schedule while there are as many as the broker allows."""
+
     code = "too_many_schedules"
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"There are {limit} schedules, and no more may be made. Delete one.")
+        super().__init__(f"There are {limit} schedules already, which is the limit. Delete one.")

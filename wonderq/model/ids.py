@@ -1,11 +1,11 @@
-"""Message ids and receipts: opaque to clients, decoded in constant time, refused when made up.
+"""Message ids and receipts: opaque to clients, decoded in constant time, rejected when invented.
 
-An id is a UUID of version 8 (RFC 9562: "custom"), whose 122 free bits are ``check | queue number | sequence``
-put through a secret affine map (times an odd number, plus another). That scatters every bit upwards, so of the ids that
-somebody makes up or mistypes one in 2**42 decodes to the right check. It guards against mistakes and other brokers' ids;
-it is not a password.
+An id is a UUID of version 8 (RFC 9562, "custom"). Its 122 free bits are ``check | queue number | sequence number``
+after a secret affine map: times an odd number, plus another number. The map spreads every bit upwards, so an invented
+or mistyped id decodes to the right check with a probability of 1 in 2**42. This protects against mistakes and against
+the ids of other brokers. An id is not a password.
 
-A receipt is an id and the token of one claim, in 40 hexadecimal digits.
+A receipt is an id and the token of one claim, as 40 hexadecimal digits.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ID_DIGITS = Struct("8s 4s 4s 4s 12s")
 
 _SEQUENCE_MASK = (1 << _SEQUENCE_BITS) - 1
 _MASK = _MODULUS - 1
-#: Of a UUID's number: what makes room for the two bits of the variant, and for the four of the version; and those bits.
+#: Factors that make room in a UUID for the two variant bits and the four version bits, and the value of these bits.
 _VARIANT_ROOM, _VERSION_ROOM, _FIXED_BITS = 0b11 << 62, 0b1111 << 76, 8 << 76 | 0b10 << 62
 
 _RECEIPT = Struct(">16sI")
@@ -34,14 +34,14 @@ _RECEIPT_DIGITS = 2 * _RECEIPT.size
 
 
 def _ids(numbers: Iterable[int]) -> list[str]:
-    """Return what such numbers look like. Over the whole of a batch, since a call for each costs twice as much."""
+    """Return numbers as UUIDs. One call for a batch takes half the time of one call per id."""
     uuids = [n + (n >> 62) * _VARIANT_ROOM + (n >> 74) * _VERSION_ROOM + _FIXED_BITS for n in numbers]
     digits = b"".join([uuid.to_bytes(16, "big") for uuid in uuids]).hex().encode()
     return list(map(bytes.decode, map(b"-".join, _ID_DIGITS.iter_unpack(digits))))
 
 
 class Ids:
-    """Ids of one log, made from the 16 random bytes of its identity record."""
+    """Encoder and decoder for the ids of one log. The key is the 16 random bytes of its IDENTITY record."""
 
     def __init__(self, key: bytes) -> None:
         secret = int.from_bytes(key * 2, "big")
@@ -55,9 +55,11 @@ class Ids:
         return ((self._mark | queue << _SEQUENCE_BITS | sequence) * self._factor + self._addend) & _MASK
 
     def message_id(self, queue: int, sequence: int) -> str:
+        """Return the id of one message."""
         return _ids((self._encode(queue, sequence),))[0]
 
     def message_ids(self, queue: int, sequences: Iterable[int]) -> list[str]:
+        """Return the ids of messages of one queue."""
         return _ids(self._numbers(queue, sequences))
 
     def _numbers(self, queue: int, sequences: Iterable[int]) -> list[int]:
@@ -65,10 +67,11 @@ class Ids:
         return [base + sequence * factor & _MASK for sequence in sequences]
 
     def receipt(self, queue: int, sequence: int, token: int) -> str:
+        """Return the receipt of one message that was claimed with a token."""
         return self.ids_and_receipts(queue, (sequence,), token)[1][0]
 
     def ids_and_receipts(self, queue: int, sequences: Iterable[int], token: int) -> tuple[list[str], list[str]]:
-        """Return the ids and the receipts of messages that were claimed with a token."""
+        """Return the ids and receipts of messages that were claimed with one token."""
         numbers = self._numbers(queue, sequences)
         end = token.to_bytes(4, "big")
         digits = b"".join([n.to_bytes(16, "big") + end for n in numbers]).hex()
@@ -76,7 +79,7 @@ class Ids:
         return _ids(numbers), receipts
 
     def decode_id(self, text: str) -> tuple[int, int] | None:
-        """Return (queue number, sequence), or None for what is not an id of this log."""
+        """Return the queue number and the sequence number of an id, or None if it is not an id of this log."""
         if not _ID.fullmatch(text):
             return None
         digits = text.replace("-", "")
@@ -84,19 +87,19 @@ class Ids:
         return self._decode(n)
 
     def decode_receipt(self, text: str) -> tuple[int, int, int] | None:
-        """Return (queue number, sequence, token), or None for what is not a receipt of this log."""
+        """Return queue number, sequence number and token of a receipt, or None if it is not a receipt of this log."""
         try:
             data = bytes.fromhex(text)
         except ValueError:
             return None
-        if len(data) != _RECEIPT.size or len(text) != _RECEIPT_DIGITS:  # fromhex lets spaces through
+        if len(data) != _RECEIPT.size or len(text) != _RECEIPT_DIGITS:  # fromhex accepts spaces
             return None
         number, token = _RECEIPT.unpack(data)
         place = self._decode(int.from_bytes(number, "big"))
-        return (*place, token) if place and token else None  # 0 is no claim's token
+        return (*place, token) if place and token else None  # no claim has the token 0
 
     def decode_receipts(self, queue: int, texts: Sequence[str]) -> tuple[list[int], list[int]] | None:
-        """Return the sequences and the tokens, or None if not all are receipts of this log and this queue."""
+        """Return sequence numbers and tokens, or None unless all texts are receipts of this queue."""
         if any(len(text) != _RECEIPT_DIGITS for text in texts):
             return None
         try:

@@ -1,4 +1,4 @@
-"""What can be set for a queue."""
+"""Settings of a queue."""
 
 from __future__ import annotations
 
@@ -8,134 +8,142 @@ from typing import Any, Self
 
 from wonderq.model.errors import InvalidValueError
 
-#: For how long a key is remembered, and an attempt to claim: what SQS does, too.
+#: Default deduplication window, and lifetime of an attempt to claim: five minutes, as in SQS.
 DEDUPLICATION_WINDOW_MS = 300_000
 
+#: Suffix of the name of a FIFO queue.
 FIFO_SUFFIX = ".fifo"
 
 _TEN_YEARS_MS = 10 * 366 * 86_400_000
-_MANY = 1 << 53
+_LARGEST = 1 << 53  # every JSON parser reads integers up to here exactly
 
-#: What a setting may be, where it is a number: from, to, and what it counts.
+#: Lowest and highest value of each numeric setting.
 RANGES: dict[str, tuple[int, int]] = {
     "retention_ms": (0, _TEN_YEARS_MS),
-    "max_messages": (0, _MANY),
-    "max_bytes": (0, _MANY),
-    "max_message_bytes": (0, _MANY),
+    "max_messages": (0, _LARGEST),
+    "max_bytes": (0, _LARGEST),
+    "max_message_bytes": (0, _LARGEST),
     "max_receives": (0, 1_000_000),
     "deduplication_window_ms": (1000, 7 * 86_400_000),
-    "max_in_flight": (0, _MANY),
-    "max_in_flight_per_group": (0, _MANY),
+    "max_in_flight": (0, _LARGEST),
+    "max_in_flight_per_group": (0, _LARGEST),
     "max_claims_per_second": (0, 1_000_000),
     "max_claims_per_second_per_group": (0, 1_000_000),
 }
 
-_MAX_TEXTS = 50
-_MAX_NAME_CHARACTERS = 128
-_MAX_TEXT_CHARACTERS = 256
+_MAX_TAGS = 50
+_MAX_TAG_NAME_CHARACTERS = 128
+_MAX_TAG_VALUE_CHARACTERS = 256
 
 
 def check_setting(field: str, value: int) -> None:
-    """Check a number against `RANGES`.
+    """Check a numeric setting against `RANGES`.
 
     Raises:
-        InvalidValueError: it is out of range.
+        InvalidValueError: the value is out of range.
     """
-    least, most = RANGES[field]
-    if not least <= value <= most:
+    lowest, highest = RANGES[field]
+    if not lowest <= value <= highest:
         name = field.removesuffix("_ms")
         if name != field:
-            raise InvalidValueError(name, f"{name} must be from {least // 1000} to {most // 1000} seconds.")
-        raise InvalidValueError(name, f"{name} must be from {least} to {most}.")
+            raise InvalidValueError(name, f"{name} must be from {lowest // 1000} to {highest // 1000} seconds.")
+        raise InvalidValueError(name, f"{name} must be from {lowest} to {highest}.")
 
 
-def check_texts(texts: Mapping[str, str], field: str) -> None:
-    """Check tags.
+def check_tags(tags: Mapping[str, str]) -> None:
+    """Check the tags of a queue.
 
     Raises:
-        InvalidValueError: there are too many, or one is too long.
+        InvalidValueError: there are too many, or a name or value is too long.
     """
-    if len(texts) > _MAX_TEXTS:
-        raise InvalidValueError(field, f"A queue may have {_MAX_TEXTS} {field}.")
-    for name, value in texts.items():
-        if not 1 <= len(name) <= _MAX_NAME_CHARACTERS or len(value) > _MAX_TEXT_CHARACTERS:
+    if len(tags) > _MAX_TAGS:
+        raise InvalidValueError(
+            "tags", f"A queue can have at most {_MAX_TAGS} tags, and this one would have {len(tags)}. Remove some."
+        )
+    for name, value in tags.items():
+        if not 1 <= len(name) <= _MAX_TAG_NAME_CHARACTERS or len(value) > _MAX_TAG_VALUE_CHARACTERS:
             raise InvalidValueError(
-                field,
-                f"In {field}, a name has 1 to {_MAX_NAME_CHARACTERS} characters and a value at most {_MAX_TEXT_CHARACTERS}.",
+                "tags",
+                f"The name or value of a tag has a wrong length. Use 1 to {_MAX_TAG_NAME_CHARACTERS} characters for "
+                f"the name, and at most {_MAX_TAG_VALUE_CHARACTERS} for the value.",
             )
 
 
 @dataclass(frozen=True)
 class QueueSettings:
-    """The settings of one queue. 0, an empty string and False mean that it is not set, or not so."""
+    """Settings of one queue. For a limit, 0 means that there is none."""
 
     visibility_timeout_ms: int = 30_000
-    """How long a claim lasts that does not say."""
+    """Default visibility timeout of claims."""
     delay_ms: int = 0
-    """How long a produced message that does not say stays hidden."""
+    """Default delay of produced messages."""
     retention_ms: int = 0
-    """How old a message may get; then it is gone, whatever it is doing."""
+    """Age at which a message is deleted, whatever its status; 0 keeps messages forever."""
     max_messages: int = 0
+    """Limit of messages in the queue."""
     max_bytes: int = 0
-    """Of all messages as they are stored."""
+    """Limit of the bytes of all messages as stored."""
     max_message_bytes: int = 0
-    """Of one message's body."""
+    """Limit of the size of a message: body and attributes."""
     max_receives: int = 0
-    """How often a message may be claimed. What is left over after that is a dead letter."""
+    """Number of claims after which a message becomes a dead letter if it is not deleted; 0 allows any number."""
     dead_letter_queue: str = ""
-    """Where dead letters go. Without one they stay, buried."""
+    """Queue that receives the dead letters. Without one, they are buried in this queue."""
     paused: bool = False
-    """Nothing can be claimed."""
+    """Whether claims return no messages."""
     draining: bool = False
-    """Nothing can be added."""
+    """Whether new messages are rejected."""
     content_deduplication: bool = False
-    """A message without a key has the SHA-256 of its body for one."""
+    """Whether the SHA-256 of the body is the idempotency key of a message without one."""
     deduplication_window_ms: int = DEDUPLICATION_WINDOW_MS
-    """For how long a key is remembered."""
+    """Time for which an idempotency key is remembered."""
     deduplication_per_group: bool = False
-    """The same key in two groups is two keys."""
+    """Whether each message group has idempotency keys of its own."""
     max_in_flight: int = 0
-    """How many messages may be claimed at once."""
+    """Limit of claimed messages."""
     max_in_flight_per_group: int = 0
+    """Limit of claimed messages per message group."""
     max_claims_per_second: int = 0
-    """How many messages may be given out in a second."""
+    """Limit of messages delivered per second."""
     max_claims_per_second_per_group: int = 0
+    """Limit of messages delivered per second and message group."""
     tags: Mapping[str, str] = field(default_factory=dict)
-    """For people, and for what they keep their books with."""
+    """Free-form labels, such as for cost allocation."""
     sqs: Mapping[str, str] = field(default_factory=dict)
-    """Attributes of a queue that only the SQS API has, and gives back as they were given."""
+    """Queue attributes that exist in the SQS API only. They are returned as they were set, and have no effect."""
 
     @property
     def has_rates(self) -> bool:
+        """Whether a limit of messages per second is set."""
         return bool(self.max_claims_per_second or self.max_claims_per_second_per_group)
 
     @property
     def restricts_sending(self) -> bool:
-        """Whether a message may be refused, or taken for one that was there already."""
+        """Whether a message may be rejected, or be a duplicate although it has no idempotency key."""
         return bool(self.draining or self.content_deduplication or self.max_message_bytes)
 
     @property
     def restricts_claims(self) -> bool:
-        """Whether a message that waits may have to go on waiting, or go."""
+        """Whether a waiting message may be kept from being claimed, or be removed instead."""
         limited = self.max_receives or self.max_in_flight or self.has_rates
         return bool(limited or self.retention_ms or self.paused)
 
     def to_record(self) -> dict[str, Any]:
-        """Return what differs from the settings of a queue that has none."""
+        """Return the settings that differ from the defaults, for a QUEUE record."""
         return {
             each.name: getattr(self, each.name)
             for each in fields(self)
-            if getattr(self, each.name) != getattr(_NONE, each.name)
+            if getattr(self, each.name) != getattr(_DEFAULTS, each.name)
         }
 
     @classmethod
     def from_record(cls, found: Mapping[str, Any]) -> Self:
-        """Read what `to_record` wrote.
+        """Return the settings of a QUEUE record.
 
         Raises:
-            TypeError: it has a setting that is not known.
+            TypeError: the record has an unknown setting.
         """
         return cls(**found)
 
 
-_NONE = QueueSettings()
+_DEFAULTS = QueueSettings()

@@ -1,16 +1,17 @@
-"""The states of a message, as records, memory and clients name them."""
+"""Message statuses."""
 
 from __future__ import annotations
 
-#: Message states, as they stand in records and in memory.
+#: Statuses as stored in records and checkpoints. GONE stands for a deleted message and is in checkpoints only.
 GONE = 0
 WAITING = 1
 CLAIMED = 2
 DELAYED = 3
 BURIED = 4
 
-#: How many states there are.
+#: Number of stored statuses.
 STATUS_COUNT = 5
 
+#: Statuses as clients see them.
 STATUS_NAMES = {WAITING: "unprocessed", CLAIMED: "processing", DELAYED: "delayed", BURIED: "buried"}
 STATUS_BY_NAME = {name: status for status, name in STATUS_NAMES.items()}

@@ -1,4 +1,4 @@
-"""Times as clients read and write them."""
+"""Conversion between times in milliseconds and the formats that clients use."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from functools import lru_cache
 from time import gmtime, strftime
 
 
-@lru_cache(1024)  # those of one batch are all the same
+@lru_cache(1024)  # the messages of a batch share their times
 def iso_time(time_ms: int) -> str:
-    """Milliseconds since 1970 as ISO 8601 in UTC."""
+    """Return a time in milliseconds since 1970 as ISO 8601 in UTC, such as ``2025-01-31T12:00:00.000Z``."""
     moment = gmtime(time_ms // 1000)
-    # %Y gives the year 1 one digit
+    # %Y formats the year 1 with one digit
     return f"{moment.tm_year:04}{strftime('-%m-%dT%H:%M:%S', moment)}.{time_ms % 1000:03d}Z"
 
 
 def to_ms(seconds: float) -> int:
+    """Return a duration in seconds as whole milliseconds."""
     return round(seconds * 1000)

@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-from wonderq.model.messages import Envelope, Message, QueueInfo
+from wonderq.model.envelope import Envelope
+from wonderq.model.messages import Message, QueueInfo
 from wonderq.model.settings import QueueSettings
 from wonderq.model.times import iso_time
 
@@ -99,7 +100,7 @@ def _add_envelope(value: MessageObject, envelope: Envelope) -> None:
     value.idempotency_key = envelope.key or unset
     value.traceparent = envelope.system.get("traceparent", unset)
     value.tracestate = envelope.system.get("tracestate", unset)
-    origin = envelope.origin
+    origin = envelope.dead_letter_source
     if origin is not None:
         value.dead_letter = {
             "queue": origin.queue,

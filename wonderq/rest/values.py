@@ -12,7 +12,8 @@ import falcon
 from msgspec import UNSET, UnsetType
 
 from wonderq.httpd.errors import RequestError
-from wonderq.model.messages import Attribute, Change, Message, NewMessage, has_attribute
+from wonderq.model.attributes import Attribute, has_attribute
+from wonderq.model.messages import Change, Message, NewMessage
 from wonderq.model.status import STATUS_BY_NAME
 from wonderq.model.times import to_ms
 from wonderq.rest import schemas

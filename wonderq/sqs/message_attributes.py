@@ -9,7 +9,7 @@ from binascii import Error as Base64Error
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wonderq.model.messages import Attribute
+from wonderq.model.attributes import Attribute
 from wonderq.sqs.errors import SqsError, invalid
 from wonderq.sqs.wire import NOT_IN_XML
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from wonderq.model.attributes import Attribute
 from wonderq.model.errors import BrokerError, MessageNotFoundError, StaleReceiptError, TooManyInFlightError
-from wonderq.model.messages import Attribute, Change, Message, NewMessage, SendResult, Target, size_of
+from wonderq.model.messages import Change, Message, NewMessage, SendResult, Target, size_of
 from wonderq.model.settings import FIFO_SUFFIX, QueueSettings
 from wonderq.sqs import message_attributes
 from wonderq.sqs.context import Context, batch_results, failed_entry, integer_in
@@ -278,9 +279,9 @@ def _system_attributes(context: Context, message: Message) -> dict[str, str]:
             values["MessageDeduplicationId"] = envelope.key
         if "AWSTraceHeader" in envelope.system:
             values["AWSTraceHeader"] = envelope.system["AWSTraceHeader"]
-        if envelope.origin is not None:
-            values["DeadLetterQueueSourceArn"] = arn_of(context.region, envelope.origin.queue)
-            values["SentTimestamp"] = str(envelope.origin.produced_ms)
+        if envelope.dead_letter_source is not None:
+            values["DeadLetterQueueSourceArn"] = arn_of(context.region, envelope.dead_letter_source.queue)
+            values["SentTimestamp"] = str(envelope.dead_letter_source.produced_ms)
     if message.queue.endswith(FIFO_SUFFIX):
         values["SequenceNumber"] = _sequence_number(message.sequence)
     return values

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from wonderq.model.limits import UNLIMITED
-from wonderq.model.settings import FIFO_SUFFIX, QueueSettings, check_texts
+from wonderq.model.settings import FIFO_SUFFIX, QueueSettings, check_tags
 from wonderq.sqs import queue_attributes
 from wonderq.sqs.context import Context, queue_info, seconds_since
 from wonderq.sqs.errors import SqsError, invalid, missing, no_such_queue
@@ -186,7 +186,7 @@ def _tags(context: Context) -> dict[str, str]:
     for name, value in tags.items():
         if not isinstance(value, str):
             raise invalid("Tags", name, "The value of a tag must be a string.")
-    check_texts(tags, "tags")
+    check_tags(tags)
     return tags
 
 

@@ -1,48 +1,49 @@
-"""The messages of one queue as columns: tens of bytes a message, whatever its body's size.
+"""The messages of one queue as columns: tens of bytes a message, whatever the size of its body.
 
-A page holds up to `PAGE_MESSAGES` messages with neighbouring sequence numbers, one array for each thing known of them.
-What only a claimed or delayed message has is kept in arrays that a page grows when it first needs them: a message that
-merely waits costs 21 bytes (49 once its page had a claim). A page whose messages are all gone is freed.
+A page holds up to `PAGE_MESSAGES` messages with neighbouring sequence numbers, with one array per field. The fields
+of claims and delays are in arrays that a page grows when one of its messages first needs them. So a waiting message
+costs 21 bytes, and 49 bytes once a message of its page was claimed. A page is freed when all its messages are
+deleted.
 
-Ready messages need no structure of their own: a page finds its first waiting message by searching its status bytes, and
-a heap of page numbers tells which pages have one. So a message that comes back is found before younger ones, by itself.
-Those with a priority or a group are in lanes (`wonderq.state.lanes`), which there are none of in a queue without such messages.
+Waiting messages need no structure of their own: a search of the status bytes finds the first one of a page, and
+`wonderq.state.ready_pages` lists the pages that have one. So a released message is found before younger messages.
+Messages with a priority or a group are in lanes (`wonderq.state.lanes`). A queue without such messages has no lanes.
 """
 
 from __future__ import annotations
 
-import heapq
 from array import array
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from itertools import accumulate, chain, groupby, repeat
+from collections.abc import Callable, Generator, Iterable, Sequence
+from itertools import accumulate, groupby
 
 from wonderq.model.status import BURIED, CLAIMED, DELAYED, GONE, STATUS_COUNT, WAITING
+from wonderq.state.deadlines import Deadlines
 from wonderq.state.lanes import NO_LANE, Lanes
+from wonderq.state.message_table import MessageTable
 from wonderq.state.page import IN_LANE, NO_TOKEN, PAGE_BITS, PAGE_MESSAGES, SHOWN, MessageView, Page
+from wonderq.state.ready_pages import ReadyPages
 from wonderq.state.record import MessageState, Runs, to_runs
 
-#: A page at the end of the queue is not freed before it held this many, so that a queue which stays nearly empty does
-#: not make a page for each message.
+#: The last page of a queue is freed only after it held this many messages. So a queue that stays nearly empty does not
+#: allocate a page per message.
 _KEEP_BELOW = 256
 
 _WAITING_BYTE = bytes([WAITING])
-_GONE_BYTE = bytes([GONE])
 
 
-class Columns:
-    """All messages of a queue. Sequence numbers begin at 0 and are never used twice."""
+class Columns(MessageTable):
+    """All messages of a queue. Sequence numbers start at 0 and are never reused."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.next_sequence = 0
         self.counts = [0] * STATUS_COUNT
-        """Messages by state (GONE is not kept). Those past their deadline count as waiting only after `advance`."""
+        """Number of messages by status; 0 for GONE. A message keeps its status past its deadline until `advance`."""
         self.bytes = 0
         """Entry bytes of all messages."""
-        self._pages: dict[int, Page] = {}  # by sequence >> PAGE_BITS, ascending
-        self._ready: list[int] = []  # heap of the numbers of pages with a waiting message, and some without
-        self._due: list[tuple[int, int, int]] = []  # heap of (due_ms, first, count), and some that no longer hold
-        self._due_messages = 0  # the sum of the counts in it
         self.lanes = Lanes(self._status_of)
+        self._ready = ReadyPages(self._pages)
+        self._deadlines = Deadlines(self._pages, self.counts)
 
     def __len__(self) -> int:
         counts = self.counts
@@ -50,48 +51,11 @@ class Columns:
 
     # Reading
 
-    def find(self, sequence: int) -> MessageView | None:
-        """Return one message, or None when it is gone or was never there."""
-        page = self._pages.get(sequence >> PAGE_BITS)
-        if page is None:
-            return None
-        index = sequence - page.first
-        if not 0 <= index < len(page.status) or page.status[index] == GONE:
-            return None
-        return page.view(index)
+    def rewrite_fields(self, runs: Runs) -> tuple[list[int], list[MessageState]]:
+        """Return the fields ``produced_ms`` and ``claims`` of an UPDATE record that rewrites the messages of runs.
 
-    def _status_of(self, sequence: int) -> int:
-        page = self._pages.get(sequence >> PAGE_BITS)
-        if page is None:
-            return GONE
-        index = sequence - page.first
-        return page.status[index] if 0 <= index < len(page.status) else GONE
-
-    def still_at(self, runs: Runs, places: array[int]) -> Iterator[tuple[int, int, int]]:
-        """Find which messages have their entries where ``places`` says, one place for each message of the runs.
-
-        Yields stretches of them: (index of the first among all, its sequence number, how many).
+        All messages must exist.
         """
-        passed = 0
-        for at in range(0, len(runs), 2):
-            first, count = runs[at], runs[at + 1]
-            for page, start, stop in self._slices((first, count)):
-                index = passed + page.first + start - first
-                expected = places[index : index + stop - start]
-                if page.position[start:stop] == expected and page.status.find(GONE, start, stop) < 0:
-                    yield index, page.first + start, stop - start
-                    continue
-                found = to_runs(
-                    offset
-                    for offset, place in enumerate(expected)
-                    if page.position[start + offset] == place and page.status[start + offset] != GONE
-                )
-                for each in range(0, len(found), 2):
-                    yield index + found[each], page.first + start + found[each], found[each + 1]
-            passed += count
-
-    def describe(self, runs: Runs) -> tuple[list[int], list[MessageState]]:
-        """Return what restates messages that are there, besides their entries: when produced, and claims (`restate`)."""
         produced_ms: list[int] = []
         claims: list[MessageState] = []
         for page, start, stop in self._slices(runs):
@@ -105,102 +69,28 @@ class Columns:
         return produced_ms, claims
 
     def state_of(self, view: MessageView) -> MessageState:
-        """Return the state of a rewritten message that is not pristine, as an UPDATE record has it."""
+        """Return the state of a message that is not pristine, for an UPDATE record that rewrites it."""
         claim = view.sequence, view.status, view.due_ms, view.timeout_ms, view.receives, view.token
         return MessageState(*claim, view.first_claimed_ms, view.updates + 1, *self.lane_of(view))
 
     def lane_of(self, view: MessageView) -> tuple[int, str]:
-        """Return a message's priority and group."""
+        """Return the priority and the group of a message."""
         if view.lane == NO_LANE:
             return 0, ""
         lane = self.lanes[view.lane]
         return lane.priority, lane.group.name
 
-    def views(self, runs: Runs) -> list[MessageView]:
-        """Return the messages of runs, all of which must be there."""
-        return list(chain.from_iterable(page.views(start, stop) for page, start, stop in self._slices(runs)))
-
-    def are_claimed(self, runs: Runs, tokens: list[int]) -> bool:
-        """Tell whether all messages of the runs are there, and have those tokens, one for each."""
-        passed = 0
-        for page, start, stop in self._slices(runs):
-            expected = array("I", tokens[passed : passed + stop - start])
-            if page.token[start:stop] != expected or page.status.find(GONE, start, stop) >= 0:
-                return False
-            passed += stop - start
-        return passed == len(tokens)
-
-    def produced_ms(self, runs: Runs) -> array[int]:
-        """Return when the messages of runs were produced, all of which must be there; those that come first are oldest."""
-        page = self._pages.get(runs[0] >> PAGE_BITS)
-        if page is not None and len(runs) == 2:  # the most common case, in a quarter of the time
-            start = runs[0] - page.first
-            times = page.produced_ms[start : start + runs[1]]
-            if len(times) == runs[1]:
-                return times
-        times = array("q")
-        for page, start, stop in self._slices(runs):
-            times += page.produced_ms[start:stop]
-        return times
-
-    def after(self, sequence: int, limit: int, status: int | None = None) -> list[MessageView]:
-        """Return up to ``limit`` messages with larger sequence numbers, ascending; all, or those of one status."""
-        found: list[MessageView] = []
-        for number, page in self._pages.items():
-            if number < (sequence + 1) >> PAGE_BITS or not page.live:
-                continue
-            index = max(sequence + 1 - page.first, 0)
-            while (index := page.next_index(index, status)) >= 0:
-                found.append(page.view(index))
-                if len(found) == limit:
-                    return found
-                index += 1
-        return found
-
-    def any_before(self, position: int) -> bool:
-        """Tell whether the entry of any message that is there lies before a position of the log."""
-        return any(
-            place < position and status != GONE
-            for page in self._pages.values()
-            if page.live and min(page.position) < position
-            for place, status in zip(page.position, page.status, strict=True)
-        )
-
-    def oldest_ms(self) -> int | None:
-        """Return when the oldest message was produced, or None in an empty queue."""
-        for page in self._pages.values():
-            if page.live:
-                return page.produced_ms[len(page.status) - len(page.status.lstrip(_GONE_BYTE))]
-        return None
-
-    def expired_end(self, before_ms: int) -> int | None:
-        """Return the sequence number behind the last message that was produced before a time, or None if none was."""
-        end = None
-        for page in self._pages.values():
-            if not page.live:
-                continue
-            if max(page.produced_ms) < before_ms:
-                end = page.first + len(page.status)
-                continue
-            index = page.next_index(0, None)
-            if page.produced_ms[index] >= before_ms:
-                break
-            while index >= 0 and page.produced_ms[index] < before_ms:
-                end = page.first + index + 1
-                index = page.next_index(index + 1, None)
-        return end
-
     def pick(self, limit: int, limit_bytes: int, allowance: Callable[[str], int] = lambda _: 1 << 30) -> Runs:
-        """Choose the messages that are next, at most ``limit``: the oldest that wait, and what the lanes say.
+        """Return the messages to deliver next: the oldest waiting ones, in the order of the lanes if there are any.
 
-        Their entries have at most ``limit_bytes`` together, unless the first alone has more. ``allowance`` says how many a
-        group may have.
+        Returns at most ``limit`` messages whose entries have at most ``limit_bytes`` together; a first message that is
+        larger is returned alone. ``allowance`` returns the number of messages that a group may get. Changes nothing.
         """
         if self.lanes.by_number:
             return self._pick_from_lanes(limit, limit_bytes, allowance)
         runs: Runs = []
-        looked_at: list[int] = []
-        while limit > 0 and (page := self._next_ready(looked_at)) is not None:
+        taken: list[int] = []
+        while limit > 0 and (page := self._ready.take(taken)) is not None:
             start = page.status.find(WAITING)
             while start >= 0 and limit > 0:
                 ahead = page.status[start : start + limit]
@@ -208,32 +98,16 @@ class Columns:
                 lengths = page.length[start : start + count]
                 total = sum(lengths)
                 if total > limit_bytes:
-                    within = sum(1 for so_far in accumulate(lengths) if so_far <= limit_bytes)
-                    count = within if within or runs else 1
+                    fitting = sum(1 for size in accumulate(lengths) if size <= limit_bytes)
+                    count = fitting if fitting or runs else 1
                     limit = count
                 if count:
                     runs += (page.first + start, count)
                 limit -= count
                 limit_bytes -= total
                 start = page.status.find(WAITING, start + count)
-        for number in looked_at:
-            heapq.heappush(self._ready, number)
+        self._ready.put_back(taken)
         return runs
-
-    def _next_ready(self, looked_at: list[int]) -> Page | None:
-        """Return the next page with a waiting message, and note its number, which has to be put back into the heap."""
-        while self._ready:
-            number = heapq.heappop(self._ready)
-            page = self._pages.get(number)
-            if page is None or not page.waiting:
-                if page is not None:
-                    page.listed = False
-                continue
-            if looked_at and looked_at[-1] == number:
-                continue  # listed twice: once by a page that was freed, once by its successor
-            looked_at.append(number)
-            return page
-        return None
 
     def _pick_from_lanes(self, limit: int, limit_bytes: int, allowance: Callable[[str], int]) -> Runs:
         picked: list[int] = []
@@ -254,39 +128,34 @@ class Columns:
         return to_runs(picked)
 
     def _plain(self) -> Generator[int]:
-        """Yield the messages that wait and are in no lane, the oldest first."""
-        looked_at: list[int] = []
+        """Yield the waiting plain messages, oldest first. The caller must close the generator."""
+        taken: list[int] = []
         try:
-            while (page := self._next_ready(looked_at)) is not None:
+            while (page := self._ready.take(taken)) is not None:
                 index = -1
                 while (index := page.status.find(WAITING, index + 1)) >= 0:
                     yield page.first + index
         finally:
-            for number in looked_at:
-                heapq.heappush(self._ready, number)
+            self._ready.put_back(taken)
 
     def next_due_ms(self) -> int | None:
-        """Return when the next claim or delay may end, or None when there is none. It may be early, never late."""
-        return self._due[0][0] if self._due else None
+        """Return the earliest deadline of a claim or delay, or None. It may be too early, but never too late."""
+        return self._deadlines.next_ms()
 
-    # Changing: called by `State.apply` alone, but for `advance`
+    # Changing: only `State.apply` calls these methods, except `advance`
     #
-    # When old parts of a log have been dropped, a record may be about messages that nothing before it tells of. They were
-    # deleted later, or a later record restates them; so what is said of them here changes nothing.
+    # After old parts of a log were dropped, a record may name messages that no earlier record produced. Such messages
+    # were deleted later, or a later record rewrites them, so the record has no effect on them.
 
     def advance(self, now_ms: int) -> int:
-        """Turn claims and delays that have ended by ``now_ms`` into waiting messages; return how many claims ended.
+        """Make messages available whose claim or delay has ended at ``now_ms``; return how many claims ended.
 
-        This writes nothing down: it follows from the deadlines, so it may happen at any time, or not.
+        No record is needed: the result follows from the deadlines. So this may be called at any time, or not at all.
         """
-        due = self._due
-        if not due or due[0][0] > now_ms:
-            return 0
         claimed = self.counts[CLAIMED]
-        while due and due[0][0] <= now_ms:
-            due_ms, first, count = heapq.heappop(due)
-            self._due_messages -= count
-            for page, start, stop in self._parts([first, count]):
+        while (deadline := self._deadlines.pop(now_ms)) is not None:
+            due_ms, first, count = deadline
+            for page, start, stop in self._live_slices((first, count)):
                 for index in range(start, stop):
                     if page.status[index] in (CLAIMED, DELAYED) and page.due_ms[index] == due_ms:
                         self._set_status(page, index, WAITING)
@@ -301,9 +170,10 @@ class Columns:
         due_ms: Sequence[int],
         lanes: Sequence[tuple[int, str]] = (),
     ) -> None:
-        """Add messages whose entries lie back to back from ``position`` on.
+        """Add messages produced at ``at_ms``, from sequence number ``first`` on.
 
-        ``due_ms`` delays each, or is empty; ``lanes`` has the priority and the group of each, or is empty.
+        The entries are stored back to back from ``position`` on. ``due_ms`` has the end of each message's delay, and
+        ``lanes`` the priority and group of each message. Either may be empty.
         """
         total = len(lengths)
         if total == 1:
@@ -323,7 +193,7 @@ class Columns:
             sequence += count
 
     def _append(self, sequence: int, at_ms: int, position: int, length: int) -> None:
-        """Add one message: what `_extend` does, in a third of the time."""
+        """Add one message. `_extend` with one message takes three times as long."""
         page = self._page_to_append(sequence)
         page.position.append(position)
         page.length.append(length)
@@ -335,37 +205,37 @@ class Columns:
 
     def _extend(self, first: int, at_ms: int, position: int, lengths: Sequence[int]) -> None:
         done, total = 0, len(lengths)
-        places = array("Q", accumulate(lengths, initial=position))
+        positions = array("Q", accumulate(lengths, initial=position))
         while done < total:
             sequence = first + done
             page = self._page_to_append(sequence)
             stop = min(total, done + PAGE_MESSAGES - sequence % PAGE_MESSAGES)
             count = stop - done
-            page.position.extend(places[done:stop])
+            page.position.extend(positions[done:stop])
             page.length.extend(lengths[done:stop])
             page.produced_ms.extend(array("q", (at_ms,)) * count)
             page.status.extend(_WAITING_BYTE * count)
             page.live += count
             page.waiting += count
             done = stop
-        self.bytes += places[-1] - position
+        self.bytes += positions[-1] - position
 
     def _page_to_append(self, sequence: int) -> Page:
-        """Return the page whose next place is that of a new message, listed as having one that waits."""
+        """Return the page that a new waiting message is appended to. The page is listed as ready."""
         number = sequence >> PAGE_BITS
         page = self._pages.get(number)
         if page is None:
             page = self._pages[number] = Page(sequence)
         elif page.frozen:
-            page = self._own(page)
+            page = self._writable(page)
         if page.first + len(page.status) != sequence:
             page.fill(sequence - page.first - len(page.status))
         if not page.listed:
-            self._list(page, number)
+            self._ready.add(page)
         return page
 
     def _delay(self, first: int, count: int, due_ms: int) -> None:
-        """Hide messages that were just added."""
+        """Delay messages that were just added."""
         for page, start, stop in self._slices((first, count)):
             page.grow_claims()
             if page.lane:
@@ -378,22 +248,23 @@ class Columns:
             page.waiting -= stop - start
             self.counts[WAITING] -= stop - start
             self.counts[DELAYED] += stop - start
-        self._schedule(due_ms, first, count)
+        self._deadlines.add(due_ms, first, count)
 
     def _enter_lane(self, sequence: int, priority: int, group: str) -> None:
-        """Take a message that merely waits into a lane."""
+        """Move a waiting message into the lane of its priority and group, if it has either."""
         if not (priority or group):
             return
-        for page, index, _ in self._parts((sequence, 1)):
+        for page, index, _ in self._live_slices((sequence, 1)):
             page.grow(page.lane)
             page.lane[index] = number = self.lanes.number_of(priority, group)
             page.status[index] = IN_LANE
             page.waiting -= 1
-            self.lanes.changed(number, sequence, GONE, IN_LANE)
+            self.lanes.update_status(number, sequence, GONE, IN_LANE)
 
     def claim(self, runs: Runs, at_ms: int, timeout_ms: int, token: int) -> None:
+        """Claim messages until ``at_ms + timeout_ms``. ``token`` identifies the claim."""
         due_ms = at_ms + timeout_ms
-        for page, start, stop in self._parts(runs):
+        for page, start, stop in self._live_slices(runs):
             page.grow_claims()
             count = stop - start
             if count == 1 or page.lane:
@@ -420,12 +291,12 @@ class Columns:
             self.counts[DELAYED] -= count - waiting - claimed
             self.counts[CLAIMED] += count - claimed
             if self.lanes.by_number:
-                self.lanes.gave(NO_LANE)
+                self.lanes.count_claim(NO_LANE)
         for at in range(0, len(runs), 2):
-            self._schedule(due_ms, runs[at], runs[at + 1])
+            self._deadlines.add(due_ms, runs[at], runs[at + 1])
 
     def _claim_one(self, page: Page, index: int, at_ms: int, timeout_ms: int, token: int) -> None:
-        """Do for one message what `claim` does for a stretch of them, in a third of the time."""
+        """Claim one message, in a third of the time that array slices take."""
         old = page.status[index]
         page.status[index] = CLAIMED
         page.due_ms[index] = at_ms + timeout_ms
@@ -440,12 +311,12 @@ class Columns:
         if self.lanes.by_number:
             lane = page.lane_of(index)
             if lane:
-                self.lanes.changed(lane, page.first + index, old, CLAIMED)
-            self.lanes.gave(lane)
+                self.lanes.update_status(lane, page.first + index, old, CLAIMED)
+            self.lanes.count_claim(lane)
 
     def change(self, sequence: int, status: int, due_ms: int, timeout_ms: int, receives: int | None = None) -> None:
-        """Release, renew, delay or bury one message. If ``receives`` is given, it counts as received so often."""
-        for page, index, _ in self._parts((sequence, 1)):
+        """Release, renew, delay or bury one message. ``receives`` sets its receive count, if given."""
+        for page, index, _ in self._live_slices((sequence, 1)):
             page.grow_claims()
             self._set_status(page, index, status)
             page.due_ms[index] = due_ms
@@ -457,41 +328,39 @@ class Columns:
             if status != CLAIMED:
                 page.token[index] = NO_TOKEN
             if status in (CLAIMED, DELAYED):
-                self._schedule(due_ms, sequence, 1)
+                self._deadlines.add(due_ms, sequence, 1)
 
-    def restate(self, runs: Runs, position: int, produced_ms: Sequence[int], lengths: Sequence[int]) -> None:
-        """Set all there is to know of messages that merely wait, whether they were known before or not.
+    def rewrite(self, runs: Runs, position: int, produced_ms: Sequence[int], lengths: Sequence[int]) -> None:
+        """Replace all fields of messages by those of pristine ones. Messages that do not exist are added.
 
-        Their entries lie back to back from ``position`` on.
+        The entries are stored back to back from ``position`` on. `rewrite_state` sets the other fields of messages that
+        are not pristine.
         """
-        places = array("Q", accumulate(lengths, initial=position))
+        positions = array("Q", accumulate(lengths, initial=position))
         done = 0
         for at in range(0, len(runs), 2):
             sequence, end = runs[at], runs[at] + runs[at + 1]
             while sequence < end:
                 stop = min(end, (sequence // PAGE_MESSAGES + 1) * PAGE_MESSAGES)
-                page = self._page_of(sequence, stop)
-                start, behind = sequence - page.first, stop - page.first
-                self._restate(page, start, behind, done, places, produced_ms, lengths)
-                done += behind - start
+                page = self._page_for(sequence, stop)
+                count = stop - sequence
+                batch = slice(done, done + count)
+                self._rewrite_slice(page, sequence - page.first, positions[batch], produced_ms[batch], lengths[batch])
+                self.bytes += positions[done + count] - positions[done]
+                done += count
                 sequence = stop
             self.next_sequence = max(self.next_sequence, end)
 
-    def _restate(
-        self,
-        page: Page,
-        start: int,
-        stop: int,
-        done: int,
-        places: array[int],
-        produced_ms: Sequence[int],
-        lengths: Sequence[int],
+    def _rewrite_slice(
+        self, page: Page, start: int, positions: array[int], produced_ms: Sequence[int], lengths: Sequence[int]
     ) -> None:
-        count = stop - start
-        self._forget(page, start, stop)
-        page.position[start:stop] = places[done : done + count]
-        page.length[start:stop] = array("I", lengths[done : done + count])
-        page.produced_ms[start:stop] = array("q", produced_ms[done : done + count])
+        """Replace the messages of a page from index ``start`` on, except the sum of bytes."""
+        count = len(positions)
+        stop = start + count
+        self._clear(page, start, stop)
+        page.position[start:stop] = positions
+        page.length[start:stop] = array("I", lengths)
+        page.produced_ms[start:stop] = array("q", produced_ms)
         claims = min(stop, len(page.due_ms)) - start
         if claims > 0:
             for column in (page.due_ms, page.timeout_ms, page.receives, page.token, page.first_claimed_ms):
@@ -502,47 +371,37 @@ class Columns:
         page.live += count
         page.waiting += count
         self.counts[WAITING] += count
-        self.bytes += places[done + count] - places[done]
-        self._list(page, page.first >> PAGE_BITS)
+        self._ready.add(page)
 
-    def restate_claim(
-        self,
-        sequence: int,
-        status: int,
-        due_ms: int,
-        timeout_ms: int,
-        receives: int,
-        token: int,
-        first_claimed_ms: int = 0,
-        version: int = 1,
-        priority: int = 0,
-        group: str = "",
-    ) -> None:
-        """Set what a restated message has that does not merely wait."""
-        self._enter_lane(sequence, priority, group)
-        for page, index, _ in self._parts((sequence, 1)):
+    def rewrite_state(self, state: MessageState) -> None:
+        """Set the state of a message that `rewrite` made pristine."""
+        sequence = state.sequence
+        self._enter_lane(sequence, state.priority, state.group)
+        for page, index, _ in self._live_slices((sequence, 1)):
             page.grow_claims()
-            self._set_status(page, index, status)
-            page.due_ms[index] = due_ms
-            page.timeout_ms[index] = timeout_ms
-            page.receives[index] = receives
-            page.token[index] = token
-            page.first_claimed_ms[index] = first_claimed_ms
-            if version > 1:
+            self._set_status(page, index, state.status)
+            page.due_ms[index] = state.due_ms
+            page.timeout_ms[index] = state.timeout_ms
+            page.receives[index] = state.receives
+            page.token[index] = state.token
+            page.first_claimed_ms[index] = state.first_claimed_ms
+            if state.version > 1:
                 page.grow(page.updates)
-                page.updates[index] = version - 1
-            if status in (CLAIMED, DELAYED):
-                self._schedule(due_ms, sequence, 1)
+                page.updates[index] = state.version - 1
+            if state.status in (CLAIMED, DELAYED):
+                self._deadlines.add(state.due_ms, sequence, 1)
 
-    def _page_of(self, sequence: int, stop: int) -> Page:
-        """Return the page with places for messages up to ``stop``, all on one page, made or enlarged if need be."""
+    def _page_for(self, sequence: int, stop: int) -> Page:
+        """Return the page of the messages from ``sequence`` up to ``stop``, created or extended if necessary."""
         number = sequence >> PAGE_BITS
         page = self._pages.get(number)
         if page is None:
             page = self._pages[number] = Page(sequence)
             if number != max(self._pages):
-                self._pages = dict(sorted(self._pages.items()))
-        page = self._own(page)
+                ordered = sorted(self._pages.items())
+                self._pages.clear()  # in place: the ready pages and the deadlines refer to it
+                self._pages.update(ordered)
+        page = self._writable(page)
         if sequence < page.first:
             page.fill_front(sequence)
         if stop > page.first + len(page.status):
@@ -550,24 +409,26 @@ class Columns:
         return page
 
     def delete(self, runs: Runs) -> None:
-        for page, start, stop in self._parts(runs):
+        """Delete messages."""
+        for page, start, stop in self._live_slices(runs):
             self._remove(page, start, stop)
 
     def purge(self, end: int) -> None:
-        """Remove every message whose sequence number is below ``end``."""
+        """Delete all messages whose sequence numbers are below ``end``."""
         for page in [page for page in self._pages.values() if page.first < end]:
             self.delete([page.first, min(end - page.first, len(page.status))])
         self.next_sequence = max(self.next_sequence, end)
 
     def _remove(self, page: Page, start: int, stop: int) -> None:
-        self._forget(page, start, stop)
+        """Delete messages of a page, and free the page if it has no others."""
+        self._clear(page, start, stop)
         if not page.live:
             end = page.first + len(page.status)
             if len(page.status) >= _KEEP_BELOW or end % PAGE_MESSAGES == 0:
                 del self._pages[page.first >> PAGE_BITS]
 
-    def _forget(self, page: Page, start: int, stop: int) -> None:
-        """Take messages out of a page and out of all counts."""
+    def _clear(self, page: Page, start: int, stop: int) -> None:
+        """Remove messages from a page and from all counts. The page stays."""
         count = stop - start
         left = self._leave_lanes(page, start, stop) if page.lane else ()
         gone = page.status.count(GONE, start, stop)
@@ -586,12 +447,13 @@ class Columns:
         self.counts[BURIED] -= buried
         self.counts[DELAYED] -= count - gone - waiting - claimed - buried
         for number, sequence, old in left:
-            self.lanes.changed(number, sequence, old, GONE)
+            self.lanes.update_status(number, sequence, old, GONE)
 
     def _leave_lanes(self, page: Page, start: int, stop: int) -> list[tuple[int, int, int]]:
-        """Take messages that are about to go out of their lanes: they merely wait after that, or have another status.
+        """Take messages that are about to be deleted out of their lanes.
 
-        Returns the lane, the sequence number and the old status of each, for `Lanes.changed` when they are gone.
+        A message that waited in its lane gets the status WAITING. Returns the lane, the sequence number and the old
+        status of each message, for `Lanes.update_status` once the messages are deleted.
         """
         left: list[tuple[int, int, int]] = []
         for index in range(start, min(stop, len(page.lane))):
@@ -612,94 +474,17 @@ class Columns:
         self.counts[SHOWN[old]] -= old != GONE
         self.counts[SHOWN[status]] += 1
         if lane:
-            self.lanes.changed(lane, page.first + index, old, status)
+            self.lanes.update_status(lane, page.first + index, old, status)
         if old == WAITING:
             page.waiting -= 1
         if status == WAITING:
             page.waiting += 1
-            self._list(page, page.first >> PAGE_BITS)
-
-    def _list(self, page: Page, number: int) -> None:
-        if not page.listed:
-            page.listed = True
-            heapq.heappush(self._ready, number)
-            if len(self._ready) > 2 * len(self._pages) + 64:
-                # A freed page's number goes when `pick` meets it, which may be never.
-                self._ready = [number for number, page in self._pages.items() if page.listed]
-
-    def _slices(self, runs: Sequence[int]) -> Iterator[tuple[Page, int, int]]:
-        """Cut runs at page borders into (page, first index, index behind the last); what has no page is left out."""
-        for at in range(0, len(runs), 2):
-            sequence = runs[at]
-            end = sequence + runs[at + 1]
-            while sequence < end:
-                number = sequence >> PAGE_BITS
-                stop = min(end, (number + 1) << PAGE_BITS)
-                page = self._pages.get(number)
-                if page is not None:
-                    start, behind = max(sequence - page.first, 0), min(stop - page.first, len(page.status))
-                    if start < behind:
-                        yield page, start, behind
-                sequence = stop
-
-    def _parts(self, runs: Sequence[int]) -> Iterator[tuple[Page, int, int]]:
-        """Cut runs at page borders and around messages that are gone, into pages that may be changed."""
-        for found, start, stop in self._slices(runs):
-            page = self._own(found)
-            if page.status.find(GONE, start, stop) < 0:
-                yield page, start, stop
-                continue
-            there = [index for index in range(start, stop) if page.status[index] != GONE]
-            parts = to_runs(there)
-            for at in range(0, len(parts), 2):
-                yield page, parts[at], parts[at] + parts[at + 1]
-
-    def _schedule(self, due_ms: int, first: int, count: int) -> None:
-        heapq.heappush(self._due, (due_ms, first, count))
-        self._due_messages += count
-        # To make it anew goes through all pages: not before so many deadlines are void that it costs each of them little.
-        if self._due_messages > 2 * (self.counts[CLAIMED] + self.counts[DELAYED]) + 1024 + len(self) // 64:
-            self._rebuild_schedule()
-
-    def _rebuild_schedule(self) -> None:
-        """Make the heap of deadlines anew: most in it are of messages that were deleted, released or renewed."""
-        by_due_ms: dict[int, list[int]] = {}
-        for page in self._pages.values():
-            for status in (CLAIMED, DELAYED):
-                index = -1
-                while (index := page.status.find(status, index + 1)) >= 0:
-                    by_due_ms.setdefault(page.due_ms[index], []).append(page.first + index)
-        self._due = []
-        for due_ms, sequences in by_due_ms.items():
-            runs = to_runs(sequences)
-            self._due += zip(repeat(due_ms), runs[::2], runs[1::2], strict=False)
-        heapq.heapify(self._due)
-        self._due_messages = sum(map(len, by_due_ms.values()))
-
-    # Snapshots: pages are shared with them, and copied when they are next changed
-
-    def freeze(self) -> list[Page]:
-        """Return all pages, which from now on nobody changes until `thaw`."""
-        pages = list(self._pages.values())
-        for page in pages:
-            page.frozen = True
-        return pages
-
-    @staticmethod
-    def thaw(pages: Iterable[Page]) -> None:
-        for page in pages:
-            page.frozen = False
-
-    def _own(self, page: Page) -> Page:
-        """Return a page that may be changed: the same, or a copy in its place if a snapshot holds it."""
-        if page.frozen:
-            page = self._pages[page.first >> PAGE_BITS] = page.copy()
-        return page
+            self._ready.add(page)
 
     def load(self, pages: Iterable[Page], lanes: Iterable[tuple[int, int, str]] = ()) -> None:
-        """Take over the pages of a dump, in an empty queue, and its lanes (`Lane.about`)."""
-        for each in lanes:
-            self.lanes.load(*each)
+        """Load the pages of a dump, and its lanes (`Lane.definition`), into an empty queue."""
+        for number, priority, group in lanes:
+            self.lanes.load(number, priority, group)
         for page in pages:
             self._pages[page.first >> PAGE_BITS] = page
             self.bytes += page.live_bytes()
@@ -708,7 +493,7 @@ class Columns:
             self.counts[WAITING] += page.status.count(IN_LANE)
             for index, lane in enumerate(page.lane):
                 if lane:
-                    self.lanes.changed(lane, page.first + index, GONE, page.status[index])
+                    self.lanes.update_status(lane, page.first + index, GONE, page.status[index])
             if page.waiting:
-                self._list(page, page.first >> PAGE_BITS)
-        self._rebuild_schedule()
+                self._ready.add(page)
+        self._deadlines.rebuild()

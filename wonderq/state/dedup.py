@@ -1,7 +1,7 @@
-"""What a queue remembers for a time under a key: which message a key was used for, and what an attempt to claim was given.
+"""The dedup table of a queue: idempotency keys that were used, and attempts to claim, each for a limited time.
 
-It holds also when the message is gone. What is remembered stands in DEDUP records, and is restated like messages when
-the part of the log that has it is dropped.
+An entry outlives the message that it refers to. DEDUP records store the entries. Compaction rewrites them like
+messages, before it drops the part of the log that has them.
 """
 
 from __future__ import annotations
@@ -13,37 +13,39 @@ from wonderq.state import record
 
 
 class DedupEntry(NamedTuple):
-    """One thing."""
+    """Value of one key."""
 
     value: Any
     until_ms: int
+    """Time at which the entry expires."""
     record_position: int
-    """Position of the newest record that has it."""
+    """Position after the newest record that has the entry."""
 
 
 class DedupTable:
-    """All that one queue remembers."""
+    """Dedup entries of one queue, by key."""
 
     def __init__(self) -> None:
-        self._by_key: dict[str, DedupEntry] = {}  # those stated longest ago come first
-        self._due: list[tuple[int, str]] = []  # heap of when each ends
+        self._by_key: dict[str, DedupEntry] = {}  # in the order of their newest records
+        self._due: list[tuple[int, str]] = []  # heap of the times at which keys expire
 
     def __len__(self) -> int:
         return len(self._by_key)
 
     def get(self, key: str, now_ms: int) -> Any:
-        """Return what is remembered under a key, or None."""
+        """Return the value of a key, or None if there is none or it has expired."""
         found = self._by_key.get(key)
         return found.value if found is not None and found.until_ms > now_ms else None
 
     def put(self, key: str, value: Any, until_ms: int, record_position: int) -> None:
+        """Set the entry of a key."""
         before = self._by_key.pop(key, None)
         self._by_key[key] = DedupEntry(value, until_ms, record_position)
         if before is None or before.until_ms != until_ms:
             heapq.heappush(self._due, (until_ms, key))
 
     def forget(self, now_ms: int) -> None:
-        """Let go of what has ended."""
+        """Remove the expired entries."""
         due = self._due
         while due and due[0][0] <= now_ms:
             until_ms, key = heapq.heappop(due)
@@ -52,22 +54,22 @@ class DedupTable:
                 del self._by_key[key]
 
     def copy(self) -> dict[str, DedupEntry]:
-        """Return all of it, by key, as `put` is to be given it again."""
+        """Return all entries by key, in an order in which `put` can restore them."""
         return self._by_key.copy()
 
-    def stated_before(self, position: int, now_ms: int, most_bytes: int) -> list[tuple[str, Any, int]]:
-        """Return things whose newest record stands before a position, as a record has them.
+    def rows_before(self, position: int, now_ms: int, limit_bytes: int) -> list[tuple[str, Any, int]]:
+        """Return rows of a DEDUP record for entries whose newest records lie before a position of the log.
 
-        They have ``most_bytes`` together, unless there is one that has more; then that one comes alone.
+        Returns at most ``limit_bytes`` of rows, oldest first; a first row that is larger is returned alone.
         """
-        found: list[tuple[str, Any, int]] = []
-        for key, each in self._by_key.items():
-            if each.record_position >= position:
+        rows: list[tuple[str, Any, int]] = []
+        for key, entry in self._by_key.items():
+            if entry.record_position >= position:
                 break
-            if each.until_ms > now_ms:
-                memory = key, each.value, each.until_ms
-                most_bytes -= len(record.encode(memory))
-                if found and most_bytes < 0:
+            if entry.until_ms > now_ms:
+                row = key, entry.value, entry.until_ms
+                limit_bytes -= len(record.encode(row))
+                if rows and limit_bytes < 0:
                     break
-                found.append(memory)
-        return found
+                rows.append(row)
+        return rows

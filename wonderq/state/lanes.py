@@ -1,14 +1,16 @@
-"""Lanes: messages of a queue that do not simply wait in their order, since they have a priority or belong to a group.
+"""Lanes: the messages of a queue that have a priority or belong to a group, in their order of delivery.
 
-A lane holds the messages of one priority and one group, and gives them out in order. Which lane is next:
+A lane holds the messages of one priority and one group, and delivers them in order of sequence number. Rules for the
+next lane:
 
-- A higher priority comes first.
-- Among groups of an ordinary queue, the one with the fewest messages in flight comes first, then the one that has waited
-  longest for its turn; a lane gives one message a turn. So no group keeps the others waiting, however much it has.
-- In a FIFO queue a group with a message in flight is blocked, and so is one whose next message is delayed; the others
-  take turns, and a lane gives as many as are wanted.
+- The lane with the highest priority is next.
+- In an ordinary queue, the group with the fewest messages in flight is next, then the group that was served longest
+  ago. A lane delivers one message per turn. So no group can starve the others, however many messages it has.
+- In a FIFO queue, a group is blocked while one of its messages is in flight, or while its next message is delayed.
+  The other groups take turns, and a lane delivers as many messages per turn as the consumer asks for.
 
-Messages without either are in no lane, cost nothing here, and take turns with the lanes as a group of their own.
+Messages with neither are in no lane: they are *plain*. They need no memory here, and take turns with the lanes as one
+group.
 """
 
 from __future__ import annotations
@@ -20,23 +22,24 @@ from wonderq.model.messages import MAX_PRIORITY
 from wonderq.model.status import CLAIMED, DELAYED, GONE
 from wonderq.state.page import IN_LANE
 
-#: The lane of a message that has none.
+#: Lane number of a plain message.
 NO_LANE = 0
 
-#: Lanes have numbers up to this, as far as their column goes.
+#: Largest lane number, which fits into its column.
 _MAX_NUMBER = (1 << 32) - 1
 
-#: So many places of a heap may be void, and as many more as there are messages.
+#: A heap of a lane may have this many void places, and one more per message of the lane.
 _VOID_PLACES = 64
 
-#: The group that messages of a FIFO queue are in which were given none.
+#: Group of the messages of a FIFO queue that were sent without a group.
 UNGROUPED = "\0"
 
 Key = tuple[int, int]
+"""Place of a group in the order of delivery: messages in flight, then the turn. The smallest key is next."""
 
 
 class Group:
-    """What the lanes of one group have in common."""
+    """Counts that the lanes of one group share."""
 
     __slots__ = ("in_flight", "lanes", "name", "turn")
 
@@ -44,11 +47,12 @@ class Group:
         self.name = name
         self.in_flight = 0
         self.turn = turn
-        """Grows with each message that is given out, over all groups: the smallest has waited longest."""
+        """Number of the turn in which the group was last served. All groups of a queue share the counter."""
         self.lanes: list[Lane] = []
 
     @property
     def key(self) -> Key:
+        """Place of the group in the order of delivery."""
         return self.in_flight, self.turn
 
 
@@ -62,14 +66,14 @@ class Lane:
         self.priority = priority
         self.group = group
         self.messages = 0
-        """How many there are, whatever they do."""
-        self.ready: list[int] = []  # heap of sequence numbers, and some that no longer hold
-        self.delayed: list[int] = []  # the same
-        self.listed: Key | None = None  # under which key it stands in the heap of open lanes
+        """Number of messages, in any status."""
+        self.ready: list[int] = []  # heap of the sequence numbers of waiting messages, and of void ones
+        self.delayed: list[int] = []  # the same for delayed messages
+        self.listed: Key | None = None  # key of the lane in the heap of open lanes, if it is there
 
     @property
-    def about(self) -> tuple[int, int, str]:
-        """Its number, priority and group, which never change."""
+    def definition(self) -> tuple[int, int, str]:
+        """Number, priority and group. They never change."""
         return self.number, self.priority, self.group.name
 
 
@@ -77,7 +81,7 @@ class Lanes:
     """The lanes of one queue."""
 
     def __init__(self, status_of: Callable[[int], int]) -> None:
-        """``status_of`` gives the status byte of a message of this queue."""
+        """Make the lanes of an empty queue. ``status_of`` returns the status byte of a message."""
         self._status_of = status_of
         self._fifo = False
         self._in_flight_per_group = 0
@@ -87,28 +91,27 @@ class Lanes:
         self._turn = 0
         self._plain_turn = 0
         self.in_flight = 0
-        """Of all lanes."""
-        self._open: dict[
-            int, list[tuple[Key, int]]
-        ] = {}  # by priority: heap of keys and lanes, and some that no longer hold
+        """Number of claimed messages of all lanes."""
+        # By priority: heap of the keys and numbers of lanes that may deliver a message, and of void entries.
+        self._open: dict[int, list[tuple[Key, int]]] = {}
 
     def __getitem__(self, number: int) -> Lane:
         return self.by_number[number]
 
     def configure(self, *, fifo: bool, in_flight_per_group: int) -> None:
-        """Set how lanes give out messages; a limit of 0 is none."""
+        """Set the kind of the queue, and the limit of messages in flight per group; 0 is no limit."""
         if (fifo, in_flight_per_group) != (self._fifo, self._in_flight_per_group):
             self._fifo, self._in_flight_per_group = fifo, in_flight_per_group
             for lane in self.by_number.values():
                 self._offer(lane)
 
     def load(self, number: int, priority: int, group: str) -> None:
-        """Take over a lane of a dump (`Lane.about`); its messages follow one by one."""
+        """Load a lane of a dump (`Lane.definition`). `update_status` adds its messages."""
         self._make(number, priority, group)
         self._last_number = max(self._last_number, number)
 
     def number_of(self, priority: int, group: str) -> int:
-        """Return the lane's number; it is made if need be, and is gone again with its last message."""
+        """Return the number of a lane, created if necessary. A lane is deleted with its last message."""
         found = self._groups.get(group)
         for lane in found.lanes if found else ():
             if lane.priority == priority:
@@ -121,14 +124,14 @@ class Lanes:
 
     def _make(self, number: int, priority: int, name: str) -> Lane:
         group = self._groups.get(name)
-        if group is None:  # its turn is not before that of those who wait already
+        if group is None:  # a new group must not overtake the groups that wait already
             group = self._groups[name] = Group(name, self._turn)
         lane = self.by_number[number] = Lane(number, priority, group)
         group.lanes.append(lane)
         return lane
 
-    def changed(self, number: int, sequence: int, old: int, new: int) -> None:
-        """Take note of a message whose status has changed; it comes from GONE, and goes there in the end."""
+    def update_status(self, number: int, sequence: int, old: int, new: int) -> None:
+        """Update a lane after one of its messages changed. The status before production and after deletion is GONE."""
         lane = self.by_number[number]
         group = lane.group
         if old == GONE:
@@ -153,8 +156,8 @@ class Lanes:
         for each in group.lanes:
             self._offer(each)
 
-    def gave(self, number: int) -> None:
-        """Take note that a message was given out, from that lane or, with `NO_LANE`, from none."""
+    def count_claim(self, number: int) -> None:
+        """Count a turn of a lane, or of the plain messages (`NO_LANE`), after one of its messages was claimed."""
         self._turn += 1
         if number == NO_LANE:
             self._plain_turn = self._turn
@@ -162,24 +165,23 @@ class Lanes:
             self.by_number[number].group.turn = self._turn
 
     def _put(self, lane: Lane, heap: list[int], sequence: int, status: int) -> None:
-        """Put a message into a heap of its lane, and clear that of what no longer holds, if it is mostly that."""
+        """Add a message to a heap of its lane. Remove the void places once they are the majority."""
         heapq.heappush(heap, sequence)
         if len(heap) > 2 * lane.messages + _VOID_PLACES:
             heap[:] = sorted({each for each in heap if self._status_of(each) == status})
 
-    # Which one is next
+    # Choosing the next messages
 
-    def pick(
-        self, plain: Iterator[int], plain_in_flight: int, allowance: Callable[[str], int] = lambda _: 1
-    ) -> Generator[int]:
-        """Yield the messages that are next, in order, until closed. When it is, all is as it was.
+    def pick(self, plain: Iterator[int], plain_in_flight: int, allowance: Callable[[str], int]) -> Generator[int]:
+        """Yield the messages to deliver next, in order. The caller must close the generator, which restores the lanes.
 
-        ``plain`` are those in no lane. ``allowance`` says how many a group may have now.
+        ``plain`` yields the plain messages, oldest first, of which ``plain_in_flight`` are claimed. ``allowance``
+        returns the number of messages that a group may get.
         """
         taken: list[tuple[Lane, int, int]] = []
         turn, plain_turn = self._turn, self._plain_turn
         allowed: dict[str, int] = {}
-        touched: dict[int, Lane] = {}
+        visited: dict[int, Lane] = {}
         try:
             for priority in range(MAX_PRIORITY, -1, -1):
                 plain_next = None if priority else next(plain, None)
@@ -195,7 +197,7 @@ class Lanes:
                         continue
                     if lane is None:
                         break
-                    touched[lane.number] = lane
+                    visited[lane.number] = lane
                     name = lane.group.name
                     if name not in allowed:
                         allowed[name] = allowance(name)
@@ -209,35 +211,41 @@ class Lanes:
                         if not self._fifo or self._is_full(lane.group):
                             break
         finally:
-            for lane, sequence, before in reversed(taken):
-                lane.group.in_flight -= 1
-                lane.group.turn = before
-                heapq.heappush(lane.ready, sequence)
+            self._put_back(taken)
             self._turn = turn
-            for lane in touched.values():
+            for lane in visited.values():
                 for each in lane.group.lanes:
                     self._offer(each)
 
     def _take(self, lane: Lane, sequence: int) -> None:
-        """Take the lane's next message for the pick that is under way."""
+        """Take the next message out of a lane, as if it were claimed."""
         ready = lane.ready
-        while ready and ready[0] == sequence:  # twice, if it came back before its old place was cleared
+        while ready and ready[0] == sequence:  # twice if it waits again and its void place was not removed
             heapq.heappop(ready)
         self._turn += 1
         lane.group.turn = self._turn
         lane.group.in_flight += 1
 
+    @staticmethod
+    def _put_back(taken: list[tuple[Lane, int, int]]) -> None:
+        """Undo `_take` for messages, given with their lanes and the earlier turns of their groups."""
+        for lane, sequence, turn_before in reversed(taken):
+            lane.group.in_flight -= 1
+            lane.group.turn = turn_before
+            heapq.heappush(lane.ready, sequence)
+
     def _is_full(self, group: Group) -> bool:
-        """Tell whether a group has as many in flight as it may; messages without a group have no such limit."""
+        """Return whether a group has reached its limit of messages in flight. Ungrouped messages have no limit."""
         return bool(self._in_flight_per_group and group.name and group.in_flight >= self._in_flight_per_group)
 
     def _is_open(self, lane: Lane) -> bool:
+        """Return whether a lane can deliver a message."""
         if self._is_full(lane.group) or (self._fifo and lane.group.in_flight):
             return False
         return self._head(lane) is not None
 
     def _head(self, lane: Lane) -> int | None:
-        """Return the lane's next message, unless there is none, or a delayed one comes before it in a FIFO queue."""
+        """Return the next message of a lane, or None. In a FIFO queue, an older delayed message blocks it."""
         ready = lane.ready
         while ready and self._status_of(ready[0]) != IN_LANE:
             heapq.heappop(ready)
@@ -252,7 +260,7 @@ class Lanes:
         return ready[0]
 
     def _offer(self, lane: Lane) -> None:
-        """List a lane that may give a message, if it is not listed already where it belongs, or further ahead."""
+        """List an open lane under its current key, unless it is listed under that key or a smaller one."""
         key = lane.group.key
         if (lane.listed is not None and lane.listed <= key) or not self._is_open(lane):
             return
@@ -268,12 +276,12 @@ class Lanes:
             heapq.heapify(heap)
 
     def _withdraw(self, lane: Lane) -> None:
-        """Take out the lane that is first of its priority."""
+        """Remove the first lane of a priority from the heap of open lanes."""
         heapq.heappop(self._open[lane.priority])
         lane.listed = None
 
     def _top(self, priority: int) -> Lane | None:
-        """Return the lane of a priority that is to give the next message."""
+        """Return the lane of a priority that delivers the next message, or None."""
         heap = self._open.get(priority)
         while heap:
             key, number = heap[0]

@@ -1,4 +1,4 @@
-"""A page: up to `PAGE_MESSAGES` messages with neighbouring sequence numbers, as columns."""
+"""A page: up to `PAGE_MESSAGES` messages with neighbouring sequence numbers, with one array per field."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from typing import NamedTuple, Self
 from wonderq.model.messages import new_tuple
 from wonderq.model.status import BURIED, CLAIMED, DELAYED, GONE, WAITING
 
+#: Low bits of a sequence number that select a message in its page. The other bits are the number of the page.
 PAGE_BITS = 12
 PAGE_MESSAGES = 1 << PAGE_BITS
 
-#: What stands for "no claim" in the token column.
+#: Token of a message without a claim.
 NO_TOKEN = 0
 
-#: The status of a message that waits in a lane (see `wonderq.state.lanes`), where those that merely wait have WAITING. It is of
-#: the columns alone: everybody else is told WAITING.
+#: Status of a message that waits in a lane (see `wonderq.state.lanes`). A plain message has WAITING instead, so that
+#: a search for WAITING finds plain messages only. Pages use it internally: a `MessageView` has WAITING.
 IN_LANE = 5
 
-#: Finds messages that are not gone, and those that wait.
-_THERE = re.compile(rb"[^\0]")
+#: Find a status byte of a message that exists, and of one that waits.
+_LIVE = re.compile(rb"[^\0]")
 _WAITS = re.compile(bytes((ord("["), WAITING, IN_LANE, ord("]"))))
 
 _STATUS_BYTES = bytes((GONE, WAITING, CLAIMED, DELAYED, BURIED, IN_LANE))
 
-#: What statuses look like from outside.
+#: Translation from status bytes to the status in a `MessageView`.
 SHOWN = bytes((GONE, WAITING, CLAIMED, DELAYED, BURIED, WAITING)).ljust(256, b"\0")
 
-#: First sequence number, number of messages, and how many of them have a place in the columns of claims and delays, in that
-#: of lanes, and in that of updates.
+#: First sequence number; number of messages; lengths of the claim columns, of the lane column and of the update column.
 _DUMP_HEADER = struct.Struct("<QIIII")
 
 _CLAIM_COLUMNS = ("due_ms", "timeout_ms", "receives", "token", "first_claimed_ms")
@@ -39,41 +39,42 @@ _COLUMNS = ("position", "length", "produced_ms", *_CLAIM_COLUMNS, "lane", "updat
 
 
 class MessageView(NamedTuple):
-    """A copy of what the columns say of one message."""
+    """Copy of the fields of one message."""
 
     sequence: int
     status: int
     position: int
-    """Where its entry lies in the log."""
+    """Position of the entry in the log."""
     length: int
     """Bytes of the entry."""
     produced_ms: int
     receives: int
+    """Number of claims so far."""
     token: int
-    """Of its newest claim, also when that has expired; `NO_TOKEN` before the first and after a release."""
+    """Token of the newest claim, which may have expired; `NO_TOKEN` before the first claim and after a release."""
     due_ms: int
-    """When a claim or a delay ends."""
+    """Deadline of the newest claim or delay."""
     timeout_ms: int
-    """That of the newest claim."""
+    """Visibility timeout of the newest claim."""
     first_claimed_ms: int
-    """When it was first claimed; 0 before that, and if it is not known."""
+    """Time of the first claim; 0 if there was none, or if it is not known."""
     lane: int
-    """The number of its lane, or 0."""
+    """Number of the lane, or 0."""
     updates: int
-    """How often its contents were replaced."""
+    """Number of times that the contents were replaced."""
 
     @property
     def is_pristine(self) -> bool:
-        """Whether it was never claimed or changed, can be claimed, and is in no lane."""
+        """Whether the message waits, was never claimed or updated, and is in no lane."""
         return self.status == WAITING and not (self.receives or self.lane or self.updates)
 
 
 class Page:
-    """Messages from sequence ``first`` on; all arrays are indexed by ``sequence - first``.
+    """Messages from sequence number ``first`` on. All arrays are indexed by ``sequence - first``.
 
-    The columns of claims and delays (``due_ms``, ``timeout_ms``, ``receives``, ``token``, ``first_claimed_ms``) may be
-    shorter than the others: a message without a place in them was never claimed or delayed. So may ``lane`` and ``updates``,
-    if it is in no lane, or was never updated.
+    The claim columns (``due_ms``, ``timeout_ms``, ``receives``, ``token``, ``first_claimed_ms``) may be shorter than
+    the others: a message past their end was never claimed or delayed. The columns ``lane`` and ``updates`` may be
+    shorter too: a message past their end is in no lane, or was never updated.
     """
 
     __slots__ = (
@@ -97,10 +98,10 @@ class Page:
 
     def __init__(self, first: int) -> None:
         self.first = first
-        self.live = 0
-        self.waiting = 0
-        self.listed = False  # whether the queue's heap of pages with waiting messages holds this page
-        self.frozen = False  # whether a snapshot holds this page, so that it has to be copied before a change
+        self.live = 0  # messages that are not deleted
+        self.waiting = 0  # messages with the status WAITING, which excludes those in lanes
+        self.listed = False  # whether the queue's ReadyPages list this page
+        self.frozen = False  # whether a snapshot shares this page, so that a change needs a copy
         self.status = bytearray()
         self.position = array("Q")
         self.length = array("I")
@@ -114,6 +115,7 @@ class Page:
         self.updates = array("I")
 
     def copy(self) -> Page:
+        """Return a copy that is not frozen."""
         copy = Page(self.first)
         copy.live, copy.waiting, copy.listed = self.live, self.waiting, self.listed
         copy.status = self.status[:]
@@ -122,13 +124,13 @@ class Page:
         return copy
 
     def fill(self, count: int) -> None:
-        """Add places at the end for ``count`` messages that are gone."""
+        """Append ``count`` deleted messages."""
         self.status.extend(bytes(count))
         for column in (self.position, self.length, self.produced_ms):
             column.frombytes(bytes(column.itemsize * count))
 
     def fill_front(self, first: int) -> None:
-        """Add places for gone messages at the front, so that the page begins at ``first``."""
+        """Prepend deleted messages, so that the page begins at ``first``."""
         count = self.first - first
         self.first = first
         self.status[:0] = bytes(count)
@@ -137,27 +139,29 @@ class Page:
             column[:0] = array(column.typecode, bytes(column.itemsize * count))
 
     def grow_claims(self) -> None:
-        """Give every message of the page a place in the columns of claims and delays."""
+        """Extend the claim columns to all messages of the page."""
         missing = len(self.status) - len(self.due_ms)
         if missing > 0:
             for column in (self.due_ms, self.timeout_ms, self.receives, self.token, self.first_claimed_ms):
                 column.frombytes(bytes(column.itemsize * missing))
 
     def grow(self, column: array[int]) -> None:
-        """Give every message of the page a place in a column."""
+        """Extend a column to all messages of the page."""
         column.frombytes(bytes(column.itemsize * (len(self.status) - len(column))))
 
     def lane_of(self, index: int) -> int:
+        """Return the lane number of a message."""
         return self.lane[index] if index < len(self.lane) else 0
 
     def next_index(self, index: int, status: int | None) -> int:
-        """Return the first index from ``index`` on with that status (None: any message), or -1."""
+        """Return the first index from ``index`` on with a status (None: any message), or -1."""
         if status is not None and status != WAITING:
             return self.status.find(status, index)
-        found = (_THERE if status is None else _WAITS).search(self.status, index)
+        found = (_LIVE if status is None else _WAITS).search(self.status, index)
         return found.start() if found else -1
 
     def view(self, index: int) -> MessageView:
+        """Return the fields of one message."""
         claims = index < len(self.due_ms)
         fields = (
             self.first + index,
@@ -176,7 +180,7 @@ class Page:
         return new_tuple(MessageView, fields)
 
     def views(self, start: int, stop: int) -> list[MessageView]:
-        """Do what `view` does for a stretch of messages, in half the time for each if there are many."""
+        """Return the fields of neighbouring messages. For many, it takes half the time of `view` per message."""
         if stop - start == 1:
             return [self.view(start)]
         for column in (self.due_ms, self.lane, self.updates):
@@ -193,22 +197,22 @@ class Page:
         return list(map(new_tuple, repeat(MessageView), fields))
 
     def live_bytes(self) -> int:
-        """Return the entry bytes of all messages that are not gone."""
+        """Return the entry bytes of all messages that are not deleted."""
         if self.live == len(self.status):
             return sum(self.length)
         return sum(length for length, status in zip(self.length, self.status, strict=True) if status != GONE)
 
     def dump(self) -> bytes:
-        """Write the columns down as they are, in this machine's byte order."""
+        """Return the columns as bytes, in the byte order of this machine."""
         header = _DUMP_HEADER.pack(self.first, len(self.status), len(self.due_ms), len(self.lane), len(self.updates))
         return b"".join((header, self.status, *(getattr(self, name) for name in _COLUMNS)))
 
     @classmethod
     def load(cls, data: bytes) -> Self:
-        """Read a dump.
+        """Return the page of a dump.
 
         Raises:
-            ValueError: it is none.
+            ValueError: the bytes are not a dump.
         """
         view = memoryview(data)
         if len(data) < _DUMP_HEADER.size:
@@ -224,14 +228,14 @@ class Page:
             column.frombytes(view[at : at + places * column.itemsize])
             at += places * column.itemsize
         if at != len(data) or max(claims, lanes, updates) > count or first % PAGE_MESSAGES + count > PAGE_MESSAGES:
-            raise ValueError("a page has another length than it says")
+            raise ValueError("the length of a page does not match its header")
         status = page.status
         if (
             status.translate(None, _STATUS_BYTES)
             or any(status.find(each, claims) >= 0 for each in (CLAIMED, DELAYED))
             or status.find(IN_LANE, lanes) >= 0
         ):
-            raise ValueError("a page has a message without a status, or without the deadline that belongs to it")
+            raise ValueError("a message of a page has no valid status, or lacks the deadline that its status needs")
         page.live = count - status.count(GONE)
         page.waiting = status.count(WAITING)
         return page

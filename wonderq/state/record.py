@@ -1,16 +1,17 @@
 """The records of the log: eleven kinds of facts, each a msgpack array ``[kind, at_ms, ...]``.
 
-A record carries an outcome, not a request: the messages that were chosen, and the deadline. So replay needs no clock and no
-randomness. Times are milliseconds since 1970 UTC. Each kind is a named tuple here, and its fields are the elements of the
-array, in order. docs/FORMAT.md lists them for readers in other languages; this module is the only place that writes and reads
-them.
+A record carries an outcome, not a request: the messages that were chosen, and the deadline. So replay needs no clock
+and no randomness. Times are milliseconds since 1970 UTC. Each kind is a named tuple here, and its fields are the
+elements of the array, in order. docs/FORMAT.md lists them for readers in other languages; this module is the only
+place that writes and reads them.
 
-A message is identified by its queue's number and its sequence number in that queue. Several messages are named as *runs*:
-``[first, count, first, count, ...]``.
+A message is identified by its queue's number and its sequence number in that queue. Several messages are named as
+*runs*: ``[first, count, first, count, ...]``.
 
-Message contents are stored in *entries*. An entry is 4 bytes of CRC-32 and a msgpack value: the body, or an array of the body
-and a map of headers. The entries of a record are one byte string at its end, so the position and length of each follow from
-the position of the record. The state keeps these two numbers and no body. An entry verifies by itself.
+Message contents are stored in *entries*. An entry is 4 bytes of CRC-32 and a msgpack value: the body, or an array of
+the body and a map of headers. The entries of a record are one byte string at its end, so the position and length of
+each follow from the position of the record. The state keeps these two numbers and no body. An entry verifies by
+itself.
 """
 
 from __future__ import annotations
@@ -114,7 +115,8 @@ class Delete(NamedTuple):
 class Update(NamedTuple):
     """Messages changed in place (``changes``), and messages rewritten as a whole (the other fields).
 
-    A rewritten message needs no earlier record. Clients cause it by replacing contents, and compaction by moving a message.
+    A rewritten message needs no earlier record. Clients cause it by replacing contents, and compaction by moving a
+    message.
     """
 
     kind: int

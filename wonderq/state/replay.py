@@ -1,4 +1,4 @@
-"""The state of a log: its newest checkpoint that can be used, and the records behind it; or all records."""
+"""Replay: rebuild the state from the newest usable checkpoint and the records after it, or from all records."""
 
 from __future__ import annotations
 
@@ -11,33 +11,36 @@ from wonderq_storage import Checkpoints, DamagedCheckpointError, Log, Mark, Stal
 logger = logging.getLogger("wonderq")
 
 
-def rebuild(log: Log, checkpoints: Checkpoints | None = None) -> tuple[State, int]:
-    """Replay a log; returns the state, and how many bytes of records had to be read for it.
+def replay_log(log: Log, checkpoints: Checkpoints | None = None) -> tuple[State, int]:
+    """Return the state of a log, and the number of bytes of records that were read for it.
+
+    Logs a warning for each checkpoint that cannot be used. Without ``checkpoints``, all records are read.
 
     Raises:
         CorruptLogError, UnsupportedFormatError: see `Log.replay`.
-        UnreadableRecordError: see `State.apply`; or a record is not one.
+        UnreadableRecordError: a record cannot be decoded, or does not fit the records before it; see `State.apply`.
     """
     for mark, chunks in checkpoints.newest_first() if checkpoints else ():
         try:
             state = State.load(chunks)
             if next(chunks, None) is not None:
-                raise ValueError("there is more in it than it says")
+                raise ValueError("it has more pages than its header counts")
         except (DamagedCheckpointError, ValueError) as error:
-            logger.warning("passing over a checkpoint that cannot be used: %s", error)
+            logger.warning("ignoring a checkpoint that cannot be used: %s", error)
             continue
         try:
-            rebuilt = _apply(log, state, mark)
+            replayed = _apply(log, state, mark)
         except StaleMarkError as error:
-            logger.warning("passing over a checkpoint that is not of this log: %s", error)
+            logger.warning("ignoring a checkpoint of another log: %s", error)
             continue
         assert checkpoints is not None
         checkpoints.prove(mark)
-        return rebuilt
+        return replayed
     return _apply(log, State(), None)
 
 
 def _apply(log: Log, state: State, mark: Mark | None) -> tuple[State, int]:
+    """Apply the records after a mark; returns the state and the bytes of the records."""
     size = 0
     for position, data in log.replay(mark):
         try:

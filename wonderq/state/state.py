@@ -1,7 +1,7 @@
-"""All that is known, as a function of the records so far: no clock, no chance, no I/O.
+"""The state of a broker as a pure function of the records in its log: no clock, no randomness, no I/O.
 
-The same `State.apply` serves a request that was just decided and a record read back at the start; nothing else changes
-a state. (`Columns.advance` and `State.forget` only carry out what the deadlines in the records already say.)
+`State.apply` is the only way to change a state, for a request that was just decided and for a record that is replayed.
+`Columns.advance` and `State.forget` are no exceptions: their effects follow from the deadlines in the records.
 """
 
 from __future__ import annotations
@@ -19,58 +19,63 @@ from wonderq.state.dedup import DedupEntry, DedupTable
 from wonderq.state.lanes import UNGROUPED, Lane
 from wonderq.state.page import Page
 
-#: Of snapshots; one with another layout is not read.
+#: Layout of snapshots. A snapshot with another layout is not loaded.
 _LAYOUT = 2
 
 
 class UnreadableRecordError(Exception):
-    """A record that this program does not understand, or that contradicts the ones before it."""
+    """A record is of an unknown kind, lacks fields, or contradicts the records before it."""
 
 
 class Queue:
-    """One queue: its name and settings, and its messages."""
+    """One queue: its name, settings, messages and dedup table."""
 
     def __init__(self, number: int, name: str, created_ms: int) -> None:
         self.number = number
         self.name = name
-        """Empty for a queue whose naming record is still to come, in a log whose old parts have been dropped."""
+        """Name. During replay of a log whose old parts were dropped, it may be empty until the QUEUE record follows."""
         self.created_ms = created_ms
         self.messages = Columns()
         self.dedup = DedupTable()
         self.configure(QueueSettings())
         self.record_position = 0
-        """Position of the newest record that has its name and settings."""
+        """Position after the newest QUEUE record of this queue."""
 
     @property
     def is_fifo(self) -> bool:
-        """Whether groups are kept in order, one message of each at a time."""
+        """Whether the queue delivers each group in order, one message at a time."""
         return self.name.endswith(FIFO_SUFFIX)
 
     def lane_for(self, priority: int, group: str) -> tuple[int, str]:
-        """Return the lane of a message here. In a FIFO queue there are no priorities, and those without a group are one."""
+        """Return the priority and the group that a message has in this queue.
+
+        A FIFO queue has no priorities, and its messages without a group form a group of their own.
+        """
         return (0, group or UNGROUPED) if self.is_fifo else (priority, group)
 
     def configure(self, settings: QueueSettings) -> None:
+        """Set the settings. The name must be set before, since it makes a queue FIFO."""
         self.settings = settings
-        # Worked out in advance, since they are asked for each message.
+        # Computed here because they are read for each message.
         self.is_plain = not (settings.restricts_sending or self.is_fifo)
-        """Whether it takes any message as it is."""
+        """Whether the queue accepts any message unchanged."""
         self.restricts_claims = settings.restricts_claims
+        """Whether the settings can keep a waiting message from being claimed."""
         self.messages.lanes.configure(fifo=self.is_fifo, in_flight_per_group=settings.max_in_flight_per_group)
 
 
-class Metadata(NamedTuple):
-    """Value that is kept beside the queues; see `wonderq.state.record.Metadata`."""
+class MetadataEntry(NamedTuple):
+    """Newest METADATA record of one namespace and name, such as a redrive or a schedule."""
 
     value: Mapping[str, Any]
     record_position: int
-    """Position of the newest record that has it."""
+    """Position after the record."""
     bytes: int
-    """What its value takes there."""
+    """Bytes of the value in the record."""
 
 
 def queue_record(queue: Queue, settings: QueueSettings, now_ms: int) -> record.DefineQueue:
-    """Return the record of a queue with these settings."""
+    """Return the QUEUE record that gives a queue these settings."""
     next_sequence = queue.messages.next_sequence
     settings_map = settings.to_record()
     return record.DefineQueue(
@@ -84,7 +89,7 @@ def change_record(queue: Queue, changes: Sequence[Sequence[int]], now_ms: int) -
 
 
 class Snapshot:
-    """A state as it was at one moment, while the state itself goes on."""
+    """A state at one moment. The state itself may change meanwhile."""
 
     def __init__(
         self,
@@ -92,15 +97,15 @@ class Snapshot:
         queues: list[tuple[tuple[Any, ...], list[Lane], dict[str, DedupEntry]]],
         frozen: list[tuple[Columns, list[Page]]],
     ) -> None:
-        """``queues`` has of each one what is small, and its lanes and its memory, of which there may be many."""
+        """``queues`` has the fixed fields, the lanes and the dedup entries of each queue."""
         self._header = header
         self._queues = queues
         self._frozen = frozen
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield the bytes from which `State.load` makes the state again. Needs no lock."""
+        """Yield the bytes from which `State.load` restores the state. Needs no lock."""
         queues = [
-            (*about, [lane.about for lane in lanes], list(memory.items())) for about, lanes, memory in self._queues
+            (*fields, [lane.definition for lane in lanes], list(dedup.items())) for fields, lanes, dedup in self._queues
         ]
         yield msgpack.packb({**self._header, "queues": queues})
         for _, pages in self._frozen:
@@ -108,32 +113,33 @@ class Snapshot:
                 yield page.dump()
 
     def release(self) -> None:
-        """Let the state have its pages back. To be called under the lock that guards the state."""
+        """Stop sharing pages with the state. The caller must hold the lock that guards the state."""
         for columns, pages in self._frozen:
             columns.thaw(pages)
 
 
 class State:
-    """Everything that the records of a log add up to."""
+    """All queues, their messages, and metadata."""
 
     def __init__(self) -> None:
         self.key: bytes | None = None
-        """The log's identity, from which ids are made."""
+        """Identity of the log, from which message ids are derived. None before the first record."""
         self.identity_at = 0
-        """Position of the newest record that has it."""
+        """Position after the newest IDENTITY record."""
         self.queues: dict[str, Queue] = {}
-        self.metadata: dict[str, dict[str, Metadata]] = {}
-        """By space and name."""
-        self.note_bytes = 0
-        """Of all notes."""
+        """Queues by name."""
+        self.metadata: dict[str, dict[str, MetadataEntry]] = {}
+        """Metadata by namespace and name."""
+        self.metadata_bytes = 0
+        """Bytes of all metadata values."""
         self.dedup_entries = 0
-        """How many things all queues remember."""
+        """Number of dedup entries of all queues."""
         self.next_queue = 1
-        """The number of the next new queue; numbers are never used twice."""
+        """Number of the next new queue. Numbers are never reused."""
         self.last_ms = 0
-        """The newest time in any record."""
+        """Newest time in any record."""
         self.messages = 0
-        """In all queues."""
+        """Number of messages in all queues."""
         self.bytes = 0
         """Entry bytes of all messages."""
         self._by_number: dict[int, Queue] = {}
@@ -147,14 +153,17 @@ class State:
             self._purge,
             self._drop,
             self._send,
-            self._remember,
-            self._note,
+            self._dedup,
+            self._set_metadata,
         )
 
     # Snapshots
 
     def freeze(self) -> Snapshot:
-        """Return a snapshot of this moment; quick, whatever the state's size. Only one may be there at a time."""
+        """Return a snapshot of this moment. No message is copied.
+
+        The snapshot must be released before the next call.
+        """
         queues = list(self._by_number.values())
         frozen = [(queue.messages, queue.messages.freeze()) for queue in queues]
         header = {
@@ -165,12 +174,12 @@ class State:
             "next_queue": self.next_queue,
             "last_ms": self.last_ms,
             "notes": [
-                (space, name, note.value, note.record_position)
-                for space, notes in self.metadata.items()
-                for name, note in notes.items()
+                (namespace, name, entry.value, entry.record_position)
+                for namespace, entries in self.metadata.items()
+                for name, entry in entries.items()
             ],
         }
-        described = [
+        rows = [
             (
                 (
                     queue.number,
@@ -186,14 +195,14 @@ class State:
             )
             for queue, (_, pages) in zip(queues, frozen, strict=True)
         ]
-        return Snapshot(header, described, frozen)
+        return Snapshot(header, rows, frozen)
 
     @classmethod
     def load(cls, chunks: Iterator[bytes]) -> Self:
-        """Make a state from a snapshot's chunks.
+        """Restore the state of a snapshot from its chunks.
 
         Raises:
-            ValueError: they were written by another version, or on another kind of machine, or are not a snapshot.
+            ValueError: the chunks are not a snapshot, or one of another layout or byte order.
         """
         try:
             return cls._load(chunks)
@@ -210,64 +219,68 @@ class State:
         state.identity_at = header["identity_at"]
         state.next_queue = header["next_queue"]
         state.last_ms = header["last_ms"]
-        for space, name, value, record_position in header["notes"]:
-            state._note(record_position, 0, space, name, value)
-        for number, name, settings, created_ms, record_position, next_sequence, pages, lanes, memory in header[
-            "queues"
-        ]:
+        for namespace, name, value, record_position in header["notes"]:
+            state._set_metadata(record_position, 0, namespace, name, value)
+        for fields in header["queues"]:
+            number, name, settings, created_ms, record_position, next_sequence, pages, lanes, dedup = fields
             queue = state._by_number[number] = state.queues[name] = Queue(number, name, created_ms)
             queue.configure(QueueSettings.from_record(settings))
             queue.record_position = record_position
             queue.messages.load((Page.load(next(chunks, b"")) for _ in range(pages)), lanes)
             queue.messages.next_sequence = next_sequence
-            for key, dedup_entries in memory:
-                queue.dedup.put(key, *dedup_entries)
-            state.dedup_entries += len(memory)
+            for key, entry in dedup:
+                queue.dedup.put(key, *entry)
+            state.dedup_entries += len(dedup)
             state._count(queue.messages, 0, 0)
         return state
 
     def check_complete(self) -> None:
-        """Check, after a whole log was applied, that nothing is still to come.
+        """Check that the log and every queue have a name, after the whole log was applied.
 
         Raises:
-            UnreadableRecordError: the log misses records that name its queues or itself.
+            UnreadableRecordError: the IDENTITY record or a QUEUE record is missing.
         """
         nameless = [queue.number for queue in self._by_number.values() if not queue.name]
         if nameless or (self._by_number and self.key is None):
-            raise UnreadableRecordError(f"no record names the log or its queues {nameless}")
+            raise UnreadableRecordError(f"the log has no IDENTITY record, or no QUEUE record for the queues {nameless}")
 
     # Records
 
     def apply(self, fields: Sequence[Any], position: int, size: int) -> None:
-        """Take in one record.
+        """Apply one record.
 
-        ``fields`` are the record's (see `wonderq.state.record`), ``position`` is where its ``size`` bytes begin in the log.
+        ``fields`` are those of the record (see `wonderq.state.record`). ``position`` is the position in the log at
+        which its ``size`` bytes begin.
 
         Raises:
-            UnreadableRecordError: the record is of an unknown kind, or makes no sense after the ones before it.
+            UnreadableRecordError: the record is of an unknown kind, lacks fields, or contradicts the records before it.
         """
         try:
             at_ms = fields[1]
             self._appliers[fields[0]](position + size, *fields[1:])
         except (TypeError, ValueError, LookupError, OverflowError) as error:
             raise UnreadableRecordError(
-                f"the record at position {position:#x} is not one that fits here ({error!r})"
+                f"the record at position {position:#x} does not fit the records before it ({error!r})"
             ) from error
         if at_ms > self.last_ms:
             self.last_ms = at_ms
 
     def forget(self, now_ms: int) -> None:
-        """Let go of what queues remember no longer. Nobody is told of that anyway, so it may happen at any time, or not."""
+        """Remove expired dedup entries.
+
+        They have no effect any more, so this may be called at any time, or not at all.
+        """
         for queue in self._by_number.values():
             before = len(queue.dedup)
             queue.dedup.forget(now_ms)
             self.dedup_entries += len(queue.dedup) - before
 
     def find(self, number: int) -> Queue | None:
-        """Return a queue by its number."""
+        """Return the queue with a number, or None."""
         return self._by_number.get(number)
 
-    def _queue_with(self, number: int) -> Queue:
+    def _queue_for(self, number: int) -> Queue:
+        """Return the queue with a number. It is created if a later record names it."""
         queue = self._by_number.get(number)
         if queue is None:
             queue = self._by_number[number] = Queue(number, "", 0)
@@ -289,7 +302,7 @@ class State:
         created_ms: int,
         next_sequence: int,
     ) -> None:
-        queue = self._queue_with(number)
+        queue = self._queue_for(number)
         queue.name = name
         queue.configure(QueueSettings.from_record(settings))
         queue.created_ms = created_ms
@@ -308,7 +321,7 @@ class State:
         entries: bytes,
         lanes: Sequence[tuple[int, str]] = (),
     ) -> None:
-        messages = self._queue_with(queue).messages
+        messages = self._queue_for(queue).messages
         if first < messages.next_sequence:
             raise ValueError(f"expected message {messages.next_sequence} of queue {queue}, found {first}")
         before = len(messages), messages.bytes
@@ -329,10 +342,10 @@ class State:
         self._produce(end, at_ms, queue, first, due_ms, lengths, entries, lanes)
 
     def _claim(self, _end: int, at_ms: int, queue: int, runs: record.Runs, timeout_ms: int, token: int) -> None:
-        self._queue_with(queue).messages.claim(runs, at_ms, timeout_ms, token)
+        self._queue_for(queue).messages.claim(runs, at_ms, timeout_ms, token)
 
     def _delete(self, _end: int, _at_ms: int, queue: int, runs: record.Runs) -> None:
-        messages = self._queue_with(queue).messages
+        messages = self._queue_for(queue).messages
         before = len(messages), messages.bytes
         messages.delete(runs)
         self._count(messages, *before)
@@ -349,18 +362,18 @@ class State:
         claims: Sequence[Sequence[Any]],
         entries: bytes,
     ) -> None:
-        messages = self._queue_with(queue).messages
+        messages = self._queue_for(queue).messages
         for change in changes:
             messages.change(*change)
         if runs:
             before = len(messages), messages.bytes
-            messages.restate(runs, end - len(entries), produced_ms, lengths)
-            for claim in claims:
-                messages.restate_claim(*claim)
+            messages.rewrite(runs, end - len(entries), produced_ms, lengths)
+            for state in claims:
+                messages.rewrite_state(record.MessageState(*state))
             self._count(messages, *before)
 
     def _purge(self, _end: int, _at_ms: int, queue: int, end_sequence: int) -> None:
-        messages = self._queue_with(queue).messages
+        messages = self._queue_for(queue).messages
         before = len(messages), messages.bytes
         messages.purge(end_sequence)
         self._count(messages, *before)
@@ -371,28 +384,28 @@ class State:
             self.messages -= len(dropped.messages)
             self.bytes -= dropped.messages.bytes
             self.dedup_entries -= len(dropped.dedup)
-            dropped.messages = Columns()  # for whoever still holds the queue: nobody looks after its messages any more
+            dropped.messages = Columns()  # for a caller that still holds the queue
             if dropped.name:
                 del self.queues[dropped.name]
 
-    def _remember(self, end: int, at_ms: int, queue: int, memories: Sequence[tuple[str, Any, int]]) -> None:
-        memory = self._queue_with(queue).dedup
-        before = len(memory)
-        memory.forget(at_ms)
-        for key, value, until_ms in memories:
+    def _dedup(self, end: int, at_ms: int, queue: int, rows: Sequence[tuple[str, Any, int]]) -> None:
+        table = self._queue_for(queue).dedup
+        before = len(table)
+        table.forget(at_ms)
+        for key, value, until_ms in rows:
             if until_ms > at_ms:
-                memory.put(key, value, until_ms, end)
-        self.dedup_entries += len(memory) - before
+                table.put(key, value, until_ms, end)
+        self.dedup_entries += len(table) - before
 
-    def _note(self, end: int, _at_ms: int, space: str, name: str, value: Mapping[str, Any] | None) -> None:
-        notes = self.metadata.setdefault(space, {})
-        before = notes.pop(name, None) if value is None else notes.get(name)
-        self.note_bytes -= before.bytes if before else 0
+    def _set_metadata(self, end: int, _at_ms: int, namespace: str, name: str, value: Mapping[str, Any] | None) -> None:
+        entries = self.metadata.setdefault(namespace, {})
+        before = entries.pop(name, None) if value is None else entries.get(name)
+        self.metadata_bytes -= before.bytes if before else 0
         if value is not None:
-            notes[name] = Metadata(value, end, len(record.encode(value)))
-            self.note_bytes += notes[name].bytes
+            entries[name] = MetadataEntry(value, end, len(record.encode(value)))
+            self.metadata_bytes += entries[name].bytes
 
     def _count(self, messages: Columns, count_before: int, bytes_before: int) -> None:
-        """Carry what has become more or less in one queue over to the sums of all."""
+        """Update the sums over all queues after the messages of one queue changed."""
         self.messages += len(messages) - count_before
         self.bytes += messages.bytes - bytes_before

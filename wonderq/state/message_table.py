@@ -1,0 +1,210 @@
+"""The messages of one queue, in pages: lookup, scans and snapshots."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+
+from wonderq.model.status import GONE
+from wonderq.state.page import PAGE_BITS, MessageView, Page
+from wonderq.state.record import Runs, to_runs
+
+_GONE_BYTE = bytes([GONE])
+
+
+class MessageTable:
+    """Pages of one queue. `wonderq.state.columns.Columns` adds the operations that change messages.
+
+    A snapshot shares the pages (`freeze`). A frozen page is copied before it is changed (`_writable`).
+    """
+
+    def __init__(self) -> None:
+        self._pages: dict[int, Page] = {}  # by sequence >> PAGE_BITS, ascending
+
+    # One message
+
+    def find(self, sequence: int) -> MessageView | None:
+        """Return one message, or None if it was deleted or never existed."""
+        page = self._pages.get(sequence >> PAGE_BITS)
+        if page is None:
+            return None
+        index = sequence - page.first
+        if not 0 <= index < len(page.status) or page.status[index] == GONE:
+            return None
+        return page.view(index)
+
+    def _status_of(self, sequence: int) -> int:
+        page = self._pages.get(sequence >> PAGE_BITS)
+        if page is None:
+            return GONE
+        index = sequence - page.first
+        return page.status[index] if 0 <= index < len(page.status) else GONE
+
+    # Messages of runs
+
+    def views(self, runs: Runs) -> list[MessageView]:
+        """Return the messages of runs, all of which must exist."""
+        return list(chain.from_iterable(page.views(start, stop) for page, start, stop in self._slices(runs)))
+
+    def are_claimed(self, runs: Runs, tokens: list[int]) -> bool:
+        """Return whether all messages of the runs exist and have these tokens, one per message."""
+        passed = 0
+        for page, start, stop in self._slices(runs):
+            expected = array("I", tokens[passed : passed + stop - start])
+            if page.token[start:stop] != expected or page.status.find(GONE, start, stop) >= 0:
+                return False
+            passed += stop - start
+        return passed == len(tokens)
+
+    def produced_ms(self, runs: Runs) -> array[int]:
+        """Return the times at which the messages of runs were produced. All messages must exist."""
+        page = self._pages.get(runs[0] >> PAGE_BITS)
+        if page is not None and len(runs) == 2:  # the most common case, in a quarter of the time
+            start = runs[0] - page.first
+            times = page.produced_ms[start : start + runs[1]]
+            if len(times) == runs[1]:
+                return times
+        times = array("q")
+        for page, start, stop in self._slices(runs):
+            times += page.produced_ms[start:stop]
+        return times
+
+    def find_at_positions(self, runs: Runs, positions: array[int]) -> Iterator[tuple[int, int, int]]:
+        """Find the messages of runs whose entries are at the given positions of the log, one position per message.
+
+        A message that was deleted, or rewritten elsewhere, is left out. Yields neighbouring messages together: the
+        index of the first one among all messages of the runs, its sequence number, and the number of messages.
+        """
+        passed = 0
+        for at in range(0, len(runs), 2):
+            first, count = runs[at], runs[at + 1]
+            for page, start, stop in self._slices((first, count)):
+                index = passed + page.first + start - first
+                expected = positions[index : index + stop - start]
+                if page.position[start:stop] == expected and page.status.find(GONE, start, stop) < 0:
+                    yield index, page.first + start, stop - start
+                    continue
+                found = to_runs(
+                    offset
+                    for offset, position in enumerate(expected)
+                    if page.position[start + offset] == position and page.status[start + offset] != GONE
+                )
+                for each in range(0, len(found), 2):
+                    yield index + found[each], page.first + start + found[each], found[each + 1]
+            passed += count
+
+    # Scans
+
+    def after(self, sequence: int, limit: int, status: int | None = None) -> list[MessageView]:
+        """Return up to ``limit`` messages with larger sequence numbers, ascending.
+
+        With ``status``, return only messages that have it.
+        """
+        found: list[MessageView] = []
+        for number, page in self._pages.items():
+            if number < (sequence + 1) >> PAGE_BITS or not page.live:
+                continue
+            index = max(sequence + 1 - page.first, 0)
+            while (index := page.next_index(index, status)) >= 0:
+                found.append(page.view(index))
+                if len(found) == limit:
+                    return found
+                index += 1
+        return found
+
+    def walk(self, chunk_messages: int) -> Iterator[list[MessageView]]:
+        """Yield all messages, ascending, in lists of at most ``chunk_messages``.
+
+        Messages may be changed, added and deleted between two lists.
+        """
+        sequence = -1
+        while views := self.after(sequence, chunk_messages):
+            yield views
+            sequence = views[-1].sequence
+
+    def any_before(self, position: int) -> bool:
+        """Return whether the entry of any message lies before a position of the log."""
+        return any(
+            entry_position < position and status != GONE
+            for page in self._pages.values()
+            if page.live and min(page.position) < position
+            for entry_position, status in zip(page.position, page.status, strict=True)
+        )
+
+    def oldest_ms(self) -> int | None:
+        """Return the time at which the oldest message was produced, or None in an empty queue."""
+        for page in self._pages.values():
+            if page.live:
+                return page.produced_ms[len(page.status) - len(page.status.lstrip(_GONE_BYTE))]
+        return None
+
+    def retention_end(self, before_ms: int) -> int | None:
+        """Return the sequence number after the last of the oldest messages that were produced before ``before_ms``.
+
+        Returns None if the oldest message is not older than that, or the queue is empty.
+        """
+        end = None
+        for page in self._pages.values():
+            if not page.live:
+                continue
+            if max(page.produced_ms) < before_ms:
+                end = page.first + len(page.status)
+                continue
+            index = page.next_index(0, None)
+            if page.produced_ms[index] >= before_ms:
+                break
+            while index >= 0 and page.produced_ms[index] < before_ms:
+                end = page.first + index + 1
+                index = page.next_index(index + 1, None)
+        return end
+
+    # Pages
+
+    def _slices(self, runs: Sequence[int]) -> Iterator[tuple[Page, int, int]]:
+        """Split runs at page borders: yield each page, the first index, and the index after the last.
+
+        Sequence numbers without a page are left out.
+        """
+        for at in range(0, len(runs), 2):
+            sequence = runs[at]
+            end = sequence + runs[at + 1]
+            while sequence < end:
+                number = sequence >> PAGE_BITS
+                stop = min(end, (number + 1) << PAGE_BITS)
+                page = self._pages.get(number)
+                if page is not None:
+                    start, behind = max(sequence - page.first, 0), min(stop - page.first, len(page.status))
+                    if start < behind:
+                        yield page, start, behind
+                sequence = stop
+
+    def _live_slices(self, runs: Sequence[int]) -> Iterator[tuple[Page, int, int]]:
+        """Split runs like `_slices`, without the deleted messages. The pages may be changed."""
+        for found, start, stop in self._slices(runs):
+            page = self._writable(found)
+            if page.status.find(GONE, start, stop) < 0:
+                yield page, start, stop
+                continue
+            parts = to_runs(index for index in range(start, stop) if page.status[index] != GONE)
+            for at in range(0, len(parts), 2):
+                yield page, parts[at], parts[at] + parts[at + 1]
+
+    def freeze(self) -> list[Page]:
+        """Return all pages. They are not changed until `thaw`."""
+        pages = list(self._pages.values())
+        for page in pages:
+            page.frozen = True
+        return pages
+
+    @staticmethod
+    def thaw(pages: Iterable[Page]) -> None:
+        """Allow changes to the pages that `freeze` returned."""
+        for page in pages:
+            page.frozen = False
+
+    def _writable(self, page: Page) -> Page:
+        """Return a page that may be changed: the page itself, or a copy in its place if a snapshot shares it."""
+        if page.frozen:
+            page = self._pages[page.first >> PAGE_BITS] = page.copy()
+        return page
