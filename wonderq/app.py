@@ -185,21 +185,21 @@ def add_routes(
     `wonderq.openapi.operations`. Tests hold the three tables together. They stay apart because they answer different
     questions in different packages, and because a forgotten rule must close a route, not open it.
     """
-    listing, health, sqs = Listing(broker), Health(broker), SqsEndpoint(broker, access, sqs_limits)
+    listing, health, sqs = Listing(broker, access), Health(broker, access), SqsEndpoint(broker, access, sqs_limits)
     for prefix in ("", "/queues/{queue}"):
-        app.add_route(f"{prefix}/messages/produce", Produce(broker))
-        app.add_route(f"{prefix}/messages/consume", Consume(broker))
+        app.add_route(f"{prefix}/messages/produce", Produce(broker, access))
+        app.add_route(f"{prefix}/messages/consume", Consume(broker, access))
         app.add_route(f"{prefix}/messages/delete", DeleteBatch(broker, access))
         app.add_route(f"{prefix}/messages/update", UpdateBatch(broker, access))
-        app.add_route(f"{prefix}/messages/kick", Kick(broker))
+        app.add_route(f"{prefix}/messages/kick", Kick(broker, access))
         app.add_route(f"{prefix}/messages/hand-over", HandOver(broker, access))
         app.add_route(f"{prefix}/messages/{{message_id}}", MessageResource(broker, access))
         app.add_route(f"{prefix}/dev/messages", listing)
         app.add_route(f"{prefix}/dev/messages/status", listing, suffix="status")
-        app.add_route(f"{prefix}/dev/messages/count", Count(broker))
+        app.add_route(f"{prefix}/dev/messages/count", Count(broker, access))
     app.add_route("/queues", QueueCollection(broker, access))
     app.add_route("/queues/{queue}", QueueResource(broker, access))
-    app.add_route("/queues/{queue}/purge", Purge(broker))
+    app.add_route("/queues/{queue}/purge", Purge(broker, access))
     app.add_route("/queues/{queue}/redrive", RedriveCollection(broker, access))
     app.add_route("/queues/{queue}/redrive/{redrive_id}", RedriveResource(broker, access))
     app.add_route("/schedules", ScheduleCollection(broker, access))

@@ -36,7 +36,7 @@ class Claimed:
         self.receipts = receipts_of(self.broker.claim("default", limit=MESSAGES))
 
     def delete(self, receipts: Sequence[str]) -> list[type[BrokerError] | None]:
-        results = self.broker.delete_batch("default", Target.each((), receipts))
+        results = self.broker.delete_batch("default", Target.each((None, receipt) for receipt in receipts))
         return [None if error is None else type(error) for error in results]
 
     def left(self) -> int:

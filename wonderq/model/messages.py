@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, repeat
+from itertools import repeat
 from typing import Any, NamedTuple, overload
 
 from wonderq.model.attributes import Attribute, check_attributes
@@ -189,10 +189,9 @@ class Target(NamedTuple):
     receipt: str | None = None
 
     @classmethod
-    def each(cls, ids: Iterable[str], receipts: Iterable[str]) -> list[Target]:
-        """Return one target per id, then one per receipt."""
-        fields = chain(zip(ids, repeat(None), strict=False), zip(repeat(None), receipts, strict=False))
-        return list(map(new_tuple, repeat(cls), fields))
+    def each(cls, named: Iterable[tuple[str | None, str | None]]) -> list[Target]:
+        """Return the targets of pairs of id and receipt."""
+        return list(map(new_tuple, repeat(cls), named))
 
 
 @dataclass(frozen=True)

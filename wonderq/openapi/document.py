@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-import wonderq
+from wonderq import __version__
 from wonderq.auth.roles import RULES
 from wonderq.httpd.errors import JSON
 from wonderq.model.queue_names import QUEUE_NAME_PATTERN
@@ -155,7 +155,7 @@ def document() -> _Object:
             "title": "WonderQ",
             "summary": "A durable message broker over HTTP.",
             "description": _DESCRIPTION,
-            "version": wonderq.__version__,
+            "version": __version__,
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/", "description": "The broker that serves this document."}],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain, repeat
 from typing import Any
 
 import falcon
@@ -121,7 +122,7 @@ class HandOver(Resource):
             messages = outputs.setdefault(each.queue, [])
             places.append((each.queue, len(messages)))
             messages.append(new_message(each.message, each, trace))
-        sent = self.broker.hand_over(queue, Target.each((), body.receipts), outputs)
+        sent = self.broker.hand_over(queue, self.targets(req, zip(repeat(None), body.receipts, strict=False)), outputs)
         ids = [sent[name].ids[index] for name, index in places]
         duplicates = [at for at, (name, index) in enumerate(places) if index in sent[name].duplicates]
         value = {"success": True, "ids": ids, **({"duplicates": duplicates} if duplicates else {}), "statusCode": 201}
@@ -171,8 +172,7 @@ class MessageResource(Resource):
         self, req: falcon.Request, resp: falcon.Response, message_id: str, queue: str = DEFAULT_QUEUE
     ) -> None:
         body = read_optional_body(req, schemas.Delete)
-        target = Target(message_id, set_value(body.receipt))
-        self.check_targets(req, [target])
+        [target] = self.targets(req, [(message_id, set_value(body.receipt))])
         self.broker.delete(queue, target)
         render(req, resp, {"success": True})
 
@@ -180,8 +180,7 @@ class MessageResource(Resource):
         self, req: falcon.Request, resp: falcon.Response, message_id: str, queue: str = DEFAULT_QUEUE
     ) -> None:
         body = read_optional_body(req, schemas.Update)
-        target = Target(message_id, set_value(body.receipt))
-        self.check_targets(req, [target])
+        [target] = self.targets(req, [(message_id, set_value(body.receipt))])
         self.broker.update(queue, target, change_of(body))
         render(req, resp, {"success": True})
 
@@ -198,8 +197,9 @@ class DeleteBatch(Resource):
         if isinstance(body.ids, UnsetType) == isinstance(body.receipts, UnsetType):
             code = "missing_field" if isinstance(body.ids, UnsetType) else "ambiguous_request"
             raise RequestError(400, code, "Give either ids or receipts.", "ids")
-        targets = Target.each(set_value(body.ids) or [], set_value(body.receipts) or [])
-        self.check_targets(req, targets)
+        by_id = zip(set_value(body.ids) or (), repeat(None), strict=False)
+        by_receipt = zip(repeat(None), set_value(body.receipts) or (), strict=False)
+        targets = self.targets(req, chain(by_id, by_receipt))
         render(req, resp, _batch_results(targets, self.broker.delete_batch(queue, targets)))
 
 
@@ -208,7 +208,7 @@ class UpdateBatch(Resource):
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
         entries = read_body(req, schemas.UpdateBatch).entries
-        updates = [(Target(set_value(entry.id), set_value(entry.receipt)), change_of(entry)) for entry in entries]
-        targets = [target for target, _ in updates]
-        self.check_targets(req, targets)
+        changes = [change_of(entry) for entry in entries]
+        targets = self.targets(req, [(set_value(entry.id), set_value(entry.receipt)) for entry in entries])
+        updates = list(zip(targets, changes, strict=True))
         render(req, resp, _batch_results(targets, self.broker.update_batch(queue, updates)))

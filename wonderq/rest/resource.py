@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import falcon
 
@@ -13,22 +13,27 @@ from wonderq.model.messages import Target
 
 
 class Resource:
-    """Base of the resources. Without ``access`` a resource serves everybody."""
+    """Base of the resources. ``access`` is None in a broker without API keys."""
 
-    def __init__(self, broker: Broker, access: Access | None = None) -> None:
+    def __init__(self, broker: Broker, access: Access | None) -> None:
         self.broker = broker
         self.access = access
 
-    def check_targets(self, req: falcon.Request, targets: Sequence[Target]) -> None:
-        """Require the role ``admin`` to change messages without a receipt, as another consumer may have claimed them.
+    def targets(self, req: falcon.Request, named: Iterable[tuple[str | None, str | None]]) -> list[Target]:
+        """Return the messages that a request names by (id, receipt), each of which may be None.
+
+        This is the only place in the REST API that makes a target, so no call can act on a message without this check: to act
+        without a receipt takes the message from the consumer that holds it, and requires the role ``admin``.
 
         Raises:
             RequestError: the key lacks the role.
         """
+        targets = Target.each(named)
         if self.access is not None and any(target.receipt is None for target in targets):
             error = self.access.authorize_without_receipt(req.auth)
             if error is not None:
                 raise error
+        return targets
 
     def check_queue(self, req: falcon.Request, role: Role, queue: str) -> None:
         """Require a role for a queue that the path does not name.

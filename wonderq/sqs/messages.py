@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 from typing import Any, NamedTuple
 
 from wonderq.model.attributes import Attribute
@@ -314,7 +315,7 @@ def _receipt(entry: Mapping[str, Any]) -> str:
 
 def _delete(context: Context, queue: str, receipts: Sequence[str]) -> list[SqsError | None]:
     try:
-        outcomes = context.broker.delete_batch(queue, Target.each((), receipts))
+        outcomes = context.broker.delete_batch(queue, Target.each(zip(repeat(None), receipts, strict=False)))
     except BrokerError as error:
         raise from_broker(error) from error
     return [None if outcome is None else _deletion_error(queue, outcome) for outcome in outcomes]

@@ -1,0 +1,259 @@
+"""Each package imports only what its rule allows; docs/ARCHITECTURE.md explains the rules."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Rule(NamedTuple):
+    """Modules that a package may import besides its own and the standard library."""
+
+    idea: str
+    inside: tuple[str, ...]
+    """Prefixes of WonderQ's own modules. ``wonderq_storage`` alone stands for its public names, ``wonderq_storage.`` for all."""
+    outside: tuple[str, ...] = ()
+    """Distributions of others."""
+
+
+_STORAGE = "wonderq_storage"
+_BROKER = ("wonderq.model", "wonderq.state", "wonderq.runtime", _STORAGE)
+
+RULES = {
+    "wonderq_storage": Rule("a durable log in a folder: knows no queue", (), ("isal", "msgpack")),
+    "wonderq.model": Rule("values: no state, no I/O, no clock", ()),
+    "wonderq.state": Rule(
+        "a pure function of records: no clock, no threads, no I/O",
+        ("wonderq.model", _STORAGE, "wonderq_storage.checksum"),
+        ("msgpack", "msgspec"),
+    ),
+    "wonderq.runtime": Rule(
+        "waiting, clocks, rates and histograms: knows neither queues nor HTTP", (_STORAGE,), ("greenlet",)
+    ),
+    "wonderq.broker": Rule("every decision; never HTTP, never the inside of storage", _BROKER, ("cronsim",)),
+    "wonderq.httpd": Rule(
+        "bytes to WSGI and back: knows no queue and no key", ("wonderq.runtime",), ("msgspec", "waitress")
+    ),
+    "wonderq.auth": Rule(
+        "keys, roles and signatures: knows no protocol",
+        ("wonderq.model", "wonderq.runtime", "wonderq.httpd.head", "wonderq.httpd.errors", "wonderq_storage.disk"),
+        ("falcon", "msgspec"),
+    ),
+    "wonderq.rest": Rule(
+        "translation of the REST API; never sqs, never openapi",
+        ("wonderq.auth", "wonderq.broker", "wonderq.httpd.errors", "wonderq.model", _STORAGE),
+        ("falcon", "msgspec"),
+    ),
+    "wonderq.sqs": Rule(
+        "translation of the SQS protocol; never rest",
+        ("wonderq.auth", "wonderq.broker", "wonderq.httpd", "wonderq.model", _STORAGE),
+        ("falcon", "msgspec"),
+    ),
+    "wonderq.openapi": Rule(
+        "describes the REST API",
+        (
+            *("wonderq.rest.schemas", "wonderq.rest.error_codes"),
+            *("wonderq.auth.roles", "wonderq.model", "wonderq.httpd.errors"),
+            "wonderq.__version__",
+        ),
+        ("msgspec",),
+    ),
+    "wonderq.folder": Rule(
+        "tools for a stopped broker's folder: return data, print nothing, and may use all of storage",
+        (
+            *("wonderq.broker", "wonderq.state", "wonderq.model", "wonderq.client", "wonderq_storage."),
+            *("wonderq.rest.schemas", "wonderq.rest.values", "wonderq.rest.objects", "wonderq.httpd.errors"),
+        ),
+        ("msgspec",),
+    ),
+    "wonderq.demo": Rule(
+        "a client of the product",
+        ("wonderq.client", "wonderq.folder.verify", "wonderq.terminal"),
+        ("msgspec",),
+    ),
+    "wonderq.cli": Rule(
+        "the only package that prints; never httpd, never sqs",
+        (
+            *("wonderq.auth", "wonderq.broker", "wonderq.folder", "wonderq.model", "wonderq.rest", "wonderq.runtime"),
+            *("wonderq.state", "wonderq.client", "wonderq.config", "wonderq.demo", "wonderq.logs", "wonderq.serve"),
+            *("wonderq.terminal", "wonderq.__version__", "wonderq_storage."),
+        ),
+        ("msgspec",),
+    ),
+    "wonderq.client": Rule("an HTTP client for one broker", (), ("msgspec",)),
+    "wonderq.terminal": Rule("tables and progress on a terminal", ()),
+    "wonderq.logs": Rule("the form of log lines", ("wonderq.model", "wonderq.httpd", "wonderq.runtime")),
+    "wonderq.config": Rule("settings of serve", ("wonderq.model", "wonderq.auth.roles", _STORAGE)),
+    "wonderq.metrics": Rule(
+        "counters as Prometheus metrics",
+        (
+            "wonderq.broker",
+            "wonderq.httpd",
+            "wonderq.model",
+            "wonderq.rest",
+            "wonderq.runtime",
+            "wonderq.state.record",
+            _STORAGE,
+            "wonderq.__version__",
+        ),
+        ("falcon", "prometheus_client"),
+    ),
+}
+
+#: The two composition roots, and the entry point, may import everything.
+ROOTS = ("wonderq.app", "wonderq.serve", "wonderq.__main__", "wonderq")
+
+
+class Arrow(NamedTuple):
+    """One import."""
+
+    source: str
+    target: str
+    place: str
+    for_types_only: bool
+
+
+def arrows() -> Iterator[Arrow]:
+    for base in (ROOT / "wonderq", ROOT / "storage" / "wonderq_storage"):
+        for path in sorted(base.rglob("*.py")):
+            parts = path.relative_to(base.parent).with_suffix("").parts
+            source = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            guarded = {
+                inner
+                for node in ast.walk(tree)
+                if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+                for inner in ast.walk(node)
+            }
+            for node in ast.walk(tree):
+                place = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
+                if isinstance(node, ast.Import):
+                    for name in node.names:
+                        yield Arrow(source, name.name, place, node in guarded)
+                elif isinstance(node, ast.ImportFrom):
+                    assert not node.level, f"{place}: import by the absolute name"
+                    for name in node.names:
+                        yield Arrow(source, _target(node.module or "", name.name), place, node in guarded)
+
+
+def _target(module: str, name: str) -> str:
+    """Return the module that ``from module import name`` depends on."""
+    if module == "wonderq_storage":
+        is_module = (ROOT / "storage" / "wonderq_storage" / f"{name}.py").exists()
+    else:
+        folder = ROOT / Path(*module.split("."))
+        is_module = (folder / f"{name}.py").exists() or (folder / name).is_dir() or module == "wonderq"
+    return f"{module}.{name}" if is_module else module
+
+
+def package_of(module: str) -> str | None:
+    """Return the package that has a rule for a module, or None for a composition root."""
+    if module in ROOTS:
+        return None
+    parts = module.split(".")
+    return parts[0] if parts[0] == "wonderq_storage" else ".".join(parts[:2])
+
+
+def allows(package: str, target: str) -> bool:
+    rule = RULES[package]
+    top = target.split(".", maxsplit=1)[0]
+    if top in sys.stdlib_module_names or top in rule.outside or target == package or target.startswith(package + "."):
+        return True
+    for each in rule.inside:
+        if each == "wonderq_storage":
+            if target == each:
+                return True
+        elif target == each.removesuffix(".") or target.startswith(each.removesuffix(".") + "."):
+            return True
+    return False
+
+
+def broken() -> list[str]:
+    found = []
+    for source, target, place, _ in arrows():
+        package = package_of(source)
+        if package is not None and not allows(package, target):
+            rule = RULES[package]
+            allowed = ", ".join((*rule.inside, *rule.outside)) or "the standard library alone"
+            found.append(f"{place}: {source} -> {target}. {package} is {rule.idea}; it may import: {allowed}")
+    return found
+
+
+def test_each_import_is_allowed() -> None:
+    assert broken() == []
+
+
+def test_each_package_has_a_rule() -> None:
+    packages = {package_of(arrow.source) for arrow in arrows()} - {None}
+    assert packages == RULES.keys()
+
+
+def test_modules_have_no_cycles() -> None:
+    imported: dict[str, set[str]] = {}
+    for arrow in arrows():
+        if not arrow.for_types_only:
+            imported.setdefault(arrow.source, set()).add(arrow.target)
+    done: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, " -> ".join((*path[path.index(module) :], module))
+        if module not in done:
+            for target in imported.get(module, ()):
+                visit(target, (*path, module))
+            done.add(module)
+
+    for module in imported:
+        visit(module, ())
+
+
+@pytest.mark.parametrize(
+    ("package", "target"),
+    [
+        ("wonderq_storage", "wonderq.state.record"),
+        ("wonderq.model", "wonderq.state.state"),
+        ("wonderq.state", "wonderq_storage.file_log"),
+        ("wonderq.broker", "falcon"),
+        ("wonderq.broker", "wonderq_storage.segment"),
+        ("wonderq.rest", "wonderq.sqs.endpoint"),
+        ("wonderq.sqs", "wonderq.rest.errors"),
+        ("wonderq.httpd", "wonderq.broker.broker"),
+        ("wonderq.auth", "wonderq.sqs.errors"),
+    ],
+)
+def test_a_forbidden_import_is_found(package: str, target: str) -> None:
+    assert not allows(package, target)
+
+
+def test_the_top_level_stays_small() -> None:
+    assert len(list((ROOT / "wonderq").glob("*.py"))) <= 12
+
+
+def test_rest_names_messages_in_one_place_only() -> None:
+    """`Resource.targets` checks that a key may act without a receipt, and no other code of the package makes targets."""
+    makers = {
+        path.name
+        for path in (ROOT / "wonderq" / "rest").glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("Target", "Target.each", "Target._make")
+    }
+    assert makers == {"resource.py"}
+
+
+def test_sqs_names_messages_by_receipt_only() -> None:
+    calls = [
+        ast.unparse(node)
+        for path in (ROOT / "wonderq" / "sqs").glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("Target")
+    ]
+    assert sorted(calls) == [
+        "Target(receipt=receipt)",
+        "Target.each(zip(repeat(None), receipts, strict=False))",
+    ]
