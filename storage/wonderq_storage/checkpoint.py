@@ -24,6 +24,7 @@ from wonderq_storage import frame
 from wonderq_storage.checksum import crc32
 from wonderq_storage.disk import Disk, DiskFile, no_room_is_disk_full
 from wonderq_storage.log import Mark, Position
+from wonderq_storage.segment import pack_position, unpack_position
 
 logger = logging.getLogger("wonderq.storage")
 
@@ -126,7 +127,7 @@ class Checkpoints:
         """Remove those that stand for an earlier position: the log no longer goes back to it."""
         for name in self._names():
             segment, offset = name.removesuffix(SUFFIX).split("-")
-            if int(segment) << 32 | int(offset) < end:
+            if pack_position(int(segment), int(offset)) < end:
                 self._disk.remove(self._folder / name)
 
     def _names(self) -> list[str]:
@@ -138,7 +139,8 @@ class Checkpoints:
 
 
 def _name(mark: Mark) -> str:
-    return f"{mark.end >> 32:010d}-{mark.end & 0xFFFF_FFFF:010d}{SUFFIX}"
+    number, offset = unpack_position(mark.end)
+    return f"{number:010d}-{offset:010d}{SUFFIX}"
 
 
 def _is_ours(stem: str) -> bool:

@@ -40,7 +40,7 @@ from wonderq_storage.checksum import crc32
 from wonderq_storage.disk import Disk, no_room_is_disk_full
 from wonderq_storage.errors import CorruptLogError
 from wonderq_storage.log import Mark, Position, StaleMarkError
-from wonderq_storage.segment import Segment, SegmentReader, remove_oldest
+from wonderq_storage.segment import Segment, SegmentReader, pack_position, remove_oldest
 
 logger = logging.getLogger("wonderq.storage")
 
@@ -164,11 +164,11 @@ class Recovery:
                 self.chain if known else None,
                 self.offset if index == start else frame.SEGMENT_HEADER_BYTES,
             )
-            place = current.number << 32
+            start_position = pack_position(current.number, 0)
             for records in reader:
                 for offset, record in records:
-                    if place | offset >= from_position:
-                        yield place | offset, record
+                    if start_position + offset >= from_position:
+                        yield start_position + offset, record
             self.number = reader.number or 1
             self.chain = reader.chain or 0
             self.base = reader.base or self.base
@@ -198,7 +198,7 @@ class Recovery:
         if self.base < oldest.number:
             missing = self._folder / segment.file_name(oldest.number - 1)
             raise CorruptLogError(str(missing), 0, f"the segment is missing, and {oldest.path.name} comes after it")
-        if active is not None and active.number << 32 | self.offset < reached:
+        if active is not None and pack_position(active.number, self.offset) < reached:
             raise CorruptLogError(
                 str(active.path), self.offset, f"the log ends here, and a checkpoint knew it to reach {reached:#x}"
             )

@@ -21,7 +21,7 @@ from wonderq_storage.checksum import crc32
 from wonderq_storage.disk import Disk
 from wonderq_storage.errors import CorruptLogError
 from wonderq_storage.recovery import Ending, Next, Verdict, decide
-from wonderq_storage.segment import Segment, SegmentReader
+from wonderq_storage.segment import Segment, SegmentReader, pack_position
 
 _CHUNK_BYTES = 1 << 20
 
@@ -71,7 +71,7 @@ class Found(NamedTuple):
 
     @property
     def position(self) -> int:
-        return self.segment << 32 | self.offset
+        return pack_position(self.segment, self.offset)
 
 
 @dataclass

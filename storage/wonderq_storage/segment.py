@@ -9,6 +9,7 @@ from typing import NamedTuple
 from wonderq_storage import frame
 from wonderq_storage.disk import Disk, DiskFile, no_room_is_disk_full
 from wonderq_storage.errors import CorruptLogError, UnsupportedFormatError
+from wonderq_storage.log import Position
 
 _CHUNK_BYTES = 1 << 20
 _ZEROS = bytes(_CHUNK_BYTES)
@@ -25,6 +26,16 @@ def file_number(name: str) -> int | None:
     """Return the segment number that a file name stands for, or None if it is not a segment's name."""
     stem = name.removesuffix(SUFFIX)
     return int(stem) if stem != name and len(stem) == 10 and stem.isascii() and stem.isdigit() else None
+
+
+def pack_position(number: int, offset: int) -> Position:
+    """Return the position of a byte: the segment number above the low 32 bits, which hold the offset."""
+    return number << 32 | offset
+
+
+def unpack_position(position: Position) -> tuple[int, int]:
+    """Return the segment number of a position, and the offset in that segment in bytes."""
+    return position >> 32, position & 0xFFFF_FFFF
 
 
 class Segment(NamedTuple):

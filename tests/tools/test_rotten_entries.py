@@ -13,8 +13,9 @@ from tests.storage.folders import snapshot
 from tests.tools.folders import broker_on, compact_all, flip, records_of
 from wonderq.broker.broker import Broker
 from wonderq.cli.main import main
+from wonderq.cli.reports import repair_lines
 from wonderq.folder.export import export
-from wonderq.folder.repair import Repair, repair, report
+from wonderq.folder.repair import Repair, repair
 from wonderq.folder.verify import verify
 from wonderq.model.messages import Change, Target
 from wonderq.state import record
@@ -69,7 +70,7 @@ def repaired(folder: Path, new: Path) -> tuple[Repair, str]:
     done = repair(folder, new)
     assert snapshot(folder) == before
     assert verify(new).problems == []
-    return done, "\n".join(report(done))
+    return done, "\n".join(repair_lines(done))
 
 
 @pytest.mark.parametrize("bit", [0, 31, 32, 45])

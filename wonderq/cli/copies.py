@@ -156,4 +156,7 @@ def _segments(count: int) -> str:
 
 
 def _place(position: int) -> str:
-    return f"{position >> 32:010d}.wal, byte {position & 0xFFFF_FFFF:,}"
+    from wonderq_storage.segment import file_name, unpack_position  # noqa: PLC0415
+
+    number, offset = unpack_position(position)
+    return f"{file_name(number)}, byte {offset:,}"

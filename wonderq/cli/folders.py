@@ -74,7 +74,7 @@ def _inspect(options: argparse.Namespace) -> int:
             else:
                 _print(event_lines(events))
         else:
-            found = inspect.look(options.folder, progress.add)
+            found = inspect.survey(options.folder, progress.add)
             problems = found.problems
             progress.close()
             if options.json:
@@ -105,12 +105,12 @@ def _add_verify(subparsers: Subparsers) -> None:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from wonderq.cli.reports import report  # noqa: PLC0415
+    from wonderq.cli.reports import verify_lines  # noqa: PLC0415
     from wonderq.folder import verify  # noqa: PLC0415
 
     with Progress("records read") as progress:
         findings = verify.verify(options.folder, progress.add)
-    _print(report(findings))
+    _print(verify_lines(findings))
     if not findings.problems:
         _print(["ok"])
         return OK
@@ -138,11 +138,12 @@ def _add_repair(subparsers: Subparsers) -> None:
 
 
 def _repair(options: argparse.Namespace) -> int:
+    from wonderq.cli.reports import repair_lines  # noqa: PLC0415
     from wonderq.folder import repair  # noqa: PLC0415
 
     with Progress("records read") as progress:
         done = repair.repair(options.folder, options.target, progress.add)
-    _print(repair.report(done))
+    _print(repair_lines(done))
     _print([f"ok        start a broker on it: wonderq serve --data {options.target}"])
     return OK
 
@@ -195,12 +196,13 @@ def _import(options: argparse.Namespace) -> int:
         key = key_from(options)
         target = import_.into_broker(options.url, key) if options.url else import_.into_folder(options.folder)
         with Progress("messages", enabled=not is_terminal(sys.stdin)) as progress, target as into:
-            queues, messages = import_.import_lines(_input_lines(), into, progress.add)
+            importer = import_.Importer(into, progress.add)
+            importer.run(_input_lines())
     except InvalidKeyError as error:
         raise ConfigError(str(error)) from error
     except ValueError as error:
         raise ConfigError(f"--url: {error}") from error
-    _print([f"{messages:,} messages and {queues:,} queues imported"])
+    _print([f"{importer.messages:,} messages and {importer.queues:,} queues imported"])
     return OK
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from wonderq.folder.history import Event
 from wonderq.folder.inspect import LOG_BEGINS, Overview, event_object
+from wonderq.folder.repair import Repair, unreadable_bytes
 from wonderq.folder.verify import KINDS, Findings
 from wonderq.model.status import BURIED, CLAIMED, DELAYED, WAITING
 from wonderq.terminal import human_bytes, table
@@ -60,7 +61,7 @@ def event_lines(events: list[Event]) -> Iterator[str]:
         yield f"{event['time']}  {event['event']:<9}  {where}{f'  {detail}' if detail else ''}"
 
 
-def report(findings: Findings) -> Iterator[str]:
+def verify_lines(findings: Findings) -> Iterator[str]:
     """Put the findings into lines, but for the problems."""
     count = len(findings.files)
     names = findings.files[0].name + (f" to {findings.files[-1].name}" if count > 1 else "")
@@ -85,3 +86,40 @@ def report(findings: Findings) -> Iterator[str]:
         yield from table(rows)
         yield ""
     yield from (f"warning: {warning}" for warning in findings.warnings)
+
+
+def repair_lines(done: Repair) -> Iterator[str]:
+    """Put into lines what was left behind, and what it means."""
+    for problem in done.problems:
+        yield f"damaged   {problem.file}, byte {problem.offset}: {problem.reason}"
+        for span in problem.lost:
+            yield f"  left    {problem.file}, byte {span.offset}, {span.length} bytes"
+    for problem in (*done.left_out, *done.rotten):
+        yield f"left out  {problem}"
+    if done.torn:
+        size = sum(span.length for span in done.torn.lost)
+        yield f"torn tail {done.torn.file}, byte {done.torn.offset}, {size} bytes that were never acknowledged: left"
+    for number, runs in sorted(done.losses.lost.items()):
+        for first, end in runs:
+            yield f"lost      queue {done.queue_name(number)}: {_message_range(done, number, first, end)}"
+    if done.unknown_below:
+        for number, first in sorted(done.losses.unknown_below.items()):
+            yield f"lost      queue {done.queue_name(number)}: whatever was left of its messages before number {first}"
+    if done.new_identity:
+        yield "identity  the record that ids are made from is lost: all ids and receipts are new"
+    for number, name in done.renamed.items():
+        yield f"renamed   queue number {number}, whose name and settings are lost, is called {name} now"
+    if done.lost_bytes or done.missing_bytes or done.left_out:
+        yield "note      claims, deletions and updates that stood there are undone: messages may be delivered again"
+    yield f"records   {done.records:,} taken over, {len(done.left_out):,} left out"
+    damage = done.problems + done.rotten
+    places = "1 place" if len(damage) == 1 else f"{len(damage):,} places"
+    yield f"damage    {places}, {unreadable_bytes(damage):,} bytes that do not verify"
+    messages = sum(len(queue.messages) for queue in done.state.queues.values())
+    yield f"messages  {messages:,} in {len(done.state.queues):,} queues, {done.losses.count():,} known to be lost"
+
+
+def _message_range(done: Repair, queue: int, first: int, end: int) -> str:
+    if end - first == 1:
+        return f"message {done.message(queue, first)}"
+    return f"{end - first:,} messages, {done.message(queue, first)} to {done.message(queue, end - 1)}"

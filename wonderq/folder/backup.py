@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from wonderq.folder.lock import FolderError, NoLogError, check_outside
+from wonderq.folder.lock import FolderError, NoLogError, check_outside, segment_numbers
 from wonderq.state.replay import rebuild
 from wonderq_storage import Checkpoints, CorruptLogError, FileLog, Position, frame, segment
 from wonderq_storage.disk import Disk, DiskFile, no_room_is_disk_full
@@ -74,7 +74,7 @@ def backup(source: Path, destination: Path, *, prune: bool = False, progress: Pr
     """
     check_outside(source, destination)
     if not segment_numbers(source):
-        raise NoLogError(f"{source} holds no log: give the folder that 'wonderq serve --data' was given.")
+        raise NoLogError(source)
     if destination.exists() and not destination.is_dir():
         raise BackupError(f"{destination} is not a folder.")
     disk = Disk()
@@ -102,15 +102,10 @@ def backup(source: Path, destination: Path, *, prune: bool = False, progress: Pr
         sum(part.end for part in parts if part.copied),
         [segment.file_name(part.number) for part in parts if not part.copied],
         removed,
-        parts[-1].number << 32 | parts[-1].end,
+        segment.pack_position(parts[-1].number, parts[-1].end),
         state.last_ms,
         sum(len(queue.messages) for queue in state.queues.values()),
     )
-
-
-def segment_numbers(folder: Path) -> list[int]:
-    numbers = (segment.file_number(each.name) for each in folder.iterdir())
-    return sorted(number for number in numbers if number is not None)
 
 
 def write_copy(

@@ -90,9 +90,7 @@ def _difference(found: State, whole: State) -> str | None:
 def _facts(queue: Queue) -> Iterator[tuple[Any, ...]]:
     """Yield all there is to know of a queue, its messages one by one."""
     yield queue.number, queue.settings, queue.created_ms, queue.record_position, queue.messages.next_sequence
-    sequence = -1
-    while views := queue.messages.after(sequence, _CHUNK_MESSAGES):
+    for views in queue.messages.walk(_CHUNK_MESSAGES):
         for view in views:
             # What a waiting message's last claim was is not kept in the same way by every path to the same state.
             yield view if view.status != WAITING else view._replace(due_ms=0, timeout_ms=0)
-        sequence = views[-1].sequence

@@ -13,8 +13,8 @@ from pathlib import Path
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest
 from wonderq.broker.maintenance import WORTH_A_CHECKPOINT_BYTES, checkpoint
-from wonderq.folder.lock import held
-from wonderq.folder.replay import readable
+from wonderq.folder.lock import locked
+from wonderq.folder.replay import explain_unreadable
 from wonderq.state import record
 from wonderq.state.replay import rebuild
 from wonderq.state.state import State, queue_record
@@ -22,7 +22,7 @@ from wonderq_storage import DEFAULT_SEGMENT_BYTES, Checkpoints, CorruptLogError,
 
 #: Segments are reserved whole, so small ones leave little unused; but each is an open file, so a large log has larger ones.
 #: The smallest holds any message, and the space that is kept free for making room.
-_MIN_SEGMENT_BYTES = 4 << 20
+_SMALLEST_NEW_SEGMENT_BYTES = 4 << 20
 _SEGMENTS = 64
 
 #: What would save less of the folder's size than this is not done.
@@ -65,10 +65,10 @@ def estimate(folder: Path) -> Outcome:
     Raises: as `compact`.
     """
     segment_bytes, segments = _plan(folder)
-    with readable(folder):
+    with explain_unreadable(folder):
         log = FileLog(folder)
     try:
-        with readable(folder):
+        with explain_unreadable(folder):
             state, _ = rebuild(log, Checkpoints(folder))
         before = Size(disk_bytes(folder), log.used_bytes())
     finally:
@@ -85,9 +85,7 @@ def _restated_bytes(state: State) -> int:
     size = len(record.encode((record.IDENTITY, state.last_ms, state.key, state.next_queue)))
     for queue in state.queues.values():
         size += len(record.encode(queue_record(queue, queue.settings, state.last_ms))) + queue.messages.bytes
-        sequence = -1
-        while views := queue.messages.after(sequence, _CHUNK_MESSAGES):
-            sequence = views[-1].sequence
+        for views in queue.messages.walk(_CHUNK_MESSAGES):
             runs = record.to_runs(view.sequence for view in views)
             produced_ms, lengths = [view.produced_ms for view in views], [view.length for view in views]
             claims = [queue.messages.claim_of(view) for view in views if not view.is_pristine]
@@ -147,9 +145,9 @@ def _what_was_done(folder: Path, segments: int) -> str:
 
 def _plan(folder: Path) -> tuple[int, int]:
     """Return the size for new segments, and how many there are now."""
-    with held(folder) as files:
+    with locked(folder) as files:
         size = sum(each.stat().st_size for each in files)
-        return min(max(size // _SEGMENTS, _MIN_SEGMENT_BYTES), DEFAULT_SEGMENT_BYTES), len(files)
+        return min(max(size // _SEGMENTS, _SMALLEST_NEW_SEGMENT_BYTES), DEFAULT_SEGMENT_BYTES), len(files)
 
 
 def _count(state: State) -> int:

@@ -11,14 +11,14 @@ from typing import Any
 
 from wonderq.folder.checkpoints import load
 from wonderq.folder.history import Event, History
-from wonderq.folder.lock import FolderError, held
+from wonderq.folder.lock import FolderError, locked
 from wonderq.folder.verify import KINDS, entries_of, entry_problem
 from wonderq.model.ids import Ids
 from wonderq.model.status import STATUS_BY_NAME
 from wonderq.model.times import iso_time
 from wonderq.state import record
 from wonderq.state.state import State, UnreadableRecordError
-from wonderq_storage import Checkpoints, DamagedCheckpointError
+from wonderq_storage import Checkpoints, DamagedCheckpointError, segment
 from wonderq_storage.recovery import TORN_FOLDER, wall_clock_ms
 from wonderq_storage.salvage import Found, Problem, Salvage, SegmentSummary
 
@@ -30,7 +30,7 @@ _Progress = Callable[[], None]
 
 @contextmanager
 def _salvage(folder: Path) -> Iterator[Salvage]:
-    with held(folder):
+    with locked(folder):
         salvage = Salvage(folder)
         try:
             yield salvage
@@ -57,7 +57,7 @@ class Overview:
     problems: list[Problem] = field(default_factory=list)
 
 
-def look(folder: Path, progress: _Progress = lambda: None) -> Overview:
+def survey(folder: Path, progress: _Progress = lambda: None) -> Overview:
     """Read a folder. Raises what `wonderq.folder.verify.verify` does."""
     found = Overview(folder)
     with _salvage(folder) as salvage:
@@ -79,19 +79,17 @@ def look(folder: Path, progress: _Progress = lambda: None) -> Overview:
     now_ms = max(found.state.last_ms, wall_clock_ms())
     for queue in found.state.queues.values():
         queue.messages.advance(now_ms)
-        sequence = -1
-        while views := queue.messages.after(sequence, _CHUNK_MESSAGES):
+        for views in queue.messages.walk(_CHUNK_MESSAGES):
             for view in views:
-                found.live_bytes[view.position >> 32] += view.length
-            sequence = views[-1].sequence
+                found.live_bytes[segment.unpack_position(view.position)[0]] += view.length
     return found
 
 
 def _checkpoints(folder: Path) -> Iterator[_Object]:
     checkpoints = Checkpoints(folder)
     for path in checkpoints.paths():
-        segment, _, offset = path.stem.partition("-")
-        about = {"file": path.name, "segment": int(segment), "offset": int(offset), "bytes": path.stat().st_size}
+        number, _, offset = path.stem.partition("-")
+        about = {"file": path.name, "segment": int(number), "offset": int(offset), "bytes": path.stat().st_size}
         try:
             load(checkpoints, path)
         except (DamagedCheckpointError, ValueError, LookupError, TypeError) as error:
@@ -161,7 +159,7 @@ def history(folder: Path, name: str, progress: _Progress = lambda: None) -> tupl
 
     If no record of it is left, the one event is where the log begins.
 
-    Raises what `look` does, and:
+    Raises what `survey` does, and:
         UnknownMessageError: the id is not of this log.
     """
     ids = _find_ids(folder)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wonderq.folder.lock import FolderError, check_outside, held
+from wonderq.folder.lock import FolderError, check_outside, locked
 from wonderq.folder.lost_messages import Losses
 from wonderq.folder.verify import entries_of, entry_problem
 from wonderq.model.ids import Ids
@@ -23,14 +23,14 @@ from wonderq_storage.salvage import Found, Problem, Salvage, Span
 _SYNC_BYTES = 4 << 20
 
 #: The fewest bytes that a message, and a queue's naming record, take in a log.
-_LEAST_ENTRY_BYTES = 5
-_LEAST_QUEUE_BYTES = 32
+_SMALLEST_ENTRY_BYTES = 5
+_SMALLEST_QUEUE_RECORD_BYTES = 32
 
 #: What stands in the place of a message that does not match its own checksum; the message is deleted right behind.
 _EMPTY_ENTRY = record.encode_entry("")
 
 #: The new log's segments are as large as the source's, so that any record fits, but not smaller than this.
-_LEAST_SEGMENT_BYTES = 64 << 10
+_SMALLEST_TARGET_SEGMENT_BYTES = 64 << 10
 
 UNFINISHED_SUFFIX = ".unfinished"
 
@@ -66,7 +66,7 @@ class Repair:
     @property
     def lost_bytes(self) -> int:
         """How much of the log cannot be read: whatever stood there is unknown."""
-        return _lost_bytes(self.problems)
+        return unreadable_bytes(self.problems)
 
     @property
     def missing_bytes(self) -> int:
@@ -93,7 +93,7 @@ def repair(source: Path, target: Path, progress: Callable[[], None] = lambda: No
         DiskFullError, LogFailedError: the target cannot be written; what is there of it can be removed.
     """
     _check_target(source, target)
-    with held(source):
+    with locked(source):
         salvage = Salvage(source)
         try:
             return _copy(salvage, source, target, progress)
@@ -120,7 +120,7 @@ def _copy(salvage: Salvage, source: Path, target: Path, progress: Callable[[], N
     done = Repair(source, target, salvage.problems, losses=Losses(from_beginning=salvage.oldest == 1))
     # Under another name until it is whole: half a repair must not look like one.
     unfinished = _unfinished(target)
-    log = FileLog(unfinished, segment_bytes=max(salvage.capacity, _LEAST_SEGMENT_BYTES))
+    log = FileLog(unfinished, segment_bytes=max(salvage.capacity, _SMALLEST_TARGET_SEGMENT_BYTES))
     try:
         for _ in log.replay():
             pass
@@ -145,7 +145,8 @@ def _copy(salvage: Salvage, source: Path, target: Path, progress: Callable[[], N
     return done
 
 
-def _lost_bytes(problems: list[Problem]) -> int:
+def unreadable_bytes(problems: list[Problem]) -> int:
+    """Return how many bytes of the source's files cannot be read."""
     return sum(span.length for problem in problems for span in problem.lost)
 
 
@@ -237,7 +238,7 @@ def _mend(done: Repair, writer: _Writer) -> None:
     state, now_ms = done.state, done.state.last_ms
     lost_bytes = done.lost_bytes + done.missing_bytes
     done.new_identity = state.key is None
-    next_queue = state.next_queue + lost_bytes // _LEAST_QUEUE_BYTES
+    next_queue = state.next_queue + lost_bytes // _SMALLEST_QUEUE_RECORD_BYTES
     writer.put((record.IDENTITY, now_ms, state.key or os.urandom(16), next_queue))
     for queue in _queues(done):
         if not queue.name:
@@ -245,7 +246,7 @@ def _mend(done: Repair, writer: _Writer) -> None:
             queue.created_ms = now_ms
         messages = queue.messages
         known = max(messages.next_sequence, done.losses.next_sequence.get(queue.number, 0))
-        messages.next_sequence = known + lost_bytes // _LEAST_ENTRY_BYTES
+        messages.next_sequence = known + lost_bytes // _SMALLEST_ENTRY_BYTES
         writer.put(queue_record(queue, queue.settings, now_ms))
 
 
@@ -270,40 +271,3 @@ def _check_starts(folder: Path) -> None:
         rebuild(log)
     finally:
         log.close()
-
-
-def report(done: Repair) -> Iterator[str]:
-    """Put into lines what was left behind, and what it means."""
-    for problem in done.problems:
-        yield f"damaged   {problem.file}, byte {problem.offset}: {problem.reason}"
-        for span in problem.lost:
-            yield f"  left    {problem.file}, byte {span.offset}, {span.length} bytes"
-    for problem in (*done.left_out, *done.rotten):
-        yield f"left out  {problem}"
-    if done.torn:
-        size = sum(span.length for span in done.torn.lost)
-        yield f"torn tail {done.torn.file}, byte {done.torn.offset}, {size} bytes that were never acknowledged: left"
-    for number, runs in sorted(done.losses.lost.items()):
-        for first, end in runs:
-            yield f"lost      queue {done.queue_name(number)}: {_name_run(done, number, first, end)}"
-    if done.unknown_below:
-        for number, first in sorted(done.losses.unknown_below.items()):
-            yield f"lost      queue {done.queue_name(number)}: whatever was left of its messages before number {first}"
-    if done.new_identity:
-        yield "identity  the record that ids are made from is lost: all ids and receipts are new"
-    for number, name in done.renamed.items():
-        yield f"renamed   queue number {number}, whose name and settings are lost, is called {name} now"
-    if done.lost_bytes or done.missing_bytes or done.left_out:
-        yield "note      claims, deletions and updates that stood there are undone: messages may be delivered again"
-    yield f"records   {done.records:,} taken over, {len(done.left_out):,} left out"
-    damage = done.problems + done.rotten
-    places = "1 place" if len(damage) == 1 else f"{len(damage):,} places"
-    yield f"damage    {places}, {_lost_bytes(damage):,} bytes that do not verify"
-    messages = sum(len(queue.messages) for queue in done.state.queues.values())
-    yield f"messages  {messages:,} in {len(done.state.queues):,} queues, {done.losses.count():,} known to be lost"
-
-
-def _name_run(done: Repair, queue: int, first: int, end: int) -> str:
-    if end - first == 1:
-        return f"message {done.message(queue, first)}"
-    return f"{end - first:,} messages, {done.message(queue, first)} to {done.message(queue, end - 1)}"

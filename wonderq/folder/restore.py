@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wonderq.folder.backup import Progress, write_copy
-from wonderq.folder.lock import FolderError, check_outside, held
+from wonderq.folder.lock import FolderError, check_outside, locked
 from wonderq.model.times import iso_time
 from wonderq.state import record
 from wonderq.state.state import State, UnreadableRecordError
@@ -48,7 +48,7 @@ def restore(backup: Path, new: Path, *, until_ms: int | None = None, progress: P
     if new.exists() and any(new.iterdir()):
         raise RestoreError(f"{new} is not empty: give a new folder.")
     disk = Disk()
-    with held(backup):
+    with locked(backup):
         recovery = Recovery(disk, backup)
         try:
             number, end = _find_end(recovery, until_ms)
@@ -73,7 +73,7 @@ def restore(backup: Path, new: Path, *, until_ms: int | None = None, progress: P
         log.close()
     state.check_complete()
     messages = sum(len(queue.messages) for queue in state.queues.values())
-    return Restored(records, messages, state.last_ms, number << 32 | end)
+    return Restored(records, messages, state.last_ms, segment.pack_position(number, end))
 
 
 def _copy(
@@ -105,7 +105,7 @@ def _find_end(recovery: Recovery, until_ms: int | None) -> tuple[int, int]:
 
 def _group_before(recovery: Recovery, position: Position) -> tuple[int, int, int]:
     """Return where the group with the record at ``position`` begins, and what base holds there."""
-    number, offset = position >> 32, position & 0xFFFF_FFFF
+    number, offset = segment.unpack_position(position)
     [current] = [each for each in recovery.segments if each.number == number]
     reader = SegmentReader(current, None, None)
     end, base = reader.offset, recovery.base
@@ -122,7 +122,7 @@ def _complete_from(segments: list[Segment]) -> Iterator[int]:
     for each in segments:
         reader = SegmentReader(each, None, None)
         for records in reader:
-            times = [_time(each.number << 32 | offset, data) for offset, data in records]
+            times = [_time(segment.pack_position(each.number, offset), data) for offset, data in records]
             newest_ms = max([newest_ms, *times])
             if newest_ms and reader.base >= segments[0].number:
                 yield newest_ms

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wonderq.folder.checkpoints import check_checkpoints
-from wonderq.folder.lock import held
+from wonderq.folder.lock import locked
 from wonderq.state import record
 from wonderq.state.state import State, UnreadableRecordError
 from wonderq_storage.salvage import Found, Problem, Salvage
@@ -50,7 +50,7 @@ def verify(folder: Path, progress: Callable[[], None] = lambda: None) -> Finding
         UnsupportedFormatError: a newer WonderQ wrote it.
         OSError: it cannot be read.
     """
-    with held(folder) as files:
+    with locked(folder) as files:
         findings = Findings(folder, files, sum(each.stat().st_size for each in files))
         salvage = Salvage(folder)
         findings.problems = salvage.problems  # those of records come between those of their frames

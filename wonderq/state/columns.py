@@ -159,6 +159,13 @@ class Columns:
                 index += 1
         return found
 
+    def walk(self, chunk_messages: int) -> Iterator[list[MessageView]]:
+        """Yield all messages in order, in lists of up to ``chunk_messages``."""
+        sequence = -1
+        while views := self.after(sequence, chunk_messages):
+            yield views
+            sequence = views[-1].sequence
+
     def any_before(self, position: int) -> bool:
         """Tell whether the entry of any message that is there lies before a position of the log."""
         return any(
