@@ -230,7 +230,7 @@ def test_with_standard_output_closed_nothing_is_done(
     )
     assert done.returncode == 1
     assert done.stderr.decode() == (
-        "wonderq: standard output is closed, so nothing was done. If nobody is to read it, send it to /dev/null.\n"
+        "wonderq: standard output is closed, so nothing was done. To discard the output, redirect it to /dev/null.\n"
     )
     assert snapshot(folder) == before
     assert os.listdir(tmp_path) == []

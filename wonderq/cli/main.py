@@ -25,15 +25,6 @@ from wonderq_storage import StorageError
 
 _COMMAND_MODULES = (serve, messages, queues, tasks, keys, folders, copies, demo)
 
-#: Exit codes of the errors whose text is complete by itself. `_run` adds advice to the others.
-_EXIT_CODES = {
-    ConfigError: USAGE,
-    RefusedError: REFUSED,
-    streams.InputError: REFUSED,
-    StorageError: REFUSED,
-    FolderError: REFUSED,
-}
-
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
@@ -66,11 +57,12 @@ def _run(options: argparse.Namespace) -> int:
     """Run the chosen command; print its error, if any, and return the exit code."""
     try:
         code: int = options.run(options)
-    except tuple(_EXIT_CODES) as error:
-        code = next(code for kind, code in _EXIT_CODES.items() if isinstance(error, kind))
-        return fail(_with_notes(error), code)
+    except ConfigError as error:
+        return fail(str(error), USAGE)
+    except (RefusedError, streams.InputError, StorageError, FolderError) as error:
+        return fail(_with_notes(error), REFUSED)
     except UnreachableError as error:
-        hint = "Check that a broker is running there. 'wonderq serve' starts one"
+        hint = "Is a broker running there? Start one with 'wonderq serve'"
         return fail(f"{_with_notes(error)}. {hint}", UNREACHABLE)
     except KeyboardInterrupt:
         return INTERRUPTED
