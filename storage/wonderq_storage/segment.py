@@ -60,7 +60,7 @@ def reserve(disk: Disk, folder: Path, number: int, log_id: bytes, capacity: int,
         DiskFullError: there is no room; nothing is left behind.
     """
     path = folder / (file_name(number) + UNFINISHED_SUFFIX.removeprefix(SUFFIX))
-    with no_room_is_disk_full(f"no room for another log segment of {capacity} bytes in {folder}; free some there"):
+    with no_room_is_disk_full(no_room_message(folder, capacity)):
         file = disk.create(path)
         try:
             file.allocate(capacity)
@@ -73,6 +73,11 @@ def reserve(disk: Disk, folder: Path, number: int, log_id: bytes, capacity: int,
     header = frame.unpack_segment_header(data)
     assert header is not None
     return Segment(file, header)
+
+
+def no_room_message(folder: Path, capacity: int) -> str:
+    """Return the text of the error for a segment that the disk has no space for."""
+    return f"no room for another log segment of {capacity} bytes in {folder}; free some there"
 
 
 def publish(disk: Disk, segment: Segment) -> Segment:
