@@ -312,7 +312,7 @@ class FileLog:
     def _fail(self, reason: Exception) -> None:
         logger.critical("the log cannot be written any more: %s", reason, exc_info=reason)
         self.failure = (
-            f"the log in {self.folder} could not be written ({reason}). Fix the disk and restart the broker: "
+            f"the log in {self.folder} could not be written ({reason}). Fix the disk and restart the process: "
             "acknowledged records are kept, and no new ones are accepted until then."
         )
 
@@ -336,7 +336,7 @@ class FileLog:
                 self._lead_alone(self._put_closing_group)
 
     def _lead_alone(self, work: Callable[[], None]) -> bool:
-        """Do ``work`` as the leader and return True. Return False if there is a leader already, or the log has failed."""
+        """Do ``work`` as the leader; return False instead if there is a leader already, or the log has failed."""
         with self._mutex:
             if self._leading or self.failure is not None:
                 return False

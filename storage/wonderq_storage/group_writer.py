@@ -111,7 +111,8 @@ class GroupWriter:
             self._rotate(self._files.get(self.active.number + 1))
 
     def _rotate(self, target: Segment) -> None:
-        """Seal the active segment and continue in ``target``, which must be part of the folder before the seal is written."""
+        """Seal the active segment and continue in ``target``."""
+        # Before the seal is written: a sealed segment without a successor is refused.
         self._files.publish(target)
         self._put(frame.SEAL, [])
         self.sync()

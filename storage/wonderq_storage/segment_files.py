@@ -130,9 +130,7 @@ class SegmentFiles:
 
     def _log_disk_full(self, full: bool) -> None:
         if full and not self._disk_full:
-            logger.warning(
-                "the disk of %s is full: no more records are accepted until there is room", self._folder
-            )
+            logger.warning("the disk of %s is full: no more records are accepted until there is room", self._folder)
         elif self._disk_full and not full:
             logger.warning("the disk of %s has room again", self._folder)
         self._disk_full = full

@@ -27,7 +27,7 @@ _LIMITS = Limits()
 _LONG_MS = 100_000
 
 _TORN = "torn/"
-_DAMAGED_CHECKPOINT = "passing over the checkpoint"
+_DAMAGED_CHECKPOINT = "skipping the checkpoint"
 
 
 class _Warnings(logging.Handler):

@@ -196,7 +196,7 @@ def test_damage_in_the_last_segment_of_the_backup_is_named_and_not_written_over(
 
 
 def test_what_the_source_would_cut_as_a_torn_tail_is_not_taken_from_the_backup(tmp_path: Path) -> None:
-    """Nothing says that it was durable, so the source's log ends there now, whatever stands behind."""
+    """Nothing records that it was durable, so the source's log ends there now, whatever stands behind."""
     source, copy = tmp_path / "source", tmp_path / "copy"
     with opened(source, segment_bytes=SEGMENT_BYTES) as broker:
         for body in ("one", "two", "three"):
