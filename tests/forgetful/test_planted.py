@@ -222,7 +222,7 @@ BUGS: list[tuple[Callable[[Patch], None], str, int, str]] = [
         checkpoint_before_log_sync,
         "arrivals-and-upkeep",
         1,
-        "the log ends here, and a checkpoint records that it reached",
+        "the log ends here, but a checkpoint records that it reached",
     ),
     (dropped_before_mark_is_synced, "compaction", 3, "the segment is missing"),
     (removals_are_not_synced, "compaction", 7, "the segment is missing"),

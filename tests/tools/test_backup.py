@@ -309,7 +309,7 @@ def test_folders_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
         backup(other, copy)
     with pytest.raises(BackupError, match="older than its backup"):
         backup(old, copy)
-    with pytest.raises(FolderError, match="is the folder that is read"):
+    with pytest.raises(FolderError, match="is the source folder"):
         backup(source, source)
     (tmp_path / "nothing").mkdir()
     with pytest.raises(NoLogError):

@@ -1,4 +1,4 @@
-"""`wonderq repair`: copy all that verifies of a damaged log into a new folder, and say what had to be left behind."""
+"""`wonderq repair`: copy all valid records of a damaged log into a new folder, and report what is lost."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from wonderq_storage import FileLog, Position
 from wonderq_storage.disk import Disk
 from wonderq_storage.salvage import Found, Problem, Salvage, Span
 
-#: Records are synced when so many bytes have been written.
+#: Bytes written between syncs.
 _SYNC_BYTES = 4 << 20
 
-#: The fewest bytes that a message, and a queue's naming record, take in a log.
+#: Smallest size of a message, and of the record that names a queue, in a log.
 _SMALLEST_ENTRY_BYTES = 5
 _SMALLEST_QUEUE_RECORD_BYTES = 32
 
-#: What stands in the place of a message that does not match its own checksum; the message is deleted right behind.
+#: Replaces a message that does not match its own checksum. The next record deletes the message.
 _EMPTY_ENTRY = record.encode_entry("")
 
-#: The new log's segments are as large as the source's, so that any record fits, but not smaller than this.
+#: The new log's segments are as large as the source's, so that any record fits, but at least this large.
 _SMALLEST_TARGET_SEGMENT_BYTES = 64 << 10
 
 UNFINISHED_SUFFIX = ".unfinished"
@@ -41,19 +41,19 @@ class TargetError(FolderError):
 
 @dataclass
 class Repair:
-    """What was done."""
+    """Result of a repair."""
 
     source: Path
     target: Path
     problems: list[Problem] = field(default_factory=list)
-    """Where the source is damaged."""
+    """Damage in the source."""
     left_out: list[Problem] = field(default_factory=list)
-    """Records that verify, and contradict what is left."""
+    """Records that verify, but contradict the remaining ones."""
     rotten: list[Problem] = field(default_factory=list)
-    """Messages that do not match their own checksums, in records that verify."""
+    """Messages in valid records that do not match their own checksums."""
     torn: Problem | None = None
     records: int = 0
-    """How many were taken over."""
+    """Number of records copied."""
     state: State = field(default_factory=State)
     losses: Losses = field(default_factory=lambda: Losses(from_beginning=True))
     unknown_below: bool = False
@@ -61,36 +61,36 @@ class Repair:
     new_identity: bool = False
     """Whether ids and receipts have changed."""
     renamed: dict[int, str] = field(default_factory=dict)
-    """Queues whose naming record is lost, and what they are called now."""
+    """New names of the queues whose naming record is lost, by number."""
 
     @property
     def lost_bytes(self) -> int:
-        """How much of the log cannot be read: whatever stood there is unknown."""
+        """Size of the unreadable ranges in the source's files."""
         return unreadable_bytes(self.problems)
 
     @property
     def missing_bytes(self) -> int:
-        """How many bytes of the log may be lost besides."""
+        """Upper limit of the bytes lost outside the source's files."""
         return sum(problem.missing for problem in self.problems)
 
     def message(self, queue: int, sequence: int) -> str:
-        """Name a message by its id, if ids are what they were."""
+        """Describe a message by its number and, unless ids have changed, its id."""
         if self.new_identity or self.state.key is None:
             return f"number {sequence}"
         return f"number {sequence} (id {Ids(self.state.key).message_id(queue, sequence)})"
 
     def queue_name(self, number: int) -> str:
         queue = self.state.find(number)
-        return queue.name if queue is not None and queue.name else f"number {number}, whose name is not known"
+        return queue.name if queue is not None and queue.name else f"number {number}, whose name is lost"
 
 
 def repair(source: Path, target: Path, progress: Callable[[], None] = lambda: None) -> Repair:
-    """Salvage the log in ``source`` into ``target``, which must be empty or not there; the source is only read.
+    """Salvage the log in ``source`` into ``target``, which must be empty or missing. The source is only read.
 
     Raises:
-        TargetError: there is something in the target.
+        TargetError: the target is not empty.
         NoLogError, FolderLockedError, UnsupportedFormatError: the source cannot be read.
-        DiskFullError, LogFailedError: the target cannot be written; what is there of it can be removed.
+        DiskFullError, LogFailedError: the target cannot be written. Its unfinished folder can be removed.
     """
     _check_target(source, target)
     with locked(source):
@@ -107,7 +107,7 @@ def _check_target(source: Path, target: Path) -> None:
         if each.exists() and not each.is_dir():
             raise TargetError(f"{each} is not a folder")
         if each.exists() and any(each.iterdir()):
-            raise TargetError(f"{each} exists and is not empty: give the name of a folder to be made, or remove it")
+            raise TargetError(f"{each} exists and is not empty. Choose a new folder, or remove it")
     check_outside(source, target)
 
 
@@ -118,7 +118,7 @@ def _unfinished(target: Path) -> Path:
 
 def _copy(salvage: Salvage, source: Path, target: Path, progress: Callable[[], None]) -> Repair:
     done = Repair(source, target, salvage.problems, losses=Losses(from_beginning=salvage.oldest == 1))
-    # Under another name until it is whole: half a repair must not look like one.
+    # The folder has another name until it is complete, so that an interrupted repair cannot pass for one.
     unfinished = _unfinished(target)
     log = FileLog(unfinished, segment_bytes=max(salvage.capacity, _SMALLEST_TARGET_SEGMENT_BYTES))
     try:
@@ -133,7 +133,7 @@ def _copy(salvage: Salvage, source: Path, target: Path, progress: Callable[[], N
         done.torn = salvage.torn
         done.unknown_below = salvage.missing_front
         if done.problems or done.left_out or not _is_complete(done.state):
-            _mend(done, writer)
+            _complete(done, writer)
         log.sync()
     finally:
         log.close()
@@ -162,12 +162,12 @@ class _Writer:
         """Append a record, if it can be applied.
 
         Raises:
-            UnreadableRecordError: it contradicts the ones before it; it was not written.
+            UnreadableRecordError: the record contradicts earlier ones. It was not written.
         """
         if data is None:
             data = record.encode(fields)
-        # Where it will be follows only from appending it, and that must not be done before it is known to fit. Nothing
-        # here looks at positions, so any will do.
+        # The position is known only after appending, and a record must be applied first to see whether it fits. The
+        # repair does not use positions, so 0 stands for all of them.
         self._state.apply(fields, 0, len(data))
         position = self._log.append(data)
         self._unsynced += len(data)
@@ -184,11 +184,11 @@ def _take(found: Found, done: Repair, writer: _Writer) -> bool:
         if fields[0] == record.QUEUE:
             _drop_namesake(fields, done, writer)
         elif fields[0] == record.IDENTITY and done.state.key not in (None, fields[2]):
-            raise UnreadableRecordError("the log has another identity already")
+            raise UnreadableRecordError("the log already has another identity")
         writer.put(fields, None if rotten else bytes(found.data))
         done.losses.add(fields, damaged=bool(done.problems))
         if rotten:
-            # Also where it is an update: what the message said before is not what was asked for last.
+            # A damaged update deletes the message too: its earlier contents are not the ones last requested.
             writer.put((record.DELETE, fields[1], fields[2], record.to_runs(rotten)))
             done.losses.lose(fields[2], rotten)
             done.rotten += rotten.values()
@@ -199,7 +199,7 @@ def _take(found: Found, done: Repair, writer: _Writer) -> bool:
 
 
 def _replace_rotten(found: Found, fields: list[Any]) -> dict[int, Problem]:
-    """Put empty messages in the places of those that do not match their checksums; returns which, by number."""
+    """Replace messages that do not match their checksums by empty ones; return their problems by number."""
     rotten: dict[int, Problem] = {}
     entries: list[bytes] = []
     at = found.offset + len(found.data)
@@ -217,7 +217,7 @@ def _replace_rotten(found: Found, fields: list[Any]) -> dict[int, Problem]:
 
 
 def _drop_namesake(fields: list[Any], done: Repair, writer: _Writer) -> None:
-    """A name is used again only when the queue that had it is gone; if no record says so, that one is lost."""
+    """Delete an earlier queue with the same name: the record of its deletion is lost."""
     number, name = fields[2], fields[3]
     known = done.state.queues.get(name)
     if known is not None and known.number != number:
@@ -233,8 +233,8 @@ def _is_complete(state: State) -> bool:
     return True
 
 
-def _mend(done: Repair, writer: _Writer) -> None:
-    """Write what the log needs to be whole again, and keep clear of numbers that what is lost may have used."""
+def _complete(done: Repair, writer: _Writer) -> None:
+    """Write the records that the log lacks, and skip numbers that lost records may have used."""
     state, now_ms = done.state, done.state.last_ms
     lost_bytes = done.lost_bytes + done.missing_bytes
     done.new_identity = state.key is None
@@ -265,7 +265,7 @@ def _free_name(state: State, number: int) -> str:
 
 
 def _check_starts(folder: Path) -> None:
-    """Read the new log as a start would."""
+    """Replay the new log as a start would."""
     log = FileLog(folder)
     try:
         rebuild(log)

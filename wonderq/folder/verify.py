@@ -1,4 +1,4 @@
-"""`wonderq verify`: read all of a stopped broker's folder, and report everything that does not verify. Nothing is changed."""
+"""`wonderq verify`: read all of a stopped broker's folder and report all damage. Nothing is changed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KINDS = (
 
 @dataclass
 class Findings:
-    """What was read: all that verifies."""
+    """The valid contents of a folder, and its damage."""
 
     folder: Path
     files: list[Path]
@@ -31,29 +31,29 @@ class Findings:
     state: State = field(default_factory=State)
     torn: Problem | None = None
     problems: list[Problem] = field(default_factory=list)
-    """Everything that does not verify, in the log's order."""
+    """All damage, in the order of the log."""
     warnings: list[str] = field(default_factory=list)
-    """What costs a start time, and nothing else."""
+    """Findings that only slow down a start."""
 
     @property
     def damage(self) -> str | None:
-        """The first problem, or None."""
+        """Description of the first problem, or None."""
         return str(self.problems[0]) if self.problems else None
 
 
 def verify(folder: Path, progress: Callable[[], None] = lambda: None) -> Findings:
-    """Read everything in ``folder``; ``progress`` is called for each record.
+    """Read everything in ``folder``. ``progress`` is called for each record.
 
     Raises:
-        NoLogError: there is no log in it.
+        NoLogError: the folder contains no log.
         FolderLockedError: a broker is running on it.
         UnsupportedFormatError: a newer WonderQ wrote it.
-        OSError: it cannot be read.
+        OSError: the folder cannot be read.
     """
     with locked(folder) as files:
         findings = Findings(folder, files, sum(each.stat().st_size for each in files))
         salvage = Salvage(folder)
-        findings.problems = salvage.problems  # those of records come between those of their frames
+        findings.problems = salvage.problems  # problems of records are inserted in order
         try:
             for found in salvage.records():
                 _take(found, findings)
@@ -71,7 +71,7 @@ def verify(folder: Path, progress: Callable[[], None] = lambda: None) -> Finding
 
 
 def _take(found: Found, findings: Findings) -> None:
-    """Check a record's own checksums, and apply it."""
+    """Check the checksums of a record's messages, and apply the record."""
     try:
         fields = record.decode(found.data)
         for entry in entries_of(fields):
@@ -85,7 +85,7 @@ def _take(found: Found, findings: Findings) -> None:
 
 
 def entry_problem(queue: int, sequence: int, entry: bytes) -> str | None:
-    """Say what is wrong with one message of a record: it does not match its own checksum."""
+    """Describe why a message does not match its own checksum, or return None."""
     try:
         record.decode_entry(entry)
     except ValueError as error:
@@ -94,7 +94,7 @@ def entry_problem(queue: int, sequence: int, entry: bytes) -> str | None:
 
 
 def entries_of(fields: list[Any]) -> Iterator[tuple[int, int, bytes]]:
-    """Yield the messages that a record holds as (queue, sequence, entry).
+    """Yield the messages in a record as (queue, sequence, entry).
 
     Raises:
         ValueError: the record does not have the fields of its kind.
@@ -106,10 +106,10 @@ def entries_of(fields: list[Any]) -> Iterator[tuple[int, int, bytes]]:
         queue, runs, lengths, entries = contents
         named = list(zip(record.from_runs(runs), lengths, strict=True))
         if sum(length for _, length in named) != len(entries):
-            raise ValueError("the lengths of its messages are not those of their contents")
+            raise ValueError("the lengths of its messages do not add up to their contents")
         at = 0
         for sequence, length in named:
             yield queue, sequence, entries[at : at + length]
             at += length
     except (TypeError, LookupError) as error:
-        raise ValueError(f"the record has other fields than its kind ({error!r})") from error
+        raise ValueError(f"the record does not have the fields of its kind ({error!r})") from error
