@@ -204,8 +204,8 @@ def _copy_new(disk: Disk, source: Path, destination: Path, progress: Progress) -
 
 def _has_more(copy: Path, source: Path) -> BackupError:
     return BackupError(
-        f"{copy} contains records that {source} does not have: the source is older than its backup, or a broker has run "
-        "on the backup, or the two have diverged. Choose another folder."
+        f"{copy} contains records that {source} does not have: the source is older than its backup, or a broker has "
+        "run on the backup, or the two have diverged. Choose another folder."
     )
 
 
