@@ -289,7 +289,7 @@ def test_damage_in_the_copy_is_found(tmp_path: Path) -> None:
     done = run("backup", str(source), str(copy))
     assert done.code == 1
     assert str(path) in done.error
-    assert "no good backup" in done.error
+    assert "backup is unusable" in done.error
     path.unlink()
     assert run("backup", str(source), str(copy)).code == 0
     assert said_in(copy) == said_in(source)

@@ -149,7 +149,7 @@ def test_repair_gives_a_folder_that_starts_and_verifies(
         assert "0 known to be lost" not in out
     if kind == "beheaded":
         assert "all ids and receipts are new" in out
-        assert "is called recovered-" in out
+        assert "is now called recovered-" in out
     with broker_on(new, segment_bytes=1 << 16) as (broker, _):
         assert broker.produce("default", ["it takes work"])
 

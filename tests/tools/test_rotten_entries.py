@@ -209,7 +209,7 @@ def test_inspect_passes_over_a_rotten_body(tmp_path: Path, capfd: pytest.Capture
         broker.produce("default", ["last"])
     code, out, err = run(capfd, "inspect", "--records", "--bodies", folder)
     assert code == 1
-    assert "1 place of the log does not verify, and was passed over" in err
+    assert "1 place of the log does not verify and was skipped" in err
     assert "wonderq verify" in err
     bodies = [each["messages"] for each in map(json.loads, out.splitlines()) if "messages" in each]
     assert bodies == [["good", None, "better"], ["last"]]
