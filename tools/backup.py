@@ -1,9 +1,9 @@
-"""Copy a broker's folder: `python tools/backup.py SOURCE DEST`, the same as `wonderq backup SOURCE DEST`."""
+"""Copy a broker's folder: `python tools/backup.py SOURCE DEST` runs `wonderq backup SOURCE DEST`."""
 
 import os
 import sys
 
-# Python puts this folder first, where inspect.py would stand in for the standard library's module of that name.
+# Python puts this folder first in the path, where inspect.py would hide the standard library's module.
 sys.path[:] = [each for each in sys.path if each != os.path.dirname(os.path.realpath(__file__))]
 
 from wonderq.cli.main import main  # noqa: E402

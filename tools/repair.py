@@ -1,9 +1,9 @@
-"""Salvage a damaged folder into a new one: `python tools/repair.py SOURCE NEW`, the same as `wonderq repair SOURCE NEW`."""
+"""Salvage a damaged folder into a new one: `python tools/repair.py SOURCE NEW` runs `wonderq repair SOURCE NEW`."""
 
 import os
 import sys
 
-# Python puts this folder first, where inspect.py would stand in for the standard library's module of that name.
+# Python puts this folder first in the path, where inspect.py would hide the standard library's module.
 sys.path[:] = [each for each in sys.path if each != os.path.dirname(os.path.realpath(__file__))]
 
 from wonderq.cli.main import main  # noqa: E402

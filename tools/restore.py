@@ -1,9 +1,9 @@
-"""Make a folder out of a backup: `python tools/restore.py BACKUP NEW`, the same as `wonderq restore BACKUP NEW`."""
+"""Create a folder from a backup: `python tools/restore.py BACKUP NEW` runs `wonderq restore BACKUP NEW`."""
 
 import os
 import sys
 
-# Python puts this folder first, where inspect.py would stand in for the standard library's module of that name.
+# Python puts this folder first in the path, where inspect.py would hide the standard library's module.
 sys.path[:] = [each for each in sys.path if each != os.path.dirname(os.path.realpath(__file__))]
 
 from wonderq.cli.main import main  # noqa: E402

@@ -1,4 +1,4 @@
-"""``python -m wonderq`` is ``wonderq``."""
+"""Run the `wonderq` command with ``python -m wonderq``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small client for a WonderQ broker, over one kept connection. The command line is built on it.
+"""A small client for a WonderQ broker, over one persistent connection. The command line uses it.
 
 ::
 
@@ -31,11 +31,11 @@ _KEY = re.compile("[!-~]+")
 
 
 class UnreachableError(Exception):
-    """The broker did not answer. Whether it did what it was asked is unknown."""
+    """The broker did not answer. It is unknown whether it carried out the request."""
 
 
 class RefusedError(Exception):
-    """The broker answered with an error. Nothing was changed, unless `outcome_unknown`."""
+    """The broker answered with an error. Nothing was changed, unless `outcome_unknown` is true."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -44,15 +44,15 @@ class RefusedError(Exception):
 
     @property
     def outcome_unknown(self) -> bool:
-        """Whether it may have been done all the same: the broker could not write its log to the end."""
+        """Whether the request may have been carried out: the broker failed while it wrote its log."""
         return self.code in ("log_failed", "internal_error")
 
 
 class InvalidKeyError(ValueError):
-    """What was given as a key cannot be one. The message does not repeat it."""
+    """The text cannot be an API key. The message does not repeat it."""
 
 
-# What answers hold, as far as it is looked at: anything else is not a WonderQ broker's.
+# The fields of answers that the client needs. An answer without them is not from a WonderQ broker.
 
 
 class _Produced(msgspec.Struct):
@@ -96,24 +96,24 @@ class _Refusal(msgspec.Struct, rename="camel"):
         return RefusedError(self.status_code, self.error.code, self.error.message)
 
 
-# msgspec plans how to read a type when it first meets it, and crashes if two threads do that at once (0.22).
+# msgspec builds its decoder for a type at the first use, and crashes if two threads do so at once (0.22).
 for _reply in (_Produced, _BatchProduced, _Results, _Counted, _Purged, _Kicked, _HandedOver, _Refusal):
     msgspec.json.Decoder(_reply)
 
 
 class Client:
-    """Calls one queue of one broker. Use a client from one thread at a time.
+    """A client for one queue of one broker. Use it from one thread at a time.
 
-    Message objects are dicts as the HTTP API gives them; times are seconds. Every call may raise `RefusedError` and
-    `UnreachableError`. No call is ever tried twice, since a produce that was not answered may have been done.
+    Messages are dicts, as in the HTTP API. Times are in seconds. Every call may raise `RefusedError` and
+    `UnreachableError`. The client never retries a call, because an unanswered produce may have been carried out.
     """
 
     def __init__(self, url: str, *, queue: str = "default", timeout: float = 60, key: str | None = None) -> None:
-        """``timeout`` is in seconds, and has to be longer than any ``wait``; ``key`` is for a broker that asks for one.
+        """``timeout`` is in seconds and must exceed any ``wait``. ``key`` is for a broker that requires API keys.
 
         Raises:
             ValueError: the URL is not http://HOST:PORT.
-            InvalidKeyError: the key has characters that no key has.
+            InvalidKeyError: the key is empty, or contains characters that no key has.
         """
         try:
             parts = urlsplit(url)
@@ -122,10 +122,10 @@ class Client:
             raise ValueError(f"{url!r} is not a broker's address: {error}") from error
         if parts.scheme != "http" or not parts.hostname or parts.path.strip("/") or parts.query or parts.fragment:
             raise ValueError(f"{url!r} is not a broker's address: expected http://HOST:PORT")
-        if key is not None and not _KEY.fullmatch(key):  # http.client would say it in its error
+        if key is not None and not _KEY.fullmatch(key):  # http.client would include the key in its error
             raise InvalidKeyError(
-                "what was given as API key cannot be one: it is empty, or has characters that no key has (it is not repeated "
-                "here). Give it as 'wonderq keys create' printed it"
+                "the API key is invalid: it is empty, or contains characters that no key has. "
+                "Pass it as 'wonderq keys create' printed it"
             )
         self.url = url
         self.queue = queue
@@ -146,27 +146,27 @@ class Client:
     # Messages
 
     def produce(self, message: str, *, delay: float | None = None, **fields: Any) -> str:
-        """Add a message and return its id.
+        """Produce a message and return its id.
 
-        ``fields`` are what else a message may have: ``deliver_at``, ``attributes``, ``group``, ``priority``,
-        ``idempotency_key``, ``traceparent``, ``tracestate``. If the key was used before, nothing is added, and the id is that
-        of the message that was.
+        ``fields`` are the optional fields of a message: ``deliver_at``, ``attributes``, ``group``, ``priority``,
+        ``idempotency_key``, ``traceparent``, ``tracestate``. If the idempotency key was used before, no message is
+        added, and the id is that of the earlier message.
         """
         if not isinstance(message, str):
-            raise TypeError(f"a message is a str, and this is {type(message).__name__}")
+            raise TypeError(f"a message must be a str, not {type(message).__name__}")
         body = {"message": message, **fields} if delay is None else {"message": message, "delay": delay, **fields}
         return self._call("POST", "/messages/produce", _Produced, body).id
 
     def produce_batch(
         self, messages: Sequence[str | _Object], *, delay: float | None = None, idempotency_key: str | None = None
     ) -> list[str]:
-        """Add up to 1000 messages, all or none, and return their ids in order.
+        """Produce up to 1000 messages, all or none, and return their ids in order.
 
-        Each is a body, or an object with ``message`` and what else it may have (see `produce`).
+        Each is a body, or a dict with ``message`` and optional fields (see `produce`).
         """
         for message in messages:
             if not isinstance(message, str | dict):
-                raise TypeError(f"a message is a str, or a dict with one, and this is {type(message).__name__}")
+                raise TypeError(f"a message must be a str or a dict, not {type(message).__name__}")
         body: _Object = {"messages": messages}
         if delay is not None:
             body["delay"] = delay
@@ -182,9 +182,10 @@ class Client:
         visibility_timeout: float | None = None,
         attempt_id: str | None = None,
     ) -> list[_Object]:
-        """Claim up to ``limit`` messages, waiting up to ``wait`` seconds for the first.
+        """Claim up to ``limit`` messages; wait up to ``wait`` seconds for the first.
 
-        The same ``attempt_id`` again, within five minutes, gets the same messages: for when an answer was lost.
+        If an answer was lost, repeat the call with the same ``attempt_id`` within five minutes to get the same
+        messages.
         """
         body: _Object = {"max": limit, "wait": wait}
         if visibility_timeout is not None:
@@ -194,15 +195,15 @@ class Client:
         return self._call("POST", "/messages/consume", list[_Object], body)
 
     def delete(self, receipt: str) -> None:
-        """Delete a message that was consumed, if the claim with this receipt still counts."""
+        """Delete a consumed message, if the claim with this receipt is still valid."""
         result = self.delete_batch(receipts=[receipt])[0]
         if not result["success"]:
             raise msgspec.convert(result, _Refusal).to_exception()
 
     def delete_batch(self, *, ids: Sequence[str] = (), receipts: Sequence[str] = ()) -> list[_Object]:
-        """Delete messages by id (whoever holds them) or by receipt, and return a result for each."""
+        """Delete messages by id, even if claimed, or by receipt; return a result for each."""
         if ids and receipts:
-            raise ValueError("a batch is either of ids or of receipts")
+            raise ValueError("pass either ids or receipts, not both")
         body = {"ids": ids} if ids else {"receipts": receipts}
         return self._call("POST", "/messages/delete", _Results, body).results
 
@@ -216,40 +217,40 @@ class Client:
         message: str | None = None,
         **more: Any,
     ) -> None:
-        """Change a message; with no field but the receipt it renews the claim.
+        """Change a message. With only a receipt, renew its claim.
 
-        There may be ``more``: ``attributes``, ``backoff``, ``bury``, ``if_version``.
+        ``more`` are further fields: ``attributes``, ``backoff``, ``bury``, ``if_version``.
         """
         fields = {"receipt": receipt, "visibility_timeout": visibility_timeout, "delay": delay, "message": message}
         body = {name: value for name, value in fields.items() if value is not None} | more
         self._call("UPDATE", f"/messages/{quote(message_id, safe='')}", _Object, body)
 
     def release(self, receipts: Sequence[str]) -> list[_Object]:
-        """Give claims back at once, and return a result for each."""
+        """Release claims, so that their messages are available at once; return a result for each."""
         entries = [{"receipt": receipt, "visibility_timeout": 0} for receipt in receipts]
         return self._call("POST", "/messages/update", _Results, {"entries": entries}).results
 
     def kick(self, limit: int = 10) -> int:
-        """Let up to ``limit`` buried messages be consumed again, and return how many."""
+        """Make up to ``limit`` buried messages available again, and return their number."""
         return self._call("POST", "/messages/kick", _Kicked, {"max": limit}).kicked
 
     def hand_over(self, receipts: Sequence[str], produce: Sequence[_Object]) -> list[str]:
-        """Delete messages and add others, all of it or nothing; returns the new ids.
+        """Delete consumed messages and produce others in one atomic step; return the new ids.
 
-        Each of those to ``produce`` is an object with ``queue``, ``message`` and what else it may have (see `produce`).
+        Each message to ``produce`` is a dict with ``queue``, ``message`` and optional fields (see `produce`).
         """
         return self._call("POST", "/messages/hand-over", _HandedOver, {"receipts": receipts, "produce": produce}).ids
 
     def get(self, message_id: str) -> _Object:
-        """Return a message without touching it."""
+        """Return a message without claiming it."""
         return self._call("GET", f"/messages/{quote(message_id, safe='')}", _Object)
 
     def messages(
         self, *, status: str | None = None, after: str | None = None, page: int = 1000, **only: str
     ) -> Iterator[_Object]:
-        """Go through the queue's messages, oldest first, without touching them; ``page`` of them are in memory.
+        """Yield the queue's messages, oldest first, without claiming them. They are fetched ``page`` at a time.
 
-        ``only`` those that are asked for: ``contains`` (text), ``attribute`` (``name`` or ``name=value``), ``group``.
+        ``only`` are filters: ``contains`` (text), ``attribute`` (``name`` or ``name=value``), ``group``.
         """
         path = "/dev/messages" if status is None else "/dev/messages/status"
         while True:
@@ -270,43 +271,43 @@ class Client:
         return self._request("GET", "/queues", list[_Object])
 
     def queue_info(self) -> _Object:
-        """Return this client's queue: settings, counts, bytes, age of the oldest message in seconds."""
+        """Return the client's queue: settings, counts, bytes, age of the oldest message in seconds."""
         return self._call("GET", "", _Object)
 
     def put_queue(self, **settings: Any) -> _Object:
-        """Create this client's queue, or change the settings that are given; returns what `queue_info` does.
+        """Create the client's queue, or change the given settings; return the queue as `queue_info` does.
 
-        They are named as in the HTTP API (docs/API.md): ``visibility_timeout``, ``delay``, ``max_receives`` and so on.
+        Settings have the names of the HTTP API (docs/API.md): ``visibility_timeout``, ``delay``, ``max_receives`` etc.
         """
         return self._call("PUT", "", _Object, settings)
 
     def drop_queue(self) -> None:
-        """Delete this client's queue, with all its messages."""
+        """Delete the client's queue and all its messages."""
         self._call("DELETE", "", _Object)
 
     def purge(self) -> int:
-        """Delete all messages of the queue and return how many there were."""
+        """Delete all messages of the queue and return their number."""
         return self._call("POST", "/purge", _Purged).deleted
 
     # Redrive
 
     def redrive(self, **fields: Any) -> _Object:
-        """Begin to move the messages of this client's queue, and return the redrive.
+        """Start moving the messages of the client's queue, and return the redrive.
 
-        ``fields`` are ``destination`` (without one each goes back to where it came from), ``per_second``, ``limit``,
+        ``fields`` are ``destination`` (default: the source queue of each message), ``per_second``, ``limit``,
         ``contains``, ``attribute`` and ``dry_run``.
         """
         return self._call("POST", "/redrive", _Object, fields)
 
     def redrives(self) -> list[_Object]:
-        """Return the redrives of this client's queue, the newest first."""
+        """Return the redrives of the client's queue, newest first."""
         return self._call("GET", "/redrive", list[_Object])
 
     def get_redrive(self, redrive_id: str) -> _Object:
         return self._call("GET", f"/redrive/{quote(redrive_id, safe='')}", _Object)
 
     def cancel_redrive(self, redrive_id: str) -> _Object:
-        """End a redrive of this client's queue where it is, and return it."""
+        """Cancel a redrive of the client's queue, and return it."""
         return self._call("DELETE", f"/redrive/{quote(redrive_id, safe='')}", _Object)
 
     # Schedules
@@ -315,10 +316,10 @@ class Client:
         return self._request("GET", "/schedules", list[_Object])
 
     def put_schedule(self, name: str, **fields: Any) -> _Object:
-        """Make a schedule, or change what is given of one, and return it.
+        """Create a schedule, or change the given fields of one, and return it.
 
-        ``fields`` are ``cron``, ``queue`` and ``message``, which a new one needs, ``timezone``, ``attributes``, ``group``,
-        ``priority``, ``delay``, ``missed`` and ``paused``.
+        A new one needs ``cron``, ``queue`` and ``message``. Optional fields are ``timezone``, ``attributes``,
+        ``group``, ``priority``, ``delay``, ``missed`` and ``paused``.
         """
         return self._request("PUT", f"/schedules/{quote(name, safe='')}", _Object, fields)
 
@@ -329,7 +330,7 @@ class Client:
         self._request("DELETE", f"/schedules/{quote(name, safe='')}", _Object)
 
     def ready(self) -> bool:
-        """Tell whether the broker takes work; no is also the answer of one that cannot be reached."""
+        """Return whether the broker accepts work. A broker that cannot be reached does not."""
         try:
             self._request("GET", "/readyz", _Object)
         except (RefusedError, UnreachableError):
@@ -354,7 +355,7 @@ class Client:
             self._connection.close()
             raise UnreachableError(f"{self.url} did not answer: {_reason(error)}") from error
         except BaseException:
-            self._connection.close()  # an answer may still come, and must not be taken for that of the next request
+            self._connection.close()  # a late answer must not be taken for that of the next request
             raise
         try:
             if response.status >= 400:
@@ -366,7 +367,7 @@ class Client:
             ) from error
 
     def _connect(self) -> None:
-        """Make sure of a connection: one that the broker closed while it was idle would lose the next request."""
+        """Connect, unless connected. A connection that the broker closed while idle would lose the next request."""
         sock: socket.socket | None = self._connection.sock
         if sock is not None:
             poll = select.poll()
@@ -376,7 +377,7 @@ class Client:
             self._connection.close()
         self._connection.connect()
         if self._connection.sock.getsockname() == self._connection.sock.getpeername():
-            # With nobody listening on a port that the system hands out to clients too, a client can meet itself.
+            # If nothing listens on an ephemeral port, a client can connect to itself.
             raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
 
 

@@ -1,4 +1,4 @@
-"""What people read: tables, sizes, ages, and the progress of long work."""
+"""Output for people: tables, sizes, durations and progress."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _REDRAW_S = 0.1
 
 
 def table(rows: Sequence[Sequence[str]], *, texts: int = 1) -> list[str]:
-    """Align rows, the first of which is the heading: so many columns to the left, and numbers to the right."""
+    """Align rows, the first of which is the heading. The first ``texts`` columns are left-aligned, the others right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
@@ -23,6 +23,7 @@ def table(rows: Sequence[Sequence[str]], *, texts: int = 1) -> list[str]:
 
 
 def human_bytes(size: float) -> str:
+    """Return a size with a binary unit."""
     if size < 1024:
         return f"{size:.0f} B"
     for unit in ("KiB", "MiB", "GiB"):
@@ -45,7 +46,7 @@ def human_seconds(seconds: float) -> str:
 
 
 class Progress:
-    """One line that counts, redrawn in place on stderr; silent unless ``enabled`` and stderr is a terminal."""
+    """A counter on stderr, redrawn in place. Silent unless ``enabled`` and stderr is a terminal."""
 
     def __init__(self, done: str, *, enabled: bool = True, stream: TextIO | None = None) -> None:
         self._done = done
@@ -80,5 +81,5 @@ class Progress:
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Tell whether somebody looks at a standard stream, which may be closed or missing."""
+    """Return whether a standard stream, which may be closed or missing, is a terminal."""
     return stream is not None and not stream.closed and stream.isatty()

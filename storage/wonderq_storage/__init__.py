@@ -1,25 +1,26 @@
 """A durable append-only log in a folder.
 
-**Promise.** A record whose `wait` returned is read back by every later `replay`, in order, whatever happens to the
-process, and under the default sync policy whatever happens to the machine. A record whose `wait` did not return is
-read back whole or not at all, and only if every record before it is. Damage to what was durable is reported with file
-and offset, never passed over.
+**Promise.** A record whose `wait` returned is read back by every later `replay`, in order. This holds after any crash
+of the process and, under the default sync policy, of the machine. A record whose `wait` did not return is read back
+whole or not at all, and only if every record before it is. Damage to durable bytes is reported with file and offset; it
+is never skipped silently.
 
-**What is assumed of the disk.** `fdatasync` returns only when the file's data and size are on the medium; `fsync` of a
-directory does the same for names in it; `rename` is atomic; a write to one place of a file does not harm bytes that
-were synced in another ("powersafe overwrite", as SQLite calls it). Unsynced writes may reach the medium in any order,
-in part, or not at all. The folder is on a local file system (flock).
+**Assumptions about the disk.** `fdatasync` returns only when the file's data and size are on the medium. `fsync` of a
+directory does the same for its entries. `rename` is atomic. A write to one part of a file does not harm bytes synced in
+another part ("powersafe overwrite" in SQLite's terms). Unsynced writes may reach the medium in any order, in part, or
+not at all. The folder is on a local file system, because it is locked with flock.
 
-**The folder.** ::
+**Files.** ::
 
-    0000000001.wal        a segment: see docs/FORMAT.md; numbers have no gaps
-    0000000002.wal.tmp    a segment being reserved; removed at start
-    0000000001-0000123456.ckpt    a checkpoint: a cache of what the log adds up to at that place
-    torn/                 torn tails that a start cut off, for whoever wants to look; nothing reads them
+    0000000001.wal                a segment (docs/FORMAT.md); numbers have no gaps
+    0000000002.wal.tmp            a segment whose space is being reserved; removed at the next start
+    0000000001-0000123456.ckpt    a checkpoint: a cache of the state at that position of the log
+    torn/                         torn tails that a start cut off, kept for inspection; the log never reads them
 
-**Modules**, each one idea: `frame` the bytes, `record` what they say, `segment` one file, `recovery` the decision table,
-`file_log` appending and group commit, `sync_policy` what that promises, `checkpoint` the caches, `salvage` reading past
-damage, `log` the protocol that the broker sees, `observer` who is told of its work, `disk` the seam to the system.
+**Modules.** `log` defines the protocol, and `file_log` implements it with `group_writer` and `segment_files`. `frame`
+encodes bytes, `segment` reads and creates one file, `recovery` decides what a start does with a folder, `salvage` reads
+past damage. `checkpoint` stores the caches. `sync_policy` defines when a record counts as written, `observer` the
+callbacks for metrics, `disk` the calls to the operating system, `errors` the exceptions.
 """
 
 from wonderq_storage.checkpoint import Checkpoints, DamagedCheckpointError

@@ -1,12 +1,12 @@
-"""Checkpoints: what a log adds up to, written down so that a start need not read all of it.
+"""Checkpoints: the state at one position of a log, stored so that a start reads only the records after it.
 
-A checkpoint is a cache. It may be missing, damaged or old, and then the start takes longer; nothing else depends on it.
-The file, named after the position in the log that it stands for (`SEGMENT-OFFSET.ckpt`, decimal)::
+A checkpoint is a cache. If it is missing, damaged or old, the start takes longer; nothing else depends on it. The file
+is named after its position in the log (`SEGMENT-OFFSET.ckpt`, in decimal)::
 
     header 64 | frame | frame | ... | empty frame
 
-Frames are those of `wonderq_storage.frame`, the first chained to the header's checksum. The first frame is the mark that the log
-gave out, as msgpack; the others are the caller's. The empty frame tells that the file is whole.
+Frames are encoded by `wonderq_storage.frame`. The first is chained to the header's checksum and contains the log's mark
+as msgpack. The caller defines the contents of the others. The empty frame marks the end of a complete file.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from wonderq_storage import frame
 from wonderq_storage.checksum import crc32
 from wonderq_storage.disk import Disk, DiskFile, no_room_is_disk_full
 from wonderq_storage.log import Mark, Position
+from wonderq_storage.segment import pack_position, unpack_position
 
 logger = logging.getLogger("wonderq.storage")
 
@@ -32,32 +33,33 @@ VERSION = 1
 SUFFIX = ".ckpt"
 UNFINISHED_SUFFIX = ".ckpt.tmp"
 
-#: How many are kept: if the newest turns out to be damaged, the one before it saves most of the work.
+#: Number of checkpoints kept. If the newest is damaged, the one before it still saves most of the work.
 KEPT = 2
 
 _HEADER = struct.Struct("<8sI48x")
 
 
 class DamagedCheckpointError(Exception):
-    """The file does not verify. It is passed over, with a warning."""
+    """A checkpoint does not verify. A start skips it with a warning."""
 
 
 class Checkpoints:
-    """The checkpoints in a folder that the caller holds locked (it is the log's)."""
+    """The checkpoints in a log's folder, which the caller has locked."""
 
     def __init__(self, folder: Path, disk: Disk | None = None) -> None:
         self._folder = folder
         self._disk = disk or Disk()
         self._proved: set[str] = set()
-        """The names of those that were written by this object, or used."""
+        """Names of the checkpoints that this object wrote, or that a start used."""
 
     def write(self, mark: Mark, chunks: Iterable[bytes]) -> int:
-        """Write a checkpoint, durably, and remove all but it and the newest other that is proved; returns its size in bytes.
+        """Write a checkpoint durably and return its size in bytes.
 
-        Everything before the mark must be durable in the log already.
+        All other checkpoints are removed, except the newest one that is proved. Everything before the mark must be
+        durable in the log already.
 
         Raises:
-            DiskFullError: there is no room; nothing is left behind.
+            DiskFullError: the disk has no room. The unfinished file is removed.
         """
         path = self._folder / _name(mark)
         unfinished = path.with_suffix(UNFINISHED_SUFFIX)
@@ -82,32 +84,34 @@ class Checkpoints:
         return size
 
     def prove(self, mark: Mark) -> None:
-        """Take note that the checkpoint with this mark can be used: the others may be damaged, whatever their names say."""
+        """Remember that the checkpoint with this mark is usable, which is unknown of the others."""
         self._proved.add(_name(mark))
 
     def newest_first(self) -> Iterator[tuple[Mark, Iterator[bytes]]]:
-        """Yield each checkpoint's mark and its chunks; one that does not verify at the front is passed over.
+        """Yield the mark and the chunks of each checkpoint. One whose beginning does not verify is skipped.
 
-        The chunks raise `DamagedCheckpointError` where they stop to verify.
+        The chunks raise `DamagedCheckpointError` at the first frame that does not verify.
         """
         for path in self.paths():
             try:
                 mark, chunks = self.read(path)
             except (DamagedCheckpointError, ValueError, TypeError) as error:
-                logger.warning("passing over the checkpoint %s: %s", path.name, error)
+                logger.warning("skipping the checkpoint %s: %s", path.name, error)
                 continue
             with closing(chunks):
                 yield mark, chunks
 
     def paths(self) -> list[Path]:
-        """Return the files of all checkpoints, newest first."""
+        """Return the paths of all checkpoints, newest first."""
         return [self._folder / name for name in self._names()]
 
     def read(self, path: Path) -> tuple[Mark, Generator[bytes, None, None]]:
-        """Return one checkpoint's mark and its chunks, which raise `DamagedCheckpointError` where they stop to verify.
+        """Return the mark and the chunks of one checkpoint.
+
+        The chunks raise `DamagedCheckpointError` at the first frame that does not verify.
 
         Raises:
-            DamagedCheckpointError, ValueError, TypeError: it does not verify at the front.
+            DamagedCheckpointError, ValueError, TypeError: the header or the mark does not verify.
         """
         chunks = _read(self._disk, path)
         try:
@@ -117,16 +121,16 @@ class Checkpoints:
             raise
 
     def remove_unfinished(self) -> None:
-        """Remove what a crash left of checkpoints that were being written."""
+        """Remove unfinished checkpoint files that a crash left."""
         for name in self._disk.list(self._folder):
             if name.endswith(UNFINISHED_SUFFIX) and _is_ours(name.removesuffix(UNFINISHED_SUFFIX)):
                 self._disk.remove(self._folder / name)
 
     def remove_before(self, end: Position) -> None:
-        """Remove those that stand for an earlier position: the log no longer goes back to it."""
+        """Remove checkpoints of earlier positions, which the log no longer contains."""
         for name in self._names():
             segment, offset = name.removesuffix(SUFFIX).split("-")
-            if int(segment) << 32 | int(offset) < end:
+            if pack_position(int(segment), int(offset)) < end:
                 self._disk.remove(self._folder / name)
 
     def _names(self) -> list[str]:
@@ -138,7 +142,8 @@ class Checkpoints:
 
 
 def _name(mark: Mark) -> str:
-    return f"{mark.end >> 32:010d}-{mark.end & 0xFFFF_FFFF:010d}{SUFFIX}"
+    number, offset = unpack_position(mark.end)
+    return f"{number:010d}-{offset:010d}{SUFFIX}"
 
 
 def _is_ours(stem: str) -> bool:
@@ -159,10 +164,10 @@ def _write(file: DiskFile, mark: Mark, chunks: Iterable[bytes]) -> int:
 
 
 def _read(disk: Disk, path: Path) -> Generator[bytes, None, None]:
-    """Yield the payloads up to the empty one.
+    """Yield the payloads before the empty frame.
 
     Raises:
-        DamagedCheckpointError: here the file does not verify, or ends, or cannot be read.
+        DamagedCheckpointError: the next frame does not verify, is incomplete, or cannot be read.
     """
     try:
         file = disk.open(path)

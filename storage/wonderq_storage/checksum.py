@@ -1,4 +1,4 @@
-"""CRC-32 as zlib computes it, from a library that is quicker at it where there is one: three times at 100 bytes."""
+"""CRC-32 as zlib computes it, from isal if available: it is three times as fast for 100 bytes."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ __all__ = ["crc32"]
 
 try:
     from isal.isal_zlib import crc32
-except ImportError:  # pragma: no cover - it is not made for every machine
+except ImportError:  # pragma: no cover - isal does not support every machine
     from zlib import crc32

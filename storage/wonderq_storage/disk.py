@@ -1,6 +1,6 @@
-"""The thin seam to the operating system: every call by which storage touches a disk goes through here.
+"""The calls to the operating system. The rest of the package reaches the disk only through this module.
 
-A test can put another `Disk` in its place that forgets, tears or refuses.
+Tests substitute a `Disk` that forgets unsynced writes, tears writes or fails calls.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 @contextmanager
 def no_room_is_disk_full(what: str) -> Iterator[None]:
-    """Turn the operating system's ways of saying "no room" into `DiskFullError`; let any other error through."""
+    """Replace the operating system's "no space" errors by `DiskFullError`. Other errors pass."""
     try:
         yield
     except OSError as error:
@@ -29,7 +29,7 @@ def no_room_is_disk_full(what: str) -> Iterator[None]:
 
 
 class DiskFile:
-    """One open file, addressed by offset in bytes."""
+    """An open file, addressed by offset in bytes."""
 
     def __init__(self, path: Path, flags: int) -> None:
         self.path = path
@@ -37,7 +37,7 @@ class DiskFile:
         self._fd = os.open(path, flags | os.O_CLOEXEC, 0o640)
 
     def read(self, length: int, offset: int) -> bytes:
-        """Read up to ``length`` bytes; less only at the end of the file."""
+        """Read ``length`` bytes, or fewer at the end of the file."""
         data = os.pread(self._fd, length, offset)
         if len(data) == length or not data:
             return data
@@ -49,10 +49,10 @@ class DiskFile:
         return b"".join(parts)
 
     def read_cached(self, length: int, offset: int) -> bytes:
-        """Read ``length`` bytes that the system has in memory.
+        """Read ``length`` bytes from the page cache.
 
         Raises:
-            BlockingIOError: it has not, or the file ends before.
+            BlockingIOError: the bytes are not all in the page cache, or the file is shorter.
         """
         data = bytearray(length)
         try:
@@ -60,26 +60,26 @@ class DiskFile:
         except OSError as error:
             if error.errno != errno.EOPNOTSUPP:
                 raise
-            return self.read(length, offset)  # this file system cannot tell
+            return self.read(length, offset)  # this file system does not support RWF_NOWAIT
         if count < length:
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         return bytes(data)
 
     def write(self, data: bytes, offset: int) -> None:
-        """Write all of ``data``, however many calls it takes."""
+        """Write all of ``data``, in several calls if necessary."""
         written = os.pwrite(self._fd, data, offset)
         while written < len(data):
             written += os.pwrite(self._fd, memoryview(data)[written:], offset + written)
 
     def allocate(self, size: int) -> None:
-        """Give the file ``size`` bytes of real disk, reading as zeros."""
+        """Allocate ``size`` bytes of disk space, which read as zeros."""
         os.posix_fallocate(self._fd, 0, size)
 
     def truncate(self, size: int) -> None:
         os.ftruncate(self._fd, size)
 
     def sync(self) -> None:
-        """Return when everything written to the file, and its size, is on the medium."""
+        """Flush the file's data and size to the medium."""
         os.fdatasync(self._fd)
 
     def size(self) -> int:
@@ -88,20 +88,23 @@ class DiskFile:
     def close(self) -> None:
         fd, self._fd = self._fd, -1
         if fd >= 0:
-            os.close(fd)  # also where that fails, Linux has closed it: the number may be another file's next time
+            os.close(fd)  # not retried: Linux closes it even on an error, and may reuse the number at once
 
     def __del__(self) -> None:
-        # A file that was removed while somebody reads from it is closed when the last reader lets go of it.
+        # A segment may be removed while it is being read. It is closed once the last reader drops it.
         self.close()
 
 
 class Disk:
-    """A folder's worth of file system."""
+    """File system calls for folders and names in them."""
 
     def lock(self, folder: Path) -> int:
-        """Take the folder for this process until `unlock` (or its death).
+        """Lock the folder for this process until `unlock` or the end of the process.
 
-        The lock is an flock on the directory itself, so taking it writes nothing.
+        The lock is an flock on the directory itself, so locking writes nothing.
+
+        Raises:
+            FolderLockedError: another process holds the lock.
         """
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -109,7 +112,7 @@ class Disk:
         except BlockingIOError:
             os.close(fd)
             raise FolderLockedError(
-                f"{folder} is in use by another process. Stop that one, or choose another folder."
+                f"{folder} is in use by another process. Stop that process, or choose another folder."
             ) from None
         return fd
 
@@ -117,7 +120,7 @@ class Disk:
         os.close(lock)
 
     def make_folder(self, folder: Path) -> None:
-        """Create a folder and those above it, durably; no-op if it is there."""
+        """Create a folder and its missing parents durably. An existing folder is left as it is."""
         if folder.is_dir():
             return
         self.make_folder(folder.parent)
@@ -125,7 +128,7 @@ class Disk:
         self.sync_folder(folder.parent)
 
     def free_bytes(self, folder: Path) -> int:
-        """Return how much more can be written to the folder's file system."""
+        """Return the free space of the folder's file system in bytes."""
         found = os.statvfs(folder)
         return found.f_bavail * found.f_frsize
 

@@ -1,21 +1,20 @@
-"""What can go wrong between a log and its disk."""
+"""The errors that storage raises."""
 
 from __future__ import annotations
 
 
 class StorageError(Exception):
-    """Base of every error that storage raises on purpose."""
+    """Base class of the errors that storage raises."""
 
 
 class FolderLockedError(StorageError):
-    """Another process holds the folder. Nothing was read or written."""
+    """Another process has locked the folder. Nothing was read or written."""
 
 
 class CorruptLogError(StorageError):
-    """Bytes that were durable once do not verify any more.
+    """Bytes that were durable no longer verify. No file was changed.
 
-    ``file`` is the path of the damaged file, ``offset`` the byte where the first thing that does not verify begins.
-    Whoever raises it has changed no file.
+    ``file`` is the path of the damaged file, ``offset`` the byte at which the damage begins.
     """
 
     def __init__(self, file: str, offset: int, reason: str) -> None:
@@ -26,28 +25,28 @@ class CorruptLogError(StorageError):
 
 
 class UnsupportedFormatError(StorageError):
-    """The folder was written by a newer WonderQ. It is not damaged, and nothing was changed."""
+    """A newer WonderQ wrote the folder. It is not damaged, and nothing was changed."""
 
 
 class DiskFullError(StorageError):
-    """There is no room for a record. Nothing was written; small records (deletes) may still fit the reserve."""
+    """The disk has no room for a record. Nothing was written. Small records may still fit the reserved space."""
 
 
 class RecordTooLargeError(StorageError):
-    """A record that no segment could hold."""
+    """The record is larger than a segment can hold."""
 
 
 class LogFailedError(StorageError):
-    """A write or a sync failed, so the log takes nothing more until the process is restarted.
+    """A write or sync failed. The log accepts no records until the process restarts.
 
-    After a failed fsync the kernel may have dropped the dirty pages and answers OK to the next one, so trying again
-    would acknowledge what is not on disk ("Can Applications Recover from fsync Failures?", USENIX ATC 2020).
+    After a failed fsync the kernel may drop the dirty pages and report success for the next one. A retry could
+    therefore acknowledge data that is not on disk ("Can Applications Recover from fsync Failures?", USENIX ATC 2020).
     """
 
 
 class LogClosedError(StorageError):
-    """The log was closed, or was not started yet."""
+    """The log is closed, or not started yet."""
 
 
 class TrimmedError(StorageError):
-    """Something was read that has been dropped from the log meanwhile."""
+    """The record to be read has been dropped from the log."""

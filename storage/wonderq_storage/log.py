@@ -1,7 +1,7 @@
-"""What a log is, to everything above it.
+"""The log protocol.
 
-Nothing above this protocol may know about files: a `Log` over a replicated stream must be able to take the place of
-`wonderq_storage.file_log.FileLog`. tests/storage/log_contract.py is the suite that any implementation has to pass.
+Code above this protocol must not know about files, so that a log over a replicated stream could replace
+`wonderq_storage.file_log.FileLog`. Every implementation must pass the test suite in tests/storage/log_contract.py.
 """
 
 from __future__ import annotations
@@ -10,138 +10,143 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 Position = int
-"""Where a record begins. Positions grow from one record to the next; a byte inside a record is at position + offset."""
+"""Place of a record's first byte. Later records have larger positions; byte n of a record is at its position + n."""
 
 Record = bytes | memoryview
 
 
 class Mark(NamedTuple):
-    """A place in a log to begin a replay from, to be kept with what the log added up to there."""
+    """A place in a log from which a replay can begin. It is stored together with the state at that place."""
 
     end: Position
-    """Records before it are in what was kept; those from it on are to be replayed."""
+    """Position of the first record to replay. The stored state includes all records before it."""
     place: bytes
-    """The log's own; nobody else looks into it."""
+    """Opaque value of the log implementation."""
 
 
 class StaleMarkError(Exception):
-    """A mark that this log does not know (any more). Nothing is wrong with the log: replay without it."""
+    """The log does not contain this mark, or no longer does. The log is intact: replay it without the mark."""
 
 
 class Log(Protocol):
-    """An append-only sequence of records, each on the medium before `wait` returns for it.
+    """An append-only sequence of records. A record is durable once `wait` returns for it.
 
-    Use: `replay` to its end once, `start`, then append, wait and read from any number of threads; `close` at the end.
+    Usage: read `replay` to its end once and call `start`. Then append, wait and read from any number of threads. Call
+    `close` at the end.
     """
 
     @property
     def max_record_bytes(self) -> int:
-        """The longest record that `append` takes."""
+        """Size of the largest record that `append` accepts, in bytes."""
 
     @property
     def failure(self) -> str | None:
-        """Why the log takes no more records, or None while it does."""
+        """The reason why the log accepts no more records, or None while it does."""
 
     def replay(self, mark: Mark | None = None) -> Iterator[tuple[Position, Record]]:
-        """Yield every record from the oldest or from ``mark`` on. A record must not be kept beyond the next one.
+        """Yield every record from the oldest, or from ``mark``, on. A record is valid until the next one is requested.
 
         Raises:
-            StaleMarkError: the mark is of another log, or from before its oldest record. Before anything is yielded.
-            CorruptLogError: something that was durable does not verify. Nothing was changed.
+            StaleMarkError: the mark belongs to another log, or precedes its oldest record. No record was yielded.
+            CorruptLogError: durable bytes do not verify. Nothing was changed.
             UnsupportedFormatError: a newer program wrote the log. Nothing was changed.
         """
 
     def start(self) -> None:
-        """Go over from replaying to appending. A log of an older format version that has no room to go over takes nothing.
+        """Switch from replaying to appending.
+
+        A log of an older format version accepts no records until there is room for a segment of the current version.
 
         Raises:
-            DiskFullError: there is no room to start in.
-            LogClosedError: `replay` was not read to its end, the log was started before, or it was closed.
+            DiskFullError: there is no room for the first records.
+            LogClosedError: `replay` was not read to its end, the log was started before, or it is closed.
         """
 
     def append(self, record: bytes, *, leave_bytes: int = 0) -> Position:
-        """Put a record at the end, in memory, and return where it will be. `wait` makes it durable.
+        """Append a record in memory and return its position. `wait` makes it durable.
 
-        ``leave_bytes`` keeps that much of the reserved space free for records that matter more on a full disk.
+        ``leave_bytes`` of the reserved space stay free, for records that matter more on a full disk.
 
         Raises:
-            DiskFullError: there is no room; nothing was appended.
-            RecordTooLargeError: longer than `max_record_bytes`; nothing was appended.
-            LogFailedError: a write or sync failed before; nothing was appended.
-            LogClosedError: not started yet, or closed.
+            DiskFullError: there is no room. Nothing was appended.
+            RecordTooLargeError: the record is larger than `max_record_bytes`. Nothing was appended.
+            LogFailedError: an earlier write or sync failed. Nothing was appended.
+            LogClosedError: the log is not started yet, or closed.
         """
 
     def append_together(self, records: Sequence[bytes], *, leave_bytes: int = 0) -> list[Position]:
-        """Put records at the end of which a crash leaves all or none, and return where each will be.
+        """Append records of which a crash leaves all or none, and return their positions.
 
-        Raises what `append` does; `max_record_bytes` is for all of them together.
+        Raises: as `append`. `max_record_bytes` limits their total size.
         """
 
     def wait(self, position: Position) -> None:
-        """Return once everything up to and with the record at ``position`` is as durable as the policy promises.
+        """Block until the record at ``position`` and all before it are as durable as the policy promises.
 
         Raises:
-            LogFailedError: it could not be written. It may or may not be there after a restart.
+            LogFailedError: the log could not be written. The record may or may not exist after a restart.
         """
 
     def end(self) -> Position:
-        """Return a position behind every record appended so far; records at or after it are still to come."""
+        """Return the position behind the last record appended so far."""
 
     def sync(self) -> None:
-        """Make everything appended so far durable, whatever the policy.
+        """Make everything appended so far durable, under every policy.
 
         Raises:
-            LogFailedError: it could not be written.
+            LogFailedError: the log could not be written.
         """
 
     def rotate(self) -> Position:
-        """End the part of the log in use, and return where the next one begins: `oldest` returns all parts before it.
+        """End the part of the log in use and return the position at which the next one begins.
+
+        `oldest` and `trim` then reach everything before that position.
 
         Raises:
-            DiskFullError: there is no room for it; nothing was changed.
-            LogFailedError: it could not be written.
+            DiskFullError: there is no room for the next part. Nothing was changed.
+            LogFailedError: the log could not be written.
         """
 
     def mark(self) -> Mark:
-        """Return a mark behind everything appended so far. It may be used once `sync` has returned."""
+        """Return a mark behind everything appended so far. It is usable once `sync` has returned."""
 
     def oldest(self) -> tuple[Position, Iterator[tuple[Position, Record]]] | None:
-        """Return the oldest part of the log that `trim` can drop: where it ends, and its records; None if there is none.
+        """Return the end and the records of the oldest part that `trim` can drop, or None if there is none.
 
-        The records raise CorruptLogError if they do not verify any more.
+        The iterator raises CorruptLogError at a record that no longer verifies.
         """
 
     def trim(self, end: Position) -> None:
         """Drop every record before ``end``, which `oldest` returned.
 
-        Everything that is still wanted of them must have been appended again, and synced.
+        The caller must have appended the records it still needs again, and synced them.
 
         Raises:
-            DiskFullError: there is no room to write it down; nothing was dropped.
-            LogFailedError: it could not be written down.
+            DiskFullError: there is no room to record the new beginning. Nothing was dropped.
+            LogFailedError: the new beginning could not be recorded.
         """
 
     def free_bytes(self) -> int:
-        """Return by how much the log could grow."""
+        """Return how many bytes the log can still grow."""
 
     def used_bytes(self) -> int:
-        """Return how much room the records take, reserved space not counted."""
+        """Return the size of the log in bytes, without reserved space."""
 
     def read(self, spans: Sequence[tuple[Position, int]], *, block: bool = True) -> list[bytes]:
-        """Return the bytes of each ``(position, length)``, all within records that have been waited for.
+        """Return the bytes of each ``(position, length)``. All must lie within records that `wait` returned for.
 
         Raises:
-            BlockingIOError: they are not in memory, and ``block`` is false.
-            TrimmedError: they were dropped.
-            CorruptLogError: they are not there any more.
+            BlockingIOError: the bytes are not in memory, and ``block`` is false.
+            TrimmedError: the record was dropped.
+            CorruptLogError: the bytes cannot be read.
         """
 
     def locate(self, position: Position) -> tuple[str, int]:
-        """Return what a person has to look at to find a position: the name of a file, and the offset in it."""
+        """Return the file and the offset of a position, for messages to people."""
 
     def close(self) -> None:
-        """Make everything appended durable, mark the log as cleanly ended, and let go of it. Idempotent.
+        """Make everything appended durable, mark the log as cleanly closed, and release it. Idempotent.
 
         Raises:
-            LogFailedError: that could not be done. It is closed all the same.
+            LogFailedError: the last records could not be made durable. The log is closed nevertheless.
         """

@@ -1,13 +1,16 @@
-"""Who is told what a log does."""
+"""Callbacks for log metrics."""
 
 from __future__ import annotations
 
 
 class Observer:
-    """Is told by whoever leads, between one group and the next: it must be quick, and not raise. This one does nothing."""
+    """Called by the group-commit leader between groups: implementations must be fast and must not raise.
+
+    This implementation does nothing.
+    """
 
     def group(self, records: int, size: int) -> None:
-        """A group was written: so many records, and bytes in all."""
+        """Count a written group of ``records`` records and ``size`` bytes."""
 
     def sync(self, seconds: float) -> None:
-        """A sync was done, and took so long."""
+        """Count a sync that took ``seconds``."""

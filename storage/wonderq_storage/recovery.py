@@ -1,11 +1,12 @@
-"""Opening a folder: what is there, whether it is whole, and where the log goes on.
+"""Opening a folder: read and verify the log, and find the place where it continues.
 
-Reading changes nothing. Only when every segment has been read and judged does `Recovery.finish` touch the folder, and
-then at most in three ways: a torn tail is copied aside and overwritten with zeros, unfinished files of ours are removed,
-a first segment is created.
+Reading changes nothing. `Recovery.finish` changes the folder, once every segment is read and accepted, in at most three
+ways. It copies a torn tail aside and overwrites it with zeros, removes unfinished segment files, and creates the first
+segment.
 
-**The decision table.** For each segment in order, by how its groups end, what is known of that place, and what follows
-(`Ending`, `Next`); docs/FORMAT.md has the same table, and tests/storage/test_recovery_table.py walks it.
+**The decision table.** It is applied to each segment in order. The verdict depends on how the segment's groups end, on
+whether a later group proves that place durable, and on the next segment (`Ending`, `Next`). docs/FORMAT.md has the same
+table, and tests/storage/test_recovery_table.py tests every row.
 
     the groups end in        | a later group proves it | the next segment is | verdict
     -------------------------|-------------------------|---------------------|--------------------------------------
@@ -18,9 +19,9 @@ a first segment is created.
     damage                   | no                      | blank or missing    | CUT: a torn tail, never acknowledged
     damage                   | no                      | used                | REFUSE: durable bytes were lost
 
-"Damage" is anything that does not verify, and zeros with something behind them. "Proves" means that a group header
-further on, valid in itself, says that the group which should stand at the damage was known to be durable. A segment is
-used once anything is written behind its header, which happens only after the one before it was sealed and synced.
+"Damage" means bytes that do not verify, or zeros followed by other bytes. "Proves" means that a later group header,
+valid in itself, records that the group expected at the damage was durable. A segment is "used" once anything is written
+behind its header, which happens only after the segment before it was sealed and synced.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from wonderq_storage.checksum import crc32
 from wonderq_storage.disk import Disk, no_room_is_disk_full
 from wonderq_storage.errors import CorruptLogError
 from wonderq_storage.log import Mark, Position, StaleMarkError
-from wonderq_storage.segment import Segment, SegmentReader, remove_oldest
+from wonderq_storage.segment import Segment, SegmentReader, pack_position, remove_oldest
 
 logger = logging.getLogger("wonderq.storage")
 
@@ -48,7 +49,7 @@ TORN_FOLDER = "torn"
 
 
 class Ending(enum.Enum):
-    """How the groups of a segment end."""
+    """The bytes that follow the valid groups of a segment."""
 
     SEAL = enum.auto()
     BEHIND_SEAL = enum.auto()
@@ -57,7 +58,7 @@ class Ending(enum.Enum):
 
 
 class Next(enum.Enum):
-    """What follows a segment."""
+    """State of the next segment."""
 
     MISSING = enum.auto()
     BLANK = enum.auto()
@@ -65,7 +66,7 @@ class Next(enum.Enum):
 
 
 class Verdict(enum.Enum):
-    """What recovery does with a segment."""
+    """Decision of recovery on a segment."""
 
     GO_ON = enum.auto()
     APPEND = enum.auto()
@@ -74,7 +75,7 @@ class Verdict(enum.Enum):
 
 
 def decide(ending: Ending, *, proved: bool, following: Next) -> Verdict:
-    """The decision table above."""
+    """Apply the decision table above."""
     match ending:
         case Ending.SEAL:
             return Verdict.REFUSE if following is Next.MISSING else Verdict.GO_ON
@@ -87,10 +88,10 @@ def decide(ending: Ending, *, proved: bool, following: Next) -> Verdict:
 
 
 class Recovery:
-    """One reading of a folder, oldest record first.
+    """One pass over a folder, oldest record first.
 
     Raises, from the constructor or while replaying:
-        CorruptLogError: something does not verify that was durable once.
+        CorruptLogError: durable bytes do not verify.
         UnsupportedFormatError: a newer WonderQ wrote the folder.
     """
 
@@ -99,18 +100,18 @@ class Recovery:
         self._folder = folder
         self.segments: list[Segment] = []
         self.active: Segment | None = None
-        """The segment to append to, once replayed; None in an empty folder."""
+        """Segment to append to, known after the replay; None in an empty folder."""
         self.offset = frame.SEGMENT_HEADER_BYTES
-        """Where in it the next group goes."""
+        """Offset of the next group in it."""
         self.number = 1
-        """That group's number."""
+        """Number of the next group."""
         self.chain = 0
-        """The checksum it is chained to."""
+        """Checksum that the next group is chained to."""
         self.base = 1
-        """The oldest segment that still belongs to the log, as its newest group says. Older ones may be left over."""
-        self._unproven: dict[int, tuple[int, int]] = {}  # by segment, from where to where
+        """Oldest segment that belongs to the log, as the newest group records it. Older files may be left over."""
+        self._unproven: dict[int, tuple[int, int]] = {}  # by segment: start and end of the groups not proved durable
         self.torn_bytes = 0
-        """How much of a torn tail lies behind ``offset``."""
+        """Size of the torn tail behind ``offset``."""
         try:
             self._survey()
         except BaseException:
@@ -129,7 +130,7 @@ class Recovery:
 
     @property
     def complete(self) -> bool:
-        """Whether the folder was read to its end and everything in it accepted."""
+        """Whether the folder was read to its end and accepted."""
         return self.active is not None or not self.segments
 
     def _survey(self) -> None:
@@ -138,21 +139,18 @@ class Recovery:
         left_over = sorted(name for name in names if name.endswith(CHECKPOINT_SUFFIX))
         if left_over and not numbers:
             first = self._folder / segment.file_name(1)
-            raise CorruptLogError(str(first), 0, f"there is no segment, and {left_over[-1]} is a checkpoint of one")
+            raise CorruptLogError(str(first), 0, f"there is no segment, but {left_over[-1]} is a checkpoint of one")
         for number in numbers:
             path = self._folder / segment.file_name(number)
             if self.segments and number != self.segments[-1].number + 1:
                 missing = self._folder / segment.file_name(self.segments[-1].number + 1)
-                raise CorruptLogError(str(missing), 0, f"the segment is missing, and {path.name} comes after it")
+                raise CorruptLogError(str(missing), 0, f"the segment is missing, but {path.name} comes after it")
             self.segments.append(segment.open_segment(self._disk, path))
             if self.segments[-1].header.log_id != self.segments[0].header.log_id:
                 raise CorruptLogError(str(path), 0, "the segment belongs to another log")
 
     def replay(self, mark: Mark | None = None) -> Iterator[tuple[Position, memoryview]]:
-        """Yield every record from the oldest or from ``mark`` on as ``(position, bytes)``.
-
-        A position is ``segment number << 32 | offset``.
-        """
+        """Yield every record from the oldest, or from ``mark``, on as ``(position, bytes)``."""
         start = 0 if mark is None else self._find(mark)
         from_position = 0 if mark is None else mark.end
         for index in range(start, len(self.segments)):
@@ -164,11 +162,11 @@ class Recovery:
                 self.chain if known else None,
                 self.offset if index == start else frame.SEGMENT_HEADER_BYTES,
             )
-            place = current.number << 32
+            start_position = pack_position(current.number, 0)
             for records in reader:
                 for offset, record in records:
-                    if place | offset >= from_position:
-                        yield place | offset, record
+                    if start_position + offset >= from_position:
+                        yield start_position + offset, record
             self.number = reader.number or 1
             self.chain = reader.chain or 0
             self.base = reader.base or self.base
@@ -178,7 +176,7 @@ class Recovery:
         self._check_whole(from_position)
 
     def _find(self, mark: Mark) -> int:
-        """Go to a mark; returns the index of its segment."""
+        """Set the place of a mark, and return the index of its segment."""
         log_id, number, offset, group, chain, base = msgpack.unpackb(mark.place)
         for index, found in enumerate(self.segments):
             if found.number == number and found.header.log_id == log_id:
@@ -186,26 +184,30 @@ class Recovery:
                 return index
         if self.segments and self.segments[-1].header.log_id == log_id and self.segments[-1].number < number:
             missing = self._folder / segment.file_name(number)
-            raise CorruptLogError(str(missing), 0, "the segment is missing, and a checkpoint knew the log to reach it")
+            raise CorruptLogError(
+                str(missing), 0, "the segment is missing, but a checkpoint records that the log reached it"
+            )
         raise StaleMarkError(f"segment {number} is not in this log")
 
     def _check_whole(self, reached: Position) -> None:
-        """Check that nothing is missing at either end: below what the groups, and behind what a mark vouches for."""
+        """Check both ends of the log: its base against the oldest segment, its end against the mark's position."""
         if not self.segments:
             return
         active, self.active = self.active, None
         oldest = self.segments[0]
         if self.base < oldest.number:
             missing = self._folder / segment.file_name(oldest.number - 1)
-            raise CorruptLogError(str(missing), 0, f"the segment is missing, and {oldest.path.name} comes after it")
-        if active is not None and active.number << 32 | self.offset < reached:
+            raise CorruptLogError(str(missing), 0, f"the segment is missing, but {oldest.path.name} comes after it")
+        if active is not None and pack_position(active.number, self.offset) < reached:
             raise CorruptLogError(
-                str(active.path), self.offset, f"the log ends here, and a checkpoint knew it to reach {reached:#x}"
+                str(active.path),
+                self.offset,
+                f"the log ends here, but a checkpoint records that it reached {reached:#x}",
             )
         self.active = active
 
     def _judge(self, reader: SegmentReader, current: Segment, later: list[Segment]) -> bool:
-        """Decide what the end of a segment means; returns whether the log goes on in the next one."""
+        """Apply the decision table to a segment; return whether the log continues in the next one."""
         size = current.file.size()
         tail = segment.read_tail(current, reader.offset, self.number)
         reason = reader.problem
@@ -217,7 +219,7 @@ class Recovery:
             if tail.proof is not None:
                 reason = reason or f"group {self.number} is missing here"
             if reason is not None:
-                later_groups = f"group {tail.proof.number} says that it was durable" if tail.proof else short
+                later_groups = f"group {tail.proof.number} records that it was durable" if tail.proof else short
                 raise CorruptLogError(str(current.path), reader.offset, f"{reason}; {later_groups}")
             raise CorruptLogError(str(current.path), min(size, current.header.capacity), short)
         elif reason is not None or tail.end > reader.offset:
@@ -236,9 +238,9 @@ class Recovery:
                 self.torn_bytes = tail.end - reader.offset
             case Verdict.REFUSE if ending is Ending.SEAL:
                 missing = self._folder / segment.file_name(current.number + 1)
-                raise CorruptLogError(str(missing), 0, f"the segment is missing, and {current.path.name} is sealed")
+                raise CorruptLogError(str(missing), 0, f"the segment is missing, but {current.path.name} is sealed")
             case Verdict.REFUSE:
-                proof = f"; group {tail.proof.number} says that it was durable" if tail.proof else ""
+                proof = f"; group {tail.proof.number} records that it was durable" if tail.proof else ""
                 raise CorruptLogError(str(current.path), reader.offset, f"{reason}{proof}")
         self.active = current
         self.offset = reader.offset
@@ -253,10 +255,11 @@ class Recovery:
         return Next.USED
 
     def finish(self, capacity: int, now_ms: Callable[[], int]) -> None:
-        """Make the folder ready to be appended to; only now is anything changed.
+        """Prepare the folder for appending. Nothing was changed before this call.
 
         Raises:
-            DiskFullError: an empty folder has no room for a first segment.
+            DiskFullError: the disk has no room for the first segment of an empty folder, for the unallocated part of
+                the active segment, or for the copy of a torn tail.
         """
         if self.torn_bytes:
             self._cut_torn_tail()
@@ -269,7 +272,7 @@ class Recovery:
             self.active = new
         else:
             self._reopen_to_append()
-            # Only now: the group that says so is sure to be on the medium.
+            # Not earlier: only now the group that records this base is certain to be on the medium.
             while self.segments[0].number < self.base:
                 remove_oldest(self._disk, self.segments.pop(0))
 
@@ -282,14 +285,14 @@ class Recovery:
             self.segments[at] = Segment(self._disk.open(found.path, write=True), found.header)
         self.active = self.segments[index]
         with no_room_is_disk_full(f"no room for all of {self.active.path}"):
-            self.active.file.allocate(self.active.header.capacity)  # a copy of a folder may have holes in it
-        # What was just read may stand in the page cache alone: because the process was killed before its sync, or because
-        # the sync failed, in which case the kernel may take the pages for clean and another sync would do nothing. It is
-        # acted upon from here on, so it is written again, and synced: the newest groups, and while the active segment has
-        # none, those of the segment before.
+            self.active.file.allocate(self.active.header.capacity)  # a copied file may have holes
+        # The bytes just read may be in the page cache only: the process was killed before its sync, or the sync failed.
+        # After a failed sync the kernel may consider the pages clean, and another sync would do nothing. The broker
+        # acts on these bytes from here on, so they are written again and synced. That concerns the newest groups of the
+        # active segment or, while it has none, those of the segment before.
         first = index - 1 if self.offset == frame.SEGMENT_HEADER_BYTES and index > 0 else index
         for found in self.segments[first : index + 1]:
-            start, end = self._unproven.get(found.number, (0, 0))  # one before the mark is vouched for
+            start, end = self._unproven.get(found.number, (0, 0))  # a segment before the mark is proved
             file = found.file if found is self.active else self._disk.open(found.path, write=True)
             file.write(file.read(end - start, start), start)
             file.sync()
@@ -310,13 +313,13 @@ class Recovery:
             copy.sync()
             copy.close()
             self._disk.sync_folder(aside)
-        # Zeros rather than a shorter file: its length is how a truncated segment is told from a torn one.
+        # Zeros instead of a shorter file: the length distinguishes a truncated segment from a torn one.
         file = self._disk.open(source, write=True)
         file.write(bytes(self.torn_bytes), self.offset)
         file.sync()
         file.close()
         logger.warning(
-            "cut a torn tail of %d bytes at %s, byte %d: it was never acknowledged; a copy is in %s/%s",
+            "cut off a torn tail of %d bytes at %s, byte %d: it was never acknowledged; a copy is in %s/%s",
             self.torn_bytes,
             source,
             self.offset,
@@ -326,4 +329,5 @@ class Recovery:
 
 
 def wall_clock_ms() -> int:
+    """Return the wall clock's time in ms since 1970."""
     return time.time_ns() // 1_000_000

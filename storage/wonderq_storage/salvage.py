@@ -1,9 +1,10 @@
-"""Reading a log past what is damaged in it: every record that still verifies, and what does not.
+"""Reading a damaged log: find every record that still verifies, and report the bytes that do not.
 
-`wonderq_storage.recovery` stops at the first thing that does not verify; this goes on behind it. Healthy stretches are read by the
-same `SegmentReader`. Where that stops, the next group header that verifies by itself tells where to go on, and in between
-each record counts that verifies from the checksum which stands before it: a damaged record, or a damaged group header,
-costs itself alone as long as its own checksum and length are whole. If just one of these two is damaged, it costs nothing.
+`wonderq_storage.recovery` stops at the first damage; this module continues behind it. Intact stretches are read by the
+same `SegmentReader`. Where that stops, the next group header that verifies by itself shows where to continue. In
+between, a record is accepted if it verifies from the checksum stored before it. So a damaged record or group header
+costs only itself, as long as its own checksum and length are intact. If only one of these two is damaged, nothing is
+lost.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ from wonderq_storage.checksum import crc32
 from wonderq_storage.disk import Disk
 from wonderq_storage.errors import CorruptLogError
 from wonderq_storage.recovery import Ending, Next, Verdict, decide
-from wonderq_storage.segment import Segment, SegmentReader
+from wonderq_storage.segment import Segment, SegmentReader, pack_position
 
 _CHUNK_BYTES = 1 << 20
 
-#: What a payload may begin with: it is a msgpack array.
+#: First bytes that a payload may have: it is a msgpack array.
 _ARRAYS = frozenset(bytes([first]) for first in (*range(0x90, 0xA0), 0xDC, 0xDD))
 
 
 class Span(NamedTuple):
-    """A stretch of a file, in bytes."""
+    """A range of bytes in a file."""
 
     offset: int
     length: int
@@ -45,15 +46,15 @@ class Span(NamedTuple):
 
 @dataclass
 class Problem:
-    """Something that does not verify. ``offset`` is where a start would stop."""
+    """Damage in a file. ``offset`` is the byte at which a start of the broker would stop."""
 
     file: str
     offset: int
     reason: str
     lost: list[Span] = field(default_factory=list)
-    """What could not be read, of this file. Empty if nothing was lost by it, or if the whole file is missing."""
+    """Unreadable ranges of this file. Empty if no record was lost, or if the whole file is missing."""
     missing: int = 0
-    """How many bytes of the log are, at most, lost without being in the file: behind a cut, or the whole segment."""
+    """Upper limit of the bytes lost outside the file: behind a truncation, or the whole segment."""
 
     def __str__(self) -> str:
         where = f" (unreadable: {', '.join(map(str, self.lost))})" if self.lost else ""
@@ -61,40 +62,40 @@ class Problem:
 
 
 class Found(NamedTuple):
-    """A record that verifies."""
+    """A record that verifies, and its place."""
 
     path: Path
     segment: int
     offset: int
-    """Where its payload begins in its file."""
+    """Offset of its payload in the file."""
     data: memoryview
 
     @property
     def position(self) -> int:
-        return self.segment << 32 | self.offset
+        return pack_position(self.segment, self.offset)
 
 
 @dataclass
 class SegmentSummary:
-    """What a segment file turned out to hold."""
+    """Summary of a segment file's contents."""
 
     number: int
     path: Path
     bytes: int
     state: str = "active"
-    """``sealed``, ``active`` (written to, and not sealed), or ``blank``."""
+    """``sealed``, ``active`` (written to but not sealed), or ``blank``."""
     groups: int = 0
-    """Those that are whole, seals and closing groups included."""
+    """Number of valid groups, seals and closing groups included."""
     records: int = 0
     used_bytes: int = 0
-    """Up to the end of its groups, its header included."""
+    """Size up to the end of its groups, header included."""
 
 
 class Salvage:
-    """One reading of a folder that the caller holds locked. Nothing is changed.
+    """One pass over a folder that the caller has locked. Nothing is changed.
 
-    Read `records` to its end; then ``problems``, ``torn`` and ``segments`` are complete. While it is read, ``problems``
-    holds those that come before the record that was yielded last.
+    ``problems``, ``torn`` and ``segments`` are complete once `records` is read to its end. Until then ``problems``
+    contains the damage before the last record yielded.
 
     Raises, from the constructor:
         UnsupportedFormatError: a newer WonderQ wrote the folder.
@@ -105,15 +106,15 @@ class Salvage:
         self._disk = disk or Disk()
         self.problems: list[Problem] = []
         self.torn: Problem | None = None
-        """A torn tail, as a crash leaves it: never acknowledged, and no problem."""
+        """A torn tail that a crash left. It was never acknowledged, so it is not a problem."""
         self.segments: list[SegmentSummary] = []
         self.base = 1
-        """The oldest segment that belongs to the log, as its newest group says."""
+        """Oldest segment that belongs to the log, as its newest group records it."""
         self.missing_front = False
-        """Whether segments at the log's beginning are missing."""
+        """Whether segments are missing at the beginning of the log."""
         self._opened: list[Segment] = []
-        self._headers: dict[int, list[Problem]] = {}  # by segment number: what is wrong with the files as such
-        self._told: set[int] = set()  # numbers of segments of which that has been reported
+        self._headers: dict[int, list[Problem]] = {}  # by segment number: problems of whole files and headers
+        self._reported: set[int] = set()  # numbers of segments whose problems in ``_headers`` were reported
         self._number: int | None = None
         self._chain: int | None = None
         try:
@@ -128,19 +129,19 @@ class Salvage:
 
     @property
     def oldest(self) -> int | None:
-        """The number of the oldest segment that is there."""
+        """Number of the oldest segment in the folder."""
         return self._opened[0].number if self._opened else None
 
     @property
     def capacity(self) -> int:
-        """Size in bytes of the largest segment, as it was created."""
+        """Capacity of the largest segment in bytes."""
         return max((each.header.capacity for each in self._opened), default=0)
 
     # Opening
 
     def _survey(self) -> None:
         names = self._disk.list(self._folder)
-        files: dict[int, Segment] = {}  # by the number that is the file's name
+        files: dict[int, Segment] = {}  # by the number in the file's name
         unused: dict[int, str] = {}
         for number in sorted(number for name in names if (number := segment.file_number(name)) is not None):
             opened = self._open(self._folder / segment.file_name(number), number)
@@ -151,14 +152,14 @@ class Salvage:
         ids = Counter(each.header.log_id for each in files.values() if each.header.log_id)
         log_id = ids.most_common(1)[0][0] if ids else b""
         found: dict[int, Segment] = {}
-        # Of two files for one segment, the one with the right name and a whole header counts.
+        # If two files contain the same segment, the one with the right name and a valid header is used.
         second = [number for number, each in files.items() if each.number != number or not each.header.log_id]
         for number in (*(number for number in files if number not in second), *second):
             opened = files[number]
             if opened.header.log_id not in (b"", log_id):
                 unused[number] = "the segment belongs to another log"
             elif opened.number in found:
-                unused[number] = f"this is segment {opened.number}, which is there already"
+                unused[number] = f"this is segment {opened.number}, which another file holds already"
             else:
                 found[opened.number] = opened
         self._opened = [found[number] for number in sorted(found)]
@@ -171,7 +172,7 @@ class Salvage:
         return problem
 
     def _leave_out(self, number: int, reason: str) -> None:
-        """Note why a file is not used; it is reported where its segment should be."""
+        """Record why a file is not used. It is reported at the place of its segment."""
         path = self._folder / segment.file_name(number)
         file = self._disk.open(path)
         size = file.size()
@@ -181,7 +182,7 @@ class Salvage:
         self._headers.setdefault(number, []).append(problem)
 
     def _open(self, path: Path, number: int) -> Segment | None:
-        """Open a file as the segment that it holds; None if nothing in it verifies."""
+        """Open a file as the segment it contains. Return None if nothing in it verifies."""
         try:
             return segment.open_segment(self._disk, path)
         except CorruptLogError as error:
@@ -189,10 +190,10 @@ class Salvage:
         file = self._disk.open(path)
         data = file.read(frame.SEGMENT_HEADER_BYTES, 0)
         header = frame.unpack_segment_header(data)
-        if header is not None:  # whole, but under another name
+        if header is not None:  # valid, but the file has the name of another segment
             self._headers.setdefault(header.number, []).append(Problem(str(path), 0, reason))
             return Segment(file, header)
-        # The groups tell which of the header and its checksum is still what they were written with.
+        # The groups show which is intact, the header or its checksum: they verify from one of the two.
         for seed in (int.from_bytes(data[-4:], "little"), crc32(data[:-4])):
             header = frame.SegmentHeader(frame.VERSION, number, b"", file.size(), 0, seed)
             if len(data) == frame.SEGMENT_HEADER_BYTES and _find_header(Segment(file, header), len(data)):
@@ -222,7 +223,7 @@ class Salvage:
             following = previous.number + 1
             if self.segments[-1].state == "sealed" and following not in self._headers:
                 missing = self._folder / segment.file_name(following)
-                reason = f"the segment is missing, and {previous.path.name} is sealed"
+                reason = f"the segment is missing, but {previous.path.name} is sealed"
                 self._report(missing, 0, reason, missing=self.capacity)
             if self.base < self._opened[0].number:
                 self.missing_front = True
@@ -234,13 +235,13 @@ class Salvage:
         for number in sorted(self._headers):
             if first <= number < end:
                 self.problems += self._headers.pop(number)
-                self._told.add(number)
+                self._reported.add(number)
 
     def _report_missing(self, first: int, end: int) -> None:
         for number in range(first, end):
             if number in self._headers:
                 self._report_files(number, number + 1)
-            elif number not in self._told:
+            elif number not in self._reported:
                 path = self._folder / segment.file_name(number)
                 self._report(path, 0, "the segment is missing", missing=self.capacity)
 
@@ -277,7 +278,7 @@ class Salvage:
                 self.torn = Problem(str(current.path), reader.offset, "a torn tail, which was never acknowledged", lost)
                 return
             offset, reason = reader.offset, reader.problem or f"group {reader.number} is missing here"
-            if resized and not proved:  # else it may well be sealed further on
+            if resized and not proved:  # otherwise the segment may be sealed further on
                 if reader.problem is None:
                     offset, reason = min(size, current.header.capacity), _resized(current, size)
                 else:
@@ -290,7 +291,7 @@ class Salvage:
                 else:
                     summary.records += 1
                     yield piece
-        # Nothing verifies from the last problem on, so the next segment's first group may be any.
+        # Nothing verifies behind the last problem, so any first group of the next segment is accepted.
         problem.missing = max(current.header.capacity - tail.end, 0)
         self._number = self._chain = None
 
@@ -309,9 +310,9 @@ class Salvage:
         self._number = self._chain = None
 
     def _damaged(self, current: Segment, reader: SegmentReader, end: int, problem: Problem) -> Iterator[Found | int]:
-        """Yield the records of a damaged place, and at last where to read on, if there is such a place.
+        """Yield the records in a damaged range, and finally the offset at which to continue, if there is one.
 
-        ``end`` is where the segment's last bytes that are not zero end.
+        ``end`` is the offset behind the segment's last byte that is not zero.
         """
         at, seed = reader.offset, current.header.crc
         head = current.file.read(frame.GROUP_HEADER_BYTES, at)
@@ -321,7 +322,7 @@ class Salvage:
             self._number, self._chain = header.number, None
             stop = at + frame.GROUP_HEADER_BYTES + header.length
             if reader.number not in (None, header.number) or reader.chain not in (None, header.chain):
-                yield at  # it is not the one expected, but it may well be whole
+                yield at  # not the expected group, but it may be valid
                 return
             self._number = header.number + 1
             seeds: Sequence[int] = (header.crc,)
@@ -339,7 +340,7 @@ class Salvage:
         start = at + frame.GROUP_HEADER_BYTES
         data = memoryview(current.file.read(max(stop - start, 0), start))
         chain = next_header.chain if next_header else None
-        # Behind the last byte that is not zero a frame may still have zeros of its own, but none begins.
+        # A frame may end in zeros behind the last byte that is not zero, but no frame begins there.
         for piece in _frames(data, seeds, chain, min(stop, max(end, start)) - start):
             if isinstance(piece, Span):
                 _add(problem.lost, Span(start + piece.offset, piece.length))
@@ -355,7 +356,7 @@ def _resized(current: Segment, size: int) -> str:
 
 
 def _find_header(current: Segment, at: int) -> frame.GroupHeader | None:
-    """Return the first group header from ``at`` on that verifies by itself."""
+    """Return the first group header at or behind ``at`` that verifies by itself."""
     file, seed = current.file, current.header.crc
     while data := file.read(_CHUNK_BYTES + frame.GROUP_HEADER_BYTES, at):
         best: frame.GroupHeader | None = None
@@ -381,7 +382,7 @@ def _following(later: Sequence[Segment]) -> Next:
 
 
 def _add(spans: list[Span], span: Span) -> None:
-    """Append a span, as part of the last one if it begins where that ends."""
+    """Append a span, merged with the last one if they adjoin."""
     if spans and spans[-1].end == span.offset:
         spans[-1] = Span(spans[-1].offset, spans[-1].length + span.length)
     else:
@@ -391,19 +392,19 @@ def _add(spans: list[Span], span: Span) -> None:
 def _frames(
     data: memoryview, seeds: Sequence[int], chain: int | None, until: int
 ) -> Iterator[tuple[int, memoryview] | Span]:
-    """Cut frames, some of which are damaged, into records ``(offset, bytes)`` and spans that do not verify.
+    """Split frames, some of them damaged, into records ``(offset, bytes)`` and spans that do not verify.
 
-    The first frame's checksum was started from one of ``seeds``; ``chain`` is the last one's checksum, if it is known.
-    No frame begins at ``until`` or behind it.
+    The first frame's checksum starts from one of ``seeds``. ``chain`` is the checksum of the last frame, if known. No
+    frame begins at or behind ``until``.
     """
     at = 0
-    doubtful: tuple[int, int, int] | None = None  # where a frame that did not verify begins and ends, and its checksum
+    doubtful: tuple[int, int, int] | None = None  # a frame that did not verify: start, end, computed checksum
     while at < until:
         found = _verified(data, at, seeds)
         if found is None:
             if doubtful is not None:
                 yield Span(doubtful[0], doubtful[1] - doubtful[0])
-            stop = _hop(data, at, seeds)
+            stop = _damaged_end(data, at, seeds)
             if stop is None:
                 yield Span(at, until - at)
                 return
@@ -414,46 +415,49 @@ def _frames(
             continue
         stop, seed = found
         if doubtful is not None:
-            yield _wait_until_durable(data, doubtful, whole=seed == doubtful[2])
+            yield _resolve_doubtful(data, doubtful, whole=seed == doubtful[2])
             doubtful = None
         yield at + frame.FRAME_BYTES, data[at + frame.FRAME_BYTES : stop]
         seeds, at = (int.from_bytes(data[at : at + 4], "little"),), stop
     if doubtful is not None:
-        yield _wait_until_durable(data, doubtful, whole=chain == doubtful[2])
+        yield _resolve_doubtful(data, doubtful, whole=chain == doubtful[2])
 
 
-def _wait_until_durable(
+def _resolve_doubtful(
     data: memoryview, doubtful: tuple[int, int, int], *, whole: bool
 ) -> tuple[int, memoryview] | Span:
-    """Judge a frame by what comes after it: if that was chained to what the frame's bytes are, just its checksum is damaged."""
+    """Return a frame that did not verify as a record if it is intact, or else as a span.
+
+    It is ``whole`` if the next frame is chained to the checksum of its bytes: then only its stored checksum is damaged.
+    """
     at, stop, _ = doubtful
     return (at + frame.FRAME_BYTES, data[at + frame.FRAME_BYTES : stop]) if whole else Span(at, stop - at)
 
 
-def _lengths(data: memoryview, at: int) -> Iterator[int]:
-    """Yield where a frame may end: as it says, and, in case that is damaged, as its payload says."""
+def _possible_ends(data: memoryview, at: int) -> Iterator[int]:
+    """Yield the offsets at which a frame may end: by its length field and, in case that is damaged, by its payload."""
     if len(data) - at < frame.FRAME_BYTES or not any(data[at : at + frame.FRAME_BYTES]):
-        return  # zeros are a hole in the file, however long, and not one frame after the other
-    said = at + frame.FRAME_BYTES + int.from_bytes(data[at + 4 : at + 8], "little")
-    if said <= len(data):
-        yield said
+        return  # a run of zeros is a hole in the file, not a sequence of empty frames
+    stated_end = at + frame.FRAME_BYTES + int.from_bytes(data[at + 4 : at + 8], "little")
+    if stated_end <= len(data):
+        yield stated_end
     if data[at + frame.FRAME_BYTES : at + frame.FRAME_BYTES + 1].tobytes() not in _ARRAYS:
         return
     unpacker = msgpack.Unpacker()
     try:
         unpacker.feed(data[at + frame.FRAME_BYTES :])
         unpacker.skip()
-    except Exception:  # noqa: BLE001 - bytes that are no msgpack raise whatever they like
+    except Exception:  # noqa: BLE001 - the unpacker raises many kinds of errors for invalid bytes
         return
     stop = at + frame.FRAME_BYTES + unpacker.tell()
-    if stop != said:
+    if stop != stated_end:
         yield stop
 
 
 def _verified(data: memoryview, at: int, seeds: Sequence[int]) -> tuple[int, int] | None:
-    """Return where a frame that verifies ends, and from which checksum it does."""
+    """Return the end of the frame at ``at``, and the seed from which it verifies, or None."""
     stored = int.from_bytes(data[at : at + 4], "little")
-    for stop in _lengths(data, at):
+    for stop in _possible_ends(data, at):
         length = (stop - at - frame.FRAME_BYTES).to_bytes(4, "little")
         for seed in seeds:
             if crc32(data[at + frame.FRAME_BYTES : stop], crc32(length, seed)) == stored:
@@ -461,10 +465,10 @@ def _verified(data: memoryview, at: int, seeds: Sequence[int]) -> tuple[int, int
     return None
 
 
-def _hop(data: memoryview, at: int, seeds: Sequence[int]) -> int | None:
-    """Return where a damaged frame ends: preferably there where one begins that verifies after it."""
+def _damaged_end(data: memoryview, at: int, seeds: Sequence[int]) -> int | None:
+    """Return the probable end of a damaged frame, preferably one at which a valid frame begins."""
     stored = int.from_bytes(data[at : at + 4], "little")
-    stops = list(_lengths(data, at))
+    stops = list(_possible_ends(data, at))
     for stop in stops:
         if _verified(data, stop, (stored, crc32(data[at + 4 : stop], seeds[0]))):
             return stop

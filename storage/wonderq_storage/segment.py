@@ -1,4 +1,4 @@
-"""One segment file: creating it, opening it, walking its groups, judging its tail."""
+"""One segment file: create it, open it, read its groups, examine its tail."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import NamedTuple
 from wonderq_storage import frame
 from wonderq_storage.disk import Disk, DiskFile, no_room_is_disk_full
 from wonderq_storage.errors import CorruptLogError, UnsupportedFormatError
+from wonderq_storage.log import Position
 
 _CHUNK_BYTES = 1 << 20
 _ZEROS = bytes(_CHUNK_BYTES)
@@ -18,17 +19,28 @@ UNFINISHED_SUFFIX = ".wal.tmp"
 
 
 def file_name(number: int) -> str:
+    """Return the name of a segment's file."""
     return f"{number:010d}{SUFFIX}"
 
 
 def file_number(name: str) -> int | None:
-    """Return the segment number that a file name stands for, or None if it is not a segment's name."""
+    """Return the segment number in a file name, or None if it is not a segment's name."""
     stem = name.removesuffix(SUFFIX)
     return int(stem) if stem != name and len(stem) == 10 and stem.isascii() and stem.isdigit() else None
 
 
+def pack_position(number: int, offset: int) -> Position:
+    """Return the position of a byte: the segment number above the low 32 bits, which hold the offset."""
+    return number << 32 | offset
+
+
+def unpack_position(position: Position) -> tuple[int, int]:
+    """Return the segment number of a position, and the offset in that segment in bytes."""
+    return position >> 32, position & 0xFFFF_FFFF
+
+
 class Segment(NamedTuple):
-    """An open segment file and the header that was read from it or written to it."""
+    """An open segment file and its header."""
 
     file: DiskFile
     header: frame.SegmentHeader
@@ -43,13 +55,13 @@ class Segment(NamedTuple):
 
 
 def reserve(disk: Disk, folder: Path, number: int, log_id: bytes, capacity: int, created_ms: int) -> Segment:
-    """Create a segment under its unfinished name, with all its disk space.
+    """Create a segment under its unfinished name and allocate all its disk space.
 
     Raises:
-        DiskFullError: there is no room; nothing is left behind.
+        DiskFullError: the disk has no room. The file is removed.
     """
     path = folder / (file_name(number) + UNFINISHED_SUFFIX.removeprefix(SUFFIX))
-    with no_room_is_disk_full(f"no room for another log segment of {capacity} bytes in {folder}; free some there"):
+    with no_room_is_disk_full(no_room_message(folder, capacity)):
         file = disk.create(path)
         try:
             file.allocate(capacity)
@@ -64,8 +76,13 @@ def reserve(disk: Disk, folder: Path, number: int, log_id: bytes, capacity: int,
     return Segment(file, header)
 
 
+def no_room_message(folder: Path, capacity: int) -> str:
+    """Return the text of the error for a segment that the disk has no space for."""
+    return f"no room for another log segment of {capacity} bytes in {folder}; free some there"
+
+
 def publish(disk: Disk, segment: Segment) -> Segment:
-    """Make a reserved segment part of the log, durably: file sync, rename, directory sync."""
+    """Make a reserved segment part of the log, durably: sync the file, rename it, sync the folder."""
     segment.file.sync()
     path = segment.path.with_name(file_name(segment.number))
     disk.rename(segment.path, path)
@@ -75,17 +92,20 @@ def publish(disk: Disk, segment: Segment) -> Segment:
 
 
 def remove_oldest(disk: Disk, segment: Segment) -> None:
-    """Remove a log's oldest segment, durably: a later one must not be gone while it comes back after a crash."""
+    """Remove a log's oldest segment, durably.
+
+    Without the sync a crash could bring it back after later segments were removed.
+    """
     disk.remove(segment.path)
     disk.sync_folder(segment.path.parent)
 
 
 def open_segment(disk: Disk, path: Path) -> Segment:
-    """Open a segment for reading and check its header.
+    """Open a segment for reading and verify its header.
 
     Raises:
-        CorruptLogError: the header does not verify, or belongs to another file.
-        UnsupportedFormatError: the format version is newer than this program.
+        CorruptLogError: the header does not verify, or does not match the file's name.
+        UnsupportedFormatError: this program does not know the format version.
     """
     file = disk.open(path)
     try:
@@ -95,7 +115,7 @@ def open_segment(disk: Disk, path: Path) -> Segment:
         if not frame.OLDEST_VERSION <= header.version <= frame.VERSION:
             raise UnsupportedFormatError(
                 f"{path} has format version {header.version}, and this WonderQ reads up to version {frame.VERSION}. "
-                "Start it with the WonderQ that wrote it, or a newer one. Nothing was changed."
+                "Use the WonderQ version that wrote it, or a newer one. Nothing was changed."
             )
         if file_name(header.number) != path.name:
             raise CorruptLogError(str(path), 0, f"the file holds segment {header.number}, which is not its name")
@@ -106,13 +126,16 @@ def open_segment(disk: Disk, path: Path) -> Segment:
 
 
 class SegmentReader:
-    """Walks a segment's groups from the front and stops at the first thing that does not verify.
+    """Reads a segment's groups in order and stops at the first one that does not verify.
 
-    Iterating gives for each group its records, ``[(offset in the file, bytes), ...]``. Afterwards ``offset`` is where it
-    stopped, ``sealed`` whether that is behind a seal, and ``problem`` says what did not verify there, or None.
-    ``number`` and ``chain`` are those the next group must have; None accepts any, which is right for the oldest
-    segment of a log that was trimmed. ``base`` is that of the last group. From ``unproven`` on, no group says that what
-    stands there was durable.
+    Iteration yields the records of each group: ``[(offset in the file, bytes), ...]``. Afterwards:
+
+    - ``offset`` is the place behind the last valid group, and ``sealed`` tells whether that group is a seal.
+    - ``problem`` describes the bytes at ``offset`` that do not verify, or is None.
+    - ``number`` and ``chain`` are the values that the next group must have. None accepts any value, as in the oldest
+      segment of a trimmed log.
+    - ``base`` is the base of the last group.
+    - ``unproven`` is the offset from which on no group records that the bytes were durable.
     """
 
     def __init__(
@@ -125,7 +148,7 @@ class SegmentReader:
         self._segment = segment
         self._size = segment.file.size()
         self._data = memoryview(b"")
-        self._start = 0  # where in the file the buffered data begins
+        self._start = 0  # offset of the buffered data in the file
         self.offset = offset
         self.number = number
         self.chain = chain
@@ -135,8 +158,8 @@ class SegmentReader:
         self.problem: str | None = None
 
     def _fill(self, length: int) -> None:
-        """Buffer at least ``length`` bytes from the current offset on, or what there is."""
-        size = max(min(max(length, _CHUNK_BYTES), self._size - self.offset), 0)  # a mark may be behind a file's end
+        """Buffer at least ``length`` bytes from the current offset on, or the rest of the file."""
+        size = max(min(max(length, _CHUNK_BYTES), self._size - self.offset), 0)  # a mark may lie behind the file's end
         self._data = memoryview(self._segment.file.read(size, self.offset))
         self._start = self.offset
 
@@ -182,29 +205,29 @@ class SegmentReader:
 
     def _misplaced(self, header: frame.GroupHeader) -> str:
         if header.offset != self.offset:
-            return f"the group header here was written at byte {header.offset}"
+            return f"the group header here was written for byte {header.offset}"
         if header.number != self.number:
             return f"expected group {self.number}, found group {header.number}"
         return f"group {header.number} does not follow from the one before it"
 
 
 class Tail(NamedTuple):
-    """What lies behind the last group that verifies."""
+    """The bytes behind the last valid group of a segment."""
 
     end: int
-    """Offset behind the last byte that is not zero; where the tail begins if all are."""
+    """Offset behind the last byte that is not zero, or where the tail begins if all are zero."""
     proof: frame.GroupHeader | None
-    """A later group header that knew the tail's first group to be durable."""
+    """A later group header which records that the tail's first group was durable."""
 
 
 def read_tail(segment: Segment, offset: int, number: int) -> Tail:
-    """Look through everything from ``offset`` on, where group ``number`` should begin."""
+    """Examine all bytes from ``offset`` on, where group ``number`` should begin."""
     file, seed = segment.file, segment.header.crc
     end, proof = offset, None
     size = file.size()
     at = offset
     while at < size:
-        # Headers may straddle two chunks, so each read goes a header further than the chunk it looks through.
+        # A header may straddle two chunks, so each read includes one more header's length.
         data = file.read(_CHUNK_BYTES + frame.GROUP_HEADER_BYTES, at)
         chunk = data[:_CHUNK_BYTES]
         if chunk != _ZEROS[: len(chunk)]:
@@ -220,7 +243,7 @@ def _find_proof(data: bytes, start: int, seed: int, number: int) -> frame.GroupH
 
 
 def _headers_in(data: bytes, start: int, seed: int) -> Iterator[frame.GroupHeader]:
-    """Find the group headers that verify by themselves, wherever they stand."""
+    """Yield the group headers that verify by themselves, at any offset."""
     for kind in frame.KIND_BYTES.values():
         found = data.find(kind, 4)
         while found >= 0:
@@ -231,7 +254,7 @@ def _headers_in(data: bytes, start: int, seed: int) -> Iterator[frame.GroupHeade
 
 
 def newest_durable(segment: Segment) -> int:
-    """Return the number of the newest group that any group in the segment knows to be durable; 0 if there is none."""
+    """Return the number of the newest group that any group of the segment records as durable, or 0."""
     newest = 0
     for at in range(frame.SEGMENT_HEADER_BYTES, segment.file.size(), _CHUNK_BYTES):
         data = segment.file.read(_CHUNK_BYTES + frame.GROUP_HEADER_BYTES, at)
@@ -240,5 +263,5 @@ def newest_durable(segment: Segment) -> int:
 
 
 def is_blank(segment: Segment) -> bool:
-    """Tell whether nothing was ever written behind the segment's header."""
+    """Return whether the segment contains nothing but its header."""
     return read_tail(segment, frame.SEGMENT_HEADER_BYTES, 0).end == frame.SEGMENT_HEADER_BYTES

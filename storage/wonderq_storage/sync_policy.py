@@ -1,4 +1,4 @@
-"""When a record counts as written: what an acknowledgement promises, and what it risks."""
+"""Sync policies: the durability that an acknowledgement promises."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class SyncPolicy:
-    """When a record counts as written.
+    """The moment at which a record counts as written.
 
     ``always``
         after `fdatasync`. An acknowledged record survives a power cut. The default.
     ``interval``
-        after `write`; a sync follows within ``interval_ms``. Survives a crash or kill of the process; a power cut or
-        kernel crash loses what was acknowledged in the last ``interval_ms``.
+        after `write`. A sync follows within ``interval_ms``. An acknowledged record survives a crash or kill of the
+        process. A power cut or kernel crash loses the records acknowledged in the last ``interval_ms``.
     ``os``
-        after `write`; the kernel syncs when it likes (commonly within 30 s). Survives a crash or kill of the process; a
-        power cut or kernel crash loses what the kernel had not written yet.
+        after `write`. The kernel decides when to sync, usually within 30 s. An acknowledged record survives a crash or
+        kill of the process. A power cut or kernel crash loses the records that the kernel had not written yet.
 
-    Under each, what is lost is always the newest end of the log, and a sealed segment is synced.
+    Under every policy a sealed segment is synced, and a loss affects only the newest end of the log.
     """
 
     name: str = "always"
@@ -26,10 +26,10 @@ class SyncPolicy:
 
     @classmethod
     def parse(cls, text: str) -> SyncPolicy:
-        """Read ``always``, ``os`` or ``interval:MS``.
+        """Parse ``always``, ``os`` or ``interval:MS``.
 
         Raises:
-            ValueError: it is none of these; the message says what is accepted.
+            ValueError: the text is none of these. The message lists the accepted values.
         """
         name, _, interval = text.partition(":")
         if text in ("always", "os"):

@@ -108,7 +108,7 @@ def test_the_file_is_the_one_that_a_broker_with_these_settings_reads(tmp_path: P
         (["create", "x"], "--role"),
         (["create", "x", "--role", "root"], "invalid choice: 'root'"),
         (["create", "x", "--role", "admin", "--expires", "soon"], "'soon' is not a time in ISO 8601"),
-        (["create", "x", "--role", "admin", "--expires", "2001-01-01"], "2001-01-01 is over"),
+        (["create", "x", "--role", "admin", "--expires", "2001-01-01"], "2001-01-01 is in the past"),
         (["create", "x", "--role", "admin", "--rate", "0"], "expected a whole number from 1 to 1000000"),
         (["create", "x", "--role", "admin", "--rate", "1000001"], "expected a whole number from 1 to 1000000"),
         (["create", "x", "--role", "admin", "--rate", "fast"], "expected a whole number from 1 to 1000000"),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wonderq.cli.line_batches import BATCH_BYTES, Batch, cut_batches, read_batches
+from wonderq.cli.line_batches import BATCH_BYTES, Batch, read_batches, split_batches
 
 
 def batches_of(data: bytes, folder: Path, longest: int = 1 << 20) -> list[Batch]:
@@ -58,7 +58,7 @@ def test_lines_are_those_of_split(data: bytes, tmp_path_factory: pytest.TempPath
         expected.pop()
     read = batches_of(data, tmp_path_factory.mktemp("lines"))
     assert [line for batch in read for line in batch.lines] == expected
-    assert [line for batch in cut_batches(expected) for line in batch.lines] == expected
+    assert [line for batch in split_batches(expected) for line in batch.lines] == expected
 
 
 def test_a_slow_pipe_is_read_as_it_comes() -> None:

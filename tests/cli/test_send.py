@@ -99,7 +99,7 @@ def test_input_that_is_not_utf_8_is_refused_with_its_batch(wonderq: Wonderq, cli
     assert done.code == 1
     assert len(bodies(client)) == len(done.lines) == 1000
     assert done.error == (
-        "wonderq: line 1002 is not UTF-8 (byte 3 of it): send it as text. "
+        "wonderq: line 1002 is not UTF-8 (at byte 3). Send it as text. "
         "Lines 1 to 1000 were sent, and nothing after that.\n"
     )
     done = wonderq("send", "fine", b"\xff")

@@ -209,7 +209,7 @@ def test_a_second_broker_on_the_same_folder(tmp_path: Path) -> None:
     folder = tmp_path / "d"
     with RunningBroker(folder) as broker, Client(broker.url) as client:
         line = refused("--listen", "127.0.0.1:0", "--data", str(folder))
-        assert line == f"wonderq: {folder} is in use by another process. Stop that one, or choose another folder."
+        assert line == f"wonderq: {folder} is in use by another process. Stop that process, or choose another folder."
         client.produce("the first one goes on")
 
 

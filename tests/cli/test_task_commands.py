@@ -85,7 +85,7 @@ def test_a_redrive_that_somebody_cancels_is_not_done(dead: Client) -> None:
         waiting.close()
         _, error = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert b"the redrive has cancelled: somebody ended it" in error
+    assert b"the redrive has cancelled: a client cancelled it" in error
 
 
 def test_schedules(broker: RunningBroker, client: Client) -> None:

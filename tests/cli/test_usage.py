@@ -31,7 +31,7 @@ def test_help_explains_and_lists_the_exit_codes(command: str | None, capsys: pyt
     assert ended.value.code == 0
     text = capsys.readouterr().out
     assert text.startswith(f"usage: wonderq {command or '['}")
-    assert "  3    the broker could not be reached\n" in text
+    assert "  3    the broker cannot be reached\n" in text
     if command is None:
         for each in COMMANDS:
             assert f"\n    {each} " in text
@@ -46,12 +46,12 @@ def test_help_explains_and_lists_the_exit_codes(command: str | None, capsys: pyt
         (["send", "--delay", "nan", "x"], "--delay: 'nan' is not a number of seconds from 0"),
         (["send", "--json", "--quiet", "x"], "not allowed with"),
         (["send", "--queue", "a/b", "x"], "--queue: a queue's name is"),
-        (["receive", "--max", "0"], "--max: '0' is not a whole number from 1 on"),
+        (["receive", "--max", "0"], "--max: '0' is not a whole number of at least 1"),
         (["receive", "--wait", "-1"], "--wait: '-1' is not a number of seconds from 0"),
         (["receive", "--wait", "inf"], "--wait: 'inf' is not a number of seconds from 0"),
         (["receive", "--visibility-timeout", "0"], "'0' is not a number of seconds from 0.001 to 43200"),
-        (["demo", "--files", "5"], "--files: '5' is not a whole number from 100 on"),
-        (["demo", "--consumers", "1"], "--consumers: '1' is not a whole number from 2 on"),
+        (["demo", "--files", "5"], "--files: '5' is not a whole number of at least 100"),
+        (["demo", "--consumers", "1"], "--consumers: '1' is not a whole number of at least 2"),
         (["serve", "--data"], "--data: expected one argument"),
         (["verify"], "DIR"),
     ],

@@ -55,7 +55,7 @@ def compact_until(folder: Path, operation: int) -> bool:
         DeadlyDisk.countdown = operation
         for module in (wonderq_storage.file_log, wonderq_storage.checkpoint):
             module.Disk = DeadlyDisk  # type: ignore[attr-defined]
-        wonderq.folder.compact._MIN_SEGMENT_BYTES = SEGMENT_BYTES
+        wonderq.folder.compact._SMALLEST_NEW_SEGMENT_BYTES = SEGMENT_BYTES
         wonderq.folder.compact.compact(folder)
         os._exit(0)
     except BaseException:

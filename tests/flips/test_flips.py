@@ -72,7 +72,7 @@ def test_the_newest_group_of_a_killed_broker_is_set_aside(folders: dict[str, Sma
 
 
 def test_the_newest_group_of_a_stopped_broker_is_vouched_for(folders: dict[str, SmallFolder]) -> None:
-    """The closing group behind it says that it was durable; damage to that one loses nothing."""
+    """The closing group behind it records that it was durable; damage to that one loses nothing."""
     folder = folders["stopped"]
     with quietly():
         judge = Judge(folder)

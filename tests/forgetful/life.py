@@ -58,7 +58,7 @@ class QuietLog(FileLog):
 
     def interval_ends(self) -> None:
         """Do what the keeper does at the end of an interval."""
-        self._lead_alone(self._sync)
+        self._lead_alone(self._writer.sync)
 
 
 class _Log(QuietLog):

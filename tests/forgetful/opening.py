@@ -27,7 +27,7 @@ _LIMITS = Limits()
 _LONG_MS = 100_000
 
 _TORN = "torn/"
-_DAMAGED_CHECKPOINT = "passing over the checkpoint"
+_DAMAGED_CHECKPOINT = "skipping the checkpoint"
 
 
 class _Warnings(logging.Handler):
@@ -129,8 +129,8 @@ class Opened:
 
     def _check_files(self) -> None:
         names, contents = self.disk.numbers, self.disk.contents
-        if self.log._active.header.version != frame.VERSION:
-            self.problems.append(f"{self.log._active.path.name}, of an older version, is in use")
+        if self.log._writer.active.header.version != frame.VERSION:
+            self.problems.append(f"{self.log._writer.active.path.name}, of an older version, is in use")
         for name, content in STRANGERS.items():
             if name not in names or contents[names[name]] != content:
                 self.problems.append(f"{name}, which is not ours, was touched")

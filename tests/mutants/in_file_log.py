@@ -5,6 +5,8 @@ from __future__ import annotations
 from tests.mutants.mutant import Mutant
 
 _FILE = "storage/wonderq_storage/file_log.py"
+_WRITER = "storage/wonderq_storage/group_writer.py"
+_FILES = "storage/wonderq_storage/segment_files.py"
 _COMMIT = "tests/storage/test_group_commit.py"
 _VERSIONS = "tests/storage/test_versions.py"
 _CONTRACT = "tests/storage/test_file_log_contract.py"
@@ -29,10 +31,10 @@ MUTANTS = [
     Mutant(
         "failed_sync_is_tried_again",
         "After a failed sync the kernel calls lost pages clean, so the second sync acknowledges what is not there.",
-        _FILE,
-        "            self._active.file.sync()\n",
-        "            try:\n                self._active.file.sync()\n            except OSError:\n"
-        "                self._active.file.sync()\n",
+        _WRITER,
+        "            self.active.file.sync()\n",
+        "            try:\n                self.active.file.sync()\n            except OSError:\n"
+        "                self.active.file.sync()\n",
         ("tests/storage/test_failed_sync.py::test_after_a_failed_sync_none_is_asked_for",),
     ),
     Mutant(
@@ -98,15 +100,15 @@ MUTANTS = [
     Mutant(
         "seal_not_synced",
         "A power cut loses the end of a segment after the next one has been written.",
-        _FILE,
-        "        self._put(frame.SEAL, [])\n        self._sync()\n",
+        _WRITER,
+        "        self._put(frame.SEAL, [])\n        self.sync()\n",
         "        self._put(frame.SEAL, [])\n",
         (f"{_COMMIT}::test_a_segment_is_sealed_and_synced_before_the_next_is_written",),
     ),
     Mutant(
         "groups_claim_too_much",
         "A torn tail of several groups passes for damage, and the broker does not start after a crash.",
-        _FILE,
+        _WRITER,
         "durable=self._durable,",
         "durable=self._number - 1,",
         ("tests/storage/test_torn_tail.py::test_a_torn_tail_at_every_byte",),
@@ -140,7 +142,7 @@ MUTANTS = [
         "interval_never_syncs",
         "Under interval:MS a power cut loses everything, not the last MS.",
         _FILE,
-        "if interval and not self._lead_alone(self._sync):",
+        "if interval and not self._lead_alone(self._writer.sync):",
         "if False:",
         (f"{_COMMIT}::test_interval_syncs_under_traffic_without_a_gap",),
     ),
@@ -148,16 +150,16 @@ MUTANTS = [
         "sync_does_not_sync",
         "Under a weaker policy a checkpoint is written of records that a power cut then takes away.",
         _FILE,
-        "        if self._durable < self._number - 1:\n",
-        '        if self._durable < self._number - 1 and self.sync_policy.name == "always":\n',
+        "            self._sync_due = True\n            awaited",
+        '            self._sync_due = self.sync_policy.name == "always"\n            awaited',
         (f"{_CONTRACT}::test_sync_makes_durable_whatever_the_policy",),
     ),
     Mutant(
         "trim_before_it_is_said",
         "A power cut brings back no segment but keeps no word that it may be missing: the start is refused.",
         _FILE,
-        "            self._base = max(self._base, number)\n",
-        "            self._base = max(self._base, number)\n            self._durable_base = number\n",
+        "            writer.base = max(writer.base, number)\n",
+        "            writer.base = max(writer.base, number)\n            writer.durable_base = number\n",
         ("tests/storage/test_trim_crash.py::test_a_crash_while_trimming_leaves_all_that_was_kept",),
     ),
     Mutant(
@@ -172,8 +174,8 @@ MUTANTS = [
         "segment_in_use_is_called_old",
         "Compaction reads the segment that is being written, and drops it.",
         _FILE,
-        "if found.number >= self._boundary[0]:",
-        "if found.number > self._boundary[0]:",
+        "if found.number >= self._written_end.number:",
+        "if found.number > self._written_end.number:",
         (f"{_CONTRACT}::TestFileLog::test_a_log_with_nothing_old_has_no_oldest_part",),
     ),
     Mutant(
@@ -189,7 +191,7 @@ MUTANTS = [
         "A start from a checkpoint applies the records before it a second time.",
         _FILE,
         "return Mark(self._position(self._open), place)",
-        "return Mark(self._place[0] << 32 | self._place[1], place)",
+        "return Mark(pack_position(*self._written_end.newest_group[:2]), place)",
         (f"{_CONTRACT}::TestFileLog::test_a_mark_replays_all_that_comes_behind_it_and_nothing_before",),
     ),
     Mutant(
@@ -212,8 +214,8 @@ MUTANTS = [
         "start_without_a_reserve",
         "On a full disk, a broker that was started again deletes nothing any more.",
         _FILE,
-        "        if self._next is None and self._written > ",
-        "        if self._written < 0 and self._written > ",
+        "        if self._files.spare is None and writer.written > ",
+        "        if writer.written < 0 and writer.written > ",
         ("tests/storage/test_disk_full.py::test_a_start_takes_the_reserve_again_that_was_given_up",),
     ),
     Mutant(
@@ -235,7 +237,7 @@ MUTANTS = [
     Mutant(
         "blank_segment_of_the_older_version_is_used",
         "After an upgraded broker has started, a program that knows version 1 alone still opens its log.",
-        _FILE,
+        _FILES,
         "spare if spare is not None and spare.header.version == frame.VERSION else None",
         "spare",
         (f"{_VERSIONS}::test_a_blank_segment_of_the_older_version_is_passed",),

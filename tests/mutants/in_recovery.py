@@ -86,7 +86,7 @@ MUTANTS = [
         "checkpoint_is_the_truth",
         "A log that lost durable records is accepted, because a checkpoint still has them.",
         _FILE,
-        "if active is not None and active.number << 32 | self.offset < reached:",
+        "if active is not None and pack_position(active.number, self.offset) < reached:",
         "if False:",
         ("tests/storage/test_mark_recovery.py::test_a_log_that_ends_before_a_mark_is_refused_with_file_and_offset",),
     ),

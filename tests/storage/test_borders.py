@@ -31,7 +31,7 @@ def test_proof_is_found_wherever_it_stands(tmp_path: Path, monkeypatch: pytest.M
     log.write()
     for size in PIECES:
         monkeypatch.setattr(segment, "_CHUNK_BYTES", size)
-        with pytest.raises(CorruptLogError, match="group 2 says that it was durable") as caught:
+        with pytest.raises(CorruptLogError, match="group 2 records that it was durable") as caught:
             records_in(tmp_path)
         assert caught.value.offset == frame.SEGMENT_HEADER_BYTES, size
 

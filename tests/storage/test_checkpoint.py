@@ -252,7 +252,7 @@ def test_the_older_one_is_next_when_the_newest_does_not_verify(
     data[70] ^= 1  # in the mark: it is passed over without being shown
     newest.write_bytes(data)
     assert read_all(checkpoints) == [(mark(1), CHUNKS)]
-    assert "passing over the checkpoint" in caplog.text
+    assert "skipping the checkpoint" in caplog.text
     assert newest.name in caplog.text
     data[70] ^= 1
     data[-20] ^= 1  # in the last chunk: this shows when the reader gets there, and he goes on to the next

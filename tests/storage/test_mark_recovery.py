@@ -168,7 +168,7 @@ def test_a_log_that_lost_the_end_that_a_mark_was_still_gathering_is_refused(tmp_
     (path,) = segment_files(tmp_path / "killed")
     last = groups_in(path)[-1][0].offset
     zero(path, last)
-    with pytest.raises(CorruptLogError, match="a checkpoint knew it to reach") as refused:
+    with pytest.raises(CorruptLogError, match="a checkpoint records that it reached") as refused:
         replay(tmp_path / "killed", mark)
     assert (refused.value.file, refused.value.offset) == (str(path), last)
     assert [record for _, record in replay(tmp_path / "killed", None)] == [b"first"]
@@ -250,7 +250,7 @@ def test_a_torn_tail_that_reaches_before_a_mark_is_refused(tmp_path: Path) -> No
     (path,) = segment_files(tmp_path / "killed")
     flip(path, position & 0xFFFF_FFFF)
     before = snapshot(tmp_path / "killed")
-    with pytest.raises(CorruptLogError, match="a checkpoint knew it to reach") as refused:
+    with pytest.raises(CorruptLogError, match="a checkpoint records that it reached") as refused:
         replay(tmp_path / "killed", mark)
     assert refused.value.file == str(path)
     assert snapshot(tmp_path / "killed") == before

@@ -229,7 +229,7 @@ def test_refused_means_not_started(tmp_path: Path) -> None:
     build(tmp_path, proved_damage, Next.MISSING)
     before = snapshot(tmp_path)
     log = FileLog(tmp_path)
-    with pytest.raises(CorruptLogError, match="says that it was durable"):
+    with pytest.raises(CorruptLogError, match="records that it was durable"):
         list(log.replay())
     with pytest.raises(Exception, match="replay was read to the end"):
         log.start()

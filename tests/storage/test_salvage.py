@@ -100,7 +100,7 @@ def test_of_two_files_for_a_segment_the_one_with_its_name_counts(folder: Path, t
     assert sorted(found.told) == sorted(
         [
             (file_name(name), 0, "the file holds segment 3, which is not its name"),
-            (file_name(name), 0, "this is segment 3, which is there already"),
+            (file_name(name), 0, "this is segment 3, which another file holds already"),
         ]
     )
     assert sorted(found.lost) == [[], [Span(0, CAPACITY)]]
@@ -121,7 +121,7 @@ def test_the_newest_segment_is_missing_also_if_another_has_its_name(folder: Path
     path_of(folder, 3).rename(path_of(folder, 4))
     found = read(folder)
     assert found.records == without(6, 7)
-    assert found.told[1:] == [(file_name(4), 0, f"{MISSING}, and {file_name(4)} is sealed")]
+    assert found.told[1:] == [(file_name(4), 0, f"{MISSING}, but {file_name(4)} is sealed")]
     assert found.missing == [0, CAPACITY]
 
 
@@ -175,7 +175,7 @@ def test_a_damaged_header_is_reported_also_where_another_file_holds_that_segment
     assert found.told[:3] == [
         (file_name(0), 0, "the file holds segment 2, which is not its name"),
         (file_name(2), 0, NO_HEADER),
-        (file_name(2), 0, "this is segment 2, which is there already"),
+        (file_name(2), 0, "this is segment 2, which another file holds already"),
     ]
     assert found.records == without(4, 5)
 
@@ -259,5 +259,5 @@ def test_behind_a_sealed_segment_another_must_come(folder: Path) -> None:
     path_of(folder, 4).unlink()
     found = read(folder)
     assert found.records == without(6, 7)
-    assert found.told == [(file_name(4), 0, f"{MISSING}, and {file_name(3)} is sealed")]
+    assert found.told == [(file_name(4), 0, f"{MISSING}, but {file_name(3)} is sealed")]
     assert found.missing == [CAPACITY]

@@ -295,7 +295,7 @@ def test_a_header_that_knew_less_proves_nothing(tmp_path: Path) -> None:
     before = snapshot(tmp_path)
     log.group(durable=2)
     assert snapshot(tmp_path) != before
-    with pytest.raises(Exception, match=f"byte {start}: .*; group 5 says that it was durable"):
+    with pytest.raises(Exception, match=f"byte {start}: .*; group 5 records that it was durable"):
         records_in(tmp_path)
 
 

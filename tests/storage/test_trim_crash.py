@@ -90,7 +90,7 @@ def test_a_crash_while_trimming_leaves_all_that_was_kept(tmp_path: Path, policy:
     for number in range(1 + at_once, 5, at_once):
         log.trim(number << 32)
     disk.note("done")
-    last = max(log._segments)
+    last = max(log._files.published)
     log.close()
     removed = [each.target for each in disk.operations if each.name == "remove"]
     assert removed == [f"{number:010d}.wal" for number in range(1, 4)]
@@ -195,7 +195,7 @@ def test_without_room_to_say_that_a_segment_goes_it_stays(tmp_path: Path, reopen
     disk = FaultyDisk()
     log, _ = open_log(folder, disk=disk)
     placed = write_parts(log, 1)
-    room = MIN_SEGMENT_BYTES - log._written - 3 * 40 - 8
+    room = MIN_SEGMENT_BYTES - log._writer.written - 3 * 40 - 8
     record = b"to the brim".ljust(room, b".")
     placed.append((log.append(record), record))
     log.wait(placed[-1][0])

@@ -204,7 +204,7 @@ def test_a_start_on_a_full_disk_reads_and_writes_nothing(
     with caplog.at_level(logging.WARNING):
         log, held = open_log(older, disk=disk)
     assert held == RECORDS
-    assert any("has format version 1 and takes nothing more" in each.message for each in caplog.records)
+    assert any("has format version 1, which this WonderQ does not write" in each.message for each in caplog.records)
     for leave_bytes in (0, 1000):
         with pytest.raises(DiskFullError, match="no room for another log segment"):
             log.append(NEW, leave_bytes=leave_bytes)

@@ -289,7 +289,7 @@ def test_damage_in_the_copy_is_found(tmp_path: Path) -> None:
     done = run("backup", str(source), str(copy))
     assert done.code == 1
     assert str(path) in done.error
-    assert "no good backup" in done.error
+    assert "backup is unusable" in done.error
     path.unlink()
     assert run("backup", str(source), str(copy)).code == 0
     assert said_in(copy) == said_in(source)
@@ -309,7 +309,7 @@ def test_folders_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
         backup(other, copy)
     with pytest.raises(BackupError, match="older than its backup"):
         backup(old, copy)
-    with pytest.raises(FolderError, match="is the folder that is read"):
+    with pytest.raises(FolderError, match="is the source folder"):
         backup(source, source)
     (tmp_path / "nothing").mkdir()
     with pytest.raises(NoLogError):

@@ -67,7 +67,7 @@ def test_a_source_that_is_older_than_its_backup_is_refused(tmp_path: Path, late:
     done = run("backup", str(old), str(copy))
     assert (done.code, done.out) == (1, b"")
     assert f"{copy}/000000000" in done.error
-    assert "Give another folder." in done.error
+    assert "Choose another folder." in done.error
     backup(source, copy)
     backup(old, tmp_path / "another")
     assert len(bodies_in(tmp_path / "another")) == 3
@@ -78,8 +78,8 @@ def test_a_source_that_went_another_way_is_refused(tmp_path: Path, more: int) ->
     """Also where it has more by now than the backup: as many segments, or some that the backup does not have."""
     _, copy, old = early_and_late(tmp_path, late=5, length=LONG)
     send(old, *("another".ljust(LONG) for _ in range(more)), clock=FakeClock(1_800_000_000_000))
-    refused(old, copy, "has something that")
-    refused(old, copy, "has something that", prune=True)
+    refused(old, copy, "contains records that")
+    refused(old, copy, "contains records that", prune=True)
 
 
 def test_a_backup_that_a_broker_has_worked_on_is_refused(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_two_that_differ_in_nothing_but_the_content_of_the_last_group_are_told_a
             backup(work, tmp_path / name)  # before a closing group, chained to the content, tells them apart
     backup(tmp_path / "other", copy)
     assert groups_in(segment_files(source)[-1])[-1][0] == groups_in(segment_files(copy)[-1])[-1][0]
-    refused(source, copy, "has something that")
+    refused(source, copy, "contains records that")
 
 
 def test_what_stands_sealed_in_the_backup_and_goes_on_in_the_source_is_refused(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_what_stands_sealed_in_the_backup_and_goes_on_in_the_source_is_refused(t
     send(copy, *["x".ljust(LONG)] * 2)
     for path in segment_files(copy)[1:]:
         path.unlink()
-    refused(source, copy, "has something that")
+    refused(source, copy, "contains records that")
 
 
 def test_what_was_in_use_at_the_last_backup_and_is_sealed_now_goes_on(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_damage_in_the_last_segment_of_the_backup_is_named_and_not_written_over(
 
 
 def test_what_the_source_would_cut_as_a_torn_tail_is_not_taken_from_the_backup(tmp_path: Path) -> None:
-    """Nothing says that it was durable, so the source's log ends there now, whatever stands behind."""
+    """Nothing records that it was durable, so the source's log ends there now, whatever stands behind."""
     source, copy = tmp_path / "source", tmp_path / "copy"
     with opened(source, segment_bytes=SEGMENT_BYTES) as broker:
         for body in ("one", "two", "three"):
@@ -209,7 +209,7 @@ def test_what_the_source_would_cut_as_a_torn_tail_is_not_taken_from_the_backup(t
     data = bytearray(path.read_bytes())
     data[before_last.offset + frame.GROUP_HEADER_BYTES + 3] ^= 1
     path.write_bytes(data)
-    refused(tmp_path / "killed", copy, "has something that")
+    refused(tmp_path / "killed", copy, "contains records that")
 
 
 def compacted(tmp_path: Path) -> tuple[Path, Path]:
@@ -228,7 +228,7 @@ def compacted(tmp_path: Path) -> tuple[Path, Path]:
 
 def test_the_history_in_a_backup_stays_when_the_source_has_dropped_what_would_follow(tmp_path: Path) -> None:
     source, copy = compacted(tmp_path)
-    refused(source, copy, "does not lead up to")
+    refused(source, copy, "ends before that")
     done = run("backup", str(source), str(copy))
     assert (done.code, done.out) == (1, b"")
     assert "--prune" in done.error
@@ -258,7 +258,7 @@ def test_a_gap_between_the_old_segments_of_a_backup_is_not_kept_unsaid(tmp_path:
     log.close()
     old = [path.name for path in segment_files(copy)[:3]]
     (copy / old.pop(1)).unlink()
-    refused(source, copy, "does not lead up to")
+    refused(source, copy, "ends before that")
     assert backup(source, copy, prune=True).removed == old
     assert said_in(copy) == said_in(source)
 
@@ -295,8 +295,8 @@ def test_sealed_segments_that_another_history_follows_are_refused(tmp_path: Path
     assert compact_oldest(Broker(log, clock=FakeClock()), log)
     log.close()
     assert names(source)[0] == blank.name
-    refused(source, copy, "has something that")
-    refused(source, copy, "has something that", prune=True)
+    refused(source, copy, "contains records that")
+    refused(source, copy, "contains records that", prune=True)
 
 
 def test_a_destination_that_is_no_folder_is_said_to_be_none(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_one_that_says_something_else_is_a_problem(folder: Path) -> None:
     checkpoints.write(mark, [header, *pages[:-1], bytes(page)])
     findings = verify(folder)
     assert [(each.file, each.offset) for each in findings.problems] == [(str(path), 0)]
-    assert "disagrees with the log" in findings.problems[0].reason
+    assert "contradicts the log" in findings.problems[0].reason
 
 
 def test_one_of_another_log_is_a_warning(folder: Path, tmp_path: Path) -> None:

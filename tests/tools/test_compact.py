@@ -213,7 +213,7 @@ def test_damage_before_the_checkpoint_is_told_with_what_was_changed(
     assert code == 1
     assert f"{damaged:010d}.wal, byte " in err
     assert "Nothing was changed" not in err
-    assert f"No message was lost by this: the segment is still there, {'none was' if damaged == 1 else '2'} " in err
+    assert f"The compaction lost no message: the segment is still there, {'none was' if damaged == 1 else '2'} " in err
     assert f"'wonderq verify {folder}' lists all" in err
     assert f"'wonderq repair {folder} NEW' salvages the rest" in err
     assert min(names(folder)) == f"{damaged:010d}.wal"

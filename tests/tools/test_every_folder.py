@@ -149,7 +149,7 @@ def test_repair_gives_a_folder_that_starts_and_verifies(
         assert "0 known to be lost" not in out
     if kind == "beheaded":
         assert "all ids and receipts are new" in out
-        assert "is called recovered-" in out
+        assert "is now called recovered-" in out
     with broker_on(new, segment_bytes=1 << 16) as (broker, _):
         assert broker.produce("default", ["it takes work"])
 
@@ -230,7 +230,7 @@ def test_with_standard_output_closed_nothing_is_done(
     )
     assert done.returncode == 1
     assert done.stderr.decode() == (
-        "wonderq: standard output is closed, so nothing was done. If nobody is to read it, send it to /dev/null.\n"
+        "wonderq: standard output is closed, so nothing was done. To discard the output, redirect it to /dev/null.\n"
     )
     assert snapshot(folder) == before
     assert os.listdir(tmp_path) == []

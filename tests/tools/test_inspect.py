@@ -95,7 +95,7 @@ def test_a_message_of_which_no_record_is_left(tmp_path: Path, capfd: pytest.Capt
     first = records_of(folder)[0]
     assert (event["event"], event["file"], event["offset"]) == ("log begins", "0000000002.wal", first.offset)
     assert inspect(capfd, folder, "--message", gone) == (
-        f"no record of this message is left; the log begins at segment 2, {event['time']}\n"
+        f"no record of this message is left: the log begins at segment 2, {event['time']}\n"
     )
     [restated] = [json.loads(line) for line in inspect(capfd, folder, "--json", "--message", kept).splitlines()]
     assert restated["event"] == "rewritten"
@@ -106,8 +106,8 @@ def test_a_message_of_which_no_record_is_left(tmp_path: Path, capfd: pytest.Capt
     ("flags", "says"),
     [
         (("--message", ""), "--message: is empty: give an id or a receipt"),
-        (("--bodies",), "--bodies goes with --records"),
-        (("--bodies", "--message", "x"), "--bodies goes with --records"),
+        (("--bodies",), "--bodies requires --records"),
+        (("--bodies", "--message", "x"), "--bodies requires --records"),
     ],
 )
 def test_flags_that_ask_for_nothing_are_refused(

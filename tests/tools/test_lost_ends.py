@@ -9,7 +9,8 @@ import pytest
 
 from tests.storage.folders import groups_in
 from tests.tools.folders import broker_on
-from wonderq.folder.repair import repair, report
+from wonderq.cli.reports import repair_lines
+from wonderq.folder.repair import repair
 from wonderq.folder.verify import verify
 from wonderq_storage.segment import file_name
 
@@ -71,11 +72,11 @@ def test_the_id_of_a_message_that_is_nowhere_is_not_given_again(
         assert 0 < kept < MESSAGES
         new = [broker.produce("default", ["new"])[0] for _ in range(MESSAGES)]
     assert set(new).isdisjoint(ids)
-    assert any(line.startswith("note      claims, deletions and updates") for line in report(done))
+    assert any(line.startswith("note      claims, deletions and updates") for line in repair_lines(done))
 
 
 def test_of_an_emptied_file_no_bytes_are_listed(written: tuple[Path, list[str]], tmp_path: Path) -> None:
     folder, _ = written
     emptied(folder)
-    lines = list(report(repair(folder, tmp_path / "new")))
+    lines = list(repair_lines(repair(folder, tmp_path / "new")))
     assert not [line for line in lines if line.startswith("  left ")]

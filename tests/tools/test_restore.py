@@ -122,7 +122,7 @@ def test_a_time_from_before_a_compaction_needs_what_it_dropped(tmp_path: Path) -
     assert compact_oldest(broker, log)
     assert compact_oldest(broker, log)
     log.close()
-    with pytest.raises(RestoreError, match="does not go back as far as") as error:
+    with pytest.raises(RestoreError, match="does not reach back to") as error:
         restore(source, tmp_path / "new", until_ms=then_ms)
     assert iso_time(clock.ms) in str(error.value), "from when on it does is said"
     assert not (tmp_path / "new").exists()
@@ -204,7 +204,7 @@ def test_a_year_has_four_digits(tmp_path: Path) -> None:
     live(tmp_path / "d", 26)
     done = run("restore", str(tmp_path / "d"), str(tmp_path / "new"), "--until", "0001-01-01")
     assert done.code == 1
-    assert "does not go back as far as 0001-01-01T00:00:00.000Z" in done.error
+    assert "does not reach back to 0001-01-01T00:00:00.000Z" in done.error
 
 
 def test_the_command_and_the_tool(tmp_path: Path) -> None:

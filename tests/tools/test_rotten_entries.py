@@ -13,8 +13,9 @@ from tests.storage.folders import snapshot
 from tests.tools.folders import broker_on, compact_all, flip, records_of
 from wonderq.broker.broker import Broker
 from wonderq.cli.main import main
+from wonderq.cli.reports import repair_lines
 from wonderq.folder.export import export
-from wonderq.folder.repair import Repair, repair, report
+from wonderq.folder.repair import Repair, repair
 from wonderq.folder.verify import verify
 from wonderq.model.messages import Change, Target
 from wonderq.state import record
@@ -69,7 +70,7 @@ def repaired(folder: Path, new: Path) -> tuple[Repair, str]:
     done = repair(folder, new)
     assert snapshot(folder) == before
     assert verify(new).problems == []
-    return done, "\n".join(report(done))
+    return done, "\n".join(repair_lines(done))
 
 
 @pytest.mark.parametrize("bit", [0, 31, 32, 45])
@@ -208,7 +209,7 @@ def test_inspect_passes_over_a_rotten_body(tmp_path: Path, capfd: pytest.Capture
         broker.produce("default", ["last"])
     code, out, err = run(capfd, "inspect", "--records", "--bodies", folder)
     assert code == 1
-    assert "1 place of the log does not verify, and was passed over" in err
+    assert "1 place of the log does not verify and was skipped" in err
     assert "wonderq verify" in err
     bodies = [each["messages"] for each in map(json.loads, out.splitlines()) if "messages" in each]
     assert bodies == [["good", None, "better"], ["last"]]

@@ -11,8 +11,9 @@ import pytest
 
 from tests.storage.folders import groups_in, snapshot
 from tests.tools.folders import Stored, broker_on, flip, live_a_little, records_of, write_checkpoint
+from wonderq.cli.reports import repair_lines
 from wonderq.folder.export import export
-from wonderq.folder.repair import Repair, repair, report
+from wonderq.folder.repair import Repair, repair
 from wonderq.folder.verify import verify
 from wonderq.state import record
 from wonderq.state.state import State
@@ -121,7 +122,7 @@ def test_ten_flipped_bits(whole: Path, tmp_path: Path, seed: int) -> None:
             assert span.length <= frame.SEGMENT_HEADER_BYTES
 
     assert named(done) == lost_messages(before, flips)
-    text = "\n".join(report(done))
+    text = "\n".join(repair_lines(done))
     for problem in done.problems:
         for span in problem.lost:
             assert f"{problem.file}, byte {span.offset}, {span.length} bytes" in text

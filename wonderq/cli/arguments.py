@@ -1,4 +1,4 @@
-"""What the parts of the command line share: exit codes, how a command is added, how it complains."""
+"""Shared parts of the command line: exit codes, adding commands, printing errors."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ PIPE_CLOSED = 141
 EXIT_CODES = """exit codes:
   0    done
   1    refused, or not all of it was done
-  2    wrong usage, or a setting that cannot be used
-  3    the broker could not be reached
+  2    wrong usage, or an invalid setting
+  3    the broker cannot be reached
   4    there was nothing to receive
   130  interrupted (Ctrl-C)
-  141  whoever read the output has closed it
+  141  the reader of the output closed the pipe
 """
 
 Subparsers = Any  # argparse has no public name for what add_subparsers returns
 
 
 def fail(message: str, code: int) -> int:
-    """Say on stderr what is wrong; returns the exit code."""
-    if sys.stderr is not None:  # to print, None means standard output
-        with contextlib.suppress(OSError):  # if nobody can read it, the code still says it
+    """Print an error on stderr, and return the exit code."""
+    if sys.stderr is not None:  # print() would take None for standard output
+        with contextlib.suppress(OSError):  # without a reader, the exit code still reports the error
             print(f"wonderq: {message.removesuffix('.')}.", file=sys.stderr, flush=True)
     return code
 
@@ -43,43 +43,47 @@ def fail(message: str, code: int) -> int:
 def add_command(
     subparsers: Subparsers, name: str, run: Callable[[argparse.Namespace], int] | None, summary: str, description: str
 ) -> argparse.ArgumentParser:
-    """Add a command; without ``run`` it is one that has commands itself."""
+    """Add a command. Without ``run`` it is a group of commands."""
     command: argparse.ArgumentParser = subparsers.add_parser(
         name,
         help=summary,
         description=description,
         epilog=EXIT_CODES,
         formatter_class=_HelpFormatter,
-        allow_abbrev=False,  # or `serve --key KEY` would take the key for the file of --keys, and say it in its log
+        allow_abbrev=False,  # or `serve --key KEY` would use the key as the file of --keys, and log it
     )
     command.set_defaults(run=run)
     return command
 
 
 def add_key_option(command: argparse.ArgumentParser) -> None:
+    """Add the option for the API key."""
     command.add_argument(
         "--key",
         metavar="KEY",
-        help="the API key, if the broker asks for one (better: WONDERQ_KEY, which is not in the list of processes)",
+        help="API key, if the broker requires one (WONDERQ_KEY is safer: it does not appear in the process list)",
     )
 
 
 def key_from(options: argparse.Namespace) -> str | None:
+    """Return the API key from the option or, without it, from the environment."""
     key: str | None = options.key
     return os.environ.get("WONDERQ_KEY") or None if key is None else key
 
 
 def time_from(text: str) -> datetime:
-    """Read an argument that is a time."""
+    """Parse a time; without a zone it is UTC."""
     try:
         time = datetime.fromisoformat(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time in ISO 8601, as 2026-03-29T14:05:06.789Z") from error
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a time in ISO 8601, such as 2026-03-29T14:05:06.789Z"
+        ) from error
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time
 
 
 class _HelpFormatter(argparse.HelpFormatter):
-    """Wraps the description, and leaves the table of exit codes as it is."""
+    """Wraps descriptions, but not the table of exit codes."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return text if text == EXIT_CODES else super()._fill_text(text, width, indent)

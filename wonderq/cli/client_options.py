@@ -1,4 +1,4 @@
-"""What the commands share that talk to a running broker: its address, a queue, a key, and numbers."""
+"""Options shared by the commands that call a running broker: address, queue, key, numbers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def add_client_command(
         metavar="NAME",
         type=queue_name,
         default=queue_default,
-        help=f"which queue (default: {queue_default or 'all'})",
+        help=f"name of the queue (default: {queue_default or 'all'})",
     )
     return command
 
@@ -39,19 +39,19 @@ def add_client_command(
 def add_broker_command(
     subparsers: Subparsers, name: str, run: Callable[[argparse.Namespace], int], summary: str, description: str
 ) -> argparse.ArgumentParser:
-    """Add a command that is not about one queue, or says in another way which."""
+    """Add a command without the ``--queue`` option."""
     command = add_command(subparsers, name, run, summary, description)
-    command.add_argument("--url", metavar="URL", help=f"the broker's address (or WONDERQ_URL; default {DEFAULT_URL})")
+    command.add_argument("--url", metavar="URL", help=f"address of the broker (or WONDERQ_URL; default {DEFAULT_URL})")
     add_key_option(command)
     command.set_defaults(queue=None)
     return command
 
 
 def client_from(options: argparse.Namespace) -> Client:
-    """Connect to the broker that the flag, or else the variable, names.
+    """Return a client for the broker in ``--url`` or, without it, WONDERQ_URL.
 
     Raises:
-        ConfigError: the address, or the key, cannot be used.
+        ConfigError: the address or the key is invalid.
     """
     source, url = "--url", options.url
     if url is None:
@@ -65,23 +65,28 @@ def client_from(options: argparse.Namespace) -> Client:
 
 
 def queue_name(text: str) -> str:
-    if not text or "/" in text:  # the broker knows the rest of the rule, but would not see these as a name at all
+    """Parse a queue's name. The broker checks it in full; these names would change the request's path."""
+    if not text or "/" in text:
         raise argparse.ArgumentTypeError(
-            "a queue's name is 1 to 80 of A-Z a-z 0-9 _ and -, with .fifo allowed at the end"
+            "a queue's name is 1 to 80 characters of A-Z a-z 0-9 _ and -, optionally ending in .fifo"
         )
     return text
 
 
 def count_from(low: int) -> Callable[[str], int]:
+    """Return a parser of whole numbers that are at least ``low``."""
+
     def parse(text: str) -> int:
         if not text.isascii() or not text.isdigit() or int(text) < low:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} on")
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {low}")
         return int(text)
 
     return parse
 
 
 def seconds_from(low: float, high: float = math.inf) -> Callable[[str], float]:
+    """Return a parser of numbers of seconds from ``low`` to ``high``."""
+
     def parse(text: str) -> float:
         try:
             value = float(text)
@@ -96,7 +101,7 @@ def seconds_from(low: float, high: float = math.inf) -> Callable[[str], float]:
 
 
 def pair_from(text: str) -> tuple[str, str]:
-    """Read an argument that is NAME=TEXT."""
+    """Parse NAME=VALUE."""
     name, separator, value = text.partition("=")
     if not name or not separator:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")

@@ -1,4 +1,4 @@
-"""The commands that shrink a folder and copy it: compact, backup, restore."""
+"""Commands that shrink and copy folders: compact, backup, restore."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from wonderq.cli.arguments import OK, Subparsers, add_command, time_from
 from wonderq.folder.lock import FolderError
 from wonderq.terminal import Progress, human_bytes
 
-# What a command needs is loaded when it runs: the others should not take longer for it.
+# Commands import what they need when they run, so that the other commands start faster.
 
 
 def add_to(subparsers: Subparsers) -> None:
+    """Add the commands of this module."""
     for add in (_add_compact, _add_backup, _add_restore):
         add(subparsers)
 
@@ -26,12 +27,13 @@ def _add_compact(subparsers: Subparsers) -> None:
         "compact",
         _compact,
         "shrink the folder of a stopped broker",
-        "Copy what is live in DIR to the end of its log, and remove everything before. It may be interrupted at any moment: "
-        "nothing is lost, and the next time goes on with the rest. What is live in one segment, and a new segment, have to be "
-        "free on the disk. A folder that would hardly become smaller is left as it is.",
+        "Copy the live messages in DIR to the end of its log and remove the older segments. You can interrupt the "
+        "command at any moment: nothing is lost, and the next run continues. The disk needs free space for one new "
+        "segment and the live messages of one old segment. A folder that would shrink by less than 1% is left "
+        "unchanged.",
     )
-    command.add_argument("folder", metavar="DIR", type=Path, help="the folder that holds the log")
-    command.add_argument("--dry-run", action="store_true", help="only say about what that would save; change nothing")
+    command.add_argument("folder", metavar="DIR", type=Path, help="folder of the log")
+    command.add_argument("--dry-run", action="store_true", help="only estimate the result; change nothing")
     command.add_argument("--json", action="store_true", help="print a JSON object")
 
 
@@ -53,13 +55,12 @@ def _compact(options: argparse.Namespace) -> int:
         saved = 1 - after.disk_bytes / before.disk_bytes
         print(f"segments  {done.segments:,} {'to be ' if options.dry_run else ''}compacted")
         print(f"log       {human_bytes(before.log_bytes)}, {about}{human_bytes(after.log_bytes)} after")
-        print(
-            f"on disk   {human_bytes(before.disk_bytes)}, {about}{human_bytes(after.disk_bytes)} after ({saved:.1%} less)"
-        )
+        sizes = f"{human_bytes(before.disk_bytes)}, {about}{human_bytes(after.disk_bytes)} after"
+        print(f"on disk   {sizes} ({saved:.1%} less)")
     else:
         print(f"log       {human_bytes(before.log_bytes)}")
         print(f"on disk   {human_bytes(before.disk_bytes)}")
-        print("nothing to compact: that would save less than 1% of what the folder takes on the disk")
+        print("nothing to compact: it would free less than 1% of the folder's disk space")
     print("nothing was changed" if options.dry_run else "ok", flush=True)
     return OK
 
@@ -70,19 +71,18 @@ def _add_backup(subparsers: Subparsers) -> None:
         "backup",
         _backup,
         "copy the folder of a running or stopped broker",
-        "Bring DEST up to what SOURCE holds. Everything that was acknowledged before is in it; segments that are in DEST "
-        "already are not copied again. The copy is read to its end at last, and checked. DEST keeps old segments that SOURCE "
-        "has dropped, so that 'wonderq restore --until' reaches back to them. A DEST that has something that SOURCE does not "
-        "have is refused.",
+        "Update DEST to the state of SOURCE. DEST then contains everything acknowledged before the command started. "
+        "Segments that DEST already contains are not copied again. The copy is verified at the end. DEST keeps old "
+        "segments that SOURCE has dropped, so that 'wonderq restore --until' can return to them. The command refuses a "
+        "DEST that contains records which SOURCE does not have.",
     )
-    command.add_argument("source", metavar="SOURCE", type=Path, help="the folder that holds the log")
-    command.add_argument(
-        "destination", metavar="DEST", type=Path, help="the folder for the copy; made if it is not there"
-    )
+    command.add_argument("source", metavar="SOURCE", type=Path, help="folder of the log")
+    command.add_argument("destination", metavar="DEST", type=Path, help="folder for the copy; created if missing")
     command.add_argument(
         "--prune",
         action="store_true",
-        help="remove from DEST what the newest state does not need, or everything old if SOURCE has dropped what would follow",
+        help="remove old segments from DEST that the newest state does not need; required if SOURCE has dropped the "
+        "segments that would continue DEST",
     )
 
 
@@ -96,10 +96,10 @@ def _backup(options: argparse.Namespace) -> int:
         with Progress("bytes copied") as progress:
             done = backup(options.source, options.destination, prune=options.prune, progress=progress.add)
     except CorruptLogError as error:
-        error.add_note(f"This is no good backup: run 'wonderq verify' on {Path(error.file).parent}")
+        error.add_note(f"The backup is unusable: run 'wonderq verify' on {Path(error.file).parent}")
         raise
     except UnreadableRecordError as error:
-        raise FolderError(f"{options.destination} is no good backup: {error}") from error
+        raise FolderError(f"the backup in {options.destination} is unusable: {error}") from error
     print(f"copied    {_segments(len(done.copied))}, {human_bytes(done.copied_bytes)}")
     print(f"reused    {_segments(len(done.reused))}")
     if done.removed:
@@ -115,17 +115,17 @@ def _add_restore(subparsers: Subparsers) -> None:
         subparsers,
         "restore",
         _restore,
-        "make a folder out of a backup",
-        "Copy the log in BACKUP into the new folder NEW, all of it or up to a point in time, and check it. BACKUP is only "
-        "read.",
+        "create a folder from a backup",
+        "Copy the log in BACKUP into the new folder NEW, completely or up to a point in time, and verify it. BACKUP is "
+        "only read.",
     )
-    command.add_argument("backup", metavar="BACKUP", type=Path, help="the folder that 'wonderq backup' wrote")
-    command.add_argument("new", metavar="NEW", type=Path, help="the folder to be made")
+    command.add_argument("backup", metavar="BACKUP", type=Path, help="folder that 'wonderq backup' wrote")
+    command.add_argument("new", metavar="NEW", type=Path, help="folder to create")
     command.add_argument(
         "--until",
         metavar="TIME",
         type=_time_ms,
-        help="leave out what came after that time (ISO 8601: 2026-03-29T14:05:06.789+02:00; UTC if no zone is given)",
+        help="leave out all later changes (ISO 8601: 2026-03-29T14:05:06.789+02:00; UTC without a zone)",
     )
 
 
@@ -156,4 +156,7 @@ def _segments(count: int) -> str:
 
 
 def _place(position: int) -> str:
-    return f"{position >> 32:010d}.wal, byte {position & 0xFFFF_FFFF:,}"
+    from wonderq_storage.segment import file_name, unpack_position  # noqa: PLC0415
+
+    number, offset = unpack_position(position)
+    return f"{file_name(number)}, byte {offset:,}"

@@ -1,4 +1,4 @@
-"""The commands that look into a stopped broker's folder, mend it, and carry its messages elsewhere."""
+"""Commands for the folder of a stopped broker: inspect, verify, repair, export, import."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from wonderq.cli.arguments import OK, REFUSED, Subparsers, add_command, add_key_
 from wonderq.config import ConfigError
 from wonderq.terminal import Progress, is_terminal
 
-#: A message of a mebibyte, all of it escaped.
+#: Length of a line with a message of 1 MiB in which every character is escaped.
 _LONGEST_LINE_BYTES = 8 << 20
 
-# What a command needs is loaded when it runs: the others should not take longer for it.
+# Commands import what they need when they run, so that the other commands start faster.
 
 
 def add_to(subparsers: Subparsers) -> None:
+    """Add the commands of this module."""
     for add in (_add_inspect, _add_verify, _add_repair, _add_export, _add_import):
         add(subparsers)
 
 
 def _folder_command(subparsers: Subparsers, *about: Any, metavar: str = "DIR") -> argparse.ArgumentParser:
     command = add_command(subparsers, *about)
-    command.add_argument("folder", metavar=metavar, type=Path, help="the folder that holds the log")
+    command.add_argument("folder", metavar=metavar, type=Path, help="folder of the log")
     return command
 
 
@@ -34,16 +35,16 @@ def _add_inspect(subparsers: Subparsers) -> None:
         subparsers,
         "inspect",
         _inspect,
-        "look into the folder of a stopped broker",
-        "Show what is in DIR: segments with their live and dead bytes, records by kind, queues, checkpoints, torn tails. "
-        "Nothing is changed. What is damaged is passed over, and then the exit code is 1.",
+        "show the contents of a stopped broker's folder",
+        "Show the contents of DIR: segments with their live and dead bytes, records by kind, queues, checkpoints, torn "
+        "tails. Nothing is changed. Damage is skipped, and the exit code is then 1.",
     )
     what = command.add_mutually_exclusive_group()
     what.add_argument(
         "--message",
         metavar="ID",
         type=_not_empty,
-        help="show what happened to this message (an id or a receipt) instead",
+        help="show the history of this message instead",
     )
     what.add_argument("--records", action="store_true", help="print every record as a line of JSON instead")
     command.add_argument("--bodies", action="store_true", help="with --records, print the messages' bodies too")
@@ -51,7 +52,7 @@ def _add_inspect(subparsers: Subparsers) -> None:
 
 
 def _not_empty(text: str) -> str:
-    if not text:  # as an unset variable leaves it
+    if not text:  # such as an unset shell variable
         raise argparse.ArgumentTypeError("is empty: give an id or a receipt")
     return text
 
@@ -61,7 +62,7 @@ def _inspect(options: argparse.Namespace) -> int:
     from wonderq.folder import inspect  # noqa: PLC0415
 
     if options.bodies and not options.records:
-        raise ConfigError("--bodies goes with --records")
+        raise ConfigError("--bodies requires --records")
     problems: list[Any] = []
     with Progress("records read", enabled=not (options.records and is_terminal(sys.stdout))) as progress:
         if options.records:
@@ -74,7 +75,7 @@ def _inspect(options: argparse.Namespace) -> int:
             else:
                 _print(event_lines(events))
         else:
-            found = inspect.look(options.folder, progress.add)
+            found = inspect.survey(options.folder, progress.add)
             problems = found.problems
             progress.close()
             if options.json:
@@ -82,9 +83,9 @@ def _inspect(options: argparse.Namespace) -> int:
             else:
                 _print(overview_lines(found))
     if problems:
-        passed_over = "was passed over" if len(problems) == 1 else "were passed over"
-        hint = f"'wonderq verify {options.folder}' lists all that is damaged"
-        return fail(f"{_damage(len(problems), 'the log')}, and {passed_over}: {hint}", REFUSED)
+        skipped = "was skipped" if len(problems) == 1 else "were skipped"
+        hint = f"'wonderq verify {options.folder}' lists all damage"
+        return fail(f"{_damage(len(problems), 'the log')} and {skipped}. {hint}", REFUSED)
     return OK
 
 
@@ -98,28 +99,27 @@ def _add_verify(subparsers: Subparsers) -> None:
         "verify",
         _verify,
         "check the folder of a stopped broker",
-        "Read everything in DIR: all of the log, each message's own checksum, and the checkpoints, and compare what a "
-        "start from them comes to with the whole log. Say what is in it, and name everything that does not verify. Nothing "
-        "is changed.",
+        "Read everything in DIR: the whole log, each message's checksum, and the checkpoints. Check that a start from "
+        "a checkpoint yields the same state as the whole log. Print a summary and list all damage. Nothing is changed.",
     )
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from wonderq.cli.reports import report  # noqa: PLC0415
+    from wonderq.cli.reports import verify_lines  # noqa: PLC0415
     from wonderq.folder import verify  # noqa: PLC0415
 
     with Progress("records read") as progress:
         findings = verify.verify(options.folder, progress.add)
-    _print(report(findings))
+    _print(verify_lines(findings))
     if not findings.problems:
         _print(["ok"])
         return OK
-    _print(["damaged: the figures are of what verifies"])
+    _print(["damaged: the figures include only what verifies"])
     for problem in findings.problems:
         fail(str(problem), REFUSED)
     return fail(
-        f"{_damage(len(findings.problems), options.folder)}. Nothing was changed. Restore the damaged files from a backup "
-        f"if you have one; 'wonderq repair {options.folder} NEW' salvages the rest into a new folder",
+        f"{_damage(len(findings.problems), options.folder)}. Nothing was changed. Restore the damaged files from a "
+        f"backup if you have one. 'wonderq repair {options.folder} NEW' salvages the rest into a new folder",
         REFUSED,
     )
 
@@ -130,19 +130,20 @@ def _add_repair(subparsers: Subparsers) -> None:
         "repair",
         _repair,
         "salvage a damaged folder into a new one",
-        "Copy everything that verifies in SOURCE into the new folder NEW, and list what had to be left behind: file, "
-        "offset and length, and the messages that are known to be lost. SOURCE is only read.",
+        "Copy all records in SOURCE that verify into the new folder NEW. List the damage with file, offset and length, "
+        "and the messages known to be lost. SOURCE is only read.",
         metavar="SOURCE",
     )
-    command.add_argument("target", metavar="NEW", type=Path, help="the folder to be made")
+    command.add_argument("target", metavar="NEW", type=Path, help="folder to create")
 
 
 def _repair(options: argparse.Namespace) -> int:
+    from wonderq.cli.reports import repair_lines  # noqa: PLC0415
     from wonderq.folder import repair  # noqa: PLC0415
 
     with Progress("records read") as progress:
         done = repair.repair(options.folder, options.target, progress.add)
-    _print(repair.report(done))
+    _print(repair_lines(done))
     _print([f"ok        start a broker on it: wonderq serve --data {options.target}"])
     return OK
 
@@ -153,7 +154,8 @@ def _add_export(subparsers: Subparsers) -> None:
         "export",
         _export,
         "write the messages of a stopped broker's folder as JSON",
-        "Write a line of JSON for each queue in DIR, and for each of its messages, oldest first. Nothing is changed.",
+        "Write a line of JSON for each queue in DIR, followed by a line for each of its messages, oldest first. "
+        "Nothing is changed.",
     )
 
 
@@ -177,13 +179,13 @@ def _add_import(subparsers: Subparsers) -> None:
         "import",
         _import,
         "produce the messages that export wrote",
-        "Read lines as 'wonderq export' writes them from standard input, and produce their messages, in order and with what "
-        "is left of their delays, in the folder DIR of a stopped broker (or a new one), or in a running broker. Queues get "
-        "the settings that the lines have. Messages get new ids; claims are not carried over.",
+        "Read the output of 'wonderq export' from standard input and produce its messages, in order and with the rest "
+        "of their delays. The target is the folder DIR of a stopped broker, which is created if missing, or a running "
+        "broker. Queues get the exported settings. Messages get new ids; claims are not imported.",
     )
     where = command.add_mutually_exclusive_group(required=True)
-    where.add_argument("folder", metavar="DIR", type=Path, nargs="?", help="the folder to import into")
-    where.add_argument("--url", metavar="URL", help="the running broker to import into")
+    where.add_argument("folder", metavar="DIR", type=Path, nargs="?", help="folder to import into")
+    where.add_argument("--url", metavar="URL", help="address of the running broker to import into")
     add_key_option(command)
 
 
@@ -195,17 +197,18 @@ def _import(options: argparse.Namespace) -> int:
         key = key_from(options)
         target = import_.into_broker(options.url, key) if options.url else import_.into_folder(options.folder)
         with Progress("messages", enabled=not is_terminal(sys.stdin)) as progress, target as into:
-            queues, messages = import_.import_lines(_input_lines(), into, progress.add)
+            importer = import_.Importer(into, progress.add)
+            importer.run(_input_lines())
     except InvalidKeyError as error:
         raise ConfigError(str(error)) from error
     except ValueError as error:
         raise ConfigError(f"--url: {error}") from error
-    _print([f"{messages:,} messages and {queues:,} queues imported"])
+    _print([f"{importer.messages:,} messages and {importer.queues:,} queues imported"])
     return OK
 
 
 def _input_lines() -> Iterator[bytes]:
-    """Yield the lines of standard input; one that is longer than any message is cut."""
+    """Yield the lines of standard input. A line longer than any message is split."""
     if sys.stdin is not None:
         yield from iter(lambda: sys.stdin.buffer.readline(_LONGEST_LINE_BYTES), b"")
 

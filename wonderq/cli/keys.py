@@ -1,4 +1,4 @@
-"""The commands for a broker's API keys. They work on the file of keys, whether a broker runs or not."""
+"""Commands for a broker's API keys. They edit the keys file, whether or not the broker runs."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from wonderq.cli.arguments import OK, REFUSED, Subparsers, add_command, fail, ti
 from wonderq.config import load
 from wonderq.terminal import table
 
-# What a command needs is loaded when it runs: the others should not take longer for it.
+# Commands import what they need when they run, so that the other commands start faster.
 
 
 def add_to(subparsers: Subparsers) -> None:
+    """Add the commands of this module."""
     command = add_command(
         subparsers,
         "keys",
         None,
-        "make, list and revoke API keys",
-        "Make, list and revoke the API keys of a broker. It may be running, and notices within about a second.",
+        "create, list and revoke API keys",
+        "Create, list and revoke the API keys of a broker. A running broker applies changes within about a second.",
     )
     subcommands = command.add_subparsers(required=True, metavar="COMMAND", title="commands")
     for add in (_add_create, _add_list, _add_revoke):
@@ -36,11 +37,11 @@ def _add_create(subparsers: Subparsers) -> None:
         subparsers,
         "create",
         _create,
-        "make a key",
-        "Make a key and print it. This is the only time that it is seen: the file keeps a hash of it. As soon as there is one "
-        "key, the broker serves nobody without.",
+        "create a key",
+        "Create a key and print it. It is shown only this once: the file stores a hash of it. As soon as one key "
+        "exists, the broker refuses requests without a key.",
     )
-    command.add_argument("name", metavar="NAME", help="what it is for, for people")
+    command.add_argument("name", metavar="NAME", help="label for people, such as the key's purpose")
     command.add_argument(
         "--role",
         dest="roles",
@@ -48,42 +49,46 @@ def _add_create(subparsers: Subparsers) -> None:
         action="append",
         choices=ROLES,
         required=True,
-        help="what it opens: produce, consume, inspect, or admin, which is everything; may be given several times",
+        help="a role of the key: produce, consume, inspect, or admin, which permits everything; repeatable",
     )
     command.add_argument(
         "--queue",
         dest="queues",
         metavar="PATTERN",
         action="append",
-        help="which queues it opens, as 'orders-*'; may be given several times (default: all)",
+        help="queues that the key may use, such as 'orders-*'; repeatable (default: all)",
     )
     command.add_argument(
         "--expires",
         metavar="TIME",
         type=_later,
-        help="when it stops to count (ISO 8601: 2026-03-29T14:05:06+02:00; UTC if no zone is given; default: never)",
+        help="time at which the key expires (ISO 8601: 2026-03-29T14:05:06+02:00; UTC without a zone; default: never)",
     )
     command.add_argument(
         "--rate",
         dest="requests_per_second",
         metavar="N",
         type=_rate,
-        help="how many requests a second it may be used for (default: as many as the broker lets each key make)",
+        help="most requests per second with the key (default: the broker's limit per key)",
     )
     command.add_argument(
         "--sqs",
         action="store_true",
-        help="also make an access key for SQS' clients; its secret stands in the file of keys as it is, since a signature "
-        "cannot be checked without it",
+        help="also create an access key for SQS clients; the keys file contains its secret in plain text, because the "
+        "broker needs it to check signatures",
     )
     _add_place(command)
 
 
 def _add_list(subparsers: Subparsers) -> None:
     command = add_command(
-        subparsers, "list", _list, "show the keys", "Show what each key opens. The keys themselves are kept nowhere."
+        subparsers,
+        "list",
+        _list,
+        "list the keys",
+        "List the keys with their permissions. The keys themselves are not stored.",
     )
-    command.add_argument("--json", action="store_true", help="print one JSON object a key")
+    command.add_argument("--json", action="store_true", help="print one JSON object per key")
     _add_place(command)
 
 
@@ -92,28 +97,28 @@ def _add_revoke(subparsers: Subparsers) -> None:
         subparsers,
         "revoke",
         _revoke,
-        "take keys away",
-        "Remove keys, all that are named or none. Requests that are under way are finished.",
+        "revoke keys",
+        "Remove all the given keys, or none if one does not exist. Requests in progress are completed.",
     )
-    command.add_argument("ids", metavar="ID", nargs="+", help="the id of a key, as list shows it")
+    command.add_argument("ids", metavar="ID", nargs="+", help="id of a key, as 'wonderq keys list' shows it")
     _add_place(command)
 
 
 def _add_place(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--data", metavar="DIR", default=argparse.SUPPRESS, help="the broker's folder (or WONDERQ_DATA)"
+        "--data", metavar="DIR", default=argparse.SUPPRESS, help="folder of the broker (or WONDERQ_DATA)"
     )
     command.add_argument(
         "--keys",
         metavar="FILE",
         default=argparse.SUPPRESS,
-        help="the file of keys (or WONDERQ_KEYS; default: keys.json in the broker's folder)",
+        help="keys file (or WONDERQ_KEYS; default: keys.json in the broker's folder)",
     )
-    command.add_argument("--config", metavar="FILE", type=Path, help="the broker's configuration file")
+    command.add_argument("--config", metavar="FILE", type=Path, help="configuration file of the broker")
 
 
 def _path(options: argparse.Namespace) -> Path:
-    """Return the file that a broker with these settings reads."""
+    """Return the keys file of a broker with these settings."""
     given = {name: value for name, value in vars(options).items() if name in ("data", "keys")}
     return load(given, os.environ, options.config).keys_file
 
@@ -121,7 +126,7 @@ def _path(options: argparse.Namespace) -> Path:
 def _later(text: str) -> datetime:
     moment = time_from(text)
     if moment.timestamp() <= time.time():
-        raise argparse.ArgumentTypeError(f"{text} is over")
+        raise argparse.ArgumentTypeError(f"{text} is in the past")
     return moment
 
 
@@ -172,7 +177,7 @@ def _list(options: argparse.Namespace) -> int:
         for each in found:
             expires = "never" if each.expires_at is None else _time(each.expires_at)
             if each.expired(time.time()):
-                expires += " (over)"
+                expires += " (expired)"
             rate = "-" if each.requests_per_second is None else f"{each.requests_per_second}/s"
             roles, queues = ",".join(each.roles), ",".join(each.queues)
             rows.append((each.id, each.name, roles, queues, rate, _time(each.created_at), expires))
@@ -195,7 +200,7 @@ def _revoke(options: argparse.Namespace) -> int:
         return fail(str(error), REFUSED)
     if not left:
         print(
-            f"wonderq: no key is left in {path}. A running broker lets nobody in; one that is started now, everybody.",
+            f"wonderq: no key is left in {path}. A running broker refuses all requests; a restarted one accepts all.",
             file=sys.stderr,
         )
     return OK

@@ -1,4 +1,4 @@
-"""Lines from a file descriptor in batches: what is there now, without waiting for more."""
+"""Reading lines from a file descriptor in batches of the lines available, without waiting for more."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _READ_BYTES = 1 << 18
 
 
 class Batch(NamedTuple):
-    """Some lines, without their newlines."""
+    """Consecutive lines, without their newlines."""
 
     first: int
-    """The number of the first one; counting begins at 1."""
+    """Number of the first line, counted from 1."""
     lines: list[bytes]
 
     @property
@@ -25,17 +25,17 @@ class Batch(NamedTuple):
 
 
 def read_batches(descriptor: int, *, longest: int) -> Iterator[Batch]:
-    """Read to the end, in batches of up to `BATCH_LINES` lines and, unless one line has more, `BATCH_BYTES` bytes.
+    """Read to the end, in batches of up to `BATCH_LINES` lines and `BATCH_BYTES` bytes.
 
-    A last line needs no newline. A line of more than ``longest`` bytes is given out as soon as that is known, cut short
-    and as the last one.
+    A single line may exceed `BATCH_BYTES`. The last line needs no newline. A line of more than ``longest`` bytes ends
+    the reading: its beginning is yielded as the last line.
     """
     number = 1
     lines: list[bytes] = []
     rest = b""
     more = True
     while more:
-        _wait(descriptor, None)
+        _wait_readable(descriptor, None)
         data = os.read(descriptor, _READ_BYTES)
         *whole, rest = (rest + data).split(b"\n")
         lines += whole
@@ -44,25 +44,25 @@ def read_batches(descriptor: int, *, longest: int) -> Iterator[Batch]:
             if rest:
                 lines.append(rest)
         while lines:
-            count = _fitting(lines)
-            if count == len(lines) and count < BATCH_LINES and more and _wait(descriptor, 0):
+            count = _batch_length(lines)
+            if count == len(lines) and count < BATCH_LINES and more and _wait_readable(descriptor, 0):
                 break
             yield Batch(number, lines[:count])
             number += count
             del lines[:count]
 
 
-def cut_batches(lines: list[bytes]) -> Iterator[Batch]:
-    """Cut lines that are at hand into the same batches."""
+def split_batches(lines: list[bytes]) -> Iterator[Batch]:
+    """Split lines in memory into batches of the same size."""
     at = 0
     while at < len(lines):
-        count = _fitting(lines[at : at + BATCH_LINES])
+        count = _batch_length(lines[at : at + BATCH_LINES])
         yield Batch(at + 1, lines[at : at + count])
         at += count
 
 
-def _fitting(lines: list[bytes]) -> int:
-    """Return how many lines from the front make a batch: at least one."""
+def _batch_length(lines: list[bytes]) -> int:
+    """Return the number of leading lines that fit in a batch, at least 1."""
     total = 0
     for index, line in enumerate(lines[:BATCH_LINES]):
         total += len(line)
@@ -71,8 +71,8 @@ def _fitting(lines: list[bytes]) -> int:
     return min(len(lines), BATCH_LINES)
 
 
-def _wait(descriptor: int, timeout_ms: int | None) -> bool:
-    """Wait until there is something to read, or its end; returns whether there is."""
+def _wait_readable(descriptor: int, timeout_ms: int | None) -> bool:
+    """Wait until the descriptor is readable or at its end; return whether it is."""
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(timeout_ms))

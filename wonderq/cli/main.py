@@ -1,4 +1,4 @@
-"""The `wonderq` command: arguments in, exit codes out."""
+"""The `wonderq` command: parse arguments, run a command, turn its outcome into an exit code."""
 
 from __future__ import annotations
 
@@ -23,9 +23,23 @@ from wonderq.config import ConfigError
 from wonderq.folder.lock import FolderError
 from wonderq_storage import StorageError
 
+_COMMAND_MODULES = (serve, messages, queues, tasks, keys, folders, copies, demo)
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    options = _parser().parse_args(arguments)
+    if options.run is not serve.run:
+        if sys.stdout is None:
+            advice = "To discard the output, redirect it to /dev/null"
+            return fail(f"standard output is closed, so nothing was done. {advice}", REFUSED)
+        # Only a broker logs. A command reports what it finds in a log through its own output.
+        logging.getLogger("wonderq").addHandler(logging.NullHandler())
+    serve.raise_file_limit()
+    return _run(options)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="wonderq",
         description="A durable message broker.",
@@ -34,18 +48,15 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"wonderq {__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
-    for module in (serve, messages, queues, tasks, keys, folders, copies, demo):
+    for module in _COMMAND_MODULES:
         module.add_to(subparsers)
-    options = parser.parse_args(arguments)
-    if options.run is not serve.run:
-        if sys.stdout is None:
-            advice = "If nobody is to read it, send it to /dev/null"
-            return fail(f"standard output is closed, so nothing was done. {advice}", REFUSED)
-        # Only a broker logs. What a command has to say of a log that it works on, it says itself.
-        logging.getLogger("wonderq").addHandler(logging.NullHandler())
-    serve.raise_file_limit()
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    """Run the chosen command; print its error, if any, and return the exit code."""
     try:
-        result: int = options.run(options)
+        code: int = options.run(options)
     except ConfigError as error:
         return fail(str(error), USAGE)
     except (RefusedError, streams.InputError, StorageError, FolderError) as error:
@@ -56,13 +67,13 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        _drop_output()
+        _discard_output()
         return PIPE_CLOSED
     except OSError as error:
-        _drop_output()
-        about = f"{error.filename}: " if error.filename else ""
-        return fail(f"{about}{error.strerror or error}", REFUSED)
-    return result
+        _discard_output()
+        file = f"{error.filename}: " if error.filename else ""
+        return fail(f"{file}{error.strerror or error}", REFUSED)
+    return code
 
 
 def _with_notes(error: Exception) -> str:
@@ -70,6 +81,6 @@ def _with_notes(error: Exception) -> str:
     return " ".join(f"{sentence.removesuffix('.')}." for sentence in sentences).removesuffix(".")
 
 
-def _drop_output() -> None:
-    """Let what is still buffered go nowhere, so that the interpreter does not fail to write it at its end."""
+def _discard_output() -> None:
+    """Redirect buffered output to /dev/null, so that the interpreter's final flush does not fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

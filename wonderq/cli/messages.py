@@ -1,4 +1,4 @@
-"""Commands that produce, claim and delete messages of a running broker."""
+"""Commands for messages of a running broker: send, receive, delete, stats, tail."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from wonderq.cli.client_options import add_client_command, client_from, count_fr
 
 
 def add_to(subparsers: Subparsers) -> None:
+    """Add the commands of this module."""
     for add in (_add_send, _add_receive, _add_delete, _add_stats, _add_tail):
         add(subparsers)
 
@@ -27,32 +28,38 @@ def _add_send(subparsers: Subparsers) -> None:
         "send",
         _send,
         "produce messages",
-        "Produce each MESSAGE, or else each line of standard input (UTF-8), and print the ids, one a line. Input is sent "
-        "as it comes, up to 1000 lines at once; empty lines are messages too.",
+        "Produce each MESSAGE or, without arguments, each line of standard input (UTF-8), and print one id per line. "
+        "Input is sent as it arrives, up to 1000 lines at a time. Empty lines are messages too.",
     )
     command.add_argument(
         "messages", metavar="MESSAGE", nargs="*", help="a message; put -- before one that begins with -"
     )
-    command.add_argument("--delay", metavar="S", type=seconds_from(0), help="hide the messages for so many seconds")
-    command.add_argument("--deliver-at", metavar="TIME", type=time_from, help="hide them until then (ISO 8601)")
+    command.add_argument(
+        "--delay", metavar="S", type=seconds_from(0), help="seconds until the messages become available"
+    )
+    command.add_argument(
+        "--deliver-at", metavar="TIME", type=time_from, help="time at which the messages become available (ISO 8601)"
+    )
     command.add_argument(
         "--attribute",
         dest="attributes",
         metavar="NAME=TEXT",
         type=pair_from,
         action="append",
-        help="what goes with each message; may be given several times",
+        help="attribute of each message; repeatable",
     )
-    command.add_argument("--group", metavar="NAME", help="the group that they belong to")
-    command.add_argument("--priority", metavar="N", type=count_from(0), help="0 to 9; 9 is given out first")
+    command.add_argument("--group", metavar="NAME", help="group of the messages")
+    command.add_argument(
+        "--priority", metavar="N", type=count_from(0), help="priority from 0 to 9; 9 is delivered first"
+    )
     command.add_argument(
         "--idempotency-key",
         metavar="TEXT",
-        help="what was sent with it before, within the queue's window, is not added again; each message has its place in the "
-        "input behind it",
+        help="prefix of the dedup keys; each message's key is the prefix and its number in the input. A message whose "
+        "key was used within the queue's dedup window is not added again",
     )
     form = command.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="print one JSON object a message")
+    form.add_argument("--json", action="store_true", help="print one JSON object per message")
     form.add_argument("--quiet", action="store_true", help="print no ids")
 
 
@@ -63,7 +70,7 @@ def _send(options: argparse.Namespace) -> int:
 
 
 def _fields(options: argparse.Namespace) -> dict[str, Any]:
-    """Return what each message is to have besides its text."""
+    """Return the optional fields of each message."""
     given = {name: getattr(options, name) for name in ("delay", "group", "priority", "idempotency_key")}
     if options.deliver_at is not None:
         given["deliver_at"] = options.deliver_at.isoformat()
@@ -78,27 +85,29 @@ def _add_receive(subparsers: Subparsers) -> None:
         "receive",
         _receive,
         "claim messages and print them",
-        "Claim messages and print each as RECEIPT<TAB>BODY; with --delete as BODY alone. A body may hold line breaks: "
-        "--json is the form for those. Exit code 4 says that there was nothing.",
+        "Claim messages and print each as RECEIPT<TAB>BODY, or with --delete as BODY alone. Use --json for bodies with "
+        "line breaks. Exit code 4 means that there was no message.",
     )
     command.add_argument(
         "--max",
         metavar="N",
         type=count_from(1),
-        help="stop after so many messages (default 10; with --follow no limit)",
+        help="most messages to receive (default 10; with --follow no limit)",
     )
-    command.add_argument("--wait", metavar="S", type=seconds_from(0), default=0, help="wait so long for the first one")
+    command.add_argument(
+        "--wait", metavar="S", type=seconds_from(0), default=0, help="seconds to wait for the first message"
+    )
     command.add_argument(
         "--visibility-timeout",
         metavar="S",
         type=seconds_from(0.001, 43_200),
-        help="how long the claims last (default: as the queue is set)",
+        help="visibility timeout of the claims in seconds (default: the queue's setting)",
     )
     command.add_argument(
-        "--delete", action="store_true", help="delete the messages, once they are written to standard output"
+        "--delete", action="store_true", help="delete the messages after writing them to standard output"
     )
-    command.add_argument("--follow", action="store_true", help="go on for ever, waiting for more")
-    command.add_argument("--json", action="store_true", help="print one JSON object a message")
+    command.add_argument("--follow", action="store_true", help="keep waiting for more messages until Ctrl-C")
+    command.add_argument("--json", action="store_true", help="print one JSON object per message")
 
 
 def _receive(options: argparse.Namespace) -> int:
@@ -123,9 +132,9 @@ def _add_delete(subparsers: Subparsers) -> None:
         "delete",
         _delete,
         "delete messages",
-        "Delete messages by id, whoever holds them, or by receipt, if its claim still counts; without arguments those "
-        "named by the lines of standard input, of which only what stands before a TAB is read. Those that were not "
-        "deleted are named on standard error.",
+        "Delete messages by id, even if claimed, or by receipt, if its claim is still valid. Without arguments, read "
+        "ids and receipts from standard input, one per line, and ignore everything after a TAB. Messages that could "
+        "not be deleted are listed on standard error.",
     )
     command.add_argument("names", metavar="ID_OR_RECEIPT", nargs="*")
 
@@ -139,7 +148,7 @@ def _add_stats(subparsers: Subparsers) -> None:
     command = add_client_command(
         subparsers, "stats", _stats, "show the queues", "Show how many messages each queue holds.", queue_default=None
     )
-    command.add_argument("--json", action="store_true", help="print one JSON object a queue")
+    command.add_argument("--json", action="store_true", help="print one JSON object per queue")
 
 
 def _stats(options: argparse.Namespace) -> int:
@@ -153,11 +162,11 @@ def _add_tail(subparsers: Subparsers) -> None:
         subparsers,
         "tail",
         _tail,
-        "watch messages being produced",
-        "Print messages as they are produced, without touching them, until Ctrl-C.",
+        "print messages as they are produced",
+        "Print messages as they are produced, without claiming them, until Ctrl-C.",
     )
-    command.add_argument("--from-start", action="store_true", help="begin with what the queue holds already")
-    command.add_argument("--json", action="store_true", help="print one JSON object a message")
+    command.add_argument("--from-start", action="store_true", help="begin with the messages already in the queue")
+    command.add_argument("--json", action="store_true", help="print one JSON object per message")
 
 
 def _tail(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""The commands for a running broker's queues: their settings, what is in them, and what becomes of it."""
+"""Commands for queues of a running broker: queue, peek, kick, purge."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from wonderq.model.status import STATUS_BY_NAME
 
 
 def add_to(subparsers: Subparsers) -> None:
+    """Add the commands of this module."""
     for add in (_add_queue, _add_peek, _add_kick, _add_purge):
         add(subparsers)
 
@@ -26,11 +27,12 @@ def _add_queue(subparsers: Subparsers) -> None:
         "queue",
         _queue,
         "show a queue, or change its settings",
-        "Print a queue as a JSON object. With settings, make it if it is not there, and change those that are given: "
-        "'wonderq queue --queue mail max_receives=5 dead_letter_queue=mail-dead paused=true'. docs/API.md lists them.",
+        "Print a queue as a JSON object. With settings, create the queue if it is missing, and change the given "
+        "settings: 'wonderq queue --queue mail max_receives=5 dead_letter_queue=mail-dead paused=true'. docs/API.md "
+        "lists them.",
     )
     command.add_argument("settings", metavar="SETTING=VALUE", nargs="*", type=pair_from)
-    command.add_argument("--delete", action="store_true", help="delete the queue, with all its messages")
+    command.add_argument("--delete", action="store_true", help="delete the queue and all its messages")
 
 
 def _queue(options: argparse.Namespace) -> int:
@@ -46,7 +48,7 @@ def _queue(options: argparse.Namespace) -> int:
 
 
 def _value(text: str) -> Any:
-    """Read a setting: as JSON if it is, or else as the text that it is."""
+    """Parse a setting as JSON or, if it is not JSON, take it as text."""
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeEncodeError):
@@ -58,15 +60,17 @@ def _add_peek(subparsers: Subparsers) -> None:
         subparsers,
         "peek",
         _peek,
-        "look at messages, without touching them",
-        "Print messages, oldest first, as ID<TAB>BODY; --json is the form for those with line breaks.",
+        "print messages without claiming them",
+        "Print messages, oldest first, as ID<TAB>BODY. Use --json for bodies with line breaks.",
     )
-    command.add_argument("--status", choices=list(STATUS_BY_NAME), help="only those of one status")
-    command.add_argument("--contains", metavar="TEXT", help="only those with this in their text")
-    command.add_argument("--attribute", metavar="NAME[=VALUE]", help="only those with this attribute")
-    command.add_argument("--group", metavar="NAME", help="only those of this group")
-    command.add_argument("--max", metavar="N", type=count_from(1), default=10, help="how many at most (default 10)")
-    command.add_argument("--json", action="store_true", help="print one JSON object a message")
+    command.add_argument("--status", choices=list(STATUS_BY_NAME), help="only messages with this status")
+    command.add_argument("--contains", metavar="TEXT", help="only messages whose body contains this text")
+    command.add_argument("--attribute", metavar="NAME[=VALUE]", help="only messages with this attribute")
+    command.add_argument("--group", metavar="NAME", help="only messages of this group")
+    command.add_argument(
+        "--max", metavar="N", type=count_from(1), default=10, help="most messages to print (default 10)"
+    )
+    command.add_argument("--json", action="store_true", help="print one JSON object per message")
 
 
 def _peek(options: argparse.Namespace) -> int:
@@ -82,10 +86,12 @@ def _add_kick(subparsers: Subparsers) -> None:
         subparsers,
         "kick",
         _kick,
-        "let buried messages be consumed again",
-        "Let buried messages be consumed again, the oldest first, and print how many there were.",
+        "make buried messages available again",
+        "Make buried messages available again, oldest first, and print their number.",
     )
-    command.add_argument("--max", metavar="N", type=count_from(1), default=1000, help="how many at most (default 1000)")
+    command.add_argument(
+        "--max", metavar="N", type=count_from(1), default=1000, help="most messages to kick (default 1000)"
+    )
 
 
 def _kick(options: argparse.Namespace) -> int:
@@ -100,7 +106,7 @@ def _add_purge(subparsers: Subparsers) -> None:
         "purge",
         _purge,
         "delete all messages of a queue",
-        "Delete all messages of a queue, claimed ones too, and print how many there were.",
+        "Delete all messages of a queue, including claimed ones, and print their number.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Findings of the folder tools as lines for people."""
+"""Results of the folder tools as lines for people."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from wonderq.folder.history import Event
 from wonderq.folder.inspect import LOG_BEGINS, Overview, event_object
+from wonderq.folder.repair import Repair, unreadable_bytes
 from wonderq.folder.verify import Findings
 from wonderq.model.status import BURIED, CLAIMED, DELAYED, WAITING
 from wonderq.state.record import KIND_NAMES
@@ -15,7 +16,7 @@ from wonderq_storage.recovery import wall_clock_ms
 
 
 def overview_lines(found: Overview) -> Iterator[str]:
-    """Put it into tables."""
+    """Yield the tables of an overview."""
     rows: list[tuple[str, ...]] = [("SEGMENT", "STATE", "SIZE", "GROUPS", "RECORDS", "LIVE", "DEAD")]
     for each in found.segments:
         live = found.live_bytes[each.number]
@@ -51,18 +52,19 @@ def overview_lines(found: Overview) -> Iterator[str]:
 
 
 def event_lines(events: list[Event]) -> Iterator[str]:
+    """Yield a line for each event of a message."""
     for event in map(event_object, events):
         if event["event"] == LOG_BEGINS:
             segment = int(event["file"].partition(".")[0])
-            yield f"no record of this message is left; the log begins at segment {segment}, {event['time']}"
+            yield f"no record of this message is left: the log begins at segment {segment}, {event['time']}"
             continue
         where = f"{event['file']}, byte {event['offset']}" if event["file"] else "by its deadline"
         detail = "  ".join(f"{name} {value}" for name, value in list(event.items())[4:])
         yield f"{event['time']}  {event['event']:<9}  {where}{f'  {detail}' if detail else ''}"
 
 
-def report(findings: Findings) -> Iterator[str]:
-    """Put the findings into lines, but for the problems."""
+def verify_lines(findings: Findings) -> Iterator[str]:
+    """Yield a summary of the findings, without the problems."""
     count = len(findings.files)
     names = findings.files[0].name + (f" to {findings.files[-1].name}" if count > 1 else "")
     yield f"folder    {findings.folder}"
@@ -72,8 +74,7 @@ def report(findings: Findings) -> Iterator[str]:
     if findings.torn:
         size = sum(span.length for span in findings.torn.lost)
         yield (
-            f"torn tail {size:,} bytes that were never acknowledged, as a crash leaves them; "
-            "the next start sets them aside"
+            f"torn tail {size:,} bytes that were never acknowledged, left by a crash; the next start sets them aside"
         )
     rows: list[tuple[str, ...]] = [("QUEUE", "UNPROCESSED", "PROCESSING", "DELAYED", "BURIED", "SIZE")]
     for name, queue in sorted(findings.state.queues.items()):
@@ -86,3 +87,41 @@ def report(findings: Findings) -> Iterator[str]:
         yield from table(rows)
         yield ""
     yield from (f"warning: {warning}" for warning in findings.warnings)
+
+
+def repair_lines(done: Repair) -> Iterator[str]:
+    """Yield the losses of a repair, their consequences, and a summary."""
+    for problem in done.problems:
+        yield f"damaged   {problem.file}, byte {problem.offset}: {problem.reason}"
+        for span in problem.lost:
+            yield f"  left    {problem.file}, byte {span.offset}, {span.length} bytes"
+    for problem in (*done.left_out, *done.rotten):
+        yield f"left out  {problem}"
+    if done.torn:
+        size = sum(span.length for span in done.torn.lost)
+        place = f"{done.torn.file}, byte {done.torn.offset}"
+        yield f"torn tail {place}, {size} bytes that were never acknowledged: not copied"
+    for number, runs in sorted(done.losses.lost.items()):
+        for first, end in runs:
+            yield f"lost      queue {done.queue_name(number)}: {_message_range(done, number, first, end)}"
+    if done.unknown_below:
+        for number, first in sorted(done.losses.unknown_below.items()):
+            yield f"lost      queue {done.queue_name(number)}: all remaining messages before number {first}"
+    if done.new_identity:
+        yield "identity  the record with the key of ids and receipts is lost: all ids and receipts are new"
+    for number, name in done.renamed.items():
+        yield f"renamed   queue number {number} has lost its name and settings, and is now called {name}"
+    if done.lost_bytes or done.missing_bytes or done.left_out:
+        yield "note      claims, deletions and updates in the lost parts are undone: messages may be delivered again"
+    yield f"records   {done.records:,} copied, {len(done.left_out):,} left out"
+    damage = done.problems + done.rotten
+    places = "1 place" if len(damage) == 1 else f"{len(damage):,} places"
+    yield f"damage    {places}, {unreadable_bytes(damage):,} bytes that do not verify"
+    messages = sum(len(queue.messages) for queue in done.state.queues.values())
+    yield f"messages  {messages:,} in {len(done.state.queues):,} queues, {done.losses.count():,} known to be lost"
+
+
+def _message_range(done: Repair, queue: int, first: int, end: int) -> str:
+    if end - first == 1:
+        return f"message {done.message(queue, first)}"
+    return f"{end - first:,} messages, {done.message(queue, first)} to {done.message(queue, end - 1)}"

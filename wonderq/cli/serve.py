@@ -21,20 +21,21 @@ from wonderq.model.limits import UNLIMITED
 
 
 def raise_file_limit() -> None:
-    """Each segment and each connection holds a file descriptor."""
+    """Raise the limit on open files: each segment and each connection needs a descriptor."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def add_to(subparsers: Subparsers) -> None:
+    """Add the command."""
     command = add_command(
         subparsers,
         "serve",
         run,
         "run a broker",
-        "Run a broker until SIGTERM or Ctrl-C. Each option is also a WONDERQ_* variable (--data: WONDERQ_DATA) and a key "
-        "in the configuration file; the option wins over the variable, and that over the file.",
+        "Run a broker until SIGTERM or Ctrl-C. Each option is also a WONDERQ_* variable (--data: WONDERQ_DATA) and a "
+        "key in the configuration file. An option overrides the variable, and the variable overrides the file.",
     )
     for each in fields(Settings):
         switch: dict[str, Any] = {"nargs": "?", "const": "true"} if isinstance(each.default, bool) else {}
@@ -49,7 +50,7 @@ def add_to(subparsers: Subparsers) -> None:
 
 
 def _shown(default: Any) -> str:
-    """Write a setting's default as one would give it."""
+    """Return a setting's default as a user would write it."""
     if default is None or default == ():
         return "none"
     if default == UNLIMITED:
@@ -60,7 +61,8 @@ def _shown(default: Any) -> str:
 
 
 def run(options: argparse.Namespace) -> int:
-    # The server's libraries take longer to load than a message takes to send.
+    """Run a broker."""
+    # Not at the top: loading the server's libraries takes longer than sending a message.
     from wonderq.logs import set_up_logging  # noqa: PLC0415
     from wonderq.serve import StartError, serve, validate  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""The commands for what a running broker does by and by: redrives and schedules."""
+"""Commands for the background tasks of a running broker: redrives and schedules."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from wonderq.cli.client_options import add_broker_command, client_from, count_fr
 from wonderq.client import Client
 from wonderq.terminal import Progress, table
 
-#: How often one looks how far a redrive is.
-_LOOK_S = 0.25
+#: Polling interval for the progress of a redrive.
+_POLL_S = 0.25
 
 _MISSED = ("skip", "once", "all")
 
@@ -24,13 +24,14 @@ _Object = dict[str, Any]
 
 
 def add_to(subparsers: Subparsers) -> None:
+    """Add the commands of this module."""
     _add_redrive(subparsers)
     command = add_command(
         subparsers,
         "schedule",
         None,
         "list, set and delete schedules",
-        "List, set and delete the schedules of a running broker: messages that are produced again and again.",
+        "List, set and delete the schedules of a running broker. A schedule produces a message at recurring times.",
     )
     subcommands = command.add_subparsers(required=True, metavar="COMMAND", title="commands")
     for add in (_add_list, _add_set, _add_delete):
@@ -45,22 +46,28 @@ def _add_redrive(subparsers: Subparsers) -> None:
         subparsers,
         "redrive",
         _redrive,
-        "bring dead letters back, or move messages elsewhere",
-        "Move the messages of QUEUE that wait or are buried back to where each came from, or to another queue, and wait until "
-        "that is done. It is the broker that does it: it goes on if this command is interrupted, and after a restart.",
+        "move dead letters back, or messages to another queue",
+        "Move the available and buried messages of QUEUE back to their source queues, or to another queue, and wait "
+        "until all are moved. The broker does the work: it continues if you interrupt this command, and after a "
+        "restart.",
     )
-    command.add_argument("queue", metavar="QUEUE", type=queue_name, help="the queue that they are in")
-    command.add_argument("--to", metavar="QUEUE", type=queue_name, help="move them all there")
-    command.add_argument("--per-second", metavar="N", type=count_from(1), help="how many to move in a second at most")
-    command.add_argument("--limit", metavar="N", type=count_from(1), help="how many to move at most")
-    command.add_argument("--contains", metavar="TEXT", type=_text, help="only those with this in their text")
-    command.add_argument("--attribute", metavar="NAME[=VALUE]", type=_text, help="only those with this attribute")
-    command.add_argument("--dry-run", action="store_true", help="only count what would be moved")
-    command.add_argument("--no-wait", action="store_true", help="begin it, print its id, and do not wait")
+    command.add_argument("queue", metavar="QUEUE", type=queue_name, help="queue to move the messages from")
+    command.add_argument(
+        "--to",
+        metavar="QUEUE",
+        type=queue_name,
+        help="queue to move all messages to (default: the source queue of each)",
+    )
+    command.add_argument("--per-second", metavar="N", type=count_from(1), help="most messages to move per second")
+    command.add_argument("--limit", metavar="N", type=count_from(1), help="most messages to move")
+    command.add_argument("--contains", metavar="TEXT", type=_text, help="only messages whose body contains this text")
+    command.add_argument("--attribute", metavar="NAME[=VALUE]", type=_text, help="only messages with this attribute")
+    command.add_argument("--dry-run", action="store_true", help="only count the messages to move")
+    command.add_argument("--no-wait", action="store_true", help="start the redrive, print its id, and do not wait")
     instead = command.add_mutually_exclusive_group()
     instead.add_argument("--list", action="store_true", help="list the redrives of QUEUE instead")
-    instead.add_argument("--cancel", metavar="ID", type=_text, help="cancel one instead")
-    command.add_argument("--json", action="store_true", help="print one JSON object a redrive")
+    instead.add_argument("--cancel", metavar="ID", type=_text, help="cancel a redrive instead")
+    command.add_argument("--json", action="store_true", help="print one JSON object per redrive")
 
 
 def _redrive(options: argparse.Namespace) -> int:
@@ -77,7 +84,7 @@ def _redrive(options: argparse.Namespace) -> int:
             if options.no_wait:
                 print(begun["id"], flush=True)
                 return OK
-            return _say_how_it_ended(_follow(client, begun), as_json=options.json)
+            return _report_outcome(_wait_until_ended(client, begun), as_json=options.json)
     if options.json:
         _print_json(found)
     else:
@@ -85,24 +92,24 @@ def _redrive(options: argparse.Namespace) -> int:
     return OK
 
 
-def _follow(client: Client, redrive: _Object) -> _Object:
-    with Progress("messages looked at") as progress:
-        looked_at = 0
+def _wait_until_ended(client: Client, redrive: _Object) -> _Object:
+    with Progress("messages processed") as progress:
+        processed = 0
         try:
             while redrive["status"] == "running":
-                time.sleep(_LOOK_S)
+                time.sleep(_POLL_S)
                 redrive = client.get_redrive(redrive["id"])
-                progress.add(redrive["moved"] + redrive["skipped"] - looked_at)
-                looked_at = redrive["moved"] + redrive["skipped"]
+                progress.add(redrive["moved"] + redrive["skipped"] - processed)
+                processed = redrive["moved"] + redrive["skipped"]
         except KeyboardInterrupt:
             queue = redrive["queue"]
-            advice = f"'wonderq redrive {queue} --cancel {redrive['id']}' ends it"
-            print(f"wonderq: the redrive goes on. {advice}.", file=sys.stderr)
+            advice = f"'wonderq redrive {queue} --cancel {redrive['id']}' cancels it"
+            print(f"wonderq: the redrive continues. {advice}.", file=sys.stderr)
             raise
     return redrive
 
 
-def _say_how_it_ended(redrive: _Object, *, as_json: bool) -> int:
+def _report_outcome(redrive: _Object, *, as_json: bool) -> int:
     if as_json:
         _print_json([redrive])
     else:
@@ -110,7 +117,7 @@ def _say_how_it_ended(redrive: _Object, *, as_json: bool) -> int:
         print(f"{redrive['moved']:,} {verb}, {redrive['skipped']:,} skipped", flush=True)
     if redrive["status"] == "completed":
         return OK
-    return fail(f"the redrive has {redrive['status']}: {redrive['failure'] or 'somebody ended it'}", REFUSED)
+    return fail(f"the redrive has {redrive['status']}: {redrive['failure'] or 'a client cancelled it'}", REFUSED)
 
 
 def _print_redrives(redrives: Sequence[_Object]) -> None:
@@ -126,8 +133,10 @@ def _print_redrives(redrives: Sequence[_Object]) -> None:
 
 
 def _add_list(subparsers: Subparsers) -> None:
-    command = add_broker_command(subparsers, "list", _list, "list schedules", "List all schedules that the key opens.")
-    command.add_argument("--json", action="store_true", help="print one JSON object a schedule")
+    command = add_broker_command(
+        subparsers, "list", _list, "list schedules", "List all schedules that the key may see."
+    )
+    command.add_argument("--json", action="store_true", help="print one JSON object per schedule")
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -155,33 +164,34 @@ def _add_set(subparsers: Subparsers) -> None:
         subparsers,
         "set",
         _set,
-        "make a schedule, or change one",
-        "Make a schedule, or change what is given of one, and print it as a JSON object. A new one needs --cron, --queue and "
-        "--message: wonderq schedule set nightly --cron '30 4 * * *' --timezone Europe/Vienna --queue mail --message report.",
+        "create or change a schedule",
+        "Create a schedule, or change the given fields of one, and print it as a JSON object. A new one needs --cron, "
+        "--queue and --message: "
+        "wonderq schedule set nightly --cron '30 4 * * *' --timezone Europe/Vienna --queue mail --message report.",
     )
     command.add_argument("name", metavar="NAME", type=_text, help="the schedule's name")
     command.add_argument(
         "--cron", metavar="EXPRESSION", type=_text, help="minute, hour, day of month, month, day of week"
     )
     command.add_argument(
-        "--timezone", metavar="ZONE", type=_text, help="the IANA time zone of these times (at first UTC)"
+        "--timezone", metavar="ZONE", type=_text, help="IANA time zone of the cron expression (default: UTC)"
     )
-    command.add_argument("--queue", metavar="QUEUE", type=queue_name, help="where the messages go")
-    command.add_argument("--message", metavar="TEXT", type=_text, help="the message")
-    command.add_argument("--delay", metavar="S", type=seconds_from(0), help="hide the messages for so many seconds")
-    command.add_argument("--group", metavar="NAME", type=_text, help="the group of the messages")
-    command.add_argument("--priority", metavar="N", type=count_from(0), help="their priority, 0 to 9")
+    command.add_argument("--queue", metavar="QUEUE", type=queue_name, help="queue of the messages")
+    command.add_argument("--message", metavar="TEXT", type=_text, help="body of the message")
+    command.add_argument("--delay", metavar="S", type=seconds_from(0), help="seconds until a message becomes available")
+    command.add_argument("--group", metavar="NAME", type=_text, help="group of the messages")
+    command.add_argument("--priority", metavar="N", type=count_from(0), help="priority of the messages, 0 to 9")
     command.add_argument(
         "--attribute",
         metavar="NAME=VALUE",
         type=_pair,
         action="append",
-        help="an attribute of theirs; may be given several times, and replaces all that there are",
+        help="attribute of the messages; repeatable; replaces all existing attributes",
     )
-    command.add_argument("--missed", choices=_MISSED, help="what becomes of times at which the broker is down")
+    command.add_argument("--missed", choices=_MISSED, help="handling of times missed while the broker was down")
     paused = command.add_mutually_exclusive_group()
-    paused.add_argument("--pause", dest="paused", action="store_const", const=True, help="produce nothing for now")
-    paused.add_argument("--resume", dest="paused", action="store_const", const=False, help="go on")
+    paused.add_argument("--pause", dest="paused", action="store_const", const=True, help="stop producing messages")
+    paused.add_argument("--resume", dest="paused", action="store_const", const=False, help="produce messages again")
 
 
 def _set(options: argparse.Namespace) -> int:
@@ -196,7 +206,7 @@ def _set(options: argparse.Namespace) -> int:
 
 def _add_delete(subparsers: Subparsers) -> None:
     command = add_broker_command(
-        subparsers, "delete", _delete, "delete a schedule", "Delete a schedule. The messages that it has produced stay."
+        subparsers, "delete", _delete, "delete a schedule", "Delete a schedule. The messages it has produced remain."
     )
     command.add_argument("name", metavar="NAME", type=_text, help="the schedule's name")
 
@@ -213,11 +223,11 @@ def _print_json(values: Sequence[_Object]) -> None:
 
 
 def _text(text: str) -> str:
-    """Read an argument that is to be sent as it is."""
+    """Check that an argument is valid UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise argparse.ArgumentTypeError("it is not UTF-8: send it as text") from error
+        raise argparse.ArgumentTypeError("is not UTF-8: pass it as text") from error
     return text
 
 

@@ -1,1 +1,1 @@
-"""The demonstration: a client of the product that kills it and counts."""
+"""The demonstration: clients of a broker that is killed, and a check that nothing was lost."""

@@ -1,8 +1,8 @@
-"""A consumer of `wonderq demo`, in a process of its own: claim files, read them, store the results, delete the messages.
+"""A consumer process of `wonderq demo`: claim files, read them, store the results, delete the messages.
 
-The result of a file goes to the broker before its message is deleted, so a kill in between costs a second result and
-never the only one. Every result says which claim it was made under and whether it was sent again because the answer
-was lost: so whoever adds them up can tell why a file was done twice.
+The result of a file is stored before its message is deleted. So a kill in between causes a second result, but never
+loses the only one. Every result records its claim, and whether it was sent again because an answer was lost. The demo
+uses this to explain why a file was processed twice.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FILES = "files"
 RESULTS = "results"
 VISIBILITY_TIMEOUT_S = 3
 
-#: Small enough that a batch is done long before its claims run out, and that others have work too.
+#: Small, so that a batch is done long before its claims expire, and that the other consumers have work too.
 _CLAIM_BATCH = 5
 _WAIT_S = 1
 _PAUSE_S = 0.1
@@ -34,22 +34,22 @@ _T = TypeVar("_T")
 
 
 class Source(msgspec.Struct):
-    """The message: a file to look at."""
+    """A message: the file to process."""
 
     path: str
 
 
 class Result(msgspec.Struct):
-    """What came out of one file, and how it came about."""
+    """The result of one file, and how it was obtained."""
 
     path: str
     lines: int
     sha256: str
     consumer: int = 0
     receive_count: int = 0
-    """How often the message had been given out when this was made."""
+    """Receive count of the message under the claim."""
     resent: bool = False
-    """Whether it was sent before, to a broker that did not answer."""
+    """Whether the result was sent before, to a broker that did not answer."""
 
 
 def measure(path: str) -> Result:
@@ -59,7 +59,7 @@ def measure(path: str) -> Result:
 
 
 def work(url: str, number: int) -> None:
-    """Consume until this process is ended, or left alone by the one that started it."""
+    """Consume messages until this process is killed or its parent process ends."""
     parent = os.getppid()
     with Client(url, queue=FILES) as files, Client(url, queue=RESULTS) as results:
         while os.getppid() == parent:
@@ -85,13 +85,13 @@ def _delete(files: Client, receipt: str, _attempt: int) -> None:
     try:
         files.delete(receipt)
     except RefusedError as error:
-        # Deleted already, by the attempt before, whose answer was lost; or the claim ran out, and another has it.
+        # The previous attempt deleted it and its answer was lost, or the claim expired and another consumer has it.
         if error.code not in ("message_not_found", "stale_receipt"):
             raise
 
 
 def _insist(call: Callable[[int], _T]) -> _T:
-    """Call, with the number of the attempt, until the broker answers: it may be down for a moment."""
+    """Call with the number of the attempt, and retry until the broker answers: it may be down for a moment."""
     give_up = time.monotonic() + _PATIENCE_S
     attempt = 0
     while True:

@@ -1,8 +1,8 @@
-"""`wonderq demo`: real work through a real broker, two kills, and a count of what came out.
+"""`wonderq demo`: real work through a real broker, two kills, and a comparison of the results.
 
 Every source file of Python's standard library becomes a message. Consumer processes claim the messages, hash the files
-and count their lines. One consumer is killed on the way, then the broker itself. At the end the results, which went
-through the broker too, must be those of a direct count.
+and count their lines. The demo kills one consumer and later the broker. At the end the results, which passed through
+the broker too, must equal those of a direct count.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ _PATIENCE_S = 60
 
 
 class DemoError(Exception):
-    """Something that should not have happened; the message says what."""
+    """The demo failed. The message gives the reason."""
 
 
 def run(*, files: int | None = None, consumers: int = 3, keep: bool = False) -> bool:
-    """Run the demo and return whether the totals were equal. However it ends, it ends what it started."""
+    """Run the demo and return whether the totals were equal. All processes it started are ended."""
     screen = Screen()
     try:
         sources = find_sources(files)
@@ -59,10 +59,10 @@ def run(*, files: int | None = None, consumers: int = 3, keep: bool = False) -> 
 
 
 def find_sources(count: int | None) -> list[str]:
-    """Return the paths of the standard library's source files, or ``count`` of them, evenly picked.
+    """Return the paths of the standard library's source files, or an even selection of ``count``.
 
     Raises:
-        DemoError: there are none, or not so many.
+        DemoError: there are fewer files.
     """
     root = Path(sysconfig.get_path("stdlib"))
     found = sorted(str(path) for path in root.rglob("*.py") if not _is_foreign(path.relative_to(root)))
@@ -78,12 +78,12 @@ def _is_foreign(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class Total:
-    """What the work comes to, whoever did it."""
+    """Totals of all files."""
 
     files: int
     lines: int
     digest: str
-    """Of all paths, line counts and digests, in the order of the paths."""
+    """Digest of all paths, line counts and digests, in the order of the paths."""
 
     @classmethod
     def of(cls, results: Iterable[Result]) -> Self:
@@ -98,18 +98,18 @@ class Total:
 
 @dataclass(frozen=True)
 class Tally:
-    """All results, sorted out."""
+    """All results by kind."""
 
     first: list[Result]
-    """One for each file."""
+    """The first result of each file."""
     claim_expired: int
-    """Further results, made under another claim: the one before had run out or its answer was lost."""
+    """Number of further results under another claim: the earlier claim expired, or its answer was lost."""
     given_again: int
-    """Files that were given out more than once, also those of which only the last claim came to a result."""
+    """Number of files that were delivered more than once."""
     answer_lost: int
-    """Further results of the same claim, sent again because the broker did not answer."""
+    """Number of further results under the same claim, sent again because the broker did not answer."""
     problems: list[str]
-    """Further results that nothing explains, and results of one file that differ."""
+    """Unexplained further results, and differing results of one file."""
 
     @classmethod
     def of(cls, results: Sequence[Result]) -> Self:
@@ -147,7 +147,7 @@ class _Broker:
         return self._process.pid
 
     def start(self, meanwhile: Callable[[], None] = lambda: None) -> None:
-        """Start it, on the same address as the last time if there was one, and return once it accepts requests."""
+        """Start the broker, after a kill on the same address, and return once it accepts requests."""
         address = self.url.removeprefix("http://") or "127.0.0.1:0"
         give_up = time.monotonic() + _START_S
         while True:
@@ -162,7 +162,7 @@ class _Broker:
             time.sleep(_LOOK_S)  # another process may hold the port for a moment
 
     def _first_line(self, give_up: float, meanwhile: Callable[[], None]) -> str:
-        """Return the line that the broker prints once it accepts requests, or nothing if it ends before."""
+        """Return the line that the broker prints once it accepts requests, or nothing if it exits before."""
         assert self._process is not None
         out = self._process.stdout
         assert out is not None
@@ -181,10 +181,10 @@ class _Broker:
             _kill(self._process)
 
     def stop(self) -> None:
-        """Stop it cleanly.
+        """Stop the broker cleanly.
 
         Raises:
-            DemoError: it did not.
+            DemoError: the broker did not stop, or exited with an error.
         """
         assert self._process is not None
         self._process.terminate()
@@ -198,7 +198,7 @@ class _Broker:
 
 
 class Demo:
-    """One run: broker, consumers, and the folder that all is in. Leaving the context ends and removes them."""
+    """One run: the broker, the consumers and their folder. Leaving the context ends and removes them."""
 
     def __init__(self, screen: Screen, sources: Sequence[str], consumers: int, *, keep: bool) -> None:
         self._screen = screen
@@ -225,7 +225,7 @@ class Demo:
 
     def __exit__(self, kind: type[BaseException] | None, _error: object, _trace: object) -> None:
         for each in self._handlers:
-            signal.signal(each, signal.SIG_IGN)  # an impatient Ctrl-C must not leave a process behind
+            signal.signal(each, signal.SIG_IGN)  # another Ctrl-C must not leave a process behind
         for process in self._consumers.values():
             _kill(process)
         self._broker.kill()
@@ -236,36 +236,36 @@ class Demo:
             self._show_log()
         if self._keep:
             self._screen.write(f"The folder was kept: {self._folder}")
-            self._screen.write(f"Look into it with 'wonderq verify {self._folder}/data', run a broker on it with")
+            self._screen.write(f"Check it with 'wonderq verify {self._folder}/data', run a broker on it with")
             self._screen.write(f"'wonderq serve --data {self._folder}/data', or remove it.")
         else:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def _show_log(self) -> None:
-        for line in (self._folder / "processes.log").read_text(errors="replace").splitlines()[-20:]:
+        for line in (self._folder / "processes.log").read_text(encoding="utf-8", errors="replace").splitlines()[-20:]:
             self._screen.write(f"  {line}")
 
     def run(self) -> bool:
-        """Play it all.
+        """Run all steps; return whether the totals are equal.
 
         Raises:
-            DemoError: a process ended that should not have, or nothing moves any more.
+            DemoError: a process ended unexpectedly, or there is no progress.
         """
         count = len(self._sources)
         say = self._screen.say
         self._broker.start()
-        say(f"A broker runs at {self._broker.url} (process {self._broker.pid}); all it knows is in one folder.")
+        say(f"A broker runs at {self._broker.url} (process {self._broker.pid}). All its data is in one folder.")
         with Client(self._broker.url, queue=FILES) as files, Client(self._broker.url, queue=RESULTS) as results:
             self._produce(files)
             say(
-                f"Produced {count:,} messages, each the path of one source file of Python {platform.python_version()}'s "
-                "standard library. Each was on disk before the broker said that it had it."
+                f"Produced {count:,} messages, each the path of one source file of Python "
+                f"{platform.python_version()}'s standard library. Each was on disk before the broker acknowledged it."
             )
             for number in self._numbers:
                 self._consumers[number] = _start("wonderq.demo.consumer", self._broker.url, str(number), log=self._log)
             say(
                 f"{len(self._consumers)} consumers work: each claims a few files for {VISIBILITY_TIMEOUT_S} s, reads "
-                f"them, sends what it found to the queue {RESULTS!r}, and deletes the messages."
+                f"them, sends its results to the queue {RESULTS!r}, and deletes the messages."
             )
             self._watch(files, results, until=lambda: len(self._done) >= count / 3)
             self._kill_consumer()
@@ -276,11 +276,13 @@ class Demo:
                 _kill(process)
             tally = Tally.of(list(_read_results(results).values()))
         self._broker.stop()
-        say("The queue is empty. The broker was stopped; its log is checked, and the files are counted without it.")
+        say(
+            "The queue is empty and the broker is stopped. Now its log is verified, and the files are counted directly."
+        )
         findings = verify(self._folder / "data")
         if findings.damage:
             raise DemoError(f"the log is damaged: {findings.damage}.")
-        say(f"The log verifies, all {findings.records.total():,} records of it.")
+        say(f"All {findings.records.total():,} records of the log verify.")
         return self._compare(tally, Total.of(map(measure, self._sources)))
 
     def _produce(self, files: Client) -> None:
@@ -300,14 +302,14 @@ class Demo:
             time.sleep(_LOOK_S)
 
     def _look(self, files: Client, results: Client) -> None:
-        """Bring the view up to date, without touching a message."""
+        """Update the view, without claiming a message."""
         view = self._view
         try:
             counts = files.queue_info()["counts"]
             for message in results.messages(after=self._newest):
                 self._take_in(message["id"], _result(message))
         except UnreachableError as error:
-            raise DemoError(f"the broker is gone: {error}.") from error
+            raise DemoError(f"the broker has ended: {error}.") from error
         view.waiting, view.processing = counts["unprocessed"] + counts["delayed"], counts["processing"]
         view.done = len(self._done)
         view.broker = f"runs at {self._broker.url} (process {self._broker.pid})"
@@ -326,23 +328,23 @@ class Demo:
             self._redone += 1
             if self._redone == 1:
                 self._screen.say(
-                    f"Consumer {result.consumer} did a file that had been given to another before: a claim ran out "
-                    "after a kill, and the broker gave the message out again. So nothing stays undone."
+                    f"Consumer {result.consumer} processed a file that another consumer had claimed before: the claim "
+                    "expired after a kill, and the broker delivered the message again. So no work is left undone."
                 )
 
     def _check_consumers(self) -> None:
         for number, process in self._consumers.items():
             if number != self._killed and process.poll() is not None:
-                raise DemoError(f"consumer {number} ended by itself, with code {process.returncode}.")
+                raise DemoError(f"consumer {number} ended unexpectedly, with code {process.returncode}.")
         if time.monotonic() - self._moved > _PATIENCE_S:
-            raise DemoError(f"nothing was done for {_PATIENCE_S} s.")
+            raise DemoError(f"there was no progress for {_PATIENCE_S} s.")
 
     def _kill_consumer(self) -> None:
         number = self._killed = self._numbers[len(self._numbers) // 2]
         _kill(self._consumers[number])
         self._screen.say(
-            f"KILLED consumer {number} with SIGKILL, a third of the way. What it had claimed is in nobody's hands: "
-            f"nobody else gets it before its claims run out, {VISIBILITY_TIMEOUT_S} s after they were made.",
+            f"KILLED consumer {number} with SIGKILL, after a third of the work. No other consumer gets the messages it "
+            f"had claimed until its claims expire, {VISIBILITY_TIMEOUT_S} s after they were made.",
             loud=True,
         )
 
@@ -350,8 +352,8 @@ class Demo:
         self._broker.kill()
         began, killed_at = time.monotonic(), datetime.now(UTC)
         self._screen.say(
-            f"KILLED the broker with SIGKILL, half-way: {len(self._done):,} results acknowledged, no time to save "
-            "anything. The consumers ask again until it is back.",
+            f"KILLED the broker with SIGKILL, after half of the work: {len(self._done):,} results acknowledged, no "
+            "time to save anything. The consumers retry until it is back.",
             loud=True,
         )
         self._view.broker = "KILLED; starting again on the same folder and port"
@@ -364,10 +366,10 @@ class Demo:
         )
         missing = known - set(_read_results(results))
         if missing:
-            raise DemoError(f"{len(missing)} results that were there before the broker was killed are gone.")
+            raise DemoError(f"{len(missing)} results from before the kill of the broker are lost.")
         self._screen.say(
-            f"The broker is back after {back_s:.1f} s, from its log alone. All {len(known):,} results seen before are "
-            f"there, and {claims} claims from before still hold."
+            f"The broker is back after {back_s:.1f} s, from its log alone. All {len(known):,} earlier results are "
+            f"there, and {claims} earlier claims are still valid."
         )
         self._moved = time.monotonic()
 
@@ -383,11 +385,11 @@ class Demo:
         for problem in tally.problems[:10]:
             write(f"  {problem}")
         again = f"{tally.given_again:,} file{'' if tally.given_again == 1 else 's'}"
-        nothing = "" if tally.given_again else " (nobody was killed with a claim in hand this time)"
-        write(f"Given out again because a claim had run out: {again}{nothing}.")
+        nothing = "" if tally.given_again else " (this time no process was killed while it held a claim)"
+        write(f"Delivered again because a claim had expired: {again}{nothing}.")
         write(
-            f"Done twice because of that, and counted once: {tally.claim_expired}. Results sent twice because the broker "
-            f"was killed before it could acknowledge them, and counted once: {tally.answer_lost}."
+            f"Processed twice because of that, and counted once: {tally.claim_expired}. Results sent twice because the "
+            f"broker was killed before it acknowledged them, and counted once: {tally.answer_lost}."
         )
         write("EQUAL: nothing was lost." if equal else "NOT EQUAL: this is a bug in WonderQ.", loud=True)
         return equal
@@ -402,7 +404,7 @@ def _result(message: dict[str, str]) -> Result:
 
 
 def _start(module: str, *arguments: str, log: IO[bytes]) -> subprocess.Popen[bytes]:
-    """Start a Python process, in a session of its own: Ctrl-C is for us, and we end the others."""
+    """Start a Python process in its own session, so that Ctrl-C reaches only the demo, which then ends it."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WONDERQ_")}
     return subprocess.Popen(  # noqa: S603 - the arguments are ours
         [sys.executable, "-m", module, *arguments],

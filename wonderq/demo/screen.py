@@ -1,4 +1,4 @@
-"""What `wonderq demo` shows: sentences that stay and, on a terminal, a view below them that is redrawn in place."""
+"""Output of `wonderq demo`: sentences and, on a terminal, a view below them that is redrawn in place."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BAR_CELLS = 40
 
 @dataclass
 class View:
-    """The state of the work at one moment."""
+    """Progress of the demo."""
 
     total: int
     waiting: int = 0
@@ -43,7 +43,7 @@ class Screen:
         self._tenths = 0
 
     def say(self, text: str, *, loud: bool = False) -> None:
-        """Write a sentence that stays, with the time since the start."""
+        """Write a sentence with the time since the start."""
         self.clear()
         when = f"{time.monotonic() - self._began:5.1f} s  "
         lines = self._wrap(text, len(when))
@@ -52,14 +52,14 @@ class Screen:
         self._stream.flush()
 
     def write(self, text: str = "", *, loud: bool = False) -> None:
-        """Write a line that stays."""
+        """Write a line."""
         self.clear()
         for line in self._wrap(text, 0):
             self._stream.write(self._emphasize(line, loud) + "\n")
         self._stream.flush()
 
     def show(self, view: View) -> None:
-        """Redraw the view; where it cannot be redrawn, say so at each tenth of the work."""
+        """Redraw the view. If the output is not a terminal, write a line at each tenth of the work."""
         if not self._is_terminal:
             tenths = 10 * view.done // view.total
             if tenths > self._tenths:
@@ -90,7 +90,7 @@ class Screen:
         self._drawn_lines = len(lines)
 
     def clear(self) -> None:
-        """Take the view off the screen."""
+        """Remove the view from the screen."""
         if self._drawn_lines:
             self._stream.write(f"\x1b[{self._drawn_lines}A\x1b[J")
             self._stream.flush()

@@ -1,1 +1,1 @@
-"""Tools for the folder of a stopped broker. They return data and print nothing."""
+"""Tools for a broker's folder. They return data and print nothing; most need the broker to be stopped."""

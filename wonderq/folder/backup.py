@@ -1,10 +1,13 @@
 """`wonderq backup`: copy the log of a running or stopped broker into another folder, segment by segment.
 
-Nothing of the source is locked or changed. Segments are read oldest first, so what compaction drops meanwhile was written
-again into one that is still to be read; the last is the one in use, up to the newest group that is whole. In the
-destination nothing changes before everything is copied and known to go on where the last backup ended, and then it can be
-opened at every moment: a segment that is about to be sealed gets a blank successor first. Only where the source has dropped
-segments that would follow, and the destination is to be replaced, is there a gap for a moment.
+The source is neither locked nor changed. Segments are read oldest first. Compaction may drop a segment meanwhile, but
+it has copied the live messages to a later segment, which is still to be read. The last segment is the one in use; it is
+copied up to its newest complete group.
+
+The destination changes only after everything is copied, and after the copies are known to continue the last backup.
+From then on it can be opened at any moment, because a segment that is about to be sealed gets a blank successor first.
+There is one exception: if the source has dropped segments that the destination lacks, and the destination is to be
+replaced, it has a gap for a moment.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from wonderq.folder.lock import FolderError, NoLogError, check_outside
+from wonderq.folder.lock import FolderError, NoLogError, check_outside, segment_numbers
 from wonderq.state.replay import replay_log
 from wonderq_storage import Checkpoints, CorruptLogError, FileLog, Position, frame, segment
 from wonderq_storage.disk import Disk, DiskFile, no_room_is_disk_full
@@ -26,30 +29,34 @@ _CHUNK_BYTES = 1 << 20
 _BLANK_SUFFIX = ".blank.tmp"
 
 Progress = Callable[[int], object]
-"""Told how many bytes more were copied."""
+"""Callback that receives the number of bytes copied since its last call."""
 
 
 class BackupError(FolderError):
-    """The two folders do not go together. Nothing was changed."""
+    """The source does not match the backup in the destination. Nothing was changed."""
 
 
 @dataclass(frozen=True)
 class Backup:
-    """What was done, and what the destination holds now."""
+    """Result of a backup."""
 
     copied: list[str]
+    """Names of the segments that were copied."""
     copied_bytes: int
     reused: list[str]
+    """Names of the segments that an earlier backup had copied."""
     removed: list[str]
+    """Names of the segments that were removed from the destination."""
     end: Position
-    """Behind the newest record."""
+    """Position behind the newest record."""
     newest_ms: int
-    """The time of the newest record."""
+    """Time of the newest record, in ms since 1970."""
     messages: int
+    """Number of messages in the destination."""
 
 
 class _Part(NamedTuple):
-    """A segment of the backup: under its unfinished name if it was copied, or there already."""
+    """A segment of the backup: copied now, still under its unfinished name, or copied earlier."""
 
     number: int
     end: int
@@ -59,22 +66,23 @@ class _Part(NamedTuple):
 
 
 def backup(source: Path, destination: Path, *, prune: bool = False, progress: Progress = lambda _: None) -> Backup:
-    """Bring the destination up to what the source holds; what was acknowledged before the call is in it.
+    """Update the destination to the state of the source. It then contains everything acknowledged before the call.
 
-    Segments that the source has dropped stay: `restore` can go back to them. ``prune`` removes those that the log does not
-    need, and all of them where the source has dropped what would follow.
+    Segments that the source has dropped stay in the destination, so that `restore` can return to earlier times.
+    ``prune`` removes the ones that the newest state does not need. If the source has dropped segments that the
+    destination lacks, ``prune`` removes all old ones.
 
     Raises:
-        NoLogError: there is no log in the source.
-        BackupError: the source does not go on where the destination ends. Nothing was changed.
-        FolderLockedError: somebody uses the destination.
-        CorruptLogError, UnsupportedFormatError: the source, or the copy, does not verify.
+        NoLogError: the source contains no log.
+        BackupError: the source does not continue the backup in the destination. Nothing was changed.
+        FolderLockedError: another process uses the destination.
+        CorruptLogError, UnsupportedFormatError: the source or the copy does not verify.
         DiskFullError: the destination has no room. Nothing in it was changed.
         OSError: a folder cannot be read or written.
     """
     check_outside(source, destination)
     if not segment_numbers(source):
-        raise NoLogError(f"{source} holds no log: give the folder that 'wonderq serve --data' was given.")
+        raise NoLogError(source)
     if destination.exists() and not destination.is_dir():
         raise BackupError(f"{destination} is not a folder.")
     disk = Disk()
@@ -83,9 +91,9 @@ def backup(source: Path, destination: Path, *, prune: bool = False, progress: Pr
         goes_on = _goes_on(disk, source, destination, parts[0])
         if not goes_on and not prune:
             raise BackupError(
-                f"{source} begins with {segment.file_name(parts[0].number)} by now, and what {destination} has from before "
-                "does not lead up to that. Give another folder and keep this one for 'wonderq restore --until', or replace "
-                "what is in it with --prune."
+                f"{source} now begins with {segment.file_name(parts[0].number)}, and the backup in {destination} ends "
+                "before that. Choose another folder and keep this one for 'wonderq restore --until', or replace its "
+                "contents with --prune."
             )
         _publish(disk, destination, parts)
         removed = [] if goes_on else _remove_below(disk, destination, parts[0].number)
@@ -102,15 +110,10 @@ def backup(source: Path, destination: Path, *, prune: bool = False, progress: Pr
         sum(part.end for part in parts if part.copied),
         [segment.file_name(part.number) for part in parts if not part.copied],
         removed,
-        parts[-1].number << 32 | parts[-1].end,
+        segment.pack_position(parts[-1].number, parts[-1].end),
         state.last_ms,
         sum(len(queue.messages) for queue in state.queues.values()),
     )
-
-
-def segment_numbers(folder: Path) -> list[int]:
-    numbers = (segment.file_number(each.name) for each in folder.iterdir())
-    return sorted(number for number in numbers if number is not None)
 
 
 def write_copy(
@@ -123,7 +126,10 @@ def write_copy(
     *,
     reserve: bool = False,
 ) -> None:
-    """Write a file's first bytes into a new one with zeros behind them, durably but for its name."""
+    """Copy the first ``length`` bytes of a file to a new one of ``size`` bytes, padded with zeros, and sync it.
+
+    The caller syncs the new file's folder. ``reserve`` allocates all its disk space first.
+    """
     with no_room_is_disk_full(f"no room for {path}"), closing(disk.create(path)) as file:
         if reserve:
             file.allocate(size)
@@ -137,7 +143,10 @@ def write_copy(
 
 @contextmanager
 def _folder_for(disk: Disk, destination: Path) -> Iterator[None]:
-    """Hold the destination, which is free of unfinished copies before and after, and gone if nothing came into it."""
+    """Create and lock the destination.
+
+    Unfinished copies are removed before and after. Folders created here are removed again if they remain empty.
+    """
     made = [each for each in (destination, *destination.parents) if not each.exists()]
     disk.make_folder(destination)
     lock = disk.lock(destination)
@@ -148,7 +157,7 @@ def _folder_for(disk: Disk, destination: Path) -> Iterator[None]:
         with contextlib.suppress(OSError):
             _remove_unfinished(disk, destination)
             for each in made:
-                each.rmdir()  # an error if there is something in it
+                each.rmdir()  # fails, and is suppressed, if the folder is not empty
         disk.unlock(lock)
 
 
@@ -164,7 +173,7 @@ def _unfinished(destination: Path, number: int) -> Path:
 
 
 def _copy_new(disk: Disk, source: Path, destination: Path, progress: Progress) -> list[_Part]:
-    """Copy what the destination does not have, under unfinished names; returns the segments of the whole backup."""
+    """Copy the segments that the destination lacks under unfinished names; return all segments of the backup."""
     there = segment_numbers(destination)
     known = None
     if there:
@@ -179,13 +188,13 @@ def _copy_new(disk: Disk, source: Path, destination: Path, progress: Progress) -
             oldest = min(segment_numbers(source), default=0)
             if oldest <= number:
                 raise CorruptLogError(str(source / segment.file_name(number)), 0, "the segment is missing") from error
-            # Dropped meanwhile, and all before it: whatever was live in them has been written again further on.
+            # Compaction dropped it and all before it. Their live messages are copied to segments still to be read.
             parts = []
             number = oldest
             continue
         with closing(current.file):
             if known not in (None, current.header.log_id):
-                raise BackupError(f"{destination} holds another log than {source}: give another folder.")
+                raise BackupError(f"{destination} contains another log than {source}. Choose another folder.")
             parts.append(_copy_segment(disk, current, destination, progress))
         number += 1
     if there and there[-1] > parts[-1].number:
@@ -195,8 +204,8 @@ def _copy_new(disk: Disk, source: Path, destination: Path, progress: Progress) -
 
 def _has_more(copy: Path, source: Path) -> BackupError:
     return BackupError(
-        f"{copy} has something that {source} does not have: the source is older than its backup, or went another way since, "
-        "or a broker has run on the backup. Give another folder."
+        f"{copy} contains records that {source} does not have: the source is older than its backup, or a broker has "
+        "run on the backup, or the two have diverged. Choose another folder."
     )
 
 
@@ -205,7 +214,7 @@ def _copy_segment(disk: Disk, current: Segment, destination: Path, progress: Pro
     end = _copied_before(disk, current, destination / current.path.name)
     if end:
         return _Part(number, end, sealed=True, copied=False)
-    # The broker may be writing, so first comes what the reading has to reach, and then the reading.
+    # The broker may be writing. So first find out how far the copy must reach at least, and read after that.
     durable = segment.newest_durable(current)
     following = current.path.with_name(segment.file_name(number + 1))
     has_ended = file.size() < current.header.capacity or _is_used(disk, following)
@@ -213,7 +222,7 @@ def _copy_segment(disk: Disk, current: Segment, destination: Path, progress: Pro
     for _ in reader:
         pass
     if not reader.sealed and (has_ended or (reader.number or 0) < durable + bool(durable)):
-        reason = reader.problem or "something that was durable is missing here"
+        reason = reader.problem or "durable bytes are missing here"
         raise CorruptLogError(str(current.path), reader.offset, reason)
     _check_goes_on(disk, current, reader.offset, destination / current.path.name)
     size = reader.offset if reader.sealed else current.header.capacity
@@ -222,9 +231,9 @@ def _copy_segment(disk: Disk, current: Segment, destination: Path, progress: Pro
 
 
 def _copied_before(disk: Disk, current: Segment, copy: Path) -> int:
-    """Return the size of a copy that has the segment up to the seal, or 0.
+    """Return the size of the copy if it is complete up to the seal, or 0.
 
-    A seal is chained to everything that stands before it, so two segments with the same one are the same.
+    A seal is chained to everything before it, so two segments with the same seal are equal.
     """
     try:
         file = disk.open(copy)
@@ -243,14 +252,14 @@ def _copied_before(disk: Disk, current: Segment, copy: Path) -> int:
 
 
 def _check_goes_on(disk: Disk, current: Segment, end: int, copy: Path) -> None:
-    """Check that a segment has, up to ``end``, all that its copy from an earlier backup has.
+    """Check that a segment contains, before ``end``, everything in its copy from an earlier backup.
 
-    The last whole group is chained to everything that stands before it, so it is enough that the same one stands here, its
-    records included: those of the last one are chained to by nothing. A torn tail behind it was never acknowledged.
+    The copy's last complete group is chained to everything before it. So it is enough to compare that group, including
+    its records, to which nothing is chained. A torn tail behind it was never acknowledged.
 
     Raises:
-        BackupError: it has not.
-        CorruptLogError: the copy is damaged, so what stands behind the damage cannot be told.
+        BackupError: the copy has groups that the segment lacks.
+        CorruptLogError: the copy is damaged, so the bytes behind the damage are unknown.
     """
     try:
         there = segment.open_segment(disk, copy)
@@ -259,15 +268,15 @@ def _check_goes_on(disk: Disk, current: Segment, end: int, copy: Path) -> None:
     with closing(there.file):
         start, stop, reader = _last_group(there)
         if segment.read_tail(there, stop, reader.number or 1).proof:
-            raise CorruptLogError(str(copy), stop, reader.problem or "something that was durable is missing here")
+            raise CorruptLogError(str(copy), stop, reader.problem or "durable bytes are missing here")
         if stop > end or there.file.read(stop - start, start) != current.file.read(stop - start, start):
             raise _has_more(copy, current.path)
 
 
 def _last_group(current: Segment) -> tuple[int, int, SegmentReader]:
-    """Return where the last whole group of a segment begins and ends, and the reader that found it.
+    """Return the start and the end of a segment's last complete group, and the reader that found it.
 
-    Both are the end of the segment's header if there is none.
+    Without a group, both are the end of the segment's header.
     """
     reader = SegmentReader(current, None, None)
     start = stop = reader.offset
@@ -277,7 +286,7 @@ def _last_group(current: Segment) -> tuple[int, int, SegmentReader]:
 
 
 def _seal(file: DiskFile, seed: int) -> frame.GroupHeader | None:
-    """Return the seal that a file ends with."""
+    """Return the seal at the end of a file, or None."""
     at = max(file.size() - frame.GROUP_HEADER_BYTES, 0)
     header = frame.unpack_group_header(file.read(frame.GROUP_HEADER_BYTES, at), 0, seed)
     return header if header is not None and header.kind == frame.SEAL and header.offset == at else None
@@ -293,10 +302,10 @@ def _is_used(disk: Disk, path: Path) -> bool:
 
 
 def _goes_on(disk: Disk, source: Path, destination: Path, first: _Part) -> bool:
-    """Tell whether what the destination has before the first segment leads up to it without a gap.
+    """Return whether the destination's older segments lead up to segment ``first`` without a gap.
 
     Raises:
-        BackupError: it leads elsewhere.
+        BackupError: they belong to another history of the log.
     """
     below = [number for number in segment_numbers(destination) if number < first.number]
     if not below:
@@ -320,8 +329,8 @@ def _goes_on(disk: Disk, source: Path, destination: Path, first: _Part) -> bool:
 
 
 def _publish(disk: Disk, destination: Path, parts: list[_Part]) -> None:
-    """Give the copies their names."""
-    Checkpoints(destination, disk).remove_before(1 << 80)  # of whoever opened the backup: they are of what it was
+    """Rename the copies to their final names."""
+    Checkpoints(destination, disk).remove_before(1 << 80)  # all: a broker that ran on the backup wrote them
     for part, following in zip(parts, [*parts[1:], None], strict=True):
         if not part.copied:
             continue
@@ -333,7 +342,7 @@ def _publish(disk: Disk, destination: Path, parts: list[_Part]) -> None:
 
 def _header(file: DiskFile) -> frame.SegmentHeader:
     header = frame.unpack_segment_header(file.read(frame.SEGMENT_HEADER_BYTES, 0))
-    assert header is not None, "it was checked when it was copied"
+    assert header is not None, "the header was verified when it was copied"
     return header
 
 

@@ -1,4 +1,4 @@
-"""Checking checkpoints: that they verify, and that a start from them comes to the same state as reading the whole log."""
+"""Verification of checkpoints: their bytes, and that a start from them yields the same state as the whole log."""
 
 from __future__ import annotations
 
@@ -19,30 +19,28 @@ _CHUNK_MESSAGES = 4096
 
 
 def check_checkpoints(folder: Path, whole: State | None, problems: list[Problem], warnings: list[str]) -> None:
-    """Look at each checkpoint in a folder that the caller holds.
+    """Check each checkpoint in a folder that the caller has locked.
 
-    ``whole`` is what all records add up to, or None if they are damaged, which leaves nothing to compare with. A
-    checkpoint that a start would pass over is a warning; one that would mislead it is a problem.
+    ``whole`` is the state after all records, or None if the log is damaged and there is nothing to compare with. A
+    checkpoint that a start would skip is added to ``warnings``, a wrong one to ``problems``.
     """
     checkpoints = Checkpoints(folder)
     for path in checkpoints.paths():
         try:
             mark, state = load(checkpoints, path)
         except (DamagedCheckpointError, ValueError, LookupError, TypeError) as error:
-            warnings.append(f"{path.name} cannot be used, and a start passes it over: {error}")
+            warnings.append(f"{path.name} cannot be used, and a start skips it: {error}")
             continue
         if whole is None:
             continue
         try:
             difference = _difference(_replayed(folder, state, mark), whole)
         except StaleMarkError as error:
-            warnings.append(f"{path.name} is not of this log, and a start passes it over: {error}")
+            warnings.append(f"{path.name} does not belong to this log, and a start skips it: {error}")
             continue
         if difference:
             problems.append(
-                Problem(
-                    str(path), 0, f"the checkpoint disagrees with the log: {difference}. Remove it: the log is whole"
-                )
+                Problem(str(path), 0, f"the checkpoint contradicts the log: {difference}. Remove it: the log is intact")
             )
 
 
@@ -50,12 +48,12 @@ def load(checkpoints: Checkpoints, path: Path) -> tuple[Mark, State]:
     """Read one checkpoint.
 
     Raises:
-        DamagedCheckpointError, ValueError, LookupError, TypeError: it cannot be used.
+        DamagedCheckpointError, ValueError, LookupError, TypeError: the checkpoint cannot be used.
     """
     mark, chunks = checkpoints.read(path)
     state = State.load(chunks)
     if next(chunks, None) is not None:
-        raise ValueError(f"{path}: there is more in it than it says")
+        raise ValueError(f"{path}: there are bytes behind the state")
     return mark, state
 
 
@@ -70,12 +68,12 @@ def _replayed(folder: Path, state: State, mark: Mark) -> State:
 
 
 def _difference(found: State, whole: State) -> str | None:
-    """Name the first thing in which two states differ."""
+    """Describe the first difference between two states, or return None."""
     for name in ("key", "identity_at", "next_queue", "last_ms"):
         if getattr(found, name) != getattr(whole, name):
-            return f"it says {name} {getattr(found, name)!r}, the log {getattr(whole, name)!r}"
+            return f"{name} is {getattr(found, name)!r}, but {getattr(whole, name)!r} in the log"
     if found.queues.keys() != whole.queues.keys():
-        return f"it knows the queues {sorted(found.queues)}, the log {sorted(whole.queues)}"
+        return f"its queues are {sorted(found.queues)}, but {sorted(whole.queues)} in the log"
     now_ms = max(whole.last_ms, wall_clock_ms())
     for name, queue in whole.queues.items():
         other = found.queues[name]
@@ -83,16 +81,14 @@ def _difference(found: State, whole: State) -> str | None:
             each.messages.advance(now_ms)
         for theirs, ours in zip_longest(_facts(other), _facts(queue)):
             if theirs != ours:
-                return f"queue {name}: it says {theirs}, the log {ours}"
+                return f"queue {name}: {theirs}, but {ours} in the log"
     return None
 
 
 def _facts(queue: Queue) -> Iterator[tuple[Any, ...]]:
-    """Yield all there is to know of a queue, its messages one by one."""
+    """Yield the comparable facts about a queue and each of its messages."""
     yield queue.number, queue.settings, queue.created_ms, queue.record_position, queue.messages.next_sequence
-    sequence = -1
-    while views := queue.messages.after(sequence, _CHUNK_MESSAGES):
+    for views in queue.messages.walk(_CHUNK_MESSAGES):
         for view in views:
-            # What a waiting message's last claim was is not kept in the same way by every path to the same state.
+            # A waiting message's last claim is left out: checkpoint and replay do not store it in the same way.
             yield view if view.status != WAITING else view._replace(due_ms=0, timeout_ms=0)
-        sequence = views[-1].sequence

@@ -1,7 +1,7 @@
-"""`wonderq compact`: shrink a stopped broker's folder to what is live in it.
+"""`wonderq compact`: shrink a stopped broker's folder to its live messages.
 
-The log goes over to a fresh segment, and every older one is compacted into it as the running broker does it (`maintenance`):
-so a crash at any moment is as harmless here.
+The log continues in a new segment, and each older segment is compacted into it with the code of the running broker
+(`wonderq.broker.compaction`). So a crash at any moment is as harmless as there.
 """
 
 from __future__ import annotations
@@ -13,42 +13,44 @@ from pathlib import Path
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest
 from wonderq.broker.maintenance import WORTH_A_CHECKPOINT_BYTES, checkpoint
-from wonderq.folder.lock import held
-from wonderq.folder.replay import readable
+from wonderq.folder.lock import locked
+from wonderq.folder.replay import explain_unreadable
 from wonderq.state import record
 from wonderq.state.replay import replay_log
 from wonderq.state.state import State, queue_record
 from wonderq_storage import DEFAULT_SEGMENT_BYTES, Checkpoints, CorruptLogError, FileLog, frame
 
-#: Segments are reserved whole, so small ones leave little unused; but each is an open file, so a large log has larger ones.
-#: The smallest holds any message, and the space that is kept free for making room.
-_MIN_SEGMENT_BYTES = 4 << 20
+#: Segments are allocated as a whole, so small segments waste little space. But each is an open file, so a large log
+#: gets larger ones. The smallest has room for any message and for the space that deletes need.
+_SMALLEST_NEW_SEGMENT_BYTES = 4 << 20
 _SEGMENTS = 64
 
-#: What would save less of the folder's size than this is not done.
+#: Smallest share of the folder's size that is worth a compaction.
 _WORTH_IT = 0.01
 
-#: How many messages an estimate looks at together.
+#: Messages per step of an estimate.
 _CHUNK_MESSAGES = 4096
 
 
 @dataclass(frozen=True)
 class Size:
-    """How large a folder is."""
+    """Size of a folder."""
 
     disk_bytes: int
-    """What its files take on the disk, reserved space and checkpoints included."""
+    """Disk space of its files, with reserved space and checkpoints."""
     log_bytes: int
-    """What the log takes of it."""
+    """Size of the log, without reserved space."""
 
 
 @dataclass(frozen=True)
 class Outcome:
+    """Result of a compaction, or an estimate of it."""
+
     before: Size
     after: Size
     messages: int
     segments: int
-    """How many were compacted; none if that is not worth it."""
+    """Number of compacted segments; 0 if a compaction is not worth it."""
 
     @property
     def worth_it(self) -> bool:
@@ -56,38 +58,37 @@ class Outcome:
 
 
 def disk_bytes(folder: Path) -> int:
+    """Return the disk space of a folder's files."""
     return sum(each.stat().st_blocks * 512 for each in folder.rglob("*") if each.is_file())
 
 
 def estimate(folder: Path) -> Outcome:
-    """Say about what the folder would be when compacted, whether that is worth it or not, and change nothing.
+    """Estimate the folder's size after a compaction. Nothing is changed.
 
     Raises: as `compact`.
     """
     segment_bytes, segments = _plan(folder)
-    with readable(folder):
+    with explain_unreadable(folder):
         log = FileLog(folder)
     try:
-        with readable(folder):
+        with explain_unreadable(folder):
             state, _ = replay_log(log, Checkpoints(folder))
         before = Size(disk_bytes(folder), log.used_bytes())
     finally:
         log.close()
-    log_bytes = frame.SEGMENT_HEADER_BYTES + _restated_bytes(state)
+    log_bytes = frame.SEGMENT_HEADER_BYTES + _rewritten_bytes(state)
     after_bytes = log_bytes // segment_bytes * segment_bytes + segment_bytes
     if log_bytes > WORTH_A_CHECKPOINT_BYTES:
         after_bytes += sum(map(len, state.freeze().chunks()))
     return Outcome(before, Size(after_bytes, log_bytes), _count(state), segments)
 
 
-def _restated_bytes(state: State) -> int:
-    """Return what the records take that say everything of a state."""
+def _rewritten_bytes(state: State) -> int:
+    """Return the size of the records that a compaction writes for a state."""
     size = len(record.encode(record.Identity(record.IDENTITY, state.last_ms, state.key or b"", state.next_queue)))
     for queue in state.queues.values():
         size += len(record.encode(queue_record(queue, queue.settings, state.last_ms))) + queue.messages.bytes
-        sequence = -1
-        while views := queue.messages.after(sequence, _CHUNK_MESSAGES):
-            sequence = views[-1].sequence
+        for views in queue.messages.walk(_CHUNK_MESSAGES):
             runs = record.to_runs(view.sequence for view in views)
             produced_ms, lengths = [view.produced_ms for view in views], [view.length for view in views]
             claims = [queue.messages.state_of(view) for view in views if not view.is_pristine]
@@ -99,14 +100,14 @@ def _restated_bytes(state: State) -> int:
 
 
 def compact(folder: Path, progress: Callable[[], None] = lambda: None) -> Outcome:
-    """Compact everything, if that is worth it; ``progress`` is called after each segment.
+    """Compact all segments, if that is worth it. ``progress`` is called after each segment.
 
     Raises:
-        NoLogError: there is no log in the folder.
+        NoLogError: the folder contains no log.
         FolderLockedError: a broker is running on it.
-        DiskFullError: there is no room for the copies. What was not copied is as it was.
-        CorruptLogError: there is damage; a note says what was changed until it was found.
-        UnsupportedFormatError, UnusableLogError: as for a start. Nothing was changed.
+        DiskFullError: there is no room for the copies. Segments not yet compacted are unchanged.
+        CorruptLogError: the log is damaged. A note describes the changes made before the damage was found.
+        UnsupportedFormatError, UnusableLogError: the log cannot be opened. Nothing was changed.
     """
     expected = estimate(folder)
     if not expected.worth_it:
@@ -123,7 +124,7 @@ def compact(folder: Path, progress: Callable[[], None] = lambda: None) -> Outcom
             try:
                 compact_oldest(broker, log)
             except CorruptLogError as error:
-                error.add_note(_what_was_done(folder, done))
+                error.add_note(_describe_changes(folder, done))
                 raise
             done += 1
             progress()
@@ -138,20 +139,19 @@ def compact(folder: Path, progress: Callable[[], None] = lambda: None) -> Outcom
     return Outcome(expected.before, Size(disk_bytes(folder), log_bytes), messages, segments)
 
 
-def _what_was_done(folder: Path, segments: int) -> str:
+def _describe_changes(folder: Path, segments: int) -> str:
     removed = f"{segments:,} before it were compacted" if segments else "none was removed"
     return (
-        f"No message was lost by this: the segment is still there, {removed}, and copies were added in new ones at the end. "
-        f"'wonderq verify {folder}' lists all that is damaged; 'wonderq repair {folder} NEW' salvages the rest into a new "
-        "folder"
+        f"The compaction lost no message: the segment is still there, {removed}, and new segments contain copies. "
+        f"'wonderq verify {folder}' lists all damage; 'wonderq repair {folder} NEW' salvages the rest into a new folder"
     )
 
 
 def _plan(folder: Path) -> tuple[int, int]:
-    """Return the size for new segments, and how many there are now."""
-    with held(folder) as files:
+    """Return the size of the new segments, and the number of segments before the compaction."""
+    with locked(folder) as files:
         size = sum(each.stat().st_size for each in files)
-        return min(max(size // _SEGMENTS, _MIN_SEGMENT_BYTES), DEFAULT_SEGMENT_BYTES), len(files)
+        return min(max(size // _SEGMENTS, _SMALLEST_NEW_SEGMENT_BYTES), DEFAULT_SEGMENT_BYTES), len(files)
 
 
 def _count(state: State) -> int:

@@ -1,4 +1,7 @@
-"""Export of a folder as lines of JSON."""
+"""`wonderq export`: the queues and messages of a stopped broker's folder as JSON objects, one per line of output.
+
+`wonderq.folder.import_` documents the format.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,8 @@ from typing import Any, Self
 
 import msgspec
 
-from wonderq.folder.import_ import holds_log
-from wonderq.folder.lock import NoLogError
-from wonderq.folder.replay import readable
+from wonderq.folder.lock import NoLogError, segment_numbers
+from wonderq.folder.replay import explain_unreadable
 from wonderq.model.envelope import envelope_of
 from wonderq.model.ids import Ids
 from wonderq.model.messages import Message
@@ -32,18 +34,18 @@ _CHUNK_MESSAGES = 1000
 
 
 def export(folder: Path) -> Iterator[_Object]:
-    """Yield the lines of all queues. Nothing is changed.
+    """Yield each queue, followed by its messages, oldest first. The folder is only read.
 
     Raises:
         NoLogError, FolderLockedError, UnsupportedFormatError: the folder cannot be read.
-        CorruptLogError, UnusableLogError: it is damaged, and has to be repaired first.
+        CorruptLogError, UnusableLogError: the log is damaged and must be repaired first.
     """
-    if not holds_log(folder):
-        raise NoLogError(f"{folder} holds no log: give the folder that 'wonderq serve --data' was given.")
-    with readable(folder):
+    if not segment_numbers(folder):
+        raise NoLogError(folder)
+    with explain_unreadable(folder):
         log = FileLog(folder)
     try:
-        with readable(folder):
+        with explain_unreadable(folder):
             state, _ = replay_log(log, Checkpoints(folder))
         now_ms = max(state.last_ms, wall_clock_ms())
         with _Bodies(folder) as bodies:
@@ -63,8 +65,7 @@ def export(folder: Path) -> Iterator[_Object]:
 def _messages(state: State, queue: Queue, bodies: _Bodies, now_ms: int) -> Iterator[_Object]:
     ids = Ids(state.key or b"")
     queue.messages.advance(now_ms)
-    sequence = -1
-    while views := queue.messages.after(sequence, _CHUNK_MESSAGES):
+    for views in queue.messages.walk(_CHUNK_MESSAGES):
         for view in views:
             body, headers = bodies.read(view)
             message = Message(
@@ -81,11 +82,10 @@ def _messages(state: State, queue: Queue, bodies: _Bodies, now_ms: int) -> Itera
                 envelope_of(headers, view.updates),
             )
             yield {"type": "message", **msgspec.to_builtins(message_object(message))}
-        sequence = views[-1].sequence
 
 
 class _Bodies:
-    """Reads messages' bodies from a folder's segments."""
+    """Reads message bodies from the segment files, each of which it opens once."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -102,8 +102,8 @@ class _Bodies:
             file.close()
 
     def read(self, view: MessageView) -> tuple[str, dict[str, Any]]:
-        """Return a message's body, and what it carries."""
-        number, offset = view.position >> 32, view.position & 0xFFFF_FFFF
+        """Return the body and the headers of a message."""
+        number, offset = segment.unpack_position(view.position)
         file = self._files.get(number)
         if file is None:
             file = self._files[number] = self._disk.open(self._folder / segment.file_name(number))

@@ -1,4 +1,4 @@
-"""One message's way through the log: what each record did to it, and what followed from the deadlines in between."""
+"""The history of one message: the changes that each record and each passed deadline made to it."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _STATUS = {WAITING: "released", CLAIMED: "renewed", DELAYED: "delayed", BURIED: 
 
 
 class Event(NamedTuple):
-    """Something that happened to the message."""
+    """A change of the message."""
 
     at_ms: int
     what: str
     detail: dict[str, Any]
     file: str | None
-    """The name of the file that says so, or None if it follows from a deadline."""
+    """Name of the file that contains the record, or None for a passed deadline."""
     offset: int | None
 
 
 class History:
-    """Follows one message through the records of a log, in order."""
+    """Tracks one message through the records of a log, in order."""
 
     def __init__(self, ids: Ids, queue: int, sequence: int) -> None:
         self._ids = ids
@@ -39,15 +39,15 @@ class History:
         self._entry = b""
 
     def add(self, found: Found, read: Record) -> Iterator[Event]:
-        """Yield what a record, and the deadlines before it, did to the message."""
+        """Yield the changes that a record, and the deadlines before it, made to the message."""
         if isinstance(read, record.Identity | record.Metadata) or read.queue != self._queue:
             return
-        yield from self.until(read.at_ms)  # a record of the same queue, so time has come so far, whatever it is about
+        yield from self.until(read.at_ms)  # any record of the queue shows that its clock has reached this time
         for what, detail in self._events(read):
             yield Event(read.at_ms, what, detail, found.path.name, found.offset)
 
     def until(self, now_ms: int) -> Iterator[Event]:
-        """Yield the end of a claim or a delay that is over by then."""
+        """Yield the end of a claim or delay whose deadline has passed at ``now_ms``."""
         if self._status in (CLAIMED, DELAYED) and self._due_ms <= now_ms:
             yield Event(self._due_ms, "expired" if self._status == CLAIMED else "due", {}, None, None)
             self._status = WAITING

@@ -1,9 +1,9 @@
-"""`wonderq export` and `wonderq import`: the messages of a folder as lines of JSON, and back.
+"""`wonderq import`: produce the messages that `wonderq export` wrote, in a folder or in a running broker.
 
-One line for each queue, with its settings, and behind it one for each of its messages, oldest first. What a line says of
-a message besides its body and its delay is for whoever reads it: an import makes new messages, with new ids, and nobody
-holds a claim on them. Keys of messages are not taken over, since they are only remembered for a time; nor is where dead
-letters came from, and what was buried can be consumed.
+The input has one JSON object per line: each queue with its settings, followed by its messages, oldest first. An import
+creates new messages from their bodies, delays, attributes, groups, priorities and trace contexts. Ids, receive counts,
+claims and the other fields of a line are for human readers and are ignored. Dedup keys are not imported because they
+expire, and a dead letter loses its source queue. Buried messages become available again.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from msgspec import UNSET, UnsetType
 
 from wonderq.broker.broker import Broker
 from wonderq.client import Client, RefusedError, UnreachableError
-from wonderq.folder.lock import FolderError, held
-from wonderq.folder.replay import readable
+from wonderq.folder.lock import FolderError, locked, segment_numbers
+from wonderq.folder.replay import explain_unreadable
 from wonderq.model.errors import BrokerError
 from wonderq.model.limits import Limits
 from wonderq.rest.schemas import Attributes, Group, NewMessage, Priority, PutQueue, Traceparent, Tracestate, given
 from wonderq.rest.values import new_message, settings_of
-from wonderq_storage import Checkpoints, FileLog, segment
+from wonderq_storage import Checkpoints, FileLog
 from wonderq_storage.recovery import wall_clock_ms
 
 _BATCH_BYTES = 4 << 20
@@ -33,11 +33,8 @@ _BATCH_BYTES = 4 << 20
 _Object = dict[str, Any]
 
 
-# Import
-
-
 class ImportLineError(FolderError):
-    """A line that cannot be imported; the message says which, and what was done before."""
+    """A line cannot be imported. The message names the line and the lines imported before it."""
 
 
 class _QueueLine(PutQueue, tag_field="type", tag="queue", kw_only=True, forbid_unknown_fields=False):
@@ -57,30 +54,30 @@ class _MessageLine(msgspec.Struct, tag_field="type", tag="message"):
     tracestate: Tracestate | UnsetType = UNSET
 
     def fields(self) -> _Object:
-        """Return what it has besides its text, as a new message is given it."""
+        """Return the optional fields that are set, as a produce request takes them."""
         names = ("attributes", "group", "priority", "traceparent", "tracestate")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not UNSET}
 
 
-#: Settings that would keep a queue's own messages out: they are set when these are in.
-_LATER_SETTINGS = ("draining", "content_deduplication", "max_messages", "max_bytes", "max_message_bytes")
+#: Settings that could reject the queue's own messages. They are applied after all messages are imported.
+_FINAL_SETTINGS = ("draining", "content_deduplication", "max_messages", "max_bytes", "max_message_bytes")
 
 
 class Target(Protocol):
-    """Where an import goes."""
+    """Destination of an import."""
 
     def put_queue(self, queue: str, line: _QueueLine) -> None:
-        """Create a queue, or give it these settings."""
+        """Create a queue, or change the settings of an existing one."""
 
     def produce(self, queue: str, messages: Sequence[_Object]) -> None:
-        """Add messages, all or none; each with ``message``, ``delay`` and what else a new message may have."""
+        """Produce a batch, all or none. Each message has ``message``, ``delay`` and optional fields."""
 
 
 class _FolderTarget:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self.imported = False
-        """Whether anything was."""
+        """Whether a queue or a message was imported."""
 
     def put_queue(self, queue: str, line: _QueueLine) -> None:
         sqs = {} if isinstance(line.sqs, UnsetType) else {"sqs": line.sqs}
@@ -120,40 +117,38 @@ class _ClientTarget:
 
 @contextmanager
 def into_folder(folder: Path) -> Iterator[Target]:
-    """Import into the folder of a stopped broker, which is made if it is not there.
+    """Import into the folder of a stopped broker. A missing folder is created.
+
+    If nothing was imported, a log and a folder created for the import are removed again.
 
     Raises:
-        FolderError: it is not a folder.
-        FolderLockedError, CorruptLogError, UnsupportedFormatError, UnusableLogError: it cannot be used.
+        FolderError: the path is not a folder.
+        FolderLockedError, CorruptLogError, UnsupportedFormatError, UnusableLogError: the log cannot be opened.
     """
-    there = folder.exists()
-    if there and not folder.is_dir():
+    existed = folder.exists()
+    if existed and not folder.is_dir():
         raise FolderError(f"{folder} is not a folder")
-    new = not there or not holds_log(folder)
+    new = not existed or not segment_numbers(folder)
     target = None
-    with readable(folder):
+    with explain_unreadable(folder):
         log = FileLog(folder)
     try:
-        with readable(folder):
+        with explain_unreadable(folder):
             broker = Broker(log, checkpoints=Checkpoints(folder), limits=Limits.widest())
         target = _FolderTarget(broker)
         yield target
     except BaseException:
         log.close()
         if new and target is not None and not target.imported:
-            _remove_new_log(folder, with_folder=not there)
+            _remove_new_log(folder, with_folder=not existed)
         raise
     finally:
         log.close()
 
 
-def holds_log(folder: Path) -> bool:
-    return any(segment.file_number(each.name) is not None for each in folder.iterdir())
-
-
 def _remove_new_log(folder: Path, *, with_folder: bool) -> None:
-    """Take away the log that was made for an import of which nothing came."""
-    with held(folder) as files:
+    """Remove the log that was created for a failed import."""
+    with locked(folder) as files:
         for path in files:
             path.unlink()
         if with_folder:
@@ -165,7 +160,7 @@ def into_broker(url: str, key: str | None = None) -> Iterator[Target]:
     """Import into a running broker.
 
     Raises:
-        ValueError: the URL, or the key, is not one.
+        ValueError: the URL or the key is malformed.
     """
     Client(url, key=key).close()
     target = _ClientTarget(url, key)
@@ -175,90 +170,104 @@ def into_broker(url: str, key: str | None = None) -> Iterator[Target]:
         target.close()
 
 
-def import_lines(
-    lines: Iterable[bytes], target: Target, progress: Callable[[int], None] = lambda _: None
-) -> tuple[int, int]:
-    """Import lines as `export` writes them; returns how many queues and messages there were.
+class Importer:
+    """Imports lines in order. Consecutive messages for one queue are produced in batches."""
 
-    Raises:
-        ImportLineError: a line cannot be read, or is refused. Those before it were imported.
-        UnreachableError: the broker did not answer.
-    """
-    decoder = msgspec.json.Decoder(_QueueLine | _MessageLine)
-    limits = Limits()
-    queues = messages = 0
-    done = 0  # lines imported so far
-    later: dict[str, _QueueLine] = {}
-    batch: list[tuple[_Object, int]] = []
-    batch_queue, size = "", 0
+    def __init__(self, target: Target, progress: Callable[[int], None] = lambda _: None) -> None:
+        """``progress`` is called with the number of messages of each imported batch."""
+        self.queues = 0
+        """Number of queues imported so far."""
+        self.messages = 0
+        """Number of messages imported so far."""
+        self._target = target
+        self._progress = progress
+        self._batch_messages = Limits().batch_messages
+        self._imported_lines = 0
+        self._settings: dict[str, _QueueLine] = {}
+        self._batch: list[tuple[_Object, int]] = []  # each with the time in ms at which its delay ends
+        self._batch_queue = ""
+        self._batch_bytes = 0
 
-    def flush(last: int) -> None:
-        nonlocal messages, done, size
-        if batch:
+    def run(self, lines: Iterable[bytes]) -> None:
+        """Import all lines; empty ones are skipped.
+
+        Raises:
+            ImportLineError: a line cannot be decoded, or the broker refuses it. The lines before it are imported.
+            UnreachableError: the broker did not answer. A note names the lines whose outcome is unknown.
+        """
+        decoder = msgspec.json.Decoder(_QueueLine | _MessageLine)
+        number = 0
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                item = decoder.decode(line)
+                due_ms = _parse_time(item.delayed_until) if isinstance(item, _MessageLine) and item.delayed_until else 0
+            except (msgspec.DecodeError, ValueError) as error:
+                self._flush(number - 1)
+                imported = _describe_imported(self._imported_lines)
+                raise ImportLineError(f"line {number} cannot be imported: {error}. {imported}") from error
+            if isinstance(item, _QueueLine):
+                self._flush(number - 1)
+                self._put_queue(number, item)
+            else:
+                self._add_message(number, item, due_ms)
+        self._flush(number)
+        for queue, item in self._settings.items():
+            self._target.put_queue(queue, item)
+
+    def _put_queue(self, number: int, item: _QueueLine) -> None:
+        first = msgspec.structs.replace(item, **dict.fromkeys(_FINAL_SETTINGS, UNSET))
+        self._call(number, lambda: self._target.put_queue(first.queue, first))
+        self._settings[item.queue] = item
+        self.queues += 1
+
+    def _add_message(self, number: int, item: _MessageLine, due_ms: int) -> None:
+        size = len(item.message)
+        full = len(self._batch) == self._batch_messages or self._batch_bytes + size > _BATCH_BYTES
+        if self._batch and (item.queue != self._batch_queue or full):
+            self._flush(number - 1)
+        self._batch_queue = item.queue
+        self._batch.append(({"message": item.message, **item.fields()}, due_ms))
+        self._batch_bytes += size
+
+    def _flush(self, last: int) -> None:
+        """Produce the batch, which ends at line ``last``."""
+        if self._batch:
             now_ms = wall_clock_ms()
-            new = [{**each, "delay": max(due_ms - now_ms, 0) / 1000} for each, due_ms in batch]
-            _do(done, last, lambda: target.produce(batch_queue, new))
-            messages += len(batch)
-            progress(len(batch))
-            batch.clear()
-            size = 0
-        done = last
+            messages = [{**fields, "delay": max(due_ms - now_ms, 0) / 1000} for fields, due_ms in self._batch]
+            self._call(last, lambda: self._target.produce(self._batch_queue, messages))
+            self.messages += len(messages)
+            self._progress(len(messages))
+            self._batch.clear()
+            self._batch_bytes = 0
+        self._imported_lines = last
 
-    number = 0
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
+    def _call(self, last: int, work: Callable[[], None]) -> None:
+        """Import the lines up to ``last`` with ``work``, and add to its errors which lines are imported."""
+        done = self._imported_lines
         try:
-            item = decoder.decode(line)
-            due_ms = _parse_time(item.delayed_until) if isinstance(item, _MessageLine) and item.delayed_until else 0
-        except (msgspec.DecodeError, ValueError) as error:
-            flush(number - 1)
-            raise ImportLineError(f"line {number} cannot be imported: {error}. {_imported(done)}") from error
-        if isinstance(item, _QueueLine):
-            flush(number - 1)
-            free = msgspec.structs.replace(item, **dict.fromkeys(_LATER_SETTINGS, UNSET))
-            _do(done, number, lambda free=free: target.put_queue(free.queue, free))  # type: ignore[misc]
-            later[item.queue] = item
-            queues += 1
-            done = number
-            continue
-        length = len(item.message)
-        if batch and (item.queue != batch_queue or len(batch) == limits.batch_messages or size + length > _BATCH_BYTES):
-            flush(number - 1)
-        batch_queue = item.queue
-        batch.append(({"message": item.message, **item.fields()}, due_ms))
-        size += length
-    flush(number)
-    for item in later.values():
-        target.put_queue(item.queue, item)
-    return queues, messages
+            work()
+        except (BrokerError, RefusedError) as error:
+            unknown = isinstance(error, RefusedError) and error.outcome_unknown
+            outcome = _describe_unknown(done, last) if unknown else _describe_imported(done)
+            lines = f"line {last}" if last == done + 1 else f"lines {done + 1} to {last}"
+            raise ImportLineError(f"{lines} cannot be imported: {error} {outcome}") from error
+        except UnreachableError as error:
+            refused = isinstance(error.__cause__, ConnectionRefusedError)  # no request was sent
+            error.add_note(_describe_imported(done) if refused else _describe_unknown(done, last))
+            raise
+        self._imported_lines = last
 
 
-def _do(done: int, last: int, work: Callable[[], None]) -> None:
-    try:
-        work()
-    except (BrokerError, RefusedError) as error:
-        unknown = isinstance(error, RefusedError) and error.outcome_unknown
-        left = _unknown_from(done, last) if unknown else _imported(done)
-        lines = f"line {last}" if last == done + 1 else f"lines {done + 1} to {last}"
-        raise ImportLineError(f"{lines} cannot be imported: {error} {left}") from error
-    except UnreachableError as error:
-        refused = isinstance(error.__cause__, ConnectionRefusedError)  # so nothing was sent
-        error.add_note(_imported(done) if refused else _unknown_from(done, last))
-        raise
-
-
-def _imported(done: int) -> str:
+def _describe_imported(done: int) -> str:
     return f"Lines 1 to {done} were imported, and nothing after" if done else "Nothing was imported"
 
 
-def _unknown_from(done: int, last: int) -> str:
+def _describe_unknown(done: int, last: int) -> str:
     lines = f"line {last} was" if last == done + 1 else f"lines {done + 1} to {last} were"
-    return (
-        f"Lines 1 to {done} were imported, and it is unknown whether {lines}"
-        if done
-        else f"It is unknown whether {lines}"
-    )
+    unknown = f"It is unknown whether {lines} imported"
+    return f"Lines 1 to {done} were imported. {unknown}" if done else unknown
 
 
 def _parse_time(text: str) -> int:

@@ -1,4 +1,7 @@
-"""`wonderq inspect`: what is in a stopped broker's folder. Nothing is changed, and memory does not grow with the log's size."""
+"""`wonderq inspect`: the contents of a stopped broker's folder. Nothing is changed.
+
+Memory use depends on the number of messages, not on the size of the log.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,14 @@ from typing import Any
 
 from wonderq.folder.checkpoints import load
 from wonderq.folder.history import Event, History
-from wonderq.folder.lock import FolderError, held
+from wonderq.folder.lock import FolderError, locked
 from wonderq.model.ids import Ids
 from wonderq.model.status import STATUS_BY_NAME
 from wonderq.model.times import iso_time
 from wonderq.state import record
 from wonderq.state.record import Record
 from wonderq.state.state import State, UnreadableRecordError
-from wonderq_storage import Checkpoints, DamagedCheckpointError
+from wonderq_storage import Checkpoints, DamagedCheckpointError, segment
 from wonderq_storage.recovery import TORN_FOLDER, wall_clock_ms
 from wonderq_storage.salvage import Found, Problem, Salvage, SegmentSummary
 
@@ -30,7 +33,7 @@ _Progress = Callable[[], None]
 
 @contextmanager
 def _salvage(folder: Path) -> Iterator[Salvage]:
-    with held(folder):
+    with locked(folder):
         salvage = Salvage(folder)
         try:
             yield salvage
@@ -43,22 +46,25 @@ def _salvage(folder: Path) -> Iterator[Salvage]:
 
 @dataclass
 class Overview:
-    """What a folder holds."""
+    """Contents of a folder."""
 
     folder: Path
     segments: list[SegmentSummary] = field(default_factory=list)
     records: Counter[str] = field(default_factory=Counter)
     state: State = field(default_factory=State)
     live_bytes: Counter[int] = field(default_factory=Counter)
-    """By segment: bytes of messages that are there, and whose newest contents stand in it."""
+    """By segment: bytes of live messages whose newest contents are in it."""
     checkpoints: list[_Object] = field(default_factory=list)
     torn_files: list[_Object] = field(default_factory=list)
     torn: Problem | None = None
     problems: list[Problem] = field(default_factory=list)
 
 
-def look(folder: Path, progress: _Progress = lambda: None) -> Overview:
-    """Read a folder. Raises what `wonderq.folder.verify.verify` does."""
+def survey(folder: Path, progress: _Progress = lambda: None) -> Overview:
+    """Read a folder.
+
+    Raises: as `wonderq.folder.verify.verify`.
+    """
     found = Overview(folder)
     with _salvage(folder) as salvage:
         for each in salvage.records():
@@ -79,19 +85,17 @@ def look(folder: Path, progress: _Progress = lambda: None) -> Overview:
     now_ms = max(found.state.last_ms, wall_clock_ms())
     for queue in found.state.queues.values():
         queue.messages.advance(now_ms)
-        sequence = -1
-        while views := queue.messages.after(sequence, _CHUNK_MESSAGES):
+        for views in queue.messages.walk(_CHUNK_MESSAGES):
             for view in views:
-                found.live_bytes[view.position >> 32] += view.length
-            sequence = views[-1].sequence
+                found.live_bytes[segment.unpack_position(view.position)[0]] += view.length
     return found
 
 
 def _checkpoints(folder: Path) -> Iterator[_Object]:
     checkpoints = Checkpoints(folder)
     for path in checkpoints.paths():
-        segment, _, offset = path.stem.partition("-")
-        about = {"file": path.name, "segment": int(segment), "offset": int(offset), "bytes": path.stat().st_size}
+        number, _, offset = path.stem.partition("-")
+        about = {"file": path.name, "segment": int(number), "offset": int(offset), "bytes": path.stat().st_size}
         try:
             load(checkpoints, path)
         except (DamagedCheckpointError, ValueError, LookupError, TypeError) as error:
@@ -101,7 +105,7 @@ def _checkpoints(folder: Path) -> Iterator[_Object]:
 
 
 def overview_object(found: Overview) -> _Object:
-    """Return all of it as one JSON object."""
+    """Return an overview as a JSON object."""
     return {
         "folder": str(found.folder),
         "segments": [
@@ -149,25 +153,25 @@ def _problem_object(problem: Problem) -> _Object:
 # One message
 
 LOG_BEGINS = "log begins"
-"""The event that stands for all there were of a message whose records were dropped."""
+"""The event reported instead of a message's history when all its records were dropped."""
 
 
 class UnknownMessageError(FolderError):
-    """The id is not one of this log."""
+    """No message of this log can have the id."""
 
 
 def history(folder: Path, name: str, progress: _Progress = lambda: None) -> tuple[list[Event], list[Problem]]:
-    """Return what happened to the message with an id or receipt, and where the log is damaged.
+    """Return the events of the message with an id or receipt, and the damage in the log.
 
-    If no record of it is left, the one event is where the log begins.
+    If no record of the message is left, the only event is the beginning of the log.
 
-    Raises what `look` does, and:
-        UnknownMessageError: the id is not of this log.
+    Raises, besides the errors of `survey`:
+        UnknownMessageError: the id does not belong to this log.
     """
     ids = _find_ids(folder)
     place = ids and (ids.decode_id(name) or (ids.decode_receipt(name) or (None,))[:2])
     if not place or len(place) != 2:
-        raise UnknownMessageError(f"{name} is not the id or receipt of a message of this log")
+        raise UnknownMessageError(f"{name} is not the id or receipt of a message in this log")
     assert ids is not None
     queue, sequence = place
     one = History(ids, queue, sequence)
@@ -205,6 +209,7 @@ def _decoded(salvage: Salvage) -> Iterator[tuple[Found, Record]]:
 
 
 def event_object(event: Event) -> _Object:
+    """Return an event as a JSON object."""
     detail = {
         (name.removesuffix("_ms") if name.endswith("_ms") else name): iso_time(value) if name.endswith("_ms") else value
         for name, value in event.detail.items()
@@ -218,7 +223,7 @@ def event_object(event: Event) -> _Object:
 def record_objects(
     folder: Path, problems: list[Problem], *, bodies: bool, progress: _Progress = lambda: None
 ) -> Iterator[_Object]:
-    """Yield each record as a JSON object; ``problems`` takes where the log is damaged."""
+    """Yield each record as a JSON object, and add the damage in the log to ``problems``."""
     with _salvage(folder) as salvage:
         try:
             for found, read in _decoded(salvage):
@@ -305,7 +310,7 @@ def _pairs(runs: Sequence[int]) -> list[Sequence[int]]:
 
 
 def _bodies(found: Found, read: Record, problems: list[Problem]) -> _Object:
-    """Return the bodies in a record; null for one that does not match its checksum, which is a problem."""
+    """Return the bodies in a record. A body that does not match its checksum is null, and a problem."""
     if not isinstance(read, record.Produce | record.Send | record.Update):
         return {}
     bodies: list[str | None] = []

@@ -1,4 +1,4 @@
-"""The folder of a stopped broker: taking it for oneself without changing it."""
+"""Locking the folder of a stopped broker, and the errors that all folder tools share."""
 
 from __future__ import annotations
 
@@ -11,25 +11,34 @@ from wonderq_storage.disk import Disk
 
 
 class FolderError(Exception):
-    """A folder that cannot be used for what was asked; the message says why and what to do."""
+    """A folder cannot be used for this command. The message gives the reason and what to do."""
 
 
 class NoLogError(FolderError):
-    """There is no log in the folder."""
+    """The folder contains no log."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"{folder} holds no log. Pass the folder that 'wonderq serve --data' uses.")
+
+
+def segment_numbers(folder: Path) -> list[int]:
+    """Return the numbers of the segment files in a folder, ascending."""
+    numbers = (segment.file_number(each.name) for each in folder.iterdir())
+    return sorted(number for number in numbers if number is not None)
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[list[Path]]:
-    """Lock a folder that holds a log, so that no broker starts on it meanwhile; gives its segment files.
+def locked(folder: Path) -> Iterator[list[Path]]:
+    """Lock a folder against brokers and other tools, without writing to it. Yields its segment files in order.
 
     Raises:
-        NoLogError: there is no log in it.
-        FolderLockedError: a broker is running on it.
-        OSError: it cannot be read.
+        NoLogError: the folder contains no log.
+        FolderLockedError: another process holds the lock.
+        OSError: the folder cannot be read.
     """
-    files = sorted(each for each in folder.iterdir() if segment.file_number(each.name) is not None)
+    files = [folder / segment.file_name(number) for number in segment_numbers(folder)]
     if not files:
-        raise NoLogError(f"{folder} holds no log: give the folder that 'wonderq serve --data' was given.")
+        raise NoLogError(folder)
     disk = Disk()
     lock = disk.lock(folder)
     try:
@@ -39,12 +48,12 @@ def held(folder: Path) -> Iterator[list[Path]]:
 
 
 def check_outside(source: Path, target: Path) -> None:
-    """Refuse to write into the folder that is read.
+    """Check that a command does not write into the folder it reads.
 
     Raises:
-        FolderError: ``target`` is ``source``, or inside of it.
+        FolderError: ``target`` is ``source`` or lies inside it.
     """
     if source.resolve() == target.resolve():
-        raise FolderError(f"{target} is the folder that is read: give another one")
+        raise FolderError(f"{target} is the source folder. Choose another folder as the target")
     if source.resolve() in target.resolve().parents:
-        raise FolderError(f"{target} is inside {source}: give a folder outside of it")
+        raise FolderError(f"{target} is inside the source folder {source}. Choose a folder outside it")

@@ -1,4 +1,4 @@
-"""Which messages a damaged log is known to have lost: those whose numbers are missing, and which nothing later tells of."""
+"""Messages that a damaged log is known to have lost: used numbers that no later record rewrites or deletes."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ _Runs = list[tuple[int, int]]
 
 
 class Losses:
-    """Follows the records that are left of a log, in order."""
+    """Finds lost messages in the remaining records of a log, which it takes in order."""
 
     def __init__(self, *, from_beginning: bool) -> None:
-        """``from_beginning`` says whether the log's first segment is there: otherwise a queue may begin at any number."""
+        """``from_beginning``: the log's first segment exists. Otherwise a queue may begin at any number."""
         self._from_beginning = from_beginning
         self.next_sequence: dict[int, int] = {}
-        """By queue: a number that is above all that are known to have been used."""
+        """By queue: a number above all numbers known to be used."""
         self.lost: dict[int, _Runs] = {}
-        """By queue: first number and number behind the last, of messages that are lost and were not deleted later."""
+        """By queue: ranges of lost messages, as first number and number behind the last."""
         self.unknown_below: dict[int, int] = {}
-        """By queue: the first number that is told of, in a log whose beginning is not there."""
+        """By queue: the first number that a record mentions, in a log whose beginning is missing."""
 
     def add(self, read: Record, *, damaged: bool) -> None:
-        """Take in a record; ``damaged`` says whether anything before it did not verify."""
+        """Take in a record. ``damaged``: something before it did not verify."""
         match read:
             case record.DefineQueue():
                 self._reach(read.queue, read.next_sequence, damaged)
@@ -51,7 +51,7 @@ class Losses:
                     known.pop(read.queue, None)
 
     def lose(self, queue: int, sequences: Iterable[int]) -> None:
-        """Put messages on the list that a record has told of, and that could not be read."""
+        """Add messages whose record verifies, but whose contents could not be read."""
         for sequence in sequences:
             self._found(queue, [(sequence, 1)])
             self.lost[queue] = sorted([*self.lost.get(queue, ()), (sequence, sequence + 1)])
@@ -60,7 +60,7 @@ class Losses:
         return sum(end - start for runs in self.lost.values() for start, end in runs)
 
     def _reach(self, queue: int, sequence: int, damaged: bool) -> None:
-        """Note that every number below ``sequence`` has been used."""
+        """Record that every number below ``sequence`` has been used."""
         known = self.next_sequence.get(queue)
         if known is None:
             known = 0
@@ -71,7 +71,7 @@ class Losses:
         self.next_sequence[queue] = max(known, sequence)
 
     def _found(self, queue: int, runs: Iterable[tuple[int, int]]) -> None:
-        """Take messages off the list: they were deleted, or a later record says all about them."""
+        """Remove messages from the lost ones: a later record deletes or rewrites them."""
         lost = self.lost.get(queue)
         if not lost:
             return

@@ -1,4 +1,4 @@
-"""Replaying a log for the tools, with errors that say what to do."""
+"""Replay errors, with advice for the user of a folder tool."""
 
 from __future__ import annotations
 
@@ -12,13 +12,18 @@ from wonderq_storage import CorruptLogError
 
 
 class UnusableLogError(FolderError):
-    """The log's records contradict each other, or are not all there."""
+    """The log's records contradict each other, or some are missing."""
 
 
 @contextmanager
-def readable(folder: Path) -> Iterator[None]:
-    """Say what to do about a log that cannot be read."""
-    advice = f"Nothing was changed. 'wonderq repair {folder} NEW' salvages what verifies into a new folder"
+def explain_unreadable(folder: Path) -> Iterator[None]:
+    """Add the way out, ``wonderq repair``, to errors about a log that cannot be replayed.
+
+    Raises:
+        CorruptLogError: the original error, with a note.
+        UnusableLogError: replaces an `UnreadableRecordError`.
+    """
+    advice = f"Nothing was changed. 'wonderq repair {folder} NEW' salvages the intact records into a new folder"
     try:
         yield
     except CorruptLogError as error:

@@ -1,4 +1,4 @@
-"""`wonderq restore`: make a folder out of a backup, up to a point in time. The backup is only read."""
+"""`wonderq restore`: create a folder from a backup, up to a point in time. The backup is only read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wonderq.folder.backup import Progress, write_copy
-from wonderq.folder.lock import FolderError, check_outside, held
+from wonderq.folder.lock import FolderError, check_outside, locked
 from wonderq.model.times import iso_time
 from wonderq.state import record
 from wonderq.state.record import Record
@@ -19,47 +19,47 @@ from wonderq_storage.segment import Segment, SegmentReader
 
 
 class RestoreError(FolderError):
-    """The backup cannot be restored like this. Nothing was written."""
+    """The backup cannot be restored with these arguments. Nothing was written."""
 
 
 @dataclass(frozen=True)
 class Restored:
-    """What the new folder holds."""
+    """Contents of the new folder."""
 
     records: int
     messages: int
     newest_ms: int
-    """The time of the newest record."""
+    """Time of the newest record, in ms since 1970."""
     end: Position
-    """Behind it."""
+    """Position behind the newest record."""
 
 
 def restore(backup: Path, new: Path, *, until_ms: int | None = None, progress: Progress = lambda _: None) -> Restored:
-    """Copy the log up to the last group that has nothing from after ``until_ms``, or all of it.
+    """Copy the log into a new folder: all of it, or the groups before the first record later than ``until_ms``.
 
     Raises:
-        NoLogError: there is no log in the backup.
+        NoLogError: the backup contains no log.
         RestoreError: the new folder is not empty, or the backup does not reach back to that time.
-        FolderLockedError: somebody uses the backup.
-        CorruptLogError, UnsupportedFormatError, UnreadableRecordError: what would be kept does not verify.
-        DiskFullError: there is no room.
+        FolderLockedError: another process uses the backup.
+        CorruptLogError, UnsupportedFormatError, UnreadableRecordError: the part to be restored does not verify.
+        DiskFullError: the disk has no room.
     """
     check_outside(backup, new)
     if new.exists() and any(new.iterdir()):
-        raise RestoreError(f"{new} is not empty: give a new folder.")
+        raise RestoreError(f"{new} is not empty. Choose a new folder.")
     disk = Disk()
-    with held(backup):
+    with locked(backup):
         recovery = Recovery(disk, backup)
         try:
             number, end = _find_end(recovery, until_ms)
             disk.make_folder(new)
-            # Without its last segment a log is refused, so what a crash leaves of this cannot be taken for all of it.
+            # A log without its last segment is refused, so an interrupted restore cannot pass for a complete one.
             for each in recovery.segments:
                 if each.number < number:
                     size = each.file.size()
                     _copy(disk, each, new, size, size, progress)
                 elif each.number == number:
-                    # Like any segment in use it has all its space, so that a full disk is found out in time.
+                    # The segment in use gets all its space, so that a full disk is noticed now.
                     _copy(disk, each, new, end, each.header.capacity, progress, reserve=True)
         finally:
             recovery.close()
@@ -73,7 +73,7 @@ def restore(backup: Path, new: Path, *, until_ms: int | None = None, progress: P
         log.close()
     state.check_complete()
     messages = sum(len(queue.messages) for queue in state.queues.values())
-    return Restored(records, messages, state.last_ms, number << 32 | end)
+    return Restored(records, messages, state.last_ms, segment.pack_position(number, end))
 
 
 def _copy(
@@ -87,7 +87,7 @@ def _copy(
 
 
 def _find_end(recovery: Recovery, until_ms: int | None) -> tuple[int, int]:
-    """Return the segment in which the restored log ends, and the offset in it."""
+    """Return the segment and the offset at which the restored log ends."""
     for position, data in recovery.replay():
         if until_ms is not None and _time(position, data) > until_ms:
             number, end, base = _group_before(recovery, position)
@@ -98,14 +98,14 @@ def _find_end(recovery: Recovery, until_ms: int | None) -> tuple[int, int]:
     oldest = recovery.segments[0].number
     if base < oldest or (number, end) == (oldest, frame.SEGMENT_HEADER_BYTES):
         earliest_ms = next(_complete_from(recovery.segments), None)
-        since = f"; it goes back to {iso_time(earliest_ms)}" if earliest_ms is not None else ""
-        raise RestoreError(f"the backup does not go back as far as {iso_time(until_ms or 0)}{since}.")
+        since = f". The earliest possible time is {iso_time(earliest_ms)}" if earliest_ms is not None else ""
+        raise RestoreError(f"the backup does not reach back to {iso_time(until_ms or 0)}{since}.")
     return number, end
 
 
 def _group_before(recovery: Recovery, position: Position) -> tuple[int, int, int]:
-    """Return where the group with the record at ``position`` begins, and what base holds there."""
-    number, offset = position >> 32, position & 0xFFFF_FFFF
+    """Return the segment and offset at which the group of a record begins, and the base before that group."""
+    number, offset = segment.unpack_position(position)
     [current] = [each for each in recovery.segments if each.number == number]
     reader = SegmentReader(current, None, None)
     end, base = reader.offset, recovery.base
@@ -117,12 +117,12 @@ def _group_before(recovery: Recovery, position: Position) -> tuple[int, int, int
 
 
 def _complete_from(segments: list[Segment]) -> Iterator[int]:
-    """Yield the times from which on nothing is missing that a log cut there would need."""
+    """Yield the times at which the log could end without needing a segment that the backup lacks."""
     newest_ms = 0
     for each in segments:
         reader = SegmentReader(each, None, None)
         for records in reader:
-            times = [_time(each.number << 32 | offset, data) for offset, data in records]
+            times = [_time(segment.pack_position(each.number, offset), data) for offset, data in records]
             newest_ms = max([newest_ms, *times])
             if newest_ms and reader.base >= segments[0].number:
                 yield newest_ms

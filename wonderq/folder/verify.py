@@ -1,4 +1,4 @@
-"""`wonderq verify`: read all of a stopped broker's folder, and report everything that does not verify. Nothing is changed."""
+"""`wonderq verify`: read all of a stopped broker's folder and report all damage. Nothing is changed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wonderq.folder.checkpoints import check_checkpoints
-from wonderq.folder.lock import held
+from wonderq.folder.lock import locked
 from wonderq.state import record
 from wonderq.state.state import State, UnreadableRecordError
 from wonderq_storage.salvage import Found, Problem, Salvage
@@ -16,7 +16,7 @@ from wonderq_storage.salvage import Found, Problem, Salvage
 
 @dataclass
 class Findings:
-    """What was read: all that verifies."""
+    """The valid contents of a folder, and its damage."""
 
     folder: Path
     files: list[Path]
@@ -25,29 +25,29 @@ class Findings:
     state: State = field(default_factory=State)
     torn: Problem | None = None
     problems: list[Problem] = field(default_factory=list)
-    """Everything that does not verify, in the log's order."""
+    """All damage, in the order of the log."""
     warnings: list[str] = field(default_factory=list)
-    """What costs a start time, and nothing else."""
+    """Findings that only slow down a start."""
 
     @property
     def damage(self) -> str | None:
-        """The first problem, or None."""
+        """Description of the first problem, or None."""
         return str(self.problems[0]) if self.problems else None
 
 
 def verify(folder: Path, progress: Callable[[], None] = lambda: None) -> Findings:
-    """Read everything in ``folder``; ``progress`` is called for each record.
+    """Read everything in ``folder``. ``progress`` is called for each record.
 
     Raises:
-        NoLogError: there is no log in it.
+        NoLogError: the folder contains no log.
         FolderLockedError: a broker is running on it.
         UnsupportedFormatError: a newer WonderQ wrote it.
-        OSError: it cannot be read.
+        OSError: the folder cannot be read.
     """
-    with held(folder) as files:
+    with locked(folder) as files:
         findings = Findings(folder, files, sum(each.stat().st_size for each in files))
         salvage = Salvage(folder)
-        findings.problems = salvage.problems  # those of records come between those of their frames
+        findings.problems = salvage.problems  # problems of records are inserted in order
         try:
             for found in salvage.records():
                 _take(found, findings)
@@ -65,7 +65,7 @@ def verify(folder: Path, progress: Callable[[], None] = lambda: None) -> Finding
 
 
 def _take(found: Found, findings: Findings) -> None:
-    """Check a record's own checksums, and apply it."""
+    """Check the checksums of a record's messages, and apply the record."""
     try:
         read = record.decode_typed(found.data)
         for entry in record.entries_of(read):
