@@ -1,4 +1,4 @@
-"""Bugs in what the broker decides and when it answers, in receipts, in time, and in the lines of those who wait."""
+"""Bugs in the broker's decisions and durability, in receipts, in the clock, and in the queues of waiting consumers."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ MUTANTS = [
         "delete_answers_at_once",
         "A deleted message is back after a crash.",
         _CHANGES,
-        "        self._core.wait_until_durable()\n        return results\n\n    def _resolve_receipts(self",
-        "        return results\n\n    def _resolve_receipts(self",
+        "        self._core.wait_until_durable()\n        return results\n\n    def _resolve_receipts",
+        "        return results\n\n    def _resolve_receipts",
         (f"{_ANSWERS}::test_an_answer_waits",),
     ),
     Mutant(

@@ -1,4 +1,4 @@
-"""Bugs in what the broker does by itself: retention, redrive, schedules."""
+"""Bugs in housekeeping: retention, redrives, schedules."""
 
 from __future__ import annotations
 
@@ -98,16 +98,16 @@ MUTANTS = [
         "a_schedule_fires_as_it_was",
         "A schedule that was changed meanwhile produces the old message.",
         _SCHEDULES,
-        "if note is None or note.value is not noted:\n                return None",
-        "if note is None:\n                return None",
+        "if not _has_value(state, schedule.name, value):\n                return None",
+        "if _metadata(state, schedule.name) is None:\n                return None",
         (f"{_OF_SCHEDULES}::TestChanging",),
     ),
     Mutant(
         "made_up_for_again_after_a_crash",
         "A crash while missed times are made up for repeats all of them.",
         _SCHEDULES,
-        "schedule = replace(schedule, last_ms=these[-1], next_ms=next_ms, failure=None)",
-        "schedule = replace(schedule, last_ms=these[-1], next_ms=next_ms if not times_ms else noted['next_ms'], failure=None)",
+        "next_ms = left_ms[0] if left_ms else plan.next_ms",
+        "next_ms = value['next_ms'] if left_ms else plan.next_ms",
         (f"{_OF_SCHEDULES}::TestMissed",),
     ),
     Mutant(

@@ -1,4 +1,4 @@
-"""Bugs in what queues promise beyond "each message once": order, shares, keys, attempts, dead letters, versions, settings."""
+"""Bugs in the order of messages, fairness, dedup keys, attempts, dead letters, versions and queue settings."""
 
 from __future__ import annotations
 
