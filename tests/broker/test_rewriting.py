@@ -1,4 +1,4 @@
-"""Compaction drops old records once it has restated what they still say: what is left of a log means what all of it did."""
+"""Compaction drops old records once it has rewritten their live contents: the rest of the log has the meaning of all of it."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class ConsumerQueues:
     """Waiters of all queues. Call every method under the broker's lock."""
 
     def __init__(self, limit: int, in_flight: int = UNLIMITED) -> None:
-        """Set the limit on waiters of all queues, and the limit on messages in flight per queue: no waiter wakes at it."""
+        """Limit the waiters of all queues, and the messages in flight of a queue: beyond that, none of its waiters wakes."""
         self._limit = limit
         self._in_flight = in_flight
         self._count = 0
