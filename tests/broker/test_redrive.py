@@ -347,7 +347,7 @@ class TestEnd:
 
 
 class TestMeanwhile:
-    """What others do between the reading of a portion and its redrive, which is done without the lock."""
+    """Changes by others between reading a portion and moving it, while the lock is not held."""
 
     @pytest.fixture
     def moving(self, world: World) -> tuple[World, str]:

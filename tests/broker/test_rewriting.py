@@ -1,4 +1,4 @@
-"""Compaction drops old records once it has rewritten their live contents: the rest of the log has the meaning of all of it."""
+"""Compaction rewrites the live contents of old records, and drops the records: the log keeps its meaning."""
 
 from __future__ import annotations
 

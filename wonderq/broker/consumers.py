@@ -32,7 +32,11 @@ class ConsumerQueues:
     """Waiters of all queues. Call every method under the broker's lock."""
 
     def __init__(self, limit: int, in_flight: int = UNLIMITED) -> None:
-        """Limit the waiters of all queues, and the messages in flight of a queue: beyond that, none of its waiters wakes."""
+        """Create empty queues of waiters.
+
+        ``limit`` is the most waiters of all queues. ``in_flight`` is the most claimed messages of a queue; while it has as
+        many, no message wakes a waiter.
+        """
         self._limit = limit
         self._in_flight = in_flight
         self._count = 0

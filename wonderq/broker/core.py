@@ -60,6 +60,7 @@ class Transaction:
 
     def __init__(self, lock: threading.Lock, clock: Clock, durability: DurabilityWaiter, log: Log) -> None:
         self.damage: CorruptLogError | None = None
+        """Damage that was found in the log. It ends all work."""
         self._lock = lock
         self._now_ms = clock.now_ms
         self._durability = durability
