@@ -34,8 +34,8 @@ class ConsumerQueues:
     def __init__(self, limit: int, in_flight: int = UNLIMITED) -> None:
         """Create empty queues of waiters.
 
-        ``limit`` is the most waiters of all queues. ``in_flight`` is the most claimed messages of a queue; while it has as
-        many, no message wakes a waiter.
+        ``limit`` is the most waiters of all queues. ``in_flight`` is the most claimed messages of a queue; at that number,
+        no message wakes a waiter.
         """
         self._limit = limit
         self._in_flight = in_flight
