@@ -34,7 +34,7 @@ class ConsumerQueues:
     def __init__(self, limit: int, in_flight: int = UNLIMITED) -> None:
         """Create empty queues of waiters.
 
-        ``limit`` is the most waiters of all queues. ``in_flight`` is the most claimed messages of a queue; at that number,
+        ``limit`` is the most waiters of all queues. ``in_flight`` is the most claimed messages of a queue, at which
         no message wakes a waiter.
         """
         self._limit = limit
