@@ -25,10 +25,21 @@ class RunningServer:
 
 
 @contextmanager
-def running(*arguments: str) -> Iterator[RunningServer]:
-    """Run ``python -m ARGUMENTS``, which prints its address first, until the end of the block."""
+def running(*arguments: str, tree: Path | None = None) -> Iterator[RunningServer]:
+    """Run ``python -m ARGUMENTS``, which prints its address first, until the end of the block.
+
+    ``tree`` is another checkout to run it from.
+    """
+    environment = dict(os.environ)
+    if tree is not None:
+        environment["PYTHONPATH"] = os.pathsep.join((str(tree), str(tree / "storage")))
     process = subprocess.Popen(
-        [sys.executable, "-m", *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, "-m", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        cwd=tree,
+        env=environment,
     )
     assert process.stdout is not None
     try:

@@ -9,7 +9,7 @@ import pytest
 from tests.broker.conftest import Lasting
 from tests.broker.fake_clock import FakeClock
 from tests.broker.helpers import Call, eventually
-from tests.broker.test_restating import InterruptedLog
+from tests.broker.test_rewriting import InterruptedLog
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest
 from wonderq.model.envelope import DeadLetterSource, Envelope

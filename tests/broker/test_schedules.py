@@ -147,7 +147,7 @@ class TestTimes:
         "zone", ["", "Nowhere/Else", "../etc/passwd", "/etc/localtime", "Europe", "a\0b", "x" * 300]
     )
     def test_what_is_no_time_zone(self, zone: str) -> None:
-        with pytest.raises(InvalidValueError, match="no time zone") as caught:
+        with pytest.raises(InvalidValueError, match="not a time zone") as caught:
             times_after("* * * * *", zone, START_MS)
         assert caught.value.field == "timezone"
 
@@ -204,10 +204,15 @@ class TestFiring:
         assert (schedule.last_ms, schedule.next_ms) == (START_MS + 2 * MINUTE_MS, START_MS + 3 * MINUTE_MS)
         assert (world.broker.counters.schedules_fired, world.broker.counters.schedules_missed) == (2, 0)
 
-    def test_all_times_of_a_late_keeper(self, world: World) -> None:
+    def test_all_times_of_a_late_housekeeper(self, world: World) -> None:
         world.put(cron="* * * * * *")
         world.fire(5000)
         assert world.times() == [START_MS + 1000 * n for n in range(1, 6)]
+
+    def test_an_empty_message(self, world: World) -> None:
+        world.put(body="")
+        world.fire(MINUTE_MS)
+        assert [message.body for message in world.messages()] == [""]
 
     def test_attributes_of_its_own_come_first(self, world: World) -> None:
         world.put(attributes={"schedule": ("Number", "7")})

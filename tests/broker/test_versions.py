@@ -8,7 +8,7 @@ import pytest
 
 from tests.broker.conftest import Lasting
 from tests.broker.fake_clock import FakeClock
-from tests.broker.test_restating import InterruptedLog
+from tests.broker.test_rewriting import InterruptedLog
 from wonderq.broker.broker import Broker
 from wonderq.model.errors import MessageNotFoundError, VersionConflictError
 from wonderq.model.messages import Change, Target

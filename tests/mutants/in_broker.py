@@ -1,14 +1,14 @@
-"""Bugs in what the broker decides and when it answers, in receipts, in time, and in the lines of those who wait."""
+"""Bugs in the broker's decisions and durability, in receipts, in the clock, and in the queues of waiting consumers."""
 
 from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 
-_SENDING = "wonderq/broker/produce.py"
-_CHANGING = "wonderq/broker/changes.py"
+_PRODUCE = "wonderq/broker/produce.py"
+_CHANGES = "wonderq/broker/changes.py"
 _CORE = "wonderq/broker/core.py"
-_LOOKING = "wonderq/broker/queries.py"
-_CLAIMING = "wonderq/broker/claims.py"
+_QUERIES = "wonderq/broker/queries.py"
+_CLAIMS = "wonderq/broker/claims.py"
 _ANSWERS = "tests/broker/test_durable_answers.py"
 _TABLE = "wonderq/state/message_table.py"
 _RECEIPTS = "tests/broker/test_receipts.py"
@@ -19,57 +19,58 @@ MUTANTS = [
     Mutant(
         "produce_answers_at_once",
         "A produced message is lost in a crash after its 2xx.",
-        _SENDING,
-        "        self._durability.wait(position)\n        return self._ids.message_ids",
-        "        return self._ids.message_ids",
+        _PRODUCE,
+        "        core.durability.wait(position)\n        return sent[queue]",
+        "        return sent[queue]",
         (f"{_ANSWERS}::test_an_answer_waits",),
         hangs=True,
     ),
     Mutant(
         "claim_answers_at_once",
         "After a crash a message is given to another consumer while the first still works on it.",
-        _CLAIMING,
-        "        self._durability.wait(claim.position)\n        messages = self._read_messages",
-        "        messages = self._read_messages",
+        _CLAIMS,
+        "        self._core.durability.wait(claim.position)\n        return self._reader.messages",
+        "        return self._reader.messages",
         (f"{_ANSWERS}::test_an_answer_waits",),
     ),
     Mutant(
         "delete_answers_at_once",
         "A deleted message is back after a crash.",
-        _CHANGING,
-        "        self._wait_until_durable()\n        return results\n\n    def _resolve_receipts(self",
-        "        return results\n\n    def _resolve_receipts(self",
+        _CHANGES,
+        "        self._core.wait_until_durable()\n        return results\n\n    def _resolve_receipts",
+        "        return results\n\n    def _resolve_receipts",
         (f"{_ANSWERS}::test_an_answer_waits",),
     ),
     Mutant(
         "refusal_answers_at_once",
         "A client is told 404 of a message that is back after a crash.",
         _CORE,
-        "        if refusal is not None and issubclass(refusal, BrokerError):\n            self._wait_until_durable()\n",
+        "        if refusal is not None and issubclass(refusal, BrokerError):\n"
+        "            self._durability.wait(self._log.end() - 1)\n",
         "",
         (f"{_ANSWERS}::test_a_refusal_waits",),
     ),
     Mutant(
         "get_shows_what_is_not_durable",
         "A client reads a change that a crash then undoes.",
-        _LOOKING,
-        "            view = self._resolve(found, Target(id=message_id))\n        self._wait_until_durable()\n",
-        "            view = self._resolve(found, Target(id=message_id))\n",
+        _QUERIES,
+        "            view = self._core.resolve(found, Target(id=message_id))\n        self._core.wait_until_durable()\n",
+        "            view = self._core.resolve(found, Target(id=message_id))\n",
         (f"{_ANSWERS}::test_an_answer_waits",),
     ),
     Mutant(
         "listing_shows_what_is_not_durable",
         "A listing has messages that a crash then takes away.",
-        _LOOKING,
-        "                views = views[: within or 1]\n            self._wait_until_durable()\n",
+        _QUERIES,
+        "                views = views[: within or 1]\n            self._core.wait_until_durable()\n",
         "                views = views[: within or 1]\n",
         (f"{_ANSWERS}::test_an_answer_waits",),
     ),
     Mutant(
         "nothing_to_claim_answers_at_once",
         "A consumer is told that a queue is empty because of a deletion that a crash then undoes.",
-        _CLAIMING,
-        "        if claim is None:\n            self._wait_until_durable()\n",
+        _CLAIMS,
+        "        if claim is None:\n            self._core.wait_until_durable()\n",
         "        if claim is None:\n",
         (f"{_ANSWERS}::test_an_answer_waits",),
     ),
@@ -77,18 +78,18 @@ MUTANTS = [
         "applied_before_it_is_appended",
         "A record that found no room is in memory all the same: a 507 half done.",
         _CORE,
-        "        positions = self._log.append_together(",
-        "        for fields, data in zip(records, encoded, strict=True):\n"
-        "            self._state.apply(fields, self._log.end(), len(data))\n"
-        "        positions = self._log.append_together(",
+        "        positions = self.log.append_together(",
+        "        for each, data in zip(records, encoded, strict=True):\n"
+        "            self.state.apply(each, self.log.end(), len(data))\n"
+        "        positions = self.log.append_together(",
         (f"{_ANSWERS}::test_a_refused_record_changes_nothing",),
     ),
     Mutant(
         "new_queue_apart_from_its_messages",
         "A refused produce leaves an empty queue behind, a 507 half done; and so does a crash.",
-        _SENDING,
-        "position = self._append_and_apply(*records, leave=PRODUCE_LEAVES)",
-        "position = [self._append_and_apply(each, leave=PRODUCE_LEAVES) for each in records][-1]",
+        _PRODUCE,
+        "position = core.append_and_apply(*records, leave=PRODUCE_LEAVES) if records",
+        "position = [core.append_and_apply(each, leave=PRODUCE_LEAVES) for each in records][-1] if records",
         (
             f"{_ANSWERS}::test_there_is_room_for_a_new_queue_and_its_first_messages_or_for_none",
             "tests/broker/test_whole_batches.py::test_a_crash_leaves_a_new_queue_with_its_first_messages_or_neither",
@@ -97,10 +98,14 @@ MUTANTS = [
     Mutant(
         "batch_deleted_one_by_one",
         "A crash leaves half of a batch deleted.",
-        _CHANGING,
-        "                self._append_and_apply(record.Delete(record.DELETE, now_ms, found.number, runs), leave=DELETE_LEAVES)\n",
+        _CHANGES,
+        "                self._core.append_and_apply(\n"
+        "                    record.Delete(record.DELETE, now_ms, found.number, runs), leave=DELETE_LEAVES\n"
+        "                )\n",
         "                for each in record.from_runs(runs):\n"
-        "                    self._append_and_apply(record.Delete(record.DELETE, now_ms, found.number, [each, 1]), leave=DELETE_LEAVES)\n",
+        "                    self._core.append_and_apply(\n"
+        "                        record.Delete(record.DELETE, now_ms, found.number, [each, 1]), leave=DELETE_LEAVES\n"
+        "                    )\n",
         ("tests/broker/test_whole_batches.py::test_a_batch_is_one_record",),
     ),
     Mutant(
@@ -122,7 +127,7 @@ MUTANTS = [
     Mutant(
         "a_message_twice_in_a_batch",
         "A batch that names a message twice is recorded as runs that do not ascend.",
-        _CHANGING,
+        _CHANGES,
         "        if any(map(ge, sequences, sequences[1:])):\n",
         "        if False:\n",
         ("tests/broker/test_batches_of_receipts.py::test_one_that_does_not_count_stops_no_other",),
@@ -138,9 +143,9 @@ MUTANTS = [
     Mutant(
         "claim_uses_the_reserve",
         "On a full disk consumers use up the room that deleting needs.",
-        _CLAIMING,
-        "position = self._append_and_apply(*records, leave=CLAIM_LEAVES)",
-        "position = self._append_and_apply(*records)",
+        _CLAIMS,
+        "position = self._core.append_and_apply(*records, leave=CLAIM_LEAVES)",
+        "position = self._core.append_and_apply(*records)",
         (f"{_ANSWERS}::test_deleting_works_on_when_producing_and_claiming_have_no_room",),
     ),
     Mutant(
@@ -156,13 +161,14 @@ MUTANTS = [
         "The receipt of a message that was given back still acts.",
         _CORE,
         "        if token is not None and token != view.token:\n",
+        "        from wonderq.model.status import CLAIMED\n\n"
         "        if token is not None and token != view.token and view.status == CLAIMED:\n",
         (f"{_RECEIPTS}::test_giving_a_message_back_voids_its_receipt",),
     ),
     Mutant(
         "same_token_for_every_claim",
         "A stale receipt acts on the next claim.",
-        _CLAIMING,
+        _CLAIMS,
         "        token = self._new_token()\n",
         "        token = 1\n",
         (f"{_RECEIPTS}::test_a_later_claim_fences_an_earlier_one",),
@@ -179,7 +185,7 @@ MUTANTS = [
         "receipt_of_another_message_accepted",
         "A client that mixed up an id and a receipt deletes the wrong message.",
         _CORE,
-        "if target.id is not None and self._ids.decode_id(target.id) != tuple(place):",
+        "if target.id is not None and self.ids.decode_id(target.id) != tuple(place):",
         "if False:",
         (f"{_RECEIPTS}::test_a_receipt_with_another_messages_id_is_refused",),
     ),
@@ -195,11 +201,12 @@ MUTANTS = [
         "deadlines_start_anew_at_a_restart",
         "A restart holds claims longer than they were asked for.",
         _CORE,
-        "        self._clock.raise_floor(self._state.last_ms)\n",
-        "        self._clock.raise_floor(self._state.last_ms)\n"
-        "        for each in self._state.queues.values():\n"
+        "        self.clock.raise_floor(self.state.last_ms)\n",
+        "        from wonderq.model.status import CLAIMED\n\n"
+        "        self.clock.raise_floor(self.state.last_ms)\n"
+        "        for each in self.state.queues.values():\n"
         "            for view in each.messages.after(-1, 1 << 30, CLAIMED):\n"
-        "                due_ms = self._clock.now_ms() + view.timeout_ms\n"
+        "                due_ms = self.clock.now_ms() + view.timeout_ms\n"
         "                each.messages.change(view.sequence, CLAIMED, due_ms, view.timeout_ms)\n",
         (f"{_CLOCK}::test_a_clock_set_back_across_a_restart_does_not_take_time_back",),
     ),
@@ -230,9 +237,9 @@ MUTANTS = [
     Mutant(
         "produce_wakes_nobody",
         "A waiting consumer is not told of a new message.",
-        _SENDING,
-        "count(record.PRODUCE, len(entries))\n                self._consumers.notify(self._state.queues[queue])\n",
-        "count(record.PRODUCE, len(entries))\n",
+        _PRODUCE,
+        "count(record.PRODUCE, added)\n                self._core.consumers.notify(self._core.state.queues[name])\n",
+        "count(record.PRODUCE, added)\n",
         (f"{_WAITING}::test_one_message_wakes_one_waiter",),
         hangs=True,
     ),
@@ -249,7 +256,7 @@ MUTANTS = [
         "earlier_deadline_wakes_nobody",
         "A consumer sleeps past the end of a claim.",
         "wonderq/broker/consumers.py",
-        "        if due_ms is not None and due_ms < line[0].due_ms:\n",
+        "        if due_ms is not None and due_ms < waiters[0].due_ms:\n",
         "        if False:\n",
         (f"{_WAITING}::test_whoever_runs_out_of_time_hands_over",),
         hangs=True,
@@ -258,8 +265,8 @@ MUTANTS = [
         "newest_waiter_is_woken",
         "Whoever has waited longest waits longest.",
         "wonderq/broker/consumers.py",
-        "        for waiter in line:\n            if waiting <= 0:\n",
-        "        for waiter in reversed(line):\n            if waiting <= 0:\n",
+        "        for waiter in waiters:\n            if waiting <= 0:\n",
+        "        for waiter in reversed(waiters):\n            if waiting <= 0:\n",
         (f"{_WAITING}::test_first_come_first_served",),
         hangs=True,
     ),

@@ -248,7 +248,7 @@ MUTANTS = [
         _FILE,
         "    if not reader.sealed:\n        reason",
         "    if False:\n        reason",
-        ("tests/broker/test_upkeep.py::test_damage_ends_it_and_nothing_is_dropped",),
+        ("tests/broker/test_maintenance.py::test_damage_ends_it_and_nothing_is_dropped",),
         hangs=True,
     ),
     Mutant(

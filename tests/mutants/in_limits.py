@@ -27,7 +27,7 @@ MUTANTS = [
     Mutant(
         "batches_are_not_counted_in_messages",
         "A queue that is nearly full takes a batch of any size.",
-        "wonderq/model/limits.py",
+        "wonderq/broker/admission.py",
         "            messages = len(there) + count\n",
         "            messages = len(there) + 1\n",
         (f"{_BROKER}::TestMessages",),
@@ -36,7 +36,7 @@ MUTANTS = [
         "a_delete_wakes_nobody",
         "A consumer that waits for room in flight sleeps on when there is some.",
         "wonderq/broker/changes.py",
-        "                self._consumers.notify(found)  # there is room for more in flight\n",
+        "                self._core.consumers.notify(found)  # more messages may be in flight now\n",
         "",
         (f"{_BROKER}::TestInFlight",),
     ),

@@ -1,4 +1,4 @@
-"""Bugs in what queues promise beyond "each message once": order, shares, keys, attempts, dead letters, versions, settings."""
+"""Bugs in the order of messages, fairness, dedup keys, attempts, dead letters, versions and queue settings."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ _COMPACTION = "wonderq/broker/compaction.py"
 _LANES = "wonderq/state/lanes.py"
 _COLUMNS = "wonderq/state/columns.py"
 _STATE = "wonderq/state/state.py"
-_MEMORY = "wonderq/state/dedup.py"
-_SENDING = "wonderq/broker/produce.py"
-_CLAIMING = "wonderq/broker/claims.py"
-_CHANGING = "wonderq/broker/changes.py"
-_MOVING = "wonderq/broker/transfers.py"
+_DEDUP = "wonderq/state/dedup.py"
+_PRODUCE = "wonderq/broker/produce.py"
+_CLAIMS = "wonderq/broker/claims.py"
+_CHANGES = "wonderq/broker/changes.py"
+_TRANSFERS = "wonderq/broker/transfers.py"
 _FIFO = "tests/broker/test_fifo.py"
 _FAIRNESS = "tests/broker/test_fairness.py"
 _PRIORITIES = "tests/broker/test_priorities.py"
@@ -134,8 +134,8 @@ _ONCE = [
         "key_not_restated",
         "A message is there twice, since its key was in a segment that was compacted.",
         _COMPACTION,
-        "commit(record.Dedup(record.DEDUP, now_ms, number, memories))",
-        "memories = []",
+        "append_and_apply(record.Dedup(record.DEDUP, now_ms, number, rows))",
+        "rows = []",
         (f"{_KEYS}::test_the_same_key_again_adds_nothing",),
     ),
     Mutant(
@@ -157,15 +157,15 @@ _ONCE = [
     Mutant(
         "key_twice_in_a_batch",
         "A batch that has a message twice adds it twice.",
-        _SENDING,
-        "place = (used.get(key) if key in used else queue.dedup.get(key, now_ms)) if key else None",
-        "place = queue.dedup.get(key, now_ms) if key else None",
+        _PRODUCE,
+        "sequence = placed.keys[key] if key in placed.keys else queue.dedup.get(key, now_ms)",
+        "sequence = queue.dedup.get(key, now_ms)",
         (f"{_KEYS}::test_the_same_key_twice_in_one_batch_is_one_message",),
     ),
     Mutant(
         "key_remembered_for_ever",
         "A key that was used yesterday swallows today's message.",
-        _MEMORY,
+        _DEDUP,
         "return found.value if found is not None and found.until_ms > now_ms else None",
         "return found.value if found is not None else None",
         (f"{_KEYS}::test_a_key_is_forgotten_at_the_end_of_its_window",),
@@ -173,7 +173,7 @@ _ONCE = [
     Mutant(
         "window_not_that_of_the_queue",
         "Keys are forgotten earlier than the queue was told to remember them.",
-        _SENDING,
+        _PRODUCE,
         "until_ms = now_ms + settings.deduplication_window_ms",
         "until_ms = now_ms + 300_000",
         (f"{_KEYS}::test_the_window_can_be_set",),
@@ -181,31 +181,31 @@ _ONCE = [
     Mutant(
         "keys_fill_up_for_good",
         "A broker that had many keys once takes none any more, until it is restarted.",
-        "wonderq/model/limits.py",
-        "            state.forget(now_ms)\n",
+        "wonderq/broker/admission.py",
+        "            self._state.forget(now_ms)\n",
         "",
         (f"{_KEYS}::test_so_many_keys_and_no_more_and_room_again_when_they_are_forgotten",),
     ),
     Mutant(
         "attempt_given_again_after_a_change",
         "A consumer gets a message again that it has deleted or given back.",
-        _CLAIMING,
-        "(view.status, view.token, view.due_ms) != (CLAIMED, token, due_ms)",
-        "view.token != token",
+        _CLAIMS,
+        "(each.status, each.token, each.due_ms) != expected",
+        "each.token != token",
         (f"{_ATTEMPTS}::test_not_when_something_was_done_to_one_of_them",),
     ),
     Mutant(
         "part_of_an_attempt_given_again",
         "A consumer gets the rest of an answer again of which it has deleted a part.",
-        _CLAIMING,
-        "if len(views) < count or any(",
+        _CLAIMS,
+        "if len(views) < sum(runs[1::2]) or any(",
         "if not views or any(",
         (f"{_ATTEMPTS}::test_not_when_something_was_done_to_one_of_them",),
     ),
     Mutant(
         "attempt_not_remembered",
         "A consumer whose answer was lost is given other messages, and those wait until their claims end.",
-        _CLAIMING,
+        _CLAIMS,
         "        if attempt_id is not None:\n            records.append(",
         "        if attempt_id is not None and not runs:\n            records.append(",
         (f"{_ATTEMPTS}::test_the_same_messages_and_receipts_with_the_timeout_anew",),
@@ -213,25 +213,26 @@ _ONCE = [
     Mutant(
         "hand_over_without_the_deletion",
         "A step is done again after the next one was handed over.",
-        _SENDING,
-        "                records.insert(0, record.Delete(record.DELETE, now_ms, found.number, runs))\n",
-        "                pass\n",
+        _PRODUCE,
+        "            records.insert(0, record.Delete(record.DELETE, now_ms, found.number, runs))\n",
+        "",
         (f"{_HAND_OVER}::test_to_several_queues_of_which_some_are_new",),
     ),
     Mutant(
         "hand_over_in_pieces",
         "After a crash a step is neither to be done nor handed over.",
-        _SENDING,
-        "            if records:\n                self._append_and_apply(*records, leave=PRODUCE_LEAVES)\n            if runs:",
-        "            for each in records:\n                self._append_and_apply(each, leave=PRODUCE_LEAVES)\n            if runs:",
+        _PRODUCE,
+        "            core.append_and_apply(*records, leave=PRODUCE_LEAVES)\n            core.counters.of(queue).deleted",
+        "            for each in records:\n                core.append_and_apply(each, leave=PRODUCE_LEAVES)\n"
+        "            core.counters.of(queue).deleted",
         (f"{_HAND_OVER}::test_a_crash_leaves_all_or_nothing",),
     ),
     Mutant(
         "hand_over_makes_two_queues_with_one_number",
         "The messages of two new queues get mixed up.",
-        _SENDING,
-        "output = self._queue_to_be(name, now_ms, new)",
-        "output = self._queue_to_be(name, now_ms)",
+        _PRODUCE,
+        "output = core.new_output_queue(name, now_ms, created)",
+        "output = core.new_output_queue(name, now_ms)",
         (f"{_HAND_OVER}::test_to_several_queues_of_which_some_are_new",),
     ),
 ]
@@ -240,7 +241,7 @@ _ASIDE = [
     Mutant(
         "dead_letter_is_in_both_queues",
         "A poisonous message is copied to the dead-letter queue again and again, and never leaves its own.",
-        _MOVING,
+        _TRANSFERS,
         "            records.append(record.Delete(record.DELETE, now_ms, queue.number, runs))\n",
         "            records.append(record.Delete(record.DELETE, now_ms, queue.number, runs[:0]))\n",
         (f"{_DEAD}::test_a_chain_of_queues",),
@@ -249,15 +250,15 @@ _ASIDE = [
     Mutant(
         "dead_letter_without_its_origin",
         "Nobody knows where a dead letter came from, and it cannot be sent back.",
-        _MOVING,
-        "Transfer(letter, target, self._with_origin(queue, letter, reason, now_ms))",
-        "Transfer(letter, target, letter.headers)",
+        _TRANSFERS,
+        "Transfer(message, target, self._with_source(queue, message, reason, now_ms))",
+        "Transfer(message, target, message.headers)",
         (f"{_DEAD}::test_a_dead_letter_has_all_it_had_and_where_it_came_from",),
     ),
     Mutant(
         "one_receive_too_many",
         "A poisonous message is tried once more than may be.",
-        _CLAIMING,
+        _CLAIMS,
         "view.receives >= settings.max_receives",
         "view.receives > settings.max_receives",
         (f"{_DEAD}::test_a_dead_letter_has_all_it_had_and_where_it_came_from",),
@@ -265,15 +266,15 @@ _ASIDE = [
     Mutant(
         "moved_though_it_was_changed_meanwhile",
         "A message that was claimed or deleted just now turns up as a dead letter.",
-        _MOVING,
-        "                    if self.is_unchanged(queue, letter)\n                ]\n                if going:",
-        "                ]\n                if going:",
+        _TRANSFERS,
+        "                    if self.is_unchanged(queue, message)\n                ]\n                if transfers:",
+        "                ]\n                if transfers:",
         (f"{_DEAD}::test_a_move_that_something_comes_between",),
     ),
     Mutant(
         "dead_letters_without_a_place_stop_a_queue",
         "Nobody can claim anything, since one dead letter cannot be moved.",
-        _MOVING,
+        _TRANSFERS,
         "        except TooManyQueuesError:",
         "        except KeyError:",
         (f"{_DEAD}::test_without_a_place_for_their_queue_they_are_buried",),
@@ -281,7 +282,7 @@ _ASIDE = [
     Mutant(
         "kicked_messages_have_had_their_tries",
         "What is kicked is buried again at once.",
-        _CHANGING,
+        _CHANGES,
         "(view.sequence, WAITING, 0, 0, 0)",
         "(view.sequence, WAITING, 0, 0)",
         (f"{_BURY}::test_what_is_kicked_counts_as_never_received",),
@@ -297,7 +298,7 @@ _ASIDE = [
     Mutant(
         "waiting_the_same_time_each_time",
         "A service that is down is asked as often as ever.",
-        _CHANGING,
+        _CHANGES,
         "change.backoff_ms << doublings",
         "change.backoff_ms",
         (f"{_BURY}::test_waiting_twice_as_long_each_time",),
@@ -305,7 +306,7 @@ _ASIDE = [
     Mutant(
         "kept_a_millisecond_too_long",
         "A message is given out that is older than its queue keeps any.",
-        _CLAIMING,
+        _CLAIMS,
         "retention_end(now_ms - queue.settings.retention_ms + 1)",
         "retention_end(now_ms - queue.settings.retention_ms)",
         (f"{_RETENTION}::test_what_is_too_old_is_not_given_out",),
@@ -316,7 +317,7 @@ _CHANGES = [
     Mutant(
         "version_not_counted",
         "Of two who change a message at once, the second undoes what the first did.",
-        _CHANGING,
+        _CHANGES,
         "after._replace(updates=view.updates + 1), new.entry",
         "after, new.entry",
         (f"{_VERSIONS}::test_each_rewrite_is_a_version",),
@@ -324,7 +325,7 @@ _CHANGES = [
     Mutant(
         "version_not_checked",
         "Whoever changes a message undoes what somebody else did meanwhile.",
-        _CHANGING,
+        _CHANGES,
         "if change.if_version is not None and change.if_version != view.updates + 1:",
         "if change.if_version is not None and change.if_version > view.updates + 1:",
         (f"{_VERSIONS}::test_a_change_for_another_version_is_refused",),
@@ -340,9 +341,9 @@ _CHANGES = [
     Mutant(
         "new_body_loses_the_attributes",
         "A consumer does not know what to do with a message whose text was corrected.",
-        _CHANGING,
-        "            more = headers.get(place, {})\n",
-        "            more: dict[str, Any] = {}\n",
+        _CHANGES,
+        "                headers = message.headers\n",
+        "                headers: Headers = {}\n",
         (f"{_ATTRIBUTES}::test_an_update_replaces_all_of_them_and_nothing_else",),
     ),
     Mutant(
@@ -356,7 +357,7 @@ _CHANGES = [
     Mutant(
         "changes_may_be_as_large_as_they_like",
         "A queue for small messages has large ones, by way of changes.",
-        _CHANGING,
+        _CHANGES,
         "if most_bytes and new.size > most_bytes:",
         "if not most_bytes and new.size < most_bytes:",
         (f"{_ATTRIBUTES}::test_a_queue_s_own_limit_counts_for_changes_too",),
@@ -367,7 +368,7 @@ _QUEUES = [
     Mutant(
         "paused_queue_gives_out_messages",
         "A consumer is given work on a database that is being moved.",
-        _CLAIMING,
+        _CLAIMS,
         "            if settings.paused:\n                return NoClaim()\n",
         "",
         (f"{_SETTINGS}::test_a_paused_queue_takes_messages_and_gives_none_out",),
@@ -376,7 +377,7 @@ _QUEUES = [
         "those_who_wait_are_not_told_that_a_queue_goes_on",
         "Consumers sleep for seconds though there is work again.",
         "wonderq/broker/queues.py",
-        "            self._consumers.notify(self._state.queues[queue.name])",
+        "            self._core.consumers.notify(self._core.state.queues[queue.name])",
         "            pass",
         (f"{_SETTINGS}::test_those_who_wait_for_a_paused_queue_are_woken_when_it_goes_on",),
         hangs=True,
@@ -384,16 +385,16 @@ _QUEUES = [
     Mutant(
         "waiting_for_a_paused_queue_spins",
         "A broker with a paused queue takes all of a processor.",
-        _CLAIMING,
-        "        messages.advance(now_ms)\n        if queue.restricts_claims:\n",
-        "        if not settings.paused:\n            messages.advance(now_ms)\n        if queue.restricts_claims:\n",
+        _CLAIMS,
+        "        self._core.advance(queue, now_ms)\n        if queue.restricts_claims:\n",
+        "        if not settings.paused:\n            self._core.advance(queue, now_ms)\n        if queue.restricts_claims:\n",
         (f"{_SETTINGS}::test_waiting_for_a_paused_queue_takes_no_work",),
     ),
     Mutant(
         "draining_queue_takes_messages",
         "A queue that is to be emptied never is.",
-        _SENDING,
-        "        if settings.draining:\n            raise QueueDrainingError(queue.name)\n",
+        _PRODUCE,
+        "    if settings.draining:\n        raise QueueDrainingError(queue.name)\n",
         "",
         (f"{_SETTINGS}::test_a_draining_queue_gives_out_messages_and_takes_none",),
     ),
@@ -416,7 +417,7 @@ _QUEUES = [
     Mutant(
         "rates_are_not_counted",
         "A service behind a queue is asked more often than it can bear.",
-        _CLAIMING,
+        _CLAIMS,
         "        if rates is not None:\n            rates.count(",
         "        if rates is not None and not views:\n            rates.count(",
         (f"{_RATES}::test_so_many_a_second",),

@@ -134,7 +134,7 @@ MUTANTS = [
         _STATE,
         "        queue.messages.next_sequence = max(queue.messages.next_sequence, next_sequence)\n",
         "",
-        ("tests/broker/test_restating.py::test_a_message_number_is_never_used_twice",),
+        ("tests/broker/test_rewriting.py::test_a_message_number_is_never_used_twice",),
     ),
     Mutant(
         "sequence_reused_after_a_checkpoint",
@@ -151,7 +151,7 @@ MUTANTS = [
         "        self.key = key\n        self.identity_at = end\n"
         "        self.next_queue = max(self.next_queue, next_queue)\n",
         "        self.key = key\n        self.identity_at = end\n",
-        ("tests/broker/test_restating.py::test_a_queue_number_is_never_used_twice",),
+        ("tests/broker/test_rewriting.py::test_a_queue_number_is_never_used_twice",),
     ),
     Mutant(
         "newest_time_lost",

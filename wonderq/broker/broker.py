@@ -33,9 +33,9 @@ from wonderq_storage import Checkpoints, CorruptLogError, Log
 class Broker:
     """All queues of one log. You may call every method from any thread.
 
-    Methods raise `BrokerError` for requests that they refuse, and the storage errors `DiskFullError` (nothing was changed),
-    `LogFailedError` (the outcome is known after a restart) and `CorruptLogError`. The constructor raises what `Log.replay` and
-    `Log.start` raise, and `UnreadableRecordError`.
+    Methods raise `BrokerError` for requests that they refuse, and the storage errors `DiskFullError` (nothing was
+    changed), `LogFailedError` (the outcome is known after a restart) and `CorruptLogError`. The constructor raises what
+    `Log.replay` and `Log.start` raise, and `UnreadableRecordError`.
     """
 
     def __init__(
@@ -59,7 +59,8 @@ class Broker:
         self.queries = Queries(self.core, self._reader)
         queues = Queues(self.core, self.queries)
 
-        # The operations are the collaborators' own methods: one signature and one description each, and no call in between.
+        # The operations are the collaborators' own methods, so each has one signature, one description and no extra
+        # call.
         self.produce = producer.produce
         self.send = producer.send
         self.hand_over = producer.hand_over

@@ -51,8 +51,8 @@ class Changes:
     def delete(self, queue: str, target: Target) -> None:
         """Delete one message.
 
-        A receipt also works after the claim's deadline, as long as nobody has claimed the message since: the work was done,
-        and no other consumer has started it.
+        A receipt also works after the claim's deadline, as long as nobody has claimed the message since: the work was
+        done, and no other consumer has started it.
 
         Raises:
             QueueNotFoundError: the queue does not exist.

@@ -26,12 +26,12 @@ from wonderq.state.record import Record, Runs
 from wonderq.state.state import Queue, change_record
 from wonderq_storage import Position
 
-#: Random bytes drawn at once: one call of the system for each token would cost more than the rest of a claim.
+#: Random bytes to draw at a time: a system call for each token would cost more than the rest of a claim.
 _TOKENS_BYTES = 4096
 
 _MAX_ATTEMPT_CHARACTERS = 128
 
-#: Prefix of claim attempts in a queue's dedup table.
+#: Prefix of the ids of claim attempts in a queue's dedup table.
 _ATTEMPT = "a"
 
 #: Shortest sleep of a waiting consumer: a deadline that is nearly due must not make it spin.
@@ -46,17 +46,18 @@ class Claim(NamedTuple):
     """Position of the claim's record."""
     views: list[MessageView]
     token: int
+    """Token of the receipts."""
 
 
 class NoClaim(NamedTuple):
     """Reason why nothing was claimed."""
 
     in_flight_limit: int = 0
-    """Limit on messages in flight, if it is the reason."""
+    """Limit on messages in flight, if that is the reason; otherwise 0."""
     wait_s: float = inf
-    """Time until a rate limit allows more."""
+    """Seconds until a rate limit allows more."""
     dead: Sequence[MessageView] = ()
-    """Messages that were claimed too often, and must leave the queue first."""
+    """Messages that were claimed too often, and must be dead-lettered first."""
 
 
 class _Request(NamedTuple):
@@ -72,7 +73,7 @@ class _Request(NamedTuple):
 
 
 class Claims:
-    """Gives messages to consumers."""
+    """Delivers messages to consumers."""
 
     def __init__(self, core: Core, reader: Reader, transfers: Transfers) -> None:
         self._core = core
@@ -93,16 +94,16 @@ class Claims:
     ) -> list[Message]:
         """Claim the next messages of a queue, at most ``limit``, and wait up to ``wait_s`` for the first one.
 
-        A claim lasts for ``visibility_timeout_ms``, or else for the time that the queue's settings give. Nothing is claimed
-        once ``client_gone`` returns True; it is called before each attempt. If the same ``attempt_id`` is used again within
-        five minutes, it gets the same messages and receipts, unless one of them was changed since.
+        ``visibility_timeout_ms`` defaults to the setting of the queue. ``client_gone`` is called before each attempt to
+        claim, and nothing is claimed once it returns True. A repeated ``attempt_id`` gets the same messages and
+        receipts within five minutes, unless one of the messages has changed since.
 
         Raises:
             InvalidValueError: an argument is out of range.
             QueueNotFoundError: the queue does not exist.
             ShuttingDownError: the broker is shutting down.
-            TooManyInFlightError: messages wait, but as many are in flight as may be.
-            TooManyWaitingError: as many consumers wait as may.
+            TooManyInFlightError: messages wait, but the queue has as many in flight as it may have.
+            TooManyWaitingError: as many consumers wait as may wait.
         """
         self._check(limit, visibility_timeout_ms, wait_s, attempt_id)
         request = _Request(queue, limit, visibility_timeout_ms, time.monotonic() + wait_s, client_gone, attempt_id)
@@ -111,8 +112,8 @@ class Claims:
             self._core.wait_until_durable()
             return []
         messages = self._deliver(claim)
-        # Messages that were deleted meanwhile, and dropped from the log, cannot be read. Claim others in their place: without
-        # the attempt's id, which stands for what it was given first, and without waiting once there is something to deliver.
+        # A message that was deleted meanwhile and dropped from the log cannot be read: claim another in its place. The
+        # attempt's id stands for the first claim, so leave it out. Do not wait once there is a message to deliver.
         while len(claim.views) > len(messages) and len(messages) < limit:
             more = request._replace(limit=limit - len(messages), attempt_id=None)
             if messages:
@@ -143,7 +144,7 @@ class Claims:
             raise InvalidValueError("attempt_id", f"attempt_id must have 1 to {_MAX_ATTEMPT_CHARACTERS} characters.")
 
     def _wait_for_claim(self, request: _Request) -> Claim | None:
-        """Claim messages, waiting for the first; None if there was none in time, or the client has gone."""
+        """Claim messages, and wait for the first; return None if none came in time or the client disconnected."""
         core = self._core
         waiter: Waiter | None = None
         try:
@@ -162,7 +163,7 @@ class Claims:
                     if not outcome.dead:
                         left_s = request.wait_until_s - time.monotonic()
                         if left_s <= 0:
-                            if outcome.in_flight_limit:  # an empty answer would say that no message waits
+                            if outcome.in_flight_limit:  # an empty answer would mean that no message waits
                                 raise TooManyInFlightError(request.queue, outcome.in_flight_limit)
                             return None
                         if waiter is None:
@@ -194,7 +195,7 @@ class Claims:
         visibility_timeout_ms: int | None,
         attempt_id: str | None,
     ) -> Claim | NoClaim:
-        """Claim messages that are available now, under the lock, or return why there are none."""
+        """Claim messages that are available now, under the lock, or return the reason why there are none."""
         messages, settings = queue.messages, queue.settings
         in_flight_limit, rates = self._core.limits.in_flight_per_queue, None
         self._core.advance(queue, now_ms)
@@ -233,6 +234,7 @@ class Claims:
         return new_tuple(Claim, (queue, position, views, token))
 
     def _pick(self, queue: Queue, limit: int, rates: ClaimBudget | None) -> Runs:
+        """Return the messages to claim next, within the limits of a batch and the rates."""
         most_bytes = self._core.limits.batch_bytes
         if rates is None:
             return queue.messages.pick(limit, most_bytes)
@@ -245,7 +247,7 @@ class Claims:
         self._core.counters.of(queue.name).claimed(now_ms, produced_ms)
 
     def _claim_again(self, queue: Queue, now_ms: int, timeout_ms: int, attempt_id: str) -> Claim | None:
-        """Return the claim that an attempt was given before, renewed; None if it had none, or one of its messages changed."""
+        """Renew and return the claim of an earlier attempt, or return None if there is none or a message changed."""
         before = queue.dedup.get(_ATTEMPT + attempt_id, now_ms)
         if before is None:
             return None
@@ -264,13 +266,13 @@ class Claims:
         return Claim(queue, position, queue.messages.views(runs), token)
 
     def _attempt(self, queue: Queue, now_ms: int, attempt_id: str, token: int, runs: Runs, due_ms: int) -> record.Dedup:
-        """Return the record of the claim that an attempt was given."""
+        """Return the record of an attempt's claim, for `_claim_again`."""
         self._core.admission.check_keys(1, now_ms)
         row = _ATTEMPT + attempt_id, [token, runs, due_ms], now_ms + DEDUPLICATION_WINDOW_MS
         return record.Dedup(record.DEDUP, now_ms, queue.number, [row])
 
     def _new_token(self) -> int:
-        """Return 32 random bits that are not all zero."""
+        """Return 32 random bits, not all of them zero."""
         for token in self._tokens:
             if token != NO_TOKEN:
                 return token
@@ -280,7 +282,7 @@ class Claims:
     # Retention
 
     def enforce_retention(self) -> None:
-        """Delete messages older than their queue's retention, and dedup entries that have ended, in all queues."""
+        """Delete messages older than their queue's retention, and expired dedup entries, in all queues."""
         core = self._core
         with core.lock:
             core.state.forget(core.clock.now_ms())

@@ -1,10 +1,11 @@
 """Compaction: rewrite live messages out of the oldest segment to the end of the log, then drop the segment.
 
-Compaction drops segments from the front only. So no record outlives a record that takes it back, and there are no rules for
-merging. A segment that holds nothing live is dropped without copying. Copying starts when garbage outweighs live data, so each
-byte is copied about once per turnover of the log, and the folder stays below about twice its live bytes.
+Compaction drops segments from the front only. So no record outlives a record that takes it back, and there are no rules
+for merging. A segment that holds nothing live is dropped without copying. Copying starts when garbage outweighs live
+data, so each byte is copied about once per turnover of the log, and the folder stays below about twice its live bytes.
 
-A crash at any moment is harmless: until the segment is dropped, the log holds the copies and the originals, and they agree.
+A crash at any moment is harmless: until the segment is dropped, the log holds the copies and the originals, and they
+agree.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from wonderq_storage import CorruptLogError, Log, Position
 
 logger = logging.getLogger("wonderq.maintenance")
 
-#: Bytes of log to inspect, and to copy where they are live, while the broker's lock is held: calmly, and when garbage exceeds
-#: its allowance by a quarter, so that the clients who cause it wait a little.
+#: Bytes of log to inspect, and to copy where they are live, while the broker's lock is held: calmly, and when garbage
+#: exceeds its allowance by a quarter, so that the clients who cause it wait a little.
 BATCH_BYTES = 64 << 10
 URGENT_BATCH_BYTES = 1 << 20
 

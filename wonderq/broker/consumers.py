@@ -1,7 +1,7 @@
 """Consumers that wait for a message, in one queue of waiters per message queue, first come first served.
 
-A message wakes the first waiter that sleeps, and no more waiters than there are messages. A waiter that leaves wakes the next.
-So a message wakes one consumer, however many wait, and a waiter keeps its place until it leaves.
+A message wakes the first waiter that sleeps, and no more waiters than there are messages. A waiter that leaves wakes
+the next. So a message wakes one consumer, however many wait, and a waiter keeps its place until it leaves.
 """
 
 from __future__ import annotations
@@ -32,7 +32,11 @@ class ConsumerQueues:
     """Waiters of all queues. Call every method under the broker's lock."""
 
     def __init__(self, limit: int, in_flight: int = UNLIMITED) -> None:
-        """``limit`` is the most waiters at once; ``in_flight`` the most claimed messages of a queue, beyond which no waiter wakes."""
+        """Create empty queues of waiters.
+
+        ``limit`` is the most waiters of all queues. ``in_flight`` is the most claimed messages of a queue, at which
+        no message wakes a waiter.
+        """
         self._limit = limit
         self._in_flight = in_flight
         self._count = 0
@@ -46,7 +50,7 @@ class ConsumerQueues:
         """Register a waiter at the back of the queue. Pair every `join` with a `leave`.
 
         Raises:
-            TooManyWaitingError: as many consumers wait as may.
+            TooManyWaitingError: as many consumers wait as may wait.
         """
         if self._count >= self._limit:
             raise TooManyWaitingError(self._limit)

@@ -1,10 +1,11 @@
-"""The machinery that all operations of the broker share: decide under one lock, append to the log, answer once it is durable.
+"""Shared machinery of all operations: decide under one lock, append to the log, answer once that is durable.
 
     decide -> record -> Log.append -> State.apply       under one short lock
     wait until durable, read bodies, answer             outside the lock
 
-The broker applies a record before the log has synced it. That is safe, because no later record can become durable without all
-earlier ones: only the answer has to wait. Refusals wait too, so that a crash cannot undo the state that a 404 was based on.
+The broker applies a record before the log has synced it. That is safe, because no later record can become durable
+without all earlier ones: only the answer has to wait. Refusals wait too, so that a crash cannot undo the state that a
+404 was based on.
 """
 
 from __future__ import annotations
@@ -41,24 +42,25 @@ from wonderq_storage import Checkpoints, CorruptLogError, Log, Position
 
 logger = logging.getLogger("wonderq")
 
-#: Room that an operation must leave free on a full disk, as a fraction of a segment: producing leaves a half, compaction a
-#: quarter, claiming an eighth and deleting a 64th. Purges and dropped queues leave nothing. So the operations that make room
-#: still work when the others are refused.
+#: Room that an operation must leave free on a full disk, as a fraction of a segment: producing leaves a half,
+#: compaction a quarter, claiming an eighth and deleting a 64th. Purges and dropped queues leave nothing. So the
+#: operations that make room still work when the others are refused.
 PRODUCE_LEAVES, COMPACTION_LEAVES, CLAIM_LEAVES, DELETE_LEAVES = 2, 4, 8, 64
 
 
 class Transaction:
     """Context manager that holds the broker's lock and yields the time in ms.
 
-    When a refusal (`BrokerError`) leaves it, everything decided so far is made durable first. A class and not a generator,
-    which takes three times as long.
+    A refusal (`BrokerError`) leaves it only once everything decided so far is durable. It is a class because a
+    generator takes three times as long.
 
     Raises:
-        CorruptLogError: damage was found in the log, so the broker decides nothing any more.
+        CorruptLogError: the log is damaged, so the broker takes no more decisions.
     """
 
     def __init__(self, lock: threading.Lock, clock: Clock, durability: DurabilityWaiter, log: Log) -> None:
         self.damage: CorruptLogError | None = None
+        """Damage that was found in the log. It ends all work."""
         self._lock = lock
         self._now_ms = clock.now_ms
         self._durability = durability
@@ -92,11 +94,10 @@ class Locked(NamedTuple):
 
 
 class Core:
-    """The log, the state and the lock, for the collaborators that `wonderq.broker.broker.Broker` is made of.
+    """The log, the state and the lock, for the collaborators that make up `wonderq.broker.broker.Broker`.
 
-    A method whose description says "under the lock" must be called inside `transaction` or `locked`.
-
-    Raises, from the constructor, what `Log.replay` and `Log.start` raise, and `UnreadableRecordError`.
+    Call a method that works "under the lock" inside `transaction` or `locked` only. The constructor raises the errors
+    of `Log.replay` and `Log.start`, and `UnreadableRecordError`.
     """
 
     def __init__(
@@ -108,7 +109,7 @@ class Core:
         limits: Limits | None = None,
         create_queues: bool = True,
     ) -> None:
-        """Replay the log, and make the default queue.
+        """Replay the log from the newest usable checkpoint, and create the default queue if it does not exist.
 
         ``create_queues`` allows producers to create queues.
         """
@@ -124,7 +125,7 @@ class Core:
         """Whether the broker is shutting down and delivers no more messages."""
         self._create_queues = create_queues
         self.state, self.log_bytes = replay_log(log, checkpoints)
-        """``log_bytes``: bytes of records behind the checkpoint that this start loaded, replayed or appended since."""
+        """State, and bytes of records behind the checkpoint that the start loaded, replayed or appended since."""
         self.admission = Admission(self.limits, self.state)
         log.start()
         self.clock.raise_floor(self.state.last_ms)
@@ -143,7 +144,7 @@ class Core:
             new = self.new_queue(DEFAULT_QUEUE, now_ms)
             self.append_and_apply(queue_record(new, new.settings, now_ms))
 
-    # Deciding
+    # Transactions
 
     @contextmanager
     def locked(self) -> Iterator[Locked]:
@@ -153,7 +154,7 @@ class Core:
 
     @contextmanager
     def durable_transaction(self) -> Iterator[Locked]:
-        """Run one background step under the lock, with the same durability guarantee as a client operation."""
+        """Hold the lock for a background step, and return once everything that it decided is durable."""
         with self.transaction as now_ms:
             yield Locked(self.state, self.append_and_apply, now_ms)
         self.wait_until_durable()
@@ -161,12 +162,12 @@ class Core:
     def append_and_apply(self, *records: Record, leave: int | None = None) -> Position:
         """Append records to the log and apply them to the state, under the lock; return the position of the last one.
 
-        After a crash the log has all of these records or none. ``leave`` is the room that must stay free behind them, as the
-        divisor of a segment's size.
+        After a crash the log has all of these records or none. ``leave`` is the room that must stay free behind them,
+        as the divisor of a segment's size.
 
         Raises:
             DiskFullError: the disk has no room. Nothing was changed.
-            LogFailedError: the log could not be written before.
+            LogFailedError: an earlier write to the log failed.
         """
         encoded = [record.encode(each) for each in records]
         leave_bytes = self.log.max_record_bytes // leave if leave else 0
@@ -180,11 +181,11 @@ class Core:
         """Wait until everything decided so far is durable.
 
         Raises:
-            LogFailedError: the log cannot be written. Whether the last operations are durable is known after a restart.
+            LogFailedError: the log cannot be written. A restart shows whether the last operations are durable.
         """
         self.durability.wait(self.log.end() - 1)
 
-    # Finding, under the lock
+    # Queues and messages, under the lock
 
     def find_queue(self, name: str) -> Queue:
         """Return a queue, under the lock.
@@ -212,23 +213,23 @@ class Core:
         return Queue(self.state.next_queue + before, name, now_ms)
 
     def new_output_queue(self, name: str, now_ms: int, before: int = 0) -> Queue:
-        """Do what `new_queue` does for a producer, if producers may create queues.
+        """Do what `new_queue` does, for a producer.
 
         Raises:
-            QueueNotFoundError: they may not.
+            QueueNotFoundError: producers may not create queues.
         """
         if not self._create_queues:
             raise QueueNotFoundError(name)
         return self.new_queue(name, now_ms, before)
 
     def advance(self, queue: Queue, now_ms: int) -> None:
-        """End the claims and delays of a queue whose time has passed, and count the claims, under the lock."""
+        """End the claims and delays of a queue that are past their deadline, and count the claims, under the lock."""
         timed_out = queue.messages.advance(now_ms)
         if timed_out:
             self.counters.of(queue.name).claims_timed_out += timed_out
 
     def resolve(self, queue: Queue, target: Target) -> MessageView:
-        """Return the message that a target names, under the lock.
+        """Return the message that a target identifies, under the lock.
 
         Raises:
             InvalidValueError: the target is malformed.
@@ -242,11 +243,11 @@ class Core:
                 raise InvalidValueError("receipt", "This is not a receipt: use the one that consume returned.")
             *place, token = claim
             if target.id is not None and self.ids.decode_id(target.id) != tuple(place):
-                raise InvalidValueError("receipt", "The receipt belongs to another message than the id.")
+                raise InvalidValueError("receipt", "The receipt and the id belong to different messages.")
         elif target.id is not None:
             place = list(self.ids.decode_id(target.id) or (-1, -1))
         else:
-            raise InvalidValueError("id", "Name the message by its id or by a receipt.")
+            raise InvalidValueError("id", "Give the id or the receipt of the message.")
         view = queue.messages.find(place[1]) if place[0] == queue.number else None
         if view is None:
             raise MessageNotFoundError
@@ -254,18 +255,18 @@ class Core:
             raise StaleReceiptError
         return view
 
-    # Running
+    # Operation
 
     @property
     def unready(self) -> str | None:
-        """Reason why the broker takes no work, or None while it does."""
+        """Reason why the broker accepts no requests, or None if it does."""
         if self.stopping:
             return "shutting down"
         damage = self.transaction.damage
         return self.log.failure if damage is None else str(damage)
 
     def mark_damaged(self, file: str, offset: int, reason: str) -> CorruptLogError:
-        """Stop all work, because the log does not verify at this place; return the error to raise."""
+        """Refuse all further work, because the log does not verify at this place; return the error to raise."""
         advice = "The broker does nothing more. Stop it, and run 'wonderq verify' on its folder"
         damage = self.transaction.damage = CorruptLogError(file, offset, f"{reason}. {advice}")
         logger.critical("the log is damaged: %s", damage)

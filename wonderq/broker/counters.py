@@ -1,6 +1,6 @@
-"""What a broker counts of its work, as plain numbers: counting is on the way of every request, so it has to cost nothing.
+"""Counters of a broker's work. They are plain numbers, because every request counts.
 
-`wonderq.metrics` shows them. They begin at zero with each start of the broker.
+`wonderq.metrics` exports them. A start of the broker resets them to zero.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from collections.abc import Sequence
 from wonderq.runtime.histogram import Histogram
 from wonderq.state import record
 
-#: So many queues are counted by name, each takes some dozens of time series. The others are counted together.
+#: Most queues that have counters of their own: each adds some dozens of time series. The other queues share one set.
 NAMED_QUEUES = 100
-#: Under this name, which no queue can have.
+#: Name of the shared set, which no queue can have.
 OTHER_QUEUES = "(others)"
 
-#: Bounds of histograms, each the largest value that counts. From how long a sync takes to how long messages lie around.
+#: Inclusive upper bounds of the histograms' buckets: from the time of a sync to the retention of messages.
 _AGES_MS = (5, 25, 100, 250, 500, *(1000 * s for s in (1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 43_200, 86_400)))
 
 
 class QueueCounters:
-    """Counts of one queue, or of all that are not counted by name. Changed under the broker's lock alone."""
+    """Counters of one queue, or of all queues that share a set. Changed only under the broker's lock."""
 
     __slots__ = (
         "buried",
@@ -35,37 +35,40 @@ class QueueCounters:
 
     def __init__(self) -> None:
         self.calls = [0] * (record.DROP + 1)
-        """Operations that changed something, by the kind of their record."""
+        """Number of operations that changed something, by the kind of their record."""
         self.messages = [0] * (record.DROP + 1)
-        """The messages that they were about."""
+        """Number of messages that these operations changed."""
         self.claims_timed_out = 0
-        """Claims that ended by their deadline."""
+        """Claims that ended at their deadline."""
         self.retention_expired = 0
-        """Messages that became older than their queue keeps them."""
+        """Messages deleted because they were older than their queue's retention."""
         self.moved = 0
-        """Messages that went to another queue: dead letters, or on their way back."""
+        """Messages moved to another queue, as dead letters or by a redrive."""
         self.buried = 0
-        """Dead letters that stayed, buried."""
+        """Dead letters that were buried, because there was no dead-letter queue for them."""
         self.time_to_claim_ms = Histogram(_AGES_MS)
-        """From produced to claimed, for each claim."""
+        """Age of the message at each claim."""
         self.lifetime_ms = Histogram(_AGES_MS)
-        """From produced to deleted."""
+        """Age of each message at its deletion by a consumer."""
 
     def count(self, kind: int, messages: int) -> None:
+        """Count an operation that changed ``messages`` messages; ``kind`` is that of its record."""
         self.calls[kind] += 1
         self.messages[kind] += messages
 
     def claimed(self, now_ms: int, produced_ms: Sequence[int]) -> None:
+        """Count a claim of messages, given when each was produced, in ascending order."""
         self.count(record.CLAIM, len(produced_ms))
         self.time_to_claim_ms.observe_ages(now_ms, produced_ms)
 
     def deleted(self, now_ms: int, produced_ms: Sequence[int]) -> None:
+        """Count a deletion of messages, given when each was produced, in ascending order."""
         self.count(record.DELETE, len(produced_ms))
         self.lifetime_ms.observe_ages(now_ms, produced_ms)
 
 
 class BrokerCounters:
-    """Counts of a broker."""
+    """Counters of a broker."""
 
     def __init__(self) -> None:
         self.by_queue: dict[str, QueueCounters] = {}
@@ -73,25 +76,25 @@ class BrokerCounters:
         self._any_others = False
         self.checkpoints = 0
         self.checkpoint_bytes = 0
-        """Of the last one."""
+        """Size of the last checkpoint."""
         self.checkpoint_s = 0.0
-        """What the last one took."""
+        """Seconds that the last checkpoint took."""
         self.checkpoint_at_s: float | None = None
-        """When the last one was done, in seconds since 1970."""
+        """Time of the last checkpoint, in seconds since 1970."""
         self.checkpointed_bytes = 0
-        """`Broker.log_bytes` as of the last one."""
+        """`Broker.log_bytes` at the last checkpoint."""
         self.housekeeper_runs = False
-        """Whether there is a keeper, and it has not ended."""
+        """Whether the housekeeper was started and has not ended."""
         self.schedules_fired = 0
-        """Times of schedules at which a message was produced."""
+        """Due times of schedules for which a message was produced."""
         self.schedules_missed = 0
-        """Times of schedules that passed without one."""
+        """Due times of schedules that passed without a message."""
         self.dropped_segments = 0
         self.copied_bytes = 0
-        """By compaction."""
+        """Bytes of messages that compaction copied."""
 
     def of(self, queue: str) -> QueueCounters:
-        """Return where a queue is counted: by itself, as long as there are few enough."""
+        """Return the counters of a queue: its own, or the shared set if `NAMED_QUEUES` others have their own."""
         found = self.by_queue.get(queue)
         if found is None:
             if len(self.by_queue) >= NAMED_QUEUES:
@@ -101,12 +104,13 @@ class BrokerCounters:
         return found
 
     def named(self) -> list[tuple[str, QueueCounters]]:
-        """Return all counts of queues, under the names that they are shown by."""
+        """Return the counters of all queues, each with the name to show."""
         return [*self.by_queue.items(), *([(OTHER_QUEUES, self.others)] if self._any_others else [])]
 
     def name_of(self, queue: str) -> str:
+        """Return the name under which a queue's counters are shown."""
         return OTHER_QUEUES if self.of(queue) is self.others else queue
 
     def forget(self, queue: str) -> None:
-        """Leave its place to another queue."""
+        """Drop the counters of a deleted queue, so that another queue can have its own."""
         self.by_queue.pop(queue, None)

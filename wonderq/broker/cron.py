@@ -1,7 +1,7 @@
-"""When a cron expression is due.
+"""Due times of cron expressions.
 
-The expressions, and what becomes of them when clocks are put forward or back, are those of CronSim
-(https://github.com/cuu508/cronsim), which does what Debian's cron does.
+The syntax, and the due times at a change of daylight saving time, are those of CronSim
+(https://github.com/cuu508/cronsim), which follows Debian's cron.
 """
 
 from __future__ import annotations
@@ -18,21 +18,22 @@ _MAX_CHARACTERS = 200
 
 
 def times_after(expression: str, timezone: str, after_ms: int) -> Iterator[int]:
-    """Yield the times that come after one, in milliseconds, ascending. They end if there is none for 50 years.
+    """Return an iterator over the due times after ``after_ms``, in ms since 1970, ascending.
 
-    The expression has five fields, or six of which the first is the second.
+    It ends when no due time follows within 50 years. The expression has five fields, or a sixth before them for the
+    second.
 
     Raises:
-        InvalidValueError: the expression is none, or the time zone is not known here.
+        InvalidValueError: the expression is malformed, or the system does not know the time zone.
     """
     zone = _zone(timezone)
     try:
         if len(expression) > _MAX_CHARACTERS:
-            raise CronSimError(f"It may have {_MAX_CHARACTERS} characters")
+            raise CronSimError(f"it has more than {_MAX_CHARACTERS} characters")
         times = CronSim(expression, datetime.fromtimestamp(after_ms // 1000, zone))
     except CronSimError as error:
         advice = (
-            "Give minute, hour, day of month, month and day of week, as in '30 4 * * MON-FRI'; a second may come first"
+            "Give minute, hour, day of month, month and day of week, as in '30 4 * * MON-FRI', after an optional second"
         )
         raise InvalidValueError("cron", f"This is not a cron expression: {error}. {advice}.") from error
     return _ascending(times, after_ms)
@@ -42,7 +43,8 @@ def _ascending(times: Iterator[datetime], after_ms: int) -> Iterator[int]:
     last_ms = after_ms
     for time in times:
         time_ms = int(time.timestamp()) * 1000
-        # When clocks are put forward, two times may become one; when they are put back, one may come before the last.
+        # Where daylight saving time begins, two due times may fall together; where it ends, one may lie before the
+        # last.
         if time_ms > last_ms:
             last_ms = time_ms
             yield time_ms
@@ -55,5 +57,5 @@ def _zone(name: str) -> tzinfo:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError) as error:
         raise InvalidValueError(
-            "timezone", f"{name[:100]!r} is no time zone that is known here. Give a name such as Europe/Vienna, or UTC."
+            "timezone", f"{name[:100]!r} is not a time zone of this system. Give a name such as Europe/Vienna, or UTC."
         ) from error

@@ -13,10 +13,12 @@ class Housekeeper(BackgroundLoop):
         super().__init__(broker, "housekeeping", tick_s)
 
     def start(self) -> None:
+        """Start the thread."""
         self._broker.counters.housekeeper_runs = True
         super().start()
 
     def turn(self) -> float:
+        """Run the steps that are due; return the seconds until the next one is."""
         steps = (self._enforce_retention, self._broker.redrives.run, self._broker.schedules.fire_due)
         return min(self._tick_s, *(self.attempt(step, self._tick_s) for step in steps))
 

@@ -16,8 +16,8 @@ logger = logging.getLogger("wonderq.maintenance")
 CHECKPOINT_EVERY_BYTES = 64 << 20
 _CHECKPOINT_EVERY_TIMES = 4
 
-#: A stop writes a checkpoint if the next start would otherwise replay more than this, which takes some tenths of a second.
-#: Replay also verifies, so a smaller log is better replayed.
+#: A stop writes a checkpoint if the next start would otherwise replay more than this, which takes some tenths of a
+#: second. Replay also verifies, so a smaller log is better replayed.
 WORTH_A_CHECKPOINT_BYTES = 8 << 20
 
 #: Divisor of the tolerated garbage on a disk that has no room for another segment.
@@ -72,6 +72,7 @@ class LogMaintenance(BackgroundLoop):
             self.attempt(self._checkpoint, None)
 
     def turn(self) -> float:
+        """Write a checkpoint if one is due, and compact the log while garbage takes too much space."""
         if self._checkpoint_is_due():
             self.attempt(self._checkpoint, None)
         while not self._stop.is_set() and self.attempt(self._compact, False):
@@ -100,7 +101,7 @@ class LogMaintenance(BackgroundLoop):
         if pressure <= 1:
             return False
         if self._log.oldest() is None:
-            # Only a sealed segment gives back its unused space, and an appender that came before that would find no room.
+            # Only a sealed segment frees its unused space. Hold the lock: an append in between would find no room.
             with self._broker.locked():
                 self._log.rotate()
         calm = max(0.0, 1 - 4 * (pressure - 1))

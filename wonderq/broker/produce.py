@@ -1,4 +1,4 @@
-"""Producing: new messages, and the hand-over from one queue to others."""
+"""Producing: new messages, and hand-overs from one queue to others."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ NewMessages = Sequence[str | NewMessage]
 
 @dataclass
 class _Placed:
-    """Messages of one batch with their places in the queue."""
+    """Messages of one batch, with their places in the queue."""
 
     sequences: list[int]
-    """Sequence number of each message; of a duplicate, that of the message which was added before."""
+    """Sequence number of each message. A duplicate has that of the earlier message."""
     fresh: list[int]
     """Indexes of the messages that are added."""
     keys: dict[str, int]
@@ -43,9 +43,9 @@ class Producer:
         self._core = core
 
     def produce(self, queue: str, bodies: Sequence[str], delays_ms: Sequence[int | None] | None = None) -> list[str]:
-        """Add messages that have a body, and a delay at most; return their ids in order. See `send`.
+        """Add messages that have a body and at most a delay, as `send` does; return their ids in order.
 
-        ``delays_ms`` holds the delay of each message, or None for the queue's own delay.
+        ``delays_ms`` holds the delay of each message, or None for the default delay of the queue.
         """
         if delays_ms is None or not any(delay_ms is not None for delay_ms in delays_ms):
             return self.send(queue, bodies).ids
@@ -53,9 +53,10 @@ class Producer:
         return self.send(queue, messages).ids
 
     def send(self, queue: str, messages: NewMessages) -> SendResults:
-        """Add messages to a queue, all of them or none. If the queue does not exist, producing creates it.
+        """Add messages to a queue, all of them or none. Create the queue if it does not exist.
 
-        A message whose dedup key is in the queue's dedup table adds nothing: its result names the earlier message.
+        A message whose dedup key is in the queue's dedup table is a duplicate. It adds nothing, and its result has the
+        id of the earlier message.
 
         Raises:
             InvalidValueError: a message is malformed, or the batch is empty.
@@ -76,13 +77,13 @@ class Producer:
     def hand_over(
         self, queue: str, targets: Sequence[Target], outputs: Mapping[str, NewMessages]
     ) -> dict[str, SendResults]:
-        """Delete messages of a queue and add messages to any queues in one step; a crash leaves all of it or none.
+        """Delete messages of a queue and add messages to any queues, in one step. A crash leaves all of it or none.
 
-        ``targets`` name the messages to delete. ``outputs``, and the results, are by queue.
+        ``targets`` identify the messages to delete. ``outputs`` and the results are by queue.
 
         Raises:
-            MessageNotFoundError, StaleReceiptError: a message to delete is not there, or its receipt is stale.
-            BrokerError: see `send`.
+            MessageNotFoundError, StaleReceiptError: a message to delete does not exist, or its receipt is stale.
+            BrokerError: the outputs are refused; see `send`.
         """
         core = self._core
         core.admission.check_batch(len(targets))
@@ -110,8 +111,7 @@ class Producer:
     ) -> bool:
         """Add messages together with the records that ``also`` returns, and return True.
 
-        ``also`` is called under the lock with the state and the time. If it returns None, nothing is done, and this returns
-        False.
+        ``also`` is called under the lock with the state and the time. If it returns None, add nothing and return False.
         """
         core = self._core
         entries = self._encode(queue, messages)
@@ -157,7 +157,7 @@ class Producer:
         return sent, records
 
     def _decide_bodies(self, queue: Queue, entries: Sequence[bytes], now_ms: int) -> tuple[SendResults, list[Record]]:
-        """Do what `_decide` does for messages without headers in a queue that accepts any message as it is."""
+        """Do what `_decide` does, for messages without headers in a queue without settings that concern them."""
         count, data, first = len(entries), b"".join(entries), queue.messages.next_sequence
         self._core.admission.check_room(queue, count, len(data))
         delay_ms = queue.settings.delay_ms
@@ -200,7 +200,7 @@ class Producer:
         return results, records
 
     def _due_ms(self, settings: QueueSettings, messages: Sequence[NewMessage], now_ms: int) -> list[int]:
-        """Return when each message becomes available; nothing if none is delayed."""
+        """Return the time at which each message becomes available, or an empty list if none is delayed."""
         given = [_delay_ms(message, now_ms) for message in messages]
         delays_ms = [settings.delay_ms if delay_ms is None else delay_ms for delay_ms in given]
         for delay_ms in delays_ms:
@@ -216,7 +216,7 @@ class Producer:
                 self._core.consumers.notify(self._core.state.queues[name])
 
     def _resolve_all(self, queue: Queue, targets: Sequence[Target]) -> Runs:
-        """Return the messages of all targets; refuse all if one of them may not be deleted, or occurs twice."""
+        """Return the messages to delete; refuse all if one of them may not be deleted, or occurs twice."""
         sequences = sorted(self._core.resolve(queue, target).sequence for target in targets)
         if len(set(sequences)) < len(sequences):
             raise InvalidValueError("receipts", "A batch may delete a message only once.")
@@ -232,7 +232,12 @@ def _typed(messages: NewMessages) -> list[NewMessage]:
 
 
 def _check_settings(queue: Queue, messages: Sequence[NewMessage]) -> None:
-    """Refuse messages that the settings of a queue do not allow."""
+    """Refuse messages that the settings of a queue do not allow.
+
+    Raises:
+        QueueDrainingError: the queue accepts no messages.
+        MessageTooLargeError: a message is larger than the queue allows.
+    """
     settings = queue.settings
     if settings.draining:
         raise QueueDrainingError(queue.name)
@@ -244,7 +249,7 @@ def _check_settings(queue: Queue, messages: Sequence[NewMessage]) -> None:
 
 
 def _deduplicate(queue: Queue, messages: Sequence[NewMessage], now_ms: int) -> _Placed:
-    """Give each message its place in the queue: a new one, or that of the earlier message with its key."""
+    """Give each message a place in the queue: a new one, or that of the earlier message with the same key."""
     placed = _Placed([], [], {})
     first = queue.messages.next_sequence
     for index, message in enumerate(messages):
@@ -266,7 +271,7 @@ def _delay_ms(message: NewMessage, now_ms: int) -> int | None:
 
 
 def _dedup_key(settings: QueueSettings, message: NewMessage) -> str:
-    """Return the key of a message in the queue's dedup table; empty if it has none."""
+    """Return the key of a message in the queue's dedup table, or an empty text if it has none."""
     key = message.key
     if not key and settings.content_deduplication:
         key = sha256(message.body.encode()).hexdigest()

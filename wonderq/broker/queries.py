@@ -59,8 +59,8 @@ class Queries:
         """Return an iterator over a queue's messages, oldest first, that needs bounded memory.
 
         ``status`` is a key of `STATUS_BY_NAME`. ``after`` is the id of a message, which may be deleted, to start after.
-        ``matches`` selects messages; all are read for it. Each message is seen at most once. Messages that are added, changed
-        or deleted meanwhile may be seen or not.
+        ``matches`` selects messages; all are read for it. Each message is seen at most once. Messages that are added,
+        changed or deleted meanwhile may be seen or not.
 
         At most `Limits.listings` listings may be open. Close the iterator if you stop early.
 

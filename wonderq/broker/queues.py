@@ -73,9 +73,8 @@ class Queues:
         changed = replace(queue.settings, **settings)
         if queue.name not in self._core.state.queues or changed != queue.settings:
             self._core.append_and_apply(queue_record(queue, changed, now_ms), leave=PRODUCE_LEAVES)
-            self._core.consumers.notify(
-                self._core.state.queues[queue.name]
-            )  # it may be resumed, or admit more messages in flight
+            # The queue may be resumed now, or admit more messages in flight.
+            self._core.consumers.notify(self._core.state.queues[queue.name])
 
     def _check_settings(self, name: str, settings: Mapping[str, Any]) -> None:
         for field, value in settings.items():

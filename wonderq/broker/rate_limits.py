@@ -1,4 +1,4 @@
-"""How many messages a second a queue gives out, and each of its groups. Rates are not remembered across a restart."""
+"""Rate limits of claims, per queue and per group. A restart resets them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wonderq.state.state import Queue
 
 
 class ClaimBudget:
-    """What the rates of a queue allow for one claim."""
+    """Number of messages that the rate limits of a queue allow for one claim."""
 
     def __init__(self, buckets: TokenBuckets, queue: Queue) -> None:
         self._buckets = buckets
@@ -19,14 +19,14 @@ class ClaimBudget:
         self._per_second = queue.settings.max_claims_per_second
         self._per_second_per_group = queue.settings.max_claims_per_second_per_group
         self.wait_s = inf
-        """After how long there may be more for what was asked about, if it was refused."""
+        """Seconds until a limit that refused a message allows the next one; infinite if no limit did."""
 
     def messages(self) -> int:
-        """Return how many messages may be given out."""
+        """Return how many messages may be claimed."""
         return self._allowed(str(self._queue.number), self._per_second)
 
     def messages_of(self, group: str) -> int:
-        """Return how many of a group may be; messages without a group have no such limit."""
+        """Return how many messages of a group may be claimed. Messages without a group have no such limit."""
         return self._allowed(self._key(group), self._per_second_per_group) if group else UNLIMITED
 
     def _allowed(self, key: str, per_second: int) -> int:
@@ -41,7 +41,7 @@ class ClaimBudget:
         return f"{self._queue.number}/{group}"
 
     def count(self, groups: Iterable[str]) -> None:
-        """Count messages that were given out, by the group of each."""
+        """Count claimed messages, given the group of each."""
         for group in groups:
             if self._per_second:
                 self._buckets.take(str(self._queue.number), self._per_second)

@@ -107,8 +107,8 @@ class Reader:
     def _entries(self, queue: Queue, views: Sequence[MessageView]) -> tuple[Sequence[MessageView], list[bytes]]:
         """Return the entries of durable messages.
 
-        A message that compaction has moved meanwhile is found again, and one that was deleted is left out; the returned views
-        are those of the entries.
+        A message that compaction has moved meanwhile is found again, and one that was deleted is left out; the returned
+        views are those of the entries.
         """
         core = self._core
         while True:
@@ -137,4 +137,5 @@ class Reader:
             return self._pool.run(lambda: self._core.log.read(spans))
 
     def close(self) -> None:
+        """End the threads."""
         self._pool.close()

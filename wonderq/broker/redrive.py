@@ -1,7 +1,8 @@
 """Redrives: tasks that move the waiting and buried messages of a queue to another queue, or back to their sources.
 
-A redrive proceeds in portions and continues after a restart. Its progress is a METADATA record that is appended together with
-each portion, so no message is moved or counted twice. Housekeeping (`wonderq.broker.housekeeping`) runs the portions.
+A redrive proceeds in portions and continues after a restart. Its progress is a METADATA record that is appended
+together with each portion, so no message is moved or counted twice. Housekeeping (`wonderq.broker.housekeeping`) runs
+the portions.
 """
 
 from __future__ import annotations
@@ -137,8 +138,9 @@ class Redrives:
     ) -> str:
         """Start to move messages of a queue, and return the redrive's id.
 
-        The redrive moves messages that are waiting or buried now, at most ``per_second`` of them per second. Claimed and
-        delayed messages stay. A moved message counts as never claimed and has no source. See `Redrive` for the filters.
+        The redrive moves messages that are waiting or buried now, at most ``per_second`` of them per second. Claimed
+        and delayed messages stay. A moved message counts as never claimed and has no source. See `Redrive` for the
+        filters.
 
         Raises:
             QueueNotFoundError: the source or the destination does not exist.
@@ -312,7 +314,7 @@ class Redrives:
         return after, transfers
 
     def _records(self, state: State, redrive: Redrive, now_ms: int) -> Sequence[Record]:
-        """Return the record of a redrive's progress. If it has ended, also those that delete the oldest finished redrives."""
+        """Return the record of a redrive's progress, and those that delete the oldest redrives if it has ended."""
         records: list[Record] = [_metadata(redrive, now_ms)]
         if redrive.status != "running":
             self._running.pop(redrive.id, None)

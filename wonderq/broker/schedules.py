@@ -1,7 +1,8 @@
-"""Schedules: messages that are produced again and again, when a cron expression says.
+"""Schedules: messages that the broker produces at the times of a cron expression.
 
-A schedule is a METADATA record, and so is when it is due next. That is written together with the message of each time, so each
-time has its message once, also if the broker is killed in between. The keeper (`wonderq.broker.housekeeping`) drives it.
+A schedule is a METADATA record, which also holds its next due time. The broker appends that record together with the
+messages of each due time, so a crash neither loses nor repeats a message. Housekeeping (`wonderq.broker.housekeeping`)
+fires the schedules.
 """
 
 from __future__ import annotations
@@ -26,20 +27,20 @@ from wonderq.state import record
 from wonderq.state.record import Record
 from wonderq.state.state import MetadataEntry, State
 
-#: The space of notes that has schedules, by name.
+#: Namespace of the METADATA records of schedules. Their name is the schedule's name.
 NAMESPACE = "schedule"
 
-#: Schedules stay in memory with their messages.
+#: Schedules are kept in memory together with their messages.
 MAX_SCHEDULES = 1000
 MAX_MESSAGE_BYTES = 16 << 10
 
-#: A message may come so much later than its time. After that the time counts as missed.
+#: Longest delay of a message behind its due time. After that the due time counts as missed.
 ON_TIME_MS = 60_000
 
-#: So many missed times are made up for at most, the oldest; and so many are counted.
+#: Most missed due times to catch up on, or to count. These are the oldest.
 MAX_MISSED = 1000
 
-#: How many messages are produced while the broker's lock is held.
+#: Size of a portion: the broker's lock is held while one is produced.
 _PORTION_MESSAGES = 100
 _PORTION_BYTES = 256 << 10
 
@@ -51,42 +52,47 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 @dataclass(frozen=True)
 class Schedule:
-    """One schedule."""
+    """A schedule and its progress."""
 
     name: str
     cron: str
     queue: str
     body: str
-    """Of the messages, as are ``attributes`` to ``delay_ms``: see `NewMessage`."""
+    """Body of the messages. It and ``attributes`` to ``delay_ms`` are fields of `NewMessage`."""
     timezone: str = "UTC"
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     group: str = ""
     priority: int = 0
     delay_ms: int | None = None
     missed: Missed = "skip"
-    """What becomes of times at which nothing could be produced, as the broker was down: nothing, one message for all of
-    them, or one for each."""
+    """Messages for the due times that pass while the broker is down: none, one for all of them, or one for each."""
     paused: bool = False
     created_ms: int = 0
     next_ms: int | None = None
-    """When it is due next; None if it is paused, or never."""
+    """Next due time, or None if the schedule is paused or has no more due times."""
     last_ms: int | None = None
-    """The last time for which there is a message."""
+    """Last due time that has a message."""
     failure: str | None = None
-    """Why there is none for the time after that."""
+    """Reason why the due time after ``last_ms`` has no message."""
 
     def to_record(self) -> dict[str, Any]:
+        """Return the value of the schedule's METADATA record."""
         value = asdict(self)
         del value["name"]
         return value
 
     @classmethod
     def from_record(cls, name: str, value: Mapping[str, Any]) -> Self:
+        """Return the schedule of a METADATA record."""
         attributes = {key: (kind, text) for key, (kind, text) in value["attributes"].items()}
         return cls(name, **{**value, "attributes": attributes})
 
     def message_for(self, time_ms: int) -> NewMessage:
-        """Return the message of one time. Two attributes say what it is of, unless the schedule has such itself."""
+        """Return the message of a due time.
+
+        The attributes ``schedule`` and ``scheduled_at`` name the schedule and the due time, unless the schedule sets
+        its own.
+        """
         at = datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         own = {"schedule": ("String", self.name), "scheduled_at": ("String", at)}
         return NewMessage(
@@ -99,44 +105,47 @@ class Schedule:
 
 
 class _Plan(NamedTuple):
-    """What a schedule is to do now."""
+    """Work of a schedule whose next due time has passed."""
 
     times_ms: Sequence[int]
-    """For which a message is due."""
+    """Due times to produce a message for."""
     next_ms: int | None
-    """When it goes on after that."""
+    """Next due time after the work."""
     missed: int
-    """For how many times there is to be none."""
+    """Number of missed due times to skip."""
 
 
 class Schedules:
-    """All schedules of a broker. Methods may be called from any thread, but `fire_due` by one alone."""
+    """All schedules of a broker. You may call methods from any thread, but `fire_due` from one thread only."""
 
     def __init__(self, core: Core, producer: Producer) -> None:
         self._core = core
         self._producer = producer
         self._due_ms: float = 0
-        """When one is due first, or earlier. Changed under the broker's lock."""
+        """Time in ms before which no schedule is due. Changed under the broker's lock."""
 
     def put(self, name: str, **given: Any) -> tuple[Schedule, bool]:
-        """Create a schedule, or change the given fields of one: `Schedule`'s up to ``paused``; returns it and whether it is new.
+        """Create a schedule, or change the given fields of one; return it and whether it is new.
 
-        A new one needs ``cron``, ``queue`` and ``body``. One that is paused, or gets another expression or time zone, goes on
-        with the next time from now; what was missed meanwhile is not made up for.
+        The fields are those of `Schedule` from ``cron`` to ``paused``. A new schedule needs ``cron``, ``queue`` and
+        ``body``. A schedule that is resumed, or gets another expression or time zone, continues with the next due time
+        from now: due times that it missed before are skipped.
 
         Raises:
-            InvalidValueError: something is out of range or malformed, or a new one lacks something.
-            TooManySchedulesError: there are as many as there may be.
+            InvalidValueError, InvalidQueueNameError: a value is out of range, malformed or missing.
+            TooManySchedulesError: the broker has as many schedules as it may have.
         """
         if not _NAME.fullmatch(name):
-            raise InvalidValueError("name", "A schedule's name is 1 to 80 of A-Z a-z 0-9 _ and -.")
+            raise InvalidValueError(
+                "name", "A schedule's name must have 1 to 80 of the characters A-Z a-z 0-9 _ and -."
+            )
         while True:
             with self._core.locked() as (state, _, now_ms):
-                before = _stored(state, name)
+                before = _metadata(state, name)
             after = self._changed(name, before, given, now_ms)
             with self._core.durable_transaction() as (state, append_and_apply, now_ms):
-                if _stored(state, name) is not before:
-                    continue  # it has fired, or was changed, meanwhile
+                if _metadata(state, name) is not before:
+                    continue  # the schedule has fired or was changed meanwhile
                 if before is None and len(state.metadata.get(NAMESPACE, ())) >= MAX_SCHEDULES:
                     raise TooManySchedulesError(MAX_SCHEDULES)
                 if before is None or Schedule.from_record(name, before.value) != after:
@@ -145,10 +154,11 @@ class Schedules:
             return after, before is None
 
     def _changed(self, name: str, before: MetadataEntry | None, given: Mapping[str, Any], now_ms: int) -> Schedule:
+        """Return the schedule after a `put`. ``before`` is its record, or None if it is new."""
         if before is None:
-            lacking = [field for field in ("cron", "queue", "body") if field not in given]
-            if lacking:
-                raise InvalidValueError(lacking[0], "A new schedule needs a cron expression, a queue and a message.")
+            missing = [field for field in ("cron", "queue", "body") if field not in given]
+            if missing:
+                raise InvalidValueError(missing[0], "A new schedule needs a cron expression, a queue and a message.")
             schedule = Schedule(name, **given, created_ms=now_ms)
         else:
             schedule = replace(Schedule.from_record(name, before.value), **given)
@@ -159,7 +169,7 @@ class Schedules:
         if before is None or schedule.next_ms is None or not given.keys().isdisjoint(("cron", "timezone")):
             schedule = replace(schedule, next_ms=next(times, None), failure=None)
             if schedule.next_ms is None:
-                raise InvalidValueError("cron", "This cron expression is not due in the next 50 years.")
+                raise InvalidValueError("cron", "This cron expression has no due time in the next 50 years.")
         return schedule
 
     def _check(self, schedule: Schedule) -> None:
@@ -181,122 +191,144 @@ class Schedules:
         """Return a schedule.
 
         Raises:
-            ScheduleNotFoundError: there is none with this name.
+            ScheduleNotFoundError: no schedule has this name.
         """
         with self._core.durable_transaction() as (state, _, _):
             return _find(state, name)
 
     def list(self) -> Sequence[Schedule]:
-        """Return all schedules, by name."""
+        """Return all schedules, in the order of their names."""
         with self._core.durable_transaction() as (state, _, _):
-            notes = state.metadata.get(NAMESPACE, {})
-            return [Schedule.from_record(name, notes[name].value) for name in sorted(notes)]
+            stored = state.metadata.get(NAMESPACE, {})
+            return [Schedule.from_record(name, stored[name].value) for name in sorted(stored)]
 
     def delete(self, name: str) -> None:
-        """Delete a schedule. Its messages stay."""
+        """Delete a schedule. Messages that it has produced stay.
+
+        Raises:
+            ScheduleNotFoundError: no schedule has this name.
+        """
         with self._core.durable_transaction() as (state, append_and_apply, now_ms):
             _find(state, name)
             append_and_apply(record.Metadata(record.METADATA, now_ms, NAMESPACE, name, None), leave=DELETE_LEAVES)
 
     def fire_due(self) -> float:
-        """Produce the messages of all times that have come; returns after how many seconds there is more to do."""
+        """Produce the messages of all due times that have passed; return the seconds until the next due time."""
         with self._core.locked() as (state, _, now_ms):
             if now_ms < self._due_ms:
                 return (self._due_ms - now_ms) / 1000
-            notes = state.metadata.get(NAMESPACE, {})
-            due = [(name, note) for name, note in notes.items() if _due_ms(note) <= now_ms]
-        for name, note in due:
-            self._fire(Schedule.from_record(name, note.value), note.value, now_ms)
+            stored = state.metadata.get(NAMESPACE, {})
+            due = [(name, each.value) for name, each in stored.items() if _due_ms(each) <= now_ms]
+        for name, value in due:
+            self._fire(Schedule.from_record(name, value), value, now_ms)
         with self._core.locked() as (state, _, now_ms):
             self._due_ms = min(map(_due_ms, state.metadata.get(NAMESPACE, {}).values()), default=inf)
             return max(self._due_ms - now_ms, 0) / 1000
 
-    def _fire(self, schedule: Schedule, noted: Mapping[str, Any], now_ms: int) -> None:
-        """Do what is due of a schedule, as long as it stands as ``noted``."""
-        counters = self._core.counters
+    def _fire(self, schedule: Schedule, value: Mapping[str, Any], now_ms: int) -> None:
+        """Do the due work of a schedule, unless its record changes meanwhile. ``value`` is the record's value."""
         try:
             plan = _plan(schedule, now_ms)
-        except InvalidValueError as error:  # its time zone is not known any more
-            self._store(replace(schedule, next_ms=None, failure=str(error)), noted)
+        except InvalidValueError as error:  # the system does not know the time zone any more
+            self._update(replace(schedule, next_ms=None, failure=str(error)), value)
             return
-        missed = plan.missed
-        times_ms = plan.times_ms
-        portion = max(min(_PORTION_BYTES // size_of(schedule.body, schedule.attributes), _PORTION_MESSAGES), 1)
-        while times_ms:
-            these, times_ms = times_ms[:portion], times_ms[portion:]
-            next_ms = times_ms[0] if times_ms else plan.next_ms
-            schedule = replace(schedule, last_ms=these[-1], next_ms=next_ms, failure=None)
-            after = schedule.to_record()
+        if not plan.times_ms:
+            self._update(replace(schedule, next_ms=plan.next_ms), value)
+        refused = self._produce(schedule, value, plan)
+        if refused is not None:
+            self._core.counters.schedules_missed += plan.missed + refused
+
+    def _produce(self, schedule: Schedule, value: Mapping[str, Any], plan: _Plan) -> int | None:
+        """Produce the messages of a plan in portions, up to the first that is refused.
+
+        Return the number of due times without a message because of the refusal, or None if the schedule changed
+        meanwhile.
+        """
+        message = schedule.message_for(0)
+        most = max(min(_PORTION_BYTES // size_of(message.body, message.attributes), _PORTION_MESSAGES), 1)
+        left_ms = plan.times_ms
+        while left_ms:
+            portion_ms, left_ms = left_ms[:most], left_ms[most:]
+            next_ms = left_ms[0] if left_ms else plan.next_ms
+            after = replace(schedule, last_ms=portion_ms[-1], next_ms=next_ms, failure=None).to_record()
             try:
-                if not self._produce(schedule, these, noted, after):
-                    return
+                if not self._produce_portion(schedule, portion_ms, value, after):
+                    return None
             except BrokerError as error:
-                missed += len(these) + len(times_ms)
-                schedule = replace(Schedule.from_record(schedule.name, noted), next_ms=plan.next_ms, failure=str(error))
-                self._store(schedule, noted)
-                break
-            noted = after
-            counters.schedules_fired += len(these)
-        else:
-            if not plan.times_ms:
-                self._store(replace(schedule, next_ms=plan.next_ms), noted)
-        counters.schedules_missed += missed
+                before = Schedule.from_record(schedule.name, value)
+                self._update(replace(before, next_ms=plan.next_ms, failure=str(error)), value)
+                return len(portion_ms) + len(left_ms)
+            value = after
+            self._core.counters.schedules_fired += len(portion_ms)
+        return 0
 
-    def _produce(
-        self, schedule: Schedule, times_ms: Sequence[int], noted: Mapping[str, Any], after: Mapping[str, Any]
+    def _produce_portion(
+        self, schedule: Schedule, times_ms: Sequence[int], value: Mapping[str, Any], after: Mapping[str, Any]
     ) -> bool:
-        """Produce the messages of some times and say how the schedule is after that, at once; returns whether that was done."""
+        """Produce the messages of due times, and change the record's value from ``value`` to ``after`` in one step.
 
-        def also(state: State, now_ms: int) -> Sequence[Record] | None:
-            note = _stored(state, schedule.name)
-            if note is None or note.value is not noted:
+        Return False if the record has another value; nothing was produced then.
+        """
+
+        def progress(state: State, now_ms: int) -> Sequence[Record] | None:
+            if not _has_value(state, schedule.name, value):
                 return None
             return [record.Metadata(record.METADATA, now_ms, NAMESPACE, schedule.name, after)]
 
         messages = [schedule.message_for(time_ms) for time_ms in times_ms]
-        return self._producer.send_with(schedule.queue, messages, also)
+        return self._producer.send_with(schedule.queue, messages, progress)
 
-    def _store(self, schedule: Schedule, noted: Mapping[str, Any]) -> None:
+    def _update(self, schedule: Schedule, value: Mapping[str, Any]) -> None:
+        """Change the record of a schedule, unless it has another value than ``value``."""
         with self._core.durable_transaction() as (state, append_and_apply, now_ms):
-            note = _stored(state, schedule.name)
-            if note is not None and note.value is noted:
+            if _has_value(state, schedule.name, value):
                 append_and_apply(_record(schedule, now_ms), leave=PRODUCE_LEAVES)
 
 
 def _plan(schedule: Schedule, now_ms: int) -> _Plan:
-    """Return what is due of a schedule whose next time has come."""
+    """Return the due work of a schedule whose next due time has passed.
+
+    Raises:
+        InvalidValueError: the system does not know the schedule's time zone.
+    """
     assert schedule.next_ms is not None
     first_ms, on_time_ms = schedule.next_ms, now_ms - ON_TIME_MS
     late: list[int] = []
     if first_ms < on_time_ms:
         times = chain((first_ms,), times_after(schedule.cron, schedule.timezone, first_ms))
         late = list(islice(takewhile(lambda time_ms: time_ms < on_time_ms, times), MAX_MISSED))
-    made_up = {"skip": late[:0], "once": late[-1:], "all": late}[schedule.missed]
-    due = [*made_up]
+    caught_up = {"skip": late[:0], "once": late[-1:], "all": late}[schedule.missed]
+    due = [*caught_up]
     next_ms = None
     for time_ms in times_after(schedule.cron, schedule.timezone, max(first_ms, on_time_ms) - 1):
         if time_ms > now_ms:
             next_ms = time_ms
             break
         due.append(time_ms)
-    return _Plan(due, next_ms, len(late) - len(made_up))
+    return _Plan(due, next_ms, len(late) - len(caught_up))
 
 
 def _record(schedule: Schedule, now_ms: int) -> Record:
     return record.Metadata(record.METADATA, now_ms, NAMESPACE, schedule.name, schedule.to_record())
 
 
-def _stored(state: State, name: str) -> MetadataEntry | None:
+def _metadata(state: State, name: str) -> MetadataEntry | None:
     return state.metadata.get(NAMESPACE, {}).get(name)
 
 
-def _due_ms(note: MetadataEntry) -> float:
-    due_ms: int | None = note.value["next_ms"]
+def _has_value(state: State, name: str, value: Mapping[str, Any]) -> bool:
+    """Return whether a schedule's record still has this very value. Compaction keeps it when it rewrites the record."""
+    stored = _metadata(state, name)
+    return stored is not None and stored.value is value
+
+
+def _due_ms(stored: MetadataEntry) -> float:
+    due_ms: int | None = stored.value["next_ms"]
     return inf if due_ms is None else due_ms
 
 
 def _find(state: State, name: str) -> Schedule:
-    note = _stored(state, name)
-    if note is None:
+    stored = _metadata(state, name)
+    if stored is None:
         raise ScheduleNotFoundError(name)
-    return Schedule.from_record(name, note.value)
+    return Schedule.from_record(name, stored.value)

@@ -37,9 +37,9 @@ class Transfers:
         self._reader = reader
 
     def dead_letter(self, queue: Queue, views: Sequence[MessageView]) -> None:
-        """Remove messages that were claimed too often: move them to the dead-letter queue, or bury them if there is none.
+        """Move messages that were claimed too often to the dead-letter queue, or bury them if there is none.
 
-        A message that changes meanwhile stays.
+        A message that changes meanwhile stays as it is.
         """
         target = queue.settings.dead_letter_queue
         if not target:
@@ -88,8 +88,8 @@ class Transfers:
     ) -> None:
         """Move unchanged messages to other queues, and append ``also`` together with that, under the lock.
 
-        Each message is deleted here and new there in one step. The limits and settings of the target do not apply. A target
-        that does not exist is created.
+        Each message is deleted here and new there in one step. The limits and settings of the target do not apply. A
+        target that does not exist is created.
 
         Raises:
             TooManyQueuesError: a target cannot be created. Nothing was moved.

@@ -1,4 +1,4 @@
-"""Compaction drops old records once it has restated what they still say: what is left of a log means what all of it did."""
+"""Compaction rewrites the live contents of old records, and drops the records: the log keeps its meaning."""
 
 from __future__ import annotations
 

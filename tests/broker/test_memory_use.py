@@ -1,4 +1,4 @@
-"""What messages cost in memory: tens of bytes if they merely wait, also next to others that do more."""
+"""Memory use of messages: tens of bytes for one that only waits, also next to others with more state."""
 
 from __future__ import annotations
 

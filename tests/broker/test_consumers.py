@@ -1,4 +1,4 @@
-"""The lines of waiting consumers, when the queue they wait for goes and comes again under the same name."""
+"""Waiting consumers whose queue is deleted and created again under the same name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is counted of operations, and of how long messages are there."""
+"""Counters of operations, and of the ages of messages."""
 
 from __future__ import annotations
 

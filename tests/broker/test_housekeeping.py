@@ -1,4 +1,4 @@
-"""The thread that does what a broker does by itself: when it works, and what stops it."""
+"""The thread that does the background work on messages: when it works, and what stops it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TICK_S = 0.003
 
 
 class Kept:
-    """A broker and its keeper, which is in a hurry."""
+    """A broker and its housekeeper, which is in a hurry."""
 
     def __init__(self, log: FileLog | MemoryLog | None = None) -> None:
         self.clock = FakeClock()

@@ -1,4 +1,4 @@
-"""The thread that keeps a broker's folder small and its next start short: when it works, and what stops it."""
+"""The thread that writes checkpoints and compacts the log: when it works, and what stops it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class WatchedCheckpoints(Checkpoints):
         return size
 
 
-class WatchedUpkeep(LogMaintenance):
+class WatchedMaintenance(LogMaintenance):
     """Counts how often it looked whether it should compact, and found that it need not."""
 
     looks = 0
@@ -69,7 +69,7 @@ class WatchedUpkeep(LogMaintenance):
 
 
 class Kept:
-    """A broker and its upkeep."""
+    """A broker and its maintenance."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class Kept:
         self.log = WatchedLog(folder, sync=SyncPolicy("os"), segment_bytes=segment_bytes, disk=self.disk)
         self.checkpoints = WatchedCheckpoints(folder, self.disk)
         self.broker = Broker(self.log, checkpoints=self.checkpoints)
-        self.maintenance = WatchedUpkeep(
+        self.maintenance = WatchedMaintenance(
             self.broker,
             self.log,
             self.checkpoints,
@@ -104,15 +104,15 @@ class Kept:
         return self.maintenance._thread.is_alive()
 
     def look_again(self) -> None:
-        """Wait until upkeep has looked at everything that was done so far."""
+        """Wait until maintenance has looked at everything that was done so far."""
         looks = self.maintenance.looks
-        eventually(lambda: self.maintenance.looks >= looks + 3 or not self.running, "upkeep's next look")
+        eventually(lambda: self.maintenance.looks >= looks + 3 or not self.running, "maintenance's next look")
         assert self.running
 
     def rest_again(self) -> None:
-        """Wait until upkeep has done all that is to be done after what was done so far."""
+        """Wait until maintenance has done all that is to be done after what was done so far."""
         rests = self.maintenance.rests
-        eventually(lambda: self.maintenance.rests >= rests + 2 or not self.running, "upkeep's next rest")
+        eventually(lambda: self.maintenance.rests >= rests + 2 or not self.running, "maintenance's next rest")
         assert self.running
 
     @property
@@ -157,7 +157,7 @@ Keep = Callable[..., Kept]
 
 @pytest.fixture
 def keep(tmp_path: Path) -> Iterator[Keep]:
-    """Make a broker whose upkeep is in a hurry."""
+    """Make a broker whose maintenance is in a hurry."""
     made: list[Kept] = []
 
     def make(**kwargs: int) -> Kept:
@@ -476,7 +476,7 @@ def test_damage_ends_it_and_nothing_is_dropped(
     damage(kept.folder / segments[0])
     with caplog.at_level(logging.WARNING):
         kept.maintenance.start()
-        eventually(lambda: ended(kept), "the end of upkeep")
+        eventually(lambda: ended(kept), "the end of maintenance")
     assert segments[0] in caplog.text
     assert kept.broker.unready is not None
     assert segments[0] in kept.broker.unready
@@ -569,7 +569,7 @@ def test_a_failed_log_ends_it(keep: Keep, monkeypatch: pytest.MonkeyPatch, opera
     segments = set(kept.used_segments)
     kept.disk.fail(operation, errno.EIO, on=".wal")
     kept.maintenance.start()
-    eventually(lambda: ended(kept), "the end of upkeep")
+    eventually(lambda: ended(kept), "the end of maintenance")
     assert kept.log.failure is not None
     assert segments <= set(kept.segments)
     kept.disk.mend()
@@ -653,7 +653,7 @@ def _copied(kept: Kept, copy: Path) -> bool:
     return True
 
 
-def test_a_folder_copied_at_any_moment_of_upkeep_says_the_same(keep: Keep, tmp_path: Path) -> None:
+def test_a_folder_copied_at_any_moment_of_maintenance_says_the_same(keep: Keep, tmp_path: Path) -> None:
     """A kill between two steps of it: copies and originals, some segments dropped, checkpoints or none."""
     kept = keep(segment_bytes=8192, every_bytes=20_000)
     kept.produce(200)

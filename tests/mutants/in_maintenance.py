@@ -5,11 +5,12 @@ from __future__ import annotations
 from tests.mutants.mutant import Mutant
 
 _MAINTENANCE = "wonderq/broker/maintenance.py"
+_BACKGROUND = "wonderq/broker/background.py"
 _COMPACTION = "wonderq/broker/compaction.py"
 _COLUMNS = "wonderq/state/columns.py"
 _TABLE = "wonderq/state/message_table.py"
-_UPKEEP = "tests/broker/test_upkeep.py"
-_RESTATING = "tests/broker/test_restating.py"
+_OF_MAINTENANCE = "tests/broker/test_maintenance.py"
+_REWRITING = "tests/broker/test_rewriting.py"
 
 MUTANTS = [
     Mutant(
@@ -18,7 +19,7 @@ MUTANTS = [
         _TABLE,
         "if page.position[start + offset] == position and page.status[start + offset] != GONE",
         "if page.position[start + offset] == position and page.status[start + offset] == WAITING",
-        (f"{_RESTATING}::test_ids_and_receipts_stay_the_same",),
+        (f"{_REWRITING}::test_ids_and_receipts_stay_the_same",),
     ),
     Mutant(
         "compaction_loses_what_is_delayed",
@@ -26,7 +27,7 @@ MUTANTS = [
         _TABLE,
         "if page.position[start + offset] == position and page.status[start + offset] != GONE",
         "if page.position[start + offset] == position and page.status[start + offset] not in (GONE, DELAYED)",
-        (f"{_RESTATING}::test_delayed_messages_stay_delayed",),
+        (f"{_REWRITING}::test_delayed_messages_stay_delayed",),
     ),
     Mutant(
         "compaction_releases_everything",
@@ -34,7 +35,7 @@ MUTANTS = [
         _COLUMNS,
         "                claims += [self.state_of(view) for view in page.views(start, stop) if not view.is_pristine]\n",
         "                pass\n",
-        (f"{_RESTATING}::test_all_that_can_be_seen_of_messages_lasts",),
+        (f"{_REWRITING}::test_all_that_can_be_seen_of_messages_lasts",),
     ),
     Mutant(
         "compaction_loses_the_receive_count",
@@ -42,7 +43,7 @@ MUTANTS = [
         _COLUMNS,
         "                or any(page.receives[start:stop])\n",
         "",
-        (f"{_RESTATING}::test_all_that_can_be_seen_of_messages_lasts",),
+        (f"{_REWRITING}::test_all_that_can_be_seen_of_messages_lasts",),
     ),
     Mutant(
         "compaction_voids_receipts",
@@ -50,7 +51,7 @@ MUTANTS = [
         _COLUMNS,
         "            page.token[index] = state.token\n",
         "",
-        (f"{_RESTATING}::test_ids_and_receipts_stay_the_same",),
+        (f"{_REWRITING}::test_ids_and_receipts_stay_the_same",),
     ),
     Mutant(
         "compaction_makes_old_messages_new",
@@ -59,7 +60,7 @@ MUTANTS = [
         "                produced_ms, claims = queue.messages.rewrite_fields(runs)\n",
         "                produced_ms, claims = queue.messages.rewrite_fields(runs)\n"
         "                produced_ms = [now_ms] * len(produced_ms)\n",
-        (f"{_RESTATING}::test_all_that_can_be_seen_of_messages_lasts",),
+        (f"{_REWRITING}::test_all_that_can_be_seen_of_messages_lasts",),
     ),
     Mutant(
         "compaction_loses_changed_bodies",
@@ -67,7 +68,7 @@ MUTANTS = [
         "wonderq/state/record.py",
         "        case Update() if record.runs:\n",
         "        case Update() if not record:\n",
-        (f"{_RESTATING}::test_the_newest_body_counts",),
+        (f"{_REWRITING}::test_the_newest_body_counts",),
     ),
     Mutant(
         "compaction_brings_back_old_bodies",
@@ -75,7 +76,7 @@ MUTANTS = [
         _TABLE,
         "expected = positions[index : index + stop - start]",
         "expected = page.position[start:stop]",
-        (f"{_RESTATING}::test_the_newest_body_counts",),
+        (f"{_REWRITING}::test_the_newest_body_counts",),
     ),
     Mutant(
         "compaction_brings_back_the_deleted",
@@ -83,7 +84,7 @@ MUTANTS = [
         _TABLE,
         "if page.position[start:stop] == expected and page.status.find(GONE, start, stop) < 0:",
         "if page.position[start:stop] == expected:",
-        (f"{_RESTATING}::test_what_was_deleted_before_stays_deleted",),
+        (f"{_REWRITING}::test_what_was_deleted_before_stays_deleted",),
     ),
     Mutant(
         "dropped_before_the_copies_are_durable",
@@ -99,7 +100,7 @@ MUTANTS = [
         _COMPACTION,
         "    _rewrite_metadata(broker, end)\n",
         "",
-        (f"{_RESTATING}::test_every_end_of_a_log_that_compaction_can_leave_says_the_same",),
+        (f"{_REWRITING}::test_every_end_of_a_log_that_compaction_can_leave_says_the_same",),
     ),
     Mutant(
         "segment_dropped_half_copied",
@@ -107,7 +108,7 @@ MUTANTS = [
         _COMPACTION,
         "            if rest(time.monotonic() - began):\n                return False\n",
         "            if rest(time.monotonic() - began):\n                break\n",
-        (f"{_UPKEEP}::test_a_stop_does_not_wait_for_the_segment_to_be_copied",),
+        (f"{_OF_MAINTENANCE}::test_a_stop_does_not_wait_for_the_segment_to_be_copied",),
     ),
     Mutant(
         "damage_with_live_messages_is_dropped",
@@ -115,14 +116,14 @@ MUTANTS = [
         _COMPACTION,
         "        if _holds_any_before(broker, end):\n            raise\n",
         "        if not end:\n            raise\n",
-        (f"{_UPKEEP}::test_damage_ends_it_and_nothing_is_dropped",),
+        (f"{_OF_MAINTENANCE}::test_damage_ends_it_and_nothing_is_dropped",),
     ),
     Mutant(
         "compaction_fills_the_disk",
         "Compaction uses up the room that claiming and deleting need.",
         _COMPACTION,
-        "commit(fields, leave=COMPACTION_LEAVES)",
-        "commit(fields)",
+        "append_and_apply(fields, leave=COMPACTION_LEAVES)",
+        "append_and_apply(fields)",
         ("tests/broker/test_compaction_order.py::test_compaction_leaves_the_room_that_claiming_and_deleting_need",),
     ),
     Mutant(
@@ -131,7 +132,7 @@ MUTANTS = [
         _MAINTENANCE,
         "        log.sync()\n        return checkpoints.write",
         "        return checkpoints.write",
-        (f"{_UPKEEP}::test_the_log_behind_a_checkpoint_is_durable_first",),
+        (f"{_OF_MAINTENANCE}::test_the_log_behind_a_checkpoint_is_durable_first",),
     ),
     Mutant(
         "mark_taken_later_than_the_snapshot",
@@ -145,16 +146,16 @@ MUTANTS = [
         "checkpoint_over_damage",
         "A last checkpoint hides the damage that ended maintenance from the next start.",
         _MAINTENANCE,
-        " and not self._broken:",
+        " and not self._has_failed:",
         ":",
-        (f"{_UPKEEP}::test_damage_ends_it_and_nothing_is_dropped",),
+        (f"{_OF_MAINTENANCE}::test_damage_ends_it_and_nothing_is_dropped",),
     ),
     Mutant(
-        "full_disk_ends_upkeep",
+        "full_disk_ends_maintenance",
         "After the disk was full once, nothing is compacted any more.",
-        _MAINTENANCE,
-        "            self._stop.wait(10 * self._tick_s)\n",
-        "            self._end()\n",
-        (f"{_UPKEEP}::test_on_a_full_disk_nothing_is_dropped_and_it_goes_on_later",),
+        _BACKGROUND,
+        "                self._stop.wait(_PAUSE_TICKS * self._tick_s)\n",
+        "                self._fail()\n",
+        (f"{_OF_MAINTENANCE}::test_on_a_full_disk_nothing_is_dropped_and_it_goes_on_later",),
     ),
 ]

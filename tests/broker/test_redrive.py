@@ -1,4 +1,4 @@
-"""Redrive: what is moved, what is not, how fast, and that a move goes on where it was after a restart."""
+"""Redrives: which messages they move, where to, at which rate, and that they continue after a restart."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ class World:
     def messages(self, queue: str) -> list[Message]:
         return list(self.broker.messages(queue))
 
-    def finish(self, move_id: str) -> Redrive:
+    def finish(self, redrive_id: str) -> Redrive:
         for _ in range(1000):
-            move = self.broker.redrives.get(move_id)
-            if move.status != "running":
-                return move
+            redrive = self.broker.redrives.get(redrive_id)
+            if redrive.status != "running":
+                return redrive
             wait_s = self.broker.redrives.run()
             self.clock.ms += 0 if wait_s == inf else round(wait_s * 1000)
-        raise AssertionError("the move did not end")
+        raise AssertionError("the redrive did not end")
 
 
 @pytest.fixture
@@ -79,8 +79,8 @@ class TestWhereTo:
         world.die("a", "b", queue="one")
         world.die("c", queue="two")
         world.clock.ms += 5000
-        move = world.finish(world.broker.redrives.start("dead"))
-        assert (move.status, move.moved, move.skipped, move.total) == ("completed", 3, 0, 3)
+        redrive = world.finish(world.broker.redrives.start("dead"))
+        assert (redrive.status, redrive.moved, redrive.skipped, redrive.total) == ("completed", 3, 0, 3)
         assert world.messages("dead") == []
         assert (world.bodies("one"), world.bodies("two")) == (["a", "b"], ["c"])
         for message in world.messages("one"):
@@ -92,8 +92,8 @@ class TestWhereTo:
         world.die("found")
         world.broker.produce("dead", ["stranger"])
         world.broker.drop_queue("gone")
-        move = world.finish(world.broker.redrives.start("dead"))
-        assert (move.moved, move.skipped, move.total) == (1, 2, 3)
+        redrive = world.finish(world.broker.redrives.start("dead"))
+        assert (redrive.moved, redrive.skipped, redrive.total) == (1, 2, 3)
         assert world.bodies("dead") == ["lost", "stranger"]
         assert world.bodies("work") == ["found"]
         assert "gone" not in {info.name for info in world.broker.queues()}
@@ -111,16 +111,16 @@ class TestWhereTo:
         world.broker.claim("dead")
         assert world.bodies("third") == ["z"]
         world.finish(world.broker.redrives.start("third"))  # z is in dead again, without an origin
-        move = world.finish(world.broker.redrives.start("dead"))
-        assert (move.moved, move.skipped) == (0, 1)
+        redrive = world.finish(world.broker.redrives.start("dead"))
+        assert (redrive.moved, redrive.skipped) == (0, 1)
 
     def test_all_go_to_the_destination_with_what_they_carry_and_in_order(self, world: World) -> None:
         attributes: dict[str, Attribute] = {"tenant": ("String", "acme"), "raw": ("Binary", b"\0")}
         messages = [NewMessage(str(n), attributes=attributes, group="g", priority=n % 3) for n in range(250)]
         world.broker.send("source", messages)
         world.broker.put_queue("target.fifo")
-        move = world.finish(world.broker.redrives.start("source", "target.fifo"))
-        assert (move.moved, move.destination) == (250, "target.fifo")
+        redrive = world.finish(world.broker.redrives.start("source", "target.fifo"))
+        assert (redrive.moved, redrive.destination) == (250, "target.fifo")
         assert world.bodies("target.fifo") == [str(n) for n in range(250)]
         envelope = world.messages("target.fifo")[0].envelope
         assert envelope is not None
@@ -148,8 +148,8 @@ class TestWhich:
         [claimed] = broker.claim("source", limit=1)
         buried = world.messages("source")[1]
         broker.update("source", Target(id=buried.id), Change(bury=True))
-        move = world.finish(broker.redrives.start("source", "target"))
-        assert (move.moved, move.skipped, move.total) == (2, 2, 2)
+        redrive = world.finish(broker.redrives.start("source", "target"))
+        assert (redrive.moved, redrive.skipped, redrive.total) == (2, 2, 2)
         assert world.bodies("source") == ["claimed", "delayed"]
         assert world.bodies("target") == ["buried", "waiting"]
         assert {message.status for message in world.messages("target")} == {"unprocessed"}
@@ -165,9 +165,9 @@ class TestWhich:
     def test_what_arrives_after_the_start_stays(self, world: World) -> None:
         world.broker.put_queue("target")
         world.broker.produce("source", ["before"])
-        move_id = world.broker.redrives.start("source", "target")
+        redrive_id = world.broker.redrives.start("source", "target")
         world.broker.produce("source", ["after"])
-        assert world.finish(move_id).moved == 1
+        assert world.finish(redrive_id).moved == 1
         assert world.bodies("source") == ["after"]
 
     def test_by_text_and_attribute(self, world: World) -> None:
@@ -188,10 +188,10 @@ class TestWhich:
         )
 
         def moved(**which: str) -> list[str]:
-            move = world.finish(world.broker.redrives.start("source", "target", **which))  # type: ignore[arg-type]
+            redrive = world.finish(world.broker.redrives.start("source", "target", **which))  # type: ignore[arg-type]
             found = world.bodies("target")
             world.broker.purge("target")
-            assert move.moved + move.skipped == move.total
+            assert redrive.moved + redrive.skipped == redrive.total
             return found
 
         assert moved(contains="cat", attribute="tenant=acme") == ["cat 1"]
@@ -203,26 +203,26 @@ class TestWhich:
     def test_no_more_than_the_limit(self, world: World) -> None:
         world.broker.put_queue("target")
         world.broker.produce("source", [str(n) for n in range(300)])
-        move = world.finish(world.broker.redrives.start("source", "target", limit=120))
-        assert (move.status, move.moved) == ("completed", 120)
+        redrive = world.finish(world.broker.redrives.start("source", "target", limit=120))
+        assert (redrive.status, redrive.moved) == ("completed", 120)
         assert world.bodies("target") == [str(n) for n in range(120)]
 
     def test_a_dry_run_counts_and_moves_nothing(self, world: World) -> None:
         world.die("a", "b")
         world.broker.produce("dead", ["stranger"])
         before = world.messages("dead")
-        move = world.finish(world.broker.redrives.start("dead", dry_run=True))
-        assert (move.status, move.moved, move.skipped, move.dry_run) == ("completed", 2, 1, True)
+        redrive = world.finish(world.broker.redrives.start("dead", dry_run=True))
+        assert (redrive.status, redrive.moved, redrive.skipped, redrive.dry_run) == ("completed", 2, 1, True)
         assert world.messages("dead") == before
         assert world.messages("work") == []
 
     def test_large_messages_go_in_small_portions(self, world: World) -> None:
         world.broker.put_queue("target")
         world.broker.produce("source", ["x" * 200_000 for _ in range(5)])
-        move_id = world.broker.redrives.start("source", "target")
+        redrive_id = world.broker.redrives.start("source", "target")
         world.broker.redrives.run()
-        assert world.broker.redrives.get(move_id).moved == 1
-        assert world.finish(move_id).moved == 5
+        assert world.broker.redrives.get(redrive_id).moved == 1
+        assert world.finish(redrive_id).moved == 5
 
 
 class TestHowFast:
@@ -230,9 +230,9 @@ class TestHowFast:
     def test_no_more_a_second_than_was_asked_for(self, world: World, per_second: int) -> None:
         world.broker.put_queue("target")
         world.broker.produce("source", [str(n) for n in range(min(2 * per_second, 1000))])
-        move_id = world.broker.redrives.start("source", "target", per_second=per_second)
+        redrive_id = world.broker.redrives.start("source", "target", per_second=per_second)
         began_ms = world.clock.ms
-        world.finish(move_id)
+        world.finish(redrive_id)
         arrivals = Counter((message.produced_ms - began_ms) // 1000 for message in world.messages("target"))
         assert max(arrivals.values()) <= per_second
         assert sum(arrivals.values()) / per_second * 1050 >= world.clock.ms - began_ms
@@ -240,23 +240,23 @@ class TestHowFast:
     def test_messages_that_are_passed_over_do_not_count(self, world: World) -> None:
         world.broker.put_queue("target")
         world.broker.produce("source", ["no"] * 500 + ["yes"])
-        move_id = world.broker.redrives.start("source", "target", per_second=1, contains="yes")
+        redrive_id = world.broker.redrives.start("source", "target", per_second=1, contains="yes")
         began_ms = world.clock.ms
-        world.finish(move_id)
+        world.finish(redrive_id)
         assert world.clock.ms - began_ms <= 1000
         assert world.bodies("target") == ["yes"]
 
 
 class TestRefused:
     def test_what_cannot_be(self, world: World) -> None:
-        moves = world.broker.redrives
+        redrives = world.broker.redrives
         world.broker.put_queue("source")
         with pytest.raises(QueueNotFoundError):
-            moves.start("nowhere")
+            redrives.start("nowhere")
         with pytest.raises(QueueNotFoundError):
-            moves.start("source", "nowhere")
+            redrives.start("source", "nowhere")
         with pytest.raises(InvalidValueError, match="another queue"):
-            moves.start("source", "source")
+            redrives.start("source", "source")
         wrong: list[dict[str, int | str]] = [
             {"per_second": 0},
             {"per_second": 1_000_001},
@@ -267,24 +267,24 @@ class TestRefused:
         for each in wrong:
             [field] = each
             with pytest.raises(InvalidValueError) as caught:
-                moves.start("source", "default", **each)  # type: ignore[arg-type]
+                redrives.start("source", "default", **each)  # type: ignore[arg-type]
             assert caught.value.field == field
         with pytest.raises(RedriveNotFoundError):
-            moves.get("none")
+            redrives.get("none")
         with pytest.raises(RedriveNotFoundError):
-            moves.cancel("none")
+            redrives.cancel("none")
         with pytest.raises(QueueNotFoundError):
-            moves.list("nowhere")
-        assert moves.list("source") == []
+            redrives.list("nowhere")
+        assert redrives.list("source") == []
 
     def test_one_move_of_a_queue_at_a_time(self, world: World) -> None:
         world.broker.produce("source", ["a"])
         world.broker.produce("other", ["b"])
-        move_id = world.broker.redrives.start("source", "default")
-        with pytest.raises(RedriveRunningError, match=move_id):
+        redrive_id = world.broker.redrives.start("source", "default")
+        with pytest.raises(RedriveRunningError, match=redrive_id):
             world.broker.redrives.start("source", "default")
         other_id = world.broker.redrives.start("other", "default")
-        world.finish(move_id)
+        world.finish(redrive_id)
         world.finish(other_id)
         world.finish(world.broker.redrives.start("source", "default"))
         assert sorted(world.bodies("default")) == ["a", "b"]
@@ -294,13 +294,13 @@ class TestEnd:
     def test_cancelled_it_stays_where_it_is(self, world: World) -> None:
         world.broker.put_queue("target")
         world.broker.produce("source", [str(n) for n in range(250)])
-        move_id = world.broker.redrives.start("source", "target")
+        redrive_id = world.broker.redrives.start("source", "target")
         world.broker.redrives.run()
-        cancelled = world.broker.redrives.cancel(move_id)
+        cancelled = world.broker.redrives.cancel(redrive_id)
         assert (cancelled.status, cancelled.moved, cancelled.ended_ms) == ("cancelled", 100, world.clock.ms)
         assert world.broker.redrives.run() == inf
         assert len(world.messages("target")) == 100
-        assert world.broker.redrives.cancel(move_id) == cancelled
+        assert world.broker.redrives.cancel(redrive_id) == cancelled
         assert world.finish(world.broker.redrives.start("source", "target")).moved == 150
 
     def test_of_those_that_ended_the_last_ten_are_kept(self, world: World) -> None:
@@ -312,43 +312,43 @@ class TestEnd:
             world.finish(ids[-1])
         world.clock.ms += 1
         running = world.broker.redrives.start("source", "default")
-        assert [move.id for move in world.broker.redrives.list("source")] == [running, *reversed(ids[-KEPT:])]
+        assert [redrive.id for redrive in world.broker.redrives.list("source")] == [running, *reversed(ids[-KEPT:])]
         with pytest.raises(RedriveNotFoundError):
             world.broker.redrives.get(ids[2])
 
     def test_it_fails_when_its_destination_is_deleted(self, world: World) -> None:
         world.broker.put_queue("target")
         world.broker.produce("source", ["a"])
-        move_id = world.broker.redrives.start("source", "target")
+        redrive_id = world.broker.redrives.start("source", "target")
         world.broker.drop_queue("target")
-        move = world.finish(move_id)
-        assert (move.status, move.failure) == ("failed", "The queue target was deleted.")
+        redrive = world.finish(redrive_id)
+        assert (redrive.status, redrive.failure) == ("failed", "The queue target was deleted.")
         assert world.bodies("source") == ["a"]
 
     def test_it_goes_with_its_queue_whatever_gets_its_name(self, world: World) -> None:
         world.broker.produce("source", ["a"])
-        move_id = world.broker.redrives.start("source", "default")
+        redrive_id = world.broker.redrives.start("source", "default")
         world.broker.drop_queue("source")
         world.broker.produce("source", ["b"])
         assert world.broker.redrives.list("source") == []
         world.broker.redrives.run()
         with pytest.raises(RedriveNotFoundError):
-            world.broker.redrives.get(move_id)
+            world.broker.redrives.get(redrive_id)
         assert world.bodies("source") == ["b"]
 
     def test_on_a_full_disk_it_waits(self, world: World) -> None:
         world.broker.produce("source", ["a"])
-        move_id = world.broker.redrives.start("source", "default")
+        redrive_id = world.broker.redrives.start("source", "default")
         world.log.room_bytes = 0
         with pytest.raises(DiskFullError):
             world.broker.redrives.run()
         assert world.bodies("source") == ["a"]
         world.log.room_bytes = 1 << 40
-        assert world.finish(move_id).moved == 1
+        assert world.finish(redrive_id).moved == 1
 
 
 class TestMeanwhile:
-    """What others do between the reading of a portion and its move, which is done without the lock."""
+    """Changes by others between reading a portion and moving it, while the lock is not held."""
 
     @pytest.fixture
     def moving(self, world: World) -> tuple[World, str]:
@@ -368,31 +368,31 @@ class TestMeanwhile:
         world.broker.redrives._reader.load = read  # type: ignore[method-assign]
 
     def test_claimed_it_stays(self, moving: tuple[World, str]) -> None:
-        world, move_id = moving
+        world, redrive_id = moving
         self.meanwhile(world, lambda: world.broker.claim("source", limit=1))
-        move = world.finish(move_id)
-        assert (move.moved, move.skipped) == (2, 1)
+        redrive = world.finish(redrive_id)
+        assert (redrive.moved, redrive.skipped) == (2, 1)
         assert (world.bodies("source"), world.bodies("target")) == (["a"], ["b", "c"])
 
     def test_claimed_and_given_back_it_is_moved(self, moving: tuple[World, str]) -> None:
-        world, move_id = moving
+        world, redrive_id = moving
         self.meanwhile(world, lambda: world.broker.claim("source", limit=2, visibility_timeout_ms=0))
-        assert world.finish(move_id).moved == 3
+        assert world.finish(redrive_id).moved == 3
         assert world.bodies("target") == ["a", "b", "c"]
 
     def test_deleted_it_is_gone(self, moving: tuple[World, str]) -> None:
-        world, move_id = moving
+        world, redrive_id = moving
         second = world.messages("source")[1]
         self.meanwhile(world, lambda: world.broker.delete("source", Target(id=second.id)))
-        move = world.finish(move_id)
-        assert (move.moved, move.skipped) == (2, 0)
+        redrive = world.finish(redrive_id)
+        assert (redrive.moved, redrive.skipped) == (2, 0)
         assert (world.bodies("source"), world.bodies("target")) == ([], ["a", "c"])
 
     def test_rewritten_it_is_moved_as_it_is_now(self, moving: tuple[World, str]) -> None:
-        world, move_id = moving
+        world, redrive_id = moving
         second = world.messages("source")[1]
         self.meanwhile(world, lambda: world.broker.update("source", Target(id=second.id), Change(body="new")))
-        assert world.finish(move_id).moved == 3
+        assert world.finish(redrive_id).moved == 3
         assert world.bodies("target") == ["a", "new", "c"]
 
     def test_compacted_it_is_moved(self, tmp_path: Path) -> None:
@@ -401,37 +401,37 @@ class TestMeanwhile:
         world.broker = Broker(log, clock=world.clock)
         world.broker.put_queue("target")
         world.broker.produce("source", ["a".ljust(1000), "b".ljust(1000)])
-        move_id = world.broker.redrives.start("source", "target")
+        redrive_id = world.broker.redrives.start("source", "target")
         world.broker.produce("default", ["x" * 1000] * 3)
         log.rotate()
         self.meanwhile(world, lambda: compact_oldest(world.broker, log))
-        assert world.finish(move_id).moved == 2
+        assert world.finish(redrive_id).moved == 2
         assert [body.strip() for body in world.bodies("target")] == ["a", "b"]
         world.broker.close()
         again = Broker(FileLog(tmp_path, sync=SyncPolicy("os"), segment_bytes=4096), clock=world.clock)
-        assert again.redrives.get(move_id).status == "completed"
+        assert again.redrives.get(redrive_id).status == "completed"
         again.close()
 
     def test_cancelled_the_portion_stays(self, moving: tuple[World, str]) -> None:
-        world, move_id = moving
-        self.meanwhile(world, lambda: world.broker.redrives.cancel(move_id))
-        assert world.finish(move_id).moved == 0
+        world, redrive_id = moving
+        self.meanwhile(world, lambda: world.broker.redrives.cancel(redrive_id))
+        assert world.finish(redrive_id).moved == 0
         assert world.bodies("source") == ["a", "b", "c"]
 
     def test_cancelled_while_another_goes_on(self, moving: tuple[World, str]) -> None:
-        world, move_id = moving
+        world, redrive_id = moving
         world.broker.produce("other", ["x"])
         other_id = world.broker.redrives.start("other", "target")
         self.meanwhile(world, lambda: world.broker.redrives.cancel(other_id))
-        world.finish(move_id)
+        world.finish(redrive_id)
         assert (world.bodies("target"), world.bodies("other")) == (["a", "b", "c"], ["x"])
 
     def test_its_queue_is_gone(self, moving: tuple[World, str]) -> None:
-        world, move_id = moving
+        world, redrive_id = moving
         self.meanwhile(world, lambda: world.broker.drop_queue("source"))
         world.broker.redrives.run()
         with pytest.raises(RedriveNotFoundError):
-            world.broker.redrives.get(move_id)
+            world.broker.redrives.get(redrive_id)
         assert world.broker.redrives.run() == inf
         assert world.bodies("target") == []
 
@@ -440,25 +440,27 @@ class TestRestart:
     def test_it_goes_on_where_it_was(self, world: World) -> None:
         world.broker.put_queue("target")
         world.broker.produce("source", [str(n) for n in range(350)])
-        move_id = world.broker.redrives.start("source", "target", per_second=1_000_000)
+        redrive_id = world.broker.redrives.start("source", "target", per_second=1_000_000)
         world.broker.redrives.run()
-        before = world.broker.redrives.get(move_id)
+        before = world.broker.redrives.get(redrive_id)
         world.restart()
-        assert world.broker.redrives.get(move_id) == before
+        assert world.broker.redrives.get(redrive_id) == before
         assert world.broker.redrives.running == 1
         world.broker.produce("source", ["after"])
-        assert world.finish(move_id).moved == 350
+        assert world.finish(redrive_id).moved == 350
         assert world.bodies("target") == [str(n) for n in range(350)]
         assert world.bodies("source") == ["after"]
 
     def test_a_crash_undoes_a_portion_with_what_was_counted(self, world: World) -> None:
         world.broker.put_queue("target")
         world.broker.produce("source", [str(n) for n in range(250)])
-        move_id = world.broker.redrives.start("source", "target")
+        redrive_id = world.broker.redrives.start("source", "target")
         for portion in range(4):
             again = Broker(world.log.after_crash(), clock=world.clock)
-            assert again.redrives.get(move_id).moved == len(list(again.messages("target"))) == min(portion * 100, 250)
-            assert len(list(again.messages("source"))) == 250 - again.redrives.get(move_id).moved
+            assert (
+                again.redrives.get(redrive_id).moved == len(list(again.messages("target"))) == min(portion * 100, 250)
+            )
+            assert len(list(again.messages("source"))) == 250 - again.redrives.get(redrive_id).moved
             world.broker.redrives.run()
 
     def test_a_snapshot_has_moves_too(self, world: World) -> None:
@@ -511,8 +513,8 @@ def test_no_message_is_lost_or_twice_whatever_happens(operations: list[str], cha
             elif operation == "run":
                 broker.redrives.run()
             elif operation == "cancel":
-                for move in broker.redrives.list("source")[:1]:
-                    broker.redrives.cancel(move.id)
+                for redrive in broker.redrives.list("source")[:1]:
+                    broker.redrives.cancel(redrive.id)
             elif operation == "restart":
                 world.restart()
             elif operation == "wait":

@@ -1,4 +1,4 @@
-"""Bugs in what the broker does by itself: retention, redrive, schedules."""
+"""Bugs in housekeeping: retention, redrives, schedules."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from tests.mutants.mutant import Mutant
 
 _HOUSEKEEPING = "wonderq/broker/housekeeping.py"
 _TABLE = "wonderq/state/message_table.py"
-_MOVES = "wonderq/broker/redrive.py"
+_REDRIVE = "wonderq/broker/redrive.py"
 _SCHEDULES = "wonderq/broker/schedules.py"
 _CRON = "wonderq/broker/cron.py"
-_OF_KEEPER = "tests/broker/test_keeper.py"
-_OF_MOVES = "tests/broker/test_moves.py"
+_OF_HOUSEKEEPING = "tests/broker/test_housekeeping.py"
+_OF_REDRIVES = "tests/broker/test_redrive.py"
 _OF_SCHEDULES = "tests/broker/test_schedules.py"
 
 MUTANTS = [
@@ -20,7 +20,7 @@ MUTANTS = [
         _TABLE,
         "if max(page.produced_ms) < before_ms:",
         "if min(page.produced_ms) < before_ms:",
-        (f"{_OF_KEEPER}::test_all_that_is_older_and_nothing_else",),
+        (f"{_OF_HOUSEKEEPING}::test_all_that_is_older_and_nothing_else",),
     ),
     Mutant(
         "retention_only_for_busy_queues",
@@ -28,63 +28,63 @@ MUTANTS = [
         _HOUSEKEEPING,
         "        self._broker.enforce_retention()\n",
         "",
-        (f"{_OF_KEEPER}::test_old_messages_leave_a_queue_that_nobody_uses",),
+        (f"{_OF_HOUSEKEEPING}::test_old_messages_leave_a_queue_that_nobody_uses",),
     ),
     Mutant(
-        "a_dead_keeper_looks_alive",
+        "a_dead_housekeeper_looks_alive",
         "Nobody can see that the housekeeper has ended.",
         _HOUSEKEEPING,
         "        self._broker.counters.housekeeper_runs = False\n",
         "",
-        (f"{_OF_KEEPER}::test_a_mistake_ends_it_and_is_loud",),
+        (f"{_OF_HOUSEKEEPING}::test_a_mistake_ends_it_and_is_loud",),
     ),
     Mutant(
         "redrive_takes_what_came_later",
         "A redrive does not end as long as messages arrive.",
-        _MOVES,
-        "views = [view for view in after if view.sequence < move.end_sequence]",
+        _REDRIVE,
+        "views = [view for view in after if view.sequence < redrive.end_sequence]",
         "views = list(after)",
-        (f"{_OF_MOVES}::TestWhich",),
+        (f"{_OF_REDRIVES}::TestWhich",),
     ),
     Mutant(
         "redrive_takes_what_somebody_holds",
         "A message that was claimed meanwhile is with its consumer, and in another queue.",
-        _MOVES,
-        "if letter is not None and self._broker.is_unchanged(queue, letter):",
-        "if letter is not None and queue.messages.find(view.sequence) is not None:",
-        (f"{_OF_MOVES}::TestMeanwhile",),
+        _REDRIVE,
+        "if message is not None and self._transfers.is_unchanged(queue, message):",
+        "if message is not None and queue.messages.find(view.sequence) is not None:",
+        (f"{_OF_REDRIVES}::TestMeanwhile",),
     ),
     Mutant(
         "redrive_passes_over_what_compaction_moves",
         "A message that was copied within the log meanwhile stays behind.",
-        _MOVES,
+        _REDRIVE,
         "if found is not None and found.status in _MOVABLE:",
         "if False:",
-        (f"{_OF_MOVES}::TestMeanwhile",),
+        (f"{_OF_REDRIVES}::TestMeanwhile",),
     ),
     Mutant(
         "redrive_keeps_the_origin",
         "A message that was brought back still looks like a dead letter.",
-        _MOVES,
-        'for name, value in letter.headers.items() if name != "origin"}',
-        "for name, value in letter.headers.items()}",
-        (f"{_OF_MOVES}::TestWhereTo",),
+        _REDRIVE,
+        'for name, value in message.headers.items() if name != "origin"}',
+        "for name, value in message.headers.items()}",
+        (f"{_OF_REDRIVES}::TestWhereTo",),
     ),
     Mutant(
         "redrive_forgets_its_progress",
         "What a redrive has moved is not counted.",
-        _MOVES,
-        "self._broker.move(queue, now_ms, going, notes, leave=PRODUCE_LEAVES)",
-        "self._broker.move(queue, now_ms, going, leave=PRODUCE_LEAVES)",
-        (f"{_OF_MOVES}::TestRestart",),
+        _REDRIVE,
+        "self._transfers.move(queue, now_ms, transfers, records, leave=PRODUCE_LEAVES)",
+        "self._transfers.move(queue, now_ms, transfers, leave=PRODUCE_LEAVES)",
+        (f"{_OF_REDRIVES}::TestRestart",),
     ),
     Mutant(
         "a_cancelled_redrive_moves_on",
         "A portion that was read before is moved after the redrive was cancelled.",
-        _MOVES,
+        _REDRIVE,
         "                return  # it was cancelled meanwhile\n",
         "                pass\n",
-        (f"{_OF_MOVES}::TestMeanwhile",),
+        (f"{_OF_REDRIVES}::TestMeanwhile",),
     ),
     Mutant(
         "missed_times_are_always_made_up_for",
@@ -98,16 +98,16 @@ MUTANTS = [
         "a_schedule_fires_as_it_was",
         "A schedule that was changed meanwhile produces the old message.",
         _SCHEDULES,
-        "if note is None or note.value is not noted:\n                return None",
-        "if note is None:\n                return None",
+        "if not _has_value(state, schedule.name, value):\n                return None",
+        "if _metadata(state, schedule.name) is None:\n                return None",
         (f"{_OF_SCHEDULES}::TestChanging",),
     ),
     Mutant(
         "made_up_for_again_after_a_crash",
         "A crash while missed times are made up for repeats all of them.",
         _SCHEDULES,
-        "schedule = replace(schedule, last_ms=these[-1], next_ms=next_ms, failure=None)",
-        "schedule = replace(schedule, last_ms=these[-1], next_ms=next_ms if not times_ms else noted['next_ms'], failure=None)",
+        "next_ms = left_ms[0] if left_ms else plan.next_ms",
+        "next_ms = value['next_ms'] if left_ms else plan.next_ms",
         (f"{_OF_SCHEDULES}::TestMissed",),
     ),
     Mutant(
