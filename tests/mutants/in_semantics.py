@@ -214,16 +214,16 @@ _ONCE = [
         "hand_over_without_the_deletion",
         "A step is done again after the next one was handed over.",
         _PRODUCE,
-        "            records.insert(0, record.Delete(record.DELETE, now_ms, found.number, runs))\n",
-        "",
+        "append_and_apply(delete, *records, leave=PRODUCE_LEAVES)",
+        "append_and_apply(*records, leave=PRODUCE_LEAVES)",
         (f"{_HAND_OVER}::test_to_several_queues_of_which_some_are_new",),
     ),
     Mutant(
         "hand_over_in_pieces",
         "After a crash a step is neither to be done nor handed over.",
         _PRODUCE,
-        "            core.append_and_apply(*records, leave=PRODUCE_LEAVES)\n            core.counters.of(queue).deleted",
-        "            for each in records:\n                core.append_and_apply(each, leave=PRODUCE_LEAVES)\n"
+        "            core.append_and_apply(delete, *records, leave=PRODUCE_LEAVES)\n            core.counters.of(queue).deleted",
+        "            for each in (delete, *records):\n                core.append_and_apply(each, leave=PRODUCE_LEAVES)\n"
         "            core.counters.of(queue).deleted",
         (f"{_HAND_OVER}::test_a_crash_leaves_all_or_nothing",),
     ),
@@ -231,8 +231,8 @@ _ONCE = [
         "hand_over_makes_two_queues_with_one_number",
         "The messages of two new queues get mixed up.",
         _PRODUCE,
-        "output = core.new_output_queue(name, now_ms, created)",
-        "output = core.new_output_queue(name, now_ms)",
+        "queue = self._core.new_output_queue(name, now_ms, created)",
+        "queue = self._core.new_output_queue(name, now_ms)",
         (f"{_HAND_OVER}::test_to_several_queues_of_which_some_are_new",),
     ),
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TypeGuard
+from typing import NamedTuple, TypeGuard
 
 from wonderq.broker.core import PRODUCE_LEAVES, Core
 from wonderq.model.errors import (
@@ -34,6 +34,18 @@ class _Placed:
     """Indexes of the messages that are added."""
     keys: dict[str, int]
     """Dedup keys of the messages that are added, with their sequence numbers."""
+
+
+class _Output(NamedTuple):
+    """Decision on the messages for one queue."""
+
+    queue: Queue
+    sequences: Sequence[int]
+    """Sequence number of each message, or of the earlier message that it duplicates."""
+    duplicates: frozenset[int]
+    """Indexes of the duplicates."""
+    records: list[Record]
+    """Records that create the queue if needed, and add the messages."""
 
 
 class Producer:
@@ -68,11 +80,12 @@ class Producer:
         core = self._core
         entries = self._encode(queue, messages)
         with core.transaction as now_ms:
-            sent, records = self._decide_outputs({queue: messages}, {queue: entries}, now_ms)
+            output = self._decide_output(queue, messages, entries, now_ms)
+            records = output.records
             position = core.append_and_apply(*records, leave=PRODUCE_LEAVES) if records else core.log.end() - 1
-            self._count(sent)
+            self._count(output)
         core.durability.wait(position)
-        return sent[queue]
+        return self._results(output)
 
     def hand_over(
         self, queue: str, targets: Sequence[Target], outputs: Mapping[str, NewMessages]
@@ -97,14 +110,20 @@ class Producer:
             found = core.find_queue(queue)
             runs = self._resolve_all(found, targets)
             produced_ms = found.messages.produced_ms(runs)
-            sent, records = self._decide_outputs(outputs, entries, now_ms)
-            records.insert(0, record.Delete(record.DELETE, now_ms, found.number, runs))
-            core.append_and_apply(*records, leave=PRODUCE_LEAVES)
+            decided: dict[str, _Output] = {}
+            created = 0
+            for name, messages in outputs.items():
+                decided[name] = self._decide_output(name, messages, entries[name], now_ms, created)
+                created += name not in core.state.queues
+            delete = record.Delete(record.DELETE, now_ms, found.number, runs)
+            records = [each for output in decided.values() for each in output.records]
+            core.append_and_apply(delete, *records, leave=PRODUCE_LEAVES)
             core.counters.of(queue).deleted(now_ms, produced_ms)
             core.consumers.notify(found)
-            self._count(sent)
+            for output in decided.values():
+                self._count(output)
         core.wait_until_durable()
-        return sent
+        return {name: self._results(output) for name, output in decided.items()}
 
     def send_with(
         self, queue: str, messages: NewMessages, also: Callable[[State, int], Sequence[Record] | None]
@@ -119,9 +138,9 @@ class Producer:
             others = also(core.state, now_ms)
             if others is None:
                 return False
-            sent, records = self._decide_outputs({queue: messages}, {queue: entries}, now_ms)
-            core.append_and_apply(*records, *others, leave=PRODUCE_LEAVES)
-            self._count(sent)
+            output = self._decide_output(queue, messages, entries, now_ms)
+            core.append_and_apply(*output.records, *others, leave=PRODUCE_LEAVES)
+            self._count(output)
         core.wait_until_durable()
         return True
 
@@ -135,51 +154,45 @@ class Producer:
             message.check(is_fifo=is_fifo)
         return self._core.admission.encode([each.body for each in typed], [each.headers() for each in typed])
 
-    def _decide_outputs(
-        self, outputs: Mapping[str, NewMessages], entries: Mapping[str, Sequence[bytes]], now_ms: int
-    ) -> tuple[dict[str, SendResults], list[Record]]:
-        """Return the results for each queue, and the records that add the messages."""
-        core = self._core
+    def _decide_output(
+        self, name: str, messages: NewMessages, entries: Sequence[bytes], now_ms: int, created: int = 0
+    ) -> _Output:
+        """Decide on the messages for one queue; ``created`` counts queues that the same transaction creates before."""
+        queue = self._core.state.queues.get(name)
         records: list[Record] = []
-        sent = {}
-        created = 0
-        for name, messages in outputs.items():
-            output = core.state.queues.get(name)
-            if output is None:
-                output = core.new_output_queue(name, now_ms, created)
-                created += 1
-                records.append(queue_record(output, output.settings, now_ms))
-            if output.is_plain and _are_bodies(messages):
-                sent[name], more = self._decide_bodies(output, entries[name], now_ms)
-            else:
-                sent[name], more = self._decide(output, _typed(messages), entries[name], now_ms)
-            records += more
-        return sent, records
+        if queue is None:
+            queue = self._core.new_output_queue(name, now_ms, created)
+            records.append(queue_record(queue, queue.settings, now_ms))
+        if queue.is_plain and _are_bodies(messages):
+            return self._decide_bodies(queue, entries, now_ms, records)
+        return self._decide(queue, _typed(messages), entries, now_ms, records)
 
-    def _decide_bodies(self, queue: Queue, entries: Sequence[bytes], now_ms: int) -> tuple[SendResults, list[Record]]:
+    def _decide_bodies(self, queue: Queue, entries: Sequence[bytes], now_ms: int, records: list[Record]) -> _Output:
         """Do what `_decide` does, for messages without headers in a queue without settings that concern them."""
         count, data, first = len(entries), b"".join(entries), queue.messages.next_sequence
         self._core.admission.check_room(queue, count, len(data))
         delay_ms = queue.settings.delay_ms
         due_ms = [now_ms + delay_ms] * count if delay_ms else []
         lengths = list(map(len, entries))
-        produce = record.Produce(record.PRODUCE, now_ms, queue.number, first, due_ms, lengths, data)
-        sequences = range(first, first + count)
-        return SendResults(self._core.ids.message_ids(queue.number, sequences), sequences), [produce]
+        records.append(record.Produce(record.PRODUCE, now_ms, queue.number, first, due_ms, lengths, data))
+        return _Output(queue, range(first, first + count), frozenset(), records)
 
     def _decide(
-        self, queue: Queue, messages: Sequence[NewMessage], entries: Sequence[bytes], now_ms: int
-    ) -> tuple[SendResults, list[Record]]:
-        """Return the result of each message, and the records that add the new ones."""
+        self,
+        queue: Queue,
+        messages: Sequence[NewMessage],
+        entries: Sequence[bytes],
+        now_ms: int,
+        records: list[Record],
+    ) -> _Output:
+        """Give each message its place in the queue, and add the records of the new ones."""
         core, settings = self._core, queue.settings
         _check_settings(queue, messages)
         placed = _deduplicate(queue, messages, now_ms)
-        ids = core.ids.message_ids(queue.number, placed.sequences)
-        new = set(placed.fresh)
-        duplicates = frozenset(index for index in range(len(messages)) if index not in new)
-        results = SendResults(ids, placed.sequences, duplicates)
+        duplicates = frozenset(range(len(messages))).difference(placed.fresh)
+        output = _Output(queue, placed.sequences, duplicates, records)
         if not placed.fresh:
-            return results, []
+            return output
         core.admission.check_keys(len(placed.keys), now_ms)
         added = [messages[index] for index in placed.fresh]
         chosen = [entries[index] for index in placed.fresh]
@@ -188,16 +201,15 @@ class Producer:
         due_ms = self._due_ms(settings, added, now_ms)
         lengths = list(map(len, chosen))
         lanes = [queue.lane_for(message.priority, message.group) for message in added]
-        records: list[Record] = [
-            record.Send(record.SEND, now_ms, number, first, due_ms, lengths, lanes, data)
-            if any(map(any, lanes))
-            else record.Produce(record.PRODUCE, now_ms, number, first, due_ms, lengths, data)
-        ]
+        if any(map(any, lanes)):
+            records.append(record.Send(record.SEND, now_ms, number, first, due_ms, lengths, lanes, data))
+        else:
+            records.append(record.Produce(record.PRODUCE, now_ms, number, first, due_ms, lengths, data))
         if placed.keys:
             until_ms = now_ms + settings.deduplication_window_ms
             rows = [(key, sequence, until_ms) for key, sequence in placed.keys.items()]
             records.append(record.Dedup(record.DEDUP, now_ms, number, rows))
-        return results, records
+        return output
 
     def _due_ms(self, settings: QueueSettings, messages: Sequence[NewMessage], now_ms: int) -> list[int]:
         """Return the time at which each message becomes available, or an empty list if none is delayed."""
@@ -207,13 +219,18 @@ class Producer:
             self._core.limits.check_range("delay", delay_ms)
         return [now_ms + delay_ms for delay_ms in delays_ms] if any(delays_ms) else []
 
-    def _count(self, sent: Mapping[str, SendResults]) -> None:
+    def _count(self, output: _Output) -> None:
         """Count the messages that were added, and wake their consumers."""
-        for name, results in sent.items():
-            added = len(results) - len(results.duplicates)
-            if added:
-                self._core.counters.of(name).count(record.PRODUCE, added)
-                self._core.consumers.notify(self._core.state.queues[name])
+        added = len(output.sequences) - len(output.duplicates)
+        if added:
+            name = output.queue.name
+            self._core.counters.of(name).count(record.PRODUCE, added)
+            self._core.consumers.notify(self._core.state.queues[name])
+
+    def _results(self, output: _Output) -> SendResults:
+        """Return the results for clients. They are made outside the lock: a batch has many ids."""
+        ids = self._core.ids.message_ids(output.queue.number, output.sequences)
+        return SendResults(ids, output.sequences, output.duplicates)
 
     def _resolve_all(self, queue: Queue, targets: Sequence[Target]) -> Runs:
         """Return the messages to delete; refuse all if one of them may not be deleted, or occurs twice."""

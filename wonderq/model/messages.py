@@ -137,14 +137,16 @@ class SendResult(NamedTuple):
     """Whether the idempotency key was used before. The id is then that of the first message, which may be deleted."""
 
 
-@dataclass(frozen=True)
 class SendResults(Sequence[SendResult]):
-    """Results of producing a batch, in its order. Kept as columns, so that a large batch costs no object per message."""
+    """Results of producing a batch, in its order. Kept as columns: a large batch creates no object per message."""
 
-    ids: list[str]
-    sequences: Sequence[int]
-    duplicates: frozenset[int] = frozenset()
-    """Indexes of the duplicates."""
+    __slots__ = ("duplicates", "ids", "sequences")
+
+    def __init__(self, ids: list[str], sequences: Sequence[int], duplicates: frozenset[int] = frozenset()) -> None:
+        """``duplicates`` holds the indexes of the messages that were not added."""
+        self.ids = ids
+        self.sequences = sequences
+        self.duplicates = duplicates
 
     def __len__(self) -> int:
         return len(self.ids)
