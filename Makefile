@@ -59,7 +59,7 @@ bench-peers: $(READY)  ## do the same work on WonderQ and on other queues, MESSA
 	$(BIN)/python -m benchmarks.peers --messages $(or $(MESSAGES),100000) --rounds $(or $(ROUNDS),5) $(if $(SVG),--svg $(SVG))
 
 crash: $(READY)  ## kill the broker CYCLES times under load and check every promise (SEED=n to repeat a run)
-	$(BIN)/python -m tests.crash.kill_cycles --cycles $(or $(CYCLES),200) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.crash --cycles $(or $(CYCLES),200) $(if $(SEED),--seed $(SEED))
 	$(BIN)/python -m tests.crash.pipeline --cycles $(or $(CYCLES),200) $(if $(SEED),--seed $(SEED))
 
 crash-states: $(READY)  ## crash at every operation on a disk that forgets, STATES times (SEED=n)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker.helpers import Call
+from tests.support.threads import Call
 from wonderq.broker.broker import Broker
 from wonderq.model.errors import BrokerError
 from wonderq.model.messages import Change, Target

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.broker.conftest import Lasting
-from tests.broker.fake_clock import FakeClock
-from tests.broker.helpers import Call, eventually
 from tests.broker.test_restating import InterruptedLog
+from tests.support.clock import FakeClock
+from tests.support.threads import Call
+from tests.support.waiting import eventually
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest
 from wonderq.model.limits import Limits

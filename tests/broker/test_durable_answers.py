@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from tests.broker.fake_clock import FakeClock
-from tests.broker.helpers import Call, another_receipt, contents_of, eventually
-from tests.broker.memory_log import MemoryLog
+from tests.support.clock import FakeClock
+from tests.support.memory_log import MemoryLog
+from tests.support.states import another_receipt, contents_of
+from tests.support.threads import Call
+from tests.support.waiting import eventually
 from wonderq.broker.broker import Broker
 from wonderq.broker.core import CLAIM_LEAVES
 from wonderq.model.errors import BrokerError, QueueNotFoundError

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.broker.memory_log import MemoryLog
-from tests.storage.folders import groups_in, segment_files
+from tests.support.folders import groups_in, segment_files
+from tests.support.memory_log import MemoryLog
 from wonderq.broker.broker import Broker
 from wonderq.runtime.durability import DurabilityWaiter
 from wonderq.runtime.fibers import Event, Hub

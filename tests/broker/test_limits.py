@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from tests.broker.fake_clock import FakeClock
-from tests.broker.helpers import PATIENCE_S, Call, eventually
-from tests.broker.memory_log import MemoryLog
-from tests.broker.random_life import live_a_random_life
+from tests.support.clock import FakeClock
+from tests.support.memory_log import MemoryLog
+from tests.support.random_life import live_a_random_life
+from tests.support.threads import Call
+from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.broker.broker import Broker
 from wonderq.model.errors import (
     BatchTooLargeError,

@@ -18,10 +18,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.broker.fake_clock import FakeClock
-from tests.broker.helpers import another_receipt
 from tests.broker.naive_broker import NaiveBroker
 from tests.broker.naive_queue import ASIDE, HIDDEN, READY, TAKEN, Item, Line, RefusalError
+from tests.support.clock import FakeClock
+from tests.support.states import another_receipt
 from wonderq.broker import maintenance
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker.helpers import eventually, said_by
-from tests.storage.faulty_disk import FaultyDisk, SmallDisk
+from tests.support.disks import FaultyDisk, SmallDisk
+from tests.support.states import said_by
+from tests.support.waiting import eventually
 from wonderq.broker import compaction, maintenance
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest, live_bytes

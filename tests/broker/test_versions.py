@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.broker.conftest import Lasting
-from tests.broker.fake_clock import FakeClock
 from tests.broker.test_restating import InterruptedLog
+from tests.support.clock import FakeClock
 from wonderq.broker.broker import Broker
 from wonderq.model.errors import MessageNotFoundError, VersionConflictError
 from wonderq.model.messages import Change, Target

@@ -9,8 +9,9 @@ from itertools import chain
 
 import pytest
 
-from tests.broker.helpers import PATIENCE_S, Call, eventually
-from tests.broker.memory_log import MemoryLog
+from tests.support.memory_log import MemoryLog
+from tests.support.threads import Call
+from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.broker.broker import Broker
 from wonderq.model.errors import QueueNotFoundError, ShuttingDownError, TooManyWaitingError
 from wonderq.model.limits import Limits

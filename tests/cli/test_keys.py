@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.helpers import COMMAND, clean_environment, eventually, run
-from tests.http.calls import Wire
-from tests.running import RunningBroker
+from tests.support.broker_process import RunningBroker
+from tests.support.commands import COMMAND, clean_environment, run
+from tests.support.http_client import Wire
+from tests.support.waiting import eventually
 from wonderq.cli.main import main
 from wonderq.client import Client, InvalidKeyError, RefusedError
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.helpers import interrupt, read_lines, run, started
-from tests.running import RunningBroker
+from tests.support.broker_process import RunningBroker
+from tests.support.commands import interrupt, read_lines, run, started
 from wonderq import logs
 from wonderq import serve as serve_module
 from wonderq.cli.main import main

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from tests.cli.helpers import Outcome, Wonderq, interrupt, run, started
-from tests.running import RunningBroker
+from tests.support.broker_process import RunningBroker
+from tests.support.commands import Outcome, Wonderq, interrupt, run, started
 from wonderq.client import Client, RefusedError
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.running import RunningBroker
+from tests.support.broker_process import RunningBroker
 
 #: Where the command of this Python is, or any other.
 AWS = shutil.which("aws", path=str(Path(sys.executable).parent)) or shutil.which("aws")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.running import RunningBroker
+from tests.support.broker_process import RunningBroker
 from wonderq.client import Client
 
 pytest.importorskip("pycurl")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.running import RunningBroker
+from tests.support.broker_process import RunningBroker
 from wonderq.client import Client
 
 NODE = shutil.which("node")

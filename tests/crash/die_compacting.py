@@ -18,7 +18,7 @@ from pathlib import Path
 import wonderq.folder.compact
 import wonderq_storage.checkpoint
 import wonderq_storage.file_log
-from tests.storage.faulty_disk import RecordingDisk, TornWriteError
+from tests.support.disks import RecordingDisk, TornWriteError
 
 #: Smaller than the command takes, so that the copies need several segments.
 SEGMENT_BYTES = 8192

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tests.crash.history import (
+from tests.support.history.calls import (
     ABANDONED,
     Call,
     Consume,
@@ -22,7 +22,7 @@ from tests.crash.history import (
     Seen,
     Update,
 )
-from tests.crash.model import Answer, Held, Names, Queue, after_holds, step, to_ms
+from tests.support.history.model import Answer, Held, Names, Queue, after_holds, step, to_ms
 
 QUEUE = "default"
 WALL_MS = 1_000_000_000

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from tests.crash.checker import check
-from tests.crash.history import History, Outcome
-from tests.crash.kill_cycles import Options, Run
-from tests.crash.recording import RecordingClient, Target, request, to_ms
-from tests.running import RunningBroker
+from tests.support.broker_process import RunningBroker
+from tests.support.history.calls import History, Outcome
+from tests.support.history.checker import check
+from tests.support.history.recording import RecordingClient, Target, request, to_ms
+from tests.support.kill_cycles import Options, Run
 from wonderq.broker.broker import Broker
 from wonderq.client import Client, RefusedError, UnreachableError
 from wonderq_storage import FileLog

@@ -7,9 +7,9 @@ import sys
 import time
 from pathlib import Path
 
-from tests.broker.fake_clock import FakeClock
-from tests.storage.faulty_disk import UnsyncedDisk
-from tests.storage.folders import segment_files
+from tests.support.clock import FakeClock
+from tests.support.disks import UnsyncedDisk
+from tests.support.folders import segment_files
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest
 from wonderq.broker.maintenance import checkpoint

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.running import RunningBroker
+from tests.support.broker_process import RunningBroker
 from wonderq.client import Client, RefusedError
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"

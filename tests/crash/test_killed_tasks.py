@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.running import RunningBroker
+from tests.support.broker_process import RunningBroker
 from wonderq.client import Client
 
 MESSAGES = 5000

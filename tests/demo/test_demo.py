@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.helpers import clean_environment
+from tests.support.commands import clean_environment
 from wonderq.demo.consumer import Result
 from wonderq.demo.run import Tally, Total, find_sources
 

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.running import RunningBroker
+from tests.support.broker_process import RunningBroker
 from wonderq.auth import keys
 
 DEPLOY = Path(__file__).parents[2] / "tools" / "deploy"

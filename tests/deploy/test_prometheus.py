@@ -18,8 +18,8 @@ from urllib.parse import urlencode
 import pytest
 import yaml
 
-from tests.http.test_alerts import ALERTS, alerts, of_dashboard
-from tests.running import RunningBroker
+from tests.support.alerting import ALERTS, alerts, of_dashboard
+from tests.support.broker_process import RunningBroker
 from wonderq.auth import keys
 from wonderq.client import Client
 

@@ -39,7 +39,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from tests.running import RunningBroker
+from tests.support.broker_process import RunningBroker
 from wonderq.auth import keys
 from wonderq.auth.roles import ROLES
 from wonderq.httpd.errors import JSON

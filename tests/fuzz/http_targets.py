@@ -13,8 +13,8 @@ import msgspec
 from falcon.testing import create_environ
 from waitress.adjustments import Adjustments
 
-from tests.broker.memory_log import MemoryLog
 from tests.fuzz.target import Target
+from tests.support.memory_log import MemoryLog
 from wonderq.app import create_app
 from wonderq.broker.broker import Broker
 from wonderq.httpd.errors import JSON, RequestError, error_object

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import falcon.inspect
 import pytest
 
-from tests.broker.memory_log import MemoryLog
-from tests.http.calls import SQS_ROUTES, Client, check_refused, routes_of, serving
+from tests.support.http_client import SQS_ROUTES, Client, check_refused, routes_of, serving
+from tests.support.memory_log import MemoryLog
 from wonderq.app import create_app
 from wonderq.auth import keys
 from wonderq.auth.access import Access

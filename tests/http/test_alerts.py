@@ -6,39 +6,20 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-from tests.http.calls import Wire
-from tests.running import RunningBroker
+from tests.support.alerting import ALERTS, DOCS, alerts, of_dashboard
+from tests.support.broker_process import RunningBroker
+from tests.support.http_client import Wire
 from wonderq.model.status import STATUS_BY_NAME
-
-DOCS = Path(__file__).parents[2] / "docs"
-ALERTS = DOCS / "alerts.yml"
 
 #: What Prometheus adds.
 OF_PROMETHEUS = {"up": {"job", "instance"}}
 
 needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
-
-
-def alerts() -> list[dict[str, Any]]:
-    [group] = yaml.safe_load(ALERTS.read_text())["groups"]
-    rules: list[dict[str, Any]] = group["rules"]
-    return rules
-
-
-def of_dashboard() -> Iterator[str]:
-    """The queries of the dashboard, with its variables filled in."""
-    dashboard = json.loads((DOCS / "grafana-dashboard.json").read_text())
-    found = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())]
-    found += [each["query"]["query"] for each in dashboard["templating"]["list"] if each["type"] == "query"]
-    for query in found:
-        yield query.replace("$__rate_interval", "5m").replace("$instance", ".*").replace("$queue", ".*")
 
 
 @pytest.fixture(scope="module")

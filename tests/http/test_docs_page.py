@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker.memory_log import MemoryLog
-from tests.http.calls import Client, serving
-from tests.running import RunningBroker
+from tests.support.broker_process import RunningBroker
+from tests.support.http_client import Client, serving
+from tests.support.memory_log import MemoryLog
 from wonderq.auth import keys
 from wonderq.broker.broker import Broker
 from wonderq.openapi import document, page

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.http.calls import PATIENCE_S, ServedBroker, read_reply, request, serving
+from tests.support.http_client import ServedBroker, read_reply, request, serving
+from tests.support.waiting import PATIENCE_S
 from wonderq.broker.broker import Broker
 from wonderq.model.limits import Limits
 from wonderq_storage import FileLog, Position

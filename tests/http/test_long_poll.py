@@ -11,18 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.http.calls import (
-    PATIENCE_S,
-    ServedBroker,
-    Wire,
-    WireReply,
-    check_error,
-    read_reply,
-    request,
-    serving,
-    wait_until,
-)
-from tests.running import RunningBroker
+from tests.support.broker_process import RunningBroker
+from tests.support.http_client import ServedBroker, Wire, WireReply, check_error, read_reply, request, serving
+from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.app import create_app
 from wonderq.broker.broker import Broker
 from wonderq.model.limits import Limits
@@ -308,7 +299,7 @@ class TestStopping:
                         return reply
 
             consumers = [pool.submit(consume) for _ in range(4)]
-            wait_until(lambda: wire("GET", "/messages/consume?wait=0.001").status == 429, "as many wait as may")
+            eventually(lambda: wire("GET", "/messages/consume?wait=0.001").status == 429, "as many wait as may")
             began = time.monotonic()
             assert running.terminate() == 0
             assert time.monotonic() - began < 10

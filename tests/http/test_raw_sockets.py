@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.http.calls import JSON, PATIENCE_S, ServedBroker, WireReply, check_error, serving
+from tests.support.http_client import JSON, ServedBroker, WireReply, check_error, serving
+from tests.support.waiting import PATIENCE_S
 from wonderq.broker.broker import Broker
 from wonderq.httpd.errors import RequestError
 from wonderq.httpd.head import Head

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.http.calls import PATIENCE_S, ServedBroker, WireReply, check_error, read_reply, request, serving, wait_until
+from tests.support.http_client import ServedBroker, WireReply, check_error, read_reply, request, serving
+from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.broker.broker import Broker
 from wonderq.httpd.connections import Timeouts
 from wonderq.httpd.counters import refusals
@@ -49,7 +50,7 @@ def connections(served: ServedBroker, count: int, *, data: bytes = b"", address:
             connection = stack.enter_context(connect(served, address))
             connection.sendall(data)
             opened.append(connection)
-        wait_until(lambda: len(served.server.active_channels) == before + count, "all are accepted")
+        eventually(lambda: len(served.server.active_channels) == before + count, "all are accepted")
         yield opened
 
 
@@ -130,7 +131,7 @@ class TestTime:
         for _ in range(3):
             broker.produce("default", ["x" * 10_000] * 1000)
         with connections(served, 1, data=request("GET", "/dev/messages")):
-            wait_until(lambda: not served.server.active_channels, "it is closed")
+            eventually(lambda: not served.server.active_channels, "it is closed")
 
 
 class TestLimits:
@@ -143,7 +144,7 @@ class TestLimits:
                 time.sleep(0.6)
             assert served("GET", "/healthz").status == 200
             assert opened[2].recv(1) == b""
-            wait_until(lambda: len(served.server.active_channels) == 2, "the honest one has gone")
+            eventually(lambda: len(served.server.active_channels) == 2, "the honest one has gone")
             for connection in opened[:2]:
                 connection.sendall(GET)
                 assert read_reply(connection).status == 200
@@ -163,7 +164,7 @@ class TestLimits:
             assert read_reply(idle).status == 200
             assert served("GET", "/healthz").status == 200
             assert idle.recv(1) == b""
-            wait_until(lambda: len(served.server.active_channels) == 2, "the honest one has gone")
+            eventually(lambda: len(served.server.active_channels) == 2, "the honest one has gone")
             with connections(served, 1, data=GET[:-2]) as [honest], connect(served) as last:
                 assert slow[0].recv(1) == b""
                 for connection, data in ((honest, GET[-2:]), (last, GET)):
@@ -307,7 +308,7 @@ def test_many_slow_clients_hold_up_nobody(serve: Serve, monkeypatch: pytest.Monk
         for number in range(300):
             slow = stack.enter_context(connect(served, f"127.0.0.{2 + number % 3}"))
             slow.sendall(begun[number % len(begun)])
-        wait_until(lambda: len(served.server.active_channels) == 300, "all are accepted")
+        eventually(lambda: len(served.server.active_channels) == 300, "all are accepted")
         honest = stack.enter_context(connect(served))
         honest.sendall(GET)
         assert read_reply(honest).status == 200

@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from tests.cli.helpers import TIMEOUT_S, clean_environment
+from tests.support.commands import clean_environment
+from tests.support.waiting import PATIENCE_S
 from wonderq.auth import keys
 from wonderq.auth.keys import EVERYBODY, Key, Keys, KeysError
 
@@ -182,7 +183,7 @@ def test_a_crash_leaves_the_old_keys_or_the_new_ones_and_no_lock(path: Path, cal
     create(path, "old")
     done = subprocess.run(
         [sys.executable, "-c", DIE_AT.replace("{call}", call).replace("{when}", when), path],
-        env=clean_environment(), timeout=TIMEOUT_S, check=False,
+        env=clean_environment(), timeout=PATIENCE_S, check=False,
     )  # fmt: skip
     assert done.returncode == 99
     assert names(path) == (["old", "new"] if call == "close" else ["old"])  # close comes after rename

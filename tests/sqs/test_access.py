@@ -15,8 +15,8 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.broker.memory_log import MemoryLog
-from tests.http.calls import Client, serving
+from tests.support.http_client import Client, serving
+from tests.support.memory_log import MemoryLog
 from wonderq.app import create_app
 from wonderq.auth import keys
 from wonderq.auth.access import Access

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.http.calls import Client, FakeClock
 from tests.sqs.clients import Caller, RefusedError, Sqs
+from tests.support.clock import FakeClock
+from tests.support.http_client import Client
 from wonderq.model.messages import NewMessage
 
 TEXT = "größer & <so> \"fort\"\r\n\t'x' \U0001f511"

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.http.calls import FakeClock
 from tests.sqs.clients import Caller, RefusedError, Sqs
+from tests.support.clock import FakeClock
 
 
 def arn(name: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.storage.folders import Builder, records_in
+from tests.support.folders import Builder, records_in
 from wonderq_storage import CorruptLogError, frame, segment
 
 PIECES = range(frame.GROUP_HEADER_BYTES + 1, 300)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.storage.faulty_disk import FaultyDisk, SmallDisk
-from tests.storage.folders import open_log, records_in, segment_files, snapshot
+from tests.support.disks import FaultyDisk, SmallDisk
+from tests.support.folders import open_log, records_in, segment_files, snapshot
 from wonderq_storage import DiskFullError, FileLog, SyncPolicy
 
 NO_ROOM = [errno.ENOSPC, errno.EDQUOT, errno.EFBIG]

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.storage.faulty_disk import FaultyDisk, GatedDisk, RecordingDisk
-from tests.storage.folders import groups_in, open_log, records_in, segment_files
-from tests.storage.polling import eventually
+from tests.support.disks import FaultyDisk, GatedDisk, RecordingDisk
+from tests.support.folders import groups_in, open_log, records_in, segment_files
+from tests.support.waiting import eventually
 from wonderq_storage import FileLog, LogFailedError, SyncPolicy, file_log
 
 ALWAYS = SyncPolicy()
@@ -300,7 +300,7 @@ def test_a_failure_behind_the_scenes_shows(tmp_path: Path) -> None:
     log, _ = open_log(tmp_path, disk=disk)
     disk.fail("write", errno.EIO, nth=2)
     log.wait(log.append(b"record"))
-    assert eventually(lambda: log.failure is not None)
+    eventually(lambda: log.failure is not None)
     with pytest.raises(LogFailedError):
         log.append(b"later")
     log.close()
@@ -332,7 +332,7 @@ def test_interval_acks_without_a_sync_and_syncs_soon(tmp_path: Path) -> None:
     before = disk.count("sync")
     assert disk.await_sync(), "no sync followed"
     disk.let_all_through()
-    assert eventually(lambda: disk.count("sync") > before)
+    eventually(lambda: disk.count("sync") > before)
     log.close()
 
 
@@ -378,7 +378,7 @@ def test_a_pause_in_traffic_writes_one_closing_group(tmp_path: Path, policy: Syn
     for _ in range(2):
         log.wait(log.append(b"one"))
         log.wait(log.append(b"two"))
-        assert eventually(lambda: ends_with_closing_group(tmp_path))
+        eventually(lambda: ends_with_closing_group(tmp_path))
         written = path.read_bytes()
         # It is not written again and again while nothing happens.
         time.sleep(0.3)

@@ -10,9 +10,9 @@ from zlib import crc32
 
 import pytest
 
-from tests.storage.folders import end_of_groups
-from tests.storage.independent_reader import records
-from tests.storage.independent_state import live_messages
+from tests.support.folders import end_of_groups
+from tests.support.independent_reader import records
+from tests.support.independent_state import live_messages
 from wonderq.broker.broker import Broker
 from wonderq.model.messages import Change, Target
 from wonderq_storage import FileLog

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.storage.faulty_disk import FaultyDisk
-from tests.storage.folders import open_log, records_in, snapshot, write_log
+from tests.support.disks import FaultyDisk
+from tests.support.folders import open_log, records_in, snapshot, write_log
 from wonderq_storage import CorruptLogError, DiskFullError, FileLog, FolderLockedError, StorageError, SyncPolicy
 from wonderq_storage.disk import Disk, DiskFile
 

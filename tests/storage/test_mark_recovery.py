@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.storage.faulty_disk import RecordingDisk
-from tests.storage.folders import groups_in, open_log, segment_files, snapshot
+from tests.support.disks import RecordingDisk
+from tests.support.folders import groups_in, open_log, segment_files, snapshot
 from wonderq_storage import CorruptLogError, FileLog, LogClosedError, Mark, Position, SyncPolicy, frame
 from wonderq_storage.file_log import MIN_SEGMENT_BYTES
 

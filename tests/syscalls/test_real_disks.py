@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.powercut import medium
-from tests.running import RunningBroker
-from tests.storage.folders import snapshot, write_log
+from tests.support import filesystem as medium
+from tests.support.broker_process import RunningBroker
+from tests.support.folders import snapshot, write_log
+from tests.support.tmpfs import Tmpfs
 from tests.syscalls.refusals import produce_until_refused
-from tests.tmpfs import Tmpfs
 from wonderq.client import Client, RefusedError
 
 #: Exit code of a command that was refused.

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker.fake_clock import FakeClock
-from tests.broker.random_life import live_a_random_life
-from tests.cli.helpers import clean_environment, eventually, run
-from tests.crash.broker_process import BrokerProcess
-from tests.storage.folders import end_of_groups, groups_in, records_in, segment_files, snapshot
+from tests.support.broker_process import BrokerProcess
+from tests.support.clock import FakeClock
+from tests.support.commands import clean_environment, run
+from tests.support.folders import end_of_groups, groups_in, records_in, segment_files, snapshot
+from tests.support.random_life import live_a_random_life
+from tests.support.waiting import eventually
 from tests.tools.copies import bodies_in, compact_anyhow, crash_at, names, opened, said_in
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest
@@ -86,7 +87,7 @@ class Worker:
 @pytest.mark.parametrize("prune", [False, True])
 def test_backups_of_a_broker_under_load(tmp_path: Path, prune: bool) -> None:
     source, copy = tmp_path / "source", tmp_path / "copy"
-    broker = BrokerProcess(source, tmp_path / "stderr", fsync="os", segment_bytes=1 << 15)
+    broker = BrokerProcess(source, "--fsync", "os", segment_bytes=1 << 15)
     clients: list[Worker] = []
     reused = 0
     try:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.cli.helpers import run
-from tests.running import RunningBroker
-from tests.storage.folders import snapshot
+from tests.support.broker_process import RunningBroker
+from tests.support.commands import run
+from tests.support.folders import snapshot
 from tests.tools.folders import broker_on
 from wonderq.model.messages import Change, NewMessage, Target
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.tools.folders import broker_on, compact_all, records_of, write_checkpoint
+from tests.support.folders import write_checkpoint
+from tests.tools.folders import broker_on, compact_all, records_of
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest
 from wonderq.cli.main import main

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.storage.folders import snapshot
+from tests.support.folders import snapshot
 from tests.tools.folders import broker_on, compact_all, flip, records_of
 from wonderq.broker.broker import Broker
 from wonderq.cli.main import main

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.storage.folders import groups_in, snapshot
-from tests.tools.folders import Stored, broker_on, flip, live_a_little, records_of, write_checkpoint
+from tests.support.folders import groups_in, snapshot, write_checkpoint
+from tests.tools.folders import Stored, broker_on, flip, live_a_little, records_of
 from wonderq.folder.export import export
 from wonderq.folder.repair import Repair, repair, report
 from wonderq.folder.verify import verify

@@ -5,10 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from tests.crash.changes import Message
-from tests.crash.evidence import Evidence
-from tests.crash.history import ABANDONED, DISK_FULL, Call, Consume, Drop, FinalQueue, Listing, Outcome, Purge, Seen
-from tests.crash.rules import Rule
+from tests.support.history.calls import (
+    ABANDONED,
+    DISK_FULL,
+    Call,
+    Consume,
+    Drop,
+    FinalQueue,
+    Listing,
+    Outcome,
+    Purge,
+    Seen,
+)
+from tests.support.history.changes import Message
+from tests.support.history.evidence import Evidence
+from tests.support.history.rules import Rule
 
 _REFUSALS = {"message_not_found", "stale_receipt", "not_claimed"}
 

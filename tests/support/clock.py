@@ -6,6 +6,8 @@ from wonderq.runtime.clock import Clock
 
 
 class FakeClock(Clock):
+    """A clock that shows ``ms``, which a test sets, advances or turns back."""
+
     def __init__(self, ms: int = 1_700_000_000_000) -> None:
         self.ms = ms
 
@@ -14,3 +16,7 @@ class FakeClock(Clock):
 
     def now_ms(self) -> int:
         return self.ms
+
+    def advance(self, seconds: float) -> None:
+        """Move the clock forward."""
+        self.ms += round(seconds * 1000)

@@ -6,7 +6,7 @@ import random
 from contextlib import suppress
 from typing import Any
 
-from tests.broker.fake_clock import FakeClock
+from tests.support.clock import FakeClock
 from wonderq.broker.broker import Broker
 from wonderq.model.errors import BrokerError
 from wonderq.model.messages import Change, NewMessage, Target

@@ -9,13 +9,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO
 
+from tests.support.waiting import PATIENCE_S
+
 COMMAND = [sys.executable, "-m", "wonderq"]
-TIMEOUT_S = 60
 
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -46,7 +47,7 @@ def run(*arguments: str | bytes, stdin: bytes = b"", environment: Mapping[str, s
             stdin=file,
             capture_output=True,
             env=clean_environment(environment),
-            timeout=TIMEOUT_S,
+            timeout=PATIENCE_S,
             check=False,
         )
     return Outcome(done.returncode, done.stdout, done.stderr.decode())
@@ -92,7 +93,7 @@ def read_lines(process: subprocess.Popen[bytes], count: int) -> list[str]:
     out = process.stdout
     assert out is not None
     data = b""
-    end = time.monotonic() + TIMEOUT_S
+    end = time.monotonic() + PATIENCE_S
     with selectors.DefaultSelector() as selector:
         selector.register(out, selectors.EVENT_READ)
         while data.count(b"\n") < count:
@@ -106,12 +107,5 @@ def read_lines(process: subprocess.Popen[bytes], count: int) -> list[str]:
 def interrupt(process: subprocess.Popen[bytes]) -> tuple[int, str]:
     """Press Ctrl-C; returns the exit code and what was printed to stderr."""
     process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=TIMEOUT_S)
+    _, error = process.communicate(timeout=PATIENCE_S)
     return process.returncode, error.decode()
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + TIMEOUT_S
-    while not condition():
-        assert time.monotonic() < end, "it did not come true"
-        time.sleep(0.05)

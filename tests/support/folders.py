@@ -6,7 +6,9 @@ import struct
 from collections.abc import Iterable
 from pathlib import Path
 
-from wonderq_storage import FileLog, SyncPolicy, frame
+from wonderq.broker.broker import Broker
+from wonderq.broker.maintenance import checkpoint
+from wonderq_storage import Checkpoints, FileLog, SyncPolicy, frame
 from wonderq_storage.disk import Disk
 from wonderq_storage.segment import file_name
 
@@ -80,6 +82,14 @@ def groups_of(data: bytes) -> list[tuple[frame.GroupHeader, list[bytes]]]:
             at += length
         found.append((header, records))
     return found
+
+
+def write_checkpoint(broker: Broker, log: FileLog, folder: Path) -> None:
+    """Write a checkpoint, and keep the older ones as a broker does that wrote them itself."""
+    checkpoints = Checkpoints(folder)
+    for mark, _ in checkpoints.newest_first():
+        checkpoints.prove(mark)
+    checkpoint(broker, log, checkpoints)
 
 
 class Builder:

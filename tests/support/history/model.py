@@ -10,8 +10,8 @@ from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
-from tests.crash.changes import needs_claim, releases
-from tests.crash.history import Call, Consume, Create, Delete, Drop, Listing, Produce, Purge, Update
+from tests.support.history.calls import Call, Consume, Create, Delete, Drop, Listing, Produce, Purge, Update
+from tests.support.history.changes import needs_claim, releases
 
 
 @dataclass(frozen=True, slots=True)

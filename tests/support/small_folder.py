@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 from unittest.mock import patch
 
-from tests.broker.fake_clock import FakeClock
-from tests.forgetful.disk import FOLDER, ForgetfulDisk
-from tests.golden.write import Writer
-from tests.storage.crash_disk import Files
-from tests.storage.folders import groups_of
+from tests.support.clock import FakeClock
+from tests.support.crash_disk import Files
+from tests.support.folders import groups_of
+from tests.support.forgetful_disk import FOLDER, ForgetfulDisk
+from tests.support.history_of_all_kinds import Writer
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest
 from wonderq.broker.maintenance import checkpoint
@@ -77,3 +80,19 @@ def write(seed: int) -> dict[str, SmallFolder]:
         writer.close()
         stopped = SmallFolder(disk.files(), writer.clock.ms, killed.files, older)
     return {"killed": killed, "stopped": stopped}
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Without the warnings about what is passed over, of which there would be thousands."""
+    logger = logging.getLogger("wonderq")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def open_log(disk: ForgetfulDisk) -> FileLog:
+    return FileLog(FOLDER, disk=disk, segment_bytes=SEGMENT_BYTES)

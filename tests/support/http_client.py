@@ -6,9 +6,8 @@ import http.client
 import json
 import socket
 import threading
-import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,35 +16,15 @@ from wsgiref.validate import WSGIWarning
 import falcon.inspect
 from falcon.testing import Result, TestClient
 
+from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.app import App, create_app
 from wonderq.auth.access import Access
 from wonderq.broker.broker import Broker
 from wonderq.httpd.server import Server
-from wonderq.runtime.clock import Clock
 from wonderq.sqs import endpoint as sqs
 
 JSON = "application/json"
 MSGPACK = "application/msgpack"
-
-#: For what must happen soon. Only a broken broker, or a hopelessly busy machine, needs as long.
-PATIENCE_S = 15
-
-
-class FakeClock(Clock):
-    """Stands still until it is told otherwise."""
-
-    def __init__(self) -> None:
-        self.time_ms = 1_700_000_000_000
-
-    def raise_floor(self, floor_ms: int) -> None:
-        self.time_ms = max(self.time_ms, floor_ms)
-
-    def now_ms(self) -> int:
-        return self.time_ms
-
-    def advance(self, seconds: float) -> None:
-        self.time_ms += round(seconds * 1000)
-
 
 #: The endpoint of SQS' clients, which has tests of its own (tests/sqs).
 SQS_ROUTES = {("POST", sqs.ROOT), ("POST", sqs.QUEUE)}
@@ -135,13 +114,6 @@ def check_refused(reply: Result, status: int, code: str, name: str | None = None
     assert (reply.status_code, error["code"], error.get("field")) == (status, code, name), error
 
 
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < end, f"waited in vain until {what}"
-        time.sleep(0.005)
-
-
 @dataclass
 class WireReply:
     status: int
@@ -168,7 +140,7 @@ class Wire:
     port: int
 
     def connect(self) -> socket.socket:
-        return socket.create_connection((self.host, self.port), timeout=30)
+        return socket.create_connection((self.host, self.port), timeout=PATIENCE_S)
 
     def send(self, data: bytes, *, method: str = "GET") -> WireReply:
         """Send these bytes, whatever they are, and read the answer."""
@@ -201,7 +173,7 @@ class ServedBroker(Wire):
         return self.broker._consumers._count
 
     def wait_for_waiting(self, count: int) -> None:
-        wait_until(lambda: self.waiting() == count, f"{count} consumers wait, not {self.waiting()}")
+        eventually(lambda: self.waiting() == count, f"{count} consumers wait, not {self.waiting()}")
 
 
 @contextmanager
@@ -213,5 +185,5 @@ def serving(broker: Broker, app: Any = None, *, host: str = "127.0.0.1", **setti
         yield ServedBroker(server.effective_host, int(server.effective_port), broker, server, thread)
     finally:
         server.stop()
-        thread.join(30)
+        thread.join(PATIENCE_S)
         assert not thread.is_alive()

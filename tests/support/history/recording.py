@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from tests.crash.history import (
+from tests.support.history.calls import (
     ABANDONED,
     Call,
     Consume,

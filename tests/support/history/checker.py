@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from tests.crash import hold_rules, message_rules, queue_rules
-from tests.crash.changes import Message
-from tests.crash.evidence import Evidence
-from tests.crash.history import FinalState, History
-from tests.crash.rules import CLOCK_SLACK_S, WAKE_S, Rule, Violation
+from tests.support.history import hold_rules, message_rules, queue_rules
+from tests.support.history.calls import FinalState, History
+from tests.support.history.changes import Message
+from tests.support.history.evidence import Evidence
+from tests.support.history.rules import CLOCK_SLACK_S, WAKE_S, Rule, Violation
 
 __all__ = ["CLOCK_SLACK_S", "WAKE_S", "Rule", "Violation", "check"]
 

@@ -1,58 +1,14 @@
-"""What several of these tests need."""
+"""Everything that a broker's state holds, as plain values that a test compares."""
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable
 from copy import copy
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from wonderq.state import record
 from wonderq.state.columns import Columns
 from wonderq.state.state import Queue, State
-
-T = TypeVar("T")
-
-PATIENCE_S = 20.0
-
-
-def eventually(condition: Callable[[], Any], what: str = "what was waited for") -> None:
-    """Wait until a condition holds, for as long as a busy machine may need."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen"
-        time.sleep(0.002)
-
-
-class Call(threading.Thread, Generic[T]):
-    """A call in a thread of its own, begun at once."""
-
-    def __init__(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> None:
-        super().__init__(daemon=True)
-        self._call = (function, args, kwargs)
-        self._value: T | None = None
-        self.error: BaseException | None = None
-        self.start()
-
-    def run(self) -> None:
-        function, args, kwargs = self._call
-        try:
-            self._value = function(*args, **kwargs)
-        except BaseException as error:
-            self.error = error
-
-    @property
-    def done(self) -> bool:
-        return not self.is_alive()
-
-    def result(self) -> T:
-        """Wait for the end, and return what the call returned or raise what it raised."""
-        self.join(PATIENCE_S)
-        assert not self.is_alive(), "the call did not end"
-        if self.error is not None:
-            raise self.error
-        return self._value  # type: ignore[return-value]
 
 
 def columns_of(messages: Columns) -> dict[str, Any]:

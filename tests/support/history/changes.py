@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Self
 
-from tests.crash.history import Call, Consume, Delete, Delivery, Listing, Produce, Seen, Update
+from tests.support.history.calls import Call, Consume, Delete, Delivery, Listing, Produce, Seen, Update
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from zlib import crc32
 
 import msgpack
 
-from tests.storage.independent_reader import check, records
+from tests.support.independent_reader import check, records
 
 
 def contents(path: Path, at: int, lengths: list[int], entries: bytes) -> Iterator[dict[str, str]]:

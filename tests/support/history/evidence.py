@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from tests.crash.changes import Change, Message
-from tests.crash.history import (
+from tests.support.history.calls import (
     Call,
     Consume,
     Delete,
@@ -19,7 +18,8 @@ from tests.crash.history import (
     Purge,
     Update,
 )
-from tests.crash.rules import CLOCK_SLACK_S, Rule, Violation
+from tests.support.history.changes import Change, Message
+from tests.support.history.rules import CLOCK_SLACK_S, Rule, Violation
 
 
 class Evidence:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.storage.faulty_disk import RecordingDisk
+from tests.support.disks import RecordingDisk
 from wonderq_storage.disk import DiskFile
 
 Files = dict[str, bytes]

@@ -1,21 +1,15 @@
-"""Kills a broker at random moments under load, again and again on one folder, and checks every promise.
-
-    python -m tests.crash.kill_cycles --cycles 200 [--seed S] [--fsync POLICY] [--segment-bytes N]
+"""Cycles of work and kills on one folder after another, with a check of every promise.
 
 Each cycle starts `wonderq serve`, lists every queue, lets producers and consumers work at once, and sends SIGKILL (now
-and then SIGTERM, and now and then while the broker still starts). Receipts live on from one cycle to the next. Now and
-then, and at the end, the broker is stopped cleanly, its folder replayed, and all that is left consumed; then the
-checker judges the whole history, and the work goes on in a new folder, so that the disk does not fill.
+and then SIGTERM, and now and then while the broker still starts). Receipts outlive a cycle. Now and then, and at the end,
+the run stops the broker cleanly, replays its folder, and consumes all that is left. Then the checker judges the whole
+history, and the next cycle has a new folder, so that the disk does not fill.
 """
 
 from __future__ import annotations
 
-import argparse
 import random
 import shutil
-import signal
-import sys
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -25,9 +19,8 @@ from pathlib import Path
 
 import msgspec
 
-from tests.crash.broker_process import BrokerDidNotStartError, BrokerProcess
-from tests.crash.checker import Rule, Violation, check
-from tests.crash.history import (
+from tests.support.broker_process import BrokerDidNotStartError, BrokerProcess
+from tests.support.history.calls import (
     Call,
     Consume,
     Delete,
@@ -40,8 +33,9 @@ from tests.crash.history import (
     Seen,
     Update,
 )
-from tests.crash.recording import RecordingClient, Target, request, seen
-from tests.crash.worker import FOREVER_S, Load, Worker, work
+from tests.support.history.checker import Rule, Violation, check
+from tests.support.history.recording import RecordingClient, Target, request, seen
+from tests.support.worker import FOREVER_S, Load, Worker, work
 from wonderq.broker.broker import Broker
 from wonderq.client import Client
 from wonderq.rest.objects import message_object
@@ -155,7 +149,13 @@ class Run:
         return self.report
 
     def _start(self) -> BrokerProcess:
-        return BrokerProcess(self.data, self.errors, fsync=self.options.fsync, segment_bytes=self.options.segment_bytes)
+        return BrokerProcess(
+            self.data,
+            "--fsync",
+            self.options.fsync,
+            segment_bytes=self.options.segment_bytes,
+            stderr=self.errors,
+        )
 
     def _cycle(self) -> None:
         self.report.cycles += 1
@@ -235,7 +235,7 @@ class Run:
         return replace(call, end_s=ended_s) if call.end_s == float("inf") else call
 
     def _stop(self, broker: BrokerProcess) -> None:
-        code = broker.stop()
+        code = broker.terminate()
         if code != 0:
             self._violate(f"the broker stopped with exit code {code}: {broker.log()[-2000:]}")
 
@@ -271,7 +271,7 @@ class Run:
             url = broker.ready()
             drained = {queue: self._drain(url, queue) for queue in self.queues}
             left = {queue: sum(_info(url, queue).values()) for queue in self.queues}
-            broker.stop()
+            broker.terminate()
         finally:
             broker.kill()
         return FinalState(
@@ -382,36 +382,3 @@ def _info(url: str, queue: str) -> dict[str, int]:
 
 def _disk_bytes(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.glob("*.wal"))
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.crash.kill_cycles", description=__doc__)
-    parser.add_argument("--cycles", type=int, default=200)
-    parser.add_argument("--seed", type=int, help="repeats the choices of a run (not its timing)")
-    parser.add_argument("--fsync", default="always", help="always, interval:MS or os")
-    parser.add_argument(
-        "--segment-bytes",
-        type=int,
-        default=SEGMENT_BYTES,
-        help="less than 32 MiB rotates often, and has checkpoints and compaction all the time: every kill is near one",
-    )
-    given = parser.parse_args(arguments)
-    seed = random.SystemRandom().randrange(1 << 32) if given.seed is None else given.seed
-    options = Options(cycles=given.cycles, seed=seed, fsync=given.fsync, segment_bytes=given.segment_bytes)
-    print(f"seed {seed}, fsync {given.fsync}, segments of {given.segment_bytes} bytes", flush=True)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the broker is ended too
-    folder = Path(tempfile.mkdtemp(prefix="wonderq-kill-cycles-"))
-    began_s = time.monotonic()
-    report = Run(options, folder).run(lambda text: print(text, flush=True))
-    print(f"{report}, {time.monotonic() - began_s:.0f} s")
-    if report.violations:
-        for violation in report.violations[:20]:
-            print(violation)
-        print(f"the data folder and the broker's log are kept in {folder}")
-        return 1
-    shutil.rmtree(folder)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -12,10 +12,10 @@ from bisect import bisect_left
 from collections import defaultdict
 from dataclasses import dataclass
 
-from tests.crash.changes import Change, Message, last_before
-from tests.crash.evidence import Evidence
-from tests.crash.history import Call, Consume, Listing, Seen
-from tests.crash.rules import CLOCK_SLACK_S, WAKE_S, Rule
+from tests.support.history.calls import Call, Consume, Listing, Seen
+from tests.support.history.changes import Change, Message, last_before
+from tests.support.history.evidence import Evidence
+from tests.support.history.rules import CLOCK_SLACK_S, WAKE_S, Rule
 
 
 def holds(evidence: Evidence, message: Message) -> None:

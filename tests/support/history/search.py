@@ -11,8 +11,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
-from tests.crash.history import Call, Consume, Delete, Delivery, History, Listing, Outcome, Produce, Purge, Seen, Update
-from tests.crash.model import Answer, Held, Names, Queue, after_holds, step, to_ms
+from tests.support.history.calls import (
+    Call,
+    Consume,
+    Delete,
+    Delivery,
+    History,
+    Listing,
+    Outcome,
+    Produce,
+    Purge,
+    Seen,
+    Update,
+)
+from tests.support.history.model import Answer, Held, Names, Queue, after_holds, step, to_ms
 
 _FAR_MS = 1 << 40
 

@@ -8,8 +8,8 @@ import threading
 from dataclasses import dataclass, field, replace
 from zlib import crc32
 
-from tests.crash.history import Outcome, Update
-from tests.crash.recording import RecordingClient, Target
+from tests.support.history.calls import Outcome, Update
+from tests.support.history.recording import RecordingClient, Target
 from wonderq.client import RefusedError
 
 #: With so many messages in a queue its producers pause.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tests.crash.changes import Change, Message, last_before, needs_claim, releases
-from tests.crash.evidence import Evidence
-from tests.crash.history import Delete, Listing, Outcome, Seen, Update
-from tests.crash.rules import CLOCK_SLACK_S, Rule
+from tests.support.history.calls import Delete, Listing, Outcome, Seen, Update
+from tests.support.history.changes import Change, Message, last_before, needs_claim, releases
+from tests.support.history.evidence import Evidence
+from tests.support.history.rules import CLOCK_SLACK_S, Rule
 
 
 def bodies(evidence: Evidence, message: Message) -> None:
