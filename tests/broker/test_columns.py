@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.broker.naive_columns import NaiveColumns
+from tests.support.waiting import PATIENCE_S
 from wonderq.model.status import BURIED, CLAIMED, DELAYED, GONE, WAITING
 from wonderq.state import columns
 from wonderq.state.columns import Columns
@@ -381,7 +382,7 @@ broker.close()
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="measures through /proc")
 def test_a_million_waiting_messages_take_at_most_64_mb(tmp_path: Path) -> None:
     command = [sys.executable, "-c", _GROWTH, str(tmp_path), "1000"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode == 0, done.stderr
     growth, count = map(int, done.stdout.split())
     assert count == 1_001_000

@@ -553,10 +553,18 @@ class BrokerMachine(RuleBasedStateMachine):
             assert names_of(self.broker.update_batch(name, [(target, change) for target in part])) == expected
 
 
-TestBroker = BrokerMachine.TestCase
-TestBroker.settings = settings(
-    max_examples=int(os.environ.get("WONDERQ_MODEL_EXAMPLES", "80")),
-    stateful_step_count=int(os.environ.get("WONDERQ_MODEL_STEPS", "40")),
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+def lasting(examples: int) -> settings:
+    """Return settings for so many lives."""
+    steps = int(os.environ.get("WONDERQ_MODEL_STEPS", "40"))
+    return settings(
+        max_examples=examples, stateful_step_count=steps, deadline=None, suppress_health_check=list(HealthCheck)
+    )
+
+
+class TestBroker(BrokerMachine.TestCase):
+    settings = lasting(20)
+
+
+@pytest.mark.slow
+class TestBrokerForLonger(BrokerMachine.TestCase):
+    settings = lasting(int(os.environ.get("WONDERQ_MODEL_EXAMPLES", "200")))

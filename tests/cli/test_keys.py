@@ -221,7 +221,7 @@ def test_keys_work_while_the_broker_runs_and_without_a_restart(tmp_path: Path) -
         time.sleep(1.1)
         assert allowed(second)
         assert not allowed(None)
-        assert f"{data}/keys.json: the keys cannot be read: " in broker.log()
+        eventually(lambda: f"{data}/keys.json: the keys cannot be read: " in broker.log())
         (data / "keys.json").unlink()
         eventually(lambda: not allowed(second))
         assert not allowed(None)

@@ -13,12 +13,11 @@ from typing import Any
 import pytest
 
 from tests.support.broker_process import RunningBroker
+from tests.support.waiting import PATIENCE_S
 from wonderq.client import Client
 
 pytest.importorskip("pycurl")
 pytest.importorskip("celery")
-
-PATIENCE_S = 60
 
 
 class Workshop:

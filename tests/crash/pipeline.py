@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support.broker_process import BrokerProcess
+from tests.support.waiting import PATIENCE_S
 from wonderq.client import Client, RefusedError, UnreachableError
 
 STEPS, DONE, DEAD = "steps.fifo", "done", "dead"
@@ -218,7 +219,7 @@ class Pipeline:
         broker.kill()
         done.set()
         for thread in threads:
-            thread.join(30)
+            thread.join(PATIENCE_S)
             assert not thread.is_alive(), "a call has no end"
         if failures:
             raise failures[0]

@@ -14,6 +14,7 @@ import pytest
 
 from tests.fuzz import bytes as fuzzing
 from tests.fuzz import http_targets, log_targets
+from tests.support.waiting import PATIENCE_S
 from wonderq.httpd import connections, parser
 from wonderq.httpd.errors import RequestError
 from wonderq.httpd.parser import _ChunkedReceiver
@@ -137,7 +138,7 @@ def test_memory_that_grows_is_found() -> None:
 @pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="needs atheris (pip install --group fuzz)")
 def test_atheris_runs_and_finds_what_breaks() -> None:
     command = [sys.executable, "-m", "tests.fuzz.bytes", "--target", "ids", "--inputs", "500", "--seed", "1"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "with atheris" in done.stdout
     assert "ids: 500 inputs" in done.stdout

@@ -14,6 +14,7 @@ import yaml
 from tests.support.alerting import ALERTS, DOCS, alerts, of_dashboard
 from tests.support.broker_process import RunningBroker
 from tests.support.http_client import Wire
+from tests.support.waiting import PATIENCE_S
 from wonderq.model.status import STATUS_BY_NAME
 
 #: What Prometheus adds.
@@ -85,11 +86,12 @@ def test_metrics_that_the_documentation_does_not_have_are_not_used() -> None:
 
 
 def promtool(*arguments: str) -> str:
-    done = subprocess.run(["promtool", *arguments], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(["promtool", *arguments], capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
+@pytest.mark.slow
 @needs_promtool
 def test_promtool_takes_the_rules_and_the_queries_of_the_dashboard(tmp_path: Path) -> None:
     assert f"{len(alerts())} rules found" in promtool("check", "rules", str(ALERTS))
@@ -100,13 +102,16 @@ def test_promtool_takes_the_rules_and_the_queries_of_the_dashboard(tmp_path: Pat
     assert f"{len(rules)} rules found" in promtool("check", "rules", str(file))
 
 
+@pytest.mark.slow
 @needs_promtool
 def test_promtool_finds_no_fault_in_what_is_shown(tmp_path: Path) -> None:
     with RunningBroker(tmp_path / "data") as broker:
         wire = Wire(broker.host, broker.port)
         wire("GET", "/nowhere")
         text = wire("GET", "/metrics").content
-    done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, timeout=60, check=False)
+    done = subprocess.run(
+        ["promtool", "check", "metrics"], input=text, capture_output=True, timeout=PATIENCE_S, check=False
+    )
     assert (done.returncode, done.stdout + done.stderr) == (0, b"")
 
 
@@ -164,6 +169,7 @@ SERIES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
 }
 
 
+@pytest.mark.slow
 @needs_promtool
 def test_each_alert_goes_off_when_it_has_to_and_not_otherwise(tmp_path: Path) -> None:
     rules = alerts()

@@ -17,6 +17,7 @@ import pytest
 from tests.support.broker_process import RunningBroker
 from tests.support.http_client import Client, serving
 from tests.support.memory_log import MemoryLog
+from tests.support.waiting import PATIENCE_S
 from wonderq.auth import keys
 from wonderq.broker.broker import Broker
 from wonderq.openapi import document, page
@@ -129,7 +130,9 @@ def test_what_it_tells_people_to_type_works(tmp_path: Path, with_keys: bool) -> 
         def typed(command: str) -> object:
             script = f"{address.replace('http://127.0.0.1:7979', broker.url)}\nKEY={key}\n{command}"
             assert broker.url in script
-            done = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, timeout=60, check=True)
+            done = subprocess.run(
+                ["bash", "-euc", script], capture_output=True, text=True, timeout=PATIENCE_S, check=True
+            )
             return json.loads(done.stdout)
 
         assert typed(produce)["statusCode"] == 201

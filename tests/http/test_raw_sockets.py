@@ -449,11 +449,12 @@ class TestRequestsInARow:
         assert [reply.status // 100 for reply in replies[2:]] == [4]
 
     def test_end_so_too_while_one_before_is_waiting(self, served: ServedBroker) -> None:
-        wait = get(b"GET /messages/consume?wait=1 HTTP/1.1")
+        wait = get(b"GET /messages/consume?wait=20 HTTP/1.1")
         with served.connect() as connection:
             connection.sendall(wait)
             served.wait_for_waiting(1)
             connection.sendall(get(host=b"") + SMUGGLED)
+            served.broker.produce("default", ["awaited"])
             assert [reply.status for reply in read_all(connection)] == [200, 400]
 
     def test_what_was_refused_is_told_though_the_client_goes_on_sending(self, served: ServedBroker) -> None:

@@ -242,7 +242,7 @@ def test_of_many_that_write_at_once_none_is_lost(path: Path) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE_S)
     assert sorted(names(path)) == sorted(["first", *(f"{n}-{each}" for n in range(4) for each in range(0, 10, 2))])
     assert os.listdir(path.parent) == ["keys.json"]
     assert Keys(path).find(f"Bearer {first}") is not None
@@ -262,7 +262,7 @@ def test_a_writer_waits_for_another(path: Path) -> None:
         entries.append(Key(
             id="0" * 12, name="first", sha256="0" * 64, roles=["inspect"], queues=["*"], created_at=datetime.now(UTC)
         ))  # fmt: skip
-    thread.join(30)
+    thread.join(PATIENCE_S)
     assert names(path) == ["first", "second"]
 
 

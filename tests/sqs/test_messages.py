@@ -11,6 +11,7 @@ import pytest
 from tests.sqs.clients import Caller, RefusedError, Sqs
 from tests.support.clock import FakeClock
 from tests.support.http_client import Client
+from tests.support.waiting import PATIENCE_S
 from wonderq.model.messages import NewMessage
 
 TEXT = "größer & <so> \"fort\"\r\n\t'x' \U0001f511"
@@ -208,7 +209,7 @@ def test_a_long_poll_waits_for_a_message(sqs: Sqs, call: Caller, queue: str) -> 
     thread.start()
     sqs.served.wait_for_waiting(1)
     sqs.boto("SendMessage", QueueUrl=queue, MessageBody="x")
-    thread.join(15)
+    thread.join(PATIENCE_S)
     assert [each["Body"] for each in found] == ["x"]
 
 
@@ -220,7 +221,7 @@ def test_the_queue_may_say_how_long_to_wait(sqs: Sqs, call: Caller, queue: str) 
     thread.start()
     sqs.served.wait_for_waiting(1)
     sqs.boto("SendMessage", QueueUrl=queue, MessageBody="x")
-    thread.join(15)
+    thread.join(PATIENCE_S)
     assert [each["Body"] for each in found] == ["x"]
 
 

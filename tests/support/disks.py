@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.support.waiting import PATIENCE_S
 from wonderq_storage.disk import Disk, DiskFile
 
 
@@ -148,7 +149,7 @@ class GatedDisk(FaultyDisk):
     def hold(self) -> None:
         self._hold = True
 
-    def await_sync(self, timeout_s: float = 20) -> bool:
+    def await_sync(self, timeout_s: float = PATIENCE_S) -> bool:
         """Return once a sync has begun and is being held."""
         return self._arrived.acquire(timeout=timeout_s)
 
@@ -162,7 +163,7 @@ class GatedDisk(FaultyDisk):
     def begin(self, name: str, path: Path) -> None:
         if name == "sync" and self._hold:
             self._arrived.release()
-            assert self._admitted.acquire(timeout=60), "nobody let the sync through"
+            assert self._admitted.acquire(timeout=PATIENCE_S), "nobody let the sync through"
         super().begin(name, path)
 
 

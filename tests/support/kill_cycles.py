@@ -35,6 +35,7 @@ from tests.support.history.calls import (
 )
 from tests.support.history.checker import Rule, Violation, check
 from tests.support.history.recording import RecordingClient, Target, request, seen
+from tests.support.waiting import PATIENCE_S
 from tests.support.worker import FOREVER_S, Load, Worker, work
 from wonderq.broker.broker import Broker
 from wonderq.client import Client
@@ -213,7 +214,7 @@ class Run:
         ended_s = time.monotonic()
         traffic.done.set()
         for thread in traffic.threads:
-            thread.join(60)
+            thread.join(PATIENCE_S)
             if thread.is_alive():
                 self._violate("a client still waits for an answer from a broker that is gone")
         for client in traffic.clients:

@@ -18,7 +18,7 @@ from tests.support.clock import FakeClock
 from tests.support.commands import clean_environment, run
 from tests.support.folders import end_of_groups, groups_in, records_in, segment_files, snapshot
 from tests.support.random_life import live_a_random_life
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_S, eventually
 from tests.tools.copies import bodies_in, compact_anyhow, crash_at, names, opened, said_in
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest
@@ -94,7 +94,7 @@ def test_backups_of_a_broker_under_load(tmp_path: Path, prune: bool) -> None:
         url = broker.ready()
         clients = [Worker(url, number) for number in range(3)]
         oldest: set[str] = set()
-        end = time.monotonic() + 30
+        end = time.monotonic() + PATIENCE_S
         while len(oldest) < 4 or reused == 0:
             assert time.monotonic() < end, "the broker does not compact"
             assert [client.error for client in clients] == [None] * 3
@@ -123,7 +123,7 @@ def test_backups_of_a_broker_under_load(tmp_path: Path, prune: bool) -> None:
         for client in clients:
             client.stop.set()
         for client in clients:
-            client.thread.join(30)
+            client.thread.join(PATIENCE_S)
         with contextlib.suppress(subprocess.TimeoutExpired):
             broker.stop()
     backup(source, copy, prune=True)
