@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import tracemalloc
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def check_pages(real: Columns) -> None:
         assert page.live == len(page.status) - page.status.count(GONE)
         assert page.live or last, "a page without messages is kept"
         assert page.waiting == page.status.count(WAITING)
-        assert page.first >> columns.PAGE_BITS == number
+        assert page.first >> columns.PAGE_BITS == number  # type: ignore[attr-defined]
         assert page.listed or not page.waiting, "nobody would find these messages"
         assert not page.listed or number in real._ready
         assert len(page.position) == len(page.length) == len(page.produced_ms) == len(page.status)
@@ -162,7 +163,8 @@ def test_any_history_gives_the_same_as_the_naive_model(
                     claims = [real.claim_of(view._replace(updates=view.updates + 1)) for view in views if view]
                 real.restate(to_runs(some), position, produced_ms, lengths)
                 for claim in claims:
-                    real.restate_claim(*claim)
+                    restate_claim: Callable[..., None] = real.restate_claim
+                    restate_claim(*claim)
                 naive.restate(some, position, lengths, updates)
                 position += sum(lengths)
             case "time":
@@ -265,7 +267,7 @@ def test_deadlines_of_deleted_messages_do_not_pile_up(batch: int) -> None:
 def test_void_deadlines_are_rarely_cleared_away_in_a_long_queue(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clearing goes through all pages, so for each page there must have been work on some messages."""
     real = Columns()
-    real.produce(0, 0, 1, [10] * (40 * columns.PAGE_MESSAGES), [])
+    real.produce(0, 0, 1, [10] * (40 * columns.PAGE_MESSAGES), [])  # type: ignore[attr-defined]
     passes = 0
     clear = real._rebuild_schedule
 
@@ -276,7 +278,7 @@ def test_void_deadlines_are_rarely_cleared_away_in_a_long_queue(monkeypatch: pyt
 
     monkeypatch.setattr(real, "_rebuild_schedule", counted)
     claimed = 0
-    while claimed < 20 * columns.PAGE_MESSAGES:
+    while claimed < 20 * columns.PAGE_MESSAGES:  # type: ignore[attr-defined]
         runs = real.pick(100, 1 << 20)
         real.claim(runs, 0, HOURS_12_MS, 1)
         real.delete(runs)

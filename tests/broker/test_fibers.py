@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -227,7 +228,7 @@ def test_what_takes_long_takes_turns(hub: Hub) -> None:
             fiber.yield_to_others()
 
     for name in "abc":
-        hub.spawn(lambda name=name: long(name))
+        hub.spawn(partial(long, name))
     hub.run()
     assert seen == ["a0", "b0", "c0"]
     turns = []
@@ -264,7 +265,7 @@ class TestDurability:
 
         log.hold()
         for number in range(3):
-            loop.hub.spawn(lambda number=number: put(number))
+            loop.hub.spawn(partial(put, number))
         loop.until(lambda: log.blocked)
         loop.hub.spawn(lambda: put(3))
         loop.hub.spawn(lambda: (durability.wait(1), done.append(4)))  # somebody who has seen the first record
@@ -334,7 +335,7 @@ class TestDurability:
         def fail(_position: int) -> None:
             raise LogFailedError("the disk")
 
-        log.wait = fail  # type: ignore[method-assign]
+        log.wait = fail  # type: ignore[method-assign, assignment]
 
         def put() -> None:
             try:

@@ -32,7 +32,7 @@ QUEUE = "default"
 LONG_S = 4 * PATIENCE_S
 
 
-def limited(log: MemoryLog | None = None, clock: FakeClock | None = None, **limits: Any) -> Broker:
+def limited(log: MemoryLog | None = None, clock: FakeClock | None = None, /, **limits: Any) -> Broker:
     return Broker(log or MemoryLog(), clock=clock or FakeClock(), limits=Limits(**{"wait_s": LONG_S, **limits}))
 
 
@@ -197,7 +197,7 @@ class TestInFlight:
 
     def test_claims_that_ended_do_not_count(self) -> None:
         clock = FakeClock()
-        broker = limited(clock=clock, in_flight_per_queue=2)
+        broker = limited(None, clock, in_flight_per_queue=2)
         broker.produce(QUEUE, ["x"] * 3)
         broker.claim(QUEUE, visibility_timeout_ms=1000)
         clock.ms += 1000

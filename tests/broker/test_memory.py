@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -22,14 +23,16 @@ def update(real: Columns, sequence: int) -> None:
     view = real.find(sequence)
     assert view is not None
     real.restate([sequence, 1], view.position, [view.produced_ms], [view.length])
-    real.restate_claim(*real.claim_of(view._replace(updates=1)))
+    claim: tuple[Any, ...] = real.claim_of(view._replace(updates=1))
+    real.restate_claim(*claim)
 
 
 def enter_a_lane(real: Columns, sequence: int) -> None:
     view = real.find(sequence)
     assert view is not None
     real.restate([sequence, 1], view.position, [view.produced_ms], [view.length])
-    real.restate_claim(*real.claim_of(view)[:8], 5, "group")
+    claim: tuple[Any, ...] = real.claim_of(view)[:8]
+    real.restate_claim(*(*claim, 5, "group"))
 
 
 COMPANY: dict[str, list[Callable[[Columns, int], object]]] = {

@@ -561,10 +561,10 @@ def lasting(examples: int) -> settings:
     )
 
 
-class TestBroker(BrokerMachine.TestCase):
+class TestBroker(BrokerMachine.TestCase):  # type: ignore[valid-type, misc]
     settings = lasting(20)
 
 
 @pytest.mark.slow
-class TestBrokerForLonger(BrokerMachine.TestCase):
+class TestBrokerForLonger(BrokerMachine.TestCase):  # type: ignore[valid-type, misc]
     settings = lasting(int(os.environ.get("WONDERQ_MODEL_EXAMPLES", "200")))

@@ -364,7 +364,7 @@ class TestMeanwhile:
             do()
             return letters
 
-        world.broker.load_messages = read  # type: ignore[method-assign]
+        world.broker.load_messages = read  # type: ignore[method-assign, assignment]
 
     def test_claimed_it_stays(self, moving: tuple[World, str]) -> None:
         world, move_id = moving

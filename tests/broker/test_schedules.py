@@ -421,18 +421,19 @@ class TestChanging:
             world.broker.schedules.put("often", body="changed")
             return send_with(*args)
 
-        world.broker.send_with = change_first  # type: ignore[method-assign]
+        world.broker.send_with = change_first  # type: ignore[method-assign, assignment]
         assert world.fire() == 0
         assert world.messages() == []
         world.fire()
         assert [message.body for message in world.messages()] == ["changed"]
 
     def test_compaction_keeps_it_and_it_goes_on(self, tmp_path: Path) -> None:
+        world = World()
+
         def opened() -> tuple[FileLog, Broker]:
             log = FileLog(tmp_path, sync=SyncPolicy("os"), segment_bytes=4096)
             return log, Broker(log, clock=world.clock)
 
-        world = World()
         log, world.broker = opened()
         world.put(cron="* * * * * *", missed="all", body="x" * 100)
         log.rotate()
@@ -443,7 +444,7 @@ class TestChanging:
             assert compact_oldest(world.broker, log)
             return send_with(*args)
 
-        world.broker.send_with = compact_first  # type: ignore[method-assign]
+        world.broker.send_with = compact_first  # type: ignore[method-assign, assignment]
         world.fire(5000)
         assert world.times() == [START_MS + 1000 * n for n in range(1, 6)]
         world.broker.close()

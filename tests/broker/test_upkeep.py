@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -163,7 +164,7 @@ def keep(tmp_path: Path) -> Iterator[Keep]:
     """Make a broker whose upkeep is in a hurry."""
     made: list[Kept] = []
 
-    def make(**kwargs: int) -> Kept:
+    def make(**kwargs: Any) -> Kept:
         made.append(Kept(tmp_path / "data", **kwargs))
         return made[-1]
 
@@ -554,6 +555,7 @@ def test_its_work_is_counted(keep: Keep) -> None:
     assert kept.broker.checkpoint_lag_bytes == kept.broker.log_bytes > 0
     assert kept.maintenance._checkpoint()
     assert (counters.checkpoints, counters.checkpoint_bytes) == (1, kept.checkpoints.sizes[-1])
+    assert counters.checkpoint_at_s is not None
     assert began_s <= counters.checkpoint_at_s <= time.time()
     assert 0 < counters.checkpoint_s < time.time() - began_s
     assert kept.broker.checkpoint_lag_bytes == 0

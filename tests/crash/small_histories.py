@@ -294,7 +294,8 @@ def _no_queue(rng: random.Random, call: Any, _calls: Sequence[Call]) -> Call | N
     if isinstance(call, Produce) or call.outcome is not Outcome.OK:
         return None
     kept = {"deliveries": ()} if isinstance(call, Consume) else {"messages": ()} if isinstance(call, Listing) else {}
-    return replace(call, outcome=Outcome.REFUSED, code="queue_not_found", **kept)
+    changed: Call = replace(call, outcome=Outcome.REFUSED, code="queue_not_found", **kept)
+    return changed
 
 
 def _other_time(rng: random.Random, call: Any, _calls: Sequence[Call]) -> Call | None:

@@ -93,7 +93,7 @@ def prometheus(tmp_path: Path) -> Iterator[Prometheus]:
 
 def test_it_scrapes_loads_the_alerts_and_answers_the_dashboard(prometheus: Prometheus, tmp_path: Path) -> None:
     end = time.monotonic() + PATIENCE_S
-    waiting = {}
+    waiting: dict[str, float] = {}
     while waiting.get("jobs/unprocessed") != 3:
         assert time.monotonic() < end, (tmp_path / "prometheus.log").read_text()
         with suppress(urllib.error.URLError):  # it is starting

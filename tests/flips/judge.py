@@ -36,7 +36,7 @@ class Sight(NamedTuple):
 
     said: dict[str, Any]
     """Queues, settings, counts, and of each message all but its body."""
-    bodies: list[str]
+    bodies: list[tuple[str, dict[str, Any]]]
     torn_bytes: int
     """Of a tail that a start would cut."""
 

@@ -217,7 +217,8 @@ class _Read:
     @cached_property
     def body(self) -> bytes:
         receiver = self.parser.body_rcv
-        return b"" if receiver is None else receiver.getfile().read()
+        read: bytes = b"" if receiver is None else receiver.getfile().read()
+        return read
 
     def outcome(self) -> tuple[Any, ...]:
         parser = self.parser

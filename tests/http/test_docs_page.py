@@ -11,6 +11,7 @@ import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -127,7 +128,7 @@ def test_what_it_tells_people_to_type_works(tmp_path: Path, with_keys: bool) -> 
     options = ("--keys", str(tmp_path / "keys.json"), "--fsync", "os")
     with RunningBroker(tmp_path / "data", *options) as broker:
 
-        def typed(command: str) -> object:
+        def typed(command: str) -> Any:
             script = f"{address.replace('http://127.0.0.1:7979', broker.url)}\nKEY={key}\n{command}"
             assert broker.url in script
             done = subprocess.run(

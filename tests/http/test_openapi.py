@@ -223,7 +223,7 @@ def said_in_code() -> Iterator[tuple[int, str]]:
     for kind, (status, _) in ERRORS.items():
         subclasses = [kind, *kind.__subclasses__()] if issubclass(kind, errors.BrokerError) else []
         for each in subclasses:
-            yield status, each.code  # type: ignore[attr-defined]
+            yield status, each.code
         if kind in _STORAGE_CODES:
             yield status, _STORAGE_CODES[kind]
 

@@ -384,7 +384,8 @@ class TestHeaders:
         ):
             with served.connect() as connection:
                 connection.sendall(data)
-                check_refusal(*read_all(connection), 400, "bad_request")
+                [reply] = read_all(connection)
+                check_refusal(reply, 400, "bad_request")
 
     def test_come_in_any_pieces(self, served: ServedBroker) -> None:
         with served.connect() as connection:
@@ -464,7 +465,8 @@ class TestRequestsInARow:
             for _ in range(10):
                 connection.sendall(b"x" * 10_000)
                 time.sleep(0.01)
-            check_refusal(*read_all(connection), 413, "body_too_large")
+            [reply] = read_all(connection)
+            check_refusal(reply, 413, "body_too_large")
 
 
 def only_with_a_key(head: Head) -> RequestError | None:

@@ -319,7 +319,7 @@ class TestHandOver:
     def test_deletes_and_produces_at_once(self, client: Client) -> None:
         produce(client, messages=["a", "b"])
         receipts = [each["receipt"] for each in client.consume()]
-        outputs = [
+        outputs: list[dict[str, Any]] = [
             {"queue": "next", "message": "1", "priority": 1},
             {"queue": "log", "message": "2"},
             {"queue": "next", "message": "3"},

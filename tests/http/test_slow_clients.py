@@ -69,7 +69,7 @@ def serve(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
     """Start a server that is patient in everything but what a test names."""
     with ExitStack() as stack:
 
-        def start(*, limits: dict[str, int] | None = None, **timeouts: Any) -> ServedBroker:
+        def start(*, limits: dict[str, Any] | None = None, **timeouts: Any) -> ServedBroker:
             patient = {"head_s": LONG_S, "body_s": LONG_S, "idle_s": LONG_S, "unread_s": LONG_S, **timeouts}
             return stack.enter_context(serving(broker, timeouts=Timeouts(**patient), **limits or {}))
 

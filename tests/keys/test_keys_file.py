@@ -294,12 +294,12 @@ def test_a_file_in_the_documented_form_is_read(path: Path) -> None:
         json.dumps({"version": 1, "keys": [GOOD, GOOD]}),
         *(
             json.dumps({"version": 1, "keys": [GOOD | change]})
-            for change in (
+            for change in list[dict[str, object]]((
                 {"id": "0123456789AB"}, {"id": "0123456789ab\n"}, {"sha256": "0"}, {"sha256": None}, {"roles": ["root"]},
                 {"roles": []}, {"queues": []}, {"queues": "*"}, {"created_at": "2026-01-01T00:00:00"},
                 {"expires_at": "never"}, {"expires_at": "2026-01-01T00:00:00"}, {"more": 1},
                 {"requests_per_second": 0}, {"requests_per_second": 1_000_001}, {"requests_per_second": "5"},
-            )
+            ))
         ),
         *(
             json.dumps({"version": 1, "keys": [{name: value for name, value in GOOD.items() if name != missing}]})

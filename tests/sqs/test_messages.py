@@ -168,7 +168,7 @@ def test_batches(call: Caller, queue: str) -> None:
 def test_entries_that_are_refused_do_not_keep_back_the_others(call: Caller, queue: str) -> None:
     bad_number = {"n": {"DataType": "Number", "StringValue": "many"}}
     bad_type = {"n": {"DataType": "Text", "StringValue": "x"}}
-    entries = [
+    entries: list[dict[str, Any]] = [
         {"Id": "fine", "MessageBody": "x"},
         {"Id": "delay", "MessageBody": "x", "DelaySeconds": 901},
         {"Id": "number", "MessageBody": "x", "MessageAttributes": bad_number},
@@ -186,8 +186,11 @@ def test_entries_that_are_refused_do_not_keep_back_the_others(call: Caller, queu
         ("key", "InvalidParameterValue", True),
     ]
     [message] = receive(call, queue)
-    entries = [{"Id": "fine", "ReceiptHandle": message["ReceiptHandle"]}, {"Id": "bad", "ReceiptHandle": "x"}]
-    changes = [{**entries[0], "VisibilityTimeout": 7}, {**entries[1], "VisibilityTimeout": 7},
+    entries = [
+        {"Id": "fine", "ReceiptHandle": message["ReceiptHandle"]},
+        {"Id": "bad", "ReceiptHandle": "x"},
+    ]
+    changes: list[dict[str, Any]] = [{**entries[0], "VisibilityTimeout": 7}, {**entries[1], "VisibilityTimeout": 7},
                {**entries[0], "Id": "range", "VisibilityTimeout": 43201}]  # fmt: skip
     changed = call("ChangeMessageVisibilityBatch", QueueUrl=queue, Entries=changes)
     assert changed["Successful"] == [{"Id": "fine"}]

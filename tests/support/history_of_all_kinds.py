@@ -65,6 +65,7 @@ class Writer:
         """Priorities, groups, keys, attributes, attempts, notes, and messages that are buried, kicked, updated and moved."""
         broker = self.broker
         broker.put_queue("tasks.fifo", max_receives=2, dead_letter_queue="dead", tags={"team": "é"})
+        attributes: dict[str, tuple[str, str | bytes]]
         attributes = {"text": ("String", "é"), "bytes": ("Binary", bytes(range(step))), "number": ("Number", "1.5")}
         trace = {"traceparent": f"00-{step:032x}-{step + 1:016x}-01"}
         new = NewMessage(

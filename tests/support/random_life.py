@@ -11,6 +11,8 @@ from wonderq.broker.broker import Broker
 from wonderq.model.errors import BrokerError
 from wonderq.model.messages import Change, NewMessage, Target
 
+Attributes = dict[str, tuple[str, str | bytes]]
+
 QUEUES = ("default", "default", "a", "b", "c.fifo")
 
 SETTINGS: dict[str, tuple[Any, ...]] = {
@@ -85,10 +87,11 @@ class RandomLife:
 
     def _new(self, queue: str) -> NewMessage:
         chance = self._chance
+        attributes: Attributes = {"a": ("String", "x"), "b": ("Binary", b"\0")}
         return NewMessage(
             chance.choice(["", "some", "s" * 90]),
             delay_ms=chance.choice([None, None, 0, 900]),
-            attributes=chance.choice([None, {"a": ("String", "x"), "b": ("Binary", b"\0")}]),
+            attributes=chance.choice([None, attributes]),
             system=chance.choice([None, None, {"traceparent": "00-1-1-01"}]),
             group=chance.choice(["", "g", "h", "i"]),
             priority=0 if queue.endswith(".fifo") else chance.choice([0, 0, 4, 9]),

@@ -28,7 +28,8 @@ def main() -> None:
     options = parser.parse_args()
     host, _, port = options.listen.rpartition(":")
     set_up_logging("info")
-    serve.LogMaintenance = partial(LogMaintenance, checkpoint_every_bytes=CHECKPOINT_EVERY_BYTES, tick_s=TICK_S)  # type: ignore[misc, assignment]
+    hurried = partial(LogMaintenance, checkpoint_every_bytes=CHECKPOINT_EVERY_BYTES, tick_s=TICK_S)
+    serve.LogMaintenance = hurried  # type: ignore[assignment, attr-defined]
     serve.serve(
         Settings(
             data=options.data,

@@ -125,7 +125,7 @@ def test_backups_of_a_broker_under_load(tmp_path: Path, prune: bool) -> None:
         for client in clients:
             client.thread.join(PATIENCE_S)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            broker.stop()
+            broker.terminate()
     backup(source, copy, prune=True)
     assert said_in(copy) == said_in(source)
 
