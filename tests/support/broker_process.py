@@ -66,12 +66,11 @@ class BrokerProcess:
         Raises:
             BrokerDidNotStartError: the process ended, or printed something else.
         """
-        line = _read_line(self._stdout)
-        found = _READY.fullmatch(line)
-        if found is None:
+        address = read_address(self._stdout)
+        if address is None:
             self.kill()
-            raise BrokerDidNotStartError(f"the broker did not start, it printed {line!r} and logged:\n{self.log()}")
-        return found[1]
+            raise BrokerDidNotStartError(f"the broker did not start, it logged:\n{self.log()}")
+        return address
 
     @property
     def _stdout(self) -> IO[str]:
@@ -135,6 +134,12 @@ class RunningBroker(BrokerProcess):
 
     def __exit__(self, *_error: object) -> None:
         self.kill()
+
+
+def read_address(stream: IO[str]) -> str | None:
+    """Wait for the line that a broker prints once it accepts requests, and return the address, or None for another line."""
+    found = _READY.fullmatch(_read_line(stream))
+    return None if found is None else found[1]
 
 
 def _read_line(stream: IO[str]) -> str:
