@@ -79,7 +79,7 @@ def users_folder(tmp_path: Path) -> Path:
 @contextmanager
 def serving(python: Path, folder: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """Start a broker as a user does, in a folder of theirs; yield its address and the process."""
-    command = [python, "-m", "wonderq", "serve", "--data", "data", "--listen", "127.0.0.1:0"]
+    command = [str(python), "-m", "wonderq", "serve", "--data", "data", "--listen", "127.0.0.1:0"]
     with (
         (folder / "stderr").open("w") as errors,
         subprocess.Popen(
