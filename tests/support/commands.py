@@ -1,4 +1,4 @@
-"""Running the real command, and reading what it prints."""
+"""The `wonderq` command in a process, and its output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A disk that writes down, at every operation, what a kill or a power cut at that moment could leave of a folder."""
+"""A disk that records at every operation the states of a folder that a kill or a power cut can leave."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Disks for tests: one that keeps account, one that also fails when it is told to, one that can be held in a sync."""
+"""Disks for tests: they record operations, fail on request, have little room, or hold a sync back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A file system of its own, on an image file, whose power can be cut."""
+"""A file system on an image file, whose power a test can cut."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looking at log folders from outside, and building them byte by byte."""
+"""Log folders: their contents as seen from outside, and a builder that writes them byte by byte."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A disk in memory that writes down every change, and what was synced when, so that a crash can be played afterwards."""
+"""A disk in memory that records every change and every sync, so that a test can derive each state a crash can leave."""
 
 from __future__ import annotations
 

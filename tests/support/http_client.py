@@ -1,4 +1,4 @@
-"""Calling the HTTP API: in process for what the application does, over a socket for what the server does."""
+"""Clients of the HTTP API: in process for tests of the application, over a socket for tests of the server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the records read by `independent_reader` add up to, also from docs/FORMAT.md alone."""
+"""The messages that the records of `independent_reader` result in, also written from docs/FORMAT.md alone."""
 
 from collections.abc import Iterator
 from itertools import accumulate

@@ -1,4 +1,4 @@
-"""A `wonderq_storage.log.Log` in memory that a test can hold back, fill up, or cut off as a crash would."""
+"""A `wonderq_storage.log.Log` in memory that a test can hold back, fill, or cut off as a crash does."""
 
 from __future__ import annotations
 

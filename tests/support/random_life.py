@@ -1,4 +1,4 @@
-"""A life of a broker made of chance: everything that clients may ask for, sensible or not."""
+"""Random calls to a broker: everything that clients may request, sensible or not."""
 
 from __future__ import annotations
 

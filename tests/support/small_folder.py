@@ -1,4 +1,4 @@
-"""A small broker's folder with everything in it: all kinds of records, sealed and open segments, two checkpoints."""
+"""A small data folder with all kinds of records, sealed and open segments, and two checkpoints."""
 
 from __future__ import annotations
 

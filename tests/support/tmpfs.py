@@ -1,4 +1,4 @@
-"""A small file system of its own, which can be full or read-only for a while."""
+"""A small file system in memory, which a test fills or makes read-only."""
 
 from __future__ import annotations
 

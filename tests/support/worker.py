@@ -1,4 +1,4 @@
-"""What one client does to a broker: it produces, or consumes and uses what it holds, and remembers what it was told."""
+"""One client of a broker under load: it produces, or consumes and uses its claims, and remembers the answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What clients asked of a broker and what they know came of it.
+"""The calls of clients to a broker, with all that they know of the outcomes.
 
 Times are `time.monotonic` seconds of one machine, so calls of all threads can be compared. A call whose connection
 died is `UNKNOWN`: it may have happened at some moment between its start and its end, or not at all.

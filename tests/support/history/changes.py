@@ -1,4 +1,4 @@
-"""What is known of one message: all that was done to it, may have been done to it, and was seen of it."""
+"""All that is known of one message: certain changes, possible changes, and observations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decides whether a history of calls, and what was there at the end, can be the work of a broker that keeps its promises.
+"""Decide whether a broker that keeps its promises can have produced a history of calls and its final state.
 
 Everything is judged by what is certain. A call took effect at one moment between its start and its end, and one whose
 answer was lost perhaps not at all, so of each change the checker knows the earliest and latest moment, and speaks of a

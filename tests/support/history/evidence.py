@@ -1,4 +1,4 @@
-"""Takes a history apart, message by message and queue by queue, and reports what fits no message at all."""
+"""Sort a history by message and queue, and report all that belongs to no message."""
 
 from __future__ import annotations
 

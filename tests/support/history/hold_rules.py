@@ -1,4 +1,4 @@
-"""The rules on what keeps a message from being delivered.
+"""The rules on claims and delays, which keep a message from being delivered.
 
 All that does is one thing here, a *hold*: a claim, a renewal, a delay, and with no length a release and the produce
 itself. A hold that was set at a moment from ``start`` to ``end``, for ``t`` seconds, lasts at least until ``start + t``

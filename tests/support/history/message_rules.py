@@ -1,4 +1,4 @@
-"""The rules on one message: its body, its deliveries' count, its end, and its receipts."""
+"""The rules on one message: its body, its receive count, its deletion, and its receipts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A queue as a list of messages, one call after the other: what the broker's answer to each has to be.
+"""A model of a queue as a list of messages: the answer that the broker must give to each call in turn.
 
 The model knows no time. A hold is the number of the event that set it and its length; whoever runs the model says at each
 event which holds are over. So the same few lines produce histories and, in `tests.crash.search`, judge them.

@@ -1,4 +1,4 @@
-"""The rules on a queue: what a listing must have, in which order, and what agrees at the end; and on answers as such."""
+"""The rules on a queue: the contents and order of a listing, the agreement of all views at the end, and the answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A client that writes down what it asks and what comes of it."""
+"""A client that records its calls and their outcomes."""
 
 from __future__ import annotations
 

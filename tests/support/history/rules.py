@@ -1,4 +1,4 @@
-"""What the checker finds: the promises, and what shows that one was broken."""
+"""The promises that the checker knows, and the violations that it reports."""
 
 from __future__ import annotations
 

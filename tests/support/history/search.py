@@ -1,4 +1,4 @@
-"""Decides exactly whether a small history is possible: it tries every order and every choice of lost calls that happened.
+"""Decide exactly whether a small history is possible: try every order, and every choice of lost calls that took effect.
 
 Moments are whole milliseconds, as the broker's are. In one order of the calls, whether a hold is over at a call says only
 that one moment is at least, or less than, so much after another; and so do the calls' starts and ends, and the deadlines
