@@ -14,6 +14,7 @@ ALERTS = DOCS / "alerts.yml"
 
 
 def alerts() -> list[dict[str, Any]]:
+    """Return the rules for alerts."""
     [group] = yaml.safe_load(ALERTS.read_text())["groups"]
     rules: list[dict[str, Any]] = group["rules"]
     return rules

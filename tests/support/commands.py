@@ -28,6 +28,8 @@ def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 @dataclass
 class Outcome:
+    """How a command ended, and its output."""
+
     code: int
     out: bytes
     error: str

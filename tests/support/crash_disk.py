@@ -132,6 +132,7 @@ class _CrashFile(DiskFile):
 
 
 def files_of(folder: Path) -> Files:
+    """Return the contents of each file of a folder, by name."""
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 

@@ -51,6 +51,7 @@ def write_log(folder: Path, records: Iterable[bytes], *, segment_bytes: int = 40
 
 
 def segment_files(folder: Path) -> list[Path]:
+    """Return the segment files of a log, oldest first."""
     return sorted(folder.glob("*.wal"))
 
 
@@ -67,6 +68,7 @@ def end_of_groups(data: bytes) -> int:
 
 
 def groups_of(data: bytes) -> list[tuple[frame.GroupHeader, list[bytes]]]:
+    """Return the groups in the bytes of a segment file, each with its header and its records."""
     segment_header = frame.unpack_segment_header(data)
     assert segment_header is not None
     found = []

@@ -32,6 +32,7 @@ def key_of(path: Path) -> str:
 
 
 def folder_of(key: str) -> str:
+    """Return the folder part of a short name; empty for the folder itself."""
     return key.rpartition("/")[0]
 
 

@@ -90,6 +90,7 @@ class Client:
 
 
 def encode(value: Any) -> bytes:
+    """Encode a value as JSON."""
     return json.dumps(value).encode()
 
 
@@ -110,12 +111,15 @@ def check_error(status: int, content_type: str | None, content: bytes) -> dict[s
 
 
 def check_refused(reply: Result, status: int, code: str, name: str | None = None) -> None:
+    """Check the status, the code and the field of a refusal."""
     error = check_error(reply.status_code, reply.headers.get("content-type"), reply.content)
     assert (reply.status_code, error["code"], error.get("field")) == (status, code, name), error
 
 
 @dataclass
 class WireReply:
+    """An answer that came over a socket."""
+
     status: int
     headers: Mapping[str, str]
     content: bytes
@@ -126,6 +130,7 @@ class WireReply:
 
 
 def read_reply(connection: socket.socket, method: str = "GET") -> WireReply:
+    """Read one answer from a socket."""
     response = http.client.HTTPResponse(connection, method=method)
     response.begin()
     content = response.read()
@@ -153,6 +158,7 @@ class Wire:
 
 
 def request(method: str, target: str, *, json: Any = None) -> bytes:
+    """Return the bytes of a request."""
     body = b"" if json is None else encode(json)
     head = f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
     if body:
@@ -178,6 +184,7 @@ class ServedBroker(Wire):
 
 @contextmanager
 def serving(broker: Broker, app: Any = None, *, host: str = "127.0.0.1", **settings: Any) -> Iterator[ServedBroker]:
+    """Serve a broker on a free port, in a thread of this process."""
     server = Server(app or create_app(broker), host, 0, **settings)
     thread = threading.Thread(target=server.run, kwargs={"on_stop": broker.stop_claiming})
     thread.start()

@@ -14,6 +14,7 @@ FIELDS = (4, 7, 7, 6, 4, 9, 4, 3, 8, 4, 5)  # how many a record has, by its kind
 
 
 def check(holds: bool, path: Path, offset: int, why: str) -> None:
+    """Raise an error with file and offset unless the condition holds."""
     if not holds:
         raise ValueError(f"{path}, offset {offset}: {why}")
 

@@ -12,6 +12,7 @@ from tests.support.independent_reader import check, records
 
 
 def contents(path: Path, at: int, lengths: list[int], entries: bytes) -> Iterator[dict[str, str]]:
+    """Yield the body and the headers of each entry."""
     check(sum(lengths) == len(entries), path, at, "the entries are not as long as their lengths say")
     for entry in (entries[end - length : end] for end, length in zip(accumulate(lengths), lengths, strict=True)):
         check(not entry or crc32(entry[4:]) == int.from_bytes(entry[:4], "little"), path, at, "a damaged entry")
@@ -21,6 +22,7 @@ def contents(path: Path, at: int, lengths: list[int], entries: bytes) -> Iterato
 
 
 def spread(runs: list[int]) -> list[int]:
+    """Return the numbers that runs of first number and count stand for."""
     return [n for first, count in zip(runs[::2], runs[1::2], strict=True) for n in range(first, first + count)]
 
 

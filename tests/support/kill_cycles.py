@@ -52,6 +52,8 @@ FOLDER_BYTES = 768 << 20
 
 @dataclass(frozen=True, slots=True)
 class Options:
+    """Settings of a run."""
+
     cycles: int = 200
     seed: int = 0
     fsync: str = "always"
@@ -62,6 +64,8 @@ class Options:
 
 @dataclass(slots=True)
 class Report:
+    """Figures and violations of a run."""
+
     cycles: int = 0
     figures: Counter[str] = field(default_factory=Counter)
     violations: list[Violation] = field(default_factory=list)
@@ -370,6 +374,7 @@ class Run:
 
 
 def create_queues(url: str, queues: Sequence[str]) -> None:
+    """Create the queues that are missing."""
     for queue in queues:
         with Client(url, queue=queue) as client:
             request(client, "PUT", "", {"visibility_timeout": 7})

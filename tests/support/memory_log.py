@@ -19,6 +19,8 @@ from wonderq_storage import (
 
 
 class MemoryLog:
+    """A log in memory; `hold` and `release` control when records become durable."""
+
     def __init__(self, records: Sequence[bytes] = ()) -> None:
         self.max_record_bytes = 1 << 26
         self.failure: str | None = None

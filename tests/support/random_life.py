@@ -33,6 +33,8 @@ SETTINGS: dict[str, tuple[Any, ...]] = {
 
 
 class RandomLife:
+    """Random calls to one broker, on a clock that they move."""
+
     def __init__(self, broker: Broker, clock: FakeClock, chance: random.Random) -> None:
         self._broker = broker
         self._clock = clock
@@ -113,6 +115,7 @@ class RandomLife:
 
 
 def live_a_random_life(broker: Broker, clock: FakeClock, chance: random.Random, steps: int) -> None:
+    """Make random calls, and ignore refusals."""
     life = RandomLife(broker, clock, chance)
     for _ in range(steps):
         with suppress(BrokerError):

@@ -20,6 +20,7 @@ TICK_S = 0.01
 
 
 def main() -> None:
+    """Run the broker with the options of the command line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--listen", required=True)

@@ -95,4 +95,5 @@ def quietly() -> Iterator[None]:
 
 
 def open_log(disk: ForgetfulDisk) -> FileLog:
+    """Open the log of the small folder on this disk."""
     return FileLog(FOLDER, disk=disk, segment_bytes=SEGMENT_BYTES)

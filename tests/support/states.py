@@ -56,6 +56,7 @@ def contents_of(state: State, now_ms: int) -> dict[str, Any]:
 
 
 def lanes_of(messages: Columns) -> list[tuple[int, int, str]]:
+    """Return the lanes of a queue, sorted."""
     return sorted(lane.about for lane in messages.lanes.by_number.values())
 
 

@@ -211,6 +211,7 @@ def work(
     produces: bool,
     load: Load,
 ) -> None:
+    """Let one client work until ``done`` is set or its connection is lost."""
     rng = worker.random
     try:
         waiting = 0

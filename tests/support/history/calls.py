@@ -21,6 +21,8 @@ DISK_FULL = "disk_full"
 
 
 class Outcome(enum.Enum):
+    """What a client knows of a call: done, refused, or no answer."""
+
     OK = enum.auto()
     REFUSED = enum.auto()
     UNKNOWN = enum.auto()
@@ -28,6 +30,8 @@ class Outcome(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
+    """A call to one queue, with the times between which it took effect."""
+
     queue: str
     start_s: float
     end_s: float
@@ -46,6 +50,8 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Produce(Call):
+    """A call that sent messages."""
+
     bodies: tuple[str, ...]
     delay_s: float = 0
     ids: tuple[str, ...] = ()
@@ -64,6 +70,8 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Consume(Call):
+    """A call that claimed messages."""
+
     limit: int
     visibility_timeout_s: float
     wait_s: float = 0
@@ -72,6 +80,8 @@ class Consume(Call):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delete(Call):
+    """A call that deleted a message, by id or by receipt."""
+
     id: str
     receipt: str | None = None
 
@@ -132,6 +142,8 @@ class Drop(Call):
 
 @dataclass(slots=True)
 class History:
+    """The calls of all clients, with the times at which the broker was down or its disk was full."""
+
     calls: list[Call] = field(default_factory=list)
     outages: list[tuple[float, float]] = field(default_factory=list)
     """From just before each kill or stop until the broker was ready again: only then may a call go unanswered."""
@@ -164,6 +176,8 @@ class FinalQueue:
 
 @dataclass(frozen=True, slots=True)
 class FinalState:
+    """The state of all queues at the end of a history."""
+
     queues: tuple[FinalQueue, ...]
 
 

@@ -68,6 +68,8 @@ def last_before(changes: Iterable[Change], moment: Change) -> list[Change]:
 
 @dataclass(slots=True)
 class Message:
+    """All that a history has on one message."""
+
     id: str
     queue: str
     produce: Produce | None = None
@@ -105,8 +107,10 @@ class Message:
 
 
 def releases(update: Update) -> bool:
+    """Return whether an update ends the claim."""
     return update.delay_s is not None or update.visibility_timeout_s == 0
 
 
 def needs_claim(update: Update) -> bool:
+    """Return whether an update is refused for a message that is not claimed."""
     return update.delay_s is None and update.visibility_timeout_s is not None

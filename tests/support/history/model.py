@@ -35,6 +35,8 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
+    """A queue of the model."""
+
     there: bool = True
     next_key: int = 0
     messages: tuple[Held, ...] = ()
@@ -58,6 +60,7 @@ class Names:
 
 
 def to_ms(seconds: float) -> int:
+    """Convert seconds to milliseconds."""
     return round(seconds * 1000)
 
 

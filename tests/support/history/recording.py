@@ -207,6 +207,7 @@ def _delivery(message: dict[str, Any]) -> Delivery:
 
 
 def seen(message: dict[str, Any]) -> Seen:
+    """Return a message of a listing as the history keeps it."""
     due = message["claimed_until"] or message.get("delayed_until")
     return Seen(
         message["id"],
@@ -218,5 +219,6 @@ def seen(message: dict[str, Any]) -> Seen:
 
 
 def to_ms(text: str) -> int:
+    """Convert a time in ISO 8601 to ms since 1970."""
     since = datetime.fromisoformat(text) - datetime(1970, 1, 1, tzinfo=UTC)
     return round(since.total_seconds() * 1000)

@@ -13,6 +13,8 @@ WAKE_S = 1.5
 
 
 class Rule(enum.Enum):
+    """The promises, by their letters in the reports."""
+
     ACKED_IS_THERE = "a: an acked message that nobody deleted is there, with its body"
     NOTHING_UNEXPECTED = "b: what is there was produced, once, and batches are whole"
     CLAIM_IS_EXCLUSIVE = "c: nobody gets a message that is held"
@@ -28,6 +30,8 @@ class Rule(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Violation:
+    """A broken promise, and the calls that show it."""
+
     rule: Rule
     text: str
     evidence: tuple[object, ...] = ()
