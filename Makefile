@@ -1,20 +1,17 @@
-# The daily verbs. Each sets up .venv first if that is not there.
+# Everyday commands. Each makes .venv first if there is none.
 
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-# The tests that run storage, and what decides, in their own process: of one that is killed nothing is measured.
+# Coverage is of the tests that run storage and broker in their own process: a killed process reports nothing.
 COVERING := tests/storage tests/broker tests/tools
 
-DECIDING := wonderq/state/*,wonderq/broker/core.py,wonderq/broker/produce.py,wonderq/broker/claims.py,wonderq/broker/changes.py,$\
-  wonderq/broker/queries.py,wonderq/broker/queues.py,wonderq/broker/transfers.py
+.PHONY: help demo serve test test-all cover clients lint types format bench bench-peers crash crash-states power-cuts syscalls \
+  flips soak brute-force mutants fuzz-http fuzz-bytes clean
 
-.PHONY: help demo serve test cover clients lint types format bench bench-peers crash crash-states power-cuts syscalls flips soak \
-  brute-force mutants fuzz-http fuzz-bytes clean
-
-help:  ## say what there is
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -22,21 +19,24 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
 	@touch $@
 
-demo: $(READY)  ## watch a broker work, be killed, and lose nothing
+demo: $(READY)  ## run real work through a broker, kill it on the way, and check that nothing is lost
 	$(BIN)/wonderq demo
 
 serve: $(READY)  ## run a broker on 127.0.0.1:7979 with its log in ./wonderq-data
 	$(BIN)/wonderq serve
 
-test: $(READY)  ## run the tests (under 5 minutes)
+test: $(READY)  ## run the quick tests: at most 4 minutes on two cores; no root, no mounts, no other programs
 	$(BIN)/pytest -n auto
 
-cover: $(READY)  ## branch coverage of storage, and of what decides in the broker
+test-all: $(READY)  ## run the slow tests too: kills, power cuts, system calls, real clients and servers, the wheel (needs root for some)
+	$(BIN)/pytest -n auto -m slow
+
+cover: $(READY)  ## measure branch coverage of the storage, the state and the broker
 	$(BIN)/coverage run -m pytest $(COVERING)
 	$(BIN)/coverage report --include='storage/wonderq_storage/*' --fail-under=100
-	$(BIN)/coverage report --include='$(DECIDING)' --fail-under=95
+	$(BIN)/coverage report --include='wonderq/state/*,wonderq/broker/*' --fail-under=95
 
-clients: $(READY)  ## install the clients of SQS that tests/clients runs: celery, the aws command, and two for Node.js
+clients: $(READY)  ## install the SQS clients that tests/clients runs: celery, the aws command, and two for Node.js
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group clients
 	if command -v npm > /dev/null; then cd tests/clients/node && npm ci --silent --no-audit --no-fund; fi
 
@@ -44,51 +44,51 @@ lint: $(READY) types  ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(READY)
+types: $(READY)  ## check types
 	$(BIN)/mypy
 
-format: $(READY)  ## put the code into the common form
+format: $(READY)  ## format the code and fix what ruff can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(READY)  ## measure
+bench: $(READY)  ## run the benchmarks
 	$(BIN)/pytest benchmarks --benchmark-only
 
-bench-peers: $(READY)  ## do the same work on WonderQ and on other queues, MESSAGES in each of ROUNDS (SVG=file to draw it)
+bench-peers: $(READY)  ## compare WonderQ with other queues: ROUNDS rounds of MESSAGES messages (SVG=file draws a plot)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group peers
 	$(BIN)/python -m benchmarks.peers --messages $(or $(MESSAGES),100000) --rounds $(or $(ROUNDS),5) $(if $(SVG),--svg $(SVG))
 
-crash: $(READY)  ## kill the broker CYCLES times under load and check every promise (SEED=n to repeat a run)
-	$(BIN)/python -m tests.crash.kill_cycles --cycles $(or $(CYCLES),200) $(if $(SEED),--seed $(SEED))
+crash: $(READY)  ## kill the broker CYCLES times under load and check every promise (SEED=n repeats a run)
+	$(BIN)/python -m tests.crash --cycles $(or $(CYCLES),200) $(if $(SEED),--seed $(SEED))
 	$(BIN)/python -m tests.crash.pipeline --cycles $(or $(CYCLES),200) $(if $(SEED),--seed $(SEED))
 
-crash-states: $(READY)  ## crash at every operation on a disk that forgets, STATES times (SEED=n)
+crash-states: $(READY)  ## check STATES states of the disk that a crash can leave (SEED=n)
 	$(BIN)/python -m tests.forgetful.explore --states $(or $(STATES),1000000) --processes 2 $(if $(SEED),--seed $(SEED))
 
 power-cuts: $(READY)  ## cut the power of a FILESYSTEM (ext4, xfs) under a broker CUTS times; needs root (SEED=n)
 	$(BIN)/python -m tests.powercut.cut_cycles --cuts $(or $(CUTS),200) --filesystem $(or $(FILESYSTEM),ext4) $(if $(SEED),--seed $(SEED))
 
-syscalls: $(READY)  ## kill at every system call of WORKLOADS short lives, and fail each; needs strace (SEED=n)
+syscalls: $(READY)  ## kill a process at every system call of WORKLOADS workloads, and fail every call; needs strace (SEED=n)
 	$(BIN)/python -m tests.syscalls.kill_everywhere --workloads $(or $(WORKLOADS),10) $(if $(SEED),--seed $(SEED))
 
-flips: $(READY)  ## flip every bit of a small folder (SEED=n)
+flips: $(READY)  ## flip every bit of a small data folder (SEED=n)
 	$(BIN)/python -m tests.flips.every_bit $(if $(SEED),--seed $(SEED))
 
-soak: $(READY)  ## mixed traffic, kills, full disks and backups for MINUTES, all checked (SEED=n)
+soak: $(READY)  ## run mixed traffic with kills, full disks and backups for MINUTES minutes, and check it all (SEED=n)
 	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED))
 
-brute-force: $(READY)  ## compare the history checker with a search through all that can have happened (SEED=n)
+brute-force: $(READY)  ## compare the history checker with an exhaustive search on HISTORIES histories (SEED=n)
 	$(BIN)/python -m tests.crash.brute_force --histories $(or $(HISTORIES),100000) $(if $(SEED),--seed $(SEED))
 
-fuzz-http: $(READY)  ## compare answers to CASES requests, allowed ones and others, with the OpenAPI document (SEED=n)
+fuzz-http: $(READY)  ## compare the answers to CASES generated requests with the OpenAPI document (SEED=n)
 	$(BIN)/python -m tests.fuzz.http --cases $(or $(CASES),10000) $(if $(SEED),--seed $(SEED))
 
-fuzz-bytes: $(READY)  ## feed INPUTS spoiled bytes to each reader of bytes, with atheris where there is one (SEED=n)
+fuzz-bytes: $(READY)  ## feed INPUTS damaged inputs to each parser, with atheris where it is available (SEED=n)
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --group fuzz
 	$(BIN)/python -m tests.fuzz.bytes --inputs $(or $(INPUTS),1000000) $(if $(SEED),--seed $(SEED))
 
-mutants: $(READY)  ## plant each bug of the catalogue, and see which test notices
+mutants: $(READY)  ## plant each bug of the catalogue, and check that a test fails
 	$(BIN)/python -m tests.mutants.run
 
-clean:  ## remove what the other targets made
+clean:  ## remove all that the other targets made
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .coverage dist

@@ -140,7 +140,8 @@ class _Pull:
         await handles[-1].ack_sync(CALL_TIMEOUT_S)
 
     def left(self) -> int:
-        return _on_the_loop(self._stream.stream_info(_STREAM)).state.messages
+        messages: int = _on_the_loop(self._stream.stream_info(_STREAM)).state.messages
+        return messages
 
     def close(self) -> None:
         _on_the_loop(self._client.close())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker.fake_clock import FakeClock
+from tests.support.clock import FakeClock
 from wonderq.broker.admission import Admission
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest

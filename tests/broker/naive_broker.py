@@ -297,7 +297,9 @@ class NaiveBroker:
 
     def update_batch(self, queue: str, updates: Sequence[tuple[Target, Change]]) -> list[str | None]:
         self.check_batch(updates)
-        texts = [(change.body, {}) for _, change in updates if change.body is not None]
+        texts: list[tuple[str, dict[str, Any]]] = [
+            (change.body, {}) for _, change in updates if change.body is not None
+        ]
         if texts:
             self.check_contents(texts)
         line = self.line(queue)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.broker.memory_log import MemoryLog
+from tests.support.memory_log import MemoryLog
 from wonderq.broker.broker import Broker
 from wonderq.model.errors import BrokerError, InvalidValueError, MessageNotFoundError
 from wonderq.model.messages import Change, Target

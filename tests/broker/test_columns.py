@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker.helpers import small_pages
 from tests.broker.naive_columns import NaiveColumns
+from tests.support.states import small_pages
+from tests.support.waiting import PATIENCE_S
 from wonderq.model.status import BURIED, CLAIMED, DELAYED, GONE, WAITING
 from wonderq.state import columns
 from wonderq.state.columns import Columns
@@ -53,7 +54,7 @@ def check_pages(real: Columns) -> None:
         assert page.live == len(page.status) - page.status.count(GONE)
         assert page.live or last, "a page without messages is kept"
         assert page.waiting == page.status.count(WAITING)
-        assert page.first >> columns.PAGE_BITS == number
+        assert page.first >> columns.PAGE_BITS == number  # type: ignore[attr-defined]
         assert page.listed or not page.waiting, "nobody would find these messages"
         assert not page.listed or number in real._ready._heap
         assert len(page.position) == len(page.length) == len(page.produced_ms) == len(page.status)
@@ -260,7 +261,7 @@ def test_deadlines_of_deleted_messages_do_not_pile_up(batch: int) -> None:
 def test_void_deadlines_are_rarely_cleared_away_in_a_long_queue(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clearing goes through all pages, so for each page there must have been work on some messages."""
     real = Columns()
-    real.produce(0, 0, 1, [10] * (40 * columns.PAGE_MESSAGES), [])
+    real.produce(0, 0, 1, [10] * (40 * columns.PAGE_MESSAGES), [])  # type: ignore[attr-defined]
     passes = 0
     clear = real._deadlines.rebuild
 
@@ -271,7 +272,7 @@ def test_void_deadlines_are_rarely_cleared_away_in_a_long_queue(monkeypatch: pyt
 
     monkeypatch.setattr(real._deadlines, "rebuild", counted)
     claimed = 0
-    while claimed < 20 * columns.PAGE_MESSAGES:
+    while claimed < 20 * columns.PAGE_MESSAGES:  # type: ignore[attr-defined]
         runs = real.pick(100, 1 << 20)
         real.claim(runs, 0, HOURS_12_MS, 1)
         real.delete(runs)
@@ -377,7 +378,7 @@ broker.close()
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="measures through /proc")
 def test_a_million_waiting_messages_take_at_most_64_mb(tmp_path: Path) -> None:
     command = [sys.executable, "-c", _GROWTH, str(tmp_path), "1000"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode == 0, done.stderr
     growth, count = map(int, done.stdout.split())
     assert count == 1_001_000

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from tests.broker.memory_log import MemoryLog
+from tests.support.memory_log import MemoryLog
 from wonderq.broker import maintenance
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest

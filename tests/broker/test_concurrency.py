@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from tests.broker.helpers import Call
+from tests.support.threads import Call
 from wonderq.broker.broker import Broker
 from wonderq.model.errors import BrokerError
 from wonderq.model.messages import Change, Target
@@ -84,11 +83,9 @@ def test_every_message_is_with_one_consumer_at_a_time(tmp_path: Path, policy: st
             if finished and not found and not any(map(len, (q.messages for q in broker.core.state.queues.values()))):
                 return
 
-    began = time.monotonic()
     calls = [Call(produce, seed) for seed in range(4)] + [Call(consume, seed) for seed in range(6)]
     for call in calls:
         call.result()
-    assert time.monotonic() - began < 60
     assert ledger.faults == []
     assert ledger.held == {}
     assert set(ledger.done) == set(ledger.produced)

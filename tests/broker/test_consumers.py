@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.broker.memory_log import MemoryLog
+from tests.support.memory_log import MemoryLog
 from wonderq.broker.broker import Broker
 from wonderq.broker.consumers import ConsumerQueues
 from wonderq.model.errors import InvalidValueError

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.broker.fake_clock import FakeClock
-from tests.broker.memory_log import MemoryLog
+from tests.support.clock import FakeClock
+from tests.support.memory_log import MemoryLog
 from wonderq.broker.broker import Broker
 from wonderq.broker.counters import NAMED_QUEUES, OTHER_QUEUES, BrokerCounters, QueueCounters
 from wonderq.model.errors import BrokerError

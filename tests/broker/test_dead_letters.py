@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.broker.conftest import Lasting
-from tests.broker.fake_clock import FakeClock
-from tests.broker.helpers import Call, eventually
 from tests.broker.test_rewriting import InterruptedLog
+from tests.support.clock import FakeClock
+from tests.support.threads import Call
+from tests.support.waiting import eventually
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest
 from wonderq.model.envelope import DeadLetterSource, Envelope
@@ -27,7 +29,8 @@ def fail(lasting: Lasting, queue: str, times: int) -> None:
 
 def test_a_dead_letter_has_all_it_had_and_where_it_came_from(lasting: Lasting) -> None:
     lasting.broker.put_queue("q", max_receives=2, dead_letter_queue="dead")
-    attributes, system = {"a": ("String", "x"), "b": ("Binary", b"\0\xff")}, {"traceparent": "00-1-1-01"}
+    attributes: dict[str, tuple[str, str | bytes]] = {"a": ("String", "x"), "b": ("Binary", b"\0\xff")}
+    system = {"traceparent": "00-1-1-01"}
     message = NewMessage("poison", attributes=attributes, system=system, group="g", priority=5, key="k")
     (sent,) = lasting.broker.send("q", [message])
     produced_ms = lasting.clock.ms
@@ -251,7 +254,7 @@ def test_a_move_that_something_comes_between(tmp_path: Path, meanwhile: str, gro
     def moved() -> None:
         assert broker.claim("q") == []
 
-    log.before_read = {
+    actions: dict[str, Callable[[], object]] = {
         "deleted": lambda: broker.delete("q", Target(id=one.id)),
         "updated": lambda: broker.update("q", Target(id=one.id), Change(body="changed")),
         "claimed": claimed,
@@ -260,7 +263,8 @@ def test_a_move_that_something_comes_between(tmp_path: Path, meanwhile: str, gro
         "compacted": compacted,
         "moved": moved,
         "kept": lambda: broker.put_queue("q", max_receives=0),
-    }[meanwhile]
+    }
+    log.before_read = lambda: (actions[meanwhile](), None)[1]
     given: list[Message] = []
     if meanwhile == "dropped":
         with pytest.raises(Exception, match="no queue"):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import pytest
 
 from tests.broker.conftest import Lasting
@@ -180,8 +177,8 @@ def test_thousands_of_keys_are_restated_a_little_at_a_time(lasting: Lasting, mon
     broker, held = lasting.broker, []
     commit = broker.core.append_and_apply
 
-    def noted(*records: Sequence[Any], leave: int | None = None) -> Position:
-        held.append(sum(len(fields[3]) for fields in records if fields[0] == record.DEDUP))
+    def noted(*records: record.Record, leave: int | None = None) -> Position:
+        held.append(sum(len(each.rows) for each in records if isinstance(each, record.Dedup)))
         if lasting.way == "compacted" and len(held) == 3:
             broker.core.lock.release()
             try:

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from tests.broker.fake_clock import FakeClock
-from tests.broker.helpers import Call, another_receipt, contents_of, eventually
-from tests.broker.memory_log import MemoryLog
+from tests.support.clock import FakeClock
+from tests.support.memory_log import MemoryLog
+from tests.support.states import another_receipt, contents_of
+from tests.support.threads import Call
+from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.broker.broker import Broker
 from wonderq.broker.core import CLAIM_LEAVES
 from wonderq.model.errors import BrokerError, QueueNotFoundError
@@ -146,7 +148,7 @@ def test_a_refusal_to_make_a_queue_waits(scene: Scene) -> None:
 def test_nothing_waits_for_what_is_durable_already(scene: Scene, act: Action) -> None:
     """The answers above wait for a record, not for the next sync: with none outstanding, those that read come at once."""
     before = len(scene.log.records)
-    Call(act, scene).join(10)
+    Call(act, scene).join(PATIENCE_S)
     if len(scene.log.records) == before:
         scene.log.hold()
         call: Call[Any] = Call(act, scene)

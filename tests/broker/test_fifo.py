@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 
 from tests.broker.conftest import Lasting
-from tests.broker.helpers import Call, eventually
+from tests.support.threads import Call
+from tests.support.waiting import eventually
 from wonderq.model.limits import Limits
 from wonderq.model.messages import Change, Message, NewMessage, Target
 

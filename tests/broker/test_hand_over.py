@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import pytest
 
 from tests.broker.conftest import Lasting
-from tests.broker.fake_clock import FakeClock
-from tests.broker.helpers import Call, eventually
-from tests.broker.memory_log import MemoryLog
+from tests.support.clock import FakeClock
+from tests.support.memory_log import MemoryLog
+from tests.support.threads import Call
+from tests.support.waiting import eventually
 from wonderq.broker.broker import Broker
 from wonderq.model.errors import (
     BatchTooLargeError,

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.broker.fake_clock import FakeClock
-from tests.broker.helpers import Call, eventually
-from tests.broker.memory_log import MemoryLog
-from tests.storage.faulty_disk import FaultyDisk
+from tests.support.clock import FakeClock
+from tests.support.disks import FaultyDisk
+from tests.support.memory_log import MemoryLog
+from tests.support.threads import Call
+from tests.support.waiting import eventually
 from wonderq.broker.broker import Broker
 from wonderq.broker.housekeeping import Housekeeper
 from wonderq.state.columns import Columns

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from tests.broker.fake_clock import FakeClock
-from tests.broker.helpers import PATIENCE_S, Call, eventually
-from tests.broker.memory_log import MemoryLog
-from tests.broker.random_life import live_a_random_life
+from tests.support.clock import FakeClock
+from tests.support.memory_log import MemoryLog
+from tests.support.random_life import live_a_random_life
+from tests.support.threads import Call
+from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.broker.broker import Broker
 from wonderq.model.errors import (
     BatchTooLargeError,
@@ -31,7 +32,7 @@ QUEUE = "default"
 LONG_S = 4 * PATIENCE_S
 
 
-def limited(log: MemoryLog | None = None, clock: FakeClock | None = None, **limits: Any) -> Broker:
+def limited(log: MemoryLog | None = None, clock: FakeClock | None = None, /, **limits: Any) -> Broker:
     return Broker(log or MemoryLog(), clock=clock or FakeClock(), limits=Limits(**{"wait_s": LONG_S, **limits}))
 
 
@@ -201,7 +202,7 @@ class TestInFlight:
 
     def test_claims_that_ended_do_not_count(self) -> None:
         clock = FakeClock()
-        broker = limited(clock=clock, in_flight_per_queue=2)
+        broker = limited(None, clock, in_flight_per_queue=2)
         broker.produce(QUEUE, ["x"] * 3)
         broker.claim(QUEUE, visibility_timeout_ms=1000)
         clock.ms += 1000

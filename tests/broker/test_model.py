@@ -18,10 +18,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.broker.fake_clock import FakeClock
-from tests.broker.helpers import another_receipt, small_pages
 from tests.broker.naive_broker import NaiveBroker
 from tests.broker.naive_queue import ASIDE, HIDDEN, READY, TAKEN, Item, Line, RefusalError
+from tests.support.clock import FakeClock
+from tests.support.states import another_receipt, small_pages
 from wonderq.broker import maintenance
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest
@@ -233,7 +233,7 @@ class BrokerMachine(RuleBasedStateMachine):
     def _produce(self, queue: str, texts: list[str], waits: list[int | None] | None) -> None:
         messages = [NewMessage(text, wait) for text, wait in zip(texts, waits or [None] * len(texts), strict=True)]
 
-        def call() -> dict[str, list[SendResult]]:
+        def call() -> dict[str, Sequence[SendResult]]:
             before = self.lines[queue].next_sequence if queue in self.lines else 0
             ids = self.broker.produce(queue, texts, waits)
             assert len(ids) == len(texts)
@@ -277,15 +277,15 @@ class BrokerMachine(RuleBasedStateMachine):
         self._send(queue, outputs, some)
 
     def _send(self, queue: str, outputs: Mapping[str, list[NewMessage]], some: list[Target] | None) -> None:
-        def call() -> dict[str, list[SendResult]]:
+        def call() -> dict[str, Sequence[SendResult]]:
             if some is None:
                 return {queue: self.broker.send(queue, outputs[queue])}
-            return self.broker.hand_over(queue, some, outputs)
+            return dict(self.broker.hand_over(queue, some, outputs))
 
         self._compare_sends(lambda: self.naive.send(queue, some, outputs), call)
 
     def _compare_sends(
-        self, expected: Callable[[], dict[str, list[SendResult]]], call: Callable[[], dict[str, list[SendResult]]]
+        self, expected: Callable[[], dict[str, list[SendResult]]], call: Callable[[], dict[str, Sequence[SendResult]]]
     ) -> None:
         wanted: dict[str, list[SendResult]] = {}
         got = self.same(lambda: wanted.update(expected()), call)
@@ -550,10 +550,18 @@ class BrokerMachine(RuleBasedStateMachine):
             assert names_of(self.broker.update_batch(name, [(target, change) for target in part])) == expected
 
 
-TestBroker = BrokerMachine.TestCase
-TestBroker.settings = settings(
-    max_examples=int(os.environ.get("WONDERQ_MODEL_EXAMPLES", "80")),
-    stateful_step_count=int(os.environ.get("WONDERQ_MODEL_STEPS", "40")),
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+def lasting(examples: int) -> settings:
+    """Return settings for so many lives."""
+    steps = int(os.environ.get("WONDERQ_MODEL_STEPS", "40"))
+    return settings(
+        max_examples=examples, stateful_step_count=steps, deadline=None, suppress_health_check=list(HealthCheck)
+    )
+
+
+class TestBroker(BrokerMachine.TestCase):  # type: ignore[valid-type, misc]
+    settings = lasting(20)
+
+
+@pytest.mark.slow
+class TestBrokerForLonger(BrokerMachine.TestCase):  # type: ignore[valid-type, misc]
+    settings = lasting(int(os.environ.get("WONDERQ_MODEL_EXAMPLES", "200")))

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.broker.conftest import Lasting
-from tests.broker.helpers import Call, eventually
+from tests.support.threads import Call
+from tests.support.waiting import eventually
 from wonderq.model.errors import (
     InvalidQueueNameError,
     InvalidValueError,

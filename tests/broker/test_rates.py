@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.broker.conftest import Lasting
-from tests.broker.helpers import Call, eventually
+from tests.support.threads import Call
+from tests.support.waiting import eventually
 from wonderq.model.messages import Message, NewMessage, Target
 from wonderq.runtime.token_bucket import TokenBuckets
 

@@ -7,9 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.broker.fake_clock import FakeClock
-from tests.broker.helpers import Call, contents_of, eventually
-from tests.broker.memory_log import MemoryLog
+from tests.support.clock import FakeClock
+from tests.support.memory_log import MemoryLog
+from tests.support.states import contents_of
+from tests.support.threads import Call
+from tests.support.waiting import eventually
 from wonderq.broker.broker import Broker
 from wonderq.model.errors import InvalidValueError, MessageNotFoundError, StaleReceiptError
 from wonderq.model.messages import Change, Message, Target

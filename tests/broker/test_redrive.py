@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.broker.fake_clock import FakeClock
-from tests.broker.helpers import contents_of
-from tests.broker.memory_log import MemoryLog
+from tests.support.clock import FakeClock
+from tests.support.memory_log import MemoryLog
+from tests.support.states import contents_of
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest
 from wonderq.broker.reader import LoadedMessage
@@ -365,7 +365,7 @@ class TestMeanwhile:
             do()
             return letters
 
-        world.broker.redrives._reader.load = read  # type: ignore[method-assign]
+        world.broker.redrives._reader.load = read  # type: ignore[method-assign, assignment]
 
     def test_claimed_it_stays(self, moving: tuple[World, str]) -> None:
         world, redrive_id = moving

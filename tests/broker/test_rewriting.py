@@ -13,10 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.broker.fake_clock import FakeClock
-from tests.broker.helpers import Call, eventually, said_by
-from tests.broker.random_life import live_a_random_life
-from tests.storage.faulty_disk import UnsyncedDisk
+from tests.support.clock import FakeClock
+from tests.support.disks import UnsyncedDisk
+from tests.support.random_life import live_a_random_life
+from tests.support.states import said_by
+from tests.support.threads import Call
+from tests.support.waiting import eventually
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest
 from wonderq.broker.maintenance import checkpoint

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.storage.folders import segment_files
+from tests.support.folders import segment_files
 from wonderq.broker.broker import Broker
 from wonderq.state import record
 from wonderq_storage import CorruptLogError, FileLog, SyncPolicy

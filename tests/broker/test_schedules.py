@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.broker.fake_clock import FakeClock
-from tests.broker.helpers import contents_of
-from tests.broker.memory_log import MemoryLog
+from tests.support.clock import FakeClock
+from tests.support.memory_log import MemoryLog
+from tests.support.states import contents_of
 from wonderq.broker import schedules
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest
@@ -426,18 +426,19 @@ class TestChanging:
             world.broker.schedules.put("often", body="changed")
             return send_with(*args)
 
-        world.broker.schedules._producer.send_with = change_first  # type: ignore[method-assign]
+        world.broker.schedules._producer.send_with = change_first  # type: ignore[method-assign, assignment]
         assert world.fire() == 0
         assert world.messages() == []
         world.fire()
         assert [message.body for message in world.messages()] == ["changed"]
 
     def test_compaction_keeps_it_and_it_goes_on(self, tmp_path: Path) -> None:
+        world = World()
+
         def opened() -> tuple[FileLog, Broker]:
             log = FileLog(tmp_path, sync=SyncPolicy("os"), segment_bytes=4096)
             return log, Broker(log, clock=world.clock)
 
-        world = World()
         log, world.broker = opened()
         world.put(cron="* * * * * *", missed="all", body="x" * 100)
         log.rotate()
@@ -448,7 +449,7 @@ class TestChanging:
             assert compact_oldest(world.broker, log)
             return send_with(*args)
 
-        world.broker.schedules._producer.send_with = compact_first  # type: ignore[method-assign]
+        world.broker.schedules._producer.send_with = compact_first  # type: ignore[method-assign, assignment]
         world.fire(5000)
         assert world.times() == [START_MS + 1000 * n for n in range(1, 6)]
         world.broker.close()

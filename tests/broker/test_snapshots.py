@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.broker.fake_clock import FakeClock
-from tests.broker.helpers import contents_of, said_by, small_pages
-from tests.broker.memory_log import MemoryLog
-from tests.broker.random_life import live_a_random_life
+from tests.support.clock import FakeClock
+from tests.support.memory_log import MemoryLog
+from tests.support.random_life import live_a_random_life
+from tests.support.states import contents_of, said_by, small_pages
 from wonderq.broker.broker import Broker
 from wonderq.broker.maintenance import checkpoint
 from wonderq.model.limits import Limits

@@ -11,9 +11,9 @@ from typing import Any, NoReturn
 
 import pytest
 
-from tests.broker.fake_clock import FakeClock
-from tests.broker.helpers import contents_of, small_pages
-from tests.broker.random_life import live_a_random_life
+from tests.support.clock import FakeClock
+from tests.support.random_life import live_a_random_life
+from tests.support.states import contents_of, small_pages
 from wonderq.broker.broker import Broker
 from wonderq.model.limits import Limits
 from wonderq.state import columns, record

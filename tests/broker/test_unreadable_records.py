@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.broker.memory_log import MemoryLog
+from tests.support.memory_log import MemoryLog
 from wonderq.broker.broker import Broker
 from wonderq.state import record
 from wonderq.state.replay import replay_log

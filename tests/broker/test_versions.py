@@ -7,14 +7,14 @@ from collections.abc import Callable
 import pytest
 
 from tests.broker.conftest import Lasting
-from tests.broker.fake_clock import FakeClock
 from tests.broker.test_rewriting import InterruptedLog
+from tests.support.clock import FakeClock
 from wonderq.broker.broker import Broker
 from wonderq.model.errors import MessageNotFoundError, VersionConflictError
 from wonderq.model.messages import Change, Target
 from wonderq_storage import SyncPolicy
 
-UNCOUNTED = {
+UNCOUNTED: dict[str, Callable[[Lasting, Target], object]] = {
     "claimed": lambda it, target: it.take("q"),
     "renewed": lambda it, target: it.broker.update("q", target, Change(visibility_timeout_ms=5_000)),
     "delayed": lambda it, target: it.broker.update("q", target, Change(delay_ms=5_000)),
@@ -115,7 +115,7 @@ def test_what_happens_while_the_old_contents_are_read(tmp_path: object, kind: st
         "conflict": lambda: broker.update("q", target, Change(body="meanwhile")),
         "claimed": lambda: broker.claim("q"),
     }[kind]
-    log.before_read = lambda: meanwhile() and None
+    log.before_read = lambda: (meanwhile(), None)[1]
     change = Change(attributes={"a": ("String", "x")}, if_version=1 if kind == "conflict" else None)
     if kind in ("deleted", "conflict"):
         with pytest.raises(MessageNotFoundError if kind == "deleted" else VersionConflictError):

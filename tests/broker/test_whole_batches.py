@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker.memory_log import MemoryLog
-from tests.storage.folders import groups_in, segment_files
+from tests.support.folders import groups_in, segment_files
+from tests.support.memory_log import MemoryLog
 from wonderq.broker.broker import Broker
 from wonderq.model.errors import QueueNotFoundError
 from wonderq.model.messages import Change, Message, Target

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cli.helpers import Wonderq
-from tests.running import RunningBroker
+from tests.support.broker_process import RunningBroker
+from tests.support.commands import Wonderq
 from wonderq.client import Client
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

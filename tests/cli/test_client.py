@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests.support.waiting import PATIENCE_S
 from wonderq.client import Client, RefusedError, UnreachableError
 
 READY = b'{"status": "ready"}'
@@ -36,7 +37,7 @@ def server(connections: Sequence[Sequence[bytes]]) -> Iterator[str]:
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        thread.join(30)
+        thread.join(PATIENCE_S)
         assert not thread.is_alive(), "the client made fewer requests than expected"
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tests.cli.helpers import Wonderq
+from tests.support.commands import Wonderq
 from wonderq.client import Client
 
 

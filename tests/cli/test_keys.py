@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.helpers import COMMAND, clean_environment, eventually, run
-from tests.http.calls import Wire
-from tests.running import RunningBroker
+from tests.support.broker_process import RunningBroker
+from tests.support.commands import COMMAND, clean_environment, run
+from tests.support.http_client import Wire
+from tests.support.waiting import eventually
 from wonderq.cli.main import main
 from wonderq.client import Client, InvalidKeyError, RefusedError
 
@@ -220,7 +221,7 @@ def test_keys_work_while_the_broker_runs_and_without_a_restart(tmp_path: Path) -
         time.sleep(1.1)
         assert allowed(second)
         assert not allowed(None)
-        assert f"{data}/keys.json: the keys cannot be read: " in broker.log()
+        eventually(lambda: f"{data}/keys.json: the keys cannot be read: " in broker.log())
         (data / "keys.json").unlink()
         eventually(lambda: not allowed(second))
         assert not allowed(None)

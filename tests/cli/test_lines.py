@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.waiting import PATIENCE_S
 from wonderq.cli.line_batches import BATCH_BYTES, Batch, read_batches, split_batches
 
 
@@ -68,7 +69,7 @@ def test_a_slow_pipe_is_read_as_it_comes() -> None:
     def write() -> None:
         for piece in (b"1\n2\n3", b"4\n5\n"):
             os.write(writing, piece)
-            taken.wait(30)
+            taken.wait(PATIENCE_S)
             taken.clear()
         os.write(writing, b"6")
         os.close(writing)

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.http.calls import Wire, encode, read_reply, wait_until
-from tests.running import RunningBroker
+from tests.support.broker_process import RunningBroker
+from tests.support.http_client import Wire, encode, read_reply
+from tests.support.waiting import eventually
 from wonderq.auth import keys
 from wonderq.logs import set_up_logging
 
@@ -154,8 +155,8 @@ def test_of_a_client_that_goes_away_no_path_is_logged(quiet: RunningBroker) -> N
     wire = Wire(quiet.host, quiet.port)
     with wire.connect() as connection:
         connection.sendall(head("GET", "/queues/default/messages/consume?wait=20", "X-Request-Id: gone"))
-        wait_until(lambda: b"wonderq_waiting_consumers 1.0" in wire("GET", "/metrics").content, "it waits")
-    wait_until(lambda: "disconnected" in quiet.log(), "it is noticed")
+        eventually(lambda: b"wonderq_waiting_consumers 1.0" in wire("GET", "/metrics").content, "it waits")
+    eventually(lambda: "disconnected" in quiet.log(), "it is noticed")
     [line] = [line for line in quiet.log().splitlines() if "disconnected" in line]
     assert line.endswith("Client disconnected while serving a request [gone]")
 

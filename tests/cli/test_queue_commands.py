@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 
-from tests.cli.helpers import Wonderq
+from tests.support.commands import Wonderq
 from wonderq.client import Client
 
 

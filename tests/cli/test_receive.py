@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.helpers import COMMAND, TIMEOUT_S, Wonderq, clean_environment, eventually, interrupt, read_lines
+from tests.support.commands import COMMAND, Wonderq, clean_environment, interrupt, read_lines
+from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.client import Client
 
 
@@ -70,7 +71,7 @@ def test_wait_ends_with_the_first_message(wonderq: Wonderq, client: Client) -> N
     with wonderq.running("receive", "--delete", "--wait", "600") as process:
         client.produce("x")
         assert read_lines(process, 1) == ["x"]
-        assert process.wait(TIMEOUT_S) == 0
+        assert process.wait(PATIENCE_S) == 0
 
 
 def test_follow_goes_on_until_ctrl_c(wonderq: Wonderq, client: Client) -> None:
@@ -97,7 +98,7 @@ def test_follow_with_max_ends_after_so_many(wonderq: Wonderq, client: Client) ->
         client.produce("one")
         read_lines(process, 1)
         client.produce_batch(["two", "three"])
-        assert process.wait(TIMEOUT_S) == 0
+        assert process.wait(PATIENCE_S) == 0
     assert [message["message"] for message in client.messages()] == ["three"]
 
 
@@ -110,7 +111,7 @@ def test_what_cannot_be_printed_is_given_back(wonderq: Wonderq, client: Client, 
             stdout=full,
             stderr=subprocess.PIPE,
             env=clean_environment(),
-            timeout=TIMEOUT_S,
+            timeout=PATIENCE_S,
             check=False,
         )
     assert done.returncode == 1
@@ -127,7 +128,7 @@ def test_a_closed_pipe_ends_it_quietly_and_loses_nothing(wonderq: Wonderq, clien
         assert process.stdout is not None
         process.stdout.close()
         client.produce_batch([body, body])
-        assert process.wait(TIMEOUT_S) == 141
+        assert process.wait(PATIENCE_S) == 141
         assert process.stderr is not None
         assert process.stderr.read() == b""
     assert [message["message"] for message in client.messages()] == [body, body]
@@ -138,7 +139,7 @@ def test_head_gets_its_line_and_nobody_complains(wonderq: Wonderq, client: Clien
     client.produce_batch([f"{number:0100}" for number in range(1000)])
     command = f"{' '.join(COMMAND)} receive --max 1000 --url {wonderq.url} --queue {wonderq.queue} | head -1"
     done = subprocess.run(
-        ["bash", "-c", command], capture_output=True, env=clean_environment(), timeout=TIMEOUT_S, check=False
+        ["bash", "-c", command], capture_output=True, env=clean_environment(), timeout=PATIENCE_S, check=False
     )
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.endswith(b"\t" + b"0" * 100 + b"\n")
@@ -157,7 +158,7 @@ def test_output_is_utf_8_in_any_locale(wonderq: Wonderq, client: Client) -> None
         [*COMMAND, "receive", "--delete", "--url", wonderq.url, "--queue", wonderq.queue],
         capture_output=True,
         env=clean_environment({"PYTHONIOENCODING": "ascii"}),
-        timeout=TIMEOUT_S,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, "größer ✓\n".encode())

@@ -6,8 +6,9 @@ import pty
 import subprocess
 from pathlib import Path
 
-from tests.cli.helpers import COMMAND, TIMEOUT_S, Wonderq, clean_environment, read_lines, run, started
-from tests.running import RunningBroker
+from tests.support.broker_process import RunningBroker
+from tests.support.commands import COMMAND, Wonderq, clean_environment, read_lines, run, started
+from tests.support.waiting import PATIENCE_S
 from wonderq.client import Client
 
 
@@ -42,7 +43,7 @@ def test_pipes(wonderq: Wonderq, client: Client) -> None:
             ["bash", "-o", "pipefail", "-c", script],
             capture_output=True,
             env=clean_environment(),
-            timeout=TIMEOUT_S,
+            timeout=PATIENCE_S,
             check=False,
         )
         assert (done.stdout, done.stderr) == (b"", b""), script
@@ -91,7 +92,7 @@ def test_what_is_there_is_sent_without_waiting_for_more(wonderq: Wonderq, client
         read_lines(process, 1)
         assert bodies(client) == ["one", "two", "half a line"]
         process.stdin.close()
-        assert process.wait(TIMEOUT_S) == 0
+        assert process.wait(PATIENCE_S) == 0
 
 
 def test_input_that_is_not_utf_8_is_refused_with_its_batch(wonderq: Wonderq, client: Client) -> None:
@@ -126,7 +127,7 @@ def test_endless_input_without_a_newline_is_refused(wonderq: Wonderq) -> None:
             stdin=zeros,
             capture_output=True,
             env=clean_environment(),
-            timeout=TIMEOUT_S,
+            timeout=PATIENCE_S,
             check=False,
         )
     assert done.returncode == 1
@@ -147,7 +148,7 @@ def test_a_broker_that_goes_away_in_between(tmp_path: Path) -> None:
         read_lines(process, 3)
         broker.kill()
         process.stdin.write(b"4\n5\n")
-        _, error = process.communicate(timeout=TIMEOUT_S)
+        _, error = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 3
     assert b"Lines 1 to 3 were sent, and it is unknown whether lines 4 to 5 were." in error
     assert b"wonderq serve" in error
@@ -157,7 +158,7 @@ def test_progress_is_for_a_terminal_only(wonderq: Wonderq) -> None:
     ours, theirs = pty.openpty()
     try:
         with wonderq.running("send", "--quiet", stderr=theirs) as process:
-            process.communicate(b"a\nb\n", timeout=TIMEOUT_S)
+            process.communicate(b"a\nb\n", timeout=PATIENCE_S)
         shown = os.read(ours, 4096).decode()
     finally:
         os.close(ours)

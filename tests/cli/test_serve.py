@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.helpers import interrupt, read_lines, run, started
-from tests.running import RunningBroker
+from tests.support.broker_process import RunningBroker
+from tests.support.commands import interrupt, read_lines, run, started
+from tests.support.waiting import PATIENCE_S
 from wonderq import logs
 from wonderq import serve as serve_module
 from wonderq.cli.main import main
@@ -260,7 +261,7 @@ def test_too_few_file_descriptors(tmp_path: Path) -> None:
             if allowed:
                 assert process.stdout.readline().startswith("wonderq listening")
                 process.terminate()
-            _, error = process.communicate(timeout=60)
+            _, error = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == (0 if allowed else 1)
         assert ("this process may have 600" in error) is not allowed
         assert ("--connections" in error) is not allowed

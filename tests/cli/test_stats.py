@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.helpers import run
-from tests.running import RunningBroker
+from tests.support.broker_process import RunningBroker
+from tests.support.commands import run
 from wonderq.client import Client
 from wonderq.terminal import human_bytes, human_seconds
 

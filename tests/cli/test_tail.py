@@ -5,7 +5,7 @@ import select
 
 import pytest
 
-from tests.cli.helpers import Wonderq, interrupt, read_lines
+from tests.support.commands import Wonderq, interrupt, read_lines
 from wonderq.client import Client
 
 

@@ -5,8 +5,9 @@ import time
 
 import pytest
 
-from tests.cli.helpers import Outcome, Wonderq, interrupt, run, started
-from tests.running import RunningBroker
+from tests.support.broker_process import RunningBroker
+from tests.support.commands import Outcome, Wonderq, interrupt, run, started
+from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.client import Client, RefusedError
 
 
@@ -20,6 +21,15 @@ def dead(client: Client) -> Client:
     assert len(client.consume(visibility_timeout=0)) == 5
     assert client.consume() == []
     return client
+
+
+@pytest.fixture
+def many_dead(dead: Client) -> Client:
+    """So many dead letters that to move them one a second takes longer than any test."""
+    dead.produce_batch([f"dog {n}" for n in range(1000)])
+    while dead.consume(limit=100, visibility_timeout=0):
+        pass
+    return dead
 
 
 def redrive(client: Client, *arguments: str) -> Outcome:
@@ -45,27 +55,25 @@ def test_a_dry_run_and_filters(dead: Client) -> None:
     assert [message["message"] for message in dead.consume()] == ["cat 2"]
 
 
-def test_begun_listed_and_cancelled(dead: Client) -> None:
-    [redrive_id] = redrive(dead, "--per-second", "1", "--no-wait").lines
-    heading, line = redrive(dead, "--list").lines
+def test_begun_listed_and_cancelled(many_dead: Client) -> None:
+    [redrive_id] = redrive(many_dead, "--per-second", "1", "--no-wait").lines
+    heading, line = redrive(many_dead, "--list").lines
     assert heading.split() == ["ID", "STARTED", "STATUS", "TO", "MOVED", "SKIPPED", "TOTAL"]
     assert line.split()[0] == redrive_id
     assert line.split()[2:4] == ["running", "-"]
-    refused = redrive(dead)
+    refused = redrive(many_dead)
     assert refused.code == 1
     assert redrive_id in refused.error
-    cancelled = redrive(dead, "--cancel", redrive_id, "--json")
+    cancelled = redrive(many_dead, "--cancel", redrive_id, "--json")
     assert json.loads(cancelled.out)["status"] == "cancelled"
-    assert "cancelled" in redrive(dead, "--list").lines[1]
-    assert redrive(dead, "--cancel", "none").code == 1
+    assert "cancelled" in redrive(many_dead, "--list").lines[1]
+    assert redrive(many_dead, "--cancel", "none").code == 1
 
 
-def test_interrupted_it_goes_on(dead: Client) -> None:
-    with started("redrive", f"{dead.queue}-dead", "--url", dead.url, "--per-second", "2") as process:
-        waiting = Client(dead.url, queue=f"{dead.queue}-dead")
-        end = time.monotonic() + 30
-        while not waiting.redrives():
-            assert time.monotonic() < end
+def test_interrupted_it_goes_on(many_dead: Client) -> None:
+    with started("redrive", f"{many_dead.queue}-dead", "--url", many_dead.url, "--per-second", "1") as process:
+        waiting = Client(many_dead.url, queue=f"{many_dead.queue}-dead")
+        eventually(waiting.redrives, "the redrive to start")
         time.sleep(0.3)
         code, error = interrupt(process)
     [found] = waiting.redrives()
@@ -75,15 +83,13 @@ def test_interrupted_it_goes_on(dead: Client) -> None:
     assert found["status"] in ("running", "completed")
 
 
-def test_a_redrive_that_somebody_cancels_is_not_done(dead: Client) -> None:
-    with started("redrive", f"{dead.queue}-dead", "--url", dead.url, "--per-second", "1") as process:
-        waiting = Client(dead.url, queue=f"{dead.queue}-dead")
-        end = time.monotonic() + 30
-        while not waiting.redrives():
-            assert time.monotonic() < end
+def test_a_redrive_that_somebody_cancels_is_not_done(many_dead: Client) -> None:
+    with started("redrive", f"{many_dead.queue}-dead", "--url", many_dead.url, "--per-second", "1") as process:
+        waiting = Client(many_dead.url, queue=f"{many_dead.queue}-dead")
+        eventually(waiting.redrives, "the redrive to start")
         waiting.cancel_redrive(waiting.redrives()[0]["id"])
         waiting.close()
-        _, error = process.communicate(timeout=30)
+        _, error = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1
     assert b"the redrive has cancelled: a client cancelled it" in error
 

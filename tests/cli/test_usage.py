@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import wonderq
-from tests.cli.helpers import TIMEOUT_S, clean_environment, run
+from tests.support.commands import clean_environment, run
+from tests.support.waiting import PATIENCE_S
 from wonderq.cli.main import main
 
 COMMANDS = ("serve", "send", "receive", "delete", "stats", "tail", "redrive", "schedule", "keys", "verify", "demo")
@@ -17,7 +18,7 @@ COMMANDS = ("serve", "send", "receive", "delete", "stats", "tail", "redrive", "s
 def test_python_m_wonderq_is_wonderq() -> None:
     script = Path(sysconfig.get_path("scripts")) / "wonderq"
     done = subprocess.run(
-        [script, "--version"], capture_output=True, text=True, env=clean_environment(), timeout=TIMEOUT_S, check=False
+        [script, "--version"], capture_output=True, text=True, env=clean_environment(), timeout=PATIENCE_S, check=False
     )
     version = run("--version")
     assert (done.returncode, done.stdout) == (0, f"wonderq {wonderq.__version__}\n")

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.helpers import TIMEOUT_S, clean_environment, run
-from tests.running import RunningBroker
+from tests.support.broker_process import RunningBroker
+from tests.support.commands import clean_environment, run
+from tests.support.waiting import PATIENCE_S
 from wonderq.client import Client
 from wonderq.state import record
 from wonderq_storage import FileLog
@@ -59,7 +60,7 @@ def test_the_tool_does_the_same(folder: Path) -> None:
         [sys.executable, TOOL, folder],
         capture_output=True,
         env=clean_environment(),
-        timeout=TIMEOUT_S,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, run("verify", str(folder)).out)

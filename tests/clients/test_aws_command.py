@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.running import RunningBroker
+from tests.support.broker_process import RunningBroker
+from tests.support.waiting import PATIENCE_S
 
 #: Where the command of this Python is, or any other.
 AWS = shutil.which("aws", path=str(Path(sys.executable).parent)) or shutil.which("aws")
@@ -37,7 +38,9 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
 
         def call(*arguments: str, is_refused: bool = False) -> Any:
             command = [str(AWS), "--endpoint-url", broker.url, "sqs", *arguments]
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+            done = subprocess.run(
+                command, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+            )
             assert (done.returncode != 0) == is_refused, done.stderr
             return json.loads(done.stdout) if done.stdout.strip() else done.stderr
 

@@ -12,13 +12,12 @@ from typing import Any
 
 import pytest
 
-from tests.running import RunningBroker
+from tests.support.broker_process import RunningBroker
+from tests.support.waiting import PATIENCE_S
 from wonderq.client import Client
 
 pytest.importorskip("pycurl")
 pytest.importorskip("celery")
-
-PATIENCE_S = 60
 
 
 class Workshop:

@@ -17,10 +17,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from tests.crash.checker import Rule, Violation, check
-from tests.crash.history import History
-from tests.crash.search import possible
 from tests.crash.small_histories import SPOILERS, possible_history, spoiled
+from tests.support.history.calls import History
+from tests.support.history.checker import Rule, Violation, check
+from tests.support.history.search import possible
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 import wonderq.folder.compact
 import wonderq_storage.checkpoint
 import wonderq_storage.file_log
-from tests.storage.faulty_disk import RecordingDisk, TornWriteError
+from tests.support.disks import RecordingDisk, TornWriteError
 
 #: Smaller than the command takes, so that the copies need several segments.
 SEGMENT_BYTES = 8192
@@ -51,7 +51,7 @@ def compact_until(folder: Path, operation: int) -> bool:
     try:
         logging.disable()
         # A kill loses nothing that was written, so no sync has to be waited for.
-        os.fsync = os.fdatasync = lambda _: None
+        os.fsync = os.fdatasync = lambda _: None  # type: ignore[assignment]
         DeadlyDisk.countdown = operation
         for module in (wonderq_storage.file_log, wonderq_storage.checkpoint):
             module.Disk = DeadlyDisk  # type: ignore[attr-defined]

@@ -2,7 +2,7 @@
 
     python -m tests.crash.pipeline --cycles 50 [--seed S] [--fsync POLICY] [--segment-bytes N]
 
-What `tests.crash.kill_cycles` checks is what every queue promises. Here it is what comes with groups, keys, hand-overs and
+What `tests.support.kill_cycles` checks is what every queue promises. Here it is what comes with groups, keys, hand-overs and
 dead letters: `judge` has the rules. Producers send again what was not answered, with its key, and after each start what was
 answered too; the consumers of each life know nothing of those before.
 """
@@ -21,7 +21,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.crash.broker_process import BrokerProcess
+from tests.support.broker_process import BrokerProcess
+from tests.support.waiting import PATIENCE_S
 from wonderq.client import Client, RefusedError, UnreachableError
 
 STEPS, DONE, DEAD = "steps.fifo", "done", "dead"
@@ -149,7 +150,11 @@ class Pipeline:
 
     def _cycle(self) -> list[str]:
         broker = BrokerProcess(
-            self._folder / "data", self._folder / "stderr", fsync=self._fsync, segment_bytes=self._segment_bytes
+            self._folder / "data",
+            "--fsync",
+            self._fsync,
+            segment_bytes=self._segment_bytes,
+            stderr=self._folder / "stderr",
         )
         try:
             url = broker.ready()
@@ -214,7 +219,7 @@ class Pipeline:
         broker.kill()
         done.set()
         for thread in threads:
-            thread.join(30)
+            thread.join(PATIENCE_S)
             assert not thread.is_alive(), "a call has no end"
         if failures:
             raise failures[0]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tests.crash.history import (
+from tests.support.history.calls import (
     ABANDONED,
     Call,
     Consume,
@@ -22,7 +22,7 @@ from tests.crash.history import (
     Seen,
     Update,
 )
-from tests.crash.model import Answer, Held, Names, Queue, after_holds, step, to_ms
+from tests.support.history.model import Answer, Held, Names, Queue, after_holds, step, to_ms
 
 QUEUE = "default"
 WALL_MS = 1_000_000_000
@@ -294,7 +294,8 @@ def _no_queue(rng: random.Random, call: Any, _calls: Sequence[Call]) -> Call | N
     if isinstance(call, Produce) or call.outcome is not Outcome.OK:
         return None
     kept = {"deliveries": ()} if isinstance(call, Consume) else {"messages": ()} if isinstance(call, Listing) else {}
-    return replace(call, outcome=Outcome.REFUSED, code="queue_not_found", **kept)
+    changed: Call = replace(call, outcome=Outcome.REFUSED, code="queue_not_found", **kept)
+    return changed
 
 
 def _other_time(rng: random.Random, call: Any, _calls: Sequence[Call]) -> Call | None:

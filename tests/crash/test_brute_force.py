@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 
 from tests.crash.brute_force import compare, show
-from tests.crash.checker import check
-from tests.crash.history import Consume, Delivery, History, Outcome, Produce
-from tests.crash.search import possible
 from tests.crash.small_histories import QUEUE, WALL_MS
+from tests.support.history.calls import Consume, Delivery, History, Outcome, Produce
+from tests.support.history.checker import check
+from tests.support.history.search import possible
 
 HISTORIES = 4000
 

@@ -7,8 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.crash.checker import Rule, check
-from tests.crash.history import (
+from tests.support.history.calls import (
     ABANDONED,
     DISK_FULL,
     Call,
@@ -28,6 +27,7 @@ from tests.crash.history import (
     Update,
     brief,
 )
+from tests.support.history.checker import Rule, check
 
 Q = "default"
 

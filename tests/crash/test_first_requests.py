@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.waiting import PATIENCE_S
+
 #: msgspec (0.22) plans how to read a type at the first use of it, and two threads that do so at once end the process with
 #: SIGSEGV. Each round has a type that nobody used before, and threads that change places as often as they can.
 _ROUNDS = """
@@ -60,7 +62,7 @@ def test_requests_that_come_first_together_do_not_crash_the_process(source: str)
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
         check=False,
     )
 

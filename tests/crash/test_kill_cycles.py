@@ -12,27 +12,16 @@ from typing import Any
 
 import pytest
 
-from tests.crash.checker import check
-from tests.crash.history import History, Outcome
-from tests.crash.kill_cycles import Options, Run
-from tests.crash.recording import RecordingClient, Target, request, to_ms
-from tests.running import RunningBroker
+from tests.support.broker_process import RunningBroker
+from tests.support.history.calls import History, Outcome
+from tests.support.history.checker import check
+from tests.support.history.recording import RecordingClient, Target, request, to_ms
+from tests.support.kill_cycles import Options, Run
+from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.broker.broker import Broker
 from wonderq.client import Client, RefusedError, UnreachableError
 from wonderq_storage import FileLog
 from wonderq_storage.errors import FolderLockedError
-
-#: How much later than its deadline a message may come on a busy machine.
-LATE_S = 10
-
-
-def until(what: Callable[[], Any], within_s: float = LATE_S) -> Any:
-    """Return the first true answer; fail when there is none in time."""
-    end_s = time.monotonic() + within_s
-    while not (answer := what()):
-        assert time.monotonic() < end_s, "it did not happen in time"
-        time.sleep(0.02)
-    return answer
 
 
 def restarted(broker: RunningBroker) -> RunningBroker:
@@ -59,18 +48,18 @@ def test_random_kills_break_no_promise(fsync: str, segment_bytes: int, cycles: i
 def test_a_claim_survives_a_kill_until_its_deadline_and_no_longer(tmp_path: Path) -> None:
     with RunningBroker(tmp_path / "data") as broker, Client(broker.url) as client:
         message_id = client.produce("work")
-        [claimed] = client.consume(visibility_timeout=5)
+        [claimed] = client.consume(visibility_timeout=15)
         with restarted(broker) as broker, Client(broker.url) as client:
             [listed] = client.messages()
             assert (listed["status"], listed["claimed_until"]) == ("processing", claimed["claimed_until"])
 
-            [again] = client.consume(wait=20)
+            [again] = eventually(lambda: client.consume(wait=20))
 
             assert again["id"] == message_id
             assert again["receive_count"] == 2
             # The deadline, by the broker's own clock: a claim without a timeout lasts 30 s from when it was made.
             assert to_ms(again["claimed_until"]) - 30_000 >= to_ms(claimed["claimed_until"])
-            assert to_ms(again["claimed_until"]) - 30_000 <= to_ms(claimed["claimed_until"]) + LATE_S * 1000
+            assert to_ms(again["claimed_until"]) - 30_000 <= to_ms(claimed["claimed_until"]) + PATIENCE_S * 1000
 
 
 def test_receipts_from_before_a_kill_delete_renew_and_release(tmp_path: Path) -> None:
@@ -152,13 +141,13 @@ def test_a_purge_and_a_dropped_queue_stay(tmp_path: Path) -> None:
 
 def test_a_delayed_message_stays_hidden_until_its_time(tmp_path: Path) -> None:
     with RunningBroker(tmp_path / "data") as broker, Client(broker.url) as client:
-        client.produce("soon", delay=4)
+        client.produce("soon", delay=15)
         client.produce("much later", delay=900)
         due = {each["message"]: each["delayed_until"] for each in client.messages()}
         with restarted(broker) as broker, Client(broker.url) as client:
             assert {each["message"]: each.get("delayed_until") for each in client.messages()} == due
 
-            [soon] = client.consume(wait=20)
+            [soon] = eventually(lambda: client.consume(wait=20))
 
             assert soon["message"] == "soon"
             assert to_ms(soon["claimed_until"]) - 30_000 >= to_ms(due["soon"])
@@ -204,7 +193,7 @@ def test_a_kill_during_a_long_poll_claims_nothing(tmp_path: Path) -> None:
         time.sleep(0.5)
         with restarted(broker) as again, Client(again.url) as client:
             for thread in waiting:
-                thread.join(LATE_S)
+                thread.join(PATIENCE_S)
                 assert not thread.is_alive()
             assert [type(each) for each in outcomes] == [UnreachableError] * 3
             client.produce("work")
@@ -249,13 +238,13 @@ def test_a_stop_under_load_loses_nothing_and_leaves_no_torn_tail(tmp_path: Path)
         request(idle.client, "PUT", "")
         threads.append(threading.Thread(target=lambda: idle.consume(limit=1, visibility_timeout_s=1, wait_s=20)))
         threads[-1].start()
-        until(lambda: all(len(client.calls) > 10 for client in clients))
+        eventually(lambda: all(len(client.calls) > 10 for client in clients))
         history.outages.append((time.monotonic(), float("inf")))
 
         assert broker.terminate() == 0
 
         for thread in threads:
-            thread.join(LATE_S)
+            thread.join(PATIENCE_S)
             assert not thread.is_alive()
         for client in [*clients, idle]:
             history.extend(client.calls)
@@ -281,7 +270,7 @@ def test_a_stop_by_signal_leaves_a_log_that_ends_in_a_closing_group(tmp_path: Pa
     with RunningBroker(tmp_path / "data") as broker, Client(broker.url) as client:
         client.produce("the last acknowledged message")
         broker.process.send_signal(signal.SIGINT)
-        assert broker.process.wait(LATE_S) == 0
+        assert broker.process.wait(PATIENCE_S) == 0
     [segment] = broker.data.glob("*.wal")
     data = bytearray(segment.read_bytes())
     at = data.index(b"the last acknowledged message")

@@ -7,9 +7,10 @@ import sys
 import time
 from pathlib import Path
 
-from tests.broker.fake_clock import FakeClock
-from tests.storage.faulty_disk import UnsyncedDisk
-from tests.storage.folders import segment_files
+from tests.support.clock import FakeClock
+from tests.support.disks import UnsyncedDisk
+from tests.support.folders import segment_files
+from tests.support.waiting import PATIENCE_S
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest
 from wonderq.broker.maintenance import checkpoint
@@ -69,7 +70,7 @@ def test_a_kill_at_any_operation_changes_nothing(tmp_path: Path) -> None:
         [sys.executable, "-m", "tests.crash.die_compacting", str(tmp_path / "data"), str(copies)],
         cwd=Path(__file__).parents[2],
         check=True,
-        timeout=120,
+        timeout=PATIENCE_S,
     )
     numbers = sorted(int(path.name) for path in copies.iterdir())
     assert len(numbers) > 60

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.running import RunningBroker
+from tests.support.broker_process import RunningBroker
+from tests.support.waiting import PATIENCE_S
 from wonderq.client import Client, RefusedError
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -247,7 +248,7 @@ def retention(life: Life) -> Check:
 
     def check(life: Life) -> None:
         with life.on("short") as client:
-            end = time.monotonic() + 20
+            end = time.monotonic() + PATIENCE_S
             while sum(client.queue_info()["counts"].values()):
                 assert time.monotonic() < end, "it leaves by itself"
                 time.sleep(0.05)
@@ -274,7 +275,7 @@ def test_all_of_it_is_the_same_after_a_kill(compacted: bool, tmp_path: Path) -> 
                     client.produce_batch(["x" * 1000] * 1000)
                     client.purge()
             first = broker.data / "0000000001.wal"
-            end = time.monotonic() + 30
+            end = time.monotonic() + PATIENCE_S
             while first.exists():
                 assert time.monotonic() < end, "the log is compacted"
                 time.sleep(0.1)

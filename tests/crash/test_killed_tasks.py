@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.running import RunningBroker
+from tests.support.broker_process import RunningBroker
+from tests.support.waiting import PATIENCE_S
 from wonderq.client import Client
 
 MESSAGES = 5000
 KILLS = 6
-PATIENCE_S = 60
 
 #: Small ones, so that the log turns over meanwhile.
 SEGMENT_BYTES = 32 << 20

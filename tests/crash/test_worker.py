@@ -6,9 +6,9 @@ import random
 from dataclasses import replace
 from typing import cast
 
-from tests.crash.history import Delete, Outcome, Update
-from tests.crash.recording import RecordingClient, Target
-from tests.crash.worker import Holding, Worker
+from tests.support.history.calls import Delete, Outcome, Update
+from tests.support.history.recording import RecordingClient, Target
+from tests.support.worker import Holding, Worker
 
 
 class _Calls:

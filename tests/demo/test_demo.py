@@ -11,17 +11,16 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.cli.helpers import clean_environment
+from tests.support.commands import clean_environment
+from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.demo.consumer import Result
 from wonderq.demo.run import Tally, Total, find_sources
 
-TIMEOUT_S = 120
 FILES = 300
 DEMO = [sys.executable, "-m", "wonderq", "demo", "--files", str(FILES)]
 
@@ -59,11 +58,12 @@ def expected_totals() -> tuple[int, int, str]:
     return len(sources), lines, digest.hexdigest()
 
 
+@pytest.mark.slow
 def test_the_totals_are_equal_after_both_kills_and_the_log_has_every_result(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
     done = subprocess.run(
-        [*DEMO, "--keep"], capture_output=True, text=True, env=environment, timeout=TIMEOUT_S, check=False
+        [*DEMO, "--keep"], capture_output=True, text=True, env=environment, timeout=PATIENCE_S, check=False
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert "KILLED consumer 2 with SIGKILL" in done.stdout
@@ -82,7 +82,7 @@ def test_the_totals_are_equal_after_both_kills_and_the_log_has_every_result(
         capture_output=True,
         text=True,
         env=environment,
-        timeout=TIMEOUT_S,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert verified.returncode == 0
@@ -92,6 +92,7 @@ def test_the_totals_are_equal_after_both_kills_and_the_log_has_every_result(
     assert not re.search(r"Traceback|CRITICAL|ERROR", (folder / "processes.log").read_text())
 
 
+@pytest.mark.slow
 def test_on_a_terminal_the_state_is_redrawn(environment: dict[str, str], tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     screen: list[bytes] = []
@@ -111,7 +112,7 @@ def test_on_a_terminal_the_state_is_redrawn(environment: dict[str, str], tmp_pat
             DEMO, stdin=theirs, stdout=theirs, stderr=theirs, env={**environment, "COLUMNS": "100", "LINES": "30"}
         )
         os.close(theirs)
-        assert process.wait(TIMEOUT_S) == 0
+        assert process.wait(PATIENCE_S) == 0
     finally:
         process.kill()
         process.wait()
@@ -126,6 +127,7 @@ def test_on_a_terminal_the_state_is_redrawn(environment: dict[str, str], tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_all_its_processes(number: signal.Signals, environment: dict[str, str], tmp_path: Path) -> None:
     with subprocess.Popen(DEMO, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as process:
@@ -134,12 +136,10 @@ def test_a_signal_ends_all_its_processes(number: signal.Signals, environment: di
             for line in process.stdout:
                 if "consumers work" in line:
                     break
-            deadline = time.monotonic() + TIMEOUT_S
-            while len(find_processes(tmp_path)) < 5:  # itself, a broker, three consumers
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
+            # Itself, a broker, three consumers.
+            eventually(lambda: len(find_processes(tmp_path)) >= 5, "all processes to start")
             process.send_signal(number)
-            _, error = process.communicate(timeout=TIMEOUT_S)
+            _, error = process.communicate(timeout=PATIENCE_S)
         finally:
             process.kill()
     assert process.returncode == 128 + number

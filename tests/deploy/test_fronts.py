@@ -18,11 +18,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.running import RunningBroker
+from tests.support.broker_process import RunningBroker
+from tests.support.waiting import PATIENCE_S
 from wonderq.auth import keys
 
 DEPLOY = Path(__file__).parents[2] / "tools" / "deploy"
-PATIENCE_S = 20
 
 
 def changed(text: str, changes: Mapping[str, str]) -> str:
@@ -74,7 +74,7 @@ class Proxied:
         self._trusting.verify_mode = ssl.CERT_NONE
 
     def __call__(self, method: str, path: str, body: Any = None, *, keyed: bool = True) -> tuple[int, Any]:
-        connection = http.client.HTTPSConnection("localhost", self._port, timeout=60, context=self._trusting)
+        connection = http.client.HTTPSConnection("localhost", self._port, timeout=PATIENCE_S, context=self._trusting)
         try:
             headers = (self._headers if keyed else {}) | ({} if body is None else {"Content-Type": "application/json"})
             connection.request(method, path, None if body is None else json.dumps(body), headers)

@@ -18,12 +18,11 @@ from urllib.parse import urlencode
 import pytest
 import yaml
 
-from tests.http.test_alerts import ALERTS, alerts, of_dashboard
-from tests.running import RunningBroker
+from tests.support.alerting import ALERTS, alerts, of_dashboard
+from tests.support.broker_process import RunningBroker
+from tests.support.waiting import PATIENCE_S
 from wonderq.auth import keys
 from wonderq.client import Client
-
-PATIENCE_S = 40
 
 pytestmark = pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not installed")
 
@@ -42,7 +41,7 @@ class Prometheus:
         self._url = f"http://127.0.0.1:{port}/api/v1"
 
     def ask(self, path: str, **query: str) -> Any:
-        with urllib.request.urlopen(f"{self._url}/{path}?{urlencode(query)}", timeout=10) as reply:
+        with urllib.request.urlopen(f"{self._url}/{path}?{urlencode(query)}", timeout=PATIENCE_S) as reply:
             answer = json.load(reply)
         assert answer["status"] == "success", answer
         return answer["data"]
@@ -89,12 +88,12 @@ def prometheus(tmp_path: Path) -> Iterator[Prometheus]:
             yield Prometheus(port)
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(PATIENCE_S)
 
 
 def test_it_scrapes_loads_the_alerts_and_answers_the_dashboard(prometheus: Prometheus, tmp_path: Path) -> None:
     end = time.monotonic() + PATIENCE_S
-    waiting = {}
+    waiting: dict[str, float] = {}
     while waiting.get("jobs/unprocessed") != 3:
         assert time.monotonic() < end, (tmp_path / "prometheus.log").read_text()
         with suppress(urllib.error.URLError):  # it is starting

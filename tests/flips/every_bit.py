@@ -16,8 +16,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from tests.flips.judge import Fate, Judge, UnnoticedError, quietly
-from tests.flips.small_folder import SmallFolder, write
+from tests.flips.judge import Fate, Judge, UnnoticedError
+from tests.support.small_folder import SmallFolder, quietly, write
 from wonderq_storage.frame import SEGMENT_HEADER_BYTES
 
 _PROGRESS_S = 10.0

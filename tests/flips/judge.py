@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import enum
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from tests.broker.helpers import said_by
-from tests.flips.small_folder import SEGMENT_BYTES, SmallFolder
-from tests.forgetful.disk import FOLDER, ForgetfulDisk
-from tests.storage.crash_disk import Files
+from tests.support.crash_disk import Files
+from tests.support.forgetful_disk import FOLDER, ForgetfulDisk
+from tests.support.small_folder import SEGMENT_BYTES, SmallFolder, open_log
+from tests.support.states import said_by
 from wonderq.state import record
 from wonderq.state.replay import replay_log
-from wonderq_storage import Checkpoints, CorruptLogError, DamagedCheckpointError, FileLog
+from wonderq_storage import Checkpoints, CorruptLogError, DamagedCheckpointError
 from wonderq_storage.segment import file_name
 
 
@@ -39,25 +36,9 @@ class Sight(NamedTuple):
 
     said: dict[str, Any]
     """Queues, settings, counts, and of each message all but its body."""
-    bodies: list[str]
+    bodies: list[tuple[str, dict[str, Any]]]
     torn_bytes: int
     """Of a tail that a start would cut."""
-
-
-@contextmanager
-def quietly() -> Iterator[None]:
-    """Without the warnings about what is passed over, of which there would be thousands."""
-    logger = logging.getLogger("wonderq")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
-
-
-def open_log(disk: ForgetfulDisk) -> FileLog:
-    return FileLog(FOLDER, disk=disk, segment_bytes=SEGMENT_BYTES)
 
 
 def look(files: Files, now_ms: int) -> Sight:

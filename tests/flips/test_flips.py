@@ -10,10 +10,10 @@ import pytest
 
 from tests.flips import whole_files
 from tests.flips.every_bit import bits, header_bits
-from tests.flips.judge import Fate, Judge, UnnoticedError, quietly
-from tests.flips.small_folder import SmallFolder, write
-from tests.storage.crash_disk import Files
-from tests.storage.folders import groups_of
+from tests.flips.judge import Fate, Judge, UnnoticedError
+from tests.support.crash_disk import Files
+from tests.support.folders import groups_of
+from tests.support.small_folder import SmallFolder, quietly, write
 from wonderq.state import record
 from wonderq_storage.frame import SEGMENT_HEADER_BYTES
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.flips.small_folder import SmallFolder
-from tests.storage.crash_disk import Files
+from tests.support.crash_disk import Files
+from tests.support.small_folder import SmallFolder
 
 
 def dropped(folder: SmallFolder) -> Iterator[tuple[str, Files]]:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tests.forgetful.choosing import Fates, choose
-from tests.forgetful.disk import Operation
 from tests.forgetful.life import Life, Moment
 from tests.forgetful.medium import Contents, FolderKey, Medium
 from tests.forgetful.opening import OWN_RECORDS, Opened, check_claims, is_aside
 from tests.forgetful.reference import Records
+from tests.support.forgetful_disk import Operation
 
 #: Of the folders that are opened, how many have their recoveries crashed too, at most how often each.
 _CRASHED_AGAIN = 0.1

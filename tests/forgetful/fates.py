@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-from tests.forgetful.disk import Operation
+from tests.support.forgetful_disk import Operation
 
 LOST, WHOLE = 0, 1
 

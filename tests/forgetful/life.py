@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tests.broker.fake_clock import FakeClock
-from tests.forgetful.disk import FOLDER, ForgetfulDisk
 from tests.forgetful.reference import Records
+from tests.support.clock import FakeClock
+from tests.support.forgetful_disk import FOLDER, ForgetfulDisk
 from wonderq.broker.broker import Broker
 from wonderq.model.errors import BrokerError
 from wonderq_storage import Checkpoints, FileLog, LogClosedError, Position, RecordTooLargeError, SyncPolicy

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tests.forgetful.disk import Operation, folder_of
 from tests.forgetful.fates import LOST, WHOLE, Data, Name, Pending, Size, compose
+from tests.support.forgetful_disk import Operation, folder_of
 
 FolderKey = frozenset[tuple[str, int]]
 """A folder as pairs of a name and the number of a content in `Contents`. Equal keys are equal folders."""

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from tests.broker.fake_clock import FakeClock
-from tests.forgetful.disk import FOLDER, ForgetfulDisk
 from tests.forgetful.life import STRANGERS, QuietLog
 from tests.forgetful.reference import Records, everything
+from tests.support.clock import FakeClock
+from tests.support.forgetful_disk import FOLDER, ForgetfulDisk
 from wonderq.broker.broker import Broker
 from wonderq.model.limits import Limits
 from wonderq.model.messages import Message, Target

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tests.broker.helpers import said_by
+from tests.support.states import said_by
 from wonderq.state import record
 from wonderq.state.state import State
 from wonderq_storage import Position

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from tests.forgetful.choosing import choose, ways
-from tests.forgetful.disk import FOLDER, ForgetfulDisk
 from tests.forgetful.fates import LOST, WHOLE
 from tests.forgetful.medium import Contents, Medium
+from tests.support.forgetful_disk import FOLDER, ForgetfulDisk
 from wonderq_storage.disk import Disk
 from wonderq_storage.errors import FolderLockedError
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.forgetful.disk import ForgetfulDisk, ForgetfulFile
 from tests.forgetful.explore import main
 from tests.forgetful.lives import explore
+from tests.support.forgetful_disk import ForgetfulDisk, ForgetfulFile
 from wonderq.broker import broker
 from wonderq.state.columns import Columns
 from wonderq.state.page import Page

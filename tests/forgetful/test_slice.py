@@ -11,6 +11,7 @@ from tests.forgetful.explore import Found, show, work
 from tests.forgetful.explorer import Figures
 from tests.forgetful.lives import explore
 from tests.forgetful.workloads import WORKLOADS
+from tests.support.waiting import PATIENCE_S
 
 SEED = 20240229
 
@@ -44,6 +45,6 @@ def test_a_run_that_is_told_to_stop_says_what_it_did() -> None:
     assert run.stdout is not None
     assert run.stdout.readline().startswith("seed 3, 10,000,000 states")
     run.terminate()
-    said, _ = run.communicate(timeout=60)
+    said, _ = run.communicate(timeout=PATIENCE_S)
     assert run.returncode == 0
     assert said.endswith("seed 3: no violations, stopped early\n")

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from tests.broker.random_life import live_a_random_life
 from tests.forgetful.life import Life
+from tests.support.random_life import live_a_random_life
 from wonderq.broker.compaction import compact_oldest
 from wonderq.broker.maintenance import checkpoint
 from wonderq.model.errors import BrokerError

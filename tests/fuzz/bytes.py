@@ -114,7 +114,9 @@ def _search_apart(name: str, count: int, seed: int) -> bool:
         for found in Path(folder).glob("*-*"):
             print(f"{name}: input {found.read_bytes()!r}")
     statistics = dict(re.findall(r"^stat::(\w+): *(\d+)$", done.stderr, re.MULTILINE))
-    if done.returncode or statistics.get("number_of_executed_units") != str(count):
+    if (
+        done.returncode or int(statistics.get("number_of_executed_units", 0)) < count
+    ):  # all samples run, if they are more
         print(f"BROKEN PROMISE: {done.stdout[-4000:]}{done.stderr[-4000:]}")
         return False
     print(f"{name}: {statistics['new_units_added']} kept for what they reach, at most {statistics['peak_rss_mb']} MiB")

@@ -39,7 +39,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from tests.running import RunningBroker
+from tests.support.broker_process import RunningBroker
+from tests.support.waiting import PATIENCE_S
 from wonderq.auth import keys
 from wonderq.auth.roles import ROLES
 from wonderq.httpd.errors import JSON
@@ -110,7 +111,7 @@ class Caller:
         if who in self.keys:
             headers["Authorization"] = f"Bearer {self.keys[who]}"
         response = case.call(
-            base_url=self.url, session=self.session, headers=headers, timeout=30, allow_redirects=False
+            base_url=self.url, session=self.session, headers=headers, timeout=PATIENCE_S, allow_redirects=False
         )
         method, path = case.operation.method.upper(), case.operation.path
         self.calls[f"{case.method} {path} {response.status_code}"] += 1

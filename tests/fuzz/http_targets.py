@@ -13,8 +13,8 @@ import msgspec
 from falcon.testing import create_environ
 from waitress.adjustments import Adjustments
 
-from tests.broker.memory_log import MemoryLog
 from tests.fuzz.target import Target
+from tests.support.memory_log import MemoryLog
 from wonderq.app import create_app
 from wonderq.broker.broker import Broker
 from wonderq.httpd.errors import JSON, RequestError, error_object
@@ -22,9 +22,9 @@ from wonderq.httpd.head import Head
 from wonderq.httpd.parser import MAX_BODY_BYTES, MAX_HEAD_BYTES, MAX_TARGET_BYTES, Parser
 from wonderq.model.ids import Ids
 from wonderq.rest import schemas
-from wonderq.rest.bodies import MSGPACK, read_body, read_query, render
+from wonderq.rest.bodies import read_body, read_query, render
 from wonderq.rest.error_codes import ERROR_CODES
-from wonderq.rest.schemas import EXAMPLE_ID, EXAMPLE_RECEIPT
+from wonderq.rest.schemas import EXAMPLE_ID, EXAMPLE_RECEIPT, MSGPACK
 
 _SCHEMAS: list[type[msgspec.Struct]] = [
     schemas.Produce,
@@ -217,7 +217,8 @@ class _Read:
     @cached_property
     def body(self) -> bytes:
         receiver = self.parser.body_rcv
-        return b"" if receiver is None else receiver.getfile().read()
+        read: bytes = b"" if receiver is None else receiver.getfile().read()
+        return read
 
     def outcome(self) -> tuple[Any, ...]:
         parser = self.parser

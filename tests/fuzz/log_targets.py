@@ -9,11 +9,10 @@ from zlib import crc32
 
 import msgpack
 
-from tests.flips.judge import open_log, quietly
-from tests.flips.small_folder import SmallFolder, write
-from tests.forgetful.disk import FOLDER, ForgetfulDisk
 from tests.fuzz.target import Target
-from tests.storage.folders import groups_of
+from tests.support.folders import groups_of
+from tests.support.forgetful_disk import FOLDER, ForgetfulDisk
+from tests.support.small_folder import SmallFolder, open_log, quietly, write
 from wonderq.state import record
 from wonderq.state.replay import replay_log
 from wonderq_storage import Checkpoints, CorruptLogError, StorageError, frame

@@ -9,11 +9,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
+import msgpack
 import pytest
 
 from tests.fuzz import bytes as fuzzing
 from tests.fuzz import http_targets, log_targets
+from tests.fuzz.target import Target, inputs
+from tests.support.waiting import PATIENCE_S
 from wonderq.httpd import parser
 from wonderq.httpd.errors import RequestError
 from wonderq.httpd.parser import _ChunkedReceiver
@@ -46,8 +50,8 @@ def test_samples_are_read(name: str) -> None:
 
 def test_the_same_seed_gives_the_same_inputs() -> None:
     target = TARGETS["body"]
-    assert list(fuzzing.inputs(target, 50, 3)) == list(fuzzing.inputs(target, 50, 3))
-    assert list(fuzzing.inputs(target, 50, 3)) != list(fuzzing.inputs(target, 50, 4))
+    assert list(inputs(target, 50, 3)) == list(inputs(target, 50, 3))
+    assert list(inputs(target, 50, 3)) != list(inputs(target, 50, 4))
 
 
 def unchecked_records(patch: pytest.MonkeyPatch) -> None:
@@ -61,7 +65,7 @@ def unchecked_records(patch: pytest.MonkeyPatch) -> None:
 
 def another_error(patch: pytest.MonkeyPatch) -> None:
     def decode(data: bytes) -> Any:
-        return record.msgpack.unpackb(data)  # without turning its errors into ours
+        return msgpack.unpackb(data)  # without turning its errors into ours
 
     patch.setattr(record, "decode", decode)
 
@@ -75,7 +79,7 @@ def lost_lines(patch: pytest.MonkeyPatch) -> None:
 
 
 def encoded_slashes(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(parser, "_unquote", lambda path: parser.unquote_to_bytes(path).decode("latin-1"))
+    patch.setattr(parser, "_unquote", lambda path: unquote_to_bytes(path).decode("latin-1"))
 
 
 def unknown_codes(patch: pytest.MonkeyPatch) -> None:
@@ -129,7 +133,7 @@ def test_memory_that_grows_is_found() -> None:
         kept[-1].write(b"x" * (1 << 18))
 
     with pytest.raises(fuzzing.BrokenPromiseError, match="memory grew"):
-        fuzzing.run(fuzzing.Target("leak", leak, [b"x"]), 150, 1)
+        fuzzing.run(Target("leak", leak, [b"x"]), 150, 1)
     for each in kept:
         each.close()
 
@@ -137,7 +141,7 @@ def test_memory_that_grows_is_found() -> None:
 @pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="needs atheris (pip install --group fuzz)")
 def test_atheris_runs_and_finds_what_breaks() -> None:
     command = [sys.executable, "-m", "tests.fuzz.bytes", "--target", "ids", "--inputs", "500", "--seed", "1"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "with atheris" in done.stdout
     assert "ids: 500 inputs" in done.stdout

@@ -13,11 +13,11 @@ from zlib import crc32
 
 import pytest
 
-from tests.broker.fake_clock import FakeClock
 from tests.golden.contents import contents_of
-from tests.storage.folders import groups_in, segment_files, snapshot
-from tests.storage.independent_reader import records
-from tests.storage.independent_state import live_messages
+from tests.support.clock import FakeClock
+from tests.support.folders import groups_in, segment_files, snapshot
+from tests.support.independent_reader import records
+from tests.support.independent_state import live_messages
 from wonderq.broker.broker import Broker
 from wonderq.model.messages import NewMessage
 from wonderq_storage import CorruptLogError, FileLog, UnsupportedFormatError, frame

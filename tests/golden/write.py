@@ -9,105 +9,19 @@ read by every later one.
 from __future__ import annotations
 
 import json
-import random
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 
-from tests.broker.fake_clock import FakeClock
 from tests.golden.contents import contents_of
-from wonderq.broker.broker import Broker
+from tests.support.history_of_all_kinds import Writer
 from wonderq.broker.compaction import compact_oldest
 from wonderq.broker.maintenance import checkpoint
-from wonderq.model.messages import Change, NewMessage, Target
-from wonderq.state import record
-from wonderq_storage import Checkpoints, FileLog, frame
+from wonderq_storage import frame
 
 FOLDER = Path(__file__).parent / f"format-{frame.VERSION}"
 HOUR_MS = 3_600_000
-
-
-class Writer:
-    """A broker on a new folder, with small segments and a clock that moves a second with each step."""
-
-    def __init__(self, folder: Path, seed: int) -> None:
-        self.clock = FakeClock()
-        self.log = FileLog(folder, segment_bytes=4096, now_ms=self.clock.now_ms)
-        self.broker = Broker(self.log, clock=self.clock)
-        self.checkpoints = Checkpoints(folder)
-        self.random = random.Random(seed)
-
-    def body(self, name: str) -> str:
-        """Some text, not all of it ASCII."""
-        letters = "abcdefghij \n\u00e9\u4e16\U0001f600"
-        return name + ": " + "".join(self.random.choices(letters, k=self.random.randrange(250)))
-
-    def write_history(self, steps: int) -> None:
-        """Every kind of record, and messages that are waiting, claimed, expired, delayed, restated and gone."""
-        broker = self.broker
-        broker.put_queue("orders.fifo", visibility_timeout_ms=12_345, delay_ms=0)
-        for step in range(steps):
-            ids = broker.produce("default", [self.body(f"{step} {part}") for part in range(3)])
-            self.clock.ms += 1000
-            delayed = broker.produce("orders.fifo", [self.body(f"order {step}"), ""], [HOUR_MS, None])
-            claimed = broker.claim("default", limit=2, visibility_timeout_ms=HOUR_MS if step % 2 else 5000)
-            self.clock.ms += 1000
-            first = Target(claimed[0].id, claimed[0].receipt)
-            match step % 6:
-                case 0:
-                    broker.delete("default", first)
-                case 1:
-                    broker.update("default", first, Change(body=self.body(f"restated {step}")))
-                case 2:
-                    broker.update("default", first, Change(visibility_timeout_ms=0))
-                case 3:
-                    broker.update("default", first, Change(delay_ms=HOUR_MS))
-                case 4:
-                    broker.update("default", first, Change(visibility_timeout_ms=2 * HOUR_MS))
-            broker.delete_batch("default", [Target(id=ids[2]), Target(id=ids[0])])
-            broker.claim("orders.fifo", limit=1)
-            broker.update("orders.fifo", Target(id=delayed[0]), Change(body=""))
-            self.write_what_version_2_brought(step)
-            broker.produce("passing", [self.body("soon gone")])
-            if step % 4 == 3:
-                broker.purge("passing")
-            if step % 5 == 4:
-                broker.drop_queue("passing")
-
-    def write_what_version_2_brought(self, step: int) -> None:
-        """Priorities, groups, keys, attributes, attempts, notes, and messages that are buried, kicked, updated and moved."""
-        broker = self.broker
-        broker.put_queue("tasks.fifo", max_receives=2, dead_letter_queue="dead", tags={"team": "é"})
-        attributes = {"text": ("String", "é"), "bytes": ("Binary", bytes(range(step))), "number": ("Number", "1.5")}
-        trace = {"traceparent": f"00-{step:032x}-{step + 1:016x}-01"}
-        new = NewMessage(
-            self.body("task"), attributes=attributes, system=trace, group=f"g{step % 3}", key=f"key {step % 4}"
-        )
-        broker.send("tasks.fifo", [new, new._replace(key="", group="")])
-        broker.claim("tasks.fifo", limit=3, visibility_timeout_ms=1500, attempt_id=f"attempt {step % 5}")
-        urgent = [
-            NewMessage(self.body(f"urgent {step}"), priority=step % 10, group="" if step % 2 else "some") for _ in "ab"
-        ]
-        sent = broker.send("default", urgent)
-        target = Target(id=sent[0].id)
-        broker.update("default", target, Change(bury=True) if step % 3 else Change(attributes=attributes, if_version=1))
-        if step % 6 == 5:
-            broker.kick("default", 1)
-        with broker.locked() as (_, commit, now_ms):
-            commit(
-                (
-                    record.METADATA,
-                    now_ms,
-                    "space",
-                    f"note {step % 3}",
-                    None if step % 4 == 3 else {"step": step, "é": [1]},
-                )
-            )
-
-    def close(self) -> int:
-        self.broker.close()
-        return self.clock.ms
 
 
 def plain(folder: Path) -> int:

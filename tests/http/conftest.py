@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.http.calls import Client, FakeClock
+from tests.support.clock import FakeClock
+from tests.support.http_client import Client
 from wonderq.broker.broker import Broker
 from wonderq_storage import FileLog
 

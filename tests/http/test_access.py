@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 import falcon.inspect
 import pytest
 
-from tests.broker.memory_log import MemoryLog
-from tests.http.calls import SQS_ROUTES, Client, check_refused, routes_of, serving
+from tests.support.http_client import SQS_ROUTES, Client, check_refused, routes_of, serving
+from tests.support.memory_log import MemoryLog
 from wonderq.app import create_app
 from wonderq.auth import keys
 from wonderq.auth.access import Access
 from wonderq.auth.keys import Keys
-from wonderq.auth.roles import ROLES, RULES
+from wonderq.auth.roles import ROLES, RULES, Role
 from wonderq.broker.broker import Broker
 from wonderq.model.messages import Target
 from wonderq_storage import FileLog
@@ -231,12 +231,13 @@ def test_only_ones_own_queues_are_listed(app_client: Client, credentials: Creden
 
 def test_metrics_are_for_keys_that_open_all_queues(tmp_path: Path, app_client: Client) -> None:
     path = tmp_path / "keys.json"
-    for roles, queues, status in (
+    cases: tuple[tuple[tuple[Role, ...], tuple[str, ...], int], ...] = (
         (("admin",), ("*",), 200),
         (("metrics",), ("other", "*"), 200),
         (("metrics",), ("orders-*", "default"), 403),
         (("inspect", "consume", "produce"), ("*",), 403),
-    ):
+    )
+    for roles, queues, status in cases:
         key = keys.create(path, name="test", roles=roles, queues=queues)[1]
         reply = Client(app_client.broker, Access(Keys(path)))("GET", "/metrics", headers=bearer(key))
         assert reply.status_code == status, (roles, queues)

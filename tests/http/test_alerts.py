@@ -6,39 +6,21 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-from tests.http.calls import Wire
-from tests.running import RunningBroker
+from tests.support.alerting import ALERTS, DOCS, alerts, of_dashboard
+from tests.support.broker_process import RunningBroker
+from tests.support.http_client import Wire
+from tests.support.waiting import PATIENCE_S
 from wonderq.model.status import STATUS_BY_NAME
-
-DOCS = Path(__file__).parents[2] / "docs"
-ALERTS = DOCS / "alerts.yml"
 
 #: What Prometheus adds.
 OF_PROMETHEUS = {"up": {"job", "instance"}}
 
 needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
-
-
-def alerts() -> list[dict[str, Any]]:
-    [group] = yaml.safe_load(ALERTS.read_text())["groups"]
-    rules: list[dict[str, Any]] = group["rules"]
-    return rules
-
-
-def of_dashboard() -> Iterator[str]:
-    """The queries of the dashboard, with its variables filled in."""
-    dashboard = json.loads((DOCS / "grafana-dashboard.json").read_text())
-    found = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())]
-    found += [each["query"]["query"] for each in dashboard["templating"]["list"] if each["type"] == "query"]
-    for query in found:
-        yield query.replace("$__rate_interval", "5m").replace("$instance", ".*").replace("$queue", ".*")
 
 
 @pytest.fixture(scope="module")
@@ -104,11 +86,12 @@ def test_metrics_that_the_documentation_does_not_have_are_not_used() -> None:
 
 
 def promtool(*arguments: str) -> str:
-    done = subprocess.run(["promtool", *arguments], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(["promtool", *arguments], capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
+@pytest.mark.slow
 @needs_promtool
 def test_promtool_takes_the_rules_and_the_queries_of_the_dashboard(tmp_path: Path) -> None:
     assert f"{len(alerts())} rules found" in promtool("check", "rules", str(ALERTS))
@@ -119,13 +102,16 @@ def test_promtool_takes_the_rules_and_the_queries_of_the_dashboard(tmp_path: Pat
     assert f"{len(rules)} rules found" in promtool("check", "rules", str(file))
 
 
+@pytest.mark.slow
 @needs_promtool
 def test_promtool_finds_no_fault_in_what_is_shown(tmp_path: Path) -> None:
     with RunningBroker(tmp_path / "data") as broker:
         wire = Wire(broker.host, broker.port)
         wire("GET", "/nowhere")
         text = wire("GET", "/metrics").content
-    done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, timeout=60, check=False)
+    done = subprocess.run(
+        ["promtool", "check", "metrics"], input=text, capture_output=True, timeout=PATIENCE_S, check=False
+    )
     assert (done.returncode, done.stdout + done.stderr) == (0, b"")
 
 
@@ -183,6 +169,7 @@ SERIES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
 }
 
 
+@pytest.mark.slow
 @needs_promtool
 def test_each_alert_goes_off_when_it_has_to_and_not_otherwise(tmp_path: Path) -> None:
     rules = alerts()

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.http.calls import Client, FakeClock, check_refused
+from tests.support.clock import FakeClock
+from tests.support.http_client import Client, check_refused
 
 NO_SUCH_ID = "00000000-0000-8000-8000-000000000000"
 UPDATE_METHODS = ["UPDATE", "PUT", "PATCH"]
@@ -17,7 +18,7 @@ MESSAGE_KEYS = {"id", "message", "status", "receive_count", "produced_at", "clai
 
 def at(clock: FakeClock, seconds: float = 0) -> str:
     """The clock's time, so many seconds from now, as the API writes it."""
-    time = datetime.fromtimestamp((clock.time_ms + seconds * 1000) / 1000, UTC)
+    time = datetime.fromtimestamp((clock.ms + seconds * 1000) / 1000, UTC)
     return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.http.calls import (
+from tests.support.http_client import (
     JSON,
     MSGPACK,
     SQS_ROUTES,

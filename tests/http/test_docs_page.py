@@ -11,12 +11,14 @@ import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.broker.memory_log import MemoryLog
-from tests.http.calls import Client, serving
-from tests.running import RunningBroker
+from tests.support.broker_process import RunningBroker
+from tests.support.http_client import Client, serving
+from tests.support.memory_log import MemoryLog
+from tests.support.waiting import PATIENCE_S
 from wonderq.auth import keys
 from wonderq.broker.broker import Broker
 from wonderq.openapi import document, page
@@ -126,10 +128,12 @@ def test_what_it_tells_people_to_type_works(tmp_path: Path, with_keys: bool) -> 
     options = ("--keys", str(tmp_path / "keys.json"), "--fsync", "os")
     with RunningBroker(tmp_path / "data", *options) as broker:
 
-        def typed(command: str) -> object:
+        def typed(command: str) -> Any:
             script = f"{address.replace('http://127.0.0.1:7979', broker.url)}\nKEY={key}\n{command}"
             assert broker.url in script
-            done = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, timeout=60, check=True)
+            done = subprocess.run(
+                ["bash", "-euc", script], capture_output=True, text=True, timeout=PATIENCE_S, check=True
+            )
             return json.loads(done.stdout)
 
         assert typed(produce)["statusCode"] == 201

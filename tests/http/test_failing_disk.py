@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from falcon.testing import Result
 
-from tests.http.calls import Client, check_refused, request, serving
-from tests.storage import faulty_disk as storage_disks
+from tests.support import disks as storage_disks
+from tests.support.http_client import Client, check_refused, request, serving
 from wonderq.broker.broker import Broker
 from wonderq_storage import FileLog
 from wonderq_storage.disk import Disk, DiskFile

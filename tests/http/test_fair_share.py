@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import socket
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.http.calls import PATIENCE_S, ServedBroker, read_reply, request, serving
+from tests.support.http_client import ServedBroker, read_reply, request, serving
+from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.broker.broker import Broker
 from wonderq.model.limits import Limits
 from wonderq_storage import FileLog, Position
@@ -87,10 +87,7 @@ def test_a_client_that_goes_in_the_middle_of_its_listing_is_forgotten(served: Se
     lazy.sendall(request("GET", "/dev/messages"))
     assert lazy.recv(1000)
     lazy.close()
-    end = time.monotonic() + PATIENCE_S
-    while served.server.active_channels:
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    eventually(lambda: not served.server.active_channels, "the end of the connection")
     assert served("GET", "/healthz").status == 200
 
 

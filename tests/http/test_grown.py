@@ -10,8 +10,9 @@ import msgspec
 import pytest
 from falcon.testing import create_environ
 
-from tests.http.calls import JSON, MSGPACK, Client, FakeClock, check_refused
 from tests.http.test_asked_for import MESSAGE_KEYS, NO_SUCH_ID, UPDATE_METHODS, at
+from tests.support.clock import FakeClock
+from tests.support.http_client import JSON, MSGPACK, Client, check_refused
 from wonderq.app import create_app
 from wonderq.broker.broker import Broker
 from wonderq_storage import FileLog

@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 from falcon.testing import Result
 
-from tests.broker.memory_log import MemoryLog
-from tests.http.calls import Client, FakeClock, ServedBroker, check_refused, read_reply, request, serving, wait_until
-from tests.running import RunningBroker
+from tests.support.broker_process import RunningBroker
+from tests.support.clock import FakeClock
+from tests.support.http_client import Client, ServedBroker, check_refused, read_reply, request, serving
+from tests.support.memory_log import MemoryLog
+from tests.support.waiting import eventually
 from wonderq.app import create_app
 from wonderq.auth import keys
 from wonderq.auth.access import Access
@@ -205,7 +207,7 @@ class TestListings:
             assert len(read_reply(first).json) == 3000
             assert len(served("GET", "/dev/messages?limit=1").json) == 1
             second.close()  # which the server notices by itself
-            wait_until(lambda: not served.broker.queries._listings, "the listing that nobody reads is given up")
+            eventually(lambda: not served.broker.queries._listings, "the listing that nobody reads is given up")
 
     def test_a_refused_listing_takes_no_place(self, served: ServedBroker) -> None:
         for _ in range(5):
@@ -272,11 +274,11 @@ def test_large_bodies_are_at_work_a_few_at_a_time_and_wait_in_files(broker: Brok
         for connection in connections:
             connection.sendall(large)
         channels = served.server.active_channels.values()
-        wait_until(lambda: sum(len(each.requests) for each in channels) == 6, "all have come")
+        eventually(lambda: sum(len(each.requests) for each in channels) == 6, "all have come")
         bodies = [each.requests[0].body_rcv for each in channels]
         assert [(len(each), each.getbuf().overflowed) for each in bodies] == [(1 << 20, True)] * 6
         for begun in range(2, 6):
-            wait_until(lambda: len(at_work) == begun, f"{begun} have begun")  # noqa: B023
+            eventually(lambda: len(at_work) == begun, f"{begun} have begun")  # noqa: B023
             assert served.send(b"POST /small HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nsmall").status == 204
             assert len(at_work) == begun
             if begun == 2:

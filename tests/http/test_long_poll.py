@@ -8,34 +8,36 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
-from tests.http.calls import (
-    PATIENCE_S,
-    ServedBroker,
-    Wire,
-    WireReply,
-    check_error,
-    read_reply,
-    request,
-    serving,
-    wait_until,
-)
-from tests.running import RunningBroker
+from tests.support.broker_process import RunningBroker
+from tests.support.http_client import ServedBroker, Wire, WireReply, check_error, read_reply, request, serving
+from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.app import create_app
 from wonderq.broker.broker import Broker
 from wonderq.model.limits import Limits
+from wonderq.model.messages import Message
 from wonderq.runtime.fibers import Event
 from wonderq_storage import FileLog
 
 Later = Future[WireReply]
 
+#: Longer than a test waits for an answer: one that comes only when this is over is a failure.
+LONG_S = 4 * PATIENCE_S
+
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[ServedBroker]:
-    broker = Broker(FileLog(tmp_path / "log"), limits=Limits(waiting_consumers=6))
-    with serving(broker) as served:
+    broker = Broker(FileLog(tmp_path / "log"), limits=Limits(waiting_consumers=6, wait_s=LONG_S))
+    claim = broker.claim
+
+    def claim_and_wait_long(*arguments: Any, wait_s: float = 0, **options: Any) -> list[Message]:
+        """Claim; the longest wait that a request may ask for, which a busy machine may outlast, is `LONG_S`."""
+        return claim(*arguments, wait_s=LONG_S if wait_s == 20 else wait_s, **options)
+
+    with patch.object(broker, "claim", claim_and_wait_long), serving(broker) as served:
         yield served
     broker.close()
 
@@ -205,10 +207,8 @@ class TestClientsThatAreGone:
         connection = served.connect()
         connection.sendall(request("GET", "/messages/consume?wait=20"))
         served.wait_for_waiting(1)
-        began = time.monotonic()
         connection.close()
         served.wait_for_waiting(0)
-        assert time.monotonic() - began < 10
 
 
 def test_more_than_may_wait(served: ServedBroker, start: Callable[..., list[Later]]) -> None:
@@ -308,10 +308,8 @@ class TestStopping:
                         return reply
 
             consumers = [pool.submit(consume) for _ in range(4)]
-            wait_until(lambda: wire("GET", "/messages/consume?wait=0.001").status == 429, "as many wait as may")
-            began = time.monotonic()
+            eventually(lambda: wire("GET", "/messages/consume?wait=0.001").status == 429, "as many wait as may")
             assert running.terminate() == 0
-            assert time.monotonic() - began < 10
             assert [received(each) for each in consumers] == [[], [], [], []]
             with pytest.raises(ConnectionRefusedError):
                 wire("GET", "/healthz")

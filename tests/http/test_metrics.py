@@ -17,8 +17,10 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from tests.http.calls import PATIENCE_S, Client, FakeClock, ServedBroker, Wire, WireReply, read_reply, request, serving
-from tests.running import RunningBroker
+from tests.support.broker_process import RunningBroker
+from tests.support.clock import FakeClock
+from tests.support.http_client import Client, ServedBroker, Wire, WireReply, read_reply, request, serving
+from tests.support.waiting import PATIENCE_S
 from wonderq.app import create_app
 from wonderq.broker import queries
 from wonderq.broker.broker import Broker

@@ -13,8 +13,8 @@ import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
-from tests.broker.memory_log import MemoryLog
-from tests.http.calls import SQS_ROUTES, Client, check_refused, routes_of, serving
+from tests.support.http_client import SQS_ROUTES, Client, check_refused, routes_of, serving
+from tests.support.memory_log import MemoryLog
 from wonderq.app import create_app
 from wonderq.auth.access import Access
 from wonderq.auth.keys import Keys, create

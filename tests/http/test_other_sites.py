@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from falcon.testing import TestClient
 
-from tests.http.calls import Wire, check_refused
-from tests.running import RunningBroker
+from tests.support.broker_process import RunningBroker
+from tests.support.http_client import Wire, check_refused
 from wonderq.app import create_app
 from wonderq.auth import keys
 from wonderq.auth.access import Access

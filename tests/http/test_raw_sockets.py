@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.http.calls import JSON, PATIENCE_S, ServedBroker, WireReply, check_error, serving
+from tests.support.http_client import JSON, ServedBroker, WireReply, check_error, serving
+from tests.support.waiting import PATIENCE_S
 from wonderq.broker.broker import Broker
 from wonderq.httpd.errors import RequestError
 from wonderq.httpd.head import Head
@@ -383,7 +384,8 @@ class TestHeaders:
         ):
             with served.connect() as connection:
                 connection.sendall(data)
-                check_refusal(*read_all(connection), 400, "bad_request")
+                [reply] = read_all(connection)
+                check_refusal(reply, 400, "bad_request")
 
     def test_come_in_any_pieces(self, served: ServedBroker) -> None:
         with served.connect() as connection:
@@ -448,11 +450,12 @@ class TestRequestsInARow:
         assert [reply.status // 100 for reply in replies[2:]] == [4]
 
     def test_end_so_too_while_one_before_is_waiting(self, served: ServedBroker) -> None:
-        wait = get(b"GET /messages/consume?wait=1 HTTP/1.1")
+        wait = get(b"GET /messages/consume?wait=20 HTTP/1.1")
         with served.connect() as connection:
             connection.sendall(wait)
             served.wait_for_waiting(1)
             connection.sendall(get(host=b"") + SMUGGLED)
+            served.broker.produce("default", ["awaited"])
             assert [reply.status for reply in read_all(connection)] == [200, 400]
 
     def test_what_was_refused_is_told_though_the_client_goes_on_sending(self, served: ServedBroker) -> None:
@@ -462,7 +465,8 @@ class TestRequestsInARow:
             for _ in range(10):
                 connection.sendall(b"x" * 10_000)
                 time.sleep(0.01)
-            check_refusal(*read_all(connection), 413, "body_too_large")
+            [reply] = read_all(connection)
+            check_refusal(reply, 413, "body_too_large")
 
 
 def only_with_a_key(head: Head) -> RequestError | None:

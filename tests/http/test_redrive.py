@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.http.calls import Client, FakeClock, check_refused
+from tests.support.clock import FakeClock
+from tests.support.http_client import Client, check_refused
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.broker.memory_log import MemoryLog
-from tests.http.calls import Client, FakeClock, check_refused
+from tests.support.clock import FakeClock
+from tests.support.http_client import Client, check_refused
+from tests.support.memory_log import MemoryLog
 from wonderq.auth import keys
 from wonderq.auth.access import Access
 from wonderq.auth.keys import Keys

@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 
 import pytest
 
-from tests.broker.memory_log import MemoryLog
-from tests.http.calls import MSGPACK, Client, FakeClock, check_refused
+from tests.support.clock import FakeClock
+from tests.support.http_client import MSGPACK, Client, check_refused
+from tests.support.memory_log import MemoryLog
 from wonderq.auth.access import Access
 from wonderq.auth.keys import Keys, create
 from wonderq.broker.broker import Broker
@@ -122,7 +123,7 @@ class TestTraces:
 
 class TestTimes:
     def test_deliver_at(self, client: Client, clock: FakeClock) -> None:
-        due = datetime.fromtimestamp(clock.time_ms / 1000, UTC) + timedelta(days=400)
+        due = datetime.fromtimestamp(clock.ms / 1000, UTC) + timedelta(days=400)
         produce(client, message="a", deliver_at=due.isoformat())
         [message] = client.get("/dev/messages")
         assert message["delayed_until"] == due.isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -318,7 +319,7 @@ class TestHandOver:
     def test_deletes_and_produces_at_once(self, client: Client) -> None:
         produce(client, messages=["a", "b"])
         receipts = [each["receipt"] for each in client.consume()]
-        outputs = [
+        outputs: list[dict[str, Any]] = [
             {"queue": "next", "message": "1", "priority": 1},
             {"queue": "log", "message": "2"},
             {"queue": "next", "message": "3"},

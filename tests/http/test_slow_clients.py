@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import select
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -12,10 +13,13 @@ from typing import Any
 
 import pytest
 
-from tests.http.calls import PATIENCE_S, ServedBroker, WireReply, check_error, read_reply, request, serving, wait_until
+from tests.support.http_client import ServedBroker, WireReply, check_error, read_reply, request, serving
+from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.broker.broker import Broker
+from wonderq.httpd import connections, server
 from wonderq.httpd.connections import Timeouts
 from wonderq.httpd.counters import refusals
+from wonderq.httpd.server import Server
 
 GET = request("GET", "/healthz")
 LONG_S = 600.0
@@ -23,16 +27,54 @@ LONG_S = 600.0
 Serve = Callable[..., ServedBroker]
 
 
+class StoppedTime:
+    """Stands in for the module `time` in the server, so that only a test makes time pass."""
+
+    def __init__(self) -> None:
+        self.now_s = time.monotonic()
+        self.checked_s = 0.0
+        """When the server last checked how long its connections have taken."""
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def time(self) -> float:
+        return time.time()
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, and return once the server has checked its connections before and after that."""
+        for step_s in (server._TIMEOUT_CHECK_S, seconds):
+            self.now_s += step_s
+            eventually(lambda: self.checked_s >= self.now_s, "the server to check its connections")
+
+
 @pytest.fixture
-def serve(broker: Broker) -> Iterator[Serve]:
-    """Start a server that is patient in everything but what is said."""
+def stopped(monkeypatch: pytest.MonkeyPatch) -> StoppedTime:
+    stopped = StoppedTime()
+    monkeypatch.setattr(server, "_TIMEOUT_CHECK_S", 0.01)
+    check = Server._check_timeouts
+
+    def check_and_note(server: Server, now_s: float) -> None:
+        check(server, now_s)
+        stopped.checked_s = now_s
+
+    monkeypatch.setattr(Server, "_check_timeouts", check_and_note)
+    monkeypatch.setattr(connections, "time", stopped)
+    monkeypatch.setattr(server, "time", stopped)
+    return stopped
+
+
+@pytest.fixture
+def serve(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
+    """Start a server that is patient in everything but what a test names."""
     with ExitStack() as stack:
 
-        def start(*, limits: dict[str, int] | None = None, **timeouts: Any) -> ServedBroker:
+        def start(*, limits: dict[str, Any] | None = None, **timeouts: Any) -> ServedBroker:
             patient = {"head_s": LONG_S, "body_s": LONG_S, "idle_s": LONG_S, "unread_s": LONG_S, **timeouts}
             return stack.enter_context(serving(broker, timeouts=Timeouts(**patient), **limits or {}))
 
         yield start
+        monkeypatch.undo()  # a server that stops waits for its last answers, by a clock that does not stand still
 
 
 def connect(served: ServedBroker, address: str = "127.0.0.1") -> socket.socket:
@@ -40,7 +82,7 @@ def connect(served: ServedBroker, address: str = "127.0.0.1") -> socket.socket:
 
 
 @contextmanager
-def connections(served: ServedBroker, count: int, *, data: bytes = b"", address: str = "127.0.0.1") -> Iterator[Any]:
+def connections_of(served: ServedBroker, count: int, *, data: bytes = b"", address: str = "127.0.0.1") -> Iterator[Any]:
     """Have so many connections, on each of which these bytes were sent."""
     with ExitStack() as stack:
         before = len(served.server.active_channels)
@@ -49,7 +91,7 @@ def connections(served: ServedBroker, count: int, *, data: bytes = b"", address:
             connection = stack.enter_context(connect(served, address))
             connection.sendall(data)
             opened.append(connection)
-        wait_until(lambda: len(served.server.active_channels) == before + count, "all are accepted")
+        eventually(lambda: len(served.server.active_channels) == before + count, "all are accepted")
         yield opened
 
 
@@ -62,96 +104,100 @@ def check_refused(connection: socket.socket, status: int, code: str) -> WireRepl
     return reply
 
 
-def drip(connection: socket.socket, data: bytes, pause_s: float, *, size: int = 1) -> None:
-    """Send byte by byte, or a few at a time, until the other side answers or all is sent."""
-    connection.settimeout(pause_s)
+def drip(stopped: StoppedTime, connection: socket.socket, data: bytes, *, size: int = 1) -> None:
+    """Send byte by byte, or a few at a time, a tenth of a second apart, until the other side answers or all is sent."""
     for at in range(0, len(data), size):
         connection.sendall(data[at : at + size])
-        try:
-            connection.recv(1, socket.MSG_PEEK)
-        except TimeoutError:
-            continue
-        break
-    connection.settimeout(PATIENCE_S)
+        stopped.advance(0.1)
+        if select.select([connection], [], [], 0)[0]:
+            break
 
 
 class TestTime:
-    def test_a_head_has_to_come_within_a_time_however_busily_it_drips(self, serve: Serve) -> None:
+    def test_a_head_has_to_come_within_a_time_however_busily_it_drips(self, serve: Serve, stopped: StoppedTime) -> None:
         with connect(serve(head_s=0.5)) as connection:
-            drip(connection, b"GET /healthz HTTP/1.1\r\nX: " + b"x" * 10_000, 0.02)
+            drip(stopped, connection, b"GET /healthz HTTP/1.1\r\nX: " + b"x" * 10_000)
             check_refused(connection, 408, "request_timeout")
 
-    def test_so_it_does_after_an_answer(self, serve: Serve) -> None:
+    def test_so_it_does_after_an_answer(self, serve: Serve, stopped: StoppedTime) -> None:
         with connect(serve(head_s=0.5)) as connection:
             connection.sendall(GET)
             assert read_reply(connection).status == 200
-            drip(connection, b"GET /healthz HTTP/1.1\r\nX: " + b"x" * 10_000, 0.02)
+            drip(stopped, connection, b"GET /healthz HTTP/1.1\r\nX: " + b"x" * 10_000)
             check_refused(connection, 408, "request_timeout")
 
-    def test_who_sends_nothing_or_empty_lines_is_closed_without_an_answer(self, serve: Serve) -> None:
+    def test_who_sends_nothing_or_empty_lines_is_closed_without_an_answer(
+        self, serve: Serve, stopped: StoppedTime
+    ) -> None:
         served = serve(head_s=0.5)
         with connect(served) as silent, connect(served) as empty:
-            drip(empty, b"\r\n" * 5000, 0.02, size=2)
+            drip(stopped, empty, b"\r\n" * 5000, size=2)
             assert empty.recv(1) == b""
             assert silent.recv(1) == b""
 
-    def test_a_body_has_to_come_at_a_rate(self, serve: Serve) -> None:
+    def test_a_body_has_to_come_at_a_rate(self, serve: Serve, stopped: StoppedTime) -> None:
         for body in (b"Content-Length: 100000", b"Transfer-Encoding: chunked"):
             with connect(serve(body_s=0.5, body_bytes_per_s=1000)) as connection:
                 connection.sendall(b"POST /messages/produce HTTP/1.1\r\nHost: x\r\n" + body + b"\r\n\r\n")
-                drip(connection, b"fffff\r\n" + b"x" * 10_000, 0.02)
+                drip(stopped, connection, b"fffff\r\n" + b"x" * 10_000)
                 check_refused(connection, 408, "request_timeout")
 
-    def test_a_body_that_does_may_take_long(self, serve: Serve) -> None:
+    def test_a_body_that_does_may_take_long(self, serve: Serve, stopped: StoppedTime) -> None:
         body = b'{"message":"' + b"x" * 4000 + b'"}'
         with connect(serve(head_s=0.5, body_s=0.5, body_bytes_per_s=200)) as connection:
             connection.sendall(b"POST /messages/produce HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
             connection.sendall(b"Content-Length: %d\r\n\r\n" % len(body))
             for at in range(0, len(body), 200):
                 connection.sendall(body[at : at + 200])
-                time.sleep(0.1)
+                stopped.advance(0.1)
             assert read_reply(connection).status == 201
 
-    def test_an_idle_connection_may_stay_longer_than_a_head_may_take(self, serve: Serve) -> None:
+    def test_an_idle_connection_may_stay_longer_than_a_head_may_take(self, serve: Serve, stopped: StoppedTime) -> None:
         with connect(serve(head_s=0.5, idle_s=4)) as connection:
             for _ in range(2):
                 connection.sendall(GET)
                 assert read_reply(connection).status == 200
-                time.sleep(2)
+                stopped.advance(3)
+            stopped.advance(2)
             assert connection.recv(1) == b""
 
-    def test_one_that_waits_for_a_message_is_not_idle(self, serve: Serve) -> None:
-        with connect(serve(head_s=0.3, body_s=0.3, idle_s=0.3, unread_s=0.3)) as connection:
-            connection.sendall(request("GET", "/messages/consume?wait=3"))
-            assert read_reply(connection).json == []
+    def test_one_that_waits_for_a_message_is_not_idle(self, serve: Serve, stopped: StoppedTime) -> None:
+        served = serve(head_s=0.3, body_s=0.3, idle_s=0.3, unread_s=0.3)
+        with connect(served) as connection:
+            connection.sendall(request("GET", "/messages/consume?wait=20"))
+            served.wait_for_waiting(1)
+            stopped.advance(3)
+            served.broker.produce("default", ["awaited"])
+            assert [message["message"] for message in read_reply(connection).json] == ["awaited"]
 
-    def test_who_does_not_read_an_answer_is_closed(self, serve: Serve, broker: Broker) -> None:
+    def test_who_does_not_read_an_answer_is_closed(self, serve: Serve, broker: Broker, stopped: StoppedTime) -> None:
         served = serve(unread_s=1)
         for _ in range(3):
             broker.produce("default", ["x" * 10_000] * 1000)
-        with connections(served, 1, data=request("GET", "/dev/messages")):
-            wait_until(lambda: not served.server.active_channels, "it is closed")
+        with connections_of(served, 1, data=request("GET", "/dev/messages")):
+            while served.server.active_channels:
+                stopped.advance(1.5)
 
 
 class TestLimits:
-    def test_what_is_idle_for_longest_makes_way(self, serve: Serve) -> None:
+    def test_what_is_idle_for_longest_makes_way(self, serve: Serve, stopped: StoppedTime) -> None:
         served = serve(limits={"connections": 3})
-        with connections(served, 3) as opened:
+        with connections_of(served, 3) as opened:
             for connection in opened[::-1]:
                 connection.sendall(GET)
                 assert read_reply(connection).status == 200
-                time.sleep(0.6)
+                stopped.advance(0.6)
             assert served("GET", "/healthz").status == 200
             assert opened[2].recv(1) == b""
-            wait_until(lambda: len(served.server.active_channels) == 2, "the honest one has gone")
+            eventually(lambda: len(served.server.active_channels) == 2, "the honest one has gone")
             for connection in opened[:2]:
                 connection.sendall(GET)
                 assert read_reply(connection).status == 200
 
-    def test_what_was_answered_a_moment_ago_is_not_idle_for_longest(self, serve: Serve) -> None:
+    def test_what_was_answered_a_moment_ago_is_not_idle_for_longest(self, serve: Serve, stopped: StoppedTime) -> None:
         served = serve(limits={"connections": 2})
-        with connections(served, 1) as [busy], connections(served, 1) as [silent]:
-            time.sleep(1)
+        with connections_of(served, 1) as [busy], connections_of(served, 1) as [silent]:
+            stopped.advance(1)
             busy.sendall(GET)
             assert read_reply(busy).status == 200
             assert served("GET", "/healthz").status == 200
@@ -159,12 +205,15 @@ class TestLimits:
 
     def test_heads_that_do_not_end_make_way_after_that(self, serve: Serve) -> None:
         served = serve(limits={"connections": 3})
-        with connections(served, 2, data=b"GET / HTTP/1.1\r\n") as slow, connections(served, 1, data=GET) as [idle]:
+        with (
+            connections_of(served, 2, data=b"GET / HTTP/1.1\r\n") as slow,
+            connections_of(served, 1, data=GET) as [idle],
+        ):
             assert read_reply(idle).status == 200
             assert served("GET", "/healthz").status == 200
             assert idle.recv(1) == b""
-            wait_until(lambda: len(served.server.active_channels) == 2, "the honest one has gone")
-            with connections(served, 1, data=GET[:-2]) as [honest], connect(served) as last:
+            eventually(lambda: len(served.server.active_channels) == 2, "the honest one has gone")
+            with connections_of(served, 1, data=GET[:-2]) as [honest], connect(served) as last:
                 assert slow[0].recv(1) == b""
                 for connection, data in ((honest, GET[-2:]), (last, GET)):
                     connection.sendall(data)
@@ -174,8 +223,8 @@ class TestLimits:
         served = serve(limits={"connections": 3})
         body = b"POST /messages/produce HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{"
         with (
-            connections(served, 2, data=request("GET", "/messages/consume?wait=20")),
-            connections(served, 1, data=body),
+            connections_of(served, 2, data=request("GET", "/messages/consume?wait=20")),
+            connections_of(served, 1, data=body),
         ):
             served.wait_for_waiting(2)
             with connect(served) as connection:
@@ -186,7 +235,7 @@ class TestLimits:
     def test_one_address_has_a_limit_of_its_own(self, serve: Serve) -> None:
         served = serve(limits={"connections_per_address": 2})
         wait = request("GET", "/messages/consume?wait=20")
-        with connections(served, 2, data=wait), connect(served, "127.0.0.2") as other:
+        with connections_of(served, 2, data=wait), connect(served, "127.0.0.2") as other:
             served.wait_for_waiting(2)
             with connect(served) as connection:
                 check_refused(connection, 429, "too_many_connections")
@@ -195,7 +244,7 @@ class TestLimits:
 
     def test_of_one_address_its_own_idle_ones_make_way(self, serve: Serve) -> None:
         served = serve(limits={"connections_per_address": 2})
-        with connections(served, 1, address="127.0.0.2") as [other], connections(served, 2) as opened:
+        with connections_of(served, 1, address="127.0.0.2") as [other], connections_of(served, 2) as opened:
             assert served("GET", "/healthz").status == 200
             assert opened[0].recv(1) == b""
             other.sendall(GET)
@@ -230,7 +279,7 @@ class Named:
 def test_a_network_of_ipv6_has_the_limit_of_one_address(serve: Serve, first: str, second: str, other: str) -> None:
     served = serve(limits={"connections_per_address": 2})
     served.server.socket = Named(served.server.socket, [first, second, first, second, other])
-    with connections(served, 2, data=request("GET", "/messages/consume?wait=20")):
+    with connections_of(served, 2, data=request("GET", "/messages/consume?wait=20")):
         served.wait_for_waiting(2)
         for _ in range(2):
             before = refusals["too_many_connections"]
@@ -254,7 +303,9 @@ def test_over_ipv6(broker: Broker) -> None:
         served.wait_for_waiting(0)
 
 
-def test_accepting_pauses_when_there_are_no_file_descriptors(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+def test_accepting_pauses_when_there_are_no_file_descriptors(
+    serve: Serve, stopped: StoppedTime, caplog: pytest.LogCaptureFixture
+) -> None:
     served = serve()
 
     class Exhausted:
@@ -271,17 +322,21 @@ def test_accepting_pauses_when_there_are_no_file_descriptors(serve: Serve, caplo
             return getattr(self.listening, name)
 
     with connect(served) as kept:
-        kept.sendall(request("GET", "/messages/consume?wait=3"))
+        kept.sendall(request("GET", "/messages/consume?wait=20"))
         served.wait_for_waiting(1)
         listening = served.server.socket
         exhausted = served.server.socket = Exhausted(listening)
         with connect(served) as connection:
             connection.sendall(GET)
-            time.sleep(2)
-            assert 1 <= exhausted.calls <= 6  # not as often as it can
+            eventually(lambda: exhausted.calls, "an attempt to accept")
+            for _ in range(3):
+                stopped.advance(1)
+            assert 1 <= exhausted.calls <= 7  # once after each check at most, not as often as it can
             served.server.socket = listening
+            stopped.advance(1)
             assert read_reply(connection).status == 200
-        assert read_reply(kept).status == 200  # what was at work went on
+        served.broker.produce("default", ["awaited"])
+        assert read_reply(kept).status == 200  # the request that was being processed went on
     assert "cannot accept connections: Too many open files" in caplog.text
 
 
@@ -307,7 +362,7 @@ def test_many_slow_clients_hold_up_nobody(serve: Serve, monkeypatch: pytest.Monk
         for number in range(300):
             slow = stack.enter_context(connect(served, f"127.0.0.{2 + number % 3}"))
             slow.sendall(begun[number % len(begun)])
-        wait_until(lambda: len(served.server.active_channels) == 300, "all are accepted")
+        eventually(lambda: len(served.server.active_channels) == 300, "all are accepted")
         honest = stack.enter_context(connect(served))
         honest.sendall(GET)
         assert read_reply(honest).status == 200

@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from tests.cli.helpers import TIMEOUT_S, clean_environment
+from tests.support.commands import clean_environment
+from tests.support.waiting import PATIENCE_S
 from wonderq.auth import keys
 from wonderq.auth.keys import EVERYBODY, Key, Keys, KeysError
 
@@ -182,7 +183,7 @@ def test_a_crash_leaves_the_old_keys_or_the_new_ones_and_no_lock(path: Path, cal
     create(path, "old")
     done = subprocess.run(
         [sys.executable, "-c", DIE_AT.replace("{call}", call).replace("{when}", when), path],
-        env=clean_environment(), timeout=TIMEOUT_S, check=False,
+        env=clean_environment(), timeout=PATIENCE_S, check=False,
     )  # fmt: skip
     assert done.returncode == 99
     assert names(path) == (["old", "new"] if call == "close" else ["old"])  # close comes after rename
@@ -241,7 +242,7 @@ def test_of_many_that_write_at_once_none_is_lost(path: Path) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE_S)
     assert sorted(names(path)) == sorted(["first", *(f"{n}-{each}" for n in range(4) for each in range(0, 10, 2))])
     assert os.listdir(path.parent) == ["keys.json"]
     assert Keys(path).find(f"Bearer {first}") is not None
@@ -261,7 +262,7 @@ def test_a_writer_waits_for_another(path: Path) -> None:
         entries.append(Key(
             id="0" * 12, name="first", sha256="0" * 64, roles=["inspect"], queues=["*"], created_at=datetime.now(UTC)
         ))  # fmt: skip
-    thread.join(30)
+    thread.join(PATIENCE_S)
     assert names(path) == ["first", "second"]
 
 
@@ -293,12 +294,12 @@ def test_a_file_in_the_documented_form_is_read(path: Path) -> None:
         json.dumps({"version": 1, "keys": [GOOD, GOOD]}),
         *(
             json.dumps({"version": 1, "keys": [GOOD | change]})
-            for change in (
+            for change in list[dict[str, object]]((
                 {"id": "0123456789AB"}, {"id": "0123456789ab\n"}, {"sha256": "0"}, {"sha256": None}, {"roles": ["root"]},
                 {"roles": []}, {"queues": []}, {"queues": "*"}, {"created_at": "2026-01-01T00:00:00"},
                 {"expires_at": "never"}, {"expires_at": "2026-01-01T00:00:00"}, {"more": 1},
                 {"requests_per_second": 0}, {"requests_per_second": 1_000_001}, {"requests_per_second": "5"},
-            )
+            ))
         ),
         *(
             json.dumps({"version": 1, "keys": [{name: value for name, value in GOOD.items() if name != missing}]})

@@ -313,7 +313,7 @@ _ASIDE = [
     ),
 ]
 
-_CHANGES = [
+_OF_CHANGES = [
     Mutant(
         "version_not_counted",
         "Of two who change a message at once, the second undoes what the first did.",
@@ -424,4 +424,4 @@ _QUEUES = [
     ),
 ]
 
-MUTANTS = [*_ORDER, *_ONCE, *_ASIDE, *_CHANGES, *_QUEUES]
+MUTANTS = [*_ORDER, *_ONCE, *_ASIDE, *_OF_CHANGES, *_QUEUES]

@@ -77,7 +77,7 @@ def run_tests(tree: Path, tests: Iterable[str], timeout_s: float = TIMEOUT_S) ->
     """Run tests of a tree up to the first that fails."""
     began = time.monotonic()
     # No bytecode: a file that is changed twice within a second to the same length would be taken for unchanged.
-    command = [sys.executable, "-B", "-m", "pytest", "-x", "--tb=no", "-rfE", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-B", "-m", "pytest", "-x", "--tb=no", "-rfE", "-p", "no:cacheprovider", "-m", ""]
     process = subprocess.Popen(
         [*command, f"--basetemp={tree.parent / 'temporary'}", *tests],
         cwd=tree,

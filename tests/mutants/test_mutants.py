@@ -52,6 +52,7 @@ def test_source_that_is_not_there_is_said_to_be_missing() -> None:
         mutant.planted((ROOT / mutant.file).read_text())
 
 
+@pytest.mark.slow
 def test_a_few_are_caught() -> None:
     seed = random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed}")
@@ -61,6 +62,7 @@ def test_a_few_are_caught() -> None:
             assert outcome.catches(mutant), f"{mutant.name}: {outcome}: {mutant.harm}"
 
 
+@pytest.mark.slow
 def test_what_is_no_bug_is_not_caught() -> None:
     """A runner that calls everything caught would be of no use."""
     harmless = MUTANTS[0]._replace(new=MUTANTS[0].old, tests=("tests/broker/test_ids.py",))

@@ -2,7 +2,7 @@
 
     python -m tests.powercut.cut_cycles --cuts 2000 --filesystem ext4|xfs [--seed S] [--options data=writeback]
 
-It is `tests.crash.kill_cycles` with another end of each cycle: where that kills the broker, this cuts the power of the file
+It is `tests.support.kill_cycles` with another end of each cycle: where that kills the broker, this cuts the power of the file
 system under it and mounts what is on the medium. In some cycles the broker goes on for a moment without its disk.
 Segments are small, with checkpoints and compaction all the time, so every cut is near a rotation, a checkpoint or a removal.
 There are cuts under load, while nobody works, while the broker starts and recovers, several in a row, and right after a
@@ -25,11 +25,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tests.crash.broker_process import BrokerProcess
-from tests.crash.history import Call, Consume, FinalState, Outcome, Produce
-from tests.crash.kill_cycles import Options, Report, Run, Traffic
-from tests.crash.worker import Load
-from tests.powercut.medium import FILESYSTEMS, Medium, why_not
+from tests.support.broker_process import BrokerProcess
+from tests.support.filesystem import FILESYSTEMS, Medium, why_not
+from tests.support.history.calls import Call, Consume, FinalState, Outcome, Produce
+from tests.support.kill_cycles import Options, Report, Run, Traffic
+from tests.support.worker import Load
 
 SEGMENT_BYTES = 64 << 10
 
@@ -49,7 +49,7 @@ class CutBroker(BrokerProcess):
     def __init__(self, medium: Medium, data: Path, errors: Path, *, fsync: str) -> None:
         self._medium = medium
         self._over = False
-        super().__init__(data, errors, fsync=fsync, segment_bytes=SEGMENT_BYTES)
+        super().__init__(data, "--fsync", fsync, segment_bytes=SEGMENT_BYTES, stderr=errors)
 
     def kill(self) -> None:
         """Cut the power of the machine: not even an answer that was on its way leaves the broker any more."""
@@ -66,11 +66,11 @@ class CutBroker(BrokerProcess):
 
     def _cut(self, for_s: float) -> None:
         self._over = True
-        said_bytes = self._errors.stat().st_size
+        said_bytes = self.stderr.stat().st_size
         self._medium.cut()
         time.sleep(for_s)
         super().kill()
-        os.truncate(self._errors, said_bytes)
+        os.truncate(self.stderr, said_bytes)
         self._medium.revive()
 
 

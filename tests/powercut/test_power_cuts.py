@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.checker import Rule, check
-from tests.crash.history import History
-from tests.crash.kill_cycles import Options
-from tests.crash.recording import RecordingClient
 from tests.powercut import cut_cycles
 from tests.powercut.cut_cycles import SEGMENT_BYTES, CutBroker
-from tests.powercut.medium import FILESYSTEMS, Medium, why_not
-from tests.running import RunningBroker
+from tests.support.broker_process import RunningBroker
+from tests.support.filesystem import FILESYSTEMS, Medium, why_not
+from tests.support.history.calls import History
+from tests.support.history.checker import Rule, check
+from tests.support.history.recording import RecordingClient
+from tests.support.kill_cycles import Options
 from wonderq.client import Client, RefusedError
 
 

@@ -23,7 +23,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tests.soak.soak import DISK_BYTES, Plan, Soak
-from tests.tmpfs import Tmpfs
+from tests.support.tmpfs import Tmpfs
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

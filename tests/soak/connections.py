@@ -10,7 +10,7 @@ from typing import Any
 import msgpack
 import msgspec
 
-from tests.crash.recording import AbandonedError
+from tests.support.history.recording import AbandonedError
 from wonderq.client import Client
 
 _MSGPACK = "application/msgpack"

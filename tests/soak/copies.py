@@ -10,8 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from tests.crash.history import Listing
-from tests.crash.recording import seen
+from tests.support.history.calls import Listing
+from tests.support.history.recording import seen
 from wonderq.broker.broker import Broker
 from wonderq.rest.objects import message_object
 from wonderq.runtime.clock import Clock

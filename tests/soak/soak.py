@@ -9,16 +9,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.crash.broker_process import BrokerDidNotStartError, BrokerProcess
-from tests.crash.checker import Rule, Violation
-from tests.crash.history import DISK_FULL, FinalState
-from tests.crash.kill_cycles import QUEUES, Options, Run, Traffic, create_queues
-from tests.crash.recording import RecordingClient
 from tests.soak.connections import mixed
 from tests.soak.copies import listings, wonderq
 from tests.soak.resources import Resources, Sampler
 from tests.soak.traffic import VOLATILE, keep_house, work
-from tests.tmpfs import Tmpfs
+from tests.support.broker_process import BrokerDidNotStartError, BrokerProcess
+from tests.support.history.calls import DISK_FULL, FinalState
+from tests.support.history.checker import Rule, Violation
+from tests.support.history.recording import RecordingClient
+from tests.support.kill_cycles import QUEUES, Options, Run, Traffic, create_queues
+from tests.support.tmpfs import Tmpfs
 
 DISK_BYTES = 32 << 20
 
@@ -59,9 +59,10 @@ class Soak(Run):
     def _start(self) -> BrokerProcess:
         return BrokerProcess(
             self.data,
-            self.errors,
-            fsync=self.options.fsync,
+            "--fsync",
+            self.options.fsync,
             segment_bytes=self.options.segment_bytes,
+            stderr=self.errors,
         )
 
     def _begin_folder(self) -> None:

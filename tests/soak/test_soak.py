@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.checker import Rule, check
-from tests.crash.history import History, Outcome
-from tests.crash.recording import AbandonedError, RecordingClient
-from tests.running import RunningBroker
 from tests.soak import connections
 from tests.soak.copies import listings, wonderq
 from tests.soak.resources import LONG_S, WARM_S, Life, Resources, Sample
 from tests.soak.soak import DISK_BYTES, Plan, Soak
-from tests.tmpfs import Tmpfs
+from tests.support.broker_process import RunningBroker
+from tests.support.history.calls import History, Outcome
+from tests.support.history.checker import Rule, check
+from tests.support.history.recording import AbandonedError, RecordingClient
+from tests.support.tmpfs import Tmpfs
 from wonderq.client import Client
 
 

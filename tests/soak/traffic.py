@@ -6,9 +6,9 @@ import random
 import threading
 from collections.abc import Mapping
 
-from tests.crash.history import DISK_FULL, Outcome
-from tests.crash.recording import RecordingClient, Target
-from tests.crash.worker import BACKLOG, Worker, backlog
+from tests.support.history.calls import DISK_FULL, Outcome
+from tests.support.history.recording import RecordingClient, Target
+from tests.support.worker import BACKLOG, Worker, backlog
 
 #: With more messages in a queue, the oldest ones are deleted: what is kept for ever must not look like a leak.
 MOST = 500

@@ -15,7 +15,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from tests.http.calls import ServedBroker, WireReply, serving
+from tests.support.http_client import ServedBroker, WireReply, serving
 from wonderq.app import create_app
 from wonderq.broker.broker import Broker
 from wonderq.sqs.limits import STRICT, SqsLimits

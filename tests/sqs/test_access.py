@@ -15,8 +15,9 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.broker.memory_log import MemoryLog
-from tests.http.calls import Client, serving
+from tests.support.http_client import Client, serving
+from tests.support.memory_log import MemoryLog
+from tests.support.waiting import PATIENCE_S
 from wonderq.app import create_app
 from wonderq.auth import keys
 from wonderq.auth.access import Access
@@ -253,6 +254,6 @@ def test_a_large_body_is_not_read_from_those_who_have_no_key(served: tuple[str, 
             (f"Authorization: AWS4-HMAC-SHA256 Credential={key.access_key_id}/{scope}\r\n", b"HTTP/1.1 100 "),
         ):
             head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\nExpect: 100-continue\r\n{authorization}\r\n"
-            with socket.create_connection((host, int(port)), timeout=30) as connection:
+            with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as connection:
                 connection.sendall(head.encode())
                 assert connection.recv(100).startswith(answer), (path, authorization)

@@ -72,7 +72,9 @@ def test_vectors_of_aws(method: str, query: str, more: dict[str, str], body: byt
     assert sigv4.signature(request, signed, STAMP, SECRET) == signature
 
 
-def botocore_request(path: str = "/", body: bytes = b'{"QueueName":"x"}', **headers: str) -> tuple[sigv4.Request, str]:
+def botocore_request(
+    path: str = "/", body: bytes = b'{"QueueName":"x"}', /, **headers: str
+) -> tuple[sigv4.Request, str]:
     """Return a request as botocore signs it, now, and its header ``Authorization``."""
     request = AWSRequest("POST", "http://localhost:7979" + path, headers={"Content-Type": "x", **headers}, data=body)
     request.context["timestamp"] = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.http.calls import FakeClock
 from tests.sqs.clients import Caller, RefusedError
 from tests.sqs.test_messages import receive
+from tests.support.clock import FakeClock
 
 
 def send(call: Caller, url: str, body: str, group: str = "g", **more: Any) -> dict[str, Any]:

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.http.calls import Client, FakeClock
 from tests.sqs.clients import Caller, RefusedError, Sqs
+from tests.support.clock import FakeClock
+from tests.support.http_client import Client
+from tests.support.waiting import PATIENCE_S
 from wonderq.model.messages import NewMessage
 
 TEXT = "größer & <so> \"fort\"\r\n\t'x' \U0001f511"
@@ -166,7 +168,7 @@ def test_batches(call: Caller, queue: str) -> None:
 def test_entries_that_are_refused_do_not_keep_back_the_others(call: Caller, queue: str) -> None:
     bad_number = {"n": {"DataType": "Number", "StringValue": "many"}}
     bad_type = {"n": {"DataType": "Text", "StringValue": "x"}}
-    entries = [
+    entries: list[dict[str, Any]] = [
         {"Id": "fine", "MessageBody": "x"},
         {"Id": "delay", "MessageBody": "x", "DelaySeconds": 901},
         {"Id": "number", "MessageBody": "x", "MessageAttributes": bad_number},
@@ -184,8 +186,11 @@ def test_entries_that_are_refused_do_not_keep_back_the_others(call: Caller, queu
         ("key", "InvalidParameterValue", True),
     ]
     [message] = receive(call, queue)
-    entries = [{"Id": "fine", "ReceiptHandle": message["ReceiptHandle"]}, {"Id": "bad", "ReceiptHandle": "x"}]
-    changes = [{**entries[0], "VisibilityTimeout": 7}, {**entries[1], "VisibilityTimeout": 7},
+    entries = [
+        {"Id": "fine", "ReceiptHandle": message["ReceiptHandle"]},
+        {"Id": "bad", "ReceiptHandle": "x"},
+    ]
+    changes: list[dict[str, Any]] = [{**entries[0], "VisibilityTimeout": 7}, {**entries[1], "VisibilityTimeout": 7},
                {**entries[0], "Id": "range", "VisibilityTimeout": 43201}]  # fmt: skip
     changed = call("ChangeMessageVisibilityBatch", QueueUrl=queue, Entries=changes)
     assert changed["Successful"] == [{"Id": "fine"}]
@@ -207,7 +212,7 @@ def test_a_long_poll_waits_for_a_message(sqs: Sqs, call: Caller, queue: str) -> 
     thread.start()
     sqs.served.wait_for_waiting(1)
     sqs.boto("SendMessage", QueueUrl=queue, MessageBody="x")
-    thread.join(15)
+    thread.join(PATIENCE_S)
     assert [each["Body"] for each in found] == ["x"]
 
 
@@ -219,7 +224,7 @@ def test_the_queue_may_say_how_long_to_wait(sqs: Sqs, call: Caller, queue: str) 
     thread.start()
     sqs.served.wait_for_waiting(1)
     sqs.boto("SendMessage", QueueUrl=queue, MessageBody="x")
-    thread.join(15)
+    thread.join(PATIENCE_S)
     assert [each["Body"] for each in found] == ["x"]
 
 

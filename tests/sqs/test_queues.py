@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.http.calls import FakeClock
 from tests.sqs.clients import Caller, RefusedError, Sqs
+from tests.support.clock import FakeClock
 
 
 def arn(name: str) -> str:
@@ -187,7 +187,8 @@ def test_pages(call: Caller) -> None:
         call("CreateQueue", QueueName=f"q{number}")
     assert names(call("ListQueues", QueueNamePrefix="q")) == ["q0", "q1", "q2", "q3", "q4"]
     assert call("ListQueues", QueueNamePrefix="none") == {}
-    pages, token = [], {}
+    pages = []
+    token: dict[str, str] = {}
     for _ in range(3):
         page = call("ListQueues", QueueNamePrefix="q", MaxResults=2, **token)
         pages.append(names(page))

@@ -16,6 +16,7 @@ from itertools import pairwise
 
 import pytest
 
+from tests.support.waiting import PATIENCE_S
 from wonderq_storage import Log, LogClosedError, Mark, Position, RecordTooLargeError, StaleMarkError, TrimmedError
 
 OpenLog = Callable[[], Log]
@@ -300,7 +301,7 @@ class LogContract:
         for worker in workers:
             worker.start()
         for worker in workers:
-            worker.join(timeout=60)
+            worker.join(timeout=PATIENCE_S)
             assert not worker.is_alive()
         assert wrong == []
         # Each thread saw its own records go in one after the other, and the log's order is that of the positions.
@@ -320,7 +321,7 @@ class LogContract:
             busy = threading.Barrier(4)
 
             def work(log: Log, waited: list[tuple[Position, bytes]], unexpected: list[BaseException]) -> None:
-                busy.wait(timeout=20)  # noqa: B023 - the thread ends within the loop's round
+                busy.wait(timeout=PATIENCE_S)  # noqa: B023 - the thread ends within the loop's round
                 try:
                     while True:
                         position = log.append(b"some record")
@@ -334,12 +335,12 @@ class LogContract:
             workers = [threading.Thread(target=work, args=(log, waited, unexpected), daemon=True) for _ in range(3)]
             for worker in workers:
                 worker.start()
-            busy.wait(timeout=20)
+            busy.wait(timeout=PATIENCE_S)
             while len(waited) < 20 and any(worker.is_alive() for worker in workers):
                 pass
             log.close()
             for worker in workers:
-                worker.join(timeout=60)
+                worker.join(timeout=PATIENCE_S)
                 assert not worker.is_alive()
             assert unexpected == []
             found = reopened(open_log, log)
@@ -574,14 +575,14 @@ class LogContract:
         readers = [threading.Thread(target=read, args=(seed,), daemon=True) for seed in range(4)]
         for reader in readers:
             reader.start()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE_S
         while (log.oldest() is not None or min(counts) < 20) and not wrong and time.monotonic() < deadline:
             if log.oldest() is not None:
                 drop_oldest(log)
             put(log, [b"meanwhile"])
         done.set()
         for reader in readers:
-            reader.join(timeout=60)
+            reader.join(timeout=PATIENCE_S)
             assert not reader.is_alive()
         assert wrong == []
         assert min(counts) >= 20

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.storage.folders import Builder, records_in, snapshot
+from tests.support.folders import Builder, records_in, snapshot
 from wonderq.state import record
 from wonderq_storage import CorruptLogError, frame
 from wonderq_storage.salvage import Problem, Salvage, SegmentSummary, Span

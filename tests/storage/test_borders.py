@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.storage.folders import Builder, records_in
+from tests.support.folders import Builder, records_in
 from wonderq_storage import CorruptLogError, frame, segment
+from wonderq_storage.checksum import crc32
 
 PIECES = range(frame.GROUP_HEADER_BYTES + 1, 300)
 
@@ -46,7 +47,7 @@ def test_a_record_does_not_reach_beyond_its_group(tmp_path: Path) -> None:
     # A header that verifies and says that its records end ten bytes before this one does.
     header = bytearray(whole[: frame.GROUP_HEADER_BYTES])
     header[12:16] = (len(record) - 10).to_bytes(4, "little")
-    crc = frame.crc32(header[4:], seed)
+    crc = crc32(header[4:], seed)
     header[:4] = crc.to_bytes(4, "little")
     prefix, _ = frame.frame_prefix(b"x" * 50, crc)
     log.data += header + prefix + b"x" * 50

@@ -12,8 +12,8 @@ from zlib import crc32
 import msgpack
 import pytest
 
-from tests.storage.faulty_disk import FaultyDisk, Operation, RecordingDisk, UnsyncedDisk
-from tests.storage.folders import snapshot
+from tests.support.disks import FaultyDisk, Operation, RecordingDisk, UnsyncedDisk
+from tests.support.folders import snapshot
 from wonderq_storage import Checkpoints, DamagedCheckpointError, DiskFullError, Mark, checkpoint, frame
 
 CHUNKS = [b"first chunk", b"\0" * 70, bytes(range(256)), b"x"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.storage.folders import open_log
+from tests.support.folders import open_log
 from wonderq_storage.disk import Disk, DiskFile
 
 

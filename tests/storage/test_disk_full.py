@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.storage.faulty_disk import FaultyDisk, SmallDisk
-from tests.storage.folders import open_log, records_in, segment_files, snapshot
+from tests.support.disks import FaultyDisk, SmallDisk
+from tests.support.folders import open_log, records_in, segment_files, snapshot
+from tests.support.waiting import PATIENCE_S
 from wonderq_storage import DiskFullError, FileLog, SyncPolicy
 
 NO_ROOM = [errno.ENOSPC, errno.EDQUOT, errno.EFBIG]
@@ -165,7 +166,11 @@ def fill_with_limit(tmp_path: Path) -> Callable[[], str]:
 
     def run() -> str:
         done = subprocess.run(
-            [sys.executable, "-c", LIMITED, str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
+            [sys.executable, "-c", LIMITED, str(tmp_path)],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()

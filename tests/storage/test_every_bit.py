@@ -12,8 +12,8 @@ from zlib import crc32
 
 import pytest
 
-from tests.storage.faulty_disk import FaultyDisk, UnsyncedDisk
-from tests.storage.folders import (
+from tests.support.disks import FaultyDisk, UnsyncedDisk
+from tests.support.folders import (
     Builder,
     end_of_groups,
     groups_in,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.storage.faulty_disk import FaultyDisk
-from tests.storage.folders import open_log
+from tests.support.disks import FaultyDisk
+from tests.support.folders import open_log
 from wonderq_storage import LogFailedError, SyncPolicy
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.storage.faulty_disk import FaultyDisk, Operation, RecordingDisk
-from tests.storage.folders import open_log as open_file_log
-from tests.storage.folders import records_in, segment_files
 from tests.storage.log_contract import LogContract, OpenLog
+from tests.support.disks import FaultyDisk, Operation, RecordingDisk
+from tests.support.folders import open_log as open_file_log
+from tests.support.folders import records_in, segment_files
 from wonderq_storage import FileLog, LogFailedError, SyncPolicy, file_log
 from wonderq_storage.file_log import MIN_SEGMENT_BYTES
 

@@ -10,9 +10,9 @@ from zlib import crc32
 
 import pytest
 
-from tests.storage.folders import end_of_groups
-from tests.storage.independent_reader import records
-from tests.storage.independent_state import live_messages
+from tests.support.folders import end_of_groups
+from tests.support.independent_reader import records
+from tests.support.independent_state import live_messages
 from wonderq.broker.broker import Broker
 from wonderq.model.messages import Change, Target
 from wonderq_storage import FileLog
@@ -54,7 +54,7 @@ def write_history(folder: Path, rng: random.Random, steps: int) -> Messages:
         elif action in ("claim", "delete claimed"):
             timeout = LATE if action == "delete claimed" else rng.choice([SOON, LATE])
             claimed = broker.claim(name, limit=rng.randint(1, 6), visibility_timeout_ms=timeout)
-            receipts |= {message.id: message.receipt for message in claimed}
+            receipts |= {message.id: message.receipt or "" for message in claimed}
             if action == "delete claimed":
                 for message in rng.sample(claimed, len(claimed) // 2):
                     broker.delete(name, Target(receipt=message.receipt))
@@ -62,14 +62,14 @@ def write_history(folder: Path, rng: random.Random, steps: int) -> Messages:
             broker.delete(name, target)
         elif action == "update" and target:
             body = rng.choice([None, "new", "longer " * 20])
-            late = rng.choice(
+            late: dict[str, Any] = rng.choice(
                 [{"visibility_timeout_ms": rng.choice([0, LATE])}, {"delay_ms": rng.choice([0, LATE])}, {}]
             )
             claimed = [message for message in live if message.status == "processing" and not is_done(message)]
             if "visibility_timeout_ms" in late or not late:
                 target = Target(id=rng.choice(claimed).id) if claimed else None
             if target:
-                broker.update(name, target, Change(**late, **({"body": body} if body else {})))
+                broker.update(name, target, Change(body=body, **late))
         elif action == "purge":
             broker.purge(name)
         elif action == "drop":

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.storage.faulty_disk import FaultyDisk
-from tests.storage.folders import open_log, records_in, snapshot, write_log
+from tests.support.disks import FaultyDisk
+from tests.support.folders import open_log, records_in, snapshot, write_log
+from tests.support.waiting import PATIENCE_S
 from wonderq_storage import CorruptLogError, DiskFullError, FileLog, FolderLockedError, StorageError, SyncPolicy
 from wonderq_storage.disk import Disk, DiskFile
 
@@ -65,7 +66,7 @@ def test_a_second_process_leaves_without_having_written_anything(tmp_path: Path)
     (folder / "0000000002.wal.tmp").write_bytes(b"a start would remove this")
     before = snapshot(folder)
     done = subprocess.run(
-        [sys.executable, "-c", SECOND, str(folder)], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", SECOND, str(folder)], capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
     assert (done.returncode, done.stderr) == (3, "")
     assert done.stdout.startswith(f"{folder} is in use by another process.")
@@ -106,7 +107,7 @@ def test_the_lock_is_free_after_close(tmp_path: Path) -> None:
 def test_the_lock_is_free_after_sigkill(tmp_path: Path) -> None:
     with holder(tmp_path) as process:
         process.send_signal(signal.SIGKILL)
-        assert process.wait(timeout=20) == -signal.SIGKILL
+        assert process.wait(timeout=PATIENCE_S) == -signal.SIGKILL
         assert records_in(tmp_path) == [b"from the holder"]
 
 

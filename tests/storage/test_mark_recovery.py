@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.storage.faulty_disk import RecordingDisk
-from tests.storage.folders import groups_in, open_log, segment_files, snapshot
+from tests.support.disks import RecordingDisk
+from tests.support.folders import groups_in, open_log, segment_files, snapshot
+from tests.support.waiting import PATIENCE_S
 from wonderq_storage import CorruptLogError, FileLog, LogClosedError, Mark, Position, SyncPolicy, frame
 from wonderq_storage.file_log import MIN_SEGMENT_BYTES
 
@@ -277,7 +278,7 @@ def test_a_mark_is_not_good_before_a_closing_group_is_written(tmp_path: Path) ->
     log, _ = open_log(tmp_path, disk=disk)
     log.wait(log.append(b"record"))
     disk.hold.set()
-    assert disk.held.wait(10)
+    assert disk.held.wait(PATIENCE_S)
     mark = log.mark()
     synced = threading.Thread(target=log.sync)
     synced.start()
@@ -285,7 +286,7 @@ def test_a_mark_is_not_good_before_a_closing_group_is_written(tmp_path: Path) ->
     assert synced.is_alive()
     disk.hold.clear()
     disk.go_on.set()
-    synced.join(10)
+    synced.join(PATIENCE_S)
     assert not synced.is_alive()
     killed = Path(shutil.copytree(tmp_path, tmp_path.with_name("killed")))
     log.close()
@@ -305,7 +306,7 @@ class _HeldDisk(RecordingDisk):
         super().begin(name, path)
         if name == "write" and self.hold.is_set():
             self.held.set()
-            self.go_on.wait(10)
+            self.go_on.wait(PATIENCE_S)
 
 
 def test_what_cannot_be_read_is_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

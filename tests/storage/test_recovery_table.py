@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.storage.faulty_disk import Operation, RecordingDisk
-from tests.storage.folders import Builder, open_log, records_in, segment_files, snapshot, write_log
+from tests.support.disks import Operation, RecordingDisk
+from tests.support.folders import Builder, open_log, records_in, segment_files, snapshot, write_log
 from wonderq_storage import CorruptLogError, FileLog, recovery
 from wonderq_storage.disk import DiskFile
 from wonderq_storage.recovery import TORN_FOLDER, Ending, Next, Verdict, decide

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.storage.folders import groups_in, open_log, records_in, segment_files
+from tests.support.folders import groups_in, open_log, records_in, segment_files
 from wonderq_storage import DiskFullError, FileLog, LogClosedError, SyncPolicy, frame
 from wonderq_storage.disk import Disk
 from wonderq_storage.segment import Segment, publish, reserve

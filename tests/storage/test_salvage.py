@@ -8,7 +8,6 @@ from zlib import crc32
 
 import pytest
 
-from tests.storage.folders import Builder, records_in
 from tests.storage.salvaging import (
     CAPACITY,
     GROUP,
@@ -24,6 +23,7 @@ from tests.storage.salvaging import (
     without,
     write,
 )
+from tests.support.folders import Builder, records_in
 from wonderq_storage import UnsupportedFormatError, frame
 from wonderq_storage.salvage import Problem, Salvage, Span
 from wonderq_storage.segment import file_name

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.storage.folders import Builder, groups_in, records_in
 from tests.storage.salvaging import (
     CAPACITY,
     GROUP,
@@ -21,6 +20,7 @@ from tests.storage.salvaging import (
     without,
     write,
 )
+from tests.support.folders import Builder, groups_in, records_in
 from wonderq.state import record
 from wonderq_storage import FileLog, frame, salvage
 from wonderq_storage.salvage import Problem, Span

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.storage.folders import open_log, segment_files
+from tests.support.folders import open_log, segment_files
 from wonderq_storage import CorruptLogError
 
 

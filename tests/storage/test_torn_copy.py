@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.storage.faulty_disk import RecordingDisk
-from tests.storage.folders import open_log, segment_files, write_log
+from tests.support.disks import RecordingDisk
+from tests.support.folders import open_log, segment_files, write_log
 
 
 def test_the_copy_is_durable_before_the_tail_is_overwritten(tmp_path: Path) -> None:

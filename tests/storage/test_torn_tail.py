@@ -11,8 +11,8 @@ from random import Random
 
 import pytest
 
-from tests.storage.faulty_disk import FaultyDisk, RecordingDisk, UnsyncedDisk
-from tests.storage.folders import Builder, end_of_groups, groups_in, open_log, records_in, segment_files, snapshot
+from tests.support.disks import FaultyDisk, RecordingDisk, UnsyncedDisk
+from tests.support.folders import Builder, end_of_groups, groups_in, open_log, records_in, segment_files, snapshot
 from wonderq_storage import CorruptLogError, SyncPolicy
 from wonderq_storage.disk import Disk
 from wonderq_storage.recovery import TORN_FOLDER

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.storage.crash_disk import CrashDisk, Files, Moment, files_of, lay_out
-from tests.storage.faulty_disk import FaultyDisk, UnsyncedDisk
-from tests.storage.folders import groups_in, open_log, records_in, segment_files, snapshot
-from tests.storage.independent_state import live_messages
+from tests.support.crash_disk import CrashDisk, Files, Moment, files_of, lay_out
+from tests.support.disks import FaultyDisk, UnsyncedDisk
+from tests.support.folders import groups_in, open_log, records_in, segment_files, snapshot
+from tests.support.independent_state import live_messages
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest
 from wonderq.broker.maintenance import checkpoint

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.storage.crash_disk import CrashDisk, lay_out
-from tests.storage.faulty_disk import FaultyDisk, SmallDisk, UnsyncedDisk
-from tests.storage.folders import groups_in, open_log, records_in, segment_files, snapshot, write_log
+from tests.support.crash_disk import CrashDisk, lay_out
+from tests.support.disks import FaultyDisk, SmallDisk, UnsyncedDisk
+from tests.support.folders import groups_in, open_log, records_in, segment_files, snapshot, write_log
 from wonderq_storage import DiskFullError, FileLog, UnsupportedFormatError, file_log, frame
 from wonderq_storage.disk import Disk
 from wonderq_storage.segment import publish, reserve

@@ -28,8 +28,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.storage.faulty_disk import UnsyncedDisk
-from tests.storage.folders import end_of_groups, groups_of, segment_files
+from tests.support.disks import UnsyncedDisk
+from tests.support.folders import end_of_groups, groups_of, segment_files
 from tests.syscalls.life import SEGMENT_BYTES, Said, live, look, make_deterministic
 from tests.syscalls.tracing import CALLS, Traced, count_calls, failing, killing, run_traced, why_not
 from wonderq_storage import frame

@@ -16,8 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.broker.fake_clock import FakeClock
-from tests.tools.folders import write_checkpoint
+from tests.support.clock import FakeClock
+from tests.support.folders import write_checkpoint
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest
 from wonderq.model.errors import BrokerError

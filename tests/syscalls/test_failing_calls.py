@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.broker_process import BrokerProcess
+from tests.support.broker_process import BrokerProcess
 from tests.syscalls.refusals import produce_until_refused
 from tests.syscalls.tracing import attach, failing, why_not
 from wonderq.client import Client, RefusedError
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(why_not() is not None, reason=f"no system calls 
 
 @contextmanager
 def broker_on(folder: Path) -> Iterator[tuple[BrokerProcess, Client]]:
-    broker = BrokerProcess(folder, folder.with_name("stderr"), fsync="always", segment_bytes=SEGMENT_BYTES)
+    broker = BrokerProcess(folder, segment_bytes=SEGMENT_BYTES)
     try:
         with Client(broker.ready()) as client:
             yield broker, client

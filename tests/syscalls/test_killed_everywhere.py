@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.waiting import PATIENCE_S
 from tests.syscalls.tracing import why_not
 
 
@@ -22,7 +23,7 @@ def test_no_call_can_be_killed_or_fail_with_a_loss() -> None:
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
         check=False,
     )
     print(done.stdout)

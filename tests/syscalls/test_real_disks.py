@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.powercut import medium
-from tests.running import RunningBroker
-from tests.storage.folders import snapshot, write_log
+from tests.support import filesystem as medium
+from tests.support.broker_process import RunningBroker
+from tests.support.folders import snapshot, write_log
+from tests.support.tmpfs import Tmpfs
+from tests.support.waiting import PATIENCE_S
 from tests.syscalls.refusals import produce_until_refused
-from tests.tmpfs import Tmpfs
 from wonderq.client import Client, RefusedError
 
 #: Exit code of a command that was refused.
@@ -35,7 +36,7 @@ def serve(data: Path, before: Callable[[], None] = lambda: None) -> subprocess.C
         [sys.executable, "-m", "wonderq", "serve", "--data", str(data), "--listen", "127.0.0.1:0"],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE_S,
         check=False,
         preexec_fn=before,
     )

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.broker.fake_clock import FakeClock
-from tests.broker.helpers import said_by
+from tests.support.clock import FakeClock
+from tests.support.states import said_by
 from wonderq.broker.broker import Broker
 from wonderq.folder.compact import Outcome, compact
 from wonderq.state.replay import replay_log

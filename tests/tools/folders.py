@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest
-from wonderq.broker.maintenance import checkpoint
 from wonderq.model.messages import Change, Target
 from wonderq.state import record
 from wonderq_storage import Checkpoints, FileLog
@@ -51,14 +50,6 @@ def live_a_little(broker: Broker, rng: random.Random, turns: int) -> None:
 def compact_all(broker: Broker, log: FileLog, parts: int) -> None:
     for _ in range(parts):
         assert compact_oldest(broker, log)
-
-
-def write_checkpoint(broker: Broker, log: FileLog, folder: Path) -> None:
-    """Write one as a broker does that wrote the others too."""
-    checkpoints = Checkpoints(folder)
-    for mark, _ in checkpoints.newest_first():
-        checkpoints.prove(mark)
-    checkpoint(broker, log, checkpoints)
 
 
 class Stored(NamedTuple):

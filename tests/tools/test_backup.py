@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker.fake_clock import FakeClock
-from tests.broker.random_life import live_a_random_life
-from tests.cli.helpers import clean_environment, eventually, run
-from tests.crash.broker_process import BrokerProcess
-from tests.storage.folders import end_of_groups, groups_in, records_in, segment_files, snapshot
+from tests.support.broker_process import BrokerProcess
+from tests.support.clock import FakeClock
+from tests.support.commands import clean_environment, run
+from tests.support.folders import end_of_groups, groups_in, records_in, segment_files, snapshot
+from tests.support.random_life import live_a_random_life
+from tests.support.waiting import PATIENCE_S, eventually
 from tests.tools.copies import bodies_in, compact_anyhow, crash_at, names, opened, said_in
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest
@@ -86,14 +87,14 @@ class Worker:
 @pytest.mark.parametrize("prune", [False, True])
 def test_backups_of_a_broker_under_load(tmp_path: Path, prune: bool) -> None:
     source, copy = tmp_path / "source", tmp_path / "copy"
-    broker = BrokerProcess(source, tmp_path / "stderr", fsync="os", segment_bytes=1 << 15)
+    broker = BrokerProcess(source, "--fsync", "os", segment_bytes=1 << 15)
     clients: list[Worker] = []
     reused = 0
     try:
         url = broker.ready()
         clients = [Worker(url, number) for number in range(3)]
         oldest: set[str] = set()
-        end = time.monotonic() + 30
+        end = time.monotonic() + PATIENCE_S
         while len(oldest) < 4 or reused == 0:
             assert time.monotonic() < end, "the broker does not compact"
             assert [client.error for client in clients] == [None] * 3
@@ -122,9 +123,9 @@ def test_backups_of_a_broker_under_load(tmp_path: Path, prune: bool) -> None:
         for client in clients:
             client.stop.set()
         for client in clients:
-            client.thread.join(30)
+            client.thread.join(PATIENCE_S)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            broker.stop()
+            broker.terminate()
     backup(source, copy, prune=True)
     assert said_in(copy) == said_in(source)
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker.fake_clock import FakeClock
-from tests.broker.random_life import live_a_random_life
-from tests.cli.helpers import run
-from tests.storage.folders import end_of_groups, groups_in, segment_files, snapshot
+from tests.support.clock import FakeClock
+from tests.support.commands import run
+from tests.support.folders import end_of_groups, groups_in, segment_files, snapshot
+from tests.support.random_life import live_a_random_life
 from tests.tools.copies import bodies_in, compact_anyhow, names, opened, said_in
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest

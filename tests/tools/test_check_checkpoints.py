@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.storage.folders import snapshot
-from tests.tools.folders import broker_on, compact_all, live_a_little, write_checkpoint
+from tests.support.folders import snapshot, write_checkpoint
+from tests.tools.folders import broker_on, compact_all, live_a_little
 from wonderq.folder.verify import verify
 from wonderq_storage import Checkpoints
 

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker.fake_clock import FakeClock
-from tests.broker.random_life import live_a_random_life
-from tests.cli.helpers import clean_environment, run
-from tests.running import RunningBroker
-from tests.storage.folders import segment_files, snapshot
+from tests.support.broker_process import RunningBroker
+from tests.support.clock import FakeClock
+from tests.support.commands import clean_environment, run
+from tests.support.folders import segment_files, snapshot, write_checkpoint
+from tests.support.random_life import live_a_random_life
 from tests.tools.copies import CrashError, bodies_in, compact_anyhow, crash_at, names, opened, said_in
-from tests.tools.folders import broker_on, flip, live_a_little, write_checkpoint
+from tests.tools.folders import broker_on, flip, live_a_little
 from wonderq.cli.main import main
 from wonderq.client import Client
 from wonderq.folder.compact import Outcome, compact, disk_bytes, estimate

@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
-from tests.cli.helpers import TIMEOUT_S, clean_environment
-from tests.storage.folders import snapshot
-from tests.tools.folders import broker_on, compact_all, flip, live_a_little, write_checkpoint
+from tests.support.commands import clean_environment
+from tests.support.folders import snapshot, write_checkpoint
+from tests.support.waiting import PATIENCE_S
+from tests.tools.folders import broker_on, compact_all, flip, live_a_little
 from wonderq.cli.main import main
 from wonderq_storage.disk import Disk
 from wonderq_storage.frame import SEGMENT_HEADER_BYTES
@@ -225,7 +226,7 @@ def test_with_standard_output_closed_nothing_is_done(
         stderr=subprocess.PIPE,
         env=clean_environment({"PYTHONPATH": str(ROOT)}),
         cwd=tmp_path,
-        timeout=TIMEOUT_S,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.returncode == 1
@@ -241,7 +242,7 @@ def test_with_standard_error_closed_complaints_go_nowhere_else(folder_of: Callab
         ["sh", "-c", 'exec "$@" 2>&-', "sh", sys.executable, "-m", "wonderq", "export", folder_of("damaged")],
         stdout=subprocess.PIPE,
         env=clean_environment({"PYTHONPATH": str(ROOT)}),
-        timeout=TIMEOUT_S,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert (done.returncode, done.stdout) == (1, b"")
@@ -256,7 +257,7 @@ def test_what_the_broker_logs_is_not_printed(tmp_path: Path) -> None:
         [sys.executable, "-m", "wonderq", "export", folder],
         capture_output=True,
         env=clean_environment({"PYTHONPATH": str(ROOT)}),
-        timeout=TIMEOUT_S,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, b"")
@@ -270,7 +271,7 @@ def test_each_tool_runs_as_a_script(folder_of: Callable[[str], Path], tmp_path: 
         capture_output=True,
         env=clean_environment({"PYTHONPATH": str(ROOT)}),
         cwd=tmp_path,
-        timeout=TIMEOUT_S,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, b"")

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.cli.helpers import run
-from tests.running import RunningBroker
-from tests.storage.folders import snapshot
+from tests.support.broker_process import RunningBroker
+from tests.support.commands import run
+from tests.support.folders import snapshot
 from tests.tools.folders import broker_on
 from wonderq.model.messages import Change, NewMessage, Target
 
@@ -101,6 +101,7 @@ def test_what_queues_and_messages_have_besides(running: bool, tmp_path: Path) ->
     }
     with broker_on(folder) as (broker, _):
         broker.put_queue("q", content_deduplication=True, sqs={"Policy": "{}"}, deduplication_window_ms=1000)
+        attributes: dict[str, tuple[str, str | bytes]]
         attributes = {"text": ("String", "é"), "number": ("Number", "1.50"), "bytes": ("Binary.x", bytes(range(9)))}
         trace = {"traceparent": "00-" + "1" * 32 + "-" + "2" * 16 + "-01"}
         broker.send("q", [NewMessage("same", attributes=attributes, system=trace, group="g", priority=7, key="1")])

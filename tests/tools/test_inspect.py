@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
-import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.tools.folders import broker_on, compact_all, records_of, write_checkpoint
+from tests.support.folders import write_checkpoint
+from tests.support.waiting import eventually
+from tests.tools.folders import broker_on, compact_all, records_of
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest
 from wonderq.cli.main import main
@@ -32,11 +33,8 @@ def test_one_messages_history(tmp_path: Path, capfd: pytest.CaptureFixture[str])
     with broker_on(folder) as (broker, log):
         [one, other] = broker.produce("default", ["one", "other"], [20, None])
         broker.delete("default", Target(id=other))
-        deadline = time.monotonic() + 10
-        while not (first := broker.claim("default", limit=1, visibility_timeout_ms=1)):
-            assert time.monotonic() < deadline
-        while not (second := broker.claim("default", limit=1, visibility_timeout_ms=600_000)):
-            assert time.monotonic() < deadline
+        first = eventually(lambda: broker.claim("default", limit=1, visibility_timeout_ms=1))
+        second = eventually(lambda: broker.claim("default", limit=1, visibility_timeout_ms=600_000))
         broker.update("default", Target(receipt=second[0].receipt), Change(visibility_timeout_ms=700_000))
         broker.update("default", Target(id=one), Change(body="changed"))
         write_checkpoint(broker, log, folder)

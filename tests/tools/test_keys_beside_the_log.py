@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.storage.folders import snapshot
-from tests.tools.folders import broker_on, live_a_little, write_checkpoint
+from tests.support.folders import snapshot, write_checkpoint
+from tests.tools.folders import broker_on, live_a_little
 from wonderq.auth import keys
 from wonderq.broker.broker import Broker
 from wonderq.cli.main import main

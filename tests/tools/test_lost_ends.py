@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.storage.folders import groups_in
+from tests.support.folders import groups_in
 from tests.tools.folders import broker_on
 from wonderq.cli.reports import repair_lines
 from wonderq.folder.repair import repair

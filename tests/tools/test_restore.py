@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from tests.broker.fake_clock import FakeClock
-from tests.broker.random_life import live_a_random_life
-from tests.cli.helpers import clean_environment, run
-from tests.storage.folders import groups_in, segment_files, snapshot
+from tests.support.clock import FakeClock
+from tests.support.commands import clean_environment, run
+from tests.support.folders import groups_in, segment_files, snapshot
+from tests.support.random_life import live_a_random_life
+from tests.support.waiting import PATIENCE_S
 from tests.tools.copies import compact_anyhow, crash_at, names, opened, said_in, says
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest
@@ -219,7 +220,7 @@ def test_the_command_and_the_tool(tmp_path: Path) -> None:
         capture_output=True,
         env=clean_environment(),
         check=False,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert tool.returncode == 0
     assert tool.stdout.decode().splitlines()[:3] == done.lines[:3]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.storage.folders import snapshot
+from tests.support.folders import snapshot
 from tests.tools.folders import broker_on, compact_all, flip, records_of
 from wonderq.broker.broker import Broker
 from wonderq.cli.main import main
@@ -58,7 +58,8 @@ def update_without_reading(broker: Broker, sequence: int, body: str) -> None:
         view = messages.find(sequence)
         assert view is not None
         claims = [messages.state_of(view._replace(updates=view.updates + 1))]
-        commit((record.UPDATE, now_ms, 1, [], [sequence, 1], [view.produced_ms], [len(entry)], claims, entry))
+        produced_ms, lengths = [view.produced_ms], [len(entry)]
+        commit(record.Update(record.UPDATE, now_ms, 1, [], [sequence, 1], produced_ms, lengths, claims, entry))
 
 
 def bodies_of(folder: Path) -> list[str]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import random
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.storage.folders import groups_in, snapshot
-from tests.tools.folders import Stored, broker_on, flip, live_a_little, records_of, write_checkpoint
+from tests.support.folders import groups_in, snapshot, write_checkpoint
+from tests.tools.folders import Stored, broker_on, flip, live_a_little, records_of
 from wonderq.cli.reports import repair_lines
 from wonderq.folder.export import export
 from wonderq.folder.repair import Repair, repair
@@ -192,9 +191,9 @@ class FileLogWithOneGroup:
             first = state.queues["default"].messages.next_sequence
             for n in range(count):
                 entry = record.encode_entry(f"grouped {n}")
-                fields: tuple[Any, ...] = (record.PRODUCE, now_ms, 1, first + n, [], [len(entry)], entry)
-                self.records.append(record.encode(fields))
-                commit(fields)
+                produce = record.Produce(record.PRODUCE, now_ms, 1, first + n, [], [len(entry)], entry)
+                self.records.append(record.encode(produce))
+                commit(produce)
             log.sync()
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker.fake_clock import FakeClock
-from tests.storage.folders import segment_files, snapshot
-from tests.storage.independent_state import live_messages
+from tests.support.clock import FakeClock
+from tests.support.folders import segment_files, snapshot
+from tests.support.independent_state import live_messages
 from tests.tools.copies import LATE_MS, bodies_in, compact_anyhow, opened, said_in
 from wonderq.cli.main import main
 from wonderq.folder.backup import backup

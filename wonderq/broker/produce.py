@@ -36,6 +36,15 @@ class _Placed:
     """Dedup keys of the messages that are added, with their sequence numbers."""
 
 
+class _Encoded(NamedTuple):
+    """Messages that were checked, with their entries."""
+
+    messages: NewMessages
+    entries: list[bytes]
+    are_bodies: bool
+    """Whether no message has more than a body."""
+
+
 class _Output(NamedTuple):
     """Decision on the messages for one queue."""
 
@@ -78,9 +87,9 @@ class Producer:
             QueueFullError, BrokerFullError, TooManyQueuesError, TooManyKeysError: a limit is reached.
         """
         core = self._core
-        entries = self._encode(queue, messages)
+        encoded = self._encode(queue, messages)
         with core.transaction as now_ms:
-            output = self._decide_output(queue, messages, entries, now_ms)
+            output = self._decide_output(queue, encoded, now_ms)
             records = output.records
             position = core.append_and_apply(*records, leave=PRODUCE_LEAVES) if records else core.log.end() - 1
             self._count(output)
@@ -102,9 +111,9 @@ class Producer:
         core.admission.check_batch(len(targets))
         if sum(map(len, outputs.values())) > core.limits.batch_messages:
             raise BatchTooLargeError(f"A batch may have {core.limits.batch_messages} messages, and this has more.")
-        entries = {name: self._encode(name, messages) for name, messages in outputs.items()}
+        encoded = {name: self._encode(name, messages) for name, messages in outputs.items()}
         if len(outputs) > 1:
-            lengths = [len(entry) for each in entries.values() for entry in each]
+            lengths = [len(entry) for each in encoded.values() for entry in each.entries]
             core.admission.check_batch_bytes(sum(lengths), len(lengths))
         with core.transaction as now_ms:
             found = core.find_queue(queue)
@@ -112,11 +121,11 @@ class Producer:
             produced_ms = found.messages.produced_ms(runs)
             decided: dict[str, _Output] = {}
             created = 0
-            for name, messages in outputs.items():
-                decided[name] = self._decide_output(name, messages, entries[name], now_ms, created)
+            for name, each in encoded.items():
+                decided[name] = self._decide_output(name, each, now_ms, created)
                 created += name not in core.state.queues
             delete = record.Delete(record.DELETE, now_ms, found.number, runs)
-            records = [each for output in decided.values() for each in output.records]
+            records = [added for output in decided.values() for added in output.records]
             core.append_and_apply(delete, *records, leave=PRODUCE_LEAVES)
             core.counters.of(queue).deleted(now_ms, produced_ms)
             core.consumers.notify(found)
@@ -133,39 +142,39 @@ class Producer:
         ``also`` is called under the lock with the state and the time. If it returns None, add nothing and return False.
         """
         core = self._core
-        entries = self._encode(queue, messages)
+        encoded = self._encode(queue, messages)
         with core.transaction as now_ms:
             others = also(core.state, now_ms)
             if others is None:
                 return False
-            output = self._decide_output(queue, messages, entries, now_ms)
+            output = self._decide_output(queue, encoded, now_ms)
             core.append_and_apply(*output.records, *others, leave=PRODUCE_LEAVES)
             self._count(output)
         core.wait_until_durable()
         return True
 
-    def _encode(self, queue: str, messages: NewMessages) -> list[bytes]:
-        """Check messages, and return their entries."""
+    def _encode(self, queue: str, messages: NewMessages) -> _Encoded:
+        """Check messages, and encode them."""
+        admission = self._core.admission
         if _are_bodies(messages):
-            return self._core.admission.encode(messages)
+            return _Encoded(messages, admission.encode(messages), are_bodies=True)
         is_fifo = queue.endswith(FIFO_SUFFIX)
         typed = _typed(messages)
         for message in typed:
             message.check(is_fifo=is_fifo)
-        return self._core.admission.encode([each.body for each in typed], [each.headers() for each in typed])
+        entries = admission.encode([each.body for each in typed], [each.headers() for each in typed])
+        return _Encoded(typed, entries, are_bodies=False)
 
-    def _decide_output(
-        self, name: str, messages: NewMessages, entries: Sequence[bytes], now_ms: int, created: int = 0
-    ) -> _Output:
+    def _decide_output(self, name: str, encoded: _Encoded, now_ms: int, created: int = 0) -> _Output:
         """Decide on the messages for one queue; ``created`` counts queues that the same transaction creates before."""
         queue = self._core.state.queues.get(name)
         records: list[Record] = []
         if queue is None:
             queue = self._core.new_output_queue(name, now_ms, created)
             records.append(queue_record(queue, queue.settings, now_ms))
-        if queue.is_plain and _are_bodies(messages):
-            return self._decide_bodies(queue, entries, now_ms, records)
-        return self._decide(queue, _typed(messages), entries, now_ms, records)
+        if encoded.are_bodies and queue.is_plain:
+            return self._decide_bodies(queue, encoded.entries, now_ms, records)
+        return self._decide(queue, _typed(encoded.messages), encoded.entries, now_ms, records)
 
     def _decide_bodies(self, queue: Queue, entries: Sequence[bytes], now_ms: int, records: list[Record]) -> _Output:
         """Do what `_decide` does, for messages without headers in a queue without settings that concern them."""

@@ -1,0 +1,29 @@
+"""The rules for alerts and the dashboard that docs/ offers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+DOCS = Path(__file__).parents[2] / "docs"
+ALERTS = DOCS / "alerts.yml"
+
+
+def alerts() -> list[dict[str, Any]]:
+    """Return the rules for alerts."""
+    [group] = yaml.safe_load(ALERTS.read_text())["groups"]
+    rules: list[dict[str, Any]] = group["rules"]
+    return rules
+
+
+def of_dashboard() -> Iterator[str]:
+    """The queries of the dashboard, with its variables filled in."""
+    dashboard = json.loads((DOCS / "grafana-dashboard.json").read_text())
+    found = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())]
+    found += [each["query"]["query"] for each in dashboard["templating"]["list"] if each["type"] == "query"]
+    for query in found:
+        yield query.replace("$__rate_interval", "5m").replace("$instance", ".*").replace("$queue", ".*")

@@ -1,0 +1,188 @@
+"""The calls of clients to a broker, with all that they know of the outcomes.
+
+Times are `time.monotonic` seconds of one machine, so calls of all threads can be compared. A call whose connection
+died is `UNKNOWN`: it may have happened at some moment between its start and its end, or not at all.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+#: The code of a call whose client hung up: it may go unanswered while the broker is up, and happen after that. It ends
+#: when the broker it was sent to does.
+ABANDONED = "abandoned"
+
+#: The code of a call for which there was no room; it may come while the disk is full.
+DISK_FULL = "disk_full"
+
+
+class Outcome(enum.Enum):
+    """What a client knows of a call: done, refused, or no answer."""
+
+    OK = enum.auto()
+    REFUSED = enum.auto()
+    UNKNOWN = enum.auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A call to one queue, with the times between which it took effect."""
+
+    queue: str
+    start_s: float
+    end_s: float
+    outcome: Outcome = Outcome.OK
+    code: str | None = None
+    """Why it was refused, or is not known."""
+
+    @property
+    def happened(self) -> bool:
+        return self.outcome is Outcome.OK
+
+    @property
+    def possible(self) -> bool:
+        return self.outcome is not Outcome.REFUSED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Produce(Call):
+    """A call that sent messages."""
+
+    bodies: tuple[str, ...]
+    delay_s: float = 0
+    ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message in the answer to a consume."""
+
+    id: str
+    body: str
+    receipt: str
+    receive_count: int
+    claimed_until_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consume(Call):
+    """A call that claimed messages."""
+
+    limit: int
+    visibility_timeout_s: float
+    wait_s: float = 0
+    deliveries: tuple[Delivery, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delete(Call):
+    """A call that deleted a message, by id or by receipt."""
+
+    id: str
+    receipt: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Update(Call):
+    """One change: of the claim, of the body, or (``delay_s``) taking the message away from whoever holds it.
+
+    A renewal that names no timeout is recorded with the one it goes by, that of its claim.
+    """
+
+    id: str
+    receipt: str | None = None
+    visibility_timeout_s: float | None = None
+    delay_s: float | None = None
+    body: str | None = None
+
+    @property
+    def hold_s(self) -> float | None:
+        """For how long nobody else gets the message from then on, or None if that stays as it was."""
+        return self.visibility_timeout_s if self.delay_s is None else self.delay_s
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One message in a listing. ``due_ms`` is when its claim or delay ends."""
+
+    id: str
+    body: str
+    status: str
+    receive_count: int
+    due_ms: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing(Call):
+    """All messages of a queue, in order."""
+
+    messages: tuple[Seen, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Create(Call):
+    """The queue is there from then on, if it was not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Purge(Call):
+    """All messages of a queue are deleted. ``deleted`` is how many the answer says there were."""
+
+    deleted: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drop(Call):
+    """The queue is deleted, and its messages with it."""
+
+
+@dataclass(slots=True)
+class History:
+    """The calls of all clients, with the times at which the broker was down or its disk was full."""
+
+    calls: list[Call] = field(default_factory=list)
+    outages: list[tuple[float, float]] = field(default_factory=list)
+    """From just before each kill or stop until the broker was ready again: only then may a call go unanswered."""
+    wall_offset_s: float = field(default_factory=lambda: time.time() - time.monotonic())
+    """What to add to a monotonic time to get the wall clock's."""
+    disk_full: list[tuple[float, float]] = field(default_factory=list)
+    """When there may have been no room for the log: only then may a call be refused for that."""
+
+    def extend(self, calls: Iterable[Call]) -> None:
+        self.calls.extend(calls)
+
+
+@dataclass(frozen=True, slots=True)
+class FinalQueue:
+    """A queue at the end of a run."""
+
+    queue: str
+    counts: dict[str, int]
+    live: tuple[Seen, ...]
+    """The listing that the running broker gave at the moment of those counts."""
+    replayed: tuple[Seen, ...]
+    """The same from a fresh replay of the folder, after a clean stop."""
+    replayed_ms: int
+    """The wall clock after that."""
+    drained: tuple[str, ...]
+    """Ids of everything that was then consumed, until nothing came any more."""
+    left: int
+    """Messages still there after those were deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class FinalState:
+    """The state of all queues at the end of a history."""
+
+    queues: tuple[FinalQueue, ...]
+
+
+def brief(body: str) -> str:
+    """Stand in for a body: itself, or its beginning and digest, so that a history of large bodies stays small."""
+    if len(body) <= 64:
+        return body
+    return f"{body[:24]}~{len(body)}~{hashlib.blake2b(body.encode(), digest_size=12).hexdigest()}"

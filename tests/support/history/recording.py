@@ -1,0 +1,224 @@
+"""A client that records its calls and their outcomes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from tests.support.history.calls import (
+    ABANDONED,
+    Call,
+    Consume,
+    Create,
+    Delete,
+    Delivery,
+    Drop,
+    Listing,
+    Outcome,
+    Produce,
+    Purge,
+    Seen,
+    Update,
+    brief,
+)
+from wonderq.client import Client, RefusedError, UnreachableError
+
+CallT = TypeVar("CallT", bound=Call)
+
+
+def request(client: Client, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Make a call for which `Client` has no method."""
+    return client._call(method, path, dict[str, Any], body)
+
+
+class AbandonedError(UnreachableError):
+    """The client hung up before the answer; the broker may be well, and may still do what it was asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A message to delete or update, with or without a receipt."""
+
+    id: str
+    receipt: str | None = None
+
+    @property
+    def fields(self) -> dict[str, str]:
+        return {"id": self.id} if self.receipt is None else {"id": self.id, "receipt": self.receipt}
+
+
+class RecordingClient:
+    """Calls one queue; every method returns what it recorded, and ``lost`` is set once the connection died.
+
+    ``make`` may give a client that sends otherwise. A call that it abandons is recorded without an end.
+    """
+
+    def __init__(self, url: str, queue: str, *, timeout_s: float = 30, make: Callable[..., Client] = Client) -> None:
+        self.client = make(url, queue=queue, timeout=timeout_s)
+        self.queue = queue
+        self.calls: list[Call] = []
+        self.lost = False
+        self.hung = False
+        """Whether a call got no answer although the connection stood."""
+
+    def produce(self, bodies: Sequence[str], delay_s: float | None = None, *, single: bool = False) -> Produce:
+        def ask() -> dict[str, Any]:
+            if single:
+                return {"ids": (self.client.produce(bodies[0], delay=delay_s),)}
+            return {"ids": tuple(self.client.produce_batch(bodies, delay=delay_s))}
+
+        return self._record(
+            lambda **about: Produce(bodies=tuple(map(brief, bodies)), delay_s=delay_s or 0, **about), ask
+        )
+
+    def consume(self, *, limit: int, visibility_timeout_s: float, wait_s: float = 0) -> Consume:
+        def ask() -> dict[str, Any]:
+            found = self.client.consume(limit=limit, wait=wait_s, visibility_timeout=visibility_timeout_s)
+            return {"deliveries": tuple(map(_delivery, found))}
+
+        return self._record(
+            lambda **about: Consume(limit=limit, visibility_timeout_s=visibility_timeout_s, wait_s=wait_s, **about), ask
+        )
+
+    def delete(self, target: Target) -> Delete:
+        path = f"/messages/{target.id}" + ("" if target.receipt is None else f"?receipt={target.receipt}")
+        return self._record(
+            lambda **about: Delete(id=target.id, receipt=target.receipt, **about),
+            lambda: request(self.client, "DELETE", path),
+        )
+
+    def delete_batch(self, targets: Sequence[Target]) -> list[Delete]:
+        """All by receipt or all by id. Recorded as one delete for each, with the same times."""
+        if targets[0].receipt is None:
+            body = {"ids": [each.id for each in targets]}
+        else:
+            body = {"receipts": [str(each.receipt) for each in targets]}
+        return self._record_batch(
+            [Delete(queue=self.queue, start_s=0, end_s=0, id=each.id, receipt=each.receipt) for each in targets],
+            lambda: request(self.client, "POST", "/messages/delete", body)["results"],
+        )
+
+    def update(self, update: Update, *, implied_timeout: bool = False) -> Update:
+        """Make the change that ``update`` describes (its times and outcome are replaced by the real ones)."""
+        return self._record(
+            lambda **about: replace(_noted(update), **about),
+            lambda: request(self.client, "UPDATE", f"/messages/{update.id}", _fields(update, implied_timeout)),
+        )
+
+    def update_batch(self, updates: Sequence[Update]) -> list[Update]:
+        body = {"entries": [{"id": update.id, **_fields(update)} for update in updates]}
+        return self._record_batch(
+            list(map(_noted, updates)), lambda: request(self.client, "POST", "/messages/update", body)["results"]
+        )
+
+    def list_all(self) -> Listing:
+        return self._record(
+            Listing,
+            lambda: {"messages": tuple(map(seen, self.client.messages(page=100_000)))},
+        )
+
+    def create_queue(self) -> Create:
+        return self._record(Create, lambda: request(self.client, "PUT", "", {}))
+
+    def purge(self) -> Purge:
+        return self._record(Purge, lambda: {"deleted": self.client.purge()})
+
+    def drop_queue(self) -> Drop:
+        return self._record(Drop, lambda: request(self.client, "DELETE", ""))
+
+    def _record(self, make: Callable[..., CallT], ask: Callable[[], dict[str, Any]]) -> CallT:
+        result: dict[str, Any] = {}
+        about: dict[str, Any] = {"queue": self.queue, "start_s": time.monotonic(), "outcome": Outcome.OK}
+        try:
+            answer = ask()
+            result = {name: answer[name] for name in ("ids", "deliveries", "messages", "deleted") if name in answer}
+        except RefusedError as error:
+            about.update(outcome=Outcome.UNKNOWN if error.outcome_unknown else Outcome.REFUSED, code=error.code)
+        except UnreachableError as error:
+            about.update(outcome=Outcome.UNKNOWN, code=self._lose(error))
+        about["end_s"] = self._end_s(about.get("code"))
+        call = make(**about)
+        if result:
+            call = replace(call, **result)
+        self.calls.append(call)
+        return call
+
+    def _record_batch(self, calls: Sequence[CallT], ask: Callable[[], list[dict[str, Any]]]) -> list[CallT]:
+        start_s = time.monotonic()
+        codes: list[tuple[Outcome, str | None]]
+        try:
+            codes = [
+                (Outcome.OK, None) if each["success"] else (Outcome.REFUSED, each["error"]["code"]) for each in ask()
+            ]
+            assert len(codes) == len(calls)
+        except RefusedError as error:
+            codes = [(Outcome.UNKNOWN if error.outcome_unknown else Outcome.REFUSED, error.code)] * len(calls)
+        except UnreachableError as error:
+            codes = [(Outcome.UNKNOWN, self._lose(error))] * len(calls)
+        end_s = self._end_s(codes[0][1])
+        done = [
+            replace(call, start_s=start_s, end_s=end_s, outcome=outcome, code=code)
+            for call, (outcome, code) in zip(calls, codes, strict=True)
+        ]
+        self.calls.extend(done)
+        return done
+
+    def _lose(self, error: UnreachableError) -> str | None:
+        """Note that an answer will not come; returns the code of the call."""
+        if isinstance(error, AbandonedError):
+            return ABANDONED
+        self.lost = True
+        self.hung = self.hung or isinstance(error.__cause__, TimeoutError)
+        return None
+
+    @staticmethod
+    def _end_s(code: str | None) -> float:
+        return float("inf") if code == ABANDONED else time.monotonic()
+
+    def close(self) -> None:
+        self.client.close()
+
+
+def _noted(update: Update) -> Update:
+    return update if update.body is None else replace(update, body=brief(update.body))
+
+
+def _fields(update: Update, implied_timeout: bool = False) -> dict[str, Any]:
+    fields = {
+        "receipt": update.receipt,
+        "visibility_timeout": None if implied_timeout else update.visibility_timeout_s,
+        "delay": update.delay_s,
+        "message": update.body,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _delivery(message: dict[str, Any]) -> Delivery:
+    return Delivery(
+        message["id"],
+        brief(message["message"]),
+        message["receipt"],
+        message["receive_count"],
+        to_ms(message["claimed_until"]),
+    )
+
+
+def seen(message: dict[str, Any]) -> Seen:
+    """Return a message of a listing as the history keeps it."""
+    due = message["claimed_until"] or message.get("delayed_until")
+    return Seen(
+        message["id"],
+        brief(message["message"]),
+        message["status"],
+        message["receive_count"],
+        None if due is None else to_ms(due),
+    )
+
+
+def to_ms(text: str) -> int:
+    """Convert a time in ISO 8601 to ms since 1970."""
+    since = datetime.fromisoformat(text) - datetime(1970, 1, 1, tzinfo=UTC)
+    return round(since.total_seconds() * 1000)

@@ -1,0 +1,67 @@
+"""The messages that the records of `independent_reader` result in, also written from docs/FORMAT.md alone."""
+
+from collections.abc import Iterator
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import msgpack
+
+from tests.support.independent_reader import check, records
+
+
+def contents(path: Path, at: int, lengths: list[int], entries: bytes) -> Iterator[dict[str, str]]:
+    """Yield the body and the headers of each entry."""
+    check(sum(lengths) == len(entries), path, at, "the entries are not as long as their lengths say")
+    for entry in (entries[end - length : end] for end, length in zip(accumulate(lengths), lengths, strict=True)):
+        check(not entry or crc32(entry[4:]) == int.from_bytes(entry[:4], "little"), path, at, "a damaged entry")
+        value = msgpack.unpackb(entry[4:]) if entry else None
+        body, headers = value if isinstance(value, list) else (value, {})
+        yield {"body": body} | ({"carried": headers} if headers else {}) if entry else {}
+
+
+def spread(runs: list[int]) -> list[int]:
+    """Return the numbers that runs of first number and count stand for."""
+    return [n for first, count in zip(runs[::2], runs[1::2], strict=True) for n in range(first, first + count)]
+
+
+def live_messages(folder: Path) -> dict[str, dict[int, dict[str, Any]]]:
+    """What is there, by queue and sequence; messages whose producing was dropped are there once they are restated.
+
+    Of each: body, status (1 waiting, 2 claimed, 3 delayed; of the last record), due, receives, token.
+    """
+    names: dict[int, str] = {}
+    queues: dict[int, dict[int, dict[str, Any]]] = {}
+    for path, at, (kind, time, queue, *fields) in records(folder):
+        if kind == 10:
+            continue
+        live = queues.setdefault(queue, {})
+        if kind == 1:
+            names[queue] = fields[0]
+        elif kind in (2, 8):
+            first, dues, lengths, *_, entries = fields
+            for n, body in enumerate(contents(path, at, lengths, entries)):
+                due = dues[n] if dues and dues[n] > time else 0
+                live[first + n] = body | {"status": 3 if due else 1, "due": due, "receives": 0, "token": None}
+        elif kind == 3:
+            for message in (live[n] for n in spread(fields[0]) if n in live):
+                token, receives = fields[2], message["receives"] + 1
+                message |= {"status": 2, "due": time + fields[1], "receives": receives, "token": token}
+        elif kind == 5:
+            for n, status, due, _, *receives in fields[0]:
+                if n in live:
+                    live[n] |= {"status": status, "due": due} | ({} if status == 2 else {"token": None})
+                    live[n] |= {"receives": receives[0]} if receives else {}
+            _, runs, _, lengths, claims, entries = fields
+            for n, body in zip(spread(runs), contents(path, at, lengths, entries), strict=True):
+                live[n] = body | {"status": 1, "due": 0, "receives": 0, "token": None}
+            for n, status, due, _, receives, token, *_ in claims:
+                live[n] |= {"status": status, "due": due, "receives": receives, "token": token or None}
+        elif kind in (4, 6):
+            for n in spread(fields[0]) if kind == 4 else [n for n in live if n < fields[0]]:
+                live.pop(n, None)
+        elif kind == 7:
+            del queues[queue]
+            names.pop(queue, None)
+    return {name: dict(sorted(queues[queue].items())) for queue, name in names.items()}

@@ -1,0 +1,101 @@
+"""Everything that a broker's state holds, as plain values that a test compares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import copy
+from typing import Any
+
+import pytest
+
+from wonderq.state import columns, message_table, ready_pages, record
+from wonderq.state.columns import Columns
+from wonderq.state.state import Queue, State
+
+
+def small_pages(monkeypatch: pytest.MonkeyPatch, bits: int, keep_below: int) -> None:
+    """Let pages have ``1 << bits`` messages only."""
+    for module in (columns, message_table, ready_pages):
+        monkeypatch.setattr(module, "PAGE_BITS", bits)
+    monkeypatch.setattr(columns, "PAGE_MESSAGES", 1 << bits)
+    monkeypatch.setattr(columns, "_KEEP_BELOW", keep_below)
+
+
+def columns_of(messages: Columns) -> dict[str, Any]:
+    """Everything that a queue's columns say, to compare with those of another."""
+    return {
+        "next_sequence": messages.next_sequence,
+        "counts": list(messages.counts),
+        "bytes": messages.bytes,
+        "pages": {
+            number: {name: copy(getattr(page, name)) for name in page.__slots__ if name not in ("listed", "frozen")}
+            for number, page in messages._pages.items()
+        },
+    }
+
+
+def _at(state: State, now_ms: int, about: Callable[[Queue], Any]) -> dict[str, Any]:
+    for queue in state.queues.values():
+        queue.messages.advance(now_ms)
+    state.forget(now_ms)
+    return {
+        "key": state.key,
+        "next_queue": state.next_queue,
+        "last_ms": state.last_ms,
+        "sums": (state.messages, state.bytes, state.metadata_bytes),
+        "notes": {
+            space: {name: note.value for name, note in notes.items()}
+            for space, notes in state.metadata.items()
+            if notes
+        },
+        "remembered": state.dedup_entries,
+        "queues": {name: about(queue) for name, queue in state.queues.items()},
+    }
+
+
+def contents_of(state: State, now_ms: int) -> dict[str, Any]:
+    """Everything that a state says at a moment, to compare with another."""
+    return _at(
+        state,
+        now_ms,
+        lambda queue: (
+            *(queue.number, queue.created_ms, queue.settings),
+            *(columns_of(queue.messages), lanes_of(queue.messages), remembered_by(queue, now_ms)),
+        ),
+    )
+
+
+def lanes_of(messages: Columns) -> list[tuple[int, int, str]]:
+    """Return the lanes of a queue, sorted."""
+    return sorted(lane.definition for lane in messages.lanes.by_number.values())
+
+
+def remembered_by(queue: Queue, now_ms: int) -> dict[str, Any]:
+    """What a queue still remembers, and until when."""
+    return {key: (each.value, each.until_ms) for key, each in queue.dedup.copy().items() if each.until_ms > now_ms}
+
+
+def said_by(state: State, now_ms: int) -> dict[str, Any]:
+    """Everything that a state says at a moment but for how it keeps it, so that two may have come by different ways."""
+    return _at(
+        state,
+        now_ms,
+        lambda queue: {
+            "number": queue.number,
+            "created_ms": queue.created_ms,
+            "settings": queue.settings,
+            "next_sequence": queue.messages.next_sequence,
+            "counts": queue.messages.counts[1:],
+            "bytes": queue.messages.bytes,
+            "oldest_ms": queue.messages.oldest_ms(),
+            "ready": sorted(record.from_runs(queue.messages.pick(1 << 30, 1 << 60))),  # groups may take turns anew
+            "messages": [view._replace(lane=0) for view in queue.messages.after(-1, 1 << 30)],
+            "lanes": [queue.messages.lane_of(view) for view in queue.messages.after(-1, 1 << 30)],
+            "remembered": remembered_by(queue, now_ms),
+        },
+    )
+
+
+def another_receipt(receipt: str) -> str:
+    """A receipt of the same message for a claim that never was: its token has another last digit, whatever that is."""
+    return receipt[:-1] + ("1" if receipt.endswith("0") else "0")
