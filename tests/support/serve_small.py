@@ -25,7 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--listen", required=True)
-    parser.add_argument("--fsync", type=SyncPolicy.parse, required=True)
+    parser.add_argument("--fsync", type=SyncPolicy.parse, default=SyncPolicy.parse("always"))
     parser.add_argument("--segment-bytes", type=int, required=True)
     options = parser.parse_args()
     host, _, port = options.listen.rpartition(":")
