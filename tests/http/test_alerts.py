@@ -158,7 +158,7 @@ SERIES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
             'wonderq_queue_messages{queue="q",status="unprocessed"}': "2000+10x200",
         },
     ),
-    "WonderQKeeperEnded": (
+    "WonderQHousekeeperEnded": (
         {"wonderq_housekeeper_up": "0x200", "wonderq_ready": "1x200"},
         {"wonderq_housekeeper_up": "1x200", "wonderq_ready": "1x200"},
     ),

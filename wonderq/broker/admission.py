@@ -15,7 +15,7 @@ from wonderq.model.errors import (
     TooManyKeysError,
     TooManyQueuesError,
 )
-from wonderq.model.limits import Limits
+from wonderq.model.limits import UNLIMITED, Limits
 from wonderq.model.messages import size_of
 from wonderq.state import record
 from wonderq.state.state import Queue, State
@@ -26,6 +26,7 @@ class Admission:
 
     def __init__(self, limits: Limits, state: State) -> None:
         self._limits = limits
+        self._limits_queues = limits.messages_per_queue < UNLIMITED or limits.bytes_per_queue < UNLIMITED
         self._state = state
 
     # One request
@@ -108,7 +109,16 @@ class Admission:
             QueueFullError: the queue would hold more than it may.
             BrokerFullError: all queues together would.
         """
-        limits, state, there, settings = self._limits, self._state, queue.messages, queue.settings
+        limits, state = self._limits, self._state
+        if self._limits_queues or queue.limits_size:  # most brokers limit none, and this is on the way of each message
+            self._check_queue_room(queue, count, size)
+        if count and state.messages + count > limits.total_messages:
+            raise BrokerFullError(_full("The broker", limits.total_messages, "--total-messages"))
+        if state.bytes + size > limits.total_bytes:
+            raise BrokerFullError(_full("The broker", limits.total_bytes, "--total-bytes"))
+
+    def _check_queue_room(self, queue: Queue, count: int, size: int) -> None:
+        limits, there, settings = self._limits, queue.messages, queue.settings
         if count:
             messages = len(there) + count
             if messages > limits.messages_per_queue:
@@ -119,10 +129,6 @@ class Admission:
             raise QueueFullError(_full(_the(queue), limits.bytes_per_queue, "--bytes-per-queue"))
         if settings.max_bytes and there.bytes + size > settings.max_bytes:
             raise QueueFullError(_full(_the(queue), settings.max_bytes, "its max_bytes"))
-        if count and state.messages + count > limits.total_messages:
-            raise BrokerFullError(_full("The broker", limits.total_messages, "--total-messages"))
-        if state.bytes + size > limits.total_bytes:
-            raise BrokerFullError(_full("The broker", limits.total_bytes, "--total-bytes"))
 
 
 def _the(queue: Queue) -> str:

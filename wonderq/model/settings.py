@@ -118,6 +118,11 @@ class QueueSettings:
         return bool(self.max_claims_per_second or self.max_claims_per_second_per_group)
 
     @property
+    def limits_size(self) -> bool:
+        """Whether the messages that the queue may hold, or their bytes, are limited."""
+        return bool(self.max_messages or self.max_bytes)
+
+    @property
     def restricts_sending(self) -> bool:
         """Whether a message may be rejected, or be a duplicate although it has no idempotency key."""
         return bool(self.draining or self.content_deduplication or self.max_message_bytes)

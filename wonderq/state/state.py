@@ -59,6 +59,8 @@ class Queue:
         # Computed here because they are read for each message.
         self.is_plain = not (settings.restricts_sending or self.is_fifo)
         """Whether the queue accepts any message unchanged."""
+        self.limits_size = settings.limits_size
+        """Whether the settings limit the messages that the queue may hold, or their bytes."""
         self.restricts_claims = settings.restricts_claims
         """Whether the settings can keep a waiting message from being claimed."""
         self.messages.lanes.configure(fifo=self.is_fifo, in_flight_per_group=settings.max_in_flight_per_group)
@@ -324,9 +326,10 @@ class State:
         messages = self._queue_for(queue).messages
         if first < messages.next_sequence:
             raise ValueError(f"expected message {messages.next_sequence} of queue {queue}, found {first}")
-        before = len(messages), messages.bytes
+        bytes_before = messages.bytes
         messages.produce(first, at_ms, end - len(entries), lengths, due_ms, lanes)
-        self._count(messages, *before)
+        self.messages += len(lengths)
+        self.bytes += messages.bytes - bytes_before
 
     def _send(
         self,
