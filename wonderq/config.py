@@ -179,8 +179,7 @@ class Settings:
         Limits.total_messages,
         _integer_or_unlimited(1, _MANY),
         "N",
-        "maximum number of messages in all queues; each takes 24 bytes of memory while it waits, and up to 200 while "
-        "claimed or delayed",
+        "maximum number of messages in all queues; docs/LIMITS.md has the memory that a message takes",
     )
     total_bytes: int = _setting(
         Limits.total_bytes, _integer_or_unlimited(1, _MANY), "BYTES", "maximum bytes of messages in all queues"
