@@ -217,7 +217,7 @@ def settings(life: Life) -> Check:
             assert client.consume() == []
             client.put_queue(paused=False, draining=True)
             assert texts(client.consume()) == ["a"]
-            with pytest.raises(RefusedError, match="are being processed already"):
+            with pytest.raises(RefusedError, match="limit of messages in flight"):
                 client.consume()
             with pytest.raises(RefusedError, match="drained"):
                 client.produce("c")

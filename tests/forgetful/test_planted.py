@@ -16,7 +16,7 @@ import pytest
 from tests.forgetful.explore import main
 from tests.forgetful.lives import explore
 from tests.support.forgetful_disk import ForgetfulDisk, ForgetfulFile
-from wonderq.broker import broker
+from wonderq.broker import core
 from wonderq.state.columns import Columns
 from wonderq.state.page import Page
 from wonderq_storage import FileLog, checkpoint, frame, recovery, segment
@@ -61,7 +61,7 @@ def acknowledged_before_sync(patch: Patch) -> None:
 
 
 def answered_without_waiting(patch: Patch) -> None:
-    patch.setattr(broker.Broker, "_wait_until_durable", lambda self: None)
+    patch.setattr(core.Core, "wait_until_durable", lambda self: None)
 
 
 def no_sync_on_seal(patch: Patch) -> None:
