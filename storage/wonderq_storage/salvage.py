@@ -328,14 +328,14 @@ class Salvage:
             seeds: Sequence[int] = (header.crc,)
             after = current.file.read(frame.GROUP_HEADER_BYTES, stop)
             next_header = frame.unpack_group_header(after, 0, seed)
-            goes_on = stop if stop < size else None
+            resume_at = stop if stop < size else None
             stop = min(stop, size)
         else:
             self._number = self._chain = None
             next_header = _find_header(current, at + 1)
             seeds = (int.from_bytes(head[:4], "little"), crc32(head[4:], seed))
             stop = size if next_header is None else next_header.offset
-            goes_on = None if next_header is None else stop
+            resume_at = None if next_header is None else stop
             problem.lost.append(Span(at, min(frame.GROUP_HEADER_BYTES, stop - at)))
         start = at + frame.GROUP_HEADER_BYTES
         data = memoryview(current.file.read(max(stop - start, 0), start))
@@ -347,8 +347,8 @@ class Salvage:
             else:
                 offset, record = piece
                 yield Found(current.path, current.number, start + offset, record)
-        if goes_on is not None:
-            yield goes_on
+        if resume_at is not None:
+            yield resume_at
 
 
 def _resized(current: Segment, size: int) -> str:

@@ -62,7 +62,7 @@ def write(seed: int) -> dict[str, SmallFolder]:
     with (
         patch("os.urandom", chance.randbytes),
         patch("secrets.token_bytes", chance.randbytes),
-        patch.object(FileLog, "_keep", lambda _: None),  # no closing group where a noisy machine pauses
+        patch.object(FileLog, "_run_in_background", lambda _: None),  # no closing group where a noisy machine pauses
     ):
         writer = _MemoryWriter(disk, seed)
         writer.write_history(4)

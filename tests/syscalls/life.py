@@ -94,7 +94,7 @@ def make_deterministic(seed: int) -> random.Random:
     chance = random.Random(seed)
     os.urandom = chance.randbytes
     secrets.token_bytes = lambda nbytes=None: chance.randbytes(nbytes or 0)
-    FileLog._keep = lambda self: None  # type: ignore[method-assign]  # closing groups are a step
+    FileLog._run_in_background = lambda self: None  # type: ignore[method-assign]  # closing groups are a step
     gc.disable()  # it would close what is left in a cycle at another moment each time
     logging.disable()
     return random.Random(seed + 1)
