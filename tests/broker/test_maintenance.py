@@ -177,7 +177,7 @@ def ended(kept: Kept) -> bool:
     return not kept.running
 
 
-# When it works
+# Triggers
 
 
 def test_a_checkpoint_is_due_after_so_much_log(keep: Keep) -> None:
@@ -312,7 +312,7 @@ def test_stopping_what_never_started(keep: Keep, monkeypatch: pytest.MonkeyPatch
     assert len(kept.checkpoints.sizes) == 1
 
 
-# How much the folder holds
+# Size of the folder
 
 
 def test_a_steady_queue_never_holds_more_than_four_segments(keep: Keep) -> None:
@@ -347,7 +347,7 @@ def test_a_cold_queue_beside_a_hot_one(keep: Keep) -> None:
     assert [message.id for message in kept.broker.messages("cold")] == cold
 
 
-# What comes in its way
+# Obstacles
 
 
 def fill_up(kept: Kept, count: int = 300) -> list[str]:
@@ -410,7 +410,7 @@ def test_on_a_full_disk_deleting_makes_room(keep: Keep) -> None:
 
 
 def test_a_full_disk_with_one_segment_of_garbage_heals(keep: Keep) -> None:
-    """That segment is the one in use, and there is no room for a second of its size: a smaller one takes over."""
+    """The segment is in use and has no room for a second of its size, so a smaller one replaces it."""
     kept = keep(segment_bytes=1 << 17, disk=SmallDisk((1 << 17) + 20_000))
     left: list[str] = []
     with suppress(DiskFullError):

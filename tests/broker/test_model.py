@@ -160,7 +160,7 @@ class BrokerMachine(RuleBasedStateMachine):
         return self.naive.queues
 
     def held(self) -> list[tuple[str, Item]]:
-        """All messages whose newest receipt still counts."""
+        """Return all messages whose newest receipt is still valid."""
         return [(queue, item) for queue, line in self.lines.items() for item in line.items.values() if item.receipt]
 
     def target(self, queue: str, choice: tuple[str, int, int]) -> Target:
@@ -507,7 +507,7 @@ class BrokerMachine(RuleBasedStateMachine):
         found = [message.id for message in self.broker.messages(queue, after=keys[after], limit=limit)]
         assert found == keys[after + 1 :][:limit]
 
-    # What a client can see
+    # Client-visible state
 
     @invariant()
     def everything_looks_the_same(self) -> None:

@@ -162,7 +162,7 @@ def compare_what_is_left(running: Running, scratch: Path) -> None:
         shutil.rmtree(scratch)
 
 
-# What must last
+# Durable state
 
 
 def test_all_that_can_be_seen_of_messages_lasts(running: Running) -> None:
@@ -400,7 +400,7 @@ def test_what_is_read_while_its_place_is_dropped(running: Running, reader: str, 
 def test_others_are_given_for_claimed_messages_that_are_deleted_before_they_are_read(
     running: Running, limit: int
 ) -> None:
-    """Whoever asks gets what is there: that some of what was picked for him has gone is no reason to give him less."""
+    """A claim returns all available messages up to its limit, even if some of those it picked have been deleted."""
     broker = running.broker
     ids = broker.produce("jobs", ["a", "b", "c", "d", "e", "f"])
 

@@ -190,7 +190,7 @@ def test_any_moment_of_any_life(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_what_was_loaded_lives_on_as_the_original_would(seed: int) -> None:
-    """Nothing else is remembered than what a snapshot has: the same records lead on to the same."""
+    """A snapshot holds all remembered state: the same records then lead to the same result."""
     chance, clock, log = random.Random(seed), FakeClock(), MemoryLog()
     broker = Broker(log, clock=clock, limits=Limits(message_bytes=1000, batch_messages=40, batch_bytes=8000))
     live_a_random_life(broker, clock, chance, 200)
@@ -210,7 +210,7 @@ def test_what_was_loaded_lives_on_as_the_original_would(seed: int) -> None:
         assert said_by(loaded, clock.ms + later_ms) == said_by(broker.core.state, clock.ms + later_ms)
 
 
-# What cannot be loaded
+# Snapshots that cannot be loaded
 
 
 def chunks_of(known: Known) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""What the client makes of connections and answers that are not as they should be."""
+"""Errors of the client on broken connections and unexpected answers."""
 
 from __future__ import annotations
 

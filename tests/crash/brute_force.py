@@ -28,13 +28,13 @@ class Comparison:
     histories: int = 0
     spoiled: int = 0
     impossible: Counter[str] = field(default_factory=Counter)
-    """By the way of spoiling."""
+    """Counts by kind of mutation."""
     reported: Counter[str] = field(default_factory=Counter)
     rules: Counter[Rule] = field(default_factory=Counter)
     wrong: list[tuple[History, list[Violation], str]] = field(default_factory=list)
-    """What is possible and was reported, or what the model made and the search does not find."""
+    """Possible histories that were reported, or histories of the model that the search does not find."""
     missed: list[tuple[History, str]] = field(default_factory=list)
-    """Some of what is impossible and was not reported."""
+    """Examples of impossible histories that were not reported."""
 
     def __str__(self) -> str:
         return (

@@ -1,4 +1,4 @@
-"""What becomes of a damaged folder: it is noticed, or nothing that a client sees has changed. Anything else is a bug."""
+"""Verdict on a damaged folder: the damage is noticed, or clients see no change. Anything else is a bug."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wonderq_storage.segment import file_name
 
 
 class Fate(enum.Enum):
-    """What damage came to."""
+    """Outcome of damage."""
 
     REFUSED = "the start is refused, with file and offset"
     FOUND_ON_READING = "a body does not verify when it is read; the rest is unchanged"
@@ -32,13 +32,13 @@ class UnnoticedError(AssertionError):
 
 
 class Sight(NamedTuple):
-    """All that clients can see of a folder."""
+    """Everything that clients can see of a folder."""
 
     said: dict[str, Any]
     """Queues, settings, counts, and of each message all but its body."""
     bodies: list[tuple[str, dict[str, Any]]]
     torn_bytes: int
-    """Of a tail that a start would cut."""
+    """Size of the tail that a start would cut."""
 
 
 def look(files: Files, now_ms: int) -> Sight:
@@ -170,7 +170,7 @@ class Judge:
 
 
 def _same(data: bytes, other: bytes) -> bool:
-    """Whether two files are a segment's but for the zeros behind a seal."""
+    """Return whether two segment files are equal except for the zeros behind a seal."""
     return data.rstrip(b"\0") == other.rstrip(b"\0")
 
 

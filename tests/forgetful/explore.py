@@ -36,7 +36,7 @@ _SHOWN = 10
 
 
 class Found(NamedTuple):
-    """What came of exploring one life."""
+    """Result of exploring one life."""
 
     workload: str
     seed: str

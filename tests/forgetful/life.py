@@ -22,13 +22,13 @@ STRANGERS = {"notes.txt": b"not ours", "0000000002.wal.old": b"neither is this",
 
 
 class Moment(NamedTuple):
-    """What is owed at one moment."""
+    """Guarantees at one moment."""
 
     records: Records
     acknowledged: int
-    """How many records must be there after a crash."""
+    """Number of records that must survive a crash."""
     appended: int
-    """How many may be."""
+    """Number of records that may survive a crash."""
     now_ms: int
 
 
@@ -160,7 +160,7 @@ class Life:
         if found < len(self.records):
             self.records = self.records.first(found)
 
-    # What is owed
+    # Guarantees
 
     def call(self, work: Callable[[], Any]) -> Any:
         """Let a client ask for something; once it has its answer, that is owed, and all that the answer is based on."""

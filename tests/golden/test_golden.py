@@ -39,7 +39,7 @@ def expected_of(golden: Path) -> tuple[dict[str, Any], int]:
 
 
 def told(found: Any, expected: Any) -> Any:
-    """What was found of all that is expected: later versions have more to tell of a message, or of a queue."""
+    """Return the expected part of the contents: later versions may know more about a message or a queue."""
     if isinstance(found, dict) and isinstance(expected, dict):
         return {key: told(value, expected[key]) for key, value in found.items() if key in expected}
     if isinstance(found, list) and isinstance(expected, list) and len(found) == len(expected):

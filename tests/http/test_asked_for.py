@@ -1,4 +1,4 @@
-"""What was asked for, row by row and to the letter."""
+"""The original requirements, row by row and to the letter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What clients see when the disk fails or is full."""
+"""Answers to clients when the disk fails or is full."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class StoppedTime:
     def __init__(self) -> None:
         self.now_s = time.monotonic()
         self.checked_s = 0.0
-        """When the server last checked how long its connections have taken."""
+        """Time of the server's last check of how long its connections have taken."""
 
     def monotonic(self) -> float:
         return self.now_s

@@ -41,7 +41,7 @@ _LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "benchmarks", "dist")
 
 
 class End(enum.Enum):
-    """How a run of some tests ended."""
+    """Outcome of a run of some tests."""
 
     PASSED = "no test failed"
     FAILED = "a test failed"
@@ -58,7 +58,7 @@ class Outcome(NamedTuple):
     seconds: float
 
     def catches(self, mutant: Mutant) -> bool:
-        """Whether the bug was noticed. That the tests are slow does not count, unless somebody waits for ever."""
+        """Return whether the bug was noticed. A timeout does not count, unless the bug makes a call wait for ever."""
         return self.end is End.FAILED or (self.end is End.HUNG and mutant.hangs)
 
     def __str__(self) -> str:

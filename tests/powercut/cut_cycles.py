@@ -33,13 +33,13 @@ from tests.support.worker import Load
 
 SEGMENT_BYTES = 64 << 10
 
-#: How a broker may refuse whose disk is gone.
+#: Permitted error codes after the disk has failed.
 _DISK_IS_GONE = {"log_failed", "log_damaged"}
 
-#: How a broker may refuse at any time, by what it knows.
+#: Error codes permitted at any time.
 _REFUSALS = {"message_not_found", "stale_receipt", "not_claimed", "shutting_down"}
 
-#: How long a broker goes on without its disk before it is killed.
+#: Time that a broker runs without its disk before it is killed.
 _AFTERLIFE_S = 0.03
 
 

@@ -28,12 +28,12 @@ BIG_BYTES = 8000
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long things take, in seconds."""
+    """Durations of the phases, in seconds."""
 
     seconds: float
     round_s: float = 180
     pause_s: float = 0.03
-    """Of each client after a call, on average."""
+    """Average pause of a client after a call."""
     short_s: tuple[float, float] = (6.0, 12.0)
     """Lives after the first of a round, which takes ``long_share`` of it."""
     long_share: float = 0.7
@@ -160,7 +160,7 @@ class Soak(Run):
         since_s = time.monotonic()
         self.history.disk_full.append((since_s, float("inf")))
         until_s = since_s + self.random.uniform(*self.plan.full_s)
-        # What compaction frees is taken too, but not at once: another writer may be faster than the broker, or slower.
+        # Fill the space that compaction frees too, but at intervals: another writer may be faster or slower.
         every_s = self.random.choice((0.02, 0.2, 1.0))
         while time.monotonic() < until_s:
             self._disk.fill()

@@ -1,4 +1,4 @@
-"""What every `wonderq_storage.log.Log` owes to those above it, as a suite.
+"""Contract of every `wonderq_storage.log.Log` with its callers, as a suite.
 
 Subclass `LogContract` in a test module and give it two fixtures: ``open_log``, a function that opens the log, the same
 one at each call, as it is before `replay`; and ``open_other_log``, which does so for another log. A log is closed before

@@ -23,7 +23,7 @@ SEGMENT_BYTES = 4096
 
 
 class SmallFolder(NamedTuple):
-    """What a stopped or killed broker left."""
+    """Files that a stopped or killed broker left."""
 
     files: Files
     now_ms: int
@@ -42,7 +42,7 @@ class SmallFolder(NamedTuple):
 
     @property
     def last_group(self) -> int:
-        """Where the newest group begins in the newest segment: damage from there on cannot be told from a torn write."""
+        """Start of the newest group in the newest segment: damage from there on looks like a torn write."""
         return groups_of(self.files[self.segments[-1]])[-1][0].offset
 
 

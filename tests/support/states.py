@@ -71,7 +71,7 @@ def lanes_of(messages: Columns) -> list[tuple[int, int, str]]:
 
 
 def remembered_by(queue: Queue, now_ms: int) -> dict[str, Any]:
-    """What a queue still remembers, and until when."""
+    """Return the dedup keys that a queue remembers, with their values and deadlines."""
     return {key: (each.value, each.until_ms) for key, each in queue.dedup.copy().items() if each.until_ms > now_ms}
 
 

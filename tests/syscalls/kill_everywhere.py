@@ -36,7 +36,7 @@ from wonderq_storage import frame
 
 STEPS = 16
 
-#: Which errors each call gets. An EIO of a sync that strace makes up skips the sync, so the page cache has the data still.
+#: Errors to inject per call. With an injected EIO a sync is skipped, and the page cache keeps the data.
 ERRORS = {
     "openat": ("EMFILE", "EIO", "ENOSPC"),
     "fallocate": ("ENOSPC", "EIO"),
@@ -67,7 +67,7 @@ class Report:
 
 
 class Workload:
-    """One life, and everything that is done to it."""
+    """A life, and everything that is done to it."""
 
     def __init__(self, seed: int, folder: Path, report: Report, *, steps: int = STEPS) -> None:
         self._seed = seed

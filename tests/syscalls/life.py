@@ -32,7 +32,7 @@ QUEUES = (DEFAULT_QUEUE, "orders")
 
 
 class Said(NamedTuple):
-    """What a life says after a step; its first step is the start."""
+    """Report of a life after a step; the first step is the start."""
 
     step: str
     refusal: str
@@ -41,7 +41,7 @@ class Said(NamedTuple):
     picture: str
     """Digest of all that clients can see, as the broker has it in memory."""
     failed: bool
-    """Whether the broker says that its log has failed."""
+    """Whether the broker reports a failed log."""
 
     def line(self) -> bytes:
         return "\t".join(map(str, self)).encode() + b"\n"

@@ -1,4 +1,4 @@
-"""What the tests of compact, backup and restore need: folders with a life behind them, and what they say."""
+"""Helpers for the tests of compact, backup and restore: folders with a long history, and their contents."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def says(state: State, now_ms: int) -> dict[str, Any]:
 
 
 def said_in(folder: Path, now_ms: int = LATE_MS, *, with_checkpoints: bool = False) -> dict[str, Any]:
-    """What a log says at a moment, read without changing it."""
+    """Return the contents of a log at a moment, and change nothing."""
     log = FileLog(folder)
     try:
         state, _ = replay_log(log, Checkpoints(folder) if with_checkpoints else None)

@@ -47,7 +47,7 @@ def early_and_late(tmp_path: Path, *, late: int = 3, length: int = 10) -> tuple[
 
 
 def copy_of(folder: Path) -> Path:
-    """To open as a broker does, which writes to it."""
+    """Open the folder as a broker does, which writes to it."""
     new = folder.with_name(f"{folder.name}, opened")
     shutil.copytree(folder, new, dirs_exist_ok=True)
     return new
@@ -176,7 +176,7 @@ def test_a_blank_segment_with_another_header_than_that_of_the_source_is_replaced
 
 
 def test_damage_in_the_last_segment_of_the_backup_is_named_and_not_written_over(tmp_path: Path) -> None:
-    """What stood behind it cannot be compared."""
+    """The records behind it cannot be compared."""
     source, copy = tmp_path / "source", tmp_path / "copy"
     send(source, "one", "two", "three")
     backup(source, copy)
@@ -196,7 +196,7 @@ def test_damage_in_the_last_segment_of_the_backup_is_named_and_not_written_over(
 
 
 def test_what_the_source_would_cut_as_a_torn_tail_is_not_taken_from_the_backup(tmp_path: Path) -> None:
-    """Nothing records that it was durable, so the source's log ends there now, whatever stands behind."""
+    """The log does not record that it was durable, so the source ends there now, whatever follows."""
     source, copy = tmp_path / "source", tmp_path / "copy"
     with opened(source, segment_bytes=SEGMENT_BYTES) as broker:
         for body in ("one", "two", "three"):

@@ -62,7 +62,7 @@ def test_until_a_time_gives_what_was_there_then(tmp_path: Path, seed: int) -> No
 
 
 def test_each_moment_of_a_log(tmp_path: Path) -> None:
-    """One record a group and a millisecond, so the cut falls on every group, those at the borders of segments included."""
+    """One record per group and millisecond, so the cut falls on every group, also at the borders of segments."""
     clock = FakeClock()
     times: list[int] = []
     with opened(tmp_path / "d", clock=clock) as broker:

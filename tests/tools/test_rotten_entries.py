@@ -25,7 +25,7 @@ SEGMENT_BYTES = 1 << 16
 
 
 def rot(broker: Broker, body: str, bit: int = 45) -> None:
-    """From now on, memory fails between the encoding of that body and the framing of its record."""
+    """Corrupt that body in memory, between the encoding of the body and the framing of its record."""
     encode = broker.core.admission.encode
 
     def rotten(bodies: list[str], headers: list[dict[str, Any]] | None = None) -> list[bytes]:
@@ -146,7 +146,7 @@ def deleted_since(broker: Broker) -> None:
 @pytest.mark.parametrize(
     ("live", "bodies", "places", "lost"),
     [
-        # What it said before the update is not what anybody asked for last: it does not come back.
+        # The content before the update is not the latest request, so it does not come back.
         (update_of_a_good_one, ["other"], 1, 1),
         (update_that_mends, ["mended", "other"], 1, 0),
         (second_update_that_mends, ["mended", "other"], 1, 0),

@@ -22,7 +22,7 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "format-1" / "plain"
 READING = ["verify", "inspect", "inspect --records", "export"]
 
 NEW = NewMessage("new", priority=7, group="some")
-"""What no record of version 1 can say."""
+"""A message that no record of version 1 can hold."""
 
 
 def versions(folder: Path) -> list[int]:
