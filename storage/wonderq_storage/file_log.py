@@ -147,7 +147,7 @@ class FileLog:
         recovery.finish(self._segment_bytes, self._now_ms)
         self._writer = writer = GroupWriter(recovery, self._files, self._observer)
         self._files.open(recovery.segments, recovery.spare)
-        # A removed segment frees its disk space only when nobody holds it open any more, so recovery must not.
+        # A removed segment frees its disk space only when no process holds it open any more, so recovery must not.
         recovery.segments, recovery.active = [], None
         self._open = Group(writer.active, writer.written)
         self._committed = self._taken = self._position(self._open)
@@ -380,7 +380,7 @@ class FileLog:
         with self._mutex:
             assert self._open is not None
             log_id = self._open.target.header.log_id
-            # The replay begins with the newest group instead of behind it, so that it notices a log that lost its end.
+            # The replay begins with the newest group instead of after it, so that it notices a log that lost its end.
             # The base is the one before that group, as in a replay of all groups: a newer one may never be written.
             place = msgpack.packb((log_id, *self._written_end.newest_group))
             return Mark(self._position(self._open), place)

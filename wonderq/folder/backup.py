@@ -48,7 +48,7 @@ class Backup:
     removed: list[str]
     """Names of the segments that were removed from the destination."""
     end: Position
-    """Position behind the newest record."""
+    """Position after the newest record."""
     newest_ms: int
     """Time of the newest record, in ms since 1970."""
     messages: int
@@ -60,7 +60,7 @@ class _Part(NamedTuple):
 
     number: int
     end: int
-    """Offset behind its last group."""
+    """Offset after its last group."""
     sealed: bool
     copied: bool
 
@@ -255,11 +255,11 @@ def _check_continues(disk: Disk, current: Segment, end: int, copy: Path) -> None
     """Check that a segment contains, before ``end``, everything in its copy from an earlier backup.
 
     The copy's last complete group is chained to everything before it. So it is enough to compare that group, including
-    its records, to which nothing is chained. A torn tail behind it was never acknowledged.
+    its records, to which nothing is chained. A torn tail after it was never acknowledged.
 
     Raises:
         BackupError: the copy has groups that the segment lacks.
-        CorruptLogError: the copy is damaged, so the bytes behind the damage are unknown.
+        CorruptLogError: the copy is damaged, so the bytes after the damage are unknown.
     """
     try:
         there = segment.open_segment(disk, copy)
