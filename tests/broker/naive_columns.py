@@ -26,7 +26,7 @@ class NaiveColumns:
     """Lane of each message."""
     next_sequence: int = 0
     now: int = 0
-    """Grows with each message that is given out."""
+    """Counter of deliveries, used as a time."""
     given: dict[str, int] = field(default_factory=dict)
     """Time of the last delivery of a group, or of its first message. Messages in no lane form the unnamed group."""
     made: dict[Lane, int] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Attributes with types, and what tracing systems add: given out as they were given, replaced as a whole, and counted."""
+"""Attributes with types, and what tracing systems add: returned unchanged, replaced as a whole, and counted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Groups of an ordinary queue share it: whoever has the fewest in flight comes next, then whoever has waited longest."""
+"""Groups share an ordinary queue: the group with the fewest messages in flight is next, then the longest waiting one."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.support.disks import FaultyDisk, SmallDisk
-from tests.support.states import said_by
+from tests.support.states import state_view
 from tests.support.threads import Call
 from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.broker import compaction, maintenance
@@ -108,7 +108,7 @@ class Kept:
         return self.maintenance._thread.is_alive()
 
     def look_again(self) -> None:
-        """Wait until maintenance has looked at everything that was done so far."""
+        """Wait until maintenance has seen all changes made so far."""
         looks = self.maintenance.looks
         eventually(lambda: self.maintenance.looks >= looks + 3 or not self.running, "maintenance's next look")
         assert self.running
@@ -146,7 +146,7 @@ class Kept:
             assert self.broker.delete_batch(queue, targets) == [None] * len(targets)
 
     def pass_through(self, count: int, size: int = 100, queue: str = "default") -> None:
-        """Produce so many messages, and take and delete as many of the oldest."""
+        """Produce messages, then claim and delete the same number of the oldest."""
         self.produce(count, size, queue)
         while count:
             claimed = self.broker.claim(queue, limit=min(count, 100), visibility_timeout_ms=HOUR_MS)
@@ -671,8 +671,8 @@ def test_a_folder_copied_at_any_moment_of_maintenance_says_the_same(keep: Keep, 
             kept.log.sync()
             while not _copied(kept, copy):
                 shutil.rmtree(copy)
-            expected = said_by(state, now_ms)
+            expected = state_view(state, now_ms)
         log = FileLog(copy)
-        assert said_by(replay_log(log)[0], now_ms) == expected
+        assert state_view(replay_log(log)[0], now_ms) == expected
         log.close()
         shutil.rmtree(copy)

@@ -421,7 +421,7 @@ class BrokerMachine(RuleBasedStateMachine):
     @rule(
         queue=queues, step=st.sampled_from(["claim none", "claim too many", "claim for ever", "purge", "drop", "drop"])
     )
-    def do_what_is_rare(self, queue: str, step: str) -> None:
+    def do_rare_operations(self, queue: str, step: str) -> None:
         match step:
             case "claim none":
                 self._claim(queue, 0, None)
@@ -551,7 +551,7 @@ class BrokerMachine(RuleBasedStateMachine):
 
 
 def lasting(examples: int) -> settings:
-    """Return settings for so many lives."""
+    """Return settings for a number of lives."""
     steps = int(os.environ.get("WONDERQ_MODEL_STEPS", "40"))
     return settings(
         max_examples=examples, stateful_step_count=steps, deadline=None, suppress_health_check=list(HealthCheck)

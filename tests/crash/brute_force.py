@@ -59,7 +59,7 @@ class Comparison:
 def compare(
     rng: random.Random, histories: int, *, search_share: float = 1.0, say: Callable[[Comparison], None] = lambda _: None
 ) -> Comparison:
-    """Compare on so many histories, and one spoiled version of each.
+    """Compare on a number of histories, and one spoiled version of each.
 
     Whatever the checker reports is always searched; of the rest, a share, to learn what it misses.
     """

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from tests.support.crash_disk import Files
 from tests.support.forgetful_disk import FOLDER, ForgetfulDisk
 from tests.support.small_folder import SEGMENT_BYTES, SmallFolder, open_log
-from tests.support.states import said_by
+from tests.support.states import state_view
 from wonderq.state import record
 from wonderq.state.replay import replay_log
 from wonderq_storage import Checkpoints, CorruptLogError, DamagedCheckpointError
@@ -52,7 +52,7 @@ def look(files: Files, now_ms: int) -> Sight:
     log = open_log(disk)
     try:
         state, _ = replay_log(log, Checkpoints(FOLDER, disk))
-        said = said_by(state, now_ms)
+        said = state_view(state, now_ms)
         torn_bytes = log.torn_bytes
     finally:
         log.close()

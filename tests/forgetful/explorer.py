@@ -204,7 +204,7 @@ class Explorer:
         return problems
 
     def _crash_recovery(self, key: FolderKey, crash: Crash, opened: Opened, moment: Moment) -> None:
-        """Cut the power again while a recovery is at work, before each of its operations."""
+        """Cut the power again during a recovery, before each of its operations."""
         operations = opened.disk.operations
         files = self._contents.folder(key)
         medium = Medium(files, self._contents)

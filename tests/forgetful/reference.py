@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tests.support.states import said_by
+from tests.support.states import state_view
 from wonderq.state import record
 from wonderq.state.state import State
 from wonderq_storage import Position
@@ -90,7 +90,7 @@ class Records:
 
 def everything(state: State, now_ms: int, read: Read) -> dict[str, Any]:
     """Return the contents of a state at a moment, with all messages."""
-    said = said_by(state, now_ms)
+    said = state_view(state, now_ms)
     said["identity_at"] = state.identity_at
     for name, queue in state.queues.items():
         about = said["queues"][name]

@@ -195,7 +195,7 @@ _UNKNOWABLE = {"invalid_value", "bad_request"}
 
 
 def fuzz(caller: Caller, cases: int, seed_number: int) -> None:
-    """Make so many calls, or somewhat more. Raises UndescribedError at the first answer that is not as described."""
+    """Make at least this number of calls. Raises UndescribedError at the first answer that is not as described."""
     schema = schemathesis.openapi.from_dict(strict_document())
     operations = [found.ok() for found in schema.get_all_operations()]
     dull = sum(map(_is_dull, operations))

@@ -55,7 +55,7 @@ def spoiled(sample: bytes, others: Sequence[bytes], chance: random.Random) -> by
 
 
 def inputs(target: Target, count: int, seed: int) -> Iterator[bytes]:
-    """Yield the samples, and so many spoiled ones; the same for each seed."""
+    """Yield the samples, and a number of spoiled ones; the same for each seed."""
     chance = random.Random(f"{seed} {target.name}")
     yield from target.samples
     for _ in range(count):

@@ -83,7 +83,7 @@ def connect(served: ServedBroker, address: str = "127.0.0.1") -> socket.socket:
 
 @contextmanager
 def connections_of(served: ServedBroker, count: int, *, data: bytes = b"", address: str = "127.0.0.1") -> Iterator[Any]:
-    """Have so many connections, on each of which these bytes were sent."""
+    """Open a number of connections, and send these bytes on each."""
     with ExitStack() as stack:
         before = len(served.server.active_channels)
         opened = []

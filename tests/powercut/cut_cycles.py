@@ -146,7 +146,7 @@ def _say_with_cuts(medium: Medium) -> Callable[[str], None]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.powercut.cut_cycles", description=__doc__)
-    parser.add_argument("--cuts", type=int, default=200, help="at least so many")
+    parser.add_argument("--cuts", type=int, default=200, help="minimum number of power cuts (default %(default)s)")
     parser.add_argument("--filesystem", choices=FILESYSTEMS, default="ext4")
     parser.add_argument("--seed", type=int, help="repeats the choices of a run (not its timing)")
     parser.add_argument("--options", default="", help="of the mount, as in data=writeback")

@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.soak.connections import mixed
 from tests.soak.copies import listings, wonderq
 from tests.soak.resources import Resources, Sampler
-from tests.soak.traffic import VOLATILE, keep_house, work
+from tests.soak.traffic import VOLATILE, administer_queues, work
 from tests.support.broker_process import BrokerDidNotStartError, BrokerProcess
 from tests.support.history.calls import DISK_FULL, FinalState
 from tests.support.history.checker import Rule, Violation
@@ -138,7 +138,7 @@ class Soak(Run):
             traffic.add(mine.values(), work, worker, mine, traffic.done, traffic.failures, produces, self.plan.pause_s)
         mine = self._clients(url)
         rng = random.Random(self.random.random())
-        traffic.add(mine.values(), keep_house, mine, rng, traffic.done, traffic.failures, self.plan.pause_s * 20)
+        traffic.add(mine.values(), administer_queues, mine, rng, traffic.done, traffic.failures, self.plan.pause_s * 20)
 
     def _clients(self, url: str) -> dict[str, RecordingClient]:
         make = mixed(random.Random(self.random.random()))

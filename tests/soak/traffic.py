@@ -49,7 +49,7 @@ def work(
         failures.append(error)
 
 
-def keep_house(
+def administer_queues(
     clients: Mapping[str, RecordingClient],
     rng: random.Random,
     done: threading.Event,

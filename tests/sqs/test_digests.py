@@ -147,7 +147,7 @@ def test_another_secret_service_or_time() -> None:
 
 
 def test_what_says_what_is_done_must_be_signed() -> None:
-    """Otherwise whoever sees a request could have another action done with its body."""
+    """Otherwise a reader of a request could use its body for another action."""
     request, authorization = botocore_request()
     signed = sigv4.parse(authorization)
     assert signed is not None

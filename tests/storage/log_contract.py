@@ -54,7 +54,7 @@ def put(log: Log, records: list[bytes]) -> list[tuple[Position, bytes]]:
 
 
 def put_parts(log: Log, parts: int) -> list[tuple[Position, bytes]]:
-    """Append until the log has about so many old parts that it could drop. No two records are equal."""
+    """Append until the log has about this number of old parts to drop. No two records are equal."""
     placed: list[tuple[Position, bytes]] = []
     length = log.max_record_bytes // 3
     for number in range(10 * parts):

@@ -296,7 +296,7 @@ def test_a_mark_is_not_good_before_a_closing_group_is_written(tmp_path: Path) ->
 
 
 class _HeldDisk(RecordingDisk):
-    """Stops in the first write after it is told to."""
+    """A disk that blocks in the first write after a test asks for it."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -172,7 +172,7 @@ class Worker:
         return call
 
     def act_by_id(self, clients: dict[str, RecordingClient]) -> None:
-        """Delete or change messages whoever holds them, and ones that may be gone."""
+        """Delete or change messages of any holder, and ones that may be deleted."""
         rng = self.random
         client = rng.choice(list(clients.values()))
         ids = self.known.get(client.queue)

@@ -232,7 +232,7 @@ class Workload:
 
 
 def _limit_file_size(data: Path, more_bytes: int) -> None:
-    """Let no file grow, and no write go, beyond so many bytes behind the newest group."""
+    """Limit the size of files and the end of writes to a number of bytes after the newest group."""
     end = max((end_of_groups(path.read_bytes()) for path in segment_files(data)[-1:]), default=0)
     resource.setrlimit(resource.RLIMIT_FSIZE, (end + more_bytes, resource.RLIM_INFINITY))
 

@@ -1,7 +1,7 @@
 """A short life of a broker, the same every time from its seed, that tells after each step what there is.
 
 All its calls to the operating system come from one thread, in the same order each time: the closing groups and the
-upkeep that a running broker leaves to threads are steps here.
+maintenance that a running broker leaves to threads are steps here.
 """
 
 from __future__ import annotations
