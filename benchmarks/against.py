@@ -1,8 +1,8 @@
 """Compare this checkout with another one: `python -m benchmarks.against TREE [--rounds R] [--only NAME]`.
 
-The loads are those of `benchmarks.whole`. The brokers of both trees run at the same time, and each load runs on them in turn, in
-alternating order. Each line has medians over the rounds of two ratios, this tree's figure divided by the other's in the same
-round: requests per second, and processor time of the broker per request. The second one says more on a busy machine.
+The brokers of both trees run at the same time. Each load of `benchmarks.whole` runs on both, in alternating order.
+Each line shows two ratios, this tree's figure divided by the other's: requests per second, and CPU time of the broker
+per request. Both are medians over the rounds. On a busy machine the second ratio is more reliable.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from benchmarks.whole import CASES, Case
 
 
 class Ratios(NamedTuple):
-    """This tree's figures divided by the other's, in one round."""
+    """Figures of this tree divided by those of the other, in one round."""
 
     rate: float
     cpu: float
@@ -42,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.against", description=__doc__)
     parser.add_argument("tree", type=Path, help="the other checkout")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", default="", help="run only the lines with this in their names")
+    parser.add_argument("--only", default="", help="run only the loads with this text in their names")
     chosen = parser.parse_args()
     print(f"{'':30}{'rate':>8}{'lowest':>8}{'highest':>9}{'cpu':>8}{'lowest':>8}{'highest':>9}")
     for case in CASES:

@@ -1,7 +1,7 @@
-"""Appending large records against writing the same bytes raw: `python -m benchmarks.append [--rounds R]`.
+"""Compare appending large records with writing the same bytes raw: `python -m benchmarks.append [--rounds R]`.
 
-Both sides write so many bytes and fdatasync, one after the other: the log through `append` and `wait`, and the limit with
-pwrite into a file whose space was allocated before. Prints the median of the ratios.
+Both sides write and fdatasync the same sizes, one record at a time: the log through `append` and `wait`, the limit
+with pwrite into a preallocated file. Prints the median of the ratios.
 """
 
 from __future__ import annotations

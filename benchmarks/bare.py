@@ -1,9 +1,8 @@
-"""The limit of the stack: a Falcon application on our server that reads and answers what WonderQ does, and keeps nothing.
+"""A Falcon application that shows the limit of the stack: `python -m benchmarks.bare`.
 
-    python -m benchmarks.bare
-
-It prints its address, and serves until SIGTERM. What it answers has the right shape and size; consuming always finds a
-message, as many as were asked for, with a body of ``--body-bytes``.
+It runs on WonderQ's server, decodes the same requests, sends answers of the same form and size, and stores nothing. A
+consume call always returns as many messages as requested, with bodies of ``--body-bytes``. The module prints its
+address and serves until SIGTERM.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Shared pieces of the benchmarks. Compare medians of one run; absolute times mean nothing on another machine."""
+"""Fixtures of the benchmarks. Compare medians of one run: absolute times depend on the machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wonderq_storage import FileLog, SyncPolicy
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Broker]:
-    """A broker whose log is not synced, so that what is measured is our own work."""
+    """A broker without syncs, so that the disk does not affect the measurement."""
     broker = Broker(FileLog(tmp_path / "data", sync=SyncPolicy("os")))
     yield broker
     broker.close()
@@ -31,7 +31,7 @@ def durable_broker(tmp_path: Path) -> Iterator[Broker]:
 
 @pytest.fixture
 def server_url(tmp_path: Path) -> Iterator[str]:
-    """A real `wonderq serve` in a process of its own, durable."""
+    """URL of a durable `wonderq serve` in a process of its own."""
     command = [sys.executable, "-m", "wonderq", "serve", "--listen", "127.0.0.1:0", "--data", str(tmp_path / "data")]
     process = subprocess.Popen(
         command,

@@ -1,9 +1,10 @@
-"""How much disk a broker uses over its life, and how much it writes: `python -m benchmarks.disk_use`.
+"""Measure the disk space of a broker over its life, and the bytes it writes: `python -m benchmarks.disk_use`.
 
-*Steady*: 1,000 messages wait, and many pass through; the most segment files there ever were.
-*Cold and hot*: a queue of old messages nobody consumes beside a busy one; the folder's largest size against what is live,
-and all bytes written (log, copies by compaction, checkpoints) against the bytes of the records that were asked for.
-*Traffic*: batches through the busy queue while compaction and checkpoints go on, against the same without any upkeep, in turn.
+*Steady*: many messages pass through a queue of 1,000. Prints the largest number of segment files.
+*Cold and hot*: one queue is never consumed, another is busy. Prints the largest size of the log divided by the size of
+the live records, and all bytes written (log, copies by compaction, checkpoints) divided by the bytes of the bodies.
+*Traffic*: batches pass through the busy queue with and without compaction and checkpoints, in turn. Prints the ratio.
+*Pause*: prints the longest time that a checkpoint of many messages holds the broker's lock.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ SEGMENT_BYTES = 64 << 20
 
 
 class Running:
-    """A broker in this process, with its upkeep unless told otherwise."""
+    """A broker in this process, with compaction and checkpoints by default."""
 
     def __init__(self, folder: Path, *, sync: str = "os", maintenance: bool = True) -> None:
         self.folder = folder
@@ -45,14 +46,14 @@ class Running:
         self.broker.close()
 
     def pass_through(self, queue: str, batch: list[str]) -> None:
-        """Produce a batch, claim as many of the oldest, and delete them."""
+        """Produce a batch, then claim and delete the same number of the oldest messages."""
         self.broker.produce(queue, batch)
         claimed = self.broker.claim(queue, limit=len(batch))
         self.broker.delete_batch(queue, [Target(receipt=message.receipt) for message in claimed])
 
 
 def written_bytes() -> int:
-    """What this process has given to write calls so far."""
+    """Return the bytes that this process has passed to write calls so far."""
     fields = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
     return int(fields["wchar"])
 
@@ -67,7 +68,7 @@ def steady(folder: Path, messages: int) -> None:
         if step % 100 == 0:
             most = max(most, running.segments())
     running.close()
-    print(f"steady: {messages:,} messages passed through with 1,000 waiting; never more than {most} segment files")
+    print(f"steady: {messages:,} messages passed through a queue of 1,000; at most {most} segment files")
 
 
 def cold_and_hot(folder: Path, cold_bytes: int, hot_bytes: int) -> None:
@@ -87,10 +88,10 @@ def cold_and_hot(folder: Path, cold_bytes: int, hot_bytes: int) -> None:
     written = written_bytes() - start
     produced = (cold_bytes // 100_000 + hot_bytes // 100_000) * 100_000
     print(
-        f"cold and hot: {cold_bytes / 1e6:,.0f} MB cold, {hot_bytes / 1e6:,.0f} MB passed through a hot queue beside it; "
-        f"the log was at most {largest:.2f} times what is live; {written / 1e6:,.0f} MB written in all, "
+        f"cold and hot: {cold_bytes / 1e6:,.0f} MB in a cold queue, {hot_bytes / 1e6:,.0f} MB through a hot queue; "
+        f"the log was at most {largest:.2f} times the live records; {written / 1e6:,.0f} MB written in total, "
         f"{written / produced:.2f} times the bytes of the bodies produced "
-        f"(records: {asked / 1e6:,.0f} MB for the cold queue, {copied / 1e6:,.0f} MB with everything)"
+        f"(records: {asked / 1e6:,.0f} MB for the cold queue, {copied / 1e6:,.0f} MB in total)"
     )
 
 
@@ -118,14 +119,14 @@ def traffic(folder: Path, rounds: int) -> None:
     ratio = statistics.median(totals[True]) / statistics.median(totals[False])
     worst = {maintenance: statistics.quantiles(times, n=1000)[989] * 1000 for maintenance, times in took.items()}
     print(
-        f"traffic: with upkeep a round takes {ratio:.2f} times as long (median of {rounds}); "
+        f"traffic: with maintenance a round takes {ratio:.2f} times as long (median of {rounds}); "
         f"p99 of a batch {worst[True]:.1f} ms with, {worst[False]:.1f} ms without; "
-        f"longest {max(took[True]) * 1000:.0f} and {max(took[False]) * 1000:.0f} ms"
+        f"maximum {max(took[True]) * 1000:.0f} and {max(took[False]) * 1000:.0f} ms"
     )
 
 
 def pause(folder: Path, messages: int) -> None:
-    """How long a checkpoint of a large state holds the lock."""
+    """Measure the longest time that a checkpoint of a large state holds the lock."""
     running = Running(folder, maintenance=False)
     for _ in range(messages // 1000):
         running.broker.produce("default", ["x"] * 1000)
@@ -146,7 +147,7 @@ def pause(folder: Path, messages: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scale", type=float, default=0.1, help="1 for the sizes in the documentation")
+    parser.add_argument("--scale", type=float, default=0.1, help="factor on all sizes; 1 in the documentation")
     scale = parser.parse_args().scale
     with tempfile.TemporaryDirectory(prefix="wonderq-disk-use-") as name:
         folder = Path(name)

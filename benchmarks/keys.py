@@ -1,7 +1,7 @@
-"""What asking for API keys costs: `python -m benchmarks.keys [--rounds R]`.
+"""Measure the cost of API keys: `python -m benchmarks.keys [--rounds R]`.
 
-Two brokers in turn, one with a hundred keys and one without any, one message a request over 64 connections. Prints the median
-of the ratios of requests a second.
+Runs the same load on two brokers in turn, one with a hundred keys and one without keys: one message per request over
+64 connections. Prints the median ratio of requests per second.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def with_key(script: Script, key: str) -> Script:
 
 
 def rates(server: RunningServer, key: str | None) -> tuple[float, float]:
-    """Return requests a second of producers, and of consumers that delete."""
+    """Return the requests per second of producers, and of consumers that delete."""
 
     def run(scripts: list[Script], requests: int) -> float:
         ready = scripts if key is None else [with_key(script, key) for script in scripts]

@@ -1,4 +1,4 @@
-"""What the machine can do at best, measured beside what WonderQ does."""
+"""Upper limits of the machine, to compare with the results of WonderQ."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def write_and_sync_s(path: Path, sizes: list[int]) -> float:
-    """Write so many bytes, and fdatasync after each; returns how long that took. The space is allocated before."""
+    """Write and fdatasync blocks of the given sizes, in a preallocated file; return the elapsed seconds."""
     data = os.urandom(max(sizes))
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
     try:

@@ -1,7 +1,8 @@
-"""Load over many kept connections from one process: as fast as the answers come, or at a fixed rate.
+"""Load over persistent connections from one process, at the maximum rate or at a fixed rate.
 
-At a fixed rate (an open loop) a request counts from the moment when it was due, whether or not a connection was free to send
-it: a server that stalls is charged for all that waited meanwhile, not for one request alone ("coordinated omission").
+At a fixed rate (open loop), latency counts from the moment when a request was due, even if no connection was free to
+send it. A stall of the server then counts for every request that was due meanwhile, which avoids "coordinated
+omission".
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 Script = Callable[[bytes], bytes]
-"""What one connection asks: from the body of the last answer (empty at first) to the bytes of the next request."""
+"""Function from the body of the last answer (empty at first) to the bytes of the next request of a connection."""
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _RECEIVE_BYTES = 1 << 18
@@ -30,7 +31,7 @@ class LoadError(Exception):
 
 @dataclass
 class Load:
-    """What was done in one run."""
+    """Results of one run."""
 
     requests: int = 0
     elapsed_s: float = 0.0
@@ -46,7 +47,7 @@ class Load:
 
 
 def request(path: str, body: bytes, media_type: str = "application/json") -> bytes:
-    """Return a POST as bytes; the answer comes in the same format."""
+    """Return a POST request as bytes. It accepts an answer of the same media type."""
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {media_type}\r\nAccept: {media_type}\r\n"
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
@@ -66,10 +67,10 @@ class _Connection:
         self.socket.sendall(self._script(self._last))
 
     def answered(self) -> bool:
-        """Receive what there is; returns whether the answer is complete.
+        """Receive available data; return whether the answer is complete.
 
         Raises:
-            LoadError: it is not a 2xx, or the connection was closed.
+            LoadError: the status is not 2xx, or the connection was closed.
         """
         received = self.socket.recv(_RECEIVE_BYTES)
         if not received:
@@ -97,7 +98,7 @@ class _Client(NamedTuple):
 
 
 def run(url: str, scripts: Sequence[Script], *, requests: int, rate: float | None = None) -> Load:
-    """Make ``requests`` requests, over one connection for each script; ``rate`` of them a second, or as fast as can be.
+    """Make ``requests`` requests over one connection per script, at ``rate`` per second or as fast as possible.
 
     Raises:
         LoadError: see `LoadError`.
@@ -118,7 +119,7 @@ def run(url: str, scripts: Sequence[Script], *, requests: int, rate: float | Non
 
 
 def _drive(connections: list[_Connection], selector: selectors.BaseSelector, requests: int, rate: float | None) -> Load:
-    idle = deque(connections)  # in turn: the server closes a connection that is opened and not used
+    idle = deque(connections)  # used in turn, because the server closes a connection that sends nothing
     latencies: list[float] = []
     sent = 0
     began = time.perf_counter()

@@ -1,8 +1,8 @@
-"""WonderQ on its own server against WonderQ on granian: `python -m benchmarks.on_granian [--rounds R] [--threads T]`.
+"""Compare WonderQ's own server with granian: `python -m benchmarks.on_granian [--rounds R] [--threads T]`.
 
-Granian (`pip install --group peers`) reads and writes HTTP in Rust, and calls the application on ``T`` threads; a request that
-waits there, for the disk or for a message, keeps its thread. Prints the median of the ratios of requests a second, for the
-same load from one process. Started with a folder in WONDERQ_DATA it is that server.
+Granian (`pip install --group peers`) handles HTTP in Rust and calls the application on ``T`` threads. A request that
+waits for the disk or for a message occupies its thread. The benchmark prints the median ratio of requests per second
+under the same load from one process. With a folder in WONDERQ_DATA, the module runs the granian server itself.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def serve(threads: int) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
 
-    def tell_when_it_listens() -> None:
+    def announce_listening() -> None:
         end = time.monotonic() + _PATIENCE_S
         while time.monotonic() < end:
             try:
@@ -60,7 +60,7 @@ def serve(threads: int) -> None:
                 print(f"granian listening on http://127.0.0.1:{port}", flush=True)
                 return
 
-    threading.Thread(target=tell_when_it_listens, daemon=True).start()
+    threading.Thread(target=announce_listening, daemon=True).start()
     Granian(
         "benchmarks.on_granian:make_app",
         port=port,

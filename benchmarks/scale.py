@@ -1,8 +1,8 @@
-"""Whether a long backlog, or many queues, make the broker slower: `python -m benchmarks.scale [--messages N] [--rounds R]`.
+"""Measure the cost of a long backlog and of many queues: `python -m benchmarks.scale [--messages N] [--rounds R]`.
 
-Two brokers are measured in turn with the same load, batches of 100 over four connections, produced and then consumed: one
-with a few thousand messages waiting and one with N; then one whose load goes to a single queue and one where it goes to a
-thousand. Prints the median of the ratios.
+Two brokers get the same load in turn: batches of 100 over four connections, produced and then consumed. The first
+comparison is a backlog of a few thousand messages with one of N; the second is a single queue with a thousand queues.
+Prints the median of the ratios.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ CONNECTIONS, BATCH, REQUESTS = 4, 100, 1600
 
 
 def rates(server: RunningServer, queues: list[str]) -> tuple[float, float]:
-    """Return messages a second produced, and consumed and deleted."""
+    """Return the rates of producing, and of consuming and deleting, in messages per second."""
     shares = [queues[number::CONNECTIONS] or queues for number in range(CONNECTIONS)]
     produced = load.run(server.url, [_turns(share) for share in shares], requests=REQUESTS)
-    # Each connection consumes what it produced, so that every claim finds a whole batch.
+    # Each connection consumes its own messages, so every claim finds a whole batch.
     consumed = load.run(server.url, [consumer(BATCH, MSGPACK, share) for share in shares], requests=2 * REQUESTS)
     return produced.rate * BATCH, consumed.rate * BATCH / 2
 
@@ -42,7 +42,7 @@ def _turns(queues: list[str]) -> Script:
 
 
 def fill(server: RunningServer, queues: list[str]) -> None:
-    """Leave enough in each queue for a connection that is ahead of the others."""
+    """Produce spare messages in each queue, for connections that are ahead of the others."""
     for queue in queues:
         load.run(server.url, [producer(100, BATCH, MSGPACK, queue)], requests=40 if len(queues) == 1 else 2)
 

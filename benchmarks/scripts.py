@@ -1,4 +1,4 @@
-"""What the connections of a load ask: produce, and consume and delete, one message or a batch at a time."""
+"""Scripts for the connections of a load: produce, or consume and delete, one message or a batch at a time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def producer(body_bytes: int = 100, batch: int = 1, media_type: str = JSON, queu
 
 
 def consumer(batch: int = 1, media_type: str = JSON, queues: Sequence[str] = ("default",)) -> Script:
-    """Consume and delete in turn; it raises ValueError if there is not a whole batch to consume."""
+    """Return a script that consumes and deletes in turn. It raises ValueError if it receives less than a batch."""
     encode, decode = _CODECS[media_type]
     wanted = [request(f"/queues/{queue}/messages/consume", encode({"max": batch}), media_type) for queue in queues]
     turn = 0

@@ -1,4 +1,4 @@
-"""Servers under load, each in a process of its own: a real `wonderq serve`, or the bare application of `benchmarks.bare`."""
+"""Server processes for the benchmarks: `wonderq serve`, or the application of `benchmarks.bare`."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ class RunningServer:
         self.url = url
 
     def cpu_s(self) -> float:
-        """Return how much processor time it has used so far."""
+        """Return the CPU time that the server has used so far."""
         fields = Path(f"/proc/{self._process.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
 def running(*arguments: str, tree: Path | None = None) -> Iterator[RunningServer]:
-    """Run ``python -m ARGUMENTS``, which prints its address first, until the end of the block.
+    """Run ``python -m ARGUMENTS`` until the end of the block. Its first line of output must contain its address.
 
-    ``tree`` is another checkout to run it from.
+    ``tree`` is another checkout to run it in.
     """
     environment = dict(os.environ)
     if tree is not None:

@@ -1,9 +1,9 @@
-"""What honest clients notice of slow ones: `python -m benchmarks.slow_clients --connections 1000`.
+"""Measure the effect of slow clients on normal ones: `python -m benchmarks.slow_clients --connections 1000`.
 
-Starts a real `wonderq serve`, and has another process produce over a few kept connections and over new ones, at a fixed rate:
-first alone, then while this process holds so many connections open that never get to an end. They come from eight addresses
-(127.0.0.2 and on), begin again when they are ended, and are of six kinds in equal parts: silent, an idle one after a
-request, a head that drips, a body that drips, chunks that drip, and a listing that nobody reads.
+Starts `wonderq serve`. A separate process produces at a fixed rate, over a few persistent connections and over new
+ones: first alone, then beside slow connections that never complete. The slow connections use eight addresses from
+127.0.0.2 on and reconnect when the server closes them. They have six kinds in equal parts: silent, idle after a
+request, slow head, slow body, slow chunks, and a listing that the client does not read.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from benchmarks import load
 
 _ADDRESSES = 8
 _DRIP_S = 0.5
-_KEPT = 8
+_PERSISTENT = 8
 _RATE = 200.0
 _BODY = json.dumps({"message": "x" * 100}).encode()
 _HEAD = b"POST /messages/produce HTTP/1.1\r\nHost: localhost\r\n"
 
-#: What each kind sends at first, and then again and again.
+#: First bytes that each kind sends, and the bytes it repeats.
 _KINDS = (
     (b"", b""),
     (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", b""),
@@ -45,7 +45,7 @@ _KINDS = (
 
 
 class Slow:
-    """One connection that gets nowhere, and comes again when it is ended."""
+    """A slow connection, which reconnects after the server closed it."""
 
     def __init__(self, number: int, address: tuple[str, int]) -> None:
         self.begins, self.drips = _KINDS[number % len(_KINDS)]
@@ -67,8 +67,8 @@ class Slow:
         with suppress(OSError):
             self.socket.send(data)
 
-    def over(self) -> bool:
-        """Whether the server has ended it; what it says is read only by those that are not asked to be slow at that."""
+    def closed(self) -> bool:
+        """Return whether the server closed the connection. The kind that does not read its response never checks."""
         if self.begins.startswith(b"GET /dev"):
             return False
         try:
@@ -79,17 +79,17 @@ class Slow:
             return True
 
 
-def be_slow(connections: int, address: tuple[str, int], commands: Any) -> None:
-    """Hold so many slow connections, until told to end."""
-    all_of_them = [Slow(number, address) for number in range(connections)]
+def hold_slow_connections(connections: int, address: tuple[str, int], commands: Any) -> None:
+    """Hold that many slow connections until a command arrives."""
+    slow = [Slow(number, address) for number in range(connections)]
     commands.send("held")
     ended = 0
     while not commands.poll():
         began = time.monotonic()
-        for each in random.sample(all_of_them, len(all_of_them)):
+        for each in random.sample(slow, len(slow)):
             if each.drips:
                 each.send(each.drips)
-            if each.over():
+            if each.closed():
                 ended += 1
                 each.socket.close()
                 each.connect()
@@ -97,10 +97,10 @@ def be_slow(connections: int, address: tuple[str, int], commands: Any) -> None:
     commands.send(ended)
 
 
-def be_honest(url: str, seconds: float, results: Any) -> None:
-    """Produce over kept connections, then each time over a new one; report the percentiles of both in ms."""
-    script = [lambda _: load.request("/messages/produce", _BODY)] * _KEPT
-    kept = load.run(url, script, requests=int(seconds * _RATE), rate=_RATE)
+def produce_normally(url: str, seconds: float, results: Any) -> None:
+    """Produce over persistent connections, then over new ones; send the percentiles of both, in ms."""
+    script = [lambda _: load.request("/messages/produce", _BODY)] * _PERSISTENT
+    persistent = load.run(url, script, requests=int(seconds * _RATE), rate=_RATE)
     new = load.Load()
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -108,7 +108,7 @@ def be_honest(url: str, seconds: float, results: Any) -> None:
         load.run(url, script[:1], requests=1)
         new.latencies_s.append(time.perf_counter() - began)
         time.sleep(0.01)
-    results.send([each.percentile_ms(percent) for each in (kept, new) for percent in (50, 99, 100)])
+    results.send([each.percentile_ms(percent) for each in (persistent, new) for percent in (50, 99, 100)])
 
 
 def in_a_process(target: Any, *arguments: Any) -> Any:
@@ -125,7 +125,7 @@ def processor_s(pid: int) -> float:
 
 
 def settle(pid: int) -> None:
-    """Wait until the server has done what the slow ones asked for in full: the listings."""
+    """Wait until the server has produced the listings that the slow connections requested."""
     before = processor_s(pid)
     for _ in range(60):
         time.sleep(1)
@@ -138,7 +138,7 @@ def settle(pid: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.slow_clients", description=__doc__)
     parser.add_argument("--connections", type=int, default=1000)
-    parser.add_argument("--seconds", type=float, default=15, help="for each of two measurements, alone and with them")
+    parser.add_argument("--seconds", type=float, default=15, help="duration of each of the two measurements")
     chosen = parser.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -149,14 +149,14 @@ def main() -> None:
         try:
             url = process.stdout.readline().split()[3]
             place = urlsplit(url)
-            print(f"{'':24} {'kept connections, ms':^26} {'new connections, ms':^26}  server")
+            print(f"{'':24} {'persistent connections, ms':^26} {'new connections, ms':^26}  server")
             print(f"{'':24} {'p50':>8} {'p99':>8} {'max':>8} {'p50':>8} {'p99':>8} {'max':>8}  processor")
             for connections in (0, chosen.connections):
-                slow = in_a_process(be_slow, connections, (place.hostname, place.port))
+                slow = in_a_process(hold_slow_connections, connections, (place.hostname, place.port))
                 slow.recv()
                 settle(process.pid)
                 began, used = time.monotonic(), processor_s(process.pid)
-                measured = in_a_process(be_honest, url, chosen.seconds).recv()
+                measured = in_a_process(produce_normally, url, chosen.seconds).recv()
                 share = (processor_s(process.pid) - used) / (time.monotonic() - began)
                 slow.send("end")
                 name = f"{connections} slow, {slow.recv()} ended"

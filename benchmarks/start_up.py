@@ -1,8 +1,8 @@
-"""How long a start takes, and how much memory a backlog: `python -m benchmarks.start_up --messages 10000000`.
+"""Measure start-up time and memory with a backlog: `python -m benchmarks.start_up --messages 10000000`.
 
-Makes a folder with so many waiting messages of 100 bytes, and starts a real `wonderq serve` on it: after a clean stop, and
-after SIGKILL with a tail of about 100 MB behind the last checkpoint. Prints seconds from the start of the process to
-the first 200 of /readyz, and resident memory.
+Creates a folder with that many waiting messages of 100 bytes, and starts `wonderq serve` on it twice: after a clean
+stop, and after SIGKILL with about 100 MB of log after the last checkpoint. Prints the seconds from the start of the
+process to the first 200 of /readyz, and the resident memory.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TAIL_BYTES = 100_000_000
 
 
 def make(folder: Path, messages: int) -> None:
-    """Produce in batches of 100, as a busy producer would, and stop cleanly."""
+    """Fill a folder with messages in batches of 100, and stop cleanly."""
     log, checkpoints = FileLog(folder, sync=SyncPolicy("os")), Checkpoints(folder)
     broker = Broker(log, checkpoints=checkpoints)
     maintenance = LogMaintenance(broker, log, checkpoints, slack_bytes=64 << 20)
@@ -47,7 +47,7 @@ def free_port() -> int:
 
 
 def start(folder: Path) -> tuple[subprocess.Popen[bytes], str, float]:
-    """Start a broker; returns it, its URL, and how many seconds it took to be ready."""
+    """Start a broker; return its process, its URL, and the seconds until it was ready."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     began = time.monotonic()
@@ -87,12 +87,12 @@ def main() -> None:
         folder = Path(name) / "data"
         make(folder, messages)
         size = sum(path.stat().st_blocks * 512 for path in folder.iterdir())
-        print(f"{messages:,} messages of {len(BODY)} bytes waiting; the folder has {size / 1e6:,.0f} MB")
+        print(f"{messages:,} messages of {len(BODY)} bytes waiting; size of the folder: {size / 1e6:,.0f} MB")
 
         process, url, clean_s = start(folder)
         grown = resident_bytes(process.pid) - empty_bytes
         print(f"ready {clean_s:.2f} s after a clean stop")
-        print(f"resident {grown / 1e6:,.0f} MB over an empty broker: {grown / messages:.1f} bytes a message")
+        print(f"resident {grown / 1e6:,.0f} MB more than an empty broker: {grown / messages:.1f} bytes per message")
         stop_s = stop(process, signal.SIGTERM)
         print(f"stopped in {stop_s:.2f} s")
 

@@ -1,4 +1,4 @@
-"""The whole broker over HTTP, every answer durable. One client in one process; see docs for larger runs."""
+"""Benchmarks of the whole broker over HTTP, with durable answers and one client."""
 
 from __future__ import annotations
 

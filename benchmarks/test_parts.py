@@ -1,4 +1,4 @@
-"""The parts, one at a time, without HTTP. Batches are of 100 messages of 100 bytes."""
+"""Benchmarks of single components, without HTTP. A batch has 100 messages of 100 bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Starting up, against its limit: a bare loop that reads, checksums and unpacks the same records."""
+"""Compare replay with its limit: a bare loop that reads, checks and unpacks the same records."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from wonderq.broker.broker import Broker
 from wonderq_storage import FileLog, SyncPolicy
 
-#: One message of 100 bytes a record, one record a group: the most expensive kind of log there is.
+#: One message of 100 bytes per record, and one record per group: the slowest log to replay.
 RECORDS = 200_000
 
 
@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def bare_loop(folder: Path) -> int:
-    """The least that any reader of this log has to do, in as few steps as Python allows."""
+    """Read the log with the least work that any reader needs; return the number of records."""
     read_header, read_frame = struct.Struct("<IIIIIQQI").unpack_from, struct.Struct("<II").unpack_from
     count = 0
     for path in sorted(folder.glob("*.wal")):

@@ -1,9 +1,9 @@
-"""Consumers that wait: what they cost, and how soon they are served. `python -m benchmarks.waiting [--consumers N]`.
+"""Measure the cost and the latency of waiting consumers: `python -m benchmarks.waiting [--consumers N]`.
 
-Prints the processor time of a broker with N long polls open and nothing to do; and how long it takes from the moment that
-a producer sends a message to the moment that a waiting consumer has it, beside what it would take at best: a round trip
-of the bare application and two fdatasyncs of as many bytes (the produce is durable before the message is given out, and so
-is the claim).
+Prints the CPU time of a broker with N open long polls and no messages. Then prints the time from the moment when a
+producer sends a message until a waiting consumer receives it, and the limit to compare it with: a round trip of the
+bare application and two fdatasyncs. There are two because the produce is durable before the delivery, and so is the
+claim.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def connect(url: str) -> socket.socket:
 
 
 def idle_share(server: RunningServer, consumers: int, seconds: float) -> float:
-    """Return how much of a core it uses while so many consumers wait. The time in which they come is left out."""
+    """Return the share of a core that the server uses while consumers wait, without the time in which they connect."""
     connections = [connect(server.url) for _ in range(consumers)]
     for connection in connections:
         connection.sendall(_WAIT)
@@ -48,7 +48,7 @@ def idle_share(server: RunningServer, consumers: int, seconds: float) -> float:
 
 
 def deliveries_s(server: RunningServer, count: int) -> list[float]:
-    """Return how long each of so many messages took to a consumer that waited for it, ascending."""
+    """Return the times from produce to a waiting consumer of ``count`` messages, ascending."""
     times = []
     send = producer()(b"")
     with Client(server.url) as client, connect(server.url) as consumer, connect(server.url) as sender:

@@ -1,10 +1,10 @@
-"""The whole broker against the limits of what it stands on: `python -m benchmarks.whole [--rounds R] [--only NAME]`.
+"""Compare the whole broker with the limit of its stack: `python -m benchmarks.whole [--rounds R] [--only NAME]`.
 
-Each line is one kind of load on a real `wonderq serve`, durable, and in turn on a bare Falcon application on the same server
-that reads and answers the same and keeps nothing (`benchmarks.bare`). What counts is the share: the median over the rounds
-of WonderQ's requests a second divided by the bare application's, both in the same round. The load comes from one Python
-process on the same machine. Latencies are of a fixed rate, half of what WonderQ could do, from the moment each request was
-due.
+Each line is one load, on a durable `wonderq serve` and on `benchmarks.bare` in turn. The latter is a Falcon
+application on the same server that gives the same answers and stores nothing. The important figure is the share:
+WonderQ's requests per second divided by those of the bare application in the same round, as the median over the
+rounds. One Python process on the same machine makes the load. Latencies are measured at a fixed rate, half of the
+maximum of WonderQ, and count from the moment when each request was due.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from benchmarks.load import Load, Script
 from benchmarks.scripts import JSON, MSGPACK, consumer, producer
 from benchmarks.servers import RunningServer, bare, broker, running
 
-#: A claim must find whole batches, also where several connections look at once.
+#: Extra messages, so that concurrent claims still find whole batches.
 _TO_SPARE = 100
 
 
 @dataclass(frozen=True)
 class Case:
-    """One kind of load."""
+    """Parameters of a load."""
 
     name: str
     requests: int
@@ -39,7 +39,7 @@ class Case:
     media_type: str = JSON
     consumes: bool = False
     mixed: bool = False
-    """Half of the connections produce, half consume and delete what there was before."""
+    """Half of the connections produce; the others consume and delete the messages of `fill`."""
 
     def scripts(self) -> list[Script]:
         produce = partial(producer, self.body_bytes, self.batch, self.media_type)
@@ -49,7 +49,7 @@ class Case:
         return [consume() if self.consumes else produce() for _ in range(self.connections)]
 
     def fill(self, url: str) -> None:
-        """Produce what will be consumed."""
+        """Produce the messages that the load consumes."""
         if self.consumes or self.mixed:
             messages = (self.requests // 2 + self.connections) * self.batch + _TO_SPARE
             size = max(1, min(1000, (4 << 20) // self.body_bytes))
@@ -103,7 +103,7 @@ HEADER = f"{'':30}{'requests/s':>10}{'bare':>10}{'share':>8}{'messages/s':>12}{'
 
 
 def measure(case: Case, ours: RunningServer, limit: RunningServer, rounds: int) -> Result:
-    """Run both sides in turn."""
+    """Run the load on both servers in turn."""
     results: tuple[list[Load], list[Load]] = ([], [])
     for number in range(rounds):
         order = ((0, ours), (1, limit)) if number % 2 else ((1, limit), (0, ours))
@@ -129,7 +129,7 @@ def run(cases: Sequence[Case], rounds: int, tell: Callable[[str], None]) -> None
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.whole", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", default="", help="just the lines that have this in their names")
+    parser.add_argument("--only", default="", help="run only the loads with this text in their names")
     chosen = parser.parse_args()
     print(HEADER)
     run([case for case in CASES if chosen.only in case.name], chosen.rounds, lambda line: print(line, flush=True))

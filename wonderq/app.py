@@ -81,8 +81,8 @@ def create_app(
 class OriginMiddleware:
     """Reject requests from web pages of other sites, and requests for an unknown host name; see `TrustedHosts`.
 
-    Without API keys the broker authenticates nobody, so a web page could otherwise use it through the browser of
-    somebody who can reach it. One class does both checks, and records the matched route for the server's metrics,
+    Without API keys the broker authenticates nobody, so a web page could otherwise use it through the browser of a
+    user who can reach it. One class does both checks, and records the matched route for the server's metrics,
     because each middleware costs every request about a microsecond.
     """
 

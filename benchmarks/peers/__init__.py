@@ -1,1 +1,1 @@
-"""The same durable queue work on WonderQ and on what people would use instead: `python -m benchmarks.peers`."""
+"""Compare WonderQ with other queues under the same durable load: `python -m benchmarks.peers`."""

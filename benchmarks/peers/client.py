@@ -1,7 +1,7 @@
 """The client process of one round: `python -m benchmarks.peers.client MODULE:CLASS ADDRESS MESSAGES BODY_BYTES`.
 
 Produces all messages, then claims and deletes them, over four connections with a thread each. Prints the seconds of
-both phases as JSON. It counts everything: a message that is lost, doubled, altered or left behind is a problem.
+both phases as JSON. Every message is checked: one that is lost, duplicated, altered or left in the queue is a problem.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ WARM_MESSAGES = BATCH_MESSAGES * CONNECTIONS
 
 
 class WrongCountError(Exception):
-    """The peer did not do the work that is timed."""
+    """The peer did not do all of the timed work."""
 
 
 def make_bodies(messages: int, body_bytes: int) -> list[str]:
-    """Bodies that differ, so that each can be looked for."""
+    """Return distinct bodies, so that every message can be checked."""
     return [f"{number:010d}".ljust(body_bytes, "x") for number in range(messages)]
 
 
 def together(connections: list[Connection], work: Callable[[int, Connection], None]) -> tuple[float, float]:
-    """Run ``work`` on each connection in a thread of its own; returns when the first began and the last ended."""
+    """Run ``work`` on each connection in a thread of its own; return the times of the first start and last end."""
     barrier = threading.Barrier(len(connections))
     began, ended, errors = deque[float](), deque[float](), deque[Exception]()
 
@@ -41,7 +41,7 @@ def together(connections: list[Connection], work: Callable[[int, Connection], No
         began.append(time.perf_counter())
         try:
             work(index, connection)
-        except Exception as error:  # noqa: BLE001 - each library has its own, and all are raised again below
+        except Exception as error:  # noqa: BLE001 - every library has its own errors; they are raised again below
             errors.append(error)
         ended.append(time.perf_counter())
 
@@ -74,7 +74,7 @@ def produce_all(connections: list[Connection], bodies: list[str]) -> float:
 
 
 class Consumption:
-    """Claims and deletes until as many messages have come as were produced."""
+    """Claims and deletes messages until all that were produced have been received."""
 
     def __init__(self, connections: list[Connection], messages: int) -> None:
         self.connections = connections
@@ -83,7 +83,7 @@ class Consumption:
         self.last_deleted = [0.0] * len(connections)
 
     def run(self) -> float:
-        """Return the seconds from the start to the last acknowledged delete, of all but the messages to warm up with."""
+        """Return the seconds from the start to the last acknowledged delete, without the warm-up."""
         for index, connection in enumerate(self.connections):
             self._consume(index, connection, self._has_warmed_up)
         began, _ = together(
@@ -112,7 +112,7 @@ class Consumption:
 
 
 def check_left(connection: Connection, expected: int) -> None:
-    """Give the server a moment: some count their messages only now and then."""
+    """Check the number of messages in the queue, with retries: some servers update their count with a delay."""
     end = time.monotonic() + SETTLE_S
     while (left := connection.left()) != expected:
         if time.monotonic() > end:
@@ -157,7 +157,7 @@ def main() -> None:
     spec, address, messages, body_bytes = sys.argv[1:]
     try:
         result: dict[str, float | str] = {**run(load(spec), address, int(messages), int(body_bytes))}
-    except Exception as error:  # noqa: BLE001 - whatever it is, this peer's row says so
+    except Exception as error:  # noqa: BLE001 - reported in the row of this peer
         result = {"problem": f"{type(error).__name__}: {error}"}
     print(json.dumps(result))
 

@@ -1,4 +1,4 @@
-"""beanstalkd with its binlog. Its Python clients send one command at a time, so this one pipelines by itself."""
+"""beanstalkd with its binlog. The Python clients send one command at a time, so this module pipelines over a socket."""
 
 from __future__ import annotations
 

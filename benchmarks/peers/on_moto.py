@@ -1,4 +1,4 @@
-"""moto's stand-in for Amazon SQS, which people test against. It keeps everything in memory, and nothing on disk."""
+"""The moto emulator of Amazon SQS, used in tests. It keeps everything in memory, and nothing on disk."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from benchmarks.peers.peer import CALL_TIMEOUT_S, Claimed, Connection
 from benchmarks.peers.server import Server, accepts, free_port
 
 _QUEUE = "queue"
-_MOST = 10  # messages that SQS takes in one call
+_MOST = 10  # messages per call, the limit of SQS
 
-# moto looks at the whole queue for each message that it gives out: at 1,000 messages, a hundred take longer than the
-# usual 30 s of a claim.
+# moto scans the whole queue for each message that it delivers: with 1,000 messages, a batch of 100 takes longer than
+# the default visibility timeout of 30 s.
 _VISIBILITY_TIMEOUT_S = 3600
 
 

@@ -22,7 +22,7 @@ from benchmarks.peers.peer import CALL_TIMEOUT_S, Claimed, Connection
 from benchmarks.peers.server import Server, accepts, free_port
 
 _STREAM, _SUBJECT, _CONSUMER = "QUEUE", "queue", "workers"
-_QUIET_S = 0.1  # a fetch waits so long for the rest of its hundred
+_QUIET_S = 0.1  # longest wait of a fetch for a full batch
 
 _T = TypeVar("_T")
 
@@ -59,7 +59,7 @@ class JetStream:
 
 
 def _beside_python() -> str:
-    """Where pip puts the server, even if the virtual environment is not the active one."""
+    """Return the folder of this Python, where pip installs the server even in an inactive virtual environment."""
     return str(Path(sys.executable).parent)
 
 
@@ -84,7 +84,7 @@ async def _make_queue(address: str) -> None:
 
 @cache
 def _loop() -> asyncio.AbstractEventLoop:
-    """The one loop of this process, that all connections are on."""
+    """Return the event loop that all connections of this process share."""
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, daemon=True).start()
     return loop
@@ -134,7 +134,7 @@ class _Pull:
         _on_the_loop(self._delete(handles))
 
     async def _delete(self, handles: list[Any]) -> None:
-        # The server takes a consumer's acknowledgements from one queue in order, so its answer to the last is for all.
+        # The server handles the acknowledgements of a consumer in order, so the answer to the last one covers all.
         for message in handles[:-1]:
             await message.ack()
         await handles[-1].ack_sync(CALL_TIMEOUT_S)

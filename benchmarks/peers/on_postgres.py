@@ -1,4 +1,4 @@
-"""PostgreSQL as a queue, the way pgmq does it: one table, claimed by SKIP LOCKED with a visibility timeout."""
+"""PostgreSQL as a queue, with the table and statements of pgmq: SKIP LOCKED claims with a visibility timeout."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _SETTINGS = {
     "synchronous_commit": "on",
     "full_page_writes": "on",
     "autovacuum": "on",
-    "autovacuum_naptime": "5s",  # a queue's table is all dead rows soon
+    "autovacuum_naptime": "5s",  # the table of a queue soon consists of dead rows
     "shared_buffers": "256MB",
     "max_wal_size": "4GB",
 }
 
-# pgmq's columns and statements. Its index on vt is left out: no statement here uses it, and updates are cheaper
-# without. Its body is jsonb; text costs less.
+# Columns and statements of pgmq, without its index on vt: no statement here uses it, and updates are cheaper without.
+# The body is text, which costs less than the jsonb of pgmq.
 _TABLE = """
     CREATE TABLE queue (
         msg_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

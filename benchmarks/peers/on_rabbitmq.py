@@ -1,4 +1,4 @@
-"""RabbitMQ: one quorum queue, publisher confirms a batch at a time, one acknowledgement for a hundred deliveries."""
+"""RabbitMQ: one quorum queue, publisher confirms per batch, one acknowledgement per hundred deliveries."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from benchmarks.peers.peer import CALL_TIMEOUT_S, Claimed, Connection
 from benchmarks.peers.server import Server, accepts, free_port
 
 _QUEUE = "queue"
-_PREFETCH_MESSAGES = 200  # so that the next hundred are on their way while these are being acknowledged
-_QUIET_S = 0.1  # a claim waits so long for the rest of its hundred
-_SCRIPT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # the one on the PATH insists on being the user rabbitmq
+_PREFETCH_MESSAGES = 200  # the server sends the next hundred while the client acknowledges these
+_QUIET_S = 0.1  # longest wait of a claim for a full batch
+_SCRIPT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # the script on the PATH runs only as the user rabbitmq
 _LOOPBACK = "127.0.0.1"
 
 
@@ -48,9 +48,9 @@ class RabbitMQ:
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(plugins),
             "RABBITMQ_CONFIG_FILE": str(folder / "none"),
             "RABBITMQ_CONF_ENV_FILE": str(folder / "none"),
-            "RUNNING_UNDER_SYSTEMD": "true",  # the script becomes the server, instead of standing before it
+            "RUNNING_UNDER_SYSTEMD": "true",  # the script execs the server, so it has the pid of the script
         }
-        # Erlang would start epmd by itself, and leave it running.
+        # Started here, because an epmd that Erlang starts keeps running after the server.
         names = Server(["epmd", "-address", _LOOPBACK, "-port", str(epmd_port)], folder, environment=environment)
         self._servers.append(names)
         names.wait_until(lambda: accepts(epmd_port))
@@ -129,7 +129,7 @@ class _Channel:
 
     def delete(self, handles: list[Any]) -> None:
         self._channel.basic_ack(handles[-1], multiple=True)
-        # AMQP confirms no acknowledgement; a call that it does answer says that the server has come past this one.
+        # AMQP does not confirm acknowledgements. The reply to a later call shows that the server has read this one.
         self._channel.basic_qos(0, _PREFETCH_MESSAGES, False)
 
     def left(self) -> int:

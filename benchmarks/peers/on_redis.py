@@ -30,7 +30,7 @@ class RedisStreams:
     def start(self, folder: Path) -> str:
         port = free_port()
         settings = {"bind": "127.0.0.1", "port": str(port), "dir": str(folder)}
-        durable = {"appendonly": "yes", "appendfsync": "always", "save": ""}  # snapshots would be work on top
+        durable = {"appendonly": "yes", "appendfsync": "always", "save": ""}  # snapshots would be extra work
         options = [word for name, value in (settings | durable).items() for word in (f"--{name}", value)]
         self._server = Server(["redis-server", *options], folder)
         self._server.wait_until(lambda: accepts(port))
@@ -79,7 +79,7 @@ class _Streams:
 
 
 def _entries(answer: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:
-    """The one stream's entries, in either form that the library gives them."""
+    """Return the entries of the stream; the library has two forms of the answer."""
     if not answer:
         return []
     found = answer[_STREAM.encode()][0] if isinstance(answer, dict) else answer[0][1]

@@ -1,4 +1,4 @@
-"""WonderQ itself: with msgpack over a kept connection, and with its own JSON client."""
+"""WonderQ itself: with msgpack over a persistent connection, and with its own JSON client."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _HEADERS = {"Content-Type": "application/msgpack", "Accept": "application/msgpac
 
 
 class _Message(msgspec.Struct):
-    """What a consumer needs of a message."""
+    """Fields of a message that a consumer needs."""
 
     message: str
     receipt: str

@@ -1,4 +1,4 @@
-"""What the benchmark asks of each peer."""
+"""Interface of a peer."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any, NamedTuple, Protocol
 BATCH_MESSAGES = 100
 CONNECTIONS = 4
 
-# No single call to a server takes longer, unless it hangs.
+# Longest time of one call to a server; a longer call means that the server hangs.
 CALL_TIMEOUT_S = 60
 
 
 class Claimed(NamedTuple):
-    """Messages that are claimed: bodies and what deletes them, in the same order."""
+    """Claimed messages: their bodies, and the handles that delete them, in the same order."""
 
     bodies: Sequence[str | bytes]
     handles: list[Any]
@@ -24,16 +24,16 @@ class Connection(Protocol):
     """One connection of the client process, used by one thread at a time."""
 
     def produce(self, bodies: list[str]) -> None:
-        """Add messages; returns once the server has acknowledged all of them."""
+        """Add messages; return once the server has acknowledged all of them."""
 
     def consume(self, limit: int) -> Claimed:
-        """Claim up to ``limit`` messages; none if there are none right now."""
+        """Claim up to ``limit`` messages, without waiting."""
 
     def delete(self, handles: list[Any]) -> None:
-        """Delete what was claimed; returns once the server has acknowledged it."""
+        """Delete claimed messages; return once the server has acknowledged it."""
 
     def left(self) -> int:
-        """How many messages the queue holds, claimed ones too."""
+        """Return the number of messages in the queue, including claimed ones."""
 
     def close(self) -> None: ...
 
@@ -42,14 +42,14 @@ class Peer(Protocol):
     """A server, started on a new folder for each round."""
 
     name: str
-    durability: str  # in one phrase
-    share: int  # it gets so small a share of the messages: 1 for all, 200 for a two-hundredth
+    durability: str  # short description, for the table
+    share: int  # the peer gets one message in ``share``: 1 for all of them, 200 for 1/200
 
     def installed(self) -> str | None:
-        """Return None, or what is missing and how to install it."""
+        """Return None, or a text that names the missing part and the command that installs it."""
 
     def start(self, folder: Path) -> str:
-        """Start the server in a process of its own and make the queue; returns the address for `connect`."""
+        """Start the server in a process of its own and create the queue; return the address for `connect`."""
 
     def stop(self) -> None:
         """End the server, if it was started."""

@@ -1,4 +1,4 @@
-"""The rows as bars, in an SVG that can be read on a light and on a dark page."""
+"""Bar chart of the rows, as an SVG for light and dark pages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from html import escape
 
 from benchmarks.peers.rounds import Row
 
-_WIDTH, _NAMES, _VALUES = 760, 140, 80  # pixels: of all, for the names, for the figure at a bar's end
+_WIDTH, _NAMES, _VALUES = 760, 140, 80  # pixels: total, for the names, for the figures
 _TOP, _BAR, _ROW = 64, 14, 44
 _STYLE = """
   text { font: 13px system-ui, sans-serif; fill: #24292f }

@@ -1,4 +1,4 @@
-"""The peers by name. A peer whose Python package is missing does not keep the others from running."""
+"""The peers by name. A missing Python package affects only its own peer."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ PEERS = {
 
 
 class NotInstalledError(Exception):
-    """A peer cannot run here; the message says what is missing and how to install it."""
+    """A peer cannot run here. The message names the missing program or package, and the command that installs it."""
 
 
 def load(spec: str) -> Peer:
     """Return the peer that ``module:Class`` names.
 
     Raises:
-        NotInstalledError: its server or its client is missing.
+        NotInstalledError: the server or the client library is missing.
     """
     module, _, attribute = spec.partition(":")
     try:

@@ -1,4 +1,4 @@
-"""Rounds: every peer once, on a new folder and with a new client process, then all again in the other order."""
+"""Rounds: each runs every peer once, on a new folder with a new client process, in alternating order."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Progress = Callable[[str], None]
 
 
 class FailedError(Exception):
-    """A peer did not do its work: it hung, broke, or its counts are wrong."""
+    """A peer hung, failed, or had wrong counts."""
 
 
 @dataclass
 class Row:
-    """What one peer did, in messages a second of each round; or why there is nothing to say."""
+    """Result of one peer: messages per second in each round, or the reason why it has none."""
 
     name: str
     durability: str = ""
@@ -55,7 +55,7 @@ def measure(
     timeout_s: float,
     progress: Progress = lambda _: None,
 ) -> list[Row]:
-    """Measure the peers that ``specs`` has by name. One that fails is not tried again."""
+    """Measure the peers in ``specs``, by name. A peer that fails is not retried."""
     rows = {name: Row(name) for name in specs}
     for number in range(rounds):
         order = list(specs)
@@ -72,7 +72,7 @@ def measure(
                 row.skipped = str(error)
                 progress(f"{row.name}: skipped, {error}")
                 continue
-            except Exception as error:  # noqa: BLE001 - one peer's trouble is its own row's
+            except Exception as error:  # noqa: BLE001 - the failure of one peer belongs in its row
                 row.failed = str(error) if isinstance(error, FailedError) else f"{type(error).__name__}: {error}"
                 progress(f"{row.name}: FAILED, {row.failed}")
                 continue
@@ -83,10 +83,10 @@ def measure(
 
 
 def run_once(peer: Peer, spec: str, messages: int, body_bytes: int, timeout_s: float) -> tuple[float, float]:
-    """Return the seconds that producing took, and claiming with deleting.
+    """Return the seconds of the produce phase, and of the phase that claims and deletes.
 
     Raises:
-        FailedError: the client took too long, or says what went wrong.
+        FailedError: the client timed out, or reported a problem.
     """
     with tempfile.TemporaryDirectory(prefix="wonderq-peers-") as folder:
         try:

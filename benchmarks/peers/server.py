@@ -1,4 +1,4 @@
-"""A peer's server in a process of its own: started on loopback, waited for, and always ended by its own pid."""
+"""Server process of a peer: it listens on loopback, and is always stopped by its own pid."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def accepts(port: int) -> bool:
 
 
 class Server:
-    """Starts a command; what it writes goes into a file in the folder."""
+    """A running command, whose output is written to a file in the folder."""
 
     def __init__(
         self,
@@ -61,10 +61,10 @@ class Server:
             )
 
     def wait_until(self, ready: Callable[[], bool]) -> None:
-        """Wait for a start, or end it.
+        """Wait until the server is ready; stop it if it does not start.
 
         Raises:
-            RuntimeError: the server ended, or took too long.
+            RuntimeError: the server exited or timed out.
         """
         end = time.monotonic() + START_TIMEOUT_S
         while not ready():

@@ -1,4 +1,4 @@
-"""The rows as a table of text."""
+"""Text table of the rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LEFT = (0, 5)
 
 
 def make_table(rows: Sequence[Row]) -> str:
-    """Return the table. The first row is WonderQ's, that the others are compared with."""
+    """Return the table. The first row is WonderQ, the base of all ratios."""
     base = rows[0]
     cells = [_HEAD, *(_cells(row, base) for row in rows if row.measured)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(_HEAD))]

@@ -110,7 +110,7 @@ class FileLog:
 
         self._traffic = threading.Event()
         self._stopping = threading.Event()
-        self._keeper = threading.Thread(target=self._keep, name="wonderq-log", daemon=True)
+        self._background_thread = threading.Thread(target=self._run_in_background, name="wonderq-log", daemon=True)
 
     @property
     def max_record_bytes(self) -> int:
@@ -147,7 +147,7 @@ class FileLog:
         recovery.finish(self._segment_bytes, self._now_ms)
         self._writer = writer = GroupWriter(recovery, self._files, self._observer)
         self._files.open(recovery.segments, recovery.spare)
-        # A removed segment frees its disk space only when nobody holds it open any more, so recovery must not.
+        # A removed segment frees its disk space only when no process holds it open any more, so recovery must not.
         recovery.segments, recovery.active = [], None
         self._open = Group(writer.active, writer.written)
         self._committed = self._taken = self._position(self._open)
@@ -158,7 +158,7 @@ class FileLog:
             # The last run gave its spare up. Deletes need one on a full disk.
             with suppress(DiskFullError), self._mutex:
                 self._files.reserve(writer.active.number)
-        self._keeper.start()
+        self._background_thread.start()
 
     def _leave_older_version(self) -> None:
         """Continue in a segment of this version. Without room for one, the log can be read but not written."""
@@ -316,7 +316,7 @@ class FileLog:
             "acknowledged records are kept, and no new ones are accepted until then."
         )
 
-    def _keep(self) -> None:
+    def _run_in_background(self) -> None:
         """Sync at the policy's interval, and write a closing group when traffic pauses.
 
         The closing group records that the groups before it are durable. Without it, recovery could not distinguish
@@ -380,7 +380,7 @@ class FileLog:
         with self._mutex:
             assert self._open is not None
             log_id = self._open.target.header.log_id
-            # The replay begins with the newest group instead of behind it, so that it notices a log that lost its end.
+            # The replay begins with the newest group instead of after it, so that it notices a log that lost its end.
             # The base is the one before that group, as in a replay of all groups: a newer one may never be written.
             place = msgpack.packb((log_id, *self._written_end.newest_group))
             return Mark(self._position(self._open), place)
@@ -479,8 +479,8 @@ class FileLog:
             self._closed = True  # before the sync below, so that nothing is appended after it
         self._stopping.set()
         self._traffic.set()
-        if self._keeper.is_alive():
-            self._keeper.join()
+        if self._background_thread.is_alive():
+            self._background_thread.join()
         try:
             if self._open is not None and self.failure is None:
                 # Under every policy, a clean end is synced and marked by a closing group.

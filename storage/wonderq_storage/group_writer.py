@@ -23,7 +23,7 @@ class Group:
 
     @property
     def end(self) -> int:
-        """Offset behind the group, as if it were written now."""
+        """Offset after the group, as if it were written now."""
         return self.offset + frame.GROUP_HEADER_BYTES + self.length if self.records else self.offset
 
 
@@ -33,7 +33,7 @@ class End(NamedTuple):
     number: int
     """Number of the segment written last."""
     offset: int
-    """Offset in it behind the last group."""
+    """Offset in it after the last group."""
     newest_group: tuple[int, int, int, int, int]
     """Segment, offset, number and chain of the newest group, and the base of the group before it."""
 
@@ -51,7 +51,7 @@ class GroupWriter:
         self.active = recovery.active
         """Segment written last."""
         self.written = recovery.offset
-        """Offset in it behind the last group."""
+        """Offset in it after the last group."""
         self.base = recovery.base
         """Oldest segment that the log needs; the next group records it."""
         self.durable_base = recovery.base

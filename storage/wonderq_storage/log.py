@@ -88,7 +88,7 @@ class Log(Protocol):
         """
 
     def end(self) -> Position:
-        """Return the position behind the last record appended so far."""
+        """Return the position after the last record appended so far."""
 
     def sync(self) -> None:
         """Make everything appended so far durable, under every policy.
@@ -108,7 +108,7 @@ class Log(Protocol):
         """
 
     def mark(self) -> Mark:
-        """Return a mark behind everything appended so far. It is usable once `sync` has returned."""
+        """Return a mark after everything appended so far. It is usable once `sync` has returned."""
 
     def oldest(self) -> tuple[Position, Iterator[tuple[Position, Record]]] | None:
         """Return the end and the records of the oldest part that `trim` can drop, or None if there is none.

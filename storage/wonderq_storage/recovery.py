@@ -21,7 +21,7 @@ table, and tests/storage/test_recovery_table.py tests every row.
 
 "Damage" means bytes that do not verify, or zeros followed by other bytes. "Proves" means that a later group header,
 valid in itself, records that the group expected at the damage was durable. A segment is "used" once anything is written
-behind its header, which happens only after the segment before it was sealed and synced.
+after its header, which happens only after the segment before it was sealed and synced.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class Recovery:
         """Oldest segment that belongs to the log, as the newest group records it. Older files may be left over."""
         self._unproven: dict[int, tuple[int, int]] = {}  # by segment: start and end of the groups not proved durable
         self.torn_bytes = 0
-        """Size of the torn tail behind ``offset``."""
+        """Size of the torn tail after ``offset``."""
         try:
             self._survey()
         except BaseException:
@@ -125,7 +125,7 @@ class Recovery:
 
     @property
     def spare(self) -> Segment | None:
-        """A blank segment behind the active one."""
+        """A blank segment after the active one."""
         return self.segments[-1] if self.active is not None and self.segments[-1] is not self.active else None
 
     @property

@@ -1,6 +1,6 @@
 """Reading a damaged log: find every record that still verifies, and report the bytes that do not.
 
-`wonderq_storage.recovery` stops at the first damage; this module continues behind it. Intact stretches are read by the
+`wonderq_storage.recovery` stops at the first damage; this module continues after it. Intact stretches are read by the
 same `SegmentReader`. Where that stops, the next group header that verifies by itself shows where to continue. In
 between, a record is accepted if it verifies from the checksum stored before it. So a damaged record or group header
 costs only itself, as long as its own checksum and length are intact. If only one of these two is damaged, nothing is
@@ -54,7 +54,7 @@ class Problem:
     lost: list[Span] = field(default_factory=list)
     """Unreadable ranges of this file. Empty if no record was lost, or if the whole file is missing."""
     missing: int = 0
-    """Upper limit of the bytes lost outside the file: behind a truncation, or the whole segment."""
+    """Upper limit of the bytes lost outside the file: after a truncation, or the whole segment."""
 
     def __str__(self) -> str:
         where = f" (unreadable: {', '.join(map(str, self.lost))})" if self.lost else ""
@@ -291,7 +291,7 @@ class Salvage:
                 else:
                     summary.records += 1
                     yield piece
-        # Nothing verifies behind the last problem, so any first group of the next segment is accepted.
+        # Nothing verifies after the last problem, so any first group of the next segment is accepted.
         problem.missing = max(current.header.capacity - tail.end, 0)
         self._number = self._chain = None
 
@@ -312,7 +312,7 @@ class Salvage:
     def _damaged(self, current: Segment, reader: SegmentReader, end: int, problem: Problem) -> Iterator[Found | int]:
         """Yield the records in a damaged range, and finally the offset at which to continue, if there is one.
 
-        ``end`` is the offset behind the segment's last byte that is not zero.
+        ``end`` is the offset after the segment's last byte that is not zero.
         """
         at, seed = reader.offset, current.header.crc
         head = current.file.read(frame.GROUP_HEADER_BYTES, at)
@@ -328,27 +328,27 @@ class Salvage:
             seeds: Sequence[int] = (header.crc,)
             after = current.file.read(frame.GROUP_HEADER_BYTES, stop)
             next_header = frame.unpack_group_header(after, 0, seed)
-            goes_on = stop if stop < size else None
+            resume_at = stop if stop < size else None
             stop = min(stop, size)
         else:
             self._number = self._chain = None
             next_header = _find_header(current, at + 1)
             seeds = (int.from_bytes(head[:4], "little"), crc32(head[4:], seed))
             stop = size if next_header is None else next_header.offset
-            goes_on = None if next_header is None else stop
+            resume_at = None if next_header is None else stop
             problem.lost.append(Span(at, min(frame.GROUP_HEADER_BYTES, stop - at)))
         start = at + frame.GROUP_HEADER_BYTES
         data = memoryview(current.file.read(max(stop - start, 0), start))
         chain = next_header.chain if next_header else None
-        # A frame may end in zeros behind the last byte that is not zero, but no frame begins there.
+        # A frame may end in zeros after the last byte that is not zero, but no frame begins there.
         for piece in _frames(data, seeds, chain, min(stop, max(end, start)) - start):
             if isinstance(piece, Span):
                 _add(problem.lost, Span(start + piece.offset, piece.length))
             else:
                 offset, record = piece
                 yield Found(current.path, current.number, start + offset, record)
-        if goes_on is not None:
-            yield goes_on
+        if resume_at is not None:
+            yield resume_at
 
 
 def _resized(current: Segment, size: int) -> str:
@@ -356,7 +356,7 @@ def _resized(current: Segment, size: int) -> str:
 
 
 def _find_header(current: Segment, at: int) -> frame.GroupHeader | None:
-    """Return the first group header at or behind ``at`` that verifies by itself."""
+    """Return the first group header at or after ``at`` that verifies by itself."""
     file, seed = current.file, current.header.crc
     while data := file.read(_CHUNK_BYTES + frame.GROUP_HEADER_BYTES, at):
         best: frame.GroupHeader | None = None
@@ -395,7 +395,7 @@ def _frames(
     """Split frames, some of them damaged, into records ``(offset, bytes)`` and spans that do not verify.
 
     The first frame's checksum starts from one of ``seeds``. ``chain`` is the checksum of the last frame, if known. No
-    frame begins at or behind ``until``.
+    frame begins at or after ``until``.
     """
     at = 0
     doubtful: tuple[int, int, int] | None = None  # a frame that did not verify: start, end, computed checksum

@@ -130,7 +130,7 @@ class SegmentReader:
 
     Iteration yields the records of each group: ``[(offset in the file, bytes), ...]``. Afterwards:
 
-    - ``offset`` is the place behind the last valid group, and ``sealed`` tells whether that group is a seal.
+    - ``offset`` is the place after the last valid group, and ``sealed`` is whether that group is a seal.
     - ``problem`` describes the bytes at ``offset`` that do not verify, or is None.
     - ``number`` and ``chain`` are the values that the next group must have. None accepts any value, as in the oldest
       segment of a trimmed log.
@@ -212,10 +212,10 @@ class SegmentReader:
 
 
 class Tail(NamedTuple):
-    """The bytes behind the last valid group of a segment."""
+    """The bytes after the last valid group of a segment."""
 
     end: int
-    """Offset behind the last byte that is not zero, or where the tail begins if all are zero."""
+    """Offset after the last byte that is not zero, or where the tail begins if all are zero."""
     proof: frame.GroupHeader | None
     """A later group header which records that the tail's first group was durable."""
 

@@ -1,4 +1,4 @@
-"""What a broker's answers have to be, worked out with dicts and lists: what `test_model` compares the broker with.
+"""A model of the broker with dicts and lists, which `test_model` compares the broker with.
 
 Ids and receipts are the broker's to choose, and so is whose turn it is among groups that are alike. So the model takes these
 from the broker's answers, and checks that they are among those that it may give.
@@ -27,9 +27,9 @@ class NaiveBroker:
         self.now_ms = 0
         self.queues: dict[str, Line] = {}
         self.issued: dict[str, str] = {}
-        """Every receipt ever given out, and its message."""
+        """Every receipt ever issued, and its message."""
         self.ids: list[str] = []
-        """Every id ever given out."""
+        """Every id ever issued."""
 
     def line(self, queue: str) -> Line:
         if queue not in self.queues:
@@ -188,7 +188,7 @@ class NaiveBroker:
         return messages
 
     def room(self, line: Line, limit: int) -> int:
-        """How many may be claimed now; raises if messages wait, and none may."""
+        """Return how many messages may be claimed now; raise an error if messages wait, and none may."""
         now_ms, most = self.now_ms, line.settings.max_in_flight
         if line.settings.paused:
             return 0
@@ -231,7 +231,7 @@ class NaiveBroker:
             line.attempts[attempt_id] = Attempt(given, now_ms + timeout_ms, now_ms + DEDUPLICATION_WINDOW_MS)
 
     def is_dead(self, line: Line, item: Item) -> bool:
-        """Whether a claim may find that a message was claimed too often."""
+        """Return whether a claim may find that the message was claimed too often."""
         most = line.settings.max_receives
         return bool(most and item.receives >= most and item.status(self.now_ms) == READY)
 

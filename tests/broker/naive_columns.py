@@ -21,16 +21,16 @@ class NaiveColumns:
     fifo: bool = False
     in_flight_per_group: int = 0
     messages: dict[int, MessageView] = field(default_factory=dict)
-    """All with 0 for a lane: that is a number nobody else has to know."""
+    """All messages, with lane 0: the number is private to the columns."""
     lanes: dict[int, Lane] = field(default_factory=dict)
-    """Of each message."""
+    """Lane of each message."""
     next_sequence: int = 0
     now: int = 0
-    """Grows with each message that is given out."""
+    """Counter of deliveries, used as a time."""
     given: dict[str, int] = field(default_factory=dict)
-    """When something of a group was last given out, or when it came. Messages in no lane are the group without a name."""
+    """Time of the last delivery of a group, or of its first message. Messages in no lane form the unnamed group."""
     made: dict[Lane, int] = field(default_factory=dict)
-    """In which order lanes were made."""
+    """Order in which lanes were created."""
     lanes_made: int = 0
 
     def set(self, sequence: int, **fields: int) -> None:
@@ -139,11 +139,11 @@ class NaiveColumns:
         return chosen
 
     def _goes_on(self, lane: Lane, in_flight: dict[str, int]) -> bool:
-        """Whether a lane of a FIFO queue may give more at once."""
+        """Return whether a lane of a FIFO queue may deliver more at once."""
         return not self.in_flight_per_group or not lane[1] or in_flight[_name(lane)] < self.in_flight_per_group
 
     def _line(self, lane: Lane) -> list[int]:
-        """What waits in a lane, and may go as far as that depends on the lane alone."""
+        """Return the waiting messages of a lane that the lane itself allows to deliver."""
         line: list[int] = []
         for sequence, message in self.messages.items():
             if self.lanes[sequence] == lane:

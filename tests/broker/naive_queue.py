@@ -1,4 +1,4 @@
-"""One queue and its messages, as `naive_broker` knows them."""
+"""A queue and its messages, as `naive_broker` models them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Key = tuple[str | None, str]
 
 
 class RefusalError(Exception):
-    """What the model expects instead of a result."""
+    """Error that the model expects instead of a result."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -63,7 +63,7 @@ class Item:
 
 @dataclass
 class Attempt:
-    """What an attempt to claim was given."""
+    """Messages that a claim attempt returned."""
 
     given: list[tuple[str, str]]
     """Ids and receipts."""
@@ -105,7 +105,7 @@ class Line:
             key = sha256(message.body.encode()).hexdigest()
         return (message.group if self.settings.deduplication_per_group else None, key) if key else None
 
-    # What is next
+    # Next messages
 
     def lines(self, now_ms: int) -> dict[Lane, list[Item]]:
         """The messages that wait, by lane; in a FIFO queue, those before the first that is delayed."""
@@ -148,5 +148,5 @@ class Line:
 
 
 def share_of(lane: Lane) -> str:
-    """Who takes turns with whom: a group does, whatever the priority, and so do those that have neither."""
+    """Return the key of fair sharing: a group takes turns whatever its priority, and so do messages with neither."""
     return "neither" if lane == (0, "") else f"group {lane[1]}"

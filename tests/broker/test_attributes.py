@@ -1,4 +1,4 @@
-"""Attributes with types, and what tracing systems add: given out as they were given, replaced as a whole, and counted."""
+"""Attributes with types, and what tracing systems add: returned unchanged, replaced as a whole, and counted."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_a_queue_s_own_limit_counts_for_changes_too(lasting: Lasting) -> None:
 
 
 def test_a_batch_that_would_have_to_read_too_much_is_refused(lasting: Lasting) -> None:
-    """To change the attributes of a message, its body is read."""
+    """An update of the attributes of a message reads its body."""
     ids = [message_id for n in range(3) for message_id in lasting.add("q", *["x" * 90] * 2)]
     lasting.limit(Limits(message_bytes=100, batch_bytes=300))
     change = Change(attributes={"a": ("String", "x")})

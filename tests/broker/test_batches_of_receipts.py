@@ -63,7 +63,7 @@ def _of_another_queue(claimed: Claimed, _at: int) -> str:
     return receipts_of(claimed.broker.claim("other"))[0]
 
 
-#: What makes a receipt one that does not count, how it is refused, and how many messages the rest of the batch leaves.
+#: Kinds of invalid receipts: how to make one, its error, and the number of messages that the rest of the batch leaves.
 BAD: dict[str, tuple[Callable[[Claimed, int], str], type[BrokerError], int]] = {
     "deleted": (_deleted, MessageNotFoundError, 0),
     "released": (_released, StaleReceiptError, 1),
@@ -109,7 +109,7 @@ def test_in_any_order() -> None:
 
 
 def test_of_several_claims_and_pages() -> None:
-    """Those of later claims have other tokens, and messages on two pages lie in two columns."""
+    """Later claims have other tokens, and messages on two pages lie in two columns."""
     claimed = Claimed()
     claimed.broker.produce("default", ["more"] * 1000)
     receipts = claimed.receipts

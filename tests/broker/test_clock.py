@@ -1,4 +1,4 @@
-"""Whatever the system's clock does, the broker's time goes forward as real time does, also across restarts."""
+"""The broker's time advances as real time does, whatever the system clock does, also across restarts."""
 
 from __future__ import annotations
 

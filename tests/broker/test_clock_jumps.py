@@ -154,7 +154,7 @@ def test_a_clock_set_back_at_a_restart_ends_nothing_early(
 
 @pytest.mark.parametrize("jump_ms", JUMPS_MS)
 def test_a_clock_that_is_right_again_at_the_restart_changes_nothing(life: Life, system: System, jump_ms: int) -> None:
-    """It jumped within the run, was not looked at, and jumped back."""
+    """The clock jumped within the run, was not read, and jumped back."""
     claimed(life.broker)
     deadlines = life.deadlines()
     system.wall_ms += jump_ms

@@ -1,4 +1,4 @@
-"""In which order compaction and checkpoints do their steps, whatever the log underneath takes care of by itself."""
+"""Order of the steps of compaction and checkpoints, independent of the log's own guarantees."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ LONG_MS = 3_600_000
 
 
 class Ledger:
-    """Who holds what at the moment, and what was done."""
+    """Current holders of messages, and completed work."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -121,7 +121,7 @@ def test_only_one_of_many_can_delete_a_message(tmp_path: Path) -> None:
 
 
 def test_counts_add_up_while_everything_moves(tmp_path: Path) -> None:
-    """Whoever looks sees all counts of one moment: never a message twice, never one missing."""
+    """An observer sees all counts of one moment: no message twice, and none missing."""
     broker = Broker(FileLog(tmp_path, sync=SyncPolicy("os"), segment_bytes=1 << 17))
     broker.produce("default", ["x"] * 200)
     stop = threading.Event()

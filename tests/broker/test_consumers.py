@@ -38,7 +38,7 @@ def test_whoever_waited_for_a_dropped_queue_waits_for_the_new_one_of_its_name() 
 
 
 def test_whoever_has_not_looked_yet_leaves_a_dropped_queue_s_successor_alone() -> None:
-    """One leaves, say because its client has gone, between the drop and its own next look."""
+    """A consumer leaves, for example because of a disconnect, between the drop of the queue and its own next check."""
     lines = ConsumerQueues(2)
     old, new = queue(1), queue(2, messages=1)
     leaving = lines.join(old)

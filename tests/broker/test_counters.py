@@ -40,7 +40,7 @@ def test_ages_of_a_batch_are_counted_as_one_by_one(since_ms: list[int]) -> None:
     assert (together.counts, together.total) == (alone.counts, alone.total)
 
 
-# In a broker
+# Counters in a broker
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def counted(broker: Broker, queue: str = "default") -> dict[str, tuple[int, int]
 
 
 def ages(histogram: Histogram) -> dict[float, int]:
-    """How many were observed, by the bound they are under."""
+    """Return the numbers of observations, by upper bound."""
     bounds = [*histogram.bounds, float("inf")]
     return {bound: count for bound, count in zip(bounds, histogram.counts, strict=True) if count}
 
@@ -137,7 +137,7 @@ def test_a_claim_that_ends_by_its_deadline_is_an_expired_one(broker: Broker, clo
         assert broker.counters.by_queue["default"].claims_timed_out == 2
 
 
-# By name
+# Counters by name
 
 
 def test_only_so_many_queues_are_counted_by_name_and_a_dropped_one_leaves_its_place() -> None:

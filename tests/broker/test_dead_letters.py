@@ -1,4 +1,4 @@
-"""What was claimed too often goes where its queue wants it, once, with what it carries and where it came from; or is buried."""
+"""A message claimed too often moves to the dead letter queue once, complete and with its source; or it is buried."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_without_a_queue_for_them_they_are_buried(lasting: Lasting) -> None:
 
 
 def test_without_a_place_for_their_queue_they_are_buried(lasting: Lasting) -> None:
-    """Nobody would get anything else, if a claim was refused for it."""
+    """A refusal for this reason would block all other messages."""
     lasting.broker.put_queue("q", max_receives=1, dead_letter_queue="dead")
     lasting.limit(Limits(queues=2))
     lasting.add("q", "1")
@@ -225,7 +225,7 @@ def test_nobody_counts_as_dead_whose_queue_has_no_limit(lasting: Lasting) -> Non
     assert lasting.bodies("q") == "1"
 
 
-# What happens between looking at a dead letter and moving it
+# Races between finding a dead letter and moving it
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Of a key that a queue remembers nothing is added, and the answer is about the message that was."""
+"""A produce with a remembered key adds nothing, and its answer names the first message."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def test_keys_that_have_ended_take_no_memory_in_a_queue_that_nobody_uses_any_mor
 
 
 def test_keys_that_are_renewed_leave_nothing_behind(lasting: Lasting) -> None:
-    """Neither do those that compaction restates."""
+    """The same holds for messages that compaction rewrites."""
     for n in range(3):
         send(lasting, *(f"{n}.{each}" for each in range(20)))
         for _ in range(4):

@@ -108,7 +108,7 @@ REFUSALS: dict[str, Action] = {
 }
 
 
-def hold_something_back(scene: Scene) -> Call[Any]:
+def withhold_records(scene: Scene) -> Call[Any]:
     """Decide something whose record does not become durable."""
     scene.log.hold()
     call: Call[Any] = Call(scene.broker.produce, QUEUE, ["not durable yet"])
@@ -117,7 +117,7 @@ def hold_something_back(scene: Scene) -> Call[Any]:
 
 
 def must_wait(scene: Scene, act: Action) -> Call[Any]:
-    earlier = hold_something_back(scene)
+    earlier = withhold_records(scene)
     call: Call[Any] = Call(act, scene)
     eventually(lambda: call.done or scene.log.blocked == 2)
     assert not call.done, "answered before what it is based on was durable"

@@ -1,4 +1,4 @@
-"""Groups of an ordinary queue share it: whoever has the fewest in flight comes next, then whoever has waited longest."""
+"""Groups share an ordinary queue: the group with the fewest messages in flight is next, then the longest waiting one."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_a_group_has_at_most_so_many_in_flight(lasting: Lasting) -> None:
 def test_numbers_of_lanes_are_used_again_and_never_twice_at_once(
     lasting: Lasting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a group for each message, they are used up some day."""
+    """Lane numbers run out some day if each message has a group of its own."""
     monkeypatch.setattr(lanes, "_MAX_NUMBER", 7)
     lasting.broker.put_queue("q", max_in_flight_per_group=1)
     lasting.add("q", "stays", group="stays")

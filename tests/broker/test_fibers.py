@@ -24,7 +24,7 @@ LONG_S = 4 * PATIENCE_S
 
 
 class Loop:
-    """What a server does with a hub: run it when it is due, and when it is interrupted."""
+    """Event loop of a server for a hub: it runs the hub when it is due, and when it is interrupted."""
 
     def __init__(self) -> None:
         self.interrupts = threading.Semaphore(0)
@@ -187,7 +187,7 @@ def test_work_that_fails_harms_no_other(hub: Hub, caplog: pytest.LogCaptureFixtu
 
 
 def test_nobody_is_interrupted_once_the_hub_is_closed(loop: Loop) -> None:
-    """What the loop was woken up by is closed too: its file descriptor may be another file's by now."""
+    """The wake-up descriptor is closed too: its number may belong to another file by now."""
     event = Event()
     loop.hub.spawn(lambda: event.wait(PATIENCE_S))
     loop.hub.run()

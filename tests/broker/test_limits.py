@@ -1,4 +1,4 @@
-"""What is over a limit is refused before anything is written; what is in the log already counts, and is used as it is."""
+"""Input over a limit is refused before anything is written; what the log holds counts, and is used as it is."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.support.disks import FaultyDisk, SmallDisk
-from tests.support.states import said_by
+from tests.support.states import state_view
 from tests.support.threads import Call
 from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.broker import compaction, maintenance
@@ -108,7 +108,7 @@ class Kept:
         return self.maintenance._thread.is_alive()
 
     def look_again(self) -> None:
-        """Wait until maintenance has looked at everything that was done so far."""
+        """Wait until maintenance has seen all changes made so far."""
         looks = self.maintenance.looks
         eventually(lambda: self.maintenance.looks >= looks + 3 or not self.running, "maintenance's next look")
         assert self.running
@@ -146,7 +146,7 @@ class Kept:
             assert self.broker.delete_batch(queue, targets) == [None] * len(targets)
 
     def pass_through(self, count: int, size: int = 100, queue: str = "default") -> None:
-        """Produce so many messages, and take and delete as many of the oldest."""
+        """Produce messages, then claim and delete the same number of the oldest."""
         self.produce(count, size, queue)
         while count:
             claimed = self.broker.claim(queue, limit=min(count, 100), visibility_timeout_ms=HOUR_MS)
@@ -177,7 +177,7 @@ def ended(kept: Kept) -> bool:
     return not kept.running
 
 
-# When it works
+# Triggers
 
 
 def test_a_checkpoint_is_due_after_so_much_log(keep: Keep) -> None:
@@ -312,7 +312,7 @@ def test_stopping_what_never_started(keep: Keep, monkeypatch: pytest.MonkeyPatch
     assert len(kept.checkpoints.sizes) == 1
 
 
-# How much the folder holds
+# Size of the folder
 
 
 def test_a_steady_queue_never_holds_more_than_four_segments(keep: Keep) -> None:
@@ -347,7 +347,7 @@ def test_a_cold_queue_beside_a_hot_one(keep: Keep) -> None:
     assert [message.id for message in kept.broker.messages("cold")] == cold
 
 
-# What comes in its way
+# Obstacles
 
 
 def fill_up(kept: Kept, count: int = 300) -> list[str]:
@@ -410,7 +410,7 @@ def test_on_a_full_disk_deleting_makes_room(keep: Keep) -> None:
 
 
 def test_a_full_disk_with_one_segment_of_garbage_heals(keep: Keep) -> None:
-    """That segment is the one in use, and there is no room for a second of its size: a smaller one takes over."""
+    """The segment is in use and has no room for a second of its size, so a smaller one replaces it."""
     kept = keep(segment_bytes=1 << 17, disk=SmallDisk((1 << 17) + 20_000))
     left: list[str] = []
     with suppress(DiskFullError):
@@ -671,8 +671,8 @@ def test_a_folder_copied_at_any_moment_of_maintenance_says_the_same(keep: Keep, 
             kept.log.sync()
             while not _copied(kept, copy):
                 shutil.rmtree(copy)
-            expected = said_by(state, now_ms)
+            expected = state_view(state, now_ms)
         log = FileLog(copy)
-        assert said_by(replay_log(log)[0], now_ms) == expected
+        assert state_view(replay_log(log)[0], now_ms) == expected
         log.close()
         shutil.rmtree(copy)

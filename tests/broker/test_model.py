@@ -160,7 +160,7 @@ class BrokerMachine(RuleBasedStateMachine):
         return self.naive.queues
 
     def held(self) -> list[tuple[str, Item]]:
-        """All messages whose newest receipt still counts."""
+        """Return all messages whose newest receipt is still valid."""
         return [(queue, item) for queue, line in self.lines.items() for item in line.items.values() if item.receipt]
 
     def target(self, queue: str, choice: tuple[str, int, int]) -> Target:
@@ -421,7 +421,7 @@ class BrokerMachine(RuleBasedStateMachine):
     @rule(
         queue=queues, step=st.sampled_from(["claim none", "claim too many", "claim for ever", "purge", "drop", "drop"])
     )
-    def do_what_is_rare(self, queue: str, step: str) -> None:
+    def do_rare_operations(self, queue: str, step: str) -> None:
         match step:
             case "claim none":
                 self._claim(queue, 0, None)
@@ -507,7 +507,7 @@ class BrokerMachine(RuleBasedStateMachine):
         found = [message.id for message in self.broker.messages(queue, after=keys[after], limit=limit)]
         assert found == keys[after + 1 :][:limit]
 
-    # What a client can see
+    # Client-visible state
 
     @invariant()
     def everything_looks_the_same(self) -> None:
@@ -551,7 +551,7 @@ class BrokerMachine(RuleBasedStateMachine):
 
 
 def lasting(examples: int) -> settings:
-    """Return settings for so many lives."""
+    """Return settings for a number of lives."""
     steps = int(os.environ.get("WONDERQ_MODEL_STEPS", "40"))
     return settings(
         max_examples=examples, stateful_step_count=steps, deadline=None, suppress_health_check=list(HealthCheck)

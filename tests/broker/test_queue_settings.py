@@ -1,4 +1,4 @@
-"""What can be set for a queue, what that does, and that it lasts."""
+"""Settings of a queue: their effect, and their durability."""
 
 from __future__ import annotations
 
@@ -227,7 +227,7 @@ def test_a_draining_queue_gives_out_messages_and_takes_none(lasting: Lasting) ->
     assert lasting.add("q", "3")
 
 
-# What a queue costs that has none of this
+# Cost of a queue without these settings
 
 
 def test_a_plain_queue_has_neither_lanes_nor_a_memory(lasting: Lasting) -> None:

@@ -1,4 +1,4 @@
-"""How many messages a second a queue gives out, and each of its groups."""
+"""Delivery rates of a queue, and of each of its groups."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_an_urgent_message_of_a_group_that_had_its_share_waits_and_nobody_else(l
 
 
 def test_whoever_waits_gets_the_next_as_soon_as_there_may_be_one(lasting: Lasting) -> None:
-    """Nothing happens then that would wake it: it wakes up by itself."""
+    """No event would wake the consumer, so it wakes up by itself."""
     lasting.broker.put_queue("q", max_claims_per_second=20)
     lasting.add("q", *[str(n) for n in range(25)])
     broker = lasting.again()

@@ -185,7 +185,7 @@ def test_every_claim_has_its_own_receipt(broker: Broker, clock: FakeClock) -> No
 
 
 def test_a_claim_lost_in_a_crash_fences_nobody(clock: FakeClock) -> None:
-    """It was never answered, yet whoever might hold its receipt must not act for the claim that came after it."""
+    """It was never answered, yet a holder of its receipt must not act on the claim that came after it."""
     log = MemoryLog()
     broker = Broker(log, clock=clock)
     [message_id] = broker.produce("default", ["a"])

@@ -42,7 +42,7 @@ class World:
         self.broker = Broker(self.log, clock=self.clock)
 
     def restart(self) -> None:
-        """What was durable comes back, as after a crash."""
+        """Restart with the durable records only, as after a crash."""
         self.log = self.log.after_crash()
         self.broker = Broker(self.log, clock=self.clock)
 

@@ -99,7 +99,7 @@ def test_a_long_queue_of_which_a_part_is_old(lasting: Lasting) -> None:
 
 
 def test_it_goes_before_dead_letters(lasting: Lasting) -> None:
-    """What nobody wants any more need not be looked at."""
+    """An expired message need not be checked for dead-lettering."""
     lasting.broker.put_queue("q", retention_ms=5_000, max_receives=1, dead_letter_queue="dead")
     lasting.add("q", "1")
     lasting.take("q")

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.support.clock import FakeClock
 from tests.support.disks import UnsyncedDisk
 from tests.support.random_life import live_a_random_life
-from tests.support.states import said_by
+from tests.support.states import state_view
 from tests.support.threads import Call
 from tests.support.waiting import eventually
 from wonderq.broker.broker import Broker
@@ -151,18 +151,18 @@ def compare_what_is_left(running: Running, scratch: Path) -> None:
     left, dropped = segments_in(running.folder), segments_in(running.kept)
     assert [int(path.stem) for path in (*dropped, *left)] == list(range(1, len(dropped) + len(left) + 1))
     now_ms = running.clock.ms
-    expected = [said_by(running.state, now_ms + later_ms) for later_ms in LATER_MS]
+    expected = [state_view(running.state, now_ms + later_ms) for later_ms in LATER_MS]
     for first in sorted({0, len(dropped), *range(0, len(dropped), len(dropped) // 6 + 1)}):
         scratch.mkdir()
         for path in (*dropped[first:], *left):
             shutil.copy(path, scratch / path.name)
         state = rebuilt(scratch)
         for later_ms, said in zip(LATER_MS, expected, strict=True):
-            assert said_by(state, now_ms + later_ms) == said, f"without the first {first} segments, {later_ms} ms on"
+            assert state_view(state, now_ms + later_ms) == said, f"without the first {first} segments, {later_ms} ms on"
         shutil.rmtree(scratch)
 
 
-# What must last
+# Durable state
 
 
 def test_all_that_can_be_seen_of_messages_lasts(running: Running) -> None:
@@ -400,7 +400,7 @@ def test_what_is_read_while_its_place_is_dropped(running: Running, reader: str, 
 def test_others_are_given_for_claimed_messages_that_are_deleted_before_they_are_read(
     running: Running, limit: int
 ) -> None:
-    """Whoever asks gets what is there: that some of what was picked for him has gone is no reason to give him less."""
+    """A claim returns all available messages up to its limit, even if some of those it picked have been deleted."""
     broker = running.broker
     ids = broker.produce("jobs", ["a", "b", "c", "d", "e", "f"])
 
@@ -535,9 +535,9 @@ def test_nothing_is_lost_or_doubled_while_upkeep_never_rests(tmp_path: Path, pol
     assert left == {message_id: body for message_id, body in bodies.items() if message_id not in deleted}
     broker.close()
     now_ms = broker.core.state.last_ms
-    expected = said_by(broker.core.state, now_ms)
-    assert said_by(rebuilt(folder), now_ms) == expected
-    assert said_by(rebuilt(folder, checkpoints), now_ms) == expected
+    expected = state_view(broker.core.state, now_ms)
+    assert state_view(rebuilt(folder), now_ms) == expected
+    assert state_view(rebuilt(folder, checkpoints), now_ms) == expected
     for path in segments_in(kept):
         shutil.copy(path, folder / path.name)
-    assert said_by(rebuilt(folder), now_ms) == expected
+    assert state_view(rebuilt(folder), now_ms) == expected

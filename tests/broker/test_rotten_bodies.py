@@ -1,4 +1,4 @@
-"""A message that rots on the disk while the broker runs is noticed by whoever reads it, whichever bit it is."""
+"""Every read notices a message that was damaged on the disk while the broker runs, whichever bit it is."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests.support.clock import FakeClock
 from tests.support.memory_log import MemoryLog
 from tests.support.random_life import live_a_random_life
-from tests.support.states import contents_of, said_by, small_pages
+from tests.support.states import contents_of, small_pages, state_view
 from wonderq.broker.broker import Broker
 from wonderq.broker.maintenance import checkpoint
 from wonderq.model.limits import Limits
@@ -120,7 +120,7 @@ def test_a_snapshot_stays_what_it_was_and_only_what_changes_is_copied(step: str,
     loaded = State.load(iter(chunks))
     assert contents_of(loaded, 0) == before
     snapshot.release()
-    assert said_by(known.state, 45) == said_by(twin.state, 45), "the state does not go on as if nobody had looked"
+    assert state_view(known.state, 45) == state_view(twin.state, 45), "the state does not go on as if nobody had looked"
 
 
 def test_a_page_is_copied_once_and_not_at_all_after_the_release(copies: list[int]) -> None:
@@ -151,8 +151,8 @@ def test_a_page_freed_and_made_again_is_not_the_snapshot_s(copies: list[int]) ->
     assert copies == [8]
     assert list(snapshot.chunks()) == chunks
     again = list(known.state.freeze().chunks())
-    assert said_by(State.load(iter(again)), 0) == said_by(known.state, 0)
-    assert said_by(State.load(iter(chunks)), 0) == said_by(Known().state, 0)
+    assert state_view(State.load(iter(again)), 0) == state_view(known.state, 0)
+    assert state_view(State.load(iter(chunks)), 0) == state_view(Known().state, 0)
 
 
 def test_taking_one_copies_nothing(copies: list[int]) -> None:
@@ -185,12 +185,12 @@ def test_any_moment_of_any_life(seed: int) -> None:
         loaded = State.load(iter(chunks))
         assert (loaded.identity_at, {name: queue.record_position for name, queue in loaded.queues.items()}) == places
         assert contents_of(loaded, at_ms) == contents
-        assert said_by(state, clock.ms) == said_by(replay_log(log)[0], clock.ms)
+        assert state_view(state, clock.ms) == state_view(replay_log(log)[0], clock.ms)
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_what_was_loaded_lives_on_as_the_original_would(seed: int) -> None:
-    """Nothing else is remembered than what a snapshot has: the same records lead on to the same."""
+    """A snapshot holds all remembered state: the same records then lead to the same result."""
     chance, clock, log = random.Random(seed), FakeClock(), MemoryLog()
     broker = Broker(log, clock=clock, limits=Limits(message_bytes=1000, batch_messages=40, batch_bytes=8000))
     live_a_random_life(broker, clock, chance, 200)
@@ -207,10 +207,10 @@ def test_what_was_loaded_lives_on_as_the_original_would(seed: int) -> None:
             queue.messages.advance(fields[1])
         loaded.apply(fields, position, len(data))
     for later_ms in (0, 300, 700, 800, 3_000, 5_000, 30_000):
-        assert said_by(loaded, clock.ms + later_ms) == said_by(broker.core.state, clock.ms + later_ms)
+        assert state_view(loaded, clock.ms + later_ms) == state_view(broker.core.state, clock.ms + later_ms)
 
 
-# What cannot be loaded
+# Snapshots that cannot be loaded
 
 
 def chunks_of(known: Known) -> list[bytes]:

@@ -54,7 +54,7 @@ def test_what_is_no_record_is_refused(data: bytes) -> None:
 
 
 def test_messages_that_are_produced_twice_are_refused() -> None:
-    """Or deleted ones would be back."""
+    """Otherwise deleted messages would reappear."""
     delete = (record.DELETE, NOW_MS, 1, [0, 1])
     log = log_of(IDENTITY, QUEUE, PRODUCE, delete, PRODUCE)
     with pytest.raises(UnreadableRecordError, match="expected message 1 of queue 1, found 0"):
@@ -62,7 +62,7 @@ def test_messages_that_are_produced_twice_are_refused() -> None:
 
 
 def test_a_log_without_its_names_is_refused() -> None:
-    """Or queues would be gone with all their messages."""
+    """Otherwise queues would disappear with all their messages."""
     for records in ([IDENTITY, PRODUCE], [QUEUE, PRODUCE], [PRODUCE]):
         with pytest.raises(UnreadableRecordError, match="no IDENTITY record, or no QUEUE record"):
             replay_log(log_of(*records))

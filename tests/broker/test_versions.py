@@ -21,7 +21,7 @@ UNCOUNTED: dict[str, Callable[[Lasting, Target], object]] = {
     "buried": lambda it, target: it.broker.update("q", target, Change(bury=True)),
     "kicked": lambda it, target: it.broker.kick("q", 1),
 }
-"""What changes a message's state alone, in an order in which each can be done."""
+"""Operations that change only the state of a message, in an order in which each is possible."""
 
 
 def version(lasting: Lasting, message_id: str) -> int:

@@ -238,7 +238,7 @@ def test_too_many_waiting(broker: Broker) -> None:
 
 
 def test_no_wake_up_is_lost_under_load(broker: Broker) -> None:
-    """One message at a time with several waiting: were a wake-up lost, a consumer would sit out its time."""
+    """Messages come one at a time while several consumers wait: after a lost wake-up a consumer would time out."""
     taken: list[str] = []
     total = 400
 

@@ -11,7 +11,7 @@ from tests.support.commands import Wonderq
 from wonderq.client import Client
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # As in what a script runs in the background; the commands would inherit it, and Ctrl-C would not end them.
+    # A script in the background ignores SIGINT. The commands would inherit that, and Ctrl-C would not end them.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

@@ -1,4 +1,4 @@
-"""What the client makes of connections and answers that are not as they should be."""
+"""Errors of the client on broken connections and unexpected answers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def answer(body: bytes, status: str = "200 OK") -> bytes:
 
 @contextmanager
 def server(connections: Sequence[Sequence[bytes]]) -> Iterator[str]:
-    """Serves so many connections one after the other, each with so many answers, and closes each behind the last."""
+    """Serve a number of connections in turn, each with a number of answers, and close each after the last."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def serve() -> None:

@@ -1,4 +1,4 @@
-"""What a running broker logs: in which form, of which request, and what never."""
+"""Logs of a running broker: their form, their request ids, and the contents that they never have."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (DEBUG|INFO|WARNING|ERR
 ACCESS = re.compile(r".* INFO wonderq\.access: (\S+) (\S+) (\d+) in \d+\.\d ms for 127\.0\.0\.1 \[(\S+)\]")
 
 CANARY = "canary7f3a"
-"""In every secret and every body."""
+"""Text in every secret and every body."""
 
 
 class Secrets(NamedTuple):

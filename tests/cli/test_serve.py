@@ -24,7 +24,7 @@ from wonderq.httpd.parser import MAX_BODY_BYTES
 from wonderq.model.limits import UNLIMITED, Limits
 from wonderq_storage import SyncPolicy
 
-# Where settings come from
+# Sources of settings
 
 
 def test_without_anything_the_defaults_count() -> None:
@@ -105,7 +105,7 @@ def test_a_real_broker_says_what_it_runs_with(tmp_path: Path) -> None:
     assert error.rstrip().endswith("stopped cleanly")
 
 
-# What cannot be used
+# Invalid settings and folders
 
 
 @pytest.mark.parametrize(
@@ -331,7 +331,7 @@ def test_a_read_only_folder(tmp_path: Path) -> None:
 
 
 def test_a_file_system_that_is_read_only(tmp_path: Path) -> None:
-    """For users who may write anything: /proc takes no files from anybody."""
+    """A path for users who may write anything: /proc accepts no files from any user."""
     line = refused("--listen", "127.0.0.1:0", "--data", "/proc/wonderq")
     assert "cannot use /proc" in line
 

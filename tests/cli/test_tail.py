@@ -25,7 +25,7 @@ def test_without_it_only_what_comes_from_now_on(wonderq: Wonderq, client: Client
     for _ in range(old):
         client.produce("old")
     with wonderq.running("tail", "--json") as process:
-        # It cannot be told from outside when tail has begun, so produce until it shows something.
+        # The start of tail is not visible from outside, so produce until it prints something.
         seen: list[str] = []
         for number in range(100):
             client.produce(f"new {number}")

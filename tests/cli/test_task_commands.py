@@ -25,7 +25,7 @@ def dead(client: Client) -> Client:
 
 @pytest.fixture
 def many_dead(dead: Client) -> Client:
-    """So many dead letters that to move them one a second takes longer than any test."""
+    """Number of dead letters whose move, at one per second, takes longer than any test."""
     dead.produce_batch([f"dog {n}" for n in range(1000)])
     while dead.consume(limit=100, visibility_timeout=0):
         pass

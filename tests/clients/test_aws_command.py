@@ -16,7 +16,7 @@ import pytest
 from tests.support.broker_process import RunningBroker
 from tests.support.waiting import PATIENCE_S
 
-#: Where the command of this Python is, or any other.
+#: Path of the command of this Python, or of any other.
 AWS = shutil.which("aws", path=str(Path(sys.executable).parent)) or shutil.which("aws")
 
 Aws = Callable[..., Any]

@@ -28,13 +28,13 @@ class Comparison:
     histories: int = 0
     spoiled: int = 0
     impossible: Counter[str] = field(default_factory=Counter)
-    """By the way of spoiling."""
+    """Counts by kind of mutation."""
     reported: Counter[str] = field(default_factory=Counter)
     rules: Counter[Rule] = field(default_factory=Counter)
     wrong: list[tuple[History, list[Violation], str]] = field(default_factory=list)
-    """What is possible and was reported, or what the model made and the search does not find."""
+    """Possible histories that were reported, or histories of the model that the search does not find."""
     missed: list[tuple[History, str]] = field(default_factory=list)
-    """Some of what is impossible and was not reported."""
+    """Examples of impossible histories that were not reported."""
 
     def __str__(self) -> str:
         return (
@@ -59,7 +59,7 @@ class Comparison:
 def compare(
     rng: random.Random, histories: int, *, search_share: float = 1.0, say: Callable[[Comparison], None] = lambda _: None
 ) -> Comparison:
-    """Compare on so many histories, and one spoiled version of each.
+    """Compare on a number of histories, and one spoiled version of each.
 
     Whatever the checker reports is always searched; of the rest, a share, to learn what it misses.
     """

@@ -41,7 +41,7 @@ class Producer:
     sent: dict[str, str] = field(default_factory=dict)
     """Bodies that were answered, and their ids."""
     tried: list[str] = field(default_factory=list)
-    """All bodies, answered or not."""
+    """All bodies, with and without an answer."""
     wrong: list[str] = field(default_factory=list)
 
     def send_again(self, client: Client) -> None:
@@ -84,12 +84,12 @@ def consume(client: Client, done: threading.Event, chance: random.Random) -> Non
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One message in a queue, at an end."""
+    """A message in a queue at the end of the pipeline."""
 
     body: str
     id: str
     origin_receives: int | None = None
-    """How often it had been received where it came from, if it is a dead letter."""
+    """Receive count in the source queue, for a dead letter."""
 
 
 def judge(tried: Iterable[str], sent: Mapping[str, str], found: Mapping[str, Sequence[Found]]) -> list[str]:

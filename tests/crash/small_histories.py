@@ -40,11 +40,11 @@ class _Maker:
     rng: random.Random
     queue: Queue = field(default_factory=Queue)
     moments: dict[int, int] = field(default_factory=dict)
-    """When each event was."""
+    """Time of each event."""
     calls: list[Call] = field(default_factory=list)
     free_ms: list[int] = field(default_factory=lambda: [1000] * CLIENTS)
     known: list[tuple[int, str, str | None]] = field(default_factory=list)
-    """Since when somebody has an id, or an id and a receipt."""
+    """Known ids, or ids with receipts, each with the time since when a client knows it."""
     produced: int = 0
 
     def make(self) -> History:

@@ -43,7 +43,7 @@ def ms(monotonic_s: float) -> int:
 
 
 def produce(start_s: float, *ids: str, lost: bool = False, delay_s: float = 0) -> Produce:
-    """Each message's body is "body of" its id."""
+    """Return a produce whose message bodies are "body of" and the id."""
     return Produce(
         queue=Q,
         start_s=start_s,
@@ -68,7 +68,7 @@ def claim(
 
 
 def again(call: Consume) -> Consume:
-    """With a receipt of its own."""
+    """Return the same consume with a different receipt."""
     return replace(call, deliveries=tuple(replace(each, receipt=each.receipt + "'") for each in call.deliveries))
 
 

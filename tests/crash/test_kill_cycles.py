@@ -1,4 +1,4 @@
-"""What a client can rely on when the broker is killed: a slice of random kills, and each promise by itself."""
+"""Guarantees for clients when the broker is killed: some random kills, and each guarantee by itself."""
 
 from __future__ import annotations
 
@@ -266,7 +266,7 @@ def test_a_stop_under_load_loses_nothing_and_leaves_no_torn_tail(tmp_path: Path)
 
 
 def test_a_stop_by_signal_leaves_a_log_that_ends_in_a_closing_group(tmp_path: Path) -> None:
-    """So damage to what was acknowledged last is told from a torn write, and refuses the start."""
+    """Damage to the last acknowledged records is distinguished from a torn write, and refuses the start."""
     with RunningBroker(tmp_path / "data") as broker, Client(broker.url) as client:
         client.produce("the last acknowledged message")
         broker.process.send_signal(signal.SIGINT)

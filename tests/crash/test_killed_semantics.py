@@ -27,7 +27,7 @@ class Life:
         return Client(self.broker.url, queue=queue)
 
     def seen(self) -> dict[str, Any]:
-        """All that can be looked at, without what only passes with time."""
+        """Return all visible state, without the parts that change with time."""
         with self.on("default") as client:
             queues = client.queues()
         found: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""What the broker does by and by, and kills in the middle of it: a redrive, and a schedule."""
+"""Kills in the middle of background tasks: a redrive, and a schedule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a pipeline can rely on when the broker is killed, and that the rules by which it is judged notice what they are for."""
+"""Guarantees for a pipeline when the broker is killed, and checks that its rules detect violations."""
 
 from __future__ import annotations
 

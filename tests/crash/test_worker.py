@@ -1,4 +1,4 @@
-"""What the clients of the long runs write down is what they did."""
+"""The clients of the long runs record exactly what they did."""
 
 from __future__ import annotations
 

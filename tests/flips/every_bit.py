@@ -24,7 +24,7 @@ _PROGRESS_S = 10.0
 
 
 class Flip(NamedTuple):
-    """One bit of a file."""
+    """A flipped bit of a file."""
 
     name: str
     at: int
@@ -36,7 +36,7 @@ def bits(folder: SmallFolder) -> Iterator[Flip]:
 
 
 def header_bits(folder: SmallFolder) -> Iterator[Flip]:
-    """Those of the headers of segments and checkpoints."""
+    """Yield the flips in the headers of segments and checkpoints."""
     return (flip for flip in bits(folder) if flip.at < SEGMENT_HEADER_BYTES and not flip.name.endswith(".tmp"))
 
 

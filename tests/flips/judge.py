@@ -1,4 +1,4 @@
-"""What becomes of a damaged folder: it is noticed, or nothing that a client sees has changed. Anything else is a bug."""
+"""Verdict on a damaged folder: the damage is noticed, or clients see no change. Anything else is a bug."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from tests.support.crash_disk import Files
 from tests.support.forgetful_disk import FOLDER, ForgetfulDisk
 from tests.support.small_folder import SEGMENT_BYTES, SmallFolder, open_log
-from tests.support.states import said_by
+from tests.support.states import state_view
 from wonderq.state import record
 from wonderq.state.replay import replay_log
 from wonderq_storage import Checkpoints, CorruptLogError, DamagedCheckpointError
@@ -16,7 +16,7 @@ from wonderq_storage.segment import file_name
 
 
 class Fate(enum.Enum):
-    """What damage came to."""
+    """Outcome of damage."""
 
     REFUSED = "the start is refused, with file and offset"
     FOUND_ON_READING = "a body does not verify when it is read; the rest is unchanged"
@@ -32,13 +32,13 @@ class UnnoticedError(AssertionError):
 
 
 class Sight(NamedTuple):
-    """All that clients can see of a folder."""
+    """Everything that clients can see of a folder."""
 
     said: dict[str, Any]
     """Queues, settings, counts, and of each message all but its body."""
     bodies: list[tuple[str, dict[str, Any]]]
     torn_bytes: int
-    """Of a tail that a start would cut."""
+    """Size of the tail that a start would cut."""
 
 
 def look(files: Files, now_ms: int) -> Sight:
@@ -52,7 +52,7 @@ def look(files: Files, now_ms: int) -> Sight:
     log = open_log(disk)
     try:
         state, _ = replay_log(log, Checkpoints(FOLDER, disk))
-        said = said_by(state, now_ms)
+        said = state_view(state, now_ms)
         torn_bytes = log.torn_bytes
     finally:
         log.close()
@@ -170,7 +170,7 @@ class Judge:
 
 
 def _same(data: bytes, other: bytes) -> bool:
-    """Whether two files are a segment's but for the zeros behind a seal."""
+    """Return whether two segment files are equal except for the zeros behind a seal."""
     return data.rstrip(b"\0") == other.rstrip(b"\0")
 
 

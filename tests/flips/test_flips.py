@@ -117,7 +117,7 @@ def fate_of(judge: Judge, what: str, files: Files) -> Fate:
 
 
 def test_files_cut_short(judge: Judge) -> None:
-    """At chosen lengths: it is noticed, whatever is missing, if not at the start then when it is read."""
+    """Cut at chosen lengths: the start or a later read notices, whatever is missing."""
     chance = random.Random(SEED)
     read_from = judge.folder.checkpoints[-1]
     for name, data in judge.folder.files.items():

@@ -1,4 +1,4 @@
-"""What can happen to whole files of a folder: each way as a description and the folder after it."""
+"""Damage to whole files of a folder: each kind as a description and the folder after it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def swapped(folder: SmallFolder) -> Iterator[tuple[str, Files]]:
 
 
 def rolled_back(folder: SmallFolder) -> Iterator[tuple[str, Files]]:
-    """To what a backup of another day has of them."""
+    """Roll files back to their state in an older backup."""
     log = {name: data for name, data in folder.older.items() if name.endswith(".wal")}
     checkpoints = {name: folder.files[name] for name in folder.checkpoints}
     yield "an older log with the newest checkpoints", {**log, **checkpoints}

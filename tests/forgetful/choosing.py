@@ -1,4 +1,4 @@
-"""Which of the many ways a crash could go are tried: all of them where they are few, else some of each kind."""
+"""Selection of crash states: all of them where they are few, else some of each kind."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from tests.forgetful.fates import LOST, WHOLE
 
 Fates = tuple[int, ...]
 
-#: How often a change that chance decides is lost, or whole; else it is torn, if it can be.
+#: Probabilities that a randomly chosen fate is lost, and lost or whole; else it is torn, if possible.
 _LOST, _LOST_OR_WHOLE = 0.42, 0.84
 
 
 def ways(counts: Sequence[int]) -> int:
-    """How many fates of changes with ``counts`` fates there are in which at most one is torn."""
+    """Return the number of combined fates in which at most one change is torn."""
     subsets = 1 << len(counts)
     return subsets + sum(count - 2 for count in counts) * subsets // 2
 

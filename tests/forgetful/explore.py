@@ -36,7 +36,7 @@ _SHOWN = 10
 
 
 class Found(NamedTuple):
-    """What came of exploring one life."""
+    """Result of exploring one life."""
 
     workload: str
     seed: str
@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.forgetful.explore", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--states", type=int, default=10_000_000, help="stop after so many crash states")
+    parser.add_argument("--states", type=int, default=10_000_000, help="stop after this number of crash states")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--budget", type=int, default=BUDGET, help="states tried at each operation")

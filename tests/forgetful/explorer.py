@@ -14,14 +14,14 @@ from tests.forgetful.opening import OWN_RECORDS, Opened, check_claims, is_aside
 from tests.forgetful.reference import Records
 from tests.support.forgetful_disk import Operation
 
-#: Of the folders that are opened, how many have their recoveries crashed too, at most how often each.
+#: Share of opened folders whose recoveries are crashed too, and the most crashes of each.
 _CRASHED_AGAIN = 0.1
 _CRASHES_OF_RECOVERY = 60
 
-#: Of the recovered folders, how many get one more message.
+#: Share of recovered folders that get one more message.
 _GROWN = 0.1
 
-#: After so many violations in one life there is no point in going on.
+#: Number of violations after which a life is not explored any further.
 ENOUGH = 10
 
 _CHECKPOINT = ".ckpt"
@@ -30,7 +30,7 @@ _UNKNOWN = Records()
 
 
 class Crash(NamedTuple):
-    """Where a power cut came, after how many operations, and what became of the changes that were pending."""
+    """A power cut: its place, as a number of operations, and the fates of the pending changes."""
 
     operations: int
     fates: Fates
@@ -41,7 +41,7 @@ class Violation:
     """A crash after which a promise does not hold."""
 
     crashes: tuple[Crash, ...]
-    """That of the broker, and perhaps one of the recovery after it."""
+    """The crash of the broker, and perhaps one of the recovery after it."""
     what: str
     how: list[str] = field(default_factory=list)
     """The fate of each pending change."""
@@ -49,22 +49,22 @@ class Violation:
 
 @dataclass
 class Figures:
-    """What was done, counted."""
+    """Counts of the exploration."""
 
     states: int = 0
     """Crash states: different fates of what was pending at some operation. Those of recoveries are among them."""
     recovery_states: int = 0
-    """How many of them came from crashing recoveries."""
+    """Crash states that came from crashed recoveries."""
     folders: int = 0
     """Different folders among them that were opened, with and without their checkpoints."""
     recoveries: int = 0
-    """How many recoveries were crashed again."""
+    """Recoveries that were crashed again."""
     appended: int = 0
-    """How many recovered folders took one more message and were opened twice again."""
+    """Recovered folders that took one more message and were opened twice again."""
     boundaries: int = 0
     """Operations before which the power was cut."""
     exhausted: int = 0
-    """Those of them at which every subset was tried, with every tear of one change in each."""
+    """Operations at which every subset was tried, with every tear of one change in each."""
 
     def __add__(self, other: Figures) -> Figures:
         return Figures(**{name: getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__})
@@ -78,7 +78,7 @@ class _Outcome(NamedTuple):
 
 
 class Explorer:
-    """One exploration. ``budget`` is how many states are tried at each operation."""
+    """One exploration. ``budget`` is the number of states to try at each operation."""
 
     def __init__(self, life: Life, chance: random.Random, budget: int) -> None:
         self.figures = Figures()
@@ -126,7 +126,7 @@ class Explorer:
         for fates in choose(counts, self._budget, self._chance):
             tried += 1
             outcome = self._try(medium, Crash(at, fates), moment)
-            # Those that were not opened now were opened before, with the same outcome.
+            # The other folders were opened before, with the same outcome.
             if outcome.opened is not None and self._chance.random() < _CRASHED_AGAIN:
                 self._crash_recovery(medium.key(fates), Crash(at, fates), outcome.opened, moment)
         self.figures.exhausted += tried < self._budget
@@ -204,7 +204,7 @@ class Explorer:
         return problems
 
     def _crash_recovery(self, key: FolderKey, crash: Crash, opened: Opened, moment: Moment) -> None:
-        """Cut the power again while a recovery is at work, before each of its operations."""
+        """Cut the power again during a recovery, before each of its operations."""
         operations = opened.disk.operations
         files = self._contents.folder(key)
         medium = Medium(files, self._contents)

@@ -1,4 +1,4 @@
-"""What may become of a change that was not synced when the power went: it is lost, whole, or torn.
+"""Fates of a change that was not synced before a power cut: lost, whole, or torn.
 
 A fate is a number, so that one names exactly what happened: 0 lost, 1 whole, and from 2 on the ways in which this change
 can be torn. A hole keeps what the file held before at that place (zeros, where it held nothing).
@@ -16,7 +16,7 @@ LOST, WHOLE = 0, 1
 SECTOR_BYTES = 512
 PAGE_BYTES = 4096
 
-#: With so many blocks or fewer in a write, every subset of them may survive; of more, each one may be the only one lost, or
+#: Up to this number of blocks in a write, every subset of them may survive; above it, each may be the only one lost, or
 #: the only one to survive.
 _ALL_SUBSETS_BLOCKS = 6
 
@@ -29,9 +29,9 @@ class Pending:
     def __init__(self, operation: Operation, at: int) -> None:
         self.operation = operation
         self.at = at
-        """Which operation of the disk it was; a write that makes its file longer is two changes, both of the same one."""
+        """Number of the disk operation; a write that makes its file longer is two changes with the same number."""
         self.fates = 2
-        """How many fates there are."""
+        """Number of fates."""
 
     def describe(self, fate: int) -> str:
         return f"{self.at}: {self.operation}: {('lost', 'whole')[fate] if fate < 2 else self.torn(fate)}"

@@ -1,7 +1,7 @@
 """A broker's life on a forgetful disk, with an account of what it owes to its clients at every moment.
 
 Everything happens in one thread. Other clients come in while a leader syncs (`Life.arrival`): what they append then is in the
-next group, as it is when many threads work. The log's keeper thread is not started; what it would do is a step of a life.
+next group, as it is when many threads work. The log's background thread is not started; its work is a step of a life.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ STRANGERS = {"notes.txt": b"not ours", "0000000002.wal.old": b"neither is this",
 
 
 class Moment(NamedTuple):
-    """What is owed at one moment."""
+    """Guarantees at one moment."""
 
     records: Records
     acknowledged: int
-    """How many records must be there after a crash."""
+    """Number of records that must survive a crash."""
     appended: int
-    """How many may be."""
+    """Number of records that may survive a crash."""
     now_ms: int
 
 
@@ -41,23 +41,23 @@ class NoThread:
 
 
 class QuietLog(FileLog):
-    """A log without a keeper thread. ``started_at`` is its end as the start found it."""
+    """A log without its background thread. ``started_at`` is its end as the start found it."""
 
     started_at: Position = 0
 
     def start(self) -> None:
-        self._keeper = NoThread()  # type: ignore[assignment]
+        self._background_thread = NoThread()  # type: ignore[assignment]
         found = self._recovery
         self.started_at = (found.active.number if found.active else 1) << 32 | found.offset
         super().start()
 
     def pause(self) -> None:
-        """Do what the keeper does when traffic pauses."""
+        """Write a closing group, as the background thread does when traffic pauses."""
         if self.sync_policy.name != "os":
             self._lead_alone(self._put_closing_group)
 
     def interval_ends(self) -> None:
-        """Do what the keeper does at the end of an interval."""
+        """Sync, as the background thread does at the end of an interval."""
         self._lead_alone(self._writer.sync)
 
 
@@ -160,7 +160,7 @@ class Life:
         if found < len(self.records):
             self.records = self.records.first(found)
 
-    # What is owed
+    # Guarantees
 
     def call(self, work: Callable[[], Any]) -> Any:
         """Let a client ask for something; once it has its answer, that is owed, and all that the answer is based on."""

@@ -19,7 +19,7 @@ from wonderq_storage import frame
 
 LIVES = 3
 
-#: When the first of them begins, in ms since the epoch.
+#: Start of the first life, in ms since the epoch.
 _BEGIN_MS = 1_700_000_000_000
 
 
@@ -54,7 +54,7 @@ def _crash(life: Life, chance: random.Random) -> tuple[dict[str, bytes], Moment]
 
 
 class Explored(NamedTuple):
-    """One life, explored."""
+    """Explore one life."""
 
     number: int
     figures: Figures

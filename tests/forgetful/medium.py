@@ -1,4 +1,4 @@
-"""What of a folder is on the medium, what is not yet, and which folders a crash at this moment can leave."""
+"""Durable and pending changes of a folder, and the folders that a crash at this moment can leave."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class _File:
         return number
 
     def would_change(self, operation: Operation) -> bool:
-        """Whether it matters if a write survives: not if its bytes are on the medium already, and nothing else is to come."""
+        """Return whether the survival of a write matters, given the durable bytes and the pending changes."""
         start, stop = operation.offset, operation.offset + len(operation.data)
         return bool(self.pending) or self.durable[start:stop] != operation.data
 
@@ -118,7 +118,7 @@ class Medium:
         self._files = {number: file for number, file in self._files.items() if number in known}
 
     def _order(self) -> list[int]:
-        """For each pending change, names first and then file by file, its place in the order of time."""
+        """Return the place in time of each pending change, names first and then file by file."""
         if self._order_at != self._at:
             pending = self._pending
             by_time = sorted(range(len(pending)), key=lambda index: pending[index].at)

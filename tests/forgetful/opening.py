@@ -18,7 +18,7 @@ from wonderq.model.status import BURIED
 from wonderq_storage import Checkpoints, Position, frame
 from wonderq_storage.segment import file_name
 
-#: Of the records, the broker makes the first two by itself when it first starts: its identity and its first queue.
+#: Number of records that the broker itself writes at its first start: its identity and its first queue.
 OWN_RECORDS = 2
 
 _LIMITS = Limits()
@@ -66,7 +66,7 @@ class Opened:
     def __init__(self, files: Mapping[str, bytes], records: Records, now_ms: int, segment_bytes: int) -> None:
         self.problems: list[str] = []
         self.prefix = 0
-        """How many of the records it still has."""
+        """Number of records that it still has."""
         self.tail: tuple[str, bytes] | None = None
         """A torn tail that was cut off: how the files that hold a copy begin, and the bytes."""
         self.disk = ForgetfulDisk(files)
@@ -92,7 +92,7 @@ class Opened:
         checkpoints.remove_unfinished()
 
     def _count(self) -> int:
-        """How many of the records are there.
+        """Return the number of records that survived.
 
         They end where this start found the log's end, or before: in a segment of an older version that an earlier start
         cut a torn tail from, and left.
@@ -153,7 +153,7 @@ class Opened:
 
 
 def is_aside(tail: tuple[str, bytes], aside: Sequence[tuple[str, bytes]]) -> bool:
-    """Whether there is a whole copy of a torn tail."""
+    """Return whether there is a whole copy of a torn tail."""
     return any(name.startswith(tail[0]) and content == tail[1] for name, content in aside)
 
 

@@ -1,4 +1,4 @@
-"""What a broker must know again after a crash: the state that some first so many records add up to."""
+"""Expected state after a crash: the sum of the first records, up to some number."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tests.support.states import said_by
+from tests.support.states import state_view
 from wonderq.state import record
 from wonderq.state.state import State
 from wonderq_storage import Position
@@ -35,14 +35,14 @@ class Records:
         self._records += records
 
     def parted(self, count: int) -> bool:
-        """Whether the first ``count`` records end between some that were appended together."""
+        """Return whether the first ``count`` records end inside a group that was appended together."""
         return count < len(self) and self._positions[count] in self._bound
 
     def first(self, count: int) -> Records:
         return Records(list(zip(self._positions[:count], self._records[:count], strict=True)))
 
     def before(self, end: Position) -> int:
-        """How many records begin before ``end``."""
+        """Return the number of records that begin before ``end``."""
         return bisect_left(self._positions, end)
 
     def at(self, index: int) -> tuple[Position, bytes]:
@@ -89,8 +89,8 @@ class Records:
 
 
 def everything(state: State, now_ms: int, read: Read) -> dict[str, Any]:
-    """What a state says at a moment, with the contents of all messages."""
-    said = said_by(state, now_ms)
+    """Return the contents of a state at a moment, with all messages."""
+    said = state_view(state, now_ms)
     said["identity_at"] = state.identity_at
     for name, queue in state.queues.items():
         about = said["queues"][name]

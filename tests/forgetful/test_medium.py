@@ -1,4 +1,4 @@
-"""What a crash may leave, on paper: the disk against the real one, and the fates of single changes."""
+"""Model of a crash: the disk against the real one, and the fates of single changes."""
 
 from __future__ import annotations
 

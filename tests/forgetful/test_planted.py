@@ -153,7 +153,7 @@ def torn_tail_cut_off(patch: Patch) -> None:
 
 
 def nothing_rewritten_at_the_start(patch: Patch) -> None:
-    """What a killed process had written, and not synced, is taken for durable."""
+    """Take unsynced writes of a killed process for durable."""
     reopen = Recovery._reopen_to_append
 
     def believe(self: Recovery) -> None:

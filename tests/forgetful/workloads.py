@@ -1,4 +1,4 @@
-"""What the brokers do whose crashes are explored. Each workload is made of chance around one theme."""
+"""Workloads of the explored brokers. Each is random around one theme."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _OUTPUTS = ("default", "a", "c.fifo", "d", "e")
 
 
 class Steps:
-    """What can happen in a life. Bodies have up to ``body_bytes`` bytes."""
+    """Steps of a life. Bodies have up to ``body_bytes`` bytes."""
 
     def __init__(self, life: Life, chance: random.Random, body_bytes: int) -> None:
         self._life = life
@@ -87,7 +87,7 @@ class Steps:
         self._receipts += [(queue, message.receipt) for message in claimed]
 
     def few_receives(self) -> None:
-        """From now on messages that were claimed once go to another queue, or are buried, when somebody asks for them."""
+        """Let a message be claimed once; the next claim moves it to another queue, or buries it."""
         queue = self._chance.choice(_SPECIAL)
         self._life.promising.put_queue(
             queue, max_receives=1, dead_letter_queue=self._chance.choice(["", "dead"]), visibility_timeout_ms=0
@@ -172,7 +172,7 @@ class Steps:
         life.durably(lambda: compact_oldest(life.broker, life.log))
 
     def compact_all(self) -> None:
-        """What `wonderq compact` does with a folder."""
+        """Compact the whole folder, as `wonderq compact` does."""
         life = self._life
         end = life.durably(life.log.rotate)
         while (oldest := life.log.oldest()) and oldest[0] <= end:
@@ -188,7 +188,7 @@ class Steps:
         self._life.start()
 
     def arrival(self) -> None:
-        """What another client does while a leader syncs."""
+        """Make a call of another client while a leader syncs."""
         if self._chance.random() < 0.5:
             getattr(self, self._chance.choice(["produce", "batch", "delete", "update"]))()
 
@@ -202,7 +202,7 @@ class Workload:
     """A theme: which steps, how often, and on what kind of log."""
 
     weights: Mapping[str, int]
-    """By the name of a step in `Steps`."""
+    """Weights by the name of a step in `Steps`."""
     steps: int = 16
     policies: tuple[SyncPolicy, ...] = (ALWAYS,)
     segment_bytes: tuple[int, ...] = (4096,)

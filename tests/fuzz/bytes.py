@@ -47,7 +47,7 @@ def _memory_bytes() -> int:
 
 
 def run(target: Target, count: int, seed: int) -> Counter[str]:
-    """Check so many inputs by chance; returns what became of them.
+    """Check a number of random inputs; return their outcomes.
 
     Raises:
         BrokenPromiseError: an input was not read as promised, or memory grew.

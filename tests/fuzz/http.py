@@ -93,10 +93,10 @@ class Caller:
 
     url: str
     keys: dict[str, str]
-    """By role; without any the broker asks for none."""
+    """Keys by role; empty for a broker without keys."""
     session: requests.Session
     calls: Counter[str] = field(default_factory=Counter)
-    """By operation and status."""
+    """Counts by operation and status."""
     known: dict[str, deque[tuple[str, str]]] = field(default_factory=lambda: defaultdict(lambda: deque(maxlen=20)))
     """Ids of messages by queue, with their receipts."""
 
@@ -134,7 +134,7 @@ class Caller:
             ) from error
 
     def _check_access(self, role: str, status: int, code: str | None, who: str) -> None:
-        """Whoever may not do something is told so, unless what was sent is no request at all."""
+        """A caller without permission is told so, unless the input is not a request at all."""
         if not self.keys or role == "anybody" or who in (role, "admin") or code in BY_ANY_CALL:
             return
         wanted = 401 if who == "nobody" else 403
@@ -195,7 +195,7 @@ _UNKNOWABLE = {"invalid_value", "bad_request"}
 
 
 def fuzz(caller: Caller, cases: int, seed_number: int) -> None:
-    """Make so many calls, or somewhat more. Raises UndescribedError at the first answer that is not as described."""
+    """Make at least this number of calls. Raises UndescribedError at the first answer that is not as described."""
     schema = schemathesis.openapi.from_dict(strict_document())
     operations = [found.ok() for found in schema.get_all_operations()]
     dull = sum(map(_is_dull, operations))

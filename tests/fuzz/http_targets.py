@@ -1,4 +1,4 @@
-"""What reads what clients send: heads of requests, bodies, query strings, ids and receipts."""
+"""Readers of client input: heads of requests, bodies, query strings, ids and receipts."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _request(body: bytes = b"", media_type: str = "", query: str = "") -> falcon
 
 
 def _check_value(value: Any, schema: type[msgspec.Struct]) -> None:
-    """What was read is of its type, and the same again from what it is written as."""
+    """Check that a value has its type, and survives an encode and decode."""
     assert type(value) is schema
     limit = getattr(value, "limit", 0)
     if isinstance(limit, msgspec.UnsetType) or limit < 1 << 64:  # a larger one can be read, and not be written
@@ -167,7 +167,7 @@ _IDS = Ids(b"0123456789abcdef")
 
 
 def check_ids(data: bytes) -> str:
-    """What is taken for an id or a receipt is one that is given out, but for the case of its letters."""
+    """Check that an accepted id or receipt is one that the broker creates, except for the case of its letters."""
     text = data.decode("utf-8", "surrogateescape")
     place = _IDS.decode_id(text)
     if place is not None:
@@ -194,7 +194,7 @@ _VALUE = re.compile(r"[\t -~\x80-\xff]*")
 
 
 class _Read:
-    """What became of the bytes of one request."""
+    """Result of parsing the bytes of one request."""
 
     def __init__(self, data: bytes, sizes: list[int]) -> None:
         self.heads: list[Head] = []

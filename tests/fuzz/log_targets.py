@@ -1,4 +1,4 @@
-"""What reads the log, and must say of every byte whether it is the log's: records, entries, segments, a whole folder."""
+"""Readers of the log, which must recognize every foreign byte: records, entries, segments, a whole folder."""
 
 from __future__ import annotations
 

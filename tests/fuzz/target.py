@@ -1,4 +1,4 @@
-"""What is fuzzed with bytes, and how valid samples are spoiled without a fuzzer that looks into the code."""
+"""Fuzz targets for bytes, and mutation of valid samples without coverage feedback."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Target(NamedTuple):
     samples: Sequence[bytes]
     """Valid inputs."""
     cost: int = 1
-    """How many times longer it takes than most: it gets as many times fewer inputs."""
+    """Cost relative to most targets; a target gets that many times fewer inputs."""
 
 
-#: What often stands at a border, or means something.
+#: Bytes that often stand at a border, or have a meaning.
 _TELLING = (
     *(bytes([each]) for each in (0, 1, 0x1F, 0x20, 0x7F, 0x80, 0x90, 0xC0, 0xC1, 0xC7, 0xD9, 0xDB, 0xDD, 0xDF, 0xFF)),
     b"\0\0\0\0", b"\xff\xff\xff\xff", b"\r\n", b"\r\n\r\n", b"\n", b"%00", b"%2f", b"&", b"=", b"[", b"]", b"{", b"}", b'"',
@@ -55,7 +55,7 @@ def spoiled(sample: bytes, others: Sequence[bytes], chance: random.Random) -> by
 
 
 def inputs(target: Target, count: int, seed: int) -> Iterator[bytes]:
-    """Yield the samples, and so many spoiled ones; the same for each seed."""
+    """Yield the samples, and a number of spoiled ones; the same for each seed."""
     chance = random.Random(f"{seed} {target.name}")
     yield from target.samples
     for _ in range(count):

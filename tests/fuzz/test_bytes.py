@@ -42,7 +42,7 @@ def test_a_slice(name: str) -> None:
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_samples_are_read(name: str) -> None:
-    """What is spoiled is worth the more, the more of it is right."""
+    """A mutated sample is the more useful, the more of it is valid."""
     target = TARGETS[name]
     fates = [str(target.check(sample)) for sample in target.samples]
     assert fates.count("read") >= len(fates) * 3 // 4, fates

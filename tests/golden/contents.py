@@ -1,4 +1,4 @@
-"""All that a folder says, as plain values that JSON can hold."""
+"""Contents of a folder as plain values that JSON can hold."""
 
 from __future__ import annotations
 

@@ -38,12 +38,12 @@ def expected_of(golden: Path) -> tuple[dict[str, Any], int]:
     return expected, expected.pop("as_of_ms")
 
 
-def told(found: Any, expected: Any) -> Any:
-    """What was found of all that is expected: later versions have more to tell of a message, or of a queue."""
+def expected_part(found: Any, expected: Any) -> Any:
+    """Return the expected part of the contents: later versions may know more about a message or a queue."""
     if isinstance(found, dict) and isinstance(expected, dict):
-        return {key: told(value, expected[key]) for key, value in found.items() if key in expected}
+        return {key: expected_part(value, expected[key]) for key, value in found.items() if key in expected}
     if isinstance(found, list) and isinstance(expected, list) and len(found) == len(expected):
-        return [told(*pair) for pair in zip(found, expected, strict=True)]
+        return [expected_part(*pair) for pair in zip(found, expected, strict=True)]
     return found
 
 
@@ -73,7 +73,7 @@ def test_each_opens_to_exactly_what_was_written(golden: Path, checkpoints: bool,
     expected, now_ms = expected_of(golden)
     data = copied(golden, tmp_path)
     contents, read_bytes = contents_of(data, now_ms, checkpoints=checkpoints)
-    assert told(contents, expected) == expected
+    assert expected_part(contents, expected) == expected
     total = sum(len(record) for path in segment_files(golden) for _, group in groups_in(path) for record in group)
     has_checkpoint = any(golden.glob("*.ckpt"))
     # On a machine with another byte order checkpoints are passed over.
@@ -81,7 +81,7 @@ def test_each_opens_to_exactly_what_was_written(golden: Path, checkpoints: bool,
         is_current = golden.parent.name == f"format-{frame.VERSION}"  # older checkpoints are passed over, too
         assert (read_bytes < total) == (checkpoints and has_checkpoint and is_current)
     # And again, after a start and a stop.
-    assert told(contents_of(data, now_ms, checkpoints=checkpoints)[0], expected) == expected
+    assert expected_part(contents_of(data, now_ms, checkpoints=checkpoints)[0], expected) == expected
 
 
 @each_golden
@@ -119,7 +119,7 @@ def test_a_torn_tail_behind_it_is_cut(golden: Path, tmp_path: Path) -> None:
     with last.open("r+b") as file:
         file.seek(end + 4)  # the closing group may end in zeros
         file.write(torn)
-    assert told(contents_of(data, now_ms, checkpoints=True)[0], expected) == expected
+    assert expected_part(contents_of(data, now_ms, checkpoints=True)[0], expected) == expected
     (aside,) = (data / "torn").iterdir()
     assert aside.read_bytes().strip(b"\0") == torn
 
@@ -190,7 +190,7 @@ def test_a_checkpoint_that_is_no_use_costs_nothing_but_time(
     for path in newest_first if both else newest_first[:1]:
         damage(path)
     left = {path.name: path.read_bytes() for path in data.glob("*.ckpt")}
-    assert told(contents_of(data, now_ms, checkpoints=True)[0], expected) == expected
+    assert expected_part(contents_of(data, now_ms, checkpoints=True)[0], expected) == expected
     assert {path.name: path.read_bytes() for path in data.glob("*.ckpt")} == left
 
 
@@ -235,7 +235,7 @@ def test_a_log_of_version_1_goes_over_with_its_next_segment(name: str, blank_nex
     assert (newest["body"], newest["priority"]) == ("new", 9)
     for each in (found, expected):
         del each["queues"]["default"]["next_sequence"], each["last_ms"]
-    assert told(found, expected) == expected
+    assert expected_part(found, expected) == expected
     again = Broker(FileLog(data, segment_bytes=4096), clock=clock)
     assert again.get("default", sent.id).body == "new"
     again.close()

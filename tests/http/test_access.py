@@ -1,4 +1,4 @@
-"""Who may do what: each route and method, with each kind of key."""
+"""Access rules: each route and method, with each kind of key."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from tests.support.http_client import Wire
 from tests.support.waiting import PATIENCE_S
 from wonderq.model.status import STATUS_BY_NAME
 
-#: What Prometheus adds.
+#: Series and labels that Prometheus adds.
 OF_PROMETHEUS = {"up": {"job", "instance"}}
 
 needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
@@ -82,7 +82,7 @@ def test_metrics_that_the_documentation_does_not_have_are_not_used() -> None:
     assert {name for name in known if name.startswith("wonderq")} <= used
 
 
-# With the tool of Prometheus
+# Tests with promtool
 
 
 def promtool(*arguments: str) -> str:
@@ -179,7 +179,7 @@ def test_each_alert_goes_off_when_it_has_to_and_not_otherwise(tmp_path: Path) ->
         name = alert["alert"]
         for going_off, series in zip((True, False), SERIES[name], strict=True):
             values = [{"series": each, "values": value} for each, value in series.items()]
-            # What is expected is compared by a query: the labels of the alert itself are its own affair.
+            # A query compares the result, because the labels of the alert itself do not matter here.
             expected = [{"labels": "{}", "value": 1}] if going_off else []
             expression = f'count(count by (alertname) (ALERTS{{alertname="{name}",alertstate="firing"}}))'
             query = {"expr": expression, "eval_time": "180m", "exp_samples": expected}

@@ -1,4 +1,4 @@
-"""What was asked for, row by row and to the letter."""
+"""The original requirements, row by row and to the letter."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MESSAGE_KEYS = {"id", "message", "status", "receive_count", "produced_at", "clai
 
 
 def at(clock: FakeClock, seconds: float = 0) -> str:
-    """The clock's time, so many seconds from now, as the API writes it."""
+    """Return a time relative to now, in the format of the API."""
     time = datetime.fromtimestamp((clock.ms + seconds * 1000) / 1000, UTC)
     return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

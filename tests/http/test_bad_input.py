@@ -1,4 +1,4 @@
-"""Whatever is sent, the answer is a 4xx in the one shape, nothing is half done, and the broker goes on."""
+"""Any invalid input gets a 4xx of the common form, has no partial effect, and leaves the broker running."""
 
 from __future__ import annotations
 

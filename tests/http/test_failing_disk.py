@@ -1,4 +1,4 @@
-"""What clients see when the disk fails or is full."""
+"""Answers to clients when the disk fails or is full."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SEGMENT_BYTES = 4 << 20
 
 
 class FaultyDisk(Disk):
-    """Works until it is told to fail."""
+    """A disk that works until a test makes it fail."""
 
     def __init__(self) -> None:
         self.broken = False

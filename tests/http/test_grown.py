@@ -1,4 +1,4 @@
-"""What the API grew: queues, batches, receipts, updates, listings, msgpack."""
+"""Extensions of the API: queues, batches, receipts, updates, listings, msgpack."""
 
 from __future__ import annotations
 

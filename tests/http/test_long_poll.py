@@ -269,7 +269,7 @@ class TestStopping:
         broker.close()
 
     def test_while_it_is_just_ending(self, tmp_path: Path) -> None:
-        """Whoever stops it must not write to what wakes it up when that is closed: the number may be another file's."""
+        """A stop must not write to the wake-up descriptor after it is closed: the number may belong to another file."""
         broker = Broker(FileLog(tmp_path / "log"))
         with serving(broker) as served:
             stopping = served.server._stopping

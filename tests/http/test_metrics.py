@@ -33,7 +33,7 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 class Scrape:
-    """What an answer says."""
+    """Parsed answer of /metrics."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -58,7 +58,7 @@ def scrape(client: Client | Wire) -> Scrape:
     return Scrape(reply.content.decode())
 
 
-# What is documented
+# Documentation
 
 
 class Documented(NamedTuple):
@@ -99,7 +99,7 @@ def order(text: str) -> str:
     return "\n".join(sorted(lines, key=lambda line: known.index(line.split()[2]) if line.split()[2] in known else 999))
 
 
-# What it says
+# Values
 
 
 def test_messages_operations_and_ages(client: Client, clock: FakeClock) -> None:
@@ -176,7 +176,7 @@ def test_it_takes_no_fields(client: Client) -> None:
     assert client("POST", "/metrics").status_code == 405
 
 
-# Whatever has happened
+# After any history
 
 
 def test_after_damage(client: Client, broker: Broker) -> None:
@@ -193,7 +193,7 @@ def test_when_shutting_down(client: Client, broker: Broker) -> None:
     assert scrape(client)("wonderq_ready") == 0
 
 
-# Of the server
+# Metrics of the server
 
 
 @pytest.fixture
@@ -333,7 +333,7 @@ def test_other_requests_are_answered_while_metrics_are_written(broker: Broker) -
     begun, answered = threading.Event(), threading.Event()
 
     class Slow(Collector):
-        """As large as it has to be until somebody else was answered."""
+        """A collector that produces output until another client was answered."""
 
         def collect(self) -> Iterator[Metric]:
             begun.set()

@@ -199,7 +199,7 @@ def test_a_preflight_is_answered_without_a_key_and_does_nothing(broker: Broker, 
     assert (found["allow-origin"], found["allow-headers"]) == (SITE, "authorization,content-type")
     assert "allow-credentials" not in found
     assert broker.count("default", "unprocessed") == 1
-    # Whatever is not a preflight needs a key; the page learns why it was refused.
+    # A request that is not a preflight needs a key, and the page can read the reason of a refusal.
     without_method = {"Origin": SITE}
     check_refused(client.simulate_options("/messages/x", headers=without_method), 401, "unauthorized")
     refused = client.simulate_get("/queues", headers=preflight)

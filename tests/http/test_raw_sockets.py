@@ -1,4 +1,4 @@
-"""What comes over a socket is one request, which every proxy would read in the same way, or it is refused."""
+"""Input on a socket is one request, which every proxy reads in the same way, or it is refused."""
 
 from __future__ import annotations
 
@@ -459,7 +459,7 @@ class TestRequestsInARow:
             assert [reply.status for reply in read_all(connection)] == [200, 400]
 
     def test_what_was_refused_is_told_though_the_client_goes_on_sending(self, served: ServedBroker) -> None:
-        """To close a socket to which more is coming would throw the answer away."""
+        """Closing a socket with unread input would discard the answer."""
         with served.connect() as connection:
             connection.sendall(produce(b"Content-Length: 99999999"))
             for _ in range(10):

@@ -29,7 +29,7 @@ def begin(client: Client, **fields: Any) -> dict[str, Any]:
 
 
 def end(client: Client, redrive_id: str) -> dict[str, Any]:
-    """What is left of a redrive, and how it ended."""
+    """Return the final state of a redrive."""
     for _ in range(20):
         found: dict[str, Any] = client.get(f"/queues/dead/redrive/{redrive_id}")
         if found["status"] != "running":

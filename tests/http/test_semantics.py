@@ -1,4 +1,4 @@
-"""What a queue can do besides giving out messages in turn, as its users call it."""
+"""Features of a queue beyond delivery in order, called as users call them."""
 
 from __future__ import annotations
 

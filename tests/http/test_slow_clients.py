@@ -33,7 +33,7 @@ class StoppedTime:
     def __init__(self) -> None:
         self.now_s = time.monotonic()
         self.checked_s = 0.0
-        """When the server last checked how long its connections have taken."""
+        """Time of the server's last check of how long its connections have taken."""
 
     def monotonic(self) -> float:
         return self.now_s
@@ -83,7 +83,7 @@ def connect(served: ServedBroker, address: str = "127.0.0.1") -> socket.socket:
 
 @contextmanager
 def connections_of(served: ServedBroker, count: int, *, data: bytes = b"", address: str = "127.0.0.1") -> Iterator[Any]:
-    """Have so many connections, on each of which these bytes were sent."""
+    """Open a number of connections, and send these bytes on each."""
     with ExitStack() as stack:
         before = len(served.server.active_channels)
         opened = []

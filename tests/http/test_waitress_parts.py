@@ -84,7 +84,7 @@ def find(place: str) -> Any:
         return getattr(importlib.import_module(module), name)
 
 
-# What the package uses
+# Parts of waitress that the package uses
 
 
 def names_of_waitress() -> set[str]:

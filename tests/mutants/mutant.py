@@ -9,21 +9,21 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Mutant(NamedTuple):
-    """One bug."""
+    """A planted bug."""
 
     name: str
-    """A Python name, by which the runner is told of it."""
+    """Name of the bug, an identifier that the runner accepts."""
     harm: str
-    """What a user would suffer, in one sentence."""
+    """Effect on a user, in one sentence."""
     file: str
     """The module it is planted in, from the root of the repository."""
     old: str
-    """Source that stands there exactly once, to be replaced by ``new``."""
+    """Source that occurs exactly once, to be replaced by ``new``."""
     new: str
     tests: tuple[str, ...]
     """Node ids of which one has to fail, the first to be expected first."""
     hangs: bool = False
-    """Whether somebody waits for ever, so that it takes a test its whole patience to notice."""
+    """Whether the bug makes a call wait for ever, so that a test notices it only at its timeout."""
 
     def planted(self, source: str) -> str:
         """Return the module with the bug in it.

@@ -41,7 +41,7 @@ _LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "benchmarks", "dist")
 
 
 class End(enum.Enum):
-    """How a run of some tests ended."""
+    """Outcome of a run of some tests."""
 
     PASSED = "no test failed"
     FAILED = "a test failed"
@@ -58,7 +58,7 @@ class Outcome(NamedTuple):
     seconds: float
 
     def catches(self, mutant: Mutant) -> bool:
-        """Whether the bug was noticed. That the tests are slow does not count, unless somebody waits for ever."""
+        """Return whether the bug was noticed. A timeout does not count, unless the bug makes a call wait for ever."""
         return self.end is End.FAILED or (self.end is End.HUNG and mutant.hangs)
 
     def __str__(self) -> str:
@@ -134,7 +134,7 @@ def chosen(arguments: argparse.Namespace) -> list[Mutant]:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants.run", description=__doc__)
     parser.add_argument("--only", action="append", metavar="NAME", choices=[mutant.name for mutant in MUTANTS])
-    parser.add_argument("--sample", type=int, metavar="N", help="just so many, chosen by chance")
+    parser.add_argument("--sample", type=int, metavar="N", help="run only N bugs, chosen at random")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--all-tests", action="store_true", help=f"run all of {' and '.join(ALL_TESTS)} for each")
     arguments = parser.parse_args(argv)

@@ -33,13 +33,13 @@ from tests.support.worker import Load
 
 SEGMENT_BYTES = 64 << 10
 
-#: How a broker may refuse whose disk is gone.
+#: Permitted error codes after the disk has failed.
 _DISK_IS_GONE = {"log_failed", "log_damaged"}
 
-#: How a broker may refuse at any time, by what it knows.
+#: Error codes permitted at any time.
 _REFUSALS = {"message_not_found", "stale_receipt", "not_claimed", "shutting_down"}
 
-#: How long a broker goes on without its disk before it is killed.
+#: Time that a broker runs without its disk before it is killed.
 _AFTERLIFE_S = 0.03
 
 
@@ -146,7 +146,7 @@ def _say_with_cuts(medium: Medium) -> Callable[[str], None]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.powercut.cut_cycles", description=__doc__)
-    parser.add_argument("--cuts", type=int, default=200, help="at least so many")
+    parser.add_argument("--cuts", type=int, default=200, help="minimum number of power cuts (default %(default)s)")
     parser.add_argument("--filesystem", choices=FILESYSTEMS, default="ext4")
     parser.add_argument("--seed", type=int, help="repeats the choices of a run (not its timing)")
     parser.add_argument("--options", default="", help="of the mount, as in data=writeback")

@@ -47,7 +47,7 @@ class Sample:
 
 @dataclass(slots=True)
 class Life:
-    """What one broker process used while it lived."""
+    """Resources that one broker process used during its life."""
 
     samples: list[Sample] = field(default_factory=list)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.soak.connections import mixed
 from tests.soak.copies import listings, wonderq
 from tests.soak.resources import Resources, Sampler
-from tests.soak.traffic import VOLATILE, keep_house, work
+from tests.soak.traffic import VOLATILE, administer_queues, work
 from tests.support.broker_process import BrokerDidNotStartError, BrokerProcess
 from tests.support.history.calls import DISK_FULL, FinalState
 from tests.support.history.checker import Rule, Violation
@@ -28,12 +28,12 @@ BIG_BYTES = 8000
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long things take, in seconds."""
+    """Durations of the phases, in seconds."""
 
     seconds: float
     round_s: float = 180
     pause_s: float = 0.03
-    """Of each client after a call, on average."""
+    """Average pause of a client after a call."""
     short_s: tuple[float, float] = (6.0, 12.0)
     """Lives after the first of a round, which takes ``long_share`` of it."""
     long_share: float = 0.7
@@ -138,7 +138,7 @@ class Soak(Run):
             traffic.add(mine.values(), work, worker, mine, traffic.done, traffic.failures, produces, self.plan.pause_s)
         mine = self._clients(url)
         rng = random.Random(self.random.random())
-        traffic.add(mine.values(), keep_house, mine, rng, traffic.done, traffic.failures, self.plan.pause_s * 20)
+        traffic.add(mine.values(), administer_queues, mine, rng, traffic.done, traffic.failures, self.plan.pause_s * 20)
 
     def _clients(self, url: str) -> dict[str, RecordingClient]:
         make = mixed(random.Random(self.random.random()))
@@ -160,7 +160,7 @@ class Soak(Run):
         since_s = time.monotonic()
         self.history.disk_full.append((since_s, float("inf")))
         until_s = since_s + self.random.uniform(*self.plan.full_s)
-        # What compaction frees is taken too, but not at once: another writer may be faster than the broker, or slower.
+        # Fill the space that compaction frees too, but at intervals: another writer may be faster or slower.
         every_s = self.random.choice((0.02, 0.2, 1.0))
         while time.monotonic() < until_s:
             self._disk.fill()

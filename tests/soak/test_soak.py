@@ -132,7 +132,7 @@ def test_a_client_that_hangs_up_leaves_the_end_open(tmp_path: Path, monkeypatch:
 
 
 def test_a_backup_is_a_listing(tmp_path: Path) -> None:
-    """What a copy lacks is a message that is not there any more, and a claim in it has its deadline."""
+    """A message missing from a copy was deleted, and a claim in it has its deadline."""
     with RunningBroker(tmp_path / "data") as broker:
         client = RecordingClient(broker.url, "default")
         client.produce([f"m{n}" for n in range(4)])

@@ -1,4 +1,4 @@
-"""What the clients of a soak do: the workers of the kill cycles, slower, and one that creates, purges and drops a queue."""
+"""Clients of a soak: slow workers of the kill cycles, and one that creates, purges and drops a queue."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.support.history.calls import DISK_FULL, Outcome
 from tests.support.history.recording import RecordingClient, Target
 from tests.support.worker import BACKLOG, Worker, backlog
 
-#: With more messages in a queue, the oldest ones are deleted: what is kept for ever must not look like a leak.
+#: Above this number of messages, the oldest ones are deleted, so that messages kept for ever do not look like a leak.
 MOST = 500
 
 #: A queue that is purged, dropped and made again all the time.
@@ -49,7 +49,7 @@ def work(
         failures.append(error)
 
 
-def keep_house(
+def administer_queues(
     clients: Mapping[str, RecordingClient],
     rng: random.Random,
     done: threading.Event,

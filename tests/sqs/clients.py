@@ -25,7 +25,7 @@ NAMESPACE = "{http://queue.amazonaws.com/doc/2012-11-05/}"
 
 
 class RefusedError(Exception):
-    """What either client raises."""
+    """Error raised by both clients."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(f"{status} {code}: {message}")
@@ -53,7 +53,7 @@ def boto_client(url: str, key_id: str = "any", secret: str = "any") -> Any:
 
 
 class Boto:
-    """By boto3."""
+    """Client that uses boto3."""
 
     def __init__(self, url: str) -> None:
         self.client = boto_client(url)
@@ -72,7 +72,7 @@ class Boto:
         return answer
 
 
-#: How each list or map of a request is called in a form; a map also has names for its keys and values.
+#: Name of each list or map of a request in a form; a map also has names for its keys and values.
 _IN_FORMS: dict[str, tuple[str, ...]] = {
     "AttributeNames": ("AttributeName",),
     "MessageSystemAttributeNames": ("MessageSystemAttributeName",),
@@ -87,7 +87,7 @@ _IN_FORMS: dict[str, tuple[str, ...]] = {
     "MessageSystemAttributes": ("MessageSystemAttribute", "Name", "Value"),
 }
 
-#: How a list or a map of an answer is called here, by how its items are called in XML.
+#: Name of a list or map of an answer, by the XML name of its items.
 _LISTS = {
     "QueueUrl": "QueueUrls",
     "Message": "Messages",
@@ -150,7 +150,7 @@ def result_of(element: ET.Element) -> Any:
 
 
 class Query:
-    """By forms and XML, to a queue's own URL as the old SDKs do."""
+    """Client that sends forms to the URL of a queue and reads XML, as the old SDKs do."""
 
     def __init__(self, served: ServedBroker) -> None:
         self.served = served

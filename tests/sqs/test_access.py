@@ -1,4 +1,4 @@
-"""Who may do what over the SQS endpoint: every action with every kind of key, and signatures."""
+"""Access rules of the SQS endpoint: every action with every kind of key, and signatures."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_a_key_that_is_not_for_sqs_has_no_secret(served: tuple[str, keys.Key], t
     assert refused(client_of(served[0], key.access_key_id, "0" * 40)) == (403, "InvalidClientTokenId")
 
 
-# What a request names
+# Queues named by a request
 
 
 @pytest.fixture(scope="module")

@@ -93,7 +93,7 @@ def test_a_dead_letter_queue_says_whose_letters_it_takes(call: Caller, queue: st
 
 
 def drive(broker: Broker, clock: FakeClock) -> None:
-    """Do what the keeper of a broker does, until it has nothing to do."""
+    """Run the broker's housekeeping until nothing is left to do."""
     for _ in range(100):
         wait_s = broker.redrives.run()
         if not broker.redrives.running:

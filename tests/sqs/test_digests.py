@@ -26,7 +26,7 @@ def test_md5_of_a_body() -> None:
 @pytest.mark.parametrize(
     ("given", "digest"),
     [
-        # What md5sum says of these bytes, which the SQS Developer Guide has rules for:
+        # Output of md5sum for these bytes, laid out by the rules of the SQS Developer Guide:
         # printf '\0\0\0\001a\0\0\0\006String\001\0\0\0\001b'
         # printf '\0\0\0\001b\0\0\0\006Binary\002\0\0\0\002\0\377\0\0\0\001n\0\0\0\012Number.int\001\0\0\0\0011'
         ({"a": ("String", "b")}, "bef8bf215374a0a228d67533b1a488be"),
@@ -147,7 +147,7 @@ def test_another_secret_service_or_time() -> None:
 
 
 def test_what_says_what_is_done_must_be_signed() -> None:
-    """Otherwise whoever sees a request could have another action done with its body."""
+    """Otherwise a reader of a request could use its body for another action."""
     request, authorization = botocore_request()
     signed = sigv4.parse(authorization)
     assert signed is not None

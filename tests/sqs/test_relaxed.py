@@ -70,11 +70,11 @@ def test_a_new_queue_has_no_limit_in_flight(relaxed_sqs: Sqs) -> None:
     assert relaxed_sqs.broker.queue("jobs").settings.max_in_flight == 0
 
 
-# What changes settings that others change too
+# Concurrent changes of settings
 
 
 def test_those_who_change_a_queue_at_once_lose_nothing_of_each_others() -> None:
-    """With threads, whose changes may come in between anywhere."""
+    """Threads may interleave their changes at any point."""
     broker = Broker(MemoryLog())
     broker.put_queue("jobs")
 

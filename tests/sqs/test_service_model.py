@@ -1,4 +1,4 @@
-"""All that AWS's own description of the service has is here, or stands in a table with the reason why not."""
+"""Every part of AWS's description of the service is implemented, or listed with the reason why not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every `wonderq_storage.log.Log` owes to those above it, as a suite.
+"""Contract of every `wonderq_storage.log.Log` with its callers, as a suite.
 
 Subclass `LogContract` in a test module and give it two fixtures: ``open_log``, a function that opens the log, the same
 one at each call, as it is before `replay`; and ``open_other_log``, which does so for another log. A log is closed before
@@ -54,7 +54,7 @@ def put(log: Log, records: list[bytes]) -> list[tuple[Position, bytes]]:
 
 
 def put_parts(log: Log, parts: int) -> list[tuple[Position, bytes]]:
-    """Append until the log has about so many old parts that it could drop. No two records are equal."""
+    """Append until the log has about this number of old parts to drop. No two records are equal."""
     placed: list[tuple[Position, bytes]] = []
     length = log.max_record_bytes // 3
     for number in range(10 * parts):

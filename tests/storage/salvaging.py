@@ -21,7 +21,7 @@ def a_record(number: int) -> bytes:
     return record.encode((record.DELETE, 1_700_000_000_000, number, [number, 1]))
 
 
-#: How much of a segment one of them takes, alone in its group.
+#: Size of one of them in a segment, alone in its group.
 GROUP = frame.GROUP_HEADER_BYTES + frame.FRAME_BYTES + len(a_record(0))
 HEADER = frame.SEGMENT_HEADER_BYTES
 
@@ -29,7 +29,7 @@ RECORDS = [a_record(number) for number in range(8)]
 
 
 class Reading(NamedTuple):
-    """What a salvage finds."""
+    """Result of a salvage."""
 
     records: list[bytes]
     problems: list[Problem]
@@ -71,7 +71,7 @@ def read(folder: Path) -> Reading:
 
 
 def start_stops_at(folder: Path) -> tuple[str, int] | None:
-    """Where a start refuses the log; None if it takes it."""
+    """Return the place where a start refuses the log; None if it accepts it."""
     try:
         records_in(folder)
     except CorruptLogError as error:

@@ -1,4 +1,4 @@
-"""Where one thing ends and the next begins: pieces that a segment is read in, records in a group, groups in a segment."""
+"""Boundaries: of the pieces in which a segment is read, of records in a group, and of groups in a segment."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_record_does_not_reach_beyond_its_group(tmp_path: Path) -> None:
 
 
 def test_a_group_counts_only_in_its_place(tmp_path: Path) -> None:
-    """All else about it is right: its checksum, its number, what it is chained to."""
+    """Everything else in it is right: its checksum, its number, its chain."""
     log = Builder(tmp_path).open().group(b"one")
     assert log.header is not None
     at = len(log.data)

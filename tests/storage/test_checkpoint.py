@@ -102,7 +102,7 @@ def test_it_is_durable_before_it_counts_and_counts_before_older_ones_go(tmp_path
         Operation("sync_folder", tmp_path.name),
         Operation("remove", "0000000003-0000000001.ckpt"),
     ]
-    # All that was written was written before the sync.
+    # Every write came before the sync.
     last_write = max(at for at, each in enumerate(disk.operations) if each.name == "write")
     assert last_write < disk.operations.index(Operation("sync", file))
     assert {each.target for each in disk.operations if each.name == "write"} == {file}
@@ -182,7 +182,7 @@ def test_unfinished_ones_are_removed_and_foreign_files_are_not(tmp_path: Path) -
 
 
 def outcome(folder: Path) -> tuple[Mark, list[bytes]] | None:
-    """What a reader gets of the newest checkpoint: all of it, or None with at most a part of the right chunks before."""
+    """Return what a reader gets of the newest checkpoint: all of it, or None after at most some correct chunks."""
     for found, chunks in Checkpoints(folder, UnsyncedDisk()).newest_first():
         got = []
         try:

@@ -1,4 +1,4 @@
-"""Whichever library computes it, the checksum is that of zlib: a log goes from one machine to another."""
+"""The checksum equals that of zlib, whichever library computes it: a log may move to another machine."""
 
 from __future__ import annotations
 

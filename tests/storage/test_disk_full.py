@@ -88,7 +88,7 @@ def test_appending_goes_on_when_there_is_room_again(tmp_path: Path, leave_bytes:
 
 
 def test_records_gathered_before_the_disk_was_full_are_kept(tmp_path: Path) -> None:
-    """Nobody has waited for them yet when the next one is refused."""
+    """The next append is refused before any thread waits for them."""
     log, _ = full_log(tmp_path)
     records: list[bytes] = []
     full = False
@@ -261,7 +261,7 @@ def test_a_small_segment_in_reserve_makes_way_for_a_larger_one(tmp_path: Path) -
 
 
 def test_what_is_left_free_may_be_in_two_segments(tmp_path: Path) -> None:
-    """Where all segments are small, no single one has as much: nobody could produce any more."""
+    """If all segments are small, no single one has that much room, and no message could be produced any more."""
     disk = SmallDisk(65536 + 40_000)
     log, _ = open_log(tmp_path, disk=disk, segment_bytes=65536)
     records = [bytes(60_000), b"in a smaller one" * 400]

@@ -227,7 +227,7 @@ def test_a_sealed_segment_of_its_full_length(folder: Path) -> None:
 
 
 def test_an_older_copy_of_a_segment(tmp_path: Path, tiny_segments: None) -> None:
-    """What a backup of another day holds under the same name: an earlier state of the same segment."""
+    """An older backup holds an earlier state of the same segment under the same name."""
     folder = tmp_path / "log"
     older: dict[str, set[bytes]] = {}
     log, _ = open_log(folder, segment_bytes=SEGMENT_BYTES)

@@ -134,7 +134,7 @@ def test_an_unknown_kind_is_no_group() -> None:
 
 def test_zeros_are_no_header() -> None:
     assert frame.unpack_segment_header(bytes(SEGMENT_HEADER_BYTES)) is None
-    # Whatever the seed, a run of zeros has no kind.
+    # A run of zeros has no kind, whatever the seed.
     assert frame.unpack_group_header(bytes(GROUP_HEADER_BYTES), 0, 0) is None
 
 

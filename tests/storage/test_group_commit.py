@@ -1,4 +1,4 @@
-"""One sync serves many waiters, nobody is told too early, and a failed write or sync is the end of writing."""
+"""One sync serves many waiters, no waiter returns too early, and a failed write or sync ends writing."""
 
 from __future__ import annotations
 
@@ -215,7 +215,7 @@ FAULTS = {
 def test_a_failure_is_the_end_of_writing(
     tmp_path: Path, fault: tuple[str, int, str, bool], policy: SyncPolicy, no_pause: None
 ) -> None:
-    """Each step of going on in another segment can fail as well, so the records are large."""
+    """Each step of starting another segment can fail as well, so the records are large."""
     name, code, on, torn = fault
     disk = FaultyDisk()
     log, _ = open_log(tmp_path, disk=disk, sync=policy)
@@ -277,7 +277,7 @@ def test_a_close_that_cannot_sync_says_so_and_lets_go(tmp_path: Path, policy: Sy
 
 @pytest.mark.parametrize("operation", ["create", "allocate", "write"])
 def test_a_segment_that_cannot_be_created_fails_the_append_and_no_more(tmp_path: Path, operation: str) -> None:
-    """As when the process has too many files open: the log itself is whole, and may find it mended."""
+    """This happens when the process has too many open files: the log itself is whole, and may recover."""
     disk = FaultyDisk()
     log, _ = open_log(tmp_path, disk=disk)
     log.wait(log.append(bytes(3000)))

@@ -1,4 +1,4 @@
-"""One process holds a folder; a second one leaves without having written a byte."""
+"""One process locks a folder; a second one exits without writing a byte."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class Written:
             self.marks.append(log.mark())
         log.sync()
         if not clean:
-            # As a kill would leave it: without a closing group.
+            # The state after a kill, without a closing group.
             shutil.copytree(folder, folder.with_name("killed"))
         log.close()
         if not clean:
@@ -126,7 +126,7 @@ def test_a_mark_taken_while_records_gather_stands_behind_them(tmp_path: Path) ->
     assert replay(tmp_path, mark) == [(later, b"later")]
 
 
-# What a mark vouches for
+# Guarantees of a mark
 
 
 Cut = Callable[[Path, int], None]
@@ -150,7 +150,7 @@ def test_a_log_that_ends_before_a_mark_is_refused_with_file_and_offset(tmp_path:
             with pytest.raises(CorruptLogError) as refused:
                 replay(written.folder, mark)
             assert refused.value.file == str(path)
-            # Where the mark stands: nothing before it was read.
+            # The refusal is at the mark: nothing before it was read.
             assert end <= refused.value.offset <= mark.end & 0xFFFF_FFFF
         assert snapshot(written.folder) == before
     if cut is zero:
@@ -240,7 +240,7 @@ def test_a_torn_tail_behind_a_mark_is_cut(tmp_path: Path) -> None:
 
 
 def test_a_torn_tail_that_reaches_before_a_mark_is_refused(tmp_path: Path) -> None:
-    """Nothing in the log says that the last group was durable; the mark does."""
+    """The log does not record that the last group was durable, but the mark does."""
     log, _ = open_log(tmp_path / "log", segment_bytes=MIN_SEGMENT_BYTES)
     log.wait(log.append(b"first"))
     position = log.append(b"gathering")
@@ -296,7 +296,7 @@ def test_a_mark_is_not_good_before_a_closing_group_is_written(tmp_path: Path) ->
 
 
 class _HeldDisk(RecordingDisk):
-    """Stops in the first write after it is told to."""
+    """A disk that blocks in the first write after a test asks for it."""
 
     def __init__(self) -> None:
         super().__init__()

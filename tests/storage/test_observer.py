@@ -1,4 +1,4 @@
-"""What an observer is told of a log."""
+"""Notifications of an observer of a log."""
 
 from __future__ import annotations
 

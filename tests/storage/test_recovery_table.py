@@ -32,7 +32,7 @@ FOLLOWING = {
 }
 
 
-#: How each verdict is worded in the two tables.
+#: Wording of each verdict in the two tables.
 VERDICTS = {
     "go on": Verdict.GO_ON,
     "cut": Verdict.CUT,
@@ -111,7 +111,7 @@ def proved_damage(log: Builder) -> int:
 
 
 def proved_gap(log: Builder) -> int:
-    """As if the group had never been written: zeros, with its closing group behind them."""
+    """Leave zeros in place of the group, with its closing group behind them."""
     start = len(log.data)
     log.group(BEYOND)
     gap = len(log.data)
@@ -131,7 +131,7 @@ def unproved_damage(log: Builder) -> int:
 
 
 def torn_end(log: Builder) -> int:
-    """All of group 3 but its last bytes."""
+    """Write all of group 3 except its last bytes."""
     start = len(log.data)
     log.group(BEYOND)
     log.data[-3:] = b"\0\0\0"
@@ -309,7 +309,7 @@ def test_a_start_fills_the_holes_of_a_copied_segment(tmp_path: Path) -> None:
 
 
 def test_checkpoints_without_a_log_are_refused(tmp_path: Path) -> None:
-    """All segments are gone: starting an empty log there would pass that over in silence."""
+    """All segments are missing: a start with an empty log would hide that."""
     (tmp_path / "0000000002-0000000064.ckpt").write_bytes(b"of some log")
     before = snapshot(tmp_path)
     with pytest.raises(CorruptLogError, match="there is no segment"):

@@ -50,7 +50,7 @@ def write_group(folder: Path, *records: bytes) -> list[int]:
 
 
 def test_a_record_whose_end_cannot_be_told_takes_along_the_rest_of_its_group(tmp_path: Path) -> None:
-    """Nothing tells where the next one begins, but the next group does."""
+    """Only the next group shows where the next one begins."""
     starts = write_group(tmp_path, *RECORDS[:4])
     change(tmp_path, 1, starts[1], b"\xff" * 9)
     found = read(tmp_path)
@@ -102,7 +102,7 @@ def test_a_damaged_group_header_costs_itself_alone(folder: Path, byte: int) -> N
 
 
 def test_a_group_longer_than_its_file_is_read_as_far_as_it_goes(folder: Path) -> None:
-    """As a copy that stopped in the middle leaves it."""
+    """A copy that stopped in the middle leaves such a file."""
     [_, (header, _), _] = groups_in(path_of(folder, 1))
     size = header.offset + GROUP - 1
     with path_of(folder, 1).open("r+b") as file:
@@ -241,7 +241,7 @@ def test_a_hole_is_reported_where_it_begins(folder: Path, number: int) -> None:
 def test_a_long_hole_is_not_gone_through_byte_by_byte(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fill: bytes
 ) -> None:
-    """Each step looks at all that follows: over some megabytes that would take days."""
+    """Each step scans all following bytes, which would take days for some megabytes."""
     size = 1 << 18
     big = record.encode((record.DELETE, 0, b"x" * size))
     builder = Builder(tmp_path, capacity=1 << 20)
@@ -254,11 +254,11 @@ def test_a_long_hole_is_not_gone_through_byte_by_byte(
     assert len(steps) < 100
 
 
-# What a start says
+# Agreement with a start
 
 
 def agrees(folder: Path) -> None:
-    """What a start refuses is a problem, where it says; what it takes is none, and it holds the same."""
+    """Check that a salvage has a problem where a start refuses the log, and else the same records and no problem."""
     found = read(folder)
     refused = start_stops_at(folder)
     assert refused == ((found.problems[0].file, found.problems[0].offset) if found.problems else None)

@@ -1,4 +1,4 @@
-"""A file that lost its end while the log is open: what is missing is noticed, not given out shorter."""
+"""A file that lost its end while the log is open: the missing bytes are noticed, and no record comes back shorter."""
 
 from __future__ import annotations
 

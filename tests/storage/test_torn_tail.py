@@ -1,4 +1,4 @@
-"""What a crash leaves of records that nobody was told about is cut off, set aside, and does no harm."""
+"""Unacknowledged records that a crash leaves are cut off and set aside, and do no harm."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Torn:
         self.acked = acked
         self.written = written
         self.groups = groups
-        """Where each unacknowledged group ends, and its records."""
+        """End of each unacknowledged group, and its records."""
 
     def whole(self, intact_to: int) -> list[bytes]:
         """The records that have to come back when every byte before ``intact_to`` is as written."""
@@ -39,7 +39,7 @@ class Torn:
 
 @pytest.fixture(scope="module")
 def torn(tmp_path_factory: pytest.TempPathFactory) -> Torn:
-    """As real as can be: the acknowledged part is a clean log, the rest its next run, caught before it was synced."""
+    """A realistic torn log: the acknowledged part is a clean log, the rest its next run, captured before its sync."""
     folder = tmp_path_factory.mktemp("torn")
     log, _ = open_log(folder)
     for record in ACKED:
@@ -91,7 +91,7 @@ def check(folder: Path, data: bytes, expected: list[bytes], cut_at: int | None) 
 
 
 def cut_place(torn: Torn, data: bytes, intact_to: int) -> int | None:
-    """Where the tail is to be cut: behind the last whole group, if anything stands there."""
+    """Return the place to cut the tail: behind the last whole group, if any bytes follow it."""
     ends = [torn.start, *(end for end, _ in torn.groups if end <= intact_to)]
     return ends[-1] if data[ends[-1] :].rstrip(b"\0") else None
 
@@ -119,7 +119,7 @@ def hole(torn: Torn, at: int) -> bytes:
 
 
 def garbage(torn: Torn, at: int) -> bytes:
-    """What is here is something else."""
+    """Replace the torn part by random bytes."""
     return torn.written[:at] + Random(at).randbytes(torn.end - at).ljust(len(torn.written) - at, b"\0")
 
 
@@ -285,7 +285,7 @@ def test_a_body_with_a_group_of_its_own_log_is_a_body(tmp_path: Path) -> None:
 
 
 def test_a_header_that_knew_less_proves_nothing(tmp_path: Path) -> None:
-    """It stands where it was written, but was written before the torn group's sync, so it is torn as well."""
+    """The group is in the right place, but was written before the torn group's sync, so it is torn as well."""
     log = Builder(tmp_path).open().group(b"one")
     start = len(log.data)
     log.group(b"two").group(b"three", durable=1).group(b"four", durable=1)

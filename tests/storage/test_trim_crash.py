@@ -55,7 +55,7 @@ def restart(folder: Path) -> list[str]:
 
 
 def outcomes(moments: list[Moment]) -> Iterator[tuple[str, Files]]:
-    """What kills and power cuts leave at each moment, each folder once."""
+    """Yield the folders that kills and power cuts leave at each moment, each folder once."""
     seen: list[Files] = []
     for moment in moments:
         for files in (moment.visible, *moment.after_power_cut()):
@@ -111,7 +111,7 @@ def test_a_crash_while_trimming_leaves_all_that_was_kept(tmp_path: Path, policy:
 
 
 def test_a_kill_while_trimming_and_a_power_cut_while_starting_again_lose_nothing(tmp_path: Path) -> None:
-    """What a start reads may stand in the page cache alone; it must not remove a segment on the word of that."""
+    """A start may read records from the page cache alone; it must not remove a segment because of them."""
     folder = tmp_path / "log"
     folder.mkdir()
     disk = CrashDisk(folder)
@@ -186,7 +186,7 @@ def test_a_missing_segment_from_the_base_on_is_refused(tmp_path: Path) -> None:
     assert refused.value.file == str(tmp_path / "0000000004.wal")
 
 
-# When it cannot be written down
+# Trims that cannot be recorded
 
 
 @pytest.mark.parametrize("reopened", [False, True], ids=["as it was written", "reopened"])

@@ -57,7 +57,7 @@ def versions(folder: Path) -> list[int]:
 
 
 def records_by_version(folder: Path) -> dict[int, list[bytes]]:
-    """What stands in segments of each version."""
+    """Return the records in the segments of each version."""
     found: dict[int, list[bytes]] = {1: [], 2: []}
     for version, path in zip(versions(folder), segment_files(folder), strict=True):
         found[version] += [record for _, records in groups_in(path) for record in records]
@@ -65,7 +65,7 @@ def records_by_version(folder: Path) -> dict[int, list[bytes]]:
 
 
 def add_blank(folder: Path, *, size: int = 4096) -> Path:
-    """What is left of a process that was killed as it went over to a next segment."""
+    """Add the segment that a process leaves when it is killed on the way to a next segment."""
     paths = segment_files(folder)
     first = frame.unpack_segment_header(paths[0].read_bytes())
     assert first is not None
@@ -233,7 +233,7 @@ def test_it_goes_over_once_there_is_room(older: Path, on_a_full_disk: tuple[File
 def test_a_trim_on_a_full_disk_says_so_in_the_older_segment(
     older: Path, on_a_full_disk: tuple[FileLog, FaultyDisk]
 ) -> None:
-    """What is dropped makes room, and neither a closing group nor a seal has anything that an older program misreads."""
+    """Dropped segments make room, and an older program misreads neither a closing group nor a seal."""
     log, disk = on_a_full_disk
     log.trim(2 << 32)
     assert [path.name for path in segment_files(older)] == ["0000000002.wal"]

@@ -28,7 +28,7 @@ def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 @dataclass
 class Outcome:
-    """How a command ended, and its output."""
+    """Exit code and output of a command."""
 
     code: int
     out: bytes

@@ -19,10 +19,10 @@ class Moment:
 
     next: str
     visible: Files
-    """What a kill leaves: all that was written."""
+    """Files after a kill: everything that was written."""
     durable: Files
-    """What a power cut leaves if nothing came to be by itself: names as of the last sync of the folder, bytes as of each
-    file's."""
+    """Files after a power cut that keeps only synced changes: names as of the last sync of the folder, bytes as of the
+    last sync of each file."""
     synced: Files
     """The bytes as of each file's last sync, under its visible name."""
 
@@ -44,7 +44,7 @@ class Moment:
 
 
 class CrashDisk(RecordingDisk):
-    """Only for one folder without folders in it, and one thread that changes it.
+    """A disk for one folder without subfolders, and one thread that changes it.
 
     ``durable`` is what of the folder is on the medium already; all of it if not given.
     """

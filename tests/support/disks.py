@@ -84,7 +84,7 @@ class TornWriteError(OSError):
 
 
 class FaultyDisk(RecordingDisk):
-    """Fails when it is told to. ``fail("write", ENOSPC, nth=2)``: the second write from now on, and those after it."""
+    """A disk that fails on request. ``fail("write", ENOSPC, nth=2)``: the second write from now on, and those after it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -138,7 +138,7 @@ class SmallDisk(FaultyDisk):
 
 
 class GatedDisk(FaultyDisk):
-    """Once it is told to hold, each sync of a file waits until it is let through."""
+    """A disk on which each sync of a file waits after `hold`, until it is let through."""
 
     def __init__(self) -> None:
         super().__init__()

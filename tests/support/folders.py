@@ -20,7 +20,7 @@ def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
 
 
 def records_in(folder: Path, disk: Disk | None = None) -> list[bytes]:
-    """What the log holds. Changes nothing."""
+    """Return the records of the log, and change nothing."""
     log = FileLog(folder, disk=disk)
     try:
         return [bytes(record) for _, record in log.replay()]
@@ -61,8 +61,8 @@ def groups_in(path: Path) -> list[tuple[frame.GroupHeader, list[bytes]]]:
 
 
 def end_of_groups(data: bytes) -> int:
-    """Where the groups in a segment file's bytes end. The last byte that is not zero may come before: a group that holds
-    no records ends in a checksum."""
+    """Return the end of the groups in the bytes of a segment file. It may lie behind the last nonzero byte, because the
+    checksum of a group without records may end in zeros."""
     last, _ = groups_of(data)[-1]
     return last.offset + frame.GROUP_HEADER_BYTES + last.length
 

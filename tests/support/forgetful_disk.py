@@ -20,7 +20,7 @@ class _Folder(PosixPath):
         return Path(str(self), name)
 
 
-#: Where the folder seems to be. Nothing of it is ever looked for in the real file system.
+#: Apparent path of the folder, which is never looked up in the real file system.
 FOLDER = _Folder("/forgetful")
 
 _SKIP = len(str(FOLDER)) + 1
@@ -90,7 +90,7 @@ class ForgetfulDisk(Disk):
         self.operations.append(operation)
 
     def files(self) -> dict[str, bytes]:
-        """What there is now, whether it is durable or not."""
+        """Return the current files, durable or not."""
         return {key: bytes(self.contents[number]) for key, number in self.numbers.items()}
 
     def changeable(self, number: int) -> bytearray:

@@ -175,7 +175,7 @@ class ServedBroker(Wire):
     thread: threading.Thread = field(repr=False)
 
     def waiting(self) -> int:
-        """How many consumers wait at this moment."""
+        """Return the number of consumers that wait at this moment."""
         return self.broker.core.consumers._count
 
     def wait_for_waiting(self, count: int) -> None:

@@ -27,9 +27,9 @@ def spread(runs: list[int]) -> list[int]:
 
 
 def live_messages(folder: Path) -> dict[str, dict[int, dict[str, Any]]]:
-    """What is there, by queue and sequence; messages whose producing was dropped are there once they are restated.
+    """Return the live messages by queue and sequence. A message whose produce record was dropped is there once rewritten.
 
-    Of each: body, status (1 waiting, 2 claimed, 3 delayed; of the last record), due, receives, token.
+    Each has its body, status of the last record (1 waiting, 2 claimed, 3 delayed), deadline, receive count and token.
     """
     names: dict[int, str] = {}
     queues: dict[int, dict[int, dict[str, Any]]] = {}

@@ -28,7 +28,7 @@ class MemoryLog:
         self.positions: list[Position] = []
         self.room_bytes = 1 << 40
         self.blocked = 0
-        """How many calls of `wait` have not returned yet."""
+        """Number of calls of `wait` that have not returned yet."""
         self._end = 1
         self._durable = 1
         self._held = False

@@ -23,7 +23,7 @@ SEGMENT_BYTES = 4096
 
 
 class SmallFolder(NamedTuple):
-    """What a stopped or killed broker left."""
+    """Files that a stopped or killed broker left."""
 
     files: Files
     now_ms: int
@@ -42,7 +42,7 @@ class SmallFolder(NamedTuple):
 
     @property
     def last_group(self) -> int:
-        """Where the newest group begins in the newest segment: damage from there on cannot be told from a torn write."""
+        """Start of the newest group in the newest segment: damage from there on looks like a torn write."""
         return groups_of(self.files[self.segments[-1]])[-1][0].offset
 
 
@@ -62,7 +62,7 @@ def write(seed: int) -> dict[str, SmallFolder]:
     with (
         patch("os.urandom", chance.randbytes),
         patch("secrets.token_bytes", chance.randbytes),
-        patch.object(FileLog, "_keep", lambda _: None),  # no closing group where a noisy machine pauses
+        patch.object(FileLog, "_run_in_background", lambda _: None),  # no closing group where a noisy machine pauses
     ):
         writer = _MemoryWriter(disk, seed)
         writer.write_history(4)

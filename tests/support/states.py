@@ -60,7 +60,7 @@ def contents_of(state: State, now_ms: int) -> dict[str, Any]:
         now_ms,
         lambda queue: (
             *(queue.number, queue.created_ms, queue.settings),
-            *(columns_of(queue.messages), lanes_of(queue.messages), remembered_by(queue, now_ms)),
+            *(columns_of(queue.messages), lanes_of(queue.messages), dedup_entries_of(queue, now_ms)),
         ),
     )
 
@@ -70,12 +70,12 @@ def lanes_of(messages: Columns) -> list[tuple[int, int, str]]:
     return sorted(lane.definition for lane in messages.lanes.by_number.values())
 
 
-def remembered_by(queue: Queue, now_ms: int) -> dict[str, Any]:
-    """What a queue still remembers, and until when."""
+def dedup_entries_of(queue: Queue, now_ms: int) -> dict[str, Any]:
+    """Return the dedup keys that a queue remembers, with their values and deadlines."""
     return {key: (each.value, each.until_ms) for key, each in queue.dedup.copy().items() if each.until_ms > now_ms}
 
 
-def said_by(state: State, now_ms: int) -> dict[str, Any]:
+def state_view(state: State, now_ms: int) -> dict[str, Any]:
     """Everything that a state says at a moment but for how it keeps it, so that two may have come by different ways."""
     return _at(
         state,
@@ -91,7 +91,7 @@ def said_by(state: State, now_ms: int) -> dict[str, Any]:
             "ready": sorted(record.from_runs(queue.messages.pick(1 << 30, 1 << 60))),  # groups may take turns anew
             "messages": [view._replace(lane=0) for view in queue.messages.after(-1, 1 << 30)],
             "lanes": [queue.messages.lane_of(view) for view in queue.messages.after(-1, 1 << 30)],
-            "remembered": remembered_by(queue, now_ms),
+            "remembered": dedup_entries_of(queue, now_ms),
         },
     )
 

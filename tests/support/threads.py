@@ -31,7 +31,7 @@ class Call(threading.Thread, Generic[T]):
 
     @property
     def done(self) -> bool:
-        """Whether the call has ended."""
+        """Return whether the call has ended."""
         return not self.is_alive()
 
     def result(self) -> T:

@@ -43,7 +43,7 @@ class Tmpfs:
 
     def __exit__(self, *_error: object) -> None:
         if not self.why_not:
-            # Whatever still has a file open there must not keep the mount alive.
+            # A file that is still open there must not keep the mount alive.
             _run("umount", "--lazy", str(self.root))
 
 

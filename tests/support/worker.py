@@ -1,4 +1,4 @@
-"""One client of a broker under load: it produces, or consumes and uses its claims, and remembers the answers."""
+"""A client of a broker under load: it produces, or consumes and uses its claims, and records the answers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.history.calls import Outcome, Update
 from tests.support.history.recording import RecordingClient, Target
 from wonderq.client import RefusedError
 
-#: With so many messages in a queue its producers pause.
+#: Number of messages in a queue at which its producers pause.
 BACKLOG = 400
 
 #: A claim that nobody gives back: it must outlive every restart.
@@ -23,7 +23,7 @@ _LONG_S = (5.0, 20.0, FOREVER_S)
 
 
 class Load(enum.Enum):
-    """What the clients of one cycle do."""
+    """Kinds of load of one cycle."""
 
     BUSY = enum.auto()
     LARGE = enum.auto()
@@ -46,7 +46,7 @@ class Holding:
 
 @dataclass(slots=True)
 class Worker:
-    """One client thread. It outlives the broker: what it holds it goes on using after the restart."""
+    """A client thread. It outlives the broker, and uses its claims after the restart."""
 
     name: str
     random: random.Random
@@ -172,7 +172,7 @@ class Worker:
         return call
 
     def act_by_id(self, clients: dict[str, RecordingClient]) -> None:
-        """Delete or change messages whoever holds them, and ones that may be gone."""
+        """Delete or change messages of any holder, and ones that may be deleted."""
         rng = self.random
         client = rng.choice(list(clients.values()))
         ids = self.known.get(client.queue)

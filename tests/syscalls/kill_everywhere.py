@@ -36,7 +36,7 @@ from wonderq_storage import frame
 
 STEPS = 16
 
-#: Which errors each call gets. An EIO of a sync that strace makes up skips the sync, so the page cache has the data still.
+#: Errors to inject per call. With an injected EIO a sync is skipped, and the page cache keeps the data.
 ERRORS = {
     "openat": ("EMFILE", "EIO", "ENOSPC"),
     "fallocate": ("ENOSPC", "EIO"),
@@ -67,7 +67,7 @@ class Report:
 
 
 class Workload:
-    """One life, and everything that is done to it."""
+    """A life, and everything that is done to it."""
 
     def __init__(self, seed: int, folder: Path, report: Report, *, steps: int = STEPS) -> None:
         self._seed = seed
@@ -232,7 +232,7 @@ class Workload:
 
 
 def _limit_file_size(data: Path, more_bytes: int) -> None:
-    """Let no file grow, and no write go, beyond so many bytes behind the newest group."""
+    """Limit the size of files and the end of writes to a number of bytes after the newest group."""
     end = max((end_of_groups(path.read_bytes()) for path in segment_files(data)[-1:]), default=0)
     resource.setrlimit(resource.RLIMIT_FSIZE, (end + more_bytes, resource.RLIM_INFINITY))
 

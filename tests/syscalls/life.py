@@ -1,7 +1,7 @@
 """A short life of a broker, the same every time from its seed, that tells after each step what there is.
 
 All its calls to the operating system come from one thread, in the same order each time: the closing groups and the
-upkeep that a running broker leaves to threads are steps here.
+maintenance that a running broker leaves to threads are steps here.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ QUEUES = (DEFAULT_QUEUE, "orders")
 
 
 class Said(NamedTuple):
-    """What a life says after a step; its first step is the start."""
+    """Report of a life after a step; the first step is the start."""
 
     step: str
     refusal: str
@@ -41,7 +41,7 @@ class Said(NamedTuple):
     picture: str
     """Digest of all that clients can see, as the broker has it in memory."""
     failed: bool
-    """Whether the broker says that its log has failed."""
+    """Whether the broker reports a failed log."""
 
     def line(self) -> bytes:
         return "\t".join(map(str, self)).encode() + b"\n"
@@ -94,7 +94,7 @@ def make_deterministic(seed: int) -> random.Random:
     chance = random.Random(seed)
     os.urandom = chance.randbytes
     secrets.token_bytes = lambda nbytes=None: chance.randbytes(nbytes or 0)
-    FileLog._keep = lambda self: None  # type: ignore[method-assign]  # closing groups are a step
+    FileLog._run_in_background = lambda self: None  # type: ignore[method-assign]  # closing groups are a step
     gc.disable()  # it would close what is left in a cycle at another moment each time
     logging.disable()
     return random.Random(seed + 1)

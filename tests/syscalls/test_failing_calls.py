@@ -1,4 +1,4 @@
-"""What clients of a whole broker see when the kernel fails its calls, with strace in the kernel's place."""
+"""Clients of a whole broker when the kernel fails its calls; strace injects the errors."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def why_not() -> str | None:
 
 @dataclass(frozen=True)
 class Traced:
-    """What became of a process: all it said, its exit code or, negative, the signal that ended it."""
+    """Outcome of a process: its output, and its exit code or, if negative, the signal that ended it."""
 
     said: bytes
     code: int

@@ -1,4 +1,4 @@
-"""What the tests of compact, backup and restore need: folders with a life behind them, and what they say."""
+"""Helpers for the tests of compact, backup and restore: folders with a long history, and their contents."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.clock import FakeClock
-from tests.support.states import said_by
+from tests.support.states import state_view
 from wonderq.broker.broker import Broker
 from wonderq.folder.compact import Outcome, compact
 from wonderq.state.replay import replay_log
@@ -33,15 +33,15 @@ def opened(folder: Path, *, segment_bytes: int = 4096, clock: FakeClock | None =
 
 def says(state: State, now_ms: int) -> dict[str, Any]:
     """Everything that a state says at a moment but for where in the log it lies, and when that was last written to."""
-    said = said_by(state, now_ms)
+    said = state_view(state, now_ms)
     del said["last_ms"]
     for queue in said["queues"].values():
         queue["messages"] = [view._replace(position=0) for view in queue["messages"]]
     return said
 
 
-def said_in(folder: Path, now_ms: int = LATE_MS, *, with_checkpoints: bool = False) -> dict[str, Any]:
-    """What a log says at a moment, read without changing it."""
+def state_view_in(folder: Path, now_ms: int = LATE_MS, *, with_checkpoints: bool = False) -> dict[str, Any]:
+    """Return the contents of a log at a moment, and change nothing."""
     log = FileLog(folder)
     try:
         state, _ = replay_log(log, Checkpoints(folder) if with_checkpoints else None)

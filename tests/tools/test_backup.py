@@ -19,7 +19,7 @@ from tests.support.commands import clean_environment, run
 from tests.support.folders import end_of_groups, groups_in, records_in, segment_files, snapshot
 from tests.support.random_life import live_a_random_life
 from tests.support.waiting import PATIENCE_S, eventually
-from tests.tools.copies import bodies_in, compact_anyhow, crash_at, names, opened, said_in
+from tests.tools.copies import bodies_in, compact_anyhow, crash_at, names, opened, state_view_in
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest
 from wonderq.client import Client, RefusedError, UnreachableError
@@ -127,7 +127,7 @@ def test_backups_of_a_broker_under_load(tmp_path: Path, prune: bool) -> None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             broker.terminate()
     backup(source, copy, prune=True)
-    assert said_in(copy) == said_in(source)
+    assert state_view_in(copy) == state_view_in(source)
 
 
 def test_only_what_is_new_is_copied(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_only_what_is_new_is_copied(tmp_path: Path) -> None:
     assert second.copied == [path.name for path in segment_files(source)[len(kept) :]]
     assert {path.name: path.stat().st_ino for path in segment_files(copy)}.items() >= kept.items()
     assert second.copied_bytes < first.copied_bytes + second.copied_bytes
-    assert said_in(copy, clock.ms) == said_in(source, clock.ms)
+    assert state_view_in(copy, clock.ms) == state_view_in(source, clock.ms)
     assert names(copy) == [path.name for path in segment_files(source)]
     third = backup(source, copy)
     assert third.copied == second.copied[-1:]
@@ -179,7 +179,7 @@ def test_an_interrupted_backup_can_be_opened_and_repeated(
     live(source, clock, chance, 120)
     if compacted:
         compact_anyhow(source)
-    new, said = records_in(source), said_in(source, clock.ms)
+    new, said = records_in(source), state_view_in(source, clock.ms)
     opens = 0
     for step in range(1, 1000):
         shutil.copytree(copy, crashed)
@@ -195,7 +195,7 @@ def test_an_interrupted_backup_can_be_opened_and_repeated(
             except CorruptLogError:
                 assert compacted
             backup(source, crashed, prune=compacted)
-            assert said_in(crashed, clock.ms) == said
+            assert state_view_in(crashed, clock.ms) == said
             assert all(name.endswith(".wal") for name in names(crashed))
         shutil.rmtree(crashed)
     assert step > 10
@@ -217,11 +217,11 @@ def test_old_segments_stay_as_long_as_they_lead_up_to_the_rest(tmp_path: Path) -
     done = backup(source, copy)
     assert done.removed == []
     assert set(old) < set(names(copy))
-    assert said_in(copy, clock.ms) == said_in(source, clock.ms)
+    assert state_view_in(copy, clock.ms) == state_view_in(source, clock.ms)
     done = backup(source, copy, prune=True)
     assert done.removed == old
     assert names(copy) == [path.name for path in segment_files(source)]
-    assert said_in(copy, clock.ms) == said_in(source, clock.ms)
+    assert state_view_in(copy, clock.ms) == state_view_in(source, clock.ms)
 
 
 def test_a_segment_dropped_while_it_is_about_to_be_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,20 +241,20 @@ def test_a_segment_dropped_while_it_is_about_to_be_copied(tmp_path: Path, monkey
     backup(source, copy)
     assert names(copy) == [path.name for path in segment_files(source)]
     assert len(names(copy)) == 1
-    assert said_in(copy, clock.ms) == said_in(source, clock.ms)
+    assert state_view_in(copy, clock.ms) == state_view_in(source, clock.ms)
 
 
 def test_a_torn_tail_of_the_source_is_not_copied(tmp_path: Path) -> None:
     source, copy = tmp_path / "source", tmp_path / "copy"
     clock = FakeClock()
     live(source, clock, random.Random(7))
-    said = said_in(source, clock.ms)
+    said = state_view_in(source, clock.ms)
     last = segment_files(source)[-1]
     data = last.read_bytes()
     end = len(data.rstrip(b"\0"))
     last.write_bytes((data[: end + 8] + b"torn").ljust(len(data), b"\0"))
     backup(source, copy)
-    assert said_in(copy, clock.ms) == said
+    assert state_view_in(copy, clock.ms) == said
     assert segment_files(copy)[-1].read_bytes() != last.read_bytes()
 
 
@@ -293,7 +293,7 @@ def test_damage_in_the_copy_is_found(tmp_path: Path) -> None:
     assert "backup is unusable" in done.error
     path.unlink()
     assert run("backup", str(source), str(copy)).code == 0
-    assert said_in(copy) == said_in(source)
+    assert state_view_in(copy) == state_view_in(source)
 
 
 def test_folders_that_do_not_go_together_are_refused(tmp_path: Path) -> None:

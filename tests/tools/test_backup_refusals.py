@@ -13,7 +13,7 @@ from tests.support.clock import FakeClock
 from tests.support.commands import run
 from tests.support.folders import end_of_groups, groups_in, segment_files, snapshot
 from tests.support.random_life import live_a_random_life
-from tests.tools.copies import bodies_in, compact_anyhow, names, opened, said_in
+from tests.tools.copies import bodies_in, compact_anyhow, names, opened, state_view_in
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest
 from wonderq.folder.backup import BackupError, backup
@@ -47,7 +47,7 @@ def early_and_late(tmp_path: Path, *, late: int = 3, length: int = 10) -> tuple[
 
 
 def copy_of(folder: Path) -> Path:
-    """To open as a broker does, which writes to it."""
+    """Open the folder as a broker does, which writes to it."""
     new = folder.with_name(f"{folder.name}, opened")
     shutil.copytree(folder, new, dirs_exist_ok=True)
     return new
@@ -128,7 +128,7 @@ def test_what_was_in_use_at_the_last_backup_and_is_sealed_now_goes_on(tmp_path: 
     for segment_bytes in (SEGMENT_BYTES, SEGMENT_BYTES // 2, SEGMENT_BYTES * 2):
         send(source, *["x".ljust(LONG)] * 20, segment_bytes=segment_bytes)
         backup(source, copy)
-        assert said_in(copy) == said_in(source)
+        assert state_view_in(copy) == state_view_in(source)
     assert len(bodies_in(copy)) == 61
 
 
@@ -158,7 +158,7 @@ def test_a_torn_tail_of_the_backup_is_completed(tmp_path: Path, tear: Callable[[
     tear(data, end_of_groups(bytes(data)), segment_files(source)[-1].read_bytes())
     path.write_bytes(data)
     backup(source, copy)
-    assert said_in(copy) == said_in(source)
+    assert state_view_in(copy) == state_view_in(source)
 
 
 def test_a_blank_segment_with_another_header_than_that_of_the_source_is_replaced(tmp_path: Path) -> None:
@@ -172,11 +172,11 @@ def test_a_blank_segment_with_another_header_than_that_of_the_source_is_replaced
     blank = frame.pack_segment_header(header.number, header.log_id, SEGMENT_BYTES // 2, header.created_ms - 1)
     path.write_bytes(blank.ljust(SEGMENT_BYTES // 2, b"\0"))
     backup(source, copy)
-    assert said_in(copy) == said_in(source)
+    assert state_view_in(copy) == state_view_in(source)
 
 
 def test_damage_in_the_last_segment_of_the_backup_is_named_and_not_written_over(tmp_path: Path) -> None:
-    """What stood behind it cannot be compared."""
+    """The records behind it cannot be compared."""
     source, copy = tmp_path / "source", tmp_path / "copy"
     send(source, "one", "two", "three")
     backup(source, copy)
@@ -192,11 +192,11 @@ def test_damage_in_the_last_segment_of_the_backup_is_named_and_not_written_over(
     assert snapshot(copy) == before
     path.unlink()
     backup(source, copy)
-    assert said_in(copy) == said_in(source)
+    assert state_view_in(copy) == state_view_in(source)
 
 
 def test_what_the_source_would_cut_as_a_torn_tail_is_not_taken_from_the_backup(tmp_path: Path) -> None:
-    """Nothing records that it was durable, so the source's log ends there now, whatever stands behind."""
+    """The log does not record that it was durable, so the source ends there now, whatever follows."""
     source, copy = tmp_path / "source", tmp_path / "copy"
     with opened(source, segment_bytes=SEGMENT_BYTES) as broker:
         for body in ("one", "two", "three"):
@@ -242,7 +242,7 @@ def test_prune_replaces_a_backup_to_which_the_source_has_not_what_would_follow(t
     assert done.code == 0
     assert f"({before[0]} to {before[-1]})" in done.out.decode()
     assert names(copy) == [path.name for path in segment_files(source)]
-    assert said_in(copy) == said_in(source)
+    assert state_view_in(copy) == state_view_in(source)
 
 
 def test_a_gap_between_the_old_segments_of_a_backup_is_not_kept_unsaid(tmp_path: Path) -> None:
@@ -260,7 +260,7 @@ def test_a_gap_between_the_old_segments_of_a_backup_is_not_kept_unsaid(tmp_path:
     (copy / old.pop(1)).unlink()
     refused(source, copy, "ends before that")
     assert backup(source, copy, prune=True).removed == old
-    assert said_in(copy) == said_in(source)
+    assert state_view_in(copy) == state_view_in(source)
 
 
 def test_prune_does_not_replace_a_backup_that_is_newer_than_a_compacted_source(tmp_path: Path) -> None:

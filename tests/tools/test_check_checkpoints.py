@@ -13,7 +13,7 @@ from wonderq_storage import Checkpoints
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """With two checkpoints, compaction before and between them, and records behind them."""
+    """A folder with two checkpoints, compaction before and between them, and records behind them."""
     folder = tmp_path / "d"
     with broker_on(folder) as (broker, log):
         rng = random.Random(4)

@@ -17,7 +17,7 @@ from tests.support.clock import FakeClock
 from tests.support.commands import clean_environment, run
 from tests.support.folders import segment_files, snapshot, write_checkpoint
 from tests.support.random_life import live_a_random_life
-from tests.tools.copies import CrashError, bodies_in, compact_anyhow, crash_at, names, opened, said_in
+from tests.tools.copies import CrashError, bodies_in, compact_anyhow, crash_at, names, opened, state_view_in
 from tests.tools.folders import broker_on, flip, live_a_little
 from wonderq.cli.main import main
 from wonderq.client import Client
@@ -53,7 +53,7 @@ def test_ninety_nine_percent_deleted_shrinks_by_ninety_five(tmp_path: Path) -> N
             broker.claim("default", limit=500, visibility_timeout_ms=[0, 1000, 3_600_000][batch % 3])
             broker.delete_batch("default", [Target(id=each) for number, each in enumerate(ids) if number % 100])
     now_ms = clock.ms
-    before, size = said_in(tmp_path, now_ms), disk_bytes(tmp_path)
+    before, size = state_view_in(tmp_path, now_ms), disk_bytes(tmp_path)
     bodies = bodies_in(tmp_path)
     assert len(bodies) == 30
     assert size > 85 << 20
@@ -64,31 +64,31 @@ def test_ninety_nine_percent_deleted_shrinks_by_ninety_five(tmp_path: Path) -> N
     assert abs(expected.after.disk_bytes - done.after.disk_bytes) <= 1 << 20
     assert abs(expected.after.log_bytes - done.after.log_bytes) <= 1 << 16
     assert expected.before == done.before
-    assert said_in(tmp_path, now_ms) == before
+    assert state_view_in(tmp_path, now_ms) == before
     assert bodies_in(tmp_path) == bodies
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_nothing_but_the_size_changes(tmp_path: Path, seed: int) -> None:
     now_ms = fill(tmp_path, seed=seed)
-    before = said_in(tmp_path, now_ms)
+    before = state_view_in(tmp_path, now_ms)
     segments = len(segment_files(tmp_path))
     assert segments > 3
     done = compact_anyhow(tmp_path)
     assert done.segments == segments
     assert len(segment_files(tmp_path)) == 1
-    assert said_in(tmp_path, now_ms) == before
+    assert state_view_in(tmp_path, now_ms) == before
     again = compact_anyhow(tmp_path)
     assert again.after.disk_bytes == done.after.disk_bytes
     assert again.after.log_bytes <= done.after.log_bytes
-    assert said_in(tmp_path, now_ms) == before
+    assert state_view_in(tmp_path, now_ms) == before
 
 
 def test_a_crash_at_any_step_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     logging.getLogger("wonderq").setLevel(logging.CRITICAL + 1)
     try:
         now_ms = fill(tmp_path / "whole", steps=150)
-        before = said_in(tmp_path / "whole", now_ms)
+        before = state_view_in(tmp_path / "whole", now_ms)
         folder = tmp_path / "crashed"
         for step in range(1, 1000, 3):
             shutil.copytree(tmp_path / "whole", folder)
@@ -97,9 +97,9 @@ def test_a_crash_at_any_step_changes_nothing(tmp_path: Path, monkeypatch: pytest
                     compact_anyhow(folder)
                 break
             except (CrashError, LogFailedError):
-                assert said_in(folder, now_ms) == before
+                assert state_view_in(folder, now_ms) == before
                 compact_anyhow(folder)
-                assert said_in(folder, now_ms) == before
+                assert state_view_in(folder, now_ms) == before
             shutil.rmtree(folder)
         assert step > 30
     finally:
@@ -108,14 +108,14 @@ def test_a_crash_at_any_step_changes_nothing(tmp_path: Path, monkeypatch: pytest
 
 def test_a_large_spare_segment_does_not_keep_its_space(tmp_path: Path) -> None:
     now_ms = fill(tmp_path)
-    before = said_in(tmp_path, now_ms)
+    before = state_view_in(tmp_path, now_ms)
     last = segment_files(tmp_path)[-1]
     header = frame.unpack_segment_header(last.read_bytes())
     assert header is not None
     publish(Disk(), reserve(Disk(), tmp_path, header.number + 1, header.log_id, 64 << 20, 0)).file.close()
     done = compact_anyhow(tmp_path)
     assert done.after.disk_bytes < 5 << 20
-    assert said_in(tmp_path, now_ms) == before
+    assert state_view_in(tmp_path, now_ms) == before
 
 
 def test_a_broker_goes_on_with_its_usual_segments(tmp_path: Path) -> None:
@@ -140,11 +140,11 @@ def test_old_checkpoints_go_and_a_needed_one_is_written(tmp_path: Path) -> None:
                 client.produce_batch(["m" * 500_000] * 2)
         assert broker.terminate() == 0
     assert [name for name in names(folder) if name.endswith(".ckpt")]
-    before = said_in(folder)
+    before = state_view_in(folder)
     compact_anyhow(folder)
     [checkpoint] = [name for name in names(folder) if name.endswith(".ckpt")]
     assert int(checkpoint[:10]) >= int(segment_files(folder)[0].stem)
-    assert said_in(folder) == said_in(folder, with_checkpoints=True) == before
+    assert state_view_in(folder) == state_view_in(folder, with_checkpoints=True) == before
     with opened(folder, segment_bytes=32 << 20) as inner:
         inner.purge("default")
     compact_anyhow(folder)

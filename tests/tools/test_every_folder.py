@@ -1,4 +1,4 @@
-"""Each command on each kind of folder: what it says, how it exits, and that it changes nothing."""
+"""Each command on each kind of folder: its output, its exit code, and that it changes nothing."""
 
 from __future__ import annotations
 

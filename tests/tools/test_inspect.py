@@ -22,7 +22,7 @@ def inspect(capfd: pytest.CaptureFixture[str], folder: Path, *flags: str) -> str
 
 
 def copy_oldest_without_dropping_it(broker: Broker, log: FileLog) -> None:
-    """As a crash leaves it that comes before the segment is dropped, so that the whole history is there."""
+    """Leave the state of a crash before the segment is dropped, so that the whole history is there."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(log, "trim", lambda _: None)
         compact_oldest(broker, log)

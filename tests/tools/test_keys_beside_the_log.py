@@ -50,12 +50,12 @@ def test_a_tool_says_the_same_with_keys_as_without(
 
 def test_no_copy_has_the_keys(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     add_keys(folder)
-    saved, again, mended = tmp_path / "saved", tmp_path / "again", tmp_path / "mended"
+    saved, again, repaired = tmp_path / "saved", tmp_path / "again", tmp_path / "repaired"
     for _ in range(2):
         backup(folder, saved)
     restore(saved, again)
-    assert main(["repair", str(folder), str(mended)]) == 0, capsys.readouterr().err
-    for copy in (saved, again, mended):
+    assert main(["repair", str(folder), str(repaired)]) == 0, capsys.readouterr().err
+    for copy in (saved, again, repaired):
         assert all(path.suffix == ".wal" for path in copy.iterdir() if path.is_file())
 
 

@@ -17,7 +17,7 @@ from tests.support.commands import clean_environment, run
 from tests.support.folders import groups_in, segment_files, snapshot
 from tests.support.random_life import live_a_random_life
 from tests.support.waiting import PATIENCE_S
-from tests.tools.copies import compact_anyhow, crash_at, names, opened, said_in, says
+from tests.tools.copies import compact_anyhow, crash_at, names, opened, says, state_view_in
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest
 from wonderq.folder.backup import backup
@@ -52,7 +52,7 @@ def test_until_a_time_gives_what_was_there_then(tmp_path: Path, seed: int) -> No
     for index, (time_ms, then) in enumerate(said):
         new = tmp_path / f"new {index}"
         done = restore(tmp_path / "copy", new, until_ms=time_ms)
-        assert said_in(new, time_ms) == then
+        assert state_view_in(new, time_ms) == then
         assert done.newest_ms <= time_ms
         assert done.messages == sum(sum(queue["counts"]) for queue in then["queues"].values())
         with opened(new) as broker:  # it can be used
@@ -62,7 +62,7 @@ def test_until_a_time_gives_what_was_there_then(tmp_path: Path, seed: int) -> No
 
 
 def test_each_moment_of_a_log(tmp_path: Path) -> None:
-    """One record a group and a millisecond, so the cut falls on every group, those at the borders of segments included."""
+    """One record per group and millisecond, so the cut falls on every group, also at the borders of segments."""
     clock = FakeClock()
     times: list[int] = []
     with opened(tmp_path / "d", clock=clock) as broker:
@@ -94,7 +94,7 @@ def test_without_a_time_all_is_restored(tmp_path: Path) -> None:
     said = live(tmp_path / "d", 20)
     backup(tmp_path / "d", tmp_path / "copy")
     restore(tmp_path / "copy", tmp_path / "new")
-    assert said_in(tmp_path / "new") == said_in(tmp_path / "d")
+    assert state_view_in(tmp_path / "new") == state_view_in(tmp_path / "d")
     restore(tmp_path / "copy", tmp_path / "later", until_ms=said[-1][0] + 1)
     assert snapshot(tmp_path / "later").keys() == snapshot(tmp_path / "new").keys()
     assert [each.read_bytes() for each in segment_files(tmp_path / "later")] == [
@@ -113,7 +113,7 @@ def test_a_time_from_before_a_compaction_needs_what_it_dropped(tmp_path: Path) -
             clock.ms += 10
             broker.produce("default", ["garbage".ljust(900)] * 3)
         then_ms = clock.ms
-    then = said_in(source, then_ms)
+    then = state_view_in(source, then_ms)
     backup(source, copy)
     clock.ms += 1000
     log = FileLog(source, segment_bytes=4096)
@@ -128,11 +128,11 @@ def test_a_time_from_before_a_compaction_needs_what_it_dropped(tmp_path: Path) -
     assert iso_time(clock.ms) in str(error.value), "from when on it does is said"
     assert not (tmp_path / "new").exists()
     restore(source, tmp_path / "new", until_ms=clock.ms)
-    assert said_in(tmp_path / "new", clock.ms) == said_in(source, clock.ms)
+    assert state_view_in(tmp_path / "new", clock.ms) == state_view_in(source, clock.ms)
     # The backup has kept the old segments.
     backup(source, copy)
     restore(copy, tmp_path / "earlier", until_ms=then_ms)
-    assert said_in(tmp_path / "earlier", then_ms) == then
+    assert state_view_in(tmp_path / "earlier", then_ms) == then
 
 
 def test_a_time_before_everything_is_refused(tmp_path: Path) -> None:
@@ -156,13 +156,13 @@ def test_damage_matters_only_in_what_is_kept(tmp_path: Path) -> None:
     assert (found.value.file, found.value.offset) == (str(path), header.offset)
     assert not (tmp_path / "new").exists()
     restore(tmp_path / "d", tmp_path / "new", until_ms=said[1][0])
-    assert said_in(tmp_path / "new", said[1][0]) == said[1][1]
+    assert state_view_in(tmp_path / "new", said[1][0]) == said[1][1]
 
 
 def test_what_an_interruption_leaves_is_not_taken_for_a_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     live(tmp_path / "d", 23)
     before = snapshot(tmp_path / "d")
-    whole = said_in(tmp_path / "d")
+    whole = state_view_in(tmp_path / "d")
     opens = 0
     for step in range(1, 1000):
         new = tmp_path / f"new {step}"
@@ -173,7 +173,7 @@ def test_what_an_interruption_leaves_is_not_taken_for_a_log(tmp_path: Path, monk
         except OSError:
             if any(new.glob("*.wal")):
                 try:
-                    assert said_in(new) == whole
+                    assert state_view_in(new) == whole
                     opens += 1
                 except CorruptLogError:
                     pass
@@ -224,7 +224,7 @@ def test_the_command_and_the_tool(tmp_path: Path) -> None:
     )
     assert tool.returncode == 0
     assert tool.stdout.decode().splitlines()[:3] == done.lines[:3]
-    assert said_in(tmp_path / "other") == said_in(tmp_path / "new")
+    assert state_view_in(tmp_path / "other") == state_view_in(tmp_path / "new")
     assert said
 
 

@@ -25,7 +25,7 @@ SEGMENT_BYTES = 1 << 16
 
 
 def rot(broker: Broker, body: str, bit: int = 45) -> None:
-    """From now on, memory fails between the encoding of that body and the framing of its record."""
+    """Corrupt that body in memory, between the encoding of the body and the framing of its record."""
     encode = broker.core.admission.encode
 
     def rotten(bodies: list[str], headers: list[dict[str, Any]] | None = None) -> list[bytes]:
@@ -121,16 +121,16 @@ def update_of_a_good_one(broker: Broker) -> None:
     broker.update("default", Target(id=name), Change(body="rotten"))
 
 
-def update_that_mends(broker: Broker) -> None:
+def update_that_fixes(broker: Broker) -> None:
     broker.produce("default", ["rotten", "other"])
     claim_without_reading(broker, "default")
-    update_without_reading(broker, 0, "mended")
+    update_without_reading(broker, 0, "fixed")
 
 
-def second_update_that_mends(broker: Broker) -> None:
+def second_update_that_fixes(broker: Broker) -> None:
     [name, _] = broker.produce("default", ["good", "other"])
     broker.update("default", Target(id=name), Change(body="rotten"))
-    update_without_reading(broker, 0, "mended")
+    update_without_reading(broker, 0, "fixed")
 
 
 def rotten_twice(broker: Broker) -> None:
@@ -146,10 +146,10 @@ def deleted_since(broker: Broker) -> None:
 @pytest.mark.parametrize(
     ("live", "bodies", "places", "lost"),
     [
-        # What it said before the update is not what anybody asked for last: it does not come back.
+        # The content before the update is not the latest request, so it does not come back.
         (update_of_a_good_one, ["other"], 1, 1),
-        (update_that_mends, ["mended", "other"], 1, 0),
-        (second_update_that_mends, ["mended", "other"], 1, 0),
+        (update_that_fixes, ["fixed", "other"], 1, 0),
+        (second_update_that_fixes, ["fixed", "other"], 1, 0),
         (rotten_twice, ["other"], 2, 1),
         (deleted_since, ["other"], 1, 0),
     ],
@@ -167,10 +167,10 @@ def test_the_newest_contents_decide_whether_a_message_is_lost(
     assert text.count("\nleft out  ") + text.startswith("left out  ") == places
     assert done.losses.count() == lost
     assert done.losses.lost.get(1, []) == ([(0, 1)] if lost else [])
-    if "mended" in bodies:
+    if "fixed" in bodies:
         assert [line["receive_count"] for line in export(new) if line["type"] == "message"] == [
-            int(live is update_that_mends),
-            int(live is update_that_mends),
+            int(live is update_that_fixes),
+            int(live is update_that_fixes),
         ]
 
 

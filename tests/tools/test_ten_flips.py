@@ -38,7 +38,7 @@ def is_hit(found: Stored, flips: dict[int, int]) -> bool:
 
 
 def group_start(folder: Path, segment: int, offset: int) -> int:
-    """Where the group, or the header, begins that a byte belongs to."""
+    """Return the start of the group or header that contains a byte."""
     starts = [header.offset for header, _ in groups_in(folder / file_name(segment))]
     return max([0, *(start for start in starts if start <= offset)])
 
@@ -65,7 +65,7 @@ def named(done: Repair) -> set[tuple[int, int]]:
 
 
 def expected_messages(before: list[Stored], flips: dict[int, int]) -> list[tuple[int, int, str, int]]:
-    """What the records that are left add up to: queue, sequence, body and receive count of each message."""
+    """Return the sum of the remaining records: queue, sequence, body and receive count of each message."""
     state = State()
     contents = {}
     for index, each in enumerate(before):

@@ -11,7 +11,7 @@ import pytest
 from tests.support.clock import FakeClock
 from tests.support.folders import segment_files, snapshot
 from tests.support.independent_state import live_messages
-from tests.tools.copies import LATE_MS, bodies_in, compact_anyhow, opened, said_in
+from tests.tools.copies import LATE_MS, bodies_in, compact_anyhow, opened, state_view_in
 from wonderq.cli.main import main
 from wonderq.folder.backup import backup
 from wonderq.folder.restore import restore
@@ -22,7 +22,7 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "format-1" / "plain"
 READING = ["verify", "inspect", "inspect --records", "export"]
 
 NEW = NewMessage("new", priority=7, group="some")
-"""What no record of version 1 can say."""
+"""A message that no record of version 1 can hold."""
 
 
 def versions(folder: Path) -> list[int]:
@@ -91,17 +91,17 @@ def test_backup_and_restore(tmp_path: Path) -> None:
     backup(folder, copy)
     assert versions(copy) == versions(folder)
     restore(copy, tmp_path / "new")
-    assert said_in(tmp_path / "new") == said_in(copy) == said_in(folder)
+    assert state_view_in(tmp_path / "new") == state_view_in(copy) == state_view_in(folder)
     assert versions(tmp_path / "new") == versions(folder)
 
 
 def test_restore_to_a_time_before(mixed: Path, tmp_path: Path) -> None:
     backup(mixed, tmp_path / "copy")
     restore(tmp_path / "copy", tmp_path / "new", until_ms=LATE_MS - 1)
-    assert said_in(tmp_path / "new") == said_in(Path(shutil.copytree(GOLDEN, tmp_path / "before")))
+    assert state_view_in(tmp_path / "new") == state_view_in(Path(shutil.copytree(GOLDEN, tmp_path / "before")))
     assert versions(tmp_path / "new") == [1] * 7 + [2], "the last is empty: that time is between the two"
     write_in_version_2(tmp_path / "new")
-    assert said_in(tmp_path / "new") == said_in(mixed)
+    assert state_view_in(tmp_path / "new") == state_view_in(mixed)
     assert versions(tmp_path / "new") == versions(mixed)
 
 

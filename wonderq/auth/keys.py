@@ -75,11 +75,11 @@ class Key(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_de
         return f"{_ACCESS_KEY_PREFIX}{self.id.upper()}"
 
     def has(self, role: Role) -> bool:
-        """Tell whether the key has a role, itself or through `admin`."""
+        """Return whether the key has a role, itself or through `admin`."""
         return role in self.roles or "admin" in self.roles
 
     def opens(self, queue: str) -> bool:
-        """Tell whether one of the key's patterns matches a queue."""
+        """Return whether one of the key's patterns matches a queue."""
         return any(map(fnmatchcase, repeat(queue), self.queues))
 
     def expired(self, now_s: float) -> bool:

@@ -18,8 +18,9 @@ _WINDOW_S = 15 * 60
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
 _AUTHORIZATION = re.compile(
-    rf"{_ALGORITHM}\s+Credential=(?P<id>[A-Za-z0-9]{{1,128}})/(?P<scope>(?P<date>\d{{8}})/(?P<region>[a-z0-9-]{{1,40}})/"
-    r"(?P<service>[a-z0-9-]{1,20})/aws4_request)\s*,\s*SignedHeaders=(?P<headers>[a-z0-9;-]{1,1000})\s*,\s*"
+    rf"{_ALGORITHM}\s+Credential=(?P<id>[A-Za-z0-9]{{1,128}})/(?P<scope>(?P<date>\d{{8}})/"
+    r"(?P<region>[a-z0-9-]{1,40})/(?P<service>[a-z0-9-]{1,20})/aws4_request)\s*,\s*"
+    r"SignedHeaders=(?P<headers>[a-z0-9;-]{1,1000})\s*,\s*"
     r"Signature=(?P<signature>[0-9a-f]{64})"
 )
 _SPACES = re.compile(" +")

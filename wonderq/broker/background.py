@@ -21,13 +21,13 @@ _PAUSE_TICKS = 10
 
 
 class BackgroundLoop(ABC):
-    """A thread that runs the steps of `turn`, and decides after a failure whether to go on.
+    """A thread that runs the steps of `turn`, and decides after a failure whether to continue.
 
-    A full disk pauses the loop. A failed or damaged log, or a mistake of ours, ends it until the broker is restarted.
+    A full disk pauses the loop. A failed or damaged log, or a programming error, ends it until the broker is restarted.
     """
 
     def __init__(self, broker: Broker, name: str, tick_s: float) -> None:
-        """``name`` is that of the thread and of the logger, behind ``wonderq-`` and ``wonderq.``."""
+        """Name the thread ``wonderq-NAME`` and the logger ``wonderq.NAME``."""
         self._broker = broker
         self._name = name
         self._tick_s = tick_s

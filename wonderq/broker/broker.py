@@ -111,12 +111,12 @@ class Broker:
 
     @property
     def log_bytes(self) -> int:
-        """Bytes of records behind the checkpoint that the start loaded, replayed or appended since."""
+        """Bytes of records after the checkpoint that the start loaded, replayed or appended since."""
         return self.core.log_bytes
 
     @property
     def checkpoint_lag_bytes(self) -> int:
-        """Bytes of records behind the newest checkpoint, which a start would have to replay."""
+        """Bytes of records after the newest checkpoint, which a start would have to replay."""
         return self.core.log_bytes - self.counters.checkpointed_bytes
 
     def mark_damaged(self, file: str, offset: int, reason: str) -> CorruptLogError:

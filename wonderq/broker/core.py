@@ -125,7 +125,7 @@ class Core:
         """Whether the broker is shutting down and delivers no more messages."""
         self._create_queues = create_queues
         self.state, self.log_bytes = replay_log(log, checkpoints)
-        """State, and bytes of records behind the checkpoint that the start loaded, replayed or appended since."""
+        """State, and bytes of records after the checkpoint that the start loaded, replayed or appended since."""
         self.admission = Admission(self.limits, self.state)
         log.start()
         self.clock.raise_floor(self.state.last_ms)
@@ -162,7 +162,7 @@ class Core:
     def append_and_apply(self, *records: Record, leave: int | None = None) -> Position:
         """Append records to the log and apply them to the state, under the lock; return the position of the last one.
 
-        After a crash the log has all of these records or none. ``leave`` is the room that must stay free behind them,
+        After a crash the log has all of these records or none. ``leave`` is the room that must stay free after them,
         as the divisor of a segment's size.
 
         Raises:

@@ -28,7 +28,7 @@ _REST = 1.0
 
 
 def checkpoint(broker: Broker, log: Log, checkpoints: Checkpoints) -> int:
-    """Write a checkpoint of the state while the broker goes on; return its size in bytes.
+    """Write a checkpoint of the state without stopping the broker; return its size in bytes.
 
     Raises:
         DiskFullError: the disk has no room. Nothing is lost, since a checkpoint is a cache.

@@ -34,7 +34,7 @@ NAMESPACE = "schedule"
 MAX_SCHEDULES = 1000
 MAX_MESSAGE_BYTES = 16 << 10
 
-#: Longest delay of a message behind its due time. After that the due time counts as missed.
+#: Longest delay of a message after its due time. After that, the due time counts as missed.
 ON_TIME_MS = 60_000
 
 #: Most missed due times to catch up on, or to count. These are the oldest.

@@ -194,7 +194,7 @@ def delete(client: Client, names: Sequence[str]) -> int:
     failed = 0
     with Progress("processed", enabled=not names and not is_terminal(sys.stdin)) as progress:
         for batch in batches:
-            # `receive` prints a message behind each receipt.
+            # `receive` prints a message after each receipt.
             wanted = [line.split(b"\t")[0].strip().decode(errors="replace") for line in batch.lines]
             receipts = [name for name in wanted if name and "-" not in name]
             ids = [name for name in wanted if "-" in name]

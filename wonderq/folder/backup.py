@@ -48,7 +48,7 @@ class Backup:
     removed: list[str]
     """Names of the segments that were removed from the destination."""
     end: Position
-    """Position behind the newest record."""
+    """Position after the newest record."""
     newest_ms: int
     """Time of the newest record, in ms since 1970."""
     messages: int
@@ -60,7 +60,7 @@ class _Part(NamedTuple):
 
     number: int
     end: int
-    """Offset behind its last group."""
+    """Offset after its last group."""
     sealed: bool
     copied: bool
 
@@ -88,15 +88,15 @@ def backup(source: Path, destination: Path, *, prune: bool = False, progress: Pr
     disk = Disk()
     with _folder_for(disk, destination):
         parts = _copy_new(disk, source, destination, progress)
-        goes_on = _goes_on(disk, source, destination, parts[0])
-        if not goes_on and not prune:
+        continues = _continues(disk, source, destination, parts[0])
+        if not continues and not prune:
             raise BackupError(
                 f"{source} now begins with {segment.file_name(parts[0].number)}, and the backup in {destination} ends "
                 "before that. Choose another folder and keep this one for 'wonderq restore --until', or replace its "
                 "contents with --prune."
             )
         _publish(disk, destination, parts)
-        removed = [] if goes_on else _remove_below(disk, destination, parts[0].number)
+        removed = [] if continues else _remove_below(disk, destination, parts[0].number)
     log = FileLog(destination)
     try:
         state, _ = replay_log(log)
@@ -224,7 +224,7 @@ def _copy_segment(disk: Disk, current: Segment, destination: Path, progress: Pro
     if not reader.sealed and (has_ended or (reader.number or 0) < durable + bool(durable)):
         reason = reader.problem or "durable bytes are missing here"
         raise CorruptLogError(str(current.path), reader.offset, reason)
-    _check_goes_on(disk, current, reader.offset, destination / current.path.name)
+    _check_continues(disk, current, reader.offset, destination / current.path.name)
     size = reader.offset if reader.sealed else current.header.capacity
     write_copy(disk, file, _unfinished(destination, number), reader.offset, size, progress)
     return _Part(number, reader.offset, reader.sealed, copied=True)
@@ -251,15 +251,15 @@ def _copied_before(disk: Disk, current: Segment, copy: Path) -> int:
         return size if same and _seal(file, current.header.crc) else 0
 
 
-def _check_goes_on(disk: Disk, current: Segment, end: int, copy: Path) -> None:
+def _check_continues(disk: Disk, current: Segment, end: int, copy: Path) -> None:
     """Check that a segment contains, before ``end``, everything in its copy from an earlier backup.
 
     The copy's last complete group is chained to everything before it. So it is enough to compare that group, including
-    its records, to which nothing is chained. A torn tail behind it was never acknowledged.
+    its records, to which nothing is chained. A torn tail after it was never acknowledged.
 
     Raises:
         BackupError: the copy has groups that the segment lacks.
-        CorruptLogError: the copy is damaged, so the bytes behind the damage are unknown.
+        CorruptLogError: the copy is damaged, so the bytes after the damage are unknown.
     """
     try:
         there = segment.open_segment(disk, copy)
@@ -301,7 +301,7 @@ def _is_used(disk: Disk, path: Path) -> bool:
         return any(file.read(frame.GROUP_HEADER_BYTES, frame.SEGMENT_HEADER_BYTES))
 
 
-def _goes_on(disk: Disk, source: Path, destination: Path, first: _Part) -> bool:
+def _continues(disk: Disk, source: Path, destination: Path, first: _Part) -> bool:
     """Return whether the destination's older segments lead up to segment ``first`` without a gap.
 
     Raises:

@@ -20,12 +20,12 @@ class Losses:
         self.next_sequence: dict[int, int] = {}
         """By queue: a number above all numbers known to be used."""
         self.lost: dict[int, _Runs] = {}
-        """By queue: ranges of lost messages, as first number and number behind the last."""
+        """By queue: ranges of lost messages, as first number and number after the last."""
         self.unknown_below: dict[int, int] = {}
         """By queue: the first number that a record mentions, in a log whose beginning is missing."""
 
     def add(self, read: Record, *, damaged: bool) -> None:
-        """Take in a record. ``damaged``: something before it did not verify."""
+        """Process a record. ``damaged``: something before it did not verify."""
         match read:
             case record.DefineQueue():
                 self._reach(read.queue, read.next_sequence, damaged)

@@ -165,8 +165,8 @@ class _Writer:
         """
         if data is None:
             data = record.encode(written)
-        # Where it will be follows only from appending it, and that must not be done before it is known to fit. Nothing
-        # here looks at positions, so any will do.
+        # The record gets its position when it is appended, and it may be appended only if the state accepts it. This
+        # state does not use positions, so any value works.
         self._state.apply(written, 0, len(data))
         position = self._log.append(data)
         self._unsynced += len(data)

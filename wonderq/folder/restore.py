@@ -31,7 +31,7 @@ class Restored:
     newest_ms: int
     """Time of the newest record, in ms since 1970."""
     end: Position
-    """Position behind the newest record."""
+    """Position after the newest record."""
 
 
 def restore(backup: Path, new: Path, *, until_ms: int | None = None, progress: Progress = lambda _: None) -> Restored:

@@ -38,7 +38,7 @@ class TrustedHosts:
         """Accept ``names``, given without a port, besides ``localhost`` and the loopback addresses."""
         self._names = {f"[{name}]" if ":" in name else name for name in map(str.lower, names)}
         self.accept = lru_cache(maxsize=256)(self._accept)
-        """Tell whether a value of ``Host`` is trusted."""
+        """Return whether a value of ``Host`` is trusted."""
 
     def _accept(self, host: str) -> bool:
         name = _PORT.sub("", host.lower()).removesuffix(".")

@@ -20,7 +20,7 @@ class ErrorCode(NamedTuple):
 
 
 # 507 (RFC 4918, section 11.5) rather than 429, which limits requests in a given time (RFC 6585, section 4): here room
-# is missing. `too_many_queues` and `too_many_schedules` have no `Retry-After`, as nobody knows when one will be
+# is missing. `too_many_queues` and `too_many_schedules` have no `Retry-After`: it is unknown when one will be
 # deleted.
 ERROR_CODES = {
     "malformed_body": ErrorCode((400,), "The body is not valid JSON or msgpack."),

@@ -1,6 +1,6 @@
 """Errors of the broker and of storage as HTTP errors.
 
-Each broker error has a code of its own; its status stands in `wonderq.rest.error_codes`. Storage knows no codes, so
+Each broker error has a code of its own; its status is in `wonderq.rest.error_codes`. Storage knows no codes, so
 they are here.
 """
 

@@ -22,8 +22,8 @@ class Resource:
     def targets(self, req: falcon.Request, named: Iterable[tuple[str | None, str | None]]) -> list[Target]:
         """Return the messages that a request names by (id, receipt), each of which may be None.
 
-        This is the only place in the REST API that makes a target, so no call can act on a message without this check: to act
-        without a receipt takes the message from the consumer that holds it, and requires the role ``admin``.
+        This is the only place in the REST API that makes a target, so no call can act on a message without this check.
+        A call without a receipt takes the message from the consumer that holds it, and requires the role ``admin``.
 
         Raises:
             RequestError: the key lacks the role.

@@ -167,7 +167,7 @@ class Hub:
         heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._numbers), (fiber, fiber.sleeps)))
 
     def recheck(self, fiber: Fiber) -> None:
-        """Wake a fiber whose client may have disconnected, so that it checks whether to go on waiting."""
+        """Wake a fiber whose client may have disconnected, so that it checks whether to continue waiting."""
         if fiber.interruptible:
             self.wake((fiber, fiber.sleeps))
 

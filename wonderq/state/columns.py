@@ -431,21 +431,21 @@ class Columns(MessageTable):
         """Remove messages from a page and from all counts. The page stays."""
         count = stop - start
         left = self._leave_lanes(page, start, stop) if page.lane else ()
-        gone = page.status.count(GONE, start, stop)
+        deleted = page.status.count(GONE, start, stop)
         waiting = page.status.count(WAITING, start, stop)
         buried = page.status.count(BURIED, start, stop)
         claimed = page.status.count(CLAIMED, start, stop)
-        if not gone:
+        if not deleted:
             self.bytes -= sum(page.length[start:stop])
-        elif gone < count:
+        elif deleted < count:
             self.bytes -= sum(page.length[index] for index in range(start, stop) if page.status[index] != GONE)
         page.status[start:stop] = bytes(count)
         page.waiting -= waiting
-        page.live -= count - gone
+        page.live -= count - deleted
         self.counts[WAITING] -= waiting
         self.counts[CLAIMED] -= claimed
         self.counts[BURIED] -= buried
-        self.counts[DELAYED] -= count - gone - waiting - claimed - buried
+        self.counts[DELAYED] -= count - deleted - waiting - claimed - buried
         for number, sequence, old in left:
             self.lanes.update_status(number, sequence, old, GONE)
 

@@ -35,7 +35,7 @@ class Deadlines:
         heapq.heappush(self._heap, (due_ms, first, count))
         self._messages += count
         counts = self._counts
-        # Rebuilding reads all pages. So many deadlines must be void first that the cost is small for each of them.
+        # Rebuilding reads all pages. The threshold keeps the cost per void deadline small.
         if self._messages > 2 * (counts[CLAIMED] + counts[DELAYED]) + 1024 + sum(counts) // 64:
             self.rebuild()
 

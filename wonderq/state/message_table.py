@@ -174,9 +174,9 @@ class MessageTable:
                 stop = min(end, (number + 1) << PAGE_BITS)
                 page = self._pages.get(number)
                 if page is not None:
-                    start, behind = max(sequence - page.first, 0), min(stop - page.first, len(page.status))
-                    if start < behind:
-                        yield page, start, behind
+                    start, page_stop = max(sequence - page.first, 0), min(stop - page.first, len(page.status))
+                    if start < page_stop:
+                        yield page, start, page_stop
                 sequence = stop
 
     def _live_slices(self, runs: Sequence[int]) -> Iterator[tuple[Page, int, int]]:

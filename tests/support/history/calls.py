@@ -21,7 +21,7 @@ DISK_FULL = "disk_full"
 
 
 class Outcome(enum.Enum):
-    """What a client knows of a call: done, refused, or no answer."""
+    """Outcome of a call for the client: done, refused, or no answer."""
 
     OK = enum.auto()
     REFUSED = enum.auto()
@@ -37,7 +37,7 @@ class Call:
     end_s: float
     outcome: Outcome = Outcome.OK
     code: str | None = None
-    """Why it was refused, or is not known."""
+    """Reason of the refusal, or of the missing answer."""
 
     @property
     def happened(self) -> bool:
@@ -88,7 +88,7 @@ class Delete(Call):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Update(Call):
-    """One change: of the claim, of the body, or (``delay_s``) taking the message away from whoever holds it.
+    """A change of the claim or of the body, or (``delay_s``) the withdrawal of the message from its holder.
 
     A renewal that names no timeout is recorded with the one it goes by, that of its claim.
     """
@@ -101,7 +101,7 @@ class Update(Call):
 
     @property
     def hold_s(self) -> float | None:
-        """For how long nobody else gets the message from then on, or None if that stays as it was."""
+        """Time until another client may get the message, or None if that is unchanged."""
         return self.visibility_timeout_s if self.delay_s is None else self.delay_s
 
 
@@ -146,11 +146,11 @@ class History:
 
     calls: list[Call] = field(default_factory=list)
     outages: list[tuple[float, float]] = field(default_factory=list)
-    """From just before each kill or stop until the broker was ready again: only then may a call go unanswered."""
+    """Intervals from just before each kill or stop until the broker was ready: only then may a call go unanswered."""
     wall_offset_s: float = field(default_factory=lambda: time.time() - time.monotonic())
-    """What to add to a monotonic time to get the wall clock's."""
+    """Difference between the wall clock and the monotonic clock."""
     disk_full: list[tuple[float, float]] = field(default_factory=list)
-    """When there may have been no room for the log: only then may a call be refused for that."""
+    """Intervals in which the disk may have been full: only then may a call be refused for that."""
 
     def extend(self, calls: Iterable[Call]) -> None:
         self.calls.extend(calls)

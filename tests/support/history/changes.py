@@ -1,4 +1,4 @@
-"""All that is known of one message: certain changes, possible changes, and observations."""
+"""Evidence about one message: certain changes, possible changes, and observations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.support.history.calls import Call, Consume, Delete, Delivery, Listing
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One thing that a call did, or may have done, to one message, at a moment from ``start_s`` to ``end_s``."""
+    """A certain or possible effect of a call on one message, at a moment from ``start_s`` to ``end_s``."""
 
     call: Call
     start_s: float
@@ -68,7 +68,7 @@ def last_before(changes: Iterable[Change], moment: Change) -> list[Change]:
 
 @dataclass(slots=True)
 class Message:
-    """All that a history has on one message."""
+    """Everything that a history contains about one message."""
 
     id: str
     queue: str
@@ -76,9 +76,9 @@ class Message:
     index: int = 0
     """Its place in the batch."""
     known_s: float = float("inf")
-    """When it was certain to be there."""
+    """Time from which the message certainly existed."""
     claims: list[tuple[Consume, Delivery, Change]] = field(default_factory=list)
-    """By receive_count."""
+    """Claims by receive_count."""
     seen: list[tuple[Listing, Seen]] = field(default_factory=list)
     deletes: list[Delete] = field(default_factory=list)
     updates: list[Update] = field(default_factory=list)

@@ -162,7 +162,7 @@ class Evidence:
             self._whole(call, [found.get((call.queue, body)) for body in call.bodies])
 
     def _whole(self, call: Produce, messages: list[Message | None]) -> None:
-        """Nobody can delete a message whose id nobody knows: with one of a batch, the others have to be listed."""
+        """A client can delete a message only if it knows the id: with one of a batch, the others have to be listed."""
         if None not in messages:
             return
         there = [each for each in messages if each is not None]

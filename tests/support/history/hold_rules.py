@@ -19,7 +19,7 @@ from tests.support.history.rules import CLOCK_SLACK_S, WAKE_S, Rule
 
 
 def holds(evidence: Evidence, message: Message) -> None:
-    """Nobody gets a message that is held."""
+    """A held message is not delivered."""
     for call, _, moment in message.claims:
         may_be = last_before((each for each in message.holds if each.call is not call), moment)
         if may_be and min(each.earliest_s for each in may_be) - CLOCK_SLACK_S > moment.end_s:
@@ -94,7 +94,7 @@ def _listed_hold(evidence: Evidence, message: Message, listing: Listing, found: 
     if due_s < listing.start_s - CLOCK_SLACK_S:
         evidence.report(Rule.DEADLINES_STAY, f"{message.id} is listed as held, and that is over", listing, found)
     elif known and not (kinds and due_s <= max(each.latest_s for each in kinds) + CLOCK_SLACK_S):
-        # With a count that no known claim has, a lost consume may hold it.
+        # A lost consume may hold it, with a count that no known claim has.
         evidence.report(
             Rule.DEADLINES_STAY,
             f"{message.id} is listed as {found.status} for longer than anybody asked for",
@@ -106,13 +106,13 @@ def _listed_hold(evidence: Evidence, message: Message, listing: Listing, found: 
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """What one consume gave, and from when to when it was decided."""
+    """Messages of one consume, and the interval in which they were chosen."""
 
     call: Consume
     start_s: float
     end_s: float
     youngest_s: float
-    """When the produce of the youngest message that it gave began."""
+    """Start of the produce of the youngest message of the consume."""
 
 
 class _Timeline:
@@ -140,7 +140,7 @@ class PassedOver:
         self._short = _Timeline()
         self._full = _Timeline()
         self._by_batch: dict[int, list[tuple[_Given, int]]] = defaultdict(list)
-        """By produce: who gave messages of its batch, and up to which index."""
+        """Consumes that returned messages of a produce, with the last index of each, by produce."""
         for call in sorted(evidence.consumes[queue], key=lambda call: call.start_s):
             messages = [evidence.messages[each.id] for each in call.deliveries]
             start_s, end_s = call.start_s, call.end_s

@@ -9,7 +9,7 @@ from tests.support.history.rules import CLOCK_SLACK_S, Rule
 
 
 def bodies(evidence: Evidence, message: Message) -> None:
-    """What is seen is the body it was produced with, or was last given."""
+    """A message always has the body of its produce, or of its last update."""
     sights: list[tuple[str, Change]] = [(each.body, change) for _, each, change in message.claims]
     sights += [(each.body, Change.of(call)) for call, each in message.seen]
     if message.produce is None:
@@ -90,7 +90,7 @@ def _listed_count(
 
 
 def deleted(evidence: Evidence, message: Message) -> None:
-    """Nothing is seen of it, or works on it, after its end."""
+    """A message is not visible, and no call on it succeeds, after its end."""
     deletes = [each for each in message.deletes if each.happened]
     if len(deletes) > 1:
         evidence.report(Rule.DELETED_STAYS_DELETED, f"{message.id} was deleted twice", *deletes[:2])

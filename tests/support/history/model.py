@@ -53,7 +53,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What a call's id and receipt stand for: a key, and a key and an event; None if for nothing that ever was."""
+    """Meaning of a call's id and receipt: a key, and a key and an event; None for one that was never issued."""
 
     key: Callable[[str], int | None]
     token: Callable[[str], int | None]

@@ -117,7 +117,7 @@ def _unseen(evidence: Evidence, queue: str, purge: Purge) -> int:
 
 
 def agreement(evidence: Evidence, final: FinalQueue, messages: Sequence[Message]) -> None:
-    """At the end counts, listing, replay and drain agree, and nothing acked is missing."""
+    """Counts, listing, replay and drain agree at the end, and no acknowledged message is missing."""
     name = f"queue {final.queue}:"
     listed = Counter(found.status for found in final.live)
     counted = {status: count for status, count in final.counts.items() if count}

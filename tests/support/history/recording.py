@@ -62,7 +62,7 @@ class RecordingClient:
         self.calls: list[Call] = []
         self.lost = False
         self.hung = False
-        """Whether a call got no answer although the connection stood."""
+        """Whether a call got no answer although the connection was open."""
 
     def produce(self, bodies: Sequence[str], delay_s: float | None = None, *, single: bool = False) -> Produce:
         def ask() -> dict[str, Any]:
@@ -91,7 +91,7 @@ class RecordingClient:
         )
 
     def delete_batch(self, targets: Sequence[Target]) -> list[Delete]:
-        """All by receipt or all by id. Recorded as one delete for each, with the same times."""
+        """Delete all by receipt or all by id. Recorded as one delete per message, with the same times."""
         if targets[0].receipt is None:
             body = {"ids": [each.id for each in targets]}
         else:

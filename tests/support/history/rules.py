@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-#: How far two readings of the clock may differ: deadlines are whole milliseconds, and a restart reads the wall clock anew.
+#: Allowed difference of two clock readings: deadlines are whole milliseconds, and a restart rereads the wall clock.
 CLOCK_SLACK_S = 0.02
 
 #: A consumer that waits must have been woken this long after a message became available.

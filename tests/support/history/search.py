@@ -100,7 +100,7 @@ class _Search:
             call = self.calls[event - 1]
             now = times.copy()
             if not all(
-                # Whoever is not lost comes later; a lost one need not come at all.
+                # A call that was answered comes later; a lost one need not come at all.
                 now.add(event, other, 0)
                 for other in left
                 if other != event and self.calls[other - 1].outcome is not Outcome.UNKNOWN
