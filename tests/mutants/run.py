@@ -28,6 +28,9 @@ from tests.mutants.mutant import ROOT, Mutant
 #: The tests that are named take a second or two, and more on a busy machine.
 TIMEOUT_S = 180
 
+#: Longest wait of a test for something that a planted bug may prevent.
+PATIENCE_S = 20
+
 #: For a bug that is known to make somebody wait for ever.
 HANG_S = 10
 
@@ -85,6 +88,7 @@ def run_tests(tree: Path, tests: Iterable[str], timeout_s: float = TIMEOUT_S) ->
             **os.environ,
             "PYTHONPATH": os.pathsep.join((str(tree), str(tree / "storage"))),
             "PYTHONDONTWRITEBYTECODE": "1",
+            "TESTS_PATIENCE_S": str(PATIENCE_S),
         },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
