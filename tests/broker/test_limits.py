@@ -226,7 +226,7 @@ class TestInFlight:
     def test_a_long_poll_waits_for_room(self, make_room: Callable[[Broker, Message], None]) -> None:
         broker = limited(in_flight_per_queue=1)
         broker.produce(QUEUE, ["a", "b"])
-        [held] = broker.claim(QUEUE)
+        [held] = broker.claim(QUEUE, visibility_timeout_ms=43_200_000)  # no deadline may wake a consumer
         consumers = [Call(broker.claim, QUEUE, wait_s=LONG_S) for _ in range(2)]
         eventually(lambda: broker.core.consumers._count == 2)
         broker.produce(QUEUE, ["c"])  # for which there is no room either
