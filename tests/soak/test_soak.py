@@ -21,24 +21,29 @@ from tests.support.history.recording import AbandonedError, RecordingClient
 from tests.support.tmpfs import Tmpfs
 from wonderq.client import Client
 
+#: Slices after which each mechanism must have run.
+_SLICES = 5
+
 
 def test_a_slice_of_the_soak_breaks_no_promise(tmp_path: Path) -> None:
-    seed = random.SystemRandom().randrange(1 << 32)
-    print(f"seed {seed}")
-    plan = Plan(8, round_s=8, pause_s=0.06, short_s=(1.5, 2.5), full_s=(0.5, 1.0), seed=seed)
-    with Tmpfs(tmp_path / "disk", size_bytes=DISK_BYTES) as disk:
-        soak = Soak(plan, tmp_path, disk, print)
-
-        soak.soak()
-
-    print(soak)
-    assert soak.report.violations == [], "\n".join(map(str, soak.report.violations[:5]))
-    figures = soak.report.figures
-    assert figures["drained messages"] > 0
-    assert figures["backups"] > 0
-    assert figures["kills"] + figures["stops"] > 1
-    if not disk.why_not:
-        assert figures["full disks"] > 0
+    """On a busy machine a slice may hold one life only, so slices go on until each mechanism has run."""
+    figures: Counter[str] = Counter()
+    for number in range(_SLICES):
+        seed = random.SystemRandom().randrange(1 << 32)
+        print(f"seed {seed}")
+        plan = Plan(8, round_s=8, pause_s=0.06, short_s=(1.5, 2.5), full_s=(0.5, 1.0), seed=seed)
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        with Tmpfs(folder / "disk", size_bytes=DISK_BYTES) as disk:
+            soak = Soak(plan, folder, disk, print)
+            soak.soak()
+        print(soak)
+        assert soak.report.violations == [], "\n".join(map(str, soak.report.violations[:5]))
+        figures.update(soak.report.figures)
+        mechanisms = [figures["drained messages"], figures["backups"], figures["kills"] + figures["stops"] > 1]
+        if all(mechanisms) and (disk.why_not or figures["full disks"]):
+            return
+    raise AssertionError(f"a mechanism never ran in {_SLICES} slices: {dict(figures)}")
 
 
 def test_a_round_may_end_without_its_volatile_queue(tmp_path: Path) -> None:
