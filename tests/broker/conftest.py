@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 
 from tests.support.clock import FakeClock
+from tests.support.waiting import PATIENCE_S
+from wonderq.broker import consumers
 from wonderq.broker.admission import Admission
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest
 from wonderq.broker.maintenance import checkpoint
 from wonderq.model.limits import Limits
 from wonderq.model.messages import Message, NewMessage
+from wonderq.runtime.fibers import Event
 from wonderq_storage import Checkpoints, FileLog, SyncPolicy
 
 WAYS = ("as it is", "from the log", "from a checkpoint", "compacted")
@@ -77,3 +80,16 @@ def lasting(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lasting]
     lasting = Lasting(tmp_path / "log", request.param)
     yield lasting
     lasting.broker.close()
+
+
+class _UnhurriedEvent(Event):
+    """An event that only `set` ends: neither a deadline nor the end of a long poll does."""
+
+    def wait(self, timeout_s: float) -> None:
+        super().wait(4 * PATIENCE_S)
+
+
+@pytest.fixture
+def woken_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let consumers sleep until an operation wakes them, so that a test fails where none does."""
+    monkeypatch.setattr(consumers, "Event", _UnhurriedEvent)

@@ -194,6 +194,7 @@ def test_many_and_large_dead_letters_go_in_portions(lasting: Lasting) -> None:
     assert bodies == [f"{n}.{each}" for n in range(6) for each in range(50)]
 
 
+@pytest.mark.usefixtures("woken_only")
 def test_whoever_waits_at_the_other_queue_is_woken(lasting: Lasting) -> None:
     lasting.broker.put_queue("q", max_receives=1, dead_letter_queue="dead")
     lasting.broker.put_queue("dead")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 
+import pytest
+
 from tests.broker.conftest import Lasting
 from tests.support.threads import Call
 from tests.support.waiting import eventually
@@ -148,6 +150,7 @@ def test_a_purge_frees_all_groups(lasting: Lasting) -> None:
     assert lasting.bodies(Q) == "a3 b2"
 
 
+@pytest.mark.usefixtures("woken_only")
 def test_whoever_waits_is_woken_when_the_group_is_free(lasting: Lasting) -> None:
     send(lasting, "a1", "a2")
     (one,) = lasting.take(Q, 1)

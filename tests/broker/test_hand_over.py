@@ -161,6 +161,7 @@ def test_a_crash_leaves_all_or_nothing() -> None:
     broker.close()
 
 
+@pytest.mark.usefixtures("woken_only")
 def test_it_frees_the_group_and_wakes_who_waits(lasting: Lasting) -> None:
     lasting.add("in.fifo", "a1", "a2", group="a")
     (held,) = lasting.take("in.fifo", 1)

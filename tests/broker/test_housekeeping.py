@@ -76,6 +76,7 @@ def test_a_retention_that_is_set_later_counts_for_what_is_there(kept: Kept) -> N
     eventually(lambda: kept.bodies("queue") == [])
 
 
+@pytest.mark.usefixtures("woken_only")
 def test_room_in_flight_that_comes_of_it_wakes_a_consumer(kept: Kept) -> None:
     kept.broker.put_queue("queue", retention_ms=5000, max_in_flight=1)
     kept.broker.produce("queue", ["old"])

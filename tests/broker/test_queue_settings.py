@@ -174,6 +174,7 @@ def test_a_paused_queue_takes_messages_and_gives_none_out(lasting: Lasting) -> N
     assert lasting.bodies("q") == "2"
 
 
+@pytest.mark.usefixtures("woken_only")
 def test_those_who_wait_for_a_paused_queue_are_woken_when_it_goes_on(lasting: Lasting) -> None:
     lasting.broker.put_queue("q", paused=True)
     lasting.add("q", *"abc")
@@ -198,6 +199,7 @@ def test_waiting_for_a_paused_queue_takes_no_work(lasting: Lasting, monkeypatch:
     assert len(tries) <= 3
 
 
+@pytest.mark.usefixtures("woken_only")
 def test_more_in_flight_lets_those_go_on_who_wait(lasting: Lasting) -> None:
     lasting.broker.put_queue("q", max_in_flight=1)
     lasting.add("q", *"ab")

@@ -120,6 +120,7 @@ def test_whoever_waits_gets_the_next_as_soon_as_there_may_be_one(lasting: Lastin
     assert 1 <= len(got) <= 5
 
 
+@pytest.mark.usefixtures("woken_only")
 def test_a_higher_rate_counts_at_once_for_those_who_wait(lasting: Lasting) -> None:
     lasting.broker.put_queue("q", max_claims_per_second=1)
     lasting.add("q", *"ab")
