@@ -28,7 +28,7 @@ class BrokerDidNotStartError(AssertionError):
 class BrokerProcess:
     """A broker on a free port, which may be killed while it still starts: `ready` waits until it accepts requests.
 
-    What the process writes to stderr is appended to the file ``stderr``, so that a second broker on the same folder
+    The process appends its standard error to the file ``stderr``, so that a second broker on the same folder
     keeps the first one's lines. ``options`` are further flags of `wonderq serve`. With ``segment_bytes`` below
     `MIN_SEGMENT_BYTES` the broker is `tests.support.serve_small`, which also writes checkpoints and compacts all the time.
     """
