@@ -1,0 +1,91 @@
+"""Batching for threads: one of the calling threads sends for all that wait, so no thread works in the background."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from wonderq.sdk.operations import Batcher, Operation
+
+
+class _Turn:
+    """A thread that waits for its operation, or to send for the others."""
+
+    __slots__ = ("operation", "wake")
+
+    def __init__(self, operation: Operation) -> None:
+        self.operation = operation
+        self.wake = threading.Event()
+
+
+class ThreadLane:
+    """Carries out the operations of one batcher, one request at a time.
+
+    The first thread that finds no request under way sends what waits, its own operation among it. Once that is
+    answered, the lane passes to a thread whose operation still waits. So no thread sends more than one request.
+    """
+
+    def __init__(self, batcher: Batcher, carry_out: Callable[[Batcher, Sequence[Operation]], None]) -> None:
+        self._batcher = batcher
+        self._carry_out = carry_out
+        self._lock = threading.Lock()
+        self._turns: dict[Operation, _Turn] = {}
+        self._is_busy = False
+
+    def run(self, operation: Operation) -> Any:
+        """Carry out an operation, and return its result or raise its error."""
+        turn = _Turn(operation)
+        with self._lock:
+            self._batcher.add(operation)
+            self._turns[operation] = turn
+            leads = not self._is_busy
+            self._is_busy = True
+        if not leads:
+            try:
+                turn.wake.wait()
+            except BaseException:
+                self._abandon(turn)
+                raise
+        if not operation.done:
+            self._lead()
+        if operation.error is not None:
+            raise operation.error
+        return operation.result
+
+    def _lead(self) -> None:
+        """Send the oldest operations, this thread's own among them, and pass the lane on."""
+        with self._lock:
+            taken = self._batcher.take()
+        try:
+            self._carry_out(self._batcher, taken)
+        except BaseException:
+            for operation in taken:
+                if not operation.done:
+                    operation.fail(RuntimeError("the thread that sent this call for others was interrupted"))
+            raise
+        finally:
+            self._finish(taken)
+
+    def _finish(self, taken: Sequence[Operation]) -> None:
+        with self._lock:
+            done = [self._turns.pop(operation, None) for operation in taken]
+            self._pass_on()
+        for turn in done:
+            if turn is not None:
+                turn.wake.set()
+
+    def _pass_on(self) -> None:
+        """Let the thread of the oldest waiting operation send next, under the lock."""
+        self._is_busy = False
+        for turn in self._turns.values():  # in the order of arrival
+            self._is_busy = True
+            turn.wake.set()
+            return
+
+    def _abandon(self, turn: _Turn) -> None:
+        """Forget a thread that was interrupted while it waited. Its operation may still be carried out."""
+        with self._lock:
+            self._turns.pop(turn.operation, None)
+            if turn.wake.is_set() and not turn.operation.done:
+                self._pass_on()

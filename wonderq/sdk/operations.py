@@ -1,0 +1,189 @@
+"""Calls that batch by themselves: each is one entry of a request that many callers share.
+
+An `Operation` waits in a `Batcher`, one for each queue and kind of call. While a request of a batcher is under way,
+further operations gather in it, and go together in the next request.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from wonderq.sdk.errors import NotFound, Refused, StaleReceipt, refused
+from wonderq.sdk.messages import Sent
+from wonderq.sdk.requests import Answer, Failure, Request, encode, queue_path, read_answer
+from wonderq.sdk.retries import Pause, Retries
+
+#: Most entries of a request, which is the broker's default limit, and most bytes of them, which is a quarter of it.
+MOST_ENTRIES = 1000
+MOST_BYTES = 4 << 20
+
+Steps = Generator[Request | Pause, Answer | Failure | None, None]
+"""Requests and pauses that carry out a portion of operations."""
+
+#: Statuses of a refusal that may concern only one entry of a batch.
+_OF_AN_ENTRY = (400, 413, 422)
+_FULL = 507
+
+
+class Operation:
+    """One call that waits until its entry is carried out."""
+
+    __slots__ = ("done", "ends_claim", "entry", "error", "result", "size")
+
+    def __init__(self, entry: Any, *, ends_claim: bool = False) -> None:
+        """``ends_claim`` tells that a repetition finds the claim ended, which is then no error."""
+        data = encode(entry)
+        self.entry = msgspec.Raw(data)
+        self.size = len(data)
+        self.ends_claim = ends_claim
+        self.result: Any = None
+        self.error: Exception | None = None
+        self.done = False
+
+    def succeed(self, result: Any = None) -> None:
+        self.result, self.done = result, True
+
+    def fail(self, error: Exception) -> None:
+        self.error, self.done = error, True
+
+
+class Kind(Protocol):
+    """A kind of call that takes many entries."""
+
+    def steps(self, queue: str, operations: Sequence[Operation], retries: Retries) -> Steps:
+        """Carry out operations. At the end, each is done."""
+
+
+class Batcher:
+    """Operations of one kind on one queue that wait for their request. It does no I/O and knows no threads."""
+
+    def __init__(self, queue: str, kind: Kind) -> None:
+        self.queue = queue
+        self.kind = kind
+        self._waiting: deque[Operation] = deque()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, operation: Operation) -> None:
+        self._waiting.append(operation)
+
+    def take(self) -> list[Operation]:
+        """Remove and return the operations of the next request: the oldest, up to the limits of a batch."""
+        taken: list[Operation] = []
+        size = 0
+        while self._waiting and len(taken) < MOST_ENTRIES:
+            size += self._waiting[0].size
+            if taken and size > MOST_BYTES:
+                break
+            taken.append(self._waiting.popleft())
+        return taken
+
+
+def carry_out(batcher: Batcher, operations: Sequence[Operation], retries: Retries) -> Steps:
+    """Carry out operations of a batcher. At the end, each is done, whatever happened."""
+    try:
+        yield from batcher.kind.steps(batcher.queue, operations, retries)
+    except Exception as error:  # noqa: BLE001 - each caller raises it
+        for operation in operations:
+            if not operation.done:
+                operation.fail(error)
+
+
+class _Produced(msgspec.Struct):
+    ids: list[str]
+    duplicates: list[int] = []
+
+
+class _Result(msgspec.Struct, rename="camel"):
+    success: bool
+    status_code: int = 200
+    error: _ResultError | None = None
+
+
+class _ResultError(msgspec.Struct):
+    code: str
+    message: str
+    field: str | None = None
+
+
+class _Results(msgspec.Struct):
+    results: list[_Result]
+
+
+class Sends:
+    """Sends of messages. The result of each is a `Sent`."""
+
+    def steps(self, queue: str, operations: Sequence[Operation], retries: Retries) -> Steps:
+        body = encode({"messages": [operation.entry for operation in operations]})
+        request = Request("POST", queue_path(queue, "/messages/produce"), body, repeatable=False)
+        answer = yield from retries.attempt(request)
+        try:
+            produced = read_answer(answer, _Produced)
+        except Refused as error:
+            yield from self._refused(queue, operations, retries, error)
+            return
+        duplicates = frozenset(produced.duplicates)
+        for index, (operation, message_id) in enumerate(zip(operations, produced.ids, strict=True)):
+            operation.succeed(Sent(message_id, index in duplicates))
+
+    def _refused(self, queue: str, operations: Sequence[Operation], retries: Retries, error: Refused) -> Steps:
+        """Find out whom a refusal concerns. The broker refuses a batch as a whole, and adds none of it."""
+        if len(operations) == 1 or error.status not in (*_OF_AN_ENTRY, _FULL):
+            for operation in operations:
+                operation.fail(error)
+            return
+        half = len(operations) // 2
+        yield from self.steps(queue, operations[:half], retries)
+        full = operations[half - 1].error
+        if isinstance(full, Refused) and full.status == _FULL:  # no later message may overtake one that found no room
+            for operation in operations[half:]:
+                operation.fail(full)
+            return
+        yield from self.steps(queue, operations[half:], retries)
+
+
+class _Changes:
+    """Entries that each have a result of their own."""
+
+    path = ""
+    field = ""
+
+    def steps(self, queue: str, operations: Sequence[Operation], retries: Retries) -> Steps:
+        body = encode({self.field: [operation.entry for operation in operations]})
+        answer = yield from retries.attempt(Request("POST", queue_path(queue, self.path), body))
+        results = read_answer(answer, _Results).results
+        for operation, result in zip(operations, results, strict=True):
+            error = _error_of(result)
+            is_repeated = answer.attempts > 1 and operation.ends_claim and isinstance(error, NotFound | StaleReceipt)
+            if error is None or is_repeated:
+                operation.succeed()
+            else:
+                operation.fail(error)
+
+
+class Deletes(_Changes):
+    """Deletes by receipt."""
+
+    path = "/messages/delete"
+    field = "receipts"
+
+
+class Updates(_Changes):
+    """Renewals, releases and other changes."""
+
+    path = "/messages/update"
+    field = "entries"
+
+
+def _error_of(result: _Result) -> Refused | None:
+    if result.success or result.error is None:
+        return None
+    return refused(result.status_code, result.error.code, result.error.message, result.error.field)
+
+
+SENDS, DELETES, UPDATES = Sends(), Deletes(), Updates()
