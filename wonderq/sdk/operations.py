@@ -28,6 +28,9 @@ Steps = Generator[Request | Pause, Answer | Failure | None, None]
 _OF_AN_ENTRY = (400, 413, 422)
 _FULL = 507
 
+#: Prefix of a field's name in the refusal of a batch of one message.
+_ONLY_ENTRY = "messages[0]."
+
 
 class Operation:
     """One call that waits until its entry is carried out."""
@@ -133,7 +136,10 @@ class Sends:
 
     def _refused(self, queue: str, operations: Sequence[Operation], retries: Retries, error: Refused) -> Steps:
         """Find out whom a refusal concerns. The broker refuses a batch as a whole, and adds none of it."""
-        if len(operations) == 1 or error.status not in (*_OF_AN_ENTRY, _FULL):
+        if len(operations) == 1:
+            operations[0].fail(_of_the_only_entry(error))
+            return
+        if error.status not in (*_OF_AN_ENTRY, _FULL):
             for operation in operations:
                 operation.fail(error)
             return
@@ -178,6 +184,14 @@ class Updates(_Changes):
 
     path = "/messages/update"
     field = "entries"
+
+
+def _of_the_only_entry(error: Refused) -> Refused:
+    """Return the refusal of a batch of one message as that of the message: its caller knows no batch."""
+    if error.field is None or not error.field.startswith(_ONLY_ENTRY):
+        return error
+    text = str(error).replace(_ONLY_ENTRY, "")
+    return type(error)(text, status=error.status, code=error.code, field=error.field.removeprefix(_ONLY_ENTRY))
 
 
 def _error_of(result: _Result) -> Refused | None:

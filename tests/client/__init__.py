@@ -1,0 +1,1 @@
+"""The Python client: what each call does, and how calls share requests."""

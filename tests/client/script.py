@@ -1,0 +1,76 @@
+"""A broker that answers by a script, in the place of HTTP."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from wonderq.sdk.operations import Operation, Steps
+from wonderq.sdk.requests import Answer, Failure, Request
+from wonderq.sdk.retries import Pause
+
+LOST = Failure("the connection broke", outcome_unknown=True)
+UNSENT = Failure("connection refused", outcome_unknown=False)
+
+
+def answer(status: int, body: Any, **more: Any) -> Answer:
+    return Answer(status, json.dumps(body).encode(), **more)
+
+
+def refusal(status: int, code: str, message: str = "no", field: str | None = None, **more: Any) -> Answer:
+    error = {"code": code, "message": message, **({} if field is None else {"field": field})}
+    return answer(status, {"success": False, "statusCode": status, "error": error}, **more)
+
+
+def fields_of(request: Request) -> Any:
+    assert request.body is not None
+    return json.loads(request.body)
+
+
+def play(steps: Steps, broker: Callable[[Request], Answer | Failure]) -> list[Request | Pause]:
+    """Run steps against a broker; return all requests and pauses."""
+    done: list[Request | Pause] = []
+    outcome: Answer | Failure | None = None
+    while True:
+        try:
+            step = steps.send(outcome)
+        except StopIteration:
+            return done
+        done.append(step)
+        outcome = broker(step) if isinstance(step, Request) else None
+
+
+class Gate:
+    """An HTTP pool whose answers wait until the test lets them go."""
+
+    def __init__(self, respond: Callable[[Request], Answer | Failure]) -> None:
+        self.requests: list[Request] = []
+        self._respond = respond
+        self._arrived = threading.Semaphore(0)
+        self._open = threading.Semaphore(0)
+
+    def exchange(self, request: Request) -> Answer | Failure:
+        self.requests.append(request)
+        self._arrived.release()
+        assert self._open.acquire(timeout=120)
+        return self._respond(request)
+
+    def close(self) -> None:
+        """Do nothing: there are no connections."""
+
+    def wait_for_request(self) -> None:
+        assert self._arrived.acquire(timeout=120)
+
+    def let_go(self, requests: int = 1) -> None:
+        self._open.release(requests)
+
+
+def produced(request: Request) -> Answer:
+    """Accept all messages of a send. The id of each is its text."""
+    return answer(201, {"ids": [each["message"] for each in fields_of(request)["messages"]]})
+
+
+def operations(*entries: Any, ends_claim: bool = False) -> list[Operation]:
+    return [Operation(entry, ends_claim=ends_claim) for entry in entries]

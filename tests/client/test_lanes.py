@@ -1,0 +1,206 @@
+"""Calls of several threads and tasks share requests."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from tests.client.script import Gate, answer, fields_of, produced
+from tests.support.threads import Call
+from tests.support.waiting import eventually
+from wonderq.sdk.asynchronous import AsyncClient
+from wonderq.sdk.errors import Invalid
+from wonderq.sdk.messages import Sent
+from wonderq.sdk.requests import Answer, Failure, Request
+from wonderq.sdk.sync import Client
+
+
+def texts_of(request: Request) -> list[str]:
+    return [each["message"] for each in fields_of(request)["messages"]]
+
+
+@pytest.fixture
+def gate() -> Gate:
+    return Gate(produced)
+
+
+@pytest.fixture
+def client(gate: Gate) -> Client:
+    client = Client("http://127.0.0.1:1")
+    client._http = gate  # type: ignore[assignment]
+    return client
+
+
+def waiting_in(client: Client) -> int:
+    return sum(len(lane._batcher) for lane in client._lanes.values())
+
+
+def test_sends_gather_while_a_request_is_under_way(client: Client, gate: Gate) -> None:
+    queue = client.queue("q")
+    first = Call(queue.send, "0")
+    gate.wait_for_request()
+    others = [Call(queue.send, str(number)) for number in range(1, 20)]
+    eventually(lambda: waiting_in(client) == 19)
+    gate.let_go(2)
+    assert first.result() == Sent("0")
+    assert [each.result() for each in others] == [Sent(str(number)) for number in range(1, 20)]
+    assert texts_of(gate.requests[0]) == ["0"]
+    assert sorted(texts_of(gate.requests[1]), key=int) == [str(number) for number in range(1, 20)]
+    assert len(gate.requests) == 2
+
+
+def test_an_idle_client_waits_for_nothing(client: Client, gate: Gate) -> None:
+    gate.let_go(3)
+    for text in "abc":
+        assert client.queue("q").send(text) == Sent(text)
+    assert [texts_of(request) for request in gate.requests] == [["a"], ["b"], ["c"]]
+
+
+def test_queues_and_kinds_of_calls_do_not_wait_for_each_other(client: Client, gate: Gate) -> None:
+    calls = [Call(client.queue(name).send, "x") for name in ("a", "b")]
+    gate.wait_for_request()
+    gate.wait_for_request()
+    gate.let_go(2)
+    for each in calls:
+        each.result()
+
+
+def test_a_thread_sends_no_more_than_one_request_for_others(client: Client, gate: Gate) -> None:
+    """The first caller returns although more calls keep coming."""
+    queue = client.queue("q")
+    first = Call(queue.send, "0")
+    gate.wait_for_request()
+    second = Call(queue.send, "1")
+    eventually(lambda: waiting_in(client) == 1)
+    gate.let_go()
+    first.result()
+    gate.wait_for_request()
+    assert not second.done
+    gate.let_go()
+    second.result()
+
+
+def test_an_error_of_one_caller_reaches_no_other(client: Client, gate: Gate) -> None:
+    def respond(request: Request) -> Answer | Failure:
+        if "bad" in texts_of(request):
+            return answer(400, {"error": {"code": "invalid_value", "message": "bad", "field": "messages[0].delay"}})
+        return produced(request)
+
+    gate._respond = respond
+    queue = client.queue("q")
+    first = Call(queue.send, "0")
+    gate.wait_for_request()
+    good, bad = Call(queue.send, "good"), Call(queue.send, "bad")
+    eventually(lambda: waiting_in(client) == 2)
+    gate.let_go(10)
+    first.result()
+    assert good.result() == Sent("good")
+    with pytest.raises(Invalid):
+        bad.result()
+
+
+def test_an_interrupted_sender_passes_the_lane_on(client: Client, gate: Gate) -> None:
+    def interrupt(_: Request) -> Answer | Failure:
+        gate._respond = produced
+        raise KeyboardInterrupt
+
+    gate._respond = interrupt
+    queue = client.queue("q")
+    first = Call(queue.send, "0")
+    gate.wait_for_request()
+    second = Call(queue.send, "1")
+    eventually(lambda: waiting_in(client) == 1)
+    gate.let_go(2)
+    with pytest.raises(KeyboardInterrupt):
+        first.result()
+    assert second.result() == Sent("1")
+    gate.let_go()
+    assert queue.send("2") == Sent("2")
+
+
+def test_an_interrupted_waiter_does_not_stop_the_lane(
+    client: Client, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = client.queue("q")
+    first = Call(queue.send, "0")
+    gate.wait_for_request()
+    lane = client._lanes[next(iter(client._lanes))]
+    with monkeypatch.context() as patch:
+
+        def interrupted(_self: threading.Event, _timeout: float | None = None) -> bool:
+            raise KeyboardInterrupt
+
+        patch.setattr(threading.Event, "wait", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            queue.send("1")
+    assert len(lane._turns) == 1
+    gate.let_go(3)
+    first.result()
+    assert queue.send("2") == Sent("2")
+    assert {text for request in gate.requests for text in texts_of(request)} == {"0", "1", "2"}
+
+
+class AsyncGate:
+    """`Gate` for tasks."""
+
+    def __init__(self, respond: Callable[[Request], Answer | Failure]) -> None:
+        self.requests: list[Request] = []
+        self._respond = respond
+        self.open = asyncio.Semaphore(0)
+
+    async def exchange(self, request: Request) -> Answer | Failure:
+        self.requests.append(request)
+        await self.open.acquire()
+        return self._respond(request)
+
+    async def close(self) -> None:
+        """Do nothing: there are no connections."""
+
+
+def test_tasks_share_requests() -> None:
+    async def scenario() -> None:
+        gate = AsyncGate(produced)
+        async with AsyncClient("http://127.0.0.1:1") as client:
+            client._http = gate  # type: ignore[assignment]
+            queue = client.queue("q")
+            tasks = [asyncio.create_task(queue.send(str(number))) for number in range(10)]
+            while not gate.requests:
+                await asyncio.sleep(0)
+            late = asyncio.create_task(queue.send("late"))
+            cancelled = asyncio.create_task(queue.send("cancelled"))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            cancelled.cancel()
+            gate.open.release()
+            gate.open.release()
+            assert await asyncio.gather(*tasks) == [Sent(str(number)) for number in range(10)]
+            assert await late == Sent("late")
+            with pytest.raises(asyncio.CancelledError):
+                await cancelled
+            assert [texts_of(request) for request in gate.requests] == [
+                list(map(str, range(10))),
+                ["late", "cancelled"],
+            ]
+
+    asyncio.run(scenario())
+
+
+def test_closing_waits_for_the_calls_under_way() -> None:
+    async def scenario() -> None:
+        gate = AsyncGate(produced)
+        client = AsyncClient("http://127.0.0.1:1")
+        client._http = gate  # type: ignore[assignment]
+        call = asyncio.create_task(client.queue("q").send("x"))
+        while not gate.requests:
+            await asyncio.sleep(0)
+        closing = asyncio.create_task(client.close())
+        await asyncio.sleep(0)
+        assert not closing.done()
+        gate.open.release()
+        await closing
+        assert await call == Sent("x")
+
+    asyncio.run(scenario())
