@@ -93,7 +93,7 @@ class AsyncClient:
     async def _drive(self, steps: Generator[Request | Pause, Answer | Failure | None, T]) -> T:
         """Do what a generator of requests and pauses asks for; return what it returns."""
         if self._http is None:
-            self._http = AsyncHttpPool(self._endpoint, self._connections)
+            self._http = AsyncHttpPool(self._endpoint, self._connections)  # here, since it belongs to the running loop
         outcome: Answer | Failure | None = None
         while True:
             try:

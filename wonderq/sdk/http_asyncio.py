@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-import aiohttp
+try:
+    import aiohttp
+except ImportError as missing:
+    raise ImportError("AsyncClient needs aiohttp: pip install 'wonderq[asyncio]'", name="aiohttp") from missing
 
 from wonderq.sdk.endpoint import Endpoint
 from wonderq.sdk.http_threads import CONNECT_S
