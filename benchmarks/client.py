@@ -21,7 +21,6 @@ from typing import NamedTuple
 
 from benchmarks.servers import broker, running
 from wonderq import AsyncClient, Client
-from wonderq.sdk import calls
 
 _BODY = "x" * 100
 
@@ -61,7 +60,9 @@ def client_threads(url: str) -> Iterator[Load]:
 def single_requests(url: str, callers: int) -> Iterator[Load]:
     with Client(url, pool=callers) as client:
         yield lambda callers, messages: threads(
-            lambda: client.do(calls.send_together("load", [_BODY])), callers, messages
+            lambda: client.call("POST", "/queues/load/messages/produce", dict[str, str], {"message": _BODY}),
+            callers,
+            messages,
         )
 
 

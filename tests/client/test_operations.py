@@ -96,9 +96,26 @@ def test_a_refusal_of_the_queue_concerns_all() -> None:
     assert all(isinstance(each.error, Forbidden) for each in messages)
 
 
-def test_a_send_that_may_have_arrived_is_not_sent_again() -> None:
+def test_a_send_that_may_have_arrived_is_sent_again_under_its_number() -> None:
+    outcomes: list[Answer | Failure] = [LOST, LOST, answer(201, {"ids": ["1"]}), answer(201, {"ids": ["2"]})]
+    batcher = Batcher("q", SENDS)
+    first, second = texts("a"), texts("b")
+    steps = play(carry_out(batcher, first, RETRIES), lambda _: outcomes.pop(0))
+    steps += play(carry_out(batcher, second, RETRIES), lambda _: outcomes.pop(0))
+    requests = [fields_of(each) for each in steps if isinstance(each, Request)]
+    assert [each["request_number"] for each in requests] == [1, 1, 1, 2]
+    assert len({each["producer_id"] for each in requests}) == 1
+    assert (first[0].result, second[0].result) == (Sent("1"), Sent("2"))
+
+
+def test_producers_have_names_of_their_own() -> None:
+    steps = [play(carry_out(Batcher("q", SENDS), texts("a"), RETRIES), produced)[0] for _ in range(2)]
+    assert len({fields_of(each)["producer_id"] for each in steps if isinstance(each, Request)}) == 2
+
+
+def test_no_answer_to_any_attempt_leaves_the_outcome_unknown() -> None:
     messages = texts("a")
-    assert len(sends(messages, lambda _: LOST)) == 1
+    sends(messages, lambda _: LOST)
     assert isinstance(messages[0].error, Unreachable)
     assert messages[0].error.outcome_unknown
 

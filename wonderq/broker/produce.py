@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import NamedTuple, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 from wonderq.broker.core import PRODUCE_LEAVES, Core
 from wonderq.model.errors import (
@@ -13,12 +13,17 @@ from wonderq.model.errors import (
     InvalidValueError,
     MessageTooLargeError,
     QueueDrainingError,
+    RequestSupersededError,
 )
-from wonderq.model.messages import NewMessage, SendResults, Target, size_of
+from wonderq.model.messages import NewMessage, RequestNumber, SendResults, Target, size_of
 from wonderq.model.settings import FIFO_SUFFIX, QueueSettings
 from wonderq.state import record
 from wonderq.state.record import Record, Runs
 from wonderq.state.state import Queue, State, queue_record
+
+#: Prefix of producers that number their requests in a queue's dedup table, and how long each is kept after its newest.
+_PRODUCER = "p"
+_PRODUCER_MS = 3_600_000
 
 NewMessages = Sequence[str | NewMessage]
 """Messages to produce. A string is a message that has a body and nothing else."""
@@ -73,14 +78,18 @@ class Producer:
         messages = [NewMessage(body, delay_ms) for body, delay_ms in zip(bodies, delays_ms, strict=True)]
         return self.send(queue, messages).ids
 
-    def send(self, queue: str, messages: NewMessages) -> SendResults:
+    def send(self, queue: str, messages: NewMessages, number: RequestNumber | None = None) -> SendResults:
         """Add messages to a queue, all of them or none. Create the queue if it does not exist.
 
         A message whose dedup key is in the queue's dedup table is a duplicate. It adds nothing, and its result has the
         id of the earlier message.
 
+        ``number`` identifies the request. If the newest request of its producer in this queue had the same one, nothing
+        is added, and the results are the same.
+
         Raises:
             InvalidValueError: a message is malformed, or the batch is empty.
+            RequestSupersededError: a later request of the producer was carried out.
             BatchTooLargeError, MessageTooLargeError: the batch or a message is too large.
             QueueNotFoundError: the queue does not exist, and producers may not create queues.
             QueueDrainingError: the queue accepts no messages.
@@ -89,12 +98,42 @@ class Producer:
         core = self._core
         encoded = self._encode(queue, messages)
         with core.transaction as now_ms:
-            output = self._decide_output(queue, encoded, now_ms)
+            output = self._earlier_output(queue, number, now_ms) if number is not None else None
+            if output is None:
+                output = self._decide_output(queue, encoded, now_ms)
+                if number is not None:
+                    output.records.append(self._request_row(output, number, now_ms))
             records = output.records
             position = core.append_and_apply(*records, leave=PRODUCE_LEAVES) if records else core.log.end() - 1
-            self._count(output)
+            if records:
+                self._count(output)
         core.durability.wait(position)
         return self._results(output)
+
+    def _earlier_output(self, name: str, number: RequestNumber, now_ms: int) -> _Output | None:
+        """Return the outcome of the request with this number, without records; None if it is a new request."""
+        queue = self._core.state.queues.get(name)
+        before = None if queue is None else queue.dedup.get(_PRODUCER + number.producer_id, now_ms)
+        if queue is None or before is None or before[0] < number.number:
+            return None
+        newest, sequences, duplicates = before
+        if newest > number.number:
+            raise RequestSupersededError(number.number, newest)
+        if isinstance(sequences, int):
+            sequences = range(sequences, sequences + duplicates)
+            duplicates = ()
+        return _Output(queue, sequences, frozenset(duplicates), [])
+
+    def _request_row(self, output: _Output, number: RequestNumber, now_ms: int) -> record.Dedup:
+        """Return the record that keeps the outcome of a producer's newest request, for `_earlier_output`."""
+        queue, key = output.queue, _PRODUCER + number.producer_id
+        if queue.dedup.get(key, now_ms) is None:
+            self._core.admission.check_keys(1, now_ms)
+        sequences = output.sequences
+        value: list[Any] = [number.number, list(sequences), sorted(output.duplicates)]
+        if isinstance(sequences, range):
+            value = [number.number, sequences.start, len(sequences)]
+        return record.Dedup(record.DEDUP, now_ms, queue.number, [(key, value, now_ms + _PRODUCER_MS)])
 
     def hand_over(
         self, queue: str, targets: Sequence[Target], outputs: Mapping[str, NewMessages]

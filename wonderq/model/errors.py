@@ -62,6 +62,18 @@ class StaleReceiptError(BrokerError):
         )
 
 
+class RequestSupersededError(BrokerError):
+    """A request has a smaller number than a later one of the same producer, and so cannot be recognized any more."""
+
+    code = "request_superseded"
+
+    def __init__(self, number: int, newest: int) -> None:
+        super().__init__(
+            f"The request has the number {number}, but this producer's request {newest} was carried out already. Give "
+            "each request the next number, and repeat a request only until you send the next one."
+        )
+
+
 class NotClaimedError(BrokerError):
     """An update renews or releases a claim of a message that is not claimed."""
 

@@ -139,6 +139,13 @@ class SendResult(NamedTuple):
     """Whether the idempotency key was used before. The id is then that of the first message, which may be deleted."""
 
 
+class RequestNumber(NamedTuple):
+    """Identity of a request of a producer that numbers its requests, so that a repeated one is carried out once."""
+
+    producer_id: str
+    number: int
+
+
 class SendResults(Sequence[SendResult]):
     """Results of producing a batch, in its order. Kept as columns: a large batch creates no object per message."""
 

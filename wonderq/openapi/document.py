@@ -52,6 +52,7 @@ _BASE64 = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 #: Rules that the types cannot express: which fields exclude each other, and of which one is required.
 _MORE: dict[str, _Object] = {
     "Produce": {
+        "dependentRequired": {"producer_id": ["request_number"], "request_number": ["producer_id"]},
         "oneOf": [
             {
                 "required": ["message"],
@@ -74,7 +75,7 @@ _MORE: dict[str, _Object] = {
                     ]
                 },
             },
-        ]
+        ],
     },
     "DeleteBatch": {"oneOf": [{"required": ["ids"]}, {"required": ["receipts"]}]},
     "TypedAttribute": {

@@ -192,7 +192,7 @@ _MESSAGES = [
                 "The messages are in the log on the disk.",
             )
         },
-        ("message_too_large", "batch_too_large", *_ROOM_CODES, *_WRITE_CODES),
+        ("message_too_large", "batch_too_large", "request_superseded", *_ROOM_CODES, *_WRITE_CODES),
         "Give either `message`, or `messages` with 1 to 1000 messages. The broker adds all messages of a batch or "
         "none. Beside `messages` you can give only `delay` and `idempotency_key`; all other fields belong to the "
         "individual messages.",

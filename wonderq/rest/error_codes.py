@@ -45,6 +45,10 @@ ERROR_CODES = {
     "method_not_allowed": ErrorCode((405,), "The path does not support this method; `Allow` lists those it supports."),
     "request_timeout": ErrorCode((408,), "The request arrived too slowly."),
     "stale_receipt": ErrorCode((409,), "The claim of this receipt has ended. Nothing was changed."),
+    "request_superseded": ErrorCode(
+        (409,),
+        "A request with a larger `request_number` of the same `producer_id` was carried out. Nothing was changed.",
+    ),
     "not_claimed": ErrorCode((409,), "The message is not claimed, so there is nothing to renew or release."),
     "version_conflict": ErrorCode((409,), "The message has another version than `if_version`. Nothing was changed."),
     "queue_draining": ErrorCode((409,), "The queue is draining and accepts no new messages."),

@@ -11,7 +11,7 @@ from msgspec import UNSET, UnsetType
 
 from wonderq.httpd.errors import RequestError, error_object
 from wonderq.model import errors
-from wonderq.model.messages import NewMessage, SendResults, Target
+from wonderq.model.messages import NewMessage, RequestNumber, SendResults, Target
 from wonderq.model.queue_names import DEFAULT_QUEUE
 from wonderq.rest import schemas
 from wonderq.rest.bodies import read_body, read_optional_body, read_query, render
@@ -21,6 +21,7 @@ from wonderq.rest.resource import Resource
 from wonderq.rest.values import (
     Trace,
     change_of,
+    idempotency_key_of,
     new_message,
     sendable,
     set_ms,
@@ -49,27 +50,36 @@ class Produce(Resource):
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
         body = read_body(req, schemas.Produce)
-        trace = trace_of(req)
+        if body.idempotency_key is UNSET:
+            body.idempotency_key = idempotency_key_of(req)
+        trace, number = trace_of(req), _request_number(body)
         if isinstance(body.messages, UnsetType):
             if isinstance(body.message, UnsetType):
                 raise RequestError(400, "missing_field", "The field message is required.", "message")
-            value = self._produce_one(queue, body.message, body, trace)
+            value = self._produce_one(queue, body.message, body, trace, number)
         else:
             _check_batch_fields(body)
-            value = self._produce_batch(queue, body.messages, body, trace)
+            value = self._produce_batch(queue, body.messages, body, trace, number)
         render(req, resp, {**value, "status": "unprocessed", "statusCode": 201}, 201)
 
-    def _produce_one(self, queue: str, text: str, body: schemas.Produce, trace: Trace) -> dict[str, Any]:
-        sent = self.broker.send(queue, [sendable(text, body, trace)])
+    def _produce_one(
+        self, queue: str, text: str, body: schemas.Produce, trace: Trace, number: RequestNumber | None
+    ) -> dict[str, Any]:
+        sent = self.broker.send(queue, [sendable(text, body, trace)], number)
         return {"id": sent.ids[0], "message": text, **({"duplicate": True} if sent.duplicates else {})}
 
     def _produce_batch(
-        self, queue: str, messages: list[str | schemas.NewMessage], body: schemas.Produce, trace: Trace
+        self,
+        queue: str,
+        messages: list[str | schemas.NewMessage],
+        body: schemas.Produce,
+        trace: Trace,
+        number: RequestNumber | None,
     ) -> dict[str, Any]:
         delay_ms, key = set_ms(body.delay), body.idempotency_key
         if not trace and delay_ms is None and isinstance(key, UnsetType):
             new = [each if isinstance(each, str) else sendable(each.message, each, trace) for each in messages]
-            return _sent_object(self.broker.send(queue, new))
+            return _sent_object(self.broker.send(queue, new, number))
         complete = []
         for index, each in enumerate(messages):
             message = (
@@ -82,7 +92,7 @@ class Produce(Resource):
             if not isinstance(key, UnsetType) and not message.key:
                 message = message._replace(key=f"{key}/{index}", key_of_batch=True)
             complete.append(message)
-        return _sent_object(self.broker.send(queue, complete))
+        return _sent_object(self.broker.send(queue, complete, number))
 
 
 _NO_FIELDS = schemas.MessageFields()
@@ -102,6 +112,20 @@ def _check_batch_fields(body: schemas.Produce) -> None:
                 else "Give either message or messages, not both"
             )
             raise RequestError(400, "ambiguous_request", f"{text}.", "messages" if name == "message" else name)
+
+
+def _request_number(body: schemas.Produce) -> RequestNumber | None:
+    """Return the identity of a request that is numbered, or None.
+
+    Raises:
+        RequestError: only one of the two fields was given.
+    """
+    if isinstance(body.producer_id, UnsetType) and isinstance(body.request_number, UnsetType):
+        return None
+    if isinstance(body.producer_id, UnsetType) or isinstance(body.request_number, UnsetType):
+        missing = "producer_id" if body.producer_id is UNSET else "request_number"
+        raise RequestError(400, "missing_field", "Give producer_id and request_number together.", missing)
+    return RequestNumber(body.producer_id, body.request_number)
 
 
 def _sent_object(sent: SendResults) -> dict[str, Any]:

@@ -159,6 +159,29 @@ Tracestate = Annotated[
 ]
 
 
+ProducerId = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=64,
+        description=(
+            "Random name of a producer that numbers its requests to this queue. A request with the same "
+            "`request_number` as the newest one adds nothing and returns the same response. The broker forgets a "
+            "producer an hour after its newest request."
+        ),
+        examples=["6f1c3a52d7e04b0f"],
+    ),
+]
+RequestNumber = Annotated[
+    int,
+    Meta(
+        ge=1,
+        le=1 << 53,
+        description="Number of the request, larger than those of the producer's earlier requests. Needs `producer_id`.",
+    ),
+]
+
+
 class MessageFields(Body):
     """Optional fields of a new message."""
 
@@ -185,6 +208,8 @@ class Produce(MessageFields, kw_only=True):
     messages: (
         Annotated[list[Text | NewMessage], Meta(min_length=1, description="Batch of up to 1000 messages.")] | UnsetType
     ) = UNSET
+    producer_id: ProducerId | UnsetType = UNSET
+    request_number: RequestNumber | UnsetType = UNSET
 
 
 class NextMessage(NewMessage, kw_only=True):

@@ -22,6 +22,10 @@ from wonderq.rest.objects import SETTINGS
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _MAX_TRACESTATE_CHARACTERS = 512
 
+_QUOTED = re.compile(r'"((?:[^"\\]|\\["\\])*)"')
+_ESCAPE = re.compile(r'\\(["\\])')
+_MAX_KEY_CHARACTERS = 128
+
 Trace = dict[str, str]
 
 
@@ -44,6 +48,30 @@ def trace_of(req: falcon.Request) -> Trace:
     if not 0 < len(tracestate) <= _MAX_TRACESTATE_CHARACTERS:
         return {"traceparent": traceparent}
     return {"traceparent": traceparent, "tracestate": tracestate}
+
+
+def idempotency_key_of(req: falcon.Request) -> str | UnsetType:
+    """Return the key in the header ``Idempotency-Key``, or UNSET without one.
+
+    The header is a string in double quotes (draft-ietf-httpapi-idempotency-key-header); many clients leave the quotes
+    out.
+
+    Raises:
+        RequestError: the key is empty or too long.
+    """
+    header = req.env.get("HTTP_IDEMPOTENCY_KEY")
+    if header is None:
+        return UNSET
+    quoted = _QUOTED.fullmatch(header)
+    key = _ESCAPE.sub(r"\1", quoted[1]) if quoted else header
+    if not 1 <= len(key) <= _MAX_KEY_CHARACTERS:
+        raise RequestError(
+            400,
+            "invalid_value",
+            f"The header Idempotency-Key must have 1 to {_MAX_KEY_CHARACTERS} characters.",
+            "idempotency_key",
+        )
+    return key
 
 
 def _has_body_only(body: schemas.MessageFields) -> bool:

@@ -18,7 +18,7 @@ from wonderq.sdk.errors import Refused, WonderQError
 from wonderq.sdk.fields import MessageOptions, QueueSettings
 from wonderq.sdk.http_asyncio import AsyncHttpPool
 from wonderq.sdk.messages import Contents, Sent
-from wonderq.sdk.operations import DELETES, SENDS, UPDATES, Batcher, Kind, Operation, carry_out
+from wonderq.sdk.operations import DELETES, SENDS, SENDS_TOGETHER, UPDATES, Batcher, Kind, Operation, carry_out
 from wonderq.sdk.requests import Answer, Failure, Request, read_answer
 from wonderq.sdk.retries import Pause, Retries
 
@@ -210,7 +210,8 @@ class AsyncQueue:
 
     async def send_together(self, messages: Sequence[Body | tuple[Body, MessageOptions]]) -> list[Sent]:
         """Send up to 1000 messages in one step: all are added, or none; see `wonderq.Queue.send_together`."""
-        return (await self.client.do(calls.send_together(self.name, messages))).sent()
+        sent: list[Sent] = await self.client.run(self.name, SENDS_TOGETHER, calls.send_together(messages))
+        return sent
 
     async def receive(self, limit: int = 10, *, wait: float = 0, lease: float | None = None) -> list[AsyncMessage]:
         """Receive up to ``limit`` messages; see `wonderq.Queue.receive`."""

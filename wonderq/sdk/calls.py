@@ -12,7 +12,7 @@ import msgspec
 
 from wonderq.sdk.bodies import Body
 from wonderq.sdk.fields import MessageOptions, QueueSettings, message_fields
-from wonderq.sdk.messages import Contents, Sent
+from wonderq.sdk.messages import Contents
 from wonderq.sdk.operations import Operation
 from wonderq.sdk.requests import Request, encode, queue_path
 
@@ -57,18 +57,6 @@ class Kicked(msgspec.Struct, frozen=True):
     kicked: int
 
 
-class SentIds(msgspec.Struct, frozen=True):
-    """Answer to a batch of messages."""
-
-    ids: list[str]
-    duplicates: list[int] = []
-
-    def sent(self) -> list[Sent]:
-        """Return a result for each message."""
-        duplicates = frozenset(self.duplicates)
-        return [Sent(message_id, index in duplicates) for index, message_id in enumerate(self.ids)]
-
-
 def receive(queue: str, kind: type[M], limit: int, wait_s: float, lease_s: float | None) -> Call[list[M]]:
     """Claim messages, and return them as a type. A repeated request gets the same ones, by its attempt id."""
     fields: dict[str, Any] = {"max": limit, "wait": wait_s, "attempt_id": secrets.token_hex(8)}
@@ -76,13 +64,6 @@ def receive(queue: str, kind: type[M], limit: int, wait_s: float, lease_s: float
         fields["visibility_timeout"] = lease_s
     request = Request("POST", queue_path(queue, "/messages/consume"), encode(fields), wait_s=wait_s)
     return Call(request, list[kind])  # type: ignore[valid-type]
-
-
-def send_together(queue: str, messages: Sequence[Body | tuple[Body, MessageOptions]]) -> Call[SentIds]:
-    """Add messages, all or none."""
-    pairs = [each if isinstance(each, tuple) else (each, MessageOptions()) for each in messages]
-    body = encode({"messages": [message_fields(body, options) for body, options in pairs]})
-    return Call(Request("POST", queue_path(queue, "/messages/produce"), body, repeatable=False), SentIds)
 
 
 def look(queue: str, status: str | None, after: str | None, filters: Mapping[str, str | None]) -> Call[list[Contents]]:
@@ -128,6 +109,12 @@ def kick(queue: str, limit: int) -> Call[Kicked]:
 def send(body: Body, options: MessageOptions) -> Operation:
     """Add one message."""
     return Operation(message_fields(body, options))
+
+
+def send_together(messages: Sequence[Body | tuple[Body, MessageOptions]]) -> Operation:
+    """Add messages, all or none."""
+    pairs = [each if isinstance(each, tuple) else (each, MessageOptions()) for each in messages]
+    return Operation([message_fields(body, options) for body, options in pairs])
 
 
 def delete(receipt: str) -> Operation:

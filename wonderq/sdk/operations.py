@@ -6,6 +6,7 @@ further operations gather in it, and go together in the next request.
 
 from __future__ import annotations
 
+import secrets
 from collections import deque
 from collections.abc import Generator, Sequence
 from typing import Any, Protocol
@@ -57,7 +58,10 @@ class Operation:
 class Kind(Protocol):
     """A kind of call that takes many entries."""
 
-    def steps(self, queue: str, operations: Sequence[Operation], retries: Retries) -> Steps:
+    most_entries: int
+    """Most operations of one request."""
+
+    def steps(self, batcher: Batcher, operations: Sequence[Operation], retries: Retries) -> Steps:
         """Carry out operations. At the end, each is done."""
 
 
@@ -68,6 +72,9 @@ class Batcher:
         self.queue = queue
         self.kind = kind
         self._waiting: deque[Operation] = deque()
+        # The broker recognizes a repeated request by its number, so each batcher sends one request at a time.
+        self._producer_id = secrets.token_hex(8)
+        self._last_number = 0
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -79,18 +86,23 @@ class Batcher:
         """Remove and return the operations of the next request: the oldest, up to the limits of a batch."""
         taken: list[Operation] = []
         size = 0
-        while self._waiting and len(taken) < MOST_ENTRIES:
+        while self._waiting and len(taken) < self.kind.most_entries:
             size += self._waiting[0].size
             if taken and size > MOST_BYTES:
                 break
             taken.append(self._waiting.popleft())
         return taken
 
+    def numbered(self, fields: dict[str, Any]) -> bytes:
+        """Return the body of a new request to send messages, with the next number of this producer."""
+        self._last_number += 1
+        return encode({**fields, "producer_id": self._producer_id, "request_number": self._last_number})
+
 
 def carry_out(batcher: Batcher, operations: Sequence[Operation], retries: Retries) -> Steps:
     """Carry out operations of a batcher. At the end, each is done, whatever happened."""
     try:
-        yield from batcher.kind.steps(batcher.queue, operations, retries)
+        yield from batcher.kind.steps(batcher, operations, retries)
     except Exception as error:  # noqa: BLE001 - each caller raises it
         for operation in operations:
             if not operation.done:
@@ -121,20 +133,21 @@ class _Results(msgspec.Struct):
 class Sends:
     """Sends of messages. The result of each is a `Sent`."""
 
-    def steps(self, queue: str, operations: Sequence[Operation], retries: Retries) -> Steps:
-        body = encode({"messages": [operation.entry for operation in operations]})
-        request = Request("POST", queue_path(queue, "/messages/produce"), body, repeatable=False)
-        answer = yield from retries.attempt(request)
+    most_entries = MOST_ENTRIES
+
+    def steps(self, batcher: Batcher, operations: Sequence[Operation], retries: Retries) -> Steps:
+        body = batcher.numbered({"messages": [operation.entry for operation in operations]})
+        answer = yield from retries.attempt(Request("POST", queue_path(batcher.queue, "/messages/produce"), body))
         try:
             produced = read_answer(answer, _Produced)
         except Refused as error:
-            yield from self._refused(queue, operations, retries, error)
+            yield from self._refused(batcher, operations, retries, error)
             return
         duplicates = frozenset(produced.duplicates)
         for index, (operation, message_id) in enumerate(zip(operations, produced.ids, strict=True)):
             operation.succeed(Sent(message_id, index in duplicates))
 
-    def _refused(self, queue: str, operations: Sequence[Operation], retries: Retries, error: Refused) -> Steps:
+    def _refused(self, batcher: Batcher, operations: Sequence[Operation], retries: Retries, error: Refused) -> Steps:
         """Find out whom a refusal concerns. The broker refuses a batch as a whole, and adds none of it."""
         if len(operations) == 1:
             operations[0].fail(_of_the_only_entry(error))
@@ -144,24 +157,42 @@ class Sends:
                 operation.fail(error)
             return
         half = len(operations) // 2
-        yield from self.steps(queue, operations[:half], retries)
+        yield from self.steps(batcher, operations[:half], retries)
         full = operations[half - 1].error
         if isinstance(full, Refused) and full.status == _FULL:  # no later message may overtake one that found no room
             for operation in operations[half:]:
                 operation.fail(full)
             return
-        yield from self.steps(queue, operations[half:], retries)
+        yield from self.steps(batcher, operations[half:], retries)
+
+
+class SendsTogether:
+    """Batches that callers made: each is one operation and one request, and all of it is added or none.
+
+    The entry of an operation is a list of messages. Its result is a list with a `Sent` for each.
+    """
+
+    most_entries = 1
+
+    def steps(self, batcher: Batcher, operations: Sequence[Operation], retries: Retries) -> Steps:
+        for operation in operations:
+            body = batcher.numbered({"messages": operation.entry})
+            answer = yield from retries.attempt(Request("POST", queue_path(batcher.queue, "/messages/produce"), body))
+            produced = read_answer(answer, _Produced)
+            duplicates = frozenset(produced.duplicates)
+            operation.succeed([Sent(each, index in duplicates) for index, each in enumerate(produced.ids)])
 
 
 class _Changes:
     """Entries that each have a result of their own."""
 
+    most_entries = MOST_ENTRIES
     path = ""
     field = ""
 
-    def steps(self, queue: str, operations: Sequence[Operation], retries: Retries) -> Steps:
+    def steps(self, batcher: Batcher, operations: Sequence[Operation], retries: Retries) -> Steps:
         body = encode({self.field: [operation.entry for operation in operations]})
-        answer = yield from retries.attempt(Request("POST", queue_path(queue, self.path), body))
+        answer = yield from retries.attempt(Request("POST", queue_path(batcher.queue, self.path), body))
         results = read_answer(answer, _Results).results
         for operation, result in zip(operations, results, strict=True):
             error = _error_of(result)
@@ -200,4 +231,4 @@ def _error_of(result: _Result) -> Refused | None:
     return refused(result.status_code, result.error.code, result.error.message, result.error.field)
 
 
-SENDS, DELETES, UPDATES = Sends(), Deletes(), Updates()
+SENDS, SENDS_TOGETHER, DELETES, UPDATES = Sends(), SendsTogether(), Deletes(), Updates()

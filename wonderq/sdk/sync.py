@@ -20,7 +20,7 @@ from wonderq.sdk.fields import MessageOptions, QueueSettings
 from wonderq.sdk.http_threads import HttpPool
 from wonderq.sdk.lanes import ThreadLane
 from wonderq.sdk.messages import Contents, Sent
-from wonderq.sdk.operations import DELETES, SENDS, UPDATES, Batcher, Kind, Operation, carry_out
+from wonderq.sdk.operations import DELETES, SENDS, SENDS_TOGETHER, UPDATES, Batcher, Kind, Operation, carry_out
 from wonderq.sdk.requests import Answer, Failure, Request, read_answer
 from wonderq.sdk.retries import Pause, Retries
 
@@ -187,7 +187,8 @@ class Queue:
 
         Each is a body, or a pair of a body and its options.
         """
-        return self.client.do(calls.send_together(self.name, messages)).sent()
+        sent: list[Sent] = self.client.run(self.name, SENDS_TOGETHER, calls.send_together(messages))
+        return sent
 
     def receive(self, limit: int = 10, *, wait: float = 0, lease: float | None = None) -> list[Message]:
         """Receive up to ``limit`` messages, the oldest first; wait up to ``wait`` seconds for the first one.

@@ -41,17 +41,21 @@ class DedupTable:
         """Set the entry of a key."""
         before = self._by_key.pop(key, None)
         self._by_key[key] = DedupEntry(value, until_ms, record_position)
-        if before is None or before.until_ms != until_ms:
+        if before is None or until_ms < before.until_ms:  # `forget` moves the place of a key whose time was extended
             heapq.heappush(self._due, (until_ms, key))
 
     def forget(self, now_ms: int) -> None:
         """Remove the expired entries."""
         due = self._due
         while due and due[0][0] <= now_ms:
-            until_ms, key = heapq.heappop(due)
+            _, key = heapq.heappop(due)
             found = self._by_key.get(key)
-            if found is not None and found.until_ms <= until_ms:
+            if found is None:
+                continue
+            if found.until_ms <= now_ms:
                 del self._by_key[key]
+            else:
+                heapq.heappush(due, (found.until_ms, key))
 
     def copy(self) -> dict[str, DedupEntry]:
         """Return all entries by key, in an order in which `put` can restore them."""
