@@ -79,6 +79,8 @@ class Broker:
         self.count = self.queries.count
         self.settings_of = self.queries.settings_of
         self.queue = self.queries.queue
+        self.queue_names = self.queries.queue_names
+        self.sources_of = self.queries.sources_of
         self.queues = self.queries.queues
         self.queue_stats = self.queries.queue_stats
 

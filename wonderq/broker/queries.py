@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from itertools import accumulate
 
 from wonderq.broker.core import Core
@@ -16,11 +16,15 @@ from wonderq.runtime.fibers import yield_to_others
 from wonderq.state.state import Queue
 
 #: Most messages, and most bytes, that a listing reads at a time. A larger message is read alone.
-_LIST_CHUNK = 256
+_LIST_CHUNK = 100
 _LIST_BYTES = 1 << 20
+
+#: Work of a listing before other requests have their turn, in the unit of `_work_of`; about three milliseconds.
+_WORK_PER_TURN = 1000
 
 #: Queues to inspect before other requests have their turn.
 _CHUNK_QUEUES = 100
+_CHUNK_NAMES = 1000
 
 
 class Queries:
@@ -95,9 +99,17 @@ class Queries:
                 if not messages:
                     return
                 sequence = messages[-1].sequence
-                wanted = messages if matches is None else list(filter(matches, messages))[:limit]
-                yield from wanted
-                limit -= len(wanted)
+                work = 0
+                for message in messages:
+                    work += _work_of(message)
+                    if work > _WORK_PER_TURN:
+                        yield_to_others()
+                        work = 0
+                    if matches is None or matches(message):
+                        yield message
+                        limit -= 1
+                        if not limit:
+                            return
         finally:
             self._listings.discard(this)  # without the lock: an abandoned listing may end on any thread
 
@@ -150,12 +162,38 @@ class Queries:
         self._core.wait_until_durable()
         return info
 
-    def queues(self) -> list[QueueInfo]:
-        """Return all queues, ordered by name."""
-        with self._core.transaction as now_ms:
-            infos = [self.info(found, now_ms) for _, found in sorted(self._core.state.queues.items())]
+    def queue_names(self, *, prefix: str = "", after: str = "") -> list[str]:
+        """Return the names of all queues that begin with ``prefix`` and follow ``after``, in order."""
+        with self._core.transaction:
+            names = list(self._core.state.queues)
         self._core.wait_until_durable()
-        return infos
+        return sorted(name for name in names if name > after and name.startswith(prefix))
+
+    def sources_of(self, name: str) -> list[str]:
+        """Return the names of the queues whose dead-letter queue is the one with this name, in order."""
+        found: list[str] = []
+        names = self.queue_names()
+        for at in range(0, len(names), _CHUNK_NAMES):
+            with self._core.transaction:
+                there = map(self._core.state.queues.get, names[at : at + _CHUNK_NAMES])
+                found += [each.name for each in there if each is not None and each.settings.dead_letter_queue == name]
+            yield_to_others()
+        self._core.wait_until_durable()
+        return found
+
+    def queues(self, names: Sequence[str] | None = None) -> Generator[QueueInfo]:
+        """Yield all queues, or those with the given names that exist, in order.
+
+        Other requests have their turn after some queues each, so the figures are not of one moment.
+        """
+        chosen = self.queue_names() if names is None else names
+        for at in range(0, len(chosen), _CHUNK_QUEUES):
+            with self._core.transaction as now_ms:
+                queues = self._core.state.queues
+                infos = [self.info(queues[name], now_ms) for name in chosen[at : at + _CHUNK_QUEUES] if name in queues]
+            self._core.wait_until_durable()
+            yield from infos
+            yield_to_others()
 
     def queue_stats(self) -> Iterator[QueueInfo]:
         """Yield all queues for monitoring, without waiting for the log, and also of a damaged broker.
@@ -189,3 +227,9 @@ class Queries:
             self._core.ids.message_id(queue.number, newest) if newest >= 0 else None,
             now_ms,
         )
+
+
+def _work_of(message: Message) -> int:
+    """Return the work of decoding a message, testing it and encoding its object; 1 is about 3 µs."""
+    attributes = 0 if message.envelope is None else len(message.envelope.attributes or ())
+    return 5 + attributes + len(message.body) // 1000

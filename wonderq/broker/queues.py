@@ -11,7 +11,7 @@ from wonderq.broker.queries import Queries
 from wonderq.model.errors import DefaultQueueError, InvalidValueError
 from wonderq.model.messages import QueueInfo
 from wonderq.model.queue_names import DEFAULT_QUEUE, check_queue_name
-from wonderq.model.settings import RANGES, QueueSettings, check_setting, check_tags
+from wonderq.model.settings import RANGES, QueueSettings, check_setting, check_tags, check_texts
 from wonderq.state import record
 from wonderq.state.state import Queue, queue_record
 
@@ -71,6 +71,8 @@ class Queues:
     def _configure(self, queue: Queue, settings: Mapping[str, Any], now_ms: int) -> None:
         """Append the record of a queue that is new, or whose settings change."""
         changed = replace(queue.settings, **settings)
+        if "tags" in settings or "sqs" in settings:  # a log of an earlier program may have larger ones
+            check_texts(changed.tags, changed.sqs)
         if queue.name not in self._core.state.queues or changed != queue.settings:
             self._core.append_and_apply(queue_record(queue, changed, now_ms), leave=PRODUCE_LEAVES)
             # The queue may be resumed now, or admit more messages in flight.

@@ -205,6 +205,14 @@ class Parser(HTTPRequestParser):  # type: ignore[misc] # waitress has no types
                 raise _bad(f"Send the header {name} only once.")
             else:
                 headers[key] += ", " + value.rstrip("\t ")
+        # An offer of h2c is left unanswered, as RFC 9110, section 7.8, allows: Java's client sends it with each request
+        # and goes on in HTTP/1.1. A client that wants WebSocket could not read the answer, and would lose messages.
+        if "websocket" in headers.get("UPGRADE", "").lower():
+            raise RequestError(
+                501,
+                "not_implemented",
+                "The broker speaks HTTP/1.1, and no WebSocket. To wait for messages, send a consume with wait=20.",
+            )
         self._check_host(authority)
         self.path = _unquote(path) if "%" in path else path
         self._find_body()

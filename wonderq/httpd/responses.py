@@ -138,7 +138,7 @@ class ErrorTask(_ResponseHead, task.ErrorTask):  # type: ignore[misc]
         if not isinstance(error, RequestError):  # the application raised; waitress has logged the traceback
             error = RequestError(500, "internal_error", "The broker failed because of a bug. Its log has the details.")
         self.status = f"{error.status} {HTTPStatus(error.status).phrase}"
-        body = encode_json(error_response(error.status, error.code, str(error), error.field))
+        body = encode_json(error_response(error.status, error.code, str(error), error.field)) + b"\n"
         self.response_headers += [("Content-Type", JSON), *error.headers.items()]
         self.set_close_on_finish()
         self.content_length = len(body)
@@ -148,7 +148,7 @@ class ErrorTask(_ResponseHead, task.ErrorTask):  # type: ignore[misc]
 
 def too_many_connections(status: int, message: str) -> bytes:
     """Return a complete response for a connection that is rejected before a request is read."""
-    body = encode_json(error_response(status, "too_many_connections", message))
+    body = encode_json(error_response(status, "too_many_connections", message)) + b"\n"
     head = (
         f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nConnection: close\r\nContent-Type: {JSON}\r\n"
         f"Content-Length: {len(body)}\r\nRetry-After: 5\r\n{_security_headers(())}\r\n"

@@ -111,9 +111,19 @@ def _invalid(error: msgspec.ValidationError, schema: type[msgspec.Struct]) -> Re
     return RequestError(400, "missing_field", f"The field {field} is required.", field)
 
 
+def accepts_msgpack(req: falcon.Request) -> bool:
+    """Return whether the client wants the response in msgpack."""
+    return MSGPACK in req.env.get("HTTP_ACCEPT", "")
+
+
+def encoded(value: Any) -> msgspec.Raw:
+    """Return a value in msgpack, as a part of a response to `render` in msgpack."""
+    return msgspec.Raw(_encode_msgpack(value))
+
+
 def render(req: falcon.Request, resp: falcon.Response, value: Any, status: int = 200) -> None:
     """Set the response to a value, in the format that the client accepts."""
-    if MSGPACK in req.env.get("HTTP_ACCEPT", ""):
+    if accepts_msgpack(req):
         resp.content_type = MSGPACK
         resp.data = _encode_msgpack(value)
     else:

@@ -65,7 +65,9 @@ ERROR_CODES = {
     "too_many_connections": ErrorCode((429, 503), "Too many connections from one address (429) or in total (503)."),
     "headers_too_large": ErrorCode((431,), "The request has more than 100 headers, or more than 32 KiB of them."),
     "internal_error": ErrorCode((500,), "A bug in WonderQ. The broker's log has the details."),
-    "not_implemented": ErrorCode((501,), "`Transfer-Encoding` is not `chunked`."),
+    "not_implemented": ErrorCode(
+        (501,), "`Transfer-Encoding` is not `chunked`, or the request wants to go on as a WebSocket."
+    ),
     "log_failed": ErrorCode((503,), "The disk failed. Calls in progress may or may not have taken effect.", 30),
     "log_damaged": ErrorCode((503,), "The log on the disk is damaged.", 30),
     "shutting_down": ErrorCode((503,), "The broker is shutting down.", 5),

@@ -410,6 +410,34 @@ class Listing(Body):
     ) = UNSET
 
 
+class QueueListing(Body):
+    """The queues to list."""
+
+    prefix: (
+        Annotated[
+            str,
+            Meta(
+                max_length=80,
+                description="Only queues whose names begin with this.",
+                examples=["mail-"],
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    after: (
+        Annotated[
+            str,
+            Meta(
+                max_length=80,
+                description="Only queues whose names follow this one: the last name of the page before.",
+                examples=["mail-out"],
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    limit: Annotated[int, Meta(ge=1, description="Maximum number of queues. Default: all.")] | UnsetType = UNSET
+
+
 class StatusListing(Listing, kw_only=True):
     """Filters of a listing of one status."""
 

@@ -19,7 +19,7 @@ _MAX_PER_SECOND = 500
 def start_message_move_task(context: Context) -> dict[str, Any]:
     """Start a redrive of a dead-letter queue."""
     source = _source(context)
-    names = [info.name for info in context.broker.queues() if info.settings.dead_letter_queue == source]
+    names = context.broker.sources_of(source)
     if not names:
         raise SqsError("UnsupportedOperation", "Source queue must be configured as a Dead Letter Queue.")
     arn = context.text("DestinationArn")

@@ -124,15 +124,15 @@ def get_queue_url(context: Context) -> dict[str, Any]:
 def list_queues(context: Context) -> dict[str, Any]:
     """List the queues that the key opens."""
     prefix = context.text("QueueNamePrefix") or ""
-    names = [info.name for info in context.broker.queues() if info.name.startswith(prefix) and context.opens(info.name)]
+    names = [name for name in context.broker.queue_names(prefix=prefix) if context.opens(name)]
     return _page(context, names, "QueueUrls")
 
 
 def list_dead_letter_source_queues(context: Context) -> dict[str, Any]:
     """List the queues whose dead letters a queue receives."""
     target = context.info().name
-    names = [info.name for info in context.broker.queues() if info.settings.dead_letter_queue == target]
-    return {"queueUrls": [], **_page(context, [name for name in names if context.opens(name)], "queueUrls")}
+    names = [name for name in context.broker.sources_of(target) if context.opens(name)]
+    return {"queueUrls": [], **_page(context, names, "queueUrls")}
 
 
 def _page(context: Context, names: Sequence[str], field: str) -> dict[str, Any]:
