@@ -49,6 +49,9 @@ _OPERATIONS = {
 #: Number of lines to format before yielding to other requests; these take about two milliseconds.
 _LINES_PER_STEP = 500
 
+#: Number of queues whose counters to collect before yielding; about two milliseconds.
+_QUEUES_PER_STEP = 20
+
 
 class Metrics:
     """The resource at ``/metrics``."""
@@ -166,7 +169,9 @@ class BrokerCollector(Collector):
         lifetime = HistogramMetricFamily(
             "wonderq_message_lifetime_seconds", "Seconds from produce to delete, per deleted message.", labels=["queue"]
         )
-        for queue, counters in self._broker.counters.named():
+        for number, (queue, counters) in enumerate(self._broker.counters.named(), 1):
+            if not number % _QUEUES_PER_STEP:
+                yield_to_others()
             for kind, operation in _OPERATIONS.items():
                 calls.add_metric([operation, queue], counters.calls[kind])
                 messages.add_metric([operation, queue], counters.messages[kind])
