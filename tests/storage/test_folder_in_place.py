@@ -25,6 +25,7 @@ MOVES: dict[str, Callable[[Path], object]] = {
     ),
     "an old segment is removed": lambda folder: segment_files(folder)[0].unlink(),
 }
+ALL = {**REMOVALS, **MOVES}
 
 
 @pytest.mark.parametrize("policy", ["always", "os", "interval:60000"])
@@ -40,14 +41,14 @@ def test_a_record_in_a_removed_file_is_never_acknowledged(tmp_path: Path, how: s
     log.close()
 
 
-@pytest.mark.parametrize("how", {**REMOVALS, **MOVES})
+@pytest.mark.parametrize("how", list(ALL))
 def test_an_idle_log_notices(tmp_path: Path, how: str, caplog: pytest.LogCaptureFixture) -> None:
     log, _ = open_log(tmp_path / "d")
     log.wait(log.append(b"before"))
     log.rotate()
     log.check_folder()
     assert log.failure is None
-    {**REMOVALS, **MOVES}[how](tmp_path / "d")
+    ALL[how](tmp_path / "d")
     log.check_folder()
     assert log.failure is not None
     assert str(tmp_path / "d") in log.failure

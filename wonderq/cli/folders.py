@@ -12,9 +12,6 @@ from wonderq.cli.arguments import OK, REFUSED, Subparsers, add_command, add_key_
 from wonderq.config import ConfigError
 from wonderq.terminal import Progress, is_terminal
 
-#: Length of a line with a message of 1 MiB in which every character is escaped.
-_LONGEST_LINE_BYTES = 8 << 20
-
 # Commands import what they need when they run, so that the other commands start faster.
 
 
@@ -198,7 +195,7 @@ def _import(options: argparse.Namespace) -> int:
         target = import_.into_broker(options.url, key) if options.url else import_.into_folder(options.folder)
         with Progress("messages", enabled=not is_terminal(sys.stdin)) as progress, target as into:
             importer = import_.Importer(into, progress.add)
-            importer.run(_input_lines())
+            importer.run(_input_lines(import_.LONGEST_LINE_BYTES))
     except InvalidKeyError as error:
         raise ConfigError(str(error)) from error
     except ValueError as error:
@@ -207,10 +204,10 @@ def _import(options: argparse.Namespace) -> int:
     return OK
 
 
-def _input_lines() -> Iterator[bytes]:
-    """Yield the lines of standard input. A line longer than any message is split."""
+def _input_lines(longest: int) -> Iterator[bytes]:
+    """Yield the lines of standard input. Of a line with more than ``longest`` bytes, only one more is read."""
     if sys.stdin is not None:
-        yield from iter(lambda: sys.stdin.buffer.readline(_LONGEST_LINE_BYTES), b"")
+        yield from iter(lambda: sys.stdin.buffer.readline(longest + 1), b"")
 
 
 def _print(lines: Iterable[str]) -> None:

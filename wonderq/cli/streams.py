@@ -17,9 +17,9 @@ import msgspec
 
 from wonderq.cli.line_batches import Batch, read_batches, split_batches
 from wonderq.client import Client, RefusedError, UnreachableError
+from wonderq.model.limits import MAX_MESSAGE_BYTES
 from wonderq.terminal import Progress, human_bytes, human_seconds, is_terminal, table
 
-MESSAGE_BYTES = 1 << 20
 LONGEST_POLL_S = 20
 
 _CLAIM_MESSAGES = 1000
@@ -82,8 +82,9 @@ def _decode(batch: Batch, noun: str) -> list[str]:
     bodies = []
     for number, line in enumerate(batch.lines, batch.first):
         problem = None
-        if len(line) > MESSAGE_BYTES:
-            problem = f"{noun} {number} has more than {MESSAGE_BYTES} bytes. Store it elsewhere and send a reference"
+        if len(line) > MAX_MESSAGE_BYTES:
+            most = f"{MAX_MESSAGE_BYTES} bytes"
+            problem = f"{noun} {number} has more than {most}. Store it elsewhere and send a reference"
         try:
             bodies.append(line.decode())
         except UnicodeDecodeError as error:
@@ -284,7 +285,7 @@ def _input_batches(hint: str) -> Iterator[Batch]:
         raise InputError("standard input is closed. Pass arguments, or open standard input.")
     if is_terminal(sys.stdin):
         print(hint, file=sys.stderr)
-    return read_batches(sys.stdin.fileno(), longest=MESSAGE_BYTES)
+    return read_batches(sys.stdin.fileno(), longest=MAX_MESSAGE_BYTES)
 
 
 def _write_lines(lines: Iterable[bytes]) -> None:
