@@ -63,6 +63,8 @@ _PERMISSIONS = (
 )
 _UNSUPPORTED = "The file system, or what confines this process, does not support the call. Use a local file system"
 
+_OTHER_PATH = "Choose another path"
+
 _REMEDIES = {
     errno.EMFILE: "Raise the limit on open files of this process (LimitNOFILE= of systemd, or ulimit -Hn)",
     errno.ENFILE: "The machine has too many open files. Raise fs.file-max, or end other programs",
@@ -78,6 +80,11 @@ _REMEDIES = {
     errno.EOPNOTSUPP: _UNSUPPORTED,
     errno.EINVAL: _UNSUPPORTED,
     errno.ENOENT: "The file was moved or removed. Put it back, or restore a backup",
+    errno.EEXIST: _OTHER_PATH,
+    errno.ENOTDIR: _OTHER_PATH,
+    errno.EISDIR: _OTHER_PATH,
+    errno.ELOOP: _OTHER_PATH,
+    errno.ENAMETOOLONG: _OTHER_PATH,
     errno.ESTALE: "The file server no longer has the file. Mount the file system again",
 }
 

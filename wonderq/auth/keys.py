@@ -168,13 +168,18 @@ class Keys:
         is_valid = key is not None and key.sqs_secret is not None and not key.expired(self._now_s())
         return key if is_valid else None
 
+    def reload(self) -> None:
+        """Read the file now, whether it has changed or not. If that fails, the keys read before stay in use."""
+        self._stamp = ()
+        self._reload_if_changed()
+
     def _reload_if_changed(self) -> None:
         """Read the file again if it has changed."""
         self._next_check_s = time.monotonic() + self._check_interval_s
         try:
             if _stamp(self.path) != self._stamp:
                 self._load()
-                logger.info("%s has changed: %d keys", self.path, self.count)
+                logger.info("read %s again: %d keys", self.path, self.count)
                 if self.required and not self._keys:
                     logger.warning("no keys are left, so every request is refused")
             self._last_error = ""

@@ -206,8 +206,13 @@ def _import(options: argparse.Namespace) -> int:
 
 def _input_lines(longest: int) -> Iterator[bytes]:
     """Yield the lines of standard input. Of a line with more than ``longest`` bytes, only one more is read."""
-    if sys.stdin is not None:
+    if sys.stdin is None:
+        return
+    try:
         yield from iter(lambda: sys.stdin.buffer.readline(longest + 1), b"")
+    except OSError as error:
+        error.filename = error.filename or "standard input"
+        raise
 
 
 def _print(lines: Iterable[str]) -> None:

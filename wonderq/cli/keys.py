@@ -117,10 +117,28 @@ def _add_place(command: argparse.ArgumentParser) -> None:
     command.add_argument("--config", metavar="FILE", type=Path, help="configuration file of the broker")
 
 
-def _path(options: argparse.Namespace) -> Path:
-    """Return the keys file of a broker with these settings."""
+def _path(options: argparse.Namespace, *, creating: bool = False) -> Path:
+    """Return the keys file of a broker with these settings.
+
+    Raises:
+        FolderError: there is no such file, and with ``creating`` also no folder in which a broker would look for it.
+    """
+    from wonderq.folder.lock import FolderError, NoLogError, segment_numbers  # noqa: PLC0415
+
     given = {name: value for name, value in vars(options).items() if name in ("data", "keys")}
-    return load(given, os.environ, options.config).keys_file
+    settings = load(given, os.environ, options.config)
+    path = settings.keys_file
+    if settings.keys is not None:
+        needed = path.parent if creating else path
+        if not needed.exists():
+            raise FolderError(f"{needed} does not exist. Pass the --keys of 'wonderq serve'.")
+        return path
+    folder = settings.data
+    names = os.listdir(folder) if folder.is_dir() else None
+    # A new broker on an address that others reach needs a key before its first start, so its folder may be empty.
+    if names is None or not (path.name in names or segment_numbers(folder) or (creating and not names)):
+        raise NoLogError(folder, "For the first key of a new broker, create the folder first." if creating else "")
+    return path
 
 
 def _later(text: str) -> datetime:
@@ -139,7 +157,7 @@ def _rate(text: str) -> int:
 def _create(options: argparse.Namespace) -> int:
     from wonderq.auth import keys  # noqa: PLC0415
 
-    path = _path(options)
+    path = _path(options, creating=True)
     try:
         key, text = keys.create(
             path,

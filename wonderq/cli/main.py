@@ -22,6 +22,7 @@ from wonderq.client import RefusedError, UnreachableError
 from wonderq.config import ConfigError
 from wonderq.folder.lock import FolderError
 from wonderq_storage import StorageError
+from wonderq_storage.errors import remedy
 
 _COMMAND_MODULES = (serve, messages, queues, tasks, keys, folders, copies, demo)
 
@@ -70,9 +71,11 @@ def _run(options: argparse.Namespace) -> int:
         _discard_output()
         return PIPE_CLOSED
     except OSError as error:
-        _discard_output()
-        file = f"{error.filename}: " if error.filename else ""
-        return fail(f"{file}{error.strerror or error}", REFUSED)
+        reason = f"{error.strerror or error}. {remedy(error)}"
+        if error.filename is None:  # every other error names its file
+            _discard_output()
+            return fail(f"standard output cannot be written: {reason}", REFUSED)
+        return fail(f"{error.filename}: {reason}", REFUSED)
     return code
 
 

@@ -15,10 +15,11 @@ class FolderError(Exception):
 
 
 class NoLogError(FolderError):
-    """The folder contains no log."""
+    """There is no log in the folder, or no such folder."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(f"{folder} holds no log. Pass the folder that 'wonderq serve --data' uses.")
+    def __init__(self, folder: Path, advice: str = "") -> None:
+        problem = f"{folder} holds no log" if folder.is_dir() else f"there is no folder {folder}"
+        super().__init__(f"{problem}. Pass the folder that 'wonderq serve --data' uses. {advice}".strip())
 
 
 def segment_numbers(folder: Path) -> list[int]:

@@ -11,10 +11,11 @@ import errno
 import heapq
 import logging
 import select
+import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from math import inf
 from typing import Any
@@ -27,6 +28,7 @@ from wonderq.httpd.addresses import network
 from wonderq.httpd.connections import Channel, Timeouts
 from wonderq.httpd.counters import RequestCounters
 from wonderq.httpd.head import CheckHead
+from wonderq.httpd.listening import bind, url_of
 from wonderq.httpd.parser import MAX_BODY_BYTES
 from wonderq.httpd.responses import BROKER_AT_LIMIT, CLIENT_AT_LIMIT, too_many_connections
 from wonderq.runtime.fibers import Event, Hub
@@ -99,8 +101,30 @@ class _FiberDispatcher:
         self._hub.spawn(channel.service)
 
 
+class _Listener:
+    """A further listening socket of a server, as its loop polls it."""
+
+    def __init__(self, server: Server, listening: socket.socket) -> None:
+        self.socket = listening
+        self.polled_events = 0
+        self._server = server
+        self._fileno: int | None = listening.fileno()
+        listening.setblocking(False)
+        listening.listen(server.adj.backlog)
+
+    def readable(self) -> bool:
+        return self._server.readable()
+
+    def writable(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        self._fileno = None
+        self.socket.close()
+
+
 class Server(TcpWSGIServer):  # type: ignore[misc] # waitress has no types
-    """Serves one WSGI application on one address until `stop` is called.
+    """Serves one WSGI application on all addresses of one host until `stop` is called.
 
     Accepts connections up to its limits, and closes those whose client is too slow.
 
@@ -122,8 +146,9 @@ class Server(TcpWSGIServer):  # type: ignore[misc] # waitress has no types
         check_head: CheckHead | None = None,
         timeouts: Timeouts | None = None,
         max_body_bytes: int = MAX_BODY_BYTES,
+        sockets: Sequence[socket.socket] = (),
     ) -> None:
-        """Bind the address and listen on it.
+        """Bind the host's addresses and listen on them, or on ``sockets``, which are bound already.
 
         When ``connections`` are open, the server closes an idle one to accept another; if none is idle, it rejects the
         new one.
@@ -152,15 +177,31 @@ class Server(TcpWSGIServer):  # type: ignore[misc] # waitress has no types
         self._accept_paused = False
         self._stopping = threading.Event()
         self._hub = Hub(self._wake_up)
-        super().__init__(app, adj=adjustments, dispatcher=_FiberDispatcher(self._hub))
+        first, *others = sockets or bind(host, port)
+        super().__init__(
+            app,
+            adj=adjustments,
+            dispatcher=_FiberDispatcher(self._hub),
+            _sock=first,
+            bind_socket=False,
+            sockinfo=(first.family, first.type, first.proto, first.getsockname()),
+        )
+        self._listeners = [_Listener(self, each) for each in others]
+        self._further_urls = [url_of(each.getsockname()) for each in others]
+        self._map.update({each.socket.fileno(): each for each in self._listeners})
         self._poll = select.epoll()
         self.trigger.polled_events = 0
-        self.poll_changes |= {self, self.trigger}
+        self.poll_changes |= {self, *self._listeners, self.trigger}
 
     @property
     def url(self) -> str:
-        host = f"[{self.effective_host}]" if ":" in self.effective_host else self.effective_host
-        return f"http://{host}:{self.effective_port}"
+        """URL of the first address."""
+        return self.urls[0]
+
+    @property
+    def urls(self) -> list[str]:
+        """URLs of all addresses."""
+        return [url_of((self.effective_host, self.effective_port)), *self._further_urls]
 
     @property
     def open_connections(self) -> int:
@@ -187,6 +228,9 @@ class Server(TcpWSGIServer):  # type: ignore[misc] # waitress has no types
         self.accepting = False
         self.socket.close()
         self.del_channel()
+        for listener in self._listeners:
+            del self._map[listener.socket.fileno()]
+            listener.close()
         on_stop()
         end = time.monotonic() + drain_s
         while time.monotonic() < end and any(
@@ -202,16 +246,16 @@ class Server(TcpWSGIServer):  # type: ignore[misc] # waitress has no types
         due_s = self._hub.run()
         self._check_timeouts(time.monotonic())
         self._update_poll()
-        accepts = False
+        accepting: list[socket.socket] = []
         for fileno, events in self._poll.poll(min(timeout_s, _TIMEOUT_CHECK_S, inf if due_s is None else due_s)):
             dispatcher = self._map.get(fileno)
-            if dispatcher is self:
-                accepts = True
+            if dispatcher is self or isinstance(dispatcher, _Listener):
+                accepting.append(dispatcher.socket)
             elif dispatcher is not None:
                 self.poll_changes.add(dispatcher)
                 readwrite(dispatcher, events)
-        if accepts:  # last: a new connection may reuse the file descriptor of one that was just closed
-            self.handle_accept()
+        for listening in accepting:  # last: a new connection may reuse the file descriptor of one that was just closed
+            self._accept(listening)
 
     def _update_poll(self) -> None:
         """Register with epoll only the changes, so that idle connections cost nothing."""
@@ -239,7 +283,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc] # waitress has no types
         for channel in list(self.active_channels.values()):
             channel.check_timeouts(now_s, self._timeouts)
         self._accept_paused = False
-        self.poll_changes.add(self)
+        self.poll_changes |= {self, *self._listeners}
 
     # Accepting connections
 
@@ -247,9 +291,12 @@ class Server(TcpWSGIServer):  # type: ignore[misc] # waitress has no types
         return self.accepting and not self._accept_paused
 
     def handle_accept(self) -> None:
+        self._accept(self.socket)
+
+    def _accept(self, listening: socket.socket) -> None:
         for _ in range(_ACCEPTS_PER_TURN):
             try:
-                connection, address = self.socket.accept()
+                connection, address = listening.accept()
             except BlockingIOError:
                 return
             except OSError as error:
@@ -258,7 +305,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc] # waitress has no types
                 logger.warning("cannot accept connections: %s", error.strerror)
                 self._evict_idle(self.active_channels.values())
                 self._accept_paused = True  # until the next check: epoll would report the same client at every turn
-                self.poll_changes.add(self)
+                self.poll_changes |= {self, *self._listeners}
                 return
             rejection = self._reject(address[0])
             try:

@@ -13,7 +13,8 @@ CHECKED_VERSION = "3.0"
 PARTS: dict[str, dict[str, str]] = {
     "waitress.server.TcpWSGIServer": {
         "__init__(self, application, map=None, _start=True, _sock=None, dispatcher=None, adj=None, sockinfo=None, "
-        "bind_socket=True, **kw)": "binds, listens, and makes `trigger`; wraps no application for these `Adjustments`",
+        "bind_socket=True, **kw)": "listens on the socket ``_sock``; makes `trigger`; wraps no application for these "
+        "`Adjustments`",
         "add_task(self, task)": "passes a channel to the dispatcher",
         "run(self)": "replaced: waitress' loop polls every connection at each turn",
         "readable(self)": "replaced: counts connections against the limit, which `Server` does when it accepts",
@@ -123,6 +124,7 @@ PARTS: dict[str, dict[str, str]] = {
         "__init__(self, file, block_size=32768)": "``wsgi.file_wrapper``, which WSGI allows an application to use",
     },
     "waitress.adjustments.Adjustments": {
+        "backlog": "number of connections that may wait until they are accepted",
         "connection_limit": "number of connections",
         "inbuf_overflow": "size of a body that is kept in a file while it arrives",
         "outbuf_high_watermark": "number of unsent bytes at which a response waits",
