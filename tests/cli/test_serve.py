@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import resource
 import socket
@@ -113,7 +114,7 @@ def test_the_command_passes_on_flags_variables_and_the_file(tmp_path: Path, monk
     monkeypatch.setenv("WONDERQ_WAITING_CONSUMERS", "8")
     given: list[Settings] = []
     monkeypatch.setattr(serve_module, "serve", lambda settings, _: given.append(settings))
-    monkeypatch.setattr(logs, "set_up_logging", lambda *_: None)
+    monkeypatch.setattr(logs, "set_up_logging", lambda *_: logging.NullHandler())
     assert (
         main(["serve", "--config", str(file), "--waiting-consumers", "9", "--insecure", "--create-queues", "off"]) == 0
     )
@@ -254,7 +255,9 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
 
 def test_a_host_that_is_not_there(tmp_path: Path) -> None:
     assert "cannot listen" in refused("--listen", "203.0.113.1:0", "--insecure", "--data", str(tmp_path / "d"))
-    assert "is not an address of this machine" in refused("--listen", "nowhere.invalid:0", "--data", str(tmp_path / "d"))
+    assert "is not an address of this machine" in refused(
+        "--listen", "nowhere.invalid:0", "--data", str(tmp_path / "d")
+    )
     assert not (tmp_path / "d").exists()
 
 

@@ -6,7 +6,7 @@ So nearly every kill is near a rotation, and many are in the middle of a checkpo
 from __future__ import annotations
 
 import argparse
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def main() -> None:
     options = parser.parse_args()
     host, _, port = options.listen.rpartition(":")
     raise_file_limit()
-    set_up_logging("info")
+    logs = set_up_logging("info")
     hurried = partial(LogMaintenance, checkpoint_every_bytes=CHECKPOINT_EVERY_BYTES, tick_s=TICK_S)
     serve.LogMaintenance = hurried  # type: ignore[assignment, attr-defined]
     settings = Settings(
@@ -41,7 +41,7 @@ def main() -> None:
         fsync=options.fsync,
         segment_bytes=options.segment_bytes,
     )
-    with Signals() as signals, suppress(StopRequested):
+    with closing(logs), Signals() as signals, suppress(StopRequested):
         serve.serve(settings, signals)
 
 

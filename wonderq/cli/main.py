@@ -71,7 +71,9 @@ def _run(options: argparse.Namespace) -> int:
         _discard_output()
         return PIPE_CLOSED
     except OSError as error:
-        reason = f"{error.strerror or error}. {remedy(error)}"
+        reason = error.strerror or str(error)
+        if not isinstance(error, FileNotFoundError):
+            reason += f". {remedy(error)}"
         if error.filename is None:  # every other error names its file
             _discard_output()
             return fail(f"standard output cannot be written: {reason}", REFUSED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import resource
+from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -80,9 +81,9 @@ def _serve(options: argparse.Namespace, signals: Signals) -> int:
     flags = {name: value for name, value in vars(options).items() if name in names}
     try:
         settings = load(flags, os.environ, options.config)
-        set_up_logging(settings.log_level, settings.log_format)
-        validate(settings)
-        serve(settings, signals)
+        with closing(set_up_logging(settings.log_level, settings.log_format)):
+            validate(settings)
+            serve(settings, signals)
     except StartError as error:
         return fail(str(error), REFUSED)
     return OK

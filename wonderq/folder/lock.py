@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,8 +24,12 @@ class NoLogError(FolderError):
 
 
 def segment_numbers(folder: Path) -> list[int]:
-    """Return the numbers of the segment files in a folder, ascending."""
-    numbers = (segment.file_number(each.name) for each in folder.iterdir())
+    """Return the numbers of the segment files in a folder, ascending; none for a folder that does not exist."""
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    numbers = map(segment.file_number, names)
     return sorted(number for number in numbers if number is not None)
 
 
