@@ -50,23 +50,30 @@ def _bind_all(addresses: list[_Address]) -> list[socket.socket]:
             if sockets:
                 address = (address[0], sockets[0].getsockname()[1], *address[2:])  # noqa: PLW2901
             try:
-                new = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
-                new.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                if family == socket.AF_INET6:
-                    new.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address[0] != _ANY_IPV6)
-                new.bind(address)
+                sockets.append(stack.enter_context(_bind_one(family, address)))
             except OSError as error:
                 if error.errno not in _NO_ADDRESS:
                     raise
                 missing.append(error)
-            else:
-                sockets.append(new)
         if not sockets:
             raise missing[0]
         for each in missing:
             logger.warning("listening on %s only: %s", _names(sockets), each.strerror)
         stack.pop_all()
     return sockets
+
+
+def _bind_one(family: socket.AddressFamily, address: tuple[object, ...]) -> socket.socket:
+    new = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        new.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            new.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address[0] != _ANY_IPV6)
+        new.bind(address)
+    except BaseException:
+        new.close()
+        raise
+    return new
 
 
 def _names(sockets: list[socket.socket]) -> str:
