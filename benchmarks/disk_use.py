@@ -54,7 +54,7 @@ class Running:
 
 def written_bytes() -> int:
     """Return the bytes that this process has passed to write calls so far."""
-    fields = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
+    fields = dict(line.split(": ") for line in Path("/proc/self/io").read_text(encoding="utf-8").splitlines())
     return int(fields["wchar"])
 
 

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from wonderq.terminal import printable
+
 # Exit codes.
 OK = 0
 REFUSED = 1
@@ -36,7 +38,7 @@ def fail(message: str, code: int) -> int:
     """Print an error on stderr, and return the exit code."""
     if sys.stderr is not None:  # print() would take None for standard output
         with contextlib.suppress(OSError):  # without a reader, the exit code still reports the error
-            print(f"wonderq: {message.removesuffix('.')}.", file=sys.stderr, flush=True)
+            print(f"wonderq: {printable(message.removesuffix('.'))}.", file=sys.stderr, flush=True)
     return code
 
 
@@ -69,6 +71,22 @@ def key_from(options: argparse.Namespace) -> str | None:
     """Return the API key from the option or, without it, from the environment."""
     key: str | None = options.key
     return os.environ.get("WONDERQ_KEY") or None if key is None else key
+
+
+def text_from(argument: str) -> str:
+    """Parse text. An argument whose bytes the locale cannot decode is taken as UTF-8."""
+    try:
+        return bytes_from(argument).decode()
+    except UnicodeDecodeError as error:
+        raise argparse.ArgumentTypeError("is not UTF-8: pass it as text") from error
+
+
+def bytes_from(argument: str) -> bytes:
+    """Return an argument in UTF-8, or as it was passed if the locale cannot decode it."""
+    try:
+        return argument.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(argument)
 
 
 def time_from(text: str) -> datetime:

@@ -18,6 +18,7 @@ from wonderq.cli.arguments import (
     USAGE,
     fail,
 )
+from wonderq.cli.output import set_up_output
 from wonderq.client import RefusedError, UnreachableError
 from wonderq.config import ConfigError
 from wonderq.folder.lock import FolderError
@@ -29,6 +30,7 @@ _COMMAND_MODULES = (serve, messages, queues, tasks, keys, folders, copies, demo)
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    set_up_output()
     options = _parser().parse_args(arguments)
     if options.run is not serve.run:
         if sys.stdout is None:

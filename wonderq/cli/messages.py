@@ -11,6 +11,7 @@ from wonderq.cli.arguments import (
     OK,
     REFUSED,
     Subparsers,
+    text_from,
     time_from,
 )
 from wonderq.cli.client_options import add_client_command, client_from, count_from, pair_from, seconds_from
@@ -48,13 +49,14 @@ def _add_send(subparsers: Subparsers) -> None:
         action="append",
         help="attribute of each message; repeatable",
     )
-    command.add_argument("--group", metavar="NAME", help="group of the messages")
+    command.add_argument("--group", metavar="NAME", type=text_from, help="group of the messages")
     command.add_argument(
         "--priority", metavar="N", type=count_from(0), help="priority from 0 to 9; 9 is delivered first"
     )
     command.add_argument(
         "--idempotency-key",
         metavar="TEXT",
+        type=text_from,
         help="prefix of the dedup keys; each message's key is the prefix and its number in the input. A message whose "
         "key was used within the queue's dedup window is not added again",
     )
