@@ -23,6 +23,8 @@ from wonderq.config import Settings
 from wonderq.httpd.addresses import TrustedHosts
 from wonderq.httpd.server import Server
 from wonderq.metrics import LogCollector, LogCounters, ServerCollector, make_registry
+from wonderq.runtime.clock import CautiousClock
+from wonderq.runtime.time_evidence import TimeEvidence
 from wonderq.sqs.limits import STRICT, relaxed
 from wonderq.state.state import UnreadableRecordError
 from wonderq_storage import Checkpoints, CorruptLogError, FileLog, Observer, StorageError
@@ -72,6 +74,7 @@ def serve(settings: Settings) -> None:
     log_counters = LogCounters()
     log, broker, maintenance = open_broker(settings, log_counters)
     with ExitStack() as stack:  # which undoes its steps in reverse order
+        stack.callback(broker.core.clock.remember, at_once=True)
         stack.callback(broker.close)
         stack.callback(maintenance.stop)
         housekeeper = Housekeeper(broker)
@@ -84,6 +87,8 @@ def serve(settings: Settings) -> None:
         registry.register(LogCollector(log, log_counters, broker))
         server = _start_server(_make_app(settings, broker, access, registry), access, settings)
         registry.register(ServerCollector(server, settings.connections))
+        for warning in broker.warnings:
+            logger.error("%s", warning)
         logger.info("ready after %.2f s; log of %d bytes", time.monotonic() - began, log.disk_bytes)
         logger.info("%d keys in %s%s", keys.count, keys.path, "" if keys.required else ": every request is permitted")
         for each in (signal.SIGTERM, signal.SIGINT):
@@ -160,13 +165,24 @@ def open_broker(settings: Settings, observer: Observer | None = None) -> tuple[F
     try:
         log = FileLog(folder, sync=settings.fsync, segment_bytes=settings.segment_bytes, observer=observer)
         checkpoints = Checkpoints(folder)
-        broker = Broker(log, checkpoints=checkpoints, limits=settings.limits, create_queues=settings.create_queues)
+        broker = Broker(
+            log,
+            checkpoints=checkpoints,
+            clock=_clock(settings),
+            limits=settings.limits,
+            create_queues=settings.create_queues,
+        )
         checkpoints.remove_unfinished()
         return log, broker, LogMaintenance(broker, log, checkpoints, slack_bytes=settings.segment_bytes)
     except (StorageError, UnreadableRecordError, OSError, ValueError) as error:
         if log is not None:
             log.close()
         raise StartError(explain(error, str(folder))) from error
+
+
+def _clock(settings: Settings) -> CautiousClock:
+    max_jump_ms = settings.max_clock_jump * 1000
+    return CautiousClock(TimeEvidence(settings.data), max_jump_ms=max_jump_ms, accept=settings.accept_clock)
 
 
 def explain(error: Exception, folder: str) -> str:

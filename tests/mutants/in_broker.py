@@ -12,6 +12,7 @@ _CLAIMS = "wonderq/broker/claims.py"
 _ANSWERS = "tests/broker/test_durable_answers.py"
 _TABLE = "wonderq/state/message_table.py"
 _RECEIPTS = "tests/broker/test_receipts.py"
+_CAUTIOUS = "tests/broker/test_cautious_clock.py"
 _CLOCK = "tests/broker/test_clock.py"
 _WAITING = "tests/broker/test_waiting.py"
 
@@ -230,9 +231,49 @@ MUTANTS = [
         "clock_goes_back_at_a_restart",
         "Messages are produced before older ones, and claims end later, after the clock was set back.",
         "wonderq/runtime/clock.py",
-        "        if behind_ms > 0:\n",
-        "        if False:\n",
+        "        self._advance(floor_ms - self.now_ms())\n",
+        "        pass\n",
         (f"{_CLOCK}::test_the_floor_raises_a_clock_that_is_behind",),
+    ),
+    Mutant(
+        "any_clock_is_believed_at_a_start",
+        "A start with the system's clock a day ahead deletes messages and ends claims.",
+        "wonderq/runtime/clock.py",
+        "            self._held = True\n",
+        "            return\n",
+        (f"{_CAUTIOUS}::test_a_clock_far_ahead_ends_nothing",),
+    ),
+    Mutant(
+        "a_held_clock_stays_held",
+        "The broker stays behind after its system's clock was corrected.",
+        "wonderq/broker/core.py",
+        "            released = self.clock.review()\n",
+        "            released = False\n",
+        (f"{_CAUTIOUS}::test_the_clock_follows_once_the_system_clock_is_corrected",),
+    ),
+    Mutant(
+        "the_run_of_the_machine_is_no_evidence",
+        "A broker that was stopped for a weekend needs an operator.",
+        "wonderq/runtime/clock.py",
+        "        same_boot = last.boot_id and last.boot_id == self._evidence.boot_id()\n",
+        "        same_boot = False\n",
+        (f"{_CAUTIOUS}::test_a_long_stop_in_one_run_of_the_machine_needs_no_operator",),
+    ),
+    Mutant(
+        "another_run_of_the_machine_is_evidence",
+        "The time since the machine was started is compared with that of another run of the machine.",
+        "wonderq/runtime/clock.py",
+        "        same_boot = last.boot_id and last.boot_id == self._evidence.boot_id()\n",
+        "        same_boot = True\n",
+        (f"{_CAUTIOUS}::test_the_uptime_of_another_run_of_the_machine_is_no_evidence",),
+    ),
+    Mutant(
+        "an_idle_broker_does_not_store_the_time",
+        "A broker without work for hours looks like a stopped one at its next start.",
+        "wonderq/broker/core.py",
+        "        self.clock.remember()\n",
+        "",
+        (f"{_CAUTIOUS}::test_a_broker_that_was_idle_for_days_restarts_without_doubt",),
     ),
     Mutant(
         "produce_wakes_nobody",

@@ -8,7 +8,7 @@ import os
 import sys
 
 from wonderq import __version__
-from wonderq.cli import copies, demo, folders, keys, messages, queues, serve, streams, tasks
+from wonderq.cli import clock, copies, demo, folders, keys, messages, queues, serve, streams, tasks
 from wonderq.cli.arguments import (
     EXIT_CODES,
     INTERRUPTED,
@@ -23,7 +23,7 @@ from wonderq.config import ConfigError
 from wonderq.folder.lock import FolderError
 from wonderq_storage import StorageError
 
-_COMMAND_MODULES = (serve, messages, queues, tasks, keys, folders, copies, demo)
+_COMMAND_MODULES = (serve, messages, queues, tasks, keys, folders, copies, clock, demo)
 
 
 def main(arguments: list[str] | None = None) -> int:
