@@ -144,5 +144,5 @@ def test_a_query_string_has_them_too(client: Client) -> None:
 
 def test_a_path_without_a_field_is_not_explained() -> None:
     assert explain(schemas.Kick, "nothing.there") == (
-        "nothing.there is not valid. GET /docs describes the fields of this call."
+        "nothing.there is not valid. The page /docs of the broker describes the fields of this call."
     )

@@ -16,6 +16,7 @@ from wonderq.cli.arguments import (
     REFUSED,
     UNREACHABLE,
     USAGE,
+    Parser,
     fail,
 )
 from wonderq.client import RefusedError, UnreachableError
@@ -28,7 +29,7 @@ _COMMAND_MODULES = (serve, messages, queues, tasks, keys, folders, copies, clock
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    options = _parser().parse_args(arguments)
+    options = _parser().parse(arguments)
     if options.run is not serve.run:
         if sys.stdout is None:
             advice = "To discard the output, redirect it to /dev/null"
@@ -39,8 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
     return _run(options)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="wonderq",
         description="A durable message broker.",
         epilog=EXIT_CODES,

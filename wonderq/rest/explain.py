@@ -33,7 +33,7 @@ def explain(schema: type[msgspec.Struct], path: str, *, is_key: bool = False, re
     """
     found = _resolve(_type_of(schema), path)
     if found is None:
-        return f"{path} is not valid. GET /docs describes the fields of this call."
+        return f"{path} is not valid. The page /docs of the broker describes the fields of this call."
     kind, details = _without_details(found)
     if is_key and isinstance(kind, inspect.DictType):
         name = f"A name in {path}"
