@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import socket
+import stat
 import time
 from contextlib import ExitStack
 
@@ -87,6 +88,8 @@ def serve(settings: Settings) -> None:
         registry.register(LogCollector(log, log_counters, broker))
         server = _start_server(_make_app(settings, broker, access, registry), access, settings)
         registry.register(ServerCollector(server, settings.connections))
+        if settings.data.stat().st_mode & stat.S_IWOTH:
+            logger.warning("every user of this machine can change %s. Run chmod 700 on it", settings.data)
         for warning in broker.warnings:
             logger.error("%s", warning)
         logger.info("ready after %.2f s; log of %d bytes", time.monotonic() - began, log.disk_bytes)

@@ -124,7 +124,7 @@ class Disk:
         if folder.is_dir():
             return
         self.make_folder(folder.parent)
-        folder.mkdir(exist_ok=True, mode=0o750)
+        folder.mkdir(exist_ok=True, mode=0o700)  # messages and keys are for the owner alone
         self.sync_folder(folder.parent)
 
     def free_bytes(self, folder: Path) -> int:
