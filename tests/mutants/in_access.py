@@ -9,7 +9,7 @@ _RESOURCE = "wonderq/rest/resource.py"
 MUTANTS = [
     Mutant(
         "keys_are_not_compared",
-        "Whoever knows a key's public id is let in.",
+        "A client that knows the public id of a key needs no secret.",
         "wonderq/auth/keys.py",
         "return key if same and scheme",
         "return key if key is not _NOBODY and scheme",

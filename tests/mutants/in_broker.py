@@ -111,7 +111,7 @@ MUTANTS = [
     ),
     Mutant(
         "stale_receipts_of_a_batch_count",
-        "Who was too late deletes what somebody else works on, if all of a batch are of one claim.",
+        "A consumer whose claim has expired deletes messages of another consumer, if its batch has receipts of one claim only.",
         _TABLE,
         "            if page.token[start:stop] != expected or page.status.find(GONE, start, stop) >= 0:\n",
         "            if page.status.find(GONE, start, stop) >= 0:\n",
@@ -304,7 +304,7 @@ MUTANTS = [
     ),
     Mutant(
         "newest_waiter_is_woken",
-        "Whoever has waited longest waits longest.",
+        "The consumer that has waited longest gets the last message.",
         "wonderq/broker/consumers.py",
         "        for waiter in waiters:\n            if waiting <= 0:\n",
         "        for waiter in reversed(waiters):\n            if waiting <= 0:\n",

@@ -32,7 +32,7 @@ MUTANTS = [
     ),
     Mutant(
         "the_page_needs_a_key",
-        "Whoever wants to find out how to get a key cannot read how.",
+        "A client without a key cannot read the documentation, which describes how to get one.",
         _ROLES,
         '"/docs": {"GET": "anybody"}',
         '"/docs": {"GET": "inspect"}',

@@ -14,7 +14,7 @@ _CONTRACT = "tests/storage/test_file_log_contract.py"
 MUTANTS = [
     Mutant(
         "ack_before_sync",
-        "What was acknowledged is lost in a power cut.",
+        "A power cut loses acknowledged records.",
         _FILE,
         'self._sync_due or self.sync_policy.name == "always"',
         "self._sync_due",
@@ -47,7 +47,7 @@ MUTANTS = [
     ),
     Mutant(
         "followers_of_a_failed_leader_are_acknowledged",
-        "Those who waited for a group whose sync failed are told that it is durable.",
+        "Threads that wait for a group whose sync failed learn that it is durable.",
         _FILE,
         "            if self.failure is None:\n                self._committed = committed\n",
         "            if True:\n                self._committed = committed\n",
@@ -196,7 +196,7 @@ MUTANTS = [
     ),
     Mutant(
         "short_read_is_given_out",
-        "What is missing from a file is given out as a shorter record.",
+        "A read past the end of a file returns a shorter record.",
         _FILE,
         "        if len(data) < length:\n            raise CorruptLogError(str(target.path)",
         "        if False:\n            raise CorruptLogError(str(target.path)",

@@ -72,7 +72,7 @@ MUTANTS = [
     ),
     Mutant(
         "redrive_forgets_its_progress",
-        "What a redrive has moved is not counted.",
+        "The messages that a redrive moves are not counted.",
         _REDRIVE,
         "self._transfers.move(queue, now_ms, transfers, records, leave=PRODUCE_LEAVES)",
         "self._transfers.move(queue, now_ms, transfers, leave=PRODUCE_LEAVES)",

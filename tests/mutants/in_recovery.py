@@ -142,7 +142,7 @@ MUTANTS = [
     ),
     Mutant(
         "found_records_not_written_again",
-        "What stood in the page cache alone is acted upon, and gone after a power cut.",
+        "A start acts on bytes that are in the page cache alone, and a power cut loses them.",
         _FILE,
         "            file.write(file.read(end - start, start), start)\n",
         "",
@@ -150,7 +150,7 @@ MUTANTS = [
     ),
     Mutant(
         "found_records_not_synced",
-        "What a killed broker had not synced yet is acted upon, and gone after a power cut.",
+        "A start acts on bytes that a killed broker had not synced, and a power cut loses them.",
         _FILE,
         "            file.sync()\n            if file is not found.file:\n",
         "            if file is not found.file:\n",

@@ -281,7 +281,7 @@ _ASIDE = [
     ),
     Mutant(
         "kicked_messages_have_had_their_tries",
-        "What is kicked is buried again at once.",
+        "A kicked message is buried again at once.",
         _CHANGES,
         "(view.sequence, WAITING, 0, 0, 0)",
         "(view.sequence, WAITING, 0, 0)",
@@ -324,7 +324,7 @@ _OF_CHANGES = [
     ),
     Mutant(
         "version_not_checked",
-        "Whoever changes a message undoes what somebody else did meanwhile.",
+        "A change of a message undoes another change that was made meanwhile.",
         _CHANGES,
         "if change.if_version is not None and change.if_version != view.updates + 1:",
         "if change.if_version is not None and change.if_version > view.updates + 1:",

@@ -11,7 +11,7 @@ from wonderq.broker.reader import Reader
 from wonderq.model.errors import InvalidValueError, MessageNotFoundError, TooManyListingsError
 from wonderq.model.messages import Message, QueueInfo, Target
 from wonderq.model.settings import QueueSettings
-from wonderq.model.status import STATUS_BY_NAME, WAITING
+from wonderq.model.status import STATUS_BY_NAME
 from wonderq.runtime.fibers import yield_to_others
 from wonderq.state.state import Queue
 
@@ -224,7 +224,7 @@ class Queries:
             counts,
             messages.bytes,
             messages.oldest_ms(),
-            messages.oldest_waiting_ms() if messages.counts[WAITING] else None,
+            messages.oldest_waiting_ms(),
             self._core.ids.message_id(queue.number, newest) if newest >= 0 else None,
             now_ms,
         )

@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
-from wonderq.model.status import GONE, WAITING
+from wonderq.model.status import GONE
 from wonderq.state.page import PAGE_BITS, MessageView, Page
 from wonderq.state.record import Runs, to_runs
 
@@ -137,15 +137,6 @@ class MessageTable:
         for page in self._pages.values():
             if page.live:
                 return page.produced_ms[len(page.status) - len(page.status.lstrip(_GONE_BYTE))]
-        return None
-
-    def oldest_waiting_ms(self) -> int | None:
-        """Return since when the oldest waiting message could be claimed, or None if no message waits.
-
-        That is the time at which it was produced, or its delay ended, or it was first claimed.
-        """
-        for view in self.after(-1, 1, WAITING):
-            return view.first_claimed_ms or max(view.produced_ms, view.due_ms)
         return None
 
     def retention_end(self, before_ms: int) -> int | None:
