@@ -8,6 +8,22 @@ _QUEUES = "wonderq/rest/queues.py"
 _RESOURCE = "wonderq/rest/resource.py"
 MUTANTS = [
     Mutant(
+        "keys_that_anybody_can_change_are_used",
+        "Every user of the machine can add a key to the file.",
+        "wonderq/auth/keys.py",
+        "        if mode & stat.S_IWOTH:\n",
+        "        if False:\n",
+        ("tests/keys/test_keys_file.py::test_a_file_that_every_user_can_change_is_refused",),
+    ),
+    Mutant(
+        "the_folder_is_open_to_others",
+        "Every user of the machine can list the folder of the log.",
+        "storage/wonderq_storage/disk.py",
+        "folder.mkdir(exist_ok=True, mode=0o700)",
+        "folder.mkdir(exist_ok=True, mode=0o755)",
+        ("tests/storage/test_private_folders.py::test_a_new_folder_is_private",),
+    ),
+    Mutant(
         "keys_are_not_compared",
         "A client that knows the public id of a key needs no secret.",
         "wonderq/auth/keys.py",
