@@ -81,7 +81,7 @@ MUTANTS = [
     ),
     Mutant(
         "what_has_no_rule_is_open",
-        "A route that somebody forgot to give a rule is open to every key.",
+        "A route without a rule is open to every key.",
         "wonderq/auth/access.py",
         "        if found is None:\n            return None  #",
         "        if found is None or role is None:\n            return None  #",

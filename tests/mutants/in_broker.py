@@ -44,7 +44,7 @@ MUTANTS = [
     ),
     Mutant(
         "refusal_answers_at_once",
-        "A client is told 404 of a message that is back after a crash.",
+        "A client gets 404 for a message that exists again after a crash.",
         _CORE,
         "        if refusal is not None and issubclass(refusal, BrokerError):\n"
         "            self._durability.wait(self._log.end() - 1)\n",
@@ -69,7 +69,7 @@ MUTANTS = [
     ),
     Mutant(
         "nothing_to_claim_answers_at_once",
-        "A consumer is told that a queue is empty because of a deletion that a crash then undoes.",
+        "A consumer gets an empty answer because of a deletion that a crash then undoes.",
         _CLAIMS,
         "        if claim is None:\n            self._core.wait_until_durable()\n",
         "        if claim is None:\n",
@@ -119,7 +119,7 @@ MUTANTS = [
     ),
     Mutant(
         "missing_messages_of_a_batch_count",
-        "Deleting what is not there succeeds.",
+        "The deletion of a missing message succeeds.",
         _TABLE,
         "        return passed == len(tokens)\n",
         "        return True\n",
@@ -277,7 +277,7 @@ MUTANTS = [
     ),
     Mutant(
         "produce_wakes_nobody",
-        "A waiting consumer is not told of a new message.",
+        "A new message does not wake a waiting consumer.",
         _PRODUCE,
         "count(record.PRODUCE, added)\n            self._core.consumers.notify(self._core.state.queues[name])\n",
         "count(record.PRODUCE, added)\n",
@@ -286,7 +286,7 @@ MUTANTS = [
     ),
     Mutant(
         "leaving_wakes_nobody",
-        "A message whose consumer has gone is not handed on to the next.",
+        "A message whose consumer has disconnected does not reach the next consumer.",
         "wonderq/broker/consumers.py",
         "        self.notify(queue)\n",
         "        pass\n",

@@ -57,7 +57,7 @@ MUTANTS = [
     ),
     Mutant(
         "retention_only_for_busy_queues",
-        "Old messages stay in a queue that nobody consumes from.",
+        "Expired messages stay in a queue without consumers.",
         _HOUSEKEEPING,
         "        self._broker.enforce_retention()\n",
         "",
@@ -65,7 +65,7 @@ MUTANTS = [
     ),
     Mutant(
         "a_dead_housekeeper_looks_alive",
-        "Nobody can see that the housekeeper has ended.",
+        "The metric shows a housekeeper that has ended as running.",
         _HOUSEKEEPING,
         "        self._broker.counters.housekeeper_runs = False\n",
         "",
