@@ -70,7 +70,7 @@ RULES = {
         "tools for a stopped broker's folder: return data, print nothing, and may use all of storage",
         (
             *("wonderq.broker", "wonderq.state", "wonderq.model", "wonderq.client", "wonderq_storage."),
-            *("wonderq.rest.schemas", "wonderq.rest.values", "wonderq.rest.objects"),
+            *("wonderq.runtime.clock", "wonderq.rest.schemas", "wonderq.rest.values", "wonderq.rest.objects"),
         ),
         ("msgspec",),
     ),

@@ -231,6 +231,16 @@ class Settings:
         "BYTES",
         "size of a log file, which is reserved on disk in advance",
     )
+    max_clock_jump: int = _setting(
+        3600,
+        _integer_or_unlimited(1, _MANY),
+        "SECONDS",
+        "at a start, largest time since the log's newest record that is believed without evidence; after a longer one "
+        "the broker's clock stands still until the system's clock is confirmed",
+    )
+    accept_clock: bool = _setting(
+        False, _boolean, "BOOL", "at this start, believe the system's clock, however far ahead of the log it is"
+    )
     log_level: str = _setting(
         "info", _one_of(*LOG_LEVELS), "LEVEL", f"minimum level of log messages: {', '.join(LOG_LEVELS)}"
     )

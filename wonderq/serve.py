@@ -7,6 +7,7 @@ import logging
 import os
 import resource
 import socket
+import stat
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -26,7 +27,9 @@ from wonderq.httpd.addresses import TrustedHosts
 from wonderq.httpd.listening import bind
 from wonderq.httpd.server import Server
 from wonderq.metrics import LogCollector, LogCounters, ServerCollector, make_registry
+from wonderq.runtime.clock import CautiousClock
 from wonderq.runtime.signals import Signals
+from wonderq.runtime.time_evidence import TimeEvidence
 from wonderq.sqs.limits import STRICT, relaxed
 from wonderq.state.state import UnreadableRecordError
 from wonderq_storage import Checkpoints, CorruptLogError, FileLog, Observer, StorageError
@@ -83,6 +86,7 @@ def serve(settings: Settings, signals: Signals) -> None:
         for each in sockets:
             stack.callback(each.close)
         log, broker, maintenance = open_broker(settings, log_counters)
+        stack.callback(broker.core.clock.remember, at_once=True)
         stack.callback(broker.close)
         stack.callback(maintenance.stop)
         housekeeper = Housekeeper(broker)
@@ -95,6 +99,10 @@ def serve(settings: Settings, signals: Signals) -> None:
         registry.register(LogCollector(log, log_counters, broker))
         server = _start_server(_make_app(settings, broker, access, registry), access, settings, sockets)
         registry.register(ServerCollector(server, settings.connections))
+        if settings.data.stat().st_mode & stat.S_IWOTH:
+            logger.warning("every user of this machine can change %s. Run chmod 700 on it", settings.data)
+        for warning in broker.warnings:
+            logger.error("%s", warning)
         logger.info("ready after %.2f s; log of %d bytes", time.monotonic() - began, log.disk_bytes)
         logger.info("%d keys in %s%s", keys.count, keys.path, "" if keys.required else ": every request is permitted")
         logger.info("listening on %s", " and ".join(server.urls))
@@ -211,7 +219,13 @@ def open_broker(settings: Settings, observer: Observer | None = None) -> tuple[F
     try:
         log = FileLog(folder, sync=settings.fsync, segment_bytes=settings.segment_bytes, observer=observer)
         checkpoints = Checkpoints(folder)
-        broker = Broker(log, checkpoints=checkpoints, limits=settings.limits, create_queues=settings.create_queues)
+        broker = Broker(
+            log,
+            checkpoints=checkpoints,
+            clock=_clock(settings),
+            limits=settings.limits,
+            create_queues=settings.create_queues,
+        )
         checkpoints.remove_unfinished()
         return log, broker, LogMaintenance(broker, log, checkpoints, slack_bytes=settings.segment_bytes)
     except BaseException as error:
@@ -223,6 +237,11 @@ def open_broker(settings: Settings, observer: Observer | None = None) -> tuple[F
         if isinstance(error, StorageError | UnreadableRecordError | OSError | ValueError):
             raise StartError(explain(error, str(folder))) from error
         raise
+
+
+def _clock(settings: Settings) -> CautiousClock:
+    max_jump_ms = settings.max_clock_jump * 1000
+    return CautiousClock(TimeEvidence(settings.data), max_jump_ms=max_jump_ms, accept=settings.accept_clock)
 
 
 def explain(error: Exception, folder: str) -> str:

@@ -201,7 +201,7 @@ class Disk:
         if folder.is_dir():
             return
         self.make_folder(folder.parent, like)
-        folder.mkdir(exist_ok=True, mode=0o750)
+        folder.mkdir(exist_ok=True, mode=0o700)  # messages and keys are for the owner alone
         hand_to_owner(folder, like or folder.parent)
         self.sync_folder(folder.parent)
 

@@ -49,7 +49,7 @@ def expected_part(found: Any, expected: Any) -> Any:
 
 def test_they_are_all_there() -> None:
     names = ("plain", "trimmed", "with-checkpoint")
-    assert [f"format-{version}/{name}" for version in (1, 2) for name in names] == NAMES
+    assert [f"format-{version}/{name}" for version in range(1, frame.VERSION + 1) for name in names] == NAMES
 
 
 @pytest.mark.parametrize(("at", "kinds_of_records"), [(0, 8), (3, 11)])
@@ -171,7 +171,7 @@ def spoil(path: Path) -> None:
 
 def make_future(path: Path) -> None:
     whole = path.read_bytes()
-    path.write_bytes(of_version(whole[:64], 2) + whole[64:])
+    path.write_bytes(of_version(whole[:64], frame.VERSION + 1) + whole[64:])
 
 
 def cut(path: Path) -> None:
@@ -228,7 +228,7 @@ def test_a_log_of_version_1_goes_over_with_its_next_segment(name: str, blank_nex
     broker.close()
     versions = {path.name: path.read_bytes()[8] for path in segment_files(data)}
     assert {name: version for name, version in versions.items() if version == 1}.keys() == old
-    assert set(versions.values()) == {1, 2}
+    assert set(versions.values()) == set(range(1, frame.VERSION + 1))
     assert {path.name for path, _, fields in records(data) if fields[0] > 7}.isdisjoint(old)
     found, _ = contents_of(data, now_ms, checkpoints=True)
     newest = found["queues"]["default"]["messages"].pop()

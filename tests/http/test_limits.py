@@ -162,7 +162,7 @@ class TestOfKeys:
         body = b'{"message":"%s"}' % (b"x" * 99_986)
         try:
             with serving(broker, create_app(broker, access), check_head=access.check_head) as served:
-                # A large request is looked at twice, and counts once.
+                # The server checks a large request twice, and counts it once.
                 assert [served.send(head + b"\r\n" + body).status for _ in range(2)] == [201, 201]
                 before = refusals["too_many_requests"]
                 with served.connect() as connection:

@@ -8,8 +8,24 @@ _QUEUES = "wonderq/rest/queues.py"
 _RESOURCE = "wonderq/rest/resource.py"
 MUTANTS = [
     Mutant(
+        "keys_that_anybody_can_change_are_used",
+        "Every user of the machine can add a key to the file.",
+        "wonderq/auth/keys.py",
+        "        if mode & stat.S_IWOTH:\n",
+        "        if False:\n",
+        ("tests/keys/test_keys_file.py::test_a_file_that_every_user_can_change_is_refused",),
+    ),
+    Mutant(
+        "the_folder_is_open_to_others",
+        "Every user of the machine can list the folder of the log.",
+        "storage/wonderq_storage/disk.py",
+        "folder.mkdir(exist_ok=True, mode=0o700)",
+        "folder.mkdir(exist_ok=True, mode=0o755)",
+        ("tests/storage/test_private_folders.py::test_a_new_folder_is_private",),
+    ),
+    Mutant(
         "keys_are_not_compared",
-        "Whoever knows a key's public id is let in.",
+        "A client that knows the public id of a key needs no secret.",
         "wonderq/auth/keys.py",
         "return key if same and scheme",
         "return key if key is not _NOBODY and scheme",
@@ -65,7 +81,7 @@ MUTANTS = [
     ),
     Mutant(
         "what_has_no_rule_is_open",
-        "A route that somebody forgot to give a rule is open to every key.",
+        "A route without a rule is open to every key.",
         "wonderq/auth/access.py",
         "        if found is None:\n            return None  #",
         "        if found is None or role is None:\n            return None  #",

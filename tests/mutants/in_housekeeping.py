@@ -11,9 +11,42 @@ _SCHEDULES = "wonderq/broker/schedules.py"
 _CRON = "wonderq/broker/cron.py"
 _OF_HOUSEKEEPING = "tests/broker/test_housekeeping.py"
 _OF_REDRIVES = "tests/broker/test_redrive.py"
+_OF_METRICS = "tests/http/test_metrics.py"
 _OF_SCHEDULES = "tests/broker/test_schedules.py"
 
 MUTANTS = [
+    Mutant(
+        "a_delay_counts_as_a_wait",
+        "The alert on old messages fires when a message with a long delay becomes available.",
+        "wonderq/state/columns.py",
+        "return view.first_claimed_ms or max(view.produced_ms, view.due_ms)\n",
+        "return view.produced_ms\n",
+        (f"{_OF_METRICS}::test_the_wait_of_the_oldest_message_leaves_out_delays_and_claims",),
+    ),
+    Mutant(
+        "dead_letters_that_move_are_not_counted",
+        "No alert fires for messages that reach a dead-letter queue.",
+        "wonderq/broker/transfers.py",
+        "                    self._core.counters.of(queue.name).dead_letters_moved += len(transfers)\n",
+        "",
+        (f"{_OF_METRICS}::test_dead_letters_are_counted_whether_moved_or_buried",),
+    ),
+    Mutant(
+        "a_claim_of_the_future_lasts_until_then",
+        "After a reset of the clock, claims that began under the wrong clock last for days.",
+        "wonderq/folder/reset_clock.py",
+        "            is_wrong = due_ms - state.timeout_ms > now_ms\n",
+        "            is_wrong = False\n",
+        ("tests/tools/test_reset_clock.py::test_the_broker_continues_at_the_right_time_with_everything",),
+    ),
+    Mutant(
+        "a_schedule_waits_for_the_future",
+        "After a reset of the clock, schedules stand still until the wrong time has come.",
+        "wonderq/folder/reset_clock.py",
+        '            after["next_ms"] = next(times_after(value["cron"], value["timezone"], now_ms), None)\n',
+        '            after["next_ms"] = value["next_ms"]\n',
+        ("tests/tools/test_reset_clock.py::test_the_broker_continues_at_the_right_time_with_everything",),
+    ),
     Mutant(
         "a_whole_page_is_not_old_if_its_newest_is_young",
         "Young messages leave with the old ones of their page.",
@@ -24,7 +57,7 @@ MUTANTS = [
     ),
     Mutant(
         "retention_only_for_busy_queues",
-        "Old messages stay in a queue that nobody consumes from.",
+        "Expired messages stay in a queue without consumers.",
         _HOUSEKEEPING,
         "        self._broker.enforce_retention()\n",
         "",
@@ -32,7 +65,7 @@ MUTANTS = [
     ),
     Mutant(
         "a_dead_housekeeper_looks_alive",
-        "Nobody can see that the housekeeper has ended.",
+        "The metric shows a housekeeper that has ended as running.",
         _HOUSEKEEPING,
         "        self._broker.counters.housekeeper_runs = False\n",
         "",
@@ -72,7 +105,7 @@ MUTANTS = [
     ),
     Mutant(
         "redrive_forgets_its_progress",
-        "What a redrive has moved is not counted.",
+        "The messages that a redrive moves are not counted.",
         _REDRIVE,
         "self._transfers.move(queue, now_ms, transfers, records, leave=PRODUCE_LEAVES)",
         "self._transfers.move(queue, now_ms, transfers, leave=PRODUCE_LEAVES)",

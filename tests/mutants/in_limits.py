@@ -42,7 +42,7 @@ MUTANTS = [
     ),
     Mutant(
         "a_queue_without_room_in_flight_looks_empty",
-        "Consumers are told that there is nothing while messages wait.",
+        "Consumers get an empty answer while messages wait.",
         "wonderq/broker/claims.py",
         "                            if outcome.in_flight_limit:",
         "                            if False:",

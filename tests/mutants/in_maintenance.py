@@ -15,7 +15,7 @@ _REWRITING = "tests/broker/test_rewriting.py"
 MUTANTS = [
     Mutant(
         "compaction_loses_what_is_in_flight",
-        "A claimed message is gone once its segment was compacted.",
+        "Compaction loses claimed messages.",
         _TABLE,
         "if page.position[start + offset] == position and page.status[start + offset] != GONE",
         "if page.position[start + offset] == position and page.status[start + offset] == WAITING",
@@ -23,7 +23,7 @@ MUTANTS = [
     ),
     Mutant(
         "compaction_loses_what_is_delayed",
-        "A delayed message is gone once its segment was compacted.",
+        "Compaction loses delayed messages.",
         _TABLE,
         "if page.position[start + offset] == position and page.status[start + offset] != GONE",
         "if page.position[start + offset] == position and page.status[start + offset] not in (GONE, DELAYED)",
@@ -64,7 +64,7 @@ MUTANTS = [
     ),
     Mutant(
         "compaction_loses_changed_bodies",
-        "A message whose body was replaced is gone once that segment was compacted.",
+        "Compaction loses messages whose body was replaced.",
         "wonderq/state/record.py",
         "        case Update() if record.runs:\n",
         "        case Update() if not record:\n",
@@ -104,7 +104,7 @@ MUTANTS = [
     ),
     Mutant(
         "segment_dropped_half_copied",
-        "A stop in the middle of a compaction loses what was not copied yet.",
+        "A stop during a compaction loses the messages that were not copied yet.",
         _COMPACTION,
         "            if rest(time.monotonic() - began):\n                return False\n",
         "            if rest(time.monotonic() - began):\n                break\n",

@@ -47,7 +47,7 @@ _ORDER = [
     ),
     Mutant(
         "fifo_group_stands_still_behind_what_was_deleted",
-        "A group is never given out again once a delayed message of it was deleted.",
+        "A group is never delivered again once one of its delayed messages was deleted.",
         _COLUMNS,
         "        left = self._leave_lanes(page, start, stop) if page.lane else ()\n",
         "        for each in self._leave_lanes(page, start, stop) if page.lane else ():\n"
@@ -97,7 +97,7 @@ _ORDER = [
     ),
     Mutant(
         "new_groups_come_first",
-        "With a group for each message, those of yesterday are never given out.",
+        "With a group for each message, the oldest messages are never delivered.",
         _LANES,
         "Group(name, self._turn)",
         "Group(name, 0)",
@@ -132,7 +132,7 @@ _ORDER = [
 _ONCE = [
     Mutant(
         "key_not_restated",
-        "A message is there twice, since its key was in a segment that was compacted.",
+        "A message exists twice, because compaction lost its key.",
         _COMPACTION,
         "append_and_apply(record.Dedup(record.DEDUP, now_ms, number, rows))",
         "rows = []",
@@ -140,7 +140,7 @@ _ONCE = [
     ),
     Mutant(
         "key_not_in_a_checkpoint",
-        "A message is there twice after a restart.",
+        "A message exists twice after a restart.",
         _STATE,
         "                queue.dedup.copy(),\n",
         "                {},\n",
@@ -172,7 +172,7 @@ _ONCE = [
     ),
     Mutant(
         "window_not_that_of_the_queue",
-        "Keys are forgotten earlier than the queue was told to remember them.",
+        "Keys expire earlier than the queue's window.",
         _PRODUCE,
         "until_ms = now_ms + settings.deduplication_window_ms",
         "until_ms = now_ms + 300_000",
@@ -249,7 +249,7 @@ _ASIDE = [
     ),
     Mutant(
         "dead_letter_without_its_origin",
-        "Nobody knows where a dead letter came from, and it cannot be sent back.",
+        "A dead letter lacks its source queue, and cannot return to it.",
         _TRANSFERS,
         "Transfer(message, target, self._with_source(queue, message, reason, now_ms))",
         "Transfer(message, target, message.headers)",
@@ -265,7 +265,7 @@ _ASIDE = [
     ),
     Mutant(
         "moved_though_it_was_changed_meanwhile",
-        "A message that was claimed or deleted just now turns up as a dead letter.",
+        "A message that was just claimed or deleted becomes a dead letter.",
         _TRANSFERS,
         "                    if self.is_unchanged(queue, message)\n                ]\n                if transfers:",
         "                ]\n                if transfers:",
@@ -273,7 +273,7 @@ _ASIDE = [
     ),
     Mutant(
         "dead_letters_without_a_place_stop_a_queue",
-        "Nobody can claim anything, since one dead letter cannot be moved.",
+        "One dead letter that cannot be moved blocks all claims of its queue.",
         _TRANSFERS,
         "        except TooManyQueuesError:",
         "        except KeyError:",
@@ -281,7 +281,7 @@ _ASIDE = [
     ),
     Mutant(
         "kicked_messages_have_had_their_tries",
-        "What is kicked is buried again at once.",
+        "A kicked message is buried again at once.",
         _CHANGES,
         "(view.sequence, WAITING, 0, 0, 0)",
         "(view.sequence, WAITING, 0, 0)",
@@ -289,7 +289,7 @@ _ASIDE = [
     ),
     Mutant(
         "kicked_messages_keep_their_first_claim_until_they_are_restated",
-        "A compaction changes what is shown of a message.",
+        "A compaction changes the visible fields of a message.",
         _COLUMNS,
         "                if not receives:\n                    page.first_claimed_ms[index] = 0\n",
         "",
@@ -297,7 +297,7 @@ _ASIDE = [
     ),
     Mutant(
         "waiting_the_same_time_each_time",
-        "A service that is down is asked as often as ever.",
+        "The backoff does not grow with each receive.",
         _CHANGES,
         "change.backoff_ms << doublings",
         "change.backoff_ms",
@@ -305,7 +305,7 @@ _ASIDE = [
     ),
     Mutant(
         "kept_a_millisecond_too_long",
-        "A message is given out that is older than its queue keeps any.",
+        "The broker delivers a message that is older than the retention of its queue.",
         _CLAIMS,
         "retention_end(now_ms - queue.settings.retention_ms + 1)",
         "retention_end(now_ms - queue.settings.retention_ms)",
@@ -316,7 +316,7 @@ _ASIDE = [
 _OF_CHANGES = [
     Mutant(
         "version_not_counted",
-        "Of two who change a message at once, the second undoes what the first did.",
+        "Of two concurrent changes of a message, the second undoes the first.",
         _CHANGES,
         "after._replace(updates=view.updates + 1), new.entry",
         "after, new.entry",
@@ -324,7 +324,7 @@ _OF_CHANGES = [
     ),
     Mutant(
         "version_not_checked",
-        "Whoever changes a message undoes what somebody else did meanwhile.",
+        "A change of a message undoes another change that was made meanwhile.",
         _CHANGES,
         "if change.if_version is not None and change.if_version != view.updates + 1:",
         "if change.if_version is not None and change.if_version > view.updates + 1:",
@@ -340,7 +340,7 @@ _OF_CHANGES = [
     ),
     Mutant(
         "new_body_loses_the_attributes",
-        "A consumer does not know what to do with a message whose text was corrected.",
+        "A changed message loses its attributes.",
         _CHANGES,
         "                headers = message.headers\n",
         "                headers: Headers = {}\n",
@@ -348,7 +348,7 @@ _OF_CHANGES = [
     ),
     Mutant(
         "attributes_do_not_count_for_the_size",
-        "A queue for small messages has large ones.",
+        "A queue accepts messages that are larger than its limit.",
         _MESSAGES,
         "        size += len(name) + len(kind.encode()) + ",
         "        size += ",
@@ -356,7 +356,7 @@ _OF_CHANGES = [
     ),
     Mutant(
         "changes_may_be_as_large_as_they_like",
-        "A queue for small messages has large ones, by way of changes.",
+        "A change makes a message larger than the limit of its queue.",
         _CHANGES,
         "if most_bytes and new.size > most_bytes:",
         "if not most_bytes and new.size < most_bytes:",

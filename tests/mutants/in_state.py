@@ -40,7 +40,7 @@ MUTANTS = [
     ),
     Mutant(
         "ended_claim_stays_exclusive",
-        "A message whose consumer died is never given out again.",
+        "A message whose consumer died is never delivered again.",
         _COLUMNS,
         "in (CLAIMED, DELAYED) and page.due_ms[index] == due_ms:\n                        self._set_status",
         "in (DELAYED,) and page.due_ms[index] == due_ms:\n                        self._set_status",
@@ -106,7 +106,7 @@ MUTANTS = [
     ),
     Mutant(
         "younger_before_what_came_back",
-        "A message whose claim ended waits until all younger ones are gone.",
+        "A message whose claim expired waits until all younger ones are delivered.",
         _READY,
         "            heapq.heappush(self._heap, page.first >> PAGE_BITS)\n",
         "            self._heap.append(page.first >> PAGE_BITS)\n",

@@ -189,7 +189,25 @@ class Keys:
             self._last_error = str(error)
 
     def _load(self) -> None:
-        keys, self._stamp = read(self.path)
+        """Read the file.
+
+        Raises:
+            KeysError: the file cannot be read, or every user can change it, and so create keys.
+        """
+        keys, stamp = read(self.path)
+        mode = stamp[-1] if stamp else 0
+        if mode & stat.S_IWOTH:
+            raise KeysError(
+                f"{self.path}: every user of this machine can change the keys (mode {stat.S_IMODE(mode):04o}). Run "
+                "chmod 600 on it, and check that the keys are yours"
+            )
+        if mode & (stat.S_IWGRP | stat.S_IROTH):
+            logger.warning(
+                "%s: other users can read or change the keys (mode %04o). Run chmod 600 on it",
+                self.path,
+                stat.S_IMODE(mode),
+            )
+        self._stamp = stamp
         self._keys = {key.id: key for key in keys}
         self.required = self.required or bool(keys)
 
@@ -199,7 +217,7 @@ def _hash(text: str) -> hashlib._Hash:
 
 
 def _stamp(path: Path) -> tuple[int, ...] | None:
-    """Return a value that changes when the file is replaced, or None if there is no file."""
+    """Return a value that changes when the file is replaced, with its mode at the end; None if there is no file."""
     try:
         return _stamp_of(os.stat(path))
     except _NOT_FOUND:
@@ -207,7 +225,7 @@ def _stamp(path: Path) -> tuple[int, ...] | None:
 
 
 def _stamp_of(found: os.stat_result) -> tuple[int, ...]:
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_mode
 
 
 def read(path: Path) -> tuple[list[Key], tuple[int, ...] | None]:

@@ -95,11 +95,17 @@ class Broker:
 
         self.locked = self.core.locked
         self.stop_claiming = self.core.stop_claiming
+        self.review_clock = self.core.review_clock
 
     @property
     def unready(self) -> str | None:
         """Reason why the broker takes no work, or None while it does."""
         return self.core.unready
+
+    @property
+    def warnings(self) -> list[str]:
+        """Problems that an operator must solve while the broker works."""
+        return [] if self.core.clock.problem is None else [self.core.clock.problem]
 
     @property
     def is_damaged(self) -> bool:

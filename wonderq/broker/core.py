@@ -265,6 +265,16 @@ class Core:
         damage = self.transaction.damage
         return self.log.failure if damage is None else str(damage)
 
+    def review_clock(self) -> None:
+        """Follow the system's clock again if it was held and there is no doubt any more."""
+        with self.lock:
+            released = self.clock.review()
+            if released:
+                self.consumers.wake_all()  # claims and delays may have ended
+        if released:
+            logger.warning("the broker's clock follows the system's clock again")
+        self.clock.remember()
+
     def mark_damaged(self, file: str, offset: int, reason: str) -> CorruptLogError:
         """Refuse all further work, because the log does not verify at this place; return the error to raise."""
         advice = "The broker does nothing more. Stop it, and run 'wonderq verify' on its folder"

@@ -1,4 +1,4 @@
-"""Background work on messages: retention, redrives and schedules."""
+"""Background work on messages: retention, redrives and schedules; and the review of a held clock."""
 
 from __future__ import annotations
 
@@ -19,8 +19,17 @@ class Housekeeper(BackgroundLoop):
 
     def turn(self) -> float:
         """Run the steps that are due; return the seconds until the next one is."""
-        steps = (self._enforce_retention, self._broker.redrives.run, self._broker.schedules.fire_due)
+        steps = (
+            self._review_clock,
+            self._enforce_retention,
+            self._broker.redrives.run,
+            self._broker.schedules.fire_due,
+        )
         return min(self._tick_s, *(self.attempt(step, self._tick_s) for step in steps))
+
+    def _review_clock(self) -> float:
+        self._broker.review_clock()
+        return self._tick_s
 
     def _enforce_retention(self) -> float:
         self._broker.enforce_retention()

@@ -224,6 +224,7 @@ class Queries:
             counts,
             messages.bytes,
             messages.oldest_ms(),
+            messages.oldest_waiting_ms(),
             self._core.ids.message_id(queue.number, newest) if newest >= 0 else None,
             now_ms,
         )

@@ -63,6 +63,7 @@ class Transfers:
                 ]
                 if transfers:
                     self.move(queue, now_ms, transfers, leave=CLAIM_LEAVES)
+                    self._core.counters.of(queue.name).dead_letters_moved += len(transfers)
             views = views[count:]
 
     def _with_source(self, queue: Queue, message: LoadedMessage, reason: str, now_ms: int) -> Headers:

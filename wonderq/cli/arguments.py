@@ -6,9 +6,10 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from difflib import get_close_matches
+from typing import Any, NoReturn
 
 from wonderq.terminal import printable
 
@@ -34,6 +35,37 @@ EXIT_CODES = """exit codes:
 Subparsers = Any  # argparse has no public name for what add_subparsers returns
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser that suggests the command, choice or option that a misspelt one resembles."""
+
+    def parse(self, arguments: Sequence[str] | None) -> argparse.Namespace:
+        """Parse the command line; print an error and exit if it is not valid."""
+        options, unknown = self.parse_known_args(arguments)
+        if unknown:
+            command: Parser = getattr(options, "parser", self)
+            command.refuse(unknown)
+        return options
+
+    def refuse(self, unknown: Sequence[str]) -> NoReturn:
+        """Print that this command does not take these arguments, and exit."""
+        names = [each.partition("=")[0] for each in unknown if each.startswith("--")]
+        hints = "".join(_did_you_mean(name, self._option_string_actions) for name in names)
+        self.error(f"unrecognized arguments: {' '.join(unknown)}{hints}")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            raise argparse.ArgumentError(
+                action, f"{error.message}{_did_you_mean(str(value), action.choices or ())}"
+            ) from error
+
+
+def _did_you_mean(text: str, choices: Iterable[Any]) -> str:
+    similar = get_close_matches(text, map(str, choices), n=1)
+    return f". Did you mean {similar[0]}?" if similar else ""
+
+
 def fail(message: str, code: int) -> int:
     """Print an error on stderr, and return the exit code."""
     if sys.stderr is not None:  # print() would take None for standard output
@@ -54,7 +86,7 @@ def add_command(
         formatter_class=_HelpFormatter,
         allow_abbrev=False,  # or `serve --key KEY` would use the key as the file of --keys, and log it
     )
-    command.set_defaults(run=run)
+    command.set_defaults(run=run, parser=command)
     return command
 
 

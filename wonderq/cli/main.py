@@ -8,7 +8,7 @@ import os
 import sys
 
 from wonderq import __version__
-from wonderq.cli import copies, demo, folders, keys, messages, queues, serve, streams, tasks
+from wonderq.cli import clock, copies, demo, folders, keys, messages, queues, serve, streams, tasks
 from wonderq.cli.arguments import (
     EXIT_CODES,
     INTERRUPTED,
@@ -16,6 +16,7 @@ from wonderq.cli.arguments import (
     REFUSED,
     UNREACHABLE,
     USAGE,
+    Parser,
     fail,
 )
 from wonderq.cli.output import set_up_output
@@ -25,13 +26,13 @@ from wonderq.folder.lock import FolderError
 from wonderq_storage import StorageError
 from wonderq_storage.errors import remedy
 
-_COMMAND_MODULES = (serve, messages, queues, tasks, keys, folders, copies, demo)
+_COMMAND_MODULES = (serve, messages, queues, tasks, keys, folders, copies, clock, demo)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
     set_up_output()
-    options = _parser().parse_args(arguments)
+    options = _parser().parse(arguments)
     if options.run is not serve.run:
         if sys.stdout is None:
             advice = "To discard the output, redirect it to /dev/null"
@@ -42,8 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
     return _run(options)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="wonderq",
         description="A durable message broker.",
         epilog=EXIT_CODES,

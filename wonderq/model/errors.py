@@ -36,8 +36,8 @@ class QueueNotFoundError(BrokerError):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"There is no queue named {name!r}. Create it with PUT /queues/{name}, or by producing to it if the broker "
-            "allows that."
+            f"There is no queue named {name!r}. Create it, or produce a message to it if the broker creates queues for "
+            "producers."
         )
 
 
@@ -156,7 +156,7 @@ class QueueDrainingError(BrokerError):
 
     def __init__(self, queue: str) -> None:
         super().__init__(
-            f"The queue {queue} is being drained and accepts no messages. Set draining=false with PUT /queues/{queue} "
+            f"The queue {queue} is being drained and accepts no messages. Set draining to false for the queue "
             "to end that."
         )
 
@@ -219,7 +219,7 @@ class ScheduleNotFoundError(BrokerError):
     code = "schedule_not_found"
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"There is no schedule named {name[:100]!r}. Create it with PUT /schedules/NAME.")
+        super().__init__(f"There is no schedule named {name[:100]!r}. Create it first, or check the name.")
 
 
 class TooManySchedulesError(BrokerError):

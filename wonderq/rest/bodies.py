@@ -12,6 +12,7 @@ import falcon
 import msgspec
 
 from wonderq.httpd.errors import JSON, RequestError, encode_json
+from wonderq.rest.explain import explain
 from wonderq.rest.schemas import MSGPACK
 
 _T = TypeVar("_T", bound=msgspec.Struct)
@@ -91,7 +92,8 @@ def read_query(req: falcon.Request, schema: type[_T]) -> _T:
         raise _invalid(error, schema) from error
 
 
-_VALIDATION_ERROR = re.compile(r"(?P<text>.*?)(?: - at `(?:key in )?\$(?P<path>[^`]*)`)?", re.DOTALL)
+_VALIDATION_ERROR = re.compile(r"(?P<text>.*?)(?: - at `(?P<key>key` in `)?\$(?P<path>[^`]*)`)?", re.DOTALL)
+_RECEIVED = re.compile("got `([a-z]+)`")
 _NAMED_FIELD = re.compile(r"Object (contains unknown|missing required) field `(.*)`", re.DOTALL)
 
 
@@ -102,7 +104,9 @@ def _invalid(error: msgspec.ValidationError, schema: type[msgspec.Struct]) -> Re
     text, field = found["text"], (found["path"] or "").lstrip(".")
     named = _NAMED_FIELD.fullmatch(text)
     if named is None:
-        return RequestError(400, "invalid_value", f"{field or 'The body'} is not valid: {text}.", field or None)
+        received = _RECEIVED.search(text)
+        message = explain(schema, field, is_key=bool(found["key"]), received=received[1] if received else "")
+        return RequestError(400, "invalid_value", message, field or None)
     name = named[2][:_NAME_CHARACTERS]
     field = f"{field}.{name}" if field else name
     if named[1] == "contains unknown":

@@ -138,6 +138,20 @@ class Columns(MessageTable):
         finally:
             self._ready.put_back(taken)
 
+    def oldest_waiting_ms(self) -> int | None:
+        """Return since when the oldest waiting message could be claimed, or None if no message waits.
+
+        That is the time at which it was produced, or its delay ended, or it was first claimed.
+        """
+        if not self.counts[WAITING]:
+            return None
+        in_lanes = bool(self.lanes.by_number)
+        for page in self._pages.values():
+            if (page.waiting or (in_lanes and page.live)) and (index := page.next_index(0, WAITING)) >= 0:
+                view = page.view(index)
+                return view.first_claimed_ms or max(view.produced_ms, view.due_ms)
+        return None
+
     def next_due_ms(self) -> int | None:
         """Return the earliest deadline of a claim or delay, or None. It may be too early, but never too late."""
         return self._deadlines.next_ms()
