@@ -304,7 +304,7 @@ def test_a_page_that_says_another_length_is_refused(page: int, count: int, claim
 
 
 def dump(first: int, count: int, claims: int, status: bytes) -> bytes:
-    header = first.to_bytes(8, "little") + count.to_bytes(4, "little") + claims.to_bytes(4, "little") + bytes(8)
+    header = first.to_bytes(8, "little") + count.to_bytes(4, "little") + claims.to_bytes(4, "little") + bytes(12)
     return header + status + bytes(20 * count) + bytes(28 * claims)
 
 

@@ -19,6 +19,14 @@ def small_pages(monkeypatch: pytest.MonkeyPatch, bits: int, keep_below: int) -> 
         monkeypatch.setattr(module, "PAGE_BITS", bits)
     monkeypatch.setattr(columns, "PAGE_MESSAGES", 1 << bits)
     monkeypatch.setattr(columns, "_KEEP_BELOW", keep_below)
+    monkeypatch.setattr(columns, "SPARSE_MESSAGES", max(1 << bits, 4))
+
+
+def thin(real: Columns, work: int = 1000) -> None:
+    """Thin all pages, in portions."""
+    page: int | None = 0
+    while page is not None:
+        page, _ = real.thin(page, work)
 
 
 def columns_of(messages: Columns) -> dict[str, Any]:

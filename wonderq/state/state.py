@@ -277,6 +277,10 @@ class State:
             queue.dedup.forget(now_ms)
             self.dedup_entries += len(queue.dedup) - before
 
+    def queue_numbers(self) -> list[int]:
+        """Return the numbers of all queues."""
+        return list(self._by_number)
+
     def find(self, number: int) -> Queue | None:
         """Return the queue with a number, or None."""
         return self._by_number.get(number)
