@@ -82,7 +82,7 @@ MUTANTS = [
         "purge_leaves_what_is_in_flight",
         "Messages that were purged while they were claimed come back.",
         _COLUMNS,
-        "            self.delete([page.first, min(end - page.first, len(page.status))])\n",
+        "            self.delete([page.first, min(end, page.end) - page.first])\n",
         "            for index in range(min(end - page.first, len(page.status))):\n"
         "                if page.status[index] == WAITING:\n"
         "                    self.delete([page.first + index, 1])\n",
@@ -92,8 +92,8 @@ MUTANTS = [
         "purge_leaves_the_newest",
         "The newest message survives a purge.",
         _COLUMNS,
-        "min(end - page.first, len(page.status))])",
-        "min(end - page.first - 1, len(page.status))])",
+        "min(end, page.end) - page.first])",
+        "min(end - 1, page.end) - page.first])",
         (f"{_COLUMN_TESTS}::test_any_history_gives_the_same_as_the_naive_model",),
     ),
     Mutant(

@@ -80,7 +80,8 @@ def lanes_of(messages: Columns) -> list[tuple[int, int, str]]:
 
 def dedup_entries_of(queue: Queue, now_ms: int) -> dict[str, Any]:
     """Return the dedup keys that a queue remembers, with their values and deadlines."""
-    return {key: (each.value, each.until_ms) for key, each in queue.dedup.copy().items() if each.until_ms > now_ms}
+    entries = queue.dedup.entries()
+    return {each.key: (each.value, each.until_ms) for each in entries if each.until_ms > now_ms}
 
 
 def state_view(state: State, now_ms: int) -> dict[str, Any]:
