@@ -362,7 +362,19 @@ def test_a_sparse_page_is_in_a_snapshot_as_it_is() -> None:
     assert contents_of(State.load(iter(chunks)), 0) == before
     assert list(snapshot.chunks()) == chunks
     snapshot.release()
-    assert known.messages._sparse
+
+
+def test_thinning_replaces_a_page_that_a_snapshot_has(copies: list[int]) -> None:
+    known = thinned(Known())
+    snapshot = known.state.freeze()
+    chunks = list(snapshot.chunks())
+    known.apply(record.PRODUCE, 9, 1, 24, [], [3], b"abc")
+    thin(known.messages)
+    thin(known.messages)
+    assert [page.live for page in known.messages._pages.values()] == [6]
+    assert copies == [0]
+    assert list(snapshot.chunks()) == chunks
+    snapshot.release()
 
 
 # Snapshots that cannot be loaded

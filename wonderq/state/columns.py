@@ -3,7 +3,7 @@
 A page holds up to `PAGE_MESSAGES` messages with neighbouring sequence numbers, with one array per field. The fields
 of claims and delays are in arrays that a page grows when one of its messages first needs them. So a waiting message
 costs 21 bytes, and 49 bytes once a message of its page was claimed. A page is freed when all its messages are
-deleted.
+deleted. The messages of pages that have few left share sparse pages (`Columns.thin`).
 
 Waiting messages need no structure of their own: a search of the status bytes finds the first one of a page, and
 `wonderq.state.ready_pages` lists the pages that have one. So a released message is found before younger messages.
