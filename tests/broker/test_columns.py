@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.broker.naive_columns import NaiveColumns
-from tests.support.states import small_pages
+from tests.support.states import small_pages, thin
 from tests.support.waiting import PATIENCE_S
 from wonderq.model.status import BURIED, CLAIMED, DELAYED, GONE, WAITING
 from wonderq.state import columns
@@ -49,12 +49,18 @@ def check(real: Columns, naive: NaiveColumns) -> None:
 
 def check_pages(real: Columns) -> None:
     assert list(real._pages) == sorted(real._pages)
+    assert real._sparse == [number for number, page in real._pages.items() if page.sequences is not None]
+    ends = [(page.end - 1) >> columns.PAGE_BITS for page in real._pages.values()]  # type: ignore[attr-defined]
+    assert all(end < number for end, number in zip(ends, list(real._pages)[1:], strict=False)), "pages overlap"
     for number, page in real._pages.items():
-        last = page.first + len(page.status) == real.next_sequence
+        last = page.end == real.next_sequence
         assert page.live == len(page.status) - page.status.count(GONE)
         assert page.live or last, "a page without messages is kept"
         assert page.waiting == page.status.count(WAITING)
         assert page.first >> columns.PAGE_BITS == number  # type: ignore[attr-defined]
+        if page.sequences is not None:
+            assert list(page.sequences) == sorted({each for each in page.sequences if each >= page.first})
+            assert len(page.sequences) == len(page.status)
         assert page.listed or not page.waiting, "nobody would find these messages"
         assert not page.listed or number in real._ready._heap
         assert len(page.position) == len(page.length) == len(page.produced_ms) == len(page.status)
@@ -109,7 +115,20 @@ def test_any_history_gives_the_same_as_the_naive_model(
     now_ms, position = 1_000_000, 7
     for step in range(400):
         match chance.choice(
-            ["produce", "produce", "claim", "claim", "delete", "delete", "change", "restate", "time", "rare"]
+            [
+                "produce",
+                "produce",
+                "claim",
+                "claim",
+                "delete",
+                "delete",
+                "change",
+                "restate",
+                "time",
+                "thin",
+                "again",
+                "rare",
+            ]
         ):
             case "produce":
                 first, count = naive.next_sequence, chance.choice([1, 1, 2, 5, 12])
@@ -161,6 +180,18 @@ def test_any_history_gives_the_same_as_the_naive_model(
                     real.rewrite_state(claim)
                 naive.restate(some, position, lengths, updates)
                 position += sum(lengths)
+            case "again" if len(naive.messages) < naive.next_sequence:  # only the replay does this
+                deleted = sorted(set(range(naive.next_sequence)) - set(naive.messages))
+                some = sorted(chance.sample(deleted, min(len(deleted), chance.choice([1, 2, 6]))))
+                lengths = [chance.randrange(5, 60) for _ in some]
+                real.rewrite(to_runs(some), position, [now_ms] * len(some), lengths)
+                for sequence, length in zip(some, lengths, strict=True):
+                    place = sequence, WAITING, position, length
+                    naive.add(MessageView(*place, now_ms, 0, NO_TOKEN, 0, 0, 0, 0, 0), (0, ""))
+                    position += length
+                naive.messages = dict(sorted(naive.messages.items()))
+            case "thin":
+                thin(real, chance.choice([1, 3, 1000]))
             case "time":
                 now_ms += chance.choice([1, 5, 30, 1000])
             case "rare" if chance.random() < 0.2:

@@ -138,8 +138,8 @@ MUTANTS = [
         "mark_taken_later_than_the_snapshot",
         "A record that came between the two is in neither, and lost at a start from that checkpoint.",
         _MAINTENANCE,
-        "        snapshot, mark = state.freeze(), log.mark()\n    try:\n",
-        "        snapshot = state.freeze()\n    mark = log.mark()\n    try:\n",
+        "        snapshot, mark = state.begin_snapshot(), log.mark()\n    try:\n",
+        "        snapshot = state.begin_snapshot()\n    mark = log.mark()\n    try:\n",
         ("tests/broker/test_compaction_order.py::test_a_checkpoint_s_mark_is_of_the_same_moment_as_its_contents",),
     ),
     Mutant(

@@ -142,8 +142,8 @@ _ONCE = [
         "key_not_in_a_checkpoint",
         "A message exists twice after a restart.",
         _STATE,
-        "                queue.dedup.copy(),\n",
-        "                {},\n",
+        "        dedup = queue.dedup.entries() if len(queue.dedup) else []\n",
+        "        dedup: list[DedupEntry] = []\n",
         (f"{_KEYS}::test_the_same_key_again_adds_nothing",),
     ),
     Mutant(

@@ -11,6 +11,7 @@ _TABLE = "wonderq/state/message_table.py"
 _STATE = "wonderq/state/state.py"
 _COLUMN_TESTS = "tests/broker/test_columns.py"
 _SNAPSHOTS = "tests/broker/test_snapshots.py"
+_MEMORY = "tests/broker/test_memory_use.py"
 _RECEIPTS = "tests/broker/test_receipts.py"
 
 MUTANTS = [
@@ -82,7 +83,7 @@ MUTANTS = [
         "purge_leaves_what_is_in_flight",
         "Messages that were purged while they were claimed come back.",
         _COLUMNS,
-        "            self.delete([page.first, min(end - page.first, len(page.status))])\n",
+        "            self.delete([page.first, min(end, page.end) - page.first])\n",
         "            for index in range(min(end - page.first, len(page.status))):\n"
         "                if page.status[index] == WAITING:\n"
         "                    self.delete([page.first + index, 1])\n",
@@ -92,8 +93,8 @@ MUTANTS = [
         "purge_leaves_the_newest",
         "The newest message survives a purge.",
         _COLUMNS,
-        "min(end - page.first, len(page.status))])",
-        "min(end - page.first - 1, len(page.status))])",
+        "min(end, page.end) - page.first])",
+        "min(end - 1, page.end) - page.first])",
         (f"{_COLUMN_TESTS}::test_any_history_gives_the_same_as_the_naive_model",),
     ),
     Mutant(
@@ -200,5 +201,45 @@ MUTANTS = [
         "                self._ready.add(page)\n        self._deadlines.rebuild()\n",
         "                self._ready.add(page)\n",
         (f"{_SNAPSHOTS}::test_any_moment_of_any_life",),
+    ),
+    Mutant(
+        "snapshot_of_several_moments",
+        "A checkpoint has changes of some queues that came after it, which are then applied twice.",
+        _STATE,
+        "                snapshot.freeze(fields[2])",
+        "                snapshot.freeze(0)",
+        (f"{_SNAPSHOTS}::test_a_record_between_two_turns_freezes_its_queue_first",),
+    ),
+    Mutant(
+        "snapshot_without_the_queues_that_changed_meanwhile",
+        "A start from a checkpoint does not know the busiest queues.",
+        _STATE,
+        "        queue = self._unfrozen.pop(number, None)\n        if queue is not None:\n",
+        "        queue = self._unfrozen.pop(number, None)\n        if queue is None:\n",
+        (f"{_SNAPSHOTS}::test_a_record_between_two_turns_freezes_its_queue_first",),
+    ),
+    Mutant(
+        "thinned_messages_are_not_found",
+        "A waiting message that was moved into a sparse page is never delivered.",
+        _COLUMNS,
+        "                if before.waiting:\n                    self._ready.add(before)\n",
+        "",
+        (f"{_COLUMN_TESTS}::test_any_history_gives_the_same_as_the_naive_model",),
+    ),
+    Mutant(
+        "thinning_changes_a_snapshot",
+        "A checkpoint has messages twice that were moved into a sparse page meanwhile.",
+        _COLUMNS,
+        "                before = self._writable(before)\n                before.absorb(page)\n",
+        "                before.absorb(page)\n",
+        (f"{_SNAPSHOTS}::test_thinning_replaces_a_page_that_a_snapshot_has",),
+    ),
+    Mutant(
+        "left_messages_keep_their_pages",
+        "One message on each page of 4,096 takes 205 KB.",
+        _COLUMNS,
+        "before.live + page.live <= SPARSE_MESSAGES",
+        "before.live + page.live <= 0",
+        (f"{_MEMORY}::test_a_message_that_is_left_costs_at_most_256_bytes_whatever_else_was_there",),
     ),
 ]

@@ -19,6 +19,14 @@ def small_pages(monkeypatch: pytest.MonkeyPatch, bits: int, keep_below: int) -> 
         monkeypatch.setattr(module, "PAGE_BITS", bits)
     monkeypatch.setattr(columns, "PAGE_MESSAGES", 1 << bits)
     monkeypatch.setattr(columns, "_KEEP_BELOW", keep_below)
+    monkeypatch.setattr(columns, "SPARSE_MESSAGES", max(1 << bits, 4))
+
+
+def thin(real: Columns, work: int = 1000) -> None:
+    """Thin all pages, in portions."""
+    page: int | None = 0
+    while page is not None:
+        page, _ = real.thin(page, work)
 
 
 def columns_of(messages: Columns) -> dict[str, Any]:
@@ -72,7 +80,8 @@ def lanes_of(messages: Columns) -> list[tuple[int, int, str]]:
 
 def dedup_entries_of(queue: Queue, now_ms: int) -> dict[str, Any]:
     """Return the dedup keys that a queue remembers, with their values and deadlines."""
-    return {key: (each.value, each.until_ms) for key, each in queue.dedup.copy().items() if each.until_ms > now_ms}
+    entries = queue.dedup.entries()
+    return {each.key: (each.value, each.until_ms) for each in entries if each.until_ms > now_ms}
 
 
 def state_view(state: State, now_ms: int) -> dict[str, Any]:

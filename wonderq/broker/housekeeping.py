@@ -1,16 +1,18 @@
-"""Background work on messages: retention, redrives and schedules; and the review of a held clock."""
+"""Background work on messages: retention, redrives, schedules, the memory of sparse pages, the review of a held clock."""
 
 from __future__ import annotations
 
 from wonderq.broker.background import TICK_S, BackgroundLoop
 from wonderq.broker.broker import Broker
+from wonderq.broker.thinning import Thinner
 
 
 class Housekeeper(BackgroundLoop):
-    """Enforces retention, and runs redrives and schedules when they are due."""
+    """Enforces retention, runs redrives and schedules when they are due, and thins pages."""
 
     def __init__(self, broker: Broker, *, tick_s: float = TICK_S) -> None:
         super().__init__(broker, "housekeeping", tick_s)
+        self._thinner = Thinner(broker)
 
     def start(self) -> None:
         """Start the thread."""
@@ -24,6 +26,7 @@ class Housekeeper(BackgroundLoop):
             self._enforce_retention,
             self._broker.redrives.run,
             self._broker.schedules.fire_due,
+            self._thinner.run,
         )
         return min(self._tick_s, *(self.attempt(step, self._tick_s) for step in steps))
 

@@ -231,6 +231,6 @@ class Queries:
 
 
 def _work_of(message: Message) -> int:
-    """Return the work of decoding a message, testing it and encoding its object; 1 is about 3 µs."""
+    """Return the work of decoding a message, testing it and encoding its object; 1 is about 3 us."""
     attributes = 0 if message.envelope is None else len(message.envelope.attributes or ())
     return 5 + attributes + len(message.body) // 1000

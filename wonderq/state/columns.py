@@ -3,7 +3,7 @@
 A page holds up to `PAGE_MESSAGES` messages with neighbouring sequence numbers, with one array per field. The fields
 of claims and delays are in arrays that a page grows when one of its messages first needs them. So a waiting message
 costs 21 bytes, and 49 bytes once a message of its page was claimed. A page is freed when all its messages are
-deleted.
+deleted. The messages of pages that have few left share sparse pages (`Columns.thin`).
 
 Waiting messages need no structure of their own: a search of the status bytes finds the first one of a page, and
 `wonderq.state.ready_pages` lists the pages that have one. So a released message is found before younger messages.
@@ -13,20 +13,40 @@ Messages with a priority or a group are in lanes (`wonderq.state.lanes`). A queu
 from __future__ import annotations
 
 from array import array
+from bisect import insort
 from collections.abc import Callable, Generator, Iterable, Sequence
-from itertools import accumulate, groupby
+from itertools import accumulate, groupby, islice
 
 from wonderq.model.status import BURIED, CLAIMED, DELAYED, GONE, STATUS_COUNT, WAITING
 from wonderq.state.deadlines import Deadlines
 from wonderq.state.lanes import NO_LANE, Lanes
 from wonderq.state.message_table import MessageTable
-from wonderq.state.page import IN_LANE, NO_TOKEN, PAGE_BITS, PAGE_MESSAGES, SHOWN, MessageView, Page
+from wonderq.state.page import (
+    EMPTY_BYTES,
+    IN_LANE,
+    MOST_BYTES,
+    NO_TOKEN,
+    PAGE_BITS,
+    PAGE_MESSAGES,
+    SHOWN,
+    MessageView,
+    Page,
+)
 from wonderq.state.ready_pages import ReadyPages
 from wonderq.state.record import MessageState, Runs, to_runs
 
 #: The last page of a queue is freed only after it held this many messages. So a queue that stays nearly empty does not
 #: allocate a page per message.
 _KEEP_BELOW = 256
+
+#: A dense page that takes more than this for each of its messages is replaced by rows of a sparse page (`thin`).
+WASTEFUL_BYTES = 128
+
+#: Most messages that `thin` puts into one sparse page, so that each replacement is cheap.
+SPARSE_MESSAGES = 2048
+
+#: Places of a replaced page that `thin` counts as one unit of work, which takes about a microsecond.
+_ROWS_OF_A_UNIT = 8
 
 _WAITING_BYTE = bytes([WAITING])
 
@@ -44,6 +64,7 @@ class Columns(MessageTable):
         self.lanes = Lanes(self._status_of)
         self._ready = ReadyPages(self._pages)
         self._deadlines = Deadlines(self._pages, self.counts)
+        self._thinned_at = 0  # next sequence number at the end of the last pass of `thin`
 
     def __len__(self) -> int:
         counts = self.counts
@@ -102,7 +123,7 @@ class Columns(MessageTable):
                     count = fitting if fitting or runs else 1
                     limit = count
                 if count:
-                    runs += (page.first + start, count)
+                    runs += (page.first + start, count) if page.sequences is None else page.runs(start, start + count)
                 limit -= count
                 limit_bytes -= total
                 start = page.status.find(WAITING, start + count)
@@ -115,8 +136,7 @@ class Columns(MessageTable):
         source = self.lanes.pick(plain, self.counts[CLAIMED] - self.lanes.in_flight, allowance)
         try:
             for sequence in source if limit > 0 else ():
-                page = self._pages[sequence >> PAGE_BITS]
-                limit_bytes -= page.length[sequence - page.first]
+                limit_bytes -= self._length_of(sequence)
                 if limit_bytes < 0 and picked:
                     break
                 picked.append(sequence)
@@ -134,7 +154,7 @@ class Columns(MessageTable):
             while (page := self._ready.take(taken)) is not None:
                 index = -1
                 while (index := page.status.find(WAITING, index + 1)) >= 0:
-                    yield page.first + index
+                    yield page.sequence(index)
         finally:
             self._ready.put_back(taken)
 
@@ -208,7 +228,7 @@ class Columns(MessageTable):
 
     def _append(self, sequence: int, at_ms: int, position: int, length: int) -> None:
         """Add one message. `_extend` with one message takes three times as long."""
-        page = self._page_to_append(sequence)
+        page = self._page_to_append(sequence, 1)
         page.position.append(position)
         page.length.append(length)
         page.produced_ms.append(at_ms)
@@ -222,9 +242,9 @@ class Columns(MessageTable):
         positions = array("Q", accumulate(lengths, initial=position))
         while done < total:
             sequence = first + done
-            page = self._page_to_append(sequence)
             stop = min(total, done + PAGE_MESSAGES - sequence % PAGE_MESSAGES)
             count = stop - done
+            page = self._page_to_append(sequence, count)
             page.position.extend(positions[done:stop])
             page.length.extend(lengths[done:stop])
             page.produced_ms.extend(array("q", (at_ms,)) * count)
@@ -234,15 +254,20 @@ class Columns(MessageTable):
             done = stop
         self.bytes += positions[-1] - position
 
-    def _page_to_append(self, sequence: int) -> Page:
-        """Return the page that a new waiting message is appended to. The page is listed as ready."""
+    def _page_to_append(self, sequence: int, count: int) -> Page:
+        """Return the page to which the caller must append new waiting messages. The page is listed as ready."""
         number = sequence >> PAGE_BITS
         page = self._pages.get(number)
         if page is None:
-            page = self._pages[number] = Page(sequence)
-        elif page.frozen:
+            page = self._sparse_page(number)
+            if page is None:
+                page = Page(sequence)
+                self._add_page(page)
+        if page.frozen:
             page = self._writable(page)
-        if page.first + len(page.status) != sequence:
+        if page.sequences is not None:
+            page.sequences.extend(range(sequence, sequence + count))
+        elif page.first + len(page.status) != sequence:
             page.fill(sequence - page.first - len(page.status))
         if not page.listed:
             self._ready.add(page)
@@ -325,7 +350,7 @@ class Columns(MessageTable):
         if self.lanes.by_number:
             lane = page.lane_of(index)
             if lane:
-                self.lanes.update_status(lane, page.first + index, old, CLAIMED)
+                self.lanes.update_status(lane, page.sequence(index), old, CLAIMED)
             self.lanes.count_claim(lane)
 
     def change(self, sequence: int, status: int, due_ms: int, timeout_ms: int, receives: int | None = None) -> None:
@@ -359,7 +384,8 @@ class Columns(MessageTable):
                 page = self._page_for(sequence, stop)
                 count = stop - sequence
                 batch = slice(done, done + count)
-                self._rewrite_slice(page, sequence - page.first, positions[batch], produced_ms[batch], lengths[batch])
+                start = page.index(sequence)
+                self._rewrite_slice(page, start, positions[batch], produced_ms[batch], lengths[batch])
                 self.bytes += positions[done + count] - positions[done]
                 done += count
                 sequence = stop
@@ -408,13 +434,16 @@ class Columns(MessageTable):
     def _page_for(self, sequence: int, stop: int) -> Page:
         """Return the page of the messages from ``sequence`` up to ``stop``, created or extended if necessary."""
         number = sequence >> PAGE_BITS
+        page = self._sparse_page(number)
+        if page is not None:
+            start = page.index(sequence)
+            if page.runs(start, start + stop - sequence) == [sequence, stop - sequence]:
+                return self._writable(page)
+            self._carve(page, number)
         page = self._pages.get(number)
         if page is None:
-            page = self._pages[number] = Page(sequence)
-            if number != max(self._pages):
-                ordered = sorted(self._pages.items())
-                self._pages.clear()  # in place: the ready pages and the deadlines refer to it
-                self._pages.update(ordered)
+            page = Page(sequence)
+            self._add_page(page)
         page = self._writable(page)
         if sequence < page.first:
             page.fill_front(sequence)
@@ -430,16 +459,16 @@ class Columns(MessageTable):
     def purge(self, end: int) -> None:
         """Delete all messages whose sequence numbers are below ``end``."""
         for page in [page for page in self._pages.values() if page.first < end]:
-            self.delete([page.first, min(end - page.first, len(page.status))])
+            self.delete([page.first, min(end, page.end) - page.first])
         self.next_sequence = max(self.next_sequence, end)
 
     def _remove(self, page: Page, start: int, stop: int) -> None:
         """Delete messages of a page, and free the page if it has no others."""
         self._clear(page, start, stop)
         if not page.live:
-            end = page.first + len(page.status)
-            if len(page.status) >= _KEEP_BELOW or end % PAGE_MESSAGES == 0:
-                del self._pages[page.first >> PAGE_BITS]
+            is_appended_to = page.sequences is None and page.end == self.next_sequence and page.end % PAGE_MESSAGES
+            if len(page.status) >= _KEEP_BELOW or not is_appended_to:
+                self._remove_page(page)
 
     def _clear(self, page: Page, start: int, stop: int) -> None:
         """Remove messages from a page and from all counts. The page stays."""
@@ -477,7 +506,7 @@ class Columns(MessageTable):
                 if old == IN_LANE:
                     page.status[index] = WAITING
                     page.waiting += 1
-                left.append((number, page.first + index, old))
+                left.append((number, page.sequence(index), old))
         return left
 
     def _set_status(self, page: Page, index: int, status: int) -> None:
@@ -488,7 +517,7 @@ class Columns(MessageTable):
         self.counts[SHOWN[old]] -= old != GONE
         self.counts[SHOWN[status]] += 1
         if lane:
-            self.lanes.update_status(lane, page.first + index, old, status)
+            self.lanes.update_status(lane, page.sequence(index), old, status)
         if old == WAITING:
             page.waiting -= 1
         if status == WAITING:
@@ -499,15 +528,80 @@ class Columns(MessageTable):
         """Load the pages of a dump, and its lanes (`Lane.definition`), into an empty queue."""
         for number, priority, group in lanes:
             self.lanes.load(number, priority, group)
+        number = -1
         for page in pages:
-            self._pages[page.first >> PAGE_BITS] = page
+            if page.first >> PAGE_BITS <= number:
+                raise ValueError("the pages of a queue do not ascend")
+            number = (page.end - 1) >> PAGE_BITS
+            self._add_page(page)
             self.bytes += page.live_bytes()
             for status in range(1, STATUS_COUNT):
                 self.counts[status] += page.status.count(status)
             self.counts[WAITING] += page.status.count(IN_LANE)
             for index, lane in enumerate(page.lane):
                 if lane:
-                    self.lanes.update_status(lane, page.first + index, GONE, page.status[index])
+                    self.lanes.update_status(lane, page.sequence(index), GONE, page.status[index])
             if page.waiting:
                 self._ready.add(page)
         self._deadlines.rebuild()
+
+    # Sparse pages
+
+    def thin(self, start: int, work: int) -> tuple[int | None, int]:
+        """Move the messages of pages that have few left into sparse pages. No reader sees a difference.
+
+        Begin at the page with index ``start``, and stop after about ``work`` units: one for each page that is
+        inspected, and one for `_ROWS_OF_A_UNIT` places of a page that is replaced. Returns the index to continue at,
+        or None at the end of the queue, and the remaining work.
+        """
+        at = start
+        before: Page | None = None  # the page before, if it is sparse
+        dense = PAGE_MESSAGES * MOST_BYTES * len(self._pages) <= WASTEFUL_BYTES * len(self)
+        for done, number in enumerate([] if dense else list(islice(self._pages, start, start + max(work, 2)))):
+            if work <= 0 and done >= 2:  # the first page may be one that the last portion ended with
+                break
+            page = self._pages[number]
+            work -= 1
+            at += 1
+            if not self._is_wasteful(page):
+                before = None
+            elif before is not None and before.live + page.live <= SPARSE_MESSAGES:
+                before = self._writable(before)
+                before.absorb(page)
+                if before.waiting:
+                    self._ready.add(before)
+                self._remove_page(page)
+                at -= 1
+                work -= len(page.status) // _ROWS_OF_A_UNIT
+            elif page.sequences is None or len(page.status) > 2 * page.live:
+                before = page.thinned()
+                if page.sequences is None:
+                    insort(self._sparse, number)
+                self._pages[number] = before
+                work -= len(page.status) // _ROWS_OF_A_UNIT
+            else:
+                before = page
+        if not dense and at < len(self._pages):
+            return at - (before is not None), work
+        self._thinned_at = self.next_sequence
+        return None, work - 1
+
+    def _is_wasteful(self, page: Page) -> bool:
+        """Return whether a page takes too much memory for its messages, or is sparse."""
+        if page.sequences is not None:
+            return page.live > 0
+        if page.live > SPARSE_MESSAGES or page.memory_bytes <= WASTEFUL_BYTES * page.live:
+            return False
+        # A queue that is in use keeps the page that it appends to dense, because that is faster.
+        is_in_use = page.end == self.next_sequence and self.next_sequence - self._thinned_at > _KEEP_BELOW
+        alone = len(self._pages) == 1 and page.memory_bytes <= 2 * (EMPTY_BYTES + MOST_BYTES * page.live)
+        return page.live > 0 and not is_in_use and not alone
+
+    def _carve(self, page: Page, number: int) -> None:
+        """Give the messages of a page number a dense page of their own, out of a sparse page."""
+        self._remove_page(page)
+        for part in page.carve(number << PAGE_BITS, (number + 1) << PAGE_BITS):
+            if part.live:
+                self._add_page(part)
+                if part.waiting:
+                    self._ready.add(part)

@@ -55,7 +55,7 @@ class Deadlines:
             for status in (CLAIMED, DELAYED):
                 index = -1
                 while (index := page.status.find(status, index + 1)) >= 0:
-                    by_due_ms.setdefault(page.due_ms[index], []).append(page.first + index)
+                    by_due_ms.setdefault(page.due_ms[index], []).append(page.sequence(index))
         self._heap = []
         for due_ms, sequences in by_due_ms.items():
             runs = to_runs(sequences)

@@ -13,8 +13,9 @@ from wonderq.state import record
 
 
 class DedupEntry(NamedTuple):
-    """Value of one key."""
+    """A key and its value."""
 
+    key: str
     value: Any
     until_ms: int
     """Time at which the entry expires."""
@@ -40,7 +41,7 @@ class DedupTable:
     def put(self, key: str, value: Any, until_ms: int, record_position: int) -> None:
         """Set the entry of a key."""
         before = self._by_key.pop(key, None)
-        self._by_key[key] = DedupEntry(value, until_ms, record_position)
+        self._by_key[key] = DedupEntry(key, value, until_ms, record_position)
         if before is None or before.until_ms != until_ms:
             heapq.heappush(self._due, (until_ms, key))
 
@@ -53,9 +54,9 @@ class DedupTable:
             if found is not None and found.until_ms <= until_ms:
                 del self._by_key[key]
 
-    def copy(self) -> dict[str, DedupEntry]:
-        """Return all entries by key, in an order in which `put` can restore them."""
-        return self._by_key.copy()
+    def entries(self) -> list[DedupEntry]:
+        """Return all entries, in an order in which `put` can restore them."""
+        return list(self._by_key.values())
 
     def rows_before(self, position: int, now_ms: int, limit_bytes: int) -> list[tuple[str, Any, int]]:
         """Return rows of a DEDUP record for entries whose newest records lie before a position of the log.
