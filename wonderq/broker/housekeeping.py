@@ -1,4 +1,4 @@
-"""Background work on messages: retention, redrives, schedules, the memory of sparse pages, the review of a held clock."""
+"""Background work on messages: retention, redrives, schedules, memory of sparse pages, review of a held clock."""
 
 from __future__ import annotations
 
