@@ -51,7 +51,7 @@ RULES = {
         "translation of the REST API; never sqs, never openapi",
         (
             *("wonderq.auth", "wonderq.broker", "wonderq.model", _STORAGE),
-            *("wonderq.httpd.errors", "wonderq.httpd.structure", "wonderq.runtime.fibers"),
+            *("wonderq.httpd.errors", "wonderq.httpd.room", "wonderq.httpd.structure", "wonderq.runtime.fibers"),
         ),
         ("falcon", "msgspec"),
     ),

@@ -142,7 +142,7 @@ class Changes:
         for _, change in updates:
             if change.attributes:
                 check_attributes(change.attributes)
-                took(3 * len(change.attributes))
+                took(8 * len(change.attributes))
         results = None
         while results is None:
             results = self._try_update(queue, updates, self._rewrite(queue, updates))

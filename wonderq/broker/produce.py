@@ -164,7 +164,7 @@ class Producer:
         for message in typed:
             message.check(is_fifo=is_fifo)
             if message.attributes:
-                took(4 * len(message.attributes))
+                took(8 * len(message.attributes))
         entries = admission.encode([each.body for each in typed], [each.headers() for each in typed])
         return _Encoded(typed, entries, are_bodies=False)
 

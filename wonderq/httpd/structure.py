@@ -11,19 +11,22 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from wonderq.httpd.errors import JSON, MSGPACK, RequestError
-from wonderq.runtime.fibers import yield_to_others
+from wonderq.runtime.fibers import took, yield_to_others
 
 #: A body up to this size is decoded without these checks: whatever it holds, that takes a few milliseconds.
 UNCHECKED_BYTES = 64 << 10
 
 #: Bytes of JSON that are checked in one step.
-_WINDOW_BYTES = 256 << 10
+_WINDOW_BYTES = 64 << 10
+
+#: Bytes of JSON that are checked in a step of `took`, at worst.
+_BYTES_PER_STEP = 100
 
 #: Most bytes of JSON for each possible value, besides strings: indentation, numbers and punctuation.
 _BYTES_PER_VALUE = 40
 
 #: Values of msgpack that are checked in one step.
-_VALUES_PER_TURN = 10_000
+_VALUES_PER_TURN = 5_000
 
 #: Python converts a long integer in quadratic time.
 _LONG_NUMBER = re.compile(rb"[0-9]{400}")
@@ -87,8 +90,7 @@ def _check_json(data: bytes | memoryview, bounds: Bounds) -> None:
             raise RequestError(413, "body_too_large", "The body has too much space between its values. Send less.")
         if _LONG_NUMBER.search(outside):
             raise RequestError(400, "malformed_body", "The body has a number of more than 400 digits. Send it as text.")
-        if at < len(data):
-            yield_to_others()
+        took(len(window) // _BYTES_PER_STEP)
 
 
 #: Bytes that follow the first byte of a msgpack value of fixed length, by that byte.

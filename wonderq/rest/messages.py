@@ -10,6 +10,7 @@ import falcon
 from msgspec import UNSET, UnsetType
 
 from wonderq.httpd.errors import RequestError, error_object
+from wonderq.httpd.room import RESPONSE_SHARE
 from wonderq.model import errors
 from wonderq.model.messages import NewMessage, SendResults, Target
 from wonderq.model.queue_names import DEFAULT_QUEUE
@@ -158,6 +159,7 @@ class Consume(Resource):
             wait_s=fields.wait,
             client_gone=client_gone,
             attempt_id=set_value(fields.attempt_id),
+            room=req.env.get(RESPONSE_SHARE),
         )
         render(req, resp, claimed_objects(messages))
         resp.set_header("Cache-Control", "no-store")

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from wonderq.auth.roles import Role
 from wonderq.broker.broker import Broker
+from wonderq.broker.claims import Room
 from wonderq.model.errors import BrokerError
 from wonderq.model.messages import QueueInfo
 from wonderq.model.settings import QueueSettings
@@ -42,6 +43,8 @@ class Context(NamedTuple):
     opens: Callable[[str], bool]
     """Returns whether the client's key opens a queue."""
     client_gone: Callable[[], bool]
+    room: Room | None
+    """Room for the response."""
 
     @property
     def broker(self) -> Broker:

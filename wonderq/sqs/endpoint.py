@@ -18,6 +18,7 @@ from wonderq.auth.roles import Role
 from wonderq.broker.broker import Broker
 from wonderq.httpd.counters import refusals
 from wonderq.httpd.errors import RequestError
+from wonderq.httpd.room import RESPONSE_SHARE
 from wonderq.httpd.structure import UNCHECKED_BYTES, Bounds
 from wonderq.model.errors import BrokerError
 from wonderq.runtime.fibers import yield_to_others
@@ -102,7 +103,9 @@ class SqsEndpoint:
                 _authorize_queues(key, parameters)
                 client_gone: Callable[[], bool] = req.env.get("waitress.client_disconnected", lambda: False)
                 base_url = f"{req.scheme}://{req.netloc}"
-                result = action.run(Context(self._service, parameters, base_url, region, key.opens, client_gone))
+                room = req.env.get(RESPONSE_SHARE)
+                context = Context(self._service, parameters, base_url, region, key.opens, client_gone, room)
+                result = action.run(context)
             except (BrokerError, wonderq_storage.StorageError) as error:
                 raise from_broker(error) from error
         except SqsError as error:

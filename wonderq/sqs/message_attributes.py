@@ -53,7 +53,7 @@ def parse(given: Mapping[str, Any], most: int) -> dict[str, Attribute]:
             f"Number of message attributes [{len(given)}] exceeds the allowed maximum [{most}].",
         )
     if given:
-        took(8 * len(given))
+        took(12 * len(given))
     return {name: _parse(name, value) for name, value in given.items()}
 
 

@@ -238,6 +238,7 @@ def receive_message(context: Context) -> dict[str, Any]:
             wait_s=wait_s,
             client_gone=context.client_gone,
             attempt_id=attempt,
+            room=context.room,
         )
     except TooManyInFlightError as error:
         if wait_s or is_fifo:

@@ -132,6 +132,7 @@ def _fields(data: bytes, bounds: Bounds) -> Iterator[tuple[bytes, bytes]]:
         start, end = end + 1, data.find(b"&", end + 1)
         if end < 0:
             end = len(data)
+        took(_STEPS_PER_FIELD)
         if most == 0:
             raise SqsError("MalformedQueryString", "The form is malformed: it has too many fields.")
         most -= 1
@@ -147,8 +148,8 @@ def _unquote(data: bytes) -> str:
 
     An escape of a form differs from one of quoted-printable only in its first character.
     """
-    took(_STEPS_PER_FIELD + len(data) // _BYTES_PER_STEP)
     if b"%" not in data:
+        took(len(data) // _BYTES_PER_STEP)
         return data.replace(b"+", b" ").decode()
     pieces = []
     at = 0
@@ -212,6 +213,7 @@ def _nested(fields: Mapping[str, str]) -> dict[str, Any]:
 def _parameters(tree: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in tree.items():
+        took(_STEPS_PER_FIELD)
         if name in _LISTS and isinstance(value, dict):
             found[_LISTS[name]] = [_parameters(each) if isinstance(each, dict) else each for each in _in_order(value)]
         elif name in _MAPS and isinstance(value, dict):
@@ -231,7 +233,7 @@ def _parameters(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 def _in_order(numbered: Mapping[str, Any]) -> list[Any]:
     """Return the values of ``{"1": ..., "2": ...}`` in the order of the numbers."""
-    return [numbered[key] for key in sorted(numbered, key=lambda key: (len(key), key))]
+    return [numbered[key] for key in sorted(sorted(numbered), key=len)]
 
 
 # Responses
