@@ -30,7 +30,7 @@ from wonderq_storage import Checkpoints, CorruptLogError, FileLog, Observer, Sto
 
 logger = logging.getLogger("wonderq")
 
-#: Open files besides connections and existing segments: new segments, and large bodies in temporary files.
+#: Open files besides connections and existing segments: new segments, checkpoints, and what libraries open.
 _SPARE_FILES = 256
 
 
