@@ -176,7 +176,7 @@ def test_the_largest_requests_of_small_calls_are_taken(broker: Broker) -> None:
     """Each character is escaped, as no client does."""
     app = create_app(broker)
     with serving(broker, app, body_limit=body_limit(app._router, LIMITS, sqs_batch_bytes=MIB)) as served:
-        tags = {f"{number:03}" + "\U0001f600" * 125: "\U0001f600" * 256 for number in range(50)}
+        tags = {f"{number:03}" + "\U0001f600" * 125: "\U0001f600" * 256 for number in range(8)}
         assert served("PUT", "/queues/a", json={"tags": tags}).status == 201
         schedule = {"cron": "* * * * *", "queue": "a", "message": "\x01" * 16_000}
         assert served("PUT", "/schedules/a", json=schedule).status == 201
