@@ -27,17 +27,18 @@ from wonderq.httpd.addresses import TrustedHosts
 from wonderq.httpd.listening import bind
 from wonderq.httpd.server import Server
 from wonderq.metrics import LogCollector, LogCounters, ServerCollector, make_registry
+from wonderq.rest.body_limits import body_limit
 from wonderq.runtime.clock import CautiousClock
 from wonderq.runtime.signals import Signals
 from wonderq.runtime.time_evidence import TimeEvidence
-from wonderq.sqs.limits import STRICT, relaxed
+from wonderq.sqs.limits import STRICT, SqsLimits, relaxed
 from wonderq.state.state import UnreadableRecordError
 from wonderq_storage import Checkpoints, CorruptLogError, FileLog, Observer, StorageError
 from wonderq_storage.errors import remedy
 
 logger = logging.getLogger("wonderq")
 
-#: Open files besides connections and existing segments: new segments, and large bodies in temporary files.
+#: Open files besides connections and existing segments: new segments, checkpoints, and what libraries open.
 _SPARE_FILES = 256
 
 
@@ -161,8 +162,13 @@ def _open_keys(settings: Settings) -> Keys:
 def _make_app(settings: Settings, broker: Broker, access: Access, registry: CollectorRegistry) -> App:
     host, _ = settings.listen
     hosts = TrustedHosts((host, *settings.hosts)) if settings.hosts or _is_loopback(host) else None
-    sqs_limits = STRICT if settings.sqs_limits == "strict" else relaxed(broker.limits)
-    return create_app(broker, access, registry, hosts=hosts, cors_origins=settings.cors_origins, sqs_limits=sqs_limits)
+    return create_app(
+        broker, access, registry, hosts=hosts, cors_origins=settings.cors_origins, sqs_limits=_sqs_limits(settings)
+    )
+
+
+def _sqs_limits(settings: Settings) -> SqsLimits:
+    return STRICT if settings.sqs_limits == "strict" else relaxed(settings.limits)
 
 
 @contextmanager
@@ -201,6 +207,7 @@ def _start_server(app: App, access: Access, settings: Settings, sockets: Sequenc
             connections_per_address=settings.connections_per_address,
             check_head=access.check_head,
             max_body_bytes=settings.max_body_bytes,
+            body_limit=body_limit(access.router, settings.limits, sqs_batch_bytes=_sqs_limits(settings).batch_bytes),
             sockets=sockets,
         )
     server.counters.log_requests = settings.access_log

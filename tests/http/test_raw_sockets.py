@@ -131,7 +131,9 @@ class TestWhereABodyEnds:
         check_refused(served, produce(b"Content-Length: " + length), 413, "body_too_large")
 
     def test_the_largest_content_length_is_read(self, served: ServedBroker) -> None:
-        body = b'{"message":' + b" " * (MAX_BODY_BYTES - 16) + b'"xx"}'
+        message = b'"%s"' % (b"\\n" * ((1 << 20) - 20))  # two bytes for each that counts
+        body = b'{"messages":[%s' % b",".join([message] * 16)
+        body += b" " * (MAX_BODY_BYTES - 2 - len(body)) + b"]}"
         assert len(body) == MAX_BODY_BYTES
         assert exchange(served, produce(b"Content-Length: %d" % len(body), body=body))[0].status == 201
 

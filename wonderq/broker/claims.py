@@ -7,7 +7,8 @@ import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from math import inf
-from typing import NamedTuple
+from operator import attrgetter
+from typing import NamedTuple, Protocol
 
 from wonderq.broker.consumers import Waiter
 from wonderq.broker.core import CLAIM_LEAVES, Core
@@ -38,6 +39,9 @@ _ATTEMPT = "a"
 _MIN_SLEEP_S = 0.001
 
 
+_length = attrgetter("length")
+
+
 class Claim(NamedTuple):
     """Messages that were claimed."""
 
@@ -60,6 +64,20 @@ class NoClaim(NamedTuple):
     """Messages that were claimed too often, and must be dead-lettered first."""
 
 
+class Room(Protocol):
+    """Room in memory for the response to a claim. It is asked under the broker's lock."""
+
+    @property
+    def left_bytes(self) -> int:
+        """Size of the messages that may be claimed. A single message may have more."""
+
+    def take(self, size: int) -> None:
+        """Take the room of messages that are claimed now."""
+
+    def fit(self, size: int) -> None:
+        """Take the room of messages that can be claimed only together; raise an error if there is not enough."""
+
+
 class _Request(NamedTuple):
     """Arguments of `Claims.claim`, checked."""
 
@@ -70,6 +88,7 @@ class _Request(NamedTuple):
     """End of the long poll, on the monotonic clock."""
     client_gone: Callable[[], bool]
     attempt_id: str | None
+    room: Room | None
 
 
 class Claims:
@@ -91,12 +110,14 @@ class Claims:
         wait_s: float = 0,
         client_gone: Callable[[], bool] = lambda: False,
         attempt_id: str | None = None,
+        room: Room | None = None,
     ) -> list[Message]:
         """Claim the next messages of a queue, at most ``limit``, and wait up to ``wait_s`` for the first one.
 
         ``visibility_timeout_ms`` defaults to the setting of the queue. ``client_gone`` is called before each attempt to
         claim, and nothing is claimed once it returns True. A repeated ``attempt_id`` gets the same messages and
-        receipts within five minutes, unless one of the messages has changed since.
+        receipts within five minutes, unless one of the messages has changed since. Fewer messages are claimed if
+        ``room`` has too little left.
 
         Raises:
             InvalidValueError: an argument is out of range.
@@ -106,7 +127,8 @@ class Claims:
             TooManyWaitingError: as many consumers wait as may wait.
         """
         self._check(limit, visibility_timeout_ms, wait_s, attempt_id)
-        request = _Request(queue, limit, visibility_timeout_ms, time.monotonic() + wait_s, client_gone, attempt_id)
+        wait_until_s = time.monotonic() + wait_s
+        request = _Request(queue, limit, visibility_timeout_ms, wait_until_s, client_gone, attempt_id, room)
         claim = self._wait_for_claim(request)
         if claim is None:
             self._core.wait_until_durable()
@@ -156,7 +178,7 @@ class Claims:
                         return None
                     queue = core.find_queue(request.queue)
                     outcome = self.try_claim(
-                        queue, now_ms, request.limit, request.visibility_timeout_ms, request.attempt_id
+                        queue, now_ms, request.limit, request.visibility_timeout_ms, request.attempt_id, request.room
                     )
                     if isinstance(outcome, Claim):
                         return outcome
@@ -194,6 +216,7 @@ class Claims:
         limit: int,
         visibility_timeout_ms: int | None,
         attempt_id: str | None,
+        room: Room | None = None,
     ) -> Claim | NoClaim:
         """Claim messages that are available now, under the lock, or return the reason why there are none."""
         messages, settings = queue.messages, queue.settings
@@ -209,13 +232,13 @@ class Claims:
                 rates = ClaimBudget(self._rates, queue)
         timeout_ms = settings.visibility_timeout_ms if visibility_timeout_ms is None else visibility_timeout_ms
         if attempt_id is not None:
-            again = self._claim_again(queue, now_ms, timeout_ms, attempt_id)
+            again = self._claim_again(queue, now_ms, timeout_ms, attempt_id, room)
             if again is not None:
                 return again
-        room = in_flight_limit - messages.counts[CLAIMED]
-        runs = self._pick(queue, min(limit, room), rates)
+        more = in_flight_limit - messages.counts[CLAIMED]
+        runs = self._pick(queue, min(limit, more), rates, room)
         if not runs:
-            full = room <= 0 < messages.counts[WAITING]
+            full = more <= 0 < messages.counts[WAITING]
             return NoClaim(in_flight_limit if full else 0, inf if rates is None else rates.wait_s)
         if settings.max_receives:
             dead = [view for view in messages.views(runs) if view.receives >= settings.max_receives]
@@ -228,14 +251,18 @@ class Claims:
         position = self._core.append_and_apply(*records, leave=CLAIM_LEAVES)
         self._count(queue, now_ms, runs)
         views = messages.views(runs)
+        if room is not None:
+            room.take(sum(map(_length, views)))
         if rates is not None:
             rates.count(messages.lane_of(view)[1] for view in views)
         self._core.consumers.notify(queue)
         return new_tuple(Claim, (queue, position, views, token))
 
-    def _pick(self, queue: Queue, limit: int, rates: ClaimBudget | None) -> Runs:
-        """Return the messages to claim next, within the limits of a batch and the rates."""
+    def _pick(self, queue: Queue, limit: int, rates: ClaimBudget | None, room: Room | None) -> Runs:
+        """Return the messages to claim next, within the limits of a batch, the rates and the room."""
         most_bytes = self._core.limits.batch_bytes
+        if room is not None:
+            most_bytes = min(most_bytes, room.left_bytes)
         if rates is None:
             return queue.messages.pick(limit, most_bytes)
         return queue.messages.pick(min(limit, rates.messages()), most_bytes, rates.messages_of)
@@ -246,7 +273,9 @@ class Claims:
             produced_ms = sorted(produced_ms)  # lanes do not deliver the oldest message first
         self._core.counters.of(queue.name).claimed(now_ms, produced_ms)
 
-    def _claim_again(self, queue: Queue, now_ms: int, timeout_ms: int, attempt_id: str) -> Claim | None:
+    def _claim_again(
+        self, queue: Queue, now_ms: int, timeout_ms: int, attempt_id: str, room: Room | None
+    ) -> Claim | None:
         """Renew and return the claim of an earlier attempt, or return None if there is none or a message changed."""
         before = queue.dedup.get(_ATTEMPT + attempt_id, now_ms)
         if before is None:
@@ -256,6 +285,8 @@ class Claims:
         expected = (CLAIMED, token, due_ms)
         if len(views) < sum(runs[1::2]) or any((each.status, each.token, each.due_ms) != expected for each in views):
             return None
+        if room is not None:
+            room.fit(sum(map(_length, views)))
         changes = [record.Change(view.sequence, CLAIMED, now_ms + timeout_ms, timeout_ms) for view in views]
         position = self._core.append_and_apply(
             change_record(queue, changes, now_ms),

@@ -17,6 +17,7 @@ from waitress.buffers import ReadOnlyFileBasedBuffer
 from waitress.utilities import build_http_date
 
 from wonderq.httpd.errors import JSON, RequestError, encode_json, error_response
+from wonderq.httpd.room import RESPONSE_SHARE
 
 _FIXED_HEADERS = "Server: wonderq\r\nX-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n"
 _DEFAULT_HEADERS = {
@@ -123,6 +124,7 @@ class ResponseTask(_ResponseHead, task.WSGITask):  # type: ignore[misc] # waitre
             "wsgi.url_scheme": request.url_scheme,
             "wsgi.input": request.get_body_stream(),
             "waitress.client_disconnected": channel.check_client_disconnected,
+            RESPONSE_SHARE: channel.share,
         }
         for name, value in request.headers.items():
             environ[_UNPREFIXED.get(name) or f"HTTP_{name}"] = value

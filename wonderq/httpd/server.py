@@ -12,6 +12,7 @@ import heapq
 import logging
 import select
 import socket
+import sys
 import threading
 import time
 from collections import deque
@@ -29,14 +30,12 @@ from wonderq.httpd.connections import Channel, Timeouts
 from wonderq.httpd.counters import RequestCounters
 from wonderq.httpd.head import CheckHead
 from wonderq.httpd.listening import bind, url_of
-from wonderq.httpd.parser import MAX_BODY_BYTES
+from wonderq.httpd.parser import MAX_BODY_BYTES, BodyLimit
 from wonderq.httpd.responses import BROKER_AT_LIMIT, CLIENT_AT_LIMIT, too_many_connections
+from wonderq.httpd.room import LARGE_RESPONSE_BYTES, BodyRoom, ResponseRoom
 from wonderq.runtime.fibers import Event, Hub
 
 logger = logging.getLogger("wonderq.http")
-
-#: A listing pauses while this much of it has not been sent.
-MAX_UNSENT_BYTES = 1 << 20
 
 #: A smaller write waits for the rest of its response, so that head and body are sent in one system call.
 SEND_BYTES = 1 << 14
@@ -50,6 +49,12 @@ _ACCEPTS_PER_TURN = 64
 #: Number of bodies of the largest size that may be processed at a time.
 _LARGEST_BODIES_IN_PROGRESS = 2
 
+#: Bodies of the largest size that may be in memory at a time, with those that arrive.
+_LARGEST_BODIES = 4
+
+#: Size of the responses that are not sent yet, in bodies of the largest size.
+_LARGEST_RESPONSES = 4
+
 #: Interval at which a request that waits for its turn checks whether its client is still connected.
 _TURN_CHECK_S = 1.0
 
@@ -57,10 +62,11 @@ _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 _READ = select.EPOLLIN | select.EPOLLPRI
 _WRITE = select.EPOLLOUT
+_HANG_UP = select.EPOLLHUP
 
 
 class _LargeBodies:
-    """Bounds the total size of large bodies that are processed at a time; the others wait in order, in temporary files.
+    """Bounds the total size of large bodies that are processed at a time; the others wait in order.
 
     A body that is being processed is in memory, several times over, until its messages are durable.
     """
@@ -147,11 +153,12 @@ class Server(TcpWSGIServer):  # type: ignore[misc] # waitress has no types
         timeouts: Timeouts | None = None,
         max_body_bytes: int = MAX_BODY_BYTES,
         sockets: Sequence[socket.socket] = (),
+        body_limit: BodyLimit | None = None,
     ) -> None:
         """Bind the host's addresses and listen on them, or on ``sockets``, which are bound already.
 
         When ``connections`` are open, the server closes an idle one to accept another; if none is idle, it rejects the
-        new one.
+        new one. No body may have more than ``max_body_bytes``, or than ``body_limit`` returns for its call.
         """
         adjustments = Adjustments(
             host=host,
@@ -161,13 +168,17 @@ class Server(TcpWSGIServer):  # type: ignore[misc] # waitress has no types
             # served.
             channel_request_lookahead=1,
             connection_limit=connections,
-            outbuf_high_watermark=MAX_UNSENT_BYTES,
+            outbuf_high_watermark=LARGE_RESPONSE_BYTES,
+            outbuf_overflow=sys.maxsize,  # never into a temporary file
             clear_untrusted_proxy_headers=False,  # would wrap the application; nothing here reads those headers
         )
         adjustments.send_bytes = SEND_BYTES  # deprecated as an argument
         self.check_head = check_head
         self.counters = RequestCounters()
         self.max_body_bytes = max_body_bytes
+        self.body_limit = body_limit
+        self.body_room = BodyRoom(_LARGEST_BODIES * max_body_bytes)
+        self.response_room = ResponseRoom(_LARGEST_RESPONSES * max_body_bytes)
         self.large_bodies = _LargeBodies(_LARGEST_BODIES_IN_PROGRESS * max_body_bytes)
         self.poll_changes: set[Any] = set()
         """Dispatchers whose ``polled_events`` may have to change before the next poll."""
@@ -264,6 +275,8 @@ class Server(TcpWSGIServer):  # type: ignore[misc] # waitress has no types
             if fileno is None:
                 continue  # closed, which removed it from epoll
             events = (_READ if dispatcher.readable() else 0) | (_WRITE if dispatcher.writable() else 0)
+            if not events and getattr(dispatcher, "watches_hang_up", False):
+                events = _HANG_UP
             if events == dispatcher.polled_events:
                 continue
             if not events:  # or epoll would report a client's hang-up at every turn

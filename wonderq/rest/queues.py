@@ -35,7 +35,7 @@ class QueueResource(Resource):
         render(req, resp, queue_object(self.broker.queue(queue)))
 
     def on_put(self, req: falcon.Request, resp: falcon.Response, queue: str) -> None:
-        settings = settings_of(read_optional_body(req, schemas.PutQueue))
+        settings = settings_of(read_optional_body(req, schemas.PutQueue, self.broker.limits))
         if settings.get("dead_letter_queue"):
             self.check_queue(req, "admin", settings["dead_letter_queue"])
         info, created = self.broker.put_queue(queue, **settings)

@@ -24,7 +24,7 @@ class RedriveCollection(Resource):
         render(req, resp, list(map(redrive_object, self.broker.redrives.list(queue))))
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str) -> None:
-        body = read_optional_body(req, schemas.Redrive)
+        body = read_optional_body(req, schemas.Redrive, self.broker.limits)
         if body.destination is UNSET:
             self._check_all_queues(req)
         else:

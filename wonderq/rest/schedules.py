@@ -39,7 +39,7 @@ class ScheduleResource(Resource):
         render(req, resp, schedule_object(found))
 
     def on_put(self, req: falcon.Request, resp: falcon.Response, schedule: str) -> None:
-        given = _fields_of(read_body(req, schemas.PutSchedule))
+        given = _fields_of(read_body(req, schemas.PutSchedule, self.broker.limits))
         with suppress(ScheduleNotFoundError):  # this call creates it
             self.check_queue(req, "admin", self.broker.schedules.get(schedule).queue)
         if "queue" in given:

@@ -16,8 +16,6 @@ from wonderq.model.queue_names import QUEUE_NAME_PATTERN
 from wonderq.model.settings import RANGES
 from wonderq.model.status import STATUS_BY_NAME
 
-MSGPACK = "application/msgpack"
-
 EXAMPLE_ID = "a7f5325c-e413-8fbc-ada0-759277567d55"
 EXAMPLE_REDRIVE_ID = "4f6c1d0e-8a3b-4a4e-9d53-6f0d1f2b7c11"
 EXAMPLE_RECEIPT = "029fd4c973904fef2da0759277567d5539924d0e"
@@ -339,6 +337,15 @@ class UpdateBatch(Body):
     """Messages to update."""
 
     entries: Annotated[list[UpdateEntry], Meta(min_length=1, description="Updates, up to 1000.")]
+
+
+#: The list of a batch by the type of the request: its field, and the type of its entries. `wonderq.rest.bodies` decodes
+#: the entries of a large batch in turns.
+ENTRIES: dict[type[Struct], tuple[str, Any]] = {
+    Produce: ("messages", Text | NewMessage),
+    HandOver: ("produce", NextMessage),
+    UpdateBatch: ("entries", UpdateEntry),
+}
 
 
 class PutQueue(Body):

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from wonderq.auth.roles import Role
 from wonderq.broker.broker import Broker
+from wonderq.broker.claims import Room
 from wonderq.model.errors import BrokerError
 from wonderq.model.messages import QueueInfo
 from wonderq.model.settings import QueueSettings
@@ -42,6 +43,8 @@ class Context(NamedTuple):
     opens: Callable[[str], bool]
     """Returns whether the client's key opens a queue."""
     client_gone: Callable[[], bool]
+    room: Room | None
+    """Room for the response."""
 
     @property
     def broker(self) -> Broker:
@@ -123,12 +126,12 @@ class Context(NamedTuple):
         entries = self.parameters.get("Entries")
         if not isinstance(entries, list) or not entries:
             raise SqsError("EmptyBatchRequest", "There should be at least one entry in the request.")
-        if not all(isinstance(each, dict) for each in entries):
-            raise SqsError("SerializationException", "Entries must be a list of structures.")
         if len(entries) > self.limits.batch_entries:
             most = self.limits.batch_entries
             text = f"Maximum number of entries per request are {most}. You have sent {len(entries)}."
             raise SqsError("TooManyEntriesInBatchRequest", text)
+        if not all(isinstance(each, dict) for each in entries):
+            raise SqsError("SerializationException", "Entries must be a list of structures.")
         ids = [each.get("Id") for each in entries]
         for each in ids:
             if not isinstance(each, str) or not _ENTRY_ID.fullmatch(each):
