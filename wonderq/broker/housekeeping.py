@@ -1,13 +1,16 @@
-"""Background work on messages: retention, redrives and schedules."""
+"""Background work on messages: upkeep, redrives and schedules."""
 
 from __future__ import annotations
 
 from wonderq.broker.background import TICK_S, BackgroundLoop
 from wonderq.broker.broker import Broker
 
+#: Rest between two portions of upkeep, so that requests get the lock meanwhile.
+_REST_S = 0.002
+
 
 class Housekeeper(BackgroundLoop):
-    """Enforces retention, and runs redrives and schedules when they are due."""
+    """Does the upkeep, and runs redrives and schedules when they are due."""
 
     def __init__(self, broker: Broker, *, tick_s: float = TICK_S) -> None:
         super().__init__(broker, "housekeeping", tick_s)
@@ -19,11 +22,11 @@ class Housekeeper(BackgroundLoop):
 
     def turn(self) -> float:
         """Run the steps that are due; return the seconds until the next one is."""
-        steps = (self._enforce_retention, self._broker.redrives.run, self._broker.schedules.fire_due)
+        steps = (self._keep_up, self._broker.redrives.run, self._broker.schedules.fire_due)
         return min(self._tick_s, *(self.attempt(step, self._tick_s) for step in steps))
 
-    def _enforce_retention(self) -> float:
-        self._broker.enforce_retention()
+    def _keep_up(self) -> float:
+        self._broker.upkeep(lambda: self._stop.wait(_REST_S))
         return self._tick_s
 
     def _run(self) -> None:
