@@ -508,3 +508,13 @@ def test_a_deleted_queue_is_freed_in_portions() -> None:
     assert not real.lanes.by_number
     assert not real.lanes._groups
     assert not real._deadlines._by_page
+
+
+def test_pages_whose_deadlines_get_earlier_and_earlier_keep_them_all() -> None:
+    real = Columns()
+    real.produce(0, 0, 1, [10] * 3000, [])
+    for sequence in range(3000):
+        real.claim([sequence, 1], 0, 10_000 - sequence, 1)
+    for now_ms in (7_001, 8_000, 10_000):
+        assert len(portions(real, now_ms, 100)) < 100
+        assert real.counts[WAITING] == now_ms - 7_000

@@ -200,9 +200,9 @@ def test_whole_pages_that_are_older() -> None:
     columns = Columns()
     columns.produce(0, 5, 0, [1] * 10_000, [])
     columns.produce(10_000, 6, 0, [1] * 10_000, [])
-    assert columns.oldest_end(100, 5) is None
-    assert columns.oldest_end(100, 6) == 10_000
-    assert columns.oldest_end(100, 7) == 20_000
+    assert columns.oldest_end(1000, 5) is None
+    assert columns.oldest_end(1000, 6) == 10_000
+    assert columns.oldest_end(1000, 7) == 20_000
 
 
 def test_a_dead_letter_that_is_moved_back_by_hand_or_buried_is_counted(kept: Kept) -> None:

@@ -42,8 +42,8 @@ class Deadlines:
     def __init__(self) -> None:
         """Make an empty schedule."""
         self._by_page: dict[int, list[int]] = {}
-        # A page has a place here with its earliest deadline or an earlier time, and may have other places, which are
-        # void.
+        # The place of a page in the heap of pages is at its earliest deadline or before it. Other places are void.
+        self._places: dict[int, int] = {}
         self._pages: list[int] = []
 
     def next_ms(self) -> int | None:
@@ -59,38 +59,43 @@ class Deadlines:
             self._by_page[number] = [deadline]
             self._place(due_ms, number)
             return
-        if due_ms < heap[0] >> _TIME_SHIFT:
-            self._place(due_ms, number)
         heapq.heappush(heap, deadline)
+        if due_ms < self._places[number]:
+            self._place(due_ms, number)
         if not len(heap) % _VOID_DEADLINES:
             status = page.status
             if len(heap) > 2 * (status.count(CLAIMED) + status.count(DELAYED)) + _VOID_DEADLINES:
                 self.rebuild(page)
 
     def _place(self, due_ms: int, number: int) -> None:
+        self._places[number] = due_ms
         heapq.heappush(self._pages, due_ms << _PAGE_SHIFT | number)
-        if len(self._pages) > 2 * len(self._by_page) + 64:
-            self._pages = [heap[0] >> _TIME_SHIFT << _PAGE_SHIFT | each for each, heap in self._by_page.items()]
+        if len(self._pages) > 2 * len(self._places) + 64:
+            self._pages = [due_ms << _PAGE_SHIFT | number for number, due_ms in self._places.items()]
             heapq.heapify(self._pages)
 
     def pop(self, now_ms: int) -> tuple[int, int, int] | None:
         """Remove the earliest deadline and return it as ``(due_ms, first, count)``; None if it is after ``now_ms``.
 
-        The count is 0 if only a void place of a page was removed.
+        The count is 0 if only a place of a page was removed that is void, or before the earliest deadline of the page.
         """
         pages = self._pages
         if not pages or pages[0] >> _PAGE_SHIFT > now_ms:
             return None
         due_ms, number = pages[0] >> _PAGE_SHIFT, pages[0] & _PAGE_MASK
-        heap = self._by_page.get(number)
+        if self._places.get(number) != due_ms:
+            heapq.heappop(pages)
+            return due_ms, 0, 0
+        heap = self._by_page[number]
         first = count = 0
-        if heap is not None and heap[0] >> _TIME_SHIFT == due_ms:
+        if heap[0] >> _TIME_SHIFT == due_ms:
             deadline = heapq.heappop(heap)
             first, count = deadline >> _COUNT_BITS & _SEQUENCE_MASK, (deadline & _COUNT_MASK) + 1
         if not heap:
-            self._by_page.pop(number, None)
+            del self._by_page[number], self._places[number]
             heapq.heappop(pages)
         elif heap[0] >> _TIME_SHIFT > due_ms:
+            self._places[number] = heap[0] >> _TIME_SHIFT
             heapq.heapreplace(pages, heap[0] >> _TIME_SHIFT << _PAGE_SHIFT | number)
         return due_ms, first, count
 
@@ -102,7 +107,11 @@ class Deadlines:
 
     def forget(self, page: Page) -> None:
         """Remove all deadlines of a page."""
-        self._by_page.pop(page.first >> PAGE_BITS, None)
+        self._forget(page.first >> PAGE_BITS)
+
+    def _forget(self, number: int) -> None:
+        if self._by_page.pop(number, None) is not None:
+            del self._places[number]
 
     def rebuild(self, page: Page) -> None:
         """Rebuild the deadlines of a page from its messages, without the void ones."""
@@ -118,12 +127,11 @@ class Deadlines:
             for first, count in zip(runs[::2], runs[1::2], strict=True):
                 heap.append(due_ms << _TIME_SHIFT | first << _COUNT_BITS | count - 1)
         if not heap:
-            self._by_page.pop(number, None)
+            self._forget(number)
             return
         heapq.heapify(heap)
-        is_new = number not in self._by_page
         self._by_page[number] = heap
-        if is_new:
+        if number not in self._places:
             self._place(heap[0] >> _TIME_SHIFT, number)
 
     def free(self, most: int) -> int:
@@ -133,4 +141,4 @@ class Deadlines:
             most = free(most - 1, heap)
             if most > 0:
                 del self._by_page[number]
-        return free(most, self._pages)
+        return free(most, self._places, self._pages)

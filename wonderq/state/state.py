@@ -22,6 +22,9 @@ from wonderq.state.page import Page
 #: Layout of snapshots. A snapshot with another layout is not loaded.
 _LAYOUT = 2
 
+#: Expired entries that a DEDUP record removes, and two more per entry that it has.
+_FORGET_MORE = 100
+
 
 class UnreadableRecordError(Exception):
     """A record is of an unknown kind, lacks fields, or contradicts the records before it."""
@@ -410,7 +413,7 @@ class State:
     def _dedup(self, end: int, at_ms: int, queue: int, rows: Sequence[tuple[str, Any, int]]) -> None:
         table = self._queue_for(queue).dedup
         before = len(table)
-        table.forget(at_ms, 2 * len(rows))
+        table.forget(at_ms, 2 * len(rows) + _FORGET_MORE)
         for key, value, until_ms in rows:
             if until_ms > at_ms:
                 table.put(key, value, until_ms, end)
