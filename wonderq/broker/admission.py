@@ -20,6 +20,9 @@ from wonderq.model.messages import size_of
 from wonderq.state import record
 from wonderq.state.state import Queue, State
 
+#: Expired keys that are forgotten for a produce that finds no room for its keys, and one more per key.
+_FORGET_MORE = 100
+
 
 class Admission:
     """Checks what may be added. The log may hold more than the limits allow now; that is left as it is."""
@@ -98,7 +101,7 @@ class Admission:
             TooManyKeysError: the broker would hold more than it may.
         """
         if count and self._state.dedup_entries + count > self._limits.total_keys:
-            self._state.forget(now_ms)
+            self._state.forget(now_ms, count + _FORGET_MORE)
             if self._state.dedup_entries + count > self._limits.total_keys:
                 raise TooManyKeysError(self._limits.total_keys)
 
