@@ -153,7 +153,7 @@ def test_keys_that_have_ended_take_no_memory_in_a_queue_that_nobody_uses_any_mor
     send(lasting, "c", queue="r")
     lasting.again()
     lasting.clock.ms += DEDUPLICATION_WINDOW_MS - 1_000
-    lasting.broker.enforce_retention()
+    lasting.broker.upkeep()
     assert [len(lasting.broker.core.state.queues[queue].dedup) for queue in "qr"] == [0, 1]
     assert lasting.broker.core.state.dedup_entries == 1
 

@@ -520,7 +520,7 @@ def test_no_message_is_lost_or_twice_whatever_happens(operations: list[str], cha
             elif operation == "wait":
                 world.clock.ms += chance.choice([100, 40_000])
             elif operation == "expire":
-                broker.enforce_retention()
+                broker.upkeep()
         except BrokerError:
             pass
         there = Counter(world.bodies("source") + world.bodies("target")) if produced else Counter()

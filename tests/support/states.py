@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from wonderq.state import columns, message_table, ready_pages, record
+from wonderq.state import columns, deadlines, message_table, ready_pages, record
 from wonderq.state.columns import Columns
 from wonderq.state.state import Queue, State
 
 
 def small_pages(monkeypatch: pytest.MonkeyPatch, bits: int, keep_below: int) -> None:
     """Let pages have ``1 << bits`` messages only."""
-    for module in (columns, message_table, ready_pages):
+    for module in (columns, deadlines, message_table, ready_pages):
         monkeypatch.setattr(module, "PAGE_BITS", bits)
     monkeypatch.setattr(columns, "PAGE_MESSAGES", 1 << bits)
     monkeypatch.setattr(columns, "_KEEP_BELOW", keep_below)

@@ -26,6 +26,8 @@ _LONG_CHARACTERS = 1 << 18
 
 #: Bytes that are encoded in a step of `took`.
 _BYTES_PER_STEP = 500
+#: Expired keys that are forgotten for a produce that finds no room for its keys, and one more per key.
+_FORGET_MORE = 100
 
 
 class Admission:
@@ -118,7 +120,7 @@ class Admission:
             TooManyKeysError: the broker would hold more than it may.
         """
         if count and self._state.dedup_entries + count > self._limits.total_keys:
-            self._state.forget(now_ms)
+            self._state.forget(now_ms, count + _FORGET_MORE)
             if self._state.dedup_entries + count > self._limits.total_keys:
                 raise TooManyKeysError(self._limits.total_keys)
 

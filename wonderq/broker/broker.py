@@ -3,7 +3,8 @@
 | concern | module | operations |
 |---|---|---|
 | producing | `wonderq.broker.produce` | `produce`, `send`, `hand_over` |
-| claims | `wonderq.broker.claims` | `claim`, `enforce_retention` |
+| claims | `wonderq.broker.claims` | `claim` |
+| retention, deadlines, expired keys | `wonderq.broker.upkeep` | `upkeep` |
 | deleting and updating | `wonderq.broker.changes` | `delete`, `delete_batch`, `update`, `update_batch`, `kick` |
 | reading | `wonderq.broker.queries` | `get`, `messages`, `count`, `settings_of`, `queue`, `queues`, `queue_stats` |
 | queues | `wonderq.broker.queues` | `put_queue`, `create_queue`, `change_queue`, `drop_queue`, `purge` |
@@ -25,6 +26,7 @@ from wonderq.broker.reader import Reader
 from wonderq.broker.redrive import Redrives
 from wonderq.broker.schedules import Schedules
 from wonderq.broker.transfers import Transfers
+from wonderq.broker.upkeep import Upkeep
 from wonderq.model.limits import Limits
 from wonderq.runtime.clock import Clock
 from wonderq_storage import Checkpoints, CorruptLogError, Log
@@ -66,7 +68,7 @@ class Broker:
         self.hand_over = producer.hand_over
 
         self.claim = self.claims.claim
-        self.enforce_retention = self.claims.enforce_retention
+        self.upkeep = Upkeep(self.core).run
 
         self.delete = changes.delete
         self.delete_batch = changes.delete_batch

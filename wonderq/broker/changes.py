@@ -193,7 +193,7 @@ class Changes:
             seen: set[int] = set()
             for index, (target, change) in enumerate(updates):
                 try:
-                    view = self._core.resolve(found, target)
+                    view = self._core.resolve(found, target).at(now_ms)
                     if view.sequence in seen:
                         raise InvalidValueError("entries", "A batch may update a message only once.")
                     after = self._decide_change(view, change, now_ms)

@@ -1,4 +1,4 @@
-"""Claims: delivery, long polling, dead-lettering and retention."""
+"""Claims: delivery, long polling and dead-lettering."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from wonderq.model.limits import UNLIMITED
 from wonderq.model.messages import Message, new_tuple
 from wonderq.model.settings import DEDUPLICATION_WINDOW_MS
 from wonderq.model.status import CLAIMED, WAITING
+from wonderq.runtime.fibers import yield_to_others
 from wonderq.runtime.token_bucket import TokenBuckets
 from wonderq.state import record
 from wonderq.state.page import NO_TOKEN, MessageView
@@ -62,6 +63,8 @@ class NoClaim(NamedTuple):
     """Seconds until a rate limit allows more."""
     dead: Sequence[MessageView] = ()
     """Messages that were claimed too often, and must be dead-lettered first."""
+    unfinished: bool = False
+    """Whether more deadlines are past or more messages have expired, so that the next attempt may find a message."""
 
 
 class Room(Protocol):
@@ -182,7 +185,7 @@ class Claims:
                     )
                     if isinstance(outcome, Claim):
                         return outcome
-                    if not outcome.dead:
+                    if not (outcome.dead or outcome.unfinished):
                         left_s = request.wait_until_s - time.monotonic()
                         if left_s <= 0:
                             if outcome.in_flight_limit:  # an empty answer would mean that no message waits
@@ -195,6 +198,8 @@ class Claims:
                         sleep_s = min(left_s, outcome.wait_s, (waiter.due_ms - now_ms) / 1000)
                 if outcome.dead:
                     self._transfers.dead_letter(queue, outcome.dead)
+                elif outcome.unfinished:
+                    yield_to_others()
                 else:
                     assert waiter is not None
                     waiter.wake.wait(max(sleep_s, _MIN_SLEEP_S))
@@ -221,10 +226,10 @@ class Claims:
         """Claim messages that are available now, under the lock, or return the reason why there are none."""
         messages, settings = queue.messages, queue.settings
         in_flight_limit, rates = self._core.limits.in_flight_per_queue, None
-        self._core.advance(queue, now_ms)
+        left = self._core.advance(queue, now_ms)
         if queue.restricts_claims:
-            if settings.retention_ms:
-                self._delete_expired(queue, now_ms)
+            if settings.retention_ms and self._core.delete_expired(queue, now_ms):
+                return NoClaim(unfinished=True)
             if settings.paused:
                 return NoClaim()
             in_flight_limit = min(in_flight_limit, settings.max_in_flight or UNLIMITED)
@@ -238,6 +243,8 @@ class Claims:
         more = in_flight_limit - messages.counts[CLAIMED]
         runs = self._pick(queue, min(limit, more), rates, room)
         if not runs:
+            if left <= 0:
+                return NoClaim(unfinished=True)
             full = more <= 0 < messages.counts[WAITING]
             return NoClaim(in_flight_limit if full else 0, inf if rates is None else rates.wait_s)
         if settings.max_receives:
@@ -281,6 +288,8 @@ class Claims:
         if before is None:
             return None
         token, runs, due_ms = before
+        if due_ms <= now_ms:
+            return None
         views = [view for sequence in record.from_runs(runs) if (view := queue.messages.find(sequence)) is not None]
         expected = (CLAIMED, token, due_ms)
         if len(views) < sum(runs[1::2]) or any((each.status, each.token, each.due_ms) != expected for each in views):
@@ -309,26 +318,3 @@ class Claims:
                 return token
         self._tokens = iter(array("I", secrets.token_bytes(_TOKENS_BYTES)))
         return self._new_token()
-
-    # Retention
-
-    def enforce_retention(self) -> None:
-        """Delete messages older than their queue's retention, and expired dedup entries, in all queues."""
-        core = self._core
-        with core.lock:
-            core.state.forget(core.clock.now_ms())
-            queues = list(core.state.queues.values())
-        for queue in queues:
-            if queue.settings.retention_ms:
-                with core.transaction as now_ms:
-                    if core.state.find(queue.number) is queue:
-                        self._delete_expired(queue, now_ms)
-                        core.consumers.notify(queue)  # fewer messages may be in flight now
-        core.wait_until_durable()
-
-    def _delete_expired(self, queue: Queue, now_ms: int) -> None:
-        end = queue.messages.retention_end(now_ms - queue.settings.retention_ms + 1)
-        if end is not None:
-            before = len(queue.messages)
-            self._core.append_and_apply(record.Purge(record.PURGE, now_ms, queue.number, end))
-            self._core.counters.of(queue.name).retention_expired += before - len(queue.messages)

@@ -1,4 +1,4 @@
-"""Background work on messages: retention, redrives, schedules, memory of sparse pages, review of a held clock."""
+"""Background work on messages: upkeep, redrives, schedules, memory of sparse pages, review of a held clock."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from wonderq.broker.background import TICK_S, BackgroundLoop
 from wonderq.broker.broker import Broker
 from wonderq.broker.thinning import Thinner
 
+#: Rest between two portions of upkeep, so that requests get the lock meanwhile.
+_REST_S = 0.002
+
 
 class Housekeeper(BackgroundLoop):
-    """Enforces retention, runs redrives and schedules when they are due, and thins pages."""
+    """Does the upkeep, runs redrives and schedules when they are due, and thins pages."""
 
     def __init__(self, broker: Broker, *, tick_s: float = TICK_S) -> None:
         super().__init__(broker, "housekeeping", tick_s)
@@ -23,7 +26,7 @@ class Housekeeper(BackgroundLoop):
         """Run the steps that are due; return the seconds until the next one is."""
         steps = (
             self._review_clock,
-            self._enforce_retention,
+            self._keep_up,
             self._broker.redrives.run,
             self._broker.schedules.fire_due,
             self._thinner.run,
@@ -34,8 +37,8 @@ class Housekeeper(BackgroundLoop):
         self._broker.review_clock()
         return self._tick_s
 
-    def _enforce_retention(self) -> float:
-        self._broker.enforce_retention()
+    def _keep_up(self) -> float:
+        self._broker.upkeep(lambda: self._stop.wait(_REST_S))
         return self._tick_s
 
     def _run(self) -> None:

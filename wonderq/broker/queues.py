@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from wonderq.broker.core import PRODUCE_LEAVES, Core
+from wonderq.broker.core import PORTION, PRODUCE_LEAVES, Core
 from wonderq.broker.queries import Queries
 from wonderq.model.errors import DefaultQueueError, InvalidValueError
 from wonderq.model.messages import QueueInfo
 from wonderq.model.queue_names import DEFAULT_QUEUE, check_queue_name
 from wonderq.model.settings import RANGES, QueueSettings, check_setting, check_tags, check_texts
+from wonderq.runtime.fibers import yield_to_others
 from wonderq.state import record
 from wonderq.state.state import Queue, queue_record
 
@@ -108,17 +109,32 @@ class Queues:
         self._core.wait_until_durable()
 
     def purge(self, name: str) -> int:
-        """Delete all messages of a queue, claimed ones too; return how many.
+        """Delete all messages of a queue that it has now, claimed ones too; return how many.
+
+        A large queue is purged in portions, oldest messages first, so others may see a part of them meanwhile. Messages
+        that are produced meanwhile stay.
 
         Raises:
             QueueNotFoundError: the queue does not exist.
         """
-        with self._core.transaction as now_ms:
-            messages = self._core.find_queue(name).messages
-            count = len(messages)
-            if count:
-                number = self._core.state.queues[name].number
-                self._core.append_and_apply(record.Purge(record.PURGE, now_ms, number, messages.next_sequence))
-                self._core.counters.of(name).count(record.PURGE, count)
+        count = 0
+        queue, last = None, 0
+        while True:
+            with self._core.transaction as now_ms:
+                if queue is None:
+                    queue = self._core.find_queue(name)
+                    last = queue.messages.next_sequence
+                end = queue.messages.oldest_end(PORTION)
+                # Without messages there is nothing more to do, nor in a queue that was deleted meanwhile.
+                if end is None or self._core.state.find(queue.number) is not queue:
+                    break
+                deleted = self._core.purge_to(queue, min(end, last), now_ms)
+                if deleted:
+                    self._core.counters.of(name).count(record.PURGE, deleted)
+                    self._core.consumers.notify(queue)  # more messages may be in flight now
+                count += deleted
+                if end >= last:
+                    break
+            yield_to_others()
         self._core.wait_until_durable()
         return count

@@ -12,10 +12,11 @@ Messages with a priority or a group are in lanes (`wonderq.state.lanes`). A queu
 
 from __future__ import annotations
 
+import sys
 from array import array
 from bisect import insort
 from collections.abc import Callable, Generator, Iterable, Sequence
-from itertools import accumulate, groupby, islice
+from itertools import accumulate, compress, groupby, islice, takewhile
 
 from wonderq.model.status import BURIED, CLAIMED, DELAYED, GONE, STATUS_COUNT, WAITING
 from wonderq.state.deadlines import Deadlines
@@ -48,6 +49,12 @@ SPARSE_MESSAGES = 2048
 #: Places of a replaced page that `thin` counts as one unit of work, which takes about a microsecond.
 _ROWS_OF_A_UNIT = 8
 
+#: Units of work that deleting a page of plain messages counts as.
+_UNITS_OF_A_PAGE = 25
+
+#: Plain messages with the same deadline that `advance` counts as one unit of work, together with the deadline.
+_MESSAGES_OF_A_UNIT = 64
+
 _WAITING_BYTE = bytes([WAITING])
 
 
@@ -63,7 +70,7 @@ class Columns(MessageTable):
         """Entry bytes of all messages."""
         self.lanes = Lanes(self._status_of)
         self._ready = ReadyPages(self._pages)
-        self._deadlines = Deadlines(self._pages, self.counts)
+        self._deadlines = Deadlines()
         self._thinned_at = 0  # next sequence number at the end of the last pass of `thin`
 
     def __len__(self) -> int:
@@ -172,28 +179,84 @@ class Columns(MessageTable):
                 return view.first_claimed_ms or max(view.produced_ms, view.due_ms)
         return None
 
+    def oldest_end(self, most: int, before_ms: int | None = None) -> int | None:
+        """Return the sequence number after the last of the oldest messages, for a purge of at most ``most`` units.
+
+        With ``before_ms``, only messages that were produced before it count. Returns None if there are none.
+        """
+        end = None
+        for page in self._pages.values():
+            start = page.next_index(0, None)
+            if start < 0:
+                continue
+            if most <= 0:
+                break
+            stop = len(page.status)
+            if page.lane:
+                stop = min(stop, start + most)
+                most -= stop - start
+            else:
+                most -= _UNITS_OF_A_PAGE
+            if before_ms is not None:
+                stop = page.index_before(before_ms, start, stop)
+            if stop > start:
+                end = page.sequence(stop - 1) + 1
+            if stop < len(page.status):
+                break
+        return end
+
     def next_due_ms(self) -> int | None:
-        """Return the earliest deadline of a claim or delay, or None. It may be too early, but never too late."""
-        return self._deadlines.next_ms()
+        """Return the time from which `advance` has work, or None. It may be too early, but never too late."""
+        return 0 if self.lanes.withheld else self._deadlines.next_ms()
 
     # Changing: only `State.apply` calls these methods, except `advance`
     #
     # After old parts of a log were dropped, a record may name messages that no earlier record produced. Such messages
     # were deleted later, or a later record rewrites them, so the record has no effect on them.
 
-    def advance(self, now_ms: int) -> int:
-        """Make messages available whose claim or delay has ended at ``now_ms``; return how many claims ended.
+    def advance(self, now_ms: int, most: int = sys.maxsize) -> int:
+        """Make messages available whose claim or delay has ended at ``now_ms``, with at most ``most`` units of work.
+
+        A unit is one deadline or one message, which takes a few microseconds. Returns the units that are left. If none
+        are, there may be more to do.
 
         No record is needed: the result follows from the deadlines. So this may be called at any time, or not at all.
         """
-        claimed = self.counts[CLAIMED]
-        while (deadline := self._deadlines.pop(now_ms)) is not None:
-            due_ms, first, count = deadline
-            for page, start, stop in self._live_slices((first, count)):
-                for index in range(start, stop):
-                    if page.status[index] in (CLAIMED, DELAYED) and page.due_ms[index] == due_ms:
-                        self._set_status(page, index, WAITING)
-        return claimed - self.counts[CLAIMED]
+        left = self.lanes.offer_withheld(most)
+        while left > 0 and (deadline := self._deadlines.pop(now_ms)) is not None:
+            left = self._end(*deadline, left - 1)
+        return left
+
+    def _end(self, due_ms: int, first: int, count: int, left: int) -> int:
+        """End the claims and delays of neighbouring messages that have this deadline; return the units left."""
+        for page, start, stop in self._live_slices((first, count)):
+            if stop - start > 1 and not page.lane and self._end_slice(page, start, stop, due_ms):
+                left -= (stop - start) // _MESSAGES_OF_A_UNIT
+                continue
+            for index in range(start, stop):
+                if page.status[index] in (CLAIMED, DELAYED) and page.due_ms[index] == due_ms:
+                    if left <= 0 and page.lane:
+                        self._schedule(page, due_ms, index, stop)
+                        break
+                    self._set_status(page, index, WAITING)
+                    left -= 1
+        return left
+
+    def _end_slice(self, page: Page, start: int, stop: int, due_ms: int) -> bool:
+        """End the claims or delays of plain messages, if all of them have the same status and deadline."""
+        old, count = page.status[start], stop - start
+        if (
+            old not in (CLAIMED, DELAYED)
+            or page.status.count(old, start, stop) < count
+            or page.due_ms[start:stop] != array("q", (due_ms,)) * count
+        ):
+            return False
+        page.status[start:stop] = _WAITING_BYTE * count
+        page.waiting += count
+        self.counts[old] -= count
+        self.counts[WAITING] += count
+        self._ready.add(page)
+        return True
 
     def produce(
         self,
@@ -277,17 +340,28 @@ class Columns(MessageTable):
         """Delay messages that were just added."""
         for page, start, stop in self._slices((first, count)):
             page.grow_claims()
+            count = stop - start
+            page.due_ms[start:stop] = array("q", (due_ms,)) * count
             if page.lane:
                 for index in range(start, stop):
-                    page.due_ms[index] = due_ms
                     self._set_status(page, index, DELAYED)
-                continue
-            page.status[start:stop] = bytes([DELAYED]) * (stop - start)
-            page.due_ms[start:stop] = array("q", (due_ms,)) * (stop - start)
-            page.waiting -= stop - start
-            self.counts[WAITING] -= stop - start
-            self.counts[DELAYED] += stop - start
-        self._deadlines.add(due_ms, first, count)
+            else:
+                page.status[start:stop] = bytes([DELAYED]) * count
+                page.waiting -= count
+                self.counts[WAITING] -= count
+                self.counts[DELAYED] += count
+            self._schedule(page, due_ms, start, stop)
+
+    def _schedule(self, page: Page, due_ms: int, start: int, stop: int) -> None:
+        """Add the deadline of neighbouring messages of a page."""
+        if page.sequences is None:
+            self._deadlines.add(page, due_ms, page.first + start, stop - start)
+            return
+        runs = page.runs(start, stop)
+        for at in range(0, len(runs), 2):
+            first, end = runs[at], runs[at] + runs[at + 1]
+            for part in range(first, end, PAGE_MESSAGES):
+                self._deadlines.add(page, due_ms, part, min(end - part, PAGE_MESSAGES))
 
     def _enter_lane(self, sequence: int, priority: int, group: str) -> None:
         """Move a waiting message into the lane of its priority and group, if it has either."""
@@ -305,34 +379,37 @@ class Columns(MessageTable):
         due_ms = at_ms + timeout_ms
         for page, start, stop in self._live_slices(runs):
             page.grow_claims()
-            count = stop - start
-            if count == 1 or page.lane:
+            if stop - start == 1 or page.lane:
                 for index in range(start, stop):
                     self._claim_one(page, index, at_ms, timeout_ms, token)
-                continue
-            waiting = page.status.count(WAITING, start, stop)
-            claimed = page.status.count(CLAIMED, start, stop)
-            page.status[start:stop] = bytes([CLAIMED]) * count
-            page.due_ms[start:stop] = array("q", (due_ms,)) * count
-            page.timeout_ms[start:stop] = array("I", (timeout_ms,)) * count
-            page.token[start:stop] = array("I", (token,)) * count
-            receives = page.receives[start:stop]
-            if receives.count(0) == count:
-                page.receives[start:stop] = array("I", (1,)) * count
-                page.first_claimed_ms[start:stop] = array("q", (at_ms,)) * count
             else:
-                for index, before in enumerate(receives, start):
-                    page.receives[index] = before + 1
-                    if not before:
-                        page.first_claimed_ms[index] = at_ms
-            page.waiting -= waiting
-            self.counts[WAITING] -= waiting
-            self.counts[DELAYED] -= count - waiting - claimed
-            self.counts[CLAIMED] += count - claimed
-            if self.lanes.by_number:
-                self.lanes.count_claim(NO_LANE)
-        for at in range(0, len(runs), 2):
-            self._deadlines.add(due_ms, runs[at], runs[at + 1])
+                self._claim_slice(page, start, stop, at_ms, timeout_ms, token)
+            self._schedule(page, due_ms, start, stop)
+
+    def _claim_slice(self, page: Page, start: int, stop: int, at_ms: int, timeout_ms: int, token: int) -> None:
+        """Claim neighbouring plain messages of a page."""
+        count = stop - start
+        waiting = page.status.count(WAITING, start, stop)
+        claimed = page.status.count(CLAIMED, start, stop)
+        page.status[start:stop] = bytes([CLAIMED]) * count
+        page.due_ms[start:stop] = array("q", (at_ms + timeout_ms,)) * count
+        page.timeout_ms[start:stop] = array("I", (timeout_ms,)) * count
+        page.token[start:stop] = array("I", (token,)) * count
+        receives = page.receives[start:stop]
+        if receives.count(0) == count:
+            page.receives[start:stop] = array("I", (1,)) * count
+            page.first_claimed_ms[start:stop] = array("q", (at_ms,)) * count
+        else:
+            for index, before in enumerate(receives, start):
+                page.receives[index] = before + 1
+                if not before:
+                    page.first_claimed_ms[index] = at_ms
+        page.waiting -= waiting
+        self.counts[WAITING] -= waiting
+        self.counts[DELAYED] -= count - waiting - claimed
+        self.counts[CLAIMED] += count - claimed
+        if self.lanes.by_number:
+            self.lanes.count_claim(NO_LANE)
 
     def _claim_one(self, page: Page, index: int, at_ms: int, timeout_ms: int, token: int) -> None:
         """Claim one message, in a third of the time that array slices take."""
@@ -367,7 +444,7 @@ class Columns(MessageTable):
             if status != CLAIMED:
                 page.token[index] = NO_TOKEN
             if status in (CLAIMED, DELAYED):
-                self._deadlines.add(due_ms, sequence, 1)
+                self._deadlines.add(page, due_ms, sequence, 1)
 
     def rewrite(self, runs: Runs, position: int, produced_ms: Sequence[int], lengths: Sequence[int]) -> None:
         """Replace all fields of messages by those of pristine ones. Messages that do not exist are added.
@@ -429,7 +506,7 @@ class Columns(MessageTable):
                 page.grow(page.updates)
                 page.updates[index] = state.version - 1
             if state.status in (CLAIMED, DELAYED):
-                self._deadlines.add(state.due_ms, sequence, 1)
+                self._deadlines.add(page, state.due_ms, sequence, 1)
 
     def _page_for(self, sequence: int, stop: int) -> Page:
         """Return the page of the messages from ``sequence`` up to ``stop``, created or extended if necessary."""
@@ -458,17 +535,28 @@ class Columns(MessageTable):
 
     def purge(self, end: int) -> None:
         """Delete all messages whose sequence numbers are below ``end``."""
-        for page in [page for page in self._pages.values() if page.first < end]:
-            self.delete([page.first, min(end, page.end) - page.first])
+        for page in list(takewhile(lambda page: page.first < end, self._pages.values())):
+            self._remove(self._writable(page), 0, min(page.index(end), len(page.status)))
         self.next_sequence = max(self.next_sequence, end)
+
+    def free(self, most: int) -> int:
+        """Free the messages of a queue that was deleted, in portions; see `wonderq.state.disposal.free`."""
+        most = self.lanes.free(self._deadlines.free(most))
+        while most > 0 and self._pages:
+            self._pages.popitem()
+            most -= _UNITS_OF_A_PAGE
+        return most
 
     def _remove(self, page: Page, start: int, stop: int) -> None:
         """Delete messages of a page, and free the page if it has no others."""
         self._clear(page, start, stop)
         if not page.live:
+            self._deadlines.forget(page)
             is_appended_to = page.sequences is None and page.end == self.next_sequence and page.end % PAGE_MESSAGES
             if len(page.status) >= _KEEP_BELOW or not is_appended_to:
                 self._remove_page(page)
+        else:
+            self._deadlines.shrink(page)
 
     def _clear(self, page: Page, start: int, stop: int) -> None:
         """Remove messages from a page and from all counts. The page stays."""
@@ -481,7 +569,7 @@ class Columns(MessageTable):
         if not deleted:
             self.bytes -= sum(page.length[start:stop])
         elif deleted < count:
-            self.bytes -= sum(page.length[index] for index in range(start, stop) if page.status[index] != GONE)
+            self.bytes -= sum(compress(page.length[start:stop], page.status[start:stop]))
         page.status[start:stop] = bytes(count)
         page.waiting -= waiting
         page.live -= count - deleted
@@ -540,10 +628,11 @@ class Columns(MessageTable):
             self.counts[WAITING] += page.status.count(IN_LANE)
             for index, lane in enumerate(page.lane):
                 if lane:
-                    self.lanes.update_status(lane, page.sequence(index), GONE, page.status[index])
+                    self.lanes.load_message(lane, page.sequence(index), page.status[index])
             if page.waiting:
                 self._ready.add(page)
-        self._deadlines.rebuild()
+            self._deadlines.rebuild(page)
+        self.lanes.offer_all()
 
     # Sparse pages
 
@@ -568,6 +657,7 @@ class Columns(MessageTable):
             elif before is not None and before.live + page.live <= SPARSE_MESSAGES:
                 before = self._writable(before)
                 before.absorb(page)
+                self._deadlines.move(page, before)
                 if before.waiting:
                     self._ready.add(before)
                 self._remove_page(page)
@@ -599,9 +689,11 @@ class Columns(MessageTable):
 
     def _carve(self, page: Page, number: int) -> None:
         """Give the messages of a page number a dense page of their own, out of a sparse page."""
+        self._deadlines.forget(page)
         self._remove_page(page)
         for part in page.carve(number << PAGE_BITS, (number + 1) << PAGE_BITS):
             if part.live:
                 self._add_page(part)
+                self._deadlines.rebuild(part)
                 if part.waiting:
                     self._ready.add(part)

@@ -10,6 +10,7 @@ import heapq
 from typing import Any, NamedTuple
 
 from wonderq.state import record
+from wonderq.state.disposal import free
 
 
 class DedupEntry(NamedTuple):
@@ -45,14 +46,24 @@ class DedupTable:
         if before is None or before.until_ms != until_ms:
             heapq.heappush(self._due, (until_ms, key))
 
-    def forget(self, now_ms: int) -> None:
-        """Remove the expired entries."""
+    def next_ms(self) -> int | None:
+        """Return the time from which `forget` has work, or None. It may be too early, but never too late."""
+        return self._due[0][0] if self._due else None
+
+    def forget(self, now_ms: int, most: int) -> int:
+        """Remove expired entries, with at most ``most`` units of work; return how many units are left."""
         due = self._due
-        while due and due[0][0] <= now_ms:
+        while most > 0 and due and due[0][0] <= now_ms:
             until_ms, key = heapq.heappop(due)
             found = self._by_key.get(key)
             if found is not None and found.until_ms <= until_ms:
                 del self._by_key[key]
+            most -= 1
+        return most
+
+    def free(self, most: int) -> int:
+        """Free the entries of a queue that was deleted, in portions; see `wonderq.state.disposal.free`."""
+        return free(most, self._by_key, self._due)
 
     def entries(self) -> list[DedupEntry]:
         """Return all entries, in an order in which `put` can restore them."""

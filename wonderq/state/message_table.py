@@ -170,26 +170,6 @@ class MessageTable:
                 return page.produced_ms[len(page.status) - len(page.status.lstrip(_GONE_BYTE))]
         return None
 
-    def retention_end(self, before_ms: int) -> int | None:
-        """Return the sequence number after the last of the oldest messages that were produced before ``before_ms``.
-
-        Returns None if the oldest message is not older than that, or the queue is empty.
-        """
-        end = None
-        for page in self._pages.values():
-            if not page.live:
-                continue
-            if max(page.produced_ms) < before_ms:
-                end = page.end
-                continue
-            index = page.next_index(0, None)
-            if page.produced_ms[index] >= before_ms:
-                break
-            while index >= 0 and page.produced_ms[index] < before_ms:
-                end = page.sequence(index) + 1
-                index = page.next_index(index + 1, None)
-        return end
-
     # Pages
 
     def _slices(self, runs: Sequence[int]) -> Iterator[tuple[Page, int, int]]:

@@ -81,6 +81,12 @@ class MessageView(NamedTuple):
         """Whether the message waits, was never claimed or updated, and is in no lane."""
         return self.status == WAITING and not (self.receives or self.lane or self.updates)
 
+    def at(self, now_ms: int) -> MessageView:
+        """Return the message as it is at ``now_ms``: a claim or delay may have ended that `advance` has yet to end."""
+        if self.status in (CLAIMED, DELAYED) and self.due_ms <= now_ms:
+            return self._replace(status=WAITING)
+        return self
+
 
 class Page:
     """Messages from sequence number ``first`` on.
@@ -273,6 +279,21 @@ class Page:
             return self.status.find(status, index)
         found = (_LIVE if status is None else _WAITS).search(self.status, index)
         return found.start() if found else -1
+
+    def index_before(self, before_ms: int, start: int, stop: int) -> int:
+        """Return the index after the last of the messages from ``start`` on that were produced before ``before_ms``.
+
+        ``start`` must be a message that exists, and a result is at most ``stop``.
+        """
+        if self.produced_ms[start] >= before_ms:
+            return start
+        if max(self.produced_ms[start:stop]) < before_ms:
+            return stop
+        index = end = start
+        while 0 <= index < stop and self.produced_ms[index] < before_ms:
+            end = index + 1
+            index = self.next_index(end, None)
+        return end
 
     def view(self, index: int) -> MessageView:
         """Return the fields of one message."""

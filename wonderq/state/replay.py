@@ -53,6 +53,8 @@ def _apply(log: Log, state: State, mark: Mark | None) -> tuple[State, int]:
         except ValueError as error:
             raise UnreadableRecordError(f"the record at position {position:#x}: {error}") from error
         state.apply(fields, position, len(data))
+        if state.dropped:
+            state.free_dropped()
         size += len(data)
         if count % _THIN_EVERY_RECORDS == 0:
             thinning.step()

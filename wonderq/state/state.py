@@ -32,6 +32,9 @@ _ITEMS_OF_A_UNIT = 64
 #: Metadata entries, lanes or dedup entries in one chunk of a snapshot.
 _ROWS_OF_A_CHUNK = 512
 
+#: Expired entries that a DEDUP record removes, and two more per entry that it has.
+_FORGET_MORE = 100
+
 
 class UnreadableRecordError(Exception):
     """A record is of an unknown kind, lacks fields, or contradicts the records before it."""
@@ -252,6 +255,8 @@ class State:
         """Number of messages in all queues."""
         self.bytes = 0
         """Entry bytes of all messages."""
+        self.dropped: list[Columns | DedupTable] = []
+        """What deleted queues had, for `free_dropped`."""
         self._by_number: dict[int, Queue] = {}
         self._snapshot: Callable[[], Snapshot | None] = lambda: None  # the newest one, as long as somebody holds it
         self._unfrozen: dict[int, Queue] = {}  # the queues that it has yet to freeze
@@ -369,15 +374,27 @@ class State:
         if at_ms > self.last_ms:
             self.last_ms = at_ms
 
-    def forget(self, now_ms: int) -> None:
-        """Remove expired dedup entries.
+    def forget(self, now_ms: int, most: int = sys.maxsize, queue: Queue | None = None) -> int:
+        """Remove expired dedup entries, of one queue or of all, with at most ``most`` units of work.
 
-        They have no effect any more, so this may be called at any time, or not at all.
+        Returns the units that are left. Expired entries have no effect any more, so this may be called at any time, or
+        not at all.
         """
-        for queue in self._by_number.values():
-            before = len(queue.dedup)
-            queue.dedup.forget(now_ms)
-            self.dedup_entries += len(queue.dedup) - before
+        for each in self._by_number.values() if queue is None else (queue,):
+            if most <= 0:
+                break
+            before = len(each.dedup)
+            most = each.dedup.forget(now_ms, most)
+            self.dedup_entries += len(each.dedup) - before
+        return most
+
+    def free_dropped(self, most: int = sys.maxsize) -> int:
+        """Free what deleted queues had, with at most ``most`` units of work; return the units that are left."""
+        while self.dropped and most > 0:
+            most = self.dropped[-1].free(most)
+            if most > 0:
+                self.dropped.pop()
+        return most
 
     def queue_numbers(self) -> list[int]:
         """Return the numbers of all queues."""
@@ -493,14 +510,16 @@ class State:
             self.messages -= len(dropped.messages)
             self.bytes -= dropped.messages.bytes
             self.dedup_entries -= len(dropped.dedup)
-            dropped.messages = Columns()  # for a caller that still holds the queue
+            self.dropped += (dropped.messages, dropped.dedup)
+            # For a caller that still holds the queue.
+            dropped.messages, dropped.dedup = Columns(), DedupTable()
             if dropped.name:
                 del self.queues[dropped.name]
 
     def _dedup(self, end: int, at_ms: int, queue: int, rows: Sequence[tuple[str, Any, int]]) -> None:
         table = self._queue_for(queue).dedup
         before = len(table)
-        table.forget(at_ms)
+        table.forget(at_ms, 2 * len(rows) + _FORGET_MORE)
         for key, value, until_ms in rows:
             if until_ms > at_ms:
                 table.put(key, value, until_ms, end)
