@@ -23,6 +23,7 @@ from wonderq.config import Settings
 from wonderq.httpd.addresses import TrustedHosts
 from wonderq.httpd.server import Server
 from wonderq.metrics import LogCollector, LogCounters, ServerCollector, make_registry
+from wonderq.runtime.collector import CollectorPauses, no_collections
 from wonderq.sqs.limits import STRICT, relaxed
 from wonderq.state.state import UnreadableRecordError
 from wonderq_storage import Checkpoints, CorruptLogError, FileLog, Observer, StorageError
@@ -70,7 +71,9 @@ def serve(settings: Settings) -> None:
     _check_file_limit(settings)
     began = time.monotonic()
     log_counters = LogCounters()
-    log, broker, maintenance = open_broker(settings, log_counters)
+    with no_collections():
+        log, broker, maintenance = open_broker(settings, log_counters)
+    pauses = CollectorPauses(lambda: broker.long_lived_objects)
     with ExitStack() as stack:  # which undoes its steps in reverse order
         stack.callback(broker.close)
         stack.callback(maintenance.stop)
@@ -92,6 +95,8 @@ def serve(settings: Settings) -> None:
             f"wonderq listening on {server.url} (data {settings.data}, fsync {settings.fsync}, pid {os.getpid()})",
             flush=True,
         )
+        pauses.start()
+        stack.callback(pauses.stop)
         server.run(on_stop=broker.stop_claiming)
     logger.info("stopped cleanly")
 

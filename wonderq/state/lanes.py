@@ -202,11 +202,11 @@ class Lanes:
         """Free the lanes of a queue that was deleted, in portions; see `wonderq.state.disposal.free`."""
         lanes = self.by_number
         while lanes and most > 0:
-            number, lane = next(reversed(lanes.items()))
+            number, lane = lanes.popitem()
             most = free(most - 1, lane.ready, lane.delayed)
-            if most > 0:
-                del lanes[number]
-                lane.group.lanes.clear()  # a cycle, which only the garbage collector would free
+            if lane.ready or lane.delayed:
+                lanes[number] = lane
+            lane.group.lanes.clear()  # a cycle, which only the garbage collector would free
         return free(most, self._groups, self._full, *self.withheld, *self._open.values())
 
     def count_claim(self, number: int) -> None:
