@@ -29,6 +29,7 @@ from wonderq.httpd.server import Server
 from wonderq.metrics import LogCollector, LogCounters, ServerCollector, make_registry
 from wonderq.rest.body_limits import body_limit
 from wonderq.runtime.clock import CautiousClock
+from wonderq.runtime.collector import CollectorPauses, no_collections
 from wonderq.runtime.signals import Signals
 from wonderq.runtime.time_evidence import TimeEvidence
 from wonderq.sqs.limits import STRICT, SqsLimits, relaxed
@@ -86,7 +87,8 @@ def serve(settings: Settings, signals: Signals) -> None:
         sockets = _bind(settings)
         for each in sockets:
             stack.callback(each.close)
-        log, broker, maintenance = open_broker(settings, log_counters)
+        with no_collections():
+            log, broker, maintenance = open_broker(settings, log_counters)
         stack.callback(broker.core.clock.remember, at_once=True)
         stack.callback(broker.close)
         stack.callback(maintenance.stop)
@@ -110,6 +112,9 @@ def serve(settings: Settings, signals: Signals) -> None:
         signals.ready(server.stop, keys.reload)
         about = f"data {settings.data}, fsync {settings.fsync}, pid {os.getpid()}"
         _announce(f"wonderq listening on {server.url} ({about})")
+        pauses = CollectorPauses(lambda: broker.long_lived_objects)
+        pauses.start()
+        stack.callback(pauses.stop)
         server.run(on_stop=broker.stop_claiming)
     logger.info("stopped cleanly")
 

@@ -549,3 +549,21 @@ def test_pages_whose_deadlines_get_earlier_and_earlier_keep_them_all() -> None:
     for now_ms in (7_001, 8_000, 10_000):
         assert len(portions(real, now_ms, 100)) < 100
         assert real.counts[WAITING] == now_ms - 7_000
+
+
+def test_lanes_that_are_gone_leave_the_heap_of_open_lanes_in_portions() -> None:
+    real = Columns()
+    real.produce(0, 0, 1, [10] * 5000, [], [(0, f"group {number}") for number in range(5000)])
+    real.delete([10, 4980])
+    asked: list[int] = []
+    status_of = real.lanes.by_number.get
+    heap = real.lanes._open[0]
+    heap._is_valid = lambda entry: bool(asked.append(entry[1])) or status_of(entry[1]) is not None
+    for sequence in range(5000, 7000):
+        before = len(asked)
+        real.produce(sequence, 0, 1, [10], [], [(0, "another")])
+        real.delete([sequence, 1])
+        assert len(asked) - before <= 4
+    assert len(heap) <= 200
+    wanted = [*range(10), *range(4990, 5000)]
+    assert sequences_of(real.pick(100, 10_000)) == wanted

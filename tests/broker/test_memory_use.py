@@ -91,6 +91,16 @@ def test_a_message_in_a_lane_of_many_costs_little_more() -> None:
     assert cost(fill) <= 128
 
 
+def test_a_message_that_was_claimed_alone_costs_at_most_128_bytes() -> None:
+    def fill(real: Columns) -> None:
+        for first in range(0, MESSAGES // 5, 1024):
+            real.produce(first, 1_700_000_000_000, first * 100, [106] * 1024, [])
+            for sequence in range(first, first + 1024):
+                real.claim([sequence, 1], 1_700_000_000_000 + sequence, 60_000, 7)
+
+    assert cost(fill) <= 128
+
+
 # Few messages left
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.mutants.mutant import Mutant
 
 _HOUSEKEEPING = "wonderq/broker/housekeeping.py"
-_TABLE = "wonderq/state/message_table.py"
+_PAGE = "wonderq/state/page.py"
 _REDRIVE = "wonderq/broker/redrive.py"
 _SCHEDULES = "wonderq/broker/schedules.py"
 _CRON = "wonderq/broker/cron.py"
@@ -50,16 +50,16 @@ MUTANTS = [
     Mutant(
         "a_whole_page_is_not_old_if_its_newest_is_young",
         "Young messages leave with the old ones of their page.",
-        _TABLE,
-        "if max(page.produced_ms) < before_ms:",
-        "if min(page.produced_ms) < before_ms:",
+        _PAGE,
+        "if max(self.produced_ms[start:stop]) < before_ms:",
+        "if min(self.produced_ms[start:stop]) < before_ms:",
         (f"{_OF_HOUSEKEEPING}::test_all_that_is_older_and_nothing_else",),
     ),
     Mutant(
         "retention_only_for_busy_queues",
         "Expired messages stay in a queue without consumers.",
         _HOUSEKEEPING,
-        "        self._broker.enforce_retention()\n",
+        "        self._broker.upkeep(lambda: self._stop.wait(_REST_S))\n",
         "",
         (f"{_OF_HOUSEKEEPING}::test_old_messages_leave_a_queue_that_nobody_uses",),
     ),

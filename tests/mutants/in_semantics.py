@@ -27,14 +27,15 @@ _HAND_OVER = "tests/broker/test_hand_over.py"
 _SETTINGS = "tests/broker/test_queue_settings.py"
 _RATES = "tests/broker/test_rates.py"
 _RETENTION = "tests/broker/test_retention.py"
+_PORTIONS = "tests/broker/test_portions.py"
 
 _ORDER = [
     Mutant(
         "fifo_group_is_not_blocked",
         "Two consumers work on one customer's messages at once, and finish them in the wrong order.",
         _LANES,
-        "if self._is_full(lane.group) or (self._fifo and lane.group.in_flight):",
-        "if self._is_full(lane.group):",
+        "if self._fifo and lane.group.in_flight:",
+        "if False:",
         (f"{_FIFO}::test_a_group_waits_for_its_message_in_flight",),
     ),
     Mutant(
@@ -182,7 +183,7 @@ _ONCE = [
         "keys_fill_up_for_good",
         "A broker that had many keys once takes none any more, until it is restarted.",
         "wonderq/broker/admission.py",
-        "            self._state.forget(now_ms)\n",
+        "            self._state.forget(now_ms, count + _FORGET_MORE)\n",
         "",
         (f"{_KEYS}::test_so_many_keys_and_no_more_and_room_again_when_they_are_forgotten",),
     ),
@@ -306,9 +307,9 @@ _ASIDE = [
     Mutant(
         "kept_a_millisecond_too_long",
         "The broker delivers a message that is older than the retention of its queue.",
-        _CLAIMS,
-        "retention_end(now_ms - queue.settings.retention_ms + 1)",
-        "retention_end(now_ms - queue.settings.retention_ms)",
+        "wonderq/broker/core.py",
+        "oldest_end(PORTION, now_ms - queue.settings.retention_ms + 1)",
+        "oldest_end(PORTION, now_ms - queue.settings.retention_ms)",
         (f"{_RETENTION}::test_what_is_too_old_is_not_given_out",),
     ),
 ]
@@ -383,11 +384,35 @@ _QUEUES = [
         hangs=True,
     ),
     Mutant(
+        "empty_answer_while_a_message_is_due",
+        "A consumer is told that nothing waits, and something does.",
+        _CLAIMS,
+        "            if left <= 0:\n                return NoClaim(unfinished=True)\n",
+        "",
+        (f"{_PORTIONS}::test_a_consume_is_not_empty_while_a_message_is_due",),
+    ),
+    Mutant(
+        "renewed_after_its_deadline_in_a_rush",
+        "A claim that has ended is renewed, if many others end with it.",
+        _CHANGES,
+        "self._core.resolve(found, target).at(now_ms)",
+        "self._core.resolve(found, target)",
+        (f"{_PORTIONS}::test_a_claim_cannot_be_renewed_after_its_deadline_that_has_yet_to_be_ended",),
+    ),
+    Mutant(
+        "purge_takes_what_comes_meanwhile",
+        "A purge of a busy queue deletes messages that were produced after it.",
+        "wonderq/broker/queues.py",
+        "self._core.purge_to(queue, min(end, last), now_ms)",
+        "self._core.purge_to(queue, end, now_ms)",
+        (f"{_PORTIONS}::test_messages_that_are_produced_while_a_purge_runs_stay",),
+    ),
+    Mutant(
         "waiting_for_a_paused_queue_spins",
         "A broker with a paused queue takes all of a processor.",
         _CLAIMS,
-        "        self._core.advance(queue, now_ms)\n        if queue.restricts_claims:\n",
-        "        if not settings.paused:\n            self._core.advance(queue, now_ms)\n        if queue.restricts_claims:\n",
+        "        left = self._core.advance(queue, now_ms)\n        if queue.restricts_claims:\n",
+        "        left = 1 if settings.paused else self._core.advance(queue, now_ms)\n        if queue.restricts_claims:\n",
         (f"{_SETTINGS}::test_waiting_for_a_paused_queue_takes_no_work",),
     ),
     Mutant(

@@ -31,6 +31,9 @@ from wonderq.model.limits import Limits
 from wonderq.runtime.clock import Clock
 from wonderq_storage import Checkpoints, CorruptLogError, Log
 
+#: Objects that the garbage collector examines for each queue, and for each group and priority of one.
+_OBJECTS_OF_A_QUEUE, _OBJECTS_OF_A_GROUP = 40, 6
+
 
 class Broker:
     """All queues of one log. You may call every method from any thread.
@@ -118,6 +121,13 @@ class Broker:
     def waiting_consumers(self) -> int:
         """Number of consumers that wait for a message."""
         return len(self.core.consumers)
+
+    @property
+    def long_lived_objects(self) -> int:
+        """About how many objects of queues, groups and dedup entries the garbage collector examines."""
+        queues = list(self.core.state.queues.values())
+        groups = sum(len(queue.messages.lanes.by_number) for queue in queues)
+        return _OBJECTS_OF_A_QUEUE * len(queues) + _OBJECTS_OF_A_GROUP * groups + 2 * self.core.state.dedup_entries
 
     @property
     def log_bytes(self) -> int:

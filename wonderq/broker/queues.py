@@ -117,24 +117,25 @@ class Queues:
         Raises:
             QueueNotFoundError: the queue does not exist.
         """
-        count = 0
-        queue, last = None, 0
-        while True:
+        with self._core.transaction:
+            queue = self._core.find_queue(name)
+            last = queue.messages.next_sequence
+        count, more = 0, True
+        while more:
             with self._core.transaction as now_ms:
-                if queue is None:
-                    queue = self._core.find_queue(name)
-                    last = queue.messages.next_sequence
-                end = queue.messages.oldest_end(PORTION)
-                # Without messages there is nothing more to do, nor in a queue that was deleted meanwhile.
-                if end is None or self._core.state.find(queue.number) is not queue:
-                    break
-                deleted = self._core.purge_to(queue, min(end, last), now_ms)
-                if deleted:
-                    self._core.counters.of(name).count(record.PURGE, deleted)
-                    self._core.consumers.notify(queue)  # more messages may be in flight now
+                deleted, more = self._purge_portion(queue, last, now_ms)
                 count += deleted
-                if end >= last:
-                    break
+                if count and not more and self._core.state.find(queue.number) is queue:
+                    self._core.counters.of(name).count(record.PURGE, count)
             yield_to_others()
         self._core.wait_until_durable()
         return count
+
+    def _purge_portion(self, queue: Queue, last: int, now_ms: int) -> tuple[int, bool]:
+        """Delete the oldest messages of a queue, below ``last``; return how many, and whether there may be more."""
+        end = queue.messages.oldest_end(PORTION)
+        if end is None or self._core.state.find(queue.number) is not queue:  # it may have been deleted meanwhile
+            return 0, False
+        deleted = self._core.purge_to(queue, min(end, last), now_ms)
+        self._core.consumers.notify(queue)  # more messages may be in flight now
+        return deleted, end < last

@@ -147,8 +147,8 @@ class Deadlines:
     def free(self, most: int) -> int:
         """Free the deadlines of a queue that was deleted, in portions; see `wonderq.state.disposal.free`."""
         while self._by_page and most > 0:
-            number, heap = next(reversed(self._by_page.items()))
+            number, heap = self._by_page.popitem()
             most = free(most - 1, heap)
-            if most > 0:
-                del self._by_page[number]
+            if heap:
+                self._by_page[number] = heap
         return free(most, self._places, self._pages)

@@ -22,6 +22,7 @@ from wonderq.model.messages import MAX_PRIORITY
 from wonderq.model.status import CLAIMED, DELAYED, GONE
 from wonderq.state.disposal import free
 from wonderq.state.page import IN_LANE
+from wonderq.state.thinned_heap import ThinnedHeap
 
 #: Lane number of a plain message.
 NO_LANE = 0
@@ -97,7 +98,7 @@ class Lanes:
         self.withheld: list[set[int]] = []
         """Numbers of lanes that `configure` may have opened, for `offer_withheld`. No set is empty."""
         # By priority: heap of the keys and numbers of lanes that may deliver a message, and of void entries.
-        self._open: dict[int, list[tuple[Key, int]]] = {}
+        self._open: dict[int, ThinnedHeap[tuple[Key, int]]] = {}
 
     def __getitem__(self, number: int) -> Lane:
         return self.by_number[number]
@@ -202,12 +203,13 @@ class Lanes:
         """Free the lanes of a queue that was deleted, in portions; see `wonderq.state.disposal.free`."""
         lanes = self.by_number
         while lanes and most > 0:
-            number, lane = next(reversed(lanes.items()))
+            number, lane = lanes.popitem()
             most = free(most - 1, lane.ready, lane.delayed)
-            if most > 0:
-                del lanes[number]
-                lane.group.lanes.clear()  # a cycle, which only the garbage collector would free
-        return free(most, self._groups, self._full, *self.withheld, *self._open.values())
+            if lane.ready or lane.delayed:
+                lanes[number] = lane
+            lane.group.lanes.clear()  # a cycle, which only the garbage collector would free
+        heaps = [each for heap in self._open.values() for each in heap.lists()]
+        return free(most, self._groups, self._full, *self.withheld, *heaps)
 
     def count_claim(self, number: int) -> None:
         """Count a turn of a lane, or of the plain messages (`NO_LANE`), after one of its messages was claimed."""
@@ -322,29 +324,30 @@ class Lanes:
         if (lane.listed is not None and lane.listed <= key) or not self._is_open(lane):
             return
         lane.listed = key
-        heap = self._open.setdefault(lane.priority, [])
-        heapq.heappush(heap, (key, lane.number))
-        if len(heap) > 2 * len(self.by_number) + 64:
-            heap[:] = [
-                (each.listed, each.number)
-                for each in self.by_number.values()
-                if each.listed is not None and each.priority == lane.priority
-            ]
-            heapq.heapify(heap)
+        heap = self._open.get(lane.priority)
+        if heap is None:
+            heap = self._open[lane.priority] = ThinnedHeap(self._is_listed)
+        heap.push((key, lane.number), 2 * len(self.by_number) + 64)
+
+    def _is_listed(self, entry: tuple[Key, int]) -> bool:
+        """Return whether an entry in the heap of open lanes is not void."""
+        key, number = entry
+        lane = self.by_number.get(number)
+        return lane is not None and lane.listed == key
 
     def _withdraw(self, lane: Lane) -> None:
         """Remove the first lane of a priority from the heap of open lanes."""
-        heapq.heappop(self._open[lane.priority])
+        self._open[lane.priority].pop()
         lane.listed = None
 
     def _top(self, priority: int) -> Lane | None:
         """Return the lane of a priority that delivers the next message, or None."""
         heap = self._open.get(priority)
-        while heap:
-            key, number = heap[0]
+        while heap is not None and (entry := heap.first()) is not None:
+            key, number = entry
             lane = self.by_number.get(number)
             if lane is None or lane.listed != key:
-                heapq.heappop(heap)
+                heap.pop()
                 continue
             if key == lane.group.key and self._is_open(lane):
                 return lane
