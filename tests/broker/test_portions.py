@@ -277,3 +277,15 @@ def test_an_attempt_is_void_after_its_deadline_that_has_yet_to_be_ended(measured
     after = measured.broker.claim("q", limit=1, attempt_id="a")
     assert after[0].receipt != before.receipt
     assert after[0].id != before.id
+
+
+@pytest.mark.parametrize("read", ["queues", "queue_stats"])
+def test_statistics_of_many_queues_do_one_portion_at_a_time(measured: Measured, read: str) -> None:
+    for number in range(20):
+        measured.broker.send(f"q{number}", [NewMessage("x", delay_ms=n + 1) for n in range(200)])
+    measured.clock.ms += 1000
+    measured.holds.reset()
+    list(getattr(measured.broker, read)())
+    assert 0 < measured.holds.most <= PORTION + 10
+    measured.broker.upkeep()
+    assert sum(info.counts["unprocessed"] for info in measured.broker.queues()) == 20 * 200

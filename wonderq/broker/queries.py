@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from itertools import accumulate
 
-from wonderq.broker.core import Core
+from wonderq.broker.core import PORTION, Core
 from wonderq.broker.reader import Reader
 from wonderq.model.errors import InvalidValueError, MessageNotFoundError, TooManyListingsError
 from wonderq.model.messages import Message, QueueInfo, Target
@@ -45,7 +45,7 @@ class Queries:
         with self._core.transaction as now_ms:
             found = self._core.find_queue(queue)
             self._core.advance(found, now_ms)
-            view = self._core.resolve(found, Target(id=message_id))
+            view = self._core.resolve(found, Target(id=message_id)).at(now_ms)
         self._core.wait_until_durable()
         for message in self._reader.messages(found, [view]):
             return message
@@ -190,7 +190,9 @@ class Queries:
         for at in range(0, len(chosen), _CHUNK_QUEUES):
             with self._core.transaction as now_ms:
                 queues = self._core.state.queues
-                infos = [self.info(queues[name], now_ms) for name in chosen[at : at + _CHUNK_QUEUES] if name in queues]
+                infos = self._infos(
+                    [queues[name] for name in chosen[at : at + _CHUNK_QUEUES] if name in queues], now_ms
+                )
             self._core.wait_until_durable()
             yield from infos
             yield_to_others()
@@ -207,14 +209,26 @@ class Queries:
                 there = [
                     each for each in queues[at : at + _CHUNK_QUEUES] if self._core.state.queues.get(each.name) is each
                 ]
-                infos = [self.info(each, self._core.clock.now_ms()) for each in there]
+                infos = self._infos(there, self._core.clock.now_ms())
             yield from infos
             yield_to_others()
 
     def info(self, queue: Queue, now_ms: int) -> QueueInfo:
         """Return the settings and statistics of a queue, under the lock."""
+        [info] = self._infos([queue], now_ms)
+        return info
+
+    def _infos(self, queues: Sequence[Queue], now_ms: int) -> list[QueueInfo]:
+        """Return the settings and statistics of queues, under the lock. All deadlines together are one portion."""
+        left = PORTION
+        infos = []
+        for queue in queues:
+            left = self._core.advance(queue, now_ms, left)
+            infos.append(self._info(queue, now_ms))
+        return infos
+
+    def _info(self, queue: Queue, now_ms: int) -> QueueInfo:
         messages = queue.messages
-        self._core.advance(queue, now_ms)
         newest = messages.next_sequence - 1
         counts = {name: messages.counts[status] for name, status in STATUS_BY_NAME.items()}
         return QueueInfo(
