@@ -11,6 +11,7 @@ from wonderq.auth.roles import Role
 from wonderq.broker.broker import Broker
 from wonderq.model.errors import BrokerError
 from wonderq.model.messages import QueueInfo
+from wonderq.model.permits import Permits
 from wonderq.model.settings import QueueSettings
 from wonderq.sqs.errors import SqsError, from_broker, invalid, missing
 from wonderq.sqs.limits import SqsLimits
@@ -39,7 +40,7 @@ class Context(NamedTuple):
     base_url: str
     """The broker's address as the client wrote it."""
     region: str
-    opens: Callable[[str], bool]
+    opens: Permits
     """Returns whether the client's key opens a queue."""
     client_gone: Callable[[], bool]
 
