@@ -57,7 +57,8 @@ class Broker:
         self.claims = Claims(self.core, self._reader, transfers)
         changes = Changes(self.core, self._reader)
         self.queries = Queries(self.core, self._reader)
-        queues = Queues(self.core, self.queries)
+        self.redrives = Redrives(self.core, self._reader, transfers)
+        queues = Queues(self.core, self.queries, self.redrives)
 
         # The operations are the collaborators' own methods, so each has one signature, one description and no extra
         # call.
@@ -90,7 +91,6 @@ class Broker:
         self.drop_queue = queues.drop_queue
         self.purge = queues.purge
 
-        self.redrives = Redrives(self.core, self._reader, transfers)
         self.schedules = Schedules(self.core, producer)
 
         self.locked = self.core.locked

@@ -8,6 +8,7 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from math import inf
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 from wonderq.broker.consumers import Waiter
 from wonderq.broker.core import CLAIM_LEAVES, Core
@@ -80,7 +81,9 @@ class Claims:
         self._reader = reader
         self._transfers = transfers
         self._tokens: Iterator[int] = iter(())
-        self._rates = TokenBuckets()
+        # By queue: the buckets of a deleted queue are dropped with it.
+        self._rates: WeakKeyDictionary[Queue, TokenBuckets] = WeakKeyDictionary()
+        self._new_buckets: Callable[[], TokenBuckets] = TokenBuckets
 
     def claim(
         self,
@@ -206,7 +209,7 @@ class Claims:
                 return NoClaim()
             in_flight_limit = min(in_flight_limit, settings.max_in_flight or UNLIMITED)
             if settings.has_rates:
-                rates = ClaimBudget(self._rates, queue)
+                rates = self._budget(queue)
         timeout_ms = settings.visibility_timeout_ms if visibility_timeout_ms is None else visibility_timeout_ms
         if attempt_id is not None:
             again = self._claim_again(queue, now_ms, timeout_ms, attempt_id)
@@ -232,6 +235,13 @@ class Claims:
             rates.count(messages.lane_of(view)[1] for view in views)
         self._core.consumers.notify(queue)
         return new_tuple(Claim, (queue, position, views, token))
+
+    def _budget(self, queue: Queue) -> ClaimBudget:
+        """Return what the rates of a queue allow now."""
+        buckets = self._rates.get(queue)
+        if buckets is None:
+            buckets = self._rates[queue] = self._new_buckets()
+        return ClaimBudget(buckets, queue)
 
     def _pick(self, queue: Queue, limit: int, rates: ClaimBudget | None) -> Runs:
         """Return the messages to claim next, within the limits of a batch and the rates."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from wonderq.broker.core import PRODUCE_LEAVES, Core
 from wonderq.broker.queries import Queries
+from wonderq.broker.redrive import Redrives
 from wonderq.model.errors import DefaultQueueError, InvalidValueError, NotPermittedError
 from wonderq.model.messages import QueueInfo
 from wonderq.model.permits import Permits, everything
@@ -20,9 +21,10 @@ from wonderq.state.state import Queue, queue_record
 class Queues:
     """Creates, configures, purges and deletes queues."""
 
-    def __init__(self, core: Core, queries: Queries) -> None:
+    def __init__(self, core: Core, queries: Queries, redrives: Redrives) -> None:
         self._core = core
         self._queries = queries
+        self._redrives = redrives
 
     def put_queue(self, name: str, permits: Permits = everything, /, **settings: Any) -> tuple[QueueInfo, bool]:
         """Create a queue, or change the given `QueueSettings` of one; return it and whether it is new.
@@ -109,7 +111,9 @@ class Queues:
                 raise InvalidValueError("dead_letter_queue", "A queue cannot be its own dead-letter queue.")
 
     def drop_queue(self, name: str) -> None:
-        """Delete a queue and all its messages. Consumers that wait for it are refused.
+        """Delete a queue with all its messages, dedup keys and redrives. Consumers that wait for it are refused.
+
+        Schedules stay, because they may exist before their queue does.
 
         Raises:
             QueueNotFoundError: the queue does not exist.
@@ -119,7 +123,7 @@ class Queues:
             found = self._core.find_queue(name)
             if name == DEFAULT_QUEUE:
                 raise DefaultQueueError
-            self._core.append_and_apply(record.Drop(record.DROP, now_ms, found.number))
+            self._redrives.append_drop(record.Drop(record.DROP, now_ms, found.number))
             self._core.counters.forget(name)
             self._core.consumers.dissolve(found)
         self._core.wait_until_durable()

@@ -118,8 +118,13 @@ class Redrives:
         self._transfers = transfers
         with core.locked() as (state, _, now_ms):
             stored = state.metadata.get(NAMESPACE, {})
-            # Due time in ms of the next portion of each running redrive. Changed under the broker's lock.
-            self._running = {name: now_ms for name, each in stored.items() if each.value["status"] == "running"}
+            # Due time in ms of the next portion of each running redrive. Changed under the broker's lock. Earlier
+            # programs kept the redrives of deleted queues: those are due too, to be deleted.
+            self._running = {
+                name: now_ms
+                for name, each in stored.items()
+                if each.value["status"] == "running" or state.find(each.value["queue_number"]) is None
+            }
 
     @property
     def running(self) -> int:
@@ -228,6 +233,13 @@ class Redrives:
             raise RedriveNotFoundError
         return redrive
 
+    def append_drop(self, drop: record.Drop) -> None:
+        """Append the record that deletes a queue, together with those that delete its redrives, under the lock."""
+        redrives = _redrives_of(self._core.state, drop.queue)
+        self._core.append_and_apply(drop, *(_deleted(each.id, drop.at_ms) for each in redrives))
+        for each in redrives:
+            self._running.pop(each.id, None)
+
     def run(self) -> float:
         """Move one portion of each redrive that is due; return the seconds until the next portion is due."""
         with self._core.locked() as (_, _, now_ms):
@@ -275,10 +287,9 @@ class Redrives:
         """Move a portion, and record the progress together with it."""
         with self._core.durable_transaction() as (state, append_and_apply, now_ms):
             if redrive.id not in self._running:
-                return  # it was cancelled meanwhile
-            if queue is None or state.find(queue.number) is not queue:
-                forgotten = [_deleted(each.id, now_ms) for each in _redrives_of(state, redrive.queue_number)]
-                append_and_apply(*forgotten, leave=DELETE_LEAVES)
+                return  # it was cancelled meanwhile, or its source was deleted
+            if queue is None:
+                append_and_apply(_deleted(redrive.id, now_ms), leave=DELETE_LEAVES)
                 del self._running[redrive.id]
                 return
             self._core.advance(queue, now_ms)
