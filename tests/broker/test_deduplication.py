@@ -227,6 +227,22 @@ def test_only_equal_keys_are_duplicates(steps: list[tuple[NewMessage, bool]]) ->
     broker.close()
 
 
+@given(st.lists(_texts.filter(bool), min_size=3, max_size=3), st.sampled_from(["", "\0", "/", ":", "0:", "s"]))
+def test_a_group_and_a_key_are_not_taken_for_others_that_join_to_the_same(parts: list[str], between: str) -> None:
+    one, two, three = parts
+    messages = [
+        NewMessage("x", group=one, key=f"{two}{between}{three}"),
+        NewMessage("x", group=f"{one}{between}{two}", key=three),
+    ]
+    broker = Broker(MemoryLog())
+    broker.put_queue("q", deduplication_per_group=True)
+    assert not any(each.is_duplicate for each in broker.send("q", messages))
+    broker.put_queue("q", deduplication_per_group=False)
+    single = NewMessage("x", key=f"{one}{between}{two}{between}{three}")
+    assert not any(each.is_duplicate for each in broker.send("q", [single]))
+    broker.close()
+
+
 @pytest.mark.parametrize("per_group", [False, True])
 def test_a_key_that_an_earlier_program_remembered_is_remembered_on(lasting: Lasting, per_group: bool) -> None:
     lasting.broker.put_queue("q", deduplication_per_group=per_group)
