@@ -201,6 +201,10 @@ def test_many_and_large_dead_letters_go_in_portions(lasting: Lasting) -> None:
     lasting.clock.ms += 10_000
     lasting.again()
     assert lasting.bodies("q") == ""
+    assert lasting.broker.queue("dead").counts["unprocessed"] == 250, "no consumer waits for more"
+    lasting.again()
+    while lasting.broker.remove_dead_letters():
+        pass
     bodies = [message.body.strip() for message in lasting.again().messages("dead")]
     assert bodies == [f"{n}.{each}" for n in range(6) for each in range(50)]
 

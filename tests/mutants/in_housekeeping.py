@@ -83,7 +83,7 @@ MUTANTS = [
         "a_cancelled_redrive_moves_on",
         "A portion that was read before is moved after the redrive was cancelled.",
         _REDRIVE,
-        "                return  # it was cancelled meanwhile\n",
+        "                return  # it was cancelled meanwhile, or its source was deleted\n",
         "                pass\n",
         (f"{_OF_REDRIVES}::TestMeanwhile",),
     ),

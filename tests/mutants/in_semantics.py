@@ -20,6 +20,7 @@ _PRIORITIES = "tests/broker/test_priorities.py"
 _KEYS = "tests/broker/test_deduplication.py"
 _ATTEMPTS = "tests/broker/test_attempts.py"
 _DEAD = "tests/broker/test_dead_letters.py"
+_MANY_DEAD = "tests/broker/test_many_dead_letters.py"
 _BURY = "tests/broker/test_bury_and_kick.py"
 _VERSIONS = "tests/broker/test_versions.py"
 _ATTRIBUTES = "tests/broker/test_attributes.py"
@@ -284,8 +285,7 @@ _ASIDE = [
         _TRANSFERS,
         "            records.append(record.Delete(record.DELETE, now_ms, queue.number, runs))\n",
         "            records.append(record.Delete(record.DELETE, now_ms, queue.number, runs[:0]))\n",
-        (f"{_DEAD}::test_a_chain_of_queues",),
-        hangs=True,
+        (f"{_DEAD}::test_a_dead_letter_has_all_it_had_and_where_it_came_from",),
     ),
     Mutant(
         "dead_letter_without_its_origin",
@@ -315,17 +315,90 @@ _ASIDE = [
         "one_receive_too_many",
         "A poisonous message is tried once more than may be.",
         _CLAIMS,
-        "view.receives >= settings.max_receives",
-        "view.receives > settings.max_receives",
+        "messages, most = queue.messages, queue.settings.max_receives\n",
+        "messages, most = queue.messages, queue.settings.max_receives + 1\n",
         (f"{_DEAD}::test_a_dead_letter_has_all_it_had_and_where_it_came_from",),
     ),
     Mutant(
         "moved_though_it_was_changed_meanwhile",
         "A message that was claimed or deleted just now turns up as a dead letter.",
         _TRANSFERS,
-        "                    if self.is_unchanged(queue, message)\n                ]\n                if transfers:",
-        "                ]\n                if transfers:",
+        "                if self.is_unchanged(queue, message)\n            ]\n            if transfers:",
+        "            ]\n            if transfers:",
         (f"{_DEAD}::test_a_move_that_something_comes_between",),
+    ),
+    Mutant(
+        "a_consumer_moves_all_dead_letters",
+        "A consumer waits until 100,000 dead letters have been moved.",
+        _CLAIMS,
+        "if outcome.dead and may_move > 0:",
+        "if outcome.dead:",
+        (f"{_MANY_DEAD}::test_a_healthy_message_behind_many_is_given_at_once",),
+    ),
+    Mutant(
+        "all_dead_letters_are_set_aside_at_once",
+        "Nobody gets an answer while many dead letters are found.",
+        _CLAIMS,
+        "        while runs and len(dead) < _SPENT_PORTION:\n",
+        "        while runs:\n",
+        (f"{_MANY_DEAD}::test_the_lock_is_held_for_a_portion_at_a_time",),
+    ),
+    Mutant(
+        "dead_letters_need_a_consumer",
+        "Dead letters stay in a queue from which nobody consumes.",
+        "wonderq/broker/housekeeping.py",
+        "        return 0 if self._broker.remove_dead_letters() else self._tick_s\n",
+        "        return self._tick_s\n",
+        (f"{_MANY_DEAD}::test_no_consumer_is_needed",),
+    ),
+    Mutant(
+        "a_dead_letter_does_not_block_its_group",
+        "A message of a group is processed before the dead letter in front of it has left.",
+        _LANES,
+        "            group.in_flight += (new == SPENT) - (old == SPENT)\n",
+        "            pass\n",
+        (f"{_MANY_DEAD}::test_in_a_group_that_is_in_order_nothing_overtakes_them",),
+    ),
+    Mutant(
+        "nobody_is_woken_for_a_group_that_goes_on",
+        "A consumer waits although the dead letter in front of its message has left.",
+        _TRANSFERS,
+        "buried += len(still)\n                self._core.consumers.notify(queue)",
+        "buried += len(still)",
+        (f"{_MANY_DEAD}::test_whoever_waits_for_a_group_is_woken_when_its_head_has_left",),
+        hangs=True,
+    ),
+    Mutant(
+        "set_aside_for_good",
+        "Messages that may be tried more often, by a changed setting, are never given out.",
+        _CLAIMS,
+        "            messages.put_back(_SPENT_PORTION)\n            return NoClaim(unfinished=True)\n",
+        "            pass\n",
+        (f"{_MANY_DEAD}::test_they_are_given_again_at_once_if_they_may_be_tried_more",),
+    ),
+    Mutant(
+        "set_aside_in_a_checkpoint",
+        "A start does not take a checkpoint, or never gives out what was set aside.",
+        "wonderq/state/page.py",
+        "        if SPENT in status:\n",
+        "        if False:\n",
+        (f"{_MANY_DEAD}::test_a_checkpoint_has_them_as_a_start_finds_them",),
+    ),
+    Mutant(
+        "deleted_dead_letters_count_on",
+        "Consumers are woken for messages that are not there, or not woken at all.",
+        _COLUMNS,
+        "        self.spent -= spent\n",
+        "",
+        (f"{_MANY_DEAD}::test_what_is_done_to_them_meanwhile_counts",),
+    ),
+    Mutant(
+        "dead_letters_look_like_messages_in_flight",
+        "A consumer is refused because of the limit of messages in flight, though no message waits.",
+        _CLAIMS,
+        "full = room <= 0 < messages.available",
+        "full = room <= 0 < sum(messages.counts[1:2])",
+        (f"{_MANY_DEAD}::test_the_limit_of_messages_in_flight_is_not_the_reason_for_nothing",),
     ),
     Mutant(
         "dead_letters_without_a_place_stop_a_queue",

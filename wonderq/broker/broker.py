@@ -3,7 +3,7 @@
 | concern | module | operations |
 |---|---|---|
 | producing | `wonderq.broker.produce` | `produce`, `send`, `hand_over` |
-| claims | `wonderq.broker.claims` | `claim`, `enforce_retention` |
+| claims | `wonderq.broker.claims` | `claim`, `enforce_retention`, `remove_dead_letters` |
 | deleting and updating | `wonderq.broker.changes` | `delete`, `delete_batch`, `update`, `update_batch`, `kick` |
 | reading | `wonderq.broker.queries` | `get`, `messages`, `count`, `settings_of`, `queue`, `queues`, `queue_stats` |
 | queues | `wonderq.broker.queues` | `put_queue`, `create_queue`, `change_queue`, `drop_queue`, `purge` |
@@ -68,6 +68,7 @@ class Broker:
 
         self.claim = self.claims.claim
         self.enforce_retention = self.claims.enforce_retention
+        self.remove_dead_letters = self.claims.remove_dead_letters
 
         self.delete = changes.delete
         self.delete_batch = changes.delete_batch

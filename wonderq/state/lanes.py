@@ -20,7 +20,7 @@ from collections.abc import Callable, Generator, Iterator
 
 from wonderq.model.messages import MAX_PRIORITY
 from wonderq.model.status import CLAIMED, DELAYED, GONE
-from wonderq.state.page import IN_LANE
+from wonderq.state.page import IN_LANE, SPENT
 
 #: Lane number of a plain message.
 NO_LANE = 0
@@ -142,6 +142,8 @@ class Lanes:
         elif old == CLAIMED:
             group.in_flight -= 1
             self.in_flight -= 1
+        if self._fifo:  # a message that is set aside blocks its group until it has left
+            group.in_flight += (new == SPENT) - (old == SPENT)
         if new == IN_LANE:
             self._put(lane, lane.ready, sequence, IN_LANE)
         elif new == DELAYED:

@@ -22,14 +22,18 @@ NO_TOKEN = 0
 #: a search for WAITING finds plain messages only. Pages use it internally: a `MessageView` has WAITING.
 IN_LANE = 5
 
+#: Status of a waiting message that was set aside because it was claimed too often (`Columns.set_aside`). No search for
+#: the next message finds it. Pages use it internally: a `MessageView` has WAITING, and so has a dump.
+SPENT = 6
+
 #: Find a status byte of a message that exists, and of one that waits.
 _LIVE = re.compile(rb"[^\0]")
-_WAITS = re.compile(bytes((ord("["), WAITING, IN_LANE, ord("]"))))
+_WAITS = re.compile(bytes((ord("["), WAITING, IN_LANE, SPENT, ord("]"))))
 
 _STATUS_BYTES = bytes((GONE, WAITING, CLAIMED, DELAYED, BURIED, IN_LANE))
 
 #: Translation from status bytes to the status in a `MessageView`.
-SHOWN = bytes((GONE, WAITING, CLAIMED, DELAYED, BURIED, WAITING)).ljust(256, b"\0")
+SHOWN = bytes((GONE, WAITING, CLAIMED, DELAYED, BURIED, WAITING, WAITING)).ljust(256, b"\0")
 
 #: First sequence number; number of messages; lengths of the claim columns, of the lane column and of the update column.
 _DUMP_HEADER = struct.Struct("<QIIII")
@@ -205,7 +209,12 @@ class Page:
     def dump(self) -> bytes:
         """Return the columns as bytes, in the byte order of this machine."""
         header = _DUMP_HEADER.pack(self.first, len(self.status), len(self.due_ms), len(self.lane), len(self.updates))
-        return b"".join((header, self.status, *(getattr(self, name) for name in _COLUMNS)))
+        status, index = self.status, -1
+        if SPENT in status:
+            status = status[:]
+            while (index := status.find(SPENT, index + 1)) >= 0:
+                status[index] = IN_LANE if self.lane_of(index) else WAITING
+        return b"".join((header, status, *(getattr(self, name) for name in _COLUMNS)))
 
     @classmethod
     def load(cls, data: bytes) -> Self:
