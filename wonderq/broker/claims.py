@@ -285,7 +285,8 @@ class Claims:
         """
         core, more = self._core, False
         with core.lock:
-            queues = list(core.state.queues.values())
+            found = core.state.queues.values()
+            queues = [queue for queue in found if queue.settings.max_receives or queue.messages.spent]
         for queue in queues:
             with core.transaction as now_ms:
                 if core.state.find(queue.number) is not queue:

@@ -160,12 +160,9 @@ class Redrives:
         if destination == source:
             raise InvalidValueError("destination", "The destination must be another queue than the source.")
         with self._core.durable_transaction() as (state, append_and_apply, now_ms):
-            if not permits(destination):
-                other = "for all queues, or else a destination that it opens"
-                raise NotPermittedError(other if destination is None else f"for the queue {destination}")
+            _check_permission(permits, destination)
             queue = self._core.find_queue(source)
-            if destination is not None:
-                self._core.find_queue(destination)
+            self._core.find_queue(source if destination is None else destination)
             for each in _redrives_of(state, queue.number):
                 if each.status == "running":
                     raise RedriveRunningError(source, each.id)
@@ -360,6 +357,12 @@ def _check(per_second: int | None, limit: int | None, contains: str | None, attr
     for field, text in (("contains", contains), ("attribute", attribute)):
         if text is not None and not 1 <= len(text) <= MAX_FILTER_CHARACTERS:
             raise InvalidValueError(field, f"{field} must have 1 to {MAX_FILTER_CHARACTERS} characters.")
+
+
+def _check_permission(permits: Permits, destination: str | None) -> None:
+    if not permits(destination):
+        scope = f"for the queue {destination}" if destination else "for all queues, or else a destination that it opens"
+        raise NotPermittedError(scope)
 
 
 def _metadata(redrive: Redrive, now_ms: int) -> Record:
