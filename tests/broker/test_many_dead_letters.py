@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from random import Random
 from typing import Any
+from unittest import mock
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.support.clock import FakeClock
 from tests.support.memory_log import MemoryLog
@@ -16,6 +21,7 @@ from wonderq.broker import claims, transfers
 from wonderq.broker.broker import Broker
 from wonderq.broker.housekeeping import Housekeeper
 from wonderq.model.messages import Change, NewMessage, Target
+from wonderq.model.status import CLAIMED
 from wonderq.state import record
 from wonderq.state.columns import Columns
 from wonderq.state.state import State
@@ -345,3 +351,84 @@ def test_the_limit_of_messages_in_flight_is_not_the_reason_for_nothing(world: Wo
     world.broker.put_queue("q", max_in_flight=1)
     assert world.take() == ["healthy"]
     assert world.take() == []
+
+
+# Whatever happens
+
+OPERATIONS = ("produce", "claim", "claim one", "release", "delete", "time", "keep house", "limit", "crash", "snapshot")
+
+
+def check_columns(name: str, messages: Columns) -> None:
+    """Check the counts of a queue against its messages, and what is in flight in its groups."""
+    views = messages.after(-1, 1 << 30)
+    shown = Counter(view.status for view in views)
+    assert {status: count for status, count in enumerate(messages.counts) if count} == shown
+    spent = messages.set_aside_first(1 << 30)
+    assert len(spent) == messages.spent
+    blocking = Counter(messages.lane_of(view)[1] for view in views if view.status == CLAIMED and view.lane)
+    if name.endswith(".fifo"):
+        blocking += Counter(messages.lane_of(view)[1] for view in spent)
+    in_flight = {lane.group.name: lane.group.in_flight for lane in messages.lanes.by_number.values()}
+    assert {group: count for group, count in in_flight.items() if count} == blocking
+
+
+@given(
+    st.sampled_from(["q", "q.fifo"]),
+    st.sampled_from(["", "dead"]),
+    st.lists(st.sampled_from(OPERATIONS), max_size=40),
+    st.randoms(use_true_random=False),
+)
+def test_whatever_happens_each_message_is_in_one_place_and_comes_out(
+    name: str, dead: str, operations: list[str], chance: Random
+) -> None:
+    sizes = mock.patch.multiple(claims, _SPENT_PORTION=3, PORTION_MESSAGES=2)
+    with sizes, mock.patch.object(transfers, "PORTION_MESSAGES", 2):
+        clock, log = FakeClock(), MemoryLog()
+        broker = Broker(log, clock=clock)
+        broker.put_queue(name, max_receives=1, dead_letter_queue=dead)
+        broker.put_queue("dead")
+        made = deleted = 0
+        for operation in operations:
+            if operation == "produce":
+                fields: list[dict[str, Any]] = [
+                    {"group": chance.choice("ab")},
+                    {} if name != "q" else {"priority": chance.choice((0, 9))},
+                    {},
+                ]
+                broker.send(name, [NewMessage("x", **chance.choice(fields)) for _ in range(5)])
+                made += 5
+            elif operation.startswith("claim"):
+                broker.claim(name, limit=1 if operation == "claim one" else 7, visibility_timeout_ms=10)
+            elif operation in ("release", "delete"):
+                found = list(broker.messages(name))
+                if found:
+                    target = Target(id=chance.choice(found).id)
+                    if operation == "delete":
+                        broker.delete(name, target)
+                        deleted += 1
+                    else:
+                        broker.update(name, target, Change(delay_ms=0))
+            elif operation == "time":
+                clock.ms += 10
+            elif operation == "keep house":
+                broker.remove_dead_letters()
+            elif operation == "limit":
+                broker.put_queue(name, max_receives=chance.choice((0, 1, 2)))
+            elif operation == "crash":
+                log = log.after_crash()
+                broker = Broker(log, clock=clock)
+            else:
+                snapshot = broker.core.state.freeze()
+                chunks = list(snapshot.chunks())
+                snapshot.release()
+                assert State.load(iter(chunks)).messages == broker.core.state.messages
+            for queue in broker.core.state.queues.values():
+                check_columns(queue.name, queue.messages)
+            assert broker.core.state.messages == made - deleted
+        clock.ms += 10
+        broker.put_queue(name, max_receives=0)
+        while broker.kick(name, 100):
+            pass
+        got = sum(map(len, iter(lambda: broker.claim(name, limit=100), [])))
+        if name == "q":
+            assert got + len(list(broker.messages("dead"))) == made - deleted, "all that may be claimed is"
