@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.broker.conftest import Lasting
+from tests.support.memory_log import MemoryLog
+from wonderq.broker.broker import Broker
 from wonderq.model.errors import MessageNotFoundError, TooManyKeysError
 from wonderq.model.limits import Limits
 from wonderq.model.messages import NewMessage, SendResult, Target
@@ -193,3 +197,62 @@ def test_thousands_of_keys_are_restated_a_little_at_a_time(lasting: Lasting, mon
     for n in range(3):
         assert all(each.is_duplicate for each in send(lasting, *(f"{n}.{each}".ljust(100) for each in range(1_000))))
     assert lasting.broker.core.state.dedup_entries == 3_000
+
+
+# Keys that look alike
+
+
+def key_of(message: NewMessage, *, per_group: bool) -> tuple[object, ...]:
+    """Return what two messages have to have in common to be duplicates."""
+    return (message.key, message.key_of_batch, message.group if per_group else None)
+
+
+#: Short texts of the characters that a separator could be, so that many of them look alike.
+_texts = st.text(alphabet="\0/:01kgs", max_size=4) | st.text(max_size=4)
+_keyed = st.tuples(_texts.filter(bool), _texts, st.booleans()).map(
+    lambda parts: NewMessage("x", key=parts[0], group=parts[1], key_of_batch=parts[2])
+)
+
+
+@given(st.lists(st.tuples(_keyed, st.booleans()), min_size=2, max_size=6))
+def test_only_equal_keys_are_duplicates(steps: list[tuple[NewMessage, bool]]) -> None:
+    """Also after ``deduplication_per_group`` was changed in between."""
+    broker = Broker(MemoryLog())
+    seen: set[tuple[object, ...]] = set()
+    for message, per_group in steps:
+        broker.put_queue("q", deduplication_per_group=per_group)
+        [sent] = broker.send("q", [message])
+        assert sent.is_duplicate == (key_of(message, per_group=per_group) in seen)
+        seen.add(key_of(message, per_group=per_group))
+    broker.close()
+
+
+@given(st.lists(_texts.filter(bool), min_size=3, max_size=3), st.sampled_from(["", "\0", "/", ":", "0:", "s"]))
+def test_a_group_and_a_key_are_not_taken_for_others_that_join_to_the_same(parts: list[str], between: str) -> None:
+    one, two, three = parts
+    messages = [
+        NewMessage("x", group=one, key=f"{two}{between}{three}"),
+        NewMessage("x", group=f"{one}{between}{two}", key=three),
+    ]
+    broker = Broker(MemoryLog())
+    broker.put_queue("q", deduplication_per_group=True)
+    assert not any(each.is_duplicate for each in broker.send("q", messages))
+    broker.put_queue("q", deduplication_per_group=False)
+    single = NewMessage("x", key=f"{one}{between}{two}{between}{three}")
+    assert not any(each.is_duplicate for each in broker.send("q", [single]))
+    broker.close()
+
+
+@pytest.mark.parametrize("per_group", [False, True])
+def test_a_key_that_an_earlier_program_remembered_is_remembered_on(lasting: Lasting, per_group: bool) -> None:
+    lasting.broker.put_queue("q", deduplication_per_group=per_group)
+    number = lasting.broker.core.state.queues["q"].number
+    key = "mg\0k" if per_group else "mk"
+    with lasting.broker.locked() as (_, append_and_apply, now_ms):
+        append_and_apply(record.Dedup(record.DEDUP, now_ms, number, [(key, 7, now_ms + 1_000)]))
+    lasting.again()
+    [again] = send(lasting, "k", group="g")
+    assert (again.is_duplicate, again.sequence) == (True, 7)
+    lasting.clock.ms += 1_000
+    lasting.again()
+    assert not send(lasting, "k", group="g")[0].is_duplicate

@@ -64,10 +64,10 @@ POST    /queues/{queue}/redrive  -                                            40
 GET     /queues/{queue}/redrive/{redrive_id}     -                            401      403      403      200      403      200    403
 DELETE  /queues/{queue}/redrive/{redrive_id}     -                            401      403      403      403      403      200    403
 GET     /schedules              -                                             401      403      403      200      403      200    200
-GET     /schedules/{schedule}   -                                             401      403      403      200      403      200    403
-PUT     /schedules/{schedule}   {"missed": "all"}                             401      403      403      403      403      200    403
+GET     /schedules/{schedule}   -                                             401      403      403      200      403      200    404
+PUT     /schedules/{schedule}   {"missed": "all"}                             401      403      403      403      403      200    400
 PUT     /schedules/{schedule}   {"queue": "secret"}                           401      403      403      403      403      403    403
-DELETE  /schedules/{schedule}   -                                             401      403      403      403      403      200    403
+DELETE  /schedules/{schedule}   -                                             401      403      403      403      403      200    404
 GET     /metrics                -                                             401      403      403      403      200      403    403
 GET     /healthz                -                                             200      200      200      200      200      200    200
 HEAD    /healthz                -                                             200      200      200      200      200      200    200

@@ -218,6 +218,14 @@ class TestKeys:
         assert again == {**first, "duplicates": [0, 1]}
         assert client.counts()["unprocessed"] == 2
 
+    def test_of_a_batch_is_not_that_of_a_message(self, client: Client) -> None:
+        produce(client, messages=["a"], idempotency_key="k")
+        assert "duplicate" not in produce(client, message="b", idempotency_key="k/0")
+        assert "duplicates" not in produce(client, messages=["c"], idempotency_key="k/0")
+        assert "duplicates" not in produce(client, messages=["d", "e"], idempotency_key="l")
+        assert "duplicates" not in produce(client, messages=[{"message": "f", "idempotency_key": "l/1"}])
+        assert client.counts()["unprocessed"] == 6
+
     def test_of_messages_in_a_batch(self, client: Client) -> None:
         one = {"message": "a", "idempotency_key": "k"}
         sent = produce(client, messages=[one, "b", one])

@@ -10,6 +10,7 @@ _REDRIVE = "wonderq/broker/redrive.py"
 _SCHEDULES = "wonderq/broker/schedules.py"
 _CRON = "wonderq/broker/cron.py"
 _OF_HOUSEKEEPING = "tests/broker/test_housekeeping.py"
+_OF_DELETED = "tests/broker/test_deleted_queues.py"
 _OF_REDRIVES = "tests/broker/test_redrive.py"
 _OF_METRICS = "tests/http/test_metrics.py"
 _OF_SCHEDULES = "tests/broker/test_schedules.py"
@@ -115,9 +116,33 @@ MUTANTS = [
         "a_cancelled_redrive_moves_on",
         "A portion that was read before is moved after the redrive was cancelled.",
         _REDRIVE,
-        "                return  # it was cancelled meanwhile\n",
+        "                return  # it was cancelled meanwhile, or its source was deleted\n",
         "                pass\n",
         (f"{_OF_REDRIVES}::TestMeanwhile",),
+    ),
+    Mutant(
+        "redrives_outlive_their_queue",
+        "The redrives of a deleted queue fill memory and log, and can still be cancelled.",
+        _REDRIVE,
+        "self._core.append_and_apply(drop, *(_deleted(each.id, drop.at_ms) for each in redrives))",
+        "self._core.append_and_apply(drop)",
+        (f"{_OF_DELETED}::test_its_redrives_are_deleted_in_the_same_write",),
+    ),
+    Mutant(
+        "a_dropped_redrive_stays_due",
+        "Housekeeping ends with an error, because a redrive is due that was deleted with its queue.",
+        _REDRIVE,
+        "        for each in redrives:\n            self._running.pop(each.id, None)\n",
+        "",
+        (f"{_OF_DELETED}::test_nothing_of_it_is_left_in_memory",),
+    ),
+    Mutant(
+        "redrives_of_former_queues_stay",
+        "Redrives that an earlier program left behind stay in memory and log for ever.",
+        _REDRIVE,
+        ' or state.find(each.value["queue_number"]) is None',
+        "",
+        (f"{_OF_DELETED}::test_redrives_that_an_earlier_program_left_behind_are_deleted",),
     ),
     Mutant(
         "missed_times_are_always_made_up_for",

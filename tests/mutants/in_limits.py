@@ -163,7 +163,7 @@ MUTANTS = [
         "wonderq/httpd/server.py",
         "        self._left_bytes -= size\n",
         "",
-        (f"{_HTTP}::test_large_bodies_are_at_work_a_few_at_a_time_and_wait_in_files",),
+        (f"{_HTTP}::test_large_bodies_are_at_work_a_few_at_a_time_and_the_others_wait",),
     ),
     Mutant(
         "listings_take_no_turns",

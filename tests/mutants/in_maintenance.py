@@ -95,6 +95,22 @@ MUTANTS = [
         ("tests/broker/test_compaction_order.py::test_the_copies_are_durable_before_the_originals_go",),
     ),
     Mutant(
+        "one_kind_of_task_is_restated",
+        "After a compaction and a restart the schedules, or the redrives, are gone.",
+        "wonderq/broker/compaction.py",
+        "        for namespace, stored in state.metadata.items():\n",
+        "        for namespace, stored in list(state.metadata.items())[:1]:\n",
+        ("tests/broker/test_lasting_tasks.py::test_all_tasks_of_all_kinds_last",),
+    ),
+    Mutant(
+        "one_task_of_a_kind_is_restated",
+        "After a compaction and a restart all schedules but one are gone.",
+        "wonderq/broker/compaction.py",
+        "            for name, each in list(stored.items()):\n",
+        "            for name, each in list(stored.items())[:1]:\n",
+        ("tests/broker/test_lasting_tasks.py::test_all_tasks_of_all_kinds_last",),
+    ),
+    Mutant(
         "names_not_restated",
         "Once the segment that names them was compacted, queues are lost and the start is refused.",
         _COMPACTION,

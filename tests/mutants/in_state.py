@@ -246,8 +246,8 @@ MUTANTS = [
         "rest_of_a_large_claim_never_ends",
         "Of many claimed messages that become available together, some never do.",
         _COLUMNS,
-        "self._deadlines.add(page, due_ms, page.first + index, stop - index)",
-        "self._deadlines.add(page, due_ms, page.first + index, 1)",
+        "self._schedule(page, due_ms, index, stop)\n                        break",
+        "self._schedule(page, due_ms, index, index + 1)\n                        break",
         (f"{_COLUMN_TESTS}::test_a_run_of_grouped_messages_is_split",),
     ),
     Mutant(

@@ -78,8 +78,10 @@ class Key(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_de
         """Return whether the key has a role, itself or through `admin`."""
         return role in self.roles or "admin" in self.roles
 
-    def opens(self, queue: str) -> bool:
-        """Return whether one of the key's patterns matches a queue."""
+    def opens(self, queue: str | None) -> bool:
+        """Return whether one of the key's patterns matches a queue; for None, whether the key opens all queues."""
+        if queue is None:
+            return "*" in self.queues
         return any(map(fnmatchcase, repeat(queue), self.queues))
 
     def expired(self, now_s: float) -> bool:

@@ -3,7 +3,7 @@
 | concern | module | operations |
 |---|---|---|
 | producing | `wonderq.broker.produce` | `produce`, `send`, `hand_over` |
-| claims | `wonderq.broker.claims` | `claim` |
+| claims | `wonderq.broker.claims` | `claim`, `remove_dead_letters` |
 | retention, deadlines, expired keys | `wonderq.broker.upkeep` | `upkeep` |
 | deleting and updating | `wonderq.broker.changes` | `delete`, `delete_batch`, `update`, `update_batch`, `kick` |
 | reading | `wonderq.broker.queries` | `get`, `messages`, `count`, `settings_of`, `queue`, `queues`, `queue_stats` |
@@ -62,7 +62,8 @@ class Broker:
         self.claims = Claims(self.core, self._reader, transfers)
         changes = Changes(self.core, self._reader)
         self.queries = Queries(self.core, self._reader)
-        queues = Queues(self.core, self.queries)
+        self.redrives = Redrives(self.core, self._reader, transfers)
+        queues = Queues(self.core, self.queries, self.redrives)
 
         # The operations are the collaborators' own methods, so each has one signature, one description and no extra
         # call.
@@ -72,6 +73,7 @@ class Broker:
 
         self.claim = self.claims.claim
         self.upkeep = Upkeep(self.core).run
+        self.remove_dead_letters = self.claims.remove_dead_letters
 
         self.delete = changes.delete
         self.delete_batch = changes.delete_batch
@@ -95,7 +97,6 @@ class Broker:
         self.drop_queue = queues.drop_queue
         self.purge = queues.purge
 
-        self.redrives = Redrives(self.core, self._reader, transfers)
         self.schedules = Schedules(self.core, producer)
 
         self.locked = self.core.locked

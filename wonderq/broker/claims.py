@@ -9,17 +9,18 @@ from collections.abc import Callable, Iterator, Sequence
 from math import inf
 from operator import attrgetter
 from typing import NamedTuple, Protocol
+from weakref import WeakKeyDictionary
 
 from wonderq.broker.consumers import Waiter
 from wonderq.broker.core import CLAIM_LEAVES, Core
 from wonderq.broker.rate_limits import ClaimBudget
 from wonderq.broker.reader import Reader
-from wonderq.broker.transfers import Transfers
+from wonderq.broker.transfers import PORTION_MESSAGES, Transfers
 from wonderq.model.errors import BrokerError, InvalidValueError, ShuttingDownError, TooManyInFlightError
 from wonderq.model.limits import UNLIMITED
 from wonderq.model.messages import Message, new_tuple
 from wonderq.model.settings import DEDUPLICATION_WINDOW_MS
-from wonderq.model.status import CLAIMED, WAITING
+from wonderq.model.status import CLAIMED
 from wonderq.runtime.fibers import yield_to_others
 from wonderq.runtime.token_bucket import TokenBuckets
 from wonderq.state import record
@@ -35,6 +36,9 @@ _MAX_ATTEMPT_CHARACTERS = 128
 
 #: Prefix of the ids of claim attempts in a queue's dedup table.
 _ATTEMPT = "a"
+
+#: Most messages to set aside under the lock, or to put back; each takes a few microseconds.
+_SPENT_PORTION = 400
 
 #: Shortest sleep of a waiting consumer: a deadline that is nearly due must not make it spin.
 _MIN_SLEEP_S = 0.001
@@ -62,9 +66,9 @@ class NoClaim(NamedTuple):
     wait_s: float = inf
     """Seconds until a rate limit allows more."""
     dead: Sequence[MessageView] = ()
-    """Messages that were claimed too often, and must be dead-lettered first."""
+    """Messages that were claimed too often and are set aside, to be dead-lettered."""
     unfinished: bool = False
-    """Whether more deadlines are past or more messages have expired, so that the next attempt may find a message."""
+    """Whether the next attempt may find a message that this one did not come to."""
 
 
 class Room(Protocol):
@@ -102,7 +106,11 @@ class Claims:
         self._reader = reader
         self._transfers = transfers
         self._tokens: Iterator[int] = iter(())
-        self._rates = TokenBuckets()
+        # By queue: the buckets of a deleted queue are dropped with it.
+        self._rates: WeakKeyDictionary[Queue, TokenBuckets] = WeakKeyDictionary()
+        self._new_buckets: Callable[[], TokenBuckets] = TokenBuckets
+        # What `remove_dead_letters` has seen of each queue: as long as it is the same, there is nothing new to find.
+        self._seen: WeakKeyDictionary[Queue, tuple[int, ...]] = WeakKeyDictionary()
 
     def claim(
         self,
@@ -172,6 +180,7 @@ class Claims:
         """Claim messages, and wait for the first; return None if none came in time or the client disconnected."""
         core = self._core
         waiter: Waiter | None = None
+        may_move = PORTION_MESSAGES
         try:
             while not request.client_gone():
                 with core.transaction as now_ms:
@@ -196,9 +205,10 @@ class Claims:
                         else:
                             core.consumers.rejoin(queue, waiter)
                         sleep_s = min(left_s, outcome.wait_s, (waiter.due_ms - now_ms) / 1000)
-                if outcome.dead:
-                    self._transfers.dead_letter(queue, outcome.dead)
-                elif outcome.unfinished:
+                if outcome.dead and may_move > 0:  # housekeeping moves the others, so that nobody waits for many
+                    self._transfers.dead_letter(queue, outcome.dead[:may_move])
+                    may_move -= len(outcome.dead)
+                elif outcome.dead or outcome.unfinished:
                     yield_to_others()
                 else:
                     assert waiter is not None
@@ -234,23 +244,26 @@ class Claims:
                 return NoClaim()
             in_flight_limit = min(in_flight_limit, settings.max_in_flight or UNLIMITED)
             if settings.has_rates:
-                rates = ClaimBudget(self._rates, queue)
+                rates = self._budget(queue)
         timeout_ms = settings.visibility_timeout_ms if visibility_timeout_ms is None else visibility_timeout_ms
         if attempt_id is not None:
             again = self._claim_again(queue, now_ms, timeout_ms, attempt_id, room)
             if again is not None:
                 return again
         more = in_flight_limit - messages.counts[CLAIMED]
+        if messages.spent and messages.spent_receives != settings.max_receives:
+            messages.put_back(_SPENT_PORTION)
+            return NoClaim(unfinished=True)
         runs = self._pick(queue, min(limit, more), rates, room)
+        if settings.max_receives and runs:
+            dead = self._set_aside(queue, runs, min(limit, more), rates, room)
+            if dead:
+                return NoClaim(dead=dead)
         if not runs:
             if left <= 0:
                 return NoClaim(unfinished=True)
-            full = more <= 0 < messages.counts[WAITING]
+            full = more <= 0 < messages.available
             return NoClaim(in_flight_limit if full else 0, inf if rates is None else rates.wait_s)
-        if settings.max_receives:
-            dead = [view for view in messages.views(runs) if view.receives >= settings.max_receives]
-            if dead:
-                return NoClaim(dead=dead)
         token = self._new_token()
         records: list[Record] = [record.Claim(record.CLAIM, now_ms, queue.number, runs, timeout_ms, token)]
         if attempt_id is not None:
@@ -264,6 +277,76 @@ class Claims:
             rates.count(messages.lane_of(view)[1] for view in views)
         self._core.consumers.notify(queue)
         return new_tuple(Claim, (queue, position, views, token))
+
+    def _set_aside(
+        self, queue: Queue, runs: Runs, limit: int, rates: ClaimBudget | None, room: Room | None
+    ) -> list[MessageView]:
+        """Set aside the messages that were claimed too often and come before the next ``limit`` others.
+
+        ``runs`` are the next messages. Returns those that were set aside, in their order; the portion is bounded.
+        """
+        messages, most = queue.messages, queue.settings.max_receives
+        # With lanes that take turns, the order depends on the number of messages that are picked.
+        ahead = _SPENT_PORTION if queue.is_fifo or not messages.lanes.by_number else limit
+        dead: list[MessageView] = []
+        while runs and len(dead) < _SPENT_PORTION:
+            views = messages.views(runs)
+            if all(view.receives < most for view in views):
+                break
+            found: list[MessageView] = []
+            others = 0
+            for view in messages.views(messages.pick(ahead, UNLIMITED)) if ahead > limit else views:
+                if view.receives >= most:
+                    found.append(view)
+                else:
+                    others += 1
+                    if others == limit:
+                        break
+            messages.set_aside(found, most)
+            dead += found
+            runs = self._pick(queue, limit, rates, room)
+        return dead
+
+    def remove_dead_letters(self) -> bool:
+        """Move or bury dead letters ahead of need, one portion of each queue; return whether more are left.
+
+        A dead letter behind a message that can still be claimed stays until its turn comes.
+        """
+        core, more = self._core, False
+        with core.lock:
+            found = core.state.queues.values()
+            queues = [queue for queue in found if queue.settings.max_receives or queue.messages.spent]
+        for queue in queues:
+            with core.transaction as now_ms:
+                if core.state.find(queue.number) is not queue:
+                    continue
+                views = self._dead_letters(queue, now_ms)
+                more = more or len(views) < queue.messages.spent
+            if views:
+                self._transfers.dead_letter(queue, views)
+        return more
+
+    def _dead_letters(self, queue: Queue, now_ms: int) -> list[MessageView]:
+        """Return a portion of the dead letters of a queue, under the lock."""
+        messages, settings = queue.messages, queue.settings
+        if messages.spent and messages.spent_receives != settings.max_receives:
+            messages.put_back(_SPENT_PORTION)
+            self._core.consumers.notify(queue)
+        if not settings.max_receives or settings.paused:
+            return []
+        self._core.advance(queue, now_ms)
+        seen = (messages.next_sequence, messages.spent, *messages.counts)
+        if self._seen.get(queue) != seen:
+            self._set_aside(queue, messages.pick(1, UNLIMITED), 1, None, None)
+            self._seen[queue] = messages.next_sequence, messages.spent, *messages.counts
+        return messages.set_aside_first(PORTION_MESSAGES)
+
+    def _budget(self, queue: Queue) -> ClaimBudget:
+        """Return what the rates of a queue allow now."""
+        buckets = self._rates.get(queue)
+        if buckets is None:
+            buckets = self._rates[queue] = self._new_buckets()
+        return ClaimBudget(buckets, queue)
 
     def _pick(self, queue: Queue, limit: int, rates: ClaimBudget | None, room: Room | None) -> Runs:
         """Return the messages to claim next, within the limits of a batch, the rates and the room."""

@@ -1,4 +1,4 @@
-"""Background work on messages: upkeep, redrives, schedules, memory of sparse pages, review of a held clock."""
+"""Background work on messages: upkeep, dead letters, redrives, schedules, sparse pages, review of a held clock."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _REST_S = 0.002
 
 
 class Housekeeper(BackgroundLoop):
-    """Does the upkeep, runs redrives and schedules when they are due, and thins pages."""
+    """Does the upkeep, removes dead letters, runs redrives and schedules when they are due, and thins pages."""
 
     def __init__(self, broker: Broker, *, tick_s: float = TICK_S) -> None:
         super().__init__(broker, "housekeeping", tick_s)
@@ -27,6 +27,7 @@ class Housekeeper(BackgroundLoop):
         steps = (
             self._review_clock,
             self._keep_up,
+            self._remove_dead_letters,
             self._broker.redrives.run,
             self._broker.schedules.fire_due,
             self._thinner.run,
@@ -40,6 +41,9 @@ class Housekeeper(BackgroundLoop):
     def _keep_up(self) -> float:
         self._broker.upkeep(lambda: self._stop.wait(_REST_S))
         return self._tick_s
+
+    def _remove_dead_letters(self) -> float:
+        return 0 if self._broker.remove_dead_letters() else self._tick_s
 
     def _run(self) -> None:
         super()._run()

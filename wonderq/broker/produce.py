@@ -279,13 +279,16 @@ def _check_settings(queue: Queue, messages: Sequence[NewMessage]) -> None:
 
 def _deduplicate(queue: Queue, messages: Sequence[NewMessage], now_ms: int) -> _Placed:
     """Give each message a place in the queue: a new one, or that of the earlier message with the same key."""
-    placed = _Placed([], [], {})
+    placed, settings = _Placed([], [], {}), queue.settings
     first = queue.messages.next_sequence
     for index, message in enumerate(messages):
-        key = _dedup_key(queue.settings, message)
+        given, per_group = _idempotency_key(settings, message), settings.deduplication_per_group
+        key = _dedup_key(message, given, per_group=per_group) if given else ""
         sequence: int | None = None
         if key:
             sequence = placed.keys[key] if key in placed.keys else queue.dedup.get(key, now_ms)
+            if sequence is None:
+                sequence = queue.dedup.get(_former_dedup_key(message, given, per_group=per_group), now_ms)
         if sequence is None:
             sequence = first + len(placed.fresh)
             placed.fresh.append(index)
@@ -299,11 +302,25 @@ def _delay_ms(message: NewMessage, now_ms: int) -> int | None:
     return message.delay_ms if message.deliver_at_ms is None else max(message.deliver_at_ms - now_ms, 0)
 
 
-def _dedup_key(settings: QueueSettings, message: NewMessage) -> str:
-    """Return the key of a message in the queue's dedup table, or an empty text if it has none."""
-    key = message.key
-    if not key and settings.content_deduplication:
-        key = sha256(message.body.encode()).hexdigest()
-    if not key:
-        return ""
-    return f"m{message.group}\0{key}" if settings.deduplication_per_group else f"m{key}"
+def _idempotency_key(settings: QueueSettings, message: NewMessage) -> str:
+    if not message.key and settings.content_deduplication:
+        return sha256(message.body.encode()).hexdigest()
+    return message.key
+
+
+def _dedup_key(message: NewMessage, key: str, *, per_group: bool) -> str:
+    """Return the key of a message in the dedup table, given its idempotency key.
+
+    Two messages have the same one only if their idempotency keys are equal and of the same kind, and their groups are
+    equal where groups count. The group's length comes first, because both texts may contain any character.
+    """
+    kind = "b" if message.key_of_batch else "s"
+    return f"g{kind}{len(message.group)}:{message.group}{key}" if per_group else f"k{kind}{key}"
+
+
+def _former_dedup_key(message: NewMessage, key: str, *, per_group: bool) -> str:
+    """Return the key under which earlier programs stored a message, so that a key is valid across an upgrade.
+
+    These keys are read only, because different messages may have the same one.
+    """
+    return f"m{message.group}\0{key}" if per_group else f"m{key}"

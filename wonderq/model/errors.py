@@ -41,6 +41,16 @@ class QueueNotFoundError(BrokerError):
         )
 
 
+class NotPermittedError(BrokerError):
+    """A call would change or use a queue that its client may not use."""
+
+    code = "forbidden"
+
+    def __init__(self, scope: str) -> None:
+        """``scope`` completes the sentence, such as "for the queue a". It may name only a queue of the request."""
+        super().__init__(f"This request needs a key with the role admin {scope}.")
+
+
 class MessageNotFoundError(BrokerError):
     """A request names a message that was deleted, or that never existed in this queue."""
 
@@ -219,7 +229,10 @@ class ScheduleNotFoundError(BrokerError):
     code = "schedule_not_found"
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"There is no schedule named {name[:100]!r}. Create it first, or check the name.")
+        super().__init__(
+            f"There is no schedule named {name[:100]!r} for a queue that you may use. Create it first, or check the "
+            "name."
+        )
 
 
 class TooManySchedulesError(BrokerError):

@@ -45,6 +45,8 @@ class NewMessage(NamedTuple):
     """Priority from 0 to 9; messages with 9 are delivered first."""
     key: str = ""
     """Idempotency key. A second message with the same key in the deduplication window of the queue is a duplicate."""
+    key_of_batch: bool = False
+    """Whether ``key`` was made from the key of a batch and the index in it. It differs from all keys of messages."""
 
     def check(self, *, is_fifo: bool) -> None:
         """Check all fields except the size.

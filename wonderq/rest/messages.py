@@ -82,7 +82,7 @@ class Produce(Resource):
             if message.delay_ms is None and message.deliver_at_ms is None:
                 message = message._replace(delay_ms=delay_ms)
             if not isinstance(key, UnsetType) and not message.key:
-                message = message._replace(key=f"{key}/{index}")
+                message = message._replace(key=f"{key}/{index}", key_of_batch=True)
             complete.append(message)
         return _sent_object(self.broker.send(queue, complete))
 

@@ -17,10 +17,9 @@ class QueueCollection(Resource):
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         query = read_query(req, schemas.QueueListing)
+        is_theirs = self.permits(req)
         names = self.broker.queue_names(prefix=set_value(query.prefix) or "", after=set_value(query.after) or "")
-        if self.access is not None:
-            names = list(filter(self.access.queue_filter(req.auth), names))
-        infos = self.broker.queues(names[: set_value(query.limit)])
+        infos = self.broker.queues(list(filter(is_theirs, names))[: set_value(query.limit)])
         if accepts_msgpack(req):  # an array begins with its length, so all queues are encoded before the first is sent
             render(req, resp, [encoded(queue_object(info)) for info in infos])
         else:
@@ -36,9 +35,7 @@ class QueueResource(Resource):
 
     def on_put(self, req: falcon.Request, resp: falcon.Response, queue: str) -> None:
         settings = settings_of(read_optional_body(req, schemas.PutQueue, self.broker.limits))
-        if settings.get("dead_letter_queue"):
-            self.check_queue(req, "admin", settings["dead_letter_queue"])
-        info, created = self.broker.put_queue(queue, **settings)
+        info, created = self.broker.put_queue(queue, self.permits(req), **settings)
         render(req, resp, queue_object(info), 201 if created else 200)
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, queue: str) -> None:

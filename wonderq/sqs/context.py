@@ -12,6 +12,7 @@ from wonderq.broker.broker import Broker
 from wonderq.broker.claims import Room
 from wonderq.model.errors import BrokerError
 from wonderq.model.messages import QueueInfo
+from wonderq.model.permits import Permits
 from wonderq.model.settings import QueueSettings
 from wonderq.sqs.errors import SqsError, from_broker, invalid, missing
 from wonderq.sqs.limits import SqsLimits
@@ -40,7 +41,7 @@ class Context(NamedTuple):
     base_url: str
     """The broker's address as the client wrote it."""
     region: str
-    opens: Callable[[str], bool]
+    opens: Permits
     """Returns whether the client's key opens a queue."""
     client_gone: Callable[[], bool]
     room: Room | None

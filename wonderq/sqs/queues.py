@@ -48,7 +48,7 @@ def create_queue(context: Context) -> dict[str, Any]:
         _check_dead_letter_queue(context, name, settings)
         defaults = {"retention_ms": DEFAULT_RETENTION_S * 1000, "max_in_flight": context.limits.in_flight}
         new = {**defaults, **queue_attributes.merged(QueueSettings(), settings), "tags": tags}
-        info, created = context.broker.create_queue(name, **new)
+        info, created = context.broker.create_queue(name, context.opens, **new)
         if created:
             return {"QueueUrl": url_of(context.base_url, name)}
     shown = queue_attributes.of_queue(info, context.region, context.limits)
@@ -173,8 +173,12 @@ def set_queue_attributes(context: Context) -> dict[str, Any]:
     if not given:
         raise missing("Attributes")
     settings = queue_attributes.to_settings(name, given, context.limits, is_new=False)
-    _check_dead_letter_queue(context, name, settings)
-    context.broker.change_queue(name, lambda current: queue_attributes.merged(current, settings))
+
+    def change(current: QueueSettings) -> dict[str, Any]:
+        _check_dead_letter_queue(context, name, settings)
+        return queue_attributes.merged(current, settings)
+
+    context.broker.change_queue(name, change, permits=context.opens)
     return {}
 
 

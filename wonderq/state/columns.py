@@ -30,6 +30,7 @@ from wonderq.state.page import (
     PAGE_BITS,
     PAGE_MESSAGES,
     SHOWN,
+    SPENT,
     MessageView,
     Page,
 )
@@ -68,6 +69,10 @@ class Columns(MessageTable):
         """Number of messages by status; 0 for GONE. A message keeps its status past its deadline until `advance`."""
         self.bytes = 0
         """Entry bytes of all messages."""
+        self.spent = 0
+        """Number of messages that are set aside; they are in the count of waiting ones too."""
+        self.spent_receives = 0
+        """Number of claims at which those were set aside."""
         self.lanes = Lanes(self._status_of)
         self._ready = ReadyPages(self._pages)
         self._deadlines = Deadlines()
@@ -76,6 +81,11 @@ class Columns(MessageTable):
     def __len__(self) -> int:
         counts = self.counts
         return counts[WAITING] + counts[CLAIMED] + counts[DELAYED] + counts[BURIED]
+
+    @property
+    def available(self) -> int:
+        """Number of waiting messages that are not set aside."""
+        return self.counts[WAITING] - self.spent
 
     # Reading
 
@@ -257,6 +267,27 @@ class Columns(MessageTable):
         self.counts[WAITING] += count
         self._ready.add(page)
         return True
+
+    def set_aside(self, views: Iterable[MessageView], receives: int) -> None:
+        """Keep waiting messages from being picked, because they were claimed ``receives`` times or more.
+
+        In a FIFO queue they block their groups. As for `advance`, no record is needed: which messages are concerned
+        follows from their receive counts and a setting. After a start they have to be found again.
+        """
+        self.spent_receives = receives
+        for view in views:
+            for page, index, _ in self._live_slices((view.sequence, 1)):
+                self._set_status(page, index, SPENT)
+
+    def put_back(self, limit: int) -> None:
+        """Undo `set_aside` for at most ``limit`` messages."""
+        for view in self.after(-1, limit, SPENT):
+            for page, index, _ in self._live_slices((view.sequence, 1)):
+                self._set_status(page, index, WAITING)
+
+    def set_aside_first(self, limit: int) -> list[MessageView]:
+        """Return up to ``limit`` messages that are set aside, the oldest first."""
+        return self.after(-1, limit, SPENT) if self.spent else []
 
     def produce(
         self,
@@ -566,6 +597,7 @@ class Columns(MessageTable):
         waiting = page.status.count(WAITING, start, stop)
         buried = page.status.count(BURIED, start, stop)
         claimed = page.status.count(CLAIMED, start, stop)
+        spent = page.status.count(SPENT, start, stop) if self.spent else 0
         if not deleted:
             self.bytes -= sum(page.length[start:stop])
         elif deleted < count:
@@ -573,10 +605,11 @@ class Columns(MessageTable):
         page.status[start:stop] = bytes(count)
         page.waiting -= waiting
         page.live -= count - deleted
-        self.counts[WAITING] -= waiting
+        self.spent -= spent
+        self.counts[WAITING] -= waiting + spent
         self.counts[CLAIMED] -= claimed
         self.counts[BURIED] -= buried
-        self.counts[DELAYED] -= count - deleted - waiting - claimed - buried
+        self.counts[DELAYED] -= count - deleted - waiting - claimed - buried - spent
         for number, sequence, old in left:
             self.lanes.update_status(number, sequence, old, GONE)
 
@@ -604,6 +637,7 @@ class Columns(MessageTable):
         page.status[index] = status
         self.counts[SHOWN[old]] -= old != GONE
         self.counts[SHOWN[status]] += 1
+        self.spent += (status == SPENT) - (old == SPENT)
         if lane:
             self.lanes.update_status(lane, page.sequence(index), old, status)
         if old == WAITING:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Generator, Iterator
 from wonderq.model.messages import MAX_PRIORITY
 from wonderq.model.status import CLAIMED, DELAYED, GONE
 from wonderq.state.disposal import free
-from wonderq.state.page import IN_LANE
+from wonderq.state.page import IN_LANE, SPENT
 from wonderq.state.thinned_heap import ThinnedHeap
 
 #: Lane number of a plain message.
@@ -184,6 +184,8 @@ class Lanes:
         elif old == CLAIMED:
             group.in_flight -= 1
             self.in_flight -= 1
+        if self._fifo:  # a message that is set aside blocks its group until it has left
+            group.in_flight += (new == SPENT) - (old == SPENT)
         if new == IN_LANE:
             self._put(lane, lane.ready, sequence, IN_LANE)
         elif new == DELAYED:

@@ -29,15 +29,19 @@ NO_TOKEN = 0
 #: a search for WAITING finds plain messages only. Pages use it internally: a `MessageView` has WAITING.
 IN_LANE = 5
 
+#: Status of a waiting message that was set aside because it was claimed too often (`Columns.set_aside`). No search for
+#: the next message finds it. Pages use it internally: a `MessageView` has WAITING, and so has a dump.
+SPENT = 6
+
 #: Find a status byte of a message that exists, and of one that waits.
 _LIVE = re.compile(rb"[^\0]")
-_WAITS = re.compile(bytes((ord("["), WAITING, IN_LANE, ord("]"))))
+_WAITS = re.compile(bytes((ord("["), WAITING, IN_LANE, SPENT, ord("]"))))
 
 _GONE_BYTE = bytes([GONE])
 _STATUS_BYTES = bytes((GONE, WAITING, CLAIMED, DELAYED, BURIED, IN_LANE))
 
 #: Translation from status bytes to the status in a `MessageView`.
-SHOWN = bytes((GONE, WAITING, CLAIMED, DELAYED, BURIED, WAITING)).ljust(256, b"\0")
+SHOWN = bytes((GONE, WAITING, CLAIMED, DELAYED, BURIED, WAITING, WAITING)).ljust(256, b"\0")
 
 #: First sequence number; number of messages; lengths of the claim columns, of the lane column, of the update column and
 #: of the column of sequence numbers.
@@ -342,7 +346,12 @@ class Page:
         sequences = self.sequences or array("Q")
         lengths = len(self.status), len(self.due_ms), len(self.lane), len(self.updates), len(sequences)
         header = _DUMP_HEADER.pack(self.first, *lengths)
-        return b"".join((header, self.status, *(getattr(self, name) for name in _COLUMNS), sequences))
+        status, index = self.status, -1
+        if SPENT in status:
+            status = status[:]
+            while (index := status.find(SPENT, index + 1)) >= 0:
+                status[index] = IN_LANE if self.lane_of(index) else WAITING
+        return b"".join((header, status, *(getattr(self, name) for name in _COLUMNS), sequences))
 
     @classmethod
     def load(cls, data: bytes) -> Self:

@@ -532,6 +532,8 @@ class State:
         if value is not None:
             entries[name] = MetadataEntry(value, end, len(record.encode(value)))
             self.metadata_bytes += entries[name].bytes
+        elif not entries:
+            del self.metadata[namespace]
 
     def _count(self, messages: Columns, count_before: int, bytes_before: int) -> None:
         """Update the sums over all queues after the messages of one queue changed."""
