@@ -95,7 +95,7 @@ def test_an_attempt_that_is_made_again_is_remembered_anew(lasting: Lasting) -> N
     first = lasting.take("q", 1, timeout_ms=2 * DEDUPLICATION_WINDOW_MS, attempt_id="one")
     for _ in range(3):
         lasting.clock.ms += DEDUPLICATION_WINDOW_MS - 1
-        lasting.broker.upkeep(lambda: None)  # which forgets what has ended
+        lasting.broker.upkeep()  # which forgets what has ended
         lasting.again()
         [again] = lasting.take("q", 1, timeout_ms=2 * DEDUPLICATION_WINDOW_MS, attempt_id="one")
         assert again.receipt == first[0].receipt
