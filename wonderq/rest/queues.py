@@ -17,10 +17,13 @@ class QueueCollection(Resource):
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         query = read_query(req, schemas.QueueListing)
-        names = self.broker.queue_names(prefix=set_value(query.prefix) or "", after=set_value(query.after) or "")
-        if self.access is not None:
-            names = list(filter(self.access.queue_filter(req.auth), names))
-        infos = self.broker.queues(names[: set_value(query.limit)])
+        names = self.broker.queue_names(
+            prefix=set_value(query.prefix) or "",
+            after=set_value(query.after) or "",
+            limit=set_value(query.limit),
+            matches=None if self.access is None else self.access.queue_filter(req.auth),
+        )
+        infos = self.broker.queues(names)
         if accepts_msgpack(req):  # an array begins with its length, so all queues are encoded before the first is sent
             render(req, resp, [encoded(queue_object(info)) for info in infos])
         else:
