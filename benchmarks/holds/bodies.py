@@ -37,7 +37,7 @@ class Hostile(NamedTuple):
         """Return a body of at most ``size`` bytes."""
         numbered = _NUMBER in self.part
         first = self.part % 0 if numbered else self.part
-        count = (size - len(self.before) - len(self.after)) // (len(first) + len(self.separator))
+        count = max(0, (size - len(self.before) - len(self.after)) // (len(first) + len(self.separator)))
         parts = [self.part % number for number in range(count)] if numbered else [self.part] * count
         before = self.before.replace(_COUNT, count.to_bytes(4, "big"))
         return before + self.separator.join(parts) + self.after

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
 from benchmarks.holds import folders
-from benchmarks.holds.bodies import HOSTILE
+from benchmarks.holds.bodies import HOSTILE, Hostile
 from benchmarks.holds.folders import Fill
 from benchmarks.holds.measured import Answer, MeasuredBroker
 from benchmarks.scripts import JSON
@@ -291,22 +291,16 @@ def poisoned(size: Callable[[int], int]) -> Situation:
 
 
 def hostile(size: Callable[[int], int]) -> Situation:
-    def run(body: bytes, method: str, path: str, headers: Any, broker: MeasuredBroker) -> str:
-        return outcome(broker.ask(method, path, body, headers))
+    """Hostile bodies of several sizes each, because a call may refuse the largest ones by their length."""
+    sizes = [size(_HOSTILE_BYTES >> bits) for bits in (0, 2, 4, 6, 8)]
 
-    def steps() -> Iterator[Step]:
-        for each in HOSTILE:
-            method, path = each.call.split()
-            name = f"{method} {path}: {each.name}"
-            yield Step(
-                name,
-                lambda broker, each=each, method=method, path=path: run(  # type: ignore[misc]
-                    each.body(size(_HOSTILE_BYTES)), method, path, each.headers, broker
-                ),
-                HOSTILE_MS,
-            )
+    def send(each: Hostile, broker: MeasuredBroker) -> str:
+        method, path = each.call.split()
+        answers = [broker.ask(method, path, each.body(length), each.headers) for length in sizes]
+        return f"{' '.join(str(answer.status) for answer in answers)} in {sum(each.seconds for each in answers):.2f} s"
 
-    return Situation("bodies of 33 MiB", nothing, list(steps()))
+    steps = [Step(f"{each.call}: {each.name}", partial(send, each), HOSTILE_MS) for each in HOSTILE]
+    return Situation("bodies of up to 33 MiB", nothing, steps)
 
 
 def checkpoints(size: Callable[[int], int]) -> Situation:
