@@ -271,8 +271,15 @@ class Client:
 
     # Queues
 
-    def queues(self) -> list[_Object]:
-        return self._request("GET", "/queues", list[_Object])
+    def queues(self, *, prefix: str = "", page: int = 1000) -> list[_Object]:
+        """Return the queues whose names begin with ``prefix``, ordered by name. They are fetched ``page`` at a time."""
+        queues: list[_Object] = []
+        while True:
+            query = {"prefix": prefix, "after": queues[-1]["queue"] if queues else "", "limit": page}
+            found = self._request("GET", f"/queues?{urlencode(query)}", list[_Object])
+            queues += found
+            if len(found) < page:
+                return queues
 
     def queue_info(self) -> _Object:
         """Return the client's queue: settings, counts, bytes, age of the oldest message in seconds."""

@@ -451,6 +451,12 @@ class TestHeaders:
 
 
 class TestRequestsInARow:
+    @pytest.mark.parametrize("path", [b"/queues", b"/queues?prefix=none", b"/dev/messages"])
+    def test_a_short_list_leaves_the_connection_open(self, served: ServedBroker, path: bytes) -> None:
+        replies = exchange(served, get(b"GET " + path + b" HTTP/1.1") + GET)
+        assert [reply.status for reply in replies] == [200, 200]
+        assert replies[0].content.endswith(b"]\n")
+
     def test_are_answered_in_order(self, served: ServedBroker) -> None:
         data, expected = b"", []
         for number in range(30):

@@ -77,8 +77,19 @@ def test_a_turn_of_a_list_of_queues_has_bounded_work(
     assert max(turns.counts) <= 100
 
 
-def test_queues_that_send_dead_letters_to_one(broker: Broker, turns: Turns) -> None:
-    for number in range(5):
-        broker.put_queue(f"q{number}", dead_letter_queue="dead" if number % 2 else "other")
-    assert broker.sources_of("dead") == ["q1", "q3"]
-    assert len(turns.counts) == 2
+def test_a_turn_matches_a_bounded_number_of_names(broker: Broker, turns: Turns) -> None:
+    for number in range(450):
+        broker.put_queue(f"q{number:03}", dead_letter_queue="dead" if number % 2 else "other")
+
+    def is_wanted(name: str) -> bool:
+        turns.count()
+        return name.endswith("9")
+
+    names = broker.queue_names(prefix="q", matches=is_wanted)
+    assert names == [f"q{number:03}" for number in range(9, 450, 10)]
+    assert broker.queue_names(after="q300", limit=3, matches=is_wanted) == ["q309", "q319", "q329"]
+    assert broker.sources_of("dead", matches=is_wanted) == names
+    assert broker.sources_of("dead", after="q100", limit=2, matches=is_wanted) == ["q109", "q119"]
+    assert broker.sources_of("q1") == []
+    assert sum(turns.counts) == 450 + 29 + 225 + 10
+    assert max(turns.counts) <= queries._CHUNK_NAMES

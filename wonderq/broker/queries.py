@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator, Iterator, Sequence
-from itertools import accumulate
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from itertools import accumulate, islice
 
 from wonderq.broker.core import PORTION, Core
 from wonderq.broker.reader import Reader
@@ -24,7 +24,9 @@ _WORK_PER_TURN = 1000
 
 #: Queues to inspect before other requests have their turn.
 _CHUNK_QUEUES = 100
-_CHUNK_NAMES = 1000
+
+#: Names of queues to match before other requests have their turn. A key may have many patterns.
+_CHUNK_NAMES = 200
 
 
 class Queries:
@@ -162,24 +164,38 @@ class Queries:
         self._core.wait_until_durable()
         return info
 
-    def queue_names(self, *, prefix: str = "", after: str = "") -> list[str]:
-        """Return the names of all queues that begin with ``prefix`` and follow ``after``, in order."""
+    def queue_names(
+        self,
+        *,
+        prefix: str = "",
+        after: str = "",
+        limit: int | None = None,
+        matches: Callable[[str], bool] | None = None,
+    ) -> list[str]:
+        """Return the names of queues that begin with ``prefix``, follow ``after`` and match, in order.
+
+        ``matches`` is called until ``limit`` names are found. Other requests have their turn meanwhile.
+        """
         with self._core.transaction:
             names = list(self._core.state.queues)
         self._core.wait_until_durable()
-        return sorted(name for name in names if name > after and name.startswith(prefix))
+        names = sorted(name for name in names if name > after and name.startswith(prefix))
+        return names[:limit] if matches is None else list(islice(_in_turns(names, matches), limit))
 
-    def sources_of(self, name: str) -> list[str]:
-        """Return the names of the queues whose dead-letter queue is the one with this name, in order."""
-        found: list[str] = []
-        names = self.queue_names()
-        for at in range(0, len(names), _CHUNK_NAMES):
-            with self._core.transaction:
-                there = map(self._core.state.queues.get, names[at : at + _CHUNK_NAMES])
-                found += [each.name for each in there if each is not None and each.settings.dead_letter_queue == name]
-            yield_to_others()
-        self._core.wait_until_durable()
-        return found
+    def sources_of(
+        self, name: str, *, after: str = "", limit: int | None = None, matches: Callable[[str], bool] | None = None
+    ) -> list[str]:
+        """Return the names of queues whose dead-letter queue is the one with this name; otherwise as `queue_names`."""
+        queues = self._core.state.queues
+
+        def is_source(each: str) -> bool:
+            found = queues.get(each)
+            is_one = found is not None and found.settings.dead_letter_queue == name
+            return is_one and (matches is None or matches(each))
+
+        sources = self.queue_names(after=after, limit=limit, matches=is_source)
+        self._core.wait_until_durable()  # again: settings may have changed meanwhile
+        return sources
 
     def queues(self, names: Sequence[str] | None = None) -> Generator[QueueInfo]:
         """Yield all queues, or those with the given names that exist, in order.
@@ -242,6 +258,15 @@ class Queries:
             self._core.ids.message_id(queue.number, newest) if newest >= 0 else None,
             now_ms,
         )
+
+
+def _in_turns(names: Iterable[str], matches: Callable[[str], bool]) -> Iterator[str]:
+    """Yield the names that match, and let other requests have their turn after some."""
+    for number, name in enumerate(names, 1):
+        if not number % _CHUNK_NAMES:
+            yield_to_others()
+        if matches(name):
+            yield name
 
 
 def _work_of(message: Message) -> int:

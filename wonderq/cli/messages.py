@@ -150,12 +150,13 @@ def _add_stats(subparsers: Subparsers) -> None:
     command = add_client_command(
         subparsers, "stats", _stats, "show the queues", "Show how many messages each queue holds.", queue_default=None
     )
+    command.add_argument("--prefix", default="", help="only the queues whose names begin with this")
     command.add_argument("--json", action="store_true", help="print one JSON object per queue")
 
 
 def _stats(options: argparse.Namespace) -> int:
     with client_from(options) as client:
-        streams.stats(client, only=options.queue, as_json=options.json)
+        streams.stats(client, only=options.queue, prefix=options.prefix, as_json=options.json)
     return OK
 
 

@@ -218,9 +218,9 @@ def _report_failures(results: Iterable[dict[str, Any]]) -> int:
     return len(failed)
 
 
-def stats(client: Client, *, only: str | None, as_json: bool) -> None:
-    """Print the message counts of all queues, or of one."""
-    queues = client.queues() if only is None else [client.queue_info()]
+def stats(client: Client, *, only: str | None, prefix: str, as_json: bool) -> None:
+    """Print the message counts of all queues whose names begin with ``prefix``, or of one queue."""
+    queues = client.queues(prefix=prefix) if only is None else [client.queue_info()]
     if as_json:
         write_lines(map(_encode, queues))
         return

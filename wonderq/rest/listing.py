@@ -16,6 +16,9 @@ from wonderq.rest.objects import message_object
 from wonderq.rest.resource import Resource
 from wonderq.rest.values import check_status, message_filter, set_value
 
+#: End of an array's last piece, and of no other: the values are objects.
+_END = b"]\n"
+
 
 class Listing(Resource):
     """Stream messages as JSON. ``Accept`` is ignored: a msgpack array starts with its length, unknown until the end."""
@@ -53,12 +56,17 @@ class _Stream:
 def stream(resp: falcon.Response, values: Iterator[Any], close: Callable[[], None]) -> None:
     """Set the response to a JSON array of values, which are taken one by one while they are sent.
 
-    Every error that the first value raises is raised here. ``close`` is called when the response ends, however it ends.
+    An array of one piece is sent with its length, so that the connection stays open. Every error that the first value
+    raises is raised here. ``close`` is called when the response ends, however it ends.
     """
     pieces = _pieces(values)
     first = next(pieces)  # raises every error of the listing while the status can still be set
     resp.content_type = JSON
-    resp.stream = _Stream(first, pieces, close)
+    if first.endswith(_END):
+        close()
+        resp.data = first
+    else:
+        resp.stream = _Stream(first, pieces, close)
 
 
 def _pieces(values: Iterator[Any]) -> Iterator[bytes]:
@@ -73,7 +81,7 @@ def _pieces(values: Iterator[Any]) -> Iterator[bytes]:
         if size > 1 << 15:
             yield b"".join(pieces)
             pieces, size = [], 0
-    pieces.append(b"]\n" if separator == b"," else b"[]\n")
+    pieces.append(_END if separator == b"," else b"[" + _END)
     yield b"".join(pieces)
 
 

@@ -17,9 +17,13 @@ class QueueCollection(Resource):
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         query = read_query(req, schemas.QueueListing)
-        is_theirs = self.permits(req)
-        names = self.broker.queue_names(prefix=set_value(query.prefix) or "", after=set_value(query.after) or "")
-        infos = self.broker.queues(list(filter(is_theirs, names))[: set_value(query.limit)])
+        names = self.broker.queue_names(
+            prefix=set_value(query.prefix) or "",
+            after=set_value(query.after) or "",
+            limit=set_value(query.limit),
+            matches=self.permits(req),
+        )
+        infos = self.broker.queues(names)
         if accepts_msgpack(req):  # an array begins with its length, so all queues are encoded before the first is sent
             render(req, resp, [encoded(queue_object(info)) for info in infos])
         else:
