@@ -54,7 +54,7 @@ class Running:
 
 def written_bytes() -> int:
     """Return the bytes that this process has passed to write calls so far."""
-    fields = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
+    fields = dict(line.split(": ") for line in Path("/proc/self/io").read_text(encoding="utf-8").splitlines())
     return int(fields["wchar"])
 
 
@@ -134,13 +134,16 @@ def pause(folder: Path, messages: int) -> None:
     for _ in range(5):
         with running.broker.locked() as (state, _, _):
             began = time.perf_counter()
-            snapshot = state.freeze()
+            snapshot = state.begin_snapshot()
             running.log.mark()
             held.append(time.perf_counter() - began)
-        with running.broker.locked():
-            began = time.perf_counter()
-            snapshot.release()
-            held.append(time.perf_counter() - began)
+        for turn in (snapshot.freeze_more, snapshot.thaw_more):
+            more = True
+            while more:
+                with running.broker.locked():
+                    began = time.perf_counter()
+                    more = turn()
+                    held.append(time.perf_counter() - began)
     running.close()
     print(f"pause: a checkpoint of {messages:,} messages holds the broker's lock for at most {max(held) * 1000:.2f} ms")
 

@@ -65,7 +65,7 @@ def start(folder: Path) -> tuple[subprocess.Popen[bytes], str, float]:
 
 
 def resident_bytes(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
+    return int(Path(f"/proc/{pid}/statm").read_text(encoding="utf-8").split()[1]) * resource.getpagesize()
 
 
 def stop(process: subprocess.Popen[bytes], signal_number: int) -> float:

@@ -49,12 +49,15 @@ RULES = {
     ),
     "wonderq.rest": Rule(
         "translation of the REST API; never sqs, never openapi",
-        ("wonderq.auth", "wonderq.broker", "wonderq.httpd.errors", "wonderq.model", _STORAGE),
+        (
+            *("wonderq.auth", "wonderq.broker", "wonderq.model", _STORAGE),
+            *("wonderq.httpd.errors", "wonderq.httpd.room", "wonderq.httpd.structure", "wonderq.runtime.fibers"),
+        ),
         ("falcon", "msgspec"),
     ),
     "wonderq.sqs": Rule(
         "translation of the SQS protocol; never rest",
-        ("wonderq.auth", "wonderq.broker", "wonderq.httpd", "wonderq.model", _STORAGE),
+        ("wonderq.auth", "wonderq.broker", "wonderq.httpd", "wonderq.model", "wonderq.runtime.fibers", _STORAGE),
         ("falcon", "msgspec"),
     ),
     "wonderq.openapi": Rule(
@@ -70,7 +73,7 @@ RULES = {
         "tools for a stopped broker's folder: return data, print nothing, and may use all of storage",
         (
             *("wonderq.broker", "wonderq.state", "wonderq.model", "wonderq.client", "wonderq_storage."),
-            *("wonderq.rest.schemas", "wonderq.rest.values", "wonderq.rest.objects"),
+            *("wonderq.runtime.clock", "wonderq.rest.schemas", "wonderq.rest.values", "wonderq.rest.objects"),
         ),
         ("msgspec",),
     ),

@@ -17,6 +17,7 @@ from wonderq.broker.broker import Broker
 from wonderq.httpd.addresses import TrustedHosts
 from wonderq.httpd.errors import JSON, RequestError, error_response
 from wonderq.httpd.responses import ROUTE
+from wonderq.httpd.room import LARGE_RESPONSE_BYTES, RESPONSE_SHARE
 from wonderq.metrics import Metrics, make_registry
 from wonderq.model.errors import BrokerError
 from wonderq.openapi import document, page
@@ -107,8 +108,13 @@ class OriginMiddleware:
             if host is not None and not self._hosts.accept(host) and (self._access is None or self._access.open_to_all):
                 raise RequestError(421, "unknown_host", _UNKNOWN_HOST)
 
-    def process_response(self, req: falcon.Request, _resp: falcon.Response, _resource: object, _ok: bool) -> None:
+    def process_response(self, req: falcon.Request, resp: falcon.Response, _resource: object, _ok: bool) -> None:
         req.env[ROUTE] = req.uri_template
+        if resp.data is not None and len(resp.data) > LARGE_RESPONSE_BYTES and RESPONSE_SHARE in req.env:
+            try:
+                req.env[RESPONSE_SHARE].fit(len(resp.data))
+            except RequestError as error:
+                _respond_to_request_error(req, resp, error, None)
 
 
 class AuthMiddleware:

@@ -29,6 +29,10 @@ _Object = dict[str, Any]
 
 _KEY = re.compile("[!-~]+")
 
+#: A larger body is sent as msgpack, which escapes no characters: as JSON, a message that the broker accepts could be
+#: six times as large, and so exceed the limit on the size of a request.
+_LARGEST_JSON_BYTES = 2 << 20
+
 
 class UnreachableError(Exception):
     """The broker did not answer. It is unknown whether it carried out the request."""
@@ -267,8 +271,15 @@ class Client:
 
     # Queues
 
-    def queues(self) -> list[_Object]:
-        return self._request("GET", "/queues", list[_Object])
+    def queues(self, *, prefix: str = "", page: int = 1000) -> list[_Object]:
+        """Return the queues whose names begin with ``prefix``, ordered by name. They are fetched ``page`` at a time."""
+        queues: list[_Object] = []
+        while True:
+            query = {"prefix": prefix, "after": queues[-1]["queue"] if queues else "", "limit": page}
+            found = self._request("GET", f"/queues?{urlencode(query)}", list[_Object])
+            queues += found
+            if len(found) < page:
+                return queues
 
     def queue_info(self) -> _Object:
         """Return the client's queue: settings, counts, bytes, age of the oldest message in seconds."""
@@ -344,8 +355,10 @@ class Client:
         return self._request(method, f"{path}?{urlencode(query)}" if query else path, reply, body)
 
     def _request(self, method: str, target: str, reply: type[_T], body: _Object | None = None) -> _T:
-        data = None if body is None else msgspec.json.encode(body)
-        headers = self._headers if body is None else {**self._headers, "Content-Type": "application/json"}
+        data, headers = None, self._headers
+        if body is not None:
+            data, media_type = _encode(body)
+            headers = {**headers, "Content-Type": media_type}
         try:
             self._connect()
             self._connection.request(method, target, data, headers)
@@ -379,6 +392,14 @@ class Client:
         if self._connection.sock.getsockname() == self._connection.sock.getpeername():
             # If nothing listens on an ephemeral port, a client can connect to itself.
             raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+
+
+def _encode(body: _Object) -> tuple[bytes, str]:
+    """Return the body of a request, and its media type."""
+    data = msgspec.json.encode(body)
+    if len(data) <= _LARGEST_JSON_BYTES:
+        return data, "application/json"
+    return msgspec.msgpack.encode(msgspec.to_builtins(body)), "application/msgpack"
 
 
 def _reason(error: Exception) -> str:

@@ -5,9 +5,10 @@ The flag takes precedence over the variable, the variable over the file, and the
 
 from __future__ import annotations
 
+import difflib
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,16 @@ _MIN_BATCH_MESSAGES, _MIN_BATCH_BYTES = 1000, 1 << 20
 _MAX_BATCH_MESSAGES, _MAX_BATCH_BYTES = 10_000, 256 << 20
 #: Size that a body may have in addition to a batch with every second byte escaped.
 _BODY_OVERHEAD_BYTES = 1 << 20
+
+#: Beginning of the variables, and the rest of the names of those that are no setting.
+_PREFIX = "WONDERQ_"
+_OTHER_VARIABLES = ("CONFIG", "URL", "KEY")
+
+#: Variables that Kubernetes sets in every container if a service is called wonderq, or wonderq-NAME
+#: (https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables).
+_OF_A_SERVICE = re.compile(
+    r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+)
 
 #: Default name of the key file, in the folder of the log.
 KEYS_FILE = "keys.json"
@@ -220,6 +231,16 @@ class Settings:
         "BYTES",
         "size of a log file, which is reserved on disk in advance",
     )
+    max_clock_jump: int = _setting(
+        3600,
+        _integer_or_unlimited(1, _MANY),
+        "SECONDS",
+        "at a start, largest time since the log's newest record that is believed without evidence; after a longer one "
+        "the broker's clock stands still until the system's clock is confirmed",
+    )
+    accept_clock: bool = _setting(
+        False, _boolean, "BOOL", "at this start, believe the system's clock, however far ahead of the log it is"
+    )
     log_level: str = _setting(
         "info", _one_of(*LOG_LEVELS), "LEVEL", f"minimum level of log messages: {', '.join(LOG_LEVELS)}"
     )
@@ -265,14 +286,15 @@ def load(flags: Mapping[str, str], environment: Mapping[str, str], file: Path | 
     ``flags`` maps names of settings to values of the command line; ``environment`` has the variables ``WONDERQ_*``.
 
     Raises:
-        ConfigError: a value is not valid, or the file cannot be read.
+        ConfigError: a value is not valid, a variable is unknown, or the file cannot be read.
     """
+    _check_variables(environment)
     if file is None and "WONDERQ_CONFIG" in environment:
         file = Path(environment["WONDERQ_CONFIG"])
     from_file = _read(file) if file else {}
     values: dict[str, Any] = {}
     for each in fields(Settings):
-        name, variable = each.name, "WONDERQ_" + each.name.upper()
+        name, variable = each.name, _PREFIX + each.name.upper()
         if name in flags:
             text, source = flags[name], "--" + name.replace("_", "-")
         elif variable in environment:
@@ -289,9 +311,33 @@ def load(flags: Mapping[str, str], environment: Mapping[str, str], file: Path | 
             raise ConfigError(f"{source}: {text!r} cannot be used: {error}") from error
         from_file.pop(name, None)
     if from_file:
-        known = ", ".join(each.name for each in fields(Settings))
-        raise ConfigError(f"{file}: unknown setting {min(from_file)!r}; the settings are {known}")
+        known = [each.name for each in fields(Settings)]
+        unknown = min(from_file)
+        raise ConfigError(
+            f"{file}: unknown setting {unknown!r}{_did_you_mean(unknown, known)}; the settings are {', '.join(known)}"
+        )
     return Settings(**values)
+
+
+def _check_variables(environment: Mapping[str, str]) -> None:
+    """Check that each ``WONDERQ_`` variable has a meaning, because a misspelt one would be ignored otherwise.
+
+    Raises:
+        ConfigError: one has none.
+    """
+    known = [*(each.name.upper() for each in fields(Settings)), *_OTHER_VARIABLES]
+    for variable in sorted(environment):
+        name = variable.removeprefix(_PREFIX)
+        if name != variable and name not in known and not _OF_A_SERVICE.fullmatch(name):
+            raise ConfigError(
+                f"{variable} is set, and WonderQ has no such variable{_did_you_mean(name, known, _PREFIX)}. Correct "
+                "the name, or unset it; 'wonderq serve --help' lists the settings"
+            )
+
+
+def _did_you_mean(name: str, known: Sequence[str], prefix: str = "") -> str:
+    found = difflib.get_close_matches(name, known, 1)
+    return f" (did you mean {prefix}{found[0]}?)" if found else ""
 
 
 def _as_text(value: Any, several: bool) -> str:

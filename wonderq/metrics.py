@@ -49,6 +49,9 @@ _OPERATIONS = {
 #: Number of lines to format before yielding to other requests; these take about two milliseconds.
 _LINES_PER_STEP = 500
 
+#: Number of queues whose counters to collect before yielding; about two milliseconds.
+_QUEUES_PER_STEP = 20
+
 
 class Metrics:
     """The resource at ``/metrics``."""
@@ -90,6 +93,11 @@ def _write(metrics: Iterable[Metric]) -> Iterator[bytes]:
             yield_to_others()
 
 
+def _age_ms(since_ms: int | None, now_ms: int) -> int:
+    """Return the time since a moment, or 0 without one."""
+    return 0 if since_ms is None else max(now_ms - since_ms, 0)
+
+
 def _add(family: HistogramMetricFamily, labels: Sequence[str], histogram: Histogram, unit: float = 1) -> None:
     """Add a histogram to a family. ``unit`` is the number of observed units in a unit of the metric."""
     bounds = [*(str(bound / unit) for bound in histogram.bounds), "+Inf"]
@@ -106,31 +114,48 @@ class BrokerCollector(Collector):
         broker = self._broker
         python = platform.python_version()
         yield InfoMetricFamily(
-            "wonderq_build", "Versions of WonderQ and Python.", {"version": __version__, "python": python}
+            "wonderq_build",
+            "Always 1; the labels are the versions of WonderQ and Python.",
+            {"version": __version__, "python": python},
         )
         ready = float(broker.unready is None)
-        yield GaugeMetricFamily("wonderq_ready", "1 while the broker accepts operations, else 0.", ready)
+        yield GaugeMetricFamily("wonderq_ready", "1 while the broker accepts operations, otherwise 0.", ready)
         damaged = float(broker.is_damaged)
-        yield GaugeMetricFamily("wonderq_damaged", "1 after damage was found in the log, else 0.", damaged)
+        yield GaugeMetricFamily("wonderq_damaged", "1 after damage was found in the log, otherwise 0.", damaged)
+        yield from self._clock()
         yield from self._queues()
         yield from self._operations()
         errors = CounterMetricFamily(
-            "wonderq_refusals", "Requests and connections refused, by error code.", labels=["code"]
+            "wonderq_refusals", "Number of refused requests and connections, by error code.", labels=["code"]
         )
         for code, count in sorted(refusals.items()):
             errors.add_metric([code], count)
         yield errors
-        yield GaugeMetricFamily("wonderq_waiting_consumers", "Long polls that are waiting.", broker.waiting_consumers)
+        yield GaugeMetricFamily("wonderq_waiting_consumers", "Number of waiting long polls.", broker.waiting_consumers)
         limit = broker.limits.waiting_consumers
         yield GaugeMetricFamily("wonderq_waiting_consumers_limit", "Maximum number of waiting long polls.", limit)
         yield from self._housekeeping()
         yield from self._maintenance()
+
+    def _clock(self) -> Iterator[Metric]:
+        clock = self._broker.core.clock
+        held = float(clock.is_held)
+        yield GaugeMetricFamily(
+            "wonderq_clock_held",
+            "1 while the broker's clock does not follow a doubtful system clock, otherwise 0.",
+            held,
+        )
+        ahead_s = clock.ahead_ms() / 1000
+        yield GaugeMetricFamily(
+            "wonderq_clock_ahead_seconds", "Seconds by which the broker's clock is ahead of the system's.", ahead_s
+        )
 
     def _queues(self) -> Iterator[Metric]:
         counters = self._broker.counters
         counts: defaultdict[tuple[str, str], int] = defaultdict(int)
         sizes: defaultdict[str, int] = defaultdict(int)
         ages_ms: defaultdict[str, int] = defaultdict(int)
+        waits_ms: defaultdict[str, int] = defaultdict(int)
         total = 0
         for info in self._broker.queue_stats():
             total += 1
@@ -138,35 +163,54 @@ class BrokerCollector(Collector):
             for status in STATUS_BY_NAME:
                 counts[queue, status] += info.counts[status]
             sizes[queue] += info.bytes
-            age_ms = 0 if info.oldest_ms is None else info.now_ms - info.oldest_ms
-            ages_ms[queue] = max(ages_ms[queue], age_ms)
-        yield GaugeMetricFamily("wonderq_queues", "Existing queues.", total)
-        messages = GaugeMetricFamily("wonderq_queue_messages", "Messages in the queue.", labels=["queue", "status"])
+            ages_ms[queue] = max(ages_ms[queue], _age_ms(info.oldest_ms, info.now_ms))
+            waits_ms[queue] = max(waits_ms[queue], _age_ms(info.waiting_since_ms, info.now_ms))
+        yield GaugeMetricFamily("wonderq_queues", "Number of existing queues.", total)
+        messages = GaugeMetricFamily(
+            "wonderq_queue_messages", "Number of existing messages.", labels=["queue", "status"]
+        )
         for labels, count in counts.items():
             messages.add_metric(labels, count)
         yield messages
-        used = GaugeMetricFamily("wonderq_queue_bytes", "Bytes of message bodies, as stored.", labels=["queue"])
+        used = GaugeMetricFamily("wonderq_queue_bytes", "Bytes of all messages, as stored.", labels=["queue"])
         for queue, size in sizes.items():
             used.add_metric([queue], size)
         yield used
         ages = GaugeMetricFamily(
-            "wonderq_queue_oldest_age_seconds", "Seconds since the oldest message was produced.", labels=["queue"]
+            "wonderq_queue_oldest_age_seconds",
+            "Seconds since the oldest message in any status was produced; 0 in an empty queue.",
+            labels=["queue"],
         )
-        for queue, age_ms in ages_ms.items():
-            ages.add_metric([queue], age_ms / 1000)
-        yield ages
+        waits = GaugeMetricFamily(
+            "wonderq_queue_oldest_waiting_seconds",
+            "Seconds since the oldest waiting message could first be claimed; 0 if none waits.",
+            labels=["queue"],
+        )
+        for family, by_queue in ((ages, ages_ms), (waits, waits_ms)):
+            for queue, age_ms in by_queue.items():
+                family.add_metric([queue], age_ms / 1000)
+            yield family
 
     def _operations(self) -> Iterator[Metric]:
         labels = ["operation", "queue"]
-        calls = CounterMetricFamily("wonderq_operations", "Operations that changed something.", labels=labels)
-        messages = CounterMetricFamily("wonderq_messages", "Messages that an operation applied to.", labels=labels)
+        calls = CounterMetricFamily(
+            "wonderq_operations", "Number of operations that changed something; a batch counts as one.", labels=labels
+        )
+        messages = CounterMetricFamily("wonderq_messages", "Number of messages that operations changed.", labels=labels)
+        dead = CounterMetricFamily(
+            "wonderq_dead_letters",
+            "Number of messages of the queue that became dead letters, moved or buried.",
+            labels=["queue"],
+        )
         time_to_claim = HistogramMetricFamily(
             "wonderq_message_time_to_claim_seconds", "Seconds from produce to claim, per claim.", labels=["queue"]
         )
         lifetime = HistogramMetricFamily(
             "wonderq_message_lifetime_seconds", "Seconds from produce to delete, per deleted message.", labels=["queue"]
         )
-        for queue, counters in self._broker.counters.named():
+        for number, (queue, counters) in enumerate(self._broker.counters.named(), 1):
+            if not number % _QUEUES_PER_STEP:
+                yield_to_others()
             for kind, operation in _OPERATIONS.items():
                 calls.add_metric([operation, queue], counters.calls[kind])
                 messages.add_metric([operation, queue], counters.messages[kind])
@@ -177,25 +221,28 @@ class BrokerCollector(Collector):
                 ("bury", counters.buried),
             ):
                 messages.add_metric([operation, queue], count)
+            dead.add_metric([queue], counters.dead_letters_moved + counters.buried)
             _add(time_to_claim, [queue], counters.time_to_claim_ms, 1000)
             _add(lifetime, [queue], counters.lifetime_ms, 1000)
-        yield from (calls, messages, time_to_claim, lifetime)
+        yield from (calls, messages, dead, time_to_claim, lifetime)
 
     def _housekeeping(self) -> Iterator[Metric]:
         broker, counters = self._broker, self._broker.counters
         up = float(counters.housekeeper_runs)
-        yield GaugeMetricFamily("wonderq_housekeeper_up", "1 while the housekeeper runs, else 0.", up)
-        yield GaugeMetricFamily("wonderq_redrives_running", "Redrives that are running.", broker.redrives.running)
+        yield GaugeMetricFamily("wonderq_housekeeper_up", "1 while the housekeeper runs, otherwise 0.", up)
+        yield GaugeMetricFamily("wonderq_redrives_running", "Number of running redrives.", broker.redrives.running)
         fired = counters.schedules_fired
-        yield CounterMetricFamily("wonderq_schedules_fired", "Scheduled times at which a message was produced.", fired)
+        yield CounterMetricFamily("wonderq_schedules_fired", "Number of due times of schedules with a message.", fired)
         missed = counters.schedules_missed
-        yield CounterMetricFamily("wonderq_schedules_missed", "Scheduled times that passed without a message.", missed)
+        yield CounterMetricFamily(
+            "wonderq_schedules_missed", "Number of due times of schedules that passed without a message.", missed
+        )
 
     def _maintenance(self) -> Iterator[Metric]:
         broker, counters = self._broker, self._broker.counters
-        yield CounterMetricFamily("wonderq_checkpoints", "Checkpoints written.", counters.checkpoints)
+        yield CounterMetricFamily("wonderq_checkpoints", "Number of checkpoints written.", counters.checkpoints)
         size = counters.checkpoint_bytes
-        yield GaugeMetricFamily("wonderq_checkpoint_bytes", "Bytes of the last checkpoint.", size)
+        yield GaugeMetricFamily("wonderq_checkpoint_bytes", "Bytes of the last checkpoint; 0 before the first.", size)
         took_s = counters.checkpoint_s
         yield GaugeMetricFamily("wonderq_checkpoint_duration_seconds", "Seconds the last checkpoint took.", took_s)
         done_at = GaugeMetricFamily(
@@ -207,9 +254,13 @@ class BrokerCollector(Collector):
         lag = broker.checkpoint_lag_bytes
         yield GaugeMetricFamily("wonderq_checkpoint_lag_bytes", "Bytes of records that a start would replay.", lag)
         copied = counters.copied_bytes
-        yield CounterMetricFamily("wonderq_compaction_copied_bytes", "Bytes of live entries that were copied.", copied)
+        yield CounterMetricFamily(
+            "wonderq_compaction_copied_bytes", "Bytes of messages that compaction copied.", copied
+        )
         dropped = counters.dropped_segments
-        yield CounterMetricFamily("wonderq_compaction_dropped_segments", "Segments that were removed.", dropped)
+        yield CounterMetricFamily(
+            "wonderq_compaction_dropped_segments", "Number of segments that were removed.", dropped
+        )
 
 
 class LogCollector(Collector):
@@ -224,7 +275,7 @@ class LogCollector(Collector):
         log, counters = self._log, self._counters
         syncs = HistogramMetricFamily("wonderq_log_sync_duration_seconds", "Seconds per sync of the log.", labels=[])
         _add(syncs, [], counters.sync_s)
-        records = HistogramMetricFamily("wonderq_log_group_records", "Records per commit group.", labels=[])
+        records = HistogramMetricFamily("wonderq_log_group_records", "Number of records per commit group.", labels=[])
         _add(records, [], counters.group_records)
         sizes = HistogramMetricFamily("wonderq_log_group_bytes", "Bytes per commit group.", labels=[])
         _add(sizes, [], counters.group_bytes)
@@ -242,7 +293,7 @@ class LogCollector(Collector):
             reserved.add_metric([], log.disk_bytes)
             free.add_metric([], log.free_bytes())
         yield from (used, reserved, free)
-        yield GaugeMetricFamily("wonderq_log_segments", "Segment files in use.", log.segments)
+        yield GaugeMetricFamily("wonderq_log_segments", "Number of segment files in use.", log.segments)
 
 
 class ServerCollector(Collector):
@@ -262,12 +313,14 @@ class ServerCollector(Collector):
         for kind, histogram in sorted(counters.by_kind.items()):
             _add(requests, kind, histogram)
         yield requests
-        yield GaugeMetricFamily("wonderq_connections", "Open connections.", self._server.open_connections)
+        yield GaugeMetricFamily("wonderq_connections", "Number of open connections.", self._server.open_connections)
         limit = self._connection_limit
         yield GaugeMetricFamily("wonderq_connections_limit", "Maximum number of open connections.", limit)
-        yield CounterMetricFamily("wonderq_connections_accepted", "Connections accepted.", counters.accepted)
+        yield CounterMetricFamily("wonderq_connections_accepted", "Number of accepted connections.", counters.accepted)
         refused = counters.refused
-        yield CounterMetricFamily("wonderq_connections_refused", "Connections refused because of a limit.", refused)
+        yield CounterMetricFamily(
+            "wonderq_connections_refused", "Number of connections refused because of a limit.", refused
+        )
 
 
 _SYNC_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)

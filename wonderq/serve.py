@@ -6,10 +6,13 @@ import ipaddress
 import logging
 import os
 import resource
-import signal
 import socket
+import stat
+import sys
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
@@ -21,15 +24,22 @@ from wonderq.broker.housekeeping import Housekeeper
 from wonderq.broker.maintenance import LogMaintenance
 from wonderq.config import Settings
 from wonderq.httpd.addresses import TrustedHosts
+from wonderq.httpd.listening import bind
 from wonderq.httpd.server import Server
 from wonderq.metrics import LogCollector, LogCounters, ServerCollector, make_registry
-from wonderq.sqs.limits import STRICT, relaxed
+from wonderq.rest.body_limits import body_limit
+from wonderq.runtime.clock import CautiousClock
+from wonderq.runtime.collector import CollectorPauses, no_collections
+from wonderq.runtime.signals import Signals
+from wonderq.runtime.time_evidence import TimeEvidence
+from wonderq.sqs.limits import STRICT, SqsLimits, relaxed
 from wonderq.state.state import UnreadableRecordError
 from wonderq_storage import Checkpoints, CorruptLogError, FileLog, Observer, StorageError
+from wonderq_storage.errors import remedy
 
 logger = logging.getLogger("wonderq")
 
-#: Open files besides connections and existing segments: new segments, and large bodies in temporary files.
+#: Open files besides connections and existing segments: new segments, checkpoints, and what libraries open.
 _SPARE_FILES = 256
 
 
@@ -60,18 +70,26 @@ def validate(settings: Settings) -> None:
         )
 
 
-def serve(settings: Settings) -> None:
+def serve(settings: Settings, signals: Signals) -> None:
     """Run a broker until SIGTERM or SIGINT, then stop it cleanly.
 
     Raises:
         StartError: the folder, the key file or the address cannot be used.
+        StopRequested: one of the signals arrived during the start. Everything is closed.
     """
+    check_folder(settings.data)
     keys = _open_keys(settings)
     _check_file_limit(settings)
     began = time.monotonic()
     log_counters = LogCounters()
-    log, broker, maintenance = open_broker(settings, log_counters)
     with ExitStack() as stack:  # which undoes its steps in reverse order
+        # Before the folder is opened, so that an address in use leaves no folder behind.
+        sockets = _bind(settings)
+        for each in sockets:
+            stack.callback(each.close)
+        with no_collections():
+            log, broker, maintenance = open_broker(settings, log_counters)
+        stack.callback(broker.core.clock.remember, at_once=True)
         stack.callback(broker.close)
         stack.callback(maintenance.stop)
         housekeeper = Housekeeper(broker)
@@ -82,18 +100,48 @@ def serve(settings: Settings) -> None:
         access = Access(keys, requests_per_second=settings.requests_per_second)
         registry = make_registry(broker)
         registry.register(LogCollector(log, log_counters, broker))
-        server = _start_server(_make_app(settings, broker, access, registry), access, settings)
+        server = _start_server(_make_app(settings, broker, access, registry), access, settings, sockets)
         registry.register(ServerCollector(server, settings.connections))
+        if settings.data.stat().st_mode & stat.S_IWOTH:
+            logger.warning("every user of this machine can change %s. Run chmod 700 on it", settings.data)
+        for warning in broker.warnings:
+            logger.error("%s", warning)
         logger.info("ready after %.2f s; log of %d bytes", time.monotonic() - began, log.disk_bytes)
         logger.info("%d keys in %s%s", keys.count, keys.path, "" if keys.required else ": every request is permitted")
-        for each in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(each, lambda *_: server.stop())
-        print(
-            f"wonderq listening on {server.url} (data {settings.data}, fsync {settings.fsync}, pid {os.getpid()})",
-            flush=True,
-        )
+        logger.info("listening on %s", " and ".join(server.urls))
+        signals.ready(server.stop, keys.reload)
+        about = f"data {settings.data}, fsync {settings.fsync}, pid {os.getpid()}"
+        _announce(f"wonderq listening on {server.url} ({about})")
+        pauses = CollectorPauses(lambda: broker.long_lived_objects)
+        pauses.start()
+        stack.callback(pauses.stop)
         server.run(on_stop=broker.stop_claiming)
     logger.info("stopped cleanly")
+
+
+def check_folder(folder: Path) -> None:
+    """Check that a broker's folder can be read, if it exists.
+
+    Raises:
+        StartError: it cannot.
+    """
+    try:
+        with os.scandir(folder):
+            pass
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise StartError(explain(error, str(folder))) from error
+
+
+def _announce(line: str) -> None:
+    """Print a line. A full disk or a closed pipe behind standard output does not stop the broker."""
+    try:
+        print(line, flush=True)
+    except OSError as error:
+        logger.warning("standard output cannot be written (%s): %s", error.strerror, line)
+        with suppress(OSError, ValueError):  # or the interpreter would try again, and fail, when it ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _open_keys(settings: Settings) -> Keys:
@@ -119,32 +167,54 @@ def _open_keys(settings: Settings) -> Keys:
 def _make_app(settings: Settings, broker: Broker, access: Access, registry: CollectorRegistry) -> App:
     host, _ = settings.listen
     hosts = TrustedHosts((host, *settings.hosts)) if settings.hosts or _is_loopback(host) else None
-    sqs_limits = STRICT if settings.sqs_limits == "strict" else relaxed(broker.limits)
-    return create_app(broker, access, registry, hosts=hosts, cors_origins=settings.cors_origins, sqs_limits=sqs_limits)
+    return create_app(
+        broker, access, registry, hosts=hosts, cors_origins=settings.cors_origins, sqs_limits=_sqs_limits(settings)
+    )
 
 
-def _start_server(app: App, access: Access, settings: Settings) -> Server:
-    """Listen on the address, without serving requests yet.
+def _sqs_limits(settings: Settings) -> SqsLimits:
+    return STRICT if settings.sqs_limits == "strict" else relaxed(settings.limits)
 
-    Raises:
-        StartError: the address cannot be used.
-    """
-    host, port = settings.listen
+
+@contextmanager
+def _explain_address(settings: Settings) -> Iterator[None]:
     try:
-        server = Server(
-            app,
-            host,
-            port,
-            connections=settings.connections,
-            connections_per_address=settings.connections_per_address,
-            check_head=access.check_head,
-            max_body_bytes=settings.max_body_bytes,
-        )
+        yield
     except OSError as error:
+        host, port = settings.listen
         raise StartError(
             f"cannot listen on {host}:{port}: {error.strerror or error}. Choose another address with --listen; port 0 "
             "takes a free one."
         ) from error
+
+
+def _bind(settings: Settings) -> list[socket.socket]:
+    """Bind the addresses, without listening yet.
+
+    Raises:
+        StartError: one of them cannot be used.
+    """
+    with _explain_address(settings):
+        return bind(*settings.listen)
+
+
+def _start_server(app: App, access: Access, settings: Settings, sockets: Sequence[socket.socket]) -> Server:
+    """Listen, without serving requests yet.
+
+    Raises:
+        StartError: the address is in use meanwhile.
+    """
+    with _explain_address(settings):
+        server = Server(
+            app,
+            *settings.listen,
+            connections=settings.connections,
+            connections_per_address=settings.connections_per_address,
+            check_head=access.check_head,
+            max_body_bytes=settings.max_body_bytes,
+            body_limit=body_limit(access.router, settings.limits, sqs_batch_bytes=_sqs_limits(settings).batch_bytes),
+            sockets=sockets,
+        )
     server.counters.log_requests = settings.access_log
     return server
 
@@ -156,17 +226,34 @@ def open_broker(settings: Settings, observer: Observer | None = None) -> tuple[F
         StartError: the folder cannot be used.
     """
     folder = settings.data
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
     log = None
     try:
         log = FileLog(folder, sync=settings.fsync, segment_bytes=settings.segment_bytes, observer=observer)
         checkpoints = Checkpoints(folder)
-        broker = Broker(log, checkpoints=checkpoints, limits=settings.limits, create_queues=settings.create_queues)
+        broker = Broker(
+            log,
+            checkpoints=checkpoints,
+            clock=_clock(settings),
+            limits=settings.limits,
+            create_queues=settings.create_queues,
+        )
         checkpoints.remove_unfinished()
         return log, broker, LogMaintenance(broker, log, checkpoints, slack_bytes=settings.segment_bytes)
-    except (StorageError, UnreadableRecordError, OSError, ValueError) as error:
+    except BaseException as error:
         if log is not None:
             log.close()
-        raise StartError(explain(error, str(folder))) from error
+        with suppress(OSError):  # a folder that is not empty stays
+            for each in made:
+                each.rmdir()
+        if isinstance(error, StorageError | UnreadableRecordError | OSError | ValueError):
+            raise StartError(explain(error, str(folder))) from error
+        raise
+
+
+def _clock(settings: Settings) -> CautiousClock:
+    max_jump_ms = settings.max_clock_jump * 1000
+    return CautiousClock(TimeEvidence(settings.data), max_jump_ms=max_jump_ms, accept=settings.accept_clock)
 
 
 def explain(error: Exception, folder: str) -> str:
@@ -177,7 +264,8 @@ def explain(error: Exception, folder: str) -> str:
             f"Restore the file from a backup if you have one, or run 'wonderq repair {folder} NEW' to salvage the rest."
         )
     if isinstance(error, OSError):
-        return f"cannot use {error.filename or folder}: {error.strerror or error}. Nothing was changed."
+        reason = f"cannot use {error.filename or folder}: {error.strerror or error}"
+        return f"{reason}. {remedy(error)}. Nothing was changed."
     return str(error)
 
 
@@ -185,7 +273,9 @@ def _is_loopback(host: str) -> bool:
     try:
         addresses = {info[4][0] for info in socket.getaddrinfo(host, None)}
     except OSError as error:
-        raise StartError(f"{host} is not an address of this machine: {error.strerror}") from error
+        raise StartError(
+            f"{host} is not an address of this machine: {error.strerror}. Choose another one with --listen."
+        ) from error
     return all(ipaddress.ip_address(address).is_loopback for address in addresses)
 
 

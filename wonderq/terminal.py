@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Sequence
 from typing import Self, TextIO
 
 _REDRAW_S = 0.1
+
+#: Characters that control a terminal or the order of text on it: those of ASCII but the tab, those of ISO 6429 (C1),
+#: line and paragraph separators, marks and overrides of bidirectional text, and annotations.
+_CONTROLS = re.compile("[\0-\x08\n-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufff9-\ufffb]")
+
+
+def printable(text: str) -> str:
+    """Return a line of text with its control characters escaped as in JSON."""
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def table(rows: Sequence[Sequence[str]], *, texts: int = 1) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,10 +16,13 @@ from wonderq_storage.disk import Disk
 from wonderq_storage.errors import (
     CorruptLogError,
     DiskFullError,
+    FolderMissingError,
     LogClosedError,
     LogFailedError,
     RecordTooLargeError,
     TrimmedError,
+    is_bad_medium,
+    remedy,
 )
 from wonderq_storage.group_writer import End, Group, GroupWriter
 from wonderq_storage.log import Mark, Position
@@ -36,6 +40,9 @@ MIN_SEGMENT_BYTES = 4096
 #: Spans with at most this gap between them are read in one call, which reads at most `_READ_BYTES`.
 _READ_GAP_BYTES = 4096
 _READ_BYTES = 1 << 20
+
+#: Interval at which the log checks that its folder is still in its place.
+_CHECK_FOLDER_S = 0.5
 
 #: Length of a pause in traffic before a closing group is written.
 _PAUSE_S = 0.1
@@ -289,6 +296,8 @@ class FileLog:
             self._writer.advance_to(target)
             if sync_due:
                 self._writer.sync()
+            if target.file.is_removed():  # a sync of it succeeds, but no later start finds it
+                raise self._missing(str(target.path))
         except Exception as reason:  # noqa: BLE001 - whatever failed, the end of the log is unknown now
             self._fail(reason)
         self._traffic.set()
@@ -310,21 +319,55 @@ class FileLog:
             self._gathering.notify_all()
 
     def _fail(self, reason: Exception) -> None:
+        if isinstance(reason, FolderMissingError):
+            logger.critical("%s", reason)
+            self.failure = str(reason)
+            return
         logger.critical("the log cannot be written any more: %s", reason, exc_info=reason)
         self.failure = (
-            f"the log in {self.folder} could not be written ({reason}). Fix the disk and restart the process: "
+            f"the log in {self.folder} could not be written ({reason}). {remedy(reason)}, and restart the process: "
             "acknowledged records are kept, and no new ones are accepted until then."
         )
 
+    def check_folder(self) -> None:
+        """Let the log fail if its folder or one of its segments was moved or removed.
+
+        Writes to a removed file succeed. So without this check, all records would be lost at the end of the process.
+        """
+        if self.failure is not None or self._closed:
+            return
+        if not self._disk.is_in_place(self.folder, self._folder_lock):
+            self._fail(self._missing(str(self.folder)))
+            return
+        with self._mutex:
+            published = list(self._files.published.values())
+        for each in published:
+            # `trim` raises the base first, and then removes the segments below.
+            if each.file.is_removed() and each.number >= self._writer.base:
+                self._fail(self._missing(str(each.path)))
+                return
+
+    def _missing(self, path: str) -> FolderMissingError:
+        return FolderMissingError(
+            f"{path} was moved or removed while the broker runs. No records are accepted any more, and those in files "
+            "that were removed are lost. Stop the process, put the folder back or restore a backup, and start again."
+        )
+
     def _run_in_background(self) -> None:
-        """Sync at the policy's interval, and write a closing group when traffic pauses.
+        """Check the folder, sync at the policy's interval, and write a closing group when traffic pauses.
 
         The closing group records that the groups before it are durable. Without it, recovery could not distinguish
         damage to the last acknowledged group from a torn write.
         """
         interval = self.sync_policy.name == "interval"
-        while True:
-            self._traffic.wait()
+        checked_s = time.monotonic()
+        while not self._stopping.is_set():
+            has_traffic = self._traffic.wait(_CHECK_FOLDER_S)
+            if time.monotonic() - checked_s >= _CHECK_FOLDER_S:
+                self.check_folder()
+                checked_s = time.monotonic()
+            if not has_traffic:
+                continue
             self._traffic.clear()
             # Half the interval: if another thread leads just then, it syncs only at the end of the next round.
             if self._stopping.wait(self.sync_policy.interval_ms / 2000 if interval else _PAUSE_S):
@@ -463,6 +506,8 @@ class FileLog:
         except OSError as error:
             if self._closed:
                 raise LogClosedError("the log is closed") from error
+            if not is_bad_medium(error):
+                raise LogFailedError(f"{target.path} cannot be read: {error.strerror}. {remedy(error)}.") from error
             raise CorruptLogError(str(target.path), offset, f"cannot be read: {error.strerror}") from error
         if len(data) < length:
             raise CorruptLogError(str(target.path), offset, f"{length} bytes should be here, and {len(data)} are")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from wonderq_storage import frame, segment
 from wonderq_storage.disk import Disk
-from wonderq_storage.errors import DiskFullError, LogFailedError
+from wonderq_storage.errors import DiskFullError, LogFailedError, remedy
 from wonderq_storage.segment import Segment
 
 logger = logging.getLogger("wonderq.storage")
@@ -105,7 +105,8 @@ class SegmentFiles:
             raise
         except OSError as error:
             # The log itself is untouched, so the next append may try again (after too many open files, for example).
-            raise LogFailedError(f"the next log segment could not be created: {error}") from error
+            reason = f"the next log segment could not be created: {error}. {remedy(error)}."
+            raise LogFailedError(reason) from error
         self._log_disk_full(new.header.capacity < self._segment_bytes)
         self._reserved[number] = self.spare = new
         return new

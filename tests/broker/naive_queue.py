@@ -17,7 +17,7 @@ READY, TAKEN, HIDDEN, ASIDE = "unprocessed", "processing", "delayed", "buried"
 Lane = tuple[int, str]
 """Priority and group."""
 
-Key = tuple[str | None, str]
+Key = tuple[str | None, bool, str]
 """The group, None if keys are those of all groups, and the key."""
 
 
@@ -103,7 +103,11 @@ class Line:
         key = message.key
         if not key and self.settings.content_deduplication:
             key = sha256(message.body.encode()).hexdigest()
-        return (message.group if self.settings.deduplication_per_group else None, key) if key else None
+        return (
+            (message.group if self.settings.deduplication_per_group else None, message.key_of_batch, key)
+            if key
+            else None
+        )
 
     # Next messages
 

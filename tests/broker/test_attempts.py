@@ -90,6 +90,17 @@ def test_an_attempt_is_forgotten_after_five_minutes(lasting: Lasting) -> None:
     assert [each.body for each in lasting.take("q", 1, attempt_id="one")] == ["2"]
 
 
+def test_an_attempt_that_is_made_again_is_remembered_anew(lasting: Lasting) -> None:
+    lasting.add("q", "1", "2")
+    first = lasting.take("q", 1, timeout_ms=2 * DEDUPLICATION_WINDOW_MS, attempt_id="one")
+    for _ in range(3):
+        lasting.clock.ms += DEDUPLICATION_WINDOW_MS - 1
+        lasting.broker.upkeep()  # which forgets what has ended
+        lasting.again()
+        [again] = lasting.take("q", 1, timeout_ms=2 * DEDUPLICATION_WINDOW_MS, attempt_id="one")
+        assert again.receipt == first[0].receipt
+
+
 def test_an_attempt_that_was_given_nothing_is_as_if_it_had_not_been_made(lasting: Lasting) -> None:
     lasting.broker.put_queue("q")
     assert lasting.take("q", attempt_id="one") == []

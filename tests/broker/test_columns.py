@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.broker.naive_columns import NaiveColumns
-from tests.support.states import small_pages
+from tests.support.states import small_pages, thin
 from tests.support.waiting import PATIENCE_S
 from wonderq.model.status import BURIED, CLAIMED, DELAYED, GONE, WAITING
 from wonderq.state import columns
@@ -49,12 +49,18 @@ def check(real: Columns, naive: NaiveColumns) -> None:
 
 def check_pages(real: Columns) -> None:
     assert list(real._pages) == sorted(real._pages)
+    assert real._sparse == [number for number, page in real._pages.items() if page.sequences is not None]
+    ends = [(page.end - 1) >> columns.PAGE_BITS for page in real._pages.values()]  # type: ignore[attr-defined]
+    assert all(end < number for end, number in zip(ends, list(real._pages)[1:], strict=False)), "pages overlap"
     for number, page in real._pages.items():
-        last = page.first + len(page.status) == real.next_sequence
+        last = page.end == real.next_sequence
         assert page.live == len(page.status) - page.status.count(GONE)
         assert page.live or last, "a page without messages is kept"
         assert page.waiting == page.status.count(WAITING)
         assert page.first >> columns.PAGE_BITS == number  # type: ignore[attr-defined]
+        if page.sequences is not None:
+            assert list(page.sequences) == sorted({each for each in page.sequences if each >= page.first})
+            assert len(page.sequences) == len(page.status)
         assert page.listed or not page.waiting, "nobody would find these messages"
         assert not page.listed or number in real._ready._heap
         assert len(page.position) == len(page.length) == len(page.produced_ms) == len(page.status)
@@ -85,6 +91,23 @@ def check_lanes(real: Columns) -> None:
     assert sum(map(len, lanes._open.values())) <= 10 * (2 * len(lanes.by_number) + 64)
 
 
+def advance(real: Columns, now_ms: int, chance: random.Random) -> None:
+    """Do all that is due, in portions of random sizes."""
+    while real.advance(now_ms, most := chance.choice([1, 3, 10, 1 << 60])) <= 0:
+        assert most < 1 << 60
+    due_ms = real.next_due_ms()
+    assert due_ms is None or due_ms > now_ms
+
+
+def purge(real: Columns, end: int, chance: random.Random) -> None:
+    """Delete all messages below ``end``, in portions of random sizes."""
+    while (portion_end := real.oldest_end(chance.choice([1, 3, 10, 100]))) is not None:
+        real.purge(min(portion_end, end))
+        if portion_end >= end:
+            return
+    real.purge(end)
+
+
 KINDS = {
     "plain": ([("", 0)], False, 0),
     "urgent": ([("", 0), ("", 0), ("", 9), ("", 2)], False, 0),
@@ -109,7 +132,20 @@ def test_any_history_gives_the_same_as_the_naive_model(
     now_ms, position = 1_000_000, 7
     for step in range(400):
         match chance.choice(
-            ["produce", "produce", "claim", "claim", "delete", "delete", "change", "restate", "time", "rare"]
+            [
+                "produce",
+                "produce",
+                "claim",
+                "claim",
+                "delete",
+                "delete",
+                "change",
+                "restate",
+                "time",
+                "thin",
+                "again",
+                "rare",
+            ]
         ):
             case "produce":
                 first, count = naive.next_sequence, chance.choice([1, 1, 2, 5, 12])
@@ -127,7 +163,7 @@ def test_any_history_gives_the_same_as_the_naive_model(
             case "claim":
                 limit, limit_bytes = chance.choice([1, 2, 7, 100]), chance.choice([1, 40, 200, 10_000])
                 allowance = chance.choice([lambda _: 1 << 30, len, lambda group: 2 - (group == "b")])
-                real.advance(now_ms)
+                advance(real, now_ms, chance)
                 naive.advance(now_ms)
                 runs = real.pick(limit, limit_bytes, allowance)
                 assert runs == real.pick(limit, limit_bytes, allowance), "picking changes nothing"
@@ -161,16 +197,31 @@ def test_any_history_gives_the_same_as_the_naive_model(
                     real.rewrite_state(claim)
                 naive.restate(some, position, lengths, updates)
                 position += sum(lengths)
+            case "again" if len(naive.messages) < naive.next_sequence:  # only the replay does this
+                deleted = sorted(set(range(naive.next_sequence)) - set(naive.messages))
+                some = sorted(chance.sample(deleted, min(len(deleted), chance.choice([1, 2, 6]))))
+                lengths = [chance.randrange(5, 60) for _ in some]
+                real.rewrite(to_runs(some), position, [now_ms] * len(some), lengths)
+                for sequence, length in zip(some, lengths, strict=True):
+                    place = sequence, WAITING, position, length
+                    naive.add(MessageView(*place, now_ms, 0, NO_TOKEN, 0, 0, 0, 0, 0), (0, ""))
+                    position += length
+                naive.messages = dict(sorted(naive.messages.items()))
+            case "thin":
+                thin(real, chance.choice([1, 3, 1000]))
             case "time":
                 now_ms += chance.choice([1, 5, 30, 1000])
             case "rare" if chance.random() < 0.2:
                 end = chance.choice([naive.next_sequence, naive.next_sequence // 2])
-                real.purge(end)
+                purge(real, end, chance)
                 naive.remove([sequence for sequence in naive.messages if sequence < end])
+            case "rare" if chance.random() < 0.5 and kind == "limited":
+                naive.in_flight_per_group = per_group = chance.choice([0, 1, 2, 5])
+                real.lanes.configure(fifo=fifo, in_flight_per_group=per_group)
             case "rare" if chance.random() < 0.2:
                 real = loaded(real, fifo, per_group)
                 naive.start_anew()
-        real.advance(now_ms)
+        advance(real, now_ms, chance)
         naive.advance(now_ms)
         check(real, naive)
     for sequence in range(-1, naive.next_sequence + 2):
@@ -245,6 +296,12 @@ def test_what_is_never_claimed_leaves_no_trace_either() -> None:
     assert len(real._ready._heap) <= 200
 
 
+def deadlines_of(real: Columns) -> list[tuple[int, int, int]]:
+    """All deadlines, with the first message and the number of messages of each; also void ones."""
+    heaps = real._deadlines._by_page.values()
+    return sorted((each >> 76, each >> 12 & (1 << 64) - 1, (each & 4095) + 1) for heap in heaps for each in heap)
+
+
 @pytest.mark.parametrize("batch", [1, 10])
 def test_deadlines_of_deleted_messages_do_not_pile_up(batch: int) -> None:
     real = Columns()
@@ -254,31 +311,30 @@ def test_deadlines_of_deleted_messages_do_not_pile_up(batch: int) -> None:
         runs = real.pick(batch, 1 << 20)
         real.claim(runs, now_ms, HOURS_12_MS, 1)
         real.delete(runs)
-        assert len(real._deadlines._heap) <= 1100
-    assert real._deadlines._messages == sum(count for _, _, count in real._deadlines._heap) <= 1100
+        assert len(deadlines_of(real)) <= 20
+        assert len(real._deadlines._pages) <= 100
 
 
-def test_void_deadlines_are_rarely_cleared_away_in_a_long_queue(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clearing goes through all pages, so for each page there must have been work on some messages."""
+@pytest.mark.parametrize("delete", [True, False])
+def test_void_deadlines_are_rarely_cleared_away_and_of_one_page_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, delete: bool
+) -> None:
+    """Clearing reads a page, so there must have been work on many of its messages."""
     real = Columns()
     real.produce(0, 0, 1, [10] * (40 * columns.PAGE_MESSAGES), [])  # type: ignore[attr-defined]
-    passes = 0
-    clear = real._deadlines.rebuild
-
-    def counted() -> None:
-        nonlocal passes
-        passes += 1
-        clear()
-
-    monkeypatch.setattr(real._deadlines, "rebuild", counted)
-    claimed = 0
-    while claimed < 20 * columns.PAGE_MESSAGES:  # type: ignore[attr-defined]
-        runs = real.pick(100, 1 << 20)
-        real.claim(runs, 0, HOURS_12_MS, 1)
-        real.delete(runs)
-        claimed += 100
-    assert passes > 0
-    assert passes * 40 * 50 < claimed
+    cleared: list[int] = []
+    rebuild = real._deadlines.rebuild
+    monkeypatch.setattr(real._deadlines, "rebuild", lambda page: (cleared.append(page.first), rebuild(page)))
+    done = 0
+    while done < 20 * columns.PAGE_MESSAGES:  # type: ignore[attr-defined]
+        [first, count] = real.pick(1, 1 << 20)
+        real.claim([first, count], 0, HOURS_12_MS, 1)
+        if delete:
+            real.delete([first, count])
+        else:
+            real.change(first, WAITING, 0, 0)
+        done += 1
+    assert 0 < len(cleared) < done / 150
 
 
 def test_one_left_of_each_large_claim() -> None:
@@ -293,8 +349,7 @@ def test_one_left_of_each_large_claim() -> None:
         keep = first + now_ms % 1000
         real.delete(to_runs(s for s in range(first, first + 1000) if s != keep))
         left.append(keep)
-        assert real._deadlines._messages <= 2 * (len(left) + 1000) + 1024 + 1000 // 64
-    assert len(real._deadlines._heap) <= 2 * len(left) + 1024
+        assert len(deadlines_of(real)) <= 2 * len(left) + 8 * len(real._pages)
     for now_ms, sequence in enumerate(left):
         real.advance(now_ms + HOURS_12_MS)
         assert sequences_of(real.pick(1000, 1 << 20)) == left[: now_ms + 1], "the deadline of the one left still counts"
@@ -308,7 +363,8 @@ def test_renewing_again_and_again() -> None:
     real.claim([0, 3], 0, HOURS_12_MS, 1)
     for now_ms in range(1, 50_000):
         real.change(now_ms % 3, CLAIMED, now_ms + HOURS_12_MS, HOURS_12_MS)
-        assert len(real._deadlines._heap) <= 1100
+        assert len(real._deadlines._by_page[0]) <= 512
+        assert len(real._deadlines._pages) <= 100
     real.advance(49_997 + HOURS_12_MS - 1)
     assert real.counts[CLAIMED] == 3
     real.advance(49_998 + HOURS_12_MS)
@@ -389,8 +445,125 @@ def test_a_million_waiting_messages_take_at_most_64_mb(tmp_path: Path) -> None:
 def test_a_delayed_batch_is_one_deadline() -> None:
     messages = Columns()
     messages.produce(0, 10, 100, [5] * 3000, [50] * 1000 + [0] * 1000 + [60] * 1000)
-    assert sorted(messages._deadlines._heap) == [(50, 0, 1000), (60, 2000, 1000)]
+    assert deadlines_of(messages) == [(50, 0, 1000), (60, 2000, 1000)]
     assert messages.counts == [0, 1000, 0, 2000, 0]
     messages.advance(50)
     assert messages.counts == [0, 2000, 0, 1000, 0]
     assert messages.pick(5000, 1 << 20) == [0, 2000]
+
+
+def portions(real: Columns, now_ms: int, most: int) -> list[int]:
+    """Do all that is due in portions of ``most`` units; return the number of messages that each made available."""
+    ended = []
+    while True:
+        before = real.counts[WAITING]
+        left = real.advance(now_ms, most)
+        ended.append(real.counts[WAITING] - before)
+        if left > 0:
+            return ended
+
+
+def test_a_portion_ends_few_deadlines_however_many_are_due() -> None:
+    real = Columns()
+    real.produce(0, 0, 1, [10] * 20_000, list(range(1, 20_001)))
+    ended = portions(real, 20_000, 400)
+    assert sum(ended) == 20_000
+    assert max(ended) <= 400
+
+
+def test_a_run_of_grouped_messages_is_split() -> None:
+    real = Columns()
+    real.produce(0, 0, 1, [10] * 5000, [], [(0, f"group {number}") for number in range(5000)])
+    real.claim([0, 5000], 0, 10, 1)
+    ended = portions(real, 10, 400)
+    assert sum(ended) == 5000
+    assert max(ended) <= 400
+    assert len(ended) <= 5000 // 390 + 1
+
+
+def test_a_run_of_plain_messages_is_cheap() -> None:
+    real = Columns()
+    real.produce(0, 0, 1, [10] * 100_000, [10] * 100_000)
+    ended = portions(real, 10, 400)
+    assert sum(ended) == 100_000
+    assert max(ended) <= 64 * 400 + columns.PAGE_MESSAGES  # type: ignore[attr-defined]
+
+
+def test_void_deadlines_count_as_work() -> None:
+    real = Columns()
+    real.produce(0, 0, 1, [10] * 2000, list(range(1, 2001)))
+    for sequence in range(2000):
+        real.change(sequence, BURIED, 0, 0)
+    due = len(deadlines_of(real))
+    assert due > 500
+    assert len(portions(real, 2000, 100)) >= due // 100
+    assert real.next_due_ms() is None
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+def test_a_purge_has_bounded_portions(grouped: bool) -> None:
+    real = Columns()
+    lanes = [(0, f"group {number}") for number in range(20_000)] if grouped else []
+    real.produce(0, 0, 1, [10] * 20_000, [], lanes)
+    while (end := real.oldest_end(50)) is not None:
+        before = len(real)
+        real.purge(end)
+        assert 0 < before - len(real) <= (50 if grouped else 2 * columns.PAGE_MESSAGES)  # type: ignore[attr-defined]
+    assert len(real) == 0
+
+
+def test_a_new_limit_opens_groups_in_portions() -> None:
+    real = Columns()
+    real.lanes.configure(fifo=False, in_flight_per_group=1)
+    real.produce(0, 0, 1, [10] * 2000, [], [(0, f"group {number // 2}") for number in range(2000)])
+    real.claim([each for first in range(0, 2000, 2) for each in (first, 1)], 0, 1000, 1)
+    assert real.pick(10, 1000) == []
+    real.lanes.configure(fifo=False, in_flight_per_group=2)
+    assert real.next_due_ms() == 0, "a consumer that waits must not sleep until the next deadline"
+    assert real.advance(1, 100) == 0
+    assert len(sequences_of(real.pick(10_000, 1 << 20))) == 100
+    assert portions(real, 1, 100) == [0] * 10
+    assert len(sequences_of(real.pick(10_000, 1 << 20))) == 1000
+    assert real.next_due_ms() == 1000
+
+
+def test_a_deleted_queue_is_freed_in_portions() -> None:
+    real = Columns()
+    real.produce(0, 0, 1, [10] * 5000, list(range(1, 5001)), [(0, f"group {number // 2}") for number in range(5000)])
+    real.produce(5000, 0, 1, [10] * 5000, [])
+    turns = 0
+    while real.free(100) <= 0:
+        turns += 1
+    assert turns >= 25
+    assert not real._pages
+    assert not real.lanes.by_number
+    assert not real.lanes._groups
+    assert not real._deadlines._by_page
+
+
+def test_pages_whose_deadlines_get_earlier_and_earlier_keep_them_all() -> None:
+    real = Columns()
+    real.produce(0, 0, 1, [10] * 3000, [])
+    for sequence in range(3000):
+        real.claim([sequence, 1], 0, 10_000 - sequence, 1)
+    for now_ms in (7_001, 8_000, 10_000):
+        assert len(portions(real, now_ms, 100)) < 100
+        assert real.counts[WAITING] == now_ms - 7_000
+
+
+def test_lanes_that_are_gone_leave_the_heap_of_open_lanes_in_portions() -> None:
+    real = Columns()
+    real.produce(0, 0, 1, [10] * 5000, [], [(0, f"group {number}") for number in range(5000)])
+    real.delete([10, 4980])
+    asked: list[int] = []
+    status_of = real.lanes.by_number.get
+    heap = real.lanes._open[0]
+    heap._is_valid = lambda entry: bool(asked.append(entry[1])) or status_of(entry[1]) is not None
+    for sequence in range(5000, 7000):
+        before = len(asked)
+        real.produce(sequence, 0, 1, [10], [], [(0, "another")])
+        real.delete([sequence, 1])
+        assert len(asked) - before <= 4
+    assert len(heap) <= 200
+    wanted = [*range(10), *range(4990, 5000)]
+    assert sequences_of(real.pick(100, 10_000)) == wanted

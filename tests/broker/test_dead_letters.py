@@ -144,6 +144,17 @@ def test_limits_and_settings_of_the_other_queue_keep_no_dead_letter_out(lasting:
     assert lasting.again().queue("dead").counts["unprocessed"] == 3
 
 
+def test_urgency_goes_along(lasting: Lasting) -> None:
+    """It is not only shown: it also decides which comes next."""
+    lasting.broker.put_queue("q", max_receives=1, dead_letter_queue="dead")
+    for priority in (4, 0, 9):
+        lasting.add("q", str(priority), priority=priority)
+        fail(lasting, "q", 1)
+        assert lasting.bodies("q") == ""
+        lasting.again()
+    assert [lasting.bodies("dead", 1) for _ in range(3)] == ["9", "4", "0"]
+
+
 def test_groups_and_their_order_go_along(lasting: Lasting) -> None:
     lasting.broker.put_queue("q.fifo", max_receives=1, dead_letter_queue="dead.fifo")
     lasting.broker.send("q.fifo", [NewMessage(body, group=body[0]) for body in ("a1", "b1", "a2", "b2")])
@@ -190,6 +201,10 @@ def test_many_and_large_dead_letters_go_in_portions(lasting: Lasting) -> None:
     lasting.clock.ms += 10_000
     lasting.again()
     assert lasting.bodies("q") == ""
+    assert lasting.broker.queue("dead").counts["unprocessed"] == 250, "no consumer waits for more"
+    lasting.again()
+    while lasting.broker.remove_dead_letters():
+        pass
     bodies = [message.body.strip() for message in lasting.again().messages("dead")]
     assert bodies == [f"{n}.{each}" for n in range(6) for each in range(50)]
 

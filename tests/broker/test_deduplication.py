@@ -157,7 +157,7 @@ def test_keys_that_have_ended_take_no_memory_in_a_queue_that_nobody_uses_any_mor
     send(lasting, "c", queue="r")
     lasting.again()
     lasting.clock.ms += DEDUPLICATION_WINDOW_MS - 1_000
-    lasting.broker.enforce_retention()
+    lasting.broker.upkeep()
     assert [len(lasting.broker.core.state.queues[queue].dedup) for queue in "qr"] == [0, 1]
     assert lasting.broker.core.state.dedup_entries == 1
 
@@ -224,6 +224,22 @@ def test_only_equal_keys_are_duplicates(steps: list[tuple[NewMessage, bool]]) ->
         [sent] = broker.send("q", [message])
         assert sent.is_duplicate == (key_of(message, per_group=per_group) in seen)
         seen.add(key_of(message, per_group=per_group))
+    broker.close()
+
+
+@given(st.lists(_texts.filter(bool), min_size=3, max_size=3), st.sampled_from(["", "\0", "/", ":", "0:", "s"]))
+def test_a_group_and_a_key_are_not_taken_for_others_that_join_to_the_same(parts: list[str], between: str) -> None:
+    one, two, three = parts
+    messages = [
+        NewMessage("x", group=one, key=f"{two}{between}{three}"),
+        NewMessage("x", group=f"{one}{between}{two}", key=three),
+    ]
+    broker = Broker(MemoryLog())
+    broker.put_queue("q", deduplication_per_group=True)
+    assert not any(each.is_duplicate for each in broker.send("q", messages))
+    broker.put_queue("q", deduplication_per_group=False)
+    single = NewMessage("x", key=f"{one}{between}{two}{between}{three}")
+    assert not any(each.is_duplicate for each in broker.send("q", [single]))
     broker.close()
 
 

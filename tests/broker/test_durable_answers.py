@@ -79,7 +79,7 @@ ANSWERS: dict[str, Action] = {
     "list the end": lambda s: list(s.broker.messages(QUEUE, after=s.gone)),
     "count": lambda s: s.broker.count(QUEUE, "unprocessed"),
     "queue": lambda s: s.broker.queue(QUEUE),
-    "queues": lambda s: s.broker.queues(),
+    "queues": lambda s: list(s.broker.queues()),
     "make a queue": lambda s: s.broker.put_queue("new"),
     "change a queue": lambda s: s.broker.put_queue("other", delay_ms=5),
     "change nothing about a queue": lambda s: s.broker.put_queue("other"),

@@ -187,7 +187,7 @@ def test_all_that_is_older_and_nothing_else(ages_ms: list[int], gone: set[int], 
         columns.delete([sequence, 1])
     young = [n for n, at_ms in enumerate(produced_ms) if n not in gone and at_ms >= before_ms]
     there = len(columns)
-    end = columns.retention_end(before_ms)
+    end = columns.oldest_end(100, before_ms)
     if end is None:
         assert len(young) == there
     else:
@@ -200,9 +200,9 @@ def test_whole_pages_that_are_older() -> None:
     columns = Columns()
     columns.produce(0, 5, 0, [1] * 10_000, [])
     columns.produce(10_000, 6, 0, [1] * 10_000, [])
-    assert columns.retention_end(5) is None
-    assert columns.retention_end(6) == 10_000
-    assert columns.retention_end(7) == 20_000
+    assert columns.oldest_end(1000, 5) is None
+    assert columns.oldest_end(1000, 6) == 10_000
+    assert columns.oldest_end(1000, 7) == 20_000
 
 
 def test_a_dead_letter_that_is_moved_back_by_hand_or_buried_is_counted(kept: Kept) -> None:

@@ -123,3 +123,17 @@ def test_what_is_not_shaped_like_an_id_is_none(text: str) -> None:
 )  # fmt: skip
 def test_what_is_not_shaped_like_a_receipt_is_none(text: str) -> None:
     assert Ids(KEY).decode_receipt(text) is None
+
+
+def test_two_ids_give_others_away_as_the_security_policy_states() -> None:
+    """They are no secrets. But a receipt cannot be computed: its token is random."""
+    ids = Ids(KEY)
+
+    def number(text: str) -> int:
+        digits = text.replace("-", "")
+        return int(digits[:12] + digits[13:16], 16) << 62 | int(digits[16:], 16) & (1 << 62) - 1
+
+    first, second = (number(ids.message_id(3, sequence)) for sequence in (10, 11))
+    factor = second - first
+    other_queue = ids._decode((first + (factor << 48)) % (1 << 122))
+    assert other_queue == (4, 10)

@@ -28,6 +28,7 @@ from wonderq.broker.compaction import compact_oldest
 from wonderq.model.errors import BrokerError
 from wonderq.model.limits import Limits
 from wonderq.model.messages import Change, Message, NewMessage, SendResult, Target
+from wonderq.state.thinning import Thinning
 from wonderq_storage import Checkpoints, FileLog, SyncPolicy
 
 LIMITS = Limits(
@@ -146,6 +147,7 @@ class BrokerMachine(RuleBasedStateMachine):
         self.log = FileLog(self.folder, sync=self.policy, segment_bytes=self.segment_bytes)
         self.checkpoints = Checkpoints(self.folder)
         self.broker = Broker(self.log, checkpoints=self.checkpoints, clock=self.clock, limits=LIMITS)
+        self.thinning = Thinning(self.broker.core.state)
 
     def teardown(self) -> None:
         if hasattr(self, "broker"):
@@ -445,6 +447,11 @@ class BrokerMachine(RuleBasedStateMachine):
         due_ms = [item.due_ms for item in every if item.status(now_ms) in (TAKEN, HIDDEN)]
         if due_ms:
             self.clock.ms = min(due_ms)
+
+    @rule(steps=st.integers(1, 3))
+    def thin(self, steps: int) -> None:
+        for _ in range(steps):
+            self.thinning.step()
 
     @rule()
     def checkpoint(self) -> None:

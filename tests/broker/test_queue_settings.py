@@ -256,6 +256,7 @@ def test_lanes_and_keys_leave_nothing_behind(lasting: Lasting) -> None:
     lasting.clock.ms += 1_000_000
     lasting.again()
     lasting.broker.send("q", [NewMessage("last", key="last")])
+    lasting.broker.upkeep()
     queue = lasting.broker.core.state.queues["q"]
     assert not queue.messages.lanes.by_number
     assert not queue.messages.lanes._groups

@@ -19,7 +19,7 @@ class Seconds:
         self.put_into(lasting)
 
     def put_into(self, lasting: Lasting) -> None:
-        lasting.broker.claims._rates = TokenBuckets(lambda: self.now_s)
+        lasting.broker.claims._new_buckets = lambda: TokenBuckets(lambda: self.now_s)
 
 
 def groups(messages: list[Message]) -> str:

@@ -296,11 +296,11 @@ class TestEnd:
         world.broker.produce("source", [str(n) for n in range(250)])
         redrive_id = world.broker.redrives.start("source", "target")
         world.broker.redrives.run()
-        cancelled = world.broker.redrives.cancel(redrive_id)
+        cancelled, _ = world.broker.redrives.cancel(redrive_id)
         assert (cancelled.status, cancelled.moved, cancelled.ended_ms) == ("cancelled", 100, world.clock.ms)
         assert world.broker.redrives.run() == inf
         assert len(world.messages("target")) == 100
-        assert world.broker.redrives.cancel(redrive_id) == cancelled
+        assert world.broker.redrives.cancel(redrive_id) == (cancelled, False)
         assert world.finish(world.broker.redrives.start("source", "target")).moved == 150
 
     def test_of_those_that_ended_the_last_ten_are_kept(self, world: World) -> None:
@@ -520,7 +520,7 @@ def test_no_message_is_lost_or_twice_whatever_happens(operations: list[str], cha
             elif operation == "wait":
                 world.clock.ms += chance.choice([100, 40_000])
             elif operation == "expire":
-                broker.enforce_retention()
+                broker.upkeep()
         except BrokerError:
             pass
         there = Counter(world.bodies("source") + world.bodies("target")) if produced else Counter()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import random
+import struct
 import sys
-from collections.abc import Callable, Iterator
+from array import array
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgpack
@@ -17,15 +20,18 @@ from hypothesis import strategies as st
 from tests.support.clock import FakeClock
 from tests.support.memory_log import MemoryLog
 from tests.support.random_life import live_a_random_life
-from tests.support.states import contents_of, small_pages, state_view
+from tests.support.states import contents_of, small_pages, state_view, thin
+from wonderq.broker import maintenance
 from wonderq.broker.broker import Broker
 from wonderq.broker.maintenance import checkpoint
 from wonderq.model.limits import Limits
 from wonderq.model.status import CLAIMED, DELAYED, WAITING
 from wonderq.state import columns, record
+from wonderq.state import state as state_module
 from wonderq.state.page import Page
 from wonderq.state.replay import replay_log
 from wonderq.state.state import State
+from wonderq.state.thinning import Thinning
 from wonderq_storage import Checkpoints, FileLog
 
 PAGE = 8
@@ -71,6 +77,15 @@ class Known:
     @property
     def messages(self) -> columns.Columns:
         return self.state.queues["q"].messages
+
+
+def thinned(known: Known) -> Known:
+    """Leave a few messages, in sparse pages."""
+    known.apply(record.DELETE, 8, 1, [0, 1, 3, 6, 10, 7, 18, 1])
+    thin(known.messages)
+    thin(known.messages)
+    assert known.messages._sparse
+    return known
 
 
 def restated(*sequences: int, status: int = CLAIMED) -> list[list[Any]]:
@@ -210,6 +225,158 @@ def test_what_was_loaded_lives_on_as_the_original_would(seed: int) -> None:
         assert state_view(loaded, clock.ms + later_ms) == state_view(broker.core.state, clock.ms + later_ms)
 
 
+# Snapshots that are taken in turns
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_one_that_is_taken_while_the_state_changes_is_of_the_moment_it_began(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state_module, "_TURN_WORK", 1)
+    chance, clock, log = random.Random(f"turns {seed}"), FakeClock(), MemoryLog()
+    limits = Limits(message_bytes=1000, batch_messages=40, batch_bytes=8000)
+    broker = Broker(log, clock=clock, limits=limits)
+    state, thinning = broker.core.state, Thinning(broker.core.state)
+    for _ in range(4):
+        live_a_random_life(broker, clock, chance, 60)
+        count, identity_at = len(log.records), state.identity_at
+        snapshot = state.begin_snapshot()
+        while snapshot.freeze_more():
+            live_a_random_life(broker, clock, chance, chance.choice([0, 1, 10]))
+            thinning.step()
+        chunks = list(snapshot.chunks())
+        live_a_random_life(broker, clock, chance, 20)
+        thinning.step()
+        assert list(snapshot.chunks()) == chunks
+        while snapshot.thaw_more():
+            live_a_random_life(broker, clock, chance, 1)
+        assert not any(page.frozen for queue in state.queues.values() for page in queue.messages._pages.values())
+        expected = State()
+        for position, data in zip(log.positions[:count], log.records[:count], strict=True):
+            expected.apply(record.decode(data), position, len(data))
+        loaded = State.load(iter(chunks))
+        assert loaded.identity_at == identity_at
+        assert state_view(loaded, clock.ms) == state_view(expected, clock.ms)
+        assert state_view(state, clock.ms) == state_view(replay_log(log)[0], clock.ms)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_record_between_two_turns_freezes_its_queue_first(step: str) -> None:
+    known, change = Known(), STEPS[step]
+    before = state_view(Known().state, 0)
+    snapshot = known.state.begin_snapshot()
+    change[0](known)
+    assert not snapshot.freeze_more()
+    loaded = State.load(snapshot.chunks())
+    now_ms = 60 if "advance" in step else 0
+    assert state_view(loaded, now_ms) == (before if not now_ms else state_view(Known().state, now_ms))
+    snapshot.release()
+
+
+def test_a_turn_is_bounded_however_many_queues_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state_module, "_TURN_WORK", 10)
+    known = Known()
+    for number in range(2, 100):
+        known.apply(record.QUEUE, 1, number, f"queue-{number}", {}, 1, 0)
+        known.apply(record.PRODUCE, 2, number, 0, [], [10] * 3, b"x" * 30)
+    snapshot = known.state.begin_snapshot()
+    counts: list[int] = []
+
+    def frozen() -> int:
+        pages = [page for queue in known.state.queues.values() for page in queue.messages._pages.values()]
+        return sum(page.frozen for page in pages)
+
+    more = True
+    while more:
+        before = frozen()
+        more = snapshot.freeze_more()
+        counts.append(frozen() - before)
+    assert max(counts) <= 12
+    assert sum(counts) == 101, "and all are frozen in the end"
+    assert len(State.load(snapshot.chunks()).queues) == 99
+    more, counts = True, []
+    while more:
+        before = frozen()
+        more = snapshot.thaw_more()
+        counts.append(before - frozen())
+    assert max(counts) <= 12
+    assert sum(counts) == 101
+
+
+def test_chunks_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packing a million rows at once would hold all other threads."""
+    monkeypatch.setattr(state_module, "_ROWS_OF_A_CHUNK", 3)
+    known = Known()
+    known.apply(record.SEND, 9, 1, 20, [], [3] * 7, [[0, f"group {index}"] for index in range(7)], b"abc" * 7)
+    known.apply(record.DEDUP, 9, 1, [[f"key {index}", index, 99] for index in range(10)])
+    for index in range(8):
+        known.apply(record.METADATA, 9, "schedule", f"name {index}", {"x": index})
+    chunks = chunks_of(known)
+    rows = [msgpack.unpackb(chunk) for chunk in chunks[1 : 4 + 1 + 3 + 4] if chunk[0] & 0xF0 == 0x90]
+    assert [len(each) for each in rows] == [3, 3, 2, 9, 3, 3, 1, 3, 3, 3, 1]
+    assert contents_of(State.load(iter(chunks)), 0) == contents_of(known.state, 0)
+
+
+def test_a_snapshot_that_was_given_up_leaves_nothing_behind(copies: list[int]) -> None:
+    known = Known()
+    snapshot = known.state.begin_snapshot()
+    snapshot.release()
+    known.apply(record.DELETE, 9, 1, [0, 1])
+    assert copies == []
+    assert state_view(State.load(known.state.freeze().chunks()), 0) == state_view(known.state, 0)
+
+
+def test_others_work_between_the_turns_of_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state_module, "_TURN_WORK", 1)
+    log = FileLog(tmp_path, segment_bytes=65_536)
+    broker = Broker(log, clock=FakeClock())
+    for number in range(5):
+        broker.produce(f"queue-{number}", ["before"])
+    turns = 0
+
+    def work(_: float) -> None:
+        nonlocal turns
+        turns += 1
+        for queue in list(broker.core.state.queues):
+            broker.produce(queue, [f"turn {turns}"])
+
+    monkeypatch.setattr(maintenance, "time", SimpleNamespace(sleep=work))
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoint(broker, log, checkpoints) > 0
+    assert turns == 1 + 5, "the first time all queues are frozen by their records, and then they are thawed in turns"
+    expected = state_view(broker.core.state, 0)
+    broker.close()
+    again = Broker(FileLog(tmp_path), checkpoints=checkpoints, clock=FakeClock())
+    assert state_view(again.core.state, 0) == expected
+    assert again.log_bytes < log.used_bytes()
+    again.close()
+
+
+def test_a_sparse_page_is_in_a_snapshot_as_it_is() -> None:
+    known = thinned(Known())
+    before = contents_of(known.state, 0)
+    snapshot = known.state.freeze()
+    chunks = list(snapshot.chunks())
+    known.apply(record.CLAIM, 9, 1, [19, 1], 50, 9)
+    known.apply(record.PRODUCE, 9, 1, 20, [], [3], b"abc")
+    assert contents_of(State.load(iter(chunks)), 0) == before
+    assert list(snapshot.chunks()) == chunks
+    snapshot.release()
+
+
+def test_thinning_replaces_a_page_that_a_snapshot_has(copies: list[int]) -> None:
+    known = thinned(Known())
+    snapshot = known.state.freeze()
+    chunks = list(snapshot.chunks())
+    known.apply(record.PRODUCE, 9, 1, 24, [], [3], b"abc")
+    thin(known.messages)
+    thin(known.messages)
+    assert [page.live for page in known.messages._pages.values()] == [6]
+    assert copies == [0]
+    assert list(snapshot.chunks()) == chunks
+    snapshot.release()
+
+
 # Snapshots that cannot be loaded
 
 
@@ -236,20 +403,44 @@ def test_another_layout_or_byte_order_is_refused(changed: dict[str, Any]) -> Non
         State.load(with_header(chunks, **changed))
 
 
-@pytest.mark.parametrize(
-    "broken",
-    [
-        {"queues": None},
-        {"queues": [1]},
-        {"queues": [[1, "q", {"no_such_setting": 1}, 1, 1, 20, 3]]},
-        {"queues": [[1, "q", {}, 1, 1, 20]]},
-        {"queues": [[1, "q", {}, 1, 1, 20, "3"]]},
-        {"queues": [[1, "q", {}, 1, 1, 20, 4]]},
-    ],
-)
+@pytest.mark.parametrize("broken", [{"queues": None}, {"queues": "1"}, {"queues": 2}, {"notes": 1}, {"notes": [1]}])
 def test_a_header_that_makes_no_sense_is_refused(broken: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
         State.load(with_header(chunks_of(Known()), **broken))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        1,
+        [1, "q", {"no_such_setting": 1}, 1, 1, 20, 3, 0, 0],
+        [1, "q", {}, 1, 1, 20, 3, 0],
+        [1, "q", {}, 1, 1, 20, "3", 0, 0],
+        [1, "q", {}, 1, 1, 20, 4, 0, 0],
+        [1, "q", {}, 1, 1, 20, 3, 1, 0],
+        [1, "q", {}, 1, 1, 20, 3, 0, 1],
+    ],
+)
+def test_a_queue_that_makes_no_sense_is_refused(fields: Any) -> None:
+    chunks = chunks_of(Known())
+    State.load(iter([chunks[0], msgpack.packb([1, "q", {}, 1, 1, 20, 3, 0, 0]), *chunks[2:]]))
+    with pytest.raises(ValueError):
+        State.load(iter([chunks[0], msgpack.packb(fields), *chunks[2:]]))
+
+
+def test_rows_of_lanes_and_keys_that_are_not_as_many_as_counted_are_refused() -> None:
+    known = Known()
+    known.apply(record.SEND, 9, 1, 20, [], [3, 3], [[0, "a"], [0, "b"]], b"abcabc")
+    known.apply(record.DEDUP, 9, 1, [["x", 1, 99], ["y", 2, 99]])
+    chunks = chunks_of(known)
+    assert contents_of(State.load(iter(chunks)), 0) == contents_of(known.state, 0)
+    for at in (2, 3):
+        rows = msgpack.unpackb(chunks[at])
+        assert len(rows) == 2
+        for wrong in ([], rows[:1], [*rows, rows[0]]):
+            with pytest.raises(ValueError):
+                State.load(iter([*chunks[:at], msgpack.packb(wrong), *chunks[at + 1 :]]))
+        State.load(iter([*chunks[:at], msgpack.packb(rows[:1]), msgpack.packb(rows[1:]), *chunks[at + 1 :]]))
 
 
 @pytest.mark.parametrize("key", ["byte_order", "key", "identity_at", "next_queue", "last_ms", "queues"])
@@ -279,7 +470,8 @@ def test_a_cut_snapshot_is_refused() -> None:
 
 
 def test_a_page_cut_anywhere_is_refused() -> None:
-    for whole in chunks_of(Known())[1:]:
+    sparse = thinned(Known())
+    for whole in [*chunks_of(Known())[2:], *chunks_of(sparse)[2:]]:
         Page.load(whole)
         for length in range(len(whole)):
             with pytest.raises(ValueError):
@@ -290,7 +482,7 @@ def test_a_page_cut_anywhere_is_refused() -> None:
 
 @settings(deadline=None, max_examples=300)
 @given(
-    page=st.integers(1, 3),
+    page=st.integers(2, 4),
     count=st.integers(0, 40) | st.integers(0, 2**32 - 1),
     claims=st.integers(0, 40) | st.integers(0, 2**32 - 1),
 )
@@ -303,15 +495,25 @@ def test_a_page_that_says_another_length_is_refused(page: int, count: int, claim
         Page.load(whole[:8] + count.to_bytes(4, "little") + claims.to_bytes(4, "little") + whole[16:])
 
 
-def dump(first: int, count: int, claims: int, status: bytes) -> bytes:
-    header = first.to_bytes(8, "little") + count.to_bytes(4, "little") + claims.to_bytes(4, "little") + bytes(8)
-    return header + status + bytes(20 * count) + bytes(28 * claims)
+def dump(first: int, count: int, claims: int, status: bytes, sequences: Sequence[int] = ()) -> bytes:
+    header = struct.pack("<QIIIII", first, count, claims, 0, 0, len(sequences))
+    return header + status + bytes(20 * count) + bytes(28 * claims) + array("Q", sequences).tobytes()
+
+
+def test_pages_that_overlap_are_refused() -> None:
+    waiting = bytes([WAITING])
+    pages = [dump(0, 2, 0, waiting * 2, [0, 9]), dump(8, 2, 0, waiting * 2)]
+    for wrong in (pages, pages[::-1], [pages[1], pages[1]]):
+        with pytest.raises(ValueError):
+            columns.Columns().load([Page.load(each) for each in wrong])
+    columns.Columns().load([Page.load(dump(0, 2, 0, waiting * 2, [0, 7])), Page.load(pages[1])])
 
 
 def test_a_page_that_contradicts_itself_is_refused() -> None:
     waiting, claimed, delayed = (bytes([each]) for each in (WAITING, CLAIMED, DELAYED))
     Page.load(dump(0, 4096, 4096, claimed * 4096))
     Page.load(dump(4090, 6, 2, claimed + delayed + waiting * 4))
+    Page.load(dump(3, 2, 0, waiting * 2, [3, 50_000]))
     for wrong in (
         dump(0, 4097, 0, waiting * 4097),  # more than a page has
         dump(4090, 7, 0, waiting * 7),  # over the end of its page
@@ -319,6 +521,10 @@ def test_a_page_that_contradicts_itself_is_refused() -> None:
         dump(0, 2, 1, waiting + claimed),  # a claim without its deadline
         dump(0, 2, 0, delayed + waiting),
         dump(0, 2, 2, waiting + b"\6"),  # no such status
+        dump(0, 2, 0, waiting * 2, [1]),  # a row without a sequence number
+        dump(0, 2, 0, waiting * 2, [5, 5]),
+        dump(0, 2, 0, waiting * 2, [6, 5]),
+        dump(3, 2, 0, waiting * 2, [2, 5]),  # before the page begins
         dump(0, 2, 2, waiting + b"\5"),  # in a lane, and the page has none
         dump(0, 2, 2, b"\xff" + waiting),
     ):

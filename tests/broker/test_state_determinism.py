@@ -67,7 +67,10 @@ def test_a_replay_gives_the_state_that_was_left(
         assert contents_of(replay(records), clock.ms) == live
 
 
-def test_applying_in_pieces_of_time_is_the_same_as_at_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("portions", [False, True])
+def test_applying_in_pieces_of_time_is_the_same_as_at_once(tmp_path: Path, portions: bool) -> None:
+    """Also if only a part of what is due is done each time."""
+    chance = random.Random(8)
     clock = FakeClock()
     broker = Broker(FileLog(tmp_path, sync=SyncPolicy("os"), segment_bytes=1 << 20), clock=clock)
     live_a_random_life(broker, clock, random.Random(7), 300)
@@ -79,7 +82,10 @@ def test_applying_in_pieces_of_time_is_the_same_as_at_once(tmp_path: Path) -> No
     for position, data in records:
         fields = record.decode(data)
         for queue in eager.queues.values():
-            queue.messages.advance(fields[1])
+            most = chance.randrange(3) if portions else 1 << 60
+            queue.messages.advance(fields[1], most)
+            eager.forget(fields[1], most)
+        eager.free_dropped(chance.randrange(3))
         eager.apply(fields, position, len(data))
     assert contents_of(eager, clock.ms) == contents_of(replay(records), clock.ms)
 

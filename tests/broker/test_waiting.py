@@ -68,7 +68,7 @@ def test_one_message_wakes_one_waiter(broker: Broker) -> None:
     for turn in range(1, 6):
         broker.produce(QUEUE, ["a"])
         eventually(lambda: sum(consumer.done for consumer in consumers) == turn)  # noqa: B023
-        # The one that was served tried twice; of the others, the new first in line may have looked at the deadline.
+        # The one that was served tried twice; of the others, the new first in line may have checked the deadline.
         assert sum(consumer.attempts == 1 for consumer in consumers) >= 5 - turn - 1
     assert [bodies(consumer.result()) for consumer in consumers] == [["a"]] * 5
 

@@ -6,9 +6,11 @@ import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
+from tests.support.broker_process import RunningBroker
 from tests.support.waiting import PATIENCE_S
 from wonderq.client import Client, RefusedError, UnreachableError
 
@@ -110,3 +112,18 @@ def test_a_client_does_not_talk_to_itself() -> None:
         client._connection.source_address = ("127.0.0.1", port)  # type: ignore[attr-defined]
         with pytest.raises(UnreachableError, match="Connection refused"):
             client.queues()
+
+
+def test_a_body_that_json_would_enlarge_is_sent_as_msgpack(broker: RunningBroker) -> None:
+    """The limit of a request is for its body as sent, so a message could be within its limit, and its JSON beyond."""
+    messages: list[dict[str, Any]] = [
+        {"message": "\1" * (1 << 20), "attributes": {"bytes": {"type": "Binary", "value": "//8="}, "number": 7}}
+        for _ in range(6)
+    ]
+    for message in messages:
+        message["message"] = message["message"][:-100]
+    with Client(broker.url, queue="msgpack") as client:
+        client.produce_batch(messages, delay=0)
+        found = list(client.messages())
+    assert [each["message"] for each in found] == [each["message"] for each in messages]
+    assert found[0]["attributes"] == messages[0]["attributes"]

@@ -19,6 +19,7 @@ from wonderq.client import Client, InvalidKeyError, RefusedError
 
 
 def make(data: Path, *arguments: str) -> str:
+    data.mkdir(exist_ok=True)
     done = run("keys", "create", "test", "--data", str(data), *arguments)
     assert done.code == 0, done.error
     [key] = done.lines
@@ -97,10 +98,43 @@ def test_the_file_is_the_one_that_a_broker_with_these_settings_reads(tmp_path: P
     file.write_text(f'keys = "{tmp_path}/from-file.json"')
     assert run(*create, "--config", str(file)).code == 0
     assert run(*create, environment={"WONDERQ_KEYS": f"{tmp_path}/from-variable.json"}).code == 0
+    (tmp_path / "data").mkdir()
     assert run(*create, environment={"WONDERQ_DATA": f"{tmp_path}/data"}).code == 0
     assert run(*create, "--data", str(tmp_path / "data"), "--keys", str(tmp_path / "from-flag.json")).code == 0
     found = {str(each.relative_to(tmp_path)) for each in tmp_path.rglob("*.json")}
     assert found == {"from-file.json", "from-variable.json", "data/keys.json", "from-flag.json"}
+
+
+@pytest.mark.parametrize("command", [("create", "x", "--role", "admin"), ("list",), ("revoke", "0123456789ab")])
+def test_a_misspelt_folder_or_file_is_refused_and_not_made(tmp_path: Path, command: tuple[str, ...]) -> None:
+    """A key in a folder that no broker uses guards nothing."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "file").touch()
+    before = sorted(tmp_path.rglob("*"))
+    for folder, expected in (("typo", "there is no folder"), ("a/typo", "no folder"), ("home", "holds no log")):
+        done = run("keys", *command, "--data", str(tmp_path / folder))
+        assert (done.code, done.out) == (1, b"")
+        assert expected in done.error
+        assert str(tmp_path / folder) in done.error
+    done = run("keys", *command, "--keys", str(tmp_path / "typo" / "keys.json"))
+    assert done.code == 1
+    assert "does not exist. Pass the --keys of 'wonderq serve'" in done.error
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_folder_that_cannot_be_read_is_named_and_not_its_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(path: object) -> list[str]:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("os.listdir", refused)
+    monkeypatch.setattr("os.scandir", refused)
+    for command in (["keys", "list"], ["serve", "--listen", "127.0.0.1:0"]):
+        assert main([*command, "--data", str(tmp_path)]) == 1
+        error = capsys.readouterr().err
+        assert f"{tmp_path}: Permission denied" in error
+        assert "keys.json" not in error
 
 
 @pytest.mark.parametrize(

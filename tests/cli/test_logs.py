@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
+import os
 import re
 import socket
 from collections.abc import Iterator
@@ -17,7 +19,7 @@ from tests.support.broker_process import RunningBroker
 from tests.support.http_client import Wire, encode, read_reply
 from tests.support.waiting import eventually
 from wonderq.auth import keys
-from wonderq.logs import set_up_logging
+from wonderq.logs import LogWriter, set_up_logging
 
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (DEBUG|INFO|WARNING|ERROR|CRITICAL) [\w.]+: .+")
 ACCESS = re.compile(r".* INFO wonderq\.access: (\S+) (\S+) (\d+) in \d+\.\d ms for 127\.0\.0\.1 \[(\S+)\]")
@@ -188,8 +190,8 @@ def json_handler() -> Iterator[logging.Handler]:
     root = logging.getLogger()
     kept, level = root.handlers[:], root.level
     root.handlers.clear()
-    set_up_logging("info", "json")
-    yield root.handlers[0]
+    yield set_up_logging("info", "json")
+    root.handlers[0].close()
     root.handlers[:] = kept
     root.setLevel(level)
 
@@ -205,3 +207,50 @@ def test_an_exception_is_one_line_of_json_whatever_is_in_it(json_handler: loggin
     assert line["message"] == "failed: \udcff\n"
     assert line["exception"].startswith('ValueError: two\nlines, a "quote"')
     assert "request_id" not in line
+
+
+# A standard error that takes no lines
+
+
+def logged(writer: LogWriter, text: str) -> None:
+    writer.handle(logging.LogRecord("a", logging.INFO, "", 1, "%s", (text,), None))
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_lines_wait_in_order_and_those_that_were_dropped_are_counted(
+    monkeypatch: pytest.MonkeyPatch, blocking: bool
+) -> None:
+    monkeypatch.setattr("wonderq.logs._MAX_LINES", 10)
+    reading, writing = os.pipe()
+    os.set_blocking(writing, blocking)
+    with os.fdopen(writing, "w", encoding="ascii") as stream, os.fdopen(reading, "rb") as reader:
+        writer = LogWriter(stream)
+        writer.setFormatter(logging.Formatter("%(message)s"))
+        logged(writer, "x" * (1 << 20))  # no pipe holds as much, so the thread is blocked until it is read
+        eventually(lambda: writer._lines.qsize() == 0)
+        for number in range(15):
+            logged(writer, f"line {number} \u00e9")
+        assert reader.read((1 << 20) + 1) == b"x" * (1 << 20) + b"\n"
+        eventually(lambda: writer._lines.qsize() == 0)
+        logged(writer, "last")
+        writer.close()
+        logged(writer, "after the end")
+        stream.close()
+        lines = reader.read().decode().splitlines()
+    assert lines[:10] == [f"line {number} \\xe9" for number in range(10)]
+    assert lines[10:] == ["5 lines of the log were dropped here, because standard error took none", "last"]
+
+
+def test_dropped_lines_are_counted_also_if_no_line_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wonderq.logs._MAX_LINES", 0)
+    stream = io.StringIO()
+    writer = LogWriter(stream)
+    logged(writer, "dropped")
+    writer.close()
+    assert stream.getvalue() == "1 lines of the log were dropped here, because standard error took none\n"
+
+
+def test_without_a_standard_error_lines_go_nowhere() -> None:
+    writer = LogWriter(None)
+    logged(writer, "x")
+    writer.close()

@@ -115,7 +115,9 @@ def test_what_cannot_be_printed_is_given_back(wonderq: Wonderq, client: Client, 
             check=False,
         )
     assert done.returncode == 1
-    assert done.stderr == b"wonderq: No space left on device.\n"
+    assert done.stderr == (
+        b"wonderq: standard output cannot be written: No space left on device. Free some space on the disk.\n"
+    )
     assert client.count("unprocessed") == 1
 
 

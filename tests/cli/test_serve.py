@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import logging
+import os
 import resource
 import socket
 import subprocess
@@ -12,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.broker_process import RunningBroker
-from tests.support.commands import interrupt, read_lines, run, started
+from tests.support.commands import COMMAND, interrupt, read_lines, run, started
 from tests.support.waiting import PATIENCE_S
 from wonderq import logs
 from wonderq import serve as serve_module
@@ -22,6 +25,7 @@ from wonderq.client import Client
 from wonderq.config import ConfigError, Settings, load
 from wonderq.httpd.parser import MAX_BODY_BYTES
 from wonderq.model.limits import UNLIMITED, Limits
+from wonderq.runtime.signals import Signals
 from wonderq_storage import SyncPolicy
 
 # Sources of settings
@@ -36,7 +40,7 @@ def test_without_anything_the_defaults_count() -> None:
 def test_flag_over_variable_over_file_over_default(tmp_path: Path) -> None:
     file = tmp_path / "wonderq.toml"
     file.write_text('fsync = "os"\nwaiting_consumers = 7\nlisten = "127.0.0.1:1"\ncreate_queues = false\n')
-    environment = {"WONDERQ_FSYNC": "interval:5", "WONDERQ_LISTEN": "127.0.0.1:2", "WONDERQ_OTHER": "x"}
+    environment = {"WONDERQ_FSYNC": "interval:5", "WONDERQ_LISTEN": "127.0.0.1:2", "OTHER": "x"}
     settings = load({"listen": "127.0.0.1:3"}, environment, file)
     assert settings.listen == ("127.0.0.1", 3)
     assert settings.fsync == SyncPolicy("interval", 5)
@@ -51,6 +55,30 @@ def test_a_variable_may_name_the_file_and_the_flag_wins(tmp_path: Path) -> None:
     theirs.write_text("waiting_consumers = 2")
     assert load({}, {"WONDERQ_CONFIG": str(theirs)}).waiting_consumers == 2
     assert load({}, {"WONDERQ_CONFIG": str(theirs)}, ours).waiting_consumers == 1
+
+
+def test_an_unknown_variable_is_refused_by_name() -> None:
+    for name, meant in (("WONDERQ_FSNYC", " (did you mean WONDERQ_FSYNC?)"), ("WONDERQ_XYZZY", "")):
+        with pytest.raises(ConfigError) as refused:
+            load({}, {name: "always"})
+        assert str(refused.value).startswith(f"{name} is set, and WonderQ has no such variable{meant}. ")
+    with pytest.raises(ConfigError, match=r"WONDERQ_fsync .*"):
+        load({}, {"WONDERQ_fsync": "os"})
+
+
+def test_variables_that_are_for_others_are_no_settings() -> None:
+    """Kubernetes sets variables for each service; those of a service called wonderq begin as ours do."""
+    services = {
+        "WONDERQ_SERVICE_HOST": "10.0.0.1",
+        "WONDERQ_SERVICE_PORT": "7979",
+        "WONDERQ_SERVICE_PORT_HTTP": "7979",
+        "WONDERQ_PORT": "tcp://10.0.0.1:7979",
+        "WONDERQ_PORT_7979_TCP": "tcp://10.0.0.1:7979",
+        "WONDERQ_PORT_7979_TCP_ADDR": "10.0.0.1",
+        "WONDERQ_MAIL_QUEUE_SERVICE_HOST": "10.0.0.2",
+        "WONDERQ_MAIL_QUEUE_PORT_80_UDP_PROTO": "udp",
+    }
+    assert load({}, {**services, "WONDERQ_URL": "http://127.0.0.1:1", "WONDERQ_KEY": "wq"}) == Settings()
 
 
 def test_limits_and_lists(tmp_path: Path) -> None:
@@ -85,8 +113,8 @@ def test_the_command_passes_on_flags_variables_and_the_file(tmp_path: Path, monk
     monkeypatch.setenv("WONDERQ_FSYNC", "interval:5")
     monkeypatch.setenv("WONDERQ_WAITING_CONSUMERS", "8")
     given: list[Settings] = []
-    monkeypatch.setattr(serve_module, "serve", given.append)
-    monkeypatch.setattr(logs, "set_up_logging", lambda *_: None)
+    monkeypatch.setattr(serve_module, "serve", lambda settings, _: given.append(settings))
+    monkeypatch.setattr(logs, "set_up_logging", lambda *_: logging.NullHandler())
     assert (
         main(["serve", "--config", str(file), "--waiting-consumers", "9", "--insecure", "--create-queues", "off"]) == 0
     )
@@ -222,10 +250,15 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
         line = refused("--listen", address, "--data", str(tmp_path / "d"))
     assert line.startswith(f"wonderq: cannot listen on {address}: Address already in use.")
     assert "--listen" in line
+    assert not (tmp_path / "d").exists()
 
 
 def test_a_host_that_is_not_there(tmp_path: Path) -> None:
     assert "cannot listen" in refused("--listen", "203.0.113.1:0", "--insecure", "--data", str(tmp_path / "d"))
+    assert "is not an address of this machine" in refused(
+        "--listen", "nowhere.invalid:0", "--data", str(tmp_path / "d")
+    )
+    assert not (tmp_path / "d").exists()
 
 
 def test_a_damaged_folder(tmp_path: Path) -> None:
@@ -272,10 +305,42 @@ def test_only_the_command_line_raises_the_limit(tmp_path: Path, monkeypatch: pyt
     raised: list[tuple[int, tuple[int, int]]] = []
     monkeypatch.setattr(resource, "setrlimit", lambda *limit: raised.append(limit))
     with pytest.raises(serve_module.StartError, match="this process may have 600"):
-        serve_module.serve(Settings(data=tmp_path / "d"))
+        serve_module.serve(Settings(data=tmp_path / "d"), Signals())
     assert raised == []
     raise_file_limit()
     assert raised == [(resource.RLIMIT_NOFILE, (20_000, 20_000))]
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSPC, errno.EMFILE, errno.EIO])
+@pytest.mark.parametrize("call", ["fcntl.flock", "os.posix_fallocate", "os.fdatasync"])
+def test_a_failed_start_leaves_no_folder_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, code: int
+) -> None:
+    def failing(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(call, failing)
+    folder = tmp_path / "a" / "d"
+    with pytest.raises(serve_module.StartError) as refused:
+        serve_module.open_broker(Settings(data=folder))
+    assert str(folder) in str(refused.value)
+    assert os.strerror(code) in str(refused.value)
+    if call != "os.fdatasync":  # the last step of a first segment
+        assert os.listdir(tmp_path) == []
+
+
+def test_a_full_device_behind_standard_output_does_not_stop_the_start(tmp_path: Path) -> None:
+    data = ("--data", str(tmp_path / "d"), "--listen", "127.0.0.1:0")
+    with Path("/dev/full").open("wb") as full:
+        process = subprocess.Popen([*COMMAND, "serve", *data], stdout=full, stderr=subprocess.PIPE, text=True)
+    with process:
+        assert process.stderr is not None
+        lines = iter(process.stderr.readline, "")
+        line = next(each for each in lines if "standard output" in each)
+        assert "standard output cannot be written (No space left on device): wonderq listening on http" in line
+        process.terminate()
+        assert list(lines)[-1].endswith("stopped cleanly\n")
+    assert process.returncode == 0
 
 
 def test_more_consumers_may_wait_than_connect(tmp_path: Path) -> None:
@@ -309,7 +374,9 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     # A file in the way stops root as well, whom no permission stops.
     (tmp_path / "file").write_text("in the way")
     line = refused("--listen", "127.0.0.1:0", "--data", str(tmp_path / "file" / "d"))
-    assert line == f"wonderq: cannot use {tmp_path}/file: File exists. Nothing was changed."
+    assert line == (
+        f"wonderq: cannot use {tmp_path}/file/d: Not a directory. Choose another path. Nothing was changed."
+    )
 
 
 def test_a_read_only_folder(tmp_path: Path) -> None:

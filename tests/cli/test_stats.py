@@ -46,6 +46,18 @@ def test_json_is_one_object_a_line(url: str) -> None:
     assert queues[0]["counts"] == {"unprocessed": 1498, "processing": 2, "delayed": 1, "buried": 0}
 
 
+def test_queues_with_a_prefix(url: str) -> None:
+    done = run("stats", "--prefix", "a-", "--url", url)
+    assert [line.split()[0] for line in done.lines] == ["QUEUE", "a-long-name"]
+    assert run("stats", "--prefix", "b", "--json", "--url", url).lines == []
+
+
+def test_all_pages_of_queues(url: str) -> None:
+    with Client(url) as client:
+        assert [each["queue"] for each in client.queues(page=1)] == ["a-long-name", "default"]
+        assert [each["queue"] for each in client.queues(prefix="d", page=1)] == ["default"]
+
+
 def test_one_queue(url: str) -> None:
     done = run("stats", "--queue", "default", environment={"WONDERQ_URL": url})
     assert [line.split()[0] for line in done.lines] == ["QUEUE", "default"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import socket
 import subprocess
 import sysconfig
@@ -11,6 +12,7 @@ import wonderq
 from tests.support.commands import clean_environment, run
 from tests.support.waiting import PATIENCE_S
 from wonderq.cli.main import main
+from wonderq.model import errors
 
 COMMANDS = ("serve", "send", "receive", "delete", "stats", "tail", "redrive", "schedule", "keys", "verify", "demo")
 
@@ -43,6 +45,13 @@ def test_help_explains_and_lists_the_exit_codes(command: str | None, capsys: pyt
     [
         ([], "required"),
         (["sned"], "invalid choice"),
+        (["sned"], "Did you mean send?"),
+        (["schedule", "lst"], "Did you mean list?"),
+        (["serve", "--fsnyc", "os"], "unrecognized arguments: --fsnyc os. Did you mean --fsync?"),
+        (["serve", "--messages-bytes=5"], "Did you mean --message-bytes?"),
+        (["send", "--prioriti", "3", "x"], "Did you mean --priority?"),
+        (["peek", "--status", "procesing"], "Did you mean processing?"),
+        (["keys", "create", "x", "--role", "produces"], "Did you mean produce?"),
         (["send", "--delay", "soon", "x"], "--delay: 'soon' is not a number of seconds from 0"),
         (["send", "--delay", "nan", "x"], "--delay: 'nan' is not a number of seconds from 0"),
         (["send", "--json", "--quiet", "x"], "not allowed with"),
@@ -64,6 +73,23 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str], what: str, capsys: pyt
     printed = capsys.readouterr()
     assert what in printed.err
     assert printed.out == ""
+
+
+def test_a_word_that_resembles_nothing_gets_no_hint(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["xyzzy"], ["stats", "--xyzzy"]):
+        with pytest.raises(SystemExit):
+            main(arguments)
+        assert "Did you mean" not in capsys.readouterr().err
+
+
+def test_errors_of_the_broker_suit_users_of_every_client() -> None:
+    """A user of the command line, or of SQS, cannot "PUT" something."""
+    source = Path(errors.__file__).read_text(encoding="utf-8")
+    for package in ("broker", "model", "rest"):
+        for file in (Path(wonderq.__file__).parent / package).glob("*.py"):
+            for text in re.findall(r"f?\"[^\"\n]*\"", file.read_text(encoding="utf-8")):
+                assert not re.search(r"\b(GET|PUT|POST|DELETE|UPDATE) /", text), f"{file}: {text}"
+    assert "class QueueNotFoundError" in source
 
 
 @pytest.mark.parametrize("url", ["https://127.0.0.1:1", "127.0.0.1:7979", "http://", "http://h:99999", "http://h/path"])

@@ -131,5 +131,7 @@ def test_no_log_is_refused_and_nothing_is_created(tmp_path: Path) -> None:
     assert done.error.startswith(f"wonderq: {tmp_path} holds no log")
     done = run("verify", str(tmp_path / "none"))
     assert done.code == 1
-    assert done.error == f"wonderq: {tmp_path}/none: No such file or directory.\n"
+    assert done.error == (
+        f"wonderq: there is no folder {tmp_path}/none. Pass the folder that 'wonderq serve --data' uses.\n"
+    )
     assert os.listdir(tmp_path) == []

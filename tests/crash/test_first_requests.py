@@ -19,6 +19,7 @@ from typing import Annotated
 import falcon.testing
 from msgspec import UNSET, Meta, UnsetType
 
+from wonderq.model.limits import Limits
 from wonderq.rest import schemas
 from wonderq.rest.bodies import read_body, read_query
 
@@ -40,7 +41,7 @@ for _ in range(150):
                 headers={"Content-Type": "application/json"},
             )
             start.wait()
-            read.append(read_body(request, Asked))
+            read.append(read_body(request, Asked, Limits()))
         else:
             request = falcon.testing.create_req(query_string="max=1&wait=2&visibility_timeout=3")
             start.wait()

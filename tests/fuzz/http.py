@@ -43,9 +43,8 @@ from tests.support.broker_process import RunningBroker
 from tests.support.waiting import PATIENCE_S
 from wonderq.auth import keys
 from wonderq.auth.roles import ROLES
-from wonderq.httpd.errors import JSON
+from wonderq.httpd.errors import JSON, MSGPACK
 from wonderq.openapi.document import as_json, role_of
-from wonderq.rest.bodies import MSGPACK
 from wonderq.rest.error_codes import BY_ANY_CALL
 
 CHECKS = [status_code_conformance, content_type_conformance, response_headers_conformance, response_schema_conformance]

@@ -17,14 +17,15 @@ from tests.fuzz.target import Target
 from tests.support.memory_log import MemoryLog
 from wonderq.app import create_app
 from wonderq.broker.broker import Broker
-from wonderq.httpd.errors import JSON, RequestError, error_object
+from wonderq.httpd.errors import JSON, MSGPACK, RequestError, error_object
 from wonderq.httpd.head import Head
 from wonderq.httpd.parser import MAX_BODY_BYTES, MAX_HEAD_BYTES, MAX_TARGET_BYTES, Parser
 from wonderq.model.ids import Ids
+from wonderq.model.limits import Limits
 from wonderq.rest import schemas
 from wonderq.rest.bodies import read_body, read_query, render
 from wonderq.rest.error_codes import ERROR_CODES
-from wonderq.rest.schemas import EXAMPLE_ID, EXAMPLE_RECEIPT, MSGPACK
+from wonderq.rest.schemas import EXAMPLE_ID, EXAMPLE_RECEIPT
 
 _SCHEMAS: list[type[msgspec.Struct]] = [
     schemas.Produce,
@@ -101,7 +102,7 @@ def check_body(data: bytes) -> str:
     schema = _SCHEMAS[choice % len(_SCHEMAS)]
     media_type = JSON if choice < 128 else MSGPACK
     try:
-        value = read_body(_request(data[1:], media_type), schema)
+        value = read_body(_request(data[1:], media_type), schema, Limits())
     except RequestError as error:
         return check_error(error)
     _check_value(value, schema)

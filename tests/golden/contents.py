@@ -40,7 +40,7 @@ def _queue(log: FileLog, queue: Queue) -> dict[str, Any]:
         "created_ms": queue.created_ms,
         "settings": asdict(queue.settings),
         "next_sequence": queue.messages.next_sequence,
-        "remembered": {key: [each.value, each.until_ms] for key, each in sorted(queue.dedup.copy().items())},
+        "remembered": {each.key: [each.value, each.until_ms] for each in sorted(queue.dedup.entries())},
         "messages": [_message(log, queue, view) for view in queue.messages.after(-1, 1 << 30)],
     }
 

@@ -20,6 +20,7 @@ from tests.support.independent_reader import records
 from tests.support.independent_state import live_messages
 from wonderq.broker.broker import Broker
 from wonderq.model.messages import NewMessage
+from wonderq.state.state import LAYOUT
 from wonderq_storage import CorruptLogError, FileLog, UnsupportedFormatError, frame
 
 HERE = Path(__file__).parent
@@ -49,7 +50,8 @@ def expected_part(found: Any, expected: Any) -> Any:
 
 def test_they_are_all_there() -> None:
     names = ("plain", "trimmed", "with-checkpoint")
-    assert [f"format-{version}/{name}" for version in (1, 2) for name in names] == NAMES
+    folders = [f"format-{version}/{name}" for version in range(1, frame.VERSION + 1) for name in names]
+    assert [*folders, f"format-{frame.VERSION}/with-checkpoint-{LAYOUT}"] == NAMES
 
 
 @pytest.mark.parametrize(("at", "kinds_of_records"), [(0, 8), (3, 11)])
@@ -78,7 +80,7 @@ def test_each_opens_to_exactly_what_was_written(golden: Path, checkpoints: bool,
     has_checkpoint = any(golden.glob("*.ckpt"))
     # On a machine with another byte order checkpoints are passed over.
     if sys.byteorder == "little":
-        is_current = golden.parent.name == f"format-{frame.VERSION}"  # older checkpoints are passed over, too
+        is_current = golden.name == f"with-checkpoint-{LAYOUT}"  # checkpoints of an older layout are passed over, too
         assert (read_bytes < total) == (checkpoints and has_checkpoint and is_current)
     # And again, after a start and a stop.
     assert expected_part(contents_of(data, now_ms, checkpoints=checkpoints)[0], expected) == expected
@@ -171,7 +173,7 @@ def spoil(path: Path) -> None:
 
 def make_future(path: Path) -> None:
     whole = path.read_bytes()
-    path.write_bytes(of_version(whole[:64], 2) + whole[64:])
+    path.write_bytes(of_version(whole[:64], frame.VERSION + 1) + whole[64:])
 
 
 def cut(path: Path) -> None:
@@ -228,7 +230,7 @@ def test_a_log_of_version_1_goes_over_with_its_next_segment(name: str, blank_nex
     broker.close()
     versions = {path.name: path.read_bytes()[8] for path in segment_files(data)}
     assert {name: version for name, version in versions.items() if version == 1}.keys() == old
-    assert set(versions.values()) == {1, 2}
+    assert set(versions.values()) == set(range(1, frame.VERSION + 1))
     assert {path.name for path, _, fields in records(data) if fields[0] > 7}.isdisjoint(old)
     found, _ = contents_of(data, now_ms, checkpoints=True)
     newest = found["queues"]["default"]["messages"].pop()

@@ -2,7 +2,7 @@
 
     python -m tests.golden.write
 
-They are committed once for each format version and never written again: a log that was written by a release has to be
+They are committed once for each format version, and a checkpoint for each layout of checkpoints, and never written again: a log that was written by a release has to be
 read by every later one.
 """
 
@@ -18,6 +18,7 @@ from tests.golden.contents import contents_of
 from tests.support.history_of_all_kinds import Writer
 from wonderq.broker.compaction import compact_oldest
 from wonderq.broker.maintenance import checkpoint
+from wonderq.state.state import LAYOUT
 from wonderq_storage import frame
 
 FOLDER = Path(__file__).parent / f"format-{frame.VERSION}"
@@ -52,12 +53,15 @@ def trimmed(folder: Path) -> int:
 
 
 def main() -> int:
-    if FOLDER.exists():
-        print(f"{FOLDER} is there: what a release wrote is never written again", file=sys.stderr)
-        return 1
-    FOLDER.mkdir()
-    for write in (plain, with_checkpoint, trimmed):
-        folder = FOLDER / write.__name__.replace("_", "-")
+    """Write the folders that are missing."""
+    written = 0
+    FOLDER.mkdir(exist_ok=True)
+    folders = {"plain": plain, f"with-checkpoint-{LAYOUT}": with_checkpoint, "trimmed": trimmed}
+    for name, write in folders.items():
+        folder = FOLDER / name
+        if folder.exists():
+            print(f"{folder} is there: what a release wrote is never written again", file=sys.stderr)
+            continue
         now_ms = write(folder)
         with tempfile.TemporaryDirectory() as temporary:
             copy = Path(temporary) / "copy"
@@ -65,7 +69,8 @@ def main() -> int:
             contents, _ = contents_of(copy, now_ms, checkpoints=False)
         expected = {"as_of_ms": now_ms, **contents}
         folder.with_suffix(".json").write_text(json.dumps(expected, indent=1, ensure_ascii=False) + "\n")
-    return 0
+        written += 1
+    return 0 if written else 1
 
 
 if __name__ == "__main__":

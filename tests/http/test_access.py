@@ -23,7 +23,7 @@ from wonderq.broker.broker import Broker
 from wonderq.model.messages import Target
 from wonderq_storage import FileLog
 
-# A key without a role for it is told so (403). `elsewhere` has all roles, for other queues. Whoever has no key, or one that
+# A key without a role for it is told so (403). `elsewhere` has all roles, for other queues. A client without a key, or with one that
 # is unknown, expired or revoked, gets what `keyless` says. `metrics` opens all queues, the others do not: what tells of all
 # is for that one, and not for an `admin` of some. The calls on messages are made on the default queue, and under
 # /queues/orders-1 too.
@@ -64,10 +64,10 @@ POST    /queues/{queue}/redrive  -                                            40
 GET     /queues/{queue}/redrive/{redrive_id}     -                            401      403      403      200      403      200    403
 DELETE  /queues/{queue}/redrive/{redrive_id}     -                            401      403      403      403      403      200    403
 GET     /schedules              -                                             401      403      403      200      403      200    200
-GET     /schedules/{schedule}   -                                             401      403      403      200      403      200    403
-PUT     /schedules/{schedule}   {"missed": "all"}                             401      403      403      403      403      200    403
+GET     /schedules/{schedule}   -                                             401      403      403      200      403      200    404
+PUT     /schedules/{schedule}   {"missed": "all"}                             401      403      403      403      403      200    400
 PUT     /schedules/{schedule}   {"queue": "secret"}                           401      403      403      403      403      403    403
-DELETE  /schedules/{schedule}   -                                             401      403      403      403      403      200    403
+DELETE  /schedules/{schedule}   -                                             401      403      403      403      403      200    404
 GET     /metrics                -                                             401      403      403      403      200      403    403
 GET     /healthz                -                                             200      200      200      200      200      200    200
 HEAD    /healthz                -                                             200      200      200      200      200      200    200

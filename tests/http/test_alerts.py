@@ -132,8 +132,32 @@ SERIES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         },
     ),
     "WonderQOldMessages": (
-        {'wonderq_queue_oldest_age_seconds{queue="q"}': "4000x200"},
-        {'wonderq_queue_oldest_age_seconds{queue="q"}': "3000x200"},
+        {'wonderq_queue_oldest_waiting_seconds{queue="q"}': "4000x200"},
+        {
+            'wonderq_queue_oldest_waiting_seconds{queue="q"}': "3000x200",
+            'wonderq_queue_oldest_age_seconds{queue="q"}': "4000x200",
+        },
+    ),
+    "WonderQDeadLetters": (
+        {'wonderq_dead_letters_total{queue="q"}': "0+1x200"},
+        {'wonderq_dead_letters_total{queue="q"}': "7x200"},
+    ),
+    "WonderQSchedulesMissed": (
+        {"wonderq_schedules_missed_total": "0x150 1x50"},
+        {"wonderq_schedules_missed_total": "3x200"},
+    ),
+    "WonderQConnectionsNearLimit": (
+        {"wonderq_connections": "1700x200", "wonderq_connections_limit": "2000x200"},
+        {"wonderq_connections": "1500x200", "wonderq_connections_limit": "2000x200"},
+    ),
+    "WonderQWaitingConsumersNearLimit": (
+        {"wonderq_waiting_consumers": "450x200", "wonderq_waiting_consumers_limit": "500x200"},
+        {"wonderq_waiting_consumers": "300x200", "wonderq_waiting_consumers_limit": "500x200"},
+    ),
+    "WonderQClockHeld": ({"wonderq_clock_held": "1x200"}, {"wonderq_clock_held": "0x200"}),
+    "WonderQClockDiffers": (
+        {"wonderq_clock_ahead_seconds": "-86400x200", "wonderq_clock_held": "0x200"},
+        {"wonderq_clock_ahead_seconds": "-0.5x200", "wonderq_clock_held": "0x200"},
     ),
     "WonderQSlowSync": (
         {

@@ -63,6 +63,39 @@ class TestQueues:
         client.produce("a")
         broker.close()
 
+    @pytest.mark.parametrize("accept", [JSON, MSGPACK])
+    def test_pages_of_queues(self, client: Client, accept: str) -> None:
+        names = sorted(["default", *(f"{kind}-{number:03}" for kind in ("a", "b") for number in range(150))])
+        for name in names:
+            client("PUT", f"/queues/{name}")
+
+        def listed(query: str) -> list[str]:
+            reply = client("GET", f"/queues?{query}", headers={"Accept": accept})
+            found = msgspec.msgpack.decode(reply.content) if accept == MSGPACK else reply.json
+            return [each["queue"] for each in found]
+
+        assert listed("") == names
+        pages: list[list[str]] = [[""]]
+        while page := listed(f"limit=99&after={pages[-1][-1]}"):
+            pages.append(page)
+        assert [len(page) for page in pages[1:]] == [99, 99, 99, 4]
+        assert [name for page in pages[1:] for name in page] == names
+        assert listed("prefix=b-") == [name for name in names if name.startswith("b-")]
+        assert listed("prefix=b-&after=b-100&limit=2") == ["b-101", "b-102"]
+        assert listed("prefix=c") == []
+
+    @pytest.mark.parametrize("query", ["limit=0", "limit=x", "prefix=" + "a" * 81, "after=" + "a" * 81])
+    def test_a_page_out_of_range_is_refused(self, client: Client, query: str) -> None:
+        check_refused(client("GET", f"/queues?{query}"), 400, "invalid_value", query.partition("=")[0])
+
+    def test_the_texts_of_a_queue_are_limited_together(self, client: Client) -> None:
+        largest = {f"{number:02}": "x" * 254 for number in range(50)}
+        assert client("PUT", "/queues/q", json={"tags": largest}).status_code == 201
+        wide = dict.fromkeys(largest, "€" * 120)
+        check_refused(client("PUT", "/queues/q", json={"tags": wide}), 400, "invalid_value", "tags")
+        assert client.get("/queues/q")["settings"]["tags"] == largest
+        assert client("PUT", "/queues/q", json={"delay": 5}).status_code == 200
+
     def test_the_short_paths_are_the_default_queue(self, client: Client) -> None:
         [message_id] = client.produce("a", queue="default")
         assert client.get("/dev/messages") == client.get("/queues/default/dev/messages")

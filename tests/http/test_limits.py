@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from math import ceil
@@ -162,7 +163,7 @@ class TestOfKeys:
         body = b'{"message":"%s"}' % (b"x" * 99_986)
         try:
             with serving(broker, create_app(broker, access), check_head=access.check_head) as served:
-                # A large request is looked at twice, and counts once.
+                # The server checks a large request twice, and counts it once.
                 assert [served.send(head + b"\r\n" + body).status for _ in range(2)] == [201, 201]
                 before = refusals["too_many_requests"]
                 with served.connect() as connection:
@@ -254,7 +255,7 @@ def test_the_size_of_a_body_follows_that_of_a_batch(broker: Broker, limit: int) 
             assert (str(limit) in reply.json["error"]["message"]) is (status == 413)
 
 
-def test_large_bodies_are_at_work_a_few_at_a_time_and_wait_in_files(broker: Broker) -> None:
+def test_large_bodies_are_at_work_a_few_at_a_time_and_the_others_wait(broker: Broker) -> None:
     at_work: list[Event] = []
     begun_by: list[int] = []
     large = b"POST /large HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (1 << 20, b"x" * (1 << 20))
@@ -274,9 +275,7 @@ def test_large_bodies_are_at_work_a_few_at_a_time_and_wait_in_files(broker: Brok
         for connection in connections:
             connection.sendall(large)
         channels = served.server.active_channels.values()
-        eventually(lambda: sum(len(each.requests) for each in channels) == 6, "all have come")
-        bodies = [each.requests[0].body_rcv for each in channels]
-        assert [(len(each), each.getbuf().overflowed) for each in bodies] == [(1 << 20, True)] * 6
+        eventually(lambda: sum(len(each.requests) for each in channels) == 4, "as many have come as there is room for")
         for begun in range(2, 6):
             eventually(lambda: len(at_work) == begun, f"{begun} have begun")  # noqa: B023
             assert served.send(b"POST /small HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nsmall").status == 204
@@ -284,7 +283,8 @@ def test_large_bodies_are_at_work_a_few_at_a_time_and_wait_in_files(broker: Brok
             if begun == 2:
                 waits = next(each for each in connections if each.getsockname()[1] not in begun_by)
                 connections.remove(waits)
-                waits.close()  # it is not begun any more
+                waits.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                waits.close()  # which resets it, so that it is not begun any more
             at_work[begun - 2].set()
         at_work[-1].set()
         assert [read_reply(each).status for each in connections] == [204] * 5

@@ -25,7 +25,7 @@ from wonderq.app import create_app
 from wonderq.broker import queries
 from wonderq.broker.broker import Broker
 from wonderq.broker.counters import NAMED_QUEUES, OTHER_QUEUES
-from wonderq_storage import CorruptLogError
+from wonderq_storage import CorruptLogError, FileLog
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -371,3 +371,92 @@ def test_all_queues_are_looked_at_a_few_at_a_time(broker: Broker, monkeypatch: p
             broker.drop_queue("q-34")
     assert seen == names[:-1]
     assert held == [False] * 4
+
+
+# The clock
+
+
+class HeldClock(FakeClock):
+    """A clock that is held, in the year 2023."""
+
+    @property
+    def is_held(self) -> bool:
+        return True
+
+    @property
+    def problem(self) -> str | None:
+        return "The time is doubtful."
+
+
+def test_a_doubtful_clock_is_reported_in_readiness_and_metrics(tmp_path: Path) -> None:
+    broker = Broker(FileLog(tmp_path / "log"), clock=HeldClock())
+    client = Client(broker)
+    assert client.get("/readyz") == {"status": "ready", "warnings": ["The time is doubtful."]}
+    assert client.get("/healthz") == {"status": "ok"}
+    found = scrape(client)
+    assert found("wonderq_clock_held") == 1
+    assert found("wonderq_clock_ahead_seconds") < -86_400
+    assert found("wonderq_ready") == 1
+    broker.close()
+
+
+# Waiting and dead letters
+
+
+def test_the_wait_of_the_oldest_message_leaves_out_delays_and_claims(client: Client, clock: FakeClock) -> None:
+    def waits() -> float:
+        return scrape(client)("wonderq_queue_oldest_waiting_seconds", queue="q")
+
+    client.produce("delayed", queue="q", delay=7200)
+    assert waits() == 0
+    clock.advance(7200)
+    assert waits() == 0, "it is available since now"
+    clock.advance(5)
+    assert waits() == 5
+    client.produce("plain", queue="q")
+    client.consume("max=1&visibility_timeout=60", queue="q")
+    clock.advance(3)
+    assert waits() == 3, "of the other message"
+    clock.advance(60)
+    assert waits() == 63, "both wait, and the older one could first be claimed 68 s ago, but was claimed 63 s ago"
+    assert scrape(client)("wonderq_queue_oldest_age_seconds", queue="q") == 7268
+
+
+def test_the_wait_of_messages_in_lanes(client: Client, clock: FakeClock) -> None:
+    client.produce({"message": "a", "priority": 3}, queue="q")
+    clock.advance(4)
+    client.produce("b", queue="q")
+    assert scrape(client)("wonderq_queue_oldest_waiting_seconds", queue="q") == 4
+
+
+def test_dead_letters_are_counted_whether_moved_or_buried(client: Client, clock: FakeClock) -> None:
+    client("PUT", "/queues/buries", json={"max_receives": 1})
+    client("PUT", "/queues/moves", json={"max_receives": 1, "dead_letter_queue": "dead"})
+    for queue in ("buries", "moves"):
+        client.produce("a", "b", queue=queue)
+        client.consume("visibility_timeout=1", queue=queue)
+    clock.advance(1)
+    for queue in ("buries", "moves"):
+        assert client.consume(queue=queue) == []
+    found = scrape(client)
+    dead = {queue: found("wonderq_dead_letters_total", queue=queue) for queue in ("buries", "moves", "dead")}
+    assert dead == {"buries": 2, "moves": 2, "dead": 0}
+    client("POST", "/queues/dead/redrive", json={})
+    client.broker.redrives.run()
+    assert scrape(client)("wonderq_messages_total", operation="transfer", queue="dead") == 2
+    assert scrape(client)("wonderq_dead_letters_total", queue="dead") == 0, "a redrive makes no dead letters"
+
+
+def test_each_help_text_has_the_unit(running: RunningBroker) -> None:
+    """The text says what is counted: a number of things, bytes, seconds, a time, or 1 and 0."""
+    text = scrape(Wire(running.host, running.port)).text
+    helps = re.findall(r"^# HELP (wonderq_\w+) (.*)$", text, re.MULTILINE)
+    assert len(helps) > 30
+    for name, said in helps:
+        assert said.endswith("."), name
+        if name.endswith(("_seconds", "_timestamp_seconds")):
+            assert re.match("Seconds |Time .* in seconds", said), f"{name}: {said}"
+        elif "_bytes" in name:
+            assert re.match("Bytes |Free bytes ", said), f"{name}: {said}"
+        else:
+            assert re.match("Number |Maximum number |(Always )?1", said), f"{name}: {said}"

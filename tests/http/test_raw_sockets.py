@@ -131,7 +131,9 @@ class TestWhereABodyEnds:
         check_refused(served, produce(b"Content-Length: " + length), 413, "body_too_large")
 
     def test_the_largest_content_length_is_read(self, served: ServedBroker) -> None:
-        body = b'{"message":' + b" " * (MAX_BODY_BYTES - 16) + b'"xx"}'
+        message = b'"%s"' % (b"\\n" * ((1 << 20) - 20))  # two bytes for each that counts
+        body = b'{"messages":[%s' % b",".join([message] * 16)
+        body += b" " * (MAX_BODY_BYTES - 2 - len(body)) + b"]}"
         assert len(body) == MAX_BODY_BYTES
         assert exchange(served, produce(b"Content-Length: %d" % len(body), body=body))[0].status == 201
 
@@ -344,6 +346,35 @@ class TestTheRequestLine:
         check_refused(served, get(b"GET " + target + b"x HTTP/1.1"), 414, "target_too_long")
 
 
+class TestOtherProtocols:
+    WEBSOCKET = (b"Upgrade: WebSocket", b"Connection: Upgrade", b"Sec-WebSocket-Key: x", b"Sec-WebSocket-Version: 13")
+
+    def test_a_websocket_is_refused_and_gets_no_message(self, served: ServedBroker) -> None:
+        served("POST", "/messages/produce", json={"message": "a"})
+        [reply] = exchange(served, get(b"GET /messages/consume HTTP/1.1", *self.WEBSOCKET))
+        assert (reply.status, reply.json["error"]["code"]) == (501, "not_implemented")
+        assert "HTTP/1.1" in reply.json["error"]["message"]
+        assert served("GET", "/dev/messages/count?status=unprocessed").json["count"] == 1
+
+    def test_http_2_is_told_what_is_spoken_here(self, served: ServedBroker) -> None:
+        [reply] = exchange(served, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        assert reply.status == 400
+        assert "HTTP/1.1" in check_error(reply.status, reply.headers["content-type"], reply.content)["message"]
+
+    def test_an_offer_of_http_2_is_answered_in_http_1(self, served: ServedBroker) -> None:
+        """Java's client makes the offer with each request."""
+        offer = (b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABk")
+        [reply] = exchange(served, get(b"GET /healthz HTTP/1.1", *offer))
+        assert (reply.status, "upgrade" in reply.headers) == (200, False)
+
+    @pytest.mark.parametrize(
+        "data", [b"x\r\n\r\n", get(b"GET /nothing HTTP/1.1"), get(b"GET /queues HTTP/1.1", b"Upgrade: websocket")]
+    )
+    def test_a_refusal_ends_with_a_new_line(self, served: ServedBroker, data: bytes) -> None:
+        [reply] = exchange(served, data)
+        assert reply.content.endswith(b"}\n")
+
+
 class TestHeaders:
     @pytest.mark.parametrize(
         "lines",
@@ -420,6 +451,12 @@ class TestHeaders:
 
 
 class TestRequestsInARow:
+    @pytest.mark.parametrize("path", [b"/queues", b"/queues?prefix=none", b"/dev/messages"])
+    def test_a_short_list_leaves_the_connection_open(self, served: ServedBroker, path: bytes) -> None:
+        replies = exchange(served, get(b"GET " + path + b" HTTP/1.1") + GET)
+        assert [reply.status for reply in replies] == [200, 200]
+        assert replies[0].content.endswith(b"]\n")
+
     def test_are_answered_in_order(self, served: ServedBroker) -> None:
         data, expected = b"", []
         for number in range(30):

@@ -25,7 +25,10 @@ import wonderq.httpd
 from wonderq.httpd.waitress_parts import CHECKED_VERSION, PARTS
 
 #: Names that files, sockets, dicts, lists and our errors have too, so their use proves nothing.
-ORDINARY = {"accept", "append", "close", "code", "get", "seek", "send", "shutdown"}
+ORDINARY = {
+    "accept", "append", "bind", "close", "code", "family", "fileno", "get", "getsockname", "listen", "recv", "seek", "send",
+    "shutdown",
+}  # fmt: skip
 
 HTTPD = Path(wonderq.httpd.__path__[0])
 WAITRESS = Path(waitress.__path__[0])

@@ -452,3 +452,41 @@ def test_the_file_is_looked_at_once_a_second_at_most(path: Path, monkeypatch: py
             assert running.find(f"Bearer {text}") is not None
         now_s += 1.001
     assert looked == 4
+
+
+# Modes
+
+
+@pytest.mark.parametrize("mode", [0o666, 0o602, 0o777])
+def test_a_file_that_every_user_can_change_is_refused(path: Path, mode: int, caplog: pytest.LogCaptureFixture) -> None:
+    text = create(path)
+    running = Keys(path, check_interval_s=0)
+    path.chmod(mode)
+    with pytest.raises(KeysError, match=f"every user of this machine can change the keys \\(mode {mode:04o}\\)"):
+        Keys(path)
+    create(path.with_name("other.json"), "intruder")
+    assert running.find(f"Bearer {text}") is not None, "the keys from before"
+    assert "The keys read before stay in use" in caplog.records[-1].getMessage()
+    create(path, "second")  # makes the file private again
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    Keys(path)
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o660, 0o604])
+def test_a_file_that_other_users_can_read_or_a_group_can_change_gets_a_warning(
+    path: Path, mode: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    create(path)
+    path.chmod(mode)
+    assert Keys(path).count == 1
+    [record] = caplog.records
+    assert record.levelno == logging.WARNING
+    assert f"mode {mode:04o}" in record.getMessage()
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o400, 0o640])
+def test_a_private_file_gets_none(path: Path, mode: int, caplog: pytest.LogCaptureFixture) -> None:
+    create(path)
+    path.chmod(mode)
+    Keys(path)
+    assert caplog.records == []

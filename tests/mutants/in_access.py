@@ -4,12 +4,31 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 
+_CHECKED = "tests/http/test_checked_is_changed.py"
 _QUEUES = "wonderq/rest/queues.py"
+_REDRIVE = "wonderq/broker/redrive.py"
+_SCHEDULES = "wonderq/broker/schedules.py"
 _RESOURCE = "wonderq/rest/resource.py"
 MUTANTS = [
     Mutant(
+        "keys_that_anybody_can_change_are_used",
+        "Every user of the machine can add a key to the file.",
+        "wonderq/auth/keys.py",
+        "        if mode & stat.S_IWOTH:\n",
+        "        if False:\n",
+        ("tests/keys/test_keys_file.py::test_a_file_that_every_user_can_change_is_refused",),
+    ),
+    Mutant(
+        "the_folder_is_open_to_others",
+        "Every user of the machine can list the folder of the log.",
+        "storage/wonderq_storage/disk.py",
+        "folder.mkdir(exist_ok=True, mode=0o700)",
+        "folder.mkdir(exist_ok=True, mode=0o755)",
+        ("tests/storage/test_private_folders.py::test_a_new_folder_is_private",),
+    ),
+    Mutant(
         "keys_are_not_compared",
-        "Whoever knows a key's public id is let in.",
+        "A client that knows the public id of a key needs no secret.",
         "wonderq/auth/keys.py",
         "return key if same and scheme",
         "return key if key is not _NOBODY and scheme",
@@ -65,7 +84,7 @@ MUTANTS = [
     ),
     Mutant(
         "what_has_no_rule_is_open",
-        "A route that somebody forgot to give a rule is open to every key.",
+        "A route without a rule is open to every key.",
         "wonderq/auth/access.py",
         "        if found is None:\n            return None  #",
         "        if found is None or role is None:\n            return None  #",
@@ -91,8 +110,80 @@ MUTANTS = [
         "all_queues_are_listed",
         "A key sees the names of all queues.",
         _QUEUES,
-        "infos = [info for info in infos if is_theirs(info.name)]",
-        "infos = [info for info in infos if is_theirs(info.name) or True]",
+        "matches=self.permits(req),",
+        "matches=None,",
         ("tests/http/test_access.py::test_only_ones_own_queues_are_listed",),
+    ),
+    Mutant(
+        "sqs_lists_all_queues",
+        "A key sees the names of all queues in the lists of SQS.",
+        "wonderq/sqs/queues.py",
+        "names = context.broker.queue_names(prefix=prefix, after=after, limit=most + 1, matches=context.opens)",
+        "names = context.broker.queue_names(prefix=prefix, after=after, limit=most + 1)",
+        ("tests/sqs/test_access.py",),
+    ),
+    Mutant(
+        "sqs_lists_all_sources",
+        "A key sees the names of all queues that send their dead letters to one.",
+        "wonderq/sqs/queues.py",
+        "names = context.broker.sources_of(target, after=after, limit=most + 1, matches=context.opens)",
+        "names = context.broker.sources_of(target, after=after, limit=most + 1)",
+        ("tests/sqs/test_access.py",),
+    ),
+    Mutant(
+        "one_queue_of_several_is_checked",
+        "A key hands messages over to a queue that it does not open, behind one that it opens.",
+        "wonderq/rest/messages.py",
+        "            if each.queue not in outputs:\n                self.check_queue",
+        "            if not outputs:\n                self.check_queue",
+        (f"{_CHECKED}::test_a_hand_over_is_for_keys_that_open_all_its_queues",),
+    ),
+    Mutant(
+        "some_queues_are_all_queues",
+        "Dead letters return to a queue that the key does not open.",
+        "wonderq/auth/keys.py",
+        'return "*" in self.queues',
+        "return bool(self.queues)",
+        (f"{_CHECKED}::test_letters_go_back_by_keys_for_all_queues_only",),
+    ),
+    Mutant(
+        "a_schedule_changes_hands_after_the_check",
+        "A key changes the schedule of a queue that it does not open, if it asks at the right moment.",
+        _SCHEDULES,
+        "                if _metadata(state, name) is not before:\n                    continue",
+        "                if before is None and _metadata(state, name) is not before:\n                    continue",
+        (f"{_CHECKED}::test_at_no_moment_can_a_change_of_another_be_met",),
+    ),
+    Mutant(
+        "a_schedule_of_others_is_changed",
+        "A key takes over the schedule of another queue.",
+        _SCHEDULES,
+        "                if not is_permitted:\n",
+        "                if False:\n",
+        (f"{_CHECKED}::test_a_name_that_is_taken_is_refused_without_its_queue",),
+    ),
+    Mutant(
+        "any_schedule_is_found",
+        "A key reads and deletes the schedules of queues that it does not open.",
+        _SCHEDULES,
+        'if stored is None or not permits(stored.value["queue"]):',
+        "if stored is None:",
+        (f"{_CHECKED}::test_no_refusal_tells_which_schedules_there_are",),
+    ),
+    Mutant(
+        "any_task_is_cancelled",
+        "A key cancels the redrive of a queue that it does not open.",
+        _REDRIVE,
+        "if number not in (None, redrive.queue_number) or not permits(redrive.source):",
+        "if number not in (None, redrive.queue_number):",
+        (f"{_CHECKED}::test_at_no_moment_can_a_change_of_another_be_met",),
+    ),
+    Mutant(
+        "dead_letters_by_a_limit_alone",
+        "A key makes a queue send dead letters to a queue that it does not open.",
+        "wonderq/broker/queues.py",
+        "(target, changed.max_receives) != (before.dead_letter_queue, before.max_receives)",
+        "target != before.dead_letter_queue",
+        (f"{_CHECKED}::test_at_no_moment_can_a_change_of_another_be_met",),
     ),
 ]

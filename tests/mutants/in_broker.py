@@ -12,6 +12,7 @@ _CLAIMS = "wonderq/broker/claims.py"
 _ANSWERS = "tests/broker/test_durable_answers.py"
 _TABLE = "wonderq/state/message_table.py"
 _RECEIPTS = "tests/broker/test_receipts.py"
+_CAUTIOUS = "tests/broker/test_cautious_clock.py"
 _CLOCK = "tests/broker/test_clock.py"
 _WAITING = "tests/broker/test_waiting.py"
 
@@ -43,7 +44,7 @@ MUTANTS = [
     ),
     Mutant(
         "refusal_answers_at_once",
-        "A client is told 404 of a message that is back after a crash.",
+        "A client gets 404 for a message that exists again after a crash.",
         _CORE,
         "        if refusal is not None and issubclass(refusal, BrokerError):\n"
         "            self._durability.wait(self._log.end() - 1)\n",
@@ -54,8 +55,8 @@ MUTANTS = [
         "get_shows_what_is_not_durable",
         "A client reads a change that a crash then undoes.",
         _QUERIES,
-        "            view = self._core.resolve(found, Target(id=message_id))\n        self._core.wait_until_durable()\n",
-        "            view = self._core.resolve(found, Target(id=message_id))\n",
+        "Target(id=message_id)).at(now_ms)\n        self._core.wait_until_durable()\n",
+        "Target(id=message_id)).at(now_ms)\n",
         (f"{_ANSWERS}::test_an_answer_waits",),
     ),
     Mutant(
@@ -68,7 +69,7 @@ MUTANTS = [
     ),
     Mutant(
         "nothing_to_claim_answers_at_once",
-        "A consumer is told that a queue is empty because of a deletion that a crash then undoes.",
+        "A consumer gets an empty answer because of a deletion that a crash then undoes.",
         _CLAIMS,
         "        if claim is None:\n            self._core.wait_until_durable()\n",
         "        if claim is None:\n",
@@ -110,7 +111,7 @@ MUTANTS = [
     ),
     Mutant(
         "stale_receipts_of_a_batch_count",
-        "Who was too late deletes what somebody else works on, if all of a batch are of one claim.",
+        "A consumer whose claim has expired deletes messages of another consumer, if its batch has receipts of one claim only.",
         _TABLE,
         "            if page.token[start:stop] != expected or page.status.find(GONE, start, stop) >= 0:\n",
         "            if page.status.find(GONE, start, stop) >= 0:\n",
@@ -118,7 +119,7 @@ MUTANTS = [
     ),
     Mutant(
         "missing_messages_of_a_batch_count",
-        "Deleting what is not there succeeds.",
+        "The deletion of a missing message succeeds.",
         _TABLE,
         "        return passed == len(tokens)\n",
         "        return True\n",
@@ -230,13 +231,53 @@ MUTANTS = [
         "clock_goes_back_at_a_restart",
         "Messages are produced before older ones, and claims end later, after the clock was set back.",
         "wonderq/runtime/clock.py",
-        "        if behind_ms > 0:\n",
-        "        if False:\n",
+        "        self._advance(floor_ms - self.now_ms())\n",
+        "        pass\n",
         (f"{_CLOCK}::test_the_floor_raises_a_clock_that_is_behind",),
     ),
     Mutant(
+        "any_clock_is_believed_at_a_start",
+        "A start with the system's clock a day ahead deletes messages and ends claims.",
+        "wonderq/runtime/clock.py",
+        "            self._held = True\n",
+        "            return\n",
+        (f"{_CAUTIOUS}::test_a_clock_far_ahead_ends_nothing",),
+    ),
+    Mutant(
+        "a_held_clock_stays_held",
+        "The broker stays behind after its system's clock was corrected.",
+        "wonderq/broker/core.py",
+        "            released = self.clock.review()\n",
+        "            released = False\n",
+        (f"{_CAUTIOUS}::test_the_clock_follows_once_the_system_clock_is_corrected",),
+    ),
+    Mutant(
+        "the_run_of_the_machine_is_no_evidence",
+        "A broker that was stopped for a weekend needs an operator.",
+        "wonderq/runtime/clock.py",
+        "        same_boot = last.boot_id and last.boot_id == self._evidence.boot_id()\n",
+        "        same_boot = False\n",
+        (f"{_CAUTIOUS}::test_a_long_stop_in_one_run_of_the_machine_needs_no_operator",),
+    ),
+    Mutant(
+        "another_run_of_the_machine_is_evidence",
+        "The time since the machine was started is compared with that of another run of the machine.",
+        "wonderq/runtime/clock.py",
+        "        same_boot = last.boot_id and last.boot_id == self._evidence.boot_id()\n",
+        "        same_boot = True\n",
+        (f"{_CAUTIOUS}::test_the_uptime_of_another_run_of_the_machine_is_no_evidence",),
+    ),
+    Mutant(
+        "an_idle_broker_does_not_store_the_time",
+        "A broker without work for hours looks like a stopped one at its next start.",
+        "wonderq/broker/core.py",
+        "        self.clock.remember()\n",
+        "",
+        (f"{_CAUTIOUS}::test_a_broker_that_was_idle_for_days_restarts_without_doubt",),
+    ),
+    Mutant(
         "produce_wakes_nobody",
-        "A waiting consumer is not told of a new message.",
+        "A new message does not wake a waiting consumer.",
         _PRODUCE,
         "count(record.PRODUCE, added)\n            self._core.consumers.notify(self._core.state.queues[name])\n",
         "count(record.PRODUCE, added)\n",
@@ -245,7 +286,7 @@ MUTANTS = [
     ),
     Mutant(
         "leaving_wakes_nobody",
-        "A message whose consumer has gone is not handed on to the next.",
+        "A message whose consumer has disconnected does not reach the next consumer.",
         "wonderq/broker/consumers.py",
         "        self.notify(queue)\n",
         "        pass\n",
@@ -263,7 +304,7 @@ MUTANTS = [
     ),
     Mutant(
         "newest_waiter_is_woken",
-        "Whoever has waited longest waits longest.",
+        "The consumer that has waited longest gets the last message.",
         "wonderq/broker/consumers.py",
         "        for waiter in waiters:\n            if waiting <= 0:\n",
         "        for waiter in reversed(waiters):\n            if waiting <= 0:\n",

@@ -52,7 +52,7 @@ MUTANTS = [
     ),
     Mutant(
         "short_read_is_the_end_of_it",
-        "A read that the kernel did in part passes for the end of the log.",
+        "A partial read by the kernel counts as the end of the log.",
         _DISK,
         "        while got < length and ",
         "        while got < 0 and ",
@@ -102,7 +102,7 @@ MUTANTS = [
     ),
     Mutant(
         "checkpoint_not_synced",
-        "A power cut leaves a checkpoint whose bytes are missing, and the older ones are gone.",
+        "A power cut leaves a checkpoint without its bytes, after the older ones were removed.",
         _CHECKPOINT,
         "                file.sync()\n                self._disk.rename",
         "                self._disk.rename",

@@ -8,7 +8,7 @@ _ROLES = "wonderq/auth/roles.py"
 MUTANTS = [
     Mutant(
         "roles_are_left_out_of_the_document",
-        "Nobody can tell from the document which role a call needs.",
+        "The document does not state which role a call needs.",
         "wonderq/openapi/document.py",
         '[{"bearer": [role]}, {}]',
         '[{"bearer": []}, {}]',
@@ -32,7 +32,7 @@ MUTANTS = [
     ),
     Mutant(
         "the_page_needs_a_key",
-        "Whoever wants to find out how to get a key cannot read how.",
+        "A client without a key cannot read the documentation, which describes how to get one.",
         _ROLES,
         '"/docs": {"GET": "anybody"}',
         '"/docs": {"GET": "inspect"}',
@@ -40,7 +40,7 @@ MUTANTS = [
     ),
     Mutant(
         "long_names_come_back",
-        "A broker sends back all that somebody sends it.",
+        "An error repeats all that a client sent.",
         "wonderq/rest/bodies.py",
         "            name = name[:_NAME_CHARACTERS]  # noqa: PLW2901\n",
         "",

@@ -11,7 +11,7 @@ _TESTS = "tests/broker/test_fibers.py"
 MUTANTS = [
     Mutant(
         "reached_before_the_sync",
-        "What is being synced passes for durable: an answer is based on a record that a crash then loses.",
+        "A record counts as durable while its sync still runs: a crash can lose a record that an answer is based on.",
         _DURABILITY,
         "                self._log.wait(position)\n                self._reached = position\n",
         "                self._reached = position\n                self._log.wait(position)\n",

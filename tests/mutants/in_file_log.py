@@ -14,7 +14,7 @@ _CONTRACT = "tests/storage/test_file_log_contract.py"
 MUTANTS = [
     Mutant(
         "ack_before_sync",
-        "What was acknowledged is lost in a power cut.",
+        "A power cut loses acknowledged records.",
         _FILE,
         'self._sync_due or self.sync_policy.name == "always"',
         "self._sync_due",
@@ -22,7 +22,7 @@ MUTANTS = [
     ),
     Mutant(
         "ack_when_taken",
-        "A client is told that its record is durable when a leader has merely begun to write it.",
+        "The log reports a record as durable while a leader still writes it.",
         _FILE,
         "while self._committed <= position:",
         "while self._taken <= position:",
@@ -30,7 +30,7 @@ MUTANTS = [
     ),
     Mutant(
         "failed_sync_is_tried_again",
-        "After a failed sync the kernel calls lost pages clean, so the second sync acknowledges what is not there.",
+        "After a failed sync the kernel marks lost pages as clean, so a second sync acknowledges lost records.",
         _WRITER,
         "            self.active.file.sync()\n",
         "            try:\n                self.active.file.sync()\n            except OSError:\n"
@@ -39,7 +39,7 @@ MUTANTS = [
     ),
     Mutant(
         "failure_does_not_poison",
-        "After a failed write the log goes on behind a hole.",
+        "After a failed write the log continues behind a hole.",
         _FILE,
         "        self.failure = (\n",
         "        _ = (\n",
@@ -47,7 +47,7 @@ MUTANTS = [
     ),
     Mutant(
         "followers_of_a_failed_leader_are_acknowledged",
-        "Those who waited for a group whose sync failed are told that it is durable.",
+        "Threads that wait for a group whose sync failed learn that it is durable.",
         _FILE,
         "            if self.failure is None:\n                self._committed = committed\n",
         "            if True:\n                self._committed = committed\n",
@@ -55,7 +55,7 @@ MUTANTS = [
     ),
     Mutant(
         "append_after_failure",
-        "Records are taken, and given out from memory, that can never become durable.",
+        "The log accepts records, and returns them from memory, that can never become durable.",
         _FILE,
         "        self._check_failure()\n        return self._open\n",
         "        return self._open\n",
@@ -107,7 +107,7 @@ MUTANTS = [
     ),
     Mutant(
         "groups_claim_too_much",
-        "A torn tail of several groups passes for damage, and the broker does not start after a crash.",
+        "The start reports a torn tail of several groups as damage, and refuses to continue after a crash.",
         _WRITER,
         "durable=self._durable,",
         "durable=self._number - 1,",
@@ -115,7 +115,7 @@ MUTANTS = [
     ),
     Mutant(
         "no_closing_group_at_a_stop",
-        "Damage to the last records of a stopped broker passes for a torn write, and they are cut off.",
+        "The start takes damage to the last records of a stopped broker for a torn write, and cuts them off.",
         _FILE,
         "                self._lead_alone(self._put_closing_group)\n                self._check_failure()\n",
         "                self._check_failure()\n",
@@ -123,7 +123,7 @@ MUTANTS = [
     ),
     Mutant(
         "no_closing_group_in_a_pause",
-        "Damage to the last records of an idle broker that is then killed passes for a torn write.",
+        "The start takes damage to the last records of an idle, killed broker for a torn write.",
         _FILE,
         'if self.sync_policy.name != "os" and not self._traffic.is_set():',
         "if False:",
@@ -196,7 +196,7 @@ MUTANTS = [
     ),
     Mutant(
         "short_read_is_given_out",
-        "What is missing from a file is given out as a shorter record.",
+        "A read past the end of a file returns a shorter record.",
         _FILE,
         "        if len(data) < length:\n            raise CorruptLogError(str(target.path)",
         "        if False:\n            raise CorruptLogError(str(target.path)",
@@ -228,7 +228,7 @@ MUTANTS = [
     ),
     Mutant(
         "older_version_keeps_the_broker_from_starting",
-        "On a full disk, an upgraded broker does not start, and nobody sees what is in it.",
+        "On a full disk, an upgraded broker does not start, so its messages cannot be read.",
         _FILE,
         "        except DiskFullError as error:\n            logger.warning(\n",
         "        except LookupError as error:\n            logger.warning(\n",

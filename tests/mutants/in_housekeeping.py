@@ -5,34 +5,68 @@ from __future__ import annotations
 from tests.mutants.mutant import Mutant
 
 _HOUSEKEEPING = "wonderq/broker/housekeeping.py"
-_TABLE = "wonderq/state/message_table.py"
+_PAGE = "wonderq/state/page.py"
 _REDRIVE = "wonderq/broker/redrive.py"
 _SCHEDULES = "wonderq/broker/schedules.py"
 _CRON = "wonderq/broker/cron.py"
 _OF_HOUSEKEEPING = "tests/broker/test_housekeeping.py"
+_OF_DELETED = "tests/broker/test_deleted_queues.py"
 _OF_REDRIVES = "tests/broker/test_redrive.py"
+_OF_METRICS = "tests/http/test_metrics.py"
 _OF_SCHEDULES = "tests/broker/test_schedules.py"
 
 MUTANTS = [
     Mutant(
+        "a_delay_counts_as_a_wait",
+        "The alert on old messages fires when a message with a long delay becomes available.",
+        "wonderq/state/columns.py",
+        "return view.first_claimed_ms or max(view.produced_ms, view.due_ms)\n",
+        "return view.produced_ms\n",
+        (f"{_OF_METRICS}::test_the_wait_of_the_oldest_message_leaves_out_delays_and_claims",),
+    ),
+    Mutant(
+        "dead_letters_that_move_are_not_counted",
+        "No alert fires for messages that reach a dead-letter queue.",
+        "wonderq/broker/transfers.py",
+        "                    self._core.counters.of(queue.name).dead_letters_moved += len(transfers)\n",
+        "",
+        (f"{_OF_METRICS}::test_dead_letters_are_counted_whether_moved_or_buried",),
+    ),
+    Mutant(
+        "a_claim_of_the_future_lasts_until_then",
+        "After a reset of the clock, claims that began under the wrong clock last for days.",
+        "wonderq/folder/reset_clock.py",
+        "            is_wrong = due_ms - state.timeout_ms > now_ms\n",
+        "            is_wrong = False\n",
+        ("tests/tools/test_reset_clock.py::test_the_broker_continues_at_the_right_time_with_everything",),
+    ),
+    Mutant(
+        "a_schedule_waits_for_the_future",
+        "After a reset of the clock, schedules stand still until the wrong time has come.",
+        "wonderq/folder/reset_clock.py",
+        '            after["next_ms"] = next(times_after(value["cron"], value["timezone"], now_ms), None)\n',
+        '            after["next_ms"] = value["next_ms"]\n',
+        ("tests/tools/test_reset_clock.py::test_the_broker_continues_at_the_right_time_with_everything",),
+    ),
+    Mutant(
         "a_whole_page_is_not_old_if_its_newest_is_young",
         "Young messages leave with the old ones of their page.",
-        _TABLE,
-        "if max(page.produced_ms) < before_ms:",
-        "if min(page.produced_ms) < before_ms:",
+        _PAGE,
+        "if max(self.produced_ms[start:stop]) < before_ms:",
+        "if min(self.produced_ms[start:stop]) < before_ms:",
         (f"{_OF_HOUSEKEEPING}::test_all_that_is_older_and_nothing_else",),
     ),
     Mutant(
         "retention_only_for_busy_queues",
-        "Old messages stay in a queue that nobody consumes from.",
+        "Expired messages stay in a queue without consumers.",
         _HOUSEKEEPING,
-        "        self._broker.enforce_retention()\n",
+        "        self._broker.upkeep(lambda: self._stop.wait(_REST_S))\n",
         "",
         (f"{_OF_HOUSEKEEPING}::test_old_messages_leave_a_queue_that_nobody_uses",),
     ),
     Mutant(
         "a_dead_housekeeper_looks_alive",
-        "Nobody can see that the housekeeper has ended.",
+        "The metric shows a housekeeper that has ended as running.",
         _HOUSEKEEPING,
         "        self._broker.counters.housekeeper_runs = False\n",
         "",
@@ -72,7 +106,7 @@ MUTANTS = [
     ),
     Mutant(
         "redrive_forgets_its_progress",
-        "What a redrive has moved is not counted.",
+        "The messages that a redrive moves are not counted.",
         _REDRIVE,
         "self._transfers.move(queue, now_ms, transfers, records, leave=PRODUCE_LEAVES)",
         "self._transfers.move(queue, now_ms, transfers, leave=PRODUCE_LEAVES)",
@@ -82,9 +116,33 @@ MUTANTS = [
         "a_cancelled_redrive_moves_on",
         "A portion that was read before is moved after the redrive was cancelled.",
         _REDRIVE,
-        "                return  # it was cancelled meanwhile\n",
+        "                return  # it was cancelled meanwhile, or its source was deleted\n",
         "                pass\n",
         (f"{_OF_REDRIVES}::TestMeanwhile",),
+    ),
+    Mutant(
+        "redrives_outlive_their_queue",
+        "The redrives of a deleted queue fill memory and log, and can still be cancelled.",
+        _REDRIVE,
+        "self._core.append_and_apply(drop, *(_deleted(each.id, drop.at_ms) for each in redrives))",
+        "self._core.append_and_apply(drop)",
+        (f"{_OF_DELETED}::test_its_redrives_are_deleted_in_the_same_write",),
+    ),
+    Mutant(
+        "a_dropped_redrive_stays_due",
+        "Housekeeping ends with an error, because a redrive is due that was deleted with its queue.",
+        _REDRIVE,
+        "        for each in redrives:\n            self._running.pop(each.id, None)\n",
+        "",
+        (f"{_OF_DELETED}::test_nothing_of_it_is_left_in_memory",),
+    ),
+    Mutant(
+        "redrives_of_former_queues_stay",
+        "Redrives that an earlier program left behind stay in memory and log for ever.",
+        _REDRIVE,
+        ' or state.find(each.value["queue_number"]) is None',
+        "",
+        (f"{_OF_DELETED}::test_redrives_that_an_earlier_program_left_behind_are_deleted",),
     ),
     Mutant(
         "missed_times_are_always_made_up_for",

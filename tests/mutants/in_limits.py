@@ -7,7 +7,76 @@ from tests.mutants.mutant import Mutant
 _BROKER = "tests/broker/test_limits.py"
 _HTTP = "tests/http/test_limits.py"
 
+_HOSTILE = "tests/http/test_hostile_bodies.py"
+_ROOM = "tests/http/test_room.py"
+_HALF_CLOSED = "tests/http/test_half_closed.py"
+
 MUTANTS = [
+    Mutant(
+        "values_in_strings_count",
+        "Ordinary texts with many commas are refused.",
+        "wonderq/httpd/structure.py",
+        'outside = b"".join(pieces[is_in_string::2])',
+        'outside = b"".join(pieces)',
+        (f"{_HOSTILE}::test_a_text_has_no_values",),
+    ),
+    Mutant(
+        "values_are_not_counted",
+        "One request with millions of empty values stops everybody.",
+        "wonderq/httpd/structure.py",
+        "        if values > bounds.values:",
+        "        if False:",
+        (f"{_HOSTILE}::test_in_json",),
+    ),
+    Mutant(
+        "msgpack_is_not_counted",
+        "One request in msgpack with millions of empty values stops everybody.",
+        "wonderq/httpd/structure.py",
+        "        if expected > 2 * bounds.values:",
+        "        if False:",
+        (f"{_HOSTILE}::test_in_msgpack",),
+    ),
+    Mutant(
+        "entries_are_decoded_in_one_turn",
+        "A batch of messages with many attributes makes all others wait.",
+        "wonderq/runtime/fibers.py",
+        "        fiber.steps_left -= steps\n",
+        "",
+        (f"{_HOSTILE}::test_large_batches_that_are_allowed_take_turns",),
+    ),
+    Mutant(
+        "room_of_a_body_is_not_given_back",
+        "After some large bodies no more are taken.",
+        "wonderq/httpd/parser.py",
+        "            self._body_room.give_back(size)\n",
+        "            pass\n",
+        (f"{_ROOM}::test_the_room_of_a_body_whose_client_leaves_is_free_again",),
+    ),
+    Mutant(
+        "claims_ignore_the_room",
+        "Clients that do not read their responses fill the memory.",
+        "wonderq/broker/claims.py",
+        "            most_bytes = min(most_bytes, room.left_bytes)\n",
+        "            pass\n",
+        (f"{_ROOM}::test_a_consume_gets_as_many_messages_as_there_is_room_for",),
+    ),
+    Mutant(
+        "claimed_messages_are_refused",
+        "Messages are claimed, and the response is refused.",
+        "wonderq/httpd/room.py",
+        " and not self._is_promised:",
+        ":",
+        (f"{_ROOM}::test_claimed_messages_arrive_even_if_they_grow_beyond_the_room",),
+    ),
+    Mutant(
+        "half_closed_clients_claim",
+        "A message is lost, until its claim expires, to a client that has closed its connection.",
+        "wonderq/httpd/connections.py",
+        "        return self.input_ended or not self.connected\n",
+        "        return not self.connected\n",
+        (f"{_HALF_CLOSED}::test_its_long_poll_ends_and_claims_nothing",),
+        hangs=True,
+    ),
     Mutant(
         "sums_forget_dropped_queues",
         "A broker that made and deleted many queues is full for ever.",
@@ -42,7 +111,7 @@ MUTANTS = [
     ),
     Mutant(
         "a_queue_without_room_in_flight_looks_empty",
-        "Consumers are told that there is nothing while messages wait.",
+        "Consumers get an empty answer while messages wait.",
         "wonderq/broker/claims.py",
         "                            if outcome.in_flight_limit:",
         "                            if False:",
@@ -55,6 +124,38 @@ MUTANTS = [
         "            self._listings.discard(this)",
         "            pass",
         (f"{_BROKER}::TestListings",),
+    ),
+    Mutant(
+        "a_listing_has_no_turns",
+        "A filtered listing of messages with many attributes holds up all other requests.",
+        "wonderq/broker/queries.py",
+        "                    if work > _WORK_PER_TURN:",
+        "                    if False:",
+        ("tests/http/test_turns.py",),
+    ),
+    Mutant(
+        "names_are_matched_in_one_turn",
+        "A list of many queues for a key with many patterns holds up all other requests.",
+        "wonderq/broker/queries.py",
+        "        if not number % _CHUNK_NAMES:",
+        "        if False:",
+        ("tests/http/test_turns.py",),
+    ),
+    Mutant(
+        "tags_are_not_bounded_in_bytes",
+        "The tags of 10,000 queues take gigabytes of memory.",
+        "wonderq/model/settings.py",
+        "    if size > MAX_TEXT_BYTES:",
+        "    if False:",
+        ("tests/http/test_grown.py::TestQueues", "tests/sqs/test_queues.py"),
+    ),
+    Mutant(
+        "a_websocket_consumes",
+        "A client that wants a WebSocket claims messages that it cannot read.",
+        "wonderq/httpd/parser.py",
+        '        if "websocket" in headers.get("UPGRADE", "").lower():',
+        "        if False:",
+        ("tests/http/test_raw_sockets.py::TestOtherProtocols",),
     ),
     Mutant(
         "a_large_request_counts_twice",
@@ -94,7 +195,7 @@ MUTANTS = [
         "wonderq/httpd/server.py",
         "        self._left_bytes -= size\n",
         "",
-        (f"{_HTTP}::test_large_bodies_are_at_work_a_few_at_a_time_and_wait_in_files",),
+        (f"{_HTTP}::test_large_bodies_are_at_work_a_few_at_a_time_and_the_others_wait",),
     ),
     Mutant(
         "listings_take_no_turns",

@@ -15,7 +15,7 @@ _REWRITING = "tests/broker/test_rewriting.py"
 MUTANTS = [
     Mutant(
         "compaction_loses_what_is_in_flight",
-        "A claimed message is gone once its segment was compacted.",
+        "Compaction loses claimed messages.",
         _TABLE,
         "if page.position[start + offset] == position and page.status[start + offset] != GONE",
         "if page.position[start + offset] == position and page.status[start + offset] == WAITING",
@@ -23,7 +23,7 @@ MUTANTS = [
     ),
     Mutant(
         "compaction_loses_what_is_delayed",
-        "A delayed message is gone once its segment was compacted.",
+        "Compaction loses delayed messages.",
         _TABLE,
         "if page.position[start + offset] == position and page.status[start + offset] != GONE",
         "if page.position[start + offset] == position and page.status[start + offset] not in (GONE, DELAYED)",
@@ -64,7 +64,7 @@ MUTANTS = [
     ),
     Mutant(
         "compaction_loses_changed_bodies",
-        "A message whose body was replaced is gone once that segment was compacted.",
+        "Compaction loses messages whose body was replaced.",
         "wonderq/state/record.py",
         "        case Update() if record.runs:\n",
         "        case Update() if not record:\n",
@@ -95,6 +95,22 @@ MUTANTS = [
         ("tests/broker/test_compaction_order.py::test_the_copies_are_durable_before_the_originals_go",),
     ),
     Mutant(
+        "one_kind_of_task_is_restated",
+        "After a compaction and a restart the schedules, or the redrives, are gone.",
+        "wonderq/broker/compaction.py",
+        "        for namespace, stored in state.metadata.items():\n",
+        "        for namespace, stored in list(state.metadata.items())[:1]:\n",
+        ("tests/broker/test_lasting_tasks.py::test_all_tasks_of_all_kinds_last",),
+    ),
+    Mutant(
+        "one_task_of_a_kind_is_restated",
+        "After a compaction and a restart all schedules but one are gone.",
+        "wonderq/broker/compaction.py",
+        "            for name, each in list(stored.items()):\n",
+        "            for name, each in list(stored.items())[:1]:\n",
+        ("tests/broker/test_lasting_tasks.py::test_all_tasks_of_all_kinds_last",),
+    ),
+    Mutant(
         "names_not_restated",
         "Once the segment that names them was compacted, queues are lost and the start is refused.",
         _COMPACTION,
@@ -104,7 +120,7 @@ MUTANTS = [
     ),
     Mutant(
         "segment_dropped_half_copied",
-        "A stop in the middle of a compaction loses what was not copied yet.",
+        "A stop during a compaction loses the messages that were not copied yet.",
         _COMPACTION,
         "            if rest(time.monotonic() - began):\n                return False\n",
         "            if rest(time.monotonic() - began):\n                break\n",
@@ -138,8 +154,8 @@ MUTANTS = [
         "mark_taken_later_than_the_snapshot",
         "A record that came between the two is in neither, and lost at a start from that checkpoint.",
         _MAINTENANCE,
-        "        snapshot, mark = state.freeze(), log.mark()\n    try:\n",
-        "        snapshot = state.freeze()\n    mark = log.mark()\n    try:\n",
+        "        snapshot, mark = state.begin_snapshot(), log.mark()\n    try:\n",
+        "        snapshot = state.begin_snapshot()\n    mark = log.mark()\n    try:\n",
         ("tests/broker/test_compaction_order.py::test_a_checkpoint_s_mark_is_of_the_same_moment_as_its_contents",),
     ),
     Mutant(

@@ -12,7 +12,7 @@ _BITS = "tests/storage/test_every_bit.py"
 MUTANTS = [
     Mutant(
         "damage_is_cut",
-        "Damage to acknowledged records passes for a torn tail, and they are cut off.",
+        "The start takes damage to acknowledged records for a torn tail, and cuts them off.",
         _FILE,
         "return Verdict.REFUSE if proved or following is Next.USED else Verdict.CUT",
         "return Verdict.CUT",
@@ -28,7 +28,7 @@ MUTANTS = [
     ),
     Mutant(
         "missing_seal_accepted",
-        "The end of a segment is lost, and the log goes on in front of the next one.",
+        "The end of a segment is lost, and the log continues before the next one.",
         _FILE,
         "return Verdict.REFUSE if following is Next.USED else Verdict.APPEND",
         "return Verdict.APPEND",
@@ -76,7 +76,7 @@ MUTANTS = [
     ),
     Mutant(
         "short_file_accepted",
-        "An open segment that lost its end, records and all, passes for a whole one.",
+        "The start takes an open segment without its end for a complete one.",
         _FILE,
         "        elif size != current.header.capacity:\n",
         "        elif False:\n",
@@ -134,7 +134,7 @@ MUTANTS = [
     ),
     Mutant(
         "torn_tail_left_in_place",
-        "The rest of a torn tail stands behind what is written next, and passes for damage.",
+        "The rest of a torn tail stays behind the next records, and a later start takes it for damage.",
         _FILE,
         "        file.write(bytes(self.torn_bytes), self.offset)\n",
         "",
@@ -142,7 +142,7 @@ MUTANTS = [
     ),
     Mutant(
         "found_records_not_written_again",
-        "What stood in the page cache alone is acted upon, and gone after a power cut.",
+        "A start acts on bytes that are in the page cache alone, and a power cut loses them.",
         _FILE,
         "            file.write(file.read(end - start, start), start)\n",
         "",
@@ -150,7 +150,7 @@ MUTANTS = [
     ),
     Mutant(
         "found_records_not_synced",
-        "What a killed broker had not synced yet is acted upon, and gone after a power cut.",
+        "A start acts on bytes that a killed broker had not synced, and a power cut loses them.",
         _FILE,
         "            file.sync()\n            if file is not found.file:\n",
         "            if file is not found.file:\n",
@@ -158,7 +158,7 @@ MUTANTS = [
     ),
     Mutant(
         "found_names_not_synced",
-        "A segment whose name was not synced before a kill is gone after a power cut.",
+        "A power cut removes a segment whose name was not synced before a kill.",
         _FILE,
         "        self._disk.sync_folder(self._folder)\n",
         "",

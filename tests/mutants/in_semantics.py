@@ -20,6 +20,7 @@ _PRIORITIES = "tests/broker/test_priorities.py"
 _KEYS = "tests/broker/test_deduplication.py"
 _ATTEMPTS = "tests/broker/test_attempts.py"
 _DEAD = "tests/broker/test_dead_letters.py"
+_MANY_DEAD = "tests/broker/test_many_dead_letters.py"
 _BURY = "tests/broker/test_bury_and_kick.py"
 _VERSIONS = "tests/broker/test_versions.py"
 _ATTRIBUTES = "tests/broker/test_attributes.py"
@@ -27,14 +28,15 @@ _HAND_OVER = "tests/broker/test_hand_over.py"
 _SETTINGS = "tests/broker/test_queue_settings.py"
 _RATES = "tests/broker/test_rates.py"
 _RETENTION = "tests/broker/test_retention.py"
+_PORTIONS = "tests/broker/test_portions.py"
 
 _ORDER = [
     Mutant(
         "fifo_group_is_not_blocked",
         "Two consumers work on one customer's messages at once, and finish them in the wrong order.",
         _LANES,
-        "if self._is_full(lane.group) or (self._fifo and lane.group.in_flight):",
-        "if self._is_full(lane.group):",
+        "if self._fifo and lane.group.in_flight:",
+        "if False:",
         (f"{_FIFO}::test_a_group_waits_for_its_message_in_flight",),
     ),
     Mutant(
@@ -47,7 +49,7 @@ _ORDER = [
     ),
     Mutant(
         "fifo_group_stands_still_behind_what_was_deleted",
-        "A group is never given out again once a delayed message of it was deleted.",
+        "A group is never delivered again once one of its delayed messages was deleted.",
         _COLUMNS,
         "        left = self._leave_lanes(page, start, stop) if page.lane else ()\n",
         "        for each in self._leave_lanes(page, start, stop) if page.lane else ():\n"
@@ -97,7 +99,7 @@ _ORDER = [
     ),
     Mutant(
         "new_groups_come_first",
-        "With a group for each message, those of yesterday are never given out.",
+        "With a group for each message, the oldest messages are never delivered.",
         _LANES,
         "Group(name, self._turn)",
         "Group(name, 0)",
@@ -132,7 +134,7 @@ _ORDER = [
 _ONCE = [
     Mutant(
         "key_not_restated",
-        "A message is there twice, since its key was in a segment that was compacted.",
+        "A message exists twice, because compaction lost its key.",
         _COMPACTION,
         "append_and_apply(record.Dedup(record.DEDUP, now_ms, number, rows))",
         "rows = []",
@@ -140,10 +142,10 @@ _ONCE = [
     ),
     Mutant(
         "key_not_in_a_checkpoint",
-        "A message is there twice after a restart.",
+        "A message exists twice after a restart.",
         _STATE,
-        "                queue.dedup.copy(),\n",
-        "                {},\n",
+        "        dedup = queue.dedup.entries() if len(queue.dedup) else []\n",
+        "        dedup: list[DedupEntry] = []\n",
         (f"{_KEYS}::test_the_same_key_again_adds_nothing",),
     ),
     Mutant(
@@ -172,7 +174,7 @@ _ONCE = [
     ),
     Mutant(
         "window_not_that_of_the_queue",
-        "Keys are forgotten earlier than the queue was told to remember them.",
+        "Keys expire earlier than the queue's window.",
         _PRODUCE,
         "until_ms = now_ms + settings.deduplication_window_ms",
         "until_ms = now_ms + 300_000",
@@ -182,7 +184,7 @@ _ONCE = [
         "keys_fill_up_for_good",
         "A broker that had many keys once takes none any more, until it is restarted.",
         "wonderq/broker/admission.py",
-        "            self._state.forget(now_ms)\n",
+        "            self._state.forget(now_ms, count + _FORGET_MORE)\n",
         "",
         (f"{_KEYS}::test_so_many_keys_and_no_more_and_room_again_when_they_are_forgotten",),
     ),
@@ -209,6 +211,46 @@ _ONCE = [
         "        if attempt_id is not None:\n            records.append(",
         "        if attempt_id is not None and not runs:\n            records.append(",
         (f"{_ATTEMPTS}::test_the_same_messages_and_receipts_with_the_timeout_anew",),
+    ),
+    Mutant(
+        "attempt_forgotten_when_it_is_renewed",
+        "A consumer that loses two answers in a row gets other messages the third time.",
+        _CLAIMS,
+        "            change_record(queue, changes, now_ms),\n            self._attempt(queue, now_ms, attempt_id, token, runs, now_ms + timeout_ms),\n",
+        "            change_record(queue, changes, now_ms),\n",
+        (f"{_ATTEMPTS}::test_an_attempt_that_is_made_again_is_remembered_anew",),
+    ),
+    Mutant(
+        "renewed_entry_ends_at_its_first_end",
+        "An attempt that was made again is forgotten five minutes after it was made first.",
+        _DEDUP,
+        "            if found is not None and found.until_ms <= until_ms:\n",
+        "            if found is not None:\n",
+        (f"{_ATTEMPTS}::test_an_attempt_that_is_made_again_is_remembered_anew",),
+    ),
+    Mutant(
+        "key_of_a_batch_is_that_of_a_message",
+        "A message is lost because its key looks like that of a batch.",
+        _PRODUCE,
+        'kind = "b" if message.key_of_batch else "s"',
+        'kind = "s"',
+        (f"{_KEYS}::test_only_equal_keys_are_duplicates",),
+    ),
+    Mutant(
+        "group_and_key_run_together",
+        "A message is lost because its group and key look like those of another.",
+        _PRODUCE,
+        'f"g{kind}{len(message.group)}:{message.group}{key}" if per_group',
+        'f"g{kind}{message.group}\\0{key}" if per_group',
+        (f"{_KEYS}::test_a_group_and_a_key_are_not_taken_for_others_that_join_to_the_same",),
+    ),
+    Mutant(
+        "keys_of_an_earlier_program_are_not_found",
+        "A message that was sent before and after an upgrade is there twice.",
+        _PRODUCE,
+        'return f"m{message.group}\\0{key}" if per_group else f"m{key}"',
+        'return ""',
+        (f"{_KEYS}::test_a_key_that_an_earlier_program_remembered_is_remembered_on",),
     ),
     Mutant(
         "hand_over_without_the_deletion",
@@ -244,36 +286,124 @@ _ASIDE = [
         _TRANSFERS,
         "            records.append(record.Delete(record.DELETE, now_ms, queue.number, runs))\n",
         "            records.append(record.Delete(record.DELETE, now_ms, queue.number, runs[:0]))\n",
-        (f"{_DEAD}::test_a_chain_of_queues",),
-        hangs=True,
+        (f"{_DEAD}::test_a_dead_letter_has_all_it_had_and_where_it_came_from",),
     ),
     Mutant(
         "dead_letter_without_its_origin",
-        "Nobody knows where a dead letter came from, and it cannot be sent back.",
+        "A dead letter lacks its source queue, and cannot return to it.",
         _TRANSFERS,
         "Transfer(message, target, self._with_source(queue, message, reason, now_ms))",
         "Transfer(message, target, message.headers)",
         (f"{_DEAD}::test_a_dead_letter_has_all_it_had_and_where_it_came_from",),
     ),
     Mutant(
+        "dead_letter_loses_its_priority",
+        "An urgent dead letter waits behind all others.",
+        _TRANSFERS,
+        'target.lane_for(each.headers.get("priority", 0), ',
+        "target.lane_for(0, ",
+        (f"{_DEAD}::test_urgency_goes_along",),
+    ),
+    Mutant(
+        "dead_letter_loses_its_group",
+        "Dead letters of one group are processed out of order.",
+        _TRANSFERS,
+        'each.headers.get("group", ""))',
+        '"")',
+        (f"{_DEAD}::test_groups_and_their_order_go_along",),
+    ),
+    Mutant(
         "one_receive_too_many",
         "A poisonous message is tried once more than may be.",
         _CLAIMS,
-        "view.receives >= settings.max_receives",
-        "view.receives > settings.max_receives",
+        "messages, most = queue.messages, queue.settings.max_receives\n",
+        "messages, most = queue.messages, queue.settings.max_receives + 1\n",
         (f"{_DEAD}::test_a_dead_letter_has_all_it_had_and_where_it_came_from",),
     ),
     Mutant(
         "moved_though_it_was_changed_meanwhile",
-        "A message that was claimed or deleted just now turns up as a dead letter.",
+        "A message that was just claimed or deleted becomes a dead letter.",
         _TRANSFERS,
-        "                    if self.is_unchanged(queue, message)\n                ]\n                if transfers:",
-        "                ]\n                if transfers:",
+        "                if self.is_unchanged(queue, message)\n            ]\n            if transfers:",
+        "            ]\n            if transfers:",
         (f"{_DEAD}::test_a_move_that_something_comes_between",),
     ),
     Mutant(
+        "a_consumer_moves_all_dead_letters",
+        "A consumer waits until 100,000 dead letters have been moved.",
+        _CLAIMS,
+        "if outcome.dead and may_move > 0:",
+        "if outcome.dead:",
+        (f"{_MANY_DEAD}::test_a_healthy_message_behind_many_is_given_at_once",),
+    ),
+    Mutant(
+        "all_dead_letters_are_set_aside_at_once",
+        "Nobody gets an answer while many dead letters are found.",
+        _CLAIMS,
+        "        while runs and len(dead) < _SPENT_PORTION:\n",
+        "        while runs:\n",
+        (f"{_MANY_DEAD}::test_the_lock_is_held_for_a_portion_at_a_time",),
+    ),
+    Mutant(
+        "dead_letters_need_a_consumer",
+        "Dead letters stay in a queue from which nobody consumes.",
+        "wonderq/broker/housekeeping.py",
+        "        return 0 if self._broker.remove_dead_letters() else self._tick_s\n",
+        "        return self._tick_s\n",
+        (f"{_MANY_DEAD}::test_no_consumer_is_needed",),
+    ),
+    Mutant(
+        "a_dead_letter_does_not_block_its_group",
+        "A message of a group is processed before the dead letter in front of it has left.",
+        _LANES,
+        "            group.in_flight += (new == SPENT) - (old == SPENT)\n",
+        "            pass\n",
+        (f"{_MANY_DEAD}::test_in_a_group_that_is_in_order_nothing_overtakes_them",),
+    ),
+    Mutant(
+        "nobody_is_woken_for_a_group_that_goes_on",
+        "A consumer waits although the dead letter in front of its message has left.",
+        _TRANSFERS,
+        "buried += len(still)\n                self._core.consumers.notify(queue)",
+        "buried += len(still)",
+        (f"{_MANY_DEAD}::test_whoever_waits_for_a_group_is_woken_when_its_head_has_left",),
+        hangs=True,
+    ),
+    Mutant(
+        "set_aside_for_good",
+        "Messages that may be tried more often, by a changed setting, are never given out.",
+        _CLAIMS,
+        "            messages.put_back(_SPENT_PORTION)\n            return NoClaim(unfinished=True)\n",
+        "            pass\n",
+        (f"{_MANY_DEAD}::test_they_are_given_again_at_once_if_they_may_be_tried_more",),
+    ),
+    Mutant(
+        "set_aside_in_a_checkpoint",
+        "A start does not take a checkpoint, or never gives out what was set aside.",
+        "wonderq/state/page.py",
+        "        if SPENT in status:\n",
+        "        if False:\n",
+        (f"{_MANY_DEAD}::test_a_checkpoint_has_them_as_a_start_finds_them",),
+    ),
+    Mutant(
+        "deleted_dead_letters_count_on",
+        "Consumers are woken for messages that are not there, or not woken at all.",
+        _COLUMNS,
+        "        self.spent -= spent\n",
+        "",
+        (f"{_MANY_DEAD}::test_what_is_done_to_them_meanwhile_counts",),
+    ),
+    Mutant(
+        "dead_letters_look_like_messages_in_flight",
+        "A consumer is refused because of the limit of messages in flight, though no message waits.",
+        _CLAIMS,
+        "full = room <= 0 < messages.available",
+        "full = room <= 0 < sum(messages.counts[1:2])",
+        (f"{_MANY_DEAD}::test_the_limit_of_messages_in_flight_is_not_the_reason_for_nothing",),
+    ),
+    Mutant(
         "dead_letters_without_a_place_stop_a_queue",
-        "Nobody can claim anything, since one dead letter cannot be moved.",
+        "One dead letter that cannot be moved blocks all claims of its queue.",
         _TRANSFERS,
         "        except TooManyQueuesError:",
         "        except KeyError:",
@@ -281,7 +411,7 @@ _ASIDE = [
     ),
     Mutant(
         "kicked_messages_have_had_their_tries",
-        "What is kicked is buried again at once.",
+        "A kicked message is buried again at once.",
         _CHANGES,
         "(view.sequence, WAITING, 0, 0, 0)",
         "(view.sequence, WAITING, 0, 0)",
@@ -289,7 +419,7 @@ _ASIDE = [
     ),
     Mutant(
         "kicked_messages_keep_their_first_claim_until_they_are_restated",
-        "A compaction changes what is shown of a message.",
+        "A compaction changes the visible fields of a message.",
         _COLUMNS,
         "                if not receives:\n                    page.first_claimed_ms[index] = 0\n",
         "",
@@ -297,7 +427,7 @@ _ASIDE = [
     ),
     Mutant(
         "waiting_the_same_time_each_time",
-        "A service that is down is asked as often as ever.",
+        "The backoff does not grow with each receive.",
         _CHANGES,
         "change.backoff_ms << doublings",
         "change.backoff_ms",
@@ -305,10 +435,10 @@ _ASIDE = [
     ),
     Mutant(
         "kept_a_millisecond_too_long",
-        "A message is given out that is older than its queue keeps any.",
-        _CLAIMS,
-        "retention_end(now_ms - queue.settings.retention_ms + 1)",
-        "retention_end(now_ms - queue.settings.retention_ms)",
+        "The broker delivers a message that is older than the retention of its queue.",
+        "wonderq/broker/core.py",
+        "oldest_end(PORTION, now_ms - queue.settings.retention_ms + 1)",
+        "oldest_end(PORTION, now_ms - queue.settings.retention_ms)",
         (f"{_RETENTION}::test_what_is_too_old_is_not_given_out",),
     ),
 ]
@@ -316,7 +446,7 @@ _ASIDE = [
 _OF_CHANGES = [
     Mutant(
         "version_not_counted",
-        "Of two who change a message at once, the second undoes what the first did.",
+        "Of two concurrent changes of a message, the second undoes the first.",
         _CHANGES,
         "after._replace(updates=view.updates + 1), new.entry",
         "after, new.entry",
@@ -324,7 +454,7 @@ _OF_CHANGES = [
     ),
     Mutant(
         "version_not_checked",
-        "Whoever changes a message undoes what somebody else did meanwhile.",
+        "A change of a message undoes another change that was made meanwhile.",
         _CHANGES,
         "if change.if_version is not None and change.if_version != view.updates + 1:",
         "if change.if_version is not None and change.if_version > view.updates + 1:",
@@ -340,7 +470,7 @@ _OF_CHANGES = [
     ),
     Mutant(
         "new_body_loses_the_attributes",
-        "A consumer does not know what to do with a message whose text was corrected.",
+        "A changed message loses its attributes.",
         _CHANGES,
         "                headers = message.headers\n",
         "                headers: Headers = {}\n",
@@ -348,7 +478,7 @@ _OF_CHANGES = [
     ),
     Mutant(
         "attributes_do_not_count_for_the_size",
-        "A queue for small messages has large ones.",
+        "A queue accepts messages that are larger than its limit.",
         _MESSAGES,
         "        size += len(name) + len(kind.encode()) + ",
         "        size += ",
@@ -356,7 +486,7 @@ _OF_CHANGES = [
     ),
     Mutant(
         "changes_may_be_as_large_as_they_like",
-        "A queue for small messages has large ones, by way of changes.",
+        "A change makes a message larger than the limit of its queue.",
         _CHANGES,
         "if most_bytes and new.size > most_bytes:",
         "if not most_bytes and new.size < most_bytes:",
@@ -383,11 +513,35 @@ _QUEUES = [
         hangs=True,
     ),
     Mutant(
+        "empty_answer_while_a_message_is_due",
+        "A consumer is told that nothing waits, and something does.",
+        _CLAIMS,
+        "            if left <= 0:\n                return NoClaim(unfinished=True)\n",
+        "",
+        (f"{_PORTIONS}::test_a_consume_is_not_empty_while_a_message_is_due",),
+    ),
+    Mutant(
+        "renewed_after_its_deadline_in_a_rush",
+        "A claim that has ended is renewed, if many others end with it.",
+        _CHANGES,
+        "self._core.resolve(found, target).at(now_ms)",
+        "self._core.resolve(found, target)",
+        (f"{_PORTIONS}::test_a_claim_cannot_be_renewed_after_its_deadline_that_has_yet_to_be_ended",),
+    ),
+    Mutant(
+        "purge_takes_what_comes_meanwhile",
+        "A purge of a busy queue deletes messages that were produced after it.",
+        "wonderq/broker/queues.py",
+        "self._core.purge_to(queue, min(end, last), now_ms)",
+        "self._core.purge_to(queue, end, now_ms)",
+        (f"{_PORTIONS}::test_messages_that_are_produced_while_a_purge_runs_stay",),
+    ),
+    Mutant(
         "waiting_for_a_paused_queue_spins",
         "A broker with a paused queue takes all of a processor.",
         _CLAIMS,
-        "        self._core.advance(queue, now_ms)\n        if queue.restricts_claims:\n",
-        "        if not settings.paused:\n            self._core.advance(queue, now_ms)\n        if queue.restricts_claims:\n",
+        "        left = self._core.advance(queue, now_ms)\n        if queue.restricts_claims:\n",
+        "        left = 1 if settings.paused else self._core.advance(queue, now_ms)\n        if queue.restricts_claims:\n",
         (f"{_SETTINGS}::test_waiting_for_a_paused_queue_takes_no_work",),
     ),
     Mutant(

@@ -46,7 +46,7 @@ MUTANTS = [
     ),
     Mutant(
         "body_not_checked",
-        "A message that rotted on the disk is given out.",
+        "The broker delivers a message that rotted on the disk.",
         "wonderq/state/record.py",
         "            if crc32(value) != _read_crc(entry)[0]:\n",
         "            if False:\n",
@@ -62,7 +62,7 @@ MUTANTS = [
     ),
     Mutant(
         "group_number_gap_accepted",
-        "A group that is missing goes unnoticed.",
+        "Recovery does not notice a missing group.",
         _SEGMENT,
         "                or (number != self.number and self.number is not None)\n",
         "",
@@ -94,7 +94,7 @@ MUTANTS = [
     ),
     Mutant(
         "proof_ignored",
-        "Damage to acknowledged records passes for a torn tail, and they are cut off.",
+        "The start takes damage to acknowledged records for a torn tail, and cuts them off.",
         _SEGMENT,
         "if header.durable >= number",
         "if False",
@@ -102,7 +102,7 @@ MUTANTS = [
     ),
     Mutant(
         "anything_is_proof",
-        "A torn tail passes for damage, and the broker does not start after a crash.",
+        "The start takes a torn tail for damage, and the broker does not start after a crash.",
         _SEGMENT,
         "if header.durable >= number",
         "if header.durable >= 0",
@@ -110,7 +110,7 @@ MUTANTS = [
     ),
     Mutant(
         "proof_on_a_border_missed",
-        "Damage passes for a torn tail where the group that proves it lies across a mebibyte's border.",
+        "The start takes damage for a torn tail where the group that proves it crosses a boundary of 1 MiB.",
         _SEGMENT,
         "data = file.read(_CHUNK_BYTES + frame.GROUP_HEADER_BYTES, at)",
         "data = file.read(_CHUNK_BYTES, at)",
@@ -118,7 +118,7 @@ MUTANTS = [
     ),
     Mutant(
         "used_segment_called_blank",
-        "A segment full of records passes for an empty one, and is written over.",
+        "The start takes a segment full of records for an empty one, and overwrites it.",
         _SEGMENT,
         "return read_tail(segment, frame.SEGMENT_HEADER_BYTES, 0).end == frame.SEGMENT_HEADER_BYTES",
         "return True",
@@ -142,7 +142,7 @@ MUTANTS = [
     ),
     Mutant(
         "cut_checkpoint_is_whole",
-        "A checkpoint that ends too early is taken, and the messages behind its end are gone.",
+        "A start uses a checkpoint that ends too early, and loses the messages behind its end.",
         _CHECKPOINT,
         '            raise DamagedCheckpointError(f"{file.path}, byte {at}: the file ends too early")\n',
         "            return\n",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -215,6 +216,21 @@ def test_a_queue_of_others_cannot_be_a_dead_letter_queue(keyed: Client, bearers:
     assert status == 403
 
 
+def test_lists_have_only_the_queues_that_the_key_opens(path: Path) -> None:
+    key = keys.create(path, name="k", roles=["inspect"], queues=["mine*"])[1]
+    broker = Broker(MemoryLog())
+    broker.put_queue("mine")
+    for name in ("mine-2", "mine-3", "theirs"):
+        broker.put_queue(name, max_receives=1, dead_letter_queue="mine")
+    client = Client(broker, Access(Keys(path)))
+    for action, names in (
+        ("ListQueues", ["mine", "mine-2", "mine-3"]),
+        ("ListDeadLetterSourceQueues", ["mine-2", "mine-3"]),
+    ):
+        status, text = ask(client, key, action, QueueUrl="/000000000000/mine")
+        assert (status, re.findall("/000000000000/([^<]+)", text)) == (200, names)
+
+
 def test_letters_go_back_only_by_who_may_use_the_queues_they_came_from(
     tmp_path: Path, path: Path, bearers: dict[str, str | None]
 ) -> None:
@@ -227,7 +243,8 @@ def test_letters_go_back_only_by_who_may_use_the_queues_they_came_from(
     to = "arn:aws:sqs:x:0:theirs"
     assert ask(client, bearers["admin"], "StartMessageMoveTask", SourceArn=arn, DestinationArn=to)[0] == 403
     move_id = broker.redrives.start("mine")
-    assert ask(client, bearers["elsewhere"], "CancelMessageMoveTask", TaskHandle=move_id)[0] == 403
+    status, text = ask(client, bearers["elsewhere"], "CancelMessageMoveTask", TaskHandle=move_id)
+    assert (status, "Task does not exist" in text) == (400, True)
     assert ask(client, bearers["admin"], "CancelMessageMoveTask", TaskHandle=move_id)[0] == 200
 
 

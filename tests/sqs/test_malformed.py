@@ -83,7 +83,9 @@ def test_forms_that_cannot_be_read(sqs: Sqs, queue: str, fields: dict[str, str],
     assert b"<&>" not in reply.content
 
 
-@pytest.mark.parametrize("body", [b"Action=ListQueues&x=%ff", b"Action=ListQueues&x=\xff", b"x&" * 20_001])
+@pytest.mark.parametrize(
+    "body", [b"Action=ListQueues&x=%ff", b"Action=ListQueues&x=\xff", b"Action=ListQueues" + b"&x" * 20_001]
+)
 def test_forms_of_no_text(sqs: Sqs, body: bytes) -> None:
     reply = post(sqs.served, body, {"Content-Type": "application/x-www-form-urlencoded"})
     assert reply.status == 400

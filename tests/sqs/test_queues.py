@@ -226,6 +226,18 @@ def test_tags(call: Caller) -> None:
     assert call("ListQueueTags", QueueUrl=url) == {"Tags": {"stage": "live"}}
 
 
+def test_tags_and_attributes_are_limited_together(call: Caller, queue: str) -> None:
+    policy = json.dumps({"Statement": "x" * 16_000})
+    call("SetQueueAttributes", QueueUrl=queue, Attributes={"Policy": policy})
+    with pytest.raises(RefusedError, match="16384 bytes"):
+        call("TagQueue", QueueUrl=queue, Tags={f"tag{number}": "x" * 200 for number in range(3)})
+    assert call("ListQueueTags", QueueUrl=queue).get("Tags", {}) == {}
+    call("TagQueue", QueueUrl=queue, Tags={"tag": "x"})
+    with pytest.raises(RefusedError, match="16384 bytes"):
+        call("SetQueueAttributes", QueueUrl=queue, Attributes={"KmsMasterKeyId": "x" * 500})
+    assert attributes_of(call, queue, "KmsMasterKeyId", "Policy") == {"Policy": policy}
+
+
 def statements(call: Caller, url: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads(attributes_of(call, url, "Policy")["Policy"])["Statement"]
     return found

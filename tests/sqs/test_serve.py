@@ -15,6 +15,7 @@ from tests.support.commands import run
 
 
 def test_a_key_for_sqs(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
     done = run(
         "keys", "create", "ci", "--role", "produce", "--queue", "jobs", "--sqs", "--data", str(tmp_path / "data")
     )

@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
+from tests.support.disks import FaultyDisk
 from tests.support.folders import open_log
+from wonderq_storage import CorruptLogError, LogFailedError
 from wonderq_storage.disk import Disk, DiskFile
+from wonderq_storage.errors import remedy
 
 
 class Calls:
@@ -142,3 +145,141 @@ def test_a_log_tells_what_is_not_in_memory_from_what_is_damaged(
         log.read([(position, 6)], block=False)
     assert log.read([(position, 6)]) == [b"record"]
     log.close()
+
+
+# Errors, and the owner of what root creates
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL])
+def test_where_the_cache_alone_cannot_be_read_the_file_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """A filter of system calls that does not know `preadv2` answers EPERM or ENOSYS."""
+
+    def refused(*_: object) -> int:
+        raise OSError(code, os.strerror(code))
+
+    file = Disk().create(tmp_path / "file")
+    file.write(b"something", 0)
+    monkeypatch.setattr(os, "preadv", refused)
+    assert file.read_cached(4, 2) == b"meth"
+
+
+@pytest.mark.parametrize(
+    ("call", "use"),
+    [
+        ("pread", lambda file: file.read(1, 0)),
+        ("pwrite", lambda file: file.write(b"x", 0)),
+        ("fdatasync", lambda file: file.sync()),
+        ("ftruncate", lambda file: file.truncate(0)),
+        ("posix_fallocate", lambda file: file.allocate(1)),
+        ("fsync", lambda file: Disk().sync_folder(file.path)),
+    ],
+)
+def test_an_error_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, use: Any) -> None:
+    def failing(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    file = Disk().create(tmp_path / "file")
+    monkeypatch.setattr(os, call, failing)
+    if call == "fsync":
+        file.path = tmp_path
+    with pytest.raises(OSError, match="Input/output error") as caught:
+        use(file)
+    assert caught.value.filename == str(file.path)
+
+
+def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", failing)
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(OSError, match="No locks available") as caught:
+        Disk().lock(tmp_path)
+    assert caught.value.filename == str(tmp_path)
+    assert len(os.listdir("/proc/self/fd")) == len(before)
+    assert "local file system" in remedy(caught.value)
+
+
+def test_reads_that_the_medium_did_not_fail_are_not_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log, _ = open_log(tmp_path / "d")
+    position = log.append(b"record")
+    log.wait(position)
+    for code, expected in ((errno.EPERM, LogFailedError), (errno.ENOMEM, LogFailedError), (errno.EIO, CorruptLogError)):
+        with monkeypatch.context() as patch:
+
+            def failing(*_: object, code: int = code) -> None:
+                raise OSError(code, os.strerror(code))
+
+            patch.setattr(os, "pread", failing)
+            with pytest.raises(expected, match="cannot be read: ") as caught:
+                log.read([(position, 6)])
+            assert str(tmp_path / "d") in str(caught.value)
+    assert log.failure is None
+    log.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [(errno.EMFILE, "Raise the limit on open files"), (errno.EROFS, "read-only"), (errno.EIO, "Fix the disk")],
+)
+def test_a_failed_rotation_says_what_to_do(tmp_path: Path, code: int, advice: str) -> None:
+    disk = FaultyDisk()
+    log, _ = open_log(tmp_path / "d", disk=disk)
+    disk.fail("sync_folder", code)
+    with pytest.raises(LogFailedError) as caught:
+        log.rotate()
+    assert advice in str(caught.value)
+    assert ("Fix the disk" in str(caught.value)) == (code == errno.EIO)
+    log.close()
+
+
+def test_a_segment_that_cannot_be_created_says_what_to_do(tmp_path: Path) -> None:
+    disk = FaultyDisk()
+    log, _ = open_log(tmp_path / "d", disk=disk)
+    disk.fail("create", errno.EMFILE)
+    with pytest.raises(LogFailedError, match="Raise the limit on open files"):
+        log.rotate()
+    disk.mend()
+    log.rotate()
+    log.close()
+
+
+def test_what_root_creates_belongs_to_the_owner_of_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    owners = {tmp_path: (1001, 1002), tmp_path / "source": (1003, 1004)}
+    given: dict[Path, tuple[int, int]] = {}
+    stat = os.stat
+
+    def fake_stat(path: Any, **options: Any) -> os.stat_result:
+        found = stat(path, **options)
+        uid, gid = given.get(path) or owners.get(path) or found[4:6]
+        return os.stat_result((*found[:4], uid, gid, *found[6:]))
+
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "stat", fake_stat)
+    monkeypatch.setattr(
+        os, "fchown", lambda fd, uid, gid: given.update({Path(os.readlink(f"/proc/self/fd/{fd}")): (uid, gid)})
+    )
+    monkeypatch.setattr(os, "chown", lambda path, uid, gid, **_: given.update({path: (uid, gid)}))
+    Disk().create(tmp_path / "file").close()
+    Disk().make_folder(tmp_path / "a" / "b")
+    Disk().create(tmp_path / "a" / "b" / "file").close()
+    (tmp_path / "source").mkdir()
+    Disk().make_folder(tmp_path / "copy", like=tmp_path / "source")
+    Disk().create(tmp_path / "copy" / "file").close()
+    assert given == {
+        **dict.fromkeys([tmp_path / "file", tmp_path / "a", tmp_path / "a" / "b", tmp_path / "a/b/file"], (1001, 1002)),
+        **dict.fromkeys([tmp_path / "copy", tmp_path / "copy" / "file"], (1003, 1004)),
+    }
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    Disk().create(tmp_path / "other").close()
+    assert tmp_path / "other" not in given
+
+
+def test_root_follows_no_link_of_the_folders_owner(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret", encoding="utf-8")
+    (tmp_path / "file").symlink_to(tmp_path / "secret")
+    with pytest.raises(OSError, match="symbolic links"):
+        Disk().create(tmp_path / "file")
+    assert (tmp_path / "secret").read_text(encoding="utf-8") == "secret"

@@ -20,7 +20,7 @@ from wonderq_storage.segment import publish, reserve
 AsOlder = Callable[[Callable[[], object]], object]
 
 RECORDS = [b"%d " % number + bytes([65 + number]) * 1000 for number in range(5)]
-NEW = b"of version 2"
+NEW = b"of the newest version"
 GOLDEN = sorted(path for path in (Path(__file__).parents[1] / "golden" / "format-1").iterdir() if path.is_dir())
 
 
@@ -58,7 +58,7 @@ def versions(folder: Path) -> list[int]:
 
 def records_by_version(folder: Path) -> dict[int, list[bytes]]:
     """Return the records in the segments of each version."""
-    found: dict[int, list[bytes]] = {1: [], 2: []}
+    found: dict[int, list[bytes]] = {1: [], frame.VERSION: []}
     for version, path in zip(versions(folder), segment_files(folder), strict=True):
         found[version] += [record for _, records in groups_in(path) for record in records]
     return found
@@ -81,10 +81,10 @@ def test_what_a_release_wrote_stays_as_it_is(golden: Path, tmp_path: Path) -> No
     count = len(before)
     held = records_in(folder)
     log, _ = open_log(folder)
-    assert versions(folder) == [1] * count + [2]
+    assert versions(folder) == [1] * count + [frame.VERSION]
     log.wait(log.append(NEW))
     log.close()
-    assert records_by_version(folder) == {1: held, 2: [NEW]}
+    assert records_by_version(folder) == {1: held, frame.VERSION: [NEW]}
     assert records_in(folder) == [*held, NEW]
     for path in segment_files(folder)[:count]:
         assert path.read_bytes().startswith(before[path.name])
@@ -94,8 +94,8 @@ def test_what_a_release_wrote_stays_as_it_is(golden: Path, tmp_path: Path) -> No
 def test_the_next_start_has_nothing_to_go_over_from(older: Path) -> None:
     write_log(older, [NEW])
     write_log(older, [NEW])
-    assert versions(older) == [1, 1, 2]
-    assert records_by_version(older) == {1: RECORDS, 2: [NEW, NEW]}
+    assert versions(older) == [1, 1, frame.VERSION]
+    assert records_by_version(older) == {1: RECORDS, frame.VERSION: [NEW, NEW]}
 
 
 def test_an_older_program_refuses_it_from_then_on(older: Path, as_older_program: AsOlder) -> None:
@@ -105,7 +105,7 @@ def test_an_older_program_refuses_it_from_then_on(older: Path, as_older_program:
     log, _ = open_log(older)
     log.close()
     before = snapshot(older)
-    with pytest.raises(UnsupportedFormatError, match=r"0000000003\.wal has format version 2"):
+    with pytest.raises(UnsupportedFormatError, match=rf"0000000003\.wal has format version {frame.VERSION}"):
         as_older_program(lambda: records_in(older))
     assert snapshot(older) == before
 
@@ -118,8 +118,8 @@ def test_a_segment_without_groups_is_left_too(tmp_path: Path, as_older_program: 
 
     as_older_program(start_and_die)
     write_log(tmp_path / "killed", [NEW])
-    assert versions(tmp_path / "killed") == [1, 2]
-    assert records_by_version(tmp_path / "killed") == {1: [], 2: [NEW]}
+    assert versions(tmp_path / "killed") == [1, frame.VERSION]
+    assert records_by_version(tmp_path / "killed") == {1: [], frame.VERSION: [NEW]}
 
 
 def test_a_torn_tail_is_cut_before(older: Path) -> None:
@@ -128,7 +128,7 @@ def test_a_torn_tail_is_cut_before(older: Path) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole[:end] + b"a group that was being written".ljust(len(whole) - end, b"\0"))
     write_log(older, [NEW])
-    assert records_by_version(older) == {1: RECORDS, 2: [NEW]}
+    assert records_by_version(older) == {1: RECORDS, frame.VERSION: [NEW]}
     assert len(list(older.joinpath("torn").iterdir())) == 1
 
 
@@ -136,12 +136,12 @@ def test_a_torn_tail_is_cut_before(older: Path) -> None:
 def test_a_blank_segment_of_the_older_version_is_passed(older: Path, as_older_program: AsOlder, size: int) -> None:
     as_older_program(lambda: add_blank(older, size=size))
     log, _ = open_log(older)
-    assert versions(older) == [1, 1, 1, 2]
+    assert versions(older) == [1, 1, 1, frame.VERSION]
     log.wait(log.append(NEW))
     log.close()
-    assert versions(older) == [1, 1, 1, 2]
+    assert versions(older) == [1, 1, 1, frame.VERSION]
     assert [header.kind for header, _ in groups_in(segment_files(older)[2])] == [frame.SEAL]
-    assert records_by_version(older) == {1: RECORDS, 2: [NEW]}
+    assert records_by_version(older) == {1: RECORDS, frame.VERSION: [NEW]}
     assert records_in(older) == [*RECORDS, NEW]
 
 
@@ -149,8 +149,8 @@ def test_a_blank_segment_of_the_older_version_is_passed(older: Path, as_older_pr
 def test_a_blank_segment_of_this_version_is_used(older: Path, size: int) -> None:
     add_blank(older, size=size)
     write_log(older, [NEW])
-    assert versions(older) == [1, 1, 2]
-    assert records_by_version(older) == {1: RECORDS, 2: [NEW]}
+    assert versions(older) == [1, 1, frame.VERSION]
+    assert records_by_version(older) == {1: RECORDS, frame.VERSION: [NEW]}
 
 
 @pytest.mark.parametrize("blank", [False, True], ids=["", "with a blank segment"])
@@ -177,7 +177,9 @@ def test_a_crash_on_the_way_leaves_a_log_that_starts(
             again.wait(again.append(b"again"))
             again.close()
             assert records_in(crashed, UnsyncedDisk()) == [*held, b"again"], moment.next
-            assert records_by_version(crashed) == {1: RECORDS, 2: [*held[len(RECORDS) :], b"again"]}, moment.next
+            assert records_by_version(crashed) == {1: RECORDS, frame.VERSION: [*held[len(RECORDS) :], b"again"]}, (
+                moment.next
+            )
     assert records_in(lay_out(tmp_path / "crashed", disk.moments[-1].durable)) == [*RECORDS, NEW]
     assert len(seen) > 8
 
@@ -227,7 +229,7 @@ def test_it_goes_over_once_there_is_room(older: Path, on_a_full_disk: tuple[File
     assert position >> 32 == 3
     log.wait(position)
     log.close()
-    assert records_by_version(older) == {1: RECORDS, 2: [NEW]}
+    assert records_by_version(older) == {1: RECORDS, frame.VERSION: [NEW]}
 
 
 def test_a_trim_on_a_full_disk_says_so_in_the_older_segment(
@@ -241,7 +243,7 @@ def test_a_trim_on_a_full_disk_says_so_in_the_older_segment(
     disk.mend()
     log.wait(log.append(NEW))
     log.close()
-    assert records_by_version(older) == {1: kept, 2: [NEW]}
+    assert records_by_version(older) == {1: kept, frame.VERSION: [NEW]}
     assert records_in(older) == [*kept, NEW]
 
 
@@ -251,7 +253,7 @@ def test_a_smaller_segment_will_do(tmp_path: Path, as_older_program: AsOlder) ->
     log, _ = open_log(folder, disk=SmallDisk(65536 + 10_000), segment_bytes=65536)
     log.wait(log.append(NEW))
     log.close()
-    assert records_by_version(folder) == {1: RECORDS, 2: [NEW]}
+    assert records_by_version(folder) == {1: RECORDS, frame.VERSION: [NEW]}
     assert segment_files(folder)[-1].stat().st_size == 8192
 
 
@@ -264,5 +266,5 @@ def test_on_a_full_disk_a_small_blank_segment_is_used(tmp_path: Path, as_older_p
     with pytest.raises(DiskFullError):
         log.append(bytes(20_000))
     log.close()
-    assert versions(folder) == [1, 2]
-    assert records_by_version(folder) == {1: RECORDS, 2: [NEW]}
+    assert versions(folder) == [1, frame.VERSION]
+    assert records_by_version(folder) == {1: RECORDS, frame.VERSION: [NEW]}

@@ -78,12 +78,9 @@ class CrashDisk(RecordingDisk):
         self._synced[self._names[path.name]] = path.read_bytes()
 
     def create(self, path: Path) -> DiskFile:
-        self.begin("create", path)
+        file = super().create(path)
         self._names[path.name] = next(self._numbers)
-        return _CrashFile.made(self, path)
-
-    def open(self, path: Path, *, write: bool = False) -> DiskFile:
-        return _CrashFile.opened(self, path, write=write)
+        return file
 
     def rename(self, old: Path, new: Path) -> None:
         super().rename(old, new)
@@ -97,38 +94,6 @@ class CrashDisk(RecordingDisk):
         super().sync_folder(folder)
         if folder == self._folder:
             self._durable_names = dict(self._names)
-
-
-class _CrashFile(DiskFile):
-    _disk: CrashDisk
-
-    @classmethod
-    def made(cls, disk: CrashDisk, path: Path) -> _CrashFile:
-        path.write_bytes(b"")
-        return cls.opened(disk, path, write=True)
-
-    @classmethod
-    def opened(cls, disk: CrashDisk, path: Path, *, write: bool) -> _CrashFile:
-        file = cls(path, 2 if write else 0)  # O_RDWR, O_RDONLY
-        file._disk = disk
-        return file
-
-    def write(self, data: bytes, offset: int) -> None:
-        self._disk.begin("write", self.path)
-        super().write(data, offset)
-
-    def allocate(self, size: int) -> None:
-        self._disk.begin("allocate", self.path)
-        super().allocate(size)
-
-    def truncate(self, size: int) -> None:
-        self._disk.begin("truncate", self.path)
-        super().truncate(size)
-
-    def sync(self) -> None:
-        self._disk.begin("sync", self.path)
-        super().sync()
-        self._disk.synced(self.path)
 
 
 def files_of(folder: Path) -> Files:

@@ -33,6 +33,9 @@ class RecordingDisk(Disk):
     def count(self, name: str) -> int:
         return sum(each.name == name for each in self.operations)
 
+    def synced(self, path: Path) -> None:
+        """Called after each sync of a file."""
+
     def create(self, path: Path) -> DiskFile:
         self.begin("create", path)
         return _RecordedFile(self, path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
@@ -77,6 +80,7 @@ class _RecordedFile(DiskFile):
     def sync(self) -> None:
         self._disk.begin("sync", self.path)
         super().sync()
+        self._disk.synced(self.path)
 
 
 class TornWriteError(OSError):

@@ -108,7 +108,10 @@ class ForgetfulDisk(Disk):
     def unlock(self, lock: int) -> None:
         self._locked = False
 
-    def make_folder(self, folder: Path) -> None:
+    def is_in_place(self, folder: Path, lock: int) -> bool:
+        return True
+
+    def make_folder(self, folder: Path, like: Path | None = None) -> None:
         key = key_of(folder)
         if key not in self.folders:
             self.record(Operation("mkdir", key, -1))

@@ -6,6 +6,7 @@ So nearly every kill is near a rotation, and many are in the middle of a checkpo
 from __future__ import annotations
 
 import argparse
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from wonderq.broker.maintenance import LogMaintenance
 from wonderq.cli.serve import raise_file_limit
 from wonderq.config import Settings
 from wonderq.logs import set_up_logging
+from wonderq.runtime.signals import Signals, StopRequested
 from wonderq_storage import SyncPolicy
 
 CHECKPOINT_EVERY_BYTES = 64 << 10
@@ -30,17 +32,17 @@ def main() -> None:
     options = parser.parse_args()
     host, _, port = options.listen.rpartition(":")
     raise_file_limit()
-    set_up_logging("info")
+    logs = set_up_logging("info")
     hurried = partial(LogMaintenance, checkpoint_every_bytes=CHECKPOINT_EVERY_BYTES, tick_s=TICK_S)
     serve.LogMaintenance = hurried  # type: ignore[assignment, attr-defined]
-    serve.serve(
-        Settings(
-            data=options.data,
-            listen=(host, int(port)),
-            fsync=options.fsync,
-            segment_bytes=options.segment_bytes,
-        )
+    settings = Settings(
+        data=options.data,
+        listen=(host, int(port)),
+        fsync=options.fsync,
+        segment_bytes=options.segment_bytes,
     )
+    with closing(logs), Signals() as signals, suppress(StopRequested):
+        serve.serve(settings, signals)
 
 
 if __name__ == "__main__":

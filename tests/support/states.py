@@ -8,17 +8,25 @@ from typing import Any
 
 import pytest
 
-from wonderq.state import columns, message_table, ready_pages, record
+from wonderq.state import columns, deadlines, message_table, ready_pages, record
 from wonderq.state.columns import Columns
 from wonderq.state.state import Queue, State
 
 
 def small_pages(monkeypatch: pytest.MonkeyPatch, bits: int, keep_below: int) -> None:
     """Let pages have ``1 << bits`` messages only."""
-    for module in (columns, message_table, ready_pages):
+    for module in (columns, deadlines, message_table, ready_pages):
         monkeypatch.setattr(module, "PAGE_BITS", bits)
     monkeypatch.setattr(columns, "PAGE_MESSAGES", 1 << bits)
     monkeypatch.setattr(columns, "_KEEP_BELOW", keep_below)
+    monkeypatch.setattr(columns, "SPARSE_MESSAGES", max(1 << bits, 4))
+
+
+def thin(real: Columns, work: int = 1000) -> None:
+    """Thin all pages, in portions."""
+    page: int | None = 0
+    while page is not None:
+        page, _ = real.thin(page, work)
 
 
 def columns_of(messages: Columns) -> dict[str, Any]:
@@ -37,6 +45,7 @@ def columns_of(messages: Columns) -> dict[str, Any]:
 def _at(state: State, now_ms: int, about: Callable[[Queue], Any]) -> dict[str, Any]:
     for queue in state.queues.values():
         queue.messages.advance(now_ms)
+        queue.messages.put_back(1 << 30)  # what is set aside is found again, and is in no record
     state.forget(now_ms)
     return {
         "key": state.key,
@@ -72,7 +81,8 @@ def lanes_of(messages: Columns) -> list[tuple[int, int, str]]:
 
 def dedup_entries_of(queue: Queue, now_ms: int) -> dict[str, Any]:
     """Return the dedup keys that a queue remembers, with their values and deadlines."""
-    return {key: (each.value, each.until_ms) for key, each in queue.dedup.copy().items() if each.until_ms > now_ms}
+    entries = queue.dedup.entries()
+    return {each.key: (each.value, each.until_ms) for each in entries if each.until_ms > now_ms}
 
 
 def state_view(state: State, now_ms: int) -> dict[str, Any]:

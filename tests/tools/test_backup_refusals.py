@@ -311,10 +311,12 @@ def test_a_destination_that_is_no_folder_is_said_to_be_none(tmp_path: Path) -> N
 def test_a_source_that_is_not_there_is_said_not_to_be(tmp_path: Path) -> None:
     source = tmp_path / "source"
     done = run("backup", str(source), str(tmp_path / "copy"))
-    assert (done.code, done.error) == (1, f"wonderq: {source}: No such file or directory.\n")
+    assert (done.code, done.error) == (
+        1, f"wonderq: there is no folder {source}. Pass the folder that 'wonderq serve --data' uses.\n"
+    )  # fmt: skip
     source.write_text("no folder")
     done = run("backup", str(source), str(tmp_path / "copy"))
-    assert (done.code, done.error) == (1, f"wonderq: {source}: Not a directory.\n")
+    assert (done.code, done.error) == (1, f"wonderq: {source}: Not a directory. Choose another path.\n")
     assert not (tmp_path / "copy").exists()
 
 

@@ -78,7 +78,7 @@ def test_the_history_and_the_records_of_a_message_with_a_priority(
     assert produced["lanes"] == [{"priority": 3, "group": "g"}]
     assert produced["messages"] == ["one"]
     assert produced["headers"]["0"]["group"] == "g"
-    assert [each["dedup"][0]["key"] for each in records if each["kind"] == "dedup"] == ["mk", "ax"]
+    assert [each["dedup"][0]["key"] for each in records if each["kind"] == "dedup"] == ["ksk", "ax"]
 
 
 def test_a_message_of_which_no_record_is_left(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

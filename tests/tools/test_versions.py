@@ -43,7 +43,7 @@ def mixed(tmp_path: Path) -> Path:
     found = versions(folder)
     assert found == sorted(found)
     assert found.count(1) == 7
-    assert found.count(2) > 2
+    assert found.count(frame.VERSION) > 2
     return folder
 
 
@@ -79,7 +79,7 @@ def test_repair_salvages_both(mixed: Path, tmp_path: Path, capfd: pytest.Capture
     assert str(path) in "".join(capfd.readouterr())
     main(["repair", str(mixed), str(tmp_path / "new")])
     assert bodies_in(tmp_path / "new") == bodies
-    assert set(versions(tmp_path / "new")) == {2}
+    assert set(versions(tmp_path / "new")) == {frame.VERSION}
 
 
 def test_backup_and_restore(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_restore_to_a_time_before(mixed: Path, tmp_path: Path) -> None:
     backup(mixed, tmp_path / "copy")
     restore(tmp_path / "copy", tmp_path / "new", until_ms=LATE_MS - 1)
     assert state_view_in(tmp_path / "new") == state_view_in(Path(shutil.copytree(GOLDEN, tmp_path / "before")))
-    assert versions(tmp_path / "new") == [1] * 7 + [2], "the last is empty: that time is between the two"
+    assert versions(tmp_path / "new") == [1] * 7 + [frame.VERSION], "the last is empty: that time is between the two"
     write_in_version_2(tmp_path / "new")
     assert state_view_in(tmp_path / "new") == state_view_in(mixed)
     assert versions(tmp_path / "new") == versions(mixed)
@@ -108,5 +108,5 @@ def test_restore_to_a_time_before(mixed: Path, tmp_path: Path) -> None:
 def test_compact_leaves_version_2_alone(mixed: Path) -> None:
     bodies = bodies_in(mixed)
     compact_anyhow(mixed)
-    assert set(versions(mixed)) == {2}
+    assert set(versions(mixed)) == {frame.VERSION}
     assert bodies_in(mixed) == bodies

@@ -6,7 +6,6 @@ claimed message without its receipt, for example, requires the role `admin`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import ceil
 
 from falcon.routing import CompiledRouter
@@ -17,6 +16,7 @@ from wonderq.auth.roles import RULES, Role
 from wonderq.httpd.errors import RequestError
 from wonderq.httpd.head import Head
 from wonderq.model.limits import UNLIMITED
+from wonderq.model.permits import Permits
 from wonderq.model.queue_names import DEFAULT_QUEUE
 from wonderq.runtime.token_bucket import TokenBuckets
 
@@ -77,7 +77,7 @@ class Access:
             return RequestError(403, "forbidden", "No key permits this: there is no rule for this method on this path.")
         if not key.has(role):
             return _forbidden(role, "")
-        if template in _ABOUT_ALL_QUEUES and "*" not in key.queues:
+        if template in _ABOUT_ALL_QUEUES and not key.opens(None):
             return _forbidden(role, " for all queues")
         if template not in _WITHOUT_QUEUE and not key.opens(found[2].get("queue", DEFAULT_QUEUE)):
             return _forbidden(role, " for this queue")
@@ -137,15 +137,8 @@ class Access:
             return _unauthorized()
         return None if key.has(role) and key.opens(queue) else _forbidden(role, f" for the queue {queue[:80]}")
 
-    def authorize_all_queues(self, authorization: str | None, role: Role, or_else: str) -> RequestError | None:
-        """Return the error, for a request that is otherwise permitted, if the key lacks a role for all queues."""
-        key = self._keys.find(authorization)
-        if key is None:
-            return _unauthorized()
-        return None if key.has(role) and "*" in key.queues else _forbidden(role, f" for all queues{or_else}")
-
-    def queue_filter(self, authorization: str | None) -> Callable[[str], bool]:
-        """Return a predicate for the names of queues that a key may list."""
+    def permits(self, authorization: str | None) -> Permits:
+        """Return the queues that a key opens, for a request whose role is already checked."""
         key = self._keys.find(authorization)
         return (lambda _: False) if key is None else key.opens
 

@@ -78,8 +78,10 @@ class Key(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_de
         """Return whether the key has a role, itself or through `admin`."""
         return role in self.roles or "admin" in self.roles
 
-    def opens(self, queue: str) -> bool:
-        """Return whether one of the key's patterns matches a queue."""
+    def opens(self, queue: str | None) -> bool:
+        """Return whether one of the key's patterns matches a queue; for None, whether the key opens all queues."""
+        if queue is None:
+            return "*" in self.queues
         return any(map(fnmatchcase, repeat(queue), self.queues))
 
     def expired(self, now_s: float) -> bool:
@@ -168,13 +170,18 @@ class Keys:
         is_valid = key is not None and key.sqs_secret is not None and not key.expired(self._now_s())
         return key if is_valid else None
 
+    def reload(self) -> None:
+        """Read the file now, whether it has changed or not. If that fails, the keys read before stay in use."""
+        self._stamp = ()
+        self._reload_if_changed()
+
     def _reload_if_changed(self) -> None:
         """Read the file again if it has changed."""
         self._next_check_s = time.monotonic() + self._check_interval_s
         try:
             if _stamp(self.path) != self._stamp:
                 self._load()
-                logger.info("%s has changed: %d keys", self.path, self.count)
+                logger.info("read %s again: %d keys", self.path, self.count)
                 if self.required and not self._keys:
                     logger.warning("no keys are left, so every request is refused")
             self._last_error = ""
@@ -184,7 +191,25 @@ class Keys:
             self._last_error = str(error)
 
     def _load(self) -> None:
-        keys, self._stamp = read(self.path)
+        """Read the file.
+
+        Raises:
+            KeysError: the file cannot be read, or every user can change it, and so create keys.
+        """
+        keys, stamp = read(self.path)
+        mode = stamp[-1] if stamp else 0
+        if mode & stat.S_IWOTH:
+            raise KeysError(
+                f"{self.path}: every user of this machine can change the keys (mode {stat.S_IMODE(mode):04o}). Run "
+                "chmod 600 on it, and check that the keys are yours"
+            )
+        if mode & (stat.S_IWGRP | stat.S_IROTH):
+            logger.warning(
+                "%s: other users can read or change the keys (mode %04o). Run chmod 600 on it",
+                self.path,
+                stat.S_IMODE(mode),
+            )
+        self._stamp = stamp
         self._keys = {key.id: key for key in keys}
         self.required = self.required or bool(keys)
 
@@ -194,7 +219,7 @@ def _hash(text: str) -> hashlib._Hash:
 
 
 def _stamp(path: Path) -> tuple[int, ...] | None:
-    """Return a value that changes when the file is replaced, or None if there is no file."""
+    """Return a value that changes when the file is replaced, with its mode at the end; None if there is no file."""
     try:
         return _stamp_of(os.stat(path))
     except _NOT_FOUND:
@@ -202,7 +227,7 @@ def _stamp(path: Path) -> tuple[int, ...] | None:
 
 
 def _stamp_of(found: os.stat_result) -> tuple[int, ...]:
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_mode
 
 
 def read(path: Path) -> tuple[list[Key], tuple[int, ...] | None]:

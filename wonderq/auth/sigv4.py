@@ -52,7 +52,8 @@ class Request(NamedTuple):
     query: str
     headers: Mapping[str, str]
     """Values by header name in lower case."""
-    body: bytes
+    body_sha256: str
+    """SHA-256 of the body, in hexadecimal digits."""
 
 
 def parse(authorization: str | None) -> Signed | None:
@@ -106,7 +107,7 @@ def signature(request: Request, signed: Signed, stamp: str, secret: str) -> str:
             *(f"{name}:{_canonical_value(request.headers.get(name, ''))}" for name in signed.headers),
             "",
             ";".join(signed.headers),
-            hashlib.sha256(request.body).hexdigest(),
+            request.body_sha256,
         )
     )
     to_sign = "\n".join((_ALGORITHM, stamp, signed.scope, hashlib.sha256(canonical.encode()).hexdigest()))

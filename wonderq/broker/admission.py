@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import Any
 
@@ -17,8 +17,17 @@ from wonderq.model.errors import (
 )
 from wonderq.model.limits import UNLIMITED, Limits
 from wonderq.model.messages import size_of
+from wonderq.runtime.fibers import took
 from wonderq.state import record
 from wonderq.state.state import Queue, State
+
+#: Characters of a batch above which it is encoded in turns.
+_LONG_CHARACTERS = 1 << 18
+
+#: Bytes that are encoded in a step of `took`.
+_BYTES_PER_STEP = 500
+#: Expired keys that are forgotten for a produce that finds no room for its keys, and one more per key.
+_FORGET_MORE = 100
 
 
 class Admission:
@@ -29,7 +38,7 @@ class Admission:
         self._limits_queues = limits.messages_per_queue < UNLIMITED or limits.bytes_per_queue < UNLIMITED
         self._state = state
 
-    # One request
+    # One request: outside the broker's lock
 
     def encode(self, bodies: Sequence[str], headers: Sequence[Mapping[str, Any]] | None = None) -> list[bytes]:
         """Return the entries of new messages; ``headers`` holds those of each message.
@@ -45,7 +54,9 @@ class Admission:
         if len(bodies) > limits.batch_messages:
             raise BatchTooLargeError(f"A batch may have {limits.batch_messages} messages, and this has {len(bodies)}.")
         try:
-            if headers is None:
+            if sum(map(len, bodies)) > _LONG_CHARACTERS:
+                entries = self._encode_in_turns(bodies, headers or repeat({}))
+            elif headers is None:
                 entries = [record.encode_entry(body) for body in bodies]
             else:
                 entries = list(map(record.encode_entry, bodies, headers))
@@ -57,6 +68,17 @@ class Admission:
                 if size > limits.message_bytes:
                     raise MessageTooLargeError(size, limits.message_bytes)
         self.check_batch_bytes(sum(map(len, entries)), len(entries))
+        return entries
+
+    def _encode_in_turns(self, bodies: Sequence[str], headers: Iterable[Mapping[str, Any]]) -> list[bytes]:
+        """Encode messages whose text is long, and stop when the batch has too many bytes."""
+        entries: list[bytes] = []
+        size = 0
+        for body, more in zip(bodies, headers, strict=False):
+            entries.append(record.encode_entry(body, more))
+            size += len(entries[-1])
+            self.check_batch_bytes(size, len(bodies))
+            took(len(entries[-1]) // _BYTES_PER_STEP)
         return entries
 
     def check_batch_bytes(self, size: int, count: int) -> None:
@@ -98,7 +120,7 @@ class Admission:
             TooManyKeysError: the broker would hold more than it may.
         """
         if count and self._state.dedup_entries + count > self._limits.total_keys:
-            self._state.forget(now_ms)
+            self._state.forget(now_ms, count + _FORGET_MORE)
             if self._state.dedup_entries + count > self._limits.total_keys:
                 raise TooManyKeysError(self._limits.total_keys)
 

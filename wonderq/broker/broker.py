@@ -3,7 +3,8 @@
 | concern | module | operations |
 |---|---|---|
 | producing | `wonderq.broker.produce` | `produce`, `send`, `hand_over` |
-| claims | `wonderq.broker.claims` | `claim`, `enforce_retention` |
+| claims | `wonderq.broker.claims` | `claim`, `remove_dead_letters` |
+| retention, deadlines, expired keys | `wonderq.broker.upkeep` | `upkeep` |
 | deleting and updating | `wonderq.broker.changes` | `delete`, `delete_batch`, `update`, `update_batch`, `kick` |
 | reading | `wonderq.broker.queries` | `get`, `messages`, `count`, `settings_of`, `queue`, `queues`, `queue_stats` |
 | queues | `wonderq.broker.queues` | `put_queue`, `create_queue`, `change_queue`, `drop_queue`, `purge` |
@@ -25,9 +26,13 @@ from wonderq.broker.reader import Reader
 from wonderq.broker.redrive import Redrives
 from wonderq.broker.schedules import Schedules
 from wonderq.broker.transfers import Transfers
+from wonderq.broker.upkeep import Upkeep
 from wonderq.model.limits import Limits
 from wonderq.runtime.clock import Clock
 from wonderq_storage import Checkpoints, CorruptLogError, Log
+
+#: Objects that the garbage collector examines for each queue, and for each group and priority of one.
+_OBJECTS_OF_A_QUEUE, _OBJECTS_OF_A_GROUP = 40, 6
 
 
 class Broker:
@@ -57,7 +62,8 @@ class Broker:
         self.claims = Claims(self.core, self._reader, transfers)
         changes = Changes(self.core, self._reader)
         self.queries = Queries(self.core, self._reader)
-        queues = Queues(self.core, self.queries)
+        self.redrives = Redrives(self.core, self._reader, transfers)
+        queues = Queues(self.core, self.queries, self.redrives)
 
         # The operations are the collaborators' own methods, so each has one signature, one description and no extra
         # call.
@@ -66,7 +72,8 @@ class Broker:
         self.hand_over = producer.hand_over
 
         self.claim = self.claims.claim
-        self.enforce_retention = self.claims.enforce_retention
+        self.upkeep = Upkeep(self.core).run
+        self.remove_dead_letters = self.claims.remove_dead_letters
 
         self.delete = changes.delete
         self.delete_batch = changes.delete_batch
@@ -79,6 +86,8 @@ class Broker:
         self.count = self.queries.count
         self.settings_of = self.queries.settings_of
         self.queue = self.queries.queue
+        self.queue_names = self.queries.queue_names
+        self.sources_of = self.queries.sources_of
         self.queues = self.queries.queues
         self.queue_stats = self.queries.queue_stats
 
@@ -88,16 +97,21 @@ class Broker:
         self.drop_queue = queues.drop_queue
         self.purge = queues.purge
 
-        self.redrives = Redrives(self.core, self._reader, transfers)
         self.schedules = Schedules(self.core, producer)
 
         self.locked = self.core.locked
         self.stop_claiming = self.core.stop_claiming
+        self.review_clock = self.core.review_clock
 
     @property
     def unready(self) -> str | None:
         """Reason why the broker takes no work, or None while it does."""
         return self.core.unready
+
+    @property
+    def warnings(self) -> list[str]:
+        """Problems that an operator must solve while the broker works."""
+        return [] if self.core.clock.problem is None else [self.core.clock.problem]
 
     @property
     def is_damaged(self) -> bool:
@@ -108,6 +122,13 @@ class Broker:
     def waiting_consumers(self) -> int:
         """Number of consumers that wait for a message."""
         return len(self.core.consumers)
+
+    @property
+    def long_lived_objects(self) -> int:
+        """About how many objects of queues, groups and dedup entries the garbage collector examines."""
+        queues = list(self.core.state.queues.values())
+        groups = sum(len(queue.messages.lanes.by_number) for queue in queues)
+        return _OBJECTS_OF_A_QUEUE * len(queues) + _OBJECTS_OF_A_GROUP * groups + 2 * self.core.state.dedup_entries
 
     @property
     def log_bytes(self) -> int:

@@ -20,6 +20,7 @@ from wonderq.model.errors import (
 )
 from wonderq.model.messages import Change, Target, size_of
 from wonderq.model.status import BURIED, CLAIMED, DELAYED, WAITING
+from wonderq.runtime.fibers import took
 from wonderq.state import record
 from wonderq.state.page import NO_TOKEN, MessageView
 from wonderq.state.record import Runs
@@ -139,7 +140,9 @@ class Changes:
         if bodies:
             self._core.admission.encode(bodies)
         for _, change in updates:
-            check_attributes(change.attributes or {})
+            if change.attributes:
+                check_attributes(change.attributes)
+                took(8 * len(change.attributes))
         results = None
         while results is None:
             results = self._try_update(queue, updates, self._rewrite(queue, updates))
@@ -190,7 +193,7 @@ class Changes:
             seen: set[int] = set()
             for index, (target, change) in enumerate(updates):
                 try:
-                    view = self._core.resolve(found, target)
+                    view = self._core.resolve(found, target).at(now_ms)
                     if view.sequence in seen:
                         raise InvalidValueError("entries", "A batch may update a message only once.")
                     after = self._decide_change(view, change, now_ms)

@@ -1,4 +1,4 @@
-"""Claims: delivery, long polling, dead-lettering and retention."""
+"""Claims: delivery, long polling and dead-lettering."""
 
 from __future__ import annotations
 
@@ -7,18 +7,21 @@ import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from math import inf
-from typing import NamedTuple
+from operator import attrgetter
+from typing import NamedTuple, Protocol
+from weakref import WeakKeyDictionary
 
 from wonderq.broker.consumers import Waiter
 from wonderq.broker.core import CLAIM_LEAVES, Core
 from wonderq.broker.rate_limits import ClaimBudget
 from wonderq.broker.reader import Reader
-from wonderq.broker.transfers import Transfers
+from wonderq.broker.transfers import PORTION_MESSAGES, Transfers
 from wonderq.model.errors import BrokerError, InvalidValueError, ShuttingDownError, TooManyInFlightError
 from wonderq.model.limits import UNLIMITED
 from wonderq.model.messages import Message, new_tuple
 from wonderq.model.settings import DEDUPLICATION_WINDOW_MS
-from wonderq.model.status import CLAIMED, WAITING
+from wonderq.model.status import CLAIMED
+from wonderq.runtime.fibers import yield_to_others
 from wonderq.runtime.token_bucket import TokenBuckets
 from wonderq.state import record
 from wonderq.state.page import NO_TOKEN, MessageView
@@ -34,8 +37,14 @@ _MAX_ATTEMPT_CHARACTERS = 128
 #: Prefix of the ids of claim attempts in a queue's dedup table.
 _ATTEMPT = "a"
 
+#: Most messages to set aside under the lock, or to put back; each takes a few microseconds.
+_SPENT_PORTION = 400
+
 #: Shortest sleep of a waiting consumer: a deadline that is nearly due must not make it spin.
 _MIN_SLEEP_S = 0.001
+
+
+_length = attrgetter("length")
 
 
 class Claim(NamedTuple):
@@ -57,7 +66,23 @@ class NoClaim(NamedTuple):
     wait_s: float = inf
     """Seconds until a rate limit allows more."""
     dead: Sequence[MessageView] = ()
-    """Messages that were claimed too often, and must be dead-lettered first."""
+    """Messages that were claimed too often and are set aside, to be dead-lettered."""
+    unfinished: bool = False
+    """Whether the next attempt may find a message that this one did not come to."""
+
+
+class Room(Protocol):
+    """Room in memory for the response to a claim. It is asked under the broker's lock."""
+
+    @property
+    def left_bytes(self) -> int:
+        """Size of the messages that may be claimed. A single message may have more."""
+
+    def take(self, size: int) -> None:
+        """Take the room of messages that are claimed now."""
+
+    def fit(self, size: int) -> None:
+        """Take the room of messages that can be claimed only together; raise an error if there is not enough."""
 
 
 class _Request(NamedTuple):
@@ -70,6 +95,7 @@ class _Request(NamedTuple):
     """End of the long poll, on the monotonic clock."""
     client_gone: Callable[[], bool]
     attempt_id: str | None
+    room: Room | None
 
 
 class Claims:
@@ -80,7 +106,11 @@ class Claims:
         self._reader = reader
         self._transfers = transfers
         self._tokens: Iterator[int] = iter(())
-        self._rates = TokenBuckets()
+        # By queue: the buckets of a deleted queue are dropped with it.
+        self._rates: WeakKeyDictionary[Queue, TokenBuckets] = WeakKeyDictionary()
+        self._new_buckets: Callable[[], TokenBuckets] = TokenBuckets
+        # What `remove_dead_letters` has seen of each queue: as long as it is the same, there is nothing new to find.
+        self._seen: WeakKeyDictionary[Queue, tuple[int, ...]] = WeakKeyDictionary()
 
     def claim(
         self,
@@ -91,12 +121,14 @@ class Claims:
         wait_s: float = 0,
         client_gone: Callable[[], bool] = lambda: False,
         attempt_id: str | None = None,
+        room: Room | None = None,
     ) -> list[Message]:
         """Claim the next messages of a queue, at most ``limit``, and wait up to ``wait_s`` for the first one.
 
         ``visibility_timeout_ms`` defaults to the setting of the queue. ``client_gone`` is called before each attempt to
         claim, and nothing is claimed once it returns True. A repeated ``attempt_id`` gets the same messages and
-        receipts within five minutes, unless one of the messages has changed since.
+        receipts within five minutes, unless one of the messages has changed since. Fewer messages are claimed if
+        ``room`` has too little left.
 
         Raises:
             InvalidValueError: an argument is out of range.
@@ -106,7 +138,8 @@ class Claims:
             TooManyWaitingError: as many consumers wait as may wait.
         """
         self._check(limit, visibility_timeout_ms, wait_s, attempt_id)
-        request = _Request(queue, limit, visibility_timeout_ms, time.monotonic() + wait_s, client_gone, attempt_id)
+        wait_until_s = time.monotonic() + wait_s
+        request = _Request(queue, limit, visibility_timeout_ms, wait_until_s, client_gone, attempt_id, room)
         claim = self._wait_for_claim(request)
         if claim is None:
             self._core.wait_until_durable()
@@ -147,6 +180,7 @@ class Claims:
         """Claim messages, and wait for the first; return None if none came in time or the client disconnected."""
         core = self._core
         waiter: Waiter | None = None
+        may_move = PORTION_MESSAGES
         try:
             while not request.client_gone():
                 with core.transaction as now_ms:
@@ -156,11 +190,11 @@ class Claims:
                         return None
                     queue = core.find_queue(request.queue)
                     outcome = self.try_claim(
-                        queue, now_ms, request.limit, request.visibility_timeout_ms, request.attempt_id
+                        queue, now_ms, request.limit, request.visibility_timeout_ms, request.attempt_id, request.room
                     )
                     if isinstance(outcome, Claim):
                         return outcome
-                    if not outcome.dead:
+                    if not (outcome.dead or outcome.unfinished):
                         left_s = request.wait_until_s - time.monotonic()
                         if left_s <= 0:
                             if outcome.in_flight_limit:  # an empty answer would mean that no message waits
@@ -171,8 +205,11 @@ class Claims:
                         else:
                             core.consumers.rejoin(queue, waiter)
                         sleep_s = min(left_s, outcome.wait_s, (waiter.due_ms - now_ms) / 1000)
-                if outcome.dead:
-                    self._transfers.dead_letter(queue, outcome.dead)
+                if outcome.dead and may_move > 0:  # housekeeping moves the others, so that nobody waits for many
+                    self._transfers.dead_letter(queue, outcome.dead[:may_move])
+                    may_move -= len(outcome.dead)
+                elif outcome.dead or outcome.unfinished:
+                    yield_to_others()
                 else:
                     assert waiter is not None
                     waiter.wake.wait(max(sleep_s, _MIN_SLEEP_S))
@@ -194,33 +231,39 @@ class Claims:
         limit: int,
         visibility_timeout_ms: int | None,
         attempt_id: str | None,
+        room: Room | None = None,
     ) -> Claim | NoClaim:
         """Claim messages that are available now, under the lock, or return the reason why there are none."""
         messages, settings = queue.messages, queue.settings
         in_flight_limit, rates = self._core.limits.in_flight_per_queue, None
-        self._core.advance(queue, now_ms)
+        left = self._core.advance(queue, now_ms)
         if queue.restricts_claims:
-            if settings.retention_ms:
-                self._delete_expired(queue, now_ms)
+            if settings.retention_ms and self._core.delete_expired(queue, now_ms):
+                return NoClaim(unfinished=True)
             if settings.paused:
                 return NoClaim()
             in_flight_limit = min(in_flight_limit, settings.max_in_flight or UNLIMITED)
             if settings.has_rates:
-                rates = ClaimBudget(self._rates, queue)
+                rates = self._budget(queue)
         timeout_ms = settings.visibility_timeout_ms if visibility_timeout_ms is None else visibility_timeout_ms
         if attempt_id is not None:
-            again = self._claim_again(queue, now_ms, timeout_ms, attempt_id)
+            again = self._claim_again(queue, now_ms, timeout_ms, attempt_id, room)
             if again is not None:
                 return again
-        room = in_flight_limit - messages.counts[CLAIMED]
-        runs = self._pick(queue, min(limit, room), rates)
-        if not runs:
-            full = room <= 0 < messages.counts[WAITING]
-            return NoClaim(in_flight_limit if full else 0, inf if rates is None else rates.wait_s)
-        if settings.max_receives:
-            dead = [view for view in messages.views(runs) if view.receives >= settings.max_receives]
+        more = in_flight_limit - messages.counts[CLAIMED]
+        if messages.spent and messages.spent_receives != settings.max_receives:
+            messages.put_back(_SPENT_PORTION)
+            return NoClaim(unfinished=True)
+        runs = self._pick(queue, min(limit, more), rates, room)
+        if settings.max_receives and runs:
+            dead = self._set_aside(queue, runs, min(limit, more), rates, room)
             if dead:
                 return NoClaim(dead=dead)
+        if not runs:
+            if left <= 0:
+                return NoClaim(unfinished=True)
+            full = more <= 0 < messages.available
+            return NoClaim(in_flight_limit if full else 0, inf if rates is None else rates.wait_s)
         token = self._new_token()
         records: list[Record] = [record.Claim(record.CLAIM, now_ms, queue.number, runs, timeout_ms, token)]
         if attempt_id is not None:
@@ -228,14 +271,88 @@ class Claims:
         position = self._core.append_and_apply(*records, leave=CLAIM_LEAVES)
         self._count(queue, now_ms, runs)
         views = messages.views(runs)
+        if room is not None:
+            room.take(sum(map(_length, views)))
         if rates is not None:
             rates.count(messages.lane_of(view)[1] for view in views)
         self._core.consumers.notify(queue)
         return new_tuple(Claim, (queue, position, views, token))
 
-    def _pick(self, queue: Queue, limit: int, rates: ClaimBudget | None) -> Runs:
-        """Return the messages to claim next, within the limits of a batch and the rates."""
+    def _set_aside(
+        self, queue: Queue, runs: Runs, limit: int, rates: ClaimBudget | None, room: Room | None
+    ) -> list[MessageView]:
+        """Set aside the messages that were claimed too often and come before the next ``limit`` others.
+
+        ``runs`` are the next messages. Returns those that were set aside, in their order; the portion is bounded.
+        """
+        messages, most = queue.messages, queue.settings.max_receives
+        # With lanes that take turns, the order depends on the number of messages that are picked.
+        ahead = _SPENT_PORTION if queue.is_fifo or not messages.lanes.by_number else limit
+        dead: list[MessageView] = []
+        while runs and len(dead) < _SPENT_PORTION:
+            views = messages.views(runs)
+            if all(view.receives < most for view in views):
+                break
+            found: list[MessageView] = []
+            others = 0
+            for view in messages.views(messages.pick(ahead, UNLIMITED)) if ahead > limit else views:
+                if view.receives >= most:
+                    found.append(view)
+                else:
+                    others += 1
+                    if others == limit:
+                        break
+            messages.set_aside(found, most)
+            dead += found
+            runs = self._pick(queue, limit, rates, room)
+        return dead
+
+    def remove_dead_letters(self) -> bool:
+        """Move or bury dead letters ahead of need, one portion of each queue; return whether more are left.
+
+        A dead letter behind a message that can still be claimed stays until its turn comes.
+        """
+        core, more = self._core, False
+        with core.lock:
+            found = core.state.queues.values()
+            queues = [queue for queue in found if queue.settings.max_receives or queue.messages.spent]
+        for queue in queues:
+            with core.transaction as now_ms:
+                if core.state.find(queue.number) is not queue:
+                    continue
+                views = self._dead_letters(queue, now_ms)
+                more = more or len(views) < queue.messages.spent
+            if views:
+                self._transfers.dead_letter(queue, views)
+        return more
+
+    def _dead_letters(self, queue: Queue, now_ms: int) -> list[MessageView]:
+        """Return a portion of the dead letters of a queue, under the lock."""
+        messages, settings = queue.messages, queue.settings
+        if messages.spent and messages.spent_receives != settings.max_receives:
+            messages.put_back(_SPENT_PORTION)
+            self._core.consumers.notify(queue)
+        if not settings.max_receives or settings.paused:
+            return []
+        self._core.advance(queue, now_ms)
+        seen = (messages.next_sequence, messages.spent, *messages.counts)
+        if self._seen.get(queue) != seen:
+            self._set_aside(queue, messages.pick(1, UNLIMITED), 1, None, None)
+            self._seen[queue] = messages.next_sequence, messages.spent, *messages.counts
+        return messages.set_aside_first(PORTION_MESSAGES)
+
+    def _budget(self, queue: Queue) -> ClaimBudget:
+        """Return what the rates of a queue allow now."""
+        buckets = self._rates.get(queue)
+        if buckets is None:
+            buckets = self._rates[queue] = self._new_buckets()
+        return ClaimBudget(buckets, queue)
+
+    def _pick(self, queue: Queue, limit: int, rates: ClaimBudget | None, room: Room | None) -> Runs:
+        """Return the messages to claim next, within the limits of a batch, the rates and the room."""
         most_bytes = self._core.limits.batch_bytes
+        if room is not None:
+            most_bytes = min(most_bytes, room.left_bytes)
         if rates is None:
             return queue.messages.pick(limit, most_bytes)
         return queue.messages.pick(min(limit, rates.messages()), most_bytes, rates.messages_of)
@@ -246,16 +363,22 @@ class Claims:
             produced_ms = sorted(produced_ms)  # lanes do not deliver the oldest message first
         self._core.counters.of(queue.name).claimed(now_ms, produced_ms)
 
-    def _claim_again(self, queue: Queue, now_ms: int, timeout_ms: int, attempt_id: str) -> Claim | None:
+    def _claim_again(
+        self, queue: Queue, now_ms: int, timeout_ms: int, attempt_id: str, room: Room | None
+    ) -> Claim | None:
         """Renew and return the claim of an earlier attempt, or return None if there is none or a message changed."""
         before = queue.dedup.get(_ATTEMPT + attempt_id, now_ms)
         if before is None:
             return None
         token, runs, due_ms = before
+        if due_ms <= now_ms:
+            return None
         views = [view for sequence in record.from_runs(runs) if (view := queue.messages.find(sequence)) is not None]
         expected = (CLAIMED, token, due_ms)
         if len(views) < sum(runs[1::2]) or any((each.status, each.token, each.due_ms) != expected for each in views):
             return None
+        if room is not None:
+            room.fit(sum(map(_length, views)))
         changes = [record.Change(view.sequence, CLAIMED, now_ms + timeout_ms, timeout_ms) for view in views]
         position = self._core.append_and_apply(
             change_record(queue, changes, now_ms),
@@ -278,26 +401,3 @@ class Claims:
                 return token
         self._tokens = iter(array("I", secrets.token_bytes(_TOKENS_BYTES)))
         return self._new_token()
-
-    # Retention
-
-    def enforce_retention(self) -> None:
-        """Delete messages older than their queue's retention, and expired dedup entries, in all queues."""
-        core = self._core
-        with core.lock:
-            core.state.forget(core.clock.now_ms())
-            queues = list(core.state.queues.values())
-        for queue in queues:
-            if queue.settings.retention_ms:
-                with core.transaction as now_ms:
-                    if core.state.find(queue.number) is queue:
-                        self._delete_expired(queue, now_ms)
-                        core.consumers.notify(queue)  # fewer messages may be in flight now
-        core.wait_until_durable()
-
-    def _delete_expired(self, queue: Queue, now_ms: int) -> None:
-        end = queue.messages.retention_end(now_ms - queue.settings.retention_ms + 1)
-        if end is not None:
-            before = len(queue.messages)
-            self._core.append_and_apply(record.Purge(record.PURGE, now_ms, queue.number, end))
-            self._core.counters.of(queue.name).retention_expired += before - len(queue.messages)

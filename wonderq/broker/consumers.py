@@ -10,7 +10,7 @@ from collections import deque
 
 from wonderq.model.errors import TooManyWaitingError
 from wonderq.model.limits import UNLIMITED
-from wonderq.model.status import CLAIMED, WAITING
+from wonderq.model.status import CLAIMED
 from wonderq.runtime.fibers import Event
 from wonderq.state.state import Queue
 
@@ -82,8 +82,8 @@ class ConsumerQueues:
         due_ms = queue.messages.next_due_ms()
         if due_ms is not None and due_ms < waiters[0].due_ms:
             waiters[0].wake.set()
-        counts = queue.messages.counts
-        waiting = min(counts[WAITING], self._in_flight - counts[CLAIMED])
+        messages = queue.messages
+        waiting = min(messages.available, self._in_flight - messages.counts[CLAIMED])
         for waiter in waiters:
             if waiting <= 0:
                 return

@@ -31,6 +31,7 @@ from wonderq.model.ids import Ids
 from wonderq.model.limits import Limits
 from wonderq.model.messages import Target
 from wonderq.model.queue_names import DEFAULT_QUEUE, check_queue_name
+from wonderq.model.status import CLAIMED
 from wonderq.runtime.clock import Clock
 from wonderq.runtime.durability import DurabilityWaiter
 from wonderq.state import record
@@ -46,6 +47,11 @@ logger = logging.getLogger("wonderq")
 #: compaction a quarter, claiming an eighth and deleting a 64th. Purges and dropped queues leave nothing. So the
 #: operations that make room still work when the others are refused.
 PRODUCE_LEAVES, COMPACTION_LEAVES, CLAIM_LEAVES, DELETE_LEAVES = 2, 4, 8, 64
+
+
+#: Most units of work of a portion: what is done under the lock at a time, of work that may be more. A unit takes a few
+#: microseconds, such as the end of one claim.
+PORTION = 400
 
 
 class Transaction:
@@ -222,11 +228,34 @@ class Core:
             raise QueueNotFoundError(name)
         return self.new_queue(name, now_ms, before)
 
-    def advance(self, queue: Queue, now_ms: int) -> None:
-        """End the claims and delays of a queue that are past their deadline, and count the claims, under the lock."""
-        timed_out = queue.messages.advance(now_ms)
+    def advance(self, queue: Queue, now_ms: int, most: int = PORTION) -> int:
+        """End claims and delays of a queue that are past their deadline, and count the claims, under the lock.
+
+        Returns the units of work that are left of ``most``. If none are, more deadlines may be past.
+        """
+        claimed = queue.messages.counts[CLAIMED]
+        left = queue.messages.advance(now_ms, most)
+        timed_out = claimed - queue.messages.counts[CLAIMED]
         if timed_out:
             self.counters.of(queue.name).claims_timed_out += timed_out
+        return left
+
+    def delete_expired(self, queue: Queue, now_ms: int) -> bool:
+        """Delete messages that are older than the retention of their queue, under the lock.
+
+        Returns whether it deleted any. If so, there may be more.
+        """
+        end = queue.messages.oldest_end(PORTION, now_ms - queue.settings.retention_ms + 1)
+        if end is None:
+            return False
+        self.counters.of(queue.name).retention_expired += self.purge_to(queue, end, now_ms)
+        return True
+
+    def purge_to(self, queue: Queue, end: int, now_ms: int) -> int:
+        """Delete all messages of a queue whose sequence numbers are below ``end``, under the lock; return how many."""
+        before = len(queue.messages)
+        self.append_and_apply(record.Purge(record.PURGE, now_ms, queue.number, end))
+        return before - len(queue.messages)
 
     def resolve(self, queue: Queue, target: Target) -> MessageView:
         """Return the message that a target identifies, under the lock.
@@ -264,6 +293,16 @@ class Core:
             return "shutting down"
         damage = self.transaction.damage
         return self.log.failure if damage is None else str(damage)
+
+    def review_clock(self) -> None:
+        """Follow the system's clock again if it was held and there is no doubt any more."""
+        with self.lock:
+            released = self.clock.review()
+            if released:
+                self.consumers.wake_all()  # claims and delays may have ended
+        if released:
+            logger.warning("the broker's clock follows the system's clock again")
+        self.clock.remember()
 
     def mark_damaged(self, file: str, offset: int, reason: str) -> CorruptLogError:
         """Refuse all further work, because the log does not verify at this place; return the error to raise."""

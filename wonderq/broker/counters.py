@@ -26,6 +26,7 @@ class QueueCounters:
         "buried",
         "calls",
         "claims_timed_out",
+        "dead_letters_moved",
         "lifetime_ms",
         "messages",
         "moved",
@@ -44,6 +45,8 @@ class QueueCounters:
         """Messages deleted because they were older than their queue's retention."""
         self.moved = 0
         """Messages moved to another queue, as dead letters or by a redrive."""
+        self.dead_letters_moved = 0
+        """Dead letters that were moved to a dead-letter queue."""
         self.buried = 0
         """Dead letters that were buried, because there was no dead-letter queue for them."""
         self.time_to_claim_ms = Histogram(_AGES_MS)

@@ -1,16 +1,21 @@
-"""Background work on messages: retention, redrives and schedules."""
+"""Background work on messages: upkeep, dead letters, redrives, schedules, sparse pages, review of a held clock."""
 
 from __future__ import annotations
 
 from wonderq.broker.background import TICK_S, BackgroundLoop
 from wonderq.broker.broker import Broker
+from wonderq.broker.thinning import Thinner
+
+#: Rest between two portions of upkeep, so that requests get the lock meanwhile.
+_REST_S = 0.002
 
 
 class Housekeeper(BackgroundLoop):
-    """Enforces retention, and runs redrives and schedules when they are due."""
+    """Does the upkeep, removes dead letters, runs redrives and schedules when they are due, and thins pages."""
 
     def __init__(self, broker: Broker, *, tick_s: float = TICK_S) -> None:
         super().__init__(broker, "housekeeping", tick_s)
+        self._thinner = Thinner(broker)
 
     def start(self) -> None:
         """Start the thread."""
@@ -19,12 +24,26 @@ class Housekeeper(BackgroundLoop):
 
     def turn(self) -> float:
         """Run the steps that are due; return the seconds until the next one is."""
-        steps = (self._enforce_retention, self._broker.redrives.run, self._broker.schedules.fire_due)
+        steps = (
+            self._review_clock,
+            self._keep_up,
+            self._remove_dead_letters,
+            self._broker.redrives.run,
+            self._broker.schedules.fire_due,
+            self._thinner.run,
+        )
         return min(self._tick_s, *(self.attempt(step, self._tick_s) for step in steps))
 
-    def _enforce_retention(self) -> float:
-        self._broker.enforce_retention()
+    def _review_clock(self) -> float:
+        self._broker.review_clock()
         return self._tick_s
+
+    def _keep_up(self) -> float:
+        self._broker.upkeep(lambda: self._stop.wait(_REST_S))
+        return self._tick_s
+
+    def _remove_dead_letters(self) -> float:
+        return 0 if self._broker.remove_dead_letters() else self._tick_s
 
     def _run(self) -> None:
         super()._run()

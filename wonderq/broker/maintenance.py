@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 
 from wonderq.broker.background import TICK_S, BackgroundLoop
 from wonderq.broker.broker import Broker
@@ -23,6 +24,9 @@ WORTH_A_CHECKPOINT_BYTES = 8 << 20
 #: Divisor of the tolerated garbage on a disk that has no room for another segment.
 _CRAMPED = 8
 
+#: Seconds of rest between two turns of a checkpoint, which hold the lock for about a millisecond each.
+_REST_OF_TURNS_S = 0.001
+
 #: Seconds of rest for each second of calm copying. Urgent copying does not rest.
 _REST = 1.0
 
@@ -35,13 +39,22 @@ def checkpoint(broker: Broker, log: Log, checkpoints: Checkpoints) -> int:
         LogFailedError: the log before the checkpoint cannot be made durable.
     """
     with broker.locked() as (state, _, _):
-        snapshot, mark = state.freeze(), log.mark()
+        snapshot, mark = state.begin_snapshot(), log.mark()
     try:
+        _in_turns(broker, snapshot.freeze_more)
         log.sync()
         return checkpoints.write(mark, snapshot.chunks())
     finally:
+        _in_turns(broker, snapshot.thaw_more)
+
+
+def _in_turns(broker: Broker, turn: Callable[[], bool]) -> None:
+    """Call a function until it returns False. Each call holds the broker's lock; others get it between two calls."""
+    while True:
         with broker.locked():
-            snapshot.release()
+            if not turn():
+                return
+        time.sleep(_REST_OF_TURNS_S)
 
 
 class LogMaintenance(BackgroundLoop):

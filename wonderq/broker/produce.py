@@ -17,12 +17,13 @@ from wonderq.model.errors import (
 )
 from wonderq.model.messages import NewMessage, RequestNumber, SendResults, Target, size_of
 from wonderq.model.settings import FIFO_SUFFIX, QueueSettings
+from wonderq.runtime.fibers import took
 from wonderq.state import record
 from wonderq.state.record import Record, Runs
 from wonderq.state.state import Queue, State, queue_record
 
 #: Prefix of producers that number their requests in a queue's dedup table, and how long each is kept after its newest.
-_PRODUCER = "p"
+_PRODUCER = "n"
 _PRODUCER_MS = 3_600_000
 
 NewMessages = Sequence[str | NewMessage]
@@ -201,6 +202,8 @@ class Producer:
         typed = _typed(messages)
         for message in typed:
             message.check(is_fifo=is_fifo)
+            if message.attributes:
+                took(8 * len(message.attributes))
         entries = admission.encode([each.body for each in typed], [each.headers() for each in typed])
         return _Encoded(typed, entries, are_bodies=False)
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator, Iterator
-from itertools import accumulate
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from itertools import accumulate, islice
 
-from wonderq.broker.core import Core
+from wonderq.broker.core import PORTION, Core
 from wonderq.broker.reader import Reader
 from wonderq.model.errors import InvalidValueError, MessageNotFoundError, TooManyListingsError
 from wonderq.model.messages import Message, QueueInfo, Target
@@ -16,11 +16,17 @@ from wonderq.runtime.fibers import yield_to_others
 from wonderq.state.state import Queue
 
 #: Most messages, and most bytes, that a listing reads at a time. A larger message is read alone.
-_LIST_CHUNK = 256
+_LIST_CHUNK = 100
 _LIST_BYTES = 1 << 20
+
+#: Work of a listing before other requests have their turn, in the unit of `_work_of`; about three milliseconds.
+_WORK_PER_TURN = 1000
 
 #: Queues to inspect before other requests have their turn.
 _CHUNK_QUEUES = 100
+
+#: Names of queues to match before other requests have their turn. A key may have many patterns.
+_CHUNK_NAMES = 200
 
 
 class Queries:
@@ -41,7 +47,7 @@ class Queries:
         with self._core.transaction as now_ms:
             found = self._core.find_queue(queue)
             self._core.advance(found, now_ms)
-            view = self._core.resolve(found, Target(id=message_id))
+            view = self._core.resolve(found, Target(id=message_id)).at(now_ms)
         self._core.wait_until_durable()
         for message in self._reader.messages(found, [view]):
             return message
@@ -95,9 +101,17 @@ class Queries:
                 if not messages:
                     return
                 sequence = messages[-1].sequence
-                wanted = messages if matches is None else list(filter(matches, messages))[:limit]
-                yield from wanted
-                limit -= len(wanted)
+                work = 0
+                for message in messages:
+                    work += _work_of(message)
+                    if work > _WORK_PER_TURN:
+                        yield_to_others()
+                        work = 0
+                    if matches is None or matches(message):
+                        yield message
+                        limit -= 1
+                        if not limit:
+                            return
         finally:
             self._listings.discard(this)  # without the lock: an abandoned listing may end on any thread
 
@@ -150,12 +164,54 @@ class Queries:
         self._core.wait_until_durable()
         return info
 
-    def queues(self) -> list[QueueInfo]:
-        """Return all queues, ordered by name."""
-        with self._core.transaction as now_ms:
-            infos = [self.info(found, now_ms) for _, found in sorted(self._core.state.queues.items())]
+    def queue_names(
+        self,
+        *,
+        prefix: str = "",
+        after: str = "",
+        limit: int | None = None,
+        matches: Callable[[str], bool] | None = None,
+    ) -> list[str]:
+        """Return the names of queues that begin with ``prefix``, follow ``after`` and match, in order.
+
+        ``matches`` is called until ``limit`` names are found. Other requests have their turn meanwhile.
+        """
+        with self._core.transaction:
+            names = list(self._core.state.queues)
         self._core.wait_until_durable()
-        return infos
+        names = sorted(name for name in names if name > after and name.startswith(prefix))
+        return names[:limit] if matches is None else list(islice(_in_turns(names, matches), limit))
+
+    def sources_of(
+        self, name: str, *, after: str = "", limit: int | None = None, matches: Callable[[str], bool] | None = None
+    ) -> list[str]:
+        """Return the names of queues whose dead-letter queue is the one with this name; otherwise as `queue_names`."""
+        queues = self._core.state.queues
+
+        def is_source(each: str) -> bool:
+            found = queues.get(each)
+            is_one = found is not None and found.settings.dead_letter_queue == name
+            return is_one and (matches is None or matches(each))
+
+        sources = self.queue_names(after=after, limit=limit, matches=is_source)
+        self._core.wait_until_durable()  # again: settings may have changed meanwhile
+        return sources
+
+    def queues(self, names: Sequence[str] | None = None) -> Generator[QueueInfo]:
+        """Yield all queues, or those with the given names that exist, in order.
+
+        Other requests have their turn after some queues each, so the figures are not of one moment.
+        """
+        chosen = self.queue_names() if names is None else names
+        for at in range(0, len(chosen), _CHUNK_QUEUES):
+            with self._core.transaction as now_ms:
+                queues = self._core.state.queues
+                infos = self._infos(
+                    [queues[name] for name in chosen[at : at + _CHUNK_QUEUES] if name in queues], now_ms
+                )
+            self._core.wait_until_durable()
+            yield from infos
+            yield_to_others()
 
     def queue_stats(self) -> Iterator[QueueInfo]:
         """Yield all queues for monitoring, without waiting for the log, and also of a damaged broker.
@@ -169,14 +225,26 @@ class Queries:
                 there = [
                     each for each in queues[at : at + _CHUNK_QUEUES] if self._core.state.queues.get(each.name) is each
                 ]
-                infos = [self.info(each, self._core.clock.now_ms()) for each in there]
+                infos = self._infos(there, self._core.clock.now_ms())
             yield from infos
             yield_to_others()
 
     def info(self, queue: Queue, now_ms: int) -> QueueInfo:
         """Return the settings and statistics of a queue, under the lock."""
+        [info] = self._infos([queue], now_ms)
+        return info
+
+    def _infos(self, queues: Sequence[Queue], now_ms: int) -> list[QueueInfo]:
+        """Return the settings and statistics of queues, under the lock. All deadlines together are one portion."""
+        left = PORTION
+        infos = []
+        for queue in queues:
+            left = self._core.advance(queue, now_ms, left)
+            infos.append(self._info(queue, now_ms))
+        return infos
+
+    def _info(self, queue: Queue, now_ms: int) -> QueueInfo:
         messages = queue.messages
-        self._core.advance(queue, now_ms)
         newest = messages.next_sequence - 1
         counts = {name: messages.counts[status] for name, status in STATUS_BY_NAME.items()}
         return QueueInfo(
@@ -186,6 +254,22 @@ class Queries:
             counts,
             messages.bytes,
             messages.oldest_ms(),
+            messages.oldest_waiting_ms(),
             self._core.ids.message_id(queue.number, newest) if newest >= 0 else None,
             now_ms,
         )
+
+
+def _in_turns(names: Iterable[str], matches: Callable[[str], bool]) -> Iterator[str]:
+    """Yield the names that match, and let other requests have their turn after some."""
+    for number, name in enumerate(names, 1):
+        if not number % _CHUNK_NAMES:
+            yield_to_others()
+        if matches(name):
+            yield name
+
+
+def _work_of(message: Message) -> int:
+    """Return the work of decoding a message, testing it and encoding its object; 1 is about 3 us."""
+    attributes = 0 if message.envelope is None else len(message.envelope.attributes or ())
+    return 5 + attributes + len(message.body) // 1000

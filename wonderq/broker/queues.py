@@ -6,12 +6,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from wonderq.broker.core import PRODUCE_LEAVES, Core
+from wonderq.broker.core import PORTION, PRODUCE_LEAVES, Core
 from wonderq.broker.queries import Queries
-from wonderq.model.errors import DefaultQueueError, InvalidValueError
+from wonderq.broker.redrive import Redrives
+from wonderq.model.errors import DefaultQueueError, InvalidValueError, NotPermittedError
 from wonderq.model.messages import QueueInfo
+from wonderq.model.permits import Permits, everything
 from wonderq.model.queue_names import DEFAULT_QUEUE, check_queue_name
-from wonderq.model.settings import RANGES, QueueSettings, check_setting, check_tags
+from wonderq.model.settings import RANGES, QueueSettings, check_setting, check_tags, check_texts
+from wonderq.runtime.fibers import yield_to_others
 from wonderq.state import record
 from wonderq.state.state import Queue, queue_record
 
@@ -19,14 +22,19 @@ from wonderq.state.state import Queue, queue_record
 class Queues:
     """Creates, configures, purges and deletes queues."""
 
-    def __init__(self, core: Core, queries: Queries) -> None:
+    def __init__(self, core: Core, queries: Queries, redrives: Redrives) -> None:
         self._core = core
         self._queries = queries
+        self._redrives = redrives
 
-    def put_queue(self, name: str, **settings: Any) -> tuple[QueueInfo, bool]:
+    def put_queue(self, name: str, permits: Permits = everything, /, **settings: Any) -> tuple[QueueInfo, bool]:
         """Create a queue, or change the given `QueueSettings` of one; return it and whether it is new.
 
+        A change of when or where dead letters go needs the right to the dead-letter queue, because the broker will
+        write to it.
+
         Raises:
+            NotPermittedError: the client may not use the dead-letter queue.
             InvalidQueueNameError, InvalidValueError: the name or a setting is not allowed.
             TooManyQueuesError: the broker has as many queues as it may have.
         """
@@ -34,23 +42,25 @@ class Queues:
         with self._core.transaction as now_ms:
             created = name not in self._core.state.queues
             queue = self._core.new_queue(name, now_ms) if created else self._core.state.queues[name]
-            self._configure(queue, settings, now_ms)
+            self._configure(queue, settings, now_ms, permits)
             info = self._queries.info(self._core.state.queues[name], now_ms)
         self._core.wait_until_durable()
         return info, created
 
-    def create_queue(self, name: str, **settings: Any) -> tuple[QueueInfo, bool]:
+    def create_queue(self, name: str, permits: Permits = everything, /, **settings: Any) -> tuple[QueueInfo, bool]:
         """Create a queue unless it exists; return it and whether it is new. Raises what `put_queue` does."""
         self._check_settings(name, settings)
         with self._core.transaction as now_ms:
             created = name not in self._core.state.queues
             if created:
-                self._configure(self._core.new_queue(name, now_ms), settings, now_ms)
+                self._configure(self._core.new_queue(name, now_ms), settings, now_ms, permits)
             info = self._queries.info(self._core.state.queues[name], now_ms)
         self._core.wait_until_durable()
         return info, created
 
-    def change_queue(self, name: str, change: Callable[[QueueSettings], Mapping[str, Any]]) -> None:
+    def change_queue(
+        self, name: str, change: Callable[[QueueSettings], Mapping[str, Any]], *, permits: Permits = everything
+    ) -> None:
         """Change the settings of a queue to those that ``change`` returns for its present settings, in one step.
 
         An exception of ``change`` leaves the settings as they are.
@@ -58,19 +68,31 @@ class Queues:
         Raises:
             QueueNotFoundError: the queue does not exist.
             InvalidValueError: a setting is not allowed.
+            NotPermittedError: see `put_queue`.
         """
         try:
             with self._core.transaction as now_ms:
                 queue = self._core.find_queue(name)
                 settings = change(queue.settings)
                 self._check_settings(name, settings)
-                self._configure(queue, settings, now_ms)
+                self._configure(queue, settings, now_ms, permits)
         finally:
             self._core.wait_until_durable()
 
-    def _configure(self, queue: Queue, settings: Mapping[str, Any], now_ms: int) -> None:
+    def _configure(self, queue: Queue, settings: Mapping[str, Any], now_ms: int, permits: Permits) -> None:
         """Append the record of a queue that is new, or whose settings change."""
-        changed = replace(queue.settings, **settings)
+        before, changed = queue.settings, replace(queue.settings, **settings)
+        if "tags" in settings or "sqs" in settings:  # a log of an earlier program may have larger ones
+            check_texts(changed.tags, changed.sqs)
+        target = changed.dead_letter_queue
+        if (
+            target
+            and (target, changed.max_receives) != (before.dead_letter_queue, before.max_receives)
+            and not permits(target)
+        ):
+            raise NotPermittedError(
+                f"for the queue {target}" if "dead_letter_queue" in settings else "for the dead-letter queue as well"
+            )
         if queue.name not in self._core.state.queues or changed != queue.settings:
             self._core.append_and_apply(queue_record(queue, changed, now_ms), leave=PRODUCE_LEAVES)
             # The queue may be resumed now, or admit more messages in flight.
@@ -90,7 +112,9 @@ class Queues:
                 raise InvalidValueError("dead_letter_queue", "A queue cannot be its own dead-letter queue.")
 
     def drop_queue(self, name: str) -> None:
-        """Delete a queue and all its messages. Consumers that wait for it are refused.
+        """Delete a queue with all its messages, dedup keys and redrives. Consumers that wait for it are refused.
+
+        Schedules stay, because they may exist before their queue does.
 
         Raises:
             QueueNotFoundError: the queue does not exist.
@@ -100,23 +124,39 @@ class Queues:
             found = self._core.find_queue(name)
             if name == DEFAULT_QUEUE:
                 raise DefaultQueueError
-            self._core.append_and_apply(record.Drop(record.DROP, now_ms, found.number))
+            self._redrives.append_drop(record.Drop(record.DROP, now_ms, found.number))
             self._core.counters.forget(name)
             self._core.consumers.dissolve(found)
         self._core.wait_until_durable()
 
     def purge(self, name: str) -> int:
-        """Delete all messages of a queue, claimed ones too; return how many.
+        """Delete all messages of a queue that it has now, claimed ones too; return how many.
+
+        A large queue is purged in portions, oldest messages first, so others may see a part of them meanwhile. Messages
+        that are produced meanwhile stay.
 
         Raises:
             QueueNotFoundError: the queue does not exist.
         """
-        with self._core.transaction as now_ms:
-            messages = self._core.find_queue(name).messages
-            count = len(messages)
-            if count:
-                number = self._core.state.queues[name].number
-                self._core.append_and_apply(record.Purge(record.PURGE, now_ms, number, messages.next_sequence))
-                self._core.counters.of(name).count(record.PURGE, count)
+        with self._core.transaction:
+            queue = self._core.find_queue(name)
+            last = queue.messages.next_sequence
+        count, more = 0, True
+        while more:
+            with self._core.transaction as now_ms:
+                deleted, more = self._purge_portion(queue, last, now_ms)
+                count += deleted
+                if count and not more and self._core.state.find(queue.number) is queue:
+                    self._core.counters.of(name).count(record.PURGE, count)
+            yield_to_others()
         self._core.wait_until_durable()
         return count
+
+    def _purge_portion(self, queue: Queue, last: int, now_ms: int) -> tuple[int, bool]:
+        """Delete the oldest messages of a queue, below ``last``; return how many, and whether there may be more."""
+        end = queue.messages.oldest_end(PORTION)
+        if end is None or self._core.state.find(queue.number) is not queue:  # it may have been deleted meanwhile
+            return 0, False
+        deleted = self._core.purge_to(queue, min(end, last), now_ms)
+        self._core.consumers.notify(queue)  # more messages may be in flight now
+        return deleted, end < last

@@ -17,7 +17,8 @@ from wonderq.broker.core import DELETE_LEAVES, PRODUCE_LEAVES, Core
 from wonderq.broker.reader import LoadedMessage, Reader
 from wonderq.broker.transfers import Transfer, Transfers, portion_of
 from wonderq.model.attributes import has_attribute
-from wonderq.model.errors import InvalidValueError, RedriveNotFoundError, RedriveRunningError
+from wonderq.model.errors import InvalidValueError, NotPermittedError, RedriveNotFoundError, RedriveRunningError
+from wonderq.model.permits import Permits, everything
 from wonderq.model.status import BURIED, WAITING
 from wonderq.state import record
 from wonderq.state.page import MessageView
@@ -117,8 +118,13 @@ class Redrives:
         self._transfers = transfers
         with core.locked() as (state, _, now_ms):
             stored = state.metadata.get(NAMESPACE, {})
-            # Due time in ms of the next portion of each running redrive. Changed under the broker's lock.
-            self._running = {name: now_ms for name, each in stored.items() if each.value["status"] == "running"}
+            # Due time in ms of the next portion of each running redrive. Changed under the broker's lock. Earlier
+            # programs kept the redrives of deleted queues: those are due too, to be deleted.
+            self._running = {
+                name: now_ms
+                for name, each in stored.items()
+                if each.value["status"] == "running" or state.find(each.value["queue_number"]) is None
+            }
 
     @property
     def running(self) -> int:
@@ -135,14 +141,17 @@ class Redrives:
         contains: str | None = None,
         attribute: str | None = None,
         dry_run: bool = False,
+        permits: Permits = everything,
     ) -> str:
         """Start to move messages of a queue, and return the redrive's id.
 
         The redrive moves messages that are waiting or buried now, at most ``per_second`` of them per second. Claimed
         and delayed messages stay. A moved message counts as never claimed and has no source. See `Redrive` for the
-        filters.
+        filters. Without a destination the messages themselves name the queues to move to, so the client must be
+        permitted all queues.
 
         Raises:
+            NotPermittedError: the client may not use the destination.
             QueueNotFoundError: the source or the destination does not exist.
             RedriveRunningError: another redrive of the source is running.
             InvalidValueError: an argument is out of range.
@@ -151,9 +160,9 @@ class Redrives:
         if destination == source:
             raise InvalidValueError("destination", "The destination must be another queue than the source.")
         with self._core.durable_transaction() as (state, append_and_apply, now_ms):
+            _check_permission(permits, destination)
             queue = self._core.find_queue(source)
-            if destination is not None:
-                self._core.find_queue(destination)
+            self._core.find_queue(source if destination is None else destination)
             for each in _redrives_of(state, queue.number):
                 if each.status == "running":
                     raise RedriveRunningError(source, each.id)
@@ -188,27 +197,45 @@ class Redrives:
         with self._core.durable_transaction() as (state, _, _):
             return _redrives_of(state, self._core.find_queue(source).number)
 
-    def get(self, redrive_id: str) -> Redrive:
-        """Return a redrive.
+    def get(self, redrive_id: str, *, source: str | None = None, permits: Permits = everything) -> Redrive:
+        """Return a redrive, of the queue ``source`` if that is given.
 
         Raises:
-            RedriveNotFoundError: no redrive has this id.
+            RedriveNotFoundError: no redrive has this id, or its source is another queue, or is not permitted.
+            QueueNotFoundError: the queue ``source`` does not exist.
         """
         with self._core.durable_transaction() as (state, _, _):
-            return _find(state, redrive_id)
+            return self._find_permitted(state, redrive_id, source, permits)
 
-    def cancel(self, redrive_id: str) -> Redrive:
-        """Stop a redrive, and return it. Moved messages stay moved; a finished redrive stays as it is.
+    def cancel(
+        self, redrive_id: str, *, source: str | None = None, permits: Permits = everything
+    ) -> tuple[Redrive, bool]:
+        """Stop a redrive; return it, and whether it was running. Moved messages stay moved.
 
         Raises:
-            RedriveNotFoundError: no redrive has this id.
+            RedriveNotFoundError, QueueNotFoundError: see `get`.
         """
         with self._core.durable_transaction() as (state, append_and_apply, now_ms):
-            redrive = _find(state, redrive_id)
-            if redrive.status == "running":
+            redrive = self._find_permitted(state, redrive_id, source, permits)
+            was_running = redrive.status == "running"
+            if was_running:
                 redrive = replace(redrive, status="cancelled", ended_ms=now_ms)
                 append_and_apply(*self._records(state, redrive, now_ms), leave=DELETE_LEAVES)
+        return redrive, was_running
+
+    def _find_permitted(self, state: State, redrive_id: str, source: str | None, permits: Permits) -> Redrive:
+        number = None if source is None else self._core.find_queue(source).number
+        redrive = _find(state, redrive_id)
+        if number not in (None, redrive.queue_number) or not permits(redrive.source):
+            raise RedriveNotFoundError
         return redrive
+
+    def append_drop(self, drop: record.Drop) -> None:
+        """Append the record that deletes a queue, together with those that delete its redrives, under the lock."""
+        redrives = _redrives_of(self._core.state, drop.queue)
+        self._core.append_and_apply(drop, *(_deleted(each.id, drop.at_ms) for each in redrives))
+        for each in redrives:
+            self._running.pop(each.id, None)
 
     def run(self) -> float:
         """Move one portion of each redrive that is due; return the seconds until the next portion is due."""
@@ -257,10 +284,9 @@ class Redrives:
         """Move a portion, and record the progress together with it."""
         with self._core.durable_transaction() as (state, append_and_apply, now_ms):
             if redrive.id not in self._running:
-                return  # it was cancelled meanwhile
-            if queue is None or state.find(queue.number) is not queue:
-                forgotten = [_deleted(each.id, now_ms) for each in _redrives_of(state, redrive.queue_number)]
-                append_and_apply(*forgotten, leave=DELETE_LEAVES)
+                return  # it was cancelled meanwhile, or its source was deleted
+            if queue is None:
+                append_and_apply(_deleted(redrive.id, now_ms), leave=DELETE_LEAVES)
                 del self._running[redrive.id]
                 return
             self._core.advance(queue, now_ms)
@@ -331,6 +357,12 @@ def _check(per_second: int | None, limit: int | None, contains: str | None, attr
     for field, text in (("contains", contains), ("attribute", attribute)):
         if text is not None and not 1 <= len(text) <= MAX_FILTER_CHARACTERS:
             raise InvalidValueError(field, f"{field} must have 1 to {MAX_FILTER_CHARACTERS} characters.")
+
+
+def _check_permission(permits: Permits, destination: str | None) -> None:
+    if not permits(destination):
+        scope = f"for the queue {destination}" if destination else "for all queues, or else a destination that it opens"
+        raise NotPermittedError(scope)
 
 
 def _metadata(redrive: Redrive, now_ms: int) -> Record:

@@ -19,8 +19,15 @@ from wonderq.broker.core import DELETE_LEAVES, PRODUCE_LEAVES, Core
 from wonderq.broker.cron import times_after
 from wonderq.broker.produce import Producer
 from wonderq.model.attributes import Attribute
-from wonderq.model.errors import BrokerError, InvalidValueError, ScheduleNotFoundError, TooManySchedulesError
+from wonderq.model.errors import (
+    BrokerError,
+    InvalidValueError,
+    NotPermittedError,
+    ScheduleNotFoundError,
+    TooManySchedulesError,
+)
 from wonderq.model.messages import NewMessage, size_of
+from wonderq.model.permits import Permits, everything
 from wonderq.model.queue_names import check_queue_name
 from wonderq.model.settings import FIFO_SUFFIX
 from wonderq.state import record
@@ -124,14 +131,16 @@ class Schedules:
         self._due_ms: float = 0
         """Time in ms before which no schedule is due. Changed under the broker's lock."""
 
-    def put(self, name: str, **given: Any) -> tuple[Schedule, bool]:
+    def put(self, name: str, permits: Permits = everything, /, **given: Any) -> tuple[Schedule, bool]:
         """Create a schedule, or change the given fields of one; return it and whether it is new.
 
         The fields are those of `Schedule` from ``cron`` to ``paused``. A new schedule needs ``cron``, ``queue`` and
         ``body``. A schedule that is resumed, or gets another expression or time zone, continues with the next due time
-        from now: due times that it missed before are skipped.
+        from now: due times that it missed before are skipped. A schedule of a queue that is not permitted is treated
+        like one that does not exist, until it would be changed.
 
         Raises:
+            NotPermittedError: the client may not use the queue, or the queue of the schedule that has this name.
             InvalidValueError, InvalidQueueNameError: a value is out of range, malformed or missing.
             TooManySchedulesError: the broker has as many schedules as it may have.
         """
@@ -139,13 +148,18 @@ class Schedules:
             raise InvalidValueError(
                 "name", "A schedule's name must have 1 to 80 of the characters A-Z a-z 0-9 _ and -."
             )
+        if "queue" in given and not permits(given["queue"]):
+            raise NotPermittedError(f"for the queue {given['queue'][:80]}")
         while True:
             with self._core.locked() as (state, _, now_ms):
                 before = _metadata(state, name)
-            after = self._changed(name, before, given, now_ms)
+            is_permitted = before is None or permits(before.value["queue"])
+            after = self._changed(name, before if is_permitted else None, given, now_ms)
             with self._core.durable_transaction() as (state, append_and_apply, now_ms):
                 if _metadata(state, name) is not before:
                     continue  # the schedule has fired or was changed meanwhile
+                if not is_permitted:
+                    raise NotPermittedError("for the queue of the schedule that has this name; or choose another name")
                 if before is None and len(state.metadata.get(NAMESPACE, ())) >= MAX_SCHEDULES:
                     raise TooManySchedulesError(MAX_SCHEDULES)
                 if before is None or Schedule.from_record(name, before.value) != after:
@@ -187,14 +201,14 @@ class Schedules:
                 "message", f"The message of a schedule may have {MAX_MESSAGE_BYTES} bytes, and this has {size}."
             )
 
-    def get(self, name: str) -> Schedule:
+    def get(self, name: str, *, permits: Permits = everything) -> Schedule:
         """Return a schedule.
 
         Raises:
-            ScheduleNotFoundError: no schedule has this name.
+            ScheduleNotFoundError: no schedule has this name, or the client may not use its queue.
         """
         with self._core.durable_transaction() as (state, _, _):
-            return _find(state, name)
+            return _find(state, name, permits)
 
     def list(self) -> Sequence[Schedule]:
         """Return all schedules, in the order of their names."""
@@ -202,14 +216,14 @@ class Schedules:
             stored = state.metadata.get(NAMESPACE, {})
             return [Schedule.from_record(name, stored[name].value) for name in sorted(stored)]
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str, *, permits: Permits = everything) -> None:
         """Delete a schedule. Messages that it has produced stay.
 
         Raises:
-            ScheduleNotFoundError: no schedule has this name.
+            ScheduleNotFoundError: no schedule has this name, or the client may not use its queue.
         """
         with self._core.durable_transaction() as (state, append_and_apply, now_ms):
-            _find(state, name)
+            _find(state, name, permits)
             append_and_apply(record.Metadata(record.METADATA, now_ms, NAMESPACE, name, None), leave=DELETE_LEAVES)
 
     def fire_due(self) -> float:
@@ -327,8 +341,8 @@ def _due_ms(stored: MetadataEntry) -> float:
     return inf if due_ms is None else due_ms
 
 
-def _find(state: State, name: str) -> Schedule:
+def _find(state: State, name: str, permits: Permits) -> Schedule:
     stored = _metadata(state, name)
-    if stored is None:
+    if stored is None or not permits(stored.value["queue"]):
         raise ScheduleNotFoundError(name)
     return Schedule.from_record(name, stored.value)

@@ -14,9 +14,9 @@ from wonderq.state.page import MessageView
 from wonderq.state.record import Record
 from wonderq.state.state import Queue, change_record, queue_record
 
-#: Most messages in one transfer, and most bytes of them, as the divisor of a segment's size.
-_BATCH_MESSAGES = 100
-_BATCH_PART = 4
+#: Most dead letters in one write, and most bytes of them: the broker's lock is held while they are moved.
+PORTION_MESSAGES = 250
+_PORTION_BYTES = 256 << 10
 
 
 class Transfer(NamedTuple):
@@ -39,8 +39,9 @@ class Transfers:
     def dead_letter(self, queue: Queue, views: Sequence[MessageView]) -> None:
         """Move messages that were claimed too often to the dead-letter queue, or bury them if there is none.
 
-        A message that changes meanwhile stays as it is.
+        Moves one portion in one write, and leaves the other messages. A message that changes meanwhile stays as it is.
         """
+        views = views[: portion_of(views, PORTION_MESSAGES, _PORTION_BYTES)]
         target = queue.settings.dead_letter_queue
         if not target:
             self._bury(queue, views)
@@ -48,22 +49,21 @@ class Transfers:
         reason = f"received {queue.settings.max_receives} times without being deleted"
         try:
             self._move_away(queue, views, target, reason)
-        except TooManyQueuesError:  # the dead-letter queue cannot be created, and the messages block the others
+        except TooManyQueuesError:  # the dead-letter queue cannot be created, and a FIFO group waits for its head
             self._bury(queue, views)
 
     def _move_away(self, queue: Queue, views: Sequence[MessageView], target: str, reason: str) -> None:
-        while views:
-            count = portion_of(views, _BATCH_MESSAGES, self._core.log.max_record_bytes // _BATCH_PART)
-            loaded = self._reader.load(queue, views[:count])
-            with self._core.transaction as now_ms:
-                transfers = [
-                    Transfer(message, target, self._with_source(queue, message, reason, now_ms))
-                    for message in loaded
-                    if self.is_unchanged(queue, message)
-                ]
-                if transfers:
-                    self.move(queue, now_ms, transfers, leave=CLAIM_LEAVES)
-            views = views[count:]
+        loaded = self._reader.load(queue, views)
+        with self._core.transaction as now_ms:
+            transfers = [
+                Transfer(message, target, self._with_source(queue, message, reason, now_ms))
+                for message in loaded
+                if self.is_unchanged(queue, message)
+            ]
+            if transfers:
+                self.move(queue, now_ms, transfers, leave=CLAIM_LEAVES)
+                self._core.counters.of(queue.name).dead_letters_moved += len(transfers)
+                self._core.consumers.notify(queue)  # their groups may go on
 
     def _with_source(self, queue: Queue, message: LoadedMessage, reason: str, now_ms: int) -> Headers:
         view = message.view
@@ -77,6 +77,7 @@ class Transfers:
                 changes = [record.Change(view.sequence, BURIED, 0, view.timeout_ms) for view in still]
                 self._core.append_and_apply(change_record(queue, changes, now_ms), leave=CLAIM_LEAVES)
                 self._core.counters.of(queue.name).buried += len(still)
+                self._core.consumers.notify(queue)  # their groups may go on
 
     @staticmethod
     def is_unchanged(queue: Queue, message: LoadedMessage) -> bool:

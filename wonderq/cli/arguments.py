@@ -6,9 +6,12 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from difflib import get_close_matches
+from typing import Any, NoReturn
+
+from wonderq.terminal import printable
 
 # Exit codes.
 OK = 0
@@ -32,11 +35,42 @@ EXIT_CODES = """exit codes:
 Subparsers = Any  # argparse has no public name for what add_subparsers returns
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser that suggests the command, choice or option that a misspelt one resembles."""
+
+    def parse(self, arguments: Sequence[str] | None) -> argparse.Namespace:
+        """Parse the command line; print an error and exit if it is not valid."""
+        options, unknown = self.parse_known_args(arguments)
+        if unknown:
+            command: Parser = getattr(options, "parser", self)
+            command.refuse(unknown)
+        return options
+
+    def refuse(self, unknown: Sequence[str]) -> NoReturn:
+        """Print that this command does not take these arguments, and exit."""
+        names = [each.partition("=")[0] for each in unknown if each.startswith("--")]
+        hints = "".join(_did_you_mean(name, self._option_string_actions) for name in names)
+        self.error(f"unrecognized arguments: {' '.join(unknown)}{hints}")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            raise argparse.ArgumentError(
+                action, f"{error.message}{_did_you_mean(str(value), action.choices or ())}"
+            ) from error
+
+
+def _did_you_mean(text: str, choices: Iterable[Any]) -> str:
+    similar = get_close_matches(text, map(str, choices), n=1)
+    return f". Did you mean {similar[0]}?" if similar else ""
+
+
 def fail(message: str, code: int) -> int:
     """Print an error on stderr, and return the exit code."""
     if sys.stderr is not None:  # print() would take None for standard output
         with contextlib.suppress(OSError):  # without a reader, the exit code still reports the error
-            print(f"wonderq: {message.removesuffix('.')}.", file=sys.stderr, flush=True)
+            print(f"wonderq: {printable(message.removesuffix('.'))}.", file=sys.stderr, flush=True)
     return code
 
 
@@ -52,7 +86,7 @@ def add_command(
         formatter_class=_HelpFormatter,
         allow_abbrev=False,  # or `serve --key KEY` would use the key as the file of --keys, and log it
     )
-    command.set_defaults(run=run)
+    command.set_defaults(run=run, parser=command)
     return command
 
 
@@ -69,6 +103,22 @@ def key_from(options: argparse.Namespace) -> str | None:
     """Return the API key from the option or, without it, from the environment."""
     key: str | None = options.key
     return os.environ.get("WONDERQ_KEY") or None if key is None else key
+
+
+def text_from(argument: str) -> str:
+    """Parse text. An argument whose bytes the locale cannot decode is taken as UTF-8."""
+    try:
+        return bytes_from(argument).decode()
+    except UnicodeDecodeError as error:
+        raise argparse.ArgumentTypeError("is not UTF-8: pass it as text") from error
+
+
+def bytes_from(argument: str) -> bytes:
+    """Return an argument in UTF-8, or as it was passed if the locale cannot decode it."""
+    try:
+        return argument.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(argument)
 
 
 def time_from(text: str) -> datetime:

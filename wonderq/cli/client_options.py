@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Callable
 
-from wonderq.cli.arguments import Subparsers, add_command, add_key_option, key_from
+from wonderq.cli.arguments import Subparsers, add_command, add_key_option, key_from, text_from
 from wonderq.client import Client, InvalidKeyError
 from wonderq.config import ConfigError
 from wonderq.model.queue_names import DEFAULT_QUEUE
@@ -66,6 +66,7 @@ def client_from(options: argparse.Namespace) -> Client:
 
 def queue_name(text: str) -> str:
     """Parse a queue's name. The broker checks it in full; these names would change the request's path."""
+    text = text_from(text)
     if not text or "/" in text:
         raise argparse.ArgumentTypeError(
             "a queue's name is 1 to 80 characters of A-Z a-z 0-9 _ and -, optionally ending in .fifo"
@@ -102,7 +103,7 @@ def seconds_from(low: float, high: float = math.inf) -> Callable[[str], float]:
 
 def pair_from(text: str) -> tuple[str, str]:
     """Parse NAME=VALUE."""
-    name, separator, value = text.partition("=")
+    name, separator, value = text_from(text).partition("=")
     if not name or not separator:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
     return name, value

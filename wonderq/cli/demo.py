@@ -21,8 +21,9 @@ def add_to(subparsers: Subparsers) -> None:
         _demo,
         "watch a broker work, be killed, and lose nothing",
         "Start a broker and several consumer processes, which hash every source file of Python's standard library. "
-        "Kill a consumer and then the broker, and compare the totals with a direct count. Exit code 0 means that they "
-        "are equal.",
+        "Kill one of these consumers and then this broker, and compare the totals with a direct count. Exit code 0 "
+        "means that they are equal. The demo installs nothing, ends no process that it did not start, and works in a "
+        "temporary folder.",
     )
     command.add_argument(
         "--files", metavar="N", type=count_from(100), help="number of files, at least 100 (default: all)"

@@ -8,12 +8,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from wonderq.cli.arguments import OK, REFUSED, Subparsers, add_command, add_key_option, fail, key_from
+from wonderq.cli.arguments import OK, REFUSED, Subparsers, add_command, add_key_option, fail, key_from, text_from
+from wonderq.cli.output import print_lines, write_json
 from wonderq.config import ConfigError
 from wonderq.terminal import Progress, is_terminal
-
-#: Length of a line with a message of 1 MiB in which every character is escaped.
-_LONGEST_LINE_BYTES = 8 << 20
 
 # Commands import what they need when they run, so that the other commands start faster.
 
@@ -54,7 +52,7 @@ def _add_inspect(subparsers: Subparsers) -> None:
 def _not_empty(text: str) -> str:
     if not text:  # such as an unset shell variable
         raise argparse.ArgumentTypeError("is empty: give an id or a receipt")
-    return text
+    return text_from(text)
 
 
 def _inspect(options: argparse.Namespace) -> int:
@@ -66,22 +64,22 @@ def _inspect(options: argparse.Namespace) -> int:
     problems: list[Any] = []
     with Progress("records read", enabled=not (options.records and is_terminal(sys.stdout))) as progress:
         if options.records:
-            _print_json(inspect.record_objects(options.folder, problems, bodies=options.bodies, progress=progress.add))
+            write_json(inspect.record_objects(options.folder, problems, bodies=options.bodies, progress=progress.add))
         elif options.message:
             events, problems = inspect.history(options.folder, options.message, progress.add)
             progress.close()
             if options.json:
-                _print_json(map(inspect.event_object, events))
+                write_json(map(inspect.event_object, events))
             else:
-                _print(event_lines(events))
+                print_lines(event_lines(events))
         else:
             found = inspect.survey(options.folder, progress.add)
             problems = found.problems
             progress.close()
             if options.json:
-                _print_json([inspect.overview_object(found)])
+                write_json([inspect.overview_object(found)])
             else:
-                _print(overview_lines(found))
+                print_lines(overview_lines(found))
     if problems:
         skipped = "was skipped" if len(problems) == 1 else "were skipped"
         hint = f"'wonderq verify {options.folder}' lists all damage"
@@ -110,11 +108,11 @@ def _verify(options: argparse.Namespace) -> int:
 
     with Progress("records read") as progress:
         findings = verify.verify(options.folder, progress.add)
-    _print(verify_lines(findings))
+    print_lines(verify_lines(findings))
     if not findings.problems:
-        _print(["ok"])
+        print_lines(["ok"])
         return OK
-    _print(["damaged: the figures include only what verifies"])
+    print_lines(["damaged: the figures include only what verifies"])
     for problem in findings.problems:
         fail(str(problem), REFUSED)
     return fail(
@@ -143,8 +141,8 @@ def _repair(options: argparse.Namespace) -> int:
 
     with Progress("records read") as progress:
         done = repair.repair(options.folder, options.target, progress.add)
-    _print(repair_lines(done))
-    _print([f"ok        start a broker on it: wonderq serve --data {options.target}"])
+    print_lines(repair_lines(done))
+    print_lines([f"ok        start a broker on it: wonderq serve --data {options.target}"])
     return OK
 
 
@@ -163,7 +161,7 @@ def _export(options: argparse.Namespace) -> int:
     from wonderq.folder.export import export  # noqa: PLC0415
 
     with Progress("lines written", enabled=not is_terminal(sys.stdout)) as progress:
-        _print_json(_counted(export(options.folder), progress))
+        write_json(_counted(export(options.folder), progress))
     return OK
 
 
@@ -198,32 +196,21 @@ def _import(options: argparse.Namespace) -> int:
         target = import_.into_broker(options.url, key) if options.url else import_.into_folder(options.folder)
         with Progress("messages", enabled=not is_terminal(sys.stdin)) as progress, target as into:
             importer = import_.Importer(into, progress.add)
-            importer.run(_input_lines())
+            importer.run(_input_lines(import_.LONGEST_LINE_BYTES))
     except InvalidKeyError as error:
         raise ConfigError(str(error)) from error
     except ValueError as error:
         raise ConfigError(f"--url: {error}") from error
-    _print([f"{importer.messages:,} messages and {importer.queues:,} queues imported"])
+    print_lines([f"{importer.messages:,} messages and {importer.queues:,} queues imported"])
     return OK
 
 
-def _input_lines() -> Iterator[bytes]:
-    """Yield the lines of standard input. A line longer than any message is split."""
-    if sys.stdin is not None:
-        yield from iter(lambda: sys.stdin.buffer.readline(_LONGEST_LINE_BYTES), b"")
-
-
-def _print(lines: Iterable[str]) -> None:
-    for line in lines:
-        print(line)
-    sys.stdout.flush()
-
-
-def _print_json(objects: Iterable[Any]) -> None:
-    import msgspec  # noqa: PLC0415
-
-    encode = msgspec.json.Encoder().encode
-    out = sys.stdout.buffer
-    for each in objects:
-        out.write(encode(each) + b"\n")
-    out.flush()
+def _input_lines(longest: int) -> Iterator[bytes]:
+    """Yield the lines of standard input. Of a line with more than ``longest`` bytes, only one more is read."""
+    if sys.stdin is None:
+        return
+    try:
+        yield from iter(lambda: sys.stdin.buffer.readline(longest + 1), b"")
+    except OSError as error:
+        error.filename = error.filename or "standard input"
+        raise

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from wonderq.auth.roles import MAX_REQUESTS_PER_SECOND, ROLES
-from wonderq.cli.arguments import OK, REFUSED, Subparsers, add_command, fail, time_from
+from wonderq.cli.arguments import OK, REFUSED, Subparsers, add_command, fail, text_from, time_from
+from wonderq.cli.output import print_lines
 from wonderq.config import load
 from wonderq.terminal import table
 
@@ -41,7 +42,7 @@ def _add_create(subparsers: Subparsers) -> None:
         "Create a key and print it. It is shown only this once: the file stores a hash of it. As soon as one key "
         "exists, the broker refuses requests without a key.",
     )
-    command.add_argument("name", metavar="NAME", help="label for people, such as the key's purpose")
+    command.add_argument("name", metavar="NAME", type=text_from, help="label for people, such as the key's purpose")
     command.add_argument(
         "--role",
         dest="roles",
@@ -55,6 +56,7 @@ def _add_create(subparsers: Subparsers) -> None:
         "--queue",
         dest="queues",
         metavar="PATTERN",
+        type=text_from,
         action="append",
         help="queues that the key may use, such as 'orders-*'; repeatable (default: all)",
     )
@@ -100,7 +102,9 @@ def _add_revoke(subparsers: Subparsers) -> None:
         "revoke keys",
         "Remove all the given keys, or none if one does not exist. Requests in progress are completed.",
     )
-    command.add_argument("ids", metavar="ID", nargs="+", help="id of a key, as 'wonderq keys list' shows it")
+    command.add_argument(
+        "ids", metavar="ID", type=text_from, nargs="+", help="id of a key, as 'wonderq keys list' shows it"
+    )
     _add_place(command)
 
 
@@ -117,10 +121,28 @@ def _add_place(command: argparse.ArgumentParser) -> None:
     command.add_argument("--config", metavar="FILE", type=Path, help="configuration file of the broker")
 
 
-def _path(options: argparse.Namespace) -> Path:
-    """Return the keys file of a broker with these settings."""
+def _path(options: argparse.Namespace, *, creating: bool = False) -> Path:
+    """Return the keys file of a broker with these settings.
+
+    Raises:
+        FolderError: there is no such file, and with ``creating`` also no folder in which a broker would look for it.
+    """
+    from wonderq.folder.lock import FolderError, NoLogError, segment_numbers  # noqa: PLC0415
+
     given = {name: value for name, value in vars(options).items() if name in ("data", "keys")}
-    return load(given, os.environ, options.config).keys_file
+    settings = load(given, os.environ, options.config)
+    path = settings.keys_file
+    if settings.keys is not None:
+        needed = path.parent if creating else path
+        if not needed.exists():
+            raise FolderError(f"{needed} does not exist. Pass the --keys of 'wonderq serve'.")
+        return path
+    folder = settings.data
+    names = os.listdir(folder) if folder.is_dir() else None
+    # A new broker on an address that others reach needs a key before its first start, so its folder may be empty.
+    if names is None or not (path.name in names or segment_numbers(folder) or (creating and not names)):
+        raise NoLogError(folder, "For the first key of a new broker, create the folder first." if creating else "")
+    return path
 
 
 def _later(text: str) -> datetime:
@@ -139,7 +161,7 @@ def _rate(text: str) -> int:
 def _create(options: argparse.Namespace) -> int:
     from wonderq.auth import keys  # noqa: PLC0415
 
-    path = _path(options)
+    path = _path(options, creating=True)
     try:
         key, text = keys.create(
             path,
@@ -171,7 +193,7 @@ def _list(options: argparse.Namespace) -> int:
             expires = None if each.expires_at is None else _time(each.expires_at)
             shown = {"id": each.id, "name": each.name, "roles": each.roles, "queues": each.queues}
             times = {"created_at": _time(each.created_at), "expires_at": expires}
-            print(json.dumps({**shown, **times, "requests_per_second": each.requests_per_second}))
+            print_lines([json.dumps({**shown, **times, "requests_per_second": each.requests_per_second})])
     else:
         rows = [("ID", "NAME", "ROLES", "QUEUES", "RATE", "CREATED", "EXPIRES")]
         for each in found:
@@ -181,8 +203,7 @@ def _list(options: argparse.Namespace) -> int:
             rate = "-" if each.requests_per_second is None else f"{each.requests_per_second}/s"
             roles, queues = ",".join(each.roles), ",".join(each.queues)
             rows.append((each.id, each.name, roles, queues, rate, _time(each.created_at), expires))
-        print("\n".join(table(rows, texts=len(rows[0]))))
-    sys.stdout.flush()
+        print_lines(table(rows, texts=len(rows[0])))
     return OK
 
 

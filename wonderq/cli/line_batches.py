@@ -36,7 +36,11 @@ def read_batches(descriptor: int, *, longest: int) -> Iterator[Batch]:
     more = True
     while more:
         _wait_readable(descriptor, None)
-        data = os.read(descriptor, _READ_BYTES)
+        try:
+            data = os.read(descriptor, _READ_BYTES)
+        except OSError as error:
+            error.filename = "standard input"
+            raise
         *whole, rest = (rest + data).split(b"\n")
         lines += whole
         if not data or len(rest) > longest:

@@ -8,7 +8,7 @@ import os
 import sys
 
 from wonderq import __version__
-from wonderq.cli import copies, demo, folders, keys, messages, queues, serve, streams, tasks
+from wonderq.cli import clock, copies, demo, folders, keys, messages, queues, serve, streams, tasks
 from wonderq.cli.arguments import (
     EXIT_CODES,
     INTERRUPTED,
@@ -16,19 +16,23 @@ from wonderq.cli.arguments import (
     REFUSED,
     UNREACHABLE,
     USAGE,
+    Parser,
     fail,
 )
+from wonderq.cli.output import set_up_output
 from wonderq.client import RefusedError, UnreachableError
 from wonderq.config import ConfigError
 from wonderq.folder.lock import FolderError
 from wonderq_storage import StorageError
+from wonderq_storage.errors import remedy
 
-_COMMAND_MODULES = (serve, messages, queues, tasks, keys, folders, copies, demo)
+_COMMAND_MODULES = (serve, messages, queues, tasks, keys, folders, copies, clock, demo)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    options = _parser().parse_args(arguments)
+    set_up_output()
+    options = _parser().parse(arguments)
     if options.run is not serve.run:
         if sys.stdout is None:
             advice = "To discard the output, redirect it to /dev/null"
@@ -39,8 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
     return _run(options)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="wonderq",
         description="A durable message broker.",
         epilog=EXIT_CODES,
@@ -70,9 +74,13 @@ def _run(options: argparse.Namespace) -> int:
         _discard_output()
         return PIPE_CLOSED
     except OSError as error:
-        _discard_output()
-        file = f"{error.filename}: " if error.filename else ""
-        return fail(f"{file}{error.strerror or error}", REFUSED)
+        reason = error.strerror or str(error)
+        if not isinstance(error, FileNotFoundError):
+            reason += f". {remedy(error)}"
+        if error.filename is None:  # every other error names its file
+            _discard_output()
+            return fail(f"standard output cannot be written: {reason}", REFUSED)
+        return fail(f"{error.filename}: {reason}", REFUSED)
     return code
 
 

@@ -11,6 +11,7 @@ from wonderq.cli.arguments import (
     OK,
     REFUSED,
     Subparsers,
+    text_from,
     time_from,
 )
 from wonderq.cli.client_options import add_client_command, client_from, count_from, pair_from, seconds_from
@@ -48,13 +49,14 @@ def _add_send(subparsers: Subparsers) -> None:
         action="append",
         help="attribute of each message; repeatable",
     )
-    command.add_argument("--group", metavar="NAME", help="group of the messages")
+    command.add_argument("--group", metavar="NAME", type=text_from, help="group of the messages")
     command.add_argument(
         "--priority", metavar="N", type=count_from(0), help="priority from 0 to 9; 9 is delivered first"
     )
     command.add_argument(
         "--idempotency-key",
         metavar="TEXT",
+        type=text_from,
         help="prefix of the dedup keys; each message's key is the prefix and its number in the input. A message whose "
         "key was used within the queue's dedup window is not added again",
     )
@@ -148,12 +150,13 @@ def _add_stats(subparsers: Subparsers) -> None:
     command = add_client_command(
         subparsers, "stats", _stats, "show the queues", "Show how many messages each queue holds.", queue_default=None
     )
+    command.add_argument("--prefix", default="", help="only the queues whose names begin with this")
     command.add_argument("--json", action="store_true", help="print one JSON object per queue")
 
 
 def _stats(options: argparse.Namespace) -> int:
     with client_from(options) as client:
-        streams.stats(client, only=options.queue, as_json=options.json)
+        streams.stats(client, only=options.queue, prefix=options.prefix, as_json=options.json)
     return OK
 
 

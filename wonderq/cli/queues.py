@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from typing import Any
 
 import msgspec
 
 from wonderq.cli import streams
-from wonderq.cli.arguments import OK, Subparsers
+from wonderq.cli.arguments import OK, Subparsers, text_from
 from wonderq.cli.client_options import add_client_command, client_from, count_from, pair_from
+from wonderq.cli.output import print_lines
 from wonderq.model.status import STATUS_BY_NAME
 
 
@@ -42,8 +42,7 @@ def _queue(options: argparse.Namespace) -> int:
             return OK
         settings = {name: _value(value) for name, value in options.settings}
         found = client.put_queue(**settings) if settings else client.queue_info()
-    print(json.dumps(found, indent=2, ensure_ascii=False))
-    sys.stdout.flush()
+    print_lines(json.dumps(found, indent=2, ensure_ascii=False).split("\n"))
     return OK
 
 
@@ -64,9 +63,13 @@ def _add_peek(subparsers: Subparsers) -> None:
         "Print messages, oldest first, as ID<TAB>BODY. Use --json for bodies with line breaks.",
     )
     command.add_argument("--status", choices=list(STATUS_BY_NAME), help="only messages with this status")
-    command.add_argument("--contains", metavar="TEXT", help="only messages whose body contains this text")
-    command.add_argument("--attribute", metavar="NAME[=VALUE]", help="only messages with this attribute")
-    command.add_argument("--group", metavar="NAME", help="only messages of this group")
+    command.add_argument(
+        "--contains", metavar="TEXT", type=text_from, help="only messages whose body contains this text"
+    )
+    command.add_argument(
+        "--attribute", metavar="NAME[=VALUE]", type=text_from, help="only messages with this attribute"
+    )
+    command.add_argument("--group", metavar="NAME", type=text_from, help="only messages of this group")
     command.add_argument(
         "--max", metavar="N", type=count_from(1), default=10, help="most messages to print (default 10)"
     )
@@ -96,7 +99,7 @@ def _add_kick(subparsers: Subparsers) -> None:
 
 def _kick(options: argparse.Namespace) -> int:
     with client_from(options) as client:
-        print(client.kick(options.max), flush=True)
+        print_lines([str(client.kick(options.max))])
     return OK
 
 
@@ -112,5 +115,5 @@ def _add_purge(subparsers: Subparsers) -> None:
 
 def _purge(options: argparse.Namespace) -> int:
     with client_from(options) as client:
-        print(client.purge(), flush=True)
+        print_lines([str(client.purge())])
     return OK

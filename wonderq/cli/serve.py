@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import resource
+from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from wonderq.cli.arguments import (
 )
 from wonderq.config import Settings, load
 from wonderq.model.limits import UNLIMITED
+from wonderq.runtime.signals import Signals, StopRequested
 
 
 def raise_file_limit() -> None:
@@ -34,8 +36,9 @@ def add_to(subparsers: Subparsers) -> None:
         "serve",
         run,
         "run a broker",
-        "Run a broker until SIGTERM or Ctrl-C. Each option is also a WONDERQ_* variable (--data: WONDERQ_DATA) and a "
-        "key in the configuration file. An option overrides the variable, and the variable overrides the file.",
+        "Run a broker until SIGTERM or Ctrl-C. SIGHUP lets it read its keys again. Each option is also a WONDERQ_* "
+        "variable (--data: WONDERQ_DATA) and a key in the configuration file. An option overrides the variable, and "
+        "the variable overrides the file.",
     )
     for each in fields(Settings):
         switch: dict[str, Any] = {"nargs": "?", "const": "true"} if isinstance(each.default, bool) else {}
@@ -62,6 +65,14 @@ def _shown(default: Any) -> str:
 
 def run(options: argparse.Namespace) -> int:
     """Run a broker."""
+    with Signals() as signals:
+        try:
+            return _serve(options, signals)
+        except StopRequested:
+            return OK
+
+
+def _serve(options: argparse.Namespace, signals: Signals) -> int:
     # Not at the top: loading the server's libraries takes longer than sending a message.
     from wonderq.logs import set_up_logging  # noqa: PLC0415
     from wonderq.serve import StartError, serve, validate  # noqa: PLC0415
@@ -70,9 +81,9 @@ def run(options: argparse.Namespace) -> int:
     flags = {name: value for name, value in vars(options).items() if name in names}
     try:
         settings = load(flags, os.environ, options.config)
-        set_up_logging(settings.log_level, settings.log_format)
-        validate(settings)
-        serve(settings)
+        with closing(set_up_logging(settings.log_level, settings.log_format)):
+            validate(settings)
+            serve(settings, signals)
     except StartError as error:
         return fail(str(error), REFUSED)
     return OK

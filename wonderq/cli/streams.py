@@ -15,11 +15,13 @@ from typing import Any
 
 import msgspec
 
+from wonderq.cli.arguments import bytes_from
 from wonderq.cli.line_batches import Batch, read_batches, split_batches
+from wonderq.cli.output import write_lines
 from wonderq.client import Client, RefusedError, UnreachableError
+from wonderq.model.limits import MAX_MESSAGE_BYTES
 from wonderq.terminal import Progress, human_bytes, human_seconds, is_terminal, table
 
-MESSAGE_BYTES = 1 << 20
 LONGEST_POLL_S = 20
 
 _CLAIM_MESSAGES = 1000
@@ -46,7 +48,7 @@ def send(client: Client, messages: Sequence[str], fields: dict[str, Any], *, as_
     """
     key = fields.pop("idempotency_key", None)
     if messages:
-        noun, batches = "message", split_batches([each.encode(errors="surrogateescape") for each in messages])
+        noun, batches = "message", split_batches([bytes_from(each) for each in messages])
     else:
         noun, batches = "line", _input_batches("Type messages, one per line; Ctrl-D ends.")
     counting = not messages and not is_terminal(sys.stdin) and (quiet or not is_terminal(sys.stdout))
@@ -59,12 +61,12 @@ def send(client: Client, messages: Sequence[str], fields: dict[str, Any], *, as_
                 _add_sent_note(error, batch, noun)
                 raise
             if as_json:
-                _write_lines(
+                write_lines(
                     _encode({"id": message_id, "queue": client.queue, "message": body})
                     for message_id, body in zip(ids, bodies, strict=True)
                 )
             elif not quiet:
-                _write_lines(message_id.encode() for message_id in ids)
+                write_lines(message_id.encode() for message_id in ids)
             progress.add(len(ids))
 
 
@@ -82,8 +84,9 @@ def _decode(batch: Batch, noun: str) -> list[str]:
     bodies = []
     for number, line in enumerate(batch.lines, batch.first):
         problem = None
-        if len(line) > MESSAGE_BYTES:
-            problem = f"{noun} {number} has more than {MESSAGE_BYTES} bytes. Store it elsewhere and send a reference"
+        if len(line) > MAX_MESSAGE_BYTES:
+            most = f"{MAX_MESSAGE_BYTES} bytes"
+            problem = f"{noun} {number} has more than {most}. Store it elsewhere and send a reference"
         try:
             bodies.append(line.decode())
         except UnicodeDecodeError as error:
@@ -167,11 +170,11 @@ def _report_waiting(client: Client) -> bool:
 
 def _write_messages(messages: Iterable[dict[str, Any]], as_json: bool, *, with_receipt: bool) -> None:
     if as_json:
-        _write_lines(map(_encode, messages))
+        write_lines(map(_encode, messages))
     elif with_receipt:
-        _write_lines(f"{message['receipt']}\t{message['message']}".encode() for message in messages)
+        write_lines(f"{message['receipt']}\t{message['message']}".encode() for message in messages)
     else:
-        _write_lines(message["message"].encode() for message in messages)
+        write_lines(message["message"].encode() for message in messages)
 
 
 def _release(client: Client, receipts: list[str]) -> None:
@@ -215,11 +218,11 @@ def _report_failures(results: Iterable[dict[str, Any]]) -> int:
     return len(failed)
 
 
-def stats(client: Client, *, only: str | None, as_json: bool) -> None:
-    """Print the message counts of all queues, or of one."""
-    queues = client.queues() if only is None else [client.queue_info()]
+def stats(client: Client, *, only: str | None, prefix: str, as_json: bool) -> None:
+    """Print the message counts of all queues whose names begin with ``prefix``, or of one queue."""
+    queues = client.queues(prefix=prefix) if only is None else [client.queue_info()]
     if as_json:
-        _write_lines(map(_encode, queues))
+        write_lines(map(_encode, queues))
         return
     rows = [("QUEUE", "UNPROCESSED", "PROCESSING", "DELAYED", "BURIED", "SIZE", "OLDEST")]
     for queue in queues:
@@ -232,7 +235,7 @@ def stats(client: Client, *, only: str | None, as_json: bool) -> None:
                 "-" if age is None else human_seconds(age),
             )
         )
-    _write_lines(line.encode() for line in table(rows))
+    write_lines(line.encode() for line in table(rows))
 
 
 def tail(
@@ -270,7 +273,7 @@ def peek(client: Client, *, limit: int, status: str | None, only: dict[str, str]
     """Print up to ``limit`` messages without claiming them."""
     found = client.messages(status=status, page=min(limit, _PAGE_MESSAGES), **only)
     for message in itertools.islice(found, limit):
-        _write_lines([_encode(message) if as_json else f"{message['id']}\t{message['message']}".encode()])
+        write_lines([_encode(message) if as_json else f"{message['id']}\t{message['message']}".encode()])
 
 
 def _write_page(page: list[dict[str, Any]], as_json: bool) -> str:
@@ -284,13 +287,4 @@ def _input_batches(hint: str) -> Iterator[Batch]:
         raise InputError("standard input is closed. Pass arguments, or open standard input.")
     if is_terminal(sys.stdin):
         print(hint, file=sys.stderr)
-    return read_batches(sys.stdin.fileno(), longest=MESSAGE_BYTES)
-
-
-def _write_lines(lines: Iterable[bytes]) -> None:
-    """Write lines to standard output and flush it."""
-    out = sys.stdout.buffer
-    data = memoryview(b"".join(line + b"\n" for line in lines))
-    while data:
-        data = data[out.write(data) :]  # with PYTHONUNBUFFERED a write may be partial
-    out.flush()
+    return read_batches(sys.stdin.fileno(), longest=MAX_MESSAGE_BYTES)

@@ -8,10 +8,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
-from wonderq.cli.arguments import OK, REFUSED, Subparsers, add_command, fail
+from wonderq.cli.arguments import OK, REFUSED, Subparsers, add_command, fail, text_from
 from wonderq.cli.client_options import add_broker_command, client_from, count_from, pair_from, queue_name, seconds_from
+from wonderq.cli.output import print_lines, write_json
 from wonderq.client import Client
 from wonderq.terminal import Progress, table
 
@@ -60,13 +59,17 @@ def _add_redrive(subparsers: Subparsers) -> None:
     )
     command.add_argument("--per-second", metavar="N", type=count_from(1), help="most messages to move per second")
     command.add_argument("--limit", metavar="N", type=count_from(1), help="most messages to move")
-    command.add_argument("--contains", metavar="TEXT", type=_text, help="only messages whose body contains this text")
-    command.add_argument("--attribute", metavar="NAME[=VALUE]", type=_text, help="only messages with this attribute")
+    command.add_argument(
+        "--contains", metavar="TEXT", type=text_from, help="only messages whose body contains this text"
+    )
+    command.add_argument(
+        "--attribute", metavar="NAME[=VALUE]", type=text_from, help="only messages with this attribute"
+    )
     command.add_argument("--dry-run", action="store_true", help="only count the messages to move")
     command.add_argument("--no-wait", action="store_true", help="start the redrive, print its id, and do not wait")
     instead = command.add_mutually_exclusive_group()
     instead.add_argument("--list", action="store_true", help="list the redrives of QUEUE instead")
-    instead.add_argument("--cancel", metavar="ID", type=_text, help="cancel a redrive instead")
+    instead.add_argument("--cancel", metavar="ID", type=text_from, help="cancel a redrive instead")
     command.add_argument("--json", action="store_true", help="print one JSON object per redrive")
 
 
@@ -82,11 +85,11 @@ def _redrive(options: argparse.Namespace) -> int:
             fields = {name: value for name, value in given.items() if value is not None}
             begun = client.redrive(**fields, dry_run=options.dry_run)
             if options.no_wait:
-                print(begun["id"], flush=True)
+                print_lines([begun["id"]])
                 return OK
             return _report_outcome(_wait_until_ended(client, begun), as_json=options.json)
     if options.json:
-        _print_json(found)
+        write_json(found)
     else:
         _print_redrives(found)
     return OK
@@ -111,10 +114,10 @@ def _wait_until_ended(client: Client, redrive: _Object) -> _Object:
 
 def _report_outcome(redrive: _Object, *, as_json: bool) -> int:
     if as_json:
-        _print_json([redrive])
+        write_json([redrive])
     else:
         verb = "would be moved" if redrive["dry_run"] else "moved"
-        print(f"{redrive['moved']:,} {verb}, {redrive['skipped']:,} skipped", flush=True)
+        print_lines([f"{redrive['moved']:,} {verb}, {redrive['skipped']:,} skipped"])
     if redrive["status"] == "completed":
         return OK
     return fail(f"the redrive has {redrive['status']}: {redrive['failure'] or 'a client cancelled it'}", REFUSED)
@@ -126,7 +129,7 @@ def _print_redrives(redrives: Sequence[_Object]) -> None:
         status = f"{each['status']} (dry run)" if each["dry_run"] else each["status"]
         counts = (f"{each[name]:,}" for name in ("moved", "skipped", "total"))
         rows.append((each["id"], each["started_at"], status, each["destination"] or "-", *counts))
-    print("\n".join(table(rows, texts=4)), flush=True)
+    print_lines(table(rows, texts=4))
 
 
 # schedule
@@ -143,7 +146,7 @@ def _list(options: argparse.Namespace) -> int:
     with client_from(options) as client:
         found = client.schedules()
     if options.json:
-        _print_json(found)
+        write_json(found)
         return OK
     rows = [("NAME", "CRON", "TIMEZONE", "QUEUE", "NEXT", "LAST", "FAILURE")]
     rows += [
@@ -155,7 +158,7 @@ def _list(options: argparse.Namespace) -> int:
         )
         for each in found
     ]
-    print("\n".join(table(rows, texts=len(rows[0]))), flush=True)
+    print_lines(table(rows, texts=len(rows[0])))
     return OK
 
 
@@ -169,22 +172,22 @@ def _add_set(subparsers: Subparsers) -> None:
         "--queue and --message: "
         "wonderq schedule set nightly --cron '30 4 * * *' --timezone Europe/Vienna --queue mail --message report.",
     )
-    command.add_argument("name", metavar="NAME", type=_text, help="the schedule's name")
+    command.add_argument("name", metavar="NAME", type=text_from, help="the schedule's name")
     command.add_argument(
-        "--cron", metavar="EXPRESSION", type=_text, help="minute, hour, day of month, month, day of week"
+        "--cron", metavar="EXPRESSION", type=text_from, help="minute, hour, day of month, month, day of week"
     )
     command.add_argument(
-        "--timezone", metavar="ZONE", type=_text, help="IANA time zone of the cron expression (default: UTC)"
+        "--timezone", metavar="ZONE", type=text_from, help="IANA time zone of the cron expression (default: UTC)"
     )
     command.add_argument("--queue", metavar="QUEUE", type=queue_name, help="queue of the messages")
-    command.add_argument("--message", metavar="TEXT", type=_text, help="body of the message")
+    command.add_argument("--message", metavar="TEXT", type=text_from, help="body of the message")
     command.add_argument("--delay", metavar="S", type=seconds_from(0), help="seconds until a message becomes available")
-    command.add_argument("--group", metavar="NAME", type=_text, help="group of the messages")
+    command.add_argument("--group", metavar="NAME", type=text_from, help="group of the messages")
     command.add_argument("--priority", metavar="N", type=count_from(0), help="priority of the messages, 0 to 9")
     command.add_argument(
         "--attribute",
         metavar="NAME=VALUE",
-        type=_pair,
+        type=pair_from,
         action="append",
         help="attribute of the messages; repeatable; replaces all existing attributes",
     )
@@ -200,7 +203,7 @@ def _set(options: argparse.Namespace) -> int:
     if options.attribute:
         fields["attributes"] = dict(options.attribute)
     with client_from(options) as client:
-        _print_json([client.put_schedule(options.name, **fields)])
+        write_json([client.put_schedule(options.name, **fields)])
     return OK
 
 
@@ -208,28 +211,10 @@ def _add_delete(subparsers: Subparsers) -> None:
     command = add_broker_command(
         subparsers, "delete", _delete, "delete a schedule", "Delete a schedule. The messages it has produced remain."
     )
-    command.add_argument("name", metavar="NAME", type=_text, help="the schedule's name")
+    command.add_argument("name", metavar="NAME", type=text_from, help="the schedule's name")
 
 
 def _delete(options: argparse.Namespace) -> int:
     with client_from(options) as client:
         client.delete_schedule(options.name)
     return OK
-
-
-def _print_json(values: Sequence[_Object]) -> None:
-    sys.stdout.buffer.write(b"".join(msgspec.json.encode(value) + b"\n" for value in values))  # in UTF-8 in any locale
-    sys.stdout.buffer.flush()
-
-
-def _text(text: str) -> str:
-    """Check that an argument is valid UTF-8."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise argparse.ArgumentTypeError("is not UTF-8: pass it as text") from error
-    return text
-
-
-def _pair(text: str) -> tuple[str, str]:
-    return pair_from(_text(text))

@@ -253,6 +253,11 @@ class Demo:
         """
         count = len(self._sources)
         say = self._screen.say
+        say(
+            f"This demo starts a broker and {len(self._numbers)} consumers of its own, and kills one of these "
+            f"consumers and this broker with SIGKILL. It ends no other process and installs nothing. Its files are in "
+            f"{self._folder}{'' if self._keep else ', which it removes at the end'}."
+        )
         self._broker.start()
         say(f"A broker runs at {self._broker.url} (process {self._broker.pid}). All its data is in one folder.")
         with Client(self._broker.url, queue=FILES) as files, Client(self._broker.url, queue=RESULTS) as results:

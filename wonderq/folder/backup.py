@@ -86,7 +86,7 @@ def backup(source: Path, destination: Path, *, prune: bool = False, progress: Pr
     if destination.exists() and not destination.is_dir():
         raise BackupError(f"{destination} is not a folder.")
     disk = Disk()
-    with _folder_for(disk, destination):
+    with _folder_for(disk, destination, like=source):
         parts = _copy_new(disk, source, destination, progress)
         continues = _continues(disk, source, destination, parts[0])
         if not continues and not prune:
@@ -142,13 +142,13 @@ def write_copy(
 
 
 @contextmanager
-def _folder_for(disk: Disk, destination: Path) -> Iterator[None]:
-    """Create and lock the destination.
+def _folder_for(disk: Disk, destination: Path, *, like: Path) -> Iterator[None]:
+    """Create and lock the destination. If root creates it, it belongs to the owner of ``like``.
 
     Unfinished copies are removed before and after. Folders created here are removed again if they remain empty.
     """
     made = [each for each in (destination, *destination.parents) if not each.exists()]
-    disk.make_folder(destination)
+    disk.make_folder(destination, like)
     lock = disk.lock(destination)
     try:
         _remove_unfinished(disk, destination)

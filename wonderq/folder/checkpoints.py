@@ -90,5 +90,7 @@ def _facts(queue: Queue) -> Iterator[tuple[Any, ...]]:
     yield queue.number, queue.settings, queue.created_ms, queue.record_position, queue.messages.next_sequence
     for views in queue.messages.walk(_CHUNK_MESSAGES):
         for view in views:
-            # A waiting message's last claim is left out: checkpoint and replay do not store it in the same way.
-            yield view if view.status != WAITING else view._replace(due_ms=0, timeout_ms=0)
+            # Checkpoint and replay differ in the last claim of a waiting message, and in the numbers of lanes.
+            fact = view._replace(lane=0)
+            fact = fact if view.status != WAITING else fact._replace(due_ms=0, timeout_ms=0)
+            yield fact, queue.messages.lane_of(view)

@@ -21,9 +21,12 @@ from wonderq.state.state import State, queue_record
 from wonderq_storage import DEFAULT_SEGMENT_BYTES, Checkpoints, CorruptLogError, FileLog, frame
 
 #: Segments are allocated as a whole, so small segments waste little space. But each is an open file, so a large log
-#: gets larger ones. The smallest has room for any message and for the space that deletes need.
+#: gets larger ones. Half of a segment has room for any record.
 _SMALLEST_NEW_SEGMENT_BYTES = 4 << 20
 _SEGMENTS = 64
+
+#: More than the bytes of a record besides the contents of its message.
+_RECORD_OVERHEAD_BYTES = 4096
 
 #: Smallest share of the folder's size that is worth a compaction.
 _WORTH_IT = 0.01
@@ -67,7 +70,13 @@ def estimate(folder: Path) -> Outcome:
 
     Raises: as `compact`.
     """
-    segment_bytes, segments = _plan(folder)
+    return _estimate(folder)[0]
+
+
+def _estimate(folder: Path) -> tuple[Outcome, int]:
+    """Return an estimate, and the size of the new segments in bytes."""
+    with locked(folder) as files:
+        segments, size = len(files), sum(each.stat().st_size for each in files)
     with explain_unreadable(folder):
         log = FileLog(folder)
     try:
@@ -76,11 +85,23 @@ def estimate(folder: Path) -> Outcome:
         before = Size(disk_bytes(folder), log.used_bytes())
     finally:
         log.close()
+    smallest = max(_SMALLEST_NEW_SEGMENT_BYTES, 2 * _longest_record_bytes(state))
+    segment_bytes = max(min(size // _SEGMENTS, DEFAULT_SEGMENT_BYTES), smallest)
     log_bytes = frame.SEGMENT_HEADER_BYTES + _rewritten_bytes(state)
     after_bytes = log_bytes // segment_bytes * segment_bytes + segment_bytes
     if log_bytes > WORTH_A_CHECKPOINT_BYTES:
         after_bytes += sum(map(len, state.freeze().chunks()))
-    return Outcome(before, Size(after_bytes, log_bytes), _count(state), segments)
+    return Outcome(before, Size(after_bytes, log_bytes), _count(state), segments), segment_bytes
+
+
+def _longest_record_bytes(state: State) -> int:
+    """Return a size that no record exceeds that a compaction must write whole: that of a message, or of a queue."""
+    longest = 0
+    for queue in state.queues.values():
+        longest = max(longest, len(record.encode(queue_record(queue, queue.settings, state.last_ms))))
+        for views in queue.messages.walk(_CHUNK_MESSAGES):
+            longest = max(longest, max((view.length for view in views), default=0))
+    return longest + _RECORD_OVERHEAD_BYTES
 
 
 def _rewritten_bytes(state: State) -> int:
@@ -109,10 +130,9 @@ def compact(folder: Path, progress: Callable[[], None] = lambda: None) -> Outcom
         CorruptLogError: the log is damaged. A note describes the changes made before the damage was found.
         UnsupportedFormatError, UnusableLogError: the log cannot be opened. Nothing was changed.
     """
-    expected = estimate(folder)
+    expected, segment_bytes = _estimate(folder)
     if not expected.worth_it:
         return replace(expected, after=expected.before, segments=0)
-    segment_bytes, segments = _plan(folder)
     log = FileLog(folder, segment_bytes=segment_bytes)
     try:
         checkpoints = Checkpoints(folder)
@@ -136,7 +156,7 @@ def compact(folder: Path, progress: Callable[[], None] = lambda: None) -> Outcom
             messages = _count(state)
     finally:
         log.close()
-    return Outcome(expected.before, Size(disk_bytes(folder), log_bytes), messages, segments)
+    return replace(expected, after=Size(disk_bytes(folder), log_bytes), messages=messages)
 
 
 def _describe_changes(folder: Path, segments: int) -> str:
@@ -145,13 +165,6 @@ def _describe_changes(folder: Path, segments: int) -> str:
         f"The compaction lost no message: the segment is still there, {removed}, and new segments contain copies. "
         f"'wonderq verify {folder}' lists all damage; 'wonderq repair {folder} NEW' salvages the rest into a new folder"
     )
-
-
-def _plan(folder: Path) -> tuple[int, int]:
-    """Return the size of the new segments, and the number of segments before the compaction."""
-    with locked(folder) as files:
-        size = sum(each.stat().st_size for each in files)
-        return min(max(size // _SEGMENTS, _SMALLEST_NEW_SEGMENT_BYTES), DEFAULT_SEGMENT_BYTES), len(files)
 
 
 def _count(state: State) -> int:

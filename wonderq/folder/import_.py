@@ -22,13 +22,17 @@ from wonderq.client import Client, RefusedError, UnreachableError
 from wonderq.folder.lock import FolderError, locked, segment_numbers
 from wonderq.folder.replay import explain_unreadable
 from wonderq.model.errors import BrokerError
-from wonderq.model.limits import Limits
+from wonderq.model.limits import MAX_MESSAGE_BYTES, Limits
 from wonderq.rest.schemas import Attributes, Group, NewMessage, Priority, PutQueue, Traceparent, Tracestate, given
 from wonderq.rest.values import new_message, settings_of
 from wonderq_storage import Checkpoints, FileLog
 from wonderq_storage.recovery import wall_clock_ms
 
-_BATCH_BYTES = 4 << 20
+#: Most bytes of lines in a batch, if it has several. Any broker accepts a batch of this size.
+_BATCH_BYTES = 1 << 20
+
+#: Longest line: the largest message, of which each byte is escaped as ``\\u0000``, and its other fields.
+LONGEST_LINE_BYTES = 6 * MAX_MESSAGE_BYTES + (1 << 20)
 
 _Object = dict[str, Any]
 
@@ -201,6 +205,8 @@ class Importer:
             if not line.strip():
                 continue
             try:
+                if len(line) > LONGEST_LINE_BYTES:
+                    raise ValueError(f"it has more than {LONGEST_LINE_BYTES} bytes, which no exported line has")
                 item = decoder.decode(line)
                 due_ms = _parse_time(item.delayed_until) if isinstance(item, _MessageLine) and item.delayed_until else 0
             except (msgspec.DecodeError, ValueError) as error:
@@ -211,7 +217,7 @@ class Importer:
                 self._flush(number - 1)
                 self._put_queue(number, item)
             else:
-                self._add_message(number, item, due_ms)
+                self._add_message(number, item, due_ms, len(line))
         self._flush(number)
         for queue, item in self._settings.items():
             self._target.put_queue(queue, item)
@@ -222,8 +228,7 @@ class Importer:
         self._settings[item.queue] = item
         self.queues += 1
 
-    def _add_message(self, number: int, item: _MessageLine, due_ms: int) -> None:
-        size = len(item.message)
+    def _add_message(self, number: int, item: _MessageLine, due_ms: int, size: int) -> None:
         full = len(self._batch) == self._batch_messages or self._batch_bytes + size > _BATCH_BYTES
         if self._batch and (item.queue != self._batch_queue or full):
             self._flush(number - 1)

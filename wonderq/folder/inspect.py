@@ -5,6 +5,7 @@ Memory use depends on the number of messages, not on the size of the log.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -107,7 +108,7 @@ def _checkpoints(folder: Path) -> Iterator[_Object]:
 def overview_object(found: Overview) -> _Object:
     """Return an overview as a JSON object."""
     return {
-        "folder": str(found.folder),
+        "folder": _text(found.folder),
         "segments": [
             {
                 "number": each.number,
@@ -141,9 +142,14 @@ def overview_object(found: Overview) -> _Object:
     }
 
 
+def _text(path: str | Path) -> str:
+    """Return a path as text; bytes that are not UTF-8 are escaped."""
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
 def _problem_object(problem: Problem) -> _Object:
     return {
-        "file": problem.file,
+        "file": _text(problem.file),
         "offset": problem.offset,
         "reason": problem.reason,
         "unreadable": [{"offset": span.offset, "bytes": span.length} for span in problem.lost],

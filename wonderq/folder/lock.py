@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,15 +16,20 @@ class FolderError(Exception):
 
 
 class NoLogError(FolderError):
-    """The folder contains no log."""
+    """There is no log in the folder, or no such folder."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(f"{folder} holds no log. Pass the folder that 'wonderq serve --data' uses.")
+    def __init__(self, folder: Path, advice: str = "") -> None:
+        problem = f"{folder} holds no log" if folder.is_dir() else f"there is no folder {folder}"
+        super().__init__(f"{problem}. Pass the folder that 'wonderq serve --data' uses. {advice}".strip())
 
 
 def segment_numbers(folder: Path) -> list[int]:
-    """Return the numbers of the segment files in a folder, ascending."""
-    numbers = (segment.file_number(each.name) for each in folder.iterdir())
+    """Return the numbers of the segment files in a folder, ascending; none for a folder that does not exist."""
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    numbers = map(segment.file_number, names)
     return sorted(number for number in numbers if number is not None)
 
 

@@ -118,7 +118,8 @@ def _unfinished(target: Path) -> Path:
 def _copy(salvage: Salvage, source: Path, target: Path, progress: Callable[[], None]) -> Repair:
     done = Repair(source, target, salvage.problems, losses=Losses(from_beginning=salvage.oldest == 1))
     # The folder has another name until it is complete, so that an interrupted repair cannot pass for one.
-    unfinished = _unfinished(target)
+    unfinished, disk = _unfinished(target), Disk()
+    disk.make_folder(unfinished, like=target if target.is_dir() else source)
     log = FileLog(unfinished, segment_bytes=max(salvage.capacity, _SMALLEST_TARGET_SEGMENT_BYTES))
     try:
         for _ in log.replay():
@@ -137,8 +138,6 @@ def _copy(salvage: Salvage, source: Path, target: Path, progress: Callable[[], N
     finally:
         log.close()
     _check_starts(unfinished)
-    disk = Disk()
-    disk.make_folder(target.resolve().parent)
     os.rename(unfinished, target)
     disk.sync_folder(target.resolve().parent)
     return done

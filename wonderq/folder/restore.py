@@ -52,7 +52,7 @@ def restore(backup: Path, new: Path, *, until_ms: int | None = None, progress: P
         recovery = Recovery(disk, backup)
         try:
             number, end = _find_end(recovery, until_ms)
-            disk.make_folder(new)
+            disk.make_folder(new, like=backup)
             # A log without its last segment is refused, so an interrupted restore cannot pass for a complete one.
             for each in recovery.segments:
                 if each.number < number:

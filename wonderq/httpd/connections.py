@@ -23,7 +23,8 @@ from wonderq.httpd.addresses import network
 from wonderq.httpd.errors import RequestError
 from wonderq.httpd.parser import Parser
 from wonderq.httpd.responses import ErrorTask, ResponseTask
-from wonderq.runtime.fibers import Event, Fiber, Hub
+from wonderq.httpd.room import LARGE_BODY_BYTES, ResponseShare
+from wonderq.runtime.fibers import Event, Fiber, Hub, took
 
 if TYPE_CHECKING:
     from wonderq.httpd.server import Server
@@ -34,6 +35,10 @@ _MAX_LINGERING_BYTES = 1 << 20
 
 #: Writes of an ordinary response: its head and its body. A response of more writes yields to other requests after each.
 _ORDINARY_WRITES = 2
+
+#: Size of a piece of a large response. The response itself stays in memory until all pieces are sent.
+_PIECE_BYTES = 1 << 18
+_STEPS_PER_PIECE = 200
 
 #: Interval at which a listing retries to send to a client that has stopped reading.
 _STALLED_RETRY_S = 1.0
@@ -49,6 +54,8 @@ class Timeouts:
     """Time for a body, in addition to the time that it takes at `body_bytes_per_s`."""
     body_bytes_per_s: int = 4096
     """Minimum rate of a body."""
+    contended_bytes_per_s: int = 1 << 18
+    """Minimum rate of a large body while others wait for its room."""
     idle_s: float = 120
     """Time between a response and the next request."""
     unread_s: float = 120
@@ -71,6 +78,8 @@ class Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
     task_class = ResponseTask
     error_task_class = ErrorTask
 
+    request: Parser | None = None
+    """The request that is arriving."""
     polled_events = 0
     """Events that epoll reports for this connection; see `Server.poll_changes`."""
     fiber: Fiber | None = None
@@ -84,6 +93,8 @@ class Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
     lingering = False
     """Whether that response was sent completely, and further input is discarded."""
     discarded_bytes = 0
+    input_ended = False
+    """Whether the client has shut down its sending side. It may still read, or it may have closed the connection."""
 
     def __init__(self, server: Server, *args: Any, **named: Any) -> None:
         super().__init__(server, *args, **named)
@@ -92,7 +103,13 @@ class Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
         self.stage: object = self.last_activity
         """Progress at the last timeout check; a connection that has the same stage again has made no progress."""
         self.stage_since_s = time.monotonic()
+        self.share = ResponseShare(server.response_room)
+        """Room that the current response takes."""
         server.poll_changes.add(self)
+
+    def check_client_disconnected(self) -> bool:
+        """Return whether the client may have closed the connection, so that it must not be given anything to keep."""
+        return self.input_ended or not self.connected
 
     @property
     def request_id(self) -> str:
@@ -110,7 +127,8 @@ class Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
         return not (self.requests or self.total_outbufs_len) and (self.request is None or self.request.body_rcv is None)
 
     def parser_class(self, adj: Adjustments) -> Parser:
-        return Parser(adj, self.server.check_head, self.addr[0], self.server.max_body_bytes)
+        server = self.server
+        return Parser(adj, server.check_head, self.addr[0], server.max_body_bytes, server.body_limit, server.body_room)
 
     # Receiving and sending
 
@@ -120,11 +138,48 @@ class Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
             self.will_close = self.discarded_bytes > _MAX_LINGERING_BYTES
         else:
             super().received(data)
+            request = self.request
+            if request is not None and not (request.room_bytes or request.awaits_room) and request.room_needed:
+                self.server.body_room.ask(request, self)
+
+    def readable(self) -> bool:
+        return not self.watches_hang_up and bool(super().readable())
+
+    @property
+    def watches_hang_up(self) -> bool:
+        """Whether nothing is read, so that the server must find out otherwise that the client has reset it."""
+        return self.input_ended or (self.request is not None and self.request.awaits_room)
 
     def handle_read(self) -> None:
-        super().handle_read()
-        if not self.connected:
+        try:
+            data = self.socket.recv(self.adj.recv_bytes)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.handle_close()
+            return
+        if data:
+            self.last_activity = time.time()
+            self.received(data)
+        else:
+            self._end_input()
+
+    def _end_input(self) -> None:
+        """Send the responses that are due, and then close the connection.
+
+        A client that closes the connection looks the same as one that shuts down its sending side, until something is
+        sent to it. So no message is claimed from now on: see `check_client_disconnected`.
+        """
+        self.input_ended = True
+        if self.request is not None:
+            self.request.close()
+            self.request = None
+        if self.requests or self.total_outbufs_len:
+            if not self.requests:
+                self.close_when_flushed = True
             self._recheck()
+        else:
+            self.handle_close()
 
     def handle_write(self) -> None:
         if self.total_outbufs_len:
@@ -141,6 +196,9 @@ class Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
 
     def handle_close(self) -> None:
         super().handle_close()
+        if self.request is not None:
+            self.request.close()
+            self.request = None
         self._recheck()
 
     def _linger(self) -> None:
@@ -165,19 +223,29 @@ class Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
         self.fiber = Hub.current()
         self.writes = 0
         body_bytes = self.requests[0].body_bytes_received
-        if body_bytes > self.adj.inbuf_overflow:
+        if body_bytes > LARGE_BODY_BYTES:
             with self.server.large_bodies.reserve(body_bytes):
                 super().service()
         else:
             super().service()
+        self.share.give_back()
         self.fiber = None
+        if self.input_ended and not self.requests:
+            self.close_when_flushed = True
         if self.total_outbufs_len:
             self._flush_exception(self._flush_some)
         self.server.poll_changes.add(self)
 
     def write_soon(self, data: Any) -> int:
         self.writes += 1
-        written: int = super().write_soon(data)
+        if len(data) > _PIECE_BYTES:
+            whole = memoryview(data)
+            for at in range(0, len(data), _PIECE_BYTES):  # each piece waits until most of the previous ones was sent
+                super().write_soon(whole[at : at + _PIECE_BYTES])
+                took(_STEPS_PER_PIECE)
+            written = len(data)
+        else:
+            written = super().write_soon(data)
         if self.total_outbufs_len:
             self.server.poll_changes.add(self)
         if self.writes > _ORDINARY_WRITES and self.fiber is not None:
@@ -188,6 +256,7 @@ class Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
         """Wait until the client has read most of the response so far. Waitress would block the thread."""
         while self.connected and self.total_outbufs_len > self.adj.outbuf_high_watermark:
             self._flush_exception(self._flush_some, do_close=False)
+            self.server.poll_changes.add(self)  # `handle_write` wakes this fiber
             Event().wait(_STALLED_RETRY_S)
 
     # Timeouts
@@ -208,8 +277,10 @@ class Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
             if stage != self.creation_time:
                 limit_s = timeouts.idle_s
         elif request.body_rcv is not None:
-            stage = request.body_rcv
-            limit_s = timeouts.body_s + request.body_bytes_received / timeouts.body_bytes_per_s
+            stage = request.body_rcv, request.room_bytes
+            is_contended = request.room_bytes and self.server.body_room.is_contended
+            rate = timeouts.contended_bytes_per_s if is_contended else timeouts.body_bytes_per_s
+            limit_s = inf if request.awaits_room else timeouts.body_s + request.body_bytes_received / rate
         if stage != self.stage:
             self.stage, self.stage_since_s = stage, now_s
         elif now_s - self.stage_since_s > limit_s:

@@ -11,6 +11,7 @@ import msgspec
 from wonderq.httpd.counters import refusals
 
 JSON = "application/json"
+MSGPACK = "application/msgpack"
 
 encode_json = msgspec.json.Encoder().encode
 

@@ -10,16 +10,17 @@ from __future__ import annotations
 import itertools
 import re
 import secrets
+from collections.abc import Callable
 from io import BytesIO
 from urllib.parse import unquote_to_bytes
 
 from waitress.adjustments import Adjustments
-from waitress.buffers import OverflowableBuffer
 from waitress.parser import HTTPRequestParser
 from waitress.receiver import FixedStreamReceiver
 
 from wonderq.httpd.errors import RequestError
 from wonderq.httpd.head import CheckHead, Head
+from wonderq.httpd.room import LARGE_BODY_BYTES, BodyRoom
 
 #: Default limit of a body: a batch of 16 MiB in JSON, with every second byte escaped.
 MAX_BODY_BYTES = 33 << 20
@@ -85,7 +86,8 @@ def _bad(message: str) -> RequestError:
 
 
 def _body_too_large(limit: int) -> RequestError:
-    return RequestError(413, "body_too_large", f"The body is larger than {limit} bytes. Split the batch.")
+    message = f"The body is larger than {limit} bytes, the most that this call takes. Send less in one request."
+    return RequestError(413, "body_too_large", message)
 
 
 def _unquote(path: str) -> str:
@@ -105,13 +107,41 @@ def _unquote(path: str) -> str:
 
 
 class _InMemory(BytesIO):
-    """A buffer for a small body. Waitress' buffer can overflow into a file, but takes longer to create than to fill."""
+    """A buffer for a small body. Waitress' buffer takes longer to create than to fill."""
 
     append = BytesIO.write
 
     def getfile(self) -> BytesIO:
         self.seek(0)
         return self
+
+
+class _Pieces:
+    """A buffer for a large body. Waitress' buffer would move it to a temporary file, whose disk may be full."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def append(self, data: bytes) -> None:
+        self._pieces.append(data)
+        self._length += len(data)
+
+    def getfile(self) -> BytesIO:
+        """Return the body as a file, which then holds the only copy of it."""
+        data = b"".join(self._pieces)
+        self._pieces.clear()
+        return BytesIO(data)
+
+    def close(self) -> None:
+        self._pieces.clear()
+
+
+BodyLimit = Callable[[str, str], int]
+"""Returns the size of the largest body that a call can need, by method and decoded path."""
 
 
 class Parser(HTTPRequestParser):  # type: ignore[misc] # waitress has no types
@@ -125,6 +155,10 @@ class Parser(HTTPRequestParser):  # type: ignore[misc] # waitress has no types
     """Header line with the request's id, for its response; empty until `make_id_header` is called."""
     header_plus = b""
     """Bytes of an incomplete head."""
+    awaits_room = False
+    """Whether the body waits for room; see `BodyRoom`."""
+    room_bytes = 0
+    """Room that the body has."""
 
     def __init__(
         self,
@@ -132,9 +166,13 @@ class Parser(HTTPRequestParser):  # type: ignore[misc] # waitress has no types
         check_head: CheckHead | None = None,
         address: str = "",
         max_body_bytes: int = MAX_BODY_BYTES,
+        body_limit: BodyLimit | None = None,
+        body_room: BodyRoom | None = None,
     ) -> None:
         super().__init__(adj)
         self._max_body_bytes = max_body_bytes
+        self._body_limit = body_limit
+        self._body_room = body_room
         self._check_head = check_head
         self._address = address
 
@@ -149,6 +187,24 @@ class Parser(HTTPRequestParser):  # type: ignore[misc] # waitress has no types
         is_valid = given is not None and _REQUEST_ID.fullmatch(given)
         self.id_header = _ID_HEADER % given if is_valid else next(_new_id_headers)
         return self.id_header
+
+    @property
+    def room_needed(self) -> int:
+        """Room that the body needs: its size, or its largest possible size if that is not known."""
+        if self.chunked:
+            return self._max_body_bytes if self.body_bytes_received > LARGE_BODY_BYTES else 0
+        size: int = self.content_length
+        return size if size > LARGE_BODY_BYTES else 0
+
+    def close(self) -> None:
+        """Forget the body."""
+        super().close()
+        if self._body_room is not None and self.awaits_room:
+            self.awaits_room = False
+            self._body_room.forget(self)
+        elif self._body_room is not None and self.room_bytes:
+            size, self.room_bytes = self.room_bytes, 0
+            self._body_room.give_back(size)
 
     def received(self, data: bytes) -> int:
         """Consume the bytes that belong to this request, and return their number."""
@@ -205,15 +261,26 @@ class Parser(HTTPRequestParser):  # type: ignore[misc] # waitress has no types
                 raise _bad(f"Send the header {name} only once.")
             else:
                 headers[key] += ", " + value.rstrip("\t ")
+        # An offer of h2c is left unanswered, as RFC 9110, section 7.8, allows: Java's client sends it with each request
+        # and goes on in HTTP/1.1. A client that wants WebSocket could not read the answer, and would lose messages.
+        if "websocket" in headers.get("UPGRADE", "").lower():
+            raise RequestError(
+                501,
+                "not_implemented",
+                "The broker speaks HTTP/1.1, and no WebSocket. To wait for messages, send a consume with wait=20.",
+            )
         self._check_host(authority)
         self.path = _unquote(path) if "%" in path else path
         self._find_body()
         if self._check_head is not None:
             length = None if self.chunked else self.content_length
-            path = self.path if self.path.isascii() else self.path.encode("latin-1").decode()
-            error = self._check_head(Head(self.command, path, headers, self._address, length))
+            error = self._check_head(Head(self.command, self._decoded_path, headers, self._address, length))
             if error is not None:
                 raise error
+
+    @property
+    def _decoded_path(self) -> str:
+        return self.path if self.path.isascii() else self.path.encode("latin-1").decode()
 
     def _check_host(self, authority: str | None) -> None:
         host = self.headers.get("HOST")
@@ -246,20 +313,19 @@ class Parser(HTTPRequestParser):  # type: ignore[misc] # waitress has no types
                     raise _bad("Send Transfer-Encoding: chunked once.")
                 raise RequestError(501, "not_implemented", "Use no Transfer-Encoding other than chunked.")
             self.chunked = True
-            self.body_rcv = _ChunkedReceiver(OverflowableBuffer(self.adj.inbuf_overflow), self._max_body_bytes)
+            self._limit_body()
+            self.body_rcv = _ChunkedReceiver(_Pieces(), self._max_body_bytes)
         elif length is not None:
             if not (length.isascii() and length.isdigit()):
                 raise _bad("Write the Content-Length in digits alone.")
+            is_large = len(length) > 15 or int(length) > _SMALL_BODY_BYTES
+            if is_large:
+                self._limit_body()
             if len(length) > 15 or int(length) > self._max_body_bytes:
                 raise _body_too_large(self._max_body_bytes)
             if int(length):
                 self.content_length = int(length)
-                self.body_rcv = FixedStreamReceiver(
-                    self.content_length,
-                    _InMemory()
-                    if self.content_length <= _SMALL_BODY_BYTES
-                    else OverflowableBuffer(self.adj.inbuf_overflow),
-                )
+                self.body_rcv = FixedStreamReceiver(self.content_length, _Pieces() if is_large else _InMemory())
         if headers.get("CONTENT_ENCODING", "identity").lower() != "identity":
             raise RequestError(415, "unsupported_content_encoding", "Send the body without a Content-Encoding.")
         expect = headers.get("EXPECT")
@@ -267,6 +333,11 @@ class Parser(HTTPRequestParser):  # type: ignore[misc] # waitress has no types
             if expect.lower() != "100-continue":
                 raise RequestError(417, "expectation_failed", "Send no Expect other than 100-continue.")
             self.expect_continue = self.body_rcv is not None
+
+    def _limit_body(self) -> None:
+        """Lower the limit of the body to what this call can need."""
+        if self._body_limit is not None:
+            self._max_body_bytes = min(self._max_body_bytes, self._body_limit(self.command, self._decoded_path))
 
     def _receive_body(self, data: bytes) -> int:
         body = self.body_rcv
@@ -290,7 +361,7 @@ class _ChunkedReceiver(FixedStreamReceiver):  # type: ignore[misc]
 
     _LINE = re.compile(rb"\r\n([0-9A-Fa-f]{1,8})(?:[\t ]*;[\t -~\x80-\xff]*)?\r\n")
 
-    def __init__(self, buffer: OverflowableBuffer, max_bytes: int) -> None:
+    def __init__(self, buffer: _Pieces, max_bytes: int) -> None:
         super().__init__(0, buffer)
         self._max_bytes = max_bytes
         self._length = 0

@@ -17,6 +17,7 @@ from waitress.buffers import ReadOnlyFileBasedBuffer
 from waitress.utilities import build_http_date
 
 from wonderq.httpd.errors import JSON, RequestError, encode_json, error_response
+from wonderq.httpd.room import RESPONSE_SHARE
 
 _FIXED_HEADERS = "Server: wonderq\r\nX-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n"
 _DEFAULT_HEADERS = {
@@ -123,6 +124,7 @@ class ResponseTask(_ResponseHead, task.WSGITask):  # type: ignore[misc] # waitre
             "wsgi.url_scheme": request.url_scheme,
             "wsgi.input": request.get_body_stream(),
             "waitress.client_disconnected": channel.check_client_disconnected,
+            RESPONSE_SHARE: channel.share,
         }
         for name, value in request.headers.items():
             environ[_UNPREFIXED.get(name) or f"HTTP_{name}"] = value
@@ -138,7 +140,7 @@ class ErrorTask(_ResponseHead, task.ErrorTask):  # type: ignore[misc]
         if not isinstance(error, RequestError):  # the application raised; waitress has logged the traceback
             error = RequestError(500, "internal_error", "The broker failed because of a bug. Its log has the details.")
         self.status = f"{error.status} {HTTPStatus(error.status).phrase}"
-        body = encode_json(error_response(error.status, error.code, str(error), error.field))
+        body = encode_json(error_response(error.status, error.code, str(error), error.field)) + b"\n"
         self.response_headers += [("Content-Type", JSON), *error.headers.items()]
         self.set_close_on_finish()
         self.content_length = len(body)
@@ -148,7 +150,7 @@ class ErrorTask(_ResponseHead, task.ErrorTask):  # type: ignore[misc]
 
 def too_many_connections(status: int, message: str) -> bytes:
     """Return a complete response for a connection that is rejected before a request is read."""
-    body = encode_json(error_response(status, "too_many_connections", message))
+    body = encode_json(error_response(status, "too_many_connections", message)) + b"\n"
     head = (
         f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nConnection: close\r\nContent-Type: {JSON}\r\n"
         f"Content-Length: {len(body)}\r\nRetry-After: 5\r\n{_security_headers(())}\r\n"

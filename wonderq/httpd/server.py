@@ -11,10 +11,12 @@ import errno
 import heapq
 import logging
 import select
+import socket
+import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from math import inf
 from typing import Any
@@ -27,14 +29,13 @@ from wonderq.httpd.addresses import network
 from wonderq.httpd.connections import Channel, Timeouts
 from wonderq.httpd.counters import RequestCounters
 from wonderq.httpd.head import CheckHead
-from wonderq.httpd.parser import MAX_BODY_BYTES
+from wonderq.httpd.listening import bind, url_of
+from wonderq.httpd.parser import MAX_BODY_BYTES, BodyLimit
 from wonderq.httpd.responses import BROKER_AT_LIMIT, CLIENT_AT_LIMIT, too_many_connections
+from wonderq.httpd.room import LARGE_RESPONSE_BYTES, BodyRoom, ResponseRoom
 from wonderq.runtime.fibers import Event, Hub
 
 logger = logging.getLogger("wonderq.http")
-
-#: A listing pauses while this much of it has not been sent.
-MAX_UNSENT_BYTES = 1 << 20
 
 #: A smaller write waits for the rest of its response, so that head and body are sent in one system call.
 SEND_BYTES = 1 << 14
@@ -48,6 +49,12 @@ _ACCEPTS_PER_TURN = 64
 #: Number of bodies of the largest size that may be processed at a time.
 _LARGEST_BODIES_IN_PROGRESS = 2
 
+#: Bodies of the largest size that may be in memory at a time, with those that arrive.
+_LARGEST_BODIES = 4
+
+#: Size of the responses that are not sent yet, in bodies of the largest size.
+_LARGEST_RESPONSES = 4
+
 #: Interval at which a request that waits for its turn checks whether its client is still connected.
 _TURN_CHECK_S = 1.0
 
@@ -55,10 +62,11 @@ _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 _READ = select.EPOLLIN | select.EPOLLPRI
 _WRITE = select.EPOLLOUT
+_HANG_UP = select.EPOLLHUP
 
 
 class _LargeBodies:
-    """Bounds the total size of large bodies that are processed at a time; the others wait in order, in temporary files.
+    """Bounds the total size of large bodies that are processed at a time; the others wait in order.
 
     A body that is being processed is in memory, several times over, until its messages are durable.
     """
@@ -99,8 +107,30 @@ class _FiberDispatcher:
         self._hub.spawn(channel.service)
 
 
+class _Listener:
+    """A further listening socket of a server, as its loop polls it."""
+
+    def __init__(self, server: Server, listening: socket.socket) -> None:
+        self.socket = listening
+        self.polled_events = 0
+        self._server = server
+        self._fileno: int | None = listening.fileno()
+        listening.setblocking(False)
+        listening.listen(server.adj.backlog)
+
+    def readable(self) -> bool:
+        return self._server.readable()
+
+    def writable(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        self._fileno = None
+        self.socket.close()
+
+
 class Server(TcpWSGIServer):  # type: ignore[misc] # waitress has no types
-    """Serves one WSGI application on one address until `stop` is called.
+    """Serves one WSGI application on all addresses of one host until `stop` is called.
 
     Accepts connections up to its limits, and closes those whose client is too slow.
 
@@ -122,11 +152,13 @@ class Server(TcpWSGIServer):  # type: ignore[misc] # waitress has no types
         check_head: CheckHead | None = None,
         timeouts: Timeouts | None = None,
         max_body_bytes: int = MAX_BODY_BYTES,
+        sockets: Sequence[socket.socket] = (),
+        body_limit: BodyLimit | None = None,
     ) -> None:
-        """Bind the address and listen on it.
+        """Bind the host's addresses and listen on them, or on ``sockets``, which are bound already.
 
         When ``connections`` are open, the server closes an idle one to accept another; if none is idle, it rejects the
-        new one.
+        new one. No body may have more than ``max_body_bytes``, or than ``body_limit`` returns for its call.
         """
         adjustments = Adjustments(
             host=host,
@@ -136,13 +168,17 @@ class Server(TcpWSGIServer):  # type: ignore[misc] # waitress has no types
             # served.
             channel_request_lookahead=1,
             connection_limit=connections,
-            outbuf_high_watermark=MAX_UNSENT_BYTES,
+            outbuf_high_watermark=LARGE_RESPONSE_BYTES,
+            outbuf_overflow=sys.maxsize,  # never into a temporary file
             clear_untrusted_proxy_headers=False,  # would wrap the application; nothing here reads those headers
         )
         adjustments.send_bytes = SEND_BYTES  # deprecated as an argument
         self.check_head = check_head
         self.counters = RequestCounters()
         self.max_body_bytes = max_body_bytes
+        self.body_limit = body_limit
+        self.body_room = BodyRoom(_LARGEST_BODIES * max_body_bytes)
+        self.response_room = ResponseRoom(_LARGEST_RESPONSES * max_body_bytes)
         self.large_bodies = _LargeBodies(_LARGEST_BODIES_IN_PROGRESS * max_body_bytes)
         self.poll_changes: set[Any] = set()
         """Dispatchers whose ``polled_events`` may have to change before the next poll."""
@@ -152,15 +188,31 @@ class Server(TcpWSGIServer):  # type: ignore[misc] # waitress has no types
         self._accept_paused = False
         self._stopping = threading.Event()
         self._hub = Hub(self._wake_up)
-        super().__init__(app, adj=adjustments, dispatcher=_FiberDispatcher(self._hub))
+        first, *others = sockets or bind(host, port)
+        super().__init__(
+            app,
+            adj=adjustments,
+            dispatcher=_FiberDispatcher(self._hub),
+            _sock=first,
+            bind_socket=False,
+            sockinfo=(first.family, first.type, first.proto, first.getsockname()),
+        )
+        self._listeners = [_Listener(self, each) for each in others]
+        self._further_urls = [url_of(each.getsockname()) for each in others]
+        self._map.update({each.socket.fileno(): each for each in self._listeners})
         self._poll = select.epoll()
         self.trigger.polled_events = 0
-        self.poll_changes |= {self, self.trigger}
+        self.poll_changes |= {self, *self._listeners, self.trigger}
 
     @property
     def url(self) -> str:
-        host = f"[{self.effective_host}]" if ":" in self.effective_host else self.effective_host
-        return f"http://{host}:{self.effective_port}"
+        """URL of the first address."""
+        return self.urls[0]
+
+    @property
+    def urls(self) -> list[str]:
+        """URLs of all addresses."""
+        return [url_of((self.effective_host, self.effective_port)), *self._further_urls]
 
     @property
     def open_connections(self) -> int:
@@ -187,6 +239,9 @@ class Server(TcpWSGIServer):  # type: ignore[misc] # waitress has no types
         self.accepting = False
         self.socket.close()
         self.del_channel()
+        for listener in self._listeners:
+            del self._map[listener.socket.fileno()]
+            listener.close()
         on_stop()
         end = time.monotonic() + drain_s
         while time.monotonic() < end and any(
@@ -202,16 +257,16 @@ class Server(TcpWSGIServer):  # type: ignore[misc] # waitress has no types
         due_s = self._hub.run()
         self._check_timeouts(time.monotonic())
         self._update_poll()
-        accepts = False
+        accepting: list[socket.socket] = []
         for fileno, events in self._poll.poll(min(timeout_s, _TIMEOUT_CHECK_S, inf if due_s is None else due_s)):
             dispatcher = self._map.get(fileno)
-            if dispatcher is self:
-                accepts = True
+            if dispatcher is self or isinstance(dispatcher, _Listener):
+                accepting.append(dispatcher.socket)
             elif dispatcher is not None:
                 self.poll_changes.add(dispatcher)
                 readwrite(dispatcher, events)
-        if accepts:  # last: a new connection may reuse the file descriptor of one that was just closed
-            self.handle_accept()
+        for listening in accepting:  # last: a new connection may reuse the file descriptor of one that was just closed
+            self._accept(listening)
 
     def _update_poll(self) -> None:
         """Register with epoll only the changes, so that idle connections cost nothing."""
@@ -220,6 +275,8 @@ class Server(TcpWSGIServer):  # type: ignore[misc] # waitress has no types
             if fileno is None:
                 continue  # closed, which removed it from epoll
             events = (_READ if dispatcher.readable() else 0) | (_WRITE if dispatcher.writable() else 0)
+            if not events and getattr(dispatcher, "watches_hang_up", False):
+                events = _HANG_UP
             if events == dispatcher.polled_events:
                 continue
             if not events:  # or epoll would report a client's hang-up at every turn
@@ -239,7 +296,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc] # waitress has no types
         for channel in list(self.active_channels.values()):
             channel.check_timeouts(now_s, self._timeouts)
         self._accept_paused = False
-        self.poll_changes.add(self)
+        self.poll_changes |= {self, *self._listeners}
 
     # Accepting connections
 
@@ -247,9 +304,12 @@ class Server(TcpWSGIServer):  # type: ignore[misc] # waitress has no types
         return self.accepting and not self._accept_paused
 
     def handle_accept(self) -> None:
+        self._accept(self.socket)
+
+    def _accept(self, listening: socket.socket) -> None:
         for _ in range(_ACCEPTS_PER_TURN):
             try:
-                connection, address = self.socket.accept()
+                connection, address = listening.accept()
             except BlockingIOError:
                 return
             except OSError as error:
@@ -258,7 +318,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc] # waitress has no types
                 logger.warning("cannot accept connections: %s", error.strerror)
                 self._evict_idle(self.active_channels.values())
                 self._accept_paused = True  # until the next check: epoll would report the same client at every turn
-                self.poll_changes.add(self)
+                self.poll_changes |= {self, *self._listeners}
                 return
             rejection = self._reject(address[0])
             try:

@@ -13,7 +13,8 @@ CHECKED_VERSION = "3.0"
 PARTS: dict[str, dict[str, str]] = {
     "waitress.server.TcpWSGIServer": {
         "__init__(self, application, map=None, _start=True, _sock=None, dispatcher=None, adj=None, sockinfo=None, "
-        "bind_socket=True, **kw)": "binds, listens, and makes `trigger`; wraps no application for these `Adjustments`",
+        "bind_socket=True, **kw)": "listens on the socket ``_sock``; makes `trigger`; wraps no application for these "
+        "`Adjustments`",
         "add_task(self, task)": "passes a channel to the dispatcher",
         "run(self)": "replaced: waitress' loop polls every connection at each turn",
         "readable(self)": "replaced: counts connections against the limit, which `Server` does when it accepts",
@@ -37,13 +38,13 @@ PARTS: dict[str, dict[str, str]] = {
         "__init__(self, server, sock, addr, adj, map=None)": "enters itself in the map and in `server.active_channels`",
         "readable(self)": "False while a response is being sent, and with more requests than the look-ahead",
         "writable(self)": "True while something is to be sent, or the connection is to be closed",
-        "handle_read(self)": "receives once and calls `received`; clears `connected` at the end of input",
+        "handle_read(self)": "replaced: closes the connection at the end of input",
         "handle_write(self)": "replaced: sends only large outputs while a request is being served",
         "handle_close(self)": "drops the output, clears `connected`, closes the socket, removes itself from the map",
         "received(self, data)": "feeds a parser; calls `server.add_task` for the first complete request",
         "service(self)": "runs a task for `requests[0]`, removes it, and calls `server.add_task` for the next",
         "write_soon(self, data)": "buffers output; sends it once it has `send_bytes`",
-        "check_client_disconnected(self)": "whether `connected` is False",
+        "check_client_disconnected(self)": "replaced: whether `connected` is False",
         "_flush_some(self, do_close=True)": "sends output until the socket blocks; sets `last_activity` if it sent any",
         "_flush_exception(self, flush, do_close=True)": "calls `flush`; sets `will_close` if that raises",
         "_flush_outbufs_below_high_watermark(self)": "replaced: blocks the thread while much output is unsent",
@@ -89,6 +90,7 @@ PARTS: dict[str, dict[str, str]] = {
         "__init__(self, adj)": "sets `headers` and `adj`",
         "received(self, data)": "replaced: returns the number of bytes that belong to this request",
         "get_body_stream(self)": "the body as a file, from `body_rcv`",
+        "close(self)": "closes the buffer of `body_rcv`; the channel calls it after the response",
         "adj": "the `Adjustments`",
         "body_bytes_received": "number of bytes of the body so far, with the sizes of chunks",
         "body_rcv": "receiver of the body; None while the head arrives, and for a request without a body",
@@ -112,19 +114,17 @@ PARTS: dict[str, dict[str, str]] = {
         "received(self, data)": "puts bytes into `buf`, and returns their number",
         "completed": "whether the body is complete",
         "remain": "number of bytes that have not arrived",
+        "__len__(self)": "length of the buffer",
+        "getfile(self)": "the content of the buffer as a file, at its beginning",
         "buf": "the buffer: has `append`, `getfile`, `close` and a length",
-    },
-    "waitress.buffers.OverflowableBuffer": {
-        "__init__(self, overflow)": "moves to a temporary file when it has more bytes than this",
-        "append(self, s)": "adds bytes at the end",
-        "getfile(self)": "the content as a file, at its beginning",
     },
     "waitress.buffers.ReadOnlyFileBasedBuffer": {
         "__init__(self, file, block_size=32768)": "``wsgi.file_wrapper``, which WSGI allows an application to use",
     },
     "waitress.adjustments.Adjustments": {
+        "backlog": "number of connections that may wait until they are accepted",
         "connection_limit": "number of connections",
-        "inbuf_overflow": "size of a body that is kept in a file while it arrives",
+        "recv_bytes": "bytes to receive at a time",
         "outbuf_high_watermark": "number of unsent bytes at which a response waits",
         "send_bytes": "size of output that is sent at once; deprecated as an argument",
     },

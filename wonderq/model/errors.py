@@ -36,9 +36,19 @@ class QueueNotFoundError(BrokerError):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"There is no queue named {name!r}. Create it with PUT /queues/{name}, or by producing to it if the broker "
-            "allows that."
+            f"There is no queue named {name!r}. Create it, or produce a message to it if the broker creates queues for "
+            "producers."
         )
+
+
+class NotPermittedError(BrokerError):
+    """A call would change or use a queue that its client may not use."""
+
+    code = "forbidden"
+
+    def __init__(self, scope: str) -> None:
+        """``scope`` completes the sentence, such as "for the queue a". It may name only a queue of the request."""
+        super().__init__(f"This request needs a key with the role admin {scope}.")
 
 
 class MessageNotFoundError(BrokerError):
@@ -168,7 +178,7 @@ class QueueDrainingError(BrokerError):
 
     def __init__(self, queue: str) -> None:
         super().__init__(
-            f"The queue {queue} is being drained and accepts no messages. Set draining=false with PUT /queues/{queue} "
+            f"The queue {queue} is being drained and accepts no messages. Set draining to false for the queue "
             "to end that."
         )
 
@@ -231,7 +241,10 @@ class ScheduleNotFoundError(BrokerError):
     code = "schedule_not_found"
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"There is no schedule named {name[:100]!r}. Create it with PUT /schedules/NAME.")
+        super().__init__(
+            f"There is no schedule named {name[:100]!r} for a queue that you may use. Create it first, or check the "
+            "name."
+        )
 
 
 class TooManySchedulesError(BrokerError):

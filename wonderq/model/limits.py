@@ -48,7 +48,13 @@ class Limits:
     @classmethod
     def widest(cls) -> Limits:
         """Return limits that admit everything that any broker may have accepted."""
-        return cls(message_bytes=MAX_MESSAGE_BYTES, queues=UNLIMITED, total_messages=UNLIMITED, total_keys=UNLIMITED)
+        return cls(
+            message_bytes=MAX_MESSAGE_BYTES,
+            batch_bytes=UNLIMITED,
+            queues=UNLIMITED,
+            total_messages=UNLIMITED,
+            total_keys=UNLIMITED,
+        )
 
     def check_range(self, field: str, value_ms: int) -> None:
         """Check a duration; ``field`` is its name without the unit.

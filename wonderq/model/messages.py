@@ -185,6 +185,8 @@ class QueueInfo(NamedTuple):
     """Bytes of all messages as stored."""
     oldest_ms: int | None
     """Time at which the oldest message was produced, or None in an empty queue."""
+    waiting_since_ms: int | None
+    """Time since when the oldest waiting message could be claimed, or None if no message waits."""
     newest_id: str | None
     """Id of the newest message, which may be deleted. A listing that starts after it returns later messages only."""
     now_ms: int

@@ -35,6 +35,10 @@ _MAX_TAGS = 50
 _MAX_TAG_NAME_CHARACTERS = 128
 _MAX_TAG_VALUE_CHARACTERS = 256
 
+#: Most bytes, in UTF-8, of the texts that a queue's settings hold: its tags, and its attributes of the SQS API. SQS
+#: itself allows 19 KB of tags in ASCII, which no known use comes near; a broker may have thousands of queues.
+MAX_TEXT_BYTES = 16 << 10
+
 
 def check_setting(field: str, value: int) -> None:
     """Check a numeric setting against `RANGES`.
@@ -67,6 +71,21 @@ def check_tags(tags: Mapping[str, str]) -> None:
                 f"The name or value of a tag has a wrong length. Use 1 to {_MAX_TAG_NAME_CHARACTERS} characters for "
                 f"the name, and at most {_MAX_TAG_VALUE_CHARACTERS} for the value.",
             )
+
+
+def check_texts(tags: Mapping[str, str], sqs: Mapping[str, str]) -> None:
+    """Check the size of the texts of a queue's settings together.
+
+    Raises:
+        InvalidValueError: they have more than `MAX_TEXT_BYTES`.
+    """
+    size = sum(len(text.encode()) for each in (tags, sqs) for pair in each.items() for text in pair)
+    if size > MAX_TEXT_BYTES:
+        raise InvalidValueError(
+            "tags",
+            f"The tags and SQS attributes of a queue, such as Policy, may have {MAX_TEXT_BYTES} bytes together, and "
+            f"these have {size}. Shorten or remove some.",
+        )
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,12 @@ import msgspec
 
 from wonderq import __version__
 from wonderq.auth.roles import RULES
-from wonderq.httpd.errors import JSON
+from wonderq.httpd.errors import JSON, MSGPACK
 from wonderq.model.queue_names import QUEUE_NAME_PATTERN
 from wonderq.openapi import response_schemas
 from wonderq.openapi.operations import OPERATIONS, TAGS, Operation, Response
 from wonderq.rest.error_codes import BY_ANY_CALL, ERROR_CODES
-from wonderq.rest.schemas import EXAMPLE_ID, EXAMPLE_REDRIVE_ID, MSGPACK
+from wonderq.rest.schemas import EXAMPLE_ID, EXAMPLE_REDRIVE_ID
 
 _Object = dict[str, Any]
 

@@ -538,8 +538,9 @@ OPERATIONS = [
         "listQueues",
         "Queues",
         "List the queues that the key opens.",
-        {200: Response(list[response_schemas.Queue], [_QUEUE], "Queue objects.")},
+        {200: Response(list[response_schemas.Queue], [_QUEUE], "Queue objects, ordered by name.")},
         ("log_failed", "log_damaged"),
+        query=schemas.QueueListing,
     ),
     Operation(
         "GET",

@@ -178,6 +178,10 @@ class Health(Struct):
     """The broker is well."""
 
     status: Literal["ok", "ready"]
+    warnings: (
+        Annotated[list[str], Meta(description="Problems that an operator must solve while the broker works.")]
+        | UnsetType
+    ) = UNSET
 
 
 class ErrorDetails(Struct):

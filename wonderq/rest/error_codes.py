@@ -56,7 +56,7 @@ ERROR_CODES = {
     "redrive_running": ErrorCode((409,), "Another redrive of this queue is running."),
     "message_too_large": ErrorCode((413,), "A message exceeds 1 MiB or the configured limit."),
     "batch_too_large": ErrorCode((413,), "A batch exceeds 1000 entries, 16 MiB or the configured limit."),
-    "body_too_large": ErrorCode((413,), "The body exceeds 33 MiB or twice the largest batch."),
+    "body_too_large": ErrorCode((413,), "The body has more bytes or values than this call can need."),
     "target_too_long": ErrorCode((414,), "Path and query string together exceed 8 KiB."),
     "unsupported_media_type": ErrorCode((415,), "The body is neither `application/json` nor `application/msgpack`."),
     "unsupported_content_encoding": ErrorCode((415,), "The body has a `Content-Encoding`."),
@@ -69,9 +69,14 @@ ERROR_CODES = {
     "too_many_connections": ErrorCode((429, 503), "Too many connections from one address (429) or in total (503)."),
     "headers_too_large": ErrorCode((431,), "The request has more than 100 headers, or more than 32 KiB of them."),
     "internal_error": ErrorCode((500,), "A bug in WonderQ. The broker's log has the details."),
-    "not_implemented": ErrorCode((501,), "`Transfer-Encoding` is not `chunked`."),
+    "not_implemented": ErrorCode(
+        (501,), "`Transfer-Encoding` is not `chunked`, or the request wants to go on as a WebSocket."
+    ),
     "log_failed": ErrorCode((503,), "The disk failed. Calls in progress may or may not have taken effect.", 30),
     "log_damaged": ErrorCode((503,), "The log on the disk is damaged.", 30),
+    "too_many_unsent": ErrorCode(
+        (503,), "Clients have not read their large responses yet, so there is no room for another."
+    ),
     "shutting_down": ErrorCode((503,), "The broker is shutting down.", 5),
     "not_ready": ErrorCode((503,), "The broker cannot serve requests.", 30),
     "too_many_queues": ErrorCode((507,), "The limit of queues is reached."),
@@ -90,6 +95,7 @@ BY_ANY_CALL = (
     "too_many_requests",
     "request_timeout",
     "body_too_large",
+    "too_many_unsent",
     "target_too_long",
     "unsupported_content_encoding",
     "expectation_failed",

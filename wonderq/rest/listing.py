@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
+from typing import Any
 
 import falcon
 
 from wonderq.httpd.errors import JSON, encode_json
-from wonderq.model.messages import Message
 from wonderq.model.queue_names import DEFAULT_QUEUE
 from wonderq.rest import schemas
 from wonderq.rest.bodies import read_query, render
-from wonderq.rest.objects import MessageObject, message_object
+from wonderq.rest.objects import message_object
 from wonderq.rest.resource import Resource
 from wonderq.rest.values import check_status, message_filter, set_value
+
+#: End of an array's last piece, and of no other: the values are objects.
+_END = b"]\n"
 
 
 class Listing(Resource):
@@ -35,28 +38,38 @@ class Listing(Resource):
             limit=set_value(query.limit),
             matches=message_filter(query),
         )
-        pieces = _stream(map(message_object, messages))
-        first = next(pieces)  # raises every error of the listing while the status can still be set
-        resp.content_type = JSON
+        stream(resp, map(message_object, messages), messages.close)
         resp.set_header("Cache-Control", "no-store")
-        resp.stream = _Stream(first, pieces, messages)
 
 
 class _Stream:
     """The pieces of a listing. The server closes it, also after a disconnect, and closing it ends the listing."""
 
-    def __init__(self, first: bytes, rest: Iterator[bytes], messages: Generator[Message]) -> None:
+    def __init__(self, first: bytes, rest: Iterator[bytes], close: Callable[[], None]) -> None:
         self._pieces = chain((first,), rest)
-        self._messages = messages
+        self.close = close
 
     def __iter__(self) -> Iterator[bytes]:
         return self._pieces
 
-    def close(self) -> None:
-        self._messages.close()
+
+def stream(resp: falcon.Response, values: Iterator[Any], close: Callable[[], None]) -> None:
+    """Set the response to a JSON array of values, which are taken one by one while they are sent.
+
+    An array of one piece is sent with its length, so that the connection stays open. Every error that the first value
+    raises is raised here. ``close`` is called when the response ends, however it ends.
+    """
+    pieces = _pieces(values)
+    first = next(pieces)  # raises every error of the listing while the status can still be set
+    resp.content_type = JSON
+    if first.endswith(_END):
+        close()
+        resp.data = first
+    else:
+        resp.stream = _Stream(first, pieces, close)
 
 
-def _stream(values: Iterator[MessageObject]) -> Iterator[bytes]:
+def _pieces(values: Iterator[Any]) -> Iterator[bytes]:
     """Yield a JSON array in pieces of about 32 KiB."""
     pieces: list[bytes] = []
     size, separator = 0, b"["
@@ -68,7 +81,7 @@ def _stream(values: Iterator[MessageObject]) -> Iterator[bytes]:
         if size > 1 << 15:
             yield b"".join(pieces)
             pieces, size = [], 0
-    pieces.append(b"]\n" if separator == b"," else b"[]\n")
+    pieces.append(_END if separator == b"," else b"[" + _END)
     yield b"".join(pieces)
 
 

@@ -10,11 +10,12 @@ import falcon
 from msgspec import UNSET, UnsetType
 
 from wonderq.httpd.errors import RequestError, error_object
+from wonderq.httpd.room import RESPONSE_SHARE
 from wonderq.model import errors
 from wonderq.model.messages import NewMessage, RequestNumber, SendResults, Target
 from wonderq.model.queue_names import DEFAULT_QUEUE
 from wonderq.rest import schemas
-from wonderq.rest.bodies import read_body, read_optional_body, read_query, render
+from wonderq.rest.bodies import check_count, read_body, read_optional_body, read_query, render
 from wonderq.rest.errors import describe_error
 from wonderq.rest.objects import claimed_objects, message_object
 from wonderq.rest.resource import Resource
@@ -49,7 +50,7 @@ class Produce(Resource):
     """``/messages/produce``."""
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
-        body = read_body(req, schemas.Produce)
+        body = read_body(req, schemas.Produce, self.broker.limits)
         if body.idempotency_key is UNSET:
             body.idempotency_key = idempotency_key_of(req)
         trace, number = trace_of(req), _request_number(body)
@@ -58,6 +59,7 @@ class Produce(Resource):
                 raise RequestError(400, "missing_field", "The field message is required.", "message")
             value = self._produce_one(queue, body.message, body, trace, number)
         else:
+            check_count(body.messages, self.broker.limits)
             _check_batch_fields(body)
             value = self._produce_batch(queue, body.messages, body, trace, number)
         render(req, resp, {**value, "status": "unprocessed", "statusCode": 201}, 201)
@@ -136,7 +138,9 @@ class HandOver(Resource):
     """``/messages/hand-over``."""
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
-        body = read_body(req, schemas.HandOver)
+        body = read_body(req, schemas.HandOver, self.broker.limits)
+        check_count(body.receipts, self.broker.limits)
+        check_count(body.produce, self.broker.limits)
         trace = trace_of(req)
         outputs: dict[str, list[NewMessage]] = {}
         places = []
@@ -157,7 +161,7 @@ class Kick(Resource):
     """``/messages/kick``."""
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
-        fields = read_optional_body(req, schemas.Kick)
+        fields = read_optional_body(req, schemas.Kick, self.broker.limits)
         render(req, resp, {"success": True, "kicked": self.broker.kick(queue, fields.max)})
 
 
@@ -168,7 +172,7 @@ class Consume(Resource):
         self._consume(req, resp, queue, read_query(req, schemas.Consume))
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
-        self._consume(req, resp, queue, read_optional_body(req, schemas.Consume))
+        self._consume(req, resp, queue, read_optional_body(req, schemas.Consume, self.broker.limits))
 
     def _consume(self, req: falcon.Request, resp: falcon.Response, queue: str, fields: schemas.Consume) -> None:
         client_gone: Callable[[], bool] = req.env.get("waitress.client_disconnected", lambda: False)
@@ -179,6 +183,7 @@ class Consume(Resource):
             wait_s=fields.wait,
             client_gone=client_gone,
             attempt_id=set_value(fields.attempt_id),
+            room=req.env.get(RESPONSE_SHARE),
         )
         render(req, resp, claimed_objects(messages))
         resp.set_header("Cache-Control", "no-store")
@@ -195,7 +200,7 @@ class MessageResource(Resource):
     def on_delete(
         self, req: falcon.Request, resp: falcon.Response, message_id: str, queue: str = DEFAULT_QUEUE
     ) -> None:
-        body = read_optional_body(req, schemas.Delete)
+        body = read_optional_body(req, schemas.Delete, self.broker.limits)
         [target] = self.targets(req, [(message_id, set_value(body.receipt))])
         self.broker.delete(queue, target)
         render(req, resp, {"success": True})
@@ -203,7 +208,7 @@ class MessageResource(Resource):
     def on_update(
         self, req: falcon.Request, resp: falcon.Response, message_id: str, queue: str = DEFAULT_QUEUE
     ) -> None:
-        body = read_optional_body(req, schemas.Update)
+        body = read_optional_body(req, schemas.Update, self.broker.limits)
         [target] = self.targets(req, [(message_id, set_value(body.receipt))])
         self.broker.update(queue, target, change_of(body))
         render(req, resp, {"success": True})
@@ -217,12 +222,13 @@ class DeleteBatch(Resource):
     """``/messages/delete``."""
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
-        body = read_body(req, schemas.DeleteBatch)
+        body = read_body(req, schemas.DeleteBatch, self.broker.limits)
         if isinstance(body.ids, UnsetType) == isinstance(body.receipts, UnsetType):
             code = "missing_field" if isinstance(body.ids, UnsetType) else "ambiguous_request"
             raise RequestError(400, code, "Give either ids or receipts.", "ids")
-        by_id = zip(set_value(body.ids) or (), repeat(None), strict=False)
-        by_receipt = zip(repeat(None), set_value(body.receipts) or (), strict=False)
+        ids, receipts = set_value(body.ids) or (), set_value(body.receipts) or ()
+        check_count(ids or receipts, self.broker.limits)
+        by_id, by_receipt = zip(ids, repeat(None), strict=False), zip(repeat(None), receipts, strict=False)
         targets = self.targets(req, chain(by_id, by_receipt))
         render(req, resp, _batch_results(targets, self.broker.delete_batch(queue, targets)))
 
@@ -231,7 +237,8 @@ class UpdateBatch(Resource):
     """``/messages/update``."""
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
-        entries = read_body(req, schemas.UpdateBatch).entries
+        entries = read_body(req, schemas.UpdateBatch, self.broker.limits).entries
+        check_count(entries, self.broker.limits)
         changes = [change_of(entry) for entry in entries]
         targets = self.targets(req, [(set_value(entry.id), set_value(entry.receipt)) for entry in entries])
         updates = list(zip(targets, changes, strict=True))

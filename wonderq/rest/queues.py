@@ -5,22 +5,29 @@ from __future__ import annotations
 import falcon
 
 from wonderq.rest import schemas
-from wonderq.rest.bodies import read_optional_body, read_query, render
+from wonderq.rest.bodies import accepts_msgpack, encoded, read_optional_body, read_query, render
+from wonderq.rest.listing import stream
 from wonderq.rest.objects import queue_object
 from wonderq.rest.resource import Resource
-from wonderq.rest.values import settings_of
+from wonderq.rest.values import set_value, settings_of
 
 
 class QueueCollection(Resource):
     """``/queues``: the queues that the key opens."""
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        read_query(req, schemas.Body)
-        infos = self.broker.queues()
-        if self.access is not None:
-            is_theirs = self.access.queue_filter(req.auth)
-            infos = [info for info in infos if is_theirs(info.name)]
-        render(req, resp, [queue_object(info) for info in infos])
+        query = read_query(req, schemas.QueueListing)
+        names = self.broker.queue_names(
+            prefix=set_value(query.prefix) or "",
+            after=set_value(query.after) or "",
+            limit=set_value(query.limit),
+            matches=self.permits(req),
+        )
+        infos = self.broker.queues(names)
+        if accepts_msgpack(req):  # an array begins with its length, so all queues are encoded before the first is sent
+            render(req, resp, [encoded(queue_object(info)) for info in infos])
+        else:
+            stream(resp, map(queue_object, infos), infos.close)
 
 
 class QueueResource(Resource):
@@ -31,10 +38,8 @@ class QueueResource(Resource):
         render(req, resp, queue_object(self.broker.queue(queue)))
 
     def on_put(self, req: falcon.Request, resp: falcon.Response, queue: str) -> None:
-        settings = settings_of(read_optional_body(req, schemas.PutQueue))
-        if settings.get("dead_letter_queue"):
-            self.check_queue(req, "admin", settings["dead_letter_queue"])
-        info, created = self.broker.put_queue(queue, **settings)
+        settings = settings_of(read_optional_body(req, schemas.PutQueue, self.broker.limits))
+        info, created = self.broker.put_queue(queue, self.permits(req), **settings)
         render(req, resp, queue_object(info), 201 if created else 200)
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, queue: str) -> None:

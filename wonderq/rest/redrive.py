@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import falcon
-from msgspec import UNSET
 
 from wonderq.broker.redrive import Redrive
-from wonderq.model.errors import RedriveNotFoundError
 from wonderq.model.times import iso_time
 from wonderq.rest import schemas
 from wonderq.rest.bodies import read_optional_body, read_query, render
@@ -24,11 +22,7 @@ class RedriveCollection(Resource):
         render(req, resp, list(map(redrive_object, self.broker.redrives.list(queue))))
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str) -> None:
-        body = read_optional_body(req, schemas.Redrive)
-        if body.destination is UNSET:
-            self._check_all_queues(req)
-        else:
-            self.check_queue(req, "admin", body.destination)
+        body = read_optional_body(req, schemas.Redrive, self.broker.limits)
         redrive_id = self.broker.redrives.start(
             queue,
             set_value(body.destination),
@@ -37,19 +31,9 @@ class RedriveCollection(Resource):
             contains=set_value(body.contains),
             attribute=set_value(body.attribute),
             dry_run=body.dry_run,
+            permits=self.permits(req),
         )
         render(req, resp, redrive_object(self.broker.redrives.get(redrive_id)), 202)
-
-    def _check_all_queues(self, req: falcon.Request) -> None:
-        """Require a key for all queues when the messages, not the request, name the destinations.
-
-        Raises:
-            RequestError: the key opens only some queues.
-        """
-        if self.access is not None:
-            error = self.access.authorize_all_queues(req.auth, "admin", ", or else a destination that it opens")
-            if error is not None:
-                raise error
 
 
 class RedriveResource(Resource):
@@ -57,18 +41,12 @@ class RedriveResource(Resource):
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, queue: str, redrive_id: str) -> None:
         read_query(req, schemas.Body)
-        render(req, resp, redrive_object(self._find(queue, redrive_id)))
+        render(req, resp, redrive_object(self.broker.redrives.get(redrive_id, source=queue)))
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, queue: str, redrive_id: str) -> None:
         read_query(req, schemas.Body)
-        self._find(queue, redrive_id)
-        render(req, resp, redrive_object(self.broker.redrives.cancel(redrive_id)))
-
-    def _find(self, queue: str, redrive_id: str) -> Redrive:
-        for redrive in self.broker.redrives.list(queue):
-            if redrive.id == redrive_id:
-                return redrive
-        raise RedriveNotFoundError
+        redrive, _ = self.broker.redrives.cancel(redrive_id, source=queue)
+        render(req, resp, redrive_object(redrive))
 
 
 def redrive_object(redrive: Redrive) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from wonderq.auth.access import Access
 from wonderq.auth.roles import Role
 from wonderq.broker.broker import Broker
 from wonderq.model.messages import Target
+from wonderq.model.permits import Permits, everything
 
 
 class Resource:
@@ -34,6 +35,10 @@ class Resource:
             if error is not None:
                 raise error
         return targets
+
+    def permits(self, req: falcon.Request) -> Permits:
+        """Return the queues that the request's key opens, for a call of the broker that finds its target itself."""
+        return everything if self.access is None else self.access.permits(req.auth)
 
     def check_queue(self, req: falcon.Request, role: Role, queue: str) -> None:
         """Require a role for a queue that the path does not name.

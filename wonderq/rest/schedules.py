@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any
 
 import falcon
 
 from wonderq.broker.schedules import Schedule
-from wonderq.model.errors import ScheduleNotFoundError
 from wonderq.model.times import iso_time, to_ms
 from wonderq.rest import schemas
 from wonderq.rest.bodies import read_body, read_query, render
@@ -22,10 +20,8 @@ class ScheduleCollection(Resource):
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         read_query(req, schemas.Body)
-        found = self.broker.schedules.list()
-        if self.access is not None:
-            is_theirs = self.access.queue_filter(req.auth)
-            found = [each for each in found if is_theirs(each.queue)]
+        is_theirs = self.permits(req)
+        found = [each for each in self.broker.schedules.list() if is_theirs(each.queue)]
         render(req, resp, list(map(schedule_object, found)))
 
 
@@ -34,23 +30,16 @@ class ScheduleResource(Resource):
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, schedule: str) -> None:
         read_query(req, schemas.Body)
-        found = self.broker.schedules.get(schedule)
-        self.check_queue(req, "inspect", found.queue)
-        render(req, resp, schedule_object(found))
+        render(req, resp, schedule_object(self.broker.schedules.get(schedule, permits=self.permits(req))))
 
     def on_put(self, req: falcon.Request, resp: falcon.Response, schedule: str) -> None:
-        given = _fields_of(read_body(req, schemas.PutSchedule))
-        with suppress(ScheduleNotFoundError):  # this call creates it
-            self.check_queue(req, "admin", self.broker.schedules.get(schedule).queue)
-        if "queue" in given:
-            self.check_queue(req, "admin", given["queue"])
-        changed, created = self.broker.schedules.put(schedule, **given)
+        given = _fields_of(read_body(req, schemas.PutSchedule, self.broker.limits))
+        changed, created = self.broker.schedules.put(schedule, self.permits(req), **given)
         render(req, resp, schedule_object(changed), 201 if created else 200)
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, schedule: str) -> None:
         read_query(req, schemas.Body)
-        self.check_queue(req, "admin", self.broker.schedules.get(schedule).queue)
-        self.broker.schedules.delete(schedule)
+        self.broker.schedules.delete(schedule, permits=self.permits(req))
         render(req, resp, {"success": True})
 
 

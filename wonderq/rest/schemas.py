@@ -16,8 +16,6 @@ from wonderq.model.queue_names import QUEUE_NAME_PATTERN
 from wonderq.model.settings import RANGES
 from wonderq.model.status import STATUS_BY_NAME
 
-MSGPACK = "application/msgpack"
-
 EXAMPLE_ID = "a7f5325c-e413-8fbc-ada0-759277567d55"
 EXAMPLE_REDRIVE_ID = "4f6c1d0e-8a3b-4a4e-9d53-6f0d1f2b7c11"
 EXAMPLE_RECEIPT = "029fd4c973904fef2da0759277567d5539924d0e"
@@ -34,21 +32,34 @@ def _range_of(setting: str, description: str) -> Meta:
 
 
 VisibilityTimeout = Annotated[
-    float, Meta(ge=0, le=_LIMITS.visibility_timeout_ms // 1000, description="Duration of a claim, in seconds.")
+    float,
+    Meta(ge=0, le=_LIMITS.visibility_timeout_ms // 1000, description="Duration of a claim, in seconds.", examples=[30]),
 ]
 Delay = Annotated[
-    float, Meta(ge=0, le=_LIMITS.delay_ms // 1000, description="Time until the message can be consumed, in seconds.")
+    float,
+    Meta(
+        ge=0,
+        le=_LIMITS.delay_ms // 1000,
+        description="Time until the message can be consumed, in seconds.",
+        examples=[60],
+    ),
 ]
 Wait = Annotated[
-    float, Meta(ge=0, le=_LIMITS.wait_s, description="Maximum time to wait for the first message, in seconds.")
+    float,
+    Meta(ge=0, le=_LIMITS.wait_s, description="Maximum time to wait for the first message, in seconds.", examples=[20]),
 ]
 Max = Annotated[
     int,
     # The widest value that `batch_messages` can have; the broker checks the configured one.
-    Meta(ge=1, le=10_000, description="Maximum number of messages. More than 1000 requires a higher `batch_messages`."),
+    Meta(
+        ge=1,
+        le=10_000,
+        description="Maximum number of messages. More than 1000 requires a higher `batch_messages`.",
+        examples=[10],
+    ),
 ]
-Limit = Annotated[int, Meta(ge=1, description="Maximum number of messages. Default: all.")]
-Text = Annotated[str, Meta(description="Text of the message, up to 1 MiB in UTF-8.")]
+Limit = Annotated[int, Meta(ge=1, description="Maximum number of messages. Default: all.", examples=[100])]
+Text = Annotated[str, Meta(description="Text of the message, up to 1 MiB in UTF-8.", examples=["resize cat.png"])]
 MessageId = Annotated[str, Meta(description="Id of a message.", examples=[EXAMPLE_ID])]
 After = Annotated[
     str, Meta(description="Id of a message: list only messages that were produced after it.", examples=[EXAMPLE_ID])
@@ -67,13 +78,17 @@ Status = Annotated[
             "`unprocessed`: can be consumed now. `processing`: claimed. `delayed`: can be consumed later. `buried`: "
             "set aside until it is kicked."
         ),
+        examples=["unprocessed"],
         extra_json_schema={"enum": list(STATUS_BY_NAME)},
     ),
 ]
 
 
 _QueueName = Annotated[str, Meta(pattern=f"^({QUEUE_NAME_PATTERN})$", examples=["mail"])]
-Contains = Annotated[str, Meta(min_length=1, max_length=1024, description="Only messages whose text contains this.")]
+Contains = Annotated[
+    str,
+    Meta(min_length=1, max_length=1024, description="Only messages whose text contains this.", examples=["cat.png"]),
+]
 WithAttribute = Annotated[
     str,
     Meta(
@@ -97,15 +112,26 @@ class TypedAttribute(Body):
         Meta(
             description="`String`, `Number` or `Binary`, optionally followed by `.` and a label of your own.",
             pattern=r"^(String|Number|Binary)(\.[^\u0000-\u001f]{1,240})?$",
+            examples=["Number.int"],
         ),
     ]
-    value: Annotated[str, Meta(description="The value as text; for `Binary`, as base64.")]
+    value: Annotated[str, Meta(description="The value as text; for `Binary`, as base64.", examples=["42"])]
 
 
 Attributes = Annotated[
     dict[
-        Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,256}$")],
-        str | Annotated[int, Meta(ge=-(1 << 53), le=1 << 53)] | float | TypedAttribute,
+        Annotated[
+            str,
+            Meta(
+                pattern=r"^[A-Za-z0-9_.-]{1,256}$",
+                description="Name of an attribute: up to 256 letters, digits, `_`, `.` or `-`.",
+                examples=["tenant"],
+            ),
+        ],
+        Annotated[
+            str | Annotated[int, Meta(ge=-(1 << 53), le=1 << 53)] | float | TypedAttribute,
+            Meta(description="Value of an attribute.", examples=["acme"]),
+        ],
     ],
     Meta(
         max_length=64,
@@ -122,11 +148,17 @@ Group = Annotated[
             "Message group. A FIFO queue delivers the messages of a group in order, one claim at a time. Other queues "
             "alternate between groups, so that no group holds up the rest."
         ),
+        examples=["tenant-7"],
     ),
 ]
 Priority = Annotated[
     int,
-    Meta(ge=0, le=9, description="Priority: 9 is delivered first, 0 last. Default: 0. Not available in FIFO queues."),
+    Meta(
+        ge=0,
+        le=9,
+        description="Priority: 9 is delivered first, 0 last. Default: 0. Not available in FIFO queues.",
+        examples=[5],
+    ),
 ]
 IdempotencyKey = Annotated[
     str,
@@ -137,6 +169,7 @@ IdempotencyKey = Annotated[
             "Deduplication key. Within the queue's `deduplication_window`, a second message with the same key is not "
             "added; the response describes the first one. In a batch, each message has the key `KEY/INDEX`."
         ),
+        examples=["order-4711"],
     ),
 ]
 DeliverAt = Annotated[
@@ -144,6 +177,7 @@ DeliverAt = Annotated[
     Meta(
         tz=True,
         description="Time from which the message can be consumed, at most ten years ahead. An alternative to `delay`.",
+        examples=["2026-03-29T14:05:06Z"],
     ),
 ]
 Traceparent = Annotated[
@@ -155,7 +189,12 @@ Traceparent = Annotated[
     ),
 ]
 Tracestate = Annotated[
-    str, Meta(max_length=512, description="State of the W3C Trace Context, returned with the message.")
+    str,
+    Meta(
+        max_length=512,
+        description="State of the W3C Trace Context, returned with the message.",
+        examples=["vendor=00f067aa0ba902b7"],
+    ),
 ]
 
 
@@ -250,6 +289,7 @@ class Consume(Body):
                     "returns the same messages with the same receipts and renews their claims, unless one of them has "
                     "changed since."
                 ),
+                examples=["worker-1-0001"],
             ),
         ]
         | UnsetType
@@ -286,6 +326,7 @@ class Update(Body):
                 ge=0,
                 le=43_200,
                 description="Like `delay`, but doubled for each receive after the first, up to 12 hours.",
+                examples=[10],
             ),
         ]
         | UnsetType
@@ -321,6 +362,15 @@ class UpdateBatch(Body):
     """Messages to update."""
 
     entries: Annotated[list[UpdateEntry], Meta(min_length=1, description="Updates, up to 1000.")]
+
+
+#: The list of a batch by the type of the request: its field, and the type of its entries. `wonderq.rest.bodies` decodes
+#: the entries of a large batch in turns.
+ENTRIES: dict[type[Struct], tuple[str, Any]] = {
+    Produce: ("messages", Text | NewMessage),
+    HandOver: ("produce", NextMessage),
+    UpdateBatch: ("entries", UpdateEntry),
+}
 
 
 class PutQueue(Body):
@@ -364,6 +414,7 @@ class PutQueue(Body):
             Meta(
                 pattern=f"^({QUEUE_NAME_PATTERN})?$",
                 description="Queue to move dead letters to. Empty: they stay in this queue, buried.",
+                examples=["mail-dead"],
             ),
         ]
         | UnsetType
@@ -413,7 +464,10 @@ class PutQueue(Body):
     ) = UNSET
     tags: (
         Annotated[
-            dict[Annotated[str, Meta(min_length=1, max_length=128)], Annotated[str, Meta(max_length=256)]],
+            dict[
+                Annotated[str, Meta(min_length=1, max_length=128, description="Name of a label.", examples=["team"])],
+                Annotated[str, Meta(max_length=256, description="Value of a label.", examples=["billing"])],
+            ],
             Meta(
                 max_length=50,
                 description="Free-form labels, such as for cost allocation. They replace all current tags.",
@@ -431,8 +485,40 @@ class Listing(Body):
     contains: Contains | UnsetType = UNSET
     attribute: WithAttribute | UnsetType = UNSET
     group: (
-        Annotated[str, Meta(min_length=1, max_length=128, description="Only messages of this group.")] | UnsetType
+        Annotated[
+            str,
+            Meta(min_length=1, max_length=128, description="Only messages of this group.", examples=["tenant-7"]),
+        ]
+        | UnsetType
     ) = UNSET
+
+
+class QueueListing(Body):
+    """The queues to list."""
+
+    prefix: (
+        Annotated[
+            str,
+            Meta(
+                max_length=80,
+                description="Only queues whose names begin with this.",
+                examples=["mail-"],
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    after: (
+        Annotated[
+            str,
+            Meta(
+                max_length=80,
+                description="Only queues whose names follow this one: the last name of the page before.",
+                examples=["mail-out"],
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    limit: Annotated[int, Meta(ge=1, description="Maximum number of queues. Default: all.")] | UnsetType = UNSET
 
 
 class StatusListing(Listing, kw_only=True):
@@ -458,7 +544,10 @@ class Redrive(Body):
         | UnsetType
     ) = UNSET
     per_second: (
-        Annotated[int, Meta(ge=1, le=1_000_000, description="Maximum number of messages to move per second.")]
+        Annotated[
+            int,
+            Meta(ge=1, le=1_000_000, description="Maximum number of messages to move per second.", examples=[100]),
+        ]
         | UnsetType
     ) = UNSET
     limit: Annotated[int, Meta(ge=1, le=1 << 53, description="Maximum number of messages to move.")] | UnsetType = UNSET
@@ -507,7 +596,14 @@ class PutSchedule(Body):
     timezone: Timezone | UnsetType = UNSET
     queue: Annotated[_QueueName, Meta(description="Queue to produce the messages to.")] | UnsetType = UNSET
     message: (
-        Annotated[str, Meta(description="Text of the messages, up to 16 KiB together with the attributes.")] | UnsetType
+        Annotated[
+            str,
+            Meta(
+                description="Text of the messages, up to 16 KiB together with the attributes.",
+                examples=["nightly report"],
+            ),
+        ]
+        | UnsetType
     ) = UNSET
     attributes: Attributes | UnsetType = UNSET
     group: Group | UnsetType = UNSET

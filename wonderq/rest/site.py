@@ -27,7 +27,8 @@ class Health(Resource):
     def on_get_ready(self, req: falcon.Request, resp: falcon.Response) -> None:
         reason = self.broker.unready
         if reason is None:
-            render(req, resp, {"status": "ready"})
+            warnings = self.broker.warnings
+            render(req, resp, {"status": "ready", "warnings": warnings} if warnings else {"status": "ready"})
         else:
             render(req, resp, error_response(503, "not_ready", f"The broker cannot serve requests: {reason}"), 503)
             resp.set_header("Retry-After", _RETRY_AFTER)

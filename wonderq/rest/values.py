@@ -18,6 +18,7 @@ from wonderq.model.status import STATUS_BY_NAME
 from wonderq.model.times import to_ms
 from wonderq.rest import schemas
 from wonderq.rest.objects import SETTINGS
+from wonderq.runtime.fibers import took
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _MAX_TRACESTATE_CHARACTERS = 512
@@ -123,7 +124,10 @@ def attributes_of(given: Mapping[str, Any] | UnsetType) -> dict[str, Attribute] 
     Raises:
         RequestError: a binary value is not base64.
     """
-    return None if isinstance(given, UnsetType) else {name: _attribute(name, value) for name, value in given.items()}
+    if isinstance(given, UnsetType):
+        return None
+    took(3 * len(given))
+    return {name: _attribute(name, value) for name, value in given.items()}
 
 
 def _attribute(name: str, value: str | float | schemas.TypedAttribute) -> Attribute:

@@ -1,4 +1,4 @@
-"""HTTP for asyncio, by aiohttp. A request costs 100 µs of CPU time with it, and 990 µs with httpx."""
+"""HTTP for asyncio, by aiohttp. A request costs 100 us of CPU time with it, and 990 us with httpx."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """HTTP for threads, by urllib3.
 
 Its pool is safe to share between threads, checks connections before it uses them again, and is what botocore uses. A
-request costs 190 µs of CPU time with it, and 360 µs with httpx (docs/PERFORMANCE.md).
+request costs 190 us of CPU time with it, and 360 us with httpx (docs/PERFORMANCE.md).
 """
 
 from __future__ import annotations

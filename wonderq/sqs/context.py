@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 
 from wonderq.auth.roles import Role
 from wonderq.broker.broker import Broker
+from wonderq.broker.claims import Room
 from wonderq.model.errors import BrokerError
 from wonderq.model.messages import QueueInfo
+from wonderq.model.permits import Permits
 from wonderq.model.settings import QueueSettings
 from wonderq.sqs.errors import SqsError, from_broker, invalid, missing
 from wonderq.sqs.limits import SqsLimits
@@ -39,9 +41,11 @@ class Context(NamedTuple):
     base_url: str
     """The broker's address as the client wrote it."""
     region: str
-    opens: Callable[[str], bool]
+    opens: Permits
     """Returns whether the client's key opens a queue."""
     client_gone: Callable[[], bool]
+    room: Room | None
+    """Room for the response."""
 
     @property
     def broker(self) -> Broker:
@@ -123,12 +127,12 @@ class Context(NamedTuple):
         entries = self.parameters.get("Entries")
         if not isinstance(entries, list) or not entries:
             raise SqsError("EmptyBatchRequest", "There should be at least one entry in the request.")
-        if not all(isinstance(each, dict) for each in entries):
-            raise SqsError("SerializationException", "Entries must be a list of structures.")
         if len(entries) > self.limits.batch_entries:
             most = self.limits.batch_entries
             text = f"Maximum number of entries per request are {most}. You have sent {len(entries)}."
             raise SqsError("TooManyEntriesInBatchRequest", text)
+        if not all(isinstance(each, dict) for each in entries):
+            raise SqsError("SerializationException", "Entries must be a list of structures.")
         ids = [each.get("Id") for each in entries]
         for each in ids:
             if not isinstance(each, str) or not _ENTRY_ID.fullmatch(each):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
 
 import falcon
@@ -17,7 +18,10 @@ from wonderq.auth.roles import Role
 from wonderq.broker.broker import Broker
 from wonderq.httpd.counters import refusals
 from wonderq.httpd.errors import RequestError
+from wonderq.httpd.room import RESPONSE_SHARE
+from wonderq.httpd.structure import UNCHECKED_BYTES, Bounds
 from wonderq.model.errors import BrokerError
+from wonderq.runtime.fibers import yield_to_others
 from wonderq.sqs import messages, move_tasks, queues, wire
 from wonderq.sqs.context import Action, Context, Service
 from wonderq.sqs.errors import SqsError, from_broker
@@ -33,6 +37,15 @@ _NO_FORMAT = (
     f"The request has no format of SQS. Send the Content-Type {wire.FORM_TYPE}, or the header X-Amz-Target and the "
     f"Content-Type {wire.JSON_TYPE}, as SDKs do."
 )
+
+#: Most values of an entry of a batch, or of any other action: its fields and attributes.
+_VALUES_PER_ENTRY = 512
+
+#: Most bytes of a character of a message in JSON or in a form, by the bytes that it has in UTF-8.
+_ESCAPED_BYTES = 6
+
+#: Bytes of a body that are hashed in one step.
+_HASHED_BYTES = 1 << 20
 
 ACTIONS = {
     "AddPermission": Action(queues.add_permission, "admin"),
@@ -68,6 +81,8 @@ class SqsEndpoint:
     def __init__(self, broker: Broker, access: Access | None = None, limits: SqsLimits = STRICT) -> None:
         """Without ``access`` it serves everybody and ignores signatures."""
         self._service = Service(broker, limits)
+        values = _VALUES_PER_ENTRY * (limits.batch_entries + 1)
+        self._bounds = Bounds(values, _ESCAPED_BYTES * limits.message_bytes + UNCHECKED_BYTES)
         self._access = access
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = "", **_account: int) -> None:
@@ -80,17 +95,16 @@ class SqsEndpoint:
                 key, region = self._authenticate(req, body)
                 if target is None and (req.content_type or "").partition(";")[0].strip().lower() != wire.FORM_TYPE:
                     raise RequestError(415, "unsupported_media_type", _NO_FORMAT)
-                call = wire.read_query(body) if target is None else wire.read_json(target, body)
-                if queue and "QueueUrl" not in call.parameters:
-                    call.parameters["QueueUrl"] = url_of("", queue)
-                action = ACTIONS.get(call.action)
-                if action is None:
-                    name = "UnknownOperationException" if is_json else "InvalidAction"
-                    raise SqsError(name, f"SQS has no action {call.action[:100]}.")
-                _authorize(key, action, call.parameters)
+                name = wire.action_in_form(body) if target is None else wire.action_in_target(target)
+                action = _find_action(name, key, is_json=is_json)
+                parameters = (wire.read_json if is_json else wire.read_query)(body, self._bounds)
+                if queue and "QueueUrl" not in parameters:
+                    parameters["QueueUrl"] = url_of("", queue)
+                _authorize_queues(key, parameters)
                 client_gone: Callable[[], bool] = req.env.get("waitress.client_disconnected", lambda: False)
                 base_url = f"{req.scheme}://{req.netloc}"
-                context = Context(self._service, call.parameters, base_url, region, key.opens, client_gone)
+                room = req.env.get(RESPONSE_SHARE)
+                context = Context(self._service, parameters, base_url, region, key.opens, client_gone, room)
                 result = action.run(context)
             except (BrokerError, wonderq_storage.StorageError) as error:
                 raise from_broker(error) from error
@@ -100,7 +114,7 @@ class SqsEndpoint:
             resp.status = error.status
             resp.set_header("x-amzn-query-error", f"{error.code};{'Sender' if error.is_senders_fault else 'Receiver'}")
         else:
-            resp.data, resp.content_type = wire.write(call, result, request_id)
+            resp.data, resp.content_type = wire.write(name, result, request_id, is_json=is_json)
         resp.set_header("x-amzn-RequestId", request_id)
         resp.set_header("Cache-Control", "no-store")
 
@@ -127,7 +141,7 @@ class SqsEndpoint:
             key = access.find_signed(signed.access_key_id)
             if key is None or key.sqs_secret is None:
                 raise SqsError("InvalidClientTokenId", "The security token included in the request is invalid.", 403)
-            request = sigv4.Request(req.method, req.path, req.query_string, sigv4.headers_of(req.env), body)
+            request = sigv4.Request(req.method, req.path, req.query_string, sigv4.headers_of(req.env), _sha256(body))
             try:
                 sigv4.check(request, signed, key.sqs_secret, datetime.now(UTC))
             except sigv4.SignatureError as error:
@@ -138,15 +152,37 @@ class SqsEndpoint:
         return key, region
 
 
-def _authorize(key: Key, action: Action, parameters: Mapping[str, Any]) -> None:
-    """Check that a key has the role for an action and opens the queues that the request names.
+def _sha256(body: bytes) -> str:
+    """Return the SHA-256 of a body; let other requests run while that takes long."""
+    digest = sha256()
+    for at in range(0, len(body), _HASHED_BYTES):
+        if at:
+            yield_to_others()
+        digest.update(memoryview(body)[at : at + _HASHED_BYTES])
+    return digest.hexdigest()
+
+
+def _find_action(name: str, key: Key, *, is_json: bool) -> Action:
+    """Return the action of a request, before its parameters are decoded.
+
+    Raises:
+        SqsError: there is no such action, or the key lacks its role.
+    """
+    action = ACTIONS.get(name)
+    if action is None:
+        raise SqsError("UnknownOperationException" if is_json else "InvalidAction", f"SQS has no action {name[:100]}.")
+    roles = _QUEUE_ROLES if action.role is None else (action.role,)
+    if not any(map(key.has, roles)):
+        raise SqsError("AccessDenied", f"The action requires a key with the role {' or '.join(roles)}.", 403)
+    return action
+
+
+def _authorize_queues(key: Key, parameters: Mapping[str, Any]) -> None:
+    """Check that a key opens the queues that the request names.
 
     Raises:
         SqsError: it does not, or the name of a queue is malformed.
     """
-    roles = _QUEUE_ROLES if action.role is None else (action.role,)
-    if not any(map(key.has, roles)):
-        raise SqsError("AccessDenied", f"The action requires a key with the role {' or '.join(roles)}.", 403)
     for parameter, name_in in _QUEUE_PARAMETERS.items():
         text = parameters.get(parameter)
         if isinstance(text, str) and text and not key.opens(name_in(text)):

@@ -80,6 +80,8 @@ def from_broker(error: Exception) -> SqsError:
     match error:
         case errors.QueueNotFoundError():
             return no_such_queue()
+        case errors.NotPermittedError():
+            return SqsError("AccessDenied", str(error), 403)
         case errors.StaleReceiptError() | errors.MessageNotFoundError():
             reason = "Message does not exist or is not available for visibility timeout change."
             return SqsError("InvalidParameterValue", f"Value for parameter ReceiptHandle is invalid. Reason: {reason}")

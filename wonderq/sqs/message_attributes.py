@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wonderq.model.attributes import Attribute
+from wonderq.runtime.fibers import took
 from wonderq.sqs.errors import SqsError, invalid
 from wonderq.sqs.wire import NOT_IN_XML
 
@@ -51,6 +52,8 @@ def parse(given: Mapping[str, Any], most: int) -> dict[str, Attribute]:
             "InvalidParameterValue",
             f"Number of message attributes [{len(given)}] exceeds the allowed maximum [{most}].",
         )
+    if given:
+        took(12 * len(given))
     return {name: _parse(name, value) for name, value in given.items()}
 
 

@@ -10,6 +10,7 @@ from wonderq.model.attributes import Attribute
 from wonderq.model.errors import BrokerError, MessageNotFoundError, StaleReceiptError, TooManyInFlightError
 from wonderq.model.messages import Change, Message, NewMessage, SendResult, Target, size_of
 from wonderq.model.settings import FIFO_SUFFIX, QueueSettings
+from wonderq.runtime.fibers import took
 from wonderq.sqs import message_attributes
 from wonderq.sqs.context import Context, batch_results, failed_entry, integer_in
 from wonderq.sqs.errors import SqsError, from_broker, invalid, missing
@@ -33,6 +34,9 @@ _SYSTEM_ATTRIBUTES = frozenset(
         "SequenceNumber",
     )
 )
+
+#: Bytes of a message that are checked, or prepared for the response, in a step of `took`.
+_BYTES_PER_STEP = 200
 
 _MAX_ID_CHARACTERS = 128
 
@@ -108,6 +112,7 @@ def _read_new(context: Context, queue: str, settings: QueueSettings, given: Mapp
     attributes = message_attributes.parse(_map(given, "MessageAttributes"), limits.attributes)
     system = _read_system_attributes(given)
     size = size_of(body, attributes)
+    took(size // _BYTES_PER_STEP)
     most = min(settings.max_message_bytes or limits.message_bytes, limits.message_bytes)
     if size > most:
         text = f"One or more parameters are invalid. Reason: Message must be shorter than {most} bytes."
@@ -233,6 +238,7 @@ def receive_message(context: Context) -> dict[str, Any]:
             wait_s=wait_s,
             client_gone=context.client_gone,
             attempt_id=attempt,
+            room=context.room,
         )
     except TooManyInFlightError as error:
         if wait_s or is_fifo:
@@ -246,6 +252,7 @@ def receive_message(context: Context) -> dict[str, Any]:
 
 
 def _message_object(context: Context, message: Message, system: set[str], names: Sequence[str]) -> dict[str, Any]:
+    took(len(message.body) // _BYTES_PER_STEP)
     shown: dict[str, Any] = {
         "MessageId": message.id,
         "ReceiptHandle": message.receipt,

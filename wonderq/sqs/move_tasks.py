@@ -19,8 +19,7 @@ _MAX_PER_SECOND = 500
 def start_message_move_task(context: Context) -> dict[str, Any]:
     """Start a redrive of a dead-letter queue."""
     source = _source(context)
-    names = [info.name for info in context.broker.queues() if info.settings.dead_letter_queue == source]
-    if not names:
+    if not context.broker.sources_of(source):
         raise SqsError("UnsupportedOperation", "Source queue must be configured as a Dead Letter Queue.")
     arn = context.text("DestinationArn")
     destination = None if arn is None else name_in_arn(arn, "DestinationArn")
@@ -28,10 +27,9 @@ def start_message_move_task(context: Context) -> dict[str, Any]:
     per_second = context.integer("MaxNumberOfMessagesPerSecond", 1, most)
     if destination is not None:
         _check_exists(context, destination)
-    elif not all(map(context.opens, names)):
-        raise SqsError("AccessDenied", "The key does not open all source queues of these dead letters.", 403)
+    redrives = context.broker.redrives
     try:
-        return {"TaskHandle": context.broker.redrives.start(source, destination, per_second=per_second)}
+        return {"TaskHandle": redrives.start(source, destination, per_second=per_second, permits=context.opens)}
     except RedriveRunningError as error:
         text = (
             "There is already a task running. Only one active task is allowed for a source queue arn at a given time."
@@ -58,16 +56,13 @@ def cancel_message_move_task(context: Context) -> dict[str, Any]:
     """Cancel a running redrive."""
     handle = context.required("TaskHandle")
     try:
-        redrive = context.broker.redrives.get(handle)
-        if not context.opens(redrive.source):
-            raise SqsError("AccessDenied", "The key does not open this queue.", 403)
-        if redrive.status != "running":
-            raise SqsError("UnsupportedOperation", "Only a running task can be cancelled.")
-        redrive = context.broker.redrives.cancel(handle)
+        redrive, was_running = context.broker.redrives.cancel(handle, permits=context.opens)
     except RedriveNotFoundError as error:
         raise SqsError("ResourceNotFoundException", "Task does not exist.") from error
     except BrokerError as error:
         raise from_broker(error) from error
+    if not was_running:
+        raise SqsError("UnsupportedOperation", "Only a running task can be cancelled.")
     return {"ApproximateNumberOfMessagesMoved": redrive.moved}
 
 

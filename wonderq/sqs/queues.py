@@ -48,7 +48,7 @@ def create_queue(context: Context) -> dict[str, Any]:
         _check_dead_letter_queue(context, name, settings)
         defaults = {"retention_ms": DEFAULT_RETENTION_S * 1000, "max_in_flight": context.limits.in_flight}
         new = {**defaults, **queue_attributes.merged(QueueSettings(), settings), "tags": tags}
-        info, created = context.broker.create_queue(name, **new)
+        info, created = context.broker.create_queue(name, context.opens, **new)
         if created:
             return {"QueueUrl": url_of(context.base_url, name)}
     shown = queue_attributes.of_queue(info, context.region, context.limits)
@@ -124,32 +124,38 @@ def get_queue_url(context: Context) -> dict[str, Any]:
 def list_queues(context: Context) -> dict[str, Any]:
     """List the queues that the key opens."""
     prefix = context.text("QueueNamePrefix") or ""
-    names = [info.name for info in context.broker.queues() if info.name.startswith(prefix) and context.opens(info.name)]
-    return _page(context, names, "QueueUrls")
+    most, after = _page_of(context)
+    names = context.broker.queue_names(prefix=prefix, after=after, limit=most + 1, matches=context.opens)
+    return _page(context, names, most, "QueueUrls")
 
 
 def list_dead_letter_source_queues(context: Context) -> dict[str, Any]:
     """List the queues whose dead letters a queue receives."""
     target = context.info().name
-    names = [info.name for info in context.broker.queues() if info.settings.dead_letter_queue == target]
-    return {"queueUrls": [], **_page(context, [name for name in names if context.opens(name)], "queueUrls")}
+    most, after = _page_of(context)
+    names = context.broker.sources_of(target, after=after, limit=most + 1, matches=context.opens)
+    return {"queueUrls": [], **_page(context, names, most, "queueUrls")}
 
 
-def _page(context: Context, names: Sequence[str], field: str) -> dict[str, Any]:
-    """Return a page of queue URLs, starting after the queue that ``NextToken`` encodes."""
+def _page_of(context: Context) -> tuple[int, str]:
+    """Return the size of the page that a request wants, and the name after which it starts, from its ``NextToken``."""
     most = context.integer("MaxResults", 1, context.limits.page)
     token = context.text("NextToken")
-    if token is not None:
-        if most is None:
-            raise SqsError("InvalidParameterValue", "MaxResults is required with NextToken.")
-        try:
-            after = b64decode(token, altchars=b"-_", validate=True).decode()
-        except ValueError as error:
-            raise invalid("NextToken", token, "It must be the NextToken of an earlier response.") from error
-        names = [name for name in names if name > after]
-    page = names[: most or context.limits.page]
+    if token is None:
+        return most or context.limits.page, ""
+    if most is None:
+        raise SqsError("InvalidParameterValue", "MaxResults is required with NextToken.")
+    try:
+        return most, b64decode(token, altchars=b"-_", validate=True).decode()
+    except ValueError as error:
+        raise invalid("NextToken", token, "It must be the NextToken of an earlier response.") from error
+
+
+def _page(context: Context, names: Sequence[str], most: int, field: str) -> dict[str, Any]:
+    """Return a page of queue URLs. If there are more names than it may have, another page follows."""
+    page = names[:most]
     answer: dict[str, Any] = {field: [url_of(context.base_url, name) for name in page]} if page else {}
-    if most is not None and len(names) > len(page):
+    if len(names) > most and context.integer("MaxResults", 1, context.limits.page) is not None:
         answer["NextToken"] = urlsafe_b64encode(page[-1].encode()).decode()
     return answer
 
@@ -173,8 +179,12 @@ def set_queue_attributes(context: Context) -> dict[str, Any]:
     if not given:
         raise missing("Attributes")
     settings = queue_attributes.to_settings(name, given, context.limits, is_new=False)
-    _check_dead_letter_queue(context, name, settings)
-    context.broker.change_queue(name, lambda current: queue_attributes.merged(current, settings))
+
+    def change(current: QueueSettings) -> dict[str, Any]:
+        _check_dead_letter_queue(context, name, settings)
+        return queue_attributes.merged(current, settings)
+
+    context.broker.change_queue(name, change, permits=context.opens)
     return {}
 
 

@@ -3,7 +3,7 @@
 A page holds up to `PAGE_MESSAGES` messages with neighbouring sequence numbers, with one array per field. The fields
 of claims and delays are in arrays that a page grows when one of its messages first needs them. So a waiting message
 costs 21 bytes, and 49 bytes once a message of its page was claimed. A page is freed when all its messages are
-deleted.
+deleted. The messages of pages that have few left share sparse pages (`Columns.thin`).
 
 Waiting messages need no structure of their own: a search of the status bytes finds the first one of a page, and
 `wonderq.state.ready_pages` lists the pages that have one. So a released message is found before younger messages.
@@ -12,21 +12,49 @@ Messages with a priority or a group are in lanes (`wonderq.state.lanes`). A queu
 
 from __future__ import annotations
 
+import sys
 from array import array
+from bisect import insort
 from collections.abc import Callable, Generator, Iterable, Sequence
-from itertools import accumulate, groupby
+from itertools import accumulate, compress, groupby, islice, takewhile
 
 from wonderq.model.status import BURIED, CLAIMED, DELAYED, GONE, STATUS_COUNT, WAITING
 from wonderq.state.deadlines import Deadlines
 from wonderq.state.lanes import NO_LANE, Lanes
 from wonderq.state.message_table import MessageTable
-from wonderq.state.page import IN_LANE, NO_TOKEN, PAGE_BITS, PAGE_MESSAGES, SHOWN, MessageView, Page
+from wonderq.state.page import (
+    EMPTY_BYTES,
+    IN_LANE,
+    MOST_BYTES,
+    NO_TOKEN,
+    PAGE_BITS,
+    PAGE_MESSAGES,
+    SHOWN,
+    SPENT,
+    MessageView,
+    Page,
+)
 from wonderq.state.ready_pages import ReadyPages
 from wonderq.state.record import MessageState, Runs, to_runs
 
 #: The last page of a queue is freed only after it held this many messages. So a queue that stays nearly empty does not
 #: allocate a page per message.
 _KEEP_BELOW = 256
+
+#: A dense page that takes more than this for each of its messages is replaced by rows of a sparse page (`thin`).
+WASTEFUL_BYTES = 128
+
+#: Most messages that `thin` puts into one sparse page, so that each replacement is cheap.
+SPARSE_MESSAGES = 2048
+
+#: Places of a replaced page that `thin` counts as one unit of work, which takes about a microsecond.
+_ROWS_OF_A_UNIT = 8
+
+#: Units of work that deleting a page of plain messages counts as.
+_UNITS_OF_A_PAGE = 25
+
+#: Plain messages with the same deadline that `advance` counts as one unit of work, together with the deadline.
+_MESSAGES_OF_A_UNIT = 64
 
 _WAITING_BYTE = bytes([WAITING])
 
@@ -41,13 +69,23 @@ class Columns(MessageTable):
         """Number of messages by status; 0 for GONE. A message keeps its status past its deadline until `advance`."""
         self.bytes = 0
         """Entry bytes of all messages."""
+        self.spent = 0
+        """Number of messages that are set aside; they are in the count of waiting ones too."""
+        self.spent_receives = 0
+        """Number of claims at which those were set aside."""
         self.lanes = Lanes(self._status_of)
         self._ready = ReadyPages(self._pages)
-        self._deadlines = Deadlines(self._pages, self.counts)
+        self._deadlines = Deadlines()
+        self._thinned_at = 0  # next sequence number at the end of the last pass of `thin`
 
     def __len__(self) -> int:
         counts = self.counts
         return counts[WAITING] + counts[CLAIMED] + counts[DELAYED] + counts[BURIED]
+
+    @property
+    def available(self) -> int:
+        """Number of waiting messages that are not set aside."""
+        return self.counts[WAITING] - self.spent
 
     # Reading
 
@@ -102,7 +140,7 @@ class Columns(MessageTable):
                     count = fitting if fitting or runs else 1
                     limit = count
                 if count:
-                    runs += (page.first + start, count)
+                    runs += (page.first + start, count) if page.sequences is None else page.runs(start, start + count)
                 limit -= count
                 limit_bytes -= total
                 start = page.status.find(WAITING, start + count)
@@ -115,8 +153,7 @@ class Columns(MessageTable):
         source = self.lanes.pick(plain, self.counts[CLAIMED] - self.lanes.in_flight, allowance)
         try:
             for sequence in source if limit > 0 else ():
-                page = self._pages[sequence >> PAGE_BITS]
-                limit_bytes -= page.length[sequence - page.first]
+                limit_bytes -= self._length_of(sequence)
                 if limit_bytes < 0 and picked:
                     break
                 picked.append(sequence)
@@ -134,32 +171,123 @@ class Columns(MessageTable):
             while (page := self._ready.take(taken)) is not None:
                 index = -1
                 while (index := page.status.find(WAITING, index + 1)) >= 0:
-                    yield page.first + index
+                    yield page.sequence(index)
         finally:
             self._ready.put_back(taken)
 
+    def oldest_waiting_ms(self) -> int | None:
+        """Return since when the oldest waiting message could be claimed, or None if no message waits.
+
+        That is the time at which it was produced, or its delay ended, or it was first claimed.
+        """
+        if not self.counts[WAITING]:
+            return None
+        in_lanes = bool(self.lanes.by_number)
+        for page in self._pages.values():
+            if (page.waiting or (in_lanes and page.live)) and (index := page.next_index(0, WAITING)) >= 0:
+                view = page.view(index)
+                return view.first_claimed_ms or max(view.produced_ms, view.due_ms)
+        return None
+
+    def oldest_end(self, most: int, before_ms: int | None = None) -> int | None:
+        """Return the sequence number after the last of the oldest messages, for a purge of at most ``most`` units.
+
+        With ``before_ms``, only messages that were produced before it count. Returns None if there are none.
+        """
+        end = None
+        for page in self._pages.values():
+            start = page.next_index(0, None)
+            if start < 0:
+                continue
+            if most <= 0:
+                break
+            stop = len(page.status)
+            if page.lane:
+                stop = min(stop, start + most)
+                most -= stop - start
+            else:
+                most -= _UNITS_OF_A_PAGE
+            if before_ms is not None:
+                stop = page.index_before(before_ms, start, stop)
+            if stop > start:
+                end = page.sequence(stop - 1) + 1
+            if stop < len(page.status):
+                break
+        return end
+
     def next_due_ms(self) -> int | None:
-        """Return the earliest deadline of a claim or delay, or None. It may be too early, but never too late."""
-        return self._deadlines.next_ms()
+        """Return the time from which `advance` has work, or None. It may be too early, but never too late."""
+        return 0 if self.lanes.withheld else self._deadlines.next_ms()
 
     # Changing: only `State.apply` calls these methods, except `advance`
     #
     # After old parts of a log were dropped, a record may name messages that no earlier record produced. Such messages
     # were deleted later, or a later record rewrites them, so the record has no effect on them.
 
-    def advance(self, now_ms: int) -> int:
-        """Make messages available whose claim or delay has ended at ``now_ms``; return how many claims ended.
+    def advance(self, now_ms: int, most: int = sys.maxsize) -> int:
+        """Make messages available whose claim or delay has ended at ``now_ms``, with at most ``most`` units of work.
+
+        A unit is one deadline or one message, which takes a few microseconds. Returns the units that are left. If none
+        are, there may be more to do.
 
         No record is needed: the result follows from the deadlines. So this may be called at any time, or not at all.
         """
-        claimed = self.counts[CLAIMED]
-        while (deadline := self._deadlines.pop(now_ms)) is not None:
-            due_ms, first, count = deadline
-            for page, start, stop in self._live_slices((first, count)):
-                for index in range(start, stop):
-                    if page.status[index] in (CLAIMED, DELAYED) and page.due_ms[index] == due_ms:
-                        self._set_status(page, index, WAITING)
-        return claimed - self.counts[CLAIMED]
+        left = self.lanes.offer_withheld(most)
+        while left > 0 and (deadline := self._deadlines.pop(now_ms)) is not None:
+            left = self._end(*deadline, left - 1)
+        return left
+
+    def _end(self, due_ms: int, first: int, count: int, left: int) -> int:
+        """End the claims and delays of neighbouring messages that have this deadline; return the units left."""
+        for page, start, stop in self._live_slices((first, count)):
+            if stop - start > 1 and not page.lane and self._end_slice(page, start, stop, due_ms):
+                left -= (stop - start) // _MESSAGES_OF_A_UNIT
+                continue
+            for index in range(start, stop):
+                if page.status[index] in (CLAIMED, DELAYED) and page.due_ms[index] == due_ms:
+                    if left <= 0 and page.lane:
+                        self._schedule(page, due_ms, index, stop)
+                        break
+                    self._set_status(page, index, WAITING)
+                    left -= 1
+        return left
+
+    def _end_slice(self, page: Page, start: int, stop: int, due_ms: int) -> bool:
+        """End the claims or delays of plain messages, if all of them have the same status and deadline."""
+        old, count = page.status[start], stop - start
+        if (
+            old not in (CLAIMED, DELAYED)
+            or page.status.count(old, start, stop) < count
+            or page.due_ms[start:stop] != array("q", (due_ms,)) * count
+        ):
+            return False
+        page.status[start:stop] = _WAITING_BYTE * count
+        page.waiting += count
+        self.counts[old] -= count
+        self.counts[WAITING] += count
+        self._ready.add(page)
+        return True
+
+    def set_aside(self, views: Iterable[MessageView], receives: int) -> None:
+        """Keep waiting messages from being picked, because they were claimed ``receives`` times or more.
+
+        In a FIFO queue they block their groups. As for `advance`, no record is needed: which messages are concerned
+        follows from their receive counts and a setting. After a start they have to be found again.
+        """
+        self.spent_receives = receives
+        for view in views:
+            for page, index, _ in self._live_slices((view.sequence, 1)):
+                self._set_status(page, index, SPENT)
+
+    def put_back(self, limit: int) -> None:
+        """Undo `set_aside` for at most ``limit`` messages."""
+        for view in self.after(-1, limit, SPENT):
+            for page, index, _ in self._live_slices((view.sequence, 1)):
+                self._set_status(page, index, WAITING)
+
+    def set_aside_first(self, limit: int) -> list[MessageView]:
+        """Return up to ``limit`` messages that are set aside, the oldest first."""
+        return self.after(-1, limit, SPENT) if self.spent else []
 
     def produce(
         self,
@@ -194,7 +322,7 @@ class Columns(MessageTable):
 
     def _append(self, sequence: int, at_ms: int, position: int, length: int) -> None:
         """Add one message. `_extend` with one message takes three times as long."""
-        page = self._page_to_append(sequence)
+        page = self._page_to_append(sequence, 1)
         page.position.append(position)
         page.length.append(length)
         page.produced_ms.append(at_ms)
@@ -208,9 +336,9 @@ class Columns(MessageTable):
         positions = array("Q", accumulate(lengths, initial=position))
         while done < total:
             sequence = first + done
-            page = self._page_to_append(sequence)
             stop = min(total, done + PAGE_MESSAGES - sequence % PAGE_MESSAGES)
             count = stop - done
+            page = self._page_to_append(sequence, count)
             page.position.extend(positions[done:stop])
             page.length.extend(lengths[done:stop])
             page.produced_ms.extend(array("q", (at_ms,)) * count)
@@ -220,15 +348,20 @@ class Columns(MessageTable):
             done = stop
         self.bytes += positions[-1] - position
 
-    def _page_to_append(self, sequence: int) -> Page:
-        """Return the page that a new waiting message is appended to. The page is listed as ready."""
+    def _page_to_append(self, sequence: int, count: int) -> Page:
+        """Return the page to which the caller must append new waiting messages. The page is listed as ready."""
         number = sequence >> PAGE_BITS
         page = self._pages.get(number)
         if page is None:
-            page = self._pages[number] = Page(sequence)
-        elif page.frozen:
+            page = self._sparse_page(number)
+            if page is None:
+                page = Page(sequence)
+                self._add_page(page)
+        if page.frozen:
             page = self._writable(page)
-        if page.first + len(page.status) != sequence:
+        if page.sequences is not None:
+            page.sequences.extend(range(sequence, sequence + count))
+        elif page.first + len(page.status) != sequence:
             page.fill(sequence - page.first - len(page.status))
         if not page.listed:
             self._ready.add(page)
@@ -238,17 +371,28 @@ class Columns(MessageTable):
         """Delay messages that were just added."""
         for page, start, stop in self._slices((first, count)):
             page.grow_claims()
+            count = stop - start
+            page.due_ms[start:stop] = array("q", (due_ms,)) * count
             if page.lane:
                 for index in range(start, stop):
-                    page.due_ms[index] = due_ms
                     self._set_status(page, index, DELAYED)
-                continue
-            page.status[start:stop] = bytes([DELAYED]) * (stop - start)
-            page.due_ms[start:stop] = array("q", (due_ms,)) * (stop - start)
-            page.waiting -= stop - start
-            self.counts[WAITING] -= stop - start
-            self.counts[DELAYED] += stop - start
-        self._deadlines.add(due_ms, first, count)
+            else:
+                page.status[start:stop] = bytes([DELAYED]) * count
+                page.waiting -= count
+                self.counts[WAITING] -= count
+                self.counts[DELAYED] += count
+            self._schedule(page, due_ms, start, stop)
+
+    def _schedule(self, page: Page, due_ms: int, start: int, stop: int) -> None:
+        """Add the deadline of neighbouring messages of a page."""
+        if page.sequences is None:
+            self._deadlines.add(page, due_ms, page.first + start, stop - start)
+            return
+        runs = page.runs(start, stop)
+        for at in range(0, len(runs), 2):
+            first, end = runs[at], runs[at] + runs[at + 1]
+            for part in range(first, end, PAGE_MESSAGES):
+                self._deadlines.add(page, due_ms, part, min(end - part, PAGE_MESSAGES))
 
     def _enter_lane(self, sequence: int, priority: int, group: str) -> None:
         """Move a waiting message into the lane of its priority and group, if it has either."""
@@ -266,34 +410,37 @@ class Columns(MessageTable):
         due_ms = at_ms + timeout_ms
         for page, start, stop in self._live_slices(runs):
             page.grow_claims()
-            count = stop - start
-            if count == 1 or page.lane:
+            if stop - start == 1 or page.lane:
                 for index in range(start, stop):
                     self._claim_one(page, index, at_ms, timeout_ms, token)
-                continue
-            waiting = page.status.count(WAITING, start, stop)
-            claimed = page.status.count(CLAIMED, start, stop)
-            page.status[start:stop] = bytes([CLAIMED]) * count
-            page.due_ms[start:stop] = array("q", (due_ms,)) * count
-            page.timeout_ms[start:stop] = array("I", (timeout_ms,)) * count
-            page.token[start:stop] = array("I", (token,)) * count
-            receives = page.receives[start:stop]
-            if receives.count(0) == count:
-                page.receives[start:stop] = array("I", (1,)) * count
-                page.first_claimed_ms[start:stop] = array("q", (at_ms,)) * count
             else:
-                for index, before in enumerate(receives, start):
-                    page.receives[index] = before + 1
-                    if not before:
-                        page.first_claimed_ms[index] = at_ms
-            page.waiting -= waiting
-            self.counts[WAITING] -= waiting
-            self.counts[DELAYED] -= count - waiting - claimed
-            self.counts[CLAIMED] += count - claimed
-            if self.lanes.by_number:
-                self.lanes.count_claim(NO_LANE)
-        for at in range(0, len(runs), 2):
-            self._deadlines.add(due_ms, runs[at], runs[at + 1])
+                self._claim_slice(page, start, stop, at_ms, timeout_ms, token)
+            self._schedule(page, due_ms, start, stop)
+
+    def _claim_slice(self, page: Page, start: int, stop: int, at_ms: int, timeout_ms: int, token: int) -> None:
+        """Claim neighbouring plain messages of a page."""
+        count = stop - start
+        waiting = page.status.count(WAITING, start, stop)
+        claimed = page.status.count(CLAIMED, start, stop)
+        page.status[start:stop] = bytes([CLAIMED]) * count
+        page.due_ms[start:stop] = array("q", (at_ms + timeout_ms,)) * count
+        page.timeout_ms[start:stop] = array("I", (timeout_ms,)) * count
+        page.token[start:stop] = array("I", (token,)) * count
+        receives = page.receives[start:stop]
+        if receives.count(0) == count:
+            page.receives[start:stop] = array("I", (1,)) * count
+            page.first_claimed_ms[start:stop] = array("q", (at_ms,)) * count
+        else:
+            for index, before in enumerate(receives, start):
+                page.receives[index] = before + 1
+                if not before:
+                    page.first_claimed_ms[index] = at_ms
+        page.waiting -= waiting
+        self.counts[WAITING] -= waiting
+        self.counts[DELAYED] -= count - waiting - claimed
+        self.counts[CLAIMED] += count - claimed
+        if self.lanes.by_number:
+            self.lanes.count_claim(NO_LANE)
 
     def _claim_one(self, page: Page, index: int, at_ms: int, timeout_ms: int, token: int) -> None:
         """Claim one message, in a third of the time that array slices take."""
@@ -311,7 +458,7 @@ class Columns(MessageTable):
         if self.lanes.by_number:
             lane = page.lane_of(index)
             if lane:
-                self.lanes.update_status(lane, page.first + index, old, CLAIMED)
+                self.lanes.update_status(lane, page.sequence(index), old, CLAIMED)
             self.lanes.count_claim(lane)
 
     def change(self, sequence: int, status: int, due_ms: int, timeout_ms: int, receives: int | None = None) -> None:
@@ -328,7 +475,7 @@ class Columns(MessageTable):
             if status != CLAIMED:
                 page.token[index] = NO_TOKEN
             if status in (CLAIMED, DELAYED):
-                self._deadlines.add(due_ms, sequence, 1)
+                self._deadlines.add(page, due_ms, sequence, 1)
 
     def rewrite(self, runs: Runs, position: int, produced_ms: Sequence[int], lengths: Sequence[int]) -> None:
         """Replace all fields of messages by those of pristine ones. Messages that do not exist are added.
@@ -345,7 +492,8 @@ class Columns(MessageTable):
                 page = self._page_for(sequence, stop)
                 count = stop - sequence
                 batch = slice(done, done + count)
-                self._rewrite_slice(page, sequence - page.first, positions[batch], produced_ms[batch], lengths[batch])
+                start = page.index(sequence)
+                self._rewrite_slice(page, start, positions[batch], produced_ms[batch], lengths[batch])
                 self.bytes += positions[done + count] - positions[done]
                 done += count
                 sequence = stop
@@ -389,18 +537,21 @@ class Columns(MessageTable):
                 page.grow(page.updates)
                 page.updates[index] = state.version - 1
             if state.status in (CLAIMED, DELAYED):
-                self._deadlines.add(state.due_ms, sequence, 1)
+                self._deadlines.add(page, state.due_ms, sequence, 1)
 
     def _page_for(self, sequence: int, stop: int) -> Page:
         """Return the page of the messages from ``sequence`` up to ``stop``, created or extended if necessary."""
         number = sequence >> PAGE_BITS
+        page = self._sparse_page(number)
+        if page is not None:
+            start = page.index(sequence)
+            if page.runs(start, start + stop - sequence) == [sequence, stop - sequence]:
+                return self._writable(page)
+            self._carve(page, number)
         page = self._pages.get(number)
         if page is None:
-            page = self._pages[number] = Page(sequence)
-            if number != max(self._pages):
-                ordered = sorted(self._pages.items())
-                self._pages.clear()  # in place: the ready pages and the deadlines refer to it
-                self._pages.update(ordered)
+            page = Page(sequence)
+            self._add_page(page)
         page = self._writable(page)
         if sequence < page.first:
             page.fill_front(sequence)
@@ -415,17 +566,28 @@ class Columns(MessageTable):
 
     def purge(self, end: int) -> None:
         """Delete all messages whose sequence numbers are below ``end``."""
-        for page in [page for page in self._pages.values() if page.first < end]:
-            self.delete([page.first, min(end - page.first, len(page.status))])
+        for page in list(takewhile(lambda page: page.first < end, self._pages.values())):
+            self._remove(self._writable(page), 0, min(page.index(end), len(page.status)))
         self.next_sequence = max(self.next_sequence, end)
+
+    def free(self, most: int) -> int:
+        """Free the messages of a queue that was deleted, in portions; see `wonderq.state.disposal.free`."""
+        most = self.lanes.free(self._deadlines.free(most))
+        while most > 0 and self._pages:
+            self._pages.popitem()
+            most -= _UNITS_OF_A_PAGE
+        return most
 
     def _remove(self, page: Page, start: int, stop: int) -> None:
         """Delete messages of a page, and free the page if it has no others."""
         self._clear(page, start, stop)
         if not page.live:
-            end = page.first + len(page.status)
-            if len(page.status) >= _KEEP_BELOW or end % PAGE_MESSAGES == 0:
-                del self._pages[page.first >> PAGE_BITS]
+            self._deadlines.forget(page)
+            is_appended_to = page.sequences is None and page.end == self.next_sequence and page.end % PAGE_MESSAGES
+            if len(page.status) >= _KEEP_BELOW or not is_appended_to:
+                self._remove_page(page)
+        else:
+            self._deadlines.shrink(page)
 
     def _clear(self, page: Page, start: int, stop: int) -> None:
         """Remove messages from a page and from all counts. The page stays."""
@@ -435,17 +597,19 @@ class Columns(MessageTable):
         waiting = page.status.count(WAITING, start, stop)
         buried = page.status.count(BURIED, start, stop)
         claimed = page.status.count(CLAIMED, start, stop)
+        spent = page.status.count(SPENT, start, stop) if self.spent else 0
         if not deleted:
             self.bytes -= sum(page.length[start:stop])
         elif deleted < count:
-            self.bytes -= sum(page.length[index] for index in range(start, stop) if page.status[index] != GONE)
+            self.bytes -= sum(compress(page.length[start:stop], page.status[start:stop]))
         page.status[start:stop] = bytes(count)
         page.waiting -= waiting
         page.live -= count - deleted
-        self.counts[WAITING] -= waiting
+        self.spent -= spent
+        self.counts[WAITING] -= waiting + spent
         self.counts[CLAIMED] -= claimed
         self.counts[BURIED] -= buried
-        self.counts[DELAYED] -= count - deleted - waiting - claimed - buried
+        self.counts[DELAYED] -= count - deleted - waiting - claimed - buried - spent
         for number, sequence, old in left:
             self.lanes.update_status(number, sequence, old, GONE)
 
@@ -463,7 +627,7 @@ class Columns(MessageTable):
                 if old == IN_LANE:
                     page.status[index] = WAITING
                     page.waiting += 1
-                left.append((number, page.first + index, old))
+                left.append((number, page.sequence(index), old))
         return left
 
     def _set_status(self, page: Page, index: int, status: int) -> None:
@@ -473,8 +637,9 @@ class Columns(MessageTable):
         page.status[index] = status
         self.counts[SHOWN[old]] -= old != GONE
         self.counts[SHOWN[status]] += 1
+        self.spent += (status == SPENT) - (old == SPENT)
         if lane:
-            self.lanes.update_status(lane, page.first + index, old, status)
+            self.lanes.update_status(lane, page.sequence(index), old, status)
         if old == WAITING:
             page.waiting -= 1
         if status == WAITING:
@@ -485,15 +650,84 @@ class Columns(MessageTable):
         """Load the pages of a dump, and its lanes (`Lane.definition`), into an empty queue."""
         for number, priority, group in lanes:
             self.lanes.load(number, priority, group)
+        number = -1
         for page in pages:
-            self._pages[page.first >> PAGE_BITS] = page
+            if page.first >> PAGE_BITS <= number:
+                raise ValueError("the pages of a queue do not ascend")
+            number = (page.end - 1) >> PAGE_BITS
+            self._add_page(page)
             self.bytes += page.live_bytes()
             for status in range(1, STATUS_COUNT):
                 self.counts[status] += page.status.count(status)
             self.counts[WAITING] += page.status.count(IN_LANE)
             for index, lane in enumerate(page.lane):
                 if lane:
-                    self.lanes.update_status(lane, page.first + index, GONE, page.status[index])
+                    self.lanes.load_message(lane, page.sequence(index), page.status[index])
             if page.waiting:
                 self._ready.add(page)
-        self._deadlines.rebuild()
+            self._deadlines.rebuild(page)
+        self.lanes.offer_all()
+
+    # Sparse pages
+
+    def thin(self, start: int, work: int) -> tuple[int | None, int]:
+        """Move the messages of pages that have few left into sparse pages. No reader sees a difference.
+
+        Begin at the page with index ``start``, and stop after about ``work`` units: one for each page that is
+        inspected, and one for `_ROWS_OF_A_UNIT` places of a page that is replaced. Returns the index to continue at,
+        or None at the end of the queue, and the remaining work.
+        """
+        at = start
+        before: Page | None = None  # the page before, if it is sparse
+        dense = PAGE_MESSAGES * MOST_BYTES * len(self._pages) <= WASTEFUL_BYTES * len(self)
+        for done, number in enumerate([] if dense else list(islice(self._pages, start, start + max(work, 2)))):
+            if work <= 0 and done >= 2:  # the first page may be one that the last portion ended with
+                break
+            page = self._pages[number]
+            work -= 1
+            at += 1
+            if not self._is_wasteful(page):
+                before = None
+            elif before is not None and before.live + page.live <= SPARSE_MESSAGES:
+                before = self._writable(before)
+                before.absorb(page)
+                self._deadlines.move(page, before)
+                if before.waiting:
+                    self._ready.add(before)
+                self._remove_page(page)
+                at -= 1
+                work -= len(page.status) // _ROWS_OF_A_UNIT
+            elif page.sequences is None or len(page.status) > 2 * page.live:
+                before = page.thinned()
+                if page.sequences is None:
+                    insort(self._sparse, number)
+                self._pages[number] = before
+                work -= len(page.status) // _ROWS_OF_A_UNIT
+            else:
+                before = page
+        if not dense and at < len(self._pages):
+            return at - (before is not None), work
+        self._thinned_at = self.next_sequence
+        return None, work - 1
+
+    def _is_wasteful(self, page: Page) -> bool:
+        """Return whether a page takes too much memory for its messages, or is sparse."""
+        if page.sequences is not None:
+            return page.live > 0
+        if page.live > SPARSE_MESSAGES or page.memory_bytes <= WASTEFUL_BYTES * page.live:
+            return False
+        # A queue that is in use keeps the page that it appends to dense, because that is faster.
+        is_in_use = page.end == self.next_sequence and self.next_sequence - self._thinned_at > _KEEP_BELOW
+        alone = len(self._pages) == 1 and page.memory_bytes <= 2 * (EMPTY_BYTES + MOST_BYTES * page.live)
+        return page.live > 0 and not is_in_use and not alone
+
+    def _carve(self, page: Page, number: int) -> None:
+        """Give the messages of a page number a dense page of their own, out of a sparse page."""
+        self._deadlines.forget(page)
+        self._remove_page(page)
+        for part in page.carve(number << PAGE_BITS, (number + 1) << PAGE_BITS):
+            if part.live:
+                self._add_page(part)
+                self._deadlines.rebuild(part)
+                if part.waiting:
+                    self._ready.add(part)

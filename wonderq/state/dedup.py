@@ -10,11 +10,13 @@ import heapq
 from typing import Any, NamedTuple
 
 from wonderq.state import record
+from wonderq.state.disposal import free
 
 
 class DedupEntry(NamedTuple):
-    """Value of one key."""
+    """A key and its value."""
 
+    key: str
     value: Any
     until_ms: int
     """Time at which the entry expires."""
@@ -40,15 +42,20 @@ class DedupTable:
     def put(self, key: str, value: Any, until_ms: int, record_position: int) -> None:
         """Set the entry of a key."""
         before = self._by_key.pop(key, None)
-        self._by_key[key] = DedupEntry(value, until_ms, record_position)
+        self._by_key[key] = DedupEntry(key, value, until_ms, record_position)
         if before is None or until_ms < before.until_ms:  # `forget` moves the place of a key whose time was extended
             heapq.heappush(self._due, (until_ms, key))
 
-    def forget(self, now_ms: int) -> None:
-        """Remove the expired entries."""
+    def next_ms(self) -> int | None:
+        """Return the time from which `forget` has work, or None. It may be too early, but never too late."""
+        return self._due[0][0] if self._due else None
+
+    def forget(self, now_ms: int, most: int) -> int:
+        """Remove expired entries, with at most ``most`` units of work; return how many units are left."""
         due = self._due
-        while due and due[0][0] <= now_ms:
+        while most > 0 and due and due[0][0] <= now_ms:
             _, key = heapq.heappop(due)
+            most -= 1
             found = self._by_key.get(key)
             if found is None:
                 continue
@@ -56,10 +63,15 @@ class DedupTable:
                 del self._by_key[key]
             else:
                 heapq.heappush(due, (found.until_ms, key))
+        return most
 
-    def copy(self) -> dict[str, DedupEntry]:
-        """Return all entries by key, in an order in which `put` can restore them."""
-        return self._by_key.copy()
+    def free(self, most: int) -> int:
+        """Free the entries of a queue that was deleted, in portions; see `wonderq.state.disposal.free`."""
+        return free(most, self._by_key, self._due)
+
+    def entries(self) -> list[DedupEntry]:
+        """Return all entries, in an order in which `put` can restore them."""
+        return list(self._by_key.values())
 
     def rows_before(self, position: int, now_ms: int, limit_bytes: int) -> list[tuple[str, Any, int]]:
         """Return rows of a DEDUP record for entries whose newest records lie before a position of the log.

@@ -20,7 +20,9 @@ from collections.abc import Callable, Generator, Iterator
 
 from wonderq.model.messages import MAX_PRIORITY
 from wonderq.model.status import CLAIMED, DELAYED, GONE
-from wonderq.state.page import IN_LANE
+from wonderq.state.disposal import free
+from wonderq.state.page import IN_LANE, SPENT
+from wonderq.state.thinned_heap import ThinnedHeap
 
 #: Lane number of a plain message.
 NO_LANE = 0
@@ -92,23 +94,63 @@ class Lanes:
         self._plain_turn = 0
         self.in_flight = 0
         """Number of claimed messages of all lanes."""
+        self._full: set[int] = set()  # numbers of lanes that the limit in flight keeps closed, and of some others
+        self.withheld: list[set[int]] = []
+        """Numbers of lanes that `configure` may have opened, for `offer_withheld`. No set is empty."""
         # By priority: heap of the keys and numbers of lanes that may deliver a message, and of void entries.
-        self._open: dict[int, list[tuple[Key, int]]] = {}
+        self._open: dict[int, ThinnedHeap[tuple[Key, int]]] = {}
 
     def __getitem__(self, number: int) -> Lane:
         return self.by_number[number]
 
     def configure(self, *, fifo: bool, in_flight_per_group: int) -> None:
-        """Set the kind of the queue, and the limit of messages in flight per group; 0 is no limit."""
-        if (fifo, in_flight_per_group) != (self._fifo, self._in_flight_per_group):
-            self._fifo, self._in_flight_per_group = fifo, in_flight_per_group
-            for lane in self.by_number.values():
+        """Set the kind of the queue, and the limit of messages in flight per group; 0 is no limit.
+
+        `offer_withheld` must be called before groups that have room now deliver messages.
+        """
+        if fifo != self._fifo:  # only in a replay, if the record with the queue's name follows its messages
+            self._fifo = fifo
+            if self.by_number:
+                self.withheld.append(set(self.by_number))
+        if in_flight_per_group != self._in_flight_per_group:
+            self._in_flight_per_group = in_flight_per_group
+            if self._full:
+                self.withheld.append(self._full)
+                self._full = set()
+
+    def offer_withheld(self, most: int) -> int:
+        """List up to ``most`` lanes that may be open since `configure`; return how many of ``most`` are left."""
+        while self.withheld and most > 0:
+            numbers = self.withheld[-1]
+            lane = self.by_number.get(numbers.pop())
+            if not numbers:
+                self.withheld.pop()
+            if lane is not None:
                 self._offer(lane)
+            most -= 1
+        return most
 
     def load(self, number: int, priority: int, group: str) -> None:
-        """Load a lane of a dump (`Lane.definition`). `update_status` adds its messages."""
+        """Load a lane of a dump (`Lane.definition`). `load_message` adds its messages."""
         self._make(number, priority, group)
         self._last_number = max(self._last_number, number)
+
+    def load_message(self, number: int, sequence: int, status: int) -> None:
+        """Load a message of a dump, in order of sequence number. `offer_all` must follow the last one."""
+        lane = self.by_number[number]
+        lane.messages += 1
+        if status == IN_LANE:
+            lane.ready.append(sequence)  # ascending, so the list is a heap
+        elif status == DELAYED:
+            lane.delayed.append(sequence)
+        elif status == CLAIMED:
+            lane.group.in_flight += 1
+            self.in_flight += 1
+
+    def offer_all(self) -> None:
+        """List all lanes that are open, after the messages of a dump were loaded."""
+        for lane in self.by_number.values():
+            self._offer(lane)
 
     def number_of(self, priority: int, group: str) -> int:
         """Return the number of a lane, created if necessary. A lane is deleted with its last message."""
@@ -142,6 +184,8 @@ class Lanes:
         elif old == CLAIMED:
             group.in_flight -= 1
             self.in_flight -= 1
+        if self._fifo:  # a message that is set aside blocks its group until it has left
+            group.in_flight += (new == SPENT) - (old == SPENT)
         if new == IN_LANE:
             self._put(lane, lane.ready, sequence, IN_LANE)
         elif new == DELAYED:
@@ -150,11 +194,24 @@ class Lanes:
             lane.messages -= 1
             if not lane.messages:
                 del self.by_number[number]
+                self._full.discard(number)
                 group.lanes.remove(lane)
                 if not group.lanes:
                     del self._groups[group.name]
         for each in group.lanes:
             self._offer(each)
+
+    def free(self, most: int) -> int:
+        """Free the lanes of a queue that was deleted, in portions; see `wonderq.state.disposal.free`."""
+        lanes = self.by_number
+        while lanes and most > 0:
+            number, lane = lanes.popitem()
+            most = free(most - 1, lane.ready, lane.delayed)
+            if lane.ready or lane.delayed:
+                lanes[number] = lane
+            lane.group.lanes.clear()  # a cycle, which only the garbage collector would free
+        heaps = [each for heap in self._open.values() for each in heap.lists()]
+        return free(most, self._groups, self._full, *self.withheld, *heaps)
 
     def count_claim(self, number: int) -> None:
         """Count a turn of a lane, or of the plain messages (`NO_LANE`), after one of its messages was claimed."""
@@ -240,7 +297,11 @@ class Lanes:
 
     def _is_open(self, lane: Lane) -> bool:
         """Return whether a lane can deliver a message."""
-        if self._is_full(lane.group) or (self._fifo and lane.group.in_flight):
+        if self._is_full(lane.group):
+            if lane.ready:
+                self._full.add(lane.number)
+            return False
+        if self._fifo and lane.group.in_flight:
             return False
         return self._head(lane) is not None
 
@@ -265,29 +326,30 @@ class Lanes:
         if (lane.listed is not None and lane.listed <= key) or not self._is_open(lane):
             return
         lane.listed = key
-        heap = self._open.setdefault(lane.priority, [])
-        heapq.heappush(heap, (key, lane.number))
-        if len(heap) > 2 * len(self.by_number) + 64:
-            heap[:] = [
-                (each.listed, each.number)
-                for each in self.by_number.values()
-                if each.listed is not None and each.priority == lane.priority
-            ]
-            heapq.heapify(heap)
+        heap = self._open.get(lane.priority)
+        if heap is None:
+            heap = self._open[lane.priority] = ThinnedHeap(self._is_listed)
+        heap.push((key, lane.number), 2 * len(self.by_number) + 64)
+
+    def _is_listed(self, entry: tuple[Key, int]) -> bool:
+        """Return whether an entry in the heap of open lanes is not void."""
+        key, number = entry
+        lane = self.by_number.get(number)
+        return lane is not None and lane.listed == key
 
     def _withdraw(self, lane: Lane) -> None:
         """Remove the first lane of a priority from the heap of open lanes."""
-        heapq.heappop(self._open[lane.priority])
+        self._open[lane.priority].pop()
         lane.listed = None
 
     def _top(self, priority: int) -> Lane | None:
         """Return the lane of a priority that delivers the next message, or None."""
         heap = self._open.get(priority)
-        while heap:
-            key, number = heap[0]
+        while heap is not None and (entry := heap.first()) is not None:
+            key, number = entry
             lane = self.by_number.get(number)
             if lane is None or lane.listed != key:
-                heapq.heappop(heap)
+                heap.pop()
                 continue
             if key == lane.group.key and self._is_open(lane):
                 return lane

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
@@ -20,26 +21,49 @@ class MessageTable:
     """
 
     def __init__(self) -> None:
-        self._pages: dict[int, Page] = {}  # by sequence >> PAGE_BITS, ascending
+        self._pages: dict[int, Page] = {}  # by first sequence >> PAGE_BITS, ascending
+        # Numbers of the sparse pages, ascending. A sparse page has all messages up to its end, also those of later
+        # page numbers, which then have no page of their own.
+        self._sparse: list[int] = []
 
     # One message
 
     def find(self, sequence: int) -> MessageView | None:
         """Return one message, or None if it was deleted or never existed."""
         page = self._pages.get(sequence >> PAGE_BITS)
-        if page is None:
-            return None
-        index = sequence - page.first
-        if not 0 <= index < len(page.status) or page.status[index] == GONE:
+        if page is None or page.sequences is not None:
+            page, index = self._sparse_place(sequence)
+        else:
+            index = sequence - page.first
+        if page is None or not 0 <= index < len(page.status) or page.status[index] == GONE:
             return None
         return page.view(index)
 
     def _status_of(self, sequence: int) -> int:
         page = self._pages.get(sequence >> PAGE_BITS)
-        if page is None:
-            return GONE
-        index = sequence - page.first
-        return page.status[index] if 0 <= index < len(page.status) else GONE
+        if page is None or page.sequences is not None:
+            page, index = self._sparse_place(sequence)
+        else:
+            index = sequence - page.first
+        return page.status[index] if page is not None and 0 <= index < len(page.status) else GONE
+
+    def _length_of(self, sequence: int) -> int:
+        """Return the bytes of the entry of a message, which must exist."""
+        page = self._pages.get(sequence >> PAGE_BITS)
+        if page is None or page.sequences is not None:
+            page, index = self._sparse_place(sequence)
+            assert page is not None
+            return page.length[index]
+        return page.length[sequence - page.first]
+
+    def _sparse_place(self, sequence: int) -> tuple[Page | None, int]:
+        """Return the sparse page that has a message, and its index; None if none has it."""
+        page = self._sparse_page(sequence >> PAGE_BITS)
+        if page is not None:
+            index = page.index(sequence)
+            if index < len(page.status) and page.sequence(index) == sequence:
+                return page, index
+        return None, -1
 
     # Messages of runs
 
@@ -60,7 +84,7 @@ class MessageTable:
     def produced_ms(self, runs: Runs) -> array[int]:
         """Return the times at which the messages of runs were produced. All messages must exist."""
         page = self._pages.get(runs[0] >> PAGE_BITS)
-        if page is not None and len(runs) == 2:  # the most common case, in a quarter of the time
+        if page is not None and page.sequences is None and len(runs) == 2:  # most calls, in a quarter of the time
             start = runs[0] - page.first
             times = page.produced_ms[start : start + runs[1]]
             if len(times) == runs[1]:
@@ -80,6 +104,13 @@ class MessageTable:
         for at in range(0, len(runs), 2):
             first, count = runs[at], runs[at + 1]
             for page, start, stop in self._slices((first, count)):
+                if page.sequences is not None:
+                    for index in range(start, stop):
+                        sequence = page.sequences[index]
+                        place = passed + sequence - first
+                        if page.position[index] == positions[place] and page.status[index] != GONE:
+                            yield place, sequence, 1
+                    continue
                 index = passed + page.first + start - first
                 expected = positions[index : index + stop - start]
                 if page.position[start:stop] == expected and page.status.find(GONE, start, stop) < 0:
@@ -103,9 +134,9 @@ class MessageTable:
         """
         found: list[MessageView] = []
         for number, page in self._pages.items():
-            if number < (sequence + 1) >> PAGE_BITS or not page.live:
+            if (number < (sequence + 1) >> PAGE_BITS and page.sequences is None) or not page.live:
                 continue
-            index = max(sequence + 1 - page.first, 0)
+            index = page.index(sequence + 1)
             while (index := page.next_index(index, status)) >= 0:
                 found.append(page.view(index))
                 if len(found) == limit:
@@ -139,26 +170,6 @@ class MessageTable:
                 return page.produced_ms[len(page.status) - len(page.status.lstrip(_GONE_BYTE))]
         return None
 
-    def retention_end(self, before_ms: int) -> int | None:
-        """Return the sequence number after the last of the oldest messages that were produced before ``before_ms``.
-
-        Returns None if the oldest message is not older than that, or the queue is empty.
-        """
-        end = None
-        for page in self._pages.values():
-            if not page.live:
-                continue
-            if max(page.produced_ms) < before_ms:
-                end = page.first + len(page.status)
-                continue
-            index = page.next_index(0, None)
-            if page.produced_ms[index] >= before_ms:
-                break
-            while index >= 0 and page.produced_ms[index] < before_ms:
-                end = page.first + index + 1
-                index = page.next_index(index + 1, None)
-        return end
-
     # Pages
 
     def _slices(self, runs: Sequence[int]) -> Iterator[tuple[Page, int, int]]:
@@ -173,7 +184,14 @@ class MessageTable:
                 number = sequence >> PAGE_BITS
                 stop = min(end, (number + 1) << PAGE_BITS)
                 page = self._pages.get(number)
-                if page is not None:
+                if page is None or page.sequences is not None:
+                    page = self._sparse_page(number)
+                    if page is not None:
+                        stop = max(stop, min(end, page.end))
+                        start, page_stop = page.index(sequence), page.index(stop)
+                        if start < page_stop:
+                            yield page, start, page_stop
+                else:
                     start, page_stop = max(sequence - page.first, 0), min(stop - page.first, len(page.status))
                     if start < page_stop:
                         yield page, start, page_stop
@@ -189,6 +207,32 @@ class MessageTable:
             parts = to_runs(index for index in range(start, stop) if page.status[index] != GONE)
             for at in range(0, len(parts), 2):
                 yield page, parts[at], parts[at] + parts[at + 1]
+
+    def _sparse_page(self, number: int) -> Page | None:
+        """Return the sparse page that has the messages of a page number, or None."""
+        at = bisect_right(self._sparse, number) - 1
+        if at < 0:
+            return None
+        page = self._pages[self._sparse[at]]
+        return page if number <= (page.end - 1) >> PAGE_BITS else None
+
+    def _add_page(self, page: Page) -> None:
+        """Add a page whose number has none."""
+        number = page.first >> PAGE_BITS
+        is_last = number > next(reversed(self._pages), -1)
+        self._pages[number] = page
+        if page.sequences is not None:
+            insort(self._sparse, number)
+        if not is_last:
+            ordered = sorted(self._pages.items())
+            self._pages.clear()  # in place: the ready pages and the deadlines refer to it
+            self._pages.update(ordered)
+
+    def _remove_page(self, page: Page) -> None:
+        number = page.first >> PAGE_BITS
+        del self._pages[number]
+        if page.sequences is not None:
+            del self._sparse[bisect_left(self._sparse, number)]
 
     def freeze(self) -> list[Page]:
         """Return all pages. They are not changed until `thaw`."""

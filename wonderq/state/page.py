@@ -1,15 +1,22 @@
-"""A page: up to `PAGE_MESSAGES` messages with neighbouring sequence numbers, with one array per field."""
+"""A page: messages of one queue in order of sequence number, with one array per field.
+
+A *dense* page has a place for each of up to `PAGE_MESSAGES` neighbouring sequence numbers. A *sparse* page has rows for
+only the messages that were left when it was made, and a column of their sequence numbers.
+"""
 
 from __future__ import annotations
 
 import re
 import struct
 from array import array
-from itertools import repeat
+from bisect import bisect_left
+from itertools import compress, repeat
+from operator import ge
 from typing import NamedTuple, Self
 
 from wonderq.model.messages import new_tuple
 from wonderq.model.status import BURIED, CLAIMED, DELAYED, GONE, WAITING
+from wonderq.state.record import Runs, to_runs
 
 #: Low bits of a sequence number that select a message in its page. The other bits are the number of the page.
 PAGE_BITS = 12
@@ -22,20 +29,30 @@ NO_TOKEN = 0
 #: a search for WAITING finds plain messages only. Pages use it internally: a `MessageView` has WAITING.
 IN_LANE = 5
 
+#: Status of a waiting message that was set aside because it was claimed too often (`Columns.set_aside`). No search for
+#: the next message finds it. Pages use it internally: a `MessageView` has WAITING, and so has a dump.
+SPENT = 6
+
 #: Find a status byte of a message that exists, and of one that waits.
 _LIVE = re.compile(rb"[^\0]")
-_WAITS = re.compile(bytes((ord("["), WAITING, IN_LANE, ord("]"))))
+_WAITS = re.compile(bytes((ord("["), WAITING, IN_LANE, SPENT, ord("]"))))
 
+_GONE_BYTE = bytes([GONE])
 _STATUS_BYTES = bytes((GONE, WAITING, CLAIMED, DELAYED, BURIED, IN_LANE))
 
 #: Translation from status bytes to the status in a `MessageView`.
-SHOWN = bytes((GONE, WAITING, CLAIMED, DELAYED, BURIED, WAITING)).ljust(256, b"\0")
+SHOWN = bytes((GONE, WAITING, CLAIMED, DELAYED, BURIED, WAITING, WAITING)).ljust(256, b"\0")
 
-#: First sequence number; number of messages; lengths of the claim columns, of the lane column and of the update column.
-_DUMP_HEADER = struct.Struct("<QIIII")
+#: First sequence number; number of messages; lengths of the claim columns, of the lane column, of the update column and
+#: of the column of sequence numbers.
+_DUMP_HEADER = struct.Struct("<QIIIII")
 
 _CLAIM_COLUMNS = ("due_ms", "timeout_ms", "receives", "token", "first_claimed_ms")
 _COLUMNS = ("position", "length", "produced_ms", *_CLAIM_COLUMNS, "lane", "updates")
+
+#: Approximate memory of a page without messages, and of one message in the columns that every page has, in the claim
+#: columns, and in all columns of a dense page.
+EMPTY_BYTES, _MESSAGE_BYTES, _CLAIM_BYTES, MOST_BYTES = 1536, 21, 28, 57
 
 
 class MessageView(NamedTuple):
@@ -68,9 +85,18 @@ class MessageView(NamedTuple):
         """Whether the message waits, was never claimed or updated, and is in no lane."""
         return self.status == WAITING and not (self.receives or self.lane or self.updates)
 
+    def at(self, now_ms: int) -> MessageView:
+        """Return the message as it is at ``now_ms``: a claim or delay may have ended that `advance` has yet to end."""
+        if self.status in (CLAIMED, DELAYED) and self.due_ms <= now_ms:
+            return self._replace(status=WAITING)
+        return self
+
 
 class Page:
-    """Messages from sequence number ``first`` on. All arrays are indexed by ``sequence - first``.
+    """Messages from sequence number ``first`` on.
+
+    The index of a message is ``sequence - first`` in a dense page. In a sparse page, it is the message's index in the
+    ascending column ``sequences``, which a dense page lacks (None).
 
     The claim columns (``due_ms``, ``timeout_ms``, ``receives``, ``token``, ``first_claimed_ms``) may be shorter than
     the others: a message past their end was never claimed or delayed. The columns ``lane`` and ``updates`` may be
@@ -89,6 +115,7 @@ class Page:
         "position",
         "produced_ms",
         "receives",
+        "sequences",
         "status",
         "timeout_ms",
         "token",
@@ -102,6 +129,7 @@ class Page:
         self.waiting = 0  # messages with the status WAITING, which excludes those in lanes
         self.listed = False  # whether the queue's ReadyPages list this page
         self.frozen = False  # whether a snapshot shares this page, so that a change needs a copy
+        self.sequences: array[int] | None = None
         self.status = bytearray()
         self.position = array("Q")
         self.length = array("I")
@@ -116,21 +144,117 @@ class Page:
 
     def copy(self) -> Page:
         """Return a copy that is not frozen."""
-        copy = Page(self.first)
-        copy.live, copy.waiting, copy.listed = self.live, self.waiting, self.listed
-        copy.status = self.status[:]
-        for name in _COLUMNS:
-            setattr(copy, name, getattr(self, name)[:])
+        copy = self._slice(0, len(self.status))
+        copy.first, copy.listed = self.first, self.listed
         return copy
 
+    def _slice(self, start: int, stop: int) -> Page:
+        """Return a copy of neighbouring messages. It is not listed."""
+        part = Page(self.sequence(start) if start < stop else self.first)
+        part.sequences = None if self.sequences is None else self.sequences[start:stop]
+        part.status = self.status[start:stop]
+        for name in _COLUMNS:
+            setattr(part, name, getattr(self, name)[start:stop])
+        part.live = len(part.status) - part.status.count(GONE)
+        part.waiting = part.status.count(WAITING)
+        return part
+
+    # Sequence numbers
+
+    def sequence(self, index: int) -> int:
+        """Return the sequence number of a message."""
+        return self.first + index if self.sequences is None else self.sequences[index]
+
+    def index(self, sequence: int) -> int:
+        """Return the index of the first message from a sequence number on."""
+        return max(sequence - self.first, 0) if self.sequences is None else bisect_left(self.sequences, sequence)
+
+    @property
+    def end(self) -> int:
+        """Sequence number after the last message."""
+        return self.first + len(self.status) if self.sequences is None else self.sequences[-1] + 1
+
+    def runs(self, start: int, stop: int) -> Runs:
+        """Return neighbouring messages as runs."""
+        if self.sequences is None:
+            return [self.first + start, stop - start]
+        return to_runs(self.sequences[start:stop])
+
+    # Sparse pages
+
+    @property
+    def memory_bytes(self) -> int:
+        """Approximate memory that the page takes."""
+        columns = _MESSAGE_BYTES * len(self.status) + _CLAIM_BYTES * len(self.due_ms)
+        few = 4 * (len(self.lane) + len(self.updates)) + 8 * len(self.sequences or ())
+        return EMPTY_BYTES + columns + few
+
+    def thinned(self) -> Page:
+        """Return a sparse page of the messages that are not deleted."""
+        thin = Page(self.first)
+        indexes = list(compress(range(len(self.status)), self.status))
+        thin.sequences = array("Q", map(self.sequence, indexes))
+        for name in _COLUMNS:
+            column = getattr(self, name)
+            within = indexes[: bisect_left(indexes, len(column))]
+            setattr(thin, name, array(column.typecode, map(column.__getitem__, within)))
+        thin.status = self.status.translate(None, _GONE_BYTE)
+        thin.live, thin.waiting, thin.listed = self.live, self.waiting, self.listed
+        return thin
+
+    def absorb(self, page: Page) -> None:
+        """Append the messages of a later page that are not deleted to this sparse page."""
+        assert self.sequences is not None
+        rows = page.thinned()
+        assert rows.sequences is not None
+        if rows.due_ms:
+            self.grow_claims()
+        for column, added in ((self.lane, rows.lane), (self.updates, rows.updates)):
+            if added:
+                self.grow(column)
+        for name in _COLUMNS:
+            getattr(self, name).extend(getattr(rows, name))
+        self.sequences.extend(rows.sequences)
+        self.status.extend(rows.status)
+        self.live += rows.live
+        self.waiting += rows.waiting
+
+    def carve(self, first: int, end: int) -> tuple[Page, Page, Page]:
+        """Split a sparse page: return its messages before ``first``, those up to ``end`` in a dense page, and the rest.
+
+        A page may be without messages.
+        """
+        start, stop = self.index(first), self.index(end)
+        before, middle, after = (self._slice(*part) for part in ((0, start), (start, stop), (stop, len(self.status))))
+        return before, middle.thickened(), after
+
+    def thickened(self) -> Page:
+        """Return the messages of this sparse page in a dense page."""
+        assert self.sequences is not None
+        dense = Page(min(self.sequences, default=0))
+        dense.live, dense.waiting = self.live, self.waiting
+        indexes = [sequence - dense.first for sequence in self.sequences]
+        dense.status.extend(bytes(max(indexes, default=-1) + 1))
+        for index, status in zip(indexes, self.status, strict=True):
+            dense.status[index] = status
+        for name in _COLUMNS:
+            sparse, column = getattr(self, name), getattr(dense, name)
+            if sparse:
+                dense.grow(column)
+                for index, value in zip(indexes, sparse, strict=False):
+                    column[index] = value
+        return dense
+
+    # Places for messages
+
     def fill(self, count: int) -> None:
-        """Append ``count`` deleted messages."""
+        """Append ``count`` deleted messages to a dense page."""
         self.status.extend(bytes(count))
         for column in (self.position, self.length, self.produced_ms):
             column.frombytes(bytes(column.itemsize * count))
 
     def fill_front(self, first: int) -> None:
-        """Prepend deleted messages, so that the page begins at ``first``."""
+        """Prepend deleted messages to a dense page, so that it begins at ``first``."""
         count = self.first - first
         self.first = first
         self.status[:0] = bytes(count)
@@ -160,11 +284,26 @@ class Page:
         found = (_LIVE if status is None else _WAITS).search(self.status, index)
         return found.start() if found else -1
 
+    def index_before(self, before_ms: int, start: int, stop: int) -> int:
+        """Return the index after the last of the messages from ``start`` on that were produced before ``before_ms``.
+
+        ``start`` must be a message that exists, and a result is at most ``stop``.
+        """
+        if self.produced_ms[start] >= before_ms:
+            return start
+        if max(self.produced_ms[start:stop]) < before_ms:
+            return stop
+        index = end = start
+        while 0 <= index < stop and self.produced_ms[index] < before_ms:
+            end = index + 1
+            index = self.next_index(end, None)
+        return end
+
     def view(self, index: int) -> MessageView:
         """Return the fields of one message."""
         claims = index < len(self.due_ms)
         fields = (
-            self.first + index,
+            self.first + index if self.sequences is None else self.sequences[index],
             SHOWN[self.status[index]],
             self.position[index],
             self.length[index],
@@ -189,7 +328,7 @@ class Page:
         claims = (self.receives, self.token, self.due_ms, self.timeout_ms, self.first_claimed_ms)
         columns = (self.position, self.length, self.produced_ms, *claims, self.lane, self.updates)
         fields = zip(
-            range(self.first + start, self.first + stop),
+            range(self.first + start, self.first + stop) if self.sequences is None else self.sequences[start:stop],
             self.status[start:stop].translate(SHOWN),
             *(column[start:stop] if stop <= len(column) else repeat(0) for column in columns),
             strict=False,
@@ -204,8 +343,15 @@ class Page:
 
     def dump(self) -> bytes:
         """Return the columns as bytes, in the byte order of this machine."""
-        header = _DUMP_HEADER.pack(self.first, len(self.status), len(self.due_ms), len(self.lane), len(self.updates))
-        return b"".join((header, self.status, *(getattr(self, name) for name in _COLUMNS)))
+        sequences = self.sequences or array("Q")
+        lengths = len(self.status), len(self.due_ms), len(self.lane), len(self.updates), len(sequences)
+        header = _DUMP_HEADER.pack(self.first, *lengths)
+        status, index = self.status, -1
+        if SPENT in status:
+            status = status[:]
+            while (index := status.find(SPENT, index + 1)) >= 0:
+                status[index] = IN_LANE if self.lane_of(index) else WAITING
+        return b"".join((header, status, *(getattr(self, name) for name in _COLUMNS), sequences))
 
     @classmethod
     def load(cls, data: bytes) -> Self:
@@ -217,7 +363,7 @@ class Page:
         view = memoryview(data)
         if len(data) < _DUMP_HEADER.size:
             raise ValueError("a page is too short")
-        first, count, claims, lanes, updates = _DUMP_HEADER.unpack_from(view)
+        first, count, claims, lanes, updates, rows = _DUMP_HEADER.unpack_from(view)
         page = cls(first)
         at = _DUMP_HEADER.size
         page.status.extend(view[at : at + count])
@@ -227,8 +373,16 @@ class Page:
             places = {"lane": lanes, "updates": updates}.get(name, claims if name in _CLAIM_COLUMNS else count)
             column.frombytes(view[at : at + places * column.itemsize])
             at += places * column.itemsize
-        if at != len(data) or max(claims, lanes, updates) > count or first % PAGE_MESSAGES + count > PAGE_MESSAGES:
+        if rows:
+            page.sequences = array("Q", bytes(view[at : at + rows * 8]))
+            at += rows * 8
+        if at != len(data) or max(claims, lanes, updates) > count or rows not in (0, count):
             raise ValueError("the length of a page does not match its header")
+        if page.sequences is None:
+            if first % PAGE_MESSAGES + count > PAGE_MESSAGES:
+                raise ValueError("a page is too long")
+        elif page.sequences[0] < first or any(map(ge, page.sequences, page.sequences[1:])):
+            raise ValueError("the sequence numbers of a page do not ascend")
         status = page.status
         if (
             status.translate(None, _STATUS_BYTES)

@@ -6,9 +6,13 @@ import logging
 
 from wonderq.state import record
 from wonderq.state.state import State, UnreadableRecordError
+from wonderq.state.thinning import Thinning
 from wonderq_storage import Checkpoints, DamagedCheckpointError, Log, Mark, StaleMarkError
 
 logger = logging.getLogger("wonderq")
+
+#: Records between two steps of thinning, so that a start takes no more memory than the state needs.
+_THIN_EVERY_RECORDS = 1024
 
 
 def replay_log(log: Log, checkpoints: Checkpoints | None = None) -> tuple[State, int]:
@@ -42,12 +46,17 @@ def replay_log(log: Log, checkpoints: Checkpoints | None = None) -> tuple[State,
 def _apply(log: Log, state: State, mark: Mark | None) -> tuple[State, int]:
     """Apply the records after a mark; returns the state and the bytes of the records."""
     size = 0
-    for position, data in log.replay(mark):
+    thinning = Thinning(state)
+    for count, (position, data) in enumerate(log.replay(mark), 1):
         try:
             fields = record.decode(data)
         except ValueError as error:
             raise UnreadableRecordError(f"the record at position {position:#x}: {error}") from error
         state.apply(fields, position, len(data))
+        if state.dropped:
+            state.free_dropped()
         size += len(data)
+        if count % _THIN_EVERY_RECORDS == 0:
+            thinning.step()
     state.check_complete()
     return state, size

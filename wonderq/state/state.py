@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple, Self
 
 import msgpack
@@ -20,7 +22,18 @@ from wonderq.state.lanes import UNGROUPED, Lane
 from wonderq.state.page import Page
 
 #: Layout of snapshots. A snapshot with another layout is not loaded.
-_LAYOUT = 2
+LAYOUT = 3
+
+#: Work of one turn of a snapshot, which takes about a millisecond: a unit for each queue, and for each
+#: `_ITEMS_OF_A_UNIT` pages, lanes and dedup entries.
+_TURN_WORK = 500
+_ITEMS_OF_A_UNIT = 64
+
+#: Metadata entries, lanes or dedup entries in one chunk of a snapshot.
+_ROWS_OF_A_CHUNK = 512
+
+#: Expired entries that a DEDUP record removes, and two more per entry that it has.
+_FORGET_MORE = 100
 
 
 class UnreadableRecordError(Exception):
@@ -90,34 +103,132 @@ def change_record(queue: Queue, changes: Sequence[Sequence[int]], now_ms: int) -
     return record.Update(record.UPDATE, now_ms, queue.number, changes, (), (), (), (), b"")
 
 
+class _FrozenQueue(NamedTuple):
+    """A queue at the moment of a snapshot."""
+
+    number: int
+    name: str
+    settings: QueueSettings
+    created_ms: int
+    record_position: int
+    next_sequence: int
+    pages: list[Page]
+    lanes: list[Lane]
+    dedup: list[DedupEntry]
+
+
 class Snapshot:
-    """A state at one moment. The state itself may change meanwhile."""
+    """A state at one moment. The state itself may change meanwhile.
+
+    It takes the queues in turns (`freeze_more`). A record that changes a queue before its turn takes that queue first,
+    so all queues are those of the same moment.
+    """
 
     def __init__(
-        self,
-        header: dict[str, Any],
-        queues: list[tuple[tuple[Any, ...], list[Lane], dict[str, DedupEntry]]],
-        frozen: list[tuple[Columns, list[Page]]],
+        self, header: dict[str, Any], metadata: dict[str, dict[str, MetadataEntry]], queues: dict[int, Queue]
     ) -> None:
-        """``queues`` has the fixed fields, the lanes and the dedup entries of each queue."""
+        """``queues`` has the queues of the moment, by number. They leave it as they are frozen."""
         self._header = header
-        self._queues = queues
-        self._frozen = frozen
+        self._metadata = metadata
+        self._unfrozen = queues
+        self._frozen: list[_FrozenQueue] = []
+
+    def freeze(self, number: int) -> None:
+        """Freeze the queue with a number before it changes, if it is not frozen yet."""
+        queue = self._unfrozen.pop(number, None)
+        if queue is not None:
+            self._freeze(queue)
+
+    def _freeze(self, queue: Queue) -> int:
+        """Freeze a queue; return the work that it took."""
+        messages = queue.messages
+        pages = messages.freeze()
+        lanes = list(messages.lanes.by_number.values())
+        dedup = queue.dedup.entries() if len(queue.dedup) else []
+        fields = (
+            queue.number,
+            queue.name,
+            queue.settings,
+            queue.created_ms,
+            queue.record_position,
+            messages.next_sequence,
+        )
+        self._frozen.append(_FrozenQueue(*fields, pages, lanes, dedup))
+        return 1 + (len(pages) + len(lanes) + len(dedup)) // _ITEMS_OF_A_UNIT
+
+    def freeze_more(self) -> bool:
+        """Freeze a bounded number of queues; return whether more are left.
+
+        The caller must hold the lock that guards the state. It may release the lock between two calls.
+        """
+        work = _TURN_WORK
+        while self._unfrozen and work > 0:
+            _, queue = self._unfrozen.popitem()
+            work -= self._freeze(queue)
+        return bool(self._unfrozen)
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield the bytes from which `State.load` restores the state. Needs no lock."""
-        queues = [
-            (*fields, [lane.definition for lane in lanes], list(dedup.items())) for fields, lanes, dedup in self._queues
+        """Yield the bytes from which `State.load` restores the state. Needs no lock, once all queues are frozen.
+
+        Each chunk is small, so that other threads run between two of them.
+        """
+        assert not self._unfrozen
+        notes = [
+            (namespace, name, entry.value, entry.record_position)
+            for namespace, entries in self._metadata.items()
+            for name, entry in entries.items()
         ]
-        yield msgpack.packb({**self._header, "queues": queues})
-        for _, pages in self._frozen:
-            for page in pages:
+        yield msgpack.packb({**self._header, "notes": len(notes), "queues": len(self._frozen)})
+        yield from _packed(notes)
+        for queue in sorted(self._frozen, key=lambda queue: queue.number):
+            fixed = queue.number, queue.name, queue.settings.to_record(), queue.created_ms, queue.record_position
+            counts = len(queue.pages), len(queue.lanes), len(queue.dedup)
+            yield msgpack.packb((*fixed, queue.next_sequence, *counts))
+            yield from _packed(lane.definition for lane in queue.lanes)
+            yield from _packed(queue.dedup)
+            for page in queue.pages:
                 yield page.dump()
 
+    def thaw_more(self) -> bool:
+        """Free a bounded part of the snapshot, and stop sharing its pages with the state; return whether more is left.
+
+        The caller must hold the lock that guards the state. It may release the lock between two calls. After the first
+        one, the snapshot is of no use any more.
+        """
+        self._unfrozen.clear()
+        work = _TURN_WORK
+        while self._frozen and work > 0:
+            queue, most = self._frozen[-1], work * _ITEMS_OF_A_UNIT
+            Columns.thaw(queue.pages[-most:])
+            for part in (queue.pages, queue.lanes, queue.dedup):
+                work -= len(part[-most:]) // _ITEMS_OF_A_UNIT
+                del part[-most:]
+            if not (queue.pages or queue.lanes or queue.dedup):
+                self._frozen.pop()
+            work -= 1
+        return bool(self._frozen)
+
     def release(self) -> None:
-        """Stop sharing pages with the state. The caller must hold the lock that guards the state."""
-        for columns, pages in self._frozen:
-            columns.thaw(pages)
+        """Stop sharing pages with the state, in one turn. The caller must hold the lock that guards the state."""
+        while self.thaw_more():
+            pass
+
+
+def _packed(rows: Iterable[Any]) -> Iterator[bytes]:
+    """Yield rows as msgpack arrays of some rows each."""
+    remaining = iter(rows)
+    while portion := list(islice(remaining, _ROWS_OF_A_CHUNK)):
+        yield msgpack.packb(portion)
+
+
+def _unpacked(chunks: Iterator[bytes], count: int) -> Iterator[Any]:
+    """Yield ``count`` rows that `_packed` wrote."""
+    while count > 0:
+        portion = msgpack.unpackb(next(chunks, b"\x90"))
+        if not 0 < len(portion) <= count:
+            raise ValueError("a snapshot has another number of rows than it counts")
+        count -= len(portion)
+        yield from portion
 
 
 class State:
@@ -144,7 +255,11 @@ class State:
         """Number of messages in all queues."""
         self.bytes = 0
         """Entry bytes of all messages."""
+        self.dropped: list[Columns | DedupTable] = []
+        """What deleted queues had, for `free_dropped`."""
         self._by_number: dict[int, Queue] = {}
+        self._snapshot: Callable[[], Snapshot | None] = lambda: None  # the newest one, as long as somebody holds it
+        self._unfrozen: dict[int, Queue] = {}  # the queues that it has yet to freeze
         self._appliers: tuple[Callable[..., None], ...] = (
             self._identity,
             self._queue,
@@ -161,43 +276,31 @@ class State:
 
     # Snapshots
 
-    def freeze(self) -> Snapshot:
-        """Return a snapshot of this moment. No message is copied.
+    def begin_snapshot(self) -> Snapshot:
+        """Return a snapshot of this moment, whose `Snapshot.freeze_more` the caller must call until it is complete.
 
-        The snapshot must be released before the next call.
+        No message is copied. The snapshot must be thawed before the next one begins.
         """
-        queues = list(self._by_number.values())
-        frozen = [(queue.messages, queue.messages.freeze()) for queue in queues]
         header = {
-            "layout": _LAYOUT,
+            "layout": LAYOUT,
             "byte_order": sys.byteorder,
             "key": self.key,
             "identity_at": self.identity_at,
             "next_queue": self.next_queue,
             "last_ms": self.last_ms,
-            "notes": [
-                (namespace, name, entry.value, entry.record_position)
-                for namespace, entries in self.metadata.items()
-                for name, entry in entries.items()
-            ],
         }
-        rows = [
-            (
-                (
-                    queue.number,
-                    queue.name,
-                    queue.settings.to_record(),
-                    queue.created_ms,
-                    queue.record_position,
-                    queue.messages.next_sequence,
-                    len(pages),
-                ),
-                list(queue.messages.lanes.by_number.values()),
-                queue.dedup.copy(),
-            )
-            for queue, (_, pages) in zip(queues, frozen, strict=True)
-        ]
-        return Snapshot(header, rows, frozen)
+        metadata = {namespace: entries.copy() for namespace, entries in self.metadata.items()}
+        self._unfrozen = self._by_number.copy()
+        snapshot = Snapshot(header, metadata, self._unfrozen)
+        self._snapshot = weakref.ref(snapshot)
+        return snapshot
+
+    def freeze(self) -> Snapshot:
+        """Return a complete snapshot of this moment, for a caller that nobody waits for."""
+        snapshot = self.begin_snapshot()
+        while snapshot.freeze_more():
+            pass
+        return snapshot
 
     @classmethod
     def load(cls, chunks: Iterator[bytes]) -> Self:
@@ -215,24 +318,26 @@ class State:
     def _load(cls, chunks: Iterator[bytes]) -> Self:
         state = cls()
         header = msgpack.unpackb(next(chunks, b"\x80"))
-        if header.get("layout") != _LAYOUT or header["byte_order"] != sys.byteorder:
+        if header.get("layout") != LAYOUT or header["byte_order"] != sys.byteorder:
             raise ValueError("the snapshot has another layout")
         state.key = header["key"]
         state.identity_at = header["identity_at"]
         state.next_queue = header["next_queue"]
         state.last_ms = header["last_ms"]
-        for namespace, name, value, record_position in header["notes"]:
+        for namespace, name, value, record_position in _unpacked(chunks, header["notes"]):
             state._set_metadata(record_position, 0, namespace, name, value)
-        for fields in header["queues"]:
+        for _ in range(header["queues"]):
+            fields = msgpack.unpackb(next(chunks, b"\x90"))
             number, name, settings, created_ms, record_position, next_sequence, pages, lanes, dedup = fields
             queue = state._by_number[number] = state.queues[name] = Queue(number, name, created_ms)
             queue.configure(QueueSettings.from_record(settings))
             queue.record_position = record_position
-            queue.messages.load((Page.load(next(chunks, b"")) for _ in range(pages)), lanes)
+            definitions, entries = list(_unpacked(chunks, lanes)), list(_unpacked(chunks, dedup))
+            queue.messages.load((Page.load(next(chunks, b"")) for _ in range(pages)), definitions)
             queue.messages.next_sequence = next_sequence
-            for key, entry in dedup:
-                queue.dedup.put(key, *entry)
-            state.dedup_entries += len(dedup)
+            for entry in entries:
+                queue.dedup.put(*entry)
+            state.dedup_entries += len(queue.dedup)
             state._count(queue.messages, 0, 0)
         return state
 
@@ -258,6 +363,8 @@ class State:
             UnreadableRecordError: the record is of an unknown kind, lacks fields, or contradicts the records before it.
         """
         try:
+            if self._unfrozen and (snapshot := self._snapshot()) is not None:
+                snapshot.freeze(fields[2])  # the number of the queue; records about no queue have text there
             at_ms = fields[1]
             self._appliers[fields[0]](position + size, *fields[1:])
         except (TypeError, ValueError, LookupError, OverflowError) as error:
@@ -267,15 +374,31 @@ class State:
         if at_ms > self.last_ms:
             self.last_ms = at_ms
 
-    def forget(self, now_ms: int) -> None:
-        """Remove expired dedup entries.
+    def forget(self, now_ms: int, most: int = sys.maxsize, queue: Queue | None = None) -> int:
+        """Remove expired dedup entries, of one queue or of all, with at most ``most`` units of work.
 
-        They have no effect any more, so this may be called at any time, or not at all.
+        Returns the units that are left. Expired entries have no effect any more, so this may be called at any time, or
+        not at all.
         """
-        for queue in self._by_number.values():
-            before = len(queue.dedup)
-            queue.dedup.forget(now_ms)
-            self.dedup_entries += len(queue.dedup) - before
+        for each in self._by_number.values() if queue is None else (queue,):
+            if most <= 0:
+                break
+            before = len(each.dedup)
+            most = each.dedup.forget(now_ms, most)
+            self.dedup_entries += len(each.dedup) - before
+        return most
+
+    def free_dropped(self, most: int = sys.maxsize) -> int:
+        """Free what deleted queues had, with at most ``most`` units of work; return the units that are left."""
+        while self.dropped and most > 0:
+            most = self.dropped[-1].free(most)
+            if most > 0:
+                self.dropped.pop()
+        return most
+
+    def queue_numbers(self) -> list[int]:
+        """Return the numbers of all queues."""
+        return list(self._by_number)
 
     def find(self, number: int) -> Queue | None:
         """Return the queue with a number, or None."""
@@ -387,14 +510,16 @@ class State:
             self.messages -= len(dropped.messages)
             self.bytes -= dropped.messages.bytes
             self.dedup_entries -= len(dropped.dedup)
-            dropped.messages = Columns()  # for a caller that still holds the queue
+            self.dropped += (dropped.messages, dropped.dedup)
+            # For a caller that still holds the queue.
+            dropped.messages, dropped.dedup = Columns(), DedupTable()
             if dropped.name:
                 del self.queues[dropped.name]
 
     def _dedup(self, end: int, at_ms: int, queue: int, rows: Sequence[tuple[str, Any, int]]) -> None:
         table = self._queue_for(queue).dedup
         before = len(table)
-        table.forget(at_ms)
+        table.forget(at_ms, 2 * len(rows) + _FORGET_MORE)
         for key, value, until_ms in rows:
             if until_ms > at_ms:
                 table.put(key, value, until_ms, end)
@@ -407,6 +532,8 @@ class State:
         if value is not None:
             entries[name] = MetadataEntry(value, end, len(record.encode(value)))
             self.metadata_bytes += entries[name].bytes
+        elif not entries:
+            del self.metadata[namespace]
 
     def _count(self, messages: Columns, count_before: int, bytes_before: int) -> None:
         """Update the sums over all queues after the messages of one queue changed."""

@@ -1,0 +1,102 @@
+"""Pauses of the garbage collector: a full collection examines few objects, however many groups there are."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.memory_log import MemoryLog
+from wonderq.broker.broker import Broker
+from wonderq.model.messages import NewMessage
+from wonderq.runtime import collector
+from wonderq.runtime.collector import CollectorPauses, no_collections
+
+
+class Cycle:
+    """An object that only the garbage collector can free."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+class Kept:
+    """A count of long-lived objects that a test sets."""
+
+    def __init__(self) -> None:
+        self.objects = 0
+        self.pauses = CollectorPauses(lambda: self.objects)
+
+
+@pytest.fixture
+def kept() -> Iterator[Kept]:
+    kept = Kept()
+    kept.pauses.start()
+    yield kept
+    kept.pauses.stop()
+
+
+def examined() -> int:
+    """Objects that a full collection would examine."""
+    return len(gc.get_objects())
+
+
+def test_objects_of_the_start_are_not_examined(kept: Kept) -> None:
+    assert gc.get_freeze_count() > 10_000
+    assert examined() < 10_000
+
+
+def test_growth_is_frozen_instead_of_examined(kept: Kept) -> None:
+    many = [[n] for n in range(1000)]
+    cycle = weakref.ref(Cycle())
+    kept.objects = collector._STEP + 1
+    gc.collect()
+    assert examined() < 1000
+    assert many
+    assert cycle() is not None, "the collection had nothing to examine"
+    gc.collect()
+    kept.objects = 0
+    gc.collect()
+    assert cycle() is None, "with few objects, everything is examined"
+    assert examined() < 1000
+
+
+def test_little_growth_is_collected_as_usual(kept: Kept) -> None:
+    cycle = weakref.ref(Cycle())
+    kept.objects = collector._STEP
+    frozen = gc.get_freeze_count()
+    gc.collect()
+    assert cycle() is None
+    assert gc.get_freeze_count() <= frozen
+
+
+def test_it_leaves_the_collector_as_it_was() -> None:
+    before = list(gc.callbacks)
+    kept = Kept()
+    kept.pauses.start()
+    kept.pauses.stop()
+    assert gc.callbacks == before
+    assert gc.get_freeze_count() == 0
+
+
+def test_nothing_is_collected_in_a_start() -> None:
+    with no_collections():
+        assert not gc.isenabled()
+        with no_collections():
+            pass
+        assert not gc.isenabled()
+    assert gc.isenabled()
+
+
+def test_a_broker_counts_the_objects_that_it_keeps() -> None:
+    broker = Broker(MemoryLog())
+    before = broker.long_lived_objects
+    with no_collections():
+        examined_before = examined()
+        broker.send("q", [NewMessage("x", group=f"{n}", key=f"{n}") for n in range(1000)])
+        made = examined() - examined_before
+    counted = broker.long_lived_objects - before
+    assert 0.5 * made < counted < 2 * made
+    broker.close()

@@ -1,0 +1,149 @@
+"""Signals of a broker: SIGTERM counts at any moment, also for process 1, and SIGHUP lets it read its keys again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.broker_process import RunningBroker
+from tests.support.commands import COMMAND, clean_environment
+from tests.support.waiting import PATIENCE_S, eventually
+from wonderq.auth import keys
+from wonderq.client import Client
+from wonderq.runtime.signals import Signals, StopRequested
+
+#: Runs `wonderq serve` with a start that takes long.
+SLOW_START = """
+import sys, time
+import wonderq.serve
+from wonderq.cli.main import main
+def open_broker(settings, _):
+    print("starting", flush=True)
+    time.sleep(1000)
+wonderq.serve.open_broker = open_broker
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_during_the_start_ends_it(number: int) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(StopRequested), Signals():
+        os.kill(os.getpid(), number)
+    assert signal.getsignal(number) is before
+
+
+def test_a_stop_whose_exception_was_swallowed_counts_once_the_broker_is_ready() -> None:
+    calls: list[str] = []
+    with Signals() as signals:
+        with pytest.raises(StopRequested):
+            os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)  # it stops already
+        signals.ready(lambda: calls.append("stop"), lambda: calls.append("reload"))
+    assert calls == ["stop"]
+
+
+def test_later_each_signal_has_its_call() -> None:
+    calls: list[str] = []
+    with Signals() as signals:
+        os.kill(os.getpid(), signal.SIGHUP)  # during the start it does nothing
+        signals.ready(lambda: calls.append("stop"), lambda: calls.append("reload"))
+        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGTERM, signal.SIGHUP):
+            os.kill(os.getpid(), number)
+    assert calls == ["reload", "stop"]
+
+
+@pytest.mark.parametrize("as_process_1", [False, True])
+def test_sigterm_ends_a_start(tmp_path: Path, as_process_1: bool) -> None:
+    prefix: list[str] = []
+    if as_process_1:
+        prefix = ["unshare", "--pid", "--fork", "--kill-child"]
+        if (
+            shutil.which("unshare") is None
+            or subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode
+        ):
+            pytest.skip("no namespace of processes can be made here")
+    command = [
+        *prefix,
+        sys.executable,
+        "-c",
+        SLOW_START,
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--data",
+        str(tmp_path / "d"),
+    ]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean_environment()
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "starting\n"
+        broker = process.pid
+        if as_process_1:
+            broker = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="ascii"))
+        os.kill(broker, signal.SIGTERM)
+        _, error = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0
+    assert "SIGTERM: stopping" in error
+    assert "Traceback" not in error
+    assert os.listdir(tmp_path) == []
+
+
+def test_sighup_reads_the_keys_again(tmp_path: Path) -> None:
+    with RunningBroker(tmp_path / "d") as broker:
+        keys.create(tmp_path / "d" / "keys.json", name="x", roles=["admin"], queues=["*"])
+        os.kill(broker.process.pid, signal.SIGHUP)
+        eventually(lambda: "keys.json again: 1 keys" in broker.log())
+        assert "SIGHUP: reading the keys again" in broker.log()
+        with Client(broker.url) as client:
+            assert client.ready()
+        assert broker.terminate() == 0
+
+
+def test_a_standard_error_that_nobody_reads_holds_up_no_request(tmp_path: Path) -> None:
+    options = ["--data", str(tmp_path / "d"), "--listen", "127.0.0.1:0", "--access-log", "true"]
+    with subprocess.Popen(
+        [*COMMAND, "serve", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=clean_environment(),
+    ) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().split()[3]
+        with Client(url) as client:
+            for _ in range(1500):  # each logs more than 50 bytes, and a pipe holds 65,536
+                client.count("unprocessed")
+        process.terminate()
+        _, error = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0
+    assert error.count(" in ") >= 1500
+    assert error.endswith("stopped cleanly\n")
+
+
+def test_a_stop_does_not_wait_for_a_reader_that_never_comes(tmp_path: Path) -> None:
+    options = ["--data", str(tmp_path / "d"), "--listen", "127.0.0.1:0", "--access-log", "true"]
+    reading, writing = os.pipe()
+    while True:
+        os.set_blocking(writing, False)
+        try:
+            os.write(writing, b"x" * 4096)
+        except BlockingIOError:
+            break
+    os.set_blocking(writing, True)
+    with subprocess.Popen(
+        [*COMMAND, "serve", *options], stdout=subprocess.PIPE, stderr=writing, text=True, env=clean_environment()
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("wonderq listening")
+        process.terminate()
+        assert process.wait(PATIENCE_S) == 0
+    os.close(reading)
+    os.close(writing)

@@ -1,0 +1,43 @@
+"""README and docs/API.md agree with the program, where a test can tell."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from wonderq.openapi.operations import OPERATIONS, Operation
+
+ROOT = Path(__file__).parents[1]
+
+#: Options of curl that every release since 2020 has.
+CURL_OPTIONS = {"-H", "-d", "-X"}
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_examples_work_with_a_curl_of_2020() -> None:
+    commands = re.findall(r"\bcurl (.*)", read("README.md")) + re.findall(r"\$ curl (.*)", read("docs/API.md"))
+    assert len(commands) > 5
+    for command in commands:
+        assert set(re.findall(r"(?<= )-[-\w]+", f" {command}")) <= CURL_OPTIONS, command
+
+
+def test_deletes_and_renewals_in_the_readme_use_receipts() -> None:
+    commands = re.findall(r"curl -X (?:DELETE|UPDATE) (.*)", read("README.md"))
+    assert len(commands) >= 2
+    assert all("receipt=" in each for each in commands)
+    assert "wonderq delete RECEIPT" in read("README.md")
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: each.id)
+def test_the_api_documentation_has_each_call(operation: Operation) -> None:
+    method, path = operation.method, operation.path
+    plain = re.escape(path.removeprefix("/queues/{queue}") if "/messages" in path or "/dev" in path else path)
+    pattern = re.sub(r"\\\{\w+\\\}", r"(?:\\{\\w+\\}|[A-Z]+)", plain)
+    text = read("docs/API.md")
+    between = r"[^|]*?" if operation.tag == "Documentation" else r"[^\n|]*?"  # a sentence lists those that need no key
+    assert re.search(rf"`?{method}`?{between}{pattern}(?![\w/{{-])", text), f"docs/API.md does not have {method} {path}"

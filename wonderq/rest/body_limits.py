@@ -1,0 +1,44 @@
+"""The size of the largest body that each call can need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from falcon.routing import CompiledRouter
+
+from wonderq.model.limits import Limits
+
+#: Most bytes of a character in JSON, by the bytes that it has in UTF-8.
+_ESCAPED_BYTES = 6
+
+#: Bytes of a receipt or an id in a list, with every character escaped.
+_RECEIPT_BYTES = 512
+
+#: Limit of calls that take neither messages nor lists. A schedule or the tags of a queue, escaped, are the most.
+_OTHER_BYTES = 512 << 10
+
+#: Calls that take a batch of messages.
+_BATCHES = ("/messages/produce", "/messages/update", "/messages/hand-over")
+
+
+def body_limit(router: CompiledRouter, limits: Limits, *, sqs_batch_bytes: int) -> Callable[[str, str], int]:
+    """Return a function from method and path to the size of the largest body that this call can need.
+
+    ``sqs_batch_bytes`` is the size of all messages in one request of an SQS client. Their encoding triples it at most:
+    a form escapes each byte, and a JSON encoder each character that is not ASCII.
+    """
+    sqs = 3 * sqs_batch_bytes + (1 << 20)
+    batch = 2 * limits.batch_bytes + (1 << 20)
+    by_call = dict.fromkeys(_BATCHES, batch) | {
+        "/messages/{message_id}": _ESCAPED_BYTES * limits.message_bytes + _OTHER_BYTES,
+        "/messages/delete": _RECEIPT_BYTES * limits.batch_messages + _OTHER_BYTES,
+        "/": sqs,
+        "/{account:int(12)}/{queue}": sqs,
+    }
+
+    def limit(_method: str, path: str) -> int:
+        found = router.find(path)
+        template = "" if found is None else (found[3] or "").removeprefix("/queues/{queue}")
+        return by_call.get(template, _OTHER_BYTES)
+
+    return limit

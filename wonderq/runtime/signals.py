@@ -1,0 +1,65 @@
+"""Signals of a broker: SIGTERM and SIGINT stop it, also while it starts; SIGHUP lets it read its keys again."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Callable
+from typing import Any, Self
+
+logger = logging.getLogger("wonderq")
+
+
+class StopRequested(BaseException):
+    """SIGTERM or SIGINT arrived before the broker was ready. No handler of errors catches it."""
+
+
+class Signals:
+    """Handlers of the signals, while the context manager is open.
+
+    Without handlers, process 1 of a container would ignore SIGTERM, and SIGHUP would end the broker uncleanly.
+    """
+
+    def __init__(self) -> None:
+        self._stop: Callable[[], None] | None = None
+        self._reload: Callable[[], None] | None = None
+        self._stopping = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number, handler in (
+            (signal.SIGTERM, self._on_stop),
+            (signal.SIGINT, self._on_stop),
+            (signal.SIGHUP, self._on_hangup),
+        ):
+            self._before[number] = signal.signal(number, handler)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    def ready(self, stop: Callable[[], None], reload: Callable[[], None]) -> None:
+        """From now on, call ``stop`` for SIGTERM and SIGINT, and ``reload`` for SIGHUP.
+
+        ``stop`` is called at once if such a signal arrived before, and a destructor swallowed its exception.
+        """
+        self._stop, self._reload = stop, reload
+        if self._stopping:
+            stop()
+
+    def _on_stop(self, number: int, _frame: object) -> None:
+        if self._stopping:
+            return  # it is stopping already, and cannot do so faster
+        self._stopping = True
+        logger.info("%s: stopping", signal.Signals(number).name)
+        if self._stop is None:
+            raise StopRequested
+        self._stop()
+
+    def _on_hangup(self, _number: int, _frame: object) -> None:
+        if self._reload is None or self._stopping:
+            logger.info("SIGHUP: ignored, because the broker does not serve requests now")
+            return
+        logger.info("SIGHUP: reading the keys again")
+        self._reload()
