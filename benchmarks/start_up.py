@@ -20,7 +20,7 @@ from pathlib import Path
 
 from wonderq.broker.broker import Broker
 from wonderq.broker.maintenance import LogMaintenance
-from wonderq.client import Client
+from wonderq.client.simple import Client
 from wonderq_storage import Checkpoints, FileLog, SyncPolicy
 
 BODY = "x" * 100

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from wonderq.client import Client
+from wonderq.client.simple import Client
 
 BODY = "x" * 100
 BATCH = [BODY] * 100

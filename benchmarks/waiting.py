@@ -19,7 +19,7 @@ from benchmarks.limits import write_and_sync_s
 from benchmarks.load import request
 from benchmarks.scripts import producer
 from benchmarks.servers import RunningServer, bare, broker, running
-from wonderq.client import Client
+from wonderq.client.simple import Client
 
 _WAIT = request("/messages/consume", b'{"max":1,"wait":20}')
 _ANSWER_BYTES = 1 << 16

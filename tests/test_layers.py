@@ -91,7 +91,7 @@ RULES = {
         ),
         ("msgspec",),
     ),
-    "wonderq.client": Rule("an HTTP client for one broker", (), ("msgspec",)),
+    "wonderq.client": Rule("the Python client; never the server", (), ("aiohttp", "msgspec", "urllib3")),
     "wonderq.terminal": Rule("tables and progress on a terminal", ()),
     "wonderq.logs": Rule("the form of log lines", ("wonderq.model", "wonderq.httpd", "wonderq.runtime")),
     "wonderq.config": Rule("settings of serve", ("wonderq.model", "wonderq.auth.roles", _STORAGE)),

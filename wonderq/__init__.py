@@ -6,9 +6,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wonderq.sdk.asynchronous import AsyncClient, AsyncMessage, AsyncQueue
-    from wonderq.sdk.calls import QueueInfo
-    from wonderq.sdk.errors import (
+    from wonderq.client.asynchronous import AsyncClient, AsyncMessage, AsyncQueue
+    from wonderq.client.calls import QueueInfo
+    from wonderq.client.errors import (
         Forbidden,
         Invalid,
         NotFound,
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
         Unreachable,
         WonderQError,
     )
-    from wonderq.sdk.fields import MessageOptions, QueueSettings
-    from wonderq.sdk.messages import Sent
-    from wonderq.sdk.sync import Client, Message, Queue
+    from wonderq.client.fields import MessageOptions, QueueSettings
+    from wonderq.client.messages import Sent
+    from wonderq.client.sync import Client, Message, Queue
 
 __version__ = "0.1.0"
 
@@ -51,11 +51,11 @@ __all__ = [
 ]
 
 _MODULES = {
-    "wonderq.sdk.asynchronous": ("AsyncClient", "AsyncMessage", "AsyncQueue"),
-    "wonderq.sdk.calls": ("QueueInfo",),
-    "wonderq.sdk.fields": ("MessageOptions", "QueueSettings"),
-    "wonderq.sdk.messages": ("Sent",),
-    "wonderq.sdk.sync": ("Client", "Message", "Queue"),
+    "wonderq.client.asynchronous": ("AsyncClient", "AsyncMessage", "AsyncQueue"),
+    "wonderq.client.calls": ("QueueInfo",),
+    "wonderq.client.fields": ("MessageOptions", "QueueSettings"),
+    "wonderq.client.messages": ("Sent",),
+    "wonderq.client.sync": ("Client", "Message", "Queue"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -65,6 +65,6 @@ if not TYPE_CHECKING:  # for a type checker, the module would have every name
         """Import a public name when it is first used: the broker imports no client, and a thread no aiohttp."""
         if name not in __all__:
             raise AttributeError(f"module 'wonderq' has no attribute {name!r}")
-        value = getattr(import_module(_MODULE_OF.get(name, "wonderq.sdk.errors")), name)
+        value = getattr(import_module(_MODULE_OF.get(name, "wonderq.client.errors")), name)
         globals()[name] = value
         return value

@@ -12,7 +12,7 @@ import msgspec
 
 from benchmarks.peers.peer import CALL_TIMEOUT_S, Claimed, Connection
 from benchmarks.peers.server import Server
-from wonderq.client import Client
+from wonderq.client.simple import Client
 
 _HEADERS = {"Content-Type": "application/msgpack", "Accept": "application/msgpack"}
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.broker_process import RunningBroker
 from tests.support.commands import Wonderq
-from wonderq.client import Client
+from wonderq.client.simple import Client
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A script in the background ignores SIGINT. The commands would inherit that, and Ctrl-C would not end them.

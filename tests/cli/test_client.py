@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.broker_process import RunningBroker
 from tests.support.waiting import PATIENCE_S
-from wonderq.client import Client, RefusedError, UnreachableError
+from wonderq.client.simple import Client, RefusedError, UnreachableError
 
 READY = b'{"status": "ready"}'
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from tests.support.commands import Wonderq
-from wonderq.client import Client
+from wonderq.client.simple import Client
 
 
 def test_by_id_and_by_receipt(wonderq: Wonderq, client: Client) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.commands import COMMAND, Outcome, Wonderq, clean_environment, run
 from tests.support.waiting import PATIENCE_S
-from wonderq.client import Client
+from wonderq.client.simple import Client
 from wonderq.terminal import printable
 
 #: Python's own ways around a locale that is not UTF-8.

@@ -15,7 +15,7 @@ from tests.support.commands import COMMAND, clean_environment, run
 from tests.support.http_client import Wire
 from tests.support.waiting import eventually
 from wonderq.cli.main import main
-from wonderq.client import Client, InvalidKeyError, RefusedError
+from wonderq.client.simple import Client, InvalidKeyError, RefusedError
 
 
 def make(data: Path, *arguments: str) -> str:

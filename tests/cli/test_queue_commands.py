@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 from tests.support.commands import Wonderq
-from wonderq.client import Client
+from wonderq.client.simple import Client
 
 
 def test_settings_are_made_changed_and_shown(wonderq: Wonderq) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.commands import COMMAND, Wonderq, clean_environment, interrupt, read_lines
 from tests.support.waiting import PATIENCE_S, eventually
-from wonderq.client import Client
+from wonderq.client.simple import Client
 
 
 def test_nothing_is_exit_code_4_and_no_output(wonderq: Wonderq) -> None:

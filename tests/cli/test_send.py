@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.support.broker_process import RunningBroker
 from tests.support.commands import COMMAND, Wonderq, clean_environment, read_lines, run, started
 from tests.support.waiting import PATIENCE_S
-from wonderq.client import Client
+from wonderq.client.simple import Client
 
 
 def bodies(client: Client) -> list[str]:

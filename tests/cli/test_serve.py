@@ -21,7 +21,7 @@ from wonderq import logs
 from wonderq import serve as serve_module
 from wonderq.cli.main import main
 from wonderq.cli.serve import raise_file_limit
-from wonderq.client import Client
+from wonderq.client.simple import Client
 from wonderq.config import ConfigError, Settings, load
 from wonderq.httpd.parser import MAX_BODY_BYTES
 from wonderq.model.limits import UNLIMITED, Limits

@@ -15,7 +15,7 @@ from tests.support.broker_process import RunningBroker
 from tests.support.commands import COMMAND, clean_environment
 from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.auth import keys
-from wonderq.client import Client
+from wonderq.client.simple import Client
 from wonderq.runtime.signals import Signals, StopRequested
 
 #: Runs `wonderq serve` with a start that takes long.

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.broker_process import RunningBroker
 from tests.support.commands import run
-from wonderq.client import Client
+from wonderq.client.simple import Client
 from wonderq.terminal import human_bytes, human_seconds
 
 

@@ -6,7 +6,7 @@ import select
 import pytest
 
 from tests.support.commands import Wonderq, interrupt, read_lines
-from wonderq.client import Client
+from wonderq.client.simple import Client
 
 
 def test_from_the_start_and_on_without_touching_anything(wonderq: Wonderq, client: Client) -> None:

@@ -8,7 +8,7 @@ import pytest
 from tests.support.broker_process import RunningBroker
 from tests.support.commands import Outcome, Wonderq, interrupt, run, started
 from tests.support.waiting import PATIENCE_S, eventually
-from wonderq.client import Client, RefusedError
+from wonderq.client.simple import Client, RefusedError
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from tests.support.broker_process import RunningBroker
 from tests.support.commands import clean_environment, run
 from tests.support.waiting import PATIENCE_S
-from wonderq.client import Client
+from wonderq.client.simple import Client
 from wonderq.state import record
 from wonderq_storage import FileLog
 

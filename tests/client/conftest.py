@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.broker_process import RunningBroker
-from wonderq.sdk.sync import Client, Queue
+from wonderq.client.sync import Client, Queue
 
 
 @pytest.fixture(scope="package")

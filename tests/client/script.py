@@ -7,9 +7,9 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from wonderq.sdk.operations import Operation, Steps
-from wonderq.sdk.requests import Answer, Failure, Request
-from wonderq.sdk.retries import Pause
+from wonderq.client.operations import Operation, Steps
+from wonderq.client.requests import Answer, Failure, Request
+from wonderq.client.retries import Pause
 
 LOST = Failure("the connection broke", outcome_unknown=True)
 UNSENT = Failure("connection refused", outcome_unknown=False)

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from tests.support.broker_process import RunningBroker
 from tests.support.threads import Call
-from wonderq.sdk import bodies
-from wonderq.sdk.asynchronous import AsyncClient
-from wonderq.sdk.errors import Invalid, NotFound, StaleReceipt, Unreachable
-from wonderq.sdk.messages import AttributeValue, Sent
-from wonderq.sdk.sync import Client, Queue
+from wonderq.client import bodies
+from wonderq.client.asynchronous import AsyncClient
+from wonderq.client.errors import Invalid, NotFound, StaleReceipt, Unreachable
+from wonderq.client.messages import AttributeValue, Sent
+from wonderq.client.sync import Client, Queue
 
 
 @dataclass
@@ -178,7 +178,8 @@ def test_one_renews_meanwhile(queue: Queue) -> None:
     assert moved.is_set()
 
 
-def test_receive_waits_for_a_message(client: Client, queue: Queue) -> None:
+def test_receive_waits_for_a_message(queue: Queue) -> None:
+    queue.configure()
     waiting = Call(lambda: queue.receive(wait=20))
     queue.send("a")
     assert [each.text for each in waiting.result()] == ["a"]

@@ -11,11 +11,11 @@ import pytest
 from tests.client.script import Gate, answer, fields_of, produced
 from tests.support.threads import Call
 from tests.support.waiting import eventually
-from wonderq.sdk.asynchronous import AsyncClient
-from wonderq.sdk.errors import Invalid
-from wonderq.sdk.messages import Sent
-from wonderq.sdk.requests import Answer, Failure, Request
-from wonderq.sdk.sync import Client
+from wonderq.client.asynchronous import AsyncClient
+from wonderq.client.errors import Invalid
+from wonderq.client.messages import Sent
+from wonderq.client.requests import Answer, Failure, Request
+from wonderq.client.sync import Client
 
 
 def texts_of(request: Request) -> list[str]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.client.script import LOST, UNSENT, answer, fields_of, operations, play, produced, refusal
-from wonderq.sdk.errors import (
+from wonderq.client.errors import (
     Forbidden,
     Invalid,
     NotFound,
@@ -20,10 +20,10 @@ from wonderq.sdk.errors import (
     Unreachable,
     WonderQError,
 )
-from wonderq.sdk.messages import Sent
-from wonderq.sdk.operations import DELETES, MOST_BYTES, MOST_ENTRIES, SENDS, UPDATES, Batcher, Operation, carry_out
-from wonderq.sdk.requests import Answer, Failure, Request
-from wonderq.sdk.retries import Pause, Retries
+from wonderq.client.messages import Sent
+from wonderq.client.operations import DELETES, MOST_BYTES, MOST_ENTRIES, SENDS, UPDATES, Batcher, Operation, carry_out
+from wonderq.client.requests import Answer, Failure, Request
+from wonderq.client.retries import Pause, Retries
 
 RETRIES = Retries(3, random=lambda: 1.0)
 

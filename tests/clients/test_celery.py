@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.broker_process import RunningBroker
 from tests.support.waiting import PATIENCE_S
-from wonderq.client import Client
+from wonderq.client.simple import Client
 
 pytest.importorskip("pycurl")
 pytest.importorskip("celery")

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.broker_process import RunningBroker
 from tests.support.waiting import PATIENCE_S
-from wonderq.client import Client
+from wonderq.client.simple import Client
 
 NODE = shutil.which("node")
 FOLDER = Path(__file__).with_name("node")

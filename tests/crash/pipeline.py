@@ -23,7 +23,7 @@ from pathlib import Path
 
 from tests.support.broker_process import BrokerProcess
 from tests.support.waiting import PATIENCE_S
-from wonderq.client import Client, RefusedError, UnreachableError
+from wonderq.client.simple import Client, RefusedError, UnreachableError
 
 STEPS, DONE, DEAD = "steps.fifo", "done", "dead"
 QUEUES = (STEPS, DONE, DEAD)

@@ -19,7 +19,7 @@ from tests.support.history.recording import RecordingClient, Target, request, to
 from tests.support.kill_cycles import Options, Run
 from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.broker.broker import Broker
-from wonderq.client import Client, RefusedError, UnreachableError
+from wonderq.client.simple import Client, RefusedError, UnreachableError
 from wonderq_storage import FileLog
 from wonderq_storage.errors import FolderLockedError
 

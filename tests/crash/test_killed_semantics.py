@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.broker_process import RunningBroker
 from tests.support.waiting import PATIENCE_S
-from wonderq.client import Client, RefusedError
+from wonderq.client.simple import Client, RefusedError
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 HOUR_S = 3600.0

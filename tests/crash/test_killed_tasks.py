@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.broker_process import RunningBroker
 from tests.support.waiting import PATIENCE_S
-from wonderq.client import Client
+from wonderq.client.simple import Client
 
 MESSAGES = 5000
 KILLS = 6

@@ -22,7 +22,7 @@ from tests.support.alerting import ALERTS, alerts, of_dashboard
 from tests.support.broker_process import RunningBroker
 from tests.support.waiting import PATIENCE_S
 from wonderq.auth import keys
-from wonderq.client import Client
+from wonderq.client.simple import Client
 
 pytestmark = pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not installed")
 

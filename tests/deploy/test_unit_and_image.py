@@ -20,7 +20,7 @@ from tests.support.broker_process import RunningBroker
 from tests.support.waiting import PATIENCE_S
 from wonderq.cli.arguments import USAGE
 from wonderq.cli.main import _parser
-from wonderq.client import Client
+from wonderq.client.simple import Client
 from wonderq.config import load
 
 ROOT = Path(__file__).parents[2]

@@ -23,8 +23,8 @@ from wonderq.auth import keys
 from wonderq.auth.access import Access
 from wonderq.auth.keys import Keys
 from wonderq.broker.broker import Broker
-from wonderq.client import Client as RemoteClient
-from wonderq.client import RefusedError
+from wonderq.client.simple import Client as RemoteClient
+from wonderq.client.simple import RefusedError
 from wonderq.httpd.counters import refusals
 from wonderq.httpd.parser import MAX_BODY_BYTES
 from wonderq.model.limits import Limits

@@ -16,7 +16,7 @@ import pytest
 from tests.support.broker_process import read_address
 from tests.support.waiting import PATIENCE_S
 from wonderq import __version__
-from wonderq.client import Client
+from wonderq.client.simple import Client
 
 ROOT = Path(__file__).parents[2]
 

@@ -17,7 +17,7 @@ from tests.support.history.calls import History
 from tests.support.history.checker import Rule, check
 from tests.support.history.recording import RecordingClient
 from tests.support.kill_cycles import Options
-from wonderq.client import Client, RefusedError
+from wonderq.client.simple import Client, RefusedError
 
 
 @pytest.fixture(params=FILESYSTEMS)

@@ -11,7 +11,7 @@ import msgpack
 import msgspec
 
 from tests.support.history.recording import AbandonedError
-from wonderq.client import Client
+from wonderq.client.simple import Client
 
 _MSGPACK = "application/msgpack"
 

@@ -19,7 +19,7 @@ from tests.support.history.calls import History, Outcome
 from tests.support.history.checker import Rule, check
 from tests.support.history.recording import AbandonedError, RecordingClient
 from tests.support.tmpfs import Tmpfs
-from wonderq.client import Client
+from wonderq.client.simple import Client
 
 #: Slices after which each mechanism must have run.
 _SLICES = 5

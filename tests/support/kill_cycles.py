@@ -38,7 +38,7 @@ from tests.support.history.recording import RecordingClient, Target, request, se
 from tests.support.waiting import PATIENCE_S
 from tests.support.worker import FOREVER_S, Load, Worker, work
 from wonderq.broker.broker import Broker
-from wonderq.client import Client
+from wonderq.client.simple import Client
 from wonderq.rest.objects import message_object
 from wonderq_storage import Checkpoints, FileLog, SyncPolicy
 

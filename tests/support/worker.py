@@ -10,7 +10,7 @@ from zlib import crc32
 
 from tests.support.history.calls import Outcome, Update
 from tests.support.history.recording import RecordingClient, Target
-from wonderq.client import RefusedError
+from wonderq.client.simple import RefusedError
 
 #: Number of messages in a queue at which its producers pause.
 BACKLOG = 400

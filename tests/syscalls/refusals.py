@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wonderq.client import Client, RefusedError
+from wonderq.client.simple import Client, RefusedError
 
 
 def produce_until_refused(client: Client, body: str) -> tuple[list[str], RefusedError]:

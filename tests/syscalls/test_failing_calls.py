@@ -13,7 +13,7 @@ import pytest
 from tests.support.broker_process import BrokerProcess
 from tests.syscalls.refusals import produce_until_refused
 from tests.syscalls.tracing import attach, failing, why_not
-from wonderq.client import Client, RefusedError
+from wonderq.client.simple import Client, RefusedError
 
 SEGMENT_BYTES = 64 << 10
 

@@ -16,7 +16,7 @@ from tests.support.folders import snapshot, write_log
 from tests.support.tmpfs import Tmpfs
 from tests.support.waiting import PATIENCE_S
 from tests.syscalls.refusals import produce_until_refused
-from wonderq.client import Client, RefusedError
+from wonderq.client.simple import Client, RefusedError
 
 #: Exit code of a command that was refused.
 REFUSED = 1

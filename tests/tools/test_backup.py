@@ -22,7 +22,7 @@ from tests.support.waiting import PATIENCE_S, eventually
 from tests.tools.copies import bodies_in, compact_anyhow, crash_at, names, opened, state_view_in
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest
-from wonderq.client import Client, RefusedError, UnreachableError
+from wonderq.client.simple import Client, RefusedError, UnreachableError
 from wonderq.folder.backup import BackupError, backup
 from wonderq.folder.lock import FolderError, NoLogError
 from wonderq_storage import CorruptLogError, DiskFullError, FileLog, frame

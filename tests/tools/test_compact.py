@@ -20,7 +20,7 @@ from tests.support.random_life import live_a_random_life
 from tests.tools.copies import CrashError, bodies_in, compact_anyhow, crash_at, names, opened, state_view_in
 from tests.tools.folders import broker_on, flip, live_a_little
 from wonderq.cli.main import main
-from wonderq.client import Client
+from wonderq.client.simple import Client
 from wonderq.folder.compact import Outcome, compact, disk_bytes, estimate
 from wonderq.model.messages import Target
 from wonderq.runtime.time_evidence import CLOCK_FILE

@@ -15,7 +15,7 @@ from tests.support.commands import Outcome, run
 from tests.tools.folders import broker_on
 from wonderq.broker.admission import Admission
 from wonderq.broker.broker import Broker
-from wonderq.client import Client
+from wonderq.client.simple import Client
 from wonderq.folder.compact import compact
 from wonderq.folder.export import export
 from wonderq.folder.import_ import Importer, ImportLineError, into_folder

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 
 from wonderq.cli.arguments import Subparsers, add_command, add_key_option, key_from, text_from
-from wonderq.client import Client, InvalidKeyError
+from wonderq.client.simple import Client, InvalidKeyError
 from wonderq.config import ConfigError
 from wonderq.model.queue_names import DEFAULT_QUEUE
 

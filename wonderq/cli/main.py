@@ -20,7 +20,7 @@ from wonderq.cli.arguments import (
     fail,
 )
 from wonderq.cli.output import set_up_output
-from wonderq.client import RefusedError, UnreachableError
+from wonderq.client.simple import RefusedError, UnreachableError
 from wonderq.config import ConfigError
 from wonderq.folder.lock import FolderError
 from wonderq_storage import StorageError

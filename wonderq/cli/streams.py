@@ -18,7 +18,7 @@ import msgspec
 from wonderq.cli.arguments import bytes_from
 from wonderq.cli.line_batches import Batch, read_batches, split_batches
 from wonderq.cli.output import write_lines
-from wonderq.client import Client, RefusedError, UnreachableError
+from wonderq.client.simple import Client, RefusedError, UnreachableError
 from wonderq.model.limits import MAX_MESSAGE_BYTES
 from wonderq.terminal import Progress, human_bytes, human_seconds, is_terminal, table
 

@@ -11,7 +11,7 @@ from typing import Any
 from wonderq.cli.arguments import OK, REFUSED, Subparsers, add_command, fail, text_from
 from wonderq.cli.client_options import add_broker_command, client_from, count_from, pair_from, queue_name, seconds_from
 from wonderq.cli.output import print_lines, write_json
-from wonderq.client import Client
+from wonderq.client.simple import Client
 from wonderq.terminal import Progress, table
 
 #: Polling interval for the progress of a redrive.

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from wonderq.client import Client, RefusedError, UnreachableError
+from wonderq.client.simple import Client, RefusedError, UnreachableError
 
 FILES = "files"
 RESULTS = "results"

@@ -28,7 +28,7 @@ from typing import IO, Self
 
 import msgspec
 
-from wonderq.client import Client, UnreachableError
+from wonderq.client.simple import Client, UnreachableError
 from wonderq.demo.consumer import FILES, RESULTS, VISIBILITY_TIMEOUT_S, Result, Source, measure
 from wonderq.demo.screen import Screen, View
 from wonderq.folder.verify import verify

@@ -18,7 +18,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from wonderq.broker.broker import Broker
-from wonderq.client import Client, RefusedError, UnreachableError
+from wonderq.client.simple import Client, RefusedError, UnreachableError
 from wonderq.folder.lock import FolderError, locked, segment_numbers
 from wonderq.folder.replay import explain_unreadable
 from wonderq.model.errors import BrokerError

@@ -24,7 +24,7 @@ from tests.support.history.calls import (
     Update,
     brief,
 )
-from wonderq.client import Client, RefusedError, UnreachableError
+from wonderq.client.simple import Client, RefusedError, UnreachableError
 
 CallT = TypeVar("CallT", bound=Call)
 

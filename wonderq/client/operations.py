@@ -13,10 +13,10 @@ from typing import Any, Protocol
 
 import msgspec
 
-from wonderq.sdk.errors import NotFound, Refused, StaleReceipt, refused
-from wonderq.sdk.messages import Sent
-from wonderq.sdk.requests import Answer, Failure, Request, encode, queue_path, read_answer
-from wonderq.sdk.retries import Pause, Retries
+from wonderq.client.errors import NotFound, Refused, StaleReceipt, refused
+from wonderq.client.messages import Sent
+from wonderq.client.requests import Answer, Failure, Request, encode, queue_path, read_answer
+from wonderq.client.retries import Pause, Retries
 
 #: Most entries of a request, which is the broker's default limit, and most bytes of them, which is a quarter of it.
 MOST_ENTRIES = 1000

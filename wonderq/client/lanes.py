@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from wonderq.sdk.operations import Batcher, Operation
+from wonderq.client.operations import Batcher, Operation
 
 
 class _Turn:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, TypedDict
 
-from wonderq.sdk import bodies
-from wonderq.sdk.messages import AttributeValue, attributes_json
+from wonderq.client import bodies
+from wonderq.client.messages import AttributeValue, attributes_json
 
 #: Longest text of an error that goes with a message, in characters of JSON.
 _MOST_ERROR = 8 << 10

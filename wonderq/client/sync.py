@@ -11,18 +11,18 @@ from typing import Any, Self, TypeVar, Unpack
 
 import msgspec
 
-from wonderq.sdk import calls
-from wonderq.sdk.bodies import Body
-from wonderq.sdk.calls import Call, QueueInfo
-from wonderq.sdk.endpoint import Endpoint
-from wonderq.sdk.errors import Refused, WonderQError
-from wonderq.sdk.fields import MessageOptions, QueueSettings
-from wonderq.sdk.http_threads import HttpPool
-from wonderq.sdk.lanes import ThreadLane
-from wonderq.sdk.messages import Contents, Sent
-from wonderq.sdk.operations import DELETES, SENDS, SENDS_TOGETHER, UPDATES, Batcher, Kind, Operation, carry_out
-from wonderq.sdk.requests import Answer, Failure, Request, read_answer
-from wonderq.sdk.retries import Pause, Retries
+from wonderq.client import calls
+from wonderq.client.bodies import Body
+from wonderq.client.calls import Call, QueueInfo
+from wonderq.client.endpoint import Endpoint
+from wonderq.client.errors import Refused, WonderQError
+from wonderq.client.fields import MessageOptions, QueueSettings
+from wonderq.client.http_threads import HttpPool
+from wonderq.client.lanes import ThreadLane
+from wonderq.client.messages import Contents, Sent
+from wonderq.client.operations import DELETES, SENDS, SENDS_TOGETHER, UPDATES, Batcher, Kind, Operation, carry_out
+from wonderq.client.requests import Answer, Failure, Request, read_answer
+from wonderq.client.retries import Pause, Retries
 
 T = TypeVar("T")
 

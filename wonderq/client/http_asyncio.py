@@ -7,9 +7,9 @@ try:
 except ImportError as missing:
     raise ImportError("AsyncClient needs aiohttp: pip install 'wonderq[asyncio]'", name="aiohttp") from missing
 
-from wonderq.sdk.endpoint import Endpoint
-from wonderq.sdk.http_threads import CONNECT_S
-from wonderq.sdk.requests import Answer, Failure, Request, retry_after_of
+from wonderq.client.endpoint import Endpoint
+from wonderq.client.http_threads import CONNECT_S
+from wonderq.client.requests import Answer, Failure, Request, retry_after_of
 
 
 class AsyncHttpPool:

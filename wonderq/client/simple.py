@@ -1,4 +1,4 @@
-"""A small client for a WonderQ broker, over one persistent connection. The command line uses it.
+"""A client for one queue over one connection, without retries and types. The command line and the demo use it.
 
 ::
 

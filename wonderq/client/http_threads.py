@@ -9,8 +9,8 @@ from __future__ import annotations
 import urllib3
 from urllib3.exceptions import HTTPError, NewConnectionError
 
-from wonderq.sdk.endpoint import Endpoint
-from wonderq.sdk.requests import Answer, Failure, Request, retry_after_of
+from wonderq.client.endpoint import Endpoint
+from wonderq.client.requests import Answer, Failure, Request, retry_after_of
 
 #: Seconds that a connection may take.
 CONNECT_S = 5.0

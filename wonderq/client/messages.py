@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
-from wonderq.sdk import bodies
+from wonderq.client import bodies
 
 T = TypeVar("T")
 

@@ -6,8 +6,8 @@ import random
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 
-from wonderq.sdk.errors import Unreachable
-from wonderq.sdk.requests import Answer, Failure, Request
+from wonderq.client.errors import Unreachable
+from wonderq.client.requests import Answer, Failure, Request
 
 #: Statuses after which the same request may succeed: the broker restarts, or asks for patience.
 _PASSING = (429, 502, 503, 504)

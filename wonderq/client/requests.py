@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from wonderq.sdk.errors import Refused, Unreachable, refused
+from wonderq.client.errors import Refused, Unreachable, refused
 
 T = TypeVar("T")
 

@@ -10,11 +10,11 @@ from urllib.parse import quote
 
 import msgspec
 
-from wonderq.sdk.bodies import Body
-from wonderq.sdk.fields import MessageOptions, QueueSettings, message_fields
-from wonderq.sdk.messages import Contents
-from wonderq.sdk.operations import Operation
-from wonderq.sdk.requests import Request, encode, queue_path
+from wonderq.client.bodies import Body
+from wonderq.client.fields import MessageOptions, QueueSettings, message_fields
+from wonderq.client.messages import Contents
+from wonderq.client.operations import Operation
+from wonderq.client.requests import Request, encode, queue_path
 
 T = TypeVar("T")
 M = TypeVar("M", bound=Contents)
