@@ -44,7 +44,7 @@ class JetStream:
         port = free_port()
         config = folder / "nats.conf"
         store = f'jetstream {{ store_dir: "{folder}/store", sync_interval: always }}'
-        config.write_text(f"listen: 127.0.0.1:{port}\n{store}\n")
+        config.write_text(f"listen: 127.0.0.1:{port}\n{store}\n", encoding="utf-8")
         self._server = Server([self._program, "-c", str(config)], folder)
         self._server.wait_until(lambda: accepts(port))
         _on_the_loop(_make_queue(address := f"nats://127.0.0.1:{port}"))

@@ -32,7 +32,7 @@ class RabbitMQ:
     def start(self, folder: Path) -> str:
         port, epmd_port = free_port(), free_port()
         plugins = folder / "enabled_plugins"
-        plugins.write_text("[].\n")
+        plugins.write_text("[].\n", encoding="utf-8")
         environment = {
             **os.environ,
             "HOME": str(folder),  # for the Erlang cookie

@@ -37,8 +37,12 @@ class _WonderQServer:
     def start(self, folder: Path) -> str:
         serve = ["-m", "wonderq", "serve", "--listen", "127.0.0.1:0", "--data", str(folder / "data")]
         self._server = server = Server([sys.executable, *serve], folder)
-        server.wait_until(lambda: "wonderq listening on http://" in server.output.read_text())
-        line = next(line for line in server.output.read_text().splitlines() if line.startswith("wonderq listening on"))
+        server.wait_until(lambda: "wonderq listening on http://" in server.output.read_text(encoding="utf-8"))
+        line = next(
+            line
+            for line in server.output.read_text(encoding="utf-8").splitlines()
+            if line.startswith("wonderq listening on")
+        )
         return line.split()[3]
 
     def stop(self) -> None:

@@ -70,7 +70,7 @@ class Server:
         while not ready():
             if self.process.poll() is not None or time.monotonic() > end:
                 self.stop()
-                last = self.output.read_text(errors="replace")[-1000:]
+                last = self.output.read_text(encoding="utf-8", errors="replace")[-1000:]
                 raise RuntimeError(f"{self.process.args!r} did not start; it wrote: {last}")
             time.sleep(0.05)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import pty
 import shutil
@@ -49,6 +50,21 @@ def test_text_is_the_same_in_every_locale(locale: Mapping[str, str], client: Cli
     assert run("verify", str(tmp_path / "d"), environment=locale).code == 0
     done = run("serve", "--listen", "127.0.0.1:0", "--data", "/proc/wonderq", environment=locale)
     assert done.error.startswith("wonderq: cannot use /proc/wonderq: ")
+
+
+def test_utf8_in_another_locale_gives_no_traceback(locale: Mapping[str, str], client: Client) -> None:
+    """Some systems decode an argument to characters that Python cannot encode again."""
+    broker = ("--url", client.url, "--queue", client.queue)
+    for command in (
+        ("send", *broker),
+        ("peek", *broker, "--contains"),
+        ("verify",),
+        ("export",),
+        ("serve", "--config"),
+    ):
+        done = run(*command, UTF8, environment=locale)
+        assert done.code in (0, 1, 2)
+        assert "Traceback" not in done.error
 
 
 def refused(done: Outcome) -> str:
@@ -121,6 +137,31 @@ def test_files_that_are_not_text(tmp_path: Path) -> None:
     assert "cannot be read" in refused(run("serve", "--config", str(tmp_path / "wonderq.toml")))
     assert "cannot be read" in refused(run("keys", "list", "--data", str(tmp_path)))
     assert "line 1 cannot be imported" in refused(run("import", str(tmp_path / "new"), stdin=NO_TEXT))
+
+
+def opens_text(call: ast.Call) -> bool:
+    """Whether a call opens a text file."""
+    name = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
+    if name in ("read_text", "write_text", "TextIOWrapper"):
+        return True
+    modes = [
+        each.value for each in (*call.args, *(more.value for more in call.keywords)) if isinstance(each, ast.Constant)
+    ]
+    if name == "open" and isinstance(call.func, ast.Name):
+        return not any(isinstance(mode, str) and "b" in mode for mode in modes[-1:])
+    return name in ("open", "fdopen") and any(mode in ("r", "w", "a", "r+", "w+", "x") for mode in modes)
+
+
+@pytest.mark.parametrize("folder", ["wonderq", "storage", "tools", "benchmarks"])
+def test_every_text_file_names_its_encoding(folder: str) -> None:
+    root = Path(__file__).parents[2]
+    missing = [
+        f"{path.relative_to(root)}:{each.lineno}"
+        for path in sorted((root / folder).rglob("*.py"))
+        for each in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(each, ast.Call) and opens_text(each) and "encoding" not in {more.arg for more in each.keywords}
+    ]
+    assert missing == []
 
 
 def test_no_module_depends_on_the_locale() -> None:

@@ -397,8 +397,8 @@ _ASIDE = [
         "dead_letters_look_like_messages_in_flight",
         "A consumer is refused because of the limit of messages in flight, though no message waits.",
         _CLAIMS,
-        "full = room <= 0 < messages.available",
-        "full = room <= 0 < sum(messages.counts[1:2])",
+        "full = more <= 0 < messages.available",
+        "full = more <= 0 < sum(messages.counts[1:2])",
         (f"{_MANY_DEAD}::test_the_limit_of_messages_in_flight_is_not_the_reason_for_nothing",),
     ),
     Mutant(

@@ -109,7 +109,7 @@ def text_from(argument: str) -> str:
     """Parse text. An argument whose bytes the locale cannot decode is taken as UTF-8."""
     try:
         return bytes_from(argument).decode()
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
         raise argparse.ArgumentTypeError("is not UTF-8: pass it as text") from error
 
 

@@ -68,6 +68,9 @@ def _run(options: argparse.Namespace) -> int:
     except UnreachableError as error:
         hint = "Is a broker running there? Start one with 'wonderq serve'"
         return fail(f"{_with_notes(error)}. {hint}", UNREACHABLE)
+    except UnicodeEncodeError:  # of a path or a message in the arguments
+        advice = "Pass text in the locale's encoding, or set LC_ALL=C.UTF-8"
+        return fail(f"an argument is not text in the encoding of this locale. {advice}", USAGE)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
