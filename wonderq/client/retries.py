@@ -32,7 +32,7 @@ class Retries:
 
     most: int = 5
     """Number of repetitions after the first attempt."""
-    random: Callable[[], float] = random.random  # noqa: S311 - for jitter
+    random: Callable[[], float] = random.random
 
     def pause_s(self, repetition: int, retry_after_s: float | None = None) -> float:
         """Return the pause before a repetition, which count from 0: exponential, with full jitter.
