@@ -8,7 +8,7 @@ from tests.broker.conftest import Lasting
 from wonderq.model.errors import MessageNotFoundError, TooManyKeysError
 from wonderq.model.limits import Limits
 from wonderq.model.messages import NewMessage, SendResult, Target
-from wonderq.model.settings import DEDUPLICATION_WINDOW_MS
+from wonderq.model.settings import DEDUPLICATION_WINDOW_MS, RANGES
 from wonderq.state import record
 from wonderq_storage import Position
 
@@ -53,6 +53,40 @@ def test_a_key_is_remembered_when_its_message_is_gone(lasting: Lasting) -> None:
     assert bodies(lasting) == []
     with pytest.raises(MessageNotFoundError):
         lasting.broker.get("q", first.id)
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_a_purge_that_voids_keys(lasting: Lasting, deleted: bool) -> None:
+    """`PurgeQueue` of SQS: the keys of the messages before it can be used again."""
+    (first,) = send(lasting, "k")
+    if deleted:
+        lasting.broker.delete("q", Target(id=first.id))
+    assert lasting.broker.purge("q", void_keys=True) == (not deleted)
+    lasting.again()
+    (second,) = send(lasting, "k")
+    assert (second.is_duplicate, second.id == first.id) == (False, False)
+    lasting.again()
+    assert send(lasting, "k") == [second._replace(is_duplicate=True)], "a key used after the purge is remembered"
+    assert bodies(lasting) == ["body k"]
+    lasting.broker.purge("q", void_keys=True)
+    assert not send(lasting, "k")[0].is_duplicate
+
+
+def test_a_purge_voids_keys_with_the_longest_window(lasting: Lasting) -> None:
+    longest_ms = RANGES["deduplication_window_ms"][1]
+    lasting.broker.put_queue("q", deduplication_window_ms=longest_ms)
+    send(lasting, "k")
+    lasting.broker.put_queue("q", deduplication_window_ms=1000)
+    lasting.broker.purge("q", void_keys=True)
+    lasting.clock.ms += longest_ms - 1
+    lasting.again()
+    assert not send(lasting, "k")[0].is_duplicate
+
+
+def test_a_purge_of_a_queue_without_keys_remembers_nothing(lasting: Lasting) -> None:
+    lasting.broker.produce("q", ["x"])
+    lasting.broker.purge("q", void_keys=True)
+    assert lasting.broker.core.state.dedup_entries == 0
 
 
 def test_the_same_key_twice_in_one_batch_is_one_message(lasting: Lasting) -> None:

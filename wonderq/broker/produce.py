@@ -17,6 +17,7 @@ from wonderq.model.errors import (
 from wonderq.model.messages import NewMessage, SendResults, Target, size_of
 from wonderq.model.settings import FIFO_SUFFIX, QueueSettings
 from wonderq.state import record
+from wonderq.state.dedup import MESSAGE
 from wonderq.state.record import Record, Runs
 from wonderq.state.state import Queue, State, queue_record
 
@@ -282,7 +283,7 @@ def _deduplicate(queue: Queue, messages: Sequence[NewMessage], now_ms: int) -> _
         key = _dedup_key(queue.settings, message)
         sequence: int | None = None
         if key:
-            sequence = placed.keys[key] if key in placed.keys else queue.dedup.get(key, now_ms)
+            sequence = placed.keys[key] if key in placed.keys else queue.dedup.message(key, now_ms)
         if sequence is None:
             sequence = first + len(placed.fresh)
             placed.fresh.append(index)
@@ -303,4 +304,4 @@ def _dedup_key(settings: QueueSettings, message: NewMessage) -> str:
         key = sha256(message.body.encode()).hexdigest()
     if not key:
         return ""
-    return f"m{message.group}\0{key}" if settings.deduplication_per_group else f"m{key}"
+    return f"{MESSAGE}{message.group}\0{key}" if settings.deduplication_per_group else f"{MESSAGE}{key}"

@@ -13,6 +13,8 @@ from wonderq.model.messages import QueueInfo
 from wonderq.model.queue_names import DEFAULT_QUEUE, check_queue_name
 from wonderq.model.settings import RANGES, QueueSettings, check_setting, check_tags, check_texts
 from wonderq.state import record
+from wonderq.state.dedup import PURGE
+from wonderq.state.record import Record
 from wonderq.state.state import Queue, queue_record
 
 
@@ -107,18 +109,27 @@ class Queues:
             self._core.consumers.dissolve(found)
         self._core.wait_until_durable()
 
-    def purge(self, name: str) -> int:
+    def purge(self, name: str, *, void_keys: bool = False) -> int:
         """Delete all messages of a queue, claimed ones too; return how many.
+
+        With ``void_keys``, the idempotency keys that the queue remembers are void, as after a purge in SQS. Otherwise
+        a producer that repeats a message after the purge still adds nothing.
 
         Raises:
             QueueNotFoundError: the queue does not exist.
         """
         with self._core.transaction as now_ms:
-            messages = self._core.find_queue(name).messages
-            count = len(messages)
+            queue = self._core.find_queue(name)
+            count, end = len(queue.messages), queue.messages.next_sequence
+            records: list[Record] = []
             if count:
-                number = self._core.state.queues[name].number
-                self._core.append_and_apply(record.Purge(record.PURGE, now_ms, number, messages.next_sequence))
+                records.append(record.Purge(record.PURGE, now_ms, queue.number, end))
+            if void_keys and len(queue.dedup):
+                row = PURGE, end, now_ms + RANGES["deduplication_window_ms"][1]  # outlives every key
+                records.append(record.Dedup(record.DEDUP, now_ms, queue.number, [row]))
+            if records:
+                self._core.append_and_apply(*records)
+            if count:
                 self._core.counters.of(name).count(record.PURGE, count)
         self._core.wait_until_durable()
         return count
