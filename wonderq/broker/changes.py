@@ -217,6 +217,8 @@ class Changes:
                     self._update_record(found, now_ms, changes, rewrites), leave=_leave(rewrites)
                 )
                 self._core.counters.of(queue).count(record.UPDATE, len(seen))
+                if any(change.expire for _, change in updates):
+                    found.messages.advance(now_ms)  # not `Core.advance`: these claims did not time out
                 self._core.consumers.notify(found)
         return results
 
@@ -258,10 +260,12 @@ class Changes:
             if delay_ms == 0:
                 return view._replace(status=WAITING, due_ms=0, token=NO_TOKEN)
             return view._replace(status=DELAYED, due_ms=now_ms + delay_ms, token=NO_TOKEN)
-        if change.visibility_timeout_ms is None and change.rewrites:
+        if change.rewrites and change.visibility_timeout_ms is None and not change.expire:
             return view
         if view.status != CLAIMED:
             raise NotClaimedError
+        if change.expire:
+            return view._replace(due_ms=now_ms)
         timeout_ms = view.timeout_ms if change.visibility_timeout_ms is None else change.visibility_timeout_ms
         self._core.limits.check_range("visibility_timeout", timeout_ms)
         if timeout_ms == 0:
@@ -301,6 +305,7 @@ def _check_one_change(change: Change) -> None:
         "visibility_timeout": change.visibility_timeout_ms is not None,
         "delay": change.delay_ms is not None,
         "backoff": change.backoff_ms is not None,
+        "expire": change.expire,
         "bury": change.bury,
     }
     asked = [name for name, is_given in given.items() if is_given]
