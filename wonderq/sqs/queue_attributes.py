@@ -15,9 +15,6 @@ from wonderq.sqs.limits import SqsLimits
 from wonderq.sqs.names import arn_of
 from wonderq.sqs.policies import check_redrive_allow, invalid_value, json_object, read_redrive
 
-DEFAULT_RETENTION_S = 345_600
-"""Retention of a new queue: four days."""
-
 #: Attributes that only FIFO queues have.
 _FIFO_ONLY = ("FifoQueue", "ContentBasedDeduplication", "DeduplicationScope", "FifoThroughputLimit")
 #: Stored attributes that are absent from responses while unset.

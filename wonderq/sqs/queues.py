@@ -9,13 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from wonderq.model.limits import UNLIMITED
-from wonderq.model.settings import FIFO_SUFFIX, QueueSettings, check_tags
+from wonderq.model.settings import FIFO_SUFFIX, SQS_RETENTION_MS, QueueSettings, check_tags
 from wonderq.sqs import queue_attributes
 from wonderq.sqs.context import Context, queue_info, seconds_since
 from wonderq.sqs.errors import SqsError, invalid, missing, no_such_queue
 from wonderq.sqs.names import arn_of, is_name, url_of
 from wonderq.sqs.policies import allows_redrive, read_redrive, with_permission, without_permission
-from wonderq.sqs.queue_attributes import DEFAULT_RETENTION_S
 
 
 def create_queue(context: Context) -> dict[str, Any]:
@@ -40,13 +39,13 @@ def create_queue(context: Context) -> dict[str, Any]:
         )
     settings = queue_attributes.to_settings(name, given, context.limits, is_new=True)
     tags = _tags(context)
-    if seconds_since(context.service.deleted_s, name) < context.limits.wait_after_deletion_s:
-        text = "You must wait 60 seconds after deleting a queue before you can create another with the same name."
-        raise SqsError("QueueDeletedRecently", text)
     info = None if context.broker.settings_of(name) is None else queue_info(context.broker, name)
     if info is None:
+        if seconds_since(context.service.deleted_s, name) < context.limits.wait_after_deletion_s:
+            text = "You must wait 60 seconds after deleting a queue before you can create another with the same name."
+            raise SqsError("QueueDeletedRecently", text)
         _check_dead_letter_queue(context, name, settings)
-        defaults = {"retention_ms": DEFAULT_RETENTION_S * 1000, "max_in_flight": context.limits.in_flight}
+        defaults = {"retention_ms": SQS_RETENTION_MS, "max_in_flight": context.limits.in_flight}
         new = {**defaults, **queue_attributes.merged(QueueSettings(), settings), "tags": tags}
         info, created = context.broker.create_queue(name, **new)
         if created:
