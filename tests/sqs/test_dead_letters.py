@@ -134,7 +134,7 @@ def test_a_task_that_runs_keeps_out_others_and_can_be_cancelled(
 ) -> None:
     let_die(call, clock, queue, "a", "b")
     handle = call("StartMessageMoveTask", SourceArn=arn("dead"))["TaskHandle"]
-    with pytest.raises(RefusedError, match=r"UnsupportedOperation.*already a task running"):
+    with pytest.raises(RefusedError, match=r"InvalidParameterValue.*already a task running"):
         call("StartMessageMoveTask", SourceArn=arn("dead"))
     assert call("CancelMessageMoveTask", TaskHandle=handle) == {"ApproximateNumberOfMessagesMoved": 0}
     with pytest.raises(RefusedError, match="UnsupportedOperation"):

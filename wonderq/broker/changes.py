@@ -64,8 +64,12 @@ class Changes:
             if error is not None:
                 raise error
 
-    def delete_batch(self, queue: str, targets: Sequence[Target]) -> list[BrokerError | None]:
+    def delete_batch(
+        self, queue: str, targets: Sequence[Target], *, only_claimed: bool = False
+    ) -> list[BrokerError | None]:
         """Delete messages, in one record. Return for each target None, or the error that `delete` would raise.
+
+        With ``only_claimed``, `NotClaimedError` stands for a message whose claim has ended.
 
         Raises:
             BatchTooLargeError, InvalidValueError: the batch is too large, or empty.
@@ -74,10 +78,12 @@ class Changes:
         self._core.admission.check_batch(len(targets))
         with self._core.transaction as now_ms:
             found = self._core.find_queue(queue)
-            runs = self._resolve_receipts(found, targets)
+            if only_claimed:
+                self._core.advance(found, now_ms)
+            runs = None if only_claimed else self._resolve_receipts(found, targets)
             results: list[BrokerError | None] = [None] * len(targets)
             if runs is None:
-                runs, results = self._resolve_each(found, targets)
+                runs, results = self._resolve_each(found, targets, only_claimed=only_claimed)
             if runs:
                 produced_ms = found.messages.produced_ms(runs)
                 self._core.append_and_apply(
@@ -105,16 +111,20 @@ class Changes:
         runs = record.to_runs(sequences)
         return runs if queue.messages.are_claimed(runs, tokens) else None
 
-    def _resolve_each(self, queue: Queue, targets: Sequence[Target]) -> tuple[Runs, list[BrokerError | None]]:
+    def _resolve_each(
+        self, queue: Queue, targets: Sequence[Target], *, only_claimed: bool
+    ) -> tuple[Runs, list[BrokerError | None]]:
         """Return the messages that may be deleted, and for each target None or its error."""
         results: list[BrokerError | None] = []
         sequences: set[int] = set()
         for target in targets:
             try:
-                sequence = self._core.resolve(queue, target).sequence
-                if sequence in sequences:
+                view = self._core.resolve(queue, target)
+                if view.sequence in sequences:
                     raise MessageNotFoundError
-                sequences.add(sequence)
+                if only_claimed and view.status != CLAIMED:
+                    raise NotClaimedError
+                sequences.add(view.sequence)
                 results.append(None)
             except BrokerError as error:
                 results.append(error)

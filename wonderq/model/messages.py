@@ -101,7 +101,7 @@ def size_of(body: str, attributes: Mapping[str, Attribute] | None) -> int:
     """Return the size of a message in bytes, counted as SQS does: body, attribute names, types and values."""
     size = len(body.encode())
     for name, (kind, value) in (attributes or {}).items():
-        size += len(name) + len(kind.encode()) + len(value if isinstance(value, bytes) else value.encode())
+        size += len(name.encode()) + len(kind.encode()) + len(value if isinstance(value, bytes) else value.encode())
     return size
 
 

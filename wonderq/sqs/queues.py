@@ -21,23 +21,8 @@ def create_queue(context: Context) -> dict[str, Any]:
     """Create a queue, or return the URL of one that has the same attributes."""
     name = context.required("QueueName")
     given = context.mapping("Attributes")
-    if not is_name(name):
-        raise invalid(
-            "QueueName", name, "Can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in length."
-        )
-    is_fifo = name.endswith(FIFO_SUFFIX)
-    if is_fifo and str(given.get("FifoQueue", "")).lower() != "true":
-        raise invalid(
-            "QueueName",
-            name,
-            "The name of a FIFO queue can only include alphanumeric characters, hyphens, or underscores, must end "
-            "with .fifo suffix, and FifoQueue must be true.",
-        )
-    if not is_fifo and "FifoQueue" in given:
-        raise SqsError(
-            "InvalidAttributeName", "Unknown Attribute FifoQueue: the name of a FIFO queue must end in .fifo."
-        )
-    settings = queue_attributes.to_settings(name, given, context.limits, is_new=True)
+    _check_new_name(name, given)
+    settings = queue_attributes.to_settings(name, given, context.limits)
     tags = _tags(context)
     info = None if context.broker.settings_of(name) is None else queue_info(context.broker, name)
     if info is None:
@@ -56,6 +41,25 @@ def create_queue(context: Context) -> dict[str, Any]:
             text = f"A queue already exists with the same name and a different value for attribute {attribute}"
             raise SqsError("QueueNameExists", text)
     return {"QueueUrl": url_of(context.base_url, name)}
+
+
+def _check_new_name(name: str, given: Mapping[str, Any]) -> None:
+    """Check the name of a queue to create, together with the attribute ``FifoQueue``.
+
+    Raises:
+        SqsError: no queue can have this name, or it is that of the other type of queue.
+    """
+    asks_for_fifo = str(given.get("FifoQueue", "")).lower() == "true"
+    if name.endswith(FIFO_SUFFIX) != asks_for_fifo:
+        reason = (
+            "The name of a FIFO queue can only include alphanumeric characters, hyphens, or underscores, must end with "
+            ".fifo suffix and be 1 to 80 in length. FifoQueue must be true for such a name, and for no other."
+        )
+        raise invalid("QueueName", name, reason)
+    if not is_name(name):
+        raise invalid(
+            "QueueName", name, "Can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in length."
+        )
 
 
 def _same(attribute: str, one: str, other: str) -> bool:
@@ -98,7 +102,7 @@ def purge_queue(context: Context) -> dict[str, Any]:
     name = context.info().name
     if seconds_since(context.service.purged_s, name) < context.limits.wait_after_purge_s:
         raise SqsError("PurgeQueueInProgress", f"Only one PurgeQueue operation on {name} is allowed every 60 seconds.")
-    context.broker.purge(name)
+    context.broker.purge(name, void_keys=True)
     _note(context.service.purged_s, name, context.limits.wait_after_purge_s)
     return {}
 
@@ -171,7 +175,7 @@ def set_queue_attributes(context: Context) -> dict[str, Any]:
     given = context.mapping("Attributes")
     if not given:
         raise missing("Attributes")
-    settings = queue_attributes.to_settings(name, given, context.limits, is_new=False)
+    settings = queue_attributes.to_settings(name, given, context.limits)
     _check_dead_letter_queue(context, name, settings)
     context.broker.change_queue(name, lambda current: queue_attributes.merged(current, settings))
     return {}
@@ -185,6 +189,8 @@ def _tags(context: Context) -> dict[str, str]:
     for name, value in tags.items():
         if not isinstance(value, str):
             raise invalid("Tags", name, "The value of a tag must be a string.")
+        if name.lower().startswith("aws:"):
+            raise invalid("Tags", name, "Tag keys that begin with aws: are reserved for AWS.")
     check_tags(tags)
     return tags
 
@@ -213,7 +219,8 @@ def untag_queue(context: Context) -> dict[str, Any]:
 
 def list_queue_tags(context: Context) -> dict[str, Any]:
     """Return the tags of a queue."""
-    return {"Tags": dict(context.info().settings.tags)}
+    tags = context.info().settings.tags
+    return {"Tags": dict(tags)} if tags else {}
 
 
 def add_permission(context: Context) -> dict[str, Any]:
@@ -233,8 +240,8 @@ def add_permission(context: Context) -> dict[str, Any]:
 
 def remove_permission(context: Context) -> dict[str, Any]:
     """Remove a statement from the queue's policy."""
-    label = context.required("Label")
-    _change_policy(context, lambda policy: without_permission(policy, label))
+    label, arn = context.required("Label"), arn_of(context.region, context.queue())
+    _change_policy(context, lambda policy: without_permission(policy, label, arn))
     return {}
 
 
