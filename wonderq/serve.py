@@ -20,9 +20,10 @@ from wonderq.broker.broker import Broker
 from wonderq.broker.housekeeping import Housekeeper
 from wonderq.broker.maintenance import LogMaintenance
 from wonderq.config import Settings
-from wonderq.httpd.addresses import TrustedHosts
+from wonderq.httpd.addresses import PublicAddress, TrustedHosts
 from wonderq.httpd.server import Server
 from wonderq.metrics import LogCollector, LogCounters, ServerCollector, make_registry
+from wonderq.sqs import refusals
 from wonderq.sqs.limits import STRICT, relaxed
 from wonderq.state.state import UnreadableRecordError
 from wonderq_storage import Checkpoints, CorruptLogError, FileLog, Observer, StorageError
@@ -120,7 +121,15 @@ def _make_app(settings: Settings, broker: Broker, access: Access, registry: Coll
     host, _ = settings.listen
     hosts = TrustedHosts((host, *settings.hosts)) if settings.hosts or _is_loopback(host) else None
     sqs_limits = STRICT if settings.sqs_limits == "strict" else relaxed(broker.limits)
-    return create_app(broker, access, registry, hosts=hosts, cors_origins=settings.cors_origins, sqs_limits=sqs_limits)
+    return create_app(
+        broker,
+        access,
+        registry,
+        hosts=hosts,
+        cors_origins=settings.cors_origins,
+        sqs_limits=sqs_limits,
+        address=PublicAddress(settings.public_url, settings.trusted_proxies),
+    )
 
 
 def _start_server(app: App, access: Access, settings: Settings) -> Server:
@@ -138,6 +147,7 @@ def _start_server(app: App, access: Access, settings: Settings) -> Server:
             connections=settings.connections,
             connections_per_address=settings.connections_per_address,
             check_head=access.check_head,
+            render_error=refusals.render_if_for_sqs,
             max_body_bytes=settings.max_body_bytes,
         )
     except OSError as error:

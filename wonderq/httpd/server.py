@@ -26,6 +26,7 @@ from waitress.wasyncore import close_all, readwrite
 from wonderq.httpd.addresses import network
 from wonderq.httpd.connections import Channel, Timeouts
 from wonderq.httpd.counters import RequestCounters
+from wonderq.httpd.errors import RenderError
 from wonderq.httpd.head import CheckHead
 from wonderq.httpd.parser import MAX_BODY_BYTES
 from wonderq.httpd.responses import BROKER_AT_LIMIT, CLIENT_AT_LIMIT, too_many_connections
@@ -120,6 +121,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc] # waitress has no types
         connections: int = 2000,
         connections_per_address: int = 1000,
         check_head: CheckHead | None = None,
+        render_error: RenderError | None = None,
         timeouts: Timeouts | None = None,
         max_body_bytes: int = MAX_BODY_BYTES,
     ) -> None:
@@ -141,6 +143,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc] # waitress has no types
         )
         adjustments.send_bytes = SEND_BYTES  # deprecated as an argument
         self.check_head = check_head
+        self.render_error = render_error
         self.counters = RequestCounters()
         self.max_body_bytes = max_body_bytes
         self.large_bodies = _LargeBodies(_LARGEST_BODIES_IN_PROGRESS * max_body_bytes)

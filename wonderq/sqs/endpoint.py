@@ -1,4 +1,4 @@
-"""The endpoint of SQS clients: ``POST /`` and ``POST /{account}/{queue}``, in either wire format, signed or not."""
+"""The endpoint of SQS clients: ``/`` and the URLs of queues, in either wire format, signed or not."""
 
 from __future__ import annotations
 
@@ -15,24 +15,17 @@ from wonderq.auth.access import Access
 from wonderq.auth.keys import EVERYBODY, Key
 from wonderq.auth.roles import Role
 from wonderq.broker.broker import Broker
+from wonderq.httpd.addresses import PublicAddress
 from wonderq.httpd.counters import refusals
-from wonderq.httpd.errors import RequestError
 from wonderq.model.errors import BrokerError
 from wonderq.sqs import messages, move_tasks, queues, wire
 from wonderq.sqs.context import Action, Context, Service
 from wonderq.sqs.errors import SqsError, from_broker
 from wonderq.sqs.limits import STRICT, SqsLimits
 from wonderq.sqs.names import name_in_arn, name_in_url, url_of
-
-#: Routes of the endpoint. Clients of the query protocol post to the URL of a queue.
-ROOT, QUEUE = "/", "/{account:int(12)}/{queue}"
+from wonderq.sqs.refusals import NOT_SIGNED, check_get
 
 DEFAULT_REGION = "us-east-1"
-
-_NO_FORMAT = (
-    f"The request has no format of SQS. Send the Content-Type {wire.FORM_TYPE}, or the header X-Amz-Target and the "
-    f"Content-Type {wire.JSON_TYPE}, as SDKs do."
-)
 
 ACTIONS = {
     "AddPermission": Action(queues.add_permission, "admin"),
@@ -65,32 +58,38 @@ ACTIONS = {
 class SqsEndpoint:
     """The resource that serves SQS clients."""
 
-    def __init__(self, broker: Broker, access: Access | None = None, limits: SqsLimits = STRICT) -> None:
-        """Without ``access`` it serves everybody and ignores signatures."""
+    def __init__(
+        self,
+        broker: Broker,
+        access: Access | None = None,
+        limits: SqsLimits = STRICT,
+        address: PublicAddress | None = None,
+    ) -> None:
+        """Without ``access`` it serves everybody and ignores signatures. ``address`` is that in the URLs of queues."""
         self._service = Service(broker, limits)
         self._access = access
+        self._address = address or PublicAddress()
 
-    def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = "", **_account: int) -> None:
+    def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = "", name: str = "", **_: int) -> None:
         request_id = str(uuid.uuid4())
-        target = req.get_header("X-Amz-Target")
-        is_json = target is not None
+        is_json = wire.is_json(req.env)
         body = req.bounded_stream.read()
         try:
             try:
                 key, region = self._authenticate(req, body)
-                if target is None and (req.content_type or "").partition(";")[0].strip().lower() != wire.FORM_TYPE:
-                    raise RequestError(415, "unsupported_media_type", _NO_FORMAT)
-                call = wire.read_query(body) if target is None else wire.read_json(target, body)
+                call = self._read(req, body, is_json=is_json)
                 if queue and "QueueUrl" not in call.parameters:
-                    call.parameters["QueueUrl"] = url_of("", queue)
+                    call.parameters["QueueUrl"] = url_of("", name or queue)
                 action = ACTIONS.get(call.action)
                 if action is None:
-                    name = "UnknownOperationException" if is_json else "InvalidAction"
-                    raise SqsError(name, f"SQS has no action {call.action[:100]}.")
+                    error_name = "UnknownOperationException" if is_json else "InvalidAction"
+                    raise SqsError(error_name, f"The action {call.action[:100]} is not valid for this endpoint.")
                 _authorize(key, action, call.parameters)
                 client_gone: Callable[[], bool] = req.env.get("waitress.client_disconnected", lambda: False)
-                base_url = f"{req.scheme}://{req.netloc}"
-                context = Context(self._service, call.parameters, base_url, region, key.opens, client_gone)
+                base_url = self._address.of(req.env, req.scheme, req.netloc)
+                context = Context(
+                    self._service, call.action, call.parameters, base_url, region, key.opens, client_gone, req.env
+                )
                 result = action.run(context)
             except (BrokerError, wonderq_storage.StorageError) as error:
                 raise from_broker(error) from error
@@ -98,11 +97,28 @@ class SqsEndpoint:
             refusals[f"sqs:{error.name}"] += 1
             resp.data, resp.content_type = wire.write_error(error, request_id, is_json=is_json)
             resp.status = error.status
-            resp.set_header("x-amzn-query-error", f"{error.code};{'Sender' if error.is_senders_fault else 'Receiver'}")
+            resp.set_header("x-amzn-query-error", error.header)
         else:
             resp.data, resp.content_type = wire.write(call, result, request_id)
         resp.set_header("x-amzn-RequestId", request_id)
         resp.set_header("Cache-Control", "no-store")
+
+    #: The query protocol has GET too. `_authenticate` refuses one that a page of another site may have sent.
+    on_get = on_post
+
+    def _read(self, req: falcon.Request, body: bytes, *, is_json: bool) -> wire.Call:
+        """Decode a request.
+
+        Raises:
+            SqsError: it is malformed.
+        """
+        if is_json:
+            return wire.read_json(req.env.get("HTTP_X_AMZ_TARGET"), body)
+        if req.method == "GET":
+            return wire.read_query(req.query_string.encode())
+        if wire.media_type_of(req.env) != wire.FORM_TYPE:
+            raise wire.no_action()
+        return wire.read_query(body)
 
     def _authenticate(self, req: falcon.Request, body: bytes) -> tuple[Key, str]:
         """Return the key of a request, and the region that its client uses.
@@ -112,17 +128,23 @@ class SqsEndpoint:
         Raises:
             SqsError: the request has no valid key, or the key exceeds its rate.
         """
-        signed = sigv4.parse(req.auth)
-        region = DEFAULT_REGION if signed is None else signed.region
         access = self._access
-        if access is None or access.open_to_all:
+        is_open = access is None or access.open_to_all
+        try:
+            signed = sigv4.parse(req.auth) or sigv4.parse_query(req.query_string)
+        except sigv4.SignatureError as error:
+            if not is_open:
+                raise SqsError(error.code, str(error), 403) from error
+            signed = None
+        region = DEFAULT_REGION if signed is None else signed.region or DEFAULT_REGION
+        if access is None or is_open:
+            if req.method == "GET":
+                check_get(req.env)
             return EVERYBODY, region
         if signed is None:
             key = access.find(req.auth)
             if key is None:
-                raise SqsError(
-                    "MissingAuthenticationToken", "The request must be signed with a key of this broker.", 403
-                )
+                raise SqsError("MissingAuthenticationToken", NOT_SIGNED, 403)
         else:
             key = access.find_signed(signed.access_key_id)
             if key is None or key.sqs_secret is None:
