@@ -188,7 +188,8 @@ class Home:
         self.on_post = sqs.on_post
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        if not req.query_string and req.auth is None:
+        is_signed = (req.auth or "").startswith("AWS")
+        if not (is_signed or "Action=" in req.query_string or "X-Amz-" in req.query_string):
             raise falcon.HTTPFound("/docs")
         self._sqs.on_get(req, resp)
 

@@ -194,6 +194,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc] # waitress has no types
                 self.headers[name.upper().replace("-", "_")] = value
             raise _fault(text)
         self.command, self.request_uri, authority, path, query, minor, fields = found.groups()
+        self.path = path
         if len(self.request_uri) > MAX_TARGET_BYTES:
             raise RequestError(414, "target_too_long", f"Send at most {MAX_TARGET_BYTES} bytes of path and query.")
         self.version = "1." + minor

@@ -212,11 +212,11 @@ class Change:
     """Ends the claim and sets the message aside until it is kicked."""
     backoff_ms: int | None = None
     """Like ``delay_ms``, doubled for each claim after the first."""
+    if_version: int | None = None
+    """Version that the message must have for the update to apply."""
     expire: bool = False
     """Ends the claim as its deadline would: the message is available at once, and the receipt deletes it until the next
     claim. A release by ``visibility_timeout_ms`` voids the receipt instead."""
-    if_version: int | None = None
-    """Version that the message must have for the update to apply."""
 
     @property
     def rewrites(self) -> bool:

@@ -23,7 +23,7 @@ from wonderq.sqs.context import Action, Context, Service
 from wonderq.sqs.errors import SqsError, from_broker
 from wonderq.sqs.limits import STRICT, SqsLimits
 from wonderq.sqs.names import name_in_arn, name_in_url, url_of
-from wonderq.sqs.refusals import NOT_SIGNED, check_get
+from wonderq.sqs.refusals import NOT_SIGNED, UNKNOWN_KEY, check_get
 
 DEFAULT_REGION = "us-east-1"
 
@@ -148,7 +148,7 @@ class SqsEndpoint:
         else:
             key = access.find_signed(signed.access_key_id)
             if key is None or key.sqs_secret is None:
-                raise SqsError("InvalidClientTokenId", "The security token included in the request is invalid.", 403)
+                raise SqsError("InvalidClientTokenId", UNKNOWN_KEY, 403)
             request = sigv4.Request(req.method, req.path, req.query_string, sigv4.headers_of(req.env), body)
             try:
                 sigv4.check(request, signed, key.sqs_secret, datetime.now(UTC))

@@ -7,11 +7,14 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from wonderq.auth import sigv4
 from wonderq.httpd.errors import ErrorResponse, RequestError
 from wonderq.sqs import wire
 from wonderq.sqs.errors import SqsError
 
 NOT_SIGNED = "The request must be signed with a key of this broker. Create one with: wonderq keys create NAME --sqs"
+
+UNKNOWN_KEY = "The security token included in the request is invalid."
 
 #: Beginnings of an ``Authorization`` header with a signature of any version.
 _SIGNED = ("AWS4-", "AWS ")
@@ -49,9 +52,11 @@ def render(error: RequestError, header: Callable[[str], str | None]) -> ErrorRes
         name = {500: "InternalFailure", 503: "ServiceUnavailable"}.get(error.status, "InvalidHttpRequest")
     text = str(error)
     if error.code == "unauthorized":
-        text = NOT_SIGNED
-        if header("AUTHORIZATION") is None:
-            name = "MissingAuthenticationToken"
+        try:
+            signed = sigv4.parse(header("AUTHORIZATION"))
+            name, text = ("MissingAuthenticationToken", NOT_SIGNED) if signed is None else (name, UNKNOWN_KEY)
+        except sigv4.SignatureError as reason:
+            name, text = reason.code, str(reason)
     found = SqsError(name, text, status or error.status)
     environ = {"CONTENT_TYPE": header("CONTENT_TYPE") or ""}
     target = header("X_AMZ_TARGET")
