@@ -43,7 +43,7 @@ LIBRARIES = (
     Library("aioboto3"),
     Library("powertools"),
     Library("dramatiq", dead_letters="work_dlq"),
-    Library("taskiq"),
+    Library("taskiq", dead_letters=""),  # its middleware sends a failed task again as a new message
     Library("sqs_workers", survives=False),
     Library("kombu", delays=False),
 )

@@ -48,4 +48,6 @@ with connect() as connection:
     if sys.argv[1] == "work":
         Worker(connection).run()
     else:
-        Producer(connection).publish(sys.argv[2], routing_key=QUEUE, exchange=queue.exchange, declare=[queue])
+        Producer(connection).publish(
+            sys.argv[2], serializer="json", routing_key=QUEUE, exchange=queue.exchange, declare=[queue]
+        )

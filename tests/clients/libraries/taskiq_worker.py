@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 
+from taskiq import SimpleRetryMiddleware
 from taskiq.acks import AcknowledgeType
 from taskiq.cli.worker.args import WorkerArgs
 from taskiq.cli.worker.run import run_worker
@@ -23,7 +24,10 @@ broker = SQSBroker(
 )
 
 
-@broker.task(task_name="run")
+broker.add_middlewares(SimpleRetryMiddleware(default_retry_count=3))
+
+
+@broker.task(task_name="run", retry_on_error=True)
 async def run(word: str) -> None:
     await asyncio.to_thread(do, word)
 
