@@ -247,7 +247,7 @@ class Core:
             if target.id is not None and self.ids.decode_id(target.id) != tuple(place):
                 raise InvalidValueError("receipt", "The receipt and the id belong to different messages.")
         elif target.id is not None:
-            place = list(self.ids.decode_id(target.id) or (-1, -1))
+            place = list(self.ids.decode_id(target.id) or (queue.number, -1))
         else:
             raise InvalidValueError("id", "Give the id or the receipt of the message.")
         if place[0] != queue.number:
