@@ -374,7 +374,7 @@ _OF_CHANGES = [
         "attributes_do_not_count_for_the_size",
         "A queue for small messages has large ones.",
         _MESSAGES,
-        "        size += len(name) + len(kind.encode()) + ",
+        "        size += len(name.encode()) + len(kind.encode()) + ",
         "        size += ",
         (f"{_ATTRIBUTES}::test_they_count_for_a_message_s_size",),
     ),
