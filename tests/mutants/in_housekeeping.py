@@ -28,7 +28,7 @@ MUTANTS = [
         "dead_letters_that_move_are_not_counted",
         "No alert fires for messages that reach a dead-letter queue.",
         "wonderq/broker/transfers.py",
-        "                    self._core.counters.of(queue.name).dead_letters_moved += len(transfers)\n",
+        "                self._core.counters.of(queue.name).dead_letters_moved += len(transfers)\n",
         "",
         (f"{_OF_METRICS}::test_dead_letters_are_counted_whether_moved_or_buried",),
     ),
