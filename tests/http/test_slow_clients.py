@@ -43,7 +43,8 @@ class StoppedTime:
 
     def advance(self, seconds: float) -> None:
         """Let time pass, and return once the server has checked its connections before and after that."""
-        for step_s in (server._TIMEOUT_CHECK_S, seconds):
+        # More than the interval, which the rounding of a large time could make too short.
+        for step_s in (2 * server._TIMEOUT_CHECK_S, seconds):
             self.now_s += step_s
             eventually(lambda: self.checked_s >= self.now_s, "the server to check its connections")
 

@@ -194,11 +194,11 @@ def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytes
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr("fcntl.flock", failing)
-    before = os.listdir("/proc/self/fd")
+    calls = Calls(monkeypatch, "close")
     with pytest.raises(OSError, match="No locks available") as caught:
         Disk().lock(tmp_path)
     assert caught.value.filename == str(tmp_path)
-    assert len(os.listdir("/proc/self/fd")) == len(before)
+    assert ("close", tmp_path) in calls.made
     assert "local file system" in remedy(caught.value)
 
 
