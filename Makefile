@@ -37,8 +37,11 @@ cover: $(READY)  ## measure branch coverage of the storage, the state and the br
 	$(BIN)/coverage report --include='storage/wonderq_storage/*' --fail-under=100
 	$(BIN)/coverage report --include='wonderq/state/*,wonderq/broker/*' --fail-under=95
 
-clients: $(READY)  ## install the SQS clients that tests/clients runs: celery, the aws command, and two for Node.js
+clients: $(READY)  ## install the SQS clients that tests/clients runs: celery, the aws command, libraries, and those for Node.js
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group clients
+	$(PYTHON) -m venv .venv-clients
+	.venv-clients/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	.venv-clients/bin/python -m pip install --quiet --disable-pip-version-check --group client-libraries
 	if command -v npm > /dev/null; then cd tests/clients/node && npm ci --silent --no-audit --no-fund; fi
 
 lint: $(READY) types  ## check style and types

@@ -13,8 +13,9 @@ import falcon
 from prometheus_client import CollectorRegistry
 
 from wonderq.auth.access import Access
+from wonderq.auth.roles import SQS_ADDRESSES
 from wonderq.broker.broker import Broker
-from wonderq.httpd.addresses import TrustedHosts
+from wonderq.httpd.addresses import PublicAddress, TrustedHosts
 from wonderq.httpd.errors import JSON, RequestError, error_response
 from wonderq.httpd.responses import ROUTE
 from wonderq.httpd.room import LARGE_RESPONSE_BYTES, RESPONSE_SHARE
@@ -29,7 +30,8 @@ from wonderq.rest.queues import Purge, QueueCollection, QueueResource
 from wonderq.rest.redrive import RedriveCollection, RedriveResource
 from wonderq.rest.schedules import ScheduleCollection, ScheduleResource
 from wonderq.rest.site import Health, StaticPage
-from wonderq.sqs.endpoint import QUEUE, ROOT, SqsEndpoint
+from wonderq.sqs import refusals
+from wonderq.sqs.endpoint import SqsEndpoint
 from wonderq.sqs.limits import STRICT, SqsLimits
 
 logger = logging.getLogger("wonderq.http")
@@ -52,12 +54,14 @@ def create_app(
     hosts: TrustedHosts | None = None,
     cors_origins: Collection[str] = (),
     sqs_limits: SqsLimits = STRICT,
+    address: PublicAddress | None = None,
 ) -> App:
     """Return a WSGI application that serves ``broker``. It holds no state of its own.
 
     Without ``access`` it serves everybody. ``registry`` holds the metrics to show; by default, those of the broker.
     While the broker has no keys, requests must name one of the ``hosts``, if given. Web pages of the ``cors_origins``
-    may call it; pages of other sites may not. ``sqs_limits`` are the limits of the SQS endpoint.
+    may call it; pages of other sites may not. ``sqs_limits`` are the limits of the SQS endpoint, and
+    ``address`` is that in its URLs of queues.
     """
     middleware: list[Any] = [OriginMiddleware(cors_origins, hosts, access)]
     if cors_origins:
@@ -75,7 +79,8 @@ def create_app(
     app.add_error_handler(RequestError, _respond_to_request_error)
     app.add_error_handler(Exception, _respond_to_bug)
     app.add_error_handler(falcon.HTTPError, _respond_to_http_error)
-    add_routes(app, broker, registry or make_registry(broker), access, sqs_limits)
+    sqs = SqsEndpoint(broker, access, sqs_limits, address)
+    add_routes(app, broker, registry or make_registry(broker), access, sqs)
     return app
 
 
@@ -145,6 +150,16 @@ def _respond_to_broker_error(req: falcon.Request, resp: falcon.Response, error: 
 
 
 def _respond_to_request_error(req: falcon.Request, resp: falcon.Response, error: RequestError, _params: object) -> None:
+    def header(name: str) -> str | None:
+        value: str | None = req.env.get(name if name == "CONTENT_TYPE" else f"HTTP_{name}")
+        return value
+
+    if refusals.is_for_sqs(req.method, req.path, header):
+        status, resp.content_type, resp.data, headers = refusals.render(error, header)
+        error_response(error.status, error.code, "")  # counts it
+        resp.status = status
+        resp.set_headers(headers)
+        return
     render(req, resp, error_response(error.status, error.code, str(error), error.field), error.status)
     resp.set_headers(error.headers)
 
@@ -161,37 +176,38 @@ def _respond_to_http_error(
     code, message = _HTTP_CODES.get(
         error.status_code, ("bad_request", error.description or error.title or "The request is malformed.")
     )
-    render(req, resp, error_response(error.status_code, code, message), error.status_code)
-    if error.headers:
-        resp.set_headers(error.headers)
+    refusal = RequestError(error.status_code, code, message, headers=dict(error.headers or {}))
+    _respond_to_request_error(req, resp, refusal, _params)
 
 
 def _respond_to_bug(req: falcon.Request, resp: falcon.Response, error: Exception, _params: object) -> None:
     logger.error("%s %s failed", req.method, req.uri_template, exc_info=error)
     message = "This is a bug in WonderQ. The broker's log has the details; please report it."
-    render(req, resp, error_response(500, "internal_error", message), 500)
+    _respond_to_request_error(req, resp, RequestError(500, "internal_error", message), _params)
 
 
 class Home:
-    """``/``: redirects browsers to the documentation, and serves SQS clients, which post here."""
+    """``/``: serves SQS clients, and redirects browsers to the documentation."""
 
     def __init__(self, sqs: SqsEndpoint) -> None:
+        self._sqs = sqs
         self.on_post = sqs.on_post
 
-    def on_get(self, _req: falcon.Request, _resp: falcon.Response) -> None:
-        raise falcon.HTTPFound("/docs")
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        is_signed = (req.auth or "").startswith("AWS")
+        if not (is_signed or "Action=" in req.query_string or "X-Amz-" in req.query_string):
+            raise falcon.HTTPFound("/docs")
+        self._sqs.on_get(req, resp)
 
 
-def add_routes(
-    app: App, broker: Broker, registry: CollectorRegistry, access: Access | None, sqs_limits: SqsLimits
-) -> None:
+def add_routes(app: App, broker: Broker, registry: CollectorRegistry, access: Access | None, sqs: SqsEndpoint) -> None:
     """Add every route.
 
     Each needs a rule in `wonderq.auth.roles.RULES`, or it is refused to every key, and a description in
     `wonderq.openapi.operations`. Tests hold the three tables together. They stay apart because they answer different
     questions in different packages, and because a forgotten rule must close a route, not open it.
     """
-    listing, health, sqs = Listing(broker, access), Health(broker, access), SqsEndpoint(broker, access, sqs_limits)
+    listing, health = Listing(broker, access), Health(broker, access)
     for prefix in ("", "/queues/{queue}"):
         app.add_route(f"{prefix}/messages/produce", Produce(broker, access))
         app.add_route(f"{prefix}/messages/consume", Consume(broker, access))
@@ -213,7 +229,8 @@ def add_routes(
     app.add_route("/healthz", health)
     app.add_route("/readyz", health, suffix="ready")
     app.add_route("/metrics", Metrics(registry))
-    app.add_route(ROOT, Home(sqs))
-    app.add_route(QUEUE, sqs)
+    app.add_route("/", Home(sqs))
+    for address in SQS_ADDRESSES:
+        app.add_route(address, sqs)
     app.add_route("/docs", StaticPage(page.as_html(), falcon.MEDIA_HTML, page.HEADERS))
     app.add_route("/openapi.json", StaticPage(document.as_json(), JSON))

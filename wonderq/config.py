@@ -6,6 +6,7 @@ The flag takes precedence over the variable, the variable over the file, and the
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -106,6 +107,24 @@ def _integer_or_unlimited(low: int, high: int) -> Any:
             raise ValueError(f"{error}, or unlimited") from error
 
     return parse
+
+
+def _url_or_none(text: str) -> str:
+    if text and not re.fullmatch(r"https?://(?:[0-9A-Za-z._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?/?", text):
+        raise ValueError("expected an address such as https://queue.example.com, without a path")
+    return text.removesuffix("/")
+
+
+def _networks(text: str) -> tuple[str, ...]:
+    items = tuple(item.strip() for item in text.split(",") if item.strip())
+    try:
+        for item in items:
+            ipaddress.ip_network(item, strict=False)
+    except ValueError as error:
+        raise ValueError(
+            "expected an address or a network such as 10.0.0.0/8, or several separated by commas"
+        ) from error
+    return items
 
 
 def _list_of(what: str, pattern: str) -> Any:
@@ -215,6 +234,18 @@ class Settings:
         ),
         "ORIGINS",
         "origins whose web pages may use this broker (CORS), such as https://example.com,http://localhost:3000",
+    )
+    public_url: str = _setting(
+        "",
+        _url_or_none,
+        "URL",
+        "address under which clients reach this broker, for the URLs of SQS queues; by default that of each request",
+    )
+    trusted_proxies: tuple[str, ...] = _setting(
+        ("127.0.0.0/8", "::1"),
+        _networks,
+        "NETWORKS",
+        "addresses or networks of proxies whose X-Forwarded-Proto and Forwarded headers name the scheme of those URLs",
     )
     sqs_limits: str = _setting(
         "strict",

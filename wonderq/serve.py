@@ -23,7 +23,7 @@ from wonderq.broker.broker import Broker
 from wonderq.broker.housekeeping import Housekeeper
 from wonderq.broker.maintenance import LogMaintenance
 from wonderq.config import Settings
-from wonderq.httpd.addresses import TrustedHosts
+from wonderq.httpd.addresses import PublicAddress, TrustedHosts
 from wonderq.httpd.listening import bind
 from wonderq.httpd.server import Server
 from wonderq.metrics import LogCollector, LogCounters, ServerCollector, make_registry
@@ -32,6 +32,7 @@ from wonderq.runtime.clock import CautiousClock
 from wonderq.runtime.collector import CollectorPauses, no_collections
 from wonderq.runtime.signals import Signals
 from wonderq.runtime.time_evidence import TimeEvidence
+from wonderq.sqs import refusals
 from wonderq.sqs.limits import STRICT, SqsLimits, relaxed
 from wonderq.state.state import UnreadableRecordError
 from wonderq_storage import Checkpoints, CorruptLogError, FileLog, Observer, StorageError
@@ -168,7 +169,13 @@ def _make_app(settings: Settings, broker: Broker, access: Access, registry: Coll
     host, _ = settings.listen
     hosts = TrustedHosts((host, *settings.hosts)) if settings.hosts or _is_loopback(host) else None
     return create_app(
-        broker, access, registry, hosts=hosts, cors_origins=settings.cors_origins, sqs_limits=_sqs_limits(settings)
+        broker,
+        access,
+        registry,
+        hosts=hosts,
+        cors_origins=settings.cors_origins,
+        sqs_limits=_sqs_limits(settings),
+        address=PublicAddress(settings.public_url, settings.trusted_proxies),
     )
 
 
@@ -211,6 +218,7 @@ def _start_server(app: App, access: Access, settings: Settings, sockets: Sequenc
             connections=settings.connections,
             connections_per_address=settings.connections_per_address,
             check_head=access.check_head,
+            render_error=refusals.render_if_for_sqs,
             max_body_bytes=settings.max_body_bytes,
             body_limit=body_limit(access.router, settings.limits, sqs_batch_bytes=_sqs_limits(settings).batch_bytes),
             sockets=sockets,

@@ -344,7 +344,8 @@ class NaiveBroker:
         item = replace(item)
         if change.if_version not in (None, item.updates + 1):
             raise RefusalError("VersionConflictError")
-        if sum((timeout_ms is not None, change.delay_ms is not None, change.backoff_ms is not None, change.bury)) > 1:
+        if sum((timeout_ms is not None, change.delay_ms is not None, change.backoff_ms is not None, change.bury,
+                change.expire)) > 1:  # fmt: skip
             raise RefusalError("InvalidValueError")
         self.check_range(change.backoff_ms, limits.delay_ms)
         delay_ms = change.delay_ms
@@ -355,6 +356,10 @@ class NaiveBroker:
             item.held, item.receipt = ASIDE, None
         elif delay_ms is not None:
             item.held, item.due_ms, item.receipt = HIDDEN if delay_ms else READY, now_ms + delay_ms, None
+        elif change.expire:
+            if item.status(now_ms) != TAKEN:
+                raise RefusalError("NotClaimedError")
+            item.due_ms = now_ms
         elif timeout_ms is not None or not change.rewrites:
             if item.status(now_ms) != TAKEN:
                 raise RefusalError("NotClaimedError")
@@ -392,7 +397,9 @@ class NaiveBroker:
         self.queues[queue] = line
         return new
 
-    def purge(self, queue: str) -> int:
+    def purge(self, queue: str, *, void_keys: bool = False) -> int:
+        if void_keys:
+            self.line(queue).keys.clear()
         items = self.line(queue).items
         count = len(items)
         items.clear()

@@ -101,7 +101,7 @@ class NaiveColumns:
                 return bool(lines[lane])
             busy = in_flight.get(_name(lane), 0)
             full = lane[1] and self.in_flight_per_group and busy >= self.in_flight_per_group
-            return bool(lines[lane]) and not full and not (self.fifo and busy)
+            return bool(lines[lane]) and not full
 
         def turn(lane: Lane) -> tuple[int, ...]:
             name = _name(lane)
@@ -115,12 +115,7 @@ class NaiveColumns:
             if allowed.get(name, 1) <= 0:
                 lines[lane] = []
                 continue
-            begun = False
-            while (
-                lines[lane]
-                and allowed.get(name, 1) > 0
-                and (is_open(lane) or (begun and self._goes_on(lane, in_flight)))
-            ):
+            while allowed.get(name, 1) > 0 and is_open(lane):
                 sequence = lines[lane].pop(0)
                 limit_bytes -= self.messages[sequence].length
                 if limit_bytes < 0 and chosen:
@@ -133,14 +128,9 @@ class NaiveColumns:
                 in_flight[name] = in_flight.get(name, 0) + 1
                 if name in allowed:
                     allowed[name] -= 1
-                begun = True
                 if not self.fifo or lane == NO_LANE:
                     break
         return chosen
-
-    def _goes_on(self, lane: Lane, in_flight: dict[str, int]) -> bool:
-        """Return whether a lane of a FIFO queue may deliver more at once."""
-        return not self.in_flight_per_group or not lane[1] or in_flight[_name(lane)] < self.in_flight_per_group
 
     def _line(self, lane: Lane) -> list[int]:
         """Return the waiting messages of a lane that the lane itself allows to deliver."""
@@ -149,7 +139,7 @@ class NaiveColumns:
             if self.lanes[sequence] == lane:
                 if message.status == WAITING:
                     line.append(sequence)
-                elif message.status == DELAYED and self.fifo and lane != NO_LANE:
+                elif message.status in (DELAYED, CLAIMED) and self.fifo and lane != NO_LANE:
                     break
         return line
 

@@ -112,14 +112,14 @@ class Line:
     # Next messages
 
     def lines(self, now_ms: int) -> dict[Lane, list[Item]]:
-        """The messages that wait, by lane; in a FIFO queue, those before the first that is delayed."""
+        """The messages that wait, by lane; in a FIFO queue, those before the first that is delayed or in flight."""
         lines: dict[Lane, list[Item]] = {}
         closed: set[Lane] = set()
         for item in self.items.values():
             status = item.status(now_ms)
             if status == READY and item.lane not in closed:
                 lines.setdefault(item.lane, []).append(item)
-            elif status == HIDDEN and self.is_fifo:
+            elif status in (HIDDEN, TAKEN) and self.is_fifo:
                 closed.add(item.lane)
         return lines
 
@@ -139,11 +139,7 @@ class Line:
 
         if self.is_fifo and last is not None and lines.get(last) and not is_full(last):
             return lines[last][:1]
-        ready = [
-            lane
-            for lane, line in lines.items()
-            if line and not is_full(lane) and not (self.is_fifo and busy.get(share_of(lane)))
-        ]
+        ready = [lane for lane, line in lines.items() if line and not is_full(lane)]
         if not ready:
             return []
         urgent = [lane for lane in ready if lane[0] == max(ready)[0]]

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.memory_log import MemoryLog
 from wonderq.broker.broker import Broker
-from wonderq.model.errors import BrokerError, InvalidValueError, MessageNotFoundError
+from wonderq.model.errors import BrokerError, InvalidValueError, MessageNotFoundError, OtherQueueError
 from wonderq.model.messages import Change, Target
 
 ACTS: dict[str, Callable[[Broker, str], object]] = {
@@ -40,7 +40,7 @@ def test_a_batch_leaves_out_the_ids_of_another_queue(broker: Broker) -> None:
     [mine] = broker.produce("default", ["mine"])
     [other] = broker.produce("other", ["another's"])
     results: list[BrokerError | None] = broker.delete_batch("other", [Target(id=mine), Target(id=other)])
-    assert [type(result) for result in results] == [MessageNotFoundError, type(None)]
+    assert [type(result) for result in results] == [OtherQueueError, type(None)]
     assert [message.body for message in broker.messages("default")] == ["mine"]
 
 

@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from tests.support.clock import FakeClock
 from tests.support.memory_log import MemoryLog
 from wonderq.broker.broker import Broker
-from wonderq.model.errors import BrokerError, InvalidValueError, MessageNotFoundError, StaleReceiptError
+from wonderq.model.errors import (
+    BrokerError,
+    InvalidValueError,
+    MessageNotFoundError,
+    OtherQueueError,
+    StaleReceiptError,
+)
 from wonderq.model.ids import Ids
 from wonderq.model.messages import Change, Message, Target
 from wonderq.state.columns import Columns
@@ -68,7 +74,7 @@ BAD: dict[str, tuple[Callable[[Claimed, int], str], type[BrokerError], int]] = {
     "deleted": (_deleted, MessageNotFoundError, 0),
     "released": (_released, StaleReceiptError, 1),
     "claimed again": (_claimed_again, StaleReceiptError, 1),
-    "of another queue": (_of_another_queue, MessageNotFoundError, 1),
+    "of another queue": (_of_another_queue, OtherQueueError, 1),
     "twice": (lambda claimed, at: claimed.receipts[at - 1], MessageNotFoundError, 1),
     "not one": (lambda claimed, _: "f" * 40, InvalidValueError, 1),
     "too long": (lambda claimed, at: claimed.receipts[at] + "00", InvalidValueError, 1),

@@ -81,6 +81,7 @@ def check_lanes(real: Columns) -> None:
         assert lane.messages == len(mine)
         assert {view.sequence for view in mine if view.status == WAITING} <= set(lane.ready)
         assert {view.sequence for view in mine if view.status == DELAYED} <= set(lane.delayed)
+        assert {view.sequence for view in mine if view.status == CLAIMED} <= set(lane.claimed)
         assert max(len(lane.ready), len(lane.delayed)) <= 2 * len(mine) + 64 + 1
         assert lanes._groups[lane.group.name] is lane.group
         assert lane in lane.group.lanes

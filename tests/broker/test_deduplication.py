@@ -12,7 +12,7 @@ from wonderq.broker.broker import Broker
 from wonderq.model.errors import MessageNotFoundError, TooManyKeysError
 from wonderq.model.limits import Limits
 from wonderq.model.messages import NewMessage, SendResult, Target
-from wonderq.model.settings import DEDUPLICATION_WINDOW_MS
+from wonderq.model.settings import DEDUPLICATION_WINDOW_MS, RANGES
 from wonderq.state import record
 from wonderq_storage import Position
 
@@ -57,6 +57,40 @@ def test_a_key_is_remembered_when_its_message_is_gone(lasting: Lasting) -> None:
     assert bodies(lasting) == []
     with pytest.raises(MessageNotFoundError):
         lasting.broker.get("q", first.id)
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_a_purge_that_voids_keys(lasting: Lasting, deleted: bool) -> None:
+    """`PurgeQueue` of SQS: the keys of the messages before it can be used again."""
+    (first,) = send(lasting, "k")
+    if deleted:
+        lasting.broker.delete("q", Target(id=first.id))
+    assert lasting.broker.purge("q", void_keys=True) == (not deleted)
+    lasting.again()
+    (second,) = send(lasting, "k")
+    assert (second.is_duplicate, second.id == first.id) == (False, False)
+    lasting.again()
+    assert send(lasting, "k") == [second._replace(is_duplicate=True)], "a key used after the purge is remembered"
+    assert bodies(lasting) == ["body k"]
+    lasting.broker.purge("q", void_keys=True)
+    assert not send(lasting, "k")[0].is_duplicate
+
+
+def test_a_purge_voids_keys_with_the_longest_window(lasting: Lasting) -> None:
+    longest_ms = RANGES["deduplication_window_ms"][1]
+    lasting.broker.put_queue("q", deduplication_window_ms=longest_ms)
+    send(lasting, "k")
+    lasting.broker.put_queue("q", deduplication_window_ms=1000)
+    lasting.broker.purge("q", void_keys=True)
+    lasting.clock.ms += longest_ms - 1
+    lasting.again()
+    assert not send(lasting, "k")[0].is_duplicate
+
+
+def test_a_purge_of_a_queue_without_keys_remembers_nothing(lasting: Lasting) -> None:
+    lasting.broker.produce("q", ["x"])
+    lasting.broker.purge("q", void_keys=True)
+    assert lasting.broker.core.state.dedup_entries == 0
 
 
 def test_the_same_key_twice_in_one_batch_is_one_message(lasting: Lasting) -> None:
@@ -254,5 +288,19 @@ def test_a_key_that_an_earlier_program_remembered_is_remembered_on(lasting: Last
     [again] = send(lasting, "k", group="g")
     assert (again.is_duplicate, again.sequence) == (True, 7)
     lasting.clock.ms += 1_000
+    lasting.again()
+    assert not send(lasting, "k", group="g")[0].is_duplicate
+
+
+@pytest.mark.parametrize("per_group", [False, True])
+def test_a_purge_voids_keys_that_an_earlier_program_remembered(lasting: Lasting, per_group: bool) -> None:
+    lasting.broker.put_queue("q", deduplication_per_group=per_group)
+    send(lasting, "another", group="g")
+    number = lasting.broker.core.state.queues["q"].number
+    key = "mg\0k" if per_group else "mk"
+    with lasting.broker.locked() as (_, append_and_apply, now_ms):
+        append_and_apply(record.Dedup(record.DEDUP, now_ms, number, [(key, 0, now_ms + 1_000)]))
+    assert send(lasting, "k", group="g")[0].is_duplicate
+    lasting.broker.purge("q", void_keys=True)
     lasting.again()
     assert not send(lasting, "k", group="g")[0].is_duplicate

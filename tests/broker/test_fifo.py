@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import pytest
 
@@ -66,6 +67,53 @@ def test_what_comes_back_comes_first(lasting: Lasting) -> None:
     assert lasting.bodies(Q, 2) == "a1 a2"
 
 
+ENDS: dict[str, Callable[[Lasting, Message], object]] = {
+    "released": lambda lasting, one: lasting.broker.update(Q, by(one), Change(visibility_timeout_ms=0)),
+    "expired": lambda lasting, one: lasting.broker.update(Q, by(one), Change(expire=True)),
+    "out of time": lambda lasting, _one: lasting.clock.advance(5),
+}
+
+
+def by(message: Message) -> Target:
+    return Target(receipt=message.receipt)
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+@pytest.mark.parametrize("follower", ["held", "extended", "deleted"])
+def test_what_comes_before_the_message_in_flight_is_given_at_once(
+    lasting: Lasting, end: Callable[[Lasting, Message], object], follower: str
+) -> None:
+    send(lasting, "a1", "a2", "a3", "a4", "a5")
+    one, two, three = lasting.take(Q, 3, 5_000)
+    for each in (two, three):
+        lasting.broker.update(Q, by(each), Change(visibility_timeout_ms=20_000))
+    if follower == "extended":
+        lasting.broker.update(Q, by(two), Change(visibility_timeout_ms=30_000))
+    elif follower == "deleted":
+        delete(lasting, two)
+    end(lasting, one)
+    lasting.again()
+    assert lasting.bodies(Q) == "a1", "the others come after a message in flight"
+    lasting.again()
+    assert lasting.bodies(Q) == ""
+
+
+def test_in_the_middle_of_messages_in_flight(lasting: Lasting) -> None:
+    """A released message goes only if no older one of its group is in flight."""
+    send(lasting, "a1", "a2", "a3", "a4")
+    one, two, three = lasting.take(Q, 3)
+    for each in (two, one):
+        lasting.broker.update(Q, by(each), Change(visibility_timeout_ms=0))
+    lasting.again()
+    assert lasting.bodies(Q, 1) == "a1"
+    assert lasting.bodies(Q) == "", "a2 comes after a1"
+    delete(lasting, three)
+    lasting.again()
+    assert lasting.bodies(Q) == ""
+    lasting.clock.ms += 10_000
+    assert lasting.bodies(Q) == "a1 a2 a4"
+
+
 def test_a_delayed_message_keeps_its_group_waiting_and_no_other(lasting: Lasting) -> None:
     send(lasting, "a1", delay_ms=5_000)
     send(lasting, "a2", "b1")
@@ -115,7 +163,7 @@ def test_a_buried_message_keeps_nobody_waiting(lasting: Lasting) -> None:
     assert lasting.bodies(Q) == "a2"
     lasting.broker.kick(Q, 1)
     lasting.again()
-    assert lasting.bodies(Q) == "", "a2 is in flight"
+    assert lasting.bodies(Q) == "a1", "a2 is in flight, and comes after it"
     lasting.clock.ms += 10_000
     assert lasting.bodies(Q) == "a1 a2"
 

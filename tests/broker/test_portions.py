@@ -240,6 +240,25 @@ def test_messages_that_are_produced_while_a_purge_runs_stay(
     assert {message.body for message in measured.broker.messages("q")} == {"new"}
 
 
+def test_keys_are_void_from_the_first_portion_of_a_purge_on(
+    measured: Measured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A producer that repeats a message while the purge runs adds it once, and it stays."""
+    fresh: list[bool] = []
+
+    def repeat() -> None:
+        (result,) = measured.broker.send("q", [NewMessage("again", key="k")])
+        fresh.append(not result.is_duplicate)
+
+    measured.broker.send("q", [NewMessage("first", key="k")])
+    measured.send_groups("q")
+    monkeypatch.setattr(queues, "yield_to_others", repeat)
+    measured.broker.purge("q", void_keys=True)
+    assert fresh[0]
+    assert not any(fresh[1:])
+    assert [message.body for message in measured.broker.messages("q")] == ["again"]
+
+
 def test_a_queue_that_is_deleted_while_a_purge_runs(measured: Measured, monkeypatch: pytest.MonkeyPatch) -> None:
     def make_anew() -> None:
         if len(measured.messages("q")) > 1:

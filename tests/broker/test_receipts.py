@@ -13,7 +13,7 @@ from tests.support.states import contents_of
 from tests.support.threads import Call
 from tests.support.waiting import eventually
 from wonderq.broker.broker import Broker
-from wonderq.model.errors import InvalidValueError, MessageNotFoundError, StaleReceiptError
+from wonderq.model.errors import InvalidValueError, MessageNotFoundError, NotClaimedError, StaleReceiptError
 from wonderq.model.messages import Change, Message, Target
 
 TIMEOUT_MS = 10_000
@@ -90,6 +90,31 @@ def test_giving_a_message_back_voids_its_receipt(
     stale(broker, clock, act, message)
     clock.ms += TIMEOUT_MS
     stale(broker, clock, act, message)
+
+
+def test_the_receipt_of_a_claim_that_was_made_to_expire(broker: Broker, clock: FakeClock) -> None:
+    """It deletes the message until the next claim, as after the deadline. The end counts as no time-out."""
+    broker.produce("default", ["a"])
+    message = claim(broker)
+    broker.update("default", by(message), Change(expire=True))
+    assert broker.get("default", message.id).status == "unprocessed"
+    assert broker.counters.of("default").claims_timed_out == 0
+    with pytest.raises(NotClaimedError):
+        broker.update("default", by(message), Change(expire=True))
+    again = claim(broker)
+    stale(broker, clock, ACTIONS["delete"], message)
+    broker.update("default", by(again), Change(expire=True))
+    broker.delete("default", by(again))
+    assert broker.count("default", "unprocessed") == 0
+
+
+def test_a_claim_that_was_made_to_expire_wakes_a_consumer(broker: Broker) -> None:
+    broker.produce("default", ["a"])
+    message = claim(broker)
+    waiting = Call(broker.claim, "default", wait_s=20)
+    eventually(lambda: broker.waiting_consumers == 1)
+    broker.update("default", by(message), Change(expire=True))
+    assert [each.id for each in waiting.result()] == [message.id]
 
 
 @pytest.mark.parametrize("name", ["delete", "delay", "replace"])

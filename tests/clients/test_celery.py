@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -54,10 +55,19 @@ class Workshop:
             assert time.monotonic() < end, (self._folder / "worker.log").read_text()
             time.sleep(0.02)
 
+    def restart_broker(self, sign: signal.Signals) -> None:
+        port = self.broker.port
+        self.broker.process.send_signal(sign)
+        self.broker.process.wait(PATIENCE_S)
+        self.broker.kill()
+        time.sleep(3)  # an outage that is longer than the retries of the SDK
+        self.broker = RunningBroker(self.broker.data, "--listen", f"127.0.0.1:{port}")
+
     def close(self) -> None:
         for worker in self._workers:
             worker.kill()
             worker.wait()
+        self.broker.kill()
 
 
 @pytest.fixture
@@ -83,3 +93,14 @@ def test_tasks_run_and_one_whose_worker_is_killed_runs_again(workshop: Workshop)
     with Client(workshop.broker.url, queue="celery-tasks") as client:
         [message] = client.messages()
         assert message["receive_count"] == 2
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM], ids=lambda sign: sign.name)
+def test_a_worker_goes_on_after_a_restart_of_the_broker(workshop: Workshop, sign: signal.Signals) -> None:
+    worker = workshop.hire()
+    workshop.call("before")
+    workshop.wait_for("ends before")
+    workshop.restart_broker(sign)
+    workshop.call("after")
+    workshop.wait_for("ends after")
+    assert worker.poll() is None, "the same worker"

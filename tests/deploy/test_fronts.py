@@ -16,12 +16,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import boto3
 import pytest
 
 from tests.support.broker_process import RunningBroker
 from tests.support.waiting import PATIENCE_S
 from wonderq.auth import keys
 
+NODE = shutil.which("node")
+SCRIPTS = Path(__file__).parents[1] / "clients" / "node"
 DEPLOY = Path(__file__).parents[2] / "tools" / "deploy"
 
 
@@ -65,7 +68,19 @@ Front = Callable[[Path, int, str, Path, Path], list[str]]
 class Proxied:
     """Calls a broker over a front."""
 
-    def __init__(self, port: int, key: str, log: Path) -> None:
+    def __init__(self, port: int, key: str, signer: keys.Key, certificate: Path, log: Path) -> None:
+        self.url = f"https://localhost:{port}"
+        self.environment = {
+            **os.environ,
+            "AWS_ENDPOINT_URL_SQS": self.url,
+            "AWS_ACCESS_KEY_ID": signer.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": str(signer.sqs_secret),
+            "AWS_REGION": "us-east-1",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_CA_BUNDLE": str(certificate),
+            "NODE_EXTRA_CA_CERTS": str(certificate),
+        }
         self._port = port
         self._headers = {"Authorization": f"Bearer {key}"}
         self._log = log
@@ -104,10 +119,11 @@ def proxied(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Proxied]
             pytest.skip(f"{program} is not installed: apt-get install {program}")
     certificate, key_file = tmp_path / "certificate.pem", tmp_path / "certificate.key"
     openssl = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
+    openssl += ["-addext", "subjectAltName=DNS:localhost"]
     subprocess.run([*openssl, "-keyout", key_file, "-out", certificate], check=True, capture_output=True)
     data = tmp_path / "data"
     data.mkdir()
-    _, secret = keys.create(data / "keys.json", name="tests", roles=["admin"], queues=["*"])
+    signer, secret = keys.create(data / "keys.json", name="tests", roles=["admin"], queues=["*"], for_sqs=True)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -118,7 +134,7 @@ def proxied(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Proxied]
             home = {**os.environ, "HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path)}
             process = subprocess.Popen(command, stdout=output, stderr=output, env=home)
         try:
-            calls = Proxied(port, secret, log)
+            calls = Proxied(port, secret, signer, certificate, log)
             calls.wait_until_it_answers()
             yield calls
         finally:
@@ -150,3 +166,31 @@ def test_everything_gets_through(proxied: Proxied) -> None:
     status, listed = proxied("GET", "/queues/large/dev/messages")
     assert [each["message"] for each in listed] == bodies
     assert proxied("POST", "/queues/large/purge") == (200, {"success": True, "deleted": 15})
+
+
+def test_urls_of_queues_lead_back_to_the_front(proxied: Proxied, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in proxied.environment.items():
+        monkeypatch.setenv(name, value)
+    client = boto3.session.Session().client("sqs")
+    url = client.create_queue(QueueName="jobs")["QueueUrl"]
+    assert url == f"{proxied.url}/000000000000/jobs"
+    client.send_message(QueueUrl=url, MessageBody="x")
+    assert client.receive_message(QueueUrl=url)["Messages"][0]["Body"] == "x"
+
+
+@pytest.mark.skipif(
+    NODE is None or not (SCRIPTS / "node_modules").is_dir(),
+    reason="there is no Node.js, or its packages are not installed: make clients",
+)
+def test_the_sdks_for_javascript_send_to_the_urls_of_queues(proxied: Proxied) -> None:
+    command = [str(NODE), str(SCRIPTS / "tls.mjs")]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=PATIENCE_S, check=False, env=proxied.environment
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout) == {
+        "url": f"{proxied.url}/000000000000/by-tls",
+        "v3": "v3",
+        "v2": "v2",
+        "refused": "QueueDoesNotExist",
+    }

@@ -159,6 +159,9 @@ REST_OF_CALLS = 512 << 10
         ("/nowhere", REST_OF_CALLS),
         ("/", 4 * MIB),
         ("/000000000000/a", 4 * MIB),
+        ("/000000000000/a/", 4 * MIB),
+        ("/queue/a", 4 * MIB),
+        ("/queue/eu-central-1/000000000000/a", 4 * MIB),
     ],
 )
 def test_a_body_may_have_what_its_call_can_need(broker: Broker, path: str, size: int) -> None:

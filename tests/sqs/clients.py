@@ -84,6 +84,8 @@ _IN_FORMS: dict[str, tuple[str, ...]] = {
     "Tags": ("Tag", "Key", "Value"),
     "tags": ("Tag", "Key", "Value"),
     "MessageAttributes": ("MessageAttribute", "Name", "Value"),
+    "StringListValues": ("StringListValue",),
+    "BinaryListValues": ("BinaryListValue",),
     "MessageSystemAttributes": ("MessageSystemAttribute", "Name", "Value"),
 }
 
@@ -138,7 +140,7 @@ def result_of(element: ET.Element) -> Any:
         name = child.tag.removeprefix(NAMESPACE)
         if name == "QueueUrl" and element.tag.removeprefix(NAMESPACE) in ("CreateQueueResult", "GetQueueUrlResult"):
             found[name] = child.text
-        elif name in _LISTS:
+        elif name in _LISTS and element.tag != NAMESPACE + "BatchResultErrorEntry":
             found.setdefault(_LISTS[name], []).append(result_of(child))
         elif name in _MAPS:
             key, value = child

@@ -21,6 +21,11 @@ class Refused(NamedTuple):
     members: dict[str, Any]
     message: str = ""
 
+    @property
+    def status(self) -> int:
+        """The status: that of botocore's model of the query protocol (version 1.29)."""
+        return {"OverLimit": 403, "PurgeQueueInProgress": 403, "ResourceNotFoundException": 404}.get(self.name, 400)
+
 
 def message(**more: Any) -> dict[str, Any]:
     return {"QueueUrl": "JOBS", "MessageBody": "x", **more}
@@ -94,21 +99,30 @@ CALLS = [
     Refused("QueueDoesNotExist", f"{PREFIX}NonExistentQueue", "GetQueueUrl", {"QueueName": "unknown"}),
     Refused("QueueDoesNotExist", f"{PREFIX}NonExistentQueue", "GetQueueUrl", {"QueueName": "no.name"}),
     send("QueueDoesNotExist", f"{PREFIX}NonExistentQueue", message(QueueUrl="http://x/000000000000/no.name")),
-    send("InvalidAddress", "InvalidAddress", message(QueueUrl="jobs")),
-    send("InvalidAddress", "InvalidAddress", message(QueueUrl="http://[")),
+    *(
+        send("QueueDoesNotExist", f"{PREFIX}NonExistentQueue", message(QueueUrl=url))
+        for url in ("http://[", "http://x", "http://x/", "/", "no name", "http://x/jobs//")
+    ),
     # Making queues
     create(*INVALID, {"QueueName": "no.name"}),
     create(*INVALID, {"QueueName": "x" * 81}),
     create(*INVALID, {"QueueName": "new.fifo"}),
-    create(*BAD_NAME, {"QueueName": "new", "Attributes": {"FifoQueue": "true"}}),
+    create(*INVALID, {"QueueName": "new", "Attributes": {"FifoQueue": "true"}}, "must end with .fifo suffix"),
+    create(*INVALID, {"QueueName": "new.fifo", "Attributes": {"FifoQueue": "false"}}),
+    create(*BAD_NAME, {"QueueName": "new", "Attributes": {"FifoQueue": "false"}}),
     create(*BAD_NAME, {"QueueName": "new", "Attributes": {"Unknown": "x"}}),
     create(*BAD_NAME, {"QueueName": "new", "Attributes": {"ContentBasedDeduplication": "true"}}),
     create("QueueNameExists", "QueueAlreadyExists", {"QueueName": "jobs", "Attributes": {"DelaySeconds": "7"}}),
     create("QueueDeletedRecently", f"{PREFIX}QueueDeletedRecently", {"QueueName": "deleted"}),
     create(*INVALID, {"QueueName": "new", "tags": {str(n): "x" for n in range(51)}}),
+    create(*INVALID, {"QueueName": "new", "tags": {"aws:x": "x"}}, "reserved"),
+    create(*BAD_NAME, {"QueueName": "new", "Attributes": {"KmsMasterKeyId": "x", "SqsManagedSseEnabled": "true"}}),
     # Attributes of queues
     configure(*BAD_NAME, attributes(QueueArn="x")),
     configure(*BAD_NAME, attributes(FifoQueue="true")),
+    configure(*BAD_VALUE, {"QueueUrl": "FIFO", "Attributes": {"FifoQueue": "false"}}, "Modifying queue type"),
+    configure(*BAD_NAME, attributes(KmsMasterKeyId="x", SqsManagedSseEnabled="TRUE"), "one type of server-side"),
+    configure(*BAD_VALUE, attributes(DelaySeconds="901"), "Invalid value for the parameter DelaySeconds."),
     *(
         configure(*BAD_VALUE, attributes(**{name: value}))
         for name, values in {
@@ -150,6 +164,7 @@ CALLS = [
     Refused(*INVALID, "ListDeadLetterSourceQueues", {"QueueUrl": "JOBS", "MaxResults": 1001}),
     Refused(*INVALID, "TagQueue", {"QueueUrl": "JOBS", "Tags": {"x" * 129: "x"}}),
     Refused(*INVALID, "TagQueue", {"QueueUrl": "JOBS", "Tags": {"x": "x" * 257}}),
+    *(Refused(*INVALID, "TagQueue", {"QueueUrl": "JOBS", "Tags": {name: "x"}}) for name in ("aws:x", "AWS:x", "aws:")),
     Refused(*MISSING, "TagQueue", {"QueueUrl": "JOBS", "Tags": {}}),
     Refused(*MISSING, "UntagQueue", {"QueueUrl": "JOBS", "TagKeys": []}),
     permit("OverLimit", "OverLimit", permission(Actions=["SendMessage"] * 8)),
@@ -165,16 +180,21 @@ CALLS = [
     send(*MISSING, message(MessageBody="")),
     *(send("InvalidMessageContents", "InvalidMessageContents", message(MessageBody=f"a{each}b"))
       for each in ("\0", "\x0b", "\x1f", "\ufffe", "\uffff")),
-    send("InvalidMessageContents", "InvalidMessageContents", message(**typed("String", "\x01"))),
+    send(*INVALID, message(**typed("String", "\x01")), "outside the allowed set"),
+    send(*INVALID, message(**typed("Number", "1\x01")), "outside the allowed set"),
     send(*INVALID, message(MessageBody="x" * (LIMIT + 1)), "shorter than"),
     send(*INVALID, message(MessageBody="x" * (LIMIT - 7), **typed("String")), "shorter than"),
     send(*INVALID, message(QueueUrl="SMALL", MessageBody="x" * 1025), "shorter than 1024"),
-    send(*INVALID, message(DelaySeconds=901)),
+    send(*INVALID, message(DelaySeconds=901), "Must be >= 0 and <= 900"),
     send(*INVALID, message(DelaySeconds=-1)),
     send(*INVALID, message(MessageAttributes={str(n): {"DataType": "String", "StringValue": "x"} for n in range(11)})),
-    *(send(*INVALID, message(**named(name))) for name in ("AWS.x", "amazon.x", ".x", "x.", "a..b", "a b", "x" * 257, "é")),
+    *(send(*INVALID, message(**named(name))) for name in ("AWS.x", "amazon.x", ".x", "x.", "a..b", "a b", "x" * 257, "é b", "a\u2028")),
     *(send(*INVALID, message(**typed(kind))) for kind in ("", "string", "Text", "Number.", "String\0", "Number", "Number.x")),
-    send(*INVALID, message(**typed("Number", "1" * 300)), "not a number"),
+    *(send(*INVALID, message(**typed("Number", number)), "to a number")
+      for number in ("1" * 300, "1" * 39, "0." + "1" * 39, "1e127", "1e-129", "1e99999", ".", "-", "1e", "0x1", "\uff11")),
+    *(send("UnsupportedOperation", f"{PREFIX}UnsupportedOperation",
+           message(MessageAttributes={"a": {"DataType": "String", "StringValue": "x", field: ["x"]}}), "list values")
+      for field in ("StringListValues", "BinaryListValues")),
     send(*INVALID, message(**typed("Binary")), "non-empty"),
     send(*INVALID, message(MessageAttributes={"a": {"DataType": "String", "BinaryValue": b"x"}}), "non-empty"),
     send(*INVALID, message(MessageAttributes={"a": {"DataType": "String", "StringValue": ""}}), "non-empty"),
@@ -205,10 +225,19 @@ CALLS = [
       for each in ("", "a b", "a.b", "x" * 81)),
     Refused("InvalidBatchEntryId", f"{PREFIX}InvalidBatchEntryId", "DeleteMessageBatch", handles("a b")),
     send_batch("BatchRequestTooLong", f"{PREFIX}BatchRequestTooLong", batch(2, MessageBody="x" * (LIMIT // 2 + 1))),
+    send_batch("BatchRequestTooLong", f"{PREFIX}BatchRequestTooLong", batch(1, MessageBody="x" * (LIMIT + 1))),
+    send_batch("BatchRequestTooLong", f"{PREFIX}BatchRequestTooLong",
+               batch(2, MessageBody="x" * (LIMIT // 2), **typed("invalid"))),
+    send_batch(*MISSING, {"QueueUrl": "FIFO", "Entries": [
+        {"Id": "a", "MessageBody": "x", "MessageGroupId": "g", "MessageDeduplicationId": "k"},
+        {"Id": "b", "MessageBody": "x", "MessageDeduplicationId": "l"}]}, "MessageGroupId"),
+    send_batch(*INVALID, {"QueueUrl": "FIFO", "Entries": [
+        {"Id": "a", "MessageBody": "x", "MessageGroupId": "g", "MessageDeduplicationId": "k"},
+        {"Id": "b", "MessageBody": "x", "MessageGroupId": "g"}]}, "ContentBasedDeduplication"),
     # Receiving, and what follows
     receiving(*INVALID, {"QueueUrl": "JOBS", "MaxNumberOfMessages": 0}),
-    receiving(*INVALID, {"QueueUrl": "JOBS", "MaxNumberOfMessages": 11}),
-    receiving(*INVALID, {"QueueUrl": "JOBS", "WaitTimeSeconds": 21}),
+    receiving(*INVALID, {"QueueUrl": "JOBS", "MaxNumberOfMessages": 11}, "Must be between 1 and 10, if provided."),
+    receiving(*INVALID, {"QueueUrl": "JOBS", "WaitTimeSeconds": 21}, "Must be >= 0 and <= 20, if provided."),
     receiving(*INVALID, {"QueueUrl": "JOBS", "VisibilityTimeout": 43_201}),
     receiving(*INVALID, {"QueueUrl": "JOBS", "ReceiveRequestAttemptId": "a"}, "not valid for this queue type"),
     receiving(*INVALID, {"QueueUrl": "FIFO", "ReceiveRequestAttemptId": "x" * 129}),
@@ -221,13 +250,15 @@ CALLS = [
             ("DeleteMessage", {"ReceiptHandle": "x"}),
             ("DeleteMessage", {"ReceiptHandle": "é" * 40}),
             ("ChangeMessageVisibility", {"ReceiptHandle": "0" * 40, "VisibilityTimeout": 1}),
+            ("ChangeMessageVisibility", {"ReceiptHandle": "OTHER", "VisibilityTimeout": 1}),
+            ("ChangeMessageVisibility", {"ReceiptHandle": "OTHER", "VisibilityTimeout": 0}),
+            ("DeleteMessage", {"ReceiptHandle": "OTHER"}),
+            ("DeleteMessage", {"QueueUrl": "FIFO", "ReceiptHandle": "OTHER"}),
         )
     ),
     Refused(*MISSING, "DeleteMessage", {"QueueUrl": "JOBS", "ReceiptHandle": ""}),
     Refused(*INVALID, "ChangeMessageVisibility",
             {"QueueUrl": "JOBS", "ReceiptHandle": "x", "VisibilityTimeout": 43_201}),
-    Refused("MessageNotInflight", f"{PREFIX}MessageNotInflight", "ChangeMessageVisibility",
-            {"QueueUrl": "JOBS", "ReceiptHandle": "EXPIRED", "VisibilityTimeout": 1}),
     Refused(*INVALID, "ChangeMessageVisibility",
             {"QueueUrl": "JOBS", "ReceiptHandle": "GONE", "VisibilityTimeout": 1}, "does not exist"),
     # Moving back
@@ -237,11 +268,12 @@ CALLS = [
             ("StartMessageMoveTask", {"SourceArn": arn("unknown")}),
             ("StartMessageMoveTask", {"SourceArn": arn("dead"), "DestinationArn": arn("unknown")}),
             ("ListMessageMoveTasks", {"SourceArn": arn("unknown")}),
-            ("CancelMessageMoveTask", {"TaskHandle": "unknown"}),
+            ("CancelMessageMoveTask", {"TaskHandle": "00000000-0000-4000-8000-000000000000"}),
         )
     ),
-    Refused("UnsupportedOperation", f"{PREFIX}UnsupportedOperation", "StartMessageMoveTask",
-            {"SourceArn": arn("jobs")}, "Dead Letter Queue"),
+    Refused(*INVALID, "CancelMessageMoveTask", {"TaskHandle": "unknown"}),
+    Refused(*INVALID, "StartMessageMoveTask", {"SourceArn": arn("jobs")}, "Dead Letter Queue"),
+    Refused(*INVALID, "StartMessageMoveTask", {"SourceArn": arn("dead"), "DestinationArn": arn("jobs.fifo")}, "same type"),
     Refused(*INVALID, "StartMessageMoveTask", {"SourceArn": "x"}),
     Refused(*INVALID, "StartMessageMoveTask", {"SourceArn": arn("dead"), "DestinationArn": arn("dead")}),
     Refused(*INVALID, "StartMessageMoveTask", {"SourceArn": arn("dead"), "MaxNumberOfMessagesPerSecond": 501}),

@@ -244,7 +244,7 @@ def test_letters_go_back_only_by_who_may_use_the_queues_they_came_from(
     assert ask(client, bearers["admin"], "StartMessageMoveTask", SourceArn=arn, DestinationArn=to)[0] == 403
     move_id = broker.redrives.start("mine")
     status, text = ask(client, bearers["elsewhere"], "CancelMessageMoveTask", TaskHandle=move_id)
-    assert (status, "Task does not exist" in text) == (400, True)
+    assert (status, "Task does not exist" in text) == (404, True)
     assert ask(client, bearers["admin"], "CancelMessageMoveTask", TaskHandle=move_id)[0] == 200
 
 

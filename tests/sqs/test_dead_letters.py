@@ -134,7 +134,7 @@ def test_a_task_that_runs_keeps_out_others_and_can_be_cancelled(
 ) -> None:
     let_die(call, clock, queue, "a", "b")
     handle = call("StartMessageMoveTask", SourceArn=arn("dead"))["TaskHandle"]
-    with pytest.raises(RefusedError, match=r"UnsupportedOperation.*already a task running"):
+    with pytest.raises(RefusedError, match=r"InvalidParameterValue.*already a task running"):
         call("StartMessageMoveTask", SourceArn=arn("dead"))
     assert call("CancelMessageMoveTask", TaskHandle=handle) == {"ApproximateNumberOfMessagesMoved": 0}
     with pytest.raises(RefusedError, match="UnsupportedOperation"):
@@ -159,3 +159,29 @@ def test_as_many_tasks_as_are_asked_for_the_newest_first(
     assert len(times) == 2
     assert times == sorted(times, reverse=True)
     assert len(call("ListMessageMoveTasks", SourceArn=arn("dead"))["Results"]) == 1
+
+
+@pytest.mark.parametrize("made_by_sqs", [True, False])
+def test_a_dead_letter_queue_that_was_deleted_is_made_again(
+    sqs: Sqs, call: Caller, clock: FakeClock, queue: str, dead: str, made_by_sqs: bool
+) -> None:
+    """A recorded fact of AWS: a queue that nobody configured keeps messages for four days."""
+    if not made_by_sqs:
+        sqs.broker.put_queue("by-rest", max_receives=2, dead_letter_queue="dead")
+    call("DeleteQueue", QueueUrl=dead)
+    let_die(call, clock, queue if made_by_sqs else queue.replace("jobs", "by-rest"), "x")
+    found = call("GetQueueAttributes", QueueUrl=dead, AttributeNames=["MessageRetentionPeriod"])["Attributes"]
+    assert found == {"MessageRetentionPeriod": "345600" if made_by_sqs else "0"}
+    assert sqs.broker.queue("dead").settings.max_in_flight == (120_000 if made_by_sqs else 0)
+    assert call("CreateQueue", QueueName="dead") == call("GetQueueUrl", QueueName="dead"), "it is there"
+    with pytest.raises(RefusedError, match="QueueAlreadyExists"):
+        call("CreateQueue", QueueName="dead", Attributes={"DelaySeconds": "7"})
+    call("DeleteQueue", QueueUrl=dead)
+    with pytest.raises(RefusedError, match="QueueDeletedRecently"):
+        call("CreateQueue", QueueName="dead")
+
+
+def test_a_queue_that_a_producer_made_again_was_not_deleted_recently(sqs: Sqs, call: Caller, queue: str) -> None:
+    call("DeleteQueue", QueueUrl=queue)
+    sqs.broker.produce("jobs", ["x"])
+    assert call("CreateQueue", QueueName="jobs") == call("GetQueueUrl", QueueName="jobs")

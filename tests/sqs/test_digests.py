@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
-from botocore.auth import SigV4Auth
+from botocore.auth import SigV4Auth, SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
@@ -162,15 +163,113 @@ def test_what_says_what_is_done_must_be_signed() -> None:
         sigv4.check(request, without_host, SECRET, datetime.now(UTC))
 
 
-@pytest.mark.parametrize(
-    "authorization",
-    [
-        None, "", "Bearer x", "AWS4-HMAC-SHA256", "AWS4-HMAC-SHA256 Credential=A/20150830/r/sqs/aws4_request",
-        "AWS4-HMAC-SHA256 Credential=A/2015083/r/sqs/aws4_request, SignedHeaders=host, Signature=" + "0" * 64,
-        "AWS4-HMAC-SHA256 Credential=A/20150830/r/sqs/aws4_request, SignedHeaders=host, Signature=" + "0" * 63,
-        "AWS4-HMAC-SHA256 Credential=A/20150830/r/sqs/aws4_request, SignedHeaders=, Signature=" + "0" * 64,
-        "AWS4-ECDSA-P256-SHA256 Credential=A/20150830/sqs/aws4_request, SignedHeaders=host, Signature=" + "0" * 64,
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("authorization", [None, "", "Bearer x", "Basic x"])
 def test_headers_that_are_no_signature(authorization: str | None) -> None:
     assert sigv4.parse(authorization) is None
+
+
+def header(credential: str = "A/20150830/r/sqs/aws4_request", headers: str = "host", signature: str = "0" * 64) -> str:
+    return f"AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders={headers}, Signature={signature}"
+
+
+@pytest.mark.parametrize(
+    ("authorization", "what"),
+    [
+        ("AWS4-HMAC-SHA256", "lacks Credential, SignedHeaders, Signature"),
+        ("AWS4-HMAC-SHA256 Credential=A/20150830/r/sqs/aws4_request", "lacks SignedHeaders, Signature"),
+        (header("A/2015083/r/sqs/aws4_request"), "Credential"),
+        (header("A/20150830/sqs/aws4_request"), "Credential"),
+        (header("A/20150830/a/b/sqs/aws4_request"), "Credential"),
+        (header("A/20150830/" + "r" * 65 + "/sqs/aws4_request"), "Credential"),
+        (header(headers=""), "lacks SignedHeaders"),
+        (header(headers="Host"), "SignedHeaders"),
+        (header(headers="host;;date"), "SignedHeaders"),
+        (header(headers="h" * 1001), "SignedHeaders"),
+        (header(signature="0" * 63), "Signature"),
+        (header(signature="G" * 64), "Signature"),
+        ("AWS4-ECDSA-P256-SHA256 Credential=A/20150830/sqs/aws4_request", "AWS4-HMAC-SHA256"),
+        ("AWS AKID:signature", "AWS4-HMAC-SHA256"),
+    ],
+)
+def test_a_malformed_signature_is_no_missing_one(authorization: str, what: str) -> None:
+    """The client has a key, so it is told its mistake. AWS calls it IncompleteSignature ("Common errors")."""
+    with pytest.raises(sigv4.SignatureError, match=what) as caught:
+        sigv4.parse(authorization)
+    assert caught.value.code == "IncompleteSignature"
+
+
+@pytest.mark.parametrize("region", ["", "eu.central.1", "EU", "local"])
+@pytest.mark.parametrize("name", ["host", "x-my.header", "x-my!header"])
+def test_any_region_and_any_name_of_a_header(region: str, name: str) -> None:
+    signed = sigv4.parse(header(f"A/20150830/{region}/sqs/aws4_request", f"host;{name}"))
+    assert signed is not None
+    assert (signed.region, signed.headers) == (region, ["host", name])
+
+
+def test_a_header_that_the_server_drops() -> None:
+    request, authorization = botocore_request(x_my_header="1")
+    signed = sigv4.parse(authorization)
+    assert signed is not None
+    with pytest.raises(sigv4.SignatureError, match=r"covers x_my_header.*ignores headers with an underscore"):
+        sigv4.check(request, signed, SECRET, datetime.now(UTC))
+
+
+# Signatures in the query string
+
+
+def presigned(expires_s: int = 60) -> sigv4.Request:
+    request = AWSRequest(method="GET", url="http://localhost/000000000000/jobs?Action=ReceiveMessage")
+    SigV4QueryAuth(Credentials("KEY", SECRET), "sqs", "eu-central-1", expires=expires_s).add_auth(request)
+    parts = urlsplit(request.url)
+    return sigv4.Request("GET", parts.path, parts.query, {"host": "localhost"}, sha256().hexdigest())
+
+
+def check_query(request: sigv4.Request, at: datetime) -> None:
+    signed = sigv4.parse_query(request.query)
+    assert signed is not None
+    sigv4.check(request, signed, SECRET, at)
+
+
+def test_a_presigned_query_is_valid_until_it_expires() -> None:
+    """As AWS signs them: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html."""
+    now = datetime.now(UTC)
+    check_query(presigned(), now)
+    check_query(presigned(7 * 86_400), now + timedelta(days=6))
+    for request, at in (
+        (presigned(), now + timedelta(seconds=90)),
+        (presigned(7 * 86_400), now + timedelta(days=8)),
+        (presigned(), now - timedelta(minutes=16)),
+        (presigned()._replace(method="POST"), now),
+        (presigned()._replace(path="/000000000000/other"), now),
+        (presigned()._replace(query=presigned().query.replace("ReceiveMessage", "PurgeQueue")), now),
+        (presigned()._replace(query=presigned().query + "&a=b"), now),
+        (presigned()._replace(headers={"host": "other"}), now),
+    ):
+        with pytest.raises(sigv4.SignatureError) as caught:
+            check_query(request, at)
+        assert caught.value.code == "SignatureDoesNotMatch"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("X-Amz-Expires=60", "X-Amz-Expires=0"),
+        ("X-Amz-Expires=60", "X-Amz-Expires=604801"),
+        ("X-Amz-Expires=60", "X-Amz-Expires=soon"),
+        ("X-Amz-Expires=60", "a=b"),
+        ("AWS4-HMAC-SHA256", "AWS4"),
+        ("X-Amz-Algorithm=", "a="),
+        ("X-Amz-Signature=", "a="),
+        ("X-Amz-Credential=", "a="),
+    ],
+)
+def test_a_malformed_presigned_query(old: str, new: str) -> None:
+    query = presigned().query
+    assert old in query
+    with pytest.raises(sigv4.SignatureError) as caught:
+        sigv4.parse_query(query.replace(old, new))
+    assert caught.value.code == "IncompleteSignature"
+
+
+def test_a_query_without_a_signature() -> None:
+    assert sigv4.parse_query("Action=ListQueues") is None

@@ -24,6 +24,8 @@ NEVER = {
     **dict.fromkeys((f"Kms{name}" for name in (
         "AccessDenied", "Disabled", "InvalidKeyUsage", "InvalidState", "NotFound", "OptInRequired", "Throttled")),
         "nothing is encrypted here, so no key of AWS KMS is asked for"),
+    "InvalidAddress": "SQS answers NonExistentQueue for any QueueUrl; see also test_refusals.py for other paths",
+    "MessageNotInflight": "SQS itself reports success for an expired claim, and changes nothing",
     "InvalidIdFormat": "SQS itself has replaced it by ReceiptHandleIsInvalid",
     "InvalidSecurity": "HTTP is enough; what is not signed right is SignatureDoesNotMatch, or MissingAuthenticationToken",
 }  # fmt: skip
@@ -48,10 +50,10 @@ def prepared() -> Iterator[tuple[Sqs, dict[str, str]]]:
         sqs.broker.put_queue("busy", max_in_flight=1)
         sqs.broker.produce("busy", ["x", "y"])
         sqs.broker.claim("busy", limit=1)
-        sqs.broker.produce("jobs", ["expired", "gone"])
-        expired, gone = sqs.broker.claim("jobs", visibility_timeout_ms=1000)
-        clock.advance(2)
-        places["EXPIRED"], places["GONE"] = str(expired.receipt), str(gone.receipt)
+        sqs.broker.produce("jobs", ["gone"])
+        sqs.broker.produce("dead", ["other"])
+        [gone], [other] = sqs.broker.claim("jobs"), sqs.broker.claim("dead")
+        places["GONE"], places["OTHER"] = str(gone.receipt), str(other.receipt)
         call("DeleteMessage", QueueUrl=places["JOBS"], ReceiptHandle=gone.receipt)
         yield sqs, places
 
@@ -69,7 +71,7 @@ def test_what_is_refused(prepared: tuple[Sqs, dict[str, str]], refused: Refused)
         getattr(client, method)(**in_place(refused.members, places))
     response: Any = caught.value.response
     assert (response["Error"]["Code"], type(caught.value).__name__) == (refused.code, refused.name or "ClientError")
-    assert response["ResponseMetadata"]["HTTPStatusCode"] == 400
+    assert response["ResponseMetadata"]["HTTPStatusCode"] == refused.status
     assert response["ResponseMetadata"]["RequestId"]
     assert refused.message in response["Error"]["Message"]
     assert len(response["Error"]["Message"]) < 600
@@ -88,7 +90,7 @@ def test_the_same_in_the_other_protocol(prepared: tuple[Sqs, dict[str, str]], re
     sqs, places = prepared
     with pytest.raises(RefusedError) as caught:
         sqs.query(refused.action, **in_place(refused.members, places))
-    assert (caught.value.status, caught.value.code) == (400, refused.code)
+    assert (caught.value.status, caught.value.code) == (refused.status, refused.code)
     assert refused.message in str(caught.value)
 
 

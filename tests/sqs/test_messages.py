@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from hashlib import md5
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
-from tests.sqs.clients import Caller, RefusedError, Sqs
+from tests.sqs.clients import FORM, Caller, RefusedError, Sqs, post
 from tests.support.clock import FakeClock
 from tests.support.http_client import Client
 from tests.support.waiting import PATIENCE_S
@@ -65,6 +67,13 @@ def test_attributes(call: Caller, queue: str) -> None:
         (["order.*", "text"], {"order.id", "order.kind", "text"}),
         (["raw", "unknown"], {"raw"}),
         (["unknown", "ord"], set()),
+        (["*"], set(ATTRIBUTES)),
+        (["unknown", "*"], set(ATTRIBUTES)),
+        (["ord.*"], {"order.id", "order.kind"}),
+        (["order.id.*"], {"order.id"}),
+        (["order.id"], {"order.id"}),
+        (["t.*", "raw.*"], {"text", "raw"}),
+        (["Text.*", "ext.*", "order", "te*"], set()),
     ):
         [message] = receive(call, queue, VisibilityTimeout=0, MessageAttributeNames=asked)
         assert message.get("MessageAttributes", {}) == {name: ATTRIBUTES[name] for name in expected}
@@ -73,6 +82,106 @@ def test_attributes(call: Caller, queue: str) -> None:
         assert ("MD5OfMessageAttributes" in message) == bool(expected)
     [message] = receive(call, queue, MessageSystemAttributeNames=["AWSTraceHeader"])
     assert message["Attributes"] == {"AWSTraceHeader": trace["AWSTraceHeader"]["StringValue"]}
+
+
+@pytest.mark.parametrize("name", ["größe", "naïve.é", "имя", "名前-1"])
+def test_names_of_attributes_in_other_alphabets(call: Caller, queue: str, name: str) -> None:
+    """A recorded fact of AWS, which documents ASCII. Their size counts in bytes."""
+    attributes = {name: {"DataType": "String", "StringValue": "x"}}
+    call("SendMessage", QueueUrl=queue, MessageBody="x", MessageAttributes=attributes)
+    [message] = receive(call, queue, MessageAttributeNames=[f"{name[:2]}.*"])
+    assert message["MessageAttributes"] == attributes
+    most = (1 << 20) - len(name.encode()) - len("Stringx")
+    call("SendMessage", QueueUrl=queue, MessageBody="x" * most, MessageAttributes=attributes)
+    with pytest.raises(RefusedError, match="shorter than"):
+        call("SendMessage", QueueUrl=queue, MessageBody="x" * (most + 1), MessageAttributes=attributes)
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        "0",
+        "-0.0",
+        "1" * 38,
+        "1" * 38 + "0" * 60,
+        "0." + "0" * 60 + "1" * 38,
+        "1e126",
+        "9.9E126",
+        "1E-128",
+        ".5",
+        "5.",
+        "+7",
+    ],
+)
+def test_numbers_as_large_and_as_exact_as_they_may_be(call: Caller, queue: str, number: str) -> None:
+    """SQS Developer Guide, "Message attribute data types": 38 digits, between 10^-128 and 10^+126."""
+    attributes = {"n": {"DataType": "Number", "StringValue": number}}
+    call("SendMessage", QueueUrl=queue, MessageBody="x", MessageAttributes=attributes)
+    [message] = receive(call, queue, MessageAttributeNames=["n"])
+    assert message["MessageAttributes"] == attributes, "unchanged, so that its digest stays valid"
+
+
+# Trace context
+
+X_RAY = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def send_with(sqs: Sqs, protocol: str, headers: dict[str, str], *, batch: bool = False) -> None:
+    """Send a message with headers, in either protocol."""
+    url = f"{sqs.url}/000000000000/jobs"
+    if protocol == "json":
+        entry = {"Id": "a", "MessageBody": "x"}
+        body: dict[str, Any] = {"QueueUrl": url, "Entries": [entry]} if batch else {"QueueUrl": url, "MessageBody": "x"}
+        target = f"AmazonSQS.SendMessage{'Batch' * batch}"
+        kind = {"X-Amz-Target": target, "Content-Type": "application/x-amz-json-1.0"}
+        reply = post(sqs.served, json.dumps(body).encode(), {**kind, **headers})
+    else:
+        prefix = "SendMessageBatchRequestEntry.1." if batch else ""
+        fields = {"Action": f"SendMessage{'Batch' * batch}", f"{prefix}MessageBody": "x"}
+        fields |= {f"{prefix}Id": "a"} if batch else {}
+        reply = post(sqs.served, urlencode(fields).encode(), {"Content-Type": FORM, **headers}, "/000000000000/jobs")
+    assert reply.status == 200, reply.content
+    assert b"MD5OfMessageSystemAttributes" not in reply.content, "the message has no such attribute in its request"
+
+
+@pytest.mark.parametrize("protocol", ["json", "query"])
+@pytest.mark.parametrize("batch", [False, True])
+def test_the_trace_of_a_request_becomes_that_of_its_messages(sqs: Sqs, queue: str, protocol: str, batch: bool) -> None:
+    """SQS Developer Guide, "X-Ray": with the header, without the attribute."""
+    send_with(sqs, protocol, {"X-Amzn-Trace-Id": X_RAY}, batch=batch)
+    [message] = receive(sqs.caller(protocol), queue, AttributeNames=["AWSTraceHeader"])
+    assert message["Attributes"] == {"AWSTraceHeader": X_RAY}
+
+
+def test_an_attribute_goes_before_the_header(sqs: Sqs, queue: str) -> None:
+    own = {"AWSTraceHeader": {"DataType": "String", "StringValue": "Root=own"}}
+    sqs.boto.client.meta.events.register(
+        "before-sign.sqs.SendMessage", lambda request, **_: request.headers.add_header("X-Amzn-Trace-Id", X_RAY)
+    )
+    sent = sqs.boto("SendMessage", QueueUrl=queue, MessageBody="x", MessageSystemAttributes=own)
+    assert "MD5OfMessageSystemAttributes" in sent
+    [message] = receive(sqs.boto, queue, AttributeNames=["All"])
+    assert message["Attributes"]["AWSTraceHeader"] == "Root=own"
+
+
+@pytest.mark.parametrize("protocol", ["json", "query"])
+def test_a_trace_of_w3c_reaches_consumers_of_both_apis(sqs: Sqs, queue: str, protocol: str) -> None:
+    """Consumers of SQS get it as AWS X-Ray writes such an id (X-Ray Developer Guide, "W3C trace ID")."""
+    send_with(sqs, protocol, {"traceparent": PARENT, "tracestate": "a=b"})
+    [message] = receive(sqs.caller(protocol), queue, VisibilityTimeout=0, AttributeNames=["All"])
+    assert message["Attributes"]["AWSTraceHeader"] == (
+        "Root=1-0af76519-16cd43dd8448eb211c80319c;Parent=b7ad6b7169203331;Sampled=1"
+    )
+    [message] = Client(sqs.broker).consume(queue="jobs")
+    assert (message["traceparent"], message["tracestate"]) == (PARENT, "a=b")
+
+
+def test_a_trace_that_cannot_be_stored_keeps_no_message_from_being_sent(sqs: Sqs, queue: str) -> None:
+    send_with(sqs, "json", {"X-Amzn-Trace-Id": "x" * 1025, "traceparent": "not one", "tracestate": "y" * 1025})
+    send_with(sqs, "json", {"tracestate": "a=b"})
+    for message in receive(sqs.boto, queue, AttributeNames=["All"]):
+        assert "AWSTraceHeader" not in message["Attributes"]
 
 
 @pytest.mark.parametrize("parameter", ["AttributeNames", "MessageSystemAttributeNames"])

@@ -74,7 +74,6 @@ SETTABLE = {
     "RedriveAllowPolicy": '{"redrivePermission":"denyAll"}',
     "KmsMasterKeyId": "alias/aws/sqs",
     "KmsDataKeyReusePeriodSeconds": "60",
-    "SqsManagedSseEnabled": "true",
 }
 OF_FIFO = {
     "ContentBasedDeduplication": "true",
@@ -92,6 +91,23 @@ def test_what_is_set_is_given_back(call: Caller, queue: str, fifo: str) -> None:
     for name, value in SETTABLE.items():
         call("SetQueueAttributes", QueueUrl=queue, Attributes={name: value})
     assert attributes_of(call, queue, *SETTABLE) == SETTABLE
+
+
+def test_one_kind_of_encryption_replaces_the_other(call: Caller, queue: str) -> None:
+    """SQS Developer Guide, "Encryption at rest": a queue has SSE-SQS or SSE-KMS."""
+    names = ("KmsMasterKeyId", "SqsManagedSseEnabled")
+    for given, found in (
+        ({"SqsManagedSseEnabled": "true"}, {"SqsManagedSseEnabled": "true"}),
+        ({"KmsMasterKeyId": "k"}, {"KmsMasterKeyId": "k", "SqsManagedSseEnabled": "false"}),
+        ({"SqsManagedSseEnabled": "false"}, {"KmsMasterKeyId": "k", "SqsManagedSseEnabled": "false"}),
+        ({"SqsManagedSseEnabled": "true"}, {"SqsManagedSseEnabled": "true"}),
+        (
+            {"SqsManagedSseEnabled": "false", "KmsMasterKeyId": "k"},
+            {"KmsMasterKeyId": "k", "SqsManagedSseEnabled": "false"},
+        ),
+    ):
+        call("SetQueueAttributes", QueueUrl=queue, Attributes=given)
+        assert attributes_of(call, queue, *names) == found
 
 
 def test_what_is_set_to_nothing_is_not_set_any_more(call: Caller, queue: str) -> None:
@@ -160,6 +176,14 @@ def test_a_queue_made_again_does_not_need_its_dead_letter_queue(call: Caller) ->
     assert call("CreateQueue", QueueName="jobs", Attributes=given) == {"QueueUrl": url}
 
 
+@pytest.mark.parametrize("value", ["true", "True", "TRUE"])
+def test_fifo_is_written_in_any_case(call: Caller, value: str) -> None:
+    """A recorded fact of AWS. To set it again changes nothing."""
+    url = call("CreateQueue", QueueName="new.fifo", Attributes={"FifoQueue": value})["QueueUrl"]
+    call("SetQueueAttributes", QueueUrl=url, Attributes={"FifoQueue": value, "DelaySeconds": "1"})
+    assert attributes_of(call, url, "FifoQueue", "DelaySeconds") == {"FifoQueue": "true", "DelaySeconds": "1"}
+
+
 def test_names_differ_by_case(call: Caller) -> None:
     assert call("CreateQueue", QueueName="a")["QueueUrl"] != call("CreateQueue", QueueName="A")["QueueUrl"]
     assert names(call("ListQueues")) == ["A", "a", "default"]
@@ -217,6 +241,10 @@ def test_sources_of_a_dead_letter_queue(call: Caller) -> None:
 # Tags and permissions
 
 
+def test_a_queue_without_tags_has_no_tags(call: Caller, queue: str) -> None:
+    assert call("ListQueueTags", QueueUrl=queue) == {}
+
+
 def test_tags(call: Caller) -> None:
     url = call("CreateQueue", QueueName="tagged", tags={"team": "mail", "stage": "test"})["QueueUrl"]
     assert call("ListQueueTags", QueueUrl=url) == {"Tags": {"team": "mail", "stage": "test"}}
@@ -249,7 +277,10 @@ def test_permissions_are_statements_of_the_policy(call: Caller, queue: str) -> N
     first, second = statements(call, queue)
     assert (first["Sid"], second["Sid"]) == ("a", "b")
     assert first["Action"] == ["SQS:SendMessage", "SQS:*"]
-    assert first["Principal"] == {"AWS": ["arn:aws:iam::123456789012:root"]}
+    assert second["Action"] == "SQS:GetQueueUrl"
+    assert first["Principal"] == {"AWS": "arn:aws:iam::123456789012:root"}
+    policy = json.loads(attributes_of(call, queue, "Policy")["Policy"])
+    assert (policy["Version"], policy["Id"]) == ("2008-10-17", f"{first['Resource']}/SQSDefaultPolicy")
     with pytest.raises(RefusedError, match="Already exists"):
         call("AddPermission", QueueUrl=queue, Label="a", AWSAccountIds=["123456789012"], Actions=["*"])
     call("RemovePermission", QueueUrl=queue, Label="a")

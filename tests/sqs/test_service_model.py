@@ -20,8 +20,6 @@ OPERATIONS = [MODEL.operation_model(name) for name in MODEL.operation_names]
 #: Members of requests that nothing here reads, and why.
 IGNORED = {
     "QueueOwnerAWSAccountId": "there is one account",
-    "StringListValues": "SQS says of it: not implemented, reserved for future use",
-    "BinaryListValues": "the same",
 }
 
 

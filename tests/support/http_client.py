@@ -19,15 +19,15 @@ from falcon.testing import Result, TestClient
 from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.app import App, create_app
 from wonderq.auth.access import Access
+from wonderq.auth.roles import SQS_ADDRESSES
 from wonderq.broker.broker import Broker
 from wonderq.httpd.server import Server
-from wonderq.sqs import endpoint as sqs
 
 JSON = "application/json"
 MSGPACK = "application/msgpack"
 
 #: The endpoint of SQS' clients, which has tests of its own (tests/sqs).
-SQS_ROUTES = {("POST", sqs.ROOT), ("POST", sqs.QUEUE)}
+SQS_ROUTES = {("POST", "/"), *((method, address) for address in SQS_ADDRESSES for method in ("GET", "POST"))}
 
 
 def routes_of(app: App) -> set[tuple[str, str]]:

@@ -71,7 +71,9 @@ class RandomLife:
                 outputs = {name: [self._new(name)] for name in chance.sample([*QUEUES[1:], "d"], 2)}
                 broker.hand_over(queue, [self._target()], outputs)
             case _ if chance.random() < 0.1:
-                broker.drop_queue(queue) if chance.random() < 0.5 else broker.purge(queue)
+                broker.drop_queue(queue) if chance.random() < 0.5 else broker.purge(
+                    queue, void_keys=chance.random() < 0.5
+                )
 
     def _claim(self, queue: str) -> None:
         chance = self._chance
@@ -102,13 +104,14 @@ class RandomLife:
 
     def _change(self) -> Change:
         chance = self._chance
-        kind = chance.randrange(6)
+        kind = chance.randrange(7)
         return Change(
             visibility_timeout_ms=chance.choice([0, 500, 5000]) if kind in (0, 5) else None,
             delay_ms=chance.choice([0, 700]) if kind == 1 else None,
             body=chance.choice([None, None, "new", "n" * 200]),
             attributes=chance.choice([None, None, {}, {"c": ("Number", "1")}]),
             bury=kind == 2,
+            expire=kind == 6,
             backoff_ms=chance.choice([0, 400]) if kind == 3 else None,
             if_version=chance.choice([None, None, 1, 2]),
         )

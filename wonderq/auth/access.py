@@ -96,7 +96,10 @@ class Access:
         if self.open_to_all or not found or RULES.get(found[3] or "", {}).get(head.method) != "signed":
             return None
         authorization = head.headers.get("AUTHORIZATION")
-        signed = sigv4.parse(authorization)
+        try:
+            signed = sigv4.parse(authorization)
+        except sigv4.SignatureError:
+            return _unauthorized()
         key = self.find(authorization) if signed is None else self.find_signed(signed.access_key_id)
         return _unauthorized() if key is None else None
 

@@ -28,6 +28,14 @@ _OF_MESSAGES: dict[str, dict[str, Rule]] = {
     "/dev/messages/count": {"GET": "inspect"},
 }  # fmt: skip
 
+SQS_ADDRESSES = tuple(
+    f"{address}{end}"
+    for address in ("/{account:int(12)}/{queue}", "/queue/{queue}", "/queue/{queue}/{account:int(12)}/{name}")
+    for end in ("", "/")
+)
+"""Paths of queues in the SQS protocol, to which clients of its query format send requests: that of today, and those of
+earlier versions of SQS. In the last one, ``queue`` is the region and ``name`` the queue."""
+
 RULES: dict[str, dict[str, Rule]] = {
     **_OF_MESSAGES,
     **{"/queues/{queue}" + path: methods for path, methods in _OF_MESSAGES.items()},
@@ -42,7 +50,7 @@ RULES: dict[str, dict[str, Rule]] = {
     "/healthz": {"GET": "anybody", "HEAD": "anybody"},
     "/readyz": {"GET": "anybody", "HEAD": "anybody"},
     "/": {"GET": "anybody", "POST": "signed"},
-    "/{account:int(12)}/{queue}": {"POST": "signed"},
+    **{address: {"GET": "signed", "POST": "signed"} for address in SQS_ADDRESSES},
     "/docs": {"GET": "anybody"},
     "/openapi.json": {"GET": "anybody"},
 }

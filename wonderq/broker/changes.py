@@ -65,8 +65,12 @@ class Changes:
             if error is not None:
                 raise error
 
-    def delete_batch(self, queue: str, targets: Sequence[Target]) -> list[BrokerError | None]:
+    def delete_batch(
+        self, queue: str, targets: Sequence[Target], *, only_claimed: bool = False
+    ) -> list[BrokerError | None]:
         """Delete messages, in one record. Return for each target None, or the error that `delete` would raise.
+
+        With ``only_claimed``, `NotClaimedError` stands for a message whose claim has ended.
 
         Raises:
             BatchTooLargeError, InvalidValueError: the batch is too large, or empty.
@@ -75,10 +79,12 @@ class Changes:
         self._core.admission.check_batch(len(targets))
         with self._core.transaction as now_ms:
             found = self._core.find_queue(queue)
-            runs = self._resolve_receipts(found, targets)
+            if only_claimed:
+                self._core.advance(found, now_ms)
+            runs = None if only_claimed else self._resolve_receipts(found, targets)
             results: list[BrokerError | None] = [None] * len(targets)
             if runs is None:
-                runs, results = self._resolve_each(found, targets)
+                runs, results = self._resolve_each(found, targets, only_claimed=only_claimed)
             if runs:
                 produced_ms = found.messages.produced_ms(runs)
                 self._core.append_and_apply(
@@ -106,16 +112,20 @@ class Changes:
         runs = record.to_runs(sequences)
         return runs if queue.messages.are_claimed(runs, tokens) else None
 
-    def _resolve_each(self, queue: Queue, targets: Sequence[Target]) -> tuple[Runs, list[BrokerError | None]]:
+    def _resolve_each(
+        self, queue: Queue, targets: Sequence[Target], *, only_claimed: bool
+    ) -> tuple[Runs, list[BrokerError | None]]:
         """Return the messages that may be deleted, and for each target None or its error."""
         results: list[BrokerError | None] = []
         sequences: set[int] = set()
         for target in targets:
             try:
-                sequence = self._core.resolve(queue, target).sequence
-                if sequence in sequences:
+                view = self._core.resolve(queue, target)
+                if view.sequence in sequences:
                     raise MessageNotFoundError
-                sequences.add(sequence)
+                if only_claimed and view.status != CLAIMED:
+                    raise NotClaimedError
+                sequences.add(view.sequence)
                 results.append(None)
             except BrokerError as error:
                 results.append(error)
@@ -220,6 +230,8 @@ class Changes:
                     self._update_record(found, now_ms, changes, rewrites), leave=_leave(rewrites)
                 )
                 self._core.counters.of(queue).count(record.UPDATE, len(seen))
+                if any(change.expire for _, change in updates):
+                    found.messages.advance(now_ms)  # not `Core.advance`: these claims did not time out
                 self._core.consumers.notify(found)
         return results
 
@@ -261,10 +273,12 @@ class Changes:
             if delay_ms == 0:
                 return view._replace(status=WAITING, due_ms=0, token=NO_TOKEN)
             return view._replace(status=DELAYED, due_ms=now_ms + delay_ms, token=NO_TOKEN)
-        if change.visibility_timeout_ms is None and change.rewrites:
+        if change.rewrites and change.visibility_timeout_ms is None and not change.expire:
             return view
         if view.status != CLAIMED:
             raise NotClaimedError
+        if change.expire:
+            return view._replace(due_ms=now_ms)
         timeout_ms = view.timeout_ms if change.visibility_timeout_ms is None else change.visibility_timeout_ms
         self._core.limits.check_range("visibility_timeout", timeout_ms)
         if timeout_ms == 0:
@@ -304,6 +318,7 @@ def _check_one_change(change: Change) -> None:
         "visibility_timeout": change.visibility_timeout_ms is not None,
         "delay": change.delay_ms is not None,
         "backoff": change.backoff_ms is not None,
+        "expire": change.expire,
         "bury": change.bury,
     }
     asked = [name for name, is_given in given.items() if is_given]

@@ -24,6 +24,7 @@ from wonderq.model.errors import (
     BrokerError,
     InvalidValueError,
     MessageNotFoundError,
+    OtherQueueError,
     QueueNotFoundError,
     StaleReceiptError,
 )
@@ -263,6 +264,7 @@ class Core:
         Raises:
             InvalidValueError: the target is malformed.
             MessageNotFoundError: the queue has no such message.
+            OtherQueueError: the message is one of another queue.
             StaleReceiptError: the receipt's claim is not the current one.
         """
         token = None
@@ -274,10 +276,12 @@ class Core:
             if target.id is not None and self.ids.decode_id(target.id) != tuple(place):
                 raise InvalidValueError("receipt", "The receipt and the id belong to different messages.")
         elif target.id is not None:
-            place = list(self.ids.decode_id(target.id) or (-1, -1))
+            place = list(self.ids.decode_id(target.id) or (queue.number, -1))
         else:
             raise InvalidValueError("id", "Give the id or the receipt of the message.")
-        view = queue.messages.find(place[1]) if place[0] == queue.number else None
+        if place[0] != queue.number:
+            raise OtherQueueError
+        view = queue.messages.find(place[1])
         if view is None:
             raise MessageNotFoundError
         if token is not None and token != view.token:

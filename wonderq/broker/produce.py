@@ -325,9 +325,9 @@ def _deduplicate(queue: Queue, messages: Sequence[NewMessage], now_ms: int) -> _
         key = _dedup_key(message, given, per_group=per_group) if given else ""
         sequence: int | None = None
         if key:
-            sequence = placed.keys[key] if key in placed.keys else queue.dedup.get(key, now_ms)
+            sequence = placed.keys[key] if key in placed.keys else queue.dedup.message(key, now_ms)
             if sequence is None:
-                sequence = queue.dedup.get(_former_dedup_key(message, given, per_group=per_group), now_ms)
+                sequence = queue.dedup.message(_former_dedup_key(message, given, per_group=per_group), now_ms)
         if sequence is None:
             sequence = first + len(placed.fresh)
             placed.fresh.append(index)

@@ -16,6 +16,7 @@ from wonderq.model.queue_names import DEFAULT_QUEUE, check_queue_name
 from wonderq.model.settings import RANGES, QueueSettings, check_setting, check_tags, check_texts
 from wonderq.runtime.fibers import yield_to_others
 from wonderq.state import record
+from wonderq.state.dedup import PURGE
 from wonderq.state.state import Queue, queue_record
 
 
@@ -129,18 +130,23 @@ class Queues:
             self._core.consumers.dissolve(found)
         self._core.wait_until_durable()
 
-    def purge(self, name: str) -> int:
+    def purge(self, name: str, *, void_keys: bool = False) -> int:
         """Delete all messages of a queue that it has now, claimed ones too; return how many.
 
         A large queue is purged in portions, oldest messages first, so others may see a part of them meanwhile. Messages
         that are produced meanwhile stay.
 
+        With ``void_keys``, the idempotency keys that the queue remembers are void, as after a purge in SQS. Otherwise
+        a producer that repeats a message after the purge still adds nothing.
+
         Raises:
             QueueNotFoundError: the queue does not exist.
         """
-        with self._core.transaction:
+        with self._core.transaction as now_ms:
             queue = self._core.find_queue(name)
             last = queue.messages.next_sequence
+            if void_keys:
+                self._void_keys(queue, last, now_ms)
         count, more = 0, True
         while more:
             with self._core.transaction as now_ms:
@@ -151,6 +157,15 @@ class Queues:
             yield_to_others()
         self._core.wait_until_durable()
         return count
+
+    def _void_keys(self, queue: Queue, end: int, now_ms: int) -> None:
+        """Void the idempotency keys of messages below ``end``, in a record of its own before those of the purge.
+
+        So no producer that repeats a purged message is told that it is there, whatever portion a crash leaves out.
+        """
+        if len(queue.dedup):
+            row = PURGE, end, now_ms + RANGES["deduplication_window_ms"][1]  # outlives every key
+            self._core.append_and_apply(record.Dedup(record.DEDUP, now_ms, queue.number, [row]))
 
     def _purge_portion(self, queue: Queue, last: int, now_ms: int) -> tuple[int, bool]:
         """Delete the oldest messages of a queue, below ``last``; return how many, and whether there may be more."""

@@ -105,7 +105,7 @@ class Transfers:
             if target is None:
                 target = self._core.new_queue(name, now_ms, created)
                 created += 1
-                records.append(queue_record(target, target.settings, now_ms))
+                records.append(queue_record(target, queue.settings.of_created_target(), now_ms))
             entries = [record.encode_entry(each.message.body, each.headers) for each in moved]
             lanes = [target.lane_for(each.headers.get("priority", 0), each.headers.get("group", "")) for each in moved]
             first = target.messages.next_sequence

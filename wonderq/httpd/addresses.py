@@ -1,11 +1,13 @@
-"""Client addresses that count as one client, and host names that a broker on loopback accepts."""
+"""Addresses that count as one client, host names that a broker on loopback accepts, and its public address."""
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from typing import Any
 
 #: Prefix of an IPv4 address on an IPv6 socket (RFC 4291, section 2.5.5.2).
 _MAPPED = bytes(10) + b"\xff\xff"
@@ -43,3 +45,45 @@ class TrustedHosts:
     def _accept(self, host: str) -> bool:
         name = _PORT.sub("", host.lower()).removesuffix(".")
         return _LOOPBACK.fullmatch(name) is not None or name in self._names
+
+
+LOOPBACK = ("127.0.0.0/8", "::1/128")
+"""Networks of this machine itself."""
+
+_FORWARDED_PROTO = re.compile(r"""(?:^|[;,\s])proto=("?)(https?)\1(?:$|[;,\s])""", re.IGNORECASE)
+
+
+class PublicAddress:
+    """The address under which clients reach the broker, which may be that of a proxy with TLS."""
+
+    def __init__(self, url: str = "", proxies: Iterable[str] = LOOPBACK) -> None:
+        """Always use ``url``, if given. Otherwise believe the ``proxies``, given as addresses or networks."""
+        self._url = url
+        self._proxies = [ipaddress.ip_network(each, strict=False) for each in proxies]
+        self._trusts = lru_cache(maxsize=256)(self._is_proxy)
+
+    def of(self, environ: Mapping[str, Any], scheme: str, netloc: str) -> str:
+        """Return the address for the client of a request, given as a WSGI environment, its scheme and its host."""
+        if self._url:
+            return self._url
+        given, forwarded = environ.get("HTTP_X_FORWARDED_PROTO"), environ.get("HTTP_FORWARDED")
+        if (given is not None or forwarded is not None) and self._trusts(environ.get("REMOTE_ADDR", "")):
+            scheme = _scheme_in(given, forwarded) or scheme
+        return f"{scheme}://{netloc}"
+
+    def _is_proxy(self, address: str) -> bool:
+        try:
+            found = ipaddress.ip_address(address.partition("%")[0])
+        except ValueError:
+            return False
+        mapped = getattr(found, "ipv4_mapped", None) or found
+        return any(mapped in each for each in self._proxies)
+
+
+def _scheme_in(given: str | None, forwarded: str | None) -> str | None:
+    """Return the scheme that the first proxy saw: in ``X-Forwarded-Proto``, or in ``Forwarded`` (RFC 7239)."""
+    first = (given or "").partition(",")[0].strip().lower()
+    if first in ("http", "https"):
+        return first
+    found = _FORWARDED_PROTO.search((forwarded or "").partition(",")[0])
+    return found[2].lower() if found else None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -33,6 +33,21 @@ class RequestError(Exception):
         self.code = code
         self.field = field
         self.headers = headers
+
+
+class ErrorResponse(NamedTuple):
+    """The response to a request that is rejected."""
+
+    status: int
+    media_type: str
+    body: bytes
+    headers: Mapping[str, str]
+
+
+RenderError = Callable[[str, str, Mapping[str, str], RequestError], ErrorResponse | None]
+"""Renders the error of a request, given as method, decoded path and headers like those of `wonderq.httpd.head.Head`.
+
+Returns None for the error object of the HTTP API. A request that cannot be parsed has the parts that are known."""
 
 
 def error_response(status: int, code: str, message: str, field: str | None = None) -> dict[str, Any]:

@@ -41,6 +41,8 @@ _HEAD = re.compile(
     rf"((?:{_NAME}:[\t -~\x80-\xff]*+\r\n){{0,{MAX_HEADERS}}}+)"
 )
 _FIELD = re.compile(r"([^:]++):[\t ]*+([^\r]*+)\r\n")
+#: Headers that decide on the format of an error response, also for a head that is not valid.
+_FORMAT_FIELD = re.compile(r"\n(X-Amz-Target|Authorization|Content-Type):[\t ]*([\t -~]+)", re.IGNORECASE)
 _HOST = re.compile(r"(?:[0-9A-Za-z._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _BLANK_LINES = re.compile(rb"(?:\r\n)++")
 
@@ -244,8 +246,11 @@ class Parser(HTTPRequestParser):  # type: ignore[misc] # waitress has no types
     def _parse(self, text: str) -> None:
         found = _HEAD.fullmatch(text)
         if found is None:
+            for name, value in _FORMAT_FIELD.findall(text):
+                self.headers[name.upper().replace("-", "_")] = value
             raise _fault(text)
         self.command, self.request_uri, authority, path, query, minor, fields = found.groups()
+        self.path = path
         if len(self.request_uri) > MAX_TARGET_BYTES:
             raise RequestError(414, "target_too_long", f"Send at most {MAX_TARGET_BYTES} bytes of path and query.")
         self.version = "1." + minor

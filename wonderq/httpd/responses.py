@@ -16,7 +16,7 @@ from waitress import task
 from waitress.buffers import ReadOnlyFileBasedBuffer
 from waitress.utilities import build_http_date
 
-from wonderq.httpd.errors import JSON, RequestError, encode_json, error_response
+from wonderq.httpd.errors import JSON, ErrorResponse, RequestError, encode_json, error_response
 from wonderq.httpd.room import RESPONSE_SHARE
 
 _FIXED_HEADERS = "Server: wonderq\r\nX-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n"
@@ -139,9 +139,12 @@ class ErrorTask(_ResponseHead, task.ErrorTask):  # type: ignore[misc]
         error = self.request.error
         if not isinstance(error, RequestError):  # the application raised; waitress has logged the traceback
             error = RequestError(500, "internal_error", "The broker failed because of a bug. Its log has the details.")
-        self.status = f"{error.status} {HTTPStatus(error.status).phrase}"
         body = encode_json(error_response(error.status, error.code, str(error), error.field)) + b"\n"
-        self.response_headers += [("Content-Type", JSON), *error.headers.items()]
+        request, render = self.request, self.channel.server.render_error
+        rendered = render and render(request.command, request.path, request.headers, error)
+        status, media_type, body, headers = rendered or ErrorResponse(error.status, JSON, body, error.headers)
+        self.status = f"{status} {HTTPStatus(status).phrase}"
+        self.response_headers += [("Content-Type", media_type), *headers.items()]
         self.set_close_on_finish()
         self.content_length = len(body)
         self.channel.rejected = True

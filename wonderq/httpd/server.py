@@ -28,6 +28,7 @@ from waitress.wasyncore import close_all, readwrite
 from wonderq.httpd.addresses import network
 from wonderq.httpd.connections import Channel, Timeouts
 from wonderq.httpd.counters import RequestCounters
+from wonderq.httpd.errors import RenderError
 from wonderq.httpd.head import CheckHead
 from wonderq.httpd.listening import bind, url_of
 from wonderq.httpd.parser import MAX_BODY_BYTES, BodyLimit
@@ -150,6 +151,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc] # waitress has no types
         connections: int = 2000,
         connections_per_address: int = 1000,
         check_head: CheckHead | None = None,
+        render_error: RenderError | None = None,
         timeouts: Timeouts | None = None,
         max_body_bytes: int = MAX_BODY_BYTES,
         sockets: Sequence[socket.socket] = (),
@@ -174,6 +176,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc] # waitress has no types
         )
         adjustments.send_bytes = SEND_BYTES  # deprecated as an argument
         self.check_head = check_head
+        self.render_error = render_error
         self.counters = RequestCounters()
         self.max_body_bytes = max_body_bytes
         self.body_limit = body_limit

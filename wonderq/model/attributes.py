@@ -13,7 +13,7 @@ Attribute = tuple[str, str | bytes]
 of a Binary attribute is bytes, and text otherwise."""
 
 _MAX_ATTRIBUTES = 64
-_NAME = re.compile(r"[A-Za-z0-9_.-]{1,256}")
+_NAME = re.compile(r"[\w.-]{1,256}")
 _TYPE = re.compile(r"(String|Number|Binary)(\.[^\0-\x1f]{1,240})?")
 _NUMBER = re.compile(r"[+-]?([0-9]{1,128}(\.[0-9]{0,128})?|\.[0-9]{1,128})([eE][+-]?[0-9]{1,3})?")
 
@@ -34,7 +34,7 @@ def check_attributes(attributes: Mapping[str, Attribute]) -> None:
         field = f"attributes.{name[:100]}"
         if not _NAME.fullmatch(name):
             raise InvalidValueError(
-                "attributes", "An attribute name is invalid. Use 1 to 256 characters of A-Z a-z 0-9 _ . and -."
+                "attributes", "An attribute name is invalid. Use 1 to 256 letters, digits, _ . and -."
             )
         if not _TYPE.fullmatch(kind):
             raise InvalidValueError(

@@ -60,6 +60,10 @@ class MessageNotFoundError(BrokerError):
         super().__init__("There is no message with this id in this queue: it was deleted, or never existed here.")
 
 
+class OtherQueueError(MessageNotFoundError):
+    """A request has a receipt, or an id, of a message of another queue."""
+
+
 class StaleReceiptError(BrokerError):
     """A request has a receipt whose claim is no longer valid."""
 

@@ -103,7 +103,7 @@ def size_of(body: str, attributes: Mapping[str, Attribute] | None) -> int:
     """Return the size of a message in bytes, counted as SQS does: body, attribute names, types and values."""
     size = len(body.encode())
     for name, (kind, value) in (attributes or {}).items():
-        size += len(name) + len(kind.encode()) + len(value if isinstance(value, bytes) else value.encode())
+        size += len(name.encode()) + len(kind.encode()) + len(value if isinstance(value, bytes) else value.encode())
     return size
 
 
@@ -225,6 +225,9 @@ class Change:
     """Like ``delay_ms``, doubled for each claim after the first."""
     if_version: int | None = None
     """Version that the message must have for the update to apply."""
+    expire: bool = False
+    """Ends the claim as its deadline would: the message is available at once, and the receipt deletes it until the next
+    claim. A release by ``visibility_timeout_ms`` voids the receipt instead."""
 
     @property
     def rewrites(self) -> bool:

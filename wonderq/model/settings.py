@@ -11,6 +11,9 @@ from wonderq.model.errors import InvalidValueError
 #: Default deduplication window, and lifetime of an attempt to claim: five minutes, as in SQS.
 DEDUPLICATION_WINDOW_MS = 300_000
 
+#: Retention of a queue that an SQS client creates: four days, as in SQS.
+SQS_RETENTION_MS = 345_600_000
+
 #: Suffix of the name of a FIFO queue.
 FIFO_SUFFIX = ".fifo"
 
@@ -151,6 +154,13 @@ class QueueSettings:
         """Whether a waiting message may be kept from being claimed, or be removed instead."""
         limited = self.max_receives or self.max_in_flight or self.has_rates
         return bool(limited or self.retention_ms or self.paused)
+
+    def of_created_target(self) -> QueueSettings:
+        """Return the settings of a queue that is created because a message of this queue moves there.
+
+        A queue with attributes of SQS gives it the limits with which SQS clients create queues; any other gives none.
+        """
+        return QueueSettings(retention_ms=SQS_RETENTION_MS, max_in_flight=self.max_in_flight) if self.sqs else _DEFAULTS
 
     def to_record(self) -> dict[str, Any]:
         """Return the settings that differ from the defaults, for a QUEUE record."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from falcon.routing import CompiledRouter
 
+from wonderq.auth.roles import SQS_ADDRESSES
 from wonderq.model.limits import Limits
 
 #: Most bytes of a character in JSON, by the bytes that it has in UTF-8.
@@ -32,8 +33,7 @@ def body_limit(router: CompiledRouter, limits: Limits, *, sqs_batch_bytes: int) 
     by_call = dict.fromkeys(_BATCHES, batch) | {
         "/messages/{message_id}": _ESCAPED_BYTES * limits.message_bytes + _OTHER_BYTES,
         "/messages/delete": _RECEIPT_BYTES * limits.batch_messages + _OTHER_BYTES,
-        "/": sqs,
-        "/{account:int(12)}/{queue}": sqs,
+        **dict.fromkeys(("/", *SQS_ADDRESSES), sqs),
     }
 
     def limit(_method: str, path: str) -> int:

@@ -37,6 +37,7 @@ class Context(NamedTuple):
     """A request of an action."""
 
     service: Service
+    action: str
     parameters: Mapping[str, Any]
     base_url: str
     """The broker's address as the client wrote it."""
@@ -46,6 +47,8 @@ class Context(NamedTuple):
     client_gone: Callable[[], bool]
     room: Room | None
     """Room for the response."""
+    environ: Mapping[str, Any]
+    """The request as a WSGI environment, for the headers that an action reads."""
 
     @property
     def broker(self) -> Broker:
@@ -126,7 +129,8 @@ class Context(NamedTuple):
         """
         entries = self.parameters.get("Entries")
         if not isinstance(entries, list) or not entries:
-            raise SqsError("EmptyBatchRequest", "There should be at least one entry in the request.")
+            text = f"There should be at least one {self.action}RequestEntry in the request."
+            raise SqsError("EmptyBatchRequest", text)
         if len(entries) > self.limits.batch_entries:
             most = self.limits.batch_entries
             text = f"Maximum number of entries per request are {most}. You have sent {len(entries)}."
@@ -142,7 +146,8 @@ class Context(NamedTuple):
                 )
                 raise SqsError("InvalidBatchEntryId", text)
         if len(set(ids)) < len(ids):
-            raise SqsError("BatchEntryIdsNotDistinct", "Two or more batch entries in the request have the same Id.")
+            repeated = next(each for each in ids if ids.count(each) > 1)
+            raise SqsError("BatchEntryIdsNotDistinct", f"Id {repeated} repeated.")
         return entries
 
 
@@ -170,7 +175,8 @@ def integer_in(parameters: Mapping[str, Any], name: str, least: int, most: int) 
     if isinstance(value, bool) or not isinstance(value, int):
         raise SqsError("SerializationException", f"{name} must be an integer.")
     if not least <= value <= most:
-        raise invalid(name, value, f"Must be between {least} and {most}, if provided.")
+        reason = f"between {least} and {most}" if least else f">= 0 and <= {most}"
+        raise invalid(name, value, f"Must be {reason}, if provided.")
     return value
 
 

@@ -1,4 +1,4 @@
-"""The endpoint of SQS clients: ``POST /`` and ``POST /{account}/{queue}``, in either wire format, signed or not."""
+"""The endpoint of SQS clients: ``/`` and the URLs of queues, in either wire format, signed or not."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from wonderq.auth.access import Access
 from wonderq.auth.keys import EVERYBODY, Key
 from wonderq.auth.roles import Role
 from wonderq.broker.broker import Broker
+from wonderq.httpd.addresses import PublicAddress
 from wonderq.httpd.counters import refusals
-from wonderq.httpd.errors import RequestError
 from wonderq.httpd.room import RESPONSE_SHARE
 from wonderq.httpd.structure import UNCHECKED_BYTES, Bounds
 from wonderq.model.errors import BrokerError
@@ -27,16 +27,9 @@ from wonderq.sqs.context import Action, Context, Service
 from wonderq.sqs.errors import SqsError, from_broker
 from wonderq.sqs.limits import STRICT, SqsLimits
 from wonderq.sqs.names import name_in_arn, name_in_url, url_of
-
-#: Routes of the endpoint. Clients of the query protocol post to the URL of a queue.
-ROOT, QUEUE = "/", "/{account:int(12)}/{queue}"
+from wonderq.sqs.refusals import NOT_SIGNED, UNKNOWN_KEY, check_get
 
 DEFAULT_REGION = "us-east-1"
-
-_NO_FORMAT = (
-    f"The request has no format of SQS. Send the Content-Type {wire.FORM_TYPE}, or the header X-Amz-Target and the "
-    f"Content-Type {wire.JSON_TYPE}, as SDKs do."
-)
 
 #: Most values of an entry of a batch, or of any other action: its fields and attributes.
 _VALUES_PER_ENTRY = 512
@@ -78,45 +71,71 @@ ACTIONS = {
 class SqsEndpoint:
     """The resource that serves SQS clients."""
 
-    def __init__(self, broker: Broker, access: Access | None = None, limits: SqsLimits = STRICT) -> None:
-        """Without ``access`` it serves everybody and ignores signatures."""
+    def __init__(
+        self,
+        broker: Broker,
+        access: Access | None = None,
+        limits: SqsLimits = STRICT,
+        address: PublicAddress | None = None,
+    ) -> None:
+        """Without ``access`` it serves everybody and ignores signatures. ``address`` is that in the URLs of queues."""
         self._service = Service(broker, limits)
         values = _VALUES_PER_ENTRY * (limits.batch_entries + 1)
         self._bounds = Bounds(values, _ESCAPED_BYTES * limits.message_bytes + UNCHECKED_BYTES)
         self._access = access
+        self._address = address or PublicAddress()
 
-    def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = "", **_account: int) -> None:
+    def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = "", name: str = "", **_: int) -> None:
         request_id = str(uuid.uuid4())
-        target = req.get_header("X-Amz-Target")
-        is_json = target is not None
+        is_json = wire.is_json(req.env)
         body = req.bounded_stream.read()
         try:
             try:
                 key, region = self._authenticate(req, body)
-                if target is None and (req.content_type or "").partition(";")[0].strip().lower() != wire.FORM_TYPE:
-                    raise RequestError(415, "unsupported_media_type", _NO_FORMAT)
-                name = wire.action_in_form(body) if target is None else wire.action_in_target(target)
-                action = _find_action(name, key, is_json=is_json)
-                parameters = (wire.read_json if is_json else wire.read_query)(body, self._bounds)
+                called, parameters = self._read(req, body, key, is_json=is_json)
                 if queue and "QueueUrl" not in parameters:
-                    parameters["QueueUrl"] = url_of("", queue)
+                    parameters["QueueUrl"] = url_of("", name or queue)
                 _authorize_queues(key, parameters)
                 client_gone: Callable[[], bool] = req.env.get("waitress.client_disconnected", lambda: False)
-                base_url = f"{req.scheme}://{req.netloc}"
+                base_url = self._address.of(req.env, req.scheme, req.netloc)
                 room = req.env.get(RESPONSE_SHARE)
-                context = Context(self._service, parameters, base_url, region, key.opens, client_gone, room)
-                result = action.run(context)
+                context = Context(
+                    self._service, called, parameters, base_url, region, key.opens, client_gone, room, req.env
+                )
+                result = ACTIONS[called].run(context)
             except (BrokerError, wonderq_storage.StorageError) as error:
                 raise from_broker(error) from error
         except SqsError as error:
             refusals[f"sqs:{error.name}"] += 1
             resp.data, resp.content_type = wire.write_error(error, request_id, is_json=is_json)
             resp.status = error.status
-            resp.set_header("x-amzn-query-error", f"{error.code};{'Sender' if error.is_senders_fault else 'Receiver'}")
+            resp.set_header("x-amzn-query-error", error.header)
         else:
-            resp.data, resp.content_type = wire.write(name, result, request_id, is_json=is_json)
+            resp.data, resp.content_type = wire.write(called, result, request_id, is_json=is_json)
         resp.set_header("x-amzn-RequestId", request_id)
         resp.set_header("Cache-Control", "no-store")
+
+    #: The query protocol has GET too. `_authenticate` refuses one that a page of another site may have sent.
+    on_get = on_post
+
+    def _read(self, req: falcon.Request, body: bytes, key: Key, *, is_json: bool) -> tuple[str, dict[str, Any]]:
+        """Return the action of a request, and its parameters. They are decoded only if the key has the action's role.
+
+        Raises:
+            SqsError: the request is malformed, there is no such action, or the key lacks the role.
+            RequestError: the body exceeds the bounds.
+        """
+        if is_json:
+            called = wire.action_in_target(req.env.get("HTTP_X_AMZ_TARGET"))
+            _check_action(called, key, is_json=True)
+            return called, wire.read_json(body, self._bounds)
+        if req.method == "GET":
+            body = req.query_string.encode()
+        elif wire.media_type_of(req.env) != wire.FORM_TYPE:
+            raise wire.no_action()
+        called = wire.action_in_form(body)
+        _check_action(called, key, is_json=False)
+        return called, wire.read_query(body, self._bounds)
 
     def _authenticate(self, req: falcon.Request, body: bytes) -> tuple[Key, str]:
         """Return the key of a request, and the region that its client uses.
@@ -126,21 +145,27 @@ class SqsEndpoint:
         Raises:
             SqsError: the request has no valid key, or the key exceeds its rate.
         """
-        signed = sigv4.parse(req.auth)
-        region = DEFAULT_REGION if signed is None else signed.region
         access = self._access
-        if access is None or access.open_to_all:
+        is_open = access is None or access.open_to_all
+        try:
+            signed = sigv4.parse(req.auth) or sigv4.parse_query(req.query_string)
+        except sigv4.SignatureError as error:
+            if not is_open:
+                raise SqsError(error.code, str(error), 403) from error
+            signed = None
+        region = DEFAULT_REGION if signed is None else signed.region or DEFAULT_REGION
+        if access is None or is_open:
+            if req.method == "GET":
+                check_get(req.env)
             return EVERYBODY, region
         if signed is None:
             key = access.find(req.auth)
             if key is None:
-                raise SqsError(
-                    "MissingAuthenticationToken", "The request must be signed with a key of this broker.", 403
-                )
+                raise SqsError("MissingAuthenticationToken", NOT_SIGNED, 403)
         else:
             key = access.find_signed(signed.access_key_id)
             if key is None or key.sqs_secret is None:
-                raise SqsError("InvalidClientTokenId", "The security token included in the request is invalid.", 403)
+                raise SqsError("InvalidClientTokenId", UNKNOWN_KEY, 403)
             request = sigv4.Request(req.method, req.path, req.query_string, sigv4.headers_of(req.env), _sha256(body))
             try:
                 sigv4.check(request, signed, key.sqs_secret, datetime.now(UTC))
@@ -162,19 +187,19 @@ def _sha256(body: bytes) -> str:
     return digest.hexdigest()
 
 
-def _find_action(name: str, key: Key, *, is_json: bool) -> Action:
-    """Return the action of a request, before its parameters are decoded.
+def _check_action(name: str, key: Key, *, is_json: bool) -> None:
+    """Check the action of a request, before its parameters are decoded.
 
     Raises:
         SqsError: there is no such action, or the key lacks its role.
     """
     action = ACTIONS.get(name)
     if action is None:
-        raise SqsError("UnknownOperationException" if is_json else "InvalidAction", f"SQS has no action {name[:100]}.")
+        error_name = "UnknownOperationException" if is_json else "InvalidAction"
+        raise SqsError(error_name, f"The action {name[:100]} is not valid for this endpoint.")
     roles = _QUEUE_ROLES if action.role is None else (action.role,)
     if not any(map(key.has, roles)):
         raise SqsError("AccessDenied", f"The action requires a key with the role {' or '.join(roles)}.", 403)
-    return action
 
 
 def _authorize_queues(key: Key, parameters: Mapping[str, Any]) -> None:

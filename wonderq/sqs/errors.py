@@ -23,19 +23,40 @@ CODES = {
 }
 
 
+#: Types of errors in the JSON protocol that differ from the names, which SDKs report as codes. The service model of SQS
+#: does not have these errors.
+_JSON_TYPES = {
+    "InvalidParameterValue": "com.amazon.coral.service#InvalidParameterValueException",
+    "MissingParameter": "com.amazonaws.sqs#MissingRequiredParameterException",
+}
+
+#: Statuses other than 400: botocore's model of the query protocol (version 1.29), and its list of throttling errors.
+_STATUSES = {"OverLimit": 403, "PurgeQueueInProgress": 403, "RequestThrottled": 403, "ResourceNotFoundException": 404}
+
+
 class SqsError(Exception):
     """A request failed."""
 
-    def __init__(self, name: str, message: str, status: int = 400) -> None:
-        """``name`` is the name in the JSON protocol."""
+    def __init__(self, name: str, message: str, status: int | None = None) -> None:
+        """``name`` is the name in the JSON protocol. ``status`` defaults to that of AWS."""
         super().__init__(message)
         self.name = name
-        self.status = status
+        self.status = _STATUSES.get(name, 400) if status is None else status
 
     @property
     def code(self) -> str:
         """The code in the query protocol."""
         return CODES.get(self.name, self.name)
+
+    @property
+    def json_type(self) -> str:
+        """The value of ``__type`` in the JSON protocol."""
+        return _JSON_TYPES.get(self.name, f"com.amazonaws.sqs#{self.name}")
+
+    @property
+    def header(self) -> str:
+        """The value of the header ``x-amzn-query-error``, from which SDKs of the JSON protocol take the code."""
+        return f"{self.code};{'Sender' if self.is_senders_fault else 'Receiver'}"
 
     @property
     def is_senders_fault(self) -> bool:
@@ -61,7 +82,6 @@ def no_such_queue() -> SqsError:
 
 #: Names of the broker's and storage's errors in SQS, with the broker's message. All others are `InvalidParameterValue`.
 _NAMES: dict[type[Exception], str] = {
-    errors.NotClaimedError: "MessageNotInflight",
     errors.BatchTooLargeError: "BatchRequestTooLong",
     errors.TooManyWaitingError: "RequestThrottled",
     errors.QueueDrainingError: "UnsupportedOperation",
@@ -82,11 +102,6 @@ def from_broker(error: Exception) -> SqsError:
             return no_such_queue()
         case errors.NotPermittedError():
             return SqsError("AccessDenied", str(error), 403)
-        case errors.StaleReceiptError() | errors.MessageNotFoundError():
-            reason = "Message does not exist or is not available for visibility timeout change."
-            return SqsError("InvalidParameterValue", f"Value for parameter ReceiptHandle is invalid. Reason: {reason}")
-        case errors.InvalidValueError(field="receipt"):
-            return SqsError("ReceiptHandleIsInvalid", "The input receipt handle is invalid.")
         case _ if type(error) in _NAMES:
             return SqsError(_NAMES[type(error)], str(error))
         case wonderq_storage.StorageError() | errors.ShuttingDownError():

@@ -14,9 +14,21 @@ from wonderq.runtime.fibers import took
 from wonderq.sqs.errors import SqsError, invalid
 from wonderq.sqs.wire import NOT_IN_XML
 
-_NAME = re.compile(r"(?!\.)(?!.*\.\.)[A-Za-z0-9_.-]{1,256}(?<!\.)")
+#: A name. SQS documents ASCII letters, and takes those of other alphabets too.
+_NAME = re.compile(r"(?!\.)(?!.*\.\.)[\w.-]{1,256}(?<!\.)")
 _RESERVED = ("aws.", "amazon.")
 _TYPE = re.compile(r"(String|Number|Binary)(\..{1,240})?", re.DOTALL)
+
+#: Names that select all attributes of a message.
+_ALL = frozenset(("All", "*", ".*"))
+
+#: Fields of the service model that SQS does not implement.
+_LISTS = ("StringListValues", "BinaryListValues", "StringListValue", "BinaryListValue")
+
+_NUMBER = re.compile(
+    r"[+-]?(?=\.?[0-9])(?P<whole>[0-9]*)(?:\.(?P<fraction>[0-9]*))?(?:[eE](?P<exponent>[+-]?[0-9]{1,4}))?"
+)
+_MAX_DIGITS, _LEAST_POWER, _MOST_POWER = 38, -128, 126
 
 _TRANSPORT_STRING, _TRANSPORT_BINARY = b"\1", b"\2"
 
@@ -59,21 +71,29 @@ def parse(given: Mapping[str, Any], most: int) -> dict[str, Attribute]:
 
 def _parse(name: str, value: Any) -> Attribute:
     if not _NAME.fullmatch(name) or name.lower().startswith(_RESERVED):
-        raise SqsError("InvalidParameterValue", f"Message attribute name {name[:256]!r} is invalid.")
-    if not isinstance(value, dict) or not isinstance(value.get("DataType"), str) or not value["DataType"]:
-        raise SqsError(
-            "InvalidParameterValue", f"The message attribute '{name}' must contain a non-empty message attribute type."
+        raise _refused(
+            f"The message attribute name '{name[:256]}' is invalid. Attribute name can contain letters, digits, "
+            "underscore (_), hyphen (-), and period (.), cannot start or end with a period or have two in a row, and "
+            "cannot start with AWS. or Amazon."
         )
-    kind = value["DataType"]
-    if not _TYPE.fullmatch(kind):
+    kind = value.get("DataType") if isinstance(value, dict) else None
+    if not isinstance(kind, str) or not kind:
+        raise _refused(f"The message attribute '{name}' must contain a non-empty message attribute type.")
+    if any(value.get(field) for field in _LISTS):
         raise SqsError(
-            "InvalidParameterValue", f"The message attribute '{name}' has an invalid message attribute type."
+            "UnsupportedOperation", "Message attribute list values in SendMessage operation are not supported."
+        )
+    if not _TYPE.fullmatch(kind):
+        raise _refused(
+            f"The message attribute '{name}' has an invalid message attribute type, the set of supported type prefixes "
+            "is Binary, Number, and String."
         )
     field = "BinaryValue" if kind.startswith("Binary") else "StringValue"
     text = value.get(field)
     if not isinstance(text, str) or not text:
-        raise SqsError(
-            "InvalidParameterValue", f"The message attribute '{name}' must contain a non-empty message attribute value."
+        raise _refused(
+            f"The message attribute '{name}' must contain a non-empty message attribute value for message attribute "
+            f"type '{kind}'."
         )
     if field == "BinaryValue":
         try:
@@ -81,10 +101,49 @@ def _parse(name: str, value: Any) -> Attribute:
         except (Base64Error, ValueError) as error:
             raise invalid(f"MessageAttributes.{name}.BinaryValue", text, "It must be base64.") from error
     if NOT_IN_XML.search(text):
-        raise SqsError(
-            "InvalidMessageContents", f"The message attribute '{name}' has characters outside the allowed set."
+        raise _refused(
+            f"The message attribute '{name}' has characters outside the allowed set: #x9 | #xA | #xD | #x20 to #xD7FF "
+            "| #xE000 to #xFFFD | #x10000 to #x10FFFF."
         )
+    if kind.startswith("Number"):
+        _check_number(name, text)
     return kind, text
+
+
+def _refused(text: str) -> SqsError:
+    return SqsError("InvalidParameterValue", text)
+
+
+def _check_number(name: str, text: str) -> None:
+    """Check a number: 38 digits, and from 10**-128 to 10**126.
+
+    SQS Developer Guide, "Message attribute data types".
+    """
+    found = _NUMBER.fullmatch(text)
+    if found is None:
+        raise _refused(
+            f"Can't cast the value of message (user) attribute '{name}' to a number: {text[:60]!r} is not a number."
+        )
+    digits, exponent = found["whole"] + (found["fraction"] or ""), int(found["exponent"] or 0)
+    significant = digits.strip("0")
+    magnitude = exponent + len(found["whole"]) - (len(digits) - len(digits.lstrip("0"))) - 1
+    if significant and (len(significant) > _MAX_DIGITS or not _LEAST_POWER <= magnitude <= _MOST_POWER):
+        raise _refused(
+            f"Can't cast the value of message (user) attribute '{name}' to a number: it may have {_MAX_DIGITS} digits, "
+            f"and be from 1E{_LEAST_POWER} to 1E{_MOST_POWER}."
+        )
+
+
+def size_of_any(given: Mapping[str, Any]) -> int:
+    """Return the size of the attributes of a request that may be invalid."""
+    size = 0
+    for name, value in given.items():
+        fields = value if isinstance(value, dict) else {}
+        texts = (name, fields.get("DataType"), fields.get("StringValue"))
+        size += sum(len(text.encode()) for text in texts if isinstance(text, str))
+        binary = fields.get("BinaryValue")
+        size += len(binary.rstrip("=")) * 3 // 4 if isinstance(binary, str) else 0
+    return size
 
 
 def to_response(attributes: Mapping[str, Attribute]) -> dict[str, dict[str, str]]:
@@ -98,10 +157,13 @@ def to_response(attributes: Mapping[str, Attribute]) -> dict[str, dict[str, str]
 
 
 def select(attributes: Mapping[str, Attribute], names: Sequence[str]) -> dict[str, Attribute]:
-    """Return the attributes that a consumer requested: by name, by ``prefix.*``, or ``All``."""
-    if "All" in names or ".*" in names:
+    """Return the attributes that a consumer requested: by name, by ``prefix.*``, or all of them.
+
+    The prefix ends before the dot, so that ``Hel.*`` selects ``Hello`` and ``Hel.lo``.
+    """
+    if not _ALL.isdisjoint(names):
         return dict(attributes)
-    prefixes = tuple(name[:-1] for name in names if name.endswith(".*"))
+    prefixes = tuple(name.removesuffix(".*") for name in names if name.endswith(".*"))
     return {
         name: value for name, value in attributes.items() if name in names or (prefixes and name.startswith(prefixes))
     }

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from itertools import repeat
 from typing import Any, NamedTuple
 
 from wonderq.model.attributes import Attribute
-from wonderq.model.errors import BrokerError, MessageNotFoundError, StaleReceiptError, TooManyInFlightError
+from wonderq.model.errors import (
+    BrokerError,
+    InvalidValueError,
+    MessageNotFoundError,
+    NotClaimedError,
+    OtherQueueError,
+    StaleReceiptError,
+    TooManyInFlightError,
+)
 from wonderq.model.messages import Change, Message, NewMessage, SendResult, Target, size_of
 from wonderq.model.settings import FIFO_SUFFIX, QueueSettings
 from wonderq.runtime.fibers import took
@@ -16,6 +25,7 @@ from wonderq.sqs.context import Context, batch_results, failed_entry, integer_in
 from wonderq.sqs.errors import SqsError, from_broker, invalid, missing
 from wonderq.sqs.limits import SqsLimits
 from wonderq.sqs.names import arn_of
+from wonderq.sqs.tracing import trace_header_of, trace_of
 from wonderq.sqs.wire import NOT_IN_XML
 
 _SENDER = "AIDAWONDERQ0000000000"
@@ -55,23 +65,30 @@ class _New(NamedTuple):
 def send_message(context: Context) -> dict[str, Any]:
     """Produce a message."""
     name, settings = context.settings()
-    new = _read_new(context, name, settings, context.parameters)
+    new = _read_new(context, name, settings, context.parameters, trace_of(context.environ))
     sent = _send(context, name, [new])[0]
     return {**new.sums, **_shown(name, sent)}
 
 
 def send_message_batch(context: Context) -> dict[str, Any]:
-    """Produce the valid messages of a batch."""
+    """Produce the valid messages of a batch. A FIFO queue refuses the batch if an entry lacks an id that it needs."""
     name, settings = context.settings()
     entries = context.entries()
+    if name.endswith(FIFO_SUFFIX):
+        for entry in entries:
+            _check_ids_given(entry, settings)
+    trace = trace_of(context.environ)
     fine: list[tuple[str, _New]] = []
     failures = []
+    total = 0
     for entry in entries:
         try:
-            fine.append((entry["Id"], _read_new(context, name, settings, entry)))
+            new = _read_new(context, name, settings, entry, trace)
+            fine.append((entry["Id"], new))
+            total += new.size
         except SqsError as error:
             failures.append(failed_entry(entry["Id"], error))
-    total = sum(new.size for _, new in fine)
+            total += _size_of_invalid(entry)
     if total > context.limits.batch_bytes:
         most = context.limits.batch_bytes
         text = f"Batch requests cannot be longer than {most} bytes. You have sent {total} bytes."
@@ -81,6 +98,13 @@ def send_message_batch(context: Context) -> dict[str, Any]:
         {"Id": entry_id, **new.sums, **_shown(name, each)} for (entry_id, new), each in zip(fine, sent, strict=True)
     ]
     return batch_results(successful, failures)
+
+
+def _size_of_invalid(entry: Mapping[str, Any]) -> int:
+    """Return the size of an invalid entry, as far as it has one: the limit of a batch counts all entries."""
+    body, attributes = entry.get("MessageBody"), entry.get("MessageAttributes")
+    size = len(body.encode()) if isinstance(body, str) else 0
+    return size + message_attributes.size_of_any(attributes if isinstance(attributes, dict) else {})
 
 
 def _send(context: Context, queue: str, new: Sequence[_New]) -> Sequence[SendResult]:
@@ -99,8 +123,10 @@ def _sequence_number(sequence: int) -> str:
     return f"{sequence + 1:020d}"
 
 
-def _read_new(context: Context, queue: str, settings: QueueSettings, given: Mapping[str, Any]) -> _New:
-    """Parse a message to be sent.
+def _read_new(
+    context: Context, queue: str, settings: QueueSettings, given: Mapping[str, Any], trace: Mapping[str, str]
+) -> _New:
+    """Parse a message to be sent. ``trace`` is the trace context of the request.
 
     Raises:
         SqsError: a parameter is invalid.
@@ -123,12 +149,11 @@ def _read_new(context: Context, queue: str, settings: QueueSettings, given: Mapp
         sums["MD5OfMessageAttributes"] = message_attributes.md5_of_attributes(attributes)
     if system:
         sums["MD5OfMessageSystemAttributes"] = message_attributes.md5_of_attributes(system)
-    trace = {name: str(value) for name, (_, value) in system.items()}
     message = NewMessage(
         body,
         None if delay_s is None else delay_s * 1000,
         attributes=attributes or None,
-        system=trace or None,
+        system={**trace, **{name: str(value) for name, (_, value) in system.items()}} or None,
         group=group or "",
         key=key or "",
     )
@@ -174,17 +199,27 @@ def _read_system_attributes(given: Mapping[str, Any]) -> dict[str, Attribute]:
 def _read_ids(given: Mapping[str, Any], settings: QueueSettings, *, is_fifo: bool) -> tuple[str | None, str | None]:
     """Return the group and the deduplication key of a message."""
     group, key = _id(given, "MessageGroupId"), _id(given, "MessageDeduplicationId")
-    if is_fifo and group is None:
+    if is_fifo:
+        _check_ids_given(given, settings)
+    if not is_fifo and key is not None:
+        raise invalid("MessageDeduplicationId", key, _WRONG_QUEUE_TYPE)
+    return group, key
+
+
+def _check_ids_given(given: Mapping[str, Any], settings: QueueSettings) -> None:
+    """Check that a message for a FIFO queue has the ids that it needs.
+
+    Raises:
+        SqsError: it has no group, or no deduplication id although the queue derives none from the body.
+    """
+    if given.get("MessageGroupId") is None:
         raise missing("MessageGroupId")
-    if is_fifo and key is None and not settings.content_deduplication:
+    if given.get("MessageDeduplicationId") is None and not settings.content_deduplication:
         text = (
             "The queue should either have ContentBasedDeduplication enabled or MessageDeduplicationId provided "
             "explicitly"
         )
         raise SqsError("InvalidParameterValue", text)
-    if not is_fifo and key is not None:
-        raise invalid("MessageDeduplicationId", key, _WRONG_QUEUE_TYPE)
-    return group, key
 
 
 def _map(given: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -285,14 +320,28 @@ def _system_attributes(context: Context, message: Message) -> dict[str, str]:
             values["MessageGroupId"] = envelope.group
         if envelope.key:
             values["MessageDeduplicationId"] = envelope.key
-        if "AWSTraceHeader" in envelope.system:
-            values["AWSTraceHeader"] = envelope.system["AWSTraceHeader"]
+        trace = trace_header_of(envelope.system)
+        if trace:
+            values["AWSTraceHeader"] = trace
         if envelope.dead_letter_source is not None:
             values["DeadLetterQueueSourceArn"] = arn_of(context.region, envelope.dead_letter_source.queue)
             values["SentTimestamp"] = str(envelope.dead_letter_source.produced_ms)
     if message.queue.endswith(FIFO_SUFFIX):
         values["SequenceNumber"] = _sequence_number(message.sequence)
+        values["MessageDeduplicationId"] = _deduplication_id(message)
     return values
+
+
+def _deduplication_id(message: Message) -> str:
+    """Return the deduplication id of a message of a FIFO queue.
+
+    A dead letter has the id that the message had in its source queue. SQS Developer Guide, "Configure a dead-letter
+    queue redrive".
+    """
+    envelope = message.envelope
+    if envelope is not None and envelope.dead_letter_source is not None:
+        return envelope.dead_letter_source.id
+    return (envelope.key if envelope is not None else "") or sha256(message.body.encode()).hexdigest()
 
 
 # Deleting messages, and renewing claims
@@ -321,26 +370,37 @@ def _receipt(entry: Mapping[str, Any]) -> str:
 
 
 def _delete(context: Context, queue: str, receipts: Sequence[str]) -> list[SqsError | None]:
+    targets = Target.each(zip(repeat(None), receipts, strict=False))
     try:
-        outcomes = context.broker.delete_batch(queue, Target.each(zip(repeat(None), receipts, strict=False)))
+        outcomes = context.broker.delete_batch(queue, targets, only_claimed=queue.endswith(FIFO_SUFFIX))
     except BrokerError as error:
         raise from_broker(error) from error
-    return [None if outcome is None else _deletion_error(queue, outcome) for outcome in outcomes]
+    return [
+        None if outcome is None else _deletion_error(queue, receipt, outcome)
+        for receipt, outcome in zip(receipts, outcomes, strict=True)
+    ]
 
 
-def _deletion_error(queue: str, error: BrokerError) -> SqsError | None:
+def _deletion_error(queue: str, receipt: str, error: BrokerError) -> SqsError | None:
     """Return the error of a deletion, or None where SQS reports success.
 
-    It does so for a deleted message, and for a stale receipt of a standard queue.
+    It does so for a deleted message, and for an old receipt of a standard queue.
     """
-    if isinstance(error, MessageNotFoundError):
-        return None
-    if isinstance(error, StaleReceiptError):
-        if not queue.endswith(FIFO_SUFFIX):
+    match error:
+        case OtherQueueError() | InvalidValueError(field="receipt"):
+            return _no_receipt(receipt)
+        case MessageNotFoundError():
             return None
-        text = "Value for parameter ReceiptHandle is invalid. Reason: The receipt handle has expired."
-        return SqsError("InvalidParameterValue", text)
+        case StaleReceiptError() | NotClaimedError():
+            if not queue.endswith(FIFO_SUFFIX):
+                return None
+            return invalid("ReceiptHandle", receipt, "The receipt handle has expired.")
     return from_broker(error)
+
+
+def _no_receipt(receipt: str) -> SqsError:
+    text = f'The input receipt handle "{receipt[:100]}" is not a valid receipt handle.'
+    return SqsError("ReceiptHandleIsInvalid", text)
 
 
 def change_message_visibility(context: Context) -> dict[str, Any]:
@@ -378,12 +438,34 @@ def change_message_visibility_batch(context: Context) -> dict[str, Any]:
 
 
 def _change(context: Context, queue: str, changes: Sequence[tuple[str, int]]) -> list[SqsError | None]:
-    updates = [(Target(receipt=receipt), Change(timeout_s * 1000)) for receipt, timeout_s in changes]
+    updates = [
+        (Target(receipt=receipt), Change(timeout_s * 1000) if timeout_s else Change(expire=True))
+        for receipt, timeout_s in changes
+    ]
     try:
         outcomes = context.broker.update_batch(queue, updates)
     except BrokerError as error:
         raise from_broker(error) from error
-    return [None if outcome is None else from_broker(outcome) for outcome in outcomes]
+    return [
+        None if outcome is None else _change_error(receipt, outcome)
+        for (receipt, _), outcome in zip(changes, outcomes, strict=True)
+    ]
+
+
+def _change_error(receipt: str, error: BrokerError) -> SqsError | None:
+    """Return the error of a change of visibility, or None where SQS reports success.
+
+    It does so for the handle of a claim that has ended. Nothing changes then: the message may be another consumer's.
+    """
+    match error:
+        case OtherQueueError() | InvalidValueError(field="receipt"):
+            return _no_receipt(receipt)
+        case MessageNotFoundError():
+            reason = "Message does not exist or is not available for visibility timeout change."
+            return invalid("ReceiptHandle", receipt, reason)
+        case StaleReceiptError() | NotClaimedError():
+            return None
+    return from_broker(error)
 
 
 def _batch_results(entries: Sequence[Mapping[str, Any]], errors: Sequence[SqsError | None]) -> dict[str, Any]:

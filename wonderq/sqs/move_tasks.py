@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from wonderq.broker.redrive import MAX_PER_SECOND, Redrive
 from wonderq.model.errors import BrokerError, RedriveNotFoundError, RedriveRunningError
+from wonderq.model.settings import FIFO_SUFFIX
 from wonderq.sqs.context import Context, queue_info
-from wonderq.sqs.errors import SqsError, from_broker
+from wonderq.sqs.errors import SqsError, from_broker, invalid
 from wonderq.sqs.limits import STRICT
 from wonderq.sqs.names import arn_of, name_in_arn
 
@@ -15,18 +17,24 @@ from wonderq.sqs.names import arn_of, name_in_arn
 _MAX_LISTED = 10
 _MAX_PER_SECOND = 500
 
+#: The form of a redrive's id.
+_HANDLE = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
 
 def start_message_move_task(context: Context) -> dict[str, Any]:
     """Start a redrive of a dead-letter queue."""
     source = _source(context)
     if not context.broker.sources_of(source):
-        raise SqsError("UnsupportedOperation", "Source queue must be configured as a Dead Letter Queue.")
+        raise SqsError("InvalidParameterValue", "Source queue must be configured as a Dead Letter Queue.")
     arn = context.text("DestinationArn")
     destination = None if arn is None else name_in_arn(arn, "DestinationArn")
     most = _MAX_PER_SECOND if context.limits is STRICT else MAX_PER_SECOND
     per_second = context.integer("MaxNumberOfMessagesPerSecond", 1, most)
     if destination is not None:
-        _check_exists(context, destination)
+        _check_exists(context, destination, "DestinationArn")
+        if destination.endswith(FIFO_SUFFIX) != source.endswith(FIFO_SUFFIX):
+            text = "The destination queue must be of the same type as the source queue: both FIFO, or both standard."
+            raise invalid("DestinationArn", arn, text)
     redrives = context.broker.redrives
     try:
         return {"TaskHandle": redrives.start(source, destination, per_second=per_second, permits=context.opens)}
@@ -34,27 +42,29 @@ def start_message_move_task(context: Context) -> dict[str, Any]:
         text = (
             "There is already a task running. Only one active task is allowed for a source queue arn at a given time."
         )
-        raise SqsError("UnsupportedOperation", text) from error
+        raise SqsError("InvalidParameterValue", text) from error
     except BrokerError as error:
         raise from_broker(error) from error
 
 
 def _source(context: Context) -> str:
     context.required("SourceArn")
-    return _check_exists(context, name_in_arn(context.text("SourceArn"), "SourceArn"))
+    return _check_exists(context, name_in_arn(context.text("SourceArn"), "SourceArn"), "SourceArn")
 
 
-def _check_exists(context: Context, name: str) -> str:
+def _check_exists(context: Context, name: str, parameter: str) -> str:
     try:
         return queue_info(context.broker, name).name
     except SqsError as error:
-        text = "The resource that you specified for the SourceArn or DestinationArn parameter doesn't exist."
+        text = f"The resource that you specified for the {parameter} parameter doesn't exist."
         raise SqsError("ResourceNotFoundException", text) from error
 
 
 def cancel_message_move_task(context: Context) -> dict[str, Any]:
     """Cancel a running redrive."""
     handle = context.required("TaskHandle")
+    if not _HANDLE.fullmatch(handle):
+        raise invalid("TaskHandle", handle, "Must be a TaskHandle that StartMessageMoveTask returned.")
     try:
         redrive, was_running = context.broker.redrives.cancel(handle, permits=context.opens)
     except RedriveNotFoundError as error:

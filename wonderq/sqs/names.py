@@ -6,13 +6,13 @@ import re
 from urllib.parse import urlsplit
 
 from wonderq.model.queue_names import QUEUE_NAME_PATTERN
-from wonderq.sqs.errors import SqsError, invalid, missing, no_such_queue
+from wonderq.sqs.errors import invalid, missing, no_such_queue
 
 ACCOUNT = "000000000000"
 """The number of the only AWS account that the endpoint has."""
 
 _NAME = re.compile(QUEUE_NAME_PATTERN)
-_ARN = re.compile(r"arn:[a-z-]+:sqs:[a-z0-9-]*:\d*:(?P<name>[A-Za-z0-9_.-]{1,80})")
+_ARN = re.compile(r"arn:[a-z-]+:sqs:[^:\s]{0,64}:\d*:(?P<name>[A-Za-z0-9_.-]{1,80})")
 
 
 def is_name(name: str) -> bool:
@@ -21,7 +21,9 @@ def is_name(name: str) -> bool:
 
 
 def name_in_url(url: str | None) -> str:
-    """Return the queue of a URL: the last part of its path. The host is ignored.
+    """Return the queue of a URL: the last part of its path, or the whole of it if it is just a name.
+
+    Host and account are ignored. SQS took URLs of several shapes over the years, and all of them end in the name.
 
     Raises:
         SqsError: there is no URL, or it ends in no queue name.
@@ -29,11 +31,9 @@ def name_in_url(url: str | None) -> str:
     if not url:
         raise missing("QueueUrl")
     try:
-        _, slash, name = urlsplit(url).path.rpartition("/")
+        name = urlsplit(url).path.removesuffix("/").rpartition("/")[2]
     except ValueError:
-        slash = ""
-    if not slash:
-        raise SqsError("InvalidAddress", f"The address {url[:100]} is not valid for this endpoint.")
+        name = ""
     if not is_name(name):
         raise no_such_queue()
     return name

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from wonderq.sqs.errors import SqsError, invalid
-from wonderq.sqs.names import ACCOUNT, name_in_arn
+from wonderq.sqs.names import name_in_arn
 
 MAX_POLICY_CHARACTERS = 16_384
 """Length of any policy as text. It is limited because one record holds all settings of a queue."""
@@ -44,9 +44,9 @@ class Redrive(NamedTuple):
     queue: str
 
 
-def invalid_value(attribute: str, value: object) -> SqsError:
-    """Return the error for an invalid value of an attribute."""
-    return SqsError("InvalidAttributeValue", f"Invalid value for the parameter {attribute}: {str(value)[:200]!r}.")
+def invalid_value(attribute: str, reason: str) -> SqsError:
+    """Return the error for an invalid value of an attribute, in the words of SQS and with a reason."""
+    return SqsError("InvalidAttributeValue", f"Invalid value for the parameter {attribute}. Reason: {reason}")
 
 
 def json_object(attribute: str, value: str) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def json_object(attribute: str, value: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise invalid_value(attribute, value)
+        raise invalid_value(attribute, f"Must be a JSON object of at most {MAX_POLICY_CHARACTERS} characters.")
     return found
 
 
@@ -76,7 +76,8 @@ def read_redrive(value: str, most: int) -> Redrive:
         receives = int(receives)
     is_number = isinstance(receives, int) and not isinstance(receives, bool)
     if "deadLetterTargetArn" not in policy or not is_number or not 1 <= receives <= most:
-        raise invalid_value("RedrivePolicy", value)
+        reason = f"Must have a deadLetterTargetArn, and a maxReceiveCount that is an integer from 1 to {most}."
+        raise invalid_value("RedrivePolicy", reason)
     return Redrive(receives, name_in_arn(policy["deadLetterTargetArn"], "RedrivePolicy"))
 
 
@@ -90,10 +91,11 @@ def check_redrive_allow(value: str) -> None:
     permission, sources = policy.get("redrivePermission"), policy.get("sourceQueueArns")
     by_queue = permission == "byQueue"
     if permission not in ("allowAll", "denyAll", "byQueue") or by_queue != (sources is not None):
-        raise invalid_value("RedriveAllowPolicy", value)
+        reason = "redrivePermission must be allowAll, denyAll or byQueue; only byQueue needs sourceQueueArns."
+        raise invalid_value("RedriveAllowPolicy", reason)
     if by_queue:
         if not isinstance(sources, list) or not 1 <= len(sources) <= _MAX_SOURCES:
-            raise invalid_value("RedriveAllowPolicy", value)
+            raise invalid_value("RedriveAllowPolicy", f"sourceQueueArns must list 1 to {_MAX_SOURCES} queues.")
         for each in sources:
             name_in_arn(each, "RedriveAllowPolicy")
 
@@ -126,14 +128,14 @@ def with_permission(policy: str, label: str, accounts: Sequence[str], actions: S
     for account in accounts:
         if not _AWS_ACCOUNT.fullmatch(account):
             raise invalid("AWSAccountId", account, "It must have 12 digits.")
-    found, statements = _statements(policy)
+    found, statements = _statements(policy, arn)
     if any(each.get("Sid") == label for each in statements):
         raise invalid("Label", label, "Already exists.")
     statement = {
         "Sid": label,
         "Effect": "Allow",
-        "Principal": {"AWS": [f"arn:aws:iam::{account}:root" for account in accounts]},
-        "Action": [f"SQS:{action}" for action in actions],
+        "Principal": {"AWS": _one_or_all([f"arn:aws:iam::{account}:root" for account in accounts])},
+        "Action": _one_or_all([f"SQS:{action}" for action in actions]),
         "Resource": arn,
     }
     text = _write({**found, "Statement": [*statements, statement]})
@@ -142,22 +144,27 @@ def with_permission(policy: str, label: str, accounts: Sequence[str], actions: S
     return text
 
 
-def without_permission(policy: str, label: str) -> str:
+def without_permission(policy: str, label: str, arn: str) -> str:
     """Return a queue's policy without the statement ``label``; empty if no statement is left.
 
     Raises:
         SqsError: the policy has no such statement.
     """
-    found, statements = _statements(policy)
+    found, statements = _statements(policy, arn)
     left = [each for each in statements if each.get("Sid") != label]
     if len(left) == len(statements):
         raise invalid("Label", label, "Can't find label on existing policy.")
     return _write({**found, "Statement": left}) if left else ""
 
 
-def _statements(policy: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _one_or_all(values: Sequence[str]) -> str | Sequence[str]:
+    """Return a value alone if it is the only one, as SQS writes policies."""
+    return values[0] if len(values) == 1 else values
+
+
+def _statements(policy: str, arn: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return a policy and the list of its statements. A policy may have a single statement without a list."""
-    new: dict[str, Any] = {"Version": "2012-10-17", "Id": f"{ACCOUNT}/SQSDefaultPolicy"}
+    new: dict[str, Any] = {"Version": "2008-10-17", "Id": f"{arn}/SQSDefaultPolicy"}
     found = json_object("Policy", policy) if policy else new
     statements: Any = found.get("Statement", [])
     if not isinstance(statements, list):

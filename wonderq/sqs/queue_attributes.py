@@ -15,9 +15,6 @@ from wonderq.sqs.limits import SqsLimits
 from wonderq.sqs.names import arn_of
 from wonderq.sqs.policies import check_redrive_allow, invalid_value, json_object, read_redrive
 
-DEFAULT_RETENTION_S = 345_600
-"""Retention of a new queue: four days."""
-
 #: Attributes that only FIFO queues have.
 _FIFO_ONLY = ("FifoQueue", "ContentBasedDeduplication", "DeduplicationScope", "FifoThroughputLimit")
 #: Stored attributes that are absent from responses while unset.
@@ -49,7 +46,7 @@ def _number(attribute: str, value: str, limits: SqsLimits) -> int:
         "KmsDataKeyReusePeriodSeconds": (60, 86_400),
     }[attribute]
     if not _WHOLE.fullmatch(value) or not least <= int(value) <= most:
-        raise invalid_value(attribute, value)
+        raise invalid_value(attribute, f"Must be an integer from {least} to {most}.")
     return int(value)
 
 
@@ -64,13 +61,13 @@ def _message_bytes(attribute: str, value: str, limits: SqsLimits) -> int:
 
 def _boolean(attribute: str, value: str, _limits: SqsLimits) -> bool:
     if value.lower() not in _BOOLEANS:
-        raise invalid_value(attribute, value)
+        raise invalid_value(attribute, "Must be true or false.")
     return _BOOLEANS[value.lower()]
 
 
 def _scope(attribute: str, value: str, _limits: SqsLimits) -> bool:
     if value not in ("queue", "messageGroup"):
-        raise invalid_value(attribute, value)
+        raise invalid_value(attribute, "Must be queue or messageGroup.")
     return value == "messageGroup"
 
 
@@ -89,13 +86,13 @@ _SETTINGS: dict[str, tuple[str, Callable[[str, str, SqsLimits], Any]]] = {
 
 
 def _check_fifo_queue(attribute: str, value: str, _limits: SqsLimits) -> None:
-    if value != "true":
-        raise invalid_value(attribute, value)
+    if value.lower() != "true":
+        raise invalid_value(attribute, "Modifying queue type is not supported.")
 
 
 def _check_throughput_limit(attribute: str, value: str, _limits: SqsLimits) -> None:
     if value not in ("perQueue", "perMessageGroupId"):
-        raise invalid_value(attribute, value)
+        raise invalid_value(attribute, "Must be perQueue or perMessageGroupId.")
 
 
 def _check_policy(attribute: str, value: str, _limits: SqsLimits) -> None:
@@ -110,7 +107,7 @@ def _check_redrive_allow(_attribute: str, value: str, _limits: SqsLimits) -> Non
 
 def _check_length(attribute: str, value: str, _limits: SqsLimits) -> None:
     if len(value) > _MAX_CHARACTERS:
-        raise invalid_value(attribute, value)
+        raise invalid_value(attribute, f"Must have at most {_MAX_CHARACTERS} characters.")
 
 
 def _check_optional_number(attribute: str, value: str, limits: SqsLimits) -> None:
@@ -144,7 +141,7 @@ READ_ONLY = (
 """Attributes that clients can only read."""
 
 
-def to_settings(name: str, given: Mapping[str, str], limits: SqsLimits, *, is_new: bool) -> dict[str, Any]:
+def to_settings(name: str, given: Mapping[str, str], limits: SqsLimits) -> dict[str, Any]:
     """Return the settings that attributes stand for. Attributes that only SQS has are under ``sqs``.
 
     Raises:
@@ -153,7 +150,7 @@ def to_settings(name: str, given: Mapping[str, str], limits: SqsLimits, *, is_ne
     settings: dict[str, Any] = {}
     stored: dict[str, str] = {}
     for attribute, value in given.items():
-        _check_attribute(name, attribute, value, is_new=is_new)
+        _check_attribute(name, attribute, value)
         if attribute == "RedrivePolicy":
             settings.update(_redrive(name, value, limits.receives))
         elif attribute in _SETTINGS:
@@ -164,18 +161,21 @@ def to_settings(name: str, given: Mapping[str, str], limits: SqsLimits, *, is_ne
             # The queue's name says whether it is FIFO, and an empty reuse period leaves the current one.
             if attribute != "FifoQueue" and (value or attribute != "KmsDataKeyReusePeriodSeconds"):
                 stored[attribute] = value
+    if stored.get("KmsMasterKeyId") and stored.get("SqsManagedSseEnabled", "").lower() == "true":
+        text = "You can use one type of server-side encryption (SSE) at one time."
+        raise SqsError("InvalidAttributeName", f"{text} You can either enable KMS SSE or SQS SSE.")
     if stored:
         settings["sqs"] = stored
     return settings
 
 
-def _check_attribute(name: str, attribute: str, value: object, *, is_new: bool) -> None:
-    if attribute not in SETTABLE or (attribute == "FifoQueue" and not is_new):
+def _check_attribute(name: str, attribute: str, value: object) -> None:
+    if attribute not in SETTABLE:
         raise SqsError("InvalidAttributeName", f"Unknown Attribute {attribute[:200]}.")
     if not isinstance(value, str):
-        raise invalid_value(attribute, value)
+        raise invalid_value(attribute, "Must be a string.")
     if attribute in _FIFO_ONLY and not name.endswith(FIFO_SUFFIX):
-        raise SqsError("InvalidAttributeName", f"Unknown Attribute {attribute}: only FIFO queues have it.")
+        raise SqsError("InvalidAttributeName", f"Unknown Attribute {attribute}. Only FIFO queues have it.")
 
 
 def _redrive(name: str, value: str, most: int) -> dict[str, Any]:
@@ -193,7 +193,12 @@ def merged(current: QueueSettings, settings: Mapping[str, Any]) -> dict[str, Any
     Raises:
         SqsError: the attributes contradict each other.
     """
-    stored = {**current.sqs, **settings.get("sqs", {})}
+    given = settings.get("sqs", {})
+    stored = {**current.sqs, **given}
+    if given.get("KmsMasterKeyId"):  # one kind of encryption replaces the other
+        stored.pop("SqsManagedSseEnabled", None)
+    elif given.get("SqsManagedSseEnabled", "").lower() == "true":
+        stored.pop("KmsMasterKeyId", None)
     per_group = settings.get("deduplication_per_group", current.deduplication_per_group)
     if stored.get("FifoThroughputLimit") == "perMessageGroupId" and not per_group:
         reason = "perMessageGroupId requires the DeduplicationScope messageGroup."

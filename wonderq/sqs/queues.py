@@ -9,44 +9,28 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from wonderq.model.limits import UNLIMITED
-from wonderq.model.settings import FIFO_SUFFIX, QueueSettings, check_tags
+from wonderq.model.settings import FIFO_SUFFIX, SQS_RETENTION_MS, QueueSettings, check_tags
 from wonderq.sqs import queue_attributes
 from wonderq.sqs.context import Context, queue_info, seconds_since
 from wonderq.sqs.errors import SqsError, invalid, missing, no_such_queue
 from wonderq.sqs.names import arn_of, is_name, url_of
 from wonderq.sqs.policies import allows_redrive, read_redrive, with_permission, without_permission
-from wonderq.sqs.queue_attributes import DEFAULT_RETENTION_S
 
 
 def create_queue(context: Context) -> dict[str, Any]:
     """Create a queue, or return the URL of one that has the same attributes."""
     name = context.required("QueueName")
     given = context.mapping("Attributes")
-    if not is_name(name):
-        raise invalid(
-            "QueueName", name, "Can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in length."
-        )
-    is_fifo = name.endswith(FIFO_SUFFIX)
-    if is_fifo and str(given.get("FifoQueue", "")).lower() != "true":
-        raise invalid(
-            "QueueName",
-            name,
-            "The name of a FIFO queue can only include alphanumeric characters, hyphens, or underscores, must end "
-            "with .fifo suffix, and FifoQueue must be true.",
-        )
-    if not is_fifo and "FifoQueue" in given:
-        raise SqsError(
-            "InvalidAttributeName", "Unknown Attribute FifoQueue: the name of a FIFO queue must end in .fifo."
-        )
-    settings = queue_attributes.to_settings(name, given, context.limits, is_new=True)
+    _check_new_name(name, given)
+    settings = queue_attributes.to_settings(name, given, context.limits)
     tags = _tags(context)
-    if seconds_since(context.service.deleted_s, name) < context.limits.wait_after_deletion_s:
-        text = "You must wait 60 seconds after deleting a queue before you can create another with the same name."
-        raise SqsError("QueueDeletedRecently", text)
     info = None if context.broker.settings_of(name) is None else queue_info(context.broker, name)
     if info is None:
+        if seconds_since(context.service.deleted_s, name) < context.limits.wait_after_deletion_s:
+            text = "You must wait 60 seconds after deleting a queue before you can create another with the same name."
+            raise SqsError("QueueDeletedRecently", text)
         _check_dead_letter_queue(context, name, settings)
-        defaults = {"retention_ms": DEFAULT_RETENTION_S * 1000, "max_in_flight": context.limits.in_flight}
+        defaults = {"retention_ms": SQS_RETENTION_MS, "max_in_flight": context.limits.in_flight}
         new = {**defaults, **queue_attributes.merged(QueueSettings(), settings), "tags": tags}
         info, created = context.broker.create_queue(name, context.opens, **new)
         if created:
@@ -57,6 +41,25 @@ def create_queue(context: Context) -> dict[str, Any]:
             text = f"A queue already exists with the same name and a different value for attribute {attribute}"
             raise SqsError("QueueNameExists", text)
     return {"QueueUrl": url_of(context.base_url, name)}
+
+
+def _check_new_name(name: str, given: Mapping[str, Any]) -> None:
+    """Check the name of a queue to create, together with the attribute ``FifoQueue``.
+
+    Raises:
+        SqsError: no queue can have this name, or it is that of the other type of queue.
+    """
+    asks_for_fifo = str(given.get("FifoQueue", "")).lower() == "true"
+    if name.endswith(FIFO_SUFFIX) != asks_for_fifo:
+        reason = (
+            "The name of a FIFO queue can only include alphanumeric characters, hyphens, or underscores, must end with "
+            ".fifo suffix and be 1 to 80 in length. FifoQueue must be true for such a name, and for no other."
+        )
+        raise invalid("QueueName", name, reason)
+    if not is_name(name):
+        raise invalid(
+            "QueueName", name, "Can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in length."
+        )
 
 
 def _same(attribute: str, one: str, other: str) -> bool:
@@ -99,7 +102,7 @@ def purge_queue(context: Context) -> dict[str, Any]:
     name = context.info().name
     if seconds_since(context.service.purged_s, name) < context.limits.wait_after_purge_s:
         raise SqsError("PurgeQueueInProgress", f"Only one PurgeQueue operation on {name} is allowed every 60 seconds.")
-    context.broker.purge(name)
+    context.broker.purge(name, void_keys=True)
     _note(context.service.purged_s, name, context.limits.wait_after_purge_s)
     return {}
 
@@ -178,7 +181,7 @@ def set_queue_attributes(context: Context) -> dict[str, Any]:
     given = context.mapping("Attributes")
     if not given:
         raise missing("Attributes")
-    settings = queue_attributes.to_settings(name, given, context.limits, is_new=False)
+    settings = queue_attributes.to_settings(name, given, context.limits)
 
     def change(current: QueueSettings) -> dict[str, Any]:
         _check_dead_letter_queue(context, name, settings)
@@ -196,6 +199,8 @@ def _tags(context: Context) -> dict[str, str]:
     for name, value in tags.items():
         if not isinstance(value, str):
             raise invalid("Tags", name, "The value of a tag must be a string.")
+        if name.lower().startswith("aws:"):
+            raise invalid("Tags", name, "Tag keys that begin with aws: are reserved for AWS.")
     check_tags(tags)
     return tags
 
@@ -224,7 +229,8 @@ def untag_queue(context: Context) -> dict[str, Any]:
 
 def list_queue_tags(context: Context) -> dict[str, Any]:
     """Return the tags of a queue."""
-    return {"Tags": dict(context.info().settings.tags)}
+    tags = context.info().settings.tags
+    return {"Tags": dict(tags)} if tags else {}
 
 
 def add_permission(context: Context) -> dict[str, Any]:
@@ -244,8 +250,8 @@ def add_permission(context: Context) -> dict[str, Any]:
 
 def remove_permission(context: Context) -> dict[str, Any]:
     """Remove a statement from the queue's policy."""
-    label = context.required("Label")
-    _change_policy(context, lambda policy: without_permission(policy, label))
+    label, arn = context.required("Label"), arn_of(context.region, context.queue())
+    _change_policy(context, lambda policy: without_permission(policy, label, arn))
     return {}
 
 

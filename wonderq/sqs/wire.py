@@ -58,23 +58,53 @@ _decode_raw_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
 
 
-def action_in_target(target: str) -> str:
+def media_type_of(environ: Mapping[str, Any]) -> str:
+    """Return the media type of a request's body, without its parameters."""
+    kind: str = environ.get("CONTENT_TYPE", "")
+    return kind.partition(";")[0].strip().lower()
+
+
+def is_json(environ: Mapping[str, Any]) -> bool:
+    """Return whether a request, given as a WSGI environment, is one of the JSON protocol.
+
+    A form is not, even with ``X-Amz-Target``: some clients of the query protocol send both.
+    """
+    media_type = media_type_of(environ)
+    return media_type == JSON_TYPE or ("HTTP_X_AMZ_TARGET" in environ and media_type != FORM_TYPE)
+
+
+def no_action() -> SqsError:
+    """Return the error for a request that names no action."""
+    text = (
+        f"The request names no action of SQS. Send the parameter Action in a form of the Content-Type {FORM_TYPE}, or "
+        f"the header X-Amz-Target and the Content-Type {JSON_TYPE}, as SDKs do."
+    )
+    return SqsError("UnknownOperationException", text, 404)
+
+
+def action_in_target(target: str | None) -> str:
     """Return the action that a header ``X-Amz-Target`` names.
 
     Raises:
         SqsError: it is malformed.
     """
+    if target is None:
+        raise no_action()
     if not target.startswith(_TARGET):
         raise SqsError("UnknownOperationException", "The header X-Amz-Target must name an action of AmazonSQS.")
     return target.removeprefix(_TARGET)
 
 
 def action_in_form(data: bytes) -> str:
-    """Return the action that a form names, without decoding the rest, or an empty string."""
+    """Return the action that a form names, without decoding the rest.
+
+    Raises:
+        SqsError: it names none.
+    """
     start = 0 if data.startswith(_ACTION) else data.find(b"&" + _ACTION) + 1
-    if not data.startswith(_ACTION, start):
-        return ""
     value = data[start + len(_ACTION) : start + len(_ACTION) + _MAX_ACTION_BYTES].partition(b"&")[0]
+    if not value or not data.startswith(_ACTION, start):
+        raise no_action()
     return unquote(value.decode("latin-1"))
 
 
@@ -192,6 +222,9 @@ _INTEGERS = (
     "MaxNumberOfMessagesPerSecond",
 )
 _WHOLE = re.compile(r"[+-]?\d{1,10}")
+_NUMBER = re.compile(r"[0-9]{1,10}")
+#: Names of lists in JSON.
+_PLURALS = frozenset(_LISTS.values())
 
 
 def _nested(fields: Mapping[str, str]) -> dict[str, Any]:
@@ -214,8 +247,10 @@ def _parameters(tree: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in tree.items():
         took(_STEPS_PER_FIELD)
-        if name in _LISTS and isinstance(value, dict):
+        if name in _LISTS:
             found[_LISTS[name]] = [_parameters(each) if isinstance(each, dict) else each for each in _in_order(value)]
+        elif name in _PLURALS and not value:  # an empty list: botocore writes its name in JSON, without a value
+            found[name] = []
         elif name in _MAPS and isinstance(value, dict):
             plural, key_name, value_name = _MAPS[name]
             pairs = [
@@ -231,9 +266,14 @@ def _parameters(tree: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _in_order(numbered: Mapping[str, Any]) -> list[Any]:
-    """Return the values of ``{"1": ..., "2": ...}`` in the order of the numbers."""
-    return [numbered[key] for key in sorted(sorted(numbered), key=len)]
+def _in_order(given: Any) -> list[Any]:
+    """Return the values of ``{"1": ..., "2": ...}`` in the order of the numbers.
+
+    SQS accepts a single value without a number too. An empty value is that of an empty list.
+    """
+    if isinstance(given, dict) and all(map(_NUMBER.fullmatch, given)):
+        return [given[key] for key in sorted(sorted(given), key=len)]
+    return [given] if given else []
 
 
 # Responses
@@ -253,7 +293,7 @@ def write(action: str, result: Mapping[str, Any], request_id: str, *, is_json: b
 def write_error(error: SqsError, request_id: str, *, is_json: bool) -> tuple[bytes, str]:
     """Return the body and the media type of an error response."""
     if is_json:
-        return _encode({"__type": f"com.amazonaws.sqs#{error.name}", "message": str(error)}), JSON_TYPE
+        return _encode({"__type": error.json_type, "message": str(error)}), JSON_TYPE
     kind = "Sender" if error.is_senders_fault else "Receiver"
     text = (
         f'<?xml version="1.0"?><ErrorResponse xmlns="{_NAMESPACE}"><Error><Type>{kind}</Type><Code>{error.code}</Code>'

@@ -12,6 +12,10 @@ from typing import Any, NamedTuple
 from wonderq.state import record
 from wonderq.state.disposal import free
 
+#: Key of the entry that a purge makes if it voids the idempotency keys. Its value is the sequence number after the
+#: purged messages: a key of an older message is void.
+PURGE = "p"
+
 
 class DedupEntry(NamedTuple):
     """A key and its value."""
@@ -38,6 +42,14 @@ class DedupTable:
         """Return the value of a key, or None if there is none or it has expired."""
         found = self._by_key.get(key)
         return found.value if found is not None and found.until_ms > now_ms else None
+
+    def message(self, key: str, now_ms: int) -> int | None:
+        """Return the sequence number of the message that an idempotency key stands for, or None.
+
+        A purge may void the keys of the messages before it; see `PURGE`.
+        """
+        sequence: int | None = self.get(key, now_ms)
+        return None if sequence is None or sequence < (self.get(PURGE, now_ms) or 0) else sequence
 
     def put(self, key: str, value: Any, until_ms: int, record_position: int) -> None:
         """Set the entry of a key."""

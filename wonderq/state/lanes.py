@@ -6,8 +6,8 @@ next lane:
 - The lane with the highest priority is next.
 - In an ordinary queue, the group with the fewest messages in flight is next, then the group that was served longest
   ago. A lane delivers one message per turn. So no group can starve the others, however many messages it has.
-- In a FIFO queue, a group is blocked while one of its messages is in flight, or while its next message is delayed.
-  The other groups take turns, and a lane delivers as many messages per turn as the consumer asks for.
+- In a FIFO queue, a message is blocked while an older one of its group is in flight, delayed or set aside. The other
+  groups take turns, and a lane delivers as many messages per turn as the consumer asks for.
 
 Messages with neither are in no lane: they are *plain*. They need no memory here, and take turns with the lanes as one
 group.
@@ -61,7 +61,7 @@ class Group:
 class Lane:
     """The messages of one priority and one group."""
 
-    __slots__ = ("delayed", "group", "listed", "messages", "number", "priority", "ready")
+    __slots__ = ("claimed", "delayed", "group", "listed", "messages", "number", "priority", "ready", "spent")
 
     def __init__(self, number: int, priority: int, group: Group) -> None:
         self.number = number
@@ -71,6 +71,8 @@ class Lane:
         """Number of messages, in any status."""
         self.ready: list[int] = []  # heap of the sequence numbers of waiting messages, and of void ones
         self.delayed: list[int] = []  # the same for delayed messages
+        self.claimed: list[int] = []  # the same for claimed messages
+        self.spent: list[int] = []  # the same for those of a FIFO queue that are set aside
         self.listed: Key | None = None  # key of the lane in the heap of open lanes, if it is there
 
     @property
@@ -144,6 +146,7 @@ class Lanes:
         elif status == DELAYED:
             lane.delayed.append(sequence)
         elif status == CLAIMED:
+            lane.claimed.append(sequence)
             lane.group.in_flight += 1
             self.in_flight += 1
 
@@ -179,17 +182,19 @@ class Lanes:
         if old == GONE:
             lane.messages += 1
         if new == CLAIMED:
-            group.in_flight += old != CLAIMED
-            self.in_flight += old != CLAIMED
+            if old != CLAIMED:
+                group.in_flight += 1
+                self.in_flight += 1
+                self._put(lane.claimed, sequence, CLAIMED, group.in_flight)
         elif old == CLAIMED:
             group.in_flight -= 1
             self.in_flight -= 1
-        if self._fifo:  # a message that is set aside blocks its group until it has left
-            group.in_flight += (new == SPENT) - (old == SPENT)
         if new == IN_LANE:
-            self._put(lane, lane.ready, sequence, IN_LANE)
+            self._put(lane.ready, sequence, IN_LANE, lane.messages)
         elif new == DELAYED:
-            self._put(lane, lane.delayed, sequence, DELAYED)
+            self._put(lane.delayed, sequence, DELAYED, lane.messages)
+        elif new == SPENT and self._fifo:  # it blocks those after it until it has left
+            self._put(lane.spent, sequence, SPENT, lane.messages)
         elif new == GONE:
             lane.messages -= 1
             if not lane.messages:
@@ -206,12 +211,13 @@ class Lanes:
         lanes = self.by_number
         while lanes and most > 0:
             number, lane = lanes.popitem()
-            most = free(most - 1, lane.ready, lane.delayed)
-            if lane.ready or lane.delayed:
+            heaps = lane.ready, lane.delayed, lane.claimed, lane.spent
+            most = free(most - 1, *heaps)
+            if any(heaps):
                 lanes[number] = lane
             lane.group.lanes.clear()  # a cycle, which only the garbage collector would free
-        heaps = [each for heap in self._open.values() for each in heap.lists()]
-        return free(most, self._groups, self._full, *self.withheld, *heaps)
+        entries = [each for heap in self._open.values() for each in heap.lists()]
+        return free(most, self._groups, self._full, *self.withheld, *entries)
 
     def count_claim(self, number: int) -> None:
         """Count a turn of a lane, or of the plain messages (`NO_LANE`), after one of its messages was claimed."""
@@ -221,11 +227,20 @@ class Lanes:
         else:
             self.by_number[number].group.turn = self._turn
 
-    def _put(self, lane: Lane, heap: list[int], sequence: int, status: int) -> None:
-        """Add a message to a heap of its lane. Remove the void places once they are the majority."""
+    def _put(self, heap: list[int], sequence: int, status: int, most: int) -> None:
+        """Add a message to a heap of its lane, which holds ``most`` valid places.
+
+        Remove the void places once they are the majority.
+        """
         heapq.heappush(heap, sequence)
-        if len(heap) > 2 * lane.messages + _VOID_PLACES:
+        if len(heap) > 2 * most + _VOID_PLACES:
             heap[:] = sorted({each for each in heap if self._status_of(each) == status})
+
+    def _first(self, heap: list[int], status: int) -> int | None:
+        """Return the oldest message of a heap, or None. Remove the void places before it."""
+        while heap and self._status_of(heap[0]) != status:
+            heapq.heappop(heap)
+        return heap[0] if heap else None
 
     # Choosing the next messages
 
@@ -301,24 +316,18 @@ class Lanes:
             if lane.ready:
                 self._full.add(lane.number)
             return False
-        if self._fifo and lane.group.in_flight:
-            return False
         return self._head(lane) is not None
 
     def _head(self, lane: Lane) -> int | None:
-        """Return the next message of a lane, or None. In a FIFO queue, an older delayed message blocks it."""
-        ready = lane.ready
-        while ready and self._status_of(ready[0]) != IN_LANE:
-            heapq.heappop(ready)
-        if not ready:
-            return None
-        if self._fifo:
-            delayed = lane.delayed
-            while delayed and self._status_of(delayed[0]) != DELAYED:
-                heapq.heappop(delayed)
-            if delayed and delayed[0] < ready[0]:
+        """Return the next message of a lane, or None. In a FIFO queue, an older one may block it."""
+        head = self._first(lane.ready, IN_LANE)
+        if head is None or not self._fifo:
+            return head
+        for heap, status in ((lane.claimed, CLAIMED), (lane.delayed, DELAYED), (lane.spent, SPENT)):
+            older = self._first(heap, status)
+            if older is not None and older < head:
                 return None
-        return ready[0]
+        return head
 
     def _offer(self, lane: Lane) -> None:
         """List an open lane under its current key, unless it is listed under that key or a smaller one."""
