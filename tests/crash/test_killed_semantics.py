@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.broker_process import RunningBroker
-from tests.support.waiting import PATIENCE_S
+from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.client.simple import Client, RefusedError
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -146,6 +146,9 @@ def dead_letters(life: Life) -> Check:
         message_id = client.produce("poison", group="g")
         client.consume(visibility_timeout=0)
         client.consume(visibility_timeout=0)
+    with life.on("dead") as dead:
+        dead.put_queue()
+        eventually(lambda: dead.count("unprocessed") == 1, "housekeeping to move it")
 
     def check(life: Life) -> None:
         with life.on("tries") as client:

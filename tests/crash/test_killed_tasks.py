@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.broker_process import RunningBroker
-from tests.support.waiting import PATIENCE_S
+from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.client.simple import Client
 
 MESSAGES = 5000
@@ -41,7 +41,7 @@ def test_a_redrive_that_is_killed_moves_each_message_once(tmp_path: Path, destin
             while client.consume(limit=1000, visibility_timeout=0):
                 pass
         with open_client(broker, "dead") as client:
-            assert client.count("unprocessed") == MESSAGES
+            eventually(lambda: client.count("unprocessed") == MESSAGES, "all dead letters to arrive")
             fields = {} if destination is None else {"destination": destination}
             redrive_id = client.redrive(per_second=4000, **fields)["id"]
         time.sleep(chance.uniform(0.05, 0.2))

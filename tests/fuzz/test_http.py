@@ -49,7 +49,7 @@ def without_msgpack(document: dict[str, Any]) -> None:
 
 def with_another_parameter(document: dict[str, Any]) -> None:
     document["paths"]["/queues"]["get"]["parameters"] = [
-        {"name": "prefix", "in": "query", "required": True, "schema": {"type": "string", "enum": ["a"]}}
+        {"name": "suffix", "in": "query", "required": True, "schema": {"type": "string", "enum": ["a"]}}
     ]
 
 

@@ -539,7 +539,7 @@ OPERATIONS = [
         "Queues",
         "List the queues that the key opens.",
         {200: Response(list[response_schemas.Queue], [_QUEUE], "Queue objects, ordered by name.")},
-        ("log_failed", "log_damaged"),
+        ("invalid_value", "log_failed", "log_damaged"),
         query=schemas.QueueListing,
     ),
     Operation(
