@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.sqs.clients import Boto
 from tests.support.broker_process import RunningBroker
+from tests.support.sqs_clients import Boto
 from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.client.simple import Client
 

@@ -237,7 +237,8 @@ def test_no_refusal_tells_which_tasks_there_are(tmp_path: Path, method: str) -> 
     world = World(tmp_path / "keys.json")
     there, missing = (world.rest(method, f"/queues/a-1/redrive/{task}") for task in (world.task, "0"))
     assert (there.status_code, there.text) == (missing.status_code, missing.text)
-    there, missing = (world.sqs("CancelMessageMoveTask", TaskHandle=task) for task in (world.task, "0"))
+    unknown = "00000000-0000-4000-8000-000000000000"
+    there, missing = (world.sqs("CancelMessageMoveTask", TaskHandle=task) for task in (world.task, unknown))
     assert there.status_code == missing.status_code
     assert "Task does not exist" in there.text
     assert "Task does not exist" in missing.text

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.sqs.clients import Caller, Sqs, serving_sqs
 from tests.support.clock import FakeClock
 from tests.support.memory_log import MemoryLog
+from tests.support.sqs_clients import Caller, Sqs, serving_sqs
 from wonderq.broker.broker import Broker
 from wonderq.sqs.limits import relaxed
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.sqs.clients import Boto, Sqs, post, post_form
 from tests.support.broker_process import RunningBroker
 from tests.support.http_client import serving
 from tests.support.memory_log import MemoryLog
+from tests.support.sqs_clients import Boto, Sqs, post, post_form
 from wonderq.app import create_app
 from wonderq.broker.broker import Broker
 from wonderq.httpd.addresses import PublicAddress

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.sqs.clients import Caller, RefusedError, Sqs
 from tests.sqs.test_messages import receive
 from tests.support.clock import FakeClock
+from tests.support.sqs_clients import Caller, RefusedError, Sqs
 from wonderq.broker.broker import Broker
 
 

@@ -16,10 +16,10 @@ from botocore.auth import SigV4Auth, SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from tests.sqs.clients import FORM, Sqs, post, post_form
 from tests.sqs.test_messages import ATTRIBUTES, receive
 from tests.support.http_client import ServedBroker, WireReply, serving
 from tests.support.memory_log import MemoryLog
+from tests.support.sqs_clients import FORM, Sqs, post, post_form
 from wonderq.app import create_app
 from wonderq.auth import keys
 from wonderq.auth.access import Access

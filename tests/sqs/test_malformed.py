@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from tests.sqs.clients import Caller, RefusedError, Sqs, post, post_form
 from tests.sqs.refused_calls import PREFIX
+from tests.support.sqs_clients import Caller, RefusedError, Sqs, post, post_form
 
 #: Types of errors in JSON that differ from their codes; a recorded fact of AWS.
 JSON_TYPES = {

@@ -10,9 +10,9 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.sqs.clients import FORM, Caller, RefusedError, Sqs, post
 from tests.support.clock import FakeClock
 from tests.support.http_client import Client
+from tests.support.sqs_clients import FORM, Caller, RefusedError, Sqs, post
 from tests.support.waiting import PATIENCE_S
 from wonderq.model.messages import NewMessage
 

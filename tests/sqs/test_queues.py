@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.sqs.clients import Caller, RefusedError, Sqs
 from tests.support.clock import FakeClock
+from tests.support.sqs_clients import Caller, RefusedError, Sqs
 
 
 def arn(name: str) -> str:

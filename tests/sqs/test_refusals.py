@@ -11,9 +11,9 @@ from xml.etree import ElementTree as ET
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.sqs.clients import FORM, NAMESPACE, boto_client
 from tests.support.http_client import ServedBroker, WireReply, serving
 from tests.support.memory_log import MemoryLog
+from tests.support.sqs_clients import FORM, NAMESPACE, boto_client
 from wonderq.app import create_app
 from wonderq.auth import keys
 from wonderq.auth.access import Access

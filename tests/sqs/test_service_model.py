@@ -10,7 +10,7 @@ import botocore.session
 import pytest
 
 import wonderq.sqs
-from tests.sqs.clients import Sqs
+from tests.support.sqs_clients import Sqs
 from wonderq.sqs import wire
 from wonderq.sqs.endpoint import ACTIONS
 
