@@ -15,9 +15,8 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.sqs.test_dead_letters import redrive
 from tests.support.broker_process import RunningBroker
-from tests.support.sqs_clients import Boto
+from tests.support.sqs_clients import Boto, redrive
 from tests.support.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from tests.sqs.test_dead_letters import arn, redrive
+from tests.support.sqs_clients import arn, redrive
 
 PREFIX = "AWS.SimpleQueueService."
 

@@ -9,16 +9,8 @@ import pytest
 
 from tests.sqs.test_messages import receive
 from tests.support.clock import FakeClock
-from tests.support.sqs_clients import Caller, RefusedError, Sqs
+from tests.support.sqs_clients import Caller, RefusedError, Sqs, arn, redrive
 from wonderq.broker.broker import Broker
-
-
-def arn(name: str) -> str:
-    return f"arn:aws:sqs:eu-central-1:000000000000:{name}"
-
-
-def redrive(name: str, receives: Any = 2) -> dict[str, str]:
-    return {"RedrivePolicy": json.dumps({"deadLetterTargetArn": arn(name), "maxReceiveCount": receives})}
 
 
 @pytest.fixture

@@ -11,10 +11,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.sqs.refused_calls import CALLS, Refused
-from tests.sqs.test_dead_letters import redrive
 from tests.support.clock import FakeClock
 from tests.support.memory_log import MemoryLog
-from tests.support.sqs_clients import RefusedError, Sqs, serving_sqs
+from tests.support.sqs_clients import RefusedError, Sqs, redrive, serving_sqs
 from wonderq.broker.broker import Broker
 
 MODEL: Any = botocore.session.get_session().get_service_model("sqs")

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.sqs.test_dead_letters import arn, drive, redrive
+from tests.sqs.test_dead_letters import drive
 from tests.sqs.test_messages import receive
 from tests.support.clock import FakeClock
-from tests.support.sqs_clients import Caller, RefusedError, Sqs
+from tests.support.sqs_clients import Caller, RefusedError, Sqs, arn, redrive
 
 
 def send(call: Caller, url: str, body: str, group: str = "g", **more: Any) -> dict[str, Any]:

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.sqs.test_dead_letters import redrive
 from tests.support.memory_log import MemoryLog
-from tests.support.sqs_clients import RefusedError, Sqs, serving_sqs
+from tests.support.sqs_clients import RefusedError, Sqs, redrive, serving_sqs
 from wonderq.broker.broker import Broker
 from wonderq.model.limits import Limits
 from wonderq.sqs.limits import relaxed

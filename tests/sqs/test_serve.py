@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.sqs.test_dead_letters import redrive
 from tests.support.broker_process import RunningBroker
 from tests.support.commands import run
-from tests.support.sqs_clients import Boto, RefusedError, boto_client
+from tests.support.sqs_clients import Boto, RefusedError, boto_client, redrive
 
 
 def test_a_key_for_sqs(tmp_path: Path) -> None:

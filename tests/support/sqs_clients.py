@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping
@@ -209,3 +210,11 @@ class Sqs(NamedTuple):
 def serving_sqs(broker: Broker, limits: SqsLimits = STRICT) -> Iterator[Sqs]:
     with serving(broker, create_app(broker, sqs_limits=limits)) as served:
         yield Sqs(served, Boto(f"http://127.0.0.1:{served.port}"), Query(served))
+
+
+def arn(name: str) -> str:
+    return f"arn:aws:sqs:eu-central-1:000000000000:{name}"
+
+
+def redrive(name: str, receives: Any = 2) -> dict[str, str]:
+    return {"RedrivePolicy": json.dumps({"deadLetterTargetArn": arn(name), "maxReceiveCount": receives})}
