@@ -57,8 +57,8 @@ def fill(folder: Path, size: int) -> None:
     try:
         broker = Broker(log, limits=Limits.widest())
         name = "q" * 80
-        tags = {f"{number:02}" + "k" * 126: "\u202e" * 256 for number in range(50)}
-        broker.put_queue(name, tags=tags, sqs={"Policy": "\1" * 100_000}, max_receives=1, dead_letter_queue="dead")
+        tags = {f"{number:02}" + "k" * 126: "\u202e" * 256 for number in range(15)}
+        broker.put_queue(name, tags=tags, sqs={"Policy": "\1" * 2000}, max_receives=1, dead_letter_queue="dead")
         ids = [broker.send(name, [each])[0].id for each in [*large(size), *map(NewMessage, ODD)]]
         broker.update(name, Target(id=ids[0]), Change(bury=True))
         broker.claim(name, limit=1, visibility_timeout_ms=12 * HOUR_MS)
