@@ -106,6 +106,17 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> Iterator[Measured]:
     measured.broker.close()
 
 
+def test_a_claim_that_is_made_to_expire_ends_few_others_with_it(measured: Measured) -> None:
+    measured.send_groups("q")
+    measured.claim_all("q", 1000)
+    measured.broker.send("q", ["last"])
+    [last] = measured.broker.claim("q", visibility_timeout_ms=60_000)
+    measured.clock.ms += 1000
+    measured.holds.reset()
+    measured.broker.update("q", Target(receipt=last.receipt), Change(expire=True))
+    assert measured.holds.most <= 2 * 4 * PORTION
+
+
 def test_deadlines_that_are_due_together_end_in_portions(measured: Measured) -> None:
     for first in range(0, MANY, 500):
         measured.broker.send("q", [NewMessage("x", delay_ms=first + n + 1) for n in range(500)])

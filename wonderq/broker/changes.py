@@ -7,7 +7,7 @@ from contextlib import suppress
 from operator import ge
 from typing import NamedTuple
 
-from wonderq.broker.core import CLAIM_LEAVES, DELETE_LEAVES, PRODUCE_LEAVES, Core
+from wonderq.broker.core import CLAIM_LEAVES, DELETE_LEAVES, PORTION, PRODUCE_LEAVES, Core
 from wonderq.broker.reader import Headers, Reader
 from wonderq.model.attributes import check_attributes
 from wonderq.model.errors import (
@@ -231,7 +231,7 @@ class Changes:
                 )
                 self._core.counters.of(queue).count(record.UPDATE, len(seen))
                 if any(change.expire for _, change in updates):
-                    found.messages.advance(now_ms)  # not `Core.advance`: these claims did not time out
+                    found.messages.advance(now_ms, PORTION)  # not `Core.advance`: these claims did not time out
                 self._core.consumers.notify(found)
         return results
 

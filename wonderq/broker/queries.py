@@ -12,15 +12,12 @@ from wonderq.model.errors import InvalidValueError, MessageNotFoundError, TooMan
 from wonderq.model.messages import Message, QueueInfo, Target
 from wonderq.model.settings import QueueSettings
 from wonderq.model.status import STATUS_BY_NAME
-from wonderq.runtime.fibers import yield_to_others
+from wonderq.runtime.fibers import took, yield_to_others
 from wonderq.state.state import Queue
 
 #: Most messages, and most bytes, that a listing reads at a time. A larger message is read alone.
 _LIST_CHUNK = 100
 _LIST_BYTES = 1 << 20
-
-#: Work of a listing before other requests have their turn, in the unit of `_work_of`; about three milliseconds.
-_WORK_PER_TURN = 1000
 
 #: Queues to inspect before other requests have their turn.
 _CHUNK_QUEUES = 100
@@ -101,12 +98,8 @@ class Queries:
                 if not messages:
                     return
                 sequence = messages[-1].sequence
-                work = 0
                 for message in messages:
-                    work += _work_of(message)
-                    if work > _WORK_PER_TURN:
-                        yield_to_others()
-                        work = 0
+                    took(_steps_of(message))
                     if matches is None or matches(message):
                         yield message
                         limit -= 1
@@ -269,7 +262,7 @@ def _in_turns(names: Iterable[str], matches: Callable[[str], bool]) -> Iterator[
             yield name
 
 
-def _work_of(message: Message) -> int:
-    """Return the work of decoding a message, testing it and encoding its object; 1 is about 3 us."""
+def _steps_of(message: Message) -> int:
+    """Return the steps of `took` for decoding a message, testing it and encoding its object."""
     attributes = 0 if message.envelope is None else len(message.envelope.attributes or ())
-    return 5 + attributes + len(message.body) // 1000
+    return 15 + 3 * attributes + len(message.body) // 300

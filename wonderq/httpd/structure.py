@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from wonderq.httpd.errors import JSON, MSGPACK, RequestError
-from wonderq.runtime.fibers import took, yield_to_others
+from wonderq.runtime.fibers import took
 
 #: A body up to this size is decoded without these checks: whatever it holds, that takes a few milliseconds.
 UNCHECKED_BYTES = 64 << 10
@@ -25,8 +25,8 @@ _BYTES_PER_STEP = 100
 #: Most bytes of JSON for each possible value, besides strings: indentation, numbers and punctuation.
 _BYTES_PER_VALUE = 40
 
-#: Values of msgpack that are checked in one step.
-_VALUES_PER_TURN = 5_000
+#: Values of msgpack that are checked in one step, and the steps of `took` that this takes.
+_VALUES_PER_STEP, _STEPS_OF_VALUES = 500, 200
 
 #: Python converts a long integer in quadratic time.
 _LONG_NUMBER = re.compile(rb"[0-9]{400}")
@@ -124,8 +124,7 @@ _CONTAINERS = {0xDC: (2, 1), 0xDD: (4, 1), 0xDE: (2, 2), 0xDF: (4, 2)}
 
 
 def _check_msgpack(data: bytes | memoryview, bounds: Bounds) -> None:
-    at, expected, turn_ends = 0, 1, _VALUES_PER_TURN
-    seen = 0
+    at, expected, seen = 0, 1, 0
     while seen < expected and at < len(data):
         code = data[at]
         at += 1
@@ -146,9 +145,8 @@ def _check_msgpack(data: bytes | memoryview, bounds: Bounds) -> None:
         if expected > 2 * bounds.values:  # in JSON, the names of a map are not values
             raise _too_many_values(bounds.values)
         seen += 1
-        if seen == turn_ends:
-            turn_ends += _VALUES_PER_TURN
-            yield_to_others()
+        if not seen % _VALUES_PER_STEP:
+            took(_STEPS_OF_VALUES)
 
 
 _CHECKS: dict[str, Callable[[bytes | memoryview, Bounds], None]] = {JSON: _check_json, MSGPACK: _check_msgpack}
