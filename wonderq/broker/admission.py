@@ -99,8 +99,7 @@ class Admission:
         """
         if not count:
             raise InvalidValueError("entries", "A batch needs at least one entry.")
-        if count > self._limits.batch_messages:
-            raise BatchTooLargeError(f"A batch may have {self._limits.batch_messages} entries, and this has {count}.")
+        self._limits.check_entries(count)
 
     # All of them together: under the broker's lock
 

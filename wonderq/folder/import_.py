@@ -22,7 +22,7 @@ from wonderq.client.simple import Client, RefusedError, UnreachableError
 from wonderq.folder.lock import FolderError, locked, segment_numbers
 from wonderq.folder.replay import explain_unreadable
 from wonderq.model.errors import BrokerError
-from wonderq.model.limits import MAX_MESSAGE_BYTES, Limits
+from wonderq.model.limits import ESCAPED_BYTES, MAX_MESSAGE_BYTES, Limits
 from wonderq.rest.schemas import Attributes, Group, NewMessage, Priority, PutQueue, Traceparent, Tracestate, given
 from wonderq.rest.values import new_message, settings_of
 from wonderq_storage import Checkpoints, FileLog
@@ -32,7 +32,7 @@ from wonderq_storage.recovery import wall_clock_ms
 _BATCH_BYTES = 1 << 20
 
 #: Longest line: the largest message, of which each byte is escaped as ``\\u0000``, and its other fields.
-LONGEST_LINE_BYTES = 6 * MAX_MESSAGE_BYTES + (1 << 20)
+LONGEST_LINE_BYTES = ESCAPED_BYTES * MAX_MESSAGE_BYTES + (1 << 20)
 
 _Object = dict[str, Any]
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
-from wonderq.model.errors import InvalidValueError
+from wonderq.model.errors import BatchTooLargeError, InvalidValueError
 
 UNLIMITED = sys.maxsize
 """Value of a limit that nothing reaches."""
 
 MAX_MESSAGE_BYTES = 16 << 20
 """Largest value of `Limits.message_bytes`: compaction must be able to rewrite a message into a segment of any size."""
+
+
+ESCAPED_BYTES = 6
+"""Most bytes that a character of a message takes in JSON for each byte in UTF-8: ``\\u0000`` for a zero byte."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,15 @@ class Limits:
             total_messages=UNLIMITED,
             total_keys=UNLIMITED,
         )
+
+    def check_entries(self, count: int) -> None:
+        """Check the number of entries of a batch.
+
+        Raises:
+            BatchTooLargeError: there are too many.
+        """
+        if count > self.batch_messages:
+            raise BatchTooLargeError(f"A batch may have {self.batch_messages} entries, and this has {count}.")
 
     def check_range(self, field: str, value_ms: int) -> None:
         """Check a duration; ``field`` is its name without the unit.

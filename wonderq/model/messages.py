@@ -20,7 +20,7 @@ from wonderq.model.settings import QueueSettings
 #: Highest priority of a message. The lowest is 0.
 MAX_PRIORITY = 9
 
-_MAX_NAME_CHARACTERS = 128
+MAX_NAME_CHARACTERS = 128
 _SYSTEM_NAMES = frozenset(("traceparent", "tracestate", "AWSTraceHeader"))
 _MAX_SYSTEM_CHARACTERS = 1024
 
@@ -65,10 +65,10 @@ class NewMessage(NamedTuple):
                 "A FIFO queue has no priorities. Send the message without one.",
             )
         for field, name in (("group", self.group), ("idempotency_key", self.key)):
-            if len(name) > _MAX_NAME_CHARACTERS:
+            if len(name) > MAX_NAME_CHARACTERS:
                 raise InvalidValueError(
                     field,
-                    f"{field} has {len(name)} characters, and at most {_MAX_NAME_CHARACTERS} are allowed. Shorten it.",
+                    f"{field} has {len(name)} characters, and at most {MAX_NAME_CHARACTERS} are allowed. Shorten it.",
                 )
         if self.attributes:
             check_attributes(self.attributes)

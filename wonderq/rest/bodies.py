@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from functools import cache
 from typing import Annotated, Any, TypeVar, cast
 
@@ -13,8 +13,7 @@ import msgspec
 
 from wonderq.httpd.errors import JSON, MSGPACK, RequestError, encode_json
 from wonderq.httpd.structure import UNCHECKED_BYTES, Bounds, check_structure
-from wonderq.model.errors import BatchTooLargeError
-from wonderq.model.limits import Limits
+from wonderq.model.limits import ESCAPED_BYTES, Limits
 from wonderq.rest.explain import explain
 from wonderq.rest.schemas import ENTRIES
 from wonderq.runtime.fibers import took
@@ -27,9 +26,6 @@ _NAME_CHARACTERS = 100
 
 #: Most values of one entry of a batch, or of any other request: its fields, and 64 attributes that state their types.
 _VALUES_PER_ENTRY = 256
-
-#: Most bytes of a character of a message in JSON, by the bytes that it has in UTF-8.
-_ESCAPED_BYTES = 6
 
 #: Characters of a message of msgspec that are read, at its beginning and at its end.
 _ERROR_CHARACTERS = 2000
@@ -85,7 +81,7 @@ def _decode(decoder: Any, data: Any, media_type: str, schema: type[msgspec.Struc
 
 def _decode_large(data: bytes, media_type: str, schema: type[_T], limits: Limits) -> _T:
     """Decode a body in turns, each of which takes a few milliseconds."""
-    string_bytes = _ESCAPED_BYTES * limits.message_bytes + UNCHECKED_BYTES
+    string_bytes = ESCAPED_BYTES * limits.message_bytes + UNCHECKED_BYTES
     entry_bounds = Bounds(_VALUES_PER_ENTRY, string_bytes)
     name, kind = ENTRIES.get(schema, ("", None))
     if not name:
@@ -96,7 +92,7 @@ def _decode_large(data: bytes, media_type: str, schema: type[_T], limits: Limits
     outer = _decode(_decoders(cast("Hashable", _with_raw_entries(schema)))[media_type], data, media_type, schema)
     raw = getattr(outer, name)
     if isinstance(raw, list):
-        check_count(raw, limits)
+        limits.check_entries(len(raw))  # before an object is made for each
         decoder, entries = _decoders(kind)[media_type], []
         for index, each in enumerate(raw):
             check_structure(memoryview(each), media_type, entry_bounds)
@@ -116,17 +112,6 @@ def _with_raw_entries(schema: type[msgspec.Struct]) -> type[msgspec.Struct]:
         kind = raw | msgspec.UnsetType if each.default is msgspec.UNSET else raw
         fields.append((each.name, kind if is_batch else each.type, each.default))
     return msgspec.defstruct(schema.__name__, fields, kw_only=True, forbid_unknown_fields=True)
-
-
-def check_count(entries: Sequence[object], limits: Limits) -> None:
-    """Refuse a batch of too many entries, before an object is made for each.
-
-    Raises:
-        BatchTooLargeError: it is.
-    """
-    most = limits.batch_messages
-    if len(entries) > most:
-        raise BatchTooLargeError(f"A batch may have {most} entries, and this has {len(entries)}.")
 
 
 def read_optional_body(req: falcon.Request, schema: type[_T], limits: Limits) -> _T:

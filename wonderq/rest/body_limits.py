@@ -7,10 +7,7 @@ from collections.abc import Callable
 from falcon.routing import CompiledRouter
 
 from wonderq.auth.roles import SQS_ADDRESSES
-from wonderq.model.limits import Limits
-
-#: Most bytes of a character in JSON, by the bytes that it has in UTF-8.
-_ESCAPED_BYTES = 6
+from wonderq.model.limits import ESCAPED_BYTES, Limits
 
 #: Bytes of a receipt or an id in a list, with every character escaped.
 _RECEIPT_BYTES = 512
@@ -31,7 +28,7 @@ def body_limit(router: CompiledRouter, limits: Limits, *, sqs_batch_bytes: int) 
     sqs = 3 * sqs_batch_bytes + (1 << 20)
     batch = 2 * limits.batch_bytes + (1 << 20)
     by_call = dict.fromkeys(_BATCHES, batch) | {
-        "/messages/{message_id}": _ESCAPED_BYTES * limits.message_bytes + _OTHER_BYTES,
+        "/messages/{message_id}": ESCAPED_BYTES * limits.message_bytes + _OTHER_BYTES,
         "/messages/delete": _RECEIPT_BYTES * limits.batch_messages + _OTHER_BYTES,
         **dict.fromkeys(("/", *SQS_ADDRESSES), sqs),
     }

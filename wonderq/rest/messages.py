@@ -15,7 +15,7 @@ from wonderq.model import errors
 from wonderq.model.messages import NewMessage, RequestNumber, SendResults, Target
 from wonderq.model.queue_names import DEFAULT_QUEUE
 from wonderq.rest import schemas
-from wonderq.rest.bodies import check_count, read_body, read_optional_body, read_query, render
+from wonderq.rest.bodies import read_body, read_optional_body, read_query, render
 from wonderq.rest.errors import describe_error
 from wonderq.rest.objects import claimed_objects, message_object
 from wonderq.rest.resource import Resource
@@ -59,7 +59,7 @@ class Produce(Resource):
                 raise RequestError(400, "missing_field", "The field message is required.", "message")
             value = self._produce_one(queue, body.message, body, trace, number)
         else:
-            check_count(body.messages, self.broker.limits)
+            self.broker.limits.check_entries(len(body.messages))
             _check_batch_fields(body)
             value = self._produce_batch(queue, body.messages, body, trace, number)
         render(req, resp, {**value, "status": "unprocessed", "statusCode": 201}, 201)
@@ -139,8 +139,8 @@ class HandOver(Resource):
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
         body = read_body(req, schemas.HandOver, self.broker.limits)
-        check_count(body.receipts, self.broker.limits)
-        check_count(body.produce, self.broker.limits)
+        self.broker.limits.check_entries(len(body.receipts))
+        self.broker.limits.check_entries(len(body.produce))
         trace = trace_of(req)
         outputs: dict[str, list[NewMessage]] = {}
         places = []
@@ -227,7 +227,7 @@ class DeleteBatch(Resource):
             code = "missing_field" if isinstance(body.ids, UnsetType) else "ambiguous_request"
             raise RequestError(400, code, "Give either ids or receipts.", "ids")
         ids, receipts = set_value(body.ids) or (), set_value(body.receipts) or ()
-        check_count(ids or receipts, self.broker.limits)
+        self.broker.limits.check_entries(len(ids or receipts))
         by_id, by_receipt = zip(ids, repeat(None), strict=False), zip(repeat(None), receipts, strict=False)
         targets = self.targets(req, chain(by_id, by_receipt))
         render(req, resp, _batch_results(targets, self.broker.delete_batch(queue, targets)))
@@ -238,7 +238,7 @@ class UpdateBatch(Resource):
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
         entries = read_body(req, schemas.UpdateBatch, self.broker.limits).entries
-        check_count(entries, self.broker.limits)
+        self.broker.limits.check_entries(len(entries))
         changes = [change_of(entry) for entry in entries]
         targets = self.targets(req, [(set_value(entry.id), set_value(entry.receipt)) for entry in entries])
         updates = list(zip(targets, changes, strict=True))

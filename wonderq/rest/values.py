@@ -13,7 +13,7 @@ from msgspec import UNSET, UnsetType
 
 from wonderq.httpd.errors import RequestError
 from wonderq.model.attributes import Attribute, has_attribute
-from wonderq.model.messages import Change, Message, NewMessage
+from wonderq.model.messages import MAX_NAME_CHARACTERS, Change, Message, NewMessage
 from wonderq.model.status import STATUS_BY_NAME
 from wonderq.model.times import to_ms
 from wonderq.rest import schemas
@@ -25,7 +25,6 @@ _MAX_TRACESTATE_CHARACTERS = 512
 
 _QUOTED = re.compile(r'"((?:[^"\\]|\\["\\])*)"')
 _ESCAPE = re.compile(r'\\(["\\])')
-_MAX_KEY_CHARACTERS = 128
 
 Trace = dict[str, str]
 
@@ -65,11 +64,11 @@ def idempotency_key_of(req: falcon.Request) -> str | UnsetType:
         return UNSET
     quoted = _QUOTED.fullmatch(header)
     key = _ESCAPE.sub(r"\1", quoted[1]) if quoted else header
-    if not 1 <= len(key) <= _MAX_KEY_CHARACTERS:
+    if not 1 <= len(key) <= MAX_NAME_CHARACTERS:
         raise RequestError(
             400,
             "invalid_value",
-            f"The header Idempotency-Key must have 1 to {_MAX_KEY_CHARACTERS} characters.",
+            f"The header Idempotency-Key must have 1 to {MAX_NAME_CHARACTERS} characters.",
             "idempotency_key",
         )
     return key

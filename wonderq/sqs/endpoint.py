@@ -21,6 +21,7 @@ from wonderq.httpd.counters import refusals
 from wonderq.httpd.room import RESPONSE_SHARE
 from wonderq.httpd.structure import UNCHECKED_BYTES, Bounds
 from wonderq.model.errors import BrokerError
+from wonderq.model.limits import ESCAPED_BYTES
 from wonderq.runtime.fibers import yield_to_others
 from wonderq.sqs import messages, move_tasks, queues, wire
 from wonderq.sqs.context import Action, Context, Service
@@ -33,9 +34,6 @@ DEFAULT_REGION = "us-east-1"
 
 #: Most values of an entry of a batch, or of any other action: its fields and attributes.
 _VALUES_PER_ENTRY = 512
-
-#: Most bytes of a character of a message in JSON or in a form, by the bytes that it has in UTF-8.
-_ESCAPED_BYTES = 6
 
 #: Bytes of a body that are hashed in one step.
 _HASHED_BYTES = 1 << 20
@@ -81,7 +79,7 @@ class SqsEndpoint:
         """Without ``access`` it serves everybody and ignores signatures. ``address`` is that in the URLs of queues."""
         self._service = Service(broker, limits)
         values = _VALUES_PER_ENTRY * (limits.batch_entries + 1)
-        self._bounds = Bounds(values, _ESCAPED_BYTES * limits.message_bytes + UNCHECKED_BYTES)
+        self._bounds = Bounds(values, ESCAPED_BYTES * limits.message_bytes + UNCHECKED_BYTES)
         self._access = access
         self._address = address or PublicAddress()
 
