@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from wonderq.auth.access import Access
 from wonderq.auth.roles import SQS_ADDRESSES
 from wonderq.broker.broker import Broker
+from wonderq.httpd import counters
 from wonderq.httpd.addresses import PublicAddress, TrustedHosts
 from wonderq.httpd.errors import JSON, RequestError, error_response
 from wonderq.httpd.responses import ROUTE
@@ -156,7 +157,7 @@ def _respond_to_request_error(req: falcon.Request, resp: falcon.Response, error:
 
     if refusals.is_for_sqs(req.method, req.path, header):
         status, resp.content_type, resp.data, headers = refusals.render(error, header)
-        error_response(error.status, error.code, "")  # counts it
+        counters.refusals[error.code] += 1
         resp.status = status
         resp.set_headers(headers)
         return

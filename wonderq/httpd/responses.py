@@ -16,7 +16,8 @@ from waitress import task
 from waitress.buffers import ReadOnlyFileBasedBuffer
 from waitress.utilities import build_http_date
 
-from wonderq.httpd.errors import JSON, ErrorResponse, RequestError, encode_json, error_response
+from wonderq.httpd.counters import refusals
+from wonderq.httpd.errors import JSON, ErrorResponse, RequestError, encode_json, error_object, error_response
 from wonderq.httpd.room import RESPONSE_SHARE
 
 _FIXED_HEADERS = "Server: wonderq\r\nX-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n"
@@ -139,16 +140,21 @@ class ErrorTask(_ResponseHead, task.ErrorTask):  # type: ignore[misc]
         error = self.request.error
         if not isinstance(error, RequestError):  # the application raised; waitress has logged the traceback
             error = RequestError(500, "internal_error", "The broker failed because of a bug. Its log has the details.")
-        body = encode_json(error_response(error.status, error.code, str(error), error.field)) + b"\n"
+        refusals[error.code] += 1
         request, render = self.request, self.channel.server.render_error
         rendered = render and render(request.command, request.path, request.headers, error)
-        status, media_type, body, headers = rendered or ErrorResponse(error.status, JSON, body, error.headers)
+        status, media_type, body, headers = rendered or _own_response(error)
         self.status = f"{status} {HTTPStatus(status).phrase}"
         self.response_headers += [("Content-Type", media_type), *headers.items()]
         self.set_close_on_finish()
         self.content_length = len(body)
         self.channel.rejected = True
         self.write(body)
+
+
+def _own_response(error: RequestError) -> ErrorResponse:
+    body = encode_json(error_object(error.status, error.code, str(error), error.field)) + b"\n"
+    return ErrorResponse(error.status, JSON, body, error.headers)
 
 
 def too_many_connections(status: int, message: str) -> bytes:
