@@ -15,7 +15,7 @@ import msgspec
 
 from wonderq.client.errors import NotFound, Refused, StaleReceipt, refused
 from wonderq.client.messages import Sent
-from wonderq.client.requests import Answer, Failure, Request, encode, queue_path, read_answer
+from wonderq.client.requests import Answer, ErrorObject, Failure, Request, encode, queue_path, read_answer
 from wonderq.client.retries import Pause, Retries
 
 #: Most entries of a request, which is the broker's default limit, and most bytes of them, which is a quarter of it.
@@ -93,10 +93,11 @@ class Batcher:
             taken.append(self._waiting.popleft())
         return taken
 
-    def numbered(self, fields: dict[str, Any]) -> bytes:
-        """Return the body of a new request to send messages, with the next number of this producer."""
+    def send_request(self, messages: Any) -> Request:
+        """Return a new request to send messages, with the next number of this producer."""
         self._last_number += 1
-        return encode({**fields, "producer_id": self._producer_id, "request_number": self._last_number})
+        number = {"producer_id": self._producer_id, "request_number": self._last_number}
+        return Request("POST", queue_path(self.queue, "/messages/produce"), encode({"messages": messages, **number}))
 
 
 def carry_out(batcher: Batcher, operations: Sequence[Operation], retries: Retries) -> Steps:
@@ -113,17 +114,15 @@ class _Produced(msgspec.Struct):
     ids: list[str]
     duplicates: list[int] = []
 
+    def sent(self) -> list[Sent]:
+        duplicates = frozenset(self.duplicates)
+        return [Sent(message_id, index in duplicates) for index, message_id in enumerate(self.ids)]
+
 
 class _Result(msgspec.Struct, rename="camel"):
     success: bool
     status_code: int = 200
-    error: _ResultError | None = None
-
-
-class _ResultError(msgspec.Struct):
-    code: str
-    message: str
-    field: str | None = None
+    error: ErrorObject | None = None
 
 
 class _Results(msgspec.Struct):
@@ -136,16 +135,14 @@ class Sends:
     most_entries = MOST_ENTRIES
 
     def steps(self, batcher: Batcher, operations: Sequence[Operation], retries: Retries) -> Steps:
-        body = batcher.numbered({"messages": [operation.entry for operation in operations]})
-        answer = yield from retries.attempt(Request("POST", queue_path(batcher.queue, "/messages/produce"), body))
+        answer = yield from retries.attempt(batcher.send_request([operation.entry for operation in operations]))
         try:
-            produced = read_answer(answer, _Produced)
+            sent = read_answer(answer, _Produced).sent()
         except Refused as error:
             yield from self._refused(batcher, operations, retries, error)
             return
-        duplicates = frozenset(produced.duplicates)
-        for index, (operation, message_id) in enumerate(zip(operations, produced.ids, strict=True)):
-            operation.succeed(Sent(message_id, index in duplicates))
+        for operation, each in zip(operations, sent, strict=True):
+            operation.succeed(each)
 
     def _refused(self, batcher: Batcher, operations: Sequence[Operation], retries: Retries, error: Refused) -> Steps:
         """Find out whom a refusal concerns. The broker refuses a batch as a whole, and adds none of it."""
@@ -176,11 +173,8 @@ class SendsTogether:
 
     def steps(self, batcher: Batcher, operations: Sequence[Operation], retries: Retries) -> Steps:
         for operation in operations:
-            body = batcher.numbered({"messages": operation.entry})
-            answer = yield from retries.attempt(Request("POST", queue_path(batcher.queue, "/messages/produce"), body))
-            produced = read_answer(answer, _Produced)
-            duplicates = frozenset(produced.duplicates)
-            operation.succeed([Sent(each, index in duplicates) for index, each in enumerate(produced.ids)])
+            answer = yield from retries.attempt(batcher.send_request(operation.entry))
+            operation.succeed(read_answer(answer, _Produced).sent())
 
 
 class _Changes:

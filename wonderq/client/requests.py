@@ -55,14 +55,16 @@ class Failure:
     """Whether the request may have arrived."""
 
 
-class _Error(msgspec.Struct):
+class ErrorObject(msgspec.Struct):
+    """The error of a response, or of an entry of a batch."""
+
     code: str
     message: str
     field: str | None = None
 
 
 class _Refusal(msgspec.Struct):
-    error: _Error
+    error: ErrorObject
 
 
 def queue_path(queue: str, path: str = "", query: Mapping[str, Any] | None = None) -> str:
