@@ -47,8 +47,8 @@ class _Encoded(NamedTuple):
 
     messages: NewMessages
     entries: list[bytes]
-    are_bodies: bool
-    """Whether no message has more than a body."""
+    typed: Sequence[NewMessage] | None
+    """The messages, if one of them has more than a body."""
 
 
 class _Output(NamedTuple):
@@ -197,7 +197,7 @@ class Producer:
         """Check messages, and encode them."""
         admission = self._core.admission
         if _are_bodies(messages):
-            return _Encoded(messages, admission.encode(messages), are_bodies=True)
+            return _Encoded(messages, admission.encode(messages), None)
         is_fifo = queue.endswith(FIFO_SUFFIX)
         typed = _typed(messages)
         for message in typed:
@@ -205,7 +205,7 @@ class Producer:
             if message.attributes:
                 took(8 * len(message.attributes))
         entries = admission.encode([each.body for each in typed], [each.headers() for each in typed])
-        return _Encoded(typed, entries, are_bodies=False)
+        return _Encoded(messages, entries, typed)
 
     def _decide_output(self, name: str, encoded: _Encoded, now_ms: int, created: int = 0) -> _Output:
         """Decide on the messages for one queue; ``created`` counts queues that the same transaction creates before."""
@@ -214,9 +214,10 @@ class Producer:
         if queue is None:
             queue = self._core.new_output_queue(name, now_ms, created)
             records.append(queue_record(queue, queue.settings, now_ms))
-        if encoded.are_bodies and queue.is_plain:
+        if encoded.typed is None and queue.is_plain:
             return self._decide_bodies(queue, encoded.entries, now_ms, records)
-        return self._decide(queue, _typed(encoded.messages), encoded.entries, now_ms, records)
+        typed = _typed(encoded.messages) if encoded.typed is None else encoded.typed
+        return self._decide(queue, typed, encoded.entries, now_ms, records)
 
     def _decide_bodies(self, queue: Queue, entries: Sequence[bytes], now_ms: int, records: list[Record]) -> _Output:
         """Do what `_decide` does, for messages without headers in a queue without settings that concern them."""

@@ -24,7 +24,7 @@ _HANDLE = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE
 def start_message_move_task(context: Context) -> dict[str, Any]:
     """Start a redrive of a dead-letter queue."""
     source = _source(context)
-    if not context.broker.sources_of(source):
+    if not context.broker.sources_of(source, limit=1):
         raise SqsError("InvalidParameterValue", "Source queue must be configured as a Dead Letter Queue.")
     arn = context.text("DestinationArn")
     destination = None if arn is None else name_in_arn(arn, "DestinationArn")
