@@ -56,12 +56,7 @@ class Workshop:
             time.sleep(0.02)
 
     def restart_broker(self, sign: signal.Signals) -> None:
-        port = self.broker.port
-        self.broker.process.send_signal(sign)
-        self.broker.process.wait(PATIENCE_S)
-        self.broker.kill()
-        time.sleep(3)  # an outage that is longer than the retries of the SDK
-        self.broker = RunningBroker(self.broker.data, "--listen", f"127.0.0.1:{port}")
+        self.broker = self.broker.restarted(sign, outage_s=3)  # which is longer than the retries of the SDK
 
     def close(self) -> None:
         for worker in self._workers:

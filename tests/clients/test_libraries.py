@@ -54,7 +54,6 @@ class Workshop:
     def __init__(self, folder: Path, library: Library) -> None:
         self.library = library
         self.broker = RunningBroker(folder / "data")
-        self._port = self.broker.port
         self._log = folder / "worker.log"
         self._notes = folder / "notes"
         self._notes.touch()
@@ -117,11 +116,7 @@ class Workshop:
         self.worker = self._start()
 
     def restart_broker(self, sign: signal.Signals) -> None:
-        self.broker.process.send_signal(sign)
-        self.broker.process.wait(PATIENCE_S)
-        self.broker.kill()
-        time.sleep(3)  # an outage that is longer than the retries of the SDK
-        self.broker = RunningBroker(self.broker.data, "--listen", f"127.0.0.1:{self._port}")
+        self.broker = self.broker.restarted(sign, outage_s=3)  # which is longer than the retries of the SDK
 
     def close(self) -> None:
         if self.worker.poll() is None:

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -66,7 +65,6 @@ class Worker:
 
     def __init__(self, folder: Path) -> None:
         self.broker = RunningBroker(folder / "data")
-        self._port = self.broker.port
         self._notes = folder / "notes"
         self._notes.touch()
         self._call = Boto(self.broker.url)
@@ -96,11 +94,7 @@ class Worker:
         eventually(lambda: line in self._notes.read_text().splitlines())
 
     def restart_broker(self, sign: signal.Signals) -> None:
-        self.broker.process.send_signal(sign)
-        self.broker.process.wait(PATIENCE_S)
-        self.broker.kill()
-        time.sleep(3)  # an outage that is longer than the retries of the SDK
-        self.broker = RunningBroker(self.broker.data, "--listen", f"127.0.0.1:{self._port}")
+        self.broker = self.broker.restarted(sign, outage_s=3)  # which is longer than the retries of the SDK
 
     def close(self) -> None:
         for each in self._processes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import selectors
+import signal
 import subprocess
 import sys
 import time
@@ -128,6 +129,13 @@ class RunningBroker(BrokerProcess):
     def port(self) -> int:
         """The port that the broker listens on."""
         return int(self.url.rpartition(":")[2])
+
+    def restarted(self, sign: signal.Signals, outage_s: float) -> RunningBroker:
+        """End this broker by a signal, and return another one with the same folder and port after an outage."""
+        self.process.send_signal(sign)
+        self._reap()
+        time.sleep(outage_s)
+        return RunningBroker(self.data, "--listen", f"127.0.0.1:{self.port}")
 
     def __enter__(self) -> Self:
         return self
