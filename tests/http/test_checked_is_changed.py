@@ -1,4 +1,4 @@
-"""What a key was checked for is what its call changes, also if somebody else makes a change in between.
+"""A call changes the very thing that its key was checked for, also if somebody else makes a change in between.
 
 Each call is made once for every moment at which the broker's lock is free, and the other's change is made at that moment.
 """

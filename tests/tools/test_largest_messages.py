@@ -77,7 +77,7 @@ def command(*arguments: str | Path, stdin: bytes = b"") -> Outcome:
 
 
 def contents(exported: bytes) -> list[tuple[str, str, Any, Any, Any]]:
-    """What an import carries over, of each message."""
+    """Return the parts of each message that an import carries over."""
     lines = [json.loads(line) for line in exported.splitlines()]
     names = ("queue", "message", "attributes", "group", "priority")
     return [tuple(each.get(name) for name in names) for each in lines if each["type"] == "message"]

@@ -1,4 +1,4 @@
-"""What tools make belongs to the folder's owner, also if root runs them: else the service could not start any more."""
+"""Files that tools make belong to the folder's owner, also if root runs them: else the service could not start."""
 
 from __future__ import annotations
 

@@ -256,7 +256,7 @@ class State:
         self.bytes = 0
         """Entry bytes of all messages."""
         self.dropped: list[Columns | DedupTable] = []
-        """What deleted queues had, for `free_dropped`."""
+        """Contents of deleted queues, for `free_dropped`."""
         self._by_number: dict[int, Queue] = {}
         self._snapshot: Callable[[], Snapshot | None] = lambda: None  # the newest one, as long as somebody holds it
         self._unfrozen: dict[int, Queue] = {}  # the queues that it has yet to freeze
