@@ -1,4 +1,7 @@
-"""HTTP for asyncio, by aiohttp. A request costs 100 us of CPU time with it, and 990 us with httpx."""
+"""HTTP for asyncio, by aiohttp.
+
+When it was chosen, a request took about a tenth of the CPU time that it took with the asyncio client of httpx.
+"""
 
 from __future__ import annotations
 

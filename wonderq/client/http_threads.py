@@ -1,7 +1,7 @@
 """HTTP for threads, by urllib3.
 
-Its pool is safe to share between threads, checks connections before it uses them again, and is what botocore uses. A
-request costs 190 us of CPU time with it, and 360 us with httpx (docs/PERFORMANCE.md).
+Its pool is safe to share between threads, checks connections before it uses them again, and is what botocore uses. When
+it was chosen, a request took about half the CPU time that it took with httpx.
 """
 
 from __future__ import annotations
