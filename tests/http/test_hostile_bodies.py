@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import sys
 import tracemalloc
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote_plus
 
@@ -23,7 +23,7 @@ from tests.support.memory_log import MemoryLog
 from wonderq.app import create_app
 from wonderq.broker.broker import Broker
 from wonderq.httpd.errors import RequestError
-from wonderq.httpd.structure import Bounds, check_structure
+from wonderq.httpd.structure import UNCHECKED_BYTES, Bounds, check_structure
 from wonderq.model.limits import Limits
 from wonderq.runtime.fibers import Fiber, Hub
 from wonderq.sqs import wire
@@ -251,6 +251,18 @@ def test_large_batches_that_are_allowed_take_turns(app: Any) -> None:
     messages = [{"message": "x", "attributes": attributes}] * LIMITS.batch_messages
     for media_type, body in ((JSON, msgspec.json.encode), (MSGPACK, msgspec.msgpack.encode)):
         check(app, "POST", "/messages/produce", body({"messages": messages}), media_type)
+
+
+@pytest.mark.parametrize(("names", "status"), [(100, 400), (255, 400), (300, 413)])
+@pytest.mark.parametrize(("media_type", "encode"), [(JSON, msgspec.json.encode), (MSGPACK, msgspec.msgpack.encode)])
+def test_the_attributes_of_a_single_message_are_counted_before_they_are_decoded(
+    app: Any, media_type: str, encode: Callable[[Any], bytes], names: int, status: int
+) -> None:
+    """The bound of a batch, whose entries are counted one by one, would leave room for a quarter of a million."""
+    attributes = {f"{number:0255}": "x" * 500 for number in range(names)}
+    body = encode({"message": "x", "attributes": attributes})
+    assert len(body) > UNCHECKED_BYTES
+    assert run(app, "POST", "/messages/produce", body, media_type, {}).status == status
 
 
 # The checks agree with the decoders

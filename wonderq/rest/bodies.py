@@ -15,7 +15,7 @@ from wonderq.httpd.errors import JSON, MSGPACK, RequestError, encode_json
 from wonderq.httpd.structure import UNCHECKED_BYTES, Bounds, check_structure
 from wonderq.model.limits import ESCAPED_BYTES, Limits
 from wonderq.rest.explain import explain
-from wonderq.rest.schemas import ENTRIES
+from wonderq.rest.schemas import ENTRIES, Attributes
 from wonderq.runtime.fibers import took
 
 _T = TypeVar("_T", bound=msgspec.Struct)
@@ -90,6 +90,11 @@ def _decode_large(data: bytes, media_type: str, schema: type[_T], limits: Limits
         return value
     check_structure(data, media_type, Bounds(_VALUES_PER_ENTRY * (limits.batch_messages + 1), string_bytes))
     outer = _decode(_decoders(cast("Hashable", _with_raw_entries(schema)))[media_type], data, media_type, schema)
+    attributes = getattr(outer, "attributes", msgspec.UNSET)
+    if isinstance(attributes, msgspec.Raw):
+        check_structure(memoryview(attributes), media_type, entry_bounds)
+        decoder = _decoders(cast("Hashable", Attributes))[media_type]
+        outer.attributes = _decode(decoder, attributes, media_type, schema, "attributes")
     raw = getattr(outer, name)
     if isinstance(raw, list):
         limits.check_entries(len(raw))  # before an object is made for each
@@ -104,13 +109,12 @@ def _decode_large(data: bytes, media_type: str, schema: type[_T], limits: Limits
 
 @cache
 def _with_raw_entries(schema: type[msgspec.Struct]) -> type[msgspec.Struct]:
-    """Return a type like ``schema`` that leaves the entries of its batch undecoded."""
+    """Return a type like ``schema`` that leaves the entries of its batch, and attributes beside it, undecoded."""
     fields: list[tuple[str, Any, Any]] = []
+    raw = {ENTRIES[schema][0]: Annotated[list[msgspec.Raw], msgspec.Meta(min_length=1)], "attributes": msgspec.Raw}
     for each in msgspec.structs.fields(schema):
-        is_batch = each.name == ENTRIES[schema][0]
-        raw = Annotated[list[msgspec.Raw], msgspec.Meta(min_length=1)]
-        kind = raw | msgspec.UnsetType if each.default is msgspec.UNSET else raw
-        fields.append((each.name, kind if is_batch else each.type, each.default))
+        kind = raw.get(each.name, each.type)
+        fields.append((each.name, kind | msgspec.UnsetType if each.default is msgspec.UNSET else kind, each.default))
     return msgspec.defstruct(schema.__name__, fields, kw_only=True, forbid_unknown_fields=True)
 
 
