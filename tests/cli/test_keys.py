@@ -255,7 +255,7 @@ def test_keys_work_while_the_broker_runs_and_without_a_restart(tmp_path: Path) -
         time.sleep(1.1)
         assert allowed(second)
         assert not allowed(None)
-        eventually(lambda: f"{data}/keys.json: the keys cannot be read: " in broker.log())
+        eventually(lambda: f"{data}/keys.json: the keys cannot be read: " in broker.log_so_far())
         (data / "keys.json").unlink()
         eventually(lambda: not allowed(second))
         assert not allowed(None)
@@ -318,6 +318,7 @@ def test_a_key_is_in_no_log_answer_or_file(keyed: RunningBroker, admin: str) -> 
         )
     ]
     said.append(run("keys", "list", "--data", str(keyed.data)).out.decode())
+    assert keyed.terminate() == 0
     said.append(keyed.log())
     for code in ("unauthorized", "path_not_found", "forbidden", "queue_not_found", "not_implemented"):
         assert code in "".join(said), "the cases reach what they are meant to"

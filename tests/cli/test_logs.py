@@ -141,14 +141,15 @@ def test_no_secret_is_ever_logged(tmp_path: Path, form: str) -> None:
     } <= routes
 
 
-@pytest.fixture(scope="module")
-def quiet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBroker]:
-    with RunningBroker(tmp_path_factory.mktemp("quiet") / "d", "--log-level", "debug") as broker:
+@pytest.fixture
+def quiet(tmp_path: Path) -> Iterator[RunningBroker]:
+    with RunningBroker(tmp_path / "d", "--log-level", "debug") as broker:
         yield broker
 
 
 def test_requests_are_not_logged_unless_that_is_asked_for(quiet: RunningBroker) -> None:
     assert Wire(quiet.host, quiet.port)("GET", "/queues").status == 200
+    assert quiet.terminate() == 0
     assert "wonderq.access" not in quiet.log()
     assert "ready after" in quiet.log()
 
@@ -159,6 +160,7 @@ def test_of_a_client_that_goes_away_no_path_is_logged(quiet: RunningBroker) -> N
         connection.sendall(head("GET", "/queues/default/messages/consume?wait=20", "X-Request-Id: gone"))
         eventually(lambda: b"wonderq_waiting_consumers 1.0" in wire("GET", "/metrics").content, "it waits")
     eventually(lambda: b"wonderq_waiting_consumers 0.0" in wire("GET", "/metrics").content, "it is noticed")
+    assert quiet.terminate() == 0
     assert "/messages/consume" not in quiet.log()
 
 
@@ -166,8 +168,8 @@ def test_access_log_in_json_by_variables(tmp_path: Path) -> None:
     environment = {"WONDERQ_LOG_FORMAT": "json", "WONDERQ_ACCESS_LOG": "on", "WONDERQ_LOG_LEVEL": "error"}
     with RunningBroker(tmp_path / "d", environment=environment) as broker:
         Wire(broker.host, broker.port).send(head("GET", "/queues/x?a=b", "X-Request-Id: mine"))
-        broker.terminate()
-        log = broker.log()
+        assert broker.terminate() == 0
+    log = broker.log()
     [line] = objects(log)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line.pop("time"))
     took_ms = line.pop("duration_ms")

@@ -42,9 +42,9 @@ def test_a_start_with_a_doubtful_clock_keeps_everything_and_says_so(old_folder: 
         assert messages(wire) == 1
         [warning] = wire("GET", "/readyz").json["warnings"]
         assert "2 days, 0:00:" in warning
-        assert warning in broker.log()
         assert b"\nwonderq_clock_held 1.0\n" in wire("GET", "/metrics").content
         assert broker.terminate() == 0
+        assert warning in broker.log()
     with RunningBroker(old_folder, "--accept-clock") as broker:
         wire = Wire(broker.host, broker.port)
         assert messages(wire) == 0
@@ -67,4 +67,5 @@ def test_a_folder_that_every_user_can_change_gets_a_warning(tmp_path: Path) -> N
         folder.chmod(mode)
         stderr = tmp_path / f"{mode:o}"
         with RunningBroker(folder, stderr=stderr) as broker:
+            assert broker.terminate() == 0
             assert ("every user of this machine can change" in broker.log()) is warned

@@ -100,8 +100,8 @@ def test_sighup_reads_the_keys_again(tmp_path: Path) -> None:
     with RunningBroker(tmp_path / "d") as broker:
         keys.create(tmp_path / "d" / "keys.json", name="x", roles=["admin"], queues=["*"])
         os.kill(broker.process.pid, signal.SIGHUP)
-        eventually(lambda: "keys.json again: 1 keys" in broker.log())
-        assert "SIGHUP: reading the keys again" in broker.log()
+        eventually(lambda: "keys.json again: 1 keys" in broker.log_so_far())
+        assert "SIGHUP: reading the keys again" in broker.log_so_far()
         with Client(broker.url) as client:
             assert client.ready()
         assert broker.terminate() == 0

@@ -246,9 +246,8 @@ def a_broker(folder: Path, *, with_keys: bool) -> Iterator[Caller]:
         with requests.Session() as session:
             session.trust_env = False
             yield Caller(broker.url, made, session)
-        log = broker.log()
-        if "Traceback" in log:
-            raise UndescribedError(f"the broker logged\n{log[-4000:]}")
+        if broker.terminate() != 0 or "Traceback" in broker.log():
+            raise UndescribedError(f"the broker logged\n{broker.log()[-4000:]}")
 
 
 def run(cases: int, seed_number: int) -> Counter[str]:

@@ -79,7 +79,12 @@ class BrokerProcess:
         return self.process.stdout
 
     def log(self) -> str:
-        """Return what the process wrote to stderr so far."""
+        """Return what the process wrote to stderr. It must have ended: a running broker may still hold lines back."""
+        assert self.process.poll() is not None
+        return self.log_so_far()
+
+    def log_so_far(self) -> str:
+        """Return what the process wrote to stderr so far, for a test that waits for a line."""
         return self.stderr.read_text(errors="replace")
 
     def kill(self) -> None:
