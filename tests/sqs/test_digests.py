@@ -136,18 +136,18 @@ def test_another_secret_service_or_time() -> None:
     request, authorization = botocore_request()
     signed = sigv4.parse(authorization)
     assert signed is not None
-    now = datetime.now(UTC)
+    made = datetime.strptime(str(request.headers["x-amz-date"]), "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     for secret, its, at in (
-        (SECRET + "x", signed, now),
-        (SECRET, signed._replace(service="s3"), now),
-        (SECRET, signed._replace(date="20150830"), now),
-        (SECRET, signed, now + timedelta(minutes=16)),
-        (SECRET, signed, now - timedelta(minutes=16)),
+        (SECRET + "x", signed, made),
+        (SECRET, signed._replace(service="s3"), made),
+        (SECRET, signed._replace(date="20150830"), made),
+        (SECRET, signed, made + timedelta(seconds=901)),
+        (SECRET, signed, made - timedelta(seconds=901)),
     ):
         with pytest.raises(sigv4.SignatureError, match=r"."):
             sigv4.check(request, its, secret, at)
-    sigv4.check(request, signed, SECRET, now + timedelta(minutes=14))
-    sigv4.check(request, signed, SECRET, now - timedelta(minutes=14))
+    sigv4.check(request, signed, SECRET, made + timedelta(seconds=900))
+    sigv4.check(request, signed, SECRET, made - timedelta(seconds=900))
 
 
 def test_what_says_what_is_done_must_be_signed() -> None:
