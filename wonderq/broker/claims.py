@@ -29,6 +29,9 @@ _TOKENS_BYTES = 4096
 
 _MAX_ATTEMPT_CHARACTERS = 128
 
+#: Most claims of a queue that have the name of their consumer at a time. Further ones have none.
+MAX_NAMED_CLAIMS = 10_000
+
 #: Prefix of the ids of claim attempts in a queue's dedup table.
 _ATTEMPT = "a"
 
@@ -96,6 +99,8 @@ class ClaimOptions(NamedTuple):
     since."""
     room: Room | None = None
     """Fewer messages are claimed if it has too little left."""
+    consumer: str = ""
+    """Name of the consumer, which its messages show."""
 
 
 DEFAULT_CLAIM = ClaimOptions()
@@ -119,7 +124,7 @@ class Claims:
 
         ``taken_bytes`` is the size of messages from other queues in the same response.
         """
-        limit, visibility_timeout_ms, _, _, attempt_id, room = options
+        limit, visibility_timeout_ms, _, _, attempt_id, room, consumer = options
         messages, settings = queue.messages, queue.settings
         in_flight_limit, rates = self._core.limits.in_flight_per_queue, None
         left = self._core.advance(queue, now_ms)
@@ -155,7 +160,10 @@ class Claims:
             full = more <= 0 < messages.available
             return NoClaim(in_flight_limit if full else 0, inf if rates is None else rates.wait_s)
         token = self._new_token()
-        records: list[Record] = [record.Claim(record.CLAIM, now_ms, queue.number, runs, timeout_ms, token)]
+        fields = now_ms, queue.number, runs, timeout_ms, token
+        records: list[Record] = [record.Claim(record.CLAIM, *fields)]
+        if consumer and len(messages.claim_names.by_token) < MAX_NAMED_CLAIMS:
+            records = [record.NamedClaim(record.NAMED_CLAIM, *fields, consumer)]
         if attempt_id is not None:
             records.append(self._attempt(queue, now_ms, attempt_id, token, runs, now_ms + timeout_ms))
         position = self._core.append_and_apply(*records, leave=CLAIM_LEAVES)

@@ -13,7 +13,7 @@ from wonderq.broker.core import Core
 from wonderq.broker.reader import Reader
 from wonderq.broker.transfers import PORTION_MESSAGES, Transfers
 from wonderq.model.errors import BrokerError, InvalidValueError, ShuttingDownError, TooManyInFlightError
-from wonderq.model.limits import MAX_SOURCES, MAX_WEIGHT
+from wonderq.model.limits import MAX_CONSUMER_CHARACTERS, MAX_SOURCES, MAX_WEIGHT
 from wonderq.model.messages import Message
 from wonderq.runtime.fibers import yield_to_others
 from wonderq.state.state import Queue
@@ -78,9 +78,10 @@ class Polls:
         client_gone: Callable[[], bool] = lambda: False,
         attempt_id: str | None = None,
         room: Room | None = None,
+        consumer: str = "",
     ) -> list[Message]:
         """Claim the next messages of a queue; see `ClaimOptions`. Raises what `claim_from` raises."""
-        options = ClaimOptions(limit, visibility_timeout_ms, wait_s, client_gone, attempt_id, room)
+        options = ClaimOptions(limit, visibility_timeout_ms, wait_s, client_gone, attempt_id, room, consumer)
         return self.claim_from(Sources((queue,)), options)
 
     def claim_from(
@@ -138,6 +139,10 @@ class Polls:
             limits.check_range("visibility_timeout", timeout_ms)
         if not 0 <= options.wait_s <= limits.wait_s:
             raise InvalidValueError("wait", f"wait must be from 0 to {limits.wait_s} seconds.")
+        if len(options.consumer) > MAX_CONSUMER_CHARACTERS or not options.consumer.isprintable():
+            raise InvalidValueError(
+                "consumer", f"consumer must have 1 to {MAX_CONSUMER_CHARACTERS} printable characters."
+            )
         if attempt_id is not None and not 1 <= len(attempt_id) <= _MAX_ATTEMPT_CHARACTERS:
             raise InvalidValueError("attempt_id", f"attempt_id must have 1 to {_MAX_ATTEMPT_CHARACTERS} characters.")
 

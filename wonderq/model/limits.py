@@ -17,6 +17,9 @@ MAX_MESSAGE_BYTES = 16 << 20
 MAX_SOURCES = 32
 """Most queues that one poll claims from."""
 
+MAX_CONSUMER_CHARACTERS = 64
+"""Longest name of a consumer."""
+
 MAX_WEIGHT = 1000
 """Largest weight of one of them."""
 

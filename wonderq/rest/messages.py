@@ -181,6 +181,7 @@ def _claim_options(req: falcon.Request, fields: schemas.Consume) -> ClaimOptions
         client_gone,
         set_value(fields.attempt_id),
         req.env.get(RESPONSE_SHARE),
+        set_value(fields.consumer) or "",
     )
 
 

@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import fields
 
 from wonderq.model.failures import MAX_ERROR_BYTES
-from wonderq.model.limits import MAX_SOURCES, MAX_WEIGHT, Limits
+from wonderq.model.limits import MAX_CONSUMER_CHARACTERS, MAX_SOURCES, MAX_WEIGHT, Limits
 from wonderq.model.queue_names import QUEUE_NAME_PATTERN
 from wonderq.model.settings import RANGES
 from wonderq.model.status import STATUS_BY_NAME
@@ -291,6 +291,18 @@ class Consume(Body):
                     "changed since."
                 ),
                 examples=["worker-1-0001"],
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    consumer: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                max_length=MAX_CONSUMER_CHARACTERS,
+                description="Name of the consumer. Messages show it as long as the consumer holds them.",
+                examples=["worker-1:4711"],
             ),
         ]
         | UnsetType
