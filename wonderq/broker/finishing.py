@@ -34,7 +34,7 @@ from wonderq_storage import DiskFullError
 #: Prefix of the attempts to finish in a queue's dedup table.
 _FINISH = "f"
 
-_FINGERPRINT_BYTES = 16
+_FINGERPRINT_CHARACTERS = 16
 
 
 class Finish(NamedTuple):
@@ -212,7 +212,7 @@ class _Attempt(NamedTuple):
 
     key: str
     """Key in the dedup table of the first queue that it claims from."""
-    fingerprint: bytes
+    fingerprint: str
 
     def results(self, queue: Queue, count: int, now_ms: int) -> list[BrokerError | None] | None:
         """Return the results of the same request if it was carried out before, under the lock; None otherwise."""
@@ -242,9 +242,9 @@ def _error_of(code: str, message: str, field: str | None) -> BrokerError:
     return error
 
 
-def _fingerprint(finished: Sequence[Finish]) -> bytes:
-    """Return bytes that differ for requests that finish other messages, or finish them otherwise."""
+def _fingerprint(finished: Sequence[Finish]) -> str:
+    """Return a text that differs for requests that finish other messages, or finish them otherwise."""
     digest = sha256()
     for receipt, change in finished:
         digest.update(f"{receipt} {change!r}\n".encode(errors="surrogatepass"))
-    return digest.digest()[:_FINGERPRINT_BYTES]
+    return digest.hexdigest()[:_FINGERPRINT_CHARACTERS]
