@@ -25,6 +25,7 @@ from wonderq.model.errors import (
     VersionConflictError,
 )
 from wonderq.model.failures import FAILURE_HEADER, MAX_ERROR_BYTES, Failure
+from wonderq.model.limits import UNLIMITED
 from wonderq.model.messages import Change, Target, size_of
 from wonderq.model.status import BURIED, CLAIMED, DELAYED, WAITING
 from wonderq.runtime.fibers import took
@@ -190,7 +191,11 @@ class Updates:
                         view = wanted[index] = self._core.resolve(queue, target)
                         consumers[index] = queue.messages.consumer_of(view)
         views = {view.sequence: view for view in wanted.values()}
-        self._check_bytes(sum(view.length for view in views.values()), len(views))
+        failing = sum(change.error is not None or change.dead for _, change in updates)
+        most_bytes = self._core.limits.batch_bytes + 16 * len(wanted) + 2 * MAX_ERROR_BYTES * failing
+        if len(views) == 1:  # there is nothing to split
+            most_bytes = UNLIMITED
+        _check_bytes(sum(view.length for view in views.values()), most_bytes)
         loaded = {each.view.sequence: each for each in self._reader.load(queue, list(views.values()))}
         prepared: dict[int, Prepared] = {}
         size = 0
@@ -201,7 +206,7 @@ class Updates:
             change = updates[index][1]
             prepared[index] = new = self._prepare(queue, message, change, target_queue, now_ms, consumers[index])
             size += len(new.entry)
-            self._check_bytes(size, len(wanted))
+            _check_bytes(size, most_bytes)
             took(len(new.entry) // _BYTES_PER_STEP)
         return prepared
 
@@ -228,15 +233,6 @@ class Updates:
         else:
             entry = record.encode_entry(body, headers)
         return Prepared(view.position, view.receives, entry, size, None)
-
-    def _check_bytes(self, size: int, count: int) -> None:
-        """Refuse to write so many bytes again in one request; errors do not count."""
-        most = self._core.limits.batch_bytes + (16 + 2 * MAX_ERROR_BYTES) * count
-        if count > 1 and size > most:
-            raise BatchTooLargeError(
-                f"A batch may write {self._core.limits.batch_bytes} bytes of messages again, and these have {size}. "
-                "Finish fewer messages in one request."
-            )
 
     def _dead_letter_queue(self, queue: Queue) -> str:
         """Return the queue that gets the dead letters of a queue; empty if there is none and it cannot be created."""
@@ -309,6 +305,19 @@ class Updates:
         if timeout_ms == 0:
             return _released(view, change, now_ms, 0)
         return view._replace(status=CLAIMED, due_ms=now_ms + timeout_ms, timeout_ms=timeout_ms)
+
+
+def _check_bytes(size: int, most: int) -> None:
+    """Refuse to write so many bytes of messages again in one request.
+
+    Raises:
+        BatchTooLargeError: they are too many.
+    """
+    if size > most:
+        raise BatchTooLargeError(
+            f"A request may write about {most} bytes of messages again, and these have {size}. Finish or change fewer "
+            "messages in one request."
+        )
 
 
 def _released(view: MessageView, change: Change, now_ms: int, delay_ms: int) -> MessageView:
