@@ -227,7 +227,7 @@ class _Attempt(NamedTuple):
     def record(self, queue: Queue, results: Sequence[BrokerError | None], now_ms: int) -> record.Dedup:
         """Return the record that keeps the results."""
         failed = [
-            (index, error.code, str(error), getattr(error, "field", None))
+            [index, error.code, str(error), getattr(error, "field", None)]
             for index, error in enumerate(results)
             if error is not None
         ]
