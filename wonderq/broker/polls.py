@@ -115,10 +115,11 @@ class Polls:
                     self._core.wait_until_durable()
                 return messages
             self._core.durability.wait(claims[-1].position)
-            wanted = sum(len(claim.views) for claim in claims)
-            found = [
-                message for claim in claims for message in self._reader.messages(claim.queue, claim.views, claim.token)
-            ]
+            wanted = 0
+            found: list[Message] = []
+            for claim in claims:
+                wanted += len(claim.views)
+                found += self._reader.messages(claim.queue, claim.views, claim.token)
             messages = messages + found if messages else found
             if len(found) == wanted or len(messages) >= options.limit:
                 return messages
@@ -139,7 +140,7 @@ class Polls:
             limits.check_range("visibility_timeout", timeout_ms)
         if not 0 <= options.wait_s <= limits.wait_s:
             raise InvalidValueError("wait", f"wait must be from 0 to {limits.wait_s} seconds.")
-        if len(options.consumer) > MAX_CONSUMER_CHARACTERS or not options.consumer.isprintable():
+        if options.consumer and (len(options.consumer) > MAX_CONSUMER_CHARACTERS or not options.consumer.isprintable()):
             raise InvalidValueError(
                 "consumer", f"consumer must have 1 to {MAX_CONSUMER_CHARACTERS} printable characters."
             )
@@ -186,7 +187,8 @@ class _Poll:
             while not self._options.client_gone():
                 if self._waiter is not None:
                     self._waiter.rearm()  # before the first look: a message that comes during the round ends the sleep
-                claims = self._claims_again() or self._round()
+                several = len(self._sources.queues) > 1
+                claims = (several and self._claims_again()) or self._round()
                 if claims is not None:
                     return claims
             return []
@@ -199,7 +201,7 @@ class _Poll:
     def _claims_again(self) -> list[Claim]:
         """Return the claims of an earlier attempt on several queues. `Claims.try_claim` finds that on a single one."""
         claims: list[Claim] = []
-        if self._options.attempt_id is not None and len(self._sources.queues) > 1:
+        if self._options.attempt_id is not None:
             for name in self._sources.queues:
                 with self._core.transaction as now_ms:
                     again = self._claims.claim_again(self._core.find_queue(name), now_ms, self._options)
@@ -212,7 +214,8 @@ class _Poll:
 
         Returns the claims, none of them at the end of the poll, or None if another round is needed.
         """
-        core, claims = self._core, list[Claim]()
+        core = self._core
+        claims: list[Claim] = []
         options, taken_bytes = self._options, 0
         left_s = self._until_s - time.monotonic()
         full: TooManyInFlightError | None = None
@@ -242,9 +245,10 @@ class _Poll:
                     break
                 raise
             claims.append(outcome)
-            options = options._replace(limit=options.limit - len(outcome.views))
-            if not options.limit or len(self._sources.queues) == 1:
+            left = options.limit - len(outcome.views)
+            if not left or len(self._sources.queues) == 1:
                 break
+            options = options._replace(limit=left)
             taken_bytes += sum(view.length for view in outcome.views)
         else:
             if not claims:

@@ -318,7 +318,9 @@ class ReportedError(Body):
     type: Annotated[
         str, Meta(max_length=MAX_ERROR_BYTES, description="Kind of the error.", examples=["ValueError"])
     ] = ""
-    traceback: Annotated[str, Meta(max_length=MAX_ERROR_BYTES, description="Where it happened.")] = ""
+    traceback: Annotated[
+        str, Meta(max_length=MAX_ERROR_BYTES, description="Where it happened.", examples=['File "resize.py", line 3'])
+    ] = ""
 
 
 _Backoff = Annotated[
@@ -347,7 +349,7 @@ _Uncounted = Annotated[
 class WeightedQueue(Body):
     """A queue to consume from, with its share."""
 
-    queue: _QueueName
+    queue: Annotated[_QueueName, Meta(description="Name of the queue.")]
     weight: Annotated[
         int,
         Meta(
