@@ -165,6 +165,20 @@ def test_compaction_of_named_and_nameless_claims(lasting: Lasting) -> None:
     assert remembered(lasting) == 1
 
 
+def test_compaction_of_the_longest_names_of_many_small_messages(lasting: Lasting) -> None:
+    """Each rewritten message states the name, so their record would be larger than a segment."""
+    lasting.broker.produce("q", ["x"] * 1_000)
+    for _ in range(7):
+        lasting.broker.produce("q", ["x"] * 1_000)
+    for n in range(8):
+        take(lasting, 1_000, "\U0001f389" * 63 + str(n))
+    end = lasting.log.rotate()
+    while (oldest := lasting.log.oldest()) and oldest[0] <= end:
+        assert compact_oldest(lasting.broker, lasting.log, batch_bytes=1 << 20)
+    lasting.again()
+    assert len(set(names(lasting))) == 8
+
+
 @pytest.mark.parametrize("name", ["x" * 65, "a\nb", "\ud800"])
 def test_names_that_are_refused(lasting: Lasting, name: str) -> None:
     lasting.add("q", "1")
