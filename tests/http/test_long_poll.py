@@ -193,6 +193,23 @@ class TestClientsThatAreGone:
         shown = served("GET", f"/messages/{message_id}").json
         assert (shown["status"], shown["receive_count"]) == ("unprocessed", 0)
 
+    def test_what_its_next_finished_stays_and_nothing_is_claimed(self, served: ServedBroker) -> None:
+        one, two = produce(served, "1", "2")
+        first, second = served("GET", "/messages/consume").json
+        served("PUT", "/queues/jobs", json={})
+        finish = {"delete": [first["receipt"]], "release": [{"receipt": second["receipt"], "delay": 60}]}
+        connection = served.connect()
+        connection.sendall(
+            request("POST", "/messages/next", json={**finish, "wait": 20, "queues": ["jobs", "default"]})
+        )
+        served.wait_for_waiting(1)
+        assert served("GET", f"/messages/{one}").status == 404, "it is done before the wait ends"
+        connection.close()
+        [three] = produce(served, "3")
+        served.wait_for_waiting(0)
+        shown = [served("GET", f"/messages/{each}").json["status"] for each in (two, three)]
+        assert shown == ["delayed", "unprocessed"]
+
     def test_the_next_in_line_gets_the_message(self, served: ServedBroker, start: Callable[..., list[Later]]) -> None:
         connection = served.connect()
         connection.sendall(request("GET", "/messages/consume?wait=20"))

@@ -8,7 +8,11 @@ from typing import Any
 
 from tests.support.clock import FakeClock
 from wonderq.broker.broker import Broker
+from wonderq.broker.claims import ClaimOptions
+from wonderq.broker.finishing import Finish
+from wonderq.broker.polls import Sources
 from wonderq.model.errors import BrokerError
+from wonderq.model.failures import ReportedError
 from wonderq.model.messages import Change, NewMessage, Target
 
 Attributes = dict[str, tuple[str, str | bytes]]
@@ -45,7 +49,7 @@ class RandomLife:
     def step(self) -> None:
         chance, broker = self._chance, self._broker
         queue = chance.choice(QUEUES)
-        match chance.randrange(18):
+        match chance.randrange(20):
             case 0 | 1:
                 count = chance.choice([1, 1, 5, 30])
                 delays = [chance.choice([None, 0, 800]) for _ in range(count)] if chance.random() < 0.4 else None
@@ -70,6 +74,8 @@ class RandomLife:
             case 15:
                 outputs = {name: [self._new(name)] for name in chance.sample([*QUEUES[1:], "d"], 2)}
                 broker.hand_over(queue, [self._target()], outputs)
+            case 16 | 17:
+                self._next(queue)
             case _ if chance.random() < 0.1:
                 broker.drop_queue(queue) if chance.random() < 0.5 else broker.purge(
                     queue, void_keys=chance.random() < 0.5
@@ -84,6 +90,20 @@ class RandomLife:
             attempt_id=chance.choice([None, None, "one", "two"]),
         )
         self._receipts += [message.receipt or "" for message in claimed]
+
+    def _next(self, queue: str) -> None:
+        chance = self._chance
+        receipts = chance.sample(self._receipts[-20:], min(len(self._receipts), chance.choice([0, 1, 5])))
+        finished = [Finish(each, self._change() if chance.random() < 0.7 else None) for each in receipts]
+        others = [name for name in ("a", "b") if name != queue]
+        options = ClaimOptions(
+            chance.choice([1, 3, 20]),
+            chance.choice([None, 0, 300, 3000]),
+            attempt_id=chance.choice([None, None, "one", "two"]),
+            consumer=chance.choice(["", "worker-1", "worker-2"]),
+        )
+        done = self._broker.next(Sources((queue, *chance.choice([(), others]))), finished, options)
+        self._receipts += [message.receipt or "" for message in done.messages]
 
     def _target(self) -> Target:
         by_receipt = Target(receipt=self._chance.choice(self._receipts[-20:]))
@@ -104,7 +124,7 @@ class RandomLife:
 
     def _change(self) -> Change:
         chance = self._chance
-        kind = chance.randrange(7)
+        kind = chance.randrange(8)
         return Change(
             visibility_timeout_ms=chance.choice([0, 500, 5000]) if kind in (0, 5) else None,
             delay_ms=chance.choice([0, 700]) if kind == 1 else None,
@@ -114,6 +134,9 @@ class RandomLife:
             expire=kind == 6,
             backoff_ms=chance.choice([0, 400]) if kind == 3 else None,
             if_version=chance.choice([None, None, 1, 2]),
+            error=chance.choice([None, None, ReportedError("some error", "Error", "t" * 90)]),
+            dead=kind == 7,
+            uncounted=kind in (1, 3) and chance.random() < 0.5,
         )
 
 

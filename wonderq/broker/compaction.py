@@ -19,6 +19,7 @@ from itertools import accumulate
 
 from wonderq.broker.broker import Broker
 from wonderq.broker.core import COMPACTION_LEAVES
+from wonderq.model.limits import MAX_CONSUMER_CHARACTERS
 from wonderq.state import record
 from wonderq.state.state import State, queue_record
 from wonderq_storage import CorruptLogError, Log, Position
@@ -35,6 +36,9 @@ _UNWRITTEN_BYTES = 4 << 20
 
 #: Bytes of log per message besides its entry: its share of a record, of a claim and of a deletion.
 _MESSAGE_OVERHEAD_BYTES = 64
+
+#: Further bytes of a message whose consumer gave its name: a rewritten message states it, and its claim does so once.
+_NAME_BYTES = 4 * MAX_CONSUMER_CHARACTERS + 3
 
 #: Typical bytes of log per queue besides its messages: the record that defines it.
 _QUEUE_BYTES = 256
@@ -155,7 +159,8 @@ def _copy_live(broker: Broker, batch: dict[int, _Entries], limit_bytes: int) -> 
             found = sorted((sequence, count, index) for index, sequence, count in stretches)
             if queue is None or not found:
                 continue
-            for runs, lengths, entries in _portions(part, found, limit_bytes):
+            overhead_bytes = _MESSAGE_OVERHEAD_BYTES + (_NAME_BYTES if queue.messages.claim_names.by_token else 0)
+            for runs, lengths, entries in _portions(part, found, limit_bytes, overhead_bytes):
                 produced_ms, claims = queue.messages.rewrite_fields(runs)
                 fields = record.Update(record.UPDATE, now_ms, number, (), runs, produced_ms, lengths, claims, entries)
                 append_and_apply(fields, leave=COMPACTION_LEAVES)
@@ -164,7 +169,7 @@ def _copy_live(broker: Broker, batch: dict[int, _Entries], limit_bytes: int) -> 
 
 
 def _portions(
-    part: _Entries, found: Sequence[tuple[int, int, int]], limit_bytes: int
+    part: _Entries, found: Sequence[tuple[int, int, int]], limit_bytes: int, overhead_bytes: int
 ) -> Iterator[tuple[record.Runs, list[int], bytes]]:
     """Yield live messages, given as (sequence, count, index in ``part``), in portions that each fit into one record.
 
@@ -174,7 +179,7 @@ def _portions(
 
     def size(stretch: tuple[int, int, int]) -> int:
         _, count, index = stretch
-        return offsets[index + count] - offsets[index] + _MESSAGE_OVERHEAD_BYTES * count
+        return offsets[index + count] - offsets[index] + overhead_bytes * count
 
     if sum(map(size, found)) > limit_bytes:
         found = [(first + at, 1, index + at) for first, count, index in found for at in range(count)]
