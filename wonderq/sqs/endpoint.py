@@ -14,7 +14,7 @@ import wonderq_storage
 from wonderq.auth import sigv4
 from wonderq.auth.access import Access
 from wonderq.auth.keys import EVERYBODY, Key
-from wonderq.auth.roles import Role
+from wonderq.auth.roles import Role, is_plain_name
 from wonderq.broker.broker import Broker
 from wonderq.httpd.addresses import PublicAddress
 from wonderq.httpd.counters import refusals
@@ -28,7 +28,7 @@ from wonderq.sqs.context import Action, Context, Service
 from wonderq.sqs.errors import SqsError, from_broker
 from wonderq.sqs.limits import STRICT, SqsLimits
 from wonderq.sqs.names import name_in_arn, name_in_url, url_of
-from wonderq.sqs.refusals import NOT_SIGNED, UNKNOWN_KEY, check_get
+from wonderq.sqs.refusals import NOT_SIGNED, UNKNOWN_KEY, check_get, header_of, is_for_sqs
 
 DEFAULT_REGION = "us-east-1"
 
@@ -84,15 +84,34 @@ class SqsEndpoint:
         self._address = address or PublicAddress()
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = "", name: str = "", **_: int) -> None:
+        self._respond(req, resp, name or queue, req.bounded_stream.read())
+
+    #: The query protocol has GET too. `_authenticate` refuses one that a page of another site may have sent.
+    on_get = on_post
+
+    def serve_plain_name(self, req: falcon.Request, resp: falcon.Response, **_: str) -> None:
+        """Serve a POST to a path that is just the name of a queue, for a client that has such a queue URL.
+
+        This is no route, so that every path of the REST API goes before it, and other requests find nothing here.
+        """
+        if not is_plain_name(req.method, req.path):
+            raise falcon.HTTPRouteNotFound
+        body = req.bounded_stream.read()
+        is_form = wire.media_type_of(req.env) == wire.FORM_TYPE
+        if not (wire.names_action(body) if is_form else is_for_sqs(req.method, req.path, header_of(req.env))):
+            raise falcon.HTTPRouteNotFound
+        self._respond(req, resp, req.path.strip("/"), body)
+
+    def _respond(self, req: falcon.Request, resp: falcon.Response, queue: str, body: bytes) -> None:
+        """Call the action of a request. ``queue`` is the queue in the path, if the request names none."""
         request_id = str(uuid.uuid4())
         is_json = wire.is_json(req.env)
-        body = req.bounded_stream.read()
         try:
             try:
                 key, region = self._authenticate(req, body)
                 called, parameters = self._read(req, body, key, is_json=is_json)
                 if queue and "QueueUrl" not in parameters:
-                    parameters["QueueUrl"] = url_of("", name or queue)
+                    parameters["QueueUrl"] = url_of("", queue)
                 _authorize_queues(key, parameters)
                 client_gone: Callable[[], bool] = req.env.get("waitress.client_disconnected", lambda: False)
                 base_url = self._address.of(req.env, req.scheme, req.netloc)
@@ -112,9 +131,6 @@ class SqsEndpoint:
             resp.data, resp.content_type = wire.write(called, result, request_id, is_json=is_json)
         resp.set_header("x-amzn-RequestId", request_id)
         resp.set_header("Cache-Control", "no-store")
-
-    #: The query protocol has GET too. `_authenticate` refuses one that a page of another site may have sent.
-    on_get = on_post
 
     def _read(self, req: falcon.Request, body: bytes, key: Key, *, is_json: bool) -> tuple[str, dict[str, Any]]:
         """Return the action of a request, and its parameters. They are decoded only if the key has the action's role.

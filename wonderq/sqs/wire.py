@@ -95,6 +95,11 @@ def action_in_target(target: str | None) -> str:
     return target.removeprefix(_TARGET)
 
 
+def names_action(form: bytes) -> bool:
+    """Return whether a form names an action."""
+    return form.startswith(_ACTION) or b"&" + _ACTION in form
+
+
 def action_in_form(data: bytes) -> str:
     """Return the action that a form names, without decoding the rest.
 
