@@ -153,8 +153,13 @@ def test_the_scheme_is_that_which_the_proxy_saw(sqs: Sqs, queue: str, headers: d
     ],
 )
 def test_only_trusted_proxies_are_believed(proxies: list[str], remote: str, is_trusted: bool) -> None:
-    environ = {"REMOTE_ADDR": remote, "HTTP_X_FORWARDED_PROTO": "https"}
-    found = PublicAddress("", proxies).of(environ, "http", "queue.example")
+    environ = {
+        "REMOTE_ADDR": remote,
+        "HTTP_X_FORWARDED_PROTO": "https",
+        "HTTP_HOST": "queue.example",
+        "wsgi.url_scheme": "http",
+    }
+    found = PublicAddress("", proxies).of(environ)
     assert found == ("https://queue.example" if is_trusted else "http://queue.example")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -18,7 +17,6 @@ from wonderq.auth.roles import Role, is_plain_name
 from wonderq.broker.broker import Broker
 from wonderq.httpd.addresses import PublicAddress
 from wonderq.httpd.counters import refusals
-from wonderq.httpd.room import RESPONSE_SHARE
 from wonderq.httpd.structure import UNCHECKED_BYTES, Bounds
 from wonderq.model.errors import BrokerError
 from wonderq.model.limits import ESCAPED_BYTES
@@ -29,8 +27,6 @@ from wonderq.sqs.errors import SqsError, from_broker
 from wonderq.sqs.limits import STRICT, SqsLimits
 from wonderq.sqs.names import name_in_arn, name_in_url, url_of
 from wonderq.sqs.refusals import NOT_SIGNED, UNKNOWN_KEY, check_get, header_of, is_for_sqs
-
-DEFAULT_REGION = "us-east-1"
 
 #: Most values of an entry of a batch, or of any other action: its fields and attributes.
 _VALUES_PER_ENTRY = 512
@@ -77,11 +73,10 @@ class SqsEndpoint:
         address: PublicAddress | None = None,
     ) -> None:
         """Without ``access`` it serves everybody and ignores signatures. ``address`` is that in the URLs of queues."""
-        self._service = Service(broker, limits)
+        self._service = Service(broker, limits, address or PublicAddress())
         values = _VALUES_PER_ENTRY * (limits.batch_entries + 1)
         self._bounds = Bounds(values, ESCAPED_BYTES * limits.message_bytes + UNCHECKED_BYTES)
         self._access = access
-        self._address = address or PublicAddress()
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = "", name: str = "", **_: int) -> None:
         self._respond(req, resp, name or queue, req.bounded_stream.read())
@@ -104,21 +99,17 @@ class SqsEndpoint:
 
     def _respond(self, req: falcon.Request, resp: falcon.Response, queue: str, body: bytes) -> None:
         """Call the action of a request. ``queue`` is the queue in the path, if the request names none."""
-        request_id = str(uuid.uuid4())
+        request_id = wire.new_request_id()
         is_json = wire.is_json(req.env)
         try:
             try:
-                key, region = self._authenticate(req, body)
+                key = self._authenticate(req, body)
                 called, parameters = self._read(req, body, key, is_json=is_json)
                 if queue and "QueueUrl" not in parameters:
                     parameters["QueueUrl"] = url_of("", queue)
-                _authorize_queues(key, parameters)
-                client_gone: Callable[[], bool] = req.env.get("waitress.client_disconnected", lambda: False)
-                base_url = self._address.of(req.env, req.scheme, req.netloc)
-                room = req.env.get(RESPONSE_SHARE)
-                context = Context(
-                    self._service, called, parameters, base_url, region, key.opens, client_gone, room, req.env
-                )
+                if key is not EVERYBODY:
+                    _authorize_queues(key, parameters)
+                context = Context(self._service, called, parameters, key.opens, req.env)
                 result = ACTIONS[called].run(context)
             except (BrokerError, wonderq_storage.StorageError) as error:
                 raise from_broker(error) from error
@@ -130,7 +121,6 @@ class SqsEndpoint:
         else:
             resp.data, resp.content_type = wire.write(called, result, request_id, is_json=is_json)
         resp.set_header("x-amzn-RequestId", request_id)
-        resp.set_header("Cache-Control", "no-store")
 
     def _read(self, req: falcon.Request, body: bytes, key: Key, *, is_json: bool) -> tuple[str, dict[str, Any]]:
         """Return the action of a request, and its parameters. They are decoded only if the key has the action's role.
@@ -151,27 +141,23 @@ class SqsEndpoint:
         _check_action(called, key, is_json=False)
         return called, wire.read_query(body, self._bounds)
 
-    def _authenticate(self, req: falcon.Request, body: bytes) -> tuple[Key, str]:
-        """Return the key of a request, and the region that its client uses.
+    def _authenticate(self, req: falcon.Request, body: bytes) -> Key:
+        """Return the key of a request: that of its signature, or ``Authorization: Bearer`` like in the REST API.
 
-        A request carries a key as its signature, or as ``Authorization: Bearer`` like in the REST API.
+        While the broker has no keys, signatures are not even parsed.
 
         Raises:
             SqsError: the request has no valid key, or the key exceeds its rate.
         """
         access = self._access
-        is_open = access is None or access.open_to_all
+        if access is None or access.open_to_all:
+            if req.method == "GET":
+                check_get(req.env)
+            return EVERYBODY
         try:
             signed = sigv4.parse(req.auth) or sigv4.parse_query(req.query_string)
         except sigv4.SignatureError as error:
-            if not is_open:
-                raise SqsError(error.code, str(error), 403) from error
-            signed = None
-        region = DEFAULT_REGION if signed is None else signed.region or DEFAULT_REGION
-        if access is None or is_open:
-            if req.method == "GET":
-                check_get(req.env)
-            return EVERYBODY, region
+            raise SqsError(error.code, str(error), 403) from error
         if signed is None:
             key = access.find(req.auth)
             if key is None:
@@ -188,7 +174,7 @@ class SqsEndpoint:
         too_fast = access.check_rate(key)
         if too_fast is not None:
             raise SqsError("RequestThrottled", str(too_fast))
-        return key, region
+        return key
 
 
 def _sha256(body: bytes) -> str:
@@ -212,7 +198,7 @@ def _check_action(name: str, key: Key, *, is_json: bool) -> None:
         error_name = "UnknownOperationException" if is_json else "InvalidAction"
         raise SqsError(error_name, f"The action {name[:100]} is not valid for this endpoint.")
     roles = _QUEUE_ROLES if action.role is None else (action.role,)
-    if not any(map(key.has, roles)):
+    if key is not EVERYBODY and not any(map(key.has, roles)):
         raise SqsError("AccessDenied", f"The action requires a key with the role {' or '.join(roles)}.", 403)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from wonderq.model.attributes import Attribute
 from wonderq.runtime.fibers import took
 from wonderq.sqs.errors import SqsError, invalid
-from wonderq.sqs.wire import NOT_IN_XML
+from wonderq.sqs.wire import is_valid_in_xml
 
 #: A name. SQS documents ASCII letters, and takes those of other alphabets too.
 _NAME = re.compile(r"(?!\.)(?!.*\.\.)[\w.-]{1,256}(?<!\.)")
@@ -100,7 +100,7 @@ def _parse(name: str, value: Any) -> Attribute:
             return kind, b64decode(text, validate=True)
         except (Base64Error, ValueError) as error:
             raise invalid(f"MessageAttributes.{name}.BinaryValue", text, "It must be base64.") from error
-    if NOT_IN_XML.search(text):
+    if not is_valid_in_xml(text):
         raise _refused(
             f"The message attribute '{name}' has characters outside the allowed set: #x9 | #xA | #xD | #x20 to #xD7FF "
             "| #xE000 to #xFFFD | #x10000 to #x10FFFF."

@@ -26,7 +26,7 @@ from wonderq.sqs.errors import SqsError, from_broker, invalid, missing
 from wonderq.sqs.limits import SqsLimits
 from wonderq.sqs.names import arn_of
 from wonderq.sqs.tracing import trace_header_of, trace_of
-from wonderq.sqs.wire import NOT_IN_XML
+from wonderq.sqs.wire import is_valid_in_xml
 
 _SENDER = "AIDAWONDERQ0000000000"
 
@@ -149,6 +149,8 @@ def _read_new(
         sums["MD5OfMessageAttributes"] = message_attributes.md5_of_attributes(attributes)
     if system:
         sums["MD5OfMessageSystemAttributes"] = message_attributes.md5_of_attributes(system)
+    if delay_s is None and not (attributes or system or trace or group or key):
+        return _New(body, sums, size)
     message = NewMessage(
         body,
         None if delay_s is None else delay_s * 1000,
@@ -161,7 +163,7 @@ def _read_new(
         message.check(is_fifo=is_fifo)
     except BrokerError as error:
         raise from_broker(error) from error
-    return _New(message if message != NewMessage(body) else body, sums, size)
+    return _New(message, sums, size)
 
 
 def _read_body(given: Mapping[str, Any], limits: SqsLimits) -> str:
@@ -170,7 +172,7 @@ def _read_body(given: Mapping[str, Any], limits: SqsLimits) -> str:
         raise missing("MessageBody")
     if not isinstance(body, str):
         raise SqsError("SerializationException", "MessageBody must be a string.")
-    if NOT_IN_XML.search(body):
+    if not is_valid_in_xml(body):
         text = (
             "Invalid characters found. Valid unicode characters are #x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to "
             "#xFFFD | #x10000 to #x10FFFF."
@@ -188,6 +190,8 @@ def _read_delay(given: Mapping[str, Any], limits: SqsLimits, *, is_fifo: bool) -
 
 
 def _read_system_attributes(given: Mapping[str, Any]) -> dict[str, Attribute]:
+    if "MessageSystemAttributes" not in given:
+        return {}
     system = message_attributes.parse(_map(given, "MessageSystemAttributes"), 1)
     if any(name != "AWSTraceHeader" or kind != "String" for name, (kind, _) in system.items()):
         raise SqsError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -71,7 +70,7 @@ def render(error: RequestError, header: GetHeader) -> ErrorResponse:
     target = header("X_AMZ_TARGET")
     if target is not None:
         environ["HTTP_X_AMZ_TARGET"] = target
-    request_id = str(uuid.uuid4())
+    request_id = wire.new_request_id()
     body, media_type = wire.write_error(found, request_id, is_json=wire.is_json(environ))
     headers = {**error.headers, "x-amzn-RequestId": request_id, "x-amzn-query-error": found.header}
     return ErrorResponse(found.status, media_type, body, headers)
