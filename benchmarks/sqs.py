@@ -1,14 +1,16 @@
 """Compare the SQS endpoint with the REST API: `python -m benchmarks.sqs [--rounds R]`.
 
-Both sides do the same on one broker in turn: produce, and claim and delete, one message per request over 64
-connections. Requests of SQS have the headers that AWS SDKs send. Prints medians of the requests per second and of the
-processor time of the broker per request, and the medians of their ratios in each round.
+All sides do the same on one broker in turn: produce, and claim and delete, one message per request over 64
+connections. Requests have only the headers that they need; those of another side have all that an SDK sends, with a
+signature. Prints medians of the requests per second and of the processor time of the broker per request, and the
+medians of their ratios to the REST API in each round.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -22,8 +24,10 @@ from benchmarks.servers import RunningServer, broker, running
 
 CONNECTIONS, REQUESTS, BODY_BYTES = 64, 8000, 100
 
-_HEADERS = (
-    "Content-Type: application/x-amz-json-1.0\r\nX-Amzn-Query-Mode: true\r\n"
+REST, SQS, SDK = "REST", "SQS", "SQS, headers of an SDK"
+
+_SDK_HEADERS = (
+    "X-Amzn-Query-Mode: true\r\n"
     "User-Agent: Boto3/1.40.0 md/Botocore#1.40.0 ua/2.1 os/linux#6.1 md/arch#x86_64 lang/python#3.11.2\r\n"
     "X-Amz-Date: 20260101T000000Z\r\n"
     "Authorization: AWS4-HMAC-SHA256 Credential=any/20260101/us-east-1/sqs/aws4_request, "
@@ -32,21 +36,21 @@ _HEADERS = (
 )
 
 
-def request(action: str, parameters: dict[str, Any]) -> bytes:
+def request(action: str, parameters: dict[str, Any], headers: str = "") -> bytes:
     """Return a request of SQS as bytes."""
     body = msgspec.json.encode({"QueueUrl": "http://localhost/000000000000/default", **parameters})
-    head = f"POST / HTTP/1.1\r\nHost: localhost\r\nX-Amz-Target: AmazonSQS.{action}\r\n{_HEADERS}"
-    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    head = f"POST / HTTP/1.1\r\nHost: localhost\r\nX-Amz-Target: AmazonSQS.{action}\r\n{headers}"
+    return f"{head}Content-Type: application/x-amz-json-1.0\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-def sqs_producer() -> Script:
-    data = request("SendMessage", {"MessageBody": "x" * BODY_BYTES})
+def sqs_producer(headers: str = "") -> Script:
+    data = request("SendMessage", {"MessageBody": "x" * BODY_BYTES}, headers)
     return lambda _answer: data
 
 
-def sqs_consumer() -> Script:
+def sqs_consumer(headers: str = "") -> Script:
     """Return a script that receives and deletes in turn."""
-    receive = request("ReceiveMessage", {"MaxNumberOfMessages": 1})
+    receive = request("ReceiveMessage", {"MaxNumberOfMessages": 1}, headers)
     turn = 0
 
     def ask(answer: bytes) -> bytes:
@@ -55,7 +59,7 @@ def sqs_consumer() -> Script:
         if turn % 2:
             return receive
         [message] = msgspec.json.decode(answer)["Messages"]
-        return request("DeleteMessage", {"ReceiptHandle": message["ReceiptHandle"]})
+        return request("DeleteMessage", {"ReceiptHandle": message["ReceiptHandle"]}, headers)
 
     return ask
 
@@ -83,22 +87,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sqs", description=__doc__)
     parser.add_argument("--rounds", type=int, default=9)
     rounds = parser.parse_args().rounds
-    found: dict[str, list[Figures]] = {"REST": [], "SQS": []}
+    sides: dict[str, tuple[Callable[[], Script], Callable[[], Script]]] = {
+        REST: (producer, consumer),
+        SQS: (sqs_producer, sqs_consumer),
+        SDK: (lambda: sqs_producer(_SDK_HEADERS), lambda: sqs_consumer(_SDK_HEADERS)),
+    }
+    found: dict[str, list[Figures]] = {side: [] for side in sides}
     with tempfile.TemporaryDirectory(prefix="wonderq-sqs-") as name, running(*broker(Path(name))) as server:
-        sides = {"REST": (producer, consumer), "SQS": (sqs_producer, sqs_consumer)}
         for number in range(rounds):
             for side in sides if number % 2 else reversed(sides):
-                producing, consuming = sides[side]
-                scripts = [[make() for _ in range(CONNECTIONS)] for make in (producing, consuming)]
-                found[side].append(measure(server, *scripts))
+                producers, consumers = ([make() for _ in range(CONNECTIONS)] for make in sides[side])
+                found[side].append(measure(server, producers, consumers))
     print(f"{CONNECTIONS} connections, one message of {BODY_BYTES} bytes per request, {rounds} rounds")
-    print(f"{'':24}{'produce/s':>11}{'CPU us':>8}{'claim, delete/s':>17}{'CPU us':>8}")
-    for side, all_figures in found.items():
-        rate, us, consume_rate, consume_us = (median(column) for column in zip(*all_figures, strict=True))
-        print(f"{side:24}{rate:11,.0f}{us:8.0f}{consume_rate:17,.0f}{consume_us:8.0f}")
-    pairs = [zip(ours, rest, strict=True) for ours, rest in zip(found["SQS"], found["REST"], strict=True)]
-    ratios = [median(column) for column in zip(*[[a / b for a, b in pair] for pair in pairs], strict=True)]
-    print(f"{'SQS, of REST':24}{ratios[0]:11.0%}{ratios[1]:8.0%}{ratios[2]:17.0%}{ratios[3]:8.0%}")
+    print(f"{'':34}{'produce/s':>11}{'CPU us':>8}{'claim, delete/s':>17}{'CPU us':>8}")
+    for side, figures in found.items():
+        rate, us, consume_rate, consume_us = (median(column) for column in zip(*figures, strict=True))
+        print(f"{side:34}{rate:11,.0f}{us:8.0f}{consume_rate:17,.0f}{consume_us:8.0f}")
+    for side in (SQS, SDK):
+        ratios = [
+            [ours / rest for ours, rest in zip(*pair, strict=True)]
+            for pair in zip(found[side], found[REST], strict=True)
+        ]
+        rate, us, consume_rate, consume_us = (median(column) for column in zip(*ratios, strict=True))
+        print(f"{side + ', of REST':34}{rate:11.0%}{us:8.0%}{consume_rate:17.0%}{consume_us:8.0%}")
 
 
 if __name__ == "__main__":
