@@ -45,6 +45,17 @@ _SYSTEM_ATTRIBUTES = frozenset(
     )
 )
 
+#: Parameters of a message that need not be given.
+_OPTIONAL = frozenset(
+    (
+        "DelaySeconds",
+        "MessageAttributes",
+        "MessageSystemAttributes",
+        "MessageGroupId",
+        "MessageDeduplicationId",
+    )
+)
+
 #: Bytes of a message that are checked, or prepared for the response, in a step of `took`.
 _BYTES_PER_STEP = 200
 
@@ -134,23 +145,19 @@ def _read_new(
     limits = context.limits
     is_fifo = queue.endswith(FIFO_SUFFIX)
     body = _read_body(given, limits)
+    if not (is_fifo or trace or _OPTIONAL.intersection(given)):
+        size = _check_size(size_of(body, None), settings, limits)
+        return _New(body, {"MD5OfMessageBody": message_attributes.md5(body)}, size)
     delay_s = _read_delay(given, limits, is_fifo=is_fifo)
     attributes = message_attributes.parse(_map(given, "MessageAttributes"), limits.attributes)
     system = _read_system_attributes(given)
-    size = size_of(body, attributes)
-    took(size // _BYTES_PER_STEP)
-    most = min(settings.max_message_bytes or limits.message_bytes, limits.message_bytes)
-    if size > most:
-        text = f"One or more parameters are invalid. Reason: Message must be shorter than {most} bytes."
-        raise SqsError("InvalidParameterValue", text)
+    size = _check_size(size_of(body, attributes), settings, limits)
     group, key = _read_ids(given, settings, is_fifo=is_fifo)
     sums = {"MD5OfMessageBody": message_attributes.md5(body)}
     if attributes:
         sums["MD5OfMessageAttributes"] = message_attributes.md5_of_attributes(attributes)
     if system:
         sums["MD5OfMessageSystemAttributes"] = message_attributes.md5_of_attributes(system)
-    if delay_s is None and not (attributes or system or trace or group or key):
-        return _New(body, sums, size)
     message = NewMessage(
         body,
         None if delay_s is None else delay_s * 1000,
@@ -164,6 +171,20 @@ def _read_new(
     except BrokerError as error:
         raise from_broker(error) from error
     return _New(message, sums, size)
+
+
+def _check_size(size: int, settings: QueueSettings, limits: SqsLimits) -> int:
+    """Return the size of a message, which is small enough for its queue.
+
+    Raises:
+        SqsError: it is not.
+    """
+    took(size // _BYTES_PER_STEP)
+    most = min(settings.max_message_bytes or limits.message_bytes, limits.message_bytes)
+    if size > most:
+        text = f"One or more parameters are invalid. Reason: Message must be shorter than {most} bytes."
+        raise SqsError("InvalidParameterValue", text)
+    return size
 
 
 def _read_body(given: Mapping[str, Any], limits: SqsLimits) -> str:
