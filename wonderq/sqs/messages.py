@@ -26,7 +26,7 @@ from wonderq.sqs.errors import SqsError, from_broker, invalid, missing
 from wonderq.sqs.limits import SqsLimits
 from wonderq.sqs.names import arn_of
 from wonderq.sqs.tracing import trace_header_of, trace_of
-from wonderq.sqs.wire import is_valid_in_xml
+from wonderq.sqs.wire import ALLOWED_CHARACTERS, find_not_in_xml
 
 _SENDER = "AIDAWONDERQ0000000000"
 
@@ -193,11 +193,9 @@ def _read_body(given: Mapping[str, Any], limits: SqsLimits) -> str:
         raise missing("MessageBody")
     if not isinstance(body, str):
         raise SqsError("SerializationException", "MessageBody must be a string.")
-    if not is_valid_in_xml(body):
-        text = (
-            "Invalid characters found. Valid unicode characters are #x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to "
-            "#xFFFD | #x10000 to #x10FFFF."
-        )
+    character = find_not_in_xml(body)
+    if character:
+        text = f"Invalid binary character '#x{ord(character):X}' was found in the message body, {ALLOWED_CHARACTERS}"
         raise SqsError("InvalidMessageContents", text)
     return body
 

@@ -37,6 +37,10 @@ _MAX_DEPTH = 8
 
 #: Characters that XML cannot contain (https://www.w3.org/TR/xml/#charsets), and their replacement in responses.
 _NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+ALLOWED_CHARACTERS = (
+    "the set of allowed characters is #x9 | #xA | #xD | [#x20-#xD7FF] | [#xE000-#xFFFD] | [#x10000-#x10FFFF]."
+)
+"""End of sentences about other characters."""
 _REPLACEMENT = "\ufffd"
 
 _ACTION = b"Action="
@@ -64,10 +68,12 @@ new_request_id = map(f"{uuid.uuid4()}"[:24].__add__, map("{:012x}".format, itert
 """Returns the id of a response, in the form of a UUID: random for this process, then a number."""
 
 
-def is_valid_in_xml(text: str) -> bool:
-    """Return whether XML can contain a text."""
-    # Most texts are printable, which Python finds out sooner.
-    return (text.isascii() and text.isprintable()) or _NOT_IN_XML.search(text) is None
+def find_not_in_xml(text: str) -> str:
+    """Return the first character of a text that XML cannot contain; empty if there is none."""
+    if text.isascii() and text.isprintable():  # as most texts are, which Python finds out sooner
+        return ""
+    found = _NOT_IN_XML.search(text)
+    return "" if found is None else found[0]
 
 
 def media_type_of(environ: Mapping[str, Any]) -> str:
