@@ -20,7 +20,7 @@ import pytest
 
 from tests.support.broker_process import RunningBroker
 from tests.support.sqs_clients import Boto, redrive
-from tests.support.waiting import PATIENCE_S
+from tests.support.waiting import PATIENCE_S, eventually
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -29,7 +29,7 @@ PYTHON = ROOT / ".venv-clients" / "bin" / "python"
 #: Where Debian installs the SDKs.
 GO_PATH = Path("/usr/share/gocode")
 GO_SDK = GO_PATH / "src/github.com/aws/aws-sdk-go-v2/service/sqs"
-PHP_SDK = Path("/usr/share/php/AsyncAws/Sqs")
+PHP_SDK = Path("/usr/share/php/Symfony/Component/Messenger/Bridge/AmazonSqs")
 RUBY_SDK = Path("/usr/lib/ruby/vendor_ruby/aws/sqs")
 
 
@@ -71,7 +71,7 @@ class Library(NamedTuple):
                 subprocess.run(["go", "build", "-o", str(program), str(source)], env=environment, check=True)
                 return [str(program)]
             case "php":
-                return ["php", str(HERE / "php" / "worker.php")]
+                return ["php", str(HERE / "php" / f"{self.name}.php")]
             case _:
                 return ["ruby", str(HERE / "ruby" / "worker.rb")]
 
@@ -90,7 +90,8 @@ LIBRARIES = (
     Library("sdk_v3", "node"),
     Library("sdk_v2", "node"),
     Library("go", "go"),
-    Library("php", "php"),
+    Library("async_aws", "php"),
+    Library("messenger", "php", survives=False),
     Library("ruby", "ruby"),
 )
 
@@ -216,3 +217,14 @@ def test_workers_go_on_after_a_restart_of_the_broker(workshop: Workshop, sign: s
     workshop.wait_for("ends after")
     if workshop.library.survives:
         assert workshop.worker.poll() is None, "the same worker"
+
+
+@pytest.mark.parametrize(
+    "workshop", [each for each in LIBRARIES if not each.survives], ids=lambda library: library.name, indirect=True
+)
+def test_workers_that_end_without_a_broker(workshop: Workshop) -> None:
+    """docs/SQS_CLIENTS.md says of them to run them under a supervisor."""
+    workshop.send("before")
+    workshop.wait_for("ends before")
+    workshop.broker.kill()
+    eventually(lambda: workshop.worker.poll() is not None, "the worker ends")

@@ -1,4 +1,10 @@
-"""Calls that are refused, with the error that each gets."""
+"""Calls that are refused, with the error that each gets.
+
+Codes with a class of exception are in botocore's model, and the documentation of each action names those that it has.
+That SQS answers with the others is a recorded fact of AWS: ``InvalidParameterValue`` for values of parameters,
+``MissingParameter``, ``NonExistentQueue`` for any ``QueueUrl`` that names no queue, and the codes of move tasks, tags,
+encryption, list values, and batches of a FIFO queue. The limits are those of "Amazon SQS message quotas".
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Requests of SQS clients that are refused before they reach an action: in the form of SQS, so that SDKs show the reason."""
+"""Requests of SQS clients that are refused before they reach an action: in the form of SQS, so that SDKs show the reason.
+
+The forms are those of Smithy's "AWS JSON 1.0 protocol" and "AWS query protocol", and the codes those of "Common Errors"
+in the API reference where AWS has such a refusal.
+"""
 
 from __future__ import annotations
 
