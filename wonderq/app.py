@@ -151,10 +151,7 @@ def _respond_to_broker_error(req: falcon.Request, resp: falcon.Response, error: 
 
 
 def _respond_to_request_error(req: falcon.Request, resp: falcon.Response, error: RequestError, _params: object) -> None:
-    def header(name: str) -> str | None:
-        value: str | None = req.env.get(name if name == "CONTENT_TYPE" else f"HTTP_{name}")
-        return value
-
+    header = refusals.header_of(req.env)
     if refusals.is_for_sqs(req.method, req.path, header):
         status, resp.content_type, resp.data, headers = refusals.render(error, header)
         counters.refusals[error.code] += 1
@@ -234,5 +231,6 @@ def add_routes(app: App, broker: Broker, registry: CollectorRegistry, access: Ac
     app.add_route("/", Home(sqs))
     for address in SQS_ADDRESSES:
         app.add_route(address, sqs)
+    app.add_sink(sqs.serve_plain_name, "/")
     app.add_route("/docs", StaticPage(page.as_html(), falcon.MEDIA_HTML, page.HEADERS))
     app.add_route("/openapi.json", StaticPage(document.as_json(), JSON))

@@ -1,11 +1,9 @@
-"""The AWS SDK for JavaScript, and sqs-consumer on top of it. `.ci/run` installs both; by hand: npm ci in tests/clients/node."""
+"""What the AWS SDK for JavaScript and sqs-consumer see of messages. test_libraries.py restarts and kills them."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.broker_process import RunningBroker
-from tests.support.sqs_clients import Boto
-from tests.support.waiting import PATIENCE_S, eventually
+from tests.support.waiting import PATIENCE_S
 from wonderq.client.simple import Client
 
 NODE = shutil.which("node")
@@ -58,75 +55,3 @@ def test_sqs_consumer(url: str) -> None:
         assert sorted(done["seen"], key=int) == sorted([*map(str, range(20)), "3"], key=int)
         assert done["errors"] == []
         assert sum(client.queue_info()["counts"].values()) == 0
-
-
-class Worker:
-    """A worker with sqs-consumer, and a broker that can be restarted under it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.broker = RunningBroker(folder / "data")
-        self._notes = folder / "notes"
-        self._notes.touch()
-        self._call = Boto(self.broker.url)
-        self.url = self._call("CreateQueue", QueueName="work", Attributes={"VisibilityTimeout": "2"})["QueueUrl"]
-        self._processes: list[subprocess.Popen[bytes]] = []
-
-    def start(self, *more: str) -> None:
-        environment = {
-            **os.environ,
-            "AWS_ENDPOINT_URL_SQS": self.broker.url,
-            "AWS_REGION": "us-east-1",
-            "AWS_ACCESS_KEY_ID": "any",
-            "AWS_SECRET_ACCESS_KEY": "any",
-            "WORKER_NOTES": str(self._notes),
-        }
-        command = [str(NODE), str(FOLDER / "worker.mjs"), self.url, *more]
-        self._processes.append(subprocess.Popen(command, env=environment))
-
-    def end(self, sign: signal.Signals) -> None:
-        self._processes[-1].send_signal(sign)
-        self._processes[-1].wait(PATIENCE_S)
-
-    def send(self, body: str) -> None:
-        self._call("SendMessage", QueueUrl=self.url, MessageBody=body)
-
-    def wait_for(self, line: str) -> None:
-        eventually(lambda: line in self._notes.read_text().splitlines())
-
-    def restart_broker(self, sign: signal.Signals) -> None:
-        self.broker = self.broker.restarted(sign, outage_s=3)  # which is longer than the retries of the SDK
-
-    def close(self) -> None:
-        for each in self._processes:
-            each.kill()
-            each.wait(PATIENCE_S)
-        self.broker.kill()
-
-
-@pytest.fixture
-def worker(tmp_path: Path) -> Iterator[Worker]:
-    worker = Worker(tmp_path)
-    try:
-        yield worker
-    finally:
-        worker.close()
-
-
-@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM], ids=lambda sign: sign.name)
-def test_sqs_consumer_goes_on_after_a_restart_of_the_broker(worker: Worker, sign: signal.Signals) -> None:
-    worker.start()
-    worker.send("before")
-    worker.wait_for("ends before")
-    worker.restart_broker(sign)
-    worker.send("after")
-    worker.wait_for("ends after")
-
-
-@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM], ids=lambda sign: sign.name)
-def test_a_message_outlives_its_sqs_consumer(worker: Worker, sign: signal.Signals) -> None:
-    worker.start()
-    worker.send("slow")
-    worker.wait_for("begins slow")
-    worker.end(sign)
-    worker.start("at once")
-    worker.wait_for("ends slow")

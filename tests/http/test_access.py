@@ -181,7 +181,8 @@ def test_every_route_is_in_the_table_and_has_a_rule_and_there_are_no_others() ->
     routes = routes_of(app)
     assert routes == {(call.method, call.template) for call in CALLS} | SQS_ROUTES
     assert routes == {(method, path) for path, methods in RULES.items() for method in methods}
-    assert falcon.inspect.inspect_sinks(app) == []
+    sinks = [(sink.prefix, sink.name) for sink in falcon.inspect.inspect_sinks(app)]
+    assert sinks == [("/", "serve_plain_name")], "it serves calls for which is_plain_name holds"
     assert falcon.inspect.inspect_static_routes(app) == []
 
 

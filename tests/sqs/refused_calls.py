@@ -1,4 +1,10 @@
-"""Calls that are refused, with the error that each gets."""
+"""Calls that are refused, with the error that each gets.
+
+Codes with a class of exception are in botocore's model, and the documentation of each action names those that it has.
+That SQS answers with the others is a recorded fact of AWS: ``InvalidParameterValue`` for values of parameters,
+``MissingParameter``, ``NonExistentQueue`` for any ``QueueUrl`` that names no queue, and the codes of move tasks, tags,
+encryption, list values, and batches of a FIFO queue. The limits are those of "Amazon SQS message quotas".
+"""
 
 from __future__ import annotations
 
@@ -153,7 +159,7 @@ CALLS = [
     configure(*INVALID, attributes(RedrivePolicy='{"deadLetterTargetArn":"x"}')),
     configure(*INVALID, attributes(RedrivePolicy=redrive("unknown")["RedrivePolicy"]), "does not exist"),
     configure(*INVALID, attributes(RedrivePolicy=redrive("jobs")["RedrivePolicy"]), "own dead-letter queue"),
-    configure(*INVALID, attributes(RedrivePolicy=FIFO_REDRIVE), "same type"),
+    configure(*INVALID, attributes(RedrivePolicy=FIFO_REDRIVE), "same type of queue"),
     configure(*INVALID, {"QueueUrl": "FIFO", "Attributes": {"RedrivePolicy": JSON_REDRIVE}}, "same type"),
     configure(*INVALID, attributes(RedriveAllowPolicy='{"redrivePermission":"byQueue","sourceQueueArns":["x"]}')),
     configure(*MISSING, {"QueueUrl": "JOBS", "Attributes": {}}),
@@ -180,8 +186,8 @@ CALLS = [
     send(*MISSING, message(MessageBody="")),
     *(send("InvalidMessageContents", "InvalidMessageContents", message(MessageBody=f"a{each}b"))
       for each in ("\0", "\x0b", "\x1f", "\ufffe", "\uffff")),
-    send(*INVALID, message(**typed("String", "\x01")), "outside the allowed set"),
-    send(*INVALID, message(**typed("Number", "1\x01")), "outside the allowed set"),
+    send(*INVALID, message(**typed("String", "\x01")), "the set of allowed characters"),
+    send(*INVALID, message(**typed("Number", "1\x01")), "the set of allowed characters"),
     send(*INVALID, message(MessageBody="x" * (LIMIT + 1)), "shorter than"),
     send(*INVALID, message(MessageBody="x" * (LIMIT - 7), **typed("String")), "shorter than"),
     send(*INVALID, message(QueueUrl="SMALL", MessageBody="x" * 1025), "shorter than 1024"),

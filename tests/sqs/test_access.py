@@ -197,8 +197,11 @@ def test_another_queue_is_not_opened_by_how_its_url_is_written(
 
 
 def test_the_path_names_a_queue_too(keyed: Client, bearers: dict[str, str | None]) -> None:
-    assert ask(keyed, bearers["admin"], "GetQueueAttributes", "/000000000000/mine")[0] == 200
-    assert ask(keyed, bearers["admin"], "GetQueueAttributes", "/000000000000/theirs")[0] == 403
+    for prefix in ("/000000000000/", "/queue/", "/"):
+        assert ask(keyed, bearers["admin"], "GetQueueAttributes", f"{prefix}mine")[0] == 200
+        assert ask(keyed, bearers["admin"], "GetQueueAttributes", f"{prefix}theirs")[0] == 403
+        status, text = ask(keyed, None, "GetQueueAttributes", f"{prefix}mine")
+        assert (status, "MissingAuthenticationToken" in text) == (403, True)
 
 
 def test_a_queue_of_others_cannot_be_a_dead_letter_queue(keyed: Client, bearers: dict[str, str | None]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from tests.support.broker_process import RunningBroker
 from tests.support.http_client import serving
 from tests.support.memory_log import MemoryLog
-from tests.support.sqs_clients import Boto, Sqs, post, post_form
+from tests.support.sqs_clients import FORM, Boto, Sqs, post, post_form
 from wonderq.app import create_app
 from wonderq.broker.broker import Broker
 from wonderq.httpd.addresses import PublicAddress
@@ -49,6 +49,50 @@ def test_a_form_can_go_to_an_address_of_any_shape(sqs: Sqs, queue: str, path: st
     reply = post_form(sqs.served, {"Action": "SendMessage", "MessageBody": "x"}, path)
     assert reply.status == 200, reply.content
     assert sqs.broker.queue("jobs").counts["unprocessed"] == 1
+
+
+@pytest.mark.parametrize("path", ["/jobs", "/jobs/", "/jobs?x=y", "/j%6fbs"])
+@pytest.mark.parametrize("protocol", ["json", "query"])
+def test_the_path_may_be_just_a_name(sqs: Sqs, queue: str, protocol: str, path: str) -> None:
+    """A recorded fact of AWS."""
+    if protocol == "json":
+        headers = {"X-Amz-Target": "AmazonSQS.SendMessage", "Content-Type": "application/x-amz-json-1.0"}
+        reply = post(sqs.served, b'{"MessageBody":"x"}', headers, path)
+    else:
+        reply = post_form(sqs.served, {"MessageBody": "x", "Action": "SendMessage"}, path)
+    assert reply.status == 200, reply.content
+    assert sqs.broker.queue("jobs").counts["unprocessed"] == 1
+
+
+def test_a_path_that_names_no_queue(sqs: Sqs) -> None:
+    reply = post_form(sqs.served, {"Action": "SendMessage", "MessageBody": "x"}, "/unknown")
+    assert (reply.status, b"NonExistentQueue" in reply.content) == (400, True)
+
+
+@pytest.mark.parametrize("name", ["queues", "schedules", "docs", "metrics", "healthz", "readyz"])
+def test_paths_of_the_rest_api_go_before_names(sqs: Sqs, name: str) -> None:
+    sqs.broker.put_queue(name)
+    reply = post_form(sqs.served, {"Action": "SendMessage", "MessageBody": "x"}, f"/{name}")
+    assert reply.status == 405
+    assert sqs.broker.queue(name).counts["unprocessed"] == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "body"),
+    [
+        ("POST", "/jobs", f"Content-Type: {FORM}", b'{"message":"x"}'),  # as curl -d sends it
+        ("POST", "/jobs", "Content-Type: application/json", b'{"MessageBody":"x"}'),
+        ("POST", "/jobs/x", f"Content-Type: {FORM}", b"Action=SendMessage&MessageBody=x"),
+        ("PUT", "/jobs", f"Content-Type: {FORM}", b"Action=SendMessage&MessageBody=x"),
+        ("GET", "/jobs?Action=SendMessage&MessageBody=x", "Accept: */*", b""),
+    ],
+)
+def test_other_requests_for_a_name_find_nothing(
+    sqs: Sqs, queue: str, method: str, path: str, headers: str, body: bytes
+) -> None:
+    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\nContent-Length: {len(body)}\r\n\r\n"
+    reply = sqs.served.send(head.encode() + body, method=method)
+    assert (reply.status, reply.json["error"]["code"]) == (404, "path_not_found")
 
 
 @pytest.mark.parametrize("path", ["/000000000000/", "/queue/", "/queue/eu-central-1/000000000000/"])
@@ -109,8 +153,13 @@ def test_the_scheme_is_that_which_the_proxy_saw(sqs: Sqs, queue: str, headers: d
     ],
 )
 def test_only_trusted_proxies_are_believed(proxies: list[str], remote: str, is_trusted: bool) -> None:
-    environ = {"REMOTE_ADDR": remote, "HTTP_X_FORWARDED_PROTO": "https"}
-    found = PublicAddress("", proxies).of(environ, "http", "queue.example")
+    environ = {
+        "REMOTE_ADDR": remote,
+        "HTTP_X_FORWARDED_PROTO": "https",
+        "HTTP_HOST": "queue.example",
+        "wsgi.url_scheme": "http",
+    }
+    found = PublicAddress("", proxies).of(environ)
     assert found == ("https://queue.example" if is_trusted else "http://queue.example")
 
 

@@ -55,6 +55,7 @@ def test_one_message_unless_more_are_asked_for(call: Caller, queue: str) -> None
 
 
 def test_attributes(call: Caller, queue: str) -> None:
+    """Prefixes: API reference of ReceiveMessage. That ``*`` is all, and that a prefix has no dot: recorded facts of AWS."""
     trace = {"AWSTraceHeader": {"DataType": "String", "StringValue": "Root=1-5759e988-bd862e3fe1be46a994272793"}}
     sent = call(
         "SendMessage", QueueUrl=queue, MessageBody="x", MessageAttributes=ATTRIBUTES, MessageSystemAttributes=trace

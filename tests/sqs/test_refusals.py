@@ -1,7 +1,12 @@
-"""Requests of SQS clients that are refused before they reach an action: in the form of SQS, so that SDKs show the reason."""
+"""Requests of SQS clients that are refused before they reach an action: in the form of SQS, so that SDKs show the reason.
+
+The forms are those of Smithy's "AWS JSON 1.0 protocol" and "AWS query protocol", and the codes those of "Common Errors"
+in the API reference where AWS has such a refusal.
+"""
 
 from __future__ import annotations
 
+import select
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +16,10 @@ from xml.etree import ElementTree as ET
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.support.http_client import ServedBroker, WireReply, serving
+from tests.support.http_client import ServedBroker, WireReply, read_reply, serving
 from tests.support.memory_log import MemoryLog
 from tests.support.sqs_clients import FORM, NAMESPACE, boto_client
+from tests.support.waiting import PATIENCE_S
 from wonderq.app import create_app
 from wonderq.auth import keys
 from wonderq.auth.access import Access
@@ -21,6 +27,7 @@ from wonderq.auth.keys import Keys
 from wonderq.broker.broker import Broker
 from wonderq.httpd.addresses import TrustedHosts
 from wonderq.httpd.connections import Timeouts
+from wonderq.httpd.parser import MAX_HEAD_BYTES, MAX_HEADERS
 from wonderq.sqs.refusals import render_if_for_sqs
 
 JSON_HEADERS = "X-Amz-Target: AmazonSQS.ListQueues\r\nContent-Type: application/x-amz-json-1.0\r\n"
@@ -149,6 +156,80 @@ def test_a_body_that_comes_too_slowly() -> None:
             answer += part
     assert b" 408 " in answer
     assert b'"__type":"com.amazonaws.sqs#RequestTimeout"' in answer
+
+
+FILLER = f"X-Filler: {'x' * MAX_HEAD_BYTES}\r\n"
+
+
+@pytest.mark.parametrize("is_json", [True, False], ids=["json", "query"])
+@pytest.mark.parametrize("more", [FILLER, "X-Y: z\r\n" * (MAX_HEADERS + 1), "X Y: z\r\n"])
+def test_heads_that_are_too_large_or_malformed(open_to_all: ServedBroker, is_json: bool, more: str) -> None:
+    """What comes before the fault shows whose request it is, or the path does."""
+    for path in ("/", "/000000000000/jobs"):
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\n{JSON_HEADERS if is_json else FORM_HEADERS}{more}\r\n"
+        found = refused(open_to_all.send(head.encode()), is_json=is_json)
+        assert found[:2] in ((431, "InvalidHttpRequest"), (400, "InvalidHttpRequest"))
+
+
+def test_a_head_whose_beginning_tells_nothing(open_to_all: ServedBroker) -> None:
+    reply = open_to_all.send(f"POST /jobs HTTP/1.1\r\nHost: localhost\r\n{FILLER}{JSON_HEADERS}\r\n".encode())
+    assert (reply.status, reply.json["error"]["code"]) == (431, "headers_too_large")
+
+
+#: Headers of a request, and whether its client is one of SQS and speaks JSON.
+REQUESTS_AT_THE_LIMIT = [
+    (f"POST / HTTP/1.1\r\nHost: x\r\n{JSON_HEADERS}", True),
+    ("POST /jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-amz-json-1.0; charset=utf-8\r\n", True),
+    (f"POST /000000000000/jobs HTTP/1.1\r\nHost: x\r\n{FORM_HEADERS}", False),
+    (f"GET /?Action=x HTTP/1.1\r\nHost: x\r\nAuthorization: AWS4-HMAC-SHA256 {CREDENTIAL}\r\n", False),
+    (f"POST /messages/produce HTTP/1.1\r\nHost: x\r\n{FORM_HEADERS}", None),
+    ("", None),
+]
+
+
+@pytest.mark.parametrize(("head", "is_json"), REQUESTS_AT_THE_LIMIT)
+@pytest.mark.parametrize(
+    ("limit", "status", "expected"),
+    [
+        ("connections", 503, (503, "ServiceUnavailable")),
+        ("connections_per_address", 429, (403, "RequestThrottled")),
+    ],
+)
+def test_connections_over_a_limit(
+    head: str, is_json: bool | None, limit: str, status: int, expected: tuple[int, str]
+) -> None:
+    """The server answers as it accepts: what has arrived by then shows whose request it is."""
+    limits: dict[str, Any] = {limit: 1}
+    with (
+        serving(Broker(MemoryLog()), render_error=render_if_for_sqs, **limits) as served,
+        socket.create_connection(("127.0.0.1", served.port)) as holder,
+    ):
+        holder.sendall(b"GET /messages/consume?wait=20 HTTP/1.1\r\nHost: x\r\n\r\n")
+        served.wait_for_waiting(1)
+        served.server.socket = AcceptsLate(served.server.socket) if head else served.server.socket
+        with socket.create_connection(("127.0.0.1", served.port)) as client:
+            client.sendall(f"{head}\r\n".encode() if head else b"")
+            reply = read_reply(client)
+    assert reply.headers["retry-after"] == "5"
+    if is_json is None:
+        assert (reply.status, reply.json["error"]["code"]) == (status, "too_many_connections")
+    else:
+        assert refused(reply, is_json=is_json)[:2] == expected
+
+
+class AcceptsLate:
+    """A listening socket whose new connections are accepted when their requests have arrived, as on a busy machine."""
+
+    def __init__(self, listening: socket.socket) -> None:
+        self.listening = listening
+
+    def accept(self) -> Any:
+        connection, address = self.listening.accept()
+        select.select([connection], [], [], PATIENCE_S)
+        return connection, address
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.listening, name)
 
 
 def test_an_sdk_shows_the_reason(open_to_all: ServedBroker) -> None:

@@ -12,7 +12,7 @@ from falcon.routing import CompiledRouter
 
 from wonderq.auth import sigv4
 from wonderq.auth.keys import EVERYBODY, Key, Keys
-from wonderq.auth.roles import RULES, Role
+from wonderq.auth.roles import RULES, Role, Rule, is_plain_name
 from wonderq.httpd.errors import RequestError
 from wonderq.httpd.head import Head
 from wonderq.model.limits import UNLIMITED
@@ -68,7 +68,7 @@ class Access:
             return None
         found = self.router.find(path)
         template = found[3] if found else None
-        role = RULES.get(template or "", {}).get(method)
+        role = _rule(method, path, template)
         if role == "anybody" or role == "signed":
             return None
         if key is None:
@@ -98,7 +98,7 @@ class Access:
     def _check_signer(self, head: Head) -> RequestError | None:
         """Return the error for a signed request whose access key id is unknown, so that its body need not be read."""
         found = self.router.find(head.path)
-        if self.open_to_all or not found or RULES.get(found[3] or "", {}).get(head.method) != "signed":
+        if self.open_to_all or _rule(head.method, head.path, found[3] if found else None) != "signed":
             return None
         authorization = head.headers.get("AUTHORIZATION")
         try:
@@ -149,6 +149,13 @@ class Access:
         """Return the queues that a key opens, for a request whose role is already checked."""
         key = self._keys.find(authorization)
         return (lambda _: False) if key is None else key.opens
+
+
+def _rule(method: str, path: str, template: str | None) -> Rule | None:
+    """Return the requirement of a call, or None if there is no rule. ``template`` is None if no route has the path."""
+    if template is None:
+        return "signed" if is_plain_name(method, path) else None
+    return RULES.get(template, {}).get(method)
 
 
 def _unauthorized() -> RequestError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal, get_args
 
 Role = Literal["produce", "consume", "inspect", "metrics", "admin"]
@@ -36,6 +37,14 @@ SQS_ADDRESSES = tuple(
 )
 """Paths of queues in the SQS protocol, to which clients of its query format send requests: that of today, and those of
 earlier versions of SQS. In the last one, ``queue`` is the region and ``name`` the queue."""
+
+_PLAIN_NAME = re.compile(r"/[^/]+/?")
+
+
+def is_plain_name(method: str, path: str) -> bool:
+    """Return whether a call to a path that is no route may be one of SQS: a POST to the mere name of a queue."""
+    return method == "POST" and _PLAIN_NAME.fullmatch(path) is not None
+
 
 RULES: dict[str, dict[str, Rule]] = {
     **_OF_MESSAGES,

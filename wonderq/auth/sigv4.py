@@ -21,6 +21,7 @@ _CREDENTIAL = re.compile(
     r"(?P<id>[A-Za-z0-9]{1,128})/(?P<scope>(?P<date>\d{8})/(?P<region>[^/\s,]{0,64})/(?P<service>[a-z0-9-]{1,20})/"
     r"aws4_request)"
 )
+_REGION = re.compile(r"Credential=[A-Za-z0-9]{1,128}(?:/|%2F)\d{8}(?:/|%2F)([^/%&\s,]{0,64})(?:/|%2F)", re.IGNORECASE)
 _SIGNED_HEADERS = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+(?:;[!#$%&'*+.^_`|~0-9a-z-]+)*")
 _SIGNATURE = re.compile(r"[0-9a-f]{64}")
 _FIELD = re.compile(r"(Credential|SignedHeaders|Signature)=([^,\s]*)")
@@ -84,6 +85,12 @@ def parse(authorization: str | None) -> Signed | None:
     if scheme.startswith("AWS"):
         raise IncompleteSignatureError(f"The request is signed with {scheme[:40]}. Sign it with {_ALGORITHM} (SigV4).")
     return None
+
+
+def region_in(text: str) -> str:
+    """Return the region in an ``Authorization`` header or a query string, without checking anything; empty if none."""
+    found = _REGION.search(text)
+    return "" if found is None else found[1]
 
 
 def parse_query(query: str) -> Signed | None:

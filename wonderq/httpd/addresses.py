@@ -62,14 +62,16 @@ class PublicAddress:
         self._proxies = [ipaddress.ip_network(each, strict=False) for each in proxies]
         self._trusts = lru_cache(maxsize=256)(self._is_proxy)
 
-    def of(self, environ: Mapping[str, Any], scheme: str, netloc: str) -> str:
-        """Return the address for the client of a request, given as a WSGI environment, its scheme and its host."""
+    def of(self, environ: Mapping[str, Any]) -> str:
+        """Return the address for the client of a request, given as a WSGI environment."""
         if self._url:
             return self._url
+        scheme: str = environ["wsgi.url_scheme"]
+        host = environ.get("HTTP_HOST") or f"{environ['SERVER_NAME']}:{environ['SERVER_PORT']}"
         given, forwarded = environ.get("HTTP_X_FORWARDED_PROTO"), environ.get("HTTP_FORWARDED")
         if (given is not None or forwarded is not None) and self._trusts(environ.get("REMOTE_ADDR", "")):
             scheme = _scheme_in(given, forwarded) or scheme
-        return f"{scheme}://{netloc}"
+        return f"{scheme}://{host}"
 
     def _is_proxy(self, address: str) -> bool:
         try:

@@ -12,6 +12,7 @@ import re
 import secrets
 from collections.abc import Callable
 from io import BytesIO
+from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from waitress.adjustments import Adjustments
@@ -41,7 +42,8 @@ _HEAD = re.compile(
     rf"((?:{_NAME}:[\t -~\x80-\xff]*+\r\n){{0,{MAX_HEADERS}}}+)"
 )
 _FIELD = re.compile(r"([^:]++):[\t ]*+([^\r]*+)\r\n")
-#: Headers that decide on the format of an error response, also for a head that is not valid.
+#: Parts that decide on the format of an error response, also for a head that is not valid or not complete.
+_FORMAT_LINE = re.compile(r"(?:\r\n)*([A-Z]{1,32}) (/[!-~]*)")
 _FORMAT_FIELD = re.compile(r"\n(X-Amz-Target|Authorization|Content-Type):[\t ]*([\t -~]+)", re.IGNORECASE)
 _HOST = re.compile(r"(?:[0-9A-Za-z._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _BLANK_LINES = re.compile(rb"(?:\r\n)++")
@@ -81,6 +83,24 @@ def _fault(head: str) -> RequestError:
     if head.count("\n") > 1 + MAX_HEADERS:
         return RequestError(431, "headers_too_large", f"Send at most {MAX_HEADERS} headers.")
     return _bad(next(message for pattern, message in _FAULTS.items() if re.search(pattern, head)))
+
+
+class FormatParts(NamedTuple):
+    """What decides on the format of an error response."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    """Like those of `wonderq.httpd.head.Head`."""
+
+
+def find_format_parts(text: str) -> FormatParts:
+    """Return as much as a head shows that is not valid, or of which only the beginning has arrived."""
+    line = _FORMAT_LINE.match(text)
+    method, target = ("", "") if line is None else line.groups()
+    head = text.partition("\r\n\r\n")[0]
+    fields = {name.upper().replace("-", "_"): value for name, value in _FORMAT_FIELD.findall(head)}
+    return FormatParts(method, target.partition("?")[0], fields)
 
 
 def _bad(message: str) -> RequestError:
@@ -231,6 +251,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc] # waitress has no types
             start = blank.end()
         end = data.find(b"\r\n\r\n", max(start, held - 3))
         if (len(data) if end < 0 else end) - start > MAX_HEAD_BYTES:
+            self._note_format(data[start : start + MAX_HEAD_BYTES].decode("latin-1"))
             raise RequestError(431, "headers_too_large", f"Send at most {MAX_HEAD_BYTES} bytes before the body.")
         if end < 0:
             if _NEVER.search(data, max(start, held - 1)):
@@ -246,8 +267,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc] # waitress has no types
     def _parse(self, text: str) -> None:
         found = _HEAD.fullmatch(text)
         if found is None:
-            for name, value in _FORMAT_FIELD.findall(text):
-                self.headers[name.upper().replace("-", "_")] = value
+            self._note_format(text)
             raise _fault(text)
         self.command, self.request_uri, authority, path, query, minor, fields = found.groups()
         self.path = path
@@ -282,6 +302,11 @@ class Parser(HTTPRequestParser):  # type: ignore[misc] # waitress has no types
             error = self._check_head(Head(self.command, self._decoded_path, headers, self._address, length))
             if error is not None:
                 raise error
+
+    def _note_format(self, text: str) -> None:
+        """Note what decides on the format of the error response to a head that is not parsed."""
+        self.command, self.path, fields = find_format_parts(text)
+        self.headers.update(fields)
 
     @property
     def _decoded_path(self) -> str:

@@ -17,7 +17,8 @@ from waitress.buffers import ReadOnlyFileBasedBuffer
 from waitress.utilities import build_http_date
 
 from wonderq.httpd.counters import refusals
-from wonderq.httpd.errors import JSON, ErrorResponse, RequestError, encode_json, error_object, error_response
+from wonderq.httpd.errors import JSON, ErrorResponse, RenderError, RequestError, encode_json, error_object
+from wonderq.httpd.parser import find_format_parts
 from wonderq.httpd.room import RESPONSE_SHARE
 
 _FIXED_HEADERS = "Server: wonderq\r\nX-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n"
@@ -157,18 +158,23 @@ def _own_response(error: RequestError) -> ErrorResponse:
     return ErrorResponse(error.status, JSON, body, error.headers)
 
 
-def too_many_connections(status: int, message: str) -> bytes:
-    """Return a complete response for a connection that is rejected before a request is read."""
-    body = encode_json(error_response(status, "too_many_connections", message)) + b"\n"
-    head = (
-        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nConnection: close\r\nContent-Type: {JSON}\r\n"
-        f"Content-Length: {len(body)}\r\nRetry-After: 5\r\n{_security_headers(())}\r\n"
-    )
-    return head.encode() + body
+def too_many_connections(error: RequestError, received: bytes, render: RenderError | None) -> bytes:
+    """Return a complete response for a connection that is rejected. ``received`` is what has arrived of its request."""
+    refusals[error.code] += 1
+    parts = find_format_parts(received.decode("latin-1"))
+    rendered = render and render(parts.method, parts.path, parts.headers, error)
+    status, media_type, body, headers = rendered or _own_response(error)
+    fields = {"Connection": "close", "Content-Type": media_type, "Content-Length": str(len(body)), **headers}
+    lines = "".join([f"{name}: {value}\r\n" for name, value in fields.items()])
+    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{lines}{_security_headers(())}\r\n".encode() + body
 
 
-CLIENT_AT_LIMIT = (
+def _at_limit(status: int, message: str) -> RequestError:
+    return RequestError(status, "too_many_connections", message, headers={"Retry-After": "5"})
+
+
+CLIENT_AT_LIMIT = _at_limit(
     429,
     "This address or network has too many open connections. Close some, or keep connections open and reuse them.",
 )
-BROKER_AT_LIMIT = 503, "The broker has reached its limit of connections, and none is idle. Try again later."
+BROKER_AT_LIMIT = _at_limit(503, "The broker has reached its limit of connections, and none is idle. Try again later.")

@@ -28,10 +28,10 @@ from waitress.wasyncore import close_all, readwrite
 from wonderq.httpd.addresses import network
 from wonderq.httpd.connections import Channel, Timeouts
 from wonderq.httpd.counters import RequestCounters
-from wonderq.httpd.errors import RenderError
+from wonderq.httpd.errors import RenderError, RequestError
 from wonderq.httpd.head import CheckHead
 from wonderq.httpd.listening import bind, url_of
-from wonderq.httpd.parser import MAX_BODY_BYTES, BodyLimit
+from wonderq.httpd.parser import MAX_BODY_BYTES, MAX_HEAD_BYTES, BodyLimit
 from wonderq.httpd.responses import BROKER_AT_LIMIT, CLIENT_AT_LIMIT, too_many_connections
 from wonderq.httpd.room import LARGE_RESPONSE_BYTES, BodyRoom, ResponseRoom
 from wonderq.runtime.fibers import Event, Hub
@@ -64,6 +64,14 @@ _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _READ = select.EPOLLIN | select.EPOLLPRI
 _WRITE = select.EPOLLOUT
 _HANG_UP = select.EPOLLHUP
+
+
+def _receive_now(connection: socket.socket) -> bytes:
+    """Return the beginning of a request that has arrived already, if any."""
+    try:
+        return connection.recv(MAX_HEAD_BYTES)
+    except BlockingIOError:
+        return b""
 
 
 class _LargeBodies:
@@ -332,13 +340,13 @@ class Server(TcpWSGIServer):  # type: ignore[misc] # waitress has no types
                 else:
                     self.counters.refused += 1
                     connection.setblocking(False)
-                    connection.send(rejection)
+                    connection.send(too_many_connections(rejection, _receive_now(connection), self.render_error))
                     connection.close()
             except OSError:  # the client has disconnected
                 connection.close()
 
-    def _reject(self, address: str) -> bytes | None:
-        """Return the response to a new connection from this address if there is no room for it; otherwise None.
+    def _reject(self, address: str) -> RequestError | None:
+        """Return the error for a new connection from this address if there is no room for it; otherwise None.
 
         Closes an idle connection to make room.
         """
@@ -347,9 +355,9 @@ class Server(TcpWSGIServer):  # type: ignore[misc] # waitress has no types
             client = network(address)
             same = [channel for channel in channels.values() if channel.network == client]
             if len(same) >= self._connections_per_address and not self._evict_idle(same):
-                return too_many_connections(*CLIENT_AT_LIMIT)
+                return CLIENT_AT_LIMIT
         if len(channels) >= self.adj.connection_limit and not self._evict_idle(channels.values()):
-            return too_many_connections(*BROKER_AT_LIMIT)
+            return BROKER_AT_LIMIT
         return None
 
     def _evict_idle(self, channels: Collection[Channel]) -> bool:

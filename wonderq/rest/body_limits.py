@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from falcon.routing import CompiledRouter
 
-from wonderq.auth.roles import SQS_ADDRESSES
+from wonderq.auth.roles import SQS_ADDRESSES, is_plain_name
 from wonderq.model.failures import MAX_ERROR_BYTES
 from wonderq.model.limits import ESCAPED_BYTES, Limits
 
@@ -35,9 +35,10 @@ def body_limit(router: CompiledRouter, limits: Limits, *, sqs_batch_bytes: int) 
         **dict.fromkeys(("/", *SQS_ADDRESSES), sqs),
     }
 
-    def limit(_method: str, path: str) -> int:
+    def limit(method: str, path: str) -> int:
         found = router.find(path)
-        template = "" if found is None else (found[3] or "").removeprefix("/queues/{queue}")
-        return by_call.get(template, _OTHER_BYTES)
+        if found is None:
+            return sqs if is_plain_name(method, path) else _OTHER_BYTES
+        return by_call.get((found[3] or "").removeprefix("/queues/{queue}"), _OTHER_BYTES)
 
     return limit

@@ -7,9 +7,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from wonderq.auth import sigv4
 from wonderq.auth.roles import Role
 from wonderq.broker.broker import Broker
 from wonderq.broker.claims import Room
+from wonderq.httpd.addresses import PublicAddress
+from wonderq.httpd.room import RESPONSE_SHARE
 from wonderq.model.errors import BrokerError
 from wonderq.model.messages import QueueInfo
 from wonderq.model.permits import Permits
@@ -18,15 +21,18 @@ from wonderq.sqs.errors import SqsError, from_broker, invalid, missing
 from wonderq.sqs.limits import SqsLimits
 from wonderq.sqs.names import name_in_url
 
+_DEFAULT_REGION = "us-east-1"
 _ENTRY_ID = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 
 class Service:
     """The broker, and recent deletions and purges, which SQS limits. This state is lost at a restart."""
 
-    def __init__(self, broker: Broker, limits: SqsLimits) -> None:
+    def __init__(self, broker: Broker, limits: SqsLimits, address: PublicAddress) -> None:
         self.broker = broker
         self.limits = limits
+        self.address = address
+        """The address in the URLs of queues."""
         self.deleted_s: dict[str, float] = {}
         """Monotonic time of recent deletions, in seconds, by queue name."""
         self.purged_s: dict[str, float] = {}
@@ -39,16 +45,32 @@ class Context(NamedTuple):
     service: Service
     action: str
     parameters: Mapping[str, Any]
-    base_url: str
-    """The broker's address as the client wrote it."""
-    region: str
     opens: Permits
     """Returns whether the client's key opens a queue."""
-    client_gone: Callable[[], bool]
-    room: Room | None
-    """Room for the response."""
     environ: Mapping[str, Any]
-    """The request as a WSGI environment, for the headers that an action reads."""
+    """The request as a WSGI environment."""
+
+    @property
+    def base_url(self) -> str:
+        """The broker's address as the client wrote it."""
+        return self.service.address.of(self.environ)
+
+    @property
+    def region(self) -> str:
+        """The region for which the client signed the request."""
+        found = sigv4.region_in(self.environ.get("HTTP_AUTHORIZATION") or self.environ.get("QUERY_STRING", ""))
+        return found or _DEFAULT_REGION
+
+    @property
+    def client_gone(self) -> Callable[[], bool]:
+        """Returns whether the client has disconnected."""
+        found: Callable[[], bool] = self.environ.get("waitress.client_disconnected", lambda: False)
+        return found
+
+    @property
+    def room(self) -> Room | None:
+        """Room for the response."""
+        return self.environ.get(RESPONSE_SHARE)
 
     @property
     def broker(self) -> Broker:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -14,11 +13,10 @@ import wonderq_storage
 from wonderq.auth import sigv4
 from wonderq.auth.access import Access
 from wonderq.auth.keys import EVERYBODY, Key
-from wonderq.auth.roles import Role
+from wonderq.auth.roles import Role, is_plain_name
 from wonderq.broker.broker import Broker
 from wonderq.httpd.addresses import PublicAddress
 from wonderq.httpd.counters import refusals
-from wonderq.httpd.room import RESPONSE_SHARE
 from wonderq.httpd.structure import UNCHECKED_BYTES, Bounds
 from wonderq.model.errors import BrokerError
 from wonderq.model.limits import ESCAPED_BYTES
@@ -28,9 +26,7 @@ from wonderq.sqs.context import Action, Context, Service
 from wonderq.sqs.errors import SqsError, from_broker
 from wonderq.sqs.limits import STRICT, SqsLimits
 from wonderq.sqs.names import name_in_arn, name_in_url, url_of
-from wonderq.sqs.refusals import NOT_SIGNED, UNKNOWN_KEY, check_get
-
-DEFAULT_REGION = "us-east-1"
+from wonderq.sqs.refusals import NOT_SIGNED, UNKNOWN_KEY, check_get, header_of, is_for_sqs
 
 #: Most values of an entry of a batch, or of any other action: its fields and attributes.
 _VALUES_PER_ENTRY = 512
@@ -77,29 +73,43 @@ class SqsEndpoint:
         address: PublicAddress | None = None,
     ) -> None:
         """Without ``access`` it serves everybody and ignores signatures. ``address`` is that in the URLs of queues."""
-        self._service = Service(broker, limits)
+        self._service = Service(broker, limits, address or PublicAddress())
         values = _VALUES_PER_ENTRY * (limits.batch_entries + 1)
         self._bounds = Bounds(values, ESCAPED_BYTES * limits.message_bytes + UNCHECKED_BYTES)
         self._access = access
-        self._address = address or PublicAddress()
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = "", name: str = "", **_: int) -> None:
-        request_id = str(uuid.uuid4())
-        is_json = wire.is_json(req.env)
+        self._respond(req, resp, name or queue, req.bounded_stream.read())
+
+    #: The query protocol has GET too. `_authenticate` refuses one that a page of another site may have sent.
+    on_get = on_post
+
+    def serve_plain_name(self, req: falcon.Request, resp: falcon.Response, **_: str) -> None:
+        """Serve a POST to a path that is just the name of a queue, for a client that has such a queue URL.
+
+        This is no route, so that every path of the REST API goes before it, and other requests find nothing here.
+        """
+        if not is_plain_name(req.method, req.path):
+            raise falcon.HTTPRouteNotFound
         body = req.bounded_stream.read()
+        is_form = wire.media_type_of(req.env) == wire.FORM_TYPE
+        if not (wire.names_action(body) if is_form else is_for_sqs(req.method, req.path, header_of(req.env))):
+            raise falcon.HTTPRouteNotFound
+        self._respond(req, resp, req.path.strip("/"), body)
+
+    def _respond(self, req: falcon.Request, resp: falcon.Response, queue: str, body: bytes) -> None:
+        """Call the action of a request. ``queue`` is the queue in the path, if the request names none."""
+        request_id = wire.new_request_id()
+        is_json = wire.is_json(req.env)
         try:
             try:
-                key, region = self._authenticate(req, body)
+                key = self._authenticate(req, body)
                 called, parameters = self._read(req, body, key, is_json=is_json)
                 if queue and "QueueUrl" not in parameters:
-                    parameters["QueueUrl"] = url_of("", name or queue)
-                _authorize_queues(key, parameters)
-                client_gone: Callable[[], bool] = req.env.get("waitress.client_disconnected", lambda: False)
-                base_url = self._address.of(req.env, req.scheme, req.netloc)
-                room = req.env.get(RESPONSE_SHARE)
-                context = Context(
-                    self._service, called, parameters, base_url, region, key.opens, client_gone, room, req.env
-                )
+                    parameters["QueueUrl"] = url_of("", queue)
+                if key is not EVERYBODY:
+                    _authorize_queues(key, parameters)
+                context = Context(self._service, called, parameters, key.opens, req.env)
                 result = ACTIONS[called].run(context)
             except (BrokerError, wonderq_storage.StorageError) as error:
                 raise from_broker(error) from error
@@ -111,10 +121,6 @@ class SqsEndpoint:
         else:
             resp.data, resp.content_type = wire.write(called, result, request_id, is_json=is_json)
         resp.set_header("x-amzn-RequestId", request_id)
-        resp.set_header("Cache-Control", "no-store")
-
-    #: The query protocol has GET too. `_authenticate` refuses one that a page of another site may have sent.
-    on_get = on_post
 
     def _read(self, req: falcon.Request, body: bytes, key: Key, *, is_json: bool) -> tuple[str, dict[str, Any]]:
         """Return the action of a request, and its parameters. They are decoded only if the key has the action's role.
@@ -135,27 +141,23 @@ class SqsEndpoint:
         _check_action(called, key, is_json=False)
         return called, wire.read_query(body, self._bounds)
 
-    def _authenticate(self, req: falcon.Request, body: bytes) -> tuple[Key, str]:
-        """Return the key of a request, and the region that its client uses.
+    def _authenticate(self, req: falcon.Request, body: bytes) -> Key:
+        """Return the key of a request: that of its signature, or ``Authorization: Bearer`` like in the REST API.
 
-        A request carries a key as its signature, or as ``Authorization: Bearer`` like in the REST API.
+        While the broker has no keys, signatures are not even parsed.
 
         Raises:
             SqsError: the request has no valid key, or the key exceeds its rate.
         """
         access = self._access
-        is_open = access is None or access.open_to_all
+        if access is None or access.open_to_all:
+            if req.method == "GET":
+                check_get(req.env)
+            return EVERYBODY
         try:
             signed = sigv4.parse(req.auth) or sigv4.parse_query(req.query_string)
         except sigv4.SignatureError as error:
-            if not is_open:
-                raise SqsError(error.code, str(error), 403) from error
-            signed = None
-        region = DEFAULT_REGION if signed is None else signed.region or DEFAULT_REGION
-        if access is None or is_open:
-            if req.method == "GET":
-                check_get(req.env)
-            return EVERYBODY, region
+            raise SqsError(error.code, str(error), 403) from error
         if signed is None:
             key = access.find(req.auth)
             if key is None:
@@ -172,7 +174,7 @@ class SqsEndpoint:
         too_fast = access.check_rate(key)
         if too_fast is not None:
             raise SqsError("RequestThrottled", str(too_fast))
-        return key, region
+        return key
 
 
 def _sha256(body: bytes) -> str:
@@ -196,7 +198,7 @@ def _check_action(name: str, key: Key, *, is_json: bool) -> None:
         error_name = "UnknownOperationException" if is_json else "InvalidAction"
         raise SqsError(error_name, f"The action {name[:100]} is not valid for this endpoint.")
     roles = _QUEUE_ROLES if action.role is None else (action.role,)
-    if not any(map(key.has, roles)):
+    if key is not EVERYBODY and not any(map(key.has, roles)):
         raise SqsError("AccessDenied", f"The action requires a key with the role {' or '.join(roles)}.", 403)
 
 

@@ -34,6 +34,10 @@ _JSON_TYPES = {
 _STATUSES = {"OverLimit": 403, "PurgeQueueInProgress": 403, "RequestThrottled": 403, "ResourceNotFoundException": 404}
 
 
+#: Characters of a value that an error repeats.
+_MAX_SHOWN_CHARACTERS = 300
+
+
 class SqsError(Exception):
     """A request failed."""
 
@@ -66,7 +70,7 @@ class SqsError(Exception):
 
 def invalid(parameter: str, value: object, reason: str) -> SqsError:
     """Return the error for an invalid value of a parameter."""
-    text = f"Value {str(value)[:100]} for parameter {parameter} is invalid. Reason: {reason}"
+    text = f"Value {str(value)[:_MAX_SHOWN_CHARACTERS]} for parameter {parameter} is invalid. Reason: {reason}"
     return SqsError("InvalidParameterValue", text)
 
 

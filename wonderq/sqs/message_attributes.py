@@ -12,7 +12,7 @@ from typing import Any
 from wonderq.model.attributes import Attribute
 from wonderq.runtime.fibers import took
 from wonderq.sqs.errors import SqsError, invalid
-from wonderq.sqs.wire import NOT_IN_XML
+from wonderq.sqs.wire import ALLOWED_CHARACTERS, find_not_in_xml
 
 #: A name. SQS documents ASCII letters, and takes those of other alphabets too.
 _NAME = re.compile(r"(?!\.)(?!.*\.\.)[\w.-]{1,256}(?<!\.)")
@@ -70,6 +70,8 @@ def parse(given: Mapping[str, Any], most: int) -> dict[str, Attribute]:
 
 
 def _parse(name: str, value: Any) -> Attribute:
+    if not name:
+        raise _refused("The request must contain non-empty message attribute name.")
     if not _NAME.fullmatch(name) or name.lower().startswith(_RESERVED):
         raise _refused(
             f"The message attribute name '{name[:256]}' is invalid. Attribute name can contain letters, digits, "
@@ -78,32 +80,30 @@ def _parse(name: str, value: Any) -> Attribute:
         )
     kind = value.get("DataType") if isinstance(value, dict) else None
     if not isinstance(kind, str) or not kind:
-        raise _refused(f"The message attribute '{name}' must contain a non-empty message attribute type.")
+        raise _refused(f"The message attribute '{name}' must contain non-empty message attribute type.")
     if any(value.get(field) for field in _LISTS):
         raise SqsError(
             "UnsupportedOperation", "Message attribute list values in SendMessage operation are not supported."
         )
     if not _TYPE.fullmatch(kind):
         raise _refused(
-            f"The message attribute '{name}' has an invalid message attribute type, the set of supported type prefixes "
-            "is Binary, Number, and String."
+            f"The type of message (user) attribute '{name}' is invalid. You must use only the following supported type "
+            "prefixes: Binary, Number, String."
         )
     field = "BinaryValue" if kind.startswith("Binary") else "StringValue"
     text = value.get(field)
     if not isinstance(text, str) or not text:
-        raise _refused(
-            f"The message attribute '{name}' must contain a non-empty message attribute value for message attribute "
-            f"type '{kind}'."
-        )
+        raise _refused(f"Message (user) attribute '{name}' must contain a non-empty value of type '{kind}'.")
     if field == "BinaryValue":
         try:
             return kind, b64decode(text, validate=True)
         except (Base64Error, ValueError) as error:
             raise invalid(f"MessageAttributes.{name}.BinaryValue", text, "It must be base64.") from error
-    if NOT_IN_XML.search(text):
+    character = find_not_in_xml(text)
+    if character:
         raise _refused(
-            f"The message attribute '{name}' has characters outside the allowed set: #x9 | #xA | #xD | #x20 to #xD7FF "
-            "| #xE000 to #xFFFD | #x10000 to #x10FFFF."
+            f"Invalid binary character '#x{ord(character):X}' was found in the message attribute '{name}', "
+            f"{ALLOWED_CHARACTERS}"
         )
     if kind.startswith("Number"):
         _check_number(name, text)

@@ -26,7 +26,7 @@ from wonderq.sqs.errors import SqsError, from_broker, invalid, missing
 from wonderq.sqs.limits import SqsLimits
 from wonderq.sqs.names import arn_of
 from wonderq.sqs.tracing import trace_header_of, trace_of
-from wonderq.sqs.wire import NOT_IN_XML
+from wonderq.sqs.wire import ALLOWED_CHARACTERS, find_not_in_xml
 
 _SENDER = "AIDAWONDERQ0000000000"
 
@@ -42,6 +42,17 @@ _SYSTEM_ATTRIBUTES = frozenset(
         "SenderId",
         "SentTimestamp",
         "SequenceNumber",
+    )
+)
+
+#: Parameters of a message that need not be given.
+_OPTIONAL = frozenset(
+    (
+        "DelaySeconds",
+        "MessageAttributes",
+        "MessageSystemAttributes",
+        "MessageGroupId",
+        "MessageDeduplicationId",
     )
 )
 
@@ -134,15 +145,13 @@ def _read_new(
     limits = context.limits
     is_fifo = queue.endswith(FIFO_SUFFIX)
     body = _read_body(given, limits)
+    if not (is_fifo or trace or _OPTIONAL.intersection(given)):
+        size = _check_size(size_of(body, None), settings, limits)
+        return _New(body, {"MD5OfMessageBody": message_attributes.md5(body)}, size)
     delay_s = _read_delay(given, limits, is_fifo=is_fifo)
     attributes = message_attributes.parse(_map(given, "MessageAttributes"), limits.attributes)
     system = _read_system_attributes(given)
-    size = size_of(body, attributes)
-    took(size // _BYTES_PER_STEP)
-    most = min(settings.max_message_bytes or limits.message_bytes, limits.message_bytes)
-    if size > most:
-        text = f"One or more parameters are invalid. Reason: Message must be shorter than {most} bytes."
-        raise SqsError("InvalidParameterValue", text)
+    size = _check_size(size_of(body, attributes), settings, limits)
     group, key = _read_ids(given, settings, is_fifo=is_fifo)
     sums = {"MD5OfMessageBody": message_attributes.md5(body)}
     if attributes:
@@ -161,7 +170,21 @@ def _read_new(
         message.check(is_fifo=is_fifo)
     except BrokerError as error:
         raise from_broker(error) from error
-    return _New(message if message != NewMessage(body) else body, sums, size)
+    return _New(message, sums, size)
+
+
+def _check_size(size: int, settings: QueueSettings, limits: SqsLimits) -> int:
+    """Return the size of a message, which is small enough for its queue.
+
+    Raises:
+        SqsError: it is not.
+    """
+    took(size // _BYTES_PER_STEP)
+    most = min(settings.max_message_bytes or limits.message_bytes, limits.message_bytes)
+    if size > most:
+        text = f"One or more parameters are invalid. Reason: Message must be shorter than {most} bytes."
+        raise SqsError("InvalidParameterValue", text)
+    return size
 
 
 def _read_body(given: Mapping[str, Any], limits: SqsLimits) -> str:
@@ -170,11 +193,9 @@ def _read_body(given: Mapping[str, Any], limits: SqsLimits) -> str:
         raise missing("MessageBody")
     if not isinstance(body, str):
         raise SqsError("SerializationException", "MessageBody must be a string.")
-    if NOT_IN_XML.search(body):
-        text = (
-            "Invalid characters found. Valid unicode characters are #x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to "
-            "#xFFFD | #x10000 to #x10FFFF."
-        )
+    character = find_not_in_xml(body)
+    if character:
+        text = f"Invalid binary character '#x{ord(character):X}' was found in the message body, {ALLOWED_CHARACTERS}"
         raise SqsError("InvalidMessageContents", text)
     return body
 
@@ -188,6 +209,8 @@ def _read_delay(given: Mapping[str, Any], limits: SqsLimits, *, is_fifo: bool) -
 
 
 def _read_system_attributes(given: Mapping[str, Any]) -> dict[str, Attribute]:
+    if "MessageSystemAttributes" not in given:
+        return {}
     system = message_attributes.parse(_map(given, "MessageSystemAttributes"), 1)
     if any(name != "AWSTraceHeader" or kind != "String" for name, (kind, _) in system.items()):
         raise SqsError(

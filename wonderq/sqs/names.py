@@ -12,6 +12,9 @@ ACCOUNT = "000000000000"
 """The number of the only AWS account that the endpoint has."""
 
 _NAME = re.compile(QUEUE_NAME_PATTERN)
+
+#: The form of a URL that the broker returns: it need not be parsed.
+_USUAL_URL = re.compile(rf"https?://[A-Za-z0-9.-]+(?::[0-9]+)?/[0-9]{{12}}/(?P<name>{QUEUE_NAME_PATTERN})")
 _ARN = re.compile(r"arn:[a-z-]+:sqs:[^:\s]{0,64}:\d*:(?P<name>[A-Za-z0-9_.-]{1,80})")
 
 
@@ -30,6 +33,9 @@ def name_in_url(url: str | None) -> str:
     """
     if not url:
         raise missing("QueueUrl")
+    usual = _USUAL_URL.fullmatch(url)
+    if usual is not None:
+        return usual["name"]
     try:
         name = urlsplit(url).path.removesuffix("/").rpartition("/")[2]
     except ValueError:

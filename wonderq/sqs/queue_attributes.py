@@ -183,7 +183,7 @@ def _redrive(name: str, value: str, most: int) -> dict[str, Any]:
         return {"max_receives": 0, "dead_letter_queue": ""}
     receives, target = read_redrive(value, most)
     if target.endswith(FIFO_SUFFIX) != name.endswith(FIFO_SUFFIX):
-        raise invalid("RedrivePolicy", value, "The dead-letter queue must have the same type as its source.")
+        raise invalid("RedrivePolicy", value, "Dead-letter queue must be same type of queue as the source.")
     return {"max_receives": receives, "dead_letter_queue": target}
 
 

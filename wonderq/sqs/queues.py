@@ -29,7 +29,7 @@ def create_queue(context: Context) -> dict[str, Any]:
         if seconds_since(context.service.deleted_s, name) < context.limits.wait_after_deletion_s:
             text = "You must wait 60 seconds after deleting a queue before you can create another with the same name."
             raise SqsError("QueueDeletedRecently", text)
-        _check_dead_letter_queue(context, name, settings)
+        _check_dead_letter_queue(context, name, given, settings)
         defaults = {"retention_ms": SQS_RETENTION_MS, "max_in_flight": context.limits.in_flight}
         new = {**defaults, **queue_attributes.merged(QueueSettings(), settings), "tags": tags}
         info, created = context.broker.create_queue(name, context.opens, **new)
@@ -71,8 +71,10 @@ def _same(attribute: str, one: str, other: str) -> bool:
     return one.lower() == other.lower()
 
 
-def _check_dead_letter_queue(context: Context, name: str, settings: Mapping[str, Any]) -> None:
-    """Check the dead-letter queue of new settings.
+def _check_dead_letter_queue(
+    context: Context, name: str, given: Mapping[str, Any], settings: Mapping[str, Any]
+) -> None:
+    """Check the dead-letter queue of new settings, which stand for the ``given`` attributes.
 
     Raises:
         SqsError: it does not exist or does not allow this queue, or the key does not open it.
@@ -84,9 +86,10 @@ def _check_dead_letter_queue(context: Context, name: str, settings: Mapping[str,
         raise SqsError("AccessDenied", f"The key does not open the queue {target}.", 403)
     found = context.broker.settings_of(target)
     if found is None:
-        raise invalid("RedrivePolicy", target, "Dead letter target does not exist.")
+        raise invalid("RedrivePolicy", given["RedrivePolicy"], "Dead letter target does not exist.")
     if not allows_redrive(found.sqs.get("RedriveAllowPolicy", ""), name):
-        raise invalid("RedrivePolicy", target, "The RedriveAllowPolicy of the dead-letter queue does not allow it.")
+        reason = "The RedriveAllowPolicy of the dead-letter queue does not allow it."
+        raise invalid("RedrivePolicy", given["RedrivePolicy"], reason)
 
 
 def delete_queue(context: Context) -> dict[str, Any]:
@@ -184,7 +187,7 @@ def set_queue_attributes(context: Context) -> dict[str, Any]:
     settings = queue_attributes.to_settings(name, given, context.limits)
 
     def change(current: QueueSettings) -> dict[str, Any]:
-        _check_dead_letter_queue(context, name, settings)
+        _check_dead_letter_queue(context, name, given, settings)
         return queue_attributes.merged(current, settings)
 
     context.broker.change_queue(name, change, permits=context.opens)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -29,25 +28,34 @@ _NAMES: dict[str, tuple[str, int | None]] = {
     "cross_site_request": ("AccessDenied", None),
     "path_not_found": ("InvalidAddress", None),
     "method_not_allowed": ("InvalidAction", None),
-    "too_many_requests": ("RequestThrottled", 403),
     "request_timeout": ("RequestTimeout", None),
     "body_too_large": ("RequestEntityTooLarge", None),
 }
 
 
-def is_for_sqs(method: str, path: str, header: Callable[[str], str | None]) -> bool:
-    """Return whether an SQS client sent a request.
+GetHeader = Callable[[str], str | None]
+"""Returns the value of a header by its name in upper case with ``_`` for ``-``, or None."""
 
-    ``header`` returns the value of a header by its name in upper case with ``_`` for ``-``, or None.
-    """
+
+def header_of(environ: Mapping[str, Any]) -> GetHeader:
+    """Return a function that finds the headers of a WSGI environment."""
+    return lambda name: environ.get(name if name == "CONTENT_TYPE" else f"HTTP_{name}")
+
+
+def is_for_sqs(method: str, path: str, header: GetHeader) -> bool:
+    """Return whether an SQS client sent a request, as far as its head shows that."""
     if header("X_AMZ_TARGET") is not None or (header("AUTHORIZATION") or "").startswith(_SIGNED):
+        return True
+    if (header("CONTENT_TYPE") or "").lower().startswith(wire.JSON_TYPE):
         return True
     return (method == "POST" and path == "/") or _ADDRESS.fullmatch(path) is not None
 
 
-def render(error: RequestError, header: Callable[[str], str | None]) -> ErrorResponse:
+def render(error: RequestError, header: GetHeader) -> ErrorResponse:
     """Return a refusal in the wire format of an SQS client. See `is_for_sqs` for ``header``."""
     name, status = _NAMES.get(error.code, ("", None))
+    if error.status == 429:
+        name, status = "RequestThrottled", 403
     if not name:
         name = {500: "InternalFailure", 503: "ServiceUnavailable"}.get(error.status, "InvalidHttpRequest")
     text = str(error)
@@ -62,7 +70,7 @@ def render(error: RequestError, header: Callable[[str], str | None]) -> ErrorRes
     target = header("X_AMZ_TARGET")
     if target is not None:
         environ["HTTP_X_AMZ_TARGET"] = target
-    request_id = str(uuid.uuid4())
+    request_id = wire.new_request_id()
     body, media_type = wire.write_error(found, request_id, is_json=wire.is_json(environ))
     headers = {**error.headers, "x-amzn-RequestId": request_id, "x-amzn-query-error": found.header}
     return ErrorResponse(found.status, media_type, body, headers)

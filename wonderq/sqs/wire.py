@@ -8,7 +8,9 @@ AWS query: https://smithy.io/2.0/aws/protocols/aws-query-protocol.html, with eve
 
 from __future__ import annotations
 
+import itertools
 import re
+import uuid
 from binascii import a2b_qp
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -34,7 +36,11 @@ _MAX_FIELDS = 20_000
 _MAX_DEPTH = 8
 
 #: Characters that XML cannot contain (https://www.w3.org/TR/xml/#charsets), and their replacement in responses.
-NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+ALLOWED_CHARACTERS = (
+    "the set of allowed characters is #x9 | #xA | #xD | [#x20-#xD7FF] | [#xE000-#xFFFD] | [#x10000-#x10FFFF]."
+)
+"""End of sentences about other characters."""
 _REPLACEMENT = "\ufffd"
 
 _ACTION = b"Action="
@@ -58,9 +64,23 @@ _decode_raw_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
 
 
+new_request_id = map(f"{uuid.uuid4()}"[:24].__add__, map("{:012x}".format, itertools.count(1))).__next__
+"""Returns the id of a response, in the form of a UUID: random for this process, then a number."""
+
+
+def find_not_in_xml(text: str) -> str:
+    """Return the first character of a text that XML cannot contain; empty if there is none."""
+    if text.isascii() and text.isprintable():  # as most texts are, which Python finds out sooner
+        return ""
+    found = _NOT_IN_XML.search(text)
+    return "" if found is None else found[0]
+
+
 def media_type_of(environ: Mapping[str, Any]) -> str:
     """Return the media type of a request's body, without its parameters."""
     kind: str = environ.get("CONTENT_TYPE", "")
+    if kind == JSON_TYPE:  # as SDKs write it
+        return kind
     return kind.partition(";")[0].strip().lower()
 
 
@@ -93,6 +113,11 @@ def action_in_target(target: str | None) -> str:
     if not target.startswith(_TARGET):
         raise SqsError("UnknownOperationException", "The header X-Amz-Target must name an action of AmazonSQS.")
     return target.removeprefix(_TARGET)
+
+
+def names_action(form: bytes) -> bool:
+    """Return whether a form names an action."""
+    return form.startswith(_ACTION) or b"&" + _ACTION in form
 
 
 def action_in_form(data: bytes) -> str:
@@ -351,4 +376,4 @@ def _content(action: str, value: Any) -> str:
 
 
 def _text(text: str) -> str:
-    return escape(NOT_IN_XML.sub(_REPLACEMENT, text), {'"': "&quot;", "\r": "&#xD;"})
+    return escape(_NOT_IN_XML.sub(_REPLACEMENT, text), {'"': "&quot;", "\r": "&#xD;"})
