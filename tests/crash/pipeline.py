@@ -20,8 +20,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.support.broker_process import BrokerProcess
+from tests.support.history.recording import request
 from tests.support.queue_client import QueueClient
 from tests.support.waiting import PATIENCE_S
 from wonderq.client.errors import Refused, Unreachable
@@ -64,6 +66,36 @@ class Producer:
             self.wrong.append(f"{body} was sent again with its key, and was added again")
 
 
+def claim_next(client: QueueClient, ends: dict[str, Any], chance: random.Random) -> list[dict[str, Any]]:
+    """Finish messages and claim others; a repeated attempt has to get the same results."""
+    body = {**ends, "max": chance.choice((1, 2, 5)), "visibility_timeout": _TIMEOUT_S, "consumer": "worker"}
+    if chance.random() < 0.3:
+        body["attempt_id"] = f"{chance.random()}"
+    answers = [request(client, "POST", "/messages/next", body) for _ in range(2 if "attempt_id" in body else 1)]
+    if answers[-1].get("results") != answers[0].get("results"):
+        raise AssertionError(f"a repeated attempt got {answers[-1]}, and before it {answers[0]}")
+    messages: list[dict[str, Any]] = answers[-1]["messages"]
+    return messages
+
+
+def consume_by_next(client: QueueClient, done: threading.Event, chance: random.Random) -> None:
+    """Give up on poison that is the first of its group in an answer, and give back the others without a try."""
+    ends: dict[str, Any] = {}
+    while not done.is_set():
+        claimed = claim_next(client, ends, chance)
+        ends = {"release": [], "dead": []}
+        groups: set[str] = set()
+        for each in claimed:
+            if each["group"] not in groups and each["message"].endswith("poison"):
+                ends["dead"].append({"receipt": each["receipt"], "error": {"message": each["message"]}})
+            elif chance.random() < 0.7:
+                error = {"error": {"message": each["message"]}} if chance.random() < 0.3 else {}
+                ends["release"].append({"receipt": each["receipt"], "uncounted": True, **error})
+            groups.add(each["group"])
+        if not claimed:
+            done.wait(0.02)
+
+
 def consume(client: QueueClient, done: threading.Event, chance: random.Random) -> None:
     """Hand over what is not poison, all of an answer at once; and leave the rest until its claim ends."""
     while not done.is_set():
@@ -91,6 +123,10 @@ class Found:
     id: str
     origin_receives: int | None = None
     """Receive count in the source queue, for a dead letter."""
+    reason: str = ""
+    """Reason of a dead letter."""
+    error: str | None = None
+    """Message of the last error that a consumer reported."""
 
 
 def judge(tried: Iterable[str], sent: Mapping[str, str], found: Mapping[str, Sequence[Found]]) -> list[str]:
@@ -99,7 +135,8 @@ def judge(tried: Iterable[str], sent: Mapping[str, str], found: Mapping[str, Seq
     - A keyed message is there exactly once, in whichever queue, if its sending was answered, and at most once if not.
     - So a hand-over or a move was done wholly or not at all: done by half, a message would be in two queues, or in none.
     - The messages of a group are in each queue in the order in which they were sent.
-    - A dead letter had its tries, and poison goes nowhere else.
+    - A dead letter had its tries, or its consumer gave up on it and the reason is his error. Poison goes nowhere else.
+    - An error stays with the message for which it was reported.
     """
     wrong: list[str] = []
     places = [(queue, each) for queue, messages in found.items() for each in messages]
@@ -125,9 +162,19 @@ def judge(tried: Iterable[str], sent: Mapping[str, str], found: Mapping[str, Seq
             wrong.append(f"{each.body} has another id than was answered")
         if queue == DONE and each.body.endswith("poison"):
             wrong.append(f"{each.body} was handed over, which nobody did")
-        if queue == DEAD and each.origin_receives != MAX_RECEIVES:
+        if each.error not in (None, each.body):
+            wrong.append(f"{each.body} has the error of {each.error}")
+        given_up = each.reason == each.error == each.body and each.body.endswith("poison")
+        if queue == DEAD and each.origin_receives != MAX_RECEIVES and not (given_up and each.origin_receives):
             wrong.append(f"{each.body} is a dead letter after {each.origin_receives} receives")
     return wrong
+
+
+def _found(message: dict[str, Any]) -> Found:
+    origin, error = message.get("dead_letter", {}), message.get("last_error", {})
+    return Found(
+        message["message"], message["id"], origin.get("receive_count"), origin.get("reason", ""), error.get("message")
+    )
 
 
 class Pipeline:
@@ -177,10 +224,7 @@ class Pipeline:
         found = {}
         for queue in QUEUES:
             with QueueClient(url, queue=queue) as client:
-                found[queue] = [
-                    Found(each["message"], each["id"], each.get("dead_letter", {}).get("receive_count"))
-                    for each in client.messages()
-                ]
+                found[queue] = list(map(_found, client.messages()))
             self.figures[queue] = len(found[queue])
         tried = [body for producer in self.producers for body in producer.tried]
         sent = {body: message_id for producer in self.producers for body, message_id in producer.sent.items()}
@@ -216,6 +260,8 @@ class Pipeline:
         for _ in range(3):
             chance = random.Random(self._chance.random())
             threads.append(begin(lambda client, chance=chance: consume(client, done, chance)))  # type: ignore[misc]
+        chance = random.Random(self._chance.random())
+        threads.append(begin(lambda client: consume_by_next(client, done, chance)))
         time.sleep(self._chance.uniform(0.2, 1.2))
         broker.kill()
         done.set()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.broker_process import RunningBroker
+from tests.support.history.recording import request
 from tests.support.queue_client import QueueClient
 from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.client.errors import Refused
@@ -209,6 +210,42 @@ def hand_over(life: Life) -> Check:
     return check
 
 
+def failures(life: Life) -> Check:
+    with life.on("failing") as client:
+        client.put_queue(max_receives=5, dead_letter_queue="failed")
+        client.produce_batch(["dead", "later", "undone", "held"])
+        held = [each["receipt"] for each in client.consume(limit=3)]
+        error = {"type": "OSError", "message": "no route", "traceback": "line 1"}
+        ends = {
+            "dead": [{"receipt": held[0], "error": error}],
+            "release": [
+                {"receipt": held[1], "delay": HOUR_S, "error": error},
+                {"receipt": held[2], "delay": HOUR_S, "uncounted": True},
+            ],
+            "consumer": "worker-1",
+            "visibility_timeout": HOUR_S,
+            "attempt_id": "1",
+        }
+        first = request(client, "POST", "/messages/next", ends)
+        assert texts(first["messages"]) == ["held"]
+
+    def check(life: Life) -> None:
+        with life.on("failing") as client:
+            found = {each["message"]: each for each in client.messages()}
+            assert {text: each["receive_count"] for text, each in found.items()} == {"later": 1, "undone": 0, "held": 1}
+            assert {name: found["later"]["last_error"][name] for name in error} == error
+            assert found["held"]["consumer"] == "worker-1"
+            again = request(client, "POST", "/messages/next", ends)
+            assert again["success"]
+            assert [each["receipt"] for each in again["messages"]] == [each["receipt"] for each in first["messages"]]
+        with life.on("failed") as client:
+            [dead] = client.consume()
+            assert (dead["message"], dead["dead_letter"]["reason"]) == ("dead", "no route")
+            assert dead["last_error"]["attempt"] == 1
+
+    return check
+
+
 def settings(life: Life) -> Check:
     with life.on("set") as client:
         client.put_queue(max_messages=2, paused=True, tags={"team": "é"}, max_in_flight=1, retention=HOUR_S)
@@ -263,7 +300,7 @@ def retention(life: Life) -> Check:
 
 DEEDS = (
     carries, priorities, fifo, fairness, deduplication, attempts, versions, dead_letters, moved_before, buried, hand_over,
-    settings, delays, retention,
+    failures, settings, delays, retention,
 )  # fmt: skip
 
 

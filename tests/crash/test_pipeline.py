@@ -49,12 +49,22 @@ WRONG: dict[str, tuple[dict[str, list[Found]], str]] = {
         {STEPS: [], DEAD: here("a 1 poison", "a 2 work")},
         "a 2 work is a dead letter after None receives",
     ),
+    "a dead letter that nobody gave up on": (
+        {DEAD: [Found("a 1 poison", "y", 2, "a 1 poison")]},
+        "a 1 poison is a dead letter after 2 receives",
+    ),
+    "the error of another": (
+        {STEPS: [Found("a 2 work", "id of a 2 work", error="b 0 work")]},
+        "a 2 work has the error of b",
+    ),
     "a dead letter too early": ({DEAD: [Found("a 1 poison", "y", 2)]}, "a 1 poison is a dead letter after 2 receives"),
 }
 
 
 def test_what_is_right_passes() -> None:
     assert judge(TRIED, SENT, RIGHT) == []
+    given_up = [Found("a 1 poison", "y", 1, "a 1 poison", "a 1 poison")]
+    assert judge(TRIED, SENT, {**RIGHT, DEAD: given_up}) == []
     unanswered = {**RIGHT, STEPS: here("a 2 work", "b 1 work")}
     assert judge(TRIED, SENT, unanswered) == [], "what was not answered may be there, or not"
 

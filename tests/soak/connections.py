@@ -45,7 +45,7 @@ class _MixedConnection(HTTPConnection):
         super().request(method, url, body, sent)
         if choice < _SENDS_HALF + _HANGS_UP:
             self.close()
-            raise AbandonedError("the client hung up")
+            raise AbandonedError("the client hung up", outcome_unknown=True)
 
     def getresponse(self) -> Any:
         response = super().getresponse()
@@ -81,9 +81,9 @@ class _MixedHttp:
             self.connection.request(request.method, request.target, request.body, headers)
             response = self.connection.getresponse()
             return Answer(response.status, response.read())
-        except (OSError, HTTPException, AbandonedError) as error:
+        except (OSError, HTTPException) as error:
             self.connection.close()
-            return NoAnswer(str(error), outcome_unknown=not isinstance(error, ConnectionRefusedError))
+            return NoAnswer(str(error), outcome_unknown=not isinstance(error, ConnectionRefusedError), cause=error)
 
     def close(self) -> None:
         self.connection.close()

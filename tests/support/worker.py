@@ -8,7 +8,7 @@ import threading
 from dataclasses import dataclass, field, replace
 from zlib import crc32
 
-from tests.support.history.calls import Outcome, Update
+from tests.support.history.calls import Consume, Outcome, Update
 from tests.support.history.recording import RecordingClient, Target
 from wonderq.client.errors import Refused
 
@@ -86,16 +86,44 @@ class Worker:
         client = rng.choice(list(clients.values()))
         timeout_s = rng.choice(_SHORT_S) if rng.random() < 0.8 else rng.choice(_LONG_S)
         # The larger bodies times the limit stay below what one claim may carry.
-        call = client.consume(
-            limit=rng.choice((1, 1, 3, 10)),
-            visibility_timeout_s=timeout_s,
-            wait_s=4.0 if patient else rng.choice((0, 0, 0.2, 1.0)),
-        )
+        limit, wait_s = rng.choice((1, 1, 3, 10)), 4.0 if patient else rng.choice((0, 0, 0.2, 1.0))
+        if rng.random() < 0.4:
+            call = self._finish_and_claim(client, limit, timeout_s, wait_s)
+        else:
+            call = client.consume(limit=limit, visibility_timeout_s=timeout_s, wait_s=wait_s)
         for each in call.deliveries:
             self.holdings.append(Holding(client.queue, each.id, each.receipt, timeout_s))
             ids = self.known.setdefault(client.queue, [])
             ids.append(each.id)
             del ids[:-30]
+
+    def _finish_and_claim(self, client: RecordingClient, limit: int, timeout_s: float, wait_s: float) -> Consume:
+        """Finish some of what was claimed in this queue, and claim the next."""
+        rng = self.random
+        mine = [each for each in self.holdings if each.queue == client.queue and rng.random() < 0.7]
+        deletes = [each for each in mine if rng.random() < 0.7]
+        releases = [
+            Update(
+                queue=client.queue,
+                start_s=0,
+                end_s=0,
+                id=each.id,
+                receipt=each.receipt,
+                delay_s=rng.choice((0.0, 0.2, 1.0)),
+            )
+            for each in mine
+            if each not in deletes
+        ]
+        call = client.next(
+            [Target(each.id, each.receipt) for each in deletes],
+            releases,
+            limit=limit,
+            visibility_timeout_s=timeout_s,
+            wait_s=wait_s,
+        )
+        if not client.lost:
+            self.holdings = [each for each in self.holdings if each not in mine or rng.random() < 0.1]
+        return call
 
     def use_holdings(self, clients: dict[str, RecordingClient], *, eager: bool) -> None:
         """Do something with most of what was claimed; the rest expires, or is kept past the next crash."""

@@ -100,9 +100,9 @@ class AsyncQueue:
         try:
             async with keep(message, lease):
                 yield message
-        except BaseException:
+        except BaseException as error:
             with suppress(WonderQError):  # the claim ends by itself, and the block's exception says more
-                await message.release()
+                await message.release(error=error if isinstance(error, Exception) else None)
             raise
         await message.delete()
 

@@ -69,9 +69,10 @@ class AsyncHttpPool:
             ) as response:
                 body = await response.read()
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            return NoAnswer(f"{self._url} cannot be reached: {error}", outcome_unknown=False)
+            return NoAnswer(f"{self._url} cannot be reached: {error}", outcome_unknown=False, cause=error)
         except (aiohttp.ClientError, OSError) as error:
-            return NoAnswer(f"{self._url} did not answer: {error or type(error).__name__}", outcome_unknown=True)
+            reason = str(error) or type(error).__name__
+            return NoAnswer(f"{self._url} did not answer: {reason}", outcome_unknown=True, cause=error)
         return Answer(response.status, body, retry_after_of(response.headers.get("Retry-After")))
 
     async def close(self) -> None:

@@ -136,17 +136,23 @@ class HttpPool:
         except EmptyPoolError:
             return NoAnswer("all connections of the client are in use: give it a larger pool", outcome_unknown=False)
         except (NewConnectionError, ConnectTimeoutError) as error:
-            return NoAnswer(f"{self._url} cannot be reached: {_reason(error)}", outcome_unknown=False)
+            cause = _cause(error)
+            return NoAnswer(f"{self._url} cannot be reached: {_reason(cause)}", outcome_unknown=False, cause=cause)
         except (HTTPError, OSError) as error:
-            return NoAnswer(f"{self._url} did not answer: {_reason(error)}", outcome_unknown=True)
+            cause = _cause(error)
+            return NoAnswer(f"{self._url} did not answer: {_reason(cause)}", outcome_unknown=True, cause=cause)
         return Answer(response.status, response.data, retry_after_of(response.headers.get("Retry-After")))
 
     def close(self) -> None:
         self._pool.close()
 
 
-def _reason(error: Exception) -> str:
+def _cause(error: Exception) -> Exception:
     """Return the innermost cause, in which the operating system gives the reason."""
-    while error.__cause__ is not None and isinstance(error.__cause__, Exception):
+    while isinstance(error.__cause__, Exception):
         error = error.__cause__
+    return error
+
+
+def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__

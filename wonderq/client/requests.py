@@ -63,6 +63,7 @@ class NoAnswer:
     reason: str
     outcome_unknown: bool
     """Whether the request may have arrived."""
+    cause: Exception | None = None
 
 
 class ErrorObject(msgspec.Struct):

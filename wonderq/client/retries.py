@@ -75,7 +75,7 @@ class Retries:
             pause_s = self.pause_s(attempts - 1, retry_after_s)
             if is_final or attempts > self.most or self.clock() + pause_s >= deadline:
                 if isinstance(outcome, NoAnswer):
-                    raise Unreachable(outcome.reason, outcome_unknown=may_have_arrived)
+                    raise Unreachable(outcome.reason, outcome_unknown=may_have_arrived) from outcome.cause
                 if may_have_arrived and not is_final:
                     reason = f"an earlier request got no answer, and this one {outcome.status}"
                     raise Unreachable(reason, outcome_unknown=True)

@@ -144,9 +144,9 @@ class Queue:
         try:
             with keep(message, lease):
                 yield message
-        except BaseException:
+        except BaseException as error:
             with suppress(WonderQError):  # the claim ends by itself, and the block's exception says more
-                message.release()
+                message.release(error=error if isinstance(error, Exception) else None)
             raise
         message.delete()
 

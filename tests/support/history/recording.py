@@ -104,6 +104,65 @@ class RecordingClient:
             lambda: request(self.client, "POST", "/messages/delete", body)["results"],
         )
 
+    def next(
+        self,
+        deletes: Sequence[Target],
+        releases: Sequence[Update],
+        *,
+        limit: int,
+        visibility_timeout_s: float,
+        wait_s: float = 0,
+    ) -> Consume:
+        """Delete and release by receipt, and claim. Recorded as one call per message and a consume, with the same times."""
+        start_s = time.monotonic()
+        ends: list[Delete | Update] = [
+            *(Delete(queue=self.queue, start_s=0, end_s=0, id=each.id, receipt=each.receipt) for each in deletes),
+            *releases,
+        ]
+        body = {
+            "delete": [each.receipt for each in deletes],
+            "release": [{"receipt": each.receipt, "delay": each.delay_s} for each in releases],
+            "max": limit,
+            "visibility_timeout": visibility_timeout_s,
+            "wait": wait_s,
+        }
+        deliveries: tuple[Delivery, ...] = ()
+        outcome, code = Outcome.OK, None
+        codes: list[tuple[Outcome, str | None]] = [(Outcome.OK, None)] * len(ends)
+        try:
+            answer = request(self.client, "POST", "/messages/next", body)
+            deliveries = tuple(map(_delivery, answer["messages"]))
+            if "claim_error" in answer:
+                outcome, code = Outcome.REFUSED, answer["claim_error"]["code"]
+            if "results" in answer:
+                results = answer["results"]
+                codes = [
+                    (Outcome.OK, None) if each["success"] else (Outcome.REFUSED, each["error"]["code"])
+                    for each in (*results["delete"], *results["release"])
+                ]
+        except RefusedError as error:
+            outcome, code = Outcome.UNKNOWN if error.outcome_unknown else Outcome.REFUSED, error.code
+            codes = [(outcome, code)] * len(ends)
+        except UnreachableError as error:
+            outcome, code = Outcome.UNKNOWN, self._lose(error)
+            codes = [(outcome, code)] * len(ends)
+        end_s = self._end_s(code)
+        for end, (each, reason) in zip(ends, codes, strict=True):
+            self.calls.append(replace(end, start_s=start_s, end_s=end_s, outcome=each, code=reason))
+        claim = Consume(
+            queue=self.queue,
+            start_s=start_s,
+            end_s=end_s,
+            outcome=outcome,
+            code=code,
+            limit=limit,
+            visibility_timeout_s=visibility_timeout_s,
+            wait_s=wait_s,
+            deliveries=deliveries,
+        )
+        self.calls.append(claim)
+        return claim
+
     def update(self, update: Update, *, implied_timeout: bool = False) -> Update:
         """Make the change that ``update`` describes (its times and outcome are replaced by the real ones)."""
         return self._record(
