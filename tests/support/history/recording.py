@@ -140,10 +140,10 @@ class RecordingClient:
                     (Outcome.OK, None) if each["success"] else (Outcome.REFUSED, each["error"]["code"])
                     for each in (*results["delete"], *results["release"])
                 ]
-        except RefusedError as error:
+        except Refused as error:
             outcome, code = Outcome.UNKNOWN if error.outcome_unknown else Outcome.REFUSED, error.code
             codes = [(outcome, code)] * len(ends)
-        except UnreachableError as error:
+        except Unreachable as error:
             outcome, code = Outcome.UNKNOWN, self._lose(error)
             codes = [(outcome, code)] * len(ends)
         end_s = self._end_s(code)
