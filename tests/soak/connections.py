@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from http.client import HTTPConnection, HTTPResponse
+from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Any
 
 import msgpack
 import msgspec
 
 from tests.support.history.recording import AbandonedError
-from wonderq.client.simple import Client
+from tests.support.queue_client import QueueClient
+from wonderq.client.polls import Poll
+from wonderq.client.requests import Answer, NoAnswer, Request
 
 _MSGPACK = "application/msgpack"
 
@@ -43,7 +45,7 @@ class _MixedConnection(HTTPConnection):
         super().request(method, url, body, sent)
         if choice < _SENDS_HALF + _HANGS_UP:
             self.close()
-            raise AbandonedError("the client hung up")
+            raise AbandonedError("the client hung up", outcome_unknown=True)
 
     def getresponse(self) -> Any:
         response = super().getresponse()
@@ -66,17 +68,37 @@ class _Answer:
         return self._data
 
 
-class _MixedClient(Client):
+class _MixedHttp:
+    """Such a connection in the place of a client's pool."""
+
+    def __init__(self, url: str, timeout: float, rng: random.Random) -> None:
+        host, _, port = url.removeprefix("http://").rpartition(":")
+        self.connection = _MixedConnection(host, int(port), timeout, rng)
+
+    def exchange(self, request: Request, _poll: Poll | None = None) -> Answer | NoAnswer:
+        try:
+            headers = {"Content-Type": request.media_type}
+            self.connection.request(request.method, request.target, request.body, headers)
+            response = self.connection.getresponse()
+            return Answer(response.status, response.read())
+        except (OSError, HTTPException) as error:
+            self.connection.close()
+            return NoAnswer(str(error), outcome_unknown=not isinstance(error, ConnectionRefusedError), cause=error)
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+class _MixedClient(QueueClient):
     def __init__(self, url: str, *, queue: str, timeout: float, rng: random.Random) -> None:
         super().__init__(url, queue=queue, timeout=timeout)
-        plain = self._connection
-        self._connection = _MixedConnection(plain.host, plain.port, timeout, rng)
+        self._client._engine._http = _MixedHttp(self.url, timeout, rng)  # type: ignore[assignment]
 
 
-def mixed(rng: random.Random) -> Callable[..., Client]:
+def mixed(rng: random.Random) -> Callable[..., QueueClient]:
     """Return what makes such clients, for `RecordingClient`."""
 
-    def make(url: str, *, queue: str, timeout: float) -> Client:
+    def make(url: str, *, queue: str, timeout: float) -> QueueClient:
         return _MixedClient(url, queue=queue, timeout=timeout, rng=rng)
 
     return make
