@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import dramatiq
 import pytest
 
-from wonderq.client.sync import Queue
+from wonderq.client.sync_queue import Queue
 from wonderq.dramatiq import WonderQBroker
 from wonderq.testing import Broker, broker
 

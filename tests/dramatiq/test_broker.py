@@ -14,7 +14,7 @@ from dramatiq.errors import ConnectionClosed, QueueJoinTimeout, QueueNotFound
 from tests.dramatiq.conftest import LEASE_S
 from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.client.errors import Invalid
-from wonderq.client.sync import Queue
+from wonderq.client.sync_queue import Queue
 from wonderq.dramatiq import WonderQBroker
 from wonderq.testing import Broker
 
@@ -96,7 +96,25 @@ def test_a_failing_task_is_tried_again_after_its_backoff_and_then_a_dead_letter(
         tasks.join("default", timeout=PATIENCE_MS)
     assert tries == [1, 2, 3]
     [dead] = queue.look(status="buried")
-    assert "RuntimeError: no luck" in dead.json()["options"]["traceback"]
+    assert dead.last_error is not None
+    assert (dead.last_error.type, dead.last_error.message) == ("RuntimeError", "no luck")
+    assert "in fail\n" in dead.last_error.traceback
+
+
+def test_a_dead_letter_goes_to_the_dead_letter_queue_if_there_is_one(tasks: WonderQBroker, queue: Queue) -> None:
+    queue.configure(max_receives=100, dead_letter_queue="dead")
+
+    @dramatiq.actor(max_retries=0)
+    def fail() -> None:
+        raise RuntimeError("no luck")
+
+    fail.send()
+    with working(tasks):
+        tasks.join("default", timeout=PATIENCE_MS)
+    [dead] = tasks.client.queue("dead").look()
+    assert dead.dead_letter is not None
+    assert dead.dead_letter.reason == "no luck"
+    assert statuses(queue) == {}
 
 
 def test_a_dead_letter_runs_again_when_it_is_kicked(tasks: WonderQBroker, queue: Queue) -> None:
@@ -179,6 +197,7 @@ def test_a_worker_that_stops_gives_back_what_it_has_not_begun(tasks: WonderQBrok
             each.stop()
         go.set()
     assert statuses(queue) == {"unprocessed": 3}
+    assert {each.tries for each in queue.look()} == {0}, "and it was no try"
 
 
 def test_urgent_tasks_run_first(tasks: WonderQBroker) -> None:

@@ -11,7 +11,7 @@ import dramatiq
 
 from tests.dramatiq.conftest import LEASE_S
 from tests.support.waiting import PATIENCE_S
-from wonderq.client.sync import Queue
+from wonderq.client.sync_queue import Queue
 from wonderq.dramatiq import WonderQBroker
 from wonderq.testing import Broker
 

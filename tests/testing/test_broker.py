@@ -10,7 +10,7 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ import pytest
 
 from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.client.errors import NotFound, StaleReceipt, Unreachable
-from wonderq.client.sync import Client, Queue
+from wonderq.client.sync import Client
+from wonderq.client.sync_queue import Queue
 from wonderq.testing import Broker, BrokerEndedError, broker
 
 #: The longest wait that a broker grants.
@@ -83,13 +84,12 @@ def test_a_consumer_that_waits_receives_what_becomes_due(running: Broker, jobs: 
 
 
 def test_a_schedule_has_produced_when_the_clock_has_moved(running: Broker, jobs: Queue) -> None:
-    schedule = {"cron": "0 4 * * *", "queue": "jobs", "message": "nightly", "missed": "all"}
-    found = running.client().call("PUT", "/schedules/nightly", dict[str, Any], schedule)
-    due = datetime.fromisoformat(found["next_at"])
-    running.advance((due - running.now).total_seconds() + 1)
+    schedule = running.client().put_schedule("nightly", cron="0 4 * * *", queue="jobs", body="nightly")
+    assert schedule.next_at is not None
+    running.advance((schedule.next_at - running.now).total_seconds() + 3600)
     assert jobs.info().counts["unprocessed"] == 1
     running.advance(3 * 24 * 3600)
-    assert jobs.info().counts["unprocessed"] == 4
+    assert jobs.info().counts["unprocessed"] == 4, "no due time was passed over"
 
 
 def test_messages_past_their_retention_are_gone_when_the_clock_has_moved(running: Broker, jobs: Queue) -> None:
@@ -201,12 +201,12 @@ def holds(pid: int, folder: Path) -> bool:
 
 def test_nothing_is_left_at_the_end() -> None:
     with broker() as running:
-        client = running.client(retries=0)
+        client = Client(running.url, retries=0)
         folder = running.folder
         assert folder.exists()
         assert "ready after" in running.log()
     assert not folder.parent.exists()
-    with pytest.raises(Unreachable):
+    with client, pytest.raises(Unreachable):
         client.queues()
 
 
@@ -224,17 +224,16 @@ def test_a_broker_ends_with_the_process_that_started_it() -> None:
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as user:
         assert user.stdout is not None
-        url = user.stdout.readline().strip()
-        with Client(url, retries=0) as client:
-            client.queues()
-            user.kill()
-            user.wait()
-            eventually(lambda: is_unreachable(client), "the broker ends")
+        port = int(user.stdout.readline().rpartition(":")[2])
+        socket.create_connection(("127.0.0.1", port)).close()
+        user.kill()
+        user.wait()
+        eventually(lambda: is_refused(port), "the broker ends")
 
 
-def is_unreachable(client: Client) -> bool:
+def is_refused(port: int) -> bool:
     try:
-        client.queues()
-    except Unreachable:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except ConnectionRefusedError:
         return True
     return False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import time
 from typing import Any
 
@@ -10,7 +12,8 @@ from dramatiq.errors import ConnectionClosed, QueueJoinTimeout, QueueNotFound
 
 from wonderq.client.errors import NotFound, Unreachable
 from wonderq.client.fields import MessageOptions
-from wonderq.client.sync import Client, Queue
+from wonderq.client.sync import Client
+from wonderq.client.sync_queue import Queue
 from wonderq.dramatiq.consumer import ClaimsInHand, Consumer
 
 #: Option of a message or an actor with its priority in the queue, as dramatiq's broker for RabbitMQ calls it.
@@ -18,13 +21,16 @@ PRIORITY = "broker_priority"
 
 _JOIN_PAUSE_S = 0.05
 
+#: Most connections: a consumer occupies one for each queue while it waits.
+_CONNECTIONS = 100
+
 
 class WonderQBroker(dramatiq.Broker):
     """A broker for dramatiq that keeps each of its queues in a queue of the same name.
 
     A task is durable when `send` returns. A worker renews the claims of all messages that it has in hand, also while
     they wait for a free thread, so a task may take any time. If a worker is killed, others get its messages when the
-    lease ends. A message that fails for good becomes a dead letter: it is buried in its queue.
+    lease ends. A message that fails for good becomes a dead letter, with its traceback.
 
     ``broker_priority``, from 0 to 9 (first), is the priority of a message. It is an option of an actor, or of
     `send_with_options`.
@@ -51,9 +57,10 @@ class WonderQBroker(dramatiq.Broker):
         """
         super().__init__(middleware=middleware)
         self.actor_options.add(PRIORITY)
-        self.client = Client(url, key=key)
+        name = f"{socket.gethostname()[:50]}:{os.getpid()}"
+        self.client = Client(url, key=key, pool=_CONNECTIONS, consumer=name)
         self.queues: dict[str, Queue] = {}
-        self._claims = ClaimsInHand(lease)
+        self._claims = ClaimsInHand(self.client, lease)
 
     def close(self) -> None:
         """Stop renewing claims, and close the connections."""

@@ -8,12 +8,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 
 import dramatiq
 from dramatiq.errors import ConnectionClosed, DecodeError
 
 from wonderq.client.errors import NotFound, StaleReceipt, Unreachable, WonderQError
-from wonderq.client.sync import Message, Queue
+from wonderq.client.sync import Client
+from wonderq.client.sync_message import Message
+from wonderq.client.sync_queue import Queue
 
 logger = logging.getLogger("wonderq.dramatiq")
 
@@ -38,8 +41,9 @@ class ClaimsInHand:
     broker share this object.
     """
 
-    def __init__(self, lease_s: float) -> None:
+    def __init__(self, client: Client, lease_s: float) -> None:
         self.lease_s = lease_s
+        self._client = client
         self._changed = threading.Condition()
         self._messages: dict[str, ClaimedMessage] = {}
         self._stop = threading.Event()
@@ -87,21 +91,23 @@ class ClaimsInHand:
     def _renew(self) -> None:
         while not self._stop.wait(self.lease_s / 3):
             with self._changed:
-                messages = list(self._messages.values())
-            for each in messages:
-                self._renew_one(each)
+                claims = [each.claim for each in self._messages.values()]
+            for some in (claims[at : at + _MOST_MESSAGES] for at in range(0, len(claims), _MOST_MESSAGES)):
+                try:
+                    outcomes = self._client.renew(some, self.lease_s)
+                except WonderQError as error:
+                    logger.warning("claims were not renewed: %s", error)
+                    break
+                for claim, refused in zip(some, outcomes, strict=True):
+                    if refused is not None:
+                        self._drop(claim)
 
-    def _renew_one(self, message: ClaimedMessage) -> None:
-        try:
-            message.claim.renew(self.lease_s)
-        except (StaleReceipt, NotFound):
-            with self._changed:
-                lost = self._messages.pop(message.claim.claim_receipt, None)
-                self._changed.notify_all()
-            if lost is not None:  # and not finished meanwhile
-                logger.warning("%s lost its claim: it may run elsewhere too", message)
-        except WonderQError as error:
-            logger.warning("the claim of %s was not renewed: %s", message, error)
+    def _drop(self, claim: Message) -> None:
+        with self._changed:
+            message = self._messages.pop(claim.claim_receipt, None)
+            self._changed.notify_all()
+        if message is not None:  # and not finished meanwhile
+            logger.warning("%s lost its claim: it may run elsewhere too", message)
 
 
 class Consumer(dramatiq.Consumer):
@@ -147,7 +153,8 @@ class Consumer(dramatiq.Consumer):
     def nack(self, message: dramatiq.MessageProxy) -> None:
         """Make a message a dead letter."""
         assert isinstance(message, ClaimedMessage)
-        self._finish(message, message.claim.bury)
+        error = message._exception or "dramatiq rejected it"  # noqa: SLF001 - it has no other access
+        self._finish(message, partial(message.claim.dead, error))
 
     def requeue(self, messages: Iterable[dramatiq.MessageProxy]) -> None:
         """Give messages back that were not worked on. Those that do not arrive come back when their claim ends."""
@@ -155,7 +162,7 @@ class Consumer(dramatiq.Consumer):
             assert isinstance(each, ClaimedMessage)
             self._claims.remove(each)
             try:
-                each.claim.release()
+                each.claim.release(uncounted=True)
             except WonderQError as error:
                 logger.warning("%s comes back when its claim ends: %s", each, error)
 
@@ -181,12 +188,12 @@ class Consumer(dramatiq.Consumer):
 
 
 def _decode(claim: Message) -> ClaimedMessage | None:
-    """Return a message of dramatiq, or None if it is none: then it is buried."""
+    """Return a message of dramatiq, or None if it is none: then it becomes a dead letter."""
     try:
         body = claim.body
         return ClaimedMessage(claim, dramatiq.Message.decode(body if isinstance(body, bytes) else claim.text.encode()))
-    except (DecodeError, ValueError):
-        logger.exception("message %s of %s is none of dramatiq, so it is buried", claim.id, claim.queue)
-        with suppress(WonderQError):  # its claim ends, and whoever gets it next buries it
-            claim.bury()
+    except (DecodeError, ValueError) as error:
+        logger.exception("message %s of %s is none of dramatiq, so it becomes a dead letter", claim.id, claim.queue)
+        with suppress(WonderQError):  # its claim ends, and whoever gets it next does this
+            claim.dead(error)
         return None

@@ -69,7 +69,8 @@ class Process:
 
     def advance(self, seconds: float) -> None:
         """Move the broker's clock, and wait until it has done what became due."""
-        self._control.send(json.dumps({"advance": seconds}).encode())
+        with suppress(BrokenPipeError):  # it has ended; the answer says so
+            self._control.send(json.dumps({"advance": seconds}).encode())
         self._answer()
 
     def stop(self) -> None:

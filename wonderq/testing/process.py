@@ -31,14 +31,6 @@ _SETTINGS: dict[str, Any] = {
 }
 
 
-class MovableClock(Clock):
-    """A clock that can be moved forward while the broker runs."""
-
-    def advance(self, seconds: float) -> None:
-        """Move the clock. The caller holds the broker's lock, under which decisions read the time."""
-        self._advance(round(seconds * 1000))
-
-
 class _HurriedHousekeeper(Housekeeper):
     """Housekeeping that another thread can hurry."""
 
@@ -91,8 +83,8 @@ def main() -> None:
 def _serve(control: _Control, *, data: str, log: str, port: int, ahead_s: float) -> None:
     """Run a broker until the test closes its end of the connection."""
     _write_output_to(log)
-    clock = MovableClock()
-    clock.advance(ahead_s)
+    clock = Clock()
+    clock.raise_floor(clock.now_ms() + round(ahead_s * 1000))
     housekeepers: list[Housekeeper] = []
 
     def housekeeping(broker: Broker) -> Housekeeper:
@@ -117,13 +109,24 @@ def _serve(control: _Control, *, data: str, log: str, port: int, ahead_s: float)
             control.tell(error=str(error))
 
 
-def _advance(broker: Broker, clock: MovableClock, housekeeper: Housekeeper, seconds: float) -> None:
-    """Move the clock, wake the consumers that wait, and do all work that is due now."""
-    with broker.core.lock:
-        clock.advance(seconds)
-        broker.core.consumers.wake_all()
-    while not housekeeper.turn():
-        pass
+def _advance(broker: Broker, clock: Clock, housekeeper: Housekeeper, seconds: float) -> None:
+    """Move the clock, and do all work that becomes due.
+
+    The clock stops at each due time of a schedule: one that lies far back when the schedules are looked at counts as
+    missed, as after an outage.
+    """
+    until_ms = clock.now_ms() + round(seconds * 1000)
+    while True:
+        now_ms = clock.now_ms()
+        times_ms = (each.next_ms for each in broker.schedules.list() if each.next_ms is not None)
+        next_ms = min((each for each in times_ms if now_ms < each < until_ms), default=until_ms)
+        with broker.core.lock:  # under which decisions read the time
+            clock.raise_floor(next_ms)
+            broker.core.consumers.wake_all()
+        while not housekeeper.turn():
+            pass
+        if next_ms == until_ms:
+            return
 
 
 def _write_output_to(log: str) -> None:
