@@ -20,7 +20,7 @@ from pathlib import Path
 
 from wonderq.broker.broker import Broker
 from wonderq.broker.maintenance import LogMaintenance
-from wonderq.client.simple import Client
+from wonderq.client.sync import Client
 from wonderq_storage import Checkpoints, FileLog, SyncPolicy
 
 BODY = "x" * 100
@@ -56,7 +56,8 @@ def start(folder: Path) -> tuple[subprocess.Popen[bytes], str, float]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    while not Client(url).ready():
+    client = Client(url, retries=0)
+    while not client.ready():
         if process.poll() is not None or time.monotonic() - began > 600:
             process.kill()
             raise SystemExit("the broker did not start")
@@ -99,12 +100,12 @@ def main() -> None:
         process, url, _ = start(folder)
         with Client(url) as client:
             for _ in range(TAIL_BYTES // (100 * (len(BODY) + 7))):
-                client.produce_batch([BODY] * 100)
+                client.queue().send_together([BODY] * 100)
         stop(process, signal.SIGKILL)
         checkpoints = sorted(os.path.basename(path) for path in folder.glob("*.ckpt"))
         process, url, killed_s = start(folder)
         with Client(url) as client:
-            count = client.count("unprocessed")
+            count = client.queue().count("unprocessed")
         print(
             f"ready {killed_s:.2f} s after SIGKILL with a tail of {TAIL_BYTES / 1e6:.0f} MB; {count:,} messages waiting"
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from wonderq.client.simple import Client
+from wonderq.client.sync import Client
 
 BODY = "x" * 100
 BATCH = [BODY] * 100
@@ -12,22 +12,25 @@ BATCH = [BODY] * 100
 
 def test_produce_one(benchmark: BenchmarkFixture, server_url: str) -> None:
     with Client(server_url) as client:
-        benchmark(lambda: client.produce(BODY))
+        queue = client.queue()
+        benchmark(lambda: queue.send(BODY))
 
 
 def test_produce_batch(benchmark: BenchmarkFixture, server_url: str) -> None:
     with Client(server_url) as client:
-        benchmark(lambda: client.produce_batch(BATCH))
+        queue = client.queue()
+        benchmark(lambda: queue.send_together(BATCH))
 
 
 def test_consume_and_delete_batch(benchmark: BenchmarkFixture, server_url: str) -> None:
     with Client(server_url) as client:
+        queue = client.queue()
         for _ in range(320):
-            client.produce_batch(BATCH)
+            queue.send_together(BATCH)
 
         def consume_and_delete() -> None:
-            messages = client.consume(limit=100)
+            messages = queue.receive(100)
             assert len(messages) == 100
-            client.delete_batch(receipts=[message["receipt"] for message in messages])
+            queue.delete(messages)
 
         benchmark.pedantic(consume_and_delete, rounds=300)

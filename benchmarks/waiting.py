@@ -19,7 +19,7 @@ from benchmarks.limits import write_and_sync_s
 from benchmarks.load import request
 from benchmarks.scripts import producer
 from benchmarks.servers import RunningServer, bare, broker, running
-from wonderq.client.simple import Client
+from wonderq.client.sync import Client
 
 _WAIT = request("/messages/consume", b'{"max":1,"wait":20}')
 _ANSWER_BYTES = 1 << 16
@@ -62,7 +62,7 @@ def deliveries_s(server: RunningServer, count: int) -> list[float]:
             assert b'"receipt"' in answer, answer
             sender.recv(_ANSWER_BYTES)
             receipt = answer.partition(b'"receipt":"')[2][:40].decode()
-            client.delete(receipt)
+            client.queue().delete([receipt])
     return sorted(times)
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from benchmarks.peers.peer import CALL_TIMEOUT_S, Claimed, Connection
 from benchmarks.peers.server import Server
-from wonderq.client.simple import Client
+from wonderq.client.sync import Client
 
 _HEADERS = {"Content-Type": "application/msgpack", "Accept": "application/msgpack"}
 
@@ -102,20 +102,21 @@ class _Msgpack:
 
 class _Json:
     def __init__(self, url: str) -> None:
-        self._client = Client(url, timeout=CALL_TIMEOUT_S)
+        self._client = Client(url, timeout=CALL_TIMEOUT_S, read_timeout=CALL_TIMEOUT_S)
+        self._queue = self._client.queue()
 
     def produce(self, bodies: list[str]) -> None:
-        assert len(self._client.produce_batch(bodies)) == len(bodies)
+        assert len(self._queue.send_together(bodies)) == len(bodies)
 
     def consume(self, limit: int) -> Claimed:
-        messages = self._client.consume(limit=limit)
-        return Claimed([each["message"] for each in messages], [each["receipt"] for each in messages])
+        messages = self._queue.receive(limit)
+        return Claimed([each.text for each in messages], [each.receipt for each in messages])
 
     def delete(self, handles: list[Any]) -> None:
-        assert all(each["success"] for each in self._client.delete_batch(receipts=handles))
+        assert not any(self._queue.delete(handles))
 
     def left(self) -> int:
-        return sum(self._client.queue_info()["counts"].values())
+        return sum(self._queue.info().counts.values())
 
     def close(self) -> None:
         self._client.close()

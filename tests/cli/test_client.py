@@ -14,6 +14,7 @@ from tests.support.broker_process import RunningBroker
 from tests.support.queue_client import QueueClient
 from tests.support.waiting import PATIENCE_S
 from wonderq.client.errors import Refused, Unreachable
+from wonderq.client.sync import Client
 
 READY = b'{"status": "ready"}'
 
@@ -92,7 +93,7 @@ def test_a_refusal_carries_status_code_and_sentence() -> None:
 
 
 def test_of_a_log_that_failed_the_outcome_is_unknown() -> None:
-    assert Refused(503, "log_failed", "").outcome_unknown
+    assert Refused("", status=503, code="log_failed").outcome_unknown
 
 
 def test_nobody_there_is_not_ready() -> None:
@@ -103,8 +104,8 @@ def test_nobody_there_is_not_ready() -> None:
 
 
 def test_a_batch_is_of_one_kind() -> None:
-    with QueueClient("http://127.0.0.1:1") as client, pytest.raises(ValueError, match="either"):
-        client.delete_batch(ids=["a"], receipts=["b"])
+    with Client("http://127.0.0.1:1") as client, pytest.raises(ValueError, match="either"):
+        client.queue().delete(["a"], ids=["b"])
 
 
 def test_a_client_does_not_talk_to_itself() -> None:
@@ -112,10 +113,11 @@ def test_a_client_does_not_talk_to_itself() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    with QueueClient(f"http://127.0.0.1:{port}") as client:
-        client._connection.source_address = ("127.0.0.1", port)  # type: ignore[attr-defined]
-        with pytest.raises(Unreachable, match="Connection refused"):
+    with Client(f"http://127.0.0.1:{port}", retries=0) as client:
+        client._engine._http._pool.conn_kw["source_address"] = ("127.0.0.1", port)
+        with pytest.raises(Unreachable, match="Connection refused") as raised:
             client.queues()
+    assert not raised.value.outcome_unknown
 
 
 def test_a_body_that_json_would_enlarge_is_sent_as_msgpack(broker: RunningBroker) -> None:

@@ -157,8 +157,8 @@ def test_sources_are_the_standard_library_and_nothing_else() -> None:
     assert set(picked) <= set(sources)
 
 
-def result(path: str, receive_count: int = 1, *, resent: bool = False, lines: int = 1) -> Result:
-    return Result(path, lines, "digest", 1, receive_count, resent)
+def result(path: str, receive_count: int = 1, *, lines: int = 1) -> Result:
+    return Result(path, lines, "digest", 1, receive_count)
 
 
 def test_a_tally_knows_why_a_file_was_done_twice() -> None:
@@ -168,12 +168,10 @@ def test_a_tally_knows_why_a_file_was_done_twice() -> None:
             result("late", receive_count=3),
             result("expired"),
             result("expired", receive_count=2),
-            result("lost answer"),
-            result("lost answer", resent=True),
         ]
     )
-    assert Total.of(tally.first).files == 4
-    assert (tally.claim_expired, tally.given_again, tally.answer_lost, tally.problems) == (1, 2, 1, [])
+    assert Total.of(tally.first).files == 3
+    assert (tally.claim_expired, tally.given_again, tally.problems) == (1, 2, [])
 
 
 def test_a_tally_takes_no_other_excuse() -> None:

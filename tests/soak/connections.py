@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from http.client import HTTPConnection, HTTPResponse
+from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Any
 
 import msgpack
@@ -12,6 +12,8 @@ import msgspec
 
 from tests.support.history.recording import AbandonedError
 from tests.support.queue_client import QueueClient
+from wonderq.client.polls import Poll
+from wonderq.client.requests import Answer, NoAnswer, Request
 
 _MSGPACK = "application/msgpack"
 
@@ -66,11 +68,31 @@ class _Answer:
         return self._data
 
 
+class _MixedHttp:
+    """Such a connection in the place of a client's pool."""
+
+    def __init__(self, url: str, timeout: float, rng: random.Random) -> None:
+        host, _, port = url.removeprefix("http://").rpartition(":")
+        self.connection = _MixedConnection(host, int(port), timeout, rng)
+
+    def exchange(self, request: Request, _poll: Poll | None = None) -> Answer | NoAnswer:
+        try:
+            headers = {"Content-Type": request.media_type}
+            self.connection.request(request.method, request.target, request.body, headers)
+            response = self.connection.getresponse()
+            return Answer(response.status, response.read())
+        except (OSError, HTTPException, AbandonedError) as error:
+            self.connection.close()
+            return NoAnswer(str(error), outcome_unknown=not isinstance(error, ConnectionRefusedError))
+
+    def close(self) -> None:
+        self.connection.close()
+
+
 class _MixedClient(QueueClient):
     def __init__(self, url: str, *, queue: str, timeout: float, rng: random.Random) -> None:
         super().__init__(url, queue=queue, timeout=timeout)
-        plain = self._connection
-        self._connection = _MixedConnection(plain.host, plain.port, timeout, rng)
+        self._client._engine._http = _MixedHttp(self.url, timeout, rng)  # type: ignore[assignment]
 
 
 def mixed(rng: random.Random) -> Callable[..., QueueClient]:

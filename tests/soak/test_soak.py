@@ -115,7 +115,7 @@ def test_the_mixed_client_says_and_hears_the_same_as_the_plain_one(
         plain = RecordingClient(broker.url, "default")
         for n in range(40):
             mixed.produce([f"é {n}"], single=n % 2 == 0)
-        assert isinstance(mixed.client._connection, connections._MixedConnection)
+        assert isinstance(mixed.client._client._engine._http, connections._MixedHttp)
         seen = [client.list_all().messages for client in (mixed, plain)]
         mixed.close()
         plain.close()

@@ -6,13 +6,18 @@ import argparse
 import math
 import os
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from wonderq.cli.arguments import Subparsers, add_command, add_key_option, key_from, text_from
-from wonderq.client.simple import Client, InvalidKeyError
+from wonderq.client.endpoint import DEFAULT_URL, InvalidKeyError
 from wonderq.config import ConfigError
 from wonderq.model.queue_names import DEFAULT_QUEUE
 
-DEFAULT_URL = "http://127.0.0.1:7979"
+if TYPE_CHECKING:  # commands that call no broker start without it
+    from wonderq.client.sync import Client
+
+#: Seconds that an answer may take. A command is not repeated: it tells at once what is wrong.
+_TIMEOUT_S = 60
 
 
 def add_client_command(
@@ -53,15 +58,22 @@ def client_from(options: argparse.Namespace) -> Client:
     Raises:
         ConfigError: the address or the key is invalid.
     """
+    from wonderq.client.sync import Client  # noqa: PLC0415
+
     source, url = "--url", options.url
     if url is None:
         source, url = "WONDERQ_URL", os.environ.get("WONDERQ_URL") or DEFAULT_URL
     try:
-        return Client(url, queue=options.queue or DEFAULT_QUEUE, key=key_from(options))
+        return Client(url, key=key_from(options), retries=0, timeout=_TIMEOUT_S, read_timeout=_TIMEOUT_S)
     except InvalidKeyError as error:
         raise ConfigError(str(error)) from error
     except ValueError as error:
         raise ConfigError(f"{source}: {error}") from error
+
+
+def queue_of(options: argparse.Namespace) -> str:
+    """Return the queue in ``--queue`` or, without it, the default queue."""
+    return options.queue or DEFAULT_QUEUE
 
 
 def queue_name(text: str) -> str:

@@ -188,7 +188,7 @@ def _add_import(subparsers: Subparsers) -> None:
 
 
 def _import(options: argparse.Namespace) -> int:
-    from wonderq.client.simple import InvalidKeyError  # noqa: PLC0415
+    from wonderq.client.endpoint import InvalidKeyError  # noqa: PLC0415
     from wonderq.folder import import_  # noqa: PLC0415
 
     try:

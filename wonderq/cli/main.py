@@ -20,7 +20,7 @@ from wonderq.cli.arguments import (
     fail,
 )
 from wonderq.cli.output import set_up_output
-from wonderq.client.simple import RefusedError, UnreachableError
+from wonderq.client.errors import Refused, Unreachable
 from wonderq.config import ConfigError
 from wonderq.folder.lock import FolderError
 from wonderq_storage import StorageError
@@ -63,9 +63,9 @@ def _run(options: argparse.Namespace) -> int:
         code: int = options.run(options)
     except ConfigError as error:
         return fail(str(error), USAGE)
-    except (RefusedError, streams.InputError, StorageError, FolderError) as error:
+    except (Refused, streams.InputError, StorageError, FolderError) as error:
         return fail(_with_notes(error), REFUSED)
-    except UnreachableError as error:
+    except Unreachable as error:
         hint = "Is a broker running there? Start one with 'wonderq serve'"
         return fail(f"{_with_notes(error)}. {hint}", UNREACHABLE)
     except UnicodeEncodeError:  # of a path or a message in the arguments

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from wonderq.cli import streams
 from wonderq.cli.arguments import (
@@ -14,7 +13,8 @@ from wonderq.cli.arguments import (
     text_from,
     time_from,
 )
-from wonderq.cli.client_options import add_client_command, client_from, count_from, pair_from, seconds_from
+from wonderq.cli.client_options import add_client_command, client_from, count_from, pair_from, queue_of, seconds_from
+from wonderq.client.fields import MessageOptions, given_options
 
 
 def add_to(subparsers: Subparsers) -> None:
@@ -67,18 +67,21 @@ def _add_send(subparsers: Subparsers) -> None:
 
 def _send(options: argparse.Namespace) -> int:
     with client_from(options) as client:
-        streams.send(client, options.messages, _fields(options), as_json=options.json, quiet=options.quiet)
+        queue = client.queue(queue_of(options))
+        streams.send(queue, options.messages, _message_options(options), as_json=options.json, quiet=options.quiet)
     return OK
 
 
-def _fields(options: argparse.Namespace) -> dict[str, Any]:
+def _message_options(options: argparse.Namespace) -> MessageOptions:
     """Return the optional fields of each message."""
-    given = {name: getattr(options, name) for name in ("delay", "group", "priority", "idempotency_key")}
-    if options.deliver_at is not None:
-        given["deliver_at"] = options.deliver_at.isoformat()
-    if options.attributes:
-        given["attributes"] = dict(options.attributes)
-    return {name: value for name, value in given.items() if value is not None}
+    return given_options(
+        delay=options.delay,
+        deliver_at=options.deliver_at,
+        attributes=dict(options.attributes) if options.attributes else None,
+        group=options.group,
+        priority=options.priority,
+        key=options.idempotency_key,
+    )
 
 
 def _add_receive(subparsers: Subparsers) -> None:
@@ -116,6 +119,7 @@ def _receive(options: argparse.Namespace) -> int:
     with client_from(options) as client:
         received, failed = streams.receive(
             client,
+            queue_of(options),
             limit=options.max or (None if options.follow else 10),
             wait=options.wait,
             visibility_timeout=options.visibility_timeout,
@@ -143,7 +147,7 @@ def _add_delete(subparsers: Subparsers) -> None:
 
 def _delete(options: argparse.Namespace) -> int:
     with client_from(options) as client:
-        return REFUSED if streams.delete(client, options.names) else OK
+        return REFUSED if streams.delete(client.queue(queue_of(options)), options.names) else OK
 
 
 def _add_stats(subparsers: Subparsers) -> None:
@@ -174,5 +178,5 @@ def _add_tail(subparsers: Subparsers) -> None:
 
 def _tail(options: argparse.Namespace) -> int:
     with client_from(options) as client:
-        streams.tail(client, from_start=options.from_start, as_json=options.json)
+        streams.tail(client, queue_of(options), from_start=options.from_start, as_json=options.json)
     return OK

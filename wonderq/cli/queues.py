@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from wonderq.cli import streams
 from wonderq.cli.arguments import OK, Subparsers, text_from
-from wonderq.cli.client_options import add_client_command, client_from, count_from, pair_from
+from wonderq.cli.client_options import add_client_command, client_from, count_from, pair_from, queue_of
 from wonderq.cli.output import print_lines
+from wonderq.client.administration import configure, info
+from wonderq.client.fields import QueueSettings
 from wonderq.model.status import STATUS_BY_NAME
 
 
@@ -37,11 +39,13 @@ def _add_queue(subparsers: Subparsers) -> None:
 
 def _queue(options: argparse.Namespace) -> int:
     with client_from(options) as client:
+        name = queue_of(options)
         if options.delete:
-            client.drop_queue()
+            client.queue(name).drop()
             return OK
-        settings = {name: _value(value) for name, value in options.settings}
-        found = client.put_queue(**settings) if settings else client.queue_info()
+        # The broker checks names and types: a setting may be newer than this command.
+        settings = cast("QueueSettings", {name: _value(value) for name, value in options.settings})
+        found = client.do((configure(name, settings) if settings else info(name)).as_json())
     print_lines(json.dumps(found, indent=2, ensure_ascii=False).split("\n"))
     return OK
 
@@ -78,9 +82,10 @@ def _add_peek(subparsers: Subparsers) -> None:
 
 def _peek(options: argparse.Namespace) -> int:
     only = {name: getattr(options, name) for name in ("contains", "attribute", "group")}
-    given = {name: value for name, value in only.items() if value is not None}
     with client_from(options) as client:
-        streams.peek(client, limit=options.max, status=options.status, only=given, as_json=options.json)
+        streams.peek(
+            client, queue_of(options), limit=options.max, status=options.status, only=only, as_json=options.json
+        )
     return OK
 
 
@@ -99,7 +104,7 @@ def _add_kick(subparsers: Subparsers) -> None:
 
 def _kick(options: argparse.Namespace) -> int:
     with client_from(options) as client:
-        print_lines([str(client.kick(options.max))])
+        print_lines([str(client.queue(queue_of(options)).kick(options.max))])
     return OK
 
 
@@ -115,5 +120,5 @@ def _add_purge(subparsers: Subparsers) -> None:
 
 def _purge(options: argparse.Namespace) -> int:
     with client_from(options) as client:
-        print_lines([str(client.purge())])
+        print_lines([str(client.queue(queue_of(options)).purge())])
     return OK

@@ -10,17 +10,25 @@ import contextlib
 import itertools
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from wonderq.cli.arguments import bytes_from
 from wonderq.cli.line_batches import Batch, read_batches, split_batches
 from wonderq.cli.output import write_lines
-from wonderq.client.simple import Client, RefusedError, UnreachableError
+from wonderq.client import administration, calls, claims
+from wonderq.client.claims import Claim
+from wonderq.client.errors import Refused, Unreachable, WonderQError
+from wonderq.client.fields import MessageOptions
+from wonderq.client.messages import Contents
 from wonderq.model.limits import MAX_MESSAGE_BYTES
 from wonderq.terminal import Progress, human_bytes, human_seconds, is_terminal, table
+
+if TYPE_CHECKING:
+    from wonderq.client.sync import Client
+    from wonderq.client.sync_queue import Queue
 
 LONGEST_POLL_S = 20
 
@@ -41,12 +49,11 @@ class InputError(Exception):
     """Input cannot be used. The message names its place and the lines sent before it."""
 
 
-def send(client: Client, messages: Sequence[str], fields: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
-    """Produce the messages or, without any, each line of standard input, and print their ids.
+def send(queue: Queue, messages: Sequence[str], options: MessageOptions, *, as_json: bool, quiet: bool) -> None:
+    """Send the messages or, without any, each line of standard input, and print their ids.
 
-    ``fields`` are the optional fields of each message.
+    ``options`` are those of each message. The key is the prefix of their keys.
     """
-    key = fields.pop("idempotency_key", None)
     if messages:
         noun, batches = "message", split_batches([bytes_from(each) for each in messages])
     else:
@@ -56,13 +63,14 @@ def send(client: Client, messages: Sequence[str], fields: dict[str, Any], *, as_
         for batch in batches:
             bodies = _decode(batch, noun)
             try:
-                ids = client.produce_batch(_with_fields(bodies, fields, key, batch.first))
-            except (RefusedError, UnreachableError) as error:
+                sent = queue.send_together(_with_options(bodies, options, batch.first))
+            except (Refused, Unreachable) as error:
                 _add_sent_note(error, batch, noun)
                 raise
+            ids = [each.id for each in sent]
             if as_json:
                 write_lines(
-                    _encode({"id": message_id, "queue": client.queue, "message": body})
+                    _encode({"id": message_id, "queue": queue.name, "message": body})
                     for message_id, body in zip(ids, bodies, strict=True)
                 )
             elif not quiet:
@@ -70,14 +78,11 @@ def send(client: Client, messages: Sequence[str], fields: dict[str, Any], *, as_
             progress.add(len(ids))
 
 
-def _with_fields(
-    bodies: Sequence[str], fields: dict[str, Any], key: str | None, first: int
-) -> Sequence[str | dict[str, Any]]:
-    if key is None:
-        return [{"message": body, **fields} for body in bodies] if fields else bodies
-    return [
-        {"message": body, **fields, "idempotency_key": f"{key}/{number}"} for number, body in enumerate(bodies, first)
-    ]
+def _with_options(bodies: Sequence[str], options: MessageOptions, first: int) -> list[tuple[str, MessageOptions]]:
+    if "key" not in options:
+        return [(body, options) for body in bodies]
+    prefix = options["key"]
+    return [(body, {**options, "key": f"{prefix}/{number}"}) for number, body in enumerate(bodies, first)]
 
 
 def _decode(batch: Batch, noun: str) -> list[str]:
@@ -106,8 +111,8 @@ def _range_text(noun: str, first: int, last: int) -> str:
     return f"{noun} {first} was" if first == last else f"{noun}s {first} to {last} were"
 
 
-def _add_sent_note(error: RefusedError | UnreachableError, batch: Batch, noun: str) -> None:
-    if isinstance(error, UnreachableError) or error.outcome_unknown:
+def _add_sent_note(error: Refused | Unreachable, batch: Batch, noun: str) -> None:
+    if isinstance(error, Unreachable) or error.outcome_unknown:
         if batch.first > 1:
             sent = _range_text(noun, 1, batch.first - 1).capitalize()
             error.add_note(f"{sent} sent, and it is unknown whether {_range_text(noun, batch.first, batch.last)}.")
@@ -117,6 +122,7 @@ def _add_sent_note(error: RefusedError | UnreachableError, batch: Batch, noun: s
 
 def receive(
     client: Client,
+    queue: str,
     *,
     limit: int | None,
     wait: float,
@@ -139,11 +145,12 @@ def receive(
             asked = most if limit is None else min(limit - received, most)
             left = LONGEST_POLL_S if follow else min(max(wait_until - time.monotonic(), 0), LONGEST_POLL_S)
             try:
-                messages = client.consume(limit=asked, wait=left, visibility_timeout=visibility_timeout)
-            except RefusedError as error:
+                claim = Claim(asked, left, visibility_timeout)
+                messages = client.do(claims.receive(queue, Contents, claim).as_json())
+            except Refused as error:
                 if not follow or error.code != _NO_QUEUE:
                     raise
-                waiting = waiting or _report_waiting(client)
+                waiting = waiting or _report_waiting(queue)
                 time.sleep(_QUEUE_POLL_S)
                 continue
             if messages:
@@ -151,20 +158,20 @@ def receive(
                 try:
                     _write_messages(messages, as_json, with_receipt=not delete)
                 except BaseException:
-                    _release(client, receipts)
+                    _release(client.queue(queue), receipts)
                     raise
                 received += len(messages)
                 progress.add(len(messages))
                 wait_until = 0
                 if delete:
-                    failed += _report_failures(client.delete_batch(receipts=receipts))
+                    failed += _report_failures(receipts, client.queue(queue).delete(receipts))
             elif not follow and time.monotonic() >= wait_until:
                 break
     return received, failed
 
 
-def _report_waiting(client: Client) -> bool:
-    print(f"wonderq: there is no queue {client.queue} yet. Waiting for it; Ctrl-C ends.", file=sys.stderr)
+def _report_waiting(queue: str) -> bool:
+    print(f"wonderq: there is no queue {queue} yet. Waiting for it; Ctrl-C ends.", file=sys.stderr)
     return True
 
 
@@ -177,14 +184,12 @@ def _write_messages(messages: Iterable[dict[str, Any]], as_json: bool, *, with_r
         write_lines(message["message"].encode() for message in messages)
 
 
-def _release(client: Client, receipts: list[str]) -> None:
-    with contextlib.suppress(
-        RefusedError, UnreachableError
-    ):  # the messages become available anyway when the claims expire
-        client.release(receipts)
+def _release(queue: Queue, receipts: Sequence[str]) -> None:
+    with contextlib.suppress(WonderQError):  # the messages become available anyway when the claims expire
+        queue.release(receipts)
 
 
-def delete(client: Client, names: Sequence[str]) -> int:
+def delete(queue: Queue, names: Sequence[str]) -> int:
     """Delete messages by id or receipt, read from standard input if ``names`` is empty.
 
     Returns the number of messages that could not be deleted.
@@ -202,25 +207,24 @@ def delete(client: Client, names: Sequence[str]) -> int:
             receipts = [name for name in wanted if name and "-" not in name]
             ids = [name for name in wanted if "-" in name]
             if receipts:
-                failed += _report_failures(client.delete_batch(receipts=receipts))
+                failed += _report_failures(receipts, queue.delete(receipts))
             if ids:
-                failed += _report_failures(client.delete_batch(ids=ids))
+                failed += _report_failures(ids, queue.delete(ids=ids))
             progress.add(len(batch.lines))
     return failed
 
 
-def _report_failures(results: Iterable[dict[str, Any]]) -> int:
+def _report_failures(names: Sequence[str], errors: Sequence[Refused | None]) -> int:
     """List the messages that were not deleted on stderr, and return their number."""
-    failed = [result for result in results if not result["success"]]
-    for result in failed:
-        name = result.get("receipt") or result.get("id")
-        print(f"wonderq: not deleted: {name}: {result['error']['message']}", file=sys.stderr)
+    failed = [(name, error) for name, error in zip(names, errors, strict=True) if error is not None]
+    for name, error in failed:
+        print(f"wonderq: not deleted: {name}: {error}", file=sys.stderr)
     return len(failed)
 
 
 def stats(client: Client, *, only: str | None, prefix: str, as_json: bool) -> None:
     """Print the message counts of all queues whose names begin with ``prefix``, or of one queue."""
-    queues = client.queues(prefix=prefix) if only is None else [client.queue_info()]
+    queues = _list_queues(client, prefix) if only is None else [client.do(administration.info(only).as_json())]
     if as_json:
         write_lines(map(_encode, queues))
         return
@@ -238,8 +242,22 @@ def stats(client: Client, *, only: str | None, prefix: str, as_json: bool) -> No
     write_lines(line.encode() for line in table(rows))
 
 
+def _list_queues(client: Client, prefix: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    while True:
+        page = client.do(administration.queues(prefix, found[-1]["queue"] if found else "").as_json())
+        found += page
+        if len(page) < calls.PAGE:
+            return found
+
+
 def tail(
-    client: Client, *, from_start: bool, as_json: bool, pause: Callable[[], None] = lambda: time.sleep(_TAIL_POLL_S)
+    client: Client,
+    queue: str,
+    *,
+    from_start: bool,
+    as_json: bool,
+    pause: Callable[[], None] = lambda: time.sleep(_TAIL_POLL_S),
 ) -> None:
     """Print messages as they are produced, without claiming them, until interrupted.
 
@@ -249,17 +267,17 @@ def tail(
     waiting = False
     while True:
         try:
-            newest = client.queue_info()["newest_id"]
+            newest = client.do(administration.info(queue).as_json())["newest_id"]
             break
-        except RefusedError as error:
+        except Refused as error:
             if error.code != _NO_QUEUE:
                 raise
-            waiting = waiting or _report_waiting(client)
+            waiting = waiting or _report_waiting(queue)
         pause()
     after = None if from_start or waiting else newest
     while True:
         page: list[dict[str, Any]] = []
-        for message in client.messages(after=after, page=_PAGE_MESSAGES):
+        for message in _look(client, queue, after=after):
             page.append(message)
             if len(page) == _PAGE_MESSAGES:
                 after = _write_page(page, as_json)
@@ -269,11 +287,31 @@ def tail(
         pause()
 
 
-def peek(client: Client, *, limit: int, status: str | None, only: dict[str, str], as_json: bool) -> None:
+def peek(
+    client: Client, queue: str, *, limit: int, status: str | None, only: Mapping[str, str | None], as_json: bool
+) -> None:
     """Print up to ``limit`` messages without claiming them."""
-    found = client.messages(status=status, page=min(limit, _PAGE_MESSAGES), **only)
+    found = _look(client, queue, status=status, only=only, page=min(limit, _PAGE_MESSAGES))
     for message in itertools.islice(found, limit):
         write_lines([_encode(message) if as_json else f"{message['id']}\t{message['message']}".encode()])
+
+
+def _look(
+    client: Client,
+    queue: str,
+    *,
+    status: str | None = None,
+    after: str | None = None,
+    only: Mapping[str, str | None] | None = None,
+    page: int = _PAGE_MESSAGES,
+) -> Iterator[dict[str, Any]]:
+    """Yield messages as objects of the API, oldest first, without claiming them."""
+    while True:
+        found = client.do(calls.look(queue, status, after, only or {}, page).as_json())
+        yield from found
+        if len(found) < page:
+            return
+        after = found[-1]["id"]
 
 
 def _write_page(page: list[dict[str, Any]], as_json: bool) -> str:

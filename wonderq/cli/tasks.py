@@ -6,13 +6,16 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wonderq.cli.arguments import OK, REFUSED, Subparsers, add_command, fail, text_from
 from wonderq.cli.client_options import add_broker_command, client_from, count_from, pair_from, queue_name, seconds_from
 from wonderq.cli.output import print_lines, write_json
-from wonderq.client.simple import Client
+from wonderq.client import administration
 from wonderq.terminal import Progress, table
+
+if TYPE_CHECKING:
+    from wonderq.client.sync import Client
 
 #: Polling interval for the progress of a redrive.
 _POLL_S = 0.25
@@ -75,15 +78,15 @@ def _add_redrive(subparsers: Subparsers) -> None:
 
 def _redrive(options: argparse.Namespace) -> int:
     with client_from(options) as client:
+        name = options.queue
         if options.list:
-            found = client.redrives()
+            found = client.do(administration.redrives(name).as_json())
         elif options.cancel is not None:
-            found = [client.cancel_redrive(options.cancel)]
+            found = [client.do(administration.redrive("DELETE", name, options.cancel).as_json())]
         else:
-            names = ("per_second", "limit", "contains", "attribute")
-            given = {name: getattr(options, name) for name in names} | {"destination": options.to}
-            fields = {name: value for name, value in given.items() if value is not None}
-            begun = client.redrive(**fields, dry_run=options.dry_run)
+            names = ("per_second", "limit", "contains", "attribute", "dry_run")
+            fields = {name: getattr(options, name) for name in names} | {"destination": options.to}
+            begun = client.do(administration.start_redrive(name, fields).as_json())
             if options.no_wait:
                 print_lines([begun["id"]])
                 return OK
@@ -101,7 +104,7 @@ def _wait_until_ended(client: Client, redrive: _Object) -> _Object:
         try:
             while redrive["status"] == "running":
                 time.sleep(_POLL_S)
-                redrive = client.get_redrive(redrive["id"])
+                redrive = client.do(administration.redrive("GET", redrive["queue"], redrive["id"]).as_json())
                 progress.add(redrive["moved"] + redrive["skipped"] - processed)
                 processed = redrive["moved"] + redrive["skipped"]
         except KeyboardInterrupt:
@@ -144,7 +147,7 @@ def _add_list(subparsers: Subparsers) -> None:
 
 def _list(options: argparse.Namespace) -> int:
     with client_from(options) as client:
-        found = client.schedules()
+        found = client.do(administration.schedules().as_json())
     if options.json:
         write_json(found)
         return OK
@@ -198,12 +201,12 @@ def _add_set(subparsers: Subparsers) -> None:
 
 
 def _set(options: argparse.Namespace) -> int:
-    names = ("cron", "timezone", "queue", "message", "delay", "group", "priority", "missed", "paused")
-    fields = {name: value for name in names if (value := getattr(options, name)) is not None}
-    if options.attribute:
-        fields["attributes"] = dict(options.attribute)
+    names = ("cron", "timezone", "queue", "delay", "group", "priority", "missed", "paused")
+    fields = {name: getattr(options, name) for name in names}
+    attributes = dict(options.attribute) if options.attribute else None
     with client_from(options) as client:
-        write_json([client.put_schedule(options.name, **fields)])
+        put = administration.put_schedule(options.name, options.message, attributes, fields)
+        write_json([client.do(put.as_json())])
     return OK
 
 

@@ -141,14 +141,20 @@ class AsyncQueue:
         """Return the number of messages that are ``unprocessed``, ``processing``, ``delayed`` or ``buried``."""
         return (await self._engine.do(calls.count(self.name, status))).count
 
-    async def delete(self, *, ids: Sequence[str] = (), receipts: Sequence[str] = ()) -> list[Refused | None]:
-        """Delete up to 1000 messages by id, even if claimed, or by receipt; see `wonderq.Queue.delete`."""
+    async def delete(self, messages: Iterable[Received] = (), *, ids: Sequence[str] = ()) -> list[Refused | None]:
+        """Delete up to 1000 messages; see `wonderq.Queue.delete`."""
+        receipts = list(map(claims.receipt_of, messages))
         if ids and receipts:
-            raise ValueError("pass either ids or receipts, not both")
+            raise ValueError("pass either messages or ids, not both")
         if not ids and not receipts:
             return []
         field, names = ("ids", ids) if ids else ("receipts", receipts)
         return await self._engine.do(calls.delete(self.name, field, names))
+
+    async def release(self, messages: Iterable[Release | Received]) -> list[Refused | None]:
+        """Give up to 1000 received messages back; see `wonderq.Queue.release`."""
+        entries = [changes.update_of(claims.release_entry(each)) for each in messages]
+        return await self._engine.do(calls.release(self.name, entries)) if entries else []
 
     async def kick(self, limit: int = 10) -> int:
         """Make up to ``limit`` buried messages available again, the oldest first; return their number."""

@@ -94,6 +94,12 @@ def renew(queue: str, receipts: Sequence[str], lease_s: float | None) -> Call[li
     return _each(Request.of("POST", queue_path(queue, "/messages/update"), {"entries": entries}), ends_claims=False)
 
 
+def release(queue: str, entries: Sequence[Mapping[str, Any]]) -> Call[list[Refused | None]]:
+    """Give messages back."""
+    fields = {"entries": entries}
+    return _each(Request.of("POST", queue_path(queue, "/messages/update"), fields), ends_claims=True)
+
+
 def hand_over(
     queue: str, receipts: Sequence[str], send: Sequence[tuple[str, Body] | tuple[str, Body, MessageOptions]]
 ) -> Call[list[Sent]]:

@@ -42,9 +42,12 @@ def release(
 ) -> Operation:
     """Give a message back, available after a delay."""
     fields = release_fields(receipt, delay_s, backoff_s, uncounted=uncounted, error=error)
-    if "delay" not in fields and "backoff" not in fields:
-        fields["visibility_timeout"] = 0
-    return Operation(fields, ends_claim=True)
+    return Operation(update_of(fields), ends_claim=True)
+
+
+def update_of(release: dict[str, Any]) -> dict[str, Any]:
+    """Return a release as an entry of a batch of updates."""
+    return release if "delay" in release or "backoff" in release else {**release, "visibility_timeout": 0}
 
 
 def release_fields(

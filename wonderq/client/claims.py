@@ -85,7 +85,7 @@ class Finish:
         """Return what messages and receipts stand for."""
         return cls(
             [receipt_of(each) for each in delete],
-            [_release_entry(each if isinstance(each, Release) else Release(each)) for each in release],
+            [release_entry(each) for each in release],
             [with_error({"receipt": receipt_of(each.message)}, each.error) for each in dead],
         )
 
@@ -176,13 +176,15 @@ def receipts_by_queue(messages: Iterable[Contents]) -> dict[str, list[str]]:
     return {queue: list(receipts) for queue, receipts in found.items()}
 
 
+def release_entry(release: Release | Received) -> dict[str, Any]:
+    """Return a message to give back as an object of the HTTP API."""
+    each = release if isinstance(release, Release) else Release(release)
+    receipt = receipt_of(each.message)
+    return release_fields(receipt, each.delay, each.backoff, uncounted=each.uncounted, error=each.error)
+
+
 def _waiting_call(target: str, fields: dict[str, Any], wait_s: float, read: Any) -> Call[Any]:
     at_cancel = Request.of("POST", target, fields)
     if not wait_s:
         return Call(at_cancel, read)
     return Call(Request.of("POST", target, {**fields, "wait": wait_s}, wait_s=wait_s), read, at_cancel)
-
-
-def _release_entry(entry: Release) -> dict[str, Any]:
-    receipt = receipt_of(entry.message)
-    return release_fields(receipt, entry.delay, entry.backoff, uncounted=entry.uncounted, error=entry.error)

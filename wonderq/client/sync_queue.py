@@ -203,18 +203,24 @@ class Queue:
         """Return the number of messages that are ``unprocessed``, ``processing``, ``delayed`` or ``buried``."""
         return self._engine.do(calls.count(self.name, status)).count
 
-    def delete(self, *, ids: Sequence[str] = (), receipts: Sequence[str] = ()) -> list[Refused | None]:
-        """Delete up to 1000 messages by id, even if claimed, or by receipt; return None or an error for each.
+    def delete(self, messages: Iterable[Received] = (), *, ids: Sequence[str] = ()) -> list[Refused | None]:
+        """Delete up to 1000 messages that were received, or any by their ids; return None or an error for each.
 
         Raises:
-            ValueError: both ids and receipts are given.
+            ValueError: both are given.
         """
+        receipts = list(map(claims.receipt_of, messages))
         if ids and receipts:
-            raise ValueError("pass either ids or receipts, not both")
+            raise ValueError("pass either messages or ids, not both")
         if not ids and not receipts:
             return []
         field, names = ("ids", ids) if ids else ("receipts", receipts)
         return self._engine.do(calls.delete(self.name, field, names))
+
+    def release(self, messages: Iterable[Release | Received]) -> list[Refused | None]:
+        """Give up to 1000 received messages back, in one request; return None or an error for each."""
+        entries = [changes.update_of(claims.release_entry(each)) for each in messages]
+        return self._engine.do(calls.release(self.name, entries)) if entries else []
 
     def kick(self, limit: int = 10) -> int:
         """Make up to ``limit`` buried messages available again, the oldest first; return their number."""

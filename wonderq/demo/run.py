@@ -26,9 +26,9 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Self
 
-import msgspec
-
-from wonderq.client.simple import Client, UnreachableError
+from wonderq.client.errors import Unreachable
+from wonderq.client.sync import Client
+from wonderq.client.sync_queue import Queue
 from wonderq.demo.consumer import FILES, RESULTS, VISIBILITY_TIMEOUT_S, Result, Source, measure
 from wonderq.demo.screen import Screen, View
 from wonderq.folder.verify import verify
@@ -103,11 +103,9 @@ class Tally:
     first: list[Result]
     """The first result of each file."""
     claim_expired: int
-    """Number of further results under another claim: the earlier claim expired, or its answer was lost."""
+    """Number of further results under another claim: the earlier claim expired."""
     given_again: int
     """Number of files that were delivered more than once."""
-    answer_lost: int
-    """Number of further results under the same claim, sent again because the broker did not answer."""
     problems: list[str]
     """Unexplained further results, and differing results of one file."""
 
@@ -116,20 +114,16 @@ class Tally:
         by_path: dict[str, list[Result]] = defaultdict(list)
         for result in results:
             by_path[result.path].append(result)
-        claim_expired = answer_lost = given_again = 0
+        claim_expired = given_again = 0
         problems: list[str] = []
         for path, found in by_path.items():
             if len({(result.lines, result.sha256) for result in found}) > 1:
                 problems.append(f"{path} has different results")
             claims = Counter(result.receive_count for result in found)
-            resent = Counter(result.receive_count for result in found if result.resent)
             claim_expired += len(claims) - 1
             given_again += max(claims) > 1
-            for claim, count in claims.items():
-                answer_lost += count - 1
-                if count - 1 > resent[claim]:
-                    problems.append(f"{path} was counted {count} times under one claim")
-        return cls([found[0] for found in by_path.values()], claim_expired, given_again, answer_lost, problems)
+            problems += [f"{path} was counted {count} times under one claim" for count in claims.values() if count > 1]
+        return cls([found[0] for found in by_path.values()], claim_expired, given_again, problems)
 
 
 class _Broker:
@@ -260,8 +254,9 @@ class Demo:
         )
         self._broker.start()
         say(f"A broker runs at {self._broker.url} (process {self._broker.pid}). All its data is in one folder.")
-        with Client(self._broker.url, queue=FILES) as files, Client(self._broker.url, queue=RESULTS) as results:
-            self._produce(files)
+        with Client(self._broker.url, retries=0) as client:
+            files, results = client.queue(FILES), client.queue(RESULTS)
+            self._produce(files, results)
             say(
                 f"Produced {count:,} messages, each the path of one source file of Python "
                 f"{platform.python_version()}'s standard library. Each was on disk before the broker acknowledged it."
@@ -290,14 +285,13 @@ class Demo:
         say(f"All {findings.records.total():,} records of the log verify.")
         return self._compare(tally, Total.of(map(measure, self._sources)))
 
-    def _produce(self, files: Client) -> None:
-        with Client(files.url, queue=RESULTS) as results:
-            results.put_queue()
-        messages = [msgspec.json.encode(Source(path)).decode() for path in self._sources]
+    def _produce(self, files: Queue, results: Queue) -> None:
+        results.configure()
+        messages = [Source(path) for path in self._sources]
         for at in range(0, len(messages), _PRODUCE_BATCH):
-            files.produce_batch(messages[at : at + _PRODUCE_BATCH])
+            files.send_together(messages[at : at + _PRODUCE_BATCH])
 
-    def _watch(self, files: Client, results: Client, *, until: Callable[[], bool]) -> None:
+    def _watch(self, files: Queue, results: Queue, *, until: Callable[[], bool]) -> None:
         while True:
             self._look(files, results)
             self._screen.show(self._view)
@@ -306,14 +300,14 @@ class Demo:
             self._check_consumers()
             time.sleep(_LOOK_S)
 
-    def _look(self, files: Client, results: Client) -> None:
+    def _look(self, files: Queue, results: Queue) -> None:
         """Update the view, without claiming a message."""
         view = self._view
         try:
-            counts = files.queue_info()["counts"]
-            for message in results.messages(after=self._newest):
-                self._take_in(message["id"], _result(message))
-        except UnreachableError as error:
+            counts = files.info().counts
+            for message in results.look(after=self._newest):
+                self._take_in(message.id, message.json_as(Result))
+        except Unreachable as error:
             raise DemoError(f"the broker has ended: {error}.") from error
         view.waiting, view.processing = counts["unprocessed"] + counts["delayed"], counts["processing"]
         view.done = len(self._done)
@@ -353,7 +347,7 @@ class Demo:
             loud=True,
         )
 
-    def _kill_broker(self, files: Client, results: Client) -> None:
+    def _kill_broker(self, files: Queue, results: Queue) -> None:
         self._broker.kill()
         began, killed_at = time.monotonic(), datetime.now(UTC)
         self._screen.say(
@@ -366,8 +360,9 @@ class Demo:
         back_s = time.monotonic() - began
         known = set(self._results)
         claims = sum(
-            datetime.fromisoformat(message["claimed_until"]) < killed_at + timedelta(seconds=VISIBILITY_TIMEOUT_S)
-            for message in files.messages(status="processing")
+            message.claimed_until is not None
+            and message.claimed_until < killed_at + timedelta(seconds=VISIBILITY_TIMEOUT_S)
+            for message in files.look(status="processing")
         )
         missing = known - set(_read_results(results))
         if missing:
@@ -393,19 +388,15 @@ class Demo:
         nothing = "" if tally.given_again else " (this time no process was killed while it held a claim)"
         write(f"Delivered again because a claim had expired: {again}{nothing}.")
         write(
-            f"Processed twice because of that, and counted once: {tally.claim_expired}. Results sent twice because the "
-            f"broker was killed before it acknowledged them, and counted once: {tally.answer_lost}."
+            f"Processed twice because of that, and counted once: {tally.claim_expired}. A result whose acknowledgement "
+            "was lost in a kill is sent again, and the broker adds it once."
         )
         write("EQUAL: nothing was lost." if equal else "NOT EQUAL: this is a bug in WonderQ.", loud=True)
         return equal
 
 
-def _read_results(results: Client) -> dict[str, Result]:
-    return {message["id"]: _result(message) for message in results.messages()}
-
-
-def _result(message: dict[str, str]) -> Result:
-    return msgspec.json.decode(message["message"], type=Result)
+def _read_results(results: Queue) -> dict[str, Result]:
+    return {message.id: message.json_as(Result) for message in results.look()}
 
 
 def _start(module: str, *arguments: str, log: IO[bytes]) -> subprocess.Popen[bytes]:

@@ -18,7 +18,9 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from wonderq.broker.broker import Broker
-from wonderq.client.simple import Client, RefusedError, UnreachableError
+from wonderq.client.errors import Refused, Unreachable
+from wonderq.client.requests import queue_path
+from wonderq.client.sync import Client
 from wonderq.folder.lock import FolderError, locked, segment_numbers
 from wonderq.folder.replay import explain_unreadable
 from wonderq.model.errors import BrokerError
@@ -95,28 +97,18 @@ class _FolderTarget:
 
 
 class _ClientTarget:
-    def __init__(self, url: str, key: str | None) -> None:
-        self._url = url
-        self._key = key
-        self._clients: dict[str, Client] = {}
-
-    def _client(self, queue: str) -> Client:
-        if queue not in self._clients:
-            self._clients[queue] = Client(self._url, queue=queue, key=self._key)
-        return self._clients[queue]
+    def __init__(self, client: Client) -> None:
+        self._client = client
 
     def put_queue(self, queue: str, line: _QueueLine) -> None:
         settings = given(line)
         for name in ("queue", "sqs"):
             settings.pop(name, None)
-        self._client(queue).put_queue(**settings)
+        self._client.call("PUT", queue_path(queue), _Object, settings)
 
     def produce(self, queue: str, messages: Sequence[_Object]) -> None:
-        self._client(queue).produce_batch(messages)
-
-    def close(self) -> None:
-        for client in self._clients.values():
-            client.close()
+        fields = {"messages": messages}
+        self._client.call("POST", queue_path(queue, "/messages/produce"), _Object, fields, repeatable=False)
 
 
 @contextmanager
@@ -166,12 +158,8 @@ def into_broker(url: str, key: str | None = None) -> Iterator[Target]:
     Raises:
         ValueError: the URL or the key is malformed.
     """
-    Client(url, key=key).close()
-    target = _ClientTarget(url, key)
-    try:
-        yield target
-    finally:
-        target.close()
+    with Client(url, key=key, retries=0) as client:
+        yield _ClientTarget(client)
 
 
 class Importer:
@@ -197,7 +185,7 @@ class Importer:
 
         Raises:
             ImportLineError: a line cannot be decoded, or the broker refuses it. The lines before it are imported.
-            UnreachableError: the broker did not answer. A note names the lines whose outcome is unknown.
+            Unreachable: the broker did not answer. A note names the lines whose outcome is unknown.
         """
         decoder = msgspec.json.Decoder(_QueueLine | _MessageLine)
         number = 0
@@ -253,14 +241,13 @@ class Importer:
         done = self._imported_lines
         try:
             work()
-        except (BrokerError, RefusedError) as error:
-            unknown = isinstance(error, RefusedError) and error.outcome_unknown
+        except (BrokerError, Refused) as error:
+            unknown = isinstance(error, Refused) and error.outcome_unknown
             outcome = _describe_unknown(done, last) if unknown else _describe_imported(done)
             lines = f"line {last}" if last == done + 1 else f"lines {done + 1} to {last}"
             raise ImportLineError(f"{lines} cannot be imported: {error} {outcome}") from error
-        except UnreachableError as error:
-            refused = isinstance(error.__cause__, ConnectionRefusedError)  # no request was sent
-            error.add_note(_describe_imported(done) if refused else _describe_unknown(done, last))
+        except Unreachable as error:
+            error.add_note(_describe_unknown(done, last) if error.outcome_unknown else _describe_imported(done))
             raise
         self._imported_lines = last
 
