@@ -92,6 +92,15 @@ RULES = {
         ("msgspec",),
     ),
     "wonderq.client": Rule("the Python client; never the server", (), ("aiohttp", "msgspec", "urllib3")),
+    "wonderq.testing": Rule(
+        "a real broker for tests of users: a third composition root, which runs in a process of its own",
+        (
+            *("wonderq.broker", "wonderq.client", "wonderq.config", "wonderq.logs", "wonderq.runtime.clock"),
+            *("wonderq.serve", _STORAGE),
+        ),
+    ),
+    "wonderq.pytest_plugin": Rule("fixtures for pytest", ("wonderq.client", "wonderq.testing"), ("pytest",)),
+    "wonderq.dramatiq": Rule("a broker for dramatiq; a client of the product", ("wonderq.client",), ("dramatiq",)),
     "wonderq.terminal": Rule("tables and progress on a terminal", ()),
     "wonderq.logs": Rule("the form of log lines", ("wonderq.model", "wonderq.httpd", "wonderq.runtime")),
     "wonderq.config": Rule("settings of serve", ("wonderq.model", "wonderq.auth.roles", _STORAGE)),

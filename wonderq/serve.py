@@ -10,9 +10,10 @@ import socket
 import stat
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry
 
@@ -28,7 +29,7 @@ from wonderq.httpd.listening import bind
 from wonderq.httpd.server import Server
 from wonderq.metrics import LogCollector, LogCounters, ServerCollector, make_registry
 from wonderq.rest.body_limits import body_limit
-from wonderq.runtime.clock import CautiousClock
+from wonderq.runtime.clock import CautiousClock, Clock
 from wonderq.runtime.collector import CollectorPauses, no_collections
 from wonderq.runtime.signals import Signals
 from wonderq.runtime.time_evidence import TimeEvidence
@@ -78,22 +79,58 @@ def serve(settings: Settings, signals: Signals) -> None:
         StartError: the folder, the key file or the address cannot be used.
         StopRequested: one of the signals arrived during the start. Everything is closed.
     """
+    with assembled(settings) as (broker, server, keys):
+        if settings.data.stat().st_mode & stat.S_IWOTH:
+            logger.warning("every user of this machine can change %s. Run chmod 700 on it", settings.data)
+        for warning in broker.warnings:
+            logger.error("%s", warning)
+        logger.info("%d keys in %s%s", keys.count, keys.path, "" if keys.required else ": every request is permitted")
+        logger.info("listening on %s", " and ".join(server.urls))
+        signals.ready(server.stop, keys.reload)
+        about = f"data {settings.data}, fsync {settings.fsync}, pid {os.getpid()}"
+        _announce(f"wonderq listening on {server.url} ({about})")
+        server.run(on_stop=broker.stop_claiming)
+    logger.info("stopped cleanly")
+
+
+class Assembly(NamedTuple):
+    """The parts of a broker whose background threads run, and whose server listens but does not serve yet."""
+
+    broker: Broker
+    server: Server
+    keys: Keys
+
+
+@contextmanager
+def assembled(
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    housekeeping: Callable[[Broker], Housekeeper] = Housekeeper,
+) -> Iterator[Assembly]:
+    """Put a broker together, and take it apart in reverse order at the end of the ``with`` block.
+
+    ``clock`` replaces the clock that follows the system's.
+
+    Raises:
+        StartError: the folder, the key file or the address cannot be used.
+    """
     check_folder(settings.data)
     keys = _open_keys(settings)
     _check_file_limit(settings)
     began = time.monotonic()
     log_counters = LogCounters()
-    with ExitStack() as stack:  # which undoes its steps in reverse order
+    with ExitStack() as stack:
         # Before the folder is opened, so that an address in use leaves no folder behind.
         sockets = _bind(settings)
         for each in sockets:
             stack.callback(each.close)
         with no_collections():
-            log, broker, maintenance = open_broker(settings, log_counters)
+            log, broker, maintenance = open_broker(settings, log_counters, clock)
         stack.callback(broker.core.clock.remember, at_once=True)
         stack.callback(broker.close)
         stack.callback(maintenance.stop)
-        housekeeper = Housekeeper(broker)
+        housekeeper = housekeeping(broker)
         stack.callback(housekeeper.stop)
         stack.callback(broker.stop_claiming)
         maintenance.start()
@@ -103,21 +140,11 @@ def serve(settings: Settings, signals: Signals) -> None:
         registry.register(LogCollector(log, log_counters, broker))
         server = _start_server(_make_app(settings, broker, access, registry), access, settings, sockets)
         registry.register(ServerCollector(server, settings.connections))
-        if settings.data.stat().st_mode & stat.S_IWOTH:
-            logger.warning("every user of this machine can change %s. Run chmod 700 on it", settings.data)
-        for warning in broker.warnings:
-            logger.error("%s", warning)
-        logger.info("ready after %.2f s; log of %d bytes", time.monotonic() - began, log.disk_bytes)
-        logger.info("%d keys in %s%s", keys.count, keys.path, "" if keys.required else ": every request is permitted")
-        logger.info("listening on %s", " and ".join(server.urls))
-        signals.ready(server.stop, keys.reload)
-        about = f"data {settings.data}, fsync {settings.fsync}, pid {os.getpid()}"
-        _announce(f"wonderq listening on {server.url} ({about})")
         pauses = CollectorPauses(lambda: broker.long_lived_objects)
         pauses.start()
         stack.callback(pauses.stop)
-        server.run(on_stop=broker.stop_claiming)
-    logger.info("stopped cleanly")
+        logger.info("ready after %.2f s; log of %d bytes", time.monotonic() - began, log.disk_bytes)
+        yield Assembly(broker, server, keys)
 
 
 def check_folder(folder: Path) -> None:
@@ -227,8 +254,12 @@ def _start_server(app: App, access: Access, settings: Settings, sockets: Sequenc
     return server
 
 
-def open_broker(settings: Settings, observer: Observer | None = None) -> tuple[FileLog, Broker, LogMaintenance]:
+def open_broker(
+    settings: Settings, observer: Observer | None = None, clock: Clock | None = None
+) -> tuple[FileLog, Broker, LogMaintenance]:
     """Open the folder and replay its log. ``observer`` is called for each group and sync.
+
+    ``clock`` replaces the clock that follows the system's.
 
     Raises:
         StartError: the folder cannot be used.
@@ -242,7 +273,7 @@ def open_broker(settings: Settings, observer: Observer | None = None) -> tuple[F
         broker = Broker(
             log,
             checkpoints=checkpoints,
-            clock=_clock(settings),
+            clock=clock or _clock(settings),
             limits=settings.limits,
             create_queues=settings.create_queues,
         )

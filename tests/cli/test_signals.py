@@ -23,7 +23,7 @@ SLOW_START = """
 import sys, time
 import wonderq.serve
 from wonderq.cli.main import main
-def open_broker(settings, _):
+def open_broker(*_):
     print("starting", flush=True)
     time.sleep(1000)
 wonderq.serve.open_broker = open_broker

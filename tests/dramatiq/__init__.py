@@ -1,0 +1,1 @@
+"""The broker for dramatiq, with dramatiq's own workers."""

@@ -1,0 +1,1 @@
+"""What users test their programs with: `wonderq.testing` and the fixtures for pytest."""

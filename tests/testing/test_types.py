@@ -1,0 +1,66 @@
+"""Type checkers of users accept a project with `wonderq.testing` and `wonderq.dramatiq`, and find its mistakes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.waiting import PATIENCE_S
+
+PROJECT = """
+from datetime import datetime
+
+import dramatiq
+from wonderq import Client, Sent
+from wonderq.dramatiq import WonderQBroker
+from wonderq.testing import Broker, broker
+
+tasks = WonderQBroker("http://127.0.0.1:7979", lease=30)
+dramatiq.set_broker(tasks)
+
+
+def send(client: Client) -> Sent:
+    return client.queue("jobs").send("work", delay=60)
+
+
+def test_work(wonderq_broker: Broker, wonderq_client: Client) -> None:
+    send(wonderq_client)
+    wonderq_broker.advance(60)
+    now: datetime = wonderq_broker.now
+    print(now, wonderq_broker.url)
+
+
+with broker() as running:
+    send(running.client(retries=0))
+"""
+
+#: Each is an error of both type checkers.
+MISTAKES = ('running.advance("60")', "running.now + 1", 'WonderQBroker(lease="long")', "tasks.flush(1)")
+
+CHECKERS = {
+    "mypy": ["-m", "mypy", "--strict", "--no-incremental"],
+    "pyright": ["-m", "pyright", "--pythonpath", sys.executable],
+}
+
+
+def check(checker: str, folder: Path, source: str) -> tuple[int, str]:
+    (folder / "project.py").write_text(source)
+    command = [sys.executable, *CHECKERS[checker], "project.py"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=5 * PATIENCE_S)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("checker", CHECKERS)
+def test_a_users_project_is_clean_and_its_mistakes_are_found(checker: str, tmp_path: Path) -> None:
+    pytest.importorskip(checker)
+    status, output = check(checker, tmp_path, PROJECT)
+    assert status == 0, output
+    status, output = check(checker, tmp_path, PROJECT + "\n".join(MISTAKES) + "\n")
+    first = PROJECT.count("\n") + 1
+    missed = [each for number, each in enumerate(MISTAKES, first) if f"project.py:{number}:" not in output]
+    assert status, output
+    assert missed == [], output
