@@ -1,0 +1,76 @@
+"""Where handlers run: threads for functions, one event loop for coroutines."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from queue import SimpleQueue
+from typing import Any
+
+#: Seconds that interrupted coroutines have for their clean-up when the worker stops.
+_CLEAN_UP_S = 1.0
+
+
+class Threads:
+    """Threads that run functions. One is started when a function finds none idle, and no thread ends.
+
+    They are daemons: a handler that hangs does not hold up the end of the process.
+    """
+
+    def __init__(self) -> None:
+        self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._idle = 0
+        self._started = 0
+
+    def run(self, function: Callable[[], None]) -> None:
+        """Run a function, which raises nothing, on a thread."""
+        with self._lock:
+            if self._idle:
+                self._idle -= 1
+            else:
+                self._started += 1
+                name = f"wonderq-handler-{self._started}"
+                threading.Thread(target=self._loop, name=name, daemon=True).start()
+        self._work.put(function)
+
+    def _loop(self) -> None:
+        while True:
+            self._work.get()()
+            with self._lock:
+                self._idle += 1
+
+
+class EventLoop:
+    """An asyncio event loop on a thread of its own, which the first coroutine starts."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def run(self, coroutine: Coroutine[Any, Any, None]) -> Callable[[], None]:
+        """Run a coroutine, which raises nothing, on the loop. Returns a function that cancels it from any thread."""
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            threading.Thread(target=self._loop.run_forever, name="wonderq-asyncio", daemon=True).start()
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+        def cancel() -> None:
+            future.cancel()
+
+        return cancel
+
+    def close(self) -> None:
+        """Stop the loop. Coroutines that were cancelled have `_CLEAN_UP_S` for their clean-up."""
+        loop = self._loop
+        if loop is not None:
+            with suppress(TimeoutError):
+                asyncio.run_coroutine_threadsafe(self._clean_up(), loop).result(2 * _CLEAN_UP_S)
+            loop.call_soon_threadsafe(loop.stop)
+
+    async def _clean_up(self) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        if others:
+            await asyncio.wait(others, timeout=_CLEAN_UP_S)
+        await asyncio.get_running_loop().shutdown_asyncgens()
