@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,11 +112,11 @@ def _supervise(options: argparse.Namespace) -> int:
         command += ["--queue", queue]
     files = SourceFiles(Path.cwd()) if options.reload else None
     with ExitStack() as stack:
-        forget: Callable[[int], None] = lambda _pid: None
+        forget: Callable[[int], None] | None = None
         if options.metrics:
             folder = stack.enter_context(shared_folder())
             stack.enter_context(served(sums_of(folder), *options.metrics))
-            forget = lambda pid: forget_process(pid, folder)  # noqa: E731
+            forget = partial(forget_process, folder)
         supervisor = Supervisor(command, options.processes, grace_s=options.grace, files=files, forget=forget)
         return supervisor.run()
 

@@ -101,6 +101,6 @@ def sums_of(folder: str) -> CollectorRegistry:
     return registry
 
 
-def forget_process(pid: int, folder: str) -> None:
+def forget_process(folder: str, pid: int) -> None:
     """Remove the gauges of a process that ended. Its counters remain."""
     mark_process_dead(pid, folder)  # type: ignore[no-untyped-call]

@@ -41,7 +41,8 @@ class Runner:
         return cancel is not None
 
     def close(self) -> None:
-        """Stop the event loop."""
+        """End the threads and the event loop."""
+        self._threads.close()
         self._loop.close()
 
     def _run_function(self, claim: Claim, context: Context) -> None:

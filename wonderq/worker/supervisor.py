@@ -108,7 +108,7 @@ class Supervisor:
         *,
         grace_s: float,
         files: SourceFiles | None = None,
-        forget: Callable[[int], None] = lambda _pid: None,
+        forget: Callable[[int], None] | None = None,
     ) -> None:
         """Make a supervisor.
 
@@ -203,7 +203,8 @@ class Supervisor:
 
     def _child_ended(self, child: Child) -> None:
         pid, code = child.end()
-        self._forget(pid)
+        if self._forget is not None:
+            self._forget(pid)
         if self._is_stopping:
             return
         if code == UNUSABLE:
