@@ -26,7 +26,7 @@ from wonderq.openapi import document, page
 from wonderq.rest.bodies import render
 from wonderq.rest.errors import STORAGE_CODES, describe_error, retry_after_s
 from wonderq.rest.listing import Count, Listing
-from wonderq.rest.messages import Consume, DeleteBatch, HandOver, Kick, MessageResource, Produce, UpdateBatch
+from wonderq.rest.messages import Consume, DeleteBatch, HandOver, Kick, MessageResource, Next, Produce, UpdateBatch
 from wonderq.rest.queues import Purge, QueueCollection, QueueResource
 from wonderq.rest.redrive import RedriveCollection, RedriveResource
 from wonderq.rest.schedules import ScheduleCollection, ScheduleResource
@@ -212,6 +212,7 @@ def add_routes(app: App, broker: Broker, registry: CollectorRegistry, access: Ac
     for prefix in ("", "/queues/{queue}"):
         app.add_route(f"{prefix}/messages/produce", Produce(broker, access))
         app.add_route(f"{prefix}/messages/consume", Consume(broker, access))
+        app.add_route(f"{prefix}/messages/next", Next(broker, access))
         app.add_route(f"{prefix}/messages/delete", DeleteBatch(broker, access))
         app.add_route(f"{prefix}/messages/update", UpdateBatch(broker, access))
         app.add_route(f"{prefix}/messages/kick", Kick(broker, access))

@@ -32,6 +32,7 @@ method  path                    fields                                        ke
 POST    /messages/produce       {"message": "x"}                              401      201      403      403      403      201    403
 GET     /messages/consume       -                                             401      403      200      403      403      200    403
 POST    /messages/consume       {"max": 1}                                    401      403      200      403      403      200    403
+POST    /messages/next          {"delete": ["RECEIPT"]}                       401      403      200      403      403      200    403
 POST    /messages/delete        {"receipts": ["RECEIPT"]}                     401      403      200      403      403      200    403
 POST    /messages/delete        {"ids": ["ID"]}                               401      403      403      403      403      200    403
 POST    /messages/update        {"entries": [{"receipt": "RECEIPT"}]}         401      403      200      403      403      200    403

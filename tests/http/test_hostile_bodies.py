@@ -46,6 +46,7 @@ QUEUE_URL = "http://localhost/000000000000/jobs"
 REST_CALLS = {
     ("POST", "/messages/produce"): ("messages", "message", "attributes", "unknown"),
     ("POST", "/messages/consume"): ("max", "attempt_id", "unknown"),
+    ("POST", "/messages/next"): ("delete", "release", "dead", "attempt_id", "unknown"),
     ("POST", "/messages/delete"): ("ids", "receipts", "unknown"),
     ("POST", "/messages/update"): ("entries", "unknown"),
     ("POST", "/messages/kick"): ("max",),

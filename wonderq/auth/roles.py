@@ -16,6 +16,7 @@ Rule = Role | Literal["anybody", "signed"]
 _OF_MESSAGES: dict[str, dict[str, Rule]] = {
     "/messages/produce": {"POST": "produce"},  # also to a queue that this creates
     "/messages/consume": {"GET": "consume", "POST": "consume"},
+    "/messages/next": {"POST": "consume"},  # and `consume` for each queue whose messages it finishes
     "/messages/delete": {"POST": "consume"},
     "/messages/update": {"POST": "consume"},
     "/messages/kick": {"POST": "admin"},

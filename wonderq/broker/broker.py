@@ -4,6 +4,7 @@
 |---|---|---|
 | producing | `wonderq.broker.produce` | `produce`, `send`, `hand_over` |
 | claims | `wonderq.broker.claims` | `claim`, `remove_dead_letters` |
+| finishing and claiming together | `wonderq.broker.finishing` | `next` |
 | retention, deadlines, expired keys | `wonderq.broker.upkeep` | `upkeep` |
 | deleting and updating | `wonderq.broker.changes` | `delete`, `delete_batch`, `update`, `update_batch`, `kick` |
 | reading | `wonderq.broker.queries` | `get`, `messages`, `count`, `settings_of`, `queue`, `queues`, `queue_stats` |
@@ -19,6 +20,7 @@ from __future__ import annotations
 from wonderq.broker.changes import Changes
 from wonderq.broker.claims import Claims
 from wonderq.broker.core import Core
+from wonderq.broker.finishing import Finisher
 from wonderq.broker.produce import Producer
 from wonderq.broker.queries import Queries
 from wonderq.broker.queues import Queues
@@ -26,6 +28,7 @@ from wonderq.broker.reader import Reader
 from wonderq.broker.redrive import Redrives
 from wonderq.broker.schedules import Schedules
 from wonderq.broker.transfers import Transfers
+from wonderq.broker.updates import Updates
 from wonderq.broker.upkeep import Upkeep
 from wonderq.model.limits import Limits
 from wonderq.runtime.clock import Clock
@@ -60,7 +63,9 @@ class Broker:
         producer = Producer(self.core)
         transfers = Transfers(self.core, self._reader)
         self.claims = Claims(self.core, self._reader, transfers)
-        changes = Changes(self.core, self._reader)
+        updates = Updates(self.core, self._reader, transfers)
+        changes = Changes(self.core, updates, transfers)
+        finisher = Finisher(self.core, changes, updates, self.claims)
         self.queries = Queries(self.core, self._reader)
         self.redrives = Redrives(self.core, self._reader, transfers)
         queues = Queues(self.core, self.queries, self.redrives)
@@ -72,6 +77,7 @@ class Broker:
         self.hand_over = producer.hand_over
 
         self.claim = self.claims.claim
+        self.next = finisher.next
         self.upkeep = Upkeep(self.core).run
         self.remove_dead_letters = self.claims.remove_dead_letters
 

@@ -85,17 +85,36 @@ class Room(Protocol):
         """Take the room of messages that can be claimed only together; raise an error if there is not enough."""
 
 
+class ClaimOptions(NamedTuple):
+    """Size and duration of a claim."""
+
+    limit: int = 10
+    """Most messages."""
+    visibility_timeout_ms: int | None = None
+    """Duration of the claim; None for the setting of the queue."""
+    wait_s: float = 0
+    """Longest wait for the first message."""
+    client_gone: Callable[[], bool] = lambda: False
+    """Called before each attempt to claim. Nothing is claimed once it returns True."""
+    attempt_id: str | None = None
+    """A repeated one gets the same messages and receipts within five minutes, unless one of the messages has changed
+    since."""
+    room: Room | None = None
+    """Fewer messages are claimed if it has too little left."""
+
+
+DEFAULT_CLAIM = ClaimOptions()
+
+
 class _Request(NamedTuple):
-    """Arguments of `Claims.claim`, checked."""
+    """One wait for a claim."""
 
     queue: str
-    limit: int
-    visibility_timeout_ms: int | None
+    options: ClaimOptions
     wait_until_s: float
     """End of the long poll, on the monotonic clock."""
-    client_gone: Callable[[], bool]
-    attempt_id: str | None
-    room: Room | None
+    finished_any: bool
+    """Whether records before the claim must become durable before a sleep: the client waits for them too."""
 
 
 class Claims:
@@ -123,12 +142,7 @@ class Claims:
         attempt_id: str | None = None,
         room: Room | None = None,
     ) -> list[Message]:
-        """Claim the next messages of a queue, at most ``limit``, and wait up to ``wait_s`` for the first one.
-
-        ``visibility_timeout_ms`` defaults to the setting of the queue. ``client_gone`` is called before each attempt to
-        claim, and nothing is claimed once it returns True. A repeated ``attempt_id`` gets the same messages and
-        receipts within five minutes, unless one of the messages has changed since. Fewer messages are claimed if
-        ``room`` has too little left.
+        """Claim the next messages of a queue; see `ClaimOptions`.
 
         Raises:
             InvalidValueError: an argument is out of range.
@@ -137,18 +151,25 @@ class Claims:
             TooManyInFlightError: messages wait, but the queue has as many in flight as it may have.
             TooManyWaitingError: as many consumers wait as may wait.
         """
-        self._check(limit, visibility_timeout_ms, wait_s, attempt_id)
-        wait_until_s = time.monotonic() + wait_s
-        request = _Request(queue, limit, visibility_timeout_ms, wait_until_s, client_gone, attempt_id, room)
+        options = ClaimOptions(limit, visibility_timeout_ms, wait_s, client_gone, attempt_id, room)
+        self.check(options)
+        return self.claim_with(queue, options)
+
+    def claim_with(self, queue: str, options: ClaimOptions, *, finished_any: bool = False) -> list[Message]:
+        """Do what `claim` does, with options that `check` has accepted.
+
+        With ``finished_any``, what was decided before becomes durable before the long poll sleeps.
+        """
+        request = _Request(queue, options, time.monotonic() + options.wait_s, finished_any)
         claim = self._wait_for_claim(request)
         if claim is None:
             self._core.wait_until_durable()
             return []
-        messages = self._deliver(claim)
+        messages, limit = self._deliver(claim), options.limit
         # A message that was deleted meanwhile and dropped from the log cannot be read: claim another in its place. The
         # attempt's id stands for the first claim, so leave it out. Do not wait once there is a message to deliver.
         while len(claim.views) > len(messages) and len(messages) < limit:
-            more = request._replace(limit=limit - len(messages), attempt_id=None)
+            more = request._replace(options=options._replace(limit=limit - len(messages), attempt_id=None))
             if messages:
                 more = more._replace(wait_until_s=0.0)
             try:
@@ -165,13 +186,18 @@ class Claims:
             messages += found
         return messages
 
-    def _check(self, limit: int, visibility_timeout_ms: int | None, wait_s: float, attempt_id: str | None) -> None:
-        limits = self._core.limits
-        if not 1 <= limit <= limits.batch_messages:
+    def check(self, options: ClaimOptions) -> None:
+        """Check that options are in range.
+
+        Raises:
+            InvalidValueError: one is not.
+        """
+        limits, timeout_ms, attempt_id = self._core.limits, options.visibility_timeout_ms, options.attempt_id
+        if not 1 <= options.limit <= limits.batch_messages:
             raise InvalidValueError("max", f"max must be from 1 to {limits.batch_messages}.")
-        if visibility_timeout_ms is not None:
-            limits.check_range("visibility_timeout", visibility_timeout_ms)
-        if not 0 <= wait_s <= limits.wait_s:
+        if timeout_ms is not None:
+            limits.check_range("visibility_timeout", timeout_ms)
+        if not 0 <= options.wait_s <= limits.wait_s:
             raise InvalidValueError("wait", f"wait must be from 0 to {limits.wait_s} seconds.")
         if attempt_id is not None and not 1 <= len(attempt_id) <= _MAX_ATTEMPT_CHARACTERS:
             raise InvalidValueError("attempt_id", f"attempt_id must have 1 to {_MAX_ATTEMPT_CHARACTERS} characters.")
@@ -179,10 +205,11 @@ class Claims:
     def _wait_for_claim(self, request: _Request) -> Claim | None:
         """Claim messages, and wait for the first; return None if none came in time or the client disconnected."""
         core = self._core
+        options = request.options
         waiter: Waiter | None = None
-        may_move = PORTION_MESSAGES
+        may_move, must_sync = PORTION_MESSAGES, request.finished_any
         try:
-            while not request.client_gone():
+            while not options.client_gone():
                 with core.transaction as now_ms:
                     if core.stopping:
                         if waiter is None:
@@ -190,7 +217,7 @@ class Claims:
                         return None
                     queue = core.find_queue(request.queue)
                     outcome = self.try_claim(
-                        queue, now_ms, request.limit, request.visibility_timeout_ms, request.attempt_id, request.room
+                        queue, now_ms, options.limit, options.visibility_timeout_ms, options.attempt_id, options.room
                     )
                     if isinstance(outcome, Claim):
                         return outcome
@@ -212,6 +239,9 @@ class Claims:
                     yield_to_others()
                 else:
                     assert waiter is not None
+                    if must_sync:
+                        core.wait_until_durable()
+                        must_sync = False
                     waiter.wake.wait(max(sleep_s, _MIN_SLEEP_S))
             return None
         finally:

@@ -50,6 +50,8 @@ logger = logging.getLogger("wonderq")
 PRODUCE_LEAVES, COMPACTION_LEAVES, CLAIM_LEAVES, DELETE_LEAVES = 2, 4, 8, 64
 
 
+NOT_A_RECEIPT = "This is not a receipt: use the one that consume returned."
+
 #: Most units of work of a portion: what is done under the lock at a time, of work that may be more. A unit takes a few
 #: microseconds, such as the end of one claim.
 PORTION = 400
@@ -271,7 +273,7 @@ class Core:
         if target.receipt is not None:
             claim = self.ids.decode_receipt(target.receipt)
             if claim is None:
-                raise InvalidValueError("receipt", "This is not a receipt: use the one that consume returned.")
+                raise InvalidValueError("receipt", NOT_A_RECEIPT)
             *place, token = claim
             if target.id is not None and self.ids.decode_id(target.id) != tuple(place):
                 raise InvalidValueError("receipt", "The receipt and the id belong to different messages.")

@@ -327,8 +327,11 @@ class Redrives:
                 if target is None or target == queue.name or target not in state.queues:
                     skipped += 1
                 else:
-                    headers = {name: value for name, value in message.headers.items() if name != "origin"}
-                    transfers.append(Transfer(message, target, headers))
+                    # The message starts afresh, so its failures stay behind too.
+                    headers = {
+                        name: value for name, value in message.headers.items() if name not in ("origin", "failure")
+                    }
+                    transfers.append(Transfer.of(message, target, headers))
             else:
                 found = queue.messages.find(view.sequence)
                 if found is not None and found.status in _MOVABLE:

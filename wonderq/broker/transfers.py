@@ -22,11 +22,19 @@ _PORTION_BYTES = 256 << 10
 class Transfer(NamedTuple):
     """Move of one message."""
 
-    message: LoadedMessage
+    sequence: int
     target: str
     """Name of the queue that gets the message."""
-    headers: Headers
-    """Headers of the message in that queue."""
+    entry: bytes
+    """Entry of the message in that queue."""
+    priority: int
+    group: str
+
+    @classmethod
+    def of(cls, message: LoadedMessage, target: str, headers: Headers) -> Transfer:
+        """Return the move of a message, which has ``headers`` in the queue ``target``."""
+        entry = record.encode_entry(message.body, headers)
+        return cls(message.view.sequence, target, entry, headers.get("priority", 0), headers.get("group", ""))
 
 
 class Transfers:
@@ -56,7 +64,7 @@ class Transfers:
         loaded = self._reader.load(queue, views)
         with self._core.transaction as now_ms:
             transfers = [
-                Transfer(message, target, self._with_source(queue, message, reason, now_ms))
+                Transfer.of(message, target, self.with_source(queue, message, reason, now_ms))
                 for message in loaded
                 if self.is_unchanged(queue, message)
             ]
@@ -65,7 +73,8 @@ class Transfers:
                 self._core.counters.of(queue.name).dead_letters_moved += len(transfers)
                 self._core.consumers.notify(queue)  # their groups may go on
 
-    def _with_source(self, queue: Queue, message: LoadedMessage, reason: str, now_ms: int) -> Headers:
+    def with_source(self, queue: Queue, message: LoadedMessage, reason: str, now_ms: int) -> Headers:
+        """Return the headers of a message as a dead letter."""
         view = message.view
         message_id = self._core.ids.message_id(queue.number, view.sequence)
         return {**message.headers, "origin": (queue.name, message_id, reason, now_ms, view.produced_ms, view.receives)}
@@ -95,28 +104,45 @@ class Transfers:
         Raises:
             TooManyQueuesError: a target cannot be created. Nothing was moved.
         """
+        records = self.arrivals([(queue, transfers)], now_ms)
+        if transfers:
+            runs = record.to_runs(sorted(each.sequence for each in transfers))
+            records.append(record.Delete(record.DELETE, now_ms, queue.number, runs))
+        self._core.append_and_apply(*records, *also, leave=leave)
+        self.count_arrivals(queue, transfers)
+
+    def arrivals(self, departures: Sequence[tuple[Queue, Sequence[Transfer]]], now_ms: int) -> list[Record]:
+        """Return the records that add transferred messages to their targets, given the messages by source.
+
+        The caller appends them together with the deletions in the sources.
+
+        Raises:
+            TooManyQueuesError: a target cannot be created.
+        """
         records: list[Record] = []
         by_target: dict[str, list[Transfer]] = {}
-        for each in transfers:
-            by_target.setdefault(each.target, []).append(each)
+        source_of: dict[str, Queue] = {}
+        for queue, transfers in departures:
+            for each in transfers:
+                by_target.setdefault(each.target, []).append(each)
+                source_of.setdefault(each.target, queue)
         created = 0
         for name, moved in by_target.items():
             target = self._core.state.queues.get(name)
             if target is None:
                 target = self._core.new_queue(name, now_ms, created)
                 created += 1
-                records.append(queue_record(target, queue.settings.of_created_target(), now_ms))
-            entries = [record.encode_entry(each.message.body, each.headers) for each in moved]
-            lanes = [target.lane_for(each.headers.get("priority", 0), each.headers.get("group", "")) for each in moved]
+                records.append(queue_record(target, source_of[name].settings.of_created_target(), now_ms))
+            lanes = [target.lane_for(each.priority, each.group) for each in moved]
+            lengths, data = [len(each.entry) for each in moved], b"".join(each.entry for each in moved)
             first = target.messages.next_sequence
-            lengths, data = list(map(len, entries)), b"".join(entries)
             records.append(record.Send(record.SEND, now_ms, target.number, first, [], lengths, lanes, data))
-        if transfers:
-            runs = record.to_runs(sorted(each.message.view.sequence for each in transfers))
-            records.append(record.Delete(record.DELETE, now_ms, queue.number, runs))
-        self._core.append_and_apply(*records, *also, leave=leave)
+        return records
+
+    def count_arrivals(self, queue: Queue, transfers: Sequence[Transfer]) -> None:
+        """Count transfers out of a queue that were applied, and wake the consumers of their targets."""
         self._core.counters.of(queue.name).moved += len(transfers)
-        for name in by_target:
+        for name in {each.target for each in transfers}:
             self._core.consumers.notify(self._core.state.queues[name])
 
 

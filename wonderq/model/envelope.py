@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from wonderq.model.attributes import Attribute
+from wonderq.model.failures import Failure
 
 
 class DeadLetterSource(NamedTuple):
@@ -37,6 +38,8 @@ class Envelope(NamedTuple):
     version: int
     """1 for a new message. Each update of the body or the attributes adds 1."""
     dead_letter_source: DeadLetterSource | None
+    last_failure: Failure | None = None
+    """Error that a consumer reported last."""
 
 
 def envelope_of(headers: Mapping[str, Any], updates: int) -> Envelope | None:
@@ -55,4 +58,5 @@ def envelope_of(headers: Mapping[str, Any], updates: int) -> Envelope | None:
         key=headers.get("key", ""),
         version=updates + 1,
         dead_letter_source=None if source is None else DeadLetterSource(*source),
+        last_failure=Failure.from_headers(headers),
     )

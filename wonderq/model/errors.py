@@ -46,9 +46,9 @@ class NotPermittedError(BrokerError):
 
     code = "forbidden"
 
-    def __init__(self, scope: str) -> None:
+    def __init__(self, scope: str, role: str = "admin") -> None:
         """``scope`` completes the sentence, such as "for the queue a". It may name only a queue of the request."""
-        super().__init__(f"This request needs a key with the role admin {scope}.")
+        super().__init__(f"This request needs a key with the role {role} {scope}.")
 
 
 class MessageNotFoundError(BrokerError):

@@ -1,8 +1,8 @@
 """Messages as clients send, receive and change them.
 
 The optional fields of a message are stored as a map of headers beside its body (`wonderq.state.record`). Its keys are
-``attributes``, ``system``, ``group``, ``priority``, ``key``, and ``origin`` in a dead letter; a field with its
-default is left out.
+``attributes``, ``system``, ``group``, ``priority``, ``key``, ``origin`` in a dead letter, and ``failure`` once a
+consumer has reported an error; a field with its default is left out.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, overload
 from wonderq.model.attributes import Attribute, check_attributes
 from wonderq.model.envelope import Envelope
 from wonderq.model.errors import InvalidValueError
+from wonderq.model.failures import ReportedError
 from wonderq.model.settings import QueueSettings
 
 #: Highest priority of a message. The lowest is 0.
@@ -228,8 +229,19 @@ class Change:
     expire: bool = False
     """Ends the claim as its deadline would: the message is available at once, and the receipt deletes it until the next
     claim. A release by ``visibility_timeout_ms`` voids the receipt instead."""
+    error: ReportedError | None = None
+    """Error of the consumer, which the message keeps until the next one."""
+    dead: bool = False
+    """Ends the claim and moves the message to the dead-letter queue, or buries it if its queue has none."""
+    uncounted: bool = False
+    """Whether the claim that is released counts as no receive. For a release by receipt only."""
+
+    @property
+    def replaces_contents(self) -> bool:
+        """Whether the update replaces the body or the attributes."""
+        return self.body is not None or self.attributes is not None
 
     @property
     def rewrites(self) -> bool:
-        """Whether the update replaces the body or the attributes."""
-        return self.body is not None or self.attributes is not None
+        """Whether the update needs the contents of the message, to write them again."""
+        return self.replaces_contents or self.error is not None or self.dead

@@ -58,6 +58,7 @@ class Operation(NamedTuple):
 _READ_CODES = ("queue_not_found", "log_failed", "log_damaged")
 _WRITE_CODES = (*_READ_CODES, "shutting_down", "disk_full")
 _ROOM_CODES = ("too_many_queues", "queue_full", "broker_full", "too_many_keys", "queue_draining")
+_WAIT_CODES = ("too_many_waiting_consumers", "too_many_in_flight")
 _RECEIPT_CODES = ("message_not_found", "stale_receipt", "invalid_value")
 
 _MESSAGE = {
@@ -135,7 +136,9 @@ _UPDATE = (
     "Without fields, or with `receipt` alone, the call renews the claim from now, with the timeout of the last claim "
     "or renewal. `visibility_timeout` renews it for that time; 0 releases the message at once. `delay` ends the claim "
     "and hides the message; `backoff` does the same for a time that grows with each receive. `bury` sets the message "
-    "aside until it is kicked. Give at most one of these four fields.\n\n`message` and `attributes` replace the "
+    "aside until it is kicked; `dead` makes it a dead letter. Give at most one of these.\n\n`error` is kept "
+    "with the message, which shows the last one as `last_error`. `uncounted` undoes the receive of a claim that is "
+    "released; it needs the receipt.\n\n`message` and `attributes` replace the "
     "current ones and do not affect the claim.\n\nWithout a receipt the call changes the message even while another "
     "consumer has claimed it. This requires the role `admin`.\n\nThe call also has a method of its own, `UPDATE`, "
     "which OpenAPI cannot describe. `PUT` and `PATCH` are equivalent to it."
@@ -174,6 +177,8 @@ def _update(method: str, operation_id: str, description: str) -> Operation:
             "try again in ten minutes": {"receipt": EXAMPLE_RECEIPT, "delay": 600},
             "try again, later each time": {"receipt": EXAMPLE_RECEIPT, "backoff": 5},
             "give up": {"receipt": EXAMPLE_RECEIPT, "bury": True},
+            "a dead letter": {"receipt": EXAMPLE_RECEIPT, "dead": True},
+            "give back without a try": {"receipt": EXAMPLE_RECEIPT, "visibility_timeout": 0, "uncounted": True},
         },
     )
 
@@ -218,7 +223,7 @@ _MESSAGES = [
         "Messages",
         "Claim messages.",
         {200: _CLAIMED},
-        ("invalid_value", "too_many_waiting_consumers", "too_many_in_flight", "too_many_keys", *_WRITE_CODES),
+        ("invalid_value", *_WAIT_CODES, "too_many_keys", *_WRITE_CODES),
         _CONSUME,
         schemas.Consume,
         examples={"wait for some": {"max": 10, "wait": 20, "visibility_timeout": 60}},
@@ -230,11 +235,36 @@ _MESSAGES = [
         "Messages",
         "Claim messages, as with `GET`.",
         {200: _CLAIMED},
-        ("invalid_value", "too_many_waiting_consumers", "too_many_in_flight", "too_many_keys", *_WRITE_CODES),
+        ("invalid_value", *_WAIT_CODES, "too_many_keys", *_WRITE_CODES),
         f"{_CONSUME}\n\n{_EITHER}",
         schemas.Consume,
         schemas.Consume,
         examples={"wait for some": {"max": 10, "wait": 20, "visibility_timeout": 60}},
+    ),
+    Operation(
+        "POST",
+        "/messages/next",
+        "next",
+        "Messages",
+        "Finish the last messages, and claim the next ones.",
+        {200: Response(response_schemas.NextMessages, {"messages": _CLAIMED.example, "success": True})},
+        ("invalid_value", "batch_too_large", "too_many_keys", "too_many_queues", *_WAIT_CODES, *_WRITE_CODES),
+        "The broker deletes, releases or moves the messages in the lists, then claims as `POST /messages/consume` "
+        "does. The receipts may be of any queue for which the key has the role `consume`. Entries succeed or fail "
+        "independently; `results` is there if one failed. If the claim is refused, what was finished stays: the "
+        "response has no messages, and `claim_error` gives the reason.\n\nWith `attempt_id`, repeating the request "
+        "within five minutes finishes nothing again and returns the same results.",
+        body=schemas.Next,
+        body_required=True,
+        examples={
+            "delete and go on": {"delete": [EXAMPLE_RECEIPT], "max": 10, "wait": 20},
+            "try again later": {
+                "release": [{"receipt": EXAMPLE_RECEIPT, "backoff": 5, "error": {"message": "connection refused"}}]
+            },
+            "a dead letter": {
+                "dead": [{"receipt": EXAMPLE_RECEIPT, "error": {"type": "ValueError", "message": "no image"}}]
+            },
+        },
     ),
     Operation(
         "GET",

@@ -91,6 +91,17 @@ class DeadLetter(Struct):
     receive_count: Annotated[Count, Meta(description="Number of times the message was claimed in the source queue.")]
 
 
+class LastError(Struct):
+    """The error that a consumer reported last."""
+
+    type: str
+    message: str
+    traceback: str
+    at: Annotated[Time, Meta(description="Time of the report.")]
+    attempt: Annotated[Count, Meta(description="Receive count of the message at that time.")]
+    consumer: Annotated[str | None, Meta(description="Name of the consumer; null if it gave none.")]
+
+
 class Message(Struct):
     """A message, as consumers and listings receive it."""
 
@@ -126,6 +137,7 @@ class Message(Struct):
     traceparent: Traceparent | UnsetType = UNSET
     tracestate: Tracestate | UnsetType = UNSET
     dead_letter: DeadLetter | UnsetType = UNSET
+    last_error: LastError | UnsetType = UNSET
 
 
 class Success(Struct):
@@ -222,6 +234,26 @@ class Results(Struct):
 
     success: Annotated[bool, Meta(description="Whether every entry succeeded.")]
     results: Annotated[list[Result], Meta(description="One result for each entry, in the order of the request.")]
+
+
+class ResultsByList(Struct):
+    """Results of the lists that were given, each in the order of the request."""
+
+    delete: list[Result] | UnsetType = UNSET
+    release: list[Result] | UnsetType = UNSET
+    dead: list[Result] | UnsetType = UNSET
+
+
+class NextMessages(Struct):
+    """Messages that were claimed, after others were finished."""
+
+    messages: Annotated[list[Message], Meta(description="The claimed messages, as `POST /messages/consume` has them.")]
+    success: Annotated[bool, Meta(description="Whether every entry of the lists succeeded.")]
+    results: ResultsByList | UnsetType = UNSET
+    claim_error: (
+        Annotated[ErrorDetails, Meta(description="Reason why nothing was claimed, if the claim was refused.")]
+        | UnsetType
+    ) = UNSET
 
 
 class RedriveTask(Struct):

@@ -83,8 +83,8 @@ def _decode_large(data: bytes, media_type: str, schema: type[_T], limits: Limits
     """Decode a body in turns, each of which takes a few milliseconds."""
     string_bytes = ESCAPED_BYTES * limits.message_bytes + UNCHECKED_BYTES
     entry_bounds = Bounds(_VALUES_PER_ENTRY, string_bytes)
-    name, kind = ENTRIES.get(schema, ("", None))
-    if not name:
+    lists = ENTRIES.get(schema)
+    if lists is None:
         check_structure(data, media_type, entry_bounds._replace(values=_VALUES_PER_ENTRY + 2 * limits.batch_messages))
         value: _T = _decode(_decoders(cast("Hashable", schema))[media_type], data, media_type, schema)
         return value
@@ -95,10 +95,10 @@ def _decode_large(data: bytes, media_type: str, schema: type[_T], limits: Limits
         check_structure(memoryview(attributes), media_type, entry_bounds)
         decoder = _decoders(cast("Hashable", Attributes))[media_type]
         outer.attributes = _decode(decoder, attributes, media_type, schema, "attributes")
-    raw = getattr(outer, name)
-    if isinstance(raw, list):
-        limits.check_entries(len(raw))  # before an object is made for each
-        decoder, entries = _decoders(kind)[media_type], []
+    found = {name: getattr(outer, name) for name in lists if isinstance(getattr(outer, name), list)}
+    limits.check_entries(sum(map(len, found.values())))  # before an object is made for each
+    for name, raw in found.items():
+        decoder, entries = _decoders(lists[name])[media_type], []
         for index, each in enumerate(raw):
             check_structure(memoryview(each), media_type, entry_bounds)
             entries.append(_decode(decoder, each, media_type, schema, f"{name}[{index}]"))
@@ -109,9 +109,11 @@ def _decode_large(data: bytes, media_type: str, schema: type[_T], limits: Limits
 
 @cache
 def _with_raw_entries(schema: type[msgspec.Struct]) -> type[msgspec.Struct]:
-    """Return a type like ``schema`` that leaves the entries of its batch, and attributes beside it, undecoded."""
+    """Return a type like ``schema`` that leaves the entries of its lists, and attributes beside them, undecoded."""
     fields: list[tuple[str, Any, Any]] = []
-    raw = {ENTRIES[schema][0]: Annotated[list[msgspec.Raw], msgspec.Meta(min_length=1)], "attributes": msgspec.Raw}
+    least = 0 if len(ENTRIES[schema]) > 1 else 1  # the only list of a batch is not empty
+    entries = Annotated[list[msgspec.Raw], msgspec.Meta(min_length=least)]
+    raw = {**dict.fromkeys(ENTRIES[schema], entries), "attributes": msgspec.Raw}
     for each in msgspec.structs.fields(schema):
         kind = raw.get(each.name, each.type)
         fields.append((each.name, kind | msgspec.UnsetType if each.default is msgspec.UNSET else kind, each.default))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from falcon.routing import CompiledRouter
 
 from wonderq.auth.roles import SQS_ADDRESSES
+from wonderq.model.failures import MAX_ERROR_BYTES
 from wonderq.model.limits import ESCAPED_BYTES, Limits
 
 #: Bytes of a receipt or an id in a list, with every character escaped.
@@ -29,6 +30,7 @@ def body_limit(router: CompiledRouter, limits: Limits, *, sqs_batch_bytes: int) 
     batch = 2 * limits.batch_bytes + (1 << 20)
     by_call = dict.fromkeys(_BATCHES, batch) | {
         "/messages/{message_id}": ESCAPED_BYTES * limits.message_bytes + _OTHER_BYTES,
+        "/messages/next": (_RECEIPT_BYTES + 2 * MAX_ERROR_BYTES) * limits.batch_messages + _OTHER_BYTES,
         "/messages/delete": _RECEIPT_BYTES * limits.batch_messages + _OTHER_BYTES,
         **dict.fromkeys(("/", *SQS_ADDRESSES), sqs),
     }

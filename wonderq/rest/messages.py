@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import chain, repeat
+from itertools import chain, islice, repeat
 from typing import Any
 
 import falcon
 from msgspec import UNSET, UnsetType
 
+from wonderq.broker.claims import ClaimOptions
 from wonderq.httpd.errors import RequestError, error_object
 from wonderq.httpd.room import RESPONSE_SHARE
 from wonderq.model import errors
-from wonderq.model.messages import NewMessage, RequestNumber, SendResults, Target
+from wonderq.model.messages import NewMessage, RequestNumber, SendResults
 from wonderq.model.queue_names import DEFAULT_QUEUE
 from wonderq.rest import schemas
 from wonderq.rest.bodies import read_body, read_optional_body, read_query, render
@@ -22,6 +23,7 @@ from wonderq.rest.resource import Resource
 from wonderq.rest.values import (
     Trace,
     change_of,
+    finished_of,
     idempotency_key_of,
     new_message,
     sendable,
@@ -30,8 +32,13 @@ from wonderq.rest.values import (
     trace_of,
 )
 
+#: Fields of `schemas.Next` that name messages to finish, in the order of `finished_of`.
+_LISTS = ("delete", "release", "dead")
 
-def _batch_results(targets: Sequence[Target], results: Sequence[errors.BrokerError | None]) -> dict[str, Any]:
+
+def _batch_results(
+    targets: Sequence[tuple[str | None, str | None]], results: Sequence[errors.BrokerError | None]
+) -> dict[str, Any]:
     """Return the response to a batch: one result for each target, with the id or receipt that was given."""
     rendered: list[dict[str, Any]] = []
     for (message_id, receipt), error in zip(targets, results, strict=True):
@@ -165,6 +172,18 @@ class Kick(Resource):
         render(req, resp, {"success": True, "kicked": self.broker.kick(queue, fields.max)})
 
 
+def _claim_options(req: falcon.Request, fields: schemas.Consume) -> ClaimOptions:
+    client_gone: Callable[[], bool] = req.env.get("waitress.client_disconnected", lambda: False)
+    return ClaimOptions(
+        fields.max,
+        set_ms(fields.visibility_timeout),
+        fields.wait,
+        client_gone,
+        set_value(fields.attempt_id),
+        req.env.get(RESPONSE_SHARE),
+    )
+
+
 class Consume(Resource):
     """``/messages/consume``."""
 
@@ -175,17 +194,27 @@ class Consume(Resource):
         self._consume(req, resp, queue, read_optional_body(req, schemas.Consume, self.broker.limits))
 
     def _consume(self, req: falcon.Request, resp: falcon.Response, queue: str, fields: schemas.Consume) -> None:
-        client_gone: Callable[[], bool] = req.env.get("waitress.client_disconnected", lambda: False)
-        messages = self.broker.claim(
-            queue,
-            limit=fields.max,
-            visibility_timeout_ms=set_ms(fields.visibility_timeout),
-            wait_s=fields.wait,
-            client_gone=client_gone,
-            attempt_id=set_value(fields.attempt_id),
-            room=req.env.get(RESPONSE_SHARE),
-        )
-        render(req, resp, claimed_objects(messages))
+        claimed = self.broker.next(queue, (), _claim_options(req, fields))
+        render(req, resp, claimed_objects(claimed.messages))
+        resp.set_header("Cache-Control", "no-store")
+
+
+class Next(Resource):
+    """``/messages/next``."""
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
+        body = read_body(req, schemas.Next, self.broker.limits)
+        lists = {name: getattr(body, name) for name in _LISTS if getattr(body, name) is not UNSET}
+        self.broker.limits.check_entries(sum(map(len, lists.values())))
+        finished = finished_of(body)
+        done = self.broker.next(queue, finished, _claim_options(req, body), permits=self.permits(req))
+        value: dict[str, Any] = {"messages": claimed_objects(done.messages), "success": not any(done.results)}
+        if not value["success"]:
+            rendered = iter(_batch_results([(None, each.receipt) for each in finished], done.results)["results"])
+            value["results"] = {name: list(islice(rendered, len(entries))) for name, entries in lists.items()}
+        if done.refusal is not None:
+            value["claim_error"] = error_object(*describe_error(done.refusal))["error"]
+        render(req, resp, value)
         resp.set_header("Cache-Control", "no-store")
 
 

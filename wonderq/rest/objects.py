@@ -66,6 +66,7 @@ class MessageObject(msgspec.Struct, gc=False):
     traceparent: str | msgspec.UnsetType = msgspec.UNSET
     tracestate: str | msgspec.UnsetType = msgspec.UNSET
     dead_letter: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    last_error: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
 
 
 def message_object(message: Message) -> MessageObject:
@@ -109,6 +110,16 @@ def _add_envelope(value: MessageObject, envelope: Envelope) -> None:
             "moved_at": iso_time(origin.moved_ms),
             "produced_at": iso_time(origin.produced_ms),
             "receive_count": origin.receives,
+        }
+    failure = envelope.last_failure
+    if failure is not None:
+        value.last_error = {
+            "type": failure.error.type,
+            "message": failure.error.message,
+            "traceback": failure.error.traceback,
+            "at": iso_time(failure.at_ms),
+            "attempt": failure.attempt,
+            "consumer": failure.consumer or None,
         }
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import fields
 
+from wonderq.model.failures import MAX_ERROR_BYTES
 from wonderq.model.limits import Limits
 from wonderq.model.queue_names import QUEUE_NAME_PATTERN
 from wonderq.model.settings import RANGES
@@ -296,6 +297,69 @@ class Consume(Body):
     ) = UNSET
 
 
+class ReportedError(Body):
+    """The error with which a consumer failed to process a message. All texts together have at most 8 KiB in UTF-8."""
+
+    message: Annotated[
+        str, Meta(max_length=MAX_ERROR_BYTES, description="What went wrong.", examples=["not a valid image"])
+    ]
+    type: Annotated[
+        str, Meta(max_length=MAX_ERROR_BYTES, description="Kind of the error.", examples=["ValueError"])
+    ] = ""
+    traceback: Annotated[str, Meta(max_length=MAX_ERROR_BYTES, description="Where it happened.")] = ""
+
+
+_Backoff = Annotated[
+    float,
+    Meta(
+        ge=0,
+        le=43_200,
+        description="Like `delay`, but doubled for each receive after the first, up to 12 hours.",
+        examples=[10],
+    ),
+]
+_Error = Annotated[
+    ReportedError, Meta(description="Error of the consumer. The message keeps the last one as `last_error`.")
+]
+_Uncounted = Annotated[
+    bool,
+    Meta(
+        description=(
+            "Do not count the claim that is released: `receive_count` becomes one less. Needs the receipt, and "
+            "`visibility_timeout` 0, `delay` or `backoff`."
+        )
+    ),
+]
+
+
+class Release(Body, kw_only=True):
+    """A message to release."""
+
+    receipt: Receipt
+    delay: Delay | UnsetType = UNSET
+    backoff: _Backoff | UnsetType = UNSET
+    uncounted: _Uncounted = False
+    error: _Error | UnsetType = UNSET
+
+
+class DeadMessage(Body, kw_only=True):
+    """A message that cannot be processed."""
+
+    receipt: Receipt
+    error: _Error | UnsetType = UNSET
+
+
+class Next(Consume):
+    """Messages that the consumer has finished, and the next claim. All lists together have up to 1000 entries."""
+
+    delete: Annotated[list[Receipt], Meta(description="Receipts of messages to delete.")] | UnsetType = UNSET
+    release: Annotated[list[Release], Meta(description="Messages to release.")] | UnsetType = UNSET
+    dead: (
+        Annotated[list[DeadMessage], Meta(description="Messages to move to the dead-letter queue, or to bury.")]
+        | UnsetType
+    ) = UNSET
+
+
 class Kick(Body):
     """Number of buried messages to release."""
 
@@ -319,18 +383,7 @@ class Update(Body):
     bury: Annotated[
         bool, Meta(description="Set the message aside until it is kicked. This ends the claim of its consumer.")
     ] = False
-    backoff: (
-        Annotated[
-            float,
-            Meta(
-                ge=0,
-                le=43_200,
-                description="Like `delay`, but doubled for each receive after the first, up to 12 hours.",
-                examples=[10],
-            ),
-        ]
-        | UnsetType
-    ) = UNSET
+    backoff: _Backoff | UnsetType = UNSET
     if_version: (
         Annotated[
             int,
@@ -343,6 +396,11 @@ class Update(Body):
         ]
         | UnsetType
     ) = UNSET
+    error: _Error | UnsetType = UNSET
+    dead: Annotated[
+        bool, Meta(description="Move the message to the dead-letter queue now, or bury it if its queue has none.")
+    ] = False
+    uncounted: _Uncounted = False
 
 
 class DeleteBatch(Body):
@@ -364,12 +422,13 @@ class UpdateBatch(Body):
     entries: Annotated[list[UpdateEntry], Meta(min_length=1, description="Updates, up to 1000.")]
 
 
-#: The list of a batch by the type of the request: its field, and the type of its entries. `wonderq.rest.bodies` decodes
-#: the entries of a large batch in turns.
-ENTRIES: dict[type[Struct], tuple[str, Any]] = {
-    Produce: ("messages", Text | NewMessage),
-    HandOver: ("produce", NextMessage),
-    UpdateBatch: ("entries", UpdateEntry),
+#: The lists of a batch by the type of the request: their fields, and the types of their entries. `wonderq.rest.bodies`
+#: decodes the entries of a large batch in turns.
+ENTRIES: dict[type[Struct], dict[str, Any]] = {
+    Produce: {"messages": Text | NewMessage},
+    HandOver: {"produce": NextMessage},
+    UpdateBatch: {"entries": UpdateEntry},
+    Next: {"delete": Receipt, "release": Release, "dead": DeadMessage},
 }
 
 

@@ -11,8 +11,10 @@ from typing import Any
 import falcon
 from msgspec import UNSET, UnsetType
 
+from wonderq.broker.finishing import Finish
 from wonderq.httpd.errors import RequestError
 from wonderq.model.attributes import Attribute, has_attribute
+from wonderq.model.failures import ReportedError
 from wonderq.model.messages import MAX_NAME_CHARACTERS, Change, Message, NewMessage
 from wonderq.model.status import STATUS_BY_NAME
 from wonderq.model.times import to_ms
@@ -155,7 +157,38 @@ def change_of(body: schemas.Update) -> Change:
         body.bury,
         set_ms(body.backoff),
         set_value(body.if_version),
+        error=error_of(body.error),
+        dead=body.dead,
+        uncounted=body.uncounted,
     )
+
+
+def error_of(given: schemas.ReportedError | UnsetType) -> ReportedError | None:
+    """Return the error that a consumer reports, or None."""
+    return None if isinstance(given, UnsetType) else ReportedError(given.message, given.type, given.traceback)
+
+
+def finished_of(body: schemas.Next) -> list[Finish]:
+    """Return the messages that a request finishes: those to delete, to release and that are dead, in this order.
+
+    Raises:
+        RequestError: a message to release has both ``delay`` and ``backoff``.
+    """
+    finished = [Finish(receipt, None) for receipt in set_value(body.delete) or ()]
+    for index, each in enumerate(set_value(body.release) or ()):
+        delay_ms, backoff_ms = set_ms(each.delay), set_ms(each.backoff)
+        if delay_ms is not None and backoff_ms is not None:
+            field = f"release[{index}].backoff"
+            raise RequestError(400, "ambiguous_request", "Give either delay or backoff, not both.", field)
+        timeout_ms = 0 if delay_ms is None and backoff_ms is None else None
+        change = Change(
+            timeout_ms, delay_ms, backoff_ms=backoff_ms, error=error_of(each.error), uncounted=each.uncounted
+        )
+        finished.append(Finish(each.receipt, change))
+    dead = set_value(body.dead) or ()
+    finished += [Finish(each.receipt, Change(error=error_of(each.error), dead=True)) for each in dead]
+    took(4 * len(finished))
+    return finished
 
 
 def check_status(status: str) -> str:
