@@ -68,15 +68,15 @@ class WorkerMetrics:
 
 
 @contextmanager
-def served(registry: CollectorRegistry, host: str, port: int) -> Iterator[None]:
-    """Serve a registry over HTTP while the block runs.
+def served(registry: CollectorRegistry, host: str, port: int) -> Iterator[int]:
+    """Serve a registry over HTTP while the block runs; yields the port, which is a free one for port 0.
 
     Raises:
         OSError: the address is in use, or is none of this machine.
     """
     server, thread = start_http_server(port, host, registry)
     try:
-        yield
+        yield server.server_port
     finally:
         server.shutdown()
         server.server_close()
