@@ -23,30 +23,45 @@ if TYPE_CHECKING:
     from wonderq.client.fields import MessageOptions, QueueSettings
     from wonderq.client.messages import Sent
     from wonderq.client.sync import Client, Message, Queue
+    from wonderq.tasks.app import App
+    from wonderq.tasks.task import Task
+    from wonderq.worker.context import Context
+    from wonderq.worker.middleware import Middleware
+    from wonderq.worker.outcomes import Dead, LeaseLost, Retry, Stopping
+    from wonderq.worker.worker import Worker
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "App",
     "AsyncClient",
     "AsyncMessage",
     "AsyncQueue",
     "Client",
+    "Context",
+    "Dead",
     "Forbidden",
     "Invalid",
+    "LeaseLost",
     "Message",
     "MessageOptions",
+    "Middleware",
     "NotFound",
     "Queue",
     "QueueFull",
     "QueueInfo",
     "QueueSettings",
     "Refused",
+    "Retry",
     "Sent",
     "StaleReceipt",
+    "Stopping",
+    "Task",
     "TooMany",
     "Unauthorized",
     "Unreachable",
     "WonderQError",
+    "Worker",
     "__version__",
 ]
 
@@ -56,6 +71,12 @@ _MODULES = {
     "wonderq.client.fields": ("MessageOptions", "QueueSettings"),
     "wonderq.client.messages": ("Sent",),
     "wonderq.client.sync": ("Client", "Message", "Queue"),
+    "wonderq.tasks.app": ("App",),
+    "wonderq.tasks.task": ("Task",),
+    "wonderq.worker.context": ("Context",),
+    "wonderq.worker.middleware": ("Middleware",),
+    "wonderq.worker.outcomes": ("Dead", "LeaseLost", "Retry", "Stopping"),
+    "wonderq.worker.worker": ("Worker",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
