@@ -32,8 +32,12 @@ class NaiveColumns:
     made: dict[Lane, int] = field(default_factory=dict)
     """Order in which lanes were created."""
     lanes_made: int = 0
+    consumers: dict[int, str] = field(default_factory=dict)
+    """Name of the consumer of each message that is claimed by one with a name."""
 
     def set(self, sequence: int, **fields: int) -> None:
+        if fields.get("status", CLAIMED) != CLAIMED:
+            self.consumers.pop(sequence, None)
         self.messages[sequence] = self.messages[sequence]._replace(**fields)
 
     def add(self, view: MessageView, lane: Lane) -> None:
@@ -48,6 +52,7 @@ class NaiveColumns:
     def remove(self, sequences: Iterable[int]) -> None:
         for sequence in sequences:
             del self.messages[sequence]
+            self.consumers.pop(sequence, None)
             lane = self.lanes.pop(sequence)
             if lane not in self.lanes.values():
                 self.made.pop(lane, None)
@@ -55,7 +60,9 @@ class NaiveColumns:
     def restate(self, sequences: list[int], position: int, lengths: list[int], updates: int) -> None:
         """Say anew what the messages are, which lie somewhere else from now on."""
         before = [(self.messages[sequence], self.lanes[sequence]) for sequence in sequences]
+        consumers = dict(self.consumers)
         self.remove(sequences)
+        self.consumers = consumers
         for (view, lane), length in zip(before, lengths, strict=True):
             new = view._replace(position=position, length=length, updates=view.updates + updates)
             if new.is_pristine and lane == NO_LANE:
@@ -74,8 +81,11 @@ class NaiveColumns:
             if message.status in (CLAIMED, DELAYED) and message.due_ms <= now_ms:
                 self.set(sequence, status=WAITING)
 
-    def claim(self, sequences: list[int], now_ms: int, timeout_ms: int, token: int) -> None:
+    def claim(self, sequences: list[int], now_ms: int, timeout_ms: int, token: int, consumer: str) -> None:
         for sequence in sequences:
+            self.consumers.pop(sequence, None)
+            if consumer:
+                self.consumers[sequence] = consumer
             before = self.messages[sequence]
             self.set(
                 sequence,

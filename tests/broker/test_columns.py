@@ -19,7 +19,7 @@ from wonderq.state import columns
 from wonderq.state.columns import Columns
 from wonderq.state.lanes import NO_LANE
 from wonderq.state.page import IN_LANE, NO_TOKEN, MessageView, Page
-from wonderq.state.record import to_runs
+from wonderq.state.record import MessageState, to_runs
 
 HOURS_12_MS = 43_200_000
 
@@ -171,8 +171,9 @@ def test_any_history_gives_the_same_as_the_naive_model(
                 chosen = sequences_of(runs)
                 assert chosen == naive.pick(limit, limit_bytes, allowance)
                 timeout_ms, token = chance.choice([0, 5, 20, 1000]), step + 1
-                real.claim(runs, now_ms, timeout_ms, token)
-                naive.claim(chosen, now_ms, timeout_ms, token)
+                consumer = chance.choice(["", "worker-1", "worker-2"])
+                real.claim(runs, now_ms, timeout_ms, token, consumer)
+                naive.claim(chosen, now_ms, timeout_ms, token, consumer)
             case "delete":
                 some = chance.sample(sorted(naive.messages), min(len(naive.messages), chance.choice([1, 3, 20])))
                 real.delete(to_runs(sorted(some)))
@@ -195,7 +196,7 @@ def test_any_history_gives_the_same_as_the_naive_model(
                     claims = [real.state_of(view._replace(updates=view.updates + 1)) for view in views if view]
                 real.rewrite(to_runs(some), position, produced_ms, lengths)
                 for claim in claims:
-                    real.rewrite_state(claim)
+                    real.rewrite_state(MessageState(*claim))
                 naive.restate(some, position, lengths, updates)
                 position += sum(lengths)
             case "again" if len(naive.messages) < naive.next_sequence:  # only the replay does this
@@ -225,6 +226,11 @@ def test_any_history_gives_the_same_as_the_naive_model(
         advance(real, now_ms, chance)
         naive.advance(now_ms)
         check(real, naive)
+        claimed = [view for view in real.after(-1, 1 << 30) if real.consumer_of(view)]
+        assert {view.sequence: real.consumer_of(view) for view in claimed} == naive.consumers
+        assert {view.token for view in claimed} == set(real.claim_names.by_token), (
+            "a name is there as long as its claim"
+        )
     for sequence in range(-1, naive.next_sequence + 2):
         view = real.find(sequence)
         assert (view and view._replace(lane=NO_LANE)) == naive.messages.get(sequence)
@@ -242,6 +248,7 @@ def loaded(real: Columns, fifo: bool, per_group: int) -> Columns:
     again.load(
         [Page.load(page.dump()) for page in real._pages.values()],
         [lane.definition for lane in real.lanes.by_number.values()],
+        real.claim_names.rows(),
     )
     again.next_sequence = real.next_sequence
     return again

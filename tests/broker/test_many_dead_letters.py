@@ -17,7 +17,7 @@ from tests.support.memory_log import MemoryLog
 from tests.support.states import contents_of
 from tests.support.threads import Call
 from tests.support.waiting import eventually
-from wonderq.broker import claims, transfers
+from wonderq.broker import claims, polls, transfers
 from wonderq.broker.broker import Broker
 from wonderq.broker.housekeeping import Housekeeper
 from wonderq.model.messages import Change, NewMessage, Target
@@ -38,6 +38,7 @@ class World:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(claims, "_SPENT_PORTION", ASIDE)
         monkeypatch.setattr(claims, "PORTION_MESSAGES", MOVED)
+        monkeypatch.setattr(polls, "PORTION_MESSAGES", MOVED)
         monkeypatch.setattr(transfers, "PORTION_MESSAGES", MOVED)
         self.clock = FakeClock()
         self.log = MemoryLog()

@@ -313,7 +313,7 @@ def test_chunks_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
         known.apply(record.METADATA, 9, "schedule", f"name {index}", {"x": index})
     chunks = chunks_of(known)
     rows = [msgpack.unpackb(chunk) for chunk in chunks[1 : 4 + 1 + 3 + 4] if chunk[0] & 0xF0 == 0x90]
-    assert [len(each) for each in rows] == [3, 3, 2, 9, 3, 3, 1, 3, 3, 3, 1]
+    assert [len(each) for each in rows] == [3, 3, 2, 10, 3, 3, 1, 3, 3, 3, 1]
     assert contents_of(State.load(iter(chunks)), 0) == contents_of(known.state, 0)
 
 
@@ -413,28 +413,31 @@ def test_a_header_that_makes_no_sense_is_refused(broken: dict[str, Any]) -> None
     "fields",
     [
         1,
-        [1, "q", {"no_such_setting": 1}, 1, 1, 20, 3, 0, 0],
-        [1, "q", {}, 1, 1, 20, 3, 0],
-        [1, "q", {}, 1, 1, 20, "3", 0, 0],
-        [1, "q", {}, 1, 1, 20, 4, 0, 0],
-        [1, "q", {}, 1, 1, 20, 3, 1, 0],
-        [1, "q", {}, 1, 1, 20, 3, 0, 1],
+        [1, "q", {"no_such_setting": 1}, 1, 1, 20, 3, 0, 0, 0],
+        [1, "q", {}, 1, 1, 20, 3, 0, 0],
+        [1, "q", {}, 1, 1, 20, "3", 0, 0, 0],
+        [1, "q", {}, 1, 1, 20, 4, 0, 0, 0],
+        [1, "q", {}, 1, 1, 20, 3, 1, 0, 0],
+        [1, "q", {}, 1, 1, 20, 3, 0, 1, 0],
+        [1, "q", {}, 1, 1, 20, 3, 0, 0, 1],
     ],
 )
 def test_a_queue_that_makes_no_sense_is_refused(fields: Any) -> None:
     chunks = chunks_of(Known())
-    State.load(iter([chunks[0], msgpack.packb([1, "q", {}, 1, 1, 20, 3, 0, 0]), *chunks[2:]]))
+    State.load(iter([chunks[0], msgpack.packb([1, "q", {}, 1, 1, 20, 3, 0, 0, 0]), *chunks[2:]]))
     with pytest.raises(ValueError):
         State.load(iter([chunks[0], msgpack.packb(fields), *chunks[2:]]))
 
 
-def test_rows_of_lanes_and_keys_that_are_not_as_many_as_counted_are_refused() -> None:
+def test_rows_of_lanes_names_and_keys_that_are_not_as_many_as_counted_are_refused() -> None:
     known = Known()
     known.apply(record.SEND, 9, 1, 20, [], [3, 3], [[0, "a"], [0, "b"]], b"abcabc")
+    for sequence in (20, 21):
+        known.apply(record.NAMED_CLAIM, 9, 1, [sequence, 1], 9, sequence, "worker")
     known.apply(record.DEDUP, 9, 1, [["x", 1, 99], ["y", 2, 99]])
     chunks = chunks_of(known)
     assert contents_of(State.load(iter(chunks)), 0) == contents_of(known.state, 0)
-    for at in (2, 3):
+    for at in (2, 3, 4):
         rows = msgpack.unpackb(chunks[at])
         assert len(rows) == 2
         for wrong in ([], rows[:1], [*rows, rows[0]]):

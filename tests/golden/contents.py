@@ -52,7 +52,15 @@ def _message(log: FileLog, queue: Queue, view: MessageView) -> dict[str, Any]:
         del fields[name]
     priority, group = queue.messages.lane_of(view)
     body, headers = record.decode_entry(entry)
-    return {**fields, "priority": priority, "group": group, "body": body, "carried": _for_json(headers)}
+    consumer = queue.messages.consumer_of(view)
+    return {
+        **fields,
+        "consumer": consumer,
+        "priority": priority,
+        "group": group,
+        "body": body,
+        "carried": _for_json(headers),
+    }
 
 
 def _for_json(value: Any) -> Any:

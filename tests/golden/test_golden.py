@@ -20,6 +20,7 @@ from tests.support.independent_reader import records
 from tests.support.independent_state import live_messages
 from wonderq.broker.broker import Broker
 from wonderq.model.messages import NewMessage
+from wonderq.state import record
 from wonderq.state.state import LAYOUT
 from wonderq_storage import CorruptLogError, FileLog, UnsupportedFormatError, frame
 
@@ -52,6 +53,7 @@ def test_they_are_all_there() -> None:
     names = ("plain", "trimmed", "with-checkpoint")
     folders = [f"format-{version}/{name}" for version in range(1, frame.VERSION + 1) for name in names]
     assert [*folders, f"format-{frame.VERSION}/with-checkpoint-{LAYOUT}"] == NAMES
+    assert {fields[0] for _, _, fields in records(GOLDEN[-1])} == set(range(len(record.TYPES)))
 
 
 @pytest.mark.parametrize(("at", "kinds_of_records"), [(0, 8), (3, 11)])

@@ -9,6 +9,7 @@ from tests.mutants import (
     in_documentation,
     in_fibers,
     in_file_log,
+    in_finishing,
     in_housekeeping,
     in_limits,
     in_maintenance,
@@ -34,6 +35,7 @@ MUTANTS = [
         in_documentation,
         in_limits,
         in_semantics,
+        in_finishing,
     )
     for mutant in module.MUTANTS
 ]

@@ -29,17 +29,17 @@ MUTANTS = [
     Mutant(
         "claim_answers_at_once",
         "After a crash a message is given to another consumer while the first still works on it.",
-        _CLAIMS,
-        "        self._core.durability.wait(claim.position)\n        return self._reader.messages",
-        "        return self._reader.messages",
+        "wonderq/broker/polls.py",
+        "            self._core.durability.wait(claims[-1].position)\n",
+        "",
         (f"{_ANSWERS}::test_an_answer_waits",),
     ),
     Mutant(
         "delete_answers_at_once",
         "A deleted message is back after a crash.",
-        _CHANGES,
-        "        self._core.wait_until_durable()\n        return results\n\n    def _resolve_receipts",
-        "        return results\n\n    def _resolve_receipts",
+        "wonderq/broker/changes.py",
+        "        self._core.wait_until_durable()\n        return results\n\n    def resolve_receipts",
+        "        return results\n\n    def resolve_receipts",
         (f"{_ANSWERS}::test_an_answer_waits",),
     ),
     Mutant(
@@ -70,9 +70,9 @@ MUTANTS = [
     Mutant(
         "nothing_to_claim_answers_at_once",
         "A consumer gets an empty answer because of a deletion that a crash then undoes.",
-        _CLAIMS,
-        "        if claim is None:\n            self._core.wait_until_durable()\n",
-        "        if claim is None:\n",
+        "wonderq/broker/polls.py",
+        "                if not messages:\n                    self._core.wait_until_durable()\n                return messages\n",
+        "                return messages\n",
         (f"{_ANSWERS}::test_an_answer_waits",),
     ),
     Mutant(

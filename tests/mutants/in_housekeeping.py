@@ -99,9 +99,9 @@ MUTANTS = [
     Mutant(
         "redrive_keeps_the_origin",
         "A message that was brought back still looks like a dead letter.",
-        _REDRIVE,
-        'for name, value in message.headers.items() if name != "origin"}',
-        "for name, value in message.headers.items()}",
+        "wonderq/broker/redrive.py",
+        'if name not in ("origin", "failure")',
+        'if name not in ("failure",)',
         (f"{_OF_REDRIVES}::TestWhereTo",),
     ),
     Mutant(

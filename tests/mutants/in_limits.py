@@ -112,9 +112,9 @@ MUTANTS = [
     Mutant(
         "a_queue_without_room_in_flight_looks_empty",
         "Consumers get an empty answer while messages wait.",
-        "wonderq/broker/claims.py",
-        "                            if outcome.in_flight_limit:",
-        "                            if False:",
+        "wonderq/broker/polls.py",
+        "if outcome.in_flight_limit:",
+        "if False:",
         (f"{_BROKER}::TestInFlight",),
     ),
     Mutant(
@@ -136,9 +136,9 @@ MUTANTS = [
     Mutant(
         "an_expiry_that_an_sqs_client_asks_for_ends_all_that_is_due",
         "A change of visibility holds up all other requests while many claims end.",
-        "wonderq/broker/changes.py",
-        "found.messages.advance(now_ms, PORTION)",
-        "found.messages.advance(now_ms)",
+        "wonderq/broker/updates.py",
+        "self.queue.messages.advance(now_ms, PORTION)",
+        "self.queue.messages.advance(now_ms)",
         ("tests/broker/test_portions.py::test_a_claim_that_is_made_to_expire_ends_few_others_with_it",),
     ),
     Mutant(

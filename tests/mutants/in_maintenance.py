@@ -32,8 +32,8 @@ MUTANTS = [
     Mutant(
         "compaction_releases_everything",
         "Claims and delays end when their segment is compacted.",
-        _COLUMNS,
-        "                claims += [self.state_of(view) for view in page.views(start, stop) if not view.is_pristine]\n",
+        "wonderq/state/columns.py",
+        "                claims += [self.state_of(view).stored for view in page.views(start, stop) if not view.is_pristine]\n",
         "                pass\n",
         (f"{_REWRITING}::test_all_that_can_be_seen_of_messages_lasts",),
     ),

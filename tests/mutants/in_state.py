@@ -58,9 +58,9 @@ MUTANTS = [
     Mutant(
         "deadline_in_whole_seconds",
         "A claim ends up to a second early.",
-        _STATE,
-        "claim(runs, at_ms, timeout_ms, token)",
-        "claim(runs, (at_ms + timeout_ms) // 1000 * 1000 - timeout_ms, timeout_ms, token)",
+        "wonderq/state/state.py",
+        "claim(runs, at_ms, timeout_ms, token, consumer)",
+        "claim(runs, (at_ms + timeout_ms) // 1000 * 1000 - timeout_ms, timeout_ms, token, consumer)",
         ("tests/broker/test_clock_jumps.py::test_deadlines_are_exact_to_the_millisecond",),
     ),
     Mutant(

@@ -7,6 +7,10 @@ from pathlib import Path
 
 from tests.support.clock import FakeClock
 from wonderq.broker.broker import Broker
+from wonderq.broker.claims import ClaimOptions
+from wonderq.broker.finishing import Finish
+from wonderq.broker.polls import Sources
+from wonderq.model.failures import ReportedError
 from wonderq.model.messages import Change, NewMessage, Target
 from wonderq.state import record
 from wonderq_storage import Checkpoints, FileLog
@@ -55,6 +59,7 @@ class Writer:
             broker.claim("orders.fifo", limit=1)
             broker.update("orders.fifo", Target(id=delayed[0]), Change(body=""))
             self.write_what_version_2_brought(step)
+            self.write_what_consumers_report(step)
             broker.produce("passing", [self.body("soon gone")])
             if step % 4 == 3:
                 broker.purge("passing")
@@ -91,6 +96,24 @@ class Writer:
                     None if step % 4 == 3 else {"step": step, "é": [1]},
                 )
             )
+
+    def write_what_consumers_report(self, step: int) -> None:
+        """Claims with a name, errors, dead letters on request, and releases that do not count."""
+        broker = self.broker
+        broker.put_queue("jobs", max_receives=9, dead_letter_queue="dead")
+        broker.produce("jobs", [self.body(f"job {step}") for _ in range(4)])
+        sources, options = Sources(("jobs", "default")), ClaimOptions(3, HOUR_MS, consumer=f"worker {step % 3}")
+        error = ReportedError(self.body("failed"), "Error", "Traceback")
+        changes = (
+            None,
+            Change(delay_ms=1000, error=error),
+            Change(dead=True, error=error),
+            Change(visibility_timeout_ms=0, uncounted=True),
+            Change(error=error),
+        )
+        held = broker.claim_from(sources, options)
+        ends = [Finish(each.receipt or "", changes[(step + at) % 5]) for at, each in enumerate(held[:2])]
+        broker.next(sources, ends, options._replace(limit=2, attempt_id=f"next {step % 2}"))
 
     def close(self) -> int:
         self.broker.close()

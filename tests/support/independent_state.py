@@ -44,7 +44,7 @@ def live_messages(folder: Path) -> dict[str, dict[int, dict[str, Any]]]:
             for n, body in enumerate(contents(path, at, lengths, entries)):
                 due = dues[n] if dues and dues[n] > time else 0
                 live[first + n] = body | {"status": 3 if due else 1, "due": due, "receives": 0, "token": None}
-        elif kind == 3:
+        elif kind in (3, 11):
             for message in (live[n] for n in spread(fields[0]) if n in live):
                 token, receives = fields[2], message["receives"] + 1
                 message |= {"status": 2, "due": time + fields[1], "receives": receives, "token": token}

@@ -35,6 +35,7 @@ def columns_of(messages: Columns) -> dict[str, Any]:
         "next_sequence": messages.next_sequence,
         "counts": list(messages.counts),
         "bytes": messages.bytes,
+        "names": sorted(messages.claim_names.rows()),
         "pages": {
             number: {name: copy(getattr(page, name)) for name in page.__slots__ if name not in ("listed", "frozen")}
             for number, page in messages._pages.items()

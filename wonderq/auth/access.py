@@ -26,6 +26,11 @@ _SMALL_BYTES = 1 << 14
 #: Paths that name no queue, so that patterns of queues do not apply.
 _WITHOUT_QUEUE = ("/queues", "/schedules", "/schedules/{schedule}", "/metrics")
 
+#: Paths whose body may name the queues. `wonderq.rest.resource.Resource.sources` checks them.
+_QUEUES_IN_BODY = ("/messages/consume", "/messages/next")
+
+_OTHER_QUEUES = frozenset(_WITHOUT_QUEUE + _QUEUES_IN_BODY)
+
 #: Paths that expose all queues, and so require a key for all queues.
 _ABOUT_ALL_QUEUES = ("/metrics",)
 
@@ -79,7 +84,7 @@ class Access:
             return _forbidden(role, "")
         if template in _ABOUT_ALL_QUEUES and not key.opens(None):
             return _forbidden(role, " for all queues")
-        if template not in _WITHOUT_QUEUE and not key.opens(found[2].get("queue", DEFAULT_QUEUE)):
+        if template not in _OTHER_QUEUES and not key.opens(found[2].get("queue", DEFAULT_QUEUE)):
             return _forbidden(role, " for this queue")
         return None
 

@@ -3,7 +3,7 @@
 | concern | module | operations |
 |---|---|---|
 | producing | `wonderq.broker.produce` | `produce`, `send`, `hand_over` |
-| claims | `wonderq.broker.claims` | `claim`, `remove_dead_letters` |
+| polls, claims | `wonderq.broker.polls`, `wonderq.broker.claims` | `claim`, `claim_from`, `remove_dead_letters` |
 | finishing and claiming together | `wonderq.broker.finishing` | `next` |
 | retention, deadlines, expired keys | `wonderq.broker.upkeep` | `upkeep` |
 | deleting and updating | `wonderq.broker.changes` | `delete`, `delete_batch`, `update`, `update_batch`, `kick` |
@@ -21,6 +21,7 @@ from wonderq.broker.changes import Changes
 from wonderq.broker.claims import Claims
 from wonderq.broker.core import Core
 from wonderq.broker.finishing import Finisher
+from wonderq.broker.polls import Polls
 from wonderq.broker.produce import Producer
 from wonderq.broker.queries import Queries
 from wonderq.broker.queues import Queues
@@ -62,10 +63,11 @@ class Broker:
         self._reader = Reader(self.core)
         producer = Producer(self.core)
         transfers = Transfers(self.core, self._reader)
-        self.claims = Claims(self.core, self._reader, transfers)
+        self.claims = Claims(self.core, transfers)
+        polls = Polls(self.core, self._reader, transfers, self.claims)
         updates = Updates(self.core, self._reader, transfers)
         changes = Changes(self.core, updates, transfers)
-        finisher = Finisher(self.core, changes, updates, self.claims)
+        finisher = Finisher(self.core, changes, updates, polls)
         self.queries = Queries(self.core, self._reader)
         self.redrives = Redrives(self.core, self._reader, transfers)
         queues = Queues(self.core, self.queries, self.redrives)
@@ -76,7 +78,8 @@ class Broker:
         self.send = producer.send
         self.hand_over = producer.hand_over
 
-        self.claim = self.claims.claim
+        self.claim = polls.claim
+        self.claim_from = polls.claim_from
         self.next = finisher.next
         self.upkeep = Upkeep(self.core).run
         self.remove_dead_letters = self.claims.remove_dead_letters

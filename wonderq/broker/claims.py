@@ -1,9 +1,8 @@
-"""Claims: delivery, long polling and dead-lettering."""
+"""Claims: which messages of a queue a consumer gets, and which are dead letters. `wonderq.broker.polls` waits."""
 
 from __future__ import annotations
 
 import secrets
-import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from math import inf
@@ -11,17 +10,13 @@ from operator import attrgetter
 from typing import NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
-from wonderq.broker.consumers import Waiter
 from wonderq.broker.core import CLAIM_LEAVES, Core
 from wonderq.broker.rate_limits import ClaimBudget
-from wonderq.broker.reader import Reader
 from wonderq.broker.transfers import PORTION_MESSAGES, Transfers
-from wonderq.model.errors import BrokerError, InvalidValueError, ShuttingDownError, TooManyInFlightError
 from wonderq.model.limits import UNLIMITED
-from wonderq.model.messages import Message, new_tuple
+from wonderq.model.messages import new_tuple
 from wonderq.model.settings import DEDUPLICATION_WINDOW_MS
 from wonderq.model.status import CLAIMED
-from wonderq.runtime.fibers import yield_to_others
 from wonderq.runtime.token_bucket import TokenBuckets
 from wonderq.state import record
 from wonderq.state.page import NO_TOKEN, MessageView
@@ -33,6 +28,9 @@ from wonderq_storage import Position
 _TOKENS_BYTES = 4096
 
 _MAX_ATTEMPT_CHARACTERS = 128
+
+#: Most claims of a queue that have the name of their consumer at a time. Further ones have none.
+MAX_NAMED_CLAIMS = 10_000
 
 #: Prefix of the ids of claim attempts in a queue's dedup table.
 _ATTEMPT = "a"
@@ -101,28 +99,18 @@ class ClaimOptions(NamedTuple):
     since."""
     room: Room | None = None
     """Fewer messages are claimed if it has too little left."""
+    consumer: str = ""
+    """Name of the consumer, which its messages show."""
 
 
 DEFAULT_CLAIM = ClaimOptions()
 
 
-class _Request(NamedTuple):
-    """One wait for a claim."""
-
-    queue: str
-    options: ClaimOptions
-    wait_until_s: float
-    """End of the long poll, on the monotonic clock."""
-    finished_any: bool
-    """Whether records before the claim must become durable before a sleep: the client waits for them too."""
-
-
 class Claims:
-    """Delivers messages to consumers."""
+    """Decides claims, one queue at a time."""
 
-    def __init__(self, core: Core, reader: Reader, transfers: Transfers) -> None:
+    def __init__(self, core: Core, transfers: Transfers) -> None:
         self._core = core
-        self._reader = reader
         self._transfers = transfers
         self._tokens: Iterator[int] = iter(())
         # By queue: the buckets of a deleted queue are dropped with it.
@@ -131,139 +119,12 @@ class Claims:
         # What `remove_dead_letters` has seen of each queue: as long as it is the same, there is nothing new to find.
         self._seen: WeakKeyDictionary[Queue, tuple[int, ...]] = WeakKeyDictionary()
 
-    def claim(
-        self,
-        queue: str,
-        *,
-        limit: int = 10,
-        visibility_timeout_ms: int | None = None,
-        wait_s: float = 0,
-        client_gone: Callable[[], bool] = lambda: False,
-        attempt_id: str | None = None,
-        room: Room | None = None,
-    ) -> list[Message]:
-        """Claim the next messages of a queue; see `ClaimOptions`.
+    def try_claim(self, queue: Queue, now_ms: int, options: ClaimOptions, taken_bytes: int = 0) -> Claim | NoClaim:
+        """Claim messages that are available now, under the lock, or return the reason why there are none.
 
-        Raises:
-            InvalidValueError: an argument is out of range.
-            QueueNotFoundError: the queue does not exist.
-            ShuttingDownError: the broker is shutting down.
-            TooManyInFlightError: messages wait, but the queue has as many in flight as it may have.
-            TooManyWaitingError: as many consumers wait as may wait.
+        ``taken_bytes`` is the size of messages from other queues in the same response.
         """
-        options = ClaimOptions(limit, visibility_timeout_ms, wait_s, client_gone, attempt_id, room)
-        self.check(options)
-        return self.claim_with(queue, options)
-
-    def claim_with(self, queue: str, options: ClaimOptions, *, finished_any: bool = False) -> list[Message]:
-        """Do what `claim` does, with options that `check` has accepted.
-
-        With ``finished_any``, what was decided before becomes durable before the long poll sleeps.
-        """
-        request = _Request(queue, options, time.monotonic() + options.wait_s, finished_any)
-        claim = self._wait_for_claim(request)
-        if claim is None:
-            self._core.wait_until_durable()
-            return []
-        messages, limit = self._deliver(claim), options.limit
-        # A message that was deleted meanwhile and dropped from the log cannot be read: claim another in its place. The
-        # attempt's id stands for the first claim, so leave it out. Do not wait once there is a message to deliver.
-        while len(claim.views) > len(messages) and len(messages) < limit:
-            more = request._replace(options=options._replace(limit=limit - len(messages), attempt_id=None))
-            if messages:
-                more = more._replace(wait_until_s=0.0)
-            try:
-                claim = self._wait_for_claim(more)
-            except BrokerError:
-                if not messages:
-                    raise
-                break
-            if claim is None:
-                break
-            found = self._deliver(claim)
-            if len(found) == len(claim.views):
-                return messages + found
-            messages += found
-        return messages
-
-    def check(self, options: ClaimOptions) -> None:
-        """Check that options are in range.
-
-        Raises:
-            InvalidValueError: one is not.
-        """
-        limits, timeout_ms, attempt_id = self._core.limits, options.visibility_timeout_ms, options.attempt_id
-        if not 1 <= options.limit <= limits.batch_messages:
-            raise InvalidValueError("max", f"max must be from 1 to {limits.batch_messages}.")
-        if timeout_ms is not None:
-            limits.check_range("visibility_timeout", timeout_ms)
-        if not 0 <= options.wait_s <= limits.wait_s:
-            raise InvalidValueError("wait", f"wait must be from 0 to {limits.wait_s} seconds.")
-        if attempt_id is not None and not 1 <= len(attempt_id) <= _MAX_ATTEMPT_CHARACTERS:
-            raise InvalidValueError("attempt_id", f"attempt_id must have 1 to {_MAX_ATTEMPT_CHARACTERS} characters.")
-
-    def _wait_for_claim(self, request: _Request) -> Claim | None:
-        """Claim messages, and wait for the first; return None if none came in time or the client disconnected."""
-        core = self._core
-        options = request.options
-        waiter: Waiter | None = None
-        may_move, must_sync = PORTION_MESSAGES, request.finished_any
-        try:
-            while not options.client_gone():
-                with core.transaction as now_ms:
-                    if core.stopping:
-                        if waiter is None:
-                            raise ShuttingDownError
-                        return None
-                    queue = core.find_queue(request.queue)
-                    outcome = self.try_claim(
-                        queue, now_ms, options.limit, options.visibility_timeout_ms, options.attempt_id, options.room
-                    )
-                    if isinstance(outcome, Claim):
-                        return outcome
-                    if not (outcome.dead or outcome.unfinished):
-                        left_s = request.wait_until_s - time.monotonic()
-                        if left_s <= 0:
-                            if outcome.in_flight_limit:  # an empty answer would mean that no message waits
-                                raise TooManyInFlightError(request.queue, outcome.in_flight_limit)
-                            return None
-                        if waiter is None:
-                            waiter = core.consumers.join(queue)
-                        else:
-                            core.consumers.rejoin(queue, waiter)
-                        sleep_s = min(left_s, outcome.wait_s, (waiter.due_ms - now_ms) / 1000)
-                if outcome.dead and may_move > 0:  # housekeeping moves the others, so that nobody waits for many
-                    self._transfers.dead_letter(queue, outcome.dead[:may_move])
-                    may_move -= len(outcome.dead)
-                elif outcome.dead or outcome.unfinished:
-                    yield_to_others()
-                else:
-                    assert waiter is not None
-                    if must_sync:
-                        core.wait_until_durable()
-                        must_sync = False
-                    waiter.wake.wait(max(sleep_s, _MIN_SLEEP_S))
-            return None
-        finally:
-            if waiter is not None:
-                with core.lock:
-                    core.consumers.leave(waiter, core.state.queues.get(request.queue))
-
-    def _deliver(self, claim: Claim) -> list[Message]:
-        """Wait until a claim is durable, and read its messages."""
-        self._core.durability.wait(claim.position)
-        return self._reader.messages(claim.queue, claim.views, claim.token)
-
-    def try_claim(
-        self,
-        queue: Queue,
-        now_ms: int,
-        limit: int,
-        visibility_timeout_ms: int | None,
-        attempt_id: str | None,
-        room: Room | None = None,
-    ) -> Claim | NoClaim:
-        """Claim messages that are available now, under the lock, or return the reason why there are none."""
+        limit, visibility_timeout_ms, _, _, attempt_id, room, consumer = options
         messages, settings = queue.messages, queue.settings
         in_flight_limit, rates = self._core.limits.in_flight_per_queue, None
         left = self._core.advance(queue, now_ms)
@@ -275,11 +136,11 @@ class Claims:
             in_flight_limit = min(in_flight_limit, settings.max_in_flight or UNLIMITED)
             if settings.has_rates:
                 rates = self._budget(queue)
-        timeout_ms = settings.visibility_timeout_ms if visibility_timeout_ms is None else visibility_timeout_ms
         if attempt_id is not None:
-            again = self._claim_again(queue, now_ms, timeout_ms, attempt_id, room)
+            again = self.claim_again(queue, now_ms, options)
             if again is not None:
                 return again
+        timeout_ms = settings.visibility_timeout_ms if visibility_timeout_ms is None else visibility_timeout_ms
         more = in_flight_limit - messages.counts[CLAIMED]
         if messages.spent and messages.spent_receives != settings.max_receives:
             messages.put_back(_SPENT_PORTION)
@@ -289,20 +150,31 @@ class Claims:
             dead = self._set_aside(queue, runs, min(limit, more), rates, room)
             if dead:
                 return NoClaim(dead=dead)
+        if taken_bytes and runs:
+            most_bytes = min(self._core.limits.batch_bytes, inf if room is None else room.left_bytes) - taken_bytes
+            if sum(map(_length, messages.views(runs))) > most_bytes:
+                return NoClaim()
         if not runs:
             if left <= 0:
                 return NoClaim(unfinished=True)
             full = more <= 0 < messages.available
             return NoClaim(in_flight_limit if full else 0, inf if rates is None else rates.wait_s)
         token = self._new_token()
-        records: list[Record] = [record.Claim(record.CLAIM, now_ms, queue.number, runs, timeout_ms, token)]
+        fields = now_ms, queue.number, runs, timeout_ms, token
+        records: list[Record] = [record.Claim(record.CLAIM, *fields)]
+        if consumer and len(messages.claim_names.by_token) < MAX_NAMED_CLAIMS:
+            records = [record.NamedClaim(record.NAMED_CLAIM, *fields, consumer)]
         if attempt_id is not None:
             records.append(self._attempt(queue, now_ms, attempt_id, token, runs, now_ms + timeout_ms))
         position = self._core.append_and_apply(*records, leave=CLAIM_LEAVES)
         self._count(queue, now_ms, runs)
         views = messages.views(runs)
         if room is not None:
-            room.take(sum(map(_length, views)))
+            size = sum(map(_length, views))
+            if taken_bytes:
+                room.fit(taken_bytes + size)
+            else:
+                room.take(size)
         if rates is not None:
             rates.count(messages.lane_of(view)[1] for view in views)
         self._core.consumers.notify(queue)
@@ -393,10 +265,13 @@ class Claims:
             produced_ms = sorted(produced_ms)  # lanes do not deliver the oldest message first
         self._core.counters.of(queue.name).claimed(now_ms, produced_ms)
 
-    def _claim_again(
-        self, queue: Queue, now_ms: int, timeout_ms: int, attempt_id: str, room: Room | None
-    ) -> Claim | None:
+    def claim_again(self, queue: Queue, now_ms: int, options: ClaimOptions) -> Claim | None:
         """Renew and return the claim of an earlier attempt, or return None if there is none or a message changed."""
+        attempt_id, room = options.attempt_id, options.room
+        assert attempt_id is not None
+        timeout_ms = options.visibility_timeout_ms
+        if timeout_ms is None:
+            timeout_ms = queue.settings.visibility_timeout_ms
         before = queue.dedup.get(_ATTEMPT + attempt_id, now_ms)
         if before is None:
             return None

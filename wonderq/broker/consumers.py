@@ -1,5 +1,6 @@
 """Consumers that wait for a message, in one queue of waiters per message queue, first come first served.
 
+A consumer may wait in several queues at once.
 A message wakes the first waiter that sleeps, and no more waiters than there are messages. A waiter that leaves wakes
 the next. So a message wakes one consumer, however many wait, and a waiter keeps its place until it leaves.
 """
@@ -7,6 +8,7 @@ the next. So a message wakes one consumer, however many wait, and a waiter keeps
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 
 from wonderq.model.errors import TooManyWaitingError
 from wonderq.model.limits import UNLIMITED
@@ -27,6 +29,11 @@ class Waiter:
         self.due_ms = NEVER_MS
         """Deadline of a claim or delay at which the waiter wakes up by itself."""
 
+    def rearm(self) -> None:
+        """Prepare to sleep again."""
+        self.wake.clear()
+        self.due_ms = NEVER_MS
+
 
 class ConsumerQueues:
     """Waiters of all queues. Call every method under the broker's lock."""
@@ -46,8 +53,8 @@ class ConsumerQueues:
         """Return the number of waiters of all queues."""
         return self._count
 
-    def join(self, queue: Queue) -> Waiter:
-        """Register a waiter at the back of the queue. Pair every `join` with a `leave`.
+    def register(self) -> Waiter:
+        """Return a new waiter, which waits nowhere yet. Pair every `register` with a `leave`.
 
         Raises:
             TooManyWaitingError: as many consumers wait as may wait.
@@ -55,24 +62,19 @@ class ConsumerQueues:
         if self._count >= self._limit:
             raise TooManyWaitingError(self._limit)
         self._count += 1
-        waiter = Waiter()
-        self._waiters.setdefault(queue.number, deque()).append(waiter)
-        self._set_deadline(queue, waiter)
-        return waiter
+        return Waiter()
 
-    def rejoin(self, queue: Queue, waiter: Waiter) -> None:
-        """Wait again after a wake-up without a message."""
-        waiter.wake.clear()
+    def join(self, queue: Queue, waiter: Waiter) -> None:
+        """Wait at the back of a queue, or keep the place in it.
+
+        The first waiter wakes up by itself at the next deadline of the queue.
+        """
         waiters = self._waiters.setdefault(queue.number, deque())
-        if waiter not in waiters:  # its queue was deleted, and another of the same name was created
+        if waiter not in waiters:
             waiters.append(waiter)
-        self._set_deadline(queue, waiter)
-
-    def _set_deadline(self, queue: Queue, waiter: Waiter) -> None:
-        """Set the deadline at which a waiter wakes up by itself; only the first waiter has one."""
         due_ms = queue.messages.next_due_ms()
-        first = self._waiters[queue.number][0] is waiter
-        waiter.due_ms = due_ms if first and due_ms is not None else NEVER_MS
+        if waiters[0] is waiter and due_ms is not None:
+            waiter.due_ms = min(waiter.due_ms, due_ms)
 
     def notify(self, queue: Queue) -> None:
         """Wake a waiter for an available message, and the first waiter for an earlier deadline than it knows."""
@@ -92,18 +94,19 @@ class ConsumerQueues:
                 return
             waiting -= 1  # this waiter is awake, and will claim it
 
-    def leave(self, waiter: Waiter, queue: Queue | None) -> None:
-        """Remove a waiter. ``queue`` is None if it was deleted meanwhile."""
+    def leave(self, waiter: Waiter, queues: Iterable[Queue | None]) -> None:
+        """Remove a waiter from its queues. A queue is None if it was deleted meanwhile."""
         self._count -= 1
-        if queue is None:
-            return
-        waiters = self._waiters.get(queue.number)
-        if waiters is not None:
-            if waiter in waiters:
-                waiters.remove(waiter)
-            if not waiters:
-                del self._waiters[queue.number]
-        self.notify(queue)
+        for queue in queues:
+            if queue is None:
+                continue
+            waiters = self._waiters.get(queue.number)
+            if waiters is not None:
+                if waiter in waiters:
+                    waiters.remove(waiter)
+                if not waiters:
+                    del self._waiters[queue.number]
+            self.notify(queue)
 
     def dissolve(self, queue: Queue) -> None:
         """Wake all waiters of a deleted queue."""

@@ -12,8 +12,9 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from wonderq.broker.changes import Changes
-from wonderq.broker.claims import DEFAULT_CLAIM, ClaimOptions, Claims
+from wonderq.broker.claims import DEFAULT_CLAIM, ClaimOptions
 from wonderq.broker.core import NOT_A_RECEIPT, Core
+from wonderq.broker.polls import Polls, Sources
 from wonderq.broker.updates import Decision, Prepared, Update, Updates
 from wonderq.model.errors import (
     BrokerError,
@@ -33,7 +34,7 @@ from wonderq_storage import DiskFullError
 #: Prefix of the attempts to finish in a queue's dedup table.
 _FINISH = "f"
 
-_FINGERPRINT_BYTES = 16
+_FINGERPRINT_CHARACTERS = 16
 
 
 class Finish(NamedTuple):
@@ -77,43 +78,43 @@ class _OfQueue:
 class Finisher:
     """Ends the claims of one request, and makes its next claim."""
 
-    def __init__(self, core: Core, changes: Changes, updates: Updates, claims: Claims) -> None:
+    def __init__(self, core: Core, changes: Changes, updates: Updates, polls: Polls) -> None:
         self._core = core
         self._changes = changes
         self._updates = updates
-        self._claims = claims
+        self._polls = polls
 
     def next(
         self,
-        queue: str,
+        sources: Sources,
         finished: Sequence[Finish],
         options: ClaimOptions = DEFAULT_CLAIM,
         *,
         permits: Permits = everything,
     ) -> Next:
-        """Finish messages of any queues, and claim the next ones of ``queue`` as `Claims.claim` does.
+        """Finish messages of any queues, and claim the next ones of the sources as `Polls.claim_from` does.
 
         ``permits`` tells whether the client may finish messages of a queue. With an attempt id, a repetition of the
         same request finishes nothing again and returns the same results.
 
         Raises:
             InvalidValueError, BatchTooLargeError: a field is out of range. Nothing was finished.
-            QueueNotFoundError: ``queue`` does not exist. Nothing was finished.
+            QueueNotFoundError: a source does not exist. Nothing was finished.
             NotPermittedError: a message is in a queue that the client may not use. Nothing was finished.
             BrokerError: the claim is refused, and there was nothing to finish.
         """
-        self._claims.check(options)
         if not finished:
-            return Next(self._claims.claim_with(queue, options), [], None)
-        results = self._finish(queue, finished, options.attempt_id, permits)
+            return Next(self._polls.claim_from(sources, options), [], None)
+        self._polls.check(sources, options)
+        results = self._finish(sources, finished, options.attempt_id, permits)
         try:
-            return Next(self._claims.claim_with(queue, options, finished_any=True), results, None)
+            return Next(self._polls.claim_from(sources, options, finished_any=True), results, None)
         except (BrokerError, DiskFullError) as error:
             self._core.wait_until_durable()
             return Next([], results, error)
 
     def _finish(
-        self, queue: str, finished: Sequence[Finish], attempt_id: str | None, permits: Permits
+        self, sources: Sources, finished: Sequence[Finish], attempt_id: str | None, permits: Permits
     ) -> list[BrokerError | None]:
         """Delete and update messages, in one write. Return for each None or its error. Does not wait for the disk."""
         core = self._core
@@ -133,7 +134,7 @@ class Finisher:
                     for part, found in zip(parts, queues, strict=True)
                 ]
             with core.transaction as now_ms:
-                claimed = core.find_queue(queue)
+                claimed, *_ = [core.find_queue(name) for name in sources.queues]
                 queues = self._queues(parts, permits)
                 if attempt is not None and (before := attempt.results(claimed, len(finished), now_ms)) is not None:
                     return before
@@ -210,8 +211,8 @@ class _Attempt(NamedTuple):
     """A request that its client may repeat."""
 
     key: str
-    """Key in the dedup table of the queue that it claims from."""
-    fingerprint: bytes
+    """Key in the dedup table of the first queue that it claims from."""
+    fingerprint: str
 
     def results(self, queue: Queue, count: int, now_ms: int) -> list[BrokerError | None] | None:
         """Return the results of the same request if it was carried out before, under the lock; None otherwise."""
@@ -241,9 +242,9 @@ def _error_of(code: str, message: str, field: str | None) -> BrokerError:
     return error
 
 
-def _fingerprint(finished: Sequence[Finish]) -> bytes:
-    """Return bytes that differ for requests that finish other messages, or finish them otherwise."""
+def _fingerprint(finished: Sequence[Finish]) -> str:
+    """Return a text that differs for requests that finish other messages, or finish them otherwise."""
     digest = sha256()
     for receipt, change in finished:
         digest.update(f"{receipt} {change!r}\n".encode(errors="surrogatepass"))
-    return digest.digest()[:_FINGERPRINT_BYTES]
+    return digest.hexdigest()[:_FINGERPRINT_CHARACTERS]

@@ -84,9 +84,18 @@ class Reader:
             sequences,
             first_claimed_ms,
             envelopes,
+            self._consumers(queue, views, token),
         )
         fields = zip(*columns, strict=False)
         return list(map(new_tuple, repeat(Message), fields))
+
+    @staticmethod
+    def _consumers(queue: Queue, views: Sequence[MessageView], token: int) -> Iterable[str]:
+        """Return the name of the consumer that holds each message."""
+        messages = queue.messages
+        if not messages.claim_names.by_token:
+            return repeat("")
+        return repeat(messages.claim_names.by_token.get(token, "")) if token else map(messages.consumer_of, views)
 
     def load(self, queue: Queue, views: Sequence[MessageView]) -> list[LoadedMessage]:
         """Return the contents of messages, once they are durable, without those that were deleted meanwhile."""

@@ -126,7 +126,7 @@ class Decision:
                 record.to_runs(view.sequence for view, _ in ordered),
                 [view.produced_ms for view, _ in ordered],
                 [len(entry) for _, entry in ordered],
-                [messages.state_of(view) for view, _ in ordered if not view.is_pristine],
+                [messages.state_of(view).stored for view, _ in ordered if not view.is_pristine],
                 b"".join(entry for _, entry in ordered),
             )
         ]
@@ -181,12 +181,14 @@ class Updates:
         An update whose message cannot be found has none. Called outside the lock.
         """
         wanted: dict[int, MessageView] = {}
+        consumers: dict[int, str] = {}
         with self._core.lock:
             target_queue = self._dead_letter_queue(queue)
             for index, (target, change) in enumerate(updates):
                 if change.rewrites:
                     with suppress(BrokerError):
-                        wanted[index] = self._core.resolve(queue, target)
+                        view = wanted[index] = self._core.resolve(queue, target)
+                        consumers[index] = queue.messages.consumer_of(view)
         views = {view.sequence: view for view in wanted.values()}
         self._check_bytes(sum(view.length for view in views.values()), len(views))
         loaded = {each.view.sequence: each for each in self._reader.load(queue, list(views.values()))}
@@ -196,21 +198,22 @@ class Updates:
             message = loaded.get(view.sequence)
             if message is None:
                 continue
-            prepared[index] = new = self._prepare(queue, message, updates[index][1], target_queue, now_ms)
+            change = updates[index][1]
+            prepared[index] = new = self._prepare(queue, message, change, target_queue, now_ms, consumers[index])
             size += len(new.entry)
             self._check_bytes(size, len(wanted))
             took(len(new.entry) // _BYTES_PER_STEP)
         return prepared
 
     def _prepare(
-        self, queue: Queue, message: LoadedMessage, change: Change, target_queue: str, now_ms: int
+        self, queue: Queue, message: LoadedMessage, change: Change, target_queue: str, now_ms: int, consumer: str
     ) -> Prepared:
         view, headers = message.view, message.headers
         body = message.body if change.body is None else change.body
         if change.attributes is not None:
             headers = {**headers, "attributes": dict(change.attributes)}
         if change.error is not None:
-            failure = Failure(change.error, now_ms, view.receives, "")
+            failure = Failure(change.error, now_ms, view.receives, consumer)
             headers = {**headers, FAILURE_HEADER: failure.to_header()}
         size = size_of(body, headers.get("attributes"))
         if change.dead and target_queue:

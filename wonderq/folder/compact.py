@@ -112,7 +112,7 @@ def _rewritten_bytes(state: State) -> int:
         for views in queue.messages.walk(_CHUNK_MESSAGES):
             runs = record.to_runs(view.sequence for view in views)
             produced_ms, lengths = [view.produced_ms for view in views], [view.length for view in views]
-            claims = [queue.messages.state_of(view) for view in views if not view.is_pristine]
+            claims = [queue.messages.state_of(view).stored for view in views if not view.is_pristine]
             update = record.Update(
                 record.UPDATE, state.last_ms, queue.number, (), runs, produced_ms, lengths, claims, b""
             )

@@ -80,6 +80,7 @@ def _messages(state: State, queue: Queue, bodies: _Bodies, now_ms: int) -> Itera
                 view.sequence,
                 view.first_claimed_ms,
                 envelope_of(headers, view.updates),
+                queue.messages.consumer_of(view),
             )
             yield {"type": "message", **msgspec.to_builtins(message_object(message))}
 

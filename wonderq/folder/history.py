@@ -56,11 +56,13 @@ class History:
         match read:
             case record.Produce() | record.Send():
                 yield from self._produced(read)
-            case record.Claim() if _in_runs(self._sequence, read.runs):
+            case record.Claim() | record.NamedClaim() if _in_runs(self._sequence, read.runs):
                 self._receives += 1
                 self._token = read.token
                 self._set(CLAIMED, read.at_ms + read.timeout_ms)
-                yield "claimed", {"receipt": self._receipt(), "until_ms": self._due_ms, "receive_count": self._receives}
+                named = {"consumer": read.consumer} if isinstance(read, record.NamedClaim) else {}
+                claimed = {"receipt": self._receipt(), "until_ms": self._due_ms, "receive_count": self._receives}
+                yield "claimed", {**claimed, **named}
             case record.Delete() if _in_runs(self._sequence, read.runs):
                 self._status = 0
                 yield "deleted", {}

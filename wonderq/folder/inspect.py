@@ -271,13 +271,14 @@ def _record_object(read: Record) -> _Object:
             if isinstance(read, record.Send):
                 produced["lanes"] = [{"priority": priority, "group": group} for priority, group in read.lanes]
             return produced
-        case record.Claim():
+        case record.Claim() | record.NamedClaim():
             return {
                 "queue": read.queue,
                 "runs": _pairs(read.runs),
                 "until": iso_time(read.at_ms + read.timeout_ms),
                 "timeout_ms": read.timeout_ms,
                 "token": read.token,
+                **({"consumer": read.consumer} if isinstance(read, record.NamedClaim) else {}),
             }
         case record.Delete():
             return {"queue": read.queue, "runs": _pairs(read.runs)}

@@ -33,7 +33,7 @@ class Losses:
                 self._reach(read.queue, read.first, damaged)
                 end = read.first + len(read.lengths)
                 self.next_sequence[read.queue] = max(self.next_sequence[read.queue], end)
-            case record.Claim() | record.Delete():
+            case record.Claim() | record.NamedClaim() | record.Delete():
                 runs = read.runs
                 self._reach(read.queue, max(map(add, runs[::2], runs[1::2]), default=0), damaged)
                 if isinstance(read, record.Delete):

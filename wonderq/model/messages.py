@@ -129,6 +129,8 @@ class Message(NamedTuple):
     """Time of the first claim; 0 if there was none, or if it is not known."""
     envelope: Envelope | None
     """Optional fields; None if all have their defaults."""
+    consumer: str = ""
+    """Name of the consumer that holds the message; empty if it gave none, or if nobody holds it."""
 
 
 class SendResult(NamedTuple):

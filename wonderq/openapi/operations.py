@@ -238,7 +238,7 @@ _MESSAGES = [
         ("invalid_value", *_WAIT_CODES, "too_many_keys", *_WRITE_CODES),
         f"{_CONSUME}\n\n{_EITHER}",
         schemas.Consume,
-        schemas.Consume,
+        schemas.ConsumeFrom,
         examples={"wait for some": {"max": 10, "wait": 20, "visibility_timeout": 60}},
     ),
     Operation(

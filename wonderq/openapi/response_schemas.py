@@ -120,6 +120,9 @@ class Message(Struct):
         ]
         | UnsetType
     ) = UNSET
+    consumer: (
+        Annotated[str, Meta(description="Name of the consumer that holds the message, if it gave one.")] | UnsetType
+    ) = UNSET
     delayed_until: (
         Annotated[Time, Meta(description="Time from which the message can be consumed, if the status is `delayed`.")]
         | UnsetType

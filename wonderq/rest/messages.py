@@ -181,33 +181,35 @@ def _claim_options(req: falcon.Request, fields: schemas.Consume) -> ClaimOptions
         client_gone,
         set_value(fields.attempt_id),
         req.env.get(RESPONSE_SHARE),
+        set_value(fields.consumer) or "",
     )
 
 
 class Consume(Resource):
     """``/messages/consume``."""
 
-    def on_get(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
+    def on_get(self, req: falcon.Request, resp: falcon.Response, queue: str | None = None) -> None:
         self._consume(req, resp, queue, read_query(req, schemas.Consume))
 
-    def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
-        self._consume(req, resp, queue, read_optional_body(req, schemas.Consume, self.broker.limits))
+    def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str | None = None) -> None:
+        self._consume(req, resp, queue, read_optional_body(req, schemas.ConsumeFrom, self.broker.limits))
 
-    def _consume(self, req: falcon.Request, resp: falcon.Response, queue: str, fields: schemas.Consume) -> None:
-        claimed = self.broker.next(queue, (), _claim_options(req, fields))
-        render(req, resp, claimed_objects(claimed.messages))
+    def _consume(self, req: falcon.Request, resp: falcon.Response, queue: str | None, fields: schemas.Consume) -> None:
+        messages = self.broker.claim_from(self.sources(req, queue, fields), _claim_options(req, fields))
+        render(req, resp, claimed_objects(messages))
         resp.set_header("Cache-Control", "no-store")
 
 
 class Next(Resource):
     """``/messages/next``."""
 
-    def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
+    def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str | None = None) -> None:
         body = read_body(req, schemas.Next, self.broker.limits)
+        sources = self.sources(req, queue, body)
         lists = {name: getattr(body, name) for name in _LISTS if getattr(body, name) is not UNSET}
         self.broker.limits.check_entries(sum(map(len, lists.values())))
         finished = finished_of(body)
-        done = self.broker.next(queue, finished, _claim_options(req, body), permits=self.permits(req))
+        done = self.broker.next(sources, finished, _claim_options(req, body), permits=self.permits(req))
         value: dict[str, Any] = {"messages": claimed_objects(done.messages), "success": not any(done.results)}
         if not value["success"]:
             rendered = iter(_batch_results([(None, each.receipt) for each in finished], done.results)["results"])

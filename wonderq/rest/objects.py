@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -57,6 +57,7 @@ class MessageObject(msgspec.Struct, gc=False):
     claimed_until: str | None
     queue: str
     receipt: str | msgspec.UnsetType = msgspec.UNSET
+    consumer: str | msgspec.UnsetType = msgspec.UNSET
     delayed_until: str | msgspec.UnsetType = msgspec.UNSET
     version: int | msgspec.UnsetType = msgspec.UNSET
     attributes: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
@@ -71,7 +72,7 @@ class MessageObject(msgspec.Struct, gc=False):
 
 def message_object(message: Message) -> MessageObject:
     """Return a message as clients see it."""
-    message_id, body, status, receipt, receives, produced_ms, due_ms, queue, _, _, envelope = message
+    message_id, body, status, receipt, receives, produced_ms, due_ms, queue, _, _, envelope, consumer = message
     due = None if due_ms is None else iso_time(due_ms)
     value = MessageObject(
         message_id,
@@ -82,6 +83,7 @@ def message_object(message: Message) -> MessageObject:
         due if status == "processing" else None,
         queue,
         msgspec.UNSET if receipt is None else receipt,
+        consumer or msgspec.UNSET,
         due if due is not None and status == "delayed" else msgspec.UNSET,
     )
     if envelope is not None:
@@ -136,8 +138,13 @@ def claimed_objects(messages: Sequence[Message]) -> list[MessageObject]:
     """Return the objects of all messages of a claim, for many of them in half the time of `message_object`."""
     if len(messages) < _MANY_MESSAGES:
         return list(map(message_object, messages))
-    ids, bodies, statuses, receipts, receives, produced_ms, due_ms, queues, _, _, envelope = zip(*messages, strict=True)
-    if any(envelope):
+    ids, bodies, statuses, receipts, receives, produced_ms, due_ms, queues, _, _, envelopes, consumers = zip(
+        *messages, strict=True
+    )
+    if any(envelopes):
         return list(map(message_object, messages))
     times = map(iso_time, produced_ms), map(iso_time, due_ms)
-    return list(map(MessageObject, ids, bodies, statuses, receives, *times, queues, receipts))
+    columns: list[Iterable[Any]] = [ids, bodies, statuses, receives, *times, queues, receipts]
+    if any(consumers):
+        columns.append(consumer or msgspec.UNSET for consumer in consumers)
+    return list(map(MessageObject, *columns))

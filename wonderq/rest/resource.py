@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import falcon
+from msgspec import UNSET, UnsetType
 
 from wonderq.auth.access import Access
 from wonderq.auth.roles import Role
 from wonderq.broker.broker import Broker
+from wonderq.broker.polls import Sources
+from wonderq.httpd.errors import RequestError
 from wonderq.model.messages import Target
 from wonderq.model.permits import Permits, everything
+from wonderq.model.queue_names import DEFAULT_QUEUE
+from wonderq.rest import schemas
+from wonderq.rest.values import sources_of
 
 
 class Resource:
@@ -35,6 +41,25 @@ class Resource:
             if error is not None:
                 raise error
         return targets
+
+    def sources(self, req: falcon.Request, queue: str | None, body: schemas.Consume) -> Sources:
+        """Return the queues that a request claims from, which the key must all open.
+
+        ``queue`` is that of the path, or None. Only there the body may name others.
+
+        Raises:
+            RequestError: the key lacks the role for one, both path and body name a queue, or only some have a weight.
+        """
+        given = body.queues if isinstance(body, schemas.ConsumeFrom) else UNSET
+        if queue is not None:
+            if given is not UNSET:
+                message = "Give queues on the path without a queue: /messages/consume or /messages/next."
+                raise RequestError(400, "ambiguous_request", message, "queues")
+            return Sources((queue,))
+        sources = Sources((DEFAULT_QUEUE,)) if isinstance(given, UnsetType) else sources_of(given)
+        for name in sources.queues:
+            self.check_queue(req, "consume", name)
+        return sources
 
     def permits(self, req: falcon.Request) -> Permits:
         """Return the queues that the request's key opens, for a call of the broker that finds its target itself."""

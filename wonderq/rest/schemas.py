@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import fields
 
 from wonderq.model.failures import MAX_ERROR_BYTES
-from wonderq.model.limits import Limits
+from wonderq.model.limits import MAX_CONSUMER_CHARACTERS, MAX_SOURCES, MAX_WEIGHT, Limits
 from wonderq.model.queue_names import QUEUE_NAME_PATTERN
 from wonderq.model.settings import RANGES
 from wonderq.model.status import STATUS_BY_NAME
@@ -295,6 +295,18 @@ class Consume(Body):
         ]
         | UnsetType
     ) = UNSET
+    consumer: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                max_length=MAX_CONSUMER_CHARACTERS,
+                description="Name of the consumer. Messages show it as long as the consumer holds them.",
+                examples=["worker-1:4711"],
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 class ReportedError(Body):
@@ -332,6 +344,41 @@ _Uncounted = Annotated[
 ]
 
 
+class WeightedQueue(Body):
+    """A queue to consume from, with its share."""
+
+    queue: _QueueName
+    weight: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=MAX_WEIGHT,
+            description="Share of the claims that ask this queue first, in proportion to the other weights.",
+            examples=[3],
+        ),
+    ]
+
+
+_Queues = Annotated[
+    list[_QueueName | WeightedQueue],
+    Meta(
+        min_length=1,
+        max_length=MAX_SOURCES,
+        description=(
+            "Queues to claim from, on the path without a queue. Names: in this order, each only when those before it "
+            "have no message left. Objects with weights: in an order that is drawn for each claim. Default: `default`."
+        ),
+        examples=[["urgent", "jobs"]],
+    ),
+]
+
+
+class ConsumeFrom(Consume):
+    """Size and duration of a claim, and its queues."""
+
+    queues: _Queues | UnsetType = UNSET
+
+
 class Release(Body, kw_only=True):
     """A message to release."""
 
@@ -349,7 +396,7 @@ class DeadMessage(Body, kw_only=True):
     error: _Error | UnsetType = UNSET
 
 
-class Next(Consume):
+class Next(ConsumeFrom):
     """Messages that the consumer has finished, and the next claim. All lists together have up to 1000 entries."""
 
     delete: Annotated[list[Receipt], Meta(description="Receipts of messages to delete.")] | UnsetType = UNSET

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 from binascii import Error as Base64Error
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import falcon
 from msgspec import UNSET, UnsetType
 
 from wonderq.broker.finishing import Finish
+from wonderq.broker.polls import Sources
 from wonderq.httpd.errors import RequestError
 from wonderq.model.attributes import Attribute, has_attribute
 from wonderq.model.failures import ReportedError
@@ -189,6 +190,22 @@ def finished_of(body: schemas.Next) -> list[Finish]:
     finished += [Finish(each.receipt, Change(error=error_of(each.error), dead=True)) for each in dead]
     took(4 * len(finished))
     return finished
+
+
+def sources_of(given: Sequence[str | schemas.WeightedQueue]) -> Sources:
+    """Return the queues of a claim.
+
+    Raises:
+        RequestError: only some have a weight.
+    """
+    names = [each if isinstance(each, str) else each.queue for each in given]
+    weights = [each.weight for each in given if not isinstance(each, str)]
+    if not weights:
+        return Sources(names)
+    if len(weights) < len(names):
+        message = "Give either the names of all queues, for a strict order, or all with a weight."
+        raise RequestError(400, "invalid_value", message, "queues")
+    return Sources(names, weights)
 
 
 def check_status(status: str) -> str:

@@ -17,8 +17,10 @@ from array import array
 from bisect import insort
 from collections.abc import Callable, Generator, Iterable, Sequence
 from itertools import accumulate, compress, groupby, islice, takewhile
+from typing import Any
 
 from wonderq.model.status import BURIED, CLAIMED, DELAYED, GONE, STATUS_COUNT, WAITING
+from wonderq.state.claim_names import ClaimNames
 from wonderq.state.deadlines import Deadlines
 from wonderq.state.lanes import NO_LANE, Lanes
 from wonderq.state.message_table import MessageTable
@@ -74,6 +76,7 @@ class Columns(MessageTable):
         self.spent_receives = 0
         """Number of claims at which those were set aside."""
         self.lanes = Lanes(self._status_of)
+        self.claim_names = ClaimNames()
         self._ready = ReadyPages(self._pages)
         self._deadlines = Deadlines()
         self._thinned_at = 0  # next sequence number at the end of the last pass of `thin`
@@ -89,13 +92,13 @@ class Columns(MessageTable):
 
     # Reading
 
-    def rewrite_fields(self, runs: Runs) -> tuple[list[int], list[MessageState]]:
+    def rewrite_fields(self, runs: Runs) -> tuple[list[int], list[Sequence[Any]]]:
         """Return the fields ``produced_ms`` and ``claims`` of an UPDATE record that rewrites the messages of runs.
 
         All messages must exist.
         """
         produced_ms: list[int] = []
-        claims: list[MessageState] = []
+        claims: list[Sequence[Any]] = []
         for page, start, stop in self._slices(runs):
             produced_ms.extend(page.produced_ms[start:stop])
             if (
@@ -103,13 +106,19 @@ class Columns(MessageTable):
                 or any(page.receives[start:stop])
                 or any(page.updates[start:stop])
             ):
-                claims += [self.state_of(view) for view in page.views(start, stop) if not view.is_pristine]
+                claims += [self.state_of(view).stored for view in page.views(start, stop) if not view.is_pristine]
         return produced_ms, claims
 
     def state_of(self, view: MessageView) -> MessageState:
         """Return the state of a message that is not pristine, for an UPDATE record that rewrites it."""
         claim = view.sequence, view.status, view.due_ms, view.timeout_ms, view.receives, view.token
-        return MessageState(*claim, view.first_claimed_ms, view.updates + 1, *self.lane_of(view))
+        return MessageState(
+            *claim, view.first_claimed_ms, view.updates + 1, *self.lane_of(view), self.consumer_of(view)
+        )
+
+    def consumer_of(self, view: MessageView) -> str:
+        """Return the name of the consumer that holds a message; empty if it gave none, or if nobody holds it."""
+        return self.claim_names.by_token.get(view.token, "") if view.status == CLAIMED else ""
 
     def lane_of(self, view: MessageView) -> tuple[int, str]:
         """Return the priority and the group of a message."""
@@ -255,12 +264,15 @@ class Columns(MessageTable):
     def _end_slice(self, page: Page, start: int, stop: int, due_ms: int) -> bool:
         """End the claims or delays of plain messages, if all of them have the same status and deadline."""
         old, count = page.status[start], stop - start
+        named = old == CLAIMED and self.claim_names.by_token
         if (
             old not in (CLAIMED, DELAYED)
             or page.status.count(old, start, stop) < count
             or page.due_ms[start:stop] != array("q", (due_ms,)) * count
         ):
             return False
+        if named:
+            self.claim_names.end(page.token[start:stop])
         page.status[start:stop] = _WAITING_BYTE * count
         page.waiting += count
         self.counts[old] -= count
@@ -405,17 +417,26 @@ class Columns(MessageTable):
             page.waiting -= 1
             self.lanes.update_status(number, sequence, GONE, IN_LANE)
 
-    def claim(self, runs: Runs, at_ms: int, timeout_ms: int, token: int) -> None:
+    def claim(self, runs: Runs, at_ms: int, timeout_ms: int, token: int, consumer: str = "") -> None:
         """Claim messages until ``at_ms + timeout_ms``. ``token`` identifies the claim."""
         due_ms = at_ms + timeout_ms
         for page, start, stop in self._live_slices(runs):
             page.grow_claims()
+            if self.claim_names.by_token:
+                self._end_names(page, start, stop)
+            if consumer:
+                self.claim_names.begin(token, consumer, stop - start)
             if stop - start == 1 or page.lane:
                 for index in range(start, stop):
                     self._claim_one(page, index, at_ms, timeout_ms, token)
             else:
                 self._claim_slice(page, start, stop, at_ms, timeout_ms, token)
             self._schedule(page, due_ms, start, stop)
+
+    def _end_names(self, page: Page, start: int, stop: int) -> None:
+        """Remove the claimed ones of these messages from the names of their consumers."""
+        indexes = range(start, min(stop, len(page.token)))
+        self.claim_names.end(page.token[index] for index in indexes if page.status[index] == CLAIMED)
 
     def _claim_slice(self, page: Page, start: int, stop: int, at_ms: int, timeout_ms: int, token: int) -> None:
         """Claim neighbouring plain messages of a page."""
@@ -526,6 +547,8 @@ class Columns(MessageTable):
         sequence = state.sequence
         self._enter_lane(sequence, state.priority, state.group)
         for page, index, _ in self._live_slices((sequence, 1)):
+            if state.consumer:
+                self.claim_names.begin(state.token, state.consumer)
             page.grow_claims()
             self._set_status(page, index, state.status)
             page.due_ms[index] = state.due_ms
@@ -598,6 +621,8 @@ class Columns(MessageTable):
         buried = page.status.count(BURIED, start, stop)
         claimed = page.status.count(CLAIMED, start, stop)
         spent = page.status.count(SPENT, start, stop) if self.spent else 0
+        if claimed and self.claim_names.by_token:
+            self._end_names(page, start, stop)
         if not deleted:
             self.bytes -= sum(page.length[start:stop])
         elif deleted < count:
@@ -634,6 +659,8 @@ class Columns(MessageTable):
         old, lane = page.status[index], page.lane_of(index)
         if lane and status == WAITING:
             status = IN_LANE
+        if old == CLAIMED != status and self.claim_names.by_token:
+            self.claim_names.end((page.token[index],))
         page.status[index] = status
         self.counts[SHOWN[old]] -= old != GONE
         self.counts[SHOWN[status]] += 1
@@ -646,8 +673,15 @@ class Columns(MessageTable):
             page.waiting += 1
             self._ready.add(page)
 
-    def load(self, pages: Iterable[Page], lanes: Iterable[tuple[int, int, str]] = ()) -> None:
-        """Load the pages of a dump, and its lanes (`Lane.definition`), into an empty queue."""
+    def load(
+        self,
+        pages: Iterable[Page],
+        lanes: Iterable[tuple[int, int, str]] = (),
+        names: Iterable[tuple[int, str, int]] = (),
+    ) -> None:
+        """Load the pages of a dump, its lanes (`Lane.definition`) and names (`ClaimNames.rows`) into an empty queue."""
+        for row in names:
+            self.claim_names.begin(*row)
         for number, priority, group in lanes:
             self.lanes.load(number, priority, group)
         number = -1

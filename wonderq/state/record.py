@@ -1,4 +1,4 @@
-"""The records of the log: eleven kinds of facts, each a msgpack array ``[kind, at_ms, ...]``.
+"""The records of the log: twelve kinds of facts, each a msgpack array ``[kind, at_ms, ...]``.
 
 A record carries an outcome, not a request: the messages that were chosen, and the deadline. So replay needs no clock
 and no randomness. Times are milliseconds since 1970 UTC. Each kind is a named tuple here, and its fields are the
@@ -36,10 +36,11 @@ DROP: Final = 7
 SEND: Final = 8
 DEDUP: Final = 9
 METADATA: Final = 10
+NAMED_CLAIM: Final = 11
 
 KIND_NAMES = (
     *("identity", "queue", "produce", "claim", "delete", "update", "purge", "drop"),
-    *("send", "dedup", "metadata"),
+    *("send", "dedup", "metadata", "named claim"),
 )
 """Name of each kind, by its number."""
 
@@ -192,11 +193,25 @@ class Metadata(NamedTuple):
     """The newest value counts; None deletes it."""
 
 
-Record = Identity | DefineQueue | Produce | Claim | Delete | Update | Purge | Drop | Send | Dedup | Metadata
+class NamedClaim(NamedTuple):
+    """Messages claimed by a consumer that gave its name."""
+
+    kind: int
+    at_ms: int
+    queue: int
+    runs: Sequence[int]
+    timeout_ms: int
+    token: int
+    consumer: str
+
+
+Record = (
+    Identity | DefineQueue | Produce | Claim | Delete | Update | Purge | Drop | Send | Dedup | Metadata | NamedClaim
+)
 
 TYPES: tuple[type[Record], ...] = (
     *(Identity, DefineQueue, Produce, Claim, Delete, Update, Purge, Drop),
-    *(Send, Dedup, Metadata),
+    *(Send, Dedup, Metadata, NamedClaim),
 )
 """Type of each kind, by its number."""
 
@@ -235,6 +250,13 @@ class MessageState(NamedTuple):
     version: int = 1
     priority: int = 0
     group: str = ""
+    consumer: str = ""
+    """Name of the consumer that holds the message."""
+
+    @property
+    def stored(self) -> Sequence[Any]:
+        """The fields as an UPDATE record has them: without the name if there is none."""
+        return self if self.consumer else self[:-1]
 
 
 #: First byte of a msgpack array of two elements.

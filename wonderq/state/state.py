@@ -22,7 +22,7 @@ from wonderq.state.lanes import UNGROUPED, Lane
 from wonderq.state.page import Page
 
 #: Layout of snapshots. A snapshot with another layout is not loaded.
-LAYOUT = 3
+LAYOUT = 4
 
 #: Work of one turn of a snapshot, which takes about a millisecond: a unit for each queue, and for each
 #: `_ITEMS_OF_A_UNIT` pages, lanes and dedup entries.
@@ -114,6 +114,7 @@ class _FrozenQueue(NamedTuple):
     next_sequence: int
     pages: list[Page]
     lanes: list[Lane]
+    names: list[tuple[int, str, int]]
     dedup: list[DedupEntry]
 
 
@@ -144,6 +145,7 @@ class Snapshot:
         messages = queue.messages
         pages = messages.freeze()
         lanes = list(messages.lanes.by_number.values())
+        names = messages.claim_names.rows()
         dedup = queue.dedup.entries() if len(queue.dedup) else []
         fields = (
             queue.number,
@@ -153,8 +155,8 @@ class Snapshot:
             queue.record_position,
             messages.next_sequence,
         )
-        self._frozen.append(_FrozenQueue(*fields, pages, lanes, dedup))
-        return 1 + (len(pages) + len(lanes) + len(dedup)) // _ITEMS_OF_A_UNIT
+        self._frozen.append(_FrozenQueue(*fields, pages, lanes, names, dedup))
+        return 1 + (len(pages) + len(lanes) + len(names) + len(dedup)) // _ITEMS_OF_A_UNIT
 
     def freeze_more(self) -> bool:
         """Freeze a bounded number of queues; return whether more are left.
@@ -182,9 +184,10 @@ class Snapshot:
         yield from _packed(notes)
         for queue in sorted(self._frozen, key=lambda queue: queue.number):
             fixed = queue.number, queue.name, queue.settings.to_record(), queue.created_ms, queue.record_position
-            counts = len(queue.pages), len(queue.lanes), len(queue.dedup)
+            counts = len(queue.pages), len(queue.lanes), len(queue.names), len(queue.dedup)
             yield msgpack.packb((*fixed, queue.next_sequence, *counts))
             yield from _packed(lane.definition for lane in queue.lanes)
+            yield from _packed(queue.names)
             yield from _packed(queue.dedup)
             for page in queue.pages:
                 yield page.dump()
@@ -200,10 +203,10 @@ class Snapshot:
         while self._frozen and work > 0:
             queue, most = self._frozen[-1], work * _ITEMS_OF_A_UNIT
             Columns.thaw(queue.pages[-most:])
-            for part in (queue.pages, queue.lanes, queue.dedup):
+            for part in (queue.pages, queue.lanes, queue.names, queue.dedup):
                 work -= len(part[-most:]) // _ITEMS_OF_A_UNIT
                 del part[-most:]
-            if not (queue.pages or queue.lanes or queue.dedup):
+            if not (queue.pages or queue.lanes or queue.names or queue.dedup):
                 self._frozen.pop()
             work -= 1
         return bool(self._frozen)
@@ -272,6 +275,7 @@ class State:
             self._send,
             self._dedup,
             self._set_metadata,
+            self._claim,
         )
 
     # Snapshots
@@ -328,12 +332,13 @@ class State:
             state._set_metadata(record_position, 0, namespace, name, value)
         for _ in range(header["queues"]):
             fields = msgpack.unpackb(next(chunks, b"\x90"))
-            number, name, settings, created_ms, record_position, next_sequence, pages, lanes, dedup = fields
+            number, name, settings, created_ms, record_position, next_sequence, pages, lanes, names, dedup = fields
             queue = state._by_number[number] = state.queues[name] = Queue(number, name, created_ms)
             queue.configure(QueueSettings.from_record(settings))
             queue.record_position = record_position
-            definitions, entries = list(_unpacked(chunks, lanes)), list(_unpacked(chunks, dedup))
-            queue.messages.load((Page.load(next(chunks, b"")) for _ in range(pages)), definitions)
+            definitions, holders = list(_unpacked(chunks, lanes)), list(_unpacked(chunks, names))
+            entries = list(_unpacked(chunks, dedup))
+            queue.messages.load((Page.load(next(chunks, b"")) for _ in range(pages)), definitions, holders)
             queue.messages.next_sequence = next_sequence
             for entry in entries:
                 queue.dedup.put(*entry)
@@ -467,8 +472,10 @@ class State:
     ) -> None:
         self._produce(end, at_ms, queue, first, due_ms, lengths, entries, lanes)
 
-    def _claim(self, _end: int, at_ms: int, queue: int, runs: record.Runs, timeout_ms: int, token: int) -> None:
-        self._queue_for(queue).messages.claim(runs, at_ms, timeout_ms, token)
+    def _claim(
+        self, _end: int, at_ms: int, queue: int, runs: record.Runs, timeout_ms: int, token: int, consumer: str = ""
+    ) -> None:
+        self._queue_for(queue).messages.claim(runs, at_ms, timeout_ms, token, consumer)
 
     def _delete(self, _end: int, _at_ms: int, queue: int, runs: record.Runs) -> None:
         messages = self._queue_for(queue).messages

@@ -1,0 +1,175 @@
+"""Bugs in `next`, failures, names of consumers, and polls of several queues."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+_FINISHING = "wonderq/broker/finishing.py"
+_UPDATES = "wonderq/broker/updates.py"
+_CHANGES = "wonderq/broker/changes.py"
+_TRANSFERS = "wonderq/broker/transfers.py"
+_POLLS = "wonderq/broker/polls.py"
+_CLAIMS = "wonderq/broker/claims.py"
+_COLUMNS = "wonderq/state/columns.py"
+_RESOURCE = "wonderq/rest/resource.py"
+_NEXT = "tests/broker/test_next.py"
+_FAILURES = "tests/broker/test_failures.py"
+_SEVERAL = "tests/broker/test_several_queues.py"
+_NAMES = "tests/broker/test_consumer_names.py"
+_HTTP = "tests/http/test_next.py"
+
+MUTANTS = [
+    Mutant(
+        "next_finishes_in_pieces",
+        "After a crash a message is in the dead-letter queue and still in its own.",
+        _CHANGES,
+        "        core.append_and_apply(*records, leave=leave)\n",
+        "        for each in records:\n            core.append_and_apply(each, leave=leave)\n",
+        (f"{_NEXT}::test_a_crash_leaves_all_that_was_finished_or_nothing",),
+    ),
+    Mutant(
+        "next_waits_before_it_is_durable",
+        "A consumer waits for its next message, and a power cut undoes the deletion of its last one.",
+        _POLLS,
+        "        if self._must_sync:\n            self._core.wait_until_durable()\n",
+        "        if self._must_sync:\n",
+        (f"{_NEXT}::test_what_was_finished_is_durable_before_the_poll_sleeps",),
+    ),
+    Mutant(
+        "next_finishes_messages_of_others",
+        "A client deletes the messages of another tenant, whose receipts it has seen.",
+        _FINISHING,
+        "if queue is not None and not permits(queue.name):",
+        "if queue is None and not permits(None):",
+        (f"{_NEXT}::test_a_message_of_a_queue_that_is_not_the_client_s_finishes_nothing",),
+    ),
+    Mutant(
+        "repeated_next_finishes_again",
+        "A client that lost an answer is told that its own deletion failed.",
+        _FINISHING,
+        "if attempt is not None and (before",
+        "if attempt is None and (before",
+        (f"{_NEXT}::test_a_repeated_attempt_gets_the_same_results_and_messages",),
+    ),
+    Mutant(
+        "attempt_hides_another_finish",
+        "A message is reported as deleted, and delivered again.",
+        _FINISHING,
+        "if before is None or before[0] != self.fingerprint:",
+        "if before is None:",
+        (f"{_NEXT}::test_an_attempt_that_finishes_others_is_another_one",),
+    ),
+    Mutant(
+        "refused_claim_hides_the_results",
+        "A consumer does not learn what it has finished, because its queue has enough in flight.",
+        _FINISHING,
+        "except (BrokerError, DiskFullError) as error:",
+        "except DiskFullError as error:",
+        (f"{_NEXT}::test_a_refused_claim_leaves_what_was_finished",),
+    ),
+    Mutant(
+        "deleted_and_released_in_one_request",
+        "A request that names a message twice deletes it and releases another one's place.",
+        _FINISHING,
+        "seen = set(record.from_runs(runs)) if part.updates else set()",
+        "seen = set()",
+        (f"{_NEXT}::test_each_entry_has_its_own_result",),
+    ),
+    Mutant(
+        "dead_letters_of_two_queues_in_one_place",
+        "Messages of two queues that die in one request overwrite each other.",
+        _TRANSFERS,
+        "by_target.setdefault(each.target, []).append(each)",
+        "by_target.setdefault(each.target, [])[:] = [each]",
+        (f"{_NEXT}::test_messages_of_several_queues",),
+    ),
+    Mutant(
+        "error_refused_by_a_full_queue",
+        "A consumer cannot report why its messages fail, so they fail for ever.",
+        _UPDATES,
+        "        if change.replaces_contents:\n            self._any_replaced = True\n",
+        "        if True:\n            self._any_replaced = True\n",
+        (f"{_FAILURES}::test_no_limit_of_sizes_refuses_the_largest_error",),
+    ),
+    Mutant(
+        "undone_receive_counts",
+        "A worker that is restarted often turns good messages into dead letters.",
+        _UPDATES,
+        "receives = max(view.receives - 1, 0)",
+        "receives = view.receives",
+        (f"{_FAILURES}::test_an_uncounted_release_undoes_the_receive",),
+    ),
+    Mutant(
+        "anybody_undoes_a_receive",
+        "A poisonous message is delivered for ever.",
+        _UPDATES,
+        "    if target.receipt is None:\n        raise InvalidValueError(",
+        "    if False:\n        raise InvalidValueError(",
+        (f"{_FAILURES}::test_only_the_holder_may_undo_a_receive",),
+    ),
+    Mutant(
+        "redrive_keeps_the_last_error",
+        "An operator sees an old error on a message that starts afresh.",
+        "wonderq/broker/redrive.py",
+        'if name not in ("origin", "failure")',
+        'if name not in ("origin",)',
+        (f"{_FAILURES}::test_a_redriven_message_starts_without_it",),
+    ),
+    Mutant(
+        "name_outlives_its_claim",
+        "The broker's memory grows with each claim.",
+        _COLUMNS,
+        "        if old == CLAIMED != status and self.claim_names.by_token:\n",
+        "        if False:\n",
+        (f"{_NAMES}::test_the_name_is_gone_with_the_claim",),
+    ),
+    Mutant(
+        "name_lost_by_compaction",
+        "Nobody can tell who holds a message, once the log was compacted.",
+        "wonderq/state/record.py",
+        "return self if self.consumer else self[:-1]",
+        "return self[:-1]",
+        (f"{_NAMES}::test_messages_show_who_holds_them",),
+    ),
+    Mutant(
+        "names_without_a_bound",
+        "A client fills the memory with names.",
+        _CLAIMS,
+        "if consumer and len(messages.claim_names.by_token) < MAX_NAMED_CLAIMS:",
+        "if consumer:",
+        (f"{_NAMES}::test_claims_beyond_the_limit_have_no_name",),
+    ),
+    Mutant(
+        "several_queues_fill_a_response_each",
+        "One response takes the memory of thirty-two.",
+        _CLAIMS,
+        "        if taken_bytes and runs:\n",
+        "        if False:\n",
+        (f"{_SEVERAL}::test_one_response_has_no_more_bytes_than_that_of_one_queue",),
+    ),
+    Mutant(
+        "waits_in_the_first_queue_only",
+        "A job waits although its workers are idle.",
+        _POLLS,
+        "                        if left_s > 0:\n",
+        "                        if left_s > 0 and self._waiter is None:\n",
+        (f"{_SEVERAL}::test_a_message_of_any_queue_ends_the_wait",),
+        hangs=True,
+    ),
+    Mutant(
+        "weights_without_effect",
+        "An unimportant queue gets as many workers as the important one.",
+        _POLLS,
+        "random.expovariate(weight) for weight",
+        "random.expovariate(1) for weight",
+        (f"{_SEVERAL}::test_by_weight",),
+    ),
+    Mutant(
+        "a_key_polls_the_queues_of_others",
+        "A client receives the messages of another tenant.",
+        _RESOURCE,
+        '        for name in sources.queues:\n            self.check_queue(req, "consume", name)\n',
+        '        self.check_queue(req, "consume", sources.queues[0])\n',
+        (f"{_HTTP}::test_a_key_must_open_every_queue_of_a_poll",),
+    ),
+]
