@@ -6,8 +6,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wonderq.client.asynchronous import AsyncClient, AsyncMessage, AsyncQueue
-    from wonderq.client.calls import QueueInfo
+    from wonderq.client.administration import QueueInfo, Redrive, Schedule
+    from wonderq.client.async_message import AsyncMessage
+    from wonderq.client.async_queue import AsyncQueue
+    from wonderq.client.asynchronous import AsyncClient
+    from wonderq.client.claims import Finished, Next, Release, ToDeadLetters
     from wonderq.client.errors import (
         Forbidden,
         Invalid,
@@ -20,9 +23,13 @@ if TYPE_CHECKING:
         Unreachable,
         WonderQError,
     )
+    from wonderq.client.failures import Failure
     from wonderq.client.fields import MessageOptions, QueueSettings
-    from wonderq.client.messages import Sent
-    from wonderq.client.sync import Client, Message, Queue
+    from wonderq.client.messages import Contents, DeadLetter, Sent
+    from wonderq.client.polls import Poll
+    from wonderq.client.sync import Client
+    from wonderq.client.sync_message import Message
+    from wonderq.client.sync_queue import Queue
     from wonderq.tasks.app import App
     from wonderq.tasks.task import Task
     from wonderq.worker.context import Context
@@ -38,25 +45,35 @@ __all__ = [
     "AsyncMessage",
     "AsyncQueue",
     "Client",
+    "Contents",
     "Context",
     "Dead",
+    "DeadLetter",
+    "Failure",
+    "Finished",
     "Forbidden",
     "Invalid",
     "LeaseLost",
     "Message",
     "MessageOptions",
     "Middleware",
+    "Next",
     "NotFound",
+    "Poll",
     "Queue",
     "QueueFull",
     "QueueInfo",
     "QueueSettings",
+    "Redrive",
     "Refused",
+    "Release",
     "Retry",
+    "Schedule",
     "Sent",
     "StaleReceipt",
     "Stopping",
     "Task",
+    "ToDeadLetters",
     "TooMany",
     "Unauthorized",
     "Unreachable",
@@ -66,11 +83,18 @@ __all__ = [
 ]
 
 _MODULES = {
-    "wonderq.client.asynchronous": ("AsyncClient", "AsyncMessage", "AsyncQueue"),
-    "wonderq.client.calls": ("QueueInfo",),
+    "wonderq.client.administration": ("QueueInfo", "Redrive", "Schedule"),
+    "wonderq.client.async_message": ("AsyncMessage",),
+    "wonderq.client.async_queue": ("AsyncQueue",),
+    "wonderq.client.asynchronous": ("AsyncClient",),
+    "wonderq.client.claims": ("Finished", "Next", "Release", "ToDeadLetters"),
+    "wonderq.client.failures": ("Failure",),
     "wonderq.client.fields": ("MessageOptions", "QueueSettings"),
-    "wonderq.client.messages": ("Sent",),
-    "wonderq.client.sync": ("Client", "Message", "Queue"),
+    "wonderq.client.messages": ("Contents", "DeadLetter", "Sent"),
+    "wonderq.client.polls": ("Poll",),
+    "wonderq.client.sync": ("Client",),
+    "wonderq.client.sync_message": ("Message",),
+    "wonderq.client.sync_queue": ("Queue",),
     "wonderq.tasks.app": ("App",),
     "wonderq.tasks.task": ("Task",),
     "wonderq.worker.context": ("Context",),

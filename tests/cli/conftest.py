@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.broker_process import RunningBroker
 from tests.support.commands import Wonderq
-from wonderq.client.simple import Client
+from tests.support.queue_client import QueueClient
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A script in the background ignores SIGINT. The commands would inherit that, and Ctrl-C would not end them.
@@ -28,12 +28,12 @@ def queue(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def client(broker: RunningBroker, queue: str) -> Iterator[Client]:
-    with Client(broker.url, queue=queue) as client:
+def client(broker: RunningBroker, queue: str) -> Iterator[QueueClient]:
+    with QueueClient(broker.url, queue=queue) as client:
         client.put_queue()
         yield client
 
 
 @pytest.fixture
-def wonderq(client: Client) -> Wonderq:
+def wonderq(client: QueueClient) -> Wonderq:
     return Wonderq(client.url, client.queue)

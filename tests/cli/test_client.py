@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from tests.support.broker_process import RunningBroker
+from tests.support.queue_client import QueueClient
 from tests.support.waiting import PATIENCE_S
-from wonderq.client.simple import Client, RefusedError, UnreachableError
+from wonderq.client.errors import Refused, Unreachable
 
 READY = b'{"status": "ready"}'
 
@@ -44,22 +45,25 @@ def server(connections: Sequence[Sequence[bytes]]) -> Iterator[str]:
 
 
 def test_a_connection_is_kept() -> None:
-    with server([[answer(b"[]")] * 3]) as url, Client(url) as client:
+    with server([[answer(b"[]")] * 3]) as url, QueueClient(url) as client:
         for _ in range(3):
             assert client.queues() == []
 
 
 def test_a_connection_that_was_closed_while_idle_is_made_anew() -> None:
     closed = threading.Event()
-    with server([[answer(b"[]")], [answer(b"[]")]]) as url, Client(url) as client:
+    with server([[answer(b"[]")], [answer(b"[]")]]) as url, QueueClient(url) as client:
         assert client.queues() == []
         closed.wait(0.2)  # the first connection is closed now
         assert client.queues() == []
 
 
 def test_a_connection_that_breaks_under_a_request_is_unreachable_and_the_next_call_works() -> None:
-    with server([[b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n["], [answer(b"[]")]]) as url, Client(url) as client:
-        with pytest.raises(UnreachableError, match="did not answer"):
+    with (
+        server([[b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n["], [answer(b"[]")]]) as url,
+        QueueClient(url) as client,
+    ):
+        with pytest.raises(Unreachable, match="did not answer"):
             client.queues()
         assert client.queues() == []
 
@@ -75,31 +79,31 @@ def test_a_connection_that_breaks_under_a_request_is_unreachable_and_the_next_ca
     ],
 )
 def test_what_does_not_answer_like_a_broker_is_said_to_be_none(reply: bytes) -> None:
-    with server([[reply]]) as url, Client(url) as client, pytest.raises(UnreachableError, match="is not a WonderQ"):
+    with server([[reply]]) as url, QueueClient(url) as client, pytest.raises(Unreachable, match="is not a WonderQ"):
         client.queues()
 
 
 def test_a_refusal_carries_status_code_and_sentence() -> None:
     body = b'{"success": false, "statusCode": 507, "error": {"code": "disk_full", "message": "No room."}}'
-    with server([[answer(body, "507 Insufficient Storage")]]) as url, Client(url) as client:
-        with pytest.raises(RefusedError, match=r"^No room\.$") as refused:
+    with server([[answer(body, "507 Insufficient Storage")]]) as url, QueueClient(url) as client:
+        with pytest.raises(Refused, match=r"^No room\.$") as refused:
             client.queues()
         assert (refused.value.status, refused.value.code, refused.value.outcome_unknown) == (507, "disk_full", False)
 
 
 def test_of_a_log_that_failed_the_outcome_is_unknown() -> None:
-    assert RefusedError(503, "log_failed", "").outcome_unknown
+    assert Refused(503, "log_failed", "").outcome_unknown
 
 
 def test_nobody_there_is_not_ready() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        with Client(f"http://127.0.0.1:{unused.getsockname()[1]}") as client:
+        with QueueClient(f"http://127.0.0.1:{unused.getsockname()[1]}") as client:
             assert not client.ready()
 
 
 def test_a_batch_is_of_one_kind() -> None:
-    with Client("http://127.0.0.1:1") as client, pytest.raises(ValueError, match="either"):
+    with QueueClient("http://127.0.0.1:1") as client, pytest.raises(ValueError, match="either"):
         client.delete_batch(ids=["a"], receipts=["b"])
 
 
@@ -108,9 +112,9 @@ def test_a_client_does_not_talk_to_itself() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    with Client(f"http://127.0.0.1:{port}") as client:
+    with QueueClient(f"http://127.0.0.1:{port}") as client:
         client._connection.source_address = ("127.0.0.1", port)  # type: ignore[attr-defined]
-        with pytest.raises(UnreachableError, match="Connection refused"):
+        with pytest.raises(Unreachable, match="Connection refused"):
             client.queues()
 
 
@@ -122,7 +126,7 @@ def test_a_body_that_json_would_enlarge_is_sent_as_msgpack(broker: RunningBroker
     ]
     for message in messages:
         message["message"] = message["message"][:-100]
-    with Client(broker.url, queue="msgpack") as client:
+    with QueueClient(broker.url, queue="msgpack") as client:
         client.produce_batch(messages, delay=0)
         found = list(client.messages())
     assert [each["message"] for each in found] == [each["message"] for each in messages]

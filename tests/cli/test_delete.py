@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 from tests.support.commands import Wonderq
-from wonderq.client.simple import Client
+from tests.support.queue_client import QueueClient
 
 
-def test_by_id_and_by_receipt(wonderq: Wonderq, client: Client) -> None:
+def test_by_id_and_by_receipt(wonderq: Wonderq, client: QueueClient) -> None:
     ids = client.produce_batch(["a", "b", "c"])
     [claimed] = client.consume(limit=1)
     done = wonderq("delete", claimed["receipt"], ids[1])
@@ -12,7 +12,7 @@ def test_by_id_and_by_receipt(wonderq: Wonderq, client: Client) -> None:
     assert [message["message"] for message in client.messages()] == ["c"]
 
 
-def test_lines_of_receive_can_be_piped_in(wonderq: Wonderq, client: Client) -> None:
+def test_lines_of_receive_can_be_piped_in(wonderq: Wonderq, client: QueueClient) -> None:
     for start in (0, 750):
         client.produce_batch([f"message {number}" for number in range(start, start + 750)])
     received = wonderq("receive", "--max", "1500")
@@ -21,13 +21,13 @@ def test_lines_of_receive_can_be_piped_in(wonderq: Wonderq, client: Client) -> N
     assert list(client.messages()) == []
 
 
-def test_the_output_of_send_undoes_it(wonderq: Wonderq, client: Client) -> None:
+def test_the_output_of_send_undoes_it(wonderq: Wonderq, client: QueueClient) -> None:
     sent = wonderq("send", "a", "b")
     assert wonderq("delete", stdin=sent.out + b"\n").code == 0
     assert list(client.messages()) == []
 
 
-def test_what_was_not_deleted_is_named(wonderq: Wonderq, client: Client) -> None:
+def test_what_was_not_deleted_is_named(wonderq: Wonderq, client: QueueClient) -> None:
     ids = client.produce_batch(["a", "b", "c"])
     stale = client.consume(limit=1, visibility_timeout=0)[0]["receipt"]
     client.consume(limit=1)

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import COMMAND, Outcome, Wonderq, clean_environment, run
+from tests.support.queue_client import QueueClient
 from tests.support.waiting import PATIENCE_S
-from wonderq.client.simple import Client
 from wonderq.terminal import printable
 
 #: Python's own ways around a locale that is not UTF-8.
@@ -38,7 +38,7 @@ def locale(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return {**NO_UTF8_MODE, "LC_ALL": request.param, "LOCPATH": str(made)}
 
 
-def test_text_is_the_same_in_every_locale(locale: Mapping[str, str], client: Client, tmp_path: Path) -> None:
+def test_text_is_the_same_in_every_locale(locale: Mapping[str, str], client: QueueClient, tmp_path: Path) -> None:
     """A broker starts, and commands and tools print UTF-8."""
     broker = ("--url", client.url, "--queue", client.queue)
     assert run("send", *broker, "--quiet", stdin=UTF8, environment=locale).code == 0
@@ -52,7 +52,7 @@ def test_text_is_the_same_in_every_locale(locale: Mapping[str, str], client: Cli
     assert done.error.startswith("wonderq: cannot use /proc/wonderq: ")
 
 
-def test_utf8_in_another_locale_gives_no_traceback(locale: Mapping[str, str], client: Client) -> None:
+def test_utf8_in_another_locale_gives_no_traceback(locale: Mapping[str, str], client: QueueClient) -> None:
     """Some systems decode an argument to characters that Python cannot encode again."""
     broker = ("--url", client.url, "--queue", client.queue)
     for command in (
@@ -86,7 +86,7 @@ def refused(done: Outcome) -> str:
         ("queue", b'tags={"a":"' + NO_TEXT + b'"}'),
     ],
 )
-def test_an_argument_that_is_not_text(wonderq: Wonderq, client: Client, arguments: Sequence[str | bytes]) -> None:
+def test_an_argument_that_is_not_text(wonderq: Wonderq, client: QueueClient, arguments: Sequence[str | bytes]) -> None:
     command, *rest = arguments
     assert "not UTF-8" in refused(wonderq(str(command), *rest))
     assert list(client.messages()) == []
@@ -112,7 +112,7 @@ def test_an_argument_that_is_not_text_without_a_broker(arguments: Sequence[str |
     assert refused(run(*arguments))
 
 
-def test_text_in_utf8_is_taken_where_the_locale_has_none(client: Client, tmp_path: Path) -> None:
+def test_text_in_utf8_is_taken_where_the_locale_has_none(client: QueueClient, tmp_path: Path) -> None:
     ascii_only = {**NO_UTF8_MODE, "LC_ALL": "C"}
     broker = ("--url", client.url, "--queue", client.queue)
     assert run("send", *broker, "--group", UTF8, UTF8, environment=ascii_only).code == 0
@@ -219,7 +219,7 @@ def test_each_control_character_is_escaped() -> None:
 
 @pytest.mark.parametrize("as_json", [False, True])
 @pytest.mark.parametrize("command", ["peek", "receive", "receive --delete", "send"])
-def test_a_message_cannot_control_a_terminal(client: Client, command: str, as_json: bool) -> None:
+def test_a_message_cannot_control_a_terminal(client: QueueClient, command: str, as_json: bool) -> None:
     body = "".join(CONTROLS) + "é"
     if command == "send":
         body = "\x1b[2J\x9b\u202e"
@@ -234,7 +234,7 @@ def test_a_message_cannot_control_a_terminal(client: Client, command: str, as_js
 
 
 @pytest.mark.parametrize("command", ["export", "inspect --records --bodies", "queue"])
-def test_other_commands_that_print_what_clients_chose(client: Client, tmp_path: Path, command: str) -> None:
+def test_other_commands_that_print_what_clients_chose(client: QueueClient, tmp_path: Path, command: str) -> None:
     body = b'"\\u001b[2J \\u009b \\u202e"'
     if command == "queue":
         client.put_queue(tags={"a": "\x9b \u202e"})
@@ -247,7 +247,7 @@ def test_other_commands_that_print_what_clients_chose(client: Client, tmp_path: 
     assert "\\u009b \\u202e" in data
 
 
-def test_what_a_terminal_cannot_show_is_escaped(client: Client) -> None:
+def test_what_a_terminal_cannot_show_is_escaped(client: QueueClient) -> None:
     client.produce("é")
     shown = on_terminal(
         "peek", "--url", client.url, "--queue", client.queue, environment={**NO_UTF8_MODE, "LC_ALL": "C"}
@@ -255,7 +255,7 @@ def test_what_a_terminal_cannot_show_is_escaped(client: Client) -> None:
     assert shown.endswith(b"\t\\xe9\n")
 
 
-def test_piped_output_is_as_it_was_sent(wonderq: Wonderq, client: Client) -> None:
+def test_piped_output_is_as_it_was_sent(wonderq: Wonderq, client: QueueClient) -> None:
     body = "".join(CONTROLS)
     client.produce(body)
     assert wonderq("receive", "--delete").out == body.encode() + b"\n"

@@ -13,9 +13,11 @@ import pytest
 from tests.support.broker_process import RunningBroker
 from tests.support.commands import COMMAND, clean_environment, run
 from tests.support.http_client import Wire
+from tests.support.queue_client import QueueClient
 from tests.support.waiting import eventually
 from wonderq.cli.main import main
-from wonderq.client.simple import Client, InvalidKeyError, RefusedError
+from wonderq.client.endpoint import InvalidKeyError
+from wonderq.client.errors import Refused
 
 
 def make(data: Path, *arguments: str) -> str:
@@ -192,14 +194,14 @@ def test_without_a_key_each_command_is_refused_and_says_why(keyed: RunningBroker
         done = run(*command, "--url", keyed.url)
         assert done.code == 1, command
         assert "This request needs a valid API key" in done.error
-    with Client(keyed.url) as client:
+    with QueueClient(keyed.url) as client:
         assert client.ready()
 
 
 def test_what_cannot_be_a_key_is_refused_and_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:
     for key in ("secret\nX: y", "secret word", "sécret", "secret\x00"):
         with pytest.raises(InvalidKeyError) as refused:
-            Client("http://127.0.0.1:1", key=key)
+            QueueClient("http://127.0.0.1:1", key=key)
         assert "cret" not in str(refused.value)
         for command in (["send", "x"], ["import", "--url", "http://127.0.0.1:1"]):
             assert main([*command, "--key", key]) == 2
@@ -207,7 +209,7 @@ def test_what_cannot_be_a_key_is_refused_and_not_repeated(capsys: pytest.Capture
             assert "API key" in error
             assert "cret" not in error
     with pytest.raises(InvalidKeyError):
-        Client("http://127.0.0.1:1", key="")
+        QueueClient("http://127.0.0.1:1", key="")
 
 
 def test_a_key_in_the_variable_is_not_in_the_list_of_processes(keyed: RunningBroker, admin: str) -> None:
@@ -235,10 +237,10 @@ def test_keys_work_while_the_broker_runs_and_without_a_restart(tmp_path: Path) -
     with RunningBroker(data) as broker:
 
         def allowed(key: str | None) -> bool:
-            with Client(broker.url, key=key) as client:
+            with QueueClient(broker.url, key=key) as client:
                 try:
                     client.queues()
-                except RefusedError as error:
+                except Refused as error:
                     codes.add(error.code)
                     return False
                 return True
@@ -276,7 +278,7 @@ def test_other_machines_may_reach_a_broker_with_keys(tmp_path: Path) -> None:
     data = tmp_path / "data"
     key = make(data, "--role", "admin")
     with RunningBroker(data, "--listen", "0.0.0.0:0") as broker:
-        with Client(f"http://127.0.0.1:{broker.port}", key=key) as client:
+        with QueueClient(f"http://127.0.0.1:{broker.port}", key=key) as client:
             assert client.queues()
         assert broker.terminate() == 0
     assert run("keys", "revoke", key_id(key), "--data", str(data)).code == 0

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 from tests.support.commands import Wonderq
-from wonderq.client.simple import Client
+from tests.support.queue_client import QueueClient
 
 
 def test_settings_are_made_changed_and_shown(wonderq: Wonderq) -> None:
@@ -29,7 +29,7 @@ def test_a_queue_is_deleted(wonderq: Wonderq) -> None:
     assert wonderq("queue").code == 1
 
 
-def test_what_is_sent_with_each_message(wonderq: Wonderq, client: Client) -> None:
+def test_what_is_sent_with_each_message(wonderq: Wonderq, client: QueueClient) -> None:
     fields = ("--attribute", "tenant=acme", "--attribute", "x=1=2", "--group", "g", "--priority", "3")
     assert wonderq("send", *fields, "--idempotency-key", "k", "one", "two").code == 0
     again = wonderq("send", *fields, "--idempotency-key", "k", "one", "two")
@@ -42,7 +42,7 @@ def test_what_is_sent_with_each_message(wonderq: Wonderq, client: Client) -> Non
     assert client.count("delayed") == 1
 
 
-def test_peek_shows_what_was_asked_for_and_touches_nothing(wonderq: Wonderq, client: Client) -> None:
+def test_peek_shows_what_was_asked_for_and_touches_nothing(wonderq: Wonderq, client: QueueClient) -> None:
     client.produce_batch([{"message": f"cat {n}", "attributes": {"n": n}, "group": f"{n % 2}"} for n in range(20)])
     done = wonderq("peek", "--contains", "1", "--group", "1", "--max", "3")
     assert [line.split("\t")[1] for line in done.lines] == ["cat 1", "cat 11", "cat 13"]
@@ -53,7 +53,7 @@ def test_peek_shows_what_was_asked_for_and_touches_nothing(wonderq: Wonderq, cli
     assert client.count("unprocessed") == 20
 
 
-def test_kick_and_purge(wonderq: Wonderq, client: Client) -> None:
+def test_kick_and_purge(wonderq: Wonderq, client: QueueClient) -> None:
     client.produce_batch(["a", "b"])
     for message in client.consume():
         client.update(message["id"], receipt=message["receipt"], bury=True)
@@ -64,7 +64,7 @@ def test_kick_and_purge(wonderq: Wonderq, client: Client) -> None:
     assert client.count("unprocessed") == 0
 
 
-def test_the_clients_hand_over(client: Client) -> None:
+def test_the_clients_hand_over(client: QueueClient) -> None:
     client.produce("a")
     [message] = client.consume(attempt_id="1")
     assert client.consume(attempt_id="1")[0]["receipt"] == message["receipt"]

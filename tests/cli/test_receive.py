@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import COMMAND, Wonderq, clean_environment, interrupt, read_lines
+from tests.support.queue_client import QueueClient
 from tests.support.waiting import PATIENCE_S, eventually
-from wonderq.client.simple import Client
 
 
 def test_nothing_is_exit_code_4_and_no_output(wonderq: Wonderq) -> None:
@@ -17,7 +17,7 @@ def test_nothing_is_exit_code_4_and_no_output(wonderq: Wonderq) -> None:
         assert (done.code, done.out, done.error) == (4, b"", "")
 
 
-def test_without_delete_the_receipt_stands_before_the_body(wonderq: Wonderq, client: Client) -> None:
+def test_without_delete_the_receipt_stands_before_the_body(wonderq: Wonderq, client: QueueClient) -> None:
     client.produce_batch(["a", "b\tc", ""])
     done = wonderq("receive")
     assert (done.code, done.error) == (0, "")
@@ -29,14 +29,14 @@ def test_without_delete_the_receipt_stands_before_the_body(wonderq: Wonderq, cli
     assert wonderq("receive").code == 4
 
 
-def test_with_delete_one_body_a_line_and_they_are_gone(wonderq: Wonderq, client: Client) -> None:
+def test_with_delete_one_body_a_line_and_they_are_gone(wonderq: Wonderq, client: QueueClient) -> None:
     client.produce_batch(["ä", "b"])
     done = wonderq("receive", "--delete")
     assert (done.code, done.out, done.error) == (0, "ä\nb\n".encode(), "")
     assert list(client.messages()) == []
 
 
-def test_json_prints_message_objects(wonderq: Wonderq, client: Client) -> None:
+def test_json_prints_message_objects(wonderq: Wonderq, client: QueueClient) -> None:
     [message_id] = client.produce_batch(["two\nlines"])
     [line] = wonderq("receive", "--json", "--visibility-timeout", "100").lines
     message = json.loads(line)
@@ -46,14 +46,14 @@ def test_json_prints_message_objects(wonderq: Wonderq, client: Client) -> None:
     client.delete(message["receipt"])
 
 
-def test_max_is_how_many_it_takes(wonderq: Wonderq, client: Client) -> None:
+def test_max_is_how_many_it_takes(wonderq: Wonderq, client: QueueClient) -> None:
     client.produce_batch([str(number) for number in range(15)])
     assert wonderq("receive", "--delete", "--max", "3").lines == ["0", "1", "2"]
     assert len(wonderq("receive", "--delete").lines) == 10
     assert wonderq("receive", "--delete").lines == ["13", "14"]
 
 
-def test_max_may_be_more_than_one_request_takes(wonderq: Wonderq, client: Client) -> None:
+def test_max_may_be_more_than_one_request_takes(wonderq: Wonderq, client: QueueClient) -> None:
     for start in range(0, 2500, 500):
         client.produce_batch([str(number) for number in range(start, start + 500)])
     done = wonderq("receive", "--delete", "--max", "2400")
@@ -61,20 +61,20 @@ def test_max_may_be_more_than_one_request_takes(wonderq: Wonderq, client: Client
     assert client.count("unprocessed") == 100
 
 
-def test_a_claim_lasts_as_long_as_told(wonderq: Wonderq, client: Client) -> None:
+def test_a_claim_lasts_as_long_as_told(wonderq: Wonderq, client: QueueClient) -> None:
     client.produce("x")
     assert wonderq("receive", "--visibility-timeout", "0.2").code == 0
     eventually(lambda: client.count("unprocessed") == 1)
 
 
-def test_wait_ends_with_the_first_message(wonderq: Wonderq, client: Client) -> None:
+def test_wait_ends_with_the_first_message(wonderq: Wonderq, client: QueueClient) -> None:
     with wonderq.running("receive", "--delete", "--wait", "600") as process:
         client.produce("x")
         assert read_lines(process, 1) == ["x"]
         assert process.wait(PATIENCE_S) == 0
 
 
-def test_follow_goes_on_until_ctrl_c(wonderq: Wonderq, client: Client) -> None:
+def test_follow_goes_on_until_ctrl_c(wonderq: Wonderq, client: QueueClient) -> None:
     with wonderq.running("receive", "--delete", "--follow") as process:
         for text in ("one", "two"):
             client.produce(text)
@@ -83,17 +83,17 @@ def test_follow_goes_on_until_ctrl_c(wonderq: Wonderq, client: Client) -> None:
         assert interrupt(process) == (130, "")
 
 
-def test_follow_waits_for_a_queue_that_is_not_there_yet(wonderq: Wonderq, client: Client) -> None:
+def test_follow_waits_for_a_queue_that_is_not_there_yet(wonderq: Wonderq, client: QueueClient) -> None:
     with wonderq.running("receive", "--delete", "--follow", "--queue", "followed") as process:
         assert process.stderr is not None
         assert b"no queue followed yet" in process.stderr.readline()
-        with Client(client.url, queue="followed") as later:
+        with QueueClient(client.url, queue="followed") as later:
             later.produce("a")
         assert read_lines(process, 1) == ["a"]
         assert interrupt(process) == (130, "")
 
 
-def test_follow_with_max_ends_after_so_many(wonderq: Wonderq, client: Client) -> None:
+def test_follow_with_max_ends_after_so_many(wonderq: Wonderq, client: QueueClient) -> None:
     with wonderq.running("receive", "--delete", "--follow", "--max", "2") as process:
         client.produce("one")
         read_lines(process, 1)
@@ -103,7 +103,7 @@ def test_follow_with_max_ends_after_so_many(wonderq: Wonderq, client: Client) ->
 
 
 @pytest.mark.parametrize("option", ["--delete", "--json"])
-def test_what_cannot_be_printed_is_given_back(wonderq: Wonderq, client: Client, option: str) -> None:
+def test_what_cannot_be_printed_is_given_back(wonderq: Wonderq, client: QueueClient, option: str) -> None:
     client.produce("x")
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
@@ -122,7 +122,7 @@ def test_what_cannot_be_printed_is_given_back(wonderq: Wonderq, client: Client, 
 
 
 @pytest.mark.parametrize("size", [10, 100_000])  # less and more than is buffered
-def test_a_closed_pipe_ends_it_quietly_and_loses_nothing(wonderq: Wonderq, client: Client, size: int) -> None:
+def test_a_closed_pipe_ends_it_quietly_and_loses_nothing(wonderq: Wonderq, client: QueueClient, size: int) -> None:
     body = "x" * size
     with wonderq.running("receive", "--delete", "--follow") as process:
         client.produce_batch(["first"])
@@ -137,7 +137,7 @@ def test_a_closed_pipe_ends_it_quietly_and_loses_nothing(wonderq: Wonderq, clien
     assert client.count("unprocessed") == 2
 
 
-def test_head_gets_its_line_and_nobody_complains(wonderq: Wonderq, client: Client) -> None:
+def test_head_gets_its_line_and_nobody_complains(wonderq: Wonderq, client: QueueClient) -> None:
     client.produce_batch([f"{number:0100}" for number in range(1000)])
     command = f"{' '.join(COMMAND)} receive --max 1000 --url {wonderq.url} --queue {wonderq.queue} | head -1"
     done = subprocess.run(
@@ -154,7 +154,7 @@ def test_a_queue_that_is_not_there_is_refused(wonderq: Wonderq) -> None:
     assert "There is no queue named 'not-there'" in done.error
 
 
-def test_output_is_utf_8_in_any_locale(wonderq: Wonderq, client: Client) -> None:
+def test_output_is_utf_8_in_any_locale(wonderq: Wonderq, client: QueueClient) -> None:
     client.produce("größer ✓")
     done = subprocess.run(
         [*COMMAND, "receive", "--delete", "--url", wonderq.url, "--queue", wonderq.queue],

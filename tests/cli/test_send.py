@@ -8,15 +8,15 @@ from pathlib import Path
 
 from tests.support.broker_process import RunningBroker
 from tests.support.commands import COMMAND, Wonderq, clean_environment, read_lines, run, started
+from tests.support.queue_client import QueueClient
 from tests.support.waiting import PATIENCE_S
-from wonderq.client.simple import Client
 
 
-def bodies(client: Client) -> list[str]:
+def bodies(client: QueueClient) -> list[str]:
     return [message["message"] for message in client.messages()]
 
 
-def test_arguments_become_messages_and_their_ids_are_printed(wonderq: Wonderq, client: Client) -> None:
+def test_arguments_become_messages_and_their_ids_are_printed(wonderq: Wonderq, client: QueueClient) -> None:
     done = wonderq("send", "one", "", "größer", "--", "--four")
     assert (done.code, done.error) == (0, "")
     assert bodies(client) == ["one", "", "größer", "--four"]
@@ -24,14 +24,14 @@ def test_arguments_become_messages_and_their_ids_are_printed(wonderq: Wonderq, c
 
 
 def test_each_line_is_a_message_also_an_empty_one_and_a_last_one_without_newline(
-    wonderq: Wonderq, client: Client
+    wonderq: Wonderq, client: QueueClient
 ) -> None:
     done = wonderq("send", stdin="a\n\n ä b \r\n\t\nlast".encode())
     assert (done.code, done.error, len(done.lines)) == (0, "", 5)
     assert bodies(client) == ["a", "", " ä b \r", "\t", "last"]
 
 
-def test_pipes(wonderq: Wonderq, client: Client) -> None:
+def test_pipes(wonderq: Wonderq, client: QueueClient) -> None:
     command, address = " ".join(COMMAND), f"--url {wonderq.url} --queue {wonderq.queue}"
     for script, left in (
         (f"seq 3000 | {command} send --quiet {address}", 3000),
@@ -50,12 +50,12 @@ def test_pipes(wonderq: Wonderq, client: Client) -> None:
         assert len(bodies(client)) == left, script
 
 
-def test_no_input_is_no_message(wonderq: Wonderq, client: Client) -> None:
+def test_no_input_is_no_message(wonderq: Wonderq, client: QueueClient) -> None:
     assert wonderq("send", stdin=b"").code == 0
     assert bodies(client) == []
 
 
-def test_json_prints_objects_and_quiet_nothing(wonderq: Wonderq, client: Client) -> None:
+def test_json_prints_objects_and_quiet_nothing(wonderq: Wonderq, client: QueueClient) -> None:
     done = wonderq("send", "--json", stdin=b'"x"\ny\n')
     ids = [message["id"] for message in client.messages()]
     assert [json.loads(line) for line in done.lines] == [
@@ -66,13 +66,13 @@ def test_json_prints_objects_and_quiet_nothing(wonderq: Wonderq, client: Client)
     assert len(bodies(client)) == 3
 
 
-def test_delay_hides_the_messages(wonderq: Wonderq, client: Client) -> None:
+def test_delay_hides_the_messages(wonderq: Wonderq, client: QueueClient) -> None:
     assert wonderq("send", "--delay", "300.5", "later").code == 0
     assert client.count("delayed") == 1
     assert client.consume() == []
 
 
-def test_many_lines_arrive_in_order(wonderq: Wonderq, client: Client) -> None:
+def test_many_lines_arrive_in_order(wonderq: Wonderq, client: QueueClient) -> None:
     lines = [f"{number} {'x' * (number % 500)}" for number in range(12_345)]
     done = wonderq("send", stdin="\n".join(lines).encode())
     assert (done.code, done.error) == (0, "")
@@ -80,7 +80,7 @@ def test_many_lines_arrive_in_order(wonderq: Wonderq, client: Client) -> None:
     assert len(set(done.lines)) == len(lines)
 
 
-def test_what_is_there_is_sent_without_waiting_for_more(wonderq: Wonderq, client: Client) -> None:
+def test_what_is_there_is_sent_without_waiting_for_more(wonderq: Wonderq, client: QueueClient) -> None:
     with wonderq.running("send") as process:
         assert process.stdin is not None
         for text in ("one", "two"):
@@ -95,7 +95,7 @@ def test_what_is_there_is_sent_without_waiting_for_more(wonderq: Wonderq, client
         assert process.wait(PATIENCE_S) == 0
 
 
-def test_input_that_is_not_utf_8_is_refused_with_its_batch(wonderq: Wonderq, client: Client) -> None:
+def test_input_that_is_not_utf_8_is_refused_with_its_batch(wonderq: Wonderq, client: QueueClient) -> None:
     done = wonderq("send", stdin=b"good\n" * 1001 + b"ba\xffd\ngood\n")
     assert done.code == 1
     assert len(bodies(client)) == len(done.lines) == 1000
@@ -110,7 +110,7 @@ def test_input_that_is_not_utf_8_is_refused_with_its_batch(wonderq: Wonderq, cli
     assert len(bodies(client)) == 1000
 
 
-def test_the_longest_message_fits_and_a_longer_one_is_refused_by_line(wonderq: Wonderq, client: Client) -> None:
+def test_the_longest_message_fits_and_a_longer_one_is_refused_by_line(wonderq: Wonderq, client: QueueClient) -> None:
     assert wonderq("send", stdin=b"x" * (1 << 20) + b"\n" + b"y" * (1 << 20)).code == 0
     assert [len(body) for body in bodies(client)] == [1 << 20, 1 << 20]
     done = wonderq("send", stdin=b"short\n" + b"x" * ((1 << 20) + 1) + b"\nshort\n")

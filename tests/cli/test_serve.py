@@ -16,12 +16,12 @@ import pytest
 
 from tests.support.broker_process import RunningBroker
 from tests.support.commands import COMMAND, interrupt, read_lines, run, started
+from tests.support.queue_client import QueueClient
 from tests.support.waiting import PATIENCE_S
 from wonderq import logs
 from wonderq import serve as serve_module
 from wonderq.cli.main import main
 from wonderq.cli.serve import raise_file_limit
-from wonderq.client.simple import Client
 from wonderq.config import ConfigError, Settings, load
 from wonderq.httpd.parser import MAX_BODY_BYTES
 from wonderq.model.limits import UNLIMITED, Limits
@@ -229,14 +229,14 @@ def test_an_address_that_others_reach_needs_insecure(host: str, tmp_path: Path) 
 
 def test_insecure_allows_it(tmp_path: Path) -> None:
     with RunningBroker(tmp_path / "d", "--listen", "0.0.0.0:0", "--insecure") as broker:
-        with Client(f"http://127.0.0.1:{broker.port}") as client:
+        with QueueClient(f"http://127.0.0.1:{broker.port}") as client:
             assert client.ready()
         assert broker.terminate() == 0
 
 
 def test_a_second_broker_on_the_same_folder(tmp_path: Path) -> None:
     folder = tmp_path / "d"
-    with RunningBroker(folder) as broker, Client(broker.url) as client:
+    with RunningBroker(folder) as broker, QueueClient(broker.url) as client:
         line = refused("--listen", "127.0.0.1:0", "--data", str(folder))
         assert line == f"wonderq: {folder} is in use by another process. Stop that process, or choose another folder."
         client.produce("the first one goes on")
@@ -264,7 +264,7 @@ def test_a_host_that_is_not_there(tmp_path: Path) -> None:
 def test_a_damaged_folder(tmp_path: Path) -> None:
     folder = tmp_path / "d"
     with RunningBroker(folder) as broker:
-        with Client(broker.url) as client:
+        with QueueClient(broker.url) as client:
             for number in range(3):
                 client.produce(f"message {number}")
         assert broker.terminate() == 0

@@ -13,9 +13,9 @@ import pytest
 
 from tests.support.broker_process import RunningBroker
 from tests.support.commands import COMMAND, clean_environment
+from tests.support.queue_client import QueueClient
 from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.auth import keys
-from wonderq.client.simple import Client
 from wonderq.runtime.signals import Signals, StopRequested
 
 #: Runs `wonderq serve` with a start that takes long.
@@ -102,7 +102,7 @@ def test_sighup_reads_the_keys_again(tmp_path: Path) -> None:
         os.kill(broker.process.pid, signal.SIGHUP)
         eventually(lambda: "keys.json again: 1 keys" in broker.log())
         assert "SIGHUP: reading the keys again" in broker.log()
-        with Client(broker.url) as client:
+        with QueueClient(broker.url) as client:
             assert client.ready()
         assert broker.terminate() == 0
 
@@ -118,7 +118,7 @@ def test_a_standard_error_that_nobody_reads_holds_up_no_request(tmp_path: Path) 
     ) as process:
         assert process.stdout is not None
         url = process.stdout.readline().split()[3]
-        with Client(url) as client:
+        with QueueClient(url) as client:
             for _ in range(1500):  # each logs more than 50 bytes, and a pipe holds 65,536
                 client.count("unprocessed")
         process.terminate()

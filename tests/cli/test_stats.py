@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.broker_process import RunningBroker
 from tests.support.commands import run
-from wonderq.client.simple import Client
+from tests.support.queue_client import QueueClient
 from wonderq.terminal import human_bytes, human_seconds
 
 
@@ -17,7 +17,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A broker with known contents."""
     folder: Path = tmp_path_factory.mktemp("stats")
     with RunningBroker(folder / "data") as broker:
-        with Client(broker.url, queue="a-long-name") as client:
+        with QueueClient(broker.url, queue="a-long-name") as client:
             client.produce_batch(["x" * 1000] * 1000)
             client.produce_batch(["x" * 1000] * 500)
             client.consume(limit=2)
@@ -53,7 +53,7 @@ def test_queues_with_a_prefix(url: str) -> None:
 
 
 def test_all_pages_of_queues(url: str) -> None:
-    with Client(url) as client:
+    with QueueClient(url) as client:
         assert [each["queue"] for each in client.queues(page=1)] == ["a-long-name", "default"]
         assert [each["queue"] for each in client.queues(prefix="d", page=1)] == ["default"]
 

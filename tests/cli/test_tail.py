@@ -6,10 +6,10 @@ import select
 import pytest
 
 from tests.support.commands import Wonderq, interrupt, read_lines
-from wonderq.client.simple import Client
+from tests.support.queue_client import QueueClient
 
 
-def test_from_the_start_and_on_without_touching_anything(wonderq: Wonderq, client: Client) -> None:
+def test_from_the_start_and_on_without_touching_anything(wonderq: Wonderq, client: QueueClient) -> None:
     client.produce_batch([str(number) for number in range(250)])
     with wonderq.running("tail", "--from-start") as process:
         assert read_lines(process, 250) == [str(number) for number in range(250)]
@@ -21,7 +21,7 @@ def test_from_the_start_and_on_without_touching_anything(wonderq: Wonderq, clien
 
 
 @pytest.mark.parametrize("old", [0, 3])
-def test_without_it_only_what_comes_from_now_on(wonderq: Wonderq, client: Client, old: int) -> None:
+def test_without_it_only_what_comes_from_now_on(wonderq: Wonderq, client: QueueClient, old: int) -> None:
     for _ in range(old):
         client.produce("old")
     with wonderq.running("tail", "--json") as process:
@@ -43,7 +43,7 @@ def _is_readable(descriptor: int) -> bool:
     return bool(select.select([descriptor], [], [], 0.3)[0])
 
 
-def test_a_message_that_was_deleted_meanwhile_does_not_stop_it(wonderq: Wonderq, client: Client) -> None:
+def test_a_message_that_was_deleted_meanwhile_does_not_stop_it(wonderq: Wonderq, client: QueueClient) -> None:
     with wonderq.running("tail", "--from-start") as process:
         for number in range(3):
             message_id = client.produce(f"message {number}")
@@ -51,11 +51,11 @@ def test_a_message_that_was_deleted_meanwhile_does_not_stop_it(wonderq: Wonderq,
             client.delete_batch(ids=[message_id])
 
 
-def test_a_queue_that_is_not_there_yet_is_waited_for(wonderq: Wonderq, client: Client) -> None:
+def test_a_queue_that_is_not_there_yet_is_waited_for(wonderq: Wonderq, client: QueueClient) -> None:
     with wonderq.running("tail", "--queue", "watched") as process:
         assert process.stderr is not None
         assert b"no queue watched yet" in process.stderr.readline()
-        with Client(client.url, queue="watched") as later:
+        with QueueClient(client.url, queue="watched") as later:
             later.produce_batch(["a", "b"])
         assert read_lines(process, 2) == ["a", "b"]
         assert interrupt(process) == (130, "")

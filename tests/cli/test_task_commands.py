@@ -7,12 +7,13 @@ import pytest
 
 from tests.support.broker_process import RunningBroker
 from tests.support.commands import Outcome, Wonderq, interrupt, run, started
+from tests.support.queue_client import QueueClient
 from tests.support.waiting import PATIENCE_S, eventually
-from wonderq.client.simple import Client, RefusedError
+from wonderq.client.errors import Refused
 
 
 @pytest.fixture
-def dead(client: Client) -> Client:
+def dead(client: QueueClient) -> QueueClient:
     """Five dead letters of this test's queue, in the queue that has `-dead` at the end."""
     work = client.queue[-70:]
     client.queue = work
@@ -24,7 +25,7 @@ def dead(client: Client) -> Client:
 
 
 @pytest.fixture
-def many_dead(dead: Client) -> Client:
+def many_dead(dead: QueueClient) -> QueueClient:
     """Number of dead letters whose move, at one per second, takes longer than any test."""
     dead.produce_batch([f"dog {n}" for n in range(1000)])
     while dead.consume(limit=100, visibility_timeout=0):
@@ -32,7 +33,7 @@ def many_dead(dead: Client) -> Client:
     return dead
 
 
-def redrive(client: Client, *arguments: str) -> Outcome:
+def redrive(client: QueueClient, *arguments: str) -> Outcome:
     return run("redrive", f"{client.queue}-dead", "--url", client.url, *arguments)
 
 
@@ -40,13 +41,13 @@ def schedule(broker: RunningBroker, command: str, *arguments: str | bytes) -> Ou
     return run("schedule", command, "--url", broker.url, *arguments)
 
 
-def test_dead_letters_go_back(dead: Client) -> None:
+def test_dead_letters_go_back(dead: QueueClient) -> None:
     done = redrive(dead)
     assert (done.code, done.lines, done.error) == (0, ["5 moved, 0 skipped"], "")
     assert [message["message"] for message in dead.consume()] == [f"cat {n}" for n in range(5)]
 
 
-def test_a_dry_run_and_filters(dead: Client) -> None:
+def test_a_dry_run_and_filters(dead: QueueClient) -> None:
     assert redrive(dead, "--dry-run", "--contains", "cat 3").lines == ["1 would be moved, 4 skipped"]
     assert redrive(dead, "--dry-run", "--limit", "2").lines == ["2 would be moved, 0 skipped"]
     done = redrive(dead, "--attribute", "n=2", "--to", dead.queue, "--per-second", "100", "--json")
@@ -55,7 +56,7 @@ def test_a_dry_run_and_filters(dead: Client) -> None:
     assert [message["message"] for message in dead.consume()] == ["cat 2"]
 
 
-def test_begun_listed_and_cancelled(many_dead: Client) -> None:
+def test_begun_listed_and_cancelled(many_dead: QueueClient) -> None:
     [redrive_id] = redrive(many_dead, "--per-second", "1", "--no-wait").lines
     heading, line = redrive(many_dead, "--list").lines
     assert heading.split() == ["ID", "STARTED", "STATUS", "TO", "MOVED", "SKIPPED", "TOTAL"]
@@ -70,9 +71,9 @@ def test_begun_listed_and_cancelled(many_dead: Client) -> None:
     assert redrive(many_dead, "--cancel", "none").code == 1
 
 
-def test_interrupted_it_goes_on(many_dead: Client) -> None:
+def test_interrupted_it_goes_on(many_dead: QueueClient) -> None:
     with started("redrive", f"{many_dead.queue}-dead", "--url", many_dead.url, "--per-second", "1") as process:
-        waiting = Client(many_dead.url, queue=f"{many_dead.queue}-dead")
+        waiting = QueueClient(many_dead.url, queue=f"{many_dead.queue}-dead")
         eventually(waiting.redrives, "the redrive to start")
         time.sleep(0.3)
         code, error = interrupt(process)
@@ -83,9 +84,9 @@ def test_interrupted_it_goes_on(many_dead: Client) -> None:
     assert found["status"] in ("running", "completed")
 
 
-def test_a_redrive_that_somebody_cancels_is_not_done(many_dead: Client) -> None:
+def test_a_redrive_that_somebody_cancels_is_not_done(many_dead: QueueClient) -> None:
     with started("redrive", f"{many_dead.queue}-dead", "--url", many_dead.url, "--per-second", "1") as process:
-        waiting = Client(many_dead.url, queue=f"{many_dead.queue}-dead")
+        waiting = QueueClient(many_dead.url, queue=f"{many_dead.queue}-dead")
         eventually(waiting.redrives, "the redrive to start")
         waiting.cancel_redrive(waiting.redrives()[0]["id"])
         waiting.close()
@@ -94,7 +95,7 @@ def test_a_redrive_that_somebody_cancels_is_not_done(many_dead: Client) -> None:
     assert b"the redrive has cancelled: a client cancelled it" in error
 
 
-def test_schedules(broker: RunningBroker, client: Client) -> None:
+def test_schedules(broker: RunningBroker, client: QueueClient) -> None:
     queue = client.queue
     cron = ("--cron", "30 4 * * *", "--timezone", "Europe/Vienna")
     what = ("--queue", queue, "--message", "é", "--attribute", "a=1", "--attribute", "b=x=y", "--group", "g")
@@ -112,7 +113,7 @@ def test_schedules(broker: RunningBroker, client: Client) -> None:
     assert "paused" in schedule(broker, "list").lines[1]
     assert json.loads(schedule(broker, "set", "nightly", "--resume").out)["next_at"] == found["next_at"]
     assert schedule(broker, "delete", "nightly").code == 0
-    with pytest.raises(RefusedError, match="no schedule"):
+    with pytest.raises(Refused, match="no schedule"):
         client.get_schedule("nightly")
     assert len(schedule(broker, "list").lines) == 1
 
@@ -131,7 +132,7 @@ def test_what_is_refused_and_wrong(broker: RunningBroker) -> None:
     assert run("redrive", "q", "--list", "--cancel", "x").code == 2
 
 
-def test_set_to_a_broker_by_its_client(client: Client, wonderq: Wonderq) -> None:
+def test_set_to_a_broker_by_its_client(client: QueueClient, wonderq: Wonderq) -> None:
     client.put_schedule("soon", cron="* * * * * *", queue=client.queue, message="tick", missed="all")
     received = wonderq("receive", "--max", "2", "--wait", "20", "--delete")
     client.delete_schedule("soon")

@@ -9,8 +9,8 @@ import pytest
 
 from tests.support.broker_process import RunningBroker
 from tests.support.commands import clean_environment, run
+from tests.support.queue_client import QueueClient
 from tests.support.waiting import PATIENCE_S
-from wonderq.client.simple import Client
 from wonderq.state import record
 from wonderq_storage import FileLog
 
@@ -22,7 +22,7 @@ def folder(tmp_path: Path) -> Path:
     """The folder of a broker that did a little and was stopped."""
     folder = tmp_path / "d"
     with RunningBroker(folder) as broker:
-        with Client(broker.url) as default, Client(broker.url, queue="other") as other:
+        with QueueClient(broker.url) as default, QueueClient(broker.url, queue="other") as other:
             default.produce_batch(["a", "b", "c"])
             [first] = default.consume(limit=1)
             default.consume(limit=1, visibility_timeout=1000)

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.broker_process import RunningBroker
-from wonderq.client.sync import Client, Queue
+from wonderq.client.sync import Client
+from wonderq.client.sync_queue import Queue
 
 
 @pytest.fixture(scope="package")

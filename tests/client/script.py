@@ -7,12 +7,13 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from wonderq.client.operations import Operation, Steps
-from wonderq.client.requests import Answer, Failure, Request
-from wonderq.client.retries import Pause
+from wonderq.client.operations import Operation
+from wonderq.client.polls import Poll
+from wonderq.client.requests import Answer, NoAnswer, Request
+from wonderq.client.retries import Pause, Steps
 
-LOST = Failure("the connection broke", outcome_unknown=True)
-UNSENT = Failure("connection refused", outcome_unknown=False)
+LOST = NoAnswer("the connection broke", outcome_unknown=True)
+UNSENT = NoAnswer("connection refused", outcome_unknown=False)
 
 
 def answer(status: int, body: Any, **more: Any) -> Answer:
@@ -29,10 +30,10 @@ def fields_of(request: Request) -> Any:
     return json.loads(request.body)
 
 
-def play(steps: Steps, broker: Callable[[Request], Answer | Failure]) -> list[Request | Pause]:
+def play(steps: Steps[Any], broker: Callable[[Request], Answer | NoAnswer]) -> list[Request | Pause]:
     """Run steps against a broker; return all requests and pauses."""
     done: list[Request | Pause] = []
-    outcome: Answer | Failure | None = None
+    outcome: Answer | NoAnswer | None = None
     while True:
         try:
             step = steps.send(outcome)
@@ -45,13 +46,13 @@ def play(steps: Steps, broker: Callable[[Request], Answer | Failure]) -> list[Re
 class Gate:
     """An HTTP pool whose answers wait until the test lets them go."""
 
-    def __init__(self, respond: Callable[[Request], Answer | Failure]) -> None:
+    def __init__(self, respond: Callable[[Request], Answer | NoAnswer]) -> None:
         self.requests: list[Request] = []
         self._respond = respond
         self._arrived = threading.Semaphore(0)
         self._open = threading.Semaphore(0)
 
-    def exchange(self, request: Request) -> Answer | Failure:
+    def exchange(self, request: Request, poll: Poll | None = None) -> Answer | NoAnswer:
         self.requests.append(request)
         self._arrived.release()
         assert self._open.acquire(timeout=120)

@@ -20,7 +20,8 @@ from wonderq.client import bodies
 from wonderq.client.asynchronous import AsyncClient
 from wonderq.client.errors import Invalid, NotFound, StaleReceipt, Unreachable
 from wonderq.client.messages import AttributeValue, Sent
-from wonderq.client.sync import Client, Queue
+from wonderq.client.sync import Client
+from wonderq.client.sync_queue import Queue
 
 
 @dataclass
@@ -94,8 +95,10 @@ def test_delays(queue: Queue) -> None:
 
 
 def test_an_unknown_option_is_refused(queue: Queue) -> None:
-    with pytest.raises(ValueError, match="prioritty"):
+    with pytest.raises(TypeError, match="prioritty"):
         queue.send("x", prioritty=1)  # type: ignore[call-arg]
+    with pytest.raises(ValueError, match="prioritty"):
+        queue.send_together([("x", {"prioritty": 1})])  # type: ignore[typeddict-unknown-key]
 
 
 def test_the_broker_names_the_invalid_field(queue: Queue) -> None:
@@ -269,7 +272,7 @@ def test_address_and_key_come_from_the_environment(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("WONDERQ_KEY", "wq_k")
     client = Client()
     assert client.url == "http://[::1]:81"
-    assert client._endpoint.headers["Authorization"] == "Bearer wq_k"
+    assert client._engine.options.endpoint.headers["Authorization"] == "Bearer wq_k"
 
 
 def test_the_same_in_asyncio(broker: RunningBroker, queue: Queue) -> None:

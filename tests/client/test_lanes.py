@@ -14,7 +14,8 @@ from tests.support.waiting import eventually
 from wonderq.client.asynchronous import AsyncClient
 from wonderq.client.errors import Invalid
 from wonderq.client.messages import Sent
-from wonderq.client.requests import Answer, Failure, Request
+from wonderq.client.polls import Poll
+from wonderq.client.requests import Answer, NoAnswer, Request
 from wonderq.client.sync import Client
 
 
@@ -30,12 +31,12 @@ def gate() -> Gate:
 @pytest.fixture
 def client(gate: Gate) -> Client:
     client = Client("http://127.0.0.1:1")
-    client._http = gate  # type: ignore[assignment]
+    client._engine._http = gate  # type: ignore[assignment]
     return client
 
 
 def waiting_in(client: Client) -> int:
-    return sum(len(lane._batcher) for lane in client._lanes.values())
+    return sum(len(lane._batcher) for lane in client._engine._lanes.values())
 
 
 def test_sends_gather_while_a_request_is_under_way(client: Client, gate: Gate) -> None:
@@ -84,7 +85,7 @@ def test_a_thread_sends_no_more_than_one_request_for_others(client: Client, gate
 
 
 def test_an_error_of_one_caller_reaches_no_other(client: Client, gate: Gate) -> None:
-    def respond(request: Request) -> Answer | Failure:
+    def respond(request: Request) -> Answer | NoAnswer:
         if "bad" in texts_of(request):
             return answer(400, {"error": {"code": "invalid_value", "message": "bad", "field": "messages[0].delay"}})
         return produced(request)
@@ -103,7 +104,7 @@ def test_an_error_of_one_caller_reaches_no_other(client: Client, gate: Gate) -> 
 
 
 def test_an_interrupted_sender_passes_the_lane_on(client: Client, gate: Gate) -> None:
-    def interrupt(_: Request) -> Answer | Failure:
+    def interrupt(_: Request) -> Answer | NoAnswer:
         gate._respond = produced
         raise KeyboardInterrupt
 
@@ -127,7 +128,7 @@ def test_an_interrupted_waiter_does_not_stop_the_lane(
     queue = client.queue("q")
     first = Call(queue.send, "0")
     gate.wait_for_request()
-    lane = client._lanes[next(iter(client._lanes))]
+    lane = client._engine._lanes[next(iter(client._engine._lanes))]
     with monkeypatch.context() as patch:
 
         def interrupted(_self: threading.Event, _timeout: float | None = None) -> bool:
@@ -146,12 +147,12 @@ def test_an_interrupted_waiter_does_not_stop_the_lane(
 class AsyncGate:
     """`Gate` for tasks."""
 
-    def __init__(self, respond: Callable[[Request], Answer | Failure]) -> None:
+    def __init__(self, respond: Callable[[Request], Answer | NoAnswer]) -> None:
         self.requests: list[Request] = []
         self._respond = respond
         self.open = asyncio.Semaphore(0)
 
-    async def exchange(self, request: Request) -> Answer | Failure:
+    async def exchange(self, request: Request, poll: Poll | None = None) -> Answer | NoAnswer:
         self.requests.append(request)
         await self.open.acquire()
         return self._respond(request)
@@ -160,11 +161,17 @@ class AsyncGate:
         """Do nothing: there are no connections."""
 
 
+def use(client: AsyncClient, gate: AsyncGate) -> None:
+    """Put a gate in the place of HTTP, for the running loop."""
+    client._engine._loop = asyncio.get_running_loop()
+    client._engine._http = gate  # type: ignore[assignment]
+
+
 def test_tasks_share_requests() -> None:
     async def scenario() -> None:
         gate = AsyncGate(produced)
         async with AsyncClient("http://127.0.0.1:1") as client:
-            client._http = gate  # type: ignore[assignment]
+            use(client, gate)
             queue = client.queue("q")
             tasks = [asyncio.create_task(queue.send(str(number))) for number in range(10)]
             while not gate.requests:
@@ -192,7 +199,7 @@ def test_closing_waits_for_the_calls_under_way() -> None:
     async def scenario() -> None:
         gate = AsyncGate(produced)
         client = AsyncClient("http://127.0.0.1:1")
-        client._http = gate  # type: ignore[assignment]
+        use(client, gate)
         call = asyncio.create_task(client.queue("q").send("x"))
         while not gate.requests:
             await asyncio.sleep(0)

@@ -22,7 +22,7 @@ from wonderq.client.errors import (
 )
 from wonderq.client.messages import Sent
 from wonderq.client.operations import DELETES, MOST_BYTES, MOST_ENTRIES, SENDS, UPDATES, Batcher, Operation, carry_out
-from wonderq.client.requests import Answer, Failure, Request
+from wonderq.client.requests import Answer, NoAnswer, Request
 from wonderq.client.retries import Pause, Retries
 
 RETRIES = Retries(3, random=lambda: 1.0)
@@ -97,7 +97,7 @@ def test_a_refusal_of_the_queue_concerns_all() -> None:
 
 
 def test_a_send_that_may_have_arrived_is_sent_again_under_its_number() -> None:
-    outcomes: list[Answer | Failure] = [LOST, LOST, answer(201, {"ids": ["1"]}), answer(201, {"ids": ["2"]})]
+    outcomes: list[Answer | NoAnswer] = [LOST, LOST, answer(201, {"ids": ["1"]}), answer(201, {"ids": ["2"]})]
     batcher = Batcher("q", SENDS)
     first, second = texts("a"), texts("b")
     steps = play(carry_out(batcher, first, RETRIES), lambda _: outcomes.pop(0))
@@ -121,7 +121,7 @@ def test_no_answer_to_any_attempt_leaves_the_outcome_unknown() -> None:
 
 
 def test_a_send_that_did_not_arrive_is_sent_again() -> None:
-    outcomes: list[Answer | Failure] = [UNSENT, UNSENT, answer(201, {"ids": ["1"]})]
+    outcomes: list[Answer | NoAnswer] = [UNSENT, UNSENT, answer(201, {"ids": ["1"]})]
     messages = texts("a")
     steps = sends(messages, lambda _: outcomes.pop(0))
     assert messages[0].result == Sent("1")
@@ -182,7 +182,7 @@ def test_each_delete_gets_its_own_result() -> None:
 
 @pytest.mark.parametrize("found", [STALE, GONE])
 def test_a_repeated_delete_that_finds_the_claim_ended_is_done(found: dict[str, Any]) -> None:
-    outcomes: list[Answer | Failure] = [LOST, results(found)]
+    outcomes: list[Answer | NoAnswer] = [LOST, results(found)]
     deletes = operations("r1", ends_claim=True)
     play(carry_out(Batcher("q", DELETES), deletes, RETRIES), lambda _: outcomes.pop(0))
     assert deletes[0].done
@@ -190,7 +190,7 @@ def test_a_repeated_delete_that_finds_the_claim_ended_is_done(found: dict[str, A
 
 
 def test_a_repeated_renewal_that_finds_the_claim_ended_is_an_error() -> None:
-    outcomes: list[Answer | Failure] = [LOST, results(STALE)]
+    outcomes: list[Answer | NoAnswer] = [LOST, results(STALE)]
     renewals = operations({"receipt": "r1"})
     play(carry_out(Batcher("q", UPDATES), renewals, RETRIES), lambda _: outcomes.pop(0))
     assert isinstance(renewals[0].error, StaleReceipt)

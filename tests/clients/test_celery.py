@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from tests.support.broker_process import RunningBroker
+from tests.support.queue_client import QueueClient
 from tests.support.waiting import PATIENCE_S
-from wonderq.client.simple import Client
 
 pytest.importorskip("pycurl")
 pytest.importorskip("celery")
@@ -85,7 +85,7 @@ def test_tasks_run_and_one_whose_worker_is_killed_runs_again(workshop: Workshop)
     worker.wait()
     workshop.hire()
     workshop.wait_for("begins slow", times=2)
-    with Client(workshop.broker.url, queue="celery-tasks") as client:
+    with QueueClient(workshop.broker.url, queue="celery-tasks") as client:
         [message] = client.messages()
         assert message["receive_count"] == 2
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from tests.support.broker_process import RunningBroker
+from tests.support.queue_client import QueueClient
 from tests.support.sqs_clients import Boto
 from tests.support.waiting import PATIENCE_S, eventually
-from wonderq.client.simple import Client
 
 NODE = shutil.which("node")
 FOLDER = Path(__file__).with_name("node")
@@ -52,7 +52,7 @@ def test_the_sdk(url: str) -> None:
 
 
 def test_sqs_consumer(url: str) -> None:
-    with Client(url, queue="worked-off") as client:
+    with QueueClient(url, queue="worked-off") as client:
         client.produce_batch([str(n) for n in range(20)])
         done = run("consumer.mjs", url, f"{url}/000000000000/worked-off")
         assert sorted(done["seen"], key=int) == sorted([*map(str, range(20)), "3"], key=int)

@@ -22,8 +22,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support.broker_process import BrokerProcess
+from tests.support.queue_client import QueueClient
 from tests.support.waiting import PATIENCE_S
-from wonderq.client.simple import Client, RefusedError, UnreachableError
+from wonderq.client.errors import Refused, Unreachable
 
 STEPS, DONE, DEAD = "steps.fifo", "done", "dead"
 QUEUES = (STEPS, DONE, DEAD)
@@ -44,12 +45,12 @@ class Producer:
     """All bodies, with and without an answer."""
     wrong: list[str] = field(default_factory=list)
 
-    def send_again(self, client: Client) -> None:
+    def send_again(self, client: QueueClient) -> None:
         """Send what was answered once more: it has to be known still."""
         for body in list(self.sent)[-20:]:
             self._send(client, body)
 
-    def send_more(self, client: Client, done: threading.Event) -> None:
+    def send_more(self, client: QueueClient, done: threading.Event) -> None:
         while not done.is_set():
             if len(self.tried) == len(self.sent):
                 kind = "poison" if self.poisonous.random() < 0.1 else "work"
@@ -57,13 +58,13 @@ class Producer:
             self._send(client, self.tried[-1])
             done.wait(0.004)  # so that the others keep up
 
-    def _send(self, client: Client, body: str) -> None:
+    def _send(self, client: QueueClient, body: str) -> None:
         message_id = client.produce(body, group=self.group, idempotency_key=body)
         if self.sent.setdefault(body, message_id) != message_id:
             self.wrong.append(f"{body} was sent again with its key, and was added again")
 
 
-def consume(client: Client, done: threading.Event, chance: random.Random) -> None:
+def consume(client: QueueClient, done: threading.Event, chance: random.Random) -> None:
     """Hand over what is not poison, all of an answer at once; and leave the rest until its claim ends."""
     while not done.is_set():
         attempt = f"{chance.random()}" if chance.random() < 0.3 else None
@@ -77,7 +78,7 @@ def consume(client: Client, done: threading.Event, chance: random.Random) -> Non
         outputs = [{"queue": DONE, "message": each["message"], "group": each["group"]} for each in good]
         try:
             client.hand_over([each["receipt"] for each in good], outputs)
-        except RefusedError as refused:
+        except Refused as refused:
             if refused.code not in ("stale_receipt", "message_not_found"):
                 raise
 
@@ -158,7 +159,7 @@ class Pipeline:
         )
         try:
             url = broker.ready()
-            with Client(url, queue=STEPS) as client:
+            with QueueClient(url, queue=STEPS) as client:
                 client.put_queue(max_receives=MAX_RECEIVES, dead_letter_queue=DEAD)
             wrong = self._look(url)
             if not wrong:
@@ -170,12 +171,12 @@ class Pipeline:
 
     def _look(self, url: str) -> list[str]:
         """Judge what a kill left."""
-        with Client(url, queue=DONE) as done, Client(url, queue=DEAD) as dead:
+        with QueueClient(url, queue=DONE) as done, QueueClient(url, queue=DEAD) as dead:
             done.put_queue()
             dead.put_queue()
         found = {}
         for queue in QUEUES:
-            with Client(url, queue=queue) as client:
+            with QueueClient(url, queue=queue) as client:
                 found[queue] = [
                     Found(each["message"], each["id"], each.get("dead_letter", {}).get("receive_count"))
                     for each in client.messages()
@@ -190,12 +191,12 @@ class Pipeline:
         done = threading.Event()
         failures: list[Exception] = []
 
-        def begin(work: Callable[[Client], object]) -> threading.Thread:
+        def begin(work: Callable[[QueueClient], object]) -> threading.Thread:
             def run() -> None:
                 try:
-                    with Client(url, queue=STEPS) as client:
+                    with QueueClient(url, queue=STEPS) as client:
                         work(client)
-                except UnreachableError:
+                except Unreachable:
                     pass  # it was killed
                 except Exception as error:
                     failures.append(error)
@@ -204,8 +205,8 @@ class Pipeline:
             thread.start()
             return thread
 
-        def produce(producer: Producer) -> Callable[[Client], None]:
-            def work(client: Client) -> None:
+        def produce(producer: Producer) -> Callable[[QueueClient], None]:
+            def work(client: QueueClient) -> None:
                 producer.send_again(client)
                 producer.send_more(client, done)
 

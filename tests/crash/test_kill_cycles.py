@@ -17,9 +17,10 @@ from tests.support.history.calls import History, Outcome
 from tests.support.history.checker import check
 from tests.support.history.recording import RecordingClient, Target, request, to_ms
 from tests.support.kill_cycles import Options, Run
+from tests.support.queue_client import QueueClient
 from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.broker.broker import Broker
-from wonderq.client.simple import Client, RefusedError, UnreachableError
+from wonderq.client.errors import Refused, Unreachable
 from wonderq_storage import FileLog
 from wonderq_storage.errors import FolderLockedError
 
@@ -46,10 +47,10 @@ def test_random_kills_break_no_promise(fsync: str, segment_bytes: int, cycles: i
 
 
 def test_a_claim_survives_a_kill_until_its_deadline_and_no_longer(tmp_path: Path) -> None:
-    with RunningBroker(tmp_path / "data") as broker, Client(broker.url) as client:
+    with RunningBroker(tmp_path / "data") as broker, QueueClient(broker.url) as client:
         message_id = client.produce("work")
         [claimed] = client.consume(visibility_timeout=15)
-        with restarted(broker) as broker, Client(broker.url) as client:
+        with restarted(broker) as broker, QueueClient(broker.url) as client:
             [listed] = client.messages()
             assert (listed["status"], listed["claimed_until"]) == ("processing", claimed["claimed_until"])
 
@@ -63,10 +64,10 @@ def test_a_claim_survives_a_kill_until_its_deadline_and_no_longer(tmp_path: Path
 
 
 def test_receipts_from_before_a_kill_delete_renew_and_release(tmp_path: Path) -> None:
-    with RunningBroker(tmp_path / "data") as broker, Client(broker.url) as client:
+    with RunningBroker(tmp_path / "data") as broker, QueueClient(broker.url) as client:
         client.produce_batch(["delete", "renew", "release", "rewrite"])
         held = {each["message"]: each for each in client.consume(visibility_timeout=600)}
-        with restarted(broker) as broker, Client(broker.url) as client:
+        with restarted(broker) as broker, QueueClient(broker.url) as client:
             client.delete(held["delete"]["receipt"])
             client.update(held["renew"]["id"], receipt=held["renew"]["receipt"])
             client.update(held["release"]["id"], receipt=held["release"]["receipt"], visibility_timeout=0)
@@ -82,17 +83,17 @@ def test_receipts_from_before_a_kill_delete_renew_and_release(tmp_path: Path) ->
             # Renewed by the timeout that it was claimed with, which is of before the kill.
             assert to_ms(left["renew"]["claimed_until"]) > to_ms(held["renew"]["claimed_until"])
             assert left["rewritten"]["claimed_until"] == held["rewrite"]["claimed_until"]
-            with pytest.raises(RefusedError) as refused:
+            with pytest.raises(Refused) as refused:
                 client.delete(held["release"]["receipt"])
             assert refused.value.code == "stale_receipt"
 
 
 def test_a_stale_receipt_from_before_a_kill_changes_nothing(tmp_path: Path) -> None:
-    with RunningBroker(tmp_path / "data") as broker, Client(broker.url) as client:
+    with RunningBroker(tmp_path / "data") as broker, QueueClient(broker.url) as client:
         client.produce("work")
         [stale] = client.consume(visibility_timeout=0.1)
         [current] = client.consume(visibility_timeout=600, wait=20)
-        with restarted(broker) as broker, Client(broker.url) as client:
+        with restarted(broker) as broker, QueueClient(broker.url) as client:
             before = list(client.messages())
             attempts: list[Callable[[], None]] = [
                 lambda: client.delete(stale["receipt"]),
@@ -101,7 +102,7 @@ def test_a_stale_receipt_from_before_a_kill_changes_nothing(tmp_path: Path) -> N
                 lambda: client.update(stale["id"], receipt=stale["receipt"], message="other"),
             ]
             for attempt in attempts:
-                with pytest.raises(RefusedError) as refused:
+                with pytest.raises(Refused) as refused:
                     attempt()
                 assert (refused.value.status, refused.value.code) == (409, "stale_receipt")
             assert list(client.messages()) == before
@@ -110,7 +111,7 @@ def test_a_stale_receipt_from_before_a_kill_changes_nothing(tmp_path: Path) -> N
 
 
 def test_deleted_stays_deleted(tmp_path: Path) -> None:
-    with RunningBroker(tmp_path / "data") as broker, Client(broker.url) as client:
+    with RunningBroker(tmp_path / "data") as broker, QueueClient(broker.url) as client:
         kept, by_id, *_ = client.produce_batch(["kept", "by id", "by receipt", "in a batch", "in a batch too"])
         held = {each["message"]: each["receipt"] for each in client.consume(visibility_timeout=600)}
         client.delete_batch(ids=[by_id])
@@ -118,9 +119,9 @@ def test_deleted_stays_deleted(tmp_path: Path) -> None:
         client.delete_batch(receipts=[held["in a batch"], held["in a batch too"]])
         for _ in range(2):
             broker = restarted(broker)
-            with Client(broker.url) as again:
+            with QueueClient(broker.url) as again:
                 assert [each["id"] for each in again.messages()] == [kept]
-                with pytest.raises(RefusedError) as refused:
+                with pytest.raises(Refused) as refused:
                     again.delete(held["by receipt"])
                 assert refused.value.code == "message_not_found"
         broker.kill()
@@ -128,23 +129,23 @@ def test_deleted_stays_deleted(tmp_path: Path) -> None:
 
 def test_a_purge_and_a_dropped_queue_stay(tmp_path: Path) -> None:
     with RunningBroker(tmp_path / "data") as broker:
-        with Client(broker.url, queue="purged") as purged, Client(broker.url, queue="dropped") as dropped:
+        with QueueClient(broker.url, queue="purged") as purged, QueueClient(broker.url, queue="dropped") as dropped:
             purged.produce_batch(["a", "b"])
             purged.purge()
             younger = purged.produce("c")
             dropped.produce("gone")
             request(dropped, "DELETE", "")
-        with restarted(broker) as broker, Client(broker.url, queue="purged") as purged:
+        with restarted(broker) as broker, QueueClient(broker.url, queue="purged") as purged:
             assert [each["id"] for each in purged.messages()] == [younger]
             assert sorted(each["queue"] for each in purged.queues()) == ["default", "purged"]
 
 
 def test_a_delayed_message_stays_hidden_until_its_time(tmp_path: Path) -> None:
-    with RunningBroker(tmp_path / "data") as broker, Client(broker.url) as client:
+    with RunningBroker(tmp_path / "data") as broker, QueueClient(broker.url) as client:
         client.produce("soon", delay=15)
         client.produce("much later", delay=900)
         due = {each["message"]: each["delayed_until"] for each in client.messages()}
-        with restarted(broker) as broker, Client(broker.url) as client:
+        with restarted(broker) as broker, QueueClient(broker.url) as client:
             assert {each["message"]: each.get("delayed_until") for each in client.messages()} == due
 
             [soon] = eventually(lambda: client.consume(wait=20))
@@ -155,7 +156,7 @@ def test_a_delayed_message_stays_hidden_until_its_time(tmp_path: Path) -> None:
 
 
 def test_settings_counts_and_order_survive(tmp_path: Path) -> None:
-    with RunningBroker(tmp_path / "data") as broker, Client(broker.url, queue="work") as client:
+    with RunningBroker(tmp_path / "data") as broker, QueueClient(broker.url, queue="work") as client:
         request(client, "PUT", "", {"visibility_timeout": 77, "delay": 0})
         client.produce_batch([f"{n}" for n in range(5)])
         for expected in (1, 2, 3):
@@ -165,7 +166,7 @@ def test_settings_counts_and_order_survive(tmp_path: Path) -> None:
                 client.update(each["id"], receipt=each["receipt"], visibility_timeout=0)
         client.consume(limit=1, visibility_timeout=600)
         before, info = list(client.messages()), client.queue_info()
-        with restarted(broker) as broker, Client(broker.url, queue="work") as client:
+        with restarted(broker) as broker, QueueClient(broker.url, queue="work") as client:
             assert list(client.messages()) == before
             after = client.queue_info()
             assert after["settings"] == info["settings"]
@@ -181,21 +182,21 @@ def test_a_kill_during_a_long_poll_claims_nothing(tmp_path: Path) -> None:
         outcomes: list[BaseException | list[dict[str, Any]]] = []
 
         def poll() -> None:
-            with Client(broker.url) as client:
+            with QueueClient(broker.url) as client:
                 try:
                     outcomes.append(client.consume(wait=20))
-                except UnreachableError as error:
+                except Unreachable as error:
                     outcomes.append(error)
 
         waiting = [threading.Thread(target=poll) for _ in range(3)]
         for thread in waiting:
             thread.start()
         time.sleep(0.5)
-        with restarted(broker) as again, Client(again.url) as client:
+        with restarted(broker) as again, QueueClient(again.url) as client:
             for thread in waiting:
                 thread.join(PATIENCE_S)
                 assert not thread.is_alive()
-            assert [type(each) for each in outcomes] == [UnreachableError] * 3
+            assert [type(each) for each in outcomes] == [Unreachable] * 3
             client.produce("work")
             [message] = client.consume()
             assert message["receive_count"] == 1
@@ -207,7 +208,7 @@ def test_the_lock_of_a_killed_broker_is_gone_and_that_of_a_running_one_holds(tmp
             FileLog(broker.data)
         broker.kill()
         FileLog(broker.data).close()
-        with RunningBroker(broker.data) as again, Client(again.url) as client:
+        with RunningBroker(broker.data) as again, QueueClient(again.url) as client:
             assert client.ready()
 
 
@@ -267,7 +268,7 @@ def test_a_stop_under_load_loses_nothing_and_leaves_no_torn_tail(tmp_path: Path)
 
 def test_a_stop_by_signal_leaves_a_log_that_ends_in_a_closing_group(tmp_path: Path) -> None:
     """Damage to the last acknowledged records is distinguished from a torn write, and refuses the start."""
-    with RunningBroker(tmp_path / "data") as broker, Client(broker.url) as client:
+    with RunningBroker(tmp_path / "data") as broker, QueueClient(broker.url) as client:
         client.produce("the last acknowledged message")
         broker.process.send_signal(signal.SIGINT)
         assert broker.process.wait(PATIENCE_S) == 0

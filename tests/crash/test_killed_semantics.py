@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from tests.support.broker_process import RunningBroker
+from tests.support.queue_client import QueueClient
 from tests.support.waiting import PATIENCE_S, eventually
-from wonderq.client.simple import Client, RefusedError
+from wonderq.client.errors import Refused
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 HOUR_S = 3600.0
@@ -23,8 +24,8 @@ class Life:
     def __init__(self, broker: RunningBroker) -> None:
         self.broker = broker
 
-    def on(self, queue: str) -> Client:
-        return Client(self.broker.url, queue=queue)
+    def on(self, queue: str) -> QueueClient:
+        return QueueClient(self.broker.url, queue=queue)
 
     def seen(self) -> dict[str, Any]:
         """Return all visible state, without the parts that change with time."""
@@ -132,7 +133,7 @@ def versions(life: Life) -> Check:
 
     def check(life: Life) -> None:
         with life.on("versions") as client:
-            with pytest.raises(RefusedError, match="version 2"):
+            with pytest.raises(Refused, match="version 2"):
                 client.update(message_id, message="c", if_version=1)
             found = client.get(message_id)
             assert (found["message"], found["attributes"], found["version"]) == ("b", {"x": 1}, 2)
@@ -215,14 +216,14 @@ def settings(life: Life) -> Check:
 
     def check(life: Life) -> None:
         with life.on("set") as client:
-            with pytest.raises(RefusedError, match="may hold 2 messages"):
+            with pytest.raises(Refused, match="may hold 2 messages"):
                 client.produce("c")
             assert client.consume() == []
             client.put_queue(paused=False, draining=True)
             assert texts(client.consume()) == ["a"]
-            with pytest.raises(RefusedError, match="limit of messages in flight"):
+            with pytest.raises(Refused, match="limit of messages in flight"):
                 client.consume()
-            with pytest.raises(RefusedError, match="drained"):
+            with pytest.raises(Refused, match="drained"):
                 client.produce("c")
 
     return check

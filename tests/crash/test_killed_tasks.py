@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.broker_process import RunningBroker
+from tests.support.queue_client import QueueClient
 from tests.support.waiting import PATIENCE_S, eventually
-from wonderq.client.simple import Client
 
 MESSAGES = 5000
 KILLS = 6
@@ -20,8 +20,8 @@ KILLS = 6
 SEGMENT_BYTES = 32 << 20
 
 
-def open_client(broker: RunningBroker, queue: str) -> Client:
-    return Client(broker.url, queue=queue)
+def open_client(broker: RunningBroker, queue: str) -> QueueClient:
+    return QueueClient(broker.url, queue=queue)
 
 
 @pytest.mark.parametrize("destination", [None, "elsewhere"])

@@ -20,9 +20,9 @@ import yaml
 
 from tests.support.alerting import ALERTS, alerts, of_dashboard
 from tests.support.broker_process import RunningBroker
+from tests.support.queue_client import QueueClient
 from tests.support.waiting import PATIENCE_S
 from wonderq.auth import keys
-from wonderq.client.simple import Client
 
 pytestmark = pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not installed")
 
@@ -61,7 +61,7 @@ def prometheus(tmp_path: Path) -> Iterator[Prometheus]:
     _, key = keys.create(key_file, name="prometheus", roles=["metrics"], queues=["*"])
     _, producer = keys.create(key_file, name="producer", roles=["produce"], queues=["*"])
     with RunningBroker(tmp_path / "data", "--keys", str(key_file)) as broker:
-        with Client(broker.url, queue="jobs", key=producer) as client:
+        with QueueClient(broker.url, queue="jobs", key=producer) as client:
             client.produce_batch(["a", "b", "c"])
         (tmp_path / "key").write_text(key)
         config = {

@@ -17,10 +17,10 @@ from prometheus_client.exposition import generate_latest
 
 from tests.support.alerting import of_dashboard
 from tests.support.broker_process import RunningBroker
+from tests.support.queue_client import QueueClient
 from tests.support.waiting import PATIENCE_S
 from wonderq.cli.arguments import USAGE
 from wonderq.cli.main import _parser
-from wonderq.client.simple import Client
 from wonderq.config import load
 
 ROOT = Path(__file__).parents[2]
@@ -135,7 +135,7 @@ def test_the_filter_permits_each_call_that_a_broker_makes(tmp_path: Path) -> Non
     with RunningBroker(tmp_path / "data") as broker:
         command = ["strace", "-f", "-qq", "-p", str(broker.process.pid), "-o", str(calls)]
         tracer = subprocess.Popen(command, stderr=subprocess.PIPE)
-        with Client(broker.url) as client:
+        with QueueClient(broker.url) as client:
             while not calls.exists() or not calls.stat().st_size:
                 assert tracer.poll() is None, tracer.communicate()
                 client.produce_batch(["a" * 1000] * 10)

@@ -17,14 +17,14 @@ from tests.support.broker_process import RunningBroker
 from tests.support.clock import FakeClock
 from tests.support.http_client import Client, ServedBroker, check_refused, read_reply, request, serving
 from tests.support.memory_log import MemoryLog
+from tests.support.queue_client import QueueClient as RemoteClient
 from tests.support.waiting import eventually
 from wonderq.app import create_app
 from wonderq.auth import keys
 from wonderq.auth.access import Access
 from wonderq.auth.keys import Keys
 from wonderq.broker.broker import Broker
-from wonderq.client.simple import Client as RemoteClient
-from wonderq.client.simple import RefusedError
+from wonderq.client.errors import Refused
 from wonderq.httpd.counters import refusals
 from wonderq.httpd.parser import MAX_BODY_BYTES
 from wonderq.model.limits import Limits
@@ -232,12 +232,12 @@ def test_a_real_broker_has_the_limits_that_it_is_told(tmp_path: Path) -> None:
             (lambda: client.produce_batch(["x"] * 1101), "batch_too_large"),
             (lambda: client.produce("x"), "queue_full"),
         ):
-            with pytest.raises(RefusedError) as refused:
+            with pytest.raises(Refused) as refused:
                 call()
             assert refused.value.code == code
         with RemoteClient(broker.url, queue="a") as other:
             other.produce("x")
-        with RemoteClient(broker.url, queue="b") as other, pytest.raises(RefusedError) as refused:
+        with RemoteClient(broker.url, queue="b") as other, pytest.raises(Refused) as refused:
             other.produce("x")
         assert refused.value.code == "too_many_queues"
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.broker_process import read_address
+from tests.support.queue_client import QueueClient
 from tests.support.waiting import PATIENCE_S
 from wonderq import __version__
-from wonderq.client.simple import Client
 
 ROOT = Path(__file__).parents[2]
 
@@ -110,7 +110,7 @@ def test_it_installs_the_product_and_nothing_else(wheel: Path) -> None:
 def test_a_broker_runs_beside_modules_with_the_names_of_our_folders(python: Path, users_folder: Path) -> None:
     assert run(python, "-m", "wonderq", "--version", cwd=users_folder).split()[-1] == __version__
     with serving(python, users_folder) as (address, process):
-        with Client(address) as client:
+        with QueueClient(address) as client:
             message_id = client.produce("from a wheel")
             [message] = client.consume()
             assert (message["id"], message["message"]) == (message_id, "from a wheel")

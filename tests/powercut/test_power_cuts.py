@@ -17,7 +17,8 @@ from tests.support.history.calls import History
 from tests.support.history.checker import Rule, check
 from tests.support.history.recording import RecordingClient
 from tests.support.kill_cycles import Options
-from wonderq.client.simple import Client, RefusedError
+from tests.support.queue_client import QueueClient
+from wonderq.client.errors import Refused
 
 
 @pytest.fixture(params=FILESYSTEMS)
@@ -80,28 +81,28 @@ def test_what_a_weaker_policy_loses_is_found(medium: Medium, fsync: str) -> None
 @pytest.mark.parametrize("filesystem", ["ext4"], indirect=True)
 def test_a_broker_whose_disk_is_gone_refuses_to_write(medium: Medium) -> None:
     with broker_on(medium) as broker:
-        with Client(broker.url) as client:
+        with QueueClient(broker.url) as client:
             kept = client.produce_batch(["a", "b"])
             medium.cut()
             for attempt in (lambda: client.produce("c"), client.consume, lambda: client.produce("d")):
-                with pytest.raises(RefusedError) as refused:
+                with pytest.raises(Refused) as refused:
                     attempt()
                 assert (refused.value.status, refused.value.code) == (503, "log_failed")
             assert not client.ready()
         broker.kill()
     medium.revive()
-    with broker_on(medium) as broker, Client(broker.url) as client:
+    with broker_on(medium) as broker, QueueClient(broker.url) as client:
         assert [each["id"] for each in client.messages()] == kept
         assert client.ready()
 
 
 @pytest.mark.parametrize("filesystem", ["ext4"], indirect=True)
 def test_a_broker_that_cannot_read_its_log_says_so(medium: Medium) -> None:
-    with broker_on(medium) as broker, Client(broker.url) as client:
+    with broker_on(medium) as broker, QueueClient(broker.url) as client:
         [message_id] = client.produce_batch(["a"])
         medium.cut()
         for attempt in (lambda: list(client.messages()), lambda: client.get(message_id), client.consume):
-            with pytest.raises(RefusedError) as refused:
+            with pytest.raises(Refused) as refused:
                 attempt()
             assert (refused.value.status, refused.value.code) == (503, "log_damaged")
         assert not client.ready()

@@ -11,7 +11,7 @@ import msgpack
 import msgspec
 
 from tests.support.history.recording import AbandonedError
-from wonderq.client.simple import Client
+from tests.support.queue_client import QueueClient
 
 _MSGPACK = "application/msgpack"
 
@@ -66,17 +66,17 @@ class _Answer:
         return self._data
 
 
-class _MixedClient(Client):
+class _MixedClient(QueueClient):
     def __init__(self, url: str, *, queue: str, timeout: float, rng: random.Random) -> None:
         super().__init__(url, queue=queue, timeout=timeout)
         plain = self._connection
         self._connection = _MixedConnection(plain.host, plain.port, timeout, rng)
 
 
-def mixed(rng: random.Random) -> Callable[..., Client]:
+def mixed(rng: random.Random) -> Callable[..., QueueClient]:
     """Return what makes such clients, for `RecordingClient`."""
 
-    def make(url: str, *, queue: str, timeout: float) -> Client:
+    def make(url: str, *, queue: str, timeout: float) -> QueueClient:
         return _MixedClient(url, queue=queue, timeout=timeout, rng=rng)
 
     return make

@@ -18,8 +18,8 @@ from tests.support.broker_process import RunningBroker
 from tests.support.history.calls import History, Outcome
 from tests.support.history.checker import Rule, check
 from tests.support.history.recording import AbandonedError, RecordingClient
+from tests.support.queue_client import QueueClient
 from tests.support.tmpfs import Tmpfs
-from wonderq.client.simple import Client
 
 #: Slices after which each mechanism must have run.
 _SLICES = 5
@@ -51,7 +51,7 @@ def test_a_round_may_end_without_its_volatile_queue(tmp_path: Path) -> None:
         soak = Soak(Plan(1), tmp_path, disk, print)
         broker = soak._start()
         try:
-            with Client(broker.ready()) as client:
+            with QueueClient(broker.ready()) as client:
                 client.produce("x")
         finally:
             broker.kill()

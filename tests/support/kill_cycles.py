@@ -35,10 +35,10 @@ from tests.support.history.calls import (
 )
 from tests.support.history.checker import Rule, Violation, check
 from tests.support.history.recording import RecordingClient, Target, request, seen
+from tests.support.queue_client import QueueClient
 from tests.support.waiting import PATIENCE_S
 from tests.support.worker import FOREVER_S, Load, Worker, work
 from wonderq.broker.broker import Broker
-from wonderq.client.simple import Client
 from wonderq.rest.objects import message_object
 from wonderq_storage import Checkpoints, FileLog, SyncPolicy
 
@@ -301,7 +301,7 @@ class Run:
             client.close()
             after = _info(url, queue)
             if before == after:
-                with Client(url, queue=queue) as plain:
+                with QueueClient(url, queue=queue) as plain:
                     counts = {status: plain.count(status) for status in before}
                 if counts == before:
                     return counts, listing.messages
@@ -376,12 +376,12 @@ class Run:
 def create_queues(url: str, queues: Sequence[str]) -> None:
     """Create the queues that are missing."""
     for queue in queues:
-        with Client(url, queue=queue) as client:
+        with QueueClient(url, queue=queue) as client:
             request(client, "PUT", "", {"visibility_timeout": 7})
 
 
 def _info(url: str, queue: str) -> dict[str, int]:
-    with Client(url, queue=queue) as client:
+    with QueueClient(url, queue=queue) as client:
         counts: dict[str, int] = client.queue_info()["counts"]
     return counts
 

@@ -10,7 +10,7 @@ from zlib import crc32
 
 from tests.support.history.calls import Outcome, Update
 from tests.support.history.recording import RecordingClient, Target
-from wonderq.client.simple import RefusedError
+from wonderq.client.errors import Refused
 
 #: Number of messages in a queue at which its producers pause.
 BACKLOG = 400
@@ -238,7 +238,7 @@ def backlog(client: RecordingClient) -> int:
     """Ask how many messages wait; not recorded, as the listings show the same."""
     try:
         return client.client.count("unprocessed")
-    except RefusedError:
+    except Refused:
         return 0  # there is no such queue, or no room to say
     except Exception:
         client.lost = True

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.broker_process import BrokerProcess
+from tests.support.queue_client import QueueClient
 from tests.syscalls.refusals import produce_until_refused
 from tests.syscalls.tracing import attach, failing, why_not
-from wonderq.client.simple import Client, RefusedError
+from wonderq.client.errors import Refused
 
 SEGMENT_BYTES = 64 << 10
 
@@ -21,10 +22,10 @@ pytestmark = pytest.mark.skipif(why_not() is not None, reason=f"no system calls 
 
 
 @contextmanager
-def broker_on(folder: Path) -> Iterator[tuple[BrokerProcess, Client]]:
+def broker_on(folder: Path) -> Iterator[tuple[BrokerProcess, QueueClient]]:
     broker = BrokerProcess(folder, segment_bytes=SEGMENT_BYTES)
     try:
-        with Client(broker.ready()) as client:
+        with QueueClient(broker.ready()) as client:
             yield broker, client
     finally:
         broker.kill()
@@ -41,8 +42,8 @@ def calls_failing(broker: BrokerProcess, call: str, error: str) -> Iterator[None
         tracer.communicate()
 
 
-def refusal(client: Client, body: str) -> tuple[int, str]:
-    with pytest.raises(RefusedError) as refused:
+def refusal(client: QueueClient, body: str) -> tuple[int, str]:
+    with pytest.raises(Refused) as refused:
         client.produce(body)
     return refused.value.status, refused.value.code
 

@@ -13,10 +13,11 @@ import pytest
 from tests.support import filesystem as medium
 from tests.support.broker_process import RunningBroker
 from tests.support.folders import snapshot, write_log
+from tests.support.queue_client import QueueClient
 from tests.support.tmpfs import Tmpfs
 from tests.support.waiting import PATIENCE_S
 from tests.syscalls.refusals import produce_until_refused
-from wonderq.client.simple import Client, RefusedError
+from wonderq.client.errors import Refused
 
 #: Exit code of a command that was refused.
 REFUSED = 1
@@ -61,10 +62,10 @@ def test_a_first_start_on_a_full_disk_says_so_and_leaves_nothing(disk: Tmpfs) ->
 def test_a_start_on_a_full_disk_goes_on_with_the_log_there_is(disk: Tmpfs, tmp_path: Path) -> None:
     data = disk.root / "data"
     options = ("--segment-bytes", str(32 << 20))
-    with RunningBroker(data, *options, stderr=tmp_path / "stderr") as broker, Client(broker.url) as client:
+    with RunningBroker(data, *options, stderr=tmp_path / "stderr") as broker, QueueClient(broker.url) as client:
         first, second = client.produce_batch(["first", "second"])
     disk.fill()
-    with RunningBroker(data, *options, stderr=tmp_path / "stderr") as broker, Client(broker.url) as client:
+    with RunningBroker(data, *options, stderr=tmp_path / "stderr") as broker, QueueClient(broker.url) as client:
         client.delete_batch(ids=[first])
         assert [each["id"] for each in client.consume()] == [second]
         assert broker.terminate() == 0
@@ -94,14 +95,14 @@ def test_a_sync_that_really_fails_is_503_and_a_restart_has_all_that_was_acked(di
         data, options = file_system.root / "data", ("--segment-bytes", str(32 << 20))
         acked: list[str] = []
         with RunningBroker(data, *options, stderr=disk.root.with_name("stderr")) as broker:
-            with Client(broker.url) as client:
+            with QueueClient(broker.url) as client:
                 acked += client.produce_batch(["a", "b"])
                 disk.fill()
                 more, refused = produce_until_refused(client, "x" * 10_000)
                 acked += more
                 assert (refused.status, refused.code) == (503, "log_failed")
                 assert not client.ready()
-                with pytest.raises(RefusedError, match="could not be written"):
+                with pytest.raises(Refused, match="could not be written"):
                     client.consume()
             broker.kill()
         file_system.unmount()
@@ -109,7 +110,7 @@ def test_a_sync_that_really_fails_is_503_and_a_restart_has_all_that_was_acked(di
         file_system.mount()
         with (
             RunningBroker(data, *options, stderr=disk.root.with_name("stderr")) as broker,
-            Client(broker.url) as client,
+            QueueClient(broker.url) as client,
         ):
             found = [each["id"] for each in client.messages()]
             assert found[: len(acked)] == acked

@@ -17,12 +17,13 @@ from tests.support.broker_process import BrokerProcess
 from tests.support.clock import FakeClock
 from tests.support.commands import clean_environment, run
 from tests.support.folders import end_of_groups, groups_in, records_in, segment_files, snapshot
+from tests.support.queue_client import QueueClient
 from tests.support.random_life import live_a_random_life
 from tests.support.waiting import PATIENCE_S, eventually
 from tests.tools.copies import bodies_in, compact_anyhow, crash_at, names, opened, state_view_in
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest
-from wonderq.client.simple import Client, RefusedError, UnreachableError
+from wonderq.client.errors import Refused, Unreachable
 from wonderq.folder.backup import BackupError, backup
 from wonderq.folder.lock import FolderError, NoLogError
 from wonderq_storage import CorruptLogError, DiskFullError, FileLog, frame
@@ -57,7 +58,7 @@ class Worker:
         ids: list[tuple[str, str]] = []
         made = 0
         try:
-            with Client(self._url) as client:
+            with QueueClient(self._url) as client:
                 while not self.stop.is_set():
                     bodies = [
                         f"{self._number} {made + index} ".ljust(chance.randrange(20, 600), "x") for index in range(8)
@@ -76,7 +77,7 @@ class Worker:
                         assert result["success"], result
                         with self.lock:
                             self.gone.add(body)
-        except (AssertionError, RefusedError, UnreachableError, OSError) as error:
+        except (AssertionError, Refused, Unreachable, OSError) as error:
             self.error = error
 
     def known(self) -> tuple[set[str], set[str]]:

@@ -16,11 +16,11 @@ from tests.support.broker_process import RunningBroker
 from tests.support.clock import FakeClock
 from tests.support.commands import clean_environment, run
 from tests.support.folders import segment_files, snapshot, write_checkpoint
+from tests.support.queue_client import QueueClient
 from tests.support.random_life import live_a_random_life
 from tests.tools.copies import CrashError, bodies_in, compact_anyhow, crash_at, names, opened, state_view_in
 from tests.tools.folders import broker_on, flip, live_a_little
 from wonderq.cli.main import main
-from wonderq.client.simple import Client
 from wonderq.folder.compact import Outcome, compact, disk_bytes, estimate
 from wonderq.model.messages import Target
 from wonderq.runtime.time_evidence import CLOCK_FILE
@@ -136,7 +136,7 @@ def test_a_broker_goes_on_with_its_usual_segments(tmp_path: Path) -> None:
 def test_old_checkpoints_go_and_a_needed_one_is_written(tmp_path: Path) -> None:
     folder = tmp_path / "d"
     with RunningBroker(folder) as broker:
-        with Client(broker.url) as client:
+        with QueueClient(broker.url) as client:
             for _ in range(20):
                 client.produce_batch(["m" * 500_000] * 2)
         assert broker.terminate() == 0

@@ -12,10 +12,10 @@ import pytest
 
 from tests.support.broker_process import MIN_SEGMENT_BYTES, RunningBroker
 from tests.support.commands import Outcome, run
+from tests.support.queue_client import QueueClient
 from tests.tools.folders import broker_on
 from wonderq.broker.admission import Admission
 from wonderq.broker.broker import Broker
-from wonderq.client.simple import Client
 from wonderq.folder.compact import compact
 from wonderq.folder.export import export
 from wonderq.folder.import_ import Importer, ImportLineError, into_folder
@@ -176,5 +176,5 @@ def check_calling(url: str, size: int) -> None:
     command("delete", *queue, stdin=b"\n".join(json.loads(line)["receipt"].encode() for line in received))
     line = b"\1" * size
     command("send", "--url", url, "--queue", "sent", "--quiet", stdin=line)
-    with Client(url, queue="sent") as client:
+    with QueueClient(url, queue="sent") as client:
         assert [each["message"].encode() for each in client.messages()] == [line]

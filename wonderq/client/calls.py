@@ -1,9 +1,8 @@
-"""The calls of the API, as requests and types of answers. The clients for threads and asyncio share them."""
+"""Calls of the API, as requests and readers of answers. The clients for threads and asyncio share them."""
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
@@ -11,44 +10,40 @@ from urllib.parse import quote
 import msgspec
 
 from wonderq.client.bodies import Body
-from wonderq.client.fields import MessageOptions, QueueSettings, message_fields
-from wonderq.client.messages import Contents
+from wonderq.client.errors import Refused
+from wonderq.client.fields import MessageOptions, message_fields
+from wonderq.client.messages import Contents, Sent
 from wonderq.client.operations import Operation
-from wonderq.client.requests import Request, encode, queue_path
+from wonderq.client.requests import Answer, Request, queue_path, read_answer
+from wonderq.client.results import Produced, Results, errors_of
 
 T = TypeVar("T")
 M = TypeVar("M", bound=Contents)
 
-#: Messages that a listing asks for at a time.
+#: Messages or queues that a listing asks for at a time.
 PAGE = 1000
+
+#: Most entries of a batch of deletes or updates, which is the broker's default limit.
+MOST_ENTRIES = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
-    """A request, and the type of its answer."""
+    """A request, and how to read its answer."""
 
     request: Request
-    answer: type[T]
+    read: Callable[[Answer], T]
+    at_cancel: Request | None = None
+    """The same request without a wait, for the answer to one that was cancelled."""
+
+    def as_json(self) -> Call[Any]:
+        """Return this call with the answer as the objects of the HTTP API."""
+        return Call(self.request, lambda answer: read_answer(answer, Any), self.at_cancel)
 
 
-class QueueInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """Settings and statistics of a queue."""
-
-    name: str = msgspec.field(name="queue")
-    settings: dict[str, Any]
-    created_at: str
-    counts: dict[str, int]
-    """Number of messages by status."""
-    bytes: int
-    newest_id: str | None = None
-    oldest_age: float | None = None
-    """Age of the oldest message in seconds."""
-
-
-class Purged(msgspec.Struct, frozen=True):
-    """Answer to a purge."""
-
-    deleted: int
+def call(request: Request, kind: type[T]) -> Call[T]:
+    """Return a call whose answer is of a type."""
+    return Call(request, lambda answer: read_answer(answer, kind))
 
 
 class Kicked(msgspec.Struct, frozen=True):
@@ -57,82 +52,67 @@ class Kicked(msgspec.Struct, frozen=True):
     kicked: int
 
 
-def receive(queue: str, kind: type[M], limit: int, wait_s: float, lease_s: float | None) -> Call[list[M]]:
-    """Claim messages, and return them as a type. A repeated request gets the same ones, by its attempt id."""
-    fields: dict[str, Any] = {"max": limit, "wait": wait_s, "attempt_id": secrets.token_hex(8)}
-    if lease_s is not None:
-        fields["visibility_timeout"] = lease_s
-    request = Request("POST", queue_path(queue, "/messages/consume"), encode(fields), wait_s=wait_s)
-    return Call(request, list[kind])  # type: ignore[valid-type]
+class Counted(msgspec.Struct, frozen=True):
+    """Answer to a count."""
+
+    count: int
 
 
-def look(queue: str, status: str | None, after: str | None, filters: Mapping[str, str | None]) -> Call[list[Contents]]:
+def look(
+    queue: str, status: str | None, after: str | None, filters: Mapping[str, str | None], page: int = PAGE
+) -> Call[list[Contents]]:
     """List messages without claiming them."""
     path = "/dev/messages" if status is None else "/dev/messages/status"
-    query = {"status": status, "after": after, "limit": PAGE, **filters}
-    return Call(Request("GET", queue_path(queue, path, query)), list[Contents])
+    query = {"status": status, "after": after, "limit": page, **filters}
+    return call(Request.of("GET", queue_path(queue, path, query)), list[Contents])
 
 
 def get(queue: str, message_id: str) -> Call[Contents]:
     """Look at one message."""
-    return Call(Request("GET", queue_path(queue, f"/messages/{quote(message_id, safe='')}")), Contents)
+    return call(Request.of("GET", queue_path(queue, f"/messages/{quote(message_id, safe='')}")), Contents)
 
 
-def info(queue: str) -> Call[QueueInfo]:
-    """Get settings and statistics of a queue."""
-    return Call(Request("GET", queue_path(queue)), QueueInfo)
-
-
-def configure(queue: str, settings: QueueSettings) -> Call[QueueInfo]:
-    """Create a queue, or change the given settings."""
-    return Call(Request("PUT", queue_path(queue), encode(settings)), QueueInfo)
-
-
-def drop(queue: str) -> Call[dict[str, Any]]:
-    """Delete a queue."""
-    return Call(Request("DELETE", queue_path(queue)), dict[str, Any])
-
-
-def purge(queue: str) -> Call[Purged]:
-    """Delete all messages of a queue."""
-    return Call(Request("POST", queue_path(queue, "/purge")), Purged)
+def count(queue: str, status: str) -> Call[Counted]:
+    """Count the messages of a status."""
+    return call(Request.of("GET", queue_path(queue, "/dev/messages/count", {"status": status})), Counted)
 
 
 def kick(queue: str, limit: int) -> Call[Kicked]:
     """Make buried messages available again."""
-    return Call(Request("POST", queue_path(queue, "/messages/kick"), encode({"max": limit}), repeatable=False), Kicked)
+    request = Request.of("POST", queue_path(queue, "/messages/kick"), {"max": limit}, repeatable=False)
+    return call(request, Kicked)
 
 
-# Operations, which batch by themselves
+def delete(queue: str, field: str, names: Sequence[str]) -> Call[list[Refused | None]]:
+    """Delete messages by their ``ids`` or ``receipts``."""
+    return _each(Request.of("POST", queue_path(queue, "/messages/delete"), {field: names}), ends_claims=True)
 
 
-def send(body: Body, options: MessageOptions) -> Operation:
-    """Add one message."""
-    return Operation(message_fields(body, options))
+def renew(queue: str, receipts: Sequence[str], lease_s: float | None) -> Call[list[Refused | None]]:
+    """Renew claims."""
+    more = {} if lease_s is None else {"visibility_timeout": lease_s}
+    entries = [{"receipt": receipt, **more} for receipt in receipts]
+    return _each(Request.of("POST", queue_path(queue, "/messages/update"), {"entries": entries}), ends_claims=False)
 
 
-def send_together(messages: Sequence[Body | tuple[Body, MessageOptions]]) -> Operation:
-    """Add messages, all or none."""
-    pairs = [each if isinstance(each, tuple) else (each, MessageOptions()) for each in messages]
-    return Operation([message_fields(body, options) for body, options in pairs])
+def update(queue: str, operations: Sequence[Operation]) -> Call[list[Refused | None]]:
+    """End claims by releases, burials and dead letters."""
+    entries = [each.entry for each in operations]
+    return _each(Request.of("POST", queue_path(queue, "/messages/update"), {"entries": entries}), ends_claims=True)
 
 
-def delete(receipt: str) -> Operation:
-    """Delete a message that was received."""
-    return Operation(receipt, ends_claim=True)
+def hand_over(
+    queue: str, receipts: Sequence[str], send: Sequence[tuple[str, Body] | tuple[str, Body, MessageOptions]]
+) -> Call[list[Sent]]:
+    """Delete messages and send others in one step."""
+    produce = [{"queue": name, **message_fields(body, *options)} for name, body, *options in send]
+    fields = {"receipts": receipts, "produce": produce}
+    request = Request.of("POST", queue_path(queue, "/messages/hand-over"), fields, repeatable=False)
+    return Call(request, lambda answer: read_answer(answer, Produced).sent())
 
 
-def renew(receipt: str, lease_s: float | None) -> Operation:
-    """Renew a claim, for a time or for as long as before."""
-    return Operation({"receipt": receipt} if lease_s is None else {"receipt": receipt, "visibility_timeout": lease_s})
+def _each(request: Request, *, ends_claims: bool) -> Call[list[Refused | None]]:
+    def read(answer: Answer) -> list[Refused | None]:
+        return errors_of(read_answer(answer, Results).results, is_repeated=ends_claims and answer.attempts > 1)
 
-
-def release(receipt: str, delay_s: float) -> Operation:
-    """Give a message back, available after a delay."""
-    change = {"delay": delay_s} if delay_s else {"visibility_timeout": 0}
-    return Operation({"receipt": receipt, **change}, ends_claim=True)
-
-
-def bury(receipt: str) -> Operation:
-    """Set a message aside until it is kicked."""
-    return Operation({"receipt": receipt, "bury": True}, ends_claim=True)
+    return Call(request, read)

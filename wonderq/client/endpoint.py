@@ -12,6 +12,10 @@ DEFAULT_URL = "http://127.0.0.1:7979"
 _KEY = re.compile("[!-~]+")
 
 
+class InvalidKeyError(ValueError):
+    """The text cannot be an API key. The message does not repeat it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """Address of a broker, and the headers of every request to it."""
@@ -28,23 +32,32 @@ class Endpoint:
         """Return the endpoint of a URL and an API key; None stands for ``WONDERQ_URL`` and ``WONDERQ_KEY``.
 
         Raises:
-            ValueError: the URL is not an address, or the key has characters that no key has. The message does not
-                repeat the key.
+            ValueError: the URL is not an address.
+            InvalidKeyError: the key is empty, or has characters that no key has.
         """
-        url = url or os.environ.get("WONDERQ_URL") or DEFAULT_URL
-        key = key or os.environ.get("WONDERQ_KEY") or None
+        if url is None:
+            url = os.environ.get("WONDERQ_URL") or DEFAULT_URL
+        if key is None:
+            key = os.environ.get("WONDERQ_KEY") or None
         try:
             parts = urlsplit(url)
             port = parts.port
         except ValueError as error:
             raise ValueError(f"{url!r} is not a broker's address: {error}") from error
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
+        if (
+            parts.scheme not in ("http", "https")
+            or not parts.hostname
+            or parts.path.strip("/")
+            or parts.query
+            or parts.fragment
+        ):
             raise ValueError(f"{url!r} is not a broker's address: expected http://HOST:PORT or https://HOST:PORT")
         if key is not None and not _KEY.fullmatch(key):
-            raise ValueError("the API key has characters that no key has. Pass it as 'wonderq keys create' printed it")
-        headers = {"Content-Type": "application/json"}
-        if key is not None:
-            headers["Authorization"] = f"Bearer {key}"
+            raise InvalidKeyError(
+                "the API key is invalid: it is empty, or contains characters that no key has. "
+                "Pass it as 'wonderq keys create' printed it"
+            )
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         is_tls = parts.scheme == "https"
         port = port or (443 if is_tls else 80)
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname

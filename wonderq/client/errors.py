@@ -5,9 +5,21 @@ Their names say what happened, and go without "Error": they stand in the `except
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class WonderQError(Exception):
     """Base of all errors of the client."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle with all attributes, which `Exception` does not know as arguments."""
+        return _restore, (type(self), self.args, self.__dict__)
+
+
+def _restore(kind: type[WonderQError], arguments: tuple[Any, ...], attributes: dict[str, Any]) -> WonderQError:
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(attributes)
+    return error
 
 
 class Unreachable(WonderQError):  # noqa: N818
@@ -20,7 +32,7 @@ class Unreachable(WonderQError):  # noqa: N818
 
 
 class Refused(WonderQError):  # noqa: N818
-    """The broker answered with an error, and changed nothing."""
+    """The broker answered with an error. Nothing was changed, unless `outcome_unknown` is true."""
 
     def __init__(self, message: str, *, status: int = 0, code: str = "", field: str | None = None) -> None:
         super().__init__(message)
@@ -30,6 +42,11 @@ class Refused(WonderQError):  # noqa: N818
         """Error code of the API, such as ``queue_not_found``."""
         self.field = field
         """Name of the field that is invalid, if one is."""
+
+    @property
+    def outcome_unknown(self) -> bool:
+        """Whether the request may have been carried out: the broker failed while it wrote its log."""
+        return self.code in ("log_failed", "internal_error")
 
 
 class Invalid(Refused):

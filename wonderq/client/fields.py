@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 from wonderq.client import bodies
 from wonderq.client.messages import AttributeValue, attributes_json
-
-#: Longest text of an error that goes with a message, in characters of JSON.
-_MOST_ERROR = 8 << 10
 
 
 class MessageOptions(TypedDict, total=False):
@@ -54,13 +51,19 @@ class QueueSettings(TypedDict, total=False):
     tags: dict[str, str]
 
 
-def message_fields(body: bodies.Body, options: MessageOptions) -> dict[str, Any]:
+def given_options(**options: Any) -> MessageOptions:
+    """Return the options that are not None."""
+    return cast("MessageOptions", {name: value for name, value in options.items() if value is not None})
+
+
+def message_fields(body: bodies.Body, options: MessageOptions | None = None) -> dict[str, Any]:
     """Return a new message as an object of the HTTP API.
 
     Raises:
         TypeError: the body cannot be written as JSON.
         ValueError: ``deliver_at`` has no time zone, or an option is unknown.
     """
+    options = options or {}
     unknown = options.keys() - MessageOptions.__annotations__.keys()
     if unknown:
         raise ValueError(f"unknown option {min(unknown)!r}: a message has {', '.join(MessageOptions.__annotations__)}")

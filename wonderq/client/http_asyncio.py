@@ -5,21 +5,24 @@ When it was chosen, a request took about a tenth of the CPU time that it took wi
 
 from __future__ import annotations
 
+import asyncio
+
 try:
     import aiohttp
 except ImportError as missing:
     raise ImportError("AsyncClient needs aiohttp: pip install 'wonderq[asyncio]'", name="aiohttp") from missing
 
 from wonderq.client.endpoint import Endpoint
-from wonderq.client.http_threads import CONNECT_S
-from wonderq.client.requests import Answer, Failure, Request, retry_after_of
+from wonderq.client.polls import Poll, PollCancelled
+from wonderq.client.requests import Answer, NoAnswer, Request, retry_after_of
 
 
 class AsyncHttpPool:
     """A pool of connections to one broker. Make it in the event loop that uses it."""
 
-    def __init__(self, endpoint: Endpoint, connections: int) -> None:
+    def __init__(self, endpoint: Endpoint, connections: int, connect_timeout_s: float) -> None:
         self._url = endpoint.url
+        self._connect_timeout_s = connect_timeout_s
         self._session = aiohttp.ClientSession(
             base_url=endpoint.url,
             headers=endpoint.headers,
@@ -27,19 +30,55 @@ class AsyncHttpPool:
             auto_decompress=False,
         )
 
-    async def exchange(self, request: Request) -> Answer | Failure:
-        """Send a request and return what came of it."""
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=request.timeout_s)
+    async def exchange(self, request: Request, poll: Poll | None = None) -> Answer | NoAnswer:
+        """Send a request and return what came of it.
+
+        Raises:
+            PollCancelled: the poll was cancelled before the answer came.
+            RuntimeError: the pool is closed.
+        """
+        if poll is None:
+            return await self._exchange(request)
+        loop = asyncio.get_running_loop()
+        exchange = asyncio.ensure_future(self._exchange(request))
+        try:
+            with poll.interrupted_by(lambda: _cancel_in(loop, exchange)):
+                return await exchange
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if poll.is_cancelled and (task is None or not task.cancelling()):
+                raise PollCancelled from None
+            raise
+        finally:
+            exchange.cancel()
+
+    async def _exchange(self, request: Request) -> Answer | NoAnswer:
+        if self._session.closed:
+            raise RuntimeError("the client is closed")
+        timeout = aiohttp.ClientTimeout(
+            total=request.timeout_s, sock_connect=min(self._connect_timeout_s, request.timeout_s)
+        )
         try:
             async with self._session.request(
-                request.method, request.target, data=request.body, timeout=timeout, allow_redirects=False
+                request.method,
+                request.target,
+                data=request.body,
+                headers={"Content-Type": request.media_type},
+                timeout=timeout,
+                allow_redirects=False,
             ) as response:
                 body = await response.read()
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            return Failure(f"{self._url} cannot be reached: {error}", outcome_unknown=False)
+            return NoAnswer(f"{self._url} cannot be reached: {error}", outcome_unknown=False)
         except (aiohttp.ClientError, OSError) as error:
-            return Failure(f"{self._url} did not answer: {error or type(error).__name__}", outcome_unknown=True)
+            return NoAnswer(f"{self._url} did not answer: {error or type(error).__name__}", outcome_unknown=True)
         return Answer(response.status, body, retry_after_of(response.headers.get("Retry-After")))
 
     async def close(self) -> None:
         await self._session.close()
+
+
+def _cancel_in(loop: asyncio.AbstractEventLoop, exchange: asyncio.Future[Answer | NoAnswer]) -> None:
+    """Cancel a request from any thread."""
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(exchange.cancel)

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias, TypeVar
 import msgspec
 
 from wonderq.client import bodies
+from wonderq.client.failures import Failure
 
 T = TypeVar("T")
 
@@ -39,7 +40,7 @@ class DeadLetter(msgspec.Struct, frozen=True):
     receive_count: int
 
 
-class Contents(msgspec.Struct, frozen=True, kw_only=True):
+class Contents(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
     """A message as the broker returns it."""
 
     id: str
@@ -65,6 +66,10 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True):
     traceparent: str | None = None
     tracestate: str | None = None
     dead_letter: DeadLetter | None = None
+    last_error: Failure | None = None
+    """Failure that the last `release`, `bury` or `dead` with an error noted."""
+    consumer: str | None = None
+    """Name of the client that has the message, if it gave one."""
 
     @property
     def claim_receipt(self) -> str:
@@ -80,7 +85,7 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def attributes(self) -> dict[str, AttributeValue]:
         """Attributes without ``content_type``, as ``str``, ``int``, ``float`` or ``bytes``."""
-        return {name: _value(each) for name, each in self.raw_attributes.items() if name != bodies.CONTENT_TYPE}
+        return attributes_of(self.raw_attributes)
 
     @property
     def content_type(self) -> str | None:
@@ -120,6 +125,11 @@ def attributes_json(attributes: Mapping[str, AttributeValue]) -> dict[str, Any]:
         name: {"type": "Binary", "value": base64.b64encode(value).decode()} if isinstance(value, bytes) else value
         for name, value in attributes.items()
     }
+
+
+def attributes_of(raw: Mapping[str, Any]) -> dict[str, AttributeValue]:
+    """Return attributes of the HTTP API as plain values, without ``content_type``."""
+    return {name: _value(each) for name, each in raw.items() if name != bodies.CONTENT_TYPE}
 
 
 def _value(value: Any) -> AttributeValue:

@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import secrets
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
+from copy import copy
 from typing import Any, Protocol
 
 import msgspec
 
-from wonderq.client.errors import NotFound, Refused, StaleReceipt, refused
-from wonderq.client.messages import Sent
-from wonderq.client.requests import Answer, ErrorObject, Failure, Request, encode, queue_path, read_answer
-from wonderq.client.retries import Pause, Retries
+from wonderq.client.errors import Refused, WonderQError
+from wonderq.client.requests import Request, queue_path, read_answer
+from wonderq.client.results import Produced, Results
+from wonderq.client.retries import Retries, Steps
 
 #: Most entries of a request, which is the broker's default limit, and most bytes of them, which is a quarter of it.
 MOST_ENTRIES = 1000
 MOST_BYTES = 4 << 20
-
-Steps = Generator[Request | Pause, Answer | Failure | None, None]
-"""Requests and pauses that carry out a portion of operations."""
 
 #: Statuses of a refusal that may concern only one entry of a batch.
 _OF_AN_ENTRY = (400, 413, 422)
@@ -40,7 +38,7 @@ class Operation:
 
     def __init__(self, entry: Any, *, ends_claim: bool = False) -> None:
         """``ends_claim`` tells that a repetition finds the claim ended, which is then no error."""
-        data = encode(entry)
+        data = msgspec.json.encode(entry)
         self.entry = msgspec.Raw(data)
         self.size = len(data)
         self.ends_claim = ends_claim
@@ -61,7 +59,7 @@ class Kind(Protocol):
     most_entries: int
     """Most operations of one request."""
 
-    def steps(self, batcher: Batcher, operations: Sequence[Operation], retries: Retries) -> Steps:
+    def steps(self, batcher: Batcher, operations: Sequence[Operation], retries: Retries) -> Steps[None]:
         """Carry out operations. At the end, each is done."""
 
 
@@ -82,6 +80,14 @@ class Batcher:
     def add(self, operation: Operation) -> None:
         self._waiting.append(operation)
 
+    def withdraw(self, operation: Operation) -> bool:
+        """Remove an operation that still waits; return whether it did."""
+        try:
+            self._waiting.remove(operation)
+        except ValueError:
+            return False
+        return True
+
     def take(self) -> list[Operation]:
         """Remove and return the operations of the next request: the oldest, up to the limits of a batch."""
         taken: list[Operation] = []
@@ -97,36 +103,17 @@ class Batcher:
         """Return a new request to send messages, with the next number of this producer."""
         self._last_number += 1
         number = {"producer_id": self._producer_id, "request_number": self._last_number}
-        return Request("POST", queue_path(self.queue, "/messages/produce"), encode({"messages": messages, **number}))
+        return Request.of("POST", queue_path(self.queue, "/messages/produce"), {"messages": messages, **number})
 
 
-def carry_out(batcher: Batcher, operations: Sequence[Operation], retries: Retries) -> Steps:
+def carry_out(batcher: Batcher, operations: Sequence[Operation], retries: Retries) -> Steps[None]:
     """Carry out operations of a batcher. At the end, each is done, whatever happened."""
     try:
         yield from batcher.kind.steps(batcher, operations, retries)
     except Exception as error:  # noqa: BLE001 - each caller raises it
         for operation in operations:
             if not operation.done:
-                operation.fail(error)
-
-
-class _Produced(msgspec.Struct):
-    ids: list[str]
-    duplicates: list[int] = []
-
-    def sent(self) -> list[Sent]:
-        duplicates = frozenset(self.duplicates)
-        return [Sent(message_id, index in duplicates) for index, message_id in enumerate(self.ids)]
-
-
-class _Result(msgspec.Struct, rename="camel"):
-    success: bool
-    status_code: int = 200
-    error: ErrorObject | None = None
-
-
-class _Results(msgspec.Struct):
-    results: list[_Result]
+                operation.fail(_copy_of(error))
 
 
 class Sends:
@@ -134,31 +121,33 @@ class Sends:
 
     most_entries = MOST_ENTRIES
 
-    def steps(self, batcher: Batcher, operations: Sequence[Operation], retries: Retries) -> Steps:
+    def steps(self, batcher: Batcher, operations: Sequence[Operation], retries: Retries) -> Steps[None]:
         answer = yield from retries.attempt(batcher.send_request([operation.entry for operation in operations]))
         try:
-            sent = read_answer(answer, _Produced).sent()
+            sent = read_answer(answer, Produced).sent()
         except Refused as error:
             yield from self._refused(batcher, operations, retries, error)
             return
         for operation, each in zip(operations, sent, strict=True):
             operation.succeed(each)
 
-    def _refused(self, batcher: Batcher, operations: Sequence[Operation], retries: Retries, error: Refused) -> Steps:
+    def _refused(
+        self, batcher: Batcher, operations: Sequence[Operation], retries: Retries, error: Refused
+    ) -> Steps[None]:
         """Find out whom a refusal concerns. The broker refuses a batch as a whole, and adds none of it."""
         if len(operations) == 1:
             operations[0].fail(_of_the_only_entry(error))
             return
         if error.status not in (*_OF_AN_ENTRY, _FULL):
             for operation in operations:
-                operation.fail(error)
+                operation.fail(_copy_of(error))
             return
         half = len(operations) // 2
         yield from self.steps(batcher, operations[:half], retries)
         full = operations[half - 1].error
         if isinstance(full, Refused) and full.status == _FULL:  # no later message may overtake one that found no room
             for operation in operations[half:]:
-                operation.fail(full)
+                operation.fail(_copy_of(full))
             return
         yield from self.steps(batcher, operations[half:], retries)
 
@@ -171,10 +160,10 @@ class SendsTogether:
 
     most_entries = 1
 
-    def steps(self, batcher: Batcher, operations: Sequence[Operation], retries: Retries) -> Steps:
+    def steps(self, batcher: Batcher, operations: Sequence[Operation], retries: Retries) -> Steps[None]:
         for operation in operations:
             answer = yield from retries.attempt(batcher.send_request(operation.entry))
-            operation.succeed(read_answer(answer, _Produced).sent())
+            operation.succeed(read_answer(answer, Produced).sent())
 
 
 class _Changes:
@@ -184,14 +173,13 @@ class _Changes:
     path = ""
     field = ""
 
-    def steps(self, batcher: Batcher, operations: Sequence[Operation], retries: Retries) -> Steps:
-        body = encode({self.field: [operation.entry for operation in operations]})
-        answer = yield from retries.attempt(Request("POST", queue_path(batcher.queue, self.path), body))
-        results = read_answer(answer, _Results).results
+    def steps(self, batcher: Batcher, operations: Sequence[Operation], retries: Retries) -> Steps[None]:
+        fields = {self.field: [operation.entry for operation in operations]}
+        answer = yield from retries.attempt(Request.of("POST", queue_path(batcher.queue, self.path), fields))
+        results = read_answer(answer, Results).results
         for operation, result in zip(operations, results, strict=True):
-            error = _error_of(result)
-            is_repeated = answer.attempts > 1 and operation.ends_claim and isinstance(error, NotFound | StaleReceipt)
-            if error is None or is_repeated:
+            error = result.to_error(is_repeated=answer.attempts > 1 and operation.ends_claim)
+            if error is None:
                 operation.succeed()
             else:
                 operation.fail(error)
@@ -211,18 +199,17 @@ class Updates(_Changes):
     field = "entries"
 
 
+def _copy_of(error: Exception) -> Exception:
+    """Return an error for one caller of several: each raises an exception of its own, with its own traceback."""
+    return copy(error) if isinstance(error, WonderQError) else error
+
+
 def _of_the_only_entry(error: Refused) -> Refused:
     """Return the refusal of a batch of one message as that of the message: its caller knows no batch."""
     if error.field is None or not error.field.startswith(_ONLY_ENTRY):
         return error
     text = str(error).replace(_ONLY_ENTRY, "")
     return type(error)(text, status=error.status, code=error.code, field=error.field.removeprefix(_ONLY_ENTRY))
-
-
-def _error_of(result: _Result) -> Refused | None:
-    if result.success or result.error is None:
-        return None
-    return refused(result.status_code, result.error.code, result.error.message, result.error.field)
 
 
 SENDS, SENDS_TOGETHER, DELETES, UPDATES = Sends(), SendsTogether(), Deletes(), Updates()

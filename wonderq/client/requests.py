@@ -13,8 +13,11 @@ from wonderq.client.errors import Refused, Unreachable, refused
 
 T = TypeVar("T")
 
-#: Seconds that an answer may take, besides the time that the request asks the broker to wait.
-ANSWER_S = 30.0
+JSON, MSGPACK = "application/json", "application/msgpack"
+
+#: A larger body is sent as msgpack, which escapes no characters: as JSON, a message that the broker accepts could be
+#: six times as large, and so exceed the limit on the size of a request.
+_LARGEST_JSON_BYTES = 2 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +27,22 @@ class Request:
     method: str
     target: str
     body: bytes | None = None
+    media_type: str = JSON
+    """Type of the body."""
     wait_s: float = 0.0
     """Seconds that the request asks the broker to wait before it answers."""
     repeatable: bool = True
     """Whether sending it twice does the same as sending it once."""
+    timeout_s: float = 30.0
+    """Seconds without an answer after which it is given up."""
 
-    @property
-    def timeout_s(self) -> float:
-        """Seconds without an answer after which the request is given up."""
-        return self.wait_s + ANSWER_S
+    @classmethod
+    def of(
+        cls, method: str, target: str, fields: Any = None, *, wait_s: float = 0.0, repeatable: bool = True
+    ) -> Request:
+        """Return a request whose body has these fields."""
+        data, media_type = (None, JSON) if fields is None else _encode(fields)
+        return cls(method, target, data, media_type, wait_s, repeatable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +57,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class NoAnswer:
     """There is no response."""
 
     reason: str
@@ -67,20 +77,20 @@ class _Refusal(msgspec.Struct):
     error: ErrorObject
 
 
-def queue_path(queue: str, path: str = "", query: Mapping[str, Any] | None = None) -> str:
-    """Return the target of a request about a queue."""
-    return with_query(f"/queues/{quote(queue, safe='')}{path}", query)
+# msgspec builds its decoder for a type at the first use, and crashes if two threads do so at once (0.22).
+msgspec.json.Decoder(_Refusal)
+
+
+def queue_path(queue: str | None, path: str = "", query: Mapping[str, Any] | None = None) -> str:
+    """Return the target of a request about a queue; of one about several queues if it is None."""
+    prefix = "" if queue is None else f"/queues/{quote(queue, safe='')}"
+    return with_query(f"{prefix}{path}", query)
 
 
 def with_query(path: str, query: Mapping[str, Any] | None) -> str:
     """Return a path with a query string of the values that are not None."""
     given = {name: value for name, value in (query or {}).items() if value is not None}
     return f"{path}?{urlencode(given)}" if given else path
-
-
-def encode(fields: Any) -> bytes:
-    """Return the JSON of a body."""
-    return msgspec.json.encode(fields)
 
 
 def read_answer(answer: Answer, kind: type[T]) -> T:
@@ -109,3 +119,14 @@ def refusal_of(answer: Answer) -> Refused:
 def retry_after_of(header: str | None) -> float | None:
     """Return the seconds of a ``Retry-After`` header. The broker sends no dates."""
     return float(header) if header is not None and header.isdecimal() else None
+
+
+def _encode(fields: Any) -> tuple[bytes, str]:
+    """Return the body of a request, and its media type."""
+    data = msgspec.json.encode(fields)
+    if len(data) > _LARGEST_JSON_BYTES:
+        try:
+            return msgspec.msgpack.encode(msgspec.json.decode(data)), MSGPACK
+        except OverflowError:  # msgpack has no integer of more than 64 bits
+            pass
+    return data, JSON

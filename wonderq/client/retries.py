@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from wonderq.client.errors import Unreachable
-from wonderq.client.requests import Answer, Failure, Request
+from wonderq.client.requests import Answer, NoAnswer, Request
+
+T = TypeVar("T")
 
 #: Statuses after which the same request may succeed: the broker restarts, or asks for patience.
 _PASSING = (429, 502, 503, 504)
@@ -22,8 +26,8 @@ class Pause:
     seconds: float
 
 
-Attempt = Generator[Request | Pause, Answer | Failure | None, Answer]
-"""A request with its repetitions: yields what to do next, receives what came of it, and returns the answer."""
+Steps = Generator[Request | Pause, Answer | NoAnswer | None, T]
+"""What to do next: yields requests and pauses, receives what came of each, and returns its result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,36 +36,53 @@ class Retries:
 
     most: int = 5
     """Number of repetitions after the first attempt."""
+    read_s: float = 30.0
+    """Seconds that an answer may take, besides the time that its request asks the broker to wait."""
+    total_s: float = 60.0
+    """Seconds that a call may take with all repetitions, besides the time that it asks the broker to wait."""
     random: Callable[[], float] = random.random
+    clock: Callable[[], float] = time.monotonic
 
     def pause_s(self, repetition: int, retry_after_s: float | None = None) -> float:
         """Return the pause before a repetition, which count from 0: exponential, with full jitter.
 
         The pause is never shorter than the broker asks with ``Retry-After``.
         """
-        longest_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * float(1 << repetition))
+        longest_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * float(1 << min(repetition, 10)))
         return max(self.random() * longest_s, retry_after_s or 0.0)
 
-    def attempt(self, request: Request) -> Attempt:
+    def attempt(self, request: Request) -> Steps[Answer]:
         """Send a request, and again while that may help.
 
-        A request that may have arrived is repeated only if it is repeatable.
+        A request that may have arrived is repeated only if it is repeatable. None is repeated after the total time.
 
         Raises:
             Unreachable: no answer came.
         """
-        repetition = 0
+        deadline = self.clock() + self.total_s + request.wait_s
+        attempts = 0
+        may_have_arrived = False
         while True:
-            outcome = yield request
-            assert isinstance(outcome, Answer | Failure)
-            again = repetition < self.most
-            if isinstance(outcome, Failure):
-                if not again or (outcome.outcome_unknown and not request.repeatable):
-                    raise Unreachable(outcome.reason, outcome_unknown=outcome.outcome_unknown)
-                retry_after_s = None
-            else:
-                if outcome.status not in _PASSING or not again:
-                    return replace(outcome, attempts=repetition + 1)
-                retry_after_s = outcome.retry_after_s
-            yield Pause(self.pause_s(repetition, retry_after_s))
-            repetition += 1
+            left_s = max(deadline - self.clock(), 0.001)
+            outcome = yield replace(request, timeout_s=min(self.read_s + request.wait_s, left_s))
+            assert outcome is not None
+            attempts += 1
+            is_final = isinstance(outcome, Answer) and outcome.status not in _PASSING
+            if isinstance(outcome, NoAnswer):
+                may_have_arrived = may_have_arrived or outcome.outcome_unknown
+                is_final = outcome.outcome_unknown and not request.repeatable
+            retry_after_s = outcome.retry_after_s if isinstance(outcome, Answer) else None
+            pause_s = self.pause_s(attempts - 1, retry_after_s)
+            if is_final or attempts > self.most or self.clock() + pause_s >= deadline:
+                if isinstance(outcome, NoAnswer):
+                    raise Unreachable(outcome.reason, outcome_unknown=may_have_arrived)
+                if may_have_arrived and not is_final:
+                    reason = f"an earlier request got no answer, and this one {outcome.status}"
+                    raise Unreachable(reason, outcome_unknown=True)
+                return replace(outcome, attempts=attempts)
+            yield Pause(pause_s)
+
+    def repeat(self, request: Request) -> Steps[Answer]:
+        """Send a request as `attempt` does, that repeats an earlier one whose answer was not waited for."""
+        answer = yield from self.attempt(request)
+        return replace(answer, attempts=answer.attempts + 1)

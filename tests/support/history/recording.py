@@ -24,17 +24,18 @@ from tests.support.history.calls import (
     Update,
     brief,
 )
-from wonderq.client.simple import Client, RefusedError, UnreachableError
+from tests.support.queue_client import QueueClient
+from wonderq.client.errors import Refused, Unreachable
 
 CallT = TypeVar("CallT", bound=Call)
 
 
-def request(client: Client, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+def request(client: QueueClient, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
     """Make a call for which `Client` has no method."""
     return client._call(method, path, dict[str, Any], body)
 
 
-class AbandonedError(UnreachableError):
+class AbandonedError(Unreachable):
     """The client hung up before the answer; the broker may be well, and may still do what it was asked."""
 
 
@@ -56,7 +57,9 @@ class RecordingClient:
     ``make`` may give a client that sends otherwise. A call that it abandons is recorded without an end.
     """
 
-    def __init__(self, url: str, queue: str, *, timeout_s: float = 30, make: Callable[..., Client] = Client) -> None:
+    def __init__(
+        self, url: str, queue: str, *, timeout_s: float = 30, make: Callable[..., QueueClient] = QueueClient
+    ) -> None:
         self.client = make(url, queue=queue, timeout=timeout_s)
         self.queue = queue
         self.calls: list[Call] = []
@@ -135,9 +138,9 @@ class RecordingClient:
         try:
             answer = ask()
             result = {name: answer[name] for name in ("ids", "deliveries", "messages", "deleted") if name in answer}
-        except RefusedError as error:
+        except Refused as error:
             about.update(outcome=Outcome.UNKNOWN if error.outcome_unknown else Outcome.REFUSED, code=error.code)
-        except UnreachableError as error:
+        except Unreachable as error:
             about.update(outcome=Outcome.UNKNOWN, code=self._lose(error))
         about["end_s"] = self._end_s(about.get("code"))
         call = make(**about)
@@ -154,9 +157,9 @@ class RecordingClient:
                 (Outcome.OK, None) if each["success"] else (Outcome.REFUSED, each["error"]["code"]) for each in ask()
             ]
             assert len(codes) == len(calls)
-        except RefusedError as error:
+        except Refused as error:
             codes = [(Outcome.UNKNOWN if error.outcome_unknown else Outcome.REFUSED, error.code)] * len(calls)
-        except UnreachableError as error:
+        except Unreachable as error:
             codes = [(Outcome.UNKNOWN, self._lose(error))] * len(calls)
         end_s = self._end_s(codes[0][1])
         done = [
@@ -166,7 +169,7 @@ class RecordingClient:
         self.calls.extend(done)
         return done
 
-    def _lose(self, error: UnreachableError) -> str | None:
+    def _lose(self, error: Unreachable) -> str | None:
         """Note that an answer will not come; returns the code of the call."""
         if isinstance(error, AbandonedError):
             return ABANDONED

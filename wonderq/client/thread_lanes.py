@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from wonderq.client.errors import Unreachable
 from wonderq.client.operations import Batcher, Operation
 
 
@@ -33,8 +34,12 @@ class ThreadLane:
         self._turns: dict[Operation, _Turn] = {}
         self._is_busy = False
 
-    def run(self, operation: Operation) -> Any:
-        """Carry out an operation, and return its result or raise its error."""
+    def run(self, operation: Operation, timeout_s: float) -> Any:
+        """Carry out an operation, and return its result or raise its error.
+
+        Raises:
+            Unreachable: the operations of others took longer than ``timeout_s``.
+        """
         turn = _Turn(operation)
         with self._lock:
             self._batcher.add(operation)
@@ -43,10 +48,12 @@ class ThreadLane:
             self._is_busy = True
         if not leads:
             try:
-                turn.wake.wait()
+                in_time = turn.wake.wait(timeout_s)
             except BaseException:
                 self._abandon(turn)
                 raise
+            if not in_time:
+                self._give_up(turn, timeout_s)
         if not operation.done:
             self._lead()
         if operation.error is not None:
@@ -82,6 +89,19 @@ class ThreadLane:
             self._is_busy = True
             turn.wake.set()
             return
+
+    def _give_up(self, turn: _Turn, timeout_s: float) -> None:
+        """Take an operation back that waited too long, unless it was its turn just now.
+
+        Raises:
+            Unreachable: it waited too long. The outcome is unknown if it is part of a request that is under way.
+        """
+        with self._lock:
+            if turn.wake.is_set():
+                return
+            del self._turns[turn.operation]
+            withdrawn = self._batcher.withdraw(turn.operation)
+        raise Unreachable(f"no answer came within {timeout_s:g} s", outcome_unknown=not withdrawn)
 
     def _abandon(self, turn: _Turn) -> None:
         """Forget a thread that was interrupted while it waited. Its operation may still be carried out."""

@@ -1,0 +1,144 @@
+"""Carries out calls for the tasks of an event loop: connections, repetitions, and requests that calls share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from wonderq.client.async_lanes import TaskLane
+from wonderq.client.calls import Call
+from wonderq.client.engine_options import EngineOptions
+from wonderq.client.errors import Unreachable
+from wonderq.client.http_asyncio import AsyncHttpPool
+from wonderq.client.operations import Batcher, Kind, Operation, carry_out
+from wonderq.client.polls import Poll, PollCancelled
+from wonderq.client.requests import Answer, NoAnswer
+from wonderq.client.retries import Pause, Steps
+from wonderq.client.room import Room
+
+T = TypeVar("T")
+
+
+class AsyncEngine:
+    """Carries out the calls of one client. Its connections belong to the event loop that runs at its first call.
+
+    In another loop, such as a second `asyncio.run` or one in a forked child, it starts anew.
+    """
+
+    def __init__(self, options: EngineOptions) -> None:
+        self.options = options
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_closed = False
+        self._http: AsyncHttpPool
+        self._lanes: dict[tuple[str, Kind], TaskLane] = {}
+        self._room = Room(options.buffer_bytes)
+
+    async def close(self) -> None:
+        """Wait for the requests of batches that are under way, and close the connections."""
+        self._is_closed = True
+        if self._loop is asyncio.get_running_loop():
+            for lane in list(self._lanes.values()):
+                await lane.close()
+            await self._http.close()
+
+    def _start(self) -> None:
+        """Start, or start anew in another event loop.
+
+        Raises:
+            RuntimeError: the client is closed.
+        """
+        if self._is_closed:
+            raise RuntimeError("the client is closed")
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            options = self.options
+            self._http = AsyncHttpPool(options.endpoint, options.connections, options.connect_timeout_s)
+            self._lanes = {}
+            self._room = Room(options.buffer_bytes)
+            self._loop = loop
+
+    async def do(self, call: Call[T], poll: Poll | None = None) -> T:
+        """Make a call. If its poll is cancelled, ask for what the broker had already given."""
+        self._start()
+        retries = self.options.retries
+        if poll is None or call.at_cancel is None:
+            return call.read(await self._drive(retries.attempt(call.request)))
+        try:
+            answer = await self._drive(retries.attempt(call.request), poll)
+        except PollCancelled:
+            answer = await self._drive(retries.repeat(call.at_cancel))
+        return call.read(answer)
+
+    async def run(self, queue: str, kind: Kind, operation: Operation) -> Any:
+        """Carry out one operation, together with those of other tasks."""
+        self._start()
+        lane = self._lanes.get((queue, kind))
+        if lane is None:
+            lane = self._lanes[queue, kind] = TaskLane(Batcher(queue, kind), self._carry_out)
+        loop, room = asyncio.get_running_loop(), self._room
+        deadline = loop.time() + self.options.retries.total_s
+        await self._enter(room, operation.size)
+        try:
+            return await lane.run(operation, max(deadline - loop.time(), 0))
+        finally:
+            room.leave(operation.size)
+
+    async def _enter(self, room: Room, size: int) -> None:
+        """Wait until there is room for a call.
+
+        Raises:
+            Unreachable: there was none within the total time of a call.
+        """
+        admitted = asyncio.Event()
+        admit = admitted.set
+        if room.enter(size, admit):
+            return
+        total_s = self.options.retries.total_s
+        try:
+            async with asyncio.timeout(total_s):
+                await admitted.wait()
+        except TimeoutError:
+            room.give_up(size, admit)
+            raise Unreachable(
+                f"the buffer of {self.options.buffer_bytes} bytes was full for {total_s:g} s", outcome_unknown=False
+            ) from None
+        except BaseException:
+            room.give_up(size, admit)
+            raise
+
+    async def _carry_out(self, batcher: Batcher, operations: Sequence[Operation]) -> None:
+        await self._drive(carry_out(batcher, operations, self.options.retries))
+
+    async def _drive(self, steps: Steps[T], poll: Poll | None = None) -> T:
+        """Do what a generator of requests and pauses asks for; return what it returns."""
+        outcome: Answer | NoAnswer | None = None
+        while True:
+            try:
+                step = steps.send(outcome)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            if isinstance(step, Pause):
+                await _pause(step.seconds, poll)
+                outcome = None
+            else:
+                outcome = await self._http.exchange(step, poll)
+
+
+async def _pause(seconds: float, poll: Poll | None) -> None:
+    if poll is None:
+        await asyncio.sleep(seconds)
+        return
+    loop, cancelled = asyncio.get_running_loop(), asyncio.Event()
+
+    def wake() -> None:
+        loop.call_soon_threadsafe(cancelled.set)
+
+    with poll.interrupted_by(wake):
+        try:
+            async with asyncio.timeout(seconds):
+                await cancelled.wait()
+        except TimeoutError:
+            return
+    raise PollCancelled

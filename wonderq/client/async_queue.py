@@ -1,0 +1,246 @@
+"""A queue, for the tasks of an event loop."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime
+from typing import Unpack
+
+import msgspec
+
+from wonderq.client import administration, calls, changes, claims
+from wonderq.client.administration import QueueInfo, Redrive
+from wonderq.client.async_engine import AsyncEngine
+from wonderq.client.async_message import AsyncMessage, keep
+from wonderq.client.bodies import Body
+from wonderq.client.calls import Call
+from wonderq.client.claims import Claim, Finish, Next, Queues, Received, Release, ToDeadLetters
+from wonderq.client.errors import Refused, WonderQError
+from wonderq.client.fields import MessageOptions, QueueSettings, given_options
+from wonderq.client.messages import AttributeValue, Contents, Sent
+from wonderq.client.operations import SENDS, SENDS_TOGETHER
+from wonderq.client.polls import Poll
+
+
+class AsyncQueue:
+    """One queue of a broker. Its calls are those of `wonderq.Queue`, as coroutines."""
+
+    def __init__(self, engine: AsyncEngine, name: str) -> None:
+        self._engine = engine
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"<AsyncQueue {self.name!r} at {self._engine.options.endpoint.url}>"
+
+    # Sending
+
+    async def send(
+        self,
+        body: Body,
+        *,
+        delay: float | None = None,
+        deliver_at: datetime | None = None,
+        attributes: Mapping[str, AttributeValue] | None = None,
+        group: str | None = None,
+        priority: int | None = None,
+        key: str | None = None,
+        traceparent: str | None = None,
+        tracestate: str | None = None,
+    ) -> Sent:
+        """Send a message, and return once it is durable; see `wonderq.Queue.send`."""
+        options = given_options(
+            delay=delay,
+            deliver_at=deliver_at,
+            attributes=attributes,
+            group=group,
+            priority=priority,
+            key=key,
+            traceparent=traceparent,
+            tracestate=tracestate,
+        )
+        sent: Sent = await self._engine.run(self.name, SENDS, changes.send(body, options))
+        return sent
+
+    async def send_together(self, messages: Sequence[Body | tuple[Body, MessageOptions]]) -> list[Sent]:
+        """Send up to 1000 messages in one step: all are added, or none; see `wonderq.Queue.send_together`."""
+        sent: list[Sent] = await self._engine.run(self.name, SENDS_TOGETHER, changes.send_together(messages))
+        return sent
+
+    # Receiving
+
+    async def receive(
+        self, limit: int = 10, *, wait: float = 0, lease: float | None = None, poll: Poll | None = None
+    ) -> list[AsyncMessage]:
+        """Receive up to ``limit`` messages, the oldest first; see `wonderq.Queue.receive`."""
+        return await receive(self._engine, self.name, None, limit, wait, lease, poll)
+
+    async def next(
+        self,
+        *,
+        delete: Iterable[Received] = (),
+        release: Iterable[Release | Received] = (),
+        dead: Iterable[ToDeadLetters] = (),
+        limit: int = 10,
+        wait: float = 0,
+        lease: float | None = None,
+        poll: Poll | None = None,
+    ) -> Next[AsyncMessage]:
+        """Finish messages and receive the next ones, in one request; see `wonderq.Queue.next`."""
+        return await next_(self._engine, self.name, None, Finish.of(delete, release, dead), limit, wait, lease, poll)
+
+    @asynccontextmanager
+    async def one(self, *, wait: float = 0, lease: float = 30) -> AsyncIterator[AsyncMessage | None]:
+        """Receive one message, or None, and work on it in an ``async with`` block; see `wonderq.Queue.one`."""
+        messages = await self.receive(1, wait=wait, lease=lease)
+        if not messages:
+            yield None
+            return
+        message = messages[0]
+        try:
+            async with keep(message, lease):
+                yield message
+        except BaseException:
+            with suppress(WonderQError):  # the claim ends by itself, and the block's exception says more
+                await message.release()
+            raise
+        await message.delete()
+
+    async def hand_over(
+        self, messages: Iterable[Received], send: Sequence[tuple[str, Body] | tuple[str, Body, MessageOptions]]
+    ) -> list[Sent]:
+        """Delete messages of this queue and send others, in one step; see `wonderq.Queue.hand_over`."""
+        return await self._engine.do(calls.hand_over(self.name, list(map(claims.receipt_of, messages)), send))
+
+    # Messages that are not received
+
+    async def look(
+        self,
+        *,
+        status: str | None = None,
+        contains: str | None = None,
+        attribute: str | None = None,
+        group: str | None = None,
+        after: str | None = None,
+    ) -> AsyncIterator[Contents]:
+        """Yield messages without receiving them, the oldest first; see `wonderq.Queue.look`."""
+        filters = {"contains": contains, "attribute": attribute, "group": group}
+        while True:
+            found = await self._engine.do(calls.look(self.name, status, after, filters))
+            for each in found:
+                yield each
+            if len(found) < calls.PAGE:
+                return
+            after = found[-1].id
+
+    async def get(self, message_id: str) -> Contents:
+        """Look at one message; see `wonderq.Queue.get`."""
+        return await self._engine.do(calls.get(self.name, message_id))
+
+    async def count(self, status: str) -> int:
+        """Return the number of messages that are ``unprocessed``, ``processing``, ``delayed`` or ``buried``."""
+        return (await self._engine.do(calls.count(self.name, status))).count
+
+    async def delete(self, *, ids: Sequence[str] = (), receipts: Sequence[str] = ()) -> list[Refused | None]:
+        """Delete up to 1000 messages by id, even if claimed, or by receipt; see `wonderq.Queue.delete`."""
+        if ids and receipts:
+            raise ValueError("pass either ids or receipts, not both")
+        if not ids and not receipts:
+            return []
+        field, names = ("ids", ids) if ids else ("receipts", receipts)
+        return await self._engine.do(calls.delete(self.name, field, names))
+
+    async def kick(self, limit: int = 10) -> int:
+        """Make up to ``limit`` buried messages available again, the oldest first; return their number."""
+        return (await self._engine.do(calls.kick(self.name, limit))).kicked
+
+    async def purge(self) -> int:
+        """Delete all messages, also those that consumers hold; return their number."""
+        return (await self._engine.do(administration.purge(self.name))).deleted
+
+    # The queue itself
+
+    async def info(self) -> QueueInfo:
+        """Return settings and statistics; see `wonderq.Queue.info`."""
+        return await self._engine.do(administration.info(self.name))
+
+    async def configure(self, **settings: Unpack[QueueSettings]) -> QueueInfo:
+        """Create the queue, or change the given settings and keep the others."""
+        return await self._engine.do(administration.configure(self.name, settings))
+
+    async def drop(self) -> None:
+        """Delete the queue and its messages."""
+        await self._engine.do(administration.drop(self.name))
+
+    # Redrives
+
+    async def redrive(
+        self,
+        destination: str | None = None,
+        *,
+        per_second: int | None = None,
+        limit: int | None = None,
+        contains: str | None = None,
+        attribute: str | None = None,
+        dry_run: bool = False,
+    ) -> Redrive:
+        """Start moving the available and buried messages, in the background; see `wonderq.Queue.redrive`."""
+        fields = {
+            "destination": destination,
+            "per_second": per_second,
+            "limit": limit,
+            "contains": contains,
+            "attribute": attribute,
+            "dry_run": dry_run,
+        }
+        return await self._engine.do(administration.start_redrive(self.name, fields))
+
+    async def redrives(self) -> list[Redrive]:
+        """Return the redrives of this queue, newest first."""
+        return await self._engine.do(administration.redrives(self.name))
+
+    async def get_redrive(self, redrive_id: str) -> Redrive:
+        """Return a redrive; see `wonderq.Queue.get_redrive`."""
+        return await self._engine.do(administration.redrive("GET", self.name, redrive_id))
+
+    async def cancel_redrive(self, redrive_id: str) -> Redrive:
+        """Cancel a redrive, and return it. Messages that it has moved stay where they are."""
+        return await self._engine.do(administration.redrive("DELETE", self.name, redrive_id))
+
+
+async def receive(
+    engine: AsyncEngine,
+    queue: str | None,
+    queues: Queues | None,
+    limit: int,
+    wait_s: float,
+    lease_s: float | None,
+    poll: Poll | None,
+) -> list[AsyncMessage]:
+    """Receive messages of one queue, or of several."""
+    claim = Claim(limit, wait_s, lease_s, queues, engine.options.consumer)
+    return _bound(engine, await engine.do(claims.receive(queue, AsyncMessage, claim), poll))
+
+
+async def next_(
+    engine: AsyncEngine,
+    queue: str | None,
+    queues: Queues | None,
+    finish: Finish,
+    limit: int,
+    wait_s: float,
+    lease_s: float | None,
+    poll: Poll | None,
+) -> Next[AsyncMessage]:
+    """Finish messages, and receive the next ones of one queue, or of several."""
+    claim = Claim(limit, wait_s, lease_s, queues, engine.options.consumer)
+    call: Call[Next[AsyncMessage]] = claims.next_(queue, AsyncMessage, claim, finish)
+    found = await engine.do(call, poll)
+    _bound(engine, found.messages)
+    return found
+
+
+def _bound(engine: AsyncEngine, messages: list[AsyncMessage]) -> list[AsyncMessage]:
+    for message in messages:
+        msgspec.structs.force_setattr(message, "engine", engine)
+    return messages

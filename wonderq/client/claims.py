@@ -1,0 +1,188 @@
+"""Receiving messages, and finishing the last ones with the same request."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeAlias, TypeVar
+
+import msgspec
+
+from wonderq.client.calls import Call
+from wonderq.client.changes import release_fields, with_error
+from wonderq.client.errors import Refused
+from wonderq.client.failures import ErrorLike
+from wonderq.client.messages import Contents
+from wonderq.client.requests import Answer, Request, queue_path, read_answer
+from wonderq.client.results import Result, errors_of
+
+M = TypeVar("M", bound=Contents)
+
+Received: TypeAlias = Contents | str
+"""A message that was received, or its receipt."""
+
+Queues: TypeAlias = Sequence[str] | Mapping[str, int]
+"""Names of queues: a sequence, of which the first one with messages comes first, or the weight of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A message to give back with `next`."""
+
+    message: Received
+    delay: float = 0
+    """Seconds until others may receive it."""
+    backoff: float | None = None
+    """As ``delay``, doubled for each receive after the first."""
+    uncounted: bool = False
+    """Whether this receive does not count as a try."""
+    error: ErrorLike | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToDeadLetters:
+    """A message to make a dead letter with `next`."""
+
+    message: Received
+    error: ErrorLike
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What became of the messages that a `next` was to finish: None, or the error of each, in the order given."""
+
+    delete: list[Refused | None]
+    release: list[Refused | None]
+    dead: list[Refused | None]
+
+    @property
+    def errors(self) -> list[Refused]:
+        """The errors of all that were not finished."""
+        return [each for each in (*self.delete, *self.release, *self.dead) if each is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class Next(Generic[M]):
+    """Answer to a `next`."""
+
+    messages: list[M]
+    results: Finished
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The messages that a `next` finishes, as objects of the HTTP API."""
+
+    delete: list[str]
+    release: list[dict[str, Any]]
+    dead: list[dict[str, Any]]
+
+    @classmethod
+    def of(
+        cls, delete: Iterable[Received], release: Iterable[Release | Received], dead: Iterable[ToDeadLetters]
+    ) -> Finish:
+        """Return what messages and receipts stand for."""
+        return cls(
+            [receipt_of(each) for each in delete],
+            [_release_entry(each if isinstance(each, Release) else Release(each)) for each in release],
+            [with_error({"receipt": receipt_of(each.message)}, each.error) for each in dead],
+        )
+
+
+class _Results(msgspec.Struct):
+    delete: list[Result] | None = None
+    release: list[Result] | None = None
+    dead: list[Result] | None = None
+
+
+class _NextAnswer(msgspec.Struct, Generic[M]):
+    messages: list[M]
+    results: _Results | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """How messages are asked for."""
+
+    limit: int = 10
+    wait_s: float = 0.0
+    lease_s: float | None = None
+    queues: Queues | None = None
+    consumer: str | None = None
+
+    def fields(self) -> dict[str, Any]:
+        """Return the fields of the request, without the wait. Repeated, they get the same messages."""
+        fields: dict[str, Any] = {"max": self.limit, "attempt_id": secrets.token_hex(8)}
+        if self.lease_s is not None:
+            fields["visibility_timeout"] = self.lease_s
+        if isinstance(self.queues, Mapping):
+            fields["queues"] = [{"queue": name, "weight": weight} for name, weight in self.queues.items()]
+        elif self.queues is not None:
+            fields["queues"] = list(self.queues)
+        if self.consumer is not None:
+            fields["consumer"] = self.consumer
+        return fields
+
+
+def receive(queue: str | None, kind: type[M], claim: Claim) -> Call[list[M]]:
+    """Claim messages, and return them as a type."""
+    return _waiting_call(
+        queue_path(queue, "/messages/consume"),
+        claim.fields(),
+        claim.wait_s,
+        lambda answer: read_answer(answer, list[kind]),  # type: ignore[valid-type]
+    )
+
+
+def next_(queue: str | None, kind: type[M], claim: Claim, finish: Finish) -> Call[Next[M]]:
+    """Finish messages, and claim the next ones."""
+    given = {"delete": finish.delete, "release": finish.release, "dead": finish.dead}
+    fields = {name: entries for name, entries in given.items() if entries} | claim.fields()
+
+    def read(answer: Answer) -> Next[M]:
+        found = read_answer(answer, _NextAnswer[kind])  # type: ignore[valid-type]
+        results = found.results or _Results()
+
+        def errors(entries: Sequence[Any], results: list[Result] | None) -> list[Refused | None]:
+            if results is None:
+                return [None] * len(entries)
+            return errors_of(results, is_repeated=answer.attempts > 1)
+
+        finished = Finished(
+            errors(finish.delete, results.delete),
+            errors(finish.release, results.release),
+            errors(finish.dead, results.dead),
+        )
+        return Next(found.messages, finished)
+
+    return _waiting_call(queue_path(queue, "/messages/next"), fields, claim.wait_s, read)
+
+
+def receipt_of(message: Received) -> str:
+    """Return the receipt of a message, or the receipt itself.
+
+    Raises:
+        ValueError: the message was not received, but only looked at.
+    """
+    return message if isinstance(message, str) else message.claim_receipt
+
+
+def receipts_by_queue(messages: Iterable[Contents]) -> dict[str, list[str]]:
+    """Return the receipts of messages by their queues, each once."""
+    found: dict[str, dict[str, None]] = {}
+    for each in messages:
+        found.setdefault(each.queue, {})[each.claim_receipt] = None
+    return {queue: list(receipts) for queue, receipts in found.items()}
+
+
+def _waiting_call(target: str, fields: dict[str, Any], wait_s: float, read: Any) -> Call[Any]:
+    at_cancel = Request.of("POST", target, fields)
+    if not wait_s:
+        return Call(at_cancel, read)
+    return Call(Request.of("POST", target, {**fields, "wait": wait_s}, wait_s=wait_s), read, at_cancel)
+
+
+def _release_entry(entry: Release) -> dict[str, Any]:
+    receipt = receipt_of(entry.message)
+    return release_fields(receipt, entry.delay, entry.backoff, uncounted=entry.uncounted, error=entry.error)

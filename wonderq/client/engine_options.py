@@ -1,0 +1,49 @@
+"""What the clients for threads and asyncio take as arguments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wonderq.client.endpoint import Endpoint
+from wonderq.client.retries import Retries
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """Arguments of a client."""
+
+    endpoint: Endpoint
+    retries: Retries
+    connections: int
+    connect_timeout_s: float
+    buffer_bytes: int
+    consumer: str | None
+
+    @classmethod
+    def of(
+        cls,
+        url: str | None,
+        key: str | None,
+        retries: int,
+        pool: int,
+        timeout: float,
+        connect_timeout: float,
+        read_timeout: float,
+        buffer: int,
+        consumer: str | None,
+    ) -> EngineOptions:
+        """Check the arguments of a client.
+
+        Raises:
+            ValueError: an argument is out of range, or the URL or the key is malformed.
+        """
+        if retries < 0:
+            raise ValueError("retries is a number of repetitions: 0 or more")
+        if pool < 1:
+            raise ValueError("pool is a number of connections: 1 or more")
+        if min(timeout, connect_timeout, read_timeout) <= 0:
+            raise ValueError("timeouts are in seconds, and more than 0")
+        if buffer < 1:
+            raise ValueError("buffer is a number of bytes: 1 or more")
+        policy = Retries(retries, read_s=read_timeout, total_s=timeout)
+        return cls(Endpoint.of(url, key), policy, pool, connect_timeout, buffer, consumer)
