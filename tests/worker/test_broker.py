@@ -6,6 +6,7 @@ import asyncio
 import signal
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -107,15 +108,17 @@ def test_a_batch_is_sent_whole_or_not(client: Client, name: str) -> None:
     assert all(each.id for each in batch.sent)
     assert client.queue(name).count("unprocessed") == 5
 
-    with pytest.raises(ZeroDivisionError), app.batch():
-        resize.send("x.png")
-        raise ZeroDivisionError
-    with pytest.raises(ValueError, match="this batch is for the queue"), app.batch():
-        resize.send("x.png")
-        other.send()
-    with pytest.raises(Invalid), app.batch():
-        resize.send("x.png")
-        resize.options(priority=10).send("x.png")
+    def send(second: Callable[[], object]) -> None:
+        with app.batch():
+            resize.send("x.png")
+            second()
+
+    with pytest.raises(ZeroDivisionError):
+        send(lambda: 1 / 0)
+    with pytest.raises(ValueError, match="this batch is for the queue"):
+        send(other.send)
+    with pytest.raises(Invalid):
+        send(lambda: resize.options(priority=10).send("x.png"))
     assert client.queue(name).count("unprocessed") == 5
     resize.send("outside.png")
     assert client.queue(name).count("unprocessed") == 6

@@ -79,6 +79,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _work(options: argparse.Namespace, queues: Sequence[str] | Mapping[str, int] | None) -> int:
+    from wonderq.client.errors import Invalid  # noqa: PLC0415
     from wonderq.worker.metrics import FOLDER_VARIABLE, WorkerMetrics, served  # noqa: PLC0415
     from wonderq.worker.supervisor import stop_with_parent  # noqa: PLC0415
 
@@ -95,8 +96,12 @@ def _work(options: argparse.Namespace, queues: Sequence[str] | Mapping[str, int]
             raise ConfigError(str(error)) from error
         if options.supervised:
             stop_with_parent(worker.stop)
-        worker.run()
-        app.close()
+        try:
+            worker.run()
+        except Invalid as error:
+            raise ConfigError(str(error)) from error
+        finally:
+            app.close()
     return OK
 
 

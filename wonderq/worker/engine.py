@@ -10,7 +10,7 @@ import random
 import threading
 from collections.abc import Callable, Sequence
 
-from wonderq.client.errors import NotFound, WonderQError
+from wonderq.client.errors import Invalid, NotFound, WonderQError
 from wonderq.client.messages import Contents
 from wonderq.worker.claims import Claim, Claims, Job, State
 from wonderq.worker.middleware import Middleware
@@ -135,6 +135,8 @@ class Engine:
                 self.poll()
                 failures = 0
             except WonderQError as error:
+                if not prepared and isinstance(error, Invalid):
+                    raise  # the code asks for a schedule that the broker does not take, whenever it is asked
                 prepared = prepared and not isinstance(error, NotFound)
                 self._pause("a poll", error, failures)
                 failures += 1
