@@ -353,7 +353,7 @@ def test_an_idle_worker_stops_at_once(client: Client, name: str) -> None:
     app = App(client=client, queue=name)
     worker = app.worker()
     with running(worker) as call:
-        eventually(lambda: client.queue(name).info())
+        eventually(lambda: _count(client.queue(name)) == 0 and any(each.name == name for each in client.queues()))
         worker.stop()
         call.result()
 

@@ -81,7 +81,7 @@ class App:
             key: API key; default: ``WONDERQ_KEY``.
             queue: queue of the tasks that name none.
             name: name of the app, which its schedules have as a prefix; default: its queue.
-            client: a client to send with, instead of ``url`` and ``key``.
+            client: a client to send with. `Task.asend` then uses its URL with ``key``.
             middleware: runs around every task.
         """
         self.queue = queue
@@ -190,9 +190,10 @@ class App:
         """The client of the running event loop."""
         loop = asyncio.get_running_loop()
         with self._lock:
+            url = self._url if self._client is None else self._client.url
             client = self._async_clients.get(loop)
             if client is None:
-                client = self._async_clients[loop] = AsyncClient(self._url, key=self._key)
+                client = self._async_clients[loop] = AsyncClient(url, key=self._key)
             return client
 
     def batch(self) -> Batch:
