@@ -87,7 +87,7 @@ RULES = {
         (
             *("wonderq.auth", "wonderq.broker", "wonderq.folder", "wonderq.model", "wonderq.rest", "wonderq.runtime"),
             *("wonderq.state", "wonderq.client", "wonderq.config", "wonderq.demo", "wonderq.logs", "wonderq.serve"),
-            *("wonderq.terminal", "wonderq.__version__", "wonderq_storage."),
+            *("wonderq.tasks", "wonderq.worker", "wonderq.terminal", "wonderq.__version__", "wonderq_storage."),
         ),
         ("msgspec",),
     ),
@@ -101,6 +101,14 @@ RULES = {
     ),
     "wonderq.pytest_plugin": Rule("fixtures for pytest", ("wonderq.client", "wonderq.testing"), ("pytest",)),
     "wonderq.dramatiq": Rule("a broker for dramatiq; a client of the product", ("wonderq.client",), ("dramatiq",)),
+    "wonderq.worker": Rule(
+        "runs handlers of messages: knows no tasks",
+        ("wonderq.client",),
+        ("opentelemetry", "prometheus_client"),
+    ),
+    "wonderq.tasks": Rule(
+        "functions that messages call: what a worker runs", ("wonderq.client", "wonderq.worker"), ("msgspec",)
+    ),
     "wonderq.terminal": Rule("tables and progress on a terminal", ()),
     "wonderq.logs": Rule("the form of log lines", ("wonderq.model", "wonderq.httpd", "wonderq.runtime")),
     "wonderq.config": Rule("settings of serve", ("wonderq.model", "wonderq.auth.roles", _STORAGE)),

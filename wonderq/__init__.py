@@ -30,22 +30,33 @@ if TYPE_CHECKING:
     from wonderq.client.sync import Client
     from wonderq.client.sync_message import Message
     from wonderq.client.sync_queue import Queue
+    from wonderq.tasks.app import App
+    from wonderq.tasks.task import Task
+    from wonderq.worker.context import Context
+    from wonderq.worker.middleware import Middleware
+    from wonderq.worker.outcomes import Dead, LeaseLost, Retry, Stopping
+    from wonderq.worker.worker import Worker
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "App",
     "AsyncClient",
     "AsyncMessage",
     "AsyncQueue",
     "Client",
     "Contents",
+    "Context",
+    "Dead",
     "DeadLetter",
     "Failure",
     "Finished",
     "Forbidden",
     "Invalid",
+    "LeaseLost",
     "Message",
     "MessageOptions",
+    "Middleware",
     "Next",
     "NotFound",
     "Poll",
@@ -56,14 +67,18 @@ __all__ = [
     "Redrive",
     "Refused",
     "Release",
+    "Retry",
     "Schedule",
     "Sent",
     "StaleReceipt",
+    "Stopping",
+    "Task",
     "ToDeadLetters",
     "TooMany",
     "Unauthorized",
     "Unreachable",
     "WonderQError",
+    "Worker",
     "__version__",
 ]
 
@@ -80,6 +95,12 @@ _MODULES = {
     "wonderq.client.sync": ("Client",),
     "wonderq.client.sync_message": ("Message",),
     "wonderq.client.sync_queue": ("Queue",),
+    "wonderq.tasks.app": ("App",),
+    "wonderq.tasks.task": ("Task",),
+    "wonderq.worker.context": ("Context",),
+    "wonderq.worker.middleware": ("Middleware",),
+    "wonderq.worker.outcomes": ("Dead", "LeaseLost", "Retry", "Stopping"),
+    "wonderq.worker.worker": ("Worker",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -154,7 +154,7 @@ class AsyncQueue:
     async def release(self, messages: Iterable[Release | Received]) -> list[Refused | None]:
         """Give up to 1000 received messages back; see `wonderq.Queue.release`."""
         entries = [changes.update_of(claims.release_entry(each)) for each in messages]
-        return await self._engine.do(calls.release(self.name, entries)) if entries else []
+        return await self._engine.do(calls.update(self.name, entries)) if entries else []
 
     async def kick(self, limit: int = 10) -> int:
         """Make up to ``limit`` buried messages available again, the oldest first; return their number."""

@@ -113,7 +113,7 @@ class AsyncClient:
         """Finish messages and receive the next ones of several queues; see `wonderq.Client.next`."""
         return await next_(self._engine, None, queues, Finish.of(delete, release, dead), limit, wait, lease, poll)
 
-    async def renew(self, messages: Sequence[AsyncMessage], lease: float | None = None) -> list[Refused | None]:
+    async def renew(self, messages: Sequence[Contents], lease: float | None = None) -> list[Refused | None]:
         """Renew the claims of messages, with one request for each of their queues; see `wonderq.Client.renew`."""
         outcomes: dict[str, Refused | None] = {}
         for queue, receipts in claims.receipts_by_queue(messages).items():

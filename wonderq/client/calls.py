@@ -94,8 +94,8 @@ def renew(queue: str, receipts: Sequence[str], lease_s: float | None) -> Call[li
     return _each(Request.of("POST", queue_path(queue, "/messages/update"), {"entries": entries}), ends_claims=False)
 
 
-def release(queue: str, entries: Sequence[Mapping[str, Any]]) -> Call[list[Refused | None]]:
-    """Give messages back."""
+def update(queue: str, entries: Sequence[Mapping[str, Any]]) -> Call[list[Refused | None]]:
+    """End claims by releases, burials and dead letters."""
     fields = {"entries": entries}
     return _each(Request.of("POST", queue_path(queue, "/messages/update"), fields), ends_claims=True)
 

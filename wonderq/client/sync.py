@@ -140,7 +140,7 @@ class Client:
         """
         return next_(self._engine, None, queues, Finish.of(delete, release, dead), limit, wait, lease, poll)
 
-    def renew(self, messages: Sequence[Message], lease: float | None = None) -> list[Refused | None]:
+    def renew(self, messages: Sequence[Contents], lease: float | None = None) -> list[Refused | None]:
         """Renew the claims of messages, with one request for each of their queues; return None or an error for each.
 
         Args:

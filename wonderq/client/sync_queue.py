@@ -220,7 +220,7 @@ class Queue:
     def release(self, messages: Iterable[Release | Received]) -> list[Refused | None]:
         """Give up to 1000 received messages back, in one request; return None or an error for each."""
         entries = [changes.update_of(claims.release_entry(each)) for each in messages]
-        return self._engine.do(calls.release(self.name, entries)) if entries else []
+        return self._engine.do(calls.update(self.name, entries)) if entries else []
 
     def kick(self, limit: int = 10) -> int:
         """Make up to ``limit`` buried messages available again, the oldest first; return their number."""

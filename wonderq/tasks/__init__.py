@@ -1,0 +1,1 @@
+"""Tasks: functions that are called by messages, with checked arguments and schedules."""

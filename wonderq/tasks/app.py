@@ -1,0 +1,281 @@
+"""`App`: the tasks of a program, and the broker that they are sent to."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Concatenate, ParamSpec, TypedDict, TypeVar, Unpack, overload
+from weakref import WeakKeyDictionary
+
+from wonderq.client.asynchronous import AsyncClient
+from wonderq.client.messages import Contents
+from wonderq.client.sync import Client
+from wonderq.tasks import batch, schedules
+from wonderq.tasks.arguments import read_call
+from wonderq.tasks.batch import Batch
+from wonderq.tasks.schedules import Missed, Schedule
+from wonderq.tasks.task import Task
+from wonderq.worker.claims import Job
+from wonderq.worker.context import Context
+from wonderq.worker.middleware import Middleware
+from wonderq.worker.outcomes import Dead
+from wonderq.worker.policy import Policy
+from wonderq.worker.reports import Metrics
+from wonderq.worker.worker import JobWorker, Work
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,80}")
+
+
+class UnknownTask(Exception):  # noqa: N818 - is the type of an error that people read
+    """This code has no task of the name that a message has."""
+
+
+class TaskOptions(TypedDict, total=False):
+    """Options of a task, as `App.task` describes them."""
+
+    name: str
+    queue: str
+    retries: int
+    backoff: tuple[float, float]
+    timeout: float
+    lease: float
+    dead_letters: str
+
+
+class _Decorator:
+    """Makes a task of a function. A parameter `Context` that comes first is not an argument of `Task.send`."""
+
+    def __init__(self, make: Callable[[Callable[..., Any]], Task[..., Any]]) -> None:
+        self._make = make
+
+    @overload
+    def __call__(self, function: Callable[Concatenate[Context, P], R]) -> Task[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R]) -> Task[P, R]: ...
+    def __call__(self, function: Callable[..., Any]) -> Task[..., Any]:
+        return self._make(function)
+
+
+class App:
+    """The tasks of a program."""
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        key: str | None = None,
+        queue: str = "default",
+        name: str | None = None,
+        client: Client | None = None,
+        middleware: Sequence[Middleware] = (),
+    ) -> None:
+        """Make an app. This asks the broker nothing.
+
+        Args:
+            url: address of the broker; default: ``WONDERQ_URL``, or else http://127.0.0.1:7979.
+            key: API key; default: ``WONDERQ_KEY``.
+            queue: queue of the tasks that name none.
+            name: name of the app, which its schedules have as a prefix; default: its queue.
+            client: a client to send with. `Task.asend` then uses its URL with ``key``.
+            middleware: runs around every task.
+        """
+        self.queue = queue
+        self.name = name or queue
+        self.middleware = list(middleware)
+        self.tasks: dict[str, Task[..., Any]] = {}
+        self._url, self._key = url, key
+        self._client = client
+        self._lock = threading.Lock()
+        self._async_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncClient] = WeakKeyDictionary()
+        self._schedules: list[tuple[Task[..., Any], str, str, Missed]] = []
+        self._dead_letters: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        return f"<App {self.name!r} with {len(self.tasks)} tasks>"
+
+    # Tasks
+
+    def task(
+        self,
+        *,
+        name: str | None = None,
+        queue: str | None = None,
+        retries: int = 5,
+        backoff: tuple[float, float] = (1, 600),
+        timeout: float | None = None,
+        lease: float = 30,
+        dead_letters: str | None = None,
+    ) -> _Decorator:
+        """Return a decorator that makes a function a task. All durations are in seconds.
+
+        Args:
+            name: name in messages; default: the function's name.
+            queue: queue of the messages; default: that of the app.
+            retries: number of tries after the first one.
+            backoff: shortest and longest pause before a retry; it doubles with each try, and has random jitter.
+            timeout: longest time of a try. A coroutine is cancelled then. A function in a thread cannot be: the try has
+                failed, but the thread occupies its slot until the function returns.
+            lease: time after which others get the message if this worker was killed. It is renewed by itself while the
+                task runs.
+            dead_letters: queue for messages whose tries have all failed. Without one they stay in their queue, buried.
+
+        Raises:
+            ValueError: a value is out of range, the name is taken, or the queue has another dead-letter queue.
+        """
+        policy = Policy(retries, backoff, timeout, lease)
+
+        def make(function: Callable[..., Any]) -> Task[..., Any]:
+            return self._add(function, name, queue or self.queue, policy, dead_letters)
+
+        return _Decorator(make)
+
+    def every(
+        self, cron: str, *, timezone: str = "UTC", missed: Missed = "skip", **options: Unpack[TaskOptions]
+    ) -> _Decorator:
+        """Return a decorator for a task without arguments that a schedule of the broker calls.
+
+        The workers of the app create the schedule when they start, change it when the code does, and remove it when it
+        is no longer in the code. Each time gives exactly one message, however many workers there are.
+
+        Args:
+            cron: minute, hour, day of month, month, day of week.
+            timezone: IANA time zone of these.
+            missed: what happens to times at which the broker was not running: ``skip``, ``once`` or ``all``.
+            **options: as `task` takes them.
+        """
+        decorate = self.task(**options)
+
+        def make(function: Callable[..., Any]) -> Task[..., Any]:
+            task: Task[..., Any] = decorate(function)
+            schedules.schedule_name(self.name, task.name)
+            self._schedules.append((task, cron, timezone, missed))
+            return task
+
+        return _Decorator(make)
+
+    def _add(
+        self, function: Callable[..., Any], name: str | None, queue: str, policy: Policy, dead_letters: str | None
+    ) -> Task[..., Any]:
+        name = name or function.__name__
+        if not _NAME.fullmatch(name):
+            raise ValueError(
+                f"{name!r} cannot be the name of a task: it has 1 to 80 characters of A-Z a-z 0-9 _ . and -"
+            )
+        if name in self.tasks:
+            raise ValueError(f"there is another task {name!r}: give one of them a name, @app.task(name=...)")
+        if dead_letters is not None and self._dead_letters.setdefault(queue, dead_letters) != dead_letters:
+            other = self._dead_letters[queue]
+            raise ValueError(f"the dead letters of queue {queue!r} go to {other!r}: a queue has one dead-letter queue")
+        task: Task[..., Any] = Task(self, function, name, queue, policy)
+        self.tasks[name] = task
+        return task
+
+    # Sending
+
+    @property
+    def client(self) -> Client:
+        """The client that tasks are sent with."""
+        with self._lock:
+            if self._client is None:
+                self._client = Client(self._url, key=self._key)
+            return self._client
+
+    @property
+    def async_client(self) -> AsyncClient:
+        """The client of the running event loop."""
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            url = self._url if self._client is None else self._client.url
+            client = self._async_clients.get(loop)
+            if client is None:
+                client = self._async_clients[loop] = AsyncClient(url, key=self._key)
+            return client
+
+    def batch(self) -> Batch:
+        """Return a block whose sends go in one request at its end: all or none."""
+        return Batch(self)
+
+    @property
+    def open_batch(self) -> Batch | None:
+        """The batch of this app whose block the caller is in."""
+        found = batch.current.get()
+        return found if found is not None and found.app is self else None
+
+    def close(self) -> None:
+        """Close the client for threads."""
+        if self._client is not None:
+            self._client.close()
+
+    async def aclose(self) -> None:
+        """Close the client of the running event loop. Call it before the loop ends if you used `Task.asend`."""
+        with self._lock:
+            client = self._async_clients.pop(asyncio.get_running_loop(), None)
+        if client is not None:
+            await client.close()
+
+    # Working
+
+    @property
+    def queues(self) -> list[str]:
+        """Queues of the tasks."""
+        return list(dict.fromkeys(task.queue for task in self.tasks.values())) or [self.queue]
+
+    def worker(
+        self,
+        *,
+        queues: Sequence[str] | Mapping[str, int] | None = None,
+        concurrency: int = 4,
+        grace: float = 30,
+        metrics: Metrics | None = None,
+    ) -> JobWorker:
+        """Return a worker for this app; see `wonderq.Worker`.
+
+        ``queues`` are the queues of one poll: a list in strict order, or weights by name; by default all of the tasks.
+        """
+        work = Work(
+            queues=self.queues if queues is None else queues,
+            resolve=self.job_of,
+            lease_s=min((task.policy.lease for task in self.tasks.values()), default=Policy().lease),
+            dead_letters=self._dead_letters,
+            prepare=self.keep_schedules,
+        )
+        return JobWorker(
+            self.client, work, concurrency=concurrency, grace=grace, middleware=self.middleware, metrics=metrics
+        )
+
+    def keep_schedules(self) -> None:
+        """Make the broker's schedules those of the code. A worker does this when it starts."""
+        found = [
+            Schedule(task.name, task.queue, task.arguments.to_text(task.name, (), {}), cron, timezone, missed)
+            for task, cron, timezone, missed in self._schedules
+        ]
+        schedules.keep_schedules(self.client, self.name, found)
+
+    def run_until_empty(self) -> int:
+        """Run tasks here until no queue has an available message; return their number. For tests.
+
+        Raises:
+            Exception: a task raised it. The message was settled as a worker would have done it.
+        """
+        return self.worker().run_until_empty()
+
+    def job_of(self, message: Contents) -> Job:
+        """Return the task of a message as a job of a worker.
+
+        Raises:
+            Dead: the message is not that of a task.
+            UnknownTask: the code has no such task. A later version may have it, so the message is tried again.
+        """
+        try:
+            call = read_call(message.text)
+        except ValueError as error:
+            raise Dead(str(error)) from error
+        task = self.tasks.get(call.task)
+        if task is None:
+            raise UnknownTask(f"this worker's code has no task {call.task!r}")
+        return Job(task.name, lambda context: task.run(call, context), task.is_async, task.policy)

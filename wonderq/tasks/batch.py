@@ -1,0 +1,78 @@
+"""Sends of a block that go together, all or none."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar, Token
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import msgspec
+
+from wonderq.client.fields import MessageOptions
+from wonderq.client.messages import Sent
+
+if TYPE_CHECKING:
+    from wonderq.tasks.app import App
+
+current: ContextVar[Batch | None] = ContextVar("wonderq_batch", default=None)
+"""The batch of the running block."""
+
+
+class Batch:
+    """A block whose sends go in one request at its end: all are added, or none. An exception in the block sends none.
+
+    Sends of other threads and tasks do not take part. All messages are for one queue.
+    """
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+        self.sent: list[Sent] = []
+        """A result for each send. The ids are empty until the block ends."""
+        self._queue: str | None = None
+        self._messages: list[tuple[str, MessageOptions]] = []
+        self._token: Token[Batch | None] | None = None
+
+    def add(self, queue: str, text: str, options: MessageOptions) -> Sent:
+        """Add a message.
+
+        Raises:
+            ValueError: the batch has messages for another queue.
+        """
+        if self._queue not in (None, queue):
+            raise ValueError(f"this batch is for the queue {self._queue!r}; use another batch for {queue!r}")
+        self._queue = queue
+        self._messages.append((text, options))
+        self.sent.append(Sent(""))
+        return self.sent[-1]
+
+    def __enter__(self) -> Self:
+        if current.get() is not None:
+            raise RuntimeError("batches cannot be nested: end the outer one first")
+        self._token = current.set(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self._leave()
+        if kind is None and self._queue is not None:
+            self._fill(self.app.client.queue(self._queue).send_together(self._messages))
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self._leave()
+        if kind is None and self._queue is not None:
+            self._fill(await self.app.async_client.queue(self._queue).send_together(self._messages))
+
+    def _leave(self) -> None:
+        assert self._token is not None
+        current.reset(self._token)
+
+    def _fill(self, results: list[Sent]) -> None:
+        for mine, result in zip(self.sent, results, strict=True):
+            msgspec.structs.force_setattr(mine, "id", result.id)
+            msgspec.structs.force_setattr(mine, "duplicate", result.duplicate)

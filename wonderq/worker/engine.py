@@ -1,0 +1,347 @@
+"""The engine of a worker: one loop that polls, one that settles, one that renews claims.
+
+All state is under one lock; each loop waits on a condition of its own. The messages that a worker holds are never more
+than its slots: a poll asks for as many as are free.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Sequence
+
+from wonderq.client.errors import Invalid, NotFound, WonderQError
+from wonderq.client.messages import Contents
+from wonderq.worker.claims import Claim, Claims, Job, State
+from wonderq.worker.middleware import Middleware
+from wonderq.worker.outcomes import Dead, Ending, LeaseLost, Settlement, Stopping, TimedOut, settle
+from wonderq.worker.policy import Policy
+from wonderq.worker.reports import Reports
+from wonderq.worker.runner import Runner
+from wonderq.worker.source import Refusal, Source
+from wonderq.worker.time import MonotonicTime, Time
+
+Resolve = Callable[[Contents], Job]
+"""Returns the handler of a message. It raises `Dead` or another error for a message that no handler can run."""
+
+#: Longest wait of a poll, in seconds. It is all that an idle worker does.
+POLL_S = 20.0
+
+#: Longest pause between two attempts to reach a broker, in seconds.
+_LONGEST_PAUSE_S = 15.0
+_FIRST_PAUSE_S = 0.25
+
+#: Seconds for giving back messages at the end, in addition to the grace.
+_GIVE_BACK_S = 10.0
+
+
+class Engine:
+    """Runs the handlers of messages until it is stopped."""
+
+    def __init__(
+        self,
+        source: Source,
+        resolve: Resolve,
+        *,
+        concurrency: int,
+        lease_s: float,
+        grace_s: float,
+        default: Policy | None = None,
+        middleware: Sequence[Middleware] = (),
+        reports: Reports | None = None,
+        time: Time | None = None,
+        random: Callable[[], float] = random.random,
+    ) -> None:
+        """``lease_s`` is the time of the first claim, and ``default`` the policy of messages without a handler."""
+        self._source = source
+        self._resolve = resolve
+        self._concurrency = concurrency
+        self._lease_s = lease_s
+        self._grace_s = grace_s
+        self._default = default or Policy()
+        self._reports = reports or Reports()
+        self._time = time or MonotonicTime()
+        self._random = random
+        self._runner = Runner(middleware, self._check, self._ended)
+        self._lock = threading.RLock()
+        self._for_poll = threading.Condition(self._lock)
+        self._for_settling = threading.Condition(self._lock)
+        self._for_renewal = threading.Condition(self._lock)
+        self._claims = Claims()
+        self._settlements: list[Settlement] = []
+        self._is_busy = False
+        """Whether the last poll found messages. Then the next one does not wait, so it takes the settlements along."""
+        self._polls_soon = False
+        """Whether the polling loop is about to poll, or in a poll that does not wait."""
+        self._is_settling = False
+        self._wakes_s = float("inf")
+        """Time at which the renewing loop wakes up."""
+        self._stop_s: float | None = None
+        """Time at which the worker was stopped."""
+        self._hurries = False
+        self._has_ended = False
+
+    # Called from outside
+
+    def run(self) -> None:
+        """Run until `stop` is called, and the handlers have ended or were given up."""
+        loops = [
+            threading.Thread(target=loop, name=f"wonderq-{name}", daemon=True)
+            for name, loop in (("settle", self._settle_all), ("renew", self._renew_all))
+        ]
+        for loop in loops:
+            loop.start()
+        try:
+            self._poll_all()
+        finally:
+            self.stop()
+            self._shut_down()
+            for loop in loops:
+                loop.join(_GIVE_BACK_S)
+
+    def stop(self, *, at_once: bool = False) -> None:
+        """Take no more messages. Let handlers finish within the grace, or none if ``at_once``."""
+        with self._lock:
+            if self._stop_s is None:
+                self._stop_s = self._time.now_s()
+            self._hurries |= at_once
+            self._wake()
+        self._source.cancel()
+
+    def _wake(self) -> None:
+        for each in (self._for_poll, self._for_settling, self._for_renewal):
+            each.notify_all()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stop_s is not None
+
+    @property
+    def running(self) -> int:
+        """Number of handlers that run."""
+        return len(self._claims)
+
+    # Polling
+
+    def _poll_all(self) -> None:
+        failures = 0
+        prepared = False
+        while not self.is_stopping:
+            try:
+                if not prepared:
+                    self._source.prepare()
+                    prepared = True
+                self.poll()
+                failures = 0
+            except WonderQError as error:
+                if not prepared and isinstance(error, Invalid):
+                    raise  # the code asks for a schedule that the broker does not take, whenever it is asked
+                prepared = prepared and not isinstance(error, NotFound)
+                self._pause("a poll", error, failures)
+                failures += 1
+
+    def poll(self) -> None:
+        """Wait for a free slot, settle what has ended, and start the handlers of new messages."""
+        with self._lock:
+            self._time.wait(self._for_poll, lambda: self.is_stopping or self._free > 0, None)
+            if self.is_stopping:
+                return
+            settlements, self._settlements = self._settlements, []
+            free = self._free
+            wait_s = 0.0 if self._is_busy else POLL_S
+            self._polls_soon = self._is_busy
+        try:
+            answer = self._source.next(settlements, free, wait_s)
+        except BaseException:
+            with self._lock:
+                self._settlements[:0] = settlements
+            raise
+        finally:
+            with self._lock:
+                self._polls_soon = True
+        self._refused(answer.refused)
+        self._is_busy = bool(answer.messages)
+        if self.is_stopping:
+            self._add([Settlement(message, Ending.GIVE_BACK) for message in answer.messages])
+            return
+        for message in answer.messages:
+            self._start(message)
+
+    @property
+    def _free(self) -> int:
+        return self._concurrency - len(self._claims)
+
+    def _start(self, message: Contents) -> None:
+        try:
+            job = self._resolve(message)
+            if message.tries > job.policy.retries + 1:
+                raise Dead("the handler of the last try did not end: its worker was killed, or lost its lease")
+        except Exception as error:  # noqa: BLE001 - no message may stop the worker
+            settlement = settle(message, error, self._default, self._random)
+            self._reports.not_run(settlement)
+            self._add([settlement])
+            return
+        claim = Claim(message, job, self._lease_s, self._time.now_s())
+        with self._lock:
+            self._claims.add(claim)
+            if min(claim.renew_s, claim.times_out_s) < self._wakes_s:
+                self._for_renewal.notify()
+        self._reports.started()
+        self._runner.start(claim)
+
+    def _pause(self, what: str, error: Exception, failures: int) -> None:
+        longest_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * (1 << min(failures, 10)))
+        pause_s = longest_s / 2 * (1 + self._random())
+        self._reports.repeats(what, error, pause_s)
+        with self._lock:
+            self._polls_soon = False
+            self._for_settling.notify()
+            self._time.wait(self._for_poll, lambda: self.is_stopping, pause_s)
+
+    # Ends of handlers
+
+    def _check(self, claim: Claim) -> None:
+        with self._lock:
+            self._lose_ended()
+            if claim.state is State.LOST:
+                raise LeaseLost("the claim has ended, and another consumer may have the message")
+            if claim.state is State.SETTLED or self.is_stopping:
+                raise Stopping("the worker stops, or the handler ran longer than its timeout")
+
+    def _ended(self, claim: Claim, error: BaseException | None) -> None:
+        now_s = self._time.now_s()
+        with self._lock:
+            self._lose_ended()
+            self._claims.remove(claim)
+            if claim.state is State.HELD and not isinstance(error, LeaseLost):
+                self._settle(claim, settle(claim.message, error, claim.job.policy, self._random))
+            self._for_poll.notify()
+        self._reports.ended(claim, error, now_s - claim.started_s)
+
+    def _settle(self, claim: Claim, settlement: Settlement) -> None:
+        """Settle a claim, under the lock."""
+        claim.state = State.SETTLED
+        claim.settlement = settlement
+        self._add([settlement])
+
+    def _lose_ended(self) -> None:
+        for claim in self._claims.lose_ended(self._time.now_s()):
+            self._reports.lost(claim)
+
+    def _add(self, settlements: Sequence[Settlement]) -> None:
+        with self._lock:
+            self._settlements += settlements
+            if not self._takes_along:
+                self._for_settling.notify()
+
+    def _refused(self, refusals: Sequence[Refusal]) -> None:
+        for refusal in refusals:
+            self._reports.refused(refusal.settlement, refusal.error)
+
+    # Settling beside a poll that waits
+
+    def _settle_all(self) -> None:
+        failures = 0
+        while True:
+            with self._lock:
+                self._for_settling.wait_for(lambda: self._has_ended or (self._settlements and not self._takes_along))
+                if not self._settlements:
+                    return
+                settlements, self._settlements = self._settlements, []
+                self._is_settling = True
+            try:
+                self._refused(self._source.settle(settlements))
+                failures = 0
+            except WonderQError as error:
+                with self._lock:
+                    self._settlements[:0] = settlements
+                    if self._has_ended:
+                        return
+                self._pause_settling(error, failures)
+                failures += 1
+            finally:
+                with self._lock:
+                    self._is_settling = False
+                    self._for_poll.notify()
+
+    @property
+    def _takes_along(self) -> bool:
+        """Whether the polling loop takes the settlements along."""
+        return self._polls_soon and self._free > 0 and not self.is_stopping
+
+    def _pause_settling(self, error: Exception, failures: int) -> None:
+        pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * (1 << min(failures, 10)))
+        self._reports.repeats("settling", error, pause_s)
+        with self._lock:
+            self._time.wait(self._for_settling, lambda: self._has_ended, pause_s)
+
+    # Renewing
+
+    def _renew_all(self) -> None:
+        while True:
+            with self._lock:
+                while not self._has_ended and (due_s := self._claims.next_event_s()) > (now_s := self._time.now_s()):
+                    self._wakes_s = due_s
+                    timeout_s = None if due_s == float("inf") else due_s - now_s
+                    self._time.wait(self._for_renewal, self._has_earlier_event, timeout_s)
+                if self._has_ended:
+                    return
+            self.renew()
+
+    def _has_earlier_event(self) -> bool:
+        return self._has_ended or self._claims.next_event_s() < self._wakes_s
+
+    def renew(self) -> None:
+        """Renew all claims if one is due; end those that time out; notice those that ended."""
+        now_s = self._time.now_s()
+        with self._lock:
+            self._lose_ended()
+            late = self._claims.timed_out(now_s)
+            for claim in late:
+                self._time_out(claim)
+            groups = self._claims.to_renew(now_s)
+        for claim in late:
+            if not self._runner.cancel(claim):
+                self._reports.still_runs(claim)
+        for lease_s, claims in groups.items():
+            try:
+                kept = self._source.renew([claim.message for claim in claims], lease_s)
+            except WonderQError as error:
+                self._reports.repeats("a renewal", error, 0.0)
+                with self._lock:
+                    for claim in claims:
+                        claim.not_renewed(self._time.now_s())
+                continue
+            with self._lock:
+                for claim, is_kept in zip(claims, kept, strict=True):
+                    if claim.state is not State.HELD:
+                        continue
+                    if is_kept:
+                        claim.renewed(now_s)
+                    else:
+                        claim.state = State.LOST
+                        self._reports.lost(claim)
+
+    def _time_out(self, claim: Claim) -> None:
+        error = TimedOut(f"the handler ran longer than {claim.job.policy.timeout:g} s")
+        self._settle(claim, settle(claim.message, error, claim.job.policy, self._random))
+
+    # Stopping
+
+    def _shut_down(self) -> None:
+        assert self._stop_s is not None
+        with self._lock:
+            left_s = self._stop_s + self._grace_s - self._time.now_s()
+            self._time.wait(self._for_poll, lambda: self._hurries or not any(self._claims.held()), max(left_s, 0.0))
+            self._lose_ended()
+            given_back = list(self._claims.held())
+            for claim in given_back:
+                self._settle(claim, Settlement(claim.message, Ending.GIVE_BACK))
+        for claim in given_back:
+            self._runner.cancel(claim)
+        with self._lock:
+            self._time.wait(self._for_poll, lambda: not self._settlements and not self._is_settling, _GIVE_BACK_S)
+            self._has_ended = True
+            self._wake()
+        self._runner.close()

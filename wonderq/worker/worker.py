@@ -1,0 +1,165 @@
+"""`Worker`: what a program or the command line runs."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from types import FrameType
+from typing import Any
+
+from wonderq.client.sync import Client
+from wonderq.worker.broker_source import BrokerSource
+from wonderq.worker.engine import Engine, Resolve
+from wonderq.worker.handlers import Handler, resolver
+from wonderq.worker.inline import run_until_empty
+from wonderq.worker.middleware import Middleware
+from wonderq.worker.policy import Policy
+from wonderq.worker.reports import Metrics, Reports
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def _nothing() -> None:
+    """Prepare nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """The work of a worker."""
+
+    queues: Sequence[str] | Mapping[str, int]
+    """Queues of one poll: a sequence in strict order, or weights by name."""
+    resolve: Resolve
+    """Finds the handler of a message."""
+    lease_s: float
+    """Time of the first claim, in seconds."""
+    dead_letters: Mapping[str, str] = field(default_factory=dict)
+    """Dead-letter queues by queue."""
+    prepare: Callable[[], None] = _nothing
+    """Called before the first poll, after the queues were made."""
+    default: Policy = field(default_factory=Policy)
+    """Policy of messages that have no handler."""
+
+
+class JobWorker:
+    """Receives messages, and runs a handler for each. It holds no more messages than it has slots."""
+
+    def __init__(
+        self,
+        client: Client,
+        work: Work,
+        *,
+        concurrency: int,
+        grace: float,
+        middleware: Sequence[Middleware] = (),
+        metrics: Metrics | None = None,
+    ) -> None:
+        if concurrency < 1:
+            raise ValueError(f"concurrency must be 1 or more, not {concurrency}")
+        if not work.queues:
+            raise ValueError("a worker needs a queue: pass a handler, or name a queue")
+        self._work = work
+        self._middleware = middleware
+        self._source = BrokerSource(client, work.queues, work.lease_s, work.dead_letters, work.prepare)
+        self._engine = Engine(
+            self._source,
+            work.resolve,
+            concurrency=concurrency,
+            lease_s=work.lease_s,
+            grace_s=grace,
+            default=work.default,
+            middleware=middleware,
+            reports=Reports(metrics),
+        )
+
+    def run(self) -> None:
+        """Run until `stop` is called, or SIGTERM or SIGINT comes. A second signal gives all messages back at once.
+
+        Signals are handled only if this is the main thread.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            self._engine.run()
+            return
+        events: SimpleQueue[bool] = (
+            SimpleQueue()
+        )  # its `put` is safe in a signal handler, and its `get` is interruptible
+        error: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                self._engine.run()
+            except BaseException as raised:  # noqa: BLE001 - raised again below
+                error.append(raised)
+            finally:
+                events.put(True)
+
+        def on_signal(_number: int, _frame: FrameType | None) -> None:
+            events.put(False)
+
+        before: dict[signal.Signals, Any] = {each: signal.signal(each, on_signal) for each in _SIGNALS}
+        try:
+            threading.Thread(target=run, name="wonderq-poll", daemon=True).start()
+            while not events.get():
+                self._engine.stop(at_once=self._engine.is_stopping)
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, handler)
+        if error:
+            raise error[0]
+
+    def stop(self, *, at_once: bool = False) -> None:
+        """Take no more messages, let handlers finish within the grace, give the others back. Any thread may call it.
+
+        A second call with ``at_once`` gives them back without waiting.
+        """
+        self._engine.stop(at_once=at_once)
+
+    def run_until_empty(self) -> int:
+        """Run handlers here until no queue has an available message; return their number. For tests.
+
+        Raises:
+            Exception: a handler raised it.
+        """
+        self._source.prepare()
+        return run_until_empty(self._source, self._work.resolve, self._middleware)
+
+
+class Worker(JobWorker):
+    """A worker for plain messages: a handler for each queue."""
+
+    def __init__(
+        self,
+        client: Client,
+        handlers: Mapping[str, Handler],
+        *,
+        concurrency: int = 4,
+        lease: float = 30,
+        retries: int = 5,
+        backoff: tuple[float, float] = (1, 600),
+        timeout: float | None = None,
+        grace: float = 30,
+        middleware: Sequence[Middleware] = (),
+    ) -> None:
+        """Make a worker. All durations are in seconds.
+
+        Args:
+            client: client of the broker.
+            handlers: a function for each queue. It takes the message, and a `Context` as second parameter if it has
+                one. The message is deleted when it returns. Queues that come first have precedence.
+            concurrency: number of handlers that run at a time, functions in threads and coroutines together.
+            lease: time after which others get a message if this worker was killed. It is renewed while handlers run.
+            retries: number of tries after the first one. Then a message is a dead letter.
+            backoff: shortest and longest pause before a retry.
+            timeout: longest time of a handler.
+            grace: time that handlers have to finish when the worker stops.
+            middleware: runs around every handler.
+
+        Raises:
+            ValueError: a value is out of range.
+        """
+        policy = Policy(retries, backoff, timeout, lease)
+        work = Work(list(handlers), resolver(handlers, policy), lease, default=policy)
+        super().__init__(client, work, concurrency=concurrency, grace=grace, middleware=middleware)
