@@ -13,7 +13,7 @@ from wonderq.client.calls import Call
 from wonderq.client.claims import Finish, Next, Queues, Received, Release, ToDeadLetters
 from wonderq.client.engine_options import EngineOptions
 from wonderq.client.errors import Refused, WonderQError
-from wonderq.client.messages import AttributeValue
+from wonderq.client.messages import AttributeValue, Contents
 from wonderq.client.polls import Poll
 from wonderq.client.requests import Request
 from wonderq.client.sync_engine import Engine
