@@ -14,6 +14,7 @@ from tests.support.memory_log import MemoryLog
 from wonderq.auth import keys
 from wonderq.auth.access import Access
 from wonderq.auth.keys import Keys
+from wonderq.auth.roles import Role
 from wonderq.broker.broker import Broker
 from wonderq.model.limits import Limits
 from wonderq.model.times import iso_time
@@ -112,7 +113,7 @@ def test_a_refused_claim_is_named_beside_the_results(client: Client) -> None:
 def test_a_repetition_gets_the_same_response(client: Client) -> None:
     client.produce(*"123")
     (one,) = receipts(client, 1)
-    request = {"delete": [one, "rubbish"], "attempt_id": "a", "max": 1}
+    request: dict[str, Any] = {"delete": [one, "rubbish"], "attempt_id": "a", "max": 1}
     first = next_of(client, **request)
     assert next_of(client, **request) == first
     assert [each["success"] for each in first["results"]["delete"]] == [True, False]
@@ -226,19 +227,21 @@ def test_several_queues(client: Client, call: str) -> None:
     check_refused(client("GET", "/messages/consume?queues=urgent"), 400, "unknown_field", "queues")
 
 
+_KEYS: list[tuple[str, list[Role], list[str]]] = [
+    ("all", ["admin"], ["*"]),
+    ("mine", ["consume"], ["mine-*"]),
+    ("both", ["consume"], ["mine-*", "theirs"]),
+    ("produces", ["consume", "produce"], ["mine-*"]),
+]
+
+
 class Keyed:
     """A broker with keys for some queues."""
 
     def __init__(self, folder: Path) -> None:
         path = folder / "keys.json"
         self.secrets = {
-            name: keys.create(path, name=name, roles=roles, queues=queues)[1]
-            for name, roles, queues in (
-                ("all", ["admin"], ["*"]),
-                ("mine", ["consume"], ["mine-*"]),
-                ("both", ["consume"], ["mine-*", "theirs"]),
-                ("produces", ["consume", "produce"], ["mine-*"]),
-            )
+            name: keys.create(path, name=name, roles=roles, queues=queues)[1] for name, roles, queues in _KEYS
         }
         self.client = Client(Broker(MemoryLog()), Access(Keys(path)))
 

@@ -414,7 +414,7 @@ def test_a_message_continues_the_trace_of_its_sender(client: Client, name: str) 
     context = span.get_span_context()
     assert isinstance(context, trace.SpanContext)
     found = client.queue(name).get(sent.id).traceparent
-    assert found == f"00-{context.trace_id:032x}-{context.span_id:016x}-01"
+    assert found == f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
     assert client.queue(name).get(own.id).traceparent == "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 

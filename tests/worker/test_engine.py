@@ -361,3 +361,23 @@ def _raises(s: Scene, name: str) -> type[BaseException] | None:
     except BaseException as error:
         return type(error)
     return None
+
+
+@pytest.mark.parametrize("call", ["settle", "renew"])
+def test_a_defect_ends_the_worker_instead_of_leaving_it_without_one_of_its_loops(
+    call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    with scene(concurrency=2) as s:
+        monkeypatch.setattr(s.script, call, fail)
+        s.script.give(message("a"))
+        s.handler.wait_for("a")
+        s.wait_for_deadline(LEASE_S / 3)
+        if call == "renew":
+            s.time.advance(LEASE_S / 3)
+        s.handler.let_go("a")
+
+        with pytest.raises(ZeroDivisionError):
+            s.end()

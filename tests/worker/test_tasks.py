@@ -39,7 +39,7 @@ def test_a_task_is_still_a_function() -> None:
 
     assert double(4) == 8
     assert asyncio.run(triple(4)) == 12
-    assert (double.__name__, double.__doc__) == ("double", "Return twice the number.")
+    assert (double.name, double.__doc__) == ("double", "Return twice the number.")
     assert repr(double) == "<Task 'double' of queue 'jobs'>"
     assert run(app, '{"task": "double", "args": [4]}') == 8
     assert run(app, '{"task": "triple", "kwargs": {"number": 4}}') == 12

@@ -94,7 +94,7 @@ def renew(queue: str, receipts: Sequence[str], lease_s: float | None) -> Call[li
     return _each(Request.of("POST", queue_path(queue, "/messages/update"), {"entries": entries}), ends_claims=False)
 
 
-def update(queue: str, entries: Sequence[Mapping[str, Any]]) -> Call[list[Refused | None]]:
+def update(queue: str, entries: Sequence[Mapping[str, Any] | msgspec.Raw]) -> Call[list[Refused | None]]:
     """End claims by releases, burials and dead letters."""
     fields = {"entries": entries}
     return _each(Request.of("POST", queue_path(queue, "/messages/update"), fields), ends_claims=True)

@@ -243,6 +243,7 @@ class App:
             lease_s=min((task.policy.lease for task in self.tasks.values()), default=Policy().lease),
             dead_letters=self._dead_letters,
             prepare=self.keep_schedules,
+            close_clients=self.aclose,
         )
         return JobWorker(
             self.client, work, concurrency=concurrency, grace=grace, middleware=self.middleware, metrics=metrics

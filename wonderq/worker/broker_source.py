@@ -88,12 +88,12 @@ class BrokerSource:
         for queue in dict.fromkeys(each.message.queue for each in settlements):
             groups = _Groups([each for each in settlements if each.message.queue == queue])
             if groups.delete:
-                receipts = [each.message.claim_receipt for each in groups.delete]
-                refused += _refusals(groups.delete, self._client.queue(queue).delete(receipts=receipts))
+                deleted = self._client.queue(queue).delete([each.message for each in groups.delete])
+                refused += _refusals(groups.delete, deleted)
             others = [*groups.release, *groups.dead]
             if others:
-                entries = [_update(each).entry for each in others]
-                refused += _refusals(others, self._client.do(calls.update(queue, entries)))
+                updated = self._client.do(calls.update(queue, [_update(each).entry for each in others]))
+                refused += _refusals(others, updated)
         return refused
 
     def renew(self, messages: Sequence[Contents], lease_s: float) -> Sequence[bool]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from wonderq.client.errors import Invalid, NotFound, WonderQError
 from wonderq.client.messages import Contents
@@ -35,6 +35,10 @@ _FIRST_PAUSE_S = 0.25
 _GIVE_BACK_S = 10.0
 
 
+async def no_clients() -> None:
+    """Close nothing."""
+
+
 class Engine:
     """Runs the handlers of messages until it is stopped."""
 
@@ -49,10 +53,25 @@ class Engine:
         default: Policy | None = None,
         middleware: Sequence[Middleware] = (),
         reports: Reports | None = None,
+        close_clients: Callable[[], Awaitable[None]] = no_clients,
         time: Time | None = None,
         random: Callable[[], float] = random.random,
     ) -> None:
-        """``lease_s`` is the time of the first claim, and ``default`` the policy of messages without a handler."""
+        """Make an engine.
+
+        Args:
+            source: the broker.
+            resolve: finds the handler of a message.
+            concurrency: number of messages that the worker holds at most.
+            lease_s: time of the first claim.
+            grace_s: time that handlers have to finish when the worker stops.
+            default: policy of messages without a handler.
+            middleware: runs around every handler.
+            reports: logs and counts.
+            close_clients: awaited before the event loop of coroutines ends.
+            time: replaced by tests.
+            random: gives the jitter of pauses, from 0 to 1.
+        """
         self._source = source
         self._resolve = resolve
         self._concurrency = concurrency
@@ -62,7 +81,7 @@ class Engine:
         self._reports = reports or Reports()
         self._time = time or MonotonicTime()
         self._random = random
-        self._runner = Runner(middleware, self._check, self._ended)
+        self._runner = Runner(middleware, self._check, self._ended, close_clients)
         self._lock = threading.RLock()
         self._for_poll = threading.Condition(self._lock)
         self._for_settling = threading.Condition(self._lock)
@@ -79,14 +98,20 @@ class Engine:
         self._stop_s: float | None = None
         """Time at which the worker was stopped."""
         self._hurries = False
+        self._defect: BaseException | None = None
+        """Error that ended a loop."""
         self._has_ended = False
 
     # Called from outside
 
     def run(self) -> None:
-        """Run until `stop` is called, and the handlers have ended or were given up."""
+        """Run until `stop` is called, and the handlers have ended or were given up.
+
+        Raises:
+            Exception: a defect ended one of the loops.
+        """
         loops = [
-            threading.Thread(target=loop, name=f"wonderq-{name}", daemon=True)
+            threading.Thread(target=self._keep, args=(loop,), name=f"wonderq-{name}", daemon=True)
             for name, loop in (("settle", self._settle_all), ("renew", self._renew_all))
         ]
         for loop in loops:
@@ -98,6 +123,16 @@ class Engine:
             self._shut_down()
             for loop in loops:
                 loop.join(_GIVE_BACK_S)
+        if self._defect is not None:
+            raise self._defect
+
+    def _keep(self, loop: Callable[[], None]) -> None:
+        """Run a loop. A defect in it ends the worker: without renewals or settlements, it would do harm."""
+        try:
+            loop()
+        except BaseException as defect:  # noqa: BLE001 - `run` raises it
+            self._defect = defect
+            self.stop(at_once=True)
 
     def stop(self, *, at_once: bool = False) -> None:
         """Take no more messages. Let handlers finish within the grace, or none if ``at_once``."""
@@ -329,6 +364,9 @@ class Engine:
 
     # Stopping
 
+    def _has_settled(self) -> bool:
+        return self._defect is not None or not (self._settlements or self._is_settling)
+
     def _shut_down(self) -> None:
         assert self._stop_s is not None
         with self._lock:
@@ -341,7 +379,7 @@ class Engine:
         for claim in given_back:
             self._runner.cancel(claim)
         with self._lock:
-            self._time.wait(self._for_poll, lambda: not self._settlements and not self._is_settling, _GIVE_BACK_S)
+            self._time.wait(self._for_poll, self._has_settled, _GIVE_BACK_S)
             self._has_ended = True
             self._wake()
         self._runner.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any
@@ -51,7 +51,9 @@ class Threads:
 class EventLoop:
     """An asyncio event loop on a thread of its own, which the first coroutine starts."""
 
-    def __init__(self) -> None:
+    def __init__(self, close_clients: Callable[[], Awaitable[None]]) -> None:
+        """``close_clients`` is awaited before the loop ends."""
+        self._close_clients = close_clients
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
@@ -81,6 +83,7 @@ class EventLoop:
         others = asyncio.all_tasks() - {asyncio.current_task()}
         if others:
             await asyncio.wait(others, timeout=_CLEAN_UP_S)
+        await self._close_clients()
         await asyncio.get_running_loop().shutdown_asyncgens()
 
 

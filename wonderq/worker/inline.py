@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
 
 from wonderq.client.messages import Contents
 from wonderq.worker.claims import Job
@@ -16,7 +15,12 @@ from wonderq.worker.policy import Policy
 from wonderq.worker.source import Source
 
 
-def run_until_empty(source: Source, resolve: Callable[[Contents], Job], middleware: Sequence[Middleware]) -> int:
+def run_until_empty(
+    source: Source,
+    resolve: Callable[[Contents], Job],
+    middleware: Sequence[Middleware],
+    close_clients: Callable[[], Awaitable[None]],
+) -> int:
     """Run the handlers of all available messages, and return their number.
 
     The first error of a handler is raised after its message was settled, and further messages are left.
@@ -31,7 +35,7 @@ def run_until_empty(source: Source, resolve: Callable[[Contents], Job], middlewa
             policy = job.policy
             context = Context(message, job.name, lambda: None)
             if job.is_async:
-                asyncio.run(_run(job, context, middleware))
+                asyncio.run(_run(job, context, middleware, close_clients))
             else:
                 with around(middleware, context):
                     job.call(context)
@@ -44,6 +48,11 @@ def run_until_empty(source: Source, resolve: Callable[[Contents], Job], middlewa
     return count
 
 
-async def _run(job: Job, context: Context, middleware: Sequence[Middleware]) -> Any:
-    with around(middleware, context):
-        await job.call(context)
+async def _run(
+    job: Job, context: Context, middleware: Sequence[Middleware], close_clients: Callable[[], Awaitable[None]]
+) -> None:
+    try:
+        with around(middleware, context):
+            await job.call(context)
+    finally:
+        await close_clients()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from wonderq.worker.claims import Claim
 from wonderq.worker.context import Context
@@ -17,12 +17,18 @@ Ended = Callable[[Claim, BaseException | None], None]
 class Runner:
     """Runs handlers on threads or on an event loop."""
 
-    def __init__(self, middleware: Sequence[Middleware], check: Callable[[Claim], None], ended: Ended) -> None:
+    def __init__(
+        self,
+        middleware: Sequence[Middleware],
+        check: Callable[[Claim], None],
+        ended: Ended,
+        close_clients: Callable[[], Awaitable[None]],
+    ) -> None:
         self._middleware = middleware
         self._check = check
         self._ended = ended
         self._threads = Threads()
-        self._loop = EventLoop()
+        self._loop = EventLoop(close_clients)
         self._cancels: dict[Claim, Callable[[], None]] = {}
 
     def start(self, claim: Claim) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from types import FrameType
@@ -12,7 +12,7 @@ from typing import Any
 
 from wonderq.client.sync import Client
 from wonderq.worker.broker_source import BrokerSource
-from wonderq.worker.engine import Engine, Resolve
+from wonderq.worker.engine import Engine, Resolve, no_clients
 from wonderq.worker.handlers import Handler, resolver
 from wonderq.worker.inline import run_until_empty
 from wonderq.worker.middleware import Middleware
@@ -42,6 +42,8 @@ class Work:
     """Called before the first poll, after the queues were made."""
     default: Policy = field(default_factory=Policy)
     """Policy of messages that have no handler."""
+    close_clients: Callable[[], Awaitable[None]] = no_clients
+    """Awaited before an event loop of handlers ends."""
 
 
 class JobWorker:
@@ -73,6 +75,7 @@ class JobWorker:
             default=work.default,
             middleware=middleware,
             reports=Reports(metrics),
+            close_clients=work.close_clients,
         )
 
     def run(self) -> None:
@@ -124,7 +127,7 @@ class JobWorker:
             Exception: a handler raised it.
         """
         self._source.prepare()
-        return run_until_empty(self._source, self._work.resolve, self._middleware)
+        return run_until_empty(self._source, self._work.resolve, self._middleware, self._work.close_clients)
 
 
 class Worker(JobWorker):
