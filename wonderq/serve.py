@@ -26,7 +26,7 @@ from wonderq.config import Settings
 from wonderq.httpd.addresses import PublicAddress, TrustedHosts
 from wonderq.httpd.listening import bind
 from wonderq.httpd.server import Server
-from wonderq.metrics import LogCollector, LogCounters, ServerCollector, make_registry
+from wonderq.metrics import LogCollector, LogCounters, ProcessVitals, ServerCollector, make_registry
 from wonderq.rest.body_limits import body_limit
 from wonderq.runtime.clock import CautiousClock
 from wonderq.runtime.collector import CollectorPauses, no_collections
@@ -101,7 +101,9 @@ def serve(settings: Settings, signals: Signals) -> None:
         access = Access(keys, requests_per_second=settings.requests_per_second)
         registry = make_registry(broker)
         registry.register(LogCollector(log, log_counters, broker))
-        server = _start_server(_make_app(settings, broker, access, registry), access, settings, sockets)
+        vitals = ProcessVitals(log, log_counters, settings.connections)
+        app = _make_app(settings, broker, access, registry, vitals)
+        server = vitals.server = _start_server(app, access, settings, sockets)
         registry.register(ServerCollector(server, settings.connections))
         if settings.data.stat().st_mode & stat.S_IWOTH:
             logger.warning("every user of this machine can change %s. Run chmod 700 on it", settings.data)
@@ -110,6 +112,8 @@ def serve(settings: Settings, signals: Signals) -> None:
         logger.info("ready after %.2f s; log of %d bytes", time.monotonic() - began, log.disk_bytes)
         logger.info("%d keys in %s%s", keys.count, keys.path, "" if keys.required else ": every request is permitted")
         logger.info("listening on %s", " and ".join(server.urls))
+        if settings.ui != "off":
+            logger.info("dashboard at %s/ui", server.url)
         signals.ready(server.stop, keys.reload)
         about = f"data {settings.data}, fsync {settings.fsync}, pid {os.getpid()}"
         _announce(f"wonderq listening on {server.url} ({about})")
@@ -165,7 +169,9 @@ def _open_keys(settings: Settings) -> Keys:
     return keys
 
 
-def _make_app(settings: Settings, broker: Broker, access: Access, registry: CollectorRegistry) -> App:
+def _make_app(
+    settings: Settings, broker: Broker, access: Access, registry: CollectorRegistry, vitals: ProcessVitals
+) -> App:
     host, _ = settings.listen
     hosts = TrustedHosts((host, *settings.hosts)) if settings.hosts or _is_loopback(host) else None
     return create_app(
@@ -176,6 +182,8 @@ def _make_app(settings: Settings, broker: Broker, access: Access, registry: Coll
         cors_origins=settings.cors_origins,
         sqs_limits=_sqs_limits(settings),
         address=PublicAddress(settings.public_url, settings.trusted_proxies),
+        vitals=vitals.read,
+        ui=settings.ui,
     )
 
 

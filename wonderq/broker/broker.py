@@ -8,8 +8,9 @@
 | deleting and updating | `wonderq.broker.changes` | `delete`, `delete_batch`, `update`, `update_batch`, `kick` |
 | reading | `wonderq.broker.queries` | `get`, `messages`, `count`, `settings_of`, `queue`, `queues`, `queue_stats` |
 | queues | `wonderq.broker.queues` | `put_queue`, `create_queue`, `change_queue`, `drop_queue`, `purge` |
-| redrives | `wonderq.broker.redrive` | `redrives` |
+| redrives; moving single messages | `wonderq.broker.redrive`, `wonderq.broker.moves` | `redrives`, `move` |
 | schedules | `wonderq.broker.schedules` | `schedules` |
+| history, and figures of all queues | `wonderq.broker.history`, `wonderq.broker.overview` | `history`, `overview` |
 
 `wonderq.broker.core` is the machinery that they share.
 """
@@ -19,6 +20,9 @@ from __future__ import annotations
 from wonderq.broker.changes import Changes
 from wonderq.broker.claims import Claims
 from wonderq.broker.core import Core
+from wonderq.broker.history import History
+from wonderq.broker.moves import Moves
+from wonderq.broker.overview import Overview
 from wonderq.broker.produce import Producer
 from wonderq.broker.queries import Queries
 from wonderq.broker.queues import Queues
@@ -63,6 +67,7 @@ class Broker:
         changes = Changes(self.core, self._reader)
         self.queries = Queries(self.core, self._reader)
         self.redrives = Redrives(self.core, self._reader, transfers)
+        self.move = Moves(self.core, self._reader, transfers).move
         queues = Queues(self.core, self.queries, self.redrives)
 
         # The operations are the collaborators' own methods, so each has one signature, one description and no extra
@@ -98,6 +103,9 @@ class Broker:
         self.purge = queues.purge
 
         self.schedules = Schedules(self.core, producer)
+
+        self.history = History(self.core)
+        self.overview = Overview(self.core, self.history)
 
         self.locked = self.core.locked
         self.stop_claiming = self.core.stop_claiming

@@ -46,6 +46,10 @@ class ConsumerQueues:
         """Return the number of waiters of all queues."""
         return self._count
 
+    def waiting_for(self, queue: Queue) -> int:
+        """Return the number of waiters of one queue."""
+        return len(self._waiters.get(queue.number, ()))
+
     def join(self, queue: Queue) -> Waiter:
         """Register a waiter at the back of the queue. Pair every `join` with a `leave`.
 

@@ -120,6 +120,17 @@ class Transfers:
             self._core.consumers.notify(self._core.state.queues[name])
 
 
+def source_of(message: LoadedMessage) -> str | None:
+    """Return the queue that a dead letter came from, or None if the message is none."""
+    origin = message.headers.get("origin")
+    return origin[0] if origin else None
+
+
+def without_source(message: LoadedMessage) -> Headers:
+    """Return the headers of a message that is no dead letter any more."""
+    return {name: value for name, value in message.headers.items() if name != "origin"}
+
+
 def portion_of(views: Sequence[MessageView], most: int, most_bytes: int) -> int:
     """Return the number of leading messages that fit into ``most`` messages and ``most_bytes``; at least one."""
     count, size = 1, views[0].length

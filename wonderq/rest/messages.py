@@ -31,7 +31,7 @@ from wonderq.rest.values import (
 )
 
 
-def _batch_results(targets: Sequence[Target], results: Sequence[errors.BrokerError | None]) -> dict[str, Any]:
+def batch_results(targets: Sequence[Target], results: Sequence[errors.BrokerError | None]) -> dict[str, Any]:
     """Return the response to a batch: one result for each target, with the id or receipt that was given."""
     rendered: list[dict[str, Any]] = []
     for (message_id, receipt), error in zip(targets, results, strict=True):
@@ -230,7 +230,7 @@ class DeleteBatch(Resource):
         self.broker.limits.check_entries(len(ids or receipts))
         by_id, by_receipt = zip(ids, repeat(None), strict=False), zip(repeat(None), receipts, strict=False)
         targets = self.targets(req, chain(by_id, by_receipt))
-        render(req, resp, _batch_results(targets, self.broker.delete_batch(queue, targets)))
+        render(req, resp, batch_results(targets, self.broker.delete_batch(queue, targets)))
 
 
 class UpdateBatch(Resource):
@@ -242,4 +242,4 @@ class UpdateBatch(Resource):
         changes = [change_of(entry) for entry in entries]
         targets = self.targets(req, [(set_value(entry.id), set_value(entry.receipt)) for entry in entries])
         updates = list(zip(targets, changes, strict=True))
-        render(req, resp, _batch_results(targets, self.broker.update_batch(queue, updates)))
+        render(req, resp, batch_results(targets, self.broker.update_batch(queue, updates)))

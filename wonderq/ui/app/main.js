@@ -1,0 +1,114 @@
+// The frame of every page: navigation, the state of the connection, keyboard shortcuts; and which page is shown.
+
+import { html, render, useEffect, useState } from "../vendor/preact.js";
+import { Broker } from "../pages/broker.js";
+import { Dead } from "../pages/dead.js";
+import { Login } from "../pages/login.js";
+import { Overview } from "../pages/overview.js";
+import { Queue } from "../pages/queue.js";
+import { Redrives } from "../pages/redrives.js";
+import { Schedules } from "../pages/schedules.js";
+import { Link, useAddress } from "./address.js";
+import { call, session } from "./api.js";
+import { Dialogs } from "./dialogs.js";
+import { clockTime, duration } from "./format.js";
+import { Help, listen } from "./keys.js";
+import { interval, outage, refresh, save, saved, usePoll, useStore } from "./live.js";
+import { skew } from "./parts.js";
+import { Rights } from "./rights.js";
+
+/** @type {[string, string, any][]} */
+const PAGES = [
+  ["/ui", "Overview", Overview],
+  ["/ui/dead", "Dead letters", Dead],
+  ["/ui/redrives", "Redrives", Redrives],
+  ["/ui/schedules", "Schedules", Schedules],
+  ["/ui/broker", "Broker", Broker],
+];
+
+function App() {
+  const isKnown = useStore(session);
+  return isKnown ? html`<${Frame} />` : html`<${Login} />`;
+}
+
+function Frame() {
+  const { path } = useAddress();
+  const overview = usePoll("/overview");
+  const [isHelping, setHelping] = useState(false);
+  useEffect(() => listen(() => setHelping(true)), []);
+  if (overview.data) skew.ms = Date.parse(overview.data.now) - Date.now();
+  const rights = new Rights(overview.data?.access);
+  const queue = path.startsWith("/ui/queues/") ? decodeURIComponent(path.slice("/ui/queues/".length)) : null;
+  const Page = PAGES.find(([each]) => each === path)?.[2] ?? Overview;
+  useEffect(() => {
+    const problems = overview.data?.problems.filter((/** @type {any} */ each) => each.severity !== "notice").length;
+    const name = queue ?? PAGES.find(([each]) => each === path)?.[1] ?? "WonderQ";
+    document.title = queue ? document.title : `${problems ? `(${problems}) ` : ""}${name} · WonderQ`;
+  }, [path, overview.data]);
+  return html`<a class="skip" href="#main">Skip to the content</a>
+    <${Top} path=${path} access=${overview.data?.access} onHelp=${() => setHelping(true)} />
+    <${Banners} overview=${overview.data} error=${overview.error} />
+    <main id="main" tabindex="-1">
+      ${queue !== null
+        ? html`<${Queue} key=${queue} name=${queue} rights=${rights} />`
+        : html`<${Page} overview=${overview.data} error=${overview.error} rights=${rights} />`}
+    </main>
+    ${isHelping && html`<${Help} onClose=${() => setHelping(false)} />`}
+    <${Dialogs} />`;
+}
+
+/** @param {any} properties */
+function Top({ path, access, onHelp }) {
+  return html`<header class="top">
+    <${Link} href="/ui" class="brand">WonderQ</${Link}>
+    <nav aria-label="Pages">${PAGES.map(
+      ([href, name]) => html`<${Link} key=${href} href=${href} aria-current=${href === path || (href === "/ui" && path.startsWith("/ui/queues/")) ? "page" : undefined}>${name}</${Link}>`,
+    )}</nav>
+    <div class="tools"><${Refresh} /><${Theme} />
+      <button type="button" class="quiet" onClick=${onHelp} title="Keyboard shortcuts (?)">Keys</button>
+      <a href="/docs">API</a>
+      ${access?.key && html`<button type="button" class="quiet" onClick=${logOut} title=${`Key ${access.key}: ${access.roles.join(", ")}`}>Log out ${access.name}</button>`}
+    </div></header>`;
+}
+
+async function logOut() {
+  await call("/ui/session", { method: "DELETE" });
+  session.set(false);
+}
+
+function Refresh() {
+  const seconds = useStore(interval);
+  const choose = (/** @type {any} */ event) => interval.set(Number(event.target.value));
+  return html`<label>Refresh <select value=${String(seconds)} onChange=${choose}>
+    ${[1, 2, 5, 15].map((each) => html`<option key=${each} value=${each} selected=${each === seconds}>${each} s</option>`)}
+    <option value="0" selected=${seconds === 0}>off</option></select></label>
+    ${seconds === 0 && html`<button type="button" class="quiet" onClick=${refresh}>Refresh now</button>`}`;
+}
+
+function Theme() {
+  const [theme, setTheme] = useState(saved("wonderq.theme", "system"));
+  useEffect(() => {
+    document.documentElement.dataset.theme = theme;
+    save("wonderq.theme", theme);
+  }, [theme]);
+  return html`<label>Colours <select value=${theme} onChange=${(/** @type {any} */ event) => setTheme(event.target.value)}>
+    ${["system", "light", "dark"].map((each) => html`<option key=${each} value=${each} selected=${each === theme}>${each}</option>`)}</select></label>`;
+}
+
+/** @param {any} properties */
+function Banners({ overview, error }) {
+  const since = useStore(outage);
+  const banners = [];
+  if (since) banners.push(["error", `The broker does not answer since ${clockTime(since)}. What you see is of then.`]);
+  else if (error) banners.push(["error", error.message]);
+  if (overview?.access.key === null) banners.push(["notice", "No keys: everybody who reaches this port may do everything."]);
+  if (Math.abs(skew.ms) > 5000) {
+    banners.push(["notice", `The clock of this browser is ${duration(Math.abs(skew.ms) / 1000)} ${skew.ms > 0 ? "behind" : "ahead of"} the broker's. Times are those of the broker.`]);
+  }
+  return banners.map(([kind, text]) => html`<p key=${text} class=${`banner ${kind}`} role=${kind === "error" ? "alert" : undefined}>${text}</p>`);
+}
+
+document.documentElement.dataset.theme = saved("wonderq.theme", "system");
+const place = /** @type {HTMLElement} */ (document.getElementById("app"));
+place.textContent = "";
+render(html`<${App} />`, place);
