@@ -75,7 +75,7 @@ def create_app(
     """
     middleware: list[Any] = [OriginMiddleware(cors_origins, hosts, access)]
     if ui != "off":
-        middleware.append(UiMiddleware(is_read_only=ui == "read-only"))
+        middleware.append(UiMiddleware(access, is_read_only=ui == "read-only"))
     if cors_origins:
         middleware.insert(0, falcon.CORSMiddleware(allow_origins=cors_origins, expose_headers=_EXPOSED))
     if access is None:
@@ -159,7 +159,8 @@ class UiMiddleware:
     nothing, whatever the key permits.
     """
 
-    def __init__(self, *, is_read_only: bool) -> None:
+    def __init__(self, access: Access | None, *, is_read_only: bool) -> None:
+        self._access = access
         self._is_read_only = is_read_only
 
     def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
@@ -174,11 +175,14 @@ class UiMiddleware:
             raise RequestError(403, "read_only", "The dashboard of this broker may only read. Use the API instead.")
 
     def process_response(self, req: falcon.Request, resp: falcon.Response, _resource: object, _ok: bool) -> None:
-        if req.env.get("HTTP_X_WONDERQ_UI") is not None and req.method not in ("GET", "HEAD"):
-            fields = {"method": req.method, "path": req.path, "status": resp.status_code, "address": req.remote_addr}
-            ui_logger.info(
-                "%s %s: %s, for %s", req.method, req.path, resp.status_code, req.remote_addr, extra={"fields": fields}
-            )
+        if req.env.get("HTTP_X_WONDERQ_UI") is None or req.method in ("GET", "HEAD"):
+            return
+        key = None if self._access is None else self._access.find(req.auth)
+        name = "nobody" if key is None else key.id
+        fields = {"method": req.method, "path": req.path, "status": resp.status_code, "key": name}
+        text = "%s %s: %s, with the key %s from %s"
+        fields["address"] = req.remote_addr
+        ui_logger.info(text, req.method, req.path, resp.status_code, name, req.remote_addr, extra={"fields": fields})
 
 
 class AuthMiddleware:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from wonderq.broker.core import Core
-from wonderq.broker.counters import QueueCounters
+from wonderq.broker.counters import NAMED_QUEUES, QueueCounters
 from wonderq.model.status import CLAIMED, WAITING
 from wonderq.state import record
 
@@ -154,6 +154,11 @@ class History:
         found = self._tracks.get(queue)
         return None if found is None else found[1]
 
+    def dead_in_last_hour(self, queues: Sequence[str] | None) -> int:
+        """Return the number of messages of some queues, or for None of all, that became dead letters."""
+        tracks = [self._all] if queues is None else [found for each in queues if (found := self.of(each)) is not None]
+        return sum(sum(each.points["1h"].dead) for each in tracks)
+
     def per_second(self, queue: str | None, period_ms: int) -> Flows | None:
         """Return the present rates of a queue, or for None of all queues; None if the queue has no history."""
         now_ms = self._core.clock.now_ms()
@@ -193,7 +198,12 @@ class History:
     def _find_queues(self) -> None:
         """Begin the history of new queues, and forget that of deleted ones."""
         with self._core.lock:
-            counters = dict(self._core.counters.by_queue)
+            counters = self._core.counters.by_queue
+            for name in self._core.state.queues:
+                if len(counters) >= NAMED_QUEUES:
+                    break
+                self._core.counters.of(name)  # also of a queue that only gets dead letters
+            counters = dict(counters)
         for name in [name for name, (each, _) in self._tracks.items() if counters.get(name) is not each]:
             del self._tracks[name]
         for name, each in counters.items():

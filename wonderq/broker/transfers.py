@@ -46,7 +46,8 @@ class Transfers:
         if not target:
             self._bury(queue, views)
             return
-        reason = f"received {queue.settings.max_receives} times without being deleted"
+        most = queue.settings.max_receives
+        reason = f"received {'once' if most == 1 else f'{most} times'} without being deleted"
         try:
             self._move_away(queue, views, target, reason)
         except TooManyQueuesError:  # the dead-letter queue cannot be created, and a FIFO group waits for its head

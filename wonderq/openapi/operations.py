@@ -567,6 +567,7 @@ _OVERVIEW = {
     "queues": 3,
     "counts": {"unprocessed": 1204, "processing": 32, "delayed": 5, "buried": 0},
     "dead_letters": 14,
+    "dead_letters_last_hour": 14,
     "per_second": {"10s": _FLOWS, "1m": _FLOWS},
     "consumers": 4,
     "problems": [

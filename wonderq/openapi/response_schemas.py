@@ -251,6 +251,7 @@ class Overview(Struct):
         Meta(description="Number of messages by status.", extra_json_schema={"required": list(STATUS_BY_NAME)}),
     ]
     dead_letters: Annotated[Count, Meta(description="Messages in dead-letter queues, and buried messages.")]
+    dead_letters_last_hour: Annotated[Count, Meta(description="Messages that became dead letters in the last hour.")]
     per_second: Annotated[
         dict[str, Flows],
         Meta(description="Rates over about ten seconds and a minute.", extra_json_schema={"required": ["10s", "1m"]}),

@@ -62,6 +62,7 @@ class Overview(Resource):
             "queues": totals.queues,
             "counts": _counts(totals),
             "dead_letters": totals.dead_letters,
+            "dead_letters_last_hour": broker.history.dead_in_last_hour(names),
             "per_second": {
                 period: broker.overview.per_second(names, ms)._asdict() for period, ms in PERIODS_MS.items()
             },

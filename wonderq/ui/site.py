@@ -30,13 +30,14 @@ class File(NamedTuple):
 
     def send(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Set the response to this file, or to 304 if the browser has it."""
-        resp.content_type = self.media_type
         resp.set_header("Cache-Control", "no-cache")  # a browser asks each time, so a page is of one version
         resp.set_header("Vary", "Accept-Encoding")
         resp.set_header("ETag", self.etag)
         if self.etag in (req.get_header("If-None-Match") or ""):
             resp.status = 304
-        elif "gzip" in (req.get_header("Accept-Encoding") or ""):
+            return
+        resp.content_type = self.media_type
+        if "gzip" in (req.get_header("Accept-Encoding") or ""):
             resp.set_header("Content-Encoding", "gzip")
             resp.data = self.compressed
         else:

@@ -7,10 +7,10 @@ import { clockTime, number, rate } from "./format.js";
 const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 /**
- * @param {{title: string, ended: string, step: number, height?: number, isRate?: boolean,
+ * @param {{title: string, ended: string, step: number, points: number, height?: number, isRate?: boolean,
  *   series: {label: string, color: string, values: number[]}[]}} properties
  */
-export function Chart({ title, ended, step, series, height = 150, isRate = false }) {
+export function Chart({ title, ended, step, points, series, height = 150, isRate = false }) {
   const place = useRef(/** @type {any} */ (null));
   const end = Date.parse(ended) / 1000;
   const length = series[0].values.length;
@@ -27,19 +27,19 @@ export function Chart({ title, ended, step, series, height = 150, isRate = false
         height,
         cursor: { y: false },
         legend: { show: true, live: true },
-        scales: { y: { range: (/** @type {any} */ _, /** @type {number} */ __, /** @type {number} */ most) => [0, Math.max(most * 1.1, 1)] } },
+        scales: { x: { range: () => [end - (points - 1) * step, end] }, y: { range: (/** @type {any} */ _, /** @type {number} */ __, /** @type {number} */ most) => [0, Math.max(most * 1.1, 1)] } },
         axes: [
-          { ...axis, space: 70, values: (/** @type {any} */ _, /** @type {number[]} */ values) => values.map((value) => clockTime(new Date(value * 1000)).slice(0, 5)) },
+          { ...axis, size: 28, space: 70, values: (/** @type {any} */ _, /** @type {number[]} */ values) => values.map((value) => clockTime(new Date(value * 1000)).slice(0, 5)) },
           { ...axis, size: 64, values: (/** @type {any} */ _, /** @type {number[]} */ values) => values.map((value) => (Number.isInteger(value) ? number(value) : isRate ? rate(value) : "")) },
         ],
         series: [
-          { value: (/** @type {any} */ _, /** @type {number | null} */ value) => (value === null ? "–" : clockTime(new Date(value * 1000))), label: "Time" },
+          { value: (/** @type {any} */ _, /** @type {number | null} */ value) => (value === null ? "now" : clockTime(new Date(value * 1000))), label: "Time" },
           ...series.map((each) => ({
             label: each.label,
             stroke: color(each.color),
             width: 1.5,
             points: { show: false },
-            value: (/** @type {any} */ _, /** @type {number | null} */ value) => (value === null ? "–" : show(value)),
+            value: (/** @type {any} */ _, /** @type {number | null} */ value) => show(value ?? each.values[length - 1]),
           })),
         ],
       },

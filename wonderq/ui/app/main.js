@@ -1,13 +1,6 @@
 // The frame of every page: navigation, the state of the connection, keyboard shortcuts; and which page is shown.
 
 import { html, render, useEffect, useState } from "../vendor/preact.js";
-import { Broker } from "../pages/broker.js";
-import { Dead } from "../pages/dead.js";
-import { Login } from "../pages/login.js";
-import { Overview } from "../pages/overview.js";
-import { Queue } from "../pages/queue.js";
-import { Redrives } from "../pages/redrives.js";
-import { Schedules } from "../pages/schedules.js";
 import { Link, useAddress } from "./address.js";
 import { call, session } from "./api.js";
 import { Dialogs } from "./dialogs.js";
@@ -17,18 +10,29 @@ import { interval, outage, refresh, save, saved, usePoll, useStore } from "./liv
 import { skew } from "./parts.js";
 import { Rights } from "./rights.js";
 
-/** @type {[string, string, any][]} */
+/** Pages by their paths. Each is loaded when it is shown for the first time. @type {[string, string, () => Promise<any>][]} */
 const PAGES = [
-  ["/ui", "Overview", Overview],
-  ["/ui/dead", "Dead letters", Dead],
-  ["/ui/redrives", "Redrives", Redrives],
-  ["/ui/schedules", "Schedules", Schedules],
-  ["/ui/broker", "Broker", Broker],
+  ["/ui", "Overview", async () => (await import("../pages/overview.js")).Overview],
+  ["/ui/dead", "Dead letters", async () => (await import("../pages/dead.js")).Dead],
+  ["/ui/redrives", "Redrives", async () => (await import("../pages/redrives.js")).Redrives],
+  ["/ui/schedules", "Schedules", async () => (await import("../pages/schedules.js")).Schedules],
+  ["/ui/broker", "Broker", async () => (await import("../pages/broker.js")).Broker],
 ];
+const loadQueue = async () => (await import("../pages/queue.js")).Queue;
+const loadLogin = async () => (await import("../pages/login.js")).Login;
+
+/** A page, once it is loaded. @param {any} properties */
+function Lazy({ load, ...others }) {
+  const [loaded, setLoaded] = useState(/** @type {any} */ (null));
+  useEffect(() => {
+    load().then((/** @type {any} */ Page) => setLoaded({ load, Page }));
+  }, [load]);
+  return loaded?.load === load ? html`<${loaded.Page} ...${others} />` : null;
+}
 
 function App() {
   const isKnown = useStore(session);
-  return isKnown ? html`<${Frame} />` : html`<${Login} />`;
+  return isKnown ? html`<${Frame} />` : html`<${Lazy} load=${loadLogin} />`;
 }
 
 function Frame() {
@@ -39,7 +43,7 @@ function Frame() {
   if (overview.data) skew.ms = Date.parse(overview.data.now) - Date.now();
   const rights = new Rights(overview.data?.access);
   const queue = path.startsWith("/ui/queues/") ? decodeURIComponent(path.slice("/ui/queues/".length)) : null;
-  const Page = PAGES.find(([each]) => each === path)?.[2] ?? Overview;
+  const load = (PAGES.find(([each]) => each === path) ?? PAGES[0])[2];
   useEffect(() => {
     const problems = overview.data?.problems.filter((/** @type {any} */ each) => each.severity !== "notice").length;
     const name = queue ?? PAGES.find(([each]) => each === path)?.[1] ?? "WonderQ";
@@ -50,8 +54,8 @@ function Frame() {
     <${Banners} overview=${overview.data} error=${overview.error} />
     <main id="main" tabindex="-1">
       ${queue !== null
-        ? html`<${Queue} key=${queue} name=${queue} rights=${rights} />`
-        : html`<${Page} overview=${overview.data} error=${overview.error} rights=${rights} />`}
+        ? html`<${Lazy} key=${queue} load=${loadQueue} name=${queue} rights=${rights} />`
+        : html`<${Lazy} key=${path} load=${load} overview=${overview.data} error=${overview.error} rights=${rights} />`}
     </main>
     ${isHelping && html`<${Help} onClose=${() => setHelping(false)} />`}
     <${Dialogs} />`;

@@ -1,7 +1,7 @@
 // The broker itself: whether it is well, and how much of what it has is in use.
 
 import { html } from "../vendor/preact.js";
-import { bytes, dateTime, number } from "../app/format.js";
+import { bytes, count, dateTime, number } from "../app/format.js";
 import { Ago, Failure } from "../app/parts.js";
 
 /** @param {any} properties */
@@ -19,12 +19,12 @@ export function Broker({ overview, error }) {
     ["Connections", overview.connections === null ? "–" : `${number(overview.connections)} of ${number(overview.connections_limit)}`, ""],
     ["Free on the disk", size(overview.disk_free_bytes), "Below 1 GiB it is a problem"],
     ["Log", size(overview.log_bytes), "All records, also those that compaction will remove"],
-    ["Log on the disk", `${size(overview.log_disk_bytes)} in ${overview.segments === null ? "–" : number(overview.segments)} files`, "With reserved space"],
+    ["Log on the disk", overview.segments === null ? "–" : `${size(overview.log_disk_bytes)} in ${count(overview.segments, "file")}`, "With reserved space"],
     ["Sync, 99 of 100", sync === null ? "–" : `at most ${sync < 1 ? `${number(Math.round(sync * 100000) / 100)} ms` : `${sync} s`}`, "Every acknowledged operation waits for a sync"],
     ["Your key", overview.access.key ? `${overview.access.name} (${overview.access.key})` : "the broker has no keys", ""],
     ["Your roles", overview.access.roles.join(", "), `for the queues ${overview.access.queues.join(", ")}`],
   ];
   return html`<h1>Broker</h1><dl class="facts-list">${facts.map(
     ([name, value, more]) => html`<div key=${name}><dt>${name}</dt><dd>${value}${more && html` <small>${more}</small>`}</dd></div>`,
-  )}</dl><p class="faint"><a href="/metrics">Metrics</a> has everything else, for Prometheus; <a href="/docs">API</a> lists all calls.</p>`;
+  )}</dl><p class="faint"><code>GET /metrics</code> has everything else, for Prometheus. <a href="/docs">The API</a> lists all calls.</p>`;
 }

@@ -18,8 +18,8 @@ export function History({ name }) {
       <${Link} class="chip" href=${changed({ window: "24h" })} aria-current=${window === "24h" ? "true" : undefined}>Last day</${Link}></div>
     <${Failure} error=${error} />
     ${data && !data.is_kept && html`<${Empty}>The broker keeps the history of 100 queues, and this is none of them.</${Empty}>`}
-    ${data?.is_kept && html`<${Chart} title="Messages" ended=${data.ended_at} step=${data.step} height=${180}
+    ${data?.is_kept && html`<${Chart} title="Messages" ended=${data.ended_at} step=${data.step} points=${window === "1h" ? 360 : 288} height=${180}
         series=${[{ label: "Waiting", color: "--c1", values: data.waiting }, { label: "In flight", color: "--c2", values: data.in_flight }]} />
-      <${Chart} title="Messages per second" ended=${data.ended_at} step=${data.step} height=${180} isRate=${true}
+      <${Chart} title="Messages per second" ended=${data.ended_at} step=${data.step} points=${window === "1h" ? 360 : 288} height=${180} isRate=${true}
         series=${[{ label: "In", color: "--c1", values: perSecond(data.produced) }, { label: "Done", color: "--c3", values: perSecond(data.deleted) }, { label: "Dead", color: "--c4", values: perSecond(data.dead) }]} />`}`;
 }

@@ -29,7 +29,7 @@ function Problems({ problems }) {
   if (!problems.length) return html`<p class="well"><span aria-hidden="true">✓</span> Nothing needs you.</p>`;
   const shown = showsAll ? problems : problems.slice(0, 6);
   const urgent = problems.filter((each) => each.severity !== "notice").length;
-  return html`<section aria-labelledby="problems"><h2 id="problems">${urgent ? `${count(urgent, "thing")} ${urgent === 1 ? "needs" : "need"} you` : "Nothing needs you; note"}</h2>
+  return html`<section aria-labelledby="problems"><h2 id="problems" class=${urgent ? "" : "well"}>${urgent ? `${count(urgent, "thing")} ${urgent === 1 ? "needs" : "need"} you` : html`<span aria-hidden="true">✓</span> Nothing needs you.`}</h2>
     <ul class="problems">${shown.map(
       (each) => html`<li key=${each.code + each.queue + each.schedule} class=${each.severity}><${Badge} kind=${each.severity}>${/** @type {any} */ (WORDS)[each.severity]}</${Badge}>
         <span>${each.message}</span>${target(each)}</li>`,
@@ -49,13 +49,13 @@ function target(problem) {
 /** @param {any} properties */
 function Tiles({ overview }) {
   const { counts, per_second: rates } = overview;
-  const [now, minute] = [rates["10s"], rates["1m"]];
+  const now = rates["10s"];
   /** @type {[string, string, number, string, string][]} */
   const tiles = [
     ["Waiting", "/ui?sort=unprocessed", counts.unprocessed, `${rate(now.produced)} in /s`, "unprocessed"],
     ["In flight", "/ui?sort=processing", counts.processing, `${rate(now.deleted)} done /s`, "processing"],
     ["Delayed", "/ui?sort=delayed", counts.delayed, `${rate(now.claimed)} claimed /s`, "delayed"],
-    ["Dead letters", "/ui/dead", overview.dead_letters, minute.dead ? `${rate(minute.dead * 60)} in the last minute` : "none in the last minute", "in dead-letter queues, or buried"],
+    ["Dead letters", "/ui/dead", overview.dead_letters, overview.dead_letters_last_hour ? `${number(overview.dead_letters_last_hour)} in the last hour` : "none in the last hour", "in dead-letter queues, or buried"],
   ];
   return html`<ul class="tiles">${tiles.map(
     ([name, href, value, more, title]) => html`<li key=${name}><${Link} href=${href} title=${title}>
@@ -66,7 +66,7 @@ function Tiles({ overview }) {
 function Backlog() {
   const { data } = usePoll("/overview/history");
   if (!data) return html`<div class="chart-place"></div>`;
-  return html`<${Chart} title="Waiting messages, last hour" ended=${data.ended_at} step=${data.step} height=${130}
+  return html`<${Chart} title="Waiting messages, last hour" ended=${data.ended_at} step=${data.step} points=${360} height=${130}
     series=${[{ label: "Waiting", color: "--c1", values: data.waiting }]} />`;
 }
 

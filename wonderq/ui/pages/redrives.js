@@ -26,9 +26,9 @@ export function RedriveTable({ redrives, rights }) {
       <th scope="col" class="n wide" title="They did not match, were claimed or delayed, or had no queue to return to">Stayed</th><th scope="col" class="wide">Only</th><th scope="col" class="wide">Began</th><th></th></tr></thead>
     <tbody>${redrives.map((each) => html`<tr key=${each.id}><th scope="row"><${Link} data-open href=${queueHref(each.queue)}>${each.queue}</${Link}></th>
       <td class="wide">${each.destination ? html`<${Link} href=${queueHref(each.destination)}>${each.destination}</${Link}>` : "the queues they came from"}</td>
-      <td><${Badge} kind=${KINDS[each.status] ?? ""}>${each.dry_run ? "count, " : ""}${each.status}</${Badge}>${each.failure && html`<div class="failure">${each.failure}</div>`}
+      <td><${Badge} kind=${KINDS[each.status] ?? ""}>${each.dry_run ? "only counted" : each.status}</${Badge}>${each.failure && html`<div class="failure">${each.failure}</div>`}
         ${each.status === "running" && html`<progress max=${each.total || 1} value=${each.moved + each.skipped} aria-label=${`Redrive of ${each.queue}`}></progress>`}</td>
-      <td class="n">${number(each.moved)} <span class="faint">of ${number(each.total)}</span></td><td class="n wide">${number(each.skipped)}</td>
+      <td class="n">${each.dry_run ? html`<span class="faint">would move</span> ` : ""}${number(each.moved)} <span class="faint">of ${number(each.total)}</span></td><td class="n wide">${number(each.skipped)}</td>
       <td class="wide clip">${[each.contains && `“${visible(each.contains)}”`, each.attribute && visible(each.attribute), each.limit && `${number(each.limit)} at most`, each.per_second && `${number(each.per_second)} /s`].filter(Boolean).join(", ")}</td>
       <td class="wide nowrap"><${Ago} at=${each.started_at} /></td>
       <td>${rights.isAdmin && each.status === "running" && html`<button type="button" onClick=${() => cancel(each)}>Cancel</button>`}</td></tr>`)}</tbody></table>`;
