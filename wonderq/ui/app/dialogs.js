@@ -53,7 +53,7 @@ function Question({ question }) {
     /** @type {Record<string, any>} */
     const values = {};
     for (const field of question.fields ?? []) {
-      values[field.name] = field.type === "checkbox" ? data.has(field.name) : String(data.get(field.name) ?? "");
+      values[field.name] = field.type === "checkbox" ? data.has(inputName(field)) : String(data.get(inputName(field)) ?? "");
     }
     setBusy(true);
     setError(null);
@@ -80,13 +80,16 @@ function Question({ question }) {
     </form></${Modal}>`;
 }
 
+/** The name of a field's input. A form has properties such as `attributes`, which an input of that name would hide. @param {any} field */
+const inputName = (field) => `field-${field.name}`;
+
 /** @param {{field: any, error: any}} properties */
 function Field({ field, error }) {
-  const shared = { name: field.name, "aria-invalid": error ? "true" : undefined, required: field.required, disabled: field.isFixed };
+  const shared = { name: inputName(field), "aria-invalid": error ? "true" : undefined, required: field.required, disabled: field.isFixed };
   let input;
-  if (field.type === "textarea") input = html`<textarea rows="6" spellcheck="false" ...${shared}>${field.value ?? ""}</textarea>`;
+  if (field.type === "textarea") input = html`<textarea rows="6" spellcheck=${false} ...${shared}>${field.value ?? ""}</textarea>`;
   else if (field.type === "select") {
-    input = html`<select ...${shared}>${field.options.map((/** @type {string} */ each) => html`<option selected=${each === field.value}>${each}</option>`)}</select>`;
+    input = html`<select defaultValue=${field.value} ...${shared}>${field.options.map((/** @type {string} */ each) => html`<option key=${each} value=${each} selected=${each === field.value}>${each}</option>`)}</select>`;
   } else if (field.type === "checkbox") {
     return html`<label class="check"><input type="checkbox" checked=${field.value} ...${shared} /> ${field.label}</label>`;
   } else input = html`<input type=${field.type ?? "text"} defaultValue=${field.value ?? ""} value=${field.value ?? ""} autocomplete="off" ...${shared} />`;

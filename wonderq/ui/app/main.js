@@ -109,7 +109,9 @@ function Banners({ overview, error }) {
   if (Math.abs(skew.ms) > 5000) {
     banners.push(["notice", `The clock of this browser is ${duration(Math.abs(skew.ms) / 1000)} ${skew.ms > 0 ? "behind" : "ahead of"} the broker's. Times are those of the broker.`]);
   }
-  return banners.map(([kind, text]) => html`<p key=${text} class=${`banner ${kind}`} role=${kind === "error" ? "alert" : undefined}>${text}</p>`);
+  return html`<aside aria-label="State of the broker">${banners.map(
+    ([kind, text]) => html`<p key=${text} class=${`banner ${kind}`} role=${kind === "error" ? "alert" : undefined}>${text}</p>`,
+  )}</aside>`;
 }
 
 document.documentElement.dataset.theme = saved("wonderq.theme", "system");

@@ -63,7 +63,7 @@ function groupsOf(messages) {
 
 /** @param {any} properties */
 function Groups({ name, groups, rights, isOwn }) {
-  return html`<table class="stack"><thead><tr><th scope="col">Came from</th><th scope="col">Reason</th><th scope="col" class="n">Count</th><th scope="col" class="wide">First</th><th scope="col">Last</th><th scope="col" class="wide">One of them</th><th></th></tr></thead>
+  return html`<table class="stack"><thead><tr><th scope="col">Came from</th><th scope="col">Reason</th><th scope="col" class="n">Count</th><th scope="col" class="wide">First</th><th scope="col">Last</th><th scope="col" class="wide">One of them</th><th scope="col"><span class="sr">Actions</span></th></tr></thead>
     <tbody>${groups.map((/** @type {any} */ group) => html`<tr key=${group.key}><th scope="row"><${Link} href=${queueHref(group.source)}>${group.source}</${Link}></th>
       <td>${visible(group.reason)}</td><td class="n">${number(group.messages.length)}</td><td class="wide nowrap"><${Ago} at=${group.first} /></td><td class="nowrap"><${Ago} at=${group.last} /></td>
       <td class="wide body"><${Link} data-open href=${queueHref(name, { message: group.messages[0].id })}>${oneLine(group.messages[0].message) || "empty"}</${Link}></td>

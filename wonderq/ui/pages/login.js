@@ -17,6 +17,7 @@ export function Login() {
   };
   return html`<main class="login"><h1>WonderQ</h1>
     <form onSubmit=${logIn}>
+      <input type="text" name="username" autocomplete="username" value="WonderQ" hidden />
       <label class="field">API key<input name="key" type="password" autocomplete="current-password" required autofocus /></label>
       ${error && html`<p class="failure" role="alert">${error}</p>`}
       <p class="buttons"><button type="submit" class="primary">Log in</button></p>

@@ -71,16 +71,17 @@ function Filters({ filters }) {
   const submit = (/** @type {Event} */ event) => {
     event.preventDefault();
     const data = new FormData(/** @type {HTMLFormElement} */ (event.target));
-    const id = String(data.get("id")).trim();
+    const value = (/** @type {string} */ name) => String(data.get(`filter-${name}`));
+    const id = value("id").trim();
     if (id) go(changed({ message: id }));
-    else go(changed({ contains: String(data.get("contains")), attribute: String(data.get("attribute")), group: String(data.get("group")), after: null, message: null }));
+    else go(changed({ contains: value("contains"), attribute: value("attribute"), group: value("group"), after: null, message: null }));
   };
   const isSet = Object.values(filters).some(Boolean);
   return html`<form class="filters" onSubmit=${submit} role="search" aria-label="Messages">
-    <label>Text<input type="search" name="contains" data-filter value=${filters.contains} maxlength="1024" placeholder="contains… ( / )" /></label>
-    <label>Attribute<input type="search" name="attribute" value=${filters.attribute} placeholder="name or name=value" maxlength="1024" /></label>
-    <label>Group<input type="search" name="group" value=${filters.group} maxlength="128" /></label>
-    <label>Id<input type="search" name="id" placeholder="open a message" maxlength="64" /></label>
+    <label>Text<input type="search" name="filter-contains" data-filter value=${filters.contains} maxlength="1024" placeholder="contains… ( / )" /></label>
+    <label>Attribute<input type="search" name="filter-attribute" value=${filters.attribute} placeholder="name or name=value" maxlength="1024" /></label>
+    <label>Group<input type="search" name="filter-group" value=${filters.group} maxlength="128" /></label>
+    <label>Id<input type="search" name="filter-id" placeholder="open a message" maxlength="64" /></label>
     <button type="submit">Search</button>
     ${isSet && html`<${Link} class="button" href=${changed({ contains: null, attribute: null, group: null, after: null })}>Clear</${Link}>`}</form>`;
 }

@@ -23,7 +23,7 @@ const KINDS = { running: "processing", failed: "error", cancelled: "warning" };
 export function RedriveTable({ redrives, rights }) {
   if (!redrives.length) return html`<${Empty}>No redrive yet. “Bring back” on the page of a dead-letter queue starts one.</${Empty}>`;
   return html`<table><thead><tr><th scope="col">From</th><th scope="col" class="wide">To</th><th scope="col">Status</th><th scope="col" class="n">Moved</th>
-      <th scope="col" class="n wide" title="They did not match, were claimed or delayed, or had no queue to return to">Stayed</th><th scope="col" class="wide">Only</th><th scope="col" class="wide">Began</th><th></th></tr></thead>
+      <th scope="col" class="n wide" title="They did not match, were claimed or delayed, or had no queue to return to">Stayed</th><th scope="col" class="wide">Only</th><th scope="col" class="wide">Began</th><th scope="col"><span class="sr">Actions</span></th></tr></thead>
     <tbody>${redrives.map((each) => html`<tr key=${each.id}><th scope="row"><${Link} data-open href=${queueHref(each.queue)}>${each.queue}</${Link}></th>
       <td class="wide">${each.destination ? html`<${Link} href=${queueHref(each.destination)}>${each.destination}</${Link}>` : "the queues they came from"}</td>
       <td><${Badge} kind=${KINDS[each.status] ?? ""}>${each.dry_run ? "only counted" : each.status}</${Badge}>${each.failure && html`<div class="failure">${each.failure}</div>`}
