@@ -80,7 +80,9 @@ def test_rows_stand_still_while_one_is_ticked(served: ServedBroker, open_page: O
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     served.broker.produce("mail", ["second"])
-    page.wait_for_timeout(3000)  # longer than the pause between two questions: nothing is asked, so nothing can be awaited
+    page.wait_for_timeout(
+        3000
+    )  # longer than the pause between two questions: nothing is asked, so nothing can be awaited
     assert asked == []
     page.get_by_role("button", name="Untick all").click()
     page.get_by_role("link", name="second").wait_for()
@@ -287,7 +289,11 @@ def test_who_logs_out_needs_the_key_again(guarded: ServedBroker, key_file: Path,
 
 @pytest.mark.parametrize(
     ("role", "sees_messages", "actions"),
-    [("look", False, set()), ("inspect", True, set()), ("admin", True, {"Send…", "Pause", "Drain", "Purge…", "Delete…"})],
+    [
+        ("look", False, set()),
+        ("inspect", True, set()),
+        ("admin", True, {"Send…", "Pause", "Drain", "Purge…", "Delete…"}),
+    ],
 )
 def test_a_key_shows_what_it_permits(
     guarded: ServedBroker, key_file: Path, open_browser: OpenBrowser, role: Any, sees_messages: bool, actions: set[str]

@@ -18,7 +18,7 @@ BODIES = {
     "a null character": "before\u0000after",
     "text that turns": "invoice\u202egnp.exe",
     "a vnode": '{"type": "img", "props": {"dangerouslySetInnerHTML": {"__html": "<b>x</b>"}}, "__v": 1, "constructor": null}',
-    "one long line": "x" * (1 << 20),
+    "one long line": "x" * ((1 << 20) - 1000),
     "a link": f"javascript:{ATTACK}",
 }
 

@@ -69,7 +69,7 @@ def test_each_page_shows_itself_without_complaint(
         assert watched.sideways_px() == 0, path
         if AXE.exists():
             found[path] = violations(page)
-    assert "\n".join(f"{path}: {each}" for path, all in found.items() for each in all) == ""
+    assert "\n".join(f"{path}: {each}" for path, list_ in found.items() for each in list_) == ""
     if not AXE.exists():
         pytest.skip("axe-core is not installed, so accessibility was not checked: make browser")
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from heapq import nlargest
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from wonderq.broker import problems, redrive, schedules
 from wonderq.broker.core import Core
@@ -19,6 +18,8 @@ from wonderq.broker.history import Flows, History, total
 from wonderq.broker.problems import Problem, QueueFigures
 from wonderq.model.status import BURIED, CLAIMED, DELAYED, WAITING
 from wonderq.runtime.fibers import yield_to_others
+
+T = TypeVar("T")
 
 #: Queues to inspect, and to compare, before other requests have their turn.
 _QUEUES_PER_STEP = 100
@@ -61,27 +62,53 @@ class Totals(NamedTuple):
     """Consumers that wait for a message."""
 
 
-class Snapshot(NamedTuple):
-    """What was gathered at one time."""
+class Snapshot:
+    """What was gathered at one time. What many readers need of it is computed once."""
 
-    at_ms: int
-    queues: Sequence[QueueFigures]
-    sources: Mapping[str, Sequence[str]]
-    """For each dead-letter queue, the queues whose dead letters it gets; at most 100 of them."""
-    problems: Sequence[Problem]
+    def __init__(
+        self, queues: Sequence[QueueFigures], sources: Mapping[str, Sequence[str]], problems: Sequence[Problem]
+    ) -> None:
+        self.queues = queues
+        """All queues, by name."""
+        self.sources = sources
+        """For each dead-letter queue, the queues whose dead letters it gets; at most 100 of them."""
+        self.problems = problems
+        self._totals: Totals | None = None
+        self._ranked: dict[str, Sequence[str]] = {}
 
     def totals(self, matches: Callable[[str], bool] | None) -> Totals:
-        """Return the sums over the queues that match."""
-        counts = [0] * len(Totals._fields)
-        for number, each in enumerate(self.queues, 1):
-            if not number % _COMPARED_PER_STEP:
-                yield_to_others()
-            if matches is None or matches(each.name):
-                is_dead = each.name in self.sources
-                dead = each.buried + (each.waiting + each.in_flight + each.delayed if is_dead else 0)
-                parts = (1, each.waiting, each.in_flight, each.delayed, each.buried, dead, each.consumers)
-                counts = [*map(int.__add__, counts, parts)]
-        return Totals(*counts)
+        """Return the sums over the queues that match; for None, over all."""
+        if matches is not None:
+            return self._sums([each for each in in_turns(self.queues) if matches(each.name)])
+        if self._totals is None:
+            self._totals = self._sums(self.queues)
+        return self._totals
+
+    def _sums(self, queues: Sequence[QueueFigures]) -> Totals:
+        dead = sum(
+            each.waiting + each.in_flight + each.delayed for each in in_turns(queues) if each.name in self.sources
+        )
+        waiting, in_flight, delayed, buried, consumers = (
+            sum(getattr(each, name) for each in in_turns(queues))
+            for name in ("waiting", "in_flight", "delayed", "buried", "consumers")
+        )
+        return Totals(len(queues), waiting, in_flight, delayed, buried, dead + buried, consumers)
+
+    def ranked(self, order: str) -> Sequence[str]:
+        """Return all names, those with the largest figure first; equal ones by name."""
+        if order not in self._ranked:
+            figures = list(map(ORDERS[order], in_turns(self.queues)))
+            places = sorted(range(len(figures)), key=figures.__getitem__, reverse=True)
+            self._ranked[order] = [self.queues[place].name for place in places]
+        return self._ranked[order]
+
+
+def in_turns(values: Iterable[T]) -> Iterator[T]:
+    """Yield values, and let other requests have their turn after some."""
+    for number, value in enumerate(values, 1):
+        if not number % _COMPARED_PER_STEP:
+            yield_to_others()
+        yield value
 
 
 class Figures(NamedTuple):
@@ -121,17 +148,7 @@ class Overview:
 
     def largest(self, order: str, limit: int | None, matches: Callable[[str], bool]) -> list[str]:
         """Return the names of matching queues, those with the largest figure first; ``order`` is a key of `ORDERS`."""
-        figure = ORDERS[order]
-        found: list[tuple[int, int]] = []
-        queues = self.current().queues
-        most = len(queues) if limit is None else limit
-        for at in range(0, len(queues), _COMPARED_PER_STEP):
-            some = islice(queues, at, at + _COMPARED_PER_STEP)
-            # Equal ones in the order of their names, in which the snapshot has them.
-            found += [(figure(each), -number) for number, each in enumerate(some, at) if matches(each.name)]
-            found = nlargest(most, found)
-            yield_to_others()
-        return [queues[-number].name for _, number in found]
+        return list(islice((name for name in in_turns(self.current().ranked(order)) if matches(name)), limit))
 
     def per_second(self, queues: Sequence[str] | None, period_ms: int) -> Flows:
         """Return the rates of some queues together, or for None of all. Queues without a history count as idle."""
@@ -190,4 +207,4 @@ class Overview:
             problems.of_stopped_queues(figures),
         )
         found = [problem for kind in kinds for problem in islice(kind, _MOST_OF_A_KIND)]
-        return Snapshot(now_ms, figures, sources, found)
+        return Snapshot(figures, sources, found)

@@ -468,8 +468,8 @@ _REDRIVE += [
         "Move up to 1000 messages at once.",
         {200: _RESULTS},
         ("not_movable", "message_not_found", "invalid_value", "batch_too_large", *_WRITE_CODES),
-        "The messages must wait or be buried. Each leaves this queue and enters the other in one step. The results tell "
-        "which have moved.\n\nWithout a `destination`, each dead letter returns to its source queue if that still "
+        "The messages must wait or be buried. Each leaves this queue and enters the other in one step. The results "
+        "tell which have moved.\n\nWithout a `destination`, each dead letter returns to its source queue if that still "
         "exists. The key must then open all queues. With a `destination`, it must open that queue too.",
         body=schemas.Move,
         body_required=True,
@@ -643,8 +643,8 @@ OPERATIONS = [
         {200: Response(response_schemas.Overview, _OVERVIEW, "The overview.")},
         description=(
             "The broker gathers the figures at most once a second for everybody who asks, so they may be that old, and "
-            "a call costs little. Rates are of the queues that have counters of their own: the first 100. This call also "
-            "answers if the log has failed or is damaged."
+            "a call costs little. Rates are of the queues that have counters of their own: the first 100. This call "
+            "also answers if the log has failed or is damaged."
         ),
     ),
     Operation(
