@@ -281,6 +281,15 @@ class Client:
             if len(found) < page:
                 return queues
 
+    def overview(self) -> _Object:
+        """Return the sums, rates and problems of all queues that the key opens."""
+        return self._request("GET", "/overview", _Object)
+
+    def largest_queues(self, sort: str, limit: int, *, prefix: str = "") -> list[_Object]:
+        """Return the queues with the largest figure, with their rates. ``sort`` is one of `GET /queues`."""
+        query = urlencode({"sort": sort, "limit": limit, "prefix": prefix, "figures": "true"})
+        return self._request("GET", f"/queues?{query}", list[_Object])
+
     def queue_info(self) -> _Object:
         """Return the client's queue: settings, counts, bytes, age of the oldest message in seconds."""
         return self._call("GET", "", _Object)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import fields
@@ -507,6 +507,9 @@ class Listing(Body):
     ) = UNSET
 
 
+QueueOrder = Literal["name", "unprocessed", "processing", "delayed", "buried", "bytes", "oldest_waiting"]
+QUEUE_ORDERS: tuple[QueueOrder, ...] = get_args(QueueOrder)
+
 WithFigures = Annotated[
     bool,
     Meta(description="Also return `figures`: waiting consumers, rates, and the recent number of waiting messages."),
@@ -547,7 +550,7 @@ class QueueListing(Body):
         | UnsetType
     ) = UNSET
     sort: Annotated[
-        Literal["name", "unprocessed", "processing", "delayed", "buried", "bytes", "oldest_waiting"],
+        QueueOrder,
         Meta(
             description=(
                 "Order of the queues: by name, or those with the largest figure first. The figures that decide the "
