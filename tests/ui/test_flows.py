@@ -77,6 +77,8 @@ def test_rows_stand_still_while_one_is_ticked(served: ServedBroker, open_page: O
     served.broker.produce("mail", ["first"])
     page = open_page().open("/ui/queues/mail")
     page.get_by_label("Tick all on this page").check()
+    page.get_by_text("1 ticked.").wait_for()
+    page.wait_for_load_state("networkidle")
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     served.broker.produce("mail", ["second"])
@@ -197,7 +199,7 @@ def test_keys_are_enough(served: ServedBroker, open_page: OpenBrowser) -> None:
     page.get_by_role("link", name="dead", exact=True).wait_for()
     page.keyboard.press("g")
     page.keyboard.press("d")
-    page.get_by_role("heading", name="Dead letters").wait_for()
+    page.get_by_role("heading", name="Dead letters", exact=True).wait_for()
     page.keyboard.press("g")
     page.keyboard.press("q")
     page.get_by_role("link", name="dead", exact=True).wait_for()

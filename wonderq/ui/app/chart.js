@@ -15,6 +15,8 @@ export function Chart({ title, ended, step, points, series, height = 150, isRate
   const end = Date.parse(ended) / 1000;
   const length = series[0].values.length;
   const times = Array.from({ length }, (_, at) => Math.round(end - (length - 1 - at) * step));
+  // A young history is not a speck at the edge of an empty hour.
+  const shown = Math.min(points, Math.max(length, 60));
   const show = isRate ? rate : number;
   const newest = `${ended} ${length} ${series.map((each) => each.values[length - 1])} ${document.documentElement.dataset.theme}`;
   useEffect(() => {
@@ -27,7 +29,7 @@ export function Chart({ title, ended, step, points, series, height = 150, isRate
         height,
         cursor: { y: false },
         legend: { show: true, live: true },
-        scales: { x: { range: () => [end - (points - 1) * step, end] }, y: { range: (/** @type {any} */ _, /** @type {number} */ __, /** @type {number} */ most) => [0, Math.max(most * 1.1, 1)] } },
+        scales: { x: { range: () => [end - (shown - 1) * step, end] }, y: { range: (/** @type {any} */ _, /** @type {number} */ __, /** @type {number} */ most) => [0, Math.max(most * 1.1, 1)] } },
         axes: [
           { ...axis, size: 28, space: 70, values: (/** @type {any} */ _, /** @type {number[]} */ values) => values.map((value) => clockTime(new Date(value * 1000)).slice(0, 5)) },
           { ...axis, size: 64, values: (/** @type {any} */ _, /** @type {number[]} */ values) => values.map((value) => (Number.isInteger(value) ? number(value) : isRate ? rate(value) : "")) },

@@ -28,16 +28,16 @@ function moveRow(by) {
 
 /** Act on keys; `help` shows them. Returns a function that ends it. @param {() => void} help */
 export function listen(help) {
-  let afterG = 0;
+  let isAfterG = false;
   let before = "2";
   const onKey = (/** @type {KeyboardEvent} */ event) => {
     const target = /** @type {HTMLElement} */ (event.target);
     const isTyping = target.matches("input:not([type=checkbox]), textarea, select, [contenteditable]");
     if (isTyping || event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
     if (saved("wonderq.keys", "on") === "off" && event.key !== "?") return;
-    if (Date.now() - afterG < 1500 && PAGES[event.key]) go(PAGES[event.key]);
+    if (isAfterG && PAGES[event.key]) go(PAGES[event.key]);
     else if (event.key === "g") {
-      afterG = Date.now();
+      isAfterG = true;
       return;
     } else if (event.key === "/") /** @type {HTMLElement | null} */ (document.querySelector("[data-filter]"))?.focus();
     else if (event.key === "j") moveRow(1);
@@ -48,8 +48,11 @@ export function listen(help) {
       if (interval.get()) before = String(interval.get());
       interval.set(interval.get() ? 0 : Number(before));
     } else if (event.key === "?") help();
-    else return;
-    afterG = 0;
+    else {
+      isAfterG = false;
+      return;
+    }
+    isAfterG = false;
     event.preventDefault();
   };
   addEventListener("keydown", onKey);
