@@ -147,7 +147,14 @@ def test_no_script_makes_markup_or_code_of_text(path: Path) -> None:
 
 def test_the_first_page_is_small() -> None:
     document, files = site.load()
-    later: tuple[str, ...] = ("pages/queue", "pages/messages", "pages/drawer", "pages/dead", "pages/redrives", "pages/schedules")
+    later: tuple[str, ...] = (
+        "pages/queue",
+        "pages/messages",
+        "pages/drawer",
+        "pages/dead",
+        "pages/redrives",
+        "pages/schedules",
+    )
     later += ("pages/broker", "pages/settings", "pages/history", "pages/login", "app/actions")
     first = [file for name, file in files.items() if name.endswith((".js", ".css")) and not name.startswith(later)]
     assert sum(len(file.compressed) for file in (document, *first)) < 60_000

@@ -229,10 +229,11 @@ def test_a_broker_that_does_not_answer_is_told_and_found_again(open_browser: Ope
         page = watched.open("/ui")
         page.get_by_text("Nothing needs you.").wait_for()
         page.context.set_offline(True)
-        page.get_by_text("The broker does not answer since").wait_for()
-        page.get_by_text("Nothing needs you.").wait_for()
+        page.get_by_text("The broker has not answered since").wait_for()
+        page.get_by_text("Nothing needs you.").wait_for(state="detached")
+        page.get_by_text("Dead letters").first.wait_for()
         page.context.set_offline(False)
-        page.get_by_text("The broker does not answer since").wait_for(state="detached")
+        page.get_by_text("The broker has not answered since").wait_for(state="detached")
     broker.close()
 
 

@@ -103,7 +103,7 @@ function Theme() {
 function Banners({ overview, error }) {
   const since = useStore(outage);
   const banners = [];
-  if (since) banners.push(["error", `The broker does not answer since ${clockTime(since)}. What you see is of then.`]);
+  if (since) banners.push(["error", `The broker has not answered since ${clockTime(since)}. What you see is from then.`]);
   else if (error) banners.push(["error", error.message]);
   if (overview?.access.key === null) banners.push(["notice", "No keys: everybody who reaches this port may do everything."]);
   if (Math.abs(skew.ms) > 5000) {

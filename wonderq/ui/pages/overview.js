@@ -5,7 +5,7 @@ import { changed, go, Link, queueHref, useAddress } from "../app/address.js";
 import { withQuery } from "../app/api.js";
 import { Chart } from "../app/chart.js";
 import { count, duration, number, rate } from "../app/format.js";
-import { usePoll } from "../app/live.js";
+import { outage, usePoll, useStore } from "../app/live.js";
 import { Badge, Empty, Failure, Figure, Sparkline } from "../app/parts.js";
 import { Connect } from "./connect.js";
 
@@ -26,6 +26,8 @@ const WORDS = { error: "Act now", warning: "Look", notice: "Note" };
 /** @param {{problems: any[]}} properties */
 function Problems({ problems }) {
   const [showsAll, setShowsAll] = useState(false);
+  const isCut = useStore(outage) !== null;
+  if (!problems.length && isCut) return null; // nobody knows
   if (!problems.length) return html`<p class="well"><span aria-hidden="true">✓</span> Nothing needs you.</p>`;
   const shown = showsAll ? problems : problems.slice(0, 6);
   const urgent = problems.filter((each) => each.severity !== "notice").length;
