@@ -7,7 +7,7 @@ READY := .venv/.ready
 # Coverage is of the tests that run storage and broker in their own process: a killed process reports nothing.
 COVERING := tests/storage tests/broker tests/tools
 
-.PHONY: help demo serve test test-all cover clients lint types format bench bench-peers crash crash-states power-cuts syscalls \
+.PHONY: help demo serve test test-all cover clients browser lint types format bench bench-peers crash crash-states power-cuts syscalls \
   flips soak brute-force mutants fuzz-http fuzz-bytes clean
 
 help:  ## list the targets
@@ -43,6 +43,10 @@ clients: $(READY)  ## install the SQS clients that tests/clients runs: celery, t
 	.venv-clients/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	.venv-clients/bin/python -m pip install --quiet --disable-pip-version-check --group client-libraries
 	if command -v npm > /dev/null; then cd tests/clients/node && npm ci --silent --no-audit --no-fund; fi
+
+browser: $(READY)  ## install what tests/ui uses besides Chromium: Playwright, and axe-core for accessibility
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group browser
+	if command -v npm > /dev/null; then cd tests/ui/node && npm ci --silent --no-audit --no-fund; fi
 
 lint: $(READY) types  ## check style and types
 	$(BIN)/ruff check .

@@ -22,6 +22,7 @@ SLOW_SUITES = {
     "powercut",
     "soak",
     "syscalls",
+    "ui",
 }
 
 # No deadline: on a busy machine any example may take long.

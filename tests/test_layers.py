@@ -51,7 +51,8 @@ RULES = {
         "translation of the REST API; never sqs, never openapi",
         (
             *("wonderq.auth", "wonderq.broker", "wonderq.model", _STORAGE),
-            *("wonderq.httpd.errors", "wonderq.httpd.room", "wonderq.httpd.structure", "wonderq.runtime.fibers"),
+            *("wonderq.httpd.addresses", "wonderq.httpd.errors", "wonderq.httpd.room", "wonderq.httpd.structure"),
+            "wonderq.runtime.fibers",
         ),
         ("falcon", "msgspec"),
     ),
@@ -69,6 +70,7 @@ RULES = {
         ),
         ("msgspec",),
     ),
+    "wonderq.ui": Rule("the files of the dashboard: a client of the API in the browser", (), ("falcon",)),
     "wonderq.folder": Rule(
         "tools for a stopped broker's folder: return data, print nothing, and may use all of storage",
         (

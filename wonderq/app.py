@@ -6,14 +6,16 @@ This is the composition root of everything that speaks HTTP; `wonderq.serve` is 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import falcon
 from prometheus_client import CollectorRegistry
 
+from wonderq import __version__
 from wonderq.auth.access import Access
-from wonderq.auth.roles import SQS_ADDRESSES
+from wonderq.auth.roles import SQS_ADDRESSES, UI_PAGES
+from wonderq.auth.sessions import credential
 from wonderq.broker.broker import Broker
 from wonderq.httpd import counters
 from wonderq.httpd.addresses import PublicAddress, TrustedHosts
@@ -27,15 +29,19 @@ from wonderq.rest.bodies import render
 from wonderq.rest.errors import STORAGE_CODES, describe_error, retry_after_s
 from wonderq.rest.listing import Count, Listing
 from wonderq.rest.messages import Consume, DeleteBatch, HandOver, Kick, MessageResource, Next, Produce, UpdateBatch
+from wonderq.rest.overview import Overview, OverviewHistory, QueueHistory, Vitals
 from wonderq.rest.queues import Purge, QueueCollection, QueueResource
-from wonderq.rest.redrive import RedriveCollection, RedriveResource
+from wonderq.rest.redrive import AllRedrives, Move, RedriveCollection, RedriveResource
 from wonderq.rest.schedules import ScheduleCollection, ScheduleResource
+from wonderq.rest.session import Session
 from wonderq.rest.site import Health, StaticPage
 from wonderq.sqs import refusals
 from wonderq.sqs.endpoint import SqsEndpoint
 from wonderq.sqs.limits import STRICT, SqsLimits
+from wonderq.ui import site
 
 logger = logging.getLogger("wonderq.http")
+ui_logger = logging.getLogger("wonderq.ui")
 
 App = falcon.App[falcon.Request, falcon.Response]
 
@@ -56,15 +62,20 @@ def create_app(
     cors_origins: Collection[str] = (),
     sqs_limits: SqsLimits = STRICT,
     address: PublicAddress | None = None,
+    vitals: Callable[[], Vitals] = lambda: Vitals(__version__),
+    ui: str = "on",
 ) -> App:
     """Return a WSGI application that serves ``broker``. It holds no state of its own.
 
     Without ``access`` it serves everybody. ``registry`` holds the metrics to show; by default, those of the broker.
     While the broker has no keys, requests must name one of the ``hosts``, if given. Web pages of the ``cors_origins``
     may call it; pages of other sites may not. ``sqs_limits`` are the limits of the SQS endpoint, and
-    ``address`` is that in its URLs of queues.
+    ``address`` is that in its URLs of queues. ``vitals`` tells what only the process knows. ``ui`` is whether there is
+    a dashboard, and whether it may only read; see `wonderq.config`.
     """
     middleware: list[Any] = [OriginMiddleware(cors_origins, hosts, access)]
+    if ui != "off":
+        middleware.append(UiMiddleware(access, is_read_only=ui == "read-only"))
     if cors_origins:
         middleware.insert(0, falcon.CORSMiddleware(allow_origins=cors_origins, expose_headers=_EXPOSED))
     if access is None:
@@ -81,7 +92,9 @@ def create_app(
     app.add_error_handler(Exception, _respond_to_bug)
     app.add_error_handler(falcon.HTTPError, _respond_to_http_error)
     sqs = SqsEndpoint(broker, access, sqs_limits, address)
-    add_routes(app, broker, registry or make_registry(broker), access, sqs)
+    add_routes(app, broker, registry or make_registry(broker), access, sqs, vitals)
+    if ui != "off":
+        add_ui_routes(app, Session(broker, access, address or PublicAddress()))
     return app
 
 
@@ -103,7 +116,8 @@ class OriginMiddleware:
         origin = env.get("HTTP_ORIGIN")
         if origin not in self._cors_origins:
             foreign = origin is not None and origin.partition("://")[2] != req.netloc
-            if foreign or env.get("HTTP_SEC_FETCH_SITE") in ("cross-site", "same-site"):
+            from_elsewhere = env.get("HTTP_SEC_FETCH_SITE") in ("cross-site", "same-site")
+            if foreign or (from_elsewhere and not _follows_link(req)):
                 raise RequestError(
                     403,
                     "cross_site_request",
@@ -121,6 +135,54 @@ class OriginMiddleware:
                 req.env[RESPONSE_SHARE].fit(len(resp.data))
             except RequestError as error:
                 _respond_to_request_error(req, resp, error, None)
+
+
+def _follows_link(req: falcon.Request) -> bool:
+    """Return whether a user follows a link from another site, such as a chat, to a page that shows nothing by itself.
+
+    What the page then asks for, it asks as a page of the broker. It cannot be shown in a frame.
+    """
+    is_page = req.path in ("/", "/docs", "/ui") or req.path.startswith("/ui/")
+    env = req.env
+    return (
+        is_page
+        and req.method == "GET"
+        and env.get("HTTP_SEC_FETCH_MODE") == "navigate"
+        and env.get("HTTP_SEC_FETCH_DEST") == "document"
+    )
+
+
+class UiMiddleware:
+    """Gives the requests of the dashboard the key of their session, and logs what they change.
+
+    Requests of the dashboard have a header that no page of another site can send. In a read-only dashboard they change
+    nothing, whatever the key permits.
+    """
+
+    def __init__(self, access: Access | None, *, is_read_only: bool) -> None:
+        self._access = access
+        self._is_read_only = is_read_only
+
+    def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
+        env = req.env
+        if env.get("HTTP_X_WONDERQ_UI") is None:
+            return
+        if "HTTP_AUTHORIZATION" not in env:
+            session = credential(lambda name: env.get(f"HTTP_{name}"))
+            if session is not None:
+                env["HTTP_AUTHORIZATION"] = session
+        if self._is_read_only and req.method not in ("GET", "HEAD") and req.path != "/ui/session":
+            raise RequestError(403, "read_only", "The dashboard of this broker may only read. Use the API instead.")
+
+    def process_response(self, req: falcon.Request, resp: falcon.Response, _resource: object, _ok: bool) -> None:
+        if req.env.get("HTTP_X_WONDERQ_UI") is None or req.method in ("GET", "HEAD"):
+            return
+        key = None if self._access is None else self._access.find(req.auth)
+        name = "nobody" if key is None else key.id
+        fields = {"method": req.method, "path": req.path, "status": resp.status_code, "key": name}
+        text = "%s %s: %s, with the key %s from %s"
+        fields["address"] = req.remote_addr
+        ui_logger.info(text, req.method, req.path, resp.status_code, name, req.remote_addr, extra={"fields": fields})
 
 
 class AuthMiddleware:
@@ -198,7 +260,14 @@ class Home:
         self._sqs.on_get(req, resp)
 
 
-def add_routes(app: App, broker: Broker, registry: CollectorRegistry, access: Access | None, sqs: SqsEndpoint) -> None:
+def add_routes(
+    app: App,
+    broker: Broker,
+    registry: CollectorRegistry,
+    access: Access | None,
+    sqs: SqsEndpoint,
+    vitals: Callable[[], Vitals],
+) -> None:
     """Add every route.
 
     Each needs a rule in `wonderq.auth.roles.RULES`, or it is refused to every key, and a description in
@@ -220,11 +289,16 @@ def add_routes(app: App, broker: Broker, registry: CollectorRegistry, access: Ac
         app.add_route(f"{prefix}/dev/messages/count", Count(broker, access))
     app.add_route("/queues", QueueCollection(broker, access))
     app.add_route("/queues/{queue}", QueueResource(broker, access))
+    app.add_route("/queues/{queue}/history", QueueHistory(broker, access))
     app.add_route("/queues/{queue}/purge", Purge(broker, access))
     app.add_route("/queues/{queue}/redrive", RedriveCollection(broker, access))
     app.add_route("/queues/{queue}/redrive/{redrive_id}", RedriveResource(broker, access))
+    app.add_route("/queues/{queue}/redrive/messages", Move(broker, access))
+    app.add_route("/redrives", AllRedrives(broker, access))
     app.add_route("/schedules", ScheduleCollection(broker, access))
     app.add_route("/schedules/{schedule}", ScheduleResource(broker, access))
+    app.add_route("/overview", Overview(broker, access, vitals))
+    app.add_route("/overview/history", OverviewHistory(broker, access))
     app.add_route("/healthz", health)
     app.add_route("/readyz", health, suffix="ready")
     app.add_route("/metrics", Metrics(registry))
@@ -234,3 +308,13 @@ def add_routes(app: App, broker: Broker, registry: CollectorRegistry, access: Ac
     app.add_sink(sqs.serve_plain_name, "/")
     app.add_route("/docs", StaticPage(page.as_html(), falcon.MEDIA_HTML, page.HEADERS))
     app.add_route("/openapi.json", StaticPage(document.as_json(), JSON))
+
+
+def add_ui_routes(app: App, session: Session) -> None:
+    """Add the routes of the dashboard."""
+    document, files = site.load()
+    page = site.Page(document)
+    for path in UI_PAGES:
+        app.add_route(path, page)
+    app.add_route("/ui/assets/{folder}/{file}", site.Assets(files))
+    app.add_route("/ui/session", session)

@@ -43,6 +43,7 @@ KEYS_FILE = "keys.json"
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("console", "json")
+UI_MODES = ("on", "read-only", "off")
 
 
 class ConfigError(Exception):
@@ -271,6 +272,12 @@ class Settings:
     )
     accept_clock: bool = _setting(
         False, _boolean, "BOOL", "at this start, believe the system's clock, however far ahead of the log it is"
+    )
+    ui: str = _setting(
+        "on",
+        _one_of(*UI_MODES),
+        "WHICH",
+        "the dashboard at /ui. on: what the user's key permits. read-only: without actions. off: no dashboard",
     )
     log_level: str = _setting(
         "info", _one_of(*LOG_LEVELS), "LEVEL", f"minimum level of log messages: {', '.join(LOG_LEVELS)}"

@@ -31,6 +31,7 @@ from wonderq.httpd.counters import refusals
 from wonderq.httpd.server import Server
 from wonderq.model.status import STATUS_BY_NAME
 from wonderq.rest.bodies import read_query
+from wonderq.rest.overview import Vitals
 from wonderq.rest.schemas import Body
 from wonderq.runtime.fibers import yield_to_others
 from wonderq.runtime.histogram import Histogram
@@ -342,3 +343,30 @@ class LogCounters(Observer):
 
     def sync(self, seconds: float) -> None:
         self.sync_s.observe(seconds)
+
+
+class ProcessVitals:
+    """What the overview shows of the log and the server."""
+
+    def __init__(self, log: FileLog, counters: LogCounters, connection_limit: int) -> None:
+        self._log = log
+        self._counters = counters
+        self._connection_limit = connection_limit
+        self.server: Server | None = None
+        """The server, once it has started."""
+
+    def read(self) -> Vitals:
+        """Return the present values."""
+        free_bytes = used_bytes = disk_bytes = None
+        with suppress(OSError):  # on a failing disk, the rest is still needed
+            free_bytes, used_bytes, disk_bytes = self._log.free_bytes(), self._log.used_bytes(), self._log.disk_bytes
+        return Vitals(
+            __version__,
+            free_bytes,
+            used_bytes,
+            disk_bytes,
+            self._log.segments,
+            self._counters.sync_s.quantile(0.99),
+            None if self.server is None else self.server.open_connections,
+            self._connection_limit,
+        )

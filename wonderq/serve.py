@@ -27,7 +27,7 @@ from wonderq.config import Settings
 from wonderq.httpd.addresses import PublicAddress, TrustedHosts
 from wonderq.httpd.listening import bind
 from wonderq.httpd.server import Server
-from wonderq.metrics import LogCollector, LogCounters, ServerCollector, make_registry
+from wonderq.metrics import LogCollector, LogCounters, ProcessVitals, ServerCollector, make_registry
 from wonderq.rest.body_limits import body_limit
 from wonderq.runtime.clock import CautiousClock, Clock
 from wonderq.runtime.collector import CollectorPauses, no_collections
@@ -86,6 +86,8 @@ def serve(settings: Settings, signals: Signals) -> None:
             logger.error("%s", warning)
         logger.info("%d keys in %s%s", keys.count, keys.path, "" if keys.required else ": every request is permitted")
         logger.info("listening on %s", " and ".join(server.urls))
+        if settings.ui != "off":
+            logger.info("dashboard at %s/ui", server.url)
         signals.ready(server.stop, keys.reload)
         about = f"data {settings.data}, fsync {settings.fsync}, pid {os.getpid()}"
         _announce(f"wonderq listening on {server.url} ({about})")
@@ -138,7 +140,9 @@ def assembled(
         access = Access(keys, requests_per_second=settings.requests_per_second)
         registry = make_registry(broker)
         registry.register(LogCollector(log, log_counters, broker))
-        server = _start_server(_make_app(settings, broker, access, registry), access, settings, sockets)
+        vitals = ProcessVitals(log, log_counters, settings.connections)
+        app = _make_app(settings, broker, access, registry, vitals)
+        server = vitals.server = _start_server(app, access, settings, sockets)
         registry.register(ServerCollector(server, settings.connections))
         pauses = CollectorPauses(lambda: broker.long_lived_objects)
         pauses.start()
@@ -192,7 +196,9 @@ def _open_keys(settings: Settings) -> Keys:
     return keys
 
 
-def _make_app(settings: Settings, broker: Broker, access: Access, registry: CollectorRegistry) -> App:
+def _make_app(
+    settings: Settings, broker: Broker, access: Access, registry: CollectorRegistry, vitals: ProcessVitals
+) -> App:
     host, _ = settings.listen
     hosts = TrustedHosts((host, *settings.hosts)) if settings.hosts or _is_loopback(host) else None
     return create_app(
@@ -203,6 +209,8 @@ def _make_app(settings: Settings, broker: Broker, access: Access, registry: Coll
         cors_origins=settings.cors_origins,
         sqs_limits=_sqs_limits(settings),
         address=PublicAddress(settings.public_url, settings.trusted_proxies),
+        vitals=vitals.read,
+        ui=settings.ui,
     )
 
 

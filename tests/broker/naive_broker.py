@@ -243,7 +243,8 @@ class NaiveBroker:
         """Take over that a dead letter was moved, and is now this."""
         assert self.is_dead(line, item)
         target = self.queues.setdefault(line.settings.dead_letter_queue, Line(moved.queue, self.now_ms))
-        reason = f"received {line.settings.max_receives} times without being deleted"
+        most = line.settings.max_receives
+        reason = f"received {'once' if most == 1 else f'{most} times'} without being deleted"
         origin = DeadLetterSource(line.name, item.id, reason, self.now_ms, item.produced_ms, item.receives)
         headers = {**item.headers, "origin": origin}
         group = headers.get("group", "")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import falcon.inspect
 import pytest
 
-from tests.support.http_client import SQS_ROUTES, Client, check_refused, routes_of, serving
+from tests.support.http_client import SQS_ROUTES, UI_ROUTES, Client, check_refused, routes_of, serving
 from tests.support.memory_log import MemoryLog
 from wonderq.app import create_app
 from wonderq.auth import keys
@@ -28,55 +28,62 @@ from wonderq_storage import FileLog
 # is for that one, and not for an `admin` of some. The calls on messages are made on the default queue, and under
 # /queues/orders-1 too.
 TABLE = """
-method  path                    fields                                        keyless  produce  consume  inspect  metrics  admin  elsewhere
-POST    /messages/produce       {"message": "x"}                              401      201      403      403      403      201    403
-GET     /messages/consume       -                                             401      403      200      403      403      200    403
-POST    /messages/consume       {"max": 1}                                    401      403      200      403      403      200    403
-POST    /messages/next          {"delete": ["RECEIPT"]}                       401      403      200      403      403      200    403
-POST    /messages/delete        {"receipts": ["RECEIPT"]}                     401      403      200      403      403      200    403
-POST    /messages/delete        {"ids": ["ID"]}                               401      403      403      403      403      200    403
-POST    /messages/update        {"entries": [{"receipt": "RECEIPT"}]}         401      403      200      403      403      200    403
-POST    /messages/update        {"entries": [{"id": "ID"}]}                   401      403      403      403      403      200    403
-POST    /messages/update        {"entries": [{"receipt": "R"}, {"id": "I"}]}  401      403      403      403      403      200    403
-POST    /messages/update        {"entries": [{"message": "neither"}]}         401      403      403      403      403      200    403
-POST    /messages/kick          {"max": 1}                                    401      403      403      403      403      200    403
-POST    /messages/hand-over     {"receipts": ["RECEIPT"], "produce": [{"message": "x", "queue": "orders-1"}]}  401  403  403  403  403  201  403
-GET     /messages/{message_id}  -                                             401      403      403      200      403      200    403
-DELETE  /messages/{message_id}  {"receipt": "RECEIPT"}                        401      403      200      403      403      200    403
-DELETE  /messages/{message_id}  -                                             401      403      403      403      403      200    403
-UPDATE  /messages/{message_id}  {"receipt": "RECEIPT"}                        401      403      200      403      403      200    403
-UPDATE  /messages/{message_id}  -                                             401      403      403      403      403      200    403
-PUT     /messages/{message_id}  {"receipt": "RECEIPT"}                        401      403      200      403      403      200    403
-PUT     /messages/{message_id}  {"visibility_timeout": 0}                     401      403      403      403      403      200    403
-PATCH   /messages/{message_id}  {"receipt": "RECEIPT", "message": "new"}      401      403      200      403      403      200    403
-PATCH   /messages/{message_id}  {"message": "new"}                            401      403      403      403      403      200    403
-GET     /dev/messages           -                                             401      403      403      200      403      200    403
-GET     /dev/messages/status    ?status=processing                            401      403      403      200      403      200    403
-GET     /dev/messages/count     ?status=processing                            401      403      403      200      403      200    403
-GET     /queues                 -                                             401      403      403      200      403      200    200
-GET     /queues/{queue}         -                                             401      403      403      200      403      200    403
-PUT     /queues/{queue}         {"delay": 0}                                  401      403      403      403      403      200    403
-DELETE  /queues/{queue}         -                                             401      403      403      403      403      200    403
-POST    /queues/{queue}/purge   -                                             401      403      403      403      403      200    403
-GET     /queues/{queue}/redrive  -                                            401      403      403      200      403      200    403
-POST    /queues/{queue}/redrive  {"destination": "default"}                   401      403      403      403      403      202    403
-POST    /queues/{queue}/redrive  {"destination": "secret"}                    401      403      403      403      403      403    403
-POST    /queues/{queue}/redrive  -                                            401      403      403      403      403      403    403
-GET     /queues/{queue}/redrive/{redrive_id}     -                            401      403      403      200      403      200    403
-DELETE  /queues/{queue}/redrive/{redrive_id}     -                            401      403      403      403      403      200    403
-GET     /schedules              -                                             401      403      403      200      403      200    200
-GET     /schedules/{schedule}   -                                             401      403      403      200      403      200    404
-PUT     /schedules/{schedule}   {"missed": "all"}                             401      403      403      403      403      200    400
-PUT     /schedules/{schedule}   {"queue": "secret"}                           401      403      403      403      403      403    403
-DELETE  /schedules/{schedule}   -                                             401      403      403      403      403      200    404
-GET     /metrics                -                                             401      403      403      403      200      403    403
-GET     /healthz                -                                             200      200      200      200      200      200    200
-HEAD    /healthz                -                                             200      200      200      200      200      200    200
-GET     /readyz                 -                                             200      200      200      200      200      200    200
-HEAD    /readyz                 -                                             200      200      200      200      200      200    200
-GET     /                       -                                             302      302      302      302      302    302    302
-GET     /docs                   -                                             200      200      200      200      200    200    200
-GET     /openapi.json           -                                             200      200      200      200      200    200    200
+method  path                    fields                                        keyless  produce  consume  look  inspect  metrics  admin  elsewhere
+POST    /messages/produce       {"message": "x"}                              401      201      403      403   403      403      201    403
+GET     /messages/consume       -                                             401      403      200      403   403      403      200    403
+POST    /messages/consume       {"max": 1}                                    401      403      200      403   403      403      200    403
+POST    /messages/next          {"delete": ["RECEIPT"]}                       401      403      200      403   403      403      200    403
+POST    /messages/delete        {"receipts": ["RECEIPT"]}                     401      403      200      403   403      403      200    403
+POST    /messages/delete        {"ids": ["ID"]}                               401      403      403      403   403      403      200    403
+POST    /messages/update        {"entries": [{"receipt": "RECEIPT"}]}         401      403      200      403   403      403      200    403
+POST    /messages/update        {"entries": [{"id": "ID"}]}                   401      403      403      403   403      403      200    403
+POST    /messages/update        {"entries": [{"receipt": "R"}, {"id": "I"}]}  401      403      403      403   403      403      200    403
+POST    /messages/update        {"entries": [{"message": "neither"}]}         401      403      403      403   403      403      200    403
+POST    /messages/kick          {"max": 1}                                    401      403      403      403   403      403      200    403
+POST    /messages/hand-over     {"receipts": ["RECEIPT"], "produce": [{"message": "x", "queue": "orders-1"}]}  401  403  403  403   403  403  201  403
+GET     /messages/{message_id}  -                                             401      403      403      403   200      403      200    403
+DELETE  /messages/{message_id}  {"receipt": "RECEIPT"}                        401      403      200      403   403      403      200    403
+DELETE  /messages/{message_id}  -                                             401      403      403      403   403      403      200    403
+UPDATE  /messages/{message_id}  {"receipt": "RECEIPT"}                        401      403      200      403   403      403      200    403
+UPDATE  /messages/{message_id}  -                                             401      403      403      403   403      403      200    403
+PUT     /messages/{message_id}  {"receipt": "RECEIPT"}                        401      403      200      403   403      403      200    403
+PUT     /messages/{message_id}  {"visibility_timeout": 0}                     401      403      403      403   403      403      200    403
+PATCH   /messages/{message_id}  {"receipt": "RECEIPT", "message": "new"}      401      403      200      403   403      403      200    403
+PATCH   /messages/{message_id}  {"message": "new"}                            401      403      403      403   403      403      200    403
+GET     /dev/messages           -                                             401      403      403      403   200      403      200    403
+GET     /dev/messages/status    ?status=processing                            401      403      403      403   200      403      200    403
+GET     /dev/messages/count     ?status=processing                            401      403      403      200   200      403      200    403
+GET     /overview               -                                             401      403      403      200   200      403      200    200
+GET     /overview/history       -                                             401      403      403      403   403      403      403    403
+GET     /queues/{queue}/history  -                                            401      403      403      200   200      403      200    403
+GET     /queues                 -                                             401      403      403      200   200      403      200    200
+GET     /queues/{queue}         -                                             401      403      403      200   200      403      200    403
+PUT     /queues/{queue}         {"delay": 0}                                  401      403      403      403   403      403      200    403
+DELETE  /queues/{queue}         -                                             401      403      403      403   403      403      200    403
+POST    /queues/{queue}/purge   -                                             401      403      403      403   403      403      200    403
+GET     /queues/{queue}/redrive  -                                            401      403      403      403   200      403      200    403
+POST    /queues/{queue}/redrive  {"destination": "default"}                   401      403      403      403   403      403      202    403
+POST    /queues/{queue}/redrive  {"destination": "secret"}                    401      403      403      403   403      403      403    403
+POST    /queues/{queue}/redrive  -                                            401      403      403      403   403      403      403    403
+POST    /queues/{queue}/redrive/messages  {"ids": ["ID"], "destination": "default"}  401  403   403      403   403      403      200    403
+POST    /queues/{queue}/redrive/messages  {"ids": ["ID"], "destination": "secret"}   401  403   403      403   403      403      403    403
+POST    /queues/{queue}/redrive/messages  {"ids": ["ID"]}                     401      403      403      403   403      403      403    403
+GET     /redrives               -                                             401      403      403      403   200      403      200    200
+GET     /queues/{queue}/redrive/{redrive_id}     -                            401      403      403      403   200      403      200    403
+DELETE  /queues/{queue}/redrive/{redrive_id}     -                            401      403      403      403   403      403      200    403
+GET     /schedules              -                                             401      403      403      403   200      403      200    200
+GET     /schedules/{schedule}   -                                             401      403      403      403   200      403      200    404
+PUT     /schedules/{schedule}   {"missed": "all"}                             401      403      403      403   403      403      200    400
+PUT     /schedules/{schedule}   {"queue": "secret"}                           401      403      403      403   403      403      403    403
+DELETE  /schedules/{schedule}   -                                             401      403      403      403   403      403      200    404
+GET     /metrics                -                                             401      403      403      403   403      200      403    403
+GET     /healthz                -                                             200      200      200      200   200      200      200    200
+HEAD    /healthz                -                                             200      200      200      200   200      200      200    200
+GET     /readyz                 -                                             200      200      200      200   200      200      200    200
+HEAD    /readyz                 -                                             200      200      200      200   200      200      200    200
+GET     /                       -                                             302      302      302      302   302      302    302    302
+GET     /docs                   -                                             200      200      200      200   200      200    200    200
+GET     /openapi.json           -                                             200      200      200      200   200      200    200    200
 """
 
 
@@ -179,7 +186,7 @@ def test_each_call_is_for_those_in_the_table(app_client: Client, credentials: Cr
 def test_every_route_is_in_the_table_and_has_a_rule_and_there_are_no_others() -> None:
     app = create_app(Broker(MemoryLog()))
     routes = routes_of(app)
-    assert routes == {(call.method, call.template) for call in CALLS} | SQS_ROUTES
+    assert routes == {(call.method, call.template) for call in CALLS} | SQS_ROUTES | UI_ROUTES
     assert routes == {(method, path) for path, methods in RULES.items() for method in methods}
     sinks = [(sink.prefix, sink.name) for sink in falcon.inspect.inspect_sinks(app)]
     assert sinks == [("/", "serve_plain_name")], "it serves calls for which is_plain_name holds"

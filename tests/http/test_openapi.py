@@ -13,7 +13,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
-from tests.support.http_client import SQS_ROUTES, Client, check_refused, routes_of, serving
+from tests.support.http_client import SQS_ROUTES, UI_ROUTES, Client, check_refused, routes_of, serving
 from tests.support.memory_log import MemoryLog
 from wonderq.app import create_app
 from wonderq.auth.access import Access
@@ -89,7 +89,7 @@ def test_it_is_valid_and_served_to_anybody_as_it_is(tmp_path: Path) -> None:
 def test_it_has_every_call_of_the_server_and_no_other() -> None:
     routes = routes_of(create_app(Broker(MemoryLog())))
     updates = {(method, path) for method, path in routes if method == "UPDATE"}  # there is no place for it
-    assert {(call.method, call.path) for call in CALLS} == routes - updates - SQS_ROUTES
+    assert {(call.method, call.path) for call in CALLS} == routes - updates - SQS_ROUTES - UI_ROUTES
     for _, path in updates:
         assert "`UPDATE`" in DOCUMENT["paths"][path]["put"]["description"]
         assert "`UPDATE`" in DOCUMENT["paths"][path]["patch"]["description"]
@@ -154,6 +154,8 @@ def test_each_example_works_and_is_answered_as_described(example: Example) -> No
     path = path.replace("{queue}", queue).replace("{message_id}", claimed["id"]).replace("{schedule}", "nightly")
     if (method, path) == ("DELETE", "/queues/default"):
         path = "/queues/mail"
+    if path.endswith("/redrive/messages"):  # which moves what no consumer holds
+        client("PATCH", f"/queues/{queue}/messages/{claimed['id']}", json={"visibility_timeout": 0})
     text = json.dumps(example.fields).replace(EXAMPLE_ID, claimed["id"]).replace(EXAMPLE_RECEIPT, claimed["receipt"])
     fields = json.loads(text)
     if example.in_query:

@@ -104,6 +104,7 @@ def test_it_installs_the_product_and_nothing_else(wheel: Path) -> None:
         f"wonderq-{__version__}.dist-info",
     }
     assert "wonderq/py.typed" in files
+    assert {"wonderq/ui/index.html", "wonderq/ui/app/main.js", "wonderq/ui/vendor/LICENSE-uplot.txt"} <= set(files)
     for_users = ("wonderq/testing/", "wonderq/pytest_plugin.py")
     assert not [name for name in files if "test" in name.lower() and not name.startswith(for_users)]
 

@@ -13,6 +13,7 @@ from falcon.routing import CompiledRouter
 from wonderq.auth import sigv4
 from wonderq.auth.keys import EVERYBODY, Key, Keys
 from wonderq.auth.roles import RULES, Role, Rule, is_plain_name
+from wonderq.auth.sessions import SCHEME, Sessions, credential
 from wonderq.httpd.errors import RequestError
 from wonderq.httpd.head import Head
 from wonderq.model.limits import UNLIMITED
@@ -24,7 +25,10 @@ from wonderq.runtime.token_bucket import TokenBuckets
 _SMALL_BYTES = 1 << 14
 
 #: Paths that name no queue, so that patterns of queues do not apply.
-_WITHOUT_QUEUE = ("/queues", "/schedules", "/schedules/{schedule}", "/metrics")
+_WITHOUT_QUEUE = (
+    *("/overview", "/overview/history", "/queues", "/redrives"),
+    *("/schedules", "/schedules/{schedule}", "/metrics"),
+)
 
 #: Paths whose body may name the queues. `wonderq.rest.resource.Resource.sources` checks them.
 _QUEUES_IN_BODY = ("/messages/consume", "/messages/next")
@@ -32,7 +36,7 @@ _QUEUES_IN_BODY = ("/messages/consume", "/messages/next")
 _OTHER_QUEUES = frozenset(_WITHOUT_QUEUE + _QUEUES_IN_BODY)
 
 #: Paths that expose all queues, and so require a key for all queues.
-_ABOUT_ALL_QUEUES = ("/metrics",)
+_ABOUT_ALL_QUEUES = ("/metrics", "/overview/history")
 
 
 class Access:
@@ -46,6 +50,7 @@ class Access:
     ) -> None:
         """Limit each key to ``requests_per_second``, unless it has a rate of its own."""
         self.router = CompiledRouter()
+        self.sessions = Sessions()
         self._keys = keys
         self._requests_per_second = requests_per_second
         self._buckets = buckets or TokenBuckets()
@@ -63,7 +68,7 @@ class Access:
         ``path`` is decoded, as WSGI's ``PATH_INFO``; ``authorization`` is the value of that header. A request that is
         checked twice must ``count`` only once, or its key could make only half as many of them.
         """
-        key = self._keys.find(authorization)
+        key = self.find(authorization)
         if key is EVERYBODY:
             return None
         found = self.router.find(path)
@@ -92,7 +97,9 @@ class Access:
         """Authorize a request before its body is read. Skips small bodies, which arrive with the head anyway."""
         if head.body_bytes is not None and head.body_bytes <= _SMALL_BYTES:
             return None
-        error = self.authorize(head.method, head.path, head.headers.get("AUTHORIZATION"), count=False)
+        error = self.authorize(
+            head.method, head.path, head.headers.get("AUTHORIZATION") or credential(head.headers.get), count=False
+        )
         return error or self._check_signer(head)
 
     def _check_signer(self, head: Head) -> RequestError | None:
@@ -120,8 +127,11 @@ class Access:
         return RequestError(429, "too_many_requests", message, headers={"Retry-After": str(ceil(wait_s))})
 
     def find(self, authorization: str | None) -> Key | None:
-        """Return the valid key in an ``Authorization`` header, or None."""
-        return self._keys.find(authorization)
+        """Return the valid key in an ``Authorization`` header, or that of a session; None if there is none."""
+        if authorization is None or not authorization.startswith(SCHEME) or self.open_to_all:
+            return self._keys.find(authorization)
+        key_id = self.sessions.key_id_of(authorization.removeprefix(SCHEME))
+        return None if key_id is None else self._keys.find_by_id(key_id)
 
     def find_signed(self, access_key_id: str) -> Key | None:
         """Return the valid key that SQS clients know by this id, or None; see `Keys.find_signed`."""
@@ -133,21 +143,21 @@ class Access:
 
     def authorize_without_receipt(self, authorization: str | None) -> RequestError | None:
         """Return the error, for a request that is otherwise permitted, if the key may not omit a receipt."""
-        key = self._keys.find(authorization)
+        key = self.find(authorization)
         if key is None:
             return _unauthorized()
         return None if key.has("admin") else _forbidden("admin", ", or the receipt of each message")
 
     def authorize_queue(self, authorization: str | None, role: Role, queue: str) -> RequestError | None:
         """Return the error, for a request that is otherwise permitted, if the key may not use a queue in its body."""
-        key = self._keys.find(authorization)
+        key = self.find(authorization)
         if key is None:
             return _unauthorized()
         return None if key.has(role) and key.opens(queue) else _forbidden(role, f" for the queue {queue[:80]}")
 
     def permits(self, authorization: str | None) -> Permits:
         """Return the queues that a key opens, for a request whose role is already checked."""
-        key = self._keys.find(authorization)
+        key = self.find(authorization)
         return (lambda _: False) if key is None else key.opens
 
 

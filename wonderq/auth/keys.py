@@ -28,7 +28,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from wonderq.auth.roles import MAX_REQUESTS_PER_SECOND, ROLES, Role
+from wonderq.auth.roles import INCLUDED, MAX_REQUESTS_PER_SECOND, ROLES, Role
 from wonderq_storage.disk import Disk
 
 logger = logging.getLogger("wonderq.keys")
@@ -75,8 +75,8 @@ class Key(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_de
         return f"{_ACCESS_KEY_PREFIX}{self.id.upper()}"
 
     def has(self, role: Role) -> bool:
-        """Return whether the key has a role, itself or through `admin`."""
-        return role in self.roles or "admin" in self.roles
+        """Return whether the key has a role, itself or through a role that includes it."""
+        return role in self.roles or any(role in INCLUDED.get(each, ()) for each in self.roles)
 
     def opens(self, queue: str | None) -> bool:
         """Return whether one of the key's patterns matches a queue; for None, whether the key opens all queues."""
@@ -161,6 +161,13 @@ class Keys:
         # Compare bytes, because compare_digest raises an error for non-ASCII text.
         same = compare_digest(_hash(text).digest(), bytes.fromhex(key.sha256))
         return key if same and scheme.lower() == "bearer" and not key.expired(self._now_s()) else None
+
+    def find_by_id(self, key_id: str) -> Key | None:
+        """Return the valid key with an id, for a client that has shown the key before."""
+        if time.monotonic() >= self._next_check_s:
+            self._reload_if_changed()
+        key = self._keys.get(key_id)
+        return None if key is None or key.expired(self._now_s()) else key
 
     def find_signed(self, access_key_id: str) -> Key | None:
         """Return the valid key for SQS clients that has this id, or None."""

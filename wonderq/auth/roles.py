@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from typing import Literal, get_args
 
-Role = Literal["produce", "consume", "inspect", "metrics", "admin"]
+Role = Literal["produce", "consume", "look", "inspect", "metrics", "admin"]
 """A permission of an API key."""
 ROLES: tuple[Role, ...] = get_args(Role)
+INCLUDED: dict[Role, tuple[Role, ...]] = {"inspect": ("inspect", "look"), "admin": ROLES}
+"""Roles that permit what other roles permit."""
 MAX_REQUESTS_PER_SECOND = 1_000_000
 """Largest rate limit of a key; far above what a broker can serve."""
 
@@ -27,7 +29,7 @@ _OF_MESSAGES: dict[str, dict[str, Rule]] = {
     },
     "/dev/messages": {"GET": "inspect"},
     "/dev/messages/status": {"GET": "inspect"},
-    "/dev/messages/count": {"GET": "inspect"},
+    "/dev/messages/count": {"GET": "look"},
 }  # fmt: skip
 
 SQS_ADDRESSES = tuple(
@@ -37,6 +39,9 @@ SQS_ADDRESSES = tuple(
 )
 """Paths of queues in the SQS protocol, to which clients of its query format send requests: that of today, and those of
 earlier versions of SQS. In the last one, ``queue`` is the region and ``name`` the queue."""
+
+UI_PAGES = ("/ui", "/ui/dead", "/ui/redrives", "/ui/schedules", "/ui/broker", "/ui/queues/{queue}")
+"""Paths of the dashboard's pages. All have the same document, which knows its page by the path."""
 
 _PLAIN_NAME = re.compile(r"/[^/]+/?")
 
@@ -49,11 +54,16 @@ def is_plain_name(method: str, path: str) -> bool:
 RULES: dict[str, dict[str, Rule]] = {
     **_OF_MESSAGES,
     **{"/queues/{queue}" + path: methods for path, methods in _OF_MESSAGES.items()},
-    "/queues": {"GET": "inspect"},
-    "/queues/{queue}": {"GET": "inspect", "PUT": "admin", "DELETE": "admin"},
+    "/overview": {"GET": "look"},
+    "/overview/history": {"GET": "look"},
+    "/queues": {"GET": "look"},
+    "/queues/{queue}": {"GET": "look", "PUT": "admin", "DELETE": "admin"},
+    "/queues/{queue}/history": {"GET": "look"},
     "/queues/{queue}/purge": {"POST": "admin"},
     "/queues/{queue}/redrive": {"GET": "inspect", "POST": "admin"},  # and `admin` for the destination queue
+    "/queues/{queue}/redrive/messages": {"POST": "admin"},  # and for the destination queue
     "/queues/{queue}/redrive/{redrive_id}": {"GET": "inspect", "DELETE": "admin"},
+    "/redrives": {"GET": "inspect"},
     "/schedules": {"GET": "inspect"},
     "/schedules/{schedule}": {"GET": "inspect", "PUT": "admin", "DELETE": "admin"},  # for the queue of its messages
     "/metrics": {"GET": "metrics"},
@@ -61,7 +71,10 @@ RULES: dict[str, dict[str, Rule]] = {
     "/readyz": {"GET": "anybody", "HEAD": "anybody"},
     "/": {"GET": "anybody", "POST": "signed"},
     **{address: {"GET": "signed", "POST": "signed"} for address in SQS_ADDRESSES},
+    **{page: {"GET": "anybody"} for page in UI_PAGES},
+    "/ui/assets/{folder}/{file}": {"GET": "anybody"},
+    "/ui/session": {"POST": "anybody", "DELETE": "anybody"},  # a key in the body opens a session
     "/docs": {"GET": "anybody"},
     "/openapi.json": {"GET": "anybody"},
 }
-"""Requirement of each call, by path and method. The role `admin` includes all others; no other includes another."""
+"""Requirement of each call, by path and method. See `INCLUDED` for roles that include others."""

@@ -9,8 +9,9 @@
 | deleting and updating | `wonderq.broker.changes` | `delete`, `delete_batch`, `update`, `update_batch`, `kick` |
 | reading | `wonderq.broker.queries` | `get`, `messages`, `count`, `settings_of`, `queue`, `queues`, `queue_stats` |
 | queues | `wonderq.broker.queues` | `put_queue`, `create_queue`, `change_queue`, `drop_queue`, `purge` |
-| redrives | `wonderq.broker.redrive` | `redrives` |
+| redrives; moving single messages | `wonderq.broker.redrive`, `wonderq.broker.moves` | `redrives`, `move` |
 | schedules | `wonderq.broker.schedules` | `schedules` |
+| history, and figures of all queues | `wonderq.broker.history`, `wonderq.broker.overview` | `history`, `overview` |
 
 `wonderq.broker.core` is the machinery that they share.
 """
@@ -21,6 +22,9 @@ from wonderq.broker.changes import Changes
 from wonderq.broker.claims import Claims
 from wonderq.broker.core import Core
 from wonderq.broker.finishing import Finisher
+from wonderq.broker.history import History
+from wonderq.broker.moves import Moves
+from wonderq.broker.overview import Overview
 from wonderq.broker.polls import Polls
 from wonderq.broker.produce import Producer
 from wonderq.broker.queries import Queries
@@ -70,6 +74,7 @@ class Broker:
         finisher = Finisher(self.core, changes, updates, polls)
         self.queries = Queries(self.core, self._reader)
         self.redrives = Redrives(self.core, self._reader, transfers)
+        self.move = Moves(self.core, self._reader, transfers).move
         queues = Queues(self.core, self.queries, self.redrives)
 
         # The operations are the collaborators' own methods, so each has one signature, one description and no extra
@@ -107,6 +112,9 @@ class Broker:
         self.purge = queues.purge
 
         self.schedules = Schedules(self.core, producer)
+
+        self.history = History(self.core)
+        self.overview = Overview(self.core, self.history)
 
         self.locked = self.core.locked
         self.stop_claiming = self.core.stop_claiming

@@ -53,6 +53,10 @@ class ConsumerQueues:
         """Return the number of waiters of all queues."""
         return self._count
 
+    def waiting_for(self, queue: Queue) -> int:
+        """Return the number of waiters of one queue."""
+        return len(self._waiters.get(queue.number, ()))
+
     def register(self) -> Waiter:
         """Return a new waiter, which waits nowhere yet. Pair every `register` with a `leave`.
 

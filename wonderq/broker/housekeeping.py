@@ -1,4 +1,4 @@
-"""Background work on messages: upkeep, dead letters, redrives, schedules, sparse pages, review of a held clock."""
+"""Background work: upkeep, dead letters, redrives, schedules, sparse pages, history, review of a held clock."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _REST_S = 0.002
 
 
 class Housekeeper(BackgroundLoop):
-    """Does the upkeep, removes dead letters, runs redrives and schedules when they are due, and thins pages."""
+    """Does the upkeep, removes dead letters, runs what is due, thins pages and takes samples of the figures."""
 
     def __init__(self, broker: Broker, *, tick_s: float = TICK_S) -> None:
         super().__init__(broker, "housekeeping", tick_s)
@@ -31,6 +31,7 @@ class Housekeeper(BackgroundLoop):
             self._broker.redrives.run,
             self._broker.schedules.fire_due,
             self._thinner.run,
+            self._broker.history.run,
         )
         return min(self._tick_s, *(self.attempt(step, self._tick_s) for step in steps))
 

@@ -161,18 +161,19 @@ class Queries:
         self,
         *,
         prefix: str = "",
+        contains: str = "",
         after: str = "",
         limit: int | None = None,
         matches: Callable[[str], bool] | None = None,
     ) -> list[str]:
-        """Return the names of queues that begin with ``prefix``, follow ``after`` and match, in order.
+        """Return the names of queues that begin with ``prefix``, have ``contains``, follow ``after`` and match.
 
         ``matches`` is called until ``limit`` names are found. Other requests have their turn meanwhile.
         """
         with self._core.transaction:
             names = list(self._core.state.queues)
         self._core.wait_until_durable()
-        names = sorted(name for name in names if name > after and name.startswith(prefix))
+        names = sorted(name for name in names if name > after and name.startswith(prefix) and contains in name)
         return names[:limit] if matches is None else list(islice(_in_turns(names, matches), limit))
 
     def sources_of(

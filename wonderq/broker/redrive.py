@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from wonderq.broker.core import DELETE_LEAVES, PRODUCE_LEAVES, Core
 from wonderq.broker.reader import LoadedMessage, Reader
-from wonderq.broker.transfers import Transfer, Transfers, portion_of
+from wonderq.broker.transfers import Transfer, Transfers, portion_of, source_of, without_source
 from wonderq.model.attributes import has_attribute
 from wonderq.model.errors import InvalidValueError, NotPermittedError, RedriveNotFoundError, RedriveRunningError
 from wonderq.model.permits import Permits, everything
@@ -41,7 +41,8 @@ _PORTIONS_PER_SECOND = 10
 MAX_PER_SECOND = 1_000_000
 MAX_FILTER_CHARACTERS = 1024
 
-_MOVABLE = (WAITING, BURIED)
+#: Statuses of messages that can be moved.
+MOVABLE = (WAITING, BURIED)
 
 Status = Literal["running", "completed", "cancelled", "failed"]
 
@@ -97,8 +98,7 @@ class Redrive:
 
     def target_of(self, message: LoadedMessage) -> str | None:
         """Return the queue to move a message to, or None if the message has no source."""
-        origin = message.headers.get("origin")
-        return self.destination or (origin[0] if origin else None)
+        return self.destination or source_of(message)
 
     @property
     def portion_messages(self) -> int:
@@ -160,7 +160,7 @@ class Redrives:
         if destination == source:
             raise InvalidValueError("destination", "The destination must be another queue than the source.")
         with self._core.durable_transaction() as (state, append_and_apply, now_ms):
-            _check_permission(permits, destination)
+            check_destination(permits, destination)
             queue = self._core.find_queue(source)
             self._core.find_queue(source if destination is None else destination)
             for each in _redrives_of(state, queue.number):
@@ -175,7 +175,7 @@ class Redrives:
                 status="running",
                 moved=0,
                 skipped=0,
-                total=sum(messages.counts[status] for status in _MOVABLE),
+                total=sum(messages.counts[status] for status in MOVABLE),
                 per_second=per_second,
                 limit=limit,
                 contains=contains,
@@ -196,6 +196,13 @@ class Redrives:
         """Return the redrives of a queue, the newest first: the running one, and the last finished ones."""
         with self._core.durable_transaction() as (state, _, _):
             return _redrives_of(state, self._core.find_queue(source).number)
+
+    def list_all(self, permits: Permits = everything) -> Sequence[Redrive]:
+        """Return the redrives of all queues that the client may use, the newest first, in any status."""
+        with self._core.durable_transaction() as (state, _, _):
+            stored = list(state.metadata.get(NAMESPACE, {}).items())
+        found = [Redrive.from_record(name, each.value) for name, each in stored if permits(each.value["source"])]
+        return sorted(found, key=lambda redrive: (redrive.started_ms, redrive.id), reverse=True)
 
     def get(self, redrive_id: str, *, source: str | None = None, permits: Permits = everything) -> Redrive:
         """Return a redrive, of the queue ``source`` if that is given.
@@ -252,7 +259,7 @@ class Redrives:
             return
         redrive, queue, views = found
         loaded: dict[int, LoadedMessage] = {}
-        movable = [view for view in views if view.status in _MOVABLE]
+        movable = [view for view in views if view.status in MOVABLE]
         if queue is not None and movable:
             loaded = {each.view.sequence: each for each in self._reader.load(queue, movable)}
         # Filters run outside the lock: they may read megabytes of text.
@@ -327,14 +334,10 @@ class Redrives:
                 if target is None or target == queue.name or target not in state.queues:
                     skipped += 1
                 else:
-                    # The message starts afresh, so its failures stay behind too.
-                    headers = {
-                        name: value for name, value in message.headers.items() if name not in ("origin", "failure")
-                    }
-                    transfers.append(Transfer.of(message, target, headers))
+                    transfers.append(Transfer.of(message, target, without_source(message)))
             else:
                 found = queue.messages.find(view.sequence)
-                if found is not None and found.status in _MOVABLE:
+                if found is not None and found.status in MOVABLE:
                     break  # it was released meanwhile, or compaction moved it in the log: read it again
                 skipped += found is not None
             next_sequence = view.sequence + 1
@@ -362,7 +365,12 @@ def _check(per_second: int | None, limit: int | None, contains: str | None, attr
             raise InvalidValueError(field, f"{field} must have 1 to {MAX_FILTER_CHARACTERS} characters.")
 
 
-def _check_permission(permits: Permits, destination: str | None) -> None:
+def check_destination(permits: Permits, destination: str | None) -> None:
+    """Check that a client may move messages to a queue, or for None to all queues, which the messages name.
+
+    Raises:
+        NotPermittedError: it may not.
+    """
     if not permits(destination):
         scope = f"for the queue {destination}" if destination else "for all queues, or else a destination that it opens"
         raise NotPermittedError(scope)

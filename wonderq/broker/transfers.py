@@ -8,6 +8,7 @@ from typing import NamedTuple
 from wonderq.broker.core import CLAIM_LEAVES, Core
 from wonderq.broker.reader import Headers, LoadedMessage, Reader
 from wonderq.model.errors import TooManyQueuesError
+from wonderq.model.failures import FAILURE_HEADER
 from wonderq.model.status import BURIED
 from wonderq.state import record
 from wonderq.state.page import MessageView
@@ -54,7 +55,8 @@ class Transfers:
         if not target:
             self._bury(queue, views)
             return
-        reason = f"received {queue.settings.max_receives} times without being deleted"
+        most = queue.settings.max_receives
+        reason = f"received {'once' if most == 1 else f'{most} times'} without being deleted"
         try:
             self._move_away(queue, views, target, reason)
         except TooManyQueuesError:  # the dead-letter queue cannot be created, and a FIFO group waits for its head
@@ -144,6 +146,17 @@ class Transfers:
         self._core.counters.of(queue.name).moved += len(transfers)
         for name in {each.target for each in transfers}:
             self._core.consumers.notify(self._core.state.queues[name])
+
+
+def source_of(message: LoadedMessage) -> str | None:
+    """Return the queue that a dead letter came from, or None if the message is none."""
+    origin = message.headers.get("origin")
+    return origin[0] if origin else None
+
+
+def without_source(message: LoadedMessage) -> Headers:
+    """Return the headers of a message that is no dead letter any more. It starts afresh, so its failure stays behind."""
+    return {name: value for name, value in message.headers.items() if name not in ("origin", FAILURE_HEADER)}
 
 
 def portion_of(views: Sequence[MessageView], most: int, most_bytes: int) -> int:

@@ -50,7 +50,7 @@ def _add_create(subparsers: Subparsers) -> None:
         action="append",
         choices=ROLES,
         required=True,
-        help="a role of the key: produce, consume, inspect, or admin, which permits everything; repeatable",
+        help="a role of the key: produce, consume, look, inspect, metrics, or admin, which permits all; repeatable",
     )
     command.add_argument(
         "--queue",

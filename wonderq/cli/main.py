@@ -8,7 +8,7 @@ import os
 import sys
 
 from wonderq import __version__
-from wonderq.cli import clock, copies, demo, folders, keys, messages, queues, serve, streams, tasks, worker
+from wonderq.cli import clock, copies, demo, folders, keys, messages, queues, serve, streams, tasks, top, worker
 from wonderq.cli.arguments import (
     EXIT_CODES,
     INTERRUPTED,
@@ -26,7 +26,7 @@ from wonderq.folder.lock import FolderError
 from wonderq_storage import StorageError
 from wonderq_storage.errors import remedy
 
-_COMMAND_MODULES = (serve, messages, queues, tasks, worker, keys, folders, copies, clock, demo)
+_COMMAND_MODULES = (serve, messages, queues, top, tasks, worker, keys, folders, copies, clock, demo)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -99,6 +99,17 @@ def queues(prefix: str, after: str) -> Call[list[QueueInfo]]:
     return call(Request.of("GET", with_query("/queues", _page(prefix, after))), list[QueueInfo])
 
 
+def largest_queues(sort: str, prefix: str, limit: int) -> Call[list[dict[str, Any]]]:
+    """List the queues with the largest figure, with their rates."""
+    query = {"sort": sort, "prefix": prefix, "limit": limit, "figures": "true"}
+    return call(Request.of("GET", with_query("/queues", query)), list[dict[str, Any]])
+
+
+def overview() -> Call[dict[str, Any]]:
+    """Get the sums, rates and problems of all queues that the key opens."""
+    return call(Request.of("GET", "/overview"), dict[str, Any])
+
+
 def info(queue: str) -> Call[QueueInfo]:
     """Get settings and statistics of a queue."""
     return call(Request.of("GET", queue_path(queue)), QueueInfo)

@@ -82,6 +82,7 @@ class _ResponseHead:
         has_body = self.has_body
         if not has_body:
             fields[:] = [field for field in fields if field[0] != "Content-Length"]
+            sized = True  # a client knows that nothing follows
         elif not sized and self.content_length is not None:
             fields.append(("Content-Length", str(self.content_length)))
             sized = True

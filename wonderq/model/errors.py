@@ -239,6 +239,18 @@ class RedriveRunningError(BrokerError):
         )
 
 
+class NotMovableError(BrokerError):
+    """A request moves a message that has to stay."""
+
+    code = "not_movable"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The message is claimed or delayed, or the queue that it came from does not exist. Wait, or give another "
+            "destination."
+        )
+
+
 class ScheduleNotFoundError(BrokerError):
     """A request names a schedule that does not exist."""
 

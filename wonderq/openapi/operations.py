@@ -20,6 +20,7 @@ TAGS = {
     "Queues": "Create, configure, inspect, purge and delete queues.",
     "Redrive": "Move dead letters back to their source queues, or messages to another queue.",
     "Schedules": "Produce messages at fixed times.",
+    "Overview": "Figures and problems of all queues, for people; the dashboard and `wonderq top` show them.",
     "Health": "Endpoints for load balancers, supervisors and Prometheus.",
     "Documentation": "This document.",
 }
@@ -488,6 +489,33 @@ _REDRIVE = [
     ),
 ]
 
+_REDRIVE += [
+    Operation(
+        "POST",
+        "/queues/{queue}/redrive/messages",
+        "moveMessages",
+        "Redrive",
+        "Move up to 1000 messages at once.",
+        {200: _RESULTS},
+        ("not_movable", "message_not_found", "invalid_value", "batch_too_large", *_WRITE_CODES),
+        "The messages must wait or be buried. Each leaves this queue and enters the other in one step. The results "
+        "tell which have moved.\n\nWithout a `destination`, each dead letter returns to its source queue if that still "
+        "exists. The key must then open all queues. With a `destination`, it must open that queue too.",
+        body=schemas.Move,
+        body_required=True,
+        examples={"to a queue": {"ids": [EXAMPLE_ID], "destination": "default"}},
+    ),
+    Operation(
+        "GET",
+        "/redrives",
+        "listAllRedrives",
+        "Redrive",
+        "List the redrives of all queues that the key opens.",
+        {200: Response(list[response_schemas.RedriveTask], [_REDRIVEN], "The redrives, the newest first.")},
+        ("log_failed", "log_damaged"),
+    ),
+]
+
 _SCHEDULE = {
     "name": "nightly",
     "cron": "30 4 * * *",
@@ -559,6 +587,50 @@ _SCHEDULES = [
     ),
 ]
 
+_FLOWS = {"produced": 41.2, "claimed": 40.8, "deleted": 40.5, "expired": 0.0, "dead": 0.3}
+_OVERVIEW = {
+    "version": "0.1.0",
+    "now": "2026-11-24T04:18:36.314Z",
+    "started_at": "2026-11-20T09:00:12.004Z",
+    "ready": True,
+    "damaged": False,
+    "queues": 3,
+    "counts": {"unprocessed": 1204, "processing": 32, "delayed": 5, "buried": 0},
+    "dead_letters": 14,
+    "dead_letters_last_hour": 14,
+    "per_second": {"10s": _FLOWS, "1m": _FLOWS},
+    "consumers": 4,
+    "problems": [
+        {
+            "code": "dead_letters",
+            "severity": "warning",
+            "message": "mail had 14 dead letters in the last hour, moved to mail-dead.",
+            "queue": "mail",
+            "schedule": None,
+        }
+    ],
+    "disk_free_bytes": 52_613_349_376,
+    "log_bytes": 31_457_280,
+    "log_disk_bytes": 67_108_864,
+    "segments": 1,
+    "sync_p99": 0.005,
+    "connections": 12,
+    "connections_limit": 2000,
+    "access": {"key": None, "name": None, "roles": ["admin"], "queues": ["*"]},
+}
+_HISTORY = {
+    "window": "1h",
+    "step": 10,
+    "ended_at": "2026-11-24T04:18:30.000Z",
+    "is_kept": True,
+    "waiting": [12, 9],
+    "in_flight": [3, 4],
+    "produced": [412, 398],
+    "deleted": [405, 401],
+    "dead": [0, 3],
+}
+
+
 OPERATIONS = [
     *_MESSAGES,
     *map(_in_queue, _MESSAGES),
@@ -579,7 +651,41 @@ OPERATIONS = [
         "Queues",
         "Get a queue.",
         {200: Response(response_schemas.Queue, _QUEUE, "The queue.")},
-        _READ_CODES,
+        (*_READ_CODES, "invalid_value"),
+        query=schemas.QueueQuery,
+    ),
+    Operation(
+        "GET",
+        "/queues/{queue}/history",
+        "getQueueHistory",
+        "Overview",
+        "Get the figures of a queue over the last hour or day.",
+        {200: Response(response_schemas.History, _HISTORY, "The history, since the start of the broker at most.")},
+        (*_READ_CODES, "invalid_value"),
+        query=schemas.HistoryQuery,
+    ),
+    Operation(
+        "GET",
+        "/overview",
+        "getOverview",
+        "Overview",
+        "Get the figures and problems of all queues that the key opens.",
+        {200: Response(response_schemas.Overview, _OVERVIEW, "The overview.")},
+        description=(
+            "The broker gathers the figures at most once a second for everybody who asks, so they may be that old, and "
+            "a call costs little. Rates are of the queues that have counters of their own: the first 100. This call "
+            "also answers if the log has failed or is damaged."
+        ),
+    ),
+    Operation(
+        "GET",
+        "/overview/history",
+        "getHistory",
+        "Overview",
+        "Get the figures of all queues together over the last hour or day.",
+        {200: Response(response_schemas.History, _HISTORY, "The history, since the start of the broker at most.")},
+        ("invalid_value",),
+        query=schemas.HistoryQuery,
     ),
     Operation(
         "PUT",

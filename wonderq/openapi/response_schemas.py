@@ -141,6 +141,10 @@ class Message(Struct):
     tracestate: Tracestate | UnsetType = UNSET
     dead_letter: DeadLetter | UnsetType = UNSET
     last_error: LastError | UnsetType = UNSET
+    full_length: (
+        Annotated[Count, Meta(description="Characters of the whole text, if a listing with `preview` has cut it.")]
+        | UnsetType
+    ) = UNSET
 
 
 class Success(Struct):
@@ -169,6 +173,33 @@ Settings = defstruct(
 )
 
 
+class Flows(Struct):
+    """Messages per second."""
+
+    produced: Seconds
+    claimed: Seconds
+    deleted: Annotated[Seconds, Meta(description="Deleted by consumers.")]
+    expired: Annotated[Seconds, Meta(description="Deleted because they exceeded the queue's `retention`.")]
+    dead: Annotated[Seconds, Meta(description="Moved to a dead-letter queue, or buried as dead letters.")]
+
+
+class QueueFigures(Struct):
+    """What is known of a queue besides its contents."""
+
+    oldest_waiting_age: Annotated[
+        Seconds | None, Meta(description="Seconds since the oldest waiting message could first be claimed.")
+    ]
+    consumers: Annotated[Count, Meta(description="Number of consumers that wait for a message.")]
+    per_second: Annotated[
+        Flows | None,
+        Meta(description="Rates over about ten seconds; null if the broker keeps no history of the queue."),
+    ]
+    recent_waiting: Annotated[
+        list[Count], Meta(description="Waiting messages in the last ten minutes, every ten seconds, the oldest first.")
+    ]
+    sources: Annotated[list[str], Meta(description="Queues whose dead letters come here; at most 100 of them.")]
+
+
 class Queue(Struct):
     """A queue with its settings and current figures."""
 
@@ -187,6 +218,87 @@ class Queue(Struct):
         ),
     ]
     oldest_age: Annotated[Seconds | None, Meta(description="Age of the oldest message, in seconds.")]
+    figures: QueueFigures | UnsetType = UNSET
+
+
+class Problem(Struct):
+    """Something that somebody should look at."""
+
+    code: Literal[
+        "damaged",
+        "not_ready",
+        "clock",
+        "disk_low",
+        "schedule_failed",
+        "redrive_failed",
+        "no_consumer",
+        "late",
+        "dead_letters",
+        "paused",
+        "draining",
+    ]
+    severity: Literal["error", "warning", "notice"]
+    message: Annotated[str, Meta(description="A sentence for people. It may change.")]
+    queue: Annotated[str | None, Meta(description="The queue that it concerns.")]
+    schedule: Annotated[str | None, Meta(description="The schedule that it concerns.")]
+
+
+class AccessOfKey(Struct):
+    """What the key of the request permits. Without keys, everything."""
+
+    key: Annotated[str | None, Meta(description="Id of the key; null if the broker has no keys.")]
+    name: str | None
+    roles: list[str]
+    queues: Annotated[list[str], Meta(description="Patterns of the queues that the key opens.")]
+
+
+class Overview(Struct):
+    """Figures of all queues that the key opens, and the state of the broker."""
+
+    version: str
+    now: Annotated[Time, Meta(description="Time of the broker's clock.")]
+    started_at: Time
+    ready: bool
+    damaged: bool
+    queues: Annotated[Count, Meta(description="Number of queues.")]
+    counts: Annotated[
+        dict[str, Count],
+        Meta(description="Number of messages by status.", extra_json_schema={"required": list(STATUS_BY_NAME)}),
+    ]
+    dead_letters: Annotated[Count, Meta(description="Messages in dead-letter queues, and buried messages.")]
+    dead_letters_last_hour: Annotated[Count, Meta(description="Messages that became dead letters in the last hour.")]
+    per_second: Annotated[
+        dict[str, Flows],
+        Meta(description="Rates over about ten seconds and a minute.", extra_json_schema={"required": ["10s", "1m"]}),
+    ]
+    consumers: Annotated[Count, Meta(description="Number of consumers that wait for a message.")]
+    problems: Annotated[
+        list[Problem], Meta(description="The most urgent first; at most 100 of each kind. Empty if all is well.")
+    ]
+    disk_free_bytes: Count | None
+    log_bytes: Annotated[Count | None, Meta(description="Bytes of all records, also of those that compaction removes.")]
+    log_disk_bytes: Annotated[Count | None, Meta(description="Bytes of all files of the log, with reserved space.")]
+    segments: Annotated[Count | None, Meta(description="Number of files of the log.")]
+    sync_p99: Annotated[
+        Seconds | None, Meta(description="Seconds that 99 of 100 syncs of the log did not exceed, since the start.")
+    ]
+    connections: Annotated[Count | None, Meta(description="Number of open connections.")]
+    connections_limit: Count | None
+    access: AccessOfKey
+
+
+class History(Struct):
+    """Figures at equal distances in time, the oldest first. They are in memory: a start begins anew."""
+
+    window: Literal["1h", "24h"]
+    step: Annotated[Count, Meta(description="Seconds from one point to the next.")]
+    ended_at: Annotated[Time, Meta(description="Time of the last point.")]
+    is_kept: Annotated[bool, Meta(description="Whether the broker keeps a history of this queue: of 100 at most.")]
+    waiting: Annotated[list[Count], Meta(description="Waiting messages; for `24h` the most within the step.")]
+    in_flight: Annotated[list[Count], Meta(description="Claimed messages; for `24h` the most within the step.")]
+    produced: Annotated[list[Count], Meta(description="Messages that were produced during the step.")]
+    deleted: Annotated[list[Count], Meta(description="Messages that consumers deleted during the step.")]
+    dead: Annotated[list[Count], Meta(description="Messages that became dead letters during the step.")]
 
 
 class Health(Struct):

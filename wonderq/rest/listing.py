@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Any
 
 import falcon
 
 from wonderq.httpd.errors import JSON, encode_json
+from wonderq.model.messages import Message
 from wonderq.model.queue_names import DEFAULT_QUEUE
 from wonderq.rest import schemas
 from wonderq.rest.bodies import read_query, render
-from wonderq.rest.objects import message_object
+from wonderq.rest.objects import MessageObject, message_object
 from wonderq.rest.resource import Resource
 from wonderq.rest.values import check_status, message_filter, set_value
 
@@ -38,8 +39,19 @@ class Listing(Resource):
             limit=set_value(query.limit),
             matches=message_filter(query),
         )
-        stream(resp, map(message_object, messages), messages.close)
+        characters = set_value(query.preview)
+        objects = map(message_object, messages) if characters is None else _previews(messages, characters)
+        stream(resp, objects, messages.close)
         resp.set_header("Cache-Control", "no-store")
+
+
+def _previews(messages: Iterable[Message], characters: int) -> Iterator[MessageObject]:
+    for message in messages:
+        value = message_object(message)
+        if len(value.message) > characters:
+            value.full_length = len(value.message)
+            value.message = value.message[:characters]
+        yield value
 
 
 class _Stream:

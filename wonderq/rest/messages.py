@@ -36,9 +36,7 @@ from wonderq.rest.values import (
 _LISTS = ("delete", "release", "dead")
 
 
-def _batch_results(
-    targets: Sequence[tuple[str | None, str | None]], results: Sequence[errors.BrokerError | None]
-) -> dict[str, Any]:
+def batch_results(targets: Sequence[Target], results: Sequence[errors.BrokerError | None]) -> dict[str, Any]:
     """Return the response to a batch: one result for each target, with the id or receipt that was given."""
     rendered: list[dict[str, Any]] = []
     for (message_id, receipt), error in zip(targets, results, strict=True):
@@ -212,7 +210,7 @@ class Next(Resource):
         done = self.broker.next(sources, finished, _claim_options(req, body), permits=self.permits(req))
         value: dict[str, Any] = {"messages": claimed_objects(done.messages), "success": not any(done.results)}
         if not value["success"]:
-            rendered = iter(_batch_results([(None, each.receipt) for each in finished], done.results)["results"])
+            rendered = iter(batch_results([(None, each.receipt) for each in finished], done.results)["results"])
             value["results"] = {name: list(islice(rendered, len(entries))) for name, entries in lists.items()}
         if done.refusal is not None:
             value["claim_error"] = error_object(*describe_error(done.refusal))["error"]
@@ -261,7 +259,7 @@ class DeleteBatch(Resource):
         self.broker.limits.check_entries(len(ids or receipts))
         by_id, by_receipt = zip(ids, repeat(None), strict=False), zip(repeat(None), receipts, strict=False)
         targets = self.targets(req, chain(by_id, by_receipt))
-        render(req, resp, _batch_results(targets, self.broker.delete_batch(queue, targets)))
+        render(req, resp, batch_results(targets, self.broker.delete_batch(queue, targets)))
 
 
 class UpdateBatch(Resource):
@@ -273,4 +271,4 @@ class UpdateBatch(Resource):
         changes = [change_of(entry) for entry in entries]
         targets = self.targets(req, [(set_value(entry.id), set_value(entry.receipt)) for entry in entries])
         updates = list(zip(targets, changes, strict=True))
-        render(req, resp, _batch_results(targets, self.broker.update_batch(queue, updates)))
+        render(req, resp, batch_results(targets, self.broker.update_batch(queue, updates)))

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from wonderq.broker.overview import Figures
 from wonderq.model.envelope import Envelope
 from wonderq.model.messages import Message, QueueInfo
 from wonderq.model.settings import QueueSettings
@@ -46,6 +47,18 @@ def queue_object(info: QueueInfo) -> dict[str, Any]:
     }
 
 
+def figures_object(info: QueueInfo, figures: Figures) -> dict[str, Any]:
+    """Return what is known of a queue besides its contents."""
+    waiting_ms = None if info.waiting_since_ms is None else max(info.now_ms - info.waiting_since_ms, 0)
+    return {
+        "oldest_waiting_age": None if waiting_ms is None else waiting_ms / 1000,
+        "consumers": figures.consumers,
+        "per_second": None if figures.per_second is None else figures.per_second._asdict(),
+        "recent_waiting": list(figures.recent_waiting),
+        "sources": list(figures.sources),
+    }
+
+
 class MessageObject(msgspec.Struct, gc=False):
     """A message as clients see it. Optional fields are left out of the response while unset."""
 
@@ -68,6 +81,7 @@ class MessageObject(msgspec.Struct, gc=False):
     tracestate: str | msgspec.UnsetType = msgspec.UNSET
     dead_letter: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     last_error: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    full_length: int | msgspec.UnsetType = msgspec.UNSET
 
 
 def message_object(message: Message) -> MessageObject:

@@ -2,40 +2,67 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import falcon
 
+from wonderq.model.errors import InvalidValueError
+from wonderq.model.messages import QueueInfo
+from wonderq.model.permits import Permits
 from wonderq.rest import schemas
 from wonderq.rest.bodies import accepts_msgpack, encoded, read_optional_body, read_query, render
 from wonderq.rest.listing import stream
-from wonderq.rest.objects import queue_object
+from wonderq.rest.objects import figures_object, queue_object
 from wonderq.rest.resource import Resource
 from wonderq.rest.values import set_value, settings_of
 
 
-class QueueCollection(Resource):
+class _QueueResource(Resource):
+    def with_figures(self, info: QueueInfo) -> dict[str, Any]:
+        """Return a queue with its figures."""
+        return {**queue_object(info), "figures": figures_object(info, self.broker.overview.figures_of(info.name))}
+
+
+class QueueCollection(_QueueResource):
     """``/queues``: the queues that the key opens."""
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         query = read_query(req, schemas.QueueListing)
-        names = self.broker.queue_names(
-            prefix=set_value(query.prefix) or "",
-            after=set_value(query.after) or "",
-            limit=set_value(query.limit),
-            matches=self.permits(req),
-        )
-        infos = self.broker.queues(names)
+        infos = self.broker.queues(self._names(query, self.permits(req)))
+        to_object = self.with_figures if query.figures else queue_object
         if accepts_msgpack(req):  # an array begins with its length, so all queues are encoded before the first is sent
-            render(req, resp, [encoded(queue_object(info)) for info in infos])
+            render(req, resp, [encoded(to_object(info)) for info in infos])
         else:
-            stream(resp, map(queue_object, infos), infos.close)
+            stream(resp, map(to_object, infos), infos.close)
+
+    def _names(self, query: schemas.QueueListing, permits: Permits) -> list[str]:
+        prefix, contains = set_value(query.prefix) or "", set_value(query.contains) or ""
+        after, limit = set_value(query.after) or "", set_value(query.limit)
+        matches = self._with_dead_letters(permits) if query.dead_letters else permits
+        if query.sort == "name":
+            return self.broker.queue_names(prefix=prefix, contains=contains, after=after, limit=limit, matches=matches)
+        if after:
+            message = "after needs the order by name. Leave it out, and give a higher limit to see more queues."
+            raise InvalidValueError("after", message)
+
+        def is_wanted(name: str) -> bool:
+            return name.startswith(prefix) and contains in name and matches(name)
+
+        return self.broker.overview.largest(query.sort, limit, is_wanted)
+
+    def _with_dead_letters(self, permits: Permits) -> Permits:
+        snapshot = self.broker.overview.current()
+        found = {each.name for each in snapshot.queues if each.buried or each.name in snapshot.sources}
+        return lambda name: name in found and permits(name)
 
 
-class QueueResource(Resource):
+class QueueResource(_QueueResource):
     """``/queues/{queue}``."""
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, queue: str) -> None:
-        read_query(req, schemas.Body)
-        render(req, resp, queue_object(self.broker.queue(queue)))
+        query = read_query(req, schemas.QueueQuery)
+        info = self.broker.queue(queue)
+        render(req, resp, self.with_figures(info) if query.figures else queue_object(info))
 
     def on_put(self, req: falcon.Request, resp: falcon.Response, queue: str) -> None:
         settings = settings_of(read_optional_body(req, schemas.PutQueue, self.broker.limits))

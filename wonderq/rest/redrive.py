@@ -9,7 +9,8 @@ import falcon
 from wonderq.broker.redrive import Redrive
 from wonderq.model.times import iso_time
 from wonderq.rest import schemas
-from wonderq.rest.bodies import read_optional_body, read_query, render
+from wonderq.rest.bodies import read_body, read_optional_body, read_query, render
+from wonderq.rest.messages import batch_results
 from wonderq.rest.resource import Resource
 from wonderq.rest.values import set_value
 
@@ -34,6 +35,25 @@ class RedriveCollection(Resource):
             permits=self.permits(req),
         )
         render(req, resp, redrive_object(self.broker.redrives.get(redrive_id)), 202)
+
+
+class Move(Resource):
+    """``/queues/{queue}/redrive/messages``: move single messages at once."""
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str) -> None:
+        body = read_body(req, schemas.Move, self.broker.limits)
+        self.broker.limits.check_entries(len(body.ids))
+        targets = self.targets(req, [(each, None) for each in body.ids])
+        outcomes = self.broker.move(queue, body.ids, set_value(body.destination), permits=self.permits(req))
+        render(req, resp, batch_results(targets, outcomes))
+
+
+class AllRedrives(Resource):
+    """``/redrives``: those of all queues that the key opens."""
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        read_query(req, schemas.Body)
+        render(req, resp, list(map(redrive_object, self.broker.redrives.list_all(self.permits(req)))))
 
 
 class RedriveResource(Resource):

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import fields
@@ -589,6 +589,20 @@ class Listing(Body):
     """Filters of a listing."""
 
     limit: Limit | UnsetType = UNSET
+    preview: (
+        Annotated[
+            int,
+            Meta(
+                ge=0,
+                le=65_536,
+                description=(
+                    "Return at most this many characters of each text. An object whose text was cut has `full_length`."
+                ),
+                examples=[200],
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
     after: After | UnsetType = UNSET
     contains: Contains | UnsetType = UNSET
     attribute: WithAttribute | UnsetType = UNSET
@@ -599,6 +613,15 @@ class Listing(Body):
         ]
         | UnsetType
     ) = UNSET
+
+
+QueueOrder = Literal["name", "unprocessed", "processing", "delayed", "buried", "bytes", "oldest_waiting"]
+QUEUE_ORDERS: tuple[QueueOrder, ...] = get_args(QueueOrder)
+
+WithFigures = Annotated[
+    bool,
+    Meta(description="Also return `figures`: waiting consumers, rates, and the recent number of waiting messages."),
+]
 
 
 class QueueListing(Body):
@@ -627,6 +650,53 @@ class QueueListing(Body):
         | UnsetType
     ) = UNSET
     limit: Annotated[int, Meta(ge=1, description="Maximum number of queues. Default: all.")] | UnsetType = UNSET
+    contains: (
+        Annotated[
+            str,
+            Meta(max_length=80, description="Only queues whose names contain this.", examples=["mail"]),
+        ]
+        | UnsetType
+    ) = UNSET
+    sort: Annotated[
+        QueueOrder,
+        Meta(
+            description=(
+                "Order of the queues: by name, or those with the largest figure first. The figures that decide the "
+                "order are about a second old. With another order than `name` there is no `after`."
+            ),
+            examples=["name"],
+        ),
+    ] = "name"
+    dead_letters: Annotated[
+        bool, Meta(description="Only queues that are the dead-letter queue of another, or have buried messages.")
+    ] = False
+    figures: WithFigures = False
+
+
+class QueueQuery(Body):
+    """What to return of a queue."""
+
+    figures: WithFigures = False
+
+
+class NewSession(Body):
+    """The key to open a session of a browser with."""
+
+    key: Annotated[
+        str,
+        Meta(max_length=200, description="An API key. A broker without keys takes any text.", examples=["wq_…"]),
+    ]
+
+
+class HistoryQuery(Body):
+    """The period to return."""
+
+    window: Annotated[
+        Literal["1h", "24h"],
+        Meta(
+            description="The last hour, as up to 360 points of 10 seconds, or the last day, as up to 288 of 5 minutes."
+        ),
+    ] = "1h"
 
 
 class StatusListing(Listing, kw_only=True):
@@ -662,6 +732,19 @@ class Redrive(Body):
     contains: Contains | UnsetType = UNSET
     attribute: WithAttribute | UnsetType = UNSET
     dry_run: Annotated[bool, Meta(description="Count the messages that would be moved, without moving them.")] = False
+
+
+class Move(Body):
+    """The messages to move, and their destination."""
+
+    ids: Annotated[list[MessageId], Meta(min_length=1, description="Ids of the messages to move, up to 1000.")]
+    destination: (
+        Annotated[
+            _QueueName,
+            Meta(description="Queue to move them to. Default: each dead letter returns to its source queue."),
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 Cron = Annotated[

@@ -18,6 +18,17 @@ class Histogram:
         self.total: float = 0
         """Sum of all values."""
 
+    def quantile(self, share: float) -> float | None:
+        """Return the bound that this share of the values did not exceed; None without values or above all bounds."""
+        left = share * sum(self.counts)
+        if not left:
+            return None
+        for bound, count in zip(self.bounds, self.counts, strict=False):
+            left -= count
+            if left <= 0:
+                return bound
+        return None
+
     def observe(self, value: float) -> None:
         """Count a value."""
         self.counts[bisect_left(self.bounds, value)] += 1

@@ -1,0 +1,312 @@
+"""The dashboard without a browser: its files and headers, sessions, and what it may do. tests/ui has the rest."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import re
+import tomllib
+from hashlib import sha256
+from pathlib import Path
+
+import falcon
+import pytest
+from falcon.testing import Result, TestClient
+
+from tests.support.http_client import check_refused, serving
+from tests.support.memory_log import MemoryLog
+from wonderq.app import create_app
+from wonderq.auth import keys
+from wonderq.auth.access import Access
+from wonderq.auth.keys import Keys
+from wonderq.auth.roles import ROLES, UI_PAGES
+from wonderq.auth.sessions import MAX_SESSIONS, SESSION_S, Sessions, cookie_name
+from wonderq.broker.broker import Broker
+from wonderq.ui import site
+
+FOLDER = Path(site.__file__).parent
+OUR_FILES = [*FOLDER.glob("app/*.js"), *FOLDER.glob("pages/*.js")]
+PAGES = [path.replace("{queue}", "mail") for path in UI_PAGES]
+
+#: What a page of the broker sends with each call.
+OURS = {"Sec-Fetch-Site": "same-origin", "X-WonderQ-UI": "1", "Host": "127.0.0.1:7979"}
+
+
+@pytest.fixture
+def client() -> TestClient:
+    return TestClient(create_app(Broker(MemoryLog())))
+
+
+class Guarded:
+    """A broker with keys, and a browser that may be logged in."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.path = folder / "keys.json"
+        self.key = keys.create(self.path, name="on call", roles=["admin"], queues=["*"])[1]
+        self.access = Access(Keys(self.path, check_interval_s=0))
+        self.client = TestClient(create_app(Broker(MemoryLog()), self.access, **settings))  # type: ignore[arg-type]
+        self.cookies: dict[str, str] = {}
+
+    def call(self, method: str, path: str, *, json: object = None, headers: dict[str, str] | None = None) -> Result:
+        cookie = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        sent = {**(OURS if headers is None else headers), **({"Cookie": cookie} if cookie else {})}
+        return self.client.simulate_request(method, path, json=json, headers=sent, remote_addr="127.0.0.1")
+
+    def log_in(self, key: str | None = None) -> Result:
+        reply = self.call("POST", "/ui/session", json={"key": key or self.key})
+        self.cookies |= {name: each.value for name, each in reply.cookies.items()}
+        return reply
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Guarded:
+    return Guarded(tmp_path)
+
+
+# Files
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_page_is_served_with_its_policy(client: TestClient, path: str) -> None:
+    reply = client.simulate_get(path)
+    assert (reply.status_code, reply.headers["content-type"]) == (200, falcon.MEDIA_HTML)
+    policy = reply.headers["content-security-policy"]
+    for directive in (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "connect-src 'self'",
+        "img-src 'self' data:",
+        "base-uri 'none'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+        "require-trusted-types-for 'script'",
+    ):
+        assert directive in policy.split("; ")
+    assert "<script>" not in reply.text
+
+
+def test_files_are_compressed_and_sent_again_only_if_they_changed(client: TestClient) -> None:
+    for path in ("/ui", "/ui/assets/app/main.js", "/ui/assets/app/style.css", "/ui/assets/vendor/preact.js"):
+        plain = client.simulate_get(path)
+        packed = client.simulate_get(path, headers={"Accept-Encoding": "gzip, deflate"})
+        assert packed.headers["content-encoding"] == "gzip"
+        assert gzip.decompress(packed.content) == plain.content
+        assert packed.headers["cache-control"] == "no-cache"
+        again = client.simulate_get(path, headers={"If-None-Match": packed.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+
+
+def test_a_file_that_has_not_changed_is_no_reason_to_close_the_connection() -> None:
+    broker = Broker(MemoryLog())
+    with serving(broker, create_app(broker)) as wire, wire.connect() as connection:
+        etag = site.load()[0].etag
+        request = f"GET /ui HTTP/1.1\r\nHost: localhost\r\nIf-None-Match: {etag}\r\n\r\n".encode()
+        for _ in range(2):
+            connection.sendall(request)
+            head = b""
+            while b"\r\n\r\n" not in head:
+                head += connection.recv(4096)
+            assert head.startswith(b"HTTP/1.1 304")
+            assert b"onnection: close" not in head
+
+
+@pytest.mark.parametrize("path", ["app/nothing.js", "vendor/vendored.toml", "../site.py", "pages/..%2Fsite.py"])
+def test_nothing_else_is_served(client: TestClient, path: str) -> None:
+    assert client.simulate_get(f"/ui/assets/{path}").status_code == 404
+
+
+def test_all_that_the_page_and_its_scripts_name_is_there() -> None:
+    document, files = site.load()
+    named = set(re.findall(r'"/ui/assets/(.*?)"', document.content.decode()))
+    for path in OUR_FILES:
+        found = re.findall(r'(?:from|import\() ?"(.*?)"|import\("(.*?)"\)', path.read_text(encoding="utf-8"))
+        for each in ("".join(pair) for pair in found):
+            named.add((path.parent / each).resolve().relative_to(FOLDER).as_posix())
+    assert named <= files.keys()
+    assert {name for name in files if name.endswith((".js", ".css"))} == named, "and nothing else"
+
+
+def test_files_of_others_are_as_they_were_published() -> None:
+    vendored = tomllib.loads((FOLDER / "vendor" / "vendored.toml").read_text(encoding="utf-8"))
+    assert {each.name for each in FOLDER.glob("vendor/*.[jc]*s")} == vendored.keys()
+    for name, each in vendored.items():
+        assert sha256((FOLDER / "vendor" / name).read_bytes()).hexdigest() == each["sha256"], name
+        for licence in each["licences"]:
+            assert (FOLDER / "vendor" / licence).stat().st_size > 500
+
+
+@pytest.mark.parametrize("path", OUR_FILES, ids=lambda path: path.name)
+def test_no_script_makes_markup_or_code_of_text(path: Path) -> None:
+    """What the broker returns is the text of others."""
+    text = path.read_text(encoding="utf-8")
+    for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "dangerouslySetInnerHTML", "document.write", "eval("):
+        assert word not in text
+    assert not re.search(r"new Function|setTimeout\(\s*[\"'`]|https?://(?!\$)", text)
+
+
+def test_the_first_page_is_small() -> None:
+    document, files = site.load()
+    later: tuple[str, ...] = (
+        "pages/queue",
+        "pages/messages",
+        "pages/drawer",
+        "pages/dead",
+        "pages/redrives",
+        "pages/schedules",
+    )
+    later += ("pages/broker", "pages/settings", "pages/history", "pages/login", "app/actions")
+    first = [file for name, file in files.items() if name.endswith((".js", ".css")) and not name.startswith(later)]
+    assert sum(len(file.compressed) for file in (document, *first)) < 60_000
+    assert sum(len(file.compressed) for file in files.values()) < 100_000
+
+
+# Who may use it
+
+
+def test_it_can_be_switched_off() -> None:
+    client = TestClient(create_app(Broker(MemoryLog()), ui="off"))
+    for path in (*PAGES, "/ui/assets/app/main.js"):
+        check_refused(client.simulate_get(path), 404, "path_not_found")
+    assert client.simulate_get("/overview").status_code == 200
+
+
+def test_a_link_of_another_site_leads_to_a_page_and_to_nothing_else(client: TestClient) -> None:
+    link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    assert client.simulate_get("/ui/queues/mail", headers=link).status_code == 200
+    assert client.simulate_get("/docs", headers=link).status_code == 200
+    for path in ("/queues", "/overview", "/uix"):
+        check_refused(client.simulate_get(path, headers=link), 403, "cross_site_request")
+    framed = {**link, "Sec-Fetch-Dest": "iframe"}
+    check_refused(client.simulate_get("/ui", headers=framed), 403, "cross_site_request")
+    check_refused(client.simulate_post("/ui/session", headers=link), 403, "cross_site_request")
+
+
+def test_a_session_stands_for_its_key(guarded: Guarded) -> None:
+    check_refused(guarded.call("GET", "/overview"), 401, "unauthorized")
+    reply = guarded.log_in()
+    assert reply.json == {"success": True}
+    cookie = reply.cookies["wonderq-7979"]
+    assert (cookie.http_only, cookie.same_site, cookie.max_age, cookie.path) == (True, "Strict", SESSION_S, "/")
+    assert guarded.key not in reply.headers["set-cookie"]
+    assert guarded.call("GET", "/overview").json["access"]["name"] == "on call"
+    assert guarded.call("PUT", "/queues/mail", json={"delay": 1}).status_code == 201
+
+
+def test_the_cookie_counts_only_in_calls_of_the_page(guarded: Guarded) -> None:
+    guarded.log_in()
+    for left_out in ("Sec-Fetch-Site", "X-WonderQ-UI"):
+        headers = {name: value for name, value in OURS.items() if name != left_out}
+        check_refused(guarded.call("GET", "/queues", headers=headers), 401, "unauthorized")
+    for site_of_request in ("none", "same-site", "cross-site"):
+        headers = {**OURS, "Sec-Fetch-Site": site_of_request}
+        assert guarded.call("GET", "/queues", headers=headers).status_code in (401, 403)
+
+
+def test_a_session_ends_with_its_key_and_with_a_logout(guarded: Guarded) -> None:
+    guarded.log_in()
+    assert guarded.call("DELETE", "/ui/session").status_code == 200
+    check_refused(guarded.call("GET", "/queues"), 401, "unauthorized")
+    guarded.log_in()
+    keys.revoke(guarded.path, [guarded.key])
+    check_refused(guarded.call("GET", "/queues"), 401, "unauthorized")
+
+
+def test_a_wrong_key_begins_no_session(guarded: Guarded) -> None:
+    for wrong in (guarded.key[:-1], "", "Bearer " + guarded.key, "wq_000000000000_" + "0" * 64, "\u2713"):
+        reply = guarded.call("POST", "/ui/session", json={"key": wrong})
+        check_refused(reply, 403, "invalid_key", "key")
+        assert "set-cookie" not in reply.headers
+    check_refused(guarded.call("POST", "/ui/session", json={}), 400, "missing_field", "key")
+    for cookie in ({"wonderq-7979": "x"}, {"wonderq-7979": guarded.key}, {"wonderq-7979": '"\\'}):
+        guarded.cookies = cookie
+        check_refused(guarded.call("GET", "/queues"), 401, "unauthorized")
+
+
+def test_without_keys_nobody_needs_a_session(client: TestClient) -> None:
+    reply = client.simulate_post("/ui/session", json={"key": "anything"}, headers=OURS)
+    assert (reply.status_code, "set-cookie" in reply.headers) == (200, False)
+    assert client.simulate_get("/queues", headers={**OURS, "Cookie": "wonderq-7979=x"}).status_code == 200
+
+
+def test_behind_tls_the_cookie_is_for_tls_alone(guarded: Guarded) -> None:
+    headers = {**OURS, "X-Forwarded-Proto": "https", "Host": "queue.example.com"}
+    reply = guarded.call("POST", "/ui/session", json={"key": guarded.key}, headers=headers)
+    assert reply.cookies["__Host-wonderq"].secure
+    guarded.cookies = {"__Host-wonderq": reply.cookies["__Host-wonderq"].value}
+    assert guarded.call("GET", "/queues", headers=headers).status_code == 200
+
+
+def test_brokers_beside_each_other_have_different_cookies() -> None:
+    names = [cookie_name(host, is_secure=False) for host in ("a:1", "a:2", "a", "[::1]", "[::1]:3")]
+    assert names == ["wonderq-1", "wonderq-2", "wonderq", "wonderq", "wonderq-3"]
+
+
+def test_sessions_are_bounded_and_end() -> None:
+    now_s = [0.0]
+    sessions = Sessions(lambda: now_s[0])
+    tokens = [sessions.begin("a") for _ in range(MAX_SESSIONS + 1)]
+    assert sessions.key_id_of(tokens[0]) is None
+    assert sessions.key_id_of(tokens[1]) == "a"
+    now_s[0] = SESSION_S
+    assert sessions.key_id_of(tokens[1]) is None
+
+
+def test_a_large_body_needs_the_session_too(guarded: Guarded) -> None:
+    """The head of such a request is checked before its body is read."""
+    reply = guarded.log_in()
+    cookie = f"wonderq-7979={reply.cookies['wonderq-7979'].value}"
+    with serving(Broker(MemoryLog()), check_head=guarded.access.check_head) as wire:
+        for headers, status in ((OURS | {"Cookie": cookie}, 201), (OURS, 401)):
+            body = b'{"message": "%s"}' % (b"x" * 40_000)
+            lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+            head = f"POST /messages/produce HTTP/1.1\r\n{lines}Content-Type: application/json\r\n"
+            found = wire.send(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body, method="POST")
+            assert found.status == status
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_each_action_of_the_page_is_refused_without_its_role(tmp_path: Path, role: str) -> None:
+    guarded = Guarded(tmp_path)
+    key = keys.create(guarded.path, name="some", roles=[role], queues=["*"])[1]  # type: ignore[list-item]
+    guarded.log_in(key)
+    actions = [
+        ("PUT", "/queues/default", {"paused": True}),
+        ("POST", "/queues/default/purge", None),
+        ("POST", "/queues/default/redrive", {"dry_run": True}),
+        ("POST", "/queues/default/redrive/messages", {"ids": ["x"]}),
+        ("POST", "/queues/default/messages/delete", {"ids": ["x"]}),
+        ("PATCH", "/queues/default/messages/x", {"message": "y", "if_version": 1}),
+        ("PUT", "/schedules/s", {"cron": "* * * * *", "queue": "default", "message": "x"}),
+        ("DELETE", "/queues/other", None),
+    ]
+    for method, path, body in actions:
+        refused = guarded.call(method, path, json=body).status_code == 403
+        assert refused == (role != "admin"), (method, path)
+    sends = guarded.call("POST", "/queues/default/messages/produce", json={"message": "x"})
+    assert (sends.status_code == 403) == (role not in ("admin", "produce"))
+    lists = guarded.call("GET", "/queues/default/dev/messages")
+    assert (lists.status_code == 403) == (role not in ("admin", "inspect"))
+    looks = guarded.call("GET", "/overview")
+    assert (looks.status_code == 403) == (role not in ("admin", "inspect", "look"))
+
+
+def test_a_read_only_dashboard_changes_nothing_whatever_the_key(tmp_path: Path) -> None:
+    guarded = Guarded(tmp_path, ui="read-only")
+    assert guarded.log_in().status_code == 200
+    check_refused(guarded.call("PUT", "/queues/mail", json={"paused": True}), 403, "read_only")
+    assert guarded.call("GET", "/overview").status_code == 200
+    bearer = {"Authorization": f"Bearer {guarded.key}"}
+    assert guarded.call("PUT", "/queues/mail", json={"paused": True}, headers=bearer).status_code == 201
+
+
+def test_actions_are_logged(guarded: Guarded, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "wonderq.ui")
+    guarded.log_in()
+    guarded.call("GET", "/queues")
+    guarded.call("POST", "/queues/default/purge")
+    lines = [record for record in caplog.records if record.name == "wonderq.ui"]
+    assert "POST /queues/default/purge: 200" in lines[-1].getMessage()
+    assert lines[-1].fields["key"] == guarded.key[3:15]  # type: ignore[attr-defined]
+    assert guarded.key not in caplog.text
+    assert not [line for line in lines if "GET" in line.getMessage()]

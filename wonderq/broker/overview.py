@@ -1,0 +1,210 @@
+"""Overview: the figures of all queues and the problems of the broker, gathered at most once a second for all readers.
+
+Gathering reads every queue, a few at a time. It rests a hundred times as long as it took, so that readers together cost
+at most one percent of a processor, however many they are and however often they ask.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import NamedTuple, TypeVar
+
+from wonderq.broker import problems, redrive, schedules
+from wonderq.broker.core import Core
+from wonderq.broker.history import Flows, History, total
+from wonderq.broker.problems import Problem, QueueFigures
+from wonderq.model.status import BURIED, CLAIMED, DELAYED, WAITING
+from wonderq.runtime.fibers import yield_to_others
+
+T = TypeVar("T")
+
+#: Queues to inspect, and to compare, before other requests have their turn.
+_QUEUES_PER_STEP = 100
+_COMPARED_PER_STEP = 500
+
+#: Samples of `Figures.recent_waiting`: ten minutes.
+_RECENT_POINTS = 60
+
+_REST_S = 1.0
+_REST_TIMES = 100
+
+#: Problems of one kind, and sources of one dead-letter queue, that are kept. A reader needs no more of them.
+_MOST_OF_A_KIND = 100
+
+#: The periods of rates, by their names.
+PERIODS_MS = {"10s": 10_000, "1m": 60_000}
+
+#: Figures by which queues can be sorted, the largest first.
+ORDERS: Mapping[str, Callable[[QueueFigures], int]] = {
+    "unprocessed": lambda each: each.waiting,
+    "processing": lambda each: each.in_flight,
+    "delayed": lambda each: each.delayed,
+    "buried": lambda each: each.buried,
+    "bytes": lambda each: each.bytes,
+    "oldest_waiting": lambda each: -each.waiting_since_ms if each.waiting_since_ms is not None else -(1 << 62),
+}
+
+
+class Totals(NamedTuple):
+    """Sums over queues."""
+
+    queues: int
+    waiting: int
+    in_flight: int
+    delayed: int
+    buried: int
+    dead_letters: int
+    """Messages in the dead-letter queues, and buried ones."""
+    consumers: int
+    """Consumers that wait for a message."""
+
+
+class Snapshot:
+    """What was gathered at one time. What many readers need of it is computed once."""
+
+    def __init__(
+        self, queues: Sequence[QueueFigures], sources: Mapping[str, Sequence[str]], problems: Sequence[Problem]
+    ) -> None:
+        self.queues = queues
+        """All queues, by name."""
+        self.sources = sources
+        """For each dead-letter queue, the queues whose dead letters it gets; at most 100 of them."""
+        self.problems = problems
+        self._totals: Totals | None = None
+        self._ranked: dict[str, Sequence[str]] = {}
+
+    def totals(self, matches: Callable[[str], bool] | None) -> Totals:
+        """Return the sums over the queues that match; for None, over all."""
+        if matches is not None:
+            return self._sums([each for each in in_turns(self.queues) if matches(each.name)])
+        if self._totals is None:
+            self._totals = self._sums(self.queues)
+        return self._totals
+
+    def _sums(self, queues: Sequence[QueueFigures]) -> Totals:
+        dead = sum(
+            each.waiting + each.in_flight + each.delayed for each in in_turns(queues) if each.name in self.sources
+        )
+        waiting, in_flight, delayed, buried, consumers = (
+            sum(getattr(each, name) for each in in_turns(queues))
+            for name in ("waiting", "in_flight", "delayed", "buried", "consumers")
+        )
+        return Totals(len(queues), waiting, in_flight, delayed, buried, dead + buried, consumers)
+
+    def ranked(self, order: str) -> Sequence[str]:
+        """Return all names, those with the largest figure first; equal ones by name."""
+        if order not in self._ranked:
+            figures = list(map(ORDERS[order], in_turns(self.queues)))
+            places = sorted(range(len(figures)), key=figures.__getitem__, reverse=True)
+            self._ranked[order] = [self.queues[place].name for place in places]
+        return self._ranked[order]
+
+
+def in_turns(values: Iterable[T]) -> Iterator[T]:
+    """Yield values, and let other requests have their turn after some."""
+    for number, value in enumerate(values, 1):
+        if not number % _COMPARED_PER_STEP:
+            yield_to_others()
+        yield value
+
+
+class Figures(NamedTuple):
+    """What is known of one queue besides its `QueueInfo`."""
+
+    consumers: int
+    """Consumers that wait for a message."""
+    per_second: Flows | None
+    """Rates over about ten seconds; None if the queue has no history."""
+    recent_waiting: Sequence[int]
+    """Waiting messages at the last samples, the oldest first."""
+    sources: Sequence[str]
+    """Queues whose dead letters come here, at most 100."""
+
+
+class Overview:
+    """Gathers snapshots. You may call every method from any thread."""
+
+    def __init__(self, core: Core, history: History) -> None:
+        self._core = core
+        self._history = history
+        self._gathering = threading.Lock()
+        self._snapshot: Snapshot | None = None
+        self._due_s = 0.0
+
+    def current(self) -> Snapshot:
+        """Return a snapshot that is about a second old at most, or a little older in a broker with many queues."""
+        if (self._snapshot is None or time.monotonic() >= self._due_s) and self._gathering.acquire(blocking=False):
+            try:
+                began_s = time.thread_time()
+                self._snapshot = self._gather()
+                took_s = time.thread_time() - began_s
+                self._due_s = time.monotonic() + max(_REST_S, _REST_TIMES * took_s)
+            finally:
+                self._gathering.release()
+        return self._snapshot or self._gather()
+
+    def largest(self, order: str, limit: int | None, matches: Callable[[str], bool]) -> list[str]:
+        """Return the names of matching queues, those with the largest figure first; ``order`` is a key of `ORDERS`."""
+        return list(islice((name for name in in_turns(self.current().ranked(order)) if matches(name)), limit))
+
+    def per_second(self, queues: Sequence[str] | None, period_ms: int) -> Flows:
+        """Return the rates of some queues together, or for None of all. Queues without a history count as idle."""
+        names = [None] if queues is None else queues
+        return total([found for each in names if (found := self._history.per_second(each, period_ms)) is not None])
+
+    def figures_of(self, queue: str) -> Figures:
+        """Return the figures of a queue, of this moment."""
+        with self._core.lock:
+            found = self._core.state.queues.get(queue)
+            consumers = 0 if found is None else self._core.consumers.waiting_for(found)
+        track = self._history.of(queue)
+        recent = () if track is None else track.points["1h"].waiting[-_RECENT_POINTS:]
+        sources = self.current().sources.get(queue, ())
+        return Figures(consumers, self._history.per_second(queue, PERIODS_MS["10s"]), recent, sources)
+
+    def _gather(self) -> Snapshot:
+        with self._core.lock:
+            queues = sorted(self._core.state.queues.items())
+            metadata = self._core.state.metadata
+            scheduled = problems.tasks_of(metadata, schedules.NAMESPACE)
+            redriven = problems.tasks_of(metadata, redrive.NAMESPACE)
+        figures: list[QueueFigures] = []
+        for at in range(0, len(queues), _QUEUES_PER_STEP):
+            with self._core.lock:
+                consumers = self._core.consumers
+                for name, queue in queues[at : at + _QUEUES_PER_STEP]:
+                    messages, settings = queue.messages, queue.settings
+                    counts = messages.counts
+                    figures.append(
+                        QueueFigures(
+                            name,
+                            counts[WAITING],
+                            counts[CLAIMED],
+                            counts[DELAYED],
+                            counts[BURIED],
+                            messages.bytes,
+                            messages.oldest_waiting_ms(),
+                            consumers.waiting_for(queue),
+                            settings.paused,
+                            settings.draining,
+                            settings.dead_letter_queue,
+                        )
+                    )
+            yield_to_others()
+        now_ms = self._core.clock.now_ms()
+        sources: dict[str, list[str]] = {}
+        for each in figures:
+            if each.dead_letter_queue and len(sources.setdefault(each.dead_letter_queue, [])) < _MOST_OF_A_KIND:
+                sources[each.dead_letter_queue].append(each.name)
+        kinds = (
+            problems.of_broker(self._core),
+            problems.of_schedules(scheduled),
+            problems.of_redrives(redriven, now_ms),
+            problems.of_queues(figures, sources, self._history, now_ms),
+            problems.of_stopped_queues(figures),
+        )
+        found = [problem for kind in kinds for problem in islice(kind, _MOST_OF_A_KIND)]
+        return Snapshot(figures, sources, found)

@@ -1,0 +1,106 @@
+"""The command `top`: the overview in a terminal, drawn anew every few seconds."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from wonderq.cli.arguments import OK, Subparsers, text_from
+from wonderq.cli.client_options import add_broker_command, client_from, seconds_from
+from wonderq.cli.output import print_lines
+from wonderq.client import administration
+from wonderq.client.sync import Client
+from wonderq.rest.schemas import QUEUE_ORDERS
+from wonderq.terminal import human_seconds, is_terminal, table
+
+#: Moves the cursor to the upper left corner and clears the screen (ECMA-48).
+_CLEAR = "\x1b[H\x1b[2J"
+
+#: Lines besides those of the queues and the problems: sums, rates, blank lines, the heading.
+_OTHER_LINES = 7
+
+_MOST_PROBLEMS = 5
+
+#: Queues where the size of the terminal is not known.
+_QUEUES = 20
+
+
+def add_to(subparsers: Subparsers) -> None:
+    """Add the command."""
+    command = add_broker_command(
+        subparsers,
+        "top",
+        _top,
+        "watch the queues and the problems of a broker",
+        "Show what needs somebody, the sums and rates of all queues, and the queues with the largest figures, until "
+        "Ctrl-C. Without a terminal, print this once.",
+    )
+    command.add_argument(
+        "--sort", choices=QUEUE_ORDERS, default="unprocessed", help="figure that decides (default unprocessed)"
+    )
+    command.add_argument("--prefix", type=text_from, default="", help="only queues whose names begin with this")
+    command.add_argument(
+        "--every", metavar="S", type=seconds_from(0.1), default=2.0, help="seconds between two pictures (default 2)"
+    )
+    command.add_argument("--once", action="store_true", help="print one picture and end")
+
+
+def _top(options: argparse.Namespace) -> int:
+    repeats = is_terminal(sys.stdout) and not options.once
+    with client_from(options) as client:
+        while True:
+            rows = shutil.get_terminal_size().lines - _OTHER_LINES if repeats else _QUEUES
+            lines = list(_picture(client, options.sort, options.prefix, max(rows, 5)))
+            if repeats:
+                sys.stdout.write(_CLEAR)
+            print_lines(lines)
+            if not repeats:
+                return OK
+            time.sleep(options.every)
+
+
+def _picture(client: Client, sort: str, prefix: str, rows: int) -> Iterator[str]:
+    """Yield the lines of one picture, whose queues and problems have at most ``rows`` lines."""
+    overview = client.do(administration.overview())
+    problems = overview["problems"]
+    shown = problems[:_MOST_PROBLEMS]
+    queues = client.do(administration.largest_queues(sort, prefix, max(rows - len(shown), 1)))
+    counts, rates = overview["counts"], overview["per_second"]["10s"]
+    yield (
+        f"{counts['unprocessed']:,} waiting, {counts['processing']:,} in flight, {counts['delayed']:,} delayed, "
+        f"{overview['dead_letters']:,} dead letters in {overview['queues']:,} queues"
+    )
+    yield (
+        f"{_rate(rates['produced'])} in/s, {_rate(rates['claimed'])} claimed/s, {_rate(rates['deleted'])} done/s; "
+        f"{overview['consumers']:,} consumers wait"
+    )
+    yield ""
+    yield from (f"{each['severity'].upper():8} {each['message']}" for each in shown)
+    if len(problems) > len(shown):
+        yield f"and {len(problems) - len(shown):,} more"
+    if not problems:
+        yield "Nothing needs you."
+    yield ""
+    yield from table([_HEADING, *map(_row, queues)])
+
+
+_HEADING = ("QUEUE", "WAITING", "IN FLIGHT", "DELAYED", "BURIED", "OLDEST", "IN/S", "DONE/S")
+
+
+def _row(queue: dict[str, Any]) -> tuple[str, ...]:
+    counts, figures = queue["counts"], queue["figures"]
+    age, rates = figures["oldest_waiting_age"], figures["per_second"]
+    return (
+        queue["queue"] + (" (paused)" if queue["settings"]["paused"] else ""),
+        *(f"{counts[name]:,}" for name in ("unprocessed", "processing", "delayed", "buried")),
+        "-" if age is None else human_seconds(age),
+        *("-" if rates is None else _rate(rates[name]) for name in ("produced", "deleted")),
+    )
+
+
+def _rate(per_second: float) -> str:
+    return f"{per_second:,.0f}" if per_second >= 10 or not per_second else f"{per_second:.1f}"

@@ -1,0 +1,136 @@
+"""Overview of the broker for people: totals, rates, problems, and what the request's key may do; histories."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import falcon
+
+from wonderq.auth.access import Access
+from wonderq.broker.broker import Broker
+from wonderq.broker.history import WINDOWS, Track
+from wonderq.broker.overview import PERIODS_MS, Snapshot, Totals
+from wonderq.model.permits import Permits
+from wonderq.model.times import iso_time
+from wonderq.rest import schemas
+from wonderq.rest.bodies import read_query, render
+from wonderq.rest.resource import Resource
+
+#: Free space below which the disk is a problem.
+LOW_DISK_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class Vitals:
+    """State of the process and its disk, where the application can know it."""
+
+    version: str
+    disk_free_bytes: int | None = None
+    log_bytes: int | None = None
+    """Bytes of all records in the log, also of those that a compaction would remove."""
+    log_disk_bytes: int | None = None
+    segments: int | None = None
+    sync_p99_s: float | None = None
+    """Duration that 99 of 100 syncs of the log did not exceed, as the bound of a histogram's bucket."""
+    connections: int | None = None
+    connections_limit: int | None = None
+
+
+class Overview(Resource):
+    """``/overview``."""
+
+    def __init__(self, broker: Broker, access: Access | None, vitals: Callable[[], Vitals]) -> None:
+        super().__init__(broker, access)
+        self._vitals = vitals
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        read_query(req, schemas.Body)
+        broker, permits = self.broker, self.permits(req)
+        snapshot = broker.overview.current()
+        opens_all = permits(None)
+        totals = snapshot.totals(None if opens_all else permits)
+        names = None if opens_all else [each for each in broker.counters.by_queue if permits(each)]
+        vitals = self._vitals()
+        value = {
+            "version": vitals.version,
+            "now": iso_time(broker.core.clock.now_ms()),
+            "started_at": iso_time(broker.history.began_ms),
+            "ready": broker.unready is None,
+            "damaged": broker.is_damaged,
+            "queues": totals.queues,
+            "counts": _counts(totals),
+            "dead_letters": totals.dead_letters,
+            "dead_letters_last_hour": broker.history.dead_in_last_hour(names),
+            "per_second": {
+                period: broker.overview.per_second(names, ms)._asdict() for period, ms in PERIODS_MS.items()
+            },
+            "consumers": broker.waiting_consumers if opens_all else totals.consumers,
+            "problems": [*_problems_of_disk(vitals), *_problems(snapshot, permits)],
+            "disk_free_bytes": vitals.disk_free_bytes,
+            "log_bytes": vitals.log_bytes,
+            "log_disk_bytes": vitals.log_disk_bytes,
+            "segments": vitals.segments,
+            "sync_p99": vitals.sync_p99_s,
+            "connections": vitals.connections,
+            "connections_limit": vitals.connections_limit,
+            "access": self._access_of(req),
+        }
+        render(req, resp, value)
+
+    def _access_of(self, req: falcon.Request) -> dict[str, Any]:
+        key = None if self.access is None or self.access.open_to_all else self.access.find(req.auth)
+        if key is None:
+            return {"key": None, "name": None, "roles": ["admin"], "queues": ["*"]}
+        return {"key": key.id, "name": key.name, "roles": key.roles, "queues": key.queues}
+
+
+def _counts(totals: Totals) -> dict[str, int]:
+    return {
+        "unprocessed": totals.waiting,
+        "processing": totals.in_flight,
+        "delayed": totals.delayed,
+        "buried": totals.buried,
+    }
+
+
+def _problems_of_disk(vitals: Vitals) -> list[dict[str, Any]]:
+    free = vitals.disk_free_bytes
+    if free is None or free >= LOW_DISK_BYTES:
+        return []
+    message = f"The disk of the log has {free >> 20:,} MiB left. Make room, or produces will be refused."
+    return [{"code": "disk_low", "severity": "error", "message": message, "queue": None, "schedule": None}]
+
+
+def _problems(snapshot: Snapshot, permits: Permits) -> list[dict[str, Any]]:
+    return [each._asdict() for each in snapshot.problems if each.queue is None or permits(each.queue)]
+
+
+class OverviewHistory(Resource):
+    """``/overview/history``: the history of all queues together."""
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        query = read_query(req, schemas.HistoryQuery)
+        render(req, resp, _history_object(self.broker, self.broker.history.of(None), query.window))
+
+
+class QueueHistory(Resource):
+    """``/queues/{queue}/history``."""
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, queue: str) -> None:
+        query = read_query(req, schemas.HistoryQuery)
+        self.broker.queue(queue)  # or 404
+        render(req, resp, _history_object(self.broker, self.broker.history.of(queue), query.window))
+
+
+def _history_object(broker: Broker, track: Track | None, window: str) -> dict[str, Any]:
+    points = {} if track is None else track.points[window]._asdict()
+    ended_ms = broker.history.sampled_ms - (0 if track is None else track.unfinished_ms(window))
+    return {
+        "window": window,
+        "step": WINDOWS[window].step_ms // 1000,
+        "ended_at": iso_time(ended_ms),
+        "is_kept": track is not None,
+        **{name: list(points.get(name, ())) for name in ("waiting", "in_flight", "produced", "deleted", "dead")},
+    }

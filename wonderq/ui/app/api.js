@@ -1,0 +1,70 @@
+// Calls of the broker's API. Everything that it returns is the text of others: it is shown, and never becomes markup.
+
+export class ApiError extends Error {
+  /** @param {number} status @param {string} code @param {string} message @param {string | undefined} field */
+  constructor(status, code, message, field) {
+    super(message);
+    this.status = status;
+    this.code = code;
+    this.field = field;
+  }
+
+  /** Whether the broker did not answer at all. */
+  get isOutage() {
+    return this.status === 0;
+  }
+}
+
+/**
+ * Make a call and return its answer.
+ * @param {string} path @param {{method?: string, body?: unknown, signal?: AbortSignal}} [options] @returns {Promise<any>}
+ */
+export async function call(path, { method = "GET", body, signal } = {}) {
+  /** @type {Record<string, string>} */
+  const headers = { Accept: "application/json", "X-WonderQ-UI": "1" };
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  let response;
+  let answer;
+  try {
+    response = await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), signal });
+    answer = await response.json().catch(() => null);
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new ApiError(0, "no_answer", "The broker does not answer.", undefined);
+  }
+  if (response.ok) return answer;
+  const error = answer?.error ?? {};
+  const status = answer?.error ? response.status : response.status >= 502 && response.status <= 504 ? 0 : response.status;
+  if (status === 401) session.set(false);
+  throw new ApiError(status, error.code ?? "", error.message ?? `The answer has the status ${response.status}.`, error.field);
+}
+
+/** The path of a queue in the API. @param {string} queue */
+export const queuePath = (queue) => `/queues/${encodeURIComponent(queue)}`;
+
+/** A path with those of the fields that have a value. @param {string} path @param {Record<string, unknown>} fields */
+export function withQuery(path, fields) {
+  const given = Object.entries(fields).filter(([, value]) => value !== undefined && value !== null && value !== "");
+  return given.length ? `${path}?${new URLSearchParams(given.map(([name, value]) => [name, String(value)]))}` : path;
+}
+
+/** A value that parts of the page share. @template T @param {T} value */
+export function store(value) {
+  /** @type {Set<() => void>} */
+  const listeners = new Set();
+  return {
+    get: () => value,
+    set: (/** @type {T} */ next) => {
+      if (next === value) return;
+      value = next;
+      for (const each of [...listeners]) each();
+    },
+    listen: (/** @type {() => void} */ listener) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+  };
+}
+
+/** Whether the broker accepts the calls of this browser, or wants a key. */
+export const session = store(true);

@@ -1,0 +1,117 @@
+// Questions before an action, and the one line that tells its result.
+
+import { html, useEffect, useRef, useState } from "../vendor/preact.js";
+import { store } from "./api.js";
+import { refresh, useHold, useStore } from "./live.js";
+
+const asked = store(/** @type {any} */ (null));
+const said = store({ text: "", at: 0 });
+
+/** Tell the result of an action, also to screen readers. @param {string} text */
+export const announce = (text) => said.set({ text, at: Date.now() });
+
+/**
+ * Ask before an action. `act` gets the values of the fields; its error is shown in the dialog, and a text that it returns
+ * is announced. With `typed`, the user must type that text first.
+ * @param {{title: string, text?: any, fields?: any[], confirm: string, isDanger?: boolean, typed?: string,
+ *   act: (values: Record<string, any>) => Promise<string | void>}} question
+ */
+export const ask = (question) => asked.set(question);
+
+/** Act without a question, and tell the result. @param {() => Promise<string>} act */
+export async function doNow(act) {
+  try {
+    announce(await act());
+  } catch (error) {
+    announce(/** @type {Error} */ (error).message);
+  }
+  refresh();
+}
+
+export function Dialogs() {
+  const question = useStore(asked);
+  const { text, at } = useStore(said);
+  useEffect(() => {
+    const timer = text ? setTimeout(() => said.set({ text: "", at: 0 }), 8000) : 0;
+    return () => clearTimeout(timer);
+  }, [at]);
+  return html`<div class=${text ? "toast" : "toast gone"} role="status" aria-live="polite">${text}</div>
+    ${question && html`<${Question} key=${question.title} question=${question} />`}`;
+}
+
+/** @param {{question: any}} properties */
+function Question({ question }) {
+  const [error, setError] = useState(/** @type {any} */ (null));
+  const [typed, setTyped] = useState("");
+  const [isBusy, setBusy] = useState(false);
+  const close = () => asked.set(null);
+  const isReady = !isBusy && (!question.typed || typed === question.typed);
+  const submit = async (/** @type {Event} */ event) => {
+    event.preventDefault();
+    if (!isReady) return;
+    const data = new FormData(/** @type {HTMLFormElement} */ (event.target));
+    /** @type {Record<string, any>} */
+    const values = {};
+    for (const field of question.fields ?? []) {
+      values[field.name] = field.type === "checkbox" ? data.has(inputName(field)) : String(data.get(inputName(field)) ?? "");
+    }
+    setBusy(true);
+    setError(null);
+    try {
+      const result = await question.act(values);
+      close();
+      if (result) announce(result);
+      refresh();
+    } catch (failed) {
+      setError(failed);
+    }
+    setBusy(false);
+  };
+  return html`<${Modal} title=${question.title} onClose=${close}>
+    <form onSubmit=${submit}>
+      ${question.text && html`<p>${question.text}</p>`}
+      ${(question.fields ?? []).map((/** @type {any} */ field) => html`<${Field} key=${field.name} field=${field} error=${error?.field === field.name ? error : null} />`)}
+      ${question.typed &&
+      html`<label class="field">Type <b>${question.typed}</b> to confirm
+        <input name="typed" autocomplete="off" value=${typed} onInput=${(/** @type {any} */ event) => setTyped(event.target.value)} /></label>`}
+      ${error && html`<p class="failure" role="alert">${error.message}</p>`}
+      <p class="buttons"><button type="button" onClick=${close}>Cancel</button>
+        <button type="submit" class=${question.isDanger ? "danger" : "primary"} disabled=${!isReady}>${question.confirm}</button></p>
+    </form></${Modal}>`;
+}
+
+/** The name of a field's input. A form has properties such as `attributes`, which an input of that name would hide. @param {any} field */
+const inputName = (field) => `field-${field.name}`;
+
+/** @param {{field: any, error: any}} properties */
+function Field({ field, error }) {
+  const shared = { name: inputName(field), "aria-invalid": error ? "true" : undefined, required: field.required, disabled: field.isFixed };
+  let input;
+  if (field.type === "textarea") input = html`<textarea rows="6" spellcheck=${false} ...${shared}>${field.value ?? ""}</textarea>`;
+  else if (field.type === "select") {
+    input = html`<select defaultValue=${field.value} ...${shared}>${field.options.map((/** @type {string} */ each) => html`<option key=${each} value=${each} selected=${each === field.value}>${each}</option>`)}</select>`;
+  } else if (field.type === "checkbox") {
+    return html`<label class="check"><input type="checkbox" checked=${field.value} ...${shared} /> ${field.label}</label>`;
+  } else input = html`<input type=${field.type ?? "text"} defaultValue=${field.value ?? ""} value=${field.value ?? ""} autocomplete="off" ...${shared} />`;
+  return html`<label class="field">${field.label}${input}${field.help && html`<small>${field.help}</small>`}</label>`;
+}
+
+/** A dialog that keeps the focus, and gives it back. @param {any} properties */
+export function Modal({ title, onClose, children, kind = "" }) {
+  const dialog = useRef(/** @type {any} */ (null));
+  useHold(true);
+  useEffect(() => {
+    const before = /** @type {HTMLElement | null} */ (document.activeElement);
+    dialog.current.showModal();
+    return () => before?.isConnected && before.focus();
+  }, []);
+  const onCancel = (/** @type {Event} */ event) => {
+    event.preventDefault();
+    onClose();
+  };
+  const onClick = (/** @type {any} */ event) => event.target === dialog.current && onClose();
+  return html`<dialog ref=${dialog} class=${kind} aria-labelledby="dialog-title" onCancel=${onCancel} onMouseDown=${onClick}>
+    <div class="inside"><header><h2 id="dialog-title">${title}</h2>
+      <button type="button" class="quiet" onClick=${onClose}>Close</button></header>
+      ${children}</div></dialog>`;
+}

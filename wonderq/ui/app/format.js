@@ -1,0 +1,59 @@
+// Numbers, times and texts for people.
+
+const whole = new Intl.NumberFormat("en");
+const oneDigit = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
+
+/** @param {number} value */
+export const number = (value) => whole.format(value);
+
+/** "1 message", "2 messages". @param {number} value @param {string} noun */
+export const count = (value, noun) => `${whole.format(value)} ${noun}${value === 1 ? "" : "s"}`;
+
+/** A rate per second. @param {number} value */
+export const rate = (value) => (value === 0 ? "0" : value < 0.1 ? "<0.1" : value < 10 ? oneDigit.format(value) : whole.format(Math.round(value)));
+
+/** A duration in one unit, or two while that helps. @param {number} seconds */
+export function duration(seconds) {
+  const s = Math.max(0, seconds);
+  if (s < 1) return s === 0 ? "0 s" : "<1 s";
+  if (s < 60) return `${Math.floor(s)} s`;
+  if (s < 3600) return `${Math.floor(s / 60)} min`;
+  if (s < 86400) return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
+  return `${whole.format(Math.floor(s / 86400))} d ${Math.floor((s % 86400) / 3600)} h`;
+}
+
+/** @param {number} bytes */
+export function bytes(bytes) {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  let at = 0;
+  while (bytes >= 1024 && at < units.length - 1) {
+    bytes /= 1024;
+    at += 1;
+  }
+  return `${oneDigit.format(bytes)} ${units[at]}`;
+}
+
+/** The local time of a moment, to the second. @param {Date} at */
+export function clockTime(at) {
+  const pad = (/** @type {number} */ value) => String(value).padStart(2, "0");
+  return `${pad(at.getHours())}:${pad(at.getMinutes())}:${pad(at.getSeconds())}`;
+}
+
+/** @param {Date} at */
+export function dateTime(at) {
+  const pad = (/** @type {number} */ value) => String(value).padStart(2, "0");
+  return `${at.getFullYear()}-${pad(at.getMonth() + 1)}-${pad(at.getDate())} ${clockTime(at)}`;
+}
+
+// Control characters, and those that turn the direction of text: they could make a message look like another.
+const INVISIBLE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/g;
+
+/** A text whose invisible characters show as their numbers. @param {string} text */
+export const visible = (text) =>
+  text.replace(INVISIBLE, (each) => `\u27e8${each.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}\u27e9`);
+
+/** The beginning of a message on one line. @param {string} text */
+export const oneLine = (text) => visible(text.slice(0, 200).replace(/\s+/g, " ")).slice(0, 120);
+
+/** @param {string} id */
+export const shortId = (id) => id.slice(0, 8);

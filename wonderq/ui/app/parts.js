@@ -1,0 +1,59 @@
+// Small parts that several pages use.
+
+import { html, useEffect, useState } from "../vendor/preact.js";
+import { dateTime, duration, number } from "./format.js";
+
+/** A word in a frame: never a colour alone. @param {any} properties */
+export const Badge = ({ kind = "", title, children }) => html`<span class=${`badge ${kind}`} title=${title}>${children}</span>`;
+
+/** @param {any} properties */
+export const Failure = ({ error }) => (error && !error.isOutage ? html`<p class="failure" role="alert">${error.message}</p>` : null);
+
+/** The time since or until a moment, which moves by itself. @param {{at: string | null, until?: boolean}} properties */
+export function Ago({ at, until = false }) {
+  const [, setTick] = useState(0);
+  useEffect(() => {
+    const timer = setInterval(() => setTick((tick) => tick + 1), 1000);
+    return () => clearInterval(timer);
+  }, []);
+  if (!at) return html`<span class="faint">–</span>`;
+  const moment = new Date(at);
+  const seconds = ((until ? 1 : -1) * (moment.getTime() - Date.now() - skew.ms)) / 1000;
+  const text = until ? (seconds <= 0 ? "now" : `in ${duration(seconds)}`) : `${duration(seconds)} ago`;
+  return html`<time datetime=${at} title=${dateTime(moment)}>${text}</time>`;
+}
+
+/** How far the broker's clock is ahead of the browser's. */
+export const skew = { ms: 0 };
+
+/** A line through the last values. @param {{values: number[], label: string}} properties */
+export function Sparkline({ values, label }) {
+  if (values.length < 2) return html`<span class="faint" title="Not enough samples yet">–</span>`;
+  const [width, height] = [96, 22];
+  const most = Math.max(...values, 1);
+  const x = (/** @type {number} */ at) => ((at + 60 - values.length) / 59) * width;
+  const y = (/** @type {number} */ value) => height - 1.5 - (value / most) * (height - 3);
+  const points = values.map((value, at) => `${x(at).toFixed(1)},${y(value).toFixed(1)}`).join(" ");
+  return html`<svg class="spark" viewBox="0 0 ${width} ${height}" width=${width} height=${height} role="img" aria-label=${label}>
+    <title>${label}</title><polyline points=${points} /></svg>`;
+}
+
+/** A number, faint if it is zero. @param {{value: number}} properties */
+export const Figure = ({ value }) => html`<span class=${value ? "" : "faint"}>${number(value)}</span>`;
+
+/** A button that copies a text. @param {{text: string, label: string}} properties */
+export function Copy({ text, label }) {
+  const [isDone, setDone] = useState(false);
+  const copy = async () => {
+    await navigator.clipboard.writeText(text).catch(() => {});
+    setDone(true);
+    setTimeout(() => setDone(false), 1500);
+  };
+  return html`<button type="button" class="quiet" onClick=${copy} aria-label=${label} title=${label}>${isDone ? "Copied" : "Copy"}</button>`;
+}
+
+/** @param {any} properties */
+export const Empty = ({ children }) => html`<div class="empty">${children}</div>`;
+
+/** Tabs as links, so that each has an address. @param {{label: string, children: any}} properties */
+export const Tabs = ({ label, children }) => html`<nav class="tabs" aria-label=${label}>${children}</nav>`;

@@ -1,0 +1,98 @@
+// Dead letters of all queues, by where they came from and why: the page for the morning.
+
+import { html } from "../vendor/preact.js";
+import { bringBack, bringBackAll, deleteAll } from "../app/actions.js";
+import { Link, queueHref } from "../app/address.js";
+import { queuePath, withQuery } from "../app/api.js";
+import { ask } from "../app/dialogs.js";
+import { count, number, oneLine, visible } from "../app/format.js";
+import { usePoll } from "../app/live.js";
+import { Ago, Empty, Failure } from "../app/parts.js";
+import { reasonOf } from "./messages.js";
+
+/** Messages of a queue that are looked at, and queues that are shown. */
+const LOOKED_AT = 1000;
+const QUEUES = 20;
+
+/** @param {any} properties */
+export function Dead({ rights }) {
+  const { data, error } = usePoll(withQuery("/queues", { dead_letters: true, figures: true, limit: QUEUES + 1 }));
+  const queues = data?.map((/** @type {any} */ queue) => ({ queue, total: sumOf(queue) })).filter((/** @type {any} */ each) => each.total);
+  return html`<h1>Dead letters</h1><p class="faint">Messages that no consumer could finish, by the queue they came from and the reason.</p>
+    <${Failure} error=${error} />
+    ${queues && !queues.length && html`<p class="well"><span aria-hidden="true">✓</span> No dead letters.</p>`}
+    ${queues?.slice(0, QUEUES).map((/** @type {any} */ each) => html`<${Letters} key=${each.queue.queue} queue=${each.queue} total=${each.total} rights=${rights} />`)}
+    ${data?.length > QUEUES && html`<p class="faint">The first ${QUEUES} queues with dead letters. <${Link} href="/ui?sort=buried">All queues</${Link}></p>`}`;
+}
+
+/** Dead letters of a queue: all of a dead-letter queue, otherwise those that are buried. @param {any} queue */
+const sumOf = (queue) => (queue.figures.sources.length ? Object.values(queue.counts).reduce((sum, each) => /** @type {any} */ (sum) + each, 0) : queue.counts.buried);
+
+/** @param {any} properties */
+function Letters({ queue, total, rights }) {
+  const name = queue.queue;
+  const isOwn = queue.figures.sources.length === 0;
+  const base = `${queuePath(name)}/dev/messages${isOwn ? "/status" : ""}`;
+  const path = withQuery(base, { status: isOwn ? "buried" : null, limit: LOOKED_AT, preview: 200 });
+  // A thousand messages are read for this, so not every two seconds, but when their number changes.
+  const { data, error } = usePoll(rights.seesMessages ? `${path}#${total}` : null, { repeats: false });
+  return html`<section class="card"><div class="heading"><h2><${Link} href=${queueHref(name, isOwn ? { status: "buried" } : undefined)}>${name}</${Link}> <small>${count(total, isOwn ? "buried message" : "dead letter")}</small></h2>
+      ${rights.isAdmin && !isOwn && rights.opensAllQueues && html`<button type="button" onClick=${() => bringBackAll(name, total)}>Bring back all…</button>`}</div>
+    <${Failure} error=${error} />
+    ${rights.isKnown && !rights.seesMessages && html`<p class="faint">Reasons need the role <code>inspect</code>.</p>`}
+    ${data && html`<${Groups} name=${name} groups=${groupsOf(data)} rights=${rights} isOwn=${isOwn} />`}
+    ${data?.length === LOOKED_AT && total > LOOKED_AT && html`<p class="faint">Of the ${number(LOOKED_AT)} oldest. The numbers are of these.</p>`}</section>`;
+}
+
+/** @param {any[]} messages */
+function groupsOf(messages) {
+  const groups = new Map();
+  for (const message of messages) {
+    const source = message.dead_letter?.queue ?? message.queue;
+    const reason = reasonOf(message);
+    const at = message.dead_letter?.moved_at ?? message.produced_at;
+    const key = `${source}\n${reason}`;
+    const group = groups.get(key) ?? { key, source, reason, messages: [], first: at, last: at };
+    group.messages.push(message);
+    if (at < group.first) group.first = at;
+    if (at > group.last) group.last = at;
+    groups.set(key, group);
+  }
+  return [...groups.values()].sort((a, b) => (a.last < b.last ? 1 : -1));
+}
+
+/** @param {any} properties */
+function Groups({ name, groups, rights, isOwn }) {
+  return html`<table class="stack"><thead><tr><th scope="col">Came from</th><th scope="col">Reason</th><th scope="col" class="n">Count</th><th scope="col" class="wide">First</th><th scope="col">Last</th><th scope="col" class="wide">One of them</th><th scope="col"><span class="sr">Actions</span></th></tr></thead>
+    <tbody>${groups.map((/** @type {any} */ group) => html`<tr key=${group.key}><th scope="row"><${Link} href=${queueHref(group.source)}>${group.source}</${Link}></th>
+      <td>${visible(group.reason)}</td><td class="n">${number(group.messages.length)}</td><td class="wide nowrap"><${Ago} at=${group.first} /></td><td class="nowrap"><${Ago} at=${group.last} /></td>
+      <td class="wide body"><${Link} data-open href=${queueHref(name, { message: group.messages[0].id })}>${oneLine(group.messages[0].message) || "empty"}</${Link}></td>
+      <td><div class="actions">${rights.isAdmin && !isOwn && rights.opensAllQueues && html`<button type="button" onClick=${() => askBringBack(name, group)}>Bring back…</button>`}
+        ${rights.isAdmin && html`<button type="button" class="danger" onClick=${() => askDelete(name, group)}>Delete…</button>`}</div></td></tr>`)}</tbody></table>`;
+}
+
+/** @param {any} group */
+const idsOf = (group) => group.messages.map((/** @type {any} */ each) => each.id);
+
+/** @param {string} name @param {any} group */
+function askBringBack(name, group) {
+  ask({
+    title: `Bring back ${count(group.messages.length, "message")}`,
+    text: `They return to ${group.source}, each as if it had never been claimed.`,
+    confirm: `Bring back ${count(group.messages.length, "message")}`,
+    act: () => bringBack(name, idsOf(group)),
+  });
+}
+
+/** @param {string} name @param {any} group */
+function askDelete(name, group) {
+  ask({
+    title: `Delete ${count(group.messages.length, "message")}`,
+    text: `This deletes those in ${name} that came from ${group.source}: “${visible(group.reason)}”. It cannot be undone.`,
+    confirm: `Delete ${count(group.messages.length, "message")}`,
+    isDanger: true,
+    typed: name,
+    act: () => deleteAll(name, idsOf(group)),
+  });
+}
+

@@ -1,0 +1,160 @@
+// The messages of a queue: a table with filters, read without claiming any.
+
+import { html, useEffect, useState } from "../vendor/preact.js";
+import { bringBack, deleteAll } from "../app/actions.js";
+import { changed, go, Link, useAddress } from "../app/address.js";
+import { queuePath, withQuery } from "../app/api.js";
+import { ask, doNow } from "../app/dialogs.js";
+import { count, number, oneLine, shortId } from "../app/format.js";
+import { useHold, usePoll } from "../app/live.js";
+import { Ago, Badge, Copy, Empty, Failure } from "../app/parts.js";
+import { Drawer } from "./drawer.js";
+
+const PAGE = 50;
+
+/** @type {[string, string][]} */
+const STATUSES = [
+  ["unprocessed", "Waiting"],
+  ["processing", "In flight"],
+  ["delayed", "Delayed"],
+  ["buried", "Buried"],
+];
+/** @type {Record<string, string>} */
+export const STATUS_WORDS = Object.fromEntries(STATUSES);
+
+/** @param {any} properties */
+export function Messages({ queue, rights }) {
+  const { query } = useAddress();
+  const [ticked, setTicked] = useState(/** @type {Set<string>} */ (new Set()));
+  const name = queue.queue;
+  const filters = Object.fromEntries(["contains", "attribute", "group"].map((each) => [each, query.get(each) ?? ""]));
+  const status = query.get("status") ?? "";
+  const after = query.get("after") ?? "";
+  const opened = query.get("message");
+  const isSearch = Object.values(filters).some(Boolean);
+  const base = `${queuePath(name)}/dev/messages${status ? "/status" : ""}`;
+  const path = withQuery(base, { status, after, limit: PAGE + 1, preview: 200, ...filters });
+  // A search reads the whole queue, so it is not repeated by itself.
+  const { data, error, isBusy, stop } = usePoll(rights.seesMessages ? path : null, { repeats: !isSearch });
+  useHold(ticked.size > 0);
+  useEffect(() => setTicked(new Set()), [path]);
+  const total = /** @type {number} */ (Object.values(queue.counts).reduce((sum, each) => /** @type {number} */ (sum) + /** @type {number} */ (each), 0));
+  if (rights.isKnown && !rights.seesMessages) {
+    return html`<${Empty}>Your key shows figures and no messages. Messages need the role <code>inspect</code>.</${Empty}>`;
+  }
+  const rows = data?.slice(0, PAGE);
+  const tick = (/** @type {string} */ id) => {
+    const next = new Set(ticked);
+    if (!next.delete(id)) next.add(id);
+    setTicked(next);
+  };
+  return html`<div class="chips" role="group" aria-label="Status">
+      <${Chip} status="" name="All" value=${total} chosen=${status} />
+      ${STATUSES.map(([key, word]) => html`<${Chip} key=${key} status=${key} name=${word} value=${queue.counts[key]} chosen=${status} />`)}</div>
+    <${Filters} filters=${filters} />
+    <${Failure} error=${error} />
+    ${isBusy && isSearch && html`<p class="facts">Searching ${count(total, "message")}… <button type="button" onClick=${stop}>Stop</button></p>`}
+    ${ticked.size > 0 && html`<${Bulk} name=${name} ids=${[...ticked]} rows=${rows} rights=${rights} onDone=${() => setTicked(new Set())} />`}
+    ${rows && !rows.length && html`<${Nothing} isSearch=${isSearch} filters=${filters} status=${status} total=${total} after=${after} />`}
+    ${rows?.length > 0 && html`<${Table} rows=${rows} ticked=${ticked} tick=${tick} setTicked=${setTicked} rights=${rights} />`}
+    <p class="pager">${after && html`<${Link} class="button" href=${changed({ after: null, message: null })}>First page</${Link}>`}
+      ${data?.length > PAGE && html`<${Link} class="button" href=${changed({ after: rows[PAGE - 1].id, message: null })}>Next page</${Link}>`}</p>
+    ${opened && html`<${Drawer} key=${opened} queue=${name} id=${opened} rights=${rights} onClose=${() => go(changed({ message: null }))} />`}`;
+}
+
+/** @param {any} properties */
+const Chip = ({ status, name, value, chosen }) =>
+  html`<${Link} class="chip" title=${status} href=${changed({ status: status || null, after: null, message: null })} aria-current=${status === chosen ? "true" : undefined}>${name} <b>${number(value)}</b></${Link}>`;
+
+/** @param {any} properties */
+function Filters({ filters }) {
+  const submit = (/** @type {Event} */ event) => {
+    event.preventDefault();
+    const data = new FormData(/** @type {HTMLFormElement} */ (event.target));
+    const value = (/** @type {string} */ name) => String(data.get(`filter-${name}`));
+    const id = value("id").trim();
+    if (id) go(changed({ message: id }));
+    else go(changed({ contains: value("contains"), attribute: value("attribute"), group: value("group"), after: null, message: null }));
+  };
+  const isSet = Object.values(filters).some(Boolean);
+  return html`<form class="filters" onSubmit=${submit} role="search" aria-label="Messages">
+    <label>Text<input type="search" name="filter-contains" data-filter value=${filters.contains} maxlength="1024" placeholder="contains… ( / )" /></label>
+    <label>Attribute<input type="search" name="filter-attribute" value=${filters.attribute} placeholder="name or name=value" maxlength="1024" /></label>
+    <label>Group<input type="search" name="filter-group" value=${filters.group} maxlength="128" /></label>
+    <label>Id<input type="search" name="filter-id" placeholder="open a message" maxlength="64" /></label>
+    <button type="submit">Search</button>
+    ${isSet && html`<${Link} class="button" href=${changed({ contains: null, attribute: null, group: null, after: null })}>Clear</${Link}>`}</form>`;
+}
+
+/** @param {any} properties */
+function Nothing({ isSearch, filters, status, total, after }) {
+  const clear = html`<${Link} href=${changed({ contains: null, attribute: null, group: null, after: null })}>Clear the filter</${Link}>`;
+  if (isSearch) {
+    const what = [filters.contains && `has “${filters.contains}” in it`, filters.attribute && `has the attribute ${filters.attribute}`, filters.group && `is of the group ${filters.group}`];
+    return html`<${Empty}>No message ${what.filter(Boolean).join(" and ")}. ${number(total)} looked at. ${clear}</${Empty}>`;
+  }
+  if (after) return html`<${Empty}>No more messages.</${Empty}>`;
+  if (status) return html`<${Empty}>No message is ${STATUS_WORDS[status]?.toLowerCase()}.</${Empty}>`;
+  return html`<${Empty}>The queue is empty. New messages appear here by themselves.</${Empty}>`;
+}
+
+/** @param {any} properties */
+function Bulk({ name, ids, rows, rights, onDone }) {
+  const areDead = rows.some((/** @type {any} */ each) => ids.includes(each.id) && each.dead_letter);
+  const back = () =>
+    doNow(async () => {
+      const text = await bringBack(name, ids);
+      onDone();
+      return text;
+    });
+  const remove = () =>
+    ask({
+      title: `Delete ${count(ids.length, "message")}`,
+      text: `This deletes the ${count(ids.length, "ticked message")} of ${name}, also if a consumer holds it. It cannot be undone.`,
+      confirm: `Delete ${count(ids.length, "message")}`,
+      isDanger: true,
+      act: async () => {
+        const text = await deleteAll(name, ids);
+        onDone();
+        return text;
+      },
+    });
+  return html`<div class="bulk" role="group" aria-label="Ticked messages"><b>${number(ids.length)} ticked.</b> The page stands still meanwhile.
+    ${rights.isAdmin && areDead && rights.opensAllQueues && html`<button type="button" class="primary" onClick=${back}>Bring back</button>`}
+    ${rights.isAdmin && html`<button type="button" class="danger" onClick=${remove}>Delete…</button>`}
+    <button type="button" onClick=${onDone}>Untick all</button></div>`;
+}
+
+/** @param {any} properties */
+function Table({ rows, ticked, tick, setTicked, rights }) {
+  const has = (/** @type {(row: any) => unknown} */ field) => rows.some(field);
+  const shows = {
+    priority: has((row) => row.priority),
+    group: has((row) => row.group),
+    origin: has((row) => row.dead_letter),
+    deadline: has((row) => row.claimed_until || row.delayed_until),
+  };
+  const isAll = rows.every((/** @type {any} */ row) => ticked.has(row.id));
+  const tickAll = () => setTicked(isAll ? new Set() : new Set(rows.map((/** @type {any} */ row) => row.id)));
+  return html`<table class="messages"><thead><tr>
+      ${rights.isAdmin && html`<th class="tick"><input type="checkbox" aria-label="Tick all on this page" checked=${isAll} onChange=${tickAll} /></th>`}
+      <th scope="col">Message</th><th scope="col" class="wide">Id</th><th scope="col">Age</th><th scope="col" class="wide">Status</th><th scope="col" class="n" title="Number of times that it was claimed">Tries</th>
+      ${shows.priority && html`<th scope="col" class="n wide">Priority</th>`}${shows.group && html`<th scope="col" class="wide">Group</th>`}
+      ${shows.deadline && html`<th scope="col" class="wide">Until</th>`}${shows.origin && html`<th scope="col" class="wide">Came from</th>`}</tr></thead>
+    <tbody>${rows.map((/** @type {any} */ row) => html`<tr key=${row.id} class=${ticked.has(row.id) ? "ticked" : ""}>
+      ${rights.isAdmin && html`<td class="tick"><input type="checkbox" aria-label=${`Tick ${shortId(row.id)}`} checked=${ticked.has(row.id)} onChange=${() => tick(row.id)} /></td>`}
+      <td class="body"><${Link} data-open href=${changed({ message: row.id })}>${oneLine(row.message) || html`<i>empty</i>`}</${Link}></td>
+      <td class="wide id"><code title=${row.id}>${shortId(row.id)}</code> <${Copy} text=${row.id} label=${`Copy the id ${row.id}`} /></td>
+      <td class="nowrap"><${Ago} at=${row.produced_at} /></td>
+      <td class="wide"><${Badge} kind=${row.status} title=${row.status}>${STATUS_WORDS[row.status]}</${Badge}></td>
+      <td class="n">${number(row.receive_count)}</td>
+      ${shows.priority && html`<td class="n wide">${row.priority ?? 0}</td>`}${shows.group && html`<td class="wide clip">${row.group}</td>`}
+      ${shows.deadline && html`<td class="wide nowrap">${row.claimed_until || row.delayed_until ? html`<${Ago} until at=${row.claimed_until ?? row.delayed_until} />` : ""}</td>`}
+      ${shows.origin && html`<td class="wide clip">${row.dead_letter && html`${row.dead_letter.queue}: <span title=${row.dead_letter.reason}>${reasonOf(row)}</span>`}</td>`}</tr>`)}</tbody></table>`;
+}
+
+/** Why a message is a dead letter, in short. @param {any} message */
+export function reasonOf(message) {
+  const error = message.last_error;
+  return error ? [error.type, error.message].filter(Boolean).join(": ") : message.dead_letter?.reason ?? "buried";
+}
