@@ -155,7 +155,7 @@ def source_of(message: LoadedMessage) -> str | None:
 
 
 def without_source(message: LoadedMessage) -> Headers:
-    """Return the headers of a message that is no dead letter any more. It starts afresh, so its failure stays behind."""
+    """Return the headers of a message that is no dead letter any more. Its failure stays behind, as its tries do."""
     return {name: value for name, value in message.headers.items() if name not in ("origin", FAILURE_HEADER)}
 
 

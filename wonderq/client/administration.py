@@ -101,7 +101,7 @@ def queues(prefix: str, after: str) -> Call[list[QueueInfo]]:
 
 def largest_queues(sort: str, prefix: str, limit: int) -> Call[list[dict[str, Any]]]:
     """List the queues with the largest figure, with their rates."""
-    query = {"sort": sort, "prefix": prefix, "limit": limit, "figures": "true"}
+    query = {"sort": sort, "prefix": prefix or None, "limit": limit, "figures": "true"}
     return call(Request.of("GET", with_query("/queues", query)), list[dict[str, Any]])
 
 

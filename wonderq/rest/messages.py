@@ -13,7 +13,7 @@ from wonderq.broker.claims import ClaimOptions
 from wonderq.httpd.errors import RequestError, error_object
 from wonderq.httpd.room import RESPONSE_SHARE
 from wonderq.model import errors
-from wonderq.model.messages import NewMessage, RequestNumber, SendResults
+from wonderq.model.messages import NewMessage, RequestNumber, SendResults, Target
 from wonderq.model.queue_names import DEFAULT_QUEUE
 from wonderq.rest import schemas
 from wonderq.rest.bodies import read_body, read_optional_body, read_query, render

@@ -39,6 +39,6 @@ class Session(Resource):
         render(req, resp, {"success": True})
 
     def _set_cookie(self, req: falcon.Request, resp: falcon.Response, value: str, max_age_s: int) -> None:
-        is_secure = self._address.of(req.env, req.scheme, req.netloc).startswith("https:")
+        is_secure = self._address.of(req.env).startswith("https:")
         name = cookie_name(req.env.get("HTTP_HOST", ""), is_secure=is_secure)
         resp.set_cookie(name, value, max_age=max_age_s, path="/", secure=is_secure, http_only=True, same_site="Strict")
