@@ -210,7 +210,7 @@ class Next(Resource):
         done = self.broker.next(sources, finished, _claim_options(req, body), permits=self.permits(req))
         value: dict[str, Any] = {"messages": claimed_objects(done.messages), "success": not any(done.results)}
         if not value["success"]:
-            rendered = iter(batch_results([(None, each.receipt) for each in finished], done.results)["results"])
+            rendered = iter(batch_results([Target(None, each.receipt) for each in finished], done.results)["results"])
             value["results"] = {name: list(islice(rendered, len(entries))) for name, entries in lists.items()}
         if done.refusal is not None:
             value["claim_error"] = error_object(*describe_error(done.refusal))["error"]

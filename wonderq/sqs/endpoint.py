@@ -215,7 +215,7 @@ def _authorize_queues(key: Key, parameters: Mapping[str, Any]) -> None:
 
 
 #: Roles of keys that may ask for the URL of a queue.
-_QUEUE_ROLES: tuple[Role, ...] = ("produce", "consume", "inspect")
+_QUEUE_ROLES: tuple[Role, ...] = ("produce", "consume", "look", "inspect")
 
 #: Parameters that name a queue, and the functions by which the actions read the name.
 _QUEUE_PARAMETERS: dict[str, Callable[[str], str]] = {
