@@ -16,6 +16,9 @@ from tests.support.waiting import PATIENCE_S
 from wonderq.broker.broker import Broker
 from wonderq.state import record
 
+#: Exit code of a run that broke no promise, and did not exercise everything that it is for.
+NOT_WHOLE = 3
+
 CHECKPOINTS = "checkpoints written"
 CHECKPOINTS_FOUND = "starts with a checkpoint"
 COMPACTIONS = "segments compacted away"
@@ -59,15 +62,14 @@ class Mechanisms:
         """Return the required mechanisms that did not run."""
         return [name for name in self._required if not self.counts[name]]
 
-    def verdict(self, *, is_slice: bool = False) -> tuple[str, bool]:
-        """Return the report of a run, and whether the run was whole.
+    def __str__(self) -> str:
+        shown = {name: count for name, count in self.counts.items() if count or name in self._required}
+        return "mechanisms: " + ", ".join(f"{name} {count:,}" for name, count in shown.items())
 
-        A slice is too short to exercise everything, so it passes in any case.
-        """
-        report = "mechanisms: " + ", ".join(f"{name} {count:,}" for name, count in self.counts.items())
-        if not (idle := self.idle()):
-            return report, True
-        return f"{report}\nNEVER RAN: {', '.join(idle)}", is_slice
+    def verdict(self, *, is_slice: bool = False) -> tuple[str, bool]:
+        """Return the report of a run, and whether it passes. A slice passes though it is too short for some of them."""
+        idle = self.idle()
+        return (f"{self}\nNEVER RAN: {', '.join(idle)}", is_slice) if idle else (str(self), True)
 
 
 def scraped(url: str) -> Counter[str]:
