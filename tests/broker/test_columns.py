@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import tracemalloc
+from array import array
 from itertools import islice
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from wonderq.model.status import BURIED, CLAIMED, DELAYED, GONE, WAITING
 from wonderq.state import columns
 from wonderq.state.columns import Columns
 from wonderq.state.lanes import NO_LANE
-from wonderq.state.page import IN_LANE, NO_TOKEN, MessageView, Page
+from wonderq.state.page import IN_LANE, NO_TOKEN, PAGE_MESSAGES, MessageView, Page
 from wonderq.state.record import to_runs
 
 HOURS_12_MS = 43_200_000
@@ -550,6 +551,23 @@ def test_pages_whose_deadlines_get_earlier_and_earlier_keep_them_all() -> None:
     for now_ms in (7_001, 8_000, 10_000):
         assert len(portions(real, now_ms, 100)) < 100
         assert real.counts[WAITING] == now_ms - 7_000
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_messages_are_found_at_their_positions_on_all_pages(sparse: bool) -> None:
+    """Compaction copies what is found: a message that is passed over would be lost with its segment."""
+    real = Columns()
+    count = 3 * PAGE_MESSAGES
+    real.produce(0, 1, 0, [10] * count, [])
+    left = range(0, count, 100) if sparse else range(count)
+    if sparse:
+        real.delete(to_runs(sequence for sequence in range(count) if sequence % 100))
+        start: int | None = 0
+        while start is not None:
+            start, _ = real.thin(start, 1 << 20)
+    found = list(real.find_at_positions([0, count], array("Q", range(0, 10 * count, 10))))
+    assert [sequence for _, first, several in found for sequence in range(first, first + several)] == list(left)
+    assert all(place == first for place, first, _ in found)
 
 
 def test_lanes_that_are_gone_leave_the_heap_of_open_lanes_in_portions() -> None:

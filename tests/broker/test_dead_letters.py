@@ -230,7 +230,8 @@ def test_they_are_counted(lasting: Lasting) -> None:
         fail(lasting, queue, 1)
         assert lasting.bodies(queue) == ""
     q, r = lasting.broker.counters.of("q"), lasting.broker.counters.of("r")
-    assert (q.moved, q.buried, r.moved, r.buried) == (2, 0, 0, 2)
+    assert (q.moved, q.dead_letters_moved, q.buried) == (2, 2, 0)
+    assert (r.moved, r.dead_letters_moved, r.buried) == (0, 0, 2)
 
 
 def test_nobody_counts_as_dead_whose_queue_has_no_limit(lasting: Lasting) -> None:

@@ -92,6 +92,17 @@ def test_giving_a_message_back_voids_its_receipt(
     stale(broker, clock, act, message)
 
 
+def test_a_renewal_is_by_the_timeout_of_the_one_before(broker: Broker, clock: FakeClock) -> None:
+    broker.produce("default", ["x"])
+    (message,) = broker.claim("default", visibility_timeout_ms=30_000)
+    target = Target(receipt=message.receipt)
+    broker.update("default", target, Change(visibility_timeout_ms=600_000))
+    clock.ms += 1000
+    broker.update("default", target, Change())
+    (renewed,) = broker.messages("default")
+    assert renewed.due_ms == clock.ms + 600_000
+
+
 def test_the_receipt_of_a_claim_that_was_made_to_expire(broker: Broker, clock: FakeClock) -> None:
     """It deletes the message until the next claim, as after the deadline. The end counts as no time-out."""
     broker.produce("default", ["a"])

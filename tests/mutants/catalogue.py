@@ -14,6 +14,7 @@ from tests.mutants import (
     in_maintenance,
     in_recovery,
     in_semantics,
+    in_siblings,
     in_state,
     in_verification,
 )
@@ -34,6 +35,7 @@ MUTANTS = [
         in_documentation,
         in_limits,
         in_semantics,
+        in_siblings,
     )
     for mutant in module.MUTANTS
 ]

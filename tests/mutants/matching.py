@@ -19,6 +19,7 @@ MATCHING_TESTS: dict[str, tuple[str, ...]] = {
         "tests/http/test_limits.py",
     ),
     "wonderq/broker/changes.py": (
+        "tests/broker/test_durable_answers.py",
         "tests/broker/test_receipts.py",
         "tests/broker/test_versions.py",
         "tests/broker/test_batches_of_receipts.py",
@@ -55,15 +56,25 @@ MATCHING_TESTS: dict[str, tuple[str, ...]] = {
         "tests/broker/test_clock.py",
         "tests/broker/test_clock_jumps.py",
         "tests/broker/test_cautious_clock.py",
+        "tests/broker/test_rotten_bodies.py",
         "tests/broker/test_waiting.py",
         "tests/broker/test_portions.py",
         "tests/broker/test_counters.py",
     ),
-    "wonderq/broker/counters.py": ("tests/broker/test_counters.py", "tests/http/test_metrics.py"),
+    "wonderq/broker/counters.py": (
+        "tests/broker/test_counters.py",
+        "tests/broker/test_mechanisms.py",
+        "tests/http/test_metrics.py",
+    ),
     "wonderq/broker/cron.py": ("tests/broker/test_schedules.py", "tests/http/test_schedules.py"),
-    "wonderq/broker/housekeeping.py": ("tests/broker/test_housekeeping.py", "tests/broker/test_portions.py"),
+    "wonderq/broker/housekeeping.py": (
+        "tests/broker/test_housekeeping.py",
+        "tests/broker/test_portions.py",
+        "tests/broker/test_cautious_clock.py",
+    ),
     "wonderq/broker/maintenance.py": ("tests/broker/test_maintenance.py", "tests/broker/test_compaction_order.py"),
     "wonderq/broker/produce.py": (
+        "tests/broker/test_durable_answers.py",
         "tests/broker/test_deduplication.py",
         "tests/broker/test_request_numbers.py",
         "tests/broker/test_hand_over.py",
@@ -75,6 +86,7 @@ MATCHING_TESTS: dict[str, tuple[str, ...]] = {
         "tests/http/test_semantics.py",
     ),
     "wonderq/broker/queries.py": (
+        "tests/broker/test_durable_answers.py",
         "tests/broker/test_portions.py",
         "tests/broker/test_counters.py",
         "tests/broker/test_another_queues_ids.py",
@@ -82,7 +94,9 @@ MATCHING_TESTS: dict[str, tuple[str, ...]] = {
         "tests/http/test_semantics.py",
     ),
     "wonderq/broker/queues.py": (
+        "tests/broker/test_durable_answers.py",
         "tests/broker/test_queue_settings.py",
+        "tests/broker/test_portions.py",
         "tests/broker/test_deleted_queues.py",
         "tests/broker/test_consumers.py",
         "tests/broker/test_limits.py",
