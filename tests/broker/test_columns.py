@@ -570,14 +570,23 @@ def test_messages_are_found_at_their_positions_on_all_pages(sparse: bool) -> Non
     assert all(place == first for place, first, _ in found)
 
 
+def test_deadlines_of_deleted_messages_do_not_gather() -> None:
+    """A page with one message that stays does not keep the deadlines of all that it had."""
+    real = Columns()
+    real.produce(0, 0, 1, [10] * PAGE_MESSAGES, [10 * sequence for sequence in range(PAGE_MESSAGES)])
+    for sequence in range(1, PAGE_MESSAGES):
+        real.delete([sequence, 1])
+    assert len(real._deadlines._by_page.get(0, ())) <= 10
+
+
 def test_lanes_that_are_gone_leave_the_heap_of_open_lanes_in_portions() -> None:
     real = Columns()
     real.produce(0, 0, 1, [10] * 5000, [], [(0, f"group {number}") for number in range(5000)])
     real.delete([10, 4980])
     asked: list[int] = []
-    status_of = real.lanes.by_number.get
     heap = real.lanes._open[0]
-    heap._is_valid = lambda entry: bool(asked.append(entry[1])) or status_of(entry[1]) is not None
+    is_valid = heap._is_valid
+    heap._is_valid = lambda entry: bool(asked.append(entry[1])) or is_valid(entry)
     for sequence in range(5000, 7000):
         before = len(asked)
         real.produce(sequence, 0, 1, [10], [], [(0, "another")])

@@ -150,4 +150,31 @@ _WRONG_ONE = [
     ),
 ]
 
-MUTANTS = [*_FORGOTTEN, *_TOO_EARLY, *_ONE_OFF, *_WRONG_ONE]
+_GATHERING = [
+    Mutant(
+        "places_of_lanes_are_never_void",
+        "Memory grows with each group that comes and goes.",
+        "wonderq/state/lanes.py",
+        "return lane is not None and lane.listed == key",
+        "return True or lane is not None and key",
+        ("tests/broker/test_columns.py::test_lanes_that_are_gone_leave_the_heap_of_open_lanes_in_portions",),
+    ),
+    Mutant(
+        "deadlines_of_deleted_messages_stay",
+        "Memory grows with each delayed message that is deleted, while one message of its page stays.",
+        "wonderq/state/deadlines.py",
+        "2 * page.live + _VOID_DEADLINES_OF_DELETED:",
+        "2 * page.live + 100 * _VOID_DEADLINES_OF_DELETED:",
+        ("tests/broker/test_columns.py::test_deadlines_of_deleted_messages_do_not_gather",),
+    ),
+    Mutant(
+        "without_keys_made_up_ones_are_refused",
+        "An SQS client with made-up credentials cannot send large messages to a broker without keys.",
+        "wonderq/auth/access.py",
+        "if self.open_to_all or not found or RULES",
+        "if not found or RULES",
+        ("tests/http/test_access.py::test_without_keys_a_large_body_is_awaited_whatever_its_header",),
+    ),
+]
+
+MUTANTS = [*_FORGOTTEN, *_TOO_EARLY, *_ONE_OFF, *_WRONG_ONE, *_GATHERING]

@@ -32,8 +32,8 @@ from tests.mutants.matching import GENERAL, GENERAL_TESTS, MATCHING_TESTS
 from tests.mutants.mutant import ROOT
 from tests.mutants.run import End, Outcome, copy_of_the_tree, run_tests
 
-#: The test files of a module take up to a minute on a quiet machine.
-TIMEOUT_S = 400
+#: The test files of a module take up to a minute; a change that makes somebody wait for ever costs all of this.
+TIMEOUT_S = 200
 
 
 class DropArgument(Operator):
