@@ -15,6 +15,7 @@ from tests.support.waiting import eventually
 from wonderq.broker.broker import Broker
 from wonderq.model.errors import InvalidValueError, MessageNotFoundError, NotClaimedError, StaleReceiptError
 from wonderq.model.messages import Change, Message, Target
+from wonderq.state.page import NO_TOKEN
 
 TIMEOUT_MS = 10_000
 
@@ -210,6 +211,14 @@ def test_the_token_that_means_no_claim_does_not_act(broker: Broker) -> None:
         with pytest.raises(InvalidValueError):
             act(broker, forged)
     assert broker.get("default", message_id).body == "a"
+
+
+def test_no_claim_has_the_token_that_means_none(broker: Broker, clock: FakeClock) -> None:
+    broker.produce("default", ["x"])
+    broker.claims._tokens = iter([NO_TOKEN, NO_TOKEN, 5])
+    (message,) = broker.claim("default")
+    broker.delete("default", Target(receipt=message.receipt))
+    assert list(broker.messages("default")) == []
 
 
 def test_every_claim_has_its_own_receipt(broker: Broker, clock: FakeClock) -> None:

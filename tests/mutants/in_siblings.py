@@ -36,6 +36,14 @@ _FORGOTTEN = [
         (_DEAD,),
     ),
     Mutant(
+        "an_export_loses_all_but_the_bodies",
+        "After an export and an import, messages have no attributes, groups and priorities any more.",
+        "wonderq/state/record.py",
+        "return bodies[0], headers.get(0, {})",
+        "return bodies[0], headers.get(-1, {})",
+        ("tests/tools/test_exchange.py::test_what_queues_and_messages_have_besides",),
+    ),
+    Mutant(
         "timeout_of_a_renewal_is_forgotten",
         "A consumer that asked for ten minutes once has thirty seconds again at its next renewal.",
         _CHANGES,
@@ -125,6 +133,22 @@ _ONE_OFF = [
 
 _WRONG_ONE = [
     Mutant(
+        "a_claim_may_have_the_token_that_means_none",
+        "One claim of four thousand million has a receipt that acts for nothing.",
+        "wonderq/broker/claims.py",
+        "            if token != NO_TOKEN:\n",
+        "            if token >= NO_TOKEN:\n",
+        ("tests/broker/test_receipts.py::test_no_claim_has_the_token_that_means_none",),
+    ),
+    Mutant(
+        "a_portion_is_measured_by_its_last_message",
+        "Many large dead letters are moved in one write, and everybody waits for it.",
+        _TRANSFERS,
+        "count, size = 1, views[0].length",
+        "count, size = 1, views[-1].length",
+        ("tests/broker/test_dead_letters.py::test_a_portion_has_the_first_that_fit",),
+    ),
+    Mutant(
         "a_groups_limit_counts_all_groups",
         "A busy tenant keeps all others waiting.",
         "wonderq/state/lanes.py",
@@ -150,7 +174,16 @@ _WRONG_ONE = [
     ),
 ]
 
-_GATHERING = [
+_LEFT = [
+    Mutant(
+        "a_purge_wakes_nobody",
+        "A consumer waits for room in flight that a purge has made.",
+        _QUEUES,
+        "        self._core.consumers.notify(queue)  # more messages may be in flight now\n        return deleted",
+        "        return deleted",
+        ("tests/broker/test_waiting.py::test_a_purge_makes_room_in_flight_for_those_who_wait",),
+        hangs=True,
+    ),
     Mutant(
         "places_of_lanes_are_never_void",
         "Memory grows with each group that comes and goes.",
@@ -177,4 +210,4 @@ _GATHERING = [
     ),
 ]
 
-MUTANTS = [*_FORGOTTEN, *_TOO_EARLY, *_ONE_OFF, *_WRONG_ONE, *_GATHERING]
+MUTANTS = [*_FORGOTTEN, *_TOO_EARLY, *_ONE_OFF, *_WRONG_ONE, *_LEFT]

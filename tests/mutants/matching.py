@@ -16,7 +16,9 @@ MATCHING_TESTS: dict[str, tuple[str, ...]] = {
         "tests/broker/test_priorities.py",
         "tests/broker/test_fifo.py",
         "tests/broker/test_attributes.py",
+        "tests/broker/test_deduplication.py",
         "tests/http/test_limits.py",
+        "tests/http/test_bad_input.py",
     ),
     "wonderq/broker/changes.py": (
         "tests/broker/test_durable_answers.py",
@@ -154,6 +156,8 @@ MATCHING_TESTS: dict[str, tuple[str, ...]] = {
     ),
     "wonderq/state/ready_pages.py": ("tests/broker/test_columns.py",),
     "wonderq/state/record.py": (
+        "tests/tools/test_rotten_entries.py",
+        "tests/tools/test_exchange.py",
         "tests/broker/test_unreadable_records.py",
         "tests/broker/test_snapshots.py",
         "tests/broker/test_attributes.py",
@@ -175,6 +179,7 @@ MATCHING_TESTS: dict[str, tuple[str, ...]] = {
     "wonderq/state/thinned_heap.py": ("tests/broker/test_columns.py", "tests/broker/test_fairness.py"),
     "wonderq/state/thinning.py": ("tests/broker/test_thinning.py",),
     "wonderq/auth/access.py": (
+        "tests/http/test_limits.py",
         "tests/http/test_access.py",
         "tests/http/test_checked_is_changed.py",
         "tests/sqs/test_access.py",
@@ -190,7 +195,7 @@ MATCHING_TESTS: dict[str, tuple[str, ...]] = {
     "wonderq/sqs/policies.py": (
         "tests/sqs/test_queues.py",
         "tests/sqs/test_dead_letters.py",
-        "tests/sqs/test_access.py",
+        "tests/sqs/test_errors.py",
     ),
     "storage/wonderq_storage/recovery.py": (
         "tests/storage/test_recovery_table.py",
