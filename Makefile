@@ -8,7 +8,7 @@ READY := .venv/.ready
 COVERING := tests/storage tests/broker tests/tools
 
 .PHONY: help demo serve test test-all cover clients browser lint types format bench bench-peers crash crash-states power-cuts syscalls \
-  flips soak brute-force mutants fuzz-http fuzz-bytes clean
+  flips soak brute-force mutants mutation-sample fuzz-http fuzz-bytes clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -97,6 +97,10 @@ fuzz-bytes: $(READY)  ## feed INPUTS damaged inputs to each parser, with atheris
 
 mutants: $(READY)  ## plant each bug of the catalogue, and check that a test fails
 	$(BIN)/python -m tests.mutants.run
+
+mutation-sample: $(READY)  ## change SAMPLE places of each MODULE at random, and see that its tests notice (SEED=n)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group mutation
+	$(BIN)/python -m tests.mutants.sampling $(MODULE) --sample $(or $(SAMPLE),10) $(if $(SEED),--seed $(SEED))
 
 clean:  ## remove all that the other targets made
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .coverage dist

@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import tracemalloc
+from array import array
 from itertools import islice
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from wonderq.model.status import BURIED, CLAIMED, DELAYED, GONE, WAITING
 from wonderq.state import columns
 from wonderq.state.columns import Columns
 from wonderq.state.lanes import NO_LANE
-from wonderq.state.page import IN_LANE, NO_TOKEN, MessageView, Page
+from wonderq.state.page import IN_LANE, NO_TOKEN, PAGE_MESSAGES, MessageView, Page
 from wonderq.state.record import MessageState, to_runs
 
 HOURS_12_MS = 43_200_000
@@ -559,14 +560,40 @@ def test_pages_whose_deadlines_get_earlier_and_earlier_keep_them_all() -> None:
         assert real.counts[WAITING] == now_ms - 7_000
 
 
+@pytest.mark.parametrize("sparse", [False, True])
+def test_messages_are_found_at_their_positions_on_all_pages(sparse: bool) -> None:
+    """Compaction copies what is found: a message that is passed over would be lost with its segment."""
+    real = Columns()
+    count = 3 * PAGE_MESSAGES
+    real.produce(0, 1, 0, [10] * count, [])
+    left = range(0, count, 100) if sparse else range(count)
+    if sparse:
+        real.delete(to_runs(sequence for sequence in range(count) if sequence % 100))
+        start: int | None = 0
+        while start is not None:
+            start, _ = real.thin(start, 1 << 20)
+    found = list(real.find_at_positions([0, count], array("Q", range(0, 10 * count, 10))))
+    assert [sequence for _, first, several in found for sequence in range(first, first + several)] == list(left)
+    assert all(place == first for place, first, _ in found)
+
+
+def test_deadlines_of_deleted_messages_do_not_gather() -> None:
+    """A page with one message that stays does not keep the deadlines of all that it had."""
+    real = Columns()
+    real.produce(0, 0, 1, [10] * PAGE_MESSAGES, [10 * sequence for sequence in range(PAGE_MESSAGES)])
+    for sequence in range(1, PAGE_MESSAGES):
+        real.delete([sequence, 1])
+    assert len(real._deadlines._by_page.get(0, ())) <= 10
+
+
 def test_lanes_that_are_gone_leave_the_heap_of_open_lanes_in_portions() -> None:
     real = Columns()
     real.produce(0, 0, 1, [10] * 5000, [], [(0, f"group {number}") for number in range(5000)])
     real.delete([10, 4980])
     asked: list[int] = []
-    status_of = real.lanes.by_number.get
     heap = real.lanes._open[0]
-    heap._is_valid = lambda entry: bool(asked.append(entry[1])) or status_of(entry[1]) is not None
+    is_valid = heap._is_valid
+    heap._is_valid = lambda entry: bool(asked.append(entry[1])) or is_valid(entry)
     for sequence in range(5000, 7000):
         before = len(asked)
         real.produce(sequence, 0, 1, [10], [], [(0, "another")])

@@ -14,9 +14,11 @@ from tests.support.threads import Call
 from tests.support.waiting import eventually
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest
+from wonderq.broker.transfers import portion_of
 from wonderq.model.envelope import DeadLetterSource, Envelope
 from wonderq.model.limits import Limits
 from wonderq.model.messages import Change, Message, NewMessage, Target
+from wonderq.state.columns import Columns
 from wonderq_storage import SyncPolicy
 
 
@@ -210,6 +212,15 @@ def test_many_and_large_dead_letters_go_in_portions(lasting: Lasting) -> None:
 
 
 @pytest.mark.usefixtures("woken_only")
+@pytest.mark.parametrize(
+    ("lengths", "count"), [([900, 1], 1), ([1, 900], 1), ([50, 50, 1], 2), ([99, 1, 1], 2), ([1] * 9, 4), ([900], 1)]
+)
+def test_a_portion_has_the_first_that_fit(lengths: list[int], count: int) -> None:
+    queue = Columns()
+    queue.produce(0, 1, 0, lengths, [])
+    assert portion_of(queue.after(-1, 100), 4, 100) == count
+
+
 def test_whoever_waits_at_the_other_queue_is_woken(lasting: Lasting) -> None:
     lasting.broker.put_queue("q", max_receives=1, dead_letter_queue="dead")
     lasting.broker.put_queue("dead")
@@ -230,7 +241,8 @@ def test_they_are_counted(lasting: Lasting) -> None:
         fail(lasting, queue, 1)
         assert lasting.bodies(queue) == ""
     q, r = lasting.broker.counters.of("q"), lasting.broker.counters.of("r")
-    assert (q.moved, q.buried, r.moved, r.buried) == (2, 0, 0, 2)
+    assert (q.moved, q.dead_letters_moved, q.buried) == (2, 2, 0)
+    assert (r.moved, r.dead_letters_moved, r.buried) == (0, 0, 2)
 
 
 def test_nobody_counts_as_dead_whose_queue_has_no_limit(lasting: Lasting) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import random
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -18,7 +20,7 @@ from wonderq.broker.broker import Broker
 from wonderq.broker.core import CLAIM_LEAVES
 from wonderq.model.errors import BrokerError, QueueNotFoundError
 from wonderq.model.limits import Limits
-from wonderq.model.messages import Change, Target
+from wonderq.model.messages import Change, NewMessage, Target
 from wonderq.state import record
 from wonderq.state.state import State
 from wonderq_storage import DiskFullError
@@ -41,6 +43,8 @@ class Scene:
         self.broker.put_queue("other")
         self.broker.produce("other", ["there"])
         self.broker.put_queue("empty")
+        self.redrive = self.broker.redrives.start("other", QUEUE, per_second=1)
+        self.broker.schedules.put("daily", cron="0 6 * * *", body="x", queue=QUEUE)
 
 
 @pytest.fixture
@@ -61,7 +65,10 @@ def claim_while_stopping(broker: Broker) -> None:
 ANSWERS: dict[str, Action] = {
     "produce": lambda s: s.broker.produce(QUEUE, ["x"]),
     "produce to a new queue": lambda s: s.broker.produce("new", ["x", "y"], [None, 5]),
+    "send": lambda s: s.broker.send(QUEUE, [NewMessage("x", key="k")]),
+    "hand over": lambda s: s.broker.hand_over(QUEUE, [Target(receipt=s.receipt)], {"other": [NewMessage("x")]}),
     "claim": lambda s: s.broker.claim(QUEUE),
+    "claim by attempt": lambda s: s.broker.claim(QUEUE, attempt_id="a"),
     "claim nothing": lambda s: s.broker.claim("empty"),
     "claim nothing after waiting": lambda s: s.broker.claim("empty", wait_s=0.01),
     "delete by id": lambda s: s.broker.delete(QUEUE, Target(id=s.waiting)),
@@ -72,6 +79,7 @@ ANSWERS: dict[str, Action] = {
     "replace": lambda s: s.broker.update(QUEUE, Target(id=s.waiting), Change(body="new")),
     "update a batch": lambda s: s.broker.update_batch(QUEUE, [(Target(id=s.claimed), Change(delay_ms=0))]),
     "update nothing of a batch": lambda s: s.broker.update_batch(QUEUE, [(Target(id=s.gone), Change())]),
+    "kick": lambda s: s.broker.kick(QUEUE, 1),
     "get": lambda s: s.broker.get(QUEUE, s.waiting),
     "list": lambda s: list(s.broker.messages(QUEUE)),
     "list by status": lambda s: list(s.broker.messages(QUEUE, status="processing")),
@@ -80,12 +88,27 @@ ANSWERS: dict[str, Action] = {
     "count": lambda s: s.broker.count(QUEUE, "unprocessed"),
     "queue": lambda s: s.broker.queue(QUEUE),
     "queues": lambda s: list(s.broker.queues()),
+    "queues by name": lambda s: list(s.broker.queues([QUEUE])),
+    "names of queues": lambda s: s.broker.queue_names(),
+    "sources of dead letters": lambda s: s.broker.sources_of("other"),
+    "create a queue": lambda s: s.broker.create_queue("new"),
+    "create a queue that is there": lambda s: s.broker.create_queue("other"),
+    "change settings as they are": lambda s: s.broker.change_queue("other", lambda _: {"delay_ms": 5}),
+    "change settings to what they are": lambda s: s.broker.change_queue("other", lambda _: {}),
     "make a queue": lambda s: s.broker.put_queue("new"),
     "change a queue": lambda s: s.broker.put_queue("other", delay_ms=5),
     "change nothing about a queue": lambda s: s.broker.put_queue("other"),
     "drop a queue": lambda s: s.broker.drop_queue("other"),
     "purge": lambda s: s.broker.purge(QUEUE),
     "purge nothing": lambda s: s.broker.purge("empty"),
+    "start a redrive": lambda s: s.broker.redrives.start(QUEUE, "other"),
+    "look at a redrive": lambda s: s.broker.redrives.get(s.redrive),
+    "list redrives": lambda s: s.broker.redrives.list("other"),
+    "cancel a redrive": lambda s: s.broker.redrives.cancel(s.redrive),
+    "make a schedule": lambda s: s.broker.schedules.put("hourly", cron="0 * * * *", body="x", queue=QUEUE),
+    "look at a schedule": lambda s: s.broker.schedules.get("daily"),
+    "list schedules": lambda s: s.broker.schedules.list(),
+    "delete a schedule": lambda s: s.broker.schedules.delete("daily"),
 }
 
 REFUSALS: dict[str, Action] = {
@@ -102,6 +125,15 @@ REFUSALS: dict[str, Action] = {
     "count no queue": lambda s: s.broker.count("nowhere", "unprocessed"),
     "look at no queue": lambda s: s.broker.queue("nowhere"),
     "purge no queue": lambda s: s.broker.purge("nowhere"),
+    "hand over what is gone": lambda s: s.broker.hand_over(QUEUE, [Target(id=s.gone)], {"other": [NewMessage("x")]}),
+    "kick in no queue": lambda s: s.broker.kick("nowhere", 1),
+    "change settings of no queue": lambda s: s.broker.change_queue("nowhere", lambda _: {}),
+    "change settings to what may not be": lambda s: s.broker.change_queue("other", lambda _: {"delay_ms": -1}),
+    "redrive no queue": lambda s: s.broker.redrives.start("nowhere"),
+    "look at no redrive": lambda s: s.broker.redrives.get("none"),
+    "cancel no redrive": lambda s: s.broker.redrives.cancel("none"),
+    "look at no schedule": lambda s: s.broker.schedules.get("none"),
+    "delete no schedule": lambda s: s.broker.schedules.delete("none"),
     "drop no queue": lambda s: s.broker.drop_queue("nowhere"),
     "drop the default queue": lambda s: s.broker.drop_queue(QUEUE),
     "claim while stopping": lambda s: claim_while_stopping(s.broker),
@@ -210,6 +242,38 @@ def test_records_stand_in_the_order_of_decisions() -> None:
     for position, data in log.replay():
         fresh.apply(record.decode(data), position, len(data))
     assert contents_of(fresh, clock.ms) == contents_of(broker.core.state, clock.ms)
+
+
+#: Operations of which clients get no answer, or none that depends on records.
+_WITHOUT_ANSWERS = {
+    *(
+        "upkeep",
+        "remove_dead_letters",
+        "queue_stats",
+        "locked",
+        "stop_claiming",
+        "review_clock",
+        "close",
+        "mark_damaged",
+    ),
+    "settings_of",  # comes before an operation that waits
+    *("redrives.append_drop", "redrives.run", "schedules.fire_due"),
+}
+
+
+def test_every_operation_is_among_these(scene: Scene) -> None:
+    found = {
+        f"{prefix}{name}"
+        for prefix, part in (
+            ("", scene.broker),
+            ("redrives.", scene.broker.redrives),
+            ("schedules.", scene.broker.schedules),
+        )
+        for name in dir(part)
+        if not name.startswith("_") and inspect.ismethod(getattr(part, name))
+    }
+    source = inspect.getsource(sys.modules[__name__])
+    assert {name for name in found - _WITHOUT_ANSWERS if f"s.broker.{name}(" not in source} == set()
 
 
 WRITES = {

@@ -19,6 +19,7 @@ from wonderq.model.status import CLAIMED, DELAYED, WAITING
 from wonderq.state import record
 from wonderq.state.columns import Columns
 from wonderq.state.dedup import DedupTable
+from wonderq.state.disposal import free
 from wonderq.state.lanes import Lanes
 
 MANY = 5 * PORTION
@@ -204,6 +205,16 @@ def test_a_deleted_queue_is_freed_in_portions(measured: Measured) -> None:
     assert measured.holds.count >= 3
     assert not columns.lanes.by_number
     assert not measured.broker.core.state.dropped
+
+
+@pytest.mark.parametrize("kind", [dict.fromkeys, list, set])
+def test_a_unit_of_work_frees_sixteen_items(kind: Callable[[range], Any]) -> None:
+    first, second = kind(range(40)), kind(range(40))
+    assert free(2, first, second) == 0
+    assert (len(first), len(second)) == (8, 40)
+    assert free(10, first, second) == 6
+    assert not first
+    assert not second
 
 
 def test_expired_keys_are_forgotten_in_portions(measured: Measured, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import pytest
 from tests.broker.conftest import Lasting
 from tests.support.threads import Call
 from tests.support.waiting import eventually
+from wonderq.broker.claims import ClaimOptions, NoClaim
 from wonderq.model.messages import Message, NewMessage, Target
 from wonderq.runtime.token_bucket import TokenBuckets
 
@@ -118,6 +119,19 @@ def test_whoever_waits_gets_the_next_as_soon_as_there_may_be_one(lasting: Lastin
     assert len(broker.claim("q", limit=25)) == 20
     got = broker.claim("q", limit=25, wait_s=20)
     assert 1 <= len(got) <= 5
+
+
+@pytest.mark.parametrize("setting", ["max_claims_per_second", "max_claims_per_second_per_group"])
+def test_whoever_waits_sleeps_until_the_rate_allows_more(lasting: Lasting, setting: str) -> None:
+    lasting.broker.put_queue("q", **{setting: 4})
+    lasting.add("q", *"abcdef", group="g")
+    broker = lasting.again()
+    Seconds(lasting)
+    assert len(lasting.take("q")) == 4
+    with broker.core.transaction as now_ms:
+        outcome = broker.claims.try_claim(broker.core.find_queue("q"), now_ms, ClaimOptions())
+    assert isinstance(outcome, NoClaim)
+    assert outcome.wait_s == pytest.approx(1 / 4)
 
 
 @pytest.mark.usefixtures("woken_only")

@@ -15,6 +15,7 @@ from tests.support.waiting import eventually
 from wonderq.broker.broker import Broker
 from wonderq.model.errors import InvalidValueError, MessageNotFoundError, NotClaimedError, StaleReceiptError
 from wonderq.model.messages import Change, Message, Target
+from wonderq.state.page import NO_TOKEN
 
 TIMEOUT_MS = 10_000
 
@@ -90,6 +91,17 @@ def test_giving_a_message_back_voids_its_receipt(
     stale(broker, clock, act, message)
     clock.ms += TIMEOUT_MS
     stale(broker, clock, act, message)
+
+
+def test_a_renewal_is_by_the_timeout_of_the_one_before(broker: Broker, clock: FakeClock) -> None:
+    broker.produce("default", ["x"])
+    (message,) = broker.claim("default", visibility_timeout_ms=30_000)
+    target = Target(receipt=message.receipt)
+    broker.update("default", target, Change(visibility_timeout_ms=600_000))
+    clock.ms += 1000
+    broker.update("default", target, Change())
+    (renewed,) = broker.messages("default")
+    assert renewed.due_ms == clock.ms + 600_000
 
 
 def test_the_receipt_of_a_claim_that_was_made_to_expire(broker: Broker, clock: FakeClock) -> None:
@@ -199,6 +211,14 @@ def test_the_token_that_means_no_claim_does_not_act(broker: Broker) -> None:
         with pytest.raises(InvalidValueError):
             act(broker, forged)
     assert broker.get("default", message_id).body == "a"
+
+
+def test_no_claim_has_the_token_that_means_none(broker: Broker, clock: FakeClock) -> None:
+    broker.produce("default", ["x"])
+    broker.claims._tokens = iter([NO_TOKEN, NO_TOKEN, 5])
+    (message,) = broker.claim("default")
+    broker.delete("default", Target(receipt=message.receipt))
+    assert list(broker.messages("default")) == []
 
 
 def test_every_claim_has_its_own_receipt(broker: Broker, clock: FakeClock) -> None:

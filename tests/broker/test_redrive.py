@@ -116,7 +116,10 @@ class TestWhereTo:
 
     def test_all_go_to_the_destination_with_what_they_carry_and_in_order(self, world: World) -> None:
         attributes: dict[str, Attribute] = {"tenant": ("String", "acme"), "raw": ("Binary", b"\0")}
-        messages = [NewMessage(str(n), attributes=attributes, group="g", priority=n % 3) for n in range(250)]
+        system = {"traceparent": "00-1-1-01"}
+        messages = [
+            NewMessage(str(n), attributes=attributes, system=system, group="g", priority=n % 3) for n in range(250)
+        ]
         world.broker.send("source", messages)
         world.broker.put_queue("target.fifo")
         redrive = world.finish(world.broker.redrives.start("source", "target.fifo"))
@@ -124,8 +127,12 @@ class TestWhereTo:
         assert world.bodies("target.fifo") == [str(n) for n in range(250)]
         envelope = world.messages("target.fifo")[0].envelope
         assert envelope is not None
-        assert (envelope.attributes, envelope.group) == (attributes, "g")
+        assert (envelope.attributes, envelope.system, envelope.group) == (attributes, system, "g")
         assert [message.body for message in world.broker.claim("target.fifo", limit=2)] == ["0", "1"]
+        world.broker.send("source", messages)
+        world.broker.put_queue("plain")
+        world.finish(world.broker.redrives.start("source", "plain"))
+        assert [each.envelope.priority for each in world.broker.claim("plain", limit=2) if each.envelope] == [2, 2]
 
     def test_the_destinations_limits_do_not_matter(self, world: World) -> None:
         world.broker.put_queue("full", max_messages=1, draining=True)
@@ -248,6 +255,13 @@ class TestHowFast:
 
 
 class TestRefused:
+    def test_filters_of_the_greatest_length_are_taken(self, world: World) -> None:
+        world.broker.put_queue("source")
+        longest = "x" * 1024
+        redrive_id = world.broker.redrives.start("source", "default", contains=longest, attribute=longest, limit=1)
+        redrive = world.broker.redrives.get(redrive_id)
+        assert (redrive.contains, redrive.attribute) == (longest, longest)
+
     def test_what_cannot_be(self, world: World) -> None:
         redrives = world.broker.redrives
         world.broker.put_queue("source")

@@ -9,6 +9,7 @@ from itertools import chain
 
 import pytest
 
+from tests.support.clock import FakeClock
 from tests.support.memory_log import MemoryLog
 from tests.support.threads import Call
 from tests.support.waiting import PATIENCE_S, eventually
@@ -256,3 +257,17 @@ def test_no_wake_up_is_lost_under_load(broker: Broker) -> None:
     for consumer in consumers:
         consumer.result()
     assert len(taken) == len(set(taken)) == total
+
+
+@pytest.mark.usefixtures("woken_only")
+def test_a_purge_makes_room_in_flight_for_those_who_wait() -> None:
+    """A message that was produced since the purge began is there for them."""
+    broker = Broker(MemoryLog(), clock=FakeClock())
+    broker.put_queue("q", max_in_flight=1)
+    broker.produce("q", ["held", "new"])
+    broker.claim("q", limit=1)
+    waiting = Call(broker.claim, "q", wait_s=20)
+    eventually(lambda: broker.waiting_consumers == 1)
+    with broker.core.transaction as now_ms:
+        broker.purge.__self__._purge_portion(broker.core.find_queue("q"), 1, now_ms)  # type: ignore[attr-defined]
+    assert [message.body for message in waiting.result()] == ["new"]

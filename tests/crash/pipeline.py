@@ -24,12 +24,36 @@ from typing import Any
 
 from tests.support.broker_process import BrokerProcess
 from tests.support.history.recording import request
+from tests.support.mechanisms import (
+    CHECKPOINTS,
+    CHECKPOINTS_FOUND,
+    CLAIMS_EXPIRED,
+    COMPACTIONS,
+    DEAD_LETTERS,
+    NOT_WHOLE,
+    ROTATIONS,
+    Mechanisms,
+    has_checkpoint,
+    rotations,
+    scraped,
+)
 from tests.support.queue_client import QueueClient
 from tests.support.waiting import PATIENCE_S
 from wonderq.client.errors import Refused, Unreachable
 
 STEPS, DONE, DEAD = "steps.fifo", "done", "dead"
+
+#: A queue whose messages are all garbage soon: without it, the log would have nothing to compact.
+LITTER = "litter"
 QUEUES = (STEPS, DONE, DEAD)
+
+KILLS, HAND_OVERS, REPEATED_SENDS, REPEATED_CLAIMS = "kills", "hand-overs", "keys sent again", "attempts repeated"
+
+#: What the kills are to hit.
+MECHANISMS = (
+    *(KILLS, HAND_OVERS, REPEATED_SENDS, REPEATED_CLAIMS, DEAD_LETTERS, CLAIMS_EXPIRED),
+    *(CHECKPOINTS, CHECKPOINTS_FOUND, COMPACTIONS, ROTATIONS),
+)
 
 MAX_RECEIVES = 3
 _TIMEOUT_S = 0.1
@@ -46,6 +70,8 @@ class Producer:
     tried: list[str] = field(default_factory=list)
     """All bodies, with and without an answer."""
     wrong: list[str] = field(default_factory=list)
+    repeated: int = 0
+    """Number of sendings that were answered as duplicates."""
 
     def send_again(self, client: QueueClient) -> None:
         """Send what was answered once more: it has to be known still."""
@@ -62,6 +88,7 @@ class Producer:
 
     def _send(self, client: QueueClient, body: str) -> None:
         message_id = client.produce(body, group=self.group, idempotency_key=body)
+        self.repeated += body in self.sent
         if self.sent.setdefault(body, message_id) != message_id:
             self.wrong.append(f"{body} was sent again with its key, and was added again")
 
@@ -96,23 +123,34 @@ def consume_by_next(client: QueueClient, done: threading.Event, chance: random.R
             done.wait(0.02)
 
 
-def consume(client: QueueClient, done: threading.Event, chance: random.Random) -> None:
+def consume(client: QueueClient, done: threading.Event, chance: random.Random, counts: Counter[str]) -> None:
     """Hand over what is not poison, all of an answer at once; and leave the rest until its claim ends."""
     while not done.is_set():
         attempt = f"{chance.random()}" if chance.random() < 0.3 else None
         limit = chance.choice((1, 2, 5, 20))
         claimed = client.consume(limit=limit, wait=0.05, visibility_timeout=_TIMEOUT_S, attempt_id=attempt)
         if attempt is not None:
-            claimed = client.consume(limit=limit, visibility_timeout=_TIMEOUT_S, attempt_id=attempt)
+            before, claimed = (
+                claimed,
+                client.consume(limit=limit, visibility_timeout=_TIMEOUT_S, attempt_id=attempt),
+            )
+            counts[REPEATED_CLAIMS] += bool(before) and before[0]["receipt"] in [each["receipt"] for each in claimed]
         good = [each for each in claimed if not each["message"].endswith("poison")]
         if not good or chance.random() < 0.1:
             continue
         outputs = [{"queue": DONE, "message": each["message"], "group": each["group"]} for each in good]
         try:
             client.hand_over([each["receipt"] for each in good], outputs)
+            counts[HAND_OVERS] += 1
         except Refused as refused:
             if refused.code not in ("stale_receipt", "message_not_found"):
                 raise
+
+
+def litter(client: QueueClient, done: threading.Event) -> None:
+    while not done.wait(0.02):
+        client.produce_batch(["x" * 1000] * 10)
+        client.purge()
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +225,7 @@ class Pipeline:
         self._chance = random.Random(seed)
         self.producers = [Producer(f"g{n}", random.Random(self._chance.random())) for n in range(3)]
         self.figures: Counter[str] = Counter()
+        self.mechanisms = Mechanisms(MECHANISMS)
 
     def run(self, cycles: int) -> list[str]:
         """Return what is wrong, after the first cycle in which something is."""
@@ -197,8 +236,10 @@ class Pipeline:
         return []
 
     def _cycle(self) -> list[str]:
+        data = self._folder / "data"
+        self.mechanisms.counts[CHECKPOINTS_FOUND] += has_checkpoint(data)
         broker = BrokerProcess(
-            self._folder / "data",
+            data,
             "--fsync",
             self._fsync,
             segment_bytes=self._segment_bytes,
@@ -212,6 +253,8 @@ class Pipeline:
             if not wrong:
                 self._work(broker, url)
             self.figures["cycles"] += 1
+            self.mechanisms.counts[ROTATIONS] = rotations(data)
+            self.mechanisms.counts[REPEATED_SENDS] = sum(producer.repeated for producer in self.producers)
         finally:
             broker.kill()
         return wrong or [each for producer in self.producers for each in producer.wrong]
@@ -235,10 +278,10 @@ class Pipeline:
         done = threading.Event()
         failures: list[Exception] = []
 
-        def begin(work: Callable[[QueueClient], object]) -> threading.Thread:
+        def begin(work: Callable[[QueueClient], object], queue: str = STEPS) -> threading.Thread:
             def run() -> None:
                 try:
-                    with QueueClient(url, queue=STEPS) as client:
+                    with QueueClient(url, queue=queue) as client:
                         work(client)
                 except Unreachable:
                     pass  # it was killed
@@ -257,17 +300,27 @@ class Pipeline:
             return work
 
         threads = [begin(produce(producer)) for producer in self.producers]
+        threads.append(begin(lambda client: litter(client, done), LITTER))
+        counted: list[Counter[str]] = []
         for _ in range(3):
             chance = random.Random(self._chance.random())
-            threads.append(begin(lambda client, chance=chance: consume(client, done, chance)))  # type: ignore[misc]
+            counts: Counter[str] = Counter()
+            counted.append(counts)
+            threads.append(
+                begin(lambda client, chance=chance, counts=counts: consume(client, done, chance, counts))  # type: ignore[misc]
+            )
         chance = random.Random(self._chance.random())
         threads.append(begin(lambda client: consume_by_next(client, done, chance)))
         time.sleep(self._chance.uniform(0.2, 1.2))
+        counted.append(scraped(url))
         broker.kill()
+        self.mechanisms.counts[KILLS] += 1
         done.set()
         for thread in threads:
             thread.join(PATIENCE_S)
             assert not thread.is_alive(), "a call has no end"
+        for counts in counted:
+            self.mechanisms.counts.update(counts)
         if failures:
             raise failures[0]
 
@@ -278,17 +331,19 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--fsync", default="always")
     parser.add_argument("--segment-bytes", type=int, default=1 << 16)
+    parser.add_argument("--slice", action="store_true", help="a short run, which need not exercise everything")
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="wonderq-pipeline-"))
     print(f"seed {given.seed}", flush=True)
     pipeline = Pipeline(folder, given.seed, fsync=given.fsync, segment_bytes=given.segment_bytes)
     wrong = pipeline.run(given.cycles)
-    print(", ".join(f"{name} {count}" for name, count in pipeline.figures.items()))
+    mechanisms, is_whole = pipeline.mechanisms.verdict(is_slice=given.slice)
+    print(", ".join(f"{name} {count}" for name, count in pipeline.figures.items()), mechanisms, sep="\n")
     if wrong:
         print(*wrong[:20], f"the folder is kept: {folder}", sep="\n")
         return 1
     shutil.rmtree(folder)
-    return 0
+    return 0 if is_whole else NOT_WHOLE
 
 
 if __name__ == "__main__":

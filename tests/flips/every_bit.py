@@ -2,7 +2,7 @@
 
     python -m tests.flips.every_bit [--seed N] [--every N] [--folder killed|stopped]
 
-Exit code 1 if any flip changes what a client sees in silence.
+Exit code 1 if any flip changes what a client sees in silence, and 3 if all bits were flipped and one of the fates never was.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from tests.flips.judge import Fate, Judge, UnnoticedError
+from tests.support.mechanisms import NOT_WHOLE, Mechanisms
 from tests.support.small_folder import SmallFolder, quietly, write
 from wonderq_storage.frame import SEGMENT_HEADER_BYTES
 
@@ -79,7 +80,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(
         f"{total:,} bits flipped, {unnoticed} changed something in silence, {took_s:.0f} s, {total / took_s:.0f} a second"
     )
-    return 1 if unnoticed else 0
+    mechanisms = Mechanisms(fate.name for fate in Fate)
+    mechanisms.counts.update({fate.name: count for fate, count in fates.items()})
+    verdict, is_whole = mechanisms.verdict(is_slice=arguments.every > 1 or arguments.folder is not None)
+    print(verdict)
+    return 1 if unnoticed else 0 if is_whole else NOT_WHOLE
 
 
 if __name__ == "__main__":

@@ -25,10 +25,29 @@ from typing import NamedTuple
 from tests.forgetful.explorer import Crash, Figures, Violation
 from tests.forgetful.lives import explore, repeat
 from tests.forgetful.workloads import WORKLOADS
+from tests.support.mechanisms import (
+    CHECKPOINTS_FOUND,
+    CLAIMS_EXPIRED,
+    DEAD_LETTERS,
+    DELETES,
+    NOT_WHOLE,
+    PURGES,
+    RETENTION,
+    TORN_TAILS,
+    UPDATES,
+    Mechanisms,
+)
 
 #: States tried at each operation; enough for every subset, and every tear in each, in a life that has just one operation to
 #: lose.
 BUDGET = 250
+
+#: What a whole run has to exercise: each step of each workload, and what a start may meet.
+MECHANISMS = (
+    *sorted({f"step {name}" for theme in WORKLOADS.values() for name in (*theme.first, *theme.weights)}),
+    *(CHECKPOINTS_FOUND, TORN_TAILS, CLAIMS_EXPIRED, RETENTION, DEAD_LETTERS, UPDATES, DELETES, PURGES),
+)
+
 _EXHAUSTIVE_BUDGET = 1_000_000
 
 _PROGRESS_S = 10.0
@@ -78,7 +97,7 @@ def show(found: Found, violation: Violation) -> str:
 
 def report(figures: dict[str, Figures], elapsed_s: float) -> str:
     total = sum(figures.values(), Figures())
-    names = list(Figures.__dataclass_fields__)
+    names = [name for name in Figures.__dataclass_fields__ if name != "mechanisms"]
     lines = [f"{'':20}" + "".join(f"{name:>17}" for name in names)]
     for workload, each in [*sorted(figures.items()), ("all", total)]:
         lines.append(f"{workload:20}" + "".join(f"{getattr(each, name):17,}" for name in names))
@@ -99,14 +118,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--budget", type=int, default=BUDGET, help="states tried at each operation")
     parser.add_argument("--repeat", help="see one violation again: the words that were printed with it")
+    parser.add_argument("--slice", action="store_true", help="a short run, which need not exercise everything")
     chosen = parser.parse_args(arguments)
     if chosen.repeat:
         return _repeat(chosen.repeat)
     seed = random.SystemRandom().randrange(1 << 32) if chosen.seed is None else chosen.seed
-    return _run(chosen.states, seed, chosen.processes, chosen.budget)
+    return _run(chosen.states, seed, chosen.processes, chosen.budget, is_slice=chosen.slice)
 
 
-def _run(states: int, seed: int, processes: int, budget: int) -> int:
+def _run(states: int, seed: int, processes: int, budget: int, *, is_slice: bool) -> int:
     stopping: list[int] = []
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, lambda number, _: stopping.append(number))
@@ -141,9 +161,14 @@ def _run(states: int, seed: int, processes: int, budget: int) -> int:
         worker.join()
     print(report(figures, time.monotonic() - began))
     print(f"seed {seed}: {violations or 'no'} violations{', stopped early' if stopping else ''}", flush=True)
+    mechanisms = Mechanisms(MECHANISMS)
+    for found_in in figures.values():
+        mechanisms.counts.update(found_in.mechanisms)
+    verdict, is_whole = mechanisms.verdict(is_slice=is_slice or bool(stopping))
+    print(verdict)
     if died:
         print(f"{died} processes died", file=sys.stderr)
-    return 1 if violations or died else 0
+    return 1 if violations or died else 0 if is_whole else NOT_WHOLE
 
 
 def _repeat(words: str) -> int:

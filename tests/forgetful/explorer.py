@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from tests.forgetful.medium import Contents, FolderKey, Medium
 from tests.forgetful.opening import OWN_RECORDS, Opened, check_claims, is_aside
 from tests.forgetful.reference import Records
 from tests.support.forgetful_disk import Operation
+from tests.support.mechanisms import CHECKPOINTS_FOUND, TORN_TAILS
 
 #: Share of opened folders whose recoveries are crashed too, and the most crashes of each.
 _CRASHED_AGAIN = 0.1
@@ -65,6 +67,8 @@ class Figures:
     """Operations before which the power was cut."""
     exhausted: int = 0
     """Operations at which every subset was tried, with every tear of one change in each."""
+    mechanisms: Counter[str] = field(default_factory=Counter)
+    """What the lives did, and what the starts on the folders met."""
 
     def __add__(self, other: Figures) -> Figures:
         return Figures(**{name: getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__})
@@ -95,6 +99,7 @@ class Explorer:
         life = self._life
         moments = [*life.disk.notes, life.moment()]
         medium = Medium(life.base, self._contents)
+        self.figures.mechanisms.update(life.done)
         for at, moment in enumerate(moments):
             assert isinstance(moment, Moment)
             if len(self.violations) >= ENOUGH:
@@ -162,7 +167,10 @@ class Explorer:
 
     def _open(self, key: FolderKey, moment: Moment) -> Opened:
         self.figures.folders += 1
-        return Opened(self._contents.folder(key), moment.records, moment.now_ms, self._life.segment_bytes)
+        opened = Opened(self._contents.folder(key), moment.records, moment.now_ms, self._life.segment_bytes)
+        self.figures.mechanisms[TORN_TAILS] += opened.tail is not None
+        self.figures.mechanisms[CHECKPOINTS_FOUND] += any(name.endswith(_CHECKPOINT) for name, _ in key)
+        return opened
 
     def _without_checkpoints(self, key: FolderKey, moment: Moment, prefix: int) -> Iterable[str]:
         bare = frozenset(each for each in key if not each[0].endswith(_CHECKPOINT))

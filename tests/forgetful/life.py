@@ -6,12 +6,14 @@ next group, as it is when many threads work. The log's background thread is not 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tests.forgetful.reference import Records
 from tests.support.clock import FakeClock
 from tests.support.forgetful_disk import FOLDER, ForgetfulDisk
+from tests.support.mechanisms import counted
 from wonderq.broker.broker import Broker
 from wonderq.model.errors import BrokerError
 from wonderq_storage import Checkpoints, FileLog, LogClosedError, Position, RecordTooLargeError, SyncPolicy
@@ -121,6 +123,8 @@ class Life:
         self._answered = acknowledged  # those that survive the death of the process, whatever the policy
         self._own = 0  # records appended up to and with the newest of whoever called
         self._broker: Broker | None = None
+        self.done: Counter[str] = Counter()
+        """Steps that were not refused, and what the brokers did."""
         self.disk = ForgetfulDisk(files, self.moment)
         self.disk.before_sync = self._let_others_in
         self.disk.after_sync = self._synced
@@ -144,13 +148,20 @@ class Life:
         self.checkpoints.remove_unfinished()
         self._answer(len(self.records))
 
+    def count_mechanisms(self) -> None:
+        """Add the counts of the broker, which ends now."""
+        if self._broker is not None:
+            self.done += counted(self._broker)
+
     def stop(self) -> None:
+        self.count_mechanisms()
         self.call(self.broker.close)
         self.acknowledged = len(self.records)  # whatever the policy
         self._broker = None
 
     def kill(self) -> None:
         """Let the process die. What it had written is still there for the next one, synced or not."""
+        self.count_mechanisms()
         self._broker = None
         self.disk.unlock(0)
 

@@ -223,6 +223,8 @@ class Workload:
         for name in (*self.first, *chosen):
             with suppress(BrokerError, RecordTooLargeError):  # a refusal is an answer
                 getattr(steps, name)()
+                life.done[f"step {name}"] += 1
+        life.count_mechanisms()
 
 
 _WORK = {"produce": 4, "batch": 1, "claim": 3, "delete": 2, "update": 2, "pass_time": 1}

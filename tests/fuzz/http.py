@@ -40,6 +40,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.support.broker_process import RunningBroker
+from tests.support.mechanisms import NOT_WHOLE, Mechanisms
 from tests.support.waiting import PATIENCE_S
 from wonderq.auth import keys
 from wonderq.auth.roles import ROLES
@@ -265,6 +266,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz.http", description=__doc__)
     parser.add_argument("--cases", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
+    parser.add_argument("--slice", action="store_true", help="a short run, which need not make every call")
     arguments = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     print(f"seed {arguments.seed}", flush=True)
@@ -276,9 +278,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     for name, count in sorted(calls.items()):
         print(f"{count:9,}  {name}")
+    mechanisms = Mechanisms(
+        f"{method.upper()} {path}"
+        for path, item in json.loads(as_json())["paths"].items()
+        for method in item
+        if method != "parameters"
+    )
+    for name, count in calls.items():
+        mechanisms.counts[name.rpartition(" ")[0]] += count
+    verdict, is_whole = mechanisms.verdict(is_slice=arguments.slice)
     took_s = time.monotonic() - began
+    print(verdict)
     print(f"{calls.total():,} calls, all answered as described, {took_s:.0f} s")
-    return 0
+    return 0 if is_whole else NOT_WHOLE
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from wonderq.auth.access import Access
 from wonderq.auth.keys import Keys
 from wonderq.auth.roles import ROLES, RULES, Role
 from wonderq.broker.broker import Broker
+from wonderq.httpd.head import Head
 from wonderq.model.messages import Target
 from wonderq_storage import FileLog
 
@@ -392,6 +393,19 @@ def test_a_large_body_is_not_even_awaited_from_whoever_has_no_key(
                 assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
     finally:
         broker.close()
+
+
+@pytest.mark.parametrize(
+    "authorization", ["", "AWS4-HMAC-SHA256 Credential=made-up/20260101/us-east-1/sqs/aws4_request", "Bearer anything"]
+)
+def test_without_keys_a_large_body_is_awaited_whatever_its_header(tmp_path: Path, authorization: str) -> None:
+    """SQS clients sign with made-up credentials if they need none."""
+    broker = Broker(MemoryLog())
+    access = Access(Keys(tmp_path / "keys.json"))
+    create_app(broker, access)
+    headers = {"AUTHORIZATION": authorization} if authorization else {}
+    for path in ("/", "/messages/produce"):
+        assert access.check_head(Head("POST", path, headers, "127.0.0.1", 1_000_000)) is None
 
 
 def test_over_the_wire(tmp_path: Path, credentials: Credentials) -> None:

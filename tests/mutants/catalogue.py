@@ -15,6 +15,7 @@ from tests.mutants import (
     in_maintenance,
     in_recovery,
     in_semantics,
+    in_siblings,
     in_state,
     in_verification,
 )
@@ -36,6 +37,7 @@ MUTANTS = [
         in_limits,
         in_semantics,
         in_finishing,
+        in_siblings,
     )
     for mutant in module.MUTANTS
 ]

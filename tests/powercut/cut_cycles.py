@@ -28,7 +28,8 @@ from pathlib import Path
 from tests.support.broker_process import BrokerProcess
 from tests.support.filesystem import FILESYSTEMS, Medium, why_not
 from tests.support.history.calls import Call, Consume, FinalState, Outcome, Produce
-from tests.support.kill_cycles import Options, Report, Run, Traffic
+from tests.support.kill_cycles import KILLS, MECHANISMS, Options, Report, Run, Traffic
+from tests.support.mechanisms import NOT_WHOLE, TORN_TAILS, Mechanisms, scraped
 from tests.support.worker import Load
 
 SEGMENT_BYTES = 64 << 10
@@ -38,6 +39,8 @@ _DISK_IS_GONE = {"log_failed", "log_damaged"}
 
 #: Error codes permitted at any time.
 _REFUSALS = {"message_not_found", "stale_receipt", "not_claimed", "shutting_down"}
+
+CUTS, LOST_DISKS = "power cuts", "lost disks"
 
 #: Time that a broker runs without its disk before it is killed.
 _AFTERLIFE_S = 0.03
@@ -77,6 +80,8 @@ class CutBroker(BrokerProcess):
 class CutRun(Run):
     """All cycles, folder after folder, on one medium. A cycle has at least one cut."""
 
+    required = (*MECHANISMS, CUTS, LOST_DISKS, TORN_TAILS)
+
     def __init__(self, options: Options, folder: Path, medium: Medium) -> None:
         self._medium = medium
         super().__init__(options, folder)
@@ -91,6 +96,7 @@ class CutRun(Run):
     def _work(self, broker: BrokerProcess, url: str, load: Load) -> None:
         traffic = Traffic() if self.random.random() < 0.1 else self._begin_traffic(url, load)
         time.sleep(self.random.uniform(0.005, 0.3))
+        self.mechanisms.counts.update(scraped(url))
         self._end(broker, traffic, stop=self.random.random() < 0.04)
 
     def _bring_down(self, broker: BrokerProcess, *, stopped: bool) -> None:
@@ -99,10 +105,10 @@ class CutRun(Run):
         if self.random.random() < 0.15:
             self._disk_lost_s = time.monotonic()
             broker.lose_disk(self.random.uniform(0.0, _AFTERLIFE_S))
-            self.report.figures["lost disks"] += 1
+            self.mechanisms.counts[LOST_DISKS] += 1
         else:
             broker.kill()
-        self.report.figures["kills"] += 1
+        self.mechanisms.counts[KILLS] += 1
 
     def _known_of(self, call: Call, ended_s: float) -> Call:
         call = super()._known_of(call, ended_s)
@@ -110,7 +116,7 @@ class CutRun(Run):
 
     def _judge(self, final: FinalState | None) -> None:
         super()._judge(final)
-        self.report.figures["cuts"] = self._medium.cuts
+        self.mechanisms.counts[CUTS] = self._medium.cuts
 
 
 def _unsure(call: Call) -> Call:
@@ -129,15 +135,15 @@ def _unsure(call: Call) -> Call:
     return call
 
 
-def run(options: Options, filesystem: str, folder: Path, *, mount_options: str = "") -> Report:
-    """Run in a folder; the report's figures have also ``cuts``. With a violation the data is kept in ``folder/kept``."""
+def run(options: Options, filesystem: str, folder: Path, *, mount_options: str = "") -> tuple[Report, Mechanisms]:
+    """Run in a folder. With a violation the data is kept in ``folder/kept``."""
     with Medium(folder / "medium", filesystem, options=mount_options) as medium:
         cutting = CutRun(options, folder, medium)
         report = cutting.run(_say_with_cuts(medium))
-        report.figures["cuts"] = medium.cuts
+        cutting.mechanisms.counts[CUTS] = medium.cuts
         if report.violations:
             shutil.copytree(cutting.data, folder / "kept")
-        return report
+        return report, cutting.mechanisms
 
 
 def _say_with_cuts(medium: Medium) -> Callable[[str], None]:
@@ -150,6 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--filesystem", choices=FILESYSTEMS, default="ext4")
     parser.add_argument("--seed", type=int, help="repeats the choices of a run (not its timing)")
     parser.add_argument("--options", default="", help="of the mount, as in data=writeback")
+    parser.add_argument("--slice", action="store_true", help="a short run, which need not exercise everything")
     given = parser.parse_args(arguments)
     seed = random.SystemRandom().randrange(1 << 32) if given.seed is None else given.seed
     print(f"seed {seed}, {given.filesystem}", flush=True)
@@ -162,8 +169,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = Path(tempfile.mkdtemp(prefix="wonderq-power-cuts-"))
     kept = False
     try:
-        report = run(options, given.filesystem, folder, mount_options=given.options)
-        print(f"cuts {report.figures['cuts']}, {report}, {time.monotonic() - began_s:.0f} s")
+        report, mechanisms = run(options, given.filesystem, folder, mount_options=given.options)
+        verdict, is_whole = mechanisms.verdict(is_slice=given.slice)
+        print(f"{report}, {time.monotonic() - began_s:.0f} s\n{verdict}")
         for violation in report.violations[:20]:
             print(violation)
         kept = bool(report.violations)
@@ -172,7 +180,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             shutil.rmtree(folder)
     if kept:
         print(f"the data folder and the broker's log are kept in {folder}")
-    return int(kept)
+        return 1
+    return 0 if is_whole else NOT_WHOLE
 
 
 if __name__ == "__main__":

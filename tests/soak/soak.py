@@ -14,13 +14,16 @@ from tests.soak.copies import listings, wonderq
 from tests.soak.resources import Resources, Sampler
 from tests.soak.traffic import VOLATILE, administer_queues, work
 from tests.support.broker_process import BrokerDidNotStartError, BrokerProcess
-from tests.support.history.calls import DISK_FULL, FinalState
+from tests.support.history.calls import DISK_FULL, Drop, FinalState, Outcome
 from tests.support.history.checker import Rule, Violation
 from tests.support.history.recording import RecordingClient
-from tests.support.kill_cycles import QUEUES, Options, Run, Traffic, create_queues
+from tests.support.kill_cycles import KILLS_WHILE_STARTING, MECHANISMS, QUEUES, Options, Run, Traffic, create_queues
+from tests.support.mechanisms import CHECKPOINTS_FOUND, PURGES, has_checkpoint, scraped
 from tests.support.tmpfs import Tmpfs
 
 DISK_BYTES = 32 << 20
+
+FULL_DISKS, BACKUPS, VERIFIED, DROPS = "full disks", "backups", "verified folders", "drops"
 
 #: Bodies go up to this size.
 BIG_BYTES = 8000
@@ -46,6 +49,10 @@ class Soak(Run):
     """Runs for so long; violations end it, and then the folder is kept."""
 
     queues = (*QUEUES, VOLATILE)
+    required = (
+        *(each for each in MECHANISMS if each != KILLS_WHILE_STARTING),
+        *(BACKUPS, VERIFIED, PURGES, DROPS),
+    )
 
     def __init__(self, plan: Plan, folder: Path, disk: Tmpfs, say: Callable[[str], None]) -> None:
         self.plan = plan
@@ -53,6 +60,8 @@ class Soak(Run):
         self.rounds = 0
         self._disk = disk
         self._say = say
+        if not disk.why_not:
+            self.required = (*self.required, FULL_DISKS)
         options = Options(seed=plan.seed, segment_bytes=plan.segment_bytes, producers=3, consumers=4)
         super().__init__(options, folder)
 
@@ -114,6 +123,7 @@ class Soak(Run):
     def _life(self, seconds: float, *, long: bool) -> None:
         self.report.cycles += 1
         self.cycles_here += 1
+        self.mechanisms.counts[CHECKPOINTS_FOUND] += has_checkpoint(self.data)
         broker = self._start()
         sampler = Sampler(broker.process.pid, self.data)
         traffic = Traffic()
@@ -124,6 +134,7 @@ class Soak(Run):
             self._list(url)
             self._send(traffic, url)
             self._events(seconds, long=long)
+            self.mechanisms.counts.update(scraped(url))
             self._end(broker, traffic, stop=self.random.random() < 0.3)
         finally:
             self._disk.make_room()
@@ -156,7 +167,7 @@ class Soak(Run):
         time.sleep(max(until_s - time.monotonic(), 0))
 
     def _fill_disk(self) -> None:
-        self.report.figures["full disks"] += 1
+        self.mechanisms.counts[FULL_DISKS] += 1
         since_s = time.monotonic()
         self.history.disk_full.append((since_s, float("inf")))
         until_s = since_s + self.random.uniform(*self.plan.full_s)
@@ -170,8 +181,8 @@ class Soak(Run):
 
     def _back_up(self) -> None:
         """Copy the folder of the running broker, verify the copy, and take it down as a listing."""
-        copy = self.folder / f"copy-{self.report.figures['backups']}"
-        self.report.figures["backups"] += 1
+        copy = self.folder / f"copy-{self.mechanisms.counts[BACKUPS]}"
+        self.mechanisms.counts[BACKUPS] += 1
         start_s, wall_s = time.monotonic(), time.time()
         done = wonderq("backup", str(self.data), str(copy))
         if done.returncode != 0:
@@ -185,7 +196,7 @@ class Soak(Run):
 
     def _verify(self, folder: Path) -> None:
         done = wonderq("verify", str(folder))
-        self.report.figures["verified folders"] += 1
+        self.mechanisms.counts[VERIFIED] += 1
         if done.returncode != 0:
             self._violate(f"{folder} does not verify, exit code {done.returncode}: {done.stdout}{done.stderr}")
 
@@ -196,12 +207,14 @@ class Soak(Run):
         figures = self.report.figures
         names = (
             *("calls", "acked messages", "claimed messages", "acked deletes", "acked updates", "listings"),
-            *("drained messages", "refused", "refused for a full disk", "unknown outcomes", "kills", "stops"),
-            *("full disks", "backups", "verified folders", "checkpoints", "compactions", "torn tails"),
+            *("drained messages", "refused", "refused for a full disk", "unknown outcomes"),
         )
         counted = ", ".join(f"{name} {figures[name]}" for name in names)
         return f"lives {self.report.cycles}, {counted}, {self.resources}, violations {len(self.report.violations)}"
 
     def _judge(self, final: FinalState | None) -> None:
         self.report.figures["refused for a full disk"] += sum(call.code == DISK_FULL for call in self.history.calls)
+        self.mechanisms.counts[DROPS] += sum(
+            isinstance(call, Drop) and call.outcome is Outcome.OK for call in self.history.calls
+        )
         super()._judge(final)

@@ -13,11 +13,12 @@ import pytest
 from tests.soak import connections
 from tests.soak.copies import listings, wonderq
 from tests.soak.resources import LONG_S, WARM_S, Life, Resources, Sample
-from tests.soak.soak import DISK_BYTES, Plan, Soak
+from tests.soak.soak import BACKUPS, DISK_BYTES, FULL_DISKS, Plan, Soak
 from tests.support.broker_process import RunningBroker
 from tests.support.history.calls import History, Outcome
 from tests.support.history.checker import Rule, check
 from tests.support.history.recording import AbandonedError, RecordingClient
+from tests.support.kill_cycles import KILLS, STOPS
 from tests.support.queue_client import QueueClient
 from tests.support.tmpfs import Tmpfs
 
@@ -39,9 +40,9 @@ def test_a_slice_of_the_soak_breaks_no_promise(tmp_path: Path) -> None:
             soak.soak()
         print(soak)
         assert soak.report.violations == [], "\n".join(map(str, soak.report.violations[:5]))
-        figures.update(soak.report.figures)
-        mechanisms = [figures["drained messages"], figures["backups"], figures["kills"] + figures["stops"] > 1]
-        if all(mechanisms) and (disk.why_not or figures["full disks"]):
+        figures.update(soak.report.figures + soak.mechanisms.counts)
+        mechanisms = [figures["drained messages"], figures[BACKUPS], figures[KILLS] + figures[STOPS] > 1]
+        if all(mechanisms) and (disk.why_not or figures[FULL_DISKS]):
             return
     raise AssertionError(f"a mechanism never ran in {_SLICES} slices: {dict(figures)}")
 

@@ -35,6 +35,20 @@ from tests.support.history.calls import (
 )
 from tests.support.history.checker import Rule, Violation, check
 from tests.support.history.recording import RecordingClient, Target, request, seen
+from tests.support.mechanisms import (
+    CHECKPOINTS,
+    CHECKPOINTS_FOUND,
+    CLAIMS_EXPIRED,
+    COMPACTIONS,
+    DELETES,
+    ROTATIONS,
+    TORN_TAILS,
+    UPDATES,
+    Mechanisms,
+    has_checkpoint,
+    rotations,
+    scraped,
+)
 from tests.support.queue_client import QueueClient
 from tests.support.waiting import PATIENCE_S
 from tests.support.worker import FOREVER_S, Load, Worker, work
@@ -44,6 +58,17 @@ from wonderq_storage import Checkpoints, FileLog, SyncPolicy
 
 QUEUES = ("default", "orders", "jobs")
 SEGMENT_BYTES = 32 << 20
+
+#: Segments that rotate often, with checkpoints and compaction all the time: every kill is near one.
+SMALL_SEGMENT_BYTES = 64 << 10
+
+KILLS, KILLS_WHILE_STARTING, STOPS = "kills", "kills while starting", "stops"
+
+#: What kills under load are to hit.
+MECHANISMS = (
+    *(KILLS, KILLS_WHILE_STARTING, STOPS, CHECKPOINTS, CHECKPOINTS_FOUND, COMPACTIONS, ROTATIONS),
+    *(CLAIMS_EXPIRED, UPDATES, DELETES),
+)
 
 #: Cycles on one folder, and its size, after which everything is checked and the next folder begins.
 CYCLES_PER_FOLDER = 50
@@ -57,7 +82,7 @@ class Options:
     cycles: int = 200
     seed: int = 0
     fsync: str = "always"
-    segment_bytes: int = SEGMENT_BYTES
+    segment_bytes: int = SMALL_SEGMENT_BYTES
     producers: int = 3
     consumers: int = 5
 
@@ -81,13 +106,6 @@ class Report:
             "acked updates",
             "refused",
             "unknown outcomes",
-            "kills",
-            "kills while starting",
-            "stops",
-            "torn tails",
-            "segments",
-            "checkpoints",
-            "compactions",
             "listings",
             "drained messages",
         )
@@ -115,12 +133,14 @@ class Run:
     """All cycles, folder after folder."""
 
     queues: Sequence[str] = QUEUES
+    required: Sequence[str] = MECHANISMS
 
     def __init__(self, options: Options, folder: Path) -> None:
         self.options = options
         self.random = random.Random(options.seed)
         self.folder = folder
         self.report = Report()
+        self.mechanisms = Mechanisms(self.required)
         self._folders = 0
         self._begin_folder()
 
@@ -144,7 +164,7 @@ class Run:
                 last = self.report.cycles == self.options.cycles
                 if last or self.cycles_here >= CYCLES_PER_FOLDER or _disk_bytes(self.data) > FOLDER_BYTES:
                     self._judge(self._finish())
-                    say(str(self.report))
+                    say(f"{self.report}\n{self.mechanisms}")
                     if not self.report.violations:
                         shutil.rmtree(self.data)
                         self._begin_folder()
@@ -170,7 +190,8 @@ class Run:
             broker = self._start()
             time.sleep(self.random.uniform(0.0, 0.5))
             broker.kill()
-            self.report.figures["kills while starting"] += 1
+            self.mechanisms.counts[KILLS_WHILE_STARTING] += 1
+        self.mechanisms.counts[CHECKPOINTS_FOUND] += has_checkpoint(self.data)
         broker = self._start()
         try:
             url = broker.ready()
@@ -206,6 +227,7 @@ class Run:
     def _work(self, broker: BrokerProcess, url: str, load: Load) -> None:
         traffic = self._begin_traffic(url, load)
         time.sleep(self.random.uniform(0.05, 0.7) + (3 if load is Load.QUIET else 0))
+        self.mechanisms.counts.update(scraped(url))
         self._end(broker, traffic, stop=self.random.random() < 0.06)
 
     def _end(self, broker: BrokerProcess, traffic: Traffic, *, stop: bool) -> None:
@@ -213,7 +235,7 @@ class Run:
         self.history.outages.append((time.monotonic(), float("inf")))
         if stop:
             self._stop(broker)
-            self.report.figures["stops"] += 1
+            self.mechanisms.counts[STOPS] += 1
         self._bring_down(broker, stopped=stop)
         ended_s = time.monotonic()
         traffic.done.set()
@@ -233,7 +255,7 @@ class Run:
         """End a broker that may have been stopped already."""
         if not stopped:
             broker.kill()
-            self.report.figures["kills"] += 1
+            self.mechanisms.counts[KILLS] += 1
 
     def _known_of(self, call: Call, ended_s: float) -> Call:
         """Return a call as it can be judged: what a client abandoned may have been done as long as the broker was there."""
@@ -361,11 +383,9 @@ class Run:
         if final is not None:
             figures["drained messages"] += sum(len(each.drained) for each in final.queues)
         if self.data.is_dir():
-            figures["segments"] += sum(1 for _ in self.data.glob("*.wal"))
-            figures["torn tails"] += sum(1 for _ in self.data.glob("torn/*"))
+            self.mechanisms.counts[ROTATIONS] += rotations(self.data)
+            self.mechanisms.counts[TORN_TAILS] += sum(1 for _ in self.data.glob("torn/*"))
         log = self.errors.read_text(errors="replace") if self.errors.is_file() else ""
-        figures["checkpoints"] += log.count("checkpoint of ")
-        figures["compactions"] += log.count("compacted the log up to ")
         for failure in ("ends until the broker is restarted", "does not verify", "cannot be used"):
             # A kill tears no checkpoint: it has its name only once it is whole.
             if failure in log:

@@ -31,6 +31,13 @@ HOUR_MS = 3_600_000
 QUEUES = (DEFAULT_QUEUE, "orders")
 
 
+#: Names of all steps of a life, as it reports them.
+STEP_NAMES = (
+    *("start", "_create", "_produce", "_claim", "_delete", "_update", "_batch"),
+    *("_pause", "_checkpoint", "_compact", "_advance", "_queues", "_restart"),
+)
+
+
 class Said(NamedTuple):
     """Report of a life after a step; the first step is the start."""
 

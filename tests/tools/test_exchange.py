@@ -123,6 +123,10 @@ def test_what_queues_and_messages_have_besides(running: bool, tmp_path: Path) ->
     for each in (queue, old_queue):
         each.pop("created_at"), each.pop("sqs", None)
     assert queue == old_queue
+    first = old[0]
+    assert first["attributes"]["text"] == "é"
+    assert set(first["attributes"]) == set(attributes)
+    assert (first["traceparent"], first["group"], first["priority"]) == (trace["traceparent"], "g", 7)
     names = ("message", "attributes", "traceparent", "group", "priority")
     assert [[each.get(name) for name in names] for each in messages] == [
         [each.get(name) for name in names] for each in old

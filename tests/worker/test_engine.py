@@ -374,6 +374,7 @@ def test_a_defect_ends_the_worker_instead_of_leaving_it_without_one_of_its_loops
         monkeypatch.setattr(s.script, call, fail)
         s.script.give(message("a"))
         s.handler.wait_for("a")
+        eventually(lambda: s.script.open_polls and s.script.polls[-1][1] == 1)
         s.wait_for_deadline(LEASE_S / 3)
         if call == "renew":
             s.time.advance(LEASE_S / 3)

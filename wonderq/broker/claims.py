@@ -146,10 +146,8 @@ class Claims:
             messages.put_back(_SPENT_PORTION)
             return NoClaim(unfinished=True)
         runs = self._pick(queue, min(limit, more), rates, room)
-        if settings.max_receives and runs:
-            dead = self._set_aside(queue, runs, min(limit, more), rates, room)
-            if dead:
-                return NoClaim(dead=dead)
+        if settings.max_receives and runs and messages.any_received(runs, settings.max_receives):
+            return NoClaim(dead=self._set_aside(queue, min(limit, more), rates))
         if taken_bytes and runs:
             most_bytes = min(self._core.limits.batch_bytes, inf if room is None else room.left_bytes) - taken_bytes
             if sum(map(_length, messages.views(runs))) > most_bytes:
@@ -180,37 +178,15 @@ class Claims:
         self._core.consumers.notify(queue)
         return new_tuple(Claim, (queue, position, views, token))
 
-    def _set_aside(
-        self, queue: Queue, runs: Runs, limit: int, rates: ClaimBudget | None, room: Room | None
-    ) -> list[MessageView]:
-        """Set aside the messages that were claimed too often and come before the next ``limit`` others.
-
-        ``runs`` are the next messages. Returns those that were set aside, in their order; the portion is bounded.
-        """
-        messages, most = queue.messages, queue.settings.max_receives
-        # With lanes that take turns, the order depends on the number of messages that are picked.
-        ahead = _SPENT_PORTION if queue.is_fifo or not messages.lanes.by_number else limit
-        dead: list[MessageView] = []
-        while runs and len(dead) < _SPENT_PORTION:
-            views = messages.views(runs)
-            if all(view.receives < most for view in views):
-                break
-            found: list[MessageView] = []
-            others = 0
-            for view in messages.views(messages.pick(ahead, UNLIMITED)) if ahead > limit else views:
-                if view.receives >= most:
-                    found.append(view)
-                else:
-                    others += 1
-                    if others == limit:
-                        break
-            messages.set_aside(found, most)
-            dead += found
-            runs = self._pick(queue, limit, rates, room)
-        return dead
+    def _set_aside(self, queue: Queue, limit: int, rates: ClaimBudget | None) -> list[MessageView]:
+        """Set aside a portion of the messages that were claimed too often and come before the next ``limit`` others."""
+        most, receives = _SPENT_PORTION, queue.settings.max_receives
+        if rates is None:
+            return queue.messages.set_aside_next(limit, lambda _: UNLIMITED, receives, most)
+        return queue.messages.set_aside_next(min(limit, rates.messages()), rates.messages_of, receives, most)
 
     def remove_dead_letters(self) -> bool:
-        """Move or bury dead letters ahead of need, one portion of each queue; return whether more are left.
+        """Move or bury dead letters ahead of need, one portion of each queue; return whether more may be left.
 
         A dead letter behind a message that can still be claimed stays until its turn comes.
         """
@@ -223,9 +199,9 @@ class Claims:
                 if core.state.find(queue.number) is not queue:
                     continue
                 views = self._dead_letters(queue, now_ms)
-                more = more or len(views) < queue.messages.spent
             if views:
                 self._transfers.dead_letter(queue, views)
+                more = True
         return more
 
     def _dead_letters(self, queue: Queue, now_ms: int) -> list[MessageView]:
@@ -239,7 +215,7 @@ class Claims:
         self._core.advance(queue, now_ms)
         seen = (messages.next_sequence, messages.spent, *messages.counts)
         if self._seen.get(queue) != seen:
-            self._set_aside(queue, messages.pick(1, UNLIMITED), 1, None, None)
+            self._set_aside(queue, 1, None)
             self._seen[queue] = messages.next_sequence, messages.spent, *messages.counts
         return messages.set_aside_first(PORTION_MESSAGES)
 

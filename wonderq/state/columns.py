@@ -92,6 +92,10 @@ class Columns(MessageTable):
 
     # Reading
 
+    def any_received(self, runs: Runs, receives: int) -> bool:
+        """Return whether any message of runs was claimed ``receives`` times or more. All must exist."""
+        return any(max(page.receives[start:stop], default=0) >= receives for page, start, stop in self._slices(runs))
+
     def rewrite_fields(self, runs: Runs) -> tuple[list[int], list[Sequence[Any]]]:
         """Return the fields ``produced_ms`` and ``claims`` of an UPDATE record that rewrites the messages of runs.
 
@@ -280,19 +284,42 @@ class Columns(MessageTable):
         self._ready.add(page)
         return True
 
-    def set_aside(self, views: Iterable[MessageView], receives: int) -> None:
-        """Keep waiting messages from being picked, because they were claimed ``receives`` times or more.
+    def set_aside_next(
+        self, others: int, allowance: Callable[[str], int], receives: int, most: int
+    ) -> list[MessageView]:
+        """Set aside the messages that were claimed ``receives`` times and come before the next ``others`` of `pick`.
 
-        In a FIFO queue they block their groups. As for `advance`, no record is needed: which messages are concerned
-        follows from their receive counts and a setting. After a start they have to be found again.
+        No search for waiting messages finds them then. In a FIFO queue they block their groups. Sets aside at most
+        ``most``, and returns them in their order.
+
+        As for `advance`, no record is needed: which messages are concerned follows from their receive counts and a
+        setting. After a start they have to be found again.
         """
         self.spent_receives = receives
-        for view in views:
-            for page, index, _ in self._live_slices((view.sequence, 1)):
-                self._set_status(page, index, SPENT)
+        aside: list[MessageView] = []
+        blocked: set[int] = set()
+        plain = self._plain()
+        source = self.lanes.pick(plain, self.counts[CLAIMED] - self.lanes.in_flight, allowance)
+        try:
+            for sequence in source:
+                for page, index, _ in self._live_slices((sequence, 1)):
+                    view = page.view(index)
+                    if view.receives >= receives:
+                        self._set_status(page, index, SPENT)
+                        aside.append(view)
+                        if self.lanes.block_groups:
+                            blocked.add(view.lane)
+                    else:
+                        others -= view.lane not in blocked
+                if others <= 0 or len(aside) == most:
+                    break
+        finally:
+            source.close()
+            plain.close()
+        return aside
 
     def put_back(self, limit: int) -> None:
-        """Undo `set_aside` for at most ``limit`` messages."""
+        """Undo `set_aside_next` for at most ``limit`` messages."""
         for view in self.after(-1, limit, SPENT):
             for page, index, _ in self._live_slices((view.sequence, 1)):
                 self._set_status(page, index, WAITING)

@@ -203,8 +203,9 @@ class Lanes:
                 group.lanes.remove(lane)
                 if not group.lanes:
                     del self._groups[group.name]
-        for each in group.lanes:
-            self._offer(each)
+        if new != SPENT:  # which opens no lane
+            for each in group.lanes:
+                self._offer(each)
 
     def free(self, most: int) -> int:
         """Free the lanes of a queue that was deleted, in portions; see `wonderq.state.disposal.free`."""
@@ -248,7 +249,8 @@ class Lanes:
         """Yield the messages to deliver next, in order. The caller must close the generator, which restores the lanes.
 
         ``plain`` yields the plain messages, oldest first, of which ``plain_in_flight`` are claimed. ``allowance``
-        returns the number of messages that a group may get.
+        returns the number of messages that a group may get. The caller may set aside the message that was yielded last:
+        it takes no turn.
         """
         taken: list[tuple[Lane, int, int]] = []
         turn, plain_turn = self._turn, self._plain_turn
@@ -261,10 +263,11 @@ class Lanes:
                     lane = self._top(priority)
                     plain_key = plain_in_flight, plain_turn
                     if plain_next is not None and (lane is None or plain_key <= lane.group.key):
-                        plain_in_flight += 1
-                        self._turn += 1
-                        plain_turn = self._turn
                         yield plain_next
+                        if self._status_of(plain_next) != SPENT:
+                            plain_in_flight += 1
+                            self._turn += 1
+                            plain_turn = self._turn
                         plain_next = next(plain, None)
                         continue
                     if lane is None:
@@ -275,11 +278,17 @@ class Lanes:
                         allowed[name] = allowance(name)
                     if allowed[name] <= 0:
                         self._withdraw(lane)
-                    while allowed[name] > 0 and (sequence := self._head(lane)) is not None:
+                    past_spent = False
+                    while allowed[name] > 0 and (sequence := self._head(lane, past_spent)) is not None:
+                        yield sequence
+                        if self._status_of(sequence) == SPENT:
+                            past_spent = True
+                            continue
+                        if past_spent and self._fifo:  # those before it block it now
+                            break
                         taken.append((lane, sequence, lane.group.turn))
                         self._take(lane, sequence)
                         allowed[name] -= 1
-                        yield sequence
                         if not self._fifo or self._is_full(lane.group):
                             break
         finally:
@@ -297,6 +306,11 @@ class Lanes:
         self._turn += 1
         lane.group.turn = self._turn
         lane.group.in_flight += 1
+
+    @property
+    def block_groups(self) -> bool:
+        """Whether a message that is set aside blocks those of its group after it."""
+        return self._fifo
 
     @staticmethod
     def _put_back(taken: list[tuple[Lane, int, int]]) -> None:
@@ -318,14 +332,18 @@ class Lanes:
             return False
         return self._head(lane) is not None
 
-    def _head(self, lane: Lane) -> int | None:
-        """Return the next message of a lane, or None. In a FIFO queue, an older one may block it."""
+    def _head(self, lane: Lane, past_spent: bool = False) -> int | None:
+        """Return the next message of a lane, or None.
+
+        In a FIFO queue, an older one may block it; with ``past_spent``, not one that is set aside.
+        """
         head = self._first(lane.ready, IN_LANE)
         if head is None or not self._fifo:
             return head
         for heap, status in ((lane.claimed, CLAIMED), (lane.delayed, DELAYED), (lane.spent, SPENT)):
-            older = self._first(heap, status)
-            if older is not None and older < head:
+            if past_spent and heap is lane.spent:
+                break
+            if heap and (older := self._first(heap, status)) is not None and older < head:
                 return None
         return head
 
@@ -360,8 +378,11 @@ class Lanes:
             if lane is None or lane.listed != key:
                 heap.pop()
                 continue
-            if key == lane.group.key and self._is_open(lane):
+            if key != lane.group.key:
+                self._withdraw(lane)
+                self._offer(lane)
+            elif self._is_open(lane):
                 return lane
-            self._withdraw(lane)
-            self._offer(lane)
+            else:
+                self._withdraw(lane)
         return None

@@ -29,8 +29,8 @@ NO_TOKEN = 0
 #: a search for WAITING finds plain messages only. Pages use it internally: a `MessageView` has WAITING.
 IN_LANE = 5
 
-#: Status of a waiting message that was set aside because it was claimed too often (`Columns.set_aside`). No search for
-#: the next message finds it. Pages use it internally: a `MessageView` has WAITING, and so has a dump.
+#: Status of a waiting message that was set aside since it was claimed too often (`Columns.set_aside_next`). No search
+#: for the next message finds it. Pages use it internally: a `MessageView` has WAITING, and so has a dump.
 SPENT = 6
 
 #: Find a status byte of a message that exists, and of one that waits.
