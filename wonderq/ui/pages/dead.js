@@ -44,6 +44,9 @@ function Letters({ queue, total, rights }) {
     ${data?.length === LOOKED_AT && total > LOOKED_AT && html`<p class="faint">Of the ${number(LOOKED_AT)} oldest. The numbers are of these.</p>`}</section>`;
 }
 
+/** What the errors of a group have in common: their type, or their text but for its numbers. @param {any} message */
+const kindOf = (message) => message.last_error?.type || reasonOf(message).replace(/\d+/g, "#");
+
 /** @param {any[]} messages */
 function groupsOf(messages) {
   const groups = new Map();
@@ -51,9 +54,10 @@ function groupsOf(messages) {
     const source = message.dead_letter?.queue ?? message.queue;
     const reason = reasonOf(message);
     const at = message.dead_letter?.moved_at ?? message.produced_at;
-    const key = `${source}\n${reason}`;
-    const group = groups.get(key) ?? { key, source, reason, messages: [], first: at, last: at };
+    const key = `${source}\n${kindOf(message)}`;
+    const group = groups.get(key) ?? { key, source, reason, isMixed: false, messages: [], first: at, last: at };
     group.messages.push(message);
+    group.isMixed ||= reason !== group.reason;
     if (at < group.first) group.first = at;
     if (at > group.last) group.last = at;
     groups.set(key, group);
@@ -65,7 +69,7 @@ function groupsOf(messages) {
 function Groups({ name, groups, rights, isOwn }) {
   return html`<table class="stack"><thead><tr><th scope="col">Came from</th><th scope="col">Reason</th><th scope="col" class="n">Count</th><th scope="col" class="wide">First</th><th scope="col">Last</th><th scope="col" class="wide">One of them</th><th scope="col"><span class="sr">Actions</span></th></tr></thead>
     <tbody>${groups.map((/** @type {any} */ group) => html`<tr key=${group.key}><th scope="row"><${Link} href=${queueHref(group.source)}>${group.source}</${Link}></th>
-      <td>${visible(group.reason)}</td><td class="n">${number(group.messages.length)}</td><td class="wide nowrap"><${Ago} at=${group.first} /></td><td class="nowrap"><${Ago} at=${group.last} /></td>
+      <td>${visible(group.reason)}${group.isMixed && html`<div class="faint">and the like</div>`}</td><td class="n">${number(group.messages.length)}</td><td class="wide nowrap"><${Ago} at=${group.first} /></td><td class="nowrap"><${Ago} at=${group.last} /></td>
       <td class="wide body"><${Link} data-open href=${queueHref(name, { message: group.messages[0].id })}>${oneLine(group.messages[0].message) || "empty"}</${Link}></td>
       <td><div class="actions">${rights.isAdmin && !isOwn && rights.opensAllQueues && html`<button type="button" onClick=${() => askBringBack(name, group)}>Bring back…</button>`}
         ${rights.isAdmin && html`<button type="button" class="danger" onClick=${() => askDelete(name, group)}>Delete…</button>`}</div></td></tr>`)}</tbody></table>`;
@@ -88,7 +92,7 @@ function askBringBack(name, group) {
 function askDelete(name, group) {
   ask({
     title: `Delete ${count(group.messages.length, "message")}`,
-    text: `This deletes those in ${name} that came from ${group.source}: “${visible(group.reason)}”. It cannot be undone.`,
+    text: `This deletes those in ${name} that came from ${group.source}: “${visible(group.reason)}”${group.isMixed ? " and the like" : ""}. It cannot be undone.`,
     confirm: `Delete ${count(group.messages.length, "message")}`,
     isDanger: true,
     typed: name,
