@@ -17,7 +17,10 @@ from tests.support.states import another_receipt, contents_of
 from tests.support.threads import Call
 from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.broker.broker import Broker
+from wonderq.broker.claims import ClaimOptions
 from wonderq.broker.core import CLAIM_LEAVES
+from wonderq.broker.finishing import Finish
+from wonderq.broker.polls import Sources
 from wonderq.model.errors import BrokerError, QueueNotFoundError
 from wonderq.model.limits import Limits
 from wonderq.model.messages import Change, NewMessage, Target
@@ -71,6 +74,11 @@ ANSWERS: dict[str, Action] = {
     "claim by attempt": lambda s: s.broker.claim(QUEUE, attempt_id="a"),
     "claim nothing": lambda s: s.broker.claim("empty"),
     "claim nothing after waiting": lambda s: s.broker.claim("empty", wait_s=0.01),
+    "claim from several": lambda s: s.broker.claim_from(Sources([QUEUE, "empty"]), ClaimOptions()),
+    "finish and claim": lambda s: s.broker.next(Sources([QUEUE]), [Finish(s.receipt, None)], ClaimOptions()),
+    "finish and claim nothing": lambda s: s.broker.next(Sources(["empty"]), [Finish(s.receipt, None)], ClaimOptions()),
+    "move messages": lambda s: s.broker.move(QUEUE, [s.waiting], "other"),
+    "list all redrives": lambda s: s.broker.redrives.list_all(),
     "delete by id": lambda s: s.broker.delete(QUEUE, Target(id=s.waiting)),
     "delete by receipt": lambda s: s.broker.delete(QUEUE, Target(receipt=s.receipt)),
     "delete a batch": lambda s: s.broker.delete_batch(QUEUE, [Target(id=s.waiting), Target(id=s.gone)]),

@@ -156,7 +156,8 @@ REST_OF_CALLS = 512 << 10
         ("/messages/0123", 6 * MIB + REST_OF_CALLS),
         ("/queues/a", REST_OF_CALLS),
         ("/schedules/a", REST_OF_CALLS),
-        ("/nowhere", REST_OF_CALLS),
+        ("/nowhere/a", REST_OF_CALLS),
+        ("/nowhere", 4 * MIB),  # may be the name of a queue, to which an SQS client posts
         ("/", 4 * MIB),
         ("/000000000000/a", 4 * MIB),
         ("/000000000000/a/", 4 * MIB),

@@ -110,8 +110,8 @@ MUTANTS = [
     Mutant(
         "redrive_keeps_the_last_error",
         "An operator sees an old error on a message that starts afresh.",
-        "wonderq/broker/redrive.py",
-        'if name not in ("origin", "failure")',
+        "wonderq/broker/transfers.py",
+        'if name not in ("origin", FAILURE_HEADER)',
         'if name not in ("origin",)',
         (f"{_FAILURES}::test_a_redriven_message_starts_without_it",),
     ),

@@ -169,8 +169,8 @@ MUTANTS = [
         "a_large_request_counts_twice",
         "A key that sends large batches may make half as many requests.",
         "wonderq/auth/access.py",
-        'head.headers.get("AUTHORIZATION"), count=False)',
-        'head.headers.get("AUTHORIZATION"), count=True)',
+        "credential(head.headers.get), count=False",
+        "credential(head.headers.get), count=True",
         (f"{_HTTP}::TestOfKeys",),
     ),
     Mutant(

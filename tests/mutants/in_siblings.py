@@ -20,9 +20,9 @@ _FORGOTTEN = [
     Mutant(
         f"redrive_loses_the_{header}",
         "A message that is sent back for another try is not the one that failed.",
-        _REDRIVE,
-        'for name, value in message.headers.items() if name != "origin"}',
-        f'for name, value in message.headers.items() if name not in ("origin", "{header}")}}',
+        _TRANSFERS,
+        'if name not in ("origin", FAILURE_HEADER)',
+        f'if name not in ("origin", FAILURE_HEADER, "{header}")',
         (_CARRIED,),
     )
     for header in ("group", "priority", "attributes", "system")
@@ -46,7 +46,7 @@ _FORGOTTEN = [
     Mutant(
         "timeout_of_a_renewal_is_forgotten",
         "A consumer that asked for ten minutes once has thirty seconds again at its next renewal.",
-        _CHANGES,
+        "wonderq/broker/updates.py",
         "status=CLAIMED, due_ms=now_ms + timeout_ms, timeout_ms=timeout_ms)",
         "status=CLAIMED, due_ms=now_ms + timeout_ms)",
         ("tests/broker/test_receipts.py::test_a_renewal_is_by_the_timeout_of_the_one_before",),
@@ -204,8 +204,8 @@ _LEFT = [
         "without_keys_made_up_ones_are_refused",
         "An SQS client with made-up credentials cannot send large messages to a broker without keys.",
         "wonderq/auth/access.py",
-        "if self.open_to_all or not found or RULES",
-        "if not found or RULES",
+        "if self.open_to_all or _rule",
+        "if _rule",
         ("tests/http/test_access.py::test_without_keys_a_large_body_is_awaited_whatever_its_header",),
     ),
 ]

@@ -495,7 +495,7 @@ class LogContract:
         log.trim(end)
         log.trim(end)
         after = log.oldest()
-        assert log.used_bytes() == used
+        assert used <= log.used_bytes() <= used + 64, "a log may mark a pause meanwhile, and does no more"
         assert (oldest and oldest[0]) == (after and after[0])
         log.close()
 

@@ -13,7 +13,7 @@ from wonderq.broker.claims import ClaimOptions
 from wonderq.httpd.errors import RequestError, error_object
 from wonderq.httpd.room import RESPONSE_SHARE
 from wonderq.model import errors
-from wonderq.model.messages import NewMessage, RequestNumber, SendResults, Target
+from wonderq.model.messages import NewMessage, RequestNumber, SendResults
 from wonderq.model.queue_names import DEFAULT_QUEUE
 from wonderq.rest import schemas
 from wonderq.rest.bodies import read_body, read_optional_body, read_query, render
@@ -36,7 +36,9 @@ from wonderq.rest.values import (
 _LISTS = ("delete", "release", "dead")
 
 
-def batch_results(targets: Sequence[Target], results: Sequence[errors.BrokerError | None]) -> dict[str, Any]:
+def batch_results(
+    targets: Sequence[tuple[str | None, str | None]], results: Sequence[errors.BrokerError | None]
+) -> dict[str, Any]:
     """Return the response to a batch: one result for each target, with the id or receipt that was given."""
     rendered: list[dict[str, Any]] = []
     for (message_id, receipt), error in zip(targets, results, strict=True):
@@ -210,7 +212,7 @@ class Next(Resource):
         done = self.broker.next(sources, finished, _claim_options(req, body), permits=self.permits(req))
         value: dict[str, Any] = {"messages": claimed_objects(done.messages), "success": not any(done.results)}
         if not value["success"]:
-            rendered = iter(batch_results([Target(None, each.receipt) for each in finished], done.results)["results"])
+            rendered = iter(batch_results([(None, each.receipt) for each in finished], done.results)["results"])
             value["results"] = {name: list(islice(rendered, len(entries))) for name, entries in lists.items()}
         if done.refusal is not None:
             value["claim_error"] = error_object(*describe_error(done.refusal))["error"]

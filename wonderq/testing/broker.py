@@ -132,7 +132,7 @@ class Broker:
     def log(self) -> str:
         """Return the lines that the broker has logged."""
         file = self._folder / "log"
-        return file.read_text(errors="replace") if file.exists() else ""
+        return file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
 
     def _start(self) -> None:
         try:
