@@ -17,6 +17,7 @@ from tests.mutants import (
     in_semantics,
     in_state,
     in_verification,
+    in_worker,
 )
 
 MUTANTS = [
@@ -36,6 +37,7 @@ MUTANTS = [
         in_limits,
         in_semantics,
         in_finishing,
+        in_worker,
     )
     for mutant in module.MUTANTS
 ]

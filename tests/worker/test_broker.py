@@ -21,7 +21,8 @@ from tests.support.commands import run
 from tests.support.waiting import PATIENCE_S, eventually
 from tests.worker.running import running
 from wonderq import App, Client, Context, Dead, Invalid, Message, NotFound, Retry, Worker
-from wonderq.worker.outcomes import LeaseLost
+from wonderq.worker.broker_source import BrokerSource
+from wonderq.worker.outcomes import Ending, LeaseLost, Settlement
 
 
 def status_of(client: Client, queue: str, message_id: str) -> str | None:
@@ -371,6 +372,21 @@ def test_the_broker_shows_which_worker_has_a_message(
             assert client.queue(name).get(sent.id).consumer == shown
             goes_on.set()
             eventually(lambda: status_of(client, name, sent.id) is None)
+
+
+@pytest.mark.parametrize("way", ["next", "settle"])
+def test_a_message_that_is_given_back_does_not_count(client: Client, name: str, way: str) -> None:
+    sent = client.queue(name).send("hello")
+    source = BrokerSource(client, [name], 30, {}, lambda: None)
+    [message] = source.next((), 1, 0).messages
+    given_back = [Settlement(message, Ending.GIVE_BACK)]
+    if way == "next":
+        [again] = source.next(given_back, 1, 0).messages
+        assert (again.id, again.tries) == (sent.id, 1)
+    else:
+        assert not source.settle(given_back)
+        found = client.queue(name).get(sent.id)
+        assert (found.status, found.tries) == ("unprocessed", 0)
 
 
 def test_coroutines_send_with_the_key_of_the_app_s_client(tmp_path: Path) -> None:
