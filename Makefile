@@ -7,8 +7,8 @@ READY := .venv/.ready
 # Coverage is of the tests that run storage and broker in their own process: a killed process reports nothing.
 COVERING := tests/storage tests/broker tests/tools
 
-.PHONY: help demo serve test test-all cover clients browser lint types format bench bench-peers crash crash-states power-cuts syscalls \
-  flips soak brute-force mutants mutation-sample fuzz-http fuzz-bytes clean
+.PHONY: help demo serve test test-all cover clients browser lint types format bench bench-peers crash worker-kills crash-states \
+  power-cuts syscalls flips soak brute-force mutants mutation-sample fuzz-http fuzz-bytes clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -69,6 +69,9 @@ bench-peers: $(READY)  ## compare WonderQ with other queues: ROUNDS rounds of ME
 crash: $(READY)  ## kill the broker CYCLES times under load and check every promise (SEED=n repeats a run)
 	$(BIN)/python -m tests.crash --cycles $(or $(CYCLES),200) $(if $(SEED),--seed $(SEED))
 	$(BIN)/python -m tests.crash.pipeline --cycles $(or $(CYCLES),200) $(if $(SEED),--seed $(SEED))
+
+worker-kills: $(READY)  ## kill workers and their broker in turns for CYCLES cycles, and check that every task is handled (SEED=n)
+	$(BIN)/python -m tests.worker.kill_cycles --cycles $(or $(CYCLES),10) $(if $(SEED),--seed $(SEED))
 
 crash-states: $(READY)  ## check STATES states of the disk that a crash can leave (SEED=n)
 	$(BIN)/python -m tests.forgetful.explore --states $(or $(STATES),1000000) --processes 2 $(if $(SEED),--seed $(SEED))

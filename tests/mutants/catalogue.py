@@ -18,6 +18,7 @@ from tests.mutants import (
     in_siblings,
     in_state,
     in_verification,
+    in_worker,
 )
 
 MUTANTS = [
@@ -38,6 +39,7 @@ MUTANTS = [
         in_semantics,
         in_finishing,
         in_siblings,
+        in_worker,
     )
     for mutant in module.MUTANTS
 ]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,10 +17,12 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
 from tests.support.broker_process import RunningBroker
-from tests.support.waiting import eventually
+from tests.support.commands import run
+from tests.support.waiting import PATIENCE_S, eventually
 from tests.worker.running import running
 from wonderq import App, Client, Context, Dead, Invalid, Message, NotFound, Retry, Worker
-from wonderq.worker.outcomes import LeaseLost
+from wonderq.worker.broker_source import BrokerSource
+from wonderq.worker.outcomes import Ending, LeaseLost, Settlement
 
 
 def status_of(client: Client, queue: str, message_id: str) -> str | None:
@@ -347,6 +352,59 @@ def test_a_stop_gives_back_without_counting(client: Client, name: str) -> None:
         assert (found.status, found.tries) == ("unprocessed", 0)
         started.clear()
     let_go.set()
+
+
+@pytest.mark.parametrize(("own", "shown"), [(None, f"{socket.gethostname()[:50]}:{os.getpid()}"), ("me", "me")])
+def test_the_broker_shows_which_worker_has_a_message(
+    broker: RunningBroker, name: str, own: str | None, shown: str
+) -> None:
+    with Client(broker.url, consumer=own) as client:
+        app = App(client=client, queue=name)
+        goes_on = threading.Event()
+
+        @app.task()
+        def work() -> None:
+            goes_on.wait(PATIENCE_S)
+
+        sent = work.send()
+        with running(app.worker()):
+            eventually(lambda: status_of(client, name, sent.id) == "processing")
+            assert client.queue(name).get(sent.id).consumer == shown
+            goes_on.set()
+            eventually(lambda: status_of(client, name, sent.id) is None)
+
+
+@pytest.mark.parametrize("way", ["next", "settle"])
+def test_a_message_that_is_given_back_does_not_count(client: Client, name: str, way: str) -> None:
+    sent = client.queue(name).send("hello")
+    source = BrokerSource(client, [name], 30, {}, lambda: None)
+    [message] = source.next((), 1, 0).messages
+    given_back = [Settlement(message, Ending.GIVE_BACK)]
+    if way == "next":
+        [again] = source.next(given_back, 1, 0).messages
+        assert (again.id, again.tries) == (sent.id, 1)
+    else:
+        assert not source.settle(given_back)
+        found = client.queue(name).get(sent.id)
+        assert (found.status, found.tries) == ("unprocessed", 0)
+
+
+def test_coroutines_send_with_the_key_of_the_app_s_client(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    key = run("keys", "create", "tasks", "--role", "produce", "--data", str(data)).lines[0]
+    with RunningBroker(data) as broker, Client(broker.url, key=key) as client:
+        app = App(client=client, queue="jobs")
+
+        @app.task()
+        def work() -> None: ...
+
+        async def send() -> str:
+            sent = await work.asend()
+            await app.aclose()
+            return sent.id
+
+        assert asyncio.run(send())
 
 
 def test_an_idle_worker_stops_at_once(client: Client, name: str) -> None:

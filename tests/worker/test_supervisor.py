@@ -28,13 +28,13 @@ sys.exit(Supervisor([sys.executable, "-c", sys.argv[1]], int(sys.argv[2]), grace
 _WORK = """
 import os, signal, sys, time
 from pathlib import Path
-from wonderq.worker.supervisor import stop_with_parent
+from wonderq.worker.supervisor import obey_parent
 folder = Path({folder!r})
-def end(*_):
+def end(*_, **__):
     (folder / f"{{os.getpid()}}.ended").touch()
     os._exit(0)
 signal.signal(signal.SIGTERM, end)
-stop_with_parent(end)
+obey_parent(end)
 (folder / f"{{os.getpid()}}.started").touch()
 while True:
     time.sleep(1)
@@ -95,19 +95,20 @@ def test_a_process_that_cannot_work_ends_all(tmp_path: Path) -> None:
     assert code == UNUSABLE
 
 
-def test_a_second_signal_is_passed_on(tmp_path: Path) -> None:
+def test_a_second_signal_is_the_order_to_hurry(tmp_path: Path) -> None:
     program = f"""
 import os, signal, time
 from pathlib import Path
+from wonderq.worker.supervisor import obey_parent
 folder = Path({str(tmp_path)!r})
-count = 0
 def note(*_):
-    global count
-    count += 1
-    (folder / f"{{os.getpid()}}.signal{{count}}").touch()
-    if count == 2:
+    (folder / f"{{os.getpid()}}.signal").touch()
+def obey(*, at_once):
+    if at_once:
+        (folder / f"{{os.getpid()}}.hurried").touch()
         os._exit(0)
 signal.signal(signal.SIGTERM, note)
+obey_parent(obey)
 (folder / f"{{os.getpid()}}.started").touch()
 while True:
     time.sleep(1)
@@ -115,11 +116,11 @@ while True:
     with supervised(program, 1) as process:
         eventually(lambda: pids(tmp_path))
         process.send_signal(signal.SIGINT)
-        eventually(lambda: pids(tmp_path, "signal1"))
+        eventually(lambda: pids(tmp_path, "signal"))
         process.send_signal(signal.SIGINT)
         code, _ = wait(process)
     assert code == 0
-    assert pids(tmp_path, "signal2")
+    assert pids(tmp_path, "hurried")
 
 
 def test_changed_source_files_restart_all(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.worker.script import message
+from wonderq.client.sync import Client
 from wonderq.tasks.app import App, UnknownTask
 from wonderq.worker.context import Context
 from wonderq.worker.outcomes import Dead
@@ -126,3 +127,10 @@ def test_a_wrong_argument_is_refused_before_a_broker_is_asked() -> None:
         double.send("4")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="Expected `int`"), app.batch():
         double.send("4")  # type: ignore[arg-type]
+
+
+def test_a_client_beside_a_url_or_a_key_is_refused() -> None:
+    with Client("http://127.0.0.1:1") as client:
+        for more in ({"url": "http://127.0.0.1:2"}, {"key": "k"}):
+            with pytest.raises(ValueError, match="pass either the client, or url and key"):
+                App(client=client, **more)

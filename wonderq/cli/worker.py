@@ -7,8 +7,8 @@ import importlib
 import os
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,8 @@ from wonderq.cli.client_options import count_from, queue_name, seconds_from
 from wonderq.config import ConfigError
 
 if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
     from wonderq.tasks.app import App
     from wonderq.worker.metrics import WorkerMetrics
 
@@ -80,33 +82,38 @@ def run(options: argparse.Namespace) -> int:
 
 def _work(options: argparse.Namespace, queues: Sequence[str] | Mapping[str, int] | None) -> int:
     from wonderq.client.errors import Invalid  # noqa: PLC0415
-    from wonderq.worker.metrics import FOLDER_VARIABLE, WorkerMetrics, served  # noqa: PLC0415
-    from wonderq.worker.supervisor import stop_with_parent  # noqa: PLC0415
+    from wonderq.worker.metrics import FOLDER_VARIABLE, WorkerMetrics  # noqa: PLC0415
+    from wonderq.worker.supervisor import obey_parent  # noqa: PLC0415
 
     app = load_app(options.app)
+    if not app.tasks:
+        raise ConfigError(
+            f"{options.app!r} has no task, so every message would fail. Import the modules that define its tasks in "
+            f"the module {options.app.partition(':')[0]!r}"
+        )
     metrics: WorkerMetrics | None = None
     with ExitStack() as stack:
         if options.metrics or FOLDER_VARIABLE in os.environ:
             metrics = WorkerMetrics(options.concurrency)
         if options.metrics and metrics is not None:
-            stack.enter_context(served(metrics.registry, *options.metrics))
+            stack.enter_context(_served(metrics.registry, options.metrics))
         try:
             worker = app.worker(queues=queues, concurrency=options.concurrency, grace=options.grace, metrics=metrics)
         except ValueError as error:  # of the broker's address or key
             raise ConfigError(str(error)) from error
         if options.supervised:
-            stop_with_parent(worker.stop)
+            obey_parent(worker.stop)
         try:
-            worker.run()
+            worker.run(second_hurries=not options.supervised)
         except Invalid as error:
-            raise ConfigError(str(error)) from error
+            raise ConfigError(" ".join((str(error), *getattr(error, "__notes__", ())))) from error
         finally:
             app.close()
     return OK
 
 
 def _supervise(options: argparse.Namespace) -> int:
-    from wonderq.worker.metrics import forget_process, served, shared_folder, sums_of  # noqa: PLC0415
+    from wonderq.worker.metrics import forget_process, shared_folder, sums_of  # noqa: PLC0415
     from wonderq.worker.source_files import SourceFiles  # noqa: PLC0415
     from wonderq.worker.supervisor import Supervisor  # noqa: PLC0415
 
@@ -120,10 +127,21 @@ def _supervise(options: argparse.Namespace) -> int:
         forget: Callable[[int], None] | None = None
         if options.metrics:
             folder = stack.enter_context(shared_folder())
-            stack.enter_context(served(sums_of(folder), *options.metrics))
+            stack.enter_context(_served(sums_of(folder), options.metrics))
             forget = partial(forget_process, folder)
         supervisor = Supervisor(command, options.processes, grace_s=options.grace, files=files, forget=forget)
         return supervisor.run()
+
+
+@contextmanager
+def _served(registry: CollectorRegistry, address: tuple[str, int]) -> Iterator[None]:
+    from wonderq.worker.metrics import AddressError, served  # noqa: PLC0415
+
+    try:
+        with served(registry, *address):
+            yield
+    except AddressError as error:
+        raise ConfigError(f"{error}. Choose another address with --metrics; port 0 takes a free one") from error
 
 
 def load_app(target: str) -> App:

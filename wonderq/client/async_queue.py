@@ -87,7 +87,8 @@ class AsyncQueue:
         poll: Poll | None = None,
     ) -> Next[AsyncMessage]:
         """Finish messages and receive the next ones, in one request; see `wonderq.Queue.next`."""
-        return await next_(self._engine, self.name, None, Finish.of(delete, release, dead), limit, wait, lease, poll)
+        claim = Claim(limit, wait, lease, consumer=self._engine.options.consumer)
+        return await next_(self._engine, self.name, claim, Finish.of(delete, release, dead), poll)
 
     @asynccontextmanager
     async def one(self, *, wait: float = 0, lease: float = 30) -> AsyncIterator[AsyncMessage | None]:
@@ -231,15 +232,11 @@ async def receive(
 async def next_(
     engine: AsyncEngine,
     queue: str | None,
-    queues: Queues | None,
+    claim: Claim,
     finish: Finish,
-    limit: int,
-    wait_s: float,
-    lease_s: float | None,
     poll: Poll | None,
 ) -> Next[AsyncMessage]:
     """Finish messages, and receive the next ones of one queue, or of several."""
-    claim = Claim(limit, wait_s, lease_s, queues, engine.options.consumer)
     call: Call[Next[AsyncMessage]] = claims.next_(queue, AsyncMessage, claim, finish)
     found = await engine.do(call, poll)
     _bound(engine, found.messages)

@@ -13,12 +13,13 @@ from wonderq.client.async_message import AsyncMessage
 from wonderq.client.async_queue import AsyncQueue, next_, receive
 from wonderq.client.bodies import Body
 from wonderq.client.calls import Call
-from wonderq.client.claims import Finish, Next, Queues, Received, Release, ToDeadLetters
+from wonderq.client.claims import Claim, Finish, Next, Queues, Received, Release, ToDeadLetters
 from wonderq.client.engine_options import EngineOptions
 from wonderq.client.errors import Refused, WonderQError
 from wonderq.client.messages import AttributeValue, Contents
 from wonderq.client.polls import Poll
 from wonderq.client.requests import Request
+from wonderq.client.sync import Client
 
 T = TypeVar("T")
 
@@ -43,6 +44,13 @@ class AsyncClient:
         self._engine = AsyncEngine(
             EngineOptions.of(url, key, retries, pool, timeout, connect_timeout, read_timeout, buffer, consumer)
         )
+
+    @classmethod
+    def like(cls, client: Client) -> Self:
+        """Return a client with the address, the key and the other arguments of a client for threads."""
+        made = cls.__new__(cls)
+        made._engine = AsyncEngine(client.options)  # noqa: SLF001 - it is one of our own
+        return made
 
     async def __aenter__(self) -> Self:
         return self
@@ -108,10 +116,12 @@ class AsyncClient:
         limit: int = 10,
         wait: float = 0,
         lease: float | None = None,
+        consumer: str | None = None,
         poll: Poll | None = None,
     ) -> Next[AsyncMessage]:
         """Finish messages and receive the next ones of several queues; see `wonderq.Client.next`."""
-        return await next_(self._engine, None, queues, Finish.of(delete, release, dead), limit, wait, lease, poll)
+        claim = Claim(limit, wait, lease, queues, consumer or self._engine.options.consumer)
+        return await next_(self._engine, None, claim, Finish.of(delete, release, dead), poll)
 
     async def renew(self, messages: Sequence[Contents], lease: float | None = None) -> list[Refused | None]:
         """Renew the claims of messages, with one request for each of their queues; see `wonderq.Client.renew`."""

@@ -10,7 +10,7 @@ from wonderq.client import administration, calls, claims
 from wonderq.client.administration import QueueInfo, Schedule
 from wonderq.client.bodies import Body
 from wonderq.client.calls import Call
-from wonderq.client.claims import Finish, Next, Queues, Received, Release, ToDeadLetters
+from wonderq.client.claims import Claim, Finish, Next, Queues, Received, Release, ToDeadLetters
 from wonderq.client.engine_options import EngineOptions
 from wonderq.client.errors import Refused, WonderQError
 from wonderq.client.messages import AttributeValue, Contents
@@ -75,7 +75,12 @@ class Client:
     @property
     def url(self) -> str:
         """Address of the broker."""
-        return self._engine.options.endpoint.url
+        return self.options.endpoint.url
+
+    @property
+    def options(self) -> EngineOptions:
+        """The arguments of this client, checked."""
+        return self._engine.options
 
     def close(self) -> None:
         """Close the connections. Calls under way finish; further ones raise `RuntimeError`."""
@@ -132,13 +137,16 @@ class Client:
         limit: int = 10,
         wait: float = 0,
         lease: float | None = None,
+        consumer: str | None = None,
         poll: Poll | None = None,
     ) -> Next[Message]:
         """Finish messages and receive the next ones of several queues; see `receive` and `Queue.next`.
 
-        The messages to finish may be of any queues.
+        The messages to finish may be of any queues. ``consumer`` is the name under which the broker shows who has the
+        next ones, by default that of the client.
         """
-        return next_(self._engine, None, queues, Finish.of(delete, release, dead), limit, wait, lease, poll)
+        claim = Claim(limit, wait, lease, queues, consumer or self.options.consumer)
+        return next_(self._engine, None, claim, Finish.of(delete, release, dead), poll)
 
     def renew(self, messages: Sequence[Contents], lease: float | None = None) -> list[Refused | None]:
         """Renew the claims of messages, with one request for each of their queues; return None or an error for each.

@@ -124,7 +124,8 @@ class Queue:
             lease: seconds for which they are yours; by default the queue's ``visibility_timeout``.
             poll: lets another thread end the wait.
         """
-        return next_(self._engine, self.name, None, Finish.of(delete, release, dead), limit, wait, lease, poll)
+        claim = Claim(limit, wait, lease, consumer=self._engine.options.consumer)
+        return next_(self._engine, self.name, claim, Finish.of(delete, release, dead), poll)
 
     @contextmanager
     def one(self, *, wait: float = 0, lease: float = 30) -> Iterator[Message | None]:
@@ -314,15 +315,11 @@ def receive(
 def next_(
     engine: Engine,
     queue: str | None,
-    queues: Queues | None,
+    claim: Claim,
     finish: Finish,
-    limit: int,
-    wait_s: float,
-    lease_s: float | None,
     poll: Poll | None,
 ) -> Next[Message]:
     """Finish messages, and receive the next ones of one queue, or of several."""
-    claim = Claim(limit, wait_s, lease_s, queues, engine.options.consumer)
     call: Call[Next[Message]] = claims.next_(queue, Message, claim, finish)
     found = engine.do(call, poll)
     _bound(engine, found.messages)

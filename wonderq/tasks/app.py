@@ -81,9 +81,14 @@ class App:
             key: API key; default: ``WONDERQ_KEY``.
             queue: queue of the tasks that name none.
             name: name of the app, which its schedules have as a prefix; default: its queue.
-            client: a client to send with. `Task.asend` then uses its URL with ``key``.
+            client: a client to use instead of a new one, with a URL and a key of its own. `Task.asend` uses these too.
             middleware: runs around every task.
+
+        Raises:
+            ValueError: there is a client, and a URL or a key beside it.
         """
+        if client is not None and (url is not None or key is not None):
+            raise ValueError("a client has its own URL and key: pass either the client, or url and key")
         self.queue = queue
         self.name = name or queue
         self.middleware = list(middleware)
@@ -189,11 +194,11 @@ class App:
     def async_client(self) -> AsyncClient:
         """The client of the running event loop."""
         loop = asyncio.get_running_loop()
+        model = self.client
         with self._lock:
-            url = self._url if self._client is None else self._client.url
             client = self._async_clients.get(loop)
             if client is None:
-                client = self._async_clients[loop] = AsyncClient(url, key=self._key)
+                client = self._async_clients[loop] = AsyncClient.like(model)
             return client
 
     def batch(self) -> Batch:

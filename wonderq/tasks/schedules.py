@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from wonderq.client.errors import Invalid
 from wonderq.client.sync import Client
 
 Missed: TypeAlias = Literal["skip", "once", "all"]
@@ -71,7 +72,11 @@ def keep_schedules(client: Client, app: str, schedules: Sequence[Schedule]) -> N
             "message": each.text,
             "attributes": {"content_type": "application/json", APP: app},
         }
-        client.call("PUT", f"/schedules/{quote(name)}", _Found, fields)
+        try:
+            client.call("PUT", f"/schedules/{quote(name)}", _Found, fields)
+        except Invalid as error:
+            error.add_note(f"This is the schedule of task {each.task!r}")
+            raise
     for old in found:
         if old.name not in wanted and old.attributes.get(APP) == app:
             client.call("DELETE", f"/schedules/{quote(old.name)}", dict[str, Any])

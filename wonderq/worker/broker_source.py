@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import socket
 from collections.abc import Callable, Mapping, Sequence
 
 from wonderq.client import calls, changes
@@ -16,6 +18,9 @@ from wonderq.worker.outcomes import Ending, Settlement
 from wonderq.worker.source import Next, Refusal
 
 log = logging.getLogger("wonderq.worker")
+
+#: Most characters of a host in the name of a consumer, which has 64 with the process.
+_HOST_LENGTH = 50
 
 
 class BrokerSource:
@@ -36,15 +41,18 @@ class BrokerSource:
         self._dead_letters = dead_letters
         self._prepare = prepare
         self._poll = Poll()
+        self._consumer: str | None = None
 
     def prepare(self) -> None:
         """Create the queues that do not exist, set their dead-letter queues, and do what the caller asked for.
 
         A key may lack the role for this. Then the worker uses the queues and schedules that there are.
         """
+        self._consumer = self._client.options.consumer or _this_process()
         for queue in self._queues:
             self._try_to(f"create the queue {queue!r}", lambda queue=queue: self._prepare_queue(queue))  # type: ignore[misc]
         self._try_to("keep the schedules", self._prepare)
+        log.info("receiving from %s at %s as %s", ", ".join(self._queues), self._client.url, self._consumer)
 
     def _prepare_queue(self, name: str) -> None:
         queue = self._client.queue(name)
@@ -73,6 +81,7 @@ class BrokerSource:
             limit=free,
             wait=wait_s,
             lease=self._lease_s,
+            consumer=self._consumer,
             poll=self._poll,
         )
         results = answer.results
@@ -101,6 +110,11 @@ class BrokerSource:
 
     def cancel(self) -> None:
         self._poll.cancel()
+
+
+def _this_process() -> str:
+    """Return the name under which the broker shows who has a message."""
+    return f"{socket.gethostname()[:_HOST_LENGTH]}:{os.getpid()}"
 
 
 class _Groups:

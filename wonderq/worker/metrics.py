@@ -6,6 +6,7 @@ With one process, the counters are in memory. With several, prometheus_client ke
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
@@ -14,10 +15,16 @@ from contextlib import contextmanager
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+log = logging.getLogger("wonderq.worker")
+
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """Environment variable of prometheus_client. It must be set before the first import of that package."""
 
 _SECONDS = (0.001, 0.005, 0.02, 0.1, 0.5, 1, 5, 20, 60, 300, 1800)
+
+
+class AddressError(Exception):
+    """Metrics cannot be served at an address."""
 
 
 class WorkerMetrics:
@@ -72,9 +79,13 @@ def served(registry: CollectorRegistry, host: str, port: int) -> Iterator[int]:
     """Serve a registry over HTTP while the block runs; yields the port, which is a free one for port 0.
 
     Raises:
-        OSError: the address is in use, or is none of this machine.
+        AddressError: the address is in use, or is none of this machine.
     """
-    server, thread = start_http_server(port, host, registry)
+    try:
+        server, thread = start_http_server(port, host, registry)
+    except OSError as error:
+        raise AddressError(f"cannot serve metrics on {host}:{port}: {error.strerror or error}") from error
+    log.info("metrics at http://%s:%d/metrics", host, server.server_port)
     try:
         yield server.server_port
     finally:

@@ -9,9 +9,10 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from types import FrameType
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from wonderq.worker.source_files import SourceFiles
 
@@ -19,6 +20,9 @@ log = logging.getLogger("wonderq.worker")
 
 #: Exit code of a process that cannot work whatever the supervisor does, such as one whose module does not exist.
 UNUSABLE = 2
+
+#: Written to the standard input of a process: give all messages back at once.
+_HURRY = b"!"
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -87,6 +91,13 @@ class Child:
         pause_s = 0.0 if self.is_reloading else self._restarts.pause_s(now_s - self._started_s)
         self.start_s = now_s + pause_s
         return pause_s
+
+    def hurry(self) -> None:
+        """Tell the process to give its messages back at once."""
+        if self.process is not None and self.process.stdin is not None:
+            with suppress(BrokenPipeError):
+                self.process.stdin.write(_HURRY)
+                self.process.stdin.flush()
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the process, if there is one."""
@@ -189,9 +200,15 @@ class Supervisor:
             self._child_ended(event)
 
     def _stop(self) -> None:
-        """Pass a signal on. Processes take the second one as the order to hurry."""
-        if not self._is_stopping:
-            self._kill_s = time.monotonic() + self._grace_s + _END_S
+        """Pass a signal on. The second one is the order to hurry.
+
+        That order is not a signal: systemd and others send each signal to all processes, which so get it twice.
+        """
+        if self._is_stopping:
+            for child in self._children:
+                child.hurry()
+            return
+        self._kill_s = time.monotonic() + self._grace_s + _END_S
         for child in self._children:
             child.send(signal.SIGTERM)
 
@@ -221,8 +238,14 @@ class Supervisor:
             log.error("process %d (%d) %s; another one starts in %.1f s", child.number, pid, how, pause_s)
 
 
-def stop_with_parent(stop: Callable[[], None]) -> None:
-    """Call ``stop`` when the supervisor that started this process has ended, however it did.
+class Stop(Protocol):
+    """Stops a worker; see `wonderq.worker.worker.JobWorker.stop`."""
+
+    def __call__(self, *, at_once: bool) -> None: ...
+
+
+def obey_parent(stop: Stop) -> None:
+    """Call ``stop`` when the supervisor of this process has ended, however it did, and when it orders to hurry.
 
     The supervisor holds the other end of the pipe at standard input, which handlers then find to be empty.
     """
@@ -232,7 +255,7 @@ def stop_with_parent(stop: Callable[[], None]) -> None:
 
     def wait() -> None:
         while os.read(pipe, 1):
-            pass
-        stop()
+            stop(at_once=True)
+        stop(at_once=False)
 
     threading.Thread(target=wait, name="wonderq-parent", daemon=True).start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -18,6 +19,8 @@ from wonderq.worker.inline import run_until_empty
 from wonderq.worker.middleware import Middleware
 from wonderq.worker.policy import Policy
 from wonderq.worker.reports import Metrics, Reports
+
+log = logging.getLogger("wonderq.worker")
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -64,6 +67,7 @@ class JobWorker:
         if not work.queues:
             raise ValueError("a worker needs a queue: pass a handler, or name a queue")
         self._work = work
+        self._grace_s = grace
         self._middleware = middleware
         self._source = BrokerSource(client, work.queues, work.lease_s, work.dead_letters, work.prepare)
         self._engine = Engine(
@@ -78,10 +82,10 @@ class JobWorker:
             close_clients=work.close_clients,
         )
 
-    def run(self) -> None:
+    def run(self, *, second_hurries: bool = True) -> None:
         """Run until `stop` is called, or SIGTERM or SIGINT comes. A second signal gives all messages back at once.
 
-        Signals are handled only if this is the main thread.
+        Signals are handled only if this is the main thread. Without ``second_hurries``, further signals have no effect.
         """
         if threading.current_thread() is not threading.main_thread():
             self._engine.run()
@@ -106,7 +110,14 @@ class JobWorker:
         try:
             threading.Thread(target=run, name="wonderq-poll", daemon=True).start()
             while not events.get():
-                self._engine.stop(at_once=self._engine.is_stopping)
+                is_second = self._engine.is_stopping
+                if is_second and not second_hurries:
+                    continue
+                if is_second:
+                    log.info("second signal: giving all messages back")
+                else:
+                    log.info("stopping: %d handlers have %g s to finish", self._engine.running, self._grace_s)
+                self._engine.stop(at_once=is_second)
         finally:
             for each, handler in before.items():
                 signal.signal(each, handler)

@@ -1,0 +1,259 @@
+"""Bugs in workers, tasks and schedules from code."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+_CLAIMS = "wonderq/worker/claims.py"
+_ENGINE = "wonderq/worker/engine.py"
+_OUTCOMES = "wonderq/worker/outcomes.py"
+_POLICY = "wonderq/worker/policy.py"
+_SOURCE = "wonderq/worker/broker_source.py"
+_SUPERVISOR = "wonderq/worker/supervisor.py"
+_TEST_ENGINE = "tests/worker/test_engine.py"
+_TEST_SHUTDOWN = "tests/worker/test_shutdown.py"
+_TEST_BROKER = "tests/worker/test_broker.py"
+_TEST_SUPERVISOR = "tests/worker/test_supervisor.py"
+_TEST_TASKS = "tests/worker/test_tasks.py"
+_TEST_COMMAND = "tests/worker/test_command.py"
+
+MUTANTS = [
+    Mutant(
+        "renews_at_the_end_of_the_lease",
+        "Another worker runs the same task, because the first renewal comes when the lease has ended.",
+        _CLAIMS,
+        "RENEW_AT = 1 / 3\n",
+        "RENEW_AT = 1\n",
+        (f"{_TEST_ENGINE}::test_all_claims_are_renewed_together_at_a_third_of_the_lease",),
+    ),
+    Mutant(
+        "failed_renewal_waits_for_the_next_turn",
+        "A short outage of the broker makes others run the tasks that still run here.",
+        _CLAIMS,
+        "self.renew_s = now_s + min(self.job.policy.lease * RENEW_AT, _REPEAT_S)",
+        "self.renew_s = now_s + self.job.policy.lease",
+        (f"{_TEST_ENGINE}::test_a_failed_renewal_is_repeated_before_the_lease_ends",),
+    ),
+    Mutant(
+        "lost_claim_is_not_noticed",
+        "A task goes on with its work after the broker has refused the renewal, and another worker does it too.",
+        _ENGINE,
+        "                    else:\n                        claim.state = State.LOST\n",
+        "                    elif False:\n                        claim.state = State.LOST\n",
+        (f"{_TEST_ENGINE}::test_a_lost_claim_is_told_to_its_handler_and_not_acknowledged",),
+    ),
+    Mutant(
+        "result_of_a_lost_claim_is_acknowledged",
+        "A worker that lost its lease tells the broker to delete what another worker has.",
+        _ENGINE,
+        "if claim.state is State.HELD and not isinstance(error, LeaseLost):",
+        "if not isinstance(error, LeaseLost):",
+        (f"{_TEST_ENGINE}::test_a_handler_that_ignores_a_lost_claim_is_not_acknowledged_either",),
+    ),
+    Mutant(
+        "ended_lease_is_not_noticed",
+        "A worker that was cut off from the broker acknowledges what others have run meanwhile.",
+        _CLAIMS,
+        "if claim.ends_s <= now_s]",
+        "if False]",
+        (f"{_TEST_ENGINE}::test_a_claim_that_could_not_be_renewed_until_its_end_is_lost",),
+    ),
+    Mutant(
+        "results_are_dropped_when_a_poll_fails",
+        "Finished tasks run again after each restart of the broker.",
+        _ENGINE,
+        """        except BaseException:
+            with self._lock:
+                self._settlements[:0] = settlements
+            raise
+""",
+        "        except BaseException:\n            raise\n",
+        (f"{_TEST_ENGINE}::test_results_survive_an_outage_of_the_broker",),
+        hangs=True,
+    ),
+    Mutant(
+        "results_wait_for_the_long_poll",
+        "A finished task counts as running for up to 20 seconds, and runs again if its worker is killed.",
+        _ENGINE,
+        "return self._polls_soon and self._free > 0 and not self.is_stopping",
+        "return self._free > 0 and not self.is_stopping",
+        (f"{_TEST_ENGINE}::test_a_result_does_not_wait_for_the_end_of_a_long_poll",),
+        hangs=True,
+    ),
+    Mutant(
+        "takes_more_than_its_slots",
+        "Messages wait in a busy worker while others are idle.",
+        _ENGINE,
+        "answer = self._source.next(settlements, free, wait_s)",
+        "answer = self._source.next(settlements, self._concurrency, wait_s)",
+        (f"{_TEST_ENGINE}::test_no_more_messages_are_asked_for_than_slots_are_free",),
+    ),
+    Mutant(
+        "one_try_too_many",
+        "A task with retries=0, which must not run twice, does.",
+        _OUTCOMES,
+        "message.tries > policy.retries:",
+        "message.tries > policy.retries + 1:",
+        (f"{_TEST_ENGINE}::test_the_last_failure_is_a_dead_letter",),
+    ),
+    Mutant(
+        "deadly_message_goes_round",
+        "A message that kills its worker kills all workers for ever.",
+        _ENGINE,
+        "if message.tries > job.policy.retries + 1:",
+        "if False:",
+        (f"{_TEST_ENGINE}::test_a_message_that_kills_its_workers_becomes_a_dead_letter",),
+        hangs=True,
+    ),
+    Mutant(
+        "jitter_beyond_the_longest_pause",
+        "A retry comes later than the longest pause that the task allows.",
+        _POLICY,
+        "pause / 2 + pause / 2 * random()",
+        "pause / 2 + pause * random()",
+        (f"{_TEST_ENGINE}::test_the_backoff_doubles_within_its_bounds_and_its_upper_half_is_random",),
+    ),
+    Mutant(
+        "retries_all_at_once",
+        "All tasks that failed together, because a service was overloaded, call it again together.",
+        _POLICY,
+        "pause / 2 + pause / 2 * random()",
+        "pause",
+        (f"{_TEST_ENGINE}::test_the_backoff_doubles_within_its_bounds_and_its_upper_half_is_random",),
+    ),
+    Mutant(
+        "stop_without_a_grace",
+        "Each deployment interrupts all running tasks.",
+        _ENGINE,
+        "left_s = self._stop_s + self._grace_s - self._time.now_s()",
+        "left_s = 0.0",
+        (f"{_TEST_SHUTDOWN}::test_a_handler_that_ends_within_the_grace_is_acknowledged",),
+    ),
+    Mutant(
+        "stop_without_renewals",
+        "Tasks that finish in the grace run again elsewhere.",
+        _ENGINE,
+        "                if self._has_ended:\n                    return\n            self.renew()\n",
+        "                if self.is_stopping:\n                    return\n            self.renew()\n",
+        (f"{_TEST_SHUTDOWN}::test_claims_are_renewed_during_the_grace",),
+        hangs=True,
+    ),
+    Mutant(
+        "second_stop_waits_too",
+        "Ctrl-C pressed again has no effect.",
+        _ENGINE,
+        "self._hurries |= at_once",
+        "self._hurries = self._hurries",
+        (f"{_TEST_SHUTDOWN}::test_a_second_stop_gives_back_at_once",),
+        hangs=True,
+    ),
+    Mutant(
+        "messages_of_the_last_poll_stay_claimed",
+        "Messages that a stopping worker has just received wait for the end of their lease.",
+        _ENGINE,
+        "            self._add([Settlement(message, Ending.GIVE_BACK) for message in answer.messages])\n            return\n",
+        "            return\n",
+        (f"{_TEST_SHUTDOWN}::test_messages_of_a_poll_that_was_cancelled_too_late_are_given_back",),
+        hangs=True,
+    ),
+    Mutant(
+        "given_back_message_counts",
+        "A worker that is deployed often turns long tasks into dead letters.",
+        _SOURCE,
+        "    is_uncounted = settlement.ending is Ending.GIVE_BACK\n    return changes.release(",
+        "    is_uncounted = False\n    return changes.release(",
+        (f"{_TEST_BROKER}::test_a_message_that_is_given_back_does_not_count",),
+    ),
+    Mutant(
+        "message_given_back_with_a_poll_counts",
+        "Tasks that stop early become dead letters.",
+        _SOURCE,
+        "    is_uncounted = settlement.ending is Ending.GIVE_BACK\n    return Release(",
+        "    is_uncounted = False\n    return Release(",
+        (f"{_TEST_BROKER}::test_a_message_that_is_given_back_does_not_count",),
+    ),
+    Mutant(
+        "interrupt_counts_as_a_failure",
+        "A task that stops early, as it should, has used up a try.",
+        _OUTCOMES,
+        "    if isinstance(error, Interrupt):\n        return Settlement(message, Ending.GIVE_BACK)\n",
+        "",
+        (f"{_TEST_SHUTDOWN}::test_a_handler_that_checks_stops_early_and_its_try_does_not_count",),
+    ),
+    Mutant(
+        "schedules_of_others_are_removed",
+        "The start of one app ends the nightly jobs of another.",
+        "wonderq/tasks/schedules.py",
+        "if old.name not in wanted and old.attributes.get(APP) == app:",
+        "if old.name not in wanted and old.name.startswith(app):",
+        (f"{_TEST_BROKER}::test_schedules_follow_the_code",),
+    ),
+    Mutant(
+        "old_schedules_stay",
+        "A job that was removed from the code still runs every night.",
+        "wonderq/tasks/schedules.py",
+        "if old.name not in wanted and old.attributes.get(APP) == app:",
+        "if False:",
+        (f"{_TEST_BROKER}::test_schedules_follow_the_code",),
+    ),
+    Mutant(
+        "coroutines_send_without_the_key",
+        "A program with a client of its own can send tasks from threads, but not from coroutines.",
+        "wonderq/tasks/app.py",
+        "AsyncClient.like(model)",
+        "AsyncClient(model.url, key=self._key)",
+        (f"{_TEST_BROKER}::test_coroutines_send_with_the_key_of_the_app_s_client",),
+    ),
+    Mutant(
+        "nobody_knows_who_has_a_message",
+        "An operator cannot find the worker in which a task hangs.",
+        _SOURCE,
+        "            consumer=self._consumer,\n",
+        "",
+        (f"{_TEST_BROKER}::test_the_broker_shows_which_worker_has_a_message",),
+    ),
+    Mutant(
+        "wrong_arguments_are_tried_again",
+        "A message that no try can make right comes back for hours.",
+        "wonderq/tasks/task.py",
+        "            raise Dead(str(error)) from error\n",
+        "            raise\n",
+        (f"{_TEST_TASKS}::test_messages_that_no_task_can_take",),
+    ),
+    Mutant(
+        "dead_process_is_not_replaced",
+        "A worker that ran out of memory is missing until somebody notices.",
+        _SUPERVISOR,
+        "        self.start_s = now_s + pause_s\n",
+        "        self.start_s = None\n",
+        (f"{_TEST_SUPERVISOR}::test_a_killed_process_is_started_anew_and_a_signal_ends_all",),
+        hangs=True,
+    ),
+    Mutant(
+        "second_signal_is_not_passed_on",
+        "Ctrl-C pressed again does not end worker processes.",
+        _SUPERVISOR,
+        "                child.hurry()\n",
+        "                pass\n",
+        (f"{_TEST_SUPERVISOR}::test_a_second_signal_is_the_order_to_hurry",),
+        hangs=True,
+    ),
+    Mutant(
+        "processes_outlive_their_supervisor",
+        "After a kill of the supervisor, twice as many workers run.",
+        _SUPERVISOR,
+        "        stop(at_once=False)\n",
+        "",
+        (f"{_TEST_SUPERVISOR}::test_processes_end_when_their_supervisor_is_killed",),
+        hangs=True,
+    ),
+    Mutant(
+        "app_without_tasks_takes_messages",
+        "A forgotten import makes every message a dead letter.",
+        "wonderq/cli/worker.py",
+        "    if not app.tasks:\n",
+        "    if False:\n",
+        (f"{_TEST_COMMAND}::test_wrong_options_are_explained",),
+        hangs=True,
+    ),
+]

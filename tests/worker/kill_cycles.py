@@ -1,0 +1,281 @@
+"""Kill workers and their broker at random under a stream of tasks, and check that every task is handled:
+
+    python -m tests.worker.kill_cycles --cycles 10 [--seed S]
+
+A cycle has two parts. In the first one, workers and the broker are killed and stopped. In the second one, workers are only
+stopped, so every message has to be at its first try. Each part ends when the queue is empty. Exit code 1 if a promise is
+broken, or if one of the mechanisms was never at work; the folder is then kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.support.broker_process import BrokerProcess
+from tests.support.waiting import eventually
+from tests.worker.processes import WorkerProcess
+from wonderq.client.errors import WonderQError
+from wonderq.client.sync import Client
+
+QUEUE = "jobs"
+WORKERS = 3
+SENDERS = 3
+
+#: What a run has to contain.
+MECHANISMS = (
+    "acknowledged sends",
+    "kills of workers",
+    "clean stops of workers",
+    "clean stops without a broker",
+    "kills of the broker",
+    "stops of the broker",
+    "redeliveries",
+    "messages given back",
+)
+
+#: The lease is long beside any pause of a busy machine, so that only a kill ends a claim. No try is the last one.
+_TASKS = """
+import asyncio, os, time
+from pathlib import Path
+import wonderq
+
+app = wonderq.App(queue="jobs")
+notes = os.open(Path(__file__).with_name("notes"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+def note(what, ctx):
+    os.write(notes, f"{what} {ctx.id} {ctx.tries}\\n".encode())
+
+@app.task(lease=8, retries=1000)
+def in_thread(ctx: wonderq.Context, seconds: float) -> None:
+    note("began", ctx)
+    time.sleep(seconds)
+    note("ended", ctx)
+
+@app.task(lease=8, retries=1000)
+async def in_loop(ctx: wonderq.Context, seconds: float) -> None:
+    note("began", ctx)
+    await asyncio.sleep(seconds)
+    note("ended", ctx)
+"""
+
+
+class Note(NamedTuple):
+    """A line that a handler wrote."""
+
+    what: str
+    id: str
+    tries: int
+
+
+class Senders:
+    """Threads that send tasks, and keep the ids of those that were acknowledged."""
+
+    def __init__(self, url: str, rng: random.Random) -> None:
+        self._url = url
+        self._done = threading.Event()
+        self.acknowledged: set[str] = set()
+        self._lock = threading.Lock()
+        self._threads = [
+            threading.Thread(target=self._send, args=(random.Random(rng.random()),), daemon=True)
+            for _ in range(SENDERS)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _send(self, rng: random.Random) -> None:
+        with Client(self._url) as client:
+            while not self._done.wait(rng.uniform(0, 0.08)):
+                seconds = rng.uniform(0, 0.1) if rng.random() < 0.85 else rng.uniform(0.5, 1.5)
+                call = {"task": rng.choice(("in_thread", "in_loop")), "args": [seconds]}
+                try:
+                    sent = client.queue(QUEUE).send(call)
+                except WonderQError:
+                    continue  # it may have arrived; nothing was promised
+                with self._lock:
+                    self.acknowledged.add(sent.id)
+
+    def stop(self) -> set[str]:
+        """End the stream, and return the ids of the acknowledged messages."""
+        self._done.set()
+        for thread in self._threads:
+            thread.join()
+        return self.acknowledged
+
+
+class Run:
+    """All cycles, on one folder."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.folder = folder
+        self.random = random.Random(seed)
+        self.figures: Counter[str] = Counter()
+        self.violations: list[str] = []
+        (folder / "tasks.py").write_text(_TASKS)
+        self._broker = BrokerProcess(folder / "data")
+        self.url = self._broker.ready()
+        with Client(self.url) as client:
+            client.queue(QUEUE).configure()
+        self._workers = [self._new_worker() for _ in range(WORKERS)]
+
+    def close(self) -> None:
+        for worker in self._workers:
+            worker.kill()
+        self._broker.kill()
+
+    def cycle(self) -> None:
+        """Run both parts, and judge them."""
+        disturbances: list[Callable[[], None]] = [
+            self._kill_worker,
+            self._kill_worker,
+            self._stop_worker,
+            self._kill_broker,
+            self._stop_broker,
+            self._stop_worker_without_a_broker,
+        ]
+        self.random.shuffle(disturbances)
+        self._part(disturbances, only_first_tries=False)
+        self._part([self._stop_worker] * 4, only_first_tries=True)
+        self.figures["cycles"] += 1
+
+    def _part(self, disturbances: Sequence[Callable[[], None]], *, only_first_tries: bool) -> None:
+        before = len(self._notes())
+        senders = Senders(self.url, self.random)
+        for disturb in disturbances:
+            time.sleep(self.random.uniform(0.1, 1.0))
+            disturb()
+        acknowledged = senders.stop()
+        with Client(self.url) as client:
+            try:
+                eventually(lambda: self._left(client) == 0, "the queue to be empty")
+            except AssertionError:
+                self._violate(f"{self._left(client)} messages are left in the queue")
+        self._judge(acknowledged, self._notes()[before:], only_first_tries)
+
+    def _left(self, client: Client) -> int:
+        return sum(client.queue(QUEUE).count(each) for each in ("unprocessed", "processing", "delayed", "buried"))
+
+    def _judge(self, acknowledged: set[str], notes: Sequence[Note], only_first_tries: bool) -> None:
+        began = [note for note in notes if note.what == "began"]
+        unhandled = acknowledged - {note.id for note in notes if note.what == "ended"}
+        if unhandled:
+            self._violate(f"{len(unhandled)} acknowledged messages were not handled: {sorted(unhandled)[:5]}")
+        burnt = [note for note in began if note.tries > 1]
+        if only_first_tries and burnt:
+            self._violate(f"clean stops counted {len(burnt)} tries: {burnt[:5]}")
+        self.figures["acknowledged sends"] += len(acknowledged)
+        self.figures["handlers"] += len(began)
+        self.figures["redeliveries"] += len(began) - len({note.id for note in began})
+
+    def _notes(self) -> list[Note]:
+        path = self.folder / "notes"
+        lines = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+        return [Note(what, message_id, int(tries)) for what, message_id, tries in lines]
+
+    def _violate(self, text: str) -> None:
+        self.violations.append(f"cycle {self.figures['cycles'] + 1}: {text}")
+
+    # What happens to workers and broker
+
+    def _new_worker(self) -> WorkerProcess:
+        return WorkerProcess(self.folder, self.url, "--grace", "0.2")
+
+    @contextmanager
+    def _replaced_worker(self) -> Iterator[WorkerProcess]:
+        """Yield a worker that ends in the block; another one takes its place."""
+        number = self.random.randrange(WORKERS)
+        worker = self._workers[number]
+        yield worker
+        self.figures["messages given back"] += worker.log().count(" given back after ")
+        self._workers[number] = self._new_worker()
+
+    def _kill_worker(self) -> None:
+        with self._replaced_worker() as worker:
+            worker.kill()
+        self.figures["kills of workers"] += 1
+
+    def _stop_worker(self) -> None:
+        with self._replaced_worker() as worker:
+            worker.ready()
+            self._stop(worker)
+        self.figures["clean stops of workers"] += 1
+
+    def _stop_worker_without_a_broker(self) -> None:
+        with self._replaced_worker() as worker:
+            worker.ready()
+            self._broker.kill()
+            self._stop(worker)
+            self._start_broker()
+        self.figures["clean stops without a broker"] += 1
+
+    def _stop(self, worker: WorkerProcess) -> None:
+        worker.stop()
+        code = worker.wait()
+        if code != 0:
+            self._violate(f"a worker stopped with exit code {code}: {worker.log()[-2000:]}")
+
+    def _kill_broker(self) -> None:
+        self._broker.kill()
+        self._start_broker()
+        self.figures["kills of the broker"] += 1
+
+    def _stop_broker(self) -> None:
+        code = self._broker.terminate()
+        if code != 0:
+            self._violate(f"the broker stopped with exit code {code}: {self._broker.log()[-2000:]}")
+        self._start_broker()
+        self.figures["stops of the broker"] += 1
+
+    def _start_broker(self) -> None:
+        time.sleep(self.random.uniform(0, 0.5))
+        self._broker = BrokerProcess(self.folder / "data", "--listen", self.url.removeprefix("http://"))
+        self._broker.ready()
+
+
+def run_cycles(folder: Path, cycles: int, seed: int, say: Callable[[str], None]) -> list[str]:
+    """Run cycles until a promise is broken; return what was broken, and the mechanisms that were never at work."""
+    run = Run(folder, seed)
+    try:
+        while run.figures["cycles"] < cycles and not run.violations:
+            run.cycle()
+            say(", ".join(f"{name} {run.figures[name]}" for name in ("cycles", "handlers", *MECHANISMS)))
+    finally:
+        run.close()
+    return run.violations or [f"the run has no {name}" for name in MECHANISMS if not run.figures[name]]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command."""
+    parser = argparse.ArgumentParser(prog="python -m tests.worker.kill_cycles", description=__doc__)
+    parser.add_argument("--cycles", type=int, default=10)
+    parser.add_argument("--seed", type=int, help="repeats the choices of a run (not its timing)")
+    given = parser.parse_args(arguments)
+    seed = random.SystemRandom().randrange(1 << 32) if given.seed is None else given.seed
+    print(f"seed {seed}", flush=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that all processes are ended too
+    folder = Path(tempfile.mkdtemp(prefix="wonderq-worker-kills-"))
+    began_s = time.monotonic()
+    violations = run_cycles(folder, given.cycles, seed, lambda text: print(text, flush=True))
+    print(f"{len(violations)} violations, {time.monotonic() - began_s:.0f} s")
+    if violations:
+        for violation in violations:
+            print(violation)
+        print(f"the folder with all logs is kept: {folder}")
+        return 1
+    shutil.rmtree(folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
