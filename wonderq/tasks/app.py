@@ -208,7 +208,7 @@ class App:
         return found if found is not None and found.app is self else None
 
     def close(self) -> None:
-        """Close the client for threads. If the app made it, the next use makes another one, for the next test's broker."""
+        """Close the client for threads. If the app made it, the next use makes another one, as tests need it."""
         with self._lock:
             client = self._client
             if self._makes_client:
