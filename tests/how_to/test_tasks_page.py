@@ -19,6 +19,7 @@ from tests.support.pages import blocks_of, commands_of, run_section
 from tests.support.threads import Call
 from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.client.sync import Client
+from wonderq.tasks.app import App
 from wonderq.testing import Broker
 
 PAGE = "TASKS.md"
@@ -196,17 +197,18 @@ def test_schedules(running: Broker, client: Client) -> None:
 
 def test_middleware(running: Broker, capsys: pytest.CaptureFixture[str]) -> None:
     page = run_section(PAGE, "Middleware")
+    app: App = page["app"]
     page["greet"].send("ann")
-    page["app"].run_until_empty()
+    app.run_until_empty()
     assert capsys.readouterr().out == "begin greet\nhello ann\nend greet\n"
 
-    @page["app"].task()
+    @app.task()
     def fail() -> None:
         raise OSError("no")
 
     fail.send()
     with pytest.raises(OSError, match="no"):
-        page["app"].run_until_empty()
+        app.run_until_empty()
     assert capsys.readouterr().out == "begin fail\nfailed fail no\n"
 
 
