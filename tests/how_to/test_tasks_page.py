@@ -176,7 +176,7 @@ def test_in_a_task(running: Broker, client: Client, capsys: pytest.CaptureFixtur
 
 
 def test_schedules(running: Broker, client: Client) -> None:
-    app = run_section(PAGE, "Schedules")["app"]
+    app: App = run_section(PAGE, "Schedules")["app"]
     app.run_until_empty()
     client.put_schedule("accounts-nightly", paused=True)
     client.put_schedule("of-others", cron="0 4 * * *", queue="reports", body="x")
@@ -191,7 +191,7 @@ def test_schedules(running: Broker, client: Client) -> None:
     assert set(texts) == {"nightly"}
     client.queue("reports").purge()
 
-    type(app)("http://127.0.0.1:1", queue="reports", name="accounts", client=client).run_until_empty()
+    App(queue="reports", name="accounts").run_until_empty()
     assert [each.name for each in client.schedules()] == ["of-others"]
 
 
