@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -12,10 +13,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support.pages import blocks_of, commands_of, run_section
+from tests.support.pages import DOCS, blocks_of, commands_of, run_section
 from tests.support.threads import Call
 from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.client.sync import Client
@@ -222,3 +225,18 @@ def test_plain_messages(running: Broker, client: Client, capsys: pytest.CaptureF
     call.result()
     page["client"].close()
     assert sorted(capsys.readouterr().out.splitlines()) == ["forward hurry", "store {'file': 'a'}"]
+
+
+def test_messages_from_other_languages(running: Broker, client: Client, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (DOCS / PAGE).read_text(encoding="utf-8").partition("## Messages from other languages")[2]
+    [text] = re.findall(r"^    (\{.*\})$", page, re.MULTILINE)
+    [curl] = re.findall(r"^    curl (.*)$", page, re.MULTILINE)
+    _, header, _, body, url = shlex.split(curl)
+    assert header == "Content-Type: application/json"
+    client.queue("jobs").send(text)
+    client.call("POST", urlsplit(url).path, Any, json.loads(body))
+
+    app: App = run_section(PAGE, "Sending")["app"]
+    capsys.readouterr()
+    assert app.worker(queues=["jobs"]).run_until_empty() == 2
+    assert capsys.readouterr().out == "resized cat.png 400\nresized cat.png 200\n"
