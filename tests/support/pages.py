@@ -1,4 +1,4 @@
-"""Blocks of Python code in the documentation."""
+"""Blocks of Python code in the documentation, and its commands."""
 
 from __future__ import annotations
 
@@ -11,10 +11,22 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 def blocks_of(page: str) -> dict[str, list[str]]:
     """Return the Python blocks of a page, by the title of the section they are in."""
-    _, *parts = re.split(r"^## (.*)\n", (DOCS / page).read_text(encoding="utf-8"), flags=re.MULTILINE)
-    sections = zip(parts[::2], parts[1::2], strict=True)
-    found = {title: re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL) for title, text in sections}
+    found = {
+        title: re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+        for title, text in _sections_of(page).items()
+    }
     return {title: blocks for title, blocks in found.items() if blocks}
+
+
+def commands_of(page: str, title: str) -> list[str]:
+    """Return the indented lines of a section that are commands of WonderQ."""
+    outside = re.sub(r"^```.*?^```$", "", _sections_of(page)[title], flags=re.MULTILINE | re.DOTALL)
+    return re.findall(r"^    (wonderq .*)$", outside, re.MULTILINE)
+
+
+def _sections_of(page: str) -> dict[str, str]:
+    _, *parts = re.split(r"^## (.*)\n", (DOCS / page).read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
 def run_section(page: str, title: str, **names: Any) -> dict[str, Any]:

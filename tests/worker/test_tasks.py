@@ -58,6 +58,21 @@ def test_options_of_a_task_are_its_policy() -> None:
     assert App().queues == ["default"]
 
 
+def test_a_closed_app_makes_another_client_at_the_address_that_then_applies(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = App()
+    for url in ("http://127.0.0.1:1", "http://127.0.0.1:2"):
+        monkeypatch.setenv("WONDERQ_URL", url)
+        assert app.client.url == url
+        app.close()
+
+
+def test_a_closed_app_keeps_the_client_that_it_was_given() -> None:
+    given = Client("http://127.0.0.1:1")
+    app = App(client=given)
+    app.close()
+    assert app.client is given
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [

@@ -15,7 +15,7 @@ class Poll:
     """Handle of a call that waits for messages: give it to ``receive`` or ``next``, and any thread or task can end it.
 
     A cancelled call returns soon, with the messages that the broker had already claimed for it: mostly none, but treat
-    them as any others. A poll is for one call. A call with a poll that was cancelled before does not wait.
+    them as any others. A poll is for one call at a time. A call with a poll that was cancelled before does not wait.
     """
 
     def __init__(self) -> None:

@@ -95,6 +95,7 @@ class App:
         self.tasks: dict[str, Task[..., Any]] = {}
         self._url, self._key = url, key
         self._client = client
+        self._makes_client = client is None
         self._lock = threading.Lock()
         self._async_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncClient] = WeakKeyDictionary()
         self._schedules: list[tuple[Task[..., Any], str, str, Missed]] = []
@@ -212,9 +213,13 @@ class App:
         return found if found is not None and found.app is self else None
 
     def close(self) -> None:
-        """Close the client for threads."""
-        if self._client is not None:
-            self._client.close()
+        """Close the client for threads. If the app made it, the next use makes another one, as tests need it."""
+        with self._lock:
+            client = self._client
+            if self._makes_client:
+                self._client = None
+        if client is not None:
+            client.close()
 
     async def aclose(self) -> None:
         """Close the client of the running event loop. Call it before the loop ends if you used `Task.asend`."""
