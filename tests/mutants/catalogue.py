@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutants import (
     in_access,
     in_broker,
+    in_client,
     in_disk,
     in_documentation,
     in_fibers,
@@ -36,6 +37,7 @@ MUTANTS = [
         in_limits,
         in_semantics,
         in_finishing,
+        in_client,
     )
     for mutant in module.MUTANTS
 ]
