@@ -93,7 +93,7 @@ def test_errors_of_the_broker_suit_users_of_every_client() -> None:
     assert "class QueueNotFoundError" in source
 
 
-@pytest.mark.parametrize("url", ["https://127.0.0.1:1", "127.0.0.1:7979", "http://", "http://h:99999", "http://h/path"])
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1:1", "127.0.0.1:7979", "http://", "http://h:99999", "http://h/path"])
 def test_a_wrong_address_names_its_source(
     url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,7 +111,7 @@ def test_a_broker_that_is_not_there_is_exit_code_3(command: str, capsys: pytest.
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
         assert main([command, "--url", url, *(["x"] if command in ("send", "delete") else [])]) == 3
     assert capsys.readouterr().err == (
-        f"wonderq: {url} did not answer: Connection refused. "
+        f"wonderq: {url} cannot be reached: Connection refused. "
         "Is a broker running there? Start one with 'wonderq serve'.\n"
     )
 

@@ -19,8 +19,10 @@ queue = client.queue(QUEUE)
 for number in range(3):
     queue.send(f"before {number}")
 holding = client._engine._lock  # as if another thread held it
-with holding:
-    child = os.fork()
+holding.acquire()
+child = os.fork()
+if child:
+    holding.release()
 for number in range(20):
     queue.send(f"{'child' if child == 0 else 'parent'} {number}")
 if child == 0:
