@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import socket
 import subprocess
+import sys
 import sysconfig
 from pathlib import Path
 
@@ -113,3 +114,9 @@ def test_a_broker_that_is_not_there_is_exit_code_3(command: str, capsys: pytest.
         f"wonderq: {url} cannot be reached: Connection refused. "
         "Is a broker running there? Start one with 'wonderq serve'.\n"
     )
+
+
+def test_help_does_not_load_the_client() -> None:
+    code = "import sys; from wonderq.cli.main import _parser; _parser().format_help(); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert not {"urllib3", "wonderq.client.requests", "wonderq.client.messages"} & set(loaded)

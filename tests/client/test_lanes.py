@@ -144,6 +144,26 @@ def test_an_interrupted_waiter_does_not_stop_the_lane(
     assert {text for request in gate.requests for text in texts_of(request)} == {"0", "1", "2"}
 
 
+def test_lanes_of_many_threads_and_queues_never_mix(client: Client, gate: Gate) -> None:
+    """Each call gets the result of its own message, from its own queue."""
+
+    def respond(request: Request) -> Answer:
+        queue = request.target.split("/")[2]
+        return answer(201, {"ids": [f"{queue}/{text}" for text in texts_of(request)]})
+
+    gate._respond = respond
+    gate.let_go(100_000)
+
+    def work(thread: int) -> None:
+        for number in range(100):
+            queue, text = f"q{(thread + number) % 5}", f"{thread}-{number}"
+            assert client.queue(queue).send(text) == Sent(f"{queue}/{text}")
+
+    for each in [Call(work, thread) for thread in range(16)]:
+        each.result()
+    assert sum(len(texts_of(request)) for request in gate.requests) == 1600
+
+
 class AsyncGate:
     """`Gate` for tasks."""
 

@@ -11,6 +11,7 @@ import pytest
 from tests.support.pages import blocks_of, run_section
 from tests.support.threads import Call
 from tests.support.waiting import PATIENCE_S, eventually
+from wonderq.client.asynchronous import AsyncClient
 from wonderq.client.sync import Client
 from wonderq.client.sync_queue import Queue
 from wonderq.testing import Broker
@@ -25,6 +26,7 @@ SECTIONS = {
     "Several queues": "test_several_queues",
     "Failures": "test_failures",
     "End a wait": "test_end_a_wait",
+    "Several messages at once": "test_several_messages_at_once",
     "Hand over": "test_hand_over",
     "Queues and other administration": "test_administration",
 }
@@ -159,3 +161,28 @@ def test_administration(running: Broker, client: Client, capsys: pytest.CaptureF
     assert lines[:4] == ["5 1", "['mail']", f"{sent.id} unprocessed", "to a@example.org"]
     assert [queue.name for queue in client.queues(prefix="mail")] == ["mail-dead"]
     assert client.schedules() == []
+
+
+def test_several_messages_at_once(running: Broker, client: Client) -> None:
+    mail = client.queue("mail")
+    mail.configure()
+    mail.send_together(["good"] * 6 + ["bad"])
+
+    async def work(body: str) -> None:
+        if body == "bad":
+            raise ValueError(body)
+
+    async def scenario() -> None:
+        consume = run_section(PAGE, "Several messages at once", work=work)["consume"]
+        async with AsyncClient(running.url) as client:
+            consuming = asyncio.create_task(consume(client))
+            while statuses(mail) != {"delayed": 1}:
+                assert not consuming.done()
+                await asyncio.sleep(0)
+            consuming.cancel()
+            await asyncio.wait([consuming])
+
+    asyncio.run(scenario())
+    [left] = mail.look()
+    assert left.last_error is not None
+    assert (left.text, left.last_error.message) == ("bad", "bad")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutants import (
     in_access,
     in_broker,
+    in_client,
     in_disk,
     in_documentation,
     in_fibers,
@@ -40,6 +41,7 @@ MUTANTS = [
         in_finishing,
         in_siblings,
         in_worker,
+        in_client,
     )
     for mutant in module.MUTANTS
 ]

@@ -1,4 +1,4 @@
-"""Type checkers of users accept a project with `wonderq.testing` and `wonderq.dramatiq`, and find its mistakes."""
+"""Type checkers of users accept a project with the client, `wonderq.testing` and `wonderq.dramatiq`, and find its mistakes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import pytest
 from tests.support.waiting import PATIENCE_S
 
 PROJECT = """
+from contextlib import aclosing
+from dataclasses import dataclass
 from datetime import datetime
 
 import dramatiq
-from wonderq import Client, Sent
+from wonderq import AsyncClient, Client, Message, Refused, Sent, TooMany, Unreachable
 from wonderq.dramatiq import WonderQBroker
 from wonderq.testing import Broker, broker
 
@@ -24,6 +26,40 @@ dramatiq.set_broker(tasks)
 
 def send(client: Client) -> Sent:
     return client.queue("jobs").send("work", delay=60)
+
+
+@dataclass
+class Mail:
+    to: str
+
+
+def work(client: Client) -> list[Message]:
+    queue = client.queue("jobs")
+    queue.configure(visibility_timeout=60, dead_letter_queue="dead")
+    try:
+        queue.send(Mail("a@b"), priority=9, attributes={"tenant": 7})
+        queue.send_together(["a", ({"b": 1}, {"group": "g"})])
+    except TooMany as error:
+        print(error.retry_after)
+    except Unreachable as error:
+        print(error.outcome_unknown)
+    for message in queue.receive(limit=10, wait=20):
+        mail: Mail = message.json_as(Mail)
+        print(mail.to, message.tries, message.attributes["tenant"])
+        message.release(delay=5, error=ValueError("busy"))
+    with queue.one(wait=20) as one:
+        if one is not None:
+            one.renew(60)
+    found = client.next({"urgent": 3, "jobs": 1}, delete=queue.receive(), wait=20)
+    refused: list[Refused] = found.results.errors
+    print(refused, found.claim_error)
+    return found.messages
+
+
+async def work_in_tasks(client: AsyncClient) -> None:
+    async with aclosing(client.queue("jobs").messages(concurrency=4)) as messages:
+        async for message in messages:
+            await message.delete()
 
 
 def test_work(wonderq_broker: Broker, wonderq_client: Client) -> None:
@@ -38,7 +74,16 @@ with broker() as running:
 """
 
 #: Each is an error of both type checkers.
-MISTAKES = ('running.advance("60")', "running.now + 1", 'WonderQBroker(lease="long")', "tasks.flush(1)")
+MISTAKES = (
+    'Client().queue("jobs").send("a", prioritty="high")',
+    'Client().queue("jobs").send("a", priority="high")',
+    'Client().queue("jobs").configure(visibility="long")',
+    'Client().queue("jobs").receive()[0].text = "b"',
+    'running.advance("60")',
+    "running.now + 1",
+    'WonderQBroker(lease="long")',
+    "tasks.flush(1)",
+)
 
 CHECKERS = {
     "mypy": ["-m", "mypy", "--strict", "--no-incremental"],

@@ -12,6 +12,10 @@ BATCH_BYTES = 1 << 20
 _READ_BYTES = 1 << 18
 
 
+class InputError(Exception):
+    """Input cannot be used. The message names its place and the lines sent before it."""
+
+
 class Batch(NamedTuple):
     """Consecutive lines, without their newlines."""
 

@@ -8,7 +8,7 @@ import os
 import sys
 
 from wonderq import __version__
-from wonderq.cli import clock, copies, demo, folders, keys, messages, queues, serve, streams, tasks, top, worker
+from wonderq.cli import clock, copies, demo, folders, keys, messages, queues, serve, tasks, top, worker
 from wonderq.cli.arguments import (
     EXIT_CODES,
     INTERRUPTED,
@@ -19,6 +19,7 @@ from wonderq.cli.arguments import (
     Parser,
     fail,
 )
+from wonderq.cli.line_batches import InputError
 from wonderq.cli.output import set_up_output
 from wonderq.client.errors import Refused, Unreachable
 from wonderq.config import ConfigError
@@ -63,7 +64,7 @@ def _run(options: argparse.Namespace) -> int:
         code: int = options.run(options)
     except ConfigError as error:
         return fail(str(error), USAGE)
-    except (Refused, streams.InputError, StorageError, FolderError) as error:
+    except (Refused, InputError, StorageError, FolderError) as error:
         return fail(_with_notes(error), REFUSED)
     except Unreachable as error:
         hint = "Is a broker running there? Start one with 'wonderq serve'"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
-from wonderq.cli import streams
 from wonderq.cli.arguments import (
     NOTHING,
     OK,
@@ -14,7 +14,9 @@ from wonderq.cli.arguments import (
     time_from,
 )
 from wonderq.cli.client_options import add_client_command, client_from, count_from, pair_from, queue_of, seconds_from
-from wonderq.client.fields import MessageOptions, given_options
+
+if TYPE_CHECKING:  # the client is loaded by the commands that call a broker, when they run
+    from wonderq.client.fields import MessageOptions
 
 
 def add_to(subparsers: Subparsers) -> None:
@@ -66,6 +68,8 @@ def _add_send(subparsers: Subparsers) -> None:
 
 
 def _send(options: argparse.Namespace) -> int:
+    from wonderq.cli import streams  # noqa: PLC0415
+
     with client_from(options) as client:
         queue = client.queue(queue_of(options))
         streams.send(queue, options.messages, _message_options(options), as_json=options.json, quiet=options.quiet)
@@ -74,6 +78,8 @@ def _send(options: argparse.Namespace) -> int:
 
 def _message_options(options: argparse.Namespace) -> MessageOptions:
     """Return the optional fields of each message."""
+    from wonderq.client.fields import given_options  # noqa: PLC0415
+
     return given_options(
         delay=options.delay,
         deliver_at=options.deliver_at,
@@ -116,6 +122,8 @@ def _add_receive(subparsers: Subparsers) -> None:
 
 
 def _receive(options: argparse.Namespace) -> int:
+    from wonderq.cli import streams  # noqa: PLC0415
+
     with client_from(options) as client:
         received, failed = streams.receive(
             client,
@@ -146,6 +154,8 @@ def _add_delete(subparsers: Subparsers) -> None:
 
 
 def _delete(options: argparse.Namespace) -> int:
+    from wonderq.cli import streams  # noqa: PLC0415
+
     with client_from(options) as client:
         return REFUSED if streams.delete(client.queue(queue_of(options)), options.names) else OK
 
@@ -159,6 +169,8 @@ def _add_stats(subparsers: Subparsers) -> None:
 
 
 def _stats(options: argparse.Namespace) -> int:
+    from wonderq.cli import streams  # noqa: PLC0415
+
     with client_from(options) as client:
         streams.stats(client, only=options.queue, prefix=options.prefix, as_json=options.json)
     return OK
@@ -177,6 +189,8 @@ def _add_tail(subparsers: Subparsers) -> None:
 
 
 def _tail(options: argparse.Namespace) -> int:
+    from wonderq.cli import streams  # noqa: PLC0415
+
     with client_from(options) as client:
         streams.tail(client, queue_of(options), from_start=options.from_start, as_json=options.json)
     return OK

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from wonderq.cli import streams
 from wonderq.cli.arguments import OK, Subparsers, text_from
 from wonderq.cli.client_options import add_client_command, client_from, count_from, pair_from, queue_of
 from wonderq.cli.output import print_lines
-from wonderq.client.administration import configure, info
-from wonderq.client.fields import QueueSettings
 from wonderq.model.status import STATUS_BY_NAME
+
+if TYPE_CHECKING:  # the client is loaded by the commands that call a broker, when they run
+    from wonderq.client.fields import QueueSettings
 
 
 def add_to(subparsers: Subparsers) -> None:
@@ -38,6 +38,8 @@ def _add_queue(subparsers: Subparsers) -> None:
 
 
 def _queue(options: argparse.Namespace) -> int:
+    from wonderq.client.administration import configure, info  # noqa: PLC0415
+
     with client_from(options) as client:
         name = queue_of(options)
         if options.delete:
@@ -81,6 +83,8 @@ def _add_peek(subparsers: Subparsers) -> None:
 
 
 def _peek(options: argparse.Namespace) -> int:
+    from wonderq.cli import streams  # noqa: PLC0415
+
     only = {name: getattr(options, name) for name in ("contains", "attribute", "group")}
     with client_from(options) as client:
         streams.peek(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from wonderq.cli.arguments import bytes_from
-from wonderq.cli.line_batches import Batch, read_batches, split_batches
+from wonderq.cli.line_batches import Batch, InputError, read_batches, split_batches
 from wonderq.cli.output import write_lines
 from wonderq.client import administration, calls, claims
 from wonderq.client.claims import Claim
@@ -43,10 +43,6 @@ _QUEUE_POLL_S = 0.5
 _NO_QUEUE = "queue_not_found"
 
 _encode = msgspec.json.Encoder().encode
-
-
-class InputError(Exception):
-    """Input cannot be used. The message names its place and the lines sent before it."""
 
 
 def send(queue: Queue, messages: Sequence[str], options: MessageOptions, *, as_json: bool, quiet: bool) -> None:

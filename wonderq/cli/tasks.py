@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 from wonderq.cli.arguments import OK, REFUSED, Subparsers, add_command, fail, text_from
 from wonderq.cli.client_options import add_broker_command, client_from, count_from, pair_from, queue_name, seconds_from
 from wonderq.cli.output import print_lines, write_json
-from wonderq.client import administration
 from wonderq.terminal import Progress, table
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the client is loaded by the commands that call a broker, when they run
     from wonderq.client.sync import Client
 
 #: Polling interval for the progress of a redrive.
@@ -77,6 +76,8 @@ def _add_redrive(subparsers: Subparsers) -> None:
 
 
 def _redrive(options: argparse.Namespace) -> int:
+    from wonderq.client import administration  # noqa: PLC0415
+
     with client_from(options) as client:
         name = options.queue
         if options.list:
@@ -99,6 +100,8 @@ def _redrive(options: argparse.Namespace) -> int:
 
 
 def _wait_until_ended(client: Client, redrive: _Object) -> _Object:
+    from wonderq.client import administration  # noqa: PLC0415
+
     with Progress("messages processed") as progress:
         processed = 0
         try:
@@ -146,6 +149,8 @@ def _add_list(subparsers: Subparsers) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
+    from wonderq.client import administration  # noqa: PLC0415
+
     with client_from(options) as client:
         found = client.do(administration.schedules().as_json())
     if options.json:
@@ -201,6 +206,8 @@ def _add_set(subparsers: Subparsers) -> None:
 
 
 def _set(options: argparse.Namespace) -> int:
+    from wonderq.client import administration  # noqa: PLC0415
+
     names = ("cron", "timezone", "queue", "delay", "group", "priority", "missed", "paused")
     fields = {name: getattr(options, name) for name in names}
     attributes = dict(options.attribute) if options.attribute else None

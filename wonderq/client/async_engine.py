@@ -41,8 +41,10 @@ class AsyncEngine:
             for lane in list(self._lanes.values()):
                 await lane.close()
             await self._http.close()
+        elif self._loop is not None:
+            await self._http.abandon()
 
-    def _start(self) -> None:
+    async def _start(self) -> None:
         """Start, or start anew in another event loop.
 
         Raises:
@@ -53,6 +55,8 @@ class AsyncEngine:
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             options = self.options
+            if self._loop is not None:
+                await self._http.abandon()
             self._http = AsyncHttpPool(options.endpoint, options.connections, options.connect_timeout_s)
             self._lanes = {}
             self._room = Room(options.buffer_bytes)
@@ -60,7 +64,7 @@ class AsyncEngine:
 
     async def do(self, call: Call[T], poll: Poll | None = None) -> T:
         """Make a call. If its poll is cancelled, ask for what the broker had already given."""
-        self._start()
+        await self._start()
         retries = self.options.retries
         if poll is None or call.at_cancel is None:
             return call.read(await self._drive(retries.attempt(call.request)))
@@ -72,7 +76,7 @@ class AsyncEngine:
 
     async def run(self, queue: str, kind: Kind, operation: Operation) -> Any:
         """Carry out one operation, together with those of other tasks."""
-        self._start()
+        await self._start()
         lane = self._lanes.get((queue, kind))
         if lane is None:
             lane = self._lanes[queue, kind] = TaskLane(Batcher(queue, kind), self._carry_out)

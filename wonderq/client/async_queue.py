@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import Unpack
@@ -13,6 +13,7 @@ from wonderq.client import administration, calls, changes, claims
 from wonderq.client.administration import QueueInfo, Redrive
 from wonderq.client.async_engine import AsyncEngine
 from wonderq.client.async_message import AsyncMessage, keep
+from wonderq.client.async_stream import stream
 from wonderq.client.bodies import Body
 from wonderq.client.calls import Call
 from wonderq.client.claims import Claim, Finish, Next, Queues, Received, Release, ToDeadLetters
@@ -89,6 +90,25 @@ class AsyncQueue:
         """Finish messages and receive the next ones, in one request; see `wonderq.Queue.next`."""
         claim = Claim(limit, wait, lease, consumer=self._engine.options.consumer)
         return await next_(self._engine, self.name, claim, Finish.of(delete, release, dead), poll)
+
+    def messages(self, *, concurrency: int = 1, lease: float = 30) -> AsyncGenerator[AsyncMessage, None]:
+        """Yield messages without end, and hold at most ``concurrency`` of them.
+
+        A message is held from its claim until you delete, release or bury it or make it a dead letter. So a loop whose
+        body starts a task for each message runs ``concurrency`` tasks at once. The claims of all held messages are
+        renewed together, for ``lease`` seconds each time. Finish every message, also one whose work failed.
+
+        When the loop ends, messages that it has not taken yet are given back without counting a try, and claims are
+        renewed no longer. After ``break`` that is soon; `contextlib.aclosing` does it at once.
+
+        Raises:
+            Refused: the broker refuses to give messages.
+            Unreachable: no answer came, also not to the repeated requests.
+            ValueError: ``concurrency`` is not positive.
+        """
+        if concurrency < 1:
+            raise ValueError("concurrency is a number of messages: 1 or more")
+        return stream(self._engine, self.name, concurrency, lease)
 
     @asynccontextmanager
     async def one(self, *, wait: float = 0, lease: float = 30) -> AsyncIterator[AsyncMessage | None]:

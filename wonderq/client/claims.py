@@ -11,10 +11,10 @@ import msgspec
 
 from wonderq.client.calls import Call
 from wonderq.client.changes import release_fields, with_error
-from wonderq.client.errors import Refused
+from wonderq.client.errors import Refused, refused_claim
 from wonderq.client.failures import ErrorLike
 from wonderq.client.messages import Contents
-from wonderq.client.requests import Answer, Request, queue_path, read_answer
+from wonderq.client.requests import Answer, ErrorObject, Request, queue_path, read_answer
 from wonderq.client.results import Result, errors_of
 
 M = TypeVar("M", bound=Contents)
@@ -68,6 +68,8 @@ class Next(Generic[M]):
 
     messages: list[M]
     results: Finished
+    claim_error: Refused | None = None
+    """Why no messages were claimed although the others were finished, such as `TooMany`. Wait before you ask again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,7 @@ class _Results(msgspec.Struct):
 class _NextAnswer(msgspec.Struct, Generic[M]):
     messages: list[M]
     results: _Results | None = None
+    claim_error: ErrorObject | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +157,9 @@ def next_(queue: str | None, kind: type[M], claim: Claim, finish: Finish) -> Cal
             errors(finish.release, results.release),
             errors(finish.dead, results.dead),
         )
-        return Next(found.messages, finished)
+        refusal = found.claim_error
+        claim_error = None if refusal is None else refused_claim(refusal.code, refusal.message)
+        return Next(found.messages, finished, claim_error)
 
     return _waiting_call(queue_path(queue, "/messages/next"), fields, claim.wait_s, read)
 

@@ -97,6 +97,18 @@ _BY_STATUS: dict[int, type[Refused]] = {
 }
 
 
+#: Statuses of the refusals of a claim, which the answer to a `next` gives without a status.
+_CLAIM_STATUS = {
+    "queue_not_found": 404,
+    "too_many_in_flight": 429,
+    "too_many_waiting_consumers": 429,
+    "shutting_down": 503,
+    "log_failed": 503,
+    "too_many_keys": 507,
+    "disk_full": 507,
+}
+
+
 def refused(status: int, code: str, message: str, field: str | None = None, retry_after_s: float = 0.0) -> Refused:
     """Return the error for a refusal of the broker."""
     kind = _BY_CODE.get(code) or _BY_STATUS.get(status, Refused)
@@ -104,3 +116,8 @@ def refused(status: int, code: str, message: str, field: str | None = None, retr
     if isinstance(error, TooMany):
         error.retry_after = retry_after_s
     return error
+
+
+def refused_claim(code: str, message: str) -> Refused:
+    """Return the error for a claim that the broker refused in the answer to a `next`."""
+    return refused(_CLAIM_STATUS.get(code, 0), code, message)

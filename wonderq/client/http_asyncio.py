@@ -6,6 +6,7 @@ When it was chosen, a request took about a tenth of the CPU time that it took wi
 from __future__ import annotations
 
 import asyncio
+import os
 
 try:
     import aiohttp
@@ -16,11 +17,16 @@ from wonderq.client.endpoint import Endpoint
 from wonderq.client.polls import Poll, PollCancelled
 from wonderq.client.requests import Answer, NoAnswer, Request, retry_after_of
 
+#: Connections of parent processes. To finalize one would stop the parent from reading it: they share the selector.
+_of_parents: list[aiohttp.BaseConnector] = []
+
 
 class AsyncHttpPool:
     """A pool of connections to one broker. Make it in the event loop that uses it."""
 
     def __init__(self, endpoint: Endpoint, connections: int, connect_timeout_s: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._process_id = os.getpid()
         self._url = endpoint.url
         self._connect_timeout_s = connect_timeout_s
         self._session = aiohttp.ClientSession(
@@ -77,6 +83,17 @@ class AsyncHttpPool:
 
     async def close(self) -> None:
         await self._session.close()
+
+    async def abandon(self) -> None:
+        """Forget the connections, whose event loop has ended or belongs to the parent process."""
+        connector = self._session.connector
+        self._session.detach()
+        if connector is None:
+            return
+        if self._process_id != os.getpid():
+            _of_parents.append(connector)
+        elif self._loop.is_closed():
+            await connector.close()
 
 
 def _cancel_in(loop: asyncio.AbstractEventLoop, exchange: asyncio.Future[Answer | NoAnswer]) -> None:

@@ -7,8 +7,11 @@ it was chosen, a request took about half the CPU time that it took with httpx.
 from __future__ import annotations
 
 import errno
+import http.client
+import io
 import socket
 import threading
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -25,6 +28,9 @@ class _Exchange(threading.local):
     """The request that a thread has under way."""
 
     current: _Cut | None = None
+    timeout_s = 0.0
+    """Seconds that the answer may take from when the request has a connection."""
+    ends_s = 0.0
 
 
 class _Cut:
@@ -55,11 +61,52 @@ class _Cut:
 _exchange = _Exchange()
 
 
+class _UntilEnd(io.RawIOBase):
+    """Reads an answer until its time is over. A socket's own timeout begins anew with each byte."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._raw = sock.makefile("rb", buffering=0)
+        self._ends_s = _exchange.ends_s
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left_s = self._ends_s - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError(errno.ETIMEDOUT, "the answer took too long")
+        self._sock.settimeout(left_s)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _TimedSocket:
+    """What `http.client` reads an answer from."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(_UntilEnd(self._sock))
+
+
+class _Response(http.client.HTTPResponse):
+    def __init__(self, sock: socket.socket, *arguments: Any, **options: Any) -> None:
+        super().__init__(_TimedSocket(sock), *arguments, **options)  # type: ignore[arg-type]
+
+
 class _Connection(HTTPConnection):
-    """A connection that a poll can break, and that is not with itself."""
+    """A connection whose requests end in time, that a poll can break, and that is not with itself."""
+
+    response_class = _Response
 
     def request(self, *arguments: Any, **options: Any) -> None:
         """Send a request."""
+        _exchange.ends_s = time.monotonic() + _exchange.timeout_s
         cut = _exchange.current
         if cut is None:
             super().request(*arguments, **options)
@@ -119,6 +166,7 @@ class HttpPool:
         return outcome
 
     def _exchange(self, request: Request) -> Answer | NoAnswer:
+        _exchange.timeout_s = request.timeout_s
         try:
             response = self._pool.urlopen(
                 request.method,

@@ -1,0 +1,75 @@
+"""No call lasts longer than its timeouts, whatever the server does."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.client.script import answer, play
+from tests.client.slow_server import Answering, hang, slow_server, trickle, trickle_body
+from tests.support.threads import Call
+from wonderq.client.asynchronous import AsyncClient
+from wonderq.client.errors import Unreachable
+from wonderq.client.requests import Request
+from wonderq.client.retries import Retries
+from wonderq.client.sync import Client
+
+SLOW = pytest.mark.parametrize("answering", [hang, trickle, trickle_body])
+
+
+@SLOW
+def test_a_slow_answer_is_given_up(answering: Answering) -> None:
+    with slow_server(answering) as server, Client(server.url, read_timeout=0.2, retries=1) as client:
+        with pytest.raises(Unreachable) as raised:
+            Call(client.queue().send, "x").result()
+        assert raised.value.outcome_unknown
+        assert server.requests == 2
+
+
+@SLOW
+def test_the_total_time_ends_a_call_before_its_repetitions(answering: Answering) -> None:
+    with slow_server(answering) as server, Client(server.url, timeout=0.5, retries=1000) as client:
+        with pytest.raises(Unreachable):
+            Call(client.queue().receive).result()
+        assert server.requests < 10
+
+
+@SLOW
+def test_a_slow_answer_is_given_up_in_asyncio(answering: Answering) -> None:
+    async def scenario(url: str) -> None:
+        async with AsyncClient(url, read_timeout=0.2, retries=1) as client:
+            with pytest.raises(Unreachable) as raised:
+                await client.queue().send("x")
+            assert raised.value.outcome_unknown
+        async with AsyncClient(url, timeout=0.5, retries=1000) as client:
+            with pytest.raises(Unreachable):
+                await client.queue().receive()
+
+    with slow_server(answering) as server:
+        Call(lambda: asyncio.run(scenario(server.url))).result()
+
+
+def test_a_call_that_is_not_repeatable_is_made_once() -> None:
+    with slow_server(hang) as server, Client(server.url, read_timeout=0.2, retries=5) as client:
+        with pytest.raises(Unreachable) as raised:
+            client.queue().kick()
+        assert raised.value.outcome_unknown
+        assert server.requests == 1
+
+
+def test_a_waiting_call_has_its_wait_besides_the_timeouts() -> None:
+    waiting, asking = Request.of("POST", "/", {}, wait_s=20.0), Request.of("POST", "/", {})
+    policy = Retries(read_s=30.0, total_s=10.0, clock=lambda: 0.0)
+    for request, most_s in ((waiting, 30.0), (asking, 10.0)):
+        [sent] = play(policy.attempt(request), lambda _: answer(200, {}))
+        assert isinstance(sent, Request)
+        assert sent.timeout_s == most_s
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"retries": -1}, {"pool": 0}, {"timeout": 0}, {"connect_timeout": 0}, {"read_timeout": -1}, {"buffer": 0}]
+)
+def test_options_out_of_range_are_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="more"):
+        Client(**wrong)  # type: ignore[arg-type]

@@ -1,0 +1,109 @@
+"""Bugs in the Python client."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+_OPERATIONS = "wonderq/client/operations.py"
+_HTTP = "wonderq/client/http_threads.py"
+_HTTP_ASYNCIO = "wonderq/client/http_asyncio.py"
+_ENGINE = "wonderq/client/sync_engine.py"
+_CLAIMS = "wonderq/client/claims.py"
+_STREAM = "wonderq/client/async_stream.py"
+_LANES = "wonderq/client/thread_lanes.py"
+_RESULTS = "wonderq/client/results.py"
+_CUTS = "tests/client/test_cut_connections.py"
+
+MUTANTS = [
+    Mutant(
+        "send_has_no_number",
+        "A send whose answer was lost is added twice.",
+        _OPERATIONS,
+        '{"messages": messages, **number}',
+        '{"messages": messages}',
+        (f"{_CUTS}::test_sends_over_connections_that_are_cut",),
+    ),
+    Mutant(
+        "claim_has_no_attempt",
+        "Messages whose claim was answered over a broken connection are held by nobody until their lease ends.",
+        _CLAIMS,
+        '{"max": self.limit, "attempt_id": secrets.token_hex(8)}',
+        '{"max": self.limit}',
+        (f"{_CUTS}::test_receives_over_connections_that_are_cut",),
+    ),
+    Mutant(
+        "repeated_delete_fails",
+        "A delete that was carried out is reported as failed, because its first answer was lost.",
+        _RESULTS,
+        "return None if is_repeated and isinstance(error, NotFound | StaleReceipt) else error",
+        "return error",
+        ("tests/client/test_operations.py::test_a_repeated_delete_that_finds_the_claim_ended_is_done",),
+    ),
+    Mutant(
+        "answer_may_trickle",
+        "A call hangs for as long as its answer comes byte by byte.",
+        _HTTP,
+        "        if left_s <= 0:\n",
+        "        left_s = max(left_s, 0.1)\n        if left_s <= 0:\n",
+        ("tests/client/test_timeouts.py::test_a_slow_answer_is_given_up",),
+    ),
+    Mutant(
+        "child_keeps_the_locks_of_its_parent",
+        "A forked child waits for ever for a thread of its parent.",
+        _ENGINE,
+        "        engine._start()  # noqa: SLF001\n",
+        "        engine._http = engine._http\n",
+        ("tests/client/test_processes.py::test_a_forked_child_and_its_parent_go_on",),
+        hangs=True,
+    ),
+    Mutant(
+        "child_finalizes_connections_of_its_parent",
+        "A parent's next request gets no answer after its child has used the client.",
+        _HTTP_ASYNCIO,
+        "            _of_parents.append(connector)\n",
+        "            pass\n",
+        ("tests/client/test_processes.py::test_a_forked_child_and_its_parent_go_on",),
+        hangs=True,
+    ),
+    Mutant(
+        "refused_claim_is_not_told",
+        "A consumer that may claim no more asks again at once, and again.",
+        _CLAIMS,
+        "claim_error = None if refusal is None else",
+        "claim_error = None if refusal is not None else",
+        ("tests/client/test_next.py::test_a_refused_claim_keeps_what_was_finished",),
+    ),
+    Mutant(
+        "queues_share_a_lane",
+        "A message goes to the queue of another caller.",
+        _ENGINE,
+        "lane = self._lanes.get((queue, kind))",
+        "lane = next((each for (_, of), each in self._lanes.items() if of is kind), None)",
+        ("tests/client/test_lanes.py::test_lanes_of_many_threads_and_queues_never_mix",),
+    ),
+    Mutant(
+        "interrupted_sender_keeps_the_lane",
+        "After Ctrl-C in one thread, the calls of all others wait for ever.",
+        _LANES,
+        "        finally:\n            self._finish(taken)\n",
+        "        else:\n            self._finish(taken)\n",
+        ("tests/client/test_lanes.py::test_an_interrupted_sender_passes_the_lane_on",),
+    ),
+    Mutant(
+        "taken_messages_are_kept",
+        "Messages that an ended loop did not take wait for their lease, and lose a try.",
+        _STREAM,
+        "        if given_back:\n",
+        "        if not given_back:\n",
+        ("tests/client/test_stream.py::test_messages_that_a_loop_did_not_take_are_given_back_uncounted",),
+    ),
+    Mutant(
+        "finished_messages_stay_held",
+        "A loop over messages stops after the first ones.",
+        _STREAM,
+        "        if operation.ends_claim:\n",
+        "        if not operation.ends_claim:\n",
+        ("tests/client/test_stream.py::test_a_loop_gets_all_messages_once",),
+        hangs=True,
+    ),
+]
