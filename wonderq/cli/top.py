@@ -7,15 +7,16 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wonderq.cli.arguments import OK, Subparsers, text_from
 from wonderq.cli.client_options import add_broker_command, client_from, seconds_from
 from wonderq.cli.output import print_lines
-from wonderq.client import administration
-from wonderq.client.sync import Client
 from wonderq.rest.schemas import QUEUE_ORDERS
 from wonderq.terminal import human_seconds, is_terminal, table
+
+if TYPE_CHECKING:
+    from wonderq.client.sync import Client
 
 #: Moves the cursor to the upper left corner and clears the screen (ECMA-48).
 _CLEAR = "\x1b[H\x1b[2J"
@@ -65,6 +66,8 @@ def _top(options: argparse.Namespace) -> int:
 
 def _picture(client: Client, sort: str, prefix: str, rows: int) -> Iterator[str]:
     """Yield the lines of one picture, whose queues and problems have at most ``rows`` lines."""
+    from wonderq.client import administration  # noqa: PLC0415 - the client is not loaded for other commands
+
     overview = client.do(administration.overview())
     problems = overview["problems"]
     shown = problems[:_MOST_PROBLEMS]

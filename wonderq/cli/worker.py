@@ -18,10 +18,8 @@ from wonderq.cli.client_options import count_from, queue_name, seconds_from
 from wonderq.config import ConfigError
 
 if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
-
     from wonderq.tasks.app import App
-    from wonderq.worker.metrics import WorkerMetrics
+    from wonderq.worker.metrics import Registry, WorkerMetrics
 
 _LEVELS = ("debug", "info", "warning", "error")
 
@@ -134,7 +132,7 @@ def _supervise(options: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _served(registry: CollectorRegistry, address: tuple[str, int]) -> Iterator[None]:
+def _served(registry: Registry, address: tuple[str, int]) -> Iterator[None]:
     from wonderq.worker.metrics import AddressError, served  # noqa: PLC0415
 
     try:
