@@ -12,7 +12,7 @@ from tests.client.script import Gate, answer, fields_of, produced
 from tests.support.threads import Call
 from tests.support.waiting import eventually
 from wonderq.client.asynchronous import AsyncClient
-from wonderq.client.errors import Invalid
+from wonderq.client.errors import Invalid, Unreachable
 from wonderq.client.messages import Sent
 from wonderq.client.polls import Poll
 from wonderq.client.requests import Answer, NoAnswer, Request
@@ -101,6 +101,21 @@ def test_an_error_of_one_caller_reaches_no_other(client: Client, gate: Gate) -> 
     assert good.result() == Sent("good")
     with pytest.raises(Invalid):
         bad.result()
+
+
+def test_a_call_that_waits_too_long_for_others_did_not_happen(gate: Gate) -> None:
+    client = Client("http://127.0.0.1:1", timeout=0.2)
+    client._engine._http = gate  # type: ignore[assignment]
+    queue = client.queue("q")
+    first = Call(queue.send, "0")
+    gate.wait_for_request()
+    with pytest.raises(Unreachable) as raised:
+        Call(queue.send, "1").result()
+    assert not raised.value.outcome_unknown
+    gate.let_go(2)
+    first.result()
+    queue.send("2")
+    assert [texts_of(request) for request in gate.requests] == [["0"], ["2"]]
 
 
 def test_an_interrupted_sender_passes_the_lane_on(client: Client, gate: Gate) -> None:
@@ -211,6 +226,29 @@ def test_tasks_share_requests() -> None:
                 list(map(str, range(10))),
                 ["late", "cancelled"],
             ]
+
+    asyncio.run(scenario())
+
+
+def test_a_task_that_waits_too_long_for_others_did_not_send() -> None:
+    async def scenario() -> None:
+        gate = AsyncGate(produced)
+        async with AsyncClient("http://127.0.0.1:1", timeout=0.2) as client:
+            use(client, gate)
+            queue = client.queue("q")
+            first = asyncio.create_task(queue.send("0"))
+            while not gate.requests:
+                await asyncio.sleep(0)
+            with pytest.raises(Unreachable) as second:
+                await queue.send("1")
+            assert not second.value.outcome_unknown
+            with pytest.raises(Unreachable) as of_first:  # its request is under way
+                await first
+            assert of_first.value.outcome_unknown
+            gate.open.release()
+            gate.open.release()
+            assert await queue.send("2") == Sent("2")
+            assert [texts_of(request) for request in gate.requests] == [["0"], ["2"]]
 
     asyncio.run(scenario())
 

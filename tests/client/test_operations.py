@@ -144,6 +144,13 @@ def test_a_pause_is_as_long_as_the_broker_asks() -> None:
     assert messages[0].result == Sent("1")
 
 
+def test_a_pause_that_the_call_has_no_time_for_is_not_made() -> None:
+    messages = texts("a")
+    steps = sends(messages, lambda _: refusal(429, "too_many_requests", retry_after_s=RETRIES.total_s + 1))
+    assert len(steps) == 1
+    assert isinstance(messages[0].error, TooMany)
+
+
 def test_the_last_refusal_reaches_the_caller() -> None:
     messages = texts("a")
     sends(messages, lambda _: refusal(429, "too_many_requests", "slow down", retry_after_s=2.0))

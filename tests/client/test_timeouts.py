@@ -9,8 +9,10 @@ import pytest
 from tests.client.script import answer, play
 from tests.client.slow_server import Answering, hang, slow_server, trickle, trickle_body
 from tests.support.threads import Call
+from tests.support.waiting import eventually
 from wonderq.client.asynchronous import AsyncClient
 from wonderq.client.errors import Unreachable
+from wonderq.client.polls import Poll
 from wonderq.client.requests import Request
 from wonderq.client.retries import Retries
 from wonderq.client.sync import Client
@@ -56,6 +58,30 @@ def test_a_call_that_is_not_repeatable_is_made_once() -> None:
             client.queue().kick()
         assert raised.value.outcome_unknown
         assert server.requests == 1
+
+
+def test_a_call_that_gets_no_connection_was_not_made() -> None:
+    with slow_server(hang) as server, Client(server.url, pool=1, timeout=0.5, retries=0) as client:
+        poll = Poll()
+        first = Call(client.queue().receive, wait=20, poll=poll)
+        eventually(lambda: server.requests)
+        with pytest.raises(Unreachable, match="larger pool") as raised:
+            Call(client.queue().info).result()
+        assert not raised.value.outcome_unknown
+        poll.cancel()
+        with pytest.raises(Unreachable):
+            first.result()
+
+
+def test_a_closed_client_makes_no_calls() -> None:
+    with slow_server(hang) as server:
+        client = Client(server.url)
+        client.close()
+        for call in (client.queue().info, lambda: client.queue().send("x")):
+            with pytest.raises(RuntimeError, match="closed"):
+                call()
+        client.close()
+        assert server.requests == 0
 
 
 def test_a_waiting_call_has_its_wait_besides_the_timeouts() -> None:
