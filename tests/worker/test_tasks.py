@@ -131,6 +131,7 @@ def test_a_wrong_argument_is_refused_before_a_broker_is_asked() -> None:
 
 def test_a_client_beside_a_url_or_a_key_is_refused() -> None:
     with Client("http://127.0.0.1:1") as client:
-        for more in ({"url": "http://127.0.0.1:2"}, {"key": "k"}):
+        beside: list[dict[str, Any]] = [{"url": "http://127.0.0.1:2"}, {"key": "k"}]
+        for more in beside:
             with pytest.raises(ValueError, match="pass either the client, or url and key"):
                 App(client=client, **more)
