@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 
+import pytest
+
 from tests.support.waiting import eventually
 from tests.worker.script import LEASE_S, message, scene
+from wonderq.worker import engine
 from wonderq.worker.claims import Job
 from wonderq.worker.context import Context
 from wonderq.worker.outcomes import Ending, Stopping
@@ -19,6 +22,19 @@ def test_an_open_poll_is_cancelled_and_the_engine_ends() -> None:
         s.engine.stop()
         s.end()
         assert len(s.script.polls) == 1
+
+
+def test_a_silent_broker_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_CALL_S", 0.1)
+    with scene() as s:
+        monkeypatch.setattr(s.script, "cancel", lambda: None)
+        eventually(lambda: s.script.open_polls)
+        s.engine.stop()
+        s.end()
+        assert s.script.open_polls == 1
+        s.script.give(message("late"))
+        eventually(lambda: not s.script.open_polls)
+    assert s.handler.started == []
 
 
 def test_a_handler_that_ends_within_the_grace_is_acknowledged() -> None:

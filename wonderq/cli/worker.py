@@ -19,7 +19,7 @@ from wonderq.config import ConfigError
 
 if TYPE_CHECKING:
     from wonderq.tasks.app import App
-    from wonderq.worker.metrics import Registry, WorkerMetrics
+    from wonderq.worker.metrics import WorkerMetrics
 
 _LEVELS = ("debug", "info", "warning", "error")
 
@@ -80,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _work(options: argparse.Namespace, queues: Sequence[str] | Mapping[str, int] | None) -> int:
     from wonderq.client.errors import Invalid  # noqa: PLC0415
-    from wonderq.worker.metrics import FOLDER_VARIABLE, WorkerMetrics  # noqa: PLC0415
+    from wonderq.worker.metrics import FOLDER_VARIABLE, WorkerMetrics, served  # noqa: PLC0415
     from wonderq.worker.supervisor import obey_parent  # noqa: PLC0415
 
     app = load_app(options.app)
@@ -94,7 +94,8 @@ def _work(options: argparse.Namespace, queues: Sequence[str] | Mapping[str, int]
         if options.metrics or FOLDER_VARIABLE in os.environ:
             metrics = WorkerMetrics(options.concurrency)
         if options.metrics and metrics is not None:
-            stack.enter_context(_served(metrics.registry, options.metrics))
+            with _explain_address():
+                stack.enter_context(served(metrics.registry, *options.metrics))
         try:
             worker = app.worker(queues=queues, concurrency=options.concurrency, grace=options.grace, metrics=metrics)
         except ValueError as error:  # of the broker's address or key
@@ -111,7 +112,7 @@ def _work(options: argparse.Namespace, queues: Sequence[str] | Mapping[str, int]
 
 
 def _supervise(options: argparse.Namespace) -> int:
-    from wonderq.worker.metrics import forget_process, shared_folder, sums_of  # noqa: PLC0415
+    from wonderq.worker.metrics import forget_process, served, shared_folder, sums_of  # noqa: PLC0415
     from wonderq.worker.source_files import SourceFiles  # noqa: PLC0415
     from wonderq.worker.supervisor import Supervisor  # noqa: PLC0415
 
@@ -125,19 +126,19 @@ def _supervise(options: argparse.Namespace) -> int:
         forget: Callable[[int], None] | None = None
         if options.metrics:
             folder = stack.enter_context(shared_folder())
-            stack.enter_context(_served(sums_of(folder), options.metrics))
+            with _explain_address():
+                stack.enter_context(served(sums_of(folder), *options.metrics))
             forget = partial(forget_process, folder)
         supervisor = Supervisor(command, options.processes, grace_s=options.grace, files=files, forget=forget)
         return supervisor.run()
 
 
 @contextmanager
-def _served(registry: Registry, address: tuple[str, int]) -> Iterator[None]:
-    from wonderq.worker.metrics import AddressError, served  # noqa: PLC0415
+def _explain_address() -> Iterator[None]:
+    from wonderq.worker.metrics import AddressError  # noqa: PLC0415
 
     try:
-        with served(registry, *address):
-            yield
+        yield
     except AddressError as error:
         raise ConfigError(f"{error}. Choose another address with --metrics; port 0 takes a free one") from error
 

@@ -34,6 +34,9 @@ _FIRST_PAUSE_S = 0.25
 #: Seconds for giving back messages at the end, in addition to the grace.
 _GIVE_BACK_S = 10.0
 
+#: Seconds until the end of a call that is under way when the worker stops. A silent broker does not hold it up longer.
+_CALL_S = 5.0
+
 
 async def no_clients() -> None:
     """Close nothing."""
@@ -97,6 +100,7 @@ class Engine:
         """Time at which the renewing loop wakes up."""
         self._stop_s: float | None = None
         """Time at which the worker was stopped."""
+        self._was_stopped = threading.Event()
         self._hurries = False
         self._defect: BaseException | None = None
         """Error that ended a loop."""
@@ -110,19 +114,20 @@ class Engine:
         Raises:
             Exception: a defect ended one of the loops.
         """
-        loops = [
+        poll, *others = loops = [
             threading.Thread(target=self._keep, args=(loop,), name=f"wonderq-{name}", daemon=True)
-            for name, loop in (("settle", self._settle_all), ("renew", self._renew_all))
+            for name, loop in (("poll", self._poll_all), ("settle", self._settle_all), ("renew", self._renew_all))
         ]
         for loop in loops:
             loop.start()
         try:
-            self._poll_all()
+            self._was_stopped.wait()
         finally:
             self.stop()
+            poll.join(_CALL_S)  # first, as it may still bring messages, which are given back
             self._shut_down()
-            for loop in loops:
-                loop.join(_GIVE_BACK_S)
+            for loop in others:
+                loop.join(_CALL_S)
         if self._defect is not None:
             raise self._defect
 
@@ -141,6 +146,7 @@ class Engine:
                 self._stop_s = self._time.now_s()
             self._hurries |= at_once
             self._wake()
+        self._was_stopped.set()
         self._source.cancel()
 
     def _wake(self) -> None:

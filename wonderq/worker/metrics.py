@@ -11,7 +11,6 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeAlias
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
@@ -20,9 +19,6 @@ log = logging.getLogger("wonderq.worker")
 
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """Environment variable of prometheus_client. It must be set before the first import of that package."""
-
-Registry: TypeAlias = CollectorRegistry
-"""Metrics that are served together."""
 
 _SECONDS = (0.001, 0.005, 0.02, 0.1, 0.5, 1, 5, 20, 60, 300, 1800)
 
@@ -79,7 +75,7 @@ class WorkerMetrics:
 
 
 @contextmanager
-def served(registry: Registry, host: str, port: int) -> Iterator[int]:
+def served(registry: CollectorRegistry, host: str, port: int) -> Iterator[int]:
     """Serve a registry over HTTP while the block runs; yields the port, which is a free one for port 0.
 
     Raises:
@@ -109,7 +105,7 @@ def shared_folder() -> Iterator[str]:
             del os.environ[FOLDER_VARIABLE]
 
 
-def sums_of(folder: str) -> Registry:
+def sums_of(folder: str) -> CollectorRegistry:
     """Return a registry of the sums over all processes that use a folder."""
     registry = CollectorRegistry()
     MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]

@@ -32,7 +32,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 _STEADY_S = 20.0
 
 #: Time after the grace in which a process gives its messages back and ends. Then it is killed.
-_END_S = 20.0
+_END_S = 30.0
 
 
 class Restarts:

@@ -108,7 +108,7 @@ class JobWorker:
 
         before: dict[signal.Signals, Any] = {each: signal.signal(each, on_signal) for each in _SIGNALS}
         try:
-            threading.Thread(target=run, name="wonderq-poll", daemon=True).start()
+            threading.Thread(target=run, name="wonderq-engine", daemon=True).start()
             while not events.get():
                 is_second = self._engine.is_stopping
                 if is_second and not second_hurries:
