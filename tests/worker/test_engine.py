@@ -377,6 +377,7 @@ def test_a_defect_ends_the_worker_instead_of_leaving_it_without_one_of_its_loops
         s.wait_for_deadline(LEASE_S / 3)
         if call == "renew":
             s.time.advance(LEASE_S / 3)
+            eventually(lambda: s.engine.is_stopping)
         s.handler.let_go("a")
 
         with pytest.raises(ZeroDivisionError):
