@@ -139,6 +139,15 @@ MUTANTS = [
         hangs=True,
     ),
     Mutant(
+        "silent_broker_holds_up_the_end",
+        "A worker takes a minute to end, and is killed by its service manager, if its broker hangs.",
+        _ENGINE,
+        "            poll.join(_CALL_S)",
+        "            poll.join()",
+        (f"{_TEST_SHUTDOWN}::test_a_silent_broker_does_not_hold_up_the_end",),
+        hangs=True,
+    ),
+    Mutant(
         "second_stop_waits_too",
         "Ctrl-C pressed again has no effect.",
         _ENGINE,
