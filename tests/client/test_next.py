@@ -65,7 +65,7 @@ def test_a_refused_claim_keeps_what_was_finished(queue: Queue) -> None:
     first, _ = filled(queue, "a", "b")
     queue.send("c")
     queue.configure(max_in_flight=1)
-    found = queue.next(delete=[first], wait=20)
+    found = queue.next(delete=[first])
     assert found.messages == []
     assert found.results.delete == [None]
     assert isinstance(found.claim_error, TooMany)
