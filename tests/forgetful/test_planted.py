@@ -200,12 +200,12 @@ def unfinished_checkpoints_left(patch: Patch) -> None:
 def checkpoints_forget_something(patch: Patch) -> None:
     load = Columns.load
 
-    def without_tokens(self: Columns, pages: Iterable[Page], lanes: Iterable[tuple[int, int, str]]) -> None:
+    def without_tokens(self: Columns, pages: Iterable[Page], *more: Any) -> None:
         pages = list(pages)
         for page in pages:
             for index in range(len(page.token)):
                 page.token[index] = 0
-        load(self, pages, lanes)
+        load(self, pages, *more)
 
     patch.setattr(Columns, "load", without_tokens)
 

@@ -47,4 +47,4 @@ def test_a_run_that_is_told_to_stop_says_what_it_did() -> None:
     run.terminate()
     said, _ = run.communicate(timeout=PATIENCE_S)
     assert run.returncode == 0
-    assert said.endswith("seed 3: no violations, stopped early\n")
+    assert "seed 3: no violations, stopped early\n" in said

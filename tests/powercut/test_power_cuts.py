@@ -52,7 +52,17 @@ def test_power_cuts_break_no_promise(filesystem: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("fsync", ["always", "os"])
 def test_what_a_weaker_policy_loses_is_found(medium: Medium, fsync: str) -> None:
     """Otherwise it would prove nothing that the strong one is found to lose nothing."""
-    data, errors = medium.root / "data", medium.root.with_name("stderr")
+    lost = False
+    for attempt in range(
+        1 if fsync == "always" else 5
+    ):  # a kernel that is slow to stop may write everything before the cut
+        lost = lost or _loses(medium, f"data-{attempt}", fsync)
+    assert lost == (fsync == "os")
+
+
+def _loses(medium: Medium, name: str, fsync: str) -> bool:
+    """Cut the power after some sends; return whether any is lost, and check that it is the newest that are."""
+    data, errors = medium.root / name, medium.root.with_name("stderr")
     history = History()
     broker = CutBroker(medium, data, errors, fsync=fsync)
     writer = RecordingClient(broker.ready(), "default")
@@ -67,15 +77,12 @@ def test_what_a_weaker_policy_loses_is_found(medium: Medium, fsync: str) -> None
     for client in (writer, reader):
         history.extend(client.calls)
         client.close()
-    found = {each.rule for each in check(history)}
-    if fsync == "always":
-        assert found == set()
-        assert there == produced
-    else:
-        assert found == {Rule.ACKED_IS_THERE}
-        # Even so, it is the newest end that is lost: a sealed segment is synced.
-        assert 0 < len(there) < len(produced)
-        assert there == produced[: len(there)]
+    # Even if some are lost, a sealed segment is synced.
+    assert len(there) > 0
+    assert there == produced[: len(there)]
+    lost = len(there) < len(produced)
+    assert {each.rule for each in check(history)} == ({Rule.ACKED_IS_THERE} if lost else set())
+    return lost
 
 
 @pytest.mark.parametrize("filesystem", ["ext4"], indirect=True)

@@ -19,7 +19,15 @@ def test_no_call_can_be_killed_or_fail_with_a_loss() -> None:
     seed = random.SystemRandom().randrange(1 << 32)
     # In a process of its own: it forks, which a process with threads must not.
     done = subprocess.run(
-        [sys.executable, "-m", "tests.syscalls.kill_everywhere", "--workloads=1", "--steps=6", f"--seed={seed}"],
+        [
+            sys.executable,
+            "-m",
+            "tests.syscalls.kill_everywhere",
+            "--workloads=1",
+            "--steps=6",
+            "--slice",
+            f"--seed={seed}",
+        ],
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,

@@ -21,6 +21,7 @@ from wonderq.httpd.errors import JSON, MSGPACK
 from wonderq.model.queue_names import QUEUE_NAME_PATTERN
 from wonderq.openapi import response_schemas
 from wonderq.openapi.operations import OPERATIONS, TAGS, Operation, Response
+from wonderq.rest import schemas
 from wonderq.rest.error_codes import BY_ANY_CALL, ERROR_CODES
 from wonderq.rest.schemas import EXAMPLE_ID, EXAMPLE_REDRIVE_ID
 
@@ -190,6 +191,10 @@ def role_of(method: str, path: str) -> str:
     return RULES[path][method]
 
 
+#: Bodies without required fields of their own, whose fields have objects with required ones.
+_WITH_PARTS = (schemas.ConsumeFrom, schemas.Next, schemas.Update)
+
+
 def _with_general_codes(operation: Operation) -> Operation:
     """Add the error codes that follow from a call's fields, path and role."""
     codes = [*operation.codes]
@@ -200,7 +205,7 @@ def _with_general_codes(operation: Operation) -> Operation:
         else:
             codes += ("malformed_body", "empty_body", "ambiguous_request", "unsupported_media_type", "invalid_value")
         schema = _component(operation.body or operation.query)
-        if schema["required"] or "oneOf" in schema:
+        if schema["required"] or "oneOf" in schema or (operation.body or operation.query) in _WITH_PARTS:
             codes.append("missing_field")
     if "{" in operation.path:
         codes.append("path_not_found")  # for a name that is empty or contains a slash
@@ -252,7 +257,7 @@ def _query_parameters(operation: Operation) -> list[_Object]:
     examples: _Object = next(iter(operation.examples.values()), {}) if operation.body is None else {}
     parameters = []
     for name, value in schema["properties"].items():
-        if value.get("type") == "object":
+        if value.get("type") == "object" or "$ref" in value:
             continue  # a query string cannot express it
         parameter = {"name": name, "in": "query", "required": name in schema["required"], "schema": {**value}}
         parameter["description"] = parameter["schema"].pop("description")
