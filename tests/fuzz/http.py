@@ -180,6 +180,8 @@ def _tame(case: Case) -> None:
     for fields in (case.query, case.body):
         if isinstance(fields, dict) and isinstance(fields.get("wait"), int | float):
             fields["wait"] = min(fields["wait"], MAX_WAIT_S)
+        if isinstance(fields, dict) and "{queue}" in case.operation.path:
+            fields.pop("queues", None)  # a path that names a queue takes no others
     if isinstance(case.body, dict) and case.query and case.meta.generation.mode is GenerationMode.POSITIVE:
         case.query = {}  # fields are in one of both
 
