@@ -43,7 +43,7 @@ from tests.support.broker_process import RunningBroker
 from tests.support.mechanisms import NOT_WHOLE, Mechanisms
 from tests.support.waiting import PATIENCE_S
 from wonderq.auth import keys
-from wonderq.auth.roles import ROLES
+from wonderq.auth.roles import INCLUDED, ROLES
 from wonderq.httpd.errors import JSON, MSGPACK
 from wonderq.openapi.document import as_json, role_of
 from wonderq.rest.error_codes import BY_ANY_CALL
@@ -135,7 +135,8 @@ class Caller:
 
     def _check_access(self, role: str, status: int, code: str | None, who: str) -> None:
         """A caller without permission is told so, unless the input is not a request at all."""
-        if not self.keys or role == "anybody" or who in (role, "admin") or code in BY_ANY_CALL:
+        permitted = role == "anybody" or who == role or any(who == key and role in has for key, has in INCLUDED.items())
+        if not self.keys or permitted or code in BY_ANY_CALL:
             return
         wanted = 401 if who == "nobody" else 403
         if status != wanted and code != "path_not_found":
