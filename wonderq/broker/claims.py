@@ -27,8 +27,6 @@ from wonderq_storage import Position
 #: Random bytes to draw at a time: a system call for each token would cost more than the rest of a claim.
 _TOKENS_BYTES = 4096
 
-_MAX_ATTEMPT_CHARACTERS = 128
-
 #: Most claims of a queue that have the name of their consumer at a time. Further ones have none.
 MAX_NAMED_CLAIMS = 10_000
 
@@ -37,10 +35,6 @@ _ATTEMPT = "a"
 
 #: Most messages to set aside under the lock, or to put back; each takes a few microseconds.
 _SPENT_PORTION = 400
-
-#: Shortest sleep of a waiting consumer: a deadline that is nearly due must not make it spin.
-_MIN_SLEEP_S = 0.001
-
 
 _length = attrgetter("length")
 
