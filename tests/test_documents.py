@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from wonderq.openapi.operations import OPERATIONS, Operation
+from wonderq.openapi.operation import Operation
+from wonderq.openapi.operations import OPERATIONS
 
 ROOT = Path(__file__).parents[1]
 

@@ -64,7 +64,7 @@ RULES = {
     "wonderq.openapi": Rule(
         "describes the REST API",
         (
-            *("wonderq.rest.schemas", "wonderq.rest.error_codes"),
+            *("wonderq.rest.schemas", "wonderq.rest.field_types", "wonderq.rest.error_codes"),
             *("wonderq.auth.roles", "wonderq.model", "wonderq.httpd.errors"),
             "wonderq.__version__",
         ),
@@ -75,7 +75,8 @@ RULES = {
         "tools for a stopped broker's folder: return data, print nothing, and may use all of storage",
         (
             *("wonderq.broker", "wonderq.state", "wonderq.model", "wonderq.client", "wonderq_storage."),
-            *("wonderq.runtime.clock", "wonderq.rest.schemas", "wonderq.rest.values", "wonderq.rest.objects"),
+            *("wonderq.runtime.clock", "wonderq.rest.schemas", "wonderq.rest.field_types", "wonderq.rest.values"),
+            "wonderq.rest.objects",
         ),
         ("msgspec",),
     ),

@@ -140,7 +140,7 @@ class OriginMiddleware:
 def _follows_link(req: falcon.Request) -> bool:
     """Return whether a user follows a link from another site, such as a chat, to a page that shows nothing by itself.
 
-    What the page then asks for, it asks as a page of the broker. It cannot be shown in a frame.
+    The page then makes its requests as a page of the broker. It cannot be shown in a frame.
     """
     is_page = req.path in ("/", "/docs", "/ui") or req.path.startswith("/ui/")
     env = req.env
@@ -179,10 +179,14 @@ class UiMiddleware:
             return
         key = None if self._access is None else self._access.find(req.auth)
         name = "nobody" if key is None else key.id
-        fields = {"method": req.method, "path": req.path, "status": resp.status_code, "key": name}
-        text = "%s %s: %s, with the key %s from %s"
-        fields["address"] = req.remote_addr
-        ui_logger.info(text, req.method, req.path, resp.status_code, name, req.remote_addr, extra={"fields": fields})
+        fields = {
+            "method": req.method,
+            "path": req.path,
+            "status": resp.status_code,
+            "key": name,
+            "address": req.remote_addr,
+        }
+        ui_logger.info("%s %s: %s, with the key %s from %s", *fields.values(), extra={"fields": fields})
 
 
 class AuthMiddleware:

@@ -346,7 +346,7 @@ class LogCounters(Observer):
 
 
 class ProcessVitals:
-    """What the overview shows of the log and the server."""
+    """Figures of the log and the server that the overview shows."""
 
     def __init__(self, log: FileLog, counters: LogCounters, connection_limit: int) -> None:
         self._log = log

@@ -25,7 +25,7 @@ from wonderq.model.limits import Limits
 from wonderq.rest import schemas
 from wonderq.rest.bodies import read_body, read_query, render
 from wonderq.rest.error_codes import ERROR_CODES
-from wonderq.rest.schemas import EXAMPLE_ID, EXAMPLE_RECEIPT
+from wonderq.rest.field_types import EXAMPLE_ID, EXAMPLE_RECEIPT
 
 _SCHEMAS: list[type[msgspec.Struct]] = [
     schemas.Produce,

@@ -24,7 +24,7 @@ from wonderq.model import errors
 from wonderq.openapi import document
 from wonderq.rest.error_codes import BY_ANY_CALL, ERROR_CODES
 from wonderq.rest.errors import STORAGE_CODES
-from wonderq.rest.schemas import EXAMPLE_ID, EXAMPLE_RECEIPT
+from wonderq.rest.field_types import EXAMPLE_ID, EXAMPLE_RECEIPT
 from wonderq_storage import FileLog
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -17,7 +17,7 @@ MUTANTS = [
     Mutant(
         "a_code_is_left_out_of_the_document",
         "A generated client does not know an error that it gets.",
-        "wonderq/openapi/operations.py",
+        "wonderq/openapi/message_operations.py",
         '            "not_claimed",\n',
         "",
         ("tests/http/test_openapi.py::test_errors_are_as_described",),

@@ -38,7 +38,7 @@ _FINGERPRINT_CHARACTERS = 16
 
 
 class Finish(NamedTuple):
-    """What to do with one message that its consumer has finished."""
+    """The end of one claim, as its consumer wants it."""
 
     receipt: str
     change: Change | None

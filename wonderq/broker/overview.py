@@ -63,7 +63,7 @@ class Totals(NamedTuple):
 
 
 class Snapshot:
-    """What was gathered at one time. What many readers need of it is computed once."""
+    """Figures that were gathered at one time. Sums and orders that many readers need are computed once."""
 
     def __init__(
         self, queues: Sequence[QueueFigures], sources: Mapping[str, Sequence[str]], problems: Sequence[Problem]
@@ -112,7 +112,7 @@ def in_turns(values: Iterable[T]) -> Iterator[T]:
 
 
 class Figures(NamedTuple):
-    """What is known of one queue besides its `QueueInfo`."""
+    """Further figures of one queue, besides its `QueueInfo`."""
 
     consumers: int
     """Consumers that wait for a message."""

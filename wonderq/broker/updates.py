@@ -64,7 +64,7 @@ class Prepared(NamedTuple):
 
 
 class Decision:
-    """What a batch of updates does to one queue. Nothing is appended yet."""
+    """The effect of a batch of updates on one queue. Nothing is appended yet."""
 
     def __init__(self, queue: Queue, seen: set[int]) -> None:
         """Begin with nothing decided; ``seen`` holds the messages that the request has named already."""

@@ -25,7 +25,8 @@ from wonderq.folder.lock import FolderError, locked, segment_numbers
 from wonderq.folder.replay import explain_unreadable
 from wonderq.model.errors import BrokerError
 from wonderq.model.limits import ESCAPED_BYTES, MAX_MESSAGE_BYTES, Limits
-from wonderq.rest.schemas import Attributes, Group, NewMessage, Priority, PutQueue, Traceparent, Tracestate, given
+from wonderq.rest.field_types import Group, Priority, Traceparent, Tracestate
+from wonderq.rest.schemas import Attributes, NewMessage, PutQueue, given
 from wonderq.rest.values import new_message, settings_of
 from wonderq_storage import Checkpoints, FileLog
 from wonderq_storage.recovery import wall_clock_ms

@@ -86,7 +86,7 @@ def _fault(head: str) -> RequestError:
 
 
 class FormatParts(NamedTuple):
-    """What decides on the format of an error response."""
+    """The data that decide on the format of an error response."""
 
     method: str
     path: str

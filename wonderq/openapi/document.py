@@ -20,10 +20,11 @@ from wonderq.auth.roles import RULES
 from wonderq.httpd.errors import JSON, MSGPACK
 from wonderq.model.queue_names import QUEUE_NAME_PATTERN
 from wonderq.openapi import response_schemas
-from wonderq.openapi.operations import OPERATIONS, TAGS, Operation, Response
+from wonderq.openapi.operation import Operation, Response
+from wonderq.openapi.operations import OPERATIONS, TAGS
 from wonderq.rest import schemas
 from wonderq.rest.error_codes import BY_ANY_CALL, ERROR_CODES
-from wonderq.rest.schemas import EXAMPLE_ID, EXAMPLE_REDRIVE_ID
+from wonderq.rest.field_types import EXAMPLE_ID, EXAMPLE_REDRIVE_ID
 
 _Object = dict[str, Any]
 

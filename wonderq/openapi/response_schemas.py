@@ -11,15 +11,13 @@ from msgspec import UNSET, Meta, Struct, UnsetType, defstruct, field
 from msgspec.structs import fields
 
 from wonderq.model.status import STATUS_BY_NAME
-from wonderq.rest.schemas import (
+from wonderq.rest.field_types import (
     EXAMPLE_REDRIVE_ID,
-    Attributes,
     Cron,
     Group,
     MessageId,
     Missed,
     Priority,
-    PutQueue,
     Receipt,
     Status,
     Text,
@@ -27,6 +25,7 @@ from wonderq.rest.schemas import (
     Traceparent,
     Tracestate,
 )
+from wonderq.rest.schemas import Attributes, PutQueue
 
 Time = Annotated[
     str, Meta(description="UTC, in ISO 8601 with milliseconds.", extra_json_schema={"format": "date-time"})
@@ -184,7 +183,7 @@ class Flows(Struct):
 
 
 class QueueFigures(Struct):
-    """What is known of a queue besides its contents."""
+    """Figures of a queue besides its contents."""
 
     oldest_waiting_age: Annotated[
         Seconds | None, Meta(description="Seconds since the oldest waiting message could first be claimed.")
@@ -244,7 +243,7 @@ class Problem(Struct):
 
 
 class AccessOfKey(Struct):
-    """What the key of the request permits. Without keys, everything."""
+    """Rights of the request's key. Without keys, everything is permitted."""
 
     key: Annotated[str | None, Meta(description="Id of the key; null if the broker has no keys.")]
     name: str | None

@@ -5,24 +5,43 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any, Literal, get_args
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import fields
 
 from wonderq.model.failures import MAX_ERROR_BYTES
-from wonderq.model.limits import MAX_CONSUMER_CHARACTERS, MAX_SOURCES, MAX_WEIGHT, Limits
+from wonderq.model.limits import MAX_CONSUMER_CHARACTERS, MAX_SOURCES, MAX_WEIGHT
 from wonderq.model.queue_names import QUEUE_NAME_PATTERN
 from wonderq.model.settings import RANGES
-from wonderq.model.status import STATUS_BY_NAME
-
-EXAMPLE_ID = "a7f5325c-e413-8fbc-ada0-759277567d55"
-EXAMPLE_REDRIVE_ID = "4f6c1d0e-8a3b-4a4e-9d53-6f0d1f2b7c11"
-EXAMPLE_RECEIPT = "029fd4c973904fef2da0759277567d5539924d0e"
-
-#: Limits that no configuration changes: the times.
-_LIMITS = Limits()
+from wonderq.rest.field_types import (
+    After,
+    Backoff,
+    Contains,
+    Cron,
+    Delay,
+    DeliverAt,
+    Group,
+    IdempotencyKey,
+    Limit,
+    Max,
+    MessageId,
+    Missed,
+    Priority,
+    ProducerId,
+    QueueName,
+    Receipt,
+    RequestNumber,
+    Status,
+    Text,
+    Timezone,
+    Traceparent,
+    Tracestate,
+    Uncounted,
+    VisibilityTimeout,
+    Wait,
+    WithAttribute,
+)
 
 
 def _range_of(setting: str, description: str) -> Meta:
@@ -30,75 +49,6 @@ def _range_of(setting: str, description: str) -> Meta:
     least, most = RANGES[setting]
     unit = 1000 if setting.endswith("_ms") else 1
     return Meta(ge=least // unit, le=most // unit, description=description)
-
-
-VisibilityTimeout = Annotated[
-    float,
-    Meta(ge=0, le=_LIMITS.visibility_timeout_ms // 1000, description="Duration of a claim, in seconds.", examples=[30]),
-]
-Delay = Annotated[
-    float,
-    Meta(
-        ge=0,
-        le=_LIMITS.delay_ms // 1000,
-        description="Time until the message can be consumed, in seconds.",
-        examples=[60],
-    ),
-]
-Wait = Annotated[
-    float,
-    Meta(ge=0, le=_LIMITS.wait_s, description="Maximum time to wait for the first message, in seconds.", examples=[20]),
-]
-Max = Annotated[
-    int,
-    # The widest value that `batch_messages` can have; the broker checks the configured one.
-    Meta(
-        ge=1,
-        le=10_000,
-        description="Maximum number of messages. More than 1000 requires a higher `batch_messages`.",
-        examples=[10],
-    ),
-]
-Limit = Annotated[int, Meta(ge=1, description="Maximum number of messages. Default: all.", examples=[100])]
-Text = Annotated[str, Meta(description="Text of the message, up to 1 MiB in UTF-8.", examples=["resize cat.png"])]
-MessageId = Annotated[str, Meta(description="Id of a message.", examples=[EXAMPLE_ID])]
-After = Annotated[
-    str, Meta(description="Id of a message: list only messages that were produced after it.", examples=[EXAMPLE_ID])
-]
-Receipt = Annotated[
-    str,
-    Meta(
-        description="Receipt of a claim. The call takes effect only while that claim is the newest of its message.",
-        examples=[EXAMPLE_RECEIPT],
-    ),
-]
-Status = Annotated[
-    str,
-    Meta(
-        description=(
-            "`unprocessed`: can be consumed now. `processing`: claimed. `delayed`: can be consumed later. `buried`: "
-            "set aside until it is kicked."
-        ),
-        examples=["unprocessed"],
-        extra_json_schema={"enum": list(STATUS_BY_NAME)},
-    ),
-]
-
-
-_QueueName = Annotated[str, Meta(pattern=f"^({QUEUE_NAME_PATTERN})$", examples=["mail"])]
-Contains = Annotated[
-    str,
-    Meta(min_length=1, max_length=1024, description="Only messages whose text contains this.", examples=["cat.png"]),
-]
-WithAttribute = Annotated[
-    str,
-    Meta(
-        min_length=1,
-        max_length=1024,
-        description="Only messages with this attribute: a name, or `name=value`.",
-        examples=["tenant=acme"],
-    ),
-]
 
 
 class Body(Struct, forbid_unknown_fields=True):
@@ -140,86 +90,6 @@ Attributes = Annotated[
         examples=[{"tenant": "acme", "retries": 3, "digest": {"type": "Binary", "value": "3q2+7w=="}}],
     ),
 ]
-Group = Annotated[
-    str,
-    Meta(
-        min_length=1,
-        max_length=128,
-        description=(
-            "Message group. A FIFO queue delivers the messages of a group in order, one claim at a time. Other queues "
-            "alternate between groups, so that no group holds up the rest."
-        ),
-        examples=["tenant-7"],
-    ),
-]
-Priority = Annotated[
-    int,
-    Meta(
-        ge=0,
-        le=9,
-        description="Priority: 9 is delivered first, 0 last. Default: 0. Not available in FIFO queues.",
-        examples=[5],
-    ),
-]
-IdempotencyKey = Annotated[
-    str,
-    Meta(
-        min_length=1,
-        max_length=128,
-        description=(
-            "Deduplication key. Within the queue's `deduplication_window`, a second message with the same key is not "
-            "added; the response describes the first one. In a batch, each message has the key `KEY/INDEX`."
-        ),
-        examples=["order-4711"],
-    ),
-]
-DeliverAt = Annotated[
-    datetime,
-    Meta(
-        tz=True,
-        description="Time from which the message can be consumed, at most ten years ahead. An alternative to `delay`.",
-        examples=["2026-03-29T14:05:06Z"],
-    ),
-]
-Traceparent = Annotated[
-    str,
-    Meta(
-        pattern=r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$",
-        description="W3C Trace Context, returned with the message. Default: the request's header of the same name.",
-        examples=["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"],
-    ),
-]
-Tracestate = Annotated[
-    str,
-    Meta(
-        max_length=512,
-        description="State of the W3C Trace Context, returned with the message.",
-        examples=["vendor=00f067aa0ba902b7"],
-    ),
-]
-
-
-ProducerId = Annotated[
-    str,
-    Meta(
-        min_length=1,
-        max_length=64,
-        description=(
-            "Random name of a producer that numbers its requests to this queue. A request with the same "
-            "`request_number` as the newest one adds nothing and returns the same response. The broker forgets a "
-            "producer an hour after its newest request."
-        ),
-        examples=["6f1c3a52d7e04b0f"],
-    ),
-]
-RequestNumber = Annotated[
-    int,
-    Meta(
-        ge=1,
-        le=1 << 53,
-        description="Number of the request, larger than those of the producer's earlier requests. Needs `producer_id`.",
-    ),
-]
 
 
 class MessageFields(Body):
@@ -255,7 +125,7 @@ class Produce(MessageFields, kw_only=True):
 class NextMessage(NewMessage, kw_only=True):
     """A message of a hand-over, with the queue to produce it to."""
 
-    queue: Annotated[_QueueName, Meta(description="Queue to produce the message to.")]
+    queue: Annotated[QueueName, Meta(description="Queue to produce the message to.")]
 
 
 class HandOver(Body):
@@ -323,33 +193,15 @@ class ReportedError(Body):
     ] = ""
 
 
-_Backoff = Annotated[
-    float,
-    Meta(
-        ge=0,
-        le=43_200,
-        description="Like `delay`, but doubled for each receive after the first, up to 12 hours.",
-        examples=[10],
-    ),
-]
 _Error = Annotated[
     ReportedError, Meta(description="Error of the consumer. The message keeps the last one as `last_error`.")
-]
-_Uncounted = Annotated[
-    bool,
-    Meta(
-        description=(
-            "Do not count the claim that is released: `receive_count` becomes one less. Needs the receipt, and "
-            "`visibility_timeout` 0, `delay` or `backoff`."
-        )
-    ),
 ]
 
 
 class WeightedQueue(Body):
     """A queue to consume from, with its share."""
 
-    queue: Annotated[_QueueName, Meta(description="Name of the queue.")]
+    queue: Annotated[QueueName, Meta(description="Name of the queue.")]
     weight: Annotated[
         int,
         Meta(
@@ -362,7 +214,7 @@ class WeightedQueue(Body):
 
 
 _Queues = Annotated[
-    list[_QueueName | WeightedQueue],
+    list[QueueName | WeightedQueue],
     Meta(
         min_length=1,
         max_length=MAX_SOURCES,
@@ -386,8 +238,8 @@ class Release(Body, kw_only=True):
 
     receipt: Receipt
     delay: Delay | UnsetType = UNSET
-    backoff: _Backoff | UnsetType = UNSET
-    uncounted: _Uncounted = False
+    backoff: Backoff | UnsetType = UNSET
+    uncounted: Uncounted = False
     error: _Error | UnsetType = UNSET
 
 
@@ -432,7 +284,7 @@ class Update(Body):
     bury: Annotated[
         bool, Meta(description="Set the message aside until it is kicked. This ends the claim of its consumer.")
     ] = False
-    backoff: _Backoff | UnsetType = UNSET
+    backoff: Backoff | UnsetType = UNSET
     if_version: (
         Annotated[
             int,
@@ -449,7 +301,7 @@ class Update(Body):
     dead: Annotated[
         bool, Meta(description="Move the message to the dead-letter queue now, or bury it if its queue has none.")
     ] = False
-    uncounted: _Uncounted = False
+    uncounted: Uncounted = False
 
 
 class DeleteBatch(Body):
@@ -674,7 +526,7 @@ class QueueListing(Body):
 
 
 class QueueQuery(Body):
-    """What to return of a queue."""
+    """Choice of what is returned of a queue."""
 
     figures: WithFigures = False
 
@@ -716,7 +568,7 @@ class Redrive(Body):
 
     destination: (
         Annotated[
-            _QueueName,
+            QueueName,
             Meta(description="Queue to move all messages to. Default: each dead letter returns to its source queue."),
         ]
         | UnsetType
@@ -740,44 +592,11 @@ class Move(Body):
     ids: Annotated[list[MessageId], Meta(min_length=1, description="Ids of the messages to move, up to 1000.")]
     destination: (
         Annotated[
-            _QueueName,
+            QueueName,
             Meta(description="Queue to move them to. Default: each dead letter returns to its source queue."),
         ]
         | UnsetType
     ) = UNSET
-
-
-Cron = Annotated[
-    str,
-    Meta(
-        min_length=9,
-        max_length=200,
-        description=(
-            "Cron expression: minute, hour, day of month, month and day of week, with the syntax of Debian's cron. An "
-            "optional sixth field in front gives the second."
-        ),
-        examples=["30 4 * * MON-FRI"],
-    ),
-]
-Timezone = Annotated[
-    str,
-    Meta(
-        min_length=1,
-        max_length=64,
-        description="IANA time zone of the cron expression. Default: `UTC`.",
-        examples=["Europe/Vienna"],
-    ),
-]
-Missed = Annotated[
-    Literal["skip", "once", "all"],
-    Meta(
-        description=(
-            "Handling of times that passed more than a minute ago without a message, usually because the broker was "
-            "down. `skip` (default): produce nothing. `once`: one message for all of them. `all`: one for each of the "
-            "oldest 1000."
-        )
-    ),
-]
 
 
 class PutSchedule(Body):
@@ -785,7 +604,7 @@ class PutSchedule(Body):
 
     cron: Cron | UnsetType = UNSET
     timezone: Timezone | UnsetType = UNSET
-    queue: Annotated[_QueueName, Meta(description="Queue to produce the messages to.")] | UnsetType = UNSET
+    queue: Annotated[QueueName, Meta(description="Queue to produce the messages to.")] | UnsetType = UNSET
     message: (
         Annotated[
             str,
