@@ -267,7 +267,11 @@ def test_a_task_that_could_not_be_sent_again_is_not_lost(tasks: WonderQBroker, q
 
 
 def test_a_lost_claim_is_not_acknowledged(
-    tasks: WonderQBroker, running: Broker, queue: Queue, monkeypatch: pytest.MonkeyPatch
+    tasks: WonderQBroker,
+    running: Broker,
+    queue: Queue,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(dramatiq.worker, "CONSUMER_RESTART_DELAY_SECS", 0.05)  # it passes before a consumer pauses
     began, go = threading.Event(), threading.Event()
@@ -288,6 +292,7 @@ def test_a_lost_claim_is_not_acknowledged(
             go.set()
             eventually(lambda: not tasks._claims._messages, "the worker has finished")
             assert statuses(queue) == {"processing": 1}, "it is the other consumer's"
+    assert "hold() had lost its claim" in caplog.text
 
 
 def test_what_is_no_task_is_set_aside(tasks: WonderQBroker, queue: Queue) -> None:
