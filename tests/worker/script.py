@@ -197,6 +197,11 @@ class Scene:
         assert self.call is not None
         self.call.result()
 
+    def begin(self, *messages: Contents) -> None:
+        """Give messages, and wait until their handlers run."""
+        self.script.give(*messages)
+        self.handler.wait_for(*(each.id for each in messages))
+
     def wait_for_deadline(self, after_s: float) -> None:
         """Wait until a loop of the engine waits for a time that lies so far ahead."""
         due = self.time.now_s() + after_s
