@@ -1,4 +1,4 @@
-"""A broker that can be started again in every way there is, for tests of what must last."""
+"""A broker in memory, and one that can be started again in every way there is, for tests of what must last."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.clock import FakeClock
+from tests.support.memory_log import MemoryLog
 from tests.support.waiting import PATIENCE_S
 from wonderq.broker import consumers
 from wonderq.broker.admission import Admission
@@ -18,6 +19,19 @@ from wonderq.model.limits import Limits
 from wonderq.model.messages import Message, NewMessage
 from wonderq.runtime.fibers import Event
 from wonderq_storage import Checkpoints, FileLog, SyncPolicy
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def broker(clock: FakeClock) -> Iterator[Broker]:
+    broker = Broker(MemoryLog(), clock=clock)
+    yield broker
+    broker.close()
+
 
 WAYS = ("as it is", "from the log", "from a checkpoint", "compacted")
 

@@ -44,11 +44,6 @@ def test_ages_of_a_batch_are_counted_as_one_by_one(since_ms: list[int]) -> None:
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def broker(clock: FakeClock) -> Broker:
     return Broker(MemoryLog(), clock=clock)
 

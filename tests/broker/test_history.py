@@ -2,28 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
-
 from tests.support.clock import FakeClock
-from tests.support.memory_log import MemoryLog
 from wonderq.broker.broker import Broker
 from wonderq.broker.counters import NAMED_QUEUES
 from wonderq.broker.history import Points
 from wonderq.model.messages import Target
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def broker(clock: FakeClock) -> Iterator[Broker]:
-    broker = Broker(MemoryLog(), clock=clock)
-    yield broker
-    broker.close()
 
 
 def points_of(broker: Broker, queue: str | None, window: str = "1h") -> dict[str, list[int]]:

@@ -418,7 +418,7 @@ def test_the_limit_of_messages_in_flight_is_not_the_reason_for_nothing(world: Wo
     assert world.take() == []
 
 
-# Whatever happens
+# Random operations
 
 OPERATIONS = ("produce", "claim", "claim one", "release", "delete", "time", "keep house", "limit", "crash", "snapshot")
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.support.clock import FakeClock
-from tests.support.memory_log import MemoryLog
 from wonderq.broker import moves
 from wonderq.broker.broker import Broker
 from wonderq.broker.transfers import Transfer, Transfers
@@ -24,17 +21,10 @@ from wonderq.state.state import Queue
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def broker(clock: FakeClock) -> Iterator[Broker]:
-    broker = Broker(MemoryLog(), clock=clock)
+def broker(broker: Broker) -> Broker:
     broker.put_queue("dead")
     broker.put_queue("mail", max_receives=1, dead_letter_queue="dead")
-    yield broker
-    broker.close()
+    return broker
 
 
 def dead_letters(broker: Broker, *bodies: str) -> list[str]:

@@ -20,16 +20,6 @@ from wonderq.state.page import NO_TOKEN
 TIMEOUT_MS = 10_000
 
 
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def broker(clock: FakeClock) -> Broker:
-    return Broker(MemoryLog(), clock=clock)
-
-
 def claim(broker: Broker, timeout_ms: int = TIMEOUT_MS) -> Message:
     [message] = broker.claim("default", limit=1, visibility_timeout_ms=timeout_ms)
     return message

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import re
 import signal
 from collections.abc import Iterator
 
@@ -9,22 +8,19 @@ import pytest
 from tests.support.broker_process import RunningBroker
 from tests.support.commands import Wonderq
 from tests.support.queue_client import QueueClient
+from tests.support.shared_broker import broker, name_of
+
+__all__ = ["broker", "client", "queue", "wonderq"]
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A script in the background ignores SIGINT. The commands would inherit that, and Ctrl-C would not end them.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.fixture(scope="package")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBroker]:
-    with RunningBroker(tmp_path_factory.mktemp("broker") / "data") as running:
-        yield running
-
-
 @pytest.fixture
 def queue(request: pytest.FixtureRequest) -> str:
     """A name that no other test uses."""
-    return re.sub(r"[^A-Za-z0-9_-]", "-", request.node.nodeid.removeprefix("tests/cli/"))[-80:]
+    return name_of(request.node.nodeid.removeprefix("tests/cli/"), 80)
 
 
 @pytest.fixture

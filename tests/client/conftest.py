@@ -1,28 +1,15 @@
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-
 import pytest
 
-from tests.support.broker_process import RunningBroker
+from tests.support.shared_broker import broker, client, name_of
 from wonderq.client.sync import Client
 from wonderq.client.sync_queue import Queue
 
-
-@pytest.fixture(scope="package")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBroker]:
-    with RunningBroker(tmp_path_factory.mktemp("broker") / "data") as running:
-        yield running
-
-
-@pytest.fixture
-def client(broker: RunningBroker) -> Iterator[Client]:
-    with Client(broker.url) as client:
-        yield client
+__all__ = ["broker", "client", "queue"]
 
 
 @pytest.fixture
 def queue(client: Client, request: pytest.FixtureRequest) -> Queue:
     """A queue that no other test uses."""
-    return client.queue(re.sub(r"[^A-Za-z0-9_-]", "-", request.node.nodeid.removeprefix("tests/client/"))[-80:])
+    return client.queue(name_of(request.node.nodeid.removeprefix("tests/client/"), 80))

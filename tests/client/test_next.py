@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from datetime import timedelta
 
 import pytest
 
 from tests.support.broker_process import RunningBroker
 from tests.support.threads import Call
 from wonderq.client.asynchronous import AsyncClient
-from wonderq.client.claims import Release, ToDeadLetters
+from wonderq.client.claims import Claim, Release, ToDeadLetters
 from wonderq.client.errors import Invalid, NotFound, StaleReceipt, TooMany
 from wonderq.client.failures import Failure
 from wonderq.client.sync import Client
@@ -107,6 +108,30 @@ def test_several_queues(client: Client, queue: Queue, weighted: bool) -> None:
     for each in second.messages:
         each.delete()
     assert client.receive(queues) == []
+
+
+def test_a_claim_asks_with_its_lease_and_the_weights_of_its_queues() -> None:
+    claim = Claim(limit=5, lease_s=600.0, queues={"urgent": 3, "jobs": 1}, consumer="host:1")
+    fields = claim.fields()
+    assert fields.pop("attempt_id") != claim.fields()["attempt_id"]
+    assert fields == {
+        "max": 5,
+        "visibility_timeout": 600.0,
+        "queues": [{"queue": "urgent", "weight": 3}, {"queue": "jobs", "weight": 1}],
+        "consumer": "host:1",
+    }
+
+
+def test_a_lease_goes_before_the_timeout_of_the_queue(queue: Queue) -> None:
+    queue.configure(visibility_timeout=60)
+    queue.send_together(["a", "b", "c"])
+    [usual] = queue.receive(1)
+    [received] = queue.receive(1, lease=3600)
+    [next_one] = queue.next(limit=1, lease=3600).messages
+    assert usual.claimed_until is not None
+    for each in (received, next_one):
+        assert each.claimed_until is not None
+        assert each.claimed_until - usual.claimed_until >= timedelta(seconds=3600 - 60)
 
 
 def test_a_queue_that_is_missing_among_several_is_named(client: Client, queue: Queue) -> None:

@@ -39,14 +39,19 @@ def test_the_total_time_ends_a_call_before_its_repetitions(answering: Answering)
 
 @SLOW
 def test_a_slow_answer_is_given_up_in_asyncio(answering: Answering) -> None:
-    async def scenario(url: str) -> None:
+    async def send(url: str) -> None:
         async with AsyncClient(url, read_timeout=0.2, retries=1) as client:
             with pytest.raises(Unreachable) as raised:
                 await client.queue().send("x")
             assert raised.value.outcome_unknown
+
+    async def receive(url: str) -> None:
         async with AsyncClient(url, timeout=0.5, retries=1000) as client:
             with pytest.raises(Unreachable):
                 await client.queue().receive()
+
+    async def scenario(url: str) -> None:
+        await asyncio.gather(send(url), receive(url))
 
     with slow_server(answering) as server:
         Call(lambda: asyncio.run(scenario(server.url))).result()

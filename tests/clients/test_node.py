@@ -1,4 +1,4 @@
-"""What the AWS SDK for JavaScript and sqs-consumer see of messages. test_libraries.py restarts and kills them."""
+"""Messages as the AWS SDK for JavaScript and sqs-consumer see them. test_libraries.py restarts and kills them."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ QUEUES = (STEPS, DONE, DEAD)
 
 KILLS, HAND_OVERS, REPEATED_SENDS, REPEATED_CLAIMS = "kills", "hand-overs", "keys sent again", "attempts repeated"
 
-#: What the kills are to hit.
+#: Mechanisms that the kills have to hit.
 MECHANISMS = (
     *(KILLS, HAND_OVERS, REPEATED_SENDS, REPEATED_CLAIMS, DEAD_LETTERS, CLAIMS_EXPIRED),
     *(CHECKPOINTS, CHECKPOINTS_FOUND, COMPACTIONS, ROTATIONS),

@@ -7,16 +7,15 @@ import pytest
 
 from wonderq.client.sync_queue import Queue
 from wonderq.dramatiq import WonderQBroker
-from wonderq.testing import Broker, broker
+from wonderq.testing import Broker
 
 #: Longer than a test takes on a busy machine: a claim ends only when a test moves the clock, or the worker ends it.
 LEASE_S = 3600
 
 
 @pytest.fixture
-def running() -> Iterator[Broker]:
-    with broker() as running:
-        yield running
+def running(wonderq_broker: Broker) -> Broker:
+    return wonderq_broker
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from dramatiq.errors import ConnectionClosed, QueueJoinTimeout, QueueNotFound
 
 from tests.dramatiq.conftest import LEASE_S
 from tests.support.waiting import PATIENCE_S, eventually
+from wonderq.client import retries
 from wonderq.client.errors import Invalid
 from wonderq.client.sync_queue import Queue
 from wonderq.dramatiq import WonderQBroker
@@ -219,7 +220,13 @@ def test_urgent_tasks_run_first(tasks: WonderQBroker) -> None:
     assert ran == ["urgent", "important", "usual"]
 
 
-@pytest.mark.parametrize("end", [Broker.stop, Broker.kill])
+@pytest.mark.parametrize(
+    "end",
+    [
+        pytest.param(Broker.stop, marks=pytest.mark.slow),  # it asks clients to wait for 5 s
+        Broker.kill,
+    ],
+)
 def test_workers_go_on_after_a_restart_of_the_broker(tasks: WonderQBroker, running: Broker, end: Any) -> None:
     done: list[str] = []
     began, go = threading.Event(), threading.Event()
@@ -259,7 +266,14 @@ def test_a_task_that_could_not_be_sent_again_is_not_lost(tasks: WonderQBroker, q
     assert statuses(queue) == {}
 
 
-def test_a_lost_claim_is_not_acknowledged(tasks: WonderQBroker, running: Broker, queue: Queue) -> None:
+def test_a_lost_claim_is_not_acknowledged(
+    tasks: WonderQBroker,
+    running: Broker,
+    queue: Queue,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(dramatiq.worker, "CONSUMER_RESTART_DELAY_SECS", 0.05)  # it passes before a consumer pauses
     began, go = threading.Event(), threading.Event()
 
     @dramatiq.actor
@@ -278,6 +292,7 @@ def test_a_lost_claim_is_not_acknowledged(tasks: WonderQBroker, running: Broker,
             go.set()
             eventually(lambda: not tasks._claims._messages, "the worker has finished")
             assert statuses(queue) == {"processing": 1}, "it is the other consumer's"
+    assert "hold() had lost its claim" in caplog.text
 
 
 def test_what_is_no_task_is_set_aside(tasks: WonderQBroker, queue: Queue) -> None:
@@ -348,7 +363,10 @@ def test_a_message_that_the_broker_refuses_is_not_sent(tasks: WonderQBroker) -> 
         wait.send()
 
 
-def test_a_broker_that_does_not_answer_is_an_error_of_dramatiq(tasks: WonderQBroker, running: Broker) -> None:
+def test_a_broker_that_does_not_answer_is_an_error_of_dramatiq(
+    tasks: WonderQBroker, running: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retries, "_LONGEST_PAUSE_S", 0.01)
     running.stop()
 
     @dramatiq.actor

@@ -42,7 +42,7 @@ from tests.support.mechanisms import (
 #: lose.
 BUDGET = 250
 
-#: What a whole run has to exercise: each step of each workload, and what a start may meet.
+#: Mechanisms that a whole run has to exercise: each step of each workload, and all that a start may meet.
 MECHANISMS = (
     *sorted({f"step {name}" for theme in WORKLOADS.values() for name in (*theme.first, *theme.weights)}),
     *(CHECKPOINTS_FOUND, TORN_TAILS, CLAIMS_EXPIRED, RETENTION, DEAD_LETTERS, UPDATES, DELETES, PURGES),

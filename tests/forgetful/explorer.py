@@ -54,7 +54,7 @@ class Figures:
     """Counts of the exploration."""
 
     states: int = 0
-    """Crash states: different fates of what was pending at some operation. Those of recoveries are among them."""
+    """Crash states: different fates of what was pending at some operation. States during recoveries are among them."""
     recovery_states: int = 0
     """Crash states that came from crashed recoveries."""
     folders: int = 0
@@ -68,7 +68,7 @@ class Figures:
     exhausted: int = 0
     """Operations at which every subset was tried, with every tear of one change in each."""
     mechanisms: Counter[str] = field(default_factory=Counter)
-    """What the lives did, and what the starts on the folders met."""
+    """Counts of the steps of the lives, and of the mechanisms that the starts on the folders met."""
 
     def __add__(self, other: Figures) -> Figures:
         return Figures(**{name: getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__})

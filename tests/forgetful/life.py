@@ -160,7 +160,7 @@ class Life:
         self._broker = None
 
     def kill(self) -> None:
-        """Let the process die. What it had written is still there for the next one, synced or not."""
+        """Let the process die. The next one finds all that it had written, synced or not."""
         self.count_mechanisms()
         self._broker = None
         self.disk.unlock(0)

@@ -1,22 +1,17 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from wonderq.client.sync import Client
-from wonderq.testing import Broker, broker
+from wonderq.testing import Broker
 
 
 @pytest.fixture
-def running(monkeypatch: pytest.MonkeyPatch) -> Iterator[Broker]:
+def running(wonderq_broker: Broker) -> Broker:
     """A broker that the blocks find by WONDERQ_URL."""
-    with broker() as running:
-        monkeypatch.setenv("WONDERQ_URL", running.url)
-        monkeypatch.delenv("WONDERQ_KEY", raising=False)
-        yield running
+    return wonderq_broker
 
 
 @pytest.fixture
-def client(running: Broker) -> Client:
-    return running.client()
+def client(wonderq_client: Client) -> Client:
+    return wonderq_client

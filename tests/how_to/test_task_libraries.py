@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.pages import blocks_of
 from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.testing import Broker
@@ -18,6 +20,7 @@ def test_each_section_has_a_test() -> None:
     assert {title: len(blocks) for title, blocks in blocks_of(PAGE).items()} == {"dramatiq": 1, "Celery": 1}
 
 
+@pytest.mark.slow
 def test_dramatiq(running: Broker, tmp_path: Path) -> None:
     [block] = blocks_of(PAGE)["dramatiq"]
     (tmp_path / "my_tasks.py").write_text(block.replace("http://127.0.0.1:7979", running.url))

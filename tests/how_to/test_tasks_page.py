@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.support.commands import COMMAND
 from tests.support.pages import DOCS, blocks_of, commands_of, run_section
 from tests.support.threads import Call
 from tests.support.waiting import PATIENCE_S, eventually
@@ -79,8 +80,7 @@ class Newcomer:
     def worker(self, line: str) -> Iterator[subprocess.Popen[bytes]]:
         """Run a worker until the block ends."""
         with self._log.open("wb") as log:
-            command = [sys.executable, "-m", "wonderq", *shlex.split(line)[1:]]
-            process = subprocess.Popen(command, cwd=self._folder, stdout=log, stderr=log)
+            process = subprocess.Popen([*COMMAND, *shlex.split(line)[1:]], cwd=self._folder, stdout=log, stderr=log)
         try:
             yield process
         finally:

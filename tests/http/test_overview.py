@@ -20,11 +20,6 @@ from wonderq.runtime.histogram import Histogram
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def client(clock: FakeClock) -> Client:
     return Client(Broker(MemoryLog(), clock=clock))
 

@@ -28,7 +28,7 @@ FOLDER = Path(site.__file__).parent
 OUR_FILES = [*FOLDER.glob("app/*.js"), *FOLDER.glob("pages/*.js")]
 PAGES = [path.replace("{queue}", "mail") for path in UI_PAGES]
 
-#: What a page of the broker sends with each call.
+#: Headers that a page of the broker sends with each call.
 OURS = {"Sec-Fetch-Site": "same-origin", "X-WonderQ-UI": "1", "Host": "127.0.0.1:7979"}
 
 
@@ -138,7 +138,7 @@ def test_files_of_others_are_as_they_were_published() -> None:
 
 @pytest.mark.parametrize("path", OUR_FILES, ids=lambda path: path.name)
 def test_no_script_makes_markup_or_code_of_text(path: Path) -> None:
-    """What the broker returns is the text of others."""
+    """The broker returns texts of others, which must not become markup or code."""
     text = path.read_text(encoding="utf-8")
     for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "dangerouslySetInnerHTML", "document.write", "eval("):
         assert word not in text
@@ -161,7 +161,7 @@ def test_the_first_page_is_small() -> None:
     assert sum(len(file.compressed) for file in files.values()) < 100_000
 
 
-# Who may use it
+# Access
 
 
 def test_it_can_be_switched_off() -> None:

@@ -1,4 +1,4 @@
-"""Which tests decide whether a bug in a module is noticed: for mutation sampling, the most specific first."""
+"""Tests that have to notice a bug in a module, for mutation sampling: the most specific ones first."""
 
 from __future__ import annotations
 

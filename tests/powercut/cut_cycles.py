@@ -47,7 +47,7 @@ _AFTERLIFE_S = 0.03
 
 
 class CutBroker(BrokerProcess):
-    """A broker whose power is cut where others are killed. What it logs after that is thrown away: it is no failure."""
+    """A broker whose power is cut where others are killed. Its log after that is thrown away: it shows no failure."""
 
     def __init__(self, medium: Medium, data: Path, errors: Path, *, fsync: str) -> None:
         self._medium = medium

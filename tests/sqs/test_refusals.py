@@ -164,7 +164,7 @@ FILLER = f"X-Filler: {'x' * MAX_HEAD_BYTES}\r\n"
 @pytest.mark.parametrize("is_json", [True, False], ids=["json", "query"])
 @pytest.mark.parametrize("more", [FILLER, "X-Y: z\r\n" * (MAX_HEADERS + 1), "X Y: z\r\n"])
 def test_heads_that_are_too_large_or_malformed(open_to_all: ServedBroker, is_json: bool, more: str) -> None:
-    """What comes before the fault shows whose request it is, or the path does."""
+    """The broker recognizes an SQS request by the headers before the fault, or by its path."""
     for path in ("/", "/000000000000/jobs"):
         head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\n{JSON_HEADERS if is_json else FORM_HEADERS}{more}\r\n"
         found = refused(open_to_all.send(head.encode()), is_json=is_json)

@@ -20,6 +20,8 @@ class _Link:
 
     def __init__(self, client: socket.socket, server: socket.socket) -> None:
         self._ends = (client, server)
+        for end in self._ends:
+            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or each body waits for the receipt of its head
         self._lock = threading.Lock()
         self._is_cut = False
 

@@ -64,7 +64,7 @@ SMALL_SEGMENT_BYTES = 64 << 10
 
 KILLS, KILLS_WHILE_STARTING, STOPS = "kills", "kills while starting", "stops"
 
-#: What kills under load are to hit.
+#: Mechanisms that kills under load have to hit.
 MECHANISMS = (
     *(KILLS, KILLS_WHILE_STARTING, STOPS, CHECKPOINTS, CHECKPOINTS_FOUND, COMPACTIONS, ROTATIONS),
     *(CLAIMS_EXPIRED, UPDATES, DELETES),

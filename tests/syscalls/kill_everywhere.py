@@ -59,7 +59,7 @@ _TOLERATED = {"openat", "unlink", "close"}
 KILLS, KILLS_OF_A_START, TORN_TAILS = "kills", "kills of a start", "torn tails made"
 ERRORS_GIVEN, SHORT_WRITES = "errors", "short writes"
 
-#: What a whole run has to exercise: each step of a life, with a kill at each kind of call.
+#: Mechanisms that a whole run has to exercise: each step of a life, with a kill at each kind of call.
 MECHANISMS = (
     *(KILLS, KILLS_OF_A_START, TORN_TAILS, ERRORS_GIVEN, SHORT_WRITES),
     *(f"step {name}" for name in STEP_NAMES),

@@ -53,7 +53,7 @@ class Traced:
 
 
 def attach(pid: int, *options: str) -> subprocess.Popen[bytes]:
-    """Start strace on every thread of a process; returns once it is in force. Whoever calls ends it, or the process."""
+    """Start strace on every thread of a process; returns once it is in force. The caller ends it, or the process."""
     tracer = subprocess.Popen(
         ["strace", "-f", "-p", str(pid), *options], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
     )

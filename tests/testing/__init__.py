@@ -1,1 +1,1 @@
-"""What users test their programs with: `wonderq.testing` and the fixtures for pytest."""
+"""`wonderq.testing` and the fixtures for pytest, with which users test their programs."""

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -27,9 +26,8 @@ WAIT_S = 20
 
 
 @pytest.fixture
-def running() -> Iterator[Broker]:
-    with broker() as running:
-        yield running
+def running(wonderq_broker: Broker) -> Broker:
+    return wonderq_broker
 
 
 @pytest.fixture

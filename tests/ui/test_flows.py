@@ -1,4 +1,4 @@
-"""What people do with the dashboard, from the click to what the broker then has."""
+"""Tasks of a person at the dashboard, from the click to the state of the broker after it."""
 
 from __future__ import annotations
 

@@ -1,27 +1,13 @@
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-
 import pytest
 
-from tests.support.broker_process import RunningBroker
-from wonderq.client.sync import Client
+from tests.support.shared_broker import broker, client, name_of
 
-
-@pytest.fixture(scope="package")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBroker]:
-    with RunningBroker(tmp_path_factory.mktemp("broker") / "data") as running:
-        yield running
-
-
-@pytest.fixture
-def client(broker: RunningBroker) -> Iterator[Client]:
-    with Client(broker.url) as client:
-        yield client
+__all__ = ["broker", "client", "name"]
 
 
 @pytest.fixture
 def name(request: pytest.FixtureRequest) -> str:
     """Name of a queue that no other test uses."""
-    return re.sub(r"[^A-Za-z0-9_-]", "-", request.node.name)[-60:]
+    return name_of(request.node.name, 60)

@@ -77,7 +77,7 @@ class Script:
         self.open_polls = 0
         self.settled: list[Settlement] = []
         self.beside: list[Settlement] = []
-        """Those of `settled` that did not go with a poll."""
+        """Settlements that were sent in a request of their own, not with a poll."""
         self.renewals: list[tuple[list[str], float]] = []
         self.lost: set[str] = set()
         """Ids of messages whose claim has ended."""
@@ -196,6 +196,11 @@ class Scene:
         """Wait for the engine to end."""
         assert self.call is not None
         self.call.result()
+
+    def begin(self, *messages: Contents) -> None:
+        """Give messages, and wait until their handlers run."""
+        self.script.give(*messages)
+        self.handler.wait_for(*(each.id for each in messages))
 
     def wait_for_deadline(self, after_s: float) -> None:
         """Wait until a loop of the engine waits for a time that lies so far ahead."""

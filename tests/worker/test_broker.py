@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -416,7 +417,11 @@ def test_an_idle_worker_stops_at_once(client: Client, name: str) -> None:
 
 
 def test_the_broker_may_restart(tmp_path_factory: pytest.TempPathFactory) -> None:
-    with RunningBroker(tmp_path_factory.mktemp("broker") / "data") as broker, Client(broker.url) as client:
+    with (
+        RunningBroker(tmp_path_factory.mktemp("broker") / "data") as broker,
+        Client(broker.url) as client,
+        ExitStack() as after_the_worker,
+    ):
         app = App(client=client, queue="jobs")
         done: list[int] = []
 
@@ -427,9 +432,9 @@ def test_the_broker_may_restart(tmp_path_factory: pytest.TempPathFactory) -> Non
         with running(app.worker()):
             work.send(1)
             eventually(lambda: done == [1])
-            with broker.restarted(signal.SIGKILL, 0.5):
-                work.send(2)
-                eventually(lambda: done == [1, 2])
+            after_the_worker.enter_context(broker.restarted(signal.SIGKILL, 0.5))
+            work.send(2)
+            eventually(lambda: done == [1, 2])
 
 
 def test_run_until_empty_raises_what_a_task_raised(client: Client, name: str) -> None:

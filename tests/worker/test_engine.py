@@ -18,8 +18,7 @@ from wonderq.worker.policy import Policy
 
 def test_a_message_whose_handler_returns_is_deleted() -> None:
     with scene() as s:
-        s.script.give(message("a"))
-        s.handler.wait_for("a")
+        s.begin(message("a"))
         s.handler.let_go("a")
 
         assert s.script.settlement_of("a").ending is Ending.DELETE
@@ -27,8 +26,7 @@ def test_a_message_whose_handler_returns_is_deleted() -> None:
 
 def test_no_more_messages_are_asked_for_than_slots_are_free() -> None:
     with scene(concurrency=3) as s:
-        s.script.give(message("a"), message("b"))
-        s.handler.wait_for("a", "b")
+        s.begin(message("a"), message("b"))
         eventually(lambda: s.script.polls[-1][1] == 1)
         s.script.give(message("c"), message("d"))
         s.handler.wait_for("c")
@@ -56,8 +54,7 @@ def test_the_next_poll_takes_the_results_of_the_last_messages_along() -> None:
 
 def test_a_result_does_not_wait_for_the_end_of_a_long_poll() -> None:
     with scene(concurrency=2) as s:
-        s.script.give(message("a"))
-        s.handler.wait_for("a")
+        s.begin(message("a"))
         eventually(lambda: s.script.open_polls)
         s.handler.let_go("a")
 
@@ -68,8 +65,7 @@ def test_a_result_does_not_wait_for_the_end_of_a_long_poll() -> None:
 
 def test_a_poll_waits_long_only_after_one_that_found_nothing() -> None:
     with scene(concurrency=2) as s:
-        s.script.give(message("a"))
-        s.handler.wait_for("a")
+        s.begin(message("a"))
         eventually(lambda: len(s.script.polls) == 3)
 
         assert [wait_s for _, _, wait_s in s.script.polls] == [POLL_S, 0.0, POLL_S]
@@ -80,8 +76,7 @@ def test_a_poll_waits_long_only_after_one_that_found_nothing() -> None:
 
 def test_all_claims_are_renewed_together_at_a_third_of_the_lease() -> None:
     with scene() as s:
-        s.script.give(message("a"), message("b"))
-        s.handler.wait_for("a", "b")
+        s.begin(message("a"), message("b"))
         s.wait_for_deadline(LEASE_S / 3)
         s.time.advance(LEASE_S / 3 - 0.01)
         assert s.script.renewals == []
@@ -96,12 +91,10 @@ def test_all_claims_are_renewed_together_at_a_third_of_the_lease() -> None:
 
 def test_a_claim_that_comes_later_is_renewed_with_the_others() -> None:
     with scene() as s:
-        s.script.give(message("a"))
-        s.handler.wait_for("a")
+        s.begin(message("a"))
         s.wait_for_deadline(LEASE_S / 3)
         s.time.advance(9)
-        s.script.give(message("b"))
-        s.handler.wait_for("b")
+        s.begin(message("b"))
         s.time.advance(1)
 
         eventually(lambda: s.script.renewals)
@@ -110,8 +103,7 @@ def test_a_claim_that_comes_later_is_renewed_with_the_others() -> None:
 
 def test_a_task_with_a_longer_lease_is_renewed_to_that() -> None:
     with scene(Policy(lease=300)) as s:
-        s.script.give(message("a"))
-        s.handler.wait_for("a")
+        s.begin(message("a"))
         s.wait_for_deadline(LEASE_S / 3)  # it was claimed for the shortest lease of all tasks
         s.time.advance(LEASE_S / 3)
         eventually(lambda: s.script.renewals == [(["a"], 300)])
@@ -120,8 +112,7 @@ def test_a_task_with_a_longer_lease_is_renewed_to_that() -> None:
 
 def test_renewals_do_not_wait_for_handlers_or_polls() -> None:
     with scene(concurrency=1) as s:
-        s.script.give(message("a"))
-        s.handler.wait_for("a")
+        s.begin(message("a"))
         for _ in range(5):
             s.wait_for_deadline(LEASE_S / 3)
             s.time.advance(LEASE_S / 3)
@@ -130,8 +121,7 @@ def test_renewals_do_not_wait_for_handlers_or_polls() -> None:
 
 def test_a_lost_claim_is_told_to_its_handler_and_not_acknowledged() -> None:
     with scene() as s:
-        s.script.give(message("checks-a"), message("b"))
-        s.handler.wait_for("checks-a", "b")
+        s.begin(message("checks-a"), message("b"))
         s.wait_for_deadline(LEASE_S / 3)
         s.script.lost.add("checks-a")
         s.time.advance(LEASE_S / 3)
@@ -148,16 +138,14 @@ def test_a_lost_claim_is_told_to_its_handler_and_not_acknowledged() -> None:
 
 def test_a_handler_that_ignores_a_lost_claim_is_not_acknowledged_either() -> None:
     with scene() as s:
-        s.script.give(message("a"))
-        s.handler.wait_for("a")
+        s.begin(message("a"))
         s.wait_for_deadline(LEASE_S / 3)
         s.script.lost.add("a")
         s.time.advance(LEASE_S / 3)
         eventually(lambda: _raises(s, "a") is LeaseLost)
         s.script.lost.clear()
         s.handler.let_go("a")
-        s.script.give(message("b"))
-        s.handler.wait_for("b")
+        s.begin(message("b"))
         s.handler.let_go("b")
         s.script.settlement_of("b")
 
@@ -166,8 +154,7 @@ def test_a_handler_that_ignores_a_lost_claim_is_not_acknowledged_either() -> Non
 
 def test_a_claim_that_could_not_be_renewed_until_its_end_is_lost() -> None:
     with scene() as s:
-        s.script.give(message("a"))
-        s.handler.wait_for("a")
+        s.begin(message("a"))
         s.wait_for_deadline(LEASE_S / 3)
         s.script.is_down = True
         s.time.advance(LEASE_S / 3)
@@ -179,15 +166,13 @@ def test_a_claim_that_could_not_be_renewed_until_its_end_is_lost() -> None:
         s.handler.let_go("a")
         s.script.is_down = False
         s.time.advance(60)
-        s.script.give(message("b"))
-        s.handler.wait_for("b")
+        s.begin(message("b"))
         assert s.script.settled == []
 
 
 def test_a_failed_renewal_is_repeated_before_the_lease_ends() -> None:
     with scene() as s:
-        s.script.give(message("a"))
-        s.handler.wait_for("a")
+        s.begin(message("a"))
         s.wait_for_deadline(LEASE_S / 3)
         s.script.is_down = True
         s.time.advance(LEASE_S / 3)
@@ -204,8 +189,7 @@ def test_a_failed_renewal_is_repeated_before_the_lease_ends() -> None:
 def test_a_failure_is_retried_with_backoff_and_its_error() -> None:
     error = ValueError("no")
     with scene(Policy(retries=5, backoff=(2, 600))) as s:
-        s.script.give(message("a", tries=3))
-        s.handler.wait_for("a")
+        s.begin(message("a", tries=3))
         s.handler.let_go("a", error)
 
         found = s.script.settlement_of("a")
@@ -235,8 +219,7 @@ def test_the_last_failure_is_a_dead_letter() -> None:
 
 def test_dead_and_retry_choose_the_outcome() -> None:
     with scene(Policy(retries=5)) as s:
-        s.script.give(message("dead"), message("retry"), message("last", tries=6))
-        s.handler.wait_for("dead", "retry", "last")
+        s.begin(message("dead"), message("retry"), message("last", tries=6))
         s.handler.let_go("dead", Dead("no such day"))
         s.handler.let_go("retry", Retry(delay=33))
         s.handler.let_go("last", Retry(delay=33))
@@ -261,8 +244,7 @@ def test_a_message_that_kills_its_workers_becomes_a_dead_letter() -> None:
 
 def test_exit_in_a_handler_is_a_failure_of_the_handler() -> None:
     with scene() as s:
-        s.script.give(message("a"))
-        s.handler.wait_for("a")
+        s.begin(message("a"))
         s.handler.let_go("a", SystemExit(3))
 
         assert s.script.settlement_of("a").ending is Ending.RETRY
@@ -319,8 +301,7 @@ def test_a_coroutine_that_runs_too_long_is_cancelled() -> None:
 
 def test_results_survive_an_outage_of_the_broker() -> None:
     with scene(concurrency=1) as s:
-        s.script.give(message("a"))
-        s.handler.wait_for("a")
+        s.begin(message("a"))
         s.script.is_down = True
         s.handler.let_go("a")
         eventually(lambda: not s.engine.running)
@@ -338,8 +319,7 @@ def test_the_worker_waits_for_a_broker_that_is_not_there_yet() -> None:
         s.wait_for_deadline(0.5 * 0.75)  # the second one
         s.script.is_down = False
         s.time.advance(0.5)
-        s.script.give(message("a"))
-        s.handler.wait_for("a")
+        s.begin(message("a"))
         assert s.script.prepared == 1
 
 
@@ -372,8 +352,7 @@ def test_a_defect_ends_the_worker_instead_of_leaving_it_without_one_of_its_loops
 
     with scene(concurrency=2) as s:
         monkeypatch.setattr(s.script, call, fail)
-        s.script.give(message("a"))
-        s.handler.wait_for("a")
+        s.begin(message("a"))
         eventually(lambda: s.script.open_polls and s.script.polls[-1][1] == 1)
         s.wait_for_deadline(LEASE_S / 3)
         if call == "renew":

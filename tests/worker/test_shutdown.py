@@ -39,8 +39,7 @@ def test_a_silent_broker_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatc
 
 def test_a_handler_that_ends_within_the_grace_is_acknowledged() -> None:
     with scene(grace_s=10) as s:
-        s.script.give(message("a"))
-        s.handler.wait_for("a")
+        s.begin(message("a"))
         s.engine.stop()
         s.wait_for_deadline(10)
         s.time.advance(9.9)
@@ -52,8 +51,7 @@ def test_a_handler_that_ends_within_the_grace_is_acknowledged() -> None:
 
 def test_a_failure_within_the_grace_counts() -> None:
     with scene(grace_s=10) as s:
-        s.script.give(message("a"))
-        s.handler.wait_for("a")
+        s.begin(message("a"))
         s.engine.stop()
         s.handler.let_go("a", ValueError("no"))
         s.end()
@@ -63,8 +61,7 @@ def test_a_failure_within_the_grace_counts() -> None:
 
 def test_after_the_grace_the_rest_is_given_back_without_counting() -> None:
     with scene(grace_s=10) as s:
-        s.script.give(message("slow"), message("quick"))
-        s.handler.wait_for("slow", "quick")
+        s.begin(message("slow"), message("quick"))
         s.engine.stop()
         s.handler.let_go("quick")
         s.script.settlement_of("quick")
@@ -80,8 +77,7 @@ def test_after_the_grace_the_rest_is_given_back_without_counting() -> None:
 
 def test_a_second_stop_gives_back_at_once() -> None:
     with scene(grace_s=1000) as s:
-        s.script.give(message("a"))
-        s.handler.wait_for("a")
+        s.begin(message("a"))
         s.engine.stop()
         s.wait_for_deadline(1000)
         s.engine.stop(at_once=True)
@@ -92,8 +88,7 @@ def test_a_second_stop_gives_back_at_once() -> None:
 
 def test_claims_are_renewed_during_the_grace() -> None:
     with scene(grace_s=1000) as s:
-        s.script.give(message("a"))
-        s.handler.wait_for("a")
+        s.begin(message("a"))
         s.wait_for_deadline(LEASE_S / 3)
         s.engine.stop()
         s.wait_for_deadline(1000)
@@ -103,8 +98,7 @@ def test_claims_are_renewed_during_the_grace() -> None:
 
 def test_a_handler_that_checks_stops_early_and_its_try_does_not_count() -> None:
     with scene(grace_s=1000) as s:
-        s.script.give(message("checks-a"))
-        s.handler.wait_for("checks-a")
+        s.begin(message("checks-a"))
         s.engine.stop()
         s.handler.let_go("checks-a")
         s.end()

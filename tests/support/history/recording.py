@@ -136,15 +136,9 @@ class RecordingClient:
                 outcome, code = Outcome.REFUSED, answer["claim_error"]["code"]
             if "results" in answer:
                 results = answer["results"]
-                codes = [
-                    (Outcome.OK, None) if each["success"] else (Outcome.REFUSED, each["error"]["code"])
-                    for each in (*results["delete"], *results["release"])
-                ]
-        except Refused as error:
-            outcome, code = Outcome.UNKNOWN if error.outcome_unknown else Outcome.REFUSED, error.code
-            codes = [(outcome, code)] * len(ends)
-        except Unreachable as error:
-            outcome, code = Outcome.UNKNOWN, self._lose(error)
+                codes = list(map(_outcome_of, (*results["delete"], *results["release"])))
+        except (Refused, Unreachable) as error:
+            outcome, code = self._failed(error)
             codes = [(outcome, code)] * len(ends)
         end_s = self._end_s(code)
         for end, (each, reason) in zip(ends, codes, strict=True):
@@ -197,10 +191,8 @@ class RecordingClient:
         try:
             answer = ask()
             result = {name: answer[name] for name in ("ids", "deliveries", "messages", "deleted") if name in answer}
-        except Refused as error:
-            about.update(outcome=Outcome.UNKNOWN if error.outcome_unknown else Outcome.REFUSED, code=error.code)
-        except Unreachable as error:
-            about.update(outcome=Outcome.UNKNOWN, code=self._lose(error))
+        except (Refused, Unreachable) as error:
+            about["outcome"], about["code"] = self._failed(error)
         about["end_s"] = self._end_s(about.get("code"))
         call = make(**about)
         if result:
@@ -212,14 +204,10 @@ class RecordingClient:
         start_s = time.monotonic()
         codes: list[tuple[Outcome, str | None]]
         try:
-            codes = [
-                (Outcome.OK, None) if each["success"] else (Outcome.REFUSED, each["error"]["code"]) for each in ask()
-            ]
+            codes = list(map(_outcome_of, ask()))
             assert len(codes) == len(calls)
-        except Refused as error:
-            codes = [(Outcome.UNKNOWN if error.outcome_unknown else Outcome.REFUSED, error.code)] * len(calls)
-        except Unreachable as error:
-            codes = [(Outcome.UNKNOWN, self._lose(error))] * len(calls)
+        except (Refused, Unreachable) as error:
+            codes = [self._failed(error)] * len(calls)
         end_s = self._end_s(codes[0][1])
         done = [
             replace(call, start_s=start_s, end_s=end_s, outcome=outcome, code=code)
@@ -227,6 +215,12 @@ class RecordingClient:
         ]
         self.calls.extend(done)
         return done
+
+    def _failed(self, error: Refused | Unreachable) -> tuple[Outcome, str | None]:
+        """Return the outcome and the code of a call that failed as a whole."""
+        if isinstance(error, Refused):
+            return Outcome.UNKNOWN if error.outcome_unknown else Outcome.REFUSED, error.code
+        return Outcome.UNKNOWN, self._lose(error)
 
     def _lose(self, error: Unreachable) -> str | None:
         """Note that an answer will not come; returns the code of the call."""
@@ -242,6 +236,11 @@ class RecordingClient:
 
     def close(self) -> None:
         self.client.close()
+
+
+def _outcome_of(result: dict[str, Any]) -> tuple[Outcome, str | None]:
+    """Return the outcome and the code of an entry of a batch."""
+    return (Outcome.OK, None) if result["success"] else (Outcome.REFUSED, result["error"]["code"])
 
 
 def _noted(update: Update) -> Update:
