@@ -207,4 +207,42 @@ MATCHING_TESTS: dict[str, tuple[str, ...]] = {
         "tests/storage/test_borders.py",
         "tests/storage/test_every_bit.py",
     ),
+    "wonderq/broker/finishing.py": (
+        "tests/broker/test_next.py",
+        "tests/broker/test_durable_answers.py",
+        "tests/http/test_next.py",
+    ),
+    "wonderq/broker/history.py": (
+        "tests/broker/test_history.py",
+        "tests/http/test_overview.py",
+    ),
+    "wonderq/broker/moves.py": (
+        "tests/broker/test_moves.py",
+        "tests/http/test_access.py",
+    ),
+    "wonderq/broker/overview.py": (
+        "tests/broker/test_history.py",
+        "tests/http/test_overview.py",
+    ),
+    "wonderq/broker/polls.py": (
+        "tests/broker/test_several_queues.py",
+        "tests/broker/test_waiting.py",
+        "tests/broker/test_attempts.py",
+        "tests/broker/test_limits.py",
+        "tests/http/test_long_poll.py",
+    ),
+    "wonderq/broker/problems.py": (
+        "tests/broker/test_history.py",
+        "tests/http/test_overview.py",
+    ),
+    "wonderq/broker/updates.py": (
+        "tests/broker/test_failures.py",
+        "tests/broker/test_receipts.py",
+        "tests/broker/test_versions.py",
+        "tests/broker/test_bury_and_kick.py",
+        "tests/broker/test_attributes.py",
+        "tests/http/test_semantics.py",
+    ),
+    "wonderq/state/claim_names.py": ("tests/broker/test_consumer_names.py",),
+    "wonderq/auth/sessions.py": ("tests/http/test_ui.py",),
 }
