@@ -119,6 +119,13 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=Tru
         return msgspec.json.decode(self.text, type=kind)
 
 
+class ReceivedContents(Contents, frozen=True, kw_only=True):
+    """A message that was received. It is yours until ``claimed_until``."""
+
+    engine: Any = None
+    """Engine that carries out the calls of the client that received the message."""
+
+
 def attributes_json(attributes: Mapping[str, AttributeValue]) -> dict[str, Any]:
     """Return attributes in the form of the HTTP API."""
     return {
