@@ -168,7 +168,7 @@ class AsyncQueue:
 
     async def release(self, messages: Iterable[Release | Received]) -> list[Refused | None]:
         """Give up to 1000 received messages back; see `wonderq.Queue.release`."""
-        entries = claims.release_updates(messages)
+        entries = list(map(claims.release_update, messages))
         return await self._engine.do(calls.update(self.name, entries)) if entries else []
 
     async def kick(self, limit: int = 10) -> int:

@@ -187,9 +187,9 @@ def release_entry(release: Release | Received) -> dict[str, Any]:
     return release_fields(receipt, each.delay, each.backoff, uncounted=each.uncounted, error=each.error)
 
 
-def release_updates(messages: Iterable[Release | Received]) -> list[dict[str, Any]]:
-    """Return messages to give back as entries of a batch of updates."""
-    return [update_of(release_entry(each)) for each in messages]
+def release_update(release: Release | Received) -> dict[str, Any]:
+    """Return a message to give back as an entry of a batch of updates."""
+    return update_of(release_entry(release))
 
 
 def names_to_delete(messages: Iterable[Received], ids: Sequence[str]) -> tuple[str, Sequence[str]]:

@@ -1,11 +1,21 @@
-"""What the clients for threads and asyncio take as arguments."""
+"""Arguments of the clients for threads and asyncio."""
 
 from __future__ import annotations
 
+import os
+import socket
 from dataclasses import dataclass
 
 from wonderq.client.endpoint import Endpoint
 from wonderq.client.retries import Retries
+
+#: Most characters of a host in the name of a consumer, which has 64 with the process.
+_HOST_LENGTH = 50
+
+
+def this_process() -> str:
+    """Return the host and the number of this process, for the argument ``consumer``."""
+    return f"{socket.gethostname()[:_HOST_LENGTH]}:{os.getpid()}"
 
 
 @dataclass(frozen=True, slots=True)

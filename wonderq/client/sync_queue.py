@@ -214,7 +214,7 @@ class Queue:
 
     def release(self, messages: Iterable[Release | Received]) -> list[Refused | None]:
         """Give up to 1000 received messages back, in one request; return None or an error for each."""
-        entries = claims.release_updates(messages)
+        entries = list(map(claims.release_update, messages))
         return self._engine.do(calls.update(self.name, entries)) if entries else []
 
     def kick(self, limit: int = 10) -> int:
