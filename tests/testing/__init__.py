@@ -1,1 +1,1 @@
-"""What users test their programs with: `wonderq.testing` and the fixtures for pytest."""
+"""Tools for the tests of users: `wonderq.testing` and the fixtures for pytest."""

@@ -33,7 +33,7 @@ QUEUE = "jobs"
 WORKERS = 3
 SENDERS = 3
 
-#: What a run has to contain.
+#: Events that a run has to contain.
 MECHANISMS = (
     "acknowledged sends",
     "kills of workers",
@@ -186,7 +186,7 @@ class Run:
     def _violate(self, text: str) -> None:
         self.violations.append(f"cycle {self.figures['cycles'] + 1}: {text}")
 
-    # What happens to workers and broker
+    # Events of workers and broker
 
     def _new_worker(self) -> WorkerProcess:
         return WorkerProcess(self.folder, self.url, "--grace", "0.2")

@@ -77,7 +77,7 @@ class Script:
         self.open_polls = 0
         self.settled: list[Settlement] = []
         self.beside: list[Settlement] = []
-        """Those of `settled` that did not go with a poll."""
+        """Settlements of `settled` that did not go with a poll."""
         self.renewals: list[tuple[list[str], float]] = []
         self.lost: set[str] = set()
         """Ids of messages whose claim has ended."""

@@ -53,7 +53,7 @@ class Redrive(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime
     ended_at: datetime | None = None
     failure: str | None = None
-    """Why it ended early."""
+    """Reason of an early end."""
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,13 +65,13 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     queue: str
     text: str = msgspec.field(name="message")
     missed: str
-    """What becomes of times that were missed while the broker was down: ``skip``, ``once`` or ``all``."""
+    """Treatment of times that were missed while the broker was down: ``skip``, ``once`` or ``all``."""
     paused: bool
     created_at: datetime
     next_at: datetime | None = None
     last_at: datetime | None = None
     failure: str | None = None
-    """Why the last message could not be sent."""
+    """Reason for which the last message could not be sent."""
     raw_attributes: Mapping[str, Any] = msgspec.field(default_factory=dict, name="attributes")
     group: str | None = None
     priority: int = 0

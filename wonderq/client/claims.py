@@ -50,7 +50,7 @@ class ToDeadLetters:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What became of the messages that a `next` was to finish: None, or the error of each, in the order given."""
+    """Results of the messages that a `next` was to finish: None, or the error of each, in the order given."""
 
     delete: list[Refused | None]
     release: list[Refused | None]
@@ -69,7 +69,7 @@ class Next(Generic[M]):
     messages: list[M]
     results: Finished
     claim_error: Refused | None = None
-    """Why no messages were claimed although the others were finished, such as `TooMany`. Wait before you ask again."""
+    """Error of the claim, such as `TooMany`, although the others were finished. Wait before you ask again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class _NextAnswer(msgspec.Struct, Generic[M]):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """How messages are asked for."""
+    """Parameters of a request for messages."""
 
     limit: int = 10
     wait_s: float = 0.0

@@ -89,7 +89,7 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=Tru
 
     @property
     def content_type(self) -> str | None:
-        """How the body was sent: None for text, else ``application/json`` or ``application/octet-stream``."""
+        """Form in which the body was sent: None for text, else ``application/json`` or ``application/octet-stream``."""
         found = self.raw_attributes.get(bodies.CONTENT_TYPE)
         return found if isinstance(found, str) else None
 

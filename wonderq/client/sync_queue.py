@@ -110,8 +110,8 @@ class Queue:
     ) -> Next[Message]:
         """Finish messages and receive the next ones, in one request.
 
-        What is finished is durable even if no message comes. A message that cannot be finished does not stop the
-        others: ``results`` has an error or None for each.
+        All deletes, releases and dead letters are durable even if no message comes. A message that cannot be finished
+        does not stop the others: ``results`` has an error or None for each.
 
         Args:
             delete: messages, or receipts, whose work is done.
