@@ -7,6 +7,7 @@ import socket
 from dataclasses import dataclass
 
 from wonderq.client.endpoint import Endpoint
+from wonderq.client.errors import Unreachable
 from wonderq.client.retries import Retries
 
 #: Most characters of a host in the name of a consumer, which has 64 with the process.
@@ -57,3 +58,8 @@ class EngineOptions:
             raise ValueError("buffer is a number of bytes: 1 or more")
         policy = Retries(retries, read_s=read_timeout, total_s=timeout)
         return cls(Endpoint.of(url, key), policy, pool, connect_timeout, buffer, consumer)
+
+    def buffer_full(self) -> Unreachable:
+        """Return the error of a call that found no room in the buffer within its total time."""
+        message = f"the buffer of {self.buffer_bytes} bytes was full for {self.retries.total_s:g} s"
+        return Unreachable(message, outcome_unknown=False)
