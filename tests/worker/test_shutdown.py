@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 
 import pytest
@@ -14,6 +15,7 @@ from wonderq.worker.claims import Job
 from wonderq.worker.context import Context
 from wonderq.worker.outcomes import Ending, Stopping
 from wonderq.worker.policy import Policy
+from wonderq.worker.signals import stop_signals
 
 
 def test_an_open_poll_is_cancelled_and_the_engine_ends() -> None:
@@ -145,3 +147,14 @@ def test_messages_of_a_poll_that_was_cancelled_too_late_are_given_back() -> None
 
         assert s.handler.started == []
         assert s.script.settlement_of("a").ending is Ending.GIVE_BACK
+
+
+def test_a_program_has_its_own_signal_handlers_again_when_its_worker_has_ended() -> None:
+    stopping = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.getsignal(each) for each in stopping]
+    seen: list[int] = []
+    with stop_signals(lambda number, _frame: seen.append(number)):
+        for each in stopping:
+            signal.raise_signal(each)
+    assert seen == list(stopping)
+    assert [signal.getsignal(each) for each in stopping] == before

@@ -48,7 +48,6 @@ def add_broker_command(
     command = add_command(subparsers, name, run, summary, description)
     command.add_argument("--url", metavar="URL", help=f"address of the broker (or WONDERQ_URL; default {DEFAULT_URL})")
     add_key_option(command)
-    command.set_defaults(queue=None)
     return command
 
 
@@ -69,11 +68,6 @@ def client_from(options: argparse.Namespace) -> Client:
         raise ConfigError(str(error)) from error
     except ValueError as error:
         raise ConfigError(f"{source}: {error}") from error
-
-
-def queue_of(options: argparse.Namespace) -> str:
-    """Return the queue in ``--queue`` or, without it, the default queue."""
-    return options.queue or DEFAULT_QUEUE
 
 
 def queue_name(text: str) -> str:

@@ -13,7 +13,7 @@ from wonderq.cli.arguments import (
     text_from,
     time_from,
 )
-from wonderq.cli.client_options import add_client_command, client_from, count_from, pair_from, queue_of, seconds_from
+from wonderq.cli.client_options import add_client_command, client_from, count_from, pair_from, seconds_from
 
 if TYPE_CHECKING:  # the client is loaded by the commands that call a broker, when they run
     from wonderq.client.fields import MessageOptions
@@ -71,7 +71,7 @@ def _send(options: argparse.Namespace) -> int:
     from wonderq.cli import streams  # noqa: PLC0415
 
     with client_from(options) as client:
-        queue = client.queue(queue_of(options))
+        queue = client.queue(options.queue)
         streams.send(queue, options.messages, _message_options(options), as_json=options.json, quiet=options.quiet)
     return OK
 
@@ -127,7 +127,7 @@ def _receive(options: argparse.Namespace) -> int:
     with client_from(options) as client:
         received, failed = streams.receive(
             client,
-            queue_of(options),
+            options.queue,
             limit=options.max or (None if options.follow else 10),
             wait=options.wait,
             visibility_timeout=options.visibility_timeout,
@@ -157,7 +157,7 @@ def _delete(options: argparse.Namespace) -> int:
     from wonderq.cli import streams  # noqa: PLC0415
 
     with client_from(options) as client:
-        return REFUSED if streams.delete(client.queue(queue_of(options)), options.names) else OK
+        return REFUSED if streams.delete(client.queue(options.queue), options.names) else OK
 
 
 def _add_stats(subparsers: Subparsers) -> None:
@@ -192,5 +192,5 @@ def _tail(options: argparse.Namespace) -> int:
     from wonderq.cli import streams  # noqa: PLC0415
 
     with client_from(options) as client:
-        streams.tail(client, queue_of(options), from_start=options.from_start, as_json=options.json)
+        streams.tail(client, options.queue, from_start=options.from_start, as_json=options.json)
     return OK

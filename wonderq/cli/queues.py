@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from wonderq.cli.arguments import OK, Subparsers, text_from
-from wonderq.cli.client_options import add_client_command, client_from, count_from, pair_from, queue_of
+from wonderq.cli.client_options import add_client_command, client_from, count_from, pair_from
 from wonderq.cli.output import print_lines
 from wonderq.model.status import STATUS_BY_NAME
 
@@ -41,7 +41,7 @@ def _queue(options: argparse.Namespace) -> int:
     from wonderq.client.administration import configure, info  # noqa: PLC0415
 
     with client_from(options) as client:
-        name = queue_of(options)
+        name: str = options.queue
         if options.delete:
             client.queue(name).drop()
             return OK
@@ -87,9 +87,7 @@ def _peek(options: argparse.Namespace) -> int:
 
     only = {name: getattr(options, name) for name in ("contains", "attribute", "group")}
     with client_from(options) as client:
-        streams.peek(
-            client, queue_of(options), limit=options.max, status=options.status, only=only, as_json=options.json
-        )
+        streams.peek(client, options.queue, limit=options.max, status=options.status, only=only, as_json=options.json)
     return OK
 
 
@@ -108,7 +106,7 @@ def _add_kick(subparsers: Subparsers) -> None:
 
 def _kick(options: argparse.Namespace) -> int:
     with client_from(options) as client:
-        print_lines([str(client.queue(queue_of(options)).kick(options.max))])
+        print_lines([str(client.queue(options.queue).kick(options.max))])
     return OK
 
 
@@ -124,5 +122,5 @@ def _add_purge(subparsers: Subparsers) -> None:
 
 def _purge(options: argparse.Namespace) -> int:
     with client_from(options) as client:
-        print_lines([str(client.queue(queue_of(options)).purge())])
+        print_lines([str(client.queue(options.queue).purge())])
     return OK

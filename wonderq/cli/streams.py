@@ -22,7 +22,7 @@ from wonderq.client import administration, calls, claims
 from wonderq.client.claims import Claim
 from wonderq.client.errors import Refused, Unreachable, WonderQError
 from wonderq.client.fields import MessageOptions
-from wonderq.client.messages import Contents
+from wonderq.client.messages import ReceivedContents
 from wonderq.model.limits import MAX_MESSAGE_BYTES
 from wonderq.terminal import Progress, human_bytes, human_seconds, is_terminal, table
 
@@ -142,7 +142,7 @@ def receive(
             left = LONGEST_POLL_S if follow else min(max(wait_until - time.monotonic(), 0), LONGEST_POLL_S)
             try:
                 claim = Claim(asked, left, visibility_timeout)
-                messages = client.do(claims.receive(queue, Contents, claim).as_json())
+                messages = client.do(claims.receive(queue, ReceivedContents, claim).as_json())
             except Refused as error:
                 if not follow or error.code != _NO_QUEUE:
                     raise

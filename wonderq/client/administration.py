@@ -12,7 +12,7 @@ import msgspec
 from wonderq.client import bodies
 from wonderq.client.bodies import Body
 from wonderq.client.calls import PAGE, Call, call
-from wonderq.client.fields import QueueSettings
+from wonderq.client.fields import QueueSettings, given
 from wonderq.client.messages import AttributeValue, attributes_json, attributes_of
 from wonderq.client.requests import Request, queue_path, with_query
 
@@ -53,7 +53,7 @@ class Redrive(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime
     ended_at: datetime | None = None
     failure: str | None = None
-    """Why it ended early."""
+    """Reason of an early end."""
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,13 +65,13 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     queue: str
     text: str = msgspec.field(name="message")
     missed: str
-    """What becomes of times that were missed while the broker was down: ``skip``, ``once`` or ``all``."""
+    """Treatment of times that were missed while the broker was down: ``skip``, ``once`` or ``all``."""
     paused: bool
     created_at: datetime
     next_at: datetime | None = None
     last_at: datetime | None = None
     failure: str | None = None
-    """Why the last message could not be sent."""
+    """Reason for which the last message could not be sent."""
     raw_attributes: Mapping[str, Any] = msgspec.field(default_factory=dict, name="attributes")
     group: str | None = None
     priority: int = 0
@@ -137,7 +137,7 @@ def ready() -> Call[Any]:
 
 def start_redrive(queue: str, fields: Mapping[str, Any]) -> Call[Redrive]:
     """Start moving messages of a queue."""
-    return call(Request.of("POST", queue_path(queue, "/redrive"), _given(fields), repeatable=False), Redrive)
+    return call(Request.of("POST", queue_path(queue, "/redrive"), given(fields), repeatable=False), Redrive)
 
 
 def redrives(queue: str) -> Call[list[Redrive]]:
@@ -159,14 +159,14 @@ def put_schedule(
     name: str, body: Body | None, attributes: Mapping[str, AttributeValue] | None, fields: Mapping[str, Any]
 ) -> Call[Schedule]:
     """Create a schedule, or change the given fields of one."""
-    given = _given(fields)
+    schedule = given(fields)
     content_type = None
     if body is not None:
-        given["message"], content_type = bodies.dumps(body)
+        schedule["message"], content_type = bodies.dumps(body)
     if attributes is not None or content_type is not None:
         typed = {} if content_type is None else {bodies.CONTENT_TYPE: content_type}
-        given["attributes"] = attributes_json({**typed, **(attributes or {})})
-    return call(Request.of("PUT", _schedule_path(name), given), Schedule)
+        schedule["attributes"] = attributes_json({**typed, **(attributes or {})})
+    return call(Request.of("PUT", _schedule_path(name), schedule), Schedule)
 
 
 def get_schedule(name: str) -> Call[Schedule]:
@@ -185,7 +185,3 @@ def _schedule_path(name: str) -> str:
 
 def _page(prefix: str, after: str) -> dict[str, Any]:
     return {"prefix": prefix or None, "after": after or None, "limit": PAGE}
-
-
-def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}

@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 from wonderq.client.async_lanes import TaskLane
 from wonderq.client.calls import Call
 from wonderq.client.engine_options import EngineOptions
-from wonderq.client.errors import Unreachable
 from wonderq.client.http_asyncio import AsyncHttpPool
 from wonderq.client.operations import Batcher, Kind, Operation, carry_out
 from wonderq.client.polls import Poll, PollCancelled
@@ -98,15 +97,12 @@ class AsyncEngine:
         admit = admitted.set
         if room.enter(size, admit):
             return
-        total_s = self.options.retries.total_s
         try:
-            async with asyncio.timeout(total_s):
+            async with asyncio.timeout(self.options.retries.total_s):
                 await admitted.wait()
         except TimeoutError:
             room.give_up(size, admit)
-            raise Unreachable(
-                f"the buffer of {self.options.buffer_bytes} bytes was full for {total_s:g} s", outcome_unknown=False
-            ) from None
+            raise self.options.buffer_full() from None
         except BaseException:
             room.give_up(size, admit)
             raise

@@ -7,16 +7,13 @@ from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import Unpack
 
-import msgspec
-
 from wonderq.client import administration, calls, changes, claims
 from wonderq.client.administration import QueueInfo, Redrive
 from wonderq.client.async_engine import AsyncEngine
 from wonderq.client.async_message import AsyncMessage, keep
 from wonderq.client.async_stream import stream
 from wonderq.client.bodies import Body
-from wonderq.client.calls import Call
-from wonderq.client.claims import Claim, Finish, Next, Queues, Received, Release, ToDeadLetters
+from wonderq.client.claims import Claim, Finish, Next, Received, Release, ToDeadLetters
 from wonderq.client.errors import Refused, WonderQError
 from wonderq.client.fields import MessageOptions, QueueSettings, given_options
 from wonderq.client.messages import AttributeValue, Contents, Sent
@@ -74,7 +71,8 @@ class AsyncQueue:
         self, limit: int = 10, *, wait: float = 0, lease: float | None = None, poll: Poll | None = None
     ) -> list[AsyncMessage]:
         """Receive up to ``limit`` messages, the oldest first; see `wonderq.Queue.receive`."""
-        return await receive(self._engine, self.name, None, limit, wait, lease, poll)
+        claim = Claim(limit, wait, lease, consumer=self._engine.options.consumer)
+        return await self._engine.do(claims.receive(self.name, AsyncMessage, claim, self._engine), poll)
 
     async def next(
         self,
@@ -89,7 +87,8 @@ class AsyncQueue:
     ) -> Next[AsyncMessage]:
         """Finish messages and receive the next ones, in one request; see `wonderq.Queue.next`."""
         claim = Claim(limit, wait, lease, consumer=self._engine.options.consumer)
-        return await next_(self._engine, self.name, claim, Finish.of(delete, release, dead), poll)
+        finish = Finish.of(delete, release, dead)
+        return await self._engine.do(claims.next_(self.name, AsyncMessage, claim, finish, self._engine), poll)
 
     def messages(self, *, concurrency: int = 1, lease: float = 30) -> AsyncGenerator[AsyncMessage, None]:
         """Yield messages without end, and hold at most ``concurrency`` of them.
@@ -164,17 +163,12 @@ class AsyncQueue:
 
     async def delete(self, messages: Iterable[Received] = (), *, ids: Sequence[str] = ()) -> list[Refused | None]:
         """Delete up to 1000 messages; see `wonderq.Queue.delete`."""
-        receipts = list(map(claims.receipt_of, messages))
-        if ids and receipts:
-            raise ValueError("pass either messages or ids, not both")
-        if not ids and not receipts:
-            return []
-        field, names = ("ids", ids) if ids else ("receipts", receipts)
-        return await self._engine.do(calls.delete(self.name, field, names))
+        field, names = claims.names_to_delete(messages, ids)
+        return await self._engine.do(calls.delete(self.name, field, names)) if names else []
 
     async def release(self, messages: Iterable[Release | Received]) -> list[Refused | None]:
         """Give up to 1000 received messages back; see `wonderq.Queue.release`."""
-        entries = [changes.update_of(claims.release_entry(each)) for each in messages]
+        entries = list(map(claims.release_update, messages))
         return await self._engine.do(calls.update(self.name, entries)) if entries else []
 
     async def kick(self, limit: int = 10) -> int:
@@ -233,37 +227,3 @@ class AsyncQueue:
     async def cancel_redrive(self, redrive_id: str) -> Redrive:
         """Cancel a redrive, and return it. Messages that it has moved stay where they are."""
         return await self._engine.do(administration.redrive("DELETE", self.name, redrive_id))
-
-
-async def receive(
-    engine: AsyncEngine,
-    queue: str | None,
-    queues: Queues | None,
-    limit: int,
-    wait_s: float,
-    lease_s: float | None,
-    poll: Poll | None,
-) -> list[AsyncMessage]:
-    """Receive messages of one queue, or of several."""
-    claim = Claim(limit, wait_s, lease_s, queues, engine.options.consumer)
-    return _bound(engine, await engine.do(claims.receive(queue, AsyncMessage, claim), poll))
-
-
-async def next_(
-    engine: AsyncEngine,
-    queue: str | None,
-    claim: Claim,
-    finish: Finish,
-    poll: Poll | None,
-) -> Next[AsyncMessage]:
-    """Finish messages, and receive the next ones of one queue, or of several."""
-    call: Call[Next[AsyncMessage]] = claims.next_(queue, AsyncMessage, claim, finish)
-    found = await engine.do(call, poll)
-    _bound(engine, found.messages)
-    return found
-
-
-def _bound(engine: AsyncEngine, messages: list[AsyncMessage]) -> list[AsyncMessage]:
-    for message in messages:
-        msgspec.structs.force_setattr(message, "engine", engine)
-    return messages

@@ -10,10 +10,10 @@ from typing import Any
 
 import msgspec
 
-from wonderq.client import calls, changes
+from wonderq.client import calls
 from wonderq.client.async_engine import AsyncEngine
 from wonderq.client.async_message import AsyncMessage
-from wonderq.client.claims import Claim, receive
+from wonderq.client.claims import Claim, Release, receive, release_update
 from wonderq.client.errors import Refused, WonderQError
 from wonderq.client.operations import Kind, Operation
 
@@ -98,7 +98,7 @@ async def stream(
     finally:
         renewing.cancel()
         await asyncio.wait([renewing])
-        given_back = [changes.release(each.claim_receipt, uncounted=True).entry for each in waiting]
+        given_back = [release_update(Release(each, uncounted=True)) for each in waiting]
         if given_back:
             with suppress(WonderQError, RuntimeError):  # the claims end by themselves, as those of a closed client
                 await engine.do(calls.update(queue, given_back))

@@ -10,7 +10,7 @@ from wonderq.client import administration, calls, claims
 from wonderq.client.administration import QueueInfo, Schedule
 from wonderq.client.async_engine import AsyncEngine
 from wonderq.client.async_message import AsyncMessage
-from wonderq.client.async_queue import AsyncQueue, next_, receive
+from wonderq.client.async_queue import AsyncQueue
 from wonderq.client.bodies import Body
 from wonderq.client.calls import Call
 from wonderq.client.claims import Claim, Finish, Next, Queues, Received, Release, ToDeadLetters
@@ -104,7 +104,8 @@ class AsyncClient:
         poll: Poll | None = None,
     ) -> list[AsyncMessage]:
         """Receive messages of up to 32 queues with one request; see `wonderq.Client.receive`."""
-        return await receive(self._engine, None, queues, limit, wait, lease, poll)
+        claim = Claim(limit, wait, lease, queues, self._engine.options.consumer)
+        return await self.do(claims.receive(None, AsyncMessage, claim, self._engine), poll)
 
     async def next(
         self,
@@ -121,7 +122,8 @@ class AsyncClient:
     ) -> Next[AsyncMessage]:
         """Finish messages and receive the next ones of several queues; see `wonderq.Client.next`."""
         claim = Claim(limit, wait, lease, queues, consumer or self._engine.options.consumer)
-        return await next_(self._engine, None, claim, Finish.of(delete, release, dead), poll)
+        finish = Finish.of(delete, release, dead)
+        return await self.do(claims.next_(None, AsyncMessage, claim, finish, self._engine), poll)
 
     async def renew(self, messages: Sequence[Contents], lease: float | None = None) -> list[Refused | None]:
         """Renew the claims of messages, with one request for each of their queues; see `wonderq.Client.renew`."""

@@ -22,9 +22,6 @@ M = TypeVar("M", bound=Contents)
 #: Messages or queues that a listing asks for at a time.
 PAGE = 1000
 
-#: Most entries of a batch of deletes or updates, which is the broker's default limit.
-MOST_ENTRIES = 1000
-
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):

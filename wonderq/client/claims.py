@@ -10,14 +10,14 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import msgspec
 
 from wonderq.client.calls import Call
-from wonderq.client.changes import release_fields, with_error
+from wonderq.client.changes import release_fields, update_of, with_error
 from wonderq.client.errors import Refused, refused_claim
 from wonderq.client.failures import ErrorLike
-from wonderq.client.messages import Contents
+from wonderq.client.messages import Contents, ReceivedContents
 from wonderq.client.requests import Answer, ErrorObject, Request, queue_path, read_answer
 from wonderq.client.results import Result, errors_of
 
-M = TypeVar("M", bound=Contents)
+M = TypeVar("M", bound=ReceivedContents)
 
 Received: TypeAlias = Contents | str
 """A message that was received, or its receipt."""
@@ -50,7 +50,7 @@ class ToDeadLetters:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What became of the messages that a `next` was to finish: None, or the error of each, in the order given."""
+    """Results of the messages that a `next` was to finish: None, or the error of each, in the order given."""
 
     delete: list[Refused | None]
     release: list[Refused | None]
@@ -69,7 +69,7 @@ class Next(Generic[M]):
     messages: list[M]
     results: Finished
     claim_error: Refused | None = None
-    """Why no messages were claimed although the others were finished, such as `TooMany`. Wait before you ask again."""
+    """Error of the claim, such as `TooMany`, although the others were finished. Wait before you ask again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class _NextAnswer(msgspec.Struct, Generic[M]):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """How messages are asked for."""
+    """Parameters of a request for messages."""
 
     limit: int = 10
     wait_s: float = 0.0
@@ -128,18 +128,17 @@ class Claim:
         return fields
 
 
-def receive(queue: str | None, kind: type[M], claim: Claim) -> Call[list[M]]:
-    """Claim messages, and return them as a type."""
-    return _waiting_call(
-        queue_path(queue, "/messages/consume"),
-        claim.fields(),
-        claim.wait_s,
-        lambda answer: read_answer(answer, list[kind]),  # type: ignore[valid-type]
-    )
+def receive(queue: str | None, kind: type[M], claim: Claim, engine: Any = None) -> Call[list[M]]:
+    """Claim messages of one queue, or of several, and return them as a type whose calls an engine carries out."""
+
+    def read(answer: Answer) -> list[M]:
+        return _bound(read_answer(answer, list[kind]), engine)  # type: ignore[valid-type]
+
+    return _waiting_call(queue_path(queue, "/messages/consume"), claim.fields(), claim.wait_s, read)
 
 
-def next_(queue: str | None, kind: type[M], claim: Claim, finish: Finish) -> Call[Next[M]]:
-    """Finish messages, and claim the next ones."""
+def next_(queue: str | None, kind: type[M], claim: Claim, finish: Finish, engine: Any) -> Call[Next[M]]:
+    """Finish messages, and claim the next ones as `receive` does."""
     given = {"delete": finish.delete, "release": finish.release, "dead": finish.dead}
     fields = {name: entries for name, entries in given.items() if entries} | claim.fields()
 
@@ -159,7 +158,7 @@ def next_(queue: str | None, kind: type[M], claim: Claim, finish: Finish) -> Cal
         )
         refusal = found.claim_error
         claim_error = None if refusal is None else refused_claim(refusal.code, refusal.message)
-        return Next(found.messages, finished, claim_error)
+        return Next(_bound(found.messages, engine), finished, claim_error)
 
     return _waiting_call(queue_path(queue, "/messages/next"), fields, claim.wait_s, read)
 
@@ -186,6 +185,29 @@ def release_entry(release: Release | Received) -> dict[str, Any]:
     each = release if isinstance(release, Release) else Release(release)
     receipt = receipt_of(each.message)
     return release_fields(receipt, each.delay, each.backoff, uncounted=each.uncounted, error=each.error)
+
+
+def release_update(release: Release | Received) -> dict[str, Any]:
+    """Return a message to give back as an entry of a batch of updates."""
+    return update_of(release_entry(release))
+
+
+def names_to_delete(messages: Iterable[Received], ids: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """Return the field of a delete and its values: receipts or ids.
+
+    Raises:
+        ValueError: there are both.
+    """
+    receipts = [receipt_of(each) for each in messages]
+    if ids and receipts:
+        raise ValueError("pass either messages or ids, not both")
+    return ("ids", ids) if ids else ("receipts", receipts)
+
+
+def _bound(messages: list[M], engine: Any) -> list[M]:
+    for message in messages:
+        msgspec.structs.force_setattr(message, "engine", engine)
+    return messages
 
 
 def _waiting_call(target: str, fields: dict[str, Any], wait_s: float, read: Any) -> Call[Any]:

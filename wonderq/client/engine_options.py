@@ -1,11 +1,22 @@
-"""What the clients for threads and asyncio take as arguments."""
+"""Arguments of the clients for threads and asyncio."""
 
 from __future__ import annotations
 
+import os
+import socket
 from dataclasses import dataclass
 
 from wonderq.client.endpoint import Endpoint
+from wonderq.client.errors import Unreachable
 from wonderq.client.retries import Retries
+
+#: Most characters of a host in the name of a consumer, which has 64 with the process.
+_HOST_LENGTH = 50
+
+
+def this_process() -> str:
+    """Return the host and the number of this process, for the argument ``consumer``."""
+    return f"{socket.gethostname()[:_HOST_LENGTH]}:{os.getpid()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +58,8 @@ class EngineOptions:
             raise ValueError("buffer is a number of bytes: 1 or more")
         policy = Retries(retries, read_s=read_timeout, total_s=timeout)
         return cls(Endpoint.of(url, key), policy, pool, connect_timeout, buffer, consumer)
+
+    def buffer_full(self) -> Unreachable:
+        """Return the error of a call that found no room in the buffer within its total time."""
+        message = f"the buffer of {self.buffer_bytes} bytes was full for {self.retries.total_s:g} s"
+        return Unreachable(message, outcome_unknown=False)

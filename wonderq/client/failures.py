@@ -17,7 +17,7 @@ _CUT = "..."
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """Why the work on a message failed."""
+    """Failure of the work on a message."""
 
     type: str
     """Type of the exception, with its module unless it is a built-in one."""

@@ -51,9 +51,14 @@ class QueueSettings(TypedDict, total=False):
     tags: dict[str, str]
 
 
+def given(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that are not None."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
 def given_options(**options: Any) -> MessageOptions:
-    """Return the options that are not None."""
-    return cast("MessageOptions", {name: value for name, value in options.items() if value is not None})
+    """Return the options of a message that are not None."""
+    return cast("MessageOptions", given(options))
 
 
 def message_fields(body: bodies.Body, options: MessageOptions | None = None) -> dict[str, Any]:

@@ -85,7 +85,7 @@ class _UntilEnd(io.RawIOBase):
 
 
 class _TimedSocket:
-    """What `http.client` reads an answer from."""
+    """Socket that `http.client` reads an answer from."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock

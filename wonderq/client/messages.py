@@ -89,7 +89,7 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=Tru
 
     @property
     def content_type(self) -> str | None:
-        """How the body was sent: None for text, else ``application/json`` or ``application/octet-stream``."""
+        """Form in which the body was sent: None for text, else ``application/json`` or ``application/octet-stream``."""
         found = self.raw_attributes.get(bodies.CONTENT_TYPE)
         return found if isinstance(found, str) else None
 
@@ -117,6 +117,13 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=Tru
             ValueError: the text is not JSON, or not of this type.
         """
         return msgspec.json.decode(self.text, type=kind)
+
+
+class ReceivedContents(Contents, frozen=True, kw_only=True):
+    """A message that was received. It is yours until ``claimed_until``."""
+
+    engine: Any = None
+    """Engine that carries out the calls of the client that received the message."""
 
 
 def attributes_json(attributes: Mapping[str, AttributeValue]) -> dict[str, Any]:

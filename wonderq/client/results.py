@@ -25,7 +25,7 @@ class Produced(msgspec.Struct):
 
 
 class Result(msgspec.Struct, rename="camel"):
-    """What became of one entry."""
+    """Result of one entry."""
 
     success: bool
     status_code: int = 200

@@ -1,4 +1,4 @@
-"""How often, and after which pause, a request is repeated."""
+"""Repetitions of requests: how often, and after which pause."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Pause:
 
 
 Steps = Generator[Request | Pause, Answer | NoAnswer | None, T]
-"""What to do next: yields requests and pauses, receives what came of each, and returns its result."""
+"""Generator that yields requests and pauses to carry out, receives the outcome of each, and returns its result."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 
 Admit = Callable[[], None]
-"""What tells a waiting call that it is in."""
+"""Function that tells a waiting call that it is in."""
 
 
 class Room:

@@ -18,7 +18,7 @@ from wonderq.client.polls import Poll
 from wonderq.client.requests import Request
 from wonderq.client.sync_engine import Engine
 from wonderq.client.sync_message import Message
-from wonderq.client.sync_queue import Queue, next_, receive
+from wonderq.client.sync_queue import Queue
 
 T = TypeVar("T")
 
@@ -125,7 +125,8 @@ class Client:
         ``queues`` are names, of which the first queue with messages comes first, or a mapping of names to weights:
         ``{"urgent": 3, "jobs": 1}`` gives three turns to the first and one to the second.
         """
-        return receive(self._engine, None, queues, limit, wait, lease, poll)
+        claim = Claim(limit, wait, lease, queues, self.options.consumer)
+        return self.do(claims.receive(None, Message, claim, self._engine), poll)
 
     def next(
         self,
@@ -146,7 +147,8 @@ class Client:
         next ones, by default that of the client.
         """
         claim = Claim(limit, wait, lease, queues, consumer or self.options.consumer)
-        return next_(self._engine, None, claim, Finish.of(delete, release, dead), poll)
+        finish = Finish.of(delete, release, dead)
+        return self.do(claims.next_(None, Message, claim, finish, self._engine), poll)
 
     def renew(self, messages: Sequence[Contents], lease: float | None = None) -> list[Refused | None]:
         """Renew the claims of messages, with one request for each of their queues; return None or an error for each.

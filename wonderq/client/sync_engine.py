@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 from wonderq.client.calls import Call
 from wonderq.client.engine_options import EngineOptions
-from wonderq.client.errors import Unreachable
 from wonderq.client.http_threads import HttpPool
 from wonderq.client.operations import Batcher, Kind, Operation, carry_out
 from wonderq.client.polls import Poll, PollCancelled
@@ -81,9 +80,8 @@ class Engine:
         with self._lock:
             if self._room.enter(size, admit):
                 return
-        total_s = self.options.retries.total_s
         try:
-            in_time = admitted.wait(total_s)
+            in_time = admitted.wait(self.options.retries.total_s)
         except BaseException:
             with self._lock:
                 self._room.give_up(size, admit)
@@ -91,9 +89,7 @@ class Engine:
         if not in_time:
             with self._lock:
                 self._room.give_up(size, admit)
-            raise Unreachable(
-                f"the buffer of {self.options.buffer_bytes} bytes was full for {total_s:g} s", outcome_unknown=False
-            )
+            raise self.options.buffer_full()
 
     def _carry_out(self, batcher: Batcher, operations: Sequence[Operation]) -> None:
         self._drive(carry_out(batcher, operations, self.options.retries))

@@ -5,21 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from wonderq.client import changes
 from wonderq.client.errors import Refused, WonderQError
 from wonderq.client.failures import ErrorLike
-from wonderq.client.messages import Contents
+from wonderq.client.messages import ReceivedContents
 from wonderq.client.operations import DELETES, UPDATES, Kind, Operation
 from wonderq.client.sync_engine import Engine
 
 
-class Message(Contents, frozen=True, kw_only=True):
+class Message(ReceivedContents, frozen=True, kw_only=True):
     """A message that was received. It is yours until ``claimed_until``."""
-
-    engine: Any = None
-    """What carries out the calls of the client that received the message."""
 
     def delete(self) -> None:
         """Delete the message: its work is done.

@@ -7,13 +7,10 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Unpack
 
-import msgspec
-
 from wonderq.client import administration, calls, changes, claims
 from wonderq.client.administration import QueueInfo, Redrive
 from wonderq.client.bodies import Body
-from wonderq.client.calls import Call
-from wonderq.client.claims import Claim, Finish, Next, Queues, Received, Release, ToDeadLetters
+from wonderq.client.claims import Claim, Finish, Next, Received, Release, ToDeadLetters
 from wonderq.client.errors import Refused, WonderQError
 from wonderq.client.fields import MessageOptions, QueueSettings, given_options
 from wonderq.client.messages import AttributeValue, Contents, Sent
@@ -97,7 +94,8 @@ class Queue:
         The messages are yours for ``lease`` seconds, by default the queue's ``visibility_timeout``. Delete each one
         when its work is done, or others receive it after that time. ``poll`` lets another thread end the wait.
         """
-        return receive(self._engine, self.name, None, limit, wait, lease, poll)
+        claim = Claim(limit, wait, lease, consumer=self._engine.options.consumer)
+        return self._engine.do(claims.receive(self.name, Message, claim, self._engine), poll)
 
     def next(
         self,
@@ -112,8 +110,8 @@ class Queue:
     ) -> Next[Message]:
         """Finish messages and receive the next ones, in one request.
 
-        What is finished is durable even if no message comes. A message that cannot be finished does not stop the
-        others: ``results`` has an error or None for each.
+        All deletes, releases and dead letters are durable even if no message comes. A message that cannot be finished
+        does not stop the others: ``results`` has an error or None for each.
 
         Args:
             delete: messages, or receipts, whose work is done.
@@ -125,7 +123,8 @@ class Queue:
             poll: lets another thread end the wait.
         """
         claim = Claim(limit, wait, lease, consumer=self._engine.options.consumer)
-        return next_(self._engine, self.name, claim, Finish.of(delete, release, dead), poll)
+        finish = Finish.of(delete, release, dead)
+        return self._engine.do(claims.next_(self.name, Message, claim, finish, self._engine), poll)
 
     @contextmanager
     def one(self, *, wait: float = 0, lease: float = 30) -> Iterator[Message | None]:
@@ -210,17 +209,12 @@ class Queue:
         Raises:
             ValueError: both are given.
         """
-        receipts = list(map(claims.receipt_of, messages))
-        if ids and receipts:
-            raise ValueError("pass either messages or ids, not both")
-        if not ids and not receipts:
-            return []
-        field, names = ("ids", ids) if ids else ("receipts", receipts)
-        return self._engine.do(calls.delete(self.name, field, names))
+        field, names = claims.names_to_delete(messages, ids)
+        return self._engine.do(calls.delete(self.name, field, names)) if names else []
 
     def release(self, messages: Iterable[Release | Received]) -> list[Refused | None]:
         """Give up to 1000 received messages back, in one request; return None or an error for each."""
-        entries = [changes.update_of(claims.release_entry(each)) for each in messages]
+        entries = list(map(claims.release_update, messages))
         return self._engine.do(calls.update(self.name, entries)) if entries else []
 
     def kick(self, limit: int = 10) -> int:
@@ -296,37 +290,3 @@ class Queue:
     def cancel_redrive(self, redrive_id: str) -> Redrive:
         """Cancel a redrive, and return it. Messages that it has moved stay where they are."""
         return self._engine.do(administration.redrive("DELETE", self.name, redrive_id))
-
-
-def receive(
-    engine: Engine,
-    queue: str | None,
-    queues: Queues | None,
-    limit: int,
-    wait_s: float,
-    lease_s: float | None,
-    poll: Poll | None,
-) -> list[Message]:
-    """Receive messages of one queue, or of several."""
-    claim = Claim(limit, wait_s, lease_s, queues, engine.options.consumer)
-    return _bound(engine, engine.do(claims.receive(queue, Message, claim), poll))
-
-
-def next_(
-    engine: Engine,
-    queue: str | None,
-    claim: Claim,
-    finish: Finish,
-    poll: Poll | None,
-) -> Next[Message]:
-    """Finish messages, and receive the next ones of one queue, or of several."""
-    call: Call[Next[Message]] = claims.next_(queue, Message, claim, finish)
-    found = engine.do(call, poll)
-    _bound(engine, found.messages)
-    return found
-
-
-def _bound(engine: Engine, messages: list[Message]) -> list[Message]:
-    for message in messages:
-        msgspec.structs.force_setattr(message, "engine", engine)
-    return messages

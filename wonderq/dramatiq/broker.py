@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import time
 from typing import Any
 
 import dramatiq
 from dramatiq.errors import ConnectionClosed, QueueJoinTimeout, QueueNotFound
 
+from wonderq.client.engine_options import this_process
 from wonderq.client.errors import NotFound, Unreachable
 from wonderq.client.fields import MessageOptions
 from wonderq.client.sync import Client
@@ -57,8 +56,7 @@ class WonderQBroker(dramatiq.Broker):
         """
         super().__init__(middleware=middleware)
         self.actor_options.add(PRIORITY)
-        name = f"{socket.gethostname()[:50]}:{os.getpid()}"
-        self.client = Client(url, key=key, pool=_CONNECTIONS, consumer=name)
+        self.client = Client(url, key=key, pool=_CONNECTIONS, consumer=this_process())
         self.queues: dict[str, Queue] = {}
         self._claims = ClaimsInHand(self.client, lease)
 

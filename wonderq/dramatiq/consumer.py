@@ -157,7 +157,10 @@ class Consumer(dramatiq.Consumer):
         self._finish(message, partial(message.claim.dead, error))
 
     def requeue(self, messages: Iterable[dramatiq.MessageProxy]) -> None:
-        """Give messages back that were not worked on. Those that do not arrive come back when their claim ends."""
+        """Give messages back that were not worked on.
+
+        A message whose release does not arrive comes back when its claim ends.
+        """
         for each in messages:
             assert isinstance(each, ClaimedMessage)
             self._claims.remove(each)

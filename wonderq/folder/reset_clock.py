@@ -43,7 +43,7 @@ class Reset:
 
     @property
     def ahead_ms(self) -> int:
-        """How far the log was ahead of the system's clock; 0 or less if there was nothing to do."""
+        """Time by which the log was ahead of the system's clock; 0 or less if there was nothing to do."""
         return self.newest_ms - self.now_ms
 
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
-from urllib.parse import quote
-
-import msgspec
+from typing import Literal, TypeAlias
 
 from wonderq.client.errors import Invalid
 from wonderq.client.sync import Client
@@ -33,13 +30,6 @@ class Schedule:
     missed: Missed
 
 
-class _Found(msgspec.Struct):
-    """A schedule in the broker."""
-
-    name: str
-    attributes: Mapping[str, Any] = msgspec.field(default_factory=dict)
-
-
 def schedule_name(app: str, task: str) -> str:
     """Return the name of a task's schedule in the broker.
 
@@ -62,21 +52,21 @@ def keep_schedules(client: Client, app: str, schedules: Sequence[Schedule]) -> N
         WonderQError: the broker refuses a schedule, for example for its cron expression, or gives no answer.
     """
     wanted = {schedule_name(app, each.task): each for each in schedules}
-    found = client.call("GET", "/schedules", list[_Found])
+    found = client.schedules()
     for name, each in wanted.items():
-        fields = {
-            "cron": each.cron,
-            "timezone": each.timezone,
-            "missed": each.missed,
-            "queue": each.queue,
-            "message": each.text,
-            "attributes": {"content_type": "application/json", APP: app},
-        }
         try:
-            client.call("PUT", f"/schedules/{quote(name)}", _Found, fields)
+            client.put_schedule(
+                name,
+                cron=each.cron,
+                timezone=each.timezone,
+                missed=each.missed,
+                queue=each.queue,
+                body=each.text,
+                attributes={"content_type": "application/json", APP: app},
+            )
         except Invalid as error:
             error.add_note(f"This is the schedule of task {each.task!r}")
             raise
     for old in found:
         if old.name not in wanted and old.attributes.get(APP) == app:
-            client.call("DELETE", f"/schedules/{quote(old.name)}", dict[str, Any])
+            client.delete_schedule(old.name)

@@ -44,7 +44,7 @@ class _HurriedHousekeeper(Housekeeper):
 
 
 class _Control:
-    """What a test asks of its broker, beside requests."""
+    """Connection by which a test asks its broker for things beside requests."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection

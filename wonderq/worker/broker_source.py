@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import logging
-import os
-import socket
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 from wonderq.client import calls, changes
-from wonderq.client.claims import Release, ToDeadLetters
+from wonderq.client.claims import Release, ToDeadLetters, release_update
+from wonderq.client.engine_options import this_process
 from wonderq.client.errors import Forbidden, NotFound, Refused
 from wonderq.client.messages import Contents
-from wonderq.client.operations import Operation
 from wonderq.client.polls import Poll
 from wonderq.client.sync import Client
 from wonderq.worker.outcomes import Ending, Settlement
 from wonderq.worker.source import Next, Refusal
 
 log = logging.getLogger("wonderq.worker")
-
-#: Most characters of a host in the name of a consumer, which has 64 with the process.
-_HOST_LENGTH = 50
 
 
 class BrokerSource:
@@ -48,9 +45,9 @@ class BrokerSource:
 
         A key may lack the role for this. Then the worker uses the queues and schedules that there are.
         """
-        self._consumer = self._client.options.consumer or _this_process()
+        self._consumer = self._client.options.consumer or this_process()
         for queue in self._queues:
-            self._try_to(f"create the queue {queue!r}", lambda queue=queue: self._prepare_queue(queue))  # type: ignore[misc]
+            self._try_to(f"create the queue {queue!r}", partial(self._prepare_queue, queue))
         self._try_to("keep the schedules", self._prepare)
         log.info("receiving from %s at %s as %s", ", ".join(self._queues), self._client.url, self._consumer)
 
@@ -101,7 +98,7 @@ class BrokerSource:
                 refused += _refusals(groups.delete, deleted)
             others = [*groups.release, *groups.dead]
             if others:
-                updated = self._client.do(calls.update(queue, [_update(each).entry for each in others]))
+                updated = self._client.do(calls.update(queue, list(map(_update, others))))
                 refused += _refusals(others, updated)
         return refused
 
@@ -110,11 +107,6 @@ class BrokerSource:
 
     def cancel(self) -> None:
         self._poll.cancel()
-
-
-def _this_process() -> str:
-    """Return the name under which the broker shows who has a message."""
-    return f"{socket.gethostname()[:_HOST_LENGTH]}:{os.getpid()}"
 
 
 class _Groups:
@@ -136,12 +128,10 @@ def _error_of(settlement: Settlement) -> BaseException:
     return settlement.error
 
 
-def _update(settlement: Settlement) -> Operation:
-    receipt = settlement.message.claim_receipt
+def _update(settlement: Settlement) -> Any:
     if settlement.ending is Ending.DEAD:
-        return changes.dead(receipt, _error_of(settlement))
-    is_uncounted = settlement.ending is Ending.GIVE_BACK
-    return changes.release(receipt, settlement.delay_s, uncounted=is_uncounted, error=settlement.error)
+        return changes.dead(settlement.message.claim_receipt, _error_of(settlement)).entry
+    return release_update(_release(settlement))
 
 
 def _refusals(settlements: Sequence[Settlement], errors: Sequence[Refused | None]) -> list[Refusal]:

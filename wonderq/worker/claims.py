@@ -48,7 +48,7 @@ class Claim:
         self.job = job
         self.state = State.HELD
         self.settlement: Settlement | None = None
-        """What became of the message; None while the claim is held, and if it is lost."""
+        """Settlement of the message; None while the claim is held, and if it is lost."""
         self.started_s = now_s
         self.ends_s = now_s + lease_s
         self.renew_s = now_s + min(lease_s, job.policy.lease) * RENEW_AT

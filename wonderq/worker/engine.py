@@ -38,6 +38,11 @@ _GIVE_BACK_S = 10.0
 _CALL_S = 5.0
 
 
+def _longest_pause_s(failures: int) -> float:
+    """Return the longest pause after a failure that follows a number of others."""
+    return min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * (1 << min(failures, 10)))
+
+
 async def no_clients() -> None:
     """Close nothing."""
 
@@ -232,8 +237,7 @@ class Engine:
         self._runner.start(claim)
 
     def _pause(self, what: str, error: Exception, failures: int) -> None:
-        longest_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * (1 << min(failures, 10)))
-        pause_s = longest_s / 2 * (1 + self._random())
+        pause_s = _longest_pause_s(failures) / 2 * (1 + self._random())
         self._reports.repeats(what, error, pause_s)
         with self._lock:
             self._polls_soon = False
@@ -312,7 +316,7 @@ class Engine:
         return self._polls_soon and self._free > 0 and not self.is_stopping
 
     def _pause_settling(self, error: Exception, failures: int) -> None:
-        pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * (1 << min(failures, 10)))
+        pause_s = _longest_pause_s(failures)
         self._reports.repeats("settling", error, pause_s)
         with self._lock:
             self._time.wait(self._for_settling, lambda: self._has_ended, pause_s)

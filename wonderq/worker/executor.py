@@ -1,4 +1,4 @@
-"""Where handlers run: threads for functions, one event loop for coroutines."""
+"""Threads that run functions, and one event loop that runs coroutines."""
 
 from __future__ import annotations
 

@@ -17,17 +17,17 @@ Handler: TypeAlias = Callable[..., Any]
 
 def resolver(handlers: Mapping[str, Handler], policy: Policy) -> Callable[[Contents], Job]:
     """Return a function that finds the handler of a message by its queue."""
-    takes_context = {queue: _takes_context(handler) for queue, handler in handlers.items()}
+    jobs = {queue: _job(queue, handler, policy) for queue, handler in handlers.items()}
+    return lambda message: jobs[message.queue]
 
-    def resolve(message: Contents) -> Job:
-        handler = handlers[message.queue]
 
-        def call(context: Context) -> Any:
-            return handler(message, context) if takes_context[message.queue] else handler(message)
+def _job(queue: str, handler: Handler, policy: Policy) -> Job:
+    takes_context = _takes_context(handler)
 
-        return Job(message.queue, call, inspect.iscoroutinefunction(handler), policy)
+    def call(context: Context) -> Any:
+        return handler(context.message, context) if takes_context else handler(context.message)
 
-    return resolve
+    return Job(queue, call, inspect.iscoroutinefunction(handler), policy)
 
 
 def _takes_context(handler: Handler) -> bool:

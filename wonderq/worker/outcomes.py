@@ -45,7 +45,7 @@ class Stopping(Interrupt):
 
 
 class Ending(enum.Enum):
-    """What becomes of a message."""
+    """Ways in which the claim of a message ends."""
 
     DELETE = "done"
     RETRY = "retried"

@@ -1,4 +1,4 @@
-"""How a handler's messages are claimed, and what happens to those that fail."""
+"""Policy of a handler: how its messages are claimed, and what happens to messages that fail."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Awaitable, Callable, Sequence
 
 from wonderq.worker.claims import Claim
@@ -64,9 +63,7 @@ class Runner:
         error: BaseException | None = None
         try:
             with around(self._middleware, context):
-                result = claim.job.call(context)
-                if inspect.isawaitable(result):
-                    await result
+                await claim.job.call(context)
         except BaseException as raised:  # noqa: BLE001 - also CancelledError: the worker raised it, or the handler did
             error = raised
         self._cancels.pop(claim, None)

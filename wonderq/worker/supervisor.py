@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from types import FrameType
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
+from wonderq.worker.signals import stop_signals
 from wonderq.worker.source_files import SourceFiles
 
 log = logging.getLogger("wonderq.worker")
@@ -23,8 +24,6 @@ UNUSABLE = 2
 
 #: Written to the standard input of a process: give all messages back at once.
 _HURRY = b"!"
-
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 
@@ -143,10 +142,9 @@ class Supervisor:
 
         It must run in the main thread.
         """
-        before: dict[signal.Signals, Any] = {each: signal.signal(each, self._on_signal) for each in _SIGNALS}
-        if self._files is not None:
-            threading.Thread(target=self._watch, args=(self._files,), daemon=True).start()
-        try:
+        with stop_signals(self._on_signal):
+            if self._files is not None:
+                threading.Thread(target=self._watch, args=(self._files,), daemon=True).start()
             while not (self._is_stopping and all(child.process is None for child in self._children)):
                 self._start_due()
                 try:
@@ -155,9 +153,6 @@ class Supervisor:
                     self._kill_late()
                     continue
                 self._handle(event)
-        finally:
-            for each, handler in before.items():
-                signal.signal(each, handler)
         return self._code
 
     @property

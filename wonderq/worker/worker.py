@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-import signal
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from types import FrameType
-from typing import Any
 
 from wonderq.client.sync import Client
 from wonderq.worker.broker_source import BrokerSource
@@ -19,10 +17,9 @@ from wonderq.worker.inline import run_until_empty
 from wonderq.worker.middleware import Middleware
 from wonderq.worker.policy import Policy
 from wonderq.worker.reports import Metrics, Reports
+from wonderq.worker.signals import stop_signals
 
 log = logging.getLogger("wonderq.worker")
-
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def _nothing() -> None:
@@ -90,9 +87,8 @@ class JobWorker:
         if threading.current_thread() is not threading.main_thread():
             self._engine.run()
             return
-        events: SimpleQueue[bool] = (
-            SimpleQueue()
-        )  # its `put` is safe in a signal handler, and its `get` is interruptible
+        # Its `put` is safe in a signal handler, and its `get` is interruptible.
+        events: SimpleQueue[bool] = SimpleQueue()
         error: list[BaseException] = []
 
         def run() -> None:
@@ -106,8 +102,7 @@ class JobWorker:
         def on_signal(_number: int, _frame: FrameType | None) -> None:
             events.put(False)
 
-        before: dict[signal.Signals, Any] = {each: signal.signal(each, on_signal) for each in _SIGNALS}
-        try:
+        with stop_signals(on_signal):
             threading.Thread(target=run, name="wonderq-engine", daemon=True).start()
             while not events.get():
                 is_second = self._engine.is_stopping
@@ -118,9 +113,6 @@ class JobWorker:
                 else:
                     log.info("stopping: %d handlers have %g s to finish", self._engine.running, self._grace_s)
                 self._engine.stop(at_once=is_second)
-        finally:
-            for each, handler in before.items():
-                signal.signal(each, handler)
         if error:
             raise error[0]
 
