@@ -64,8 +64,13 @@ _decode_raw_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
 
 
-new_request_id = map(f"{uuid.uuid4()}"[:24].__add__, map("{:012x}".format, itertools.count(1))).__next__
-"""Returns the id of a response, in the form of a UUID: random for this process, then a number."""
+_REQUEST_PREFIX = str(uuid.uuid4())[:24]
+_request_numbers = itertools.count(1)
+
+
+def new_request_id() -> str:
+    """Return the id of a response, in the form of a UUID: random for this process, then a number."""
+    return f"{_REQUEST_PREFIX}{next(_request_numbers):012x}"
 
 
 def find_not_in_xml(text: str) -> str:
