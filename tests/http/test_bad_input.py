@@ -468,6 +468,18 @@ class TestQueries:
         check_refused(client("DELETE", f"/messages/{message_id}?receipt=a&receipt=b"), 400, "invalid_value", "receipt")
         check_refused(client("GET", "/dev/messages?limit=1&limit=1"), 400, "invalid_value", "limit")
 
+    @pytest.mark.parametrize("limit", [1 << 63, 10**30])
+    @pytest.mark.parametrize(
+        "target",
+        [
+            *("/queues?", "/queues?contains=d&", "/queues?sort=bytes&", "/queues?dead_letters=true&"),
+            *("/dev/messages?", "/dev/messages?contains=a&", "/dev/messages/status?status=unprocessed&"),
+        ],
+    )
+    def test_a_limit_above_all_there_is_is_no_limit(self, client: Client, target: str, limit: int) -> None:
+        reply, whole = client("GET", f"{target}limit={limit}"), client("GET", target.rstrip("&?"))
+        assert (reply.status_code, reply.json) == (200, whole.json)
+
     @pytest.mark.parametrize(
         "value",
         ["", "x", "%00", "%ff", "1_0", "0x1", "%2B1", "1,2", "٣", "null", "true", "nan", "-inf", "1e999", "9" * 5000],

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from wonderq.broker import problems, redrive, schedules
 from wonderq.broker.core import Core
 from wonderq.broker.history import Flows, History, total
 from wonderq.broker.problems import Problem, QueueFigures
+from wonderq.broker.queries import find_names
 from wonderq.model.status import BURIED, CLAIMED, DELAYED, WAITING
-from wonderq.runtime.fibers import yield_to_others
-
-T = TypeVar("T")
+from wonderq.runtime.fibers import in_turns, yield_to_others
 
 #: Queues to inspect, and to compare, before other requests have their turn.
 _QUEUES_PER_STEP = 100
@@ -79,17 +78,19 @@ class Snapshot:
     def totals(self, matches: Callable[[str], bool] | None) -> Totals:
         """Return the sums over the queues that match; for None, over all."""
         if matches is not None:
-            return self._sums([each for each in in_turns(self.queues) if matches(each.name)])
+            return self._sums([each for each in in_turns(self.queues, _COMPARED_PER_STEP) if matches(each.name)])
         if self._totals is None:
             self._totals = self._sums(self.queues)
         return self._totals
 
     def _sums(self, queues: Sequence[QueueFigures]) -> Totals:
         dead = sum(
-            each.waiting + each.in_flight + each.delayed for each in in_turns(queues) if each.name in self.sources
+            each.waiting + each.in_flight + each.delayed
+            for each in in_turns(queues, _COMPARED_PER_STEP)
+            if each.name in self.sources
         )
         waiting, in_flight, delayed, buried, consumers = (
-            sum(getattr(each, name) for each in in_turns(queues))
+            sum(getattr(each, name) for each in in_turns(queues, _COMPARED_PER_STEP))
             for name in ("waiting", "in_flight", "delayed", "buried", "consumers")
         )
         return Totals(len(queues), waiting, in_flight, delayed, buried, dead + buried, consumers)
@@ -97,18 +98,10 @@ class Snapshot:
     def ranked(self, order: str) -> Sequence[str]:
         """Return all names, those with the largest figure first; equal ones by name."""
         if order not in self._ranked:
-            figures = list(map(ORDERS[order], in_turns(self.queues)))
+            figures = list(map(ORDERS[order], in_turns(self.queues, _COMPARED_PER_STEP)))
             places = sorted(range(len(figures)), key=figures.__getitem__, reverse=True)
             self._ranked[order] = [self.queues[place].name for place in places]
         return self._ranked[order]
-
-
-def in_turns(values: Iterable[T]) -> Iterator[T]:
-    """Yield values, and let other requests have their turn after some."""
-    for number, value in enumerate(values, 1):
-        if not number % _COMPARED_PER_STEP:
-            yield_to_others()
-        yield value
 
 
 class Figures(NamedTuple):
@@ -148,7 +141,7 @@ class Overview:
 
     def largest(self, order: str, limit: int | None, matches: Callable[[str], bool]) -> list[str]:
         """Return the names of matching queues, those with the largest figure first; ``order`` is a key of `ORDERS`."""
-        return list(islice((name for name in in_turns(self.current().ranked(order)) if matches(name)), limit))
+        return find_names(self.current().ranked(order), limit, matches)
 
     def per_second(self, queues: Sequence[str] | None, period_ms: int) -> Flows:
         """Return the rates of some queues together, or for None of all. Queues without a history count as idle."""

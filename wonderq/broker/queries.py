@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from itertools import accumulate, islice
+from itertools import accumulate
 
 from wonderq.broker.core import PORTION, Core
 from wonderq.broker.reader import Reader
@@ -12,7 +12,7 @@ from wonderq.model.errors import InvalidValueError, MessageNotFoundError, TooMan
 from wonderq.model.messages import Message, QueueInfo, Target
 from wonderq.model.settings import QueueSettings
 from wonderq.model.status import STATUS_BY_NAME
-from wonderq.runtime.fibers import took, yield_to_others
+from wonderq.runtime.fibers import in_turns, took, yield_to_others
 from wonderq.state.state import Queue
 
 #: Most messages, and most bytes, that a listing reads at a time. A larger message is read alone.
@@ -174,7 +174,7 @@ class Queries:
             names = list(self._core.state.queues)
         self._core.wait_until_durable()
         names = sorted(name for name in names if name > after and name.startswith(prefix) and contains in name)
-        return names[:limit] if matches is None else list(islice(_in_turns(names, matches), limit))
+        return names[:limit] if matches is None else find_names(names, limit, matches)
 
     def sources_of(
         self, name: str, *, after: str = "", limit: int | None = None, matches: Callable[[str], bool] | None = None
@@ -254,13 +254,15 @@ class Queries:
         )
 
 
-def _in_turns(names: Iterable[str], matches: Callable[[str], bool]) -> Iterator[str]:
-    """Yield the names that match, and let other requests have their turn after some."""
-    for number, name in enumerate(names, 1):
-        if not number % _CHUNK_NAMES:
-            yield_to_others()
+def find_names(names: Iterable[str], limit: int | None, matches: Callable[[str], bool]) -> list[str]:
+    """Return the first names that match, at most ``limit``. Other requests have their turn meanwhile."""
+    found: list[str] = []
+    for name in in_turns(names, _CHUNK_NAMES):
         if matches(name):
-            yield name
+            found.append(name)
+            if len(found) == limit:
+                break
+    return found
 
 
 def _steps_of(message: Message) -> int:

@@ -16,7 +16,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from greenlet import getcurrent, greenlet
@@ -183,6 +183,14 @@ def yield_to_others() -> None:
     fiber = Hub.current()
     if fiber is not None:
         fiber.yield_to_others()
+
+
+def in_turns(values: Iterable[T], per_turn: int) -> Iterator[T]:
+    """Yield values, and let other fibers run after every ``per_turn`` of them."""
+    for number, value in enumerate(values, 1):
+        if not number % per_turn:
+            yield_to_others()
+        yield value
 
 
 def took(steps: int) -> None:
