@@ -49,6 +49,9 @@ _UNKNOWN_HOST = (
     "The Host header names another machine. Use localhost or 127.0.0.1, or start the broker with that name in --hosts."
 )
 
+#: Header of the requests of the dashboard, in a WSGI environment.
+_OF_UI = "HTTP_X_WONDERQ_UI"
+
 #: Response headers that a page of a trusted origin may read.
 _EXPOSED = ("Retry-After", "WWW-Authenticate", "X-Request-Id")
 
@@ -73,9 +76,8 @@ def create_app(
     ``address`` is that in its URLs of queues. ``vitals`` tells what only the process knows. ``ui`` is whether there is
     a dashboard, and whether it may only read; see `wonderq.config`.
     """
-    middleware: list[Any] = [OriginMiddleware(cors_origins, hosts, access)]
-    if ui != "off":
-        middleware.append(UiMiddleware(access, is_read_only=ui == "read-only"))
+    dashboard = None if ui == "off" else UiRequests(access, is_read_only=ui == "read-only")
+    middleware: list[Any] = [OriginMiddleware(cors_origins, hosts, access, dashboard)]
     if cors_origins:
         middleware.insert(0, falcon.CORSMiddleware(allow_origins=cors_origins, expose_headers=_EXPOSED))
     if access is None:
@@ -102,14 +104,21 @@ class OriginMiddleware:
     """Reject requests from web pages of other sites, and requests for an unknown host name; see `TrustedHosts`.
 
     Without API keys the broker authenticates nobody, so a web page could otherwise use it through the browser of a
-    user who can reach it. One class does both checks, and records the matched route for the server's metrics,
-    because each middleware costs every request about a microsecond.
+    user who can reach it. One class does both checks, passes on the requests of the dashboard, and records the matched
+    route for the server's metrics, because each middleware costs every request about a microsecond.
     """
 
-    def __init__(self, cors_origins: Collection[str], hosts: TrustedHosts | None, access: Access | None) -> None:
+    def __init__(
+        self,
+        cors_origins: Collection[str],
+        hosts: TrustedHosts | None,
+        access: Access | None,
+        dashboard: UiRequests | None,
+    ) -> None:
         self._cors_origins = frozenset(cors_origins)
         self._hosts = hosts
         self._access = access
+        self._dashboard = dashboard
 
     def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
         env = req.env
@@ -127,6 +136,8 @@ class OriginMiddleware:
             host = env.get("HTTP_HOST")  # every browser sends it
             if host is not None and not self._hosts.accept(host) and (self._access is None or self._access.open_to_all):
                 raise RequestError(421, "unknown_host", _UNKNOWN_HOST)
+        if _OF_UI in env and self._dashboard is not None:
+            self._dashboard.admit(req)
 
     def process_response(self, req: falcon.Request, resp: falcon.Response, _resource: object, _ok: bool) -> None:
         req.env[ROUTE] = req.uri_template
@@ -135,6 +146,8 @@ class OriginMiddleware:
                 req.env[RESPONSE_SHARE].fit(len(resp.data))
             except RequestError as error:
                 _respond_to_request_error(req, resp, error, None)
+        if _OF_UI in req.env and self._dashboard is not None:
+            self._dashboard.log(req, resp)
 
 
 def _follows_link(req: falcon.Request) -> bool:
@@ -152,7 +165,7 @@ def _follows_link(req: falcon.Request) -> bool:
     )
 
 
-class UiMiddleware:
+class UiRequests:
     """Gives the requests of the dashboard the key of their session, and logs what they change.
 
     Requests of the dashboard have a header that no page of another site can send. In a read-only dashboard they change
@@ -163,10 +176,13 @@ class UiMiddleware:
         self._access = access
         self._is_read_only = is_read_only
 
-    def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
+    def admit(self, req: falcon.Request) -> None:
+        """Let a request have the key of its session.
+
+        Raises:
+            RequestError: it may not change anything.
+        """
         env = req.env
-        if env.get("HTTP_X_WONDERQ_UI") is None:
-            return
         if "HTTP_AUTHORIZATION" not in env:
             session = credential(lambda name: env.get(f"HTTP_{name}"))
             if session is not None:
@@ -174,8 +190,9 @@ class UiMiddleware:
         if self._is_read_only and req.method not in ("GET", "HEAD") and req.path != "/ui/session":
             raise RequestError(403, "read_only", "The dashboard of this broker may only read. Use the API instead.")
 
-    def process_response(self, req: falcon.Request, resp: falcon.Response, _resource: object, _ok: bool) -> None:
-        if req.env.get("HTTP_X_WONDERQ_UI") is None or req.method in ("GET", "HEAD"):
+    def log(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Log a request that may have changed something."""
+        if req.method in ("GET", "HEAD"):
             return
         key = None if self._access is None else self._access.find(req.auth)
         name = "nobody" if key is None else key.id

@@ -252,6 +252,15 @@ class Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
             self.fiber.yield_to_others()
         return written
 
+    def write_whole(self, response: bytes) -> None:
+        """Send a complete response, and buffer what the socket does not take at once."""
+        try:
+            sent = self.socket.send(response) if self.connected and not self.total_outbufs_len else 0
+        except OSError:  # it is full, or the client has disconnected, which the flush at the end notices
+            sent = 0
+        if sent < len(response):
+            self.write_soon(response[sent:])
+
     def _flush_outbufs_below_high_watermark(self) -> None:
         """Wait until the client has read most of the response so far. Waitress would block the thread."""
         while self.connected and self.total_outbufs_len > self.adj.outbuf_high_watermark:

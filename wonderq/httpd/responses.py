@@ -30,6 +30,9 @@ _DEFAULT_HEADERS = {
 #: Key in the WSGI environment under which the application stores the template of the requested path.
 ROUTE = "wonderq.route"
 
+#: Size up to which the head and the body of a response are joined, and sent without a buffer between.
+_WHOLE_BYTES = 1 << 16
+
 #: The part of the WSGI environment that is the same for every request.
 _ENVIRON = {
     "SERVER_SOFTWARE": "wonderq",
@@ -133,6 +136,16 @@ class ResponseTask(_ResponseHead, task.WSGITask):  # type: ignore[misc] # waitre
             environ[_UNPREFIXED.get(name) or f"HTTP_{name}"] = value
         self.environ = environ
         return environ
+
+    def write(self, data: bytes) -> None:
+        """Send head and body of a complete small response together, without a buffer between."""
+        is_whole = len(data) == self.content_length and not self.wrote_header
+        if not is_whole or not self.has_body or not 0 < len(data) <= _WHOLE_BYTES:
+            super().write(data)
+            return
+        self.channel.write_whole(self.build_response_header() + data)
+        self.wrote_header = True
+        self.content_bytes_written = len(data)
 
 
 class ErrorTask(_ResponseHead, task.ErrorTask):  # type: ignore[misc]

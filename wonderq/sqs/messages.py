@@ -17,7 +17,7 @@ from wonderq.model.errors import (
     StaleReceiptError,
     TooManyInFlightError,
 )
-from wonderq.model.messages import Change, Message, NewMessage, SendResult, Target, size_of
+from wonderq.model.messages import Change, Message, NewMessage, SendResults, Target, size_of
 from wonderq.model.settings import FIFO_SUFFIX, QueueSettings
 from wonderq.runtime.fibers import took
 from wonderq.sqs import message_attributes
@@ -77,8 +77,8 @@ def send_message(context: Context) -> dict[str, Any]:
     """Produce a message."""
     name, settings = context.settings()
     new = _read_new(context, name, settings, context.parameters, trace_of(context.environ))
-    sent = _send(context, name, [new])[0]
-    return {**new.sums, **_shown(name, sent)}
+    [shown] = _shown(name, _send(context, name, [new]))
+    return {**new.sums, **shown}
 
 
 def send_message_batch(context: Context) -> dict[str, Any]:
@@ -104,10 +104,8 @@ def send_message_batch(context: Context) -> dict[str, Any]:
         most = context.limits.batch_bytes
         text = f"Batch requests cannot be longer than {most} bytes. You have sent {total} bytes."
         raise SqsError("BatchRequestTooLong", text)
-    sent = _send(context, name, [new for _, new in fine]) if fine else []
-    successful = [
-        {"Id": entry_id, **new.sums, **_shown(name, each)} for (entry_id, new), each in zip(fine, sent, strict=True)
-    ]
+    shown = _shown(name, _send(context, name, [new for _, new in fine])) if fine else []
+    successful = [{"Id": entry_id, **new.sums, **each} for (entry_id, new), each in zip(fine, shown, strict=True)]
     return batch_results(successful, failures)
 
 
@@ -118,16 +116,20 @@ def _size_of_invalid(entry: Mapping[str, Any]) -> int:
     return size + message_attributes.size_of_any(attributes if isinstance(attributes, dict) else {})
 
 
-def _send(context: Context, queue: str, new: Sequence[_New]) -> Sequence[SendResult]:
+def _send(context: Context, queue: str, new: Sequence[_New]) -> SendResults:
     try:
         return context.broker.send(queue, [each.message for each in new])
     except BrokerError as error:
         raise from_broker(error) from error
 
 
-def _shown(queue: str, sent: SendResult) -> dict[str, str]:
-    shown = {"MessageId": sent.id}
-    return {**shown, "SequenceNumber": _sequence_number(sent.sequence)} if queue.endswith(FIFO_SUFFIX) else shown
+def _shown(queue: str, sent: SendResults) -> list[dict[str, str]]:
+    if not queue.endswith(FIFO_SUFFIX):
+        return [{"MessageId": each} for each in sent.ids]
+    return [
+        {"MessageId": each, "SequenceNumber": _sequence_number(sequence)}
+        for each, sequence in zip(sent.ids, sent.sequences, strict=True)
+    ]
 
 
 def _sequence_number(sequence: int) -> str:
@@ -145,7 +147,7 @@ def _read_new(
     limits = context.limits
     is_fifo = queue.endswith(FIFO_SUFFIX)
     body = _read_body(given, limits)
-    if not (is_fifo or trace or _OPTIONAL.intersection(given)):
+    if not (is_fifo or trace) and _OPTIONAL.isdisjoint(given):
         size = _check_size(size_of(body, None), settings, limits)
         return _New(body, {"MD5OfMessageBody": message_attributes.md5(body)}, size)
     delay_s = _read_delay(given, limits, is_fifo=is_fifo)
@@ -179,7 +181,8 @@ def _check_size(size: int, settings: QueueSettings, limits: SqsLimits) -> int:
     Raises:
         SqsError: it is not.
     """
-    took(size // _BYTES_PER_STEP)
+    if size >= _BYTES_PER_STEP:
+        took(size // _BYTES_PER_STEP)
     most = min(settings.max_message_bytes or limits.message_bytes, limits.message_bytes)
     if size > most:
         text = f"One or more parameters are invalid. Reason: Message must be shorter than {most} bytes."

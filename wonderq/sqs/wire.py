@@ -153,7 +153,11 @@ def read_json(data: bytes, bounds: Bounds) -> dict[str, Any]:
             parameters = {name: _decode_in_turns(value) for name, value in _decode_raw_parameters(data).items()}
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SqsError("SerializationException", f"The body is not a JSON object: {error}.") from error
-    return {key: each for key, each in parameters.items() if each is not None}
+    return (
+        {key: each for key, each in parameters.items() if each is not None}
+        if None in parameters.values()
+        else parameters
+    )
 
 
 def _decode_in_turns(value: msgspec.Raw) -> Any:
