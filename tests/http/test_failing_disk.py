@@ -122,8 +122,8 @@ def test_over_the_wire(broker: Broker, disk: FaultyDisk) -> None:
 
 def test_a_listing_that_fails_half_way_does_not_look_complete(broker: Broker, disk: FaultyDisk) -> None:
     with serving(broker) as served:
-        for _ in range(3):
-            served("POST", "/messages/produce", json={"messages": ["x" * 1000] * 1000})
+        for _ in range(12):  # more than the buffers of two sockets hold
+            served("POST", "/messages/produce", json={"messages": ["x" * 10_000] * 100})
         with served.connect() as connection:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 14)
             connection.sendall(request("GET", "/dev/messages"))
