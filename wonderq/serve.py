@@ -36,7 +36,7 @@ from wonderq.runtime.time_evidence import TimeEvidence
 from wonderq.sqs import refusals
 from wonderq.sqs.limits import STRICT, SqsLimits, relaxed
 from wonderq.state.state import UnreadableRecordError
-from wonderq_storage import Checkpoints, CorruptLogError, FileLog, Observer, StorageError
+from wonderq_storage import CorruptLogError, FileCheckpoints, FileLog, Observer, StorageError
 from wonderq_storage.errors import remedy
 
 logger = logging.getLogger("wonderq")
@@ -277,7 +277,7 @@ def open_broker(
     log = None
     try:
         log = FileLog(folder, sync=settings.fsync, segment_bytes=settings.segment_bytes, observer=observer)
-        checkpoints = Checkpoints(folder)
+        checkpoints = FileCheckpoints(folder)
         broker = Broker(
             log,
             checkpoints=checkpoints,

@@ -46,6 +46,10 @@ class LogFailedError(StorageError):
     """
 
 
+class DamagedCheckpointError(Exception):
+    """A checkpoint does not verify. A start skips it with a warning."""
+
+
 class FolderMissingError(StorageError):
     """The log's folder, or a segment in it, was moved or removed while the log is open."""
 

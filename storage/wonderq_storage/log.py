@@ -1,12 +1,12 @@
-"""The log protocol.
+"""The protocols of a log and of its checkpoints.
 
-Code above this protocol must not know about files, so that a log over a replicated stream could replace
+Code above these protocols must not know about files, so that a log over a replicated stream could replace
 `wonderq_storage.file_log.FileLog`. Every implementation must pass the test suite in tests/storage/log_contract.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 Position = int
@@ -150,3 +150,31 @@ class Log(Protocol):
         Raises:
             LogFailedError: the last records could not be made durable. The log is closed nevertheless.
         """
+
+
+class Checkpoints(Protocol):
+    """States of a log at some of its positions, stored so that a start replays only the records after one of them.
+
+    They are a cache: without them a start takes longer, and nothing else changes.
+    """
+
+    def write(self, mark: Mark, chunks: Iterable[bytes]) -> int:
+        """Write a checkpoint durably and return its size in bytes. The newest one that is proved stays, too.
+
+        Everything before the mark must be durable in the log already.
+
+        Raises:
+            DiskFullError: there is no room. Nothing of the checkpoint is left.
+        """
+
+    def prove(self, mark: Mark) -> None:
+        """Remember that the checkpoint with this mark is usable, which is unknown of the others."""
+
+    def newest_first(self) -> Iterator[tuple[Mark, Iterator[bytes]]]:
+        """Yield the mark and the chunks of each checkpoint. One whose beginning does not verify is skipped.
+
+        The chunks raise `DamagedCheckpointError` at the first one that does not verify.
+        """
+
+    def remove_unfinished(self) -> None:
+        """Remove what a crash left of checkpoints. Call it after a replay: a damaged log stays as it is."""

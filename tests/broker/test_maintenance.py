@@ -25,7 +25,7 @@ from wonderq.broker.compaction import compact_oldest, live_bytes
 from wonderq.broker.maintenance import LogMaintenance
 from wonderq.model.messages import Target
 from wonderq.state.replay import replay_log
-from wonderq_storage import Checkpoints, CorruptLogError, DiskFullError, FileLog, Mark, Position, SyncPolicy
+from wonderq_storage import CorruptLogError, DiskFullError, FileCheckpoints, FileLog, Mark, Position, SyncPolicy
 
 NEVER = 1 << 60
 HOUR_MS = 3_600_000
@@ -46,7 +46,7 @@ class WatchedLog(FileLog):
         return super().append_together(records, leave_bytes=leave_bytes)
 
 
-class WatchedCheckpoints(Checkpoints):
+class WatchedCheckpoints(FileCheckpoints):
     """Keeps the size of each that was written."""
 
     def __init__(self, folder: Path, disk: FaultyDisk) -> None:
