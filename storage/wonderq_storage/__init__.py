@@ -31,13 +31,15 @@ from wonderq_storage.errors import (
     FolderLockedError,
     LogClosedError,
     LogFailedError,
+    LogLostError,
+    LogMovedError,
     RecordTooLargeError,
     StorageError,
     TrimmedError,
     UnsupportedFormatError,
 )
 from wonderq_storage.file_log import DEFAULT_SEGMENT_BYTES, FileLog
-from wonderq_storage.log import Checkpoints, Log, Mark, Position, StaleMarkError
+from wonderq_storage.log import Checkpoints, Log, LogFiles, Mark, Position, StaleMarkError
 from wonderq_storage.observer import Observer
 from wonderq_storage.sync_policy import SyncPolicy
 
@@ -53,6 +55,9 @@ __all__ = [
     "Log",
     "LogClosedError",
     "LogFailedError",
+    "LogFiles",
+    "LogLostError",
+    "LogMovedError",
     "Mark",
     "Observer",
     "Position",

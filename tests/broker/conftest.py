@@ -71,6 +71,7 @@ class Lasting:
     def _compact(self) -> None:
         """Drop every record that there is, once what they still say has been said again."""
         end = self.log.rotate()
+        self.log.sync()
         while (oldest := self.log.oldest()) and oldest[0] <= end:
             assert compact_oldest(self.broker, self.log)
 

@@ -128,6 +128,7 @@ def by_a_checkpoint(life: Life) -> None:
 
 def by_a_compacted_log(life: Life) -> None:
     life.log.rotate()
+    life.log.sync()
     while compact_oldest(life.broker, life.log):
         pass
 

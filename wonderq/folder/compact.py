@@ -139,6 +139,7 @@ def compact(folder: Path, progress: Callable[[], None] = lambda: None) -> Outcom
         broker = Broker(log, checkpoints=checkpoints)
         checkpoints.remove_unfinished()
         end = log.rotate()
+        log.sync()
         done = 0
         while (oldest := log.oldest()) and oldest[0] <= end:
             try:

@@ -81,6 +81,7 @@ def reset_clock(folder: Path, progress: Callable[[], None] = lambda: None) -> Re
         checkpoints = FileCheckpoints(folder)
         broker = _ResettingBroker(log, checkpoints, found.ahead_ms)
         end = log.rotate()
+        log.sync()
         while (oldest := log.oldest()) and oldest[0] <= end:
             compact_oldest(broker, log)
             progress()
