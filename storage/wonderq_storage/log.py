@@ -113,6 +113,8 @@ class Log(Protocol):
     def wait(self, position: Position) -> None:
         """Block until the record at ``position`` and all before it are as durable as the policy promises.
 
+        Once it has failed, each later call for what is not durable raises at once.
+
         Raises:
             LogFailedError: the log could not be written. The record may or may not exist after a restart.
             LogLostError: another writer has taken over the log. The record may or may not be in it.
