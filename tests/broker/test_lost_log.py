@@ -192,3 +192,7 @@ def test_what_the_new_owner_dropped_is_no_damage(owner: Owner, monkeypatch: pyte
     with pytest.raises(LogLostError):
         owner.broker.get(QUEUE, message_id)
     assert not owner.broker.is_damaged
+    owner.broker.mark_damaged("a stream", 1, "what is read after that may be of the new owner")
+    with pytest.raises(LogLostError):
+        owner.broker.get(QUEUE, message_id)
+    assert not owner.broker.is_damaged

@@ -333,13 +333,15 @@ class Core:
     def mark_damaged(self, file: str, offset: int, reason: str) -> CorruptLogError:
         """Refuse all further work, because the log does not verify at this place; return the error to raise."""
         advice = "The broker does nothing more. Stop it, and run 'wonderq verify' on its folder"
-        damage = self.transaction.ended = CorruptLogError(file, offset, f"{reason}. {advice}")
+        damage = CorruptLogError(file, offset, f"{reason}. {advice}")
+        if self.transaction.ended is None:
+            self.transaction.ended = damage
         logger.critical("the log is damaged: %s", damage)
         return damage
 
     def _lose(self, error: LogLostError) -> None:
         """End all work, because another writer has taken over the log: refuse waiting consumers, and all that come."""
-        logger.critical("the log is lost, and this broker ends: %s", error)
+        logger.error("the log is lost, and this broker ends: %s", error)
         with self.lock:
             self.transaction.ended = error
             self.consumers.wake_all()
