@@ -20,7 +20,7 @@ from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import live_bytes
 from wonderq.broker.maintenance import LogMaintenance
 from wonderq.model.messages import Target
-from wonderq_storage import Checkpoints, FileLog, SyncPolicy
+from wonderq_storage import FileCheckpoints, FileLog, SyncPolicy
 
 BODY = "x" * 100
 SEGMENT_BYTES = 64 << 20
@@ -32,7 +32,7 @@ class Running:
     def __init__(self, folder: Path, *, sync: str = "os", maintenance: bool = True) -> None:
         self.folder = folder
         self.log = FileLog(folder, sync=SyncPolicy(sync), segment_bytes=SEGMENT_BYTES)
-        checkpoints = Checkpoints(folder)
+        checkpoints = FileCheckpoints(folder)
         self.broker = Broker(self.log, checkpoints=checkpoints)
         self.maintenance = LogMaintenance(self.broker, self.log, checkpoints, slack_bytes=SEGMENT_BYTES)
         if maintenance:

@@ -21,7 +21,7 @@ from pathlib import Path
 from wonderq.broker.broker import Broker
 from wonderq.broker.maintenance import LogMaintenance
 from wonderq.client.sync import Client
-from wonderq_storage import Checkpoints, FileLog, SyncPolicy
+from wonderq_storage import FileCheckpoints, FileLog, SyncPolicy
 
 BODY = "x" * 100
 TAIL_BYTES = 100_000_000
@@ -29,7 +29,7 @@ TAIL_BYTES = 100_000_000
 
 def make(folder: Path, messages: int) -> None:
     """Fill a folder with messages in batches of 100, and stop cleanly."""
-    log, checkpoints = FileLog(folder, sync=SyncPolicy("os")), Checkpoints(folder)
+    log, checkpoints = FileLog(folder, sync=SyncPolicy("os")), FileCheckpoints(folder)
     broker = Broker(log, checkpoints=checkpoints)
     maintenance = LogMaintenance(broker, log, checkpoints, slack_bytes=64 << 20)
     batch = [BODY] * 100

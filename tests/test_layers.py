@@ -273,6 +273,89 @@ def test_a_forbidden_import_is_found(package: str, target: str) -> None:
     assert not allows(package, target)
 
 
+#: Modules of storage that are the seam between the broker and its log: protocols, errors, and callbacks for metrics.
+SEAM = ("wonderq_storage.log", "wonderq_storage.errors", "wonderq_storage.observer")
+
+#: Code above the seam. It works with every kind of log, so it names none; `serve.py` opens the log.
+ABOVE_THE_SEAM = (
+    *("wonderq.state", "wonderq.runtime", "wonderq.broker", "wonderq.rest", "wonderq.sqs"),
+    *("wonderq.metrics", "wonderq.app"),
+)
+
+#: A file of its own, which has nothing to do with the log.
+_EVIDENCE_OF_THE_CLOCK = "wonderq.runtime.time_evidence"
+
+#: Modules by which code would reach a log's files or sockets without naming it.
+_FILES_AND_SOCKETS = ("asyncio", "fcntl", "mmap", "pathlib", "select", "socket", "socketserver", "ssl", "tempfile")
+
+
+def names_of_storage(tree: ast.AST) -> Iterator[str]:
+    """Return the public names of storage that a module uses."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "wonderq_storage":
+            yield from (each.name for each in node.names)
+        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "wonderq_storage":
+            yield node.attr
+
+
+def beyond_the_seam(source: str) -> list[str]:
+    """Return what a module uses that only one kind of log has."""
+    public = ast.parse((ROOT / "storage" / "wonderq_storage" / "__init__.py").read_text(encoding="utf-8"))
+    of_the_seam = {
+        each.name
+        for node in ast.walk(public)
+        if isinstance(node, ast.ImportFrom) and node.module in SEAM
+        for each in node.names
+    }
+    tree = ast.parse(source)
+    imported = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
+    imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    return sorted({*names_of_storage(tree)} - of_the_seam - {"checksum"}) + sorted(
+        name for name in imported if name.split(".")[0] in _FILES_AND_SOCKETS
+    )
+
+
+def test_nothing_above_the_seam_names_a_kind_of_log() -> None:
+    found = {}
+    for path in sorted((ROOT / "wonderq").rglob("*.py")):
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        if module.startswith(ABOVE_THE_SEAM) and module != _EVIDENCE_OF_THE_CLOCK:
+            found[module] = beyond_the_seam(path.read_text(encoding="utf-8"))
+    assert len(found) > 50
+    assert {module: names for module, names in found.items() if names} == {}
+
+
+def test_a_log_is_opened_in_one_place_besides_the_tools_for_folders() -> None:
+    kinds = {"FileLog", "FileCheckpoints"}
+    found = {
+        str(path.relative_to(ROOT / "wonderq"))
+        for path in (ROOT / "wonderq").rglob("*.py")
+        if kinds & {*names_of_storage(ast.parse(path.read_text(encoding="utf-8")))}
+    }
+    assert {path for path in found if not path.startswith("folder/")} == {"serve.py"}
+    source = (ROOT / "wonderq" / "serve.py").read_text(encoding="utf-8")
+    uses = {
+        function.name
+        for function in ast.walk(ast.parse(source))
+        if isinstance(function, ast.FunctionDef)
+        if kinds & {node.id for node in ast.walk(function) if isinstance(node, ast.Name)}
+    }
+    assert uses == {"open_log"}
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("from wonderq_storage import FileLog, Log, LogFiles", ["FileLog"]),
+        ("import wonderq_storage\nraise wonderq_storage.LogLostError(wonderq_storage.SyncPolicy)", ["SyncPolicy"]),
+        ("from wonderq_storage import Checkpoints, FileCheckpoints", ["FileCheckpoints"]),
+        ("import socket\nfrom pathlib import Path", ["pathlib", "socket"]),
+    ],
+)
+def test_a_kind_of_log_above_the_seam_is_found(source: str, names: list[str]) -> None:
+    assert beyond_the_seam(source) == names
+
+
 def test_the_top_level_stays_small() -> None:
     assert len(list((ROOT / "wonderq").glob("*.py"))) <= 12
 

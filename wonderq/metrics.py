@@ -36,7 +36,7 @@ from wonderq.rest.schemas import Body
 from wonderq.runtime.fibers import yield_to_others
 from wonderq.runtime.histogram import Histogram
 from wonderq.state import record
-from wonderq_storage import FileLog, Observer
+from wonderq_storage import Log, Observer
 
 #: Values of the label ``operation`` that are operations of the broker, by kind of record.
 _OPERATIONS = {
@@ -265,9 +265,9 @@ class BrokerCollector(Collector):
 
 
 class LogCollector(Collector):
-    """Collects the counters of a log and its use of the disk."""
+    """Collects the counters of a log and its use of the disk. It only reads what the log has in memory."""
 
-    def __init__(self, log: FileLog, counters: LogCounters, broker: Broker) -> None:
+    def __init__(self, log: Log, counters: LogCounters, broker: Broker) -> None:
         self._log = log
         self._counters = counters
         self._broker = broker
@@ -286,15 +286,17 @@ class LogCollector(Collector):
             "wonderq_log_disk_bytes", "Bytes of all segment files, with reserved space.", labels=[]
         )
         free = GaugeMetricFamily("wonderq_disk_free_bytes", "Free bytes on the disk of the log.", labels=[])
+        segments = GaugeMetricFamily("wonderq_log_segments", "Number of segment files in use.", labels=[])
         with suppress(OSError):  # on a failing disk, the other metrics are still needed
             written = log.used_bytes()
             live = min(live_bytes(self._broker), written)
             used.add_metric(["live"], live)
             used.add_metric(["dead"], written - live)
-            reserved.add_metric([], log.disk_bytes)
             free.add_metric([], log.free_bytes())
-        yield from (used, reserved, free)
-        yield GaugeMetricFamily("wonderq_log_segments", "Number of segment files in use.", log.segments)
+            if (files := log.files) is not None:
+                reserved.add_metric([], files.disk_bytes)
+                segments.add_metric([], files.segments)
+        yield from (used, reserved, free, segments)
 
 
 class ServerCollector(Collector):
@@ -348,7 +350,7 @@ class LogCounters(Observer):
 class ProcessVitals:
     """Figures of the log and the server that the overview shows."""
 
-    def __init__(self, log: FileLog, counters: LogCounters, connection_limit: int) -> None:
+    def __init__(self, log: Log, counters: LogCounters, connection_limit: int) -> None:
         self._log = log
         self._counters = counters
         self._connection_limit = connection_limit
@@ -357,15 +359,15 @@ class ProcessVitals:
 
     def read(self) -> Vitals:
         """Return the present values."""
-        free_bytes = used_bytes = disk_bytes = None
+        free_bytes = used_bytes = files = None
         with suppress(OSError):  # on a failing disk, the rest is still needed
-            free_bytes, used_bytes, disk_bytes = self._log.free_bytes(), self._log.used_bytes(), self._log.disk_bytes
+            free_bytes, used_bytes, files = self._log.free_bytes(), self._log.used_bytes(), self._log.files
         return Vitals(
             __version__,
             free_bytes,
             used_bytes,
-            disk_bytes,
-            self._log.segments,
+            files and files.disk_bytes,
+            files and files.segments,
             self._counters.sync_s.quantile(0.99),
             None if self.server is None else self.server.open_connections,
             self._connection_limit,

@@ -36,7 +36,7 @@ from wonderq.runtime.time_evidence import TimeEvidence
 from wonderq.sqs import refusals
 from wonderq.sqs.limits import STRICT, SqsLimits, relaxed
 from wonderq.state.state import UnreadableRecordError
-from wonderq_storage import Checkpoints, CorruptLogError, FileLog, Observer, StorageError
+from wonderq_storage import Checkpoints, CorruptLogError, FileCheckpoints, FileLog, Log, Observer, StorageError
 from wonderq_storage.errors import remedy
 
 logger = logging.getLogger("wonderq")
@@ -147,7 +147,7 @@ def assembled(
         pauses = CollectorPauses(lambda: broker.long_lived_objects)
         pauses.start()
         stack.callback(pauses.stop)
-        logger.info("ready after %.2f s; log of %d bytes", time.monotonic() - began, log.disk_bytes)
+        logger.info("ready after %.2f s; log of %d bytes", time.monotonic() - began, log.used_bytes())
         yield Assembly(broker, server, keys)
 
 
@@ -262,10 +262,32 @@ def _start_server(app: App, access: Access, settings: Settings, sockets: Sequenc
     return server
 
 
+class OpenedLog(NamedTuple):
+    """A log that is not replayed yet."""
+
+    log: Log
+    checkpoints: Checkpoints
+    part_bytes: int
+    """Size of the parts in which the log drops its oldest records."""
+
+
+def open_log(settings: Settings, observer: Observer | None = None) -> OpenedLog:
+    """Open the log that the settings name. Only this function knows what kind of log that is.
+
+    ``observer`` is called for each group and sync.
+
+    Raises:
+        StorageError, OSError: the log cannot be opened.
+    """
+    folder, segment_bytes = settings.data, settings.segment_bytes
+    log = FileLog(folder, sync=settings.fsync, segment_bytes=segment_bytes, observer=observer)
+    return OpenedLog(log, FileCheckpoints(folder), segment_bytes)
+
+
 def open_broker(
     settings: Settings, observer: Observer | None = None, clock: Clock | None = None
-) -> tuple[FileLog, Broker, LogMaintenance]:
-    """Open the folder and replay its log. ``observer`` is called for each group and sync.
+) -> tuple[Log, Broker, LogMaintenance]:
+    """Open the log and replay it. ``observer`` is called for each group and sync.
 
     ``clock`` replaces the clock that follows the system's.
 
@@ -274,22 +296,22 @@ def open_broker(
     """
     folder = settings.data
     made = [each for each in (folder, *folder.parents) if not each.exists()]
-    log = None
+    opened = None
     try:
-        log = FileLog(folder, sync=settings.fsync, segment_bytes=settings.segment_bytes, observer=observer)
-        checkpoints = Checkpoints(folder)
+        opened = open_log(settings, observer)
         broker = Broker(
-            log,
-            checkpoints=checkpoints,
+            opened.log,
+            checkpoints=opened.checkpoints,
             clock=clock or _clock(settings),
             limits=settings.limits,
             create_queues=settings.create_queues,
         )
-        checkpoints.remove_unfinished()
-        return log, broker, LogMaintenance(broker, log, checkpoints, slack_bytes=settings.segment_bytes)
+        opened.checkpoints.remove_unfinished()
+        log, checkpoints, part_bytes = opened
+        return log, broker, LogMaintenance(broker, log, checkpoints, slack_bytes=part_bytes)
     except BaseException as error:
-        if log is not None:
-            log.close()
+        if opened is not None:
+            opened.log.close()
         with suppress(OSError):  # a folder that is not empty stays
             for each in made:
                 each.rmdir()

@@ -10,7 +10,7 @@ from wonderq.broker.broker import Broker
 from wonderq.broker.maintenance import LogMaintenance
 from wonderq.model.messages import NewMessage
 from wonderq.runtime.clock import Clock
-from wonderq_storage import Checkpoints, FileLog, SyncPolicy
+from wonderq_storage import FileCheckpoints, FileLog, SyncPolicy
 
 #: How long ago a folder is filled. Delays and claims of half this time have ended when a broker starts on it.
 AGO_MS = 1_800_000
@@ -30,7 +30,7 @@ class PastClock(Clock):
 
 def make(folder: Path, fill: Fill, *, segment_bytes: int = _SEGMENT_BYTES) -> None:
     """Make a folder, with a checkpoint if a clean stop would write one."""
-    log, checkpoints = FileLog(folder, sync=SyncPolicy("os"), segment_bytes=segment_bytes), Checkpoints(folder)
+    log, checkpoints = FileLog(folder, sync=SyncPolicy("os"), segment_bytes=segment_bytes), FileCheckpoints(folder)
     broker = Broker(log, checkpoints=checkpoints, clock=PastClock())
     maintenance = LogMaintenance(broker, log, checkpoints, slack_bytes=segment_bytes)
     fill(broker)

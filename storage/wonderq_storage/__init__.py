@@ -17,26 +17,29 @@ not at all. The folder is on a local file system, because it is locked with floc
     0000000001-0000123456.ckpt    a checkpoint: a cache of the state at that position of the log
     torn/                         torn tails that a start cut off, kept for inspection; the log never reads them
 
-**Modules.** `log` defines the protocol, and `file_log` implements it with `group_writer` and `segment_files`. `frame`
-encodes bytes, `segment` reads and creates one file, `recovery` decides what a start does with a folder, `salvage` reads
-past damage. `checkpoint` stores the caches. `sync_policy` defines when a record counts as written, `observer` the
-callbacks for metrics, `disk` the calls to the operating system, `errors` the exceptions.
+**Modules.** `log` defines the protocols. `file_log` implements the log with `group_writer` and `segment_files`,
+`checkpoint` implements the caches. `frame` encodes bytes, `segment` reads and creates one file, `recovery` decides what
+a start does with a folder, `salvage` reads past damage. `sync_policy` defines when a record counts as written,
+`observer` the callbacks for metrics, `disk` the calls to the operating system, `errors` the exceptions.
 """
 
-from wonderq_storage.checkpoint import Checkpoints, DamagedCheckpointError
+from wonderq_storage.checkpoint import FileCheckpoints
 from wonderq_storage.errors import (
     CorruptLogError,
+    DamagedCheckpointError,
     DiskFullError,
     FolderLockedError,
     LogClosedError,
     LogFailedError,
+    LogLostError,
+    LogMovedError,
     RecordTooLargeError,
     StorageError,
     TrimmedError,
     UnsupportedFormatError,
 )
 from wonderq_storage.file_log import DEFAULT_SEGMENT_BYTES, FileLog
-from wonderq_storage.log import Log, Mark, Position, StaleMarkError
+from wonderq_storage.log import Checkpoints, Log, LogFiles, Mark, Position, StaleMarkError
 from wonderq_storage.observer import Observer
 from wonderq_storage.sync_policy import SyncPolicy
 
@@ -46,11 +49,15 @@ __all__ = [
     "CorruptLogError",
     "DamagedCheckpointError",
     "DiskFullError",
+    "FileCheckpoints",
     "FileLog",
     "FolderLockedError",
     "Log",
     "LogClosedError",
     "LogFailedError",
+    "LogFiles",
+    "LogLostError",
+    "LogMovedError",
     "Mark",
     "Observer",
     "Position",

@@ -1,4 +1,4 @@
-"""Checkpoints: the state at one position of a log, stored so that a start reads only the records after it.
+"""Checkpoint files: the state at one position of a log, stored so that a start reads only the records after it.
 
 A checkpoint is a cache. If it is missing, damaged or old, the start takes longer; nothing else depends on it. The file
 is named after its position in the log (`SEGMENT-OFFSET.ckpt`, in decimal)::
@@ -23,6 +23,7 @@ import msgpack
 from wonderq_storage import frame
 from wonderq_storage.checksum import crc32
 from wonderq_storage.disk import Disk, DiskFile, no_room_is_disk_full
+from wonderq_storage.errors import DamagedCheckpointError
 from wonderq_storage.log import Mark, Position
 from wonderq_storage.segment import pack_position, unpack_position
 
@@ -39,12 +40,8 @@ KEPT = 2
 _HEADER = struct.Struct("<8sI48x")
 
 
-class DamagedCheckpointError(Exception):
-    """A checkpoint does not verify. A start skips it with a warning."""
-
-
-class Checkpoints:
-    """The checkpoints in a log's folder, which the caller has locked."""
+class FileCheckpoints:
+    """A `wonderq_storage.log.Checkpoints` in a log's folder, which the caller has locked."""
 
     def __init__(self, folder: Path, disk: Disk | None = None) -> None:
         self._folder = folder

@@ -46,6 +46,21 @@ class LogFailedError(StorageError):
     """
 
 
+class LogLostError(LogFailedError):
+    """Another writer has taken over the log. This object accepts no more records, and the broker that uses it ends.
+
+    The last records may be in the log or not. The process may open the log again, and start another broker on it.
+    """
+
+
+class LogMovedError(StorageError):
+    """Another writer dropped the beginning of the log during a replay. Replay it again."""
+
+
+class DamagedCheckpointError(Exception):
+    """A checkpoint does not verify. A start skips it with a warning."""
+
+
 class FolderMissingError(StorageError):
     """The log's folder, or a segment in it, was moved or removed while the log is open."""
 

@@ -19,13 +19,14 @@ from wonderq_storage.errors import (
     FolderMissingError,
     LogClosedError,
     LogFailedError,
+    LogLostError,
     RecordTooLargeError,
     TrimmedError,
     is_bad_medium,
     remedy,
 )
 from wonderq_storage.group_writer import End, Group, GroupWriter
-from wonderq_storage.log import Mark, Position
+from wonderq_storage.log import LogFiles, Mark, Position
 from wonderq_storage.observer import Observer
 from wonderq_storage.recovery import Recovery, wall_clock_ms
 from wonderq_storage.segment import Segment, SegmentReader, pack_position, unpack_position
@@ -105,6 +106,7 @@ class FileLog:
 
         self._open: Group | None = None  # records gather here; None until `start`
         self._full: list[Group] = []  # gathered earlier, in segments without room for more
+        self._ended: Group | None = None  # the last one before a `rotate`
 
         self._leading = False
         self._rounds_begun = 0  # rounds of leading
@@ -134,15 +136,13 @@ class FileLog:
         return self._recovery.base
 
     @property
-    def disk_bytes(self) -> int:
-        """Size of all segment files, reserved space included."""
+    def files(self) -> LogFiles:
         with self._mutex:
-            return sum(each.file.size() for each in self._files.published.values())
+            published = self._files.published.values()
+            return LogFiles(len(published), sum(each.file.size() for each in published))
 
-    @property
-    def segments(self) -> int:
-        """Number of segment files, without the reserved one."""
-        return len(self._files.published)
+    def on_lost(self, callback: Callable[[LogLostError], None]) -> None:
+        """Do nothing: the folder is locked, so no other process can take over the log."""
 
     def replay(self, mark: Mark | None = None) -> Iterator[tuple[Position, memoryview]]:
         return self._recovery.replay(mark)
@@ -216,10 +216,19 @@ class FileLog:
             room = 0  # a program that knows only the older version would misread new records
         if need + leave_bytes <= room:
             return group
-        # Space is reserved before a record is accepted, so a full disk is noticed before anything has changed.
         fits = need <= room
+        if fits and need + leave_bytes <= room + self._bytes_freed_soon():
+            return group
+        # Space is reserved before a record is accepted, so a full disk is noticed before anything has changed.
         spare = self._files.spare_after(group.target.number, need + leave_bytes - (room if fits else 0))
         return group if fits else self._enter(spare)
+
+    def _bytes_freed_soon(self) -> int:
+        """Return the unused bytes of the segment that `rotate` ended, while no leader has cut them off."""
+        ended = self._ended
+        if ended is None or ended.target.number < self._written_end.number:
+            return 0
+        return ended.target.header.capacity - TAIL_BYTES - ended.end
 
     def _gathering_group(self) -> Group:
         if self._open is None or self._closed:
@@ -237,26 +246,25 @@ class FileLog:
         return self._open
 
     def rotate(self) -> Position:
-        """Seal the segment in use and continue in an empty one; return where that begins.
+        """Continue in an empty segment and return where it begins. The next leader seals the one before it.
 
-        `oldest` and `trim` then reach everything appended before.
-
-        Raises:
-            DiskFullError: there is no room for another segment; nothing was changed.
-            LogFailedError: the log could not be written.
+        Raises: as `wonderq_storage.log.Log.rotate`.
         """
         with self._mutex:
             group, spare = self._gathering_group(), self._files.spare
             if spare is None or spare.header.capacity != self._segment_bytes:
                 spare = self._files.reserve(group.target.number)
-            end = self._position(self._enter(spare))
-        self.sync()
-        return end
+            self._ended = group
+            return self._position(self._enter(spare))
 
     def end(self) -> Position:
         with self._mutex:
             assert self._open is not None
             return self._position(self._open)
+
+    def confirm(self) -> Position:
+        """Return the position of the last byte so far: the folder is locked, so nobody else can have appended."""
+        return self.end() - 1
 
     def wait(self, position: Position) -> None:
         with self._mutex:
@@ -446,6 +454,7 @@ class FileLog:
             self.sync()
         if writer.durable_base < number:
             self.rotate()  # the segment in use has no room for another group; its seal records the base
+            self.sync()
         while True:
             with self._mutex:
                 oldest = self._files.oldest()

@@ -1,13 +1,15 @@
-"""The log protocol.
+"""The protocols of a log and of its checkpoints.
 
-Code above this protocol must not know about files, so that a log over a replicated stream could replace
-`wonderq_storage.file_log.FileLog`. Every implementation must pass the test suite in tests/storage/log_contract.py.
+Code above these protocols must not know about files or sockets, so that a log over a replicated stream can replace
+`wonderq_storage.file_log.FileLog`. Every log must pass the test suite in tests/storage/log_contract.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
+
+from wonderq_storage.errors import LogLostError
 
 Position = int
 """Place of a record's first byte. Later records have larger positions; byte n of a record is at its position + n."""
@@ -28,11 +30,24 @@ class StaleMarkError(Exception):
     """The log does not contain this mark, or no longer does. The log is intact: replay it without the mark."""
 
 
+class LogFiles(NamedTuple):
+    """The files of a log that is in a folder."""
+
+    segments: int
+    """Number of segment files, without the reserved one."""
+    disk_bytes: int
+    """Size of all segment files, reserved space included."""
+
+
 class Log(Protocol):
     """An append-only sequence of records. A record is durable once `wait` returns for it.
 
     Usage: read `replay` to its end once and call `start`. Then append, wait and read from any number of threads. Call
     `close` at the end.
+
+    `replay`, `start`, `wait`, `sync`, `trim`, `close`, `read` with ``block``, and the records of `oldest` may take as
+    long as a disk or a network does. Callers make every other call while they hold a lock or serve other clients, so
+    no other call waits for a sync or for the network.
     """
 
     @property
@@ -43,6 +58,18 @@ class Log(Protocol):
     def failure(self) -> str | None:
         """The reason why the log accepts no more records, or None while it does."""
 
+    @property
+    def files(self) -> LogFiles | None:
+        """The files of the log, or None if it is not in a folder."""
+
+    def on_lost(self, callback: Callable[[LogLostError], None]) -> None:
+        """Register a function to call once when another writer takes over the log; at once if one already has.
+
+        `failure` is set before the call, and the log holds no lock of its own during it. The call comes from a thread
+        of the log, or from within one of the calls that may take long. A log that only this process can write never
+        makes it.
+        """
+
     def replay(self, mark: Mark | None = None) -> Iterator[tuple[Position, Record]]:
         """Yield every record from the oldest, or from ``mark``, on. A record is valid until the next one is requested.
 
@@ -50,6 +77,8 @@ class Log(Protocol):
             StaleMarkError: the mark belongs to another log, or precedes its oldest record. No record was yielded.
             CorruptLogError: durable bytes do not verify. Nothing was changed.
             UnsupportedFormatError: a newer program wrote the log. Nothing was changed.
+            LogMovedError: another writer dropped the beginning of the log meanwhile. Call `replay` again.
+            LogLostError: another writer took over the log before this one had it.
         """
 
     def start(self) -> None:
@@ -71,6 +100,7 @@ class Log(Protocol):
             DiskFullError: there is no room. Nothing was appended.
             RecordTooLargeError: the record is larger than `max_record_bytes`. Nothing was appended.
             LogFailedError: an earlier write or sync failed. Nothing was appended.
+            LogLostError: another writer has taken over the log. Nothing was appended.
             LogClosedError: the log is not started yet, or closed.
         """
 
@@ -83,12 +113,29 @@ class Log(Protocol):
     def wait(self, position: Position) -> None:
         """Block until the record at ``position`` and all before it are as durable as the policy promises.
 
+        Once it has failed, each later call for what is not durable raises at once.
+
         Raises:
             LogFailedError: the log could not be written. The record may or may not exist after a restart.
+            LogLostError: another writer has taken over the log. The record may or may not be in it.
         """
 
     def end(self) -> Position:
         """Return the position after the last record appended so far."""
+
+    def confirm(self) -> Position:
+        """Return the position to `wait` for before an answer that is based on the records appended so far.
+
+        When that `wait` returns, they are durable, and no other writer had appended any record at the moment of this
+        call. So nothing that another writer did can be missing in the answer. The position is not below that of any
+        record appended before, and it is below those of all records appended later. No record is appended for it.
+
+        A log that only this process can write returns ``end() - 1``. Any other log returns a position in a group that
+        it sends after this call, with or without records.
+
+        Raises:
+            LogFailedError, LogLostError: as `wait`, which may raise them instead.
+        """
 
     def sync(self) -> None:
         """Make everything appended so far durable, under every policy.
@@ -100,11 +147,12 @@ class Log(Protocol):
     def rotate(self) -> Position:
         """End the part of the log in use and return the position at which the next one begins.
 
-        `oldest` and `trim` then reach everything before that position.
+        `oldest` and `trim` reach everything before that position once `sync` has returned.
 
         Raises:
             DiskFullError: there is no room for the next part. Nothing was changed.
-            LogFailedError: the log could not be written.
+            LogFailedError: an earlier write failed, or the next part cannot be created. Nothing was changed.
+            LogClosedError: the log is not started yet, or closed.
         """
 
     def mark(self) -> Mark:
@@ -142,11 +190,44 @@ class Log(Protocol):
         """
 
     def locate(self, position: Position) -> tuple[str, int]:
-        """Return the file and the offset of a position, for messages to people."""
+        """Return where a position is, for messages to people: the file and the offset in it.
+
+        A log without files returns its name, and a number that does not fall as positions rise.
+        """
 
     def close(self) -> None:
         """Make everything appended durable, mark the log as cleanly closed, and release it. Idempotent.
 
+        A log that has failed before is only released.
+
         Raises:
             LogFailedError: the last records could not be made durable. The log is closed nevertheless.
         """
+
+
+class Checkpoints(Protocol):
+    """States of a log at some of its positions, stored so that a start replays only the records after one of them.
+
+    They are a cache: without them a start takes longer, and nothing else changes.
+    """
+
+    def write(self, mark: Mark, chunks: Iterable[bytes]) -> int:
+        """Write a checkpoint durably and return its size in bytes. The newest one that is proved stays, too.
+
+        Everything before the mark must be durable in the log already.
+
+        Raises:
+            DiskFullError: there is no room. Nothing of the checkpoint is left.
+        """
+
+    def prove(self, mark: Mark) -> None:
+        """Remember that the checkpoint with this mark is usable, which is unknown of the others."""
+
+    def newest_first(self) -> Iterator[tuple[Mark, Iterator[bytes]]]:
+        """Yield the mark and the chunks of each checkpoint. One whose beginning does not verify is skipped.
+
+        The chunks raise `DamagedCheckpointError` at the first one that does not verify.
+        """
+
+    def remove_unfinished(self) -> None:
+        """Remove what a crash left of checkpoints. Call it after a replay: a damaged log stays as it is."""

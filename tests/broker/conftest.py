@@ -18,7 +18,7 @@ from wonderq.broker.maintenance import checkpoint
 from wonderq.model.limits import Limits
 from wonderq.model.messages import Message, NewMessage
 from wonderq.runtime.fibers import Event
-from wonderq_storage import Checkpoints, FileLog, SyncPolicy
+from wonderq_storage import FileCheckpoints, FileLog, SyncPolicy
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ class Lasting:
 
     def _open(self, limits: Limits | None) -> None:
         self.log = FileLog(self.folder, sync=SyncPolicy("os"), segment_bytes=1 << 20)
-        self.checkpoints = Checkpoints(self.folder)
+        self.checkpoints = FileCheckpoints(self.folder)
         self.broker = Broker(self.log, checkpoints=self.checkpoints, clock=self.clock, limits=limits)
 
     def again(self) -> Broker:
@@ -71,6 +71,7 @@ class Lasting:
     def _compact(self) -> None:
         """Drop every record that there is, once what they still say has been said again."""
         end = self.log.rotate()
+        self.log.sync()
         while (oldest := self.log.oldest()) and oldest[0] <= end:
             assert compact_oldest(self.broker, self.log)
 

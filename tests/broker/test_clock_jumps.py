@@ -17,7 +17,7 @@ from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest
 from wonderq.broker.maintenance import checkpoint
 from wonderq.model.messages import Change, Message, Target
-from wonderq_storage import Checkpoints, FileLog, SyncPolicy
+from wonderq_storage import FileCheckpoints, FileLog, SyncPolicy
 
 JUMPS_MS = [-YEAR_MS, -HOUR_MS, -30_000, -1, 1, 30_000, HOUR_MS, YEAR_MS]
 
@@ -32,7 +32,7 @@ class Life:
 
     def open(self) -> None:
         self.log = FileLog(self.folder, sync=SyncPolicy("os"), segment_bytes=4096)
-        self.checkpoints = Checkpoints(self.folder)
+        self.checkpoints = FileCheckpoints(self.folder)
         self.broker = Broker(self.log, checkpoints=self.checkpoints)
 
     def restart(self, *, wall_ms: int) -> None:
@@ -128,6 +128,7 @@ def by_a_checkpoint(life: Life) -> None:
 
 def by_a_compacted_log(life: Life) -> None:
     life.log.rotate()
+    life.log.sync()
     while compact_oldest(life.broker, life.log):
         pass
 

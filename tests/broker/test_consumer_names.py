@@ -157,6 +157,7 @@ def test_compaction_of_named_and_nameless_claims(lasting: Lasting) -> None:
     take(lasting, 2)
     lasting.take("q", 1)
     end = lasting.log.rotate()
+    lasting.log.sync()
     while (oldest := lasting.log.oldest()) and oldest[0] <= end:
         assert compact_oldest(lasting.broker, lasting.log)
     assert names(lasting) == ["worker-1:42", "worker-1:42", "", ""]
@@ -173,6 +174,7 @@ def test_compaction_of_the_longest_names_of_many_small_messages(lasting: Lasting
     for n in range(8):
         take(lasting, 1_000, "\U0001f389" * 63 + str(n))
     end = lasting.log.rotate()
+    lasting.log.sync()
     while (oldest := lasting.log.oldest()) and oldest[0] <= end:
         assert compact_oldest(lasting.broker, lasting.log, batch_bytes=1 << 20)
     lasting.again()

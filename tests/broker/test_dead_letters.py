@@ -276,6 +276,7 @@ def test_a_move_that_something_comes_between(tmp_path: Path, meanwhile: str, gro
 
     def compacted() -> None:
         end = log.rotate()
+        log.sync()
         while (oldest := log.oldest()) and oldest[0] <= end:
             assert compact_oldest(broker, log)
 

@@ -119,9 +119,11 @@ def test_nothing_of_it_is_left_in_the_log_once_that_is_compacted(tmp_path: Path)
     broker = Broker(log, clock=clock)
     use_and_delete(broker, clock, NAMES)
     end = log.rotate()
+    log.sync()
     while (oldest := log.oldest()) and oldest[0] <= end:
         assert compact_oldest(broker, log)
     log.rotate()
+    log.sync()
     kinds = []
     while (oldest := log.oldest()) is not None:
         kinds += [record.decode_typed(data).kind for _, data in oldest[1]]

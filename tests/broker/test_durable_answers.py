@@ -23,19 +23,20 @@ from wonderq.broker.finishing import Finish
 from wonderq.broker.polls import Sources
 from wonderq.model.errors import BrokerError, QueueNotFoundError
 from wonderq.model.limits import Limits
-from wonderq.model.messages import Change, NewMessage, Target
+from wonderq.model.messages import Change, NewMessage, RequestNumber, Target
 from wonderq.state import record
 from wonderq.state.state import State
-from wonderq_storage import DiskFullError
+from wonderq_storage import DiskFullError, LogLostError
 
 QUEUE = "default"
+NUMBER = RequestNumber("producer", 1)
 
 
 class Scene:
     """A broker with one message that waits, one that is claimed, and one that is gone, and a log that can be held."""
 
-    def __init__(self) -> None:
-        self.log = MemoryLog()
+    def __init__(self, *, shared: bool = False) -> None:
+        self.log = MemoryLog(shared=shared)
         self.clock = FakeClock()
         self.broker = Broker(self.log, clock=self.clock, limits=Limits(wait_s=60))
         self.claimed, self.waiting, self.gone = self.broker.produce(QUEUE, ["claimed", "waiting", "gone"])
@@ -46,6 +47,7 @@ class Scene:
         self.broker.put_queue("other")
         self.broker.produce("other", ["there"])
         self.broker.put_queue("empty")
+        self.broker.send("numbered", [NewMessage("x", key="k")], NUMBER)
         self.redrive = self.broker.redrives.start("other", QUEUE, per_second=1)
         self.broker.schedules.put("daily", cron="0 6 * * *", body="x", queue=QUEUE)
 
@@ -69,6 +71,8 @@ ANSWERS: dict[str, Action] = {
     "produce": lambda s: s.broker.produce(QUEUE, ["x"]),
     "produce to a new queue": lambda s: s.broker.produce("new", ["x", "y"], [None, 5]),
     "send": lambda s: s.broker.send(QUEUE, [NewMessage("x", key="k")]),
+    "send again by number": lambda s: s.broker.send("numbered", [NewMessage("x", key="k")], NUMBER),
+    "send again by key": lambda s: s.broker.send("numbered", [NewMessage("x", key="k")]),
     "hand over": lambda s: s.broker.hand_over(QUEUE, [Target(receipt=s.receipt)], {"other": [NewMessage("x")]}),
     "claim": lambda s: s.broker.claim(QUEUE),
     "claim by attempt": lambda s: s.broker.claim(QUEUE, attempt_id="a"),
@@ -77,7 +81,11 @@ ANSWERS: dict[str, Action] = {
     "claim from several": lambda s: s.broker.claim_from(Sources([QUEUE, "empty"]), ClaimOptions()),
     "finish and claim": lambda s: s.broker.next(Sources([QUEUE]), [Finish(s.receipt, None)], ClaimOptions()),
     "finish and claim nothing": lambda s: s.broker.next(Sources(["empty"]), [Finish(s.receipt, None)], ClaimOptions()),
+    "finish nothing and claim nothing": lambda s: s.broker.next(
+        Sources(["empty"]), [Finish(another_receipt(s.receipt), None)], ClaimOptions()
+    ),
     "move messages": lambda s: s.broker.move(QUEUE, [s.waiting], "other"),
+    "move nothing": lambda s: s.broker.move(QUEUE, [s.gone], "other"),
     "list all redrives": lambda s: s.broker.redrives.list_all(),
     "delete by id": lambda s: s.broker.delete(QUEUE, Target(id=s.waiting)),
     "delete by receipt": lambda s: s.broker.delete(QUEUE, Target(receipt=s.receipt)),
@@ -88,6 +96,7 @@ ANSWERS: dict[str, Action] = {
     "update a batch": lambda s: s.broker.update_batch(QUEUE, [(Target(id=s.claimed), Change(delay_ms=0))]),
     "update nothing of a batch": lambda s: s.broker.update_batch(QUEUE, [(Target(id=s.gone), Change())]),
     "kick": lambda s: s.broker.kick(QUEUE, 1),
+    "renew too late": lambda s: s.broker.update_batch(QUEUE, [(Target(receipt=another_receipt(s.receipt)), Change())]),
     "get": lambda s: s.broker.get(QUEUE, s.waiting),
     "list": lambda s: list(s.broker.messages(QUEUE)),
     "list by status": lambda s: list(s.broker.messages(QUEUE, status="processing")),
@@ -194,6 +203,27 @@ def test_nothing_waits_for_what_is_durable_already(scene: Scene, act: Action) ->
         call: Call[Any] = Call(act, scene)
         eventually(lambda: call.done, "an answer without a sync")
         scene.log.release()
+
+
+#: Answers that no client acts on.
+_UNCONFIRMED = {"claim nothing", "claim nothing after waiting"}
+
+
+@pytest.mark.parametrize("name", [each for each in (*ANSWERS, *REFUSALS) if each not in _UNCONFIRMED])
+def test_nothing_is_answered_or_refused_from_a_log_that_another_writer_has_taken_over(name: str) -> None:
+    """This broker does not know it yet, as after a pause of its process: what it has in memory is of the past."""
+    scene = Scene(shared=True)
+    scene.log.opened_again()
+    with pytest.raises(LogLostError):
+        (ANSWERS | REFUSALS)[name](scene)
+
+
+@pytest.mark.parametrize("name", _UNCONFIRMED)
+def test_an_empty_claim_appends_nothing_to_be_sure(name: str) -> None:
+    scene = Scene(shared=True)
+    end = scene.log.end()
+    assert ANSWERS[name](scene) == []
+    assert scene.log.end() == end
 
 
 def test_a_consumer_that_waited_is_answered_after_the_claim_is_durable(scene: Scene) -> None:

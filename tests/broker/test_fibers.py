@@ -244,6 +244,7 @@ class TestDurability:
     @pytest.fixture
     def log(self) -> MemoryLog:
         log = MemoryLog()
+        assert list(log.replay()) == []
         log.start()
         return log
 

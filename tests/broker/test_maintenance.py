@@ -25,7 +25,7 @@ from wonderq.broker.compaction import compact_oldest, live_bytes
 from wonderq.broker.maintenance import LogMaintenance
 from wonderq.model.messages import Target
 from wonderq.state.replay import replay_log
-from wonderq_storage import Checkpoints, CorruptLogError, DiskFullError, FileLog, Mark, Position, SyncPolicy
+from wonderq_storage import CorruptLogError, DiskFullError, FileCheckpoints, FileLog, Mark, Position, SyncPolicy
 
 NEVER = 1 << 60
 HOUR_MS = 3_600_000
@@ -46,7 +46,7 @@ class WatchedLog(FileLog):
         return super().append_together(records, leave_bytes=leave_bytes)
 
 
-class WatchedCheckpoints(Checkpoints):
+class WatchedCheckpoints(FileCheckpoints):
     """Keeps the size of each that was written."""
 
     def __init__(self, folder: Path, disk: FaultyDisk) -> None:
@@ -431,21 +431,30 @@ def test_a_full_disk_with_one_segment_of_garbage_heals(keep: Keep) -> None:
     assert kept.log.trims > 0
 
 
-def test_nobody_comes_between_a_rotation_and_the_room_that_it_gives_back(
+def test_nobody_is_refused_or_waits_between_a_rotation_and_the_room_that_it_gives_back(
     keep: Keep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = keep(segment_bytes=1 << 17, disk=SmallDisk((1 << 17) + 20_000))
     kept.delete(kept.produce(40, size=1000))
-    rotate = kept.log.rotate
-    held: list[bool] = []
+    rotate, sync = kept.log.rotate, kept.log.sync
+    steps: list[str] = []
 
-    def watched() -> int:
-        held.append(kept.broker.core.lock.locked())
+    def watched_rotate() -> int:
+        steps.append("rotate")
         return rotate()
 
-    monkeypatch.setattr(kept.log, "rotate", watched)
+    def watched_sync() -> None:
+        if steps == ["rotate"]:
+            steps.append("sync")
+            assert not kept.broker.core.lock.locked()
+            kept.broker.produce("default", ["between"])
+        sync()
+
+    monkeypatch.setattr(kept.log, "rotate", watched_rotate)
+    monkeypatch.setattr(kept.log, "sync", watched_sync)
     assert kept.maintenance._compact()
-    assert held == [True]
+    assert steps == ["rotate", "sync"]
+    assert [message.body for message in kept.broker.messages("default")] == ["between"]
 
 
 def test_a_full_disk_puts_off_a_checkpoint(keep: Keep, caplog: pytest.LogCaptureFixture) -> None:

@@ -29,7 +29,7 @@ from wonderq.model.errors import BrokerError, MessageNotFoundError
 from wonderq.model.limits import Limits
 from wonderq.model.messages import Change, Message, NewMessage, SendResult, Target
 from wonderq.state.thinning import Thinning
-from wonderq_storage import Checkpoints, FileLog, SyncPolicy
+from wonderq_storage import FileCheckpoints, FileLog, SyncPolicy
 
 LIMITS = Limits(
     message_bytes=300, batch_messages=12, batch_bytes=700, visibility_timeout_ms=60_000, delay_ms=90_000, wait_s=0
@@ -152,7 +152,7 @@ class BrokerMachine(RuleBasedStateMachine):
 
     def open(self) -> None:
         self.log = FileLog(self.folder, sync=self.policy, segment_bytes=self.segment_bytes)
-        self.checkpoints = Checkpoints(self.folder)
+        self.checkpoints = FileCheckpoints(self.folder)
         self.broker = Broker(self.log, checkpoints=self.checkpoints, clock=self.clock, limits=LIMITS)
         self.thinning = Thinning(self.broker.core.state)
 

@@ -418,6 +418,7 @@ class TestMeanwhile:
         redrive_id = world.broker.redrives.start("source", "target")
         world.broker.produce("default", ["x" * 1000] * 3)
         log.rotate()
+        log.sync()
         self.meanwhile(world, lambda: compact_oldest(world.broker, log))
         assert world.finish(redrive_id).moved == 2
         assert [body.strip() for body in world.bodies("target")] == ["a", "b"]

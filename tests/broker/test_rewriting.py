@@ -27,7 +27,7 @@ from wonderq.model.limits import Limits
 from wonderq.model.messages import Change, Message, Target
 from wonderq.state.replay import replay_log
 from wonderq.state.state import State
-from wonderq_storage import Checkpoints, CorruptLogError, FileLog, Position, SyncPolicy
+from wonderq_storage import CorruptLogError, FileCheckpoints, FileLog, Position, SyncPolicy
 
 SEGMENT_BYTES = 4096
 LIMITS = Limits(message_bytes=1000, batch_messages=200, batch_bytes=3000)
@@ -110,7 +110,7 @@ def segments_in(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.wal"))
 
 
-def rebuilt(folder: Path, checkpoints: Checkpoints | None = None) -> State:
+def rebuilt(folder: Path, checkpoints: FileCheckpoints | None = None) -> State:
     log = FileLog(folder, disk=UnsyncedDisk())
     try:
         return replay_log(log, checkpoints)[0]
@@ -462,7 +462,7 @@ def test_nothing_is_lost_or_doubled_while_upkeep_never_rests(tmp_path: Path, pol
     kept = tmp_path / "kept"
     folder = tmp_path / "log"
     log = FileLog(folder, sync=SyncPolicy(policy), segment_bytes=16_384, disk=KeepingDisk(kept))
-    checkpoints = Checkpoints(folder)
+    checkpoints = FileCheckpoints(folder)
     broker = Broker(log, checkpoints=checkpoints)
     lock = threading.Lock()
     bodies: dict[str, str] = {}

@@ -67,7 +67,7 @@ def test_every_bit_of_it(rotting: Rotting) -> None:
         with pytest.raises(CorruptLogError):
             rotting.broker.get("default", rotting.id)
         rotting.flip(bit)
-        rotting.broker.core.transaction.damage = None
+        rotting.broker.core.transaction.ended = None
         assert rotting.broker.get("default", rotting.id).body == BODY
 
 

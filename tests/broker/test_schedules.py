@@ -442,6 +442,7 @@ class TestChanging:
         log, world.broker = opened()
         world.put(cron="* * * * * *", missed="all", body="x" * 100)
         log.rotate()
+        log.sync()
         send_with = world.broker.schedules._producer.send_with
 
         def compact_first(*args: Any) -> bool:

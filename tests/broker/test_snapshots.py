@@ -32,7 +32,7 @@ from wonderq.state.page import Page
 from wonderq.state.replay import replay_log
 from wonderq.state.state import State
 from wonderq.state.thinning import Thinning
-from wonderq_storage import Checkpoints, FileLog
+from wonderq_storage import FileCheckpoints, FileLog
 
 PAGE = 8
 NOW_MS = 1_000
@@ -341,7 +341,7 @@ def test_others_work_between_the_turns_of_a_checkpoint(tmp_path: Path, monkeypat
             broker.produce(queue, [f"turn {turns}"])
 
     monkeypatch.setattr(maintenance, "time", SimpleNamespace(sleep=work))
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints = FileCheckpoints(tmp_path)
     assert checkpoint(broker, log, checkpoints) > 0
     assert turns == 1 + 5, "the first time all queues are frozen by their records, and then they are thawed in turns"
     expected = state_view(broker.core.state, 0)
@@ -542,7 +542,7 @@ def test_a_start_passes_over_a_checkpoint_it_cannot_load(
     log = FileLog(tmp_path, segment_bytes=16_384)
     broker = Broker(log, clock=FakeClock())
     ids = broker.produce("default", ["a", "b", "c"])
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints = FileCheckpoints(tmp_path)
     checkpoint(broker, log, checkpoints)
     with broker.locked() as (state, _, _):
         snapshot, mark = state.freeze(), log.mark()

@@ -13,7 +13,7 @@ from wonderq.broker.broker import Broker
 from wonderq.state import record
 from wonderq.state.replay import replay_log
 from wonderq.state.state import UnreadableRecordError
-from wonderq_storage import Checkpoints, Mark
+from wonderq_storage import FileCheckpoints, Mark
 
 NOW_MS = 1_700_000_000_000
 ENTRY = record.encode_entry("body")
@@ -76,7 +76,7 @@ def test_a_queue_that_was_dropped_needs_no_name() -> None:
     assert (state.queues, state.next_queue) == ({}, 2), "nor if nothing but its end is left of it"
 
 
-class OneCheckpoint(Checkpoints):
+class OneCheckpoint(FileCheckpoints):
     def __init__(self, mark: Mark, chunks: list[bytes]) -> None:
         super().__init__(Path())
         self._found = mark, chunks

@@ -38,7 +38,9 @@ def test_all_errors_are_public_and_in_one_tree() -> None:
         assert kind in (WonderQError, Unreachable, Refused) or issubclass(kind, Refused)
 
 
-@pytest.mark.parametrize(("code", "unknown"), [("log_failed", True), ("internal_error", True), ("queue_full", False)])
+@pytest.mark.parametrize(
+    ("code", "unknown"), [("log_failed", True), ("log_lost", True), ("internal_error", True), ("queue_full", False)]
+)
 def test_a_refusal_says_whether_anything_may_have_changed(code: str, unknown: bool) -> None:
     assert refused(500, code, "why").outcome_unknown is unknown
 

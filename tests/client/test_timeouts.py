@@ -6,14 +6,14 @@ import asyncio
 
 import pytest
 
-from tests.client.script import answer, play
+from tests.client.script import answer, play, refusal
 from tests.client.slow_server import Answering, hang, slow_server, trickle, trickle_body
 from tests.support.threads import Call
 from tests.support.waiting import eventually
 from wonderq.client.asynchronous import AsyncClient
 from wonderq.client.errors import Unreachable
 from wonderq.client.polls import Poll
-from wonderq.client.requests import Request
+from wonderq.client.requests import Answer, Request
 from wonderq.client.retries import Retries
 from wonderq.client.sync import Client
 
@@ -63,6 +63,31 @@ def test_a_call_that_is_not_repeatable_is_made_once() -> None:
             client.queue().kick()
         assert raised.value.outcome_unknown
         assert server.requests == 1
+
+
+@pytest.mark.parametrize("code", ["log_failed", "log_lost"])
+def test_a_call_is_repeated_after_an_answer_that_leaves_its_outcome_open_only_if_it_is_repeatable(code: str) -> None:
+    policy = Retries(most=3, clock=lambda: 0.0)
+    for repeatable, times in ((True, 4), (False, 1)):
+        request = Request.of("POST", "/", {}, repeatable=repeatable)
+        sent = play(policy.attempt(request), lambda _: refusal(503, code))
+        assert [each for each in sent if isinstance(each, Request)] == [sent[0]] * times
+    request = Request.of("POST", "/", {}, repeatable=False)
+    sent = play(policy.attempt(request), lambda _: refusal(503, "shutting_down"))
+    assert len([each for each in sent if isinstance(each, Request)]) == 4, "nothing was changed"
+
+
+def test_an_outcome_that_one_answer_left_open_stays_open() -> None:
+    outcomes = iter([refusal(503, "log_lost"), refusal(503, "not_ready")])
+    with pytest.raises(Unreachable) as raised:
+        play(Retries(most=1, clock=lambda: 0.0).attempt(Request.of("POST", "/", {})), lambda _: next(outcomes))
+    assert raised.value.outcome_unknown
+
+
+def test_an_answer_of_a_proxy_is_no_answer_of_a_broker_s_log() -> None:
+    request = Request.of("POST", "/", {}, repeatable=False)
+    sent = play(Retries(most=2, clock=lambda: 0.0).attempt(request), lambda _: Answer(503, b"<html>"))
+    assert len([each for each in sent if isinstance(each, Request)]) == 3
 
 
 def test_a_call_that_gets_no_connection_was_not_made() -> None:

@@ -15,7 +15,7 @@ from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest
 from wonderq.broker.maintenance import checkpoint
 from wonderq.model.messages import Change, Message, Target
-from wonderq_storage import Checkpoints, FileLog
+from wonderq_storage import FileCheckpoints, FileLog
 
 HOUR_MS = 3_600_000
 
@@ -37,7 +37,7 @@ def write_folder(folder: Path) -> dict[str, list[Message]]:
         if step % 4 == 0:
             broker.update("default", Target(id=ids[2]), Change(body=f"restated {step}"))
         if step == 15:
-            checkpoint(broker, log, Checkpoints(folder))
+            checkpoint(broker, log, FileCheckpoints(folder))
         clock.ms += 10
     broker.close()
     return messages_in(folder, checkpoints=False)
@@ -46,7 +46,7 @@ def write_folder(folder: Path) -> dict[str, list[Message]]:
 def opened(folder: Path, *, checkpoints: bool) -> tuple[FileLog, Broker]:
     log = FileLog(folder, disk=UnsyncedDisk(), segment_bytes=4096)
     try:
-        return log, Broker(log, clock=FakeClock(), checkpoints=Checkpoints(folder) if checkpoints else None)
+        return log, Broker(log, clock=FakeClock(), checkpoints=FileCheckpoints(folder) if checkpoints else None)
     except BaseException:
         log.close()
         raise

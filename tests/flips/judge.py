@@ -11,7 +11,7 @@ from tests.support.small_folder import SEGMENT_BYTES, SmallFolder, open_log
 from tests.support.states import state_view
 from wonderq.state import record
 from wonderq.state.replay import replay_log
-from wonderq_storage import Checkpoints, CorruptLogError, DamagedCheckpointError
+from wonderq_storage import CorruptLogError, DamagedCheckpointError, FileCheckpoints
 from wonderq_storage.segment import file_name
 
 
@@ -51,7 +51,7 @@ def look(files: Files, now_ms: int) -> Sight:
     disk = ForgetfulDisk(files)
     log = open_log(disk)
     try:
-        state, _ = replay_log(log, Checkpoints(FOLDER, disk))
+        state, _ = replay_log(log, FileCheckpoints(FOLDER, disk))
         said = state_view(state, now_ms)
         torn_bytes = log.torn_bytes
     finally:
@@ -125,7 +125,7 @@ class Judge:
         name, disk = self.folder.segments[-1], ForgetfulDisk(files)
         log = open_log(disk)
         try:
-            replay_log(log, Checkpoints(FOLDER, disk))
+            replay_log(log, FileCheckpoints(FOLDER, disk))
             log.start()
             left = disk.files()
         finally:
@@ -189,7 +189,7 @@ def _full_read(files: Files) -> CorruptLogError | None:
 
 def _is_damaged_checkpoint(files: Files, name: str) -> bool:
     try:
-        _, chunks = Checkpoints(FOLDER, ForgetfulDisk(files)).read(FOLDER / name)
+        _, chunks = FileCheckpoints(FOLDER, ForgetfulDisk(files)).read(FOLDER / name)
         for _ in chunks:
             pass
     except (DamagedCheckpointError, ValueError, TypeError):

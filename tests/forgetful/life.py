@@ -16,7 +16,7 @@ from tests.support.forgetful_disk import FOLDER, ForgetfulDisk
 from tests.support.mechanisms import counted
 from wonderq.broker.broker import Broker
 from wonderq.model.errors import BrokerError
-from wonderq_storage import Checkpoints, FileLog, LogClosedError, Position, RecordTooLargeError, SyncPolicy
+from wonderq_storage import FileCheckpoints, FileLog, LogClosedError, Position, RecordTooLargeError, SyncPolicy
 from wonderq_storage.segment import SUFFIX, file_name
 
 #: Files that are not ours, in every folder.
@@ -143,7 +143,7 @@ class Life:
         self.log = _Log(
             self, sync=self.sync, segment_bytes=self.segment_bytes, disk=self.disk, now_ms=self.clock.now_ms
         )
-        self.checkpoints = Checkpoints(FOLDER, self.disk)
+        self.checkpoints = FileCheckpoints(FOLDER, self.disk)
         self._broker = Broker(self.log, checkpoints=self.checkpoints, clock=self.clock)
         self.checkpoints.remove_unfinished()
         self._answer(len(self.records))

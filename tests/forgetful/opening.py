@@ -15,7 +15,7 @@ from wonderq.broker.broker import Broker
 from wonderq.model.limits import Limits
 from wonderq.model.messages import Message, Target
 from wonderq.model.status import BURIED
-from wonderq_storage import Checkpoints, Position, frame
+from wonderq_storage import FileCheckpoints, Position, frame
 from wonderq_storage.segment import file_name
 
 #: Number of records that the broker itself writes at its first start: its identity and its first queue.
@@ -87,7 +87,7 @@ class Opened:
     def _open(self) -> None:
         disk = self.disk
         self.log = QuietLog(FOLDER, disk=disk, segment_bytes=self._segment_bytes, now_ms=self.clock.now_ms)
-        checkpoints = Checkpoints(FOLDER, disk)
+        checkpoints = FileCheckpoints(FOLDER, disk)
         self.broker = Broker(self.log, checkpoints=checkpoints, clock=self.clock, limits=_LIMITS)
         checkpoints.remove_unfinished()
 

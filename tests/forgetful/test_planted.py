@@ -194,7 +194,7 @@ def strange_files_removed(patch: Patch) -> None:
 
 
 def unfinished_checkpoints_left(patch: Patch) -> None:
-    patch.setattr(checkpoint.Checkpoints, "remove_unfinished", lambda self: None)
+    patch.setattr(checkpoint.FileCheckpoints, "remove_unfinished", lambda self: None)
 
 
 def checkpoints_forget_something(patch: Patch) -> None:

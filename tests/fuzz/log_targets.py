@@ -15,7 +15,7 @@ from tests.support.forgetful_disk import FOLDER, ForgetfulDisk
 from tests.support.small_folder import SmallFolder, open_log, quietly, write
 from wonderq.state import record
 from wonderq.state.replay import replay_log
-from wonderq_storage import Checkpoints, CorruptLogError, StorageError, frame
+from wonderq_storage import CorruptLogError, FileCheckpoints, StorageError, frame
 from wonderq_storage.disk import DiskFile
 from wonderq_storage.segment import Segment, SegmentReader, is_blank, newest_durable, open_segment, read_tail
 
@@ -197,7 +197,7 @@ def check_folder(data: bytes) -> str:
         log = open_log(disk)
         try:
             with quietly():
-                replay_log(log, Checkpoints(FOLDER, disk))
+                replay_log(log, FileCheckpoints(FOLDER, disk))
         finally:
             log.close()
     except StorageError:

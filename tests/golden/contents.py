@@ -10,14 +10,14 @@ from wonderq.state import record
 from wonderq.state.page import MessageView
 from wonderq.state.replay import replay_log
 from wonderq.state.state import Queue
-from wonderq_storage import Checkpoints, FileLog
+from wonderq_storage import FileCheckpoints, FileLog
 
 
 def contents_of(folder: Path, now_ms: int, *, checkpoints: bool) -> tuple[dict[str, Any], int]:
     """Return what it says as of ``now_ms``, and how many bytes of records were read for it. For a copy: it starts the log."""
     log = FileLog(folder, segment_bytes=4096)
     try:
-        state, read_bytes = replay_log(log, Checkpoints(folder) if checkpoints else None)
+        state, read_bytes = replay_log(log, FileCheckpoints(folder) if checkpoints else None)
         log.start()  # so that bodies can be read
         for queue in state.queues.values():
             queue.messages.advance(now_ms)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
@@ -20,11 +20,13 @@ from prometheus_client.registry import Collector
 from tests.support.broker_process import RunningBroker
 from tests.support.clock import FakeClock
 from tests.support.http_client import Client, ServedBroker, Wire, WireReply, read_reply, request, serving
+from tests.support.memory_log import MemoryLog
 from tests.support.waiting import PATIENCE_S
 from wonderq.app import create_app
 from wonderq.broker import queries
 from wonderq.broker.broker import Broker
 from wonderq.broker.counters import NAMED_QUEUES, OTHER_QUEUES
+from wonderq.metrics import LogCollector, LogCounters, ProcessVitals
 from wonderq_storage import CorruptLogError, FileLog
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -221,6 +223,23 @@ def test_of_log_and_server(running: RunningBroker) -> None:
     assert found("wonderq_connections_limit") == 2000
     assert found("wonderq_connections_accepted_total") - before("wonderq_connections_accepted_total") == 4
     assert found("process_resident_memory_bytes") > 1 << 20
+
+
+def test_a_log_without_files_has_no_figures_of_files() -> None:
+    log = MemoryLog()
+    broker = Broker(log)
+    broker.produce("default", ["x" * 1000])
+    log.room_bytes = 12_345
+    registry = CollectorRegistry()
+    counters = LogCounters()
+    registry.register(LogCollector(log, counters, broker))
+    found = Scrape(generate_latest(registry).decode())
+    assert found("wonderq_disk_free_bytes") == 12_345
+    assert found("wonderq_log_bytes", kind="live") + found("wonderq_log_bytes", kind="dead") == log.used_bytes() > 1000
+    assert {name for name, _ in found.samples} & {"wonderq_log_disk_bytes", "wonderq_log_segments"} == set()
+    vitals = ProcessVitals(log, counters, 10).read()
+    assert (vitals.disk_free_bytes, vitals.log_bytes) == (12_345, log.used_bytes())
+    assert (vitals.log_disk_bytes, vitals.segments) == (None, None)
 
 
 def requests(served: ServedBroker) -> dict[tuple[str, str, str], int]:

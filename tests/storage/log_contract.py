@@ -1,8 +1,9 @@
 """Contract of every `wonderq_storage.log.Log` with its callers, as a suite.
 
-Subclass `LogContract` in a test module and give it two fixtures: ``open_log``, a function that opens the log, the same
-one at each call, as it is before `replay`; and ``open_other_log``, which does so for another log. A log is closed before
-it is opened again.
+Subclass `LogContract` in a test module and give it three fixtures: ``open_log``, a function that opens the log, the same
+one at each call, as it is before `replay`; ``open_other_log``, which does so for another log; and ``surroundings``, by
+which a test makes room scarce and writes fail. A log is closed before it is opened again, except by the tests of what
+that means.
 """
 
 from __future__ import annotations
@@ -13,13 +14,42 @@ import threading
 import time
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Protocol
 
 import pytest
 
-from tests.support.waiting import PATIENCE_S
-from wonderq_storage import Log, LogClosedError, Mark, Position, RecordTooLargeError, StaleMarkError, TrimmedError
+from tests.support.waiting import PATIENCE_S, eventually
+from wonderq_storage import (
+    DiskFullError,
+    Log,
+    LogClosedError,
+    LogFailedError,
+    LogLostError,
+    Mark,
+    Position,
+    RecordTooLargeError,
+    StaleMarkError,
+    StorageError,
+    TrimmedError,
+)
 
 OpenLog = Callable[[], Log]
+
+#: A log may mark a pause in traffic by itself, with at most this many bytes.
+_PAUSE_BYTES = 64
+
+
+class Surroundings(Protocol):
+    """What the log of ``open_log`` stands on."""
+
+    def limit_room(self, parts: int) -> None:
+        """Give a log that is opened after this call room for about this number of parts. Call it before `open_log`."""
+
+    def fail_writes(self) -> None:
+        """Let nothing become durable from now on, so that a log that is open fails."""
+
+    def work_again(self) -> None:
+        """Take back `limit_room` and `fail_writes`, for logs that are opened after this call."""
 
 
 def replayed(log: Log, mark: Mark | None = None) -> list[tuple[Position, bytes]]:
@@ -63,6 +93,32 @@ def put_parts(log: Log, parts: int) -> list[tuple[Position, bytes]]:
         if len(placed) >= 8 * parts and log.oldest() is not None:
             return placed
     raise AssertionError(f"{len(placed)} records, and no part of the log can be dropped")
+
+
+def fill(log: Log, length: int, *, leave_bytes: int = 0) -> list[tuple[Position, bytes]]:
+    """Append records of about this length until there is no room for another, and wait for them."""
+    placed: list[tuple[Position, bytes]] = []
+    for number in range(1000):
+        record = f"number {number}.".encode().ljust(length, bytes([65 + number % 26]))
+        end = log.end()
+        try:
+            position = log.append(record, leave_bytes=leave_bytes)
+        except DiskFullError:
+            assert_nothing_appended(log, end)
+            return placed
+        placed.append((position, record))
+        log.wait(position)
+    raise AssertionError(f"{len(placed)} records of {length} bytes, and there is room for another")
+
+
+def assert_nothing_appended(log: Log, end: Position) -> None:
+    assert end <= log.end() <= end + _PAUSE_BYTES
+
+
+def drop_before(log: Log, end: Position) -> None:
+    """Trim every part that ends at ``end`` or before."""
+    while (found := log.oldest()) is not None and found[0] <= end:
+        log.trim(found[0])
 
 
 def drop_oldest(log: Log) -> Position:
@@ -495,7 +551,7 @@ class LogContract:
         log.trim(end)
         log.trim(end)
         after = log.oldest()
-        assert used <= log.used_bytes() <= used + 64, "a log may mark a pause meanwhile, and does no more"
+        assert used <= log.used_bytes() <= used + _PAUSE_BYTES
         assert (oldest and oldest[0]) == (after and after[0])
         log.close()
 
@@ -588,3 +644,345 @@ class LogContract:
         assert min(counts) >= 20
         assert log.oldest() is None
         log.close()
+
+    # Room
+
+    def test_a_full_log_refuses_a_record_and_changes_nothing(
+        self, open_log: OpenLog, surroundings: Surroundings
+    ) -> None:
+        surroundings.limit_room(3)
+        log = started(open_log)
+        length = log.max_record_bytes // 3
+        placed = fill(log, length)
+        assert len(placed) >= 2
+        end, used_bytes = log.end(), log.used_bytes()
+        for _ in range(3):
+            with pytest.raises(DiskFullError):
+                log.append(bytes(length))
+            with pytest.raises(DiskFullError):
+                log.append_together([b"small", bytes(length)])
+        assert_nothing_appended(log, end)
+        assert log.used_bytes() <= used_bytes + _PAUSE_BYTES
+        assert log.failure is None
+        assert log.read([(position, len(record)) for position, record in placed]) == [record for _, record in placed]
+        assert reopened(open_log, log) == placed
+
+    def test_a_record_that_leaves_room_leaves_it_to_those_that_leave_none(
+        self, open_log: OpenLog, surroundings: Surroundings
+    ) -> None:
+        surroundings.limit_room(3)
+        log = started(open_log)
+        leave_bytes = log.max_record_bytes // 2
+        placed = fill(log, log.max_record_bytes // 8, leave_bytes=leave_bytes)
+        assert placed
+        record = b"delete".ljust(log.max_record_bytes // 16, b".")
+        small: list[tuple[Position, bytes]] = []
+        with contextlib.suppress(DiskFullError):
+            while len(small) < 1000:
+                small.append((log.append(record), record))
+        assert 3 * leave_bytes // 4 <= sum(len(each) for _, each in small)
+        assert len(small) < 1000
+        with pytest.raises(DiskFullError):
+            log.append(b"produce", leave_bytes=leave_bytes)
+        log.wait(small[-1][0])
+        assert reopened(open_log, log) == placed + small
+
+    def test_dropping_the_oldest_part_makes_room(self, open_log: OpenLog, surroundings: Surroundings) -> None:
+        surroundings.limit_room(4)
+        log = started(open_log)
+        length, leave_bytes = log.max_record_bytes // 5, log.max_record_bytes // 2
+        placed = fill(log, length, leave_bytes=leave_bytes)
+        for _ in range(3):
+            end = drop_oldest(log)
+            more = fill(log, length, leave_bytes=leave_bytes)
+            assert more
+            placed = [pair for pair in placed if pair[0] >= end] + more
+        assert reopened(open_log, log) == placed
+
+    def test_room_that_comes_back_is_used(self, open_log: OpenLog, surroundings: Surroundings) -> None:
+        surroundings.limit_room(2)
+        log = started(open_log)
+        placed = fill(log, log.max_record_bytes // 3)
+        log.close()
+        surroundings.work_again()
+        log = started(open_log)
+        placed += put(log, numbered(20, length=log.max_record_bytes // 3))
+        assert reopened(open_log, log) == placed
+
+    def test_free_and_used_bytes_tell_how_full_it_is(self, open_log: OpenLog, surroundings: Surroundings) -> None:
+        surroundings.limit_room(4)
+        log = started(open_log)
+        free_bytes, used_bytes = log.free_bytes(), log.used_bytes()
+        assert free_bytes >= 2 * log.max_record_bytes
+        placed = fill(log, log.max_record_bytes // 3)
+        size = sum(len(record) for _, record in placed)
+        assert used_bytes + size <= log.used_bytes() <= used_bytes + 2 * size
+        assert log.free_bytes() < 1.25 * log.max_record_bytes < free_bytes
+        log.close()
+
+    def test_files_are_those_of_a_folder(self, open_log: OpenLog) -> None:
+        log = started(open_log)
+        put_parts(log, 2)
+        if log.files is not None:
+            assert log.files.segments >= 2
+            assert log.files.disk_bytes >= log.used_bytes()
+        log.close()
+
+    # Ending a part
+
+    def test_what_was_before_a_rotation_can_be_dropped_and_nothing_after_it(self, open_log: OpenLog) -> None:
+        log = started(open_log)
+        before = put(log, numbered(5, length=30))
+        before.append((log.append(b"nobody waits for this one"), b"nobody waits for this one"))
+        end = log.rotate()
+        assert before[-1][0] < end <= log.end()
+        log.sync()
+        after = put(log, [b"after"])
+        assert after[0][0] >= end
+        kept = log.oldest()
+        assert kept is not None
+        assert [(position, bytes(record)) for position, record in kept[1]] == before
+        drop_before(log, end)
+        with pytest.raises(TrimmedError):
+            log.read([(before[-1][0], 1)])
+        assert log.read([(after[0][0], 5)]) == [b"after"]
+        assert reopened(open_log, log) == after
+
+    def test_rotations_keep_every_record_in_order(self, open_log: OpenLog) -> None:
+        log = started(open_log)
+        placed = put(log, [b"first"])
+        ends = [log.rotate()]
+        for number in range(6):
+            placed.append((log.append(b"%d" % number), b"%d" % number))
+            ends.append(log.rotate())
+            if number % 2:
+                log.sync()
+        placed += put(log, [b"last"])
+        assert ends == sorted(ends)
+        assert reopened(open_log, log) == placed
+
+    def test_a_full_log_rotates_or_changes_nothing(self, open_log: OpenLog, surroundings: Surroundings) -> None:
+        surroundings.limit_room(3)
+        log = started(open_log)
+        placed = fill(log, log.max_record_bytes // 3)
+        end = log.end()
+        try:
+            assert log.rotate() >= end
+        except DiskFullError:
+            assert_nothing_appended(log, end)
+        assert log.failure is None
+        assert reopened(open_log, log) == placed
+
+    def test_a_log_rotates_only_while_it_is_open(self, open_log: OpenLog) -> None:
+        log = open_log()
+        replayed(log)
+        with pytest.raises(LogClosedError):
+            log.rotate()
+        log.start()
+        placed = put(log, [b"record"])
+        log.close()
+        with pytest.raises(LogClosedError):
+            log.rotate()
+        assert reopened(open_log, log) == placed
+
+    # Places for people
+
+    def test_each_record_has_a_place_for_people(self, open_log: OpenLog) -> None:
+        log = started(open_log)
+        placed = put_parts(log, 2)
+        found = [log.locate(position) for position, _ in placed]
+        assert all(name and number >= 0 for name, number in found)
+        names = list(dict.fromkeys(name for name, _ in found))
+        for name in names:
+            numbers = [number for each, number in found if each == name]
+            assert numbers == sorted(numbers), name
+        assert [name for name, _ in found] == [name for name in names for each, _ in found if each == name]
+        end = drop_oldest(log)
+        assert log.locate(placed[0][0]) == found[0], f"also of what was dropped before {end:#x}"
+        log.close()
+
+    # Confirmation
+
+    def test_a_new_log_confirms_that_it_is_empty(self, open_log: OpenLog) -> None:
+        log = started(open_log)
+        log.wait(log.confirm())
+        log.wait(log.confirm())
+        assert reopened(open_log, log) == []
+
+    def test_a_confirmation_covers_what_was_appended_and_is_no_record(self, open_log: OpenLog) -> None:
+        log = started(open_log)
+        placed: list[tuple[Position, bytes]] = []
+        for number in range(30):
+            placed += [(log.append(record), record) for record in numbered(number % 3, length=50)]
+            confirmed = log.confirm()
+            assert all(position <= confirmed for position, _ in placed)
+            log.wait(confirmed)
+            assert log.read([(position, len(record)) for position, record in placed]) == [each for _, each in placed]
+            placed.append((log.append(b"later"), b"later"))
+            assert placed[-1][0] > confirmed
+            if number % 2:
+                log.wait(placed[-1][0])
+        mark = log.mark()
+        log.wait(log.confirm())
+        log.sync()
+        log.close()
+        log = open_log()
+        assert replayed(log, mark) == []
+        log.close()
+        log = open_log()
+        assert replayed(log) == placed
+        log.close()
+
+    def test_many_threads_append_and_confirm(self, open_log: OpenLog) -> None:
+        log = started(open_log)
+        placed: list[tuple[Position, bytes]] = []
+        wrong: list[object] = []
+
+        def confirm() -> None:
+            for _ in range(50):
+                before = list(placed)
+                log.wait(log.confirm())
+                found = log.read([(position, len(record)) for position, record in before])
+                if found != [record for _, record in before]:
+                    wrong.append(found)
+
+        readers = [threading.Thread(target=confirm, daemon=True) for _ in range(3)]
+        for reader in readers:
+            reader.start()
+        for number in range(100):
+            record = b"%d" % number
+            placed.append((log.append(record), record))
+            if number % 5 == 0:
+                log.wait(placed[-1][0])
+        for reader in readers:
+            reader.join(timeout=PATIENCE_S)
+            assert not reader.is_alive()
+        assert wrong == []
+        assert reopened(open_log, log) == placed
+
+    # Failure
+
+    def test_a_failed_write_is_the_end_of_writing_and_loses_nothing(
+        self, open_log: OpenLog, surroundings: Surroundings
+    ) -> None:
+        log = started(open_log)
+        placed = put(log, numbered(5))
+        surroundings.fail_writes()
+        unknown = log.append(b"nobody knows")
+        with pytest.raises(LogFailedError):
+            log.wait(unknown)
+        assert log.failure
+        for refused in (
+            lambda: log.append(b"refused"),
+            lambda: log.append_together([b"refused"]),
+            lambda: log.wait(unknown),
+            lambda: log.wait(log.confirm()),
+            log.sync,
+            log.rotate,
+        ):
+            with pytest.raises(LogFailedError):
+                refused()
+        log.wait(placed[-1][0])
+        assert log.read([(position, len(record)) for position, record in placed]) == [record for _, record in placed]
+        log.close()
+        log.close()
+        surroundings.work_again()
+        log = open_log()
+        found = replayed(log)
+        assert found in (placed, [*placed, (unknown, b"nobody knows")])
+        log.start()
+        found += put(log, [b"it goes on"])
+        assert reopened(open_log, log) == found
+
+    def test_a_failure_reaches_everybody_who_waits(self, open_log: OpenLog, surroundings: Surroundings) -> None:
+        log = started(open_log)
+        failures: list[str] = []
+        appended = [0] * 6
+
+        def work(thread: int) -> None:
+            try:
+                while True:
+                    log.wait(log.append(b"of thread %d" % thread))
+                    appended[thread] += 1
+            except LogFailedError as error:
+                failures.append(str(error))
+
+        workers = [threading.Thread(target=work, args=(thread,), daemon=True) for thread in range(6)]
+        for worker in workers:
+            worker.start()
+        eventually(lambda: min(appended) > 0)
+        surroundings.fail_writes()
+        for worker in workers:
+            worker.join(timeout=PATIENCE_S)
+            assert not worker.is_alive()
+        assert len(failures) == 6
+        assert all(failures)
+        log.close()
+
+    # Another writer
+
+    def test_a_log_has_one_writer(self, open_log: OpenLog) -> None:
+        """Either it cannot be opened again while it is open, or the one that opens it takes it over."""
+        first = started(open_log)
+        placed = put(first, numbered(20, length=50))
+        lost: list[LogLostError] = []
+        first.on_lost(lost.append)
+        try:
+            second = open_log()
+        except StorageError:
+            placed += put(first, [b"it is still the writer"])
+            assert (first.failure, lost) == (None, [])
+            assert reopened(open_log, first) == placed
+            return
+        assert replayed(second) == placed
+        second.start()
+        placed += put(second, [b"by the second"])
+        with pytest.raises(LogLostError):
+            first.wait(first.confirm())
+        for refused in (lambda: first.append(b"late"), first.sync, first.rotate, lambda: first.wait(first.confirm())):
+            with pytest.raises(LogLostError):
+                refused()
+        assert first.failure
+        first.on_lost(lost.append)
+        assert [str(error) for error in lost] == [first.failure] * 2, "each is called once"
+        first.close()
+        placed += put(second, [b"and it goes on"])
+        assert reopened(open_log, second) == placed
+
+    def test_nothing_of_a_lost_log_is_kept_and_everybody_who_waits_for_it_is_told(self, open_log: OpenLog) -> None:
+        first = started(open_log)
+        placed = put(first, numbered(3))
+        try:
+            second = open_log()
+        except StorageError:
+            first.close()
+            return
+        assert replayed(second) == placed
+        second.start()
+        lost: list[LogLostError] = []
+        held = threading.Lock()
+
+        def is_lost(error: LogLostError) -> None:
+            with held:  # as the broker's lock, under which others append
+                lost.append(error)
+
+        first.on_lost(is_lost)
+        told: list[LogLostError] = []
+
+        def append_late() -> None:
+            try:
+                with held:
+                    position = first.append(b"late")
+                first.wait(position)
+            except LogLostError as error:
+                told.append(error)
+
+        late = [threading.Thread(target=append_late, daemon=True) for _ in range(6)]
+        for each in late:
+            each.start()
+        for each in late:
+            each.join(timeout=PATIENCE_S)
+            assert not each.is_alive()
+        assert (len(told), len(lost)) == (6, 1)
+        first.close()
+        assert reopened(open_log, second) == placed

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.disks import FaultyDisk, Operation, RecordingDisk, UnsyncedDisk
 from tests.support.folders import snapshot
-from wonderq_storage import Checkpoints, DamagedCheckpointError, DiskFullError, Mark, checkpoint, frame
+from wonderq_storage import DamagedCheckpointError, DiskFullError, FileCheckpoints, Mark, checkpoint, frame
 
 CHUNKS = [b"first chunk", b"\0" * 70, bytes(range(256)), b"x"]
 
@@ -23,7 +23,7 @@ def mark(number: int) -> Mark:
     return Mark(3 << 32 | number, b"the log's own %d" % number)
 
 
-def read_all(checkpoints: Checkpoints) -> list[tuple[Mark, list[bytes]]]:
+def read_all(checkpoints: FileCheckpoints) -> list[tuple[Mark, list[bytes]]]:
     return [(found, list(chunks)) for found, chunks in checkpoints.newest_first()]
 
 
@@ -32,25 +32,25 @@ def names(folder: Path) -> list[str]:
 
 
 def test_what_was_written_comes_back(tmp_path: Path) -> None:
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints = FileCheckpoints(tmp_path)
     assert read_all(checkpoints) == []
     size = checkpoints.write(mark(500), iter(CHUNKS))
     assert read_all(checkpoints) == [(mark(500), CHUNKS)]
-    assert read_all(Checkpoints(tmp_path)) == [(mark(500), CHUNKS)]
+    assert read_all(FileCheckpoints(tmp_path)) == [(mark(500), CHUNKS)]
     assert names(tmp_path) == ["0000000003-0000000500.ckpt"]
     assert (tmp_path / "0000000003-0000000500.ckpt").stat().st_size == size
 
 
 def test_a_checkpoint_without_chunks_and_one_of_many(tmp_path: Path) -> None:
     many = [b"%d" % number * (number % 50 + 1) for number in range(3000)]
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints = FileCheckpoints(tmp_path)
     checkpoints.write(mark(1), [])
     checkpoints.write(mark(2), many)
     assert read_all(checkpoints) == [(mark(2), many), (mark(1), [])]
 
 
 def test_the_last_two_are_kept_and_the_newest_comes_first(tmp_path: Path) -> None:
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints = FileCheckpoints(tmp_path)
     marks = [Mark(segment << 32 | offset, b"") for segment, offset in ((1, 999_999), (2, 64), (2, 700), (10, 64))]
     for count, each in enumerate(marks, start=1):
         checkpoints.write(each, [b"%d" % each.end])
@@ -63,24 +63,24 @@ def test_one_that_was_not_proved_makes_way_though_its_name_is_newer(tmp_path: Pa
     junk = [tmp_path / f"{9_999_999_999 - number}-0000000001.ckpt" for number in range(2)]
     for path in junk:
         path.write_bytes(b"junk")
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints = FileCheckpoints(tmp_path)
     checkpoints.write(mark(1), CHUNKS)
     assert read_all(checkpoints) == [(mark(1), CHUNKS)]
     assert [path.name for path in checkpoints.paths()] == ["0000000003-0000000001.ckpt"]
 
 
 def test_the_one_that_a_start_used_is_kept_beside_the_next(tmp_path: Path) -> None:
-    before = Checkpoints(tmp_path)
+    before = FileCheckpoints(tmp_path)
     for number in (1, 2):
         before.write(mark(number), CHUNKS)
-    after = Checkpoints(tmp_path)
+    after = FileCheckpoints(tmp_path)
     after.prove(mark(1))  # the newer one turned out to be damaged
     after.write(mark(3), CHUNKS)
     assert read_all(after) == [(mark(3), CHUNKS), (mark(1), CHUNKS)]
 
 
 def test_one_of_the_same_place_takes_the_place_of_the_other(tmp_path: Path) -> None:
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints = FileCheckpoints(tmp_path)
     checkpoints.write(mark(1), [b"older"])
     checkpoints.write(mark(1), [b"newer"])
     assert read_all(checkpoints) == [(mark(1), [b"newer"])]
@@ -88,7 +88,7 @@ def test_one_of_the_same_place_takes_the_place_of_the_other(tmp_path: Path) -> N
 
 def test_it_is_durable_before_it_counts_and_counts_before_older_ones_go(tmp_path: Path) -> None:
     disk = RecordingDisk()
-    checkpoints = Checkpoints(tmp_path, disk)
+    checkpoints = FileCheckpoints(tmp_path, disk)
     for number in (1, 2):
         checkpoints.write(mark(number), CHUNKS)
     disk.operations.clear()
@@ -116,7 +116,7 @@ def test_a_full_disk_leaves_nothing_behind_and_the_older_ones(
     tmp_path: Path, operation: str, nth: int, code: int
 ) -> None:
     disk = FaultyDisk()
-    checkpoints = Checkpoints(tmp_path, disk)
+    checkpoints = FileCheckpoints(tmp_path, disk)
     for number in (1, 2):
         checkpoints.write(mark(number), CHUNKS)
     before = snapshot(tmp_path)
@@ -132,7 +132,7 @@ def test_a_full_disk_leaves_nothing_behind_and_the_older_ones(
 @pytest.mark.parametrize("operation", ["create", "write", "sync", "rename"])
 def test_a_failing_disk_leaves_nothing_behind_and_the_older_ones(tmp_path: Path, operation: str) -> None:
     disk = FaultyDisk()
-    checkpoints = Checkpoints(tmp_path, disk)
+    checkpoints = FileCheckpoints(tmp_path, disk)
     checkpoints.write(mark(1), CHUNKS)
     before = snapshot(tmp_path)
     disk.fail(operation, errno.EIO)
@@ -146,7 +146,7 @@ def test_chunks_that_cannot_be_made_leave_nothing_behind(tmp_path: Path) -> None
         yield b"one"
         raise RuntimeError("no more")
 
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints = FileCheckpoints(tmp_path)
     with pytest.raises(RuntimeError, match="no more"):
         checkpoints.write(mark(1), chunks())
     assert names(tmp_path) == []
@@ -167,7 +167,7 @@ def test_unfinished_ones_are_removed_and_foreign_files_are_not(tmp_path: Path) -
     ]
     for name in foreign:
         (tmp_path / name).write_bytes(b"not ours")
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints = FileCheckpoints(tmp_path)
     checkpoints.write(mark(1), CHUNKS)
     (tmp_path / "0000000003-0000000002.ckpt.tmp").write_bytes(b"half a checkpoint")
     checkpoints.remove_unfinished()
@@ -183,7 +183,7 @@ def test_unfinished_ones_are_removed_and_foreign_files_are_not(tmp_path: Path) -
 
 def outcome(folder: Path) -> tuple[Mark, list[bytes]] | None:
     """Return what a reader gets of the newest checkpoint: all of it, or None after at most some correct chunks."""
-    for found, chunks in Checkpoints(folder, UnsyncedDisk()).newest_first():
+    for found, chunks in FileCheckpoints(folder, UnsyncedDisk()).newest_first():
         got = []
         try:
             for chunk in chunks:
@@ -197,7 +197,7 @@ def outcome(folder: Path) -> tuple[Mark, list[bytes]] | None:
 
 def test_every_flipped_bit_is_noticed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL)
-    Checkpoints(tmp_path).write(mark(7), CHUNKS)
+    FileCheckpoints(tmp_path).write(mark(7), CHUNKS)
     (path,) = tmp_path.iterdir()
     whole = path.read_bytes()
     with path.open("r+b", buffering=0) as file:
@@ -215,7 +215,7 @@ def test_every_truncation_is_noticed_and_bytes_behind_the_end_are_harmless(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.CRITICAL)
-    Checkpoints(tmp_path).write(mark(7), CHUNKS)
+    FileCheckpoints(tmp_path).write(mark(7), CHUNKS)
     (path,) = tmp_path.iterdir()
     whole = path.read_bytes()
     for length in range(len(whole)):
@@ -229,7 +229,7 @@ def test_every_truncation_is_noticed_and_bytes_behind_the_end_are_harmless(
 
 def test_frames_that_were_swapped_dropped_or_repeated_do_not_verify(tmp_path: Path) -> None:
     chunks = [b"chunk one", b"chunk two", b"chunk 333"]
-    Checkpoints(tmp_path).write(mark(7), chunks)
+    FileCheckpoints(tmp_path).write(mark(7), chunks)
     (path,) = tmp_path.iterdir()
     whole = path.read_bytes()
     size = frame.FRAME_BYTES + 9
@@ -238,13 +238,13 @@ def test_frames_that_were_swapped_dropped_or_repeated_do_not_verify(tmp_path: Pa
     for order in ((1, 0, 2), (0, 2), (0, 1), (0, 0, 1, 2), (2, 1, 0), ()):
         path.write_bytes(head + b"".join(frames[n] for n in order) + tail)
         with pytest.raises(DamagedCheckpointError, match=r"0000000007\.ckpt, byte \d+: "):
-            read_all(Checkpoints(tmp_path))
+            read_all(FileCheckpoints(tmp_path))
 
 
 def test_the_older_one_is_next_when_the_newest_does_not_verify(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints = FileCheckpoints(tmp_path)
     for number in (1, 2):
         checkpoints.write(mark(number), CHUNKS)
     newest = tmp_path / "0000000003-0000000002.ckpt"
@@ -269,7 +269,7 @@ def test_the_older_one_is_next_when_the_newest_does_not_verify(
 
 def test_one_that_the_disk_cannot_read_is_passed_over(tmp_path: Path) -> None:
     """A checkpoint is a cache: a bad sector under it must not keep the broker from starting."""
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints = FileCheckpoints(tmp_path)
     for number in (1, 2):
         checkpoints.write(mark(number), CHUNKS)
     newest = tmp_path / "0000000003-0000000002.ckpt"
@@ -284,7 +284,7 @@ def test_one_that_the_disk_cannot_read_is_passed_over(tmp_path: Path) -> None:
 def test_one_of_a_future_version_is_passed_over_and_left_alone(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints = FileCheckpoints(tmp_path)
     checkpoints.write(mark(1), CHUNKS)
     header = struct.pack("<8sI48x", checkpoint.MAGIC, checkpoint.VERSION + 1)
     future = tmp_path / "0000000003-0000000002.ckpt"
@@ -298,7 +298,7 @@ def test_one_of_a_future_version_is_passed_over_and_left_alone(
 
 def test_a_mark_that_is_none_is_passed_over(tmp_path: Path) -> None:
     """It verifies, so somebody wrote it: a program with a fault, or one that keeps other marks."""
-    Checkpoints(tmp_path).write(mark(1), CHUNKS)
+    FileCheckpoints(tmp_path).write(mark(1), CHUNKS)
     header = struct.pack("<8sI48x", checkpoint.MAGIC, checkpoint.VERSION)
     for number, payload in enumerate([b"", msgpack.packb("no mark"), msgpack.packb([1, b"", 3]), b"\xc1"], start=2):
         crc = crc32(header)
@@ -308,5 +308,5 @@ def test_a_mark_that_is_none_is_passed_over(tmp_path: Path) -> None:
             data += prefix + each
         path = tmp_path / f"0000000003-000000000{number}.ckpt"
         path.write_bytes(data)
-        assert read_all(Checkpoints(tmp_path)) == [(mark(1), CHUNKS)]
+        assert read_all(FileCheckpoints(tmp_path)) == [(mark(1), CHUNKS)]
         path.unlink()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wonderq_storage import Checkpoints, Mark
+from wonderq_storage import FileCheckpoints, Mark
 
 
 def test_those_before_a_place_are_removed(tmp_path: Path) -> None:
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints = FileCheckpoints(tmp_path)
     places = [1 << 32 | 64, 2 << 32 | 64, 2 << 32 | 104]
     for place in places[1:]:
         checkpoints.write(Mark(place, b""), [])

@@ -228,8 +228,9 @@ def test_a_failed_rotation_says_what_to_do(tmp_path: Path, code: int, advice: st
     disk = FaultyDisk()
     log, _ = open_log(tmp_path / "d", disk=disk)
     disk.fail("sync_folder", code)
+    log.rotate()
     with pytest.raises(LogFailedError) as caught:
-        log.rotate()
+        log.sync()
     assert advice in str(caught.value)
     assert ("Fix the disk" in str(caught.value)) == (code == errno.EIO)
     log.close()

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.storage.log_contract import LogContract, OpenLog
-from tests.support.disks import FaultyDisk, Operation, RecordingDisk
+from tests.storage.log_contract import LogContract, OpenLog, Surroundings
+from tests.support.disks import FaultyDisk, Operation, RecordingDisk, SmallDisk
 from tests.support.folders import open_log as open_file_log
 from tests.support.folders import records_in, segment_files
-from wonderq_storage import FileLog, LogFailedError, SyncPolicy, file_log
+from wonderq_storage import FileLog, LogFailedError, LogFiles, SyncPolicy, file_log
 from wonderq_storage.file_log import MIN_SEGMENT_BYTES
 
 
@@ -28,24 +28,51 @@ def segment_bytes(request: pytest.FixtureRequest) -> int:
     return size
 
 
+class DiskOfLog(SmallDisk):
+    """A large disk that a test makes small, or breaks."""
+
+    def __init__(self, segment_bytes: int) -> None:
+        super().__init__(1 << 40)
+        self._segment_bytes = segment_bytes
+
+    def limit_room(self, parts: int) -> None:
+        self.size_bytes = parts * self._segment_bytes
+
+    def fail_writes(self) -> None:
+        self.fail("write", errno.EIO)
+
+    def work_again(self) -> None:
+        self.size_bytes = 1 << 40
+        self.mend()
+
+
 class TestFileLog(LogContract):
     @pytest.fixture
-    def open_log(self, tmp_path: Path, policy: SyncPolicy, segment_bytes: int) -> Iterator[OpenLog]:
-        yield from _opener(tmp_path / "log", policy, segment_bytes)
+    def disk(self, segment_bytes: int) -> DiskOfLog:
+        return DiskOfLog(segment_bytes)
+
+    @pytest.fixture
+    def surroundings(self, disk: DiskOfLog) -> Surroundings:
+        return disk
+
+    @pytest.fixture
+    def open_log(self, tmp_path: Path, policy: SyncPolicy, segment_bytes: int, disk: DiskOfLog) -> Iterator[OpenLog]:
+        yield from _opener(tmp_path / "log", policy, segment_bytes, disk)
 
     @pytest.fixture
     def open_other_log(self, tmp_path: Path, policy: SyncPolicy, segment_bytes: int) -> Iterator[OpenLog]:
-        yield from _opener(tmp_path / "other log", policy, segment_bytes)
+        yield from _opener(tmp_path / "other log", policy, segment_bytes, DiskOfLog(segment_bytes))
 
 
-def _opener(folder: Path, policy: SyncPolicy, segment_bytes: int) -> Iterator[OpenLog]:
+def _opener(folder: Path, policy: SyncPolicy, segment_bytes: int, disk: DiskOfLog) -> Iterator[OpenLog]:
     opened: list[FileLog] = []
 
     def open_log() -> FileLog:
-        opened.append(FileLog(folder, sync=policy, segment_bytes=segment_bytes))
+        opened.append(FileLog(folder, sync=policy, segment_bytes=segment_bytes, disk=disk))
         return opened[-1]
 
     yield open_log
+    disk.work_again()
     for log in opened:
         log.close()
 
@@ -105,7 +132,7 @@ def test_a_segment_reserved_in_vain_is_given_back(tmp_path: Path) -> None:
     log.wait(log.append(b"record", leave_bytes=MIN_SEGMENT_BYTES))
     names = {"0000000001.wal", "0000000002.wal.tmp"}
     assert {path.name for path in tmp_path.iterdir()} == names
-    assert log.disk_bytes == MIN_SEGMENT_BYTES
+    assert log.files == LogFiles(segments=1, disk_bytes=MIN_SEGMENT_BYTES)
     log.close()
     assert [path.name for path in tmp_path.iterdir()] == ["0000000001.wal"]
 

@@ -46,6 +46,7 @@ def test_an_idle_log_notices(tmp_path: Path, how: str, caplog: pytest.LogCapture
     log, _ = open_log(tmp_path / "d")
     log.wait(log.append(b"before"))
     log.rotate()
+    log.sync()
     log.check_folder()
     assert log.failure is None
     ALL[how](tmp_path / "d")
@@ -79,7 +80,9 @@ def test_segments_that_the_log_itself_removes_are_not_missed(tmp_path: Path) -> 
     log, _ = open_log(tmp_path / "d")
     log.wait(log.append(b"old"))
     held = log._files.oldest()
-    log.trim(log.rotate())
+    end = log.rotate()
+    log.sync()
+    log.trim(end)
     log._files.published[held.number] = held  # as a check sees it that began before the removal
     assert held.file.is_removed()
     log.check_folder()

@@ -37,9 +37,10 @@ def test_each_group_and_each_sync_is_told(tmp_path: Path, policy: str) -> None:
     # A closing group has no records: nobody is told of it, but its sync is one.
     assert len(told.syncs) >= 2 if policy == "always" else told.syncs == []
     assert all(each > 0 for each in told.syncs)
-    assert log.segments == 1
+    assert log.files.segments == 1
     log.rotate()
-    assert log.segments == 2
+    log.sync()
+    assert log.files.segments == 2
     assert [records for records, _ in told.groups] == [1, 4]
     log.close()
 

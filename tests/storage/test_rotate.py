@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.disks import GatedDisk, Operation, RecordingDisk, SmallDisk
 from tests.support.folders import groups_in, open_log, records_in, segment_files
-from wonderq_storage import DiskFullError, FileLog, LogClosedError, SyncPolicy, frame
+from tests.support.threads import Call
+from wonderq_storage import DiskFullError, FileLog, LogClosedError, SyncPolicy, file_log, frame
 from wonderq_storage.disk import Disk
 from wonderq_storage.segment import Segment, publish, reserve
 
@@ -43,6 +45,7 @@ def test_what_comes_after_a_rotation_is_in_the_next_segment(tmp_path: Path, poli
     written = [put(log, b"before")]
     log.append(b"nobody waits for this one")
     end = log.rotate()
+    log.sync()
     assert end == log.end() == 2 << 32 | frame.SEGMENT_HEADER_BYTES
     assert segment_files(tmp_path)[0].stat().st_size < SMALL, "the sealed segment is cut behind its seal"
     oldest = log.oldest()
@@ -56,11 +59,46 @@ def test_what_comes_after_a_rotation_is_in_the_next_segment(tmp_path: Path, poli
     assert records_in(tmp_path) == [*written, b"nobody waits for this one", b"after"]
 
 
+@pytest.mark.parametrize("policy", ["always", "interval:60000", "os"])
+def test_a_rotation_writes_and_syncs_nothing_of_the_log(
+    tmp_path: Path, policy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_log, "_PAUSE_S", 3600)  # no closing group in between
+    disk = RecordingDisk()
+    log, _ = open_log(tmp_path, disk=disk, sync=SyncPolicy.parse(policy))
+    written = [put(log, b"before")]
+    disk.operations.clear()
+    log.append(b"nobody waits for this one")
+    log.rotate()
+    assert {each.name for each in disk.operations} <= {"create", "allocate", "write"}
+    assert {each.target for each in disk.operations} <= {"0000000002.wal.tmp"}, "space is reserved, and nothing else"
+    log.sync()
+    assert Operation("sync", "0000000001.wal") in disk.operations
+    log.close()
+    assert records_in(tmp_path) == [*written, b"nobody waits for this one"]
+
+
+def test_a_rotation_does_not_wait_for_a_sync_that_is_under_way(tmp_path: Path) -> None:
+    disk = GatedDisk()
+    log, _ = open_log(tmp_path, disk=disk)
+    disk.hold()
+    before = Call(put, log, b"before")
+    assert disk.await_sync()
+    assert log.rotate() == log.end() == 2 << 32 | frame.SEGMENT_HEADER_BYTES
+    assert log.append(b"after") >> 32 == 2
+    assert not before.done
+    disk.let_all_through()
+    before.result()
+    log.close()
+    assert records_in(tmp_path) == [b"before", b"after"]
+
+
 def test_a_log_can_be_trimmed_up_to_a_rotation(tmp_path: Path) -> None:
     log, _ = open_log(tmp_path)
     for number in range(10):
         put(log, bytes([number]) * 1000)
     end = log.rotate()
+    log.sync()
     put(log, b"after")
     while (oldest := log.oldest()) and oldest[0] <= end:
         log.trim(oldest[0])
@@ -161,6 +199,37 @@ def test_no_room_for_a_segment_leaves_all_as_it_was(tmp_path: Path) -> None:
     written += [put(log, b"a small one"), put(log, bytes(3900))]  # the spare is still there for what fits it
     disk.full = False
     written.append(put(log, bytes(log.max_record_bytes)))
+    log.close()
+    assert records_in(tmp_path) == written
+
+
+def test_the_room_that_a_rotation_gives_back_counts_before_it_is_there(tmp_path: Path) -> None:
+    """The next segment is small: without the unused end of the one before, a record that leaves more would be refused."""
+    disk = SmallDisk(LARGE + 20_000)
+    log, _ = open_log(tmp_path, disk=disk, segment_bytes=LARGE)
+    written = [put(log, bytes(10_000))]
+    log.rotate()
+    written.append(b"leaves as much as the first segment gives back")
+    position = log.append(written[-1], leave_bytes=50_000)
+    assert position >> 32 == 2
+    with pytest.raises(DiskFullError):
+        log.append(b"leaves more", leave_bytes=80_000)
+    log.wait(position)
+    assert capacities(tmp_path) == [LARGE, 16384]
+    written.append(put(log, bytes(30_000)))  # the room is there now
+    log.close()
+    assert records_in(tmp_path) == written
+
+
+def test_the_room_that_a_rotation_gives_back_counts_only_once(tmp_path: Path) -> None:
+    disk = SmallDisk(LARGE + 20_000)
+    log, _ = open_log(tmp_path, disk=disk, segment_bytes=LARGE)
+    written = [put(log, bytes(10_000))]
+    log.rotate()
+    log.sync()
+    disk.size_bytes = sum(path.stat().st_size for path in tmp_path.iterdir())  # others took what it gave back
+    with pytest.raises(DiskFullError):
+        log.append(b"leaves as much", leave_bytes=50_000)
     log.close()
     assert records_in(tmp_path) == written
 

@@ -19,9 +19,9 @@ from wonderq.broker.compaction import compact_oldest
 from wonderq.broker.maintenance import checkpoint
 from wonderq.model.messages import Change, Message, Target
 from wonderq_storage import (
-    Checkpoints,
     CorruptLogError,
     DiskFullError,
+    FileCheckpoints,
     FileLog,
     LogFailedError,
     Position,
@@ -289,7 +289,7 @@ def open_broker(folder: Path, *, checkpoints: bool) -> tuple[FileLog, Broker]:
     disk = UnsyncedDisk()
     log = FileLog(folder, disk=disk, segment_bytes=MIN_SEGMENT_BYTES)
     try:
-        return log, Broker(log, checkpoints=Checkpoints(folder, disk) if checkpoints else None)
+        return log, Broker(log, checkpoints=FileCheckpoints(folder, disk) if checkpoints else None)
     except BaseException:
         log.close()
         raise
@@ -318,7 +318,7 @@ def test_a_crash_in_a_compaction_or_a_checkpoint_changes_nothing_that_a_client_s
     folder.mkdir()
     disk = CrashDisk(folder)
     log = FileLog(folder, disk=disk, segment_bytes=MIN_SEGMENT_BYTES)
-    checkpoints = Checkpoints(folder, disk)
+    checkpoints = FileCheckpoints(folder, disk)
     broker = Broker(log)
     fill(broker)
     expected = messages_of(broker)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from wonderq.broker.broker import Broker
 from wonderq.broker.maintenance import checkpoint
-from wonderq_storage import Checkpoints, FileLog, SyncPolicy, frame
+from wonderq_storage import FileCheckpoints, FileLog, SyncPolicy, frame
 from wonderq_storage.disk import Disk
 from wonderq_storage.segment import file_name
 
@@ -88,7 +88,7 @@ def groups_of(data: bytes) -> list[tuple[frame.GroupHeader, list[bytes]]]:
 
 def write_checkpoint(broker: Broker, log: FileLog, folder: Path) -> None:
     """Write a checkpoint, and keep the older ones as a broker does that wrote them itself."""
-    checkpoints = Checkpoints(folder)
+    checkpoints = FileCheckpoints(folder)
     for mark, _ in checkpoints.newest_first():
         checkpoints.prove(mark)
     checkpoint(broker, log, checkpoints)

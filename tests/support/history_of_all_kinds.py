@@ -13,7 +13,7 @@ from wonderq.broker.polls import Sources
 from wonderq.model.failures import ReportedError
 from wonderq.model.messages import Change, NewMessage, Target
 from wonderq.state import record
-from wonderq_storage import Checkpoints, FileLog
+from wonderq_storage import FileCheckpoints, FileLog
 
 HOUR_MS = 3_600_000
 
@@ -25,7 +25,7 @@ class Writer:
         self.clock = FakeClock()
         self.log = FileLog(folder, segment_bytes=4096, now_ms=self.clock.now_ms)
         self.broker = Broker(self.log, clock=self.clock)
-        self.checkpoints = Checkpoints(folder)
+        self.checkpoints = FileCheckpoints(folder)
         self.random = random.Random(seed)
 
     def body(self, name: str) -> str:

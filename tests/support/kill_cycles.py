@@ -54,7 +54,7 @@ from tests.support.waiting import PATIENCE_S
 from tests.support.worker import FOREVER_S, Load, Worker, work
 from wonderq.broker.broker import Broker
 from wonderq.rest.objects import message_object
-from wonderq_storage import Checkpoints, FileLog, SyncPolicy
+from wonderq_storage import FileCheckpoints, FileLog, SyncPolicy
 
 QUEUES = ("default", "orders", "jobs")
 SEGMENT_BYTES = 32 << 20
@@ -283,7 +283,7 @@ class Run:
         finally:
             broker.kill()
         self._stopped()
-        by_checkpoint = self._replay(Checkpoints(self.data))
+        by_checkpoint = self._replay(FileCheckpoints(self.data))
         replayed = self._replay(None)
         for queue in self.queues:
             one, other = (
@@ -329,7 +329,7 @@ class Run:
                     return counts, listing.messages
         raise AssertionError("the counts do not come to rest though nobody works")
 
-    def _replay(self, checkpoints: Checkpoints | None) -> dict[str, tuple[Seen, ...]]:
+    def _replay(self, checkpoints: FileCheckpoints | None) -> dict[str, tuple[Seen, ...]]:
         """Read the folder as the broker does, and check that the clean stop left no torn tail."""
         log = FileLog(self.data, sync=SyncPolicy.parse(self.options.fsync), segment_bytes=self.options.segment_bytes)
         broker = Broker(log, checkpoints=checkpoints)

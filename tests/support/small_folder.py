@@ -17,7 +17,7 @@ from tests.support.history_of_all_kinds import Writer
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest
 from wonderq.broker.maintenance import checkpoint
-from wonderq_storage import Checkpoints, FileLog
+from wonderq_storage import FileCheckpoints, FileLog
 
 SEGMENT_BYTES = 4096
 
@@ -51,7 +51,7 @@ class _MemoryWriter(Writer):
         self.clock = FakeClock()
         self.log = FileLog(FOLDER, segment_bytes=SEGMENT_BYTES, now_ms=self.clock.now_ms, disk=disk)
         self.broker = Broker(self.log, clock=self.clock)
-        self.checkpoints = Checkpoints(FOLDER, disk)
+        self.checkpoints = FileCheckpoints(FOLDER, disk)
         self.random = random.Random(seed)
 
 

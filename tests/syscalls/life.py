@@ -23,7 +23,7 @@ from wonderq.broker.compaction import compact_oldest
 from wonderq.model.errors import BrokerError
 from wonderq.model.messages import Change, Target
 from wonderq.model.queue_names import DEFAULT_QUEUE
-from wonderq_storage import Checkpoints, FileLog, StorageError, SyncPolicy
+from wonderq_storage import FileCheckpoints, FileLog, StorageError, SyncPolicy
 from wonderq_storage.disk import Disk
 
 SEGMENT_BYTES = 4096
@@ -78,7 +78,7 @@ def body_of(length: int) -> str:
 def open_folder(folder: Path, ms: int, *, checkpoints: bool = True, disk: Disk | None = None) -> tuple[FileLog, Broker]:
     log = FileLog(folder, sync=SyncPolicy(), segment_bytes=SEGMENT_BYTES, disk=disk)
     try:
-        return log, Broker(log, checkpoints=Checkpoints(folder) if checkpoints else None, clock=FakeClock(ms))
+        return log, Broker(log, checkpoints=FileCheckpoints(folder) if checkpoints else None, clock=FakeClock(ms))
     except BaseException:
         log.close()
         raise

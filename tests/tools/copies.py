@@ -16,7 +16,7 @@ from wonderq.broker.broker import Broker
 from wonderq.folder.compact import Outcome, compact
 from wonderq.state.replay import replay_log
 from wonderq.state.state import State
-from wonderq_storage import Checkpoints, FileLog, SyncPolicy
+from wonderq_storage import FileCheckpoints, FileLog, SyncPolicy
 
 LATE_MS = 1 << 50
 
@@ -26,7 +26,7 @@ def opened(folder: Path, *, segment_bytes: int = 4096, clock: FakeClock | None =
     """A broker on the folder, without a server."""
     log = FileLog(folder, sync=SyncPolicy("os"), segment_bytes=segment_bytes)
     try:
-        yield Broker(log, checkpoints=Checkpoints(folder), clock=clock or FakeClock())
+        yield Broker(log, checkpoints=FileCheckpoints(folder), clock=clock or FakeClock())
     finally:
         log.close()
 
@@ -44,7 +44,7 @@ def state_view_in(folder: Path, now_ms: int = LATE_MS, *, with_checkpoints: bool
     """Return the contents of a log at a moment, and change nothing."""
     log = FileLog(folder)
     try:
-        state, _ = replay_log(log, Checkpoints(folder) if with_checkpoints else None)
+        state, _ = replay_log(log, FileCheckpoints(folder) if with_checkpoints else None)
     finally:
         log.close()
     return says(state, now_ms)

@@ -12,7 +12,7 @@ from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest
 from wonderq.model.messages import Change, Target
 from wonderq.state import record
-from wonderq_storage import Checkpoints, FileLog
+from wonderq_storage import FileCheckpoints, FileLog
 from wonderq_storage.segment import file_name
 
 SEGMENT_BYTES = 4096
@@ -22,7 +22,7 @@ SEGMENT_BYTES = 4096
 def broker_on(folder: Path, *, segment_bytes: int = SEGMENT_BYTES) -> Iterator[tuple[Broker, FileLog]]:
     log = FileLog(folder, segment_bytes=segment_bytes)
     try:
-        broker = Broker(log, checkpoints=Checkpoints(folder))
+        broker = Broker(log, checkpoints=FileCheckpoints(folder))
         yield broker, log
     finally:
         log.close()

@@ -9,7 +9,7 @@ from tests.support.folders import snapshot, write_checkpoint
 from tests.tools.folders import broker_on, compact_all, live_a_little
 from wonderq.folder.verify import verify
 from wonderq.model.messages import NewMessage, Target
-from wonderq_storage import Checkpoints
+from wonderq_storage import FileCheckpoints
 
 
 @pytest.fixture
@@ -41,6 +41,7 @@ def test_groups_may_have_other_numbers_than_in_the_compacted_log(tmp_path: Path)
         [first, _] = broker.send("q", [NewMessage("x", group="deleted"), NewMessage("y", group="kept")])
         broker.delete("q", Target(id=first.id))
         log.rotate()
+        log.sync()
         compact_all(broker, log, 1)
         write_checkpoint(broker, log, tmp_path)
     findings = verify(tmp_path)
@@ -60,7 +61,7 @@ def test_damaged_ones_are_warnings(folder: Path) -> None:
 
 
 def test_one_that_says_something_else_is_a_problem(folder: Path) -> None:
-    checkpoints = Checkpoints(folder)
+    checkpoints = FileCheckpoints(folder)
     path = checkpoints.paths()[0]
     mark, chunks = checkpoints.read(path)
     header, *pages = chunks

@@ -19,7 +19,7 @@ from wonderq.folder.lock import NoLogError
 from wonderq.folder.reset_clock import examine, reset_clock
 from wonderq.folder.verify import verify
 from wonderq.model.messages import Change, NewMessage, Target
-from wonderq_storage import Checkpoints, FileLog, FolderLockedError, SyncPolicy
+from wonderq_storage import FileCheckpoints, FileLog, FolderLockedError, SyncPolicy
 
 DAY_MS = 86_400_000
 YEAR_MS = 365 * DAY_MS
@@ -34,7 +34,7 @@ def real_ms() -> int:
 def broker_at(folder: Path, clock: FakeClock) -> Iterator[Broker]:
     broker = Broker(
         FileLog(folder, sync=SyncPolicy("os"), segment_bytes=SEGMENT_BYTES),
-        checkpoints=Checkpoints(folder),
+        checkpoints=FileCheckpoints(folder),
         clock=clock,
     )
     try:
@@ -129,7 +129,7 @@ def test_receipts_and_claims_stay(tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_the_future_is_not_used_again(tmp_path: Path) -> None:
     Life(tmp_path, DAY_MS)
-    log, checkpoints = FileLog(tmp_path, segment_bytes=SEGMENT_BYTES), Checkpoints(tmp_path)
+    log, checkpoints = FileLog(tmp_path, segment_bytes=SEGMENT_BYTES), FileCheckpoints(tmp_path)
     broker = Broker(log, checkpoints=checkpoints, clock=FakeClock(0))
     checkpoint(broker, log, checkpoints)
     broker.close()

@@ -47,7 +47,7 @@ def run(capfd: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int,
 def claim_without_reading(broker: Broker, queue: str) -> None:
     with pytest.raises(CorruptLogError):
         broker.claim(queue)
-    broker.core.transaction.damage = None
+    broker.core.transaction.ended = None
 
 
 def update_without_reading(broker: Broker, sequence: int, body: str) -> None:

@@ -49,6 +49,9 @@ class Broker:
     Methods raise `BrokerError` for requests that they refuse, and the storage errors `DiskFullError` (nothing was
     changed), `LogFailedError` (the outcome is known after a restart) and `CorruptLogError`. The constructor raises what
     `Log.replay` and `Log.start` raise, and `UnreadableRecordError`.
+
+    When another writer takes over the log, the broker ends: every call, and every consumer that waits, gets
+    `LogLostError`. Close the broker then. The process may open the log again, and start another broker on it.
     """
 
     def __init__(
@@ -59,9 +62,21 @@ class Broker:
         clock: Clock | None = None,
         limits: Limits | None = None,
         create_queues: bool = True,
+        default_queue: bool = True,
     ) -> None:
-        """Replay ``log`` from the newest usable checkpoint; ``create_queues`` allows producers to create queues."""
-        self.core = Core(log, checkpoints=checkpoints, clock=clock, limits=limits, create_queues=create_queues)
+        """Replay ``log`` from the newest usable checkpoint.
+
+        ``create_queues`` allows producers to create queues. ``default_queue`` creates the queue `default` if it does
+        not exist: of several brokers that share the queues, one has it.
+        """
+        self.core = Core(
+            log,
+            checkpoints=checkpoints,
+            clock=clock,
+            limits=limits,
+            create_queues=create_queues,
+            default_queue=default_queue,
+        )
         self.limits = self.core.limits
         self.counters = self.core.counters
         self._reader = Reader(self.core)

@@ -67,7 +67,10 @@ class Changes:
                 )
                 self._core.counters.of(queue).deleted(now_ms, produced_ms)
                 self._core.consumers.notify(found)  # more messages may be in flight now
-        self._core.wait_until_durable()
+        if runs:
+            self._core.wait_until_durable()
+        else:
+            self._core.confirm()
         return results
 
     def resolve_receipts(self, queue: Queue, targets: Sequence[Target]) -> Runs | None:
@@ -124,7 +127,7 @@ class Changes:
         core.admission.check_batch(len(updates))
         self._updates.check(updates)
         rewrites = any(change.rewrites for _, change in updates)
-        decision = None
+        decision, appended = None, False
         while decision is None:
             prepared: Mapping[int, Prepared] = {}
             if rewrites:
@@ -136,12 +139,17 @@ class Changes:
                 core.advance(found, now_ms)
                 decision = self._updates.decide(found, updates, prepared, now_ms, set())
                 if decision is not None:
-                    self.apply([([], decision)], now_ms)
-        core.wait_until_durable()
+                    appended = self.apply([([], decision)], now_ms)
+        if appended:
+            core.wait_until_durable()
+        else:
+            core.confirm()
         return decision.results
 
-    def apply(self, decided: Sequence[tuple[Runs, Decision]], now_ms: int, also: Sequence[Record] = ()) -> None:
+    def apply(self, decided: Sequence[tuple[Runs, Decision]], now_ms: int, also: Sequence[Record] = ()) -> bool:
         """Append and apply deletions and updates of several queues, and ``also``, in one write, under the lock.
+
+        Returns whether there was anything to append.
 
         Raises:
             TooManyQueuesError: a dead-letter queue cannot be created. Nothing was changed.
@@ -163,12 +171,13 @@ class Changes:
                 leave = min(leave, decision.leave)
         records += also
         if not records:
-            return
+            return False
         core.append_and_apply(*records, leave=leave)
         for (runs, decision), produced in zip(decided, produced_ms, strict=True):
             if runs:
                 core.counters.of(decision.queue.name).deleted(now_ms, produced)
             decision.applied(core, self._transfers, now_ms)
+        return True
 
     def kick(self, queue: str, limit: int) -> int:
         """Make buried messages available again, the oldest first and at most ``limit``; return how many.
@@ -189,5 +198,5 @@ class Changes:
                 self._core.append_and_apply(change_record(found, changes, now_ms), leave=CLAIM_LEAVES)
                 self._core.counters.of(queue).count(record.UPDATE, len(views))
                 self._core.consumers.notify(found)
-        self._core.wait_until_durable()
+        self._core.confirm()
         return len(views)

@@ -6,6 +6,9 @@
 The broker applies a record before the log has synced it. That is safe, because no later record can become durable
 without all earlier ones: only the answer has to wait. Refusals wait too, so that a crash cannot undo the state that a
 404 was based on.
+
+An answer waits for the record of its operation. An answer without a record, such as a listing or a 404, waits for what
+`Log.confirm` returns: a log may have another writer by now, whose records would contradict the answer.
 """
 
 from __future__ import annotations
@@ -40,7 +43,7 @@ from wonderq.state.page import MessageView
 from wonderq.state.record import Record
 from wonderq.state.replay import replay_log
 from wonderq.state.state import Queue, State, queue_record
-from wonderq_storage import Checkpoints, CorruptLogError, Log, Position
+from wonderq_storage import Checkpoints, CorruptLogError, Log, LogLostError, Position
 
 logger = logging.getLogger("wonderq")
 
@@ -60,16 +63,17 @@ PORTION = 400
 class Transaction:
     """Context manager that holds the broker's lock and yields the time in ms.
 
-    A refusal (`BrokerError`) leaves it only once everything decided so far is durable. It is a class because a
+    A refusal (`BrokerError`) leaves it only once the log has confirmed what it is based on. It is a class because a
     generator takes three times as long.
 
     Raises:
         CorruptLogError: the log is damaged, so the broker takes no more decisions.
+        LogLostError: another writer has taken over the log, and so has another broker.
     """
 
     def __init__(self, lock: threading.Lock, clock: Clock, durability: DurabilityWaiter, log: Log) -> None:
-        self.damage: CorruptLogError | None = None
-        """Damage that was found in the log. It ends all work."""
+        self.ended: CorruptLogError | LogLostError | None = None
+        """The reason why all work has ended, or None while the broker works."""
         self._lock = lock
         self._now_ms = clock.now_ms
         self._durability = durability
@@ -77,15 +81,22 @@ class Transaction:
 
     def __enter__(self) -> int:
         self._lock.acquire()
-        if self.damage is None:
+        if self.ended is None:
             return self._now_ms()
         self._lock.release()
-        raise CorruptLogError(self.damage.file, self.damage.offset, self.damage.reason)
+        if isinstance(self.ended, CorruptLogError):
+            raise CorruptLogError(self.ended.file, self.ended.offset, self.ended.reason)
+        raise LogLostError(str(self.ended))
 
     def __exit__(self, refusal: type[BaseException] | None, _error: object, _trace: object) -> None:
         self._lock.release()
         if refusal is not None and issubclass(refusal, BrokerError):
-            self._durability.wait(self._log.end() - 1)
+            self._durability.wait(self._log.confirm())
+
+    @property
+    def damage(self) -> CorruptLogError | None:
+        """Damage that was found in the log, and has ended all work."""
+        return self.ended if isinstance(self.ended, CorruptLogError) else None
 
 
 class AppendAndApply(Protocol):
@@ -117,11 +128,9 @@ class Core:
         clock: Clock | None = None,
         limits: Limits | None = None,
         create_queues: bool = True,
+        default_queue: bool = True,
     ) -> None:
-        """Replay the log from the newest usable checkpoint, and create the default queue if it does not exist.
-
-        ``create_queues`` allows producers to create queues.
-        """
+        """Replay the log from the newest usable checkpoint. `wonderq.broker.broker.Broker` describes the settings."""
         self.limits = limits or Limits()
         self.log = log
         self.clock = clock or Clock()
@@ -136,20 +145,21 @@ class Core:
         self.state, self.log_bytes = replay_log(log, checkpoints)
         """State, and bytes of records after the checkpoint that the start loaded, replayed or appended since."""
         self.admission = Admission(self.limits, self.state)
+        log.on_lost(self._lose)
         log.start()
         self.clock.raise_floor(self.state.last_ms)
         with self.lock:
-            self._begin(self.clock.now_ms())
+            self._begin(self.clock.now_ms(), default_queue)
         assert self.state.key is not None
         self.ids = Ids(self.state.key)
         for each in self.state.queues.values():
             self.counters.of(each.name)
         self.wait_until_durable()
 
-    def _begin(self, now_ms: int) -> None:
+    def _begin(self, now_ms: int, default_queue: bool) -> None:
         if self.state.key is None:
             self.append_and_apply(record.Identity(record.IDENTITY, now_ms, os.urandom(16), self.state.next_queue))
-        if DEFAULT_QUEUE not in self.state.queues:
+        if default_queue and DEFAULT_QUEUE not in self.state.queues:
             new = self.new_queue(DEFAULT_QUEUE, now_ms)
             self.append_and_apply(queue_record(new, new.settings, now_ms))
 
@@ -163,10 +173,10 @@ class Core:
 
     @contextmanager
     def durable_transaction(self) -> Iterator[Locked]:
-        """Hold the lock for a background step, and return once everything that it decided is durable."""
+        """Hold the lock for one step, and return once the log has confirmed what it decided."""
         with self.transaction as now_ms:
             yield Locked(self.state, self.append_and_apply, now_ms)
-        self.wait_until_durable()
+        self.confirm()
 
     def append_and_apply(self, *records: Record, leave: int | None = None) -> Position:
         """Append records to the log and apply them to the state, under the lock; return the position of the last one.
@@ -187,12 +197,22 @@ class Core:
         return positions[-1]
 
     def wait_until_durable(self) -> None:
-        """Wait until everything decided so far is durable.
+        """Wait until everything appended so far is durable: enough for the answer of an operation that appended.
 
         Raises:
             LogFailedError: the log cannot be written. A restart shows whether the last operations are durable.
+            LogLostError: another writer has taken over the log. Its broker knows whether they are.
         """
         self.durability.wait(self.log.end() - 1)
+
+    def confirm(self) -> None:
+        """Wait until everything appended so far is durable, and the log has confirmed that nobody appended more.
+
+        Every answer needs this that may be based on records which its own operation did not append.
+
+        Raises: as `wait_until_durable`.
+        """
+        self.durability.wait(self.log.confirm())
 
     # Queues and messages, under the lock
 
@@ -297,8 +317,8 @@ class Core:
         """Reason why the broker accepts no requests, or None if it does."""
         if self.stopping:
             return "shutting down"
-        damage = self.transaction.damage
-        return self.log.failure if damage is None else str(damage)
+        ended = self.transaction.ended
+        return self.log.failure if ended is None else str(ended)
 
     def review_clock(self) -> None:
         """Follow the system's clock again if it was held and there is no doubt any more."""
@@ -313,9 +333,18 @@ class Core:
     def mark_damaged(self, file: str, offset: int, reason: str) -> CorruptLogError:
         """Refuse all further work, because the log does not verify at this place; return the error to raise."""
         advice = "The broker does nothing more. Stop it, and run 'wonderq verify' on its folder"
-        damage = self.transaction.damage = CorruptLogError(file, offset, f"{reason}. {advice}")
+        damage = CorruptLogError(file, offset, f"{reason}. {advice}")
+        if self.transaction.ended is None:
+            self.transaction.ended = damage
         logger.critical("the log is damaged: %s", damage)
         return damage
+
+    def _lose(self, error: LogLostError) -> None:
+        """End all work, because another writer has taken over the log: refuse waiting consumers, and all that come."""
+        logger.error("the log is lost, and this broker ends: %s", error)
+        with self.lock:
+            self.transaction.ended = error
+            self.consumers.wake_all()
 
     def stop_claiming(self) -> None:
         """Deliver no more messages: answer waiting consumers with none, and refuse new ones."""

@@ -110,7 +110,7 @@ class Finisher:
         try:
             return Next(self._polls.claim_from(sources, options, finished_any=True), results, None)
         except (BrokerError, DiskFullError) as error:
-            self._core.wait_until_durable()
+            self._core.confirm()
             return Next([], results, error)
 
     def _finish(

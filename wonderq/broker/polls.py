@@ -89,7 +89,8 @@ class Polls:
     ) -> list[Message]:
         """Claim the next messages of one or several queues.
 
-        With ``finished_any``, what was decided before becomes durable before the poll sleeps.
+        With ``finished_any``, the caller has finished messages before: their outcome is part of the answer, and becomes
+        durable before the poll sleeps.
 
         Raises:
             InvalidValueError: an argument is out of range.
@@ -111,7 +112,9 @@ class Polls:
                     raise
                 return messages
             if not claims:
-                if not messages:
+                if finished_any and not messages:
+                    self._core.confirm()
+                elif not messages:  # no client acts on an empty answer, so the log need not confirm it
                     self._core.wait_until_durable()
                 return messages
             self._core.durability.wait(claims[-1].position)
@@ -279,7 +282,7 @@ class _Poll:
         """Sleep until a message may be there; return an empty list at the end of the poll."""
         if self._waiter is None or self._until_s <= time.monotonic():
             if full is not None:  # an empty answer would mean that no message waits
-                self._core.wait_until_durable()
+                self._core.confirm()
                 raise full
             return []
         if self._must_sync:

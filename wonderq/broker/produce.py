@@ -105,7 +105,7 @@ class Producer:
                 if number is not None:
                     output.records.append(self._request_row(output, number, now_ms))
             records = output.records
-            position = core.append_and_apply(*records, leave=PRODUCE_LEAVES) if records else core.log.end() - 1
+            position = core.append_and_apply(*records, leave=PRODUCE_LEAVES) if records else core.log.confirm()
             if records:
                 self._count(output)
         core.durability.wait(position)

@@ -45,7 +45,7 @@ class Queries:
             found = self._core.find_queue(queue)
             self._core.advance(found, now_ms)
             view = self._core.resolve(found, Target(id=message_id)).at(now_ms)
-        self._core.wait_until_durable()
+        self._core.confirm()
         for message in self._reader.messages(found, [view]):
             return message
         raise MessageNotFoundError  # deleted meanwhile, and dropped from the log
@@ -116,7 +116,7 @@ class Queries:
                 views = queue.messages.after(sequence, limit, status)
                 within = sum(1 for total in accumulate(view.length for view in views) if total <= _LIST_BYTES)
                 views = views[: within or 1]
-            self._core.wait_until_durable()
+            self._core.confirm()
             if not views:
                 return []
             yield_to_others()
@@ -135,7 +135,7 @@ class Queries:
             found = self._core.find_queue(queue)
             self._core.advance(found, now_ms)
             count = found.messages.counts[STATUS_BY_NAME[status]]
-        self._core.wait_until_durable()
+        self._core.confirm()
         return count
 
     def settings_of(self, name: str) -> QueueSettings | None:
@@ -154,7 +154,7 @@ class Queries:
         """
         with self._core.transaction as now_ms:
             info = self.info(self._core.find_queue(name), now_ms)
-        self._core.wait_until_durable()
+        self._core.confirm()
         return info
 
     def queue_names(
@@ -172,7 +172,7 @@ class Queries:
         """
         with self._core.transaction:
             names = list(self._core.state.queues)
-        self._core.wait_until_durable()
+        self._core.confirm()
         names = sorted(name for name in names if name > after and name.startswith(prefix) and contains in name)
         return names[:limit] if matches is None else find_names(names, limit, matches)
 
@@ -188,7 +188,7 @@ class Queries:
             return is_one and (matches is None or matches(each))
 
         sources = self.queue_names(after=after, limit=limit, matches=is_source)
-        self._core.wait_until_durable()  # again: settings may have changed meanwhile
+        self._core.confirm()  # again: settings may have changed meanwhile
         return sources
 
     def queues(self, names: Sequence[str] | None = None) -> Generator[QueueInfo]:
@@ -203,7 +203,7 @@ class Queries:
                 infos = self._infos(
                     [queues[name] for name in chosen[at : at + _CHUNK_QUEUES] if name in queues], now_ms
                 )
-            self._core.wait_until_durable()
+            self._core.confirm()
             yield from infos
             yield_to_others()
 

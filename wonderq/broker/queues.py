@@ -45,7 +45,7 @@ class Queues:
             queue = self._core.new_queue(name, now_ms) if created else self._core.state.queues[name]
             self._configure(queue, settings, now_ms, permits)
             info = self._queries.info(self._core.state.queues[name], now_ms)
-        self._core.wait_until_durable()
+        self._core.confirm()
         return info, created
 
     def create_queue(self, name: str, permits: Permits = everything, /, **settings: Any) -> tuple[QueueInfo, bool]:
@@ -56,7 +56,7 @@ class Queues:
             if created:
                 self._configure(self._core.new_queue(name, now_ms), settings, now_ms, permits)
             info = self._queries.info(self._core.state.queues[name], now_ms)
-        self._core.wait_until_durable()
+        self._core.confirm()
         return info, created
 
     def change_queue(
@@ -78,7 +78,7 @@ class Queues:
                 self._check_settings(name, settings)
                 self._configure(queue, settings, now_ms, permits)
         finally:
-            self._core.wait_until_durable()
+            self._core.confirm()
 
     def _configure(self, queue: Queue, settings: Mapping[str, Any], now_ms: int, permits: Permits) -> None:
         """Append the record of a queue that is new, or whose settings change."""
@@ -128,7 +128,7 @@ class Queues:
             self._redrives.append_drop(record.Drop(record.DROP, now_ms, found.number))
             self._core.counters.forget(name)
             self._core.consumers.dissolve(found)
-        self._core.wait_until_durable()
+        self._core.confirm()
 
     def purge(self, name: str, *, void_keys: bool = False) -> int:
         """Delete all messages of a queue that it has now, claimed ones too; return how many.
@@ -155,7 +155,7 @@ class Queues:
                 if count and not more and self._core.state.find(queue.number) is queue:
                     self._core.counters.of(name).count(record.PURGE, count)
             yield_to_others()
-        self._core.wait_until_durable()
+        self._core.confirm()
         return count
 
     def _void_keys(self, queue: Queue, end: int, now_ms: int) -> None:

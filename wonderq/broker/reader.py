@@ -126,7 +126,7 @@ class Reader:
             except TrimmedError:
                 with core.lock:
                     now = [queue.messages.find(view.sequence) for view in views]
-                core.wait_until_durable()
+                core.confirm()  # another writer may have dropped them
                 before = views
                 views = [
                     view._replace(position=found.position, length=found.length)

@@ -45,8 +45,8 @@ class Refused(WonderQError):  # noqa: N818
 
     @property
     def outcome_unknown(self) -> bool:
-        """Whether the request may have been carried out: the broker failed while it wrote its log."""
-        return self.code in ("log_failed", "internal_error")
+        """Whether the request may have been carried out: the broker failed, or lost its log, while it wrote to it."""
+        return self.code in ("log_failed", "log_lost", "internal_error")
 
 
 class Invalid(Refused):
@@ -104,6 +104,7 @@ _CLAIM_STATUS = {
     "too_many_waiting_consumers": 429,
     "shutting_down": 503,
     "log_failed": 503,
+    "log_lost": 503,
     "too_many_keys": 507,
     "disk_full": 507,
 }

@@ -55,6 +55,14 @@ class Answer:
     attempts: int = 1
     """Number of times that the request was sent."""
 
+    @property
+    def outcome_unknown(self) -> bool:
+        """Whether the request may have been carried out: the broker failed while it wrote its log."""
+        try:
+            return self.status == 503 and refusal_of(self).outcome_unknown
+        except msgspec.DecodeError:  # it is the answer of a proxy
+            return False
+
 
 @dataclass(frozen=True, slots=True)
 class NoAnswer:

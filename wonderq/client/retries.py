@@ -68,16 +68,16 @@ class Retries:
             assert outcome is not None
             attempts += 1
             is_final = isinstance(outcome, Answer) and outcome.status not in _PASSING
-            if isinstance(outcome, NoAnswer):
-                may_have_arrived = may_have_arrived or outcome.outcome_unknown
-                is_final = outcome.outcome_unknown and not request.repeatable
+            if outcome.outcome_unknown:
+                may_have_arrived = True
+                is_final = is_final or not request.repeatable
             retry_after_s = outcome.retry_after_s if isinstance(outcome, Answer) else None
             pause_s = self.pause_s(attempts - 1, retry_after_s)
             if is_final or attempts > self.most or self.clock() + pause_s >= deadline:
                 if isinstance(outcome, NoAnswer):
                     raise Unreachable(outcome.reason, outcome_unknown=may_have_arrived) from outcome.cause
-                if may_have_arrived and not is_final:
-                    reason = f"an earlier request got no answer, and this one {outcome.status}"
+                if may_have_arrived and not is_final and not outcome.outcome_unknown:
+                    reason = f"the outcome of an earlier request is unknown, and this one got {outcome.status}"
                     raise Unreachable(reason, outcome_unknown=True)
                 return replace(outcome, attempts=attempts)
             yield Pause(pause_s)

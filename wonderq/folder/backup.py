@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from wonderq.folder.lock import FolderError, NoLogError, check_outside, segment_numbers
 from wonderq.state.replay import replay_log
-from wonderq_storage import Checkpoints, CorruptLogError, FileLog, Position, frame, segment
+from wonderq_storage import CorruptLogError, FileCheckpoints, FileLog, Position, frame, segment
 from wonderq_storage.disk import Disk, DiskFile, no_room_is_disk_full
 from wonderq_storage.segment import Segment, SegmentReader
 
@@ -330,7 +330,7 @@ def _continues(disk: Disk, source: Path, destination: Path, first: _Part) -> boo
 
 def _publish(disk: Disk, destination: Path, parts: list[_Part]) -> None:
     """Rename the copies to their final names."""
-    Checkpoints(destination, disk).remove_before(1 << 80)  # all: a broker that ran on the backup wrote them
+    FileCheckpoints(destination, disk).remove_before(1 << 80)  # all: a broker that ran on the backup wrote them
     for part, following in zip(parts, [*parts[1:], None], strict=True):
         if not part.copied:
             continue

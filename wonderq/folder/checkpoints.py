@@ -10,7 +10,7 @@ from typing import Any
 from wonderq.model.status import WAITING
 from wonderq.state import record
 from wonderq.state.state import Queue, State
-from wonderq_storage import Checkpoints, DamagedCheckpointError, Mark, StaleMarkError
+from wonderq_storage import DamagedCheckpointError, FileCheckpoints, Mark, StaleMarkError
 from wonderq_storage.disk import Disk
 from wonderq_storage.recovery import Recovery, wall_clock_ms
 from wonderq_storage.salvage import Problem
@@ -24,7 +24,7 @@ def check_checkpoints(folder: Path, whole: State | None, problems: list[Problem]
     ``whole`` is the state after all records, or None if the log is damaged and there is nothing to compare with. A
     checkpoint that a start would skip is added to ``warnings``, a wrong one to ``problems``.
     """
-    checkpoints = Checkpoints(folder)
+    checkpoints = FileCheckpoints(folder)
     for path in checkpoints.paths():
         try:
             mark, state = load(checkpoints, path)
@@ -44,7 +44,7 @@ def check_checkpoints(folder: Path, whole: State | None, problems: list[Problem]
             )
 
 
-def load(checkpoints: Checkpoints, path: Path) -> tuple[Mark, State]:
+def load(checkpoints: FileCheckpoints, path: Path) -> tuple[Mark, State]:
     """Read one checkpoint.
 
     Raises:

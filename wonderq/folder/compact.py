@@ -18,7 +18,7 @@ from wonderq.folder.replay import explain_unreadable
 from wonderq.state import record
 from wonderq.state.replay import replay_log
 from wonderq.state.state import State, queue_record
-from wonderq_storage import DEFAULT_SEGMENT_BYTES, Checkpoints, CorruptLogError, FileLog, frame
+from wonderq_storage import DEFAULT_SEGMENT_BYTES, CorruptLogError, FileCheckpoints, FileLog, frame
 
 #: Segments are allocated as a whole, so small segments waste little space. But each is an open file, so a large log
 #: gets larger ones. Half of a segment has room for any record.
@@ -81,7 +81,7 @@ def _estimate(folder: Path) -> tuple[Outcome, int]:
         log = FileLog(folder)
     try:
         with explain_unreadable(folder):
-            state, _ = replay_log(log, Checkpoints(folder))
+            state, _ = replay_log(log, FileCheckpoints(folder))
         before = Size(disk_bytes(folder), log.used_bytes())
     finally:
         log.close()
@@ -135,10 +135,11 @@ def compact(folder: Path, progress: Callable[[], None] = lambda: None) -> Outcom
         return replace(expected, after=expected.before, segments=0)
     log = FileLog(folder, segment_bytes=segment_bytes)
     try:
-        checkpoints = Checkpoints(folder)
+        checkpoints = FileCheckpoints(folder)
         broker = Broker(log, checkpoints=checkpoints)
         checkpoints.remove_unfinished()
         end = log.rotate()
+        log.sync()
         done = 0
         while (oldest := log.oldest()) and oldest[0] <= end:
             try:

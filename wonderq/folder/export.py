@@ -24,7 +24,7 @@ from wonderq.state import record
 from wonderq.state.page import MessageView
 from wonderq.state.replay import replay_log
 from wonderq.state.state import Queue, State
-from wonderq_storage import Checkpoints, CorruptLogError, FileLog, segment
+from wonderq_storage import CorruptLogError, FileCheckpoints, FileLog, segment
 from wonderq_storage.disk import Disk, DiskFile
 from wonderq_storage.recovery import wall_clock_ms
 
@@ -46,7 +46,7 @@ def export(folder: Path) -> Iterator[_Object]:
         log = FileLog(folder)
     try:
         with explain_unreadable(folder):
-            state, _ = replay_log(log, Checkpoints(folder))
+            state, _ = replay_log(log, FileCheckpoints(folder))
         now_ms = max(state.last_ms, wall_clock_ms())
         with _Bodies(folder) as bodies:
             for _, queue in sorted(state.queues.items()):

@@ -28,7 +28,7 @@ from wonderq.model.limits import ESCAPED_BYTES, MAX_MESSAGE_BYTES, Limits
 from wonderq.rest.field_types import Group, Priority, Traceparent, Tracestate
 from wonderq.rest.schemas import Attributes, NewMessage, PutQueue, given
 from wonderq.rest.values import new_message, settings_of
-from wonderq_storage import Checkpoints, FileLog
+from wonderq_storage import FileCheckpoints, FileLog
 from wonderq_storage.recovery import wall_clock_ms
 
 #: Most bytes of lines in a batch, if it has several. Any broker accepts a batch of this size.
@@ -131,7 +131,7 @@ def into_folder(folder: Path) -> Iterator[Target]:
         log = FileLog(folder)
     try:
         with explain_unreadable(folder):
-            broker = Broker(log, checkpoints=Checkpoints(folder), limits=Limits.widest())
+            broker = Broker(log, checkpoints=FileCheckpoints(folder), limits=Limits.widest())
         target = _FolderTarget(broker)
         yield target
     except BaseException:

@@ -22,7 +22,7 @@ from wonderq.model.times import iso_time
 from wonderq.state import record
 from wonderq.state.record import Record
 from wonderq.state.state import State, UnreadableRecordError
-from wonderq_storage import Checkpoints, DamagedCheckpointError, segment
+from wonderq_storage import DamagedCheckpointError, FileCheckpoints, segment
 from wonderq_storage.recovery import TORN_FOLDER, wall_clock_ms
 from wonderq_storage.salvage import Found, Problem, Salvage, SegmentSummary
 
@@ -93,7 +93,7 @@ def survey(folder: Path, progress: _Progress = lambda: None) -> Overview:
 
 
 def _checkpoints(folder: Path) -> Iterator[_Object]:
-    checkpoints = Checkpoints(folder)
+    checkpoints = FileCheckpoints(folder)
     for path in checkpoints.paths():
         number, _, offset = path.stem.partition("-")
         about = {"file": path.name, "segment": int(number), "offset": int(offset), "bytes": path.stat().st_size}

@@ -28,7 +28,7 @@ from wonderq.state import record
 from wonderq.state.record import MessageState, Record
 from wonderq.state.replay import replay_log
 from wonderq.state.state import State
-from wonderq_storage import Checkpoints, FileLog, Position
+from wonderq_storage import FileCheckpoints, FileLog, Position
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def examine(folder: Path) -> Reset:
     with explain_unreadable(folder):
         log = FileLog(folder)
         try:
-            state, _ = replay_log(log, Checkpoints(folder))
+            state, _ = replay_log(log, FileCheckpoints(folder))
         finally:
             log.close()
     return Reset(state.last_ms, Clock().now_ms(), state.messages)
@@ -78,9 +78,10 @@ def reset_clock(folder: Path, progress: Callable[[], None] = lambda: None) -> Re
         return found
     log = FileLog(folder)
     try:
-        checkpoints = Checkpoints(folder)
+        checkpoints = FileCheckpoints(folder)
         broker = _ResettingBroker(log, checkpoints, found.ahead_ms)
         end = log.rotate()
+        log.sync()
         while (oldest := log.oldest()) and oldest[0] <= end:
             compact_oldest(broker, log)
             progress()
@@ -100,7 +101,7 @@ class _SystemClock(Clock):
 class _ResettingBroker(Broker):
     """A broker that compaction can work on, and whose records have no times of the future."""
 
-    def __init__(self, log: FileLog, checkpoints: Checkpoints, ahead_ms: int) -> None:
+    def __init__(self, log: FileLog, checkpoints: FileCheckpoints, ahead_ms: int) -> None:
         super().__init__(log, checkpoints=checkpoints, clock=_SystemClock())
         self._ahead_ms = ahead_ms
         self.locked = self._locked

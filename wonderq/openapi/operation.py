@@ -41,7 +41,8 @@ class Operation(NamedTuple):
     """Valid fields by title: of the body, or of the query string if the call has no body."""
 
 
-READ_CODES = ("queue_not_found", "log_failed", "log_damaged")
+LOG_CODES = ("log_failed", "log_lost", "log_damaged")
+READ_CODES = ("queue_not_found", *LOG_CODES)
 WRITE_CODES = (*READ_CODES, "shutting_down", "disk_full")
 ROOM_CODES = ("too_many_queues", "queue_full", "broker_full", "too_many_keys", "queue_draining")
 WAIT_CODES = ("too_many_waiting_consumers", "too_many_in_flight")

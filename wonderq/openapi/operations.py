@@ -10,6 +10,7 @@ from wonderq.openapi import response_schemas
 from wonderq.openapi.message_operations import MESSAGES
 from wonderq.openapi.operation import (
     EITHER,
+    LOG_CODES,
     READ_CODES,
     RESULTS,
     SUCCESS,
@@ -176,7 +177,7 @@ _REDRIVE = [
         "Redrive",
         "List the redrives of all queues that the key opens.",
         {200: Response(list[response_schemas.RedriveTask], [_REDRIVEN], "The redrives, the newest first.")},
-        ("log_failed", "log_damaged"),
+        LOG_CODES,
     ),
 ]
 _SCHEDULE = {
@@ -200,7 +201,7 @@ _SCHEDULES = [
         "Schedules",
         "List the schedules whose queues the key opens.",
         {200: Response(list[response_schemas.Schedule], [_SCHEDULE], "Schedules, ordered by name.")},
-        ("log_failed", "log_damaged"),
+        LOG_CODES,
     ),
     Operation(
         "GET",
@@ -302,7 +303,7 @@ OPERATIONS = [
         "Queues",
         "List the queues that the key opens.",
         {200: Response(list[response_schemas.Queue], [_QUEUE], "Queue objects, ordered by name.")},
-        ("invalid_value", "log_failed", "log_damaged"),
+        ("invalid_value", *LOG_CODES),
         query=schemas.QueueListing,
     ),
     Operation(
@@ -362,8 +363,7 @@ OPERATIONS = [
             "invalid_queue_name",
             "invalid_value",
             "too_many_queues",
-            "log_failed",
-            "log_damaged",
+            *LOG_CODES,
             "shutting_down",
             "disk_full",
         ),

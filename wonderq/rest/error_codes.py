@@ -76,6 +76,9 @@ ERROR_CODES = {
         (501,), "`Transfer-Encoding` is not `chunked`, or the request wants to go on as a WebSocket."
     ),
     "log_failed": ErrorCode((503,), "The disk failed. Calls in progress may or may not have taken effect.", 30),
+    "log_lost": ErrorCode(
+        (503,), "Another broker has taken over the log. Calls in progress may or may not have taken effect.", 1
+    ),
     "log_damaged": ErrorCode((503,), "The log on the disk is damaged.", 30),
     "too_many_unsent": ErrorCode(
         (503,), "Clients have not read their large responses yet, so there is no room for another."

@@ -13,6 +13,7 @@ from wonderq.rest.error_codes import ERROR_CODES
 STORAGE_CODES: dict[type[Exception], str] = {
     wonderq_storage.RecordTooLargeError: "batch_too_large",
     wonderq_storage.LogFailedError: "log_failed",
+    wonderq_storage.LogLostError: "log_lost",
     wonderq_storage.LogClosedError: "shutting_down",
     wonderq_storage.CorruptLogError: "log_damaged",
     wonderq_storage.DiskFullError: "disk_full",

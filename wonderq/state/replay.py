@@ -7,12 +7,15 @@ import logging
 from wonderq.state import record
 from wonderq.state.state import State, UnreadableRecordError
 from wonderq.state.thinning import Thinning
-from wonderq_storage import Checkpoints, DamagedCheckpointError, Log, Mark, StaleMarkError
+from wonderq_storage import Checkpoints, DamagedCheckpointError, Log, LogMovedError, Mark, StaleMarkError
 
 logger = logging.getLogger("wonderq")
 
 #: Records between two steps of thinning, so that a start takes no more memory than the state needs.
 _THIN_EVERY_RECORDS = 1024
+
+#: Most replays of a log whose beginning another writer drops meanwhile.
+_MOST_REPLAYS = 10
 
 
 def replay_log(log: Log, checkpoints: Checkpoints | None = None) -> tuple[State, int]:
@@ -23,7 +26,17 @@ def replay_log(log: Log, checkpoints: Checkpoints | None = None) -> tuple[State,
     Raises:
         CorruptLogError, UnsupportedFormatError: see `Log.replay`.
         UnreadableRecordError: a record cannot be decoded, or does not fit the records before it; see `State.apply`.
+        LogMovedError: another writer drops the beginning of the log faster than it can be read.
     """
+    for _ in range(_MOST_REPLAYS - 1):
+        try:
+            return _replay_once(log, checkpoints)
+        except LogMovedError as error:
+            logger.warning("the replay begins again: %s", error)
+    return _replay_once(log, checkpoints)
+
+
+def _replay_once(log: Log, checkpoints: Checkpoints | None) -> tuple[State, int]:
     for mark, chunks in checkpoints.newest_first() if checkpoints else ():
         try:
             state = State.load(chunks)
