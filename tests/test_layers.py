@@ -169,11 +169,8 @@ def arrows() -> Iterator[Arrow]:
 
 def _target(module: str, name: str) -> str:
     """Return the module that ``from module import name`` depends on."""
-    if module == "wonderq_storage":
-        is_module = (ROOT / "storage" / "wonderq_storage" / f"{name}.py").exists()
-    else:
-        folder = ROOT / Path(*module.split("."))
-        is_module = (folder / f"{name}.py").exists() or (folder / name).is_dir() or module == "wonderq"
+    folder = ROOT / ("storage" if module.startswith("wonderq_storage") else "") / Path(*module.split("."))
+    is_module = (folder / f"{name}.py").exists() or (folder / name).is_dir() or module == "wonderq"
     return f"{module}.{name}" if is_module else module
 
 
@@ -271,6 +268,15 @@ def test_modules_have_no_cycles() -> None:
 )
 def test_a_forbidden_import_is_found(package: str, target: str) -> None:
     assert not allows(package, target)
+
+
+def test_the_client_of_nats_knows_no_log() -> None:
+    client = "wonderq_storage.nats"
+    targets = {target for source, target, _, _ in arrows() if source.startswith(client)}
+    assert {each for each in targets if each.startswith("wonderq")} == {
+        each for each in targets if each.startswith(client)
+    }
+    assert {each.partition(".")[0] for each in targets} <= {"wonderq_storage", *sys.stdlib_module_names}
 
 
 def test_the_top_level_stays_small() -> None:

@@ -1,0 +1,449 @@
+"""The connection to NATS: replies, time limits, losses, reconnects, credentials and TLS."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import ssl
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.support.fake_nats import FakeNats, Request, echo, message
+from tests.support.waiting import PATIENCE_S, eventually
+from wonderq_storage.nats import (
+    ClientClosedError,
+    Connection,
+    ConnectionLostError,
+    NatsError,
+    NatsTimeoutError,
+    NatsUnreachableError,
+    NoRespondersError,
+    PayloadTooLargeError,
+    ProtocolError,
+    connection,
+)
+from wonderq_storage.nats.address import Address, parse_addresses
+
+SOON_S = 0.05
+"""Time limit of calls that must run into it."""
+
+Connect = Callable[..., Connection]
+
+
+@pytest.fixture
+def connect() -> Iterator[Connect]:
+    opened = []
+
+    def connect(*servers: FakeNats | str, **options: ssl.SSLContext) -> Connection:
+        urls = ",".join(each if isinstance(each, str) else each.url for each in servers)
+        opened.append(Connection(urls, **options))
+        return opened[-1]
+
+    yield connect
+    for each in opened:
+        each.close()
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have silent servers given up soon."""
+    monkeypatch.setattr(connection, "_PING_S", 0.02)
+    monkeypatch.setattr(connection, "_DIAL_S", 0.2)
+
+
+def test_a_request_returns_its_reply(connect: Connect) -> None:
+    def answer(request: Request) -> bytes:
+        assert request.headers == b"NATS/1.0\r\nName: value\r\n\r\n"
+        return message(request, request.payload[::-1], {"Other": "one"}, status="200 Fine")
+
+    with FakeNats(answer) as server:
+        reply = connect(server).request("some.subject", b"abc", {"Name": "value"}, timeout_s=PATIENCE_S)
+    assert reply == (200, "Fine", {"Other": "one"}, b"cba")
+
+
+def test_many_threads_get_their_own_replies(connect: Connect) -> None:
+    wrong: list[object] = []
+    with FakeNats() as server:
+        client = connect(server)
+
+        def work(thread: int) -> None:
+            for number in range(200):
+                payload = b"%d %d" % (thread, number)
+                found = client.request("x", payload, timeout_s=PATIENCE_S).payload
+                if found != payload:
+                    wrong.append((payload, found))
+
+        threads = [threading.Thread(target=work, args=(each,), daemon=True) for each in range(8)]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join(timeout=PATIENCE_S)
+            assert not each.is_alive()
+        assert wrong == []
+        assert len(server.requests) == 1600
+        assert len(server.options) == 1, "all share one connection"
+
+
+def test_several_replies_to_one_request(connect: Connect) -> None:
+    with FakeNats(lambda request: b"".join(message(request, b"%d" % number) for number in range(50))) as server:
+        replies = connect(server).request_many("x", timeout_s=PATIENCE_S)
+        assert [next(replies).payload for _ in range(50)] == [b"%d" % number for number in range(50)]
+        replies.close()
+
+
+def test_replies_that_nobody_reads_are_bounded(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "_MAX_WAITING_BYTES", 5000)
+    with FakeNats(lambda request: message(request, bytes(1000)) * (50 if request.payload else 1)) as server:
+        client = connect(server)
+        replies = client.request_many("x", b"many", timeout_s=PATIENCE_S)
+        next(replies)
+        client.request("x", timeout_s=PATIENCE_S)  # so all 50 have arrived
+        with pytest.raises(NatsError, match="faster than they were read"):
+            list(replies)
+
+
+def test_a_reply_that_comes_too_late_is_dropped(connect: Connect) -> None:
+    with FakeNats(lambda _: b"") as server:
+        client = connect(server)
+        with pytest.raises(NatsTimeoutError):
+            client.request("x", timeout_s=SOON_S)
+        (late,) = server.requests
+        server.send(message(late, b"late"))
+        server.answer = echo
+        assert client.request("x", b"next", timeout_s=PATIENCE_S).payload == b"next"
+
+
+def test_nobody_serves_the_subject(connect: Connect) -> None:
+    with FakeNats(lambda request: message(request, status="503")) as server, pytest.raises(NoRespondersError):
+        connect(server).request("x", timeout_s=PATIENCE_S)
+
+
+def test_malformed_headers_of_a_reply_are_an_error_of_the_request(connect: Connect) -> None:
+    with FakeNats(lambda request: b"HMSG %s 1 3 3\r\nabc\r\n" % request.reply_to.encode()) as server:
+        client = connect(server)
+        with pytest.raises(ProtocolError):
+            client.request("x", timeout_s=PATIENCE_S)
+        server.answer = echo
+        assert client.request("x", b"y", timeout_s=PATIENCE_S).payload == b"y"
+
+
+def test_a_message_larger_than_the_server_takes_is_not_sent(connect: Connect) -> None:
+    with FakeNats(max_payload=1000) as server:
+        client = connect(server)
+        assert client.server_info(timeout_s=PATIENCE_S)["max_payload"] == 1000
+        with pytest.raises(PayloadTooLargeError, match="1,001"):
+            client.request("x", bytes(1001), timeout_s=PATIENCE_S)
+        assert client.request("x", bytes(1000), timeout_s=PATIENCE_S).payload == bytes(1000)
+        assert len(server.requests) == 1
+
+
+def test_what_cannot_be_sent_is_refused(connect: Connect) -> None:
+    with FakeNats() as server:
+        client = connect(server)
+        with pytest.raises(ValueError, match="subject"):
+            client.request("a b", timeout_s=PATIENCE_S)
+        with pytest.raises(ValueError, match="header"):
+            client.request("a", headers={"a": "\n"}, timeout_s=PATIENCE_S)
+        assert client.request("x", b"y", timeout_s=PATIENCE_S).payload == b"y"
+
+
+def test_a_lost_connection_fails_its_requests_and_is_replaced(connect: Connect) -> None:
+    with FakeNats(lambda _: None) as server:
+        client = connect(server)
+        with pytest.raises(ConnectionLostError):
+            client.request("x", timeout_s=PATIENCE_S)
+        server.answer = echo
+        assert client.request("x", b"again", timeout_s=PATIENCE_S).payload == b"again"
+        assert len(server.options) == 2
+
+
+def test_a_server_that_stops_is_replaced_by_another(connect: Connect) -> None:
+    with FakeNats(lambda request: message(request, b"one")) as one, FakeNats(lambda r: message(r, b"two")) as two:
+        client = connect(one, two)
+        assert client.request("x", timeout_s=PATIENCE_S).payload == b"one"
+        one.stop()
+        eventually(lambda: two.options)
+        assert client.request("x", timeout_s=PATIENCE_S).payload == b"two"
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_server_that_falls_silent_is_replaced_by_another(connect: Connect) -> None:
+    with FakeNats() as one, FakeNats(lambda request: message(request, b"two")) as two:
+        client = connect(one, two)
+        client.request("x", timeout_s=PATIENCE_S)
+        one.is_silent = True
+        eventually(lambda: two.options)
+        assert one.pings >= 3, "it was asked before it was given up"
+        assert client.request("x", timeout_s=PATIENCE_S).payload == b"two"
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_server_that_only_answers_pings_is_kept(connect: Connect) -> None:
+    with FakeNats() as server:
+        connect(server).server_info(timeout_s=PATIENCE_S)
+        eventually(lambda: server.pings >= 10)
+        assert len(server.options) == 1
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_frozen_server_that_accepts_is_passed_over(connect: Connect) -> None:
+    with FakeNats() as frozen, FakeNats() as server:
+        frozen.is_silent = True  # it never answers the PING after CONNECT
+        assert connect(frozen, server).request("x", b"y", timeout_s=PATIENCE_S).payload == b"y"
+
+
+def test_the_servers_ping_is_answered(connect: Connect) -> None:
+    with FakeNats() as server:
+        client = connect(server)
+        client.server_info(timeout_s=PATIENCE_S)
+        server.send(b"PING\r\n+OK\r\n")
+        assert client.request("x", b"y", timeout_s=PATIENCE_S).payload == b"y"
+
+
+def test_a_new_info_counts_from_then_on(connect: Connect) -> None:
+    with FakeNats() as server:
+        client = connect(server)
+        client.server_info(timeout_s=PATIENCE_S)
+        server.send(b'INFO {"headers":true,"max_payload":77}\r\n')
+        eventually(lambda: client.server_info(timeout_s=PATIENCE_S)["max_payload"] == 77)
+
+
+def test_an_error_of_the_server_is_logged(connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING), FakeNats() as server:
+        client = connect(server)
+        client.server_info(timeout_s=PATIENCE_S)
+        server.send(b"-ERR 'Permissions Violation for Publish to \"x\"'\r\n")
+        client.request("x", b"y", timeout_s=PATIENCE_S)
+    assert "Permissions Violation" in caplog.text
+
+
+def test_noise_ends_the_connection(connect: Connect) -> None:
+    with FakeNats(lambda request: b"NOISE\r\n" if request.payload else message(request)) as server:
+        client = connect(server)
+        with pytest.raises(ConnectionLostError, match="NOISE"):
+            client.request("x", b"y", timeout_s=PATIENCE_S)
+        client.request("x", timeout_s=PATIENCE_S)
+
+
+def test_without_a_server_a_request_says_which_it_tried(connect: Connect) -> None:
+    server = FakeNats()
+    server.stop()
+    client = connect(f"nats://secret-user:secret@127.0.0.1:{server.port}")
+    eventually(lambda: "not tried" not in client._problem)
+    with pytest.raises(NatsUnreachableError, match=f"nats://127.0.0.1:{server.port}: .*refused") as caught:
+        client.request("x", timeout_s=SOON_S)
+    assert "secret" not in str(caught.value)
+    assert not client.is_connected
+
+
+def test_a_request_waits_for_a_server(connect: Connect) -> None:
+    server = FakeNats()
+    client = connect(server.url)
+    found: list[bytes] = []
+    asking = threading.Thread(target=lambda: found.append(client.request("x", b"y", timeout_s=PATIENCE_S).payload))
+    asking.start()
+    with server:
+        asking.join(timeout=PATIENCE_S)
+    assert found == [b"y"]
+
+
+@pytest.mark.parametrize(
+    ("info", "problem"),
+    [({"headers": False}, "does not support headers"), ({"max_payload": "much"}, "does not say its max_payload")],
+)
+def test_a_server_that_is_no_good_is_named(connect: Connect, info: dict[str, object], problem: str) -> None:
+    with FakeNats(**info) as server:
+        client = connect(server)
+        eventually(lambda: problem in client._problem)
+        with pytest.raises(NatsUnreachableError, match=problem):
+            client.request("x", timeout_s=SOON_S)
+
+
+def test_a_refusal_is_the_problem(connect: Connect) -> None:
+    with FakeNats() as server:
+        server.refusal = "Authorization Violation"
+        client = connect(server)
+        eventually(lambda: "Authorization Violation" in client._problem)
+        with pytest.raises(NatsUnreachableError, match="refused the connection: Authorization Violation"):
+            client.request("x", timeout_s=SOON_S)
+
+
+def test_something_else_than_nats(connect: Connect) -> None:
+    with FakeNats() as server:
+        server.greeting = b"PING\r\n"
+        client = connect(server)
+        eventually(lambda: "it is not a NATS server" in client._problem)
+
+
+def test_close_ends_requests_and_later_ones(connect: Connect) -> None:
+    with FakeNats(lambda _: b"") as server:
+        client = connect(server)
+        errors: list[Exception] = []
+
+        def ask() -> None:
+            try:
+                client.request("x", timeout_s=PATIENCE_S)
+            except ClientClosedError as error:
+                errors.append(error)
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        eventually(lambda: server.requests)
+        client.close()
+        asking.join(timeout=PATIENCE_S)
+        assert len(errors) == 1
+        client.close()
+        with pytest.raises(ClientClosedError):
+            client.request("x", timeout_s=PATIENCE_S)
+
+
+def test_close_ends_the_wait_for_a_server(connect: Connect) -> None:
+    server = FakeNats()
+    server.stop()
+    client = connect(server.url)
+    eventually(lambda: "not tried" not in client._problem)
+    client.close()
+    with pytest.raises(ClientClosedError):
+        client.request("x", timeout_s=PATIENCE_S)
+
+
+# Addresses and credentials
+
+
+def test_addresses_are_read() -> None:
+    assert parse_addresses("nats://a, tls://us%40er:p%3Aw@b:99 ,nats://tok@[::1]:7/") == [
+        Address("a", 4222, tls=False),
+        Address("b", 99, tls=True, user="us@er", password="p:w"),
+        Address("::1", 7, tls=False, token="tok"),
+    ]
+    shown = [str(each) + repr(each) for each in parse_addresses("tls://user:word@b:99,nats://sesame@[::1]")]
+    assert shown[0].startswith("tls://b:99")
+    assert shown[1].startswith("nats://[::1]:4222")
+    assert not any(secret in text for secret in ("user:", "word@", "'word'", "sesame") for text in shown)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "a:4222", "http://a", "nats://", "nats://a,", "nats://a:x", "nats://a:70000", "nats://a/b", "nats://a?b"],
+)
+def test_other_addresses_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="NATS server"):
+        parse_addresses(text)
+
+
+@pytest.mark.parametrize(
+    ("credentials", "sent"),
+    [("", {}), ("me:word@", {"user": "me", "pass": "word"}), ("sesame@", {"auth_token": "sesame"})],
+)
+def test_credentials_are_sent(connect: Connect, credentials: str, sent: dict[str, str]) -> None:
+    with FakeNats() as server:
+        connect(f"nats://{credentials}127.0.0.1:{server.port}").server_info(timeout_s=PATIENCE_S)
+        (options,) = server.options
+        assert {name: options[name] for name in ("user", "pass", "auth_token") if name in options} == sent
+
+
+# TLS
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `cert.pem` for localhost, which is its own authority, and `key.pem`."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl")
+    folder = tmp_path_factory.mktemp("certificate")
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+            *("-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"),
+            *("-keyout", "key.pem", "-out", "cert.pem"),
+        ],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+    )
+    return folder
+
+
+def serving(certificate: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
+    return context
+
+
+def trusting(certificate: Path) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(certificate / "cert.pem"))
+
+
+def test_tls(connect: Connect, certificate: Path) -> None:
+    with FakeNats(tls=serving(certificate)) as server:
+        client = connect(f"nats://me:word@localhost:{server.port}", tls=trusting(certificate))
+        for size in (0, 1, 100_000, 1_000_000):
+            payload = bytes(size)
+            assert client.request("x", payload, timeout_s=PATIENCE_S).payload == payload
+        assert server.options[0]["tls_required"] is True
+
+
+def test_many_threads_share_a_tls_connection(connect: Connect, certificate: Path) -> None:
+    wrong: list[object] = []
+    with FakeNats(tls=serving(certificate)) as server:
+        client = connect(f"tls://localhost:{server.port}", tls=trusting(certificate))
+
+        def work(thread: int) -> None:
+            for number in range(50):
+                payload = b"%d %d " % (thread, number) * 500
+                if client.request("x", payload, timeout_s=PATIENCE_S).payload != payload:
+                    wrong.append((thread, number))
+
+        threads = [threading.Thread(target=work, args=(each,), daemon=True) for each in range(6)]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join(timeout=PATIENCE_S)
+            assert not each.is_alive()
+        assert wrong == []
+
+
+def test_credentials_are_never_sent_to_a_stranger(connect: Connect, certificate: Path) -> None:
+    with FakeNats(tls=serving(certificate)) as server:
+        client = connect(f"nats://me:word@localhost:{server.port}")  # trusts what the system trusts
+        eventually(lambda: "CERTIFICATE_VERIFY_FAILED" in client._problem)
+        client = connect(f"nats://me:word@127.0.0.1:{server.port}", tls=trusting(certificate))
+        eventually(lambda: "CERTIFICATE_VERIFY_FAILED" in client._problem)
+        assert server.options == []
+
+
+def test_credentials_are_never_sent_in_the_clear_if_tls_is_wanted(connect: Connect, certificate: Path) -> None:
+    with FakeNats() as server:
+        for url, context in (("tls", None), ("nats", trusting(certificate))):
+            client = connect(f"{url}://me:word@localhost:{server.port}", **({"tls": context} if context else {}))
+            eventually(lambda client=client: "does not offer TLS" in client._problem)
+        assert server.options == []
+
+
+def test_bytes_before_tls_are_refused(connect: Connect, certificate: Path) -> None:
+    with FakeNats(tls_required=True) as server:
+        info = server.greeting
+        for smuggled in (b"PONG\r\n", b"PO"):
+            server.greeting = info + smuggled
+            client = connect(f"nats://localhost:{server.port}", tls=trusting(certificate))
+            eventually(lambda client=client: "before TLS began" in client._problem)
+
+
+def test_a_server_that_breaks_off_the_handshake(connect: Connect, certificate: Path) -> None:
+    with FakeNats(tls_required=True) as server:  # it reads the handshake as NATS, and closes
+        client = connect(f"nats://localhost:{server.port}", tls=trusting(certificate))
+        eventually(lambda: "not tried" not in client._problem)
+        assert not client.is_connected
+
+
+def test_the_iterator_of_replies_can_be_closed_early(connect: Connect) -> None:
+    with FakeNats(lambda request: message(request, b"a") * 10) as server:
+        client = connect(server)
+        with closing(client.request_many("x", timeout_s=PATIENCE_S)) as replies:
+            next(replies)
+        assert client._expected == {}
