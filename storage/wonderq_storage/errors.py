@@ -13,6 +13,10 @@ class FolderLockedError(StorageError):
     """Another process has locked the folder. Nothing was read or written."""
 
 
+class UnsuitableStreamError(StorageError):
+    """The stream, or its server, is set up in a way that could lose records. Nothing was changed."""
+
+
 class CorruptLogError(StorageError):
     """Bytes that were durable no longer verify. No file was changed.
 
@@ -44,6 +48,17 @@ class LogFailedError(StorageError):
     After a failed fsync the kernel may drop the dirty pages and report success for the next one. A retry could
     therefore acknowledge data that is not on disk ("Can Applications Recover from fsync Failures?", USENIX ATC 2020).
     """
+
+
+class LogLostError(LogFailedError):
+    """Another writer has taken over the log. This object accepts no more records, and the broker that uses it ends.
+
+    The last records may be in the log or not. The process may open the log again, and start another broker on it.
+    """
+
+
+class LogMovedError(StorageError):
+    """Another writer dropped the beginning of the log during a replay. Replay it again."""
 
 
 class FolderMissingError(StorageError):
