@@ -59,11 +59,19 @@ DEFAULT_MAX_RECORD_BYTES = 4 << 20
 #: A group that is larger takes no more records, unless the first of them is larger.
 _GROUP_BYTES = 1 << 20
 
-#: Share of the stream's `max_bytes` that stays free for epoch records and for `confirm`, and its bounds.
-_RESERVED_SHARE, _MOST_RESERVED_BYTES = 64, 1 << 20
+#: Part of the stream's `max_bytes` that stays free for epoch records and for `confirm`: a 64th, within these bounds.
+_RESERVED_SHARE, _LEAST_RESERVED_BYTES, _MOST_RESERVED_BYTES = 64, 1 << 10, 1 << 20
+
+#: An epoch record must fit half of the smallest reserve.
+_MAX_NODE_BYTES = 64
 
 #: Size of a message around the records in it.
 _FRAME_BYTES = frame.HEADER_BYTES + frame.CRC_BYTES
+
+
+def _begin(sequence: int) -> Position:
+    """Return the position before all records of a message, and after those of the message before."""
+    return pack_position(sequence, frame.HEADER_BYTES)
 
 
 class _Group:
@@ -85,8 +93,7 @@ class _Group:
 
     @property
     def begin_position(self) -> Position:
-        """Position before all its records, and after those of the group before."""
-        return pack_position(self.sequence, frame.HEADER_BYTES)
+        return _begin(self.sequence)
 
     @property
     def end_position(self) -> Position:
@@ -109,7 +116,10 @@ class JetStreamLog:
     Appended records gather in an open group. The first thread that waits becomes the leader, as in
     `wonderq_storage.file_log.FileLog`. It sends the groups one by one, each when the one before is acknowledged.
 
-    Raises, from `replay`:
+    Raises, from the constructor:
+        ValueError: ``node`` is too long, or ``stream`` is no name of a stream.
+
+    Raises, from `replay`, besides what the protocol says:
         UnsuitableStreamError: the stream or the server is set up in a way that could lose records.
         LogFailedError: JetStream does not answer.
     """
@@ -129,6 +139,8 @@ class JetStreamLog:
         patience_s: float = 30.0,
         observer: Observer | None = None,
     ) -> None:
+        if len(node.encode()) > _MAX_NODE_BYTES:
+            raise ValueError(f"the name of a node may have {_MAX_NODE_BYTES} bytes")
         self.failure: str | None = None
         self._error: type[LogFailedError] = LogFailedError
         self._stream = Stream(jetstream, stream, attempt_s=attempt_s, patience_s=patience_s)
@@ -284,7 +296,7 @@ class JetStreamLog:
 
     @property
     def _reserved_bytes(self) -> int:
-        return min(self._max_bytes // _RESERVED_SHARE, _MOST_RESERVED_BYTES)
+        return min(max(self._max_bytes // _RESERVED_SHARE, _LEAST_RESERVED_BYTES), _MOST_RESERVED_BYTES)
 
     def _check_room(self, need: int) -> None:
         assert self._open is not None
@@ -388,7 +400,7 @@ class JetStreamLog:
             self._cache.put(sequence, data)
         with self._mutex:
             self._written = (sequence, frame.crc_of(data))
-            self._committed = pack_position(sequence + 1, frame.HEADER_BYTES)
+            self._committed = _begin(sequence + 1)
             self._flying.notify_all()
         self._observer.sync(time.monotonic() - began_s)
         if group.records:
@@ -427,14 +439,14 @@ class JetStreamLog:
                 group = self._end_group(group)
             if self._parts[-1].sequence < group.sequence:
                 self._parts.append(Part(group.sequence))
-            return pack_position(group.sequence, 0)
+            return group.begin_position
 
     def oldest(self) -> tuple[Position, Iterator[tuple[Position, memoryview]]] | None:
         with self._mutex:
-            if len(self._parts) == 1 or pack_position(self._parts[1].sequence, 0) > self._committed:
+            if len(self._parts) == 1 or _begin(self._parts[1].sequence) > self._committed:
                 return None
             first, last = self._parts[0].sequence, self._parts[1].sequence - 1
-        return pack_position(last + 1, 0), self._read_part(first, last)
+        return _begin(last + 1), self._read_part(first, last)
 
     def _read_part(self, first: int, last: int) -> Iterator[tuple[Position, memoryview]]:
         progress = Progress(self._stream, first, self._part_bytes)

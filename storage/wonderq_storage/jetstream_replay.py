@@ -53,7 +53,8 @@ class Place(NamedTuple):
 
     def pack(self) -> bytes:
         """Encode the place for `Mark.place`."""
-        return msgpack.packb(self)
+        packed: bytes = msgpack.packb(self)
+        return packed
 
 
 class Progress:

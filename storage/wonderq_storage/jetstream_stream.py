@@ -6,7 +6,7 @@ import contextlib
 import random
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, TypeVar
 
 from wonderq_storage.errors import CorruptLogError, LogFailedError, LogMovedError, UnsuitableStreamError
@@ -207,7 +207,7 @@ class Stream:
                 yield found
                 first += 1
 
-    def _batch(self, first: int, last: int) -> Iterator[StoredMessage]:
+    def _batch(self, first: int, last: int) -> Generator[StoredMessage, None, None]:
         count = min(last + 1 - first, _BATCH_MESSAGES)
         return self._jetstream.get_batch(
             self.name, first, messages=count, max_bytes=_BATCH_BYTES, timeout_s=self._attempt_s

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -10,65 +9,50 @@ from pathlib import Path
 import pytest
 
 from tests.storage.log_contract import LogContract, OpenLog
+from tests.support.log_streams import LogStream
 from tests.support.nats_servers import NatsCluster, needs_nats
-from wonderq_storage.jetstream_log import JetStreamLog
-from wonderq_storage.nats import Connection, JetStream
-
-#: Small, so that tests reach the borders of parts and groups soon.
-PART_BYTES, MAX_RECORD_BYTES = 4500, 4000
+from wonderq_storage.nats import Connection
 
 
-def opener(jetstream: JetStream, replicas: int) -> OpenLog:
-    """Return a function that opens one log, in a stream of its own."""
-    name = f"T{secrets.token_hex(6)}"
-
-    def open_log() -> JetStreamLog:
-        return JetStreamLog(
-            jetstream,
-            name,
-            node="test",
-            replicas=replicas,
-            max_bytes=1 << 26,
-            part_bytes=PART_BYTES,
-            max_record_bytes=MAX_RECORD_BYTES,
-        )
-
-    return open_log
-
-
-def serve(folder: Path, servers: int) -> Iterator[JetStream]:
+def serve(folder: Path, servers: int) -> Iterator[Connection]:
     with NatsCluster(folder, servers) as cluster, closing(Connection(cluster.url)) as connection:
-        yield JetStream(connection)
+        yield connection
 
 
 @pytest.fixture(scope="module")
-def one_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JetStream]:
+def one_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
     yield from serve(tmp_path_factory.mktemp("nats"), 1)
 
 
 @pytest.fixture(scope="module")
-def three_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JetStream]:
+def three_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
     yield from serve(tmp_path_factory.mktemp("nats"), 3)
 
 
-@needs_nats
-class TestOneServer(LogContract):
+class OnStreams(LogContract):
     @pytest.fixture
-    def open_log(self, one_server: JetStream) -> OpenLog:
-        return opener(one_server, 1)
+    def open_log(self, surroundings: LogStream) -> OpenLog:
+        return surroundings.open
+
+
+@needs_nats
+class TestOneServer(OnStreams):
+    @pytest.fixture
+    def surroundings(self, one_server: Connection) -> LogStream:
+        return LogStream(one_server)
 
     @pytest.fixture
-    def open_other_log(self, one_server: JetStream) -> OpenLog:
-        return opener(one_server, 1)
+    def open_other_log(self, one_server: Connection) -> OpenLog:
+        return LogStream(one_server).open
 
 
 @needs_nats
 @pytest.mark.slow
-class TestThreeServers(LogContract):
+class TestThreeServers(OnStreams):
     @pytest.fixture
-    def open_log(self, three_servers: JetStream) -> OpenLog:
-        return opener(three_servers, 3)
+    def surroundings(self, three_servers: Connection) -> LogStream:
+        return LogStream(three_servers, replicas=3)
 
     @pytest.fixture
-    def open_other_log(self, three_servers: JetStream) -> OpenLog:
-        return opener(three_servers, 3)
+    def open_other_log(self, three_servers: Connection) -> OpenLog:
+        return LogStream(three_servers, replicas=3).open

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,9 +40,9 @@ Connect = Callable[..., Connection]
 def connect() -> Iterator[Connect]:
     opened = []
 
-    def connect(*servers: FakeNats | str, **options: ssl.SSLContext) -> Connection:
+    def connect(*servers: FakeNats | str, tls: ssl.SSLContext | None = None) -> Connection:
         urls = ",".join(each if isinstance(each, str) else each.url for each in servers)
-        opened.append(Connection(urls, **options))
+        opened.append(Connection(urls, tls=tls))
         return opened[-1]
 
     yield connect
@@ -54,6 +55,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have silent servers given up soon."""
     monkeypatch.setattr(connection, "_PING_S", 0.02)
     monkeypatch.setattr(connection, "_DIAL_S", 0.2)
+
+
+def await_problem(client: Connection, text: str) -> None:
+    """Wait until the client has failed to connect for this reason."""
+    eventually(lambda: text in client._problem)
 
 
 def test_a_request_returns_its_reply(connect: Connect) -> None:
@@ -256,10 +262,10 @@ def test_a_request_waits_for_a_server(connect: Connect) -> None:
     ("info", "problem"),
     [({"headers": False}, "does not support headers"), ({"max_payload": "much"}, "does not say its max_payload")],
 )
-def test_a_server_that_is_no_good_is_named(connect: Connect, info: dict[str, object], problem: str) -> None:
+def test_a_server_that_is_no_good_is_named(connect: Connect, info: dict[str, Any], problem: str) -> None:
     with FakeNats(**info) as server:
         client = connect(server)
-        eventually(lambda: problem in client._problem)
+        await_problem(client, problem)
         with pytest.raises(NatsUnreachableError, match=problem):
             client.request("x", timeout_s=SOON_S)
 
@@ -268,7 +274,7 @@ def test_a_refusal_is_the_problem(connect: Connect) -> None:
     with FakeNats() as server:
         server.refusal = "Authorization Violation"
         client = connect(server)
-        eventually(lambda: "Authorization Violation" in client._problem)
+        await_problem(client, "Authorization Violation")
         with pytest.raises(NatsUnreachableError, match="refused the connection: Authorization Violation"):
             client.request("x", timeout_s=SOON_S)
 
@@ -277,7 +283,7 @@ def test_something_else_than_nats(connect: Connect) -> None:
     with FakeNats() as server:
         server.greeting = b"PING\r\n"
         client = connect(server)
-        eventually(lambda: "it is not a NATS server" in client._problem)
+        await_problem(client, "it is not a NATS server")
 
 
 def test_close_ends_requests_and_later_ones(connect: Connect) -> None:
@@ -411,17 +417,17 @@ def test_many_threads_share_a_tls_connection(connect: Connect, certificate: Path
 def test_credentials_are_never_sent_to_a_stranger(connect: Connect, certificate: Path) -> None:
     with FakeNats(tls=serving(certificate)) as server:
         client = connect(f"nats://me:word@localhost:{server.port}")  # trusts what the system trusts
-        eventually(lambda: "CERTIFICATE_VERIFY_FAILED" in client._problem)
+        await_problem(client, "CERTIFICATE_VERIFY_FAILED")
         client = connect(f"nats://me:word@127.0.0.1:{server.port}", tls=trusting(certificate))
-        eventually(lambda: "CERTIFICATE_VERIFY_FAILED" in client._problem)
+        await_problem(client, "CERTIFICATE_VERIFY_FAILED")
         assert server.options == []
 
 
 def test_credentials_are_never_sent_in_the_clear_if_tls_is_wanted(connect: Connect, certificate: Path) -> None:
     with FakeNats() as server:
         for url, context in (("tls", None), ("nats", trusting(certificate))):
-            client = connect(f"{url}://me:word@localhost:{server.port}", **({"tls": context} if context else {}))
-            eventually(lambda client=client: "does not offer TLS" in client._problem)
+            client = connect(f"{url}://me:word@localhost:{server.port}", tls=context)
+            await_problem(client, "does not offer TLS")
         assert server.options == []
 
 
@@ -431,7 +437,7 @@ def test_bytes_before_tls_are_refused(connect: Connect, certificate: Path) -> No
         for smuggled in (b"PONG\r\n", b"PO"):
             server.greeting = info + smuggled
             client = connect(f"nats://localhost:{server.port}", tls=trusting(certificate))
-            eventually(lambda client=client: "before TLS began" in client._problem)
+            await_problem(client, "before TLS began")
 
 
 def test_a_server_that_breaks_off_the_handshake(connect: Connect, certificate: Path) -> None:

@@ -23,7 +23,7 @@ STREAM = (
     b"-ERR 'Authorization Violation'\r\n"
     b"ping\r\n"
 )
-EVENTS = [
+EVENTS: list[Event] = [
     Info({"server_id": "A", "max_payload": 1048576}),
     Ping(),
     Pong(),

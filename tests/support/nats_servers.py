@@ -80,7 +80,7 @@ class NatsServer:
             suppress(OSError),
             urllib.request.urlopen(f"http://127.0.0.1:{self._monitor_port}/healthz", timeout=5) as answer,
         ):
-            return json.load(answer)["status"] == "ok"
+            return bool(json.load(answer)["status"] == "ok")
         return False
 
     def kill(self, with_signal: int = signal.SIGKILL) -> None:

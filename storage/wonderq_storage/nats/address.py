@@ -37,19 +37,19 @@ def parse_addresses(text: str) -> list[Address]:
 def _parse(text: str) -> Address:
     try:
         parts = urlsplit(text)
-        port = parts.port
+        port = parts.port or DEFAULT_PORT
+        if parts.scheme not in ("nats", "tls") or not parts.hostname:
+            raise ValueError("no scheme, or no host")
     except ValueError:
-        parts = port = None
-    if parts is None or parts.scheme not in ("nats", "tls") or not parts.hostname:
         raise ValueError(
             "the address of a NATS server must look like nats://host:4222 or tls://user:password@host:4222"
-        )
+        ) from None
     if parts.path.strip("/") or parts.query or parts.fragment:
         raise ValueError(f"the address of the NATS server {parts.hostname} must end after its port")
     user, password = parts.username, parts.password
     return Address(
         parts.hostname,
-        port or DEFAULT_PORT,
+        port,
         parts.scheme == "tls",
         user=unquote(user) if user and password is not None else None,
         password=unquote(password) if password is not None else None,

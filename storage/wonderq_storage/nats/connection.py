@@ -10,7 +10,7 @@ import secrets
 import ssl
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from typing import Any, NamedTuple
 
 from wonderq_storage.nats import protocol
@@ -146,7 +146,7 @@ class Connection:
 
     def request_many(
         self, subject: str, payload: bytes = b"", headers: Mapping[str, str] | None = None, *, timeout_s: float
-    ) -> Iterator[Reply]:
+    ) -> Generator[Reply, None, None]:
         """Send a message and yield its replies until the caller closes the iterator.
 
         ``timeout_s`` limits the wait for each reply.

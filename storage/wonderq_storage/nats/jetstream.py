@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any, NamedTuple
 
 from wonderq_storage.nats.connection import Connection, Reply
@@ -105,7 +105,7 @@ class JetStream:
 
     def _get(self, stream: str, body: dict[str, Any], timeout_s: float) -> StoredMessage | None:
         try:
-            message = self.call(f"STREAM.MSG.GET.{stream}", body, timeout_s=timeout_s).get("message")
+            message: Any = self.call(f"STREAM.MSG.GET.{stream}", body, timeout_s=timeout_s).get("message")
         except ApiError as error:
             if error.error_code == MESSAGE_NOT_FOUND:
                 return None
@@ -119,7 +119,7 @@ class JetStream:
 
     def get_batch(
         self, stream: str, first_sequence: int, *, messages: int, max_bytes: int, timeout_s: float
-    ) -> Iterator[StoredMessage]:
+    ) -> Generator[StoredMessage, None, None]:
         """Yield the messages of a stream from a sequence on, as any of its replicas has them.
 
         A replica may lag behind its leader, and then yields fewer messages. The batch ends after about ``max_bytes``,
@@ -162,9 +162,9 @@ def _answer(reply: Reply) -> dict[str, Any]:
         raise ProtocolError("an answer of JetStream is not JSON") from error
     if not isinstance(answer, dict):
         raise ProtocolError("an answer of JetStream is not a JSON object")
-    error = answer.get("error")
-    if isinstance(error, dict):
-        raise ApiError(_number(error, "code"), error.get("err_code") or 0, str(error.get("description", "")))
+    refusal = answer.get("error")
+    if isinstance(refusal, dict):
+        raise ApiError(_number(refusal, "code"), refusal.get("err_code") or 0, str(refusal.get("description", "")))
     return answer
 
 
