@@ -566,6 +566,14 @@ def test_an_acknowledged_epoch_record_must_be_there(stream: LogStream) -> None:
         held(stream)
 
 
+def test_a_stream_that_is_too_short_is_damage(stream: LogStream) -> None:
+    log = stream.start()
+    with pytest.raises(
+        CorruptLogError, match="message 2, byte 0: the message is missing: the stream ends with message 1"
+    ):
+        list(log._stream.messages(1, 2))
+
+
 # Marks
 
 
@@ -710,6 +718,39 @@ def test_the_newest_epoch_record_stays_in_the_stream(stream: LogStream) -> None:
         assert newest.payload == log._epoch_record
     log.close()
     assert stream.start().epoch == 2
+
+
+def test_a_confirmation_shares_the_group_that_gathers(stream: LogStream) -> None:
+    log = stream.start()
+    sent = len(stream.jetstream.published)
+    log.append(b"x")
+    assert log.confirm() == log.confirm() == log.end()
+    log.wait(log.confirm())
+    assert len(stream.jetstream.published) == sent + 1
+    assert log.confirm() == log.confirm() == log.end()
+    log.wait(log.confirm())
+    assert len(stream.jetstream.published) == sent + 2, "an empty group"
+    log.close()
+    assert held(stream) == [b"x"]
+
+
+def test_a_part_ends_where_the_log_is_rotated(stream: LogStream) -> None:
+    log = stream.start()
+    first = log.append(b"before")
+    end = log.rotate()
+    assert log.rotate() == end
+    assert log.oldest() is None, "nothing is acknowledged yet"
+    placed = [(log.append(b"after"), b"after")]
+    log.sync()
+    oldest = log.oldest()
+    assert oldest is not None
+    assert (oldest[0], [position for position, _ in oldest[1]]) == (end, [first])
+    pending = log.append(b"pending")
+    log.trim(end)
+    assert log.oldest() is None
+    log.rotate()
+    log.close()
+    assert replayed(stream.open()) == [*placed, (pending, b"pending")]
 
 
 def test_a_purge_is_repeated_until_it_is_answered(stream: LogStream, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -866,6 +907,19 @@ def test_a_server_that_is_not_there_is_told() -> None:
         log = JetStreamLog(JetStream(connection), "S", node="x", attempt_s=SOON_S, patience_s=SOON_S)
         with pytest.raises(LogFailedError, match="no connection to NATS"):
             replayed(log)
+
+
+def test_a_take_over_that_is_refused_is_told(stream: LogStream, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream.fail_writes()
+    with pytest.raises(LogFailedError, match="refused by the test"):
+        replayed(stream.open())
+
+    def refuse(_name: str, timeout_s: float) -> object:
+        raise ApiError(400, 10003, "bad request")
+
+    monkeypatch.setattr(stream.jetstream, "stream_info", refuse)
+    with pytest.raises(LogFailedError, match="bad request"):
+        replayed(stream.open())
 
 
 def test_a_closed_connection_is_told_at_once(stream: LogStream, connection: Connection) -> None:

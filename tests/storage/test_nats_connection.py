@@ -7,6 +7,7 @@ import shutil
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -29,6 +30,7 @@ from wonderq_storage.nats import (
     connection,
 )
 from wonderq_storage.nats.address import Address, parse_addresses
+from wonderq_storage.nats.link import Link
 
 SOON_S = 0.05
 """Time limit of calls that must run into it."""
@@ -182,7 +184,7 @@ def test_a_server_that_falls_silent_is_replaced_by_another(connect: Connect) -> 
     with FakeNats() as one, FakeNats(lambda request: message(request, b"two")) as two:
         client = connect(one, two)
         client.request("x", timeout_s=PATIENCE_S)
-        one.is_silent = True
+        one.pong = b""
         eventually(lambda: two.options)
         assert one.pings >= 3, "it was asked before it was given up"
         assert client.request("x", timeout_s=PATIENCE_S).payload == b"two"
@@ -199,7 +201,7 @@ def test_a_server_that_only_answers_pings_is_kept(connect: Connect) -> None:
 @pytest.mark.usefixtures("quick")
 def test_a_frozen_server_that_accepts_is_passed_over(connect: Connect) -> None:
     with FakeNats() as frozen, FakeNats() as server:
-        frozen.is_silent = True  # it never answers the PING after CONNECT
+        frozen.pong = b""  # it never answers the PING after CONNECT
         assert connect(frozen, server).request("x", b"y", timeout_s=PATIENCE_S).payload == b"y"
 
 
@@ -316,6 +318,67 @@ def test_close_ends_the_wait_for_a_server(connect: Connect) -> None:
     client.close()
     with pytest.raises(ClientClosedError):
         client.request("x", timeout_s=PATIENCE_S)
+
+
+def test_events_before_the_pong_are_passed_over(connect: Connect) -> None:
+    with FakeNats() as server:
+        server.pong = b'+OK\r\nINFO {"headers":true,"max_payload":5}\r\nPING\r\n'
+        client = connect(server)
+        eventually(lambda: server.pings)
+        assert not client.is_connected
+        eventually(lambda: server.send(b"PING\r\nPONG\r\n") or client.is_connected)
+        assert client.request("x", b"y", timeout_s=PATIENCE_S).payload == b"y"
+
+
+def test_a_client_that_is_closed_while_it_connects(connect: Connect) -> None:
+    with FakeNats() as server:
+        server.pong = b""
+        client = connect(server)
+        eventually(lambda: server.pings)
+        closing_it = threading.Thread(target=client.close)
+        closing_it.start()
+        eventually(client._closing.is_set)
+        server.send(b"PONG\r\n")
+        closing_it.join(timeout=PATIENCE_S)
+        assert not closing_it.is_alive()
+        assert not client.is_connected
+
+
+def test_a_server_that_does_not_read_holds_nobody_up(connect: Connect) -> None:
+    go_on = threading.Event()
+
+    def block(request: Request) -> bytes:
+        assert go_on.wait(timeout=PATIENCE_S)
+        return echo(request)
+
+    with FakeNats(block, max_payload=1 << 26) as server:
+        client = connect(server)
+        with pytest.raises(NatsTimeoutError):
+            client.request("x", b"blocks the server", timeout_s=SOON_S)
+        with pytest.raises(NatsTimeoutError, match="could not be sent"):
+            client.request("x", bytes(1 << 25), timeout_s=SOON_S)
+        server.answer = echo
+        assert client.request("x", b"y", timeout_s=PATIENCE_S).payload == b"y", "over another connection"
+        go_on.set()
+
+
+def test_a_connection_that_ends_before_the_request_is_sent(connect: Connect) -> None:
+    with FakeNats() as server:
+        client = connect(server)
+        client.server_info(timeout_s=PATIENCE_S)
+        link = client._link
+        assert link is not None
+        link.close()
+        with pytest.raises(ConnectionLostError, match="the connection is closed"):
+            client._send(link, b"PING\r\n", time.monotonic() + PATIENCE_S)
+
+
+def test_a_message_waits_for_the_one_that_is_being_sent() -> None:
+    with FakeNats() as server:
+        link = Link("127.0.0.1", server.port, PATIENCE_S)
+        with link._sending, pytest.raises(TimeoutError, match="another message is still being sent"):
+            link.send(b"PING\r\n", SOON_S)
+        link.close()
 
 
 # Addresses and credentials

@@ -182,6 +182,8 @@ class TestRealServer:
         with pytest.raises(ApiError) as caught:
             jetstream.stream_info("T", timeout_s=PATIENCE_S)
         assert caught.value.error_code == api.STREAM_NOT_FOUND
+        with pytest.raises(ApiError):
+            jetstream.get("T", 1, timeout_s=PATIENCE_S)
 
     def test_conditions(self, jetstream: JetStream) -> None:
         def put(**conditions: str) -> Ack:

@@ -55,8 +55,8 @@ class FakeNats:
         self.requests: list[Request] = []
         self.pings = 0
         """Number of PINGs, of which each connection begins with one."""
-        self.is_silent = False
-        """Whether PINGs stay without an answer."""
+        self.pong = b"PONG\r\n"
+        """The answer to each PING."""
         self.refusal = ""
         """Error that CONNECT is answered with, if any."""
         self._tls = tls
@@ -93,7 +93,7 @@ class FakeNats:
                 return f"-ERR '{self.refusal}'\r\n".encode() if self.refusal else b""
             case b"PING":
                 self.pings += 1
-                return b"" if self.is_silent else b"PONG\r\n"
+                return self.pong
             case b"PUB" | b"HPUB":
                 headers = read(int(fields[2])) if operation == b"HPUB" else b""
                 payload = read(int(fields[-1]) - len(headers))

@@ -204,9 +204,9 @@ class Connection:
     def _run(self) -> None:
         """Connect, read until the connection is lost, and begin again, until `close`."""
         pause_s = _FIRST_PAUSE_S
-        for address in itertools.cycle(self._addresses):
-            if self._closing.is_set():
-                return
+        addresses = itertools.cycle(self._addresses)
+        while not self._closing.is_set():
+            address = next(addresses)
             link = None
             try:
                 link, parser = self._dial(address)
@@ -282,6 +282,8 @@ class Connection:
 
     def _gain(self, link: Link, info: dict[str, Any]) -> None:
         with self._changed:
+            if self._closing.is_set():
+                raise ClientClosedError("the NATS client is closed")
             self._info = info
             self._link = link
             self._changed.notify_all()
@@ -304,7 +306,7 @@ class Connection:
         """Pass replies on until the connection is lost."""
         silent = 0
         events: list[protocol.Event] = []
-        while not self._closing.is_set():
+        while True:
             for event in events:
                 self._handle(link, event)
             try:
