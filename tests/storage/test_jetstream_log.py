@@ -373,6 +373,34 @@ def test_one_message_is_in_flight_at_a_time_and_others_gather_meanwhile(stream: 
     assert replayed(stream.open()) == sorted(placed)
 
 
+def test_nobody_is_answered_before_the_acknowledgement(stream: LogStream) -> None:
+    log = stream.start()
+    first, second = log.append(b"first"), log.append(b"second")
+    arrived, go_on, done = threading.Event(), threading.Event(), threading.Event()
+
+    def hold(publish: Publish) -> Ack:
+        arrived.set()
+        assert go_on.wait(timeout=PATIENCE_S)
+        return publish()
+
+    def wait_too() -> None:
+        log.wait(second)
+        done.set()
+
+    stream.jetstream.interfere = hold
+    leader = threading.Thread(target=log.wait, args=(first,), daemon=True)
+    leader.start()
+    assert arrived.wait(timeout=PATIENCE_S)
+    follower = threading.Thread(target=wait_too, daemon=True)
+    follower.start()
+    eventually(lambda: done.is_set() or vars(log._flying)["_waiters"])
+    assert not done.is_set()
+    go_on.set()
+    assert done.wait(timeout=PATIENCE_S)
+    leader.join(timeout=PATIENCE_S)
+    assert not leader.is_alive()
+
+
 def test_a_group_takes_no_more_than_a_mebibyte(stream: LogStream) -> None:
     log = stream.start(max_record_bytes=400_000, part_bytes=1 << 30)
     placed = [(log.append(bytes([number]) * 400_000), bytes([number]) * 400_000) for number in range(7)]
