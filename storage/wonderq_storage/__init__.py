@@ -22,8 +22,8 @@ encodes bytes, `segment` reads and creates one file, `recovery` decides what a s
 past damage. `checkpoint` stores the caches. `sync_policy` defines when a record counts as written, `observer` the
 callbacks for metrics, `disk` the calls to the operating system, `errors` the exceptions.
 
-**Without a folder.** `jetstream_log` implements the same protocol in a stream of NATS JetStream, with assumptions of its
-own. `nats` is its client.
+**Without a folder.** `jetstream_log` implements the same protocol in a stream of NATS JetStream, with assumptions of
+its own. `nats` is its client.
 """
 
 from wonderq_storage.checkpoint import Checkpoints, DamagedCheckpointError

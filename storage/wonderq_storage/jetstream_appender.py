@@ -89,12 +89,12 @@ class Appender:
         too short is asked again until the time is up; nothing is sent to it meanwhile.
         """
         while True:
-            found = self._stream.get(sequence)
+            found = self._stream.get(sequence, pauses)
             if found is not None:
                 if found.payload == message:
                     return True
                 raise self._lost()
-            info = self._stream.info()
+            info = self._stream.info(pauses)
             if info.first_sequence > sequence:
                 raise self._lost()  # only a writer drops messages
             if info.last_sequence == sequence - 1:

@@ -53,8 +53,8 @@ DEFAULT_MAX_BYTES = 10 << 30
 DEFAULT_PART_BYTES = 64 << 20
 DEFAULT_CACHE_BYTES = 64 << 20
 
-#: Size of the largest record. JetStream is slow above 8 MiB a message.
-DEFAULT_MAX_RECORD_BYTES = 4 << 20
+#: Size of the largest record, and the most that can be set. JetStream does not recommend messages above 8 MiB.
+DEFAULT_MAX_RECORD_BYTES, _MOST_RECORD_BYTES = 4 << 20, 7 << 20
 
 #: A group that is larger takes no more records, unless the first of them is larger.
 _GROUP_BYTES = 1 << 20
@@ -117,7 +117,7 @@ class JetStreamLog:
     `wonderq_storage.file_log.FileLog`. It sends the groups one by one, each when the one before is acknowledged.
 
     Raises, from the constructor:
-        ValueError: ``node`` is too long, or ``stream`` is no name of a stream.
+        ValueError: ``node`` is too long, ``stream`` is no name of a stream, or ``max_record_bytes`` is too large.
 
     Raises, from `replay`, besides what the protocol says:
         UnsuitableStreamError: the stream or the server is set up in a way that could lose records.
@@ -141,6 +141,8 @@ class JetStreamLog:
     ) -> None:
         if len(node.encode()) > _MAX_NODE_BYTES:
             raise ValueError(f"the name of a node may have {_MAX_NODE_BYTES} bytes")
+        if max_record_bytes > _MOST_RECORD_BYTES:
+            raise ValueError(f"a record in a stream may have {_MOST_RECORD_BYTES:,} bytes")
         self.failure: str | None = None
         self._error: type[LogFailedError] = LogFailedError
         self._stream = Stream(jetstream, stream, attempt_s=attempt_s, patience_s=patience_s)
@@ -195,7 +197,7 @@ class JetStreamLog:
 
     @property
     def epoch(self) -> int:
-        """Number of this ownership; 0 before the replay has ended."""
+        """Number of this ownership; 0 before the log is started."""
         return self._epoch
 
     def on_lost(self, callback: Callable[[LogLostError], None]) -> None:

@@ -28,6 +28,9 @@ T = TypeVar("T")
 #: Bounds of one batch of messages.
 _BATCH_MESSAGES, _BATCH_BYTES = 1000, 4 << 20
 
+#: Longest wait for a message from a replica. For some seconds after a cut, requests reach replicas that cannot answer.
+_REPLICA_S = 0.5
+
 #: Most messages to read from the leader before a replica is tried again.
 _MOST_FROM_LEADER = 256
 
@@ -135,9 +138,9 @@ class Stream:
             wrong["max_bytes"] = config.get("max_bytes")
         return wrong
 
-    def info(self) -> StreamInfo:
+    def info(self, pauses: Pauses | None = None) -> StreamInfo:
         """Return the state of the stream, as its leader knows it."""
-        return self.patiently(lambda: self._jetstream.stream_info(self.name, timeout_s=self._attempt_s))
+        return self.patiently(lambda: self._jetstream.stream_info(self.name, timeout_s=self._attempt_s), pauses)
 
     def info_reaching(self, sequence: int) -> StreamInfo:
         """Return the state of the stream; ask again, for some time, while it ends before a sequence.
@@ -146,13 +149,13 @@ class Stream:
         """
         pauses = self.pauses()
         while True:
-            info = self.info()
+            info = self.info(pauses)
             if info.last_sequence >= sequence or not pauses.wait():
                 return info
 
-    def get(self, sequence: int) -> StoredMessage | None:
+    def get(self, sequence: int, pauses: Pauses | None = None) -> StoredMessage | None:
         """Return a message as the leader has it, or None."""
-        return self.patiently(lambda: self._jetstream.get(self.name, sequence, timeout_s=self._attempt_s))
+        return self.patiently(lambda: self._jetstream.get(self.name, sequence, timeout_s=self._attempt_s), pauses)
 
     def newest_epoch(self) -> StoredMessage | None:
         """Return the newest epoch record as the leader has it, or None."""
@@ -193,13 +196,16 @@ class Stream:
         from_leader = 0
         while first <= last:
             begin = first
-            with contextlib.suppress(NatsError), contextlib.closing(self._batch(first, last)) as batch:
-                for message in batch:
-                    if message.sequence != first:
-                        break
-                    yield message
-                    first += 1
-            from_leader = 0 if first > begin else min(2 * from_leader or 1, _MOST_FROM_LEADER)
+            try:
+                with contextlib.closing(self._batch(first, last)) as batch:
+                    for message in batch:
+                        if message.sequence != first:
+                            break
+                        yield message
+                        first += 1
+                from_leader = 0 if first > begin else min(2 * from_leader or 1, _MOST_FROM_LEADER)
+            except NatsError:
+                from_leader = _MOST_FROM_LEADER
             for _ in range(min(from_leader, last + 1 - first)):
                 found = self.get(first)
                 if found is None:
@@ -210,7 +216,7 @@ class Stream:
     def _batch(self, first: int, last: int) -> Generator[StoredMessage, None, None]:
         count = min(last + 1 - first, _BATCH_MESSAGES)
         return self._jetstream.get_batch(
-            self.name, first, messages=count, max_bytes=_BATCH_BYTES, timeout_s=self._attempt_s
+            self.name, first, messages=count, max_bytes=_BATCH_BYTES, timeout_s=min(self._attempt_s, _REPLICA_S)
         )
 
     def _missing(self, sequence: int) -> LogMovedError | CorruptLogError:
@@ -227,13 +233,15 @@ class Stream:
         """Return the name of a message, for people."""
         return f"stream {self.name}, message {sequence}"
 
-    def patiently(self, call: Callable[[], T]) -> T:
+    def patiently(self, call: Callable[[], T], pauses: Pauses | None = None) -> T:
         """Repeat a call that changes nothing, or the same each time, while it fails for a reason that may pass.
+
+        ``pauses`` is what is left of a caller's patience.
 
         Raises:
             LogFailedError: JetStream refuses, or the reason has not passed in time.
         """
-        pauses = self.pauses()
+        pauses = pauses or self.pauses()
         while True:
             try:
                 return call()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.fuzz.target import Target
+from wonderq_storage import jetstream_frame
 from wonderq_storage.nats import ProtocolError
 from wonderq_storage.nats.headers import encode_headers, parse_headers
 from wonderq_storage.nats.protocol import MAX_LINE_BYTES, Delivery, Event, Parser
@@ -51,6 +52,36 @@ def check_headers(data: bytes) -> str:
     return "read"
 
 
+def check_message(data: bytes) -> str:
+    """A message that verifies is the one that was written; its records are parts of it, in order."""
+    try:
+        message = jetstream_frame.unpack(data)
+    except (jetstream_frame.FrameError, jetstream_frame.NewerVersionError):
+        return "refused"
+    assert message.data == data
+    if message.kind == jetstream_frame.EPOCH:
+        writer = jetstream_frame.writer_of(message)
+        assert jetstream_frame.pack_epoch(message.log_id, message.epoch, writer) == data
+        return "read"
+    records = []
+    for offset, record in message.records():
+        assert data[offset : offset + len(record)] == record
+        records.append(bytes(record))
+    again = jetstream_frame.pack_group(message.log_id, message.epoch, message.sequence, message.chain, records)
+    assert again == data
+    return "read"
+
+
+def _message_samples() -> list[bytes]:
+    log_id = bytes(range(16))
+    groups = ([], [b""], [b"a"], [b"record", b"", b"x" * 300])
+    writers = (("n1", "token"), ("é", ""))
+    return [
+        *(jetstream_frame.pack_group(log_id, 7, 9, 0xABCD, records) for records in groups),
+        *(jetstream_frame.pack_epoch(log_id, 8, jetstream_frame.Writer(*each)) for each in writers),
+    ]
+
+
 def _operation_samples() -> list[bytes]:
     headers = encode_headers({"Nats-Sequence": "7", "Nats-Subject": "s.log"})
     batch = b"HMSG _INBOX.a.1 1 %d %d\r\n%shello\r\n" % (len(headers), len(headers) + 5, headers)
@@ -69,4 +100,5 @@ def targets() -> list[Target]:
     return [
         Target("nats", check_operations, _operation_samples(), cost=10),
         Target("nats headers", check_headers, [*headers, *statuses]),
+        Target("jetstream message", check_message, _message_samples()),
     ]

@@ -24,7 +24,7 @@ from wonderq.httpd.errors import RequestError
 from wonderq.httpd.parser import _ChunkedReceiver
 from wonderq.rest import bodies
 from wonderq.state import record
-from wonderq_storage import frame
+from wonderq_storage import frame, jetstream_frame
 from wonderq_storage.nats import headers, protocol
 
 INPUTS = 20_000
@@ -105,6 +105,10 @@ def any_numbers(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(protocol, "_is_number", lambda _text: True)
 
 
+def unchecked_messages(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(jetstream_frame, "crc32", lambda _data: 0)
+
+
 def lax_headers(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(headers, "_NAME", re.compile(rb".*", re.DOTALL))
 
@@ -124,6 +128,7 @@ def lax_headers(patch: pytest.MonkeyPatch) -> None:
         ("ids", lax_receipts),
         ("nats", any_numbers),
         ("nats headers", lax_headers),
+        ("jetstream message", unchecked_messages),
     ],
     ids=lambda value: getattr(value, "__name__", value),
 )

@@ -969,6 +969,19 @@ def test_a_node_with_a_long_name_is_refused(connection: Connection) -> None:
         JetStreamLog(JetStream(connection), "S", node="x" * 65)
 
 
+def test_records_that_a_stream_cannot_hold_are_refused(connection: Connection) -> None:
+    with pytest.raises(ValueError, match="7,340,032 bytes"):
+        JetStreamLog(JetStream(connection), "S", node="x", max_record_bytes=(7 << 20) + 1)
+
+
+def test_the_largest_record(stream: LogStream) -> None:
+    log = stream.start(max_record_bytes=7 << 20)
+    record = bytes(range(256)) * (7 << 12)
+    placed = put(log, record, b"after")
+    log.close()
+    assert replayed(stream.open(max_record_bytes=7 << 20)) == placed
+
+
 def test_a_started_or_closed_log_is_not_replayed(stream: LogStream) -> None:
     log = stream.start()
     with pytest.raises(LogClosedError):
