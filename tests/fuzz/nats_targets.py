@@ -74,7 +74,7 @@ def check_message(data: bytes) -> str:
 
 def _message_samples() -> list[bytes]:
     log_id = bytes(range(16))
-    groups = ([], [b""], [b"a"], [b"record", b"", b"x" * 300])
+    groups: tuple[list[bytes], ...] = ([], [b""], [b"a"], [b"record", b"", b"x" * 300])
     writers = (("n1", "token"), ("é", ""))
     return [
         *(jetstream_frame.pack_group(log_id, 7, 9, 0xABCD, records) for records in groups),

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import nats_servers
 from tests.support.log_streams import LogStream, replayed
-from tests.support.nats_servers import NatsCluster, NatsServer, needs_nats
+from tests.support.nats_servers import NatsCluster, freeze, needs_nats, thaw
 from tests.support.waiting import PATIENCE_S, eventually
 from wonderq_storage import LogLostError, Position
 from wonderq_storage.jetstream_log import JetStreamLog
 from wonderq_storage.nats import Connection, JetStream
+from wonderq_storage.nats.local_servers import LocalServer
 
 pytestmark = [needs_nats, pytest.mark.slow]
 
@@ -77,7 +79,7 @@ def start(stream: LogStream) -> JetStreamLog:
     return stream.start(patience_s=PATIENCE_S, part_bytes=1 << 20)
 
 
-def leader(cluster: NatsCluster, stream: LogStream) -> NatsServer:
+def leader(cluster: NatsCluster, stream: LogStream) -> LocalServer:
     info = eventually(lambda: stream.jetstream.stream_info(stream.name, timeout_s=PATIENCE_S))
     return cluster.named(info.leader)
 
@@ -106,12 +108,12 @@ def test_the_leader_of_the_stream_ends(cluster: NatsCluster, stream: LogStream, 
     if with_signal == signal.SIGKILL:
         ended.kill()
     else:
-        ended.freeze()
+        freeze(ended)
     appending.goes_on()
     if with_signal == signal.SIGKILL:
-        ended.start()
+        nats_servers.start(ended)
     else:
-        ended.thaw()
+        thaw(ended)
     appending.goes_on()
     appending.stop()
     check(stream, appending)
@@ -123,13 +125,13 @@ def test_a_follower_freezes(cluster: NatsCluster, stream: LogStream) -> None:
     appending = Appending(log)
     appending.goes_on()
     follower = next(each for each in cluster.servers if each is not leader(cluster, stream))
-    follower.freeze()
+    freeze(follower)
     appending.goes_on()
     appending.stop()
     log.close()
     again = stream.open(attempt_s=0.5, patience_s=PATIENCE_S)
     assert {record: position for position, record in replayed(again)} == appending.acknowledged
-    follower.thaw()
+    thaw(follower)
     check(stream, appending)
 
 
@@ -140,7 +142,7 @@ def test_all_servers_end_at_once(cluster: NatsCluster, stream: LogStream) -> Non
         for each in cluster.servers:
             each.kill()
         for each in cluster.servers:
-            each.start()
+            nats_servers.start(each)
     appending.goes_on()
     appending.stop()
     check(stream, appending)
@@ -165,6 +167,6 @@ def test_owners_follow_on_each_other_while_leaders_end(cluster: NatsCluster, str
         owners.append(Appending(rival))
         owners[-1].goes_on()
         if ended is not None:
-            ended.start()
+            nats_servers.start(ended)
     owners[-1].stop()
     check(stream, *owners)

@@ -184,7 +184,7 @@ class Connection:
     def _await_link(self, deadline_s: float) -> Link:
         """Return the connection, once there is one. The caller holds ``_changed``."""
         while not self._closing.is_set():
-            if self._link is not None:
+            if self._link is not None and self._link.is_open:
                 return self._link
             if not self._changed.wait(deadline_s - time.monotonic()):
                 raise NatsUnreachableError(

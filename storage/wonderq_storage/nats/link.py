@@ -26,7 +26,8 @@ class Link:
         self._socket.setblocking(False)
         self._sending = threading.Lock()
         self._tls: _Tls | None = None
-        self._closed = False
+        self.is_open = True
+        """Whether messages can still be sent."""
 
     def start_tls(self, context: ssl.SSLContext, host: str, timeout_s: float) -> None:
         """Do the TLS handshake. All later bytes are encrypted.
@@ -72,7 +73,7 @@ class Link:
         if not self._sending.acquire(timeout=max(timeout_s, 0)):
             raise TimeoutError("another message is still being sent")
         try:
-            if self._closed:
+            if not self.is_open:
                 raise ConnectionResetError("the connection is closed")
             if self._tls is not None:
                 data = self._tls.encrypt(data)
@@ -101,6 +102,7 @@ class Link:
 
     def shut_down(self) -> None:
         """End the connection for all threads. The reader closes it then."""
+        self.is_open = False
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
@@ -108,7 +110,6 @@ class Link:
         """Close the socket. Only the thread that reads may do so. Idempotent."""
         self.shut_down()
         with self._sending:
-            self._closed = True
             self._socket.close()
 
 
