@@ -59,10 +59,13 @@ DEFAULT_MAX_RECORD_BYTES, _MOST_RECORD_BYTES = 4 << 20, 7 << 20
 #: A group that is larger takes no more records, unless the first of them is larger.
 _GROUP_BYTES = 1 << 20
 
-#: Part of the stream's `max_bytes` that stays free for epoch records and for `confirm`: a 64th, within these bounds.
+#: Part of a record's largest size that `confirm` leaves free in a stream.
+_CONFIRM_LEAVES = 8
+
+#: Part of the stream's `max_bytes` that stays free for epoch records: a 64th, within these bounds.
 _RESERVED_SHARE, _LEAST_RESERVED_BYTES, _MOST_RESERVED_BYTES = 64, 1 << 10, 1 << 20
 
-#: An epoch record must fit half of the smallest reserve.
+#: Two epoch records must fit the smallest reserve.
 _MAX_NODE_BYTES = 64
 
 #: Size of a message around the records in it.
@@ -112,6 +115,9 @@ class JetStreamLog:
     ``node`` names this process in the epoch record. ``replicas`` and ``max_bytes`` are used when the stream is made.
     ``attempt_s`` limits each call to a server, ``patience_s`` the repetitions of a call. The caller owns the connection
     of ``jetstream``, and closes it after the log.
+
+    In a full stream, `confirm` raises `DiskFullError`, because JetStream must append a message for it. Each
+    acknowledged record confirms as well.
 
     Appended records gather in an open group. The first thread that waits becomes the leader, as in
     `wonderq_storage.file_log.FileLog`. It sends the groups one by one, each when the one before is acknowledged.
@@ -339,7 +345,8 @@ class JetStreamLog:
         with self._mutex:
             group = self._gathering_group()
             if not group.is_due:
-                self._check_room(self._reserved_bytes // 2)
+                # Claims and deletes need that room, and they lead to more of it. A message that only confirms does not.
+                self._check_room(self._reserved_bytes + self._max_record_bytes // _CONFIRM_LEAVES)
                 group.is_due = True
             return group.end_position
 

@@ -42,8 +42,8 @@ MUTANTS = [
         "confirm_without_an_append",
         "A frozen owner answers reads and refusals from the past.",
         _LOG,
-        "                self._check_room(self._reserved_bytes // 2)\n                group.is_due = True\n",
-        "                self._check_room(self._reserved_bytes // 2)\n",
+        "// _CONFIRM_LEAVES)\n                group.is_due = True\n",
+        "// _CONFIRM_LEAVES)\n",
         (f"{_TESTS}::test_a_deposed_writer_confirms_nothing",),
     ),
     Mutant(
