@@ -116,6 +116,8 @@ class JetStreamLog:
     ``attempt_s`` limits each call to a server, ``patience_s`` the repetitions of a call. The caller owns the connection
     of ``jetstream``, and closes it after the log.
 
+    A stream that is restored from a backup needs a new name, because a former owner of the old one may still run.
+
     In a full stream, `confirm` raises `DiskFullError`, because JetStream must append a message for it. Each
     acknowledged record confirms as well.
 

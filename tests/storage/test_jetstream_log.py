@@ -176,6 +176,20 @@ def test_of_two_writers_that_take_over_at_once_one_yields(stream: LogStream) -> 
     assert slow.epoch == rival[0].epoch + 1
 
 
+def test_a_stale_answer_about_the_epoch_takes_nothing_over(stream: LogStream, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A leader that was deposed, and does not know it yet, answers with an older epoch record."""
+    stream.start().close()
+    stale = stream.jetstream.get_last(stream.name, f"{stream.name}.epoch", timeout_s=PATIENCE_S)
+    owner = stream.start()
+    with monkeypatch.context() as patch:
+        patch.setattr(stream.jetstream, "get_last", lambda *_, **__: stale)
+        late = stream.open()
+        with pytest.raises(LogLostError):
+            replayed(late)
+    placed = put(owner, b"on")
+    assert replayed(late) == placed
+
+
 def test_a_claim_whose_acknowledgement_is_lost_is_recognized(stream: LogStream) -> None:
     lost: list[Ack] = []
 
@@ -258,10 +272,11 @@ def test_without_an_acknowledgement_the_log_fails_in_the_end(stream: LogStream) 
     log.close()
 
 
-def test_another_sequence_than_the_expected_one_is_damage(stream: LogStream) -> None:
+@pytest.mark.parametrize("sequence", [1, 3, 7])
+def test_another_sequence_than_the_expected_one_is_damage(stream: LogStream, sequence: int) -> None:
     log = stream.start()
-    interfere_once(stream, lambda _publish: Ack(7, is_duplicate=True))
-    with pytest.raises(LogFailedError, match="is damaged: message 2 was acknowledged as 7"):
+    interfere_once(stream, lambda _publish: Ack(sequence, is_duplicate=True))
+    with pytest.raises(LogFailedError, match=f"is damaged: message 2 was acknowledged as {sequence}"):
         put(log, b"x")
 
 
@@ -769,8 +784,10 @@ def test_a_confirmation_shares_the_group_that_gathers(stream: LogStream) -> None
 def test_a_part_ends_where_the_log_is_rotated(stream: LogStream) -> None:
     log = stream.start()
     first = log.append(b"before")
+    sent = len(stream.jetstream.published)
     end = log.rotate()
     assert log.rotate() == end
+    assert len(stream.jetstream.published) == sent, "it works in memory"
     assert log.oldest() is None, "nothing is acknowledged yet"
     placed = [(log.append(b"after"), b"after")]
     log.sync()

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import ssl
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.certificates import Certificate, make_certificate
 from tests.support.fake_nats import FakeNats, Request, echo, message
 from tests.support.waiting import PATIENCE_S, eventually
 from wonderq_storage.nats import (
@@ -420,47 +418,23 @@ def test_credentials_are_sent(connect: Connect, credentials: str, sent: dict[str
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `cert.pem` for localhost, which is its own authority, and `key.pem`."""
-    if shutil.which("openssl") is None:
-        pytest.skip("needs openssl")
-    folder = tmp_path_factory.mktemp("certificate")
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
-            *("-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"),
-            *("-keyout", "key.pem", "-out", "cert.pem"),
-        ],
-        cwd=folder,
-        check=True,
-        capture_output=True,
-    )
-    return folder
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return make_certificate(tmp_path_factory.mktemp("certificate"))
 
 
-def serving(certificate: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
-    return context
-
-
-def trusting(certificate: Path) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=str(certificate / "cert.pem"))
-
-
-def test_tls(connect: Connect, certificate: Path) -> None:
-    with FakeNats(tls=serving(certificate)) as server:
-        client = connect(f"nats://me:word@localhost:{server.port}", tls=trusting(certificate))
+def test_tls(connect: Connect, certificate: Certificate) -> None:
+    with FakeNats(tls=certificate.serving()) as server:
+        client = connect(f"nats://me:word@localhost:{server.port}", tls=certificate.trusting())
         for size in (0, 1, 100_000, 1_000_000):
             payload = bytes(size)
             assert client.request("x", payload, timeout_s=PATIENCE_S).payload == payload
         assert server.options[0]["tls_required"] is True
 
 
-def test_many_threads_share_a_tls_connection(connect: Connect, certificate: Path) -> None:
+def test_many_threads_share_a_tls_connection(connect: Connect, certificate: Certificate) -> None:
     wrong: list[object] = []
-    with FakeNats(tls=serving(certificate)) as server:
-        client = connect(f"tls://localhost:{server.port}", tls=trusting(certificate))
+    with FakeNats(tls=certificate.serving()) as server:
+        client = connect(f"tls://localhost:{server.port}", tls=certificate.trusting())
 
         def work(thread: int) -> None:
             for number in range(50):
@@ -477,35 +451,35 @@ def test_many_threads_share_a_tls_connection(connect: Connect, certificate: Path
         assert wrong == []
 
 
-def test_credentials_are_never_sent_to_a_stranger(connect: Connect, certificate: Path) -> None:
-    with FakeNats(tls=serving(certificate)) as server:
+def test_credentials_are_never_sent_to_a_stranger(connect: Connect, certificate: Certificate) -> None:
+    with FakeNats(tls=certificate.serving()) as server:
         client = connect(f"nats://me:word@localhost:{server.port}")  # trusts what the system trusts
         await_problem(client, "CERTIFICATE_VERIFY_FAILED")
-        client = connect(f"nats://me:word@127.0.0.1:{server.port}", tls=trusting(certificate))
+        client = connect(f"nats://me:word@127.0.0.1:{server.port}", tls=certificate.trusting())
         await_problem(client, "CERTIFICATE_VERIFY_FAILED")
         assert server.options == []
 
 
-def test_credentials_are_never_sent_in_the_clear_if_tls_is_wanted(connect: Connect, certificate: Path) -> None:
+def test_credentials_are_never_sent_in_the_clear_if_tls_is_wanted(connect: Connect, certificate: Certificate) -> None:
     with FakeNats() as server:
-        for url, context in (("tls", None), ("nats", trusting(certificate))):
+        for url, context in (("tls", None), ("nats", certificate.trusting())):
             client = connect(f"{url}://me:word@localhost:{server.port}", tls=context)
             await_problem(client, "does not offer TLS")
         assert server.options == []
 
 
-def test_bytes_before_tls_are_refused(connect: Connect, certificate: Path) -> None:
+def test_bytes_before_tls_are_refused(connect: Connect, certificate: Certificate) -> None:
     with FakeNats(tls_required=True) as server:
         info = server.greeting
         for smuggled in (b"PONG\r\n", b"PO"):
             server.greeting = info + smuggled
-            client = connect(f"nats://localhost:{server.port}", tls=trusting(certificate))
+            client = connect(f"nats://localhost:{server.port}", tls=certificate.trusting())
             await_problem(client, "before TLS began")
 
 
-def test_a_server_that_breaks_off_the_handshake(connect: Connect, certificate: Path) -> None:
+def test_a_server_that_breaks_off_the_handshake(connect: Connect, certificate: Certificate) -> None:
     with FakeNats(tls_required=True) as server:  # it reads the handshake as NATS, and closes
-        client = connect(f"nats://localhost:{server.port}", tls=trusting(certificate))
+        client = connect(f"nats://localhost:{server.port}", tls=certificate.trusting())
         eventually(lambda: "not tried" not in client._problem)
         assert not client.is_connected
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.certificates import make_certificate
 from tests.support.fake_nats import FakeNats, Request, message
-from tests.support.nats_servers import NatsCluster, needs_nats
-from tests.support.waiting import PATIENCE_S
+from tests.support.log_streams import LogStream
+from tests.support.nats_servers import NatsCluster, needs_nats, start
+from tests.support.waiting import PATIENCE_S, eventually
 from wonderq_storage.nats import Ack, ApiError, Connection, JetStream, NatsTimeoutError, ProtocolError, StoredMessage
 from wonderq_storage.nats import jetstream as api
+from wonderq_storage.nats.local_servers import LocalServer, free_ports
 
 SOON_S = 0.05
 
@@ -208,3 +212,64 @@ class TestRealServer:
         again = jetstream.get("S", ack.sequence, timeout_s=PATIENCE_S)
         assert again is not None
         assert again.payload == payload
+
+
+# Real servers that demand credentials and TLS
+
+
+class SecuredServer(LocalServer):
+    """A server with more settings."""
+
+    secured_by = ""
+
+    def configuration(self) -> str:
+        return super().configuration() + self.secured_by
+
+
+@contextmanager
+def secured(folder: Path, secured_by: str) -> Iterator[int]:
+    """Run a server with these settings, and yield its port."""
+    (port,) = free_ports(1)
+    server = SecuredServer("n1", folder, port)
+    server.secured_by = secured_by
+    start(server)
+    try:
+        yield port
+    finally:
+        server.kill()
+
+
+@needs_nats
+@pytest.mark.parametrize(
+    ("settings", "credentials"),
+    [
+        ('authorization { user: "me", password: "a/word" }', "me:a%2Fword@"),
+        ('authorization { token: "sesame" }', "sesame@"),
+    ],
+)
+def test_real_credentials(tmp_path: Path, settings: str, credentials: str) -> None:
+    with secured(tmp_path, settings) as port:
+        with closing(Connection(f"nats://{credentials}127.0.0.1:{port}")) as connection:
+            assert JetStream(connection).call("STREAM.NAMES", timeout_s=PATIENCE_S)["total"] == 0
+        for wrong in ("", "me:wrong@", "wrong@"):
+            with closing(Connection(f"nats://{wrong}127.0.0.1:{port}")) as connection:
+                await_refusal(connection)
+
+
+def await_refusal(connection: Connection) -> None:
+    eventually(lambda: "Authorization Violation" in connection._problem)
+
+
+@needs_nats
+def test_real_tls(tmp_path: Path) -> None:
+    certificate = make_certificate(tmp_path)
+    settings = f'tls {{ cert_file: "{certificate.chain}", key_file: "{certificate.key}" }}'
+    with (
+        secured(tmp_path, settings) as port,
+        closing(Connection(f"tls://localhost:{port}", tls=certificate.trusting())) as connection,
+    ):
+        log = LogStream(connection).start(max_record_bytes=4 << 20)
+        record = bytes(range(256)) * (1 << 13)
+        position = log.append(record)
+        log.wait(position)
+        log.close()
