@@ -3,37 +3,26 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from contextlib import closing
 
 import pytest
 
 from tests.support.clock import FakeClock
 from tests.support.log_streams import LogStream
-from tests.support.nats_servers import NatsCluster, needs_nats
+from tests.support.nats_servers import needs_nats
 from tests.support.random_life import live_a_random_life
+from tests.support.shared_nats import connection, stream
 from tests.support.states import state_view
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest
 from wonderq.model.limits import Limits
 from wonderq.model.messages import Target
 from wonderq_storage import LogFailedError
-from wonderq_storage.nats import Connection
+
+__all__ = ["connection", "stream"]
 
 pytestmark = needs_nats
 
 LIMITS = Limits(message_bytes=1000, batch_messages=200, batch_bytes=3000)
-
-
-@pytest.fixture(scope="module")
-def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
-    with NatsCluster(tmp_path_factory.mktemp("nats"), 1) as cluster, closing(Connection(cluster.url)) as connection:
-        yield connection
-
-
-@pytest.fixture
-def stream(connection: Connection) -> LogStream:
-    return LogStream(connection)
 
 
 def start(stream: LogStream, clock: FakeClock) -> Broker:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 
 import pytest
 
 from tests.support.fake_nats import FakeNats
 from tests.support.log_streams import MAX_RECORD_BYTES, PART_BYTES, LogStream, Publish, replayed
-from tests.support.nats_servers import NatsCluster, needs_nats
+from tests.support.nats_servers import needs_nats
+from tests.support.shared_nats import connection, stream
+from tests.support.threads import Call
 from tests.support.waiting import PATIENCE_S, eventually
 from wonderq_storage import (
     CorruptLogError,
@@ -34,21 +36,12 @@ from wonderq_storage.jetstream_log import JetStreamLog
 from wonderq_storage.jetstream_replay import unpack_position
 from wonderq_storage.nats import Ack, ApiError, Connection, JetStream, NatsTimeoutError, StoredMessage
 
+__all__ = ["connection", "stream"]
+
 pytestmark = needs_nats
 
 SOON_S = 0.1
 """Patience of logs that must run out of it."""
-
-
-@pytest.fixture(scope="module")
-def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
-    with NatsCluster(tmp_path_factory.mktemp("nats"), 1) as cluster, closing(Connection(cluster.url)) as connection:
-        yield connection
-
-
-@pytest.fixture
-def stream(connection: Connection) -> LogStream:
-    return LogStream(connection)
 
 
 def put(log: JetStreamLog, *records: bytes) -> list[tuple[Position, bytes]]:
@@ -136,23 +129,13 @@ def test_everybody_who_waits_is_told_of_the_loss(stream: LogStream) -> None:
         return publish()
 
     stream.jetstream.interfere = hold
-    errors: list[Exception] = []
-
-    def work() -> None:
-        try:
-            put(first, b"late")
-        except LogLostError as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(6)]
-    for each in threads:
-        each.start()
+    calls = [Call(put, first, b"late") for _ in range(6)]
     assert arrived.wait(timeout=PATIENCE_S)
     stream.start(jetstream=JetStream(stream.jetstream.connection))
     go_on.set()
-    for each in threads:
-        each.join(timeout=PATIENCE_S)
-    assert len(errors) == 6
+    for each in calls:
+        with pytest.raises(LogLostError):
+            each.result()
 
 
 def test_of_two_writers_that_take_over_at_once_one_yields(stream: LogStream) -> None:
@@ -366,23 +349,13 @@ def test_one_message_is_in_flight_at_a_time_and_others_gather_meanwhile(stream: 
         return ack
 
     stream.jetstream.interfere = alone
-    placed: list[tuple[Position, bytes]] = []
-
-    def work(number: int) -> None:
-        placed.extend(put(log, b"%d" % number))
-
-    threads = [threading.Thread(target=work, args=(0,), daemon=True)]
-    threads[0].start()
+    calls = [Call(put, log, b"0")]
     assert arrived.wait(timeout=PATIENCE_S)
     end = log.end()
-    threads += [threading.Thread(target=work, args=(number,), daemon=True) for number in range(1, 20)]
-    for each in threads[1:]:
-        each.start()
+    calls += [Call(put, log, b"%d" % number) for number in range(1, 20)]
     eventually(lambda: log.end() >= end + 19 * 5)
     go_on.set()
-    for each in threads:
-        each.join(timeout=PATIENCE_S)
-        assert not each.is_alive()
+    placed = [pair for each in calls for pair in each.result()]
     assert len(stream.jetstream.published) - sent == 2
     log.close()
     assert replayed(stream.open()) == sorted(placed)
@@ -391,29 +364,22 @@ def test_one_message_is_in_flight_at_a_time_and_others_gather_meanwhile(stream: 
 def test_nobody_is_answered_before_the_acknowledgement(stream: LogStream) -> None:
     log = stream.start()
     first, second = log.append(b"first"), log.append(b"second")
-    arrived, go_on, done = threading.Event(), threading.Event(), threading.Event()
+    arrived, go_on = threading.Event(), threading.Event()
 
     def hold(publish: Publish) -> Ack:
         arrived.set()
         assert go_on.wait(timeout=PATIENCE_S)
         return publish()
 
-    def wait_too() -> None:
-        log.wait(second)
-        done.set()
-
     stream.jetstream.interfere = hold
-    leader = threading.Thread(target=log.wait, args=(first,), daemon=True)
-    leader.start()
+    leader = Call(log.wait, first)
     assert arrived.wait(timeout=PATIENCE_S)
-    follower = threading.Thread(target=wait_too, daemon=True)
-    follower.start()
-    eventually(lambda: done.is_set() or vars(log._flying)["_waiters"])
-    assert not done.is_set()
+    follower = Call(log.wait, second)
+    eventually(lambda: follower.done or vars(log._flying)["_waiters"])
+    assert not follower.done
     go_on.set()
-    assert done.wait(timeout=PATIENCE_S)
-    leader.join(timeout=PATIENCE_S)
-    assert not leader.is_alive()
+    leader.result()
+    follower.result()
 
 
 def test_a_group_takes_no_more_than_a_mebibyte(stream: LogStream) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.certificates import Certificate, make_certificate
 from tests.support.fake_nats import FakeNats, Request, echo, message
+from tests.support.threads import Call
 from tests.support.waiting import PATIENCE_S, eventually
 from wonderq_storage.nats import (
     ClientClosedError,
@@ -73,24 +74,16 @@ def test_a_request_returns_its_reply(connect: Connect) -> None:
 
 
 def test_many_threads_get_their_own_replies(connect: Connect) -> None:
-    wrong: list[object] = []
     with FakeNats() as server:
         client = connect(server)
 
         def work(thread: int) -> None:
             for number in range(200):
                 payload = b"%d %d" % (thread, number)
-                found = client.request("x", payload, timeout_s=PATIENCE_S).payload
-                if found != payload:
-                    wrong.append((payload, found))
+                assert client.request("x", payload, timeout_s=PATIENCE_S).payload == payload
 
-        threads = [threading.Thread(target=work, args=(each,), daemon=True) for each in range(8)]
-        for each in threads:
-            each.start()
-        for each in threads:
-            each.join(timeout=PATIENCE_S)
-            assert not each.is_alive()
-        assert wrong == []
+        for each in [Call(work, thread) for thread in range(8)]:
+            each.result()
         assert len(server.requests) == 1600
         assert len(server.options) == 1, "all share one connection"
 
@@ -250,12 +243,9 @@ def test_without_a_server_a_request_says_which_it_tried(connect: Connect) -> Non
 def test_a_request_waits_for_a_server(connect: Connect) -> None:
     server = FakeNats()
     client = connect(server.url)
-    found: list[bytes] = []
-    asking = threading.Thread(target=lambda: found.append(client.request("x", b"y", timeout_s=PATIENCE_S).payload))
-    asking.start()
+    asking = Call(client.request, "x", b"y", timeout_s=PATIENCE_S)
     with server:
-        asking.join(timeout=PATIENCE_S)
-    assert found == [b"y"]
+        assert asking.result().payload == b"y"
 
 
 @pytest.mark.parametrize(
@@ -289,20 +279,11 @@ def test_something_else_than_nats(connect: Connect) -> None:
 def test_close_ends_requests_and_later_ones(connect: Connect) -> None:
     with FakeNats(lambda _: b"") as server:
         client = connect(server)
-        errors: list[Exception] = []
-
-        def ask() -> None:
-            try:
-                client.request("x", timeout_s=PATIENCE_S)
-            except ClientClosedError as error:
-                errors.append(error)
-
-        asking = threading.Thread(target=ask)
-        asking.start()
+        asking = Call(client.request, "x", timeout_s=PATIENCE_S)
         eventually(lambda: server.requests)
         client.close()
-        asking.join(timeout=PATIENCE_S)
-        assert len(errors) == 1
+        with pytest.raises(ClientClosedError):
+            asking.result()
         client.close()
         with pytest.raises(ClientClosedError):
             client.request("x", timeout_s=PATIENCE_S)
@@ -333,12 +314,10 @@ def test_a_client_that_is_closed_while_it_connects(connect: Connect) -> None:
         server.pong = b""
         client = connect(server)
         eventually(lambda: server.pings)
-        closing_it = threading.Thread(target=client.close)
-        closing_it.start()
+        closing_it = Call(client.close)
         eventually(client._closing.is_set)
         server.send(b"PONG\r\n")
-        closing_it.join(timeout=PATIENCE_S)
-        assert not closing_it.is_alive()
+        closing_it.result()
         assert not client.is_connected
 
 
@@ -432,23 +411,16 @@ def test_tls(connect: Connect, certificate: Certificate) -> None:
 
 
 def test_many_threads_share_a_tls_connection(connect: Connect, certificate: Certificate) -> None:
-    wrong: list[object] = []
     with FakeNats(tls=certificate.serving()) as server:
         client = connect(f"tls://localhost:{server.port}", tls=certificate.trusting())
 
         def work(thread: int) -> None:
             for number in range(50):
                 payload = b"%d %d " % (thread, number) * 500
-                if client.request("x", payload, timeout_s=PATIENCE_S).payload != payload:
-                    wrong.append((thread, number))
+                assert client.request("x", payload, timeout_s=PATIENCE_S).payload == payload
 
-        threads = [threading.Thread(target=work, args=(each,), daemon=True) for each in range(6)]
-        for each in threads:
-            each.start()
-        for each in threads:
-            each.join(timeout=PATIENCE_S)
-            assert not each.is_alive()
-        assert wrong == []
+        for each in [Call(work, thread) for thread in range(6)]:
+            each.result()
 
 
 def test_credentials_are_never_sent_to_a_stranger(connect: Connect, certificate: Certificate) -> None:
