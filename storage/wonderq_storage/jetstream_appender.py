@@ -18,7 +18,7 @@ from __future__ import annotations
 import time
 
 from wonderq_storage.errors import LogFailedError, LogLostError
-from wonderq_storage.jetstream_stream import REMEDY, Pauses, Stream, may_pass
+from wonderq_storage.jetstream_stream import Pauses, Stream, may_pass, remedy
 from wonderq_storage.nats import ApiError, NatsError
 from wonderq_storage.nats.jetstream import WRONG_LAST_SEQUENCE, WRONG_LAST_SEQUENCE_CONSTANT
 
@@ -74,11 +74,11 @@ class Appender:
                 raise self._damaged(f"message {sequence} was acknowledged as {ack.sequence}")
             return True
         if not may_pass(reason):
-            raise LogFailedError(f"the stream {self._stream.name} refuses a message: {reason}. {REMEDY}.")
+            raise LogFailedError(f"the stream {self._stream.name} refuses a message: {reason}. {remedy(reason)}.")
         if not pauses.wait():
             raise LogFailedError(
-                f"the stream {self._stream.name} acknowledged nothing for {self.waiting_s:.0f} s ({reason}). {REMEDY}. "
-                "Whether the last records were written shows when the log is opened again."
+                f"the stream {self._stream.name} acknowledged nothing for {self.waiting_s:.0f} s ({reason}). "
+                f"{remedy(reason)}. Whether the last records were written shows when the log is opened again."
             )
         return False
 

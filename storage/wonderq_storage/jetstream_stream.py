@@ -21,7 +21,7 @@ from wonderq_storage.nats import (
     StreamInfo,
 )
 from wonderq_storage.nats.headers import encode_headers
-from wonderq_storage.nats.jetstream import STREAM_NOT_FOUND, is_temporary
+from wonderq_storage.nats.jetstream import NO_RESOURCES, NO_STORAGE, STREAM_NOT_FOUND, is_temporary
 
 T = TypeVar("T")
 
@@ -247,15 +247,18 @@ class Stream:
                 return call()
             except NatsError as error:
                 if not may_pass(error) or not pauses.wait():
-                    raise LogFailedError(f"the stream {self.name} does not work: {error}. {REMEDY}.") from error
+                    raise LogFailedError(f"the stream {self.name} does not work: {error}. {remedy(error)}.") from error
 
     def pauses(self) -> Pauses:
         """Return new pauses, for as long as the stream is patient."""
         return Pauses(self._patience_s)
 
 
-#: Remedy for a stream that does not answer.
-REMEDY = "Check the NATS servers, of which more than half must be connected with each other"
+def remedy(error: NatsError) -> str:
+    """Return what to do about an error of NATS, as a sentence without its full stop."""
+    if isinstance(error, ApiError) and error.error_code in (NO_RESOURCES, NO_STORAGE):
+        return "Make a smaller stream (max_bytes), or give JetStream more storage (max_file_store)"
+    return "Check the NATS servers, of which more than half must be connected with each other"
 
 
 def may_pass(error: NatsError) -> bool:

@@ -901,6 +901,11 @@ def test_fewer_replicas_than_asked_for_are_refused(stream: LogStream) -> None:
         replayed(other.open())
 
 
+def test_a_stream_that_is_larger_than_the_servers_storage_is_refused(stream: LogStream) -> None:
+    with pytest.raises(LogFailedError, match=r"insufficient.*Make a smaller stream"):
+        replayed(stream.open(max_bytes=1 << 60, patience_s=SOON_S))
+
+
 def test_the_room_of_an_existing_stream_counts(stream: LogStream) -> None:
     stream.limit_room(3)
     stream.start().close()
