@@ -169,11 +169,8 @@ def arrows() -> Iterator[Arrow]:
 
 def _target(module: str, name: str) -> str:
     """Return the module that ``from module import name`` depends on."""
-    if module == "wonderq_storage":
-        is_module = (ROOT / "storage" / "wonderq_storage" / f"{name}.py").exists()
-    else:
-        folder = ROOT / Path(*module.split("."))
-        is_module = (folder / f"{name}.py").exists() or (folder / name).is_dir() or module == "wonderq"
+    folder = ROOT / ("storage" if module.startswith("wonderq_storage") else "") / Path(*module.split("."))
+    is_module = (folder / f"{name}.py").exists() or (folder / name).is_dir() or module == "wonderq"
     return f"{module}.{name}" if is_module else module
 
 
@@ -326,7 +323,7 @@ def test_nothing_above_the_seam_names_a_kind_of_log() -> None:
 
 
 def test_a_log_is_opened_in_one_place_besides_the_tools_for_folders() -> None:
-    kinds = {"FileLog", "FileCheckpoints"}
+    kinds = {"FileLog", "FileCheckpoints", "JetStreamLog"}
     found = {
         str(path.relative_to(ROOT / "wonderq"))
         for path in (ROOT / "wonderq").rglob("*.py")
@@ -354,6 +351,15 @@ def test_a_log_is_opened_in_one_place_besides_the_tools_for_folders() -> None:
 )
 def test_a_kind_of_log_above_the_seam_is_found(source: str, names: list[str]) -> None:
     assert beyond_the_seam(source) == names
+
+
+def test_the_client_of_nats_knows_no_log() -> None:
+    client = "wonderq_storage.nats"
+    targets = {target for source, target, _, _ in arrows() if source.startswith(client)}
+    assert {each for each in targets if each.startswith("wonderq")} == {
+        each for each in targets if each.startswith(client)
+    }
+    assert {each.partition(".")[0] for each in targets} <= {"wonderq_storage", *sys.stdlib_module_names}
 
 
 def test_the_top_level_stays_small() -> None:

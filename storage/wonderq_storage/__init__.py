@@ -21,6 +21,9 @@ not at all. The folder is on a local file system, because it is locked with floc
 `checkpoint` implements the caches. `frame` encodes bytes, `segment` reads and creates one file, `recovery` decides what
 a start does with a folder, `salvage` reads past damage. `sync_policy` defines when a record counts as written,
 `observer` the callbacks for metrics, `disk` the calls to the operating system, `errors` the exceptions.
+
+**Without a folder.** `jetstream_log` implements the same protocol in a stream of NATS JetStream, with assumptions of
+its own. `nats` is its client.
 """
 
 from wonderq_storage.checkpoint import FileCheckpoints

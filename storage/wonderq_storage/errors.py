@@ -13,6 +13,10 @@ class FolderLockedError(StorageError):
     """Another process has locked the folder. Nothing was read or written."""
 
 
+class UnsuitableStreamError(StorageError):
+    """The stream, or its server, is set up in a way that could lose records. Nothing was changed."""
+
+
 class CorruptLogError(StorageError):
     """Bytes that were durable no longer verify. No file was changed.
 

@@ -15,7 +15,20 @@ from tests.support.waiting import PATIENCE_S
 from wonderq.cli.main import main
 from wonderq.model import errors
 
-COMMANDS = ("serve", "send", "receive", "delete", "stats", "tail", "redrive", "schedule", "keys", "verify", "demo")
+COMMANDS = (
+    "serve",
+    "send",
+    "receive",
+    "delete",
+    "stats",
+    "tail",
+    "redrive",
+    "schedule",
+    "keys",
+    "verify",
+    "nats",
+    "demo",
+)
 
 
 def test_python_m_wonderq_is_wonderq() -> None:

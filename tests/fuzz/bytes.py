@@ -37,9 +37,11 @@ class BrokenPromiseError(AssertionError):
 
 def all_targets() -> dict[str, Target]:
     # Here, since atheris has to prepare what these import.
-    from tests.fuzz import http_targets, log_targets  # noqa: PLC0415
+    from tests.fuzz import http_targets, log_targets, nats_targets  # noqa: PLC0415
 
-    return {target.name: target for target in (*log_targets.targets(), *http_targets.targets())}
+    return {
+        target.name: target for target in (*log_targets.targets(), *http_targets.targets(), *nats_targets.targets())
+    }
 
 
 def _memory_bytes() -> int:

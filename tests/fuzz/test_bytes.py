@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import mmap
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,7 +24,8 @@ from wonderq.httpd.errors import RequestError
 from wonderq.httpd.parser import _ChunkedReceiver
 from wonderq.rest import bodies
 from wonderq.state import record
-from wonderq_storage import frame
+from wonderq_storage import frame, jetstream_frame
+from wonderq_storage.nats import headers, protocol
 
 INPUTS = 20_000
 TARGETS = fuzzing.all_targets()
@@ -99,6 +101,18 @@ def lax_receipts(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(http_targets._IDS, "decode_receipt", lambda text: decode(text[:40]))
 
 
+def any_numbers(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(protocol, "_is_number", lambda _text: True)
+
+
+def unchecked_messages(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(jetstream_frame, "crc32", lambda _data: 0)
+
+
+def lax_headers(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(headers, "_NAME", re.compile(rb".*", re.DOTALL))
+
+
 @pytest.mark.parametrize(
     ("name", "spoil"),
     [
@@ -112,6 +126,9 @@ def lax_receipts(patch: pytest.MonkeyPatch) -> None:
         ("body", long_errors),
         ("query", any_query),
         ("ids", lax_receipts),
+        ("nats", any_numbers),
+        ("nats headers", lax_headers),
+        ("jetstream message", unchecked_messages),
     ],
     ids=lambda value: getattr(value, "__name__", value),
 )

@@ -12,6 +12,7 @@ from tests.mutants import (
     in_file_log,
     in_finishing,
     in_housekeeping,
+    in_jetstream,
     in_limits,
     in_maintenance,
     in_recovery,
@@ -28,6 +29,7 @@ MUTANTS = [
     for module in (
         in_file_log,
         in_disk,
+        in_jetstream,
         in_verification,
         in_recovery,
         in_broker,

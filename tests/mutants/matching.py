@@ -197,6 +197,23 @@ MATCHING_TESTS: dict[str, tuple[str, ...]] = {
         "tests/sqs/test_dead_letters.py",
         "tests/sqs/test_errors.py",
     ),
+    "storage/wonderq_storage/jetstream_appender.py": ("tests/storage/test_jetstream_log.py",),
+    "storage/wonderq_storage/jetstream_frame.py": ("tests/storage/test_jetstream_log.py",),
+    "storage/wonderq_storage/jetstream_log.py": (
+        "tests/storage/test_jetstream_log.py",
+        "tests/storage/test_jetstream_log_contract.py",
+        "tests/broker/test_on_jetstream.py",
+    ),
+    "storage/wonderq_storage/jetstream_replay.py": (
+        "tests/storage/test_jetstream_log.py",
+        "tests/storage/test_jetstream_log_contract.py",
+    ),
+    "storage/wonderq_storage/jetstream_stream.py": ("tests/storage/test_jetstream_log.py",),
+    "storage/wonderq_storage/nats/connection.py": ("tests/storage/test_nats_connection.py",),
+    "storage/wonderq_storage/nats/headers.py": ("tests/storage/test_nats_protocol.py",),
+    "storage/wonderq_storage/nats/jetstream.py": ("tests/storage/test_nats_jetstream.py",),
+    "storage/wonderq_storage/nats/link.py": ("tests/storage/test_nats_connection.py",),
+    "storage/wonderq_storage/nats/protocol.py": ("tests/storage/test_nats_protocol.py",),
     "storage/wonderq_storage/recovery.py": (
         "tests/storage/test_recovery_table.py",
         "tests/storage/test_torn_tail.py",

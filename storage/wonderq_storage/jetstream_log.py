@@ -1,0 +1,582 @@
+"""The log as a stream of NATS JetStream, which replicates it to several machines.
+
+**Ownership.** One writer at a time owns the log. A writer takes over with an epoch record in the stream itself:
+JetStream appends it only if no other one came in between (compare-and-set). The writer then replays up to its own epoch
+record. The writer before it can append nothing any more, because each of its messages demands the sequence that the
+epoch record took (`wonderq_storage.jetstream_appender`). No clock and no lease is part of this.
+
+**Assumptions about JetStream.** It acknowledges a message when it is on the disks of more than half of the stream's
+replicas; this needs ``sync_interval: always`` in the configuration of each server. It appends a message only if its
+conditions hold at that moment. Everything else is verified: sequences without a gap, and a chain of checksums from
+message to message (`wonderq_storage.jetstream_frame`).
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from wonderq_storage import jetstream_frame as frame
+from wonderq_storage.errors import (
+    CorruptLogError,
+    DiskFullError,
+    LogClosedError,
+    LogFailedError,
+    LogLostError,
+    LogMovedError,
+    RecordTooLargeError,
+    TrimmedError,
+)
+from wonderq_storage.jetstream_appender import Appender, append_headers
+from wonderq_storage.jetstream_cache import MessageCache
+from wonderq_storage.jetstream_replay import (
+    Part,
+    Place,
+    Progress,
+    claim,
+    pack_position,
+    place_of,
+    read_message,
+    unpack_position,
+)
+from wonderq_storage.jetstream_stream import Stream
+from wonderq_storage.log import Mark, Position, StaleMarkError
+from wonderq_storage.nats import JetStream, StoredMessage
+from wonderq_storage.observer import Observer
+
+logger = logging.getLogger("wonderq.storage")
+
+DEFAULT_MAX_BYTES = 10 << 30
+DEFAULT_PART_BYTES = 64 << 20
+DEFAULT_CACHE_BYTES = 64 << 20
+
+#: Size of the largest record, and the most that can be set. JetStream does not recommend messages above 8 MiB.
+DEFAULT_MAX_RECORD_BYTES, _MOST_RECORD_BYTES = 4 << 20, 7 << 20
+
+#: A group that is larger takes no more records, unless the first of them is larger.
+_GROUP_BYTES = 1 << 20
+
+#: Part of a record's largest size that `confirm` leaves free in a stream.
+_CONFIRM_LEAVES = 8
+
+#: Part of the stream's `max_bytes` that stays free for epoch records: a 64th, within these bounds.
+_RESERVED_SHARE, _LEAST_RESERVED_BYTES, _MOST_RESERVED_BYTES = 64, 1 << 10, 1 << 20
+
+#: Two epoch records must fit the smallest reserve.
+_MAX_NODE_BYTES = 64
+
+#: Size of a message around the records in it.
+_FRAME_BYTES = frame.HEADER_BYTES + frame.CRC_BYTES
+
+
+def _begin(sequence: int) -> Position:
+    """Return the position before all records of a message, and after those of the message before."""
+    return pack_position(sequence, frame.HEADER_BYTES)
+
+
+class _Group:
+    """Records gathered in memory, to be sent as one message; or the epoch record, if it is to be sent again."""
+
+    def __init__(self, sequence: int, envelope_bytes: int, epoch_record: bytes = b"") -> None:
+        self.sequence = sequence
+        self._envelope_bytes = envelope_bytes
+        self.epoch_record = epoch_record
+        self.records: list[bytes] = []
+        self.length = 0
+        self.is_due = False
+        """Whether it is to be sent, with or without records."""
+
+    @property
+    def end(self) -> int:
+        """Offset after the last record."""
+        return frame.HEADER_BYTES + self.length
+
+    @property
+    def begin_position(self) -> Position:
+        return _begin(self.sequence)
+
+    @property
+    def end_position(self) -> Position:
+        """Position after all its records, also after an empty one, and before the next one."""
+        return pack_position(self.sequence, self.end + bool(self.records))
+
+    @property
+    def stored_bytes(self) -> int:
+        """Size of the message in the stream."""
+        return self._envelope_bytes + (len(self.epoch_record) or _FRAME_BYTES + self.length)
+
+
+class JetStreamLog:
+    """A `wonderq_storage.log.Log` in a stream, which is made if there is none.
+
+    ``node`` names this process in the epoch record. ``replicas`` and ``max_bytes`` are used when the stream is made.
+    ``attempt_s`` limits each call to a server, ``patience_s`` the repetitions of a call. The caller owns the connection
+    of ``jetstream``, and closes it after the log.
+
+    A stream that is restored from a backup needs a new name, because a former owner of the old one may still run.
+
+    In a full stream, `confirm` raises `DiskFullError`, because JetStream must append a message for it. Each
+    acknowledged record confirms as well.
+
+    Appended records gather in an open group. The first thread that waits becomes the leader, as in
+    `wonderq_storage.file_log.FileLog`. It sends the groups one by one, each when the one before is acknowledged.
+
+    Raises, from the constructor:
+        ValueError: ``node`` is too long, ``stream`` is no name of a stream, or ``max_record_bytes`` is too large.
+
+    Raises, from `replay`, besides what the protocol says:
+        UnsuitableStreamError: the stream or the server is set up in a way that could lose records.
+        LogFailedError: JetStream does not answer.
+    """
+
+    def __init__(
+        self,
+        jetstream: JetStream,
+        stream: str,
+        *,
+        node: str,
+        replicas: int = 1,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        part_bytes: int = DEFAULT_PART_BYTES,
+        max_record_bytes: int = DEFAULT_MAX_RECORD_BYTES,
+        cache_bytes: int = DEFAULT_CACHE_BYTES,
+        attempt_s: float = 2.0,
+        patience_s: float = 30.0,
+        observer: Observer | None = None,
+    ) -> None:
+        if len(node.encode()) > _MAX_NODE_BYTES:
+            raise ValueError(f"the name of a node may have {_MAX_NODE_BYTES} bytes")
+        if max_record_bytes > _MOST_RECORD_BYTES:
+            raise ValueError(f"a record in a stream may have {_MOST_RECORD_BYTES:,} bytes")
+        self.failure: str | None = None
+        self._error: type[LogFailedError] = LogFailedError
+        self._stream = Stream(jetstream, stream, attempt_s=attempt_s, patience_s=patience_s)
+        self._appender = Appender(self._stream)
+        self._node = node
+        self._replicas = replicas
+        self._max_bytes = max_bytes
+        self._part_bytes = part_bytes
+        self._max_record_bytes = max_record_bytes
+        self._cache = MessageCache(cache_bytes)
+        self._observer = observer or Observer()
+        self._callbacks: list[Callable[[LogLostError], None]] = []
+
+        self._replayed: Progress | None = None  # once a replay was read to its end
+        self._log_id = b""
+        self._epoch = 0
+        self._token = ""
+        self._epoch_record = b""
+        self._epoch_sequence = 0
+        self._written = (0, 0)  # sequence of the newest acknowledged message, and the chain after it
+
+        self._mutex = threading.Lock()
+        self._closed = False
+        self._open: _Group | None = None  # records gather here; None until `start`
+        self._full: list[_Group] = []  # gathered earlier, or ended by `rotate` or `trim`
+        self._parts: list[Part] = []
+        self._used_bytes = 0  # with what gathers
+        self._leading = False
+        self._committed: Position = 0  # everything before it is acknowledged
+        self._taken: Position = 0  # a leader has taken everything before it
+        self._gathering = threading.Condition(self._mutex)  # waiters whose records are still gathering
+        self._flying = threading.Condition(self._mutex)  # waiters whose records a leader has taken
+
+    @property
+    def max_record_bytes(self) -> int:
+        return self._max_record_bytes
+
+    @property
+    def files(self) -> None:
+        """None: the log is not in a folder."""
+        return
+
+    @property
+    def waiting_s(self) -> float:
+        """How long the oldest unacknowledged message has been waiting; 0 without one. Seconds mean an election."""
+        return self._appender.waiting_s
+
+    @property
+    def append_retries(self) -> int:
+        """Number of messages that were sent again."""
+        return self._appender.retries
+
+    @property
+    def epoch(self) -> int:
+        """Number of this ownership; 0 before the log is started."""
+        return self._epoch
+
+    def on_lost(self, callback: Callable[[LogLostError], None]) -> None:
+        with self._mutex:
+            if self._error is not LogLostError:
+                self._callbacks.append(callback)
+                return
+        callback(LogLostError(self.failure))
+
+    # Replay
+
+    def replay(self, mark: Mark | None = None) -> Iterator[tuple[Position, memoryview]]:
+        if self._closed or self._open is not None:
+            raise LogClosedError("a log is replayed before it is started and before it is closed")
+        self._replayed = None
+        return self._replay(mark)
+
+    def _replay(self, mark: Mark | None) -> Iterator[tuple[Position, memoryview]]:
+        stream = self._stream
+        largest = _FRAME_BYTES + frame.LENGTH_BYTES + max(self._max_record_bytes, _GROUP_BYTES)
+        info = stream.open(replicas=self._replicas, max_bytes=self._max_bytes, message_bytes=largest)
+        log_id, epoch, after = secrets.token_bytes(16), 0, 0
+        if (newest := stream.newest_epoch()) is not None:
+            message = read_message(stream, newest)
+            log_id, epoch, after = message.log_id, message.epoch, newest.sequence
+        progress = Progress(stream, info.first_sequence, self._part_bytes)
+        if mark is not None:
+            place = place_of(mark, log_id)
+            if place.sequence + 1 < info.first_sequence:
+                raise StaleMarkError("the mark is from before the oldest record")
+            if stream.info_reaching(place.sequence).last_sequence < place.sequence:
+                reason = f"the message was acknowledged, and the stream ends with message {info.last_sequence}"
+                raise CorruptLogError(stream.place(place.sequence), 0, reason)
+            progress.resume(place, info.first_sequence)
+        begin = 0 if mark is None else mark.end
+        yield from self._read_up_to(progress, info.last_sequence, begin)
+
+        token = secrets.token_hex(16)
+        record = frame.pack_epoch(log_id, epoch + 1, frame.Writer(self._node, token))
+        own = claim(stream, record, token, after)
+        logger.info("epoch %d of the log in the stream %s begins with message %d", epoch + 1, stream.name, own)
+        yield from self._read_up_to(progress, own, begin)
+        if progress.token != token:
+            raise CorruptLogError(stream.place(own), 0, "the acknowledged epoch record is not there")
+        self._epoch_record = record
+        self._replayed = progress
+
+    def _read_up_to(self, progress: Progress, last: int, begin: Position) -> Iterator[tuple[Position, memoryview]]:
+        """Yield the records up to a message that are at ``begin`` or after it."""
+        for stored in self._stream.messages(progress.sequence + 1, last):
+            base = pack_position(stored.sequence, 0)
+            for offset, record in _records(self._stream, stored, progress.read(stored)):
+                if base + offset >= begin:
+                    yield base + offset, record
+
+    def start(self) -> None:
+        progress = self._replayed
+        if self._closed or self._open is not None or progress is None:
+            raise LogClosedError("a log starts once, after its replay was read to the end and before it is closed")
+        info = self._stream.info()
+        assert progress.log_id is not None
+        assert progress.token is not None
+        self._log_id, self._epoch, self._token = progress.log_id, progress.epoch, progress.token
+        self._epoch_sequence = progress.epoch_sequence
+        assert progress.chain is not None
+        self._written = (progress.sequence, progress.chain)
+        self._max_bytes = info.config["max_bytes"]
+        # Sizes of messages that were read, or came with a mark, are estimates; the stream knows the sum.
+        self._parts = progress.parts
+        self._used_bytes = info.bytes
+        self._parts[-1].bytes = max(info.bytes - sum(each.bytes for each in self._parts[:-1]), 0)
+        with self._mutex:
+            self._enter(progress.sequence + 1)
+            assert self._open is not None
+            self._committed = self._taken = self._open.begin_position
+
+    # Appending
+
+    def append(self, record: bytes, *, leave_bytes: int = 0) -> Position:
+        return self.append_together((record,), leave_bytes=leave_bytes)[0]
+
+    def append_together(self, records: Sequence[bytes], *, leave_bytes: int = 0) -> list[Position]:
+        need = sum(map(len, records)) + frame.LENGTH_BYTES * len(records)
+        if need > self._max_record_bytes + frame.LENGTH_BYTES:
+            raise RecordTooLargeError(f"{need:,} bytes of records exceed {self._max_record_bytes:,}")
+        with self._mutex:
+            group = self._gathering_group()
+            if group.records and group.length + need > _GROUP_BYTES:
+                group = self._end_group(group)
+            self._check_room(need + leave_bytes + self._reserved_bytes)
+            positions = []
+            for record in records:
+                positions.append(pack_position(group.sequence, group.end + frame.LENGTH_BYTES))
+                group.records.append(record)
+                group.length += frame.LENGTH_BYTES + len(record)
+            group.is_due = True
+            return positions
+
+    @property
+    def _reserved_bytes(self) -> int:
+        return min(max(self._max_bytes // _RESERVED_SHARE, _LEAST_RESERVED_BYTES), _MOST_RESERVED_BYTES)
+
+    def _check_room(self, need: int) -> None:
+        assert self._open is not None
+        if need > self._max_bytes - self._used_bytes - self._open.stored_bytes:
+            raise DiskFullError(
+                f"the stream {self._stream.name} has no room: {self._used_bytes:,} of {self._max_bytes:,} bytes are "
+                "used. Consume messages, or raise its max_bytes."
+            )
+
+    def _gathering_group(self) -> _Group:
+        self._check_failure()
+        if self._open is None or self._closed:
+            raise LogClosedError("the log is not open for appending")
+        return self._open
+
+    def _end_group(self, group: _Group) -> _Group:
+        """Let no more records into the open group, which is to be sent; return the next one."""
+        self._full.append(group)
+        self._used_bytes += group.stored_bytes
+        self._parts[-1].bytes += group.stored_bytes
+        return self._enter(group.sequence + 1)
+
+    def _enter(self, sequence: int) -> _Group:
+        if self._parts[-1].bytes >= self._part_bytes:
+            self._parts.append(Part(sequence))
+        self._open = _Group(sequence, self._envelope_bytes(self._stream.log_subject, sequence))
+        return self._open
+
+    def _envelope_bytes(self, subject: str, sequence: int) -> int:
+        return self._stream.stored_bytes(subject, append_headers(self._epoch, sequence), 0)
+
+    def end(self) -> Position:
+        with self._mutex:
+            assert self._open is not None
+            return self._open.end_position
+
+    def confirm(self) -> Position:
+        with self._mutex:
+            group = self._gathering_group()
+            if not group.is_due:
+                # Claims and deletes need that room, and they lead to more of it. A message that only confirms does not.
+                self._check_room(self._reserved_bytes + self._max_record_bytes // _CONFIRM_LEAVES)
+                group.is_due = True
+            return group.end_position
+
+    def wait(self, position: Position) -> None:
+        with self._mutex:
+            while self._committed <= position:
+                self._check_failure()
+                if not self._leading:
+                    self._leading = True
+                    break
+                (self._gathering if position >= self._taken else self._flying).wait()
+            else:
+                return
+        self._lead()
+
+    def _check_failure(self) -> None:
+        if self.failure is not None:
+            raise self._error(self.failure)
+
+    def _lead(self) -> None:
+        """Send all gathered groups. The caller has set ``_leading``, and waits for nothing newer."""
+        with self._mutex:
+            assert self._open is not None
+            if self._open.is_due:
+                self._end_group(self._open)
+            groups, self._full = self._full, []
+            self._taken = self._open.begin_position
+            self._flying, self._gathering = self._gathering, self._flying
+        lost = None
+        try:
+            for group in groups:
+                self._send(group)
+        except Exception as reason:  # noqa: BLE001 - whatever failed, the end of the log is unknown now
+            lost = self._fail(reason)
+        with self._mutex:
+            self._leading = False
+            self._flying.notify_all()
+            if self.failure is None:
+                # One of the waiters that came meanwhile leads the next round, and wakes the others when it ends.
+                self._gathering.notify()
+            else:
+                self._gathering.notify_all()
+            callbacks, self._callbacks = (self._callbacks, []) if lost is not None else ([], self._callbacks)
+        for callback in callbacks:
+            assert lost is not None
+            callback(lost)
+        self._check_failure()
+
+    def _send(self, group: _Group) -> None:
+        """Append a group to the stream. Only the leader calls it."""
+        began_s = time.monotonic()
+        sequence, chain = self._written[0] + 1, self._written[1]
+        assert group.sequence == sequence
+        data = group.epoch_record or frame.pack_group(self._log_id, self._epoch, sequence, chain, group.records)
+        subject = self._stream.epoch_subject if group.epoch_record else self._stream.log_subject
+        self._appender.append(subject, data, self._epoch, sequence)
+        if group.epoch_record:
+            self._epoch_sequence = sequence
+        else:
+            self._cache.put(sequence, data)
+        with self._mutex:
+            self._written = (sequence, frame.crc_of(data))
+            self._committed = _begin(sequence + 1)
+            self._flying.notify_all()
+        self._observer.sync(time.monotonic() - began_s)
+        if group.records:
+            self._observer.group(len(group.records), len(data))
+
+    def _fail(self, reason: Exception) -> LogLostError | None:
+        """Accept no more records. Returns the error for `on_lost`, if another writer has the log."""
+        lost = reason if isinstance(reason, LogLostError) else None
+        if lost is None:
+            logger.critical("the log cannot be written any more: %s", reason, exc_info=reason)
+        else:
+            logger.warning("%s", lost)
+        with self._mutex:
+            self.failure = str(reason)
+            self._error = LogFailedError if lost is None else LogLostError
+        return lost
+
+    def sync(self) -> None:
+        self.wait(self.end() - 1)
+
+    # Marks and parts
+
+    def mark(self) -> Mark:
+        with self._mutex:
+            assert self._open is not None
+            sequence, chain = self._written
+            parts = [(each.sequence, each.bytes) for each in self._parts]
+            # The replay begins after the newest acknowledged message, and passes over what else is before the end.
+            place = Place(self._log_id, sequence, chain, self._epoch, self._token, parts)
+            return Mark(self._open.end_position, place.pack())
+
+    def rotate(self) -> Position:
+        with self._mutex:
+            group = self._gathering_group()
+            if group.is_due:
+                group = self._end_group(group)
+            if self._parts[-1].sequence < group.sequence:
+                self._parts.append(Part(group.sequence))
+            return group.begin_position
+
+    def oldest(self) -> tuple[Position, Iterator[tuple[Position, memoryview]]] | None:
+        with self._mutex:
+            if len(self._parts) == 1 or _begin(self._parts[1].sequence) > self._committed:
+                return None
+            first, last = self._parts[0].sequence, self._parts[1].sequence - 1
+        return _begin(last + 1), self._read_part(first, last)
+
+    def _read_part(self, first: int, last: int) -> Iterator[tuple[Position, memoryview]]:
+        progress = Progress(self._stream, first, self._part_bytes)
+        try:
+            yield from self._read_up_to(progress, last, 0)
+        except LogMovedError as error:
+            raise TrimmedError(f"the records before message {last + 1} were dropped") from error
+
+    def trim(self, end: Position) -> None:
+        sequence, _ = unpack_position(end)
+        with self._mutex:
+            group = self._gathering_group()
+            if sequence <= self._parts[0].sequence:
+                return
+            # The newest epoch record must stay: the next writer's compare-and-set needs it.
+            if self._epoch_sequence < sequence:
+                if group.is_due:
+                    group = self._end_group(group)
+                envelope_bytes = self._envelope_bytes(self._stream.epoch_subject, group.sequence)
+                group = _Group(group.sequence, envelope_bytes, self._epoch_record)
+                self._end_group(group)
+            awaited = group.begin_position if group.epoch_record else end - 1
+        self.wait(awaited)
+        self._stream.purge(sequence)
+        with self._mutex:
+            while self._parts[0].sequence < sequence:
+                self._used_bytes -= self._parts.pop(0).bytes
+        self._cache.drop_before(sequence)
+
+    def free_bytes(self) -> int:
+        with self._mutex:
+            return max(self._max_bytes - self._used_bytes, 0)
+
+    def used_bytes(self) -> int:
+        with self._mutex:
+            return self._used_bytes
+
+    # Reading
+
+    def read(self, spans: Sequence[tuple[Position, int]], *, block: bool = True) -> list[bytes]:
+        found: list[bytes] = [b""] * len(spans)
+        wanted: dict[int, list[int]] = {}  # indexes of spans by the message that has them
+        for index, (position, _) in enumerate(spans):
+            wanted.setdefault(unpack_position(position)[0], []).append(index)
+        missing = []
+        for sequence, indexes in wanted.items():
+            data = self._cache.get(sequence)
+            if data is None:
+                missing.append(sequence)
+            else:
+                self._cut(sequence, data, spans, indexes, found)
+        self._check_trimmed(min(wanted, default=None))
+        if missing and not block:
+            raise BlockingIOError("the records are not in memory")
+        for first, last in _runs(sorted(missing)):
+            for stored in self._fetch(first, last):
+                self._cut(stored.sequence, stored.payload, spans, wanted[stored.sequence], found)
+                self._cache.put(stored.sequence, stored.payload)
+        return found
+
+    def _check_trimmed(self, sequence: int | None) -> None:
+        with self._mutex:
+            first = self._parts[0].sequence if self._parts else 0
+        if sequence is not None and sequence < first:
+            raise TrimmedError(f"the record in message {sequence} was dropped")
+
+    def _fetch(self, first: int, last: int) -> Iterator[StoredMessage]:
+        """Yield messages of the stream, verified."""
+        if self._closed:
+            raise LogClosedError("the log is closed")
+        try:
+            for stored in self._stream.messages(first, last):
+                read_message(self._stream, stored)
+                yield stored
+        except LogMovedError as error:
+            raise TrimmedError(f"the record in message {first} was dropped") from error
+
+    def _cut(
+        self, sequence: int, data: bytes, spans: Sequence[tuple[Position, int]], indexes: list[int], found: list[bytes]
+    ) -> None:
+        """Copy the spans of one message to their places in the result."""
+        for index in indexes:
+            position, length = spans[index]
+            _, offset = unpack_position(position)
+            if offset + length > len(data) - frame.CRC_BYTES:
+                raise CorruptLogError(self._stream.place(sequence), offset, f"{length} bytes should be here")
+            found[index] = data[offset : offset + length]
+
+    def locate(self, position: Position) -> tuple[str, int]:
+        sequence, _ = unpack_position(position)
+        return f"stream {self._stream.name}, message", sequence
+
+    def close(self) -> None:
+        with self._mutex:
+            if self._closed:
+                return
+            self._closed = True  # before the sync below, so that nothing is appended after it
+        if self._open is not None and self.failure is None:
+            self.sync()
+
+
+def _records(
+    stream: Stream, stored: StoredMessage, records: Iterator[tuple[int, memoryview]]
+) -> Iterator[tuple[int, memoryview]]:
+    try:
+        yield from records
+    except frame.FrameError as error:
+        raise CorruptLogError(stream.place(stored.sequence), error.offset, error.reason) from error
+
+
+def _runs(sequences: list[int]) -> Iterator[tuple[int, int]]:
+    """Yield the first and the last of each run of consecutive sequences."""
+    first = last = None
+    for each in sequences:
+        if last is not None and each == last + 1:
+            last = each
+            continue
+        if first is not None and last is not None:
+            yield first, last
+        first = last = each
+    if first is not None and last is not None:
+        yield first, last

@@ -1,0 +1,354 @@
+"""A connection to one of several NATS servers: requests, their replies, and reconnecting."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import queue
+import secrets
+import ssl
+import threading
+import time
+from collections.abc import Generator, Mapping
+from typing import Any, NamedTuple
+
+from wonderq_storage.nats import protocol
+from wonderq_storage.nats.address import Address, parse_addresses
+from wonderq_storage.nats.errors import (
+    ClientClosedError,
+    ConnectionLostError,
+    NatsError,
+    NatsTimeoutError,
+    NatsUnreachableError,
+    NoRespondersError,
+    PayloadTooLargeError,
+    ProtocolError,
+)
+from wonderq_storage.nats.headers import encode_headers, parse_headers
+from wonderq_storage.nats.link import Link
+
+logger = logging.getLogger("wonderq.storage.nats")
+
+#: Longest time for a server to accept a connection and to answer CONNECT.
+_DIAL_S = 2.0
+#: Pauses between two rounds through all servers.
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 0.5
+
+#: The server is asked whether it is alive after a silence of `_PING_S`. The connection is given up after this many.
+_PING_S = 1.0
+_SILENT_PINGS = 2
+
+_NO_RESPONDERS = 503
+
+#: Bytes of replies to one request that may wait for their reader.
+_MAX_WAITING_BYTES = 64 << 20
+
+
+class Reply(NamedTuple):
+    """An answer to a request."""
+
+    status: int
+    """Status of the headers, or 0 without one."""
+    description: str
+    headers: dict[str, str]
+    payload: bytes
+
+
+class _Expected:
+    """The replies to one request, from the thread that reads to the one that asked."""
+
+    def __init__(self) -> None:
+        self.arrived: queue.SimpleQueue[protocol.Delivery | NatsError] = queue.SimpleQueue()
+        self.received_bytes = 0  # counted by the thread that reads
+        self.taken_bytes = 0  # counted by the one that asked
+
+    def put(self, delivery: protocol.Delivery) -> bool:
+        """Hand a reply over; return False if the reader is too far behind."""
+        self.received_bytes += len(delivery.payload)
+        if self.received_bytes - self.taken_bytes > _MAX_WAITING_BYTES:
+            self.arrived.put(NatsError("the replies to a request came faster than they were read"))
+            return False
+        self.arrived.put(delivery)
+        return True
+
+    def take(self, deadline_s: float) -> Reply:
+        try:
+            found = self.arrived.get(timeout=max(deadline_s - time.monotonic(), 0))
+        except queue.Empty:
+            raise NatsTimeoutError("NATS did not answer in time") from None
+        if isinstance(found, NatsError):
+            raise found
+        self.taken_bytes += len(found.payload)
+        status, description, fields = parse_headers(found.headers)
+        if status == _NO_RESPONDERS and not found.payload:
+            raise NoRespondersError("no NATS server answers this request at present")
+        return Reply(status, description, fields, found.payload)
+
+
+class Connection:
+    """A client of NATS. It connects in the background, and again after each loss.
+
+    ``servers`` is a list as `parse_addresses` reads it. With ``tls``, or an address that begins with ``tls:``, nothing
+    is sent in the clear. ``name`` shows in the server's list of connections.
+
+    Threads: any number may call any method.
+
+    Raises, from the constructor:
+        ValueError: ``servers`` is no list of addresses.
+    """
+
+    def __init__(self, servers: str, *, tls: ssl.SSLContext | None = None, name: str = "wonderq") -> None:
+        self._addresses = parse_addresses(servers)
+        self._tls = tls
+        self._name = name
+        self._inbox = f"_INBOX.{secrets.token_hex(12)}"
+        self._numbers = itertools.count(1)
+        self._closing = threading.Event()
+        self._changed = threading.Condition()
+        self._link: Link | None = None
+        self._info: dict[str, Any] = {}
+        self._problem = "it was not tried yet"
+        self._expected: dict[str, _Expected] = {}
+        self._thread = threading.Thread(target=self._run, name="wonderq-nats", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection at this moment."""
+        return self._link is not None
+
+    def server_info(self, *, timeout_s: float) -> dict[str, Any]:
+        """Return what the connected server says about itself, such as its `version` and `max_payload`.
+
+        Raises:
+            NatsUnreachableError: there is no connection, and none was made in time.
+            ClientClosedError: `close` was called.
+        """
+        with self._changed:
+            self._await_link(time.monotonic() + timeout_s)
+            return self._info
+
+    def request(
+        self, subject: str, payload: bytes = b"", headers: Mapping[str, str] | None = None, *, timeout_s: float
+    ) -> Reply:
+        """Send a message and return its reply.
+
+        Raises:
+            NatsUnreachableError, PayloadTooLargeError, ClientClosedError: it was not sent.
+            NoRespondersError: nobody received it.
+            NatsTimeoutError, ConnectionLostError: nobody knows whether it was received.
+            ValueError: the subject or the headers cannot be sent.
+        """
+        replies = self.request_many(subject, payload, headers, timeout_s=timeout_s)
+        with contextlib.closing(replies):
+            return next(replies)
+
+    def request_many(
+        self, subject: str, payload: bytes = b"", headers: Mapping[str, str] | None = None, *, timeout_s: float
+    ) -> Generator[Reply, None, None]:
+        """Send a message and yield its replies until the caller closes the iterator.
+
+        ``timeout_s`` limits the wait for each reply.
+
+        Raises: as `request`.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        expected = _Expected()
+        inbox = f"{self._inbox}.{next(self._numbers)}"
+        encoded = encode_headers(headers) if headers else b""
+        message = protocol.publish(subject, inbox, encoded, payload)
+        with self._changed:
+            link = self._await_link(deadline_s)
+            largest = self._info.get("max_payload", 0)
+            if (size := len(encoded) + len(payload)) > largest:
+                raise PayloadTooLargeError(f"a message of {size:,} bytes exceeds the server's max_payload, {largest:,}")
+            self._expected[inbox] = expected
+        try:
+            self._send(link, message, deadline_s)
+            while True:
+                yield expected.take(deadline_s)
+                deadline_s = time.monotonic() + timeout_s
+        finally:
+            self._expected.pop(inbox, None)
+
+    @staticmethod
+    def _send(link: Link, message: bytes, deadline_s: float) -> None:
+        try:
+            link.send(message, deadline_s - time.monotonic())
+        except TimeoutError as error:
+            raise NatsTimeoutError(f"the request could not be sent to NATS: {error}") from error
+        except OSError as error:
+            raise ConnectionLostError(f"the connection to NATS broke: {error}") from error
+
+    def _await_link(self, deadline_s: float) -> Link:
+        """Return the connection, once there is one. The caller holds ``_changed``."""
+        while not self._closing.is_set():
+            if self._link is not None and self._link.is_open:
+                return self._link
+            if not self._changed.wait(deadline_s - time.monotonic()):
+                raise NatsUnreachableError(
+                    f"no connection to NATS at {', '.join(map(str, self._addresses))}: {self._problem}"
+                )
+        raise ClientClosedError("the NATS client is closed")
+
+    def close(self) -> None:
+        """End the connection. Requests that are under way fail with `ClientClosedError`. Idempotent."""
+        self._closing.set()
+        with self._changed:
+            self._changed.notify_all()
+            if self._link is not None:
+                self._link.shut_down()
+        self._thread.join()
+
+    def _run(self) -> None:
+        """Connect, read until the connection is lost, and begin again, until `close`."""
+        pause_s = _FIRST_PAUSE_S
+        addresses = itertools.cycle(self._addresses)
+        while not self._closing.is_set():
+            address = next(addresses)
+            link = None
+            try:
+                link, parser = self._dial(address)
+                logger.info("connected to NATS at %s", address)
+                pause_s = _FIRST_PAUSE_S
+                self._read(link, parser)
+            except Exception as error:  # noqa: BLE001 - whatever failed, the next server is tried
+                self._problem = f"{address}: {error}"
+                if link is not None and not self._closing.is_set():
+                    logger.warning("the connection to NATS at %s is lost: %s", address, error)
+            finally:
+                self._lose(link)
+            if address is self._addresses[-1]:
+                self._closing.wait(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def _dial(self, address: Address) -> tuple[Link, protocol.Parser]:
+        """Connect to a server and subscribe to the replies."""
+        deadline_s = time.monotonic() + _DIAL_S
+        link = Link(address.host, address.port, _DIAL_S)
+        try:
+            parser = protocol.Parser()
+            first, *more = _receive(link, parser, deadline_s)
+            if not isinstance(first, protocol.Info):
+                raise ProtocolError("it is not a NATS server")
+            info = _checked(first.fields)
+            context = self._context(address, info)
+            if context is not None:
+                if more or parser.held_bytes:
+                    raise ProtocolError("the server sent bytes before TLS began")
+                link.start_tls(context, address.host, deadline_s - time.monotonic())
+                parser = protocol.Parser()
+            hello = protocol.connect(self._options(address, context))
+            hello += protocol.subscribe(f"{self._inbox}.*", 1) + protocol.PING
+            link.send(hello, deadline_s - time.monotonic())
+            while True:
+                for event in _receive(link, parser, deadline_s):
+                    match event:
+                        case protocol.Failure(text):
+                            raise ProtocolError(f"the server refused the connection: {text}")
+                        case protocol.Pong():
+                            self._gain(link, info)
+                            return link, parser
+        except BaseException:
+            link.close()
+            raise
+
+    def _context(self, address: Address, info: dict[str, Any]) -> ssl.SSLContext | None:
+        wanted = address.tls or self._tls is not None
+        if wanted and not (info.get("tls_required") or info.get("tls_available")):
+            raise ProtocolError("the server does not offer TLS")
+        if wanted or info.get("tls_required"):
+            return self._tls or ssl.create_default_context()
+        return None
+
+    def _options(self, address: Address, context: ssl.SSLContext | None) -> dict[str, Any]:
+        options = {
+            "verbose": False,
+            "pedantic": False,
+            "tls_required": context is not None,
+            "name": self._name,
+            "lang": "python-wonderq",
+            "version": "1",
+            "protocol": 1,
+            "echo": False,
+            "headers": True,
+            "no_responders": True,
+            "user": address.user,
+            "pass": address.password,
+            "auth_token": address.token,
+        }
+        return {name: value for name, value in options.items() if value is not None}
+
+    def _gain(self, link: Link, info: dict[str, Any]) -> None:
+        with self._changed:
+            if self._closing.is_set():
+                raise ClientClosedError("the NATS client is closed")
+            self._info = info
+            self._link = link
+            self._changed.notify_all()
+
+    def _lose(self, link: Link | None) -> None:
+        """Fail the requests that were sent over a connection."""
+        reason: NatsError = ConnectionLostError(f"the connection to NATS is lost: {self._problem}")
+        if self._closing.is_set():
+            reason = ClientClosedError("the NATS client was closed")
+        with self._changed:
+            self._link = None
+            lost = list(self._expected.values())
+            self._expected.clear()
+        for each in lost:
+            each.arrived.put(reason)
+        if link is not None:
+            link.close()
+
+    def _read(self, link: Link, parser: protocol.Parser) -> None:
+        """Pass replies on until the connection is lost."""
+        silent = 0
+        events: list[protocol.Event] = []
+        while True:
+            for event in events:
+                self._handle(link, event)
+            try:
+                events = parser.feed(link.receive(_PING_S))
+                silent = 0
+            except TimeoutError:
+                if silent == _SILENT_PINGS:
+                    raise
+                silent += 1
+                events = []
+                with contextlib.suppress(TimeoutError):
+                    link.send(protocol.PING, _PING_S)
+
+    def _handle(self, link: Link, event: protocol.Event) -> None:
+        match event:
+            case protocol.Delivery(subject):
+                expected = self._expected.get(subject)
+                if expected is not None and not expected.put(event):
+                    self._expected.pop(subject, None)
+            case protocol.Ping():
+                link.send(protocol.PONG, _PING_S)
+            case protocol.Info(fields):
+                self._info = _checked(fields)
+            case protocol.Failure(text):
+                logger.warning("NATS reports an error: %s", text)
+
+
+def _receive(link: Link, parser: protocol.Parser, deadline_s: float) -> list[protocol.Event]:
+    """Return the next events, at least one."""
+    while not (events := parser.feed(link.receive(deadline_s - time.monotonic()))):
+        pass
+    return events
+
+
+def _checked(info: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of an INFO, if it has all that is needed.
+
+    Raises:
+        ProtocolError: it has not.
+    """
+    if not info.get("headers"):
+        raise ProtocolError("the server does not support headers. Use NATS 2.11 or newer")
+    if not isinstance(info.get("max_payload"), int):
+        raise ProtocolError("the server does not say its max_payload")
+    return info

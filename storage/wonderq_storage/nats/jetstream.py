@@ -1,0 +1,176 @@
+"""The calls of JetStream that a log needs: publish with conditions, and make, read, purge and describe a stream."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+from collections.abc import Generator
+from typing import Any, NamedTuple
+
+from wonderq_storage.nats.connection import Connection, Reply
+from wonderq_storage.nats.errors import ApiError, ProtocolError
+
+#: Reasons of `ApiError` (`error_code`).
+WRONG_LAST_SEQUENCE = 10071
+WRONG_LAST_SEQUENCE_CONSTANT = 10164
+STREAM_NOT_FOUND = 10059
+MESSAGE_NOT_FOUND = 10037
+STORE_FAILED = 10077
+NO_RESOURCES = 10023
+NO_STORAGE = 10047
+NOT_LEADER = 10009
+DUPLICATE_IN_PROCESS = 10158
+
+_END_OF_BATCH = 204
+_NOT_FOUND = 404
+_UNAVAILABLE = 503
+
+
+class Ack(NamedTuple):
+    """JetStream's acknowledgement of a message."""
+
+    sequence: int
+    is_duplicate: bool
+    """Whether an earlier message had the same id, and this one was dropped."""
+
+
+class StoredMessage(NamedTuple):
+    """A message of a stream."""
+
+    sequence: int
+    subject: str
+    payload: bytes
+
+
+class StreamInfo(NamedTuple):
+    """The state of a stream, as its leader knows it."""
+
+    first_sequence: int
+    """Sequence of the oldest message. That of the next one, if the stream is empty."""
+    last_sequence: int
+    """Sequence of the newest message that ever was; 0 in a new stream."""
+    bytes: int
+    config: dict[str, Any]
+    leader: str | None
+    """Name of the server that leads the stream's replicas, or None during an election."""
+
+
+class JetStream:
+    """The calls, over a connection that the caller owns.
+
+    All raise what `Connection.request` raises, and `ApiError` if JetStream refuses.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    def call(self, name: str, body: dict[str, Any] | None = None, *, timeout_s: float) -> dict[str, Any]:
+        """Call the API by the end of its subject, such as ``STREAM.INFO.name``, and return the answer."""
+        payload = b"" if body is None else json.dumps(body).encode()
+        return _answer(self.connection.request(f"$JS.API.{name}", payload, timeout_s=timeout_s))
+
+    def publish(self, stream: str, subject: str, payload: bytes, headers: dict[str, str], *, timeout_s: float) -> Ack:
+        """Append a message to a stream, and return its acknowledgement. `headers` has the conditions."""
+        answer = _answer(self.connection.request(subject, payload, headers, timeout_s=timeout_s))
+        if answer.get("stream") != stream:
+            raise ProtocolError(f"the subject {subject} belongs to the stream {answer.get('stream')}, not to {stream}")
+        return Ack(_number(answer, "seq"), answer.get("duplicate") is True)
+
+    def create_stream(self, config: dict[str, Any], *, timeout_s: float) -> None:
+        """Make a stream. If one with exactly this configuration exists, nothing happens."""
+        self.call(f"STREAM.CREATE.{config['name']}", config, timeout_s=timeout_s)
+
+    def stream_info(self, stream: str, *, timeout_s: float) -> StreamInfo:
+        """Return the state of a stream."""
+        answer = self.call(f"STREAM.INFO.{stream}", timeout_s=timeout_s)
+        state, config = answer.get("state"), answer.get("config")
+        if not isinstance(state, dict) or not isinstance(config, dict):
+            raise ProtocolError("the description of a stream has no state")
+        last = _number(state, "last_seq")
+        first = _number(state, "first_seq") if _number(state, "messages") else last + 1
+        leader = (answer.get("cluster") or {}).get("leader")
+        return StreamInfo(first, last, _number(state, "bytes"), config, leader)
+
+    def purge(self, stream: str, before_sequence: int, *, timeout_s: float) -> None:
+        """Delete all messages before a sequence."""
+        self.call(f"STREAM.PURGE.{stream}", {"seq": before_sequence}, timeout_s=timeout_s)
+
+    def get(self, stream: str, sequence: int, *, timeout_s: float) -> StoredMessage | None:
+        """Return a message as the leader has it, or None."""
+        return self._get(stream, {"seq": sequence}, timeout_s)
+
+    def get_last(self, stream: str, subject: str, *, timeout_s: float) -> StoredMessage | None:
+        """Return the newest message of a subject as the leader has it, or None."""
+        return self._get(stream, {"last_by_subj": subject}, timeout_s)
+
+    def _get(self, stream: str, body: dict[str, Any], timeout_s: float) -> StoredMessage | None:
+        try:
+            message: Any = self.call(f"STREAM.MSG.GET.{stream}", body, timeout_s=timeout_s).get("message")
+        except ApiError as error:
+            if error.error_code == MESSAGE_NOT_FOUND:
+                return None
+            raise
+        try:
+            return StoredMessage(
+                _number(message, "seq"), message["subject"], base64.b64decode(message.get("data", ""), validate=True)
+            )
+        except (TypeError, KeyError, AttributeError, ValueError) as error:
+            raise ProtocolError("the answer to a request for a message has none") from error
+
+    def get_batch(
+        self, stream: str, first_sequence: int, *, messages: int, max_bytes: int, timeout_s: float
+    ) -> Generator[StoredMessage, None, None]:
+        """Yield the messages of a stream from a sequence on, as any of its replicas has them.
+
+        A replica may lag behind its leader, and then yields fewer messages. The batch ends after about ``max_bytes``,
+        or after ``messages``. ``timeout_s`` limits the wait for each message.
+        """
+        body = {"seq": first_sequence, "batch": messages, "max_bytes": max_bytes, "next_by_subj": ">"}
+        replies = self.connection.request_many(
+            f"$JS.API.DIRECT.GET.{stream}", json.dumps(body).encode(), timeout_s=timeout_s
+        )
+        with contextlib.closing(replies):
+            for reply in replies:
+                if reply.status in (_END_OF_BATCH, _NOT_FOUND):
+                    return
+                if reply.status:
+                    raise ApiError(reply.status, 0, reply.description)
+                yield _stored(reply)
+
+
+def is_temporary(error: ApiError) -> bool:
+    """Return whether a refusal is the fault of an election or a start, so that the same request may succeed later.
+
+    The request may have been carried out nevertheless.
+    """
+    if error.error_code == STORE_FAILED:
+        return "maximum" not in error.description  # also the answer of a server that shuts down
+    return error.code == _UNAVAILABLE or error.error_code in (NOT_LEADER, DUPLICATE_IN_PROCESS)
+
+
+def _stored(reply: Reply) -> StoredMessage:
+    try:
+        return StoredMessage(int(reply.headers["Nats-Sequence"]), reply.headers["Nats-Subject"], reply.payload)
+    except (KeyError, ValueError) as error:
+        raise ProtocolError("a message of a stream has no sequence") from error
+
+
+def _answer(reply: Reply) -> dict[str, Any]:
+    try:
+        answer = json.loads(reply.payload)
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError("an answer of JetStream is not JSON") from error
+    if not isinstance(answer, dict):
+        raise ProtocolError("an answer of JetStream is not a JSON object")
+    refusal = answer.get("error")
+    if isinstance(refusal, dict):
+        raise ApiError(_number(refusal, "code"), refusal.get("err_code") or 0, str(refusal.get("description", "")))
+    return answer
+
+
+def _number(fields: Any, name: str) -> int:
+    value = fields.get(name) if isinstance(fields, dict) else None
+    if not isinstance(value, int):
+        raise ProtocolError(f"an answer of JetStream has no {name}")
+    return value

@@ -1,0 +1,275 @@
+"""The calls of JetStream: answers that are none, and what a real server does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.certificates import make_certificate
+from tests.support.fake_nats import FakeNats, Request, message
+from tests.support.log_streams import LogStream
+from tests.support.nats_servers import NatsCluster, needs_nats, start
+from tests.support.waiting import PATIENCE_S, eventually
+from wonderq_storage.nats import Ack, ApiError, Connection, JetStream, NatsTimeoutError, ProtocolError, StoredMessage
+from wonderq_storage.nats import jetstream as api
+from wonderq_storage.nats.local_servers import LocalServer, free_ports
+
+SOON_S = 0.05
+
+
+class Answering:
+    """A JetStream whose next answers a test gives."""
+
+    def __init__(self, server: FakeNats, jetstream: JetStream) -> None:
+        self.server = server
+        self.jetstream = jetstream
+
+    def says(self, answer: Any, *, status: str = "") -> JetStream:
+        payload = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+        self.server.answer = lambda request: message(request, payload, status=status)
+        return self.jetstream
+
+
+@pytest.fixture
+def answering() -> Iterator[Answering]:
+    with FakeNats() as server, closing(Connection(server.url)) as connection:
+        yield Answering(server, JetStream(connection))
+
+
+def publish(jetstream: JetStream) -> Ack:
+    return jetstream.publish("S", "s.log", b"payload", {}, timeout_s=PATIENCE_S)
+
+
+def test_an_acknowledgement_is_read(answering: Answering) -> None:
+    assert publish(answering.says({"stream": "S", "seq": 7})) == Ack(7, is_duplicate=False)
+    assert publish(answering.says({"stream": "S", "seq": 7, "duplicate": True})) == Ack(7, is_duplicate=True)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"OK", b"[]", b"{}", b"[" * 9999, {"stream": "S"}, {"stream": "S", "seq": "7"}, {"stream": "T", "seq": 7}],
+)
+def test_an_acknowledgement_that_is_none_is_an_error(answering: Answering, answer: Any) -> None:
+    with pytest.raises(ProtocolError):
+        publish(answering.says(answer))
+
+
+def test_a_refusal_has_its_reason(answering: Answering) -> None:
+    with pytest.raises(ApiError, match=r"wrong last sequence: 3 \(JetStream error 10071\)") as caught:
+        publish(answering.says({"error": {"code": 400, "err_code": 10071, "description": "wrong last sequence: 3"}}))
+    assert (caught.value.code, caught.value.error_code) == (400, 10071)
+
+
+@pytest.mark.parametrize(
+    ("code", "error_code", "description", "temporary"),
+    [
+        (503, 10008, "JetStream system temporarily unavailable", True),
+        (500, 10009, "JetStream cluster can not handle request", True),
+        (409, 10158, "duplicate message id is in process", True),
+        (503, 10077, "store is closed", True),
+        (503, 10077, "maximum bytes exceeded", False),
+        (400, 10071, "wrong last sequence: 3", False),
+        (404, 10059, "stream not found", False),
+    ],
+)
+def test_some_refusals_are_temporary(code: int, error_code: int, description: str, temporary: bool) -> None:
+    assert api.is_temporary(ApiError(code, error_code, description)) is temporary
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        {"state": 1, "config": {}},
+        {"state": {}, "config": {}},
+        {"state": {"last_seq": 1, "messages": 1, "first_seq": "1"}, "config": {}},
+    ],
+)
+def test_a_description_of_a_stream_that_is_none_is_an_error(answering: Answering, answer: Any) -> None:
+    with pytest.raises(ProtocolError):
+        answering.says(answer).stream_info("S", timeout_s=PATIENCE_S)
+
+
+@pytest.mark.parametrize(
+    "answer", [{}, {"message": []}, {"message": {"seq": 1}}, {"message": {"seq": 1, "subject": "a", "data": "é"}}]
+)
+def test_a_message_that_is_none_is_an_error(answering: Answering, answer: Any) -> None:
+    with pytest.raises(ProtocolError):
+        answering.says(answer).get("S", 1, timeout_s=PATIENCE_S)
+
+
+def batch(jetstream: JetStream, timeout_s: float = PATIENCE_S) -> list[StoredMessage]:
+    return list(jetstream.get_batch("S", 1, messages=5, max_bytes=1000, timeout_s=timeout_s))
+
+
+def test_a_batch_without_messages(answering: Answering) -> None:
+    assert batch(answering.says(b"", status="404 Message Not Found")) == []
+    assert batch(answering.says(b"", status="204 EOB")) == []
+    with pytest.raises(ApiError, match="Bad Request"):
+        batch(answering.says(b"", status="408 Bad Request"))
+    with pytest.raises(ProtocolError):
+        batch(answering.says(b"no headers"))
+
+
+def test_a_batch_that_breaks_off_is_an_error(answering: Answering) -> None:
+    def answer(request: Request) -> bytes:
+        return message(request, b"one", {"Nats-Sequence": "1", "Nats-Subject": "a"})
+
+    answering.server.answer = answer
+    found = answering.jetstream.get_batch("S", 1, messages=5, max_bytes=1000, timeout_s=SOON_S)
+    with pytest.raises(NatsTimeoutError):
+        list(found)
+
+
+# With a real server
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsCluster]:
+    with NatsCluster(tmp_path_factory.mktemp("nats"), 1) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def jetstream(cluster: NatsCluster) -> Iterator[JetStream]:
+    with closing(Connection(cluster.url)) as connection:
+        jetstream = JetStream(connection)
+        config = {"name": "S", "subjects": ["s.>"], "storage": "file", "allow_direct": True}
+        jetstream.create_stream(config, timeout_s=PATIENCE_S)
+        yield jetstream
+        jetstream.call("STREAM.DELETE.S", timeout_s=PATIENCE_S)
+
+
+@needs_nats
+class TestRealServer:
+    def put(self, jetstream: JetStream, count: int) -> list[StoredMessage]:
+        stored = []
+        for number in range(count):
+            payload = b"message %d " % number * number
+            ack = jetstream.publish("S", f"s.{number % 2}", payload, {}, timeout_s=PATIENCE_S)
+            stored.append(StoredMessage(ack.sequence, f"s.{number % 2}", payload))
+        return stored
+
+    def test_what_was_published_is_read(self, jetstream: JetStream) -> None:
+        stored = self.put(jetstream, 12)
+        assert [each.sequence for each in stored] == list(range(1, 13))
+        assert [jetstream.get("S", each.sequence, timeout_s=PATIENCE_S) for each in stored] == stored
+        assert jetstream.get("S", 13, timeout_s=PATIENCE_S) is None
+        assert jetstream.get_last("S", "s.0", timeout_s=PATIENCE_S) == stored[-2]
+        assert jetstream.get_last("S", "s.none", timeout_s=PATIENCE_S) is None
+        found = jetstream.get_batch("S", 3, messages=100, max_bytes=1 << 20, timeout_s=PATIENCE_S)
+        assert list(found) == stored[2:]
+        some = jetstream.get_batch("S", 3, messages=4, max_bytes=1 << 20, timeout_s=PATIENCE_S)
+        assert list(some) == stored[2:6]
+        few = list(jetstream.get_batch("S", 3, messages=100, max_bytes=150, timeout_s=PATIENCE_S))
+        assert few == stored[2 : 2 + len(few)]
+        assert 1 <= len(few) < 10
+        assert list(jetstream.get_batch("S", 13, messages=5, max_bytes=1000, timeout_s=PATIENCE_S)) == []
+
+    def test_info_and_purge(self, jetstream: JetStream) -> None:
+        info = jetstream.stream_info("S", timeout_s=PATIENCE_S)
+        assert (info.first_sequence, info.last_sequence, info.bytes, info.leader) == (1, 0, 0, "n1")
+        assert info.config["storage"] == "file"
+        self.put(jetstream, 5)
+        for _ in range(2):
+            jetstream.purge("S", 4, timeout_s=PATIENCE_S)
+            info = jetstream.stream_info("S", timeout_s=PATIENCE_S)
+            assert (info.first_sequence, info.last_sequence) == (4, 5)
+        jetstream.purge("S", 6, timeout_s=PATIENCE_S)
+        info = jetstream.stream_info("S", timeout_s=PATIENCE_S)
+        assert (info.first_sequence, info.last_sequence, info.bytes) == (6, 5, 0)
+        with pytest.raises(ApiError) as caught:
+            jetstream.stream_info("T", timeout_s=PATIENCE_S)
+        assert caught.value.error_code == api.STREAM_NOT_FOUND
+        with pytest.raises(ApiError):
+            jetstream.get("T", 1, timeout_s=PATIENCE_S)
+
+    def test_conditions(self, jetstream: JetStream) -> None:
+        def put(**conditions: str) -> Ack:
+            headers = {f"Nats-{name.replace('_', '-')}": value for name, value in conditions.items()}
+            return jetstream.publish("S", "s.log", b"x", headers, timeout_s=PATIENCE_S)
+
+        assert put(Expected_Last_Sequence="0", Msg_Id="1:1") == Ack(1, is_duplicate=False)
+        assert put(Msg_Id="1:1") == Ack(1, is_duplicate=True)
+        with pytest.raises(ApiError) as caught:
+            put(Expected_Last_Sequence="0", Msg_Id="1:1")  # a single server checks the sequence first, a cluster the id
+        assert caught.value.error_code == api.WRONG_LAST_SEQUENCE
+        with pytest.raises(ApiError) as caught:
+            put(Expected_Last_Subject_Sequence="0")
+        assert caught.value.error_code == api.WRONG_LAST_SEQUENCE
+        assert put(Expected_Last_Subject_Sequence="1").sequence == 2
+
+    def test_the_largest_message_passes_through(self, jetstream: JetStream) -> None:
+        payload = bytes(range(256)) * (7 << 12)
+        ack = jetstream.publish("S", "s.log", payload, {"A": "b"}, timeout_s=PATIENCE_S)
+        (found,) = jetstream.get_batch("S", ack.sequence, messages=1, max_bytes=8 << 20, timeout_s=PATIENCE_S)
+        assert found.payload == payload
+        again = jetstream.get("S", ack.sequence, timeout_s=PATIENCE_S)
+        assert again is not None
+        assert again.payload == payload
+
+
+# Real servers that demand credentials and TLS
+
+
+class SecuredServer(LocalServer):
+    """A server with more settings."""
+
+    secured_by = ""
+
+    def configuration(self) -> str:
+        return super().configuration() + self.secured_by
+
+
+@contextmanager
+def secured(folder: Path, secured_by: str) -> Iterator[int]:
+    """Run a server with these settings, and yield its port."""
+    (port,) = free_ports(1)
+    server = SecuredServer("n1", folder, port)
+    server.secured_by = secured_by
+    start(server)
+    try:
+        yield port
+    finally:
+        server.kill()
+
+
+@needs_nats
+@pytest.mark.parametrize(
+    ("settings", "credentials"),
+    [
+        ('authorization { user: "me", password: "a/word" }', "me:a%2Fword@"),
+        ('authorization { token: "sesame" }', "sesame@"),
+    ],
+)
+def test_real_credentials(tmp_path: Path, settings: str, credentials: str) -> None:
+    with secured(tmp_path, settings) as port:
+        with closing(Connection(f"nats://{credentials}127.0.0.1:{port}")) as connection:
+            assert JetStream(connection).call("STREAM.NAMES", timeout_s=PATIENCE_S)["total"] == 0
+        for wrong in ("", "me:wrong@", "wrong@"):
+            with closing(Connection(f"nats://{wrong}127.0.0.1:{port}")) as connection:
+                await_refusal(connection)
+
+
+def await_refusal(connection: Connection) -> None:
+    eventually(lambda: "Authorization Violation" in connection._problem)
+
+
+@needs_nats
+def test_real_tls(tmp_path: Path) -> None:
+    certificate = make_certificate(tmp_path)
+    settings = f'tls {{ cert_file: "{certificate.chain}", key_file: "{certificate.key}" }}'
+    with (
+        secured(tmp_path, settings) as port,
+        closing(Connection(f"tls://localhost:{port}", tls=certificate.trusting())) as connection,
+    ):
+        log = LogStream(connection).start(max_record_bytes=4 << 20)
+        record = bytes(range(256)) * (1 << 13)
+        position = log.append(record)
+        log.wait(position)
+        log.close()
