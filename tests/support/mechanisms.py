@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 import urllib.request
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
+from tests.support.history.calls import Consume, Delete, History, Update
 from tests.support.waiting import PATIENCE_S
 from wonderq.broker.broker import Broker
 from wonderq.state import record
@@ -32,6 +33,12 @@ FIRED = "schedules fired"
 UPDATES = "updates"
 DELETES = "deletes"
 PURGES = "purges"
+
+#: Ways in which consumers end claims and make others, by the answers that they got.
+NEXTS, POLLS = "claims ended and made in one request", "messages of several queues in one answer"
+DECLARED_DEAD, UNCOUNTED = "messages declared dead", "uncounted releases"
+ERRORS, NAMED = "errors reported", "claims with a name"
+ENDS = (NEXTS, POLLS, DECLARED_DEAD, UNCOUNTED, ERRORS, NAMED)
 
 #: Samples of `GET /metrics` by what they count.
 _SAMPLES = {
@@ -102,6 +109,29 @@ def counted(broker: Broker) -> Counter[str]:
         counts[UPDATES] += queue.calls[record.UPDATE]
         counts[DELETES] += queue.calls[record.DELETE]
         counts[PURGES] += queue.calls[record.PURGE]
+    return counts
+
+
+def acknowledged(history: History) -> Counter[str]:
+    """Return the counts of what clients did, by the answers that they got."""
+    counts: Counter[str] = Counter()
+    ending: set[int | None] = set()
+    claiming: dict[int | None, set[str]] = defaultdict(set)
+    for call in history.calls:
+        if not call.happened:
+            continue
+        if isinstance(call, Consume) and call.deliveries:
+            claiming[call.request].add(call.queue)
+            counts[NAMED] += len(call.deliveries) if call.consumer else 0
+        elif isinstance(call, Delete | Update):
+            ending.add(call.request)
+        if isinstance(call, Update):
+            counts[DECLARED_DEAD] += call.dead
+            counts[UNCOUNTED] += call.uncounted
+            counts[ERRORS] += call.error is not None
+    requests = {each: queues for each, queues in claiming.items() if each is not None}
+    counts[NEXTS] = sum(each in ending for each in requests)
+    counts[POLLS] = sum(len(queues) > 1 for queues in requests.values())
     return counts
 
 
