@@ -48,12 +48,15 @@ class _Maker:
     known: list[tuple[int, str, str, str | None]] = field(default_factory=list)
     """Known ids, or ids with receipts, each with the time since when a client knows it, and its queue."""
     produced: int = 0
+    ending: bool = False
+    """Whether claims are mostly ended, so that messages are claimed anew and become dead letters."""
 
     def make(self) -> History:
         rng = self.rng
+        self.ending = rng.random() < 0.4
         history = History(wall_offset_s=WALL_MS / 1000)
         moment_ms = 1000
-        count = rng.randint(2, CALLS)
+        count = CALLS if self.ending else rng.randint(2, CALLS)
         outage_at = rng.randint(1, count) if rng.random() < 0.6 else 0
         down_ms = up_ms = 0
         cut_off: set[int] = set()
@@ -153,6 +156,8 @@ class _Maker:
         if last and rng.random() < 0.5:
             return Listing(**{**about, "queue": DEAD_LETTERS} if any_letters else about)
         choice = rng.random()
+        if self.ending:
+            choice = rng.choice((0.3, 0.3, 0.5, 0.9, 0.9)) if any(receipt for *_, receipt in known) else 0.3
         if any_letters and choice < 0.4:
             dead: dict[str, Any] = {**about, "queue": DEAD_LETTERS}
             return self._consume(dead) if choice < 0.2 else Listing(**dead)
@@ -179,6 +184,8 @@ class _Maker:
         about["queue"], name, receipt = (
             rng.choice([each for each in known if each[2]] or known) if rng.random() < 0.8 else known[0]
         )
+        if self.ending:
+            about["queue"], name, receipt = ([each for each in known if each[2]] or known)[-1]
         if receipt is not None and rng.random() < 0.2:
             receipt = None
         if choice < 0.75:
@@ -193,6 +200,8 @@ class _Maker:
                 {"error": self._error()},
             )
         )
+        if self.ending and rng.random() < 0.6:
+            change = {"delay_s": 0.0}
         if about["queue"] == QUEUE and rng.random() < 0.2:
             change = {"dead": True}
         elif receipt is not None and releases(Update(id=name, **about, **change)):

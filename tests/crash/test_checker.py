@@ -466,10 +466,10 @@ CLEAN: dict[str, list[Call]] = {
     "a request without an answer ended what had a current receipt": [
         produce(0, "m", "n"),
         claim(1, "m", timeout_s=0.1),
-        claim(1.5, "m", 2, timeout_s=0.1),
+        claim(1.5, "m", 2, timeout_s=30),
         claim(4, "n"),
         *in_one(1, replace(lost_delete(4.5, "m"), receipt=receipt("m")), lost_delete(4.5, "n")),
-        listing(7, waits("m", 2)),
+        listing(7, claimed("m", 31.55, 2)),
     ],
     "ended and claimed again in one request": [
         produce(0, "m"),
@@ -933,7 +933,7 @@ BROKEN: dict[str, tuple[Rule, list[Call]]] = {
         Rule.RECEIPTS_COUNT,
         [
             produce(0, "m"),
-            claim(1, "m", timeout_s=30),
+            claim(1, "m", timeout_s=0.5),
             *in_one(1, delete(2, "m", receipt("m")), claim(2, "m", 2)),
         ],
     ),

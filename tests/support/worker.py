@@ -229,9 +229,9 @@ class Worker:
             client.delete_batch([Target(each) for each in chosen])
         elif choice < 0.7:
             client.update_batch([replace(change, id=each, body=self._body(rng.choice((5, 500)))) for each in chosen])
-        elif choice < 0.75 and client.queue in QUEUES:
+        elif choice < 0.73 and client.queue in QUEUES:
             client.update_batch([replace(change, id=each, dead=True, error=self._error()) for each in chosen])
-        elif choice < 0.82:
+        elif choice < 0.83:
             timeout_s = rng.choice((0.0, 0.3, 1.0)) if may_be_renewed_by_id(chosen[0]) else 0.0
             client.update(replace(change, id=chosen[0], visibility_timeout_s=timeout_s))
         else:

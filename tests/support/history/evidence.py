@@ -290,7 +290,7 @@ class Evidence:
             queue=letter.queue, start_s=start_s, end_s=end_s, outcome=updates[0].outcome, bodies=("",)
         )
         self._prepare(letter, bodies, errors)
-        if len(updates) == 1 and letter.witnesses:  # it happened, though it may have had no answer
+        if len(updates) == 1 and letter.witnesses and not updates[0].happened:  # so it did, without an answer
             declared = replace(updates[0], end_s=min(updates[0].end_s, letter.known_s))
             others = [each for each in source.removals if each[0] is not updates[0]]
             source.removals = [*others, (declared, True)]

@@ -129,7 +129,8 @@ class _Timeline:
         self._longest_s = max(self._longest_s, given.call.end_s - given.call.start_s)
 
     def between(self, since_s: float, until_s: float) -> list[_Given]:
-        first, last = bisect_left(self._starts, since_s - self._longest_s), bisect_left(self._starts, until_s)
+        earliest_s = since_s - self._longest_s - 2 * CLOCK_SLACK_S
+        first, last = bisect_left(self._starts, earliest_s), bisect_left(self._starts, until_s)
         return self._all[first:last]
 
 
