@@ -54,6 +54,12 @@ _SAMPLES = {
     'wonderq_operations_total operation="purge"': PURGES,
 }
 
+#: Requests that succeeded, in the same text.
+_ANSWERED = re.compile(
+    r'^wonderq_http_request_duration_seconds_count\{method="\w+",route="([^"]*)",status="2\d\d"\} ([0-9.e+]+)$',
+    re.MULTILINE,
+)
+
 _SAMPLE = re.compile(r'^(\w+)(?:\{(?:(operation="\w+"),)?[^}]*\})? ([0-9.e+]+)$', re.MULTILINE)
 
 
@@ -81,8 +87,18 @@ class Mechanisms:
 
 def scraped(url: str) -> Counter[str]:
     """Return the counts of a running broker, from its metrics."""
+    return of_metrics(_metrics(url))
+
+
+def answered(url: str, ending: str) -> int:
+    """Return how many requests a running broker has answered with success, of the routes with this ending."""
+    return sum(int(float(value)) for route, value in _ANSWERED.findall(_metrics(url)) if route.endswith(ending))
+
+
+def _metrics(url: str) -> str:
     with urllib.request.urlopen(f"{url}/metrics", timeout=PATIENCE_S) as answer:
-        return of_metrics(answer.read().decode())
+        text: str = answer.read().decode()
+    return text
 
 
 def of_metrics(text: str) -> Counter[str]:
