@@ -115,10 +115,10 @@ def _listed_count(
     evidence: Evidence, message: Message, listing: Listing, found: Seen, last: tuple[Listing, Seen] | None
 ) -> None:
     moment = Change.of(listing)
-    counts = {at.rank: message.counts_after(at.rank, moment)[0] for _, _, at in message.claims if at.rank is not None}
-    least = max([min(counts[at.rank]) for _, _, at in message.claims if at.end_s < listing.start_s], default=0)
-    past = [(each, at) for _, each, at in message.claims if at.start_s <= listing.end_s]
-    most = max([max(counts[at.rank]) for _, at in past], default=0)
+    left = [(message.counts_after(rank, moment)[0], at) for rank, (_, _, at) in enumerate(message.claims, 1)]
+    past = [(counts, at) for counts, at in left if at.start_s <= listing.end_s]
+    least = max([min(counts) for counts, at in past if at.end_s < listing.start_s], default=0)
+    most = max([max(counts) for counts, _ in past], default=0)
     if found.receive_count > most:
         since_s = max([at.start_s for _, at in past], default=0.0)
         most += evidence.lost_claims(message.queue, since_s, listing.end_s)

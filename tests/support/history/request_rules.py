@@ -34,8 +34,10 @@ def moved(evidence: Evidence) -> None:
     letters = {each.source for each in evidence.messages.values()}
     listings = evidence.listings[DEAD_LETTERS]
     for message in evidence.messages.values():
-        [removal, *others] = [call for call, _ in message.removals] or [None]
-        if others or not isinstance(removal, Update) or removal.happened or message.id in letters:
+        if len(message.removals) != 1 or message.id in letters:
+            continue
+        removal = message.removals[0][0]
+        if not isinstance(removal, Update) or removal.happened:
             continue
         gone = _proof_of_end(evidence, message)
         since_s = float("inf") if gone is None else gone[1].end_s
