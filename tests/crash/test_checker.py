@@ -770,10 +770,10 @@ BROKEN: dict[str, tuple[Rule, list[Call]]] = {
         Rule.RECEIVES_GROW,
         [
             produce(0, "m"),
-            claim(1, "m", timeout_s=0.1),
-            claim(1.5, "m", 2, timeout_s=0.1),
-            replace(undone(2, "m"), outcome=Outcome.REFUSED, code="stale_receipt"),
-            claim(2.5, "m", 2, suffix="'"),
+            claim(3.5, "m", timeout_s=0.1),
+            lost_claim(4),
+            replace(undone(4.2, "m"), outcome=Outcome.REFUSED, code="stale_receipt"),
+            claim(7, "m", 1, suffix="'"),
         ],
     ),
     "one lost uncounted release undoes two receives": (

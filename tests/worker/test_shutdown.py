@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 import threading
 from queue import SimpleQueue
 
@@ -168,9 +169,15 @@ def test_a_signal_is_seen_by_a_main_thread_that_waits_already() -> None:
     """The system may give it to any thread, and the main one may be between its last look at signals and its wait."""
     events: SimpleQueue[int] = SimpleQueue()
 
+    def wait() -> int:
+        return events.get(timeout=PATIENCE_S)
+
     def interrupt() -> None:
+        main, line = threading.main_thread().ident or 0, wait.__code__.co_firstlineno + 1
+        # It has left the GIL within `get`, so it runs no handler any more.
+        eventually(lambda: (frame := sys._current_frames()[main]).f_code is wait.__code__ and frame.f_lineno == line)
         signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
 
     with stop_signals(events.put):
         threading.Thread(target=interrupt).start()
-        assert events.get(timeout=PATIENCE_S) == signal.SIGTERM
+        assert wait() == signal.SIGTERM
