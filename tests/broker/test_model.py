@@ -358,6 +358,7 @@ class BrokerMachine(RuleBasedStateMachine):
         timeout=timeouts,
         attempt=st.sampled_from([None, None, None, "one", "two"]),
         consumer=st.sampled_from(["", "", "worker-2"]),
+        again=st.one_of(st.none(), st.none(), st.tuples(st.one_of(st.none(), failures, releases))),
     )
     def next(
         self,
@@ -367,13 +368,19 @@ class BrokerMachine(RuleBasedStateMachine):
         timeout: int | None,
         attempt: str | None,
         consumer: str,
+        again: tuple[Change | None] | None,
     ) -> None:
-        """Finish messages of any queue, and claim the next ones; some receipts are not what they should be."""
+        """Finish messages of any queue, and claim the next ones; some receipts are not what they should be.
+
+        ``again`` is another end of the first message.
+        """
         held = [item.receipt for _, item in self.held()]
         finishes = []
         for (kind, index, other), change in choices:
             wrong = self.target(queue, (kind, index, other)).receipt or "rubbish"
             finishes.append(Finish(held[index % len(held)] or "" if held and other else wrong, change))
+        if finishes and again is not None:
+            finishes.append(Finish(finishes[0].receipt, *again))
         self._next(queue, finishes, ClaimOptions(limit, timeout, attempt_id=attempt, consumer=consumer))
 
     @rule(queue=queues, change=st.one_of(st.none(), failures, releases), limit=st.sampled_from([1, 3]))
@@ -454,6 +461,8 @@ class BrokerMachine(RuleBasedStateMachine):
             naive.claimed(line, most, timeout_ms, None, mine, consumer=consumer, may_be_less=later)
             limit -= len(mine)
         assert refused == (any_full and not got)
+        sizes = [self.lines[message.queue].items[message.id].size for message in got]
+        assert sum(sizes) <= LIMITS.batch_bytes or len(sizes) == 1
 
     def _claim(self, queue: str, options: ClaimOptions, call: Callable[[], list[Message]] | None = None) -> None:
         naive = self.naive
@@ -632,9 +641,9 @@ class BrokerMachine(RuleBasedStateMachine):
         if step == "nothing":
             return
         texts = [f"{len(self.naive.ids) + n} ".ljust(200, "-") for n in range(3)]
-        for _ in range(12):
+        for turn in range(12):
             self._produce("default", texts, None)
-            if "claim" in step:
+            if "claim" in step and turn % 2:
                 self._claim("default", ClaimOptions(2, 10_000))
             if "delete" in step:
                 ids = list(self.lines["default"].items)[-12:-1]
