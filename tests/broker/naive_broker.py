@@ -7,11 +7,26 @@ from the broker's answers, and checks that they are among those that it may give
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Any
 
-from tests.broker.naive_queue import ASIDE, HIDDEN, READY, TAKEN, Attempt, Item, Key, Line, RefusalError, share_of
+from tests.broker.naive_queue import (
+    ASIDE,
+    HIDDEN,
+    READY,
+    TAKEN,
+    Attempt,
+    Finished,
+    Item,
+    Key,
+    Line,
+    RefusalError,
+    share_of,
+)
+from wonderq.broker.finishing import Finish
 from wonderq.model.envelope import DeadLetterSource
+from wonderq.model.failures import FAILURE_HEADER, MAX_ERROR_BYTES, Failure
 from wonderq.model.limits import Limits
 from wonderq.model.messages import Change, Message, NewMessage, SendResult, Target, size_of
 from wonderq.model.settings import DEDUPLICATION_WINDOW_MS
@@ -30,6 +45,10 @@ class NaiveBroker:
         """Every receipt ever issued, and its message."""
         self.ids: list[str] = []
         """Every id ever issued."""
+        self.line_of: dict[str, Line] = {}
+        """The queue of every id ever issued."""
+        self.moving: list[tuple[Line, Item, str]] = []
+        """Messages that the last call declared dead, with the reason: `arrive` is to be told what became of them."""
 
     def line(self, queue: str) -> Line:
         if queue not in self.queues:
@@ -153,6 +172,7 @@ class NaiveBroker:
         assert item.sequence == line.next_sequence
         assert item.id not in self.ids
         self.ids.append(item.id)
+        self.line_of[item.id] = line
         line.items[item.id] = item
         line.newest_id = item.id
         line.next_sequence += 1
@@ -161,13 +181,16 @@ class NaiveBroker:
 
     def before_claim(self, queue: str, limit: int, timeout_ms: int | None) -> None:
         """Refuse a claim if it must be; and forget what is too old."""
-        if not 1 <= limit <= self.limits.batch_messages:
-            raise RefusalError("InvalidValueError")
-        self.check_range(timeout_ms, self.limits.visibility_timeout_ms)
+        self.check_claim(limit, timeout_ms)
         line, now_ms = self.line(queue), self.now_ms
         retention_ms = line.settings.retention_ms
         if retention_ms:
             line.items = {key: item for key, item in line.items.items() if item.produced_ms > now_ms - retention_ms}
+
+    def check_claim(self, limit: int, timeout_ms: int | None) -> None:
+        if not 1 <= limit <= self.limits.batch_messages:
+            raise RefusalError("InvalidValueError")
+        self.check_range(timeout_ms, self.limits.visibility_timeout_ms)
 
     def claim_again(self, line: Line, attempt_id: str | None, timeout_ms: int) -> list[Message] | None:
         """Return what an attempt has to be given that was made before, if it still counts."""
@@ -197,8 +220,21 @@ class NaiveBroker:
             raise RefusalError("TooManyInFlightError")
         return min(limit, max(room, 0))
 
-    def claimed(self, line: Line, most: int, timeout_ms: int, attempt_id: str | None, got: Sequence[Message]) -> None:
-        """Take over a claim's answer, which must be one that it may have."""
+    def claimed(
+        self,
+        line: Line,
+        most: int,
+        timeout_ms: int,
+        attempt_id: str | None,
+        got: Sequence[Message],
+        *,
+        consumer: str = "",
+        may_be_less: bool = False,
+    ) -> None:
+        """Take over a claim's answer, which must be one that it may have, and all that it may have.
+
+        With ``may_be_less`` it may have less: messages of another queue came before these.
+        """
         now_ms, last = self.now_ms, None
         lines, busy = line.lines(now_ms), line.in_flight(now_ms)
         left_bytes = self.limits.batch_bytes
@@ -213,7 +249,7 @@ class NaiveBroker:
             last = item.lane
             lines[last].pop(0)
             busy[share_of(last)] = busy.get(share_of(last), 0) + 1
-        if len(got) < most:
+        if len(got) < most and not may_be_less:
             more = line.may_be_next(lines, busy, last)
             assert not more or (got and any(item.size > left_bytes for item in more)), "there was more to be given"
         for message in got:
@@ -224,7 +260,7 @@ class NaiveBroker:
             item.first_claimed_ms = item.first_claimed_ms if item.receives else now_ms
             item.held, item.due_ms, item.timeout_ms = TAKEN, now_ms + timeout_ms, timeout_ms
             item.receives += 1
-            item.receipt = message.receipt
+            item.receipt, item.consumer = message.receipt, consumer
             assert message == item.seen(line.name, now_ms, message.receipt)
         if attempt_id is not None and got:
             given = [(message.id, message.receipt or "") for message in got]
@@ -242,9 +278,12 @@ class NaiveBroker:
     def move(self, line: Line, item: Item, moved: Message) -> None:
         """Take over that a dead letter was moved, and is now this."""
         assert self.is_dead(line, item)
-        target = self.queues.setdefault(line.settings.dead_letter_queue, Line(moved.queue, self.now_ms))
         most = line.settings.max_receives
-        reason = f"received {'once' if most == 1 else f'{most} times'} without being deleted"
+        self.arrive(line, item, f"received {'once' if most == 1 else f'{most} times'} without being deleted", moved)
+
+    def arrive(self, line: Line, item: Item, reason: str, moved: Message) -> None:
+        """Take over that a message is now this dead letter."""
+        target = self.queues.setdefault(line.settings.dead_letter_queue, Line(moved.queue, self.now_ms))
         origin = DeadLetterSource(line.name, item.id, reason, self.now_ms, item.produced_ms, item.receives)
         headers = {**item.headers, "origin": origin}
         group = headers.get("group", "")
@@ -260,13 +299,15 @@ class NaiveBroker:
         if len(entries) > self.limits.batch_messages:
             raise RefusalError("BatchTooLargeError")
 
+    def message_of(self, receipt: str) -> str | None:
+        """Return the id of a receipt's message, also if the receipt is forged; None if it is no receipt."""
+        forged = {known[:-1]: place for known, place in self.issued.items()}
+        return self.issued.get(receipt) or (forged.get(receipt[:-1]) if len(receipt) == 40 else None)
+
     def find(self, line: Line, target: Target) -> Item:
         message_id = target.id
         if target.receipt is not None:
-            forged = {known[:-1]: place for known, place in self.issued.items()}
-            message_id = self.issued.get(target.receipt) or (
-                forged.get(target.receipt[:-1]) if len(target.receipt) == 40 else None
-            )
+            message_id = self.message_of(target.receipt)
             if message_id is None or (target.id is not None and target.id != message_id):
                 raise RefusalError("InvalidValueError")
         elif message_id is None:
@@ -303,30 +344,51 @@ class NaiveBroker:
         ]
         if texts:
             self.check_contents(texts)
-        line = self.line(queue)
+        self.check_uncounted(updates)
+        return self._update_line(self.line(queue), updates, frozenset())
+
+    def check_uncounted(self, updates: Sequence[tuple[Target, Change]]) -> None:
+        for target, change in updates:
+            releases = change.visibility_timeout_ms == 0 or change.delay_ms is not None or change.backoff_ms is not None
+            if change.uncounted and (target.receipt is None or not releases):
+                raise RefusalError("InvalidValueError")
+
+    def _update_line(
+        self, line: Line, updates: Sequence[tuple[Target, Change]], gone: AbstractSet[str]
+    ) -> list[str | None]:
+        """Update the messages of a queue; those in ``gone`` are deleted by the same request."""
         self._check_rewritten(line, updates)
         results: list[str | None] = []
         after: dict[str, Item] = {}
+        moving: list[tuple[Line, Item, str]] = []
         for target, change in updates:  # a batch is decided on what was before
             try:
                 item = self.find(line, target)
-                if item.id in after:
+                if item.id in after or item.id in gone:
                     raise RefusalError("InvalidValueError")
                 after[item.id] = self._changed(line, item, change)
+                if change.dead and line.settings.dead_letter_queue:
+                    reason = change.error.message[:1000] if change.error else ""
+                    moving.append((line, after[item.id], reason or "declared dead by its consumer"))
                 results.append(None)
             except RefusalError as refusal:
                 results.append(refusal.name)
+        leaving = {item.id for _, item, _ in moving}
         more = sum(
-            item.size - line.items[key].size for key, item in after.items() if item.updates > line.items[key].updates
+            item.size - line.items[key].size
+            for key, item in after.items()
+            if item.updates > line.items[key].updates and key not in leaving
         )
         if more > 0:
             line.check_room(0, more)
         line.items.update(after)
+        self.moving += moving
         return results
 
     def _check_rewritten(self, line: Line, updates: Sequence[tuple[Target, Change]]) -> None:
-        contents: list[tuple[str, Mapping[str, Any]]] = []
+        """Refuse to write too much again. Reported errors have room of their own."""
         before: dict[str, int] = {}
+        after: list[tuple[tuple[str, Mapping[str, Any]], bool]] = []
         for target, change in updates:
             if change.rewrites:
                 try:
@@ -334,29 +396,87 @@ class NaiveBroker:
                 except RefusalError:
                     continue
                 before[item.id] = item.size
-                contents.append(_rewritten(item, change))
-        if len(before) > 1:
-            self.check_bytes(list(before.values()))
-        if contents:
-            self.check_contents(contents)
+                moves = change.dead and bool(line.settings.dead_letter_queue)
+                contents = _rewritten(item, change, self._failure(item, change))
+                after.append((contents, change.replaces_contents and not moves))
+        failing = sum(change.error is not None or change.dead for _, change in updates)
+        most = self.limits.batch_bytes + 16 * len(after) + 2 * MAX_ERROR_BYTES * failing
+        sizes = [sum(before.values())]
+        for contents, is_checked in after:
+            if is_checked:
+                self.check_contents([contents])
+            sizes.append(len(encode_entry(*contents)))
+            if len(before) > 1 and max(sizes[0], sum(sizes[1:])) > most:
+                raise RefusalError("BatchTooLargeError")
+
+    def _failure(self, item: Item, change: Change) -> Failure | None:
+        if change.error is None:
+            return None
+        consumer = item.consumer if item.status(self.now_ms) == TAKEN else ""
+        return Failure(change.error, self.now_ms, item.receives, consumer)
+
+    def finish(self, queues: Sequence[str], finishes: Sequence[Finish], attempt_id: str | None) -> list[str | None]:
+        """Delete and update messages by their receipts, whatever their queues."""
+        if len(finishes) > self.limits.batch_messages:
+            raise RefusalError("BatchTooLargeError")
+        self.check_uncounted([(Target(receipt=each.receipt), each.change) for each in finishes if each.change])
+        first, *_ = [self.line(queue) for queue in queues]
+        before = None if attempt_id is None else first.finished.get(attempt_id)
+        if before is not None and before.until_ms > self.now_ms and before.finishes == tuple(finishes):
+            return before.results
+        results: list[str | None] = ["InvalidValueError"] * len(finishes)
+        parts: dict[str, list[int]] = {}
+        for index, each in enumerate(finishes):
+            message_id = self.message_of(each.receipt)
+            if message_id is not None:
+                line = self.line_of[message_id]
+                if self.queues.get(line.name) is line:
+                    parts.setdefault(line.name, []).append(index)
+                else:
+                    results[index] = "MessageNotFoundError"
+        for name, indexes in parts.items():
+            self._finish_part(self.queues[name], [(index, finishes[index]) for index in indexes], results)
+        if attempt_id is not None:
+            until_ms = self.now_ms + DEDUPLICATION_WINDOW_MS
+            first.finished[attempt_id] = Finished(tuple(finishes), results, until_ms)
+        return results
+
+    def _finish_part(self, line: Line, part: Sequence[tuple[int, Finish]], results: list[str | None]) -> None:
+        done: set[str] = set()
+        for index, each in part:
+            if each.change is None:
+                try:
+                    item = self.find(line, Target(receipt=each.receipt))
+                    results[index] = "MessageNotFoundError" if item.id in done else None
+                    done.add(item.id)
+                except RefusalError as refusal:
+                    results[index] = refusal.name
+        updates = [(index, Target(receipt=each.receipt), each.change) for index, each in part if each.change]
+        changed = self._update_line(line, [(target, change) for _, target, change in updates], done)
+        for (index, _, _), result in zip(updates, changed, strict=True):
+            results[index] = result
+        for message_id in done:
+            del line.items[message_id]
 
     def _changed(self, line: Line, item: Item, change: Change) -> Item:
         now_ms, timeout_ms, limits = self.now_ms, change.visibility_timeout_ms, self.limits
+        failure = self._failure(item, change)
         item = replace(item)
         if change.if_version not in (None, item.updates + 1):
             raise RefusalError("VersionConflictError")
         if sum((timeout_ms is not None, change.delay_ms is not None, change.backoff_ms is not None, change.bury,
-                change.expire)) > 1:  # fmt: skip
+                change.expire, change.dead)) > 1:  # fmt: skip
             raise RefusalError("InvalidValueError")
         self.check_range(change.backoff_ms, limits.delay_ms)
         delay_ms = change.delay_ms
         if change.backoff_ms is not None:
             delay_ms = min(change.backoff_ms * 2 ** max(item.receives - 1, 0), limits.delay_ms)
         self.check_range(delay_ms, limits.delay_ms)
-        if change.bury:
+        if change.bury or change.dead:
             item.held, item.receipt = ASIDE, None
         elif delay_ms is not None:
             item.held, item.due_ms, item.receipt = HIDDEN if delay_ms else READY, now_ms + delay_ms, None
+            item.uncount(change)
         elif change.expire:
             if item.status(now_ms) != TAKEN:
                 raise RefusalError("NotClaimedError")
@@ -369,8 +489,10 @@ class NaiveBroker:
             item.due_ms = now_ms + item.timeout_ms
             if timeout_ms == 0:
                 item.held, item.receipt = READY, None
+                item.uncount(change)
         if change.rewrites:
-            item.body, item.headers = _rewritten(item, change)
+            item.body, item.headers = _rewritten(item, change, failure)
+        if change.replaces_contents:
             most_bytes = line.settings.max_message_bytes
             if most_bytes and size_of(item.body, item.headers.get("attributes")) > most_bytes:
                 raise RefusalError("MessageTooLargeError")
@@ -413,8 +535,8 @@ class NaiveBroker:
         del self.queues[queue]
 
 
-def _rewritten(item: Item, change: Change) -> tuple[str, Mapping[str, Any]]:
-    more = item.headers
+def _rewritten(item: Item, change: Change, failure: Failure | None) -> tuple[str, Mapping[str, Any]]:
+    more = item.headers if failure is None else {**item.headers, FAILURE_HEADER: failure.to_header()}
     if change.attributes is not None:
         more = {**more, "attributes": dict(change.attributes)}
     return item.body if change.body is None else change.body, more

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
+from wonderq.broker.finishing import Finish
 from wonderq.model.envelope import envelope_of
-from wonderq.model.messages import Message, NewMessage
+from wonderq.model.messages import Change, Message, NewMessage
 from wonderq.model.settings import QueueSettings
 from wonderq.state.record import encode_entry
 
@@ -46,9 +47,16 @@ class Item:
     receipt: str | None = None
     first_claimed_ms: int = 0
     updates: int = 0
+    consumer: str = ""
 
     def status(self, now_ms: int) -> str:
         return READY if self.held in (TAKEN, HIDDEN) and self.due_ms <= now_ms else self.held
+
+    def uncount(self, change: Change) -> None:
+        """Undo the receive of the claim that a change releases, if it is to count as none."""
+        if change.uncounted:
+            self.receives -= 1
+            self.first_claimed_ms = self.first_claimed_ms if self.receives else 0
 
     @property
     def size(self) -> int:
@@ -58,7 +66,9 @@ class Item:
         status = self.status(now_ms) if receipt is None else TAKEN
         due_ms = self.due_ms if status in (TAKEN, HIDDEN) else None
         known = self.id, self.body, status, receipt, self.receives, self.produced_ms, due_ms, queue
-        return Message(*known, self.sequence, self.first_claimed_ms, envelope_of(self.headers, self.updates))
+        envelope = envelope_of(self.headers, self.updates)
+        consumer = self.consumer if status == TAKEN else ""
+        return Message(*known, self.sequence, self.first_claimed_ms, envelope, consumer)
 
 
 @dataclass
@@ -68,6 +78,15 @@ class Attempt:
     given: list[tuple[str, str]]
     """Ids and receipts."""
     due_ms: int
+    until_ms: int
+
+
+@dataclass
+class Finished:
+    """A request that finished messages, and may be repeated."""
+
+    finishes: tuple[Finish, ...]
+    results: list[str | None]
     until_ms: int
 
 
@@ -84,6 +103,7 @@ class Line:
     keys: dict[Key, tuple[str, int, int]] = field(default_factory=dict)
     """Id and sequence of the message, and until when it is remembered."""
     attempts: dict[str, Attempt] = field(default_factory=dict)
+    finished: dict[str, Finished] = field(default_factory=dict)
 
     @property
     def is_fifo(self) -> bool:

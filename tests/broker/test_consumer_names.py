@@ -108,6 +108,22 @@ def test_a_failure_names_the_consumer(lasting: Lasting) -> None:
     assert message.envelope.last_failure.consumer == "worker-1:42"
 
 
+@pytest.mark.parametrize("looked_at", [False, True])
+def test_a_failure_after_the_deadline_names_nobody_whether_or_not_the_queue_was_looked_at(
+    lasting: Lasting, looked_at: bool
+) -> None:
+    (one,) = lasting.add("q", "1")
+    (held,) = take(lasting)
+    lasting.clock.ms += 10_000
+    if looked_at:
+        assert names(lasting) == [""]
+    lasting.broker.update("q", Target(receipt=held.receipt), Change(error=ReportedError("x")))
+    message = lasting.again().get("q", one)
+    assert message.envelope is not None
+    assert message.envelope.last_failure is not None
+    assert message.envelope.last_failure.consumer == ""
+
+
 def test_a_purge_and_a_dropped_queue_leave_no_name(lasting: Lasting) -> None:
     lasting.add("q", "1", "2")
     take(lasting)

@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,13 @@ from tests.support.clock import FakeClock
 from tests.support.states import another_receipt, small_pages
 from wonderq.broker import maintenance
 from wonderq.broker.broker import Broker
+from wonderq.broker.claims import ClaimOptions
 from wonderq.broker.compaction import compact_oldest
-from wonderq.model.errors import BrokerError, MessageNotFoundError
+from wonderq.broker.finishing import Finish, Next
+from wonderq.broker.polls import Sources
+from wonderq.model import errors as model_errors
+from wonderq.model.errors import BrokerError, MessageNotFoundError, TooManyInFlightError
+from wonderq.model.failures import ReportedError
 from wonderq.model.limits import Limits
 from wonderq.model.messages import Change, Message, NewMessage, SendResult, Target
 from wonderq.state.thinning import Thinning
@@ -85,7 +91,27 @@ KINDS = (
     "none",
 )
 targets = st.tuples(st.sampled_from(KINDS), st.integers(0, 11), st.integers(0, 5))
+errors = st.sampled_from(
+    [ReportedError("no route", "OSError", "line 1"), ReportedError("\u00e9" * 9), ReportedError("")]
+)
+releases = st.one_of(
+    st.sampled_from([0, 0, 2_000, 90_000]).map(lambda ms: Change(delay_ms=ms)),
+    st.sampled_from([2_000, 90_001]).map(lambda ms: Change(backoff_ms=ms)),
+    st.just(Change(visibility_timeout_ms=0)),
+)
+failures = st.one_of(
+    st.one_of(st.none(), errors).map(lambda error: Change(dead=True, error=error)),
+    errors.map(lambda error: Change(error=error)),
+    st.builds(
+        lambda change, uncounted, error: replace(change, uncounted=uncounted, error=error),
+        releases,
+        st.sampled_from([True, True, False]),
+        st.one_of(st.none(), errors),
+    ),
+)
 changes = st.one_of(
+    failures,
+    failures,
     st.just(Change()),
     st.just(Change(bury=True)),
     st.just(Change(expire=True)),
@@ -101,6 +127,9 @@ changes = st.one_of(
         attributes=st.one_of(st.none(), attributes),
         bury=st.sampled_from([False, False, True]),
         expire=st.sampled_from([False, False, False, True]),
+        dead=st.sampled_from([False, False, False, True]),
+        uncounted=st.sampled_from([False, False, False, True]),
+        error=st.one_of(st.none(), st.none(), errors),
         backoff_ms=st.none(),
         if_version=st.sampled_from([None, None, 1, 1, 2, 3]),
     ),
@@ -134,7 +163,8 @@ class BrokerMachine(RuleBasedStateMachine):
         self.naive = NaiveBroker(LIMITS, QUEUES)
 
     @initialize(
-        segment_bytes=st.sampled_from([4096, 4096, 16_384, 65_536]),
+        # The smallest one holds a batch of dead letters with their errors.
+        segment_bytes=st.sampled_from([8192, 8192, 16_384, 65_536]),
         policy=st.sampled_from(["always", "os", "interval:20"]),
         page_bits=st.sampled_from([1, 2, 3, 12]),
     )
@@ -312,16 +342,131 @@ class BrokerMachine(RuleBasedStateMachine):
         limit=st.sampled_from([1, 1, 2, 3, 12]),
         timeout=timeouts,
         attempt=st.sampled_from([None, None, None, "one", "two"]),
+        consumer=st.sampled_from(["", "", "worker-1", "\u00fc"]),
     )
-    def claim(self, queue: str, limit: int, timeout: int | None, attempt: str | None) -> None:
-        self._claim(queue, limit, timeout, attempt)
+    def claim(self, queue: str, limit: int, timeout: int | None, attempt: str | None, consumer: str) -> None:
+        self._claim(queue, ClaimOptions(limit, timeout, attempt_id=attempt, consumer=consumer))
 
     @rule(queue=queues, limit=st.integers(1, 5), timeout=st.sampled_from([2_000, 10_000, 30_000]))
     def claim_for_long(self, queue: str, limit: int, timeout: int) -> None:
-        self._claim(queue, limit, timeout)
+        self._claim(queue, ClaimOptions(limit, timeout))
 
-    def _claim(self, queue: str, limit: int, timeout: int | None, attempt: str | None = None) -> None:
+    @rule(
+        queue=queues,
+        choices=st.lists(st.tuples(targets, st.one_of(st.none(), failures, releases)), max_size=4),
+        limit=st.sampled_from([1, 2, 3, 12, 13]),
+        timeout=timeouts,
+        attempt=st.sampled_from([None, None, None, "one", "two"]),
+        consumer=st.sampled_from(["", "", "worker-2"]),
+        again=st.one_of(st.none(), st.none(), st.tuples(st.one_of(st.none(), failures, releases))),
+    )
+    def next(
+        self,
+        queue: str,
+        choices: list[tuple[tuple[str, int, int], Change | None]],
+        limit: int,
+        timeout: int | None,
+        attempt: str | None,
+        consumer: str,
+        again: tuple[Change | None] | None,
+    ) -> None:
+        """Finish messages of any queue, and claim the next ones; some receipts are not what they should be.
+
+        ``again`` is another end of the first message.
+        """
+        held = [item.receipt for _, item in self.held()]
+        finishes = []
+        for (kind, index, other), change in choices:
+            wrong = self.target(queue, (kind, index, other)).receipt or "rubbish"
+            finishes.append(Finish(held[index % len(held)] or "" if held and other else wrong, change))
+        if finishes and again is not None:
+            finishes.append(Finish(finishes[0].receipt, *again))
+        self._next(queue, finishes, ClaimOptions(limit, timeout, attempt_id=attempt, consumer=consumer))
+
+    @rule(queue=queues, change=st.one_of(st.none(), failures, releases), limit=st.sampled_from([1, 3]))
+    def next_of_all_that_is_held(self, queue: str, change: Change | None, limit: int) -> None:
+        finishes = [Finish(item.receipt or "", change) for _, item in self.held()[:12]]
+        self._next(queue, finishes, ClaimOptions(limit, 10_000, attempt_id="again"))
+        if finishes:
+            self._next(queue, finishes, ClaimOptions(limit, 10_000, attempt_id="again"))
+
+    def _next(self, queue: str, finishes: list[Finish], options: ClaimOptions) -> None:
         naive = self.naive
+
+        def expected() -> list[str | None]:
+            naive.check_claim(options.limit, options.visibility_timeout_ms)
+            return naive.finish([queue], finishes, options.attempt_id)
+
+        if not finishes:
+            self._claim(queue, options, lambda: self.broker.next(Sources((queue,)), [], options).messages)
+            return
+        wanted: list[str | None] = []
+        done: Next | None = self.same(
+            lambda: wanted.extend(expected()), lambda: self.broker.next(Sources((queue,)), finishes, options)
+        )
+        if done is None:
+            return
+        # By their codes, since a repeated request has errors of no class.
+        codes = [None if name is None else getattr(model_errors, name).code for name in wanted]
+        assert [None if error is None else error.code for error in done.results] == codes
+        self._take_over_moves()
+
+        def claimed() -> list[Message]:
+            if done.refusal is not None:
+                raise done.refusal
+            return done.messages
+
+        self._claim(queue, options, claimed)
+
+    @rule(
+        names=st.lists(queues, min_size=2, max_size=3, unique=True),
+        weights=st.sampled_from([None, None, [1, 5, 1000]]),
+        limit=st.sampled_from([1, 3, 12]),
+        timeout=timeouts,
+        consumer=st.sampled_from(["", "worker-3"]),
+    )
+    def poll_several_queues(
+        self, names: list[str], weights: list[int] | None, limit: int, timeout: int | None, consumer: str
+    ) -> None:
+        naive, options = self.naive, ClaimOptions(limit, timeout, consumer=consumer)
+        sources = Sources(names, None if weights is None else weights[: len(names)])
+        naive.now_ms = self.clock.ms
+        if not all(name in self.lines for name in names):
+            self.same(lambda: [naive.line(name) for name in names], lambda: self.broker.claim_from(sources, options))
+            return
+        refused = False
+        got: list[Message] = []
+        try:
+            got = self.broker.claim_from(sources, options)
+        except TooManyInFlightError:
+            refused = True
+        given: dict[str, list[Message]] = {}
+        for message in got:
+            given.setdefault(message.queue, []).append(message)
+        order = names if weights is None else [*given, *(name for name in names if name not in given)]
+        assert list(given) == [name for name in order if name in given], "in their order"
+        any_full = False
+        for name in order:
+            if not limit:
+                break
+            line, mine = self.lines[name], given.get(name, [])
+            naive.before_claim(name, limit, timeout)
+            try:
+                most = naive.room(line, limit)
+            except RefusalError:
+                any_full, most = True, 0
+            self._take_over_dead_letters(line)
+            timeout_ms = line.settings.visibility_timeout_ms if timeout is None else timeout
+            later = any(each in given for each in order[: order.index(name)])
+            naive.claimed(line, most, timeout_ms, None, mine, consumer=consumer, may_be_less=later)
+            limit -= len(mine)
+        assert refused == (any_full and not got)
+        sizes = [self.lines[message.queue].items[message.id].size for message in got]
+        assert sum(sizes) <= LIMITS.batch_bytes or len(sizes) == 1
+
+    def _claim(self, queue: str, options: ClaimOptions, call: Callable[[], list[Message]] | None = None) -> None:
+        naive = self.naive
+        limit, timeout, attempt = options.limit, options.visibility_timeout_ms, options.attempt_id
 
         def expected() -> list[Message] | None:
             naive.before_claim(queue, limit, timeout)
@@ -334,8 +479,7 @@ class BrokerMachine(RuleBasedStateMachine):
 
         again: list[list[Message] | None] = []
         got = self.same(
-            lambda: again.append(expected()),
-            lambda: self.broker.claim(queue, limit=limit, visibility_timeout_ms=timeout, attempt_id=attempt),
+            lambda: again.append(expected()), call or (lambda: self.broker.claim_from(Sources((queue,)), options))
         )
         if got is None:
             return
@@ -346,7 +490,16 @@ class BrokerMachine(RuleBasedStateMachine):
         most = naive.room(line, limit)
         self._take_over_dead_letters(line)
         timeout_ms = line.settings.visibility_timeout_ms if timeout is None else timeout
-        naive.claimed(line, most, timeout_ms, attempt, got)
+        naive.claimed(line, most, timeout_ms, attempt, got, consumer=options.consumer)
+
+    def _take_over_moves(self) -> None:
+        """See what became of the messages that were declared dead."""
+        for line, item, reason in self.naive.moving:
+            there = self.broker.messages(line.settings.dead_letter_queue)
+            sources = {each.envelope.dead_letter_source: each for each in there if each.envelope is not None}
+            [moved] = [each for source, each in sources.items() if source is not None and source.id == item.id]
+            self.naive.arrive(line, item, reason, moved)
+        self.naive.moving.clear()
 
     def _take_over_dead_letters(self, line: Line) -> None:
         """See which messages the claim found to be dead, and where they went."""
@@ -397,6 +550,7 @@ class BrokerMachine(RuleBasedStateMachine):
                     raise RefusalError(refused)
 
         self.same(expected, lambda: self.broker.update(queue, target, change))
+        self._take_over_moves()
 
     @rule(queue=queues, updates=st.lists(st.tuples(targets, changes), max_size=13))
     def update_batch(self, queue: str, updates: list[tuple[tuple[str, int, int], Change]]) -> None:
@@ -404,6 +558,7 @@ class BrokerMachine(RuleBasedStateMachine):
         self.same(
             lambda: self.naive.update_batch(queue, chosen), lambda: names_of(self.broker.update_batch(queue, chosen))
         )
+        self._take_over_moves()
 
     @rule(queue=queues, choices=st.lists(targets, max_size=13))
     def delete_batch(self, queue: str, choices: list[tuple[str, int, int]]) -> None:
@@ -436,11 +591,11 @@ class BrokerMachine(RuleBasedStateMachine):
     def do_rare_operations(self, queue: str, step: str) -> None:
         match step:
             case "claim none":
-                self._claim(queue, 0, None)
+                self._claim(queue, ClaimOptions(0))
             case "claim too many":
-                self._claim(queue, LIMITS.batch_messages + 1, None)
+                self._claim(queue, ClaimOptions(LIMITS.batch_messages + 1))
             case "claim for ever":
-                self._claim(queue, 1, LIMITS.visibility_timeout_ms + 1)
+                self._claim(queue, ClaimOptions(1, LIMITS.visibility_timeout_ms + 1))
             case "purge":
                 self.same(lambda: self.naive.purge(queue), lambda: self.broker.purge(queue))
             case "purge and void":
@@ -486,10 +641,10 @@ class BrokerMachine(RuleBasedStateMachine):
         if step == "nothing":
             return
         texts = [f"{len(self.naive.ids) + n} ".ljust(200, "-") for n in range(3)]
-        for _ in range(6):
+        for turn in range(12):
             self._produce("default", texts, None)
-            if "claim" in step:
-                self._claim("default", 2, 10_000)
+            if "claim" in step and turn % 2:
+                self._claim("default", ClaimOptions(2, 10_000))
             if "delete" in step:
                 ids = list(self.lines["default"].items)[-12:-1]
                 self._delete_batch("default", [Target(id=message_id) for message_id in ids])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -17,6 +19,7 @@ from wonderq.client.messages import Sent
 from wonderq.client.polls import Poll
 from wonderq.client.requests import Answer, NoAnswer, Request
 from wonderq.client.sync import Client
+from wonderq.client.sync_message import Message
 
 
 def texts_of(request: Request) -> list[str]:
@@ -51,6 +54,33 @@ def test_sends_gather_while_a_request_is_under_way(client: Client, gate: Gate) -
     assert texts_of(gate.requests[0]) == ["0"]
     assert sorted(texts_of(gate.requests[1]), key=int) == [str(number) for number in range(1, 20)]
     assert len(gate.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("end", "path", "field"),
+    [
+        (Message.delete, "/messages/delete", "receipts"),
+        (lambda message: message.renew(60), "/messages/update", "entries"),
+    ],
+    ids=["deletes", "renewals"],
+)
+def test_deletes_and_renewals_gather_too(
+    client: Client, gate: Gate, end: Callable[[Message], None], path: str, field: str
+) -> None:
+    gate._respond = lambda request: answer(200, {"results": [{"success": True}] * len(fields_of(request)[field])})
+    about: dict[str, Any] = {"text": "", "queue": "q", "status": "processing", "tries": 1, "engine": client._engine}
+    messages = [
+        Message(id=f"m{number}", receipt=f"r{number}", produced_at=datetime.now(UTC), **about) for number in range(9)
+    ]
+    first = Call(end, messages[0])
+    gate.wait_for_request()
+    others = [Call(end, message) for message in messages[1:]]
+    eventually(lambda: waiting_in(client) == 8)
+    gate.let_go(2)
+    for each in (first, *others):
+        each.result()
+    assert [request.target.endswith(path) for request in gate.requests] == [True, True]
+    assert [len(fields_of(request)[field]) for request in gate.requests] == [1, 8]
 
 
 def test_an_idle_client_waits_for_nothing(client: Client, gate: Gate) -> None:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 import wonderq
+from wonderq.client.async_message import AsyncMessage
+from wonderq.client.async_queue import AsyncQueue
+from wonderq.client.asynchronous import AsyncClient
+from wonderq.client.sync import Client
+from wonderq.client.sync_message import Message
+from wonderq.client.sync_queue import Queue
 
 
 @pytest.mark.parametrize("name", wonderq.__all__)
@@ -35,3 +44,31 @@ def imported_by(statement: str) -> set[str]:
 )
 def test_a_client_imports_no_server(statement: str, absent: set[str]) -> None:
     assert not imported_by(statement) & absent
+
+
+@pytest.mark.parametrize(
+    ("of_threads", "of_tasks", "others"),
+    [
+        (Client, AsyncClient, {"like", "options"}),  # of the worker, which makes a client for coroutines like its own
+        (Queue, AsyncQueue, {"messages"}),
+        (Message, AsyncMessage, set()),
+    ],
+)
+def test_both_clients_have_the_same_names(of_threads: type, of_tasks: type, others: set[str]) -> None:
+    def public(kind: type) -> dict[str, Any]:
+        return {name: getattr(kind, name) for name in dir(kind) if not name.startswith("_")}
+
+    def parameters(function: Any) -> list[tuple[str, Any, Any]]:
+        return [(each.name, each.kind, each.default) for each in inspect.signature(function).parameters.values()]
+
+    one, other = public(of_threads), public(of_tasks)
+    assert one.keys() ^ other.keys() == others
+    for name in one.keys() & other.keys():
+        if callable(one[name]):
+            assert parameters(one[name]) == parameters(other[name]), name
+
+
+def test_a_message_is_frozen() -> None:
+    message = Message(id="a", text="b", queue="q", status="processing", tries=1, produced_at=datetime.now(UTC))
+    with pytest.raises(AttributeError, match="immutable"):
+        message.text = "c"  # type: ignore[misc]

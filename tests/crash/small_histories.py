@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.support.history.calls import (
     ABANDONED,
+    DEAD_LETTERS,
     Call,
     Consume,
     Delete,
@@ -22,6 +23,7 @@ from tests.support.history.calls import (
     Seen,
     Update,
 )
+from tests.support.history.changes import releases
 from tests.support.history.model import Answer, Held, Names, Queue, after_holds, step, to_ms
 
 QUEUE = "default"
@@ -43,15 +45,18 @@ class _Maker:
     """Time of each event."""
     calls: list[Call] = field(default_factory=list)
     free_ms: list[int] = field(default_factory=lambda: [1000] * CLIENTS)
-    known: list[tuple[int, str, str | None]] = field(default_factory=list)
-    """Known ids, or ids with receipts, each with the time since when a client knows it."""
+    known: list[tuple[int, str, str, str | None]] = field(default_factory=list)
+    """Known ids, or ids with receipts, each with the time since when a client knows it, and its queue."""
     produced: int = 0
+    ending: bool = False
+    """Whether claims are mostly ended, so that messages are claimed anew and become dead letters."""
 
     def make(self) -> History:
         rng = self.rng
+        self.ending = rng.random() < 0.4
         history = History(wall_offset_s=WALL_MS / 1000)
         moment_ms = 1000
-        count = rng.randint(2, CALLS)
+        count = CALLS if self.ending else rng.randint(2, CALLS)
         outage_at = rng.randint(1, count) if rng.random() < 0.6 else 0
         down_ms = up_ms = 0
         cut_off: set[int] = set()
@@ -86,11 +91,7 @@ class _Maker:
 
     def _step(self, event: int, call: Call, moment_ms: int) -> Answer:
         self.moments[event] = moment_ms
-        over = {
-            each.key
-            for each in self.queue.messages
-            if each.held and moment_ms >= self.moments[each.since] + each.hold_ms
-        }
+        over = {each.key for each in self.queue.held if moment_ms >= self.moments[each.since] + each.hold_ms}
         names = Names(lambda name: int(name[1:]), lambda receipt: int(receipt.partition("/")[2]))
         self.queue, answer = step(after_holds(self.queue, over), call, event, names)
         return answer
@@ -112,47 +113,79 @@ class _Maker:
                 found["ids"] = tuple(f"m{each.key}" for each in answer.messages)
             case Consume():
                 found["deliveries"] = tuple(self._delivery(each, event) for each in answer.messages)
-                self.known += [(known_ms, f"m{each.key}", f"{each.key}/{event}") for each in answer.messages]
+                self.known += [
+                    (known_ms, call.queue, f"m{each.key}", f"{each.key}/{event}") for each in answer.messages
+                ]
             case Listing():
                 found["messages"] = tuple(map(self._seen, answer.messages))
             case Purge():
                 found["deleted"] = answer.count
         if not isinstance(call, Consume):
-            self.known += [(known_ms, f"m{each.key}", None) for each in answer.messages]
+            self.known += [(known_ms, call.queue, f"m{each.key}", None) for each in answer.messages]
         self.calls.append(replace(call, **found) if found else call)
 
     def _due_ms(self, held: Held) -> int:
         return WALL_MS + self.moments[held.since] + held.hold_ms
 
     def _delivery(self, held: Held, event: int) -> Delivery:
-        return Delivery(f"m{held.key}", held.body, f"{held.key}/{event}", held.count, self._due_ms(held))
+        receipt, more = f"{held.key}/{event}", (held.consumer, held.error, self._source(held))
+        return Delivery(f"m{held.key}", held.body, receipt, held.count, self._due_ms(held), *more)
 
     def _seen(self, held: Held) -> Seen:
         due_ms = self._due_ms(held) if held.held else None
-        return Seen(f"m{held.key}", held.body, held.status, held.count, due_ms)
+        more = held.consumer, held.error, self._source(held)
+        return Seen(f"m{held.key}", held.body, held.status, held.count, due_ms, *more)
+
+    @staticmethod
+    def _source(held: Held) -> str | None:
+        return None if held.source is None else f"m{held.source}"
 
     def _body(self) -> str:
         self.produced += 1
         return f"body {self.produced}"
 
+    def _error(self) -> str:
+        self.produced += 1
+        return f"error {self.produced}"
+
     def _call(self, start_ms: int, *, last: bool) -> Call:
         rng = self.rng
         about: dict[str, Any] = {"queue": QUEUE, "start_s": 0, "end_s": 0}
-        known = [(name, receipt) for since_ms, name, receipt in self.known if since_ms < start_ms]
+        known = [each for since_ms, *each in self.known if since_ms < start_ms]
+        any_letters = self.queue.letters and rng.random() < 0.6
         if last and rng.random() < 0.5:
-            return Listing(**about)
+            return Listing(**{**about, "queue": DEAD_LETTERS} if any_letters else about)
         choice = rng.random()
+        if self.ending:
+            choice = rng.choice((0.3, 0.3, 0.5, 0.9, 0.9)) if any(receipt for *_, receipt in known) else 0.3
+        if any_letters and choice < 0.4:
+            dead: dict[str, Any] = {**about, "queue": DEAD_LETTERS}
+            return self._consume(dead) if choice < 0.2 else Listing(**dead)
         if self.queue.next_key == 0 or (choice < 0.12 and self.queue.next_key < MESSAGES):
             count = rng.choice((1, 1, 2)) if self.queue.next_key + 1 < MESSAGES else 1
             delay_s = rng.choice(_HOLDS_S) if rng.random() < 0.2 else 0
             return Produce(bodies=tuple(self._body() for _ in range(count)), delay_s=delay_s, **about)
         if choice < 0.45 or not known:
-            return Consume(limit=rng.choice((1, 1, 2)), visibility_timeout_s=rng.choice(_HOLDS_S), **about)
+            return self._consume(about)
         if choice < 0.55:
             return Listing(**about)
         if choice < 0.60:
             return rng.choice((Purge, Purge, Drop))(**about)
-        name, receipt = rng.choice([each for each in known if each[1]] or known) if rng.random() < 0.8 else known[0]
+        return self._change(about, choice, known)
+
+    def _consume(self, about: dict[str, Any]) -> Consume:
+        rng = self.rng
+        timeout_s, consumer = rng.choice(_HOLDS_S), rng.choice(("", "", "one", "two"))
+        return Consume(limit=rng.choice((1, 1, 2)), visibility_timeout_s=timeout_s, consumer=consumer, **about)
+
+    def _change(self, about: dict[str, Any], choice: float, known: list[list[Any]]) -> Call:
+        """Return a call on one of the messages that the client knows."""
+        rng = self.rng
+        about["queue"], name, receipt = (
+            rng.choice([each for each in known if each[2]] or known) if rng.random() < 0.8 else known[0]
+        )
+        if self.ending:
+            about["queue"], name, receipt = ([each for each in known if each[2]] or known)[-1]
         if receipt is not None and rng.random() < 0.2:
             receipt = None
         if choice < 0.75:
@@ -164,8 +197,17 @@ class _Maker:
                 {"visibility_timeout_s": 0.0},
                 {"delay_s": rng.choice((0.0, *_HOLDS_S))},
                 {"body": self._body()},
+                {"error": self._error()},
             )
         )
+        if self.ending and rng.random() < 0.6:
+            change = {"delay_s": 0.0}
+        if about["queue"] == QUEUE and rng.random() < 0.2:
+            change = {"dead": True}
+        elif receipt is not None and releases(Update(id=name, **about, **change)):
+            change["uncounted"] = rng.random() < 0.5
+        if rng.random() < 0.2:
+            change["error"] = self._error()
         return Update(id=name, receipt=receipt, **about, **change)
 
 
@@ -204,6 +246,11 @@ def _in_listing(change: Callable[[random.Random, Seen], Seen | None]) -> Spoiler
 
 def _moved(rng: random.Random) -> int:
     return rng.choice((-1, 1)) * rng.choice((50, 200, 1000, 3000))
+
+
+def _other_error(rng: random.Random) -> str | None:
+    number = rng.randint(0, 6)
+    return f"error {number}" if number else None
 
 
 def _other_due(rng: random.Random, seen: Seen) -> Seen:
@@ -290,8 +337,14 @@ def _other_outcome(rng: random.Random, call: Any, _calls: Sequence[Call]) -> Cal
     return replace(call, outcome=Outcome.OK if code is None else Outcome.REFUSED, code=code)
 
 
+def _counted_or_not(rng: random.Random, call: Any, _calls: Sequence[Call]) -> Call | None:
+    if not isinstance(call, Update) or call.receipt is None or not releases(call):
+        return None
+    return replace(call, uncounted=not call.uncounted)
+
+
 def _no_queue(rng: random.Random, call: Any, _calls: Sequence[Call]) -> Call | None:
-    if isinstance(call, Produce) or call.outcome is not Outcome.OK:
+    if isinstance(call, Produce) or call.outcome is not Outcome.OK or call.queue != QUEUE:
         return None
     kept = {"deliveries": ()} if isinstance(call, Consume) else {"messages": ()} if isinstance(call, Listing) else {}
     changed: Call = replace(call, outcome=Outcome.REFUSED, code="queue_not_found", **kept)
@@ -344,6 +397,11 @@ SPOILERS: dict[str, Spoiler] = {
     "another order": _other_order,
     "another answer to a change": _other_outcome,
     "no such queue": _no_queue,
+    "another error delivered": _in_delivery(lambda rng, each: replace(each, error=_other_error(rng))),
+    "another error listed": _in_listing(lambda rng, each: replace(each, error=_other_error(rng))),
+    "another consumer": _in_listing(lambda rng, each: replace(each, consumer=rng.choice(("", "one", "two")))),
+    "another source": _in_listing(lambda rng, each: replace(each, source=each.source and f"m{rng.randint(0, 3)}")),
+    "counted or not": _counted_or_not,
     "another time": _other_time,
     "another count purged": _other_purge,
     "an id given twice": _id_given_twice,

@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.history.calls import (
     ABANDONED,
+    DEAD_LETTERS,
     DISK_FULL,
     Call,
     Consume,
@@ -56,12 +57,29 @@ def produce(start_s: float, *ids: str, lost: bool = False, delay_s: float = 0) -
 
 
 def claim(
-    start_s: float, message_id: str, count: int = 1, *, timeout_s: float = 1, end_s: float | None = None, body: str = ""
+    start_s: float,
+    message_id: str,
+    count: int = 1,
+    *,
+    timeout_s: float = 1,
+    end_s: float | None = None,
+    body: str = "",
+    suffix: str = "",
+    error: str | None = None,
+    source: str | None = None,
 ) -> Consume:
-    """The broker takes the claim to begin half-way through the call."""
+    """The broker takes the claim to begin half-way through the call. The suffix is that of the receipt."""
     end_s = start_s + 0.1 if end_s is None else end_s
     until_ms = ms((start_s + end_s) / 2 + timeout_s)
-    delivery = Delivery(message_id, body or f"body of {message_id}", receipt(message_id, count), count, until_ms)
+    delivery = Delivery(
+        message_id,
+        body or f"body of {message_id}",
+        receipt(message_id, count) + suffix,
+        count,
+        until_ms,
+        error=error,
+        source=source,
+    )
     return Consume(
         queue=Q, start_s=start_s, end_s=end_s, limit=1, visibility_timeout_s=timeout_s, deliveries=(delivery,)
     )
@@ -105,6 +123,9 @@ def update(
     timeout_s: float | None = None,
     delay_s: float | None = None,
     body: str | None = None,
+    error: str | None = None,
+    dead: bool = False,
+    uncounted: bool = False,
 ) -> Update:
     outcome = Outcome.UNKNOWN if lost else Outcome.REFUSED if code else Outcome.OK
     return Update(
@@ -118,7 +139,38 @@ def update(
         visibility_timeout_s=timeout_s,
         delay_s=delay_s,
         body=body,
+        error=error,
+        dead=dead,
+        uncounted=uncounted,
     )
+
+
+def undone(start_s: float, message_id: str, count: int = 1, *, lost: bool = False) -> Update:
+    return update(start_s, message_id, receipt(message_id, count), lost=lost, delay_s=0, uncounted=True)
+
+
+def declared_dead(start_s: float, message_id: str, *, lost: bool = False, error: str | None = None) -> Update:
+    return update(start_s, message_id, receipt(message_id), lost=lost, dead=True, error=error)
+
+
+def letter(message_id: str, *, body: str = "", error: str | None = None, name: str = "") -> Seen:
+    """Return the dead letter of a message, as a listing has it."""
+    found = waits(name or f"letter of {message_id}", body=body or f"body of {message_id}")
+    return replace(found, error=error, source=message_id)
+
+
+def letters(start_s: float, *messages: Seen) -> Listing:
+    return replace(listing(start_s, *messages), queue=DEAD_LETTERS)
+
+
+def in_one(number: int, *calls: Call) -> list[Call]:
+    """Return calls as those of one request."""
+    return [replace(each, request=number) for each in calls]
+
+
+def named(call: Consume, consumer: str, shown: str | None = None) -> Consume:
+    deliveries = tuple(replace(each, consumer=consumer if shown is None else shown) for each in call.deliveries)
+    return replace(call, consumer=consumer, deliveries=deliveries)
 
 
 def purge(start_s: float, deleted: int | None = None) -> Purge:
@@ -288,6 +340,141 @@ CLEAN: dict[str, list[Call]] = {
         produce(0, "m"),
         replace(listing(0.5, waits("m")), end_s=2),
         claim(1, "m"),
+    ],
+    "an uncounted release": [
+        produce(0, "m"),
+        claim(1, "m", timeout_s=30),
+        undone(2, "m"),
+        listing(2.2, waits("m", 0)),
+        claim(2.5, "m", 1, timeout_s=30, suffix="'"),
+        listing(3, claimed("m", 32.55, 1)),
+    ],
+    "uncounted releases after one that counts": [
+        produce(0, "m"),
+        claim(1, "m", timeout_s=30),
+        update(1.2, "m", receipt("m"), delay_s=0),
+        claim(1.5, "m", 2, timeout_s=30),
+        undone(1.7, "m", 2),
+        claim(2, "m", 2, timeout_s=30, suffix="'"),
+        update(2.5, "m", receipt("m", 2) + "'", delay_s=0, uncounted=True),
+        listing(3, waits("m", 1)),
+        claim(3.5, "m", 2, suffix='"'),
+    ],
+    "a lost uncounted release happened": [
+        produce(0, "m"),
+        claim(4, "m", timeout_s=30),
+        undone(4.5, "m", lost=True),
+        claim(7, "m", 1, suffix="'"),
+    ],
+    "a lost uncounted release did not happen": [
+        produce(0, "m"),
+        claim(4, "m", timeout_s=2.5),
+        undone(4.5, "m", lost=True),
+        claim(7, "m", 2),
+    ],
+    "an unknown claim after an uncounted release": [
+        produce(0, "m"),
+        claim(3, "m", timeout_s=30),
+        undone(3.5, "m"),
+        lost_claim(4),
+        empty(4.2, 4.3),
+        listing(4.05, claimed("m", 4.4, 1)),
+        claim(7, "m", 2),
+    ],
+    "a refused uncounted release undoes nothing": [
+        produce(0, "m"),
+        claim(1, "m", timeout_s=0.1),
+        claim(1.5, "m", 2, timeout_s=0.1),
+        replace(undone(2, "m"), outcome=Outcome.REFUSED, code="stale_receipt"),
+        listing(3, waits("m", 2)),
+        claim(3.5, "m", 3),
+    ],
+    "declared dead": [
+        produce(0, "m"),
+        claim(1, "m"),
+        declared_dead(1.5, "m", error="bad"),
+        listing(2),
+        letters(2, letter("m", error="bad")),
+        replace(claim(3, "letter of m", body="body of m", error="bad", source="m"), queue=DEAD_LETTERS),
+        replace(delete(3.5, "letter of m", receipt("letter of m")), queue=DEAD_LETTERS),
+        letters(4),
+    ],
+    "declared dead with a new body and an earlier error": [
+        produce(0, "m"),
+        claim(1, "m"),
+        update(1.2, "m", receipt("m"), body="new", error="bad"),
+        declared_dead(1.5, "m"),
+        letters(2, letter("m", body="new", error="bad")),
+    ],
+    "declared dead by a lost call, or not": [
+        produce(0, "m", "n"),
+        batch_claim(3.5, "m", "n"),
+        declared_dead(4.2, "m", lost=True),
+        declared_dead(4.2, "n", lost=True),
+        letters(7, letter("m")),
+        listing(7.5, waits("n", 1)),
+    ],
+    "declared dead, and the dead letters are purged": [
+        produce(0, "m"),
+        claim(1, "m"),
+        declared_dead(1.5, "m"),
+        replace(purge(2, 1), queue=DEAD_LETTERS),
+        letters(3),
+    ],
+    "reported errors": [
+        produce(0, "m"),
+        claim(1, "m"),
+        update(1.2, "m", receipt("m"), error="one"),
+        listing(1.4, replace(claimed("m", 2.05), error="one")),
+        claim(2.5, "m", 2, error="one"),
+        update(2.7, "m", receipt("m", 2), delay_s=0, error="two"),
+        listing(3, replace(waits("m", 2), error="two")),
+    ],
+    "a lost report": [
+        produce(0, "m"),
+        claim(4, "m"),
+        update(4.3, "m", receipt("m"), lost=True, error="one"),
+        listing(7, waits("m", 1)),
+    ],
+    "names of consumers": [
+        produce(0, "m"),
+        named(claim(1, "m"), "one"),
+        listing(1.5, replace(claimed("m", 2.05), consumer="one")),
+        named(claim(2.5, "m", 2), "two"),
+        listing(2.7, replace(claimed("m", 3.55, 2), consumer="two")),
+        listing(4, waits("m", 2)),
+    ],
+    "the name of a lost consume": [
+        produce(0, "m"),
+        replace(lost_claim(4), consumer="one", visibility_timeout_s=9),
+        listing(7, replace(claimed("m", 13), consumer="one")),
+    ],
+    "a request without an answer ended all": [
+        produce(0, "m", "n"),
+        batch_claim(4, "m", "n"),
+        *in_one(1, lost_delete(4.5, "m"), declared_dead(4.5, "n", lost=True)),
+        listing(7),
+        letters(7, letter("n")),
+    ],
+    "a request without an answer ended nothing": [
+        produce(0, "m", "n"),
+        batch_claim(4, "m", "n"),
+        *in_one(1, lost_delete(4.5, "m"), declared_dead(4.5, "n", lost=True)),
+        listing(7, waits("m", 1), waits("n", 1)),
+        letters(7),
+    ],
+    "a request without an answer ended what had a current receipt": [
+        produce(0, "m", "n"),
+        claim(1, "m", timeout_s=0.1),
+        claim(1.5, "m", 2, timeout_s=30),
+        claim(4, "n"),
+        *in_one(1, replace(lost_delete(4.5, "m"), receipt=receipt("m")), lost_delete(4.5, "n")),
+        listing(7, claimed("m", 31.55, 2)),
+    ],
+    "ended and claimed again in one request": [
+        produce(0, "m"),
+        claim(1, "m", timeout_s=30),
+        *in_one(1, update(2, "m", receipt("m"), delay_s=0), claim(2, "m", 2)),
     ],
     "order": [produce(0, "a"), produce(1, "b"), listing(2, waits("a"), waits("b"))],
 }
@@ -552,6 +739,217 @@ BROKEN: dict[str, tuple[Rule, list[Call]]] = {
     "refused for a full disk that is not": (Rule.ANSWERED, [refused(1, DISK_FULL)]),
     "refused by a broker that does not stop": (Rule.ANSWERED, [refused(1, "shutting_down")]),
     "no answer while the broker was up": (Rule.ANSWERED, [replace(produce(1, "m", lost=True), end_s=2)]),
+    "an uncounted release counts": (
+        Rule.RECEIVES_GROW,
+        [produce(0, "m"), claim(1, "m", timeout_s=30), undone(2, "m"), claim(2.5, "m", 2)],
+    ),
+    "an uncounted release is listed as one that counts": (
+        Rule.RECEIVES_GROW,
+        [produce(0, "m"), claim(1, "m", timeout_s=30), undone(2, "m"), listing(2.5, waits("m", 1))],
+    ),
+    "an uncounted release undoes two receives": (
+        Rule.RECEIVES_GROW,
+        [
+            produce(0, "m"),
+            claim(1, "m", timeout_s=0.1),
+            claim(1.5, "m", 2, timeout_s=30),
+            undone(2, "m", 2),
+            listing(2.5, waits("m", 0)),
+        ],
+    ),
+    "a release that counts undoes a receive": (
+        Rule.RECEIVES_GROW,
+        [
+            produce(0, "m"),
+            claim(1, "m", timeout_s=30),
+            update(2, "m", receipt("m"), delay_s=0),
+            claim(2.5, "m", 1, suffix="'"),
+        ],
+    ),
+    "a refused uncounted release undoes a receive": (
+        Rule.RECEIVES_GROW,
+        [
+            produce(0, "m"),
+            claim(3.5, "m", timeout_s=0.1),
+            lost_claim(4),
+            replace(undone(4.2, "m"), outcome=Outcome.REFUSED, code="stale_receipt"),
+            claim(7, "m", 1, suffix="'"),
+        ],
+    ),
+    "one lost uncounted release undoes two receives": (
+        Rule.RECEIVES_GROW,
+        [
+            produce(0, "m"),
+            claim(4, "m", timeout_s=30),
+            undone(4.5, "m", lost=True),
+            claim(6.5, "m", 1, timeout_s=0.1, suffix="'"),
+            claim(7, "m", 1, suffix='"'),
+        ],
+    ),
+    "an uncounted release is not given out": (
+        Rule.REDELIVERED_SOON,
+        [
+            produce(0, "m"),
+            claim(1, "m", timeout_s=30),
+            undone(2, "m"),
+            empty(2.5, 2.6),
+            claim(3, "m", 1, suffix="'"),
+        ],
+    ),
+    "the receipt of an uncounted release deletes": (
+        Rule.RECEIPTS_COUNT,
+        [produce(0, "m"), claim(1, "m"), undone(1.2, "m"), delete(1.5, "m", receipt("m"))],
+    ),
+    "declared dead, and no dead letter": (
+        Rule.DEAD_IS_THERE,
+        [produce(0, "m"), claim(1, "m"), declared_dead(1.5, "m"), letters(7)],
+    ),
+    "declared dead, and two dead letters": (
+        Rule.DEAD_IS_THERE,
+        [
+            produce(0, "m"),
+            claim(1, "m"),
+            declared_dead(1.5, "m"),
+            letters(7, letter("m"), letter("m", name="letter too")),
+        ],
+    ),
+    "a dead letter that nobody declared dead": (
+        Rule.DEAD_IS_THERE,
+        [produce(0, "m"), claim(1, "m"), letters(7, letter("m"))],
+    ),
+    "a dead letter whose declaration was refused": (
+        Rule.DEAD_IS_THERE,
+        [
+            produce(0, "m"),
+            claim(1, "m", timeout_s=0.1),
+            claim(1.5, "m", 2),
+            replace(declared_dead(2, "m"), outcome=Outcome.REFUSED, code="stale_receipt"),
+            letters(7, letter("m")),
+        ],
+    ),
+    "a dead letter that came and went": (
+        Rule.DEAD_IS_THERE,
+        [produce(0, "m"), claim(1, "m"), declared_dead(1.5, "m"), letters(2, letter("m")), letters(7)],
+    ),
+    "a dead letter changes its source": (
+        Rule.DEAD_IS_THERE,
+        [
+            produce(0, "m", "n"),
+            batch_claim(1, "m", "n"),
+            declared_dead(1.5, "m"),
+            letters(2, letter("m", name="x")),
+            letters(7, letter("n", name="x", body="body of m")),
+        ],
+    ),
+    "a dead letter in the queue of dead letters and in its own": (
+        Rule.DELETED_STAYS_DELETED,
+        [produce(0, "m"), claim(1, "m"), declared_dead(1.5, "m"), listing(2, waits("m", 1)), letters(2, letter("m"))],
+    ),
+    "a lost declaration made no dead letter": (
+        Rule.REQUEST_IS_WHOLE,
+        [produce(0, "m"), claim(4, "m"), declared_dead(4.5, "m", lost=True), listing(7), letters(7.5)],
+    ),
+    "a lost declaration left the message in its queue": (
+        Rule.DELETED_STAYS_DELETED,
+        [
+            produce(0, "m"),
+            claim(4, "m"),
+            declared_dead(4.5, "m", lost=True),
+            letters(7, letter("m")),
+            listing(7.5, waits("m", 1)),
+        ],
+    ),
+    "a dead letter with another body": (
+        Rule.ACKED_IS_THERE,
+        [produce(0, "m"), claim(1, "m"), declared_dead(1.5, "m"), letters(2, letter("m", body="?"))],
+    ),
+    "a dead letter without its error": (
+        Rule.ERRORS_STAY,
+        [produce(0, "m"), claim(1, "m"), declared_dead(1.5, "m", error="bad"), letters(2, letter("m"))],
+    ),
+    "a dead letter with an earlier error": (
+        Rule.ERRORS_STAY,
+        [
+            produce(0, "m"),
+            claim(1, "m"),
+            update(1.2, "m", receipt("m"), error="one"),
+            declared_dead(1.5, "m", error="two"),
+            letters(2, letter("m", error="one")),
+        ],
+    ),
+    "a dead letter is given out before its declaration": (
+        Rule.NOTHING_UNEXPECTED,
+        [produce(0, "m"), claim(1, "m"), letters(1.2, letter("m")), declared_dead(1.5, "m")],
+    ),
+    "deleted after it was declared dead": (
+        Rule.DELETED_STAYS_DELETED,
+        [produce(0, "m"), claim(1, "m"), declared_dead(1.5, "m"), delete(2, "m", receipt("m"))],
+    ),
+    "an older receipt declares it dead": (
+        Rule.RECEIPTS_COUNT,
+        [produce(0, "m"), claim(1, "m"), claim(2.2, "m", 2), declared_dead(2.5, "m")],
+    ),
+    "an error is forgotten": (
+        Rule.ERRORS_STAY,
+        [produce(0, "m"), claim(1, "m"), update(1.2, "m", receipt("m"), error="one"), claim(2.5, "m", 2)],
+    ),
+    "an error that nobody reported": (
+        Rule.ERRORS_STAY,
+        [produce(0, "m"), claim(1, "m", error="one")],
+    ),
+    "another consumer is listed": (
+        Rule.CONSUMERS_STAY,
+        [produce(0, "m"), named(claim(1, "m"), "one"), listing(1.5, replace(claimed("m", 2.05), consumer="two"))],
+    ),
+    "a consumer is forgotten": (
+        Rule.CONSUMERS_STAY,
+        [produce(0, "m"), named(claim(1, "m", timeout_s=20), "one"), listing(7, claimed("m", 21.05))],
+    ),
+    "a consumer without a claim": (
+        Rule.CONSUMERS_STAY,
+        [produce(0, "m"), named(claim(1, "m"), "one"), listing(3, replace(waits("m", 1), consumer="one"))],
+    ),
+    "given to another consumer": (Rule.CONSUMERS_STAY, [produce(0, "m"), named(claim(1, "m"), "one", "two")]),
+    "a request ended one of two": (
+        Rule.REQUEST_IS_WHOLE,
+        [
+            produce(0, "m", "n"),
+            batch_claim(4, "m", "n"),
+            *in_one(1, lost_delete(4.5, "m"), replace(lost_delete(4.5, "n"), receipt=receipt("n"))),
+            listing(7, waits("n", 1)),
+        ],
+    ),
+    "a request deleted one and left the other to live": (
+        Rule.REQUEST_IS_WHOLE,
+        [
+            produce(0, "m", "n"),
+            batch_claim(4, "m", "n"),
+            *in_one(1, lost_delete(4.5, "m"), declared_dead(4.5, "n", lost=True)),
+            listing(6.5, waits("n", 1)),
+            claim(7, "n", 2),
+        ],
+    ),
+    "a request claims what it deleted": (
+        Rule.RECEIPTS_COUNT,
+        [
+            produce(0, "m"),
+            claim(1, "m", timeout_s=0.5),
+            *in_one(1, delete(2, "m", receipt("m")), claim(2, "m", 2)),
+        ],
+    ),
+    "a request claims before it has released": (
+        Rule.REDELIVERED_SOON,
+        [
+            produce(0, "m"),
+            claim(1, "m", timeout_s=30),
+            *in_one(1, update(2, "m", receipt("m"), delay_s=0), empty(2, 2.1)),
+            claim(2.5, "m", 2),
+        ],
+    ),
+    "in two queues": (
+        Rule.NOTHING_UNEXPECTED,
+        [produce(0, "m"), listing(1, waits("m")), replace(listing(1, waits("m")), queue="other")],
+    ),
     "an error of the broker": (Rule.ANSWERED, [delete(1, "m", code="internal_error")]),
 }
 
@@ -583,6 +981,14 @@ BROKEN_ENDS: dict[str, tuple[Rule, FinalState]] = {
     "a replay has another body": (Rule.COUNTS_AGREE, final(replayed=(waits("m", body="?"), claimed("n", 50)))),
     "a replay has another count": (Rule.COUNTS_AGREE, final(replayed=(waits("m", 1), claimed("n", 50)))),
     "a replay has another deadline": (Rule.COUNTS_AGREE, final(replayed=(waits("m"), claimed("n", 49)))),
+    "a replay has another error": (
+        Rule.COUNTS_AGREE,
+        final(replayed=(replace(waits("m"), error="?"), claimed("n", 50))),
+    ),
+    "a replay has another consumer": (
+        Rule.COUNTS_AGREE,
+        final(replayed=(waits("m"), replace(claimed("n", 50), consumer="?"))),
+    ),
     "a replay has no claim": (Rule.COUNTS_AGREE, final(replayed=(waits("m"), waits("n", 1)))),
     "listed and not consumed": (Rule.ACKED_IS_THERE, final(drained=("m",))),
     "consumed and not listed": (Rule.NOTHING_UNEXPECTED, final(drained=("m", "n", "o"))),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutants import (
     in_access,
     in_broker,
+    in_checker,
     in_client,
     in_disk,
     in_documentation,
@@ -46,6 +47,7 @@ MUTANTS = [
         in_siblings,
         in_worker,
         in_client,
+        in_checker,
     )
     for mutant in module.MUTANTS
 ]

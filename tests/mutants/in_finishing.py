@@ -116,6 +116,14 @@ MUTANTS = [
         (f"{_FAILURES}::test_a_redriven_message_starts_without_it",),
     ),
     Mutant(
+        "failure_names_who_held_the_message_before",
+        "Whether a late failure names its worker depends on who has read the queue meanwhile.",
+        _UPDATES,
+        "consumers[index] = queue.messages.consumer_of(view.at(now_ms))",
+        "consumers[index] = queue.messages.consumer_of(view)",
+        (f"{_NAMES}::test_a_failure_after_the_deadline_names_nobody_whether_or_not_the_queue_was_looked_at",),
+    ),
+    Mutant(
         "name_outlives_its_claim",
         "The broker's memory grows with each claim.",
         _COLUMNS,

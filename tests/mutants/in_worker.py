@@ -8,6 +8,7 @@ _CLAIMS = "wonderq/worker/claims.py"
 _ENGINE = "wonderq/worker/engine.py"
 _OUTCOMES = "wonderq/worker/outcomes.py"
 _POLICY = "wonderq/worker/policy.py"
+_SIGNALS = "wonderq/worker/signals.py"
 _SOURCE = "wonderq/worker/broker_source.py"
 _SUPERVISOR = "wonderq/worker/supervisor.py"
 _TEST_ENGINE = "tests/worker/test_engine.py"
@@ -146,6 +147,21 @@ MUTANTS = [
         "            poll.join()",
         (f"{_TEST_SHUTDOWN}::test_a_silent_broker_does_not_hold_up_the_end",),
         hangs=True,
+    ),
+    Mutant(
+        "signal_waits_for_the_main_thread",
+        "SIGTERM has no effect on a worker whose main thread was just about to wait.",
+        _SIGNALS,
+        """    before_fd = signal.set_wakeup_fd(written, warn_on_full_buffer=False)
+    before = {each: signal.signal(each, lambda _number, _frame: None) for each in (signal.SIGTERM, signal.SIGINT)}
+""",
+        """    before_fd = signal.set_wakeup_fd(-1)
+    before = {
+        each: signal.signal(each, lambda number, _frame: handler(signal.Signals(number)))
+        for each in (signal.SIGTERM, signal.SIGINT)
+    }
+""",
+        (f"{_TEST_SHUTDOWN}::test_a_signal_is_seen_by_a_main_thread_that_waits_already",),
     ),
     Mutant(
         "second_stop_waits_too",

@@ -14,12 +14,13 @@ from tests.soak.copies import listings, wonderq
 from tests.soak.resources import Resources, Sampler
 from tests.soak.traffic import VOLATILE, administer_queues, work
 from tests.support.broker_process import BrokerDidNotStartError, BrokerProcess
-from tests.support.history.calls import DISK_FULL, Drop, FinalState, Outcome
+from tests.support.history.calls import DEAD_LETTERS, DISK_FULL, Drop, FinalState, Outcome
 from tests.support.history.checker import Rule, Violation
 from tests.support.history.recording import RecordingClient
-from tests.support.kill_cycles import KILLS_WHILE_STARTING, MECHANISMS, QUEUES, Options, Run, Traffic, create_queues
+from tests.support.kill_cycles import KILLS_WHILE_STARTING, MECHANISMS, Options, Run, Traffic, create_queues
 from tests.support.mechanisms import CHECKPOINTS_FOUND, PURGES, has_checkpoint, scraped
 from tests.support.tmpfs import Tmpfs
+from tests.support.worker import QUEUES
 
 DISK_BYTES = 32 << 20
 
@@ -48,7 +49,7 @@ class Plan:
 class Soak(Run):
     """Runs for so long; violations end it, and then the folder is kept."""
 
-    queues = (*QUEUES, VOLATILE)
+    queues = (*QUEUES, DEAD_LETTERS, VOLATILE)
     required = (
         *(each for each in MECHANISMS if each != KILLS_WHILE_STARTING),
         *(BACKUPS, VERIFIED, PURGES, DROPS),

@@ -59,7 +59,7 @@ def test_a_round_may_end_without_its_volatile_queue(tmp_path: Path) -> None:
 
         final = soak._finish()
 
-    assert [len(each.live) for each in final.queues] == [1, 0, 0, 0]
+    assert [len(each.live) for each in final.queues] == [1, 0, 0, 0, 0]
 
 
 def life(rss_mib: list[float], files: list[int] | None = None) -> Life:

@@ -21,6 +21,7 @@ import msgspec
 
 from tests.support.broker_process import BrokerDidNotStartError, BrokerProcess
 from tests.support.history.calls import (
+    DEAD_LETTERS,
     Call,
     Consume,
     Delete,
@@ -41,22 +42,23 @@ from tests.support.mechanisms import (
     CLAIMS_EXPIRED,
     COMPACTIONS,
     DELETES,
+    ENDS,
     ROTATIONS,
     TORN_TAILS,
     UPDATES,
     Mechanisms,
+    acknowledged,
     has_checkpoint,
     rotations,
     scraped,
 )
 from tests.support.queue_client import QueueClient
 from tests.support.waiting import PATIENCE_S
-from tests.support.worker import FOREVER_S, Load, Worker, work
+from tests.support.worker import FOREVER_S, QUEUES, Load, Worker, work
 from wonderq.broker.broker import Broker
 from wonderq.rest.objects import message_object
 from wonderq_storage import FileCheckpoints, FileLog, SyncPolicy
 
-QUEUES = ("default", "orders", "jobs")
 SEGMENT_BYTES = 32 << 20
 
 #: Segments that rotate often, with checkpoints and compaction all the time: every kill is near one.
@@ -68,6 +70,7 @@ KILLS, KILLS_WHILE_STARTING, STOPS = "kills", "kills while starting", "stops"
 MECHANISMS = (
     *(KILLS, KILLS_WHILE_STARTING, STOPS, CHECKPOINTS, CHECKPOINTS_FOUND, COMPACTIONS, ROTATIONS),
     *(CLAIMS_EXPIRED, UPDATES, DELETES),
+    *ENDS,
 )
 
 #: Cycles on one folder, and its size, after which everything is checked and the next folder begins.
@@ -132,7 +135,7 @@ class Traffic:
 class Run:
     """All cycles, folder after folder."""
 
-    queues: Sequence[str] = QUEUES
+    queues: Sequence[str] = (*QUEUES, DEAD_LETTERS)
     required: Sequence[str] = MECHANISMS
 
     def __init__(self, options: Options, folder: Path) -> None:
@@ -287,7 +290,7 @@ class Run:
         replayed = self._replay(None)
         for queue in self.queues:
             one, other = (
-                [(each.id, each.body, each.receive_count) for each in found[queue]]
+                [(each.id, each.body, each.receive_count, each.error, each.source) for each in found[queue]]
                 for found in (by_checkpoint, replayed)
             )
             if one != other:
@@ -380,6 +383,7 @@ class Run:
                     figures["acked updates"] += 1
                 case Listing():
                     figures["listings"] += 1
+        self.mechanisms.counts.update(acknowledged(self.history))
         if final is not None:
             figures["drained messages"] += sum(len(each.drained) for each in final.queues)
         if self.data.is_dir():
@@ -397,7 +401,8 @@ def create_queues(url: str, queues: Sequence[str]) -> None:
     """Create the queues that are missing."""
     for queue in queues:
         with QueueClient(url, queue=queue) as client:
-            request(client, "PUT", "", {"visibility_timeout": 7})
+            more = {"dead_letter_queue": DEAD_LETTERS} if queue in QUEUES else {}
+            request(client, "PUT", "", {"visibility_timeout": 7, **more})
 
 
 def _info(url: str, queue: str) -> dict[str, int]:

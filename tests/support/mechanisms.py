@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 import urllib.request
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
+from tests.support.history.calls import Consume, Delete, History, Update
 from tests.support.waiting import PATIENCE_S
 from wonderq.broker.broker import Broker
 from wonderq.state import record
@@ -33,6 +34,12 @@ UPDATES = "updates"
 DELETES = "deletes"
 PURGES = "purges"
 
+#: Ways in which consumers end claims and make others, by the answers that they got.
+NEXTS, POLLS = "claims ended and made in one request", "messages of several queues in one answer"
+DECLARED_DEAD, UNCOUNTED = "messages declared dead", "uncounted releases"
+ERRORS, NAMED = "errors reported", "claims with a name"
+ENDS = (NEXTS, POLLS, DECLARED_DEAD, UNCOUNTED, ERRORS, NAMED)
+
 #: Samples of `GET /metrics` by what they count.
 _SAMPLES = {
     "wonderq_checkpoints_total": CHECKPOINTS,
@@ -46,6 +53,12 @@ _SAMPLES = {
     'wonderq_operations_total operation="delete"': DELETES,
     'wonderq_operations_total operation="purge"': PURGES,
 }
+
+#: Requests that succeeded, in the same text.
+_ANSWERED = re.compile(
+    r'^wonderq_http_request_duration_seconds_count\{method="\w+",route="([^"]*)",status="2\d\d"\} ([0-9.e+]+)$',
+    re.MULTILINE,
+)
 
 _SAMPLE = re.compile(r'^(\w+)(?:\{(?:(operation="\w+"),)?[^}]*\})? ([0-9.e+]+)$', re.MULTILINE)
 
@@ -74,8 +87,18 @@ class Mechanisms:
 
 def scraped(url: str) -> Counter[str]:
     """Return the counts of a running broker, from its metrics."""
+    return of_metrics(_metrics(url))
+
+
+def answered(url: str, ending: str) -> int:
+    """Return how many requests a running broker has answered with success, of the routes with this ending."""
+    return sum(int(float(value)) for route, value in _ANSWERED.findall(_metrics(url)) if route.endswith(ending))
+
+
+def _metrics(url: str) -> str:
     with urllib.request.urlopen(f"{url}/metrics", timeout=PATIENCE_S) as answer:
-        return of_metrics(answer.read().decode())
+        text: str = answer.read().decode()
+    return text
 
 
 def of_metrics(text: str) -> Counter[str]:
@@ -102,6 +125,29 @@ def counted(broker: Broker) -> Counter[str]:
         counts[UPDATES] += queue.calls[record.UPDATE]
         counts[DELETES] += queue.calls[record.DELETE]
         counts[PURGES] += queue.calls[record.PURGE]
+    return counts
+
+
+def acknowledged(history: History) -> Counter[str]:
+    """Return the counts of what clients did, by the answers that they got."""
+    counts: Counter[str] = Counter()
+    ending: set[int | None] = set()
+    claiming: dict[int | None, set[str]] = defaultdict(set)
+    for call in history.calls:
+        if not call.happened:
+            continue
+        if isinstance(call, Consume) and call.deliveries:
+            claiming[call.request].add(call.queue)
+            counts[NAMED] += len(call.deliveries) if call.consumer else 0
+        elif isinstance(call, Delete | Update):
+            ending.add(call.request)
+        if isinstance(call, Update):
+            counts[DECLARED_DEAD] += call.dead
+            counts[UNCOUNTED] += call.uncounted
+            counts[ERRORS] += call.error is not None
+    requests = {each: queues for each, queues in claiming.items() if each is not None}
+    counts[NEXTS] = sum(each in ending for each in requests)
+    counts[POLLS] = sum(len(queues) > 1 for queues in requests.values())
     return counts
 
 

@@ -6,11 +6,15 @@ import enum
 import random
 import threading
 from dataclasses import dataclass, field, replace
+from typing import Any
 from zlib import crc32
 
-from tests.support.history.calls import Consume, Outcome, Update
-from tests.support.history.recording import RecordingClient, Target
+from tests.support.history.calls import DEAD_LETTERS, Consume, Delete, Outcome, Update
+from tests.support.history.recording import RecordingClient, Sources, Target
 from wonderq.client.errors import Refused
+
+#: Queues of the load. Each has the dead-letter queue.
+QUEUES = ("default", "orders", "jobs")
 
 #: Number of messages in a queue at which its producers pause.
 BACKLOG = 400
@@ -59,7 +63,7 @@ class Worker:
 
     def produce(self, clients: dict[str, RecordingClient], large: bool) -> None:
         rng = self.random
-        client = rng.choice(list(clients.values()))
+        client = rng.choice([each for queue, each in clients.items() if queue != DEAD_LETTERS])
         kind = rng.random()
         delay_s = rng.choice((0.1, 0.4, 1.5)) if kind < 0.1 else None
         if large:
@@ -86,44 +90,58 @@ class Worker:
         client = rng.choice(list(clients.values()))
         timeout_s = rng.choice(_SHORT_S) if rng.random() < 0.8 else rng.choice(_LONG_S)
         # The larger bodies times the limit stay below what one claim may carry.
-        limit, wait_s = rng.choice((1, 1, 3, 10)), 4.0 if patient else rng.choice((0, 0, 0.2, 1.0))
-        if rng.random() < 0.4:
-            call = self._finish_and_claim(client, limit, timeout_s, wait_s)
+        claim: dict[str, Any] = {
+            "limit": rng.choice((1, 1, 3, 10)),
+            "visibility_timeout_s": timeout_s,
+            "wait_s": 4.0 if patient else rng.choice((0, 0, 0.2, 1.0)),
+            "consumer": rng.choice(("", self.name)),
+        }
+        kind = rng.random()
+        if kind < 0.25:
+            mine = [each for each in self.holdings if each.queue == client.queue and rng.random() < 0.7]
+            calls = self._finish_and_claim(client, mine, claim)
+        elif kind < 0.45:
+            mine = [each for each in self.holdings if rng.random() < 0.4]
+            calls = self._finish_and_claim(client, mine, {**claim, "sources": self._sources()})
         else:
-            call = client.consume(limit=limit, visibility_timeout_s=timeout_s, wait_s=wait_s)
-        for each in call.deliveries:
-            self.holdings.append(Holding(client.queue, each.id, each.receipt, timeout_s))
-            ids = self.known.setdefault(client.queue, [])
-            ids.append(each.id)
-            del ids[:-30]
+            calls = [client.consume(**claim)]
+        for call in calls:
+            for each in call.deliveries:
+                self.holdings.append(Holding(call.queue, each.id, each.receipt, timeout_s))
+                ids = self.known.setdefault(call.queue, [])
+                ids.append(each.id)
+                del ids[:-30]
 
-    def _finish_and_claim(self, client: RecordingClient, limit: int, timeout_s: float, wait_s: float) -> Consume:
-        """Finish some of what was claimed in this queue, and claim the next."""
+    def _sources(self) -> Sources:
         rng = self.random
-        mine = [each for each in self.holdings if each.queue == client.queue and rng.random() < 0.7]
-        deletes = [each for each in mine if rng.random() < 0.7]
-        releases = [
-            Update(
-                queue=client.queue,
-                start_s=0,
-                end_s=0,
-                id=each.id,
-                receipt=each.receipt,
-                delay_s=rng.choice((0.0, 0.2, 1.0)),
-            )
-            for each in mine
-            if each not in deletes
-        ]
-        call = client.next(
-            [Target(each.id, each.receipt) for each in deletes],
-            releases,
-            limit=limit,
-            visibility_timeout_s=timeout_s,
-            wait_s=wait_s,
-        )
+        queues = rng.sample((*QUEUES, DEAD_LETTERS), rng.randint(2, 3))
+        return Sources(queues, [rng.randint(1, 9) for _ in queues] if rng.random() < 0.5 else ())
+
+    def _finish_and_claim(self, client: RecordingClient, mine: list[Holding], claim: dict[str, Any]) -> list[Consume]:
+        """Finish these messages, and claim the next."""
+        rng = self.random
+        mine = mine[:10]  # what is written again stays below what one request may write
+        calls = client.next([self._end(each) for each in mine], **claim)
         if not client.lost:
             self.holdings = [each for each in self.holdings if each not in mine or rng.random() < 0.1]
-        return call
+        return calls
+
+    def _end(self, mine: Holding) -> Delete | Update:
+        """Choose the end of a claim."""
+        rng = self.random
+        about: dict[str, Any] = {"queue": mine.queue, "start_s": 0, "end_s": 0, "id": mine.id, "receipt": mine.receipt}
+        choice = rng.random()
+        if choice < 0.6:
+            return Delete(**about)
+        error = self._error() if rng.random() < 0.5 else None
+        if choice < 0.75 and mine.queue in QUEUES:
+            return Update(**about, dead=True, error=error)
+        delay_s, uncounted = rng.choice((0.0, 0.2, 1.0)), rng.random() < 0.5
+        return Update(**about, delay_s=delay_s, uncounted=uncounted, error=error)
+
+    def _error(self) -> str:
+        self.made += 1
+        return f"error {self.name}-{self.made}"
 
     def use_holdings(self, clients: dict[str, RecordingClient], *, eager: bool) -> None:
         """Do something with most of what was claimed; the rest expires, or is kept past the next crash."""
@@ -137,25 +155,31 @@ class Worker:
                 kept.append(mine)
                 continue
             choice = rng.random()
-            if eager or choice < 0.45:
+            if eager or choice < 0.40:
                 deletes.append(mine)
-            elif choice < 0.55:
+            elif choice < 0.50:
                 client.delete(Target(mine.id, mine.receipt))
                 if client.lost or rng.random() < 0.1:
                     kept.append(mine)  # to be refused later
-            elif choice < 0.70:
+            elif choice < 0.65:
                 self._renew(client, mine)
                 kept.append(mine)
-            elif choice < 0.78:
-                self._update(client, mine, visibility_timeout_s=0.0)
+            elif choice < 0.73:
+                self._update(client, mine, visibility_timeout_s=0.0, uncounted=rng.random() < 0.5)
                 if rng.random() < 0.3:
                     kept.append(mine)
-            elif choice < 0.84:
+            elif choice < 0.79:
                 self._update(client, mine, body=self._body(rng.choice((0, 50, 3000))))
                 kept.append(mine)
-            elif choice < 0.88:
-                self._update(client, mine, delay_s=rng.choice((0.0, 0.2, 1.0)))
-            elif choice < 0.95:
+            elif choice < 0.82:
+                self._update(client, mine, error=self._error())
+                kept.append(mine)
+            elif choice < 0.86:
+                self._update(client, mine, delay_s=rng.choice((0.0, 0.2, 1.0)), uncounted=rng.random() < 0.5)
+            elif choice < 0.90:
+                if mine.queue in QUEUES:
+                    self._update(client, mine, dead=True, error=self._error())
+            elif choice < 0.96:
                 kept.append(mine)
         for queue, client in clients.items():
             found = [each for each in deletes if each.queue == queue]
@@ -179,21 +203,10 @@ class Worker:
         client: RecordingClient,
         mine: Holding,
         *,
-        visibility_timeout_s: float | None = None,
-        delay_s: float | None = None,
-        body: str | None = None,
         implied: bool = False,
+        **fields: Any,
     ) -> Update:
-        change = Update(
-            queue=client.queue,
-            start_s=0,
-            end_s=0,
-            id=mine.id,
-            receipt=mine.receipt,
-            visibility_timeout_s=visibility_timeout_s,
-            delay_s=delay_s,
-            body=body,
-        )
+        change = Update(queue=client.queue, start_s=0, end_s=0, id=mine.id, receipt=mine.receipt, **fields)
         call = client.update(change, implied_timeout=implied)
         if call.outcome is Outcome.UNKNOWN:
             mine.certain = False
@@ -216,7 +229,9 @@ class Worker:
             client.delete_batch([Target(each) for each in chosen])
         elif choice < 0.7:
             client.update_batch([replace(change, id=each, body=self._body(rng.choice((5, 500)))) for each in chosen])
-        elif choice < 0.8:
+        elif choice < 0.73 and client.queue in QUEUES:
+            client.update_batch([replace(change, id=each, dead=True, error=self._error()) for each in chosen])
+        elif choice < 0.83:
             timeout_s = rng.choice((0.0, 0.3, 1.0)) if may_be_renewed_by_id(chosen[0]) else 0.0
             client.update(replace(change, id=chosen[0], visibility_timeout_s=timeout_s))
         else:

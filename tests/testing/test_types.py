@@ -1,4 +1,4 @@
-"""Type checkers of users accept a project with the client, `wonderq.testing` and `wonderq.dramatiq`, and find its mistakes."""
+"""Type checkers accept a user's project with all that `wonderq` offers, and find its mistakes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import dramatiq
-from wonderq import AsyncClient, Client, Message, Refused, Sent, TooMany, Unreachable
+from wonderq import (
+    App, AsyncClient, Client, Context, Dead, Invalid, Message, Refused, Retry, Sent, TooMany, Unreachable, Worker,
+    WonderQError,
+)
 from wonderq.dramatiq import WonderQBroker
 from wonderq.testing import Broker, broker
 
@@ -62,6 +65,54 @@ async def work_in_tasks(client: AsyncClient) -> None:
             await message.delete()
 
 
+app = App(queue="jobs")
+
+
+@app.task(retries=5, backoff=(1, 600), timeout=60)
+def resize(path: str, width: int = 200) -> None:
+    print("resized", path, width)
+
+
+@app.task(queue="reports", lease=30, dead_letters="reports-dead")
+async def report(context: Context, day: str) -> None:
+    context.check()
+    if context.tries > 3:
+        raise Dead("no such day")
+    raise Retry(delay=30)
+
+
+@app.every("30 4 * * *", timezone="Europe/Vienna")
+def nightly() -> None:
+    sent: Sent = resize.send("cat.png", width=400)
+    print(sent.id, sent.duplicate)
+
+
+def send_tasks(paths: list[str]) -> None:
+    try:
+        resize.options(delay=60, priority=9, group="tenant-7", key="cat@400").send("cat.png", width=400)
+        report.send("2026-01-01")
+        with app.batch():
+            for path in paths:
+                resize.send(path)
+    except Invalid as error:
+        print(error.field)
+    except WonderQError as error:
+        print(error)
+
+
+async def send_from_coroutine() -> Sent:
+    return await resize.asend("cat.png")
+
+
+def handle(message: Message) -> None:
+    print(message.text, message.claimed_until)
+    message.dead("reason")
+
+
+def serve(client: Client) -> None:
+    Worker(client, {"mail": handle}, concurrency=4, lease=30, retries=5).run()
+
+
 def test_work(wonderq_broker: Broker, wonderq_client: Client) -> None:
     send(wonderq_client)
     wonderq_broker.advance(60)
@@ -79,6 +130,14 @@ MISTAKES = (
     'Client().queue("jobs").send("a", priority="high")',
     'Client().queue("jobs").configure(visibility="long")',
     'Client().queue("jobs").receive()[0].text = "b"',
+    "Client(retrys=5)",
+    'resize.send("cat.png", wide=400)',
+    "resize.send(7)",
+    'resize.options(prioritty="high").send("cat.png")',
+    'report.send("2026-01-01", "2026-01-02")',
+    "app.task(retrys=5)",
+    'app.every("0 0 * * *", zone="UTC")',
+    'Worker(Client(), {"mail": 7})',
     'running.advance("60")',
     "running.now + 1",
     'WonderQBroker(lease="long")',

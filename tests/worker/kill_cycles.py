@@ -3,8 +3,9 @@
     python -m tests.worker.kill_cycles --cycles 10 [--seed S]
 
 A cycle has two parts. In the first one, workers and the broker are killed and stopped. In the second one, workers are only
-stopped, so every message has to be at its first try. Each part ends when the queue is empty. Exit code 1 if a promise is
-broken, or if one of the mechanisms was never at work; the folder is then kept.
+stopped, so every message has to be at the first try that its handler leaves it. Some handlers fail once. Others raise `Dead`,
+and each of their messages has to be a dead letter, once, with that error. Each part ends when the queue is empty. Exit code 1
+if a promise is broken, or if one of the mechanisms was never at work; the folder is then kept.
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.support.broker_process import BrokerProcess
+from tests.support.mechanisms import answered
 from tests.support.waiting import eventually
 from tests.worker.processes import WorkerProcess
 from wonderq.client.errors import WonderQError
 from wonderq.client.sync import Client
 
-QUEUE = "jobs"
+QUEUE, DEAD_LETTERS = "jobs", "dead"
 WORKERS = 3
 SENDERS = 3
 
@@ -43,6 +45,10 @@ MECHANISMS = (
     "stops of the broker",
     "redeliveries",
     "messages given back",
+    "failed tries",
+    "dead letters",
+    "dead letters with the name of their worker",
+    "claims ended and made in one request",
 )
 
 #: The lease is long beside any pause of a busy machine, so that only a kill ends a claim. No try is the last one.
@@ -57,18 +63,36 @@ notes = os.open(Path(__file__).with_name("notes"), os.O_WRONLY | os.O_CREAT | os
 def note(what, ctx):
     os.write(notes, f"{what} {ctx.id} {ctx.tries}\\n".encode())
 
-@app.task(lease=8, retries=1000)
+@app.task(lease=8, retries=1000, dead_letters="dead")
 def in_thread(ctx: wonderq.Context, seconds: float) -> None:
     note("began", ctx)
     time.sleep(seconds)
     note("ended", ctx)
 
-@app.task(lease=8, retries=1000)
+@app.task(lease=8, retries=1000, dead_letters="dead")
 async def in_loop(ctx: wonderq.Context, seconds: float) -> None:
     note("began", ctx)
     await asyncio.sleep(seconds)
     note("ended", ctx)
+
+@app.task(lease=8, retries=1000, backoff=(0.05, 0.05), dead_letters="dead")
+def fails(ctx: wonderq.Context, seconds: float) -> None:
+    note("failed", ctx)
+    time.sleep(seconds)
+    if ctx.tries < 2:
+        raise OSError("no route")
+    note("ended", ctx)
+
+@app.task(lease=8, retries=1000, dead_letters="dead")
+def hopeless(ctx: wonderq.Context, seconds: float) -> None:
+    note("began", ctx)
+    time.sleep(seconds)
+    note("ended", ctx)
+    raise wonderq.Dead(f"{ctx.id} is hopeless")
 """
+
+#: How often each task is sent.
+_SHARES = {"in_thread": 9, "in_loop": 9, "fails": 2, "hopeless": 2}
 
 
 class Note(NamedTuple):
@@ -85,7 +109,8 @@ class Senders:
     def __init__(self, url: str, rng: random.Random) -> None:
         self._url = url
         self._done = threading.Event()
-        self.acknowledged: set[str] = set()
+        self.acknowledged: dict[str, str] = {}
+        """The task of each message that was acknowledged, by its id."""
         self._lock = threading.Lock()
         self._threads = [
             threading.Thread(target=self._send, args=(random.Random(rng.random()),), daemon=True)
@@ -98,16 +123,17 @@ class Senders:
         with Client(self._url) as client:
             while not self._done.wait(rng.uniform(0, 0.08)):
                 seconds = rng.uniform(0, 0.1) if rng.random() < 0.85 else rng.uniform(0.5, 1.5)
-                call = {"task": rng.choice(("in_thread", "in_loop")), "args": [seconds]}
+                [task] = rng.choices(list(_SHARES), list(_SHARES.values()))
+                call = {"task": task, "args": [seconds]}
                 try:
                     sent = client.queue(QUEUE).send(call)
                 except WonderQError:
                     continue  # it may have arrived; nothing was promised
                 with self._lock:
-                    self.acknowledged.add(sent.id)
+                    self.acknowledged[sent.id] = task
 
-    def stop(self) -> set[str]:
-        """End the stream, and return the ids of the acknowledged messages."""
+    def stop(self) -> dict[str, str]:
+        """End the stream, and return the task of each acknowledged message."""
         self._done.set()
         for thread in self._threads:
             thread.join()
@@ -126,7 +152,8 @@ class Run:
         self._broker = BrokerProcess(folder / "data")
         self.url = self._broker.ready()
         with Client(self.url) as client:
-            client.queue(QUEUE).configure()
+            client.queue(QUEUE).configure(dead_letter_queue=DEAD_LETTERS)
+            client.queue(DEAD_LETTERS).configure()
         self._workers = [self._new_worker() for _ in range(WORKERS)]
 
     def close(self) -> None:
@@ -161,7 +188,11 @@ class Run:
                 eventually(lambda: self._left(client) == 0, "the queue to be empty")
             except AssertionError:
                 self._violate(f"{self._left(client)} messages are left in the queue")
-        self._judge(acknowledged, self._notes()[before:], only_first_tries)
+            notes = self._notes()[before:]
+            self._judge(set(acknowledged), notes, only_first_tries)
+            hopeless = {message_id for message_id, task in acknowledged.items() if task == "hopeless"}
+            self._judge_dead_letters(client, hopeless, {note.id for note in notes})
+        self.figures["claims ended and made in one request"] += answered(self.url, "/messages/next")
 
     def _left(self, client: Client) -> int:
         return sum(client.queue(QUEUE).count(each) for each in ("unprocessed", "processing", "delayed", "buried"))
@@ -171,12 +202,31 @@ class Run:
         unhandled = acknowledged - {note.id for note in notes if note.what == "ended"}
         if unhandled:
             self._violate(f"{len(unhandled)} acknowledged messages were not handled: {sorted(unhandled)[:5]}")
-        burnt = [note for note in began if note.tries > 1]
+        failed = [note for note in notes if note.what == "failed"]
+        burnt = [note for note in began if note.tries > 1] + [note for note in failed if note.tries > 2]
         if only_first_tries and burnt:
             self._violate(f"clean stops counted {len(burnt)} tries: {burnt[:5]}")
         self.figures["acknowledged sends"] += len(acknowledged)
-        self.figures["handlers"] += len(began)
+        self.figures["handlers"] += len(began) + len(failed)
+        self.figures["failed tries"] += sum(note.tries == 1 for note in failed)
         self.figures["redeliveries"] += len(began) - len({note.id for note in began})
+
+    def _judge_dead_letters(self, client: Client, hopeless: set[str], handled: set[str]) -> None:
+        """Require one dead letter of each hopeless message, with its error; and remove them."""
+        letters = list(client.queue(DEAD_LETTERS).look())
+        sources = Counter(each.dead_letter.id for each in letters if each.dead_letter is not None)
+        lost, twice = hopeless - sources.keys(), [source for source, count in sources.items() if count > 1]
+        if lost or twice or sources.keys() - handled:
+            self._violate(f"lost dead letters {lost}, doubled {twice}, never handled {sources.keys() - handled}")
+        for each in letters:
+            source, error = each.dead_letter, each.last_error
+            expected = None if source is None else (f"{source.id} is hopeless", source.receive_count)
+            if error is None or (error.message, error.attempt) != expected:
+                self._violate(f"a dead letter has another error than was raised: {each}")
+            # The claim, and the name with it, may have ended while there was no broker.
+            self.figures["dead letters with the name of their worker"] += error is not None and bool(error.consumer)
+        self.figures["dead letters"] += len(letters)
+        client.queue(DEAD_LETTERS).purge()
 
     def _notes(self) -> list[Note]:
         path = self.folder / "notes"

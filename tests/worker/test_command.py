@@ -184,6 +184,21 @@ def test_a_handler_finishes_within_the_grace(s: Scene) -> None:
 
 
 @pytest.mark.slow
+def test_a_worker_holds_as_many_messages_as_it_runs_tasks(s: Scene) -> None:
+    for name in "abc":
+        s.send(name)
+    with s.worker("--concurrency", "2"):
+        assert {name for name, _, _ in s.wait_for("started", 2)} == {"a", "b"}
+        counts = s.queue.info().counts
+        assert (counts["processing"], counts["unprocessed"]) == (2, 1)
+        s.let_go("a")
+        assert [name for name, _, _ in s.wait_for("started", 3)][2] == "c"
+        s.let_go("b")
+        s.let_go("c")
+        eventually(s.is_empty, "all tasks to be done")
+
+
+@pytest.mark.slow
 def test_a_handler_that_takes_longer_than_the_grace_is_given_back_uncounted(s: Scene) -> None:
     sent = s.send("a")
     with s.worker("--grace", "0.1") as worker:

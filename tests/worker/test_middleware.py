@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 
 import pytest
 from opentelemetry import trace
@@ -10,6 +12,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from tests.support.broker_process import RunningBroker
+from tests.support.commands import clean_environment
 from tests.support.waiting import eventually
 from tests.worker.script import message, scene
 from wonderq.worker.claims import Job
@@ -108,3 +112,22 @@ def test_a_message_without_a_trace_begins_one(spans: InMemorySpanExporter) -> No
         s.handler.let_go("a")
         [span] = eventually(spans.get_finished_spans)
     assert span.parent is None
+
+
+def test_tasks_run_without_opentelemetry(broker: RunningBroker, name: str) -> None:
+    program = f"""
+import sys
+sys.modules["opentelemetry"] = None  # as if it were not installed
+import wonderq
+app = wonderq.App(queue={name!r})
+
+@app.task()
+def work(ctx: wonderq.Context) -> None:
+    print("trace", ctx.message.traceparent)
+
+work.send()
+app.run_until_empty()
+"""
+    environment = clean_environment({"WONDERQ_URL": broker.url})
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr, done.returncode) == ("trace None\n", "", 0)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 import threading
+from queue import SimpleQueue
 
 import pytest
 
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_S, eventually
 from tests.worker.script import LEASE_S, message, scene
 from wonderq.worker import engine
 from wonderq.worker.claims import Job
@@ -152,9 +154,30 @@ def test_messages_of_a_poll_that_was_cancelled_too_late_are_given_back() -> None
 def test_a_program_has_its_own_signal_handlers_again_when_its_worker_has_ended() -> None:
     stopping = (signal.SIGTERM, signal.SIGINT)
     before = [signal.getsignal(each) for each in stopping]
+    wakeup_fd = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(wakeup_fd)
     seen: list[int] = []
-    with stop_signals(lambda number, _frame: seen.append(number)):
+    with stop_signals(seen.append):
         for each in stopping:
             signal.raise_signal(each)
     assert seen == list(stopping)
     assert [signal.getsignal(each) for each in stopping] == before
+    assert signal.set_wakeup_fd(wakeup_fd) == wakeup_fd
+
+
+def test_a_signal_is_seen_by_a_main_thread_that_waits_already() -> None:
+    """The system may give it to any thread, and the main one may be between its last look at signals and its wait."""
+    events: SimpleQueue[int] = SimpleQueue()
+
+    def wait() -> int:
+        return events.get(timeout=PATIENCE_S)
+
+    def interrupt() -> None:
+        main, line = threading.main_thread().ident or 0, wait.__code__.co_firstlineno + 1
+        # It has left the GIL within `get`, so it runs no handler any more.
+        eventually(lambda: (frame := sys._current_frames()[main]).f_code is wait.__code__ and frame.f_lineno == line)
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+    with stop_signals(events.put):
+        threading.Thread(target=interrupt).start()
+        assert wait() == signal.SIGTERM

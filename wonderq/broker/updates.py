@@ -189,7 +189,7 @@ class Updates:
                 if change.rewrites:
                     with suppress(BrokerError):
                         view = wanted[index] = self._core.resolve(queue, target)
-                        consumers[index] = queue.messages.consumer_of(view)
+                        consumers[index] = queue.messages.consumer_of(view.at(now_ms))
         views = {view.sequence: view for view in wanted.values()}
         failing = sum(change.error is not None or change.dead for _, change in updates)
         most_bytes = self._core.limits.batch_bytes + 16 * len(wanted) + 2 * MAX_ERROR_BYTES * failing

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from types import FrameType
 from typing import Protocol, TypeAlias
 
 from wonderq.worker.signals import stop_signals
@@ -142,7 +141,7 @@ class Supervisor:
 
         It must run in the main thread.
         """
-        with stop_signals(self._on_signal):
+        with stop_signals(self._events.put):
             if self._files is not None:
                 threading.Thread(target=self._watch, args=(self._files,), daemon=True).start()
             while not (self._is_stopping and all(child.process is None for child in self._children)):
@@ -158,9 +157,6 @@ class Supervisor:
     @property
     def _is_stopping(self) -> bool:
         return self._kill_s < float("inf")
-
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        self._events.put(signal.Signals(number))
 
     def _watch(self, files: SourceFiles) -> None:
         while True:

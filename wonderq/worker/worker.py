@@ -7,7 +7,6 @@ import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from queue import SimpleQueue
-from types import FrameType
 
 from wonderq.client.sync import Client
 from wonderq.worker.broker_source import BrokerSource
@@ -87,7 +86,6 @@ class JobWorker:
         if threading.current_thread() is not threading.main_thread():
             self._engine.run()
             return
-        # Its `put` is safe in a signal handler, and its `get` is interruptible.
         events: SimpleQueue[bool] = SimpleQueue()
         error: list[BaseException] = []
 
@@ -99,10 +97,7 @@ class JobWorker:
             finally:
                 events.put(True)
 
-        def on_signal(_number: int, _frame: FrameType | None) -> None:
-            events.put(False)
-
-        with stop_signals(on_signal):
+        with stop_signals(lambda _: events.put(False)):
             threading.Thread(target=run, name="wonderq-engine", daemon=True).start()
             while not events.get():
                 is_second = self._engine.is_stopping

@@ -19,6 +19,9 @@ ABANDONED = "abandoned"
 #: The code of a call for which there was no room; it may come while the disk is full.
 DISK_FULL = "disk_full"
 
+#: The dead-letter queue of all queues in which messages are declared dead. Nobody else produces there.
+DEAD_LETTERS = "dead"
+
 
 class Outcome(enum.Enum):
     """Outcome of a call for the client: done, refused, or no answer."""
@@ -38,6 +41,8 @@ class Call:
     outcome: Outcome = Outcome.OK
     code: str | None = None
     """Reason of the refusal, or of the missing answer."""
+    request: int | None = None
+    """Number of the request, if it made several of these calls."""
 
     @property
     def happened(self) -> bool:
@@ -66,6 +71,11 @@ class Delivery:
     receipt: str
     receive_count: int
     claimed_until_ms: int
+    consumer: str = ""
+    error: str | None = None
+    """Message of the last error that a consumer reported."""
+    source: str | None = None
+    """Former id of a dead letter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +85,7 @@ class Consume(Call):
     limit: int
     visibility_timeout_s: float
     wait_s: float = 0
+    consumer: str = ""
     deliveries: tuple[Delivery, ...] = ()
 
 
@@ -98,6 +109,12 @@ class Update(Call):
     visibility_timeout_s: float | None = None
     delay_s: float | None = None
     body: str | None = None
+    error: str | None = None
+    """Message of the error that it reports."""
+    dead: bool = False
+    """Whether the message moves to the dead-letter queue."""
+    uncounted: bool = False
+    """Whether the claim that it releases counts as no receive."""
 
     @property
     def hold_s(self) -> float | None:
@@ -114,6 +131,9 @@ class Seen:
     status: str
     receive_count: int
     due_ms: int | None
+    consumer: str = ""
+    error: str | None = None
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,10 +18,11 @@ class Change:
     end_s: float
     certain: bool
     rank: int | None = None
-    """The receive_count of the claim that it is, or whose receipt it used."""
+    """The place, among the claims that are known of, of the claim that it is or whose receipt it used; from 1."""
     claims: bool = False
     hold_s: float = 0
-    body: str | None = None
+    value: str | None = None
+    """The body or the error that it sets."""
 
     @classmethod
     def of(
@@ -32,9 +33,9 @@ class Change:
         rank: int | None = None,
         claims: bool = False,
         hold_s: float = 0,
-        body: str | None = None,
+        value: str | None = None,
     ) -> Self:
-        return cls(call, call.start_s, call.end_s, certain, rank, claims, hold_s, body)
+        return cls(call, call.start_s, call.end_s, certain, rank, claims, hold_s, value)
 
     @property
     def earliest_s(self) -> float:
@@ -77,8 +78,12 @@ class Message:
     """Its place in the batch."""
     known_s: float = float("inf")
     """Time from which the message certainly existed."""
+    source: str | None = None
+    """Former id of a dead letter."""
     claims: list[tuple[Consume, Delivery, Change]] = field(default_factory=list)
-    """Claims by receive_count."""
+    """Claims in their order."""
+    undoings: dict[int, list[Update]] = field(default_factory=dict)
+    """Releases that may have undone the receive of a claim, by its rank."""
     seen: list[tuple[Listing, Seen]] = field(default_factory=list)
     deletes: list[Delete] = field(default_factory=list)
     updates: list[Update] = field(default_factory=list)
@@ -86,6 +91,7 @@ class Message:
     """Everything that may have deleted it, a purge or the end of its queue too, and whether that is certain."""
     holds: list[Change] = field(default_factory=list)
     bodies: list[Change] = field(default_factory=list)
+    errors: list[Change] = field(default_factory=list)
 
     @property
     def witnesses(self) -> list[tuple[Call, str]]:
@@ -96,7 +102,25 @@ class Message:
         return any(call.start_s <= by_s for call, _ in self.removals)
 
     def claim(self, rank: int) -> Consume | None:
-        return next((call for call, each, _ in self.claims if each.receive_count == rank), None)
+        return self.claims[rank - 1][0] if 0 < rank <= len(self.claims) else None
+
+    def counts_after(self, rank: int, moment: Change | None = None) -> tuple[set[int], bool]:
+        """Return the receive counts that a claim can have left, at a moment or at its end, if no other followed.
+
+        The second value tells whether that is all that is known: a release that undid it may have happened or not.
+        """
+        count = self.claims[rank - 1][1].receive_count
+        undoings = self.undoings.get(rank, [])
+        if moment is not None:
+            undoings = [each for each in undoings if each.start_s <= moment.end_s]
+        if any(each.happened and (moment is None or each.end_s < moment.start_s) for each in undoings):
+            return {count - 1}, False
+        return ({count - 1, count}, True) if undoings else ({count}, False)
+
+    def may_be_undone(self, since_s: float, until_s: float) -> bool:
+        """Tell whether a release may have undone a receive between two moments."""
+        undoings = [each for found in self.undoings.values() for each in found]
+        return any(each.start_s <= until_s and each.end_s >= since_s for each in undoings)
 
     def held_anew(self, since_s: float, until_s: float) -> bool:
         """Tell whether an update may have changed how long it is held."""
@@ -104,6 +128,11 @@ class Message:
             each.possible and each.hold_s is not None and each.start_s <= until_s and each.end_s >= since_s
             for each in self.updates
         )
+
+
+def removes(call: Delete | Update) -> bool:
+    """Return whether a call takes the message out of its queue."""
+    return isinstance(call, Delete) or call.dead
 
 
 def releases(update: Update) -> bool:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from tests.support.history import hold_rules, message_rules, queue_rules
+from tests.support.history import hold_rules, message_rules, queue_rules, request_rules
 from tests.support.history.calls import FinalState, History
 from tests.support.history.changes import Message
 from tests.support.history.evidence import Evidence
@@ -31,6 +31,8 @@ def check(history: History, final: FinalState | None = None) -> list[Violation]:
     for message in evidence.messages.values():
         by_queue[message.queue].append(message)
         message_rules.bodies(evidence, message)
+        message_rules.errors(evidence, message)
+        message_rules.consumers(evidence, message)
         message_rules.receive_counts(evidence, message)
         message_rules.deleted(evidence, message)
         message_rules.receipts(evidence, message)
@@ -48,4 +50,6 @@ def check(history: History, final: FinalState | None = None) -> list[Violation]:
         queue_rules.cleared(evidence, queue, by_queue[queue])
     for final_queue in evidence.final.queues:
         queue_rules.agreement(evidence, final_queue, by_queue[final_queue.queue])
+    request_rules.whole(evidence)
+    request_rules.moved(evidence)
     return evidence.violations

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import replace
 
 from tests.support.history.calls import (
+    DEAD_LETTERS,
     Call,
     Consume,
     Delete,
@@ -16,9 +19,10 @@ from tests.support.history.calls import (
     Outcome,
     Produce,
     Purge,
+    Seen,
     Update,
 )
-from tests.support.history.changes import Change, Message
+from tests.support.history.changes import Change, Message, last_before, removes
 from tests.support.history.rules import CLOCK_SLACK_S, Rule, Violation
 
 
@@ -30,7 +34,9 @@ class Evidence:
         self.final = final
         self.violations: list[Violation] = []
         self.messages: dict[str, Message] = {}
-        self.ranks: dict[str, int] = {}  # of each receipt
+        self.ranks: dict[str, int] = {}  # of each receipt, among the claims of its message
+        self.receipts: set[str] = set()
+        self.requests: dict[int, list[Delete | Update]] = defaultdict(list)
         self.consumes: dict[str, list[Consume]] = defaultdict(list)
         self.lost_produces = [
             call for call in history.calls if isinstance(call, Produce) and call.outcome is Outcome.UNKNOWN
@@ -42,23 +48,54 @@ class Evidence:
         self._gather()
         self._identify()
         for message in self.messages.values():
-            self._prepare(message)
+            self._order_claims(message)
+        for message in [each for each in self.messages.values() if each.source is None]:
+            produce = message.produce
+            known = produce is not None and message.index < len(produce.bodies)
+            self._prepare(message, [produce.bodies[message.index] if produce and known else None], [None])
+        self._trace_dead_letters()
 
     def report(self, rule: Rule, text: str, *evidence: object) -> None:
         self.violations.append(Violation(rule, text, evidence))
 
+    def lost_between(self, queue: str, since_s: float, until_s: float) -> list[Consume]:
+        """Return the lost consumes that may have claimed a message between two moments."""
+        return [call for call in self.lost_consumes[queue] if call.start_s <= until_s and call.end_s >= since_s]
+
     def lost_claims(self, queue: str, since_s: float, until_s: float) -> int:
         """Return how many lost consumes may have claimed a message between two moments."""
-        return sum(1 for call in self.lost_consumes[queue] if call.start_s <= until_s and call.end_s >= since_s)
+        return len(self.lost_between(queue, since_s, until_s))
 
     def stopping(self, call: Call) -> bool:
         """Tell whether the broker was down, or on its way, at some moment of a call."""
         return any(call.start_s <= until and down <= call.end_s for down, until in self.history.outages)
 
+    def without_room(self, call: Call) -> bool:
+        """Tell whether the disk may have been full at some moment of a call."""
+        return any(call.start_s <= until and since <= call.end_s for since, until in self.history.disk_full)
+
+    def ranks_of(self, message: Message, count: int, moment: Change) -> list[int]:
+        """Return the ranks of the claims of which one was the last at a moment, with 0 for none.
+
+        None at all if the receive count at that moment shows that there was a claim that nobody knows of, or allows it.
+        """
+        claims = [change for _, _, change in message.claims]
+        ranks = [0] if count == 0 and not any(each.before(moment) for each in claims) else []
+        for each in last_before(claims, moment):
+            assert each.rank is not None
+            counts, open_ = message.counts_after(each.rank, moment)
+            # An unknown claim after an undone one makes the count what it was.
+            hidden = open_ and count == max(counts) and self.lost_claims(message.queue, each.start_s, moment.end_s)
+            if count in counts and not hidden:
+                ranks.append(each.rank)
+        return ranks
+
     def _message(self, message_id: str, queue: str) -> Message:
         message = self.messages.get(message_id)
         if message is None:
             message = self.messages[message_id] = Message(message_id, queue)
+        elif message.queue != queue:
+            self.report(Rule.NOTHING_UNEXPECTED, f"{message_id} is in {message.queue}, and in {queue}")
         return message
 
     def _gather(self) -> None:
@@ -79,6 +116,7 @@ class Evidence:
                     self.listings[call.queue].append(call)
                     for found in call.messages:
                         self._message(found.id, call.queue).seen.append((call, found))
+                        self._note_source(found, call)
                 case Delete() | Update():
                     changes.append(call)
                 case Purge() | Drop():
@@ -86,6 +124,8 @@ class Evidence:
                         self.clearings[call.queue].append(call)
         for change in changes:
             message = self._message(change.id, change.queue)
+            if change.request is not None:
+                self.requests[change.request].append(change)
             if isinstance(change, Delete):
                 message.deletes.append(change)
             else:
@@ -102,9 +142,18 @@ class Evidence:
             message.index = index
             message.known_s = call.end_s
 
+    def _note_source(self, found: Seen | Delivery, call: Call) -> None:
+        """Note of which message a dead letter was made."""
+        message = self.messages[found.id]
+        if message.source is not None and found.source != message.source:
+            text = f"{message.id} was made of {message.source}, and then of {found.source}"
+            self.report(Rule.DEAD_IS_THERE, text, call)
+        message.source = found.source
+
     def _claimed(self, call: Consume, delivery: Delivery) -> None:
         """Note a claim, with the moment that follows from its deadline."""
         message = self._message(delivery.id, call.queue)
+        self._note_source(delivery, call)
         within = self.claimed_within(call, delivery)
         if within is None:
             self.report(
@@ -114,13 +163,11 @@ class Evidence:
                 delivery,
             )
         start_s, end_s = within or (call.start_s, call.end_s)
-        change = Change(
-            call, start_s, end_s, True, rank=delivery.receive_count, claims=True, hold_s=call.visibility_timeout_s
-        )
+        change = Change(call, start_s, end_s, True, claims=True, hold_s=call.visibility_timeout_s)
         message.claims.append((call, delivery, change))
-        if delivery.receipt in self.ranks:
+        if delivery.receipt in self.receipts:
             self.report(Rule.RECEIPTS_COUNT, f"a receipt of {message.id} was given out twice", call)
-        self.ranks[delivery.receipt] = delivery.receive_count
+        self.receipts.add(delivery.receipt)
 
     def claimed_within(self, call: Consume, delivery: Delivery) -> tuple[float, float] | None:
         """Return from when to when the broker can have decided on a claim, by its own account; None if never."""
@@ -134,7 +181,7 @@ class Evidence:
         found: dict[tuple[str, str], Message] = {}
         for message in self.messages.values():
             witnesses = message.witnesses
-            if not witnesses:
+            if not witnesses or message.source is not None:
                 continue
             message.known_s = min(message.known_s, *(call.end_s for call, _ in witnesses))
             if message.produce is not None:
@@ -177,15 +224,87 @@ class Evidence:
                 self.report(Rule.NOTHING_UNEXPECTED, f"a batch is there in part, without {missing[:3]}", call, listing)
                 return
 
-    def _prepare(self, message: Message) -> None:
-        message.claims.sort(key=lambda claim: claim[1].receive_count)
-        message.removals = [(each, each.happened) for each in message.deletes if each.possible]
+    def _order_claims(self, message: Message) -> None:
+        """Order the claims of a message, and give each its rank.
+
+        The receive count falls only for a claim that was undone, and grows again with the next one: so it never falls from
+        claim to claim. Of those with the same count, the broker's deadlines give the order.
+        """
+
+        def order(claim: tuple[Consume, Delivery, Change]) -> tuple[int, int, float]:
+            call, delivery, change = claim
+            began_ms = delivery.claimed_until_ms - round(call.visibility_timeout_s * 1000)
+            return delivery.receive_count, began_ms, change.end_s
+
+        message.claims = [
+            (call, delivery, replace(change, rank=rank))
+            for rank, (call, delivery, change) in enumerate(sorted(message.claims, key=order), 1)
+        ]
+        for _, delivery, change in message.claims:
+            assert change.rank is not None
+            self.ranks[delivery.receipt] = change.rank
+        for update in message.updates:
+            if update.uncounted and update.possible and update.receipt in self.ranks:
+                message.undoings.setdefault(self.ranks[update.receipt], []).append(update)
+
+    def _trace_dead_letters(self) -> None:
+        """Find what made each dead letter, and report those that nobody made and those that are there twice."""
+        letters: dict[str, list[Message]] = defaultdict(list)
+        for message in list(self.messages.values()):
+            if message.source is not None:
+                letters[message.source].append(message)
+        for source_id, found in letters.items():
+            source = self.messages.get(source_id)
+            sight = found[0].witnesses[0][0]
+            if source is None or not any(each.dead and each.possible for each in source.updates):
+                text = f"{found[0].id} is a dead letter, and nobody declared {source_id} dead"
+                self.report(Rule.DEAD_IS_THERE, text, sight)
+            if len(found) > 1:
+                text = f"{source_id} became two dead letters, {found[0].id} and {found[1].id}"
+                self.report(Rule.DEAD_IS_THERE, text, sight, found[1].witnesses[0][0])
+        for source in list(self.messages.values()):
+            updates = [each for each in source.updates if each.dead and each.possible]
+            certain = [each for each in updates if each.happened]
+            if certain and not letters[source.id]:
+                unseen = Message(f"the dead letter of {source.id}", DEAD_LETTERS, source=source.id)
+                letters[source.id].append(unseen)
+                self.messages[unseen.id] = unseen
+            for letter in letters[source.id] if updates else ():
+                self._trace(letter, source, certain[:1] or updates)
+
+    def _trace(self, letter: Message, source: Message, updates: list[Update]) -> None:
+        """Take the update that declared its source dead as the produce of a dead letter."""
+        start_s, end_s = min(each.start_s for each in updates), max(each.end_s for each in updates)
+        bodies: set[str | None] = set()
+        errors: set[str | None] = set()
+        for update in updates:
+            moment = Change.of(update, rank=None if update.receipt is None else self.ranks.get(update.receipt))
+            bodies |= {each.value for each in last_before(source.bodies, moment)}
+            reported = [each for each in source.errors if each.call is not update]
+            errors |= {update.error} if update.error is not None else {e.value for e in last_before(reported, moment)}
+        known_s = [call.end_s for call, _ in letter.witnesses]
+        if updates[0].happened:
+            known_s.append(updates[0].end_s)
+        letter.known_s = min(known_s)
+        letter.produce = Produce(
+            queue=letter.queue, start_s=start_s, end_s=end_s, outcome=updates[0].outcome, bodies=("",)
+        )
+        self._prepare(letter, bodies, errors)
+        if len(updates) == 1 and letter.witnesses and not updates[0].happened:  # so it did, without an answer
+            declared = replace(updates[0], end_s=min(updates[0].end_s, letter.known_s))
+            others = [each for each in source.removals if each[0] is not updates[0]]
+            source.removals = [*others, (declared, True)]
+
+    def _prepare(self, message: Message, bodies: Iterable[str | None], errors: Iterable[str | None]) -> None:
+        """Gather all that may have changed a message, which was made with one of the bodies and errors."""
+        ends: list[Delete | Update] = [*message.deletes, *message.updates]
+        message.removals = [(each, each.happened) for each in ends if each.possible and removes(each)]
         produce = message.produce
         if produce is not None:
-            body = produce.bodies[message.index] if message.index < len(produce.bodies) else None
-            born = Change.of(produce, rank=0, claims=True, hold_s=produce.delay_s, body=body)
+            born = Change.of(produce, rank=0, claims=True, hold_s=produce.delay_s)
             message.holds.append(born)
-            message.bodies.append(born)
+            message.bodies += [replace(born, value=each) for each in bodies]
+            message.errors += [replace(born, value=each) for each in errors]
             message.removals += [
                 (each, each.happened and message.known_s < each.start_s)
                 for each in self.clearings[message.queue]
@@ -199,4 +318,6 @@ class Evidence:
                 if update.hold_s is not None:
                     message.holds.append(Change.of(update, certain=certain, rank=rank, hold_s=update.hold_s))
                 if update.body is not None:
-                    message.bodies.append(Change.of(update, certain=certain, rank=rank, body=update.body))
+                    message.bodies.append(Change.of(update, certain=certain, rank=rank, value=update.body))
+                if update.error is not None:
+                    message.errors.append(Change.of(update, certain=certain, rank=rank, value=update.error))

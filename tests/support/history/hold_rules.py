@@ -89,12 +89,12 @@ def _listed_hold(evidence: Evidence, message: Message, listing: Listing, found: 
         )
     if waits or due_s is None:
         return
-    known = found.receive_count == 0 or message.claim(found.receive_count) is not None
+    known = evidence.ranks_of(message, found.receive_count, Change.of(listing))
     kinds = [each for each in may_be if each.held_as == found.status]
     if due_s < listing.start_s - CLOCK_SLACK_S:
         evidence.report(Rule.DEADLINES_STAY, f"{message.id} is listed as held, and that is over", listing, found)
     elif known and not (kinds and due_s <= max(each.latest_s for each in kinds) + CLOCK_SLACK_S):
-        # A lost consume may hold it, with a count that no known claim has.
+        # Else a lost consume may hold it.
         evidence.report(
             Rule.DEADLINES_STAY,
             f"{message.id} is listed as {found.status} for longer than anybody asked for",
@@ -129,7 +129,8 @@ class _Timeline:
         self._longest_s = max(self._longest_s, given.call.end_s - given.call.start_s)
 
     def between(self, since_s: float, until_s: float) -> list[_Given]:
-        first, last = bisect_left(self._starts, since_s - self._longest_s), bisect_left(self._starts, until_s)
+        earliest_s = since_s - self._longest_s - 2 * CLOCK_SLACK_S
+        first, last = bisect_left(self._starts, earliest_s), bisect_left(self._starts, until_s)
         return self._all[first:last]
 
 
@@ -148,17 +149,19 @@ class PassedOver:
                 start_s, end_s = evidence.claimed_within(call, call.deliveries[0]) or (start_s, end_s)
             youngest_s = max((each.produce.start_s for each in messages if each.produce is not None), default=0.0)
             given = _Given(call, start_s, end_s, youngest_s)
-            # A broker that is being stopped gives out nothing more.
-            short = len(call.deliveries) < call.limit and not evidence.stopping(call)
+            # A broker that is being stopped, or has no room for the record, gives out nothing more.
+            hindered = evidence.stopping(call) or evidence.without_room(call)
+            short = len(call.deliveries) < call.limit and not hindered
             (self._short if short else self._full).add(given)
             for each in messages:
                 if each.produce is not None and not short:
                     self._by_batch[id(each.produce)].append((given, each.index))
 
-    def of(self, message: Message, since_s: float, until_s: float) -> list[Consume]:
+    def of(self, message: Message, since_s: float, until_s: float, request: int | None) -> list[Consume]:
         """Return the consumes to which a message was available all the time.
 
-        Those that got less than they asked for, and those that got younger ones.
+        Those that got less than they asked for, and those that got younger ones. ``request`` is the one that made it
+        available, which claims once it has finished.
         """
         assert message.produce is not None
         produced_s = message.produce.end_s
@@ -169,7 +172,8 @@ class PassedOver:
         for each in found:
             call = each.call
             woken = call.wait_s > 0 and not call.deliveries and call.end_s - max(since_s, call.start_s) > WAKE_S
-            if each.end_s < until_s and (each.start_s > since_s or woken):
+            same = request is not None and call.request == request
+            if each.end_s < until_s and (each.start_s > since_s or woken or same):
                 calls[id(call)] = call
         return list(calls.values())
 
@@ -181,21 +185,22 @@ def redelivery(evidence: Evidence, message: Message, passed_over: PassedOver) ->
     # A moment at which it was there, and had been delivered so often.
     moments: list[tuple[int, Change]] = [(each.receive_count - 1, at) for _, each, at in message.claims]
     moments += [(found.receive_count, Change.of(listing)) for listing, found in message.seen[-1:]]
-    known = {0, *(delivery.receive_count for _, delivery, _ in message.claims)}
     for received, moment in moments:
-        if received in known:  # else a lost consume may have held it
-            _given_before(evidence, message, passed_over, received, moment)
+        ranks = evidence.ranks_of(message, received, moment)
+        if ranks:  # else a lost consume may have held it
+            _given_before(evidence, message, passed_over, max(ranks), moment)
     if message.produce.happened or message.witnesses:
         # It was there until the first call that may have deleted it.
         until_s = min((call.start_s for call, _ in message.removals), default=float("inf"))
         end = Change.of(Call(queue=message.queue, start_s=until_s, end_s=until_s))
-        _given_before(evidence, message, passed_over, max(known), end)
+        _given_before(evidence, message, passed_over, len(message.claims), end)
 
 
-def _given_before(evidence: Evidence, message: Message, passed_over: PassedOver, received: int, moment: Change) -> None:
+def _given_before(evidence: Evidence, message: Message, passed_over: PassedOver, newest: int, moment: Change) -> None:
+    """Report consumes that should have had the message; ``newest`` is the rank of the last claim before the moment."""
     assert message.produce is not None
     may_be = last_before((each for each in message.holds if each.call is not moment.call), moment)
-    if not may_be or any((each.rank or 0) > received for each in may_be):
+    if not may_be or any((each.rank or 0) > newest for each in may_be):
         return
     since_s = max(message.known_s, *(each.latest_s for each in may_be)) + CLOCK_SLACK_S
     if isinstance(moment.call, Consume) and moment.call.wait_s:
@@ -208,7 +213,8 @@ def _given_before(evidence: Evidence, message: Message, passed_over: PassedOver,
                 moment.call,
             )
     counted = isinstance(moment.call, Consume | Listing)
-    for consume in passed_over.of(message, since_s, moment.start_s):
+    request = may_be[0].call.request if len(may_be) == 1 and not may_be[0].hold_s else None
+    for consume in passed_over.of(message, since_s, moment.start_s, request):
         if not counted and evidence.lost_claims(message.queue, message.produce.start_s, consume.end_s):
             continue
         rule = Rule.REDELIVERED_SOON if len(consume.deliveries) < consume.limit else Rule.ORDER_STAYS

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.support.history.calls import Delete, Listing, Outcome, Seen, Update
-from tests.support.history.changes import Change, Message, last_before, needs_claim, releases
+from tests.support.history.changes import Change, Message, last_before, needs_claim, releases, removes
 from tests.support.history.evidence import Evidence
 from tests.support.history.rules import CLOCK_SLACK_S, Rule
 
@@ -20,26 +20,71 @@ def bodies(evidence: Evidence, message: Message) -> None:
             evidence.report(
                 Rule.NOTHING_UNEXPECTED, f"{message.id} was seen before it was produced", message.produce, moment.call
             )
-        elif body not in {each.body for each in may_be}:
+        elif body not in {each.value for each in may_be}:
             evidence.report(
                 Rule.ACKED_IS_THERE,
-                f"{message.id} has the body {body!r}, expected {[each.body for each in may_be]}",
+                f"{message.id} has the body {body!r}, expected {[each.value for each in may_be]}",
                 *(each.call for each in may_be),
                 moment.call,
             )
 
 
+def errors(evidence: Evidence, message: Message) -> None:
+    """A message always has the last error that was reported, also as a dead letter."""
+    sights: list[tuple[str | None, Change]] = [(each.error, change) for _, each, change in message.claims]
+    sights += [(each.error, Change.of(call)) for call, each in message.seen]
+    for error, moment in sights:
+        may_be = last_before(message.errors, moment)
+        if may_be and error not in {each.value for each in may_be}:
+            evidence.report(
+                Rule.ERRORS_STAY,
+                f"{message.id} has the error {error!r}, expected {[each.value for each in may_be]}",
+                *(each.call for each in may_be),
+                moment.call,
+            )
+
+
+def consumers(evidence: Evidence, message: Message) -> None:
+    """A message shows the name of the consumer that holds it, and of nobody else."""
+    for call, delivery, _ in message.claims:
+        if delivery.consumer != call.consumer:
+            evidence.report(
+                Rule.CONSUMERS_STAY, f"{message.id} was given to {call.consumer!r} with another name", call, delivery
+            )
+    claims = [change for _, _, change in message.claims]
+    names = {change.rank: call.consumer for call, _, change in message.claims}
+    for listing, found in message.seen:
+        if found.status != "processing":
+            if found.consumer:
+                evidence.report(Rule.CONSUMERS_STAY, f"{message.id} has a consumer, and nobody holds it", found)
+            continue
+        last = last_before(claims, Change.of(listing))
+        may_be = {names[each.rank] for each in last}
+        since_s = min((each.start_s for each in last), default=0.0)
+        may_be |= {each.consumer for each in evidence.lost_between(message.queue, since_s, listing.end_s)}
+        if may_be and found.consumer not in may_be:
+            evidence.report(
+                Rule.CONSUMERS_STAY,
+                f"{message.id} is held by {found.consumer!r}, expected {sorted(may_be)}",
+                *(each.call for each in last),
+                found,
+            )
+
+
 def receive_counts(evidence: Evidence, message: Message) -> None:
-    """Each delivery counts one more, and what is missing between two went into lost consumes."""
+    """Each delivery counts one more, and what is missing between two went into lost consumes.
+
+    A release may have undone a delivery, so there can be two counts from which the next one went on.
+    """
     produced_s = message.produce.start_s if message.produce else 0.0
-    before, since_s, all_missing = 0, produced_s, 0
+    before, since_s, all_missing = {0}, produced_s, 0
     newest: Change | None = None
     for call, delivery, change in message.claims:
         if newest is not None and change.end_s < newest.start_s:
             evidence.report(Rule.RECEIVES_GROW, f"receive_count of {message.id} fell", newest.call, call)
         if newest is None or change.start_s > newest.start_s:
             newest = change
-        missing = delivery.receive_count - before - 1
+        missing = min((more for each in before if (more := delivery.receive_count - each - 1) >= 0), default=-1)
         all_missing += max(missing, 0)
         if missing < 0:
             evidence.report(
@@ -54,11 +99,12 @@ def receive_counts(evidence: Evidence, message: Message) -> None:
         ):
             evidence.report(
                 Rule.RECEIVES_GROW,
-                f"receive_count of {message.id} went from {before} to {delivery.receive_count}, "
+                f"receive_count of {message.id} went from {sorted(before)} to {delivery.receive_count}, "
                 "and lost consumes do not explain it",
                 call,
             )
-        before, since_s = delivery.receive_count, change.start_s
+        assert change.rank is not None
+        before, since_s = message.counts_after(change.rank)[0], change.start_s
     last: tuple[Listing, Seen] | None = None
     for listing, found in message.seen:
         _listed_count(evidence, message, listing, found, last)
@@ -68,17 +114,20 @@ def receive_counts(evidence: Evidence, message: Message) -> None:
 def _listed_count(
     evidence: Evidence, message: Message, listing: Listing, found: Seen, last: tuple[Listing, Seen] | None
 ) -> None:
-    least = max([each.receive_count for _, each, at in message.claims if at.end_s < listing.start_s], default=0)
-    past = [(each, at) for _, each, at in message.claims if at.start_s <= listing.end_s]
-    most = max([each.receive_count for each, _ in past], default=0)
+    moment = Change.of(listing)
+    left = [(message.counts_after(rank, moment)[0], at) for rank, (_, _, at) in enumerate(message.claims, 1)]
+    past = [(counts, at) for counts, at in left if at.start_s <= listing.end_s]
+    least = max([min(counts) for counts, at in past if at.end_s < listing.start_s], default=0)
+    most = max([max(counts) for counts, _ in past], default=0)
     if found.receive_count > most:
         since_s = max([at.start_s for _, at in past], default=0.0)
         most += evidence.lost_claims(message.queue, since_s, listing.end_s)
-    later = [each.receive_count for _, each, at in message.claims if at.start_s > listing.end_s]
+    later = [(each.receive_count, at.end_s) for _, each, at in message.claims if at.start_s > listing.end_s]
     if later:
-        most = min(most, min(later) - 1)
+        count, until_s = min(later)
+        most = min(most, count - 1 + message.may_be_undone(listing.start_s, until_s))
     if last is not None and last[0].end_s < listing.start_s:
-        least = max(least, last[1].receive_count)
+        least = max(least, last[1].receive_count - message.may_be_undone(last[0].start_s, listing.end_s))
     if not least <= found.receive_count <= most:
         evidence.report(
             Rule.RECEIVES_GROW,
@@ -92,8 +141,9 @@ def _listed_count(
 def deleted(evidence: Evidence, message: Message) -> None:
     """A message is not visible, and no call on it succeeds, after its end."""
     deletes = [each for each in message.deletes if each.happened]
-    if len(deletes) > 1:
-        evidence.report(Rule.DELETED_STAYS_DELETED, f"{message.id} was deleted twice", *deletes[:2])
+    ends = [*deletes, *(each for each in message.updates if each.happened and removes(each))]
+    if len(ends) > 1:
+        evidence.report(Rule.DELETED_STAYS_DELETED, f"{message.id} was deleted twice", *ends[:2])
     for removal, certain in message.removals:
         if not certain:
             continue
@@ -134,8 +184,8 @@ def _acted(evidence: Evidence, message: Message, call: Delete | Update, rank: in
         )
     if rank is not None:
         claimed = message.claim(rank)
-        for claim, delivery, change in message.claims:
-            if delivery.receive_count > rank and (change.end_s < call.start_s or isinstance(call, Delete)):
+        for claim, _, change in message.claims:
+            if (change.rank or 0) > rank and (change.end_s < call.start_s or removes(call)):
                 evidence.report(
                     Rule.RECEIPTS_COUNT, f"a receipt acted on {message.id} beside a later claim", claim, call
                 )
@@ -181,7 +231,7 @@ def _was_refused(evidence: Evidence, message: Message, call: Delete | Update, ra
             each.possible and releases(each) and each.start_s <= call.end_s and each.end_s >= since_s
             for each in message.updates
         )
-        taken = any(each.receive_count > rank and at.start_s <= call.end_s for _, each, at in message.claims)
+        taken = any((at.rank or 0) > rank and at.start_s <= call.end_s for _, _, at in message.claims)
         # A renewal by id may have been of a claim that nobody knows of.
         by_it = held and all(each.rank == rank for each in kept)
         if not released and not taken and (by_it or not evidence.lost_claims(message.queue, since_s, call.end_s)):

@@ -38,7 +38,7 @@ def answers(evidence: Evidence) -> None:
             if not evidence.stopping(call):
                 evidence.report(Rule.ANSWERED, "a broker that was up refused a call as one that is being stopped", call)
         elif call.code == DISK_FULL:
-            if not any(call.start_s <= until and since <= call.end_s for since, until in evidence.history.disk_full):
+            if not evidence.without_room(call):
                 evidence.report(Rule.ANSWERED, "a call was refused for a full disk, and there was room", call)
         elif call.code == "queue_not_found":
             _no_queue(evidence, call)
@@ -54,6 +54,11 @@ def _no_queue(evidence: Evidence, call: Call) -> None:
         evidence.report(Rule.ACKED_IS_THERE, f"there was no queue {call.queue}, and nobody dropped it", made[-1], call)
 
 
+def there(message: Message) -> Rule:
+    """Return the rule by which a message that nobody deleted is there."""
+    return Rule.ACKED_IS_THERE if message.source is None else Rule.DEAD_IS_THERE
+
+
 def presence(evidence: Evidence, listings: Sequence[Listing], messages: Sequence[Message]) -> None:
     """A listing has every message that is certain to be there, once."""
     for listing in listings:
@@ -63,7 +68,7 @@ def presence(evidence: Evidence, listings: Sequence[Listing], messages: Sequence
             evidence.report(Rule.NOTHING_UNEXPECTED, f"{twice[0]} is listed twice", listing)
         for message in messages:
             if message.known_s < listing.start_s and message.id not in ids and not message.may_be_gone(listing.end_s):
-                evidence.report(Rule.ACKED_IS_THERE, f"{message.id} is not listed any more", message.produce, listing)
+                evidence.report(there(message), f"{message.id} is not listed any more", message.produce, listing)
 
 
 def order(evidence: Evidence, calls: Sequence[Listing | Consume]) -> None:
@@ -146,7 +151,7 @@ def agreement(evidence: Evidence, final: FinalQueue, messages: Sequence[Message]
     for message in messages:
         if message.produce is not None and not message.removals and message.id not in drained:
             evidence.report(
-                Rule.ACKED_IS_THERE,
+                there(message),
                 f"{name} {message.id} was acked, nobody deleted it, and it cannot be consumed",
                 message.produce,
             )
@@ -155,8 +160,8 @@ def agreement(evidence: Evidence, final: FinalQueue, messages: Sequence[Message]
 
 
 def _same(live: Seen, replayed: Seen, replayed_ms: int) -> bool:
-    if (live.body, live.receive_count) != (replayed.body, replayed.receive_count):
+    if any(getattr(live, name) != getattr(replayed, name) for name in ("body", "receive_count", "error", "source")):
         return False
     if live.status == replayed.status:
-        return live.due_ms == replayed.due_ms
+        return (live.due_ms, live.consumer) == (replayed.due_ms, replayed.consumer)
     return replayed.status == "unprocessed" and live.due_ms is not None and live.due_ms <= replayed_ms

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -29,6 +30,8 @@ from wonderq.client.errors import Refused, Unreachable
 
 CallT = TypeVar("CallT", bound=Call)
 
+_numbers = itertools.count(1)
+
 
 def request(client: QueueClient, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
     """Make a call for which `Client` has no method."""
@@ -49,6 +52,33 @@ class Target:
     @property
     def fields(self) -> dict[str, str]:
         return {"id": self.id} if self.receipt is None else {"id": self.id, "receipt": self.receipt}
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The queues of one poll, in strict order, or with weights."""
+
+    queues: Sequence[str]
+    weights: Sequence[int] = ()
+
+    @property
+    def field(self) -> list[Any]:
+        """The field of a request."""
+        weighted = zip(self.queues, self.weights, strict=False)
+        return [{"queue": queue, "weight": weight} for queue, weight in weighted] or list(self.queues)
+
+    def asked(self, limit: int, deliveries: Mapping[str, tuple[Delivery, ...]]) -> list[tuple[str, int]]:
+        """Return the queues that the claim certainly asked, and for how many messages each.
+
+        ``deliveries`` has the messages of an answer, by queue in the order in which it gave them.
+        """
+        left, asked = limit, []
+        order = list(deliveries) if self.weights else self.queues
+        for queue in order:
+            if left:
+                asked.append((queue, left))
+                left -= len(deliveries.get(queue, ()))
+        return asked + [(queue, left) for queue in self.queues if left and queue not in order]
 
 
 class RecordingClient:
@@ -77,13 +107,18 @@ class RecordingClient:
             lambda **about: Produce(bodies=tuple(map(brief, bodies)), delay_s=delay_s or 0, **about), ask
         )
 
-    def consume(self, *, limit: int, visibility_timeout_s: float, wait_s: float = 0) -> Consume:
+    def consume(self, *, limit: int, visibility_timeout_s: float, wait_s: float = 0, consumer: str = "") -> Consume:
         def ask() -> dict[str, Any]:
-            found = self.client.consume(limit=limit, wait=wait_s, visibility_timeout=visibility_timeout_s)
+            body: dict[str, Any] = {"max": limit, "wait": wait_s, "visibility_timeout": visibility_timeout_s}
+            body |= {"consumer": consumer} if consumer else {}
+            found = self.client._call("POST", "/messages/consume", list[dict[str, Any]], body, wait=wait_s)
             return {"deliveries": tuple(map(_delivery, found))}
 
         return self._record(
-            lambda **about: Consume(limit=limit, visibility_timeout_s=visibility_timeout_s, wait_s=wait_s, **about), ask
+            lambda **about: Consume(
+                limit=limit, visibility_timeout_s=visibility_timeout_s, wait_s=wait_s, consumer=consumer, **about
+            ),
+            ask,
         )
 
     def delete(self, target: Target) -> Delete:
@@ -106,56 +141,66 @@ class RecordingClient:
 
     def next(
         self,
-        deletes: Sequence[Target],
-        releases: Sequence[Update],
+        ends: Sequence[Delete | Update],
         *,
         limit: int,
         visibility_timeout_s: float,
         wait_s: float = 0,
-    ) -> Consume:
-        """Delete and release by receipt, and claim. Recorded as one call per message and a consume, with the same times."""
-        start_s = time.monotonic()
-        ends: list[Delete | Update] = [
-            *(Delete(queue=self.queue, start_s=0, end_s=0, id=each.id, receipt=each.receipt) for each in deletes),
-            *releases,
-        ]
-        body = {
-            "delete": [each.receipt for each in deletes],
-            "release": [{"receipt": each.receipt, "delay": each.delay_s} for each in releases],
+        consumer: str = "",
+        sources: Sources | None = None,
+    ) -> list[Consume]:
+        """End claims by receipt, and claim, from this client's queue or from several.
+
+        Recorded as one call for each message that it ends, and a consume for each queue that it asks, all with the same times.
+        """
+        start_s, number = time.monotonic(), next(_numbers)
+        body: dict[str, Any] = {
+            **_lists(ends),
             "max": limit,
             "visibility_timeout": visibility_timeout_s,
             "wait": wait_s,
+            **({"consumer": consumer} if consumer else {}),
         }
-        deliveries: tuple[Delivery, ...] = ()
+        found: dict[str, tuple[Delivery, ...]] = {}
         outcome, code = Outcome.OK, None
         codes: list[tuple[Outcome, str | None]] = [(Outcome.OK, None)] * len(ends)
         try:
-            answer = request(self.client, "POST", "/messages/next", body)
-            deliveries = tuple(map(_delivery, answer["messages"]))
+            if sources is None:
+                answer = self.client._call("POST", "/messages/next", dict[str, Any], body, wait=wait_s)
+            else:
+                body["queues"] = sources.field
+                answer = self.client._client.call("POST", "/messages/next", dict[str, Any], body, wait=wait_s)
+            for each in answer["messages"]:
+                found[each["queue"]] = (*found.get(each["queue"], ()), _delivery(each))
             if "claim_error" in answer:
                 outcome, code = Outcome.REFUSED, answer["claim_error"]["code"]
-            if "results" in answer:
-                results = answer["results"]
-                codes = list(map(_outcome_of, (*results["delete"], *results["release"])))
+            codes = _codes_of(ends, answer.get("results"))
         except (Refused, Unreachable) as error:
             outcome, code = self._failed(error)
             codes = [(outcome, code)] * len(ends)
         end_s = self._end_s(code)
         for end, (each, reason) in zip(ends, codes, strict=True):
-            self.calls.append(replace(end, start_s=start_s, end_s=end_s, outcome=each, code=reason))
-        claim = Consume(
-            queue=self.queue,
-            start_s=start_s,
-            end_s=end_s,
-            outcome=outcome,
-            code=code,
-            limit=limit,
-            visibility_timeout_s=visibility_timeout_s,
-            wait_s=wait_s,
-            deliveries=deliveries,
-        )
-        self.calls.append(claim)
-        return claim
+            self.calls.append(replace(end, start_s=start_s, end_s=end_s, outcome=each, code=reason, request=number))
+        polled = sources or Sources((self.queue,))
+        asked = polled.asked(limit, found) if outcome is Outcome.OK else [(each, limit) for each in polled.queues]
+        claims = [
+            Consume(
+                queue=queue,
+                start_s=start_s,
+                end_s=end_s,
+                outcome=outcome,
+                code=code,
+                request=number,
+                limit=most,
+                visibility_timeout_s=visibility_timeout_s,
+                wait_s=wait_s,
+                consumer=consumer,
+                deliveries=found.get(queue, ()),
+            )
+            for queue, most in asked
+        ]
+        self.calls += claims
+        return claims
 
     def update(self, update: Update, *, implied_timeout: bool = False) -> Update:
         """Make the change that ``update`` describes (its times and outcome are replaced by the real ones)."""
@@ -201,7 +246,7 @@ class RecordingClient:
         return call
 
     def _record_batch(self, calls: Sequence[CallT], ask: Callable[[], list[dict[str, Any]]]) -> list[CallT]:
-        start_s = time.monotonic()
+        start_s, number = time.monotonic(), next(_numbers)
         codes: list[tuple[Outcome, str | None]]
         try:
             codes = list(map(_outcome_of, ask()))
@@ -210,7 +255,7 @@ class RecordingClient:
             codes = [self._failed(error)] * len(calls)
         end_s = self._end_s(codes[0][1])
         done = [
-            replace(call, start_s=start_s, end_s=end_s, outcome=outcome, code=code)
+            replace(call, start_s=start_s, end_s=end_s, outcome=outcome, code=code, request=number)
             for call, (outcome, code) in zip(calls, codes, strict=True)
         ]
         self.calls.extend(done)
@@ -253,8 +298,35 @@ def _fields(update: Update, implied_timeout: bool = False) -> dict[str, Any]:
         "visibility_timeout": None if implied_timeout else update.visibility_timeout_s,
         "delay": update.delay_s,
         "message": update.body,
+        "error": None if update.error is None else {"message": update.error},
+        "dead": update.dead or None,
+        "uncounted": update.uncounted or None,
     }
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _list_of(end: Delete | Update) -> str:
+    """Return the list of a `next` in which a claim is ended."""
+    return "delete" if isinstance(end, Delete) else "dead" if end.dead else "release"
+
+
+def _lists(ends: Sequence[Delete | Update]) -> dict[str, list[Any]]:
+    """Return the lists of a `next`."""
+    lists: dict[str, list[Any]] = {}
+    for end in ends:
+        entry = end.receipt if isinstance(end, Delete) else _fields(replace(end, dead=False))
+        lists.setdefault(_list_of(end), []).append(entry)
+    return lists
+
+
+def _codes_of(
+    ends: Sequence[Delete | Update], results: dict[str, list[Any]] | None
+) -> list[tuple[Outcome, str | None]]:
+    """Return what became of each claim that a `next` ended; without results, all went well."""
+    if results is None:
+        return [(Outcome.OK, None)] * len(ends)
+    lists = {name: iter(found) for name, found in results.items()}
+    return [_outcome_of(next(lists[_list_of(end)])) for end in ends]
 
 
 def _delivery(message: dict[str, Any]) -> Delivery:
@@ -264,6 +336,7 @@ def _delivery(message: dict[str, Any]) -> Delivery:
         message["receipt"],
         message["receive_count"],
         to_ms(message["claimed_until"]),
+        *_more(message),
     )
 
 
@@ -276,7 +349,14 @@ def seen(message: dict[str, Any]) -> Seen:
         message["status"],
         message["receive_count"],
         None if due is None else to_ms(due),
+        *_more(message),
     )
+
+
+def _more(message: dict[str, Any]) -> tuple[str, str | None, str | None]:
+    """Return the consumer of a message, its last error and the former id of a dead letter."""
+    error, source = message.get("last_error", {}), message.get("dead_letter", {})
+    return message.get("consumer", ""), error.get("message"), source.get("id")
 
 
 def to_ms(text: str) -> int:

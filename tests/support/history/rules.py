@@ -20,12 +20,16 @@ class Rule(enum.Enum):
     CLAIM_IS_EXCLUSIVE = "c: nobody gets a message that is held"
     DELETED_STAYS_DELETED = "d: a deleted message is never seen again"
     REDELIVERED_SOON = "e: an available message is given to who asks"
-    RECEIVES_GROW = "f: receive_count grows by one with each delivery"
+    RECEIVES_GROW = "f: receive_count grows by one with each delivery, and only an uncounted release undoes that"
     RECEIPTS_COUNT = "g: a receipt works while its claim is current and never after"
     DEADLINES_STAY = "h: a deadline stays as it was set"
     COUNTS_AGREE = "i: counts, listing, replay and drain agree"
     ORDER_STAYS = "j: messages are listed and given out in the order of their produce"
     ANSWERED = "k: a running broker answers, and with an answer that fits"
+    DEAD_IS_THERE = "l: a message that is declared dead is a dead letter, once"
+    REQUEST_IS_WHOLE = "m: what one request ends is ended together, or not at all"
+    ERRORS_STAY = "n: a message has the last error that was reported for it"
+    CONSUMERS_STAY = "o: a claimed message has the name of its consumer"
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,7 +114,7 @@ class _Search:
 
     def _holds(self, queue: Queue, event: int, times: _Times) -> Iterator[tuple[Queue, _Times]]:
         """Go through all choices of the holds that are over."""
-        held = [each for each in queue.messages if each.held]
+        held = queue.held
         if not held:
             yield queue, times
             return
@@ -167,14 +167,15 @@ class _Search:
                     return None
                 tokens = named.tokens
                 for given, held in zip(call.deliveries, answer.messages, strict=True):
-                    if any(given.receipt == each for each, _, _ in tokens) or not self._same(given, held, times):
+                    if any(given.receipt == each for each, _, _ in tokens) or not self._same(named, given, held, times):
                         return None
                     tokens = (*tokens, (given.receipt, held.key, held.since))
                 return replace(named, tokens=tokens)
             case Listing():
                 named = _named(world, [each.id for each in call.messages], answer.messages)
                 if named is None or not all(
-                    self._same(given, held, times) for given, held in zip(call.messages, answer.messages, strict=True)
+                    self._same(named, given, held, times)
+                    for given, held in zip(call.messages, answer.messages, strict=True)
                 ):
                     return None
                 return named
@@ -182,8 +183,10 @@ class _Search:
                 return world if call.deleted in (None, answer.count) else None
         return world
 
-    def _same(self, given: Delivery | Seen, held: Held, times: _Times) -> bool:
-        if (given.body, given.receive_count) != (held.body, held.count):
+    def _same(self, world: _World, given: Delivery | Seen, held: Held, times: _Times) -> bool:
+        source = None if given.source is None else dict(world.ids).get(given.source, -1)
+        shown = (given.body, given.receive_count, given.consumer, given.error, source)
+        if shown != (held.body, held.count, held.consumer, held.error, held.source):
             return False
         if isinstance(given, Seen):
             if given.status != held.status or (given.due_ms is None) == held.held:
@@ -211,5 +214,5 @@ def _named(world: _World, names: Sequence[str], messages: Sequence[Held]) -> _Wo
 
 
 def possible(history: History) -> bool:
-    """Tell whether a broker that keeps its promises can have given these answers. Takes histories of one queue, without waits."""
+    """Tell whether a broker that keeps its promises can have given these answers. Takes histories of one queue and its dead letters, without waits."""
     return _Search(history).possible()

@@ -118,6 +118,7 @@ function Details({ message }) {
       <div><dt>First produced</dt><dd>${moment(dead.produced_at)}</dd></div><div><dt>Tries there</dt><dd>${number(dead.receive_count)}</dd></div>
       <div><dt>Id there</dt><dd><code>${dead.id}</code></dd></div></dl></section>`}
     ${error && html`<section><h3>Last error</h3><p class="failure">${error.type && html`<b>${visible(error.type)}</b>: `}${visible(error.message)}</p>
+      <p class="faint">Try ${number(error.attempt)}${error.consumer ? html` of ${visible(error.consumer)}` : ""}, ${moment(error.at)}</p>
       ${error.traceback && html`<pre class="text" tabindex="0">${visible(error.traceback)}</pre>`}</section>`}
     <section><h3>Details</h3><dl>${rows.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl></section>
     ${attributes.length > 0 && html`<section><h3>Attributes</h3><dl>${attributes.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${typeof value === "string" ? visible(value) : visible(JSON.stringify(value))}</dd></div>`)}</dl></section>`}
