@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable
 
 import pytest
@@ -17,6 +16,7 @@ from wonderq.client.messages import Sent
 from wonderq.client.polls import Poll
 from wonderq.client.requests import Answer, NoAnswer, Request
 from wonderq.client.sync import Client
+from wonderq.client.thread_lanes import _Turn
 
 
 def texts_of(request: Request) -> list[str]:
@@ -146,10 +146,10 @@ def test_an_interrupted_waiter_does_not_stop_the_lane(
     lane = client._engine._lanes[next(iter(client._engine._lanes))]
     with monkeypatch.context() as patch:
 
-        def interrupted(_self: threading.Event, _timeout: float | None = None) -> bool:
+        def interrupted(_self: object, _timeout_s: float) -> bool:
             raise KeyboardInterrupt
 
-        patch.setattr(threading.Event, "wait", interrupted)
+        patch.setattr(_Turn, "wait", interrupted)
         with pytest.raises(KeyboardInterrupt):
             queue.send("1")
     assert len(lane._turns) == 1
