@@ -141,7 +141,7 @@ def print_table(title: str, found: Mapping[str, Sequence[Figures]], ours: Sequen
         print(f"{each:26}{rate:12,.0f}{cpu_us:9.1f}" + "".join(f"{ratio:17.2f}x" for ratio in ratios))
 
 
-def measure_single(loads: Mapping[str, Load], callers: int, messages: int, rounds: int) -> None:
+def measure_single(loads: dict[str, Load], callers: int, messages: int, rounds: int) -> None:
     found: dict[str, list[Figures]] = {each: [] for each in loads}
     for load in loads.values():
         load(callers, 2)  # connect
@@ -152,7 +152,7 @@ def measure_single(loads: Mapping[str, Load], callers: int, messages: int, round
     print_table(title, found, ["client, threads", "client, tasks"])
 
 
-def measure_batches(sides: Mapping[str, Batches], messages: int, rounds: int) -> None:
+def measure_batches(sides: dict[str, Batches], messages: int, rounds: int) -> None:
     produced: dict[str, list[Figures]] = {each: [] for each in sides}
     consumed: dict[str, list[Figures]] = {each: [] for each in sides}
     for side in sides.values():
@@ -180,7 +180,7 @@ def main() -> None:
         folder = Path(name)
         url = stack.enter_context(running(*broker(folder / "broker"))).url
         address = stack.enter_context(redis_server(folder / "redis"))
-        loads = {
+        loads: dict[str, Load] = {
             "client, threads": stack.enter_context(client_threads(url)),
             "client, tasks": stack.enter_context(client_tasks(url)),
             "request each, threads": stack.enter_context(request_threads(url, chosen.callers)),

@@ -102,7 +102,7 @@ MUTANTS = [
         "Messages wait in a busy worker while others are idle.",
         _ENGINE,
         "answer = self._source.next(settlements, free, wait_s)",
-        "answer = self._source.next(settlements, self._concurrency, wait_s)",
+        "answer = self._source.next(settlements, free + 1, wait_s)",
         (f"{_TEST_ENGINE}::test_no_more_messages_are_asked_for_than_slots_are_free",),
     ),
     Mutant(

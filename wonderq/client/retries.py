@@ -79,7 +79,7 @@ class Retries:
                 if may_have_arrived and not is_final:
                     reason = f"an earlier request got no answer, and this one {outcome.status}"
                     raise Unreachable(reason, outcome_unknown=True)
-                return replace(outcome, attempts=attempts)
+                return outcome if attempts == 1 else replace(outcome, attempts=attempts)
             yield Pause(pause_s)
 
     def repeat(self, request: Request) -> Steps[Answer]:

@@ -86,7 +86,8 @@ class Engine:
         """
         self._source = source
         self._resolve = resolve
-        self._concurrency = concurrency
+        self._free = concurrency
+        """Number of free slots."""
         self._lease_s = lease_s
         self._grace_s = grace_s
         self._default = default or Policy()
@@ -231,14 +232,11 @@ class Engine:
     def _has_slots(self) -> bool:
         return self.is_stopping or self._free >= self._wanted_slots
 
-    @property
-    def _free(self) -> int:
-        return self._concurrency - len(self._claims)
-
     def _start(self, messages: Sequence[Contents]) -> None:
         claims = [claim for message in messages if (claim := self._claim_of(message)) is not None]
         with self._lock:
             self._claims.add(claims)
+            self._free -= len(claims)
             if any(min(claim.renew_s, claim.times_out_s) < self._wakes_s for claim in claims):
                 self._for_renewal.notify()
         for _ in claims:
@@ -281,6 +279,7 @@ class Engine:
         with self._lock:
             self._lose_if_ended(claim, now_s)
             self._claims.remove(claim)
+            self._free += 1
             if claim.state is State.HELD and not isinstance(error, LeaseLost):
                 self._settle(claim, settle(claim.message, error, claim.job.policy, self._random))
             if self._has_slots():

@@ -87,7 +87,9 @@ class Runner:
     def _cancel_task(self, claim: Claim) -> None:
         task = self._tasks.get(claim)
         if task is not None:
-            has_begun = inspect.getcoroutinestate(task.get_coro()) != inspect.CORO_CREATED
+            coroutine = task.get_coro()
+            assert inspect.iscoroutine(coroutine)
+            has_begun = inspect.getcoroutinestate(coroutine) != inspect.CORO_CREATED
             task.cancel()
             if not has_begun:
                 self._task_ended(claim, asyncio.CancelledError())
