@@ -44,9 +44,9 @@ class RunningWorker:
         Raises:
             FailedError: it did not come true, or the worker ended.
         """
-        end = time.perf_counter() + PATIENCE_S
+        began = time.perf_counter()
         while not condition():
-            if self._process.poll() is not None or time.perf_counter() > end:
+            if self._process.poll() is not None or time.perf_counter() - began > PATIENCE_S:
                 last = self._output.read_text(encoding="utf-8", errors="replace")[-1000:]
                 raise FailedError(f"{what} did not happen; the worker wrote: {last}")
             time.sleep(_PAUSE_S)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import socket
 import ssl
@@ -176,6 +177,15 @@ def test_an_answer_that_is_none_leaves_the_outcome_unknown(answer: bytes) -> Non
         assert found.outcome_unknown
         assert "did not answer" in found.reason
         assert send() == Answer(200, b"[]")
+
+
+def test_a_pool_that_nobody_closed_leaves_no_connection_open() -> None:
+    server = Script([[[OK], [OK]]])
+    pool = HttpPool(Endpoint.of(f"http://{server.address}", None), 1, 5)
+    pool.exchange(REQUEST)
+    del pool
+    gc.collect()  # would warn of an open socket
+    server.close()
 
 
 @pytest.mark.parametrize("line", [("GET", "/a b"), ("GET", "/ä"), ("GET", "/\r\nX: y"), ("GET\r\n", "/"), ("GET", "a")])

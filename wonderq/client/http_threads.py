@@ -7,6 +7,7 @@ import socket
 import ssl
 import threading
 import time
+import weakref
 from contextlib import suppress
 
 from wonderq.client.endpoint import Endpoint
@@ -55,6 +56,7 @@ class _Pool:
         self._lock = threading.Lock()
         self._idle: list[Connection] = []
         self._is_closed = False
+        weakref.finalize(self, _close, self._idle)  # for clients that nobody closes
 
     def enter(self, timeout_s: float) -> bool:
         """Take a slot; return whether one was free in time.
@@ -90,9 +92,12 @@ class _Pool:
     def close(self) -> None:
         with self._lock:
             self._is_closed = True
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
+            _close(self._idle)
+
+
+def _close(connections: list[Connection]) -> None:
+    while connections:
+        connections.pop().close()
 
 
 class HttpPool:
