@@ -99,6 +99,15 @@ MUTANTS = [
         ("tests/client/test_lanes.py::test_an_interrupted_sender_passes_the_lane_on",),
     ),
     Mutant(
+        "woken_caller_wakes_no_other",
+        "Of the calls that share a request, only one returns.",
+        _LANES,
+        "                if not turn.leads:\n                    self._wake_next()\n",
+        "                pass\n",
+        ("tests/client/test_lanes.py::test_sends_gather_while_a_request_is_under_way",),
+        hangs=True,
+    ),
+    Mutant(
         "taken_messages_are_kept",
         "Messages that an ended loop did not take wait for their lease, and lose a try.",
         _STREAM,
