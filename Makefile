@@ -7,8 +7,8 @@ READY := .venv/.ready
 # Coverage is of the tests that run storage and broker in their own process: a killed process reports nothing.
 COVERING := tests/storage tests/broker tests/tools
 
-.PHONY: help demo serve test test-all cover clients browser lint types format bench bench-peers crash worker-kills crash-states \
-  power-cuts syscalls flips soak brute-force mutants mutation-sample fuzz-http fuzz-bytes clean
+.PHONY: help demo serve test test-all cover clients browser lint types format bench bench-peers bench-client bench-workers crash \
+  worker-kills crash-states power-cuts syscalls flips soak brute-force mutants mutation-sample fuzz-http fuzz-bytes clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -65,6 +65,14 @@ bench: $(READY)  ## run the benchmarks
 bench-peers: $(READY)  ## compare WonderQ with other queues: ROUNDS rounds of MESSAGES messages (SVG=file draws a plot)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group peers
 	$(BIN)/python -m benchmarks.peers --messages $(or $(MESSAGES),100000) --rounds $(or $(ROUNDS),5) $(if $(SVG),--svg $(SVG))
+
+bench-client: $(READY)  ## compare the client with Redis Streams and with a request for each message: ROUNDS rounds
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group peers
+	$(BIN)/python -m benchmarks.client --rounds $(or $(ROUNDS),5)
+
+bench-workers: $(READY)  ## compare the worker with those of Celery and dramatiq: ROUNDS rounds
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group peers
+	$(BIN)/python -m benchmarks.workers --rounds $(or $(ROUNDS),5)
 
 crash: $(READY)  ## kill the broker CYCLES times under load and check every promise (SEED=n repeats a run)
 	$(BIN)/python -m tests.crash --cycles $(or $(CYCLES),200) $(if $(SEED),--seed $(SEED))

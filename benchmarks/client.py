@@ -1,9 +1,12 @@
-"""Measure sends by many callers in one process: `python -m benchmarks.client`.
+"""Measure the client with many callers in one process, and with batches: `python -m benchmarks.client`.
 
-Each caller sends one message at a time and waits until it is durable. The rounds take turns between the client, a
-client that makes a request of each send, and Redis Streams with a sync before each answer, if redis-server and redis-py
-are installed. Each line shows messages per second (median), CPU time of the client per message, and the client's rate
-divided by that of the line.
+In the first part, each of many threads or tasks sends one message at a time and waits until it is durable. The client
+is compared with one that makes a request of each send, and with Redis Streams. In the second part, four threads send
+batches of 100, then delete the last batch and receive the next one with one request, until all are deleted.
+
+Redis syncs its append-only file before each answer. It is left out if redis-server or redis-py is not installed. All
+sides take turns in each round. The tables show messages per second (median), CPU time of this process per message, and
+the median of the ratios of the client's rates to those of the line.
 """
 
 from __future__ import annotations
@@ -11,18 +14,20 @@ from __future__ import annotations
 import argparse
 import asyncio
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
+from benchmarks.client_batches import BATCH, THREADS, Batches, RedisBatches, WonderQBatches, together
 from benchmarks.servers import broker, running
 from wonderq import AsyncClient, Client
 
 _BODY = "x" * 100
+_PRODUCE = ("POST", "/queues/load/messages/produce", dict[str, object], {"message": _BODY})
 
 
 class Figures(NamedTuple):
@@ -38,15 +43,20 @@ Load = Callable[[int, int], None]
 
 
 def threads(send: Callable[[], object], callers: int, messages: int) -> None:
-    def work() -> None:
+    def work(_: int) -> int:
         for _ in range(messages):
             send()
+        return messages
 
-    running_threads = [threading.Thread(target=work) for _ in range(callers)]
-    for each in running_threads:
-        each.start()
-    for each in running_threads:
-        each.join()
+    together(work, callers)
+
+
+async def tasks(send: Callable[[], Awaitable[object]], callers: int, messages: int) -> None:
+    async def work() -> None:
+        for _ in range(messages):
+            await send()
+
+    await asyncio.gather(*(work() for _ in range(callers)))
 
 
 @contextmanager
@@ -57,28 +67,31 @@ def client_threads(url: str) -> Iterator[Load]:
 
 
 @contextmanager
-def single_requests(url: str, callers: int) -> Iterator[Load]:
+def request_threads(url: str, callers: int) -> Iterator[Load]:
     with Client(url, pool=callers) as client:
-        yield lambda callers, messages: threads(
-            lambda: client.call("POST", "/queues/load/messages/produce", dict[str, str], {"message": _BODY}),
-            callers,
-            messages,
-        )
+        yield lambda callers, messages: threads(lambda: client.call(*_PRODUCE), callers, messages)
 
 
 @contextmanager
-def client_tasks(url: str) -> Iterator[Load]:
-    async def work(messages: int, callers: int) -> None:
-        async with AsyncClient(url) as client:
-            queue = client.queue("load")
+def in_a_loop(url: str, send_of: Callable[[AsyncClient], Callable[[], Awaitable[object]]]) -> Iterator[Load]:
+    """Send from tasks of one event loop, whose client stays connected between the rounds."""
+    with asyncio.Runner() as runner:
+        client = AsyncClient(url)
+        send = send_of(client)
+        yield lambda callers, messages: runner.run(tasks(send, callers, messages))
+        runner.run(client.close())
 
-            async def one() -> None:
-                for _ in range(messages):
-                    await queue.send(_BODY)
 
-            await asyncio.gather(*(one() for _ in range(callers)))
+def client_tasks(url: str) -> AbstractContextManager[Load]:
+    def send_of(client: AsyncClient) -> Callable[[], Awaitable[object]]:
+        queue = client.queue("load")
+        return lambda: queue.send(_BODY)
 
-    yield lambda callers, messages: asyncio.run(work(messages, callers))
+    return in_a_loop(url, send_of)
+
+
+def request_tasks(url: str) -> AbstractContextManager[Load]:
+    return in_a_loop(url, lambda client: lambda: client.call(*_PRODUCE))
 
 
 @contextmanager
@@ -86,15 +99,14 @@ def redis_threads(address: str, callers: int) -> Iterator[Load]:
     import redis  # noqa: PLC0415 - only `make bench-peers` installs it
 
     client = redis.Redis(port=int(address.rpartition(":")[2]), max_connections=callers)
-    yield lambda callers, messages: threads(lambda: client.xadd("queue", {"b": _BODY}), callers, messages)
+    yield lambda callers, messages: threads(lambda: client.xadd("load", {"b": _BODY}), callers, messages)
     client.close()
 
 
-def measure(load: Load, callers: int, messages: int) -> Figures:
+def timed(work: Callable[[], object], messages: int) -> Figures:
     began, began_cpu = time.perf_counter(), time.process_time()
-    load(callers, messages)
-    total = callers * messages
-    return Figures(total / (time.perf_counter() - began), (time.process_time() - began_cpu) / total * 1e6)
+    work()
+    return Figures(messages / (time.perf_counter() - began), (time.process_time() - began_cpu) / messages * 1e6)
 
 
 @contextmanager
@@ -117,35 +129,71 @@ def redis_server(folder: Path) -> Iterator[str | None]:
         peer.stop()
 
 
+def print_table(title: str, found: Mapping[str, Sequence[Figures]], ours: Sequence[str]) -> None:
+    """Print the figures of each side, and the ratios of ``ours`` to them."""
+    print(f"\n{title}")
+    print(f"{'':26}{'messages/s':>12}{'CPU us':>9}" + "".join(f"{name:>18}" for name in ours))
+    for each, figures in found.items():
+        ratios = (
+            median(mine.rate / theirs.rate for mine, theirs in zip(found[name], figures, strict=True)) for name in ours
+        )
+        rate, cpu_us = median(one.rate for one in figures), median(one.cpu_us for one in figures)
+        print(f"{each:26}{rate:12,.0f}{cpu_us:9.1f}" + "".join(f"{ratio:17.2f}x" for ratio in ratios))
+
+
+def measure_single(loads: dict[str, Load], callers: int, messages: int, rounds: int) -> None:
+    found: dict[str, list[Figures]] = {each: [] for each in loads}
+    for load in loads.values():
+        load(callers, 2)  # connect
+    for number in range(rounds):
+        for each in loads if number % 2 else reversed(loads):
+            found[each].append(timed(partial(loads[each], callers, messages), callers * messages))
+    title = f"{callers} callers, one message of {len(_BODY)} bytes at a time, {rounds} rounds"
+    print_table(title, found, ["client, threads", "client, tasks"])
+
+
+def measure_batches(sides: dict[str, Batches], messages: int, rounds: int) -> None:
+    produced: dict[str, list[Figures]] = {each: [] for each in sides}
+    consumed: dict[str, list[Figures]] = {each: [] for each in sides}
+    for side in sides.values():
+        side.produce(THREADS * BATCH)
+        side.consume(THREADS * BATCH)
+    for number in range(rounds):
+        for each in sides if number % 2 else reversed(sides):
+            produced[each].append(timed(partial(sides[each].produce, messages), messages))
+            consumed[each].append(timed(partial(sides[each].consume, messages), messages))
+    conditions = f"batches of {BATCH}, {THREADS} threads, {messages} messages, {rounds} rounds"
+    print_table(f"produce: {conditions}", produced, ["client"])
+    print_table(f"delete and receive: {conditions}", consumed, ["client"])
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.client", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.client", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--callers", type=int, default=64)
-    parser.add_argument("--messages", type=int, default=100, help="messages of each caller in a round")
+    parser.add_argument("--messages", type=int, default=200, help="messages of each caller in a round; 0 for none")
+    parser.add_argument("--batched", type=int, default=100_000, help="messages in batches in a round; 0 for none")
     parser.add_argument("--rounds", type=int, default=5)
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="wonderq-client-") as name, ExitStack() as stack:
         folder = Path(name)
         url = stack.enter_context(running(*broker(folder / "broker"))).url
         address = stack.enter_context(redis_server(folder / "redis"))
-        loads = {
+        loads: dict[str, Load] = {
             "client, threads": stack.enter_context(client_threads(url)),
             "client, tasks": stack.enter_context(client_tasks(url)),
-            "a request for each send": stack.enter_context(single_requests(url, chosen.callers)),
+            "request each, threads": stack.enter_context(request_threads(url, chosen.callers)),
+            "request each, tasks": stack.enter_context(request_tasks(url)),
         }
+        sides: dict[str, Batches] = {"client": stack.enter_context(WonderQBatches(url))}
         if address is not None:
             loads["redis-py XADD, threads"] = stack.enter_context(redis_threads(address, chosen.callers))
-        found: dict[str, list[Figures]] = {each: [] for each in loads}
-        for load in loads.values():
-            measure(load, chosen.callers, 2)  # connect
-        for number in range(chosen.rounds):
-            for each in loads if number % 2 else reversed(loads):
-                found[each].append(measure(loads[each], chosen.callers, chosen.messages))
-    ours = median(each.rate for each in found["client, threads"])
-    print(f"{chosen.callers} callers, one message at a time, {chosen.rounds} rounds")
-    print(f"{'':26}{'messages/s':>12}{'CPU us':>9}{'ratio':>8}")
-    for each, figures in found.items():
-        rate = median(figure.rate for figure in figures)
-        print(f"{each:26}{rate:12,.0f}{median(figure.cpu_us for figure in figures):9.0f}{ours / rate:8.2f}")
+            sides["redis-py"] = stack.enter_context(RedisBatches(address))
+        if chosen.messages:
+            measure_single(loads, chosen.callers, chosen.messages, chosen.rounds)
+        if chosen.batched:
+            measure_batches(sides, chosen.batched, chosen.rounds)
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ RULES = {
         ),
         ("msgspec",),
     ),
-    "wonderq.client": Rule("the Python client; never the server", (), ("aiohttp", "msgspec", "urllib3")),
+    "wonderq.client": Rule("the Python client; never the server", (), ("aiohttp", "msgspec")),
     "wonderq.testing": Rule(
         "a real broker for tests of users: a third composition root, which runs in a process of its own",
         (

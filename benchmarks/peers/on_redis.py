@@ -12,8 +12,19 @@ import redis
 from benchmarks.peers.peer import CALL_TIMEOUT_S, Claimed, Connection
 from benchmarks.peers.server import Server, accepts, free_port, missing_program
 
-_STREAM, _GROUP = "queue", "workers"
+STREAM, GROUP = "queue", "workers"
 _numbers = itertools.count()
+
+
+def start_redis(folder: Path) -> tuple[Server, int]:
+    """Start a server that syncs before each answer; return it and its port."""
+    port = free_port()
+    settings = {"bind": "127.0.0.1", "port": str(port), "dir": str(folder)}
+    durable = {"appendonly": "yes", "appendfsync": "always", "save": ""}  # snapshots would be extra work
+    options = [word for name, value in (settings | durable).items() for word in (f"--{name}", value)]
+    server = Server(["redis-server", *options], folder)
+    server.wait_until(lambda: accepts(port))
+    return server, port
 
 
 class RedisStreams:
@@ -28,15 +39,10 @@ class RedisStreams:
         return missing_program("redis-server", "apt-get install redis-server")
 
     def start(self, folder: Path) -> str:
-        port = free_port()
-        settings = {"bind": "127.0.0.1", "port": str(port), "dir": str(folder)}
-        durable = {"appendonly": "yes", "appendfsync": "always", "save": ""}  # snapshots would be extra work
-        options = [word for name, value in (settings | durable).items() for word in (f"--{name}", value)]
-        self._server = Server(["redis-server", *options], folder)
-        self._server.wait_until(lambda: accepts(port))
+        self._server, port = start_redis(folder)
         client = redis.Redis(port=port)
         assert client.config_get("appendfsync")["appendfsync"] == "always"
-        client.xgroup_create(_STREAM, _GROUP, id="0", mkstream=True)
+        client.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
         client.close()
         return f"127.0.0.1:{port}"
 
@@ -57,30 +63,30 @@ class _Streams:
     def produce(self, bodies: list[str]) -> None:
         pipeline = self._client.pipeline(transaction=False)
         for body in bodies:
-            pipeline.xadd(_STREAM, {"b": body})
+            pipeline.xadd(STREAM, {"b": body})
         assert len(pipeline.execute()) == len(bodies)
 
     def consume(self, limit: int) -> Claimed:
-        answer = self._client.xreadgroup(_GROUP, self._name, {_STREAM: ">"}, count=limit)
-        entries = _entries(answer)
-        return Claimed([fields[b"b"] for _, fields in entries], [entry_id for entry_id, _ in entries])
+        answer = self._client.xreadgroup(GROUP, self._name, {STREAM: ">"}, count=limit)
+        found = entries(answer)
+        return Claimed([fields[b"b"] for _, fields in found], [entry_id for entry_id, _ in found])
 
     def delete(self, handles: list[Any]) -> None:
         pipeline = self._client.pipeline(transaction=False)
-        pipeline.xack(_STREAM, _GROUP, *handles)
-        pipeline.xdel(_STREAM, *handles)
+        pipeline.xack(STREAM, GROUP, *handles)
+        pipeline.xdel(STREAM, *handles)
         assert pipeline.execute() == [len(handles), len(handles)]
 
     def left(self) -> int:
-        return int(self._client.xlen(_STREAM))
+        return int(self._client.xlen(STREAM))
 
     def close(self) -> None:
         self._client.close()
 
 
-def _entries(answer: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:
+def entries(answer: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:
     """Return the entries of the stream; the library has two forms of the answer."""
     if not answer:
         return []
-    found = answer[_STREAM.encode()][0] if isinstance(answer, dict) else answer[0][1]
+    found = answer[STREAM.encode()][0] if isinstance(answer, dict) else answer[0][1]
     return list(found)

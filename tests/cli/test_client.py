@@ -114,7 +114,7 @@ def test_a_client_does_not_talk_to_itself() -> None:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with Client(f"http://127.0.0.1:{port}", retries=0) as client:
-        client._engine._http._pool.conn_kw["source_address"] = ("127.0.0.1", port)
+        client._engine._http.source_address = ("127.0.0.1", port)
         with pytest.raises(Unreachable, match="Connection refused") as raised:
             client.queues()
     assert not raised.value.outcome_unknown

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,14 +12,16 @@ import pytest
 
 from tests.client.script import Gate, answer, fields_of, produced
 from tests.support.threads import Call
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.client.asynchronous import AsyncClient
 from wonderq.client.errors import Invalid, Unreachable
 from wonderq.client.messages import Sent
+from wonderq.client.operations import SENDS, Batcher, Operation
 from wonderq.client.polls import Poll
 from wonderq.client.requests import Answer, NoAnswer, Request
 from wonderq.client.sync import Client
 from wonderq.client.sync_message import Message
+from wonderq.client.thread_lanes import ThreadLane, _Turn
 
 
 def texts_of(request: Request) -> list[str]:
@@ -176,10 +178,10 @@ def test_an_interrupted_waiter_does_not_stop_the_lane(
     lane = client._engine._lanes[next(iter(client._engine._lanes))]
     with monkeypatch.context() as patch:
 
-        def interrupted(_self: threading.Event, _timeout: float | None = None) -> bool:
+        def interrupted(_self: object, _timeout_s: float) -> bool:
             raise KeyboardInterrupt
 
-        patch.setattr(threading.Event, "wait", interrupted)
+        patch.setattr(_Turn, "wait", interrupted)
         with pytest.raises(KeyboardInterrupt):
             queue.send("1")
     assert len(lane._turns) == 1
@@ -207,6 +209,65 @@ def test_lanes_of_many_threads_and_queues_never_mix(client: Client, gate: Gate) 
     for each in [Call(work, thread) for thread in range(16)]:
         each.result()
     assert sum(len(texts_of(request)) for request in gate.requests) == 1600
+
+
+def test_callers_that_leave_early_hold_up_no_other() -> None:
+    """The threads of a request wake each other, also over those that have given up meanwhile."""
+
+    def carry_out(_: Batcher, operations: Sequence[Operation]) -> None:
+        for operation in operations:
+            operation.succeed(operation.entry)
+
+    lane = ThreadLane(Batcher("q", SENDS), carry_out)
+
+    def work(thread: int) -> None:
+        for number in range(300):
+            operation = Operation(f"{thread}-{number}")
+            is_patient = thread % 2 == 0
+            try:
+                assert lane.run(operation, 10 * PATIENCE_S if is_patient else number % 5 / 10_000) == operation.entry
+            except Unreachable:
+                assert not is_patient
+
+    for each in [Call(work, thread) for thread in range(16)]:
+        each.result()
+    assert not lane._turns
+
+
+def test_a_caller_that_was_about_to_leave_wakes_the_others() -> None:
+    """Its time is over, and before it can take its operation back, a thread counts on it to wake the next one."""
+    arrived, go_on = threading.Semaphore(0), threading.Semaphore(0)
+    is_leaving, leaves = threading.Event(), threading.Event()
+
+    def carry_out(_: Batcher, operations: Sequence[Operation]) -> None:
+        arrived.release()
+        assert go_on.acquire(timeout=PATIENCE_S)
+        for operation in operations:
+            operation.succeed(operation.entry)
+
+    class Lane(ThreadLane):
+        def _give_up(self, turn: _Turn, timeout_s: float) -> None:
+            is_leaving.set()
+            assert leaves.wait(PATIENCE_S)
+            super()._give_up(turn, timeout_s)
+
+    lane = Lane(Batcher("q", SENDS), carry_out)
+
+    def run(name: str, timeout_s: float = 10 * PATIENCE_S) -> Call[None]:
+        waiting = len(lane._batcher)
+        call = Call(lane.run, Operation(name), timeout_s)
+        eventually(lambda: len(lane._batcher) == waiting + 1 or not lane._batcher)
+        return call
+
+    calls = [run("first")]
+    assert arrived.acquire(timeout=PATIENCE_S)
+    calls += [run("second"), run("leaving", 0.001), run("last")]
+    assert is_leaving.wait(PATIENCE_S)
+    go_on.release(2)
+    eventually(lambda: not lane._turns)
+    leaves.set()
+    for call in calls:
+        call.result()
 
 
 class AsyncGate:

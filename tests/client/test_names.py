@@ -37,7 +37,7 @@ def imported_by(statement: str) -> set[str]:
 @pytest.mark.parametrize(
     ("statement", "absent"),
     [
-        ("import wonderq", {"msgspec", "urllib3", "aiohttp", "falcon", "waitress"}),
+        ("import wonderq", {"msgspec", "ssl", "aiohttp", "falcon", "waitress"}),
         ("from wonderq import Client", {"aiohttp", "falcon", "waitress", "wonderq.broker", "wonderq.model"}),
         ("from wonderq import AsyncClient", {"falcon", "waitress", "wonderq.broker", "wonderq.model"}),
     ],

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from tests.client.script import refusal
-from tests.client.slow_server import hang, slow_server
+from tests.client.slow_server import SlowServer, hang, slow_server
 from tests.support.broker_process import RunningBroker
 from tests.support.threads import Call
 from tests.support.waiting import eventually
@@ -84,6 +84,34 @@ def test_other_calls_of_the_client_go_on(client: Client, queue: Queue) -> None:
         assert call.result() == []
     sent = queue.send("a")
     assert [each.id for each in calls[0].result()] == [sent.id]
+
+
+def test_a_call_that_waits_leaves_the_connections_to_others() -> None:
+    with slow_server(hang) as server, Client(server.url, pool=1, retries=0, read_timeout=600, timeout=600) as client:
+        waiting = Call(client.queue().receive, wait=WAIT_S)
+        eventually(lambda: server.requests == 1)
+        sending = Call(client.queue().send, "a")
+        eventually(lambda: server.requests == 2, "the send to arrive beside the poll")
+        server.close()
+        for call in (waiting, sending):
+            with pytest.raises(Unreachable):
+                call.result()
+
+
+def test_a_task_that_waits_leaves_the_connections_to_others() -> None:
+    async def scenario(server: SlowServer) -> None:
+        async with AsyncClient(server.url, pool=1, retries=0, read_timeout=600, timeout=600) as client:
+            waiting = asyncio.create_task(client.queue().receive(wait=WAIT_S))
+            await asyncio.to_thread(eventually, lambda: server.requests == 1)
+            sending = asyncio.create_task(client.queue().send("a"))
+            await asyncio.to_thread(eventually, lambda: server.requests == 2, "the send to arrive beside the poll")
+            await asyncio.to_thread(server.close)
+            for task in (waiting, sending):
+                with pytest.raises(Unreachable):
+                    await task
+
+    with slow_server(hang) as server:
+        asyncio.run(scenario(server))
 
 
 def test_a_pause_between_attempts_ends_too() -> None:

@@ -29,9 +29,10 @@ def test_no_more_is_let_in_than_there_is_room_for(calls: list[tuple[int, str]]) 
         def admit(size: int = size) -> None:
             inside.append(size)
 
-        if room.enter(size, admit):
+        if room.enter(size):
             inside.append(size)
         else:
+            room.wait(size, admit)
             waiting.append((size, admit))
         assert sum(inside) <= 50 or len(inside) == 1
         if then == "leave" and inside:
@@ -42,7 +43,7 @@ def test_no_more_is_let_in_than_there_is_room_for(calls: list[tuple[int, str]]) 
     while inside:
         room.leave(inside.pop(0))
     assert not room._waiting
-    assert room.enter(50, lambda: None)
+    assert room.enter(50)
 
 
 def test_a_call_that_finds_no_room_waits_for_it() -> None:
@@ -94,7 +95,7 @@ def test_tasks_wait_for_room_and_may_be_cancelled_meanwhile() -> None:
                 await client.queue("other").send("c")
             with pytest.raises(Unreachable):
                 await first
-            assert client._engine._room.enter(1, lambda: None)
+            assert client._engine._room.enter(1)
 
     with slow_server(hang) as server:
         asyncio.run(scenario(server.url))

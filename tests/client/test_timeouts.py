@@ -96,7 +96,7 @@ def test_a_call_that_gets_no_connection_was_not_made() -> None:
         first = Call(client.queue().receive, wait=20, poll=poll)
         eventually(lambda: server.requests)
         with pytest.raises(Unreachable, match="larger pool") as raised:
-            Call(client.queue().info).result()
+            Call(client.queue().receive, wait=0.01).result()
         assert not raised.value.outcome_unknown
         poll.cancel()
         with pytest.raises(Unreachable):

@@ -6,6 +6,7 @@ from tests.mutants.mutant import Mutant
 
 _OPERATIONS = "wonderq/client/operations.py"
 _HTTP = "wonderq/client/http_threads.py"
+_CONNECTION = "wonderq/client/http_connection.py"
 _HTTP_ASYNCIO = "wonderq/client/http_asyncio.py"
 _ENGINE = "wonderq/client/sync_engine.py"
 _CLAIMS = "wonderq/client/claims.py"
@@ -42,7 +43,7 @@ MUTANTS = [
     Mutant(
         "answer_may_trickle",
         "A call hangs for as long as its answer comes byte by byte.",
-        _HTTP,
+        _CONNECTION,
         "        if left_s <= 0:\n",
         "        left_s = max(left_s, 0.1)\n        if left_s <= 0:\n",
         ("tests/client/test_timeouts.py::test_a_slow_answer_is_given_up",),
@@ -60,8 +61,8 @@ MUTANTS = [
         "child_finalizes_connections_of_its_parent",
         "A parent's next request gets no answer after its child has used the client.",
         _HTTP_ASYNCIO,
-        "            _of_parents.append(connector)\n",
-        "            pass\n",
+        "                _of_parents.append(connector)\n",
+        "                pass\n",
         ("tests/client/test_processes.py::test_a_forked_child_and_its_parent_go_on",),
         hangs=True,
     ),
@@ -72,6 +73,14 @@ MUTANTS = [
         "claim_error = None if refusal is None else",
         "claim_error = None if refusal is not None else",
         ("tests/client/test_next.py::test_a_refused_claim_keeps_what_was_finished",),
+    ),
+    Mutant(
+        "long_poll_holds_up_renewals",
+        "A worker with few connections loses its claims while it waits for messages.",
+        _HTTP,
+        "pool = self._waiting_pool if request.wait_s else self._pool",
+        "pool = self._pool",
+        ("tests/client/test_polls.py::test_a_call_that_waits_leaves_the_connections_to_others",),
     ),
     Mutant(
         "queues_share_a_lane",
@@ -88,6 +97,15 @@ MUTANTS = [
         "        finally:\n            self._finish(taken)\n",
         "        else:\n            self._finish(taken)\n",
         ("tests/client/test_lanes.py::test_an_interrupted_sender_passes_the_lane_on",),
+    ),
+    Mutant(
+        "woken_caller_wakes_no_other",
+        "Of the calls that share a request, only one returns.",
+        _LANES,
+        "                if not turn.leads:\n                    self._wake_next()\n",
+        "                pass\n",
+        ("tests/client/test_lanes.py::test_sends_gather_while_a_request_is_under_way",),
+        hangs=True,
     ),
     Mutant(
         "taken_messages_are_kept",

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.support.threads import Call
 from tests.support.waiting import PATIENCE_S, eventually
-from wonderq.client.errors import StaleReceipt, Unreachable
+from wonderq.client.errors import Refused, StaleReceipt, Unreachable
 from wonderq.client.messages import Contents
 from wonderq.worker.claims import Job
 from wonderq.worker.context import Context
@@ -82,6 +82,8 @@ class Script:
         self.lost: set[str] = set()
         """Ids of messages whose claim has ended."""
         self.is_down = False
+        self.claim_error: Refused | None = None
+        """Error of the claims of all polls, which settle nevertheless."""
         self.prepared = 0
 
     def give(self, *messages: Contents) -> None:
@@ -100,8 +102,10 @@ class Script:
             refused = self._settle(settlements)
             if wait_s:
                 self.open_polls += 1
-                assert self._condition.wait_for(lambda: self._given or self._cancelled, PATIENCE_S)
+                assert self._condition.wait_for(lambda: self._given or self._cancelled or self.claim_error, PATIENCE_S)
                 self.open_polls -= 1
+            if self.claim_error is not None:
+                return Next((), refused, self.claim_error)
             taken, self._given = self._given[:free], self._given[free:]
             return Next(taken, refused)
 

@@ -21,7 +21,7 @@ from tests.support.broker_process import RunningBroker
 from tests.support.commands import run
 from tests.support.waiting import PATIENCE_S, eventually
 from tests.worker.running import running
-from wonderq import App, Client, Context, Dead, Invalid, Message, NotFound, Retry, Worker
+from wonderq import App, Client, Context, Dead, Invalid, Message, NotFound, Retry, TooMany, Worker
 from wonderq.worker.broker_source import BrokerSource
 from wonderq.worker.outcomes import Ending, LeaseLost, Settlement
 
@@ -55,6 +55,20 @@ def test_a_worker_runs_what_was_sent(client: Client, name: str) -> None:
         eventually(lambda: status_of(client, name, first.id) is None)
         eventually(lambda: status_of(client, name, second.id) is None)
     assert sorted(done, key=str) == [("cat.png", 400), ("monday", 1, "report")]
+
+
+def test_a_poll_tells_why_the_broker_gives_no_messages(client: Client, name: str) -> None:
+    queue = client.queue(name)
+    queue.send_together(["a", "b", "c"])
+    source = BrokerSource(client, [name], 30, {}, lambda: None)
+    source.prepare()
+    first, _ = source.next((), 2, 0).messages
+    queue.configure(max_in_flight=1)
+
+    found = source.next([Settlement(first, Ending.DELETE)], 1, 0)
+    assert (found.messages, found.refused) == ([], ())
+    assert isinstance(found.claim_error, TooMany)
+    assert status_of(client, name, first.id) is None
 
 
 def test_options_of_a_message(client: Client, name: str) -> None:

@@ -7,8 +7,10 @@ import threading
 
 import pytest
 
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_S, eventually
 from tests.worker.script import LEASE_S, Scene, message, scene
+from wonderq.client.errors import TooMany
+from wonderq.worker import engine
 from wonderq.worker.claims import Job
 from wonderq.worker.context import Context
 from wonderq.worker.engine import POLL_S
@@ -50,6 +52,16 @@ def test_the_next_poll_takes_the_results_of_the_last_messages_along() -> None:
         taken_along = [each.message.id for settlements, _, _ in s.script.polls for each in settlements]
         assert taken_along == ["a"]
         assert s.script.beside == []
+
+
+def test_tasks_that_end_at_once_share_a_poll(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_GATHER_S", PATIENCE_S)
+    jobs = Job("job", lambda _: None, False, Policy())
+    with scene(concurrency=3, resolve=lambda _: jobs) as s:
+        s.script.give(*(message(f"{number}") for number in range(9)))
+        s.script.settlement_of("8")
+
+        assert [(len(settlements), free) for settlements, free, _ in s.script.polls[:4]] == [(0, 3), *[(3, 3)] * 3]
 
 
 def test_a_result_does_not_wait_for_the_end_of_a_long_poll() -> None:
@@ -296,6 +308,28 @@ def test_a_coroutine_that_runs_too_long_is_cancelled() -> None:
         assert len(s.script.settled) == 1
 
 
+def test_a_coroutine_that_times_out_before_it_began_frees_its_slot() -> None:
+    """Another one blocks the event loop."""
+    started, goes_on = threading.Event(), threading.Event()
+
+    async def run(_context: Context) -> None:
+        started.set()
+        assert goes_on.wait(PATIENCE_S)
+
+    policy = Policy(timeout=5)
+    with scene(concurrency=2, resolve=lambda _: Job("job", run, True, policy)) as s:
+        s.script.give(message("a"))
+        eventually(started.is_set)
+        s.script.give(message("b"))
+        eventually(lambda: s.engine.running == 2)
+        s.wait_for_deadline(5)
+        s.time.advance(5)
+
+        assert isinstance(s.script.settlement_of("b").error, TimedOut)
+        goes_on.set()
+        eventually(lambda: not s.engine.running)
+
+
 # Faults
 
 
@@ -321,6 +355,36 @@ def test_the_worker_waits_for_a_broker_that_is_not_there_yet() -> None:
         s.time.advance(0.5)
         s.begin(message("a"))
         assert s.script.prepared == 1
+
+
+def test_a_refused_claim_is_told_and_asked_for_again_after_growing_pauses(caplog: pytest.LogCaptureFixture) -> None:
+    with scene(concurrency=1) as s:
+        s.begin(message("a"))
+        s.script.claim_error = TooMany("the queue has its most messages in flight")
+        s.handler.let_go("a")
+        s.wait_for_deadline(0.25 * 0.75)
+        polls = len(s.script.polls)
+
+        assert s.script.settlement_of("a").ending is Ending.DELETE
+        assert [each.getMessage() for each in caplog.records if "most messages in flight" in each.getMessage()]
+        s.time.advance(0.25)
+        s.wait_for_deadline(0.5 * 0.75)
+        assert len(s.script.polls) == polls + 1
+        s.script.claim_error = None
+        s.time.advance(0.5)
+        s.begin(message("b"))
+
+
+def test_results_do_not_wait_for_a_claim_that_is_refused() -> None:
+    with scene(concurrency=2) as s:
+        s.begin(message("a"), message("b"))
+        s.script.claim_error = TooMany("the queue has its most messages in flight")
+        s.handler.let_go("a")
+        s.wait_for_deadline(0.25 * 0.75)
+        s.handler.let_go("b")
+
+        assert s.script.settlement_of("b").ending is Ending.DELETE
+        assert [each.message.id for each in s.script.beside] == ["b"]
 
 
 def test_a_message_that_nobody_can_resolve_does_not_stop_the_worker() -> None:

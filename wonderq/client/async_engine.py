@@ -75,19 +75,22 @@ class AsyncEngine:
 
     async def run(self, queue: str, kind: Kind, operation: Operation) -> Any:
         """Carry out one operation, together with those of other tasks."""
-        await self._start()
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop or self._is_closed:
+            await self._start()
         lane = self._lanes.get((queue, kind))
         if lane is None:
             lane = self._lanes[queue, kind] = TaskLane(Batcher(queue, kind), self._carry_out)
-        loop, room = asyncio.get_running_loop(), self._room
+        room = self._room
         deadline = loop.time() + self.options.retries.total_s
-        await self._enter(room, operation.size)
+        if not room.enter(operation.size):
+            await self._wait_for_room(room, operation.size)
         try:
             return await lane.run(operation, max(deadline - loop.time(), 0))
         finally:
             room.leave(operation.size)
 
-    async def _enter(self, room: Room, size: int) -> None:
+    async def _wait_for_room(self, room: Room, size: int) -> None:
         """Wait until there is room for a call.
 
         Raises:
@@ -95,8 +98,7 @@ class AsyncEngine:
         """
         admitted = asyncio.Event()
         admit = admitted.set
-        if room.enter(size, admit):
-            return
+        room.wait(size, admit)
         try:
             async with asyncio.timeout(self.options.retries.total_s):
                 await admitted.wait()

@@ -28,22 +28,29 @@ class TaskLane:
         Raises:
             Unreachable: the operations of others took longer than ``timeout_s``.
         """
-        done = self._waiting[operation] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        done = self._waiting[operation] = loop.create_future()
         self._batcher.add(operation)
         if self._sender is None:
             self._sender = asyncio.create_task(self._send(), name="wonderq-lane")
+        timer = loop.call_later(timeout_s, self._give_up, operation, timeout_s)  # asyncio.timeout() takes far longer
         try:
-            async with asyncio.timeout(timeout_s):
-                await done
-        except TimeoutError:
-            if not operation.done:
-                withdrawn = self._batcher.withdraw(operation)
-                if withdrawn:
-                    del self._waiting[operation]
-                raise Unreachable(f"no answer came within {timeout_s:g} s", outcome_unknown=not withdrawn) from None
+            await done
+        finally:
+            timer.cancel()
         if operation.error is not None:
             raise operation.error
         return operation.result
+
+    def _give_up(self, operation: Operation, timeout_s: float) -> None:
+        """End the wait for an operation that took too long, unless it has just ended."""
+        done = self._waiting.get(operation)
+        if done is None or done.done():
+            return
+        withdrawn = self._batcher.withdraw(operation)
+        if withdrawn:
+            del self._waiting[operation]
+        done.set_exception(Unreachable(f"no answer came within {timeout_s:g} s", outcome_unknown=not withdrawn))
 
     async def close(self) -> None:
         """Wait until nothing waits."""

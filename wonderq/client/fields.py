@@ -68,17 +68,22 @@ def message_fields(body: bodies.Body, options: MessageOptions | None = None) -> 
         TypeError: the body cannot be written as JSON.
         ValueError: ``deliver_at`` has no time zone, or an option is unknown.
     """
-    options = options or {}
+    text, content_type = bodies.dumps(body)
+    fields: dict[str, Any] = {"message": text}
+    if options:
+        fields.update(_option_fields(options))
+    if content_type is not None:
+        fields["attributes"] = {bodies.CONTENT_TYPE: content_type, **(fields.get("attributes") or {})}
+    return fields
+
+
+def _option_fields(options: MessageOptions) -> dict[str, Any]:
     unknown = options.keys() - MessageOptions.__annotations__.keys()
     if unknown:
         raise ValueError(f"unknown option {min(unknown)!r}: a message has {', '.join(MessageOptions.__annotations__)}")
-    text, content_type = bodies.dumps(body)
-    fields: dict[str, Any] = {"message": text, **options}
-    attributes = dict(options.get("attributes") or {})
-    if content_type is not None:
-        attributes.setdefault(bodies.CONTENT_TYPE, content_type)
-    if attributes:
-        fields["attributes"] = attributes_json(attributes)
+    fields: dict[str, Any] = dict(options)
+    if options.get("attributes"):
+        fields["attributes"] = attributes_json(options["attributes"])
     if "key" in fields:
         fields["idempotency_key"] = fields.pop("key")
     deliver_at = options.get("deliver_at")

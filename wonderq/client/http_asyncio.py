@@ -22,18 +22,24 @@ _of_parents: list[aiohttp.BaseConnector] = []
 
 
 class AsyncHttpPool:
-    """A pool of connections to one broker. Make it in the event loop that uses it."""
+    """Pools of connections to one broker: one for the requests that wait for messages, and one for all others.
+
+    So no request waits for the end of a long poll. Make it in the event loop that uses it.
+    """
 
     def __init__(self, endpoint: Endpoint, connections: int, connect_timeout_s: float) -> None:
         self._loop = asyncio.get_running_loop()
         self._process_id = os.getpid()
         self._url = endpoint.url
         self._connect_timeout_s = connect_timeout_s
-        self._session = aiohttp.ClientSession(
-            base_url=endpoint.url,
-            headers=endpoint.headers,
-            connector=aiohttp.TCPConnector(limit=connections),
-            auto_decompress=False,
+        self._session, self._waiting_session = (
+            aiohttp.ClientSession(
+                base_url=endpoint.url,
+                headers=endpoint.headers,
+                connector=aiohttp.TCPConnector(limit=connections),
+                auto_decompress=False,
+            )
+            for _ in range(2)
         )
 
     async def exchange(self, request: Request, poll: Poll | None = None) -> Answer | NoAnswer:
@@ -65,7 +71,8 @@ class AsyncHttpPool:
             total=request.timeout_s, sock_connect=min(self._connect_timeout_s, request.timeout_s)
         )
         try:
-            async with self._session.request(
+            session = self._waiting_session if request.wait_s else self._session
+            async with session.request(
                 request.method,
                 request.target,
                 data=request.body,
@@ -83,17 +90,19 @@ class AsyncHttpPool:
 
     async def close(self) -> None:
         await self._session.close()
+        await self._waiting_session.close()
 
     async def abandon(self) -> None:
         """Forget the connections, whose event loop has ended or belongs to the parent process."""
-        connector = self._session.connector
-        self._session.detach()
-        if connector is None:
-            return
-        if self._process_id != os.getpid():
-            _of_parents.append(connector)
-        elif self._loop.is_closed():
-            await connector.close()
+        for session in (self._session, self._waiting_session):
+            connector = session.connector
+            session.detach()
+            if connector is None:
+                continue
+            if self._process_id != os.getpid():
+                _of_parents.append(connector)
+            elif self._loop.is_closed():
+                await connector.close()
 
 
 def _cancel_in(loop: asyncio.AbstractEventLoop, exchange: asyncio.Future[Answer | NoAnswer]) -> None:

@@ -1,36 +1,19 @@
-"""HTTP for threads, by urllib3.
-
-Its pool is safe to share between threads, checks connections before it uses them again, and is what botocore uses. When
-it was chosen, a request took about half the CPU time that it took with httpx.
-"""
+"""HTTP for threads: pools of connections, and the outcome of each request."""
 
 from __future__ import annotations
 
 import errno
-import http.client
-import io
 import socket
+import ssl
 import threading
 import time
+import weakref
 from contextlib import suppress
-from typing import Any
-
-import urllib3
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import ClosedPoolError, ConnectTimeoutError, EmptyPoolError, HTTPError, NewConnectionError
 
 from wonderq.client.endpoint import Endpoint
+from wonderq.client.http_connection import Connection
 from wonderq.client.polls import Poll, PollCancelled
-from wonderq.client.requests import Answer, NoAnswer, Request, retry_after_of
-
-
-class _Exchange(threading.local):
-    """The request that a thread has under way."""
-
-    current: _Cut | None = None
-    timeout_s = 0.0
-    """Seconds that the answer may take from when the request has a connection."""
-    ends_s = 0.0
+from wonderq.client.requests import Answer, NoAnswer, Request
 
 
 class _Cut:
@@ -38,113 +21,98 @@ class _Cut:
 
     def __init__(self) -> None:
         self.is_cut = False
-        self._connection: HTTPConnection | None = None
+        self._socket: socket.socket | None = None
+        self._lock = threading.RLock()  # a signal handler may cut while its own thread is in here
 
-    def use(self, connection: HTTPConnection) -> None:
-        """Note the connection of the request."""
-        self._connection = connection
-        self.check()
+    def use(self, connection: Connection) -> None:
+        """Note the connection of the request.
 
-    def check(self) -> None:
-        """Raise an error if the connection is to break: it may not have been there when `cut` was called."""
-        if self.is_cut:
-            raise ConnectionAbortedError(errno.ECONNABORTED, "the poll was cancelled")
+        Raises:
+            ConnectionAbortedError: `cut` was called before.
+        """
+        with self._lock:
+            if self.is_cut:
+                raise ConnectionAbortedError(errno.ECONNABORTED, "the poll was cancelled")
+            self._socket = connection.socket
+
+    def forget(self) -> None:
+        """Forget the connection, which may get another request now."""
+        with self._lock:
+            self._socket = None
 
     def cut(self) -> None:
-        self.is_cut = True
-        sock = None if self._connection is None else self._connection.sock
-        if sock is not None:
-            with suppress(OSError):  # it is closed already
-                sock.shutdown(socket.SHUT_RDWR)
+        with self._lock:
+            self.is_cut = True
+            if self._socket is not None:
+                with suppress(OSError):  # it is closed already
+                    self._socket.shutdown(socket.SHUT_RDWR)
 
 
-_exchange = _Exchange()
+class _Pool:
+    """Connections that have no request, of which the one used last comes first, and a bound for all."""
 
+    def __init__(self, most: int) -> None:
+        self._slots = threading.Semaphore(most)
+        self._lock = threading.Lock()
+        self._idle: list[Connection] = []
+        self._is_closed = False
+        weakref.finalize(self, _close, self._idle)  # for clients that nobody closes
 
-class _UntilEnd(io.RawIOBase):
-    """Reads an answer until its time is over. A socket's own timeout begins anew with each byte."""
+    def enter(self, timeout_s: float) -> bool:
+        """Take a slot; return whether one was free in time.
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._raw = sock.makefile("rb", buffering=0)
-        self._ends_s = _exchange.ends_s
+        Raises:
+            RuntimeError: the pool is closed.
+        """
+        entered = self._slots.acquire(timeout=timeout_s)
+        if self._is_closed:
+            raise RuntimeError("the client is closed")
+        return entered
 
-    def readable(self) -> bool:
-        return True
+    def idle(self) -> Connection | None:
+        """Remove and return a connection, if there is one that the server has not closed meanwhile."""
+        while True:
+            with self._lock:
+                connection = self._idle.pop() if self._idle else None
+            if connection is None or not connection.has_ended():
+                return connection
+            connection.close()
 
-    def readinto(self, buffer: Any) -> int | None:
-        left_s = self._ends_s - time.monotonic()
-        if left_s <= 0:
-            raise TimeoutError(errno.ETIMEDOUT, "the answer took too long")
-        self._sock.settimeout(left_s)
-        return self._raw.readinto(buffer)
+    def leave(self, connection: Connection | None) -> None:
+        """Give the slot back, with the connection if there was one."""
+        if connection is not None:
+            with self._lock:
+                is_kept = connection.is_reusable and not self._is_closed
+                if is_kept:
+                    self._idle.append(connection)
+            if not is_kept:
+                connection.close()
+        self._slots.release()
 
     def close(self) -> None:
-        self._raw.close()
-        super().close()
+        with self._lock:
+            self._is_closed = True
+            _close(self._idle)
 
 
-class _TimedSocket:
-    """Socket that `http.client` reads an answer from."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-
-    def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_UntilEnd(self._sock))
-
-
-class _Response(http.client.HTTPResponse):
-    def __init__(self, sock: socket.socket, *arguments: Any, **options: Any) -> None:
-        super().__init__(_TimedSocket(sock), *arguments, **options)  # type: ignore[arg-type]
-
-
-class _Connection(HTTPConnection):
-    """A connection whose requests end in time, that a poll can break, and that is not with itself."""
-
-    response_class = _Response
-
-    def request(self, *arguments: Any, **options: Any) -> None:
-        """Send a request."""
-        _exchange.ends_s = time.monotonic() + _exchange.timeout_s
-        cut = _exchange.current
-        if cut is None:
-            super().request(*arguments, **options)
-            return
-        cut.use(self)
-        super().request(*arguments, **options)
-        cut.check()
-
-    def connect(self) -> None:
-        """Connect to the broker."""
-        super().connect()
-        if self.sock.getsockname() == self.sock.getpeername():
-            # If nothing listens on an ephemeral port, a client can connect to itself.
-            self.close()
-            raise NewConnectionError(self, "Connection refused")
-
-
-class _TlsConnection(_Connection, HTTPSConnection):
-    """The same over TLS."""
-
-
-class _Pool(urllib3.HTTPConnectionPool):
-    ConnectionCls = _Connection
-
-
-class _TlsPool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = _TlsConnection
+def _close(connections: list[Connection]) -> None:
+    while connections:
+        connections.pop().close()
 
 
 class HttpPool:
-    """A pool of connections to one broker."""
+    """Pools of connections to one broker: one for the requests that wait for messages, and one for all others.
+
+    So a request that renews a claim, or sends a message, never waits for the end of a long poll.
+    """
 
     def __init__(self, endpoint: Endpoint, connections: int, connect_timeout_s: float) -> None:
-        self._url = endpoint.url
+        self._endpoint = endpoint
         self._connect_timeout_s = connect_timeout_s
-        kind = _TlsPool if endpoint.is_tls else _Pool
-        self._headers = endpoint.headers
-        self._pool = kind(endpoint.host, endpoint.port, maxsize=connections, block=True)
+        self._tls = ssl.create_default_context() if endpoint.is_tls else None
+        self._pool, self._waiting_pool = _Pool(connections), _Pool(connections)
+        self.source_address: tuple[str, int] | None = None
+        """Address to connect from; None for any."""
 
     def exchange(self, request: Request, poll: Poll | None = None) -> Answer | NoAnswer:
         """Send a request and return what came of it.
@@ -152,55 +120,46 @@ class HttpPool:
         Raises:
             PollCancelled: the poll was cancelled before the answer came.
             RuntimeError: the pool is closed.
+            ValueError: the method or the target of the request is malformed.
         """
+        cut = _Cut()
         if poll is None:
-            return self._exchange(request)
-        cut = _exchange.current = _Cut()
-        try:
-            with poll.interrupted_by(cut.cut):
-                outcome = self._exchange(request)
-        finally:
-            _exchange.current = None
+            return self._exchange(request, cut)
+        with poll.interrupted_by(cut.cut):
+            outcome = self._exchange(request, cut)
         if cut.is_cut and isinstance(outcome, NoAnswer):
             raise PollCancelled
         return outcome
 
-    def _exchange(self, request: Request) -> Answer | NoAnswer:
-        _exchange.timeout_s = request.timeout_s
-        try:
-            response = self._pool.urlopen(
-                request.method,
-                request.target,
-                body=request.body,
-                headers={**self._headers, "Content-Type": request.media_type},
-                retries=False,
-                timeout=urllib3.Timeout(
-                    connect=min(self._connect_timeout_s, request.timeout_s), read=request.timeout_s
-                ),
-                pool_timeout=request.timeout_s,  # type: ignore[arg-type]  # any number of seconds works
-            )
-        except ClosedPoolError as error:
-            raise RuntimeError("the client is closed") from error
-        except EmptyPoolError:
+    def _exchange(self, request: Request, cut: _Cut) -> Answer | NoAnswer:
+        pool = self._waiting_pool if request.wait_s else self._pool
+        if not pool.enter(request.timeout_s):
             return NoAnswer("all connections of the client are in use: give it a larger pool", outcome_unknown=False)
-        except (NewConnectionError, ConnectTimeoutError) as error:
-            cause = _cause(error)
-            return NoAnswer(f"{self._url} cannot be reached: {_reason(cause)}", outcome_unknown=False, cause=cause)
-        except (HTTPError, OSError) as error:
-            cause = _cause(error)
-            return NoAnswer(f"{self._url} did not answer: {_reason(cause)}", outcome_unknown=True, cause=cause)
-        return Answer(response.status, response.data, retry_after_of(response.headers.get("Retry-After")))
+        connection: Connection | None = None
+        ends_s = time.monotonic() + request.timeout_s
+        try:
+            try:
+                connection = pool.idle() or self._connect(request)
+            except OSError as error:
+                reason = f"{self._endpoint.url} cannot be reached: {_reason(error)}"
+                return NoAnswer(reason, outcome_unknown=False, cause=error)
+            cut.use(connection)
+            return connection.exchange(request, ends_s)
+        except OSError as error:
+            reason = f"{self._endpoint.url} did not answer: {_reason(error)}"
+            return NoAnswer(reason, outcome_unknown=True, cause=error)
+        finally:
+            cut.forget()
+            pool.leave(connection)
+
+    def _connect(self, request: Request) -> Connection:
+        timeout_s = min(self._connect_timeout_s, request.timeout_s)
+        return Connection(self._endpoint, timeout_s, self._tls, self.source_address)
 
     def close(self) -> None:
         self._pool.close()
+        self._waiting_pool.close()
 
 
-def _cause(error: Exception) -> Exception:
-    """Return the innermost cause, in which the operating system gives the reason."""
-    while isinstance(error.__cause__, Exception):
-        error = error.__cause__
-    return error
-
-
-def _reason(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error) or type(error).__name__

@@ -79,7 +79,7 @@ class Retries:
                 if may_have_arrived and not is_final and not outcome.outcome_unknown:
                     reason = f"the outcome of an earlier request is unknown, and this one got {outcome.status}"
                     raise Unreachable(reason, outcome_unknown=True)
-                return replace(outcome, attempts=attempts)
+                return outcome if attempts == 1 else replace(outcome, attempts=attempts)
             yield Pause(pause_s)
 
     def repeat(self, request: Request) -> Steps[Answer]:

@@ -20,13 +20,16 @@ class Room:
         self._used_bytes = 0
         self._waiting: deque[tuple[int, Admit]] = deque()
 
-    def enter(self, size: int, admit: Admit) -> bool:
-        """Take room and return true, or note the call, whose ``admit`` is called once it has room."""
-        if not self._waiting and self._fits(size):
-            self._used_bytes += size
-            return True
+    def enter(self, size: int) -> bool:
+        """Take room and return true, or return false. The call then has to `wait`."""
+        if self._waiting or not self._fits(size):
+            return False
+        self._used_bytes += size
+        return True
+
+    def wait(self, size: int, admit: Admit) -> None:
+        """Note a call, whose ``admit`` is called once it has room."""
         self._waiting.append((size, admit))
-        return False
 
     def leave(self, size: int) -> None:
         """Give room back."""

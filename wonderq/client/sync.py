@@ -50,7 +50,7 @@ class Client:
             url: ``http://HOST:PORT``; default: ``WONDERQ_URL``, or else http://127.0.0.1:7979.
             key: API key; default: ``WONDERQ_KEY``.
             retries: repetitions of a request that was not answered, or that the broker asks to repeat later.
-            pool: most connections. A thread that receives with ``wait`` occupies one.
+            pool: most connections for calls with ``wait``, and the same number for all others.
             timeout: seconds that a call may take in all, besides its ``wait``.
             connect_timeout: seconds that a connection may take.
             read_timeout: seconds that the answer to one request may take, besides the call's ``wait``.

@@ -75,11 +75,12 @@ class Engine:
         Raises:
             Unreachable: there was none within the total time of a call.
         """
-        admitted = threading.Event()
-        admit = admitted.set
         with self._lock:
-            if self._room.enter(size, admit):
+            if self._room.enter(size):
                 return
+            admitted = threading.Event()
+            admit = admitted.set
+            self._room.wait(size, admit)
         try:
             in_time = admitted.wait(self.options.retries.total_s)
         except BaseException:

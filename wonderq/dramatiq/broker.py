@@ -20,7 +20,7 @@ PRIORITY = "broker_priority"
 
 _JOIN_PAUSE_S = 0.05
 
-#: Most connections: a consumer occupies one for each queue while it waits.
+#: Most connections that wait for messages: a consumer occupies one for each queue.
 _CONNECTIONS = 100
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import inspect
 import threading
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, get_type_hints
 
 import msgspec
@@ -68,6 +68,9 @@ class Arguments:
         kept = [each for name, each in parameters.items() if name != self._context_name]
         self._sent = self._signature.replace(parameters=kept)
         self._types = {each.name: _type_of(each, hints) for each in kept}
+        self._names = _names_of(kept)
+        self._all_have_names = _names_of(parameters.values()) is not None
+        self._needed = sum(each.default is inspect.Parameter.empty for each in kept)
         with _building:
             for name, kind in self._types.items():
                 try:
@@ -88,7 +91,7 @@ class Arguments:
         self._bind(call)
         return _encoder.encode(call).decode()
 
-    def bind(self, call: Call, context: Context) -> inspect.BoundArguments:
+    def bind(self, call: Call, context: Context) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments to call the function with.
 
         Raises:
@@ -97,14 +100,22 @@ class Arguments:
         values = self._bind(call)
         if self._context_name is not None:
             values[self._context_name] = context
-        return inspect.BoundArguments(self._signature, values)
+        if self._all_have_names:
+            return (), values
+        bound = inspect.BoundArguments(self._signature, values)
+        return bound.args, bound.kwargs
 
     def _bind(self, call: Call) -> dict[str, Any]:
         """Return the values of the parameters, as their annotated types."""
-        try:
-            values = self._sent.bind(*call.args, **call.kwargs).arguments
-        except TypeError as error:
-            raise TypeError(f"{self._name}: {error}") from error
+        names, args = self._names, call.args
+        values: Mapping[str, Any]
+        if not call.kwargs and names is not None and self._needed <= len(args) <= len(names):
+            values = dict(zip(names, args, strict=False))  # as below, in a tenth of the time
+        else:
+            try:
+                values = self._sent.bind(*args, **call.kwargs).arguments
+            except TypeError as error:
+                raise TypeError(f"{self._name}: {error}") from error
         return {name: self._convert(name, value) for name, value in values.items()}
 
     def _convert(self, name: str, value: Any) -> Any:
@@ -112,6 +123,12 @@ class Arguments:
             return msgspec.convert(value, self._types[name], builtin_types=())
         except msgspec.ValidationError as error:
             raise TypeError(f"{self._name}: argument {name!r}: {error}") from error
+
+
+def _names_of(parameters: Iterable[inspect.Parameter]) -> list[str] | None:
+    """Return the names of parameters, or None if one of them cannot be given both by its place and by its name."""
+    kinds = {each.name: each.kind for each in parameters}
+    return list(kinds) if set(kinds.values()) <= {inspect.Parameter.POSITIONAL_OR_KEYWORD} else None
 
 
 def _type_of(parameter: inspect.Parameter, hints: Mapping[str, Any]) -> Any:

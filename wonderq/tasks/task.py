@@ -69,10 +69,10 @@ class Task(Generic[P, R]):
             Dead: the arguments do not fit, so another try is of no use.
         """
         try:
-            bound = self.arguments.bind(call, context)
+            args, kwargs = self.arguments.bind(call, context)
         except TypeError as error:
             raise Dead(str(error)) from error
-        return self.function(*bound.args, **bound.kwargs)
+        return self.function(*args, **kwargs)
 
 
 class Options(Generic[P]):

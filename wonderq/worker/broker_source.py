@@ -87,7 +87,7 @@ class BrokerSource:
             *_refusals(groups.release, results.release),
             *_refusals(groups.dead, results.dead),
         )
-        return Next(answer.messages, refused)
+        return Next(answer.messages, refused, answer.claim_error)
 
     def settle(self, settlements: Sequence[Settlement]) -> Sequence[Refusal]:
         refused: list[Refusal] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +55,13 @@ class Claim:
         timeout = job.policy.timeout
         self.times_out_s = float("inf") if timeout is None else now_s + timeout
 
+    def lose_if_ended(self, now_s: float) -> bool:
+        """Mark the claim as lost if its lease ended without a renewal; return whether this call did so."""
+        if self.state is not State.HELD or self.ends_s > now_s:
+            return False
+        self.state = State.LOST
+        return True
+
     def renewed(self, sent_s: float) -> None:
         """Note that the broker renewed the claim by a request that was sent at this time."""
         self.ends_s = sent_s + self.job.policy.lease
@@ -74,8 +81,8 @@ class Claims:
     def __len__(self) -> int:
         return len(self._claims)
 
-    def add(self, claim: Claim) -> None:
-        self._claims.add(claim)
+    def add(self, claims: Iterable[Claim]) -> None:
+        self._claims.update(claims)
 
     def remove(self, claim: Claim) -> None:
         self._claims.remove(claim)
@@ -83,13 +90,6 @@ class Claims:
     def held(self) -> Iterator[Claim]:
         """Yield those that are neither lost nor settled."""
         return (claim for claim in tuple(self._claims) if claim.state is State.HELD)
-
-    def lose_ended(self, now_s: float) -> list[Claim]:
-        """Mark those as lost whose lease ended without a renewal, and return them."""
-        lost = [claim for claim in self.held() if claim.ends_s <= now_s]
-        for claim in lost:
-            claim.state = State.LOST
-        return lost
 
     def to_renew(self, now_s: float) -> dict[float, list[Claim]]:
         """Return all held claims by their lease if one of them is due; they are renewed together."""

@@ -27,6 +27,10 @@ Resolve = Callable[[Contents], Job]
 #: Longest wait of a poll, in seconds. It is all that an idle worker does.
 POLL_S = 20.0
 
+#: Longest wait for the handlers of the last poll before the next one, in seconds. Tasks that end at once are so settled
+#: together, and a worker makes one request for all of its slots and not for each of them.
+_GATHER_S = 0.002
+
 #: Longest pause between two attempts to reach a broker, in seconds.
 _LONGEST_PAUSE_S = 15.0
 _FIRST_PAUSE_S = 0.25
@@ -82,7 +86,8 @@ class Engine:
         """
         self._source = source
         self._resolve = resolve
-        self._concurrency = concurrency
+        self._free = concurrency
+        """Number of free slots."""
         self._lease_s = lease_s
         self._grace_s = grace_s
         self._default = default or Policy()
@@ -98,6 +103,8 @@ class Engine:
         self._settlements: list[Settlement] = []
         self._is_busy = False
         """Whether the last poll found messages. Then the next one does not wait, so it takes the settlements along."""
+        self._wanted_slots = 1
+        """Number of free slots for which the polling loop waits."""
         self._polls_soon = False
         """Whether the polling loop is about to poll, or in a poll that does not wait."""
         self._is_settling = False
@@ -188,13 +195,20 @@ class Engine:
                 failures += 1
 
     def poll(self) -> None:
-        """Wait for a free slot, settle what has ended, and start the handlers of new messages."""
+        """Wait for a free slot, settle what has ended, and start the handlers of new messages.
+
+        Raises:
+            WonderQError: the broker gave no answer, or no messages. Wait before the next poll.
+        """
         with self._lock:
-            self._time.wait(self._for_poll, lambda: self.is_stopping or self._free > 0, None)
+            if self._is_busy:
+                self._for_poll.wait_for(self._has_slots, _GATHER_S)
+            self._wanted_slots = 1
+            self._time.wait(self._for_poll, self._has_slots, None)
             if self.is_stopping:
                 return
             settlements, self._settlements = self._settlements, []
-            free = self._free
+            free = self._wanted_slots = self._free
             wait_s = 0.0 if self._is_busy else POLL_S
             self._polls_soon = self._is_busy
         try:
@@ -208,17 +222,29 @@ class Engine:
                 self._polls_soon = True
         self._refused(answer.refused)
         self._is_busy = bool(answer.messages)
+        if answer.claim_error is not None:
+            raise answer.claim_error
         if self.is_stopping:
             self._add([Settlement(message, Ending.GIVE_BACK) for message in answer.messages])
             return
-        for message in answer.messages:
-            self._start(message)
+        self._start(answer.messages)
 
-    @property
-    def _free(self) -> int:
-        return self._concurrency - len(self._claims)
+    def _has_slots(self) -> bool:
+        return self.is_stopping or self._free >= self._wanted_slots
 
-    def _start(self, message: Contents) -> None:
+    def _start(self, messages: Sequence[Contents]) -> None:
+        claims = [claim for message in messages if (claim := self._claim_of(message)) is not None]
+        with self._lock:
+            self._claims.add(claims)
+            self._free -= len(claims)
+            if any(min(claim.renew_s, claim.times_out_s) < self._wakes_s for claim in claims):
+                self._for_renewal.notify()
+        for _ in claims:
+            self._reports.started()
+        self._runner.start(claims)
+
+    def _claim_of(self, message: Contents) -> Claim | None:
+        """Return the claim of a message, or settle the message if no handler can run."""
         try:
             job = self._resolve(message)
             if message.tries > job.policy.retries + 1:
@@ -227,14 +253,8 @@ class Engine:
             settlement = settle(message, error, self._default, self._random)
             self._reports.not_run(settlement)
             self._add([settlement])
-            return
-        claim = Claim(message, job, self._lease_s, self._time.now_s())
-        with self._lock:
-            self._claims.add(claim)
-            if min(claim.renew_s, claim.times_out_s) < self._wakes_s:
-                self._for_renewal.notify()
-        self._reports.started()
-        self._runner.start(claim)
+            return None
+        return Claim(message, job, self._lease_s, self._time.now_s())
 
     def _pause(self, what: str, error: Exception, failures: int) -> None:
         pause_s = _longest_pause_s(failures) / 2 * (1 + self._random())
@@ -248,7 +268,7 @@ class Engine:
 
     def _check(self, claim: Claim) -> None:
         with self._lock:
-            self._lose_ended()
+            self._lose_if_ended(claim, self._time.now_s())
             if claim.state is State.LOST:
                 raise LeaseLost("the claim has ended, and another consumer may have the message")
             if claim.state is State.SETTLED or self.is_stopping:
@@ -257,11 +277,13 @@ class Engine:
     def _ended(self, claim: Claim, error: BaseException | None) -> None:
         now_s = self._time.now_s()
         with self._lock:
-            self._lose_ended()
+            self._lose_if_ended(claim, now_s)
             self._claims.remove(claim)
+            self._free += 1
             if claim.state is State.HELD and not isinstance(error, LeaseLost):
                 self._settle(claim, settle(claim.message, error, claim.job.policy, self._random))
-            self._for_poll.notify()
+            if self._has_slots():
+                self._for_poll.notify()
         self._reports.ended(claim, error, now_s - claim.started_s)
 
     def _settle(self, claim: Claim, settlement: Settlement) -> None:
@@ -270,8 +292,8 @@ class Engine:
         claim.settlement = settlement
         self._add([settlement])
 
-    def _lose_ended(self) -> None:
-        for claim in self._claims.lose_ended(self._time.now_s()):
+    def _lose_if_ended(self, claim: Claim, now_s: float) -> None:
+        if claim.lose_if_ended(now_s):
             self._reports.lost(claim)
 
     def _add(self, settlements: Sequence[Settlement]) -> None:
@@ -341,7 +363,8 @@ class Engine:
         """Renew all claims if one is due; end those that time out; notice those that ended."""
         now_s = self._time.now_s()
         with self._lock:
-            self._lose_ended()
+            for claim in self._claims.held():
+                self._lose_if_ended(claim, now_s)
             late = self._claims.timed_out(now_s)
             for claim in late:
                 self._time_out(claim)
@@ -382,7 +405,8 @@ class Engine:
         with self._lock:
             left_s = self._stop_s + self._grace_s - self._time.now_s()
             self._time.wait(self._for_poll, lambda: self._hurries or not any(self._claims.held()), max(left_s, 0.0))
-            self._lose_ended()
+            for claim in self._claims.held():
+                self._lose_if_ended(claim, self._time.now_s())
             given_back = list(self._claims.held())
             for claim in given_back:
                 self._settle(claim, Settlement(claim.message, Ending.GIVE_BACK))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any
@@ -57,18 +57,14 @@ class EventLoop:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
-    def run(self, coroutine: Coroutine[Any, Any, None]) -> Callable[[], None]:
-        """Run a coroutine, which raises nothing, on the loop. Returns a function that cancels it from any thread."""
+    def call(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Have a function called in the loop's thread. Calls keep their order. A loop that has ended calls nothing."""
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
             self._thread = threading.Thread(target=_run, args=(self._loop,), name="wonderq-asyncio", daemon=True)
             self._thread.start()
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-
-        def cancel() -> None:
-            future.cancel()
-
-        return cancel
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(function, *arguments)
 
     def close(self) -> None:
         """Stop the loop. Coroutines that were cancelled have `_CLEAN_UP_S` for their clean-up."""

@@ -36,8 +36,16 @@ class Reports:
 
     def ended(self, claim: Claim, error: BaseException | None, seconds: float) -> None:
         """Report a handler that ended."""
-        name, message, settlement = claim.job.name, claim.message, claim.settlement
+        settlement = claim.settlement
         outcome = "lost" if settlement is None else settlement.ending.value
+        failed = settlement is not None and settlement.ending in (Ending.RETRY, Ending.DEAD)
+        if log.isEnabledFor(level := logging.WARNING if failed else logging.INFO):
+            self._log_end(level, claim, outcome, error, seconds)
+        if self._metrics is not None:
+            self._metrics.ended(claim.job.name, outcome, seconds)
+
+    def _log_end(self, level: int, claim: Claim, outcome: str, error: BaseException | None, seconds: float) -> None:
+        name, message, settlement = claim.job.name, claim.message, claim.settlement
         text = f"{name} {message.id} {outcome} after {seconds:.3f} s, try {message.tries}"
         if settlement is not None and settlement.ending is Ending.RETRY:
             text += f", again in {settlement.delay_s:.0f} s"
@@ -52,16 +60,7 @@ class Reports:
         if error is not None:
             text += f": {type(error).__name__}: {error}"
             fields["error"] = type(error).__name__
-        failed = settlement is not None and settlement.ending in (Ending.RETRY, Ending.DEAD)
-        log.log(
-            logging.WARNING if failed else logging.INFO,
-            "%s",
-            text,
-            exc_info=error if failed else None,
-            extra={"fields": fields},
-        )
-        if self._metrics is not None:
-            self._metrics.ended(name, outcome, seconds)
+        log.log(level, "%s", text, exc_info=error if level == logging.WARNING else None, extra={"fields": fields})
 
     def not_run(self, settlement: Settlement) -> None:
         """Report a message that no handler could run."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from wonderq.client.errors import WonderQError
 from wonderq.client.messages import Contents
 from wonderq.worker.outcomes import Settlement
 
@@ -24,6 +25,8 @@ class Next:
 
     messages: Sequence[Contents] = ()
     refused: Sequence[Refusal] = field(default=())
+    claim_error: WonderQError | None = None
+    """Reason for which the broker gave no messages, although it settled the claims."""
 
 
 class Source(Protocol):

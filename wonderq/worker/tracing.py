@@ -38,6 +38,11 @@ def span(context: Context) -> AbstractContextManager[Any]:
     return manager
 
 
+def is_set_up() -> bool:
+    """Return whether the program has a provider of spans. Without one, spans only pass on the trace of a message."""
+    return _trace is not None and not isinstance(_trace.get_tracer_provider(), _trace.ProxyTracerProvider)
+
+
 def current_trace() -> dict[str, str]:
     """Return ``traceparent`` and ``tracestate`` of the current span, if there is one."""
     headers: dict[str, str] = {}

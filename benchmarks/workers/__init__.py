@@ -1,0 +1,1 @@
+"""Compare the worker with those of Celery and dramatiq: `python -m benchmarks.workers`."""
