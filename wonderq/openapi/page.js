@@ -75,7 +75,7 @@ addEventListener("DOMContentLoaded", () => {
       const item = contents.get(`#${group.querySelector("[id]")?.id}`)?.parentElement;
       if (item) item.hidden = isEmpty;
     }
-    for (const each of main.querySelectorAll("[data-no-entry]")) each.toggleAttribute("hidden", terms.length > 0);
+    for (const each of document.querySelectorAll("[data-no-entry]")) each.toggleAttribute("hidden", terms.length > 0);
     if (!terms.length) before = null;
     result.textContent = terms.length ? summary() : "";
     highlight(terms);
@@ -128,7 +128,10 @@ addEventListener("DOMContentLoaded", () => {
 
   input.addEventListener("input", search);
   input.addEventListener("keydown", (event) => {
-    if (event.key === "Enter") openFirst();
+    if (event.key === "Enter") {
+      event.preventDefault(); // the focus moves to a call, which the key would close again
+      openFirst();
+    }
     if (event.key === "Escape") {
       input.value = "";
       search();
@@ -152,7 +155,7 @@ addEventListener("DOMContentLoaded", () => {
       search();
     }
     for (let part = target.closest("details"); part; part = part.parentElement?.closest("details") ?? null) part.open = true;
-    (target.closest("details") ?? target).scrollIntoView();
+    target.scrollIntoView();
   }
   addEventListener("hashchange", reveal);
   document.addEventListener("click", (event) => {

@@ -29,6 +29,9 @@ _IN_QUEUE = "/queues/{queue}"
 #: The types of responses that the page describes field by field, with their titles.
 _OBJECTS = {"Message": "A message", "Queue": "A queue", "Result": "A result of a batch"}
 
+#: Bound of the integers that JSON can express everywhere; the page does not name it.
+_ANY_INTEGER = 1 << 53
+
 
 def _load(name: str) -> str:
     return resources.files("wonderq.openapi").joinpath(name).read_text(encoding="utf-8")
@@ -101,7 +104,8 @@ def _contents(document: _Object) -> Iterator[str]:
 def _sections(document: _Object) -> Iterator[str]:
     for tag, calls in _calls_by_tag(document):
         count = f"{len(calls)} call{'' if len(calls) == 1 else 's'}"
-        yield f'<details class="group" open>\n<summary><h2>{escape(tag)}</h2> <small>{count}</small></summary>\n'
+        yield f'<details class="group" open>\n<summary><h2>{escape(tag)}</h2> '
+        yield f"<small data-no-entry>{count}</small></summary>\n"
         yield f'<div id="{_anchor(tag)}">\n<div data-no-entry>{_paragraphs(TAGS[tag])}</div>\n'
         for method, path, operation in calls:
             yield from _call(document, method, path, operation)
@@ -114,7 +118,8 @@ def _call(document: _Object, method: str, path: str, operation: _Object) -> Iter
     yield '<details class="call" data-entry>\n<summary>'
     yield f"<h3>{_method(method)} <code>{escape(path)}</code></h3> "
     yield f'<span class="what">{_with_code(operation["summary"])}</span> '
-    yield f'<span class="role">{escape("no key" if role == "anybody" else role)}</span></summary>\n'
+    needs = "no key" if role == "anybody" else role
+    yield f'<span class="role" title="Role that the key needs">{escape(needs)}</span></summary>\n'
     yield f'<div id="{anchor}">\n<a class="anchor" href="#{anchor}">Link to this call</a>\n'
     if _IN_QUEUE + path in document["paths"]:
         yield f'<p class="also">also <code>{escape(_IN_QUEUE + path)}</code></p>\n'
@@ -192,9 +197,9 @@ def _type_text(document: _Object, schema: _Object) -> str:
         return f"object of name to {_type_text(document, schema['additionalProperties'])}"
     if text == "object":
         return f"object of {', '.join(f'<code>{escape(name)}</code>' for name in schema['required'])}"
-    if "maximum" in schema:
+    if "maximum" in schema and schema["maximum"] < _ANY_INTEGER:
         text += f", {schema['minimum']:,} to {schema['maximum']:,}"
-    elif "minimum" in schema:
+    elif "minimum" in schema and schema["minimum"] > -_ANY_INTEGER:
         text += f", {schema['minimum']:,} or more"
     if "default" in schema:
         text += f"; default {_json(schema['default'])}"
