@@ -106,7 +106,7 @@ function QueueTable({ total }) {
         ([name, order, kind, title]) => html`<th key=${name} scope="col" class=${kind} title=${title} aria-sort=${order === sort ? (sort === "name" ? "ascending" : "descending") : undefined}>
           ${order ? html`<${Link} href=${changed({ sort: order === "name" ? null : order })}>${name}${order === sort && html`<span aria-hidden="true">${sort === "name" ? " ↑" : " ↓"}</span>`}</${Link}>` : name}</th>`,
       )}</tr></thead>
-      <tbody>${rows.map(({ queue, depth }) => html`<${Row} key=${queue.queue} queue=${queue} depth=${depth} />`)}</tbody></table>`}
+      <tbody>${rows.map((/** @type {any} */ { queue, depth }) => html`<${Row} key=${queue.queue} queue=${queue} depth=${depth} />`)}</tbody></table>`}
     ${shown?.length > limit && html`<p><${Link} class="button" href=${changed({ limit: limit + PAGE })}>Show ${PAGE} more</${Link}></p>`}</section>`;
 }
 
