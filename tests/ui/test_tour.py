@@ -10,57 +10,19 @@ from typing import Any
 
 import pytest
 
-from tests.support.http_client import ServedBroker, serving
-from tests.support.memory_log import MemoryLog
+from tests.support.http_client import ServedBroker
 from tests.ui.conftest import OpenBrowser
-from wonderq.app import create_app
-from wonderq.broker.broker import Broker
-from wonderq.broker.history import SAMPLE_MS
-from wonderq.broker.housekeeping import Housekeeper
-from wonderq.client.sync import Client
-from wonderq.demo.shop import Shop
-from wonderq.runtime.clock import Clock
+from tests.ui.shop import open_shop
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "DASHBOARD.md"
 
-#: Samples of the history, and turns of traffic between two of them.
-SAMPLES, TURNS = 120, 3
 MOST_BYTES = 150_000
-
-
-class LateClock(Clock):
-    """A clock that begins in the past, and comes to the present when a test moves it."""
-
-    def __init__(self, behind_ms: int) -> None:
-        super().__init__()
-        self._offset_ns -= behind_ms * 1_000_000
-
-    def move(self, by_ms: int) -> None:
-        self._advance(by_ms)
-
-    def catch_up(self) -> None:
-        self._advance(-self.ahead_ms())
 
 
 @pytest.fixture(scope="module")
 def shop() -> Iterator[ServedBroker]:
-    clock = LateClock(SAMPLES * SAMPLE_MS)
-    broker = Broker(MemoryLog(), clock=clock)
-    with serving(broker, create_app(broker)) as served:
-        with Client(f"http://{served.host}:{served.port}", consumer="packing-2:4711") as client:
-            shop = Shop(client)
-            shop.open()
-            for number in range(SAMPLES):
-                for _ in range(TURNS + (number // 17) % 3):  # there are calm and busy times
-                    shop.run()
-                clock.move(SAMPLE_MS)
-                broker.history.run()
-            clock.catch_up()
-        housekeeper = Housekeeper(broker)
-        housekeeper.start()
+    with open_shop(samples=120) as served:
         yield served
-        housekeeper.stop()
-    broker.close()
 
 
 def open_dead_letters(page: Any) -> None:
