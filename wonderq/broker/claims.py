@@ -186,9 +186,10 @@ class Claims:
         """
         core, more = self._core, False
         with core.lock:
-            found = core.state.queues.values()
-            queues = [queue for queue in found if queue.settings.max_receives or queue.messages.spent]
-        for queue in queues:
+            existing = list(core.state.queues.values())
+        for queue in existing:
+            if not ((queue.settings.max_receives or queue.messages.spent) and len(queue.messages)):
+                continue
             with core.transaction as now_ms:
                 if core.state.find(queue.number) is not queue:
                     continue

@@ -63,13 +63,12 @@ class Upkeep:
 
 def _due_ms(queue: Queue) -> float:
     """Return the time from which a queue has work, if no record is appended before. It may be too early."""
-    due_ms: float = inf
-    for next_ms in (queue.messages.next_due_ms(), queue.dedup.next_ms()):
-        if next_ms is not None and next_ms < due_ms:
-            due_ms = next_ms
+    due_ms, forget_ms = queue.messages.next_due_ms(), queue.dedup.next_ms()
+    if forget_ms is not None and (due_ms is None or forget_ms < due_ms):
+        due_ms = forget_ms
     retention_ms = queue.settings.retention_ms
     if retention_ms:
         oldest_ms = queue.messages.oldest_ms()
-        if oldest_ms is not None:
-            due_ms = min(due_ms, oldest_ms + retention_ms)
-    return due_ms
+        if oldest_ms is not None and (due_ms is None or oldest_ms + retention_ms < due_ms):
+            due_ms = oldest_ms + retention_ms
+    return inf if due_ms is None else due_ms
