@@ -7,8 +7,9 @@ READY := .venv/.ready
 # Coverage is of the tests that run storage and broker in their own process: a killed process reports nothing.
 COVERING := tests/storage tests/broker tests/tools
 
-.PHONY: help demo serve test test-all cover clients browser lint types format bench bench-peers bench-client bench-workers crash \
-  worker-kills crash-states power-cuts syscalls flips soak brute-force mutants mutation-sample fuzz-http fuzz-bytes clean
+.PHONY: help demo serve test test-all cover clients browser screenshots lint types scripts format bench bench-peers bench-client \
+  bench-workers crash worker-kills crash-states power-cuts syscalls flips soak brute-force mutants mutation-sample fuzz-http \
+  fuzz-bytes clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -20,8 +21,8 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
 	@touch $@
 
-demo: $(READY)  ## run real work through a broker, kill it on the way, and check that nothing is lost
-	$(BIN)/wonderq demo
+demo: $(READY)  ## run real work through a broker, kill it on the way, and check that nothing is lost (STAY=1: then look at its dashboard)
+	$(BIN)/wonderq demo $(if $(STAY),--stay)
 
 serve: $(READY)  ## run a broker on 127.0.0.1:7979 with its log in ./wonderq-data
 	$(BIN)/wonderq serve
@@ -48,12 +49,20 @@ browser: $(READY)  ## install what tests/ui uses besides Chromium: Playwright, a
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group browser
 	if command -v npm > /dev/null; then cd tests/ui/node && npm ci --silent --no-audit --no-fund; fi
 
-lint: $(READY) types  ## check style and types
+screenshots: $(READY)  ## make the pictures of docs/DASHBOARD.md; needs Chromium, and `make browser`
+	mkdir -p docs/dashboard
+	WONDERQ_SCREENSHOTS=docs/dashboard $(BIN)/pytest -m slow tests/ui/test_tour.py
+
+lint: $(READY) types scripts  ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 types: $(READY)  ## check types
 	$(BIN)/mypy
+
+scripts:  ## check the types of the JavaScript, which are in JSDoc; without npm, say so and do nothing
+	@if ! command -v npm > /dev/null; then echo "npm is not installed, so the JavaScript is not checked"; else cd tests/ui/node \
+	  && { [ -x node_modules/.bin/tsc ] || npm ci --silent --no-audit --no-fund; } && node_modules/.bin/tsc; fi
 
 format: $(READY)  ## format the code and fix what ruff can fix
 	$(BIN)/ruff check --fix .

@@ -70,7 +70,9 @@ RULES = {
         ),
         ("msgspec",),
     ),
-    "wonderq.ui": Rule("the files of the dashboard: a client of the API in the browser", (), ("falcon",)),
+    "wonderq.ui": Rule(
+        "the files of the dashboard: a client of the API in the browser", ("wonderq.rest.static_files",), ("falcon",)
+    ),
     "wonderq.folder": Rule(
         "tools for a stopped broker's folder: return data, print nothing, and may use all of storage",
         (

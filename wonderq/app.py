@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection
+from functools import cache
 from typing import Any
 
 import falcon
@@ -27,6 +28,7 @@ from wonderq.model.errors import BrokerError
 from wonderq.openapi import document, page
 from wonderq.rest.bodies import render
 from wonderq.rest.errors import STORAGE_CODES, describe_error, retry_after_s
+from wonderq.rest.health import Health
 from wonderq.rest.listing import Count, Listing
 from wonderq.rest.messages import Consume, DeleteBatch, HandOver, Kick, MessageResource, Next, Produce, UpdateBatch
 from wonderq.rest.overview import Overview, OverviewHistory, QueueHistory, Vitals
@@ -34,7 +36,7 @@ from wonderq.rest.queues import Purge, QueueCollection, QueueResource
 from wonderq.rest.redrive import AllRedrives, Move, RedriveCollection, RedriveResource
 from wonderq.rest.schedules import ScheduleCollection, ScheduleResource
 from wonderq.rest.session import Session
-from wonderq.rest.site import Health, StaticPage
+from wonderq.rest.static_files import StaticFile, StaticPage
 from wonderq.sqs import refusals
 from wonderq.sqs.endpoint import SqsEndpoint
 from wonderq.sqs.limits import STRICT, SqsLimits
@@ -95,6 +97,7 @@ def create_app(
     app.add_error_handler(falcon.HTTPError, _respond_to_http_error)
     sqs = SqsEndpoint(broker, access, sqs_limits, address)
     add_routes(app, broker, registry or make_registry(broker), access, sqs, vitals)
+    add_documentation(app, has_dashboard=ui != "off")
     if ui != "off":
         add_ui_routes(app, Session(broker, access, address or PublicAddress()))
     return app
@@ -327,14 +330,25 @@ def add_routes(
     for address in SQS_ADDRESSES:
         app.add_route(address, sqs)
     app.add_sink(sqs.serve_plain_name, "/")
-    app.add_route("/docs", StaticPage(page.as_html(), falcon.MEDIA_HTML, page.HEADERS))
-    app.add_route("/openapi.json", StaticPage(document.as_json(), JSON))
+
+
+def add_documentation(app: App, *, has_dashboard: bool) -> None:
+    """Add the routes of the description of the API."""
+    html, openapi = _documentation(has_dashboard)
+    app.add_route("/docs", StaticPage(html, page.HEADERS))
+    app.add_route("/openapi.json", StaticPage(openapi))
+
+
+@cache
+def _documentation(has_dashboard: bool) -> tuple[StaticFile, StaticFile]:
+    html = page.as_html(has_dashboard=has_dashboard)
+    return StaticFile(html, falcon.MEDIA_HTML), StaticFile(document.as_json(), JSON)
 
 
 def add_ui_routes(app: App, session: Session) -> None:
     """Add the routes of the dashboard."""
     document, files = site.load()
-    page = site.Page(document)
+    page = StaticPage(document, site.HEADERS)
     for path in UI_PAGES:
         app.add_route(path, page)
     app.add_route("/ui/assets/{folder}/{file}", site.Assets(files))

@@ -18,6 +18,9 @@ from tests.support.threads import Call
 from tests.support.waiting import eventually
 from wonderq.broker.broker import Broker
 from wonderq.broker.housekeeping import Housekeeper
+from wonderq.model.limits import UNLIMITED
+from wonderq.model.messages import NewMessage
+from wonderq.model.status import WAITING
 from wonderq.state.columns import Columns
 from wonderq_storage import FileLog, SyncPolicy
 
@@ -99,6 +102,98 @@ def test_moves_go_on_and_schedules_fire(kept: Kept) -> None:
     kept.clock.ms += 60_000
     eventually(lambda: "jobs" in {info.name for info in kept.broker.queues()})
     assert kept.bodies("jobs") == ["go"]
+
+
+class TestIdle:
+    """A turn inspects no queue if nothing is due and nothing was appended, however many queues there are."""
+
+    @pytest.fixture
+    def inspected(self, monkeypatch: pytest.MonkeyPatch) -> list[Columns]:
+        """The queues that upkeep inspects."""
+        found: list[Columns] = []
+        next_due_ms = Columns.next_due_ms
+
+        def noted(messages: Columns) -> int | None:
+            found.append(messages)
+            return next_due_ms(messages)
+
+        monkeypatch.setattr(Columns, "next_due_ms", noted)
+        return found
+
+    @pytest.fixture
+    def at_rest(self) -> Iterator[Kept]:
+        """A broker whose housekeeper acts only when a test calls it."""
+        kept = Kept()
+        for number in range(50):
+            kept.broker.put_queue(f"q{number}", max_receives=3, retention_ms=60_000)
+            kept.broker.produce(f"q{number}", ["x"])
+        kept.housekeeper.turn()
+        kept.housekeeper.turn()
+        yield kept
+        kept.broker.close()
+
+    def test_nothing_is_inspected(self, at_rest: Kept, inspected: list[Columns]) -> None:
+        at_rest.housekeeper.turn()
+        assert inspected == []
+        at_rest.broker.produce("q7", ["y"])
+        at_rest.housekeeper.turn()
+        assert len(inspected) >= 51
+
+    def test_the_end_of_a_claim_or_a_delay_is_not_missed(self, at_rest: Kept, inspected: list[Columns]) -> None:
+        at_rest.broker.claim("q7", visibility_timeout_ms=5000)
+        at_rest.broker.send("q8", [NewMessage("later", 7000)])
+        at_rest.housekeeper.turn()
+        at_rest.clock.ms += 4999
+        inspected.clear()
+        at_rest.housekeeper.turn()
+        assert inspected == []
+        at_rest.clock.ms += 1
+        at_rest.housekeeper.turn()
+        assert at_rest.broker.core.state.queues["q7"].messages.counts[WAITING] == 1
+        at_rest.clock.ms += 2000
+        at_rest.housekeeper.turn()
+        assert at_rest.broker.core.state.queues["q8"].messages.counts[WAITING] == 2
+
+    def test_the_end_of_a_retention_is_not_missed(self, at_rest: Kept) -> None:
+        at_rest.clock.ms += 59_999
+        at_rest.housekeeper.turn()
+        assert at_rest.bodies("q7") == ["x"]
+        at_rest.clock.ms += 1
+        at_rest.housekeeper.turn()
+        assert at_rest.bodies("q7") == []
+
+    def test_the_end_of_a_key_is_not_missed(self, at_rest: Kept) -> None:
+        at_rest.broker.send("q7", [NewMessage("once", key="k")])
+        at_rest.housekeeper.turn()
+        at_rest.housekeeper.turn()
+        assert at_rest.broker.core.state.dedup_entries == 1
+        at_rest.clock.ms += 300_000
+        at_rest.housekeeper.turn()
+        assert at_rest.broker.core.state.dedup_entries == 0
+
+    def test_a_claim_that_ends_makes_a_dead_letter(self, at_rest: Kept) -> None:
+        at_rest.broker.put_queue("q7", max_receives=1, retention_ms=0)
+        at_rest.broker.claim("q7", visibility_timeout_ms=5000)
+        at_rest.housekeeper.turn()
+        at_rest.clock.ms += 5000
+        at_rest.broker.queue("q7")  # which ends the claim, before the housekeeper comes to it
+        at_rest.housekeeper.turn()
+        assert at_rest.broker.count("q7", "buried") == 1
+
+    def test_many_that_are_set_aside_come_back_in_portions(self, at_rest: Kept) -> None:
+        at_rest.broker.put_queue("q7", max_receives=1, retention_ms=0)
+        at_rest.broker.produce("q7", [str(number) for number in range(1000)])
+        at_rest.broker.claim("q7", limit=1000, visibility_timeout_ms=5000)
+        at_rest.clock.ms += 5000
+        messages = at_rest.broker.core.state.queues["q7"].messages
+        with at_rest.broker.locked() as (_, _, now_ms):
+            messages.advance(now_ms)
+            messages.set_aside_next(1, lambda _: UNLIMITED, 1, 1000)
+        assert messages.spent > 900
+        at_rest.broker.put_queue("q7", max_receives=0)
+        for _ in range(5):
+            at_rest.housekeeper.turn()
+        assert messages.spent == 0
 
 
 def test_it_shows_whether_it_runs() -> None:

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import pytest
 
 from tests.support.commands import clean_environment
 from tests.support.waiting import PATIENCE_S, eventually
+from wonderq.client.sync import Client
 from wonderq.demo.consumer import Result
 from wonderq.demo.run import Tally, Total, find_sources
 
@@ -144,6 +146,37 @@ def test_a_signal_ends_all_its_processes(number: signal.Signals, environment: di
             process.kill()
     assert process.returncode == 128 + number
     assert error == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_it_stays_with_a_dashboard_until_ctrl_c(environment: dict[str, str], tmp_path: Path) -> None:
+    command = [*DEMO, "--stay"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        try:
+            assert process.stdout is not None
+            lines = []
+            for line in process.stdout:
+                lines.append(line)
+                if "Ctrl-C ends the broker." in line:
+                    break
+            [address] = re.findall(r"queues of a small shop: (http://\S+)/ui\n", "".join(lines))
+            with urllib.request.urlopen(f"{address}/ui", timeout=PATIENCE_S) as page:
+                assert page.status == 200
+            with Client(address) as client:
+                before = client.queue("orders").info().newest_id
+                assert {"orders", "mails", "mails-dead", "pictures"} <= {each.name for each in client.queues()}
+                eventually(lambda: client.queue("orders").info().newest_id != before, "more orders come")
+                assert {each.last_error.type for each in client.queue("mails-dead").look() if each.last_error} > {
+                    "KeyError"
+                }
+            process.send_signal(signal.SIGINT)
+            _, error = process.communicate(timeout=PATIENCE_S)
+        finally:
+            process.kill()
+    assert (process.returncode, error) == (0, "")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,8 +1,9 @@
-"""The page at /docs: whole by itself, allowed by its own policy, and what it tells people to type works."""
+"""The page at /docs: whole by itself, allowed by its own policy, and what it tells people to type works. tests/ui has the rest."""
 
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import html
 import json
@@ -14,19 +15,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from falcon.testing import TestClient
 
 from tests.support.broker_process import RunningBroker
 from tests.support.http_client import Client, serving
 from tests.support.memory_log import MemoryLog
+from tests.support.queue_client import QueueClient
 from tests.support.waiting import PATIENCE_S
+from wonderq.app import create_app
 from wonderq.auth import keys
 from wonderq.broker.broker import Broker
 from wonderq.openapi import document, page
 from wonderq.rest.error_codes import ERROR_CODES
+from wonderq.rest.field_types import EXAMPLE_ID, EXAMPLE_RECEIPT
 
-PAGE = page.as_html().decode()
+PAGE = page.as_html(has_dashboard=True).decode()
 
-_VOID = {"meta", "link"}
+_VOID = {"meta", "link", "input"}
 
 
 class _Reader(HTMLParser):
@@ -36,22 +41,25 @@ class _Reader(HTMLParser):
         super().__init__()
         self.open: list[str] = []
         self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.sessions: list[str] = []
-        self._in_session = False
+        self.commands: list[str] = []
+        """Texts to type into a shell; the first ones are those of the quick start."""
+        self._in_command = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
         if tag not in _VOID:
             self.open.append(tag)
-        self._in_session = ("class", "session") in attrs
+        if tag == "pre":
+            self._in_command = "shell" in (dict(attrs).get("class") or "").split()
+            self.commands += [""] if self._in_command else []
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
-        self._in_session = False
+        self._in_command = self._in_command and tag != "pre"
 
     def handle_data(self, data: str) -> None:
-        if self._in_session:
-            self.sessions.append(data)
+        if self._in_command:
+            self.commands[-1] += data
 
 
 def read() -> _Reader:
@@ -62,13 +70,13 @@ def read() -> _Reader:
     return reader
 
 
-def test_it_needs_nothing_from_elsewhere_and_no_script() -> None:
+def test_it_needs_nothing_from_elsewhere() -> None:
     for tag, attributes in read().elements:
-        assert tag not in {"script", "img", "iframe", "object", "form"}
+        assert tag not in {"img", "iframe", "object", "form"}
         assert "style" not in attributes, "the policy forbids it"
         assert not any(name.startswith("on") for name in attributes)
         for name in ("src", "href"):
-            assert (attributes.get(name) or "#").startswith(("#", "/openapi.json", "data:,"))
+            assert (attributes.get(name) or "#").startswith(("#", "/openapi.json", "/ui", "data:,"))
     assert "url(" not in PAGE
     assert "@import" not in PAGE
 
@@ -78,12 +86,20 @@ def test_every_link_leads_somewhere_and_every_id_is_there_once() -> None:
     ids = [attributes["id"] for _, attributes in elements if "id" in attributes]
     assert len(set(ids)) == len(ids)
     links = {attributes["href"] for tag, attributes in elements if tag == "a"}
-    assert links - {f"#{each}" for each in ids} == {"/openapi.json"}
+    assert links - {f"#{each}" for each in ids} == {"/openapi.json", "/ui"}
 
 
-def test_its_policy_allows_its_style_and_nothing_else() -> None:
-    [style] = re.findall("<style>(.*?)</style>", PAGE, re.DOTALL)
-    allowed = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+def test_it_leads_to_the_dashboard_if_there_is_one() -> None:
+    assert 'href="/ui"' not in page.as_html(has_dashboard=False).decode()
+    without = TestClient(create_app(Broker(MemoryLog()), ui="off")).simulate_get("/docs")
+    assert without.content == page.as_html(has_dashboard=False)
+
+
+def test_its_policy_allows_its_style_and_its_script_and_nothing_else() -> None:
+    allowed = {}
+    for tag in ("style", "script"):
+        [text] = re.findall(f"<{tag}>(.*?)</{tag}>", PAGE, re.DOTALL)
+        allowed[tag] = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     broker = Broker(MemoryLog())
     with serving(broker) as wire:
         reply = wire("GET", "/docs")
@@ -92,12 +108,36 @@ def test_its_policy_allows_its_style_and_nothing_else() -> None:
     policy = dict(each.strip().split(" ", 1) for each in reply.headers["content-security-policy"].split(";"))
     assert policy == {
         "default-src": "'none'",
-        "style-src": f"'sha256-{allowed}'",
+        "script-src": f"'sha256-{allowed['script']}'",
+        "style-src": f"'sha256-{allowed['style']}'",
         "img-src": "data:",
         "base-uri": "'none'",
         "form-action": "'none'",
         "frame-ancestors": "'none'",
+        "require-trusted-types-for": "'script'",
+        "trusted-types": "'none'",
     }
+
+
+def test_it_is_sent_compressed_and_only_if_it_changed() -> None:
+    client = TestClient(create_app(Broker(MemoryLog())))
+    for path, most_bytes in (("/docs", 25_000), ("/openapi.json", 60_000)):
+        packed = client.simulate_get(path, headers={"Accept-Encoding": "gzip"})
+        assert gzip.decompress(packed.content) == client.simulate_get(path).content
+        assert len(packed.content) < most_bytes
+        again = client.simulate_get(path, headers={"If-None-Match": packed.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+
+
+def test_required_fields_come_first() -> None:
+    """The others follow in the order of the document."""
+    remarks = re.findall(r"<h4>Fields of .*?</h4>\n<dl>(.*?)</dl>", PAGE, re.DOTALL)
+    fields = [['class="must"' in each for each in re.findall("<dt>(.*?)</dt>", one)] for one in remarks]
+    assert any(each[0] for each in fields)
+    for each in fields:
+        assert each == sorted(each, reverse=True)
+    produce = PAGE.partition('<div id="produce">')[2]
+    assert re.findall("<dt><code>(.*?)</code>", produce)[:2] == ["message", "messages"]
 
 
 def test_it_has_every_call_and_every_code() -> None:
@@ -107,10 +147,10 @@ def test_it_has_every_call_and_every_code() -> None:
             assert f"<code>{html.escape(path)}</code>" in PAGE
         else:
             assert {operation["operationId"] for operation in methods.values()} <= ids
-    errors = PAGE.partition('<section id="errors">')[2]
+    errors = PAGE.partition('<div id="errors">')[2]
     for code, row in ERROR_CODES.items():
         for status in row.statuses:
-            assert f"<tr><td>{status}</td><td><code>{code}</code>" in errors
+            assert f'<td>{status}</td><th scope="row"><code>{code}</code>' in errors
 
 
 def test_whoever_opens_the_address_is_sent_there() -> None:
@@ -121,7 +161,7 @@ def test_whoever_opens_the_address_is_sent_there() -> None:
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 @pytest.mark.parametrize("with_keys", [False, True], ids=["open", "with keys"])
 def test_what_it_tells_people_to_type_works(tmp_path: Path, with_keys: bool) -> None:
-    address, produce, consume, delete = read().sessions
+    address, _, produce, consume, delete = read().commands[:5]
     key = ""
     if with_keys:
         key = keys.create(tmp_path / "keys.json", name="test", roles=["produce", "consume"], queues=["*"])[1]
@@ -140,3 +180,25 @@ def test_what_it_tells_people_to_type_works(tmp_path: Path, with_keys: bool) -> 
         [message] = typed(consume)
         assert (message["message"], message["queue"]) == ("resize cat.png", "images")
         assert typed(delete.replace("RECEIPT", message["receipt"]))["success"] is True
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_every_example_is_a_command_that_works(tmp_path: Path) -> None:
+    """Each gets a message and a receipt of its own. Only what an earlier one deleted, or never was, is not found."""
+    commands = read().commands[5:]
+    assert len(commands) > 50
+    with RunningBroker(tmp_path / "data", "--fsync", "os") as broker:
+        with QueueClient(broker.url) as client:
+            client.produce_batch([f"message {number}" for number in range(500)])  # so that no consumer waits
+            claimed = client.consume(limit=len(commands), visibility_timeout=600)
+        script = [f"BROKER={broker.url}", "KEY=none"]
+        for command, message in zip(commands, claimed, strict=True):
+            ours = command.replace(EXAMPLE_ID, message["id"]).replace(EXAMPLE_RECEIPT, message["receipt"])
+            script.append(ours.replace("curl", "curl -s -o /dev/null -w '%{http_code}\\n'", 1))
+        done = subprocess.run(
+            ["bash", "-euc", "\n".join(script)], capture_output=True, text=True, timeout=PATIENCE_S, check=True
+        )
+    answers = dict(zip(commands, map(int, done.stdout.split()), strict=True))
+    missing = [command for command, status in answers.items() if status == 404]
+    assert all("/queues/mail" in command or "/schedules/" in command for command in missing)
+    assert {command: status for command, status in answers.items() if status not in (200, 201, 202, 302, 404)} == {}

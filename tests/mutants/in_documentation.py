@@ -28,7 +28,7 @@ MUTANTS = [
         "wonderq/openapi/page.py",
         "default-src 'none'",
         "default-src 'self'",
-        ("tests/http/test_docs_page.py::test_its_policy_allows_its_style_and_nothing_else",),
+        ("tests/http/test_docs_page.py::test_its_policy_allows_its_style_and_its_script_and_nothing_else",),
     ),
     Mutant(
         "the_page_needs_a_key",

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.http_client import ServedBroker
+from tests.ui.accessibility import AXE, violations
 from tests.ui.conftest import OpenBrowser
 from wonderq.broker.broker import Broker
 from wonderq.model.messages import Change, NewMessage, Target
-
-AXE = Path(__file__).parent / "node" / "node_modules" / "axe-core" / "axe.min.js"
 
 PAGES = {
     "/ui": "Queues",
@@ -72,15 +70,6 @@ def test_each_page_shows_itself_without_complaint(
     assert "\n".join(f"{path}: {each}" for path, list_ in found.items() for each in list_) == ""
     if not AXE.exists():
         pytest.skip("axe-core is not installed, so accessibility was not checked: make browser")
-
-
-def violations(page: Any) -> list[str]:
-    """Return what axe-core finds. Playwright runs scripts apart from the page, whose policy would refuse axe's."""
-    if not page.evaluate("typeof axe === 'object'"):
-        page.evaluate(AXE.read_text(encoding="utf-8"))
-    rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-    report = page.evaluate("rules => axe.run(document, {runOnly: rules})", rules)
-    return [f"{each['id']}: {each['nodes'][0]['html'][:200]}" for each in report["violations"]]
 
 
 def test_320_px_are_enough(served: ServedBroker, open_page: OpenBrowser) -> None:

@@ -186,22 +186,23 @@ class Claims:
         """
         core, more = self._core, False
         with core.lock:
-            found = core.state.queues.values()
-            queues = [queue for queue in found if queue.settings.max_receives or queue.messages.spent]
-        for queue in queues:
+            existing = list(core.state.queues.values())
+        for queue in existing:
+            if not ((queue.settings.max_receives or queue.messages.spent) and len(queue.messages)):
+                continue
             with core.transaction as now_ms:
                 if core.state.find(queue.number) is not queue:
                     continue
                 views = self._dead_letters(queue, now_ms)
+                more = more or bool(views) or _is_to_put_back(queue)
             if views:
                 self._transfers.dead_letter(queue, views)
-                more = True
         return more
 
     def _dead_letters(self, queue: Queue, now_ms: int) -> list[MessageView]:
         """Return a portion of the dead letters of a queue, under the lock."""
         messages, settings = queue.messages, queue.settings
-        if messages.spent and messages.spent_receives != settings.max_receives:
+        if _is_to_put_back(queue):
             messages.put_back(_SPENT_PORTION)
             self._core.consumers.notify(queue)
         if not settings.max_receives or settings.paused:
@@ -276,3 +277,8 @@ class Claims:
                 return token
         self._tokens = iter(array("I", secrets.token_bytes(_TOKENS_BYTES)))
         return self._new_token()
+
+
+def _is_to_put_back(queue: Queue) -> bool:
+    """Return whether messages are set aside for a limit of receives that the queue has no longer."""
+    return bool(queue.messages.spent) and queue.messages.spent_receives != queue.settings.max_receives

@@ -16,6 +16,9 @@ class Housekeeper(BackgroundLoop):
     def __init__(self, broker: Broker, *, tick_s: float = TICK_S) -> None:
         super().__init__(broker, "housekeeping", tick_s)
         self._thinner = Thinner(broker)
+        self._seen_bytes = -1  # `Broker.log_bytes` at the beginning of the last upkeep
+        self._due_ms: float = 0  # when the next one has work, if nothing is appended before
+        self._is_idle = False
 
     def start(self) -> None:
         """Start the thread."""
@@ -40,11 +43,21 @@ class Housekeeper(BackgroundLoop):
         return self._tick_s
 
     def _keep_up(self) -> float:
-        self._broker.upkeep(lambda: self._stop.wait(_REST_S))
+        """Do the upkeep, unless nothing is due and nothing was appended: it takes a microsecond for each queue."""
+        log_bytes, now_ms = self._broker.log_bytes, self._broker.core.clock.now_ms()
+        self._is_idle = log_bytes == self._seen_bytes and now_ms < self._due_ms
+        if not self._is_idle:
+            self._seen_bytes, self._due_ms = log_bytes, 0
+            self._due_ms = self._broker.upkeep(lambda: self._stop.wait(_REST_S))
         return self._tick_s
 
     def _remove_dead_letters(self) -> float:
-        return 0 if self._broker.remove_dead_letters() else self._tick_s
+        if self._is_idle:
+            return self._tick_s
+        if self._broker.remove_dead_letters():
+            self._due_ms = 0
+            return 0
+        return self._tick_s
 
     def _run(self) -> None:
         super()._run()

@@ -173,7 +173,9 @@ class Queries:
         with self._core.transaction:
             names = list(self._core.state.queues)
         self._core.confirm()
-        names = sorted(name for name in names if name > after and name.startswith(prefix) and contains in name)
+        if after or prefix or contains:  # with 10,000 queues, to compare each name takes longer than all else
+            names = [name for name in names if name > after and name.startswith(prefix) and contains in name]
+        names.sort()
         return names[:limit] if matches is None else find_names(names, limit, matches)
 
     def sources_of(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 
 from wonderq.broker.core import PORTION, Core
 from wonderq.state.state import Queue
@@ -14,8 +15,8 @@ class Upkeep:
     def __init__(self, core: Core) -> None:
         self._core = core
 
-    def run(self, rest: Callable[[], bool] = lambda: False) -> None:
-        """Do all work that is due now.
+    def run(self, rest: Callable[[], bool] = lambda: False) -> float:
+        """Do all work that is due. Return the time in ms from which there is more, if no record is appended before.
 
         ``rest`` is called between two portions, without the lock. It lets others have the lock, and returns whether to
         stop.
@@ -23,22 +24,28 @@ class Upkeep:
         core = self._core
         with core.transaction:
             queues = list(core.state.queues.values())
-        at = 0
+        at, next_ms = 0, inf
         while at < len(queues) or core.state.dropped:
             with core.transaction as now_ms:
                 left = core.state.free_dropped(PORTION)
                 while left > 0 and at < len(queues):
-                    left = self._keep(queues[at], now_ms, left - 1)
-                    at += left > 0
+                    queue, due_ms, left = queues[at], inf, left - 1
+                    if core.state.find(queue.number) is queue:
+                        due_ms = _due_ms(queue)
+                        if due_ms <= now_ms:
+                            left = self._keep(queue, now_ms, left)
+                            due_ms = _due_ms(queue)
+                    if left > 0:
+                        at, next_ms = at + 1, min(next_ms, due_ms)
             if (at < len(queues) or core.state.dropped) and rest():
+                next_ms = 0
                 break
         core.wait_until_durable()
+        return next_ms
 
     def _keep(self, queue: Queue, now_ms: int, left: int) -> int:
         """Work on one queue, under the lock; return the units of work that are left. If none are, repeat the call."""
         core, messages = self._core, queue.messages
-        if core.state.find(queue.number) is not queue:
-            return left
         changed = False
         due_ms = messages.next_due_ms()
         if due_ms is not None and due_ms <= now_ms:
@@ -52,3 +59,16 @@ class Upkeep:
         if changed:
             core.consumers.notify(queue)  # more messages may be available or in flight now
         return left
+
+
+def _due_ms(queue: Queue) -> float:
+    """Return the time from which a queue has work, if no record is appended before. It may be too early."""
+    due_ms, forget_ms = queue.messages.next_due_ms(), queue.dedup.next_ms()
+    if forget_ms is not None and (due_ms is None or forget_ms < due_ms):
+        due_ms = forget_ms
+    retention_ms = queue.settings.retention_ms
+    if retention_ms:
+        oldest_ms = queue.messages.oldest_ms()
+        if oldest_ms is not None and (due_ms is None or oldest_ms + retention_ms < due_ms):
+            due_ms = oldest_ms + retention_ms
+    return inf if due_ms is None else due_ms

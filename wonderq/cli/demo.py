@@ -35,10 +35,16 @@ def add_to(subparsers: Subparsers) -> None:
         default=3,
         help="number of consumer processes, at least 2 (default 3)",
     )
+    command.add_argument(
+        "--stay",
+        action="store_true",
+        help="then run the broker with the queues of a small shop until Ctrl-C, so that you can look at its dashboard",
+    )
     command.add_argument("--keep", action="store_true", help="keep the broker's folder for inspection")
 
 
 def _demo(options: argparse.Namespace) -> int:
     from wonderq.demo.run import run  # noqa: PLC0415 - only this command needs it
 
-    return OK if run(files=options.files, consumers=options.consumers, keep=options.keep) else REFUSED
+    equal = run(files=options.files, consumers=options.consumers, keep=options.keep, stay=options.stay)
+    return OK if equal else REFUSED

@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -31,6 +32,7 @@ from wonderq.client.sync import Client
 from wonderq.client.sync_queue import Queue
 from wonderq.demo.consumer import FILES, RESULTS, VISIBILITY_TIMEOUT_S, Result, Source, measure
 from wonderq.demo.screen import Screen, View
+from wonderq.demo.shop import Shop
 from wonderq.folder.verify import verify
 
 _PRODUCE_BATCH = 100
@@ -38,19 +40,26 @@ _LOOK_S = 0.05
 _START_S = 60
 _STOP_S = 30
 _PATIENCE_S = 60
+_TURN_S = 0.5
 
 
 class DemoError(Exception):
     """The demo failed. The message gives the reason."""
 
 
-def run(*, files: int | None = None, consumers: int = 3, keep: bool = False) -> bool:
-    """Run the demo and return whether the totals were equal. All processes it started are ended."""
+def run(*, files: int | None = None, consumers: int = 3, keep: bool = False, stay: bool = False) -> bool:
+    """Run the demo and return whether the totals were equal. All processes it started are ended.
+
+    With ``stay``, its broker runs again after that, with the queues of a small shop, until Ctrl-C.
+    """
     screen = Screen()
     try:
         sources = find_sources(files)
         with Demo(screen, sources, consumers, keep=keep) as demo:
-            return demo.run()
+            equal = demo.run()
+            if stay:
+                demo.stay()
+            return equal
     except DemoError as error:
         screen.say(f"FAILED: {error}", loud=True)
         return False
@@ -253,7 +262,10 @@ class Demo:
             f"{self._folder}{'' if self._keep else ', which it removes at the end'}."
         )
         self._broker.start()
-        say(f"A broker runs at {self._broker.url} (process {self._broker.pid}). All its data is in one folder.")
+        say(
+            f"A broker runs at {self._broker.url} (process {self._broker.pid}). All its data is in one folder. Its "
+            f"dashboard is at {self._broker.url}/ui"
+        )
         with Client(self._broker.url, retries=0) as client:
             files, results = client.queue(FILES), client.queue(RESULTS)
             self._produce(files, results)
@@ -284,6 +296,21 @@ class Demo:
             raise DemoError(f"the log is damaged: {findings.damage}.")
         say(f"All {findings.records.total():,} records of the log verify.")
         return self._compare(tally, Total.of(map(measure, self._sources)))
+
+    def stay(self) -> None:
+        """Run the broker with the queues of a shop, until Ctrl-C."""
+        self._broker.start()
+        with Client(self._broker.url, consumer=f"shop:{os.getpid()}") as client:
+            shop = Shop(client)
+            shop.open()
+            self._screen.write()
+            self._screen.write(f"The dashboard, with the queues of a small shop: {self._broker.url}/ui", loud=True)
+            self._screen.write("Ctrl-C ends the broker.")
+            with suppress(KeyboardInterrupt):
+                while True:
+                    shop.run()
+                    time.sleep(_TURN_S)
+        self._broker.stop()
 
     def _produce(self, files: Queue, results: Queue) -> None:
         results.configure()

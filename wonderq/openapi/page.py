@@ -1,16 +1,18 @@
-"""The page at ``/docs``: the OpenAPI document as a self-contained HTML page without scripts."""
+"""The page at ``/docs``: the OpenAPI document as one HTML page without other files. It works without its script too."""
 
 from __future__ import annotations
 
 import re
+import shlex
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from hashlib import sha256
 from html import escape
 from importlib import resources
 from string import Template
 from typing import Any
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -27,33 +29,45 @@ _IN_QUEUE = "/queues/{queue}"
 #: The types of responses that the page describes field by field, with their titles.
 _OBJECTS = {"Message": "A message", "Queue": "A queue", "Result": "A result of a batch"}
 
+#: Bound of the integers that JSON can express everywhere; the page does not name it.
+_ANY_INTEGER = 1 << 53
+
 
 def _load(name: str) -> str:
     return resources.files("wonderq.openapi").joinpath(name).read_text(encoding="utf-8")
 
 
 _STYLE = _load("page.css")
+_SCRIPT = _load("page.js")
 
-_STYLE_DIGEST = b64encode(sha256(_STYLE.encode()).digest()).decode()
 
-#: The policy allows only the page's own style. ``data:`` is for the empty icon, so browsers request none.
+def _source(text: str) -> str:
+    """Return the source of a policy that allows one inline text."""
+    return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
+
+
+#: The policy allows only the page's own style and script, and no text can become markup. ``data:`` is for the empty
+#: icon, so browsers request none.
 HEADERS = {
     "Content-Security-Policy": (
-        f"default-src 'none'; style-src 'sha256-{_STYLE_DIGEST}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        f"default-src 'none'; script-src {_source(_SCRIPT)}; style-src {_source(_STYLE)}; img-src data:; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; "
+        "trusted-types 'none'"
     )
 }
 
 
 @cache
-def as_html() -> bytes:
-    """Return the page."""
+def as_html(*, has_dashboard: bool) -> bytes:
+    """Return the page of a broker that serves the dashboard, or does not."""
     document = make_document()
     info = document["info"]
     page = Template(_load("page.html")).substitute(
         version=escape(info["version"]),
         style=_STYLE,
+        script=_SCRIPT,
         description=_paragraphs(info["description"]),
+        dashboard='<a href="/ui">Dashboard</a>' if has_dashboard else "",
         contents="".join(_contents(document)),
         operations="".join(_sections(document)),
         objects="".join(_objects(document)),
@@ -89,25 +103,32 @@ def _contents(document: _Object) -> Iterator[str]:
 
 def _sections(document: _Object) -> Iterator[str]:
     for tag, calls in _calls_by_tag(document):
-        yield f'<section id="{_anchor(tag)}">\n<h2>{escape(tag)}</h2>\n{_paragraphs(TAGS[tag])}\n'
+        count = f"{len(calls)} call{'' if len(calls) == 1 else 's'}"
+        yield f'<details class="group" open>\n<summary><h2>{escape(tag)}</h2> '
+        yield f"<small data-no-entry>{count}</small></summary>\n"
+        yield f'<div id="{_anchor(tag)}">\n<div data-no-entry>{_paragraphs(TAGS[tag])}</div>\n'
         for method, path, operation in calls:
-            yield from _article(document, method, path, operation)
-        yield "</section>\n"
+            yield from _call(document, method, path, operation)
+        yield "</div></details>\n"
 
 
-def _article(document: _Object, method: str, path: str, operation: _Object) -> Iterator[str]:
+def _call(document: _Object, method: str, path: str, operation: _Object) -> Iterator[str]:
     role = role_of(method, path)
-    yield f'<article id="{operation["operationId"]}">\n<span class="role">{escape(role)}</span>'
-    yield f'<h3 class="call">{_method(method)} <code>{escape(path)}</code></h3>\n'
+    anchor = operation["operationId"]
+    yield '<details class="call" data-entry>\n<summary>'
+    yield f"<h3>{_method(method)} <code>{escape(path)}</code></h3> "
+    yield f'<span class="what">{_with_code(operation["summary"])}</span> '
+    needs = "no key" if role == "anybody" else role
+    yield f'<span class="role" title="Role that the key needs">{escape(needs)}</span></summary>\n'
+    yield f'<div id="{anchor}">\n<a class="anchor" href="#{anchor}">Link to this call</a>\n'
     if _IN_QUEUE + path in document["paths"]:
         yield f'<p class="also">also <code>{escape(_IN_QUEUE + path)}</code></p>\n'
-    yield f"<p><b>{_with_code(operation['summary'])}</b></p>\n"
     yield _paragraphs(operation["description"].rpartition("\n\n")[0])  # the last paragraph is the role, shown above
     yield from _fields(document, operation)
-    yield from _examples(method, path, operation)
+    yield from _examples(method, path, operation, role)
     yield from _responses(operation)
     yield from _error_table(document, operation)
-    yield "</article>\n"
+    yield "</div></details>\n"
 
 
 def _fields(document: _Object, operation: _Object) -> Iterator[str]:
@@ -115,36 +136,49 @@ def _fields(document: _Object, operation: _Object) -> Iterator[str]:
     if body is not None:
         schema = _resolve(document, body["content"][JSON]["schema"])
         where = "Fields of the body" if body["required"] else "Fields of the body or the query string"
-        rows = list(schema["properties"].items())
-        required = schema["required"]
+        fields = schema["properties"]
+        remarks = _alternatives(schema) | dict.fromkeys(schema["required"], "required")
     else:
         where = "Fields of the query string"
         given = [each for each in operation["parameters"] if each["in"] == "query"]
-        rows = [(each["name"], {**each["schema"], "description": each["description"]}) for each in given]
-        required = [each["name"] for each in given if each["required"]]
-    if rows:
+        fields = {each["name"]: {**each["schema"], "description": each["description"]} for each in given}
+        remarks = {each["name"]: "required" for each in given if each["required"]}
+    if fields:
         yield f"<h4>{where}</h4>\n"
-        yield from _table(document, rows, dict.fromkeys(required, "required"))
+        ordered = {name: fields[name] for name in (*remarks, *fields)}
+        yield from _field_list(document, ordered, {name: _must(remark) for name, remark in remarks.items()})
+
+
+def _alternatives(schema: _Object) -> dict[str, str]:
+    """Return the fields of which one is required, each with a remark that names the others."""
+    names = [name for each in schema.get("oneOf", ()) for name in each["required"]]
+    return {name: f"required, or {' or '.join(other for other in names if other != name)}" for name in names}
+
+
+def _must(remark: str) -> str:
+    return f'<small class="must">{escape(remark)}</small>'
 
 
 def _objects(document: _Object) -> Iterator[str]:
-    """Yield the tables of the objects in responses."""
+    """Yield the fields of the objects in responses, those that are always there first."""
     schemas = document["components"]["schemas"]
     for name, title in _OBJECTS.items():
-        yield f'<article id="{name}">\n<h3>{title}</h3>\n{_paragraphs(schemas[name]["description"])}'
-        properties = schemas[name]["properties"]
-        optional = {field: "optional" for field in properties if field not in schemas[name]["required"]}
-        yield from _table(document, properties.items(), optional)
+        yield f'<article class="object" data-entry id="{name}">\n<h3>{title}</h3>\n'
+        yield _paragraphs(schemas[name]["description"])
+        properties, always = schemas[name]["properties"], schemas[name]["required"]
+        optional = {field: "<small>optional</small>" for field in properties if field not in always}
+        yield from _field_list(document, {field: properties[field] for field in (*always, *properties)}, optional)
         yield "</article>\n"
 
 
-def _table(document: _Object, fields: Iterable[tuple[str, _Object]], remarks: Mapping[str, str]) -> Iterator[str]:
-    yield '<table class="fields"><tbody>\n'
-    for name, field in fields:
-        remark = f" <small>{remarks[name]}</small>" if name in remarks else ""
-        yield f"<tr><td><code>{escape(name)}</code>{remark}</td><td>{_type_text(document, field)}</td>"
-        yield f"<td>{_with_code(field.get('description', ''))}</td></tr>\n"
-    yield "</tbody></table>\n"
+def _field_list(document: _Object, fields: Mapping[str, _Object], remarks: Mapping[str, str]) -> Iterator[str]:
+    yield "<dl>\n"
+    for name, field in fields.items():
+        remark = f" {remarks[name]}" if name in remarks else ""
+        kind = f'<span class="type">{_type_text(document, field)}</span>'
+        yield f"<div><dt><code>{escape(name)}</code>{remark}{kind}</dt>"
+        yield f"<dd>{_with_code(field.get('description', ''))}</dd></div>\n"
+    yield "</dl>\n"
 
 
 def _type_text(document: _Object, schema: _Object) -> str:
@@ -163,27 +197,42 @@ def _type_text(document: _Object, schema: _Object) -> str:
         return f"object of name to {_type_text(document, schema['additionalProperties'])}"
     if text == "object":
         return f"object of {', '.join(f'<code>{escape(name)}</code>' for name in schema['required'])}"
-    if "maximum" in schema:
+    if "maximum" in schema and schema["maximum"] < _ANY_INTEGER:
         text += f", {schema['minimum']:,} to {schema['maximum']:,}"
-    elif "minimum" in schema:
+    elif "minimum" in schema and schema["minimum"] > -_ANY_INTEGER:
         text += f", {schema['minimum']:,} or more"
     if "default" in schema:
         text += f"; default {_json(schema['default'])}"
     return text
 
 
-def _examples(method: str, path: str, operation: _Object) -> Iterator[str]:
+def _examples(method: str, path: str, operation: _Object, role: str) -> Iterator[str]:
+    """Yield the examples as commands. They use the variables of the quick start."""
     body = operation.get("requestBody")
     given = {each["name"]: each["example"] for each in operation["parameters"] if "example" in each}
     for name, value in re.findall("({(.*?)})", path):
         path = path.replace(name, given.pop(value))
+    if body is None:
+        yield "<h4>Example</h4>\n"
+        yield _command(method, f"{path}?{urlencode(given)}" if given else path, None, role)
+        return
+    for title, example in body["content"][JSON]["examples"].items():
+        yield f"<h4>Example: {escape(title)}</h4>\n"
+        yield _command(method, path, _json_text(example["value"], indent=0), role)
+
+
+def _command(method: str, path: str, body: str | None, role: str) -> str:
+    words = ["curl"]
+    if method == "HEAD":
+        words.append("--head")
+    elif method != ("GET" if body is None else "POST"):
+        words.append(f"-X {method}")
+    if role != "anybody":
+        words.append('-H "Authorization: Bearer $KEY"')
     if body is not None:
-        for title, example in body["content"][JSON]["examples"].items():
-            yield f"<h4>Example: {escape(title)}</h4>\n"
-            yield f"<pre>{method} {escape(path)}\n{_json(example['value'], indent=0)}</pre>\n"
-    elif given:
-        query = "&".join(f"{name}={value}" for name, value in given.items())
-        yield f"<h4>Example</h4>\n<pre>{method} {escape(f'{path}?{query}')}</pre>\n"
+        words.append(f"--json {shlex.quote(body)}")
+    words.append(f'"$BROKER{path}"' if "?" in path else f"$BROKER{path}")
+    return f'<div class="example"><pre class="shell">{escape(" ".join(words), quote=False)}</pre></div>\n'
 
 
 def _responses(operation: _Object) -> Iterator[str]:
@@ -205,10 +254,10 @@ def _error_table(document: _Object, operation: _Object) -> Iterator[str]:
             codes = schema["properties"]["error"]["properties"]["code"]["enum"]
             rows += [(status, code) for code in codes if code not in BY_ANY_CALL]
     if rows:
-        yield "<details><summary>Errors of this call</summary>\n<table><tbody>\n"
+        yield '<details class="errors"><summary>Errors of this call</summary>\n<table class="codes"><tbody>\n'
         for status, code in rows:
             meaning = _with_code(ERROR_CODES[code].meaning)
-            yield f"<tr><td>{status}</td><td><code>{code}</code></td><td>{meaning}</td></tr>\n"
+            yield f'<tr><td>{status}</td><th scope="row"><code>{code}</code></th><td>{meaning}</td></tr>\n'
         yield "</tbody></table></details>\n"
 
 
@@ -217,7 +266,7 @@ def _all_error_rows() -> Iterator[str]:
     for status, code in sorted(pairs, key=lambda pair: pair[0]):
         mark = " *" if code in BY_ANY_CALL else ""
         meaning = _with_code(ERROR_CODES[code].meaning)
-        yield f"<tr><td>{status}</td><td><code>{code}</code>{mark}</td><td>{meaning}</td></tr>\n"
+        yield f'<tr data-entry><td>{status}</td><th scope="row"><code>{code}</code>{mark}</th><td>{meaning}</td></tr>\n'
 
 
 # Pieces
@@ -242,8 +291,12 @@ def _short(path: str) -> str:
     return path.replace("{message_id}", "{id}")
 
 
-def _json(value: Any, indent: int = 2) -> str:
-    return escape(msgspec.json.format(msgspec.json.encode(value), indent=indent).decode(), quote=False)
+def _json(value: Any) -> str:
+    return escape(_json_text(value, indent=2), quote=False)
+
+
+def _json_text(value: Any, indent: int) -> str:
+    return msgspec.json.format(msgspec.json.encode(value), indent=indent).decode()
 
 
 def _with_code(text: str) -> str:

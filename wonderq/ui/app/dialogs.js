@@ -102,8 +102,12 @@ export function Modal({ title, onClose, children, kind = "" }) {
   useHold(true);
   useEffect(() => {
     const before = /** @type {HTMLElement | null} */ (document.activeElement);
-    dialog.current.showModal();
-    return () => before?.isConnected && before.focus();
+    const shown = dialog.current;
+    shown.showModal();
+    return () => {
+      shown.close(); // as long as it is open, nothing outside it takes the focus
+      before?.focus();
+    };
   }, []);
   const onCancel = (/** @type {Event} */ event) => {
     event.preventDefault();

@@ -7,7 +7,7 @@ import { queuePath, withQuery } from "../app/api.js";
 import { ask } from "../app/dialogs.js";
 import { count, number, oneLine, visible } from "../app/format.js";
 import { usePoll } from "../app/live.js";
-import { Ago, Empty, Failure } from "../app/parts.js";
+import { Ago, Failure } from "../app/parts.js";
 import { reasonOf } from "./messages.js";
 
 /** Messages of a queue that are looked at, and queues that are shown. */

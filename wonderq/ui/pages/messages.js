@@ -149,7 +149,7 @@ function Table({ rows, ticked, tick, setTicked, rights }) {
       <td class="wide"><${Badge} kind=${row.status} title=${row.status}>${STATUS_WORDS[row.status]}</${Badge}></td>
       <td class="n">${number(row.receive_count)}</td>
       ${shows.priority && html`<td class="n wide">${row.priority ?? 0}</td>`}${shows.group && html`<td class="wide clip">${row.group}</td>`}
-      ${shows.deadline && html`<td class="wide nowrap">${row.claimed_until || row.delayed_until ? html`<${Ago} until at=${row.claimed_until ?? row.delayed_until} />` : ""}</td>`}
+      ${shows.deadline && html`<td class="wide nowrap">${row.claimed_until || row.delayed_until ? html`<${Ago} until at=${row.claimed_until ?? row.delayed_until} />` : ""}${row.consumer && html` <small>by ${oneLine(row.consumer)}</small>`}</td>`}
       ${shows.origin && html`<td class="wide clip">${row.dead_letter && html`${row.dead_letter.queue}: <span title=${row.dead_letter.reason}>${reasonOf(row)}</span>`}</td>`}</tr>`)}</tbody></table>`;
 }
 

@@ -101,12 +101,12 @@ function QueueTable({ total }) {
       <input type="search" data-filter placeholder="Filter by name ( / )" aria-label="Filter queues by name" value=${filter} maxlength="80"
         onInput=${(/** @type {any} */ event) => go(changed({ filter: event.target.value, limit: null }), true)} /></div>
     <${Failure} error=${error} />
-    ${shown && !rows.length ? html`<${Empty}>No queue has “${filter}” in its name. <${Link} href=${changed({ filter: null })}>Clear the filter</${Link}></${Empty}>` : html`<table class="queues">
+    ${shown && !rows.length ? html`<${Empty}>No queue has “${filter}” in its name. <${Link} href=${changed({ filter: null })}>Clear the filter</${Link}><p>To find a message, open its queue and search there.</p></${Empty}>` : html`<table class="queues">
       <thead><tr>${COLUMNS.map(
         ([name, order, kind, title]) => html`<th key=${name} scope="col" class=${kind} title=${title} aria-sort=${order === sort ? (sort === "name" ? "ascending" : "descending") : undefined}>
           ${order ? html`<${Link} href=${changed({ sort: order === "name" ? null : order })}>${name}${order === sort && html`<span aria-hidden="true">${sort === "name" ? " ↑" : " ↓"}</span>`}</${Link}>` : name}</th>`,
       )}</tr></thead>
-      <tbody>${rows.map(({ queue, depth }) => html`<${Row} key=${queue.queue} queue=${queue} depth=${depth} />`)}</tbody></table>`}
+      <tbody>${rows.map((/** @type {any} */ { queue, depth }) => html`<${Row} key=${queue.queue} queue=${queue} depth=${depth} />`)}</tbody></table>`}
     ${shown?.length > limit && html`<p><${Link} class="button" href=${changed({ limit: limit + PAGE })}>Show ${PAGE} more</${Link}></p>`}</section>`;
 }
 

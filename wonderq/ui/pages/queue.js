@@ -56,7 +56,7 @@ function Facts({ queue }) {
   const rates = figures.per_second;
   const facts = [
     figures.oldest_waiting_age === null ? "nothing waits" : `oldest waiting ${duration(figures.oldest_waiting_age)}`,
-    rates && `${rate(rates.produced)} in /s, ${rate(rates.deleted)} done /s`,
+    rates && `${rate(rates.produced)} in /s, ${rate(rates.deleted)} done /s${counts.unprocessed && rates.produced - rates.deleted > 0.1 ? ", so it grows" : ""}`,
     figures.consumers ? `${count(figures.consumers, "consumer")} waiting for messages` : counts.unprocessed ? "no consumer waits" : null,
     settings.max_receives ? `${count(settings.max_receives, "try").replace("trys", "tries")}, then ` : null,
   ];

@@ -1,9 +1,6 @@
-"""Health checks, and pages that never change."""
+"""Health checks."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from types import MappingProxyType
 
 import falcon
 
@@ -34,17 +31,3 @@ class Health(Resource):
             resp.set_header("Retry-After", _RETRY_AFTER)
 
     on_head_ready = on_get_ready
-
-
-class StaticPage:
-    """A page that is rendered once, at startup."""
-
-    def __init__(self, content: bytes, content_type: str, headers: Mapping[str, str] = MappingProxyType({})) -> None:
-        self._content = content
-        self._content_type = content_type
-        self._headers = headers
-
-    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
-        resp.content_type = self._content_type
-        resp.data = self._content
-        resp.set_headers(self._headers)

@@ -1,0 +1,149 @@
+"""Measure what open dashboards cost: `python -m benchmarks.dashboards [--dashboards N] [--queues N] [--rounds R]`.
+
+Each dashboard asks, over a connection of its own, what the overview page asks every two seconds. The first figure is
+the broker's CPU time for one such turn of one dashboard, and the share of a core that all of them take; it hardly
+depends on other work of the machine. The second one is the rate of produces with dashboards divided by the rate
+without, in turn in one run, as the median over the rounds. A machine that is busy lowers it, since a round then has
+more turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from multiprocessing import get_context
+from multiprocessing.synchronize import Event, Semaphore
+from pathlib import Path
+from statistics import median
+
+from benchmarks import load
+from benchmarks.scripts import producer
+from benchmarks.servers import RunningServer, broker, running
+from wonderq.client.sync import Client
+
+#: Seconds between two turns of a page, as wonderq/ui/app/live.js has it.
+INTERVAL_S = 2.0
+#: Calls of a turn: those of wonderq/ui/pages/overview.js.
+CALLS = ("/overview", "/overview/history", "/queues?figures=true&limit=51&sort=name")
+
+_HEADERS = {"Accept": "application/json", "X-WonderQ-UI": "1"}
+_CONNECTIONS, _REQUESTS = 16, 8000
+_TURNS = 400
+
+
+def connect(url: str) -> HTTPConnection:
+    host, _, port = url.removeprefix("http://").rpartition(":")
+    connection = HTTPConnection(host, int(port), timeout=60)
+    connection.connect()
+    connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
+
+
+def turn(connection: HTTPConnection) -> None:
+    """Ask what a page asks."""
+    for path in CALLS:
+        connection.request("GET", path, headers=_HEADERS)
+        answer = connection.getresponse()
+        answer.read()
+        if answer.status != 200:
+            raise SystemExit(f"{path}: {answer.status}")
+
+
+def poll(url: str, number: int, count: int, ready: Semaphore, stop: Event) -> None:
+    """Be one of ``count`` dashboards, whose turns are spread over the interval."""
+    connection = connect(url)
+    ready.release()
+    due_s = time.monotonic() + INTERVAL_S * number / count
+    while not stop.wait(max(due_s - time.monotonic(), 0)):
+        turn(connection)
+        due_s = max(due_s + INTERVAL_S, time.monotonic())
+    connection.close()
+
+
+def _poll_all(url: str, count: int, ready: Semaphore, stop: Event) -> None:
+    threads = [threading.Thread(target=poll, args=(url, number, count, ready, stop)) for number in range(count)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+
+
+@contextmanager
+def dashboards(url: str, count: int) -> Iterator[None]:
+    """Open ``count`` dashboards, in a process of their own, until the end of the block."""
+    context = get_context("spawn")
+    stop, ready = context.Event(), context.Semaphore(0)
+    process = context.Process(target=_poll_all, args=(url, count, ready, stop), daemon=True)
+    process.start()
+    try:
+        for _ in range(count):
+            ready.acquire()
+        yield
+    finally:
+        stop.set()
+        process.join(60)
+
+
+def cost_of_turn_s(server: RunningServer) -> float:
+    """Return the broker's CPU time for one turn of a page, among many that share what can be shared."""
+    connection = connect(server.url)
+    turn(connection)
+    began_s, cpu_s = time.monotonic(), server.cpu_s()
+    for _ in range(_TURNS):
+        turn(connection)
+    passed_s, used_s = time.monotonic() - began_s, server.cpu_s() - cpu_s
+    cpu_s, began_s = server.cpu_s(), time.monotonic()
+    time.sleep(10)
+    idle_share = (server.cpu_s() - cpu_s) / (time.monotonic() - began_s)
+    print(f"without dashboards, the broker takes {idle_share:.2%} of a core", flush=True)
+    return (used_s - idle_share * passed_s) / _TURNS
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.dashboards", description=__doc__)
+    parser.add_argument("--dashboards", type=int, default=20)
+    parser.add_argument("--queues", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=5)
+    chosen = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="wonderq-dashboards-"))
+    try:
+        with running(*broker(folder / "data")) as server:
+            measure(server, chosen.queues, chosen.dashboards, chosen.rounds)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def measure(server: RunningServer, queues: int, count: int, rounds: int) -> None:
+    with Client(server.url) as client:
+        for number in range(queues):
+            client.queue(f"queue-{number:05}").configure()
+    turn_s = cost_of_turn_s(server)
+    share = turn_s * count / INTERVAL_S
+    print(f"one turn of a page: {1000 * turn_s:.2f} ms of CPU; {count} pages: {share:.1%} of a core", flush=True)
+    ratios = []
+    for number in range(rounds):
+        rates, costs_us = {}, {}
+        for is_watched in (True, False) if number % 2 else (False, True):
+            with dashboards(server.url, count if is_watched else 0):
+                scripts, cpu_s = [producer() for _ in range(_CONNECTIONS)], server.cpu_s()
+                rates[is_watched] = load.run(server.url, scripts, requests=_REQUESTS).rate
+                costs_us[is_watched] = 1e6 * (server.cpu_s() - cpu_s) / _REQUESTS
+        ratios.append(rates[True] / rates[False])
+        print(
+            f"produces per second: {rates[False]:,.0f}, with dashboards {rates[True]:,.0f}; the broker's CPU time for "
+            f"each, with what the dashboards ask meanwhile: {costs_us[False]:.0f} and {costs_us[True]:.0f} µs",
+            flush=True,
+        )
+    if ratios:
+        print(f"rate with dashboards / without: {median(ratios):.1%} (median of {rounds} rounds)")
+
+
+if __name__ == "__main__":
+    main()
