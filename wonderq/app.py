@@ -6,7 +6,7 @@ This is the composition root of everything that speaks HTTP; `wonderq.serve` is 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import falcon
@@ -24,15 +24,18 @@ from wonderq.httpd.responses import ROUTE
 from wonderq.httpd.room import LARGE_RESPONSE_BYTES, RESPONSE_SHARE
 from wonderq.metrics import Metrics, make_registry
 from wonderq.model.errors import BrokerError
+from wonderq.model.masks import Mask
 from wonderq.openapi import document, page
 from wonderq.rest.bodies import render
+from wonderq.rest.broker import BrokerResource, SettingInForce
 from wonderq.rest.errors import STORAGE_CODES, describe_error, retry_after_s
-from wonderq.rest.listing import Count, Listing
+from wonderq.rest.listing import Count, Listing, Search
+from wonderq.rest.masks import MASK
 from wonderq.rest.messages import Consume, DeleteBatch, HandOver, Kick, MessageResource, Next, Produce, UpdateBatch
 from wonderq.rest.overview import Overview, OverviewHistory, QueueHistory, Vitals
 from wonderq.rest.queues import Purge, QueueCollection, QueueResource
 from wonderq.rest.redrive import AllRedrives, Move, RedriveCollection, RedriveResource
-from wonderq.rest.schedules import ScheduleCollection, ScheduleResource
+from wonderq.rest.schedules import CronTimes, ScheduleCollection, ScheduleResource
 from wonderq.rest.session import Session
 from wonderq.rest.site import Health, StaticPage
 from wonderq.sqs import refusals
@@ -64,6 +67,8 @@ def create_app(
     address: PublicAddress | None = None,
     vitals: Callable[[], Vitals] = lambda: Vitals(__version__),
     ui: str = "on",
+    mask: Mask | None = None,
+    settings: Sequence[SettingInForce] = (),
 ) -> App:
     """Return a WSGI application that serves ``broker``. It holds no state of its own.
 
@@ -71,11 +76,12 @@ def create_app(
     While the broker has no keys, requests must name one of the ``hosts``, if given. Web pages of the ``cors_origins``
     may call it; pages of other sites may not. ``sqs_limits`` are the limits of the SQS endpoint, and
     ``address`` is that in its URLs of queues. ``vitals`` tells what only the process knows. ``ui`` is whether there is
-    a dashboard, and whether it may only read; see `wonderq.config`.
+    a dashboard, and whether it may only read; see `wonderq.config`. ``mask`` hides parts of the messages that it shows,
+    and ``settings`` are those of the process.
     """
     middleware: list[Any] = [OriginMiddleware(cors_origins, hosts, access)]
     if ui != "off":
-        middleware.append(UiMiddleware(access, is_read_only=ui == "read-only"))
+        middleware.append(UiMiddleware(access, mask, is_read_only=ui == "read-only"))
     if cors_origins:
         middleware.insert(0, falcon.CORSMiddleware(allow_origins=cors_origins, expose_headers=_EXPOSED))
     if access is None:
@@ -93,6 +99,7 @@ def create_app(
     app.add_error_handler(falcon.HTTPError, _respond_to_http_error)
     sqs = SqsEndpoint(broker, access, sqs_limits, address)
     add_routes(app, broker, registry or make_registry(broker), access, sqs, vitals)
+    app.add_route("/overview/broker", BrokerResource(broker, access, vitals, settings))
     if ui != "off":
         add_ui_routes(app, Session(broker, access, address or PublicAddress()))
     return app
@@ -153,20 +160,23 @@ def _follows_link(req: falcon.Request) -> bool:
 
 
 class UiMiddleware:
-    """Gives the requests of the dashboard the key of their session, and logs what they change.
+    """Gives the requests of the dashboard the key of their session and their mask, and logs what they change.
 
     Requests of the dashboard have a header that no page of another site can send. In a read-only dashboard they change
     nothing, whatever the key permits.
     """
 
-    def __init__(self, access: Access | None, *, is_read_only: bool) -> None:
+    def __init__(self, access: Access | None, mask: Mask | None, *, is_read_only: bool) -> None:
         self._access = access
+        self._mask = mask
         self._is_read_only = is_read_only
 
     def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
         env = req.env
         if env.get("HTTP_X_WONDERQ_UI") is None:
             return
+        if self._mask is not None:
+            env[MASK] = self._mask
         if "HTTP_AUTHORIZATION" not in env:
             session = credential(lambda name: env.get(f"HTTP_{name}"))
             if session is not None:
@@ -290,6 +300,7 @@ def add_routes(
         app.add_route(f"{prefix}/messages/{{message_id}}", MessageResource(broker, access))
         app.add_route(f"{prefix}/dev/messages", listing)
         app.add_route(f"{prefix}/dev/messages/status", listing, suffix="status")
+        app.add_route(f"{prefix}/dev/messages/search", Search(broker, access))
         app.add_route(f"{prefix}/dev/messages/count", Count(broker, access))
     app.add_route("/queues", QueueCollection(broker, access))
     app.add_route("/queues/{queue}", QueueResource(broker, access))
@@ -301,6 +312,7 @@ def add_routes(
     app.add_route("/redrives", AllRedrives(broker, access))
     app.add_route("/schedules", ScheduleCollection(broker, access))
     app.add_route("/schedules/{schedule}", ScheduleResource(broker, access))
+    app.add_route("/cron/times", CronTimes(broker, access))
     app.add_route("/overview", Overview(broker, access, vitals))
     app.add_route("/overview/history", OverviewHistory(broker, access))
     app.add_route("/healthz", health)

@@ -366,6 +366,7 @@ class ProcessVitals:
             used_bytes,
             disk_bytes,
             self._log.segments,
+            self._counters.sync_s.quantile(0.5),
             self._counters.sync_s.quantile(0.99),
             None if self.server is None else self.server.open_connections,
             self._connection_limit,
