@@ -2,6 +2,7 @@
 
 import { html, useEffect, useRef, useState } from "../vendor/preact.js";
 import { store } from "./api.js";
+import { visible } from "./format.js";
 import { refresh, useHold, useStore } from "./live.js";
 
 const asked = store(/** @type {any} */ (null));
@@ -12,8 +13,8 @@ export const announce = (text) => said.set({ text, at: Date.now() });
 
 /**
  * Ask before an action. `act` gets the values of the fields; its error is shown in the dialog, and a text that it returns
- * is announced. With `typed`, the user must type that text first.
- * @param {{title: string, text?: any, fields?: any[], confirm: string, isDanger?: boolean, typed?: string,
+ * is announced. With `typed`, the user must type that text first. `preview` is a component that gets the present `values`.
+ * @param {{title: string, text?: any, fields?: any[], preview?: any, confirm: string, isDanger?: boolean, typed?: string,
  *   act: (values: Record<string, any>) => Promise<string | void>}} question
  */
 export const ask = (question) => asked.set(question);
@@ -44,21 +45,16 @@ function Question({ question }) {
   const [error, setError] = useState(/** @type {any} */ (null));
   const [typed, setTyped] = useState("");
   const [isBusy, setBusy] = useState(false);
+  const [values, setValues] = useState(() => Object.fromEntries((question.fields ?? []).map((/** @type {any} */ field) => [field.name, field.value ?? ""])));
   const close = () => asked.set(null);
   const isReady = !isBusy && (!question.typed || typed === question.typed);
   const submit = async (/** @type {Event} */ event) => {
     event.preventDefault();
     if (!isReady) return;
-    const data = new FormData(/** @type {HTMLFormElement} */ (event.target));
-    /** @type {Record<string, any>} */
-    const values = {};
-    for (const field of question.fields ?? []) {
-      values[field.name] = field.type === "checkbox" ? data.has(inputName(field)) : String(data.get(inputName(field)) ?? "");
-    }
     setBusy(true);
     setError(null);
     try {
-      const result = await question.act(values);
+      const result = await question.act(valuesOf(question, /** @type {HTMLFormElement} */ (event.target)));
       close();
       if (result) announce(result);
       refresh();
@@ -68,13 +64,15 @@ function Question({ question }) {
     setBusy(false);
   };
   return html`<${Modal} title=${question.title} onClose=${close}>
-    <form onSubmit=${submit}>
+    <form onSubmit=${submit} onInput=${(/** @type {any} */ event) => question.preview && setValues(valuesOf(question, event.currentTarget))}>
       ${question.text && html`<p>${question.text}</p>`}
       ${(question.fields ?? []).map((/** @type {any} */ field) => html`<${Field} key=${field.name} field=${field} error=${error?.field === field.name ? error : null} />`)}
       ${question.typed &&
       html`<label class="field">Type <b>${question.typed}</b> to confirm
         <input name="typed" autocomplete="off" value=${typed} onInput=${(/** @type {any} */ event) => setTyped(event.target.value)} /></label>`}
+      ${question.preview && html`<${question.preview} values=${values} />`}
       ${error && html`<p class="failure" role="alert">${error.message}</p>`}
+      ${error?.theirs !== undefined && html`<pre class="text" tabindex="0" aria-label="Their text">${visible(error.theirs)}</pre>`}
       <p class="buttons"><button type="button" onClick=${close}>Cancel</button>
         <button type="submit" class=${question.isDanger ? "danger" : "primary"} disabled=${!isReady}>${question.confirm}</button></p>
     </form></${Modal}>`;
@@ -82,6 +80,17 @@ function Question({ question }) {
 
 /** The name of a field's input. A form has properties such as `attributes`, which an input of that name would hide. @param {any} field */
 const inputName = (field) => `field-${field.name}`;
+
+/** What the user has chosen so far. @param {any} question @param {HTMLFormElement} form */
+function valuesOf(question, form) {
+  const data = new FormData(form);
+  /** @type {Record<string, any>} */
+  const values = {};
+  for (const field of question.fields ?? []) {
+    values[field.name] = field.type === "checkbox" ? data.has(inputName(field)) : String(data.get(inputName(field)) ?? "");
+  }
+  return values;
+}
 
 /** @param {{field: any, error: any}} properties */
 function Field({ field, error }) {

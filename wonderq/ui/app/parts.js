@@ -38,6 +38,10 @@ export function Sparkline({ values, label }) {
     <title>${label}</title><polyline points=${points} /></svg>`;
 }
 
+/** A bar beside a number, which says the same. @param {{value: number, most: number, kind?: string}} properties */
+export const Bar = ({ value, most, kind = "" }) =>
+  html`<svg class=${`bar-of ${kind}`} viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true"><rect class="all" width="100" height="10" /><rect width=${Math.min(100, (100 * value) / (most || 1)).toFixed(2)} height="10" /></svg>`;
+
 /** A number, faint if it is zero. @param {{value: number}} properties */
 export const Figure = ({ value }) => html`<span class=${value ? "" : "faint"}>${number(value)}</span>`;
 
