@@ -92,7 +92,7 @@ function valuesOf(question, form) {
   return values;
 }
 
-/** @param {{field: any, error: any}} properties */
+/** A field keeps what is typed when the dialog is drawn again, so it only has a first value. @param {{field: any, error: any}} properties */
 function Field({ field, error }) {
   const shared = { name: inputName(field), "aria-invalid": error ? "true" : undefined, required: field.required, disabled: field.isFixed };
   let input;
@@ -100,8 +100,8 @@ function Field({ field, error }) {
   else if (field.type === "select") {
     input = html`<select defaultValue=${field.value} ...${shared}>${field.options.map((/** @type {string} */ each) => html`<option key=${each} value=${each} selected=${each === field.value}>${each}</option>`)}</select>`;
   } else if (field.type === "checkbox") {
-    return html`<label class="check"><input type="checkbox" checked=${field.value} ...${shared} /> ${field.label}</label>`;
-  } else input = html`<input type=${field.type ?? "text"} defaultValue=${field.value ?? ""} value=${field.value ?? ""} autocomplete="off" ...${shared} />`;
+    return html`<label class="check"><input type="checkbox" defaultChecked=${field.value} ...${shared} /> ${field.label}</label>`;
+  } else input = html`<input type=${field.type ?? "text"} defaultValue=${field.value ?? ""} autocomplete="off" ...${shared} />`;
   return html`<label class="field">${field.label}${input}${field.help && html`<small>${field.help}</small>`}</label>`;
 }
 

@@ -25,10 +25,11 @@ function Facts({ overview, state }) {
     ["Version", overview.version, ""],
     ["Started", html`${dateTime(new Date(overview.started_at))} (<${Ago} at=${overview.started_at} />)`, ""],
     ["Free on the disk", size(overview.disk_free_bytes), "Below 1 GiB it is a problem"],
-    ["Log", state && overview.log_bytes !== null ? `${size(Math.min(state.log_live_bytes, overview.log_bytes))} live, ${size(Math.max(0, overview.log_bytes - state.log_live_bytes))} dead` : size(overview.log_bytes), "Compaction removes the dead part when it is larger than the live one"],
+    ["Log", state && overview.log_bytes !== null ? `${size(Math.min(state.log_live_bytes, overview.log_bytes))} live, ${size(Math.max(0, overview.log_bytes - state.log_live_bytes))} dead` : size(overview.log_bytes), "Compaction removes the dead part once it exceeds the live one and a file"],
     ["Log on the disk", overview.segments === null ? "–" : `${size(overview.log_disk_bytes)} in ${count(overview.segments, "file")}`, "With reserved space"],
     ["Sync", `half within ${within(overview.sync_p50)}, 99 of 100 within ${within(overview.sync_p99)}`, "Every acknowledged operation waits for a sync"],
   ];
+  if (!state) facts.push(["Connections", overview.connections === null ? "–" : `${number(overview.connections)} of ${number(overview.connections_limit)}`, ""], ["Waiting consumers", number(overview.consumers), "Long polls that wait for a message"]);
   if (state) {
     const { written_at: writtenAt, bytes: written, lag_bytes: lag } = state.checkpoint;
     facts.push(["Checkpoint", writtenAt ? html`<${Ago} at=${writtenAt} />, ${bytes(written)}` : "none since the start", `A start would replay ${bytes(lag)} of the log`]);

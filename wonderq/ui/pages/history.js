@@ -18,7 +18,7 @@ export function History({ name }) {
       <${Link} class="chip" href=${changed({ window: null })} aria-current=${window === "1h" ? "true" : undefined}>Last hour</${Link}>
       <${Link} class="chip" href=${changed({ window: "24h" })} aria-current=${window === "24h" ? "true" : undefined}>Last day</${Link}></div>
     <${Failure} error=${error} />
-    ${data && !data.is_kept && html`<${Empty}>The broker keeps the history of 100 queues, and this is none of them.</${Empty}>`}
+    ${data && !data.is_kept && html`<${Empty}>There is no history of this queue. A new queue has one after ten seconds; the broker keeps that of 100 queues.</${Empty}>`}
     ${data?.is_kept && html`<${Chart} title="Messages" ended=${data.ended_at} step=${data.step} points=${window === "1h" ? 360 : 288} height=${180}
         series=${[{ label: "Waiting", color: "--c1", values: data.waiting }, { label: "In flight", color: "--c2", values: data.in_flight }]} />
       <${Chart} title="Messages per second" ended=${data.ended_at} step=${data.step} points=${window === "1h" ? 360 : 288} height=${180} isRate=${true}

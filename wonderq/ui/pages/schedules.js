@@ -16,7 +16,7 @@ export function Schedules({ rights }) {
     <${Failure} error=${error} />
     ${rights.isKnown && !rights.seesMessages && html`<${Empty}>Your key does not show schedules. They need the role <code>inspect</code>.</${Empty}>`}
     ${data && !data.length && html`<${Empty}>No schedule yet.</${Empty}>`}
-    ${data?.length > 0 && html`<table class="stack"><thead><tr><th scope="col">Name</th><th scope="col">Times</th><th scope="col">Queue</th><th scope="col">Next</th><th scope="col" class="wide">Last</th><th scope="col" class="wide">Message</th><th scope="col"><span class="sr">Actions</span></th></tr></thead>
+    ${data?.length > 0 && html`<table class="stack schedules"><thead><tr><th scope="col">Name</th><th scope="col">Times</th><th scope="col">Queue</th><th scope="col">Next</th><th scope="col" class="wide">Last</th><th scope="col" class="wide">Message</th><th scope="col"><span class="sr">Actions</span></th></tr></thead>
       <tbody>${data.map((/** @type {any} */ each) => html`<${Row} key=${each.name} schedule=${each} rights=${rights} />`)}</tbody></table>`}`;
 }
 
