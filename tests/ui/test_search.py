@@ -97,3 +97,31 @@ def test_a_search_that_is_refused_tells_why(served: ServedBroker, open_page: Ope
     watched.may_fail = True
     page = watched.open("/ui/queues/mail?contains=cat&after=x")
     page.get_by_text("after must be the id of a message of this queue.").wait_for()
+
+
+def order_of(page: Any) -> list[str]:
+    """Return the order in which the parts of the page stand below each other."""
+    parts = {
+        name: page.locator(f"main {name}").first.bounding_box()["y"] for name in (".chips", ".filters", ".messages")
+    }
+    return sorted(parts, key=parts.__getitem__)
+
+
+def test_the_results_stand_below_the_filters(served: ServedBroker, open_page: OpenBrowser) -> None:
+    fill(served)
+    page = open_page().open("/ui/queues/mail?contains=order%201")
+    page.get_by_role("link", name="order 1", exact=True).wait_for()
+    assert order_of(page) == [".chips", ".filters", ".messages"]
+
+
+def test_a_list_that_failed_at_first_stands_below_the_filters_too(served: ServedBroker, open_page: OpenBrowser) -> None:
+    fill(served)
+    watched = open_page()
+    watched.may_fail = True
+    error = {"success": False, "statusCode": 429, "error": {"code": "too_many_listings", "message": "Too many."}}
+    watched.page.route("**/dev/messages?**", lambda route: route.fulfill(status=429, json=error))
+    page = watched.open("/ui/queues/mail")
+    page.get_by_text("Too many.").wait_for()
+    page.unroute("**/dev/messages?**")
+    page.get_by_role("link", name="order 0", exact=True).wait_for()
+    assert order_of(page) == [".chips", ".filters", ".messages"]

@@ -6,8 +6,12 @@ import { dateTime, duration, number } from "./format.js";
 /** A word in a frame: never a colour alone. @param {any} properties */
 export const Badge = ({ kind = "", title, children }) => html`<span class=${`badge ${kind}`} title=${title}>${children}</span>`;
 
-/** @param {any} properties */
-export const Failure = ({ error }) => (error && !error.isOutage ? html`<p class="failure" role="alert">${error.message}</p>` : null);
+/**
+ * What is wrong, if anything is. It always has an element: where a component has one only at times, this version of Preact
+ * puts what is added after it into the wrong place.
+ * @param {any} properties
+ */
+export const Failure = ({ error }) => html`<div>${error && !error.isOutage && html`<p class="failure" role="alert">${error.message}</p>`}</div>`;
 
 /** The time since or until a moment, which moves by itself. @param {{at: string | null, until?: boolean}} properties */
 export function Ago({ at, until = false }) {

@@ -47,6 +47,7 @@ export function Messages({ queue, rights }) {
     return html`<${Empty}>Your key shows figures and no messages. Messages need the role <code>inspect</code>.</${Empty}>`;
   }
   const rows = data?.slice(0, PAGE);
+  const news = list.parked ? newsOf(rows, list.parked.slice(0, PAGE)) : "";
   const showParked = () => {
     const there = new Set(list.parked.slice(0, PAGE).map((/** @type {any} */ row) => row.id));
     setTicked(new Set([...ticked].filter((id) => there.has(id))));
@@ -62,8 +63,8 @@ export function Messages({ queue, rights }) {
       ${STATUSES.map(([key, word]) => html`<${Chip} key=${key} status=${key} name=${word} value=${queue.counts[key]} chosen=${status} />`)}</div>
     <${Filters} filters=${filters} />
     <${Failure} error=${error} />
-    ${isSearch && html`<${Progress} search=${search} total=${after ? null : status ? queue.counts[status] : total} />`}
-    ${list.parked && html`<${Parked} shown=${rows} parked=${list.parked.slice(0, PAGE)} show=${showParked} />`}
+    ${isSearch && !search.isOver && html`<${Progress} search=${search} total=${after ? null : status ? queue.counts[status] : total} />`}
+    ${news && html`<p class="parked">${news} <button type="button" onClick=${showParked}>Show</button></p>`}
     ${ticked.size > 0 && html`<${Bulk} name=${name} ids=${[...ticked]} rows=${rows} rights=${rights} onDone=${() => setTicked(new Set())} />`}
     ${rows && !rows.length && (!isSearch || search.isOver) && html`<${Nothing} isSearch=${isSearch} filters=${filters} status=${status} examined=${search.examined} after=${after} />`}
     ${rows?.length > 0 && html`<${Table} rows=${rows} ticked=${ticked} tick=${tick} setTicked=${setTicked} rights=${rights} />`}
@@ -110,22 +111,20 @@ function Nothing({ isSearch, filters, status, examined, after }) {
 
 /** How far a search is. @param {{search: any, total: number | null}} properties total is null if it is not known */
 function Progress({ search, total }) {
-  const { examined, isBusy, isOver, stop, goOn } = search;
-  if (isOver) return null;
+  const { examined, isBusy, stop, goOn } = search;
   const all = total === null ? "" : ` of ${number(Math.max(total, examined))}`;
   return html`<p class="progress">${isBusy ? "" : "Stopped. "}Looked at ${number(examined)}${all}.
     ${total !== null && html`<progress max=${Math.max(total, 1)} value=${Math.min(examined, total)} aria-label="Search"></progress>`}
     ${isBusy ? html`<button type="button" onClick=${stop}>Stop</button>` : html`<button type="button" onClick=${goOn}>Go on</button>`}</p>`;
 }
 
-/** What has changed in a list that stands still. @param {{shown: any[], parked: any[], show: () => void}} properties */
-function Parked({ shown, parked, show }) {
+/** What has changed in a list that stands still; empty if nothing has. @param {any[]} shown @param {any[]} parked */
+function newsOf(shown, parked) {
   const ids = (/** @type {any[]} */ rows) => new Set(rows.map((row) => row.id));
   const [before, now] = [ids(shown), ids(parked)];
   const fresh = [...now].filter((id) => !before.has(id)).length;
   const missing = [...before].filter((id) => !now.has(id)).length;
-  const text = [fresh && `${number(fresh)} new`, missing && `${number(missing)} no longer here`].filter(Boolean).join(", ");
-  return text ? html`<p class="parked">${text} <button type="button" onClick=${show}>Show</button></p>` : null;
+  return [fresh && `${number(fresh)} new`, missing && `${number(missing)} no longer here`].filter(Boolean).join(", ");
 }
 
 /** @param {any} properties */

@@ -90,9 +90,8 @@ function NextTimes({ values: { cron, timezone } }) {
       clearTimeout(timer);
     };
   }, [cron, timezone]);
-  if (!found) return null;
-  if (found.error) return html`<p class="failure">${found.error.message}</p>`;
-  return html`<div class="next-times"><b>${found.words}</b><ol>${found.times.map((/** @type {string} */ each) => html`<li key=${each}><time datetime=${each}>${zoned(each, timezone)}</time></li>`)}</ol></div>`;
+  return html`<div>${found?.error && html`<p class="failure">${found.error.message}</p>`}
+    ${found?.words && html`<div class="next-times"><b>${found.words}</b><ol>${found.times.map((/** @type {string} */ each) => html`<li key=${each}><time datetime=${each}>${zoned(each, timezone)}</time></li>`)}</ol></div>`}</div>`;
 }
 
 /** @param {any} schedule */
