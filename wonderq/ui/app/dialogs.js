@@ -96,12 +96,12 @@ function valuesOf(question, form) {
 function Field({ field, error }) {
   const shared = { name: inputName(field), "aria-invalid": error ? "true" : undefined, required: field.required, disabled: field.isFixed };
   let input;
-  if (field.type === "textarea") input = html`<textarea rows="6" spellcheck=${false} ...${shared}>${field.value ?? ""}</textarea>`;
+  if (field.type === "textarea") input = html`<textarea rows=${field.rows ?? 6} spellcheck=${false} ...${shared}>${field.value ?? ""}</textarea>`;
   else if (field.type === "select") {
     input = html`<select defaultValue=${field.value} ...${shared}>${field.options.map((/** @type {string} */ each) => html`<option key=${each} value=${each} selected=${each === field.value}>${each}</option>`)}</select>`;
   } else if (field.type === "checkbox") {
     return html`<label class="check"><input type="checkbox" defaultChecked=${field.value} ...${shared} /> ${field.label}</label>`;
-  } else input = html`<input type=${field.type ?? "text"} defaultValue=${field.value ?? ""} autocomplete="off" ...${shared} />`;
+  } else input = html`<input type=${field.type ?? "text"} step=${field.type === "number" ? "any" : undefined} defaultValue=${field.value ?? ""} autocomplete="off" ...${shared} />`;
   return html`<label class="field">${field.label}${input}${field.help && html`<small>${field.help}</small>`}</label>`;
 }
 

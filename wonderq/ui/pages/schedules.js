@@ -1,6 +1,7 @@
 // Schedules: when they produce next, whether the last time worked, and changes.
 
 import { html, useEffect, useState } from "../vendor/preact.js";
+import { parsed } from "../app/actions.js";
 import { Link, queueHref } from "../app/address.js";
 import { call, queuePath, withQuery } from "../app/api.js";
 import { ask, doNow } from "../app/dialogs.js";
@@ -104,11 +105,21 @@ function edit(schedule) {
       { name: "timezone", label: "Time zone", value: schedule?.timezone ?? Intl.DateTimeFormat().resolvedOptions().timeZone, required: true },
       { name: "queue", label: "Queue", value: schedule?.queue, required: true },
       { name: "message", label: "Message", type: "textarea", value: schedule?.message },
+      { name: "attributes", label: "Attributes, as JSON", type: "textarea", rows: 2, value: schedule?.attributes ? JSON.stringify(schedule.attributes, null, 2) : "" },
+      { name: "group", label: "Group", value: schedule?.group },
+      { name: "priority", label: "Priority, 0 to 9", type: "number", value: schedule?.priority ?? "" },
+      { name: "delay", label: "Delay in seconds", type: "number", value: schedule?.delay ?? "" },
       { name: "missed", label: "Times that pass while the broker is down", type: "select", options: ["skip", "once", "all"], value: schedule?.missed ?? "skip" },
     ],
     preview: NextTimes,
     confirm: "Save",
-    act: async ({ name, ...body }) => {
+    act: async ({ name, attributes, group, priority, delay, ...given }) => {
+      /** @type {Record<string, unknown>} */
+      const body = given;
+      if (attributes.trim() || schedule?.attributes) body.attributes = parsed(attributes.trim() || "{}", "The attributes");
+      if (group || schedule?.group) body.group = group;
+      if (priority || schedule?.priority) body.priority = Number(priority);
+      if (delay || schedule?.delay) body.delay = Number(delay);
       const answer = await call(`/schedules/${encodeURIComponent(schedule?.name ?? name)}`, { method: "PUT", body });
       return `The schedule ${answer.name} is saved.`;
     },
