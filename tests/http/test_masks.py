@@ -19,6 +19,7 @@ from wonderq.auth.roles import RULES
 from wonderq.broker.broker import Broker
 from wonderq.config import ConfigError, load
 from wonderq.model import masks
+from wonderq.model.attributes import Attribute
 from wonderq.model.failures import ReportedError
 from wonderq.model.masks import LOOKAHEAD, MAX_CHARACTERS, SIGN, Mask
 from wonderq.model.messages import Change, NewMessage, Target
@@ -41,6 +42,7 @@ from wonderq.model.messages import Change, NewMessage, Target
         (r"[]x]+|[^\W\d]y", "]x] 1y zy", "••• 1y •••"),
         (r"\Bb\B", "abc b", "a•••c b"),
         (r"a.c", "abc a\nc", "••• a\nc"),
+        (r"(?:aa|a)b", "aab ab", "••• •••"),
     ],
 )
 def test_a_mask_hides_what_it_matches(pattern: str, text: str, shown: str) -> None:
@@ -170,7 +172,7 @@ class Masked:
     def __init__(self) -> None:
         self.broker = Broker(MemoryLog())
         self.client = TestClient(create_app(self.broker, mask=Mask([r"\d{16}"])))
-        attributes = {
+        attributes: dict[str, Attribute] = {
             "text": ("String", f"card {SECRET}"),
             "number": ("Number", SECRET),
             "bytes": ("Binary", b"\xff" + SECRET.encode()),

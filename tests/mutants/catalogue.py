@@ -6,6 +6,7 @@ from tests.mutants import (
     in_access,
     in_broker,
     in_client,
+    in_dashboard,
     in_disk,
     in_documentation,
     in_fibers,
@@ -42,6 +43,7 @@ MUTANTS = [
         in_siblings,
         in_worker,
         in_client,
+        in_dashboard,
     )
     for mutant in module.MUTANTS
 ]

@@ -131,7 +131,7 @@ def read_optional_body(req: falcon.Request, schema: type[_T], limits: Limits) ->
     if req.content_length or req.get_header("Transfer-Encoding"):
         return read_body(req, schema, limits)
     if req.method != "GET":
-        check_written(req, str(req.params))
+        check_written(req, str(req.params).encode())
     return read_query(req, schema)
 
 

@@ -28,13 +28,13 @@ def mask_of(req: falcon.Request) -> Mask | None:
     return mask
 
 
-def check_written(req: falcon.Request, written: bytes | str) -> None:
+def check_written(req: falcon.Request, written: bytes) -> None:
     """Refuse to write the sign of a mask: it would replace the text that it stands for.
 
     Raises:
         RequestError: a request of the dashboard contains it.
     """
-    if MASK in req.env and (SIGN.encode() if isinstance(written, bytes) else SIGN) in written:
+    if MASK in req.env and SIGN.encode() in written:
         raise RequestError(
             400,
             "masked_text",
