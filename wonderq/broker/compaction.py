@@ -56,10 +56,9 @@ def live_bytes(broker: Broker) -> int:
 
 def needed_bytes(state: State) -> int:
     """Return the approximate bytes of log that a state needs, under the lock."""
-    columns = [queue.messages for queue in state.queues.values()]
-    messages_bytes = sum(messages.bytes + _MESSAGE_OVERHEAD_BYTES * len(messages) for messages in columns)
+    messages_bytes = state.bytes + _MESSAGE_OVERHEAD_BYTES * state.messages
     metadata_bytes = state.metadata_bytes + _METADATA_BYTES * sum(map(len, state.metadata.values()))
-    return messages_bytes + _QUEUE_BYTES * len(columns) + _DEDUP_BYTES * state.dedup_entries + metadata_bytes
+    return messages_bytes + _QUEUE_BYTES * len(state.queues) + _DEDUP_BYTES * state.dedup_entries + metadata_bytes
 
 
 def compact_oldest(
