@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import falcon
+import msgspec
 from prometheus_client import CollectorRegistry
 
 from wonderq import __version__
@@ -196,7 +197,25 @@ class UiMiddleware:
             "key": name,
             "address": req.remote_addr,
         }
-        ui_logger.info("%s %s: %s, with the key %s from %s", *fields.values(), extra={"fields": fields})
+        text = "%s %s: %s, with the key %s from %s"
+        messages = _messages_changed(resp)
+        if messages is not None:
+            fields["messages"] = messages
+            text += ", messages: %d"
+        ui_logger.info(text, *fields.values(), extra={"fields": fields})
+
+
+def _messages_changed(resp: falcon.Response) -> int | None:
+    """Return how many messages an action has changed, by its response; None if that does not tell."""
+    if resp.status_code >= 400 or resp.content_type != JSON or resp.data is None:
+        return None
+    value = msgspec.json.decode(resp.data)
+    for name in ("deleted", "kicked"):
+        if name in value:
+            return int(value[name])
+    if "results" in value:
+        return sum(each["success"] for each in value["results"])
+    return len(value["ids"]) if "ids" in value else None
 
 
 class AuthMiddleware:
