@@ -73,15 +73,19 @@ def test_all_dead_letters_come_back_after_they_were_counted(served: ServedBroker
     page.get_by_text("completed").wait_for()
 
 
-def test_rows_stand_still_while_one_is_ticked(served: ServedBroker, open_page: OpenBrowser) -> None:
+@pytest.mark.parametrize("width", [1280, 390])
+def test_rows_stand_still_while_one_is_ticked(served: ServedBroker, open_page: OpenBrowser, width: int) -> None:
     first, _ = served.broker.produce("mail", ["first", "second"])
-    page = open_page().open("/ui/queues/mail")
-    page.get_by_role("row").filter(has_text="second").get_by_role("checkbox").check()
+    page = open_page(width=width).open("/ui/queues/mail")
+    row = page.get_by_role("row").filter(has_text="second")
+    row.get_by_role("checkbox").check()
     page.get_by_text("1 ticked.").wait_for()
+    before = row.bounding_box()
     served.broker.produce("mail", ["third", "fourth"])
     page.get_by_text("2 new").wait_for()
     served.broker.delete("mail", Target(id=first))
     page.get_by_text("2 new, 1 no longer here").wait_for()
+    assert row.bounding_box() == before
     assert page.locator("tbody [data-open]").all_inner_texts() == ["first", "second"]
     page.get_by_role("button", name="Show", exact=True).click()
     page.get_by_role("link", name="third").wait_for()

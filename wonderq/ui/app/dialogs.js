@@ -13,8 +13,9 @@ export const announce = (text) => said.set({ text, at: Date.now() });
 
 /**
  * Ask before an action. `act` gets the values of the fields; its error is shown in the dialog, and a text that it returns
- * is announced. With `typed`, the user must type that text first. `preview` is a component that gets the present `values`.
- * @param {{title: string, text?: any, fields?: any[], preview?: any, confirm: string, isDanger?: boolean, typed?: string,
+ * is announced. With `typed`, the user must type that text first. What is `below` a field is a component that gets
+ * the present `values`.
+ * @param {{title: string, text?: any, fields?: any[], confirm: string, isDanger?: boolean, typed?: string,
  *   act: (values: Record<string, any>) => Promise<string | void>}} question
  */
 export const ask = (question) => asked.set(question);
@@ -64,13 +65,12 @@ function Question({ question }) {
     setBusy(false);
   };
   return html`<${Modal} title=${question.title} onClose=${close}>
-    <form onSubmit=${submit} onInput=${(/** @type {any} */ event) => question.preview && setValues(valuesOf(question, event.currentTarget))}>
+    <form onSubmit=${submit} onInput=${(/** @type {any} */ event) => setValues(valuesOf(question, event.currentTarget))}>
       ${question.text && html`<p>${question.text}</p>`}
-      ${(question.fields ?? []).map((/** @type {any} */ field) => html`<${Field} key=${field.name} field=${field} error=${error?.field === field.name ? error : null} />`)}
+      ${(question.fields ?? []).map((/** @type {any} */ field) => html`<${Field} key=${field.name} field=${field} error=${error?.field === field.name ? error : null} values=${values} />`)}
       ${question.typed &&
       html`<label class="field">Type <b>${question.typed}</b> to confirm
         <input name="typed" autocomplete="off" value=${typed} onInput=${(/** @type {any} */ event) => setTyped(event.target.value)} /></label>`}
-      ${question.preview && html`<${question.preview} values=${values} />`}
       ${error && html`<p class="failure" role="alert">${error.message}</p>`}
       ${error?.theirs !== undefined && html`<pre class="text" tabindex="0" aria-label="Their text">${visible(error.theirs)}</pre>`}
       <p class="buttons"><button type="button" onClick=${close}>Cancel</button>
@@ -92,8 +92,8 @@ function valuesOf(question, form) {
   return values;
 }
 
-/** A field keeps what is typed when the dialog is drawn again, so it only has a first value. @param {{field: any, error: any}} properties */
-function Field({ field, error }) {
+/** A field keeps what is typed when the dialog is drawn again, so it only has a first value. @param {{field: any, error: any, values: any}} properties */
+function Field({ field, error, values }) {
   const shared = { name: inputName(field), "aria-invalid": error ? "true" : undefined, required: field.required, disabled: field.isFixed };
   let input;
   if (field.type === "textarea") input = html`<textarea rows=${field.rows ?? 6} spellcheck=${false} ...${shared}>${field.value ?? ""}</textarea>`;
@@ -102,7 +102,8 @@ function Field({ field, error }) {
   } else if (field.type === "checkbox") {
     return html`<label class="check"><input type="checkbox" defaultChecked=${field.value} ...${shared} /> ${field.label}</label>`;
   } else input = html`<input type=${field.type ?? "text"} step=${field.type === "number" ? "any" : undefined} defaultValue=${field.value ?? ""} autocomplete="off" ...${shared} />`;
-  return html`<label class="field">${field.label}${input}${field.help && html`<small>${field.help}</small>`}</label>`;
+  return html`<div><label class="field">${field.label}${input}${field.help && html`<small>${field.help}</small>`}</label>
+    ${field.below && html`<${field.below} values=${values} />`}</div>`;
 }
 
 /** A dialog that keeps the focus, and gives it back. @param {any} properties */

@@ -64,8 +64,7 @@ export function Messages({ queue, rights }) {
     <${Filters} filters=${filters} />
     <${Failure} error=${error} />
     ${isSearch && !search.isOver && html`<${Progress} search=${search} total=${after ? null : status ? queue.counts[status] : total} />`}
-    ${news && html`<p class="parked">${news} <button type="button" onClick=${showParked}>Show</button></p>`}
-    ${ticked.size > 0 && html`<${Bulk} name=${name} ids=${[...ticked]} rows=${rows} rights=${rights} onDone=${() => setTicked(new Set())} />`}
+    ${ticked.size > 0 && html`<${Bulk} name=${name} ids=${[...ticked]} rows=${rows} rights=${rights} news=${news} onShow=${showParked} onDone=${() => setTicked(new Set())} />`}
     ${rows && !rows.length && (!isSearch || search.isOver) && html`<${Nothing} isSearch=${isSearch} filters=${filters} status=${status} examined=${search.examined} after=${after} />`}
     ${rows?.length > 0 && html`<${Table} rows=${rows} ticked=${ticked} tick=${tick} setTicked=${setTicked} rights=${rights} />`}
     <p class="pager">${after && html`<${Link} class="button" href=${changed({ after: null, message: null })}>First page</${Link}>`}
@@ -128,7 +127,7 @@ function newsOf(shown, parked) {
 }
 
 /** @param {any} properties */
-function Bulk({ name, ids, rows, rights, onDone }) {
+function Bulk({ name, ids, rows, rights, news, onShow, onDone }) {
   const areDead = rows.some((/** @type {any} */ each) => ids.includes(each.id) && each.dead_letter);
   const back = () =>
     doNow(async () => {
@@ -148,7 +147,7 @@ function Bulk({ name, ids, rows, rights, onDone }) {
         return text;
       },
     });
-  return html`<div class="bulk" role="group" aria-label="Ticked messages"><b>${number(ids.length)} ticked.</b> The rows stand still meanwhile.
+  return html`<div class="bulk" role="group" aria-label="Ticked messages"><b>${number(ids.length)} ticked.</b> <span class="news">${news ? html`<b>${news}</b> <button type="button" onClick=${onShow}>Show</button>` : "The rows stand still meanwhile."}</span>
     ${rights.isAdmin && areDead && rights.opensAllQueues && html`<button type="button" class="primary" onClick=${back}>Bring back</button>`}
     ${rights.isAdmin && html`<button type="button" class="danger" onClick=${remove}>Delete…</button>`}
     <button type="button" onClick=${onDone}>Untick all</button></div>`;

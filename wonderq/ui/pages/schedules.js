@@ -102,16 +102,15 @@ function edit(schedule) {
     fields: [
       ...(schedule ? [] : [{ name: "name", label: "Name", required: true }]),
       { name: "cron", label: "Cron expression", value: schedule?.cron, required: true, help: "minute, hour, day of month, month, day of week: 30 4 * * MON-FRI" },
-      { name: "timezone", label: "Time zone", value: schedule?.timezone ?? Intl.DateTimeFormat().resolvedOptions().timeZone, required: true },
+      { name: "timezone", label: "Time zone", value: schedule?.timezone ?? Intl.DateTimeFormat().resolvedOptions().timeZone, required: true, below: NextTimes },
       { name: "queue", label: "Queue", value: schedule?.queue, required: true },
-      { name: "message", label: "Message", type: "textarea", value: schedule?.message },
+      { name: "message", label: "Message", type: "textarea", rows: 3, value: schedule?.message },
       { name: "attributes", label: "Attributes, as JSON", type: "textarea", rows: 2, value: schedule?.attributes ? JSON.stringify(schedule.attributes, null, 2) : "" },
       { name: "group", label: "Group", value: schedule?.group },
       { name: "priority", label: "Priority, 0 to 9", type: "number", value: schedule?.priority ?? "" },
       { name: "delay", label: "Delay in seconds", type: "number", value: schedule?.delay ?? "" },
       { name: "missed", label: "Times that pass while the broker is down", type: "select", options: ["skip", "once", "all"], value: schedule?.missed ?? "skip" },
     ],
-    preview: NextTimes,
     confirm: "Save",
     act: async ({ name, attributes, group, priority, delay, ...given }) => {
       /** @type {Record<string, unknown>} */
