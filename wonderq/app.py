@@ -6,11 +6,12 @@ This is the composition root of everything that speaks HTTP; `wonderq.serve` is 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import cache
 from typing import Any
 
 import falcon
+import msgspec
 from prometheus_client import CollectorRegistry
 
 from wonderq import __version__
@@ -25,16 +26,19 @@ from wonderq.httpd.responses import ROUTE
 from wonderq.httpd.room import LARGE_RESPONSE_BYTES, RESPONSE_SHARE
 from wonderq.metrics import Metrics, make_registry
 from wonderq.model.errors import BrokerError
+from wonderq.model.masks import Mask
 from wonderq.openapi import document, page
 from wonderq.rest.bodies import render
+from wonderq.rest.broker import BrokerResource, SettingInForce
 from wonderq.rest.errors import STORAGE_CODES, describe_error, retry_after_s
 from wonderq.rest.health import Health
-from wonderq.rest.listing import Count, Listing
+from wonderq.rest.listing import Count, Listing, Search
+from wonderq.rest.masks import MASK
 from wonderq.rest.messages import Consume, DeleteBatch, HandOver, Kick, MessageResource, Next, Produce, UpdateBatch
 from wonderq.rest.overview import Overview, OverviewHistory, QueueHistory, Vitals
 from wonderq.rest.queues import Purge, QueueCollection, QueueResource
 from wonderq.rest.redrive import AllRedrives, Move, RedriveCollection, RedriveResource
-from wonderq.rest.schedules import ScheduleCollection, ScheduleResource
+from wonderq.rest.schedules import CronTimes, ScheduleCollection, ScheduleResource
 from wonderq.rest.session import Session
 from wonderq.rest.static_files import StaticFile, StaticPage
 from wonderq.sqs import refusals
@@ -69,6 +73,8 @@ def create_app(
     address: PublicAddress | None = None,
     vitals: Callable[[], Vitals] = lambda: Vitals(__version__),
     ui: str = "on",
+    mask: Mask | None = None,
+    settings: Sequence[SettingInForce] = (),
 ) -> App:
     """Return a WSGI application that serves ``broker``. It holds no state of its own.
 
@@ -76,9 +82,10 @@ def create_app(
     While the broker has no keys, requests must name one of the ``hosts``, if given. Web pages of the ``cors_origins``
     may call it; pages of other sites may not. ``sqs_limits`` are the limits of the SQS endpoint, and
     ``address`` is that in its URLs of queues. ``vitals`` tells what only the process knows. ``ui`` is whether there is
-    a dashboard, and whether it may only read; see `wonderq.config`.
+    a dashboard, and whether it may only read; see `wonderq.config`. ``mask`` hides parts of the messages that it shows,
+    and ``settings`` are those of the process.
     """
-    dashboard = None if ui == "off" else UiRequests(access, is_read_only=ui == "read-only")
+    dashboard = None if ui == "off" else UiRequests(access, mask, is_read_only=ui == "read-only")
     middleware: list[Any] = [OriginMiddleware(cors_origins, hosts, access, dashboard)]
     if cors_origins:
         middleware.insert(0, falcon.CORSMiddleware(allow_origins=cors_origins, expose_headers=_EXPOSED))
@@ -97,6 +104,7 @@ def create_app(
     app.add_error_handler(falcon.HTTPError, _respond_to_http_error)
     sqs = SqsEndpoint(broker, access, sqs_limits, address)
     add_routes(app, broker, registry or make_registry(broker), access, sqs, vitals)
+    app.add_route("/overview/broker", BrokerResource(broker, access, vitals, settings))
     add_documentation(app, has_dashboard=ui != "off")
     if ui != "off":
         add_ui_routes(app, Session(broker, access, address or PublicAddress()))
@@ -169,14 +177,15 @@ def _follows_link(req: falcon.Request) -> bool:
 
 
 class UiRequests:
-    """Gives the requests of the dashboard the key of their session, and logs what they change.
+    """Gives the requests of the dashboard the key of their session and their mask, and logs what they change.
 
     Requests of the dashboard have a header that no page of another site can send. In a read-only dashboard they change
     nothing, whatever the key permits.
     """
 
-    def __init__(self, access: Access | None, *, is_read_only: bool) -> None:
+    def __init__(self, access: Access | None, mask: Mask | None, *, is_read_only: bool) -> None:
         self._access = access
+        self._mask = mask
         self._is_read_only = is_read_only
 
     def admit(self, req: falcon.Request) -> None:
@@ -186,6 +195,8 @@ class UiRequests:
             RequestError: it may not change anything.
         """
         env = req.env
+        if self._mask is not None:
+            env[MASK] = self._mask
         if "HTTP_AUTHORIZATION" not in env:
             session = credential(lambda name: env.get(f"HTTP_{name}"))
             if session is not None:
@@ -206,7 +217,25 @@ class UiRequests:
             "key": name,
             "address": req.remote_addr,
         }
-        ui_logger.info("%s %s: %s, with the key %s from %s", *fields.values(), extra={"fields": fields})
+        text = "%s %s: %s, with the key %s from %s"
+        messages = _messages_changed(resp)
+        if messages is not None:
+            fields["messages"] = messages
+            text += ", messages: %d"
+        ui_logger.info(text, *fields.values(), extra={"fields": fields})
+
+
+def _messages_changed(resp: falcon.Response) -> int | None:
+    """Return how many messages an action has changed, by its response; None if that does not tell."""
+    if resp.status_code >= 400 or resp.content_type != JSON or resp.data is None:
+        return None
+    value = msgspec.json.decode(resp.data)
+    for name in ("deleted", "kicked"):
+        if name in value:
+            return int(value[name])
+    if "results" in value:
+        return sum(each["success"] for each in value["results"])
+    return len(value["ids"]) if "ids" in value else None
 
 
 class AuthMiddleware:
@@ -310,6 +339,7 @@ def add_routes(
         app.add_route(f"{prefix}/messages/{{message_id}}", MessageResource(broker, access))
         app.add_route(f"{prefix}/dev/messages", listing)
         app.add_route(f"{prefix}/dev/messages/status", listing, suffix="status")
+        app.add_route(f"{prefix}/dev/messages/search", Search(broker, access))
         app.add_route(f"{prefix}/dev/messages/count", Count(broker, access))
     app.add_route("/queues", QueueCollection(broker, access))
     app.add_route("/queues/{queue}", QueueResource(broker, access))
@@ -321,6 +351,7 @@ def add_routes(
     app.add_route("/redrives", AllRedrives(broker, access))
     app.add_route("/schedules", ScheduleCollection(broker, access))
     app.add_route("/schedules/{schedule}", ScheduleResource(broker, access))
+    app.add_route("/cron/times", CronTimes(broker, access))
     app.add_route("/overview", Overview(broker, access, vitals))
     app.add_route("/overview/history", OverviewHistory(broker, access))
     app.add_route("/healthz", health)

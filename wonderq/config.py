@@ -16,6 +16,7 @@ from typing import Any
 
 from wonderq.auth.roles import MAX_REQUESTS_PER_SECOND
 from wonderq.model.limits import MAX_MESSAGE_BYTES, UNLIMITED, Limits
+from wonderq.model.masks import Mask
 from wonderq_storage import DEFAULT_SEGMENT_BYTES, SyncPolicy
 
 _MIN_SEGMENT_SETTING = 32 << 20  # the largest message must fit in half of a segment
@@ -143,8 +144,18 @@ def _list_of(what: str, pattern: str) -> Any:
 _MANY = 10**18
 
 
-def _setting(default: Any, parse: Any, metavar: str, text: str) -> Any:
-    return field(default=default, metadata={"parse": parse, "metavar": metavar, "help": text})
+def _masks(text: str) -> tuple[str, ...]:
+    patterns = tuple(filter(None, text.splitlines()))
+    for each in patterns:
+        Mask((each,))
+    Mask(patterns)  # all together may be too long
+    return patterns
+
+
+def _setting(default: Any, parse: Any, metavar: str, text: str, separator: str = ",") -> Any:
+    """Return the field of a setting; ``separator`` stands between the values of one that has several."""
+    metadata = {"parse": parse, "metavar": metavar, "help": text, "separator": separator}
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -279,6 +290,13 @@ class Settings:
         "WHICH",
         "the dashboard at /ui. on: what the user's key permits. read-only: without actions. off: no dashboard",
     )
+    ui_mask: tuple[str, ...] = _setting(
+        (),
+        _masks,
+        "PATTERN",
+        "regular expression whose matches the dashboard hides in messages, such as card=\\d+; may be repeated",
+        "\n",
+    )
     log_level: str = _setting(
         "info", _one_of(*LOG_LEVELS), "LEVEL", f"minimum level of log messages: {', '.join(LOG_LEVELS)}"
     )
@@ -319,7 +337,14 @@ class Settings:
 
 
 def load(flags: Mapping[str, str], environment: Mapping[str, str], file: Path | None = None) -> Settings:
-    """Combine the settings from all sources.
+    """Combine the settings from all sources; see `load_with_sources`."""
+    return load_with_sources(flags, environment, file)[0]
+
+
+def load_with_sources(
+    flags: Mapping[str, str], environment: Mapping[str, str], file: Path | None = None
+) -> tuple[Settings, dict[str, str]]:
+    """Combine the settings from all sources; return them, and where each comes from that has not its default.
 
     ``flags`` maps names of settings to values of the command line; ``environment`` has the variables ``WONDERQ_*``.
 
@@ -331,6 +356,7 @@ def load(flags: Mapping[str, str], environment: Mapping[str, str], file: Path | 
         file = Path(environment["WONDERQ_CONFIG"])
     from_file = _read(file) if file else {}
     values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
     for each in fields(Settings):
         name, variable = each.name, _PREFIX + each.name.upper()
         if name in flags:
@@ -339,7 +365,8 @@ def load(flags: Mapping[str, str], environment: Mapping[str, str], file: Path | 
             text, source = environment[variable], variable
         elif name in from_file:
             value = from_file.pop(name)
-            text, source = _as_text(value, isinstance(each.default, tuple)), f"{name} in {file}"
+            separator = each.metadata["separator"] if isinstance(each.default, tuple) else None
+            text, source = _as_text(value, separator), f"{name} in {file}"
         else:
             assert each.default is not MISSING
             continue
@@ -347,6 +374,7 @@ def load(flags: Mapping[str, str], environment: Mapping[str, str], file: Path | 
             values[name] = each.metadata["parse"](text)
         except ValueError as error:
             raise ConfigError(f"{source}: {text!r} cannot be used: {error}") from error
+        sources[name] = source
         from_file.pop(name, None)
     if from_file:
         known = [each.name for each in fields(Settings)]
@@ -354,7 +382,31 @@ def load(flags: Mapping[str, str], environment: Mapping[str, str], file: Path | 
         raise ConfigError(
             f"{file}: unknown setting {unknown!r}{_did_you_mean(unknown, known)}; the settings are {', '.join(known)}"
         )
-    return Settings(**values)
+    return Settings(**values), sources
+
+
+def in_force(settings: Settings, sources: Mapping[str, str]) -> list[tuple[str, str, str, str]]:
+    """Return name, value, source and default of each setting, as texts. ``sources`` is that of `load_with_sources`."""
+    return [
+        (
+            each.name,
+            as_text(getattr(settings, each.name)),
+            sources.get(each.name, "default"),
+            as_text(each.default),
+        )
+        for each in fields(Settings)
+    ]
+
+
+def as_text(value: Any) -> str:
+    """Return a setting's value as a user would write it."""
+    if value is None or value == ():
+        return "none"
+    if value == UNLIMITED:
+        return "unlimited"
+    if isinstance(value, tuple):
+        return (", " if isinstance(value[-1], str) else ":").join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _check_variables(environment: Mapping[str, str]) -> None:
@@ -378,10 +430,10 @@ def _did_you_mean(name: str, known: Sequence[str], prefix: str = "") -> str:
     return f" (did you mean {prefix}{found[0]}?)" if found else ""
 
 
-def _as_text(value: Any, several: bool) -> str:
-    """Return a value of a TOML file in the form of the command line."""
-    if several and isinstance(value, list):
-        return ",".join(map(str, value))
+def _as_text(value: Any, separator: str | None) -> str:
+    """Return a value of a TOML file in the form of a variable; ``separator`` is that of several values, if allowed."""
+    if separator is not None and isinstance(value, list):
+        return separator.join(map(str, value))
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -368,6 +368,7 @@ class ProcessVitals:
             used_bytes,
             files and files.disk_bytes,
             files and files.segments,
+            self._counters.sync_s.quantile(0.5),
             self._counters.sync_s.quantile(0.99),
             None if self.server is None else self.server.open_connections,
             self._connection_limit,

@@ -10,9 +10,10 @@ import socket
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry
@@ -23,11 +24,12 @@ from wonderq.auth.keys import Keys, KeysError
 from wonderq.broker.broker import Broker
 from wonderq.broker.housekeeping import Housekeeper
 from wonderq.broker.maintenance import LogMaintenance
-from wonderq.config import Settings
+from wonderq.config import Settings, in_force
 from wonderq.httpd.addresses import PublicAddress, TrustedHosts
 from wonderq.httpd.listening import bind
 from wonderq.httpd.server import Server
 from wonderq.metrics import LogCollector, LogCounters, ProcessVitals, ServerCollector, make_registry
+from wonderq.model.masks import Mask
 from wonderq.rest.body_limits import body_limit
 from wonderq.runtime.clock import CautiousClock, Clock
 from wonderq.runtime.collector import CollectorPauses, no_collections
@@ -72,14 +74,16 @@ def validate(settings: Settings) -> None:
         )
 
 
-def serve(settings: Settings, signals: Signals) -> None:
+def serve(settings: Settings, signals: Signals, sources: Mapping[str, str] = MappingProxyType({})) -> None:
     """Run a broker until SIGTERM or SIGINT, then stop it cleanly.
+
+    ``sources`` tells the dashboard where the settings come from; see `wonderq.config.in_force`.
 
     Raises:
         StartError: the folder, the key file or the address cannot be used.
         StopRequested: one of the signals arrived during the start. Everything is closed.
     """
-    with assembled(settings) as (broker, server, keys):
+    with assembled(settings, sources=sources) as (broker, server, keys):
         if settings.data.stat().st_mode & stat.S_IWOTH:
             logger.warning("every user of this machine can change %s. Run chmod 700 on it", settings.data)
         for warning in broker.warnings:
@@ -109,10 +113,11 @@ def assembled(
     *,
     clock: Clock | None = None,
     housekeeping: Callable[[Broker], Housekeeper] = Housekeeper,
+    sources: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Assembly]:
     """Put a broker together, and take it apart in reverse order at the end of the ``with`` block.
 
-    ``clock`` replaces the clock that follows the system's.
+    ``clock`` replaces the clock that follows the system's, and ``sources`` is as in `serve`.
 
     Raises:
         StartError: the folder, the key file or the address cannot be used.
@@ -141,7 +146,7 @@ def assembled(
         registry = make_registry(broker)
         registry.register(LogCollector(log, log_counters, broker))
         vitals = ProcessVitals(log, log_counters, settings.connections)
-        app = _make_app(settings, broker, access, registry, vitals)
+        app = _make_app(settings, sources, broker, access, registry, vitals)
         server = vitals.server = _start_server(app, access, settings, sockets)
         registry.register(ServerCollector(server, settings.connections))
         pauses = CollectorPauses(lambda: broker.long_lived_objects)
@@ -197,7 +202,12 @@ def _open_keys(settings: Settings) -> Keys:
 
 
 def _make_app(
-    settings: Settings, broker: Broker, access: Access, registry: CollectorRegistry, vitals: ProcessVitals
+    settings: Settings,
+    sources: Mapping[str, str],
+    broker: Broker,
+    access: Access,
+    registry: CollectorRegistry,
+    vitals: ProcessVitals,
 ) -> App:
     host, _ = settings.listen
     hosts = TrustedHosts((host, *settings.hosts)) if settings.hosts or _is_loopback(host) else None
@@ -211,6 +221,8 @@ def _make_app(
         address=PublicAddress(settings.public_url, settings.trusted_proxies),
         vitals=vitals.read,
         ui=settings.ui,
+        mask=Mask(settings.ui_mask) if settings.ui_mask else None,
+        settings=in_force(settings, sources),
     )
 
 

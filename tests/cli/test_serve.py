@@ -112,13 +112,15 @@ def test_the_command_passes_on_flags_variables_and_the_file(tmp_path: Path, monk
     file.write_text('fsync = "os"\nwaiting_consumers = 7\nsegment_bytes = 40000000')
     monkeypatch.setenv("WONDERQ_FSYNC", "interval:5")
     monkeypatch.setenv("WONDERQ_WAITING_CONSUMERS", "8")
-    given: list[Settings] = []
-    monkeypatch.setattr(serve_module, "serve", lambda settings, _: given.append(settings))
+    given: list[tuple[Settings, dict[str, str]]] = []
+    monkeypatch.setattr(serve_module, "serve", lambda settings, _, sources: given.append((settings, sources)))
     monkeypatch.setattr(logs, "set_up_logging", lambda *_: logging.NullHandler())
-    assert (
-        main(["serve", "--config", str(file), "--waiting-consumers", "9", "--insecure", "--create-queues", "off"]) == 0
-    )
-    [settings] = given
+    flags = ["--waiting-consumers", "9", "--insecure", "--create-queues", "off", "--ui-mask", r"a=\d+", "--ui-mask=b,c"]
+    assert main(["serve", "--config", str(file), *flags]) == 0
+    [(settings, sources)] = given
+    assert settings.ui_mask == (r"a=\d+", "b,c")
+    assert sources["fsync"] == "WONDERQ_FSYNC"
+    assert sources["segment_bytes"] == f"segment_bytes in {file}"
     assert (settings.waiting_consumers, str(settings.fsync), settings.segment_bytes) == (9, "interval:5", 40_000_000)
     assert settings.insecure is True
     assert settings.create_queues is False

@@ -183,6 +183,10 @@ def _tame(case: Case) -> None:
             fields["wait"] = min(fields["wait"], MAX_WAIT_S)
         if isinstance(fields, dict) and "{queue}" in case.operation.path:
             fields.pop("queues", None)  # a path that names a queue takes no others
+        released = fields.get("release") if isinstance(fields, dict) else None
+        for entry in released if isinstance(released, list) else ():
+            if isinstance(entry, dict) and "delay" in entry:
+                entry.pop("backoff", None)  # one of both
     if isinstance(case.body, dict) and case.query and case.meta.generation.mode is GenerationMode.POSITIVE:
         case.query = {}  # fields are in one of both
 

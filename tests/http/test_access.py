@@ -54,8 +54,10 @@ PATCH   /messages/{message_id}  {"message": "new"}                            40
 GET     /dev/messages           -                                             401      403      403      403   200      403      200    403
 GET     /dev/messages/status    ?status=processing                            401      403      403      403   200      403      200    403
 GET     /dev/messages/count     ?status=processing                            401      403      403      200   200      403      200    403
+GET     /dev/messages/search    ?contains=x                                   401      403      403      403   200      403      200    403
 GET     /overview               -                                             401      403      403      200   200      403      200    200
 GET     /overview/history       -                                             401      403      403      403   403      403      403    403
+GET     /overview/broker        -                                             401      403      403      403   403      403      403    403
 GET     /queues/{queue}/history  -                                            401      403      403      200   200      403      200    403
 GET     /queues                 -                                             401      403      403      200   200      403      200    200
 GET     /queues/{queue}         -                                             401      403      403      200   200      403      200    403
@@ -77,6 +79,7 @@ GET     /schedules/{schedule}   -                                             40
 PUT     /schedules/{schedule}   {"missed": "all"}                             401      403      403      403   403      403      200    400
 PUT     /schedules/{schedule}   {"queue": "secret"}                           401      403      403      403   403      403      403    403
 DELETE  /schedules/{schedule}   -                                             401      403      403      403   403      403      200    404
+GET     /cron/times             ?cron=30%204%20*%20*%20*                      401      403      403      403   200      403      200    200
 GET     /metrics                -                                             401      403      403      403   403      200      403    403
 GET     /healthz                -                                             200      200      200      200   200      200      200    200
 HEAD    /healthz                -                                             200      200      200      200   200      200      200    200

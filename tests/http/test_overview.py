@@ -193,6 +193,36 @@ def test_histories_of_a_queue_and_of_all(client: Client, clock: FakeClock) -> No
     check_refused(client("GET", "/queues/mail/history?window=2h"), 400, "invalid_value", "window")
 
 
+def test_a_history_has_the_ages_of_messages(client: Client, clock: FakeClock) -> None:
+    client.produce("x", "y", "z", queue="mail")
+    client.produce("other", queue="jobs")
+    client.broker.history._find_queues()
+    clock.advance(0.2)
+    [first, second] = client.consume("max=2", queue="mail")
+    clock.advance(2)
+    for message in (first, second):
+        client("DELETE", f"/queues/mail/messages/{message['id']}?receipt={message['receipt']}")
+    found = client.get("/queues/mail/history")
+    claims, lives = found["time_to_claim"], found["lifetime"]
+    assert len(claims["counts"]) == len(claims["bounds"]) + 1
+    assert {bound: count for bound, count in zip(claims["bounds"], claims["counts"], strict=False) if count} == {
+        0.25: 2
+    }
+    assert {bound: count for bound, count in zip(lives["bounds"], lives["counts"], strict=False) if count} == {2.5: 2}
+    assert (claims["sum"], claims["p50"], claims["p90"], claims["p99"]) == (0.4, 0.25, 0.25, 0.25)
+    assert client.get("/overview/history")["lifetime"] == lives, "of all queues together"
+    nothing = client.get("/queues/jobs/history")["lifetime"]
+    assert (sum(nothing["counts"]), nothing["p50"]) == (0, None)
+
+
+def test_a_queue_without_a_history_has_no_ages(client: Client) -> None:
+    for number in range(101):
+        client("PUT", f"/queues/q{number:03}", json={})
+    client.broker.history._find_queues()
+    found = client.get("/queues/q100/history")
+    assert (found["is_kept"], found["time_to_claim"], found["lifetime"]) == (False, None, None)
+
+
 def test_a_listing_may_cut_texts(client: Client) -> None:
     client.produce("short", "x" * 1000)
     first, second = client.get("/dev/messages?preview=10")

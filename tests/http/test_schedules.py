@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -29,6 +30,7 @@ def test_made_changed_listed_and_deleted(client: Client) -> None:
     expected = {
         "name": "nightly",
         "cron": "30 4 * * *",
+        "words": "At 04:30 every day",
         "timezone": "UTC",
         "queue": "mail",
         "message": "report",
@@ -127,6 +129,47 @@ def test_a_new_one_needs_all_that_makes_one(client: Client) -> None:
         refused = put(client, **{other: value for other, value in NIGHTLY.items() if other != name})
         assert refused.status_code == 400
         assert "needs a cron expression, a queue and a message" in refused.json["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("cron", "words"),
+    [
+        ("30 4 * * MON-FRI", "At 04:30 on Monday through Friday"),
+        ("*/15 * * * *", "Every 15th minute of every hour"),
+        ("0 0 L * *", "At 00:00 on the last day of every month"),
+        ("*/10 * * * * *", "Every 10th second of every minute"),
+        ("0 9 * * FRI#2", "At 09:00 on the second Friday of the month"),
+    ],
+)
+def test_an_expression_has_words(client: Client, cron: str, words: str) -> None:
+    assert client.get(f"/cron/times?cron={quote(cron)}")["words"] == words
+    assert put(client, **{**NIGHTLY, "cron": cron}).json["words"] == words
+
+
+def test_the_next_times_of_an_expression(client: Client) -> None:
+    found = client.get("/cron/times?cron=30%204%20*%20*%20*&timezone=America/New_York&limit=3")
+    assert found == {
+        "cron": "30 4 * * *",
+        "timezone": "America/New_York",
+        "words": "At 04:30 every day",
+        "times": ["2023-11-15T09:30:00.000Z", "2023-11-16T09:30:00.000Z", "2023-11-17T09:30:00.000Z"],
+    }
+    assert len(client.get("/cron/times?cron=0%200%2029%202%20*")["times"]) == 5
+    assert client.get("/schedules") == []
+
+
+@pytest.mark.parametrize(
+    ("query", "code", "field"),
+    [
+        ("cron=every%20day", "invalid_value", "cron"),
+        ("cron=0%200%2031%202%20*", "invalid_value", "cron"),
+        ("cron=*%20*%20*%20*%20*&timezone=Atlantis", "invalid_value", "timezone"),
+        ("cron=*%20*%20*%20*%20*&limit=21", "invalid_value", "limit"),
+        ("timezone=UTC", "missing_field", "cron"),
+    ],
+)
+def test_an_expression_that_is_none_is_refused(client: Client, query: str, code: str, field: str) -> None:
+    check_refused(client("GET", f"/cron/times?{query}"), 400, code, field)
 
 
 def test_names(client: Client) -> None:

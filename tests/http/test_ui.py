@@ -300,6 +300,31 @@ def test_a_read_only_dashboard_changes_nothing_whatever_the_key(tmp_path: Path) 
     assert guarded.call("PUT", "/queues/mail", json={"paused": True}, headers=bearer).status_code == 201
 
 
+def test_a_logged_action_has_the_number_of_its_messages(guarded: Guarded, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "wonderq.ui")
+    guarded.log_in()
+    produced = guarded.call("POST", "/queues/mail/messages/produce", json={"messages": ["a", "b", "c", "d"]}).json[
+        "ids"
+    ]
+    guarded.call("PATCH", f"/queues/mail/messages/{produced[0]}", json={"bury": True})
+    guarded.call("POST", "/queues/mail/messages/kick", json={"max": 10})
+    guarded.call("POST", "/queues/mail/messages/delete", json={"ids": [produced[1], produced[1]]})
+    guarded.call("POST", "/queues/mail/purge")
+    guarded.call("POST", "/queues/mail/messages/delete", json={"ids": []})
+    guarded.call("PUT", "/queues/mail", json={"paused": True})
+    found = [getattr(record, "fields", {}) for record in caplog.records if record.name == "wonderq.ui"]
+    counts = [(each["path"].rpartition("/")[2], each.get("messages")) for each in found[1:]]
+    assert counts == [
+        ("produce", 4),
+        (produced[0], None),
+        ("kick", 1),
+        ("delete", 1),
+        ("purge", 3),
+        ("delete", None),
+        ("mail", None),
+    ]
+
+
 def test_actions_are_logged(guarded: Guarded, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "wonderq.ui")
     guarded.log_in()
@@ -307,6 +332,7 @@ def test_actions_are_logged(guarded: Guarded, caplog: pytest.LogCaptureFixture) 
     guarded.call("POST", "/queues/default/purge")
     lines = [record for record in caplog.records if record.name == "wonderq.ui"]
     assert "POST /queues/default/purge: 200" in lines[-1].getMessage()
+    assert lines[-1].getMessage().endswith(", messages: 0")
     assert lines[-1].fields["key"] == guarded.key[3:15]  # type: ignore[attr-defined]
     assert guarded.key not in caplog.text
     assert not [line for line in lines if "GET" in line.getMessage()]

@@ -7,6 +7,7 @@ from tests.mutants import (
     in_broker,
     in_checker,
     in_client,
+    in_dashboard,
     in_disk,
     in_documentation,
     in_fibers,
@@ -48,6 +49,7 @@ MUTANTS = [
         in_worker,
         in_client,
         in_checker,
+        in_dashboard,
     )
     for mutant in module.MUTANTS
 ]

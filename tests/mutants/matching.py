@@ -262,4 +262,7 @@ MATCHING_TESTS: dict[str, tuple[str, ...]] = {
     ),
     "wonderq/state/claim_names.py": ("tests/broker/test_consumer_names.py",),
     "wonderq/auth/sessions.py": ("tests/http/test_ui.py",),
+    "wonderq/model/masks.py": ("tests/http/test_masks.py",),
+    "wonderq/rest/masks.py": ("tests/http/test_masks.py",),
+    "wonderq/rest/broker.py": ("tests/http/test_broker_state.py",),
 }

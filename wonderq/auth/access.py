@@ -6,6 +6,7 @@ claimed message without its receipt, for example, requires the role `admin`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import ceil
 
 from falcon.routing import CompiledRouter
@@ -26,8 +27,8 @@ _SMALL_BYTES = 1 << 14
 
 #: Paths that name no queue, so that patterns of queues do not apply.
 _WITHOUT_QUEUE = (
-    *("/overview", "/overview/history", "/queues", "/redrives"),
-    *("/schedules", "/schedules/{schedule}", "/metrics"),
+    *("/overview", "/overview/history", "/overview/broker", "/queues", "/redrives"),
+    *("/schedules", "/schedules/{schedule}", "/cron/times", "/metrics"),
 )
 
 #: Paths whose body may name the queues. `wonderq.rest.resource.Resource.sources` checks them.
@@ -36,7 +37,7 @@ _QUEUES_IN_BODY = ("/messages/consume", "/messages/next")
 _OTHER_QUEUES = frozenset(_WITHOUT_QUEUE + _QUEUES_IN_BODY)
 
 #: Paths that expose all queues, and so require a key for all queues.
-_ABOUT_ALL_QUEUES = ("/metrics", "/overview/history")
+_ABOUT_ALL_QUEUES = ("/metrics", "/overview/history", "/overview/broker")
 
 
 class Access:
@@ -59,6 +60,11 @@ class Access:
     def open_to_all(self) -> bool:
         """Whether the broker has no keys, so that every request is permitted."""
         return not self._keys.required
+
+    @property
+    def keys(self) -> Sequence[Key]:
+        """All keys, the oldest first. They hold hashes and secrets, which no response may have."""
+        return self._keys.all()
 
     def authorize(
         self, method: str, path: str, authorization: str | None, *, count: bool = True

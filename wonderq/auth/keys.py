@@ -146,6 +146,10 @@ class Keys:
         """Number of keys."""
         return len(self._keys)
 
+    def all(self) -> list[Key]:
+        """Return all keys, in the order in which they were created."""
+        return sorted(self._keys.values(), key=lambda each: (each.created_at, each.id))
+
     def find(self, authorization: str | None) -> Key | None:
         """Return the valid key in an ``Authorization`` header, or None; `EVERYBODY` if no key is required."""
         if time.monotonic() >= self._next_check_s:

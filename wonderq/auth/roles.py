@@ -29,6 +29,7 @@ _OF_MESSAGES: dict[str, dict[str, Rule]] = {
     },
     "/dev/messages": {"GET": "inspect"},
     "/dev/messages/status": {"GET": "inspect"},
+    "/dev/messages/search": {"GET": "inspect"},
     "/dev/messages/count": {"GET": "look"},
 }  # fmt: skip
 
@@ -56,6 +57,7 @@ RULES: dict[str, dict[str, Rule]] = {
     **{"/queues/{queue}" + path: methods for path, methods in _OF_MESSAGES.items()},
     "/overview": {"GET": "look"},
     "/overview/history": {"GET": "look"},
+    "/overview/broker": {"GET": "look"},  # and `admin` for its keys and settings
     "/queues": {"GET": "look"},
     "/queues/{queue}": {"GET": "look", "PUT": "admin", "DELETE": "admin"},
     "/queues/{queue}/history": {"GET": "look"},
@@ -66,6 +68,7 @@ RULES: dict[str, dict[str, Rule]] = {
     "/redrives": {"GET": "inspect"},
     "/schedules": {"GET": "inspect"},
     "/schedules/{schedule}": {"GET": "inspect", "PUT": "admin", "DELETE": "admin"},  # for the queue of its messages
+    "/cron/times": {"GET": "inspect"},
     "/metrics": {"GET": "metrics"},
     "/healthz": {"GET": "anybody", "HEAD": "anybody"},
     "/readyz": {"GET": "anybody", "HEAD": "anybody"},

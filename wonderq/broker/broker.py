@@ -8,6 +8,7 @@
 | retention, deadlines, expired keys | `wonderq.broker.upkeep` | `upkeep` |
 | deleting and updating | `wonderq.broker.changes` | `delete`, `delete_batch`, `update`, `update_batch`, `kick` |
 | reading | `wonderq.broker.queries` | `get`, `messages`, `count`, `settings_of`, `queue`, `queues`, `queue_stats` |
+| use of the limits | `wonderq.broker.queries` | `usage` |
 | queues | `wonderq.broker.queues` | `put_queue`, `create_queue`, `change_queue`, `drop_queue`, `purge` |
 | redrives; moving single messages | `wonderq.broker.redrive`, `wonderq.broker.moves` | `redrives`, `move` |
 | schedules | `wonderq.broker.schedules` | `schedules` |
@@ -119,6 +120,7 @@ class Broker:
         self.sources_of = self.queries.sources_of
         self.queues = self.queries.queues
         self.queue_stats = self.queries.queue_stats
+        self.usage = self.queries.usage
 
         self.put_queue = queues.put_queue
         self.create_queue = queues.create_queue

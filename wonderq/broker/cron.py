@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, tzinfo
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
@@ -15,6 +16,9 @@ from cronsim import CronSim, CronSimError
 from wonderq.model.errors import InvalidValueError
 
 _MAX_CHARACTERS = 200
+
+#: CronSim takes a time also to explain an expression.
+_SOME_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 def times_after(expression: str, timezone: str, after_ms: int) -> Iterator[int]:
@@ -37,6 +41,12 @@ def times_after(expression: str, timezone: str, after_ms: int) -> Iterator[int]:
         )
         raise InvalidValueError("cron", f"This is not a cron expression: {error}. {advice}.") from error
     return _ascending(times, after_ms)
+
+
+@lru_cache(maxsize=2048)
+def words_of(expression: str) -> str:
+    """Return an expression that `times_after` accepts in words: "At 04:30 every day"."""
+    return CronSim(expression, _SOME_TIME).explain()
 
 
 def _ascending(times: Iterator[datetime], after_ms: int) -> Iterator[int]:

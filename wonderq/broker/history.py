@@ -14,6 +14,7 @@ from typing import NamedTuple
 from wonderq.broker.core import Core
 from wonderq.broker.counters import NAMED_QUEUES, QueueCounters
 from wonderq.model.status import CLAIMED, WAITING
+from wonderq.runtime.histogram import Histogram
 from wonderq.state import record
 
 #: Time between two samples.
@@ -68,6 +69,26 @@ def flows_of(counters: QueueCounters) -> Flows:
 def total(flows: Sequence[Flows]) -> Flows:
     """Return the sum of flows."""
     return Flows(*map(sum, zip(*flows, strict=True))) if flows else NO_FLOWS
+
+
+class Ages(NamedTuple):
+    """How old messages were at an event."""
+
+    bounds_ms: Sequence[float]
+    counts: Sequence[int]
+    """For each bound, the number of messages up to this age and above the previous bound; last, those above all."""
+    total_ms: float
+    """Sum of all ages."""
+    p50_ms: float | None
+    """The bound that half of the ages did not exceed; None without messages, or above all bounds."""
+    p90_ms: float | None
+    p99_ms: float | None
+
+
+def _ages_of(histograms: Sequence[Histogram]) -> Ages:
+    together = Histogram.sum(histograms)
+    quantiles = map(together.quantile, (0.5, 0.9, 0.99))
+    return Ages(together.bounds, together.counts, together.total, *quantiles)
 
 
 class Points(NamedTuple):
@@ -153,6 +174,21 @@ class History:
             return self._all
         found = self._tracks.get(queue)
         return None if found is None else found[1]
+
+    def ages(self, queue: str | None) -> tuple[Ages, Ages] | None:
+        """Return the ages of a queue's messages at their claims, and at their deletions, since the start.
+
+        For None, those of all queues; None if the queue has no history.
+        """
+        with self._core.lock:
+            if queue is None:
+                every = [each for _, each in self._core.counters.named()]
+            elif queue in self._tracks:
+                every = [self._tracks[queue][0]]
+            else:
+                return None
+            histograms = [each.time_to_claim_ms for each in every], [each.lifetime_ms for each in every]
+            return _ages_of(histograms[0]), _ages_of(histograms[1])
 
     def dead_in_last_hour(self, queues: Sequence[str] | None) -> int:
         """Return the number of messages of some queues, or for None of all, that became dead letters."""

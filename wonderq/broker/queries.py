@@ -138,6 +138,19 @@ class Queries:
         self._core.confirm()
         return count
 
+    def usage(self) -> dict[str, int]:
+        """Return how much there is of what the broker limits as a whole, by the names of `Limits`."""
+        with self._core.lock:
+            state = self._core.state
+            return {
+                "queues": len(state.queues),
+                "total_messages": state.messages,
+                "total_bytes": state.bytes,
+                "total_keys": state.dedup_entries,
+                "waiting_consumers": len(self._core.consumers),
+                "listings": len(self._listings),
+            }
+
     def settings_of(self, name: str) -> QueueSettings | None:
         """Return a queue's settings, which may not be durable yet; None if the queue does not exist.
 

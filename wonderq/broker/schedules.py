@@ -16,7 +16,7 @@ from math import inf
 from typing import Any, Literal, NamedTuple, Self, get_args
 
 from wonderq.broker.core import DELETE_LEAVES, PRODUCE_LEAVES, Core
-from wonderq.broker.cron import times_after
+from wonderq.broker.cron import times_after, words_of
 from wonderq.broker.produce import Producer
 from wonderq.model.attributes import Attribute
 from wonderq.model.errors import (
@@ -30,6 +30,7 @@ from wonderq.model.messages import NewMessage, size_of
 from wonderq.model.permits import Permits, everything
 from wonderq.model.queue_names import check_queue_name
 from wonderq.model.settings import FIFO_SUFFIX
+from wonderq.runtime.fibers import in_turns
 from wonderq.state import record
 from wonderq.state.record import Record
 from wonderq.state.state import MetadataEntry, State
@@ -53,6 +54,8 @@ _PORTION_BYTES = 256 << 10
 
 Missed = Literal["skip", "once", "all"]
 MISSED: tuple[Missed, ...] = get_args(Missed)
+
+_NEVER = "This cron expression has no due time in the next 50 years."
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
@@ -183,7 +186,7 @@ class Schedules:
         if before is None or schedule.next_ms is None or not given.keys().isdisjoint(("cron", "timezone")):
             schedule = replace(schedule, next_ms=next(times, None), failure=None)
             if schedule.next_ms is None:
-                raise InvalidValueError("cron", "This cron expression has no due time in the next 50 years.")
+                raise InvalidValueError("cron", _NEVER)
         return schedule
 
     def _check(self, schedule: Schedule) -> None:
@@ -215,6 +218,23 @@ class Schedules:
         with self._core.durable_transaction() as (state, _, _):
             stored = state.metadata.get(NAMESPACE, {})
             return [Schedule.from_record(name, stored[name].value) for name in sorted(stored)]
+
+    def next_times(self, cron: str, timezone: str, limit: int) -> tuple[str, Sequence[int]]:
+        """Return an expression in words, and its next due times in ms, at most ``limit``; nothing is scheduled.
+
+        Raises:
+            InvalidValueError: the expression or the time zone is malformed, or no due time follows within 50 years.
+        """
+        times = times_after(cron, timezone, self._core.clock.now_ms())
+        found = list(in_turns(islice(times, limit), 1))
+        if not found:
+            raise InvalidValueError("cron", _NEVER)
+        return words_of(cron), found
+
+    @property
+    def count(self) -> int:
+        """Number of schedules."""
+        return len(self._core.state.metadata.get(NAMESPACE, ()))
 
     def delete(self, name: str, *, permits: Permits = everything) -> None:
         """Delete a schedule. Messages that it has produced stay.

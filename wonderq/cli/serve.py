@@ -17,8 +17,7 @@ from wonderq.cli.arguments import (
     add_command,
     fail,
 )
-from wonderq.config import Settings, load
-from wonderq.model.limits import UNLIMITED
+from wonderq.config import Settings, as_text, load_with_sources
 from wonderq.runtime.signals import Signals, StopRequested
 
 
@@ -42,25 +41,16 @@ def add_to(subparsers: Subparsers) -> None:
     )
     for each in fields(Settings):
         switch: dict[str, Any] = {"nargs": "?", "const": "true"} if isinstance(each.default, bool) else {}
+        if each.metadata["separator"] == "\n":
+            switch["action"] = "append"
         command.add_argument(
             "--" + each.name.replace("_", "-"),
             metavar=each.metadata["metavar"],
             default=argparse.SUPPRESS,
-            help=f"{each.metadata['help']} (default {_shown(each.default)})",
+            help=f"{each.metadata['help']} (default {as_text(each.default)})",
             **switch,
         )
     command.add_argument("--config", metavar="FILE", type=Path, help="TOML file with any of these settings")
-
-
-def _shown(default: Any) -> str:
-    """Return a setting's default as a user would write it."""
-    if default is None or default == ():
-        return "none"
-    if default == UNLIMITED:
-        return "unlimited"
-    if isinstance(default, tuple):
-        return ":".join(map(str, default))
-    return str(default).lower() if isinstance(default, bool) else str(default)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -78,12 +68,16 @@ def _serve(options: argparse.Namespace, signals: Signals) -> int:
     from wonderq.serve import StartError, serve, validate  # noqa: PLC0415
 
     names = {each.name for each in fields(Settings)}
-    flags = {name: value for name, value in vars(options).items() if name in names}
+    flags = {
+        name: "\n".join(value) if isinstance(value, list) else value
+        for name, value in vars(options).items()
+        if name in names
+    }
     try:
-        settings = load(flags, os.environ, options.config)
+        settings, sources = load_with_sources(flags, os.environ, options.config)
         with closing(set_up_logging(settings.log_level, settings.log_format)):
             validate(settings)
-            serve(settings, signals)
+            serve(settings, signals, sources)
     except StartError as error:
         return fail(str(error), REFUSED)
     return OK

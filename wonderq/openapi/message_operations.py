@@ -287,6 +287,25 @@ MESSAGES = [
     ),
     Operation(
         "GET",
+        "/dev/messages/search",
+        "searchMessages",
+        "Messages",
+        "Look for messages in a part of a queue at a time.",
+        {
+            200: Response(
+                response_schemas.SearchResult,
+                {"messages": [_LISTED.example[0]], "examined": 10_000, "next_after": EXAMPLE_ID},
+                "The messages that were found in this part.",
+            )
+        },
+        ("invalid_value", "too_many_listings", *READ_CODES),
+        "A listing with filters reads the whole queue. This call examines `examine` messages at most, so you see how "
+        "far the search is, and can stop it. To go on, pass `next_after` as `after`; it is null at the end.",
+        schemas.Search,
+        examples={"search": {"contains": "cat", "examine": 20_000}},
+    ),
+    Operation(
+        "GET",
         "/dev/messages/count",
         "countMessages",
         "Messages",

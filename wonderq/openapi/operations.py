@@ -183,6 +183,7 @@ _REDRIVE = [
 _SCHEDULE = {
     "name": "nightly",
     "cron": "30 4 * * *",
+    "words": "At 04:30 every day",
     "timezone": "Europe/Vienna",
     "queue": "mail",
     "message": "send the reports",
@@ -192,6 +193,12 @@ _SCHEDULE = {
     "next_at": "2026-11-25T03:30:00.000Z",
     "last_at": None,
     "failure": None,
+}
+_CRON_TIMES = {
+    "cron": "30 4 * * *",
+    "timezone": "Europe/Vienna",
+    "words": "At 04:30 every day",
+    "times": ["2026-11-25T03:30:00.000Z", "2026-11-26T03:30:00.000Z"],
 }
 _SCHEDULES = [
     Operation(
@@ -249,6 +256,18 @@ _SCHEDULES = [
         ("schedule_not_found", *WRITE_CODES),
         "Messages that it has produced stay in their queue.",
     ),
+    Operation(
+        "GET",
+        "/cron/times",
+        "getCronTimes",
+        "Schedules",
+        "Explain a cron expression, and get its next times.",
+        {200: Response(response_schemas.CronTimes, _CRON_TIMES)},
+        ("invalid_value",),
+        "Use it before you create a schedule. Nothing is changed.",
+        query=schemas.CronQuery,
+        examples={"every night": {"cron": "30 4 * * *", "timezone": "Europe/Vienna", "limit": 2}},
+    ),
 ]
 _FLOWS = {"produced": 41.2, "claimed": 40.8, "deleted": 40.5, "expired": 0.0, "dead": 0.3}
 _OVERVIEW = {
@@ -276,11 +295,13 @@ _OVERVIEW = {
     "log_bytes": 31_457_280,
     "log_disk_bytes": 67_108_864,
     "segments": 1,
+    "sync_p50": 0.0025,
     "sync_p99": 0.005,
     "connections": 12,
     "connections_limit": 2000,
     "access": {"key": None, "name": None, "roles": ["admin"], "queues": ["*"]},
 }
+_AGES = {"bounds": [0.005, 0.025], "counts": [120, 31, 2], "sum": 1.4, "p50": 0.005, "p90": 0.025, "p99": None}
 _HISTORY = {
     "window": "1h",
     "step": 10,
@@ -291,6 +312,27 @@ _HISTORY = {
     "produced": [412, 398],
     "deleted": [405, 401],
     "dead": [0, 3],
+    "time_to_claim": _AGES,
+    "lifetime": _AGES,
+}
+_BROKER = {
+    "checkpoint": {"written_at": "2026-11-24T04:10:00.000Z", "bytes": 81_920, "lag_bytes": 4_194_304},
+    "sync": {"p50": 0.0025, "p99": 0.005},
+    "log_live_bytes": 20_971_520,
+    "limits": [{"name": "queues", "used": 3, "limit": 10_000}, {"name": "total_bytes", "used": 9100, "limit": None}],
+    "settings": [{"name": "fsync", "value": "interval:100", "source": "--fsync", "default": "always"}],
+    "keys": [
+        {
+            "id": "5b0d7f1a2c3e",
+            "name": "mailer",
+            "roles": ["produce"],
+            "queues": ["mail*"],
+            "created_at": "2026-11-20T09:00:00.000Z",
+            "expires_at": None,
+            "requests_per_second": None,
+            "sqs": False,
+        }
+    ],
 }
 
 OPERATIONS = [
@@ -348,6 +390,18 @@ OPERATIONS = [
         {200: Response(response_schemas.History, _HISTORY, "The history, since the start of the broker at most.")},
         ("invalid_value",),
         query=schemas.HistoryQuery,
+    ),
+    Operation(
+        "GET",
+        "/overview/broker",
+        "getBroker",
+        "Overview",
+        "Get the state of the log, the limits and their use, the settings and the keys.",
+        {200: Response(response_schemas.BrokerState, _BROKER, "The broker.")},
+        description=(
+            "The key must open all queues. Settings and keys are null unless it has the role `admin`. No response has "
+            "the text of a key or a secret."
+        ),
     ),
     Operation(
         "PUT",

@@ -140,10 +140,27 @@ class Message(Struct):
     tracestate: Tracestate | UnsetType = UNSET
     dead_letter: DeadLetter | UnsetType = UNSET
     last_error: LastError | UnsetType = UNSET
+    masked: (
+        Annotated[
+            Literal[True],
+            Meta(description="Parts are hidden by `--ui-mask`. Only requests of the dashboard are answered so."),
+        ]
+        | UnsetType
+    ) = UNSET
     full_length: (
         Annotated[Count, Meta(description="Characters of the whole text, if a listing with `preview` has cut it.")]
         | UnsetType
     ) = UNSET
+
+
+class SearchResult(Struct):
+    """Messages that a search has found so far, and where to go on."""
+
+    messages: list[Message]
+    examined: Annotated[Count, Meta(description="Number of messages that this call has examined.")]
+    next_after: Annotated[
+        MessageId | None, Meta(description="Pass it as `after` to go on; null at the end of the queue.")
+    ]
 
 
 class Success(Struct):
@@ -278,12 +295,30 @@ class Overview(Struct):
     log_bytes: Annotated[Count | None, Meta(description="Bytes of all records, also of those that compaction removes.")]
     log_disk_bytes: Annotated[Count | None, Meta(description="Bytes of all files of the log, with reserved space.")]
     segments: Annotated[Count | None, Meta(description="Number of files of the log.")]
+    sync_p50: Annotated[Seconds | None, Meta(description="The same for half of the syncs.")]
     sync_p99: Annotated[
         Seconds | None, Meta(description="Seconds that 99 of 100 syncs of the log did not exceed, since the start.")
     ]
     connections: Annotated[Count | None, Meta(description="Number of open connections.")]
     connections_limit: Count | None
     access: AccessOfKey
+
+
+class Ages(Struct):
+    """How old messages were, since the start of the broker."""
+
+    bounds: Annotated[list[Seconds], Meta(description="Upper bounds of the ranges, in seconds.")]
+    counts: Annotated[
+        list[Count],
+        Meta(description="Messages in each range: up to its bound and above the one before. The last is above all."),
+    ]
+    sum: Annotated[Seconds, Meta(description="Sum of all ages, in seconds.")]
+    p50: Annotated[
+        Seconds | None,
+        Meta(description="The bound that half of the ages did not exceed; null without any, or above all bounds."),
+    ]
+    p90: Seconds | None
+    p99: Seconds | None
 
 
 class History(Struct):
@@ -298,6 +333,73 @@ class History(Struct):
     produced: Annotated[list[Count], Meta(description="Messages that were produced during the step.")]
     deleted: Annotated[list[Count], Meta(description="Messages that consumers deleted during the step.")]
     dead: Annotated[list[Count], Meta(description="Messages that became dead letters during the step.")]
+    time_to_claim: Annotated[Ages | None, Meta(description="From produce to claim, for each claim.")]
+    lifetime: Annotated[Ages | None, Meta(description="From produce to deletion by a consumer.")]
+
+
+class CheckpointState(Struct):
+    """The newest checkpoint: a start loads it and replays the records after it."""
+
+    written_at: Annotated[Time | None, Meta(description="Null if none was written since the start.")]
+    bytes: Count
+    lag_bytes: Annotated[Count, Meta(description="Bytes of records that a start would replay.")]
+
+
+class SyncTimes(Struct):
+    """Durations of the syncs of the log since the start, in seconds, as the bound of a range."""
+
+    p50: Seconds | None
+    p99: Seconds | None
+
+
+class LimitUse(Struct):
+    """A limit of the broker and how much of it is in use."""
+
+    name: Annotated[str, Meta(description="Name of the setting, or `schedules`.")]
+    used: Count
+    limit: Annotated[Count | None, Meta(description="Null if there is none.")]
+
+
+class SettingInForce(Struct):
+    """A setting of the process."""
+
+    name: str
+    value: str
+    source: Annotated[str, Meta(description="The option, the variable, or the key and the file; or `default`.")]
+    default: str
+
+
+class KeyEntry(Struct):
+    """A key, without its text or any secret."""
+
+    id: str
+    name: str
+    roles: list[str]
+    queues: Annotated[list[str], Meta(description="Patterns of the queues that the key opens.")]
+    created_at: Time
+    expires_at: Time | None
+    requests_per_second: Annotated[Count | None, Meta(description="Its own rate, if it has one.")]
+    sqs: Annotated[bool, Meta(description="Whether SQS clients can sign with it.")]
+
+
+class BrokerState(Struct):
+    """The broker as its operator sees it."""
+
+    checkpoint: CheckpointState
+    sync: SyncTimes
+    log_live_bytes: Annotated[Count, Meta(description="Bytes of log that existing messages and queues need, about.")]
+    limits: list[LimitUse]
+    settings: Annotated[list[SettingInForce] | None, Meta(description="Null without the role `admin`.")]
+    keys: Annotated[list[KeyEntry] | None, Meta(description="Null without the role `admin`.")]
+
+
+class CronTimes(Struct):
+    """The meaning of a cron expression."""
+
+    cron: Cron
+    timezone: Timezone
+    words: Annotated[str, Meta(description="The expression in English.", examples=["At 04:30 every day"])]
+    times: Annotated[list[Time], Meta(description="The next times.")]
 
 
 class Health(Struct):
@@ -407,6 +509,7 @@ class Schedule(Struct):
 
     name: str
     cron: Cron
+    words: Annotated[str, Meta(description="The expression in English.", examples=["At 04:30 every day"])]
     timezone: Timezone
     queue: str
     message: Text

@@ -15,6 +15,7 @@ from wonderq.httpd.errors import JSON, MSGPACK, RequestError, encode_json
 from wonderq.httpd.structure import UNCHECKED_BYTES, Bounds, check_structure
 from wonderq.model.limits import ESCAPED_BYTES, Limits
 from wonderq.rest.explain import explain
+from wonderq.rest.masks import check_written
 from wonderq.rest.schemas import ENTRIES, Attributes
 from wonderq.runtime.fibers import took
 
@@ -55,6 +56,7 @@ def read_body(req: falcon.Request, schema: type[_T], limits: Limits) -> _T:
     data = req.bounded_stream.read()
     if not data:
         raise RequestError(400, "empty_body", "The request has no body. Send a JSON object.")
+    check_written(req, data)
     media_type = (req.content_type or "").partition(";")[0].strip().lower()
     decoder = _decoders(cast("Hashable", schema)).get(media_type)
     if decoder is None:
@@ -128,6 +130,8 @@ def read_optional_body(req: falcon.Request, schema: type[_T], limits: Limits) ->
     """
     if req.content_length or req.get_header("Transfer-Encoding"):
         return read_body(req, schema, limits)
+    if req.method != "GET":
+        check_written(req, str(req.params).encode())
     return read_query(req, schema)
 
 

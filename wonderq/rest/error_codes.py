@@ -31,6 +31,7 @@ ERROR_CODES = {
     "ambiguous_request": ErrorCode((400,), "The request has two fields that exclude each other."),
     "unexpected_body": ErrorCode((400,), "The call takes its fields from the query string and no body."),
     "invalid_queue_name": ErrorCode((400,), "A queue name has 1 to 80 of `A-Z a-z 0-9 _ -` and may end in `.fifo`."),
+    "masked_text": ErrorCode((400,), "The dashboard would write the sign of `--ui-mask` instead of the text it hides."),
     "bad_request": ErrorCode((400,), "The request is malformed or ambiguous HTTP."),
     "unauthorized": ErrorCode((401,), "The request has no valid key."),
     "forbidden": ErrorCode((403,), "The key lacks the role, or does not open this queue."),

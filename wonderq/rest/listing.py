@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from itertools import chain
 from typing import Any
 
 import falcon
 
 from wonderq.httpd.errors import JSON, encode_json
-from wonderq.model.messages import Message
 from wonderq.model.queue_names import DEFAULT_QUEUE
 from wonderq.rest import schemas
 from wonderq.rest.bodies import read_query, render
-from wonderq.rest.objects import MessageObject, message_object
+from wonderq.rest.masks import mask_of, shown_object
+from wonderq.rest.objects import MessageObject
 from wonderq.rest.resource import Resource
 from wonderq.rest.values import check_status, message_filter, set_value
 
@@ -25,33 +26,53 @@ class Listing(Resource):
     """Stream messages as JSON. ``Accept`` is ignored: a msgpack array starts with its length, unknown until the end."""
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
-        self._list(resp, queue, read_query(req, schemas.Listing), None)
+        self._list(req, resp, queue, read_query(req, schemas.Listing), None)
 
     def on_get_status(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
         query = read_query(req, schemas.StatusListing)
-        self._list(resp, queue, query, check_status(query.status))
+        self._list(req, resp, queue, query, check_status(query.status))
 
-    def _list(self, resp: falcon.Response, queue: str, query: schemas.Listing, status: str | None) -> None:
+    def _list(
+        self, req: falcon.Request, resp: falcon.Response, queue: str, query: schemas.Listing, status: str | None
+    ) -> None:
+        mask = mask_of(req)
         messages = self.broker.messages(
             queue,
             status=status,
             after=set_value(query.after),
             limit=set_value(query.limit),
-            matches=message_filter(query),
+            matches=message_filter(query, mask),
         )
-        characters = set_value(query.preview)
-        objects = map(message_object, messages) if characters is None else _previews(messages, characters)
-        stream(resp, objects, messages.close)
+        most = set_value(query.preview)
+        stream(resp, (shown_object(message, mask, most) for message in messages), messages.close)
         resp.set_header("Cache-Control", "no-store")
 
 
-def _previews(messages: Iterable[Message], characters: int) -> Iterator[MessageObject]:
-    for message in messages:
-        value = message_object(message)
-        if len(value.message) > characters:
-            value.full_length = len(value.message)
-            value.message = value.message[:characters]
-        yield value
+class Search(Resource):
+    """``/dev/messages/search``: look for messages a part of the queue at a time."""
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
+        query, mask = read_query(req, schemas.Search), mask_of(req)
+        status = set_value(query.status)
+        matches = message_filter(query, mask)
+        found: list[MessageObject] = []
+        examined, last = 0, None
+        messages = self.broker.messages(
+            queue,
+            status=None if status is None else check_status(status),
+            after=set_value(query.after),
+            limit=query.examine,
+        )
+        with closing(messages):
+            for message in messages:
+                examined, last = examined + 1, message.id
+                if matches is None or matches(message):
+                    found.append(shown_object(message, mask, query.preview))
+                    if len(found) == query.limit:
+                        break
+        is_over = examined < query.examine and len(found) < query.limit
+        render(req, resp, {"messages": found, "examined": examined, "next_after": None if is_over else last})
+        resp.set_header("Cache-Control", "no-store")
 
 
 class _Stream:

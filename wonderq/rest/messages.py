@@ -13,12 +13,13 @@ from wonderq.broker.claims import ClaimOptions
 from wonderq.httpd.errors import RequestError, error_object
 from wonderq.httpd.room import RESPONSE_SHARE
 from wonderq.model import errors
-from wonderq.model.messages import NewMessage, RequestNumber, SendResults
+from wonderq.model.messages import Message, NewMessage, RequestNumber, SendResults
 from wonderq.model.queue_names import DEFAULT_QUEUE
 from wonderq.rest import schemas
 from wonderq.rest.bodies import read_body, read_optional_body, read_query, render
 from wonderq.rest.errors import describe_error
-from wonderq.rest.objects import claimed_objects, message_object
+from wonderq.rest.masks import mask_of, shown_object
+from wonderq.rest.objects import MessageObject, claimed_objects
 from wonderq.rest.resource import Resource
 from wonderq.rest.values import (
     Trace,
@@ -185,6 +186,11 @@ def _claim_options(req: falcon.Request, fields: schemas.Consume) -> ClaimOptions
     )
 
 
+def _claimed(req: falcon.Request, messages: Sequence[Message]) -> list[MessageObject]:
+    mask = mask_of(req)
+    return claimed_objects(messages) if mask is None else [shown_object(each, mask) for each in messages]
+
+
 class Consume(Resource):
     """``/messages/consume``."""
 
@@ -196,7 +202,7 @@ class Consume(Resource):
 
     def _consume(self, req: falcon.Request, resp: falcon.Response, queue: str | None, fields: schemas.Consume) -> None:
         messages = self.broker.claim_from(self.sources(req, queue, fields), _claim_options(req, fields))
-        render(req, resp, claimed_objects(messages))
+        render(req, resp, _claimed(req, messages))
         resp.set_header("Cache-Control", "no-store")
 
 
@@ -210,7 +216,7 @@ class Next(Resource):
         self.broker.limits.check_entries(sum(map(len, lists.values())))
         finished = finished_of(body)
         done = self.broker.next(sources, finished, _claim_options(req, body), permits=self.permits(req))
-        value: dict[str, Any] = {"messages": claimed_objects(done.messages), "success": not any(done.results)}
+        value: dict[str, Any] = {"messages": _claimed(req, done.messages), "success": not any(done.results)}
         if not value["success"]:
             rendered = iter(batch_results([(None, each.receipt) for each in finished], done.results)["results"])
             value["results"] = {name: list(islice(rendered, len(entries))) for name, entries in lists.items()}
@@ -225,7 +231,7 @@ class MessageResource(Resource):
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, message_id: str, queue: str = DEFAULT_QUEUE) -> None:
         read_query(req, schemas.Body)
-        render(req, resp, message_object(self.broker.get(queue, message_id)))
+        render(req, resp, shown_object(self.broker.get(queue, message_id), mask_of(req)))
         resp.set_header("Cache-Control", "no-store")
 
     def on_delete(

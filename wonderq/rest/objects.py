@@ -82,6 +82,7 @@ class MessageObject(msgspec.Struct, gc=False):
     dead_letter: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     last_error: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     full_length: int | msgspec.UnsetType = msgspec.UNSET
+    masked: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 def message_object(message: Message) -> MessageObject:

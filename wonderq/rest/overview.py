@@ -10,7 +10,7 @@ import falcon
 
 from wonderq.auth.access import Access
 from wonderq.broker.broker import Broker
-from wonderq.broker.history import WINDOWS, Track
+from wonderq.broker.history import WINDOWS, Ages
 from wonderq.broker.overview import PERIODS_MS, Snapshot, Totals
 from wonderq.model.permits import Permits
 from wonderq.model.times import iso_time
@@ -32,8 +32,9 @@ class Vitals:
     """Bytes of all records in the log, also of those that a compaction would remove."""
     log_disk_bytes: int | None = None
     segments: int | None = None
+    sync_p50_s: float | None = None
     sync_p99_s: float | None = None
-    """Duration that 99 of 100 syncs of the log did not exceed, as the bound of a histogram's bucket."""
+    """Durations that half of the log's syncs, and 99 of 100, did not exceed, as bounds of a histogram's buckets."""
     connections: int | None = None
     connections_limit: int | None = None
 
@@ -72,6 +73,7 @@ class Overview(Resource):
             "log_bytes": vitals.log_bytes,
             "log_disk_bytes": vitals.log_disk_bytes,
             "segments": vitals.segments,
+            "sync_p50": vitals.sync_p50_s,
             "sync_p99": vitals.sync_p99_s,
             "connections": vitals.connections,
             "connections_limit": vitals.connections_limit,
@@ -112,7 +114,7 @@ class OverviewHistory(Resource):
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         query = read_query(req, schemas.HistoryQuery)
-        render(req, resp, _history_object(self.broker, self.broker.history.of(None), query.window))
+        render(req, resp, _history_object(self.broker, None, query.window))
 
 
 class QueueHistory(Resource):
@@ -121,10 +123,12 @@ class QueueHistory(Resource):
     def on_get(self, req: falcon.Request, resp: falcon.Response, queue: str) -> None:
         query = read_query(req, schemas.HistoryQuery)
         self.broker.queue(queue)  # or 404
-        render(req, resp, _history_object(self.broker, self.broker.history.of(queue), query.window))
+        render(req, resp, _history_object(self.broker, queue, query.window))
 
 
-def _history_object(broker: Broker, track: Track | None, window: str) -> dict[str, Any]:
+def _history_object(broker: Broker, queue: str | None, window: str) -> dict[str, Any]:
+    """Return the history of a queue, or for None of all together."""
+    track, ages = broker.history.of(queue), broker.history.ages(queue)
     points = {} if track is None else track.points[window]._asdict()
     ended_ms = broker.history.sampled_ms - (0 if track is None else track.unfinished_ms(window))
     return {
@@ -133,4 +137,22 @@ def _history_object(broker: Broker, track: Track | None, window: str) -> dict[st
         "ended_at": iso_time(ended_ms),
         "is_kept": track is not None,
         **{name: list(points.get(name, ())) for name in ("waiting", "in_flight", "produced", "deleted", "dead")},
+        "time_to_claim": None if ages is None else _ages_object(ages[0]),
+        "lifetime": None if ages is None else _ages_object(ages[1]),
     }
+
+
+def _ages_object(ages: Ages) -> dict[str, Any]:
+    """Return ages as clients see them, in seconds."""
+    return {
+        "bounds": [bound / 1000 for bound in ages.bounds_ms],
+        "counts": ages.counts,
+        "sum": ages.total_ms / 1000,
+        "p50": _seconds(ages.p50_ms),
+        "p90": _seconds(ages.p90_ms),
+        "p99": _seconds(ages.p99_ms),
+    }
+
+
+def _seconds(ms: float | None) -> float | None:
+    return None if ms is None else ms / 1000

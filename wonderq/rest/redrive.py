@@ -10,6 +10,7 @@ from wonderq.broker.redrive import Redrive
 from wonderq.model.times import iso_time
 from wonderq.rest import schemas
 from wonderq.rest.bodies import read_body, read_optional_body, read_query, render
+from wonderq.rest.masks import hide, mask_of
 from wonderq.rest.messages import batch_results
 from wonderq.rest.resource import Resource
 from wonderq.rest.values import set_value
@@ -20,7 +21,7 @@ class RedriveCollection(Resource):
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, queue: str) -> None:
         read_query(req, schemas.Body)
-        render(req, resp, list(map(redrive_object, self.broker.redrives.list(queue))))
+        render(req, resp, [_shown(req, each) for each in self.broker.redrives.list(queue)])
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str) -> None:
         body = read_optional_body(req, schemas.Redrive, self.broker.limits)
@@ -34,7 +35,7 @@ class RedriveCollection(Resource):
             dry_run=body.dry_run,
             permits=self.permits(req),
         )
-        render(req, resp, redrive_object(self.broker.redrives.get(redrive_id)), 202)
+        render(req, resp, _shown(req, self.broker.redrives.get(redrive_id)), 202)
 
 
 class Move(Resource):
@@ -53,7 +54,7 @@ class AllRedrives(Resource):
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         read_query(req, schemas.Body)
-        render(req, resp, list(map(redrive_object, self.broker.redrives.list_all(self.permits(req)))))
+        render(req, resp, [_shown(req, each) for each in self.broker.redrives.list_all(self.permits(req))])
 
 
 class RedriveResource(Resource):
@@ -61,12 +62,21 @@ class RedriveResource(Resource):
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, queue: str, redrive_id: str) -> None:
         read_query(req, schemas.Body)
-        render(req, resp, redrive_object(self.broker.redrives.get(redrive_id, source=queue)))
+        render(req, resp, _shown(req, self.broker.redrives.get(redrive_id, source=queue)))
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, queue: str, redrive_id: str) -> None:
         read_query(req, schemas.Body)
         redrive, _ = self.broker.redrives.cancel(redrive_id, source=queue)
-        render(req, resp, redrive_object(redrive))
+        render(req, resp, _shown(req, redrive))
+
+
+def _shown(req: falcon.Request, redrive: Redrive) -> dict[str, Any]:
+    """Return a redrive as the client of a request sees it: its filters may repeat the text of messages."""
+    value, mask = redrive_object(redrive), mask_of(req)
+    for name in ("contains", "attribute"):
+        if mask is not None and value[name] is not None:
+            value[name] = hide(mask, value[name])
+    return value
 
 
 def redrive_object(redrive: Redrive) -> dict[str, Any]:

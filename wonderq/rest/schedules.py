@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import falcon
 
+from wonderq.broker.cron import words_of
 from wonderq.broker.schedules import Schedule
 from wonderq.model.times import iso_time, to_ms
 from wonderq.rest import schemas
 from wonderq.rest.bodies import read_body, read_query, render
+from wonderq.rest.masks import hide, hide_attributes, mask_of
 from wonderq.rest.objects import attribute_value
 from wonderq.rest.resource import Resource
 from wonderq.rest.values import attributes_of
@@ -22,7 +25,7 @@ class ScheduleCollection(Resource):
         read_query(req, schemas.Body)
         is_theirs = self.permits(req)
         found = [each for each in self.broker.schedules.list() if is_theirs(each.queue)]
-        render(req, resp, list(map(schedule_object, found)))
+        render(req, resp, [_shown(req, each) for each in found])
 
 
 class ScheduleResource(Resource):
@@ -30,17 +33,32 @@ class ScheduleResource(Resource):
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, schedule: str) -> None:
         read_query(req, schemas.Body)
-        render(req, resp, schedule_object(self.broker.schedules.get(schedule, permits=self.permits(req))))
+        render(req, resp, _shown(req, self.broker.schedules.get(schedule, permits=self.permits(req))))
 
     def on_put(self, req: falcon.Request, resp: falcon.Response, schedule: str) -> None:
         given = _fields_of(read_body(req, schemas.PutSchedule, self.broker.limits))
         changed, created = self.broker.schedules.put(schedule, self.permits(req), **given)
-        render(req, resp, schedule_object(changed), 201 if created else 200)
+        render(req, resp, _shown(req, changed), 201 if created else 200)
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, schedule: str) -> None:
         read_query(req, schemas.Body)
         self.broker.schedules.delete(schedule, permits=self.permits(req))
         render(req, resp, {"success": True})
+
+
+class CronTimes(Resource):
+    """``/cron/times``: the meaning of a cron expression, before or without a schedule."""
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        query = read_query(req, schemas.CronQuery)
+        words, times_ms = self.broker.schedules.next_times(query.cron, query.timezone, query.limit)
+        value = {
+            "cron": query.cron,
+            "timezone": query.timezone,
+            "words": words,
+            "times": [iso_time(each) for each in times_ms],
+        }
+        render(req, resp, value)
 
 
 def _fields_of(body: schemas.PutSchedule) -> dict[str, Any]:
@@ -55,11 +73,22 @@ def _fields_of(body: schemas.PutSchedule) -> dict[str, Any]:
     return given
 
 
+def _shown(req: falcon.Request, schedule: Schedule) -> dict[str, Any]:
+    """Return a schedule as the client of a request sees it."""
+    mask = mask_of(req)
+    if mask is None:
+        return schedule_object(schedule)
+    attributes = hide_attributes(mask, schedule.attributes)
+    shown = replace(schedule, body=hide(mask, schedule.body), attributes=attributes, group=hide(mask, schedule.group))
+    return schedule_object(shown) | ({} if shown == schedule else {"masked": True})
+
+
 def schedule_object(schedule: Schedule) -> dict[str, Any]:
     """Return a schedule as clients see it."""
     value: dict[str, Any] = {
         "name": schedule.name,
         "cron": schedule.cron,
+        "words": words_of(schedule.cron),
         "timezone": schedule.timezone,
         "queue": schedule.queue,
         "message": schedule.body,

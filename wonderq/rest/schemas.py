@@ -437,24 +437,20 @@ class PutQueue(Body):
     ) = UNSET
 
 
-class Listing(Body):
-    """Filters of a listing."""
+Preview = Annotated[
+    int,
+    Meta(
+        ge=0,
+        le=65_536,
+        description="Return at most this many characters of each text. An object whose text was cut has `full_length`.",
+        examples=[200],
+    ),
+]
 
-    limit: Limit | UnsetType = UNSET
-    preview: (
-        Annotated[
-            int,
-            Meta(
-                ge=0,
-                le=65_536,
-                description=(
-                    "Return at most this many characters of each text. An object whose text was cut has `full_length`."
-                ),
-                examples=[200],
-            ),
-        ]
-        | UnsetType
-    ) = UNSET
+
+class Filters(Body):
+    """Choice of messages."""
+
     after: After | UnsetType = UNSET
     contains: Contains | UnsetType = UNSET
     attribute: WithAttribute | UnsetType = UNSET
@@ -465,6 +461,25 @@ class Listing(Body):
         ]
         | UnsetType
     ) = UNSET
+
+
+class Listing(Filters):
+    """Filters of a listing."""
+
+    limit: Limit | UnsetType = UNSET
+    preview: Preview | UnsetType = UNSET
+
+
+class Search(Filters):
+    """Filters of a search, and how far it goes at a time."""
+
+    status: Status | UnsetType = UNSET
+    limit: Annotated[int, Meta(ge=1, le=100, description="Maximum number of messages to find.", examples=[50])] = 50
+    examine: Annotated[
+        int,
+        Meta(ge=1, le=100_000, description="Maximum number of messages to examine.", examples=[10_000]),
+    ] = 10_000
+    preview: Preview = 200
 
 
 QueueOrder = Literal["name", "unprocessed", "processing", "delayed", "buried", "bytes", "oldest_waiting"]
@@ -538,6 +553,14 @@ class NewSession(Body):
         str,
         Meta(max_length=200, description="An API key. A broker without keys takes any text.", examples=["wq_…"]),
     ]
+
+
+class CronQuery(Body):
+    """The expression to explain."""
+
+    cron: Cron
+    timezone: Timezone = "UTC"
+    limit: Annotated[int, Meta(ge=1, le=20, description="Maximum number of times.", examples=[5])] = 5
 
 
 class HistoryQuery(Body):

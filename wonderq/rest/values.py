@@ -16,10 +16,12 @@ from wonderq.broker.polls import Sources
 from wonderq.httpd.errors import RequestError
 from wonderq.model.attributes import Attribute, has_attribute
 from wonderq.model.failures import ReportedError
+from wonderq.model.masks import Mask
 from wonderq.model.messages import MAX_NAME_CHARACTERS, Change, Message, NewMessage
 from wonderq.model.status import STATUS_BY_NAME
 from wonderq.model.times import to_ms
 from wonderq.rest import schemas
+from wonderq.rest.masks import hide_message
 from wonderq.rest.objects import SETTINGS
 from wonderq.runtime.fibers import took
 
@@ -219,8 +221,11 @@ def check_status(status: str) -> str:
     return status
 
 
-def message_filter(query: schemas.Listing) -> Callable[[Message], bool] | None:
-    """Return a predicate for the messages of a listing, or None if it has no filters."""
+def message_filter(query: schemas.Filters, mask: Mask | None) -> Callable[[Message], bool] | None:
+    """Return a predicate for the messages of a listing, or None if it has no filters.
+
+    With a mask, a message must also match by what is shown of it, so that a search reveals nothing else.
+    """
     tests: list[Callable[[Message], bool]] = []
     if not isinstance(query.contains, UnsetType):
         text = query.contains
@@ -230,7 +235,13 @@ def message_filter(query: schemas.Listing) -> Callable[[Message], bool] | None:
     if not isinstance(query.group, UnsetType):
         group = query.group
         tests.append(lambda message: message.envelope is not None and message.envelope.group == group)
-    return (lambda message: all(test(message) for test in tests)) if tests else None
+    if not tests:
+        return None
+
+    def matches(message: Message) -> bool:
+        return all(test(message) for test in tests)
+
+    return matches if mask is None else lambda message: matches(message) and matches(hide_message(mask, message))
 
 
 def _attribute_filter(text: str) -> Callable[[Message], bool]:

@@ -18,6 +18,14 @@ class Histogram:
         self.total: float = 0
         """Sum of all values."""
 
+    @classmethod
+    def sum(cls, histograms: Sequence[Histogram]) -> Histogram:
+        """Return a histogram of the values of several, one at least, which have the same bounds."""
+        together = cls(histograms[0].bounds)
+        together.counts = [sum(counts) for counts in zip(*(each.counts for each in histograms), strict=True)]
+        together.total = sum(each.total for each in histograms)
+        return together
+
     def quantile(self, share: float) -> float | None:
         """Return the bound that this share of the values did not exceed; None without values or above all bounds."""
         left = share * sum(self.counts)

@@ -89,6 +89,20 @@ async function finished(queue, redrive) {
   return redrive;
 }
 
+/** Make buried messages of a queue wait again. @param {string} queue @param {number} buried */
+export function askToKick(queue, buried) {
+  ask({
+    title: `Kick ${queue}`,
+    text: `${queue} has ${count(buried, "buried message")}. Kicked messages wait for a consumer again, with as many tries as new ones. The oldest come first.`,
+    fields: [{ name: "max", label: "How many", type: "number", value: Math.min(buried, 1000), required: true }],
+    confirm: "Kick them",
+    act: async ({ max }) => {
+      const { kicked } = await call(`${queuePath(queue)}/messages/kick`, { method: "POST", body: { max: Number(max) } });
+      return `${count(kicked, "message")} of ${queue} ${kicked === 1 ? "waits" : "wait"} again.`;
+    },
+  });
+}
+
 /** Bring back some messages now; returns what to tell. @param {string} queue @param {string[]} ids */
 export async function bringBack(queue, ids) {
   const { results } = await call(`${queuePath(queue)}/redrive/messages`, { method: "POST", body: { ids } });

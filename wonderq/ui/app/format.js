@@ -22,6 +22,17 @@ export function duration(seconds) {
   return `${whole.format(Math.floor(s / 86400))} d ${Math.floor((s % 86400) / 3600)} h`;
 }
 
+/** A part of the whole, from 0 to 1. @param {number} value */
+export const share = (value) => (value > 0 && value < 0.001 ? "<0.1%" : `${oneDigit.format(value * 100)}%`);
+
+/** A short duration in one unit: "2.5 ms", "30 s", "2 h". @param {number} seconds */
+export function span(seconds) {
+  /** @type {[number, string][]} */
+  const units = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
+  const [size, unit] = units.find(([least]) => seconds >= least) ?? [0.001, "ms"];
+  return `${oneDigit.format(seconds / size)} ${unit}`;
+}
+
 /** @param {number} bytes */
 export function bytes(bytes) {
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];

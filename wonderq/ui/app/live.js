@@ -1,7 +1,7 @@
 // Data that follows the broker: asked for again and again, but not while nobody looks or a row must not move.
 
 import { useEffect, useRef, useState } from "../vendor/preact.js";
-import { call, store } from "./api.js";
+import { call, store, withQuery } from "./api.js";
 
 /** Seconds between two questions; 0 asks only when the user wants it. */
 export const interval = store(Number(saved("wonderq.interval", "2")));
@@ -9,8 +9,9 @@ export const interval = store(Number(saved("wonderq.interval", "2")));
 /** Since when the broker does not answer, or null. */
 export const outage = store(/** @type {Date | null} */ (null));
 
-/** Number of reasons why nothing may move: open dialogs, ticked rows. */
-const holds = { count: 0 };
+/** Number of reasons why nothing may move: ticked rows, and all others, such as open dialogs. */
+const holds = { rows: 0, others: 0 };
+/** @type {Set<() => unknown>} */
 const polls = new Set();
 
 /** @param {string} name @param {string} otherwise */
@@ -41,16 +42,19 @@ export function refresh() {
   for (const ask of [...polls]) ask();
 }
 
-/** Keep the page still while `isHeld`. @param {boolean} isHeld */
-export function useHold(isHeld) {
+/**
+ * Keep the page still while `isHeld`. For ticked rows, lists that park what is new go on asking.
+ * @param {boolean} isHeld @param {"rows" | "others"} [reason]
+ */
+export function useHold(isHeld, reason = "others") {
   useEffect(() => {
     if (!isHeld) return undefined;
-    holds.count += 1;
+    holds[reason] += 1;
     return () => {
-      holds.count -= 1;
-      if (!holds.count) refresh();
+      holds[reason] -= 1;
+      if (!holds.rows && !holds.others) refresh();
     };
-  }, [isHeld]);
+  }, [isHeld, reason]);
 }
 
 /** @template T @param {{get: () => T, listen: (listener: () => void) => () => unknown}} shared @returns {T} */
@@ -66,12 +70,12 @@ export function useStore(shared) {
 /**
  * The answer to a call, kept up to date. `data` is undefined until the first answer; it stays while later calls fail.
  * @param {string | null} path null asks nothing
- * @param {{repeats?: boolean}} [options] without repeats, it is asked for once, and when the user wants it
- * @returns {{data: any, error: any, isBusy: boolean, stop: () => void}}
+ * @param {{repeats?: boolean, parks?: boolean}} [options] without `repeats`, it is asked for once, and when the user wants it.
+ *   With `parks`, it is asked for also while rows are ticked; the answer is `parked` then, until `show` is called
+ * @returns {{data: any, parked: any, error: any, show: () => void}}
  */
-export function usePoll(path, { repeats = true } = {}) {
+export function usePoll(path, { repeats = true, parks = false } = {}) {
   const [state, setState] = useState(/** @type {any} */ ({ path: null }));
-  const stop = useRef(() => {});
   useEffect(() => {
     if (path === null) return undefined;
     /** @type {AbortController | null} */
@@ -84,12 +88,12 @@ export function usePoll(path, { repeats = true } = {}) {
       if (asking || ended) return;
       clearTimeout(timer);
       const mine = (asking = new AbortController());
-      setState((/** @type {any} */ old) => ({ ...old, isBusy: true }));
       try {
         const data = await call(/** @type {string} */ (path), { signal: mine.signal });
         failures = 0;
         outage.set(null);
-        if (!ended) setState({ path, data, error: null, isBusy: false });
+        const isParked = parks && holds.rows > 0;
+        if (!ended) setState((/** @type {any} */ old) => (isParked && old.path === path && old.data ? { ...old, parked: data, error: null } : { path, data, error: null }));
       } catch (error) {
         const failed = /** @type {any} */ (error);
         if (failed.isOutage) {
@@ -97,8 +101,7 @@ export function usePoll(path, { repeats = true } = {}) {
           outage.set(outage.get() ?? new Date());
         }
         if (!ended) {
-          const shown = mine.signal.aborted ? null : failed;
-          setState((/** @type {any} */ old) => ({ path, data: old.path === path ? old.data : undefined, error: shown, isBusy: false }));
+          setState((/** @type {any} */ old) => ({ ...(old.path === path ? old : {}), path, error: failed }));
         }
       }
       asking = null;
@@ -111,10 +114,10 @@ export function usePoll(path, { repeats = true } = {}) {
       if (!ended && wait) timer = window.setTimeout(tick, wait * 1000);
     }
     function tick() {
-      if (document.hidden || (holds.count && !failures)) timer = window.setTimeout(tick, 300);
+      const isHeld = holds.others || (holds.rows && !parks);
+      if (document.hidden || (isHeld && !failures)) timer = window.setTimeout(tick, 300);
       else void ask();
     }
-    stop.current = () => asking?.abort();
     polls.add(ask);
     void ask();
     return () => {
@@ -123,7 +126,71 @@ export function usePoll(path, { repeats = true } = {}) {
       polls.delete(ask);
       asking?.abort();
     };
-  }, [path, repeats]);
+  }, [path, repeats, parks]);
   const isMine = state.path === path;
-  return { data: isMine ? state.data : undefined, error: isMine ? state.error : null, isBusy: Boolean(state.isBusy), stop: () => stop.current() };
+  const show = () => setState((/** @type {any} */ old) => ({ path, data: old.parked ?? old.data, error: null }));
+  return { data: isMine ? state.data : undefined, parked: isMine ? state.parked : undefined, error: isMine ? state.error : null, show };
+}
+
+/** Messages to examine in the first call of a search, and at most in a later one; and how long a call may take, in ms. */
+const [FIRST_PART, LARGEST_PART, PART_MS] = [1000, 20000, 400];
+
+/**
+ * A search for messages, a part of the queue at a time. It begins anew when the user wants it.
+ * @param {string | null} path null searches nothing
+ * @param {Record<string, unknown>} fields of the call, with `after` and `limit`
+ * @returns {{rows: any[], examined: number, isBusy: boolean, isOver: boolean, error: any, stop: () => void, goOn: () => void}}
+ */
+export function useSearch(path, fields) {
+  const key = path === null ? null : withQuery(path, fields);
+  const [state, setState] = useState(/** @type {any} */ ({ key: null }));
+  const control = useRef({ stop() {}, goOn() {} });
+  useEffect(() => {
+    if (key === null) return undefined;
+    const limit = Number(fields.limit);
+    /** @type {AbortController | null} */
+    let asking = null;
+    let [rows, examined, after] = [/** @type {any[]} */ ([]), 0, /** @type {any} */ (fields.after)];
+
+    async function run() {
+      if (asking) return;
+      const mine = (asking = new AbortController());
+      const tell = (/** @type {any} */ more) => asking === mine && setState({ key, rows, examined, isBusy: false, isOver: false, error: null, ...more });
+      let examine = FIRST_PART;
+      tell({ isBusy: true });
+      try {
+        for (let isOver = false; !isOver; ) {
+          const began = performance.now();
+          const part = await call(withQuery(/** @type {string} */ (path), { ...fields, after, examine, limit: limit - rows.length }), { signal: mine.signal });
+          if (asking !== mine) return;
+          rows = [...rows, ...part.messages];
+          examined += part.examined;
+          after = part.next_after;
+          isOver = after === null || rows.length >= limit;
+          tell({ isBusy: !isOver, isOver });
+          examine = Math.round(Math.min(LARGEST_PART, Math.max(FIRST_PART, (examine * PART_MS) / (performance.now() - began))));
+        }
+      } catch (error) {
+        tell({ error: mine.signal.aborted ? null : error });
+      }
+      if (asking === mine) asking = null;
+    }
+    function restart() {
+      asking?.abort();
+      asking = null;
+      [rows, examined, after] = [[], 0, fields.after];
+      void run();
+    }
+    control.current = { stop: () => asking?.abort(), goOn: () => void run() };
+    polls.add(restart);
+    restart();
+    return () => {
+      polls.delete(restart);
+      const last = asking;
+      asking = null;
+      last?.abort();
+    };
+  }, [key]);
+  const none = { rows: [], examined: 0, isBusy: key !== null, isOver: false, error: null };
+  return { ...none, ...(state.key === key ? state : {}), stop: () => control.current.stop(), goOn: () => control.current.goOn() };
 }

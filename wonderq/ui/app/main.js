@@ -99,12 +99,16 @@ function Theme() {
     ${["system", "light", "dark"].map((each) => html`<option key=${each} value=${each} selected=${each === theme}>${each}</option>`)}</select></label>`;
 }
 
+const ADVICE = "“Damage” in docs/OPERATING.md has the next steps.";
+
 /** @param {any} properties */
 function Banners({ overview, error }) {
   const since = useStore(outage);
   const banners = [];
   if (since) banners.push(["error", `The broker has not answered since ${clockTime(since)}. What you see is from then.`]);
   else if (error) banners.push(["error", error.message]);
+  const stopped = overview?.problems.find((/** @type {any} */ each) => each.code === "damaged" || each.code === "not_ready");
+  if (stopped && !since) banners.push(["error", `${stopped.message} ${stopped.code === "damaged" ? ADVICE : ""}`]);
   if (overview?.access.key === null) banners.push(["notice", "No keys: everybody who reaches this port may do everything."]);
   if (Math.abs(skew.ms) > 5000) {
     banners.push(["notice", `The clock of this browser is ${duration(Math.abs(skew.ms) / 1000)} ${skew.ms > 0 ? "behind" : "ahead of"} the broker's. Times are those of the broker.`]);

@@ -6,8 +6,12 @@ import { dateTime, duration, number } from "./format.js";
 /** A word in a frame: never a colour alone. @param {any} properties */
 export const Badge = ({ kind = "", title, children }) => html`<span class=${`badge ${kind}`} title=${title}>${children}</span>`;
 
-/** @param {any} properties */
-export const Failure = ({ error }) => (error && !error.isOutage ? html`<p class="failure" role="alert">${error.message}</p>` : null);
+/**
+ * What is wrong, if anything is. It always has an element: where a component has one only at times, this version of Preact
+ * puts what is added after it into the wrong place.
+ * @param {any} properties
+ */
+export const Failure = ({ error }) => html`<div>${error && !error.isOutage && html`<p class="failure" role="alert">${error.message}</p>`}</div>`;
 
 /** The time since or until a moment, which moves by itself. @param {{at: string | null, until?: boolean}} properties */
 export function Ago({ at, until = false }) {
@@ -37,6 +41,10 @@ export function Sparkline({ values, label }) {
   return html`<svg class="spark" viewBox="0 0 ${width} ${height}" width=${width} height=${height} role="img" aria-label=${label}>
     <title>${label}</title><polyline points=${points} /></svg>`;
 }
+
+/** A bar beside a number, which says the same. @param {{value: number, most: number, kind?: string}} properties */
+export const Bar = ({ value, most, kind = "" }) =>
+  html`<svg class=${`bar-of ${kind}`} viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true"><rect class="all" width="100" height="10" /><rect width=${Math.min(100, (100 * value) / (most || 1)).toFixed(2)} height="10" /></svg>`;
 
 /** A number, faint if it is zero. @param {{value: number}} properties */
 export const Figure = ({ value }) => html`<span class=${value ? "" : "faint"}>${number(value)}</span>`;

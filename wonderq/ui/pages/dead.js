@@ -1,7 +1,7 @@
 // Dead letters of all queues, by where they came from and why: the page for the morning.
 
 import { html } from "../vendor/preact.js";
-import { bringBack, bringBackAll, deleteAll } from "../app/actions.js";
+import { askToKick, bringBack, bringBackAll, deleteAll } from "../app/actions.js";
 import { Link, queueHref } from "../app/address.js";
 import { queuePath, withQuery } from "../app/api.js";
 import { ask } from "../app/dialogs.js";
@@ -37,7 +37,8 @@ function Letters({ queue, total, rights }) {
   // A thousand messages are read for this, so not every two seconds, but when their number changes.
   const { data, error } = usePoll(rights.seesMessages ? `${path}#${total}` : null, { repeats: false });
   return html`<section class="card"><div class="heading"><h2><${Link} href=${queueHref(name, isOwn ? { status: "buried" } : undefined)}>${name}</${Link}> <small>${count(total, isOwn ? "buried message" : "dead letter")}</small></h2>
-      ${rights.isAdmin && !isOwn && rights.opensAllQueues && html`<button type="button" onClick=${() => bringBackAll(name, total)}>Bring back all…</button>`}</div>
+      ${rights.isAdmin && !isOwn && rights.opensAllQueues && html`<button type="button" onClick=${() => bringBackAll(name, total)}>Bring back all…</button>`}
+      ${rights.isAdmin && isOwn && html`<button type="button" onClick=${() => askToKick(name, total)}>Kick…</button>`}</div>
     <${Failure} error=${error} />
     ${rights.isKnown && !rights.seesMessages && html`<p class="faint">Reasons need the role <code>inspect</code>.</p>`}
     ${data && html`<${Groups} name=${name} groups=${groupsOf(data)} rights=${rights} isOwn=${isOwn} />`}

@@ -159,17 +159,29 @@ function Actions({ message, rights, onClose }) {
         return "The message is delayed.";
       },
     });
-  const edit = () =>
+  const edit = () => {
+    let version = message.version ?? 1;
     ask({
       title: `Edit ${shortId(message.id)}`,
       text: "If somebody changes the message meanwhile, nothing is saved.",
       fields: [{ name: "message", label: "Text", type: "textarea", value: message.message }],
       confirm: "Save",
       act: async ({ message: text }) => {
-        await call(path, { method: "PATCH", body: { message: text, if_version: message.version ?? 1 } });
+        try {
+          await call(path, { method: "PATCH", body: { message: text, if_version: version } });
+        } catch (error) {
+          const failed = /** @type {any} */ (error);
+          if (failed.code !== "version_conflict") throw failed;
+          const now = await call(path);
+          version = now.version ?? 1;
+          failed.message = "Somebody changed the message meanwhile: it has another version, which is below. Save again to replace it with yours.";
+          failed.theirs = now.message;
+          throw failed;
+        }
         return "The message is changed.";
       },
     });
+  };
   const back = () =>
     doNow(async () => {
       const text = await bringBack(message.queue, [message.id]);
@@ -183,7 +195,8 @@ function Actions({ message, rights, onClose }) {
     ${rights.isAdmin && (message.status === "buried" || message.status === "delayed") && button("Make it wait now", () => update({ delay: 0 }, "The message waits for a consumer."))}
     ${rights.isAdmin && message.status !== "buried" && button("Bury", () => update({ bury: true }, "The message is buried."))}
     ${rights.isAdmin && button("Delay…", delay)}
-    ${rights.isAdmin && button("Edit…", edit)}
-    ${rights.sendsMessages && button("Resend as new…", () => askToSend(message.dead_letter?.queue ?? message.queue, message))}
-    ${rights.isAdmin && button("Delete…", remove, "danger")}</div>`;
+    ${rights.isAdmin && !message.masked && button("Edit…", edit)}
+    ${rights.sendsMessages && !message.masked && button("Resend as new…", () => askToSend(message.dead_letter?.queue ?? message.queue, message))}
+    ${rights.isAdmin && button("Delete…", remove, "danger")}</div>
+    ${message.masked && html`<p class="faint">Parts of this message are hidden (•••) by <code>--ui-mask</code>. It cannot be edited or resent here, because that would lose them.</p>`}`;
 }

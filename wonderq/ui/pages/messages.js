@@ -6,7 +6,7 @@ import { changed, go, Link, useAddress } from "../app/address.js";
 import { queuePath, withQuery } from "../app/api.js";
 import { ask, doNow } from "../app/dialogs.js";
 import { count, number, oneLine, shortId } from "../app/format.js";
-import { useHold, usePoll } from "../app/live.js";
+import { useHold, usePoll, useSearch } from "../app/live.js";
 import { Ago, Badge, Copy, Empty, Failure } from "../app/parts.js";
 import { Drawer } from "./drawer.js";
 
@@ -33,16 +33,26 @@ export function Messages({ queue, rights }) {
   const opened = query.get("message");
   const isSearch = Object.values(filters).some(Boolean);
   const base = `${queuePath(name)}/dev/messages${status ? "/status" : ""}`;
-  const path = withQuery(base, { status, after, limit: PAGE + 1, preview: 200, ...filters });
+  const path = withQuery(base, { status, after, limit: PAGE + 1, preview: 200 });
+  const list = usePoll(rights.seesMessages && !isSearch ? path : null, { parks: true });
   // A search reads the whole queue, so it is not repeated by itself.
-  const { data, error, isBusy, stop } = usePoll(rights.seesMessages ? path : null, { repeats: !isSearch });
-  useHold(ticked.size > 0);
-  useEffect(() => setTicked(new Set()), [path]);
+  const search = useSearch(rights.seesMessages && isSearch ? `${queuePath(name)}/dev/messages/search` : null, { status, after, limit: PAGE + 1, preview: 200, ...filters });
+  const data = isSearch ? search.rows : list.data;
+  const error = isSearch ? search.error : list.error;
+  useHold(ticked.size > 0, "rows");
+  const shownKey = withQuery(path, filters);
+  useEffect(() => setTicked(new Set()), [shownKey]);
   const total = /** @type {number} */ (Object.values(queue.counts).reduce((sum, each) => /** @type {number} */ (sum) + /** @type {number} */ (each), 0));
   if (rights.isKnown && !rights.seesMessages) {
     return html`<${Empty}>Your key shows figures and no messages. Messages need the role <code>inspect</code>.</${Empty}>`;
   }
   const rows = data?.slice(0, PAGE);
+  const news = list.parked ? newsOf(rows, list.parked.slice(0, PAGE)) : "";
+  const showParked = () => {
+    const there = new Set(list.parked.slice(0, PAGE).map((/** @type {any} */ row) => row.id));
+    setTicked(new Set([...ticked].filter((id) => there.has(id))));
+    list.show();
+  };
   const tick = (/** @type {string} */ id) => {
     const next = new Set(ticked);
     if (!next.delete(id)) next.add(id);
@@ -53,9 +63,9 @@ export function Messages({ queue, rights }) {
       ${STATUSES.map(([key, word]) => html`<${Chip} key=${key} status=${key} name=${word} value=${queue.counts[key]} chosen=${status} />`)}</div>
     <${Filters} filters=${filters} />
     <${Failure} error=${error} />
-    ${isBusy && isSearch && html`<p class="facts">Searching ${count(total, "message")}… <button type="button" onClick=${stop}>Stop</button></p>`}
-    ${ticked.size > 0 && html`<${Bulk} name=${name} ids=${[...ticked]} rows=${rows} rights=${rights} onDone=${() => setTicked(new Set())} />`}
-    ${rows && !rows.length && html`<${Nothing} isSearch=${isSearch} filters=${filters} status=${status} total=${total} after=${after} />`}
+    ${isSearch && !search.isOver && html`<${Progress} search=${search} total=${after ? null : status ? queue.counts[status] : total} />`}
+    ${ticked.size > 0 && html`<${Bulk} name=${name} ids=${[...ticked]} rows=${rows} rights=${rights} news=${news} onShow=${showParked} onDone=${() => setTicked(new Set())} />`}
+    ${rows && !rows.length && (!isSearch || search.isOver) && html`<${Nothing} isSearch=${isSearch} filters=${filters} status=${status} examined=${search.examined} after=${after} />`}
     ${rows?.length > 0 && html`<${Table} rows=${rows} ticked=${ticked} tick=${tick} setTicked=${setTicked} rights=${rights} />`}
     <p class="pager">${after && html`<${Link} class="button" href=${changed({ after: null, message: null })}>First page</${Link}>`}
       ${data?.length > PAGE && html`<${Link} class="button" href=${changed({ after: rows[PAGE - 1].id, message: null })}>Next page</${Link}>`}</p>
@@ -87,19 +97,37 @@ function Filters({ filters }) {
 }
 
 /** @param {any} properties */
-function Nothing({ isSearch, filters, status, total, after }) {
+function Nothing({ isSearch, filters, status, examined, after }) {
   const clear = html`<${Link} href=${changed({ contains: null, attribute: null, group: null, after: null })}>Clear the filter</${Link}>`;
   if (isSearch) {
     const what = [filters.contains && `has “${filters.contains}” in it`, filters.attribute && `has the attribute ${filters.attribute}`, filters.group && `is of the group ${filters.group}`];
-    return html`<${Empty}>No message ${what.filter(Boolean).join(" and ")}. ${number(total)} looked at. ${clear}</${Empty}>`;
+    return html`<${Empty}>No message ${what.filter(Boolean).join(" and ")}. ${number(examined)} looked at. ${clear}</${Empty}>`;
   }
   if (after) return html`<${Empty}>No more messages.</${Empty}>`;
   if (status) return html`<${Empty}>No message is ${STATUS_WORDS[status]?.toLowerCase()}.</${Empty}>`;
   return html`<${Empty}>The queue is empty. New messages appear here by themselves.</${Empty}>`;
 }
 
+/** How far a search is. @param {{search: any, total: number | null}} properties total is null if it is not known */
+function Progress({ search, total }) {
+  const { examined, isBusy, stop, goOn } = search;
+  const all = total === null ? "" : ` of ${number(Math.max(total, examined))}`;
+  return html`<p class="progress">${isBusy ? "" : "Stopped. "}Looked at ${number(examined)}${all}.
+    ${total !== null && html`<progress max=${Math.max(total, 1)} value=${Math.min(examined, total)} aria-label="Search"></progress>`}
+    ${isBusy ? html`<button type="button" onClick=${stop}>Stop</button>` : html`<button type="button" onClick=${goOn}>Go on</button>`}</p>`;
+}
+
+/** What has changed in a list that stands still; empty if nothing has. @param {any[]} shown @param {any[]} parked */
+function newsOf(shown, parked) {
+  const ids = (/** @type {any[]} */ rows) => new Set(rows.map((row) => row.id));
+  const [before, now] = [ids(shown), ids(parked)];
+  const fresh = [...now].filter((id) => !before.has(id)).length;
+  const missing = [...before].filter((id) => !now.has(id)).length;
+  return [fresh && `${number(fresh)} new`, missing && `${number(missing)} no longer here`].filter(Boolean).join(", ");
+}
+
 /** @param {any} properties */
-function Bulk({ name, ids, rows, rights, onDone }) {
+function Bulk({ name, ids, rows, rights, news, onShow, onDone }) {
   const areDead = rows.some((/** @type {any} */ each) => ids.includes(each.id) && each.dead_letter);
   const back = () =>
     doNow(async () => {
@@ -119,7 +147,7 @@ function Bulk({ name, ids, rows, rights, onDone }) {
         return text;
       },
     });
-  return html`<div class="bulk" role="group" aria-label="Ticked messages"><b>${number(ids.length)} ticked.</b> The page stands still meanwhile.
+  return html`<div class="bulk" role="group" aria-label="Ticked messages"><b>${number(ids.length)} ticked.</b> <span class="news">${news ? html`<b>${news}</b> <button type="button" onClick=${onShow}>Show</button>` : "The rows stand still meanwhile."}</span>
     ${rights.isAdmin && areDead && rights.opensAllQueues && html`<button type="button" class="primary" onClick=${back}>Bring back</button>`}
     ${rights.isAdmin && html`<button type="button" class="danger" onClick=${remove}>Delete…</button>`}
     <button type="button" onClick=${onDone}>Untick all</button></div>`;

@@ -27,7 +27,7 @@ const WORDS = { error: "Act now", warning: "Look", notice: "Note" };
 function Problems({ problems }) {
   const [showsAll, setShowsAll] = useState(false);
   const isCut = useStore(outage) !== null;
-  if (!problems.length && isCut) return null; // nobody knows
+  if (!problems.length && isCut) return html`<p></p>`; // nobody knows
   if (!problems.length) return html`<p class="well"><span aria-hidden="true">✓</span> Nothing needs you.</p>`;
   const shown = showsAll ? problems : problems.slice(0, 6);
   const urgent = problems.filter((each) => each.severity !== "notice").length;

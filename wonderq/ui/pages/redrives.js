@@ -4,9 +4,9 @@ import { html } from "../vendor/preact.js";
 import { Link, queueHref } from "../app/address.js";
 import { call, queuePath } from "../app/api.js";
 import { doNow } from "../app/dialogs.js";
-import { number, visible } from "../app/format.js";
+import { duration, number, rate, visible } from "../app/format.js";
 import { usePoll } from "../app/live.js";
-import { Ago, Badge, Empty, Failure } from "../app/parts.js";
+import { Ago, Badge, Empty, Failure, skew } from "../app/parts.js";
 
 /** @param {any} properties */
 export function Redrives({ rights }) {
@@ -27,11 +27,20 @@ export function RedriveTable({ redrives, rights }) {
     <tbody>${redrives.map((each) => html`<tr key=${each.id}><th scope="row"><${Link} data-open href=${queueHref(each.queue)}>${each.queue}</${Link}></th>
       <td class="wide">${each.destination ? html`<${Link} href=${queueHref(each.destination)}>${each.destination}</${Link}>` : "the queues they came from"}</td>
       <td><${Badge} kind=${KINDS[each.status] ?? ""}>${each.dry_run ? "only counted" : each.status}</${Badge}>${each.failure && html`<div class="failure">${each.failure}</div>`}
-        ${each.status === "running" && html`<progress max=${each.total || 1} value=${each.moved + each.skipped} aria-label=${`Redrive of ${each.queue}`}></progress>`}</td>
+        ${each.status === "running" && html`<progress max=${each.total || 1} value=${each.moved + each.skipped} aria-label=${`Redrive of ${each.queue}`}></progress><small>${speedOf(each)}</small>`}</td>
       <td class="n">${each.dry_run ? html`<span class="faint">would move</span> ` : ""}${number(each.moved)} <span class="faint">of ${number(each.total)}</span></td><td class="n wide">${number(each.skipped)}</td>
       <td class="wide clip">${[each.contains && `“${visible(each.contains)}”`, each.attribute && visible(each.attribute), each.limit && `${number(each.limit)} at most`, each.per_second && `${number(each.per_second)} /s`].filter(Boolean).join(", ")}</td>
       <td class="wide nowrap"><${Ago} at=${each.started_at} /></td>
       <td>${rights.isAdmin && each.status === "running" && html`<button type="button" onClick=${() => cancel(each)}>Cancel</button>`}</td></tr>`)}</tbody></table>`;
+}
+
+/** How fast a redrive is, and how long the rest takes at this speed. @param {any} redrive */
+function speedOf(redrive) {
+  const done = redrive.moved + redrive.skipped;
+  const seconds = (Date.now() + skew.ms - Date.parse(redrive.started_at)) / 1000;
+  if (!done || seconds < 2) return "";
+  const left = Math.max(0, Math.min(redrive.total, redrive.limit ?? redrive.total) - done);
+  return `${rate(done / seconds)} /s, about ${duration((left * seconds) / done)} left`;
 }
 
 /** @param {any} redrive */

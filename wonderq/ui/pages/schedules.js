@@ -1,8 +1,9 @@
 // Schedules: when they produce next, whether the last time worked, and changes.
 
-import { html } from "../vendor/preact.js";
+import { html, useEffect, useState } from "../vendor/preact.js";
+import { parsed } from "../app/actions.js";
 import { Link, queueHref } from "../app/address.js";
-import { call, queuePath } from "../app/api.js";
+import { call, queuePath, withQuery } from "../app/api.js";
 import { ask, doNow } from "../app/dialogs.js";
 import { oneLine } from "../app/format.js";
 import { usePoll } from "../app/live.js";
@@ -16,7 +17,7 @@ export function Schedules({ rights }) {
     <${Failure} error=${error} />
     ${rights.isKnown && !rights.seesMessages && html`<${Empty}>Your key does not show schedules. They need the role <code>inspect</code>.</${Empty}>`}
     ${data && !data.length && html`<${Empty}>No schedule yet.</${Empty}>`}
-    ${data?.length > 0 && html`<table class="stack"><thead><tr><th scope="col">Name</th><th scope="col" class="wide">Times</th><th scope="col">Queue</th><th scope="col">Next</th><th scope="col" class="wide">Last</th><th scope="col" class="wide">Message</th><th scope="col"><span class="sr">Actions</span></th></tr></thead>
+    ${data?.length > 0 && html`<table class="stack schedules"><thead><tr><th scope="col">Name</th><th scope="col">Times</th><th scope="col">Queue</th><th scope="col">Next</th><th scope="col" class="wide">Last</th><th scope="col" class="wide">Message</th><th scope="col"><span class="sr">Actions</span></th></tr></thead>
       <tbody>${data.map((/** @type {any} */ each) => html`<${Row} key=${each.name} schedule=${each} rights=${rights} />`)}</tbody></table>`}`;
 }
 
@@ -48,12 +49,50 @@ function Row({ schedule, rights }) {
     });
   return html`<tr><th scope="row">${schedule.name} ${schedule.paused && html`<${Badge} kind="warning">paused</${Badge}>`}
       ${schedule.failure && html`<div class="failure">${schedule.failure}</div>`}</th>
-    <td class="wide"><code>${schedule.cron}</code> <small>${schedule.timezone}</small></td>
+    <td class="times"><${Times} schedule=${schedule} /></td>
     <td><${Link} data-open href=${queueHref(schedule.queue)}>${schedule.queue}</${Link}></td>
     <td class="nowrap"><${Ago} until at=${schedule.next_at} /></td><td class="wide nowrap"><${Ago} at=${schedule.last_at} /></td>
-    <td class="wide body">${oneLine(schedule.message)}</td>
-    <td><div class="actions">${rights.sendsMessages && html`<button type="button" onClick=${run}>Run now</button>`}
-      ${rights.isAdmin && html`<button type="button" onClick=${pause}>${schedule.paused ? "Resume" : "Pause"}</button><button type="button" onClick=${() => edit(schedule)}>Edit…</button><button type="button" class="danger" onClick=${remove}>Delete…</button>`}</div></td></tr>`;
+    <td class="wide body" title=${schedule.masked ? "Parts are hidden by --ui-mask, so the schedule cannot be edited or run here" : undefined}>${oneLine(schedule.message)}</td>
+    <td><div class="actions">${rights.sendsMessages && !schedule.masked && html`<button type="button" onClick=${run}>Run now</button>`}
+      ${rights.isAdmin && html`<button type="button" onClick=${pause}>${schedule.paused ? "Resume" : "Pause"}</button>${!schedule.masked && html`<button type="button" onClick=${() => edit(schedule)}>Edit…</button>`}<button type="button" class="danger" onClick=${remove}>Delete…</button>`}</div></td></tr>`;
+}
+
+/** @param {string} cron @param {string} timezone @returns {Promise<{words: string, times: string[]}>} */
+const nextTimes = (cron, timezone) => call(withQuery("/cron/times", { cron, timezone }));
+
+/** A moment in a zone, for people there. @param {string} at @param {string} timezone */
+const zoned = (at, timezone) => new Intl.DateTimeFormat("en-GB", { timeZone: timezone, weekday: "short", day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit" }).format(new Date(at));
+
+/** The times of a schedule in words; the next ones when it is opened, and as a hint. @param {any} properties */
+function Times({ schedule }) {
+  const { cron, timezone, words } = schedule;
+  const [times, setTimes] = useState(/** @type {string[] | null} */ (null));
+  useEffect(() => setTimes(null), [cron, timezone, schedule.next_at]);
+  const load = async () => {
+    if (!times) setTimes((await nextTimes(cron, timezone).catch(() => ({ times: [] }))).times);
+  };
+  const hint = times?.length ? `Next: ${times.map((each) => zoned(each, timezone)).join("; ")}` : "The next five times";
+  return html`<details onToggle=${load} onMouseEnter=${load}><summary title=${hint}>${words}</summary>
+    <code>${cron}</code> <small>${timezone}</small>
+    ${times && html`<ol>${times.map((each) => html`<li key=${each}><time datetime=${each}>${zoned(each, timezone)}</time></li>`)}</ol>`}</details>`;
+}
+
+/** The meaning of an expression while it is typed. @param {{values: any}} properties */
+function NextTimes({ values: { cron, timezone } }) {
+  const [found, setFound] = useState(/** @type {any} */ (null));
+  useEffect(() => {
+    let isOld = false;
+    const timer = setTimeout(async () => {
+      const answer = cron && timezone ? await nextTimes(cron, timezone).catch((error) => ({ error })) : null;
+      if (!isOld) setFound(answer);
+    }, 200);
+    return () => {
+      isOld = true;
+      clearTimeout(timer);
+    };
+  }, [cron, timezone]);
+  return html`<div>${found?.error && html`<p class="failure">${found.error.message}</p>`}
+    ${found?.words && html`<div class="next-times"><b>${found.words}</b><ol>${found.times.map((/** @type {string} */ each) => html`<li key=${each}><time datetime=${each}>${zoned(each, timezone)}</time></li>`)}</ol></div>`}</div>`;
 }
 
 /** @param {any} schedule */
@@ -63,13 +102,23 @@ function edit(schedule) {
     fields: [
       ...(schedule ? [] : [{ name: "name", label: "Name", required: true }]),
       { name: "cron", label: "Cron expression", value: schedule?.cron, required: true, help: "minute, hour, day of month, month, day of week: 30 4 * * MON-FRI" },
-      { name: "timezone", label: "Time zone", value: schedule?.timezone ?? Intl.DateTimeFormat().resolvedOptions().timeZone, required: true },
+      { name: "timezone", label: "Time zone", value: schedule?.timezone ?? Intl.DateTimeFormat().resolvedOptions().timeZone, required: true, below: NextTimes },
       { name: "queue", label: "Queue", value: schedule?.queue, required: true },
-      { name: "message", label: "Message", type: "textarea", value: schedule?.message },
+      { name: "message", label: "Message", type: "textarea", rows: 3, value: schedule?.message },
+      { name: "attributes", label: "Attributes, as JSON", type: "textarea", rows: 2, value: schedule?.attributes ? JSON.stringify(schedule.attributes, null, 2) : "" },
+      { name: "group", label: "Group", value: schedule?.group },
+      { name: "priority", label: "Priority, 0 to 9", type: "number", value: schedule?.priority ?? "" },
+      { name: "delay", label: "Delay in seconds", type: "number", value: schedule?.delay ?? "" },
       { name: "missed", label: "Times that pass while the broker is down", type: "select", options: ["skip", "once", "all"], value: schedule?.missed ?? "skip" },
     ],
     confirm: "Save",
-    act: async ({ name, ...body }) => {
+    act: async ({ name, attributes, group, priority, delay, ...given }) => {
+      /** @type {Record<string, unknown>} */
+      const body = given;
+      if (attributes.trim() || schedule?.attributes) body.attributes = parsed(attributes.trim() || "{}", "The attributes");
+      if (group || schedule?.group) body.group = group;
+      if (priority || schedule?.priority) body.priority = Number(priority);
+      if (delay || schedule?.delay) body.delay = Number(delay);
       const answer = await call(`/schedules/${encodeURIComponent(schedule?.name ?? name)}`, { method: "PUT", body });
       return `The schedule ${answer.name} is saved.`;
     },
