@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from struct import Struct
 
 _SEQUENCE_BITS = 48
@@ -26,17 +27,34 @@ _ID_DIGITS = Struct("8s 4s 4s 4s 12s")
 
 _SEQUENCE_MASK = (1 << _SEQUENCE_BITS) - 1
 _MASK = _MODULUS - 1
-#: Factors that make room in a UUID for the two variant bits and the four version bits, and the value of these bits.
-_VARIANT_ROOM, _VERSION_ROOM, _FIXED_BITS = 0b11 << 62, 0b1111 << 76, 8 << 76 | 0b10 << 62
+_ID_BYTES = 16
+
+#: The bits of a number before the version bits of a UUID, between these and the variant bits, and after those; and the
+#: version and variant bits.
+_HIGH, _MIDDLE, _LOW = (1 << 48) - 1 << 74, (1 << 12) - 1 << 62, (1 << 62) - 1
+_FIXED = 8 << 76 | 0b10 << 62
 
 _RECEIPT = Struct(">16sI")
 _RECEIPT_DIGITS = 2 * _RECEIPT.size
 
 
-def _ids(numbers: Iterable[int]) -> list[str]:
-    """Return numbers as UUIDs. One call for a batch takes half the time of one call per id."""
-    uuids = [n + (n >> 62) * _VARIANT_ROOM + (n >> 74) * _VERSION_ROOM + _FIXED_BITS for n in numbers]
-    digits = b"".join([uuid.to_bytes(16, "big") for uuid in uuids]).hex().encode()
+@lru_cache(maxsize=8)
+def _repeated_bits(count: int) -> list[int]:
+    """Return `_HIGH`, `_MIDDLE`, `_LOW` and `_FIXED` for each of ``count`` numbers, one after the other."""
+    each = (bits.to_bytes(_ID_BYTES, "big") for bits in (_HIGH, _MIDDLE, _LOW, _FIXED))
+    return [int.from_bytes(bits * count, "big") for bits in each]
+
+
+def _ids(numbers: Sequence[int]) -> list[str]:
+    """Return numbers as UUIDs.
+
+    The numbers of a batch are made one integer, since an operation on that takes little longer than on one of them.
+    """
+    data = b"".join([n.to_bytes(_ID_BYTES, "big") for n in numbers])
+    joined = int.from_bytes(data, "big")
+    high, middle, low, fixed = _repeated_bits(len(numbers))
+    uuids = (joined & high) << 6 | (joined & middle) << 2 | joined & low | fixed
+    digits = uuids.to_bytes(len(data), "big").hex().encode()
     return list(map(bytes.decode, map(b"-".join, _ID_DIGITS.iter_unpack(digits))))
 
 
