@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import compress
 from typing import NamedTuple
 
 from wonderq.broker.core import CLAIM_LEAVES, PORTION, PRODUCE_LEAVES, Core
-from wonderq.broker.reader import Headers, LoadedMessage, Reader
+from wonderq.broker.reader import LoadedMessage, Reader
 from wonderq.broker.transfers import Transfer, Transfers
 from wonderq.model.attributes import check_attributes
 from wonderq.model.errors import (
@@ -39,11 +40,15 @@ from wonderq_storage import Position
 MAX_BACKOFF_MS = 43_200_000
 _MAX_DOUBLINGS = 40
 
+#: Fields of a change of which one excludes the others.
+_EXCLUSIVE = ("visibility_timeout", "delay", "backoff", "expire", "bury", "dead")
+
 #: Characters of an error's message in the reason of a dead letter, which has the whole error in its last failure.
 _REASON_CHARACTERS = 1000
 _NO_REASON = "declared dead by its consumer"
 
-#: Bytes that are encoded in a step of `took`.
+#: Steps of `took` for each message that is written again, and bytes that are encoded in a step.
+_STEPS_PER_MESSAGE = 15
 _BYTES_PER_STEP = 500
 
 Update = tuple[Target, Change]
@@ -207,7 +212,7 @@ class Updates:
             prepared[index] = new = self._prepare(queue, message, change, target_queue, now_ms, consumers[index])
             size += len(new.entry)
             _check_bytes(size, most_bytes)
-            took(len(new.entry) // _BYTES_PER_STEP)
+            took(_STEPS_PER_MESSAGE + len(new.entry) // _BYTES_PER_STEP)
         return prepared
 
     def _prepare(
@@ -223,8 +228,8 @@ class Updates:
         size = size_of(body, headers.get("attributes"))
         if change.dead and target_queue:
             reason = change.error.message[:_REASON_CHARACTERS] if change.error else ""
-            dead: Headers = self._transfers.with_source(
-                queue, message._replace(headers=headers), reason or _NO_REASON, now_ms
+            [dead] = self._transfers.with_source(
+                queue, [message._replace(headers=headers)], reason or _NO_REASON, now_ms
             )
             transfer = Transfer.of(message._replace(body=body), target_queue, dead)
             return Prepared(view.position, view.receives, transfer.entry, size, transfer)
@@ -350,14 +355,14 @@ def _check_one_change(change: Change) -> None:
     Raises:
         InvalidValueError: it asks for two.
     """
-    given = {
-        "visibility_timeout": change.visibility_timeout_ms is not None,
-        "delay": change.delay_ms is not None,
-        "backoff": change.backoff_ms is not None,
-        "expire": change.expire,
-        "bury": change.bury,
-        "dead": change.dead,
-    }
-    asked = [name for name, is_given in given.items() if is_given]
-    if len(asked) > 1:
+    given = (
+        change.visibility_timeout_ms is not None,
+        change.delay_ms is not None,
+        change.backoff_ms is not None,
+        change.expire,
+        change.bury,
+        change.dead,
+    )
+    if sum(given) > 1:
+        asked = list(compress(_EXCLUSIVE, given))
         raise InvalidValueError(asked[1], f"Give only one of {' and '.join(asked)}.")

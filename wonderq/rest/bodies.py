@@ -27,6 +27,9 @@ _NAME_CHARACTERS = 100
 #: Most values of one entry of a batch, or of any other request: its fields, and 64 attributes that state their types.
 _VALUES_PER_ENTRY = 256
 
+#: Bytes in which entries are found, without being decoded, in a step of `took`.
+_SCANNED_BYTES_PER_STEP = 1000
+
 #: Characters of a message of msgspec that are read, at its beginning and at its end.
 _ERROR_CHARACTERS = 2000
 
@@ -89,7 +92,10 @@ def _decode_large(data: bytes, media_type: str, schema: type[_T], limits: Limits
         value: _T = _decode(_decoders(cast("Hashable", schema))[media_type], data, media_type, schema)
         return value
     check_structure(data, media_type, Bounds(_VALUES_PER_ENTRY * (limits.batch_messages + 1), string_bytes))
+    steps = len(data) // _SCANNED_BYTES_PER_STEP
+    took(steps)  # a scan that takes long is done in a turn of its own
     outer = _decode(_decoders(cast("Hashable", _with_raw_entries(schema)))[media_type], data, media_type, schema)
+    took(steps)
     attributes = getattr(outer, "attributes", msgspec.UNSET)
     if isinstance(attributes, msgspec.Raw):
         check_structure(memoryview(attributes), media_type, entry_bounds)

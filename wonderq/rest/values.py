@@ -150,6 +150,7 @@ def _attribute(name: str, value: str | float | schemas.TypedAttribute) -> Attrib
 
 def change_of(body: schemas.Update) -> Change:
     """Return the change that an update requests."""
+    took(5)
     return Change(
         set_ms(body.visibility_timeout),
         set_ms(body.delay),
