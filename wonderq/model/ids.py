@@ -23,39 +23,52 @@ _CHECK_SHIFT = _SEQUENCE_BITS + _QUEUE_BITS
 _CHECK_BITS = _ID_BITS - _CHECK_SHIFT
 
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.IGNORECASE)
-_ID_DIGITS = Struct("8s 4s 4s 4s 12s")
-
 _SEQUENCE_MASK = (1 << _SEQUENCE_BITS) - 1
 _MASK = _MODULUS - 1
-_ID_BYTES = 16
+#: Factors that make room in a UUID for the two variant bits and the four version bits, and the value of these bits.
+_VARIANT_ROOM, _VERSION_ROOM, _FIXED_BITS = 0b11 << 62, 0b1111 << 76, 8 << 76 | 0b10 << 62
 
-#: The bits of a number before the version bits of a UUID, between these and the variant bits, and after those; and the
-#: version and variant bits.
-_HIGH, _MIDDLE, _LOW = (1 << 48) - 1 << 74, (1 << 12) - 1 << 62, (1 << 62) - 1
-_FIXED = 8 << 76 | 0b10 << 62
+#: In a batch, a UUID is an integer with a hexadecimal digit for each of its 36 characters. Here are the parts of a number
+#: (first bit, bits, and the bits by which they are moved), the fixed bits, and the places of the dashes.
+_PARTS = ((0, 48, 0), (48, 14, 4), (62, 12, 10), (74, 16, 18), (90, 32, 22))
+_FIXED_OF_BATCH = 8 << 84 | 0b10 << 66
+_TEXT_CHARACTERS = 36
+_TEXT_BYTES = _TEXT_CHARACTERS // 2
+_DASHES = (8, 13, 18, 23)
 
 _RECEIPT = Struct(">16sI")
 _RECEIPT_DIGITS = 2 * _RECEIPT.size
 
 
+def _id(number: int) -> str:
+    """Return a number as a UUID."""
+    uuid = number + (number >> 62) * _VARIANT_ROOM + (number >> 74) * _VERSION_ROOM + _FIXED_BITS
+    digits = f"{uuid:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
 @lru_cache(maxsize=8)
-def _repeated_bits(count: int) -> list[int]:
-    """Return `_HIGH`, `_MIDDLE`, `_LOW` and `_FIXED` for each of ``count`` numbers, one after the other."""
-    each = (bits.to_bytes(_ID_BYTES, "big") for bits in (_HIGH, _MIDDLE, _LOW, _FIXED))
-    return [int.from_bytes(bits * count, "big") for bits in each]
+def _bits_of_batch(count: int) -> list[int]:
+    """Return masks for the parts of ``count`` numbers in one integer, and their fixed bits."""
+    each = [(1 << bits) - 1 << first for first, bits, _ in _PARTS] + [_FIXED_OF_BATCH]
+    return [int.from_bytes(bits.to_bytes(_TEXT_BYTES, "big") * count, "big") for bits in each]
 
 
 def _ids(numbers: Sequence[int]) -> list[str]:
-    """Return numbers as UUIDs.
+    """Return numbers as UUIDs, in a third of the time that `_id` takes for each of a hundred.
 
-    The numbers of a batch are made one integer, since an operation on that takes little longer than on one of them.
+    All of them are one integer, since an operation on that takes little longer than on one number.
     """
-    data = b"".join([n.to_bytes(_ID_BYTES, "big") for n in numbers])
-    joined = int.from_bytes(data, "big")
-    high, middle, low, fixed = _repeated_bits(len(numbers))
-    uuids = (joined & high) << 6 | (joined & middle) << 2 | joined & low | fixed
-    digits = uuids.to_bytes(len(data), "big").hex().encode()
-    return list(map(bytes.decode, map(b"-".join, _ID_DIGITS.iter_unpack(digits))))
+    count = len(numbers)
+    joined = int.from_bytes(b"".join([n.to_bytes(_TEXT_BYTES, "big") for n in numbers]), "big")
+    *masks, uuids = _bits_of_batch(count)
+    for mask, (_, _, shift) in zip(masks, _PARTS, strict=True):
+        uuids |= (joined & mask) << shift
+    text = bytearray(uuids.to_bytes(count * _TEXT_BYTES, "big").hex(), "ascii")
+    for place in _DASHES:
+        text[place::_TEXT_CHARACTERS] = b"-" * count
+    whole = text.decode()
+    return [whole[at : at + _TEXT_CHARACTERS] for at in range(0, len(whole), _TEXT_CHARACTERS)]
 
 
 class Ids:
@@ -74,11 +87,12 @@ class Ids:
 
     def message_id(self, queue: int, sequence: int) -> str:
         """Return the id of one message."""
-        return _ids((self._encode(queue, sequence),))[0]
+        return _id(self._encode(queue, sequence))
 
     def message_ids(self, queue: int, sequences: Iterable[int]) -> list[str]:
         """Return the ids of messages of one queue."""
-        return _ids(self._numbers(queue, sequences))
+        numbers = self._numbers(queue, sequences)
+        return _ids(numbers) if len(numbers) > 1 else list(map(_id, numbers))
 
     def _numbers(self, queue: int, sequences: Iterable[int]) -> list[int]:
         base, factor = self._encode(queue, 0), self._factor

@@ -330,6 +330,8 @@ def encode_bodies(bodies: Sequence[str]) -> list[bytes]:
     Raises:
         UnicodeEncodeError: a body is not Unicode text.
     """
+    if len(bodies) == 1:
+        return [encode_entry(bodies[0])]
     values = list(map(_encode, bodies))
     return list(map(add, map(_CRC.pack, map(crc32, values)), values))
 
