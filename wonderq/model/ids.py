@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from struct import Struct
+from typing import NamedTuple
 
 _SEQUENCE_BITS = 48
 _QUEUE_BITS = 32
@@ -23,13 +24,14 @@ _CHECK_SHIFT = _SEQUENCE_BITS + _QUEUE_BITS
 _CHECK_BITS = _ID_BITS - _CHECK_SHIFT
 
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.IGNORECASE)
+
 _SEQUENCE_MASK = (1 << _SEQUENCE_BITS) - 1
 _MASK = _MODULUS - 1
 #: Factors that make room in a UUID for the two variant bits and the four version bits, and the value of these bits.
 _VARIANT_ROOM, _VERSION_ROOM, _FIXED_BITS = 0b11 << 62, 0b1111 << 76, 8 << 76 | 0b10 << 62
 
-#: In a batch, a UUID is an integer with a hexadecimal digit for each of its 36 characters. Here are the parts of a number
-#: (first bit, bits, and the bits by which they are moved), the fixed bits, and the places of the dashes.
+#: In a batch, a UUID takes a hexadecimal digit for each of its 36 characters. Here are the parts of a number (first bit
+#: and bits, and the bits by which they are moved), the fixed bits, and the places of the dashes.
 _PARTS = ((0, 48, 0), (48, 14, 4), (62, 12, 10), (74, 16, 18), (90, 32, 22))
 _FIXED_OF_BATCH = 8 << 84 | 0b10 << 66
 _TEXT_CHARACTERS = 36
@@ -47,26 +49,43 @@ def _id(number: int) -> str:
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
-@lru_cache(maxsize=8)
-def _bits_of_batch(count: int) -> list[int]:
-    """Return masks for the parts of ``count`` numbers in one integer, and their fixed bits."""
-    each = [(1 << bits) - 1 << first for first, bits, _ in _PARTS] + [_FIXED_OF_BATCH]
-    return [int.from_bytes(bits.to_bytes(_TEXT_BYTES, "big") * count, "big") for bits in each]
+class _Lanes(NamedTuple):
+    """Numbers of `_TEXT_BYTES` each, one after the other in one integer; the first is the highest."""
+
+    count: int
+    masks: Sequence[int]
+    """For each of `_PARTS`, its bits in each lane."""
+    fixed: int
+    """`_FIXED_OF_BATCH` in each lane."""
+    ones: int
+    """1 in each lane."""
+    indexes: int
+    """0, 1, 2 and so on."""
 
 
-def _ids(numbers: Sequence[int]) -> list[str]:
-    """Return numbers as UUIDs, in a third of the time that `_id` takes for each of a hundred.
+@lru_cache(maxsize=4)
+def _lanes(count: int) -> _Lanes:
+    ones = _joined([1] * count)
+    masks = [((1 << bits) - 1 << first) * ones for first, bits, _ in _PARTS]
+    return _Lanes(count, masks, _FIXED_OF_BATCH * ones, ones, _joined(range(count)))
 
-    All of them are one integer, since an operation on that takes little longer than on one number.
+
+def _joined(numbers: Iterable[int]) -> int:
+    """Return numbers in lanes."""
+    return int.from_bytes(b"".join([n.to_bytes(_TEXT_BYTES, "big") for n in numbers]), "big")
+
+
+def _ids(numbers: int, lanes: _Lanes) -> list[str]:
+    """Return the numbers in lanes as UUIDs; bits above those of an id are ignored.
+
+    An operation on all of them takes little longer than on one number.
     """
-    count = len(numbers)
-    joined = int.from_bytes(b"".join([n.to_bytes(_TEXT_BYTES, "big") for n in numbers]), "big")
-    *masks, uuids = _bits_of_batch(count)
-    for mask, (_, _, shift) in zip(masks, _PARTS, strict=True):
-        uuids |= (joined & mask) << shift
-    text = bytearray(uuids.to_bytes(count * _TEXT_BYTES, "big").hex(), "ascii")
+    uuids = lanes.fixed
+    for mask, (_, _, shift) in zip(lanes.masks, _PARTS, strict=True):
+        uuids |= (numbers & mask) << shift
+    text = bytearray(uuids.to_bytes(lanes.count * _TEXT_BYTES, "big").hex(), "ascii")
     for place in _DASHES:
-        text[place::_TEXT_CHARACTERS] = b"-" * count
+        text[place::_TEXT_CHARACTERS] = b"-" * lanes.count
     whole = text.decode()
     return [whole[at : at + _TEXT_CHARACTERS] for at in range(0, len(whole), _TEXT_CHARACTERS)]
 
@@ -89,10 +108,14 @@ class Ids:
         """Return the id of one message."""
         return _id(self._encode(queue, sequence))
 
-    def message_ids(self, queue: int, sequences: Iterable[int]) -> list[str]:
-        """Return the ids of messages of one queue."""
-        numbers = self._numbers(queue, sequences)
-        return _ids(numbers) if len(numbers) > 1 else list(map(_id, numbers))
+    def message_ids(self, queue: int, sequences: Sequence[int]) -> list[str]:
+        """Return the ids of messages of one queue. A range takes half the time per id."""
+        if len(sequences) < 2:
+            return [self.message_id(queue, sequence) for sequence in sequences]
+        lanes = _lanes(len(sequences))
+        if isinstance(sequences, range) and sequences.step == 1:
+            return _ids(self._encode(queue, sequences.start) * lanes.ones + self._factor * lanes.indexes, lanes)
+        return _ids(_joined(self._numbers(queue, sequences)), lanes)
 
     def _numbers(self, queue: int, sequences: Iterable[int]) -> list[int]:
         base, factor = self._encode(queue, 0), self._factor
@@ -108,7 +131,7 @@ class Ids:
         end = token.to_bytes(4, "big")
         digits = b"".join([n.to_bytes(16, "big") + end for n in numbers]).hex()
         receipts = [digits[at : at + _RECEIPT_DIGITS] for at in range(0, len(digits), _RECEIPT_DIGITS)]
-        return _ids(numbers), receipts
+        return _ids(_joined(numbers), _lanes(len(numbers))), receipts
 
     def decode_id(self, text: str) -> tuple[int, int] | None:
         """Return the queue number and the sequence number of an id, or None if it is not an id of this log."""
