@@ -204,7 +204,7 @@ class Producer:
     def _encode(self, queue: str, messages: NewMessages) -> _Encoded:
         """Check messages, and encode them."""
         admission, typed = self._core.admission, None
-        if _are_bodies(messages):
+        if are_bodies(messages):
             entries = admission.encode(messages)
         else:
             is_fifo = queue.endswith(FIFO_SUFFIX)
@@ -306,7 +306,8 @@ class Producer:
         return record.to_runs(sequences)
 
 
-def _are_bodies(messages: NewMessages) -> TypeGuard[Sequence[str]]:
+def are_bodies(messages: Sequence[object]) -> TypeGuard[Sequence[str]]:
+    """Return whether all messages have a body and nothing else. False if there are none."""
     return set(map(type, messages)) == {str}
 
 
