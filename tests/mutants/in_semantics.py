@@ -588,8 +588,8 @@ _QUEUES = [
         "renewed_after_its_deadline_in_a_rush",
         "A claim that has ended is renewed, if many others end with it.",
         "wonderq/broker/updates.py",
-        "self._core.resolve(queue, target).at(now_ms)",
-        "self._core.resolve(queue, target)",
+        "self._core.look_up(queue, place).at(now_ms)",
+        "self._core.look_up(queue, place)",
         (f"{_PORTIONS}::test_a_claim_cannot_be_renewed_after_its_deadline_that_has_yet_to_be_ended",),
     ),
     Mutant(

@@ -17,7 +17,7 @@ from wonderq.model.errors import (
 )
 from wonderq.model.messages import NewMessage, RequestNumber, SendResults, Target, size_of
 from wonderq.model.settings import FIFO_SUFFIX, QueueSettings
-from wonderq.runtime.fibers import took, yield_to_others
+from wonderq.runtime.fibers import took
 from wonderq.state import record
 from wonderq.state.record import Record, Runs
 from wonderq.state.state import Queue, State, queue_record
@@ -26,8 +26,7 @@ from wonderq.state.state import Queue, State, queue_record
 _PRODUCER = "n"
 _PRODUCER_MS = 3_600_000
 
-#: Bytes of a batch above which it is joined in a turn of its own, and characters that are digested in a step of `took`.
-_LONG_BYTES = 1 << 20
+#: Characters that are digested in a step of `took`.
 _CHARACTERS_PER_STEP = 300
 
 NewMessages = Sequence[str | NewMessage]
@@ -51,8 +50,6 @@ class _Encoded(NamedTuple):
 
     messages: NewMessages
     entries: list[bytes]
-    data: bytes
-    """All entries, one after the other."""
     typed: Sequence[NewMessage] | None
     """The messages, if one of them has more than a body."""
     digests: Sequence[str]
@@ -214,12 +211,9 @@ class Producer:
                 if message.attributes:
                     took(8 * len(message.attributes))
             entries = admission.encode([each.body for each in typed], [each.headers() for each in typed])
-        data = b"".join(entries)
-        if len(data) > _LONG_BYTES:  # the lock is then taken at the beginning of a turn
-            yield_to_others()
         found = self._core.state.queues.get(queue)
         needs_digests = found is not None and found.settings.content_deduplication
-        return _Encoded(messages, entries, data, typed, _digests(messages) if needs_digests else ())
+        return _Encoded(messages, entries, typed, _digests(messages) if needs_digests else ())
 
     def _decide_output(self, name: str, encoded: _Encoded, now_ms: int, created: int = 0) -> _Output:
         """Decide on the messages for one queue; ``created`` counts queues that the same transaction creates before."""
@@ -234,12 +228,12 @@ class Producer:
 
     def _decide_bodies(self, queue: Queue, encoded: _Encoded, now_ms: int, records: list[Record]) -> _Output:
         """Do what `_decide` does, for messages without headers in a queue without settings that concern them."""
-        entries, data, first = encoded.entries, encoded.data, queue.messages.next_sequence
-        count = len(entries)
-        self._core.admission.check_room(queue, count, len(data))
+        lengths, first = list(map(len, encoded.entries)), queue.messages.next_sequence
+        count, size = len(lengths), sum(lengths)
+        self._core.admission.check_room(queue, count, size)
         delay_ms = queue.settings.delay_ms
         due_ms = [now_ms + delay_ms] * count if delay_ms else []
-        lengths = list(map(len, entries))
+        data = record.joined(encoded.entries, size)
         records.append(record.Produce(record.PRODUCE, now_ms, queue.number, first, due_ms, lengths, data))
         return _Output(queue, range(first, first + count), frozenset(), records)
 
@@ -257,15 +251,12 @@ class Producer:
         if not placed.fresh:
             return output
         core.admission.check_keys(len(placed.keys), now_ms)
-        added, chosen, data = messages, entries, encoded.data
-        if duplicates:
-            added = [messages[index] for index in placed.fresh]
-            chosen = [entries[index] for index in placed.fresh]
-            data = b"".join(chosen)
-        number, first = queue.number, queue.messages.next_sequence
-        core.admission.check_room(queue, len(chosen), len(data))
-        due_ms = self._due_ms(settings, added, now_ms)
+        added = [messages[index] for index in placed.fresh]
+        chosen = [entries[index] for index in placed.fresh]
         lengths = list(map(len, chosen))
+        number, first, size = queue.number, queue.messages.next_sequence, sum(lengths)
+        core.admission.check_room(queue, len(chosen), size)
+        due_ms, data = self._due_ms(settings, added, now_ms), record.joined(chosen, size)
         lanes = [queue.lane_for(message.priority, message.group) for message in added]
         if any(map(any, lanes)):
             records.append(record.Send(record.SEND, now_ms, number, first, due_ms, lengths, lanes, data))

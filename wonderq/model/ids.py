@@ -52,7 +52,8 @@ def _id(number: int) -> str:
 class _Lanes(NamedTuple):
     """Numbers of `_TEXT_BYTES` each, one after the other in one integer; the first is the highest."""
 
-    count: int
+    length: int
+    """Number of numbers."""
     masks: Sequence[int]
     """For each of `_PARTS`, its bits in each lane."""
     fixed: int
@@ -83,9 +84,9 @@ def _ids(numbers: int, lanes: _Lanes) -> list[str]:
     uuids = lanes.fixed
     for mask, (_, _, shift) in zip(lanes.masks, _PARTS, strict=True):
         uuids |= (numbers & mask) << shift
-    text = bytearray(uuids.to_bytes(lanes.count * _TEXT_BYTES, "big").hex(), "ascii")
+    text = bytearray(uuids.to_bytes(lanes.length * _TEXT_BYTES, "big").hex(), "ascii")
     for place in _DASHES:
-        text[place::_TEXT_CHARACTERS] = b"-" * lanes.count
+        text[place::_TEXT_CHARACTERS] = b"-" * lanes.length
     whole = text.decode()
     return [whole[at : at + _TEXT_CHARACTERS] for at in range(0, len(whole), _TEXT_CHARACTERS)]
 

@@ -19,6 +19,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from itertools import accumulate, compress, groupby, islice, takewhile
 from typing import Any
 
+from wonderq.model.messages import new_tuple
 from wonderq.model.status import BURIED, CLAIMED, DELAYED, GONE, STATUS_COUNT, WAITING
 from wonderq.state.claim_names import ClaimNames
 from wonderq.state.deadlines import Deadlines
@@ -116,9 +117,8 @@ class Columns(MessageTable):
     def state_of(self, view: MessageView) -> MessageState:
         """Return the state of a message that is not pristine, for an UPDATE record that rewrites it."""
         claim = view.sequence, view.status, view.due_ms, view.timeout_ms, view.receives, view.token
-        return MessageState(
-            *claim, view.first_claimed_ms, view.updates + 1, *self.lane_of(view), self.consumer_of(view)
-        )
+        fields = *claim, view.first_claimed_ms, view.updates + 1, *self.lane_of(view), self.consumer_of(view)
+        return new_tuple(MessageState, fields)
 
     def consumer_of(self, view: MessageView) -> str:
         """Return the name of the consumer that holds a message; empty if it gave none, or if nobody holds it."""
