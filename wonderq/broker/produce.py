@@ -272,7 +272,7 @@ class Producer:
         """Return the time at which each message becomes available, or an empty list if none is delayed."""
         given = [_delay_ms(message, now_ms) for message in messages]
         delays_ms = [settings.delay_ms if delay_ms is None else delay_ms for delay_ms in given]
-        for delay_ms in delays_ms:
+        for delay_ms in set(delays_ms):
             self._core.limits.check_range("delay", delay_ms)
         return [now_ms + delay_ms for delay_ms in delays_ms] if any(delays_ms) else []
 
