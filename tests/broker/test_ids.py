@@ -37,6 +37,23 @@ def test_what_was_encoded_decodes_to_the_same(key: bytes, queue: int, sequence: 
     assert ids.decode_receipt(receipt) == (queue, sequence, token)
 
 
+@settings(deadline=None)
+@given(keys, queue_numbers, st.lists(sequences, max_size=40), tokens)
+def test_a_batch_has_the_ids_of_its_messages(key: bytes, queue: int, batch: list[int], token: int) -> None:
+    ids = Ids(key)
+    expected = [ids.message_id(queue, sequence) for sequence in batch]
+    assert ids.message_ids(queue, batch) == expected
+    receipts = [ids.receipt(queue, sequence, token) for sequence in batch]
+    assert ids.ids_and_receipts(queue, batch, token) == (expected, receipts)
+
+
+@settings(deadline=None)
+@given(keys, queue_numbers, st.integers(0, (1 << 48) - 300), st.integers(0, 300))
+def test_neighbours_have_the_ids_of_single_messages(key: bytes, queue: int, first: int, count: int) -> None:
+    ids, batch = Ids(key), range(first, first + count)
+    assert ids.message_ids(queue, batch) == [ids.message_id(queue, sequence) for sequence in batch]
+
+
 def test_ids_and_receipts_are_distinct() -> None:
     ids = Ids(KEY)
     places = [(queue, sequence) for queue in range(1, 5) for sequence in range(5000)]

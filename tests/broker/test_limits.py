@@ -19,6 +19,7 @@ from wonderq.model.errors import (
     BatchTooLargeError,
     BrokerError,
     BrokerFullError,
+    InvalidValueError,
     MessageTooLargeError,
     QueueFullError,
     TooManyInFlightError,
@@ -47,6 +48,13 @@ def refuses(kind: type[BrokerError], broker: Broker, call: Callable[[], Any], na
     assert len(log.records) == before
 
 
+BATCHES_OF_TARGETS: dict[str, Callable[[Broker, list[Target]], Any]] = {
+    "delete": lambda broker, targets: broker.delete_batch(QUEUE, targets),
+    "update": lambda broker, targets: broker.update_batch(QUEUE, [(each, Change(bury=True)) for each in targets]),
+    "hand over": lambda broker, targets: broker.hand_over(QUEUE, targets, {"other": ["x"]}),
+}
+
+
 class TestSizes:
     def test_of_a_message(self) -> None:
         broker = limited(message_bytes=10)
@@ -63,6 +71,14 @@ class TestSizes:
         refuses(BatchTooLargeError, broker, lambda: broker.produce(QUEUE, ["x" * 100] * 2), "may have 100 bytes")
         targets = [Target(each) for each in (*ids, ids[0])]
         refuses(BatchTooLargeError, broker, lambda: broker.delete_batch(QUEUE, targets), "may have 3 entries")
+
+    @pytest.mark.parametrize("call", BATCHES_OF_TARGETS)
+    def test_of_a_batch_of_targets(self, call: str) -> None:
+        broker, of = limited(batch_messages=3), BATCHES_OF_TARGETS[call]
+        targets = [Target(each) for each in broker.produce(QUEUE, ["x"] * 3)]
+        refuses(BatchTooLargeError, broker, lambda: of(broker, [*targets, targets[0]]), "may have 3 entries")
+        refuses(InvalidValueError, broker, lambda: of(broker, []), "at least one entry")
+        of(broker, targets)
 
 
 class TestQueues:

@@ -8,6 +8,7 @@ import struct
 import sys
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -301,6 +302,38 @@ def test_a_turn_is_bounded_however_many_queues_there_are(monkeypatch: pytest.Mon
         counts.append(before - frozen())
     assert max(counts) <= 12
     assert sum(counts) == 101
+
+
+#: Records that give a queue six items of a kind.
+SIX_OF: dict[str, Callable[[Known, int], object]] = {
+    "pages": lambda it, queue: [it.apply(record.PRODUCE, 9, queue, PAGE * n, [], [1], b"x") for n in range(6)],
+    "lanes": lambda it, queue: it.apply(
+        record.SEND, 9, queue, 0, [], [1] * 6, [[0, f"g{n}"] for n in range(6)], b"xxxxxx"
+    ),
+    "names of consumers": lambda it, queue: (
+        it.apply(record.PRODUCE, 9, queue, 0, [], [1] * 6, b"xxxxxx"),
+        [it.apply(record.NAMED_CLAIM, 9, queue, [n, 1], 50, 1 + n, f"worker {n}") for n in range(6)],
+    ),
+    "keys": lambda it, queue: it.apply(record.DEDUP, 9, queue, [[f"key {n}", n, 99] for n in range(6)]),
+}
+
+
+@pytest.mark.parametrize("kind", SIX_OF)
+def test_a_turn_is_bounded_by_what_the_queues_have(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state_module, "_TURN_WORK", 10)
+    monkeypatch.setattr(state_module, "_ITEMS_OF_A_UNIT", 1)
+    known = Known()
+    for number in range(2, 30):
+        known.apply(record.QUEUE, 1, number, f"queue-{number}", {}, 1, 0)
+        SIX_OF[kind](known, number)
+    snapshot = known.state.begin_snapshot()
+    counts, more = [0], True
+    while more:
+        more = snapshot.freeze_more()
+        counts.append(len(snapshot._frozen))
+    turns = [after - before for before, after in pairwise(counts)]
+    assert max(turns) <= 2, "seven units of work a queue, of ten"
+    assert sum(turns) == 29
 
 
 def test_chunks_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:

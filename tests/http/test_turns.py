@@ -1,18 +1,21 @@
-"""Reading much lets other requests have their turn: no turn does more than a bounded amount of work."""
+"""Long requests let others have their turn: no turn does more than a bounded amount of work."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
 from tests.support.clock import FakeClock
-from wonderq.broker import queries
+from wonderq.broker import produce, queries, updates
 from wonderq.broker.broker import Broker
-from wonderq.model.messages import Message, NewMessage
+from wonderq.broker.produce import Producer
+from wonderq.broker.updates import Updates
+from wonderq.model.messages import Change, Message, NewMessage, Target
 from wonderq.runtime import fibers
 from wonderq_storage import FileLog, SyncPolicy
 
@@ -121,3 +124,48 @@ def test_a_turn_matches_a_bounded_number_of_names(broker: Broker, turns: Turns) 
     turns.run(check)
     assert sum(turns.counts) == 450 + 29 + 225 + 10
     assert max(turns.counts) <= queries._CHUNK_NAMES
+
+
+def test_the_digests_of_a_batch_are_made_in_turns_and_without_the_lock(
+    broker: Broker, turns: Turns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker.put_queue("q", content_deduplication=True)
+    bodies = [f"{number} " + "x" * 50_000 for number in range(100)]
+    digest = produce._digest
+
+    def noted(body: str) -> str:
+        assert not broker.core.lock.locked()
+        turns.count(len(body))
+        return digest(body)
+
+    monkeypatch.setattr(produce, "_digest", noted)
+    sent = turns.run(lambda: broker.send("q", [*bodies, bodies[0]]))
+    assert sent.duplicates == {100}
+    assert max(turns.counts) <= fibers._STEPS_PER_TURN * produce._CHARACTERS_PER_STEP + len(bodies[-1])
+
+
+@pytest.mark.parametrize("is_set", [False, True])
+def test_deduplication_by_content_that_is_switched_meanwhile(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch, is_set: bool
+) -> None:
+    """The setting counts at the moment of the decision, although digests are made before."""
+    broker.put_queue("q", content_deduplication=not is_set)
+    decide = Producer._decide_output
+
+    def switched(producer: Producer, *given: Any) -> Any:
+        queue = broker.core.state.queues["q"]
+        queue.configure(replace(queue.settings, content_deduplication=is_set))
+        return decide(producer, *given)
+
+    monkeypatch.setattr(Producer, "_decide_output", switched)
+    assert broker.send("q", ["x", "x"]).duplicates == ({1} if is_set else set())
+
+
+def test_messages_are_written_again_in_turns(broker: Broker, turns: Turns, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = broker.produce("q", ["x"] * 1000)
+    prepare = Updates._prepare
+    monkeypatch.setattr(Updates, "_prepare", lambda *given: turns.count() or prepare(*given))
+    results = turns.run(lambda: broker.update_batch("q", [(Target(each), Change(body="y")) for each in ids]))
+    assert not any(results)
+    assert sum(turns.counts) == 1000
+    assert max(turns.counts) <= fibers._STEPS_PER_TURN // updates._STEPS_PER_MESSAGE + 1

@@ -9,6 +9,7 @@ _HTTP = "tests/http/test_limits.py"
 
 _HOSTILE = "tests/http/test_hostile_bodies.py"
 _ROOM = "tests/http/test_room.py"
+_TURNS = "tests/http/test_turns.py"
 _HALF_CLOSED = "tests/http/test_half_closed.py"
 
 MUTANTS = [
@@ -204,6 +205,38 @@ MUTANTS = [
         "        self._left_bytes -= size\n",
         "",
         (f"{_HTTP}::test_large_bodies_are_at_work_a_few_at_a_time_and_the_others_wait",),
+    ),
+    Mutant(
+        "batches_of_targets_have_no_limit",
+        "One request to delete or update any number of messages holds everybody up.",
+        "wonderq/broker/admission.py",
+        "        self._limits.check_entries(count)\n",
+        "",
+        (f"{_BROKER}::TestSizes::test_of_a_batch_of_targets",),
+    ),
+    Mutant(
+        "empty_batches_succeed",
+        "A client that lost its list gets a success for nothing.",
+        "wonderq/broker/admission.py",
+        "        if not count:\n",
+        "        if False:\n",
+        (f"{_BROKER}::TestSizes::test_of_a_batch_of_targets",),
+    ),
+    Mutant(
+        "digests_are_made_under_the_lock",
+        "A large batch to a queue with deduplication by content holds everybody up.",
+        "wonderq/broker/produce.py",
+        "        needs_digests = found is not None and found.settings.content_deduplication\n",
+        "        needs_digests = False\n",
+        (f"{_TURNS}::test_the_digests_of_a_batch_are_made_in_turns_and_without_the_lock",),
+    ),
+    Mutant(
+        "messages_are_written_again_in_one_turn",
+        "An update of the texts of a thousand messages holds everybody up.",
+        "wonderq/broker/updates.py",
+        "            took(_STEPS_PER_MESSAGE + ",
+        "            took(",
+        (f"{_TURNS}::test_messages_are_written_again_in_turns",),
     ),
     Mutant(
         "listings_take_no_turns",

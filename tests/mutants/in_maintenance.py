@@ -49,7 +49,7 @@ MUTANTS = [
         "compaction_voids_receipts",
         "A consumer's receipt is stale once the segment was compacted.",
         _COLUMNS,
-        "            page.token[index] = state.token\n",
+        "        page.token[index] = state.token\n",
         "",
         (f"{_REWRITING}::test_ids_and_receipts_stay_the_same",),
     ),

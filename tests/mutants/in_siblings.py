@@ -31,8 +31,8 @@ _FORGOTTEN = [
         "dead_letter_loses_its_trace",
         "A dead letter cannot be found in the trace of the request that failed.",
         _TRANSFERS,
-        '{**message.headers, "origin"',
-        '{**{name: each for name, each in message.headers.items() if name != "system"}, "origin"',
+        '{**headers, "origin"',
+        '{**{name: each for name, each in headers.items() if name != "system"}, "origin"',
         (_DEAD,),
     ),
     Mutant(

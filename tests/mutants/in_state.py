@@ -75,7 +75,7 @@ MUTANTS = [
         "given_back_keeps_its_token",
         "The receipt of a message that was given back still acts.",
         _COLUMNS,
-        "            if status != CLAIMED:\n                page.token[index] = NO_TOKEN\n",
+        "        if status != CLAIMED:\n            page.token[index] = NO_TOKEN\n",
         "",
         (f"{_RECEIPTS}::test_giving_a_message_back_voids_its_receipt",),
     ),
@@ -217,6 +217,14 @@ MUTANTS = [
         "        queue = self._unfrozen.pop(number, None)\n        if queue is not None:\n",
         "        queue = self._unfrozen.pop(number, None)\n        if queue is None:\n",
         (f"{_SNAPSHOTS}::test_a_record_between_two_turns_freezes_its_queue_first",),
+    ),
+    Mutant(
+        "turns_of_a_snapshot_count_queues_only",
+        "A checkpoint of many queues with many groups, keys or pages holds everybody up.",
+        _STATE,
+        "        return 1 + (len(pages) + len(lanes) + len(names) + len(dedup)) // _ITEMS_OF_A_UNIT\n",
+        "        return 1\n",
+        (f"{_SNAPSHOTS}::test_a_turn_is_bounded_by_what_the_queues_have",),
     ),
     Mutant(
         "thinned_messages_are_not_found",

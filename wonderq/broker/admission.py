@@ -57,7 +57,7 @@ class Admission:
             if sum(map(len, bodies)) > _LONG_CHARACTERS:
                 entries = self._encode_in_turns(bodies, headers or repeat({}))
             elif headers is None:
-                entries = [record.encode_entry(body) for body in bodies]
+                entries = record.encode_bodies(bodies)
             else:
                 entries = list(map(record.encode_entry, bodies, headers))
         except UnicodeEncodeError as error:

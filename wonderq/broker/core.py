@@ -99,6 +99,10 @@ class Transaction:
         return self.ended if isinstance(self.ended, CorruptLogError) else None
 
 
+Place = tuple[int, int | None]
+"""Sequence number of a message, and the token that its newest claim must have, or None."""
+
+
 class AppendAndApply(Protocol):
     """Signature of `Core.append_and_apply`."""
 
@@ -289,6 +293,14 @@ class Core:
             OtherQueueError: the message is one of another queue.
             StaleReceiptError: the receipt's claim is not the current one.
         """
+        return self.look_up(queue, self.locate(queue, target))
+
+    def locate(self, queue: Queue, target: Target) -> Place:
+        """Return the place that a target names.
+
+        Raises:
+            InvalidValueError, OtherQueueError: see `resolve`.
+        """
         token = None
         if target.receipt is not None:
             claim = self.ids.decode_receipt(target.receipt)
@@ -303,7 +315,16 @@ class Core:
             raise InvalidValueError("id", "Give the id or the receipt of the message.")
         if place[0] != queue.number:
             raise OtherQueueError
-        view = queue.messages.find(place[1])
+        return place[1], token
+
+    def look_up(self, queue: Queue, place: Place) -> MessageView:
+        """Return the message at a place, under the lock.
+
+        Raises:
+            MessageNotFoundError, StaleReceiptError: see `resolve`.
+        """
+        sequence, token = place
+        view = queue.messages.find(sequence)
         if view is None:
             raise MessageNotFoundError
         if token is not None and token != view.token:

@@ -26,6 +26,9 @@ from wonderq.state.state import Queue, State, queue_record
 _PRODUCER = "n"
 _PRODUCER_MS = 3_600_000
 
+#: Characters that are digested in a step of `took`.
+_CHARACTERS_PER_STEP = 300
+
 NewMessages = Sequence[str | NewMessage]
 """Messages to produce. A string is a message that has a body and nothing else."""
 
@@ -49,6 +52,8 @@ class _Encoded(NamedTuple):
     entries: list[bytes]
     typed: Sequence[NewMessage] | None
     """The messages, if one of them has more than a body."""
+    digests: Sequence[str]
+    """Digest of each body, if the queue had `content_deduplication`; otherwise empty."""
 
 
 class _Output(NamedTuple):
@@ -195,17 +200,20 @@ class Producer:
 
     def _encode(self, queue: str, messages: NewMessages) -> _Encoded:
         """Check messages, and encode them."""
-        admission = self._core.admission
-        if _are_bodies(messages):
-            return _Encoded(messages, admission.encode(messages), None)
-        is_fifo = queue.endswith(FIFO_SUFFIX)
-        typed = _typed(messages)
-        for message in typed:
-            message.check(is_fifo=is_fifo)
-            if message.attributes:
-                took(8 * len(message.attributes))
-        entries = admission.encode([each.body for each in typed], [each.headers() for each in typed])
-        return _Encoded(messages, entries, typed)
+        admission, typed = self._core.admission, None
+        if are_bodies(messages):
+            entries = admission.encode(messages)
+        else:
+            is_fifo = queue.endswith(FIFO_SUFFIX)
+            typed = _typed(messages)
+            for message in typed:
+                message.check(is_fifo=is_fifo)
+                if message.attributes:
+                    took(8 * len(message.attributes))
+            entries = admission.encode([each.body for each in typed], [each.headers() for each in typed])
+        found = self._core.state.queues.get(queue)
+        needs_digests = found is not None and found.settings.content_deduplication
+        return _Encoded(messages, entries, typed, _digests(messages) if needs_digests else ())
 
     def _decide_output(self, name: str, encoded: _Encoded, now_ms: int, created: int = 0) -> _Output:
         """Decide on the messages for one queue; ``created`` counts queues that the same transaction creates before."""
@@ -215,32 +223,29 @@ class Producer:
             queue = self._core.new_output_queue(name, now_ms, created)
             records.append(queue_record(queue, queue.settings, now_ms))
         if encoded.typed is None and queue.is_plain:
-            return self._decide_bodies(queue, encoded.entries, now_ms, records)
-        typed = _typed(encoded.messages) if encoded.typed is None else encoded.typed
-        return self._decide(queue, typed, encoded.entries, now_ms, records)
+            return self._decide_bodies(queue, encoded, now_ms, records)
+        return self._decide(queue, encoded, now_ms, records)
 
-    def _decide_bodies(self, queue: Queue, entries: Sequence[bytes], now_ms: int, records: list[Record]) -> _Output:
+    def _decide_bodies(self, queue: Queue, encoded: _Encoded, now_ms: int, records: list[Record]) -> _Output:
         """Do what `_decide` does, for messages without headers in a queue without settings that concern them."""
-        count, data, first = len(entries), b"".join(entries), queue.messages.next_sequence
-        self._core.admission.check_room(queue, count, len(data))
+        lengths, first = list(map(len, encoded.entries)), queue.messages.next_sequence
+        count, size = len(lengths), sum(lengths)
+        self._core.admission.check_room(queue, count, size)
         delay_ms = queue.settings.delay_ms
         due_ms = [now_ms + delay_ms] * count if delay_ms else []
-        lengths = list(map(len, entries))
+        data = record.joined(encoded.entries, size)
         records.append(record.Produce(record.PRODUCE, now_ms, queue.number, first, due_ms, lengths, data))
         return _Output(queue, range(first, first + count), frozenset(), records)
 
-    def _decide(
-        self,
-        queue: Queue,
-        messages: Sequence[NewMessage],
-        entries: Sequence[bytes],
-        now_ms: int,
-        records: list[Record],
-    ) -> _Output:
+    def _decide(self, queue: Queue, encoded: _Encoded, now_ms: int, records: list[Record]) -> _Output:
         """Give each message its place in the queue, and add the records of the new ones."""
-        core, settings = self._core, queue.settings
-        _check_settings(queue, messages)
-        placed = _deduplicate(queue, messages, now_ms)
+        core, settings, entries = self._core, queue.settings, encoded.entries
+        messages = _typed(encoded.messages) if encoded.typed is None else encoded.typed
+        _check_settings(queue, messages, entries)
+        digests: Sequence[str] = ()
+        if settings.content_deduplication:
+            digests = encoded.digests or [_digest(message.body) for message in messages]
+        placed = _deduplicate(queue, messages, digests, now_ms)
         duplicates = frozenset(range(len(messages))).difference(placed.fresh)
         output = _Output(queue, placed.sequences, duplicates, records)
         if not placed.fresh:
@@ -248,10 +253,10 @@ class Producer:
         core.admission.check_keys(len(placed.keys), now_ms)
         added = [messages[index] for index in placed.fresh]
         chosen = [entries[index] for index in placed.fresh]
-        number, first, data = queue.number, queue.messages.next_sequence, b"".join(chosen)
-        core.admission.check_room(queue, len(chosen), len(data))
-        due_ms = self._due_ms(settings, added, now_ms)
         lengths = list(map(len, chosen))
+        number, first, size = queue.number, queue.messages.next_sequence, sum(lengths)
+        core.admission.check_room(queue, len(chosen), size)
+        due_ms, data = self._due_ms(settings, added, now_ms), record.joined(chosen, size)
         lanes = [queue.lane_for(message.priority, message.group) for message in added]
         if any(map(any, lanes)):
             records.append(record.Send(record.SEND, now_ms, number, first, due_ms, lengths, lanes, data))
@@ -267,7 +272,7 @@ class Producer:
         """Return the time at which each message becomes available, or an empty list if none is delayed."""
         given = [_delay_ms(message, now_ms) for message in messages]
         delays_ms = [settings.delay_ms if delay_ms is None else delay_ms for delay_ms in given]
-        for delay_ms in delays_ms:
+        for delay_ms in set(delays_ms):
             self._core.limits.check_range("delay", delay_ms)
         return [now_ms + delay_ms for delay_ms in delays_ms] if any(delays_ms) else []
 
@@ -292,7 +297,8 @@ class Producer:
         return record.to_runs(sequences)
 
 
-def _are_bodies(messages: NewMessages) -> TypeGuard[Sequence[str]]:
+def are_bodies(messages: Sequence[object]) -> TypeGuard[Sequence[str]]:
+    """Return whether all messages have a body and nothing else. False if there are none."""
     return set(map(type, messages)) == {str}
 
 
@@ -300,7 +306,22 @@ def _typed(messages: NewMessages) -> list[NewMessage]:
     return [NewMessage(message) if isinstance(message, str) else message for message in messages]
 
 
-def _check_settings(queue: Queue, messages: Sequence[NewMessage]) -> None:
+def _digest(body: str) -> str:
+    """Return the idempotency key of a message without one, in a queue with `content_deduplication`."""
+    return sha256(body.encode()).hexdigest()
+
+
+def _digests(messages: NewMessages) -> list[str]:
+    """Return the digests of messages, in turns."""
+    digests = []
+    for message in messages:
+        body = message if isinstance(message, str) else message.body
+        digests.append(_digest(body))
+        took(1 + len(body) // _CHARACTERS_PER_STEP)
+    return digests
+
+
+def _check_settings(queue: Queue, messages: Sequence[NewMessage], entries: Sequence[bytes]) -> None:
     """Refuse messages that the settings of a queue do not allow.
 
     Raises:
@@ -310,19 +331,23 @@ def _check_settings(queue: Queue, messages: Sequence[NewMessage]) -> None:
     settings = queue.settings
     if settings.draining:
         raise QueueDrainingError(queue.name)
-    if settings.max_message_bytes:
+    most_bytes = settings.max_message_bytes
+    if most_bytes and max(map(len, entries)) > most_bytes:  # an entry is a few bytes longer than its message
         for message in messages:
             size = size_of(message.body, message.attributes)
-            if size > settings.max_message_bytes:
-                raise MessageTooLargeError(size, settings.max_message_bytes)
+            if size > most_bytes:
+                raise MessageTooLargeError(size, most_bytes)
 
 
-def _deduplicate(queue: Queue, messages: Sequence[NewMessage], now_ms: int) -> _Placed:
-    """Give each message a place in the queue: a new one, or that of the earlier message with the same key."""
-    placed, settings = _Placed([], [], {}), queue.settings
+def _deduplicate(queue: Queue, messages: Sequence[NewMessage], digests: Sequence[str], now_ms: int) -> _Placed:
+    """Give each message a place in the queue: a new one, or that of the earlier message with the same key.
+
+    ``digests`` are the keys of messages that give none. It is empty if those have no key.
+    """
+    placed, per_group = _Placed([], [], {}), queue.settings.deduplication_per_group
     first = queue.messages.next_sequence
     for index, message in enumerate(messages):
-        given, per_group = _idempotency_key(settings, message), settings.deduplication_per_group
+        given = message.key or (digests[index] if digests else "")
         key = _dedup_key(message, given, per_group=per_group) if given else ""
         sequence: int | None = None
         if key:
@@ -340,12 +365,6 @@ def _deduplicate(queue: Queue, messages: Sequence[NewMessage], now_ms: int) -> _
 
 def _delay_ms(message: NewMessage, now_ms: int) -> int | None:
     return message.delay_ms if message.deliver_at_ms is None else max(message.deliver_at_ms - now_ms, 0)
-
-
-def _idempotency_key(settings: QueueSettings, message: NewMessage) -> str:
-    if not message.key and settings.content_deduplication:
-        return sha256(message.body.encode()).hexdigest()
-    return message.key
 
 
 def _dedup_key(message: NewMessage, key: str, *, per_group: bool) -> str:

@@ -64,22 +64,24 @@ class Transfers:
 
     def _move_away(self, queue: Queue, views: Sequence[MessageView], target: str, reason: str) -> None:
         loaded = self._reader.load(queue, views)
+        headers = self.with_source(queue, loaded, reason, self._core.clock.now_ms())
+        prepared = [Transfer.of(message, target, each) for message, each in zip(loaded, headers, strict=True)]
         with self._core.transaction as now_ms:
             transfers = [
-                Transfer.of(message, target, self.with_source(queue, message, reason, now_ms))
-                for message in loaded
-                if self.is_unchanged(queue, message)
+                each for message, each in zip(loaded, prepared, strict=True) if self.is_unchanged(queue, message)
             ]
             if transfers:
                 self.move(queue, now_ms, transfers, leave=CLAIM_LEAVES)
                 self._core.counters.of(queue.name).dead_letters_moved += len(transfers)
                 self._core.consumers.notify(queue)  # their groups may go on
 
-    def with_source(self, queue: Queue, message: LoadedMessage, reason: str, now_ms: int) -> Headers:
-        """Return the headers of a message as a dead letter."""
-        view = message.view
-        message_id = self._core.ids.message_id(queue.number, view.sequence)
-        return {**message.headers, "origin": (queue.name, message_id, reason, now_ms, view.produced_ms, view.receives)}
+    def with_source(self, queue: Queue, messages: Sequence[LoadedMessage], reason: str, now_ms: int) -> list[Headers]:
+        """Return the headers of each message as a dead letter."""
+        ids = self._core.ids.message_ids(queue.number, [view.sequence for view, _, _ in messages])
+        return [
+            {**headers, "origin": (queue.name, message_id, reason, now_ms, view.produced_ms, view.receives)}
+            for (view, _, headers), message_id in zip(messages, ids, strict=True)
+        ]
 
     def _bury(self, queue: Queue, views: Sequence[MessageView]) -> None:
         with self._core.transaction as now_ms:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import compress
 from typing import NamedTuple
 
-from wonderq.broker.core import CLAIM_LEAVES, PORTION, PRODUCE_LEAVES, Core
-from wonderq.broker.reader import Headers, LoadedMessage, Reader
+from wonderq.broker.core import CLAIM_LEAVES, PORTION, PRODUCE_LEAVES, Core, Place
+from wonderq.broker.reader import LoadedMessage, Reader
 from wonderq.broker.transfers import Transfer, Transfers
 from wonderq.model.attributes import check_attributes
 from wonderq.model.errors import (
@@ -39,19 +40,33 @@ from wonderq_storage import Position
 MAX_BACKOFF_MS = 43_200_000
 _MAX_DOUBLINGS = 40
 
+#: Fields of a change of which one excludes the others.
+_EXCLUSIVE = ("visibility_timeout", "delay", "backoff", "expire", "bury", "dead")
+
 #: Characters of an error's message in the reason of a dead letter, which has the whole error in its last failure.
 _REASON_CHARACTERS = 1000
 _NO_REASON = "declared dead by its consumer"
 
-#: Bytes that are encoded in a step of `took`.
+#: Steps of `took` for each message that is written again, and bytes that are encoded in a step.
+_STEPS_PER_MESSAGE = 15
 _BYTES_PER_STEP = 500
 
 Update = tuple[Target, Change]
 
 
+class _Wanted(NamedTuple):
+    """A message that an update writes again."""
+
+    place: Place
+    view: MessageView
+    consumer: str
+    """Name of the consumer that holds it."""
+
+
 class Prepared(NamedTuple):
     """New entry of a message."""
 
+    place: Place
     made_from: Position
     """Position of the entry that it replaces."""
     receives: int
@@ -117,7 +132,7 @@ class Decision:
         if not (self._changes or self._rewrites):
             return []
         ordered = [self._rewrites[sequence] for sequence in sorted(self._rewrites)]
-        messages = self.queue.messages
+        messages, lengths = self.queue.messages, [len(entry) for _, entry in ordered]
         return [
             record.Update(
                 record.UPDATE,
@@ -126,9 +141,9 @@ class Decision:
                 self._changes,
                 record.to_runs(view.sequence for view, _ in ordered),
                 [view.produced_ms for view, _ in ordered],
-                [len(entry) for _, entry in ordered],
+                lengths,
                 [messages.state_of(view).stored for view, _ in ordered if not view.is_pristine],
-                b"".join(entry for _, entry in ordered),
+                record.joined([entry for _, entry in ordered], sum(lengths)),
             )
         ]
 
@@ -181,16 +196,20 @@ class Updates:
 
         An update whose message cannot be found has none. Called outside the lock.
         """
-        wanted: dict[int, MessageView] = {}
-        consumers: dict[int, str] = {}
+        places: dict[int, Place] = {}
+        for index, (target, change) in enumerate(updates):
+            if change.rewrites:
+                with suppress(BrokerError):
+                    places[index] = self._core.locate(queue, target)
+        took(2 * len(places))
+        wanted: dict[int, _Wanted] = {}
         with self._core.lock:
             target_queue = self._dead_letter_queue(queue)
-            for index, (target, change) in enumerate(updates):
-                if change.rewrites:
-                    with suppress(BrokerError):
-                        view = wanted[index] = self._core.resolve(queue, target)
-                        consumers[index] = queue.messages.consumer_of(view.at(now_ms))
-        views = {view.sequence: view for view in wanted.values()}
+            for index, place in places.items():
+                with suppress(BrokerError):
+                    view = self._core.look_up(queue, place)
+                    wanted[index] = _Wanted(place, view, queue.messages.consumer_of(view.at(now_ms)))
+        views = {each.view.sequence: each.view for each in wanted.values()}
         failing = sum(change.error is not None or change.dead for _, change in updates)
         most_bytes = self._core.limits.batch_bytes + 16 * len(wanted) + 2 * MAX_ERROR_BYTES * failing
         if len(views) == 1:  # there is nothing to split
@@ -199,40 +218,39 @@ class Updates:
         loaded = {each.view.sequence: each for each in self._reader.load(queue, list(views.values()))}
         prepared: dict[int, Prepared] = {}
         size = 0
-        for index, view in wanted.items():
-            message = loaded.get(view.sequence)
+        for index, each in wanted.items():
+            message = loaded.get(each.view.sequence)
             if message is None:
                 continue
-            change = updates[index][1]
-            prepared[index] = new = self._prepare(queue, message, change, target_queue, now_ms, consumers[index])
+            prepared[index] = new = self._prepare(queue, message, updates[index][1], each, target_queue, now_ms)
             size += len(new.entry)
             _check_bytes(size, most_bytes)
-            took(len(new.entry) // _BYTES_PER_STEP)
+            took(_STEPS_PER_MESSAGE + len(new.entry) // _BYTES_PER_STEP)
         return prepared
 
     def _prepare(
-        self, queue: Queue, message: LoadedMessage, change: Change, target_queue: str, now_ms: int, consumer: str
+        self, queue: Queue, message: LoadedMessage, change: Change, wanted: _Wanted, target_queue: str, now_ms: int
     ) -> Prepared:
         view, headers = message.view, message.headers
         body = message.body if change.body is None else change.body
         if change.attributes is not None:
             headers = {**headers, "attributes": dict(change.attributes)}
         if change.error is not None:
-            failure = Failure(change.error, now_ms, view.receives, consumer)
+            failure = Failure(change.error, now_ms, view.receives, wanted.consumer)
             headers = {**headers, FAILURE_HEADER: failure.to_header()}
         size = size_of(body, headers.get("attributes"))
         if change.dead and target_queue:
             reason = change.error.message[:_REASON_CHARACTERS] if change.error else ""
-            dead: Headers = self._transfers.with_source(
-                queue, message._replace(headers=headers), reason or _NO_REASON, now_ms
+            [dead] = self._transfers.with_source(
+                queue, [message._replace(headers=headers)], reason or _NO_REASON, now_ms
             )
             transfer = Transfer.of(message._replace(body=body), target_queue, dead)
-            return Prepared(view.position, view.receives, transfer.entry, size, transfer)
+            return Prepared(wanted.place, view.position, view.receives, transfer.entry, size, transfer)
         if change.replaces_contents:
             (entry,) = self._core.admission.encode([body], [headers])
         else:
             entry = record.encode_entry(body, headers)
-        return Prepared(view.position, view.receives, entry, size, None)
+        return Prepared(wanted.place, view.position, view.receives, entry, size, None)
 
     def _dead_letter_queue(self, queue: Queue) -> str:
         """Return the queue that gets the dead letters of a queue; empty if there is none and it cannot be created."""
@@ -257,11 +275,12 @@ class Updates:
         decision = Decision(queue, seen)
         for index, (target, change) in enumerate(updates):
             try:
-                view = self._core.resolve(queue, target).at(now_ms)
+                new = prepared.get(index)
+                place = self._core.locate(queue, target) if new is None else new.place
+                view = self._core.look_up(queue, place).at(now_ms)
                 if view.sequence in seen:
                     raise InvalidValueError("entries", "A batch may update a message only once.")
                 after = self._decide(view, change, now_ms)
-                new = prepared.get(index)
                 if change.rewrites:
                     if new is None or (new.made_from, new.receives) != (view.position, view.receives):
                         return None
@@ -350,14 +369,14 @@ def _check_one_change(change: Change) -> None:
     Raises:
         InvalidValueError: it asks for two.
     """
-    given = {
-        "visibility_timeout": change.visibility_timeout_ms is not None,
-        "delay": change.delay_ms is not None,
-        "backoff": change.backoff_ms is not None,
-        "expire": change.expire,
-        "bury": change.bury,
-        "dead": change.dead,
-    }
-    asked = [name for name, is_given in given.items() if is_given]
-    if len(asked) > 1:
+    given = (
+        change.visibility_timeout_ms is not None,
+        change.delay_ms is not None,
+        change.backoff_ms is not None,
+        change.expire,
+        change.bury,
+        change.dead,
+    )
+    if sum(given) > 1:
+        asked = list(compress(_EXCLUSIVE, given))
         raise InvalidValueError(asked[1], f"Give only one of {' and '.join(asked)}.")

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from struct import Struct
+from typing import NamedTuple
 
 _SEQUENCE_BITS = 48
 _QUEUE_BITS = 32
@@ -22,22 +24,71 @@ _CHECK_SHIFT = _SEQUENCE_BITS + _QUEUE_BITS
 _CHECK_BITS = _ID_BITS - _CHECK_SHIFT
 
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.IGNORECASE)
-_ID_DIGITS = Struct("8s 4s 4s 4s 12s")
 
 _SEQUENCE_MASK = (1 << _SEQUENCE_BITS) - 1
 _MASK = _MODULUS - 1
 #: Factors that make room in a UUID for the two variant bits and the four version bits, and the value of these bits.
 _VARIANT_ROOM, _VERSION_ROOM, _FIXED_BITS = 0b11 << 62, 0b1111 << 76, 8 << 76 | 0b10 << 62
 
+#: In a batch, a UUID takes a hexadecimal digit for each of its 36 characters. Here are the parts of a number (first bit
+#: and bits, and the bits by which they are moved), the fixed bits, and the places of the dashes.
+_PARTS = ((0, 48, 0), (48, 14, 4), (62, 12, 10), (74, 16, 18), (90, 32, 22))
+_FIXED_OF_BATCH = 8 << 84 | 0b10 << 66
+_TEXT_CHARACTERS = 36
+_TEXT_BYTES = _TEXT_CHARACTERS // 2
+_DASHES = (8, 13, 18, 23)
+
 _RECEIPT = Struct(">16sI")
 _RECEIPT_DIGITS = 2 * _RECEIPT.size
 
 
-def _ids(numbers: Iterable[int]) -> list[str]:
-    """Return numbers as UUIDs. One call for a batch takes half the time of one call per id."""
-    uuids = [n + (n >> 62) * _VARIANT_ROOM + (n >> 74) * _VERSION_ROOM + _FIXED_BITS for n in numbers]
-    digits = b"".join([uuid.to_bytes(16, "big") for uuid in uuids]).hex().encode()
-    return list(map(bytes.decode, map(b"-".join, _ID_DIGITS.iter_unpack(digits))))
+def _id(number: int) -> str:
+    """Return a number as a UUID."""
+    uuid = number + (number >> 62) * _VARIANT_ROOM + (number >> 74) * _VERSION_ROOM + _FIXED_BITS
+    digits = f"{uuid:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+class _Lanes(NamedTuple):
+    """Numbers of `_TEXT_BYTES` each, one after the other in one integer; the first is the highest."""
+
+    length: int
+    """Number of numbers."""
+    masks: Sequence[int]
+    """For each of `_PARTS`, its bits in each lane."""
+    fixed: int
+    """`_FIXED_OF_BATCH` in each lane."""
+    ones: int
+    """1 in each lane."""
+    indexes: int
+    """0, 1, 2 and so on."""
+
+
+@lru_cache(maxsize=4)
+def _lanes(count: int) -> _Lanes:
+    ones = _joined([1] * count)
+    masks = [((1 << bits) - 1 << first) * ones for first, bits, _ in _PARTS]
+    return _Lanes(count, masks, _FIXED_OF_BATCH * ones, ones, _joined(range(count)))
+
+
+def _joined(numbers: Iterable[int]) -> int:
+    """Return numbers in lanes."""
+    return int.from_bytes(b"".join([n.to_bytes(_TEXT_BYTES, "big") for n in numbers]), "big")
+
+
+def _ids(numbers: int, lanes: _Lanes) -> list[str]:
+    """Return the numbers in lanes as UUIDs; bits above those of an id are ignored.
+
+    An operation on all of them takes little longer than on one number.
+    """
+    uuids = lanes.fixed
+    for mask, (_, _, shift) in zip(lanes.masks, _PARTS, strict=True):
+        uuids |= (numbers & mask) << shift
+    text = bytearray(uuids.to_bytes(lanes.length * _TEXT_BYTES, "big").hex(), "ascii")
+    for place in _DASHES:
+        text[place::_TEXT_CHARACTERS] = b"-" * lanes.length
+    whole = text.decode()
+    return [whole[at : at + _TEXT_CHARACTERS] for at in range(0, len(whole), _TEXT_CHARACTERS)]
 
 
 class Ids:
@@ -56,11 +107,16 @@ class Ids:
 
     def message_id(self, queue: int, sequence: int) -> str:
         """Return the id of one message."""
-        return _ids((self._encode(queue, sequence),))[0]
+        return _id(self._encode(queue, sequence))
 
-    def message_ids(self, queue: int, sequences: Iterable[int]) -> list[str]:
-        """Return the ids of messages of one queue."""
-        return _ids(self._numbers(queue, sequences))
+    def message_ids(self, queue: int, sequences: Sequence[int]) -> list[str]:
+        """Return the ids of messages of one queue. A range takes half the time per id."""
+        if len(sequences) < 2:
+            return [self.message_id(queue, sequence) for sequence in sequences]
+        lanes = _lanes(len(sequences))
+        if isinstance(sequences, range) and sequences.step == 1:
+            return _ids(self._encode(queue, sequences.start) * lanes.ones + self._factor * lanes.indexes, lanes)
+        return _ids(_joined(self._numbers(queue, sequences)), lanes)
 
     def _numbers(self, queue: int, sequences: Iterable[int]) -> list[int]:
         base, factor = self._encode(queue, 0), self._factor
@@ -76,7 +132,7 @@ class Ids:
         end = token.to_bytes(4, "big")
         digits = b"".join([n.to_bytes(16, "big") + end for n in numbers]).hex()
         receipts = [digits[at : at + _RECEIPT_DIGITS] for at in range(0, len(digits), _RECEIPT_DIGITS)]
-        return _ids(numbers), receipts
+        return _ids(_joined(numbers), _lanes(len(numbers))), receipts
 
     def decode_id(self, text: str) -> tuple[int, int] | None:
         """Return the queue number and the sequence number of an id, or None if it is not an id of this log."""

@@ -73,7 +73,7 @@ class NewMessage(NamedTuple):
                 )
         if self.attributes:
             check_attributes(self.attributes)
-        for name, value in (self.system or {}).items():
+        for name, value in self.system.items() if self.system else ():
             if name not in _SYSTEM_NAMES:
                 raise InvalidValueError(
                     name, f"{name[:100]} is not a system attribute. Use one of {', '.join(sorted(_SYSTEM_NAMES))}."

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Hashable
+from collections.abc import Callable
 from functools import cache
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar
 
 import falcon
 import msgspec
@@ -28,17 +28,22 @@ _NAME_CHARACTERS = 100
 #: Most values of one entry of a batch, or of any other request: its fields, and 64 attributes that state their types.
 _VALUES_PER_ENTRY = 256
 
+#: Bytes in which entries are found, without being decoded, in a step of `took`.
+_SCANNED_BYTES_PER_STEP = 1000
+
 #: Characters of a message of msgspec that are read, at its beginning and at its end.
 _ERROR_CHARACTERS = 2000
 
 _inspection_lock = threading.Lock()
 
 
-@cache
-def _decoders(schema: Hashable) -> dict[str, Any]:
+def _make_decoders(schema: Any) -> dict[str, Any]:
     # msgspec inspects a type when it is first used, and crashes if two threads do that at the same time (0.22).
     with _inspection_lock:
         return {JSON: msgspec.json.Decoder(schema), MSGPACK: msgspec.msgpack.Decoder(schema)}
+
+
+_decoders: Callable[[Any], dict[str, Any]] = cache(_make_decoders)
 
 
 def read_body(req: falcon.Request, schema: type[_T], limits: Limits) -> _T:
@@ -53,12 +58,14 @@ def read_body(req: falcon.Request, schema: type[_T], limits: Limits) -> _T:
         raise RequestError(
             400, "ambiguous_request", "The request has fields in both body and query string. Give all in the body."
         )
-    data = req.bounded_stream.read()
+    data = req.stream.read(req.content_length or 0)
     if not data:
         raise RequestError(400, "empty_body", "The request has no body. Send a JSON object.")
     check_written(req, data)
-    media_type = (req.content_type or "").partition(";")[0].strip().lower()
-    decoder = _decoders(cast("Hashable", schema)).get(media_type)
+    decoders, media_type = _decoders(schema), req.content_type or ""
+    if media_type not in decoders:  # it has a parameter, or capitals
+        media_type = media_type.partition(";")[0].strip().lower()
+    decoder = decoders.get(media_type)
     if decoder is None:
         raise RequestError(
             415,
@@ -88,14 +95,17 @@ def _decode_large(data: bytes, media_type: str, schema: type[_T], limits: Limits
     lists = ENTRIES.get(schema)
     if lists is None:
         check_structure(data, media_type, entry_bounds._replace(values=_VALUES_PER_ENTRY + 2 * limits.batch_messages))
-        value: _T = _decode(_decoders(cast("Hashable", schema))[media_type], data, media_type, schema)
+        value: _T = _decode(_decoders(schema)[media_type], data, media_type, schema)
         return value
     check_structure(data, media_type, Bounds(_VALUES_PER_ENTRY * (limits.batch_messages + 1), string_bytes))
-    outer = _decode(_decoders(cast("Hashable", _with_raw_entries(schema)))[media_type], data, media_type, schema)
+    steps = len(data) // _SCANNED_BYTES_PER_STEP
+    took(steps)  # a scan that takes long is done in a turn of its own
+    outer = _decode(_decoders(_with_raw_entries(schema))[media_type], data, media_type, schema)
+    took(steps)
     attributes = getattr(outer, "attributes", msgspec.UNSET)
     if isinstance(attributes, msgspec.Raw):
         check_structure(memoryview(attributes), media_type, entry_bounds)
-        decoder = _decoders(cast("Hashable", Attributes))[media_type]
+        decoder = _decoders(Attributes)[media_type]
         outer.attributes = _decode(decoder, attributes, media_type, schema, "attributes")
     found = {name: getattr(outer, name) for name in lists if isinstance(getattr(outer, name), list)}
     limits.check_entries(sum(map(len, found.values())))  # before an object is made for each
@@ -147,7 +157,7 @@ def read_query(req: falcon.Request, schema: type[_T]) -> _T:
         if isinstance(value, list):
             name = name[:_NAME_CHARACTERS]  # noqa: PLW2901
             raise RequestError(400, "invalid_value", f"{name} is given more than once. Give it once.", name)
-    _decoders(cast("Hashable", schema))  # under the lock, so that `convert` is not the first use of the type
+    _decoders(schema)  # under the lock, so that `convert` is not the first use of the type
     try:
         return msgspec.convert(req.params, schema, strict=False)
     except msgspec.ValidationError as error:

@@ -10,6 +10,7 @@ import falcon
 from msgspec import UNSET, UnsetType
 
 from wonderq.broker.claims import ClaimOptions
+from wonderq.broker.produce import are_bodies
 from wonderq.httpd.errors import RequestError, error_object
 from wonderq.httpd.room import RESPONSE_SHARE
 from wonderq.model import errors
@@ -88,6 +89,8 @@ class Produce(Resource):
     ) -> dict[str, Any]:
         delay_ms, key = set_ms(body.delay), body.idempotency_key
         if not trace and delay_ms is None and isinstance(key, UnsetType):
+            if are_bodies(messages):  # most batches
+                return _sent_object(self.broker.send(queue, messages, number))
             new = [each if isinstance(each, str) else sendable(each.message, each, trace) for each in messages]
             return _sent_object(self.broker.send(queue, new, number))
         complete = []

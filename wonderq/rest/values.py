@@ -108,14 +108,16 @@ def new_message(text: str, body: schemas.MessageFields, trace: Trace) -> NewMess
         if body.delay is not UNSET:
             raise RequestError(400, "ambiguous_request", "Give either delay or deliver_at, not both.", "deliver_at")
         deliver_at_ms = round(body.deliver_at.timestamp() * 1000)
-    own = {"traceparent": body.traceparent, "tracestate": body.tracestate}
-    system = trace if body.traceparent is UNSET else {}
+    if body.traceparent is not UNSET or body.tracestate is not UNSET:
+        own = {"traceparent": body.traceparent, "tracestate": body.tracestate}
+        system = trace if body.traceparent is UNSET else {}
+        trace = {**system, **{name: value for name, value in own.items() if isinstance(value, str)}}
     return NewMessage(
         text,
         set_ms(body.delay),
         deliver_at_ms,
         attributes_of(body.attributes),
-        {**system, **{name: value for name, value in own.items() if isinstance(value, str)}},
+        trace,
         set_value(body.group) or "",
         set_value(body.priority) or 0,
         set_value(body.idempotency_key) or "",
@@ -152,6 +154,7 @@ def _attribute(name: str, value: str | float | schemas.TypedAttribute) -> Attrib
 
 def change_of(body: schemas.Update) -> Change:
     """Return the change that an update requests."""
+    took(5)
     return Change(
         set_ms(body.visibility_timeout),
         set_ms(body.delay),

@@ -19,6 +19,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from itertools import accumulate, compress, groupby, islice, takewhile
 from typing import Any
 
+from wonderq.model.messages import new_tuple
 from wonderq.model.status import BURIED, CLAIMED, DELAYED, GONE, STATUS_COUNT, WAITING
 from wonderq.state.claim_names import ClaimNames
 from wonderq.state.deadlines import Deadlines
@@ -116,9 +117,8 @@ class Columns(MessageTable):
     def state_of(self, view: MessageView) -> MessageState:
         """Return the state of a message that is not pristine, for an UPDATE record that rewrites it."""
         claim = view.sequence, view.status, view.due_ms, view.timeout_ms, view.receives, view.token
-        return MessageState(
-            *claim, view.first_claimed_ms, view.updates + 1, *self.lane_of(view), self.consumer_of(view)
-        )
+        fields = *claim, view.first_claimed_ms, view.updates + 1, *self.lane_of(view), self.consumer_of(view)
+        return new_tuple(MessageState, fields)
 
     def consumer_of(self, view: MessageView) -> str:
         """Return the name of the consumer that holds a message; empty if it gave none, or if nobody holds it."""
@@ -302,15 +302,16 @@ class Columns(MessageTable):
         source = self.lanes.pick(plain, self.counts[CLAIMED] - self.lanes.in_flight, allowance)
         try:
             for sequence in source:
-                for page, index, _ in self._live_slices((sequence, 1)):
-                    view = page.view(index)
-                    if view.receives >= receives:
-                        self._set_status(page, index, SPENT)
-                        aside.append(view)
-                        if self.lanes.block_groups:
-                            blocked.add(view.lane)
-                    else:
-                        others -= view.lane not in blocked
+                page, index = self._place_of(sequence)
+                assert page is not None
+                view = page.view(index)
+                if view.receives >= receives:
+                    self._set_status(page, index, SPENT)
+                    aside.append(view)
+                    if self.lanes.block_groups:
+                        blocked.add(view.lane)
+                else:
+                    others -= view.lane not in blocked
                 if others <= 0 or len(aside) == most:
                     break
         finally:
@@ -321,8 +322,9 @@ class Columns(MessageTable):
     def put_back(self, limit: int) -> None:
         """Undo `set_aside_next` for at most ``limit`` messages."""
         for view in self.after(-1, limit, SPENT):
-            for page, index, _ in self._live_slices((view.sequence, 1)):
-                self._set_status(page, index, WAITING)
+            page, index = self._place_of(view.sequence)
+            assert page is not None
+            self._set_status(page, index, WAITING)
 
     def set_aside_first(self, limit: int) -> list[MessageView]:
         """Return up to ``limit`` messages that are set aside, the oldest first."""
@@ -349,9 +351,9 @@ class Columns(MessageTable):
             self._extend(first, at_ms, position, lengths)
         self.counts[WAITING] += total
         self.next_sequence = first + total
-        if lanes:
-            for sequence, (priority, group) in enumerate(lanes, first):
-                self._enter_lane(sequence, priority, group)
+        for page, start, stop in self._slices((first, total)) if lanes else ():
+            for index in range(start, stop):
+                self._enter_lane(page, index, *lanes[page.sequence(index) - first])
         sequence = first
         for due, same in groupby(due_ms):
             count = sum(1 for _ in same)
@@ -433,16 +435,15 @@ class Columns(MessageTable):
             for part in range(first, end, PAGE_MESSAGES):
                 self._deadlines.add(page, due_ms, part, min(end - part, PAGE_MESSAGES))
 
-    def _enter_lane(self, sequence: int, priority: int, group: str) -> None:
+    def _enter_lane(self, page: Page, index: int, priority: int, group: str) -> None:
         """Move a waiting message into the lane of its priority and group, if it has either."""
-        if not (priority or group):
-            return
-        for page, index, _ in self._live_slices((sequence, 1)):
-            page.grow(page.lane)
+        if priority or group:
+            if index >= len(page.lane):
+                page.grow(page.lane)
             page.lane[index] = number = self.lanes.number_of(priority, group)
             page.status[index] = IN_LANE
             page.waiting -= 1
-            self.lanes.update_status(number, sequence, GONE, IN_LANE)
+            self.lanes.update_status(number, page.sequence(index), GONE, IN_LANE)
 
     def claim(self, runs: Runs, at_ms: int, timeout_ms: int, token: int, consumer: str = "") -> None:
         """Claim messages until ``at_ms + timeout_ms``. ``token`` identifies the claim."""
@@ -511,19 +512,21 @@ class Columns(MessageTable):
 
     def change(self, sequence: int, status: int, due_ms: int, timeout_ms: int, receives: int | None = None) -> None:
         """Release, renew, delay or bury one message. ``receives`` sets its receive count, if given."""
-        for page, index, _ in self._live_slices((sequence, 1)):
-            page.grow_claims()
-            self._set_status(page, index, status)
-            page.due_ms[index] = due_ms
-            page.timeout_ms[index] = timeout_ms
-            if receives is not None:
-                page.receives[index] = receives
-                if not receives:
-                    page.first_claimed_ms[index] = 0
-            if status != CLAIMED:
-                page.token[index] = NO_TOKEN
-            if status in (CLAIMED, DELAYED):
-                self._deadlines.add(page, due_ms, sequence, 1)
+        page, index = self._place_of(sequence)
+        if page is None:
+            return
+        page.grow_claims()
+        self._set_status(page, index, status)
+        page.due_ms[index] = due_ms
+        page.timeout_ms[index] = timeout_ms
+        if receives is not None:
+            page.receives[index] = receives
+            if not receives:
+                page.first_claimed_ms[index] = 0
+        if status != CLAIMED:
+            page.token[index] = NO_TOKEN
+        if status in (CLAIMED, DELAYED):
+            self._deadlines.add(page, due_ms, sequence, 1)
 
     def rewrite(self, runs: Runs, position: int, produced_ms: Sequence[int], lengths: Sequence[int]) -> None:
         """Replace all fields of messages by those of pristine ones. Messages that do not exist are added.
@@ -571,23 +574,24 @@ class Columns(MessageTable):
 
     def rewrite_state(self, state: MessageState) -> None:
         """Set the state of a message that `rewrite` made pristine."""
-        sequence = state.sequence
-        self._enter_lane(sequence, state.priority, state.group)
-        for page, index, _ in self._live_slices((sequence, 1)):
-            if state.consumer:
-                self.claim_names.begin(state.token, state.consumer)
-            page.grow_claims()
-            self._set_status(page, index, state.status)
-            page.due_ms[index] = state.due_ms
-            page.timeout_ms[index] = state.timeout_ms
-            page.receives[index] = state.receives
-            page.token[index] = state.token
-            page.first_claimed_ms[index] = state.first_claimed_ms
-            if state.version > 1:
-                page.grow(page.updates)
-                page.updates[index] = state.version - 1
-            if state.status in (CLAIMED, DELAYED):
-                self._deadlines.add(page, state.due_ms, sequence, 1)
+        page, index = self._place_of(state.sequence)
+        if page is None:
+            return
+        self._enter_lane(page, index, state.priority, state.group)
+        if state.consumer:
+            self.claim_names.begin(state.token, state.consumer)
+        page.grow_claims()
+        self._set_status(page, index, state.status)
+        page.due_ms[index] = state.due_ms
+        page.timeout_ms[index] = state.timeout_ms
+        page.receives[index] = state.receives
+        page.token[index] = state.token
+        page.first_claimed_ms[index] = state.first_claimed_ms
+        if state.version > 1:
+            page.grow(page.updates)
+            page.updates[index] = state.version - 1
+        if state.status in (CLAIMED, DELAYED):
+            self._deadlines.add(page, state.due_ms, state.sequence, 1)
 
     def _page_for(self, sequence: int, stop: int) -> Page:
         """Return the page of the messages from ``sequence`` up to ``stop``, created or extended if necessary."""

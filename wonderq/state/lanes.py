@@ -260,7 +260,7 @@ class Lanes:
             for priority in range(MAX_PRIORITY, -1, -1):
                 plain_next = None if priority else next(plain, None)
                 while True:
-                    lane = self._top(priority)
+                    lane, sequence = self._top(priority)
                     plain_key = plain_in_flight, plain_turn
                     if plain_next is not None and (lane is None or plain_key <= lane.group.key):
                         yield plain_next
@@ -278,19 +278,24 @@ class Lanes:
                         allowed[name] = allowance(name)
                     if allowed[name] <= 0:
                         self._withdraw(lane)
-                    past_spent = False
-                    while allowed[name] > 0 and (sequence := self._head(lane, past_spent)) is not None:
+                    past_spent, before = False, len(taken)
+                    while allowed[name] > 0 and sequence is not None:
                         yield sequence
                         if self._status_of(sequence) == SPENT:
                             past_spent = True
-                            continue
-                        if past_spent and self._fifo:  # those before it block it now
+                        elif past_spent and self._fifo:  # those before it block it now
                             break
-                        taken.append((lane, sequence, lane.group.turn))
-                        self._take(lane, sequence)
-                        allowed[name] -= 1
-                        if not self._fifo or self._is_full(lane.group):
-                            break
+                        else:
+                            taken.append((lane, sequence, lane.group.turn))
+                            self._take(lane, sequence)
+                            allowed[name] -= 1
+                            if not self._fifo or self._is_full(lane.group):
+                                break
+                        sequence = self._head(lane, past_spent)
+                    if past_spent and self._fifo:
+                        self._withdraw(lane)
+                        if len(taken) == before:  # it is closed until those have left
+                            del visited[lane.number]
         finally:
             self._put_back(taken)
             self._turn = turn
@@ -324,13 +329,13 @@ class Lanes:
         """Return whether a group has reached its limit of messages in flight. Ungrouped messages have no limit."""
         return bool(self._in_flight_per_group and group.name and group.in_flight >= self._in_flight_per_group)
 
-    def _is_open(self, lane: Lane) -> bool:
-        """Return whether a lane can deliver a message."""
-        if self._is_full(lane.group):
+    def _next(self, lane: Lane) -> int | None:
+        """Return the message that a lane can deliver, or None if it is closed."""
+        if self._in_flight_per_group and self._is_full(lane.group):
             if lane.ready:
                 self._full.add(lane.number)
-            return False
-        return self._head(lane) is not None
+            return None
+        return self._head(lane)
 
     def _head(self, lane: Lane, past_spent: bool = False) -> int | None:
         """Return the next message of a lane, or None.
@@ -340,17 +345,24 @@ class Lanes:
         head = self._first(lane.ready, IN_LANE)
         if head is None or not self._fifo:
             return head
-        for heap, status in ((lane.claimed, CLAIMED), (lane.delayed, DELAYED), (lane.spent, SPENT)):
-            if past_spent and heap is lane.spent:
-                break
-            if heap and (older := self._first(heap, status)) is not None and older < head:
-                return None
+        if (
+            (lane.claimed and self._is_older(lane.claimed, CLAIMED, head))
+            or (lane.delayed and self._is_older(lane.delayed, DELAYED, head))
+            or (lane.spent and not past_spent and self._is_older(lane.spent, SPENT, head))
+        ):
+            return None
         return head
+
+    def _is_older(self, heap: list[int], status: int, sequence: int) -> bool:
+        """Return whether the oldest message of a heap is older than another message."""
+        first = self._first(heap, status)
+        return first is not None and first < sequence
 
     def _offer(self, lane: Lane) -> None:
         """List an open lane under its current key, unless it is listed under that key or a smaller one."""
-        key = lane.group.key
-        if (lane.listed is not None and lane.listed <= key) or not self._is_open(lane):
+        group = lane.group
+        key = group.in_flight, group.turn
+        if (lane.listed is not None and lane.listed <= key) or self._next(lane) is None:
             return
         lane.listed = key
         heap = self._open.get(lane.priority)
@@ -369,8 +381,8 @@ class Lanes:
         self._open[lane.priority].pop()
         lane.listed = None
 
-    def _top(self, priority: int) -> Lane | None:
-        """Return the lane of a priority that delivers the next message, or None."""
+    def _top(self, priority: int) -> tuple[Lane | None, int | None]:
+        """Return the lane of a priority that delivers the next message, and this message; None if there is none."""
         heap = self._open.get(priority)
         while heap is not None and (entry := heap.first()) is not None:
             key, number = entry
@@ -381,8 +393,8 @@ class Lanes:
             if key != lane.group.key:
                 self._withdraw(lane)
                 self._offer(lane)
-            elif self._is_open(lane):
-                return lane
+            elif (sequence := self._next(lane)) is not None:
+                return lane, sequence
             else:
                 self._withdraw(lane)
-        return None
+        return None, None

@@ -47,6 +47,17 @@ class MessageTable:
             index = sequence - page.first
         return page.status[index] if page is not None and 0 <= index < len(page.status) else GONE
 
+    def _place_of(self, sequence: int) -> tuple[Page | None, int]:
+        """Return the page of a message, which may be changed, and the index in it; None if there is no such message."""
+        page = self._pages.get(sequence >> PAGE_BITS)
+        if page is None or page.sequences is not None:
+            page, index = self._sparse_place(sequence)
+        else:
+            index = sequence - page.first
+        if page is None or not 0 <= index < len(page.status) or page.status[index] == GONE:
+            return None, -1
+        return self._writable(page), index
+
     def _length_of(self, sequence: int) -> int:
         """Return the bytes of the entry of a message, which must exist."""
         page = self._pages.get(sequence >> PAGE_BITS)

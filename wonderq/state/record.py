@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import add
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgpack
@@ -49,6 +50,32 @@ Runs = list[int]
 
 Lane: TypeAlias = tuple[int, str]
 """Priority and group of a message."""
+
+
+class Pieces:
+    """Entries of a new record that are joined only when it is encoded, because copying many megabytes takes long."""
+
+    __slots__ = ("_entries", "_size")
+
+    def __init__(self, entries: Sequence[bytes], size: int) -> None:
+        self._entries = entries
+        self._size = size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __bytes__(self) -> bytes:
+        return b"".join(self._entries)
+
+    def encode_after(self, fields: Sequence[Any]) -> bytes:
+        """Return the record that has these fields, and the entries as the last one."""
+        without = _encode((*fields, b""))
+        return b"".join((without[: -len(_NO_BYTES)], _BYTES_HEAD.pack(_BYTES_32, self._size), *self._entries))
+
+
+def joined(entries: Sequence[bytes], size: int) -> bytes | Pieces:
+    """Return entries of ``size`` bytes together as the last field of a new record."""
+    return Pieces(entries, size) if size > _LONG_BYTES else b"".join(entries)
 
 
 class Identity(NamedTuple):
@@ -88,7 +115,7 @@ class Produce(NamedTuple):
     """Time at which each message becomes available; empty if none is delayed."""
     lengths: Sequence[int]
     """Bytes of each message's entry."""
-    entries: bytes
+    entries: bytes | Pieces
 
 
 class Claim(NamedTuple):
@@ -133,7 +160,7 @@ class Update(NamedTuple):
     """Bytes of the entry of each rewritten message."""
     claims: Sequence[Sequence[Any]]
     """`MessageState` of each rewritten message that is not pristine."""
-    entries: bytes
+    entries: bytes | Pieces
 
 
 class Purge(NamedTuple):
@@ -168,7 +195,7 @@ class Send(NamedTuple):
     """Bytes of each message's entry."""
     lanes: Sequence[Lane]
     """Priority and group of each message."""
-    entries: bytes
+    entries: bytes | Pieces
 
 
 class Dedup(NamedTuple):
@@ -262,6 +289,14 @@ class MessageState(NamedTuple):
 #: First byte of a msgpack array of two elements.
 _PAIR = 0x92
 
+#: Bytes of entries above which a new record does not join them before it is encoded.
+_LONG_BYTES = 1 << 18
+
+#: Empty bytes in msgpack; the first byte of up to 2**32 bytes, and what precedes these.
+_NO_BYTES = b"\xc4\x00"
+_BYTES_32 = 0xC6
+_BYTES_HEAD = struct.Struct(">BI")
+
 _CRC = struct.Struct("<I")
 _read_crc = _CRC.unpack_from
 
@@ -278,6 +313,8 @@ _decode_contents = msgspec.msgpack.Decoder(tuple[str, dict[str, Any]]).decode
 
 def encode(value: Sequence[Any] | Mapping[str, Any]) -> bytes:
     """Return a record, or a part of one, as msgpack."""
+    if isinstance(value, tuple) and isinstance(value[-1], Pieces):
+        return value[-1].encode_after(value[:-1])
     return _encode(value)
 
 
@@ -323,6 +360,18 @@ def encode_entry(body: str, headers: Mapping[str, Any] | None = None) -> bytes:
     return _CRC.pack(crc32(value)) + value
 
 
+def encode_bodies(bodies: Sequence[str]) -> list[bytes]:
+    """Do what `encode_entry` does, for messages without headers, in half the time per message.
+
+    Raises:
+        UnicodeEncodeError: a body is not Unicode text.
+    """
+    if len(bodies) == 1:
+        return [encode_entry(bodies[0])]
+    values = list(map(_encode, bodies))
+    return list(map(add, map(_CRC.pack, map(crc32, values)), values))
+
+
 def decode_entries(entries: Sequence[bytes]) -> tuple[list[str], dict[int, dict[str, Any]]]:
     """Return the bodies of entries, and by index the headers of those that have any.
 
@@ -363,16 +412,16 @@ class Contents(NamedTuple):
     runs: Runs
     lengths: Sequence[int]
     """Bytes of each message's entry."""
-    entries: bytes
+    entries: bytes | Pieces
 
 
 def contents_of(record: Record) -> Contents | None:
     """Return the messages whose entries a record holds, or None if it holds none."""
     match record:
         case Produce() | Send():
-            return Contents(record.queue, [record.first, len(record.lengths)], record.lengths, record.entries)
+            return Contents(record.queue, [record.first, len(record.lengths)], record.lengths, bytes(record.entries))
         case Update() if record.runs:
-            return Contents(record.queue, list(record.runs), record.lengths, record.entries)
+            return Contents(record.queue, list(record.runs), record.lengths, bytes(record.entries))
     return None
 
 

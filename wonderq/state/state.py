@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from itertools import islice
 from typing import Any, NamedTuple, Self
 
@@ -448,7 +448,7 @@ class State:
         first: int,
         due_ms: Sequence[int],
         lengths: Sequence[int],
-        entries: bytes,
+        entries: Sized,
         lanes: Sequence[tuple[int, str]] = (),
     ) -> None:
         messages = self._queue_for(queue).messages
@@ -468,7 +468,7 @@ class State:
         due_ms: Sequence[int],
         lengths: Sequence[int],
         lanes: Sequence[tuple[int, str]],
-        entries: bytes,
+        entries: Sized,
     ) -> None:
         self._produce(end, at_ms, queue, first, due_ms, lengths, entries, lanes)
 
@@ -493,7 +493,7 @@ class State:
         produced_ms: Sequence[int],
         lengths: Sequence[int],
         claims: Sequence[Sequence[Any]],
-        entries: bytes,
+        entries: Sized,
     ) -> None:
         messages = self._queue_for(queue).messages
         for change in changes:
