@@ -230,11 +230,14 @@ def _messages_changed(resp: falcon.Response) -> int | None:
     if resp.status_code >= 400 or resp.content_type != JSON or resp.data is None:
         return None
     value = msgspec.json.decode(resp.data)
+    if not isinstance(value, dict):
+        return None
     for name in ("deleted", "kicked"):
         if name in value:
             return int(value[name])
-    if "results" in value:
-        return sum(each["success"] for each in value["results"])
+    results = value.get("results")
+    if isinstance(results, list):
+        return sum(bool(each["success"]) for each in results)
     return len(value["ids"]) if "ids" in value else None
 
 

@@ -20,7 +20,7 @@ from wonderq.broker.maintenance import LogMaintenance
 from wonderq.config import Settings, in_force, load_with_sources
 from wonderq.model.limits import Limits
 from wonderq.rest.overview import Vitals
-from wonderq_storage import Checkpoints, FileLog
+from wonderq_storage import FileCheckpoints, FileLog
 
 
 def test_limits_and_their_use(client: Client) -> None:
@@ -51,7 +51,7 @@ def test_the_checkpoint_and_the_log(tmp_path: Path, clock: FakeClock) -> None:
     assert before["checkpoint"]["written_at"] is None
     assert before["checkpoint"]["lag_bytes"] > 1000
     assert before["log_live_bytes"] > 1000
-    LogMaintenance(broker, log, Checkpoints(tmp_path), slack_bytes=1 << 20)._checkpoint()
+    LogMaintenance(broker, log, FileCheckpoints(tmp_path), slack_bytes=1 << 20)._checkpoint()
     after = client.get("/overview/broker")["checkpoint"]
     assert (after["lag_bytes"], after["bytes"] > 0) == (0, True)
     written = datetime.fromisoformat(after["written_at"])

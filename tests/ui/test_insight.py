@@ -9,8 +9,8 @@ import pytest
 
 from tests.support.http_client import ServedBroker, serving
 from tests.support.memory_log import MemoryLog
+from tests.ui.accessibility import AXE, violations
 from tests.ui.conftest import OpenBrowser
-from tests.ui.test_pages import AXE, violations
 from wonderq.app import create_app
 from wonderq.auth import keys
 from wonderq.auth.access import Access

@@ -111,6 +111,8 @@ class _ResponseHead:
 class ResponseTask(_ResponseHead, task.WSGITask):  # type: ignore[misc] # waitress has no types
     """Runs the application for a request and sends its response."""
 
+    wrote_header: bool
+
     def get_environment(self) -> dict[str, Any]:
         if self.environ is not None:
             return self.environ

@@ -455,9 +455,9 @@ def entries_of(record: Record) -> Iterator[Entry]:
         named = list(zip(from_runs(contents.runs), contents.lengths, strict=True))
         if sum(length for _, length in named) != len(contents.entries):
             raise ValueError("the lengths of its messages are not those of their entries")
-        at = 0
+        at, entries = 0, bytes(contents.entries)
         for sequence, length in named:
-            yield Entry(contents.queue, sequence, contents.entries[at : at + length])
+            yield Entry(contents.queue, sequence, entries[at : at + length])
             at += length
     except (TypeError, LookupError) as error:
         raise ValueError(f"the record has other fields than its kind ({error!r})") from error
