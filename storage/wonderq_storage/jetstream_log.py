@@ -464,7 +464,20 @@ class JetStreamLog:
         try:
             yield from self._read_up_to(progress, last, 0)
         except LogMovedError as error:
-            raise TrimmedError(f"the records before message {last + 1} were dropped") from error
+            self._adopt_beginning()
+            raise TrimmedError(f"records before message {last + 1} were dropped") from error
+
+    def _adopt_beginning(self) -> None:
+        """Forget the parts that are not in the stream any more.
+
+        A former owner that was frozen in the middle of `trim` may still purge. All that it drops was rewritten before
+        this epoch began.
+        """
+        first = self._stream.info().first_sequence
+        with self._mutex:
+            while len(self._parts) > 1 and self._parts[1].sequence <= first:
+                self._used_bytes -= self._parts.pop(0).bytes
+            self._parts[0].sequence = max(self._parts[0].sequence, first)
 
     def trim(self, end: Position) -> None:
         sequence, _ = unpack_position(end)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import pytest
@@ -839,6 +839,35 @@ def test_a_dropped_record_is_told_from_a_missing_one(stream: LogStream) -> None:
     stream.jetstream.tamper = lambda message: message if message.sequence != newest >> 24 else None
     with pytest.raises(CorruptLogError, match="missing between others"):
         other.read([(newest, len(record))])
+
+
+def test_a_late_purge_of_a_former_owner_does_no_harm(stream: LogStream, monkeypatch: pytest.MonkeyPatch) -> None:
+    former = stream.start()
+    put_parts(former, 4)
+    purge = stream.jetstream.purge
+    owner: list[JetStreamLog] = []
+
+    def freeze(name: str, before_sequence: int, *, timeout_s: float) -> None:
+        monkeypatch.setattr(stream.jetstream, "purge", purge)
+        owner.append(stream.start())
+        oldest.append(owner[0].oldest())
+        purge(name, before_sequence, timeout_s=timeout_s)
+
+    oldest: list[tuple[Position, Iterator[tuple[Position, memoryview]]] | None] = []
+    monkeypatch.setattr(stream.jetstream, "purge", freeze)
+    drop_one(former)
+    (log,), (found,) = owner, oldest
+    assert found is not None
+    used = log.used_bytes()
+    with pytest.raises(TrimmedError):
+        list(found[1])
+    assert log.used_bytes() < used
+    left = replayed(stream.open())
+    assert left[0][0] > found[0]
+    again = log.oldest()
+    assert again is not None
+    assert [position for position, _ in again[1]] == [position for position, _ in left if position < again[0]]
+    log.trim(found[0])
 
 
 def test_a_damaged_record_is_not_read(stream: LogStream) -> None:
