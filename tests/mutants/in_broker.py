@@ -55,8 +55,8 @@ MUTANTS = [
         "get_shows_what_is_not_durable",
         "A client reads a change that a crash then undoes.",
         _QUERIES,
-        "Target(id=message_id)).at(now_ms)\n        self._core.wait_until_durable()\n",
-        "Target(id=message_id)).at(now_ms)\n",
+        "consumers = found.messages.consumers_of([view])\n        self._core.wait_until_durable()\n",
+        "consumers = found.messages.consumers_of([view])\n",
         (f"{_ANSWERS}::test_an_answer_waits",),
     ),
     Mutant(
