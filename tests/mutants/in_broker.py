@@ -63,8 +63,8 @@ MUTANTS = [
         "listing_shows_what_is_not_durable",
         "A listing has messages that a crash then takes away.",
         _QUERIES,
-        "                views = views[: within or 1]\n            self._core.wait_until_durable()\n",
-        "                views = views[: within or 1]\n",
+        "consumers = queue.messages.consumers_of(views)\n            self._core.wait_until_durable()\n",
+        "consumers = queue.messages.consumers_of(views)\n",
         (f"{_ANSWERS}::test_an_answer_waits",),
     ),
     Mutant(
