@@ -12,6 +12,7 @@ from wonderq.broker.polls import Sources
 from wonderq.model.errors import InvalidValueError
 from wonderq.model.failures import ReportedError
 from wonderq.model.messages import Change, Message, NewMessage, Target
+from wonderq_storage import Position
 
 Q = Sources(("q",))
 NAMED = ClaimOptions(consumer="worker-1:42", visibility_timeout_ms=10_000)
@@ -106,6 +107,32 @@ def test_a_failure_names_the_consumer(lasting: Lasting) -> None:
     assert message.envelope is not None
     assert message.envelope.last_failure is not None
     assert message.envelope.last_failure.consumer == "worker-1:42"
+
+
+@pytest.mark.parametrize("read", ["claim", "list", "get"])
+def test_a_message_is_shown_with_its_consumer_though_the_claim_ends_before_it_is_read(
+    lasting: Lasting, monkeypatch: pytest.MonkeyPatch, read: str
+) -> None:
+    (one,) = lasting.add("q", "1")
+    if read != "claim":
+        take(lasting)
+    durability = lasting.broker.core.durability
+    wait = durability.wait
+
+    def end_the_claim(position: Position) -> None:
+        wait(position)
+        lasting.clock.ms += 10_000
+        assert remembered(lasting) == 0
+
+    monkeypatch.setattr(durability, "wait", end_the_claim)
+    broker = lasting.broker
+    calls = {
+        "claim": lambda: take(lasting),
+        "list": lambda: list(broker.messages("q")),
+        "get": lambda: [broker.get("q", one)],
+    }
+    [message] = calls[read]()
+    assert (message.status, message.consumer) == ("processing", "worker-1:42")
 
 
 @pytest.mark.parametrize("looked_at", [False, True])

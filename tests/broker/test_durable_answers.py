@@ -218,7 +218,7 @@ def test_nothing_is_answered_or_refused_from_a_log_that_another_writer_has_taken
         (ANSWERS | REFUSALS)[name](scene)
 
 
-@pytest.mark.parametrize("name", _UNCONFIRMED)
+@pytest.mark.parametrize("name", sorted(_UNCONFIRMED))
 def test_an_empty_claim_appends_nothing_to_be_sure(name: str) -> None:
     scene = Scene(shared=True)
     end = scene.log.end()

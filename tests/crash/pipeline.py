@@ -30,8 +30,12 @@ from tests.support.mechanisms import (
     CLAIMS_EXPIRED,
     COMPACTIONS,
     DEAD_LETTERS,
+    DECLARED_DEAD,
+    ERRORS,
+    NEXTS,
     NOT_WHOLE,
     ROTATIONS,
+    UNCOUNTED,
     Mechanisms,
     has_checkpoint,
     rotations,
@@ -53,6 +57,7 @@ KILLS, HAND_OVERS, REPEATED_SENDS, REPEATED_CLAIMS = "kills", "hand-overs", "key
 MECHANISMS = (
     *(KILLS, HAND_OVERS, REPEATED_SENDS, REPEATED_CLAIMS, DEAD_LETTERS, CLAIMS_EXPIRED),
     *(CHECKPOINTS, CHECKPOINTS_FOUND, COMPACTIONS, ROTATIONS),
+    *(NEXTS, DECLARED_DEAD, UNCOUNTED, ERRORS),
 )
 
 MAX_RECEIVES = 3
@@ -93,7 +98,9 @@ class Producer:
             self.wrong.append(f"{body} was sent again with its key, and was added again")
 
 
-def claim_next(client: QueueClient, ends: dict[str, Any], chance: random.Random) -> list[dict[str, Any]]:
+def claim_next(
+    client: QueueClient, ends: dict[str, Any], chance: random.Random, counts: Counter[str]
+) -> list[dict[str, Any]]:
     """Finish messages and claim others; a repeated attempt has to get the same results."""
     body = {**ends, "max": chance.choice((1, 2, 5)), "visibility_timeout": _TIMEOUT_S, "consumer": "worker"}
     if chance.random() < 0.3:
@@ -101,15 +108,22 @@ def claim_next(client: QueueClient, ends: dict[str, Any], chance: random.Random)
     answers = [request(client, "POST", "/messages/next", body) for _ in range(2 if "attempt_id" in body else 1)]
     if answers[-1].get("results") != answers[0].get("results"):
         raise AssertionError(f"a repeated attempt got {answers[-1]}, and before it {answers[0]}")
+    counts[NEXTS] += any(ends.values())
+    for name, mechanism in (("dead", DECLARED_DEAD), ("release", UNCOUNTED)):
+        entries = ends.get(name, [])
+        results = answers[0].get("results", {}).get(name, [{"success": True}] * len(entries))
+        done = [entry for entry, result in zip(entries, results, strict=True) if result["success"]]
+        counts[mechanism] += len(done)
+        counts[ERRORS] += sum("error" in entry for entry in done)
     messages: list[dict[str, Any]] = answers[-1]["messages"]
     return messages
 
 
-def consume_by_next(client: QueueClient, done: threading.Event, chance: random.Random) -> None:
+def consume_by_next(client: QueueClient, done: threading.Event, chance: random.Random, counts: Counter[str]) -> None:
     """Give up on poison that is the first of its group in an answer, and give back the others without a try."""
     ends: dict[str, Any] = {}
     while not done.is_set():
-        claimed = claim_next(client, ends, chance)
+        claimed = claim_next(client, ends, chance, counts)
         ends = {"release": [], "dead": []}
         groups: set[str] = set()
         for each in claimed:
@@ -310,7 +324,9 @@ class Pipeline:
                 begin(lambda client, chance=chance, counts=counts: consume(client, done, chance, counts))  # type: ignore[misc]
             )
         chance = random.Random(self._chance.random())
-        threads.append(begin(lambda client: consume_by_next(client, done, chance)))
+        ended: Counter[str] = Counter()
+        counted.append(ended)
+        threads.append(begin(lambda client: consume_by_next(client, done, chance, ended)))
         time.sleep(self._chance.uniform(0.2, 1.2))
         counted.append(scraped(url))
         broker.kill()

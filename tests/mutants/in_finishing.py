@@ -11,6 +11,7 @@ _TRANSFERS = "wonderq/broker/transfers.py"
 _POLLS = "wonderq/broker/polls.py"
 _CLAIMS = "wonderq/broker/claims.py"
 _COLUMNS = "wonderq/state/columns.py"
+_READER = "wonderq/broker/reader.py"
 _RESOURCE = "wonderq/rest/resource.py"
 _NEXT = "tests/broker/test_next.py"
 _FAILURES = "tests/broker/test_failures.py"
@@ -114,6 +115,14 @@ MUTANTS = [
         'if name not in ("origin", FAILURE_HEADER)',
         'if name not in ("origin",)',
         (f"{_FAILURES}::test_a_redriven_message_starts_without_it",),
+    ),
+    Mutant(
+        "claim_names_nobody",
+        "A consumer is given a message that nobody holds, by its own account.",
+        _READER,
+        'if token or not consumers:\n            return repeat(consumers.get(token, ""))',
+        'if token or not consumers:\n            return repeat("")',
+        (f"{_NAMES}::test_a_message_is_shown_with_its_consumer_though_the_claim_ends_before_it_is_read",),
     ),
     Mutant(
         "failure_names_who_held_the_message_before",

@@ -8,12 +8,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
-
 from tests.support.history.calls import Listing
-from tests.support.history.recording import seen
+from tests.support.history.recording import seen_in
 from wonderq.broker.broker import Broker
-from wonderq.rest.objects import message_object
 from wonderq.runtime.clock import Clock
 from wonderq_storage import FileLog
 
@@ -57,14 +54,7 @@ def listings(copy: Path, queues: Sequence[str], start_s: float, wall_s: float, s
     try:
         there = {info.name for info in broker.queues()}
         return [
-            Listing(
-                queue=queue,
-                start_s=start_s,
-                end_s=end_s,
-                messages=tuple(
-                    seen(msgspec.to_builtins(message_object(message))) for message in broker.messages(queue)
-                ),
-            )
+            Listing(queue=queue, start_s=start_s, end_s=end_s, messages=seen_in(broker, queue))
             for queue in queues
             if queue in there
         ]

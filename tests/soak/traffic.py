@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from tests.support.history.calls import DISK_FULL, Outcome
 from tests.support.history.recording import RecordingClient, Target
-from tests.support.worker import BACKLOG, Worker, backlog
+from tests.support.worker import BACKLOG, Worker, backlog, live
 
 #: Above this number of messages, the oldest ones are deleted, so that messages kept for ever do not look like a leak.
 MOST = 500
@@ -34,7 +34,7 @@ def work(
                 if waiting < BACKLOG:
                     worker.produce(clients, large=rng.random() < 0.03)
                 if rng.random() < 0.05 or waiting >= BACKLOG:
-                    waiting = backlog(rng.choice(list(clients.values())))
+                    waiting = backlog(rng.choice(live(clients)))
             elif rng.random() < 0.06:
                 worker.act_by_id(clients)
             else:

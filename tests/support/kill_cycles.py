@@ -17,8 +17,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import msgspec
-
 from tests.support.broker_process import BrokerDidNotStartError, BrokerProcess
 from tests.support.history.calls import (
     DEAD_LETTERS,
@@ -35,7 +33,7 @@ from tests.support.history.calls import (
     Update,
 )
 from tests.support.history.checker import Rule, Violation, check
-from tests.support.history.recording import RecordingClient, Target, request, seen
+from tests.support.history.recording import RecordingClient, Target, request, seen_in
 from tests.support.mechanisms import (
     CHECKPOINTS,
     CHECKPOINTS_FOUND,
@@ -56,7 +54,6 @@ from tests.support.queue_client import QueueClient
 from tests.support.waiting import PATIENCE_S
 from tests.support.worker import FOREVER_S, QUEUES, Load, Worker, work
 from wonderq.broker.broker import Broker
-from wonderq.rest.objects import message_object
 from wonderq_storage import FileCheckpoints, FileLog, SyncPolicy
 
 SEGMENT_BYTES = 32 << 20
@@ -339,10 +336,7 @@ class Run:
         try:
             if log.torn_bytes:
                 self._violate(f"a clean stop left a torn tail of {log.torn_bytes} bytes")
-            return {
-                queue: tuple(seen(msgspec.to_builtins(message_object(message))) for message in broker.messages(queue))
-                for queue in self.queues
-            }
+            return {queue: seen_in(broker, queue) for queue in self.queues}
         finally:
             broker.close()
 

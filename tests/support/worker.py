@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import random
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 from zlib import crc32
@@ -63,7 +64,7 @@ class Worker:
 
     def produce(self, clients: dict[str, RecordingClient], large: bool) -> None:
         rng = self.random
-        client = rng.choice([each for queue, each in clients.items() if queue != DEAD_LETTERS])
+        client = rng.choice(live(clients))
         kind = rng.random()
         delay_s = rng.choice((0.1, 0.4, 1.5)) if kind < 0.1 else None
         if large:
@@ -87,7 +88,7 @@ class Worker:
 
     def consume(self, clients: dict[str, RecordingClient], *, patient: bool) -> None:
         rng = self.random
-        client = rng.choice(list(clients.values()))
+        client = rng.choice(live(clients) if rng.random() < 0.9 else list(clients.values()))
         timeout_s = rng.choice(_SHORT_S) if rng.random() < 0.8 else rng.choice(_LONG_S)
         # The larger bodies times the limit stay below what one claim may carry.
         claim: dict[str, Any] = {
@@ -238,6 +239,11 @@ class Worker:
             client.update_batch([replace(change, id=each, delay_s=rng.choice((0.0, 0.3, 1.0))) for each in chosen])
 
 
+def live(clients: Mapping[str, RecordingClient]) -> list[RecordingClient]:
+    """Return the clients of the queues into which messages are produced."""
+    return [each for queue, each in clients.items() if queue != DEAD_LETTERS]
+
+
 def may_be_renewed_by_id(message_id: str) -> bool:
     """Tell whether others than the holder may renew a claim: of half of the messages.
 
@@ -267,7 +273,7 @@ def work(
                 else:
                     done.wait(0.02)
                 if rng.random() < 0.05 or waiting >= BACKLOG:
-                    waiting = backlog(rng.choice(list(clients.values())))
+                    waiting = backlog(rng.choice(live(clients)))
             elif rng.random() < 0.06:
                 worker.act_by_id(clients)
             else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import inf
 from operator import attrgetter
 from typing import NamedTuple, Protocol
@@ -48,6 +48,8 @@ class Claim(NamedTuple):
     views: list[MessageView]
     token: int
     """Token of the receipts."""
+    consumers: Mapping[int, str]
+    """Name of the consumer by the token, if the claim has one."""
 
 
 class NoClaim(NamedTuple):
@@ -170,7 +172,7 @@ class Claims:
         if rates is not None:
             rates.count(messages.lane_of(view)[1] for view in views)
         self._core.consumers.notify(queue)
-        return new_tuple(Claim, (queue, position, views, token))
+        return new_tuple(Claim, (queue, position, views, token, messages.consumers_of(views[:1])))
 
     def _set_aside(self, queue: Queue, limit: int, rates: ClaimBudget | None) -> list[MessageView]:
         """Set aside a portion of the messages that were claimed too often and come before the next ``limit`` others."""
@@ -262,7 +264,8 @@ class Claims:
             leave=CLAIM_LEAVES,
         )
         self._core.consumers.notify(queue)  # the claim may end sooner than before
-        return Claim(queue, position, queue.messages.views(runs), token)
+        views = queue.messages.views(runs)
+        return Claim(queue, position, views, token, queue.messages.consumers_of(views[:1]))
 
     def _attempt(self, queue: Queue, now_ms: int, attempt_id: str, token: int, runs: Runs, due_ms: int) -> record.Dedup:
         """Return the record of an attempt's claim, for `_claim_again`."""

@@ -122,7 +122,7 @@ class Polls:
             found: list[Message] = []
             for claim in claims:
                 wanted += len(claim.views)
-                found += self._reader.messages(claim.queue, claim.views, claim.token)
+                found += self._reader.messages(claim.queue, claim.views, claim.consumers, claim.token)
             messages = messages + found if messages else found
             if len(found) == wanted or len(messages) >= options.limit:
                 return messages

@@ -45,8 +45,9 @@ class Queries:
             found = self._core.find_queue(queue)
             self._core.advance(found, now_ms)
             view = self._core.resolve(found, Target(id=message_id)).at(now_ms)
+            consumers = found.messages.consumers_of([view])
         self._core.confirm()
-        for message in self._reader.messages(found, [view]):
+        for message in self._reader.messages(found, [view], consumers):
             return message
         raise MessageNotFoundError  # deleted meanwhile, and dropped from the log
 
@@ -116,11 +117,12 @@ class Queries:
                 views = queue.messages.after(sequence, limit, status)
                 within = sum(1 for total in accumulate(view.length for view in views) if total <= _LIST_BYTES)
                 views = views[: within or 1]
+                consumers = queue.messages.consumers_of(views)
             self._core.confirm()
             if not views:
                 return []
             yield_to_others()
-            messages = self._reader.messages(queue, views)
+            messages = self._reader.messages(queue, views, consumers)
             if messages:
                 return messages
             sequence = views[-1].sequence  # all of them were deleted meanwhile

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import Any, NamedTuple
 
@@ -47,9 +47,12 @@ class Reader:
         self._core = core
         self._pool = BlockingPool(_READERS)
 
-    def messages(self, queue: Queue, views: Sequence[MessageView], token: int = NO_TOKEN) -> list[Message]:
+    def messages(
+        self, queue: Queue, views: Sequence[MessageView], consumers: Mapping[int, str], token: int = NO_TOKEN
+    ) -> list[Message]:
         """Return messages as clients see them, without those that were deleted and dropped from the log meanwhile.
 
+        ``consumers`` are the names of those that held them when the views were made, by token: claims may have ended.
         ``token`` is that of the claim which delivers them; the messages then have receipts.
         """
         views, entries = self._entries(queue, views)
@@ -84,18 +87,17 @@ class Reader:
             sequences,
             first_claimed_ms,
             envelopes,
-            self._consumers(queue, views, token),
+            self._names(views, consumers, token),
         )
         fields = zip(*columns, strict=False)
         return list(map(new_tuple, repeat(Message), fields))
 
     @staticmethod
-    def _consumers(queue: Queue, views: Sequence[MessageView], token: int) -> Iterable[str]:
+    def _names(views: Sequence[MessageView], consumers: Mapping[int, str], token: int) -> Iterable[str]:
         """Return the name of the consumer that holds each message."""
-        messages = queue.messages
-        if not messages.claim_names.by_token:
-            return repeat("")
-        return repeat(messages.claim_names.by_token.get(token, "")) if token else map(messages.consumer_of, views)
+        if token or not consumers:
+            return repeat(consumers.get(token, ""))
+        return [consumers.get(view.token, "") if view.status == CLAIMED else "" for view in views]
 
     def load(self, queue: Queue, views: Sequence[MessageView]) -> list[LoadedMessage]:
         """Return the contents of messages, once they are durable, without those that were deleted meanwhile."""

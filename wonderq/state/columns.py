@@ -124,6 +124,13 @@ class Columns(MessageTable):
         """Return the name of the consumer that holds a message; empty if it gave none, or if nobody holds it."""
         return self.claim_names.by_token.get(view.token, "") if view.status == CLAIMED else ""
 
+    def consumers_of(self, views: Iterable[MessageView]) -> dict[int, str]:
+        """Return the names of the consumers that hold messages, by the tokens of their claims."""
+        names = self.claim_names.by_token
+        if not names:
+            return {}
+        return {view.token: names[view.token] for view in views if view.status == CLAIMED and view.token in names}
+
     def lane_of(self, view: MessageView) -> tuple[int, str]:
         """Return the priority and the group of a message."""
         if view.lane == NO_LANE:

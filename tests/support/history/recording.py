@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
+
+import msgspec
 
 from tests.support.history.calls import (
     ABANDONED,
@@ -26,7 +29,9 @@ from tests.support.history.calls import (
     brief,
 )
 from tests.support.queue_client import QueueClient
+from wonderq.broker.broker import Broker
 from wonderq.client.errors import Refused, Unreachable
+from wonderq.rest.objects import message_object
 
 CallT = TypeVar("CallT", bound=Call)
 
@@ -357,6 +362,16 @@ def _more(message: dict[str, Any]) -> tuple[str, str | None, str | None]:
     """Return the consumer of a message, its last error and the former id of a dead letter."""
     error, source = message.get("last_error", {}), message.get("dead_letter", {})
     return message.get("consumer", ""), error.get("message"), source.get("id")
+
+
+def seen_in(broker: Broker, queue: str) -> tuple[Seen, ...]:
+    """Return the messages of a queue of a broker in this process.
+
+    A broker ends claims and delays in portions. Right after a start that may be more than one, so all are ended here.
+    """
+    with broker.core.transaction as now_ms:
+        broker.core.advance(broker.core.find_queue(queue), now_ms, sys.maxsize)
+    return tuple(seen(msgspec.to_builtins(message_object(message))) for message in broker.messages(queue))
 
 
 def to_ms(text: str) -> int:
