@@ -83,6 +83,17 @@ def percentile(times: list[float], percent: float) -> float:
     return times[min(len(times) - 1, int(len(times) * percent / 100))]
 
 
+def print_latencies(what: str, taken: list[float], trips: list[float], syncs: list[float]) -> None:
+    """Print percentiles of deliveries beside those of a bare round trip and two fdatasyncs."""
+    for percent in (50, 99):
+        best = percentile(trips, percent) + 2 * percentile(syncs, percent)
+        found = percentile(taken, percent)
+        print(
+            f"p{percent} {what} {found * 1000:.2f} ms; a round trip and two fdatasyncs "
+            f"{best * 1000:.2f} ms: {found / best:.2f} times"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.waiting", description=__doc__)
     parser.add_argument("--consumers", type=int, default=500)
@@ -97,13 +108,7 @@ def main() -> None:
             taken = deliveries_s(ours, chosen.deliveries)
             trips = round_trips_s(limit, chosen.deliveries)
             syncs = sorted(write_and_sync_s(Path(name) / "synced", [_RECORD_BYTES]) for _ in range(chosen.deliveries))
-            for percent in (50, 99):
-                best = percentile(trips, percent) + 2 * percentile(syncs, percent)
-                found = percentile(taken, percent)
-                print(
-                    f"p{percent} from produce to consumer {found * 1000:.2f} ms; a round trip and two fdatasyncs "
-                    f"{best * 1000:.2f} ms: {found / best:.2f} times"
-                )
+            print_latencies("from produce to consumer", taken, trips, syncs)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.servers import bare, running
-from benchmarks.waiting import percentile
+from benchmarks.waiting import print_latencies
 from benchmarks.workers.contenders import contenders
 from benchmarks.workers.rounds import Row, measure
 from benchmarks.workers.waiting import idle_share, latencies_s
@@ -66,13 +66,7 @@ def main() -> int:
         if chosen.deliveries:
             with running(*bare(100)) as limit:
                 taken, trips, syncs = latencies_s(Path(name) / "latency", limit, chosen.deliveries, chosen.slots)
-            for percent in (50, 99):
-                best = percentile(trips, percent) + 2 * percentile(syncs, percent)
-                found = percentile(taken, percent)
-                print(
-                    f"p{percent} from send to handler {found * 1000:.2f} ms; a round trip and two fdatasyncs "
-                    f"{best * 1000:.2f} ms: {found / best:.2f} times"
-                )
+            print_latencies("from send to handler", taken, trips, syncs)
     return 1 if failed else 0
 
 

@@ -57,6 +57,28 @@ def test_a_worker_runs_what_was_sent(client: Client, name: str) -> None:
     assert sorted(done, key=str) == [("cat.png", 400), ("monday", 1, "report")]
 
 
+def test_one_connection_is_enough_to_send_during_a_long_poll(broker: RunningBroker, name: str) -> None:
+    with Client(broker.url, pool=1, retries=0, read_timeout=10) as client:
+        app = App(client=client, queue=name)
+        goes_on, done = threading.Event(), threading.Event()
+
+        @app.task(retries=0)
+        def first() -> None:
+            assert goes_on.wait(PATIENCE_S)
+            second.send()
+
+        @app.task()
+        def second() -> None:
+            done.set()
+
+        first.send()
+        worker = app.worker(concurrency=2)
+        with running(worker):
+            eventually(lambda: worker._engine.running and worker._source._poll._interrupt is not None, "a long poll")
+            goes_on.set()
+            assert done.wait(PATIENCE_S)
+
+
 def test_a_poll_tells_why_the_broker_gives_no_messages(client: Client, name: str) -> None:
     queue = client.queue(name)
     queue.send_together(["a", "b", "c"])

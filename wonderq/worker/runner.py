@@ -36,6 +36,7 @@ class Runner:
         self._threads = Threads()
         self._loop = EventLoop(close_clients)
         self._traces = False
+        """Whether the program records spans. Asked once for all claims of a poll, since it takes as long as a task."""
         self._tasks: dict[Claim, asyncio.Task[None]] = {}
         """Tasks of the event loop. Only its thread uses them."""
 
