@@ -59,8 +59,12 @@ def test_a_search_finds_calls_fields_and_errors(open_page: OpenBrowser) -> None:
     page.keyboard.type("too_many_in_flight")
     page.locator("#errors tr:not([hidden])").get_by_text("too_many_in_flight", exact=True).wait_for()
     assert page.evaluate("[...CSS.highlights.get('found')].every(each => String(each) === 'too_many_in_flight')")
+    page.get_by_role("searchbox").fill("visibility")
+    summary = page.locator(f"{CALLS} > summary").filter(has_text="Claim messages.")
+    summary.get_by_text("visibility_timeout", exact=True).wait_for()
     page.keyboard.press("Escape")
     assert page.locator(SHOWN_CALLS).count() == all_calls
+    assert page.locator(".hits:not(:empty)").count() == 0
     assert page.get_by_role("heading", name="Quick start").is_visible()
     page.keyboard.type("nosuchthing")
     page.get_by_text("Nothing has “nosuchthing” in it.").wait_for()

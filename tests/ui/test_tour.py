@@ -35,8 +35,8 @@ def open_message(page: Any) -> None:
 
 
 def search_docs(page: Any) -> None:
-    page.get_by_role("searchbox").fill("dead letter")
-    page.keyboard.press("Enter")
+    page.get_by_role("searchbox").fill("delay")
+    page.get_by_text("calls, ").wait_for()
 
 
 def wait_for_heading(name: str) -> Any:

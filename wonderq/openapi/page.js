@@ -41,13 +41,16 @@ addEventListener("DOMContentLoaded", () => {
   const calls = [...document.querySelectorAll("details.call")].filter((each) => each instanceof HTMLDetailsElement);
   const contents = new Map([...document.querySelectorAll("nav a[href^='#']")].map((each) => [each.getAttribute("href"), each]));
 
-  /** Whatever can be found, with its text, its name and its link in the contents. */
+  /** Whatever can be found: with its text, its name, its fields, the place to name those that match, and its link in the contents. */
   const entries = [...main.querySelectorAll("[data-entry]")].map((element) => ({
     element: /** @type {HTMLElement} */ (element),
     text: (element.textContent ?? "").toLowerCase(),
     name: (element.querySelector("summary, th, h3")?.textContent ?? "").toLowerCase(),
+    fields: [...element.querySelectorAll("dt > code")].map((each) => each.textContent ?? ""),
+    hits: element.querySelector("summary")?.appendChild(document.createElement("small")),
     link: contents.get(`#${element.querySelector("[id]")?.id}`)?.parentElement,
   }));
+  for (const each of entries) each.hits?.classList.add("hits");
 
   for (const each of document.querySelectorAll("[hidden][data-script]")) each.removeAttribute("hidden");
 
@@ -66,6 +69,7 @@ addEventListener("DOMContentLoaded", () => {
       const matches = terms.every((term) => entry.text.includes(term));
       entry.element.hidden = !matches;
       if (entry.link) entry.link.hidden = !matches;
+      if (entry.hits) entry.hits.textContent = entry.fields.filter((field) => terms.some((term) => field.includes(term))).join(", ");
       if (matches) found.push(entry);
     }
     for (const group of groups) {
