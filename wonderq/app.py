@@ -209,12 +209,12 @@ def _messages_changed(resp: falcon.Response) -> int | None:
     """Return how many messages an action has changed, by its response; None if that does not tell."""
     if resp.status_code >= 400 or resp.content_type != JSON or resp.data is None:
         return None
-    value = msgspec.json.decode(resp.data)
+    value: dict[str, Any] = msgspec.json.decode(resp.data)
     for name in ("deleted", "kicked"):
         if name in value:
             return int(value[name])
     if "results" in value:
-        return sum(each["success"] for each in value["results"])
+        return sum(bool(each["success"]) for each in value["results"])
     return len(value["ids"]) if "ids" in value else None
 
 
