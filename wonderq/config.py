@@ -147,7 +147,10 @@ _MANY = 10**18
 def _masks(text: str) -> tuple[str, ...]:
     patterns = tuple(filter(None, text.splitlines()))
     for each in patterns:
-        Mask((each,))
+        try:
+            Mask((each,))
+        except ValueError as error:
+            raise ValueError(f"in {each!r}: {error}" if len(patterns) > 1 else str(error)) from error
     Mask(patterns)  # all together may be too long
     return patterns
 

@@ -152,6 +152,11 @@ def test_a_pattern_that_cannot_be_used_is_refused_with_a_sentence(pattern: str, 
     assert str(refused.value).startswith("--ui-mask: ")
 
 
+def test_the_pattern_that_cannot_be_used_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"in 'b\*': it matches the empty text"):
+        load({"ui_mask": "a+\nb*"}, {})
+
+
 def test_the_setting_has_several_values(tmp_path: Any) -> None:
     file = tmp_path / "wonderq.toml"
     file.write_text(r"""ui_mask = ['card=\d+', 'a,b']""")

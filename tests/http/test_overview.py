@@ -150,6 +150,17 @@ def test_queues_are_listed_by_their_figures(client: Client, clock: FakeClock) ->
     assert names(client, "sort=unprocessed&limit=2") == ["c", "a"]
     assert names(client, "sort=oldest_waiting") == ["b", "a", "c", "default"]
     assert names(client, "sort=unprocessed&contains=a") == ["a", "default"]
+    assert names(client, "sort=produced") == names(client, "sort=deleted") == ["a", "b", "c", "default"], (
+        "no history yet"
+    )
+    client.broker.history.run()
+    client.broker.history._find_queues()
+    client.produce(*"wxyz", queue="b")
+    [message] = client.consume("max=1", queue="a")
+    client("DELETE", f"/queues/a/messages/{message['id']}?receipt={message['receipt']}")
+    clock.advance(10)
+    assert names(client, "sort=produced")[:2] == ["b", "c"]
+    assert names(client, "sort=deleted&limit=1") == ["a"]
     assert names(client, "contains=a") == ["a", "default"]
     check_refused(client("GET", "/queues?sort=bytes&after=a"), 400, "invalid_value", "after")
     check_refused(client("GET", "/queues?sort=nothing"), 400, "invalid_value", "sort")

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from wonderq.broker import problems, redrive, schedules
 from wonderq.broker.core import Core
-from wonderq.broker.history import Flows, History, total
+from wonderq.broker.history import NO_FLOWS, Flows, History, total
 from wonderq.broker.problems import Problem, QueueFigures
 from wonderq.broker.queries import find_names
 from wonderq.model.status import BURIED, CLAIMED, DELAYED, WAITING
@@ -37,13 +37,15 @@ _MOST_OF_A_KIND = 100
 PERIODS_MS = {"10s": 10_000, "1m": 60_000}
 
 #: Figures by which queues can be sorted, the largest first.
-ORDERS: Mapping[str, Callable[[QueueFigures], int]] = {
+ORDERS: Mapping[str, Callable[[QueueFigures], float]] = {
     "unprocessed": lambda each: each.waiting,
     "processing": lambda each: each.in_flight,
     "delayed": lambda each: each.delayed,
     "buried": lambda each: each.buried,
     "bytes": lambda each: each.bytes,
     "oldest_waiting": lambda each: -each.waiting_since_ms if each.waiting_since_ms is not None else -(1 << 62),
+    "produced": lambda each: each.flows.produced,
+    "deleted": lambda each: each.flows.deleted,
 }
 
 
@@ -166,9 +168,11 @@ class Overview:
             redriven = problems.tasks_of(metadata, redrive.NAMESPACE)
         figures: list[QueueFigures] = []
         for at in range(0, len(queues), _QUEUES_PER_STEP):
+            some = queues[at : at + _QUEUES_PER_STEP]
+            rates = [self._history.per_second(name, PERIODS_MS["10s"]) or NO_FLOWS for name, _ in some]
             with self._core.lock:
                 consumers = self._core.consumers
-                for name, queue in queues[at : at + _QUEUES_PER_STEP]:
+                for (name, queue), flows in zip(some, rates, strict=True):
                     messages, settings = queue.messages, queue.settings
                     counts = messages.counts
                     figures.append(
@@ -184,6 +188,7 @@ class Overview:
                             settings.paused,
                             settings.draining,
                             settings.dead_letter_queue,
+                            flows,
                         )
                     )
             yield_to_others()

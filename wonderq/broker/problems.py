@@ -6,7 +6,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from wonderq.broker.core import Core
-from wonderq.broker.history import History
+from wonderq.broker.history import Flows, History
 from wonderq.state.state import MetadataEntry
 
 #: Age of the oldest waiting message from which on a queue counts as late.
@@ -37,6 +37,8 @@ class QueueFigures(NamedTuple):
     paused: bool
     draining: bool
     dead_letter_queue: str
+    flows: Flows
+    """Rates per second over about ten seconds; zeros for a queue without a history."""
 
 
 class Problem(NamedTuple):

@@ -482,7 +482,9 @@ class Search(Filters):
     preview: Preview = 200
 
 
-QueueOrder = Literal["name", "unprocessed", "processing", "delayed", "buried", "bytes", "oldest_waiting"]
+QueueOrder = Literal[
+    "name", "unprocessed", "processing", "delayed", "buried", "bytes", "oldest_waiting", "produced", "deleted"
+]
 QUEUE_ORDERS: tuple[QueueOrder, ...] = get_args(QueueOrder)
 
 WithFigures = Annotated[

@@ -80,8 +80,8 @@ const COLUMNS = [
   ["Delayed", "delayed", "n wide", "delayed: can be claimed later"],
   ["Buried", "buried", "n wide", "buried: set aside until somebody kicks them"],
   ["Oldest waiting", "oldest_waiting", "n", "Time since the oldest waiting message could first be claimed"],
-  ["In /s", null, "n wide", "Messages produced per second, over about ten seconds"],
-  ["Done /s", null, "n wide", "Messages deleted by consumers per second, over about ten seconds"],
+  ["In /s", "produced", "n wide", "Messages produced per second, over about ten seconds"],
+  ["Done /s", "deleted", "n wide", "Messages deleted by consumers per second, over about ten seconds"],
   ["Waiting, 10 min", null, "wide", "Waiting messages in the last ten minutes"],
 ];
 

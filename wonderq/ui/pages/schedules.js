@@ -71,10 +71,10 @@ function Times({ schedule }) {
   const load = async () => {
     if (!times) setTimes((await nextTimes(cron, timezone).catch(() => ({ times: [] }))).times);
   };
-  const hint = times?.length ? `Next: ${times.map((each) => zoned(each, timezone)).join("; ")}` : "The next five times";
+  const hint = times?.length ? `Next: ${times.map((/** @type {string} */ each) => zoned(each, timezone)).join("; ")}` : "The next five times";
   return html`<details onToggle=${load} onMouseEnter=${load}><summary title=${hint}>${words}</summary>
     <code>${cron}</code> <small>${timezone}</small>
-    ${times && html`<ol>${times.map((each) => html`<li key=${each}><time datetime=${each}>${zoned(each, timezone)}</time></li>`)}</ol>`}</details>`;
+    ${times && html`<ol>${times.map((/** @type {string} */ each) => html`<li key=${each}><time datetime=${each}>${zoned(each, timezone)}</time></li>`)}</ol>`}</details>`;
 }
 
 /** The meaning of an expression while it is typed. @param {{values: any}} properties */
