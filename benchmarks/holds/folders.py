@@ -70,13 +70,13 @@ def due(queue: str, count: int, apart_ms: float) -> Fill:
     return fill
 
 
-def poisoned(queue: str, count: int) -> Fill:
-    """Return a fill with ``count`` messages that have had their last claim, before one healthy message."""
+def poisoned(queue: str, dead: str, fill_queue: Fill) -> Fill:
+    """Return a fill whose messages have had their last claim, before one healthy message."""
 
     def fill(broker: Broker) -> None:
-        broker.put_queue(f"{queue}-dead")
-        broker.put_queue(queue, max_receives=1, dead_letter_queue=f"{queue}-dead")
-        waiting(queue, count)(broker)
+        broker.put_queue(dead)
+        broker.put_queue(queue, max_receives=1, dead_letter_queue=dead)
+        fill_queue(broker)
         while broker.claim(queue, limit=1000, visibility_timeout_ms=DUE_MS):
             pass
         broker.produce(queue, ["healthy"])

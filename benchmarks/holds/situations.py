@@ -270,24 +270,36 @@ def listings(size: Callable[[int], int]) -> Situation:
     return Situation("messages with 30 attributes, messages of 1 MB", fill, steps)
 
 
-def poisoned(size: Callable[[int], int]) -> Situation:
+def poisoned(size: Callable[[int], int]) -> list[Situation]:
     count = size(100_000)
 
-    def until_healthy(broker: MeasuredBroker) -> str:
-        began = time.monotonic()
+    def until_healthy(queue: str, broker: MeasuredBroker) -> str:
+        began, before_s = time.monotonic(), metric("process_cpu_seconds_total", broker)
         while time.monotonic() - began < _PATIENCE_S:
-            if broker.ask_json("POST", "/queues/work/messages/consume", {"max": 1, "wait": 1}):
-                return f"{time.monotonic() - began:.1f} s"
+            if broker.ask_json("POST", f"/queues/{queue}/messages/consume", {"max": 1, "wait": 1}):
+                used_s = metric("process_cpu_seconds_total", broker) - before_s
+                return f"{time.monotonic() - began:.1f} s, {used_s:.1f} s of the processor"
         return "not finished"
 
-    def is_moved(broker: MeasuredBroker) -> bool:
-        return bool(broker.ask_json("GET", "/queues/work-dead/redrive")[0]["status"] != "running")
+    def is_moved(queue: str, broker: MeasuredBroker) -> bool:
+        return bool(broker.ask_json("GET", f"/queues/{queue}/redrive")[0]["status"] != "running")
 
-    steps = [
-        Step("consume until the healthy message comes", until_healthy),
-        after(request("POST", "/queues/work-dead/redrive", {"destination": "default"}), is_moved),
-    ]
-    return Situation("100,000 dead letters before one message", folders.poisoned("work", count), steps)
+    situations = []
+    for kind, work, dead, fill in (
+        ("dead letters", "work", "dead", folders.waiting("work", count)),
+        (
+            "dead letters, each of a group of a FIFO queue,",
+            "work.fifo",
+            "dead.fifo",
+            folders.groups("work.fifo", count),
+        ),
+    ):
+        steps = [
+            Step("consume until the healthy message comes", partial(until_healthy, work)),
+            after(request("POST", f"/queues/{dead}/redrive", {"destination": "default"}), partial(is_moved, dead)),
+        ]
+        situations.append(Situation(f"100,000 {kind} before one message", folders.poisoned(work, dead, fill), steps))
+    return situations
 
 
 def hostile(size: Callable[[int], int]) -> Situation:
@@ -347,7 +359,7 @@ def all_situations(scale: float) -> list[Situation]:
         due_together(size),
         million_retained(size),
         listings(size),
-        poisoned(size),
+        *poisoned(size),
         hostile(size),
         checkpoints(size),
         compaction(size),

@@ -16,11 +16,12 @@ from wonderq.broker.core import PORTION
 from wonderq.model.errors import NotClaimedError
 from wonderq.model.messages import Change, NewMessage, Target
 from wonderq.model.status import CLAIMED, DELAYED, WAITING
-from wonderq.state import record
+from wonderq.state import lanes, record
 from wonderq.state.columns import Columns
 from wonderq.state.dedup import DedupTable
 from wonderq.state.disposal import free
 from wonderq.state.lanes import Lanes
+from wonderq.state.thinned_heap import ThinnedHeap
 
 MANY = 5 * PORTION
 
@@ -324,3 +325,76 @@ def test_statistics_of_many_queues_do_one_portion_at_a_time(measured: Measured, 
     assert 0 < measured.holds.most <= PORTION + 10
     measured.broker.upkeep()
     assert sum(info.counts["unprocessed"] for info in measured.broker.queues()) == 20 * 200
+
+
+# Lanes that no search finds a message in
+
+
+PASSED = 5
+
+
+def purged(broker: Broker, name: str, groups: int) -> Broker:
+    broker.send(name, [NewMessage("x", group=f"g{number}") for number in range(groups)])
+    broker.purge(name)
+    return broker
+
+
+def claimed_before_a_start(broker: Broker, name: str, groups: int) -> Broker:
+    broker.send(name, [NewMessage("x", group=f"g{number}") for number in range(groups)])
+    assert len(broker.claim(name, limit=groups)) == groups
+    assert isinstance(broker.core.log, MemoryLog)
+    return Broker(broker.core.log.after_crash(), clock=broker.core.clock)
+
+
+@pytest.fixture
+def passed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of closed lanes that each search has passed."""
+    monkeypatch.setattr(lanes, "_MOST_PASSED", PASSED)
+    counts: list[int] = []
+    pick, pop = Lanes.pick, ThinnedHeap.pop
+
+    def picked(*given: Any) -> Any:
+        counts.append(0)
+        return pick(*given)
+
+    def popped(heap: ThinnedHeap[Any]) -> None:
+        counts[-1] += 1
+        pop(heap)
+
+    monkeypatch.setattr(Lanes, "pick", picked)
+    monkeypatch.setattr(ThinnedHeap, "pop", popped)
+    return counts
+
+
+@pytest.mark.parametrize("name", ["q", "q.fifo"])
+@pytest.mark.parametrize("close", [purged, claimed_before_a_start])
+def test_a_search_passes_few_closed_lanes_at_a_time(
+    passed: list[int], close: Callable[[Broker, str, int], Broker], name: str
+) -> None:
+    broker = close(Broker(MemoryLog(), clock=FakeClock()), name, 50)
+    broker.send(name, [NewMessage("healthy", group="healthy")])
+    passed.clear()
+    assert [message.body for message in broker.claim(name)] == ["healthy"]
+    assert max(passed) <= PASSED + 1, "those that are closed, and the one with the message"
+    assert sum(passed) >= 50
+    passed.clear()
+    assert broker.claim(name) == []
+    assert sum(passed) <= PASSED, "they are passed once"
+
+
+@pytest.mark.parametrize("name", ["q", "q.fifo"])
+def test_dead_letters_behind_closed_lanes_leave_without_a_consumer(passed: list[int], name: str) -> None:
+    clock = FakeClock()
+    broker = Broker(MemoryLog(), clock=clock)
+    broker.put_queue(name, max_receives=1, dead_letter_queue="dead")
+    broker.send(name, [NewMessage("x", group=f"g{number}") for number in range(50)])
+    assert len(broker.claim(name, limit=50, visibility_timeout_ms=10_000)) == 50
+    broker.send(name, [NewMessage("poison", group="poison")])
+    assert len(broker.claim(name, visibility_timeout_ms=50)) == 1
+    broker = claimed_before_a_start(broker, "other", 1)
+    clock.ms += 100
+    passed.clear()
+    while broker.remove_dead_letters():
+        pass
+    assert max(passed) <= PASSED + 1, "those that are closed, and the one with the dead letter"
+    assert [message.body for message in broker.messages("dead")] == ["poison"]

@@ -149,7 +149,7 @@ class Claims:
             if sum(map(_length, messages.views(runs))) > most_bytes:
                 return NoClaim()
         if not runs:
-            if left <= 0:
+            if left <= 0 or not messages.is_searched:
                 return NoClaim(unfinished=True)
             full = more <= 0 < messages.available
             return NoClaim(in_flight_limit if full else 0, inf if rates is None else rates.wait_s)
@@ -195,26 +195,28 @@ class Claims:
             with core.transaction as now_ms:
                 if core.state.find(queue.number) is not queue:
                     continue
-                views = self._dead_letters(queue, now_ms)
-                more = more or bool(views) or _is_to_put_back(queue)
+                views, is_searched = self._dead_letters(queue, now_ms)
+                more = more or not is_searched or _is_to_put_back(queue)
             if views:
                 self._transfers.dead_letter(queue, views)
         return more
 
-    def _dead_letters(self, queue: Queue, now_ms: int) -> list[MessageView]:
-        """Return a portion of the dead letters of a queue, under the lock."""
+    def _dead_letters(self, queue: Queue, now_ms: int) -> tuple[list[MessageView], bool]:
+        """Return a portion of the dead letters of a queue, and whether the search for them ended, under the lock."""
         messages, settings = queue.messages, queue.settings
         if _is_to_put_back(queue):
             messages.put_back(_SPENT_PORTION)
             self._core.consumers.notify(queue)
         if not settings.max_receives or settings.paused:
-            return []
+            return [], True
         self._core.advance(queue, now_ms)
         seen = (messages.next_sequence, messages.spent, *messages.counts)
         if self._seen.get(queue) != seen:
             self._set_aside(queue, 1, None)
+            if not messages.is_searched:
+                return messages.set_aside_first(PORTION_MESSAGES), False
             self._seen[queue] = messages.next_sequence, messages.spent, *messages.counts
-        return messages.set_aside_first(PORTION_MESSAGES)
+        return messages.set_aside_first(PORTION_MESSAGES), True
 
     def _budget(self, queue: Queue) -> ClaimBudget:
         """Return what the rates of a queue allow now."""

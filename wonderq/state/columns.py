@@ -91,6 +91,11 @@ class Columns(MessageTable):
         """Number of waiting messages that are not set aside."""
         return self.counts[WAITING] - self.spent
 
+    @property
+    def is_searched(self) -> bool:
+        """Whether the last `pick` found no message only if there is none. Otherwise the next one finds more."""
+        return self.lanes.is_searched or not self.lanes.by_number
+
     # Reading
 
     def any_received(self, runs: Runs, receives: int) -> bool:

@@ -33,6 +33,10 @@ _MAX_NUMBER = (1 << 32) - 1
 #: A heap of a lane may have this many void places, and one more per message of the lane.
 _VOID_PLACES = 64
 
+#: Most entries in the heaps of open lanes that one search passes because they are void, or their lanes are closed. Each
+#: takes a microsecond or two.
+_MOST_PASSED = 2000
+
 #: Group of the messages of a FIFO queue that were sent without a group.
 UNGROUPED = "\0"
 
@@ -99,6 +103,9 @@ class Lanes:
         self._full: set[int] = set()  # numbers of lanes that the limit in flight keeps closed, and of some others
         self.withheld: list[set[int]] = []
         """Numbers of lanes that `configure` may have opened, for `offer_withheld`. No set is empty."""
+        self.is_searched = True
+        """Whether the last search (`pick`) passed all that it met; otherwise the next one finds more."""
+        self._may_pass = 0  # entries of closed lanes, and void ones, that this search may still pass
         # By priority: heap of the keys and numbers of lanes that may deliver a message, and of void entries.
         self._open: dict[int, ThinnedHeap[tuple[Key, int]]] = {}
 
@@ -251,7 +258,14 @@ class Lanes:
         ``plain`` yields the plain messages, oldest first, of which ``plain_in_flight`` are claimed. ``allowance``
         returns the number of messages that a group may get. The caller may set aside the message that was yielded last:
         it takes no turn.
+
+        A search ends early when it has passed too many closed lanes, such as those that a purge has deleted, or that
+        were claimed before a start. `is_searched` is False then, and the next search continues there.
         """
+        self.is_searched, self._may_pass = True, _MOST_PASSED
+        return self._search(plain, plain_in_flight, allowance)
+
+    def _search(self, plain: Iterator[int], plain_in_flight: int, allowance: Callable[[str], int]) -> Generator[int]:
         taken: list[tuple[Lane, int, int]] = []
         turn, plain_turn = self._turn, self._plain_turn
         allowed: dict[str, int] = {}
@@ -261,6 +275,8 @@ class Lanes:
                 plain_next = None if priority else next(plain, None)
                 while True:
                     lane, sequence = self._top(priority)
+                    if not self.is_searched:
+                        return
                     plain_key = plain_in_flight, plain_turn
                     if plain_next is not None and (lane is None or plain_key <= lane.group.key):
                         yield plain_next
@@ -288,6 +304,7 @@ class Lanes:
                         else:
                             taken.append((lane, sequence, lane.group.turn))
                             self._take(lane, sequence)
+                            self._may_pass += 1  # the entry of this lane, which is now under another key
                             allowed[name] -= 1
                             if not self._fifo or self._is_full(lane.group):
                                 break
@@ -382,19 +399,25 @@ class Lanes:
         lane.listed = None
 
     def _top(self, priority: int) -> tuple[Lane | None, int | None]:
-        """Return the lane of a priority that delivers the next message, and this message; None if there is none."""
+        """Return the lane of a priority that delivers the next message, and this message; None if there is none.
+
+        Sets `is_searched` to False if it ends early.
+        """
         heap = self._open.get(priority)
         while heap is not None and (entry := heap.first()) is not None:
             key, number = entry
             lane = self.by_number.get(number)
-            if lane is None or lane.listed != key:
-                heap.pop()
-                continue
-            if key != lane.group.key:
-                self._withdraw(lane)
-                self._offer(lane)
-            elif (sequence := self._next(lane)) is not None:
+            if lane is not None and lane.listed != key:
+                lane = None
+            if lane is not None and key == lane.group.key and (sequence := self._next(lane)) is not None:
                 return lane, sequence
-            else:
-                self._withdraw(lane)
+            if self._may_pass <= 0:
+                self.is_searched = False
+                break
+            self._may_pass -= 1
+            heap.pop()
+            if lane is not None:
+                lane.listed = None
+                if key != lane.group.key:
+                    self._offer(lane)
         return None, None

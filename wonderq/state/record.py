@@ -412,7 +412,7 @@ class Contents(NamedTuple):
     runs: Runs
     lengths: Sequence[int]
     """Bytes of each message's entry."""
-    entries: bytes | Pieces
+    entries: bytes
 
 
 def contents_of(record: Record) -> Contents | None:
