@@ -196,7 +196,7 @@ class Claims:
                 if core.state.find(queue.number) is not queue:
                     continue
                 views, is_searched = self._dead_letters(queue, now_ms)
-                more = more or not is_searched or _is_to_put_back(queue)
+                more = more or bool(views) or not is_searched or _is_to_put_back(queue)
             if views:
                 self._transfers.dead_letter(queue, views)
         return more
