@@ -11,8 +11,11 @@ A receipt is an id and the token of one claim, as 40 hexadecimal digits.
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from struct import Struct
+from typing import NamedTuple
 
 _SEQUENCE_BITS = 48
 _QUEUE_BITS = 32
@@ -22,22 +25,64 @@ _CHECK_SHIFT = _SEQUENCE_BITS + _QUEUE_BITS
 _CHECK_BITS = _ID_BITS - _CHECK_SHIFT
 
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.IGNORECASE)
-_ID_DIGITS = Struct("8s 4s 4s 4s 12s")
+_ID_DIGITS = 36
 
 _SEQUENCE_MASK = (1 << _SEQUENCE_BITS) - 1
 _MASK = _MODULUS - 1
-#: Factors that make room in a UUID for the two variant bits and the four version bits, and the value of these bits.
-_VARIANT_ROOM, _VERSION_ROOM, _FIXED_BITS = 0b11 << 62, 0b1111 << 76, 8 << 76 | 0b10 << 62
 
+_TOKEN_BITS = 32
 _RECEIPT = Struct(">16sI")
 _RECEIPT_DIGITS = 2 * _RECEIPT.size
 
+#: Parts of an id: the lowest bit of each in the number, its bits, and its lowest bit in the digits of the id, where a
+#: dash has the place of a digit. Between the parts are the version and the variant.
+_ID_PARTS = ((0, 48, 0), (48, 14, 52), (62, 12, 72), (74, 16, 92), (90, 32, 112))
+_FIXED_BITS = 8 << 84 | 0b10 << 66
 
-def _ids(numbers: Iterable[int]) -> list[str]:
-    """Return numbers as UUIDs. One call for a batch takes half the time of one call per id."""
-    uuids = [n + (n >> 62) * _VARIANT_ROOM + (n >> 74) * _VERSION_ROOM + _FIXED_BITS for n in numbers]
-    digits = b"".join([uuid.to_bytes(16, "big") for uuid in uuids]).hex().encode()
-    return list(map(bytes.decode, map(b"-".join, _ID_DIGITS.iter_unpack(digits))))
+#: Digits of a lane before the id in it, and the places of the dashes.
+_MARGIN = _RECEIPT_DIGITS - _ID_DIGITS
+_DASHES = [_MARGIN + at for at in (8, 13, 18, 23)]
+
+
+class _Lanes(NamedTuple):
+    """Constants for numbers that lie side by side in one integer, the first one on top.
+
+    Each has a lane as wide as a receipt. So one operation on the integer computes a whole batch, in a tenth of the time
+    that an operation per message takes.
+    """
+
+    ones: int
+    """1 in each lane."""
+    mask: int
+    """Bits of the numbers."""
+    parts: list[tuple[int, int]]
+    """Bits of each part of the ids, and by how many bits to shift them."""
+    fixed: int
+    """Bits that are the same in all ids."""
+    ids: Struct
+    receipts: Struct
+
+
+@lru_cache(8)  # most batches have one of a few sizes
+def _lanes(count: int) -> _Lanes:
+    ones = _joined([1] * count)
+    parts = [(ones * ((1 << bits) - 1 << low), place - low) for low, bits, place in _ID_PARTS]
+    texts = Struct(f"{_MARGIN}x{_ID_DIGITS}s" * count), Struct(f"{_RECEIPT_DIGITS}s" * count)
+    return _Lanes(ones, ones * _MASK, parts, ones * _FIXED_BITS, *texts)
+
+
+@lru_cache(8)
+def _multiples(factor: int, count: int) -> int:
+    """Return the multiples of a factor from 0 on, in lanes."""
+    return _joined([factor * number & _MASK for number in range(count)])
+
+
+def _joined(numbers: Iterable[int]) -> int:
+    return int.from_bytes(b"".join([number.to_bytes(_RECEIPT.size, "big") for number in numbers]), "big")
+
+
+def _digits(lanes: int, count: int) -> str:
+    return lanes.to_bytes(_RECEIPT.size * count, "big").hex()
 
 
 class Ids:
@@ -56,27 +101,51 @@ class Ids:
 
     def message_id(self, queue: int, sequence: int) -> str:
         """Return the id of one message."""
-        return _ids((self._encode(queue, sequence),))[0]
+        return self.message_ids(queue, (sequence,))[0]
 
-    def message_ids(self, queue: int, sequences: Iterable[int]) -> list[str]:
+    def message_ids(self, queue: int, sequences: Sequence[int]) -> list[str]:
         """Return the ids of messages of one queue."""
-        return _ids(self._numbers(queue, sequences))
+        return list(map(bytes.decode, self.ids(queue, sequences)))
 
-    def _numbers(self, queue: int, sequences: Iterable[int]) -> list[int]:
-        base, factor = self._encode(queue, 0), self._factor
-        return [base + sequence * factor & _MASK for sequence in sequences]
+    def ids(self, queue: int, sequences: Sequence[int]) -> Sequence[bytes]:
+        """Return the ids of messages of one queue in ASCII."""
+        return self._ids(self._numbers(queue, sequences), len(sequences))
 
     def receipt(self, queue: int, sequence: int, token: int) -> str:
         """Return the receipt of one message that was claimed with a token."""
-        return self.ids_and_receipts(queue, (sequence,), token)[1][0]
+        return self.ids_and_receipts(queue, (sequence,), token)[1][0].decode()
 
-    def ids_and_receipts(self, queue: int, sequences: Iterable[int], token: int) -> tuple[list[str], list[str]]:
-        """Return the ids and receipts of messages that were claimed with one token."""
-        numbers = self._numbers(queue, sequences)
-        end = token.to_bytes(4, "big")
-        digits = b"".join([n.to_bytes(16, "big") + end for n in numbers]).hex()
-        receipts = [digits[at : at + _RECEIPT_DIGITS] for at in range(0, len(digits), _RECEIPT_DIGITS)]
-        return _ids(numbers), receipts
+    def ids_and_receipts(
+        self, queue: int, sequences: Sequence[int], token: int
+    ) -> tuple[Sequence[bytes], Sequence[bytes]]:
+        """Return the ids and receipts of messages that were claimed with one token, in ASCII."""
+        count, numbers = len(sequences), self._numbers(queue, sequences)
+        return self._ids(numbers, count), _lanes(count).receipts.unpack(self._receipts(numbers, count, token).encode())
+
+    def _numbers(self, queue: int, sequences: Sequence[int]) -> int:
+        """Return the numbers of messages of one queue, in lanes."""
+        if isinstance(sequences, range) and sequences:
+            lanes = _lanes(len(sequences))
+            first = self._encode(queue, sequences[0])
+            return first * lanes.ones + _multiples(self._factor, len(sequences)) & lanes.mask
+        base, factor = self._encode(queue, 0), self._factor
+        return _joined([base + sequence * factor & _MASK for sequence in sequences])
+
+    @staticmethod
+    def _ids(numbers: int, count: int) -> Sequence[bytes]:
+        lanes = _lanes(count)
+        digits = lanes.fixed
+        for bits, shift in lanes.parts:
+            digits |= (numbers & bits) << shift
+        text = bytearray(_digits(digits, count).encode())
+        for at in _DASHES:
+            text[at::_RECEIPT_DIGITS] = b"-" * count
+        return lanes.ids.unpack(text)
+
+    @staticmethod
+    def _receipts(numbers: int, count: int, token: int) -> str:
+        """Return the receipts of messages, one after the other."""
+        return _digits(numbers << _TOKEN_BITS | token * _lanes(count).ones, count)
 
     def decode_id(self, text: str) -> tuple[int, int] | None:
         """Return the queue number and the sequence number of an id, or None if it is not an id of this log."""
@@ -98,10 +167,16 @@ class Ids:
         place = self._decode(int.from_bytes(number, "big"))
         return (*place, token) if place and token else None  # no claim has the token 0
 
-    def decode_receipts(self, queue: int, texts: Sequence[str]) -> tuple[list[int], list[int]] | None:
-        """Return sequence numbers and tokens, or None unless all texts are receipts of this queue."""
-        if any(len(text) != _RECEIPT_DIGITS for text in texts):
+    def decode_receipts(self, queue: int, texts: Sequence[str]) -> tuple[Sequence[int], Sequence[int]] | None:
+        """Return sequence numbers and tokens, or None unless all texts are receipts of this queue.
+
+        The sequence numbers are a range if the texts are the receipts of one claim of neighbouring messages, in order.
+        """
+        if not {_RECEIPT_DIGITS}.issuperset(map(len, texts)):
             return None
+        of_claim = self._decode_claim(queue, texts) if texts else None
+        if of_claim is not None:
+            return of_claim
         try:
             data = bytes.fromhex("".join(texts))
         except ValueError:
@@ -110,7 +185,7 @@ class Ids:
             return None
         addend, inverse, number_of = self._addend, self._inverse, int.from_bytes
         prefix = self._check << _QUEUE_BITS | queue
-        sequences, tokens = [], []
+        sequences, tokens = [], array("I")
         for digits, token in _RECEIPT.iter_unpack(data):
             n = number_of(digits, "big")
             plain = (n - addend) * inverse & _MASK
@@ -119,6 +194,20 @@ class Ids:
             sequences.append(plain & _SEQUENCE_MASK)
             tokens.append(token)
         return sequences, tokens
+
+    def _decode_claim(self, queue: int, texts: Sequence[str]) -> tuple[Sequence[int], Sequence[int]] | None:
+        """Return sequence numbers and tokens if texts are those of neighbouring messages of a claim; otherwise None.
+
+        To decode the first receipt and encode the others takes a fifth of the time that decoding each takes.
+        """
+        place = self.decode_receipt(texts[0])
+        if place is None or place[0] != queue:
+            return None
+        _, first, token = place
+        count, sequences = len(texts), range(first, first + len(texts))
+        if count > 1 and "".join(texts) != self._receipts(self._numbers(queue, sequences), count, token):
+            return None
+        return sequences, array("I", (token,)) * count
 
     def _decode(self, n: int) -> tuple[int, int] | None:
         plain = (n - self._addend) * self._inverse & _MASK

@@ -16,9 +16,11 @@ from wonderq.model import errors
 from wonderq.model.messages import NewMessage, RequestNumber, SendResults
 from wonderq.model.queue_names import DEFAULT_QUEUE
 from wonderq.rest import schemas
+from wonderq.rest.arrays import MANY, Template, format_of, render_array
 from wonderq.rest.bodies import read_body, read_optional_body, read_query, render
+from wonderq.rest.deliveries import delivered
 from wonderq.rest.errors import describe_error
-from wonderq.rest.objects import claimed_objects, message_object
+from wonderq.rest.objects import message_object
 from wonderq.rest.resource import Resource
 from wonderq.rest.values import (
     Trace,
@@ -51,6 +53,17 @@ def batch_results(
             result.update(error_object(*describe_error(error)))
         rendered.append(result)
     return {"success": not any(results), "results": rendered}
+
+
+def _render_success(req: falcon.Request, resp: falcon.Response, field: str, names: Sequence[str]) -> None:
+    """Set the response to that of `batch_results` for messages that were named by one field, without any error.
+
+    Names of messages that were found need no escapes.
+    """
+    form, sample = format_of(req), names[0]
+    template = Template(form, {field: sample, "success": True}, sample.encode())
+    objects = b"".join(template.fill(map(str.encode, names)))
+    render_array(req, resp, {"success": True, "results": []}, (form.begin(len(names)), objects, form.end))
 
 
 class Produce(Resource):
@@ -195,8 +208,8 @@ class Consume(Resource):
         self._consume(req, resp, queue, read_optional_body(req, schemas.ConsumeFrom, self.broker.limits))
 
     def _consume(self, req: falcon.Request, resp: falcon.Response, queue: str | None, fields: schemas.Consume) -> None:
-        messages = self.broker.claim_from(self.sources(req, queue, fields), _claim_options(req, fields))
-        render(req, resp, claimed_objects(messages))
+        batches = self.broker.deliver(self.sources(req, queue, fields), _claim_options(req, fields))
+        render_array(req, resp, [], delivered(batches, format_of(req)))
         resp.set_header("Cache-Control", "no-store")
 
 
@@ -210,13 +223,13 @@ class Next(Resource):
         self.broker.limits.check_entries(sum(map(len, lists.values())))
         finished = finished_of(body)
         done = self.broker.next(sources, finished, _claim_options(req, body), permits=self.permits(req))
-        value: dict[str, Any] = {"messages": claimed_objects(done.messages), "success": not any(done.results)}
+        value: dict[str, Any] = {"messages": [], "success": not any(done.results)}
         if not value["success"]:
             rendered = iter(batch_results([(None, each.receipt) for each in finished], done.results)["results"])
             value["results"] = {name: list(islice(rendered, len(entries))) for name, entries in lists.items()}
         if done.refusal is not None:
             value["claim_error"] = error_object(*describe_error(done.refusal))["error"]
-        render(req, resp, value)
+        render_array(req, resp, value, delivered(done.batches, format_of(req)))
         resp.set_header("Cache-Control", "no-store")
 
 
@@ -261,7 +274,11 @@ class DeleteBatch(Resource):
         self.broker.limits.check_entries(len(ids or receipts))
         by_id, by_receipt = zip(ids, repeat(None), strict=False), zip(repeat(None), receipts, strict=False)
         targets = self.targets(req, chain(by_id, by_receipt))
-        render(req, resp, batch_results(targets, self.broker.delete_batch(queue, targets)))
+        results = self.broker.delete_batch(queue, targets)
+        if any(results) or len(results) < MANY:
+            render(req, resp, batch_results(targets, results))
+        else:
+            _render_success(req, resp, "id" if ids else "receipt", ids or receipts)
 
 
 class UpdateBatch(Resource):

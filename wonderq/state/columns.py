@@ -126,10 +126,11 @@ class Columns(MessageTable):
 
     def lane_of(self, view: MessageView) -> tuple[int, str]:
         """Return the priority and the group of a message."""
-        if view.lane == NO_LANE:
-            return 0, ""
-        lane = self.lanes[view.lane]
-        return lane.priority, lane.group.name
+        return (0 if view.lane == NO_LANE else self.lanes[view.lane].priority), self.group_of(view.lane)
+
+    def group_of(self, lane: int) -> str:
+        """Return the group of the messages of a lane; empty for those that are in none."""
+        return "" if lane == NO_LANE else self.lanes[lane].group.name
 
     def pick(self, limit: int, limit_bytes: int, allowance: Callable[[str], int] = lambda _: 1 << 30) -> Runs:
         """Return the messages to deliver next: the oldest waiting ones, in the order of the lanes if there are any.

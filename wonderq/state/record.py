@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import accumulate, pairwise
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgpack
@@ -262,8 +264,11 @@ class MessageState(NamedTuple):
 #: First byte of a msgpack array of two elements.
 _PAIR = 0x92
 
-_CRC = struct.Struct("<I")
-_read_crc = _CRC.unpack_from
+#: First byte of a msgpack array whose length follows in four bytes.
+_ARRAY = b"\xdd"
+
+_CRC_BYTES = 4
+_WRONG_CHECKSUM = "a message does not match its checksum"
 
 
 #: Returns the same bytes as `msgpack.packb`, in a third of the time.
@@ -271,6 +276,9 @@ _encode = msgspec.msgpack.Encoder().encode
 
 #: Accepts a string only, in half the time of `msgpack.unpackb`.
 _decode_text = msgspec.msgpack.Decoder(str).decode
+
+#: Accepts an array of strings, in a third of the time of one call for each.
+_decode_texts = msgspec.msgpack.Decoder(list[str]).decode
 
 #: Accepts a body and a map of headers.
 _decode_contents = msgspec.msgpack.Decoder(tuple[str, dict[str, Any]]).decode
@@ -320,30 +328,27 @@ def encode_entry(body: str, headers: Mapping[str, Any] | None = None) -> bytes:
         UnicodeEncodeError: the body is not Unicode text (it holds a lone surrogate).
     """
     value = _encode((body, headers) if headers else body)
-    return _CRC.pack(crc32(value)) + value
+    return crc32(value).to_bytes(_CRC_BYTES, "little") + value
 
 
-def decode_entries(entries: Sequence[bytes]) -> tuple[list[str], dict[int, dict[str, Any]]]:
-    """Return the bodies of entries, and by index the headers of those that have any.
+def decode_entries(data: bytes, lengths: Sequence[int]) -> tuple[list[str], dict[int, dict[str, Any]]]:
+    """Return the bodies of entries that lie back to back, and by index the headers of those that have any.
 
     Raises:
         ValueError: an entry does not verify.
     """
-    bodies: list[str] = []
-    headers: dict[int, dict[str, Any]] = {}
-    try:
-        for entry in entries:
-            value = entry[_CRC.size :]
-            if crc32(value) != _read_crc(entry)[0]:
-                raise ValueError("a message does not match its checksum")
-            if value[0] == _PAIR:
-                body, headers[len(bodies)] = _decode_contents(value)
-                bodies.append(body)
-            else:
-                bodies.append(_decode_text(value))
-    except (struct.error, LookupError, msgspec.DecodeError) as error:
-        raise ValueError(f"a message is not an entry: {error}") from error
-    return bodies, headers
+    if len(lengths) == 1:
+        body, header = decode_entry(data)
+        return [body], {0: header} if header else {}
+    spans = list(pairwise(accumulate(lengths, initial=0)))
+    values = [data[start + _CRC_BYTES : end] for start, end in spans]
+    checksums = b"".join([data[start : start + _CRC_BYTES] for start, _ in spans])
+    if struct.pack(f"<{len(values)}I", *map(crc32, values)) != checksums:
+        raise ValueError(_WRONG_CHECKSUM)
+    with suppress(msgspec.DecodeError):  # one has headers
+        return _decode_texts(b"".join((_ARRAY, len(values).to_bytes(4, "big"), *values))), {}
+    decoded = list(map(_decode_value, values))
+    return [body for body, _ in decoded], {index: header for index, (_, header) in enumerate(decoded) if header}
 
 
 def decode_entry(entry: bytes) -> tuple[str, dict[str, Any]]:
@@ -352,8 +357,17 @@ def decode_entry(entry: bytes) -> tuple[str, dict[str, Any]]:
     Raises:
         ValueError: the entry does not verify.
     """
-    bodies, headers = decode_entries((entry,))
-    return bodies[0], headers.get(0, {})
+    value = entry[_CRC_BYTES:]
+    if crc32(value) != int.from_bytes(entry[:_CRC_BYTES], "little"):
+        raise ValueError(_WRONG_CHECKSUM)
+    return _decode_value(value)
+
+
+def _decode_value(value: bytes) -> tuple[str, dict[str, Any]]:
+    try:
+        return _decode_contents(value) if value[0] == _PAIR else (_decode_text(value), {})
+    except (LookupError, msgspec.DecodeError) as error:
+        raise ValueError(f"a message is not an entry: {error}") from error
 
 
 class Contents(NamedTuple):
@@ -416,6 +430,8 @@ def entries_of(record: Record) -> Iterator[Entry]:
 
 def to_runs(sequences: Iterable[int]) -> Runs:
     """Return sequence numbers as runs, in the order given."""
+    if isinstance(sequences, range):
+        return [sequences.start, len(sequences)] if sequences else []
     runs: Runs = []
     end = -1
     for sequence in sequences:
