@@ -86,6 +86,15 @@ def with_attributes(broker: Broker, _clock: FakeClock) -> None:
     broker.send("default", ["x", *(NewMessage("x", attributes={"a": ("Number", str(each))}) for each in range(8))])
 
 
+def with_the_same_attributes(broker: Broker, _clock: FakeClock) -> None:
+    message = NewMessage("x", attributes={"a": ("Number", "1"), "b": ("String", "~" * 40)}, group="~", key="")
+    broker.send("default", [message._replace(body=body) for body in ODD])
+
+
+def some_with_the_same_attributes(broker: Broker, _clock: FakeClock) -> None:
+    broker.send("default", ["x", *[NewMessage("x", attributes={"a": ("Number", "1")})] * 8])
+
+
 def some_claimed_before(broker: Broker, _clock: FakeClock) -> None:
     broker.produce("default", ["x"] * 8)
     for message in broker.claim("default", limit=3):
@@ -121,6 +130,8 @@ def large_with_attributes(broker: Broker, _clock: FakeClock) -> None:
     [
         produce_at_other_times,
         with_attributes,
+        with_the_same_attributes,
+        some_with_the_same_attributes,
         some_claimed_before,
         all_claimed_before,
         one_updated_before,

@@ -61,6 +61,14 @@ MUTANTS = [
         ("tests/broker/test_rotten_bodies.py::test_any_byte_of_a_batch",),
     ),
     Mutant(
+        "first_headers_for_all",
+        "A consumer gets the attributes of another message.",
+        "wonderq/rest/deliveries.py",
+        "len(set(map(id, batch.headers.values()))) == 1",
+        "True",
+        ("tests/http/test_arrays.py::test_any_kind_of_messages",),
+    ),
+    Mutant(
         "chain_ignored",
         "Groups that were moved, swapped or left out pass.",
         _SEGMENT,

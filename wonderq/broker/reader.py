@@ -31,7 +31,7 @@ _WITH_DEADLINE = (CLAIMED, DELAYED)
 
 
 Headers = dict[str, Any]
-"""Contents of a message besides its body; see `wonderq.model.messages`."""
+"""Contents of a message besides its body; see `wonderq.model.messages`. Do not change one: messages may share it."""
 
 
 class Batch(NamedTuple):
@@ -103,7 +103,8 @@ class Reader:
         ``token`` is that of the claim which delivers them; the messages then have receipts.
         """
         state, bodies, headers = self._contents(queue, state)
-        ids, receipts = self._core.ids, ()
+        ids = self._core.ids
+        receipts: Sequence[bytes] = ()
         if token:
             message_ids, receipts = ids.ids_and_receipts(queue.number, state.sequence, token)
         else:

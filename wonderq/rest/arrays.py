@@ -72,9 +72,8 @@ class Template:
         return pieces
 
 
-def render_array(req: falcon.Request, resp: falcon.Response, value: Any, pieces: Sequence[bytes]) -> None:
+def render_array(req: falcon.Request, resp: falcon.Response, form: Format, value: Any, pieces: Sequence[bytes]) -> None:
     """Set the response to a value that has an empty array, with the array that the pieces make in its place."""
-    form = format_of(req)
     before, _, after = form.encode(value).partition(form.encode([]))
     pieces = (before, *pieces, after, form.newline)
     resp.content_type = form.media_type

@@ -41,8 +41,11 @@ def delivered(batches: Sequence[Batch], form: Format) -> list[bytes]:
 
 def _are_alike(batch: Batch) -> bool:
     """Return whether the messages of a batch differ in nothing but ids, texts and times of production."""
-    state = batch.state
-    return len(batch.bodies) >= MANY and not batch.headers and not any(state.updates) and len(set(state.receives)) == 1
+    state, count = batch.state, len(batch.bodies)
+    if count < MANY or any(state.updates) or len(set(state.receives)) > 1:
+        return False
+    same_headers = len(batch.headers) == count and len(set(map(id, batch.headers.values()))) == 1
+    return same_headers or not batch.headers
 
 
 def _is_small(batch: Batch) -> bool:
@@ -51,9 +54,11 @@ def _is_small(batch: Batch) -> bool:
 
 def _filled(batch: Batch, form: Format) -> list[bytes]:
     state = batch.state
-    consumer = (batch.consumers and batch.consumers[0]) or msgspec.UNSET
+    consumer = (batch.consumers[0] if batch.consumers else "") or msgspec.UNSET
     until = iso_time(state.due_ms[0])
     sample = MessageObject(_ID, _BODY, _DELIVERED, state.receives[0], _TIME, until, batch.queue, _RECEIPT, consumer)
+    if batch.headers:
+        _add_envelope(batch, 0, sample)
     template = Template(form, sample, _ID.encode(), form.encode(_BODY), _TIME.encode(), _RECEIPT.encode())
     bodies = map(form.encode, batch.bodies) if _is_small(batch) else _encoded_in_turns(batch.bodies, form)
     times = {time_ms: iso_time(time_ms).encode() for time_ms in set(state.produced_ms)}
@@ -97,8 +102,12 @@ def _objects(batch: Batch) -> Iterator[MessageObject]:
 
 
 def _with_envelopes(batch: Batch, objects: Iterable[MessageObject]) -> Iterator[MessageObject]:
-    for index, (each, updates) in enumerate(zip(objects, batch.state.updates, strict=True)):
-        envelope = envelope_of(batch.headers.get(index, {}), updates)
-        if envelope is not None:
-            add_envelope(each, envelope)
+    for index, each in enumerate(objects):
+        _add_envelope(batch, index, each)
         yield each
+
+
+def _add_envelope(batch: Batch, index: int, value: MessageObject) -> None:
+    envelope = envelope_of(batch.headers.get(index, {}), batch.state.updates[index])
+    if envelope is not None:
+        add_envelope(value, envelope)

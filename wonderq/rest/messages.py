@@ -63,7 +63,7 @@ def _render_success(req: falcon.Request, resp: falcon.Response, field: str, name
     form, sample = format_of(req), names[0]
     template = Template(form, {field: sample, "success": True}, sample.encode())
     objects = b"".join(template.fill(map(str.encode, names)))
-    render_array(req, resp, {"success": True, "results": []}, (form.begin(len(names)), objects, form.end))
+    render_array(req, resp, form, {"success": True, "results": []}, (form.begin(len(names)), objects, form.end))
 
 
 class Produce(Resource):
@@ -209,7 +209,8 @@ class Consume(Resource):
 
     def _consume(self, req: falcon.Request, resp: falcon.Response, queue: str | None, fields: schemas.Consume) -> None:
         batches = self.broker.deliver(self.sources(req, queue, fields), _claim_options(req, fields))
-        render_array(req, resp, [], delivered(batches, format_of(req)))
+        form = format_of(req)
+        render_array(req, resp, form, [], delivered(batches, form))
         resp.set_header("Cache-Control", "no-store")
 
 
@@ -229,7 +230,8 @@ class Next(Resource):
             value["results"] = {name: list(islice(rendered, len(entries))) for name, entries in lists.items()}
         if done.refusal is not None:
             value["claim_error"] = error_object(*describe_error(done.refusal))["error"]
-        render_array(req, resp, value, delivered(done.batches, format_of(req)))
+        form = format_of(req)
+        render_array(req, resp, form, value, delivered(done.batches, form))
         resp.set_header("Cache-Control", "no-store")
 
 

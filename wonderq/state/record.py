@@ -280,6 +280,11 @@ _decode_text = msgspec.msgpack.Decoder(str).decode
 #: Accepts an array of strings, in a third of the time of one call for each.
 _decode_texts = msgspec.msgpack.Decoder(list[str]).decode
 
+#: Accepts an array of strings and of pairs of a string and a value that it does not decode.
+_decode_all = msgspec.msgpack.Decoder(list[str | tuple[str, msgspec.Raw]]).decode
+
+_decode_headers = msgspec.msgpack.Decoder(dict[str, Any]).decode
+
 #: Accepts a body and a map of headers.
 _decode_contents = msgspec.msgpack.Decoder(tuple[str, dict[str, Any]]).decode
 
@@ -334,6 +339,8 @@ def encode_entry(body: str, headers: Mapping[str, Any] | None = None) -> bytes:
 def decode_entries(data: bytes, lengths: Sequence[int]) -> tuple[list[str], dict[int, dict[str, Any]]]:
     """Return the bodies of entries that lie back to back, and by index the headers of those that have any.
 
+    Entries with the same headers share one map, which must not be changed.
+
     Raises:
         ValueError: an entry does not verify.
     """
@@ -345,10 +352,17 @@ def decode_entries(data: bytes, lengths: Sequence[int]) -> tuple[list[str], dict
     checksums = b"".join([data[start : start + _CRC_BYTES] for start, _ in spans])
     if struct.pack(f"<{len(values)}I", *map(crc32, values)) != checksums:
         raise ValueError(_WRONG_CHECKSUM)
+    joined = b"".join((_ARRAY, len(values).to_bytes(4, "big"), *values))
     with suppress(msgspec.DecodeError):  # one has headers
-        return _decode_texts(b"".join((_ARRAY, len(values).to_bytes(4, "big"), *values))), {}
-    decoded = list(map(_decode_value, values))
-    return [body for body, _ in decoded], {index: header for index, (_, header) in enumerate(decoded) if header}
+        return _decode_texts(joined), {}
+    try:
+        decoded = _decode_all(joined)
+        headers = {index: bytes(each[1]) for index, each in enumerate(decoded) if not isinstance(each, str)}
+        distinct = {each: _decode_headers(each) for each in set(headers.values())}
+    except msgspec.DecodeError as error:
+        raise ValueError(f"a message is not an entry: {error}") from error
+    bodies = [each if isinstance(each, str) else each[0] for each in decoded]
+    return bodies, {index: distinct[each] for index, each in headers.items()}
 
 
 def decode_entry(entry: bytes) -> tuple[str, dict[str, Any]]:
@@ -360,10 +374,6 @@ def decode_entry(entry: bytes) -> tuple[str, dict[str, Any]]:
     value = entry[_CRC_BYTES:]
     if crc32(value) != int.from_bytes(entry[:_CRC_BYTES], "little"):
         raise ValueError(_WRONG_CHECKSUM)
-    return _decode_value(value)
-
-
-def _decode_value(value: bytes) -> tuple[str, dict[str, Any]]:
     try:
         return _decode_contents(value) if value[0] == _PAIR else (_decode_text(value), {})
     except (LookupError, msgspec.DecodeError) as error:
