@@ -140,9 +140,9 @@ class Reader:
 
     def _contents(self, queue: Queue, state: MessageColumns) -> _Contents:
         """Return the messages that are still there, their bodies, and by index the headers of those that have any."""
+        if sum(state.length) <= _PORTION_BYTES:
+            return self._read_portion(queue, state)
         parts = [self._read_portion(queue, portion) for portion in _portions(state)]
-        if len(parts) == 1:
-            return parts[0]
         bodies: list[str] = []
         headers: dict[int, Headers] = {}
         for part in parts:
@@ -168,7 +168,7 @@ class Reader:
             except ValueError as error:
                 raise self._core.mark_damaged(*self._core.log.locate(state.position[0]), str(error)) from error
             took(len(bodies) + len(data) // (_HEADER_BYTES_PER_STEP if headers else _BYTES_PER_STEP))
-            return _Contents(state, bodies, headers)
+            return new_tuple(_Contents, (state, bodies, headers))
         return _Contents(state, [], {})
 
     def _find_again(self, queue: Queue, state: MessageColumns) -> MessageColumns:
@@ -191,8 +191,10 @@ class Reader:
         starts = list(accumulate(state.length, initial=first))
         end = starts.pop()
         if starts == list(state.position):  # they were produced together
-            return self._read_spans([(first, end - first)])[0]
-        return b"".join(self._read_spans(list(zip(state.position, state.length, strict=True))))
+            spans = [(first, end - first)]
+        else:
+            spans = list(zip(state.position, state.length, strict=True))
+        return b"".join(self._read_spans(spans))
 
     def _read_spans(self, spans: Sequence[tuple[Position, int]]) -> list[bytes]:
         try:
@@ -213,8 +215,6 @@ class _Contents(NamedTuple):
 
 def _portions(state: MessageColumns) -> Sequence[MessageColumns]:
     """Split messages into portions, each of which a turn can read."""
-    if sum(state.length) <= _PORTION_BYTES:
-        return (state,)
     borders, size = [0], 0
     for index, length in enumerate(state.length):
         size += length

@@ -68,7 +68,8 @@ class MessageTable:
 
     def columns(self, runs: Runs) -> MessageColumns:
         """Return the fields of the messages of runs, at least one, all of which must exist."""
-        return MessageColumns.join([page.columns(start, stop) for page, start, stop in self._slices(runs)])
+        parts = [page.columns(start, stop) for page, start, stop in self._slices(runs)]
+        return parts[0] if len(parts) == 1 else MessageColumns.join(parts)
 
     def are_claimed(self, runs: Runs, tokens: Sequence[int]) -> bool:
         """Return whether all messages of the runs exist and have these tokens, one per message."""

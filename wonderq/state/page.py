@@ -117,8 +117,6 @@ class MessageColumns(NamedTuple):
     @classmethod
     def join(cls, parts: Sequence[MessageColumns]) -> MessageColumns:
         """Return the columns of several parts in one."""
-        if len(parts) == 1:
-            return parts[0]
         return cls(*(list(chain.from_iterable(columns)) for columns in zip(*parts, strict=True)))
 
 
