@@ -106,6 +106,9 @@ MATCHING_TESTS: dict[str, tuple[str, ...]] = {
     "wonderq/broker/rate_limits.py": ("tests/broker/test_rates.py", "tests/broker/test_buckets.py"),
     "wonderq/broker/reader.py": (
         "tests/broker/test_rotten_bodies.py",
+        "tests/broker/test_rewriting.py",
+        "tests/broker/test_consumer_names.py",
+        "tests/http/test_turns.py",
         "tests/broker/test_attributes.py",
         "tests/broker/test_dead_letters.py",
         "tests/broker/test_hand_over.py",
@@ -244,5 +247,8 @@ MATCHING_TESTS: dict[str, tuple[str, ...]] = {
         "tests/http/test_semantics.py",
     ),
     "wonderq/state/claim_names.py": ("tests/broker/test_consumer_names.py",),
+    "wonderq/model/ids.py": ("tests/broker/test_ids.py", "tests/broker/test_batches_of_receipts.py"),
+    "wonderq/rest/arrays.py": ("tests/http/test_arrays.py", "tests/http/test_room.py"),
+    "wonderq/rest/deliveries.py": ("tests/http/test_arrays.py", "tests/http/test_turns.py"),
     "wonderq/auth/sessions.py": ("tests/http/test_ui.py",),
 }
