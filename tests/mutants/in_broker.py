@@ -145,8 +145,8 @@ MUTANTS = [
         "receipts_behind_the_first_are_guessed",
         "A batch that begins with a valid receipt deletes messages whose receipts it does not have.",
         "wonderq/model/ids.py",
-        'if count > 1 and "".join(texts) != ',
-        "if count > 1 and not ",
+        'if "".join(texts[at : at + count]) != ',
+        "if not ",
         ("tests/broker/test_batches_of_receipts.py::test_one_that_does_not_count_stops_no_other",),
     ),
     Mutant(

@@ -39,20 +39,24 @@ _RECEIPT_DIGITS = 2 * _RECEIPT.size
 _ID_PARTS = ((0, 48, 0), (48, 14, 52), (62, 12, 72), (74, 16, 92), (90, 32, 112))
 _FIXED_BITS = 8 << 84 | 0b10 << 66
 
-#: Digits of a lane before the id in it, and the places of the dashes.
+#: Digits of a slot before the id in it, and the places of the dashes.
 _MARGIN = _RECEIPT_DIGITS - _ID_DIGITS
 _DASHES = [_MARGIN + at for at in (8, 13, 18, 23)]
 
 
-class _Lanes(NamedTuple):
+#: Most messages that are computed at a time. Constants are kept for each number of messages up to this one.
+_MOST_AT_A_TIME = 128
+
+
+class _Slots(NamedTuple):
     """Constants for numbers that lie side by side in one integer, the first one on top.
 
-    Each has a lane as wide as a receipt. So one operation on the integer computes a whole batch, in a tenth of the time
+    Each has a slot as wide as a receipt. So one operation on the integer computes a whole batch, in a tenth of the time
     that an operation per message takes.
     """
 
     ones: int
-    """1 in each lane."""
+    """1 in each slot."""
     mask: int
     """Bits of the numbers."""
     parts: list[tuple[int, int]]
@@ -63,17 +67,17 @@ class _Lanes(NamedTuple):
     receipts: Struct
 
 
-@lru_cache(8)  # most batches have one of a few sizes
-def _lanes(count: int) -> _Lanes:
+@lru_cache(_MOST_AT_A_TIME)
+def _slots(count: int) -> _Slots:
     ones = _joined([1] * count)
     parts = [(ones * ((1 << bits) - 1 << low), place - low) for low, bits, place in _ID_PARTS]
     texts = Struct(f"{_MARGIN}x{_ID_DIGITS}s" * count), Struct(f"{_RECEIPT_DIGITS}s" * count)
-    return _Lanes(ones, ones * _MASK, parts, ones * _FIXED_BITS, *texts)
+    return _Slots(ones, ones * _MASK, parts, ones * _FIXED_BITS, *texts)
 
 
-@lru_cache(8)
+@lru_cache(_MOST_AT_A_TIME)
 def _multiples(factor: int, count: int) -> int:
-    """Return the multiples of a factor from 0 on, in lanes."""
+    """Return the multiples of a factor from 0 on, in slots."""
     return _joined([factor * number & _MASK for number in range(count)])
 
 
@@ -81,8 +85,14 @@ def _joined(numbers: Iterable[int]) -> int:
     return int.from_bytes(b"".join([number.to_bytes(_RECEIPT.size, "big") for number in numbers]), "big")
 
 
-def _digits(lanes: int, count: int) -> str:
-    return lanes.to_bytes(_RECEIPT.size * count, "big").hex()
+def _portions(sequences: Sequence[int]) -> Sequence[Sequence[int]]:
+    if len(sequences) <= _MOST_AT_A_TIME:
+        return (sequences,)
+    return [sequences[at : at + _MOST_AT_A_TIME] for at in range(0, len(sequences), _MOST_AT_A_TIME)]
+
+
+def _digits(slots: int, count: int) -> str:
+    return slots.to_bytes(_RECEIPT.size * count, "big").hex()
 
 
 class Ids:
@@ -109,7 +119,10 @@ class Ids:
 
     def ids(self, queue: int, sequences: Sequence[int]) -> Sequence[bytes]:
         """Return the ids of messages of one queue in ASCII."""
-        return self._ids(self._numbers(queue, sequences), len(sequences))
+        ids: list[bytes] = []
+        for portion in _portions(sequences):
+            ids += self._ids(self._numbers(queue, portion), len(portion))
+        return ids
 
     def receipt(self, queue: int, sequence: int, token: int) -> str:
         """Return the receipt of one message that was claimed with a token."""
@@ -119,33 +132,38 @@ class Ids:
         self, queue: int, sequences: Sequence[int], token: int
     ) -> tuple[Sequence[bytes], Sequence[bytes]]:
         """Return the ids and receipts of messages that were claimed with one token, in ASCII."""
-        count, numbers = len(sequences), self._numbers(queue, sequences)
-        return self._ids(numbers, count), _lanes(count).receipts.unpack(self._receipts(numbers, count, token).encode())
+        ids: list[bytes] = []
+        receipts: list[bytes] = []
+        for portion in _portions(sequences):
+            count, numbers = len(portion), self._numbers(queue, portion)
+            ids += self._ids(numbers, count)
+            receipts += _slots(count).receipts.unpack(self._receipts(numbers, count, token).encode())
+        return ids, receipts
 
     def _numbers(self, queue: int, sequences: Sequence[int]) -> int:
-        """Return the numbers of messages of one queue, in lanes."""
+        """Return the numbers of messages of one queue, in slots."""
         if isinstance(sequences, range) and sequences:
-            lanes = _lanes(len(sequences))
+            slots = _slots(len(sequences))
             first = self._encode(queue, sequences[0])
-            return first * lanes.ones + _multiples(self._factor, len(sequences)) & lanes.mask
+            return first * slots.ones + _multiples(self._factor, len(sequences)) & slots.mask
         base, factor = self._encode(queue, 0), self._factor
         return _joined([base + sequence * factor & _MASK for sequence in sequences])
 
     @staticmethod
     def _ids(numbers: int, count: int) -> Sequence[bytes]:
-        lanes = _lanes(count)
-        digits = lanes.fixed
-        for bits, shift in lanes.parts:
+        slots = _slots(count)
+        digits = slots.fixed
+        for bits, shift in slots.parts:
             digits |= (numbers & bits) << shift
         text = bytearray(_digits(digits, count).encode())
         for at in _DASHES:
             text[at::_RECEIPT_DIGITS] = b"-" * count
-        return lanes.ids.unpack(text)
+        return slots.ids.unpack(text)
 
     @staticmethod
     def _receipts(numbers: int, count: int, token: int) -> str:
         """Return the receipts of messages, one after the other."""
-        return _digits(numbers << _TOKEN_BITS | token * _lanes(count).ones, count)
+        return _digits(numbers << _TOKEN_BITS | token * _slots(count).ones, count)
 
     def decode_id(self, text: str) -> tuple[int, int] | None:
         """Return the queue number and the sequence number of an id, or None if it is not an id of this log."""
@@ -204,10 +222,14 @@ class Ids:
         if place is None or place[0] != queue:
             return None
         _, first, token = place
-        count, sequences = len(texts), range(first, first + len(texts))
-        if count > 1 and "".join(texts) != self._receipts(self._numbers(queue, sequences), count, token):
-            return None
-        return sequences, array("I", (token,)) * count
+        sequences = range(first, first + len(texts))
+        at = 0
+        for portion in _portions(sequences) if len(texts) > 1 else ():
+            count = len(portion)
+            if "".join(texts[at : at + count]) != self._receipts(self._numbers(queue, portion), count, token):
+                return None
+            at += count
+        return sequences, array("I", (token,)) * len(texts)
 
     def _decode(self, n: int) -> tuple[int, int] | None:
         plain = (n - self._addend) * self._inverse & _MASK
