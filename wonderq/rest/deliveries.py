@@ -18,8 +18,8 @@ from wonderq.runtime.fibers import took
 #: Stand-ins for the fields in which the messages of a batch differ. The first fields of an object have no such text.
 _ID, _BODY, _TIME, _RECEIPT = "~" * 36, "~", "~" * 24, "~" * 40
 
-#: Bytes of entries up to which all are encoded in one turn.
-_TURN_BYTES = 1 << 16
+#: Bytes of entries up to which all are encoded in one turn: texts, and objects with attributes.
+_TEXT_BYTES, _OBJECT_BYTES = 1 << 18, 1 << 16
 
 #: Steps of `took` for encoding: for a message and for an attribute; and bytes of a text that are encoded in one.
 _STEPS_PER_MESSAGE, _STEPS_PER_ATTRIBUTE, _BYTES_PER_STEP = 15, 3, 300
@@ -33,8 +33,7 @@ def delivered(batches: Sequence[Batch], form: Format) -> list[bytes]:
     for batch in batches:
         if len(pieces) > 1:
             pieces.append(form.separator)
-        found = _filled(batch, form) if _are_alike(batch) else _encoded_objects(batch, form)
-        pieces += [b"".join(found)] if _is_small(batch) else found
+        pieces += _filled(batch, form) if _are_alike(batch) else _encoded_objects(batch, form)
     pieces.append(form.end)
     return pieces
 
@@ -48,10 +47,6 @@ def _are_alike(batch: Batch) -> bool:
     return same_headers or not batch.headers
 
 
-def _is_small(batch: Batch) -> bool:
-    return sum(batch.state.length) <= _TURN_BYTES
-
-
 def _filled(batch: Batch, form: Format) -> list[bytes]:
     state = batch.state
     consumer = (batch.consumers[0] if batch.consumers else "") or msgspec.UNSET
@@ -60,9 +55,11 @@ def _filled(batch: Batch, form: Format) -> list[bytes]:
     if batch.headers:
         _add_envelope(batch, 0, sample)
     template = Template(form, sample, _ID.encode(), form.encode(_BODY), _TIME.encode(), _RECEIPT.encode())
-    bodies = map(form.encode, batch.bodies) if _is_small(batch) else _encoded_in_turns(batch.bodies, form)
     times = {time_ms: iso_time(time_ms).encode() for time_ms in set(state.produced_ms)}
-    return template.fill(batch.ids, bodies, map(times.__getitem__, state.produced_ms), batch.receipts)
+    produced_at = map(times.__getitem__, state.produced_ms)
+    if sum(state.length) > _TEXT_BYTES:
+        return template.fill(batch.ids, _encoded_in_turns(batch.bodies, form), produced_at, batch.receipts)
+    return [b"".join(template.fill(batch.ids, map(form.encode, batch.bodies), produced_at, batch.receipts))]
 
 
 def _encoded_in_turns(bodies: Iterable[str], form: Format) -> Iterator[bytes]:
@@ -73,7 +70,7 @@ def _encoded_in_turns(bodies: Iterable[str], form: Format) -> Iterator[bytes]:
 
 def _encoded_objects(batch: Batch, form: Format) -> list[bytes]:
     """Return messages of any kind, with separators between them."""
-    if _is_small(batch):
+    if sum(batch.state.length) <= _OBJECT_BYTES:
         return [form.separator.join(map(form.encode, _objects(batch)))]
     pieces: list[bytes] = []
     for each in _objects(batch):
