@@ -7,10 +7,12 @@ from pathlib import Path
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from wonderq.broker.broker import Broker
-from wonderq.httpd.errors import encode_json
+from wonderq.broker.claims import ClaimOptions
+from wonderq.broker.polls import Sources
 from wonderq.model.ids import Ids
 from wonderq.model.messages import Target
-from wonderq.rest.objects import claimed_objects
+from wonderq.rest.arrays import JSON_FORMAT
+from wonderq.rest.deliveries import delivered
 from wonderq.state import record
 from wonderq_storage import FileLog, SyncPolicy, frame
 
@@ -68,5 +70,5 @@ def test_claim_and_delete_batch(benchmark: BenchmarkFixture, broker: Broker) -> 
 
 def test_render_100_messages_as_json(benchmark: BenchmarkFixture, broker: Broker) -> None:
     broker.produce("default", BATCH)
-    claimed = broker.claim("default", limit=100)
-    benchmark(lambda: encode_json(claimed_objects(claimed)))
+    batches = broker.deliver(Sources(("default",)), ClaimOptions(limit=100))
+    benchmark(lambda: b"".join(delivered(batches, JSON_FORMAT)))

@@ -8,8 +8,8 @@ from typing import NamedTuple
 from benchmarks.scripts import JSON, MSGPACK
 
 _TARGET = "AmazonSQS."
-_SQS_JSON = "application/x-amz-json-1.0"
-_FORM = "application/x-www-form-urlencoded"
+SQS_JSON = "application/x-amz-json-1.0"
+FORM = "application/x-www-form-urlencoded"
 
 #: In a part, the number of the part; in the text before the parts, their count.
 _NUMBER, _COUNT = b"%08d", b"COUNT"
@@ -70,12 +70,12 @@ HOSTILE = [
         "empty texts in msgpack", "POST /messages/produce", MSGPACK, b"\x81\xa8messages\xddCOUNT", b"\xa0", b"", b""
     ),
     Hostile("empty maps in msgpack", "POST /messages/update", MSGPACK, b"\x81\xa7entries\xddCOUNT", b"\x80", b"", b""),
-    Hostile("an escaped action", "POST /", _FORM, b"Action=", b"%41", b"", b""),
-    Hostile("many parameters", "POST /", _FORM, b"Action=ListQueues&", b"a=", b"&", b""),
+    Hostile("an escaped action", "POST /", FORM, b"Action=", b"%41", b"", b""),
+    Hostile("many parameters", "POST /", FORM, b"Action=ListQueues&", b"a=", b"&", b""),
     Hostile(
         "an escaped text",
         "POST /",
-        _FORM,
+        FORM,
         b"Action=SendMessage&QueueUrl=/000000000000/default&MessageBody=",
         b"%41",
         b"",
@@ -84,15 +84,15 @@ HOSTILE = [
     Hostile(
         "entries in a form",
         "POST /",
-        _FORM,
+        FORM,
         b"Action=DeleteMessageBatch&QueueUrl=/000000000000/default&",
         b"DeleteMessageBatchRequestEntry.%08d.Id=",
         b"&",
         b"",
     ),
-    Hostile("empty lists in JSON of SQS", "POST /", _SQS_JSON, b'{"Entries":[', b"[]", b",", b"]}", "SendMessageBatch"),
+    Hostile("empty lists in JSON of SQS", "POST /", SQS_JSON, b'{"Entries":[', b"[]", b",", b"]}", "SendMessageBatch"),
     Hostile(
-        "nested JSON of SQS", "POST /", _SQS_JSON, b'{"Entries":[', b'{"":{"":[]}}', b",", b"]}", "DeleteMessageBatch"
+        "nested JSON of SQS", "POST /", SQS_JSON, b'{"Entries":[', b'{"":{"":[]}}', b",", b"]}", "DeleteMessageBatch"
     ),
-    Hostile("names in JSON of SQS", "POST /", _SQS_JSON, b'{"Tags":{', b'"%08d":""', b",", b"}}", "TagQueue"),
+    Hostile("names in JSON of SQS", "POST /", SQS_JSON, b'{"Tags":{', b'"%08d":""', b",", b"}}", "TagQueue"),
 ]

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from benchmarks.holds import folders
-from benchmarks.holds.bodies import HOSTILE, Hostile
+from benchmarks.holds.bodies import FORM, HOSTILE, SQS_JSON, Hostile
 from benchmarks.holds.folders import Fill
 from benchmarks.holds.measured import Answer, MeasuredBroker
 from benchmarks.scripts import JSON
@@ -119,6 +119,35 @@ def consumed(path: str, count: int) -> Callable[[MeasuredBroker], str]:
     return run
 
 
+def handed_on(path: str, count: int) -> Callable[[MeasuredBroker], str]:
+    """Return the work of a step: finish messages and claim the next ones in one request, until there are none."""
+
+    def run(broker: MeasuredBroker) -> str:
+        total, receipts = 0, ["0" * 40]
+        while receipts:
+            answer = broker.ask_json("POST", f"{path}/messages/next", {"max": count, "delete": receipts})
+            receipts = [message["receipt"] for message in answer["messages"]]
+            total += len(receipts)
+        return f"{total} messages"
+
+    return run
+
+
+def received(queue: str, *, is_json: bool) -> Callable[[MeasuredBroker], str]:
+    """Return the work of a step: receive ten messages as an SQS client."""
+    url = f"/000000000000/{queue}"
+    json_body = json.dumps({"QueueUrl": url, "MaxNumberOfMessages": 10}).encode()
+    form_body = f"Action=ReceiveMessage&QueueUrl={url}&MaxNumberOfMessages=10".encode()
+    json_headers = {"Content-Type": SQS_JSON, "X-Amz-Target": "AmazonSQS.ReceiveMessage"}
+
+    def run(broker: MeasuredBroker) -> str:
+        if is_json:
+            return outcome(broker.ask("POST", "/", json_body, json_headers))
+        return outcome(broker.ask("POST", "/", form_body, {"Content-Type": FORM}))
+
+    return run
+
+
 def updated(path: str, count: int, change: dict[str, Any]) -> Callable[[MeasuredBroker], str]:
     """Return the work of a step: change messages in one request."""
 
@@ -152,6 +181,15 @@ def ordinary(_size: Callable[[int], int]) -> Situation:
         steps.append(request("POST", f"{path}/messages/produce", {"messages": messages}, name=f"produce {name}"))
         if "delay" not in name:
             steps.append(Step(f"consume and delete {name}", consumed(path, _BATCH)))
+    for name in ("1,000 texts of 16 KB", "1,000 with 10 attributes"):
+        again = {"messages": batches[name]}
+        steps.append(request("POST", "/queues/next/messages/produce", again, name=f"produce {name} again"))
+        steps.append(Step(f"next of {name}", handed_on("/queues/next", _BATCH)))
+    for is_json in (True, False):
+        again = {"messages": batches["16 texts of 1 MiB"]}
+        steps.append(request("POST", "/queues/sqs/messages/produce", again, name="produce 16 texts of 1 MiB again"))
+        form = "JSON" if is_json else "XML"
+        steps.append(Step(f"ReceiveMessage of 10 texts of 1 MiB, {form}", received("sqs", is_json=is_json)))
     change = {"message": "y", "attributes": attributes}
     steps += [
         Step("update the text of 1,000", updated(path, _BATCH, change)),
@@ -165,10 +203,8 @@ def ordinary(_size: Callable[[int], int]) -> Situation:
 
 
 def many_queues(size: Callable[[int], int]) -> Situation:
-    form = "application/x-www-form-urlencoded"
-
     def sqs(body: bytes, broker: MeasuredBroker) -> str:
-        return outcome(broker.ask("POST", "/", body, {"Content-Type": form}))
+        return outcome(broker.ask("POST", "/", body, {"Content-Type": FORM}))
 
     sources = b"Action=ListDeadLetterSourceQueues&QueueUrl=/000000000000/queue-0"
     steps = [

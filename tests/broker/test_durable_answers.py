@@ -79,6 +79,7 @@ ANSWERS: dict[str, Action] = {
     "claim nothing": lambda s: s.broker.claim("empty"),
     "claim nothing after waiting": lambda s: s.broker.claim("empty", wait_s=0.01),
     "claim from several": lambda s: s.broker.claim_from(Sources([QUEUE, "empty"]), ClaimOptions()),
+    "deliver": lambda s: s.broker.deliver(Sources([QUEUE])),
     "finish and claim": lambda s: s.broker.next(Sources([QUEUE]), [Finish(s.receipt, None)], ClaimOptions()),
     "finish and claim nothing": lambda s: s.broker.next(Sources(["empty"]), [Finish(s.receipt, None)], ClaimOptions()),
     "finish nothing and claim nothing": lambda s: s.broker.next(

@@ -71,6 +71,25 @@ def test_every_bit_of_it(rotting: Rotting) -> None:
         assert rotting.broker.get("default", rotting.id).body == BODY
 
 
+def test_any_byte_of_a_batch(tmp_path: Path) -> None:
+    """The messages of a batch are verified together."""
+    bodies = ["first", BODY, "third"]
+    broker = Broker(FileLog(tmp_path, sync=SyncPolicy("os"), segment_bytes=4096))
+    broker.produce("default", bodies)
+    [path] = segment_files(tmp_path)
+    entries = b"".join(map(record.encode_entry, bodies))
+    first = path.read_bytes().index(entries)
+    with path.open("r+b", buffering=0) as file:
+        for at, byte in enumerate(entries):
+            os.pwrite(file.fileno(), bytes([byte ^ 1 << at % 8]), first + at)
+            with pytest.raises(CorruptLogError):
+                list(broker.messages("default"))
+            os.pwrite(file.fileno(), bytes([byte]), first + at)
+            broker.core.transaction.ended = None
+            assert [message.body for message in broker.messages("default")] == bodies
+    broker.close()
+
+
 def test_the_refusal_names_the_file_and_the_place(rotting: Rotting) -> None:
     rotting.flip(40)
     for call in (

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+import json
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
 from tests.support.clock import FakeClock
+from tests.support.turns import Turns
 from wonderq.broker import produce, queries, updates
 from wonderq.broker.broker import Broker
+from wonderq.broker.claims import ClaimOptions
+from wonderq.broker.polls import Sources
 from wonderq.broker.produce import Producer
 from wonderq.broker.updates import Updates
+from wonderq.httpd.errors import encode_json
 from wonderq.model.messages import Change, Message, NewMessage, Target
+from wonderq.rest.arrays import JSON_FORMAT
+from wonderq.rest.deliveries import delivered
 from wonderq.runtime import fibers
 from wonderq_storage import FileLog, SyncPolicy
-
-T = TypeVar("T")
 
 
 @pytest.fixture
@@ -27,37 +31,6 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
     broker = Broker(FileLog(tmp_path / "log", sync=SyncPolicy("os")), clock=FakeClock())
     yield broker
     broker.close()
-
-
-class Turns:
-    """Counts of something, one for each turn that a call takes on a fiber."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.counts = [0]
-        monkeypatch.setattr(fibers.Fiber, "yield_to_others", lambda fiber: self._begin(fiber))
-
-    def _begin(self, fiber: fibers.Fiber) -> None:
-        fiber.steps_left = fibers._STEPS_PER_TURN
-        self.counts.append(0)
-
-    def run(self, call: Callable[[], T]) -> T:
-        """Make a call on a fiber, and return its result."""
-        done: Future[T] = Future()
-        hub = fibers.Hub(lambda: None)
-
-        def work() -> None:
-            try:
-                done.set_result(call())
-            except BaseException as error:
-                done.set_exception(error)
-
-        hub.spawn(work)
-        while not done.done():
-            hub.run()
-        return done.result()
-
-    def count(self, amount: int = 1) -> None:
-        self.counts[-1] += amount
 
 
 @pytest.fixture
@@ -169,3 +142,30 @@ def test_messages_are_written_again_in_turns(broker: Broker, turns: Turns, monke
     assert not any(results)
     assert sum(turns.counts) == 1000
     assert max(turns.counts) <= fibers._STEPS_PER_TURN // updates._STEPS_PER_MESSAGE + 1
+
+
+@pytest.mark.parametrize("attributes", [0, 10])
+@pytest.mark.parametrize(("count", "body"), [(1000, "x" * 10_000), (14, "x" * 1_000_000), (1000, "x")])
+def test_a_turn_of_a_consume_has_bounded_work(
+    broker: Broker, turns: Turns, monkeypatch: pytest.MonkeyPatch, attributes: int, count: int, body: str
+) -> None:
+    """It reads and encodes a bounded number of bytes: those of one message, or of so many that a turn has time for."""
+    fill(broker, count, attributes, body)
+    read = broker.core.log.read
+
+    def note_read(spans: Sequence[tuple[int, int]], *, block: bool = True) -> list[bytes]:
+        turns.count(sum(length for _, length in spans))
+        return read(spans, block=block)
+
+    def note_encoded(value: object) -> bytes:
+        encoded = encode_json(value)
+        turns.count(len(encoded))
+        return encoded
+
+    monkeypatch.setattr(broker.core.log, "read", note_read)
+    form = JSON_FORMAT._replace(encode=note_encoded)
+    options = ClaimOptions(limit=count)
+    pieces = turns.run(lambda: delivered(broker.deliver(Sources(("q",)), options), form))
+    assert len(json.loads(b"".join(pieces))) == count
+    assert sum(turns.counts) >= 2 * count * len(body)
+    assert max(turns.counts) <= 2 * max(len(body), 1 << 20)

@@ -661,7 +661,7 @@ _QUEUES = [
         "A service behind a queue is asked more often than it can bear.",
         _CLAIMS,
         "        if rates is not None:\n            rates.count(",
-        "        if rates is not None and not views:\n            rates.count(",
+        "        if rates is not None and not claimed:\n            rates.count(",
         (f"{_RATES}::test_so_many_a_second",),
     ),
 ]

@@ -39,8 +39,8 @@ _FORGOTTEN = [
         "an_export_loses_all_but_the_bodies",
         "After an export and an import, messages have no attributes, groups and priorities any more.",
         "wonderq/state/record.py",
-        "return bodies[0], headers.get(0, {})",
-        "return bodies[0], headers.get(-1, {})",
+        "return _decode_contents(value) if value[0] == _PAIR else",
+        "return (_decode_contents(value)[0], {}) if value[0] == _PAIR else",
         ("tests/tools/test_exchange.py::test_what_queues_and_messages_have_besides",),
     ),
     Mutant(

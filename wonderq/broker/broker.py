@@ -3,7 +3,8 @@
 | concern | module | operations |
 |---|---|---|
 | producing | `wonderq.broker.produce` | `produce`, `send`, `hand_over` |
-| polls, claims | `wonderq.broker.polls`, `wonderq.broker.claims` | `claim`, `claim_from`, `remove_dead_letters` |
+| polls | `wonderq.broker.polls` | `claim`, `claim_from`, `deliver` |
+| claims | `wonderq.broker.claims` | `remove_dead_letters` |
 | finishing and claiming together | `wonderq.broker.finishing` | `next` |
 | retention, deadlines, expired keys | `wonderq.broker.upkeep` | `upkeep` |
 | deleting and updating | `wonderq.broker.changes` | `delete`, `delete_batch`, `update`, `update_batch`, `kick` |
@@ -101,6 +102,7 @@ class Broker:
 
         self.claim = polls.claim
         self.claim_from = polls.claim_from
+        self.deliver = polls.deliver
         self.next = finisher.next
         self.upkeep = Upkeep(self.core).run
         self.remove_dead_letters = self.claims.remove_dead_letters

@@ -56,7 +56,9 @@ class Changes:
             found = self._core.find_queue(queue)
             if only_claimed:
                 self._core.advance(found, now_ms)
-            runs = None if only_claimed else self.resolve_receipts(found, targets)
+            receipts = [receipt for message_id, receipt in targets if receipt is not None and message_id is None]
+            by_receipt = len(receipts) == len(targets) and not only_claimed
+            runs = self.resolve_receipts(found, receipts) if by_receipt else None
             results: list[BrokerError | None] = [None] * len(targets)
             if runs is None:
                 runs, results = self.resolve_each(found, targets, only_claimed=only_claimed)
@@ -73,19 +75,16 @@ class Changes:
             self._core.confirm()
         return results
 
-    def resolve_receipts(self, queue: Queue, targets: Sequence[Target]) -> Runs | None:
+    def resolve_receipts(self, queue: Queue, receipts: Sequence[str]) -> Runs | None:
         """Return the messages of receipts that are all valid and ascend, as those of one claim do; None otherwise.
 
         This is the short path of `resolve_each`, in a fifth of the time.
         """
-        receipts = [receipt for message_id, receipt in targets if receipt is not None and message_id is None]
-        if len(receipts) < len(targets):
-            return None
         claims = self._core.ids.decode_receipts(queue.number, receipts)
         if claims is None:
             return None
         sequences, tokens = claims
-        if any(map(ge, sequences, sequences[1:])):
+        if not isinstance(sequences, range) and any(map(ge, sequences, sequences[1:])):
             return None
         runs = record.to_runs(sequences)
         return runs if queue.messages.are_claimed(runs, tokens) else None

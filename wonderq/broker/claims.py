@@ -19,7 +19,7 @@ from wonderq.model.settings import DEDUPLICATION_WINDOW_MS
 from wonderq.model.status import CLAIMED
 from wonderq.runtime.token_bucket import TokenBuckets
 from wonderq.state import record
-from wonderq.state.page import NO_TOKEN, MessageView
+from wonderq.state.page import NO_TOKEN, MessageColumns, MessageView
 from wonderq.state.record import Record, Runs
 from wonderq.state.state import Queue, change_record
 from wonderq_storage import Position
@@ -45,7 +45,7 @@ class Claim(NamedTuple):
     queue: Queue
     position: Position
     """Position of the claim's record."""
-    views: list[MessageView]
+    messages: MessageColumns
     token: int
     """Token of the receipts."""
     consumers: Mapping[int, str]
@@ -146,7 +146,7 @@ class Claims:
             return NoClaim(dead=self._set_aside(queue, min(limit, more), rates))
         if taken_bytes and runs:
             most_bytes = min(self._core.limits.batch_bytes, inf if room is None else room.left_bytes) - taken_bytes
-            if sum(map(_length, messages.views(runs))) > most_bytes:
+            if sum(messages.columns(runs).length) > most_bytes:
                 return NoClaim()
         if not runs:
             if left <= 0 or not messages.is_searched:
@@ -161,18 +161,18 @@ class Claims:
         if attempt_id is not None:
             records.append(self._attempt(queue, now_ms, attempt_id, token, runs, now_ms + timeout_ms))
         position = self._core.append_and_apply(*records, leave=CLAIM_LEAVES)
-        self._count(queue, now_ms, runs)
-        views = messages.views(runs)
+        claimed = messages.columns(runs)
+        self._count(queue, now_ms, claimed.produced_ms)
         if room is not None:
-            size = sum(map(_length, views))
+            size = sum(claimed.length)
             if taken_bytes:
                 room.fit(taken_bytes + size)
             else:
                 room.take(size)
         if rates is not None:
-            rates.count(messages.lane_of(view)[1] for view in views)
+            rates.count(map(messages.group_of, claimed.lane))
         self._core.consumers.notify(queue)
-        return new_tuple(Claim, (queue, position, views, token, messages.consumers_of(views[:1])))
+        return new_tuple(Claim, (queue, position, claimed, token, messages.consumers_of((token,))))
 
     def _set_aside(self, queue: Queue, limit: int, rates: ClaimBudget | None) -> list[MessageView]:
         """Set aside a portion of the messages that were claimed too often and come before the next ``limit`` others."""
@@ -234,8 +234,7 @@ class Claims:
             return queue.messages.pick(limit, most_bytes)
         return queue.messages.pick(min(limit, rates.messages()), most_bytes, rates.messages_of)
 
-    def _count(self, queue: Queue, now_ms: int, runs: Runs) -> None:
-        produced_ms: Sequence[int] = queue.messages.produced_ms(runs)
+    def _count(self, queue: Queue, now_ms: int, produced_ms: Sequence[int]) -> None:
         if queue.messages.lanes.by_number:
             produced_ms = sorted(produced_ms)  # lanes do not deliver the oldest message first
         self._core.counters.of(queue.name).claimed(now_ms, produced_ms)
@@ -266,8 +265,8 @@ class Claims:
             leave=CLAIM_LEAVES,
         )
         self._core.consumers.notify(queue)  # the claim may end sooner than before
-        views = queue.messages.views(runs)
-        return Claim(queue, position, views, token, queue.messages.consumers_of(views[:1]))
+        columns = queue.messages.columns(runs)
+        return Claim(queue, position, columns, token, queue.messages.consumers_of((token,)))
 
     def _attempt(self, queue: Queue, now_ms: int, attempt_id: str, token: int, runs: Runs, due_ms: int) -> record.Dedup:
         """Return the record of an attempt's claim, for `_claim_again`."""

@@ -140,7 +140,7 @@ def _batches(records: Iterator[tuple[Position, bytes | memoryview]], batch_bytes
         if contents is None:
             continue
         queue, runs, lengths, entries = contents
-        batch[queue].add(runs, position + len(data) - len(entries), lengths, bytes(entries))
+        batch[queue].add(runs, position + len(data) - len(entries), lengths, entries)
         size += len(data)
         if size > batch_bytes:
             yield batch

@@ -15,6 +15,7 @@ from wonderq.broker.changes import Changes
 from wonderq.broker.claims import DEFAULT_CLAIM, ClaimOptions
 from wonderq.broker.core import NOT_A_RECEIPT, Core
 from wonderq.broker.polls import Polls, Sources
+from wonderq.broker.reader import Batch
 from wonderq.broker.updates import Decision, Prepared, Update, Updates
 from wonderq.model.errors import (
     BrokerError,
@@ -48,30 +49,36 @@ class Finish(NamedTuple):
 class Next(NamedTuple):
     """Outcome of `Finisher.next`."""
 
-    messages: list[Message]
+    batches: list[Batch]
+    """Messages that were claimed, in batches of one queue each."""
     results: list[BrokerError | None]
     """For each `Finish` None, or its error."""
     refusal: Exception | None
     """Error that refused the claim, although messages were finished."""
 
+    @property
+    def messages(self) -> list[Message]:
+        """Messages that were claimed."""
+        return [message for batch in self.batches for message in batch.messages()]
+
 
 class _OfQueue:
     """The messages of one queue that a request finishes, each with its index in the request."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, deletes: Sequence[str] = ()) -> None:
+        """Begin with the messages to delete of a request that has no others, given by their receipts."""
         self.number = number
-        self.deletes: list[Target] = []
-        self.delete_indexes: list[int] = []
+        self.deletes = list(deletes)
+        self.delete_indexes = list(range(len(deletes)))
         self.updates: list[Update] = []
         self.update_indexes: list[int] = []
 
     def add(self, index: int, finish: Finish) -> None:
-        target = Target(receipt=finish.receipt)
         if finish.change is None:
-            self.deletes.append(target)
+            self.deletes.append(finish.receipt)
             self.delete_indexes.append(index)
         else:
-            self.updates.append((target, finish.change))
+            self.updates.append((Target(receipt=finish.receipt), finish.change))
             self.update_indexes.append(index)
 
 
@@ -104,11 +111,11 @@ class Finisher:
             BrokerError: the claim is refused, and there was nothing to finish.
         """
         if not finished:
-            return Next(self._polls.claim_from(sources, options), [], None)
+            return Next(self._polls.deliver(sources, options), [], None)
         self._polls.check(sources, options)
         results = self._finish(sources, finished, options.attempt_id, permits)
         try:
-            return Next(self._polls.claim_from(sources, options, finished_any=True), results, None)
+            return Next(self._polls.deliver(sources, options, finished_any=True), results, None)
         except (BrokerError, DiskFullError) as error:
             self._core.confirm()
             return Next([], results, error)
@@ -144,9 +151,15 @@ class Finisher:
 
     def _by_queue(self, finished: Sequence[Finish], results: list[BrokerError | None]) -> list[_OfQueue]:
         """Return the messages by queue, and put the errors of malformed receipts into the results."""
+        ids = self._core.ids
+        deletes = [receipt for receipt, change in finished if change is None]
+        if len(deletes) == len(finished) and (claim := ids.decode_receipt(deletes[0])) is not None:
+            number = claim[0]
+            if ids.decode_receipts(number, deletes) is not None:  # most requests, in a tenth of the time
+                return [_OfQueue(number, deletes)]
         parts: dict[int, _OfQueue] = {}
         for index, each in enumerate(finished):
-            claim = self._core.ids.decode_receipt(each.receipt)
+            claim = ids.decode_receipt(each.receipt)
             if claim is None:
                 results[index] = InvalidValueError("receipt", NOT_A_RECEIPT)
                 continue
@@ -189,7 +202,8 @@ class Finisher:
             self._core.advance(queue, now_ms)
             runs = self._changes.resolve_receipts(queue, part.deletes) if part.deletes else []
             if runs is None:
-                runs, errors = self._changes.resolve_each(queue, part.deletes, only_claimed=False)
+                targets = [Target(receipt=receipt) for receipt in part.deletes]
+                runs, errors = self._changes.resolve_each(queue, targets, only_claimed=False)
                 for index, error in zip(part.delete_indexes, errors, strict=True):
                     results[index] = error
             seen = set(record.from_runs(runs)) if part.updates else set()
@@ -244,7 +258,5 @@ def _error_of(code: str, message: str, field: str | None) -> BrokerError:
 
 def _fingerprint(finished: Sequence[Finish]) -> str:
     """Return a text that differs for requests that finish other messages, or finish them otherwise."""
-    digest = sha256()
-    for receipt, change in finished:
-        digest.update(f"{receipt} {change!r}\n".encode(errors="surrogatepass"))
-    return digest.hexdigest()[:_FINGERPRINT_CHARACTERS]
+    text = "".join([f"{receipt} {change!r}\n" for receipt, change in finished])
+    return sha256(text.encode(errors="surrogatepass")).hexdigest()[:_FINGERPRINT_CHARACTERS]

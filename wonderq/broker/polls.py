@@ -10,7 +10,7 @@ from typing import NamedTuple
 from wonderq.broker.claims import DEFAULT_CLAIM, Claim, ClaimOptions, Claims, NoClaim, Room
 from wonderq.broker.consumers import Waiter
 from wonderq.broker.core import Core
-from wonderq.broker.reader import Reader
+from wonderq.broker.reader import Batch, Reader
 from wonderq.broker.transfers import PORTION_MESSAGES, Transfers
 from wonderq.model.errors import BrokerError, InvalidValueError, ShuttingDownError, TooManyInFlightError
 from wonderq.model.limits import MAX_CONSUMER_CHARACTERS, MAX_SOURCES, MAX_WEIGHT
@@ -84,10 +84,14 @@ class Polls:
         options = ClaimOptions(limit, visibility_timeout_ms, wait_s, client_gone, attempt_id, room, consumer)
         return self.claim_from(Sources((queue,)), options)
 
-    def claim_from(
+    def claim_from(self, sources: Sources, options: ClaimOptions = DEFAULT_CLAIM) -> list[Message]:
+        """Claim the next messages of one or several queues. Raises what `deliver` raises."""
+        return [message for batch in self.deliver(sources, options) for message in batch.messages()]
+
+    def deliver(
         self, sources: Sources, options: ClaimOptions = DEFAULT_CLAIM, *, finished_any: bool = False
-    ) -> list[Message]:
-        """Claim the next messages of one or several queues.
+    ) -> list[Batch]:
+        """Claim the next messages of one or several queues, and return them in batches, each of one queue.
 
         With ``finished_any``, the caller has finished messages before: their outcome is part of the answer, and becomes
         durable before the poll sleeps.
@@ -101,32 +105,34 @@ class Polls:
         """
         self.check(sources, options)
         poll = _Poll(self._core, self._transfers, self._claims, sources, options, finished_any)
-        messages: list[Message] = []
+        batches: list[Batch] = []
+        left = options.limit
         # A message that was deleted meanwhile and dropped from the log cannot be read: claim another in its place. The
         # attempt's id stands for the first claim, so leave it out. Do not wait once there is a message to deliver.
         while True:
             try:
                 claims = poll.run()
             except BrokerError:
-                if not messages:
+                if not batches:
                     raise
-                return messages
+                return batches
             if not claims:
-                if finished_any and not messages:
+                if finished_any and not batches:
                     self._core.confirm()
-                elif not messages:  # no client acts on an empty answer, so the log need not confirm it
+                elif not batches:  # no client acts on an empty answer, so the log need not confirm it
                     self._core.wait_until_durable()
-                return messages
+                return batches
             self._core.durability.wait(claims[-1].position)
-            wanted = 0
-            found: list[Message] = []
+            unread = 0
             for claim in claims:
-                wanted += len(claim.views)
-                found += self._reader.messages(claim.queue, claim.views, claim.consumers, claim.token)
-            messages = messages + found if messages else found
-            if len(found) == wanted or len(messages) >= options.limit:
-                return messages
-            poll.go_on(options.limit - len(messages), wait=not messages)
+                batch = self._reader.read(claim.queue, claim.messages, claim.consumers, claim.token)
+                unread += len(claim.messages.sequence) - len(batch.bodies)
+                left -= len(batch.bodies)
+                if batch.bodies:
+                    batches.append(batch)
+            if not unread or left <= 0:
+                return batches
+            poll.go_on(left, wait=not batches)
 
     def check(self, sources: Sources, options: ClaimOptions) -> None:
         """Check that the arguments of a poll are in range.
@@ -248,11 +254,11 @@ class _Poll:
                     break
                 raise
             claims.append(outcome)
-            left = options.limit - len(outcome.views)
+            left = options.limit - len(outcome.messages.sequence)
             if not left or len(self._sources.queues) == 1:
                 break
             options = options._replace(limit=left)
-            taken_bytes += sum(view.length for view in outcome.views)
+            taken_bytes += sum(outcome.messages.length)
         else:
             if not claims:
                 return self._sleep(sleep_s, full)

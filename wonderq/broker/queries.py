@@ -45,7 +45,7 @@ class Queries:
             found = self._core.find_queue(queue)
             self._core.advance(found, now_ms)
             view = self._core.resolve(found, Target(id=message_id)).at(now_ms)
-            consumers = found.messages.consumers_of([view])
+            consumers = found.messages.consumers_of((view.token,))
         self._core.confirm()
         for message in self._reader.messages(found, [view], consumers):
             return message
@@ -117,7 +117,7 @@ class Queries:
                 views = queue.messages.after(sequence, limit, status)
                 within = sum(1 for total in accumulate(view.length for view in views) if total <= _LIST_BYTES)
                 views = views[: within or 1]
-                consumers = queue.messages.consumers_of(views)
+                consumers = queue.messages.consumers_of([view.token for view in views])
             self._core.confirm()
             if not views:
                 return []

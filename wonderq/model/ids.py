@@ -11,6 +11,7 @@ A receipt is an id and the token of one claim, as 40 hexadecimal digits.
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from struct import Struct
@@ -24,71 +25,83 @@ _CHECK_SHIFT = _SEQUENCE_BITS + _QUEUE_BITS
 _CHECK_BITS = _ID_BITS - _CHECK_SHIFT
 
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.IGNORECASE)
+_ID_DIGITS = 36
 
 _SEQUENCE_MASK = (1 << _SEQUENCE_BITS) - 1
 _MASK = _MODULUS - 1
-#: Factors that make room in a UUID for the two variant bits and the four version bits, and the value of these bits.
-_VARIANT_ROOM, _VERSION_ROOM, _FIXED_BITS = 0b11 << 62, 0b1111 << 76, 8 << 76 | 0b10 << 62
 
-#: In a batch, a UUID takes a hexadecimal digit for each of its 36 characters. Here are the parts of a number (first bit
-#: and bits, and the bits by which they are moved), the fixed bits, and the places of the dashes.
-_PARTS = ((0, 48, 0), (48, 14, 4), (62, 12, 10), (74, 16, 18), (90, 32, 22))
-_FIXED_OF_BATCH = 8 << 84 | 0b10 << 66
-_TEXT_CHARACTERS = 36
-_TEXT_BYTES = _TEXT_CHARACTERS // 2
-_DASHES = (8, 13, 18, 23)
-
+_TOKEN_BITS = 32
 _RECEIPT = Struct(">16sI")
 _RECEIPT_DIGITS = 2 * _RECEIPT.size
 
+#: For a single id: factors that make room for the two variant bits and the four version bits, and the value of these.
+_VARIANT_ROOM, _VERSION_ROOM, _FIXED_OF_ONE = 0b11 << 62, 0b1111 << 76, 8 << 76 | 0b10 << 62
+
+#: For a batch, the parts of an id: the lowest bit of each in the number, its bits, and its lowest bit in the digits of
+#: the id, where a dash has the place of a digit. Between the parts are the version and the variant.
+_ID_PARTS = ((0, 48, 0), (48, 14, 52), (62, 12, 72), (74, 16, 92), (90, 32, 112))
+_FIXED_BITS = 8 << 84 | 0b10 << 66
+
+#: Digits of a slot before the id in it, and the places of the dashes.
+_MARGIN = _RECEIPT_DIGITS - _ID_DIGITS
+_DASHES = [_MARGIN + at for at in (8, 13, 18, 23)]
+
+#: Most messages that are computed at a time. Constants are kept for each number of messages up to this one.
+_MOST_AT_A_TIME = 128
+
 
 def _id(number: int) -> str:
-    """Return a number as a UUID."""
-    uuid = number + (number >> 62) * _VARIANT_ROOM + (number >> 74) * _VERSION_ROOM + _FIXED_BITS
+    """Return the id of a number, in a third of the time that a batch of one takes."""
+    uuid = number + (number >> 62) * _VARIANT_ROOM + (number >> 74) * _VERSION_ROOM + _FIXED_OF_ONE
     digits = f"{uuid:032x}"
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
-class _Lanes(NamedTuple):
-    """Numbers of `_TEXT_BYTES` each, one after the other in one integer; the first is the highest."""
+class _Slots(NamedTuple):
+    """Constants for numbers that lie side by side in one integer, the first one on top.
 
-    length: int
-    """Number of numbers."""
-    masks: Sequence[int]
-    """For each of `_PARTS`, its bits in each lane."""
-    fixed: int
-    """`_FIXED_OF_BATCH` in each lane."""
+    Each has a slot as wide as a receipt. So one operation on the integer computes a whole batch, in a tenth of the time
+    that an operation per message takes.
+    """
+
     ones: int
-    """1 in each lane."""
-    indexes: int
-    """0, 1, 2 and so on."""
+    """1 in each slot."""
+    mask: int
+    """Bits of the numbers."""
+    parts: list[tuple[int, int]]
+    """Bits of each part of the ids, and by how many bits to shift them."""
+    fixed: int
+    """Bits that are the same in all ids."""
+    ids: Struct
+    receipts: Struct
 
 
-@lru_cache(maxsize=4)
-def _lanes(count: int) -> _Lanes:
+@lru_cache(_MOST_AT_A_TIME)
+def _slots(count: int) -> _Slots:
     ones = _joined([1] * count)
-    masks = [((1 << bits) - 1 << first) * ones for first, bits, _ in _PARTS]
-    return _Lanes(count, masks, _FIXED_OF_BATCH * ones, ones, _joined(range(count)))
+    parts = [(ones * ((1 << bits) - 1 << low), place - low) for low, bits, place in _ID_PARTS]
+    texts = Struct(f"{_MARGIN}x{_ID_DIGITS}s" * count), Struct(f"{_RECEIPT_DIGITS}s" * count)
+    return _Slots(ones, ones * _MASK, parts, ones * _FIXED_BITS, *texts)
+
+
+@lru_cache(_MOST_AT_A_TIME)
+def _multiples(factor: int, count: int) -> int:
+    """Return the multiples of a factor from 0 on, in slots."""
+    return _joined([factor * number & _MASK for number in range(count)])
 
 
 def _joined(numbers: Iterable[int]) -> int:
-    """Return numbers in lanes."""
-    return int.from_bytes(b"".join([n.to_bytes(_TEXT_BYTES, "big") for n in numbers]), "big")
+    return int.from_bytes(b"".join([number.to_bytes(_RECEIPT.size, "big") for number in numbers]), "big")
 
 
-def _ids(numbers: int, lanes: _Lanes) -> list[str]:
-    """Return the numbers in lanes as UUIDs; bits above those of an id are ignored.
+def _portions(sequences: Sequence[int]) -> Sequence[Sequence[int]]:
+    if len(sequences) <= _MOST_AT_A_TIME:
+        return (sequences,)
+    return [sequences[at : at + _MOST_AT_A_TIME] for at in range(0, len(sequences), _MOST_AT_A_TIME)]
 
-    An operation on all of them takes little longer than on one number.
-    """
-    uuids = lanes.fixed
-    for mask, (_, _, shift) in zip(lanes.masks, _PARTS, strict=True):
-        uuids |= (numbers & mask) << shift
-    text = bytearray(uuids.to_bytes(lanes.length * _TEXT_BYTES, "big").hex(), "ascii")
-    for place in _DASHES:
-        text[place::_TEXT_CHARACTERS] = b"-" * lanes.length
-    whole = text.decode()
-    return [whole[at : at + _TEXT_CHARACTERS] for at in range(0, len(whole), _TEXT_CHARACTERS)]
+
+def _digits(slots: int, count: int) -> str:
+    return slots.to_bytes(_RECEIPT.size * count, "big").hex()
 
 
 class Ids:
@@ -110,29 +123,58 @@ class Ids:
         return _id(self._encode(queue, sequence))
 
     def message_ids(self, queue: int, sequences: Sequence[int]) -> list[str]:
-        """Return the ids of messages of one queue. A range takes half the time per id."""
-        if len(sequences) < 2:
-            return [self.message_id(queue, sequence) for sequence in sequences]
-        lanes = _lanes(len(sequences))
-        if isinstance(sequences, range) and sequences.step == 1:
-            return _ids(self._encode(queue, sequences.start) * lanes.ones + self._factor * lanes.indexes, lanes)
-        return _ids(_joined(self._numbers(queue, sequences)), lanes)
+        """Return the ids of messages of one queue."""
+        if len(sequences) == 1:
+            return [self.message_id(queue, sequences[0])]
+        return list(map(bytes.decode, self.ids(queue, sequences)))
 
-    def _numbers(self, queue: int, sequences: Iterable[int]) -> list[int]:
-        base, factor = self._encode(queue, 0), self._factor
-        return [base + sequence * factor & _MASK for sequence in sequences]
+    def ids(self, queue: int, sequences: Sequence[int]) -> Sequence[bytes]:
+        """Return the ids of messages of one queue in ASCII."""
+        ids: list[bytes] = []
+        for portion in _portions(sequences):
+            ids += self._ids(self._numbers(queue, portion), len(portion))
+        return ids
 
     def receipt(self, queue: int, sequence: int, token: int) -> str:
         """Return the receipt of one message that was claimed with a token."""
-        return self.ids_and_receipts(queue, (sequence,), token)[1][0]
+        return self.ids_and_receipts(queue, (sequence,), token)[1][0].decode()
 
-    def ids_and_receipts(self, queue: int, sequences: Iterable[int], token: int) -> tuple[list[str], list[str]]:
-        """Return the ids and receipts of messages that were claimed with one token."""
-        numbers = self._numbers(queue, sequences)
-        end = token.to_bytes(4, "big")
-        digits = b"".join([n.to_bytes(16, "big") + end for n in numbers]).hex()
-        receipts = [digits[at : at + _RECEIPT_DIGITS] for at in range(0, len(digits), _RECEIPT_DIGITS)]
-        return _ids(_joined(numbers), _lanes(len(numbers))), receipts
+    def ids_and_receipts(
+        self, queue: int, sequences: Sequence[int], token: int
+    ) -> tuple[Sequence[bytes], Sequence[bytes]]:
+        """Return the ids and receipts of messages that were claimed with one token, in ASCII."""
+        ids: list[bytes] = []
+        receipts: list[bytes] = []
+        for portion in _portions(sequences):
+            count, numbers = len(portion), self._numbers(queue, portion)
+            ids += self._ids(numbers, count)
+            receipts += _slots(count).receipts.unpack(self._receipts(numbers, count, token).encode())
+        return ids, receipts
+
+    def _numbers(self, queue: int, sequences: Sequence[int]) -> int:
+        """Return the numbers of messages of one queue, in slots."""
+        if isinstance(sequences, range) and sequences:
+            slots = _slots(len(sequences))
+            first = self._encode(queue, sequences[0])
+            return first * slots.ones + _multiples(self._factor, len(sequences)) & slots.mask
+        base, factor = self._encode(queue, 0), self._factor
+        return _joined([base + sequence * factor & _MASK for sequence in sequences])
+
+    @staticmethod
+    def _ids(numbers: int, count: int) -> Sequence[bytes]:
+        slots = _slots(count)
+        digits = slots.fixed
+        for bits, shift in slots.parts:
+            digits |= (numbers & bits) << shift
+        text = bytearray(_digits(digits, count).encode())
+        for at in _DASHES:
+            text[at::_RECEIPT_DIGITS] = b"-" * count
+        return slots.ids.unpack(text)
+
+    @staticmethod
+    def _receipts(numbers: int, count: int, token: int) -> str:
+        """Return the receipts of messages, one after the other."""
+        return _digits(numbers << _TOKEN_BITS | token * _slots(count).ones, count)
 
     def decode_id(self, text: str) -> tuple[int, int] | None:
         """Return the queue number and the sequence number of an id, or None if it is not an id of this log."""
@@ -154,10 +196,16 @@ class Ids:
         place = self._decode(int.from_bytes(number, "big"))
         return (*place, token) if place and token else None  # no claim has the token 0
 
-    def decode_receipts(self, queue: int, texts: Sequence[str]) -> tuple[list[int], list[int]] | None:
-        """Return sequence numbers and tokens, or None unless all texts are receipts of this queue."""
-        if any(len(text) != _RECEIPT_DIGITS for text in texts):
+    def decode_receipts(self, queue: int, texts: Sequence[str]) -> tuple[Sequence[int], Sequence[int]] | None:
+        """Return sequence numbers and tokens, or None unless all texts are receipts of this queue.
+
+        The sequence numbers are a range if the texts are the receipts of one claim of neighbouring messages, in order.
+        """
+        if not {_RECEIPT_DIGITS}.issuperset(map(len, texts)):
             return None
+        of_claim = self._decode_claim(queue, texts) if texts else None
+        if of_claim is not None:
+            return of_claim
         try:
             data = bytes.fromhex("".join(texts))
         except ValueError:
@@ -166,7 +214,7 @@ class Ids:
             return None
         addend, inverse, number_of = self._addend, self._inverse, int.from_bytes
         prefix = self._check << _QUEUE_BITS | queue
-        sequences, tokens = [], []
+        sequences, tokens = [], array("I")
         for digits, token in _RECEIPT.iter_unpack(data):
             n = number_of(digits, "big")
             plain = (n - addend) * inverse & _MASK
@@ -175,6 +223,24 @@ class Ids:
             sequences.append(plain & _SEQUENCE_MASK)
             tokens.append(token)
         return sequences, tokens
+
+    def _decode_claim(self, queue: int, texts: Sequence[str]) -> tuple[Sequence[int], Sequence[int]] | None:
+        """Return sequence numbers and tokens if texts are those of neighbouring messages of a claim; otherwise None.
+
+        To decode the first receipt and encode the others takes a fifth of the time that decoding each takes.
+        """
+        place = self.decode_receipt(texts[0])
+        if place is None or place[0] != queue:
+            return None
+        _, first, token = place
+        sequences = range(first, first + len(texts))
+        at = 0
+        for portion in _portions(sequences) if len(texts) > 1 else ():
+            count = len(portion)
+            if "".join(texts[at : at + count]) != self._receipts(self._numbers(queue, portion), count, token):
+                return None
+            at += count
+        return sequences, array("I", (token,)) * len(texts)
 
     def _decode(self, n: int) -> tuple[int, int] | None:
         plain = (n - self._addend) * self._inverse & _MASK

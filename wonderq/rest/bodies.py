@@ -20,7 +20,7 @@ from wonderq.rest.schemas import ENTRIES, Attributes
 from wonderq.runtime.fibers import took
 
 _T = TypeVar("_T", bound=msgspec.Struct)
-_encode_msgpack = msgspec.msgpack.Encoder().encode
+encode_msgpack = msgspec.msgpack.Encoder().encode
 
 #: Error messages repeat at most this many characters of a name that the client sent.
 _NAME_CHARACTERS = 100
@@ -197,14 +197,14 @@ def accepts_msgpack(req: falcon.Request) -> bool:
 
 def encoded(value: Any) -> msgspec.Raw:
     """Return a value in msgpack, as a part of a response to `render` in msgpack."""
-    return msgspec.Raw(_encode_msgpack(value))
+    return msgspec.Raw(encode_msgpack(value))
 
 
 def render(req: falcon.Request, resp: falcon.Response, value: Any, status: int = 200) -> None:
     """Set the response to a value, in the format that the client accepts."""
     if accepts_msgpack(req):
         resp.content_type = MSGPACK
-        resp.data = _encode_msgpack(value)
+        resp.data = encode_msgpack(value)
     else:
         resp.content_type = JSON
         resp.data = encode_json(value) + b"\n"  # so that a shell prompt starts on a new line

@@ -11,16 +11,18 @@ from msgspec import UNSET, UnsetType
 
 from wonderq.broker.claims import ClaimOptions
 from wonderq.broker.produce import are_bodies
+from wonderq.broker.reader import Batch
 from wonderq.httpd.errors import RequestError, error_object
 from wonderq.httpd.room import RESPONSE_SHARE
 from wonderq.model import errors
-from wonderq.model.messages import Message, NewMessage, RequestNumber, SendResults
+from wonderq.model.messages import NewMessage, RequestNumber, SendResults
 from wonderq.model.queue_names import DEFAULT_QUEUE
 from wonderq.rest import schemas
+from wonderq.rest.arrays import MANY, Format, Template, format_of, render_array
 from wonderq.rest.bodies import read_body, read_optional_body, read_query, render
+from wonderq.rest.deliveries import delivered
 from wonderq.rest.errors import describe_error
 from wonderq.rest.masks import mask_of, shown_object
-from wonderq.rest.objects import MessageObject, claimed_objects
 from wonderq.rest.resource import Resource
 from wonderq.rest.values import (
     Trace,
@@ -53,6 +55,17 @@ def batch_results(
             result.update(error_object(*describe_error(error)))
         rendered.append(result)
     return {"success": not any(results), "results": rendered}
+
+
+def _render_success(req: falcon.Request, resp: falcon.Response, field: str, names: Sequence[str]) -> None:
+    """Set the response to that of `batch_results` for messages that were named by one field, without any error.
+
+    Names of messages that were found need no escapes.
+    """
+    form, sample = format_of(req), names[0]
+    template = Template(form, {field: sample, "success": True}, sample.encode())
+    objects = b"".join(template.fill(map(str.encode, names)))
+    render_array(req, resp, form, {"success": True, "results": []}, (form.begin(len(names)), objects, form.end))
 
 
 class Produce(Resource):
@@ -189,9 +202,13 @@ def _claim_options(req: falcon.Request, fields: schemas.Consume) -> ClaimOptions
     )
 
 
-def _claimed(req: falcon.Request, messages: Sequence[Message]) -> list[MessageObject]:
+def _claimed(req: falcon.Request, batches: Sequence[Batch], form: Format) -> list[bytes]:
+    """Return the pieces of an array of messages, without what the mask of the request hides."""
     mask = mask_of(req)
-    return claimed_objects(messages) if mask is None else [shown_object(each, mask) for each in messages]
+    if mask is None:
+        return delivered(batches, form)
+    objects = [form.encode(shown_object(each, mask)) for batch in batches for each in batch.messages()]
+    return [form.begin(len(objects)), form.separator.join(objects), form.end]
 
 
 class Consume(Resource):
@@ -204,8 +221,9 @@ class Consume(Resource):
         self._consume(req, resp, queue, read_optional_body(req, schemas.ConsumeFrom, self.broker.limits))
 
     def _consume(self, req: falcon.Request, resp: falcon.Response, queue: str | None, fields: schemas.Consume) -> None:
-        messages = self.broker.claim_from(self.sources(req, queue, fields), _claim_options(req, fields))
-        render(req, resp, _claimed(req, messages))
+        batches = self.broker.deliver(self.sources(req, queue, fields), _claim_options(req, fields))
+        form = format_of(req)
+        render_array(req, resp, form, [], _claimed(req, batches, form))
         resp.set_header("Cache-Control", "no-store")
 
 
@@ -219,13 +237,14 @@ class Next(Resource):
         self.broker.limits.check_entries(sum(map(len, lists.values())))
         finished = finished_of(body)
         done = self.broker.next(sources, finished, _claim_options(req, body), permits=self.permits(req))
-        value: dict[str, Any] = {"messages": _claimed(req, done.messages), "success": not any(done.results)}
+        value: dict[str, Any] = {"messages": [], "success": not any(done.results)}
         if not value["success"]:
             rendered = iter(batch_results([(None, each.receipt) for each in finished], done.results)["results"])
             value["results"] = {name: list(islice(rendered, len(entries))) for name, entries in lists.items()}
         if done.refusal is not None:
             value["claim_error"] = error_object(*describe_error(done.refusal))["error"]
-        render(req, resp, value)
+        form = format_of(req)
+        render_array(req, resp, form, value, _claimed(req, done.batches, form))
         resp.set_header("Cache-Control", "no-store")
 
 
@@ -270,7 +289,11 @@ class DeleteBatch(Resource):
         self.broker.limits.check_entries(len(ids or receipts))
         by_id, by_receipt = zip(ids, repeat(None), strict=False), zip(repeat(None), receipts, strict=False)
         targets = self.targets(req, chain(by_id, by_receipt))
-        render(req, resp, batch_results(targets, self.broker.delete_batch(queue, targets)))
+        results = self.broker.delete_batch(queue, targets)
+        if any(results) or len(results) < MANY:
+            render(req, resp, batch_results(targets, results))
+        else:
+            _render_success(req, resp, "id" if ids else "receipt", ids or receipts)
 
 
 class UpdateBatch(Resource):

@@ -6,6 +6,7 @@ import re
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Callable, Mapping, Sequence
+from itertools import repeat
 from typing import Any
 
 import falcon
@@ -17,7 +18,7 @@ from wonderq.httpd.errors import RequestError
 from wonderq.model.attributes import Attribute, has_attribute
 from wonderq.model.failures import ReportedError
 from wonderq.model.masks import Mask
-from wonderq.model.messages import MAX_NAME_CHARACTERS, Change, Message, NewMessage
+from wonderq.model.messages import MAX_NAME_CHARACTERS, Change, Message, NewMessage, new_tuple
 from wonderq.model.status import STATUS_BY_NAME
 from wonderq.model.times import to_ms
 from wonderq.rest import schemas
@@ -180,7 +181,8 @@ def finished_of(body: schemas.Next) -> list[Finish]:
     Raises:
         RequestError: a message to release has both ``delay`` and ``backoff``.
     """
-    finished = [Finish(receipt, None) for receipt in set_value(body.delete) or ()]
+    deletes = zip(set_value(body.delete) or (), repeat(None), strict=False)
+    finished: list[Finish] = list(map(new_tuple, repeat(Finish), deletes))
     for index, each in enumerate(set_value(body.release) or ()):
         delay_ms, backoff_ms = set_ms(each.delay), set_ms(each.backoff)
         if delay_ms is not None and backoff_ms is not None:

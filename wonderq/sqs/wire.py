@@ -46,7 +46,7 @@ _REPLACEMENT = "\ufffd"
 _ACTION = b"Action="
 _MAX_ACTION_BYTES = 200
 
-#: Bytes of a form that are decoded in one step.
+#: Bytes of a form that are decoded in one step, and characters of a text that are escaped in one.
 _WINDOW_BYTES = 256 << 10
 
 #: A percent sign that stands for itself.
@@ -385,4 +385,17 @@ def _content(action: str, value: Any) -> str:
 
 
 def _text(text: str) -> str:
-    return escape(_NOT_IN_XML.sub(_REPLACEMENT, text), {'"': "&quot;", "\r": "&#xD;"})
+    """Return a text as the content of an element. Others have their turn meanwhile, if it is long."""
+    if len(text) < _BYTES_PER_STEP:
+        return _escaped(text)
+    windows = []
+    for at in range(0, len(text), _WINDOW_BYTES):
+        windows.append(_escaped(text[at : at + _WINDOW_BYTES]))
+        took(len(windows[-1]) // _BYTES_PER_STEP)
+    return "".join(windows)
+
+
+def _escaped(text: str) -> str:
+    if find_not_in_xml(text):
+        text = _NOT_IN_XML.sub(_REPLACEMENT, text)
+    return escape(text, {'"': "&quot;", "\r": "&#xD;"})

@@ -129,19 +129,18 @@ class Columns(MessageTable):
         """Return the name of the consumer that holds a message; empty if it gave none, or if nobody holds it."""
         return self.claim_names.by_token.get(view.token, "") if view.status == CLAIMED else ""
 
-    def consumers_of(self, views: Iterable[MessageView]) -> dict[int, str]:
-        """Return the names of the consumers that hold messages, by the tokens of their claims."""
+    def consumers_of(self, tokens: Iterable[int]) -> dict[int, str]:
+        """Return the names of the consumers of claims, by the tokens of the claims whose consumer gave one."""
         names = self.claim_names.by_token
-        if not names:
-            return {}
-        return {view.token: names[view.token] for view in views if view.status == CLAIMED and view.token in names}
+        return {token: names[token] for token in tokens if token in names} if names else {}
 
     def lane_of(self, view: MessageView) -> tuple[int, str]:
         """Return the priority and the group of a message."""
-        if view.lane == NO_LANE:
-            return 0, ""
-        lane = self.lanes[view.lane]
-        return lane.priority, lane.group.name
+        return (0 if view.lane == NO_LANE else self.lanes[view.lane].priority), self.group_of(view.lane)
+
+    def group_of(self, lane: int) -> str:
+        """Return the group of the messages of a lane; empty for those that are in none."""
+        return "" if lane == NO_LANE else self.lanes[lane].group.name
 
     def pick(self, limit: int, limit_bytes: int, allowance: Callable[[str], int] = lambda _: 1 << 30) -> Runs:
         """Return the messages to deliver next: the oldest waiting ones, in the order of the lanes if there are any.

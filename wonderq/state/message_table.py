@@ -5,10 +5,9 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
 
 from wonderq.model.status import GONE
-from wonderq.state.page import PAGE_BITS, MessageView, Page
+from wonderq.state.page import PAGE_BITS, MessageColumns, MessageView, Page
 from wonderq.state.record import Runs, to_runs
 
 _GONE_BYTE = bytes([GONE])
@@ -78,11 +77,12 @@ class MessageTable:
 
     # Messages of runs
 
-    def views(self, runs: Runs) -> list[MessageView]:
-        """Return the messages of runs, all of which must exist."""
-        return list(chain.from_iterable(page.views(start, stop) for page, start, stop in self._slices(runs)))
+    def columns(self, runs: Runs) -> MessageColumns:
+        """Return the fields of the messages of runs, at least one, all of which must exist."""
+        parts = [page.columns(start, stop) for page, start, stop in self._slices(runs)]
+        return parts[0] if len(parts) == 1 else MessageColumns.join(parts)
 
-    def are_claimed(self, runs: Runs, tokens: list[int]) -> bool:
+    def are_claimed(self, runs: Runs, tokens: Sequence[int]) -> bool:
         """Return whether all messages of the runs exist and have these tokens, one per message."""
         passed = 0
         for page, start, stop in self._slices(runs):
@@ -94,12 +94,6 @@ class MessageTable:
 
     def produced_ms(self, runs: Runs) -> array[int]:
         """Return the times at which the messages of runs were produced. All messages must exist."""
-        page = self._pages.get(runs[0] >> PAGE_BITS)
-        if page is not None and page.sequences is None and len(runs) == 2:  # most calls, in a quarter of the time
-            start = runs[0] - page.first
-            times = page.produced_ms[start : start + runs[1]]
-            if len(times) == runs[1]:
-                return times
         times = array("q")
         for page, start, stop in self._slices(runs):
             times += page.produced_ms[start:stop]
@@ -183,11 +177,23 @@ class MessageTable:
 
     # Pages
 
-    def _slices(self, runs: Sequence[int]) -> Iterator[tuple[Page, int, int]]:
-        """Split runs at page borders: yield each page, the first index, and the index after the last.
+    def _slices(self, runs: Sequence[int]) -> Iterable[tuple[Page, int, int]]:
+        """Split runs at page borders: return each page, the first index, and the index after the last.
 
         Sequence numbers without a page are left out.
         """
+        if len(runs) == 2:  # most calls, in a third of the time
+            first, count = runs
+            page = self._pages.get(first >> PAGE_BITS)
+            if page is not None and page.sequences is None:
+                start = first - page.first
+                stop = start + count
+                if 0 <= start < stop <= len(page.status):
+                    return ((page, start, stop),)
+        return self._split(runs)
+
+    def _split(self, runs: Sequence[int]) -> Iterator[tuple[Page, int, int]]:
+        """Do what `_slices` does for any runs."""
         for at in range(0, len(runs), 2):
             sequence = runs[at]
             end = sequence + runs[at + 1]
