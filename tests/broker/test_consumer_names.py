@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from tests.broker.conftest import Lasting
@@ -126,7 +128,7 @@ def test_a_message_is_shown_with_its_consumer_though_the_claim_ends_before_it_is
 
     monkeypatch.setattr(durability, "wait", end_the_claim)
     broker = lasting.broker
-    calls = {
+    calls: dict[str, Callable[[], list[Message]]] = {
         "claim": lambda: take(lasting),
         "list": lambda: list(broker.messages("q")),
         "get": lambda: [broker.get("q", one)],
