@@ -194,7 +194,7 @@ class Claims:
                 if core.state.find(queue.number) is not queue:
                     continue
                 views = self._dead_letters(queue, now_ms)
-                more = more or bool(views) or _is_to_put_back(queue)
+                more |= bool(views) or _is_to_put_back(queue)
             if views:
                 self._transfers.dead_letter(queue, views)
         return more
