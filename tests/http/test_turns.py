@@ -12,7 +12,9 @@ import pytest
 from tests.support.clock import FakeClock
 from wonderq.broker import queries
 from wonderq.broker.broker import Broker
+from wonderq.model.masks import Mask
 from wonderq.model.messages import Message, NewMessage
+from wonderq.rest.masks import hide
 from wonderq.runtime import fibers
 from wonderq_storage import FileLog, SyncPolicy
 
@@ -121,3 +123,9 @@ def test_a_turn_matches_a_bounded_number_of_names(broker: Broker, turns: Turns) 
     turns.run(check)
     assert sum(turns.counts) == 450 + 29 + 225 + 10
     assert max(turns.counts) <= queries._CHUNK_NAMES
+
+
+def test_hiding_a_long_text_lets_others_have_their_turn(turns: Turns) -> None:
+    text = "a" * 50_000
+    assert turns.run(lambda: hide(Mask([r"(a+)+b"]), text)) == text
+    assert len(turns.counts) > len(text) // fibers._STEPS_PER_TURN
