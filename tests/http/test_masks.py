@@ -294,3 +294,14 @@ def test_without_a_mask_nothing_is_hidden_or_refused() -> None:
     sent = client.simulate_post("/messages/produce", json={"message": f"{SIGN} {SECRET}"}, headers=OURS)
     assert sent.status_code == 201
     assert client.simulate_get(f"/messages/{sent.json['id']}", headers=OURS).json["message"] == f"{SIGN} {SECRET}"
+
+
+def test_the_reason_of_a_dead_letter_is_hidden_too(masked: Masked) -> None:
+    masked.broker.put_queue("jobs", dead_letter_queue="dead")
+    [message_id] = masked.broker.produce("jobs", ["x"])
+    masked.broker.update("jobs", Target(id=message_id), Change(dead=True, error=ReportedError(f"{SECRET} refused")))
+    [whole] = masked.call("GET", "/queues/dead/dev/messages", headers={}).json
+    [shown] = masked.call("GET", "/queues/dead/dev/messages").json
+    assert SECRET in whole["dead_letter"]["reason"]
+    assert shown["dead_letter"]["reason"] == whole["dead_letter"]["reason"].replace(SECRET, SIGN)
+    assert shown["last_error"]["message"] == f"{SIGN} refused"

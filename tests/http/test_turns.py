@@ -19,9 +19,11 @@ from wonderq.broker.polls import Sources
 from wonderq.broker.produce import Producer
 from wonderq.broker.updates import Updates
 from wonderq.httpd.errors import encode_json
+from wonderq.model.masks import Mask
 from wonderq.model.messages import Change, Message, NewMessage, Target
 from wonderq.rest.arrays import JSON_FORMAT
 from wonderq.rest.deliveries import delivered
+from wonderq.rest.masks import hide
 from wonderq.runtime import fibers
 from wonderq_storage import FileLog, SyncPolicy
 
@@ -169,3 +171,9 @@ def test_a_turn_of_a_consume_has_bounded_work(
     assert len(json.loads(b"".join(pieces))) == count
     assert sum(turns.counts) >= 2 * count * len(body)
     assert max(turns.counts) <= 2 * max(len(body), 1 << 20)
+
+
+def test_hiding_a_long_text_lets_others_have_their_turn(turns: Turns) -> None:
+    text = "a" * 50_000
+    assert turns.run(lambda: hide(Mask([r"(a+)+b"]), text)) == text
+    assert len(turns.counts) > len(text) // fibers._STEPS_PER_TURN

@@ -284,6 +284,7 @@ def log_in(open_browser: OpenBrowser, guarded: ServedBroker, path: str, key: str
     watched = open_browser(f"http://{guarded.host}:{guarded.port}")
     watched.may_fail = True  # the first answers are 401
     page = watched.open(path)
+    page.locator("input[name=key]:focus").wait_for()
     page.get_by_label("API key").fill(key)
     page.get_by_role("button", name="Log in").click()
     return page

@@ -1,10 +1,12 @@
 // The form that asks for a key. The key becomes a session of the broker, and is not kept in the browser.
 
-import { html, useState } from "../vendor/preact.js";
+import { html, useEffect, useRef, useState } from "../vendor/preact.js";
 import { call, session } from "../app/api.js";
 
 export function Login() {
   const [error, setError] = useState("");
+  const field = useRef(/** @type {any} */ (null));
+  useEffect(() => field.current.focus(), []);
   const logIn = async (/** @type {Event} */ event) => {
     event.preventDefault();
     const form = /** @type {HTMLFormElement} */ (event.target);
@@ -18,7 +20,7 @@ export function Login() {
   return html`<main class="login"><h1>WonderQ</h1>
     <form onSubmit=${logIn}>
       <input type="text" name="username" autocomplete="username" value="WonderQ" hidden />
-      <label class="field">API key<input name="key" type="password" autocomplete="current-password" required autofocus /></label>
+      <label class="field">API key<input ref=${field} name="key" type="password" autocomplete="current-password" required /></label>
       ${error && html`<p class="failure" role="alert">${error}</p>`}
       <p class="buttons"><button type="submit" class="primary">Log in</button></p>
     </form>
