@@ -289,6 +289,7 @@ _WITHOUT_ANSWERS = {
         "upkeep",
         "remove_dead_letters",
         "queue_stats",
+        "usage",
         "locked",
         "stop_claiming",
         "review_clock",
@@ -296,7 +297,7 @@ _WITHOUT_ANSWERS = {
         "mark_damaged",
     ),
     "settings_of",  # comes before an operation that waits
-    *("redrives.append_drop", "redrives.run", "schedules.fire_due"),
+    *("redrives.append_drop", "redrives.run", "schedules.fire_due", "schedules.next_times"),
 }
 
 

@@ -48,8 +48,8 @@ MUTANTS = [
         "finished_nothing_without_a_confirmation",
         "A broker that was paused refuses what a consumer wants to finish, without asking the log.",
         "wonderq/broker/polls.py",
-        "                if finished_any and not messages:\n                    self._core.confirm()\n",
-        "                if finished_any and not messages:\n                    self._core.wait_until_durable()\n",
+        "                if finished_any and not batches:\n                    self._core.confirm()\n",
+        "                if finished_any and not batches:\n                    self._core.wait_until_durable()\n",
         (_FROM_THE_PAST,),
     ),
     Mutant(
