@@ -130,8 +130,8 @@ MUTANTS = [
         "hole_is_passed_over",
         "Messages that JetStream lost are missing without a report.",
         _STREAM,
-        "                    if message.sequence != first:\n                        break\n",
-        "                    first = message.sequence\n",
+        "                        if message.sequence != first:\n                            break\n",
+        "                        first = message.sequence\n",
         (f"{_TESTS}::test_a_hole_is_damage",),
     ),
     Mutant(
