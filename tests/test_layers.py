@@ -270,15 +270,6 @@ def test_a_forbidden_import_is_found(package: str, target: str) -> None:
     assert not allows(package, target)
 
 
-def test_the_client_of_nats_knows_no_log() -> None:
-    client = "wonderq_storage.nats"
-    targets = {target for source, target, _, _ in arrows() if source.startswith(client)}
-    assert {each for each in targets if each.startswith("wonderq")} == {
-        each for each in targets if each.startswith(client)
-    }
-    assert {each.partition(".")[0] for each in targets} <= {"wonderq_storage", *sys.stdlib_module_names}
-
-
 def test_the_top_level_stays_small() -> None:
     assert len(list((ROOT / "wonderq").glob("*.py"))) <= 12
 
@@ -305,3 +296,12 @@ def test_sqs_names_messages_by_receipt_only() -> None:
         "Target(receipt=receipt)",
         "Target.each(zip(repeat(None), receipts, strict=False))",
     ]
+
+
+def test_the_client_of_nats_knows_no_log() -> None:
+    client = "wonderq_storage.nats"
+    targets = {target for source, target, _, _ in arrows() if source.startswith(client)}
+    assert {each for each in targets if each.startswith("wonderq")} == {
+        each for each in targets if each.startswith(client)
+    }
+    assert {each.partition(".")[0] for each in targets} <= {"wonderq_storage", *sys.stdlib_module_names}
