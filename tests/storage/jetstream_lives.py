@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import logging
 import random
+import signal
 import sys
 import tempfile
 import traceback
@@ -20,7 +21,7 @@ from pathlib import Path
 
 from tests.support.log_streams import LogStream, Publish, replayed
 from tests.support.nats_servers import NatsCluster
-from wonderq_storage import LogLostError, Mark, Position, StaleMarkError
+from wonderq_storage import LogLostError, Mark, Position, StaleMarkError, jetstream_stream
 from wonderq_storage.jetstream_log import JetStreamLog
 from wonderq_storage.nats import Ack, ApiError, Connection, ConnectionLostError, NatsTimeoutError
 
@@ -165,6 +166,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--lives", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     options = parser.parse_args(argv)
+    jetstream_stream._FIRST_PAUSE_S = 0.0005  # answers are lost so often that pauses would take most of the time
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server ends, too
     logging.getLogger("wonderq").addHandler(logging.NullHandler())
     print(f"seed {options.seed}", flush=True)
     counts: Counter[str] = Counter()
