@@ -188,22 +188,22 @@ class RecordingClient:
             self.calls.append(replace(end, start_s=start_s, end_s=end_s, outcome=each, code=reason, request=number))
         polled = sources or Sources((self.queue,))
         asked = polled.asked(limit, found) if outcome is Outcome.OK else [(each, limit) for each in polled.queues]
-        claims = [
-            Consume(
-                queue=queue,
-                start_s=start_s,
-                end_s=end_s,
-                outcome=outcome,
-                code=code,
-                request=number,
-                limit=most,
-                visibility_timeout_s=visibility_timeout_s,
-                wait_s=wait_s,
-                consumer=consumer,
-                deliveries=found.get(queue, ()),
-            )
-            for queue, most in asked
-        ]
+        about: dict[str, Any] = {
+            "outcome": outcome,
+            "code": code,
+            "request": number,
+            "wait_s": wait_s,
+            "consumer": consumer,
+        }
+        claim = Consume(
+            queue=self.queue,
+            start_s=start_s,
+            end_s=end_s,
+            limit=limit,
+            visibility_timeout_s=visibility_timeout_s,
+            **about,
+        )
+        claims = [replace(claim, queue=queue, limit=most, deliveries=found.get(queue, ())) for queue, most in asked]
         self.calls += claims
         return claims
 
