@@ -1,4 +1,4 @@
-"""dramatiq as docs/TASK_LIBRARIES.md sets it up, with the command `dramatiq`. Celery: tests/clients/test_celery.py."""
+"""dramatiq as docs/TASK_LIBRARIES.md sets it up, with the command `dramatiq`. Celery: tests/clients/test_celery_recipe.py."""
 
 from __future__ import annotations
 

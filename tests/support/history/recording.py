@@ -113,18 +113,16 @@ class RecordingClient:
         )
 
     def consume(self, *, limit: int, visibility_timeout_s: float, wait_s: float = 0, consumer: str = "") -> Consume:
+        def make(**about: Any) -> Consume:
+            claim = {"limit": limit, "visibility_timeout_s": visibility_timeout_s, "wait_s": wait_s}
+            return Consume(**{**claim, "consumer": consumer, **about})
+
         def ask() -> dict[str, Any]:
-            body: dict[str, Any] = {"max": limit, "wait": wait_s, "visibility_timeout": visibility_timeout_s}
-            body |= {"consumer": consumer} if consumer else {}
+            body = _claim_fields(make(queue=self.queue, start_s=0, end_s=0))
             found = self.client._call("POST", "/messages/consume", list[dict[str, Any]], body, wait=wait_s)
             return {"deliveries": tuple(map(_delivery, found))}
 
-        return self._record(
-            lambda **about: Consume(
-                limit=limit, visibility_timeout_s=visibility_timeout_s, wait_s=wait_s, consumer=consumer, **about
-            ),
-            ask,
-        )
+        return self._record(make, ask)
 
     def delete(self, target: Target) -> Delete:
         path = f"/messages/{target.id}" + ("" if target.receipt is None else f"?receipt={target.receipt}")
@@ -158,14 +156,17 @@ class RecordingClient:
 
         Recorded as one call for each message that it ends, and a consume for each queue that it asks, all with the same times.
         """
-        start_s, number = time.monotonic(), next(_numbers)
-        body: dict[str, Any] = {
-            **_lists(ends),
-            "max": limit,
-            "visibility_timeout": visibility_timeout_s,
-            "wait": wait_s,
-            **({"consumer": consumer} if consumer else {}),
-        }
+        claim = Consume(
+            queue=self.queue,
+            start_s=time.monotonic(),
+            end_s=0,
+            limit=limit,
+            visibility_timeout_s=visibility_timeout_s,
+            wait_s=wait_s,
+            consumer=consumer,
+            request=next(_numbers),
+        )
+        body = {**_lists(ends), **_claim_fields(claim)}
         found: dict[str, tuple[Delivery, ...]] = {}
         outcome, code = Outcome.OK, None
         codes: list[tuple[Outcome, str | None]] = [(Outcome.OK, None)] * len(ends)
@@ -183,27 +184,13 @@ class RecordingClient:
         except (Refused, Unreachable) as error:
             outcome, code = self._failed(error)
             codes = [(outcome, code)] * len(ends)
-        end_s = self._end_s(code)
+        claim = replace(claim, end_s=self._end_s(code), outcome=outcome, code=code)
+        times: dict[str, Any] = {"start_s": claim.start_s, "end_s": claim.end_s, "request": claim.request}
         for end, (each, reason) in zip(ends, codes, strict=True):
-            self.calls.append(replace(end, start_s=start_s, end_s=end_s, outcome=each, code=reason, request=number))
+            self.calls.append(replace(end, outcome=each, code=reason, **times))
         polled = sources or Sources((self.queue,))
         asked = polled.asked(limit, found) if outcome is Outcome.OK else [(each, limit) for each in polled.queues]
-        claims = [
-            Consume(
-                queue=queue,
-                start_s=start_s,
-                end_s=end_s,
-                outcome=outcome,
-                code=code,
-                request=number,
-                limit=most,
-                visibility_timeout_s=visibility_timeout_s,
-                wait_s=wait_s,
-                consumer=consumer,
-                deliveries=found.get(queue, ()),
-            )
-            for queue, most in asked
-        ]
+        claims = [replace(claim, queue=queue, limit=most, deliveries=found.get(queue, ())) for queue, most in asked]
         self.calls += claims
         return claims
 
@@ -306,6 +293,17 @@ def _fields(update: Update, implied_timeout: bool = False) -> dict[str, Any]:
         "error": None if update.error is None else {"message": update.error},
         "dead": update.dead or None,
         "uncounted": update.uncounted or None,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _claim_fields(claim: Consume) -> dict[str, Any]:
+    """Return the fields of a request that claims."""
+    fields = {
+        "max": claim.limit,
+        "visibility_timeout": claim.visibility_timeout_s,
+        "wait": claim.wait_s,
+        "consumer": claim.consumer or None,
     }
     return {name: value for name, value in fields.items() if value is not None}
 
