@@ -153,6 +153,8 @@ class Ids:
 
     def _numbers(self, queue: int, sequences: Sequence[int]) -> int:
         """Return the numbers of messages of one queue, in slots."""
+        if len(sequences) == 1:
+            return self._encode(queue, sequences[0])
         if isinstance(sequences, range) and sequences:
             slots = _slots(len(sequences))
             first = self._encode(queue, sequences[0])

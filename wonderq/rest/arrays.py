@@ -37,6 +37,11 @@ class Format(NamedTuple):
     newline: bytes
     """Bytes after the response."""
 
+    def around(self, value: Any) -> tuple[bytes, bytes]:
+        """Return the encoding of a value before and after the first empty array in it."""
+        before, _, after = self.encode(value).partition(self.encode([]))
+        return before, after
+
 
 JSON_FORMAT = Format(JSON, encode_json, lambda _: b"[", b",", b"]", b"\n")
 MSGPACK_FORMAT = Format(
@@ -72,10 +77,9 @@ class Template:
         return pieces
 
 
-def render_array(req: falcon.Request, resp: falcon.Response, form: Format, value: Any, pieces: Sequence[bytes]) -> None:
-    """Set the response to a value that has an empty array, with the array that the pieces make in its place."""
-    before, _, after = form.encode(value).partition(form.encode([]))
-    pieces = (before, *pieces, after, form.newline)
+def render_pieces(req: falcon.Request, resp: falcon.Response, form: Format, *pieces: bytes) -> None:
+    """Set the response to what the pieces make together."""
+    pieces = (*pieces, form.newline)
     resp.content_type = form.media_type
     size = sum(map(len, pieces))
     if size <= LARGE_RESPONSE_BYTES:

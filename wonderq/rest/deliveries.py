@@ -82,26 +82,26 @@ def _encoded_objects(batch: Batch, form: Format) -> list[bytes]:
 
 def _objects(batch: Batch) -> Iterator[MessageObject]:
     """Yield the objects of messages. Each is made when it is asked for."""
-    state, unset = batch.state, msgspec.UNSET
-    objects = map(
-        MessageObject,
-        map(bytes.decode, batch.ids),
-        batch.bodies,
-        repeat(_DELIVERED),
-        state.receives,
-        map(iso_time, state.produced_ms),
-        map(iso_time, state.due_ms),
-        repeat(batch.queue),
-        map(bytes.decode, batch.receipts),
-        [name or unset for name in batch.consumers] if batch.consumers else repeat(unset),
-    )
-    return _with_envelopes(batch, objects) if batch.headers or any(state.updates) else objects
-
-
-def _with_envelopes(batch: Batch, objects: Iterable[MessageObject]) -> Iterator[MessageObject]:
-    for index, each in enumerate(objects):
-        _add_envelope(batch, index, each)
-        yield each
+    state = batch.state
+    times = state.produced_ms, state.due_ms
+    columns = batch.ids, batch.bodies, state.receives, *times, batch.receipts, batch.consumers or repeat("")
+    rows = zip(*columns, strict=False)
+    have_envelopes = batch.headers or any(state.updates)
+    for index, (message_id, body, receives, produced_ms, due_ms, receipt, consumer) in enumerate(rows):
+        value = MessageObject(
+            message_id.decode(),
+            body,
+            _DELIVERED,
+            receives,
+            iso_time(produced_ms),
+            iso_time(due_ms),
+            batch.queue,
+            receipt.decode(),
+            consumer or msgspec.UNSET,
+        )
+        if have_envelopes:
+            _add_envelope(batch, index, value)
+        yield value
 
 
 def _add_envelope(batch: Batch, index: int, value: MessageObject) -> None:

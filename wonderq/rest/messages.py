@@ -18,7 +18,7 @@ from wonderq.model import errors
 from wonderq.model.messages import NewMessage, RequestNumber, SendResults
 from wonderq.model.queue_names import DEFAULT_QUEUE
 from wonderq.rest import schemas
-from wonderq.rest.arrays import MANY, Format, Template, format_of, render_array
+from wonderq.rest.arrays import MANY, Format, Template, format_of, render_pieces
 from wonderq.rest.bodies import read_body, read_optional_body, read_query, render
 from wonderq.rest.deliveries import delivered
 from wonderq.rest.errors import describe_error
@@ -65,7 +65,8 @@ def _render_success(req: falcon.Request, resp: falcon.Response, field: str, name
     form, sample = format_of(req), names[0]
     template = Template(form, {field: sample, "success": True}, sample.encode())
     objects = b"".join(template.fill(map(str.encode, names)))
-    render_array(req, resp, form, {"success": True, "results": []}, (form.begin(len(names)), objects, form.end))
+    before, after = form.around({"success": True, "results": []})
+    render_pieces(req, resp, form, before, form.begin(len(names)), objects, form.end, after)
 
 
 class Produce(Resource):
@@ -223,7 +224,7 @@ class Consume(Resource):
     def _consume(self, req: falcon.Request, resp: falcon.Response, queue: str | None, fields: schemas.Consume) -> None:
         batches = self.broker.deliver(self.sources(req, queue, fields), _claim_options(req, fields))
         form = format_of(req)
-        render_array(req, resp, form, [], _claimed(req, batches, form))
+        render_pieces(req, resp, form, *_claimed(req, batches, form))
         resp.set_header("Cache-Control", "no-store")
 
 
@@ -244,7 +245,8 @@ class Next(Resource):
         if done.refusal is not None:
             value["claim_error"] = error_object(*describe_error(done.refusal))["error"]
         form = format_of(req)
-        render_array(req, resp, form, value, _claimed(req, done.batches, form))
+        before, after = form.around(value)
+        render_pieces(req, resp, form, before, *_claimed(req, done.batches, form), after)
         resp.set_header("Cache-Control", "no-store")
 
 

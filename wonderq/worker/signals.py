@@ -34,7 +34,7 @@ def stop_signals(handler: Callable[[signal.Signals], None]) -> Iterator[None]:
 
 def _read(numbers: int, handler: Callable[[signal.Signals], None]) -> None:
     """Call a handler for each signal whose number is read from a pipe, until its other end is closed."""
-    with open(numbers, "rb", buffering=0) as pipe:
+    with os.fdopen(numbers, "rb", buffering=0) as pipe:
         while found := pipe.read(1):
             number = signal.Signals(found[0])
             if number in (signal.SIGTERM, signal.SIGINT):
