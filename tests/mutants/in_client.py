@@ -78,7 +78,7 @@ MUTANTS = [
         "long_poll_holds_up_renewals",
         "A worker with few connections loses its claims while it waits for messages.",
         _HTTP,
-        "pool = self._waiting_pool if request.wait_s else self._pool",
+        "pool = self._waiting_pool if request.waits else self._pool",
         "pool = self._pool",
         ("tests/client/test_polls.py::test_a_call_that_waits_leaves_the_connections_to_others",),
     ),

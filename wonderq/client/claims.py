@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import msgspec
@@ -214,4 +214,5 @@ def _waiting_call(target: str, fields: dict[str, Any], wait_s: float, read: Any)
     at_cancel = Request.of("POST", target, fields)
     if not wait_s:
         return Call(at_cancel, read)
+    at_cancel = replace(at_cancel, follows_wait=True)
     return Call(Request.of("POST", target, {**fields, "wait": wait_s}, wait_s=wait_s), read, at_cancel)

@@ -71,7 +71,7 @@ class AsyncHttpPool:
             total=request.timeout_s, sock_connect=min(self._connect_timeout_s, request.timeout_s)
         )
         try:
-            session = self._waiting_session if request.wait_s else self._session
+            session = self._waiting_session if request.waits else self._session
             async with session.request(
                 request.method,
                 request.target,

@@ -132,7 +132,7 @@ class HttpPool:
         return outcome
 
     def _exchange(self, request: Request, cut: _Cut) -> Answer | NoAnswer:
-        pool = self._waiting_pool if request.wait_s else self._pool
+        pool = self._waiting_pool if request.waits else self._pool
         if not pool.enter(request.timeout_s):
             return NoAnswer("all connections of the client are in use: give it a larger pool", outcome_unknown=False)
         connection: Connection | None = None

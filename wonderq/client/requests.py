@@ -35,6 +35,16 @@ class Request:
     """Whether sending it twice does the same as sending it once."""
     timeout_s: float = 30.0
     """Seconds without an answer after which it is given up."""
+    follows_wait: bool = False
+    """Whether it asks for what a request that waits, and was cut off, has got."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether it takes a connection of those that wait.
+
+        A request that follows one takes a new connection, where the broker does not find it before the one cut off.
+        """
+        return self.wait_s > 0 or self.follows_wait
 
     @classmethod
     def of(
