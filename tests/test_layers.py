@@ -6,6 +6,7 @@ import ast
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -146,7 +147,12 @@ class Arrow(NamedTuple):
     for_types_only: bool
 
 
-def arrows() -> Iterator[Arrow]:
+@cache
+def arrows() -> list[Arrow]:
+    return list(_arrows())
+
+
+def _arrows() -> Iterator[Arrow]:
     for base in (ROOT / "wonderq", ROOT / "storage" / "wonderq_storage"):
         for path in sorted(base.rglob("*.py")):
             parts = path.relative_to(base.parent).with_suffix("").parts

@@ -15,6 +15,8 @@ from benchmarks.workers.processes import FailedError
 from benchmarks.workers.rounds import Row, measure, run_once
 from benchmarks.workers.waiting import latencies_s
 
+pytestmark = pytest.mark.slow
+
 TASKS = 200
 SLOTS = 4
 

@@ -108,11 +108,11 @@ def test_a_deadline_in_any_queue_ends_the_wait(lasting: Lasting) -> None:
     for name in IN_ORDER.queues:
         lasting.broker.put_queue(name)
     broker = lasting.again()
-    broker.produce("rest", ["1"], [3_000])
+    broker.produce("rest", ["1"], [500])
     call: Call[list[Message]] = Call(broker.claim_from, IN_ORDER, ClaimOptions(wait_s=20))
     eventually(lambda: broker.waiting_consumers == 1)
-    lasting.clock.ms += 3_000
-    broker.produce("jobs", ["2"], [3_000])
+    lasting.clock.ms += 500
+    broker.produce("jobs", ["2"], [500])
     broker.put_queue("rest", paused=False)
     assert places(call.result()) == ["rest 1"]
 

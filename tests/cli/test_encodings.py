@@ -38,6 +38,7 @@ def locale(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return {**NO_UTF8_MODE, "LC_ALL": request.param, "LOCPATH": str(made)}
 
 
+@pytest.mark.slow
 def test_text_is_the_same_in_every_locale(locale: Mapping[str, str], client: QueueClient, tmp_path: Path) -> None:
     """A broker starts, and commands and tools print UTF-8."""
     broker = ("--url", client.url, "--queue", client.queue)

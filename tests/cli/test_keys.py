@@ -172,6 +172,7 @@ def test_what_cannot_be_done_is_exit_code_1(tmp_path: Path, capsys: pytest.Captu
 # A broker that asks for a key
 
 
+@pytest.mark.slow
 def test_each_command_sends_the_key(keyed: RunningBroker, admin: str, tmp_path: Path) -> None:
     at = ("--url", keyed.url)
     for more, environment in (

@@ -167,6 +167,7 @@ def test_the_estimate_is_what_comes_out(tmp_path: Path, body_bytes: int, count: 
     assert 0.9 < expected.disk_bytes / done.disk_bytes < 1.1
 
 
+@pytest.mark.slow
 def test_the_checkpoint_of_many_small_messages_is_in_the_estimate(tmp_path: Path) -> None:
     with opened(tmp_path, segment_bytes=32 << 20) as broker:
         for _ in range(350):
