@@ -9,6 +9,7 @@ import sys
 import urllib.request
 from pathlib import Path
 
+import pytest
 from prometheus_client import generate_latest
 
 from tests.support.waiting import eventually
@@ -25,6 +26,17 @@ metrics.ended("resize", "done", 0.5)
 print("counted", flush=True)
 input()
 """
+
+
+def test_a_process_that_has_no_counters_yet_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its file is made in two steps, and a reader may come between them."""
+    (tmp_path / "counter_7.db").touch()
+
+    def pass_time(_seconds: float) -> None:
+        (tmp_path / "counter_7.db").write_bytes(bytes(1 << 20))
+
+    monkeypatch.setattr("wonderq.worker.metrics.time.sleep", pass_time)
+    assert generate_latest(sums_of(str(tmp_path))) == b""
 
 
 def samples(text: str) -> dict[str, float]:

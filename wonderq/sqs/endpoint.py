@@ -79,7 +79,7 @@ class SqsEndpoint:
         self._access = access
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = "", name: str = "", **_: int) -> None:
-        self._respond(req, resp, name or queue, req.bounded_stream.read())
+        self._respond(req, resp, name or queue, req.stream.read(req.content_length or 0))
 
     #: The query protocol has GET too. `_authenticate` refuses one that a page of another site may have sent.
     on_get = on_post
@@ -91,7 +91,7 @@ class SqsEndpoint:
         """
         if not is_plain_name(req.method, req.path):
             raise falcon.HTTPRouteNotFound
-        body = req.bounded_stream.read()
+        body = req.stream.read(req.content_length or 0)
         is_form = wire.media_type_of(req.env) == wire.FORM_TYPE
         if not (wire.names_action(body) if is_form else is_for_sqs(req.method, req.path, header_of(req.env))):
             raise falcon.HTTPRouteNotFound

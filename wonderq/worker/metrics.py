@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import logging
 import os
+import struct
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, start_http_server
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 log = logging.getLogger("wonderq.worker")
 
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """Environment variable of prometheus_client. It must be set before the first import of that package."""
+
+#: Reads of the files of several processes, and the pause between two, while one of them has no contents yet.
+_MOST_READS, _PAUSE_S = 50, 0.01
 
 _SECONDS = (0.001, 0.005, 0.02, 0.1, 0.5, 1, 5, 20, 60, 300, 1800)
 
@@ -105,10 +110,22 @@ def shared_folder() -> Iterator[str]:
             del os.environ[FOLDER_VARIABLE]
 
 
+class _Sums(MultiProcessCollector):
+    """Sums over several processes. A process that just begins has a file without contents, which cannot be read yet."""
+
+    def collect(self) -> Iterable[Metric]:
+        for _ in range(_MOST_READS - 1):
+            try:
+                return super().collect()  # type: ignore[no-any-return, no-untyped-call]
+            except struct.error:
+                time.sleep(_PAUSE_S)
+        return super().collect()  # type: ignore[no-any-return, no-untyped-call]
+
+
 def sums_of(folder: str) -> CollectorRegistry:
     """Return a registry of the sums over all processes that use a folder."""
     registry = CollectorRegistry()
-    MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
+    _Sums(registry, path=folder)  # type: ignore[no-untyped-call]
     return registry
 
 
