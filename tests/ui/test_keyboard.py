@@ -107,9 +107,10 @@ def test_a_queue_is_paused_and_resumed(served: ServedBroker, open_page: OpenBrow
 
 
 def test_a_schedule_runs_at_once(served: ServedBroker, open_page: OpenBrowser) -> None:
+    served.broker.put_queue("reports")
     served.broker.schedules.put("nightly", cron="30 4 * * *", queue="reports", body="send them")
     page = open_page().open("/ui")
-    page.get_by_role("link", name="dead", exact=True).wait_for()
+    page.get_by_role("link", name="reports", exact=True).wait_for()
     page.keyboard.press("g")
     page.keyboard.press("s")
     page.get_by_role("button", name="Run now").wait_for()
