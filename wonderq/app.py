@@ -189,7 +189,7 @@ class UiRequests:
         self._is_read_only = is_read_only
 
     def admit(self, req: falcon.Request) -> None:
-        """Let a request have the key of its session.
+        """Give a request the key of its session, and the mask.
 
         Raises:
             RequestError: it may not change anything.

@@ -1,4 +1,4 @@
-"""What a task of the benchmark does: it adds a byte to a file, whose size is the number of tasks that have run.
+"""The work of a benchmark's task: it adds a byte to a file, whose size is the number of tasks that have run.
 
 So tasks are counted in the same way in threads, coroutines and processes.
 """

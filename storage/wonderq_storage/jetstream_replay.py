@@ -58,7 +58,7 @@ class Place(NamedTuple):
 
 
 class Progress:
-    """What a replay has found so far, and the parts that it consists of."""
+    """The results of a replay so far, and the parts that it consists of."""
 
     def __init__(self, stream: Stream, first_sequence: int, part_bytes: int) -> None:
         self._stream = stream

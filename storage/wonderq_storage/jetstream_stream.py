@@ -45,7 +45,7 @@ _STORED_BYTES = 34
 #: A repeated message with the same id is recognized for this long.
 _DUPLICATE_WINDOW_S = 120
 
-#: What a stream must have. Any other value could drop, change or reorder messages that the log still needs.
+#: Settings that a stream must have. Any other value could drop, change or reorder messages that the log still needs.
 _REQUIRED: dict[str, Any] = {
     "storage": "file",
     "retention": "limits",

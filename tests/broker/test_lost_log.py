@@ -161,7 +161,7 @@ class NoCheckpoints:
 
 
 def test_its_background_work_ends_and_writes_no_checkpoint(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it has in memory may be in no log: a checkpoint of it would bring that back."""
+    """Its memory may hold changes that are in no log: a checkpoint would bring them back."""
     monkeypatch.setattr(maintenance, "WORTH_A_CHECKPOINT_BYTES", 0)
     checkpoints = NoCheckpoints()
     housekeeper = Housekeeper(owner.broker, tick_s=0.003)

@@ -40,7 +40,7 @@ _PAUSE_BYTES = 64
 
 
 class Surroundings(Protocol):
-    """What the log of ``open_log`` stands on."""
+    """The disk or the server below the log of ``open_log``."""
 
     def limit_room(self, parts: int) -> None:
         """Give a log that is opened after this call room for about this number of parts. Call it before `open_log`."""

@@ -51,7 +51,7 @@ class FakeNats:
         info = {"headers": True, "max_payload": 1 << 20, **({"tls_required": True} if tls else {}), **info}
         self.greeting = b"INFO " + json.dumps(info).encode() + b"\r\n"
         self.options: list[dict[str, Any]] = []
-        """What each client said in CONNECT."""
+        """The options of each client's CONNECT."""
         self.requests: list[Request] = []
         self.pings = 0
         """Number of PINGs, of which each connection begins with one."""

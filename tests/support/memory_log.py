@@ -174,7 +174,7 @@ class MemoryLog:
         return Mark(self.end(), self._id)
 
     def oldest(self) -> tuple[Position, Iterator[tuple[Position, bytes]]] | None:
-        """What was before the last rotation, or else the older half."""
+        """The part before the last rotation, or else the older half."""
         with self._changed:
             count, end = bisect.bisect_left(self.positions, self._rotated), self._rotated
             if not count:

@@ -1,4 +1,4 @@
-"""What axe-core finds in a page. `make browser` installs it."""
+"""The findings of axe-core in a page. `make browser` installs it."""
 
 from __future__ import annotations
 

@@ -303,7 +303,7 @@ _CRC = struct.Struct("<I")
 #: First byte of a msgpack array whose length follows in four bytes.
 _ARRAY = b"\xdd"
 
-_CRC_BYTES = 4
+_CRC_BYTES = _CRC.size
 _WRONG_CHECKSUM = "a message does not match its checksum"
 
 
@@ -371,7 +371,7 @@ def encode_entry(body: str, headers: Mapping[str, Any] | None = None) -> bytes:
         UnicodeEncodeError: the body is not Unicode text (it holds a lone surrogate).
     """
     value = _encode((body, headers) if headers else body)
-    return crc32(value).to_bytes(_CRC_BYTES, "little") + value
+    return _CRC.pack(crc32(value)) + value
 
 
 def encode_bodies(bodies: Sequence[str]) -> list[bytes]:

@@ -160,8 +160,8 @@ class PassedOver:
     def of(self, message: Message, since_s: float, until_s: float, request: int | None) -> list[Consume]:
         """Return the consumes to which a message was available all the time.
 
-        Those that got less than they asked for, and those that got younger ones. ``request`` is the one that made it
-        available, which claims once it has finished.
+        The result has consumes that got less than they asked for, and consumes that got younger messages. ``request`` made
+        the message available, and claims once it has finished.
         """
         assert message.produce is not None
         produced_s = message.produce.end_s
