@@ -88,3 +88,18 @@ def test_a_client_that_resets_its_connection_afterwards_is_noticed(served: Serve
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
     eventually(lambda: not served.server.active_channels, "the end of the connection")
+
+
+def test_it_gets_every_byte_though_it_reads_late(served: ServedBroker) -> None:
+    """The responses are more than the buffers of two sockets hold, so some are sent in parts."""
+    text, count = "x" * 50_000, 300
+    [message_id] = served.broker.produce("default", [text])
+    with served.connect() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 14)
+        connection.sendall(request("GET", f"/messages/{message_id}") * count)
+        connection.shutdown(socket.SHUT_WR)
+        eventually(
+            lambda: any(each.total_outbufs_len for each in [*served.server.active_channels.values()]), "a full socket"
+        )
+        with connection.makefile("rb") as replies:
+            assert replies.read().count(f'"{text}"'.encode()) == count
