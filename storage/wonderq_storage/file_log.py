@@ -400,13 +400,18 @@ class FileLog:
             self._step_down()
         return True
 
-    def _put_closing_group(self) -> None:
+    def _put_base(self) -> None:
+        """Write the base in a group without records. A full disk may have no room for the next segment before that."""
+        self._put_closing_group(tail_bytes=TAIL_BYTES - frame.GROUP_HEADER_BYTES)
+
+    def _put_closing_group(self, tail_bytes: int = TAIL_BYTES) -> None:
+        """Write a group without records, unless it would take one of the last ``tail_bytes`` after the records."""
         with self._mutex:
             # It takes the open group's place, which must still be empty, and in the segment written last.
             group = self._open
             if group is None or group.records or self._full or group.target is not self._writer.active:
                 return
-            if group.end + TAIL_BYTES > group.target.header.capacity:
+            if group.end + tail_bytes > group.target.header.capacity:
                 return  # the newest group is a closing group already: it took the space kept for one
             group.offset += frame.GROUP_HEADER_BYTES
             self._taken = self._committed = self._position(group)
@@ -450,7 +455,7 @@ class FileLog:
             writer.base = max(writer.base, number)
         # A group on the medium must record the new base before a segment is removed.
         if writer.durable_base < number:
-            self._lead_alone(self._put_closing_group)
+            self._lead_alone(self._put_base)
             self.sync()
         if writer.durable_base < number:
             self.rotate()  # the segment in use has no room for another group; its seal records the base

@@ -15,8 +15,9 @@ from wonderq_storage.segment import Segment
 
 logger = logging.getLogger("wonderq.storage")
 
-#: Bytes at the end of a segment that records never take: they are for a closing group and a seal.
-TAIL_BYTES = 2 * frame.GROUP_HEADER_BYTES
+#: Bytes at the end of a segment that records never take: they are for a closing group, for one that records which
+#: segments `FileLog.trim` drops, and for a seal.
+TAIL_BYTES = 3 * frame.GROUP_HEADER_BYTES
 
 #: On a nearly full disk a segment may be half of the usual size, or half of that, up to this many times.
 _HALVINGS = 4

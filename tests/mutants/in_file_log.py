@@ -122,6 +122,14 @@ MUTANTS = [
         (f"{_COMMIT}::test_a_clean_close_writes_a_closing_group",),
     ),
     Mutant(
+        "no_place_for_the_base",
+        "A full disk stays full: compaction cannot drop a segment if the newest one has no room for another group.",
+        _FILE,
+        "            self._lead_alone(self._put_base)\n",
+        "            self._lead_alone(self._put_closing_group)\n",
+        ("tests/storage/test_disk_full.py::test_the_oldest_segment_can_go_however_full_the_others_are",),
+    ),
+    Mutant(
         "no_closing_group_in_a_pause",
         "The start takes damage to the last records of an idle, killed broker for a torn write.",
         _FILE,

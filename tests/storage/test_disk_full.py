@@ -309,3 +309,23 @@ def test_a_start_on_a_full_disk_does_without_a_reserve(tmp_path: Path) -> None:
     with pytest.raises(DiskFullError):
         log.append(bytes(30_000))
     log.close()
+
+
+def test_the_oldest_segment_can_go_however_full_the_others_are(tmp_path: Path) -> None:
+    """Also when the newest segment is full to the last byte, and ends with a closing group."""
+    disk = SmallDisk(3 * 4096)
+    log, _ = open_log(tmp_path, disk=disk, segment_bytes=4096)
+    for length in range(500, 0, -1):  # the first that fits leaves no byte
+        fill(log, length=length)
+    log.close()
+    log, _ = open_log(tmp_path, disk=disk, segment_bytes=4096)
+    with pytest.raises(DiskFullError):
+        log.append(b"")
+    oldest = log.oldest()
+    assert oldest is not None
+    first = segment_files(tmp_path)[0]
+    log.trim(oldest[0])
+    assert not first.exists()
+    log.wait(log.append(bytes(500)))
+    log.close()
+    assert records_in(tmp_path)[-1] == bytes(500)

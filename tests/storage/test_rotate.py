@@ -196,7 +196,7 @@ def test_no_room_for_a_segment_leaves_all_as_it_was(tmp_path: Path) -> None:
     with pytest.raises(DiskFullError):
         log.append(bytes(log.max_record_bytes))
     assert log.end() == end
-    written += [put(log, b"a small one"), put(log, bytes(3900))]  # the spare is still there for what fits it
+    written += [put(log, b"a small one"), put(log, bytes(3850))]  # the spare is still there for what fits it
     disk.full = False
     written.append(put(log, bytes(log.max_record_bytes)))
     log.close()
