@@ -53,14 +53,17 @@ def run(*arguments: str | bytes, stdin: bytes = b"", environment: Mapping[str, s
         given.write(stdin)
         given.seek(0)
         with _streams(given, out, error), _globals_of_a_process(clean_environment(environment)), _deadline():
-            try:
-                code = main([os.fsdecode(each) for each in arguments])
-            except SystemExit as ended:
-                assert isinstance(ended.code, int)
-                code = ended.code
+            code = _exit_code([os.fsdecode(each) for each in arguments])
         out.seek(0)
         error.seek(0)
         return Outcome(code, out.read(), error.read().decode())
+
+
+def _exit_code(arguments: list[str]) -> int:
+    try:
+        return main(arguments)
+    except SystemExit as ended:  # of argparse
+        return int(ended.code or 0)
 
 
 @contextmanager
