@@ -121,15 +121,32 @@ def rebuilt(folder: Path, checkpoints: FileCheckpoints | None = None) -> State:
 # Histories
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=list(HealthCheck))
-@given(
+_histories = given(
     seed=st.integers(0, 2**32),
     compactions=st.lists(st.integers(0, 6), min_size=4, max_size=10),
     restarts=st.booleans(),
 )
+
+
+@settings(deadline=None, max_examples=6, suppress_health_check=list(HealthCheck))
+@_histories
 def test_every_end_of_a_log_that_compaction_can_leave_says_the_same(
     tmp_path_factory: pytest.TempPathFactory, seed: int, compactions: list[int], restarts: bool
 ) -> None:
+    check_history(tmp_path_factory, seed, compactions, restarts)
+
+
+@pytest.mark.slow
+@settings(deadline=None, max_examples=100, suppress_health_check=list(HealthCheck))
+@_histories
+def test_every_end_of_many_logs(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, compactions: list[int], restarts: bool
+) -> None:
+    check_history(tmp_path_factory, seed, compactions, restarts)
+
+
+def check_history(tmp_path_factory: pytest.TempPathFactory, seed: int, compactions: list[int], restarts: bool) -> None:
+    """Live a random life with compactions, and compare the state with what each possible end of its log gives."""
     chance = random.Random(seed)
     root = tmp_path_factory.mktemp("history")
     try:
@@ -457,7 +474,7 @@ def test_a_listing_goes_on_across_compactions(running: Running) -> None:
 # Everything at once
 
 
-@pytest.mark.parametrize("policy", ["always", "os"])
+@pytest.mark.parametrize("policy", ["always", pytest.param("os", marks=pytest.mark.slow)])
 def test_nothing_is_lost_or_doubled_while_upkeep_never_rests(tmp_path: Path, policy: str) -> None:
     kept = tmp_path / "kept"
     folder = tmp_path / "log"
