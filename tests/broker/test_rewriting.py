@@ -386,14 +386,15 @@ MEANWHILE: dict[str, tuple[Callable[[Broker, str], object], list[str | None]]] =
 def test_what_is_read_while_its_place_is_dropped(running: Running, reader: str, meanwhile: str) -> None:
     broker = running.broker
     ids = broker.produce("jobs", ["a", "b", "c"])
+    middle = ids[1]
     change, bodies = MEANWHILE[meanwhile]
 
     def interrupt() -> None:
-        change(broker, ids[1])
+        change(broker, middle)
         running.compact()
 
     running.log.before_read = interrupt
-    call = Call(READERS[reader], broker, ids[1])
+    call = Call(READERS[reader], broker, middle)
     if reader == "get":
         ids, bodies = ids[1:2], bodies[1:2]
         if bodies == [None]:
