@@ -292,7 +292,16 @@ def test_other_machines_may_reach_a_broker_with_keys(tmp_path: Path) -> None:
 # The canary
 
 
-def test_a_key_is_in_no_log_answer_or_file(keyed: RunningBroker, admin: str) -> None:
+@pytest.fixture
+def stopping(tmp_path: Path) -> Iterator[tuple[RunningBroker, str]]:
+    """A broker that its test stops, and a key of an administrator."""
+    admin = make(tmp_path / "data", "--role", "admin")
+    with RunningBroker(tmp_path / "data", "--log-level", "debug") as broker:
+        yield broker, admin
+
+
+def test_a_key_is_in_no_log_answer_or_file(stopping: tuple[RunningBroker, str]) -> None:
+    keyed, admin = stopping
     canary = admin.split("_")[2]
     wire = Wire(keyed.host, keyed.port)
     said = []
