@@ -7,6 +7,9 @@ READY := .venv/.ready
 # Coverage is of the tests that run storage and broker in their own process: a killed process reports nothing.
 COVERING := tests/storage tests/broker tests/tools
 
+# Tests start hundreds of processes. Without bytecode, which some environments ask for, each would compile all modules anew.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest
+
 .PHONY: help demo serve test test-all cover clients browser screenshots lint types scripts format bench bench-peers bench-client \
   bench-workers crash worker-kills crash-states power-cuts syscalls flips soak brute-force mutants mutation-sample fuzz-http \
   fuzz-bytes clean
@@ -28,10 +31,10 @@ serve: $(READY)  ## run a broker on 127.0.0.1:7979 with its log in ./wonderq-dat
 	$(BIN)/wonderq serve
 
 test: $(READY)  ## run the quick tests: at most 4 minutes on two cores; no root, no mounts, no other programs
-	$(BIN)/pytest -n auto
+	$(PYTEST) -n auto
 
 test-all: $(READY)  ## run the slow tests too: kills, power cuts, system calls, real clients and servers, the wheel (needs root for some)
-	$(BIN)/pytest -n auto -m slow
+	$(PYTEST) -n auto -m slow
 
 cover: $(READY)  ## measure branch coverage of the storage, the state and the broker
 	$(BIN)/coverage run -m pytest $(COVERING)

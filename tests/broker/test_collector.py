@@ -15,6 +15,13 @@ from wonderq.runtime import collector
 from wonderq.runtime.collector import CollectorPauses, no_collections
 
 
+@pytest.fixture(autouse=True)
+def frozen_again() -> Iterator[None]:
+    """Freeze the modules and tests again, as `tests/conftest.py` has done, after a test that ends with `gc.unfreeze`."""
+    yield
+    gc.freeze()
+
+
 class Cycle:
     """An object that only the garbage collector can free."""
 

@@ -440,6 +440,7 @@ broker.close()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="measures through /proc")
 def test_a_million_waiting_messages_take_at_most_64_mb(tmp_path: Path) -> None:
     command = [sys.executable, "-c", _GROWTH, str(tmp_path), "1000"]

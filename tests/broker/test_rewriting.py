@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.support.clock import FakeClock
@@ -121,15 +121,37 @@ def rebuilt(folder: Path, checkpoints: FileCheckpoints | None = None) -> State:
 # Histories
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=list(HealthCheck))
-@given(
+#: A life with another seed is another one, and not a smaller one, so there is nothing to shrink.
+_UNSHRUNK = settings(
+    deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate], suppress_health_check=list(HealthCheck)
+)
+
+_histories = given(
     seed=st.integers(0, 2**32),
     compactions=st.lists(st.integers(0, 6), min_size=4, max_size=10),
     restarts=st.booleans(),
 )
+
+
+@settings(_UNSHRUNK, max_examples=6)
+@_histories
 def test_every_end_of_a_log_that_compaction_can_leave_says_the_same(
     tmp_path_factory: pytest.TempPathFactory, seed: int, compactions: list[int], restarts: bool
 ) -> None:
+    check_history(tmp_path_factory, seed, compactions, restarts)
+
+
+@pytest.mark.slow
+@settings(_UNSHRUNK, max_examples=100)
+@_histories
+def test_every_end_of_many_logs(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, compactions: list[int], restarts: bool
+) -> None:
+    check_history(tmp_path_factory, seed, compactions, restarts)
+
+
+def check_history(tmp_path_factory: pytest.TempPathFactory, seed: int, compactions: list[int], restarts: bool) -> None:
+    """Live a random life with compactions, and compare the state with what each possible end of its log gives."""
     chance = random.Random(seed)
     root = tmp_path_factory.mktemp("history")
     try:
@@ -369,14 +391,15 @@ MEANWHILE: dict[str, tuple[Callable[[Broker, str], object], list[str | None]]] =
 def test_what_is_read_while_its_place_is_dropped(running: Running, reader: str, meanwhile: str) -> None:
     broker = running.broker
     ids = broker.produce("jobs", ["a", "b", "c"])
+    middle = ids[1]
     change, bodies = MEANWHILE[meanwhile]
 
     def interrupt() -> None:
-        change(broker, ids[1])
+        change(broker, middle)
         running.compact()
 
     running.log.before_read = interrupt
-    call = Call(READERS[reader], broker, ids[1])
+    call = Call(READERS[reader], broker, middle)
     if reader == "get":
         ids, bodies = ids[1:2], bodies[1:2]
         if bodies == [None]:
@@ -457,7 +480,7 @@ def test_a_listing_goes_on_across_compactions(running: Running) -> None:
 # Everything at once
 
 
-@pytest.mark.parametrize("policy", ["always", "os"])
+@pytest.mark.parametrize("policy", ["always", pytest.param("os", marks=pytest.mark.slow)])
 def test_nothing_is_lost_or_doubled_while_upkeep_never_rests(tmp_path: Path, policy: str) -> None:
     kept = tmp_path / "kept"
     folder = tmp_path / "log"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,7 +24,7 @@ def answer(body: bytes, status: str = "200 OK") -> bytes:
 
 
 @contextmanager
-def server(connections: Sequence[Sequence[bytes]]) -> Iterator[str]:
+def server(connections: Sequence[Sequence[bytes]], on_close: Callable[[], object] = lambda: None) -> Iterator[str]:
     """Serve a number of connections in turn, each with a number of answers, and close each after the last."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
@@ -37,6 +37,7 @@ def server(connections: Sequence[Sequence[bytes]]) -> Iterator[str]:
                         while not request.endswith(b"\r\n\r\n"):
                             request += connection.recv(65536)
                         connection.sendall(each)
+                on_close()
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
@@ -53,9 +54,9 @@ def test_a_connection_is_kept() -> None:
 
 def test_a_connection_that_was_closed_while_idle_is_made_anew() -> None:
     closed = threading.Event()
-    with server([[answer(b"[]")], [answer(b"[]")]]) as url, QueueClient(url) as client:
+    with server([[answer(b"[]")], [answer(b"[]")]], closed.set) as url, QueueClient(url) as client:
         assert client.queues() == []
-        closed.wait(0.2)  # the first connection is closed now
+        assert closed.wait(PATIENCE_S)
         assert client.queues() == []
 
 

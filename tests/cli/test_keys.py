@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.broker_process import RunningBroker
-from tests.support.commands import COMMAND, clean_environment, run
+from tests.support.commands import COMMAND, clean_environment, read_lines, run
 from tests.support.http_client import Wire
 from tests.support.queue_client import QueueClient
 from tests.support.waiting import eventually
@@ -214,13 +213,14 @@ def test_what_cannot_be_a_key_is_refused_and_not_repeated(capsys: pytest.Capture
 
 
 def test_a_key_in_the_variable_is_not_in_the_list_of_processes(keyed: RunningBroker, admin: str) -> None:
+    with QueueClient(keyed.url, key=admin) as client:
+        client.produce("its command line is read once this is printed")
     with subprocess.Popen(
         [*COMMAND, "tail", "--url", keyed.url, "--from-start"],
         env=clean_environment({"WONDERQ_KEY": admin}), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     ) as process:  # fmt: skip
         try:
-            time.sleep(0.5)
-            assert process.poll() is None
+            read_lines(process, 1)
             assert admin.encode() not in Path(f"/proc/{process.pid}/cmdline").read_bytes()
         finally:
             process.kill()
@@ -255,10 +255,11 @@ def test_keys_work_while_the_broker_runs_and_without_a_restart(tmp_path: Path) -
         assert run("keys", "revoke", key_id(first), "--data", str(data)).code == 0
         eventually(lambda: not allowed(first))
         (data / "keys.json").write_text("damaged")
-        time.sleep(1.1)
+        reported = f"{data}/keys.json: the keys cannot be read: "
+        while reported not in broker.log_so_far():  # a request makes the broker read the file
+            assert allowed(second)
         assert allowed(second)
         assert not allowed(None)
-        eventually(lambda: f"{data}/keys.json: the keys cannot be read: " in broker.log_so_far())
         (data / "keys.json").unlink()
         eventually(lambda: not allowed(second))
         assert not allowed(None)
@@ -291,7 +292,16 @@ def test_other_machines_may_reach_a_broker_with_keys(tmp_path: Path) -> None:
 # The canary
 
 
-def test_a_key_is_in_no_log_answer_or_file(keyed: RunningBroker, admin: str) -> None:
+@pytest.fixture
+def stopping(tmp_path: Path) -> Iterator[tuple[RunningBroker, str]]:
+    """A broker that its test stops, and a key of an administrator."""
+    admin = make(tmp_path / "data", "--role", "admin")
+    with RunningBroker(tmp_path / "data", "--log-level", "debug") as broker:
+        yield broker, admin
+
+
+def test_a_key_is_in_no_log_answer_or_file(stopping: tuple[RunningBroker, str]) -> None:
+    keyed, admin = stopping
     canary = admin.split("_")[2]
     wire = Wire(keyed.host, keyed.port)
     said = []

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.commands import read_lines, run, started
+from tests.support.commands import read_lines, run_process, started
 from tests.support.log_streams import LogStream, replayed
 from tests.support.nats_servers import needs_nats
 from tests.support.waiting import PATIENCE_S, eventually
@@ -121,14 +121,14 @@ def test_a_stop_while_it_starts_leaves_no_server(tmp_path: Path) -> None:
 def test_what_is_in_the_way_is_told(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        done = run("nats", "--data", str(tmp_path / "nats"), "--port", str(port))
+        done = run_process("nats", "--data", str(tmp_path / "nats"), "--port", str(port))
         assert done.code == 1
         assert f"port {port} cannot be used: Address already in use. Choose another one with --port" in done.error
         assert not (tmp_path / "nats").exists()
-    done = run("nats", "--data", str(tmp_path), "--port", "65536")
+    done = run_process("nats", "--data", str(tmp_path), "--port", "65536")
     assert (done.code, "ports end at 65535" in done.error) == (1, True)
     (tmp_path / "file").write_text("")
-    done = run("nats", "--data", str(tmp_path / "file"), "--port", str(consecutive_ports(1)))
+    done = run_process("nats", "--data", str(tmp_path / "file"), "--port", str(consecutive_ports(1)))
     assert done.code == 1
     assert "Not a directory" in done.error or "File exists" in done.error
 
@@ -137,7 +137,7 @@ def test_what_is_in_the_way_is_told(tmp_path: Path) -> None:
 def test_a_server_that_cannot_start_is_told(tmp_path: Path) -> None:
     (tmp_path / "n1").mkdir()
     (tmp_path / "n1" / "store").write_text("")
-    done = run("nats", "--data", str(tmp_path), "--port", str(consecutive_ports(1)))
+    done = run_process("nats", "--data", str(tmp_path), "--port", str(consecutive_ports(1)))
     assert done.code == 1
     assert f"n1 does not answer. {tmp_path}/n1/output has its output" in done.error
 

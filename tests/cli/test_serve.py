@@ -9,6 +9,7 @@ import resource
 import socket
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
 
@@ -20,13 +21,15 @@ from tests.support.queue_client import QueueClient
 from tests.support.waiting import PATIENCE_S
 from wonderq import logs
 from wonderq import serve as serve_module
+from wonderq.broker.broker import Broker
 from wonderq.cli.main import main
 from wonderq.cli.serve import raise_file_limit
 from wonderq.config import ConfigError, Settings, load
+from wonderq.folder.lock import locked
 from wonderq.httpd.parser import MAX_BODY_BYTES
 from wonderq.model.limits import UNLIMITED, Limits
 from wonderq.runtime.signals import Signals
-from wonderq_storage import SyncPolicy
+from wonderq_storage import FileLog, SyncPolicy
 
 # Sources of settings
 
@@ -265,11 +268,9 @@ def test_a_host_that_is_not_there(tmp_path: Path) -> None:
 
 def test_a_damaged_folder(tmp_path: Path) -> None:
     folder = tmp_path / "d"
-    with RunningBroker(folder) as broker:
-        with QueueClient(broker.url) as client:
-            for number in range(3):
-                client.produce(f"message {number}")
-        assert broker.terminate() == 0
+    with closing(Broker(FileLog(folder))) as broker:
+        for number in range(3):
+            broker.produce("default", [f"message {number}"])
     segment = folder / "0000000001.wal"
     content = bytearray(segment.read_bytes())
     place = content.index(b"message 1")
@@ -406,6 +407,7 @@ def test_a_file_system_that_is_read_only(tmp_path: Path) -> None:
 
 
 def test_stopping_lets_go_of_the_folder_at_once(tmp_path: Path) -> None:
-    for _ in range(2):
-        with RunningBroker(tmp_path / "d") as broker:
-            assert broker.terminate() == 0
+    with RunningBroker(tmp_path / "d") as broker:
+        assert broker.terminate() == 0
+    with locked(tmp_path / "d") as files:
+        assert len(files) == 1

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import json
-import time
+from types import SimpleNamespace
 
 import pytest
 
 from tests.support.broker_process import RunningBroker
-from tests.support.commands import Outcome, Wonderq, interrupt, run, started
+from tests.support.commands import Outcome, Wonderq, run, started
 from tests.support.queue_client import QueueClient
 from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.client.errors import Refused
@@ -71,16 +71,16 @@ def test_begun_listed_and_cancelled(many_dead: QueueClient) -> None:
     assert redrive(many_dead, "--cancel", "none").code == 1
 
 
-def test_interrupted_it_goes_on(many_dead: QueueClient) -> None:
-    with started("redrive", f"{many_dead.queue}-dead", "--url", many_dead.url, "--per-second", "1") as process:
-        waiting = QueueClient(many_dead.url, queue=f"{many_dead.queue}-dead")
-        eventually(waiting.redrives, "the redrive to start")
-        time.sleep(0.3)
-        code, error = interrupt(process)
-    [found] = waiting.redrives()
-    waiting.close()
-    assert code == 130
-    assert f"--cancel {found['id']}" in error
+def test_interrupted_it_goes_on(many_dead: QueueClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def press_ctrl_c(_seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("wonderq.cli.tasks.time", SimpleNamespace(sleep=press_ctrl_c))
+    done = redrive(many_dead, "--per-second", "1")
+    with QueueClient(many_dead.url, queue=f"{many_dead.queue}-dead") as waiting:
+        [found] = waiting.redrives()
+    assert done.code == 130
+    assert f"--cancel {found['id']}" in done.error
     assert found["status"] in ("running", "completed")
 
 

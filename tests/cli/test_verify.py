@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.broker_process import RunningBroker
+from tests.support.broker_process import MIN_SEGMENT_BYTES, RunningBroker
 from tests.support.commands import clean_environment, run
+from tests.support.folders import copy_sparsely
 from tests.support.queue_client import QueueClient
 from tests.support.waiting import PATIENCE_S
 from wonderq.state import record
@@ -17,11 +18,11 @@ from wonderq_storage import FileLog
 TOOL = Path(__file__).parents[2] / "tools" / "verify.py"
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a broker that did a little and was stopped."""
-    folder = tmp_path / "d"
-    with RunningBroker(folder) as broker:
+    folder = tmp_path_factory.mktemp("stopped") / "d"
+    with RunningBroker(folder, "--segment-bytes", str(MIN_SEGMENT_BYTES)) as broker:
         with QueueClient(broker.url) as default, QueueClient(broker.url, queue="other") as other:
             default.produce_batch(["a", "b", "c"])
             [first] = default.consume(limit=1)
@@ -30,6 +31,11 @@ def folder(tmp_path: Path) -> Path:
             other.produce("later", delay=1000)
         assert broker.terminate() == 0
     return folder
+
+
+@pytest.fixture
+def folder(stopped: Path, tmp_path: Path) -> Path:
+    return copy_sparsely(stopped, tmp_path / "d")
 
 
 def contents(folder: Path) -> dict[str, tuple[int, bytes]]:
@@ -43,7 +49,7 @@ def test_a_whole_folder_is_ok_and_is_not_changed(folder: Path) -> None:
     text = [" ".join(line.split()) for line in done.lines]
     assert text == [
         f"folder {folder}",
-        "segments 1 (0000000001.wal), 64.0 MiB with the space reserved",
+        "segments 1 (0000000001.wal), 32.0 MiB with the space reserved",
         "records 8 (identity 1, queue 2, produce 2, claim 2, delete 1)",
         "",
         "QUEUE UNPROCESSED PROCESSING DELAYED BURIED SIZE",

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.support.clock import FakeClock
 from tests.support.http_client import Client
+from tests.support.memory_log import MemoryLog
 from wonderq.broker.broker import Broker
-from wonderq_storage import FileLog
 
 
 @pytest.fixture
@@ -17,8 +16,8 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def broker(tmp_path: Path, clock: FakeClock) -> Iterator[Broker]:
-    broker = Broker(FileLog(tmp_path / "log"), clock=clock)
+def broker(clock: FakeClock) -> Iterator[Broker]:
+    broker = Broker(MemoryLog(), clock=clock)
     yield broker
     broker.close()
 

@@ -29,6 +29,7 @@ from tests.support.http_client import (
     request,
     serving,
 )
+from tests.support.memory_log import MemoryLog
 from wonderq.app import create_app
 from wonderq.broker.broker import Broker
 from wonderq.model.limits import Limits
@@ -38,6 +39,27 @@ MIB = 1 << 20
 LEVELS = 100_000
 DEEP_ARRAY = b"[" * LEVELS + b"]" * LEVELS
 DEEP_OBJECT = b'{"a":' * LEVELS + b"1" + b"}" * LEVELS
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[Broker]:
+    broker = Broker(MemoryLog())
+    yield broker
+    broker.close()
+
+
+@pytest.fixture(scope="module")
+def application(broker: Broker) -> Client:
+    return Client(broker)
+
+
+@pytest.fixture
+def client(application: Client) -> Client:
+    """The application that the tests of this module share; each finds it with an empty default queue and no other."""
+    for queue in application.get("/queues"):
+        application("DELETE", f"/queues/{queue['queue']}")
+    application.broker.purge("default")
+    return application
 
 
 @pytest.fixture
@@ -833,7 +855,7 @@ def _routes() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("method", "path"), _routes())
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_random_input(fuzzed: Client, method: str, path: str, data: st.DataObject) -> None:
     queue = data.draw(st.sampled_from(["default", "q", "nope"]) | _text.map(_escape))

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.http_client import JSON, ServedBroker, WireReply, check_error, serving
+from tests.support.memory_log import MemoryLog
 from tests.support.waiting import PATIENCE_S
 from wonderq.broker.broker import Broker
 from wonderq.httpd.errors import RequestError
@@ -23,13 +24,21 @@ SMUGGLED = b"POST /queues/smuggled/messages/produce HTTP/1.1\r\nHost: x\r\nConte
 SMUGGLED += b"Content-Length: 15\r\n\r\n" + BODY
 
 
-@pytest.fixture
-def served(broker: Broker) -> Iterator[ServedBroker]:
-    """A real server, to which nothing is smuggled, and which goes on serving."""
+@pytest.fixture(scope="module")
+def server() -> Iterator[ServedBroker]:
+    broker = Broker(MemoryLog())
     with serving(broker) as served:
         yield served
-        assert [queue["queue"] for queue in served("GET", "/queues").json] == ["default"]
-        assert served.server.active_channels.keys() <= {*served.server._map}
+    broker.close()
+
+
+@pytest.fixture
+def served(server: ServedBroker) -> Iterator[ServedBroker]:
+    """A real server, to which nothing is smuggled, and which goes on serving. The tests of this module share it."""
+    server.broker.purge("default")
+    yield server
+    assert [queue["queue"] for queue in server("GET", "/queues").json] == ["default"]
+    assert server.server.active_channels.keys() <= {*server.server._map}
 
 
 def produce(*headers: bytes, body: bytes = b"", version: bytes = b"1.1") -> bytes:

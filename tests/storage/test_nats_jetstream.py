@@ -38,6 +38,7 @@ class Answering:
 @pytest.fixture
 def answering() -> Iterator[Answering]:
     with FakeNats() as server, closing(Connection(server.url)) as connection:
+        connection.server_info(timeout_s=PATIENCE_S)  # so that no time limit is for the connection
         yield Answering(server, JetStream(connection))
 
 

@@ -1,8 +1,10 @@
-"""The `wonderq` command in a process, and its output."""
+"""The `wonderq` command, in this process or in one of its own, and its output."""
 
 from __future__ import annotations
 
+import logging
 import os
+import resource
 import selectors
 import signal
 import subprocess
@@ -10,11 +12,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Any
+from unittest import mock
 
 from tests.support.waiting import PATIENCE_S
+from wonderq.cli.main import main
 
 COMMAND = [sys.executable, "-m", "wonderq"]
 
@@ -40,7 +44,73 @@ class Outcome:
 
 
 def run(*arguments: str | bytes, stdin: bytes = b"", environment: Mapping[str, str] | None = None) -> Outcome:
-    """Run a command to its end. Its input is a file, so that where the batches end does not depend on luck."""
+    """Run a command to its end in this process, with files for its standard streams.
+
+    An exception that would be a traceback for a user fails the test. Use `run_process` for a command that depends on
+    variables of Python or of the locale, and for a broker that is to start.
+    """
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as error:
+        given.write(stdin)
+        given.seek(0)
+        with _streams(given, out, error), _globals_of_a_process(clean_environment(environment)), _deadline():
+            code = _exit_code([os.fsdecode(each) for each in arguments])
+        out.seek(0)
+        error.seek(0)
+        return Outcome(code, out.read(), error.read().decode())
+
+
+def _exit_code(arguments: list[str]) -> int:
+    try:
+        return main(arguments)
+    except SystemExit as ended:  # of argparse
+        return int(ended.code or 0)
+
+
+@contextmanager
+def _streams(given: IO[bytes], out: IO[bytes], error: IO[bytes]) -> Iterator[None]:
+    """Open the standard streams as Python does for a pipe in a locale with UTF-8."""
+    with ExitStack() as stack:
+        for name, file, mode, errors in (
+            ("stdin", given, "r", "surrogateescape"),
+            ("stdout", out, "w", "surrogateescape"),
+            ("stderr", error, "w", "backslashreplace"),
+        ):
+            stream = open(file.fileno(), mode, encoding="utf-8", errors=errors, closefd=False)  # noqa: SIM115
+            stack.enter_context(mock.patch.object(sys, name, stack.enter_context(stream)))
+        yield
+
+
+@contextmanager
+def _globals_of_a_process(environment: Mapping[str, str]) -> Iterator[None]:
+    """Set the environment; afterwards restore it, the limit of files, and the handlers of the log."""
+    limits, logger = resource.getrlimit(resource.RLIMIT_NOFILE), logging.getLogger("wonderq")
+    handlers = logger.handlers[:]
+    try:
+        with mock.patch.dict(os.environ, environment, clear=True):
+            yield
+    finally:
+        logger.handlers[:] = handlers
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@contextmanager
+def _deadline() -> Iterator[None]:
+    """Fail the test if the block takes longer than `PATIENCE_S`. Works in the main thread only."""
+
+    def fail(*_: Any) -> None:
+        raise AssertionError(f"the command did not end within {PATIENCE_S:.0f} s")
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.setitimer(signal.ITIMER_REAL, PATIENCE_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def run_process(*arguments: str | bytes, stdin: bytes = b"", environment: Mapping[str, str] | None = None) -> Outcome:
+    """Run a command to its end in a process. Its input is a file, so that where the batches end does not depend on luck."""
     with tempfile.TemporaryFile() as file:
         file.write(stdin)
         file.seek(0)
@@ -57,7 +127,7 @@ def run(*arguments: str | bytes, stdin: bytes = b"", environment: Mapping[str, s
 
 @dataclass
 class Wonderq:
-    """The command, set to one broker and one queue."""
+    """The command, set to one broker and one queue. A call runs it in this process."""
 
     url: str
     queue: str

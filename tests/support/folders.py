@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,6 +18,16 @@ def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
     """Every file below the folder: its bytes, and when they were last changed."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
     return {str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
+def copy_sparsely(source: Path, target: Path) -> Path:
+    """Copy the files of a folder, but leave the space at the end of a segment unwritten, and return the copy."""
+    target.mkdir()
+    for path in source.iterdir():
+        copy = target / path.name
+        copy.write_bytes(path.read_bytes().rstrip(b"\0"))
+        os.truncate(copy, path.stat().st_size)
+    return target
 
 
 def records_in(folder: Path, disk: Disk | None = None) -> list[bytes]:
