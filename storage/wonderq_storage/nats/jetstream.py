@@ -54,6 +54,10 @@ class StreamInfo(NamedTuple):
     config: dict[str, Any]
     leader: str | None
     """Name of the server that leads the stream's replicas, or None during an election."""
+    replicas_current: int = 1
+    """Number of replicas that have all that was acknowledged, the leader's included."""
+    now: str = ""
+    """Time on the leader's clock, as in RFC 3339."""
 
 
 class JetStream:
@@ -89,8 +93,10 @@ class JetStream:
             raise ProtocolError("the description of a stream has no state")
         last = _number(state, "last_seq")
         first = _number(state, "first_seq") if _number(state, "messages") else last + 1
-        leader = (answer.get("cluster") or {}).get("leader")
-        return StreamInfo(first, last, _number(state, "bytes"), config, leader)
+        cluster = answer.get("cluster") or {}
+        leader, replicas = cluster.get("leader"), cluster.get("replicas") or []
+        current = sum(bool(each.get("current")) and not each.get("offline") for each in replicas) + bool(leader)
+        return StreamInfo(first, last, _number(state, "bytes"), config, leader, current, str(answer.get("ts", "")))
 
     def purge(self, stream: str, before_sequence: int, *, timeout_s: float) -> None:
         """Delete all messages before a sequence."""

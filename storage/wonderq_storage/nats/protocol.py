@@ -183,9 +183,10 @@ def subscribe(subject: str, subscription: int) -> bytes:
 
 
 def publish(subject: str, reply_to: str, headers: bytes, payload: bytes) -> bytes:
-    """Encode PUB or HPUB, which sends a message. ``headers`` are encoded, or empty."""
+    """Encode PUB or HPUB, which sends a message. ``headers`` are encoded, or empty; so may ``reply_to`` be."""
     sizes = f"{len(headers)} {len(headers) + len(payload)}" if headers else f"{len(payload)}"
-    line = f"{'HPUB' if headers else 'PUB'} {checked_subject(subject)} {checked_subject(reply_to)} {sizes}\r\n"
+    subjects = f"{checked_subject(subject)} {checked_subject(reply_to)}" if reply_to else checked_subject(subject)
+    line = f"{'HPUB' if headers else 'PUB'} {subjects} {sizes}\r\n"
     return b"".join((line.encode(), headers, payload, b"\r\n"))
 
 
