@@ -31,7 +31,7 @@ from wonderq.openapi import document, page
 from wonderq.rest.bodies import render
 from wonderq.rest.broker import BrokerResource, SettingInForce
 from wonderq.rest.errors import STORAGE_CODES, describe_error, retry_after_s
-from wonderq.rest.health import Health
+from wonderq.rest.health import Health, StandByHealth, Standing
 from wonderq.rest.listing import Count, Listing, Search
 from wonderq.rest.masks import MASK
 from wonderq.rest.messages import Consume, DeleteBatch, HandOver, Kick, MessageResource, Next, Produce, UpdateBatch
@@ -109,6 +109,55 @@ def create_app(
     if ui != "off":
         add_ui_routes(app, Session(broker, access, address or PublicAddress()))
     return app
+
+
+def create_stand_by_app(
+    access: Access,
+    registry: CollectorRegistry,
+    standing: Callable[[], Standing],
+    *,
+    hosts: TrustedHosts | None = None,
+    cors_origins: Collection[str] = (),
+) -> App:
+    """Return a WSGI application for a process that has no broker at present; ``standing`` tells why.
+
+    It answers the health checks and the metrics, and refuses everything else. ``access`` must be one of its own, because
+    it has other routes.
+    """
+    app: App = falcon.App(
+        middleware=[OriginMiddleware(cors_origins, hosts, access, None)], router=access.router
+    )
+    app.req_options.strip_url_path_trailing_slash = False
+    app.add_error_handler(RequestError, _respond_to_request_error)
+    app.add_error_handler(Exception, _respond_to_bug)
+    app.add_error_handler(falcon.HTTPError, _respond_to_http_error)
+    health = StandByHealth(standing)
+    app.add_route("/healthz", health)
+    app.add_route("/readyz", health, suffix="ready")
+    app.add_route("/metrics", StandByMetrics(registry, access))
+
+    def refuse(_req: falcon.Request, _resp: falcon.Response) -> None:
+        raise standing().refusal()
+
+    app.add_sink(refuse, "/")
+    return app
+
+
+class StandByMetrics(Metrics):
+    """The metrics of a process without a broker, with their own check of the key.
+
+    The other requests need no valid key: an SQS client would take a refusal of its key for final.
+    """
+
+    def __init__(self, registry: CollectorRegistry, access: Access) -> None:
+        super().__init__(registry)
+        self._access = access
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        error = self._access.authorize(req.method, req.path, req.auth)
+        if error is not None:
+            raise error
+        super().on_get(req, resp)
 
 
 class OriginMiddleware:

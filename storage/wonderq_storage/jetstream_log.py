@@ -40,9 +40,9 @@ from wonderq_storage.jetstream_replay import (
     unpack_position,
 )
 from wonderq_storage.jetstream_stream import Stream
-from wonderq_storage.jetstream_takeover import AtOnce, Takeover, Turn
-from wonderq_storage.log import Mark, Position
-from wonderq_storage.nats import JetStream, StoredMessage
+from wonderq_storage.jetstream_takeover import AtOnce, Takeover
+from wonderq_storage.log import Mark, Position, Turn
+from wonderq_storage.nats import JetStream, StoredMessage, StreamInfo
 from wonderq_storage.observer import Observer
 
 logger = logging.getLogger("wonderq.storage")
@@ -234,9 +234,18 @@ class JetStreamLog:
         self._replayed = None
         return self._replay(mark)
 
-    def _replay(self, mark: Mark | None) -> Iterator[tuple[Position, memoryview]]:
+    def prepare(self) -> StreamInfo:
+        """Make the stream if there is none, check that it is suitable, and return its state.
+
+        Raises:
+            UnsuitableStreamError: the stream or the server is set up in a way that could lose records.
+            LogFailedError: JetStream does not answer.
+        """
         largest = _FRAME_BYTES + frame.LENGTH_BYTES + max(self._max_record_bytes, _GROUP_BYTES)
-        info = self._stream.open(replicas=self._replicas, max_bytes=self._max_bytes, message_bytes=largest)
+        return self._stream.open(replicas=self._replicas, max_bytes=self._max_bytes, message_bytes=largest)
+
+    def _replay(self, mark: Mark | None) -> Iterator[tuple[Position, memoryview]]:
+        info = self.prepare()
         takeover = Takeover(self._stream, self._node, self._turn, self._part_bytes)
         yield from takeover.records(info, mark)
         self._epoch_record = takeover.epoch_record

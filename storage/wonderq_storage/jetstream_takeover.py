@@ -10,45 +10,21 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Iterator
-from typing import Protocol
 
 from wonderq_storage import jetstream_frame as frame
 from wonderq_storage.errors import CorruptLogError, LogLostError
 from wonderq_storage.jetstream_replay import Progress, claim, place_of, read_message
 from wonderq_storage.jetstream_stream import Stream
-from wonderq_storage.log import Mark, Position, StaleMarkError
+from wonderq_storage.log import Mark, Position, Reached, StaleMarkError, Turn
 from wonderq_storage.nats import StreamInfo
 
 logger = logging.getLogger("wonderq.storage")
 
 
-class Turn(Protocol):
-    """Decides when a process takes a log over. Other processes may own it until then."""
-
-    def wait(self, log_id: bytes | None, sequence: int) -> int | None:
-        """Wait until there is more to read than up to message ``sequence``, or until the log is to be taken over.
-
-        Return the sequence of a later message that was acknowledged, or None to take over. ``log_id`` identifies the
-        log, and is None while nothing was ever written to it.
-
-        Raises:
-            LogClosedError: this process gives up.
-        """
-
-    def known_sequence(self, log_id: bytes | None) -> int:
-        """Return the sequence of the newest message that is known to be acknowledged, or 0."""
-
-    def beaten(self, error: LogLostError) -> None:
-        """Another process was faster. Return to wait for the next turn, or raise ``error``."""
-
-    def claimed(self, epoch: int) -> None:
-        """This process owns the log from now on, and reads the rest of it."""
-
-
 class AtOnce:
     """A `Turn` that waits for nobody."""
 
-    def wait(self, _log_id: bytes | None, _sequence: int) -> int | None:
+    def wait(self, _reached: Reached) -> int | None:
         return None
 
     def known_sequence(self, _log_id: bytes | None) -> int:
@@ -90,9 +66,12 @@ class Takeover:
         begin = 0 if mark is None else mark.end
         yield from self.progress.read_up_to(info.last_sequence, begin)
         while not self.epoch_record:
-            while (sequence := self._turn.wait(self.progress.log_id, self.progress.sequence)) is not None:
+            while (sequence := self._turn.wait(self._reached())) is not None:
                 yield from self.progress.read_up_to(sequence, begin)
             yield from self._take(begin)
+
+    def _reached(self) -> Reached:
+        return Reached(self.progress.log_id, self.progress.epoch, self.progress.sequence)
 
     def _take(self, begin: Position) -> Iterator[tuple[Position, memoryview]]:
         """Append the own epoch record, unless another process has appended one since the last look."""

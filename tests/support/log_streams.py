@@ -53,12 +53,19 @@ class ControlledJetStream(JetStream):
         return None if found is None else self.tamper(found)
 
     def get_batch(
-        self, stream: str, first_sequence: int, *, messages: int, max_bytes: int, timeout_s: float
+        self,
+        stream: str,
+        first_sequence: int,
+        *,
+        messages: int,
+        max_bytes: int,
+        timeout_s: float,
+        subject: str = ">",
     ) -> Generator[StoredMessage, None, None]:
         if self.batch_error is not None:
             raise self.batch_error
         for found in super().get_batch(
-            stream, first_sequence, messages=messages, max_bytes=max_bytes, timeout_s=timeout_s
+            stream, first_sequence, messages=messages, max_bytes=max_bytes, timeout_s=timeout_s, subject=subject
         ):
             if found.sequence > self.replica_has:
                 return

@@ -125,14 +125,23 @@ class JetStream:
             raise ProtocolError("the answer to a request for a message has none") from error
 
     def get_batch(
-        self, stream: str, first_sequence: int, *, messages: int, max_bytes: int, timeout_s: float
+        self,
+        stream: str,
+        first_sequence: int,
+        *,
+        messages: int,
+        max_bytes: int,
+        timeout_s: float,
+        subject: str = ">",
     ) -> Generator[StoredMessage, None, None]:
         """Yield the messages of a stream from a sequence on, as any of its replicas has them.
+
+        ``subject`` leaves out those of other subjects.
 
         A replica may lag behind its leader, and then yields fewer messages. The batch ends after about ``max_bytes``,
         or after ``messages``. ``timeout_s`` limits the wait for each message.
         """
-        body = {"seq": first_sequence, "batch": messages, "max_bytes": max_bytes, "next_by_subj": ">"}
+        body = {"seq": first_sequence, "batch": messages, "max_bytes": max_bytes, "next_by_subj": subject}
         replies = self.connection.request_many(
             f"$JS.API.DIRECT.GET.{stream}", json.dumps(body).encode(), timeout_s=timeout_s
         )
