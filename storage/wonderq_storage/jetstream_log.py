@@ -52,7 +52,7 @@ DEFAULT_PART_BYTES = 64 << 20
 DEFAULT_CACHE_BYTES = 64 << 20
 
 #: Size of the largest record, and the most that can be set. JetStream does not recommend messages above 8 MiB.
-DEFAULT_MAX_RECORD_BYTES, _MOST_RECORD_BYTES = 4 << 20, 7 << 20
+DEFAULT_MAX_RECORD_BYTES, MOST_RECORD_BYTES = 4 << 20, 7 << 20
 
 #: A group that is larger takes no more records, unless the first of them is larger.
 _GROUP_BYTES = 1 << 20
@@ -149,8 +149,8 @@ class JetStreamLog:
     ) -> None:
         if len(node.encode()) > _MAX_NODE_BYTES:
             raise ValueError(f"the name of a node may have {_MAX_NODE_BYTES} bytes")
-        if max_record_bytes > _MOST_RECORD_BYTES:
-            raise ValueError(f"a record in a stream may have {_MOST_RECORD_BYTES:,} bytes")
+        if max_record_bytes > MOST_RECORD_BYTES:
+            raise ValueError(f"a record in a stream may have {MOST_RECORD_BYTES:,} bytes")
         self.failure: str | None = None
         self._error: type[LogFailedError] = LogFailedError
         self._stream = Stream(jetstream, stream, attempt_s=attempt_s, patience_s=patience_s)

@@ -65,6 +65,44 @@ _REQUIRED: dict[str, Any] = {
 _ABSENT = {name: False for name, value in _REQUIRED.items() if isinstance(value, bool)}
 
 
+#: Versions of nats-server that the tests run with, by their beginning.
+TESTED_VERSION = "2.15."
+
+#: Longest wait for another server to tell its settings.
+_SETTINGS_S = 0.3
+
+
+def check_servers(jetstream: JetStream) -> bool:
+    """Check that all servers sync before they acknowledge; return whether this account may ask them.
+
+    Raises:
+        UnsuitableStreamError: one of them does not.
+        NatsError: no server can be reached.
+    """
+    found = jetstream.server_settings(timeout_s=_SETTINGS_S)
+    for each in found:
+        check_version(each.name, each.version)
+        if not each.syncs_always:
+            raise UnsuitableStreamError(
+                f"the NATS server {each.name} acknowledges messages before they are on its disk, so a power cut could "
+                "lose them. Set sync_interval: always in the jetstream block of its configuration."
+            )
+    return bool(found)
+
+
+def check_version(name: object, version: object) -> None:
+    """Check the version of a server.
+
+    Raises:
+        UnsuitableStreamError: WonderQ was not tested with it.
+    """
+    if not str(version).startswith(TESTED_VERSION):
+        raise UnsuitableStreamError(
+            f"the NATS server {name} has version {version}, and this WonderQ is tested with {TESTED_VERSION}x. Install "
+            "that version of nats-server, or another version of WonderQ."
+        )
+
+
 class Stream:
     """A stream of one log.
 
@@ -100,6 +138,7 @@ class Stream:
             LogFailedError: no server can be reached.
         """
         server = self.patiently(lambda: self._jetstream.connection.server_info(timeout_s=self._attempt_s))
+        check_version(server.get("server_name"), server.get("version"))
         if server["max_payload"] < message_bytes + _HEADERS_BYTES:
             raise UnsuitableStreamError(
                 f"the NATS server takes messages of {server['max_payload']:,} bytes, and the log needs "

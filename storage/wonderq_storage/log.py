@@ -236,6 +236,14 @@ class Checkpoints(Protocol):
 class SharedLog(Log, Protocol):
     """A log that several processes share, of which one at a time owns it."""
 
+    def prepare(self) -> object:
+        """Make the log if there is none, and check that it is suitable. It may take as long as a network does.
+
+        Raises:
+            UnsuitableStreamError: it is set up in a way that could lose records.
+            LogFailedError: it cannot be reached.
+        """
+
     @property
     def log_id(self) -> bytes:
         """Identity of the log, the same for all of its owners; empty before the log is started."""

@@ -77,9 +77,11 @@ class LogMaintenance(BackgroundLoop):
         self._slack_bytes = slack_bytes
         self._checkpoint_every_bytes = checkpoint_every_bytes
 
-    def stop(self) -> None:
+    def stop(self, *, with_checkpoint: bool = True) -> None:
         """End the thread, and write a last checkpoint for the next start if it saves replaying many records."""
         super().stop()
+        if not with_checkpoint:
+            return
         # Not after a failure: with a checkpoint, the next start would not read the part of the log that is damaged.
         if self._broker.checkpoint_lag_bytes > WORTH_A_CHECKPOINT_BYTES and not self._has_failed:
             self.attempt(self._checkpoint, None)

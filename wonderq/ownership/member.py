@@ -97,6 +97,12 @@ class Member:
             return self._neighbours.owner(self._now_s())
 
     @property
+    def epoch(self) -> int:
+        """Newest epoch that this process knows of."""
+        with self._changed:
+            return self._neighbours.newest_epoch
+
+    @property
     def is_deposed(self) -> bool:
         """Whether another process is heard to own a newer epoch than this one."""
         with self._changed:
@@ -143,11 +149,11 @@ class Member:
             )
         return said.encode()
 
-    def acknowledge(self, log_id: str, sequence: int) -> None:
+    def acknowledge(self, log_id: bytes, sequence: int) -> None:
         """Tell that a message was acknowledged, so that the others read up to it, and know that it must be there."""
         with self._changed:
-            self._log_id, self._sequence = log_id, sequence
-            self._neighbours.know(log_id, sequence)
+            self._log_id, self._sequence = log_id.hex(), sequence
+            self._neighbours.know(self._log_id, sequence)
 
     def lose(self) -> None:
         """Own the log no more, and leave it to the others for some time."""

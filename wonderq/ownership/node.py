@@ -77,11 +77,9 @@ class Node:
     Entering ``own`` stands by until the log is taken over; leaving it closes the broker.
     """
 
-    def __init__(
-        self, name: str, peers: Peers, own: Callable[[Member], AbstractContextManager[Owned]], front: Front
-    ) -> None:
+    def __init__(self, name: str, peers: Peers, own: Callable[[Member], AbstractContextManager[Owned]]) -> None:
         self.member = Member(name, self._hearing)
-        self.front = front
+        self.front = Front(lambda: self.has_quorum, lambda: self.standing().refusal())
         self.seen: Seen | None = None
         """The stream as it was seen last, or None while its leader does not answer."""
         self.takeovers = 0
@@ -91,6 +89,8 @@ class Node:
         """Seconds from the decision to take over until the broker served, the last time."""
         self.log: SharedLog | None = None
         """The log, while this process owns it."""
+        self._broker: Broker | None = None
+        self._former_retries = 0  # of the logs before this one
         self._peers = peers
         self._own = own
         self._trouble: str | None = None  # why the last attempt failed
@@ -121,12 +121,28 @@ class Node:
             each.join()
         self._peers.announce(self.member.announcement())
 
+    def stop_claiming(self) -> None:
+        """Answer the consumers that wait, because the process is about to end."""
+        if (broker := self._broker) is not None:
+            broker.stop_claiming()
+
     # What others see
 
     @property
     def is_connected(self) -> bool:
         """Whether this process is connected to a server."""
         return self._peers.connected_s > 0
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether the broker of this process answers requests."""
+        return self.log is not None and self.log.failure is None and self.has_quorum
+
+    @property
+    def append_retries(self) -> int:
+        """Number of groups that this process sent again."""
+        log = self.log
+        return self._former_retries + (0 if log is None else log.append_retries)
 
     def _hearing(self) -> Hearing:
         seen = self.seen
@@ -142,9 +158,10 @@ class Node:
         """Return why this process does not serve requests at present."""
         if self._damage is not None:
             return Standing("damaged", "log_damaged", self._damage)
-        if self.log is not None:
+        log = self.log
+        if log is not None and log.failure is None:
             if not self.has_quorum:
-                text = f"JetStream has acknowledged nothing for {self.log.waiting_s:.0f} s, so nothing can be stored."
+                text = f"JetStream has acknowledged nothing for {log.waiting_s:.0f} s, so nothing can be stored."
                 return Standing("waiting_for_quorum", "no_quorum", text, self.member.node)
             return Standing("taking_over", "standing_by", "This process is taking the log over.", self.member.node)
         owner = self.member.owner
@@ -194,7 +211,8 @@ class Node:
             finally:
                 self.front.stand_by()
         self.member.acknowledge(log.log_id, log.acknowledged_sequence)  # closing it may have appended something
-        self.log = None
+        self._former_retries += log.append_retries
+        self.log = self._broker = None
         if log.failure is not None and not self._ending.is_set():
             raise LogLostError(log.failure) if self._is_lost(log) else LogFailedError(log.failure)
 
@@ -206,7 +224,7 @@ class Node:
 
     def _serve(self, owned: Owned) -> None:
         log, member = owned.log, self.member
-        self.log = log
+        self.log, self._broker = log, owned.broker
         self.takeovers += 1
         self.takeover_s = time.monotonic() - member.decided_s
         self.front.serve(owned.app)
@@ -241,7 +259,7 @@ class Node:
         self._ending.wait(_PAUSE_S)
 
     def _release_log(self) -> None:
-        self.log = None
+        self.log = self._broker = None
         self.front.stand_by()
 
     # Beside it

@@ -67,7 +67,7 @@ class StandByHealth:
 
     def on_get_ready(self, req: falcon.Request, resp: falcon.Response) -> None:
         standing = self._standing()
-        value = {"status": standing.status, "owner": standing.owner}
+        value: dict[str, object] = {"status": standing.status, "owner": standing.owner}
         if standing.warnings:
             value["warnings"] = list(standing.warnings)
         refusal = standing.refusal()

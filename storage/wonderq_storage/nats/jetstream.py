@@ -9,7 +9,7 @@ from collections.abc import Generator
 from typing import Any, NamedTuple
 
 from wonderq_storage.nats.connection import Connection, Reply
-from wonderq_storage.nats.errors import ApiError, ProtocolError
+from wonderq_storage.nats.errors import ApiError, NatsTimeoutError, NoRespondersError, ProtocolError
 
 #: Reasons of `ApiError` (`error_code`).
 WRONG_LAST_SEQUENCE = 10071
@@ -21,6 +21,9 @@ NO_RESOURCES = 10023
 NO_STORAGE = 10047
 NOT_LEADER = 10009
 DUPLICATE_IN_PROCESS = 10158
+
+#: Subject of the servers' system account, which other accounts may have to import.
+_SETTINGS = "$SYS.REQ.SERVER.PING.JSZ"
 
 _END_OF_BATCH = 204
 _NOT_FOUND = 404
@@ -60,6 +63,15 @@ class StreamInfo(NamedTuple):
     """Time on the leader's clock, as in RFC 3339."""
 
 
+class ServerSettings(NamedTuple):
+    """What a server says about itself to accounts that may ask."""
+
+    name: str
+    version: str
+    syncs_always: bool
+    """Whether it syncs each message before it acknowledges it."""
+
+
 class JetStream:
     """The calls, over a connection that the caller owns.
 
@@ -80,6 +92,21 @@ class JetStream:
         if answer.get("stream") != stream:
             raise ProtocolError(f"the subject {subject} belongs to the stream {answer.get('stream')}, not to {stream}")
         return Ack(_number(answer, "seq"), answer.get("duplicate") is True)
+
+    def server_settings(self, *, timeout_s: float) -> list[ServerSettings]:
+        """Return the settings of all servers with JetStream. Without any, the account may not ask.
+
+        ``timeout_s`` limits the wait for each server, and so delays every call that finds some.
+        """
+        found = []
+        replies = self.connection.request_many(_SETTINGS, b"", timeout_s=timeout_s)
+        with contextlib.closing(replies), contextlib.suppress(NoRespondersError, NatsTimeoutError):
+            for reply in replies:
+                answer = _answer(reply)
+                server, data = answer.get("server") or {}, answer.get("data") or {}
+                is_always = (data.get("config") or {}).get("sync_always") is True
+                found.append(ServerSettings(str(server.get("name")), str(server.get("ver")), is_always))
+        return found
 
     def create_stream(self, config: dict[str, Any], *, timeout_s: float) -> None:
         """Make a stream. If one with exactly this configuration exists, nothing happens."""

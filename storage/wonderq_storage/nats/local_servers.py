@@ -14,6 +14,19 @@ from pathlib import Path
 _HOST = "127.0.0.1"
 
 
+#: Clients without credentials may ask whether the servers sync.
+_ACCOUNTS = """accounts {
+  SYS { exports: [{ service: "$SYS.REQ.SERVER.PING.JSZ", response_type: stream }] }
+  WONDERQ {
+    jetstream: enabled
+    users: [{ user: wonderq, password: wonderq }]
+    imports: [{ service: { account: SYS, subject: "$SYS.REQ.SERVER.PING.JSZ" } }]
+  }
+}
+system_account: SYS
+no_auth_user: wonderq"""
+
+
 def find_program() -> str | None:
     """Return the path of nats-server, beside this Python or on the path, or None."""
     beside = str(Path(sys.executable).parent)
@@ -59,6 +72,7 @@ class LocalServer:
             "max_payload: 8MB",
             "ping_interval: 1s",
             "ping_max: 2",
+            _ACCOUNTS,
         ]
         if self.route_port:
             others = ", ".join(f'"nats://{_HOST}:{each}"' for each in self.routes if each != self.route_port)
