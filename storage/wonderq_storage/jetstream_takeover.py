@@ -75,6 +75,7 @@ class Takeover:
 
     def _take(self, begin: Position) -> Iterator[tuple[Position, memoryview]]:
         """Append the own epoch record, unless another process has appended one since the last look."""
+        decided_on = self.progress.epoch  # the turn was about the owner of that epoch
         known = max(self._turn.known_sequence(self.progress.log_id), self.progress.sequence)
         info = self._reaching(known)
         yield from self.progress.read_up_to(info.last_sequence, begin)
@@ -82,11 +83,12 @@ class Takeover:
         token = secrets.token_hex(16)
         record = frame.pack_epoch(log_id or secrets.token_bytes(16), epoch + 1, frame.Writer(self._node, token))
         try:
-            if epoch > self.progress.epoch:
+            if epoch > decided_on:
                 raise LogLostError(f"another process has just taken over the log in the stream {self._stream.name}")
             own = claim(self._stream, record, token, after)
         except LogLostError as error:
             self._turn.beaten(error)
+            yield from self.progress.read_up_to(self._stream.info().last_sequence, begin)
             return
         self._turn.claimed(epoch + 1)
         logger.info("epoch %d of the log in the stream %s begins with message %d", epoch + 1, self._stream.name, own)
