@@ -48,11 +48,15 @@ class JetStreamPeers:
 
     def announce(self, data: bytes) -> None:
         """Tell the others something. It is lost without a connection."""
+        if not self.connected_s:
+            return
         with contextlib.suppress(NatsError):
             self._jetstream.connection.publish(self._subject, data, timeout_s=_CALL_S)
 
     def look(self) -> Look | None:
         """Return the state of the stream, or None if no leader of it answers."""
+        if not self.connected_s:
+            return None
         before_ms = _now_ms()
         try:
             info = self._jetstream.stream_info(self._stream, timeout_s=_CALL_S)

@@ -44,9 +44,7 @@ class World:
 def said(
     world: World, role: Role = "owner", epoch: int = 1, sequence: int = 5, token: str = "a", ahead_ms: int = 0
 ) -> bytes:
-    return Announcement(
-        f"{token}:1", token, role, epoch, LOG.hex(), sequence, world.true_ms() + ahead_ms
-    ).encode()
+    return Announcement(f"{token}:1", token, role, epoch, LOG.hex(), sequence, world.true_ms() + ahead_ms).encode()
 
 
 def wants(member: Member) -> bool:

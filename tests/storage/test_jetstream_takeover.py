@@ -153,12 +153,14 @@ def test_a_process_remembers_what_it_has_read_itself(stream: LogStream) -> None:
         stream.jetstream.create_stream(config, timeout_s=PATIENCE_S)
 
     turn = ScriptedTurn(lambda: append(owner, b"read"), restore_an_old_backup)
-    with pytest.raises(CorruptLogError, match="message 2, .*the stream ends with message 0"):
+    with pytest.raises(CorruptLogError, match=r"message 2, .*the stream ends with message 0"):
         replayed(stream.open(turn=turn, patience_s=0.1))
     assert turn.epochs == []
 
 
-def test_a_record_in_a_place_that_was_acknowledged_is_damage(stream: LogStream, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_in_a_place_that_was_acknowledged_is_damage(
+    stream: LogStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The leader's description says that all is there, and then the epoch record gets the place of a lost message."""
     owner = stream.start()
     last = append(owner, b"x")

@@ -103,9 +103,14 @@ class JetStream:
         with contextlib.closing(replies), contextlib.suppress(NoRespondersError, NatsTimeoutError):
             for reply in replies:
                 answer = _answer(reply)
-                server, data = answer.get("server") or {}, answer.get("data") or {}
-                is_always = (data.get("config") or {}).get("sync_always") is True
-                found.append(ServerSettings(str(server.get("name")), str(server.get("ver")), is_always))
+                try:
+                    server, config = answer["server"], answer["data"]["config"]
+                    settings = ServerSettings(
+                        str(server["name"]), str(server["ver"]), config.get("sync_always") is True
+                    )
+                except (KeyError, TypeError, AttributeError) as error:
+                    raise ProtocolError("a server does not tell its settings") from error
+                found.append(settings)
         return found
 
     def create_stream(self, config: dict[str, Any], *, timeout_s: float) -> None:
