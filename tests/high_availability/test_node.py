@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import pytest
@@ -82,6 +82,7 @@ class Play:
         self.owned: list[Owned] = []
         self.closed = 0
         self.node = Node("me:1", self.peers, self.own)
+        self._has_begun = False
 
     @contextmanager
     def own(self, member: Member) -> Iterator[Owned]:
@@ -107,8 +108,15 @@ class Play:
     def app(self) -> Any:
         return self.node.front._app
 
+    def begin(self) -> None:
+        """Let the node stand by."""
+        if not self._has_begun:
+            self._has_begun = True
+            self.node.start()
+
     def serves(self) -> Any:
-        """Wait until the node serves, and return its application."""
+        """Let the node stand by, wait until it serves, and return its application."""
+        self.begin()
         return eventually(lambda: self.app)
 
     def stands_by(self) -> None:
@@ -125,10 +133,9 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Iterator[Play]:
     for name in ("_LOOK_S", "_PAUSE_S"):
         monkeypatch.setattr(node, name, 0.01)
     play = Play()
-    with ExitStack() as stack:
-        play.node.start()
-        stack.callback(play.node.stop)
-        yield play
+    yield play
+    play.begin()
+    play.node.stop()
 
 
 def test_a_process_alone_takes_over_and_serves(play: Play) -> None:
@@ -153,9 +160,11 @@ def test_the_end_hands_the_log_over(play: Play) -> None:
 
 
 def test_the_end_of_a_process_that_stands_by(play: Play) -> None:
-    play.peers.say("owner", 1)
+    play.peers.connected_s = 0.0
+    play.begin()
     play.node.stop()
-    assert play.peers.announced[-1].role in ("standing_by", "released")
+    assert play.peers.announced[-1].role == "standing_by"
+    assert play.epoch == 0
 
 
 def test_a_lost_log_is_left_and_another_one_is_opened(play: Play) -> None:
@@ -212,6 +221,7 @@ def test_a_log_that_is_lost_during_the_takeover(play: Play) -> None:
 
 def test_a_damaged_log_is_left_to_a_person(play: Play) -> None:
     play.errors.append(CorruptLogError("stream S, message 7", 0, "it is missing"))
+    play.begin()
     standing = eventually(lambda: play.node.standing() if play.node._damage else None)
     assert (standing.status, standing.code) == ("damaged", "log_damaged")
     assert "message 7" in standing.message
@@ -243,8 +253,11 @@ def test_what_a_stand_by_says_of_the_owner(play: Play) -> None:
         while not stop.wait(0.005):
             play.peers.say("owner", 99)
 
+    play.peers.listen(play.node.member.hear)
     talking = threading.Thread(target=talk)
     talking.start()
+    eventually(lambda: play.node.member.epoch == 99)
+    play.begin()
     try:
         standing = eventually(lambda: found if (found := play.node.standing()).owner == "other:1" else None)
     finally:
@@ -256,21 +269,24 @@ def test_what_a_stand_by_says_of_the_owner(play: Play) -> None:
 
 def test_without_nats_nobody_owns_the_log(play: Play) -> None:
     play.peers.connected_s = 0.0
-    eventually(lambda: play.node.seen is None)
-    eventually(lambda: play.app is None or play.node.log)
-    if play.app is None:
-        standing = play.node.standing()
-        assert (standing.status, standing.code, standing.owner) == ("waiting_for_quorum", "no_quorum", None)
+    play.begin()
+    standing = play.node.standing()
+    assert (standing.status, standing.code, standing.owner) == ("waiting_for_quorum", "no_quorum", None)
     assert not play.node.is_connected
+    play.peers.connected_s = 100.0
+    play.serves()
 
 
 def test_a_wrong_clock_is_said(play: Play) -> None:
     play.peers.seen = Seen(clock_ahead_ms=900)
-    play.node.stop()
-    play.node.seen = play.peers.seen
+    play.begin()
+    eventually(lambda: play.node.seen)
     standing = play.node.standing()
     assert "0.9 s ahead of the others" in standing.message
-    assert standing.warnings
+    assert len(standing.warnings) == 1
+    assert play.epoch == 0
+    play.peers.seen = Seen()
+    play.serves()
 
 
 def test_the_end_answers_the_consumers_that_wait(play: Play) -> None:
