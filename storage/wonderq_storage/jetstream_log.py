@@ -57,8 +57,9 @@ DEFAULT_MAX_RECORD_BYTES, MOST_RECORD_BYTES = 4 << 20, 7 << 20
 #: A group that is larger takes no more records, unless the first of them is larger.
 _GROUP_BYTES = 1 << 20
 
-#: Part of a record's largest size that `confirm` leaves free in a stream.
-_CONFIRM_LEAVES = 8
+#: Eighths of a record's largest size that `confirm` leaves free in a stream. Producing leaves four, compaction two,
+#: claiming one: reads must not use up the room that compaction needs to make more.
+_CONFIRM_LEAVES_EIGHTHS = 3
 
 #: Part of the stream's `max_bytes` that stays free for epoch records: a 64th, within these bounds.
 _RESERVED_SHARE, _LEAST_RESERVED_BYTES, _MOST_RESERVED_BYTES = 64, 1 << 10, 1 << 20
@@ -338,8 +339,8 @@ class JetStreamLog:
         with self._mutex:
             group = self._gathering_group()
             if not group.is_due:
-                # Claims and deletes need that room, and they lead to more of it. A message that only confirms does not.
-                self._check_room(self._reserved_bytes + self._max_record_bytes // _CONFIRM_LEAVES)
+                leave_bytes = self._max_record_bytes * _CONFIRM_LEAVES_EIGHTHS // 8
+                self._check_room(leave_bytes + self._reserved_bytes)
                 group.is_due = True
             return group.end_position
 
