@@ -116,7 +116,7 @@ class JetStreamLog:
     the log over; without it, `replay` does so as soon as it has read the log. The caller owns the connection
     of ``jetstream``, and closes it after the log.
 
-    A stream that is restored from a backup needs a new name, because a former owner of the old one may still run.
+    Before a stream is restored from a backup, all processes on it must have ended: a former owner must not meet it.
 
     In a full stream, `confirm` raises `DiskFullError`, because JetStream must append a message for it. Each
     acknowledged record confirms as well.

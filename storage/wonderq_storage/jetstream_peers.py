@@ -20,6 +20,7 @@ class Look(NamedTuple):
     """The state of a stream."""
 
     last_sequence: int
+    replicas: int
     replicas_current: int
     """Number of replicas that have all that was acknowledged."""
     clock_ahead_ms: int
@@ -68,7 +69,8 @@ class JetStreamPeers:
         except ValueError:
             return None
         ahead_ms = max(before_ms - server_ms, 0) + min(after_ms - server_ms, 0)
-        return Look(info.last_sequence, info.replicas_current, round(ahead_ms))
+        replicas = info.config.get("num_replicas", 1)
+        return Look(info.last_sequence, replicas, info.replicas_current, round(ahead_ms))
 
 
 def _now_ms() -> float:

@@ -3,53 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 from tests.support.memory_log import MemoryLog
+from tests.support.scripted_peers import LOG_ID, ScriptedPeers, Seen
 from tests.support.waiting import eventually
 from wonderq.broker.broker import Broker
 from wonderq.ownership import member as member_module
 from wonderq.ownership import neighbours, node
-from wonderq.ownership.announcements import Announcement, Role, decode
 from wonderq.ownership.member import Member
 from wonderq.ownership.node import Node, Owned
 from wonderq_storage import CorruptLogError, LogFailedError, LogLostError, Reached
-
-LOG = b"the log"
-
-
-class Seen(NamedTuple):
-    replicas_current: int = 3
-    clock_ahead_ms: int = 0
-
-
-class ScriptedPeers:
-    """The other processes, as a test plays them."""
-
-    def __init__(self) -> None:
-        self.connected_s = 100.0
-        self.seen: Seen | None = Seen()
-        self.announced: list[Announcement] = []
-        self.callback: Callable[[bytes], None] = lambda _: None
-
-    def listen(self, callback: Callable[[bytes], None]) -> None:
-        self.callback = callback
-
-    def announce(self, data: bytes) -> None:
-        found = decode(data)
-        assert found is not None
-        self.announced.append(found)
-
-    def look(self) -> Seen | None:
-        return self.seen
-
-    def say(self, role: Role, epoch: int, token: str = "x") -> None:
-        time_ms = self.announced[-1].time_ms if self.announced else 0
-        self.callback(Announcement("other:1", token, role, epoch, LOG.hex(), 0, time_ms).encode())
 
 
 class SharedMemoryLog:
@@ -58,7 +26,7 @@ class SharedMemoryLog:
     def __init__(self, log: MemoryLog, epoch: int) -> None:
         self.log = log
         self.epoch = epoch
-        self.log_id = LOG
+        self.log_id = LOG_ID
         self.waiting_s = 0.0
         self.append_retries = 2
 
@@ -89,7 +57,7 @@ class Play:
         sequence: int | None = 0
         while sequence is not None:
             read = sequence
-            sequence = member.wait(Reached(LOG, self.epoch, read))
+            sequence = member.wait(Reached(LOG_ID, self.epoch, read))
         self.epoch += 1
         member.claimed(self.epoch)
         if self.errors:
@@ -145,7 +113,7 @@ def test_a_process_alone_takes_over_and_serves(play: Play) -> None:
     assert play.node.takeover_s is not None
     assert eventually(lambda: play.peers.announced[-1].role == "owner")
     said = play.peers.announced[-1]
-    assert (said.node, said.epoch, said.log_id) == ("me:1", 1, LOG.hex())
+    assert (said.node, said.epoch, said.log_id) == ("me:1", 1, LOG_ID.hex())
     assert eventually(lambda: play.peers.announced[-1].sequence == play.log.end())
 
 

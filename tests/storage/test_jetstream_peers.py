@@ -49,7 +49,7 @@ def test_a_look_at_the_stream(stream: LogStream) -> None:
     assert peers.look() is None, "there is none yet"
     log = stream.start()
     log.wait(log.append(b"x"))
-    assert peers.look() == (2, 1, 0)
+    assert peers.look() == (2, 1, 1, 0)
     log.close()
 
 

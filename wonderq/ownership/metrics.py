@@ -19,7 +19,7 @@ class NodeCollector(Collector):
         self._node = node
 
     def collect(self) -> Iterator[Metric]:
-        node, log = self._node, self._node.log
+        node = self._node
         role = GaugeMetricFamily("wonderq_role", "1 for what this process does at present.", labels=["role"])
         present = "owner" if node.is_serving else node.standing().status
         for each in ROLES:
@@ -27,44 +27,56 @@ class NodeCollector(Collector):
         yield role
         up = float(node.is_connected)
         yield GaugeMetricFamily("wonderq_nats_up", "1 while there is a connection to NATS, otherwise 0.", up)
+        yield from self._ownership()
+        yield from self._log()
+
+    def _ownership(self) -> Iterator[Metric]:
+        node = self._node
         yield CounterMetricFamily("wonderq_log_takeovers", "Number of times this process took over.", node.takeovers)
-        took = GaugeMetricFamily(
-            "wonderq_log_takeover_seconds", "Seconds from the last decision to take over to serving.", labels=[]
+        yield _gauge(
+            "wonderq_log_takeover_seconds", "Seconds from the last decision to take over to serving.", node.takeover_s
         )
-        if node.takeover_s is not None:
-            took.add_metric([], node.takeover_s)
-        yield took
         yield CounterMetricFamily(
             "wonderq_log_fenced", "Number of times another process took the log from this one.", node.fenced
         )
+        ahead_ms = node.member.clock_ahead_ms
+        yield _gauge(
+            "wonderq_clock_ahead_of_others_seconds",
+            "Seconds by which the system's clock is ahead of those of the other processes and of NATS.",
+            None if ahead_ms is None else ahead_ms / 1000,
+        )
+
+    def _log(self) -> Iterator[Metric]:
+        node, log, seen = self._node, self._node.log, self._node.seen
         yield CounterMetricFamily(
             "wonderq_log_append_retries", "Number of groups that were sent to NATS again.", node.append_retries
         )
-        epoch = GaugeMetricFamily("wonderq_log_epoch", "Number of the newest ownership of the log.", labels=[])
-        if node.member.epoch:
-            epoch.add_metric([], node.member.epoch)
-        yield epoch
-        sequence = GaugeMetricFamily(
-            "wonderq_log_last_sequence", "Number of the newest durable group, at the owner.", labels=[]
+        yield _gauge("wonderq_log_epoch", "Number of the newest ownership of the log.", node.member.epoch or None)
+        yield _gauge(
+            "wonderq_log_last_sequence",
+            "Number of the newest durable group, at the owner.",
+            None if log is None else log.acknowledged_sequence,
         )
-        waiting = GaugeMetricFamily(
-            "wonderq_log_waiting_seconds", "Seconds that the oldest unacknowledged group has waited.", labels=[]
+        yield _gauge(
+            "wonderq_log_waiting_seconds",
+            "Seconds that the oldest unacknowledged group has waited, at the owner.",
+            None if log is None else log.waiting_s,
         )
-        if log is not None:
-            sequence.add_metric([], log.acknowledged_sequence)
-            waiting.add_metric([], log.waiting_s)
-        yield from (sequence, waiting)
-        current = GaugeMetricFamily(
-            "wonderq_log_replicas_current", "Number of NATS servers that have all of the log.", labels=[]
+        yield _gauge(
+            "wonderq_log_replicas",
+            "Number of NATS servers that are to have all of the log.",
+            None if seen is None else seen.replicas,
         )
-        if node.seen is not None:
-            current.add_metric([], node.seen.replicas_current)
-        yield current
-        ahead = GaugeMetricFamily(
-            "wonderq_clock_ahead_of_others_seconds",
-            "Seconds by which the system's clock is ahead of the others.",
-            labels=[],
+        yield _gauge(
+            "wonderq_log_replicas_current",
+            "Number of NATS servers that have all of the log.",
+            None if seen is None else seen.replicas_current,
         )
-        if (ahead_ms := node.member.clock_ahead_ms) is not None:
-            ahead.add_metric([], ahead_ms / 1000)
-        yield ahead
+
+
+def _gauge(name: str, text: str, value: float | None) -> GaugeMetricFamily:
+    """Return a gauge, without a sample if the value is not known."""
+    found = GaugeMetricFamily(name, text, labels=[])
+    if value is not None:
+        found.add_metric([], value)
+    return found

@@ -43,6 +43,9 @@ class Seen(Protocol):
     """What `Peers.look` returns."""
 
     @property
+    def replicas(self) -> int: ...
+
+    @property
     def replicas_current(self) -> int: ...
 
     @property

@@ -111,6 +111,8 @@ BY_ANY_CALL = (
     "unsupported_content_encoding",
     "expectation_failed",
     "too_many_connections",
+    "standing_by",
+    "no_quorum",
     "headers_too_large",
     "internal_error",
     "not_implemented",
