@@ -139,9 +139,9 @@ def test_reads_of_a_full_stream_are_refused_before_claims_are(stream: LogStream)
     broker = filled(stream, FakeClock())
     log = broker.core.log
     assert until_full(lambda: log.wait(log.confirm())) > 0
-    for call in (lambda: broker.queue("default"), lambda: broker.queue("nowhere")):
+    for name in ("default", "nowhere"):
         with pytest.raises(DiskFullError):
-            call()
+            broker.queue(name)
     maintenance = LogMaintenance(broker, log, NoCheckpoints(), slack_bytes=PART_BYTES)
     while claimed := broker.claim("default", limit=10):
         for message in claimed:

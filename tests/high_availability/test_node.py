@@ -190,7 +190,8 @@ def test_a_log_that_is_lost_during_the_takeover(play: Play) -> None:
 def test_a_damaged_log_is_left_to_a_person(play: Play) -> None:
     play.errors.append(CorruptLogError("stream S, message 7", 0, "it is missing"))
     play.begin()
-    standing = eventually(lambda: play.node.standing() if play.node._damage else None)
+    eventually(lambda: play.node._damage)
+    standing = play.node.standing()
     assert (standing.status, standing.code) == ("damaged", "log_damaged")
     assert "message 7" in standing.message
     assert "until a person has decided" in standing.message
@@ -227,7 +228,8 @@ def test_what_a_stand_by_says_of_the_owner(play: Play) -> None:
     eventually(lambda: play.node.member.epoch == 99)
     play.begin()
     try:
-        standing = eventually(lambda: found if (found := play.node.standing()).owner == "other:1" else None)
+        eventually(lambda: play.node.standing().owner == "other:1")
+        standing = play.node.standing()
     finally:
         stop.set()
         talking.join()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 from collections.abc import Iterator
@@ -25,7 +26,8 @@ def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture
 def pair(cluster: NatsCluster, tmp_path: Path) -> Iterator[Pair]:
-    with Pair(tmp_path, f"{cluster.url}/{tmp_path.name[:40]}".replace(" ", "")) as pair:
+    stream = f"T{secrets.token_hex(6)}"
+    with Pair(tmp_path, f"{cluster.url}/{stream}", "--log-bytes", str(64 << 20)) as pair:
         owner = pair.owner()
         pair.other(owner).await_status("standing_by")
         yield pair

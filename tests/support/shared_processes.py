@@ -127,7 +127,9 @@ class Pair:
         def find() -> SharedProcess | None:
             return next((each for each in self.both if each.process.poll() is None and each.is_ready), None)
 
-        return eventually(find, "a process to serve")
+        found = eventually(find, "a process to serve")
+        assert found is not None
+        return found
 
     def other(self, than: SharedProcess) -> SharedProcess:
         return next(each for each in self.both if each is not than)
