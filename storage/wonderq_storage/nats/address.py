@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 DEFAULT_PORT = 4222
@@ -36,7 +35,8 @@ def parse_addresses(text: str) -> list[Address]:
     return [_parse(each.strip()) for each in text.split(",")]
 
 
-class LogAddress(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class LogAddress:
     """Where a log in JetStream is. The text form has no credentials."""
 
     servers: tuple[Address, ...]
