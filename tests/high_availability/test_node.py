@@ -17,7 +17,7 @@ from wonderq.ownership import member as member_module
 from wonderq.ownership import neighbours, node
 from wonderq.ownership.member import Member
 from wonderq.ownership.node import Node, Owned
-from wonderq_storage import CorruptLogError, LogFailedError, LogLostError, Reached
+from wonderq_storage import CorruptLogError, DiskFullError, LogFailedError, LogLostError, Reached
 
 
 class SharedMemoryLog:
@@ -162,6 +162,35 @@ def test_a_newer_epoch_that_is_none_changes_nothing(play: Play) -> None:
     eventually(lambda: len(play.peers.announced) > announced + 5)
     assert play.node.is_serving
     assert play.node.fenced == 0
+
+
+def test_an_owner_of_a_full_log_opens_it_again_when_it_hears_of_a_newer_epoch(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play.serves()
+
+    def full() -> int:
+        raise DiskFullError("no room")
+
+    monkeypatch.setattr(play.log, "confirm", full)
+    play.peers.say("standing_by", 2)
+    eventually(lambda: play.closed == 1)
+    play.epoch = 2
+    assert eventually(lambda: play.app == "app 3")
+
+
+def test_an_owner_without_a_connection_has_no_quorum(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node, "NO_QUORUM_S", 0.02)
+    play.serves()
+    play.peers.connected_s = 0.0
+    eventually(lambda: not play.node.has_quorum)
+    standing = play.node.standing()
+    assert (standing.status, standing.message) == (
+        "waiting_for_quorum",
+        "NATS does not answer, so nothing can be stored.",
+    )
+    play.peers.connected_s = 5.0
+    eventually(lambda: play.node.is_serving)
 
 
 def test_a_failed_log_is_opened_again(play: Play) -> None:

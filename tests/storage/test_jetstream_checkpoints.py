@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.support.log_streams import LogStream
@@ -146,3 +148,18 @@ def _die_in_the_middle(stream: LogStream) -> None:
         raise ApiError(500, 0, "dead")
 
     dying.write(mark(2), (each for part in (chunks, endless) for each in part()))
+
+
+def test_a_manifest_of_other_pieces_is_found(stream: LogStream) -> None:
+    """The manifest has the checksum of the last piece, so that fewer pieces than were written are not enough."""
+    checkpoints = opened(stream)
+    checkpoints.write(mark(1), CHUNKS)
+    real = checkpoints._manifest
+
+    def shorter(name: str) -> Any:
+        found = real(name)
+        return found._replace(pieces=found.pieces - 1)
+
+    checkpoints._manifest = shorter  # type: ignore[method-assign]
+    with pytest.raises(DamagedCheckpointError, match="ends too early"):
+        read_all(checkpoints)

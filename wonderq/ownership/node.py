@@ -16,6 +16,7 @@ from wonderq.rest.health import Standing
 from wonderq.state.state import UnreadableRecordError
 from wonderq_storage import (
     CorruptLogError,
+    DiskFullError,
     LogClosedError,
     LogFailedError,
     LogLostError,
@@ -93,6 +94,7 @@ class Node:
         self.log: SharedLog | None = None
         """The log, while this process owns it."""
         self._broker: Broker | None = None
+        self._connected_s = time.monotonic()  # when there was a connection last
         self._former_retries = 0  # of the logs before this one
         self._peers = peers
         self._own = own
@@ -153,9 +155,10 @@ class Node:
 
     @property
     def has_quorum(self) -> bool:
-        """Whether what the owner appends becomes durable. An owner that appends nothing does not know."""
+        """Whether what the owner appends becomes durable, as far as it knows: an idle one only sees its connection."""
         log = self.log
-        return log is None or log.waiting_s <= NO_QUORUM_S
+        is_cut_off = not self.is_connected and time.monotonic() - self._connected_s > NO_QUORUM_S
+        return log is None or (log.waiting_s <= NO_QUORUM_S and not is_cut_off)
 
     def standing(self) -> Standing:
         """Return why this process does not serve requests at present."""
@@ -164,7 +167,9 @@ class Node:
         log = self.log
         if log is not None and log.failure is None:
             if not self.has_quorum:
-                text = f"JetStream has acknowledged nothing for {log.waiting_s:.0f} s, so nothing can be stored."
+                text = "NATS does not answer, so nothing can be stored."
+                if log.waiting_s:
+                    text = f"NATS has acknowledged nothing for {log.waiting_s:.0f} s, so nothing can be stored."
                 return Standing("waiting_for_quorum", "no_quorum", text, self.member.node)
             return Standing("taking_over", "standing_by", "This process is taking the log over.", self.member.node)
         owner = self.member.owner
@@ -216,8 +221,11 @@ class Node:
         self.member.acknowledge(log.log_id, log.acknowledged_sequence)  # closing it may have appended something
         self._former_retries += log.append_retries
         self.log = self._broker = None
-        if log.failure is not None and not self._ending.is_set():
-            raise LogLostError(log.failure) if self._is_lost(log) else LogFailedError(log.failure)
+        if self._ending.is_set():
+            return
+        if self._is_lost(log):
+            raise LogLostError(log.failure)
+        raise LogFailedError(log.failure or "The log is full, and another process seems to own it.")
 
     @staticmethod
     def _is_lost(log: SharedLog) -> bool:
@@ -236,6 +244,8 @@ class Node:
             if member.is_deposed:
                 try:
                     log.wait(log.confirm())  # which fails if that is so
+                except DiskFullError:
+                    return  # nothing can be confirmed, so only opening the log again shows whose it is
                 except StorageError as error:
                     logger.info("another process has a newer epoch: %s", error)
             self._lost.wait(ANNOUNCE_S)
@@ -273,6 +283,7 @@ class Node:
             if log is not None and log.failure is None:
                 self.member.acknowledge(log.log_id, log.acknowledged_sequence)
             if self.is_connected:
+                self._connected_s = time.monotonic()
                 self._peers.announce(self.member.announcement())
 
     def _observe(self) -> None:
