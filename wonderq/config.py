@@ -190,6 +190,16 @@ class Settings:
     data: Path = _setting(
         Path("wonderq-data"), _folder, "DIR", "folder that holds the log; created if it does not exist"
     )
+    listen: tuple[str, int] = _setting(
+        ("127.0.0.1", 7979), _listen, "HOST:PORT", "address to listen on; port 0 takes a free port"
+    )
+    fsync: SyncPolicy = _setting(
+        SyncPolicy(),
+        SyncPolicy.parse,
+        "POLICY",
+        "loss at a power failure. always: nothing. interval:MS: at most the last MS milliseconds. "
+        "os: what the kernel has not written yet",
+    )
     log: LogAddress | None = _setting(
         None,
         _log,
@@ -206,16 +216,6 @@ class Settings:
     )
     log_bytes: int = _setting(
         DEFAULT_LOG_BYTES, _integer(64 << 20, _MANY), "BYTES", "with --log: maximum size of the log, when it is made"
-    )
-    listen: tuple[str, int] = _setting(
-        ("127.0.0.1", 7979), _listen, "HOST:PORT", "address to listen on; port 0 takes a free port"
-    )
-    fsync: SyncPolicy = _setting(
-        SyncPolicy(),
-        SyncPolicy.parse,
-        "POLICY",
-        "loss at a power failure. always: nothing. interval:MS: at most the last MS milliseconds. "
-        "os: what the kernel has not written yet",
     )
     waiting_consumers: int = _setting(500, _integer(0, 10_000), "N", "maximum number of long polls that wait at a time")
     connections: int = _setting(2000, _integer(1, 100_000), "N", "maximum number of open connections")

@@ -17,7 +17,14 @@ from wonderq.ownership import member as member_module
 from wonderq.ownership import neighbours, node
 from wonderq.ownership.member import Member
 from wonderq.ownership.node import Node, Owned
-from wonderq_storage import CorruptLogError, DiskFullError, LogFailedError, LogLostError, Reached
+from wonderq_storage import (
+    CorruptLogError,
+    DiskFullError,
+    LogFailedError,
+    LogLostError,
+    Reached,
+    UnsupportedFormatError,
+)
 
 
 class SharedMemoryLog:
@@ -219,14 +226,24 @@ def test_a_log_that_is_lost_during_the_takeover(play: Play) -> None:
 def test_a_damaged_log_is_left_to_a_person(play: Play) -> None:
     play.errors.append(CorruptLogError("stream S, message 7", 0, "it is missing"))
     play.begin()
-    eventually(lambda: play.node._damage)
+    eventually(lambda: play.node._final)
     standing = play.node.standing()
     assert (standing.status, standing.code) == ("damaged", "log_damaged")
     assert "message 7" in standing.message
     assert "until a person has decided" in standing.message
-    eventually(lambda: play.peers.announced[-1].role == "damaged")
+    eventually(lambda: play.peers.announced[-1].role == "unable")
     eventually(lambda: not play.node._threads[0].is_alive())
     assert play.epoch == 1, "it never tries again"
+
+
+def test_a_log_of_a_newer_program_is_left_to_newer_processes(play: Play) -> None:
+    play.errors.append(UnsupportedFormatError("message 7 has version 2. Install a newer WonderQ."))
+    play.begin()
+    eventually(lambda: play.node._final)
+    standing = play.node.standing()
+    assert (standing.status, standing.code) == ("outdated", "standing_by")
+    assert standing.message.endswith("Install a newer WonderQ.")
+    eventually(lambda: not play.node._threads[0].is_alive())
 
 
 def test_without_an_acknowledgement_for_two_seconds_there_is_no_quorum(play: Play) -> None:

@@ -131,8 +131,8 @@ MUTANTS = [
         "damaged_log_is_tried_again",
         "A process serves from a log that has lost acknowledged messages.",
         _NODE,
-        "                self._give_up(error)\n                return\n",
-        "                self._fail(str(error))\n",
+        '                self._give_up(Standing("damaged", "log_damaged", text))\n                return\n',
+        "                self._fail(text)\n",
         (f"{_NODE_TESTS}::test_a_damaged_log_is_left_to_a_person",),
     ),
     Mutant(

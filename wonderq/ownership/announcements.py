@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Literal, NamedTuple, get_args
 
-Role = Literal["owner", "standing_by", "released", "damaged"]
-"""``released``: it was the owner, and has ended in order. ``damaged``: it found that the log has lost records."""
+Role = Literal["owner", "standing_by", "released", "unable"]
+"""``released``: it was the owner, and has ended in order. ``unable``: it cannot read the log."""
 
 ROLES: tuple[Role, ...] = get_args(Role)
 

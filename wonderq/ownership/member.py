@@ -166,12 +166,12 @@ class Member:
         with self._changed:
             self._role = "standing_by"
 
-    def close(self, *, is_damaged: bool = False) -> None:
-        """Take nothing over any more: this process ends, or the log needs a person."""
+    def close(self, *, is_final: bool = False) -> None:
+        """Take nothing over any more: this process ends, or goes on without ever being able to own the log."""
         with self._changed:
             self._closing = True
-            if is_damaged:
-                self._role = "damaged"
+            if is_final:
+                self._role = "unable"
             self._changed.notify_all()
 
     def release(self) -> None:

@@ -99,7 +99,7 @@ class Node:
         self._peers = peers
         self._own = own
         self._trouble: str | None = None  # why the last attempt failed
-        self._damage: str | None = None
+        self._final: Standing | None = None  # why this process will never take over
         self._lost = threading.Event()
         self._ending = threading.Event()
         self._ended = threading.Event()
@@ -162,8 +162,9 @@ class Node:
 
     def standing(self) -> Standing:
         """Return why this process does not serve requests at present."""
-        if self._damage is not None:
-            return Standing("damaged", "log_damaged", self._damage)
+        if self._final is not None:
+            owner = self.member.owner
+            return self._final._replace(owner=None if owner is None else owner.node)
         log = self.log
         if log is not None and log.failure is None:
             if not self.has_quorum:
@@ -197,8 +198,13 @@ class Node:
                 self._trouble = None
             except LogClosedError:
                 return
-            except (CorruptLogError, UnsupportedFormatError, UnreadableRecordError) as error:
-                self._give_up(error)
+            except UnsupportedFormatError as error:
+                text = f"This process stands by and cannot take over: {error}"
+                self._give_up(Standing("outdated", "standing_by", text))
+                return
+            except (CorruptLogError, UnreadableRecordError) as error:
+                text = f"{error}. No process takes over until a person has decided; see docs/HIGH_AVAILABILITY.md."
+                self._give_up(Standing("damaged", "log_damaged", text))
                 return
             except LogLostError as error:  # while it was being taken over
                 self._lose(error)
@@ -252,11 +258,11 @@ class Node:
             if log.failure is None:
                 self._lost.clear()
 
-    def _give_up(self, error: Exception) -> None:
-        self._damage = f"{error}. No process takes over until a person has decided; see docs/HIGH_AVAILABILITY.md."
-        logger.critical("the log cannot be taken over: %s", self._damage)
+    def _give_up(self, standing: Standing) -> None:
+        self._final = standing
+        logger.critical("the log cannot be taken over: %s", standing.message)
         self._release_log()
-        self.member.close(is_damaged=True)
+        self.member.close(is_final=True)
 
     def _lose(self, error: LogLostError) -> None:
         logger.warning("%s This process stands by", error)

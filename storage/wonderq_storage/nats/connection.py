@@ -191,7 +191,7 @@ class Connection:
             ValueError: the subject cannot be sent.
         """
         deadline_s = time.monotonic() + timeout_s
-        message = protocol.publish(subject, "", b"", payload)
+        message = protocol.publish(subject, None, b"", payload)
         with self._changed:
             link = self._await_link(deadline_s)
         self._send(link, message, deadline_s)
