@@ -12,17 +12,21 @@ import pytest
 from tests.support.clock import FakeClock
 from tests.support.http_client import Client, check_refused
 from tests.support.log_streams import PART_BYTES, LogStream
+from tests.support.memory_log import MemoryLog
 from tests.support.nats_servers import needs_nats
 from tests.support.random_life import live_a_random_life
 from tests.support.shared_nats import connection, stream
 from tests.support.states import state_view
+from wonderq.broker import maintenance as maintenance_module
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest
 from wonderq.broker.housekeeping import Housekeeper
-from wonderq.broker.maintenance import LogMaintenance
+from wonderq.broker.maintenance import LogMaintenance, checkpoint
 from wonderq.model.limits import Limits
-from wonderq.model.messages import Target
+from wonderq.model.messages import NewMessage, Target
+from wonderq.state.replay import replay_log
 from wonderq_storage import DiskFullError, LogFailedError, Mark
+from wonderq_storage.jetstream_checkpoints import JetStreamCheckpoints
 
 __all__ = ["connection", "stream"]
 
@@ -205,3 +209,44 @@ def test_background_work_sends_what_it_appends_and_nothing_more(stream: LogStrea
         housekeeper.turn()
     assert len(stream.jetstream.published) == published + 1, "the message of the one minute that has passed"
     broker.close()
+
+
+def test_a_checkpoint_in_jetstream_serves_a_process_on_another_machine(stream: LogStream) -> None:
+    clock, chance = FakeClock(), random.Random(4)
+    checkpoints = JetStreamCheckpoints(stream.jetstream, stream.name, piece_bytes=2000)
+    broker = start(stream, clock)
+    live_a_random_life(broker, clock, chance, 100)
+    appended = broker.log_bytes
+    assert checkpoint(broker, broker.core.log, checkpoints) > 2000
+    live_a_random_life(broker, clock, chance, 10)
+    broker.core.log.sync()
+    view, rest = state_view(broker.core.state, clock.now_ms()), broker.log_bytes - appended
+    broker.close()
+    another = JetStreamCheckpoints(stream.jetstream, stream.name)
+    broker = Broker(stream.open(), checkpoints=another, clock=clock, limits=LIMITS)
+    assert state_view(broker.core.state, clock.now_ms()) == view
+    assert broker.log_bytes <= rest + 100, "only what came after the checkpoint was read"
+    broker.close()
+
+
+def test_a_stop_may_leave_the_checkpoint_to_others(stream: LogStream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maintenance_module, "WORTH_A_CHECKPOINT_BYTES", 0)
+    broker = start(stream, FakeClock())
+    for with_checkpoint in (False, True):
+        maintenance = LogMaintenance(broker, broker.core.log, NoCheckpoints(), slack_bytes=1)
+        maintenance.stop(with_checkpoint=with_checkpoint)
+        assert broker.counters.checkpoints == with_checkpoint
+    broker.close()
+
+
+def test_a_process_that_reads_along_forgets_the_keys_that_expire() -> None:
+    """A stand-by replays for weeks, and nobody else removes what has expired from its memory."""
+    log, clock = MemoryLog(), FakeClock()
+    broker = Broker(log, clock=clock)
+    broker.put_queue("q", deduplication_window_ms=1000)
+    for number in range(3000):
+        broker.send("q", [NewMessage("x", key=f"key {number}")])
+        clock.advance(0.1)
+    broker.close()
+    state, _ = replay_log(log.after_crash())
+    assert 10 <= state.dedup_entries <= 3000 - 2048 + 10

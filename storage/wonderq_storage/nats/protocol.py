@@ -183,7 +183,7 @@ def subscribe(subject: str, subscription: int) -> bytes:
 
 
 def publish(subject: str, reply_to: str | None, headers: bytes, payload: bytes) -> bytes:
-    """Encode PUB or HPUB, which sends a message. ``headers`` are encoded, or empty; ``reply_to`` is None for no reply."""
+    """Encode PUB or HPUB, which sends a message. ``headers`` are encoded, or empty; ``reply_to`` may be None."""
     sizes = f"{len(headers)} {len(headers) + len(payload)}" if headers else f"{len(payload)}"
     subjects = checked_subject(subject)
     if reply_to is not None:
