@@ -51,6 +51,10 @@ logger = logging.getLogger("wonderq")
 _SPARE_FILES = 256
 
 
+#: Settings without a meaning for a log in JetStream.
+_OF_A_FOLDER = ("fsync", "segment_bytes", "max_clock_jump", "accept_clock")
+
+
 class StartError(Exception):
     """The broker cannot start. The message states why and what to do; nothing was changed."""
 
@@ -71,6 +75,13 @@ def validate(settings: Settings) -> None:
             f"messages of {settings.message_bytes} bytes do not fit in a batch of {settings.batch_bytes}. Set a higher "
             "--batch-bytes or a lower --message-bytes."
         )
+    default = Settings()
+    for name in _OF_A_FOLDER:
+        if settings.log is not None and getattr(settings, name) != getattr(default, name):
+            option = name.replace("_", "-")
+            raise StartError(
+                f"--{option} is for a log in a folder, and --log has it in NATS JetStream. Set no --{option}."
+            )
     if settings.log is not None and settings.batch_bytes > MAX_SHARED_BATCH_BYTES:
         raise StartError(
             f"with --log, a batch may have {MAX_SHARED_BATCH_BYTES} bytes, and --batch-bytes is "

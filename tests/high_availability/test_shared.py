@@ -51,6 +51,14 @@ def test_a_log_in_a_folder_has_no_replicas() -> None:
         validate(settings)
 
 
+@pytest.mark.parametrize(
+    "setting", [("fsync", "os"), ("segment_bytes", str(32 << 20)), ("max_clock_jump", "7"), ("accept_clock", "true")]
+)
+def test_settings_of_a_folder_are_refused(setting: tuple[str, str]) -> None:
+    with pytest.raises(StartError, match=f"Set no --{setting[0].replace('_', '-')}"):
+        validate(load({"log": "nats://a", setting[0]: setting[1]}, {}))
+
+
 def test_a_shared_log_has_smaller_batches() -> None:
     settings, sources = load_with_sources({}, {"WONDERQ_LOG": "nats://a"})
     assert (settings.batch_bytes, sources["batch_bytes"]) == (4 << 20, "the most with --log")
