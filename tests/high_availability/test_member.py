@@ -265,6 +265,7 @@ def test_a_process_does_not_hear_itself(world: World, member: Member) -> None:
                 {"token": "x" * 129},
                 {"role": "king"},
                 {"epoch": -1},
+                {"epoch": 1 << 63},
                 {"epoch": True},
                 {"sequence": "9"},
                 {"time_ms": 1.5},

@@ -124,6 +124,12 @@ def test_a_process_alone_takes_over_and_serves(play: Play) -> None:
     assert eventually(lambda: play.peers.announced[-1].sequence == play.log.end())
 
 
+def test_a_process_that_has_the_log_and_does_not_serve_yet_is_taking_over(play: Play) -> None:
+    play.node.member.claimed(1)
+    standing = play.node.standing()
+    assert (standing.status, standing.code, standing.owner) == ("taking_over", "standing_by", "me:1")
+
+
 def test_the_end_hands_the_log_over(play: Play) -> None:
     play.serves()
     play.node.stop()

@@ -12,6 +12,7 @@ ROLES: tuple[Role, ...] = get_args(Role)
 
 #: Longest name of a process, and its longest token or log id, that are accepted.
 _MAX_CHARACTERS = 128
+_MAX_NUMBER = 1 << 63
 
 
 class Announcement(NamedTuple):
@@ -44,7 +45,7 @@ def decode(data: bytes) -> Announcement | None:
     texts, numbers = (found.node, found.token, found.log_id), (found.epoch, found.sequence, found.time_ms)
     is_valid = (
         all(isinstance(each, str) and len(each) <= _MAX_CHARACTERS for each in texts)
-        and all(type(each) is int and each >= 0 for each in numbers)
+        and all(type(each) is int and 0 <= each < _MAX_NUMBER for each in numbers)
         and found.role in ROLES
     )
     return found if is_valid else None

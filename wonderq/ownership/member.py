@@ -97,6 +97,12 @@ class Member:
             return self._neighbours.owner(self._now_s())
 
     @property
+    def is_owner(self) -> bool:
+        """Whether this process has taken the log over, and has not lost it since, as far as it knows."""
+        with self._changed:
+            return self._role == "owner"
+
+    @property
     def epoch(self) -> int:
         """Newest epoch that this process knows of."""
         with self._changed:

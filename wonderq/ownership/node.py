@@ -166,8 +166,8 @@ class Node:
             owner = self.member.owner
             return self._final._replace(owner=None if owner is None else owner.node)
         log = self.log
-        if log is not None and log.failure is None:
-            if not self.has_quorum:
+        if self.member.is_owner and (log is None or log.failure is None):
+            if log is not None and not self.has_quorum:
                 text = "NATS does not answer, so nothing can be stored."
                 if log.waiting_s:
                     text = f"NATS has acknowledged nothing for {log.waiting_s:.0f} s, so nothing can be stored."
