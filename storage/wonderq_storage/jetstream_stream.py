@@ -248,7 +248,8 @@ class Stream:
             for _ in range(min(from_leader, last + 1 - first)):
                 found = self.get(first)
                 if found is None:
-                    raise self._missing(first)
+                    self._check_missing(first)
+                    break
                 yield found
                 first += 1
 
@@ -258,15 +259,20 @@ class Stream:
             self.name, first, messages=count, max_bytes=_BATCH_BYTES, timeout_s=min(self._attempt_s, _REPLICA_S)
         )
 
-    def _missing(self, sequence: int) -> LogMovedError | CorruptLogError:
-        info = self.info()
+    def _check_missing(self, sequence: int) -> None:
+        """Return if a message is there that the leader did not have: it was just elected, or does not lead any more.
+
+        Raises:
+            LogMovedError, CorruptLogError: it is really missing.
+        """
+        info = self.info_reaching(sequence)
         if info.first_sequence > sequence:
-            return LogMovedError(f"the stream {self.name} begins with message {info.first_sequence} now")
+            raise LogMovedError(f"the stream {self.name} begins with message {info.first_sequence} now")
         if info.last_sequence < sequence:
             reason = f"the message is missing: the stream ends with message {info.last_sequence}"
-        else:
-            reason = "the message is missing between others"
-        return CorruptLogError(self.place(sequence), 0, reason)
+            raise CorruptLogError(self.place(sequence), 0, reason)
+        if self.get(sequence) is None:
+            raise CorruptLogError(self.place(sequence), 0, "the message is missing between others")
 
     def place(self, sequence: int) -> str:
         """Return the name of a message, for people."""

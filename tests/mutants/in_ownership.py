@@ -53,6 +53,14 @@ MUTANTS = [
         (f"{_TAKEOVER_TESTS}::test_parts_that_the_owner_drops_meanwhile_are_no_parts_of_the_next_owner",),
     ),
     Mutant(
+        "late_leader_is_taken_for_damage",
+        "After an election, a process that stands by takes a leader that is not ready yet for damage, and never takes over.",
+        "storage/wonderq_storage/jetstream_stream.py",
+        "        info = self.info_reaching(sequence)\n",
+        "        info = self.info()\n",
+        (f"{_TAKEOVER_TESTS}::test_a_leader_that_ends_too_early_is_asked_again",),
+    ),
+    Mutant(
         "takeover_from_an_owner_that_is_heard",
         "A process takes the log from an owner that works.",
         _MEMBER,

@@ -576,7 +576,7 @@ def test_an_acknowledged_epoch_record_must_be_there(stream: LogStream) -> None:
 
 
 def test_a_stream_that_is_too_short_is_damage(stream: LogStream) -> None:
-    log = stream.start()
+    log = stream.start(patience_s=SOON_S)
     with pytest.raises(
         CorruptLogError, match="message 2, byte 0: the message is missing: the stream ends with message 1"
     ):

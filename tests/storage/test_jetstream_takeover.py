@@ -13,7 +13,7 @@ from tests.support.shared_nats import connection, stream
 from tests.support.waiting import PATIENCE_S
 from wonderq_storage import CorruptLogError, LogClosedError, LogLostError, Position, Reached
 from wonderq_storage.jetstream_log import JetStreamLog
-from wonderq_storage.nats import StreamInfo
+from wonderq_storage.nats import StoredMessage, StreamInfo
 
 __all__ = ["connection", "stream"]
 
@@ -223,3 +223,44 @@ def test_what_the_owner_is_known_to_have_acknowledged(stream: LogStream) -> None
     log.sync()
     assert log.acknowledged_sequence == 2
     assert len(log.log_id) == 16
+
+
+def test_a_leader_that_does_not_have_everything_yet_is_asked_again(stream: LogStream) -> None:
+    """After an election the new leader may answer before it has applied what it has."""
+    owner = stream.start()
+    hidden: list[StoredMessage] = []
+
+    def hide(message: StoredMessage) -> StoredMessage | None:
+        if message.payload == told.payload and len(hidden) < 3:
+            hidden.append(message)
+            return None
+        return message
+
+    last = append(owner, b"told")
+    told = stream.jetstream.get(stream.name, last, timeout_s=PATIENCE_S)
+    assert told is not None
+    stream.jetstream.tamper = hide
+    assert records(replayed(stream.open())) == [b"told"]
+    assert len(hidden) >= 2, "neither a replica nor the leader had it at first"
+
+
+def test_a_leader_that_ends_too_early_is_asked_again(stream: LogStream, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner = stream.start()
+    last = append(owner, b"told")
+    follower = stream.open(turn=ScriptedTurn(lambda: append(owner, b"later")))
+    asked: list[int] = []
+    info = stream.jetstream.stream_info
+    get = stream.jetstream.get
+
+    def behind(name: str, *, timeout_s: float) -> StreamInfo:
+        found = info(name, timeout_s=timeout_s)
+        asked.append(found.last_sequence)
+        return found._replace(last_sequence=last) if 1 < len(asked) < 5 else found
+
+    def without(name: str, sequence: int, *, timeout_s: float) -> StoredMessage | None:
+        return get(name, sequence, timeout_s=timeout_s) if len(asked) >= 5 or sequence <= last else None
+
+    monkeypatch.setattr(stream.jetstream, "stream_info", behind)
+    monkeypatch.setattr(stream.jetstream, "get", without)
+    monkeypatch.setattr(stream.jetstream, "replica_has", last)
+    assert records(replayed(follower)) == [b"told", b"later"]
