@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import threading
 import time
@@ -11,9 +12,11 @@ from typing import Any, Self
 
 import pytest
 
+from tests.support.commands import read_lines, started
 from tests.support.nats_servers import NatsCluster, freeze, needs_nats, start, thaw
 from tests.support.shared_processes import NOT_SENT, Pair, SharedProcess, request
 from tests.support.waiting import PATIENCE_S, eventually
+from wonderq_storage.nats.local_servers import free_ports
 
 pytestmark = [pytest.mark.slow, needs_nats]
 
@@ -31,7 +34,7 @@ def pair(cluster: NatsCluster, tmp_path: Path) -> Iterator[Pair]:
         owner = pair.owner()
         pair.other(owner).await_status("standing_by")
         yield pair
-    for each in pair.both:
+    for each in pair.all:
         assert "Traceback" not in each.log()
 
 
@@ -100,7 +103,7 @@ class Load:
                 known = list(self.produced)[-20:]
                 gone = list(self.deleted)[-20:]
             for message_id in [*known[:1], *gone[:1]]:
-                for process in self._pair.both:
+                for process in self._pair.all:
                     reply = process("GET", f"/messages/{message_id}")
                     with self._lock:
                         may_be_gone = message_id in self.perhaps_deleted
@@ -192,7 +195,7 @@ def test_nats_restarts(pair: Pair, cluster: NatsCluster) -> None:
             load.await_more()
             for server in cluster.servers:
                 server.kill()
-            eventually(lambda: all(each.status != "ready" for each in pair.both), "both to notice")
+            eventually(lambda: all(each.status != "ready" for each in pair.all), "both to notice")
             for server in cluster.servers:
                 start(server)
             pair.owner()
@@ -236,9 +239,9 @@ def test_the_leader_of_the_stream_dies(pair: Pair, cluster: NatsCluster) -> None
 def test_both_die(pair: Pair) -> None:
     with Load(pair) as load:
         load.await_more()
-        for each in pair.both:
+        for each in pair.all:
             each.kill()
-        for each in pair.both:
+        for each in pair.all:
             each.start()
         pair.owner()
         load.await_more()
@@ -274,3 +277,41 @@ def test_a_stop_answers_the_requests_under_way(pair: Pair) -> None:
     assert [each.status for each in answers] == [200]
     assert time.monotonic() - began_s < PATIENCE_S
     assert request(owner.port, "GET", "/healthz").status == NOT_SENT
+
+
+def test_one_of_several_that_stand_by_takes_over(cluster: NatsCluster, tmp_path: Path) -> None:
+    log = f"{cluster.url}/T{secrets.token_hex(6)}"
+    with Pair(tmp_path, log, "--log-bytes", str(64 << 20), names=("a", "b", "c")) as several:
+        for _ in range(3):
+            owner = several.owner()
+            others = [each for each in several.all if each is not owner]
+            for each in others:
+                each.await_status("standing_by")
+            epoch = owner.metric("wonderq_log_epoch")
+            assert owner.stop() == 0
+            eventually(lambda others=others: [each.status for each in others].count("ready") == 1)  # type: ignore[misc]
+            eventually(lambda others=others: sorted(each.status for each in others) == ["ready", "standing_by"])  # type: ignore[misc]
+            assert several.owner().metric("wonderq_log_epoch") == epoch + 1, "nobody took it twice"
+            owner.start()
+
+
+def test_the_two_commands_of_the_documentation(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    with started("nats", "--data", str(tmp_path / "nats"), "--port", str(port)) as nats:
+        _, ready = read_lines(nats, 2)
+        url = ready.removeprefix("ready: ")
+        data = ["--data", str(tmp_path / "data"), "--log-bytes", str(64 << 20)]
+        try:
+            with started("serve", "--log", url, "--listen", "127.0.0.1:0", *data) as broker:
+                (line,) = read_lines(broker, 1)
+                found = re.fullmatch(r"wonderq listening on http://127\.0\.0\.1:(\d+) \(log (\S+), pid \d+\)", line)
+                assert found is not None, line
+                assert found[2] == f"{url}/wonderq"
+                eventually(lambda: request(int(found[1]), "GET", "/readyz").status == 200)
+                broker.terminate()
+                _, errors = broker.communicate(timeout=PATIENCE_S)
+            assert b"WARNING" not in errors, "the servers say that they sync"
+            assert b"stopped cleanly" in errors
+        finally:
+            nats.terminate()
+            nats.wait(timeout=PATIENCE_S)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -116,29 +117,29 @@ class SharedProcess:
 
 
 class Pair:
-    """Two processes on one log."""
+    """Two processes on one log, or more."""
 
-    def __init__(self, folder: Path, log: str, *options: str) -> None:
-        self.both = [SharedProcess(folder, name, log, *options) for name in ("a", "b")]
+    def __init__(self, folder: Path, log: str, *options: str, names: Sequence[str] = ("a", "b")) -> None:
+        self.all = [SharedProcess(folder, name, log, *options) for name in names]
 
     def owner(self) -> SharedProcess:
         """Wait until one of them serves, and return it."""
 
         def find() -> SharedProcess | None:
-            return next((each for each in self.both if each.process.poll() is None and each.is_ready), None)
+            return next((each for each in self.all if each.process.poll() is None and each.is_ready), None)
 
         found = eventually(find, "a process to serve")
         assert found is not None
         return found
 
     def other(self, than: SharedProcess) -> SharedProcess:
-        return next(each for each in self.both if each is not than)
+        return next(each for each in self.all if each is not than)
 
     def carry_out(self, method: str, path: str, body: Any = None) -> Reply:
         """Send a request to the process that serves. The first answer counts that is not a sure refusal."""
         deadline_s = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline_s:
-            for each in self.both:
+            for each in self.all:
                 reply = each(method, path, body)
                 if reply.status == 503 and reply.json["error"]["code"] in ("standing_by", "no_quorum", "shutting_down"):
                     continue
@@ -152,7 +153,7 @@ class Pair:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        for each in self.both:
+        for each in self.all:
             with suppress(ProcessLookupError):
                 each.thaw()
             each.kill()
