@@ -228,17 +228,17 @@ def test_what_the_owner_is_known_to_have_acknowledged(stream: LogStream) -> None
 def test_a_leader_that_does_not_have_everything_yet_is_asked_again(stream: LogStream) -> None:
     """After an election the new leader may answer before it has applied what it has."""
     owner = stream.start()
-    hidden: list[StoredMessage] = []
+    last = append(owner, b"told")
+    told = stream.jetstream.get(stream.name, last, timeout_s=PATIENCE_S)
+    assert told is not None
+    payload, hidden = told.payload, []
 
     def hide(message: StoredMessage) -> StoredMessage | None:
-        if message.payload == told.payload and len(hidden) < 3:
+        if message.payload == payload and len(hidden) < 3:
             hidden.append(message)
             return None
         return message
 
-    last = append(owner, b"told")
-    told = stream.jetstream.get(stream.name, last, timeout_s=PATIENCE_S)
-    assert told is not None
     stream.jetstream.tamper = hide
     assert records(replayed(stream.open())) == [b"told"]
     assert len(hidden) >= 2, "neither a replica nor the leader had it at first"
