@@ -194,7 +194,6 @@ def produce(port: int, text: str) -> Reply:
 
 @pytest.mark.slow
 @needs_nats
-@pytest.mark.usefixtures("hasty")
 def test_one_process_follows_another(tmp_path: Path, stream: LogStream) -> None:
     settings = settings_of(tmp_path / "first", url_of(stream))
     with ExitStack() as stack:

@@ -231,7 +231,8 @@ def test_a_leader_that_does_not_have_everything_yet_is_asked_again(stream: LogSt
     last = append(owner, b"told")
     told = stream.jetstream.get(stream.name, last, timeout_s=PATIENCE_S)
     assert told is not None
-    payload, hidden = told.payload, []
+    payload = told.payload
+    hidden: list[StoredMessage] = []
 
     def hide(message: StoredMessage) -> StoredMessage | None:
         if message.payload == payload and len(hidden) < 3:
