@@ -120,9 +120,9 @@ def test_a_process_alone_takes_over_and_serves(play: Play) -> None:
     assert play.node.is_serving
     assert play.node.takeovers == 1
     assert play.node.takeover_s is not None
-    assert eventually(lambda: play.peers.announced[-1].role == "owner")
+    assert eventually(lambda: play.peers.announced and play.peers.announced[-1].log_id)
     said = play.peers.announced[-1]
-    assert (said.node, said.epoch, said.log_id) == ("me:1", 1, LOG_ID.hex())
+    assert (said.node, said.role, said.epoch, said.log_id) == ("me:1", "owner", 1, LOG_ID.hex())
     assert eventually(lambda: play.peers.announced[-1].sequence == play.log.end())
 
 
