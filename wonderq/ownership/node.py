@@ -195,9 +195,9 @@ class Node:
         while not self._ending.is_set():
             try:
                 self._live_once()
-                self._trouble = None
-            except LogClosedError:
-                return
+            except LogClosedError as error:
+                if not self._ending.is_set():
+                    self._fail(str(error))
             except UnsupportedFormatError as error:
                 text = f"This process stands by and cannot take over: {error}"
                 self._give_up(Standing("outdated", "standing_by", text))
@@ -242,6 +242,7 @@ class Node:
     def _serve(self, owned: Owned) -> None:
         log, member = owned.log, self.member
         self.log, self._broker = log, owned.broker
+        self._trouble = None
         self.takeovers += 1
         self.takeover_s = time.monotonic() - member.decided_s
         self.front.serve(owned.app)
