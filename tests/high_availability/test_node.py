@@ -20,6 +20,7 @@ from wonderq.ownership.node import Node, Owned
 from wonderq_storage import (
     CorruptLogError,
     DiskFullError,
+    LogClosedError,
     LogFailedError,
     LogLostError,
     Reached,
@@ -219,7 +220,7 @@ def test_a_failed_log_is_opened_again(play: Play) -> None:
     assert play.node.fenced == 0
 
 
-@pytest.mark.parametrize("error", [LogFailedError("no answer"), OSError("no file"), ValueError("a bug")])
+@pytest.mark.parametrize("error", [LogFailedError("no answer"), OSError("no file"), LogClosedError("closed"), ValueError("a bug")])
 def test_an_attempt_that_fails_is_repeated(play: Play, error: Exception) -> None:
     play.errors += [error, error]
     assert play.serves() == "app 3"
