@@ -121,10 +121,10 @@ class Node:
         self.member.close()
         self._threads[0].join()
         self.member.release()
+        self._peers.announce(self.member.announcement())  # at once: others wait for it
         self._ended.set()
         for each in self._threads[1:]:
             each.join()
-        self._peers.announce(self.member.announcement())
 
     def stop_claiming(self) -> None:
         """Answer the consumers that wait, because the process is about to end."""
