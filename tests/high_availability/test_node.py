@@ -220,7 +220,9 @@ def test_a_failed_log_is_opened_again(play: Play) -> None:
     assert play.node.fenced == 0
 
 
-@pytest.mark.parametrize("error", [LogFailedError("no answer"), OSError("no file"), LogClosedError("closed"), ValueError("a bug")])
+@pytest.mark.parametrize(
+    "error", [LogFailedError("no answer"), OSError("no file"), LogClosedError("closed"), ValueError("a bug")]
+)
 def test_an_attempt_that_fails_is_repeated(play: Play, error: Exception) -> None:
     play.errors += [error, error]
     assert play.serves() == "app 3"
