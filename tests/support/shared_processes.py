@@ -93,9 +93,10 @@ class SharedProcess:
         eventually(lambda: self.status in statuses, f"{self.name} to be {' or '.join(statuses)}, not {self.status!r}")
 
     def metric(self, name: str) -> float:
-        """Return a metric without labels."""
-        lines = self("GET", "/metrics").json.decode().splitlines()
-        return float(next(line.split()[-1] for line in lines if line.split(" ")[0] == name))
+        """Return a metric without labels; not a number if it has no sample at present, or the process does not answer."""
+        text = self("GET", "/metrics").json
+        lines = text.decode().splitlines() if isinstance(text, bytes) else []
+        return float(next((line.split()[-1] for line in lines if line.split(" ")[0] == name), "nan"))
 
     def freeze(self) -> None:
         self.process.send_signal(signal.SIGSTOP)
