@@ -92,7 +92,15 @@ RULES = {
         "the only package that prints; never httpd, never sqs",
         (
             *("wonderq.auth", "wonderq.broker", "wonderq.folder", "wonderq.model", "wonderq.rest", "wonderq.runtime"),
-            *("wonderq.state", "wonderq.client", "wonderq.config", "wonderq.demo", "wonderq.logs", "wonderq.serve"),
+            *(
+                "wonderq.state",
+                "wonderq.client",
+                "wonderq.config",
+                "wonderq.demo",
+                "wonderq.logs",
+                "wonderq.serve",
+                "wonderq.serve_shared",
+            ),
             *("wonderq.tasks", "wonderq.worker", "wonderq.terminal", "wonderq.__version__", "wonderq_storage."),
         ),
         ("msgspec",),
@@ -117,7 +125,17 @@ RULES = {
     ),
     "wonderq.terminal": Rule("tables and progress on a terminal", ()),
     "wonderq.logs": Rule("the form of log lines", ("wonderq.model", "wonderq.httpd", "wonderq.runtime")),
-    "wonderq.config": Rule("settings of serve", ("wonderq.model", "wonderq.auth.roles", _STORAGE)),
+    "wonderq.config": Rule(
+        "settings of serve", ("wonderq.model", "wonderq.auth.roles", _STORAGE, "wonderq_storage.nats.address")
+    ),
+    "wonderq.ownership": Rule(
+        "which of several processes owns a log, and what the others do; never how they hear of each other",
+        (
+            *("wonderq.broker.broker", "wonderq.httpd.errors", "wonderq.httpd.head", "wonderq.httpd.parser"),
+            *("wonderq.rest.health", "wonderq.state.state", _STORAGE),
+        ),
+        ("prometheus_client",),
+    ),
     "wonderq.metrics": Rule(
         "counters as Prometheus metrics",
         (
@@ -134,8 +152,8 @@ RULES = {
     ),
 }
 
-#: The two composition roots, and the entry point, may import everything.
-ROOTS = ("wonderq.app", "wonderq.serve", "wonderq.__main__", "wonderq")
+#: The composition roots, and the entry point, may import everything.
+ROOTS = ("wonderq.app", "wonderq.serve", "wonderq.serve_shared", "wonderq.__main__", "wonderq")
 
 
 class Arrow(NamedTuple):

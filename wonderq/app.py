@@ -31,7 +31,7 @@ from wonderq.openapi import document, page
 from wonderq.rest.bodies import render
 from wonderq.rest.broker import BrokerResource, SettingInForce
 from wonderq.rest.errors import STORAGE_CODES, describe_error, retry_after_s
-from wonderq.rest.health import Health
+from wonderq.rest.health import Health, StandByHealth, Standing
 from wonderq.rest.listing import Count, Listing, Search
 from wonderq.rest.masks import MASK
 from wonderq.rest.messages import Consume, DeleteBatch, HandOver, Kick, MessageResource, Next, Produce, UpdateBatch
@@ -107,8 +107,61 @@ def create_app(
     app.add_route("/overview/broker", BrokerResource(broker, access, vitals, settings))
     add_documentation(app, has_dashboard=ui != "off")
     if ui != "off":
-        add_ui_routes(app, Session(broker, access, address or PublicAddress()))
+        add_dashboard(app)
+        app.add_route("/ui/session", Session(broker, access, address or PublicAddress()))
     return app
+
+
+def create_stand_by_app(
+    access: Access,
+    registry: CollectorRegistry,
+    standing: Callable[[], Standing],
+    *,
+    hosts: TrustedHosts | None = None,
+    cors_origins: Collection[str] = (),
+    ui: str = "on",
+) -> App:
+    """Return a WSGI application for a process that has no broker at present; ``standing`` tells why.
+
+    It answers the health checks and the metrics, has the documentation and the pages of the dashboard, and refuses
+    everything else. ``access`` must be one of its own, because it has other routes. What takes long to make is shared
+    with `create_app`, so that a broker is served soon after a takeover.
+    """
+    app: App = falcon.App(middleware=[OriginMiddleware(cors_origins, hosts, access, None)], router=access.router)
+    app.req_options.strip_url_path_trailing_slash = False
+    app.add_error_handler(RequestError, _respond_to_request_error)
+    app.add_error_handler(Exception, _respond_to_bug)
+    app.add_error_handler(falcon.HTTPError, _respond_to_http_error)
+    health = StandByHealth(standing)
+    app.add_route("/healthz", health)
+    app.add_route("/readyz", health, suffix="ready")
+    app.add_route("/metrics", StandByMetrics(registry, access))
+
+    def refuse(req: falcon.Request, resp: falcon.Response, **_: str) -> None:  # noqa: ARG001
+        raise standing().refusal()
+
+    app.add_sink(refuse, "/")
+    add_documentation(app, has_dashboard=ui != "off")
+    if ui != "off":
+        add_dashboard(app)
+    return app
+
+
+class StandByMetrics(Metrics):
+    """The metrics of a process without a broker, with their own check of the key.
+
+    The other requests need no valid key: an SQS client would take a refusal of its key for final.
+    """
+
+    def __init__(self, registry: CollectorRegistry, access: Access) -> None:
+        super().__init__(registry)
+        self._access = access
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        error = self._access.authorize(req.method, req.path, req.auth)
+        if error is not None:
+            raise error
+        super().on_get(req, resp)
 
 
 class OriginMiddleware:
@@ -379,11 +432,10 @@ def _documentation(has_dashboard: bool) -> tuple[StaticFile, StaticFile]:
     return StaticFile(html, falcon.MEDIA_HTML), StaticFile(document.as_json(), JSON)
 
 
-def add_ui_routes(app: App, session: Session) -> None:
-    """Add the routes of the dashboard."""
+def add_dashboard(app: App) -> None:
+    """Add the routes of the dashboard's pages. They call the API in the browser."""
     document, files = site.load()
     page = StaticPage(document, site.HEADERS)
     for path in UI_PAGES:
         app.add_route(path, page)
     app.add_route("/ui/assets/{folder}/{file}", site.Assets(files))
-    app.add_route("/ui/session", session)

@@ -12,12 +12,15 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wonderq.auth.roles import MAX_REQUESTS_PER_SECOND
 from wonderq.model.limits import MAX_MESSAGE_BYTES, UNLIMITED, Limits
 from wonderq.model.masks import Mask
 from wonderq_storage import DEFAULT_SEGMENT_BYTES, SyncPolicy
+
+if TYPE_CHECKING:
+    from wonderq_storage.nats.address import LogAddress
 
 _MIN_SEGMENT_SETTING = 32 << 20  # the largest message must fit in half of a segment
 _MAX_SEGMENT_SETTING = 4095 << 20  # offsets in a segment have 32 bits
@@ -26,8 +29,15 @@ _MAX_SEGMENT_SETTING = 4095 << 20  # offsets in a segment have 32 bits
 _MIN_BATCH_MESSAGES, _MIN_BATCH_BYTES = 1000, 1 << 20
 #: Upper bounds: a batch of this size delays all other requests for one to two seconds.
 _MAX_BATCH_MESSAGES, _MAX_BATCH_BYTES = 10_000, 256 << 20
+#: Largest batch with a log in JetStream, where a batch is one message with at most 8 MiB.
+MAX_SHARED_BATCH_BYTES = 4 << 20
+#: Size of a log in JetStream.
+DEFAULT_LOG_BYTES = 10 << 30
 #: Size that a body may have in addition to a batch with every second byte escaped.
 _BODY_OVERHEAD_BYTES = 1 << 20
+
+#: Upper bound of numbers that have none.
+_MANY = 10**18
 
 #: Beginning of the variables, and the rest of the names of those that are no setting.
 _PREFIX = "WONDERQ_"
@@ -97,6 +107,21 @@ def _integer(low: int, high: int) -> Any:
     return parse
 
 
+def _one_number_of(*choices: int) -> Any:
+    def parse(text: str) -> int:
+        if text not in map(str, choices):
+            raise ValueError(f"expected {' or '.join(map(str, choices))}")
+        return int(text)
+
+    return parse
+
+
+def _log(text: str) -> LogAddress:
+    from wonderq_storage.nats.address import parse_log_address  # noqa: PLC0415 - loads the client of NATS
+
+    return parse_log_address(text, default_stream="wonderq")
+
+
 def _integer_or_unlimited(low: int, high: int) -> Any:
     number = _integer(low, high)
 
@@ -141,9 +166,6 @@ def _list_of(what: str, pattern: str) -> Any:
     return parse
 
 
-_MANY = 10**18
-
-
 def _masks(text: str) -> tuple[str, ...]:
     patterns = tuple(filter(None, text.splitlines()))
     for each in patterns:
@@ -177,6 +199,23 @@ class Settings:
         "POLICY",
         "loss at a power failure. always: nothing. interval:MS: at most the last MS milliseconds. "
         "os: what the kernel has not written yet",
+    )
+    log: LogAddress | None = _setting(
+        None,
+        _log,
+        "URL",
+        "log in NATS JetStream instead of a folder, such as nats://host1:4222,host2:4222/NAME. Processes with the same "
+        "one share it: one serves, and the others stand by",
+    )
+    replicas: int | None = _setting(
+        None,
+        _one_number_of(1, 3),
+        "N",
+        "with --log: number of NATS servers that store each message, 1 or 3; without this setting, 1 if --log has one "
+        "server, else 3",
+    )
+    log_bytes: int = _setting(
+        DEFAULT_LOG_BYTES, _integer(64 << 20, _MANY), "BYTES", "with --log: maximum size of the log, when it is made"
     )
     waiting_consumers: int = _setting(500, _integer(0, 10_000), "N", "maximum number of long polls that wait at a time")
     connections: int = _setting(2000, _integer(1, 100_000), "N", "maximum number of open connections")
@@ -329,6 +368,11 @@ class Settings:
         )
 
     @property
+    def replica_count(self) -> int:
+        """Number of NATS servers that store each message of a log in JetStream."""
+        return self.replicas or (1 if self.log is None or len(self.log.servers) == 1 else 3)
+
+    @property
     def max_body_bytes(self) -> int:
         """Largest body of a request, which may be a batch with every second byte escaped."""
         return 2 * self.batch_bytes + _BODY_OVERHEAD_BYTES
@@ -379,6 +423,9 @@ def load_with_sources(
             raise ConfigError(f"{source}: {text!r} cannot be used: {error}") from error
         sources[name] = source
         from_file.pop(name, None)
+    if values.get("log") is not None and "batch_bytes" not in values:
+        values["batch_bytes"] = MAX_SHARED_BATCH_BYTES
+        sources["batch_bytes"] = "the most with --log"
     if from_file:
         known = [each.name for each in fields(Settings)]
         unknown = min(from_file)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from prometheus_client import CollectorRegistry
 
@@ -24,12 +24,13 @@ from wonderq.auth.keys import Keys, KeysError
 from wonderq.broker.broker import Broker
 from wonderq.broker.housekeeping import Housekeeper
 from wonderq.broker.maintenance import LogMaintenance
-from wonderq.config import Settings, in_force
+from wonderq.config import MAX_SHARED_BATCH_BYTES, Settings, in_force
 from wonderq.httpd.addresses import PublicAddress, TrustedHosts
 from wonderq.httpd.listening import bind
 from wonderq.httpd.server import Server
 from wonderq.metrics import LogCollector, LogCounters, ProcessVitals, ServerCollector, make_registry
 from wonderq.model.masks import Mask
+from wonderq.ownership.front import Front
 from wonderq.rest.body_limits import body_limit
 from wonderq.runtime.clock import CautiousClock, Clock
 from wonderq.runtime.collector import CollectorPauses, no_collections
@@ -38,13 +39,20 @@ from wonderq.runtime.time_evidence import TimeEvidence
 from wonderq.sqs import refusals
 from wonderq.sqs.limits import STRICT, SqsLimits, relaxed
 from wonderq.state.state import UnreadableRecordError
-from wonderq_storage import Checkpoints, CorruptLogError, FileCheckpoints, FileLog, Log, Observer, StorageError
+from wonderq_storage import Checkpoints, CorruptLogError, FileCheckpoints, FileLog, Log, Observer, StorageError, Turn
 from wonderq_storage.errors import remedy
+
+if TYPE_CHECKING:
+    from wonderq_storage.nats import JetStream
 
 logger = logging.getLogger("wonderq")
 
 #: Open files besides connections and existing segments: new segments, checkpoints, and what libraries open.
 _SPARE_FILES = 256
+
+
+#: Settings without a meaning for a log in JetStream.
+_OF_A_FOLDER = ("fsync", "segment_bytes", "max_clock_jump", "accept_clock")
 
 
 class StartError(Exception):
@@ -67,7 +75,21 @@ def validate(settings: Settings) -> None:
             f"messages of {settings.message_bytes} bytes do not fit in a batch of {settings.batch_bytes}. Set a higher "
             "--batch-bytes or a lower --message-bytes."
         )
-    if settings.batch_bytes > settings.segment_bytes // 2:
+    default = Settings()
+    for name in _OF_A_FOLDER:
+        if settings.log is not None and getattr(settings, name) != getattr(default, name):
+            option = name.replace("_", "-")
+            raise StartError(
+                f"--{option} is for a log in a folder, and --log has it in NATS JetStream. Set no --{option}."
+            )
+    if settings.log is not None and settings.batch_bytes > MAX_SHARED_BATCH_BYTES:
+        raise StartError(
+            f"with --log, a batch may have {MAX_SHARED_BATCH_BYTES} bytes, and --batch-bytes is "
+            f"{settings.batch_bytes}. Set a lower --batch-bytes, or none."
+        )
+    if settings.log is None and settings.replicas is not None:
+        raise StartError("--replicas needs --log: a log in a folder is stored once. Set --log, or no --replicas.")
+    if settings.log is None and settings.batch_bytes > settings.segment_bytes // 2:
         raise StartError(
             f"a batch of {settings.batch_bytes} bytes takes more than half of a segment of {settings.segment_bytes}. "
             "Set a higher --segment-bytes or a lower --batch-bytes."
@@ -94,7 +116,7 @@ def serve(settings: Settings, signals: Signals, sources: Mapping[str, str] = Map
             logger.info("dashboard at %s/ui", server.url)
         signals.ready(server.stop, keys.reload)
         about = f"data {settings.data}, fsync {settings.fsync}, pid {os.getpid()}"
-        _announce(f"wonderq listening on {server.url} ({about})")
+        announce(f"wonderq listening on {server.url} ({about})")
         server.run(on_stop=broker.stop_claiming)
     logger.info("stopped cleanly")
 
@@ -123,13 +145,13 @@ def assembled(
         StartError: the folder, the key file or the address cannot be used.
     """
     check_folder(settings.data)
-    keys = _open_keys(settings)
-    _check_file_limit(settings)
+    keys = open_keys(settings)
+    check_file_limit(settings)
     began = time.monotonic()
     log_counters = LogCounters()
     with ExitStack() as stack:
         # Before the folder is opened, so that an address in use leaves no folder behind.
-        sockets = _bind(settings)
+        sockets = bind_addresses(settings)
         for each in sockets:
             stack.callback(each.close)
         with no_collections():
@@ -137,23 +159,27 @@ def assembled(
         stack.callback(broker.core.clock.remember, at_once=True)
         stack.callback(broker.close)
         stack.callback(maintenance.stop)
-        housekeeper = housekeeping(broker)
-        stack.callback(housekeeper.stop)
-        stack.callback(broker.stop_claiming)
+        run_housekeeping(stack, broker, housekeeping(broker))
         maintenance.start()
-        housekeeper.start()
         access = Access(keys, requests_per_second=settings.requests_per_second)
         registry = make_registry(broker)
         registry.register(LogCollector(log, log_counters, broker))
         vitals = ProcessVitals(log, log_counters, settings.connections)
-        app = _make_app(settings, sources, broker, access, registry, vitals)
-        server = vitals.server = _start_server(app, access, settings, sockets)
+        app = make_app(settings, sources, broker, access, registry, vitals)
+        server = vitals.server = start_server(app, access, settings, sockets)
         registry.register(ServerCollector(server, settings.connections))
         pauses = CollectorPauses(lambda: broker.long_lived_objects)
         pauses.start()
         stack.callback(pauses.stop)
         logger.info("ready after %.2f s; log of %d bytes", time.monotonic() - began, log.used_bytes())
         yield Assembly(broker, server, keys)
+
+
+def run_housekeeping(stack: ExitStack, broker: Broker, housekeeper: Housekeeper) -> None:
+    """Start the housekeeper, and stop it together with the delivery of messages when the stack is closed."""
+    stack.callback(housekeeper.stop)
+    stack.callback(broker.stop_claiming)
+    housekeeper.start()
 
 
 def check_folder(folder: Path) -> None:
@@ -171,7 +197,7 @@ def check_folder(folder: Path) -> None:
         raise StartError(explain(error, str(folder))) from error
 
 
-def _announce(line: str) -> None:
+def announce(line: str) -> None:
     """Print a line. A full disk or a closed pipe behind standard output does not stop the broker."""
     try:
         print(line, flush=True)
@@ -181,7 +207,7 @@ def _announce(line: str) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _open_keys(settings: Settings) -> Keys:
+def open_keys(settings: Settings) -> Keys:
     """Read the key file. Without keys, the address must be on loopback unless the settings are insecure.
 
     Raises:
@@ -201,7 +227,13 @@ def _open_keys(settings: Settings) -> Keys:
     return keys
 
 
-def _make_app(
+def trusted_hosts(settings: Settings) -> TrustedHosts | None:
+    """Return the names by which clients may call a broker without keys; None if any will do."""
+    host, _ = settings.listen
+    return TrustedHosts((host, *settings.hosts)) if settings.hosts or _is_loopback(host) else None
+
+
+def make_app(
     settings: Settings,
     sources: Mapping[str, str],
     broker: Broker,
@@ -209,13 +241,12 @@ def _make_app(
     registry: CollectorRegistry,
     vitals: ProcessVitals,
 ) -> App:
-    host, _ = settings.listen
-    hosts = TrustedHosts((host, *settings.hosts)) if settings.hosts or _is_loopback(host) else None
+    """Return the application that serves a broker."""
     return create_app(
         broker,
         access,
         registry,
-        hosts=hosts,
+        hosts=trusted_hosts(settings),
         cors_origins=settings.cors_origins,
         sqs_limits=_sqs_limits(settings),
         address=PublicAddress(settings.public_url, settings.trusted_proxies),
@@ -242,7 +273,7 @@ def _explain_address(settings: Settings) -> Iterator[None]:
         ) from error
 
 
-def _bind(settings: Settings) -> list[socket.socket]:
+def bind_addresses(settings: Settings) -> list[socket.socket]:
     """Bind the addresses, without listening yet.
 
     Raises:
@@ -252,22 +283,28 @@ def _bind(settings: Settings) -> list[socket.socket]:
         return bind(*settings.listen)
 
 
-def _start_server(app: App, access: Access, settings: Settings, sockets: Sequence[socket.socket]) -> Server:
+def start_server(app: App | Front, access: Access, settings: Settings, sockets: Sequence[socket.socket]) -> Server:
     """Listen, without serving requests yet.
+
+    A `Front` decides by itself about heads and bodies while there is no broker.
 
     Raises:
         StartError: the address is in use meanwhile.
     """
+    check_head = access.check_head
+    limit = body_limit(access.router, settings.limits, sqs_batch_bytes=_sqs_limits(settings).batch_bytes)
+    if isinstance(app, Front):
+        check_head, limit = app.check_head, app.limit_of(limit, settings.max_body_bytes)
     with _explain_address(settings):
         server = Server(
             app,
             *settings.listen,
             connections=settings.connections,
             connections_per_address=settings.connections_per_address,
-            check_head=access.check_head,
+            check_head=check_head,
             render_error=refusals.render_if_for_sqs,
             max_body_bytes=settings.max_body_bytes,
-            body_limit=body_limit(access.router, settings.limits, sqs_batch_bytes=_sqs_limits(settings).batch_bytes),
+            body_limit=limit,
             sockets=sockets,
         )
     server.counters.log_requests = settings.access_log
@@ -283,17 +320,48 @@ class OpenedLog(NamedTuple):
     """Size of the parts in which the log drops its oldest records."""
 
 
-def open_log(settings: Settings, observer: Observer | None = None) -> OpenedLog:
+class Sharing(NamedTuple):
+    """What a log in JetStream needs besides the settings."""
+
+    jetstream: JetStream
+    node: str
+    """Name of this process, for people."""
+    turn: Turn | None = None
+    """Decides when to take the log over; None for as soon as it is read."""
+    patience_s: float = 30.0
+    """Limit of the repetitions of a call to NATS."""
+
+
+def open_log(settings: Settings, observer: Observer | None = None, sharing: Sharing | None = None) -> OpenedLog:
     """Open the log that the settings name. Only this function knows what kind of log that is.
 
-    ``observer`` is called for each group and sync.
+    ``observer`` is called for each group and sync. A log in JetStream needs ``sharing``.
 
     Raises:
         StorageError, OSError: the log cannot be opened.
     """
-    folder, segment_bytes = settings.data, settings.segment_bytes
-    log = FileLog(folder, sync=settings.fsync, segment_bytes=segment_bytes, observer=observer)
-    return OpenedLog(log, FileCheckpoints(folder), segment_bytes)
+    if settings.log is None:
+        folder, segment_bytes = settings.data, settings.segment_bytes
+        log = FileLog(folder, sync=settings.fsync, segment_bytes=segment_bytes, observer=observer)
+        return OpenedLog(log, FileCheckpoints(folder), segment_bytes)
+    assert sharing is not None
+    # Not at the top: a broker on a folder does without the client of NATS.
+    from wonderq_storage.jetstream_checkpoints import JetStreamCheckpoints  # noqa: PLC0415
+    from wonderq_storage.jetstream_log import DEFAULT_PART_BYTES, MOST_RECORD_BYTES, JetStreamLog  # noqa: PLC0415
+
+    stream, replicas = settings.log.stream, settings.replica_count
+    shared = JetStreamLog(
+        sharing.jetstream,
+        stream,
+        node=sharing.node,
+        replicas=replicas,
+        max_bytes=settings.log_bytes,
+        max_record_bytes=MOST_RECORD_BYTES,
+        patience_s=sharing.patience_s,
+        observer=observer,
+        turn=sharing.turn,
+    )
+    return OpenedLog(shared, JetStreamCheckpoints(sharing.jetstream, stream, replicas=replicas), DEFAULT_PART_BYTES)
 
 
 def open_broker(
@@ -360,7 +428,7 @@ def _is_loopback(host: str) -> bool:
     return all(ipaddress.ip_address(address).is_loopback for address in addresses)
 
 
-def _check_file_limit(settings: Settings) -> None:
+def check_file_limit(settings: Settings) -> None:
     """Check that this process may open a file for each connection and segment, and some more.
 
     The command line has raised the limit as far as this user may (`wonderq.cli.serve.raise_file_limit`).

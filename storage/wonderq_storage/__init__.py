@@ -23,7 +23,8 @@ a start does with a folder, `salvage` reads past damage. `sync_policy` defines w
 `observer` the callbacks for metrics, `disk` the calls to the operating system, `errors` the exceptions.
 
 **Without a folder.** `jetstream_log` implements the same protocol in a stream of NATS JetStream, with assumptions of
-its own. `nats` is its client.
+its own. `jetstream_checkpoints` keeps the checkpoints there. Over `jetstream_peers` the processes that share the log
+hear of each other. `nats` is its client.
 """
 
 from wonderq_storage.checkpoint import FileCheckpoints
@@ -39,10 +40,21 @@ from wonderq_storage.errors import (
     RecordTooLargeError,
     StorageError,
     TrimmedError,
+    UnsuitableStreamError,
     UnsupportedFormatError,
 )
 from wonderq_storage.file_log import DEFAULT_SEGMENT_BYTES, FileLog
-from wonderq_storage.log import Checkpoints, Log, LogFiles, Mark, Position, StaleMarkError
+from wonderq_storage.log import (
+    Checkpoints,
+    Log,
+    LogFiles,
+    Mark,
+    Position,
+    Reached,
+    SharedLog,
+    StaleMarkError,
+    Turn,
+)
 from wonderq_storage.observer import Observer
 from wonderq_storage.sync_policy import SyncPolicy
 
@@ -64,10 +76,14 @@ __all__ = [
     "Mark",
     "Observer",
     "Position",
+    "Reached",
     "RecordTooLargeError",
+    "SharedLog",
     "StaleMarkError",
     "StorageError",
     "SyncPolicy",
     "TrimmedError",
+    "Turn",
+    "UnsuitableStreamError",
     "UnsupportedFormatError",
 ]

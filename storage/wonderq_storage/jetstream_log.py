@@ -14,7 +14,6 @@ message to message (`wonderq_storage.jetstream_frame`).
 from __future__ import annotations
 
 import logging
-import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -36,15 +35,14 @@ from wonderq_storage.jetstream_replay import (
     Part,
     Place,
     Progress,
-    claim,
     pack_position,
-    place_of,
     read_message,
     unpack_position,
 )
 from wonderq_storage.jetstream_stream import Stream
-from wonderq_storage.log import Mark, Position, StaleMarkError
-from wonderq_storage.nats import JetStream, StoredMessage
+from wonderq_storage.jetstream_takeover import AtOnce, Takeover
+from wonderq_storage.log import Mark, Position, Turn
+from wonderq_storage.nats import JetStream, StoredMessage, StreamInfo
 from wonderq_storage.observer import Observer
 
 logger = logging.getLogger("wonderq.storage")
@@ -54,13 +52,14 @@ DEFAULT_PART_BYTES = 64 << 20
 DEFAULT_CACHE_BYTES = 64 << 20
 
 #: Size of the largest record, and the most that can be set. JetStream does not recommend messages above 8 MiB.
-DEFAULT_MAX_RECORD_BYTES, _MOST_RECORD_BYTES = 4 << 20, 7 << 20
+DEFAULT_MAX_RECORD_BYTES, MOST_RECORD_BYTES = 4 << 20, 7 << 20
 
 #: A group that is larger takes no more records, unless the first of them is larger.
 _GROUP_BYTES = 1 << 20
 
-#: Part of a record's largest size that `confirm` leaves free in a stream.
-_CONFIRM_LEAVES = 8
+#: Eighths of a record's largest size that `confirm` leaves free in a stream. Producing leaves four, compaction two,
+#: claiming one: reads must not use up the room that compaction needs to make more.
+_CONFIRM_LEAVES_EIGHTHS = 3
 
 #: Part of the stream's `max_bytes` that stays free for epoch records: a 64th, within these bounds.
 _RESERVED_SHARE, _LEAST_RESERVED_BYTES, _MOST_RESERVED_BYTES = 64, 1 << 10, 1 << 20
@@ -113,10 +112,11 @@ class JetStreamLog:
     """A `wonderq_storage.log.Log` in a stream, which is made if there is none.
 
     ``node`` names this process in the epoch record. ``replicas`` and ``max_bytes`` are used when the stream is made.
-    ``attempt_s`` limits each call to a server, ``patience_s`` the repetitions of a call. The caller owns the connection
+    ``attempt_s`` limits each call to a server, ``patience_s`` the repetitions of a call. ``turn`` decides when to take
+    the log over; without it, `replay` does so as soon as it has read the log. The caller owns the connection
     of ``jetstream``, and closes it after the log.
 
-    A stream that is restored from a backup needs a new name, because a former owner of the old one may still run.
+    Before a stream is restored from a backup, all processes on it must have ended: a former owner must not meet it.
 
     In a full stream, `confirm` raises `DiskFullError`, because JetStream must append a message for it. Each
     acknowledged record confirms as well.
@@ -146,11 +146,12 @@ class JetStreamLog:
         attempt_s: float = 2.0,
         patience_s: float = 30.0,
         observer: Observer | None = None,
+        turn: Turn | None = None,
     ) -> None:
         if len(node.encode()) > _MAX_NODE_BYTES:
             raise ValueError(f"the name of a node may have {_MAX_NODE_BYTES} bytes")
-        if max_record_bytes > _MOST_RECORD_BYTES:
-            raise ValueError(f"a record in a stream may have {_MOST_RECORD_BYTES:,} bytes")
+        if max_record_bytes > MOST_RECORD_BYTES:
+            raise ValueError(f"a record in a stream may have {MOST_RECORD_BYTES:,} bytes")
         self.failure: str | None = None
         self._error: type[LogFailedError] = LogFailedError
         self._stream = Stream(jetstream, stream, attempt_s=attempt_s, patience_s=patience_s)
@@ -162,6 +163,7 @@ class JetStreamLog:
         self._max_record_bytes = max_record_bytes
         self._cache = MessageCache(cache_bytes)
         self._observer = observer or Observer()
+        self._turn = turn or AtOnce()
         self._callbacks: list[Callable[[LogLostError], None]] = []
 
         self._replayed: Progress | None = None  # once a replay was read to its end
@@ -204,6 +206,16 @@ class JetStreamLog:
         return self._appender.retries
 
     @property
+    def log_id(self) -> bytes:
+        """Identity of the log, the same for all of its owners; empty before the log is started."""
+        return self._log_id
+
+    @property
+    def acknowledged_sequence(self) -> int:
+        """Sequence of the newest message that JetStream has acknowledged; 0 before the log is started."""
+        return self._written[0]
+
+    @property
     def epoch(self) -> int:
         """Number of this ownership; 0 before the log is started."""
         return self._epoch
@@ -223,43 +235,22 @@ class JetStreamLog:
         self._replayed = None
         return self._replay(mark)
 
-    def _replay(self, mark: Mark | None) -> Iterator[tuple[Position, memoryview]]:
-        stream = self._stream
+    def prepare(self) -> StreamInfo:
+        """Make the stream if there is none, check that it is suitable, and return its state.
+
+        Raises:
+            UnsuitableStreamError: the stream or the server is set up in a way that could lose records.
+            LogFailedError: JetStream does not answer.
+        """
         largest = _FRAME_BYTES + frame.LENGTH_BYTES + max(self._max_record_bytes, _GROUP_BYTES)
-        info = stream.open(replicas=self._replicas, max_bytes=self._max_bytes, message_bytes=largest)
-        log_id, epoch, after = secrets.token_bytes(16), 0, 0
-        if (newest := stream.newest_epoch()) is not None:
-            message = read_message(stream, newest)
-            log_id, epoch, after = message.log_id, message.epoch, newest.sequence
-        progress = Progress(stream, info.first_sequence, self._part_bytes)
-        if mark is not None:
-            place = place_of(mark, log_id)
-            if place.sequence + 1 < info.first_sequence:
-                raise StaleMarkError("the mark is from before the oldest record")
-            if stream.info_reaching(place.sequence).last_sequence < place.sequence:
-                reason = f"the message was acknowledged, and the stream ends with message {info.last_sequence}"
-                raise CorruptLogError(stream.place(place.sequence), 0, reason)
-            progress.resume(place, info.first_sequence)
-        begin = 0 if mark is None else mark.end
-        yield from self._read_up_to(progress, info.last_sequence, begin)
+        return self._stream.open(replicas=self._replicas, max_bytes=self._max_bytes, message_bytes=largest)
 
-        token = secrets.token_hex(16)
-        record = frame.pack_epoch(log_id, epoch + 1, frame.Writer(self._node, token))
-        own = claim(stream, record, token, after)
-        logger.info("epoch %d of the log in the stream %s begins with message %d", epoch + 1, stream.name, own)
-        yield from self._read_up_to(progress, own, begin)
-        if progress.token != token:
-            raise CorruptLogError(stream.place(own), 0, "the acknowledged epoch record is not there")
-        self._epoch_record = record
-        self._replayed = progress
-
-    def _read_up_to(self, progress: Progress, last: int, begin: Position) -> Iterator[tuple[Position, memoryview]]:
-        """Yield the records up to a message that are at ``begin`` or after it."""
-        for stored in self._stream.messages(progress.sequence + 1, last):
-            base = pack_position(stored.sequence, 0)
-            for offset, record in _records(self._stream, stored, progress.read(stored)):
-                if base + offset >= begin:
-                    yield base + offset, record
+    def _replay(self, mark: Mark | None) -> Iterator[tuple[Position, memoryview]]:
+        info = self.prepare()
+        takeover = Takeover(self._stream, self._node, self._turn, self._part_bytes)
+        yield from takeover.records(info, mark)
+        self._epoch_record = takeover.epoch_record
+        self._replayed = takeover.progress
 
     def start(self) -> None:
         progress = self._replayed
@@ -274,6 +265,7 @@ class JetStreamLog:
         self._written = (progress.sequence, progress.chain)
         self._max_bytes = info.config["max_bytes"]
         # Sizes of messages that were read, or came with a mark, are estimates; the stream knows the sum.
+        progress.drop_before(info.first_sequence)
         self._parts = progress.parts
         self._used_bytes = info.bytes
         self._parts[-1].bytes = max(info.bytes - sum(each.bytes for each in self._parts[:-1]), 0)
@@ -347,8 +339,8 @@ class JetStreamLog:
         with self._mutex:
             group = self._gathering_group()
             if not group.is_due:
-                # Claims and deletes need that room, and they lead to more of it. A message that only confirms does not.
-                self._check_room(self._reserved_bytes + self._max_record_bytes // _CONFIRM_LEAVES)
+                leave_bytes = self._max_record_bytes * _CONFIRM_LEAVES_EIGHTHS // 8
+                self._check_room(leave_bytes + self._reserved_bytes)
                 group.is_due = True
             return group.end_position
 
@@ -462,7 +454,7 @@ class JetStreamLog:
     def _read_part(self, first: int, last: int) -> Iterator[tuple[Position, memoryview]]:
         progress = Progress(self._stream, first, self._part_bytes)
         try:
-            yield from self._read_up_to(progress, last, 0)
+            yield from progress.read_up_to(last, 0)
         except LogMovedError as error:
             self._adopt_beginning()
             raise TrimmedError(f"records before message {last + 1} were dropped") from error
@@ -570,15 +562,6 @@ class JetStreamLog:
             self._closed = True  # before the sync below, so that nothing is appended after it
         if self._open is not None and self.failure is None:
             self.sync()
-
-
-def _records(
-    stream: Stream, stored: StoredMessage, records: Iterator[tuple[int, memoryview]]
-) -> Iterator[tuple[int, memoryview]]:
-    try:
-        yield from records
-    except frame.FrameError as error:
-        raise CorruptLogError(stream.place(stored.sequence), error.offset, error.reason) from error
 
 
 def _runs(sequences: list[int]) -> Iterator[tuple[int, int]]:

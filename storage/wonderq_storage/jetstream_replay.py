@@ -84,6 +84,21 @@ class Progress:
         begun = [each for each in parts if each.sequence <= first_sequence]
         self.parts = [Part(first_sequence, begun[-1].bytes if begun else 0), *later]
 
+    def read_up_to(self, last: int, begin: Position) -> Iterator[tuple[Position, memoryview]]:
+        """Yield the records up to the message ``last`` that are at ``begin`` or after it.
+
+        Raises: as `read` and `wonderq_storage.jetstream_stream.Stream.messages`.
+        """
+        for stored in self._stream.messages(self.sequence + 1, last):
+            base = pack_position(stored.sequence, 0)
+            records = self.read(stored)
+            try:
+                for offset, record in records:
+                    if base + offset >= begin:
+                        yield base + offset, record
+            except frame.FrameError as error:
+                raise CorruptLogError(self._stream.place(stored.sequence), error.offset, error.reason) from error
+
     def read(self, stored: StoredMessage) -> Iterator[tuple[int, memoryview]]:
         """Verify the next message, and return the offsets and the records in it.
 
@@ -119,6 +134,12 @@ class Progress:
             raise self._corrupt(stored, f"it is of epoch {message.epoch}, after epoch {self.epoch} had begun")
         if self.chain not in (None, message.chain):
             raise self._corrupt(stored, f"it does not follow on message {self.sequence}")
+
+    def drop_before(self, first_sequence: int) -> None:
+        """Forget the parts that were dropped from the stream, which begins with ``first_sequence`` now."""
+        while len(self.parts) > 1 and self.parts[1].sequence <= first_sequence:
+            self.parts.pop(0)
+        self.parts[0].sequence = max(self.parts[0].sequence, first_sequence)
 
     def _count(self, stored: StoredMessage) -> None:
         if self.parts[-1].bytes >= self._part_bytes:

@@ -65,6 +65,44 @@ _REQUIRED: dict[str, Any] = {
 _ABSENT = {name: False for name, value in _REQUIRED.items() if isinstance(value, bool)}
 
 
+#: Versions of nats-server that the tests run with, by their beginning.
+TESTED_VERSION = "2.15."
+
+#: Longest wait for another server to tell its settings.
+_SETTINGS_S = 0.3
+
+
+def check_servers(jetstream: JetStream) -> bool:
+    """Check that all servers sync before they acknowledge; return whether this account may ask them.
+
+    Raises:
+        UnsuitableStreamError: one of them does not.
+        NatsError: no server can be reached.
+    """
+    found = jetstream.server_settings(timeout_s=_SETTINGS_S)
+    for each in found:
+        check_version(each.name, each.version)
+        if not each.syncs_always:
+            raise UnsuitableStreamError(
+                f"the NATS server {each.name} acknowledges messages before they are on its disk, so a power cut could "
+                "lose them. Set sync_interval: always in the jetstream block of its configuration."
+            )
+    return bool(found)
+
+
+def check_version(name: object, version: object) -> None:
+    """Check the version of a server.
+
+    Raises:
+        UnsuitableStreamError: WonderQ was not tested with it.
+    """
+    if not str(version).startswith(TESTED_VERSION):
+        raise UnsuitableStreamError(
+            f"the NATS server {name} has version {version}, and this WonderQ is tested with {TESTED_VERSION}x. Install "
+            "that version of nats-server, or another version of WonderQ."
+        )
+
+
 class Stream:
     """A stream of one log.
 
@@ -100,6 +138,7 @@ class Stream:
             LogFailedError: no server can be reached.
         """
         server = self.patiently(lambda: self._jetstream.connection.server_info(timeout_s=self._attempt_s))
+        check_version(server.get("server_name"), server.get("version"))
         if server["max_payload"] < message_bytes + _HEADERS_BYTES:
             raise UnsuitableStreamError(
                 f"the NATS server takes messages of {server['max_payload']:,} bytes, and the log needs "
@@ -209,7 +248,8 @@ class Stream:
             for _ in range(min(from_leader, last + 1 - first)):
                 found = self.get(first)
                 if found is None:
-                    raise self._missing(first)
+                    self._check_missing(first)
+                    break
                 yield found
                 first += 1
 
@@ -219,15 +259,20 @@ class Stream:
             self.name, first, messages=count, max_bytes=_BATCH_BYTES, timeout_s=min(self._attempt_s, _REPLICA_S)
         )
 
-    def _missing(self, sequence: int) -> LogMovedError | CorruptLogError:
-        info = self.info()
+    def _check_missing(self, sequence: int) -> None:
+        """Return if a message is there that the leader did not have: it was just elected, or does not lead any more.
+
+        Raises:
+            LogMovedError, CorruptLogError: it is really missing.
+        """
+        info = self.info_reaching(sequence)
         if info.first_sequence > sequence:
-            return LogMovedError(f"the stream {self.name} begins with message {info.first_sequence} now")
+            raise LogMovedError(f"the stream {self.name} begins with message {info.first_sequence} now")
         if info.last_sequence < sequence:
             reason = f"the message is missing: the stream ends with message {info.last_sequence}"
-        else:
-            reason = "the message is missing between others"
-        return CorruptLogError(self.place(sequence), 0, reason)
+            raise CorruptLogError(self.place(sequence), 0, reason)
+        if self.get(sequence) is None:
+            raise CorruptLogError(self.place(sequence), 0, "the message is missing between others")
 
     def place(self, sequence: int) -> str:
         """Return the name of a message, for people."""

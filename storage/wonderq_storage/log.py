@@ -231,3 +231,68 @@ class Checkpoints(Protocol):
 
     def remove_unfinished(self) -> None:
         """Remove what a crash left of checkpoints. Call it after a replay: a damaged log stays as it is."""
+
+
+class SharedLog(Log, Protocol):
+    """A log that several processes share, of which one at a time owns it."""
+
+    def prepare(self) -> object:
+        """Make the log if there is none, and check that it is suitable. It may take as long as a network does.
+
+        Raises:
+            UnsuitableStreamError: it is set up in a way that could lose records.
+            LogFailedError: it cannot be reached.
+        """
+
+    @property
+    def log_id(self) -> bytes:
+        """Identity of the log, the same for all of its owners; empty before the log is started."""
+
+    @property
+    def epoch(self) -> int:
+        """Number of this ownership; 0 before the log is started."""
+
+    @property
+    def acknowledged_sequence(self) -> int:
+        """Number of the newest group that is durable; 0 before the log is started."""
+
+    @property
+    def waiting_s(self) -> float:
+        """How long the oldest group that is not durable has been waiting for that; 0 without one."""
+
+    @property
+    def append_retries(self) -> int:
+        """Number of groups that were sent again."""
+
+
+class Reached(NamedTuple):
+    """How far a process has read a log."""
+
+    log_id: bytes | None
+    """Identity of the log; None while nothing was ever written to it."""
+    epoch: int
+    """Number of the newest ownership; 0 in a new log."""
+    sequence: int
+    """Sequence of the newest message that was read."""
+
+
+class Turn(Protocol):
+    """Decides when a process takes over a log that other processes share."""
+
+    def wait(self, reached: Reached) -> int | None:
+        """Wait until there is more to read, or until the log is to be taken over.
+
+        Return the sequence of a later message that was acknowledged, or None to take over.
+
+        Raises:
+            LogClosedError: this process gives up.
+        """
+
+    def known_sequence(self, log_id: bytes | None) -> int:
+        """Return the sequence of the newest message that is known to be acknowledged, or 0."""
+
+    def beaten(self, error: LogLostError) -> None:
+        """Another process was faster. Return to wait for the next turn, or raise ``error``."""
+
+    def claimed(self, epoch: int) -> None:
+        """This process owns the log from now on, and reads the rest of it."""

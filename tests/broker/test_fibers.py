@@ -17,7 +17,8 @@ from tests.support.waiting import PATIENCE_S
 from wonderq.broker.broker import Broker
 from wonderq.runtime.durability import DurabilityWaiter
 from wonderq.runtime.fibers import Event, Hub
-from wonderq_storage import FileLog, LogFailedError
+from wonderq.runtime.offload import BlockingPool
+from wonderq_storage import FileLog, LogClosedError, LogFailedError
 
 #: Longer than any test waits: a wait that ends only when this is over is a failure.
 LONG_S = 4 * PATIENCE_S
@@ -330,6 +331,25 @@ class TestDurability:
         loop.hub.run()
         assert done == [1, 2]
 
+    def test_who_comes_after_the_end_asks_the_log_itself(
+        self, loop: Loop, log: MemoryLog, durability: DurabilityWaiter
+    ) -> None:
+        """A process that shares its log ends a broker while requests of it are still served."""
+        done: list[int] = []
+
+        def put(number: int) -> None:
+            position = log.append(b"record")
+            if number == 2:
+                durability.close()  # in the same turn, so after the first has gathered and before anybody is handed over
+            durability.wait(position)
+            done.append(number)
+
+        loop.hub.spawn(partial(put, 0))
+        loop.until(lambda: done)
+        for number in (1, 2):
+            loop.hub.spawn(partial(put, number))
+        loop.until(lambda: len(done) == 3)
+
     def test_a_failure_reaches_everybody(self, loop: Loop, log: MemoryLog, durability: DurabilityWaiter) -> None:
         failures: list[str] = []
 
@@ -384,3 +404,10 @@ def test_fibers_and_threads_can_use_one_broker(tmp_path: Path, loop: Loop) -> No
     assert sorted(got) == sorted(f"{part}.{n}" for part in range(4) for n in range(50))
     broker.stop_claiming()
     broker.close()
+
+
+def test_a_pool_whose_broker_has_ended_refuses_work() -> None:
+    pool = BlockingPool(1)
+    pool.close()
+    with pytest.raises(LogClosedError):
+        pool.run(lambda: 1)

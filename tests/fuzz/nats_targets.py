@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from tests.fuzz.target import Target
+from wonderq.ownership.announcements import Announcement, decode
 from wonderq_storage import jetstream_frame
 from wonderq_storage.nats import ProtocolError
 from wonderq_storage.nats.headers import encode_headers, parse_headers
 from wonderq_storage.nats.protocol import MAX_LINE_BYTES, Delivery, Event, Parser
 
 _MAX_MESSAGE_BYTES = 1 << 17
+
+_ANNOUNCEMENTS = (
+    Announcement("10.0.0.1:7979", "0123456789abcdef", "owner", 7, "ff" * 16, 12_345, 1_796_002_563_807),
+    Announcement("é", "t", "standing_by", 0, "", 0, 0),
+)
 
 
 def _read(chunks: list[bytes]) -> tuple[list[Event], bool]:
@@ -72,6 +78,16 @@ def check_message(data: bytes) -> str:
     return "read"
 
 
+def check_announcement(data: bytes) -> str:
+    """What another process announces is read whole or not at all."""
+    said = decode(data)
+    if said is None:
+        return "refused"
+    assert decode(said.encode()) == said
+    assert len(said.node) + len(said.token) + len(said.log_id) < 400
+    return "read"
+
+
 def _message_samples() -> list[bytes]:
     log_id = bytes(range(16))
     groups: tuple[list[bytes], ...] = ([], [b""], [b"a"], [b"record", b"", b"x" * 300])
@@ -101,4 +117,5 @@ def targets() -> list[Target]:
         Target("nats", check_operations, _operation_samples(), cost=10),
         Target("nats headers", check_headers, [*headers, *statuses]),
         Target("jetstream message", check_message, _message_samples()),
+        Target("announcement", check_announcement, [said.encode() for said in _ANNOUNCEMENTS]),
     ]

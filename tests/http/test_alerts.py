@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.support.alerting import ALERTS, DOCS, alerts, of_dashboard
+from tests.support.alerting import ALERTS, alerts, documented_metrics, of_dashboard
 from tests.support.broker_process import RunningBroker
 from tests.support.http_client import Wire
+from tests.support.scripted_peers import metrics_of_a_node
 from tests.support.waiting import PATIENCE_S
 from wonderq.model.status import STATUS_BY_NAME
 
@@ -32,7 +33,7 @@ def labels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
         wire("GET", "/metrics")
         text = wire("GET", "/metrics").content.decode()
     found: dict[str, set[str]] = {"wonderq_checkpoint_timestamp_seconds": set()}  # there is none yet
-    for name, inside in re.findall(r"^(\w+)(?:{(.*)})? \S+$", text, re.MULTILINE):
+    for name, inside in re.findall(r"^(\w+)(?:{(.*)})? \S+$", text + metrics_of_a_node(), re.MULTILINE):
         found.setdefault(name, set()).update(re.findall(r"(\w+)=", inside))
     return found | OF_PROMETHEUS
 
@@ -48,7 +49,7 @@ def check(query: str, labels: dict[str, set[str]]) -> None:
             assert label in labels[name] | {"job", "instance"}, f"{label} of {name} in {query}"
             assert label != "status" or "queue" not in labels[name] or value in STATUS_BY_NAME, value
     for group in re.findall(r"\bby \(([^)]*)\)", query):
-        assert set(re.split(r",\s*", group)) <= used | {"instance"}, query
+        assert set(re.split(r",\s*", group)) <= used | {"instance", "job"}, query
 
 
 def test_the_dashboard_asks_for_what_there_is(labels: dict[str, set[str]]) -> None:
@@ -70,16 +71,19 @@ def test_each_alert_asks_for_what_there_is_and_says_what_to_do(labels: dict[str,
         assert alert["labels"]["severity"] in ("critical", "warning")
         assert alert["annotations"]["runbook"].strip().endswith(".")
         for label in re.findall(r"\$labels\.(\w+)", json.dumps(alert["annotations"])):
-            assert label in {"instance"}.union(*(labels[name] for name in re.findall(r"\bwonderq_\w+", alert["expr"])))
+            assert label in {"instance", "job"}.union(
+                *(labels[name] for name in re.findall(r"\bwonderq_\w+", alert["expr"]))
+            )
 
 
 def test_metrics_that_the_documentation_does_not_have_are_not_used() -> None:
-    known = set(re.findall(r"^\| `(\w+)` \|", (DOCS / "METRICS.md").read_text(), re.MULTILINE)) | {"up"}
+    of_broker, of_node = documented_metrics()
+    known = of_broker.keys() | of_node.keys() | {"up"}
     text = " ".join([*of_dashboard(), *(alert["expr"] for alert in alerts())])
     used = {re.sub("_(bucket|sum|count)$", "", name) for name in re.findall(r"\b(?:wonderq|process)_\w+", text)}
     assert used <= known
     # And most of what there is can be seen.
-    assert {name for name in known if name.startswith("wonderq")} <= used
+    assert {name for name in of_broker if name.startswith("wonderq")} <= used
 
 
 # Tests with promtool
@@ -185,6 +189,30 @@ SERIES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "WonderQHousekeeperEnded": (
         {"wonderq_housekeeper_up": "0x200", "wonderq_ready": "1x200"},
         {"wonderq_housekeeper_up": "1x200", "wonderq_ready": "1x200"},
+    ),
+    "WonderQNoOwner": (
+        {f'wonderq_role{{role="owner",job="w",instance="{each}"}}': "0x200" for each in "ab"},
+        {
+            'wonderq_role{role="owner",job="w",instance="a"}': "0x200",
+            'wonderq_role{role="owner",job="w",instance="b"}': "1x200",
+        },
+    ),
+    "WonderQLogDamaged": ({'wonderq_role{role="damaged"}': "1x200"}, {'wonderq_role{role="owner"}': "1x200"}),
+    "WonderQReplicaMissing": (
+        {"wonderq_log_replicas": "3x200", "wonderq_log_replicas_current": "2x200"},
+        {"wonderq_log_replicas": "3x200", "wonderq_log_replicas_current": "3x200"},
+    ),
+    "WonderQNobodyStandsBy": (
+        {'wonderq_role{role="standing_by",job="w",instance="a"}': "0x200"},
+        {f'wonderq_role{{role="standing_by",job="w",instance="{each}"}}': "0x200" for each in "ab"},
+    ),
+    "WonderQTakesOverOften": (
+        {"wonderq_log_takeovers_total": "0+1x200"},
+        {"wonderq_log_takeovers_total": "0x170 1x30"},
+    ),
+    "WonderQClocksDiffer": (
+        {"wonderq_clock_ahead_of_others_seconds": "-0.2x200"},
+        {"wonderq_clock_ahead_of_others_seconds": "0.05x200"},
     ),
     "WonderQNoCheckpoint": (
         {"wonderq_checkpoint_lag_bytes": "0+10000000x200", "wonderq_checkpoint_bytes": "1000x200"},

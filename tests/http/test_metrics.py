@@ -17,6 +17,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
+from tests.support.alerting import documented_metrics
 from tests.support.broker_process import RunningBroker
 from tests.support.clock import FakeClock
 from tests.support.http_client import Client, ServedBroker, Wire, WireReply, read_reply, request, serving
@@ -28,8 +29,6 @@ from wonderq.broker.broker import Broker
 from wonderq.broker.counters import NAMED_QUEUES, OTHER_QUEUES
 from wonderq.metrics import LogCollector, LogCounters, ProcessVitals
 from wonderq_storage import CorruptLogError, FileLog
-
-DOCS = Path(__file__).parents[2] / "docs"
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -70,8 +69,10 @@ class Documented(NamedTuple):
 
 
 def documented() -> list[Documented]:
-    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| ([^|]*)\| \S", (DOCS / "METRICS.md").read_text(), re.MULTILINE)
-    return [Documented(name, kind, frozenset(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows]
+    of_broker, _ = documented_metrics()
+    return [
+        Documented(name, kind, frozenset(re.findall(r"`(\w+)`", labels))) for name, (kind, labels) in of_broker.items()
+    ]
 
 
 @pytest.fixture(scope="module")

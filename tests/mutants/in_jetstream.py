@@ -42,8 +42,8 @@ MUTANTS = [
         "confirm_without_an_append",
         "A frozen owner answers reads and refusals from the past.",
         _LOG,
-        "// _CONFIRM_LEAVES)\n                group.is_due = True\n",
-        "// _CONFIRM_LEAVES)\n",
+        "                self._check_room(leave_bytes + self._reserved_bytes)\n                group.is_due = True\n",
+        "                self._check_room(leave_bytes + self._reserved_bytes)\n",
         (f"{_TESTS}::test_a_deposed_writer_confirms_nothing",),
     ),
     Mutant(
@@ -145,10 +145,13 @@ MUTANTS = [
     Mutant(
         "lost_end_is_not_noticed",
         "A checkpoint knows of acknowledged messages that the stream has lost, and nobody is told.",
-        _LOG,
-        "stream.info_reaching(place.sequence).last_sequence < place.sequence:",
-        "stream.info_reaching(place.sequence).last_sequence < 0:",
-        (f"{_TESTS}::test_a_stream_that_lost_its_end_is_damage",),
+        "storage/wonderq_storage/jetstream_takeover.py",
+        "        if info.last_sequence < sequence:\n",
+        "        if False:\n",
+        (
+            "tests/storage/test_jetstream_takeover.py::test_a_stream_that_ends_before_what_was_acknowledged_is_damaged",
+            f"{_TESTS}::test_a_stream_that_lost_its_end_is_damage",
+        ),
     ),
     Mutant(
         "room_is_not_counted",

@@ -576,7 +576,7 @@ def test_an_acknowledged_epoch_record_must_be_there(stream: LogStream) -> None:
 
 
 def test_a_stream_that_is_too_short_is_damage(stream: LogStream) -> None:
-    log = stream.start()
+    log = stream.start(patience_s=SOON_S)
     with pytest.raises(
         CorruptLogError, match="message 2, byte 0: the message is missing: the stream ends with message 1"
     ):
@@ -942,8 +942,16 @@ def test_the_room_of_an_existing_stream_counts(stream: LogStream) -> None:
     assert log.free_bytes() + log.used_bytes() == 3 * PART_BYTES
 
 
+@pytest.mark.parametrize("version", ["2.14.9", "2.16.0", "2.1", None])
+def test_a_server_of_a_version_that_was_not_tested_is_refused(version: str | None) -> None:
+    with FakeNats(version=version, server_name="n7") as server, closing(Connection(server.url)) as connection:
+        log = JetStreamLog(JetStream(connection), "S", node="x")
+        with pytest.raises(UnsuitableStreamError, match=rf"server n7 has version {version}, .* tested with 2\.15\.x"):
+            log.prepare()
+
+
 def test_a_server_that_takes_only_small_messages_is_refused() -> None:
-    with FakeNats(max_payload=1 << 20) as server, closing(Connection(server.url)) as connection:
+    with FakeNats(max_payload=1 << 20, version="2.15.1") as server, closing(Connection(server.url)) as connection:
         log = JetStreamLog(JetStream(connection), "S", node="x")
         with pytest.raises(UnsuitableStreamError, match="Set max_payload: 8MB"):
             replayed(log)

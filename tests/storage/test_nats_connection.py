@@ -28,8 +28,9 @@ from wonderq_storage.nats import (
     ProtocolError,
     connection,
 )
-from wonderq_storage.nats.address import Address, parse_addresses
+from wonderq_storage.nats.address import Address, parse_addresses, parse_log_address
 from wonderq_storage.nats.link import Link
+from wonderq_storage.nats.local_servers import free_ports
 
 SOON_S = 0.05
 """Time limit of calls that must run into it."""
@@ -467,3 +468,87 @@ def test_the_iterator_of_replies_can_be_closed_early(connect: Connect) -> None:
         with closing(client.request_many("x", timeout_s=PATIENCE_S)) as replies:
             next(replies)
         assert client._expected == {}
+
+
+def test_a_published_message_has_no_reply(connect: Connect) -> None:
+    with FakeNats(lambda _: b"") as server:
+        connect(server).publish("some.subject", b"abc", timeout_s=PATIENCE_S)
+        (sent,) = eventually(lambda: server.requests)
+    assert sent == ("some.subject", "", b"", b"abc")
+
+
+def test_messages_of_a_subject_are_passed_on(connect: Connect) -> None:
+    heard: list[bytes] = []
+    with FakeNats() as server:
+        client = connect(server)
+        client.request("x", timeout_s=PATIENCE_S)
+        client.subscribe("one", heard.append)
+        client.subscribe("two", lambda data: heard.append(b"2" + data))
+        eventually(lambda: len(server.subscriptions) == 3)
+        server.send(b"MSG one 2 3\r\nabc\r\nMSG two 3 1\r\nd\r\nMSG other 9 1\r\ne\r\n")
+        client.request("x", timeout_s=PATIENCE_S)
+    assert heard == [b"abc", b"2d"]
+    assert server.subscriptions[1:] == [("one", 2), ("two", 3)]
+
+
+def test_a_subscription_outlives_its_connection(connect: Connect) -> None:
+    with FakeNats() as server:
+        client = connect(server)
+        client.subscribe("one", lambda _: None)  # perhaps before there is a connection
+        eventually(lambda: ("one", 2) in server.subscriptions)
+        server.subscriptions.clear()
+        server.drop()
+        eventually(lambda: ("one", 2) in server.subscriptions)
+
+
+def test_how_long_a_connection_lasts(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    with FakeNats() as server:
+        client = connect(server)
+        eventually(lambda: client.connected_s > 0)
+        before_s = client.connected_s
+        assert eventually(lambda: client.connected_s > before_s)
+        server.stop()
+        eventually(lambda: client.connected_s == 0)
+
+
+def test_publishing_without_a_connection_fails(connect: Connect) -> None:
+    (port,) = free_ports(1)
+    with pytest.raises(NatsUnreachableError):
+        connect(f"nats://127.0.0.1:{port}").publish("x", b"", timeout_s=SOON_S)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown", "credentials"),
+    [
+        ("nats://h", "nats://h:4222/wonderq", [(None, None, None)]),
+        ("nats://u:p@h:1,h2:3/NAME", "nats://h:1,h2:3/NAME", [("u", "p", None)] * 2),
+        ("nats://u:p@h,v:q@i/", "nats://h:4222,i:4222/wonderq", [("u", "p", None), ("v", "q", None)]),
+        ("tls://token@h1,tls://h2:5/a_b-C", "tls://h1:4222,h2:5/a_b-C", [(None, None, "token")] * 2),
+        ("nats://u:p%2Cq@[::1]:9,h", "nats://[::1]:9,h:4222/wonderq", [("u", "p,q", None)] * 2),
+    ],
+)
+def test_addresses_of_logs(text: str, shown: str, credentials: list[tuple[str | None, ...]]) -> None:
+    found = parse_log_address(text, default_stream="wonderq")
+    assert str(found) == shown
+    assert [(each.user, each.password, each.token) for each in found.servers] == credentials
+    assert "token" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "h",
+        "http://h",
+        "nats://",
+        "nats://secret@",
+        "nats://a/b/c",
+        "nats://a/x.y",
+        "nats://a,,b",
+        f"nats://a/{'x' * 65}",
+    ],
+)
+def test_what_is_no_address_of_a_log(text: str) -> None:
+    with pytest.raises(ValueError, match=r"nats://host|1 to 64") as refused:
+        parse_log_address(text, default_stream="wonderq")
+    assert "secret" not in str(refused.value)

@@ -218,21 +218,11 @@ class TestRealServer:
 # Real servers that demand credentials and TLS
 
 
-class SecuredServer(LocalServer):
-    """A server with more settings."""
-
-    secured_by = ""
-
-    def configuration(self) -> str:
-        return super().configuration() + self.secured_by
-
-
 @contextmanager
 def secured(folder: Path, secured_by: str) -> Iterator[int]:
     """Run a server with these settings, and yield its port."""
     (port,) = free_ports(1)
-    server = SecuredServer("n1", folder, port)
-    server.secured_by = secured_by
+    server = LocalServer("n1", folder, port, accounts=secured_by)
     start(server)
     try:
         yield port
@@ -274,3 +264,38 @@ def test_real_tls(tmp_path: Path) -> None:
         position = log.append(record)
         log.wait(position)
         log.close()
+
+
+@pytest.mark.parametrize(
+    ("config", "is_always"), [({"sync_always": True}, True), ({"sync_interval": 120}, False), ({}, False)]
+)
+def test_whether_a_server_syncs_before_it_acknowledges(answering: Answering, config: Any, is_always: bool) -> None:
+    says = answering.says({"server": {"name": "n1", "ver": "2.15.1"}, "data": {"config": config}})
+    assert says.server_settings(timeout_s=SOON_S) == [("n1", "2.15.1", is_always)]
+
+
+@pytest.mark.parametrize("answer", [{}, {"server": {"name": "n1", "ver": "2"}}, {"server": [], "data": {"config": {}}}])
+def test_settings_that_are_none_are_an_error(answering: Answering, answer: Any) -> None:
+    with pytest.raises(ProtocolError):
+        answering.says(answer).server_settings(timeout_s=SOON_S)
+
+
+def test_a_server_that_does_not_tell_its_settings(answering: Answering) -> None:
+    assert answering.says(b"", status="503").server_settings(timeout_s=SOON_S) == []
+
+
+@pytest.mark.parametrize(
+    ("cluster", "current"),
+    [
+        (None, 0),
+        ({"leader": "a"}, 1),
+        ({"leader": "a", "replicas": [{"current": True}, {"current": False}]}, 2),
+        ({"leader": "a", "replicas": [{"current": True, "offline": True}, {"current": True}]}, 2),
+        ({"replicas": [{"current": True}]}, 1),
+    ],
+)
+def test_how_many_replicas_are_current(answering: Answering, cluster: Any, current: int) -> None:
+    state = {"messages": 0, "first_seq": 0, "last_seq": 0, "bytes": 0}
+    answer = {"state": state, "config": {}, "cluster": cluster, "ts": "2026-11-30T01:36:03.8Z"}
+    info = answering.says(answer).stream_info("S", timeout_s=PATIENCE_S)
+    assert (info.replicas_current, info.now) == (current, "2026-11-30T01:36:03.8Z")

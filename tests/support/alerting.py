@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,3 +28,14 @@ def of_dashboard() -> Iterator[str]:
     found += [each["query"]["query"] for each in dashboard["templating"]["list"] if each["type"] == "query"]
     for query in found:
         yield query.replace("$__rate_interval", "5m").replace("$instance", ".*").replace("$queue", ".*")
+
+
+def documented_metrics() -> tuple[dict[str, tuple[str, str]], dict[str, tuple[str, str]]]:
+    """Return type and labels of the metrics in docs/METRICS.md: those of a broker, and those of a shared log."""
+    found: tuple[dict[str, tuple[str, str]], dict[str, tuple[str, str]]] = ({}, {})
+    for section in (DOCS / "METRICS.md").read_text().split("\n## "):
+        rows = re.findall(r"^\| `(\w+)` \| (\w+) \| ([^|]*)\| \S", section, re.MULTILINE)
+        found[section.startswith("Processes that share a log")].update(
+            {name: (kind, labels) for name, kind, labels in rows}
+        )
+    return found

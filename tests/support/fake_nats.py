@@ -53,6 +53,8 @@ class FakeNats:
         self.options: list[dict[str, Any]] = []
         """The options of each client's CONNECT."""
         self.requests: list[Request] = []
+        self.subscriptions: list[tuple[str, int]] = []
+        """Subject and number of each subscription."""
         self.pings = 0
         """Number of PINGs, of which each connection begins with one."""
         self.pong = b"PONG\r\n"
@@ -98,9 +100,13 @@ class FakeNats:
                 headers = read(int(fields[2])) if operation == b"HPUB" else b""
                 payload = read(int(fields[-1]) - len(headers))
                 assert read(2) == b"\r\n"
-                request = Request(fields[0].decode(), fields[1].decode(), headers, payload)
+                has_reply = len(fields) == (4 if operation == b"HPUB" else 3)
+                reply_to = fields[1].decode() if has_reply else ""
+                request = Request(fields[0].decode(), reply_to, headers, payload)
                 self.requests.append(request)
                 return self.answer(request)
+            case b"SUB":
+                self.subscriptions.append((fields[0].decode(), int(fields[1])))
         return b"" if operation in (b"SUB", b"PONG") else None
 
     def send(self, data: bytes) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from tests.support.waiting import PATIENCE_S
 from wonderq_storage import Mark, Position
 from wonderq_storage.jetstream_log import JetStreamLog
+from wonderq_storage.jetstream_stream import Stream
 from wonderq_storage.nats import Ack, ApiError, Connection, JetStream, NatsError, StoredMessage
 
 #: Small, so that tests reach the borders of parts and groups soon.
@@ -53,12 +54,19 @@ class ControlledJetStream(JetStream):
         return None if found is None else self.tamper(found)
 
     def get_batch(
-        self, stream: str, first_sequence: int, *, messages: int, max_bytes: int, timeout_s: float
+        self,
+        stream: str,
+        first_sequence: int,
+        *,
+        messages: int,
+        max_bytes: int,
+        timeout_s: float,
+        subject: str = ">",
     ) -> Generator[StoredMessage, None, None]:
         if self.batch_error is not None:
             raise self.batch_error
         for found in super().get_batch(
-            stream, first_sequence, messages=messages, max_bytes=max_bytes, timeout_s=timeout_s
+            stream, first_sequence, messages=messages, max_bytes=max_bytes, timeout_s=timeout_s, subject=subject
         ):
             if found.sequence > self.replica_has:
                 return
@@ -74,6 +82,12 @@ class LogStream:
         self.jetstream = ControlledJetStream(connection)
         self._replicas = replicas
         self._max_bytes = _LARGE_BYTES
+
+    @staticmethod
+    def config_of(name: str, replicas: int) -> dict[str, Any]:
+        """Return the configuration with which a log makes its stream."""
+        stream = Stream(JetStream.__new__(JetStream), name, attempt_s=1, patience_s=1)
+        return stream.config(replicas, _LARGE_BYTES)
 
     def open(self, *, jetstream: JetStream | None = None, node: str = "test", **options: Any) -> JetStreamLog:
         """Open the log, over another connection than the stream's own if one is given."""

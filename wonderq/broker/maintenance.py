@@ -9,7 +9,7 @@ from collections.abc import Callable
 from wonderq.broker.background import TICK_S, BackgroundLoop
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import BATCH_BYTES, URGENT_BATCH_BYTES, compact_oldest, live_bytes
-from wonderq_storage import Checkpoints, Log
+from wonderq_storage import Checkpoints, Log, TrimmedError
 
 logger = logging.getLogger("wonderq.maintenance")
 
@@ -77,9 +77,11 @@ class LogMaintenance(BackgroundLoop):
         self._slack_bytes = slack_bytes
         self._checkpoint_every_bytes = checkpoint_every_bytes
 
-    def stop(self) -> None:
+    def stop(self, *, with_checkpoint: bool = True) -> None:
         """End the thread, and write a last checkpoint for the next start if it saves replaying many records."""
         super().stop()
+        if not with_checkpoint:
+            return
         # Not after a failure: with a checkpoint, the next start would not read the part of the log that is damaged.
         if self._broker.checkpoint_lag_bytes > WORTH_A_CHECKPOINT_BYTES and not self._has_failed:
             self.attempt(self._checkpoint, None)
@@ -119,9 +121,13 @@ class LogMaintenance(BackgroundLoop):
         calm = max(0.0, 1 - 4 * (pressure - 1))
         batch_bytes = int(BATCH_BYTES * calm + URGENT_BATCH_BYTES * (1 - calm))
         rest = _REST * calm
-        return compact_oldest(
-            self._broker, self._log, lambda took_s: self._stop.wait(took_s * rest), batch_bytes=batch_bytes
-        )
+        try:
+            return compact_oldest(
+                self._broker, self._log, lambda took_s: self._stop.wait(took_s * rest), batch_bytes=batch_bytes
+            )
+        except TrimmedError as error:  # a former owner that was frozen in its own compaction has just ended it
+            logger.info("the oldest part of the log is gone already: %s", error)
+            return False
 
     def _pressure(self) -> float:
         """Return the size of the log as a fraction of its allowed size.

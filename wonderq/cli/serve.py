@@ -77,7 +77,12 @@ def _serve(options: argparse.Namespace, signals: Signals) -> int:
         settings, sources = load_with_sources(flags, os.environ, options.config)
         with closing(set_up_logging(settings.log_level, settings.log_format)):
             validate(settings)
-            serve(settings, signals, sources)
+            if settings.log is None:
+                serve(settings, signals, sources)
+            else:
+                from wonderq.serve_shared import serve_shared  # noqa: PLC0415 - loads the client of NATS
+
+                serve_shared(settings, signals, sources)
     except StartError as error:
         return fail(str(error), REFUSED)
     return OK

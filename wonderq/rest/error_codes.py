@@ -80,6 +80,10 @@ ERROR_CODES = {
     "log_lost": ErrorCode(
         (503,), "Another broker has taken over the log. Calls in progress may or may not have taken effect.", 1
     ),
+    "standing_by": ErrorCode(
+        (503,), "Another process owns the log, or none does. The request was not carried out: send it there.", 1
+    ),
+    "no_quorum": ErrorCode((503,), "NATS acknowledges nothing at present. The request was not carried out.", 1),
     "log_damaged": ErrorCode((503,), "The log on the disk is damaged.", 30),
     "too_many_unsent": ErrorCode(
         (503,), "Clients have not read their large responses yet, so there is no room for another."
@@ -107,6 +111,8 @@ BY_ANY_CALL = (
     "unsupported_content_encoding",
     "expectation_failed",
     "too_many_connections",
+    "standing_by",
+    "no_quorum",
     "headers_too_large",
     "internal_error",
     "not_implemented",

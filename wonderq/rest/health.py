@@ -1,10 +1,13 @@
-"""Health checks."""
+"""Health checks, and the answers of a process that has no broker at present."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
 import falcon
 
-from wonderq.httpd.errors import error_response
+from wonderq.httpd.errors import RequestError, error_response
 from wonderq.rest.bodies import render
 from wonderq.rest.error_codes import ERROR_CODES
 from wonderq.rest.resource import Resource
@@ -29,5 +32,46 @@ class Health(Resource):
         else:
             render(req, resp, error_response(503, "not_ready", f"The broker cannot serve requests: {reason}"), 503)
             resp.set_header("Retry-After", _RETRY_AFTER)
+
+    on_head_ready = on_get_ready
+
+
+class Standing(NamedTuple):
+    """Why a process that shares its log with others serves no requests at present."""
+
+    status: str
+    """``standing_by``, ``taking_over``, ``waiting_for_quorum``, ``outdated`` or ``damaged``."""
+    code: str
+    """Code of the error of each request."""
+    message: str
+    owner: str | None = None
+    """Name of the process that owns the log, or None if none is heard."""
+    warnings: Sequence[str] = ()
+
+    def refusal(self) -> RequestError:
+        """Return the error of a request."""
+        retry_after_s = ERROR_CODES[self.code].retry_after_s
+        return RequestError(503, self.code, self.message, headers={"Retry-After": str(retry_after_s)})
+
+
+class StandByHealth:
+    """The health checks of a process without a broker."""
+
+    def __init__(self, standing: Callable[[], Standing]) -> None:
+        self._standing = standing
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        render(req, resp, {"status": "ok"})
+
+    on_head = on_get
+
+    def on_get_ready(self, req: falcon.Request, resp: falcon.Response) -> None:
+        standing = self._standing()
+        value: dict[str, object] = {"status": standing.status, "owner": standing.owner}
+        if standing.warnings:
+            value["warnings"] = list(standing.warnings)
+        refusal = standing.refusal()
+        render(req, resp, {**value, **error_response(503, refusal.code, str(refusal))}, 503)
+        resp.set_headers(refusal.headers)
 
     on_head_ready = on_get_ready

@@ -40,7 +40,7 @@ class DurabilityWaiter:
             self._log.wait(position)
 
     def close(self) -> None:
-        """End the thread. A call of `wait` after this blocks its own thread."""
+        """End the thread. A call of `wait` that no longer reaches it blocks its own thread."""
         with self._handed_over:
             self._closed = True
             self._handed_over.notify()
@@ -48,10 +48,15 @@ class DurabilityWaiter:
             self._thread.join()
 
     def _hand_over(self) -> None:
+        gathered, self._gathering = self._gathering, []
         with self._handed_over:
-            self._sleepers += self._gathering
-            self._handed_over.notify()
-        self._gathering = []
+            is_closed = self._closed
+            if not is_closed:
+                self._sleepers += gathered
+                self._handed_over.notify()
+        if is_closed:  # its broker has ended, while others go on in this process: each asks the log itself
+            gathered[0][0].hub.wake(*gathered)
+            return
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="wonderq-durability", daemon=True)
             self._thread.start()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from wonderq.runtime.fibers import Event, T
+from wonderq_storage import LogClosedError
 
 #: Interval at which a waiting fiber checks the result itself, in addition to being woken.
 _RESULT_CHECK_S = 1.0
@@ -18,9 +19,16 @@ class BlockingPool:
         self._pool = ThreadPoolExecutor(threads, "wonderq-blocking")
 
     def run(self, work: Callable[[], T]) -> T:
-        """Run ``work`` on another thread; return its result, or raise its exception."""
+        """Run ``work`` on another thread; return its result, or raise its exception.
+
+        Raises:
+            LogClosedError: the pool is closed, because its broker has ended.
+        """
         done = Event()
-        future = self._pool.submit(work)
+        try:
+            future = self._pool.submit(work)
+        except RuntimeError as error:
+            raise LogClosedError("the broker has ended") from error
         future.add_done_callback(lambda _: done.set())
         while not future.done():
             done.wait(_RESULT_CHECK_S)

@@ -14,6 +14,9 @@ logger = logging.getLogger("wonderq")
 #: Records between two steps of thinning, so that a start takes no more memory than the state needs.
 _THIN_EVERY_RECORDS = 1024
 
+#: Most work on expired keys between two steps: more than so many records can add.
+_FORGET_MOST = 4 * _THIN_EVERY_RECORDS
+
 #: Most replays of a log whose beginning another writer drops meanwhile.
 _MOST_REPLAYS = 10
 
@@ -71,5 +74,7 @@ def _apply(log: Log, state: State, mark: Mark | None) -> tuple[State, int]:
         size += len(data)
         if count % _THIN_EVERY_RECORDS == 0:
             thinning.step()
+            # A process that stands by replays for as long as the owner lives, and nobody else forgets its keys.
+            state.forget(state.last_ms, _FORGET_MOST)
     state.check_complete()
     return state, size

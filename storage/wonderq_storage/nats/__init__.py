@@ -23,7 +23,7 @@ from wonderq_storage.nats.errors import (
     PayloadTooLargeError,
     ProtocolError,
 )
-from wonderq_storage.nats.jetstream import Ack, JetStream, StoredMessage, StreamInfo
+from wonderq_storage.nats.jetstream import Ack, JetStream, ServerSettings, StoredMessage, StreamInfo
 
 __all__ = [
     "Ack",
@@ -39,6 +39,7 @@ __all__ = [
     "PayloadTooLargeError",
     "ProtocolError",
     "Reply",
+    "ServerSettings",
     "StoredMessage",
     "StreamInfo",
 ]

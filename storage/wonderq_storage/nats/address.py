@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, replace
 from urllib.parse import unquote, urlsplit
 
 DEFAULT_PORT = 4222
@@ -32,6 +33,44 @@ def parse_addresses(text: str) -> list[Address]:
         ValueError: the text is no such list. The message does not contain credentials.
     """
     return [_parse(each.strip()) for each in text.split(",")]
+
+
+@dataclass(frozen=True, slots=True)
+class LogAddress:
+    """Where a log in JetStream is. The text form has no credentials."""
+
+    servers: tuple[Address, ...]
+    stream: str
+
+    def __str__(self) -> str:
+        scheme = str(self.servers[0]).partition("://")[0]
+        return f"{scheme}://{','.join(str(each).partition('://')[2] for each in self.servers)}/{self.stream}"
+
+
+def parse_log_address(text: str, *, default_stream: str) -> LogAddress:
+    """Read an address such as ``nats://user:password@host:4222,other:4222/NAME``.
+
+    The name of the stream may be missing. The scheme and the credentials count for all servers, unless a server has its
+    own.
+
+    Raises:
+        ValueError: the text is no such address. The message does not contain credentials.
+    """
+    scheme, separator, rest = text.partition("://")
+    if not separator or scheme not in ("nats", "tls"):
+        raise ValueError("expected an address such as nats://host:4222, or nats://host1:4222,host2:4222/NAME")
+    *before, last = rest.split(",")
+    own_scheme, separator, last = last.rpartition("://")
+    last, _, stream = last.partition("/")
+    hosts = [*before, f"{own_scheme}{separator}{last}"]
+    if stream and not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", stream):
+        raise ValueError("the name after the servers must have 1 to 64 of the characters A-Z a-z 0-9 _ and -")
+    first, *others = [_parse(each if "://" in each else f"{scheme}://{each}") for each in hosts]
+    servers = [first]
+    for each in others:
+        has_own = each.user is not None or each.token is not None
+        servers.append(each if has_own else replace(each, user=first.user, password=first.password, token=first.token))
+    return LogAddress(tuple(servers), stream or default_stream)
 
 
 def _parse(text: str) -> Address:

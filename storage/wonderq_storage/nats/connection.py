@@ -10,7 +10,7 @@ import secrets
 import ssl
 import threading
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from wonderq_storage.nats import protocol
@@ -89,8 +89,8 @@ class _Expected:
 class Connection:
     """A client of NATS. It connects in the background, and again after each loss.
 
-    ``servers`` is a list as `parse_addresses` reads it. With ``tls``, or an address that begins with ``tls:``, nothing
-    is sent in the clear. ``name`` shows in the server's list of connections.
+    ``servers`` are addresses, or a list as `parse_addresses` reads it. With ``tls``, or an address that begins with
+    ``tls:``, nothing is sent in the clear. ``name`` shows in the server's list of connections.
 
     Threads: any number may call any method.
 
@@ -98,8 +98,10 @@ class Connection:
         ValueError: ``servers`` is no list of addresses.
     """
 
-    def __init__(self, servers: str, *, tls: ssl.SSLContext | None = None, name: str = "wonderq") -> None:
-        self._addresses = parse_addresses(servers)
+    def __init__(
+        self, servers: str | Sequence[Address], *, tls: ssl.SSLContext | None = None, name: str = "wonderq"
+    ) -> None:
+        self._addresses = parse_addresses(servers) if isinstance(servers, str) else list(servers)
         self._tls = tls
         self._name = name
         self._inbox = f"_INBOX.{secrets.token_hex(12)}"
@@ -110,6 +112,8 @@ class Connection:
         self._info: dict[str, Any] = {}
         self._problem = "it was not tried yet"
         self._expected: dict[str, _Expected] = {}
+        self._subscribed: dict[str, Callable[[bytes], None]] = {}
+        self._connected_s: float | None = None
         self._thread = threading.Thread(target=self._run, name="wonderq-nats", daemon=True)
         self._thread.start()
 
@@ -117,6 +121,12 @@ class Connection:
     def is_connected(self) -> bool:
         """Whether there is a connection at this moment."""
         return self._link is not None
+
+    @property
+    def connected_s(self) -> float:
+        """How long the present connection has lasted; 0 without one."""
+        began_s = self._connected_s
+        return 0.0 if began_s is None else time.monotonic() - began_s
 
     def server_info(self, *, timeout_s: float) -> dict[str, Any]:
         """Return what the connected server says about itself, such as its `version` and `max_payload`.
@@ -171,6 +181,34 @@ class Connection:
                 deadline_s = time.monotonic() + timeout_s
         finally:
             self._expected.pop(inbox, None)
+
+    def publish(self, subject: str, payload: bytes, *, timeout_s: float) -> None:
+        """Send a message that nobody answers. It is lost if nobody is subscribed to its subject.
+
+        Raises:
+            NatsUnreachableError, ClientClosedError: it was not sent.
+            NatsTimeoutError, ConnectionLostError: nobody knows whether it was sent.
+            ValueError: the subject cannot be sent.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        message = protocol.publish(subject, None, b"", payload)
+        with self._changed:
+            link = self._await_link(deadline_s)
+        self._send(link, message, deadline_s)
+
+    def subscribe(self, subject: str, callback: Callable[[bytes], None]) -> None:
+        """Have each message of a subject passed on, also after a reconnection, but none of this connection itself.
+
+        The thread that reads all replies makes the calls, so ``callback`` must not wait or raise. Messages that arrive
+        while there is no connection are lost. The subject must have no wildcards.
+        """
+        with self._changed:
+            self._subscribed[subject] = callback
+            link = self._link
+            message = protocol.subscribe(subject, len(self._subscribed) + 1)
+        if link is not None:
+            with contextlib.suppress(OSError):  # the next connection begins with all subscriptions
+                link.send(message, _DIAL_S)
 
     @staticmethod
     def _send(link: Link, message: bytes, deadline_s: float) -> None:
@@ -286,6 +324,10 @@ class Connection:
                 raise ClientClosedError("the NATS client is closed")
             self._info = info
             self._link = link
+            self._connected_s = time.monotonic()
+            if self._subscribed:
+                subscriptions = [protocol.subscribe(each, at) for at, each in enumerate(self._subscribed, 2)]
+                link.send(b"".join(subscriptions), _DIAL_S)
             self._changed.notify_all()
 
     def _lose(self, link: Link | None) -> None:
@@ -295,6 +337,7 @@ class Connection:
             reason = ClientClosedError("the NATS client was closed")
         with self._changed:
             self._link = None
+            self._connected_s = None
             lost = list(self._expected.values())
             self._expected.clear()
         for each in lost:
@@ -324,6 +367,8 @@ class Connection:
         match event:
             case protocol.Delivery(subject):
                 expected = self._expected.get(subject)
+                if (callback := self._subscribed.get(subject)) is not None:
+                    callback(event.payload)
                 if expected is not None and not expected.put(event):
                     self._expected.pop(subject, None)
             case protocol.Ping():

@@ -9,7 +9,7 @@ from collections.abc import Generator
 from typing import Any, NamedTuple
 
 from wonderq_storage.nats.connection import Connection, Reply
-from wonderq_storage.nats.errors import ApiError, ProtocolError
+from wonderq_storage.nats.errors import ApiError, NatsTimeoutError, NoRespondersError, ProtocolError
 
 #: Reasons of `ApiError` (`error_code`).
 WRONG_LAST_SEQUENCE = 10071
@@ -21,6 +21,9 @@ NO_RESOURCES = 10023
 NO_STORAGE = 10047
 NOT_LEADER = 10009
 DUPLICATE_IN_PROCESS = 10158
+
+#: Subject of the servers' system account, which other accounts may have to import.
+_SETTINGS = "$SYS.REQ.SERVER.PING.JSZ"
 
 _END_OF_BATCH = 204
 _NOT_FOUND = 404
@@ -54,6 +57,19 @@ class StreamInfo(NamedTuple):
     config: dict[str, Any]
     leader: str | None
     """Name of the server that leads the stream's replicas, or None during an election."""
+    replicas_current: int = 1
+    """Number of replicas that have all that was acknowledged, the leader's included."""
+    now: str = ""
+    """Time on the leader's clock, as in RFC 3339."""
+
+
+class ServerSettings(NamedTuple):
+    """What a server says about itself to accounts that may ask."""
+
+    name: str
+    version: str
+    syncs_always: bool
+    """Whether it syncs each message before it acknowledges it."""
 
 
 class JetStream:
@@ -77,6 +93,26 @@ class JetStream:
             raise ProtocolError(f"the subject {subject} belongs to the stream {answer.get('stream')}, not to {stream}")
         return Ack(_number(answer, "seq"), answer.get("duplicate") is True)
 
+    def server_settings(self, *, timeout_s: float) -> list[ServerSettings]:
+        """Return the settings of all servers with JetStream. Without any, the account may not ask.
+
+        ``timeout_s`` limits the wait for each server, and so delays every call that finds some.
+        """
+        found = []
+        replies = self.connection.request_many(_SETTINGS, b"", timeout_s=timeout_s)
+        with contextlib.closing(replies), contextlib.suppress(NoRespondersError, NatsTimeoutError):
+            for reply in replies:
+                answer = _answer(reply)
+                try:
+                    server, config = answer["server"], answer["data"]["config"]
+                    settings = ServerSettings(
+                        str(server["name"]), str(server["ver"]), config.get("sync_always") is True
+                    )
+                except (KeyError, TypeError, AttributeError) as error:
+                    raise ProtocolError("a server does not tell its settings") from error
+                found.append(settings)
+        return found
+
     def create_stream(self, config: dict[str, Any], *, timeout_s: float) -> None:
         """Make a stream. If one with exactly this configuration exists, nothing happens."""
         self.call(f"STREAM.CREATE.{config['name']}", config, timeout_s=timeout_s)
@@ -89,8 +125,10 @@ class JetStream:
             raise ProtocolError("the description of a stream has no state")
         last = _number(state, "last_seq")
         first = _number(state, "first_seq") if _number(state, "messages") else last + 1
-        leader = (answer.get("cluster") or {}).get("leader")
-        return StreamInfo(first, last, _number(state, "bytes"), config, leader)
+        cluster = answer.get("cluster") or {}
+        leader, replicas = cluster.get("leader"), cluster.get("replicas") or []
+        current = sum(bool(each.get("current")) and not each.get("offline") for each in replicas) + bool(leader)
+        return StreamInfo(first, last, _number(state, "bytes"), config, leader, current, str(answer.get("ts", "")))
 
     def purge(self, stream: str, before_sequence: int, *, timeout_s: float) -> None:
         """Delete all messages before a sequence."""
@@ -119,14 +157,23 @@ class JetStream:
             raise ProtocolError("the answer to a request for a message has none") from error
 
     def get_batch(
-        self, stream: str, first_sequence: int, *, messages: int, max_bytes: int, timeout_s: float
+        self,
+        stream: str,
+        first_sequence: int,
+        *,
+        messages: int,
+        max_bytes: int,
+        timeout_s: float,
+        subject: str = ">",
     ) -> Generator[StoredMessage, None, None]:
         """Yield the messages of a stream from a sequence on, as any of its replicas has them.
+
+        ``subject`` leaves out those of other subjects.
 
         A replica may lag behind its leader, and then yields fewer messages. The batch ends after about ``max_bytes``,
         or after ``messages``. ``timeout_s`` limits the wait for each message.
         """
-        body = {"seq": first_sequence, "batch": messages, "max_bytes": max_bytes, "next_by_subj": ">"}
+        body = {"seq": first_sequence, "batch": messages, "max_bytes": max_bytes, "next_by_subj": subject}
         replies = self.connection.request_many(
             f"$JS.API.DIRECT.GET.{stream}", json.dumps(body).encode(), timeout_s=timeout_s
         )

@@ -14,6 +14,19 @@ from pathlib import Path
 _HOST = "127.0.0.1"
 
 
+#: Everybody may use the server, and ask whether it syncs.
+OPEN_ACCOUNTS = """accounts {
+  SYS { exports: [{ service: "$SYS.REQ.SERVER.PING.JSZ", response_type: stream }] }
+  WONDERQ {
+    jetstream: enabled
+    users: [{ user: wonderq, password: wonderq }]
+    imports: [{ service: { account: SYS, subject: "$SYS.REQ.SERVER.PING.JSZ" } }]
+  }
+}
+system_account: SYS
+no_auth_user: wonderq"""
+
+
 def find_program() -> str | None:
     """Return the path of nats-server, beside this Python or on the path, or None."""
     beside = str(Path(sys.executable).parent)
@@ -37,6 +50,8 @@ class LocalServer:
     port: int
     route_port: int = 0
     """Port for the other servers of its cluster, or 0 without a cluster."""
+    accounts: str = OPEN_ACCOUNTS
+    """Part of the configuration that says who may use the server."""
     routes: Sequence[int] = ()
     """Ports of all servers of the cluster."""
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
@@ -59,6 +74,7 @@ class LocalServer:
             "max_payload: 8MB",
             "ping_interval: 1s",
             "ping_max: 2",
+            self.accounts,
         ]
         if self.route_port:
             others = ", ".join(f'"nats://{_HOST}:{each}"' for each in self.routes if each != self.route_port)
@@ -100,6 +116,6 @@ def cluster_of(count: int, folder: Path, ports: Sequence[int]) -> list[LocalServ
     """Return servers n1, n2, ... that form a cluster if they are several."""
     routes = free_ports(count) if count > 1 else [0]
     return [
-        LocalServer(f"n{number}", folder / f"n{number}", port, route_port, routes)
+        LocalServer(f"n{number}", folder / f"n{number}", port, route_port, routes=routes)
         for number, (port, route_port) in enumerate(zip(ports, routes, strict=True), 1)
     ]

@@ -182,10 +182,13 @@ def subscribe(subject: str, subscription: int) -> bytes:
     return f"SUB {checked_subject(subject)} {subscription}\r\n".encode()
 
 
-def publish(subject: str, reply_to: str, headers: bytes, payload: bytes) -> bytes:
-    """Encode PUB or HPUB, which sends a message. ``headers`` are encoded, or empty."""
+def publish(subject: str, reply_to: str | None, headers: bytes, payload: bytes) -> bytes:
+    """Encode PUB or HPUB, which sends a message. ``headers`` are encoded, or empty; ``reply_to`` may be None."""
     sizes = f"{len(headers)} {len(headers) + len(payload)}" if headers else f"{len(payload)}"
-    line = f"{'HPUB' if headers else 'PUB'} {checked_subject(subject)} {checked_subject(reply_to)} {sizes}\r\n"
+    subjects = checked_subject(subject)
+    if reply_to is not None:
+        subjects += f" {checked_subject(reply_to)}"
+    line = f"{'HPUB' if headers else 'PUB'} {subjects} {sizes}\r\n"
     return b"".join((line.encode(), headers, payload, b"\r\n"))
 
 
