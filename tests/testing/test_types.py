@@ -81,6 +81,16 @@ async def report(context: Context, day: str) -> None:
     raise Retry(delay=30)
 
 
+@app.task
+def thumbnail(path: str, context: Context | None = None) -> None:
+    print(path, context)
+
+
+@app.task
+async def cleanup(context: Context, days: int) -> None:
+    print(context.id, days)
+
+
 @app.every("30 4 * * *", timezone="Europe/Vienna")
 def nightly() -> None:
     sent: Sent = resize.send("cat.png", width=400)
@@ -91,6 +101,9 @@ def send_tasks(paths: list[str]) -> None:
     try:
         resize.options(delay=60, priority=9, group="tenant-7", key="cat@400").send("cat.png", width=400)
         report.send("2026-01-01")
+        thumbnail.send("cat.png")
+        thumbnail.options(delay=60).send(path="cat.png")
+        cleanup.send(days=7)
         with app.batch():
             for path in paths:
                 resize.send(path)
@@ -135,7 +148,11 @@ MISTAKES = (
     "resize.send(7)",
     'resize.options(prioritty="high").send("cat.png")',
     'report.send("2026-01-01", "2026-01-02")',
+    'cleanup.send("7")',
+    "thumbnail.send(wide=7)",
     "app.task(retrys=5)",
+    'app.task("jobs")',
+    "app.every(resize)",
     'app.every("0 0 * * *", zone="UTC")',
     'Worker(Client(), {"mail": 7})',
     'running.advance("60")',
