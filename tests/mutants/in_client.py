@@ -33,6 +33,14 @@ MUTANTS = [
         (f"{_CUTS}::test_receives_over_connections_that_are_cut",),
     ),
     Mutant(
+        "error_has_no_name",
+        "A failure that was reported after an outage does not show which worker had it.",
+        "wonderq/client/failures.py",
+        '        "consumer": consumer,\n',
+        '        "consumer": None,\n',
+        ("tests/client/test_next.py::test_an_error_after_the_end_of_the_lease_has_the_name_too",),
+    ),
+    Mutant(
         "repeated_delete_fails",
         "A delete that was carried out is reported as failed, because its first answer was lost.",
         _RESULTS,

@@ -29,6 +29,22 @@ MUTANTS = [
         (f"{_NEXT}::test_a_crash_leaves_all_that_was_finished_or_nothing",),
     ),
     Mutant(
+        "late_failure_names_nobody",
+        "A failure that was reported after the deadline of its claim does not show which worker had it.",
+        _UPDATES,
+        "wanted.consumer or change.reporter",
+        "wanted.consumer",
+        (f"{_NAMES}::test_a_failure_names_its_reporter_if_the_claim_has_no_name",),
+    ),
+    Mutant(
+        "reporter_goes_before_the_claim",
+        "A failure shows the name that its reporter gave, and not that of the consumer that had the message.",
+        _UPDATES,
+        "wanted.consumer or change.reporter",
+        "change.reporter or wanted.consumer",
+        (f"{_NAMES}::test_a_failure_names_its_reporter_if_the_claim_has_no_name",),
+    ),
+    Mutant(
         "next_waits_before_it_is_durable",
         "A consumer waits for its next message, and a power cut undoes the deletion of its last one.",
         _POLLS,

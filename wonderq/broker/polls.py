@@ -13,7 +13,8 @@ from wonderq.broker.core import Core
 from wonderq.broker.reader import Batch, Reader
 from wonderq.broker.transfers import PORTION_MESSAGES, Transfers
 from wonderq.model.errors import BrokerError, InvalidValueError, ShuttingDownError, TooManyInFlightError
-from wonderq.model.limits import MAX_CONSUMER_CHARACTERS, MAX_SOURCES, MAX_WEIGHT
+from wonderq.model.failures import check_consumer
+from wonderq.model.limits import MAX_SOURCES, MAX_WEIGHT
 from wonderq.model.messages import Message
 from wonderq.runtime.fibers import yield_to_others
 from wonderq.state.state import Queue
@@ -149,10 +150,7 @@ class Polls:
             limits.check_range("visibility_timeout", timeout_ms)
         if not 0 <= options.wait_s <= limits.wait_s:
             raise InvalidValueError("wait", f"wait must be from 0 to {limits.wait_s} seconds.")
-        if options.consumer and (len(options.consumer) > MAX_CONSUMER_CHARACTERS or not options.consumer.isprintable()):
-            raise InvalidValueError(
-                "consumer", f"consumer must have 1 to {MAX_CONSUMER_CHARACTERS} printable characters."
-            )
+        check_consumer("consumer", options.consumer)
         if attempt_id is not None and not 1 <= len(attempt_id) <= _MAX_ATTEMPT_CHARACTERS:
             raise InvalidValueError("attempt_id", f"attempt_id must have 1 to {_MAX_ATTEMPT_CHARACTERS} characters.")
 

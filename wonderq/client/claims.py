@@ -88,7 +88,10 @@ class Finish:
         return cls(
             [receipt_of(each) for each in delete],
             [release_entry(each) for each in release],
-            [with_error({"receipt": receipt_of(each.message)}, each.error) for each in dead],
+            [
+                with_error({"receipt": receipt_of(each.message)}, each.error, _consumer_of(each.message))
+                for each in dead
+            ],
         )
 
 
@@ -172,6 +175,10 @@ def receipt_of(message: Received) -> str:
     return message if isinstance(message, str) else message.claim_receipt
 
 
+def _consumer_of(message: Received) -> str | None:
+    return None if isinstance(message, str) else message.consumer
+
+
 def receipts_by_queue(messages: Iterable[Contents]) -> dict[str, list[str]]:
     """Return the receipts of messages by their queues, each once."""
     found: dict[str, dict[str, None]] = {}
@@ -184,7 +191,10 @@ def release_entry(release: Release | Received) -> dict[str, Any]:
     """Return a message to give back as an object of the HTTP API."""
     each = release if isinstance(release, Release) else Release(release)
     receipt = receipt_of(each.message)
-    return release_fields(receipt, each.delay, each.backoff, uncounted=each.uncounted, error=each.error)
+    consumer = _consumer_of(each.message)
+    return release_fields(
+        receipt, each.delay, each.backoff, uncounted=each.uncounted, error=each.error, consumer=consumer
+    )
 
 
 def release_update(release: Release | Received) -> dict[str, Any]:

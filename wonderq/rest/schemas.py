@@ -191,6 +191,18 @@ class ReportedError(Body):
     traceback: Annotated[
         str, Meta(max_length=MAX_ERROR_BYTES, description="Where it happened.", examples=['File "resize.py", line 3'])
     ] = ""
+    consumer: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                max_length=MAX_CONSUMER_CHARACTERS,
+                description="Name of the consumer. It counts if the claim has ended or has no name.",
+                examples=["worker-1:4711"],
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 _Error = Annotated[
