@@ -13,6 +13,7 @@ _CLAIMS = "wonderq/client/claims.py"
 _STREAM = "wonderq/client/async_stream.py"
 _LANES = "wonderq/client/thread_lanes.py"
 _RESULTS = "wonderq/client/results.py"
+_INTERRUPTED = "tests/client/test_interrupted.py"
 _CUTS = "tests/client/test_cut_connections.py"
 
 MUTANTS = [
@@ -31,6 +32,33 @@ MUTANTS = [
         '{"max": self.limit, "attempt_id": secrets.token_hex(8)}',
         '{"max": self.limit}',
         (f"{_CUTS}::test_receives_over_connections_that_are_cut",),
+    ),
+    Mutant(
+        "cancelled_task_keeps_its_messages",
+        "Messages that arrive just when a task is cancelled are held by nobody until their lease ends.",
+        "wonderq/client/async_engine.py",
+        "            if call.messages is not None:\n",
+        "            if call.messages is None:\n",
+        (
+            f"{_INTERRUPTED}::test_a_cancelled_task_gives_back_the_messages_of_an_answer_under_way",
+            f"{_INTERRUPTED}::test_whenever_a_receive_is_cancelled_no_message_is_left_behind",
+        ),
+    ),
+    Mutant(
+        "interrupted_thread_keeps_its_messages",
+        "Messages that arrive just when a program is interrupted are held by nobody until their lease ends.",
+        _ENGINE,
+        "                self._drive(give_back(call, self.options.retries))\n",
+        "                pass\n",
+        (f"{_INTERRUPTED}::test_an_interrupted_thread_gives_back_the_messages_of_an_answer_under_way",),
+    ),
+    Mutant(
+        "interrupted_receive_counts_as_a_try",
+        "A task that is cancelled often enough makes dead letters of messages that nobody has seen.",
+        _CLAIMS,
+        "Release(receipt, uncounted=True)",
+        "Release(receipt)",
+        (f"{_INTERRUPTED}::test_a_cancelled_task_gives_back_the_messages_of_an_answer_under_way",),
     ),
     Mutant(
         "error_has_no_name",

@@ -29,6 +29,15 @@ MUTANTS = [
         (f"{_NEXT}::test_a_crash_leaves_all_that_was_finished_or_nothing",),
     ),
     Mutant(
+        "repeated_poll_leaves_the_first_waiting",
+        "A message is claimed for a connection that broke without notice, while its consumer asks for it over another one.",
+        _POLLS,
+        "                core.consumers.replace(self._attempt)\n",
+        "                pass\n",
+        ("tests/broker/test_waiting.py::test_each_repetition_of_an_attempt_ends_the_one_before",),
+        hangs=True,
+    ),
+    Mutant(
         "late_failure_names_nobody",
         "A failure that was reported after the deadline of its claim does not show which worker had it.",
         _UPDATES,
