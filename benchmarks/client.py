@@ -2,7 +2,8 @@
 
 In the first part, each of many threads or tasks sends one message at a time and waits until it is durable. The client
 is compared with one that makes a request of each send, and with Redis Streams. In the second part, four threads send
-batches of 100, then delete the last batch and receive the next one with one request, until all are deleted.
+batches of 100, then delete the last batch and receive the next one with one request, until all are deleted. The third
+part compares sends whose requests are numbered, so that a repetition adds nothing twice, with the same without numbers.
 
 Redis syncs its append-only file before each answer. It is left out if redis-server or redis-py is not installed. All
 sides take turns in each round. The tables show messages per second (median), CPU time of this process per message, and
@@ -23,6 +24,7 @@ from statistics import median
 from typing import NamedTuple
 
 from benchmarks.client_batches import BATCH, THREADS, Batches, RedisBatches, WonderQBatches, together
+from benchmarks.client_numbers import NUMBERED, numbered_and_plain
 from benchmarks.servers import broker, running
 from wonderq import AsyncClient, Client
 
@@ -167,6 +169,21 @@ def measure_batches(sides: dict[str, Batches], messages: int, rounds: int) -> No
     print_table(f"delete and receive: {conditions}", consumed, ["client"])
 
 
+def measure_numbers(url: str, messages: int, rounds: int) -> None:
+    """Compare requests with numbers to those without."""
+    for size, threads, requests in ((1, 64, messages // 4), (BATCH, THREADS, messages // BATCH)):
+        with numbered_and_plain(url, size) as sides:
+            found: dict[str, list[Figures]] = {each: [] for each in sides}
+            for send in sides.values():
+                send(threads, 2)
+            each = requests // threads
+            for number in range(rounds):
+                for name in sides if number % 2 else reversed(sides):
+                    found[name].append(timed(partial(sides[name], threads, each), threads * each * size))
+        title = f"messages a request: {size}, {threads} threads, {requests} requests, {rounds} rounds"
+        print_table(title, found, [NUMBERED])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.client", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -174,6 +191,9 @@ def main() -> None:
     parser.add_argument("--callers", type=int, default=64)
     parser.add_argument("--messages", type=int, default=200, help="messages of each caller in a round; 0 for none")
     parser.add_argument("--batched", type=int, default=100_000, help="messages in batches in a round; 0 for none")
+    parser.add_argument(
+        "--numbered", type=int, default=100_000, help="messages in batches in a round of the third part; 0 for none"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="wonderq-client-") as name, ExitStack() as stack:
@@ -194,6 +214,8 @@ def main() -> None:
             measure_single(loads, chosen.callers, chosen.messages, chosen.rounds)
         if chosen.batched:
             measure_batches(sides, chosen.batched, chosen.rounds)
+        if chosen.numbered:
+            measure_numbers(url, chosen.numbered, chosen.rounds)
 
 
 if __name__ == "__main__":
