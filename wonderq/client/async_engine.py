@@ -13,6 +13,7 @@ from wonderq.client.claims import give_back
 from wonderq.client.engine_options import EngineOptions
 from wonderq.client.errors import WonderQError
 from wonderq.client.http_asyncio import AsyncHttpPool
+from wonderq.client.lanes import Lanes
 from wonderq.client.operations import Batcher, Kind, Operation, carry_out
 from wonderq.client.polls import Poll, PollCancelled
 from wonderq.client.requests import Answer, NoAnswer
@@ -33,7 +34,7 @@ class AsyncEngine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_closed = False
         self._http: AsyncHttpPool
-        self._lanes: dict[tuple[str, Kind], TaskLane] = {}
+        self._lanes = self._no_lanes()
         self._giving_back: set[asyncio.Task[None]] = set()
         self._room = Room(options.buffer_bytes)
 
@@ -43,11 +44,14 @@ class AsyncEngine:
         if self._loop is asyncio.get_running_loop():
             if self._giving_back:
                 await asyncio.wait(self._giving_back)
-            for lane in list(self._lanes.values()):
+            for lane in self._lanes:
                 await lane.close()
             await self._http.close()
         elif self._loop is not None:
             await self._http.abandon()
+
+    def _no_lanes(self) -> Lanes[TaskLane]:
+        return Lanes(lambda batcher: TaskLane(batcher, self._carry_out), self.options.connections)
 
     async def _start(self) -> None:
         """Start, or start anew in another event loop.
@@ -63,7 +67,7 @@ class AsyncEngine:
             if self._loop is not None:
                 await self._http.abandon()
             self._http = AsyncHttpPool(options.endpoint, options.connections, options.connect_timeout_s)
-            self._lanes = {}
+            self._lanes = self._no_lanes()
             self._giving_back = set()
             self._room = Room(options.buffer_bytes)
             self._loop = loop
@@ -101,9 +105,7 @@ class AsyncEngine:
         loop = asyncio.get_running_loop()
         if self._loop is not loop or self._is_closed:
             await self._start()
-        lane = self._lanes.get((queue, kind))
-        if lane is None:
-            lane = self._lanes[queue, kind] = TaskLane(Batcher(queue, kind), self._carry_out)
+        lane = self._lanes.of(queue, kind)
         room = self._room
         deadline = loop.time() + self.options.retries.total_s
         if not room.enter(operation.size):

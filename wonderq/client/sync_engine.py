@@ -15,6 +15,7 @@ from wonderq.client.claims import give_back
 from wonderq.client.engine_options import EngineOptions
 from wonderq.client.errors import WonderQError
 from wonderq.client.http_threads import HttpPool
+from wonderq.client.lanes import Lanes
 from wonderq.client.operations import Batcher, Kind, Operation, carry_out
 from wonderq.client.polls import Poll, PollCancelled
 from wonderq.client.requests import Answer, NoAnswer
@@ -40,7 +41,7 @@ class Engine:
         options = self.options
         self._http = HttpPool(options.endpoint, options.connections, options.connect_timeout_s)
         self._lock = threading.Lock()
-        self._lanes: dict[tuple[str, Kind], ThreadLane] = {}
+        self._lanes = Lanes(lambda batcher: ThreadLane(batcher, self._carry_out), options.connections)
         self._room = Room(options.buffer_bytes)
 
     def close(self) -> None:
@@ -72,10 +73,7 @@ class Engine:
 
     def run(self, queue: str, kind: Kind, operation: Operation) -> Any:
         """Carry out one operation, together with those of other threads."""
-        lane = self._lanes.get((queue, kind))
-        if lane is None:
-            with self._lock:
-                lane = self._lanes.setdefault((queue, kind), ThreadLane(Batcher(queue, kind), self._carry_out))
+        lane = self._lanes.of(queue, kind)
         deadline = time.monotonic() + self.options.retries.total_s
         self._enter(operation.size)
         try:
