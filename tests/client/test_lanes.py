@@ -15,9 +15,9 @@ from tests.support.threads import Call
 from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.client.asynchronous import AsyncClient
 from wonderq.client.errors import Invalid, Unreachable
-from wonderq.client.lanes import MOST_LANES
+from wonderq.client.lanes import MOST_LANES, Lanes
 from wonderq.client.messages import Sent
-from wonderq.client.operations import SENDS, Batcher, Operation
+from wonderq.client.operations import SENDS, SENDS_TOGETHER, Batcher, Operation
 from wonderq.client.polls import Poll
 from wonderq.client.requests import Answer, NoAnswer, Request
 from wonderq.client.sync import Client
@@ -144,6 +144,23 @@ def test_batches_of_one_thread_have_one_producer(client: Client, gate: Gate) -> 
     fields = list(map(fields_of, gate.requests))
     assert len({each["producer_id"] for each in fields}) == 1
     assert [each["request_number"] for each in fields] == [1, 2, 3]
+
+
+def test_no_thread_sees_lanes_that_are_not_there_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    lanes: Lanes[ThreadLane]
+    seen: list[int] = []
+
+    def make(batcher: Batcher) -> ThreadLane:
+        seen.extend(len(each) for each in lanes._lanes.values())
+        return ThreadLane(batcher, lambda _batcher, _operations: None)
+
+    lanes = Lanes(make, 8)
+    monkeypatch.setattr(ThreadLane, "load", 1)
+    for _ in range(3):
+        lanes.of("q", SENDS_TOGETHER)
+    lanes.of("q", SENDS)
+    assert seen == [1, 2, 3]
+    assert len(list(lanes)) == 4
 
 
 def test_a_client_has_few_producers_however_many_threads_send_batches(gate: Gate) -> None:

@@ -50,7 +50,8 @@ class Lanes(Generic[L]):
             if not lane.load or len(lanes) == self._most:
                 return lane
         with self._lock:
-            lanes = self._lanes.setdefault((queue, kind), [])
+            lanes = self._lanes.get((queue, kind), [])
             if not lanes or (kind.goes_alone and len(lanes) < self._most):
-                lanes.append(self._make(Batcher(queue, kind)))
+                # A new list, since other threads read the old one without the lock.
+                lanes = self._lanes[queue, kind] = [*lanes, self._make(Batcher(queue, kind))]
             return lanes[-1]
