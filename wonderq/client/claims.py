@@ -21,7 +21,7 @@ from wonderq.client.retries import Retries, Steps
 M = TypeVar("M", bound=ReceivedContents)
 
 #: Longest time of each of the two requests that give back the messages of an interrupted call, in seconds.
-_GIVE_BACK_S = 5.0
+_GIVE_BACK_S = 2.0
 
 Received: TypeAlias = Contents | str
 """A message that was received, or its receipt."""
