@@ -14,6 +14,7 @@ PROJECT = """
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import dramatiq
 from wonderq import (
@@ -91,6 +92,16 @@ async def cleanup(context: Context, days: int) -> None:
     print(context.id, days)
 
 
+@app.task
+def store(value: Any, path: str) -> None:
+    print(value, path)
+
+
+@app.task(retries=1)
+def store_twice(value: object) -> None:
+    print(value, value)
+
+
 @app.every("30 4 * * *", timezone="Europe/Vienna")
 def nightly() -> None:
     sent: Sent = resize.send("cat.png", width=400)
@@ -104,6 +115,9 @@ def send_tasks(paths: list[str]) -> None:
         thumbnail.send("cat.png")
         thumbnail.options(delay=60).send(path="cat.png")
         cleanup.send(days=7)
+        store.send(7, "a.png")
+        store.send(value=7, path="a.png")
+        store_twice.send(7)
         with app.batch():
             for path in paths:
                 resize.send(path)

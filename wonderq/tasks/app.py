@@ -15,7 +15,7 @@ from wonderq.client.sync import Client
 from wonderq.tasks import batch, schedules
 from wonderq.tasks.arguments import read_call
 from wonderq.tasks.batch import Batch
-from wonderq.tasks.decorator import Decorator, check_texts
+from wonderq.tasks.decorator import Decorator, Unknown, check_texts
 from wonderq.tasks.schedules import Missed, Schedule
 from wonderq.tasks.task import Task
 from wonderq.worker.claims import Job
@@ -93,6 +93,8 @@ class App:
 
     # Tasks
 
+    @overload
+    def task(self, function: Callable[Concatenate[Unknown, P], R], /) -> Task[..., R]: ...
     @overload
     def task(self, function: Callable[Concatenate[Context, P], R], /) -> Task[P, R]: ...
     @overload

@@ -13,12 +13,25 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+class Unknown:
+    """Type of a value that no function takes, unless its parameter takes anything.
+
+    For type checkers: without it, they would take a first parameter ``Any`` for the context.
+    """
+
+
 class Decorator:
-    """Makes a task of a function. A parameter `Context` that comes first is not an argument of `Task.send`."""
+    """Makes a task of a function.
+
+    Type checkers leave a parameter `Context` that comes first out of the arguments of `Task.send`. They do not check
+    the arguments of a function whose first parameter takes anything.
+    """
 
     def __init__(self, make: Callable[[Callable[..., Any]], Task[..., Any]]) -> None:
         self._make = make
 
+    @overload
+    def __call__(self, function: Callable[Concatenate[Unknown, P], R]) -> Task[..., R]: ...
     @overload
     def __call__(self, function: Callable[Concatenate[Context, P], R]) -> Task[P, R]: ...
     @overload
