@@ -18,9 +18,12 @@ from tests.support.broker_process import RunningBroker
 from tests.support.stalling_proxy import StallingProxy
 from tests.support.threads import Call
 from tests.support.waiting import eventually
+from wonderq.client import claims
 from wonderq.client.async_message import AsyncMessage
 from wonderq.client.async_queue import AsyncQueue
 from wonderq.client.asynchronous import AsyncClient
+from wonderq.client.claims import Claim
+from wonderq.client.messages import ReceivedContents
 from wonderq.client.polls import Poll
 from wonderq.client.sync import Client
 from wonderq.client.sync_queue import Queue
@@ -138,8 +141,14 @@ def interrupted_when(condition: Callable[[], object], then: Callable[[], None]) 
         signal.signal(signal.SIGUSR1, before)
 
 
+def receive_json(client: Client, queue: str) -> object:
+    """Receive as the command line does."""
+    return client.do(claims.receive(queue, ReceivedContents, Claim(wait_s=WAIT_S)).as_json())
+
+
+@pytest.mark.parametrize("call", [lambda client, queue: client.queue(queue).receive(wait=WAIT_S), receive_json])
 def test_an_interrupted_thread_gives_back_the_messages_of_an_answer_under_way(
-    queue: Queue, proxy: StallingProxy
+    queue: Queue, proxy: StallingProxy, call: Callable[[Client, str], object]
 ) -> None:
     queue.configure(visibility_timeout=LEASE_S)
     queue.send("a")
@@ -149,7 +158,7 @@ def test_an_interrupted_thread_gives_back_the_messages_of_an_answer_under_way(
             pytest.raises(InterruptError),
             interrupted_when(lambda: queue.count("processing") == 1, proxy.pass_answers),
         ):
-            other.queue(queue.name).receive(wait=WAIT_S)
+            call(other, queue.name)
     assert [each.tries for each in queue.receive()] == [1]
 
 

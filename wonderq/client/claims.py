@@ -141,7 +141,7 @@ def receive(queue: str | None, kind: type[M], claim: Claim, engine: Any = None) 
     def read(answer: Answer) -> list[M]:
         return _bound(read_answer(answer, list[kind]), engine)  # type: ignore[valid-type]
 
-    return _claiming_call(queue_path(queue, "/messages/consume"), claim, claim.fields(), read, lambda found: found)
+    return _claiming_call(queue_path(queue, "/messages/consume"), claim, claim.fields(), read, read)
 
 
 def next_(queue: str | None, kind: type[M], claim: Claim, finish: Finish, engine: Any) -> Call[Next[M]]:
@@ -167,7 +167,9 @@ def next_(queue: str | None, kind: type[M], claim: Claim, finish: Finish, engine
         claim_error = None if refusal is None else refused_claim(refusal.code, refusal.message)
         return Next(_bound(found.messages, engine), finished, claim_error)
 
-    return _claiming_call(queue_path(queue, "/messages/next"), claim, fields, read, lambda found: found.messages)
+    return _claiming_call(
+        queue_path(queue, "/messages/next"), claim, fields, read, lambda answer: read(answer).messages
+    )
 
 
 def give_back(call: Call[Any], retries: Retries) -> Steps[None]:
@@ -179,7 +181,7 @@ def give_back(call: Call[Any], retries: Retries) -> Steps[None]:
         return
     brief = replace(retries, most=1, total_s=min(retries.total_s, _GIVE_BACK_S))
     answer = yield from brief.repeat(call.at_cancel)
-    for queue, receipts in receipts_by_queue(call.messages(call.read(answer))).items():
+    for queue, receipts in receipts_by_queue(call.messages(answer)).items():
         entries = [release_update(Release(receipt, uncounted=True)) for receipt in receipts]
         yield from brief.attempt(update(queue, entries).request)
 
