@@ -158,7 +158,7 @@ class Consume(Body):
                 description=(
                     "Id of this attempt, for a consumer that lost the response. Repeating it within five minutes "
                     "returns the same messages with the same receipts and renews their claims, unless one of them has "
-                    "changed since."
+                    "changed since. It ends the earlier request if that still waits."
                 ),
                 examples=["worker-1-0001"],
             ),
