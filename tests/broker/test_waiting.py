@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Iterator
@@ -161,6 +162,31 @@ def test_each_repetition_of_an_attempt_ends_the_one_before(broker: Broker) -> No
     broker.produce(QUEUE, ["a"])
     assert bodies(third.result()) == ["a"]
     assert bodies(broker.claim(QUEUE, attempt_id="one")) == ["a"], "the same again"
+
+
+def test_whenever_an_attempt_is_repeated_nothing_is_claimed_for_the_first_alone(broker: Broker) -> None:
+    """The message comes before the repetition, after it, or at any time beside it."""
+    chance = random.Random(17)
+
+    def produce_after(turns: int) -> None:
+        for _ in range(turns):
+            broker.count(QUEUE, "unprocessed")
+        broker.produce(QUEUE, ["a"])
+
+    for number in range(90):
+        first = Consumer(broker, attempt_id=str(number))
+        producing: Call[None] | None = None
+        if number % 3 < 2:
+            producing = Call(produce_after, chance.randrange(20))
+        if number % 3 == 0:
+            assert bodies(first.result()) == ["a"]
+        again = broker.claim(QUEUE, attempt_id=str(number))
+        (producing or Call(produce_after, 0)).result()
+        got = first.result()
+        if got:
+            assert [each.receipt for each in again] == [each.receipt for each in got]
+        assert bodies(again) + bodies(broker.claim(QUEUE)) == ["a"]
+        broker.purge(QUEUE)
 
 
 def test_whoever_runs_out_of_time_hands_over(broker: Broker) -> None:
