@@ -90,7 +90,7 @@ crash: $(READY)  ## kill the broker CYCLES times under load and check every prom
 	$(BIN)/python -m tests.crash --cycles $(or $(CYCLES),200) $(if $(SEED),--seed $(SEED))
 	$(BIN)/python -m tests.crash.pipeline --cycles $(or $(CYCLES),200) $(if $(SEED),--seed $(SEED))
 
-worker-kills: $(READY)  ## kill workers and their broker in turns for CYCLES cycles, and check that every task is handled (SEED=n)
+worker-kills: $(READY)  ## kill workers, senders and their broker for CYCLES cycles, and check that every task is handled (SEED=n)
 	$(BIN)/python -m tests.worker.kill_cycles --cycles $(or $(CYCLES),10) $(if $(SEED),--seed $(SEED))
 
 crash-states: $(READY)  ## check STATES states of the disk that a crash can leave (SEED=n)

@@ -413,7 +413,7 @@ class NaiveBroker:
         if change.error is None:
             return None
         consumer = item.consumer if item.status(self.now_ms) == TAKEN else ""
-        return Failure(change.error, self.now_ms, item.receives, consumer)
+        return Failure(change.error, self.now_ms, item.receives, consumer or change.reporter)
 
     def finish(self, queues: Sequence[str], finishes: Sequence[Finish], attempt_id: str | None) -> list[str | None]:
         """Delete and update messages by their receipts, whatever their queues."""

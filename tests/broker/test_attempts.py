@@ -8,7 +8,7 @@ import pytest
 
 from tests.broker.conftest import Lasting
 from wonderq.model.limits import Limits
-from wonderq.model.messages import Change, Message, Target
+from wonderq.model.messages import Change, Message, RequestNumber, Target
 from wonderq.model.settings import DEDUPLICATION_WINDOW_MS
 
 CHANGES: dict[str, Callable[[Lasting, Message], object]] = {
@@ -126,6 +126,22 @@ def test_attempts_made_again_and_again_take_one_place(lasting: Lasting) -> None:
         lasting.take("q", attempt_id="one")
         lasting.again()
     assert lasting.broker.core.state.dedup_entries == 1
+
+
+def test_attempts_are_remembered_in_half_of_the_room_and_carried_out_beyond_it(lasting: Lasting) -> None:
+    lasting.limit(Limits(total_keys=6))
+    lasting.add("q", *"12345678")
+    for number in range(5):
+        assert len(lasting.take("q", 1, attempt_id=str(number))) == 1
+    assert lasting.broker.core.state.dedup_entries == 3
+    for number in range(3):
+        lasting.broker.send("q", ["x"], RequestNumber(f"p{number}", 1))
+    assert [message.body for message in lasting.again().claim("q", limit=1, attempt_id="2")] == ["3"]
+    assert [message.body for message in lasting.again().claim("q", limit=1, attempt_id="4")] == ["6"], "not remembered"
+    lasting.clock.ms += 3_600_001
+    lasting.again()
+    [first] = lasting.take("q", 1, attempt_id="5")
+    assert lasting.take("q", 1, attempt_id="5") == [first], "there is room again"
 
 
 @pytest.mark.parametrize("attempt_id", ["", "x" * 129])

@@ -153,6 +153,28 @@ def test_a_failure_after_the_deadline_names_nobody_whether_or_not_the_queue_was_
     assert message.envelope.last_failure.consumer == ""
 
 
+@pytest.mark.parametrize(("name", "shown"), [("worker-1:42", "worker-1:42"), ("", "worker-2")])
+def test_a_failure_names_its_reporter_if_the_claim_has_no_name(lasting: Lasting, name: str, shown: str) -> None:
+    (one,) = lasting.add("q", "1")
+    (held,) = take(lasting, consumer=name)
+    for expected, wait_ms in ((shown, 10_000), ("worker-2", 0)):
+        change = Change(error=ReportedError("x"), reporter="worker-2")
+        lasting.broker.update("q", Target(receipt=held.receipt), change)
+        message = lasting.again().get("q", one)
+        assert message.envelope is not None
+        assert message.envelope.last_failure is not None
+        assert message.envelope.last_failure.consumer == expected
+        lasting.clock.ms += wait_ms
+
+
+@pytest.mark.parametrize("name", ["x" * 65, "a\nb"])
+def test_the_name_of_a_reporter_is_that_of_a_consumer(lasting: Lasting, name: str) -> None:
+    lasting.add("q", "1")
+    (held,) = take(lasting)
+    with pytest.raises(InvalidValueError, match=r"error\.consumer must have 1 to 64 printable"):
+        lasting.broker.update("q", Target(receipt=held.receipt), Change(error=ReportedError("x"), reporter=name))
+
+
 def test_a_purge_and_a_dropped_queue_leave_no_name(lasting: Lasting) -> None:
     lasting.add("q", "1", "2")
     take(lasting)

@@ -100,8 +100,8 @@ releases = st.one_of(
     st.just(Change(visibility_timeout_ms=0)),
 )
 failures = st.one_of(
-    st.one_of(st.none(), errors).map(lambda error: Change(dead=True, error=error)),
-    errors.map(lambda error: Change(error=error)),
+    st.one_of(st.none(), errors).map(lambda error: Change(dead=True, error=error, reporter="worker-8")),
+    st.builds(lambda error, name: Change(error=error, reporter=name), errors, st.sampled_from(["", "worker-9"])),
     st.builds(
         lambda change, uncounted, error: replace(change, uncounted=uncounted, error=error),
         releases,

@@ -25,7 +25,6 @@ from wonderq.model.errors import (
     ShuttingDownError,
     StaleReceiptError,
     TooManyInFlightError,
-    TooManyKeysError,
 )
 from wonderq.model.failures import ReportedError
 from wonderq.model.limits import Limits
@@ -170,7 +169,7 @@ def test_the_claim_finds_what_the_finish_made_possible(lasting: Lasting) -> None
     assert bodies(done) == ["b"]
 
 
-@pytest.mark.parametrize("reason", ["in flight", "keys", "stopping"])
+@pytest.mark.parametrize("reason", ["in flight", "stopping"])
 def test_a_refused_claim_leaves_what_was_finished(lasting: Lasting, reason: str) -> None:
     lasting.add("q", "1", "2", "3")
     held = lasting.take("q", 2)
@@ -178,24 +177,22 @@ def test_a_refused_claim_leaves_what_was_finished(lasting: Lasting, reason: str)
         lasting.broker.put_queue("q", max_in_flight=1)
     if reason == "stopping":
         lasting.broker.stop_claiming()
-    options = ClaimOptions()
-    if reason == "keys":
-        lasting.limit(Limits(total_keys=1))
-        options = ClaimOptions(attempt_id="a")
-    done = lasting.broker.next(Q, finish(held[:1], None), options)
-    kind = {"in flight": TooManyInFlightError, "keys": TooManyKeysError, "stopping": ShuttingDownError}[reason]
+    done = lasting.broker.next(Q, finish(held[:1], None), ClaimOptions())
+    kind = {"in flight": TooManyInFlightError, "stopping": ShuttingDownError}[reason]
     assert isinstance(done.refusal, kind)
     assert (done.messages, done.results) == ([], [None])
     assert [body for body, _ in contents(lasting.again(), "q")] == ["2", "3"]
 
 
-def test_no_room_for_the_attempt_refuses_all(lasting: Lasting) -> None:
-    lasting.add("q", "1")
-    held = lasting.take("q")
-    lasting.limit(Limits(total_keys=0))
-    with pytest.raises(TooManyKeysError):
-        lasting.broker.next(Q, finish(held, None), ClaimOptions(attempt_id="a"))
-    assert contents(lasting.again(), "q") == [("1", "processing")]
+def test_without_room_for_the_attempt_all_is_done_and_nothing_remembered(lasting: Lasting) -> None:
+    lasting.add("q", "1", "2", "3")
+    held = lasting.take("q", 1)
+    lasting.limit(Limits(total_keys=1))
+    done = lasting.broker.next(Q, finish(held, None), ClaimOptions(1, attempt_id="a"))
+    assert (bodies(done), done.results) == (["2"], [None])
+    again = lasting.again().next(Q, finish(held, None), ClaimOptions(1, attempt_id="a"))
+    assert bodies(again) == ["3"]
+    assert [type(error) for error in again.results] == [MessageNotFoundError]
 
 
 def test_a_repeated_attempt_gets_the_same_results_and_messages(lasting: Lasting) -> None:

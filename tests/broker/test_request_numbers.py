@@ -112,6 +112,23 @@ def test_memory_grows_with_producers_and_not_with_requests() -> None:
     broker.close()
 
 
+@pytest.mark.parametrize("count", [1, 100, 1000])
+def test_a_number_costs_one_short_record_for_a_request_and_not_for_a_message(count: int) -> None:
+    """The benchmark of `benchmarks.client` measures the time, which a quick test cannot."""
+    sizes = []
+    for number in (None, RequestNumber("f00dfeedf00dfeed", 1)):
+        log = MemoryLog()
+        broker = Broker(log)
+        broker.send("q", ["a"])
+        before = len(log.records)
+        broker.send("q", ["a"] * count, number)
+        sizes.append(list(map(len, log.records[before:])))
+        broker.close()
+    (plain,), (same, row) = sizes
+    assert same == plain
+    assert row < 64
+
+
 def test_producers_are_limited() -> None:
     broker = Broker(MemoryLog(), limits=Limits(total_keys=2))
     send(broker, 1, "a", producer="1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Iterator
@@ -35,11 +36,20 @@ def broker() -> Iterator[Broker]:
 class Consumer(Call[list[Message]]):
     """A consumer in a thread that waits for a message; made when it stands in line."""
 
-    def __init__(self, broker: Broker, queue: str = QUEUE, *, limit: int = 1, wait_s: float = LONG_S) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        queue: str = QUEUE,
+        *,
+        limit: int = 1,
+        wait_s: float = LONG_S,
+        attempt_id: str | None = None,
+    ) -> None:
         self.attempts = 0
         self.gone = threading.Event()
         before = broker.core.consumers._count
-        super().__init__(broker.claim, queue, limit=limit, wait_s=wait_s, client_gone=self._client_gone)
+        options = {"wait_s": wait_s, "client_gone": self._client_gone, "attempt_id": attempt_id}
+        super().__init__(broker.claim, queue, limit=limit, **options)
         eventually(lambda: broker.core.consumers._count > before or self.done, "standing in line")
 
     def _client_gone(self) -> bool:
@@ -124,6 +134,59 @@ def test_a_client_that_is_gone_at_once_gets_nothing(broker: Broker) -> None:
     broker.produce(QUEUE, ["a"])
     assert broker.claim(QUEUE, client_gone=lambda: True) == []
     assert broker.count(QUEUE, "unprocessed") == 1
+
+
+def test_a_repeated_attempt_ends_the_one_that_still_waits(broker: Broker) -> None:
+    """A connection may break without the broker's notice. A message for it would be held until the end of its claim."""
+    broker.produce("other", ["x"])
+    silent = Consumer(broker, attempt_id="one")
+    others = [
+        Consumer(broker, attempt_id="two"),
+        Consumer(broker),
+        Call(broker.claim, "other", attempt_id="one", limit=1),
+    ]
+    assert broker.claim(QUEUE, attempt_id="one") == [], "without a wait, as after a cancelled poll"
+    assert silent.result() == []
+    broker.produce(QUEUE, ["a", "b", "c"])
+    assert sorted(bodies([each for call in others for each in call.result()])) == ["a", "b", "x"]
+    assert bodies(broker.claim(QUEUE, attempt_id="one")) == ["c"]
+    assert broker.core.consumers._attempts == {}
+
+
+def test_each_repetition_of_an_attempt_ends_the_one_before(broker: Broker) -> None:
+    first = Consumer(broker, attempt_id="one")
+    second = Call(broker.claim, QUEUE, attempt_id="one", wait_s=LONG_S)
+    assert first.result() == []
+    third = Call(broker.claim, QUEUE, attempt_id="one", wait_s=LONG_S)
+    assert second.result() == []
+    broker.produce(QUEUE, ["a"])
+    assert bodies(third.result()) == ["a"]
+    assert bodies(broker.claim(QUEUE, attempt_id="one")) == ["a"], "the same again"
+
+
+def test_whenever_an_attempt_is_repeated_nothing_is_claimed_for_the_first_alone(broker: Broker) -> None:
+    """The message comes before the repetition, after it, or at any time beside it."""
+    chance = random.Random(17)
+
+    def produce_after(turns: int) -> None:
+        for _ in range(turns):
+            broker.count(QUEUE, "unprocessed")
+        broker.produce(QUEUE, ["a"])
+
+    for number in range(90):
+        first = Consumer(broker, attempt_id=str(number))
+        producing: Call[None] | None = None
+        if number % 3 < 2:
+            producing = Call(produce_after, chance.randrange(20))
+        if number % 3 == 0:
+            assert bodies(first.result()) == ["a"]
+        again = broker.claim(QUEUE, attempt_id=str(number))
+        (producing or Call(produce_after, 0)).result()
+        got = first.result()
+        if got:
+            assert [each.receipt for each in again] == [each.receipt for each in got]
+        assert bodies(again) + bodies(broker.claim(QUEUE)) == ["a"]
+        broker.purge(QUEUE)
 
 
 def test_whoever_runs_out_of_time_hands_over(broker: Broker) -> None:

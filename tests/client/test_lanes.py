@@ -15,8 +15,9 @@ from tests.support.threads import Call
 from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.client.asynchronous import AsyncClient
 from wonderq.client.errors import Invalid, Unreachable
+from wonderq.client.lanes import MOST_LANES, Lanes
 from wonderq.client.messages import Sent
-from wonderq.client.operations import SENDS, Batcher, Operation
+from wonderq.client.operations import SENDS, SENDS_TOGETHER, Batcher, Operation
 from wonderq.client.polls import Poll
 from wonderq.client.requests import Answer, NoAnswer, Request
 from wonderq.client.sync import Client
@@ -41,7 +42,7 @@ def client(gate: Gate) -> Client:
 
 
 def waiting_in(client: Client) -> int:
-    return sum(len(lane._batcher) for lane in client._engine._lanes.values())
+    return sum(len(lane._batcher) for lane in client._engine._lanes)
 
 
 def test_sends_gather_while_a_request_is_under_way(client: Client, gate: Gate) -> None:
@@ -116,6 +117,67 @@ def test_a_thread_sends_no_more_than_one_request_for_others(client: Client, gate
     second.result()
 
 
+def test_batches_of_several_threads_are_under_way_at_a_time(gate: Gate) -> None:
+    """They share no request. One after the other, each would wait for the disk as often as there are threads."""
+    client = Client("http://127.0.0.1:1", pool=3)
+    client._engine._http = gate  # type: ignore[assignment]
+    queue = client.queue("q")
+    calls = []
+    for number in range(5):
+        calls.append(Call(queue.send_together, [str(number), "more"]))
+        if number < 3:
+            gate.wait_for_request()
+    eventually(lambda: waiting_in(client) == 2)
+    assert len(gate.requests) == 3
+    gate.let_go(5)
+    for number, call in enumerate(calls):
+        assert call.result() == [Sent(str(number)), Sent("more")]
+    producers = [fields_of(request)["producer_id"] for request in gate.requests]
+    numbers = [(fields_of(request)["producer_id"], fields_of(request)["request_number"]) for request in gate.requests]
+    assert (len(gate.requests), len(set(producers)), len(set(numbers))) == (5, 3, 5)
+
+
+def test_batches_of_one_thread_have_one_producer(client: Client, gate: Gate) -> None:
+    gate.let_go(3)
+    for _ in range(3):
+        client.queue("q").send_together(["a"])
+    fields = list(map(fields_of, gate.requests))
+    assert len({each["producer_id"] for each in fields}) == 1
+    assert [each["request_number"] for each in fields] == [1, 2, 3]
+
+
+def test_no_thread_sees_lanes_that_are_not_there_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    lanes: Lanes[ThreadLane]
+    seen: list[int] = []
+
+    def make(batcher: Batcher) -> ThreadLane:
+        seen.extend(len(each) for each in lanes._lanes.values())
+        return ThreadLane(batcher, lambda _batcher, _operations: None)
+
+    lanes = Lanes(make, 8)
+    monkeypatch.setattr(ThreadLane, "load", 1)
+    for _ in range(3):
+        lanes.of("q", SENDS_TOGETHER)
+    lanes.of("q", SENDS)
+    assert seen == [1, 2, 3]
+    assert len(list(lanes)) == 4
+
+
+def test_a_client_has_few_producers_however_many_threads_send_batches(gate: Gate) -> None:
+    client = Client("http://127.0.0.1:1", pool=100)
+    client._engine._http = gate  # type: ignore[assignment]
+    calls = []
+    for number in range(20):
+        calls.append(Call(client.queue("q").send_together, ["a"]))
+        if number < MOST_LANES:
+            gate.wait_for_request()
+    eventually(lambda: waiting_in(client) == 20 - MOST_LANES)
+    gate.let_go(20)
+    for call in calls:
+        call.result()
+    assert len({fields_of(request)["producer_id"] for request in gate.requests}) == MOST_LANES
+
+
 def test_an_error_of_one_caller_reaches_no_other(client: Client, gate: Gate) -> None:
     def respond(request: Request) -> Answer | NoAnswer:
         if "bad" in texts_of(request):
@@ -175,7 +237,7 @@ def test_an_interrupted_waiter_does_not_stop_the_lane(
     queue = client.queue("q")
     first = Call(queue.send, "0")
     gate.wait_for_request()
-    lane = client._engine._lanes[next(iter(client._engine._lanes))]
+    lane = next(iter(client._engine._lanes))
     with monkeypatch.context() as patch:
 
         def interrupted(_self: object, _timeout_s: float) -> bool:
@@ -317,6 +379,24 @@ def test_tasks_share_requests() -> None:
                 list(map(str, range(10))),
                 ["late", "cancelled"],
             ]
+
+    asyncio.run(scenario())
+
+
+def test_batches_of_several_tasks_are_under_way_at_a_time() -> None:
+    async def scenario() -> None:
+        gate = AsyncGate(produced)
+        async with AsyncClient("http://127.0.0.1:1", pool=3) as client:
+            use(client, gate)
+            queue = client.queue("q")
+            tasks = [asyncio.create_task(queue.send_together([str(number)])) for number in range(5)]
+            while len(gate.requests) < 3:
+                await asyncio.sleep(0)
+            for _ in tasks:
+                gate.open.release()
+            assert await asyncio.gather(*tasks) == [[Sent(str(number))] for number in range(5)]
+            producers = [fields_of(request)["producer_id"] for request in gate.requests]
+            assert (len(producers), len(set(producers))) == (5, 3)
 
     asyncio.run(scenario())
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 
 from tests.support.broker_process import RunningBroker
 from tests.support.threads import Call
+from tests.support.waiting import eventually
 from wonderq.client.asynchronous import AsyncClient
 from wonderq.client.claims import Claim, Release, ToDeadLetters
 from wonderq.client.errors import Invalid, NotFound, StaleReceipt, TooMany
@@ -189,6 +191,29 @@ def test_the_broker_shows_the_consumer(broker: RunningBroker, queue: Queue) -> N
     with Client(broker.url, consumer="host:1") as named:
         named.queue(queue.name).receive()
     assert [each.consumer for each in queue.look(status="processing")] == ["host:1"]
+
+
+@pytest.mark.parametrize(
+    "fail",
+    [
+        lambda _, message: message.bury("late"),
+        lambda _, message: message.dead("late"),
+        lambda queue, message: queue.next(release=[Release(message, delay=60, error="late")]),
+        lambda queue, message: queue.next(dead=[ToDeadLetters(message, ValueError("late"))]),
+    ],
+)
+def test_an_error_after_the_end_of_the_lease_has_the_name_too(
+    broker: RunningBroker, queue: Queue, fail: Callable[[Queue, Message], object]
+) -> None:
+    queue.send("a")
+    with Client(broker.url, consumer="host:1") as named:
+        same = named.queue(queue.name)
+        [message] = same.receive(lease=0.001)
+        eventually(lambda: queue.count("unprocessed") == 1)
+        fail(same, message)
+    error = queue.get(message.id).last_error
+    assert error is not None
+    assert (error.message, error.consumer) == ("late", "host:1")
 
 
 def test_the_same_calls_in_asyncio(broker: RunningBroker, queue: Queue) -> None:

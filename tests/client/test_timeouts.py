@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from typing import Any
 
+import aiohttp
 import pytest
 
 from tests.client.script import answer, play, refusal
@@ -101,6 +104,36 @@ def test_a_call_that_gets_no_connection_was_not_made() -> None:
         poll.cancel()
         with pytest.raises(Unreachable):
             first.result()
+
+
+@pytest.mark.parametrize(("connect_s", "read_s", "expected_s"), [(3, 30, 3), (5, 2, 2)])
+def test_connecting_has_a_timeout_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, connect_s: float, read_s: float, expected_s: float
+) -> None:
+    asked: list[float] = []
+
+    def unreachable(_address: object, timeout_s: float, _source: object) -> None:
+        asked.append(timeout_s)
+        raise TimeoutError
+
+    def unreachable_in_asyncio(*_request: object, timeout: aiohttp.ClientTimeout, **_options: object) -> None:
+        assert timeout.sock_connect is not None
+        asked.append(timeout.sock_connect)
+        raise aiohttp.ConnectionTimeoutError
+
+    async def send() -> None:
+        async with AsyncClient("http://127.0.0.1:1", **options) as client:
+            await client.queue().send("a")
+
+    options: Any = {"connect_timeout": connect_s, "read_timeout": read_s, "retries": 0}
+    monkeypatch.setattr(socket, "create_connection", unreachable)
+    monkeypatch.setattr(aiohttp.ClientSession, "request", unreachable_in_asyncio)
+    with Client("http://127.0.0.1:1", **options) as client, pytest.raises(Unreachable) as of_thread:
+        client.queue().send("a")
+    with pytest.raises(Unreachable) as of_task:
+        asyncio.run(send())
+    assert asked == [expected_s, expected_s]
+    assert (of_thread.value.outcome_unknown, of_task.value.outcome_unknown) == (False, False)
 
 
 def test_a_closed_client_makes_no_calls() -> None:

@@ -205,7 +205,7 @@ def test_middleware(running: Broker, capsys: pytest.CaptureFixture[str]) -> None
     app.run_until_empty()
     assert capsys.readouterr().out == "begin greet\nhello ann\nend greet\n"
 
-    @app.task()
+    @app.task
     def fail() -> None:
         raise OSError("no")
 

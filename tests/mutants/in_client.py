@@ -13,6 +13,7 @@ _CLAIMS = "wonderq/client/claims.py"
 _STREAM = "wonderq/client/async_stream.py"
 _LANES = "wonderq/client/thread_lanes.py"
 _RESULTS = "wonderq/client/results.py"
+_INTERRUPTED = "tests/client/test_interrupted.py"
 _CUTS = "tests/client/test_cut_connections.py"
 
 MUTANTS = [
@@ -31,6 +32,41 @@ MUTANTS = [
         '{"max": self.limit, "attempt_id": secrets.token_hex(8)}',
         '{"max": self.limit}',
         (f"{_CUTS}::test_receives_over_connections_that_are_cut",),
+    ),
+    Mutant(
+        "cancelled_task_keeps_its_messages",
+        "Messages that arrive just when a task is cancelled are held by nobody until their lease ends.",
+        "wonderq/client/async_engine.py",
+        "            if call.messages is not None:\n",
+        "            if call.messages is None:\n",
+        (
+            f"{_INTERRUPTED}::test_a_cancelled_task_gives_back_the_messages_of_an_answer_under_way",
+            f"{_INTERRUPTED}::test_whenever_a_receive_is_cancelled_no_message_is_left_behind",
+        ),
+    ),
+    Mutant(
+        "interrupted_thread_keeps_its_messages",
+        "Messages that arrive just when a program is interrupted are held by nobody until their lease ends.",
+        _ENGINE,
+        "                self._drive(give_back(call, self.options.retries))\n",
+        "                pass\n",
+        (f"{_INTERRUPTED}::test_an_interrupted_thread_gives_back_the_messages_of_an_answer_under_way",),
+    ),
+    Mutant(
+        "interrupted_receive_counts_as_a_try",
+        "A task that is cancelled often enough makes dead letters of messages that nobody has seen.",
+        _CLAIMS,
+        "Release(receipt, uncounted=True)",
+        "Release(receipt)",
+        (f"{_INTERRUPTED}::test_a_cancelled_task_gives_back_the_messages_of_an_answer_under_way",),
+    ),
+    Mutant(
+        "error_has_no_name",
+        "A failure that was reported after an outage does not show which worker had it.",
+        "wonderq/client/failures.py",
+        '        "consumer": consumer,\n',
+        '        "consumer": None,\n',
+        ("tests/client/test_next.py::test_an_error_after_the_end_of_the_lease_has_the_name_too",),
     ),
     Mutant(
         "repeated_delete_fails",
@@ -85,10 +121,27 @@ MUTANTS = [
     Mutant(
         "queues_share_a_lane",
         "A message goes to the queue of another caller.",
-        _ENGINE,
-        "lane = self._lanes.get((queue, kind))",
-        "lane = next((each for (_, of), each in self._lanes.items() if of is kind), None)",
+        "wonderq/client/lanes.py",
+        "lanes = self._lanes.get((queue, kind))",
+        "lanes = next((each for (_, of), each in self._lanes.items() if of is kind), None)",
         ("tests/client/test_lanes.py::test_lanes_of_many_threads_and_queues_never_mix",),
+    ),
+    Mutant(
+        "batches_wait_for_each_other",
+        "Four threads send no more batches a second than one.",
+        "wonderq/client/operations.py",
+        "    goes_alone = True\n",
+        "    goes_alone = False\n",
+        ("tests/client/test_lanes.py::test_batches_of_several_tasks_are_under_way_at_a_time",),
+        hangs=True,
+    ),
+    Mutant(
+        "each_batch_has_a_producer_of_its_own",
+        "The broker's memory grows with the batches that were sent, and not with the clients.",
+        "wonderq/client/lanes.py",
+        "            if not lane.load or len(lanes) == self._most:\n",
+        "            if len(lanes) == self._most:\n",
+        ("tests/client/test_lanes.py::test_batches_of_one_thread_have_one_producer",),
     ),
     Mutant(
         "interrupted_sender_keeps_the_lane",

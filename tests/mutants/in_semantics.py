@@ -229,11 +229,19 @@ _ONCE = [
         (f"{_ATTEMPTS}::test_not_when_something_was_done_to_one_of_them",),
     ),
     Mutant(
+        "attempts_take_the_room_of_producers",
+        "Busy consumers make the broker refuse numbered sends and those with an idempotency key.",
+        "wonderq/broker/admission.py",
+        "        most = self._limits.total_keys // 2\n",
+        "        most = self._limits.total_keys\n",
+        (f"{_ATTEMPTS}::test_attempts_are_remembered_in_half_of_the_room_and_carried_out_beyond_it",),
+    ),
+    Mutant(
         "attempt_not_remembered",
         "A consumer whose answer was lost is given other messages, and those wait until their claims end.",
         _CLAIMS,
-        "        if attempt_id is not None:\n            records.append(",
-        "        if attempt_id is not None and not runs:\n            records.append(",
+        "        if attempt_id is not None and self._core.admission.remembers_attempt(now_ms):\n",
+        "        if attempt_id is not None and not runs:\n",
         (f"{_ATTEMPTS}::test_the_same_messages_and_receipts_with_the_timeout_anew",),
     ),
     Mutant(

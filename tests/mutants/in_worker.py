@@ -73,6 +73,22 @@ MUTANTS = [
         hangs=True,
     ),
     Mutant(
+        "poll_with_results_waits",
+        "A worker learns of a refused result only with the next message.",
+        _ENGINE,
+        "wait_s = 0.0 if settlements else POLL_S",
+        "wait_s = POLL_S",
+        (f"{_TEST_ENGINE}::test_a_poll_that_settles_something_does_not_wait",),
+    ),
+    Mutant(
+        "poll_without_results_asks_in_vain",
+        "A worker makes a request more for each message that takes longer than a moment.",
+        _ENGINE,
+        "wait_s = 0.0 if settlements else POLL_S",
+        "wait_s = 0.0 if self._is_busy else POLL_S",
+        (f"{_TEST_ENGINE}::test_a_poll_waits_unless_it_settles_something",),
+    ),
+    Mutant(
         "results_wait_for_the_long_poll",
         "A finished task counts as running for up to 20 seconds, and runs again if its worker is killed.",
         _ENGINE,

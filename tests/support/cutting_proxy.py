@@ -53,15 +53,17 @@ class _Link:
 class CuttingProxy:
     """Passes connections to a port of this machine on, and cuts each after a number of bytes that a seed decides.
 
-    The cut is in requests or in answers, at any byte up to ``most_bytes`` of that direction. If nothing listens at
-    the port, a connection is cut at once.
+    The cut is in requests or in answers, at any byte up to ``most_bytes`` of that direction; with None, only
+    `close_gate` cuts. If nothing listens at the port, a connection is cut at once.
     """
 
-    def __init__(self, port: int, seed: int, *, most_bytes: int = 4000) -> None:
+    def __init__(self, port: int, seed: int, *, most_bytes: int | None = 4000) -> None:
         self._target = ("127.0.0.1", port)
         self._random = random.Random(seed)
         self._most_bytes = most_bytes
         self._links: list[_Link] = []
+        self._is_closed = False
+        self._gate = threading.Lock()
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self._thread = threading.Thread(target=self._accept, daemon=True)
@@ -77,15 +79,31 @@ class CuttingProxy:
                 client, _ = self._socket.accept()
                 self._pass_on(client)
 
+    def close_gate(self) -> None:
+        """Cut all connections, and new ones too, until `open_gate`."""
+        with self._gate:
+            self._is_closed = True
+        for link in self._links:
+            link.cut()
+
+    def open_gate(self) -> None:
+        with self._gate:
+            self._is_closed = False
+
     def _pass_on(self, client: socket.socket) -> None:
-        in_request, most_bytes = self._random.random() < 0.5, self._random.randint(1, self._most_bytes)
-        try:
-            server = socket.create_connection(self._target)
-        except OSError:
-            client.close()
-            return
-        link = _Link(client, server)
-        self._links.append(link)
+        in_request = self._random.random() < 0.5
+        most_bytes = None if self._most_bytes is None else self._random.randint(1, self._most_bytes)
+        with self._gate:
+            if self._is_closed:
+                client.close()
+                return
+            try:
+                server = socket.create_connection(self._target)
+            except OSError:
+                client.close()
+                return
+            link = _Link(client, server)
+            self._links.append(link)
         for source, target, limit in (
             (client, server, most_bytes if in_request else None),
             (server, client, None if in_request else most_bytes),

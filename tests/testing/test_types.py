@@ -14,6 +14,7 @@ PROJECT = """
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import dramatiq
 from wonderq import (
@@ -81,6 +82,26 @@ async def report(context: Context, day: str) -> None:
     raise Retry(delay=30)
 
 
+@app.task
+def thumbnail(path: str, context: Context | None = None) -> None:
+    print(path, context)
+
+
+@app.task
+async def cleanup(context: Context, days: int) -> None:
+    print(context.id, days)
+
+
+@app.task
+def store(value: Any, path: str) -> None:
+    print(value, path)
+
+
+@app.task(retries=1)
+def store_twice(value: object) -> None:
+    print(value, value)
+
+
 @app.every("30 4 * * *", timezone="Europe/Vienna")
 def nightly() -> None:
     sent: Sent = resize.send("cat.png", width=400)
@@ -91,6 +112,12 @@ def send_tasks(paths: list[str]) -> None:
     try:
         resize.options(delay=60, priority=9, group="tenant-7", key="cat@400").send("cat.png", width=400)
         report.send("2026-01-01")
+        thumbnail.send("cat.png")
+        thumbnail.options(delay=60).send(path="cat.png")
+        cleanup.send(days=7)
+        store.send(7, "a.png")
+        store.send(value=7, path="a.png")
+        store_twice.send(7)
         with app.batch():
             for path in paths:
                 resize.send(path)
@@ -135,7 +162,11 @@ MISTAKES = (
     "resize.send(7)",
     'resize.options(prioritty="high").send("cat.png")',
     'report.send("2026-01-01", "2026-01-02")',
+    'cleanup.send("7")',
+    "thumbnail.send(wide=7)",
     "app.task(retrys=5)",
+    'app.task("jobs")',
+    "app.every(resize)",
     'app.every("0 0 * * *", zone="UTC")',
     'Worker(Client(), {"mail": 7})',
     'running.advance("60")',

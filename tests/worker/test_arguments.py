@@ -7,7 +7,7 @@ import enum
 import uuid
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any, Optional
 
 import msgspec
 import pytest
@@ -97,6 +97,19 @@ def test_the_context_may_stand_anywhere_and_is_not_sent(where: Any) -> None:
     arguments = Arguments(where)
     assert "ctx" not in arguments.to_text("t", (), {"day": "monday"})
     assert sent(where, day="monday") == (CONTEXT, "monday")
+
+
+def test_a_context_that_may_be_absent_is_given_too() -> None:
+    def report(day: str, ctx: Context | None = None) -> tuple[object, str]:
+        return ctx, day
+
+    def other(day: str, ctx: Annotated[Optional[Context], "why"] = None) -> tuple[object, str]:  # noqa: UP045
+        return ctx, day
+
+    for function in (report, other):
+        assert sent(function, "monday") == (CONTEXT, "monday")
+        with pytest.raises(TypeError, match="too many positional arguments"):
+            sent(function, "monday", None)
 
 
 @pytest.mark.parametrize(

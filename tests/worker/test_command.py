@@ -17,7 +17,7 @@ from tests.support.broker_process import RunningBroker
 from tests.support.commands import COMMAND, clean_environment
 from tests.support.waiting import PATIENCE_S, eventually
 from tests.worker.processes import WorkerProcess
-from wonderq.cli.worker import load_app
+from wonderq.cli.worker import _queues, load_app
 from wonderq.client.messages import Sent
 from wonderq.client.sync import Client
 from wonderq.config import ConfigError
@@ -166,6 +166,14 @@ def _run(folder: Path, url: str, *arguments: str) -> tuple[int, str]:
         check=False,
     )
     return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "queues"),
+    [(None, None), (["urgent", "jobs"], ["urgent", "jobs"]), (["urgent=3", "jobs=1"], {"urgent": 3, "jobs": 1})],
+)
+def test_queues_have_an_order_or_weights(options: list[str] | None, queues: object) -> None:
+    assert _queues(options) == queues
 
 
 # Processes

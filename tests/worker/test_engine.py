@@ -75,12 +75,21 @@ def test_a_result_does_not_wait_for_the_end_of_a_long_poll() -> None:
         assert s.script.open_polls == 1
 
 
-def test_a_poll_waits_long_only_after_one_that_found_nothing() -> None:
+def test_a_poll_waits_unless_it_settles_something() -> None:
     with scene(concurrency=2) as s:
         s.begin(message("a"))
-        eventually(lambda: len(s.script.polls) == 3)
+        eventually(lambda: s.script.open_polls)
+        assert [wait_s for _, _, wait_s in s.script.polls] == [POLL_S, POLL_S]
 
-        assert [wait_s for _, _, wait_s in s.script.polls] == [POLL_S, 0.0, POLL_S]
+
+def test_a_poll_that_settles_something_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_GATHER_S", PATIENCE_S)
+    jobs = Job("job", lambda _: None, False, Policy())
+    with scene(concurrency=2, resolve=lambda _: jobs) as s:
+        s.script.give(message("a"))
+        eventually(lambda: len(s.script.polls) == 3)
+        polls = [([each.message.id for each in settlements], wait_s) for settlements, _, wait_s in s.script.polls]
+        assert polls == [([], POLL_S), (["a"], 0.0), ([], POLL_S)]
 
 
 # Renewals

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -44,6 +46,87 @@ def test_a_task_is_still_a_function() -> None:
     assert repr(double) == "<Task 'double' of queue 'jobs'>"
     assert run(app, '{"task": "double", "args": [4]}') == 8
     assert run(app, '{"task": "triple", "kwargs": {"number": 4}}') == 12
+
+
+def test_brackets_without_options_may_be_left_out() -> None:
+    app = App(queue="jobs")
+
+    @app.task
+    def double(number: int) -> int:
+        return 2 * number
+
+    @app.task
+    async def triple(context: Context, number: int) -> tuple[int, int]:
+        return context.tries, 3 * number
+
+    assert (double.queue, double.policy) == ("jobs", Policy())
+    assert double(4) == 8
+    assert run(app, '{"task": "double", "args": [4]}') == 8
+    assert run(app, '{"task": "triple", "args": [4]}') == (1, 12)
+
+
+def yields() -> Iterator[int]:
+    yield 7
+
+
+async def yields_and_awaits() -> AsyncIterator[int]:
+    yield 7
+
+
+@pytest.mark.parametrize(
+    ("decorate", "problem"),
+    [
+        (lambda app: app.task("jobs"), "a task is a function, not 'jobs': .*queue=\"jobs\""),
+        (lambda app: app.task()("jobs"), "a task is a function, not 'jobs'"),
+        (lambda app: app.task(app.task(run)), "'run' is a task already"),
+        (lambda app: app.every("0 4 * * *")(app.task(run)), "'run' is a task already"),
+        (lambda app: app.task(yields), "yields contains yield"),
+        (lambda app: app.task(yields_and_awaits), "yields_and_awaits contains yield"),
+        (lambda app: app.every(run), "needs a cron expression"),
+        (lambda app: app.every(("0 4 * * *",)), "needs a cron expression"),
+        (lambda app: app.every("0 4 * * *", timezone=2), "timezone must be a text, not 2"),
+        (lambda app: app.task(name=7), "name must be a text, not 7"),
+        (lambda app: app.task(queue=["jobs"]), "queue must be a text, not \\['jobs'\\]"),
+        (lambda app: app.task(dead_letters=True), "dead_letters must be a text, not True"),
+        (lambda app: app.task(retries="5"), "retries must be a whole number, not '5'"),
+        (lambda app: app.task(backoff=5), "backoff must be \\(shortest, longest\\) in seconds, not 5"),
+        (lambda app: app.task(backoff=(1, 2, 3)), "backoff must be"),
+        (lambda app: app.task(backoff=("1", 2)), "backoff must be in seconds, as a number"),
+        (lambda app: app.task(timeout="60"), "timeout must be in seconds, as a number, not '60'"),
+        (lambda app: app.task(lease=None), "lease must be in seconds, as a number, not None"),
+        (lambda app: app.task(retrys=5), "unexpected keyword argument 'retrys'"),
+    ],
+)
+def test_a_wrong_use_of_a_decorator_fails_with_a_sentence_and_adds_no_task(
+    decorate: Callable[[Any], object], problem: str
+) -> None:
+    app = App()
+    with pytest.raises(TypeError, match=problem):
+        decorate(app)
+    app.tasks.pop("run", None)
+    assert (app.tasks, app._schedules) == ({}, [])
+
+
+def test_a_schedule_s_way_with_missed_times_is_one_of_three_words() -> None:
+    with pytest.raises(ValueError, match="missed must be one of skip, once, all, not 'never'"):
+        App().every("0 4 * * *", missed="never")  # type: ignore[arg-type]
+
+
+def test_a_function_without_a_name_needs_one() -> None:
+    app = App()
+    with pytest.raises(ValueError, match="'' cannot be the name of a task"):
+        app.task(partial(run, app))
+    assert app.task(name="run")(partial(run, app)).name == "run"
+
+
+def test_a_schedule_of_a_task_with_arguments_is_refused_before_a_broker_is_asked() -> None:
+    app = App("http://127.0.0.1:1")
+
+    @app.every("0 4 * * *")
+    def nightly(day: str) -> None: ...
+
+    with pytest.raises(ValueError, match="nightly: missing a required argument: 'day'\\. A schedule"):
+        app.worker()
 
 
 def test_options_of_a_task_are_its_policy() -> None:

@@ -123,6 +123,17 @@ class Admission:
             if self._state.dedup_entries + count > self._limits.total_keys:
                 raise TooManyKeysError(self._limits.total_keys)
 
+    def remembers_attempt(self, now_ms: int) -> bool:
+        """Return whether one more attempt to claim or to finish messages gets a dedup entry: half of them must be free.
+
+        A busy consumer makes thousands of attempts a second. So they leave room to producers, and one without an entry
+        is carried out all the same: only a lost response would need it.
+        """
+        most = self._limits.total_keys // 2
+        if self._state.dedup_entries >= most:
+            self._state.forget(now_ms, 1 + _FORGET_MORE)
+        return self._state.dedup_entries < most
+
     def check_room(self, queue: Queue, count: int, size: int) -> None:
         """Refuse ``count`` more messages of ``size`` bytes together in a queue.
 

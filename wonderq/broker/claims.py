@@ -158,7 +158,7 @@ class Claims:
         records: list[Record] = [record.Claim(record.CLAIM, *fields)]
         if consumer and len(messages.claim_names.by_token) < MAX_NAMED_CLAIMS:
             records = [record.NamedClaim(record.NAMED_CLAIM, *fields, consumer)]
-        if attempt_id is not None:
+        if attempt_id is not None and self._core.admission.remembers_attempt(now_ms):
             records.append(self._attempt(queue, now_ms, attempt_id, token, runs, now_ms + timeout_ms))
         position = self._core.append_and_apply(*records, leave=CLAIM_LEAVES)
         claimed = messages.columns(runs)
@@ -270,7 +270,6 @@ class Claims:
 
     def _attempt(self, queue: Queue, now_ms: int, attempt_id: str, token: int, runs: Runs, due_ms: int) -> record.Dedup:
         """Return the record of an attempt's claim, for `_claim_again`."""
-        self._core.admission.check_keys(1, now_ms)
         row = _ATTEMPT + attempt_id, [token, runs, due_ms], now_ms + DEDUPLICATION_WINDOW_MS
         return record.Dedup(record.DEDUP, now_ms, queue.number, [row])
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from typing import TypeAlias
 
 from wonderq.model.errors import TooManyWaitingError
 from wonderq.model.limits import UNLIMITED
@@ -19,13 +20,21 @@ from wonderq.state.state import Queue
 NEVER_MS = 1 << 62
 
 
+Attempt: TypeAlias = tuple[tuple[str, ...], str]
+"""Queues and id of an attempt to claim, which its repetition has too."""
+
+
 class Waiter:
     """A waiting consumer."""
 
-    __slots__ = ("due_ms", "wake")
+    __slots__ = ("attempt", "due_ms", "is_replaced", "wake")
 
-    def __init__(self) -> None:
+    def __init__(self, attempt: Attempt | None = None) -> None:
         self.wake = Event()
+        self.attempt = attempt
+        """The attempt that it makes; None for one that cannot be repeated."""
+        self.is_replaced = False
+        """Whether the attempt was repeated meanwhile, so that nobody reads the answer of this one."""
         self.due_ms = NEVER_MS
         """Deadline of a claim or delay at which the waiter wakes up by itself."""
 
@@ -48,6 +57,7 @@ class ConsumerQueues:
         self._in_flight = in_flight
         self._count = 0
         self._waiters: dict[int, deque[Waiter]] = {}
+        self._attempts: dict[Attempt, Waiter] = {}
 
     def __len__(self) -> int:
         """Return the number of waiters of all queues."""
@@ -57,7 +67,14 @@ class ConsumerQueues:
         """Return the number of waiters of one queue."""
         return len(self._waiters.get(queue.number, ()))
 
-    def register(self) -> Waiter:
+    def replace(self, attempt: Attempt) -> None:
+        """Wake the waiter that makes this attempt, if there is one: it was repeated."""
+        waiter = self._attempts.pop(attempt, None)
+        if waiter is not None:
+            waiter.is_replaced = True
+            waiter.wake.set()
+
+    def register(self, attempt: Attempt | None = None) -> Waiter:
         """Return a new waiter, which waits nowhere yet. Pair every `register` with a `leave`.
 
         Raises:
@@ -66,7 +83,10 @@ class ConsumerQueues:
         if self._count >= self._limit:
             raise TooManyWaitingError(self._limit)
         self._count += 1
-        return Waiter()
+        waiter = Waiter(attempt)
+        if attempt is not None:
+            self._attempts[attempt] = waiter
+        return waiter
 
     def join(self, queue: Queue, waiter: Waiter) -> None:
         """Wait at the back of a queue, or keep the place in it.
@@ -101,6 +121,8 @@ class ConsumerQueues:
     def leave(self, waiter: Waiter, queues: Iterable[Queue | None]) -> None:
         """Remove a waiter from its queues. A queue is None if it was deleted meanwhile."""
         self._count -= 1
+        if waiter.attempt is not None and self._attempts.get(waiter.attempt) is waiter:
+            del self._attempts[waiter.attempt]
         for queue in queues:
             if queue is None:
                 continue

@@ -214,8 +214,7 @@ class Finisher:
                 results[index] = error
             decided.append((runs, decision))
         also: list[Record] = []
-        if attempt is not None:
-            self._core.admission.check_keys(1, now_ms)
+        if attempt is not None and self._core.admission.remembers_attempt(now_ms):
             also.append(attempt.record(claimed, results, now_ms))
         self._changes.apply(decided, now_ms, also)
         return True

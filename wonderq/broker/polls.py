@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from wonderq.broker.claims import DEFAULT_CLAIM, Claim, ClaimOptions, Claims, NoClaim, Room
-from wonderq.broker.consumers import Waiter
+from wonderq.broker.consumers import Attempt, Waiter
 from wonderq.broker.core import Core
 from wonderq.broker.reader import Batch, Reader
 from wonderq.broker.transfers import PORTION_MESSAGES, Transfers
 from wonderq.model.errors import BrokerError, InvalidValueError, ShuttingDownError, TooManyInFlightError
-from wonderq.model.limits import MAX_CONSUMER_CHARACTERS, MAX_SOURCES, MAX_WEIGHT
+from wonderq.model.failures import check_consumer
+from wonderq.model.limits import MAX_SOURCES, MAX_WEIGHT
 from wonderq.model.messages import Message
 from wonderq.runtime.fibers import yield_to_others
 from wonderq.state.state import Queue
@@ -149,10 +150,7 @@ class Polls:
             limits.check_range("visibility_timeout", timeout_ms)
         if not 0 <= options.wait_s <= limits.wait_s:
             raise InvalidValueError("wait", f"wait must be from 0 to {limits.wait_s} seconds.")
-        if options.consumer and (len(options.consumer) > MAX_CONSUMER_CHARACTERS or not options.consumer.isprintable()):
-            raise InvalidValueError(
-                "consumer", f"consumer must have 1 to {MAX_CONSUMER_CHARACTERS} printable characters."
-            )
+        check_consumer("consumer", options.consumer)
         if attempt_id is not None and not 1 <= len(attempt_id) <= _MAX_ATTEMPT_CHARACTERS:
             raise InvalidValueError("attempt_id", f"attempt_id must have 1 to {_MAX_ATTEMPT_CHARACTERS} characters.")
 
@@ -179,6 +177,11 @@ class _Poll:
         self._waiter: Waiter | None = None
         self._may_move = PORTION_MESSAGES
 
+    @property
+    def _attempt(self) -> Attempt | None:
+        attempt_id = self._options.attempt_id
+        return None if attempt_id is None else (tuple(self._sources.queues), attempt_id)
+
     def go_on(self, limit: int, *, wait: bool) -> None:
         """Prepare another `run` for messages in place of others."""
         self._options = self._options._replace(limit=limit, attempt_id=None)
@@ -186,8 +189,15 @@ class _Poll:
             self._until_s = 0.0
 
     def run(self) -> list[Claim]:
-        """Claim messages, and wait for the first; return none if none came in time or the client disconnected."""
+        """Claim messages, and wait for the first.
+
+        Returns none if none came in time, if the client disconnected, or if it repeated the request meanwhile: the
+        broker may notice a disconnected client later than its repetition, and what is claimed for it would be lost.
+        """
         core = self._core
+        if self._attempt is not None:
+            with core.lock:
+                core.consumers.replace(self._attempt)
         if len(self._sources.queues) > 1:
             with core.transaction:
                 for name in self._sources.queues:  # also those that the first round may not come to
@@ -236,6 +246,8 @@ class _Poll:
                         if self._waiter is None:
                             raise ShuttingDownError
                         return claims
+                    if self._waiter is not None and self._waiter.is_replaced:
+                        return claims
                     queue = core.find_queue(name)
                     outcome = self._claims.try_claim(queue, now_ms, options, taken_bytes)
                     if not isinstance(outcome, Claim):
@@ -272,7 +284,7 @@ class _Poll:
         """Wait in a queue, under the lock; return the deadline at which to wake up."""
         consumers = self._core.consumers
         if self._waiter is None:
-            self._waiter = consumers.register()
+            self._waiter = consumers.register(self._attempt)
         consumers.join(queue, self._waiter)
         return self._waiter.due_ms
 

@@ -25,7 +25,7 @@ from wonderq.model.errors import (
     TooManyQueuesError,
     VersionConflictError,
 )
-from wonderq.model.failures import FAILURE_HEADER, MAX_ERROR_BYTES, Failure
+from wonderq.model.failures import FAILURE_HEADER, MAX_ERROR_BYTES, Failure, check_consumer
 from wonderq.model.limits import UNLIMITED
 from wonderq.model.messages import Change, Target, size_of
 from wonderq.model.status import BURIED, CLAIMED, DELAYED, WAITING
@@ -188,6 +188,7 @@ class Updates:
                 took(8 * len(change.attributes))
             if change.error is not None:
                 change.error.check()
+                check_consumer("error.consumer", change.reporter)
             if change.uncounted:
                 _check_uncounted(target, change)
 
@@ -236,7 +237,7 @@ class Updates:
         if change.attributes is not None:
             headers = {**headers, "attributes": dict(change.attributes)}
         if change.error is not None:
-            failure = Failure(change.error, now_ms, view.receives, wanted.consumer)
+            failure = Failure(change.error, now_ms, view.receives, wanted.consumer or change.reporter)
             headers = {**headers, FAILURE_HEADER: failure.to_header()}
         size = size_of(body, headers.get("attributes"))
         if change.dead and target_queue:

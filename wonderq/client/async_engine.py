@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from wonderq.client.async_lanes import TaskLane
 from wonderq.client.calls import Call
+from wonderq.client.claims import give_back
 from wonderq.client.engine_options import EngineOptions
+from wonderq.client.errors import WonderQError
 from wonderq.client.http_asyncio import AsyncHttpPool
+from wonderq.client.lanes import Lanes
 from wonderq.client.operations import Batcher, Kind, Operation, carry_out
 from wonderq.client.polls import Poll, PollCancelled
 from wonderq.client.requests import Answer, NoAnswer
@@ -30,18 +34,24 @@ class AsyncEngine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_closed = False
         self._http: AsyncHttpPool
-        self._lanes: dict[tuple[str, Kind], TaskLane] = {}
+        self._lanes = self._no_lanes()
+        self._giving_back: set[asyncio.Task[None]] = set()
         self._room = Room(options.buffer_bytes)
 
     async def close(self) -> None:
-        """Wait for the requests of batches that are under way, and close the connections."""
+        """Wait for the requests of batches and those that give back messages, and close the connections."""
         self._is_closed = True
         if self._loop is asyncio.get_running_loop():
-            for lane in list(self._lanes.values()):
+            if self._giving_back:
+                await asyncio.wait(self._giving_back)
+            for lane in self._lanes:
                 await lane.close()
             await self._http.close()
         elif self._loop is not None:
             await self._http.abandon()
+
+    def _no_lanes(self) -> Lanes[TaskLane]:
+        return Lanes(lambda batcher: TaskLane(batcher, self._carry_out), self.options.connections)
 
     async def _start(self) -> None:
         """Start, or start anew in another event loop.
@@ -57,30 +67,45 @@ class AsyncEngine:
             if self._loop is not None:
                 await self._http.abandon()
             self._http = AsyncHttpPool(options.endpoint, options.connections, options.connect_timeout_s)
-            self._lanes = {}
+            self._lanes = self._no_lanes()
+            self._giving_back = set()
             self._room = Room(options.buffer_bytes)
             self._loop = loop
 
     async def do(self, call: Call[T], poll: Poll | None = None) -> T:
-        """Make a call. If its poll is cancelled, ask for what the broker had already given."""
+        """Make a call. If its poll is cancelled, ask for what the broker had already given.
+
+        If the task is cancelled, messages that the broker had given are given back, in the background.
+        """
         await self._start()
+        try:
+            return call.read(await self._answer(call, poll))
+        except asyncio.CancelledError:
+            if call.messages is not None:
+                giving_back = asyncio.create_task(self._give_back(call), name="wonderq-give-back")
+                self._giving_back.add(giving_back)
+                giving_back.add_done_callback(self._giving_back.discard)
+            raise
+
+    async def _answer(self, call: Call[Any], poll: Poll | None) -> Answer:
         retries = self.options.retries
         if poll is None or call.at_cancel is None:
-            return call.read(await self._drive(retries.attempt(call.request)))
+            return await self._drive(retries.attempt(call.request))
         try:
-            answer = await self._drive(retries.attempt(call.request), poll)
+            return await self._drive(retries.attempt(call.request), poll)
         except PollCancelled:
-            answer = await self._drive(retries.repeat(call.at_cancel))
-        return call.read(answer)
+            return await self._drive(retries.repeat(call.at_cancel))
+
+    async def _give_back(self, call: Call[Any]) -> None:
+        with suppress(WonderQError, RuntimeError):
+            await self._drive(give_back(call, self.options.retries))
 
     async def run(self, queue: str, kind: Kind, operation: Operation) -> Any:
         """Carry out one operation, together with those of other tasks."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop or self._is_closed:
             await self._start()
-        lane = self._lanes.get((queue, kind))
-        if lane is None:
-            lane = self._lanes[queue, kind] = TaskLane(Batcher(queue, kind), self._carry_out)
+        lane = self._lanes.of(queue, kind)
         room = self._room
         deadline = loop.time() + self.options.retries.total_s
         if not room.enter(operation.size):

@@ -22,6 +22,11 @@ class TaskLane:
         self._waiting: dict[Operation, asyncio.Future[None]] = {}
         self._sender: asyncio.Task[None] | None = None
 
+    @property
+    def load(self) -> int:
+        """Number of operations that wait or are under way."""
+        return len(self._waiting)
+
     async def run(self, operation: Operation, timeout_s: float) -> Any:
         """Carry out an operation, and return its result or raise its error.
 

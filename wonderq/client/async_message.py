@@ -34,16 +34,18 @@ class AsyncMessage(ReceivedContents, frozen=True, kw_only=True):
         error: ErrorLike | None = None,
     ) -> None:
         """Give the message back; see `wonderq.Message.release`."""
-        receipt = self.claim_receipt
-        await self._run(UPDATES, changes.release(receipt, delay, backoff, uncounted=uncounted, error=error))
+        receipt, consumer = self.claim_receipt, self.consumer
+        await self._run(
+            UPDATES, changes.release(receipt, delay, backoff, uncounted=uncounted, error=error, consumer=consumer)
+        )
 
     async def bury(self, error: ErrorLike | None = None) -> None:
         """Set the message aside until it is kicked; see `wonderq.Message.bury`."""
-        await self._run(UPDATES, changes.bury(self.claim_receipt, error))
+        await self._run(UPDATES, changes.bury(self.claim_receipt, error, self.consumer))
 
     async def dead(self, error: ErrorLike) -> None:
         """Move the message to the dead-letter queue now; see `wonderq.Message.dead`."""
-        await self._run(UPDATES, changes.dead(self.claim_receipt, error))
+        await self._run(UPDATES, changes.dead(self.claim_receipt, error, self.consumer))
 
     async def _run(self, kind: Kind, operation: Operation) -> None:
         engine: AsyncEngine = self.engine

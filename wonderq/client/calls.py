@@ -31,10 +31,12 @@ class Call(Generic[T]):
     read: Callable[[Answer], T]
     at_cancel: Request | None = None
     """The same request without a wait, for the answer to one that was cancelled."""
+    messages: Callable[[Answer], Sequence[Contents]] | None = None
+    """Reads the messages that the call claimed. Somebody has to finish them, also if its caller was interrupted."""
 
     def as_json(self) -> Call[Any]:
         """Return this call with the answer as the objects of the HTTP API."""
-        return Call(self.request, lambda answer: read_answer(answer, Any), self.at_cancel)
+        return Call(self.request, lambda answer: read_answer(answer, Any), self.at_cancel, self.messages)
 
 
 def call(request: Request, kind: type[T]) -> Call[T]:

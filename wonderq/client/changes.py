@@ -39,9 +39,10 @@ def release(
     *,
     uncounted: bool = False,
     error: ErrorLike | None = None,
+    consumer: str | None = None,
 ) -> Operation:
-    """Give a message back, available after a delay."""
-    fields = release_fields(receipt, delay_s, backoff_s, uncounted=uncounted, error=error)
+    """Give a message back, available after a delay. ``consumer`` is the name of its claim, as in what follows."""
+    fields = release_fields(receipt, delay_s, backoff_s, uncounted=uncounted, error=error, consumer=consumer)
     return Operation(update_of(fields), ends_claim=True)
 
 
@@ -51,7 +52,13 @@ def update_of(release: dict[str, Any]) -> dict[str, Any]:
 
 
 def release_fields(
-    receipt: str, delay_s: float, backoff_s: float | None, *, uncounted: bool, error: ErrorLike | None
+    receipt: str,
+    delay_s: float,
+    backoff_s: float | None,
+    *,
+    uncounted: bool,
+    error: ErrorLike | None,
+    consumer: str | None,
 ) -> dict[str, Any]:
     """Return a release as an object of the HTTP API.
 
@@ -67,19 +74,19 @@ def release_fields(
         fields["backoff"] = backoff_s
     if uncounted:
         fields["uncounted"] = True
-    return with_error(fields, error)
+    return with_error(fields, error, consumer)
 
 
-def bury(receipt: str, error: ErrorLike | None) -> Operation:
+def bury(receipt: str, error: ErrorLike | None, consumer: str | None = None) -> Operation:
     """Set a message aside until it is kicked."""
-    return Operation(with_error({"receipt": receipt, "bury": True}, error), ends_claim=True)
+    return Operation(with_error({"receipt": receipt, "bury": True}, error, consumer), ends_claim=True)
 
 
-def dead(receipt: str, error: ErrorLike) -> Operation:
+def dead(receipt: str, error: ErrorLike, consumer: str | None = None) -> Operation:
     """Make a message a dead letter."""
-    return Operation(with_error({"receipt": receipt, "dead": True}, error), ends_claim=True)
+    return Operation(with_error({"receipt": receipt, "dead": True}, error, consumer), ends_claim=True)
 
 
-def with_error(fields: dict[str, Any], error: ErrorLike | None) -> dict[str, Any]:
+def with_error(fields: dict[str, Any], error: ErrorLike | None, consumer: str | None) -> dict[str, Any]:
     """Return fields with an error, if there is one."""
-    return fields if error is None else {**fields, "error": error_fields(error)}
+    return fields if error is None else {**fields, "error": error_fields(error, consumer)}

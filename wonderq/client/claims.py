@@ -9,15 +9,19 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 
-from wonderq.client.calls import Call
+from wonderq.client.calls import Call, update
 from wonderq.client.changes import release_fields, update_of, with_error
 from wonderq.client.errors import Refused, refused_claim
 from wonderq.client.failures import ErrorLike
 from wonderq.client.messages import Contents, ReceivedContents
 from wonderq.client.requests import Answer, ErrorObject, Request, queue_path, read_answer
 from wonderq.client.results import Result, errors_of
+from wonderq.client.retries import Retries, Steps
 
 M = TypeVar("M", bound=ReceivedContents)
+
+#: Longest time of each of the two requests that give back the messages of an interrupted call, in seconds.
+_GIVE_BACK_S = 2.0
 
 Received: TypeAlias = Contents | str
 """A message that was received, or its receipt."""
@@ -88,7 +92,10 @@ class Finish:
         return cls(
             [receipt_of(each) for each in delete],
             [release_entry(each) for each in release],
-            [with_error({"receipt": receipt_of(each.message)}, each.error) for each in dead],
+            [
+                with_error({"receipt": receipt_of(each.message)}, each.error, _consumer_of(each.message))
+                for each in dead
+            ],
         )
 
 
@@ -134,7 +141,7 @@ def receive(queue: str | None, kind: type[M], claim: Claim, engine: Any = None) 
     def read(answer: Answer) -> list[M]:
         return _bound(read_answer(answer, list[kind]), engine)  # type: ignore[valid-type]
 
-    return _waiting_call(queue_path(queue, "/messages/consume"), claim.fields(), claim.wait_s, read)
+    return _claiming_call(queue_path(queue, "/messages/consume"), claim, claim.fields(), read, read)
 
 
 def next_(queue: str | None, kind: type[M], claim: Claim, finish: Finish, engine: Any) -> Call[Next[M]]:
@@ -160,7 +167,23 @@ def next_(queue: str | None, kind: type[M], claim: Claim, finish: Finish, engine
         claim_error = None if refusal is None else refused_claim(refusal.code, refusal.message)
         return Next(_bound(found.messages, engine), finished, claim_error)
 
-    return _waiting_call(queue_path(queue, "/messages/next"), fields, claim.wait_s, read)
+    return _claiming_call(
+        queue_path(queue, "/messages/next"), claim, fields, read, lambda answer: read(answer).messages
+    )
+
+
+def give_back(call: Call[Any], retries: Retries) -> Steps[None]:
+    """Ask for the messages of a call whose caller was interrupted, and give them back without counting a try.
+
+    If there is no answer soon, their claims end by themselves.
+    """
+    if call.messages is None or call.at_cancel is None:
+        return
+    brief = replace(retries, most=1, total_s=min(retries.total_s, _GIVE_BACK_S))
+    answer = yield from brief.repeat(call.at_cancel)
+    for queue, receipts in receipts_by_queue(call.messages(answer)).items():
+        entries = [release_update(Release(receipt, uncounted=True)) for receipt in receipts]
+        yield from brief.attempt(update(queue, entries).request)
 
 
 def receipt_of(message: Received) -> str:
@@ -170,6 +193,10 @@ def receipt_of(message: Received) -> str:
         ValueError: the message was not received, but only looked at.
     """
     return message if isinstance(message, str) else message.claim_receipt
+
+
+def _consumer_of(message: Received) -> str | None:
+    return None if isinstance(message, str) else message.consumer
 
 
 def receipts_by_queue(messages: Iterable[Contents]) -> dict[str, list[str]]:
@@ -184,7 +211,10 @@ def release_entry(release: Release | Received) -> dict[str, Any]:
     """Return a message to give back as an object of the HTTP API."""
     each = release if isinstance(release, Release) else Release(release)
     receipt = receipt_of(each.message)
-    return release_fields(receipt, each.delay, each.backoff, uncounted=each.uncounted, error=each.error)
+    consumer = _consumer_of(each.message)
+    return release_fields(
+        receipt, each.delay, each.backoff, uncounted=each.uncounted, error=each.error, consumer=consumer
+    )
 
 
 def release_update(release: Release | Received) -> dict[str, Any]:
@@ -210,9 +240,9 @@ def _bound(messages: list[M], engine: Any) -> list[M]:
     return messages
 
 
-def _waiting_call(target: str, fields: dict[str, Any], wait_s: float, read: Any) -> Call[Any]:
-    at_cancel = Request.of("POST", target, fields)
-    if not wait_s:
-        return Call(at_cancel, read)
-    at_cancel = replace(at_cancel, follows_wait=True)
-    return Call(Request.of("POST", target, {**fields, "wait": wait_s}, wait_s=wait_s), read, at_cancel)
+def _claiming_call(target: str, claim: Claim, fields: dict[str, Any], read: Any, messages: Any) -> Call[Any]:
+    request = Request.of("POST", target, fields)
+    at_cancel = replace(request, follows_wait=True)
+    if claim.wait_s:
+        request = Request.of("POST", target, {**fields, "wait": claim.wait_s}, wait_s=claim.wait_s)
+    return Call(request, read, at_cancel, messages)

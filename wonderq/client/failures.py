@@ -55,15 +55,17 @@ ErrorLike: TypeAlias = Failure | BaseException | Mapping[str, str] | str
 """A failure, an exception, a sentence, or a mapping of ``message`` and optionally ``type`` and ``traceback``."""
 
 
-def error_fields(error: ErrorLike) -> dict[str, Any]:
+def error_fields(error: ErrorLike, consumer: str | None = None) -> dict[str, Any]:
     """Return a failure as an object of the HTTP API.
+
+    ``consumer`` is the name of the claim. The broker knows it too, but only until the claim ends.
 
     Raises:
         ValueError: a mapping has no ``message``, or other names.
     """
     if isinstance(error, str):
-        return {"message": _head(error, MOST_BYTES)}
-    if isinstance(error, BaseException):
+        failure = Failure("", _head(error, MOST_BYTES))
+    elif isinstance(error, BaseException):
         failure = Failure.of(error)
     elif isinstance(error, Failure):
         failure = error.bounded()
@@ -71,7 +73,12 @@ def error_fields(error: ErrorLike) -> dict[str, Any]:
         if "message" not in error or not error.keys() <= {"type", "message", "traceback"}:
             raise ValueError("an error has a message, and optionally a type and a traceback")
         failure = Failure(error.get("type", ""), error["message"], error.get("traceback", "")).bounded()
-    fields = {"type": failure.type, "message": failure.message, "traceback": failure.traceback}
+    fields = {
+        "type": failure.type,
+        "message": failure.message,
+        "traceback": failure.traceback,
+        "consumer": consumer,
+    }
     return {name: value for name, value in fields.items() if value or name == "message"}
 
 

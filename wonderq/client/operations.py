@@ -58,6 +58,8 @@ class Kind(Protocol):
 
     most_entries: int
     """Most operations of one request."""
+    goes_alone: bool
+    """Whether each operation is a request of its own, so that several may be under way."""
 
     def steps(self, batcher: Batcher, operations: Sequence[Operation], retries: Retries) -> Steps[None]:
         """Carry out operations. At the end, each is done."""
@@ -120,6 +122,7 @@ class Sends:
     """Sends of messages. The result of each is a `Sent`."""
 
     most_entries = MOST_ENTRIES
+    goes_alone = False
 
     def steps(self, batcher: Batcher, operations: Sequence[Operation], retries: Retries) -> Steps[None]:
         answer = yield from retries.attempt(batcher.send_request([operation.entry for operation in operations]))
@@ -159,6 +162,7 @@ class SendsTogether:
     """
 
     most_entries = 1
+    goes_alone = True
 
     def steps(self, batcher: Batcher, operations: Sequence[Operation], retries: Retries) -> Steps[None]:
         for operation in operations:
@@ -170,6 +174,7 @@ class _Changes:
     """Entries that each have a result of their own."""
 
     most_entries = MOST_ENTRIES
+    goes_alone = False
     path = ""
     field = ""
 

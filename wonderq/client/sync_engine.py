@@ -7,11 +7,15 @@ import threading
 import time
 import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from wonderq.client.calls import Call
+from wonderq.client.claims import give_back
 from wonderq.client.engine_options import EngineOptions
+from wonderq.client.errors import WonderQError
 from wonderq.client.http_threads import HttpPool
+from wonderq.client.lanes import Lanes
 from wonderq.client.operations import Batcher, Kind, Operation, carry_out
 from wonderq.client.polls import Poll, PollCancelled
 from wonderq.client.requests import Answer, NoAnswer
@@ -37,7 +41,7 @@ class Engine:
         options = self.options
         self._http = HttpPool(options.endpoint, options.connections, options.connect_timeout_s)
         self._lock = threading.Lock()
-        self._lanes: dict[tuple[str, Kind], ThreadLane] = {}
+        self._lanes = Lanes(lambda batcher: ThreadLane(batcher, self._carry_out), options.connections)
         self._room = Room(options.buffer_bytes)
 
     def close(self) -> None:
@@ -45,22 +49,31 @@ class Engine:
         self._http.close()
 
     def do(self, call: Call[T], poll: Poll | None = None) -> T:
-        """Make a call. If its poll is cancelled, ask for what the broker had already given."""
+        """Make a call. If its poll is cancelled, ask for what the broker had already given.
+
+        If something else interrupts the thread, such as Ctrl-C, messages that the broker had given are given back.
+        """
+        try:
+            return call.read(self._answer(call, poll))
+        except (WonderQError, RuntimeError, ValueError):
+            raise
+        except BaseException:
+            with suppress(WonderQError, RuntimeError):
+                self._drive(give_back(call, self.options.retries))
+            raise
+
+    def _answer(self, call: Call[Any], poll: Poll | None) -> Answer:
         retries = self.options.retries
         if poll is None or call.at_cancel is None:
-            return call.read(self._drive(retries.attempt(call.request)))
+            return self._drive(retries.attempt(call.request))
         try:
-            answer = self._drive(retries.attempt(call.request), poll)
+            return self._drive(retries.attempt(call.request), poll)
         except PollCancelled:
-            answer = self._drive(retries.repeat(call.at_cancel))
-        return call.read(answer)
+            return self._drive(retries.repeat(call.at_cancel))
 
     def run(self, queue: str, kind: Kind, operation: Operation) -> Any:
         """Carry out one operation, together with those of other threads."""
-        lane = self._lanes.get((queue, kind))
-        if lane is None:
-            with self._lock:
-                lane = self._lanes.setdefault((queue, kind), ThreadLane(Batcher(queue, kind), self._carry_out))
+        lane = self._lanes.of(queue, kind)
         deadline = time.monotonic() + self.options.retries.total_s
         self._enter(operation.size)
         try:

@@ -52,8 +52,10 @@ class Message(ReceivedContents, frozen=True, kw_only=True):
         Raises:
             StaleReceipt: the claim ended, and another consumer may have the message.
         """
-        receipt = self.claim_receipt
-        self._run(UPDATES, changes.release(receipt, delay, backoff, uncounted=uncounted, error=error))
+        receipt, consumer = self.claim_receipt, self.consumer
+        self._run(
+            UPDATES, changes.release(receipt, delay, backoff, uncounted=uncounted, error=error, consumer=consumer)
+        )
 
     def bury(self, error: ErrorLike | None = None) -> None:
         """Set the message aside until it is kicked. ``error`` tells why, and is kept as ``last_error``.
@@ -61,7 +63,7 @@ class Message(ReceivedContents, frozen=True, kw_only=True):
         Raises:
             StaleReceipt: the claim ended, and another consumer may have the message.
         """
-        self._run(UPDATES, changes.bury(self.claim_receipt, error))
+        self._run(UPDATES, changes.bury(self.claim_receipt, error, self.consumer))
 
     def dead(self, error: ErrorLike) -> None:
         """Move the message to the dead-letter queue now, or bury it if the queue has none. ``error`` tells why.
@@ -69,7 +71,7 @@ class Message(ReceivedContents, frozen=True, kw_only=True):
         Raises:
             StaleReceipt: the claim ended, and another consumer may have the message.
         """
-        self._run(UPDATES, changes.dead(self.claim_receipt, error))
+        self._run(UPDATES, changes.dead(self.claim_receipt, error, self.consumer))
 
     def _run(self, kind: Kind, operation: Operation) -> None:
         engine: Engine = self.engine

@@ -54,6 +54,11 @@ class ThreadLane:
         """Turns to wake. A thread whose wait ends wakes the next one, however its wait ended, unless it leads."""
         self._is_busy = False
 
+    @property
+    def load(self) -> int:
+        """Number of operations that wait or are under way."""
+        return len(self._turns)
+
     def run(self, operation: Operation, timeout_s: float) -> Any:
         """Carry out an operation, and return its result or raise its error.
 

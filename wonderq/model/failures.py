@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from wonderq.model.errors import InvalidValueError
+from wonderq.model.limits import MAX_CONSUMER_CHARACTERS
 
 #: Most bytes of the texts of an error together, in UTF-8.
 MAX_ERROR_BYTES = 8192
@@ -39,6 +40,16 @@ class ReportedError(NamedTuple):
             )
 
 
+def check_consumer(field: str, name: str) -> None:
+    """Check the name of a consumer; an empty one stands for none.
+
+    Raises:
+        InvalidValueError: it is too long, or has characters that cannot be printed.
+    """
+    if name and (len(name) > MAX_CONSUMER_CHARACTERS or not name.isprintable()):
+        raise InvalidValueError(field, f"{field} must have 1 to {MAX_CONSUMER_CHARACTERS} printable characters.")
+
+
 class Failure(NamedTuple):
     """The last reported error of a message."""
 
@@ -47,7 +58,7 @@ class Failure(NamedTuple):
     attempt: int
     """Receive count of the message when the error was reported."""
     consumer: str
-    """Name of the consumer that held the message; empty if it gave none."""
+    """Name of the consumer that held the message, or that reported the error; empty if it gave none."""
 
     def to_header(self) -> list[Any]:
         """Return the value of the header `FAILURE_HEADER`."""

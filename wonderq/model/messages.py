@@ -233,6 +233,8 @@ class Change:
     claim. A release by ``visibility_timeout_ms`` voids the receipt instead."""
     error: ReportedError | None = None
     """Error of the consumer, which the message keeps until the next one."""
+    reporter: str = ""
+    """Name of the consumer that reports the error. It counts if the claim has none, as after its deadline."""
     dead: bool = False
     """Ends the claim and moves the message to the dead-letter queue, or buries it if its queue has none."""
     uncounted: bool = False

@@ -129,7 +129,7 @@ MESSAGES = [
         "Messages",
         "Claim messages.",
         {200: _CLAIMED},
-        ("invalid_value", *WAIT_CODES, "too_many_keys", *WRITE_CODES),
+        ("invalid_value", *WAIT_CODES, *WRITE_CODES),
         _CONSUME,
         schemas.Consume,
         examples={"wait for some": {"max": 10, "wait": 20, "visibility_timeout": 60}},
@@ -141,7 +141,7 @@ MESSAGES = [
         "Messages",
         "Claim messages, as with `GET`.",
         {200: _CLAIMED},
-        ("invalid_value", *WAIT_CODES, "too_many_keys", *WRITE_CODES),
+        ("invalid_value", *WAIT_CODES, *WRITE_CODES),
         f"{_CONSUME}\n\n{EITHER}",
         schemas.Consume,
         schemas.ConsumeFrom,
@@ -154,7 +154,7 @@ MESSAGES = [
         "Messages",
         "Finish the last messages, and claim the next ones.",
         {200: Response(response_schemas.NextMessages, {"messages": _CLAIMED.example, "success": True})},
-        ("invalid_value", "batch_too_large", "too_many_keys", "too_many_queues", *WAIT_CODES, *WRITE_CODES),
+        ("invalid_value", "batch_too_large", "too_many_queues", *WAIT_CODES, *WRITE_CODES),
         "The broker deletes, releases or moves the messages in the lists, then claims as `POST /messages/consume` "
         "does. The receipts may be of any queue for which the key has the role `consume`. Entries succeed or fail "
         "independently; `results` is there if one failed. If the claim is refused, what was finished stays: the "

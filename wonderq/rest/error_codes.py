@@ -91,7 +91,7 @@ ERROR_CODES = {
     "shutting_down": ErrorCode((503,), "The broker is shutting down.", 5),
     "not_ready": ErrorCode((503,), "The broker cannot serve requests.", 30),
     "too_many_queues": ErrorCode((507,), "The limit of queues is reached."),
-    "too_many_keys": ErrorCode((507,), "The limit of remembered idempotency keys and attempts is reached.", 5),
+    "too_many_keys": ErrorCode((507,), "The limit of remembered idempotency keys is reached.", 5),
     "too_many_schedules": ErrorCode((507,), "The limit of 1000 schedules is reached."),
     "queue_full": ErrorCode((507,), "The queue has reached its limit of messages or bytes.", 5),
     "broker_full": ErrorCode((507,), "The broker has reached its limit of messages or bytes.", 5),

@@ -158,7 +158,7 @@ class Consume(Body):
                 description=(
                     "Id of this attempt, for a consumer that lost the response. Repeating it within five minutes "
                     "returns the same messages with the same receipts and renews their claims, unless one of them has "
-                    "changed since."
+                    "changed since. It ends the earlier request if that still waits."
                 ),
                 examples=["worker-1-0001"],
             ),
@@ -191,6 +191,18 @@ class ReportedError(Body):
     traceback: Annotated[
         str, Meta(max_length=MAX_ERROR_BYTES, description="Where it happened.", examples=['File "resize.py", line 3'])
     ] = ""
+    consumer: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                max_length=MAX_CONSUMER_CHARACTERS,
+                description="Name of the consumer. It counts if the claim has ended or has no name.",
+                examples=["worker-1:4711"],
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 _Error = Annotated[

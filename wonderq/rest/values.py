@@ -165,6 +165,7 @@ def change_of(body: schemas.Update) -> Change:
         set_ms(body.backoff),
         set_value(body.if_version),
         error=error_of(body.error),
+        reporter=_reporter_of(body.error),
         dead=body.dead,
         uncounted=body.uncounted,
     )
@@ -173,6 +174,11 @@ def change_of(body: schemas.Update) -> Change:
 def error_of(given: schemas.ReportedError | UnsetType) -> ReportedError | None:
     """Return the error that a consumer reports, or None."""
     return None if isinstance(given, UnsetType) else ReportedError(given.message, given.type, given.traceback)
+
+
+def _reporter_of(given: schemas.ReportedError | UnsetType) -> str:
+    """Return the name of the consumer that reports an error; empty if it gives none."""
+    return "" if isinstance(given, UnsetType) else set_value(given.consumer) or ""
 
 
 def finished_of(body: schemas.Next) -> list[Finish]:
@@ -190,11 +196,19 @@ def finished_of(body: schemas.Next) -> list[Finish]:
             raise RequestError(400, "ambiguous_request", "Give either delay or backoff, not both.", field)
         timeout_ms = 0 if delay_ms is None and backoff_ms is None else None
         change = Change(
-            timeout_ms, delay_ms, backoff_ms=backoff_ms, error=error_of(each.error), uncounted=each.uncounted
+            timeout_ms,
+            delay_ms,
+            backoff_ms=backoff_ms,
+            error=error_of(each.error),
+            reporter=_reporter_of(each.error),
+            uncounted=each.uncounted,
         )
         finished.append(Finish(each.receipt, change))
     dead = set_value(body.dead) or ()
-    finished += [Finish(each.receipt, Change(error=error_of(each.error), dead=True)) for each in dead]
+    finished += [
+        Finish(each.receipt, Change(error=error_of(each.error), reporter=_reporter_of(each.error), dead=True))
+        for each in dead
+    ]
     took(4 * len(finished))
     return finished
 

@@ -6,7 +6,7 @@ import asyncio
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Concatenate, ParamSpec, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Concatenate, ParamSpec, TypedDict, TypeVar, Unpack, get_args, overload
 from weakref import WeakKeyDictionary
 
 from wonderq.client.asynchronous import AsyncClient
@@ -15,6 +15,7 @@ from wonderq.client.sync import Client
 from wonderq.tasks import batch, schedules
 from wonderq.tasks.arguments import read_call
 from wonderq.tasks.batch import Batch
+from wonderq.tasks.decorator import Decorator, Unknown, check_texts
 from wonderq.tasks.schedules import Missed, Schedule
 from wonderq.tasks.task import Task
 from wonderq.worker.claims import Job
@@ -38,27 +39,13 @@ class UnknownTask(Exception):  # noqa: N818 - is the type of an error that peopl
 class TaskOptions(TypedDict, total=False):
     """Options of a task, as `App.task` describes them."""
 
-    name: str
-    queue: str
+    name: str | None
+    queue: str | None
     retries: int
     backoff: tuple[float, float]
-    timeout: float
+    timeout: float | None
     lease: float
-    dead_letters: str
-
-
-class _Decorator:
-    """Makes a task of a function. A parameter `Context` that comes first is not an argument of `Task.send`."""
-
-    def __init__(self, make: Callable[[Callable[..., Any]], Task[..., Any]]) -> None:
-        self._make = make
-
-    @overload
-    def __call__(self, function: Callable[Concatenate[Context, P], R]) -> Task[P, R]: ...
-    @overload
-    def __call__(self, function: Callable[P, R]) -> Task[P, R]: ...
-    def __call__(self, function: Callable[..., Any]) -> Task[..., Any]:
-        return self._make(function)
+    dead_letters: str | None
 
 
 class App:
@@ -106,8 +93,17 @@ class App:
 
     # Tasks
 
+    @overload
+    def task(self, function: Callable[Concatenate[Unknown, P], R], /) -> Task[..., R]: ...
+    @overload
+    def task(self, function: Callable[Concatenate[Context, P], R], /) -> Task[P, R]: ...
+    @overload
+    def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
+    @overload
+    def task(self, **options: Unpack[TaskOptions]) -> Decorator: ...
     def task(
         self,
+        function: Callable[..., Any] | None = None,
         *,
         name: str | None = None,
         queue: str | None = None,
@@ -116,10 +112,13 @@ class App:
         timeout: float | None = None,
         lease: float = 30,
         dead_letters: str | None = None,
-    ) -> _Decorator:
+    ) -> Decorator | Task[..., Any]:
         """Return a decorator that makes a function a task. All durations are in seconds.
 
+        Without options, the brackets may be left out: ``@app.task``.
+
         Args:
+            function: the function, if there are no brackets.
             name: name in messages; default: the function's name.
             queue: queue of the messages; default: that of the app.
             retries: number of tries after the first one.
@@ -132,17 +131,20 @@ class App:
 
         Raises:
             ValueError: a value is out of range, the name is taken, or the queue has another dead-letter queue.
+            TypeError: a value is of the wrong type, or the decorated object is no function that a message can call.
         """
+        check_texts(name=name, queue=queue, dead_letters=dead_letters)
         policy = Policy(retries, backoff, timeout, lease)
 
         def make(function: Callable[..., Any]) -> Task[..., Any]:
             return self._add(function, name, queue or self.queue, policy, dead_letters)
 
-        return _Decorator(make)
+        decorate = Decorator(make)
+        return decorate if function is None else decorate(function)
 
     def every(
         self, cron: str, *, timezone: str = "UTC", missed: Missed = "skip", **options: Unpack[TaskOptions]
-    ) -> _Decorator:
+    ) -> Decorator:
         """Return a decorator for a task without arguments that a schedule of the broker calls.
 
         The workers of the app create the schedule when they start, change it when the code does, and remove it when it
@@ -153,7 +155,16 @@ class App:
             timezone: IANA time zone of these.
             missed: what happens to times at which the broker was not running: ``skip``, ``once`` or ``all``.
             **options: as `task` takes them.
+
+        Raises:
+            ValueError: ``missed`` is another word, or as `task` raises it.
+            TypeError: there is no cron expression, or as `task` raises it.
         """
+        if not isinstance(cron, str):
+            raise TypeError(f'@app.every needs a cron expression, such as @app.every("30 4 * * *"), not {cron!r}')
+        check_texts(timezone=timezone)
+        if missed not in get_args(Missed):
+            raise ValueError(f"missed must be one of {', '.join(get_args(Missed))}, not {missed!r}")
         decorate = self.task(**options)
 
         def make(function: Callable[..., Any]) -> Task[..., Any]:
@@ -162,12 +173,12 @@ class App:
             self._schedules.append((task, cron, timezone, missed))
             return task
 
-        return _Decorator(make)
+        return Decorator(make)
 
     def _add(
         self, function: Callable[..., Any], name: str | None, queue: str, policy: Policy, dead_letters: str | None
     ) -> Task[..., Any]:
-        name = name or function.__name__
+        name = name or str(getattr(function, "__name__", ""))
         if not _NAME.fullmatch(name):
             raise ValueError(
                 f"{name!r} cannot be the name of a task: it has 1 to 80 characters of A-Z a-z 0-9 _ . and -"
@@ -246,7 +257,11 @@ class App:
         """Return a worker for this app; see `wonderq.Worker`.
 
         ``queues`` are the queues of one poll: a list in strict order, or weights by name; by default all of the tasks.
+
+        Raises:
+            ValueError: an option is out of range, or a task of a schedule needs arguments.
         """
+        self._wanted_schedules()  # the check; a worker without a broker would find the mistake only later
         work = Work(
             queues=self.queues if queues is None else queues,
             resolve=self.job_of,
@@ -261,11 +276,22 @@ class App:
 
     def keep_schedules(self) -> None:
         """Make the broker's schedules those of the code. A worker does this when it starts."""
-        found = [
-            Schedule(task.name, task.queue, task.arguments.to_text(task.name, (), {}), cron, timezone, missed)
-            for task, cron, timezone, missed in self._schedules
-        ]
-        schedules.keep_schedules(self.client, self.name, found)
+        schedules.keep_schedules(self.client, self.name, self._wanted_schedules())
+
+    def _wanted_schedules(self) -> list[Schedule]:
+        """Return the schedules of the code.
+
+        Raises:
+            ValueError: a task needs arguments, which a schedule does not have.
+        """
+        found = []
+        for task, cron, timezone, missed in self._schedules:
+            try:
+                text = task.arguments.to_text(task.name, (), {})
+            except TypeError as error:
+                raise ValueError(f"{error}. A schedule gives no arguments: give each parameter a default") from error
+            found.append(Schedule(task.name, task.queue, text, cron, timezone, missed))
+        return found
 
     def run_until_empty(self) -> int:
         """Run tasks here until no queue has an available message; return their number. For tests.

@@ -17,7 +17,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from wonderq.worker.context import Context
+from wonderq.worker.context import Context, is_context
 
 #: msgspec builds its description of a type at the first use, which two threads must not do at once.
 _building = threading.Lock()
@@ -64,7 +64,7 @@ class Arguments:
         self._name = getattr(function, "__name__", repr(function))
         self._signature = inspect.signature(function)
         parameters = self._signature.parameters
-        self._context_name = next((name for name in parameters if hints.get(name) is Context), None)
+        self._context_name = next((name for name in parameters if is_context(hints.get(name))), None)
         kept = [each for name, each in parameters.items() if name != self._context_name]
         self._sent = self._signature.replace(parameters=kept)
         self._types = {each.name: _type_of(each, hints) for each in kept}

@@ -130,7 +130,8 @@ def _error_of(settlement: Settlement) -> BaseException:
 
 def _update(settlement: Settlement) -> Any:
     if settlement.ending is Ending.DEAD:
-        return changes.dead(settlement.message.claim_receipt, _error_of(settlement)).entry
+        message = settlement.message
+        return changes.dead(message.claim_receipt, _error_of(settlement), message.consumer).entry
     return release_update(_release(settlement))
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 from wonderq.client.messages import Contents
 
@@ -39,3 +41,10 @@ class Context:
                 longer than its timeout.
         """
         self._check()
+
+
+def is_context(annotation: Any) -> bool:
+    """Return whether a parameter with this annotation, of `typing.get_type_hints`, gets the context."""
+    if get_origin(annotation) in (Union, UnionType):
+        return Context in get_args(annotation)
+    return annotation is Context

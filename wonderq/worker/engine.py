@@ -102,7 +102,7 @@ class Engine:
         self._claims = Claims()
         self._settlements: list[Settlement] = []
         self._is_busy = False
-        """Whether the last poll found messages. Then the next one does not wait, so it takes the settlements along."""
+        """Whether the last poll found messages. Then the next one waits a moment, and takes their settlements along."""
         self._wanted_slots = 1
         """Number of free slots for which the polling loop waits."""
         self._polls_soon = False
@@ -209,8 +209,8 @@ class Engine:
                 return
             settlements, self._settlements = self._settlements, []
             free = self._wanted_slots = self._free
-            wait_s = 0.0 if self._is_busy else POLL_S
-            self._polls_soon = self._is_busy
+            wait_s = 0.0 if settlements else POLL_S  # so an answer tells soon what became of the settlements
+            self._polls_soon = bool(settlements)
         try:
             answer = self._source.next(settlements, free, wait_s)
         except BaseException:
@@ -237,11 +237,13 @@ class Engine:
         with self._lock:
             self._claims.add(claims)
             self._free -= len(claims)
-            if any(min(claim.renew_s, claim.times_out_s) < self._wakes_s for claim in claims):
-                self._for_renewal.notify()
         for _ in claims:
             self._reports.started()
         self._runner.start(claims)
+        with self._lock:  # after the start, so that the handlers do not wait for the thread that this wakes
+            held = [claim for claim in claims if claim.state is State.HELD]
+            if any(min(claim.renew_s, claim.times_out_s) < self._wakes_s for claim in held):
+                self._for_renewal.notify()
 
     def _claim_of(self, message: Contents) -> Claim | None:
         """Return the claim of a message, or settle the message if no handler can run."""

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TypeAlias, get_type_hints
 
 from wonderq.client.messages import Contents
 from wonderq.worker.claims import Job
-from wonderq.worker.context import Context
+from wonderq.worker.context import Context, is_context
 from wonderq.worker.policy import Policy
 
 Handler: TypeAlias = Callable[..., Any]
-"""A function or coroutine function that takes a message, and a `Context` if it has a second parameter."""
+"""A function or coroutine function that takes a message.
+
+A parameter with the annotation `Context`, or else a second one that needs a value, gets the context.
+"""
 
 
 def resolver(handlers: Mapping[str, Handler], policy: Policy) -> Callable[[Contents], Job]:
@@ -22,18 +26,30 @@ def resolver(handlers: Mapping[str, Handler], policy: Policy) -> Callable[[Conte
 
 
 def _job(queue: str, handler: Handler, policy: Policy) -> Job:
-    takes_context = _takes_context(handler)
-
-    def call(context: Context) -> Any:
-        return handler(context.message, context) if takes_context else handler(context.message)
-
-    return Job(queue, call, inspect.iscoroutinefunction(handler), policy)
+    return Job(queue, _caller(handler), inspect.iscoroutinefunction(handler), policy)
 
 
-def _takes_context(handler: Handler) -> bool:
-    parameters = list(inspect.signature(handler).parameters.values())
+def _caller(handler: Handler) -> Callable[[Context], Any]:
+    """Return a function that calls a handler with its message, and with the context where the handler has it."""
+    parameters = inspect.signature(handler).parameters
+    name = _context_name(handler, parameters)
+    if name is None:
+        return lambda context: handler(context.message)
+    place = list(parameters).index(name)
+    if place > 1 or parameters[name].kind is inspect.Parameter.KEYWORD_ONLY:
+        return lambda context: handler(context.message, **{name: context})
+    if place == 0:
+        return lambda context: handler(context, context.message)
+    return lambda context: handler(context.message, context)
+
+
+def _context_name(handler: Handler, parameters: Mapping[str, inspect.Parameter]) -> str | None:
+    """Return the parameter with the annotation `Context`, or else the second one if it needs a value."""
     if len(parameters) < 2:
-        return False
-    return (
-        get_type_hints(handler).get(parameters[1].name) is Context or parameters[1].default is inspect.Parameter.empty
-    )
+        return None
+    hints = get_type_hints(handler.func if isinstance(handler, partial) else handler)
+    annotated = next((name for name in parameters if is_context(hints.get(name))), None)
+    if annotated is not None:
+        return annotated
+    second = list(parameters.values())[1]
+    return second.name if second.default is inspect.Parameter.empty else None

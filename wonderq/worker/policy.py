@@ -27,7 +27,16 @@ class Policy:
 
         Raises:
             ValueError: a value is out of range; the message names it.
+            TypeError: a value is no number.
         """
+        if not isinstance(self.retries, int):
+            raise TypeError(f"retries must be a whole number, not {self.retries!r}")
+        if not isinstance(self.backoff, tuple | list) or len(self.backoff) != 2:
+            raise TypeError(f"backoff must be (shortest, longest) in seconds, not {self.backoff!r}")
+        numbers = {"backoff": self.backoff, "timeout": (self.timeout or 0,), "lease": (self.lease,)}
+        for name, values in numbers.items():
+            if not all(isinstance(each, int | float) for each in values):
+                raise TypeError(f"{name} must be in seconds, as a number, not {getattr(self, name)!r}")
         if self.retries < 0:
             raise ValueError(f"retries must be 0 or more, not {self.retries}")
         shortest, longest = self.backoff

@@ -148,8 +148,8 @@ class Worker(JobWorker):
 
         Args:
             client: client of the broker.
-            handlers: a function for each queue. It takes the message, and a `Context` as second parameter if it has
-                one. The message is deleted when it returns. Queues that come first have precedence.
+            handlers: a function for each queue. It takes the message, and a `Context` if one of its parameters has
+                this annotation. The message is deleted when it returns. Queues that come first have precedence.
             concurrency: number of handlers that run at a time, functions in threads and coroutines together.
             lease: time after which others get a message if this worker was killed. It is renewed while handlers run.
             retries: number of tries after the first one. Then a message is a dead letter.
