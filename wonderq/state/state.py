@@ -272,6 +272,10 @@ class State:
         """Queues by name."""
         self.topics: dict[str, Topic] = {}
         """Topics by name."""
+        self.subscriptions = 0
+        """Number of subscriptions of all topics."""
+        self.subscription_bytes = 0
+        """Bytes of their values in the log."""
         self.shared = SharedEntries()
         """Entries that messages of several queues share."""
         self.metadata: dict[str, dict[str, MetadataEntry]] = {}
@@ -370,6 +374,8 @@ class State:
             topic = load(rows)
             state._topics_by_number[topic.number] = state.topics[topic.name] = topic
             state.dedup_entries += len(topic.dedup)
+            state.subscriptions += len(topic.stored)
+            state.subscription_bytes += topic.stored_bytes
         for _ in rows:
             raise ValueError("a snapshot has more rows of topics than it counts")
         for _ in range(header["blocks"]):
@@ -563,6 +569,8 @@ class State:
         topic = self._topics_by_number.pop(queue, None)
         if topic is not None:
             self.dedup_entries -= len(topic.dedup)
+            self.subscriptions -= len(topic.stored)
+            self.subscription_bytes -= topic.stored_bytes
             self.dropped.append(topic.dedup)
             topic.dedup = DedupTable()  # for a caller that still holds the topic
             if topic.name:
@@ -605,6 +613,10 @@ class State:
         """Return the topic with a number, or None."""
         return self._topics_by_number.get(number)
 
+    def all_topics(self) -> list[Topic]:
+        """Return all topics, also those without a name."""
+        return list(self._topics_by_number.values())
+
     def _topic_for(self, number: int) -> Topic:
         """Return the topic with a number. It is created if a later record names it."""
         topic = self._topics_by_number.get(number)
@@ -634,7 +646,12 @@ class State:
         self.topics[name] = topic
 
     def _subscribe(self, end: int, _at_ms: int, topic: int, name: str, value: Mapping[str, Any] | None) -> None:
-        self._topic_for(topic).subscribe(name, value, end)
+        found = self._topic_for(topic)
+        before = found.stored.get(name)
+        found.subscribe(name, value, end)
+        after = found.stored.get(name)
+        self.subscriptions += (after is not None) - (before is not None)
+        self.subscription_bytes += (after.bytes if after else 0) - (before.bytes if before else 0)
 
     def _publish(
         self,
