@@ -28,7 +28,7 @@ def matches(policy: Mapping[str, Any], scope: str, attributes: Mapping[str, tupl
 
 
 def of_attributes(attributes: Mapping[str, tuple[str, Any]]) -> dict[str, Any]:
-    found = {}
+    found: dict[str, Any] = {}
     for name, (kind, value) in attributes.items():
         if kind.startswith("Number"):
             found[name] = Decimal(value)
@@ -94,7 +94,7 @@ def flat(value: Any) -> list[Any]:
 
 def condition_holds(condition: Any, values: list[Any]) -> bool:
     if isinstance(condition, dict) and "exists" in condition:
-        return bool(values) == condition["exists"]
+        return bool(values) is bool(condition["exists"])
     return any(holds_for(condition, value) for value in values)
 
 
@@ -117,7 +117,7 @@ def holds_for(condition: Any, value: Any) -> bool:
         case "suffix":
             return re.search(re.escape(wanted) + r"\Z", value) is not None
         case "equals-ignore-case":
-            return value.lower() == wanted.lower()
+            return bool(value.lower() == wanted.lower())
         case "wildcard":
             pattern = re.sub(r"\\(.)|(\*)|(.)", one_part, wanted, flags=re.DOTALL)
             return re.fullmatch(pattern, value, re.DOTALL) is not None
@@ -135,7 +135,7 @@ def one_part(found: re.Match[str]) -> str:
 def same(wanted: Any, value: Any) -> bool:
     if isinstance(wanted, (int, float)) and not isinstance(wanted, bool):
         return isinstance(value, Decimal) and number(Decimal(str(wanted))) == number(value)
-    return type(wanted) is type(value) and wanted == value
+    return type(wanted) is type(value) and bool(wanted == value)
 
 
 def number(value: Decimal) -> Decimal:
