@@ -20,7 +20,7 @@ from itertools import accumulate
 from wonderq.broker.broker import Broker
 from wonderq.broker.core import COMPACTION_LEAVES
 from wonderq.model.limits import MAX_CONSUMER_CHARACTERS
-from wonderq.state import record
+from wonderq.state import record, record_contents
 from wonderq.state.state import State, queue_record
 from wonderq_storage import CorruptLogError, Log, Position
 
@@ -136,7 +136,7 @@ def _batches(records: Iterator[tuple[Position, bytes | memoryview]], batch_bytes
     batch: defaultdict[int, _Entries] = defaultdict(_Entries)
     size = 0
     for position, data in records:
-        contents = record.contents_of(record.decode_typed(data))
+        contents = record_contents.contents_of(record.decode_typed(data))
         if contents is None:
             continue
         queue, runs, lengths, entries = contents

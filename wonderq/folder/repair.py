@@ -10,7 +10,7 @@ from pathlib import Path
 from wonderq.folder.lock import FolderError, check_outside, locked
 from wonderq.folder.lost_messages import Losses
 from wonderq.model.ids import Ids
-from wonderq.state import record
+from wonderq.state import record, record_contents
 from wonderq.state.record import Record
 from wonderq.state.replay import replay_log
 from wonderq.state.state import Queue, State, UnreadableRecordError, queue_record
@@ -205,7 +205,7 @@ def _replace_rotten(found: Found, read: Record) -> tuple[Record, dict[int, Probl
         return read, rotten
     entries: list[bytes] = []
     at = found.offset + len(found.data) - len(read.entries)
-    for entry in record.entries_of(read):
+    for entry in record_contents.entries_of(read):
         if problem := entry.problem:
             rotten[entry.sequence] = Problem(str(found.path), found.offset, problem, [Span(at, len(entry.data))])
         at += len(entry.data)
