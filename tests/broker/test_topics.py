@@ -40,7 +40,9 @@ def orders(broker: Broker) -> Broker:
 
 def test_everything_about_a_topic_lasts(lasting: Lasting) -> None:
     broker = lasting.broker
-    info, created = broker.topics.put("orders.fifo", tags={"team": "é"}, deduplication_window_ms=60_000, sns={"Policy": "{}"})
+    info, created = broker.topics.put(
+        "orders.fifo", tags={"team": "é"}, deduplication_window_ms=60_000, sns={"Policy": "{}"}
+    )
     assert (created, info.name, info.settings.tags) == (True, "orders.fifo", {"team": "é"})
     broker.topics.put("empty", content_deduplication=True)
     broker.put_queue("mail.fifo")
@@ -104,7 +106,11 @@ REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "scope": ({"queue": "mail", "filter_scope": "id"}, InvalidValueError, "attributes or body"),
     "when full": ({"queue": "mail", "when_full": "wait"}, InvalidValueError, "fail or skip"),
     "dead-letter queue that is not there": ({"queue": "mail", "dead_letter_queue": "x"}, QueueNotFoundError, "x"),
-    "its queue as dead-letter queue": ({"queue": "mail", "dead_letter_queue": "mail"}, InvalidValueError, "dead-letter"),
+    "its queue as dead-letter queue": (
+        {"queue": "mail", "dead_letter_queue": "mail"},
+        InvalidValueError,
+        "dead-letter",
+    ),
     "long attributes": ({"queue": "mail", "sns": {"a": "x" * 20_000}}, InvalidValueError, "bytes"),
 }
 
