@@ -49,6 +49,7 @@ def _at(state: State, now_ms: int, about: Callable[[Queue], Any]) -> dict[str, A
         queue.messages.advance(now_ms)
         queue.messages.put_back(1 << 30)  # what is set aside is found again, and is in no record
     state.forget(now_ms)
+    state.free_dropped()
     return {
         "key": state.key,
         "next_queue": state.next_queue,

@@ -137,10 +137,11 @@ class Snapshot:
         metadata: dict[str, dict[str, MetadataEntry]],
         unfrozen: dict[int, Queue | Topic],
         blocks: list[Block],
+        unreleased: list[Page],
     ) -> None:
         """``unfrozen`` has the queues and topics of the moment, by number, which leave it as they are frozen.
 
-        ``blocks`` has the shared entries.
+        ``blocks`` has the shared entries, and ``unreleased`` the pages of deleted queues that still count in them.
         """
         self._header = header
         self._metadata = metadata
@@ -148,6 +149,7 @@ class Snapshot:
         self._frozen: list[_FrozenQueue] = []
         self._topics: list[list[tuple[Any, ...]]] = []
         self._blocks = blocks
+        self._unreleased = unreleased
 
     def freeze(self, number: int) -> None:
         """Freeze the queue or topic with a number before it changes, if it is not frozen yet."""
@@ -200,11 +202,15 @@ class Snapshot:
         ]
         topics = [row for rows in sorted(self._topics) for row in rows]
         header = {**self._header, "notes": len(notes), "queues": len(self._frozen), "topics": len(self._topics)}
-        yield msgpack.packb({**header, "topic_rows": len(topics), "blocks": len(self._blocks)})
+        yield msgpack.packb(
+            {**header, "topic_rows": len(topics), "blocks": len(self._blocks), "gone": len(self._unreleased)}
+        )
         yield from _packed(notes)
         yield from _packed(topics)
         for block in self._blocks:
             yield msgpack.packb(dump(block))
+        for page in self._unreleased:
+            yield page.dump()
         for queue in sorted(self._frozen, key=lambda queue: queue.number):
             fixed = queue.number, queue.name, queue.settings.to_record(), queue.created_ms, queue.record_position
             counts = len(queue.pages), len(queue.lanes), len(queue.names), len(queue.dedup)
@@ -224,6 +230,7 @@ class Snapshot:
         self._unfrozen.clear()
         SharedEntries.thaw(self._blocks)
         self._blocks.clear()
+        self._unreleased.clear()
         self._topics.clear()
         work = _TURN_WORK
         while self._frozen and work > 0:
@@ -334,7 +341,8 @@ class State:
         }
         metadata = {namespace: entries.copy() for namespace, entries in self.metadata.items()}
         self._unfrozen = {**self._by_number, **self._topics_by_number}
-        snapshot = Snapshot(header, metadata, self._unfrozen, self.shared.freeze())
+        unreleased = [page for each in self.dropped if isinstance(each, Columns) for page in each.unreleased()]
+        snapshot = Snapshot(header, metadata, self._unfrozen, self.shared.freeze(), unreleased)
         self._snapshot = weakref.ref(snapshot)
         return snapshot
 
@@ -380,6 +388,9 @@ class State:
             raise ValueError("a snapshot has more rows of topics than it counts")
         for _ in range(header["blocks"]):
             state.shared.load(*msgpack.unpackb(next(chunks, b"\x90")))
+        for _ in range(header["gone"]):
+            page = Page.load(next(chunks, b""))
+            state.shared.release(page.ends(0, len(page.status)))
         for _ in range(header["queues"]):
             fields = msgpack.unpackb(next(chunks, b"\x90"))
             number, name, settings, created_ms, record_position, next_sequence, pages, lanes, names, dedup = fields
