@@ -30,6 +30,7 @@ from wonderq.model.limits import Limits
 from wonderq.model.messages import Change, Message, NewMessage, Target
 from wonderq.model.topics import Publication, Published, PublishResult
 from wonderq.state.replay import replay_log
+from wonderq.state.state import State
 from wonderq_storage import FileLog
 
 KIND: dict[str, Attribute] = {"kind": ("String", "big")}
@@ -516,3 +517,19 @@ def test_a_torn_publish_is_in_no_queue(tmp_path: Path) -> None:
         seen.add(contents == after)
     assert seen == {False, True}
     broker.close()
+
+
+def test_a_snapshot_during_a_publish_has_it_in_no_queue(broker: Broker) -> None:
+    subscribe(broker, "a", "b")
+    send(broker, "before")
+    state = broker.core.state
+    before = contents_of(state, 0)
+    snapshot = state.begin_snapshot()
+    send(broker, "meanwhile", key="k")
+    broker.purge("a")
+    while snapshot.freeze_more():
+        pass
+    loaded = State.load(iter(list(snapshot.chunks())))
+    snapshot.release()
+    assert contents_of(loaded, 0) == before
+    assert bodies(broker, "b") == ["before", "meanwhile"]

@@ -39,7 +39,7 @@ def write_folder(folder: Path) -> dict[str, list[Message]]:
             "events", [Publication(NewMessage(f"event {step} {part}".ljust(99))) for part in range(2)]
         )
         for queue in ("mail", "wrapped") if step % 3 else ():
-            [taken] = broker.claim(queue, visibility_timeout_ms=HOUR_MS)
+            [taken] = broker.claim(queue, limit=1, visibility_timeout_ms=HOUR_MS)
             broker.delete(queue, Target(taken.id, taken.receipt))
         first, second = broker.claim("default", limit=2, visibility_timeout_ms=HOUR_MS)
         broker.delete_batch("default", [Target(receipt=first.receipt), Target(id=ids[3])])
