@@ -195,9 +195,11 @@ class Publisher:
             decision = self._decide(found, batch, placed)
             if placed.fresh:
                 appended = self._record(found, batch, placed, decision, now_ms)
-                core.append_and_apply(appended, leave=PRODUCE_LEAVES)
+                position = core.append_and_apply(appended, leave=PRODUCE_LEAVES)
                 self._count(found, placed, decision)
-        core.confirm()
+            else:
+                position = core.log.confirm()
+        core.durability.wait(position)
         ids = core.ids.message_ids(found.number, placed.sequences)
         duplicates = set(range(len(publications))).difference(placed.fresh)
         return [
