@@ -308,6 +308,9 @@ def test_groups_keep_their_order_in_fifo_queues(lasting: Lasting) -> None:
         )
     broker = lasting.again()
     for queue in ("a.fifo", "b.fifo"):
+        first = [broker.claim(queue, limit=1, visibility_timeout_ms=1) for _ in range(4)]
+        assert sorted(each.body for taken in first for each in taken) == ["0", "g0", "h0"], "a claim holds its group up"
+        lasting.clock.ms += 1
         got: list[str] = []
         while taken := broker.claim(queue, limit=2):
             got += [each.body for each in taken]
