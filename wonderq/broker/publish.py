@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 from itertools import chain
+from operator import mul
 from typing import NamedTuple
 
 from wonderq.broker.core import PRODUCE_LEAVES, Core
@@ -273,8 +274,8 @@ class Publisher:
                 raise refusal
             else:
                 self._skip(decision, queue, subscription, batch, indexes)
-        counts = [(len(each.indexes), sum(batch.sizes[at] for at in each.indexes)) for each in decision.deliveries]
-        self._core.admission.check_total_room(sum(count for count, _ in counts), sum(size for _, size in counts))
+        size = sum(map(mul, decision.queues_of, batch.sizes))
+        self._core.admission.check_total_room(sum(decision.queues_of), size)
         return decision
 
     def _skip(
@@ -298,6 +299,8 @@ class Publisher:
         settings = queue.settings
         if settings.draining:
             return QueueDrainingError(queue.name)
+        if not (settings.max_message_bytes or self._core.admission.limits_queues or queue.limits_size):
+            return None
         sizes = batch.sizes
         if settings.max_message_bytes and indexes and max(sizes[at] for at in indexes) > settings.max_message_bytes:
             for index in indexes:
@@ -355,7 +358,8 @@ class Publisher:
             first = next_of.get(queue.number, queue.messages.next_sequence)
             next_of[queue.number] = first + len(indexes)
             flags = (0 if subscription.raw else record.WITH_HEAD) | (record.FIFO if queue.is_fifo else 0)
-            due_ms = now_ms + queue.settings.delay_ms if queue.settings.delay_ms else 0
+            delay_ms = queue.settings.delay_ms
+            due_ms = now_ms + delay_ms if delay_ms else 0
             runs = () if indexes == every else record.to_runs(place_of[index] for index in indexes)
             targets.append(record.Target(queue.number, first, flags, due_ms, runs))
         return targets
