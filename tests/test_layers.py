@@ -65,7 +65,12 @@ RULES = {
     "wonderq.openapi": Rule(
         "describes the REST API",
         (
-            *("wonderq.rest.schemas", "wonderq.rest.field_types", "wonderq.rest.error_codes"),
+            *(
+                "wonderq.rest.schemas",
+                "wonderq.rest.topic_schemas",
+                "wonderq.rest.field_types",
+                "wonderq.rest.error_codes",
+            ),
             *("wonderq.auth.roles", "wonderq.model", "wonderq.httpd.errors"),
             "wonderq.__version__",
         ),
@@ -78,7 +83,13 @@ RULES = {
         "tools for a stopped broker's folder: return data, print nothing, and may use all of storage",
         (
             *("wonderq.broker", "wonderq.state", "wonderq.model", "wonderq.client", "wonderq_storage."),
-            *("wonderq.runtime.clock", "wonderq.rest.schemas", "wonderq.rest.field_types", "wonderq.rest.values"),
+            *(
+                "wonderq.runtime.clock",
+                "wonderq.rest.schemas",
+                "wonderq.rest.topic_schemas",
+                "wonderq.rest.field_types",
+            ),
+            "wonderq.rest.values",
             "wonderq.rest.objects",
         ),
         ("msgspec",),

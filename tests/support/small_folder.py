@@ -17,6 +17,8 @@ from tests.support.history_of_all_kinds import Writer
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest
 from wonderq.broker.maintenance import checkpoint
+from wonderq.model.messages import NewMessage
+from wonderq.model.topics import Publication
 from wonderq_storage import FileCheckpoints, FileLog
 
 SEGMENT_BYTES = 4096
@@ -54,6 +56,14 @@ class _MemoryWriter(Writer):
         self.checkpoints = FileCheckpoints(FOLDER, disk)
         self.random = random.Random(seed)
 
+    def publish_what_stays(self) -> None:
+        """Publish a message that two queues still have when its segment is compacted."""
+        self.broker.topics.put("first")
+        for queue in ("kept", "kept-too"):
+            self.broker.put_queue(queue)
+            self.broker.topics.subscribe("first", queue, queue=queue, raw=queue == "kept")
+        self.broker.topics.publish("first", [Publication(NewMessage("stays"))])
+
 
 def write(seed: int) -> dict[str, SmallFolder]:
     """Return the folder of a killed broker and of the same one stopped, by these names; the same for each seed."""
@@ -65,6 +75,7 @@ def write(seed: int) -> dict[str, SmallFolder]:
         patch.object(FileLog, "_run_in_background", lambda _: None),  # no closing group where a noisy machine pauses
     ):
         writer = _MemoryWriter(disk, seed)
+        writer.publish_what_stays()
         writer.write_history(4)
         checkpoint(writer.broker, writer.log, writer.checkpoints)
         assert compact_oldest(writer.broker, writer.log)

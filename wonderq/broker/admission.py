@@ -35,7 +35,8 @@ class Admission:
 
     def __init__(self, limits: Limits, state: State) -> None:
         self._limits = limits
-        self._limits_queues = limits.messages_per_queue < UNLIMITED or limits.bytes_per_queue < UNLIMITED
+        self.limits_queues = limits.messages_per_queue < UNLIMITED or limits.bytes_per_queue < UNLIMITED
+        """Whether the broker limits the messages of each queue, or their bytes."""
         self._state = state
 
     # One request: outside the broker's lock
@@ -141,15 +142,29 @@ class Admission:
             QueueFullError: the queue would hold more than it may.
             BrokerFullError: all queues together would.
         """
+        self.check_queue_room(queue, count, size)
+        self.check_total_room(count, size)
+
+    def check_total_room(self, count: int, size: int) -> None:
+        """Refuse ``count`` more messages of ``size`` bytes together in any queues.
+
+        Raises:
+            BrokerFullError: all queues together would hold more than they may.
+        """
         limits, state = self._limits, self._state
-        if self._limits_queues or queue.limits_size:  # most brokers limit none, and this is on the way of each message
-            self._check_queue_room(queue, count, size)
         if count and state.messages + count > limits.total_messages:
             raise BrokerFullError(_full("The broker", limits.total_messages, "--total-messages"))
         if state.bytes + size > limits.total_bytes:
             raise BrokerFullError(_full("The broker", limits.total_bytes, "--total-bytes"))
 
-    def _check_queue_room(self, queue: Queue, count: int, size: int) -> None:
+    def check_queue_room(self, queue: Queue, count: int, size: int) -> None:
+        """Refuse ``count`` more messages of ``size`` bytes together in a queue, whatever the others hold.
+
+        Raises:
+            QueueFullError: the queue would hold more than it may.
+        """
+        if not (self.limits_queues or queue.limits_size):  # as in most brokers, and each message comes this way
+            return
         limits, there, settings = self._limits, queue.messages, queue.settings
         if count:
             messages = len(there) + count

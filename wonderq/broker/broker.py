@@ -13,6 +13,7 @@
 | queues | `wonderq.broker.queues` | `put_queue`, `create_queue`, `change_queue`, `drop_queue`, `purge` |
 | redrives; moving single messages | `wonderq.broker.redrive`, `wonderq.broker.moves` | `redrives`, `move` |
 | schedules | `wonderq.broker.schedules` | `schedules` |
+| topics: subscribing, publishing | `wonderq.broker.topics`, `wonderq.broker.publish` | `topics` |
 | history, and figures of all queues | `wonderq.broker.history`, `wonderq.broker.overview` | `history`, `overview` |
 
 `wonderq.broker.core` is the machinery that they share.
@@ -34,10 +35,12 @@ from wonderq.broker.queues import Queues
 from wonderq.broker.reader import Reader
 from wonderq.broker.redrive import Redrives
 from wonderq.broker.schedules import Schedules
+from wonderq.broker.topics import Topics
 from wonderq.broker.transfers import Transfers
 from wonderq.broker.updates import Updates
 from wonderq.broker.upkeep import Upkeep
 from wonderq.model.limits import Limits
+from wonderq.model.topics import EnvelopeWriter
 from wonderq.runtime.clock import Clock
 from wonderq_storage import Checkpoints, CorruptLogError, Log
 
@@ -131,6 +134,7 @@ class Broker:
         self.purge = queues.purge
 
         self.schedules = Schedules(self.core, producer)
+        self.topics = Topics(self.core)
 
         self.history = History(self.core)
         self.overview = Overview(self.core, self.history)
@@ -138,6 +142,10 @@ class Broker:
         self.locked = self.core.locked
         self.stop_claiming = self.core.stop_claiming
         self.review_clock = self.core.review_clock
+
+    def use_envelopes(self, write: EnvelopeWriter) -> None:
+        """Let ``write`` make the envelopes of published messages when they are delivered."""
+        self._reader.write_envelope = write
 
     @property
     def unready(self) -> str | None:

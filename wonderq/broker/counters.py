@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from wonderq.runtime.histogram import Histogram
@@ -70,11 +71,43 @@ class QueueCounters:
         self.lifetime_ms.observe_ages(now_ms, produced_ms)
 
 
+class TopicCounters:
+    """Counters of one topic. Changed only under the broker's lock."""
+
+    def __init__(self) -> None:
+        self.published = 0
+        """Messages that were published, without duplicates."""
+        self.delivered: Counter[str] = Counter()
+        """By subscription: messages that its queue got."""
+        self.skipped: Counter[str] = Counter()
+        """By subscription: messages that its queue refused."""
+        self.deliveries = 0
+        """Messages that the queues of all subscriptions got."""
+        self.skips = 0
+        """Messages that the queues of all subscriptions refused."""
+
+    def deliver(self, subscription: str, messages: int) -> None:
+        """Count messages that the queue of a subscription got."""
+        self.delivered[subscription] += messages
+        self.deliveries += messages
+
+    def skip(self, subscription: str, messages: int) -> None:
+        """Count messages that the queue of a subscription refused."""
+        self.skipped[subscription] += messages
+        self.skips += messages
+
+    def forget(self, subscription: str) -> None:
+        """Drop the counters of a subscription that has ended. The sums stay."""
+        self.delivered.pop(subscription, None)
+        self.skipped.pop(subscription, None)
+
+
 class BrokerCounters:
     """Counters of a broker."""
 
     def __init__(self) -> None:
         self.by_queue: dict[str, QueueCounters] = {}
+        self.by_topic: dict[str, TopicCounters] = {}
         self.others = QueueCounters()
         self._any_others = False
         self.checkpoints = 0
@@ -105,6 +138,23 @@ class BrokerCounters:
                 return self.others
             found = self.by_queue[queue] = QueueCounters()
         return found
+
+    def of_topic(self, topic: str) -> TopicCounters:
+        """Return the counters of a topic."""
+        return self.by_topic.setdefault(topic, TopicCounters())
+
+    def named_topics(self) -> list[tuple[str, TopicCounters]]:
+        """Return the counters of the first `NAMED_QUEUES` topics by name, and the sums of the others under one name."""
+        topics = list(self.by_topic.items())
+        named, others = topics[:NAMED_QUEUES], topics[NAMED_QUEUES:]
+        if others:
+            rest = TopicCounters()
+            for _, each in others:
+                rest.published += each.published
+                rest.deliveries += each.deliveries
+                rest.skips += each.skips
+            named.append((OTHER_QUEUES, rest))
+        return named
 
     def named(self) -> list[tuple[str, QueueCounters]]:
         """Return the counters of all queues, each with the name to show."""

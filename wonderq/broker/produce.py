@@ -270,7 +270,7 @@ class Producer:
 
     def _due_ms(self, settings: QueueSettings, messages: Sequence[NewMessage], now_ms: int) -> list[int]:
         """Return the time at which each message becomes available, or an empty list if none is delayed."""
-        given = [_delay_ms(message, now_ms) for message in messages]
+        given = [delay_of(message, now_ms) for message in messages]
         delays_ms = [settings.delay_ms if delay_ms is None else delay_ms for delay_ms in given]
         for delay_ms in set(delays_ms):
             self._core.limits.check_range("delay", delay_ms)
@@ -363,7 +363,8 @@ def _deduplicate(queue: Queue, messages: Sequence[NewMessage], digests: Sequence
     return placed
 
 
-def _delay_ms(message: NewMessage, now_ms: int) -> int | None:
+def delay_of(message: NewMessage, now_ms: int) -> int | None:
+    """Return the delay in ms that a message has of its own, or None for that of its queue."""
     return message.delay_ms if message.deliver_at_ms is None else max(message.deliver_at_ms - now_ms, 0)
 
 

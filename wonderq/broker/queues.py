@@ -9,6 +9,7 @@ from typing import Any
 from wonderq.broker.core import PORTION, PRODUCE_LEAVES, Core
 from wonderq.broker.queries import Queries
 from wonderq.broker.redrive import Redrives
+from wonderq.broker.topics import ends_of
 from wonderq.model.errors import DefaultQueueError, InvalidValueError, NotPermittedError
 from wonderq.model.messages import QueueInfo
 from wonderq.model.permits import Permits, everything
@@ -113,7 +114,9 @@ class Queues:
                 raise InvalidValueError("dead_letter_queue", "A queue cannot be its own dead-letter queue.")
 
     def drop_queue(self, name: str) -> None:
-        """Delete a queue with all its messages, dedup keys and redrives. Consumers that wait for it are refused.
+        """Delete a queue with all its messages, dedup keys, redrives and subscriptions of topics.
+
+        Consumers that wait for it are refused.
 
         Schedules stay, because they may exist before their queue does.
 
@@ -125,7 +128,8 @@ class Queues:
             found = self._core.find_queue(name)
             if name == DEFAULT_QUEUE:
                 raise DefaultQueueError
-            self._redrives.append_drop(record.Drop(record.DROP, now_ms, found.number))
+            ends = ends_of(self._core.state, found, now_ms)
+            self._redrives.append_drop(record.Drop(record.DROP, now_ms, found.number), ends)
             self._core.counters.forget(name)
             self._core.consumers.dissolve(found)
         self._core.confirm()

@@ -10,6 +10,7 @@ from wonderq.broker.core import Core
 from wonderq.model.envelope import Envelope, envelope_of
 from wonderq.model.messages import Message, new_tuple
 from wonderq.model.status import CLAIMED, DELAYED, STATUS_NAMES
+from wonderq.model.topics import PUBLISHED_HEADER, EnvelopeWriter, as_delivered, write_envelope
 from wonderq.runtime.fibers import Hub, took
 from wonderq.runtime.offload import BlockingPool
 from wonderq.state import record
@@ -25,6 +26,9 @@ _PORTION_BYTES = 1 << 18
 
 #: Bytes of entries that are read, verified and decoded in a step of `took`: bodies alone, and with headers.
 _BYTES_PER_STEP, _HEADER_BYTES_PER_STEP = 500, 100
+
+#: Steps of `took` for each envelope.
+_STEPS_PER_ENVELOPE = 10
 
 #: The statuses that end by themselves.
 _WITH_DEADLINE = (CLAIMED, DELAYED)
@@ -106,6 +110,8 @@ class Reader:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._pool = BlockingPool(_READERS)
+        self.write_envelope: EnvelopeWriter = write_envelope
+        """Makes the body of a published message for a queue that wants an envelope."""
 
     def read(self, queue: Queue, state: MessageColumns, consumers: Mapping[int, str], token: int = NO_TOKEN) -> Batch:
         """Return messages, without those that were deleted and dropped from the log meanwhile.
@@ -114,6 +120,9 @@ class Reader:
         ``token`` is that of the claim which delivers them; the messages then have receipts.
         """
         state, bodies, headers = self._contents(queue, state)
+        for index, each in headers.items():
+            if PUBLISHED_HEADER in each:
+                bodies[index], headers[index] = self.enveloped(queue, bodies[index], each)
         ids = self._core.ids
         receipts: Sequence[bytes] = ()
         if token:
@@ -126,6 +135,11 @@ class Reader:
     def messages(self, queue: Queue, views: Sequence[MessageView], consumers: Mapping[int, str]) -> list[Message]:
         """Return messages as `read` does, one by one. There must be at least one view."""
         return list(self.read(queue, MessageColumns.of(views), consumers).messages())
+
+    def enveloped(self, queue: Queue, body: str, headers: Headers) -> tuple[str, Headers]:
+        """Return the body and the headers of a message as consumers get it; see `as_delivered`."""
+        took(_STEPS_PER_ENVELOPE)
+        return as_delivered(body, headers, queue.name, self.write_envelope)
 
     def load(self, queue: Queue, views: Sequence[MessageView]) -> list[LoadedMessage]:
         """Return the contents of messages, once they are durable, without those that were deleted meanwhile."""

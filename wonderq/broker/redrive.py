@@ -237,10 +237,10 @@ class Redrives:
             raise RedriveNotFoundError
         return redrive
 
-    def append_drop(self, drop: record.Drop) -> None:
-        """Append the record that deletes a queue, together with those that delete its redrives, under the lock."""
+    def append_drop(self, drop: record.Drop, also: Sequence[Record]) -> None:
+        """Append the record that deletes a queue, with those that delete its redrives, and others, under the lock."""
         redrives = _redrives_of(self._core.state, drop.queue)
-        self._core.append_and_apply(drop, *(_deleted(each.id, drop.at_ms) for each in redrives))
+        self._core.append_and_apply(drop, *(_deleted(each.id, drop.at_ms) for each in redrives), *also)
         for each in redrives:
             self._running.pop(each.id, None)
 

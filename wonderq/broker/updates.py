@@ -232,8 +232,11 @@ class Updates:
     def _prepare(
         self, queue: Queue, message: LoadedMessage, change: Change, wanted: _Wanted, target_queue: str, now_ms: int
     ) -> Prepared:
-        view, headers = message.view, message.headers
-        body = message.body if change.body is None else change.body
+        view, headers, body = message.view, message.headers, message.body
+        if change.replaces_contents:  # the client has seen the envelope, and replaces a part of that
+            body, headers = self._reader.enveloped(queue, body, headers)
+        if change.body is not None:
+            body = change.body
         if change.attributes is not None:
             headers = {**headers, "attributes": dict(change.attributes)}
         if change.error is not None:

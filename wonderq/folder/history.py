@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from wonderq.model.ids import Ids
 from wonderq.model.status import BURIED, CLAIMED, DELAYED, WAITING
-from wonderq.state import record
+from wonderq.state import record, record_contents
 from wonderq.state.record import MessageState, Record
 from wonderq_storage.salvage import Found
 
@@ -40,11 +40,20 @@ class History:
 
     def add(self, found: Found, read: Record) -> Iterator[Event]:
         """Yield the changes that a record, and the deadlines before it, made to the message."""
-        if isinstance(read, record.Identity | record.Metadata) or read.queue != self._queue:
+        if not self._concerns(read):
             return
         yield from self.until(read.at_ms)  # any record of the queue shows that its clock has reached this time
         for what, detail in self._events(read):
             yield Event(read.at_ms, what, detail, found.path.name, found.offset)
+
+    def _concerns(self, read: Record) -> bool:
+        """Return whether a record may be about the queue of the message."""
+        match read:
+            case record.Identity() | record.Metadata() | record.DefineTopic() | record.Subscribe():
+                return False
+            case record.Publish() | record.Restate():
+                return any(each.queue == self._queue for each in record_contents.sharers_of(read))
+        return read.queue == self._queue
 
     def until(self, now_ms: int) -> Iterator[Event]:
         """Yield the end of a claim or delay whose deadline has passed at ``now_ms``."""
@@ -68,6 +77,10 @@ class History:
                 yield "deleted", {}
             case record.Update():
                 yield from self._updated(read)
+            case record.Publish():
+                yield from self._published(read)
+            case record.Restate():
+                yield from self._restated(read)
             case record.Purge() if self._sequence < read.end:
                 self._status = 0
                 yield "purged", {}
@@ -84,6 +97,23 @@ class History:
             self._set(DELAYED if is_delayed else WAITING, due_ms)
             yield "produced", {"bytes": len(self._entry), **({"delayed_until_ms": due_ms} if is_delayed else {})}
 
+    def _published(self, read: record.Publish) -> Iterator[tuple[str, dict[str, Any]]]:
+        for target, sharer in zip(read.targets, record_contents.sharers_of(read), strict=True):
+            if sharer.queue == self._queue and self._sequence in sharer.sequences:
+                self._entry = self._entry_in(read)
+                index = sharer.indexes[sharer.sequences.index(self._sequence)]
+                due_ms = (read.due_ms[index] if read.due_ms else 0) or target[3]
+                is_delayed = due_ms > read.at_ms
+                self._set(DELAYED if is_delayed else WAITING, due_ms)
+                delayed = {"delayed_until_ms": due_ms} if is_delayed else {}
+                yield "published", {"topic": read.topic, "bytes": len(self._entry), **delayed}
+
+    def _restated(self, read: record.Restate) -> Iterator[tuple[str, dict[str, Any]]]:
+        for queue, _, _, runs, produced_ms, claims in read.parts:
+            if queue == self._queue and _in_runs(self._sequence, runs):
+                fields = read.at_ms, queue, (), runs, produced_ms, (), claims, b""
+                yield from self._rewritten(record.Update(record.UPDATE, *fields), self._entry_in(read))
+
     def _updated(self, read: record.Update) -> Iterator[tuple[str, dict[str, Any]]]:
         for sequence, status, due_ms, *_ in read.changes:
             if sequence == self._sequence:
@@ -92,10 +122,13 @@ class History:
                     self._token = 0
                 yield _STATUS[status], {"until_ms": due_ms} if status in (CLAIMED, DELAYED) else {}
         if _in_runs(self._sequence, read.runs):
+            yield from self._rewritten(read, self._entry_in(read))
+
+    def _rewritten(self, read: record.Update, entry: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
+        if _in_runs(self._sequence, read.runs):
             pristine = MessageState(self._sequence, WAITING, 0, 0, 0, 0)
             states = {each.sequence: each for each in (MessageState(*claim) for claim in read.claims)}
             state = states.get(self._sequence, pristine)
-            entry = self._entry_in(read)
             known = self._entry, self._status, self._receives, self._token
             is_same = not self._status or known == (entry, state.status, state.receives, state.token)
             self._entry, self._receives, self._token = entry, state.receives, state.token
@@ -119,7 +152,11 @@ class History:
         return dict(zip(record.from_runs(read.runs), read.produced_ms, strict=True))[self._sequence]
 
     def _entry_in(self, read: Record) -> bytes:
-        return next(entry.data for entry in record.entries_of(read) if entry.sequence == self._sequence)
+        return next(
+            entry.data
+            for entry in record_contents.entries_of(read)
+            if (entry.queue, entry.sequence) == (self._queue, self._sequence)
+        )
 
 
 def _in_runs(sequence: int, runs: Sequence[int]) -> bool:

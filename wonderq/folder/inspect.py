@@ -19,7 +19,7 @@ from wonderq.folder.lock import FolderError, locked
 from wonderq.model.ids import Ids
 from wonderq.model.status import STATUS_BY_NAME
 from wonderq.model.times import iso_time
-from wonderq.state import record
+from wonderq.state import record, record_contents
 from wonderq.state.record import Record
 from wonderq.state.state import State, UnreadableRecordError
 from wonderq_storage import DamagedCheckpointError, FileCheckpoints, segment
@@ -84,10 +84,16 @@ def survey(folder: Path, progress: _Progress = lambda: None) -> Overview:
             for each in sorted(folder.joinpath(TORN_FOLDER).glob("*"))
         ]
     now_ms = max(found.state.last_ms, wall_clock_ms())
+    shared: set[int] = set()
     for queue in found.state.queues.values():
         queue.messages.advance(now_ms)
         for views in queue.messages.walk(_CHUNK_MESSAGES):
             for view in views:
+                end = view.position + view.length
+                if end in shared or found.state.shared.is_shared(end):
+                    if end in shared:  # counted with another queue that has the message
+                        continue
+                    shared.add(end)
                 found.live_bytes[segment.unpack_position(view.position)[0]] += view.length
     return found
 
@@ -134,6 +140,16 @@ def overview_object(found: Overview) -> _Object:
                 "created_at": iso_time(queue.created_ms),
             }
             for _, queue in sorted(found.state.queues.items())
+        ],
+        "topics": [
+            {
+                "topic": topic.name,
+                "number": topic.number,
+                "published": topic.next_sequence,
+                "subscriptions": len(topic.subscriptions),
+                "created_at": iso_time(topic.created_ms),
+            }
+            for _, topic in sorted(found.state.topics.items())
         ],
         "checkpoints": found.checkpoints,
         "torn_files": found.torn_files,
@@ -206,7 +222,7 @@ def _decoded(salvage: Salvage) -> Iterator[tuple[Found, Record]]:
     for found in salvage.records():
         try:
             read = record.decode_typed(found.data)
-            for _ in record.entries_of(read):
+            for _ in record_contents.entries_of(read):
                 pass
         except ValueError as error:
             salvage.problems.append(Problem(str(found.path), found.offset, str(error)))
@@ -300,6 +316,36 @@ def _record_object(read: Record) -> _Object:
             return {"queue": read.queue, "dedup": rows}
         case record.Metadata():
             return {"namespace": read.namespace, "name": read.name, "value": read.value}
+        case record.DefineTopic():
+            return {
+                "topic": read.topic,
+                "name": read.name,
+                "settings": read.settings,
+                "created_at": iso_time(read.created_ms),
+                "next_sequence": read.next_sequence,
+            }
+        case record.Subscribe():
+            return {"topic": read.topic, "name": read.name, "value": read.value}
+        case record.Publish() | record.Restate():
+            return _shared_object(read)
+
+
+def _shared_object(read: record.Publish | record.Restate) -> _Object:
+    """Return the fields of a record whose messages are in several queues."""
+    queues = [
+        {
+            "queue": queue,
+            "enveloped": bool(flags & record.WITH_HEAD),
+            "indexes": _pairs(record.to_runs(indexes)),
+            "runs": _pairs(record.to_runs(sequences)),
+        }
+        for queue, flags, indexes, sequences in record_contents.sharers_of(read)
+    ]
+    about: _Object = {"topic": read.topic, "queues": queues, "lengths": read.lengths}
+    if isinstance(read, record.Publish):
+        rows = [{"key": key, "value": value, "until": iso_time(until_ms)} for key, value, until_ms in read.rows]
+        about |= {"next_sequence": read.next_sequence, "dedup": rows}
+    return about
 
 
 def _zipped(names: Sequence[str], values: Sequence[Any]) -> _Object:
@@ -318,11 +364,15 @@ def _pairs(runs: Sequence[int]) -> list[Sequence[int]]:
 
 def _bodies(found: Found, read: Record, problems: list[Problem]) -> _Object:
     """Return the bodies in a record. A body that does not match its checksum is null, and a problem."""
-    if not isinstance(read, record.Produce | record.Send | record.Update):
+    if isinstance(read, record.Publish | record.Restate):
+        entries = record_contents.distinct_entries_of(read)
+    elif isinstance(read, record.Produce | record.Send | record.Update):
+        entries = record_contents.entries_of(read)
+    else:
         return {}
     bodies: list[str | None] = []
     headers: dict[int, _Object] = {}
-    for entry in record.entries_of(read):
+    for entry in entries:
         problem = entry.problem
         if problem:
             problems.append(Problem(str(found.path), found.offset, problem))

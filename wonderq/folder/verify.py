@@ -9,7 +9,7 @@ from pathlib import Path
 
 from wonderq.folder.checkpoints import check_checkpoints
 from wonderq.folder.lock import locked
-from wonderq.state import record
+from wonderq.state import record, record_contents
 from wonderq.state.state import State, UnreadableRecordError
 from wonderq_storage.salvage import Found, Problem, Salvage
 
@@ -68,7 +68,7 @@ def _take(found: Found, findings: Findings) -> None:
     """Check the checksums of a record's messages, and apply the record."""
     try:
         read = record.decode_typed(found.data)
-        for entry in record.entries_of(read):
+        for entry in record_contents.entries_of(read):
             if problem := entry.problem:
                 findings.problems.append(Problem(str(found.path), found.offset, problem))
         findings.state.apply(read, found.position, len(found.data))

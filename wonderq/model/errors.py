@@ -111,10 +111,12 @@ class MessageTooLargeError(BrokerError):
 
     code = "message_too_large"
 
-    def __init__(self, size: int, limit: int) -> None:
+    def __init__(self, size: int, limit: int, queue: str = "") -> None:
+        """``queue`` is the name of the queue that has the limit, if the request does not name it."""
+        where = f" in the queue {queue}" if queue else ""
         super().__init__(
-            f"The message has {size} bytes, and at most {limit} are allowed. Store the content elsewhere and send a "
-            "reference."
+            f"The message has {size} bytes, and at most {limit} are allowed{where}. Store the content elsewhere and "
+            "send a reference."
         )
 
 
@@ -270,3 +272,54 @@ class TooManySchedulesError(BrokerError):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"There are {limit} schedules already, which is the limit. Delete one.")
+
+
+class TopicNotFoundError(BrokerError):
+    """A request names a topic that does not exist."""
+
+    code = "topic_not_found"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no topic named {name[:300]!r}. Create it first, or check the name.")
+
+
+class SubscriptionNotFoundError(BrokerError):
+    """A request names a subscription that the topic does not have."""
+
+    code = "subscription_not_found"
+
+    def __init__(self, topic: str, name: str) -> None:
+        super().__init__(
+            f"The topic {topic} has no subscription named {name[:100]!r}. Create it first, or check the name. A "
+            "subscription ends when its queue is deleted."
+        )
+
+
+class AlreadySubscribedError(BrokerError):
+    """A request subscribes a queue to a topic a second time."""
+
+    code = "already_subscribed"
+
+    def __init__(self, topic: str, queue: str, name: str) -> None:
+        super().__init__(
+            f"The queue {queue} has the subscription {name} of the topic {topic}, and a queue can have only one. "
+            "Change that subscription, or delete it first."
+        )
+
+
+class TooManyTopicsError(BrokerError):
+    """A request creates a topic while there are as many as the broker allows."""
+
+    code = "too_many_topics"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"There are {limit} topics already, which is the limit. Delete one.")
+
+
+class TooManySubscriptionsError(BrokerError):
+    """A request creates a subscription while there are as many as the topic or the broker allows."""
+
+    code = "too_many_subscriptions"
+
+    def __init__(self, holder: str, limit: int) -> None:
+        super().__init__(f"{holder} has {limit} subscriptions already, which is the limit. Delete one.")

@@ -39,6 +39,7 @@ from wonderq.state.page import (
 )
 from wonderq.state.ready_pages import ReadyPages
 from wonderq.state.record import MessageState, Runs, to_runs
+from wonderq.state.shared_entries import SharedEntries
 
 #: The last page of a queue is freed only after it held this many messages. So a queue that stays nearly empty does not
 #: allocate a page per message.
@@ -59,14 +60,19 @@ _UNITS_OF_A_PAGE = 25
 #: Plain messages with the same deadline that `advance` counts as one unit of work, together with the deadline.
 _MESSAGES_OF_A_UNIT = 64
 
+#: Messages of a queue that was deleted whose shared entries `free` counts as one unit of work.
+_RELEASES_OF_A_UNIT = 4
+
 _WAITING_BYTE = bytes([WAITING])
 
 
 class Columns(MessageTable):
     """All messages of a queue. Sequence numbers start at 0 and are never reused."""
 
-    def __init__(self) -> None:
+    def __init__(self, shared: SharedEntries | None = None) -> None:
+        """``shared`` has the entries that messages of several queues share; None if there are no other queues."""
         super().__init__()
+        self._shared = SharedEntries() if shared is None else shared
         self.next_sequence = 0
         self.counts = [0] * STATUS_COUNT
         """Number of messages by status; 0 for GONE. A message keeps its status past its deadline until `advance`."""
@@ -355,11 +361,24 @@ class Columns(MessageTable):
         The entries are stored back to back from ``position`` on. ``due_ms`` has the end of each message's delay, and
         ``lanes`` the priority and group of each message. Either may be empty.
         """
+        positions = (position,) if len(lengths) == 1 else array("Q", accumulate(lengths[:-1], initial=position))
+        self.add(first, at_ms, positions, lengths, due_ms, lanes)
+
+    def add(
+        self,
+        first: int,
+        at_ms: int,
+        positions: Sequence[int],
+        lengths: Sequence[int],
+        due_ms: Sequence[int],
+        lanes: Sequence[tuple[int, str]] = (),
+    ) -> None:
+        """Do what `produce` does, for entries at any positions."""
         total = len(lengths)
         if total == 1:
-            self._append(first, at_ms, position, lengths[0])
+            self._append(first, at_ms, positions[0], lengths[0])
         else:
-            self._extend(first, at_ms, position, lengths)
+            self._extend(first, at_ms, positions, lengths)
         self.counts[WAITING] += total
         self.next_sequence = first + total
         for page, start, stop in self._slices((first, total)) if lanes else ():
@@ -383,9 +402,8 @@ class Columns(MessageTable):
         page.waiting += 1
         self.bytes += length
 
-    def _extend(self, first: int, at_ms: int, position: int, lengths: Sequence[int]) -> None:
+    def _extend(self, first: int, at_ms: int, positions: Sequence[int], lengths: Sequence[int]) -> None:
         done, total = 0, len(lengths)
-        positions = array("Q", accumulate(lengths, initial=position))
         while done < total:
             sequence = first + done
             stop = min(total, done + PAGE_MESSAGES - sequence % PAGE_MESSAGES)
@@ -398,7 +416,7 @@ class Columns(MessageTable):
             page.live += count
             page.waiting += count
             done = stop
-        self.bytes += positions[-1] - position
+        self.bytes += sum(lengths)
 
     def _page_to_append(self, sequence: int, count: int) -> Page:
         """Return the page to which the caller must append new waiting messages. The page is listed as ready."""
@@ -545,7 +563,10 @@ class Columns(MessageTable):
         The entries are stored back to back from ``position`` on. `rewrite_state` sets the other fields of messages that
         are not pristine.
         """
-        positions = array("Q", accumulate(lengths, initial=position))
+        self.rewrite_at(runs, array("Q", accumulate(lengths[:-1], initial=position)), produced_ms, lengths)
+
+    def rewrite_at(self, runs: Runs, positions: array[int], produced_ms: Sequence[int], lengths: Sequence[int]) -> None:
+        """Do what `rewrite` does, for entries at any positions."""
         done = 0
         for at in range(0, len(runs), 2):
             sequence, end = runs[at], runs[at] + runs[at + 1]
@@ -556,7 +577,7 @@ class Columns(MessageTable):
                 batch = slice(done, done + count)
                 start = page.index(sequence)
                 self._rewrite_slice(page, start, positions[batch], produced_ms[batch], lengths[batch])
-                self.bytes += positions[done + count] - positions[done]
+                self.bytes += sum(lengths[batch])
                 done += count
                 sequence = stop
             self.next_sequence = max(self.next_sequence, end)
@@ -639,9 +660,20 @@ class Columns(MessageTable):
         """Free the messages of a queue that was deleted, in portions; see `wonderq.state.disposal.free`."""
         most = self.lanes.free(self._deadlines.free(most))
         while most > 0 and self._pages:
-            self._pages.popitem()
+            _, page = self._pages.popitem()
             most -= _UNITS_OF_A_PAGE
+            if self._shared:
+                self._release(page, 0, len(page.status))
+                most -= len(page.status) // _RELEASES_OF_A_UNIT
         return most
+
+    def _release(self, page: Page, start: int, stop: int) -> None:
+        """Tell those who share the entries of messages that these messages leave them."""
+        self._shared.release(page.ends(start, stop))
+
+    def unreleased(self) -> list[Page]:
+        """Return the pages of a queue that was deleted whose messages still count as sharing entries."""
+        return list(self._pages.values()) if self._shared else []
 
     def _remove(self, page: Page, start: int, stop: int) -> None:
         """Delete messages of a page, and free the page if it has no others."""
@@ -665,6 +697,8 @@ class Columns(MessageTable):
         spent = page.status.count(SPENT, start, stop) if self.spent else 0
         if claimed and self.claim_names.by_token:
             self._end_names(page, start, stop)
+        if self._shared:
+            self._release(page, start, stop)
         if not deleted:
             self.bytes -= sum(page.length[start:stop])
         elif deleted < count:

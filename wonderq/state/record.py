@@ -1,4 +1,4 @@
-"""The records of the log: twelve kinds of facts, each a msgpack array ``[kind, at_ms, ...]``.
+"""The records of the log: sixteen kinds of facts, each a msgpack array ``[kind, at_ms, ...]``.
 
 A record carries an outcome, not a request: the messages that were chosen, and the deadline. So replay needs no clock
 and no randomness. Times are milliseconds since 1970 UTC. Each kind is a named tuple here, and its fields are the
@@ -12,6 +12,10 @@ Message contents are stored in *entries*. An entry is 4 bytes of CRC-32 and a ms
 the body and a map of headers. The entries of a record are one byte string at its end, so the position and length of
 each follow from the position of the record. The state keeps these two numbers and no body. An entry verifies by
 itself.
+
+A message that was published is in several queues, and its entry is in the log once. A
+queue that wants an envelope has the bytes before the entry as well: the *head*, which says of which topic the message
+is. So both kinds of queues share the bytes of the body.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import msgpack
 import msgspec
 
+from wonderq.model.topics import PUBLISHED_HEADER
 from wonderq_storage.checksum import crc32
 
 IDENTITY: Final = 0
@@ -40,10 +45,14 @@ SEND: Final = 8
 DEDUP: Final = 9
 METADATA: Final = 10
 NAMED_CLAIM: Final = 11
+TOPIC: Final = 12
+SUBSCRIPTION: Final = 13
+PUBLISH: Final = 14
+RESTATE: Final = 15
 
 KIND_NAMES = (
     *("identity", "queue", "produce", "claim", "delete", "update", "purge", "drop"),
-    *("send", "dedup", "metadata", "named claim"),
+    *("send", "dedup", "metadata", "named claim", "topic", "subscription", "publish", "restate"),
 )
 """Name of each kind, by its number."""
 
@@ -176,11 +185,12 @@ class Purge(NamedTuple):
 
 
 class Drop(NamedTuple):
-    """A queue deleted with its messages."""
+    """A queue deleted with its messages, or a topic with its subscriptions."""
 
     kind: int
     at_ms: int
     queue: int
+    """Number of the queue or the topic."""
 
 
 class Send(NamedTuple):
@@ -234,13 +244,122 @@ class NamedClaim(NamedTuple):
     consumer: str
 
 
+class DefineTopic(NamedTuple):
+    """A topic exists and has these settings."""
+
+    kind: int
+    at_ms: int
+    topic: int
+    """Number of the topic. Topics and queues have no number in common."""
+    name: str
+    settings: Mapping[str, Any]
+    """The settings that differ from the defaults."""
+    created_ms: int
+    next_sequence: int
+    """Lowest sequence number that the next published message can get."""
+
+
+class Subscribe(NamedTuple):
+    """A topic has this subscription."""
+
+    kind: int
+    at_ms: int
+    topic: int
+    name: str
+    value: Mapping[str, Any] | None
+    """The newest value counts; None deletes the subscription."""
+
+
+class Target(NamedTuple):
+    """Queue that a PUBLISH record adds messages to."""
+
+    queue: int
+    first: int
+    """Sequence number of the first message."""
+    flags: int
+    """Sum of `WITH_HEAD`, if the queue has the heads of the messages too, and `FIFO`."""
+    due_ms: int
+    """Time at which the messages become available that have none of their own; 0 if they do at once."""
+    runs: Sequence[int]
+    """Indexes of the messages in the record, as runs; empty for all of them."""
+
+
+#: Flags of a `Target` and a `Part`. In a FIFO queue, a message has no priority, and always a group.
+WITH_HEAD: Final = 1
+FIFO: Final = 2
+
+
+class Publish(NamedTuple):
+    """Messages published to a topic: each is in several queues, and its entry is here once."""
+
+    kind: int
+    at_ms: int
+    topic: int
+    next_sequence: int
+    """Sequence number of the next message that is published to the topic."""
+    rows: Sequence[tuple[str, Any, int]]
+    """Rows of the topic's dedup table, as in `Dedup`. Compaction rewrites them in a record without messages."""
+    targets: Sequence[Target]
+    due_ms: Sequence[int]
+    """Time at which each message becomes available, 0 for that of the `Target`; empty if none has its own."""
+    lanes: Sequence[Lane]
+    """Priority and group of each message; empty if none has either."""
+    heads: Sequence[int]
+    """Bytes of the head of each message; empty if no queue has them."""
+    lengths: Sequence[int]
+    """Bytes of the entry of each message."""
+    entries: bytes | Pieces
+    """For each message its head, if there is one, and its entry."""
+
+
+class Part(NamedTuple):
+    """Messages of one queue in a RESTATE record; compare `Update`."""
+
+    queue: int
+    flags: int
+    """`WITH_HEAD`, if the queue has the heads of the messages too."""
+    indexes: Sequence[int]
+    """Indexes of the messages in the record, as runs."""
+    runs: Sequence[int]
+    """The messages in the queue, ascending."""
+    produced_ms: Sequence[int]
+    claims: Sequence[Sequence[Any]]
+
+
+class Restate(NamedTuple):
+    """Published messages that compaction rewrites in all queues that still have them."""
+
+    kind: int
+    at_ms: int
+    topic: int
+    parts: Sequence[Part]
+    heads: Sequence[int]
+    lengths: Sequence[int]
+    entries: bytes | Pieces
+
+
 Record = (
-    Identity | DefineQueue | Produce | Claim | Delete | Update | Purge | Drop | Send | Dedup | Metadata | NamedClaim
+    Identity
+    | DefineQueue
+    | Produce
+    | Claim
+    | Delete
+    | Update
+    | Purge
+    | Drop
+    | Send
+    | Dedup
+    | Metadata
+    | NamedClaim
+    | DefineTopic
+    | Subscribe
+    | Publish
+    | Restate
 )
 
 TYPES: tuple[type[Record], ...] = (
     *(Identity, DefineQueue, Produce, Claim, Delete, Update, Purge, Drop),
-    *(Send, Dedup, Metadata, NamedClaim),
+    *(Send, Dedup, Metadata, NamedClaim, DefineTopic, Subscribe, Publish, Restate),
 )
 """Type of each kind, by its number."""
 
@@ -291,6 +410,12 @@ class MessageState(NamedTuple):
 #: First byte of a msgpack array of two elements.
 _PAIR = 0x92
 
+#: First bytes of msgpack bytes with a length of one and of two bytes: a head. No entry has them there.
+_BYTES_8, _BYTES_16 = 0xC4, 0xC5
+
+_HEAD_BYTES = (bytes([_BYTES_8]), bytes([_BYTES_16]))
+
+
 #: Bytes of entries above which a new record does not join them before it is encoded.
 _LONG_BYTES = 1 << 18
 
@@ -320,6 +445,8 @@ _decode_texts = msgspec.msgpack.Decoder(list[str]).decode
 _decode_all = msgspec.msgpack.Decoder(list[str | tuple[str, msgspec.Raw]]).decode
 
 _decode_headers = msgspec.msgpack.Decoder(dict[str, Any]).decode
+
+_decode_head = msgspec.msgpack.Decoder(list[Any]).decode
 
 #: Accepts a body and a map of headers.
 _decode_contents = msgspec.msgpack.Decoder(tuple[str, dict[str, Any]]).decode
@@ -401,7 +528,7 @@ def decode_entries(data: bytes, lengths: Sequence[int]) -> tuple[list[str], dict
     values = [data[start + _CRC_BYTES : end] for start, end in spans]
     checksums = b"".join([data[start : start + _CRC_BYTES] for start, _ in spans])
     if struct.pack(f"<{len(values)}I", *map(crc32, values)) != checksums:
-        raise ValueError(_WRONG_CHECKSUM)
+        return _decode_one_by_one(data, spans)  # some have heads, or one does not verify
     array = b"".join((_ARRAY, len(values).to_bytes(4, "big"), *values))
     with suppress(msgspec.DecodeError):  # one has headers
         return _decode_texts(array), {}
@@ -415,12 +542,20 @@ def decode_entries(data: bytes, lengths: Sequence[int]) -> tuple[list[str], dict
     return bodies, {index: distinct[each] for index, each in headers.items()}
 
 
+def _decode_one_by_one(data: bytes, spans: Sequence[tuple[int, int]]) -> tuple[list[str], dict[int, dict[str, Any]]]:
+    """Do what `decode_entries` does, for any entries."""
+    decoded = [decode_entry(data[start:end]) for start, end in spans]
+    return [body for body, _ in decoded], {at: headers for at, (_, headers) in enumerate(decoded) if headers}
+
+
 def decode_entry(entry: bytes) -> tuple[str, dict[str, Any]]:
     """Return the body and the headers of one entry.
 
     Raises:
         ValueError: the entry does not verify.
     """
+    if entry[_CRC_BYTES : _CRC_BYTES + 1] in _HEAD_BYTES:
+        return _decode_with_head(entry)
     value = entry[_CRC_BYTES:]
     if crc32(value) != int.from_bytes(entry[:_CRC_BYTES], "little"):
         raise ValueError(_WRONG_CHECKSUM)
@@ -430,62 +565,25 @@ def decode_entry(entry: bytes) -> tuple[str, dict[str, Any]]:
         raise ValueError(f"a message is not an entry: {error}") from error
 
 
-class Contents(NamedTuple):
-    """Messages whose entries a record holds."""
-
-    queue: int
-    runs: Runs
-    lengths: Sequence[int]
-    """Bytes of each message's entry."""
-    entries: bytes
+def encode_head(fields: Sequence[Any]) -> bytes:
+    """Return the head of an entry, which says where the message was published; the entry follows it."""
+    value = _encode(_encode(fields))
+    return _CRC.pack(crc32(value)) + value
 
 
-def contents_of(record: Record) -> Contents | None:
-    """Return the messages whose entries a record holds, or None if it holds none."""
-    match record:
-        case Produce() | Send():
-            return Contents(record.queue, [record.first, len(record.lengths)], record.lengths, bytes(record.entries))
-        case Update() if record.runs:
-            return Contents(record.queue, list(record.runs), record.lengths, bytes(record.entries))
-    return None
-
-
-class Entry(NamedTuple):
-    """Entry of one message in a record."""
-
-    queue: int
-    sequence: int
-    data: bytes
-
-    @property
-    def problem(self) -> str | None:
-        """Sentence that says why the entry does not verify, or None."""
-        try:
-            decode_entry(self.data)
-        except ValueError as error:
-            return f"message {self.sequence} of queue {self.queue}: {error}"
-        return None
-
-
-def entries_of(record: Record) -> Iterator[Entry]:
-    """Yield the entries that a record holds.
-
-    Raises:
-        ValueError: the record does not have the fields of its kind.
-    """
+def _decode_with_head(entry: bytes) -> tuple[str, dict[str, Any]]:
+    """Do what `decode_entry` does, for an entry with a head before it. The head's fields are one more header."""
+    size_bytes = 1 if entry[_CRC_BYTES] == _BYTES_8 else 2
+    begin = _CRC_BYTES + 1 + size_bytes
+    end = begin + int.from_bytes(entry[begin - size_bytes : begin], "big")
+    if crc32(entry[_CRC_BYTES:end]) != int.from_bytes(entry[:_CRC_BYTES], "little"):
+        raise ValueError(_WRONG_CHECKSUM)
     try:
-        contents = contents_of(record)
-        if contents is None:
-            return
-        named = list(zip(from_runs(contents.runs), contents.lengths, strict=True))
-        if sum(length for _, length in named) != len(contents.entries):
-            raise ValueError("the lengths of its messages are not those of their entries")
-        at = 0
-        for sequence, length in named:
-            yield Entry(contents.queue, sequence, contents.entries[at : at + length])
-            at += length
-    except (TypeError, LookupError) as error:
-        raise ValueError(f"the record has other fields than its kind ({error!r})") from error
+        fields = _decode_head(entry[begin:end])
+    except msgspec.DecodeError as error:
+        raise ValueError(f"the head of a message is malformed: {error}") from error
+    body, headers = decode_entry(entry[end:])
+    return body, {**headers, PUBLISHED_HEADER: fields}
 
 
 def to_runs(sequences: Iterable[int]) -> Runs:

@@ -8,21 +8,26 @@ from __future__ import annotations
 
 import sys
 import weakref
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, NamedTuple, Self
 
 import msgpack
 
 from wonderq.model.settings import FIFO_SUFFIX, QueueSettings
+from wonderq.model.topics import TopicSettings
 from wonderq.state import record
 from wonderq.state.columns import Columns
 from wonderq.state.dedup import DedupEntry, DedupTable
 from wonderq.state.lanes import UNGROUPED, Lane
 from wonderq.state.page import Page
+from wonderq.state.places import chosen, due_times_ms, lanes_in, shared_places
+from wonderq.state.shared_entries import Block, SharedEntries, dump
+from wonderq.state.topics import Topic, load, snapshot_rows
 
 #: Layout of snapshots. A snapshot with another layout is not loaded.
-LAYOUT = 4
+LAYOUT = 5
 
 #: Work of one turn of a snapshot, which takes about a millisecond: a unit for each queue, and for each
 #: `_ITEMS_OF_A_UNIT` pages, lanes and dedup entries.
@@ -43,12 +48,13 @@ class UnreadableRecordError(Exception):
 class Queue:
     """One queue: its name, settings, messages and dedup table."""
 
-    def __init__(self, number: int, name: str, created_ms: int) -> None:
+    def __init__(self, number: int, name: str, created_ms: int, shared: SharedEntries | None = None) -> None:
+        """``shared`` has the entries that its messages share with those of other queues."""
         self.number = number
         self.name = name
         """Name. During replay of a log whose old parts were dropped, it may be empty until the QUEUE record follows."""
         self.created_ms = created_ms
-        self.messages = Columns()
+        self.messages = Columns(shared)
         self.dedup = DedupTable()
         self.configure(QueueSettings())
         self.record_position = 0
@@ -126,22 +132,36 @@ class Snapshot:
     """
 
     def __init__(
-        self, header: dict[str, Any], metadata: dict[str, dict[str, MetadataEntry]], queues: dict[int, Queue]
+        self,
+        header: dict[str, Any],
+        metadata: dict[str, dict[str, MetadataEntry]],
+        unfrozen: dict[int, Queue | Topic],
+        blocks: list[Block],
+        unreleased: list[Page],
     ) -> None:
-        """``queues`` has the queues of the moment, by number. They leave it as they are frozen."""
+        """``unfrozen`` has the queues and topics of the moment, by number, which leave it as they are frozen.
+
+        ``blocks`` has the shared entries, and ``unreleased`` the pages of deleted queues that still count in them.
+        """
         self._header = header
         self._metadata = metadata
-        self._unfrozen = queues
+        self._unfrozen = unfrozen
         self._frozen: list[_FrozenQueue] = []
+        self._topics: list[list[tuple[Any, ...]]] = []
+        self._blocks = blocks
+        self._unreleased = unreleased
 
     def freeze(self, number: int) -> None:
-        """Freeze the queue with a number before it changes, if it is not frozen yet."""
+        """Freeze the queue or topic with a number before it changes, if it is not frozen yet."""
         queue = self._unfrozen.pop(number, None)
         if queue is not None:
             self._freeze(queue)
 
-    def _freeze(self, queue: Queue) -> int:
-        """Freeze a queue; return the work that it took."""
+    def _freeze(self, queue: Queue | Topic) -> int:
+        """Freeze a queue or a topic; return the work that it took."""
+        if isinstance(queue, Topic):
+            self._topics.append(list(snapshot_rows(queue)))
+            return 1 + len(self._topics[-1]) // _ITEMS_OF_A_UNIT
         messages = queue.messages
         pages = messages.freeze()
         lanes = list(messages.lanes.by_number.values())
@@ -159,7 +179,7 @@ class Snapshot:
         return 1 + (len(pages) + len(lanes) + len(names) + len(dedup)) // _ITEMS_OF_A_UNIT
 
     def freeze_more(self) -> bool:
-        """Freeze a bounded number of queues; return whether more are left.
+        """Freeze a bounded number of queues and topics; return whether more are left.
 
         The caller must hold the lock that guards the state. It may release the lock between two calls.
         """
@@ -180,8 +200,17 @@ class Snapshot:
             for namespace, entries in self._metadata.items()
             for name, entry in entries.items()
         ]
-        yield msgpack.packb({**self._header, "notes": len(notes), "queues": len(self._frozen)})
+        topics = [row for rows in sorted(self._topics) for row in rows]
+        header = {**self._header, "notes": len(notes), "queues": len(self._frozen), "topics": len(self._topics)}
+        yield msgpack.packb(
+            {**header, "topic_rows": len(topics), "blocks": len(self._blocks), "gone": len(self._unreleased)}
+        )
         yield from _packed(notes)
+        yield from _packed(topics)
+        for block in self._blocks:
+            yield msgpack.packb(dump(block))
+        for page in self._unreleased:
+            yield page.dump()
         for queue in sorted(self._frozen, key=lambda queue: queue.number):
             fixed = queue.number, queue.name, queue.settings.to_record(), queue.created_ms, queue.record_position
             counts = len(queue.pages), len(queue.lanes), len(queue.names), len(queue.dedup)
@@ -199,6 +228,10 @@ class Snapshot:
         one, the snapshot is of no use any more.
         """
         self._unfrozen.clear()
+        SharedEntries.thaw(self._blocks)
+        self._blocks.clear()
+        self._unreleased.clear()
+        self._topics.clear()
         work = _TURN_WORK
         while self._frozen and work > 0:
             queue, most = self._frozen[-1], work * _ITEMS_OF_A_UNIT
@@ -235,7 +268,7 @@ def _unpacked(chunks: Iterator[bytes], count: int) -> Iterator[Any]:
 
 
 class State:
-    """All queues, their messages, and metadata."""
+    """All queues, their messages, topics, and metadata."""
 
     def __init__(self) -> None:
         self.key: bytes | None = None
@@ -244,6 +277,14 @@ class State:
         """Position after the newest IDENTITY record."""
         self.queues: dict[str, Queue] = {}
         """Queues by name."""
+        self.topics: dict[str, Topic] = {}
+        """Topics by name."""
+        self.subscriptions = 0
+        """Number of subscriptions of all topics."""
+        self.subscription_bytes = 0
+        """Bytes of their values in the log."""
+        self.shared = SharedEntries()
+        """Entries that messages of several queues share."""
         self.metadata: dict[str, dict[str, MetadataEntry]] = {}
         """Metadata by namespace and name."""
         self.metadata_bytes = 0
@@ -262,7 +303,8 @@ class State:
         """Contents of deleted queues, for `free_dropped`."""
         self._by_number: dict[int, Queue] = {}
         self._snapshot: Callable[[], Snapshot | None] = lambda: None  # the newest one, as long as somebody holds it
-        self._unfrozen: dict[int, Queue] = {}  # the queues that it has yet to freeze
+        self._topics_by_number: dict[int, Topic] = {}
+        self._unfrozen: dict[int, Queue | Topic] = {}  # the queues and topics that it has yet to freeze
         self._appliers: tuple[Callable[..., None], ...] = (
             self._identity,
             self._queue,
@@ -276,6 +318,10 @@ class State:
             self._dedup,
             self._set_metadata,
             self._claim,
+            self._topic,
+            self._subscribe,
+            self._publish,
+            self._restate,
         )
 
     # Snapshots
@@ -294,8 +340,9 @@ class State:
             "last_ms": self.last_ms,
         }
         metadata = {namespace: entries.copy() for namespace, entries in self.metadata.items()}
-        self._unfrozen = self._by_number.copy()
-        snapshot = Snapshot(header, metadata, self._unfrozen)
+        self._unfrozen = {**self._by_number, **self._topics_by_number}
+        unreleased = [page for each in self.dropped if isinstance(each, Columns) for page in each.unreleased()]
+        snapshot = Snapshot(header, metadata, self._unfrozen, self.shared.freeze(), unreleased)
         self._snapshot = weakref.ref(snapshot)
         return snapshot
 
@@ -330,10 +377,24 @@ class State:
         state.last_ms = header["last_ms"]
         for namespace, name, value, record_position in _unpacked(chunks, header["notes"]):
             state._set_metadata(record_position, 0, namespace, name, value)
+        rows = _unpacked(chunks, header["topic_rows"])
+        for _ in range(header["topics"]):
+            topic = load(rows)
+            state._topics_by_number[topic.number] = state.topics[topic.name] = topic
+            state.dedup_entries += len(topic.dedup)
+            state.subscriptions += len(topic.stored)
+            state.subscription_bytes += topic.stored_bytes
+        for _ in rows:
+            raise ValueError("a snapshot has more rows of topics than it counts")
+        for _ in range(header["blocks"]):
+            state.shared.load(*msgpack.unpackb(next(chunks, b"\x90")))
+        for _ in range(header["gone"]):
+            page = Page.load(next(chunks, b""))
+            state.shared.release(page.ends(0, len(page.status)))
         for _ in range(header["queues"]):
             fields = msgpack.unpackb(next(chunks, b"\x90"))
             number, name, settings, created_ms, record_position, next_sequence, pages, lanes, names, dedup = fields
-            queue = state._by_number[number] = state.queues[name] = Queue(number, name, created_ms)
+            queue = state._by_number[number] = state.queues[name] = Queue(number, name, created_ms, state.shared)
             queue.configure(QueueSettings.from_record(settings))
             queue.record_position = record_position
             definitions, holders = list(_unpacked(chunks, lanes)), list(_unpacked(chunks, names))
@@ -352,9 +413,12 @@ class State:
         Raises:
             UnreadableRecordError: the IDENTITY record or a QUEUE record is missing.
         """
-        nameless = [queue.number for queue in self._by_number.values() if not queue.name]
+        everything: Iterator[Queue | Topic] = chain(self._by_number.values(), self._topics_by_number.values())
+        nameless = [each.number for each in everything if not each.name]
         if nameless or (self._by_number and self.key is None):
-            raise UnreadableRecordError(f"the log has no IDENTITY record, or no QUEUE record for the queues {nameless}")
+            raise UnreadableRecordError(
+                f"the log has no IDENTITY record, or no QUEUE or TOPIC record for the numbers {nameless}"
+            )
 
     # Records
 
@@ -369,7 +433,7 @@ class State:
         """
         try:
             if self._unfrozen and (snapshot := self._snapshot()) is not None:
-                snapshot.freeze(fields[2])  # the number of the queue; records about no queue have text there
+                snapshot.freeze(fields[2])  # the number of the queue or topic; records about neither have text there
             at_ms = fields[1]
             self._appliers[fields[0]](position + size, *fields[1:])
         except (TypeError, ValueError, LookupError, OverflowError) as error:
@@ -385,12 +449,13 @@ class State:
         Returns the units that are left. Expired entries have no effect any more, so this may be called at any time, or
         not at all.
         """
-        for each in self._by_number.values() if queue is None else (queue,):
+        everything: Iterable[Queue | Topic] = chain(self._by_number.values(), self._topics_by_number.values())
+        for table in (each.dedup for each in (everything if queue is None else (queue,))):
             if most <= 0:
                 break
-            before = len(each.dedup)
-            most = each.dedup.forget(now_ms, most)
-            self.dedup_entries += len(each.dedup) - before
+            before = len(table)
+            most = table.forget(now_ms, most)
+            self.dedup_entries += len(table) - before
         return most
 
     def free_dropped(self, most: int = sys.maxsize) -> int:
@@ -413,8 +478,16 @@ class State:
         """Return the queue with a number. It is created if a later record names it."""
         queue = self._by_number.get(number)
         if queue is None:
-            queue = self._by_number[number] = Queue(number, "", 0)
+            queue = self._by_number[number] = Queue(number, "", 0, self.shared)
             self.next_queue = max(self.next_queue, number + 1)
+        return queue
+
+    def _queue_to_extend(self, number: int, first: int) -> Queue:
+        """Return the queue with a number, to which a record adds messages from ``first`` on."""
+        queue = self._queue_for(number)
+        messages = queue.messages
+        if first < messages.next_sequence:
+            raise ValueError(f"expected message {messages.next_sequence} of queue {number}, found {first}")
         return queue
 
     def _identity(self, end: int, _at_ms: int, key: bytes, next_queue: int) -> None:
@@ -451,9 +524,7 @@ class State:
         entries: Sized,
         lanes: Sequence[tuple[int, str]] = (),
     ) -> None:
-        messages = self._queue_for(queue).messages
-        if first < messages.next_sequence:
-            raise ValueError(f"expected message {messages.next_sequence} of queue {queue}, found {first}")
+        messages = self._queue_to_extend(queue, first).messages
         bytes_before = messages.bytes
         messages.produce(first, at_ms, end - len(entries), lengths, due_ms, lanes)
         self.messages += len(lengths)
@@ -512,6 +583,15 @@ class State:
         self._count(messages, *before)
 
     def _drop(self, _end: int, _at_ms: int, queue: int) -> None:
+        topic = self._topics_by_number.pop(queue, None)
+        if topic is not None:
+            self.dedup_entries -= len(topic.dedup)
+            self.subscriptions -= len(topic.stored)
+            self.subscription_bytes -= topic.stored_bytes
+            self.dropped.append(topic.dedup)
+            topic.dedup = DedupTable()  # for a caller that still holds the topic
+            if topic.name:
+                del self.topics[topic.name]
         dropped = self._by_number.pop(queue, None)
         if dropped is not None:
             self.messages -= len(dropped.messages)
@@ -524,7 +604,9 @@ class State:
                 del self.queues[dropped.name]
 
     def _dedup(self, end: int, at_ms: int, queue: int, rows: Sequence[tuple[str, Any, int]]) -> None:
-        table = self._queue_for(queue).dedup
+        self._put_rows(self._queue_for(queue).dedup, end, at_ms, rows)
+
+    def _put_rows(self, table: DedupTable, end: int, at_ms: int, rows: Sequence[tuple[str, Any, int]]) -> None:
         before = len(table)
         table.forget(at_ms, 2 * len(rows) + _FORGET_MORE)
         for key, value, until_ms in rows:
@@ -541,6 +623,128 @@ class State:
             self.metadata_bytes += entries[name].bytes
         elif not entries:
             del self.metadata[namespace]
+
+    # Topics
+
+    def find_topic(self, number: int) -> Topic | None:
+        """Return the topic with a number, or None."""
+        return self._topics_by_number.get(number)
+
+    def all_topics(self) -> list[Topic]:
+        """Return all topics, also those without a name."""
+        return list(self._topics_by_number.values())
+
+    def _topic_for(self, number: int) -> Topic:
+        """Return the topic with a number. It is created if a later record names it."""
+        topic = self._topics_by_number.get(number)
+        if topic is None:
+            if number in self._by_number:
+                raise ValueError(f"{number} is the number of a queue, and not of a topic")
+            topic = self._topics_by_number[number] = Topic(number, "", 0)
+            self.next_queue = max(self.next_queue, number + 1)
+        return topic
+
+    def _topic(
+        self,
+        end: int,
+        _at_ms: int,
+        number: int,
+        name: str,
+        settings: dict[str, Any],
+        created_ms: int,
+        next_sequence: int,
+    ) -> None:
+        topic = self._topic_for(number)
+        topic.name = name
+        topic.settings = TopicSettings.from_record(settings)
+        topic.created_ms = created_ms
+        topic.record_position = end
+        topic.next_sequence = max(topic.next_sequence, next_sequence)
+        self.topics[name] = topic
+
+    def _subscribe(self, end: int, _at_ms: int, topic: int, name: str, value: Mapping[str, Any] | None) -> None:
+        found = self._topic_for(topic)
+        before = found.stored.get(name)
+        found.subscribe(name, value, end)
+        after = found.stored.get(name)
+        self.subscriptions += (after is not None) - (before is not None)
+        self.subscription_bytes += (after.bytes if after else 0) - (before.bytes if before else 0)
+
+    def _publish(
+        self,
+        end: int,
+        at_ms: int,
+        topic: int,
+        next_sequence: int,
+        rows: Sequence[tuple[str, Any, int]],
+        targets: Sequence[Sequence[Any]],
+        due_ms: Sequence[int],
+        lanes: Sequence[tuple[int, str]],
+        heads: Sequence[int],
+        lengths: Sequence[int],
+        entries: Sized,
+    ) -> None:
+        found = self._topic_for(topic)
+        found.next_sequence = max(found.next_sequence, next_sequence)
+        if rows:
+            self._put_rows(found.dedup, end, at_ms, rows)
+        if not targets:
+            return
+        places = shared_places(end - len(entries), heads, lengths)
+        copies, of_all = [0] * len(lengths), 0
+        for queue, first, flags, default_due_ms, runs in targets:
+            self._freeze_before(queue)
+            messages = self._queue_to_extend(queue, first).messages
+            positions, sizes = places.of(flags & record.WITH_HEAD)
+            own_ms, own_lanes = due_ms, lanes
+            if runs:
+                indexes = list(record.from_runs(runs))
+                positions, sizes, own_ms, own_lanes = (
+                    chosen(column, indexes) for column in (positions, sizes, due_ms, lanes)
+                )
+                for index in indexes:
+                    copies[index] += 1
+            else:
+                of_all += 1
+            due = due_times_ms(own_ms, default_due_ms, len(sizes)) if own_ms or default_due_ms else ()
+            bytes_before = messages.bytes
+            messages.add(
+                first, at_ms, positions, sizes, due, lanes_in(own_lanes, flags, len(sizes)) if flags or lanes else ()
+            )
+            self.messages += len(sizes)
+            self.bytes += messages.bytes - bytes_before
+        self.shared.add(places.ends, lengths, [count + of_all for count in copies])
+
+    def _restate(
+        self,
+        end: int,
+        _at_ms: int,
+        _topic: int,
+        parts: Sequence[Sequence[Any]],
+        heads: Sequence[int],
+        lengths: Sequence[int],
+        entries: Sized,
+    ) -> None:
+        places = shared_places(end - len(entries), heads, lengths)
+        copies = [0] * len(lengths)
+        for queue, flags, indexes, runs, produced_ms, claims in parts:
+            self._freeze_before(queue)
+            messages = self._queue_for(queue).messages
+            before = len(messages), messages.bytes
+            rewritten = list(record.from_runs(indexes))
+            positions, sizes = (chosen(column, rewritten) for column in places.of(flags & record.WITH_HEAD))
+            messages.rewrite_at(runs, array("Q", positions), produced_ms, sizes)
+            for state in claims:
+                messages.rewrite_state(record.MessageState(*state))
+            self._count(messages, *before)
+            for index in rewritten:
+                copies[index] += 1
+        self.shared.add(places.ends, lengths, copies)
+
+    def _freeze_before(self, queue: int) -> None:
+        """Let a snapshot that is being made freeze a queue that is about to change."""
+        if self._unfrozen and (snapshot := self._snapshot()) is not None:
+            snapshot.freeze(queue)
 
     def _count(self, messages: Columns, count_before: int, bytes_before: int) -> None:
         """Update the sums over all queues after the messages of one queue changed."""

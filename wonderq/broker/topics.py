@@ -1,0 +1,335 @@
+"""Topics and their subscriptions: create, change, list and delete them. `wonderq.broker.publish` publishes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from wonderq.broker.core import DELETE_LEAVES, PRODUCE_LEAVES, Core
+from wonderq.broker.publish import Publisher
+from wonderq.model.errors import (
+    AlreadySubscribedError,
+    InvalidValueError,
+    NotPermittedError,
+    SubscriptionNotFoundError,
+    TooManySubscriptionsError,
+    TooManyTopicsError,
+    TopicNotFoundError,
+)
+from wonderq.model.filters import FilterPolicyError
+from wonderq.model.permits import Permits, everything
+from wonderq.model.settings import check_setting, check_tags, check_texts
+from wonderq.model.topics import (
+    MAX_SUBSCRIPTIONS,
+    MAX_TOPICS,
+    MAX_TOTAL_SUBSCRIPTIONS,
+    SCOPES,
+    WHEN_FULL,
+    Subscription,
+    SubscriptionInfo,
+    TopicInfo,
+    check_subscription_name,
+    check_topic_name,
+)
+from wonderq.runtime.fibers import took
+from wonderq.state import record
+from wonderq.state.record import Record
+from wonderq.state.state import Queue, State
+from wonderq.state.topics import Topic, subscription_record, topic_record
+
+#: Steps of `took` for each topic or subscription of a listing.
+_STEPS_PER_ITEM = 2
+
+
+class Topics:
+    """Creates, changes, lists and deletes topics and subscriptions, and publishes messages."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        publisher = Publisher(core)
+        self.publish = publisher.publish
+        self.match = publisher.match
+
+    # Topics
+
+    @property
+    def count(self) -> int:
+        """Number of topics."""
+        return len(self._core.state.topics)
+
+    def put(self, name: str, /, **settings: Any) -> tuple[TopicInfo, bool]:
+        """Create a topic, or change the given `TopicSettings` of one; return it and whether it is new.
+
+        Raises:
+            InvalidValueError: the name or a setting is not allowed.
+            TooManyTopicsError: the broker has as many topics as it may have.
+        """
+        check_topic_name(name)
+        with self._core.transaction as now_ms:
+            topic = self._core.state.topics.get(name)
+            created = topic is None
+            if topic is None:
+                if len(self._core.state.topics) >= MAX_TOPICS:
+                    raise TooManyTopicsError(MAX_TOPICS)
+                topic = Topic(self._core.state.next_queue, name, now_ms)
+            self._configure(topic, settings, now_ms, is_new=created)
+            info = _info(self._core.state.topics[name])
+        self._core.confirm()
+        return info, created
+
+    def change(self, name: str, change: Callable[[TopicInfo], Mapping[str, Any]]) -> None:
+        """Change the settings of a topic to those that ``change`` returns for it, in one step.
+
+        An exception of ``change`` leaves the settings as they are.
+
+        Raises:
+            TopicNotFoundError: the topic does not exist.
+            InvalidValueError: a setting is not allowed.
+        """
+        try:
+            with self._core.transaction as now_ms:
+                topic = self._find(name)
+                self._configure(topic, change(_info(topic)), now_ms, is_new=False)
+        finally:
+            self._core.confirm()
+
+    def _configure(self, topic: Topic, settings: Mapping[str, Any], now_ms: int, *, is_new: bool) -> None:
+        """Append the record of a topic that is new, or whose settings change."""
+        if "deduplication_window_ms" in settings:
+            check_setting("deduplication_window_ms", settings["deduplication_window_ms"])
+        changed = replace(topic.settings, **settings)
+        check_tags(changed.tags)
+        if "tags" in settings or "sns" in settings:
+            check_texts(changed.tags, changed.sns)
+        if is_new or changed != topic.settings:
+            self._core.append_and_apply(topic_record(topic, changed, now_ms), leave=PRODUCE_LEAVES)
+
+    def get(self, name: str) -> TopicInfo:
+        """Return a topic.
+
+        Raises:
+            TopicNotFoundError: the topic does not exist.
+        """
+        with self._core.transaction:
+            info = _info(self._find(name))
+        self._core.confirm()
+        return info
+
+    def list(self, permits: Permits = everything, *, after: str = "", limit: int | None = None) -> list[TopicInfo]:
+        """Return the topics that are permitted, by name: at most ``limit``, and only those after the name ``after``."""
+        with self._core.transaction:
+            names = sorted(name for name in self._core.state.topics if name > after and permits(name))
+            found = [_info(self._core.state.topics[name]) for name in names[:limit]]
+        self._core.confirm()
+        return found
+
+    def delete(self, name: str) -> None:
+        """Delete a topic with its subscriptions and keys. What was published stays in the queues.
+
+        Raises:
+            TopicNotFoundError: the topic does not exist.
+        """
+        with self._core.transaction as now_ms:
+            topic = self._find(name)
+            self._core.append_and_apply(record.Drop(record.DROP, now_ms, topic.number), leave=DELETE_LEAVES)
+            self._core.counters.by_topic.pop(name, None)
+        self._core.confirm()
+
+    # Subscriptions
+
+    def subscribe(
+        self, topic: str, name: str, permits: Permits = everything, /, **given: Any
+    ) -> tuple[SubscriptionInfo, bool]:
+        """Create a subscription, or change the given fields of one; return it and whether it is new.
+
+        The fields are those of `Subscription` from ``raw`` on, and ``queue``: the name of the queue, which a new
+        subscription needs, and keeps. ``filter`` is decoded JSON here, or None.
+
+        Raises:
+            TopicNotFoundError, QueueNotFoundError: the topic, the queue or the dead-letter queue does not exist.
+            NotPermittedError: the client may not use the queue or the dead-letter queue.
+            InvalidValueError: a field is malformed or missing.
+            AlreadySubscribedError: the queue has another subscription of the topic.
+            TooManySubscriptionsError: the topic or the broker has as many as it may have.
+        """
+        check_subscription_name(name)
+        fields = _checked(given)
+        with self._core.transaction as now_ms:
+            found = self._find(topic)
+            before = found.subscriptions.get(name)
+            if before is not None and self._core.state.find(before.queue) is None:
+                before = None  # its queue was deleted
+            if before is None:
+                base = self._new(found, name, given, now_ms)
+            else:
+                base = before
+                self._check_same_queue(before, given)
+            queue = self._queue_of(base)
+            for target in (queue.name, fields.get("dead_letter_queue", "")):
+                if target and not permits(target):
+                    raise NotPermittedError(f"for the queue {target}")
+            changed = replace(base, **fields)
+            if (changed.filter, changed.filter_scope) != (base.filter, base.filter_scope):
+                _check_filter(changed)
+            if changed.dead_letter_queue and changed.dead_letter_queue != base.dead_letter_queue:
+                self._core.find_queue(changed.dead_letter_queue)
+            if changed.dead_letter_queue == queue.name:
+                raise InvalidValueError(
+                    "dead_letter_queue", "The queue of a subscription cannot be its dead-letter queue."
+                )
+            if changed != before:
+                self._core.append_and_apply(subscription_record(found, changed, now_ms), leave=PRODUCE_LEAVES)
+            info = self._subscription_info(found, changed)
+        self._core.confirm()
+        return info, before is None
+
+    def _new(self, topic: Topic, name: str, given: Mapping[str, Any], now_ms: int) -> Subscription:
+        """Return a subscription that does not exist yet, without the fields given."""
+        queue_name = given.get("queue")
+        if queue_name is None:
+            raise InvalidValueError("queue", "A new subscription needs a queue. Give its name.")
+        queue = self._core.find_queue(queue_name)
+        for each in topic.subscriptions.values():
+            if each.queue == queue.number:
+                raise AlreadySubscribedError(topic.name, queue_name, each.name)
+        if len(topic.subscriptions) >= MAX_SUBSCRIPTIONS:
+            raise TooManySubscriptionsError(f"The topic {topic.name}", MAX_SUBSCRIPTIONS)
+        if self._core.state.subscriptions >= MAX_TOTAL_SUBSCRIPTIONS:
+            raise TooManySubscriptionsError("The broker", MAX_TOTAL_SUBSCRIPTIONS)
+        return Subscription(name, queue.number, now_ms)
+
+    def _check_same_queue(self, subscription: Subscription, given: Mapping[str, Any]) -> None:
+        if "queue" in given and given["queue"] != self._queue_of(subscription).name:
+            raise InvalidValueError(
+                "queue", "A subscription keeps its queue. Delete it and create another one to use another queue."
+            )
+
+    def _queue_of(self, subscription: Subscription) -> Queue:
+        queue = self._core.state.find(subscription.queue)
+        assert queue is not None
+        return queue
+
+    def subscription(self, topic: str, name: str, permits: Permits = everything) -> SubscriptionInfo:
+        """Return a subscription. One whose queue is not permitted is treated like one that does not exist.
+
+        Raises:
+            TopicNotFoundError, SubscriptionNotFoundError: it does not exist.
+        """
+        with self._core.transaction:
+            found = self._find(topic)
+            info = self._subscription_info(found, self._find_subscription(found, name))
+            if not permits(info.queue):
+                raise SubscriptionNotFoundError(topic, name)
+        self._core.confirm()
+        return info
+
+    def subscriptions(
+        self, topic: str, permits: Permits = everything, *, after: str = "", limit: int | None = None
+    ) -> Sequence[SubscriptionInfo]:
+        """Return the subscriptions of a topic, by name, whose queues are permitted, as `list` does.
+
+        Raises:
+            TopicNotFoundError: the topic does not exist.
+        """
+        with self._core.transaction:
+            found = self._find(topic)
+            names = sorted(name for name in found.subscriptions if name > after)
+        infos: list[SubscriptionInfo] = []
+        for name in names:
+            if limit is not None and len(infos) >= limit:
+                break
+            with self._core.transaction:
+                each = found.subscriptions.get(name)
+                queue = None if each is None else self._core.state.find(each.queue)
+                if each is not None and queue is not None and permits(queue.name):
+                    infos.append(self._subscription_info(found, each))
+            took(_STEPS_PER_ITEM)
+        self._core.confirm()
+        return infos
+
+    def unsubscribe(self, topic: str, name: str, permits: Permits = everything) -> None:
+        """Delete a subscription. What was published before stays in its queue.
+
+        Raises:
+            TopicNotFoundError, SubscriptionNotFoundError: it does not exist.
+            NotPermittedError: the client may not use its queue.
+        """
+        with self._core.transaction as now_ms:
+            found = self._find(topic)
+            queue = self._queue_of(self._find_subscription(found, name))
+            if not permits(queue.name):
+                raise NotPermittedError("for the queue of the subscription as well")
+            deletion = record.Subscribe(record.SUBSCRIPTION, now_ms, found.number, name, None)
+            self._core.append_and_apply(deletion, leave=DELETE_LEAVES)
+            self._core.counters.of_topic(topic).forget(name)
+        self._core.confirm()
+
+    def _find(self, name: str) -> Topic:
+        topic = self._core.state.topics.get(name)
+        if topic is None:
+            raise TopicNotFoundError(name)
+        return topic
+
+    def _find_subscription(self, topic: Topic, name: str) -> Subscription:
+        found = topic.subscriptions.get(name)
+        if found is None or self._core.state.find(found.queue) is None:
+            raise SubscriptionNotFoundError(topic.name, name)
+        return found
+
+    def _subscription_info(self, topic: Topic, subscription: Subscription) -> SubscriptionInfo:
+        counters = self._core.counters.of_topic(topic.name)
+        return SubscriptionInfo(
+            subscription,
+            topic.name,
+            self._queue_of(subscription).name,
+            counters.delivered[subscription.name],
+            counters.skipped[subscription.name],
+        )
+
+
+def ends_of(state: State, queue: Queue, now_ms: int) -> list[Record]:
+    """Return the records that delete all subscriptions of a queue, for the transaction that deletes the queue."""
+    return [
+        record.Subscribe(record.SUBSCRIPTION, now_ms, topic.number, name, None)
+        for topic in state.topics.values()
+        for name, each in topic.subscriptions.items()
+        if each.queue == queue.number
+    ]
+
+
+def _info(topic: Topic) -> TopicInfo:
+    return TopicInfo(topic.name, topic.settings, topic.created_ms, len(topic.subscriptions), topic.next_sequence)
+
+
+def _check_filter(subscription: Subscription) -> None:
+    """Check the filter of a subscription, and compile it.
+
+    Raises:
+        InvalidValueError: it is malformed, or exceeds a limit.
+    """
+    try:
+        subscription.compiled_filter  # noqa: B018
+    except FilterPolicyError as error:
+        raise InvalidValueError("filter", str(error)) from error
+
+
+def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a subscription as it keeps them.
+
+    Raises:
+        InvalidValueError: a field is malformed.
+    """
+    fields = {name: value for name, value in given.items() if name != "queue"}
+    if "filter" in fields:
+        try:
+            fields["filter"] = "" if fields["filter"] is None else json.dumps(fields["filter"], allow_nan=False)
+        except ValueError as error:
+            raise InvalidValueError("filter", "A number of the filter is not finite. Use finite numbers.") from error
+    for name, allowed in (("filter_scope", SCOPES), ("when_full", WHEN_FULL)):
+        if name in fields and fields[name] not in allowed:
+            raise InvalidValueError(name, f"{name} must be {' or '.join(allowed)}.")
+    if "sns" in fields:
+        check_texts({}, fields["sns"])
+    return fields

@@ -1,0 +1,275 @@
+"""Topics: what is published to one goes to the queues of its subscriptions."""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import b64encode
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from typing import Any, Literal, NamedTuple, Self, get_args
+
+from wonderq.model.attributes import Attribute
+from wonderq.model.errors import InvalidValueError
+from wonderq.model.filters import Filter, Scope, compile_filter
+from wonderq.model.messages import NewMessage
+from wonderq.model.settings import DEDUPLICATION_WINDOW_MS, FIFO_SUFFIX
+from wonderq.model.times import iso_time
+
+TOPIC_NAME_PATTERN = r"[A-Za-z0-9_-]{1,256}|[A-Za-z0-9_-]{1,251}\.fifo"
+"""Regular expression for a whole topic name, in the syntax that Python and JSON Schema share."""
+
+SUBSCRIPTION_NAME_PATTERN = r"[A-Za-z0-9_-]{1,80}"
+"""Regular expression for a whole name of a subscription."""
+
+_TOPIC_NAME = re.compile(TOPIC_NAME_PATTERN)
+_SUBSCRIPTION_NAME = re.compile(SUBSCRIPTION_NAME_PATTERN)
+
+MAX_TOPICS = 10_000
+"""Most topics of a broker."""
+MAX_SUBSCRIPTIONS = 10_000
+"""Most subscriptions of a topic."""
+MAX_TOTAL_SUBSCRIPTIONS = 100_000
+"""Most subscriptions of a broker. They are kept in memory."""
+
+MAX_SUBJECT_CHARACTERS = 100
+"""Longest subject of a published message."""
+
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+"""Parts of a message that a filter may be about: its attributes, or its body, which must be JSON then."""
+
+WhenFull = Literal["fail", "skip"]
+WHEN_FULL: tuple[WhenFull, ...] = get_args(WhenFull)
+"""What happens if the queue of a subscription refuses a message: the publish fails, or the queue is passed over."""
+
+
+def check_topic_name(name: str) -> None:
+    """Check the name of a topic.
+
+    Raises:
+        InvalidValueError: the name is malformed.
+    """
+    if not _TOPIC_NAME.fullmatch(name):
+        raise InvalidValueError(
+            "topic", "The topic name is invalid. Use 1 to 256 of A-Z a-z 0-9 _ and -, with .fifo allowed at the end."
+        )
+
+
+def check_subscription_name(name: str) -> None:
+    """Check the name of a subscription.
+
+    Raises:
+        InvalidValueError: the name is malformed.
+    """
+    if not _SUBSCRIPTION_NAME.fullmatch(name):
+        raise InvalidValueError(
+            "subscription", "The name of the subscription is invalid. Use 1 to 80 of A-Z a-z 0-9 _ and -."
+        )
+
+
+@dataclass(frozen=True)
+class TopicSettings:
+    """Settings of one topic."""
+
+    content_deduplication: bool = False
+    """Whether the SHA-256 of the body is the idempotency key of a published message without one."""
+    deduplication_window_ms: int = DEDUPLICATION_WINDOW_MS
+    """Time for which an idempotency key is remembered."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """Free-form labels."""
+    sns: Mapping[str, str] = field(default_factory=dict)
+    """Topic attributes that exist in the SNS API only. They are returned as they were set, and have no effect here."""
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the settings that differ from the defaults, for a TOPIC record."""
+        return _changed(self, _DEFAULTS)
+
+    @classmethod
+    def from_record(cls, found: Mapping[str, Any]) -> Self:
+        """Return the settings of a TOPIC record.
+
+        Raises:
+            TypeError: the record has an unknown setting.
+        """
+        return cls(**found)
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """One subscription of a topic, to a queue."""
+
+    name: str
+    queue: int
+    """Number of the queue. A subscription ends with its queue; another queue of the same name has none of it."""
+    created_ms: int
+    raw: bool = True
+    """Whether the queue gets a message as it was published. Otherwise it gets an envelope: a JSON object that names the
+    topic and has the message as text."""
+    filter: str = ""
+    """Filter of the messages, as JSON; empty for none."""
+    filter_scope: Scope = "attributes"
+    dead_letter_queue: str = ""
+    """Queue that gets the messages that the queue refuses, if `when_full` is ``skip``; empty for none."""
+    paused: bool = False
+    """Whether the queue gets nothing. What is published meanwhile passes by."""
+    when_full: WhenFull = "fail"
+    sns: Mapping[str, str] = field(default_factory=dict)
+    """Subscription attributes that exist in the SNS API only."""
+
+    @cached_property
+    def compiled_filter(self) -> Filter | None:
+        """The filter, compiled when it is first asked for, or None without one.
+
+        Raises:
+            FilterPolicyError, ValueError: it is no valid filter.
+        """
+        return compile_filter(json.loads(self.filter), self.filter_scope) if self.filter else None
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the value of a SUBSCRIPTION record: the fields without the name and those that have their defaults."""
+        needed = {"queue": self.queue, "created_ms": self.created_ms}
+        return needed | {name: value for name, value in _changed(self, _PLAIN).items() if name not in ("name", *needed)}
+
+    @classmethod
+    def from_record(cls, name: str, found: Mapping[str, Any]) -> Self:
+        """Return the subscription of a SUBSCRIPTION record.
+
+        Raises:
+            TypeError: the record has an unknown field, or lacks one.
+        """
+        return cls(name, **found)
+
+
+def _changed(value: Any, defaults: Any) -> dict[str, Any]:
+    return {
+        each.name: getattr(value, each.name)
+        for each in fields(value)
+        if getattr(value, each.name) != getattr(defaults, each.name)
+    }
+
+
+_DEFAULTS = TopicSettings()
+_PLAIN = Subscription("", 0, 0)
+
+
+class Publication(NamedTuple):
+    """A message to be published."""
+
+    message: NewMessage
+    subject: str = ""
+    """Subject, which only the envelope has."""
+
+    def check(self, *, is_fifo: bool) -> None:
+        """Check all fields except the size.
+
+        Raises:
+            InvalidValueError: a field is out of range or malformed.
+        """
+        self.message.check(is_fifo=is_fifo)
+        if len(self.subject) > MAX_SUBJECT_CHARACTERS:
+            raise InvalidValueError(
+                "subject",
+                f"subject has {len(self.subject)} characters, and at most {MAX_SUBJECT_CHARACTERS} are allowed. "
+                "Shorten it.",
+            )
+
+
+class PublishResult(NamedTuple):
+    """Result of publishing one message."""
+
+    id: str
+    """Id of the publication. No message of a queue has it: in each queue, the message has an id of its own."""
+    sequence: int
+    """Number of the publication in its topic; later ones have larger numbers."""
+    is_duplicate: bool
+    """Whether the idempotency key was used before. The id is then that of the first publication; nothing was added."""
+    queues: int
+    """Number of queues that have the message; 0 for a duplicate."""
+    skipped: int
+    """Number of queues that refused the message and were passed over."""
+
+
+class SubscriptionInfo(NamedTuple):
+    """A subscription as clients see it."""
+
+    subscription: Subscription
+    topic: str
+    queue: str
+    """Name of the queue."""
+    delivered: int
+    """Number of messages that the queue got, since the broker started."""
+    skipped: int
+    """Number of messages that the queue refused, since the broker started."""
+
+
+class TopicInfo(NamedTuple):
+    """A topic as clients see it."""
+
+    name: str
+    settings: TopicSettings
+    created_ms: int
+    subscriptions: int
+    published: int
+    """Number of messages that were ever published to it."""
+
+
+class Match(NamedTuple):
+    """What a publish would do with one subscription."""
+
+    subscription: str
+    queue: str
+    matches: bool
+    reason: str
+    """Sentence that says why the message would not get to the queue; empty if it would."""
+
+
+PUBLISHED_HEADER = "published"
+"""Header of a message with an envelope: the fields of `Published`."""
+
+
+class Published(NamedTuple):
+    """Where a message was published, as the head of its entry has it."""
+
+    topic: str
+    id: str
+    """Id of the publication."""
+    published_ms: int
+    subject: str
+
+
+EnvelopeWriter = Callable[[Published, str, str, Mapping[str, Attribute]], str]
+"""Returns the body that consumers of a queue get for an enveloped message: given where it was published, the name of
+the queue, the body and the attributes."""
+
+
+def write_envelope(published: Published, _queue: str, body: str, attributes: Mapping[str, Attribute]) -> str:
+    """Return an envelope with the fields of an SNS notification that need no account: an `EnvelopeWriter`."""
+    value: dict[str, Any] = {"Type": "Notification", "MessageId": published.id, "Topic": published.topic}
+    if published.subject:
+        value["Subject"] = published.subject
+    value |= {"Message": body, "Timestamp": iso_time(published.published_ms)}
+    if attributes:
+        value["MessageAttributes"] = {
+            name: {"Type": kind, "Value": b64encode(content).decode() if isinstance(content, bytes) else content}
+            for name, (kind, content) in attributes.items()
+        }
+    return json.dumps(value, ensure_ascii=False)
+
+
+def is_fifo(topic: str) -> bool:
+    """Return whether a topic of this name keeps the order of each group into FIFO queues."""
+    return topic.endswith(FIFO_SUFFIX)
+
+
+def as_delivered(body: str, headers: dict[str, Any], queue: str, write: EnvelopeWriter) -> tuple[str, dict[str, Any]]:
+    """Return the body and the headers of a message as consumers of a queue get it: in its envelope, if it has one.
+
+    The envelope has the attributes of the message, so there are none beside it.
+    """
+    head: Sequence[Any] | None = headers.get(PUBLISHED_HEADER)
+    if head is None:
+        return body, headers
+    left = {name: each for name, each in headers.items() if name not in ("attributes", PUBLISHED_HEADER)}
+    attributes = {name: (kind, value) for name, (kind, value) in headers.get("attributes", {}).items()}
+    return write(Published(*head), queue, body, attributes), left
