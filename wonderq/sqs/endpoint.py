@@ -73,7 +73,7 @@ class SqsEndpoint:
         self._access = access
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = "", name: str = "", **_: int) -> None:
-        self._respond(req, resp, name or queue, req.stream.read(req.content_length or 0))
+        self.respond(req, resp, name or queue, req.stream.read(req.content_length or 0))
 
     #: The query protocol has GET too. `authenticate` refuses one that a page of another site may have sent.
     on_get = on_post
@@ -89,9 +89,9 @@ class SqsEndpoint:
         is_form = wire.media_type_of(req.env) == wire.FORM_TYPE
         if not (wire.names_action(body) if is_form else is_for_sqs(req.method, req.path, header_of(req.env))):
             raise falcon.HTTPRouteNotFound
-        self._respond(req, resp, req.path.strip("/"), body)
+        self.respond(req, resp, req.path.strip("/"), body)
 
-    def _respond(self, req: falcon.Request, resp: falcon.Response, queue: str, body: bytes) -> None:
+    def respond(self, req: falcon.Request, resp: falcon.Response, queue: str, body: bytes) -> None:
         """Call the action of a request. ``queue`` is the queue in the path, if the request names none."""
         request_id = wire.new_request_id()
         is_json = wire.is_json(req.env)

@@ -383,7 +383,8 @@ def _elements(action: str, values: Mapping[str, Any]) -> Iterator[str]:
             entry, key_name, value_name = _ENTRIES[name]
             for key, each in value.items():
                 content = _content(action, each)
-                yield f"<{entry}><{key_name}>{xml_text(key)}</{key_name}><{value_name}>{content}</{value_name}></{entry}>"
+                named = f"<{key_name}>{xml_text(key)}</{key_name}>"
+                yield f"<{entry}>{named}<{value_name}>{content}</{value_name}></{entry}>"
         else:
             yield f"<{name}>{_content(action, value)}</{name}>"
 
