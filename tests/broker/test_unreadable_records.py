@@ -64,7 +64,7 @@ def test_messages_that_are_produced_twice_are_refused() -> None:
 def test_a_log_without_its_names_is_refused() -> None:
     """Otherwise queues would disappear with all their messages."""
     for records in ([IDENTITY, PRODUCE], [QUEUE, PRODUCE], [PRODUCE]):
-        with pytest.raises(UnreadableRecordError, match="no IDENTITY record, or no QUEUE record"):
+        with pytest.raises(UnreadableRecordError, match="no IDENTITY record, or no QUEUE or TOPIC record"):
             replay_log(log_of(*records))
 
 

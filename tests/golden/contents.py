@@ -10,6 +10,7 @@ from wonderq.state import record
 from wonderq.state.page import MessageView
 from wonderq.state.replay import replay_log
 from wonderq.state.state import Queue
+from wonderq.state.topics import Topic
 from wonderq_storage import FileCheckpoints, FileLog
 
 
@@ -29,9 +30,21 @@ def contents_of(folder: Path, now_ms: int, *, checkpoints: bool) -> tuple[dict[s
                 space: {name: note.value for name, note in notes.items()} for space, notes in state.metadata.items()
             },
             "queues": {name: _queue(log, queue) for name, queue in sorted(state.queues.items())},
+            "topics": {name: _topic(topic) for name, topic in sorted(state.topics.items())},
         }, read_bytes
     finally:
         log.close()
+
+
+def _topic(topic: Topic) -> dict[str, Any]:
+    return {
+        "number": topic.number,
+        "created_ms": topic.created_ms,
+        "settings": asdict(topic.settings),
+        "next_sequence": topic.next_sequence,
+        "remembered": {each.key: [each.value, each.until_ms] for each in sorted(topic.dedup.entries())},
+        "subscriptions": {name: each.to_record() for name, each in sorted(topic.subscriptions.items())},
+    }
 
 
 def _queue(log: FileLog, queue: Queue) -> dict[str, Any]:

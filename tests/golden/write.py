@@ -34,6 +34,8 @@ def plain(folder: Path) -> int:
 def with_checkpoint(folder: Path) -> int:
     writer = Writer(folder, 2)
     writer.write_history(6)
+    for _ in range(2):
+        assert compact_oldest(writer.broker, writer.log)
     checkpoint(writer.broker, writer.log, writer.checkpoints)
     writer.write_history(3)
     checkpoint(writer.broker, writer.log, writer.checkpoints)

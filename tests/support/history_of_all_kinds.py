@@ -12,6 +12,7 @@ from wonderq.broker.finishing import Finish
 from wonderq.broker.polls import Sources
 from wonderq.model.failures import ReportedError
 from wonderq.model.messages import Change, NewMessage, Target
+from wonderq.model.topics import Publication
 from wonderq.state import record
 from wonderq_storage import FileCheckpoints, FileLog
 
@@ -60,6 +61,7 @@ class Writer:
             broker.update("orders.fifo", Target(id=delayed[0]), Change(body=""))
             self.write_what_version_2_brought(step)
             self.write_what_consumers_report(step)
+            self.write_what_is_published(step)
             broker.produce("passing", [self.body("soon gone")])
             if step % 4 == 3:
                 broker.purge("passing")
@@ -114,6 +116,32 @@ class Writer:
         held = broker.claim_from(sources, options)
         ends = [Finish(each.receipt or "", changes[(step + at) % 5]) for at, each in enumerate(held[:2])]
         broker.next(sources, ends, options._replace(limit=2, attempt_id=f"next {step % 2}"))
+
+    def write_what_is_published(self, step: int) -> None:
+        """Topics and subscriptions that come, change and go, and messages in several queues, with and without heads."""
+        broker = self.broker
+        broker.topics.put("events", tags={"step": str(step)}, deduplication_window_ms=60_000)
+        broker.topics.put(f"passing-{step % 2}.fifo")
+        for queue in ("jobs", "default", "tasks.fifo", "delayed"):
+            broker.put_queue(queue, **({"delay_ms": 7_000} if queue == "delayed" else {}))
+            broker.topics.subscribe("events", queue.removesuffix(".fifo"), queue=queue, raw=queue != "jobs")
+        broker.topics.subscribe("events", "default", filter={"text": ["é"]}, paused=step % 4 == 3)
+        if step % 3 == 2:
+            broker.topics.unsubscribe("events", "delayed")
+        text = {"text": ("String", "é")}
+        new = NewMessage(
+            self.body("event"), attributes=text if step % 2 else None, group=f"g{step % 3}", priority=step % 5
+        )
+        others = [
+            NewMessage(self.body("second"), delay_ms=2_000),
+            NewMessage("", key=f"key {step % 4}", attributes=text),
+        ]
+        broker.topics.publish("events", [Publication(new, "é"), *map(Publication, others)])
+        broker.topics.publish("events", [Publication(NewMessage(self.body("alone")))])
+        for queue in ("delayed", "jobs"):
+            broker.claim(queue, limit=2, visibility_timeout_ms=HOUR_MS if step % 2 else 1000)
+        if step % 4 == 1:
+            broker.topics.delete(f"passing-{step % 2}.fifo")
 
     def close(self) -> int:
         self.broker.close()

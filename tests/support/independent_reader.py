@@ -10,7 +10,7 @@ from zlib import crc32
 import msgpack
 
 RECORDS, SEAL = 0x50524751, 0x4C455351
-FIELDS = (4, 7, 7, 6, 4, 9, 4, 3, 8, 4, 5, 7)  # how many a record has, by its kind
+FIELDS = (4, 7, 7, 6, 4, 9, 4, 3, 8, 4, 5, 7, 7, 5, 11, 7)  # how many a record has, by its kind
 
 
 def check(holds: bool, path: Path, offset: int, why: str) -> None:
@@ -58,7 +58,7 @@ def records(folder: Path) -> Iterator[tuple[Path, int, list[Any]]]:
             for end, _, payload in good[1:]:
                 record = msgpack.unpackb(payload)
                 check(
-                    record[0] in range(8 if version == 1 else 12) and len(record) == FIELDS[record[0]],
+                    record[0] in range(8 if version == 1 else 16) and len(record) == FIELDS[record[0]],
                     path,
                     end,
                     "unknown record",

@@ -14,10 +14,12 @@ from wonderq.broker.polls import Sources
 from wonderq.model.errors import BrokerError
 from wonderq.model.failures import ReportedError
 from wonderq.model.messages import Change, NewMessage, Target
+from wonderq.model.topics import Publication
 
 Attributes = dict[str, tuple[str, str | bytes]]
 
 QUEUES = ("default", "default", "a", "b", "c.fifo")
+TOPICS = ("news", "news", "news", "line.fifo")
 
 SETTINGS: dict[str, tuple[Any, ...]] = {
     "delay_ms": (0, 100),
@@ -49,7 +51,7 @@ class RandomLife:
     def step(self) -> None:
         chance, broker = self._chance, self._broker
         queue = chance.choice(QUEUES)
-        match chance.randrange(20):
+        match chance.randrange(23):
             case 0 | 1:
                 count = chance.choice([1, 1, 5, 30])
                 delays = [chance.choice([None, 0, 800]) for _ in range(count)] if chance.random() < 0.4 else None
@@ -76,6 +78,10 @@ class RandomLife:
                 broker.hand_over(queue, [self._target()], outputs)
             case 16 | 17:
                 self._next(queue)
+            case 18 | 19:
+                self._publish()
+            case 20:
+                self._subscribe(queue)
             case _ if chance.random() < 0.1:
                 broker.drop_queue(queue) if chance.random() < 0.5 else broker.purge(
                     queue, void_keys=chance.random() < 0.5
@@ -104,6 +110,29 @@ class RandomLife:
         )
         done = self._broker.next(Sources((queue, *chance.choice([(), others]))), finished, options)
         self._receipts += [message.receipt or "" for message in done.messages]
+
+    def _publish(self) -> None:
+        chance = self._chance
+        messages = [self._new("c.fifo") for _ in range(chance.choice([1, 1, 3, 9]))]
+        self._broker.topics.publish(chance.choice(TOPICS), [Publication(each, "news") for each in messages])
+
+    def _subscribe(self, queue: str) -> None:
+        chance, topics, topic = self._chance, self._broker.topics, self._chance.choice(TOPICS)
+        kind = chance.randrange(12)
+        if kind == 0:
+            topics.delete(topic)
+        elif kind == 1:
+            topics.unsubscribe(topic, queue.removesuffix(".fifo"))
+        else:
+            topics.put(topic, content_deduplication=chance.random() < 0.1)
+            given = {
+                "raw": chance.random() < 0.6,
+                "filter": chance.choice([None, None, {"a": ["x"]}]),
+                "when_full": chance.choice(["fail", "skip", "skip"]),
+                "paused": kind == 2,
+                "dead_letter_queue": chance.choice(["", "dead"]),
+            }
+            topics.subscribe(topic, queue.removesuffix(".fifo"), queue=queue, **given)
 
     def _target(self) -> Target:
         by_receipt = Target(receipt=self._chance.choice(self._receipts[-20:]))

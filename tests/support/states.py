@@ -11,6 +11,7 @@ import pytest
 from wonderq.state import columns, deadlines, message_table, ready_pages, record
 from wonderq.state.columns import Columns
 from wonderq.state.state import Queue, State
+from wonderq.state.topics import Topic
 
 
 def small_pages(monkeypatch: pytest.MonkeyPatch, bits: int, keep_below: int) -> None:
@@ -48,6 +49,7 @@ def _at(state: State, now_ms: int, about: Callable[[Queue], Any]) -> dict[str, A
         queue.messages.advance(now_ms)
         queue.messages.put_back(1 << 30)  # what is set aside is found again, and is in no record
     state.forget(now_ms)
+    state.free_dropped()
     return {
         "key": state.key,
         "next_queue": state.next_queue,
@@ -60,7 +62,17 @@ def _at(state: State, now_ms: int, about: Callable[[Queue], Any]) -> dict[str, A
         },
         "remembered": state.dedup_entries,
         "queues": {name: about(queue) for name, queue in state.queues.items()},
+        "topics": {name: about_topic(topic, now_ms) for name, topic in state.topics.items()},
+        "subscribed": (state.subscriptions, state.subscription_bytes),
+        "saved": state.shared.saved_bytes,
     }
+
+
+def about_topic(topic: Topic, now_ms: int) -> dict[str, Any]:
+    """Everything that a state says about a topic."""
+    keys = {each.key: (each.value, each.until_ms) for each in topic.dedup.entries() if each.until_ms > now_ms}
+    about = topic.number, topic.created_ms, topic.settings, topic.next_sequence
+    return {"about": about, "subscriptions": dict(topic.subscriptions), "keys": keys}
 
 
 def contents_of(state: State, now_ms: int) -> dict[str, Any]:

@@ -16,13 +16,19 @@ from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
+from typing import TypeVar
 
 from wonderq.broker.broker import Broker
 from wonderq.broker.core import COMPACTION_LEAVES
+from wonderq.broker.shared_compaction import SharedRecord, portions_of, restate
 from wonderq.model.limits import MAX_CONSUMER_CHARACTERS
 from wonderq.state import record, record_contents
+from wonderq.state.record import Record
 from wonderq.state.state import State, queue_record
+from wonderq.state.topics import rows_record, subscription_record, topic_record
 from wonderq_storage import CorruptLogError, Log, Position
+
+_Item = TypeVar("_Item")
 
 logger = logging.getLogger("wonderq.maintenance")
 
@@ -43,6 +49,9 @@ _NAME_BYTES = 4 * MAX_CONSUMER_CHARACTERS + 3
 #: Typical bytes of log per queue besides its messages: the record that defines it.
 _QUEUE_BYTES = 256
 
+#: Topics, and subscriptions of a topic, whose records are rewritten while the lock is held.
+_TOPICS_OF_A_PORTION = 100
+
 #: Typical bytes of log per dedup entry, and per METADATA record besides its value.
 _DEDUP_BYTES = 64
 _METADATA_BYTES = 128
@@ -56,9 +65,11 @@ def live_bytes(broker: Broker) -> int:
 
 def needed_bytes(state: State) -> int:
     """Return the approximate bytes of log that a state needs, under the lock."""
-    messages_bytes = state.bytes + _MESSAGE_OVERHEAD_BYTES * state.messages
-    metadata_bytes = state.metadata_bytes + _METADATA_BYTES * sum(map(len, state.metadata.values()))
-    return messages_bytes + _QUEUE_BYTES * len(state.queues) + _DEDUP_BYTES * state.dedup_entries + metadata_bytes
+    messages_bytes = state.bytes - state.shared.saved_bytes + _MESSAGE_OVERHEAD_BYTES * state.messages
+    metadata = sum(map(len, state.metadata.values())) + state.subscriptions
+    metadata_bytes = state.metadata_bytes + state.subscription_bytes + _METADATA_BYTES * metadata
+    named = len(state.queues) + len(state.topics)
+    return messages_bytes + _QUEUE_BYTES * named + _DEDUP_BYTES * state.dedup_entries + metadata_bytes
 
 
 def compact_oldest(
@@ -82,20 +93,21 @@ def compact_oldest(
     unwritten = 0
     try:
         for batch in _batches(records, batch_bytes or BATCH_BYTES):
-            size = _copy_live(broker, batch, limit_bytes)
-            copied += size
-            unwritten += size
-            if unwritten > _UNWRITTEN_BYTES:
-                log.wait(log.end() - 1)
-                unwritten = 0
-            if rest(time.monotonic() - began):
-                return False
-            began = time.monotonic()
+            for size in _copy_live(broker, batch, limit_bytes):
+                copied += size
+                unwritten += size
+                if unwritten > _UNWRITTEN_BYTES:
+                    log.wait(log.end() - 1)
+                    unwritten = 0
+                if rest(time.monotonic() - began):
+                    return False
+                began = time.monotonic()
     except CorruptLogError as error:
         if _holds_any_before(broker, end):
             raise
         logger.warning("%s. The segment holds nothing live, and is dropped", error)
     _rewrite_metadata(broker, end)
+    _rewrite_topics(broker, end)
     _rewrite_dedup(broker, log, end, min(BATCH_BYTES, limit_bytes // 2))
     log.sync()
     log.trim(end)
@@ -131,28 +143,51 @@ class _Entries:
         self.data.append(data)
 
 
-def _batches(records: Iterator[tuple[Position, bytes | memoryview]], batch_bytes: int) -> Iterator[dict[int, _Entries]]:
-    """Yield the entries of records in batches, by queue number."""
-    batch: defaultdict[int, _Entries] = defaultdict(_Entries)
-    size = 0
+class _Batch:
+    """Entries of some records."""
+
+    def __init__(self) -> None:
+        self.by_queue: defaultdict[int, _Entries] = defaultdict(_Entries)
+        """Entries that one queue has, by its number."""
+        self.shared: list[SharedRecord] = []
+        """Records of published messages, which several queues may have."""
+
+
+def _batches(records: Iterator[tuple[Position, bytes | memoryview]], batch_bytes: int) -> Iterator[_Batch]:
+    """Yield the entries of records in batches."""
+    batch, size = _Batch(), 0
     for position, data in records:
-        contents = record_contents.contents_of(record.decode_typed(data))
-        if contents is None:
-            continue
-        queue, runs, lengths, entries = contents
-        batch[queue].add(runs, position + len(data) - len(entries), lengths, entries)
+        read = record.decode_typed(data)
+        if isinstance(read, record.Publish | record.Restate):
+            batch.shared.append(SharedRecord(position + len(data) - len(read.entries), read))
+        else:
+            contents = record_contents.contents_of(read)
+            if contents is None:
+                continue
+            queue, runs, lengths, entries = contents
+            batch.by_queue[queue].add(runs, position + len(data) - len(entries), lengths, entries)
         size += len(data)
         if size > batch_bytes:
             yield batch
-            batch, size = defaultdict(_Entries), 0
+            batch, size = _Batch(), 0
     yield batch
 
 
-def _copy_live(broker: Broker, batch: dict[int, _Entries], limit_bytes: int) -> int:
-    """Rewrite the messages whose current entries are those in ``batch``; return their bytes."""
+def _copy_live(broker: Broker, batch: _Batch, limit_bytes: int) -> Iterator[int]:
+    """Rewrite the messages whose current entries are those in ``batch``; yield the bytes after each turn."""
+    yield _copy_of_queues(broker, batch, limit_bytes)
+    for shared in batch.shared:
+        for portion in portions_of(shared):
+            with broker.locked() as locked:
+                copied = restate(portion, locked, limit_bytes, _MESSAGE_OVERHEAD_BYTES + _NAME_BYTES)
+            yield copied
+
+
+def _copy_of_queues(broker: Broker, batch: _Batch, limit_bytes: int) -> int:
+    """Rewrite the messages of a batch that are in one queue only; return their bytes."""
     copied = 0
     with broker.locked() as (state, append_and_apply, now_ms):
-        for number, part in batch.items():
+        for number, part in batch.by_queue.items():
             queue = state.find(number)
             stretches = queue.messages.find_at_positions(part.runs, part.places) if queue else ()
             found = sorted((sequence, count, index) for index, sequence, count in stretches)
@@ -209,20 +244,65 @@ def _rewrite_metadata(broker: Broker, end: Position) -> None:
                     append_and_apply(record.Metadata(record.METADATA, now_ms, namespace, name, each.value))
 
 
+def _rewrite_topics(broker: Broker, end: Position) -> None:
+    """Rewrite the records of the topics and subscriptions that lie before ``end``, in portions."""
+    with broker.locked() as (state, _, _):
+        numbers = [topic.number for topic in state.topics.values()]
+    for portion in _portions_of(numbers):
+        with broker.locked() as (state, append_and_apply, now_ms):
+            for topic in filter(None, map(state.find_topic, portion)):
+                if topic.record_position < end:
+                    append_and_apply(topic_record(topic, topic.settings, now_ms))
+        for number in portion:
+            _rewrite_subscriptions(broker, number, end)
+
+
+def _portions_of(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
+    for at in range(0, len(items), _TOPICS_OF_A_PORTION):
+        yield items[at : at + _TOPICS_OF_A_PORTION]
+
+
+def _rewrite_subscriptions(broker: Broker, number: int, end: Position) -> None:
+    """Rewrite the records of the subscriptions of a topic that lie before ``end``, in portions."""
+    with broker.locked() as (state, _, _):
+        topic = state.find_topic(number)
+        names = [] if topic is None else [name for name, each in topic.stored.items() if each.position < end]
+    for portion in _portions_of(names):
+        with broker.locked() as (state, append_and_apply, now_ms):
+            topic = state.find_topic(number)
+            if topic is None:
+                return
+            for name in portion:
+                if name in topic.stored and topic.stored[name].position < end:
+                    append_and_apply(subscription_record(topic, topic.subscriptions[name], now_ms))
+
+
+def _dedup_record(state: State, number: int, end: Position, now_ms: int, most_bytes: int) -> Record | None:
+    """Return the record of a portion of the dedup entries that a queue or topic has before ``end``, if it has any."""
+    queue, topic = state.find(number), state.find_topic(number)
+    if queue is not None:
+        rows = queue.dedup.rows_before(end, now_ms, most_bytes)
+        return record.Dedup(record.DEDUP, now_ms, number, rows) if rows else None
+    if topic is not None:
+        rows = topic.dedup.rows_before(end, now_ms, most_bytes)
+        return rows_record(topic, rows, now_ms) if rows else None
+    return None
+
+
 def _rewrite_dedup(broker: Broker, log: Log, end: Position, most_bytes: int) -> None:
     """Rewrite dedup entries whose records lie before ``end``, in portions."""
     with broker.locked() as (state, _, _):
         numbers = [queue.number for queue in state.queues.values() if len(queue.dedup)]
+        numbers += [topic.number for topic in state.topics.values() if len(topic.dedup)]
     unwritten = 0
     for number in numbers:
         more = True
         while more:
             with broker.locked() as (state, append_and_apply, now_ms):
-                queue = state.find(number)
-                rows = queue.dedup.rows_before(end, now_ms, most_bytes) if queue else []
-                if rows:
-                    append_and_apply(record.Dedup(record.DEDUP, now_ms, number, rows))
-            more = bool(rows)
+                rewritten = _dedup_record(state, number, end, now_ms, most_bytes)
+                if rewritten is not None:
+                    append_and_apply(rewritten)
+            more = rewritten is not None
             unwritten += most_bytes if more else 0
             if unwritten > _UNWRITTEN_BYTES:
                 log.wait(log.end() - 1)

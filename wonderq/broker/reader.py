@@ -146,7 +146,8 @@ class Reader:
             return body, headers
         took(_STEPS_PER_ENVELOPE)
         left = {name: each for name, each in headers.items() if name not in ("attributes", record.PUBLISHED_HEADER)}
-        return self.write_envelope(published, queue.name, body, headers.get("attributes", {})), left
+        attributes = {name: (kind, value) for name, (kind, value) in headers.get("attributes", {}).items()}
+        return self.write_envelope(published, queue.name, body, attributes), left
 
     def load(self, queue: Queue, views: Sequence[MessageView]) -> list[LoadedMessage]:
         """Return the contents of messages, once they are durable, without those that were deleted meanwhile."""

@@ -200,7 +200,7 @@ class Topics:
                 raise AlreadySubscribedError(topic.name, queue_name, each.name)
         if len(topic.subscriptions) >= MAX_SUBSCRIPTIONS:
             raise TooManySubscriptionsError(f"The topic {topic.name}", MAX_SUBSCRIPTIONS)
-        if sum(len(each.subscriptions) for each in self._core.state.topics.values()) >= MAX_TOTAL_SUBSCRIPTIONS:
+        if self._core.state.subscriptions >= MAX_TOTAL_SUBSCRIPTIONS:
             raise TooManySubscriptionsError("The broker", MAX_TOTAL_SUBSCRIPTIONS)
         return Subscription(name, queue.number, now_ms)
 

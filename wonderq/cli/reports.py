@@ -111,6 +111,8 @@ def repair_lines(done: Repair) -> Iterator[str]:
         yield "identity  the record with the key of ids and receipts is lost: all ids and receipts are new"
     for number, name in done.renamed.items():
         yield f"renamed   queue number {number} has lost its name and settings, and is now called {name}"
+    for number, name in done.renamed_topics.items():
+        yield f"renamed   topic number {number} has lost its name and settings, and is now called {name}"
     if done.lost_bytes or done.missing_bytes or done.left_out:
         yield "note      claims, deletions and updates in the lost parts are undone: messages may be delivered again"
     yield f"records   {done.records:,} copied, {len(done.left_out):,} left out"

@@ -107,6 +107,7 @@ def _longest_record_bytes(state: State) -> int:
 def _rewritten_bytes(state: State) -> int:
     """Return the size of the records that a compaction writes for a state."""
     size = len(record.encode(record.Identity(record.IDENTITY, state.last_ms, state.key or b"", state.next_queue)))
+    size += state.subscription_bytes - state.shared.saved_bytes
     for queue in state.queues.values():
         size += len(record.encode(queue_record(queue, queue.settings, state.last_ms))) + queue.messages.bytes
         for views in queue.messages.walk(_CHUNK_MESSAGES):

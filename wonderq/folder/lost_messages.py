@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from operator import add
 
-from wonderq.state import record
+from wonderq.state import record, record_contents
 from wonderq.state.record import Record
 
 _Runs = list[tuple[int, int]]
@@ -43,6 +43,14 @@ class Losses:
                 named = [sequence + 1 for sequence, *_ in read.changes] + [first + count for first, count in rewritten]
                 self._reach(read.queue, max(named, default=0), damaged)
                 self._found(read.queue, rewritten)
+            case record.Publish():
+                for queue, _, _, sequences in record_contents.sharers_of(read):
+                    self._reach(queue, sequences[0], damaged)
+                    self.next_sequence[queue] = max(self.next_sequence[queue], sequences[-1] + 1)
+            case record.Restate():
+                for queue, _, _, sequences in record_contents.sharers_of(read):
+                    self._reach(queue, sequences[-1] + 1, damaged)
+                    self._found(queue, ((sequence, 1) for sequence in sequences))
             case record.Purge():
                 self._reach(read.queue, read.end, damaged)
                 self._found(read.queue, [(0, read.end)])

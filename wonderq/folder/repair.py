@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from wonderq.state import record, record_contents
 from wonderq.state.record import Record
 from wonderq.state.replay import replay_log
 from wonderq.state.state import Queue, State, UnreadableRecordError, queue_record
+from wonderq.state.topics import Topic, topic_record
 from wonderq_storage import FileLog, Position
 from wonderq_storage.disk import Disk
 from wonderq_storage.salvage import Found, Problem, Salvage, Span
@@ -61,6 +62,8 @@ class Repair:
     """Whether ids and receipts have changed."""
     renamed: dict[int, str] = field(default_factory=dict)
     """New names of the queues whose naming record is lost, by number."""
+    renamed_topics: dict[int, str] = field(default_factory=dict)
+    """The same of the topics."""
 
     @property
     def lost_bytes(self) -> int:
@@ -178,31 +181,37 @@ class _Writer:
 def _take(found: Found, done: Repair, writer: _Writer) -> bool:
     try:
         read, rotten = _replace_rotten(found, record.decode_typed(found.data))
-        if isinstance(read, record.DefineQueue):
+        if isinstance(read, record.DefineQueue | record.DefineTopic):
             _drop_namesake(read, done, writer)
         elif isinstance(read, record.Identity) and done.state.key not in (None, read.key):
             raise UnreadableRecordError("the log already has another identity")
         writer.put(read, None if rotten else bytes(found.data))
         done.losses.add(read, damaged=bool(done.problems))
-        if rotten and isinstance(read, record.Produce | record.Send | record.Update):
-            # A damaged update deletes the message too: its earlier contents are not the ones last requested.
-            writer.put(record.Delete(record.DELETE, read.at_ms, read.queue, record.to_runs(rotten)))
-            done.losses.lose(read.queue, rotten)
-            done.rotten += rotten.values()
+        # A damaged update deletes the message too: its earlier contents are not the ones last requested.
+        for queue, problems in rotten.items():
+            writer.put(record.Delete(record.DELETE, read.at_ms, queue, record.to_runs(sorted(problems))))
+            done.losses.lose(queue, problems)
+            done.rotten += problems.values()
     except (ValueError, LookupError, TypeError, UnreadableRecordError) as error:
         done.left_out.append(Problem(str(found.path), found.offset, str(error)))
         return False
     return True
 
 
-def _replace_rotten(found: Found, read: Record) -> tuple[Record, dict[int, Problem]]:
+_Rotten = dict[int, dict[int, Problem]]
+"""Problems of messages by queue and sequence number."""
+
+
+def _replace_rotten(found: Found, read: Record) -> tuple[Record, _Rotten]:
     """Replace messages that do not match their checksums by empty ones.
 
-    Returns the changed record, and the problem of each replaced message by its sequence number.
+    Returns the changed record, and the problem of each replaced message.
     """
+    if isinstance(read, record.Publish | record.Restate):
+        return _replace_rotten_shared(found, read)
     rotten: dict[int, Problem] = {}
     if not isinstance(read, record.Produce | record.Send | record.Update):
-        return read, rotten
+        return read, {}
     entries: list[bytes] = []
     at = found.offset + len(found.data) - len(read.entries)
     for entry in record_contents.entries_of(read):
@@ -212,13 +221,43 @@ def _replace_rotten(found: Found, read: Record) -> tuple[Record, dict[int, Probl
         entries.append(_EMPTY_ENTRY if problem else entry.data)
     if rotten:
         read = read._replace(lengths=[len(entry) for entry in entries], entries=b"".join(entries))
-    return read, rotten
+    return read, {read.queue: rotten} if rotten else {}
 
 
-def _drop_namesake(read: record.DefineQueue, done: Repair, writer: _Writer) -> None:
-    """Delete an earlier queue with the same name: the record of its deletion is lost."""
-    known = done.state.queues.get(read.name)
-    if known is not None and known.number != read.queue:
+def _replace_rotten_shared(
+    found: Found, read: record.Publish | record.Restate
+) -> tuple[record.Publish | record.Restate, _Rotten]:
+    """Do what `_replace_rotten` does, for messages that several queues have."""
+    entries, spans = bytes(read.entries), record_contents.spans_of(read)
+    begin = found.offset + len(found.data) - len(entries)
+    heads, lengths, pieces = list(read.heads), list(read.lengths), list[bytes]()
+    rotten: _Rotten = {}
+    damaged: set[int] = set()
+    for queue, flags, indexes, sequences in record_contents.sharers_of(read):
+        for index, sequence in zip(indexes, sequences, strict=True):
+            start, end = spans[index].start(flags), spans[index].end
+            problem = record_contents.Entry(queue, sequence, entries[start:end]).problem
+            if problem:
+                damaged.add(index)
+                where = [Span(begin + start, end - start)]
+                rotten.setdefault(queue, {})[sequence] = Problem(str(found.path), found.offset, problem, where)
+    for index, span in enumerate(spans):
+        head, entry = entries[span.head : span.entry], entries[span.entry : span.end]
+        if index in damaged:
+            head = b""
+            entry = _EMPTY_ENTRY if record_contents.Entry(0, 0, entry).problem else entry
+            lengths[index] = len(entry)
+            if heads:
+                heads[index] = 0
+        pieces += [head, entry]
+    return read._replace(heads=heads, lengths=lengths, entries=b"".join(pieces)), rotten
+
+
+def _drop_namesake(read: record.DefineQueue | record.DefineTopic, done: Repair, writer: _Writer) -> None:
+    """Delete an earlier queue or topic with the same name: the record of its deletion is lost."""
+    is_queue = isinstance(read, record.DefineQueue)
+    known: Queue | Topic | None = (done.state.queues if is_queue else done.state.topics).get(read.name)
+    if known is not None and known.number != read[2]:
         drop = record.Drop(record.DROP, read.at_ms, known.number)
         writer.put(drop)
         done.losses.add(drop, damaged=True)
@@ -241,12 +280,18 @@ def _complete(done: Repair, writer: _Writer) -> None:
     writer.put(record.Identity(record.IDENTITY, now_ms, state.key or os.urandom(16), next_queue))
     for queue in _queues(done):
         if not queue.name:
-            queue.name = done.renamed[queue.number] = _free_name(state, queue.number)
+            queue.name = done.renamed[queue.number] = _free_name(state.queues, queue.number)
             queue.created_ms = now_ms
         messages = queue.messages
         known = max(messages.next_sequence, done.losses.next_sequence.get(queue.number, 0))
         messages.next_sequence = known + lost_bytes // _SMALLEST_ENTRY_BYTES
         writer.put(queue_record(queue, queue.settings, now_ms))
+    for topic in done.state.all_topics():
+        if not topic.name:
+            topic.name = done.renamed_topics[topic.number] = _free_name(state.topics, topic.number)
+            topic.created_ms = now_ms
+        topic.next_sequence += lost_bytes // _SMALLEST_ENTRY_BYTES
+        writer.put(topic_record(topic, topic.settings, now_ms))
 
 
 def _queues(done: Repair) -> Iterator[Queue]:
@@ -256,9 +301,9 @@ def _queues(done: Repair) -> Iterator[Queue]:
             yield queue
 
 
-def _free_name(state: State, number: int) -> str:
+def _free_name(taken: Container[str], number: int) -> str:
     name = f"recovered-{number}"
-    while name in state.queues:
+    while name in taken:
         name += "-"
     return name
 

@@ -119,21 +119,40 @@ class _ResettingBroker(Broker):
         """Return a record of compaction without times of the future."""
         match each:
             case record.Update():
-                produced_ms = dict(zip(record.from_runs(each.runs), each.produced_ms, strict=True))
-                claims = [
-                    self._reset_message(MessageState(*claim), produced_ms[claim[0]], each.at_ms)
-                    for claim in each.claims
-                ]
-                return each._replace(produced_ms=[min(ms, each.at_ms) for ms in each.produced_ms], claims=claims)
+                produced_ms, claims = self._reset_messages(each.runs, each.produced_ms, each.claims, each.at_ms)
+                return each._replace(produced_ms=produced_ms, claims=claims)
             case record.DefineQueue():
                 return each._replace(created_ms=min(each.created_ms, each.at_ms))
             case record.Dedup():
                 queue = state.find(each.queue)
                 window_ms = queue.settings.deduplication_window_ms if queue else DEDUPLICATION_WINDOW_MS
                 return each._replace(rows=[self._reset_key(row, each.at_ms, window_ms) for row in each.rows])
+            case record.Restate():
+                return each._replace(parts=[self._reset_part(part, each.at_ms) for part in each.parts])
+            case record.DefineTopic():
+                return each._replace(created_ms=min(each.created_ms, each.at_ms))
+            case record.Subscribe() if each.value is not None:
+                created_ms = min(each.value["created_ms"], each.at_ms)
+                return each._replace(value={**each.value, "created_ms": created_ms})
+            case record.Publish():
+                topic = state.find_topic(each.topic)
+                window_ms = topic.settings.deduplication_window_ms if topic else DEDUPLICATION_WINDOW_MS
+                return each._replace(rows=[self._reset_key(row, each.at_ms, window_ms) for row in each.rows])
             case record.Metadata() if each.value is not None:
                 return each._replace(value=_reset_metadata(each.namespace, each.value, each.at_ms))
         return each
+
+    def _reset_part(self, part: record.Part, now_ms: int) -> record.Part:
+        produced_ms, claims = self._reset_messages(part.runs, part.produced_ms, part.claims, now_ms)
+        return part._replace(produced_ms=produced_ms, claims=claims)
+
+    def _reset_messages(
+        self, runs: Sequence[int], produced_ms: Sequence[int], claims: Sequence[Sequence[Any]], now_ms: int
+    ) -> tuple[list[int], list[MessageState]]:
+        """Return the times and the states of rewritten messages without times of the future."""
+        produced = dict(zip(record.from_runs(runs), produced_ms, strict=True))
+        states = [self._reset_message(MessageState(*claim), produced[claim[0]], now_ms) for claim in claims]
+        return [min(ms, now_ms) for ms in produced_ms], states
 
     def _reset_message(self, state: MessageState, produced_ms: int, now_ms: int) -> MessageState:
         """Return the state of a message; a deadline that was set under the wrong clock keeps its distance from it."""

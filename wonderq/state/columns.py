@@ -669,8 +669,11 @@ class Columns(MessageTable):
 
     def _release(self, page: Page, start: int, stop: int) -> None:
         """Tell those who share the entries of messages that these messages leave them."""
-        columns = page.position[start:stop], page.length[start:stop], page.status[start:stop]
-        self._shared.release(position + length for position, length, status in zip(*columns, strict=True) if status)
+        self._shared.release(page.ends(start, stop))
+
+    def unreleased(self) -> list[Page]:
+        """Return the pages of a queue that was deleted whose messages still count as sharing entries."""
+        return list(self._pages.values()) if self._shared else []
 
     def _remove(self, page: Page, start: int, stop: int) -> None:
         """Delete messages of a page, and free the page if it has no others."""

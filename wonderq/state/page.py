@@ -10,7 +10,7 @@ import re
 import struct
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, compress, repeat
 from operator import ge
 from typing import NamedTuple, Self
@@ -368,6 +368,11 @@ class Page:
         if self.live == len(self.status):
             return sum(self.length)
         return sum(length for length, status in zip(self.length, self.status, strict=True) if status != GONE)
+
+    def ends(self, start: int, stop: int) -> Iterator[int]:
+        """Yield the position after the entry of each message that exists, from index ``start`` to before ``stop``."""
+        columns = self.position[start:stop], self.length[start:stop], self.status[start:stop]
+        return (position + length for position, length, status in zip(*columns, strict=True) if status != GONE)
 
     def dump(self) -> bytes:
         """Return the columns as bytes, in the byte order of this machine."""

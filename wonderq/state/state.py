@@ -137,10 +137,11 @@ class Snapshot:
         metadata: dict[str, dict[str, MetadataEntry]],
         unfrozen: dict[int, Queue | Topic],
         blocks: list[Block],
+        unreleased: list[Page],
     ) -> None:
         """``unfrozen`` has the queues and topics of the moment, by number, which leave it as they are frozen.
 
-        ``blocks`` has the shared entries.
+        ``blocks`` has the shared entries, and ``unreleased`` the pages of deleted queues that still count in them.
         """
         self._header = header
         self._metadata = metadata
@@ -148,6 +149,7 @@ class Snapshot:
         self._frozen: list[_FrozenQueue] = []
         self._topics: list[list[tuple[Any, ...]]] = []
         self._blocks = blocks
+        self._unreleased = unreleased
 
     def freeze(self, number: int) -> None:
         """Freeze the queue or topic with a number before it changes, if it is not frozen yet."""
@@ -200,11 +202,15 @@ class Snapshot:
         ]
         topics = [row for rows in sorted(self._topics) for row in rows]
         header = {**self._header, "notes": len(notes), "queues": len(self._frozen), "topics": len(self._topics)}
-        yield msgpack.packb({**header, "topic_rows": len(topics), "blocks": len(self._blocks)})
+        yield msgpack.packb(
+            {**header, "topic_rows": len(topics), "blocks": len(self._blocks), "gone": len(self._unreleased)}
+        )
         yield from _packed(notes)
         yield from _packed(topics)
         for block in self._blocks:
             yield msgpack.packb(dump(block))
+        for page in self._unreleased:
+            yield page.dump()
         for queue in sorted(self._frozen, key=lambda queue: queue.number):
             fixed = queue.number, queue.name, queue.settings.to_record(), queue.created_ms, queue.record_position
             counts = len(queue.pages), len(queue.lanes), len(queue.names), len(queue.dedup)
@@ -224,6 +230,7 @@ class Snapshot:
         self._unfrozen.clear()
         SharedEntries.thaw(self._blocks)
         self._blocks.clear()
+        self._unreleased.clear()
         self._topics.clear()
         work = _TURN_WORK
         while self._frozen and work > 0:
@@ -272,6 +279,10 @@ class State:
         """Queues by name."""
         self.topics: dict[str, Topic] = {}
         """Topics by name."""
+        self.subscriptions = 0
+        """Number of subscriptions of all topics."""
+        self.subscription_bytes = 0
+        """Bytes of their values in the log."""
         self.shared = SharedEntries()
         """Entries that messages of several queues share."""
         self.metadata: dict[str, dict[str, MetadataEntry]] = {}
@@ -330,7 +341,8 @@ class State:
         }
         metadata = {namespace: entries.copy() for namespace, entries in self.metadata.items()}
         self._unfrozen = {**self._by_number, **self._topics_by_number}
-        snapshot = Snapshot(header, metadata, self._unfrozen, self.shared.freeze())
+        unreleased = [page for each in self.dropped if isinstance(each, Columns) for page in each.unreleased()]
+        snapshot = Snapshot(header, metadata, self._unfrozen, self.shared.freeze(), unreleased)
         self._snapshot = weakref.ref(snapshot)
         return snapshot
 
@@ -370,10 +382,15 @@ class State:
             topic = load(rows)
             state._topics_by_number[topic.number] = state.topics[topic.name] = topic
             state.dedup_entries += len(topic.dedup)
+            state.subscriptions += len(topic.stored)
+            state.subscription_bytes += topic.stored_bytes
         for _ in rows:
             raise ValueError("a snapshot has more rows of topics than it counts")
         for _ in range(header["blocks"]):
             state.shared.load(*msgpack.unpackb(next(chunks, b"\x90")))
+        for _ in range(header["gone"]):
+            page = Page.load(next(chunks, b""))
+            state.shared.release(page.ends(0, len(page.status)))
         for _ in range(header["queues"]):
             fields = msgpack.unpackb(next(chunks, b"\x90"))
             number, name, settings, created_ms, record_position, next_sequence, pages, lanes, names, dedup = fields
@@ -563,6 +580,8 @@ class State:
         topic = self._topics_by_number.pop(queue, None)
         if topic is not None:
             self.dedup_entries -= len(topic.dedup)
+            self.subscriptions -= len(topic.stored)
+            self.subscription_bytes -= topic.stored_bytes
             self.dropped.append(topic.dedup)
             topic.dedup = DedupTable()  # for a caller that still holds the topic
             if topic.name:
@@ -605,6 +624,10 @@ class State:
         """Return the topic with a number, or None."""
         return self._topics_by_number.get(number)
 
+    def all_topics(self) -> list[Topic]:
+        """Return all topics, also those without a name."""
+        return list(self._topics_by_number.values())
+
     def _topic_for(self, number: int) -> Topic:
         """Return the topic with a number. It is created if a later record names it."""
         topic = self._topics_by_number.get(number)
@@ -634,7 +657,12 @@ class State:
         self.topics[name] = topic
 
     def _subscribe(self, end: int, _at_ms: int, topic: int, name: str, value: Mapping[str, Any] | None) -> None:
-        self._topic_for(topic).subscribe(name, value, end)
+        found = self._topic_for(topic)
+        before = found.stored.get(name)
+        found.subscribe(name, value, end)
+        after = found.stored.get(name)
+        self.subscriptions += (after is not None) - (before is not None)
+        self.subscription_bytes += (after.bytes if after else 0) - (before.bytes if before else 0)
 
     def _publish(
         self,

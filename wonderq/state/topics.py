@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from wonderq.model.topics import Subscription, TopicSettings
 from wonderq.state import record
 from wonderq.state.dedup import DedupTable
+
+
+class Stored(NamedTuple):
+    """The record of a subscription."""
+
+    position: int
+    """Position after the record."""
+    bytes: int
+    """Bytes of the value in the record."""
 
 
 class Topic:
@@ -24,8 +33,8 @@ class Topic:
         self.subscriptions: dict[str, Subscription] = {}
         self.changes = 0
         """Number of changes of the subscriptions, since the start."""
-        self.positions: dict[str, int] = {}
-        """Position after the newest SUBSCRIPTION record of each subscription."""
+        self.stored: dict[str, Stored] = {}
+        """Newest SUBSCRIPTION record of each subscription."""
         self.dedup = DedupTable()
         self.record_position = 0
         """Position after the newest TOPIC record."""
@@ -35,10 +44,15 @@ class Topic:
         self.changes += 1
         if value is None:
             self.subscriptions.pop(name, None)
-            self.positions.pop(name, None)
+            self.stored.pop(name, None)
         else:
             self.subscriptions[name] = Subscription.from_record(name, value)
-            self.positions[name] = end
+            self.stored[name] = Stored(end, len(record.encode(value)))
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of the subscriptions in their records."""
+        return sum(each.bytes for each in self.stored.values())
 
 
 def topic_record(topic: Topic, settings: TopicSettings, now_ms: int) -> record.DefineTopic:
@@ -64,7 +78,7 @@ def snapshot_rows(topic: Topic) -> Iterator[tuple[Any, ...]]:
     fixed = topic.number, topic.name, topic.settings.to_record(), topic.created_ms, topic.record_position
     yield (*fixed, topic.next_sequence, len(topic.subscriptions), len(topic.dedup))
     for name, each in topic.subscriptions.items():
-        yield name, each.to_record(), topic.positions[name]
+        yield name, each.to_record(), topic.stored[name].position
     yield from topic.dedup.entries()
 
 

@@ -1,0 +1,273 @@
+"""Topics and subscriptions: what may be set, what lasts, and what ends with what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.broker.conftest import Lasting
+from tests.support.states import contents_of
+from wonderq.broker import topics as broker_topics
+from wonderq.broker.broker import Broker
+from wonderq.model.errors import (
+    AlreadySubscribedError,
+    InvalidValueError,
+    NotPermittedError,
+    QueueNotFoundError,
+    SubscriptionNotFoundError,
+    TooManySubscriptionsError,
+    TooManyTopicsError,
+    TopicNotFoundError,
+)
+from wonderq.model.messages import NewMessage
+from wonderq.model.topics import Publication
+from wonderq.state.state import State
+
+
+def names_of(broker: Broker, topic: str) -> list[str]:
+    return [each.subscription.name for each in broker.topics.subscriptions(topic)]
+
+
+@pytest.fixture
+def orders(broker: Broker) -> Broker:
+    """A broker with a topic, and queues that may subscribe."""
+    broker.topics.put("orders")
+    for queue in ("mail", "audit", "dead"):
+        broker.put_queue(queue)
+    return broker
+
+
+def test_everything_about_a_topic_lasts(lasting: Lasting) -> None:
+    broker = lasting.broker
+    info, created = broker.topics.put(
+        "orders.fifo", tags={"team": "é"}, deduplication_window_ms=60_000, sns={"Policy": "{}"}
+    )
+    assert (created, info.name, info.settings.tags) == (True, "orders.fifo", {"team": "é"})
+    broker.topics.put("empty", content_deduplication=True)
+    broker.put_queue("mail.fifo")
+    broker.put_queue("dead")
+    given: dict[str, Any] = {
+        "raw": False,
+        "filter": {"kind": ["a", {"prefix": "é"}]},
+        "dead_letter_queue": "dead",
+        "when_full": "skip",
+        "paused": True,
+        "sns": {"Endpoint": "arn"},
+    }
+    made, created = broker.topics.subscribe("orders.fifo", "mail", queue="mail.fifo", **given)
+    assert created
+    broker.topics.subscribe("orders.fifo", "plain", queue="dead")
+    broker.topics.unsubscribe("orders.fifo", "plain")
+    broker.topics.publish("orders.fifo", [Publication(NewMessage("to nobody", key="k"))] * 2)
+    expected = contents_of(broker.core.state, lasting.clock.ms)
+    broker = lasting.again()
+    assert contents_of(broker.core.state, lasting.clock.ms)["topics"] == expected["topics"]
+    assert broker.topics.subscription("orders.fifo", "mail").subscription == made.subscription
+    assert broker.topics.get("orders.fifo") == info._replace(subscriptions=1, published=1)
+    assert [each.name for each in broker.topics.list()] == ["empty", "orders.fifo"]
+    [again] = broker.topics.publish("orders.fifo", [Publication(NewMessage("other", key="k"))])
+    assert again.is_duplicate
+    lasting.clock.ms += 60_000
+    [later] = broker.topics.publish("orders.fifo", [Publication(NewMessage("other", key="k"))])
+    assert (later.is_duplicate, later.sequence) == (False, 1)
+
+
+def test_only_what_is_given_changes(orders: Broker) -> None:
+    orders.topics.put("orders", tags={"a": "1"})
+    _, created = orders.topics.put("orders", content_deduplication=True)
+    assert not created
+    assert orders.topics.get("orders").settings.tags == {"a": "1"}
+    orders.topics.subscribe("orders", "mail", queue="mail", filter={"a": ["1"]}, when_full="skip")
+    _, created = orders.topics.subscribe("orders", "mail", paused=True)
+    assert not created
+    found = orders.topics.subscription("orders", "mail").subscription
+    assert (found.paused, found.filter, found.when_full) == (True, '{"a": ["1"]}', "skip")
+    orders.topics.subscribe("orders", "mail", filter=None)
+    assert orders.topics.subscription("orders", "mail").subscription.filter == ""
+    orders.topics.change("orders", lambda info: {"tags": {**info.settings.tags, "b": "2"}})
+    assert orders.topics.get("orders").settings.tags == {"a": "1", "b": "2"}
+
+
+def test_what_changes_nothing_is_not_written(orders: Broker) -> None:
+    orders.topics.subscribe("orders", "mail", queue="mail", filter={"a": ["1"]})
+    end = orders.core.log.end()
+    orders.topics.put("orders")
+    orders.topics.subscribe("orders", "mail", queue="mail", filter={"a": ["1"]})
+    assert orders.core.log.end() == end
+
+
+REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
+    "no queue": ({}, InvalidValueError, "needs a queue"),
+    "queue that is not there": ({"queue": "other"}, QueueNotFoundError, "other"),
+    "filter that is none": ({"queue": "mail", "filter": {"a": "b"}}, InvalidValueError, "a"),
+    "filter of another scope": ({"queue": "mail", "filter": {"a": {"b": ["c"]}}}, InvalidValueError, "body"),
+    "infinite number": ({"queue": "mail", "filter": {"a": [float("inf")]}}, InvalidValueError, "finite"),
+    "scope": ({"queue": "mail", "filter_scope": "id"}, InvalidValueError, "attributes or body"),
+    "when full": ({"queue": "mail", "when_full": "wait"}, InvalidValueError, "fail or skip"),
+    "dead-letter queue that is not there": ({"queue": "mail", "dead_letter_queue": "x"}, QueueNotFoundError, "x"),
+    "its queue as dead-letter queue": (
+        {"queue": "mail", "dead_letter_queue": "mail"},
+        InvalidValueError,
+        "dead-letter",
+    ),
+    "long attributes": ({"queue": "mail", "sns": {"a": "x" * 20_000}}, InvalidValueError, "bytes"),
+}
+
+
+@pytest.mark.parametrize("case", sorted(REFUSED))
+def test_a_subscription_is_checked_when_it_is_made(orders: Broker, case: str) -> None:
+    given, error, text = REFUSED[case]
+    end = orders.core.log.end()
+    with pytest.raises(error, match=text):
+        orders.topics.subscribe("orders", "new", **given)
+    assert (orders.core.log.end(), names_of(orders, "orders")) == (end, [])
+
+
+def test_a_queue_subscribes_once_and_a_subscription_keeps_its_queue(orders: Broker) -> None:
+    orders.topics.subscribe("orders", "one", queue="mail")
+    with pytest.raises(AlreadySubscribedError, match="the subscription one of the topic orders"):
+        orders.topics.subscribe("orders", "two", queue="mail")
+    with pytest.raises(InvalidValueError, match="keeps its queue"):
+        orders.topics.subscribe("orders", "one", queue="audit")
+    orders.topics.subscribe("orders", "two", queue="audit")
+    assert names_of(orders, "orders") == ["one", "two"]
+
+
+@pytest.mark.parametrize("name", ["", "a b", "x" * 257, "a.fifo.fifo", ".fifo", "é"])
+def test_names_are_checked(orders: Broker, name: str) -> None:
+    with pytest.raises(InvalidValueError):
+        orders.topics.put(name)
+    with pytest.raises(InvalidValueError):
+        orders.topics.subscribe("orders", name, queue="mail")
+
+
+def test_settings_are_checked(orders: Broker) -> None:
+    for wrong in ({"deduplication_window_ms": 1}, {"tags": {"": "x"}}, {"tags": {str(n): "" for n in range(51)}}):
+        with pytest.raises(InvalidValueError):
+            orders.topics.put("other", **wrong)
+    with pytest.raises(TopicNotFoundError):
+        orders.topics.get("other")
+
+
+def test_what_is_not_there_is_named(orders: Broker) -> None:
+    nobody = [Publication(NewMessage("x"))]
+    calls = (
+        lambda: orders.topics.delete("x"),
+        lambda: orders.topics.subscriptions("x"),
+        lambda: orders.topics.subscribe("x", "y", queue="mail"),
+        lambda: orders.topics.unsubscribe("x", "y"),
+        lambda: orders.topics.publish("x", nobody),
+        lambda: orders.topics.match("x", nobody[0]),
+        lambda: orders.topics.change("x", lambda _: {}),
+    )
+    for call in calls:
+        with pytest.raises(TopicNotFoundError, match="'x'"):
+            call()
+    for name in ("subscription", "unsubscribe"):
+        with pytest.raises(SubscriptionNotFoundError, match="'y'"):
+            getattr(orders.topics, name)("orders", "y")
+
+
+def test_both_ends_must_be_permitted(orders: Broker) -> None:
+    def only_mail(queue: str | None) -> bool:
+        return queue == "mail"
+
+    with pytest.raises(NotPermittedError, match="audit"):
+        orders.topics.subscribe("orders", "new", only_mail, queue="audit")
+    with pytest.raises(NotPermittedError, match="dead"):
+        orders.topics.subscribe("orders", "new", only_mail, queue="mail", dead_letter_queue="dead")
+    orders.topics.subscribe("orders", "mine", only_mail, queue="mail")
+    orders.topics.subscribe("orders", "theirs", queue="audit")
+    assert [each.subscription.name for each in orders.topics.subscriptions("orders", only_mail)] == ["mine"]
+    with pytest.raises(NotPermittedError):
+        orders.topics.subscribe("orders", "theirs", only_mail, paused=True)
+    with pytest.raises(NotPermittedError):
+        orders.topics.unsubscribe("orders", "theirs", only_mail)
+    orders.topics.unsubscribe("orders", "mine", only_mail)
+    assert names_of(orders, "orders") == ["theirs"]
+
+
+def test_subscriptions_end_with_their_queue(lasting: Lasting) -> None:
+    broker = lasting.broker
+    for topic in ("orders", "events"):
+        broker.topics.put(topic)
+        for queue in ("mail", "audit"):
+            broker.put_queue(queue)
+            broker.topics.subscribe(topic, queue, queue=queue)
+    broker.drop_queue("mail")
+    broker.put_queue("mail")
+    broker = lasting.again()
+    assert [names_of(broker, topic) for topic in ("events", "orders")] == [["audit"], ["audit"]]
+    [sent] = broker.topics.publish("orders", [Publication(NewMessage("x"))])
+    assert sent.queues == 1
+    assert lasting.bodies("mail") == ""
+    assert broker.core.state.subscriptions == 2
+    with pytest.raises(SubscriptionNotFoundError, match="ends when its queue is deleted"):
+        broker.topics.subscription("orders", "mail")
+    _, created = broker.topics.subscribe("orders", "mail", queue="mail")
+    assert created
+
+
+def test_a_deleted_topic_leaves_what_was_published(lasting: Lasting) -> None:
+    broker = lasting.broker
+    broker.topics.put("orders")
+    broker.put_queue("mail")
+    broker.topics.subscribe("orders", "mail", queue="mail")
+    [before] = broker.topics.publish("orders", [Publication(NewMessage("x", key="k"))])
+    broker.topics.delete("orders")
+    broker = lasting.again()
+    with pytest.raises(TopicNotFoundError):
+        broker.topics.get("orders")
+    assert lasting.bodies("mail") == "x"
+    broker.topics.put("orders")
+    assert names_of(broker, "orders") == []
+    [after] = broker.topics.publish("orders", [Publication(NewMessage("x", key="k"))])
+    assert (after.is_duplicate, after.queues) == (False, 0)
+    assert after.id != before.id
+    state = broker.core.state
+    assert (state.subscriptions, state.subscription_bytes, state.dedup_entries) == (0, 0, 1)
+
+
+def test_the_limits_of_topics_and_subscriptions(orders: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, most in (("MAX_TOPICS", 1), ("MAX_SUBSCRIPTIONS", 1)):
+        monkeypatch.setattr(broker_topics, name, most)
+    with pytest.raises(TooManyTopicsError, match="There are 1 topics already"):
+        orders.topics.put("more")
+    orders.topics.subscribe("orders", "mail", queue="mail")
+    with pytest.raises(TooManySubscriptionsError, match="The topic orders has 1"):
+        orders.topics.subscribe("orders", "audit", queue="audit")
+    monkeypatch.setattr(broker_topics, "MAX_SUBSCRIPTIONS", 9)
+    monkeypatch.setattr(broker_topics, "MAX_TOTAL_SUBSCRIPTIONS", 1)
+    with pytest.raises(TooManySubscriptionsError, match="The broker has 1"):
+        orders.topics.subscribe("orders", "audit", queue="audit")
+    orders.topics.subscribe("orders", "mail", paused=True)
+
+
+def test_listings_have_pages(orders: Broker) -> None:
+    for name in ("b", "a", "c"):
+        orders.topics.put(name)
+    assert [each.name for each in orders.topics.list(after="a", limit=2)] == ["b", "c"]
+    assert [each.name for each in orders.topics.list(lambda name: name != "b", limit=2)] == ["a", "c"]
+    for queue in ("mail", "audit", "dead"):
+        orders.topics.subscribe("orders", queue, queue=queue)
+    page = orders.topics.subscriptions("orders", after="audit", limit=1)
+    assert [each.subscription.name for each in page] == ["dead"]
+
+
+def test_a_snapshot_is_of_its_moment(orders: Broker) -> None:
+    """What changes while a snapshot is made, before the turn of a topic, is not in it."""
+    state = orders.core.state
+    orders.topics.subscribe("orders", "mail", queue="mail")
+    orders.topics.subscribe("orders", "audit", queue="audit")
+    orders.topics.publish("orders", [Publication(NewMessage("x", key="k"))])
+    before = contents_of(state, 0)
+    snapshot = state.begin_snapshot()
+    orders.topics.publish("orders", [Publication(NewMessage("y", key="l"))])
+    orders.topics.subscribe("orders", "mail", paused=True)
+    orders.topics.unsubscribe("orders", "audit")
+    while snapshot.freeze_more():
+        pass
+    loaded = State.load(iter(list(snapshot.chunks())))
+    assert contents_of(loaded, 0) == before
+    snapshot.release()
