@@ -117,7 +117,7 @@ def test_an_attribute_is_set_and_removed(sns: Sns) -> None:
 
 def test_a_topic_that_does_not_exist(sns: Sns) -> None:
     missing = {"TopicArn": topic_arn("missing")}
-    for action, members in {
+    calls: dict[str, dict[str, Any]] = {
         "GetTopicAttributes": {},
         "SetTopicAttributes": {"AttributeName": "DisplayName", "AttributeValue": "x"},
         "ListSubscriptionsByTopic": {},
@@ -127,7 +127,8 @@ def test_a_topic_that_does_not_exist(sns: Sns) -> None:
         "RemovePermission": {"Label": "x"},
         "Publish": {"Message": "x"},
         "PublishBatch": {"PublishBatchRequestEntries": [{"Id": "1", "Message": "x"}]},
-    }.items():
+    }
+    for action, members in calls.items():
         text = refused(sns, "NotFound", action, **missing, **members)
         assert text == "404 NotFound: Topic does not exist", action
     for action in ("TagResource", "UntagResource", "ListTagsForResource"):

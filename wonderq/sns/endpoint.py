@@ -95,7 +95,7 @@ class SnsEndpoint:
         try:
             try:
                 form = form_of(req, body)
-                key = authenticate(self._access, req, body)
+                key = authenticate(self._access, req, body, "sns")
                 called = action_in_form(form)
                 action = _find(called, key)
                 parameters = wire.read_query(form, self._bounds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from wonderq.model.errors import TopicNotFoundError
@@ -180,25 +180,25 @@ def read_boolean(name: str, value: str) -> bool:
 
 def add_permission(context: Context) -> None:
     """Add a statement to the policy of a topic."""
+    topic, label = context.topic(), context.required("Label")
     accounts, actions = context.texts("AWSAccountId"), context.texts("ActionName")
-    label = context.required("Label")
-    _change_policy(context, lambda policy, arn: with_permission(policy, label, accounts, actions, arn))
+    _change_policy(context, topic, lambda policy, arn: with_permission(policy, label, accounts, actions, arn))
 
 
 def remove_permission(context: Context) -> None:
     """Remove a statement from the policy of a topic."""
-    label = context.required("Label")
-    _change_policy(context, lambda policy, arn: without_permission(policy, label, arn))
+    topic, label = context.topic(), context.required("Label")
+    _change_policy(context, topic, lambda policy, arn: without_permission(policy, label, arn))
 
 
-def _change_policy(context: Context, change: Any) -> None:
-    name = context.topic()
+def _change_policy(context: Context, topic: str, change: Callable[[str, str], str]) -> None:
+    """Set the policy of a topic to what ``change`` returns for it and the topic's ARN."""
 
     def changed(info: TopicInfo) -> dict[str, Any]:
-        arn = topic_arn(info.settings.sns.get(REGION, DEFAULT_REGION), name)
+        arn = topic_arn(info.settings.sns.get(REGION, DEFAULT_REGION), topic)
         return {"sns": {**info.settings.sns, "Policy": change(info.settings.sns.get("Policy", ""), arn)}}
 
-    context.topics.change(name, changed)
+    context.topics.change(topic, changed)
 
 
 # Tags
@@ -206,19 +206,21 @@ def _change_policy(context: Context, change: Any) -> None:
 
 def tag_resource(context: Context) -> dict[str, Any]:
     """Add tags to a topic."""
-    tags = _tags(context)
+    topic, tags = _resource(context), _tags(context)
     if not tags:
         raise invalid("Tags", "The request must have this parameter.")
-    return _change_tags(context, lambda before: {**before, **tags})
+    return _change_tags(context, topic, lambda before: {**before, **tags})
 
 
 def untag_resource(context: Context) -> dict[str, Any]:
     """Remove tags of a topic."""
-    keys = context.texts("TagKeys")
-    return _change_tags(context, lambda before: {key: value for key, value in before.items() if key not in keys})
+    topic, keys = _resource(context), context.texts("TagKeys")
+    return _change_tags(context, topic, lambda before: {key: value for key, value in before.items() if key not in keys})
 
 
-def _change_tags(context: Context, change: Any) -> dict[str, Any]:
+def _change_tags(context: Context, topic: str, change: Callable[[Mapping[str, str]], dict[str, str]]) -> dict[str, Any]:
+    """Set the tags of a topic to those that ``change`` returns for them."""
+
     def changed(info: TopicInfo) -> dict[str, Any]:
         tags = change(info.settings.tags)
         if len(tags) > _MAX_TAGS:
@@ -228,7 +230,7 @@ def _change_tags(context: Context, change: Any) -> dict[str, Any]:
         return {"tags": tags}
 
     try:
-        context.topics.change(_resource(context), changed)
+        context.topics.change(topic, changed)
     except TopicNotFoundError as error:
         raise _no_such_resource() from error
     return {}

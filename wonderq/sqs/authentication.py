@@ -18,10 +18,10 @@ from wonderq.sqs.refusals import NOT_SIGNED, UNKNOWN_KEY, check_get
 _HASHED_BYTES = 1 << 20
 
 
-def authenticate(access: Access | None, req: falcon.Request, body: bytes) -> Key:
+def authenticate(access: Access | None, req: falcon.Request, body: bytes, service: str = "sqs") -> Key:
     """Return the key of a request: that of its signature, or ``Authorization: Bearer`` like in the REST API.
 
-    While the broker has no keys, signatures are not even parsed.
+    While the broker has no keys, signatures are not even parsed. A signature must be for the ``service`` of AWS.
 
     Raises:
         SqsError: the request has no valid key, or the key exceeds its rate.
@@ -44,7 +44,7 @@ def authenticate(access: Access | None, req: falcon.Request, body: bytes) -> Key
             raise SqsError("InvalidClientTokenId", UNKNOWN_KEY, 403)
         request = sigv4.Request(req.method, req.path, req.query_string, sigv4.headers_of(req.env), _sha256(body))
         try:
-            sigv4.check(request, signed, key.sqs_secret, datetime.now(UTC))
+            sigv4.check(request, signed, key.sqs_secret, datetime.now(UTC), service)
         except sigv4.SignatureError as error:
             raise SqsError(error.code, str(error), 403) from error
     too_fast = access.check_rate(key)
