@@ -99,7 +99,7 @@ class Signer:
         return loaded
 
     def _write(self, data: bytes) -> None:
-        unfinished = self._file.with_name(f"{self._file.name}.unfinished")
+        unfinished = self._file.with_name(f"{self._file.name}.tmp")
         unfinished.unlink(missing_ok=True)
         fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with open(fd, "wb") as file:
