@@ -230,3 +230,4 @@ def test_the_region_of_an_envelope_is_that_of_the_topic(sns: Sns, topic: str) ->
     found = [json.loads(each) for each in sns.bodies("enveloped")]
     assert [each["TopicArn"] for each in found] == [topic, "arn:aws:sns:us-east-1:000000000000:made-by-rest"]
     assert ["UnsubscribeURL" in each for each in found] == [True, False]
+    assert [each.get("Topic") for each in found] == [None, "made-by-rest"]

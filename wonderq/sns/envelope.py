@@ -34,8 +34,8 @@ class Envelopes:
     def write(self, published: Published, queue: str, body: str, attributes: Mapping[str, Attribute]) -> str:
         """Return the envelope of a message.
 
-        Region and address are those with which an SNS client created the topic. A topic of the REST API has no address,
-        so its envelopes have no URLs unless ``--public-url`` is set.
+        Region and address are those with which an SNS client created the topic. A topic of the REST API has none, so its
+        envelopes have the name of the topic too, and no URLs unless ``--public-url`` is set.
         """
         settings = self._broker.topics.settings_of(published.topic)
         sns = settings.sns if settings is not None else {}
@@ -45,6 +45,8 @@ class Envelopes:
             sequence = self._broker.core.ids.decode_id(published.id)
             if sequence is not None:
                 found["SequenceNumber"] = sequence_number(sequence[1])
+        if REGION not in sns:
+            found["Topic"] = published.topic
         found["TopicArn"] = topic_arn(region, published.topic)
         if published.subject:
             found["Subject"] = published.subject
