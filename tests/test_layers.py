@@ -73,7 +73,12 @@ RULES = {
     "wonderq.openapi": Rule(
         "describes the REST API",
         (
-            *("wonderq.rest.schemas", "wonderq.rest.field_types", "wonderq.rest.error_codes"),
+            *(
+                "wonderq.rest.schemas",
+                "wonderq.rest.topic_schemas",
+                "wonderq.rest.field_types",
+                "wonderq.rest.error_codes",
+            ),
             *("wonderq.auth.roles", "wonderq.model", "wonderq.httpd.errors"),
             "wonderq.__version__",
         ),

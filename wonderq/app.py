@@ -41,6 +41,14 @@ from wonderq.rest.redrive import AllRedrives, Move, RedriveCollection, RedriveRe
 from wonderq.rest.schedules import CronTimes, ScheduleCollection, ScheduleResource
 from wonderq.rest.session import Session
 from wonderq.rest.static_files import StaticFile, StaticPage
+from wonderq.rest.topics import (
+    MatchResource,
+    Publish,
+    SubscriptionCollection,
+    SubscriptionResource,
+    TopicCollection,
+    TopicResource,
+)
 from wonderq.sns.endpoint import SnsEndpoint, is_for_sns
 from wonderq.sns.limits import STRICT as SNS_STRICT
 from wonderq.sns.limits import SnsLimits
@@ -370,6 +378,12 @@ def add_routes(
     app.add_route("/schedules", ScheduleCollection(broker, access))
     app.add_route("/schedules/{schedule}", ScheduleResource(broker, access))
     app.add_route("/cron/times", CronTimes(broker, access))
+    app.add_route("/topics", TopicCollection(broker, access))
+    app.add_route("/topics/{topic}", TopicResource(broker, access))
+    app.add_route("/topics/{topic}/subscriptions", SubscriptionCollection(broker, access))
+    app.add_route("/topics/{topic}/subscriptions/{subscription}", SubscriptionResource(broker, access))
+    app.add_route("/topics/{topic}/publish", Publish(broker, access))
+    app.add_route("/topics/{topic}/match", MatchResource(broker, access))
     app.add_route("/overview", Overview(broker, access, vitals))
     app.add_route("/overview/history", OverviewHistory(broker, access))
     app.add_route("/healthz", health)

@@ -80,6 +80,17 @@ PUT     /schedules/{schedule}   {"missed": "all"}                             40
 PUT     /schedules/{schedule}   {"queue": "secret"}                           401      403      403      403   403      403      403    403
 DELETE  /schedules/{schedule}   -                                             401      403      403      403   403      403      200    404
 GET     /cron/times             ?cron=30%204%20*%20*%20*                      401      403      403      403   200      403      200    200
+GET     /topics                 -                                             401      403      403      200   200      403      200    200
+GET     /topics/{topic}         -                                             401      403      403      200   200      403      200    403
+PUT     /topics/{topic}         {"tags": {}}                                  401      403      403      403   403      403      200    403
+DELETE  /topics/{topic}         -                                             401      403      403      403   403      403      200    403
+POST    /topics/{topic}/publish  {"message": "x"}                             401      201      403      403   403      403      201    403
+POST    /topics/{topic}/match   {"message": "x"}                              401      403      403      200   200      403      200    403
+GET     /topics/{topic}/subscriptions  -                                      401      403      403      200   200      403      200    403
+GET     /topics/{topic}/subscriptions/{subscription}  -                       401      403      403      200   200      403      200    403
+PUT     /topics/{topic}/subscriptions/{subscription}  {"queue": "orders-1"}   401      403      403      403   403      403      200    403
+PUT     /topics/{topic}/subscriptions/{subscription}  {"dead_letter_queue": "secret"}  401  403  403  403  403     403      403    403
+DELETE  /topics/{topic}/subscriptions/{subscription}  -                       401      403      403      403   403      403      200    403
 GET     /metrics                -                                             401      403      403      403   403      200      403    403
 GET     /healthz                -                                             200      200      200      200   200      200      200    200
 HEAD    /healthz                -                                             200      200      200      200   200      200      200    200
@@ -172,6 +183,9 @@ def test_each_call_is_for_those_in_the_table(app_client: Client, credentials: Cr
                 path = path.replace("{redrive_id}", broker.redrives.start(queue, "default"))
             broker.schedules.put("nightly", cron="0 0 * * *", queue="orders-1", body="x")
             path = path.replace("{schedule}", "nightly")
+            broker.topics.put("orders-topic")
+            broker.topics.subscribe("orders-topic", "mine", queue="orders-1")
+            path = path.replace("{topic}", "orders-topic").replace("{subscription}", "mine")
             target, body = (path + fields, None) if fields[0] == "?" else (path, fields if fields != "-" else None)
             reply = app_client(call.method, target, body=body, headers=headers)
             found.setdefault(name, set()).add(reply.status_code)

@@ -55,6 +55,10 @@ REST_CALLS = {
     ("DELETE", "/messages/a7f5325c-e413-8fbc-ada0-759277567d55"): ("receipt",),
     ("PUT", "/queues/a"): ("tags", "retention", "unknown"),
     ("POST", "/queues/a/redrive"): ("contains", "limit"),
+    ("PUT", "/topics/a"): ("tags", "unknown"),
+    ("PUT", "/topics/a/subscriptions/b"): ("filter", "queue", "unknown"),
+    ("POST", "/topics/a/publish"): ("messages", "message", "attributes", "subject", "unknown"),
+    ("POST", "/topics/a/match"): ("message", "attributes", "unknown"),
     ("PUT", "/schedules/a"): ("cron", "message", "attributes", "unknown"),
 }
 

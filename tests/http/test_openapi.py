@@ -151,6 +151,11 @@ def test_each_example_works_and_is_answered_as_described(example: Example) -> No
     if "{redrive_id}" in path:
         path = path.replace("{redrive_id}", client.broker.redrives.start(queue, "default"))
     client.broker.schedules.put("nightly", cron="0 0 * * *", queue="default", body="x")
+    if path.startswith("/topics"):
+        client.broker.topics.put("orders")
+        if operation["operationId"] != "putSubscription":
+            client.broker.topics.subscribe("orders", "mail", queue="default")
+    path = path.replace("{topic}", "orders").replace("{subscription}", "mail")
     path = path.replace("{queue}", queue).replace("{message_id}", claimed["id"]).replace("{schedule}", "nightly")
     if (method, path) == ("DELETE", "/queues/default"):
         path = "/queues/mail"

@@ -11,7 +11,7 @@ import msgpack
 from tests.support.independent_reader import check, records
 
 
-def contents(path: Path, at: int, lengths: list[int], entries: bytes) -> Iterator[dict[str, str]]:
+def contents(path: Path, at: int, lengths: list[int], entries: bytes) -> Iterator[dict[str, Any]]:
     """Yield the body and the headers of each entry."""
     check(sum(lengths) == len(entries), path, at, "the entries are not as long as their lengths say")
     for entry in (entries[end - length : end] for end, length in zip(accumulate(lengths), lengths, strict=True)):

@@ -28,7 +28,7 @@ _SMALL_BYTES = 1 << 14
 #: Paths that name no queue, so that patterns of queues do not apply.
 _WITHOUT_QUEUE = (
     *("/overview", "/overview/history", "/overview/broker", "/queues", "/redrives"),
-    *("/schedules", "/schedules/{schedule}", "/cron/times", "/metrics"),
+    *("/schedules", "/schedules/{schedule}", "/cron/times", "/topics", "/metrics"),
 )
 
 #: Paths whose body may name the queues. `wonderq.rest.resource.Resource.sources` checks them.
@@ -95,6 +95,8 @@ class Access:
             return _forbidden(role, "")
         if template in _ABOUT_ALL_QUEUES and not key.opens(None):
             return _forbidden(role, " for all queues")
+        if "topic" in found[2]:
+            return None if key.opens(found[2]["topic"]) else _forbidden(role, " for this topic")
         if template not in _OTHER_QUEUES and not key.opens(found[2].get("queue", DEFAULT_QUEUE)):
             return _forbidden(role, " for this queue")
         return None

@@ -72,6 +72,12 @@ RULES: dict[str, dict[str, Rule]] = {
     "/schedules": {"GET": "inspect"},
     "/schedules/{schedule}": {"GET": "inspect", "PUT": "admin", "DELETE": "admin"},  # for the queue of its messages
     "/cron/times": {"GET": "inspect"},
+    "/topics": {"GET": "look"},
+    "/topics/{topic}": {"GET": "look", "PUT": "admin", "DELETE": "admin"},
+    "/topics/{topic}/subscriptions": {"GET": "look"},
+    "/topics/{topic}/subscriptions/{subscription}": {"GET": "look", "PUT": "admin", "DELETE": "admin"},  # and the queue
+    "/topics/{topic}/publish": {"POST": "produce"},
+    "/topics/{topic}/match": {"POST": "look"},
     "/metrics": {"GET": "metrics"},
     "/healthz": {"GET": "anybody", "HEAD": "anybody"},
     "/readyz": {"GET": "anybody", "HEAD": "anybody"},

@@ -215,8 +215,8 @@ class Topics:
         assert queue is not None
         return queue
 
-    def subscription(self, topic: str, name: str) -> SubscriptionInfo:
-        """Return a subscription.
+    def subscription(self, topic: str, name: str, permits: Permits = everything) -> SubscriptionInfo:
+        """Return a subscription. One whose queue is not permitted is treated like one that does not exist.
 
         Raises:
             TopicNotFoundError, SubscriptionNotFoundError: it does not exist.
@@ -224,6 +224,8 @@ class Topics:
         with self._core.transaction:
             found = self._find(topic)
             info = self._subscription_info(found, self._find_subscription(found, name))
+            if not permits(info.queue):
+                raise SubscriptionNotFoundError(topic, name)
         self._core.confirm()
         return info
 

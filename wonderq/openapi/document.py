@@ -19,6 +19,7 @@ from wonderq import __version__
 from wonderq.auth.roles import RULES
 from wonderq.httpd.errors import JSON, MSGPACK
 from wonderq.model.queue_names import QUEUE_NAME_PATTERN
+from wonderq.model.topics import SUBSCRIPTION_NAME_PATTERN, TOPIC_NAME_PATTERN
 from wonderq.openapi import response_schemas
 from wonderq.openapi.operation import Operation, Response
 from wonderq.openapi.operations import OPERATIONS, TAGS
@@ -48,6 +49,9 @@ Delivery is at least once: if you do not delete a message before its claim ends,
 _ALTERNATIVES = ("visibility_timeout", "delay", "backoff", "bury")
 _EXCLUDING: _Object = {"not": {"anyOf": [{"required": list(pair)} for pair in combinations(_ALTERNATIVES, 2)]}}
 
+#: Fields of a message that cannot stand beside a batch.
+_OF_A_MESSAGE = ("deliver_at", "attributes", "group", "priority", "traceparent", "tracestate")
+
 _NUMBER = r"^[+-]?([0-9]{1,128}(\.[0-9]{0,128})?|\.[0-9]{1,128})([eE][+-]?[0-9]{1,3})?$"
 _BASE64 = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 
@@ -62,20 +66,7 @@ _MORE: dict[str, _Object] = {
             },
             {
                 "required": ["messages"],
-                "not": {
-                    "anyOf": [
-                        {"required": [name]}
-                        for name in (
-                            "message",
-                            "deliver_at",
-                            "attributes",
-                            "group",
-                            "priority",
-                            "traceparent",
-                            "tracestate",
-                        )
-                    ]
-                },
+                "not": {"anyOf": [{"required": [name]} for name in ("message", *_OF_A_MESSAGE)]},
             },
         ],
     },
@@ -87,6 +78,20 @@ _MORE: dict[str, _Object] = {
             {"properties": {"type": {"pattern": "^Binary"}, "value": {"pattern": _BASE64}}},
         ]
     },
+    "Publish": {
+        "oneOf": [
+            {
+                "required": ["message"],
+                "not": {"anyOf": [{"required": ["messages"]}, {"required": ["delay", "deliver_at"]}]},
+            },
+            {
+                "required": ["messages"],
+                "not": {"anyOf": [{"required": [name]} for name in ("message", *_OF_A_MESSAGE, "subject")]},
+            },
+        ],
+    },
+    "NewPublication": {"not": {"required": ["delay", "deliver_at"]}},
+    "MatchedMessage": {"not": {"required": ["delay", "deliver_at"]}},
     "NewMessage": {"not": {"required": ["delay", "deliver_at"]}},
     "NextMessage": {"not": {"required": ["delay", "deliver_at"]}},
     "Update": _EXCLUDING,
@@ -113,6 +118,16 @@ _PATH_PARAMETERS: dict[str, _Object] = {
         "description": "Name of the schedule: 1 to 80 of `A-Z a-z 0-9 _ -`.",
         "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]+$", "minLength": 1, "maxLength": 80},
         "example": "nightly",
+    },
+    "topic": {
+        "description": "Name of the topic: 1 to 256 of `A-Z a-z 0-9 _ -`. It may end in `.fifo`.",
+        "schema": {"type": "string", "pattern": f"^({TOPIC_NAME_PATTERN})$"},
+        "example": "orders",
+    },
+    "subscription": {
+        "description": "Name of the subscription: 1 to 80 of `A-Z a-z 0-9 _ -`.",
+        "schema": {"type": "string", "pattern": f"^({SUBSCRIPTION_NAME_PATTERN})$"},
+        "example": "mail",
     },
 }
 
@@ -210,7 +225,7 @@ def _with_general_codes(operation: Operation) -> Operation:
             codes.append("missing_field")
     if "{" in operation.path:
         codes.append("path_not_found")  # for a name that is empty or contains a slash
-    if "{queue}" not in operation.path:
+    if "{queue}" not in operation.path and operation.tag != "Topics":
         codes = [code for code in codes if code != "queue_not_found"]  # `default` always exists
     if role_of(operation.method, operation.path) != "anybody":
         codes += ("unauthorized", "forbidden")

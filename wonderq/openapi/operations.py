@@ -18,6 +18,7 @@ from wonderq.openapi.operation import (
     Operation,
     Response,
 )
+from wonderq.openapi.topic_operations import TOPICS
 from wonderq.rest import schemas
 from wonderq.rest.field_types import EXAMPLE_ID, EXAMPLE_REDRIVE_ID
 
@@ -27,6 +28,7 @@ TAGS = {
     "Queues": "Create, configure, inspect, purge and delete queues.",
     "Redrive": "Move dead letters back to their source queues, or messages to another queue.",
     "Schedules": "Produce messages at fixed times.",
+    "Topics": "Publish a message once, for every queue that has subscribed.",
     "Overview": "Figures and problems of all queues, for people; the dashboard and `wonderq top` show them.",
     "Health": "Endpoints for load balancers, supervisors and Prometheus.",
     "Documentation": "This document.",
@@ -485,4 +487,5 @@ OPERATIONS = [
     ),
     *_REDRIVE,
     *_SCHEDULES,
+    *TOPICS,
 ]

@@ -194,7 +194,8 @@ def _type_text(document: _Object, schema: _Object) -> str:
         return f"array of: {_type_text(document, schema['items'])}"
     text: str = escape(schema["type"])
     if text == "object" and "required" not in schema:
-        return f"object of name to {_type_text(document, schema['additionalProperties'])}"
+        values = schema.get("additionalProperties")
+        return "object" if values is None else f"object of name to {_type_text(document, values)}"
     if text == "object":
         return f"object of {', '.join(f'<code>{escape(name)}</code>' for name in schema['required'])}"
     if "maximum" in schema and schema["maximum"] < _ANY_INTEGER:

@@ -14,9 +14,10 @@ import msgspec
 from wonderq.httpd.errors import JSON, MSGPACK, RequestError, encode_json
 from wonderq.httpd.structure import UNCHECKED_BYTES, Bounds, check_structure
 from wonderq.model.limits import ESCAPED_BYTES, Limits
+from wonderq.rest import schemas, topic_schemas
 from wonderq.rest.explain import explain
 from wonderq.rest.masks import check_written
-from wonderq.rest.schemas import ENTRIES, Attributes
+from wonderq.rest.schemas import Attributes
 from wonderq.runtime.fibers import took
 
 _T = TypeVar("_T", bound=msgspec.Struct)
@@ -33,6 +34,9 @@ _SCANNED_BYTES_PER_STEP = 1000
 
 #: Characters of a message of msgspec that are read, at its beginning and at its end.
 _ERROR_CHARACTERS = 2000
+
+#: The lists of a batch by the type of the request.
+ENTRIES = schemas.ENTRIES | topic_schemas.ENTRIES
 
 _inspection_lock = threading.Lock()
 

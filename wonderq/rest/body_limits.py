@@ -32,6 +32,8 @@ def body_limit(router: CompiledRouter, limits: Limits, *, sqs_batch_bytes: int) 
         "/messages/{message_id}": ESCAPED_BYTES * limits.message_bytes + _OTHER_BYTES,
         "/messages/next": (_RECEIPT_BYTES + 2 * MAX_ERROR_BYTES) * limits.batch_messages + _OTHER_BYTES,
         "/messages/delete": _RECEIPT_BYTES * limits.batch_messages + _OTHER_BYTES,
+        "/topics/{topic}/publish": batch,
+        "/topics/{topic}/match": ESCAPED_BYTES * limits.message_bytes + _OTHER_BYTES,
         **dict.fromkeys(("/", *SQS_ADDRESSES), sqs),
     }
 

@@ -44,6 +44,8 @@ ERROR_CODES = {
         (404,), "The queue has no redrive with this id. Only the last ten that ended are kept."
     ),
     "schedule_not_found": ErrorCode((404,), "No schedule has this name."),
+    "topic_not_found": ErrorCode((404,), "No topic has this name."),
+    "subscription_not_found": ErrorCode((404,), "The topic has no subscription of this name."),
     "path_not_found": ErrorCode((404,), "The API has no such path."),
     "method_not_allowed": ErrorCode((405,), "The path does not support this method; `Allow` lists those it supports."),
     "request_timeout": ErrorCode((408,), "The request arrived too slowly."),
@@ -57,6 +59,7 @@ ERROR_CODES = {
     "version_conflict": ErrorCode((409,), "The message has another version than `if_version`. Nothing was changed."),
     "queue_draining": ErrorCode((409,), "The queue is draining and accepts no new messages."),
     "queue_not_deletable": ErrorCode((409,), "The queue `default` cannot be deleted."),
+    "already_subscribed": ErrorCode((409,), "The queue has another subscription of the topic."),
     "redrive_running": ErrorCode((409,), "Another redrive of this queue is running."),
     "message_too_large": ErrorCode((413,), "A message exceeds 1 MiB or the configured limit."),
     "batch_too_large": ErrorCode((413,), "A batch exceeds 1000 entries, 16 MiB or the configured limit."),
@@ -89,6 +92,10 @@ ERROR_CODES = {
     "too_many_queues": ErrorCode((507,), "The limit of queues is reached."),
     "too_many_keys": ErrorCode((507,), "The limit of remembered idempotency keys and attempts is reached.", 5),
     "too_many_schedules": ErrorCode((507,), "The limit of 1000 schedules is reached."),
+    "too_many_topics": ErrorCode((507,), "The limit of 10,000 topics is reached."),
+    "too_many_subscriptions": ErrorCode(
+        (507,), "The limit of 10,000 subscriptions of a topic, or of 100,000 in all, is reached."
+    ),
     "queue_full": ErrorCode((507,), "The queue has reached its limit of messages or bytes.", 5),
     "broker_full": ErrorCode((507,), "The broker has reached its limit of messages or bytes.", 5),
     "disk_full": ErrorCode((507,), "The disk is full. Nothing was changed.", 30),

@@ -103,6 +103,8 @@ def _expected(kind: inspect.Type) -> str:
             return (
                 f"an object with the fields {', '.join(field.encode_name for field in fields)}" if fields else "empty"
             )
+        case inspect.NoneType():
+            return "null"
         case inspect.UnionType(types=types):
             return ", or ".join(_expected(_without_details(each)[0]) for each in types)
     raise TypeError(f"no request has a field of the type {kind}")
