@@ -46,6 +46,7 @@ def test_every_operator_is_told() -> None:
     [
         ("keys, without", filters.MAX_KEYS),
         ("combinations", filters.MAX_COMBINATIONS),
+        ("keys, values and operators", filters.MAX_PARTS),
         ("size", filters.MAX_POLICY_BYTES >> 10),
         ("numbers of a policy", filters_conditions.MAX_NUMBER),
         ("points of all", filters_conditions.MAX_WILDCARD_POINTS),

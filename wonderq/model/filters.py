@@ -40,6 +40,9 @@ MAX_COMBINATIONS = 150
 """Most combinations of values: the product of the numbers of values of all keys, each multiplied by the depth of its
 key; for an ``$or``, the sum of its alternatives."""
 
+MAX_PARTS = 2000
+"""Most keys, values and operators of a policy together. SNS has no such limit; it bounds the time of an evaluation."""
+
 MAX_POLICY_BYTES = 256 << 10
 """Largest policy, as JSON in UTF-8."""
 
@@ -167,6 +170,7 @@ def compile_filter(policy: object, scope: Scope) -> Filter:
             f"Filter policy can not have more than {MAX_KEYS} keys. This one has {len(policy)}: leave some out, or use "
             "several subscriptions."
         )
+    _check_parts(policy)
     try:
         keys = _Keys(policy, scope)
         size = len(json.dumps(policy, ensure_ascii=False).encode(errors="replace"))
@@ -182,6 +186,26 @@ def compile_filter(policy: object, scope: Scope) -> Filter:
             f"{MAX_WILDCARD_POINTS} are allowed: use fewer patterns with a wildcard, or prefix and suffix."
         )
     return Filter(scope, keys)
+
+
+def _check_parts(policy: object) -> None:
+    """Check the number of parts of a policy, before they are compiled.
+
+    Raises:
+        FilterPolicyError: there are too many.
+    """
+    waiting = [policy]
+    parts = 0
+    while waiting:
+        each = waiting.pop()
+        children = each.values() if isinstance(each, dict) else each if isinstance(each, list) else ()
+        parts += len(children)
+        if parts > MAX_PARTS:
+            raise FilterPolicyError(
+                f"Filter policy is too complex. It has more than {MAX_PARTS} keys, values and operators: use fewer, or "
+                "several subscriptions."
+            )
+        waiting += children
 
 
 def _nested(key: str, value: dict[str, Any], scope: Scope, depth: int) -> _Keys:

@@ -25,6 +25,9 @@ _DEFAULT_ACTIONS = (
     "Publish",
 )
 _ACTIONS = frozenset((*_DEFAULT_ACTIONS, "ListTagsForResource", "TagResource", "UntagResource", "*"))
+MAX_CHARACTERS = 256 << 10
+"""Longest policy of any kind as text. It is decoded in one step."""
+
 _LABEL = re.compile(r"[A-Za-z0-9_-]{1,80}")
 _AWS_ACCOUNT = re.compile(r"[0-9]{12}")
 
@@ -36,11 +39,11 @@ def json_object(attribute: str, value: str) -> dict[str, Any]:
         SnsError: it is none.
     """
     try:
-        found = json.loads(value)
+        found = json.loads(value) if len(value) <= MAX_CHARACTERS else None
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise invalid(f"{attribute}: failed to parse JSON. Send a JSON object.")
+        raise invalid(f"{attribute}: failed to parse JSON. Send a JSON object of at most {MAX_CHARACTERS} characters.")
     return found
 
 

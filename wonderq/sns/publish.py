@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wonderq.model.errors import TopicNotFoundError
+from wonderq.model.filters_json import decode
 from wonderq.model.messages import NewMessage, size_of
 from wonderq.model.topics import MAX_SUBJECT_CHARACTERS, Publication, PublishResult, is_fifo
 from wonderq.runtime.fibers import took
@@ -154,8 +154,8 @@ def _body(given: Mapping[str, Any]) -> str:
         raise invalid("Empty message")
     if structure == "json":
         try:
-            parts = json.loads(message)
-        except (ValueError, RecursionError) as error:
+            parts = decode(message, took)
+        except ValueError as error:
             raise invalid("Message Structure - JSON message body failed to parse") from error
         if not isinstance(parts, dict) or not isinstance(parts.get(_DEFAULT), str):
             raise invalid("Message Structure - No default entry in JSON message body")
