@@ -66,7 +66,7 @@ RULES = {
         "translation of the SNS protocol; never rest",
         (
             *("wonderq.auth", "wonderq.broker", "wonderq.httpd", "wonderq.model", "wonderq.runtime.fibers"),
-            *("wonderq.sqs", _STORAGE, "wonderq_storage.disk"),
+            *("wonderq.runtime.offload", "wonderq.sqs", _STORAGE, "wonderq_storage.disk"),
         ),
         ("cryptography", "falcon"),
     ),

@@ -6,6 +6,7 @@ import json
 import logging
 from base64 import b64decode
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -85,6 +86,14 @@ def test_the_key_is_kept_and_only_its_owner_reads_it(key_file: Path) -> None:
     assert [each.name for each in key_file.parent.iterdir()] == [signing.KEY_FILE]
     first, second = (Signer(key_file).sign({"Type": "Notification"}, "2") for _ in range(2))
     assert first == second
+
+
+def test_requests_at_once_make_one_key(tmp_path: Path) -> None:
+    signer = Signer(tmp_path / "key")
+    with ThreadPoolExecutor(4) as pool:
+        signatures = list(pool.map(lambda _: signer.sign({"Type": "Notification"}, "1"), range(4)))
+    assert signatures[0] is not None
+    assert set(signatures) == {Signer(tmp_path / "key").sign({"Type": "Notification"}, "1")}
 
 
 def test_without_the_library_envelopes_are_not_signed(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wonderq.runtime.fibers import took
+from wonderq.runtime.offload import BlockingPool
 from wonderq_storage.disk import Disk
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Signer:
         self._now = now
         self._key: SigningKey | None = None
         self._is_able = find_spec("cryptography") is not None
+        self._pool = BlockingPool(1)  # the library and a new key take tenths of a second; one thread makes one key
 
     def sign(self, notification: Mapping[str, str], version: str) -> tuple[str, str] | None:
         """Return the signature of a notification and the path of the certificate; None if this broker cannot sign.
@@ -71,16 +73,21 @@ class Signer:
 
     def _find(self) -> SigningKey | None:
         if self._key is None and self._is_able:
-            try:
-                self._key = self._load()
-            except (OSError, ValueError) as error:
-                self._is_able = False
-                logger.warning(
-                    "notifications are not signed: %s cannot be used: %s. Correct or remove the file, then restart.",
-                    self._file,
-                    error,
-                )
+            self._pool.run(self._try_to_load)
         return self._key
+
+    def _try_to_load(self) -> None:
+        if self._key is not None or not self._is_able:
+            return  # another request has waited for it too
+        try:
+            self._key = self._load()
+        except (OSError, ValueError) as error:
+            self._is_able = False
+            logger.warning(
+                "notifications are not signed: %s cannot be used: %s. Correct or remove the file, then restart.",
+                self._file,
+                error,
+            )
 
     def _load(self) -> SigningKey:
         """Read the file, or make it.
