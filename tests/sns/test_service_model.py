@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,7 @@ REFUSED = {
 IGNORED = {"ReturnSubscriptionArn": "every subscription is confirmed, so the ARN is always returned"}
 
 
+@cache
 def literals() -> set[str]:
     """Return the texts in the source of the package, and in the attributes of messages that it shares with SQS."""
     folder = Path(wonderq.sns.__file__).parent
