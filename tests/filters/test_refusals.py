@@ -172,4 +172,13 @@ def test_deep_nesting_is_refused() -> None:
 
 
 def test_a_sentence_repeats_only_the_beginning_of_a_value() -> None:
-    assert len(refusal({"key": [{"numeric": ["x" * 10_000, 1]}]})) < 500
+    policies: list[object] = [
+        {"key": [{"numeric": ["x" * 10_000, 1]}]},
+        {"x" * 10_000: ["a", {"prefix": 1}]},
+        {"x" * 10_000: "a"},
+        {"x" * 10_000: []},
+        {"x" * 10_000: {}},
+        {"x" * 10_000: [1] * 151},
+    ]
+    for policy in policies:
+        assert len(refusal(policy)) < 500

@@ -23,6 +23,7 @@ from wonderq.model.filters_conditions import (
     OPERATORS,
     Conditions,
     FilterPolicyError,
+    key_as_text,
     shown,
     wildcard_points,
 )
@@ -113,8 +114,8 @@ class _Keys:
                 self.combinations *= len(value) * depth
             if self.combinations > MAX_COMBINATIONS:
                 raise FilterPolicyError(
-                    f'Filter policy is too complex. With "{key}" it has {self.combinations} combinations of '
-                    f"values, and at most {MAX_COMBINATIONS} are allowed: use fewer values, or several subscriptions."
+                    f'Filter policy is too complex. With "{key_as_text(key)}" it has {self.combinations} combinations '
+                    f"of values, and at most {MAX_COMBINATIONS} are allowed: use fewer values, or several subscriptions."
                 )
         self.size: int = sum(len(each.given) for each in self._conditions) + sum(each.size for each in self._children())
         self.wildcard_points: int = sum(wildcard_points(each.wildcards) for each in self._conditions) + sum(
@@ -143,7 +144,7 @@ class _Keys:
             values = _scalars(source.get(conditions.key, _MISSING), subject)
             if not conditions.match(values, subject.spend):
                 needs = f"and the filter needs {conditions.shown}"
-                name = f'The {place} "{path}{conditions.key}"'
+                name = f'The {place} "{path}{key_as_text(conditions.key)}"'
                 if not values:
                     return f"{name} is missing or has no value, {needs}."
                 return f"{name} is {shown(values[0] if len(values) == 1 else list(values))}, {needs}."
@@ -151,8 +152,8 @@ class _Keys:
             objects = _objects(source.get(name), subject)
             if not any(keys.match(each, subject) for each in objects):
                 if len(objects) > 1:
-                    return f'No object in the list "{path}{name}" matches all keys of the filter.'
-                return keys.explain(objects[0], subject, place, f"{path}{name}.")
+                    return f'No object in the list "{path}{key_as_text(name)}" matches all keys of the filter.'
+                return keys.explain(objects[0], subject, place, f"{path}{key_as_text(name)}.")
         where = f' of "{path[:-1]}"' if path else ""
         return f"No alternative of the filter's $or{where} matches."
 
@@ -213,12 +214,16 @@ def _nested(key: str, value: dict[str, Any], scope: Scope, depth: int) -> _Keys:
     if scope == "attributes":
         raise FilterPolicyError(
             f"Filter policy scope MessageAttributes does not support nested filter policy. Write the conditions "
-            f'of "{key}" as a list, or filter on the body.'
+            f'of "{key_as_text(key)}" as a list, or filter on the body.'
         )
     if not value:
-        raise FilterPolicyError(f'Empty objects are not allowed. Give "{key}" a key, or leave it out of the policy.')
+        raise FilterPolicyError(
+            f'Empty objects are not allowed. Give "{key_as_text(key)}" a key, or leave it out of the policy.'
+        )
     if depth > MAX_COMBINATIONS:
-        raise FilterPolicyError(f'Filter policy is too complex. "{key}" is nested too deeply: use fewer levels.')
+        raise FilterPolicyError(
+            f'Filter policy is too complex. "{key_as_text(key)}" is nested too deeply: use fewer levels.'
+        )
     return _Keys(value, scope, depth)
 
 
