@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from wonderq.client.administration import QueueInfo, Redrive, Schedule
     from wonderq.client.async_message import AsyncMessage
     from wonderq.client.async_queue import AsyncQueue
+    from wonderq.client.async_topic import AsyncTopic
     from wonderq.client.asynchronous import AsyncClient
     from wonderq.client.claims import Finished, Next, Release, ToDeadLetters
     from wonderq.client.errors import (
@@ -30,6 +31,15 @@ if TYPE_CHECKING:
     from wonderq.client.sync import Client
     from wonderq.client.sync_message import Message
     from wonderq.client.sync_queue import Queue
+    from wonderq.client.sync_topic import Topic
+    from wonderq.client.topics import (
+        Match,
+        Published,
+        SubscriptionFields,
+        SubscriptionInfo,
+        TopicInfo,
+        TopicSettings,
+    )
     from wonderq.tasks.app import App
     from wonderq.tasks.task import Task
     from wonderq.worker.context import Context
@@ -44,6 +54,7 @@ __all__ = [
     "AsyncClient",
     "AsyncMessage",
     "AsyncQueue",
+    "AsyncTopic",
     "Client",
     "Contents",
     "Context",
@@ -54,12 +65,14 @@ __all__ = [
     "Forbidden",
     "Invalid",
     "LeaseLost",
+    "Match",
     "Message",
     "MessageOptions",
     "Middleware",
     "Next",
     "NotFound",
     "Poll",
+    "Published",
     "Queue",
     "QueueFull",
     "QueueInfo",
@@ -72,9 +85,14 @@ __all__ = [
     "Sent",
     "StaleReceipt",
     "Stopping",
+    "SubscriptionFields",
+    "SubscriptionInfo",
     "Task",
     "ToDeadLetters",
     "TooMany",
+    "Topic",
+    "TopicInfo",
+    "TopicSettings",
     "Unauthorized",
     "Unreachable",
     "WonderQError",
@@ -86,6 +104,7 @@ _MODULES = {
     "wonderq.client.administration": ("QueueInfo", "Redrive", "Schedule"),
     "wonderq.client.async_message": ("AsyncMessage",),
     "wonderq.client.async_queue": ("AsyncQueue",),
+    "wonderq.client.async_topic": ("AsyncTopic",),
     "wonderq.client.asynchronous": ("AsyncClient",),
     "wonderq.client.claims": ("Finished", "Next", "Release", "ToDeadLetters"),
     "wonderq.client.failures": ("Failure",),
@@ -95,6 +114,10 @@ _MODULES = {
     "wonderq.client.sync": ("Client",),
     "wonderq.client.sync_message": ("Message",),
     "wonderq.client.sync_queue": ("Queue",),
+    "wonderq.client.sync_topic": ("Topic",),
+    "wonderq.client.topics": (
+        *("Match", "Published", "SubscriptionFields", "SubscriptionInfo", "TopicInfo", "TopicSettings"),
+    ),
     "wonderq.tasks.app": ("App",),
     "wonderq.tasks.task": ("Task",),
     "wonderq.worker.context": ("Context",),

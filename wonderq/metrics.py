@@ -126,6 +126,7 @@ class BrokerCollector(Collector):
         yield from self._clock()
         yield from self._queues()
         yield from self._operations()
+        yield from self._topics()
         errors = CounterMetricFamily(
             "wonderq_refusals", "Number of refused requests and connections, by error code.", labels=["code"]
         )
@@ -226,6 +227,19 @@ class BrokerCollector(Collector):
             _add(time_to_claim, [queue], counters.time_to_claim_ms, 1000)
             _add(lifetime, [queue], counters.lifetime_ms, 1000)
         yield from (calls, messages, dead, time_to_claim, lifetime)
+
+    def _topics(self) -> Iterator[Metric]:
+        counters = self._broker.counters
+        yield GaugeMetricFamily("wonderq_topics", "Number of existing topics.", self._broker.topics.count)
+        messages = CounterMetricFamily(
+            "wonderq_topic_messages",
+            "Number of messages published, of those that queues got of them, and of those that queues refused.",
+            labels=["operation", "topic"],
+        )
+        for topic, each in counters.named_topics():
+            for operation, count in (("publish", each.published), ("deliver", each.deliveries), ("skip", each.skips)):
+                messages.add_metric([operation, topic], count)
+        yield messages
 
     def _housekeeping(self) -> Iterator[Metric]:
         broker, counters = self._broker, self._broker.counters

@@ -82,6 +82,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBroker]
 
 def test_the_documentation_has_each_metric_of_a_broker_and_no_other(running: RunningBroker) -> None:
     wire = Wire(running.host, running.port)
+    wire("PUT", "/topics/orders", json={})
+    wire("POST", "/topics/orders/publish", json={"message": "x"})
     for target in ("/messages/delete", "/nowhere"):  # for those that need a refusal
         wire("POST", target, json={"receipts": ["x"]})
     text = scrape(wire).text
@@ -479,3 +481,25 @@ def test_each_help_text_has_the_unit(running: RunningBroker) -> None:
             assert re.match("Bytes |Free bytes ", said), f"{name}: {said}"
         else:
             assert re.match("Number |Maximum number |(Always )?1", said), f"{name}: {said}"
+
+
+def test_what_is_published_is_counted_by_topic(client: Client) -> None:
+    for queue in ("a", "b"):
+        client.broker.put_queue(queue)
+    for topic in ("orders", "events"):
+        client("PUT", f"/topics/{topic}", json={})
+        for queue in ("a", "b"):
+            client("PUT", f"/topics/{topic}/subscriptions/{queue}", json={"queue": queue, "when_full": "skip"})
+    client.broker.put_queue("b", draining=True)
+    client("POST", "/topics/orders/publish", json={"messages": ["x", "y"]})
+    found = scrape(client)
+    assert found("wonderq_topics") == 2
+    for operation in ("publish", "deliver", "skip"):
+        assert found("wonderq_topic_messages_total", operation=operation, topic="orders") == 2
+    for number in range(101):
+        client.broker.topics.put(f"t{number}")
+        client("POST", f"/topics/t{number}/publish", json={"message": "x"})
+    found = scrape(client)
+    assert len(found.labels("wonderq_topic_messages_total", "topic")) == 101
+    others = [name for name in found.labels("wonderq_topic_messages_total", "topic") if name == "(others)"]
+    assert [found("wonderq_topic_messages_total", operation="publish", topic=name) for name in others] == [3]

@@ -143,6 +143,19 @@ class BrokerCounters:
         """Return the counters of a topic."""
         return self.by_topic.setdefault(topic, TopicCounters())
 
+    def named_topics(self) -> list[tuple[str, TopicCounters]]:
+        """Return the counters of the first `NAMED_QUEUES` topics by name, and the sums of the others under one name."""
+        topics = list(self.by_topic.items())
+        named, others = topics[:NAMED_QUEUES], topics[NAMED_QUEUES:]
+        if others:
+            rest = TopicCounters()
+            for _, each in others:
+                rest.published += each.published
+                rest.deliveries += each.deliveries
+                rest.skips += each.skips
+            named.append((OTHER_QUEUES, rest))
+        return named
+
     def named(self) -> list[tuple[str, QueueCounters]]:
         """Return the counters of all queues, each with the name to show."""
         return [*self.by_queue.items(), *([(OTHER_QUEUES, self.others)] if self._any_others else [])]

@@ -55,6 +55,11 @@ class Topics:
 
     # Topics
 
+    @property
+    def count(self) -> int:
+        """Number of topics."""
+        return len(self._core.state.topics)
+
     def put(self, name: str, /, **settings: Any) -> tuple[TopicInfo, bool]:
         """Create a topic, or change the given `TopicSettings` of one; return it and whether it is new.
 

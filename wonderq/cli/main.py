@@ -8,7 +8,7 @@ import os
 import sys
 
 from wonderq import __version__
-from wonderq.cli import clock, copies, demo, folders, keys, messages, nats, queues, serve, tasks, top, worker
+from wonderq.cli import clock, copies, demo, folders, keys, messages, nats, queues, serve, tasks, top, topics, worker
 from wonderq.cli.arguments import (
     EXIT_CODES,
     INTERRUPTED,
@@ -27,7 +27,7 @@ from wonderq.folder.lock import FolderError
 from wonderq_storage import StorageError
 from wonderq_storage.errors import remedy
 
-_COMMAND_MODULES = (serve, messages, queues, top, tasks, worker, keys, folders, copies, clock, nats, demo)
+_COMMAND_MODULES = (serve, messages, queues, topics, top, tasks, worker, keys, folders, copies, clock, nats, demo)
 
 
 def main(arguments: list[str] | None = None) -> int:

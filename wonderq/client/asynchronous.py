@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
-from wonderq.client import administration, calls, claims
+from wonderq.client import administration, calls, claims, topics
 from wonderq.client.administration import QueueInfo, Schedule
 from wonderq.client.async_engine import AsyncEngine
 from wonderq.client.async_message import AsyncMessage
 from wonderq.client.async_queue import AsyncQueue
+from wonderq.client.async_topic import AsyncTopic
 from wonderq.client.bodies import Body
 from wonderq.client.calls import Call
 from wonderq.client.claims import Claim, Finish, Next, Queues, Received, Release, ToDeadLetters
@@ -20,6 +21,7 @@ from wonderq.client.messages import AttributeValue, Contents
 from wonderq.client.polls import Poll
 from wonderq.client.requests import Request
 from wonderq.client.sync import Client
+from wonderq.client.topics import TopicInfo
 
 T = TypeVar("T")
 
@@ -88,6 +90,21 @@ class AsyncClient:
         found: list[QueueInfo] = []
         while True:
             page = await self.do(administration.queues(prefix, found[-1].name if found else ""))
+            found += page
+            if len(page) < calls.PAGE:
+                return found
+
+    # Topics
+
+    def topic(self, name: str) -> AsyncTopic:
+        """Return a topic by its name. This asks the broker nothing."""
+        return AsyncTopic(self._engine, name)
+
+    async def topics(self) -> list[TopicInfo]:
+        """Return the topics that the key opens, by name."""
+        found: list[TopicInfo] = []
+        while True:
+            page = await self.do(topics.topics(found[-1].name if found else ""))
             found += page
             if len(page) < calls.PAGE:
                 return found

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
-from wonderq.client import administration, calls, claims
+from wonderq.client import administration, calls, claims, topics
 from wonderq.client.administration import QueueInfo, Schedule
 from wonderq.client.bodies import Body
 from wonderq.client.calls import Call
@@ -19,6 +19,8 @@ from wonderq.client.requests import Request
 from wonderq.client.sync_engine import Engine
 from wonderq.client.sync_message import Message
 from wonderq.client.sync_queue import Queue
+from wonderq.client.sync_topic import Topic
+from wonderq.client.topics import TopicInfo
 
 T = TypeVar("T")
 
@@ -105,6 +107,21 @@ class Client:
         found: list[QueueInfo] = []
         while True:
             page = self.do(administration.queues(prefix, found[-1].name if found else ""))
+            found += page
+            if len(page) < calls.PAGE:
+                return found
+
+    # Topics
+
+    def topic(self, name: str) -> Topic:
+        """Return a topic by its name. This asks the broker nothing."""
+        return Topic(self._engine, name)
+
+    def topics(self) -> list[TopicInfo]:
+        """Return the topics that the key opens, by name."""
+        found: list[TopicInfo] = []
+        while True:
+            page = self.do(topics.topics(found[-1].name if found else ""))
             found += page
             if len(page) < calls.PAGE:
                 return found

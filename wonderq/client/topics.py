@@ -1,0 +1,177 @@
+"""Calls for topics, with the types of their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal, TypedDict
+from urllib.parse import quote
+
+import msgspec
+
+from wonderq.client.bodies import Body
+from wonderq.client.calls import PAGE, Call, call
+from wonderq.client.fields import MessageOptions, message_fields
+from wonderq.client.requests import Request, read_answer, with_query
+
+
+class TopicInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A topic."""
+
+    name: str = msgspec.field(name="topic")
+    settings: dict[str, Any]
+    """Settings, with the names of `TopicSettings`."""
+    created_at: datetime
+    subscriptions: int
+    """Number of subscriptions."""
+    published: int
+    """Number of messages that were ever published to it."""
+
+
+class SubscriptionInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A subscription of a topic."""
+
+    name: str = msgspec.field(name="subscription")
+    topic: str
+    queue: str
+    raw: bool
+    filter: dict[str, Any] | None
+    filter_scope: str
+    dead_letter_queue: str
+    paused: bool
+    when_full: str
+    created_at: datetime
+    delivered: int
+    """Messages that its queue got since the broker started."""
+    skipped: int
+    """Messages that its queue refused since the broker started."""
+
+
+class Published(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that every queue that wants it has, durably."""
+
+    id: str
+    """Id of the publication. In each queue, the message has an id of its own."""
+    queues: int
+    """Number of queues that have the message."""
+    skipped: int
+    """Number of queues that refused the message and were passed over."""
+    duplicate: bool = False
+    """Whether its idempotency key was used before. Then no queue got it, and the id is the earlier one's."""
+
+
+class Match(msgspec.Struct, frozen=True):
+    """What a publish would do with one subscription."""
+
+    subscription: str
+    queue: str
+    matches: bool
+    reason: str
+    """Why its queue would not get the message; empty if it would."""
+
+
+class TopicSettings(TypedDict, total=False):
+    """Settings of a topic. Durations are in seconds."""
+
+    content_deduplication: bool
+    deduplication_window: float
+    tags: dict[str, str]
+
+
+class SubscriptionFields(TypedDict, total=False):
+    """Fields of a subscription, as docs/TOPICS.md describes them."""
+
+    raw: bool
+    filter: dict[str, Any] | None
+    filter_scope: Literal["attributes", "body"]
+    dead_letter_queue: str
+    paused: bool
+    when_full: Literal["fail", "skip"]
+
+
+class _Results(msgspec.Struct):
+    results: list[Published]
+
+
+for _answer in (Published, _Results):  # see `wonderq.client.requests`
+    msgspec.json.Decoder(_answer)
+
+
+def topics(after: str) -> Call[list[TopicInfo]]:
+    """List a page of topics by name."""
+    return call(Request.of("GET", with_query("/topics", {"after": after or None, "limit": PAGE})), list[TopicInfo])
+
+
+def info(topic: str) -> Call[TopicInfo]:
+    """Get a topic."""
+    return call(Request.of("GET", _path(topic)), TopicInfo)
+
+
+def configure(topic: str, settings: TopicSettings) -> Call[TopicInfo]:
+    """Create a topic, or change the given settings."""
+    return call(Request.of("PUT", _path(topic), settings), TopicInfo)
+
+
+def drop(topic: str) -> Call[Any]:
+    """Delete a topic."""
+    return call(Request.of("DELETE", _path(topic)), Any)
+
+
+def subscriptions(topic: str, after: str) -> Call[list[SubscriptionInfo]]:
+    """List a page of subscriptions by name."""
+    query = {"after": after or None, "limit": PAGE}
+    return call(Request.of("GET", with_query(_path(topic, "/subscriptions"), query)), list[SubscriptionInfo])
+
+
+def subscribe(topic: str, name: str, queue: str | None, fields: SubscriptionFields) -> Call[SubscriptionInfo]:
+    """Create a subscription, or change the given fields of one."""
+    more = {} if queue is None else {"queue": queue}
+    return call(Request.of("PUT", _subscription_path(topic, name), {**fields, **more}), SubscriptionInfo)
+
+
+def subscription(topic: str, name: str) -> Call[SubscriptionInfo]:
+    """Get a subscription."""
+    return call(Request.of("GET", _subscription_path(topic, name)), SubscriptionInfo)
+
+
+def unsubscribe(topic: str, name: str) -> Call[Any]:
+    """Delete a subscription."""
+    return call(Request.of("DELETE", _subscription_path(topic, name)), Any)
+
+
+def publish(topic: str, body: Body, options: MessageOptions, subject: str | None) -> Call[Published]:
+    """Publish a message. Without a key, it is not repeated: a second publish would add it a second time."""
+    fields = _fields(body, options, subject)
+    request = Request.of("POST", _path(topic, "/publish"), fields, repeatable="idempotency_key" in fields)
+    return call(request, Published)
+
+
+def publish_together(
+    topic: str, messages: Sequence[Body | tuple[Body, MessageOptions]], key: str | None
+) -> Call[list[Published]]:
+    """Publish messages in one step. Only messages that all have keys are repeated."""
+    batch = [message_fields(*each) if isinstance(each, tuple) else message_fields(each) for each in messages]
+    fields: dict[str, Any] = {"messages": batch}
+    if key is not None:
+        fields["idempotency_key"] = key
+    repeatable = key is not None or all("idempotency_key" in each for each in batch)
+    request = Request.of("POST", _path(topic, "/publish"), fields, repeatable=repeatable)
+    return Call(request, lambda answer: read_answer(answer, _Results).results)
+
+
+def match(topic: str, body: Body, options: MessageOptions) -> Call[list[Match]]:
+    """Ask which subscriptions a message would match."""
+    return call(Request.of("POST", _path(topic, "/match"), _fields(body, options, None)), list[Match])
+
+
+def _fields(body: Body, options: MessageOptions, subject: str | None) -> Mapping[str, Any]:
+    more = {} if subject is None else {"subject": subject}
+    return {**message_fields(body, options), **more}
+
+
+def _path(topic: str, more: str = "") -> str:
+    return f"/topics/{quote(topic, safe='')}{more}"
+
+
+def _subscription_path(topic: str, name: str) -> str:
+    return _path(topic, f"/subscriptions/{quote(name, safe='')}")
