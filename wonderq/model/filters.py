@@ -115,7 +115,7 @@ class _Keys:
             if self.combinations > MAX_COMBINATIONS:
                 raise FilterPolicyError(
                     f'Filter policy is too complex. With "{key_as_text(key)}" it has {self.combinations} combinations '
-                    f"of values, and at most {MAX_COMBINATIONS} are allowed: use fewer values, or several subscriptions."
+                    f"of values, and {MAX_COMBINATIONS} are allowed: use fewer values, or several subscriptions."
                 )
         self.size: int = sum(len(each.given) for each in self._conditions) + sum(each.size for each in self._children())
         self.wildcard_points: int = sum(wildcard_points(each.wildcards) for each in self._conditions) + sum(
