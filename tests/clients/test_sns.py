@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.broker_process import RunningBroker
+from tests.support.broker_process import BrokerProcess, RunningBroker
 from tests.support.sns_clients import call, sns_client
 from tests.support.sqs_clients import Boto
-from tests.support.waiting import PATIENCE_S
+from tests.support.waiting import PATIENCE_S, eventually
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -48,11 +48,35 @@ def run(command: list[str], broker: RunningBroker) -> Any:
     return json.loads(done.stdout) if done.stdout.strip() else None
 
 
-def test_boto3_through_kills_of_the_broker(tmp_path: Path) -> None:
+@contextmanager
+def killed_at_the_end(data: Path, segment_bytes: int | None) -> Iterator[str]:
+    """Run a broker, and return its address. With small segments, it compacts all the time."""
+    process = BrokerProcess(data, segment_bytes=segment_bytes)
+    try:
+        yield process.ready()
+    finally:
+        process.kill()
+
+
+def compact(sqs: Boto, data: Path) -> None:
+    """Make garbage until the first segment is deleted, whose messages are rewritten then."""
+    queue = sqs("CreateQueue", QueueName="garbage")["QueueUrl"]
+
+    def is_compacted() -> bool:
+        sqs("SendMessage", QueueUrl=queue, MessageBody="x" * 10_000)
+        [message] = sqs("ReceiveMessage", QueueUrl=queue)["Messages"]
+        sqs("DeleteMessage", QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+        return not (data / "0000000001.wal").exists()
+
+    eventually(is_compacted)
+
+
+@pytest.mark.parametrize("segment_bytes", [None, 64 << 10], ids=["killed", "compacted and killed"])
+def test_boto3_through_kills_of_the_broker(tmp_path: Path, segment_bytes: int | None) -> None:
     """A topic, its filters and what was published survive; the signature of an envelope does too."""
     data = tmp_path / "data"
-    with RunningBroker(data) as running:
-        sns, sqs = sns_client(running.url), Boto(running.url)
+    with killed_at_the_end(data, segment_bytes) as address:
+        sns, sqs = sns_client(address), Boto(address)
         topic = sns.create_topic(Name="orders", Attributes={"SignatureVersion": "2"})["TopicArn"]
         for name, policy in {"all": {}, "big": {"total": [{"numeric": [">", 100]}]}, "none": {"total": ["x"]}}.items():
             url = sqs("CreateQueue", QueueName=name)["QueueUrl"]
@@ -62,22 +86,22 @@ def test_boto3_through_kills_of_the_broker(tmp_path: Path) -> None:
         published = [
             sns.publish(TopicArn=topic, Message=json.dumps({"total": total}))["MessageId"] for total in (50, 150)
         ]
-        os.kill(running.process.pid, signal.SIGKILL)
+        if segment_bytes is not None:
+            compact(sqs, data)
     signatures = []
     for _ in range(2):
-        with RunningBroker(data) as running:
-            sns, sqs = sns_client(running.url), Boto(running.url)
+        with killed_at_the_end(data, segment_bytes) as address:
+            sns, sqs = sns_client(address), Boto(address)
             assert len(sns.list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]) == 3
             found = {}
             for name in ("all", "big", "none"):
                 members = {"MaxNumberOfMessages": 10, "VisibilityTimeout": 0}
-                answer = sqs("ReceiveMessage", QueueUrl=f"{running.url}/000000000000/{name}", **members)
+                answer = sqs("ReceiveMessage", QueueUrl=f"{address}/000000000000/{name}", **members)
                 envelopes = [json.loads(each["Body"]) for each in answer.get("Messages", [])]
                 found[name] = [each["MessageId"] for each in envelopes]
                 signatures += [each["Signature"] for each in envelopes]
             assert found == {"all": published, "big": published[1:], "none": []}
             assert call(sns, "GetTopicAttributes", TopicArn=topic)["Attributes"]["SignatureVersion"] == "2"
-            os.kill(running.process.pid, signal.SIGKILL)
     assert signatures[:3] == signatures[3:]
     assert len(set(signatures)) == 2
 

@@ -48,7 +48,7 @@ MUTANTS = [
         "sns_ignores_the_version",
         "A client of SQS that names its version gets the answer of SNS.",
         "wonderq/sns/endpoint.py",
-        "        return version[1] == wire.VERSION.encode()",
+        "        return version == wire.VERSION.encode()",
         "        return True",
         (f"{_DISPATCH}::test_a_request_is_of_one_service",),
     ),

@@ -35,6 +35,8 @@ CASES = [
     ({"Action": "Nonsense"}, None, SQS),
     ({"Action": ""}, None, SQS),
     ({"XVersion": "2010-03-31", "Action": "ListQueues"}, None, SQS),
+    ({"Version": "2010-03-31-and-more", "Action": "ListQueues"}, None, SQS),
+    ({"Version": "", "Action": "ListTopics"}, None, SNS),
 ]
 
 

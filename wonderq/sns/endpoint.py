@@ -29,7 +29,8 @@ from wonderq.sqs.wire import FORM_TYPE, action_in_form, media_type_of, names_act
 #: Most values of an entry of a batch, or of any other action: its fields and attributes.
 _VALUES_PER_ENTRY = 512
 
-_VERSION = re.compile(rb"(?:^|&)Version=([0-9-]*)")
+_VERSION = b"Version="
+_MAX_VERSION_BYTES = 20
 _SCOPE = re.compile(r"/sns/aws4_request|%2[Ff]sns%2[Ff]aws4_request")
 
 ACTIONS = {
@@ -136,15 +137,24 @@ def is_for_sns(req: falcon.Request, body: bytes) -> bool:
     form = form_of(req, body)
     if not names_action(form):
         return False
-    version = _VERSION.search(form)
-    if version is not None:
-        return version[1] == wire.VERSION.encode()
+    version = _version_in(form)
+    if version:
+        return version == wire.VERSION.encode()
     if _SCOPE.search(req.auth or req.query_string):
         return True
     try:
         return action_in_form(form) in _ONLY_HERE
     except SqsError:  # the action has no name, which SQS reports
         return False
+
+
+def _version_in(form: bytes) -> bytes:
+    """Return the version that a form names, without decoding the rest; empty if it names none."""
+    start = 0 if form.startswith(_VERSION) else form.find(b"&" + _VERSION) + 1
+    if not form.startswith(_VERSION, start):
+        return b""
+    start += len(_VERSION)
+    return form[start : start + _MAX_VERSION_BYTES].partition(b"&")[0]
 
 
 def _find(name: str, key: Key) -> Action:
