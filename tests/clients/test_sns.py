@@ -129,6 +129,13 @@ def test_aioboto3(broker: RunningBroker) -> None:
     assert run([str(CLIENTS_PYTHON), "-m", "tests.clients.libraries.sns_aioboto3"], broker) == ["sport"]
 
 
+@pytest.mark.skipif(not CLIENTS_PYTHON.exists(), reason="Powertools are not installed")
+def test_powertools_read_envelopes(broker: RunningBroker) -> None:
+    expected = ["größer", "Subject", "String", "sport"]
+    found = run([str(CLIENTS_PYTHON), "-m", "tests.clients.libraries.sns_powertools"], broker)
+    assert found == [[*expected, True], [*expected, False]]
+
+
 @pytest.mark.skipif(
     NODE is None or not (HERE / "node/node_modules/@aws-sdk/client-sns").is_dir(),
     reason="there is no Node.js, or its client of SNS is not installed",
