@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from tests.support.broker_process import BrokerProcess, RunningBroker
-from tests.support.sns_clients import call, sns_client
-from tests.support.sqs_clients import Boto
+from tests.support.sns_clients import sns_client
+from tests.support.sqs_clients import Boto, call
 from tests.support.waiting import PATIENCE_S, eventually
 
 HERE = Path(__file__).parent

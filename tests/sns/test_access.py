@@ -14,8 +14,8 @@ from botocore.exceptions import ClientError
 
 from tests.support.http_client import Client, serving
 from tests.support.memory_log import MemoryLog
-from tests.support.sns_clients import call, queue_arn, sns_client, topic_arn
-from tests.support.sqs_clients import FORM, RefusedError
+from tests.support.sns_clients import queue_arn, sns_client, topic_arn
+from tests.support.sqs_clients import FORM, RefusedError, call
 from wonderq.app import create_app
 from wonderq.auth import keys
 from wonderq.auth.access import Access

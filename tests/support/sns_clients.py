@@ -10,10 +10,9 @@ from unittest import mock
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import ClientError
 
 from tests.support.http_client import ServedBroker, serving
-from tests.support.sqs_clients import Boto, RefusedError
+from tests.support.sqs_clients import Boto, call
 from wonderq.app import create_app
 from wonderq.broker.broker import Broker
 from wonderq.sns.limits import STRICT, SnsLimits
@@ -86,21 +85,6 @@ class Sns(NamedTuple):
 
     def bodies(self, name: str = "jobs") -> list[str]:
         return [each["Body"] for each in self.receive(name)]
-
-
-def call(client: Any, action: str, **members: Any) -> dict[str, Any]:
-    """Call an action of boto3 by its name in the API."""
-    method = client.meta.method_to_api_mapping
-    [name] = [each for each, api_name in method.items() if api_name == action]
-    try:
-        answer: dict[str, Any] = getattr(client, name)(**members)
-    except ClientError as error:
-        response: Any = error.response
-        found = response["Error"]
-        status = response["ResponseMetadata"]["HTTPStatusCode"]
-        raise RefusedError(status, found["Code"], found["Message"]) from error
-    del answer["ResponseMetadata"]
-    return answer
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import Any
 
 from wonderq.sns.errors import invalid, shown
 from wonderq.sqs.names import ACCOUNT
+from wonderq.sqs.policies import new_statement, write_policy
 
 #: Actions that a policy may permit, as AWS writes them by default.
 _DEFAULT_ACTIONS = (
@@ -57,7 +58,7 @@ def default_policy(arn: str) -> str:
         "Resource": arn,
         "Condition": {"StringEquals": {"AWS:SourceOwner": ACCOUNT}},
     }
-    return _write({"Version": "2008-10-17", "Id": "__default_policy_ID", "Statement": [statement]})
+    return write_policy({"Version": "2008-10-17", "Id": "__default_policy_ID", "Statement": [statement]})
 
 
 def with_permission(policy: str, label: str, accounts: Sequence[str], actions: Sequence[str], arn: str) -> str:
@@ -77,24 +78,14 @@ def with_permission(policy: str, label: str, accounts: Sequence[str], actions: S
     found, statements = _statements(policy, arn)
     if any(each.get("Sid") == label for each in statements):
         raise invalid("Label", "Statement already exists. Choose another label, or remove the statement first.")
-    statement = {
-        "Sid": label,
-        "Effect": "Allow",
-        "Principal": {"AWS": _one_or_all([f"arn:aws:iam::{account}:root" for account in accounts])},
-        "Action": _one_or_all([f"SNS:{action}" for action in actions]),
-        "Resource": arn,
-    }
-    return _write({**found, "Statement": [*statements, statement]})
+    statement = new_statement(label, accounts, [f"SNS:{action}" for action in actions], arn)
+    return write_policy({**found, "Statement": [*statements, statement]})
 
 
 def without_permission(policy: str, label: str, arn: str) -> str:
     """Return a topic's policy without the statement ``label``. A policy without it stays as it is, as in SNS."""
     found, statements = _statements(policy, arn)
-    return _write({**found, "Statement": [each for each in statements if each.get("Sid") != label]})
-
-
-def _one_or_all(values: Sequence[str]) -> str | Sequence[str]:
-    return values[0] if len(values) == 1 else values
+    return write_policy({**found, "Statement": [each for each in statements if each.get("Sid") != label]})
 
 
 def _statements(policy: str, arn: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -106,7 +97,3 @@ def _statements(policy: str, arn: str) -> tuple[dict[str, Any], list[dict[str, A
     if not all(isinstance(each, dict) for each in statements):
         raise invalid("Policy", "A Statement of the topic's policy is no object. Set the Policy again.")
     return found, statements
-
-
-def _write(policy: dict[str, Any]) -> str:
-    return json.dumps(policy, separators=(",", ":"))
