@@ -231,3 +231,7 @@ def test_the_region_of_an_envelope_is_that_of_the_topic(sns: Sns, topic: str) ->
     assert [each["TopicArn"] for each in found] == [topic, "arn:aws:sns:us-east-1:000000000000:made-by-rest"]
     assert ["UnsubscribeURL" in each for each in found] == [True, False]
     assert [each.get("Topic") for each in found] == [None, "made-by-rest"]
+    made = sns.topic("made-by-rest")
+    sns("Publish", TopicArn=made, Message="3")
+    [body] = map(json.loads, sns.bodies("enveloped"))
+    assert (body["TopicArn"], "Topic" in body, "UnsubscribeURL" in body) == (made, False, True)

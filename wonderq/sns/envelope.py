@@ -34,8 +34,8 @@ class Envelopes:
     def write(self, published: Published, queue: str, body: str, attributes: Mapping[str, Attribute]) -> str:
         """Return the envelope of a message.
 
-        Region and address are those with which an SNS client created the topic. A topic of the REST API has none, so
-        its envelopes have the name of the topic too, and no URLs unless ``--public-url`` is set.
+        Region and address are those of the first SNS client that created the topic. A topic of the REST API has none,
+        so its envelopes have the name of the topic too, and no URLs unless ``--public-url`` is set.
         """
         settings = self._broker.topics.settings_of(published.topic)
         sns = settings.sns if settings is not None else {}

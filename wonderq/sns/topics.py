@@ -43,10 +43,10 @@ def create_topic(context: Context) -> dict[str, Any]:
     tags = _tags(context)
     arn = topic_arn(context.region, name)
     settings = _settings(name, given, TopicSettings())
+    places = {REGION: context.region, ADDRESS: context.base_url}
     try:
         info = context.topics.get(name)
     except TopicNotFoundError:
-        places = {REGION: context.region, ADDRESS: context.base_url}
         context.topics.put(name, **{**settings, "sns": {**settings["sns"], **places}}, tags=tags)
         return {"TopicArn": arn}
     current = _attributes(info, arn)
@@ -57,6 +57,8 @@ def create_topic(context: Context) -> dict[str, Any]:
             )
     if tags and tags != info.settings.tags:
         raise invalid("Tags", "Topic already exists with different tags")
+    if REGION not in info.settings.sns:  # the REST API has created it
+        context.topics.change(name, lambda info: {"sns": {**places, **info.settings.sns}})
     return {"TopicArn": arn}
 
 
