@@ -149,7 +149,7 @@ class NaiveBroker:
         return places
 
     def _new_item(self, line: Line, message: NewMessage, sequence: int) -> Item:
-        lane = message.priority, message.group or (UNGROUPED if line.is_fifo else "")
+        lane = (0, message.group or UNGROUPED) if line.is_fifo else (message.priority, message.group)
         item = Item("", message.body, self.now_ms, sequence, message.headers(), lane)
         delay_ms = self._delay_ms(message)
         delay_ms = line.settings.delay_ms if delay_ms is None else delay_ms

@@ -21,6 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.broker.naive_broker import NaiveBroker
 from tests.broker.naive_queue import ASIDE, HIDDEN, READY, TAKEN, Item, Line, RefusalError
+from tests.broker.naive_topics import FILTER, NaiveTopic, Outcome
 from tests.support.clock import FakeClock
 from tests.support.states import another_receipt, small_pages
 from wonderq.broker import maintenance
@@ -34,6 +35,7 @@ from wonderq.model.errors import BrokerError, MessageNotFoundError, TooManyInFli
 from wonderq.model.failures import ReportedError
 from wonderq.model.limits import Limits
 from wonderq.model.messages import Change, Message, NewMessage, SendResult, Target
+from wonderq.model.topics import Publication
 from wonderq.state.thinning import Thinning
 from wonderq_storage import FileCheckpoints, FileLog, SyncPolicy
 
@@ -161,6 +163,7 @@ class BrokerMachine(RuleBasedStateMachine):
         self.folder = self.root / "0"
         self.clock = FakeClock()
         self.naive = NaiveBroker(LIMITS, QUEUES)
+        self.topic = NaiveTopic(self.naive)
 
     @initialize(
         # The smallest one holds a batch of dead letters with their errors.
@@ -175,6 +178,7 @@ class BrokerMachine(RuleBasedStateMachine):
         self.policy = SyncPolicy.parse(policy)
         self.open()
         self.naive.queues["default"] = Line("default", self.clock.ms)
+        self.broker.topics.put("news", deduplication_window_ms=30_000)
         self._produce("default", ["first", "second", "third", "fourth"], None)
         self._produce("jobs", ["one", "two"], [None, 2_000])
         groups = "ghg"
@@ -297,6 +301,40 @@ class BrokerMachine(RuleBasedStateMachine):
         if queue.endswith(".fifo"):
             messages = [message._replace(priority=0) for message in messages]
         self._send(queue, {queue: messages}, None)
+
+    @rule(queue=queues, filtered=st.booleans(), skips=st.booleans(), paused=st.sampled_from([False, False, True]))
+    def subscribe(self, queue: str, filtered: bool, skips: bool, paused: bool) -> None:
+        fields = {"filter": FILTER if filtered else None, "when_full": "skip" if skips else "fail", "paused": paused}
+        self.same(
+            lambda: self.topic.subscribe(queue, filtered=filtered, skips=skips, paused=paused),
+            lambda: self.broker.topics.subscribe("news", queue.removesuffix(".fifo"), queue=queue, **fields),
+        )
+
+    @rule(queue=queues)
+    def unsubscribe(self, queue: str) -> None:
+        if queue in self.topic.living():
+            del self.topic.rules[queue]
+            self.broker.topics.unsubscribe("news", queue.removesuffix(".fifo"))
+
+    @rule(messages=st.lists(news, min_size=1, max_size=5))
+    def publish(self, messages: list[NewMessage]) -> None:
+        """Compare the outcomes. The invariants compare the queues."""
+        wanted: list[tuple[list[Outcome], list[tuple[Line, Item]]]] = []
+        got = self.same(
+            lambda: wanted.append(self.topic.publish(messages)),
+            lambda: self.broker.topics.publish("news", [Publication(each) for each in messages]),
+        )
+        if got is None:
+            return
+        [(outcomes, added)] = wanted
+        assert [(each.sequence, each.is_duplicate, each.queues, each.skipped) for each in got] == outcomes
+        core = self.broker.core
+        for line, item in added:
+            item.id = core.ids.message_id(core.state.queues[line.name].number, item.sequence)
+            self.naive.add(line, item)
+        self.topic.published(messages, outcomes, 30_000)
+        info = self.broker.topics.get("news")
+        assert (info.published, info.subscriptions) == (self.topic.next_number, len(self.topic.living()))
 
     @rule(
         queue=queues,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,6 +29,8 @@ from wonderq.model.errors import (
 from wonderq.model.limits import Limits
 from wonderq.model.messages import Change, Message, NewMessage, Target
 from wonderq.model.topics import Publication, Published, PublishResult
+from wonderq.state.replay import replay_log
+from wonderq.state.state import State
 from wonderq_storage import FileLog
 
 KIND: dict[str, Attribute] = {"kind": ("String", "big")}
@@ -485,3 +489,47 @@ def test_many_subscriptions_are_evaluated_in_turns(broker: Broker, monkeypatch: 
     send(broker, "x")
     assert sum(steps) >= 51
     assert bodies(broker, "a") == ["x"]
+
+
+def test_a_torn_publish_is_in_no_queue(tmp_path: Path) -> None:
+    """A power cut may leave any bytes of it: then no queue has a message, and the key was not used."""
+    broker = Broker(FileLog(tmp_path / "whole", segment_bytes=1 << 16))
+    subscribe(broker, "a", "b", "c.fifo")
+    broker.topics.subscribe("orders", "a", raw=False)
+    send(broker, "before", key="k")
+    before = contents_of(broker.core.state, 0)
+    begin = broker.core.log.end()
+    send(broker, *(f"{n}".ljust(300, "x") for n in range(5)), key="")
+    after = contents_of(broker.core.state, 0)
+    size = broker.core.log.end() - begin
+    seen = set()
+    for number, cut in enumerate(range(0, size + 60, 97)):
+        folder = Path(shutil.copytree(tmp_path / "whole", tmp_path / str(number)))
+        [path] = sorted(folder.glob("*.wal"))[:1]
+        data = path.read_bytes()
+        end = len(data.rstrip(b"\0"))
+        path.write_bytes(data[: end - cut].ljust(len(data), b"\0"))
+        log = FileLog(folder)
+        state, _ = replay_log(log)
+        log.close()
+        contents = contents_of(state, 0)
+        assert contents in (before, after)
+        seen.add(contents == after)
+    assert seen == {False, True}
+    broker.close()
+
+
+def test_a_snapshot_during_a_publish_has_it_in_no_queue(broker: Broker) -> None:
+    subscribe(broker, "a", "b")
+    send(broker, "before")
+    state = broker.core.state
+    before = contents_of(state, 0)
+    snapshot = state.begin_snapshot()
+    send(broker, "meanwhile", key="k")
+    broker.purge("a")
+    while snapshot.freeze_more():
+        pass
+    loaded = State.load(iter(list(snapshot.chunks())))
+    snapshot.release()
+    assert contents_of(loaded, 0) == before
+    assert bodies(broker, "b") == ["before", "meanwhile"]

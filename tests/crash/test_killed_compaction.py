@@ -14,7 +14,8 @@ from tests.support.waiting import PATIENCE_S
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest
 from wonderq.broker.maintenance import checkpoint
-from wonderq.model.messages import Change, Message, Target
+from wonderq.model.messages import Change, Message, NewMessage, Target
+from wonderq.model.topics import Publication
 from wonderq_storage import FileCheckpoints, FileLog
 
 HOUR_MS = 3_600_000
@@ -27,9 +28,19 @@ def write_folder(folder: Path) -> dict[str, list[Message]]:
     log = FileLog(folder, disk=UnsyncedDisk(), segment_bytes=4096)
     broker = Broker(log, clock=clock)
     broker.put_queue("orders", visibility_timeout_ms=777)
+    broker.topics.put("events")
+    for queue in ("orders", "mail", "wrapped"):
+        broker.put_queue(queue)
+        broker.topics.subscribe("events", queue, queue=queue, raw=queue != "wrapped")
     for step in range(30):
         ids = broker.produce("default", [f"{step} {part} ".ljust(250, "x") for part in range(4)])
         broker.produce("orders", [f"order {step}"], [HOUR_MS if step % 2 else None])
+        broker.topics.publish(
+            "events", [Publication(NewMessage(f"event {step} {part}".ljust(99))) for part in range(2)]
+        )
+        for queue in ("mail", "wrapped") if step % 3 else ():
+            [taken] = broker.claim(queue, limit=1, visibility_timeout_ms=HOUR_MS)
+            broker.delete(queue, Target(taken.id, taken.receipt))
         first, second = broker.claim("default", limit=2, visibility_timeout_ms=HOUR_MS)
         broker.delete_batch("default", [Target(receipt=first.receipt), Target(id=ids[3])])
         if step % 3:

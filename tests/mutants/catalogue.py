@@ -24,6 +24,7 @@ from tests.mutants import (
     in_siblings,
     in_sns,
     in_state,
+    in_topics,
     in_verification,
     in_worker,
 )
@@ -54,6 +55,7 @@ MUTANTS = [
         in_dashboard,
         in_filters,
         in_sns,
+        in_topics,
     )
     for mutant in module.MUTANTS
 ]

@@ -148,8 +148,8 @@ MUTANTS = [
         "redrives_outlive_their_queue",
         "The redrives of a deleted queue fill memory and log, and can still be cancelled.",
         _REDRIVE,
-        "self._core.append_and_apply(drop, *(_deleted(each.id, drop.at_ms) for each in redrives))",
-        "self._core.append_and_apply(drop)",
+        "self._core.append_and_apply(drop, *(_deleted(each.id, drop.at_ms) for each in redrives), *also)",
+        "self._core.append_and_apply(drop, *also)",
         (f"{_OF_DELETED}::test_its_redrives_are_deleted_in_the_same_write",),
     ),
     Mutant(

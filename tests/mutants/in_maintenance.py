@@ -65,7 +65,7 @@ MUTANTS = [
     Mutant(
         "compaction_loses_changed_bodies",
         "Compaction loses messages whose body was replaced.",
-        "wonderq/state/record.py",
+        "wonderq/state/record_contents.py",
         "        case Update() if record.runs:\n",
         "        case Update() if not record:\n",
         (f"{_REWRITING}::test_the_newest_body_counts",),
@@ -122,8 +122,8 @@ MUTANTS = [
         "segment_dropped_half_copied",
         "A stop during a compaction loses the messages that were not copied yet.",
         _COMPACTION,
-        "            if rest(time.monotonic() - began):\n                return False\n",
-        "            if rest(time.monotonic() - began):\n                break\n",
+        "                if rest(time.monotonic() - began):\n                    return False\n",
+        "                if rest(time.monotonic() - began):\n                    break\n",
         (f"{_OF_MAINTENANCE}::test_a_stop_does_not_wait_for_the_segment_to_be_copied",),
     ),
     Mutant(

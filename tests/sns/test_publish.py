@@ -127,6 +127,11 @@ def test_an_attribute_that_cannot_be_is_refused(sns: Sns, topic: str, value: dic
     refused(sns, "Publish", "ParameterValueInvalid", TopicArn=topic, Message="x", MessageAttributes={"a": value})
 
 
+def test_attributes_for_sms_are_refused(sns: Sns, topic: str) -> None:
+    attributes = {"AWS.SNS.SMS.SMSType": ATTRIBUTES["kind"]}
+    refused(sns, "Publish", "ParameterValueInvalid", TopicArn=topic, Message="x", MessageAttributes=attributes)
+
+
 def test_no_target(sns: Sns) -> None:
     assert "no value for required parameter" in refused(sns, "Publish", Message="x")
     assert "sends no SMS" in refused(sns, "Publish", Message="x", PhoneNumber="+123")

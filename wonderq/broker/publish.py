@@ -21,7 +21,7 @@ from wonderq.model.errors import (
     TopicNotFoundError,
 )
 from wonderq.model.filters import Subject
-from wonderq.model.messages import size_of
+from wonderq.model.messages import NewMessage, size_of
 from wonderq.model.permits import Permits, everything
 from wonderq.model.topics import Match, Publication, PublishResult, Subscription, is_fifo
 from wonderq.runtime.fibers import took
@@ -298,6 +298,8 @@ class Publisher:
         entries = [batch.entries[index] for index in used]
         pieces = list(chain.from_iterable(zip(heads, entries, strict=True))) if heads else entries
         messages = [batch.publications[index].message for index in used]
+        for index in placed.fresh:
+            self._check_delay(batch.publications[index].message, now_ms)
         lanes = [(each.priority, each.group) for each in messages]
         until_ms = now_ms + topic.settings.deduplication_window_ms
         return record.Publish(
@@ -307,7 +309,7 @@ class Publisher:
             placed.next_sequence,
             [(key, sequence, until_ms) for key, sequence in placed.keys.items()],
             self._targets(decision, place_of, now_ms),
-            self._due_times_ms([delay_of(each, now_ms) for each in messages], now_ms),
+            _due_times_ms([delay_of(each, now_ms) for each in messages], now_ms),
             lanes if any(map(any, lanes)) else (),
             list(map(len, heads)),
             list(map(len, entries)),
@@ -335,14 +337,11 @@ class Publisher:
             targets.append(record.Target(queue.number, first, flags, due_ms, runs))
         return targets
 
-    def _due_times_ms(self, delays_ms: Sequence[int | None], now_ms: int) -> list[int]:
-        """Return the times of a PUBLISH record, given the delays that messages have of their own."""
-        for delay_ms in set(delays_ms):
-            if delay_ms is not None:
-                self._core.limits.check_range("delay", delay_ms)
-        if not any(delay_ms is not None for delay_ms in delays_ms):
-            return []
-        return [0 if delay_ms is None else now_ms + delay_ms for delay_ms in delays_ms]
+    def _check_delay(self, message: NewMessage, now_ms: int) -> None:
+        """Refuse a message whose delay is out of range, whether a queue gets it or not."""
+        delay_ms = delay_of(message, now_ms)
+        if delay_ms is not None:
+            self._core.limits.check_range("delay", delay_ms)
 
     def _count(self, topic: Topic, placed: _Placed, decision: _Decision) -> None:
         """Count what was published, and wake the consumers of the queues."""
@@ -355,6 +354,13 @@ class Publisher:
             core.consumers.notify(queue)
         for subscription, count in decision.skipped:
             counters.skip(subscription.name, count)
+
+
+def _due_times_ms(delays_ms: Sequence[int | None], now_ms: int) -> list[int]:
+    """Return the times of a PUBLISH record, given the delays that messages have of their own."""
+    if not any(delay_ms is not None for delay_ms in delays_ms):
+        return []
+    return [0 if delay_ms is None else now_ms + delay_ms for delay_ms in delays_ms]
 
 
 def _match(subscription: Subscription, queue: Queue, batch: _Batch, refusal: BrokerError | None) -> Match:

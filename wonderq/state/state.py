@@ -482,6 +482,14 @@ class State:
             self.next_queue = max(self.next_queue, number + 1)
         return queue
 
+    def _queue_to_extend(self, number: int, first: int) -> Queue:
+        """Return the queue with a number, to which a record adds messages from ``first`` on."""
+        queue = self._queue_for(number)
+        messages = queue.messages
+        if first < messages.next_sequence:
+            raise ValueError(f"expected message {messages.next_sequence} of queue {number}, found {first}")
+        return queue
+
     def _identity(self, end: int, _at_ms: int, key: bytes, next_queue: int) -> None:
         self.key = key
         self.identity_at = end
@@ -516,9 +524,7 @@ class State:
         entries: Sized,
         lanes: Sequence[tuple[int, str]] = (),
     ) -> None:
-        messages = self._queue_for(queue).messages
-        if first < messages.next_sequence:
-            raise ValueError(f"expected message {messages.next_sequence} of queue {queue}, found {first}")
+        messages = self._queue_to_extend(queue, first).messages
         bytes_before = messages.bytes
         messages.produce(first, at_ms, end - len(entries), lengths, due_ms, lanes)
         self.messages += len(lengths)
@@ -688,9 +694,7 @@ class State:
         copies = [0] * len(lengths)
         for queue, first, flags, default_due_ms, runs in targets:
             self._freeze_before(queue)
-            messages = self._queue_for(queue).messages
-            if first < messages.next_sequence:
-                raise ValueError(f"expected message {messages.next_sequence} of queue {queue}, found {first}")
+            messages = self._queue_to_extend(queue, first).messages
             indexes = list(record.from_runs(runs)) if runs else None
             positions, sizes = (chosen(column, indexes) for column in places.of(flags & record.WITH_HEAD))
             due = due_times_ms(chosen(due_ms, indexes), default_due_ms, len(sizes))
