@@ -29,6 +29,7 @@ from tests.support.http_client import (
     request,
     serving,
 )
+from tests.support.memory_log import MemoryLog
 from wonderq.app import create_app
 from wonderq.broker.broker import Broker
 from wonderq.model.limits import Limits
@@ -821,7 +822,7 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 
 
 def _routes() -> list[tuple[str, str]]:
-    app = create_app(object())  # type: ignore[arg-type] # nothing is called
+    app = create_app(Broker(MemoryLog()))
     routes = [
         (method.method, route.path)
         for route in falcon.inspect.inspect_routes(app)
