@@ -214,7 +214,8 @@ def test_no_call_of_the_dashboard_returns_the_secret_and_those_of_the_api_do(mas
             or "int(12)" in path
         ):
             continue
-        real = path.format(queue="mail", message_id=masked.id, redrive_id=masked.redrive, schedule="nightly", name="x")
+        names = {"message_id": masked.id, "redrive_id": masked.redrive, "schedule": "nightly", "topic": "x"}
+        real = path.format(queue="mail", subscription="x", name="x", **names)
         real += query.get(path.removeprefix("/queues/{queue}"), "?cron=* * * * *" if path == "/cron/times" else "")
         if path.endswith("/messages/consume"):
             continue  # below: it changes the message
