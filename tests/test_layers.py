@@ -91,7 +91,13 @@ RULES = {
         "tools for a stopped broker's folder: return data, print nothing, and may use all of storage",
         (
             *("wonderq.broker", "wonderq.state", "wonderq.model", "wonderq.client", "wonderq_storage."),
-            *("wonderq.runtime.clock", "wonderq.rest.schemas", "wonderq.rest.field_types", "wonderq.rest.values"),
+            *(
+                "wonderq.runtime.clock",
+                "wonderq.rest.schemas",
+                "wonderq.rest.topic_schemas",
+                "wonderq.rest.field_types",
+            ),
+            "wonderq.rest.values",
             "wonderq.rest.objects",
         ),
         ("msgspec",),

@@ -115,6 +115,10 @@ def test_batches_of_an_import_fit_into_any_broker() -> None:
     class Counting:
         def put_queue(self, queue: str, line: object) -> None: ...
 
+        def put_topic(self, line: object) -> None: ...
+
+        def subscribe(self, line: object) -> None: ...
+
         def produce(self, queue: str, messages: Sequence[dict[str, Any]]) -> None:
             produced.append(len(msgspec.json.encode(messages)))
 

@@ -10,7 +10,7 @@ from wonderq.broker.core import Core
 from wonderq.model.envelope import Envelope, envelope_of
 from wonderq.model.messages import Message, new_tuple
 from wonderq.model.status import CLAIMED, DELAYED, STATUS_NAMES
-from wonderq.model.topics import EnvelopeWriter, published_of, write_envelope
+from wonderq.model.topics import PUBLISHED_HEADER, EnvelopeWriter, as_delivered, write_envelope
 from wonderq.runtime.fibers import Hub, took
 from wonderq.runtime.offload import BlockingPool
 from wonderq.state import record
@@ -121,7 +121,7 @@ class Reader:
         """
         state, bodies, headers = self._contents(queue, state)
         for index, each in headers.items():
-            if record.PUBLISHED_HEADER in each:
+            if PUBLISHED_HEADER in each:
                 bodies[index], headers[index] = self.enveloped(queue, bodies[index], each)
         ids = self._core.ids
         receipts: Sequence[bytes] = ()
@@ -137,17 +137,9 @@ class Reader:
         return list(self.read(queue, MessageColumns.of(views), consumers).messages())
 
     def enveloped(self, queue: Queue, body: str, headers: Headers) -> tuple[str, Headers]:
-        """Return the body and the headers of a message as consumers get it.
-
-        The envelope of a published message has its attributes too, so the message has none beside it.
-        """
-        published = published_of(headers)
-        if published is None:
-            return body, headers
+        """Return the body and the headers of a message as consumers get it; see `as_delivered`."""
         took(_STEPS_PER_ENVELOPE)
-        left = {name: each for name, each in headers.items() if name not in ("attributes", record.PUBLISHED_HEADER)}
-        attributes = {name: (kind, value) for name, (kind, value) in headers.get("attributes", {}).items()}
-        return self.write_envelope(published, queue.name, body, attributes), left
+        return as_delivered(body, headers, queue.name, self.write_envelope)
 
     def load(self, queue: Queue, views: Sequence[MessageView]) -> list[LoadedMessage]:
         """Return the contents of messages, once they are durable, without those that were deleted meanwhile."""

@@ -201,7 +201,8 @@ def _import(options: argparse.Namespace) -> int:
         raise ConfigError(str(error)) from error
     except ValueError as error:
         raise ConfigError(f"--url: {error}") from error
-    print_lines([f"{importer.messages:,} messages and {importer.queues:,} queues imported"])
+    topics = f", and {importer.topics:,} topics" if importer.topics else ""
+    print_lines([f"{importer.messages:,} messages and {importer.queues:,} queues imported{topics}"])
     return OK
 
 

@@ -1,10 +1,11 @@
-"""`wonderq export`: the queues and messages of a stopped broker's folder as JSON objects, one per line of output.
+"""`wonderq export`: queues, messages and topics of a stopped broker's folder as JSON objects, one per line of output.
 
 `wonderq.folder.import_` documents the format.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -19,11 +20,13 @@ from wonderq.model.ids import Ids
 from wonderq.model.messages import Message
 from wonderq.model.status import CLAIMED, DELAYED, STATUS_NAMES
 from wonderq.model.times import iso_time
+from wonderq.model.topics import as_delivered, write_envelope
 from wonderq.rest.objects import message_object, settings_object
 from wonderq.state import record
 from wonderq.state.page import MessageView
 from wonderq.state.replay import replay_log
 from wonderq.state.state import Queue, State
+from wonderq.state.topics import Topic
 from wonderq_storage import CorruptLogError, FileCheckpoints, FileLog, segment
 from wonderq_storage.disk import Disk, DiskFile
 from wonderq_storage.recovery import wall_clock_ms
@@ -34,7 +37,7 @@ _CHUNK_MESSAGES = 1000
 
 
 def export(folder: Path) -> Iterator[_Object]:
-    """Yield each queue, followed by its messages, oldest first. The folder is only read.
+    """Yield each queue, followed by its messages, oldest first, and then the topics. The folder is only read.
 
     Raises:
         NoLogError, FolderLockedError, UnsupportedFormatError: the folder cannot be read.
@@ -58,8 +61,41 @@ def export(folder: Path) -> Iterator[_Object]:
                     "created_at": iso_time(queue.created_ms),
                 }
                 yield from _messages(state, queue, bodies, now_ms)
+        for _, topic in sorted(state.topics.items()):
+            yield from _topic(state, topic)
     finally:
         log.close()
+
+
+def _topic(state: State, topic: Topic) -> Iterator[_Object]:
+    """Yield a topic, followed by its subscriptions."""
+    settings = topic.settings
+    yield {
+        "type": "topic",
+        "topic": topic.name,
+        "content_deduplication": settings.content_deduplication,
+        "deduplication_window": settings.deduplication_window_ms / 1000,
+        "tags": settings.tags,
+        "sns": settings.sns,
+        "created_at": iso_time(topic.created_ms),
+    }
+    for name, each in sorted(topic.subscriptions.items()):
+        queue = state.find(each.queue)
+        if queue is not None:
+            yield {
+                "type": "subscription",
+                "topic": topic.name,
+                "subscription": name,
+                "queue": queue.name,
+                "raw": each.raw,
+                "filter": json.loads(each.filter) if each.filter else None,
+                "filter_scope": each.filter_scope,
+                "dead_letter_queue": each.dead_letter_queue,
+                "paused": each.paused,
+                "when_full": each.when_full,
+                "sns": each.sns,
+                "created_at": iso_time(each.created_ms),
+            }
 
 
 def _messages(state: State, queue: Queue, bodies: _Bodies, now_ms: int) -> Iterator[_Object]:
@@ -67,7 +103,7 @@ def _messages(state: State, queue: Queue, bodies: _Bodies, now_ms: int) -> Itera
     queue.messages.advance(now_ms)
     for views in queue.messages.walk(_CHUNK_MESSAGES):
         for view in views:
-            body, headers = bodies.read(view)
+            body, headers = as_delivered(*bodies.read(view), queue.name, write_envelope)
             message = Message(
                 ids.message_id(queue.number, view.sequence),
                 body,

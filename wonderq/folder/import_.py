@@ -1,6 +1,7 @@
 """`wonderq import`: produce the messages that `wonderq export` wrote, in a folder or in a running broker.
 
-The input has one JSON object per line: each queue with its settings, followed by its messages, oldest first. An import
+The input has one JSON object per line: each queue with its settings, followed by its messages, oldest first, and then
+each topic with its settings, followed by its subscriptions. An import
 creates new messages from their bodies, delays, attributes, groups, priorities and trace contexts. Ids, receive counts,
 claims and the other fields of a line are for human readers and are ignored. Dedup keys are not imported because they
 expire, and a dead letter loses its source queue. Buried messages become available again.
@@ -12,21 +13,24 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Struct, UnsetType
 
 from wonderq.broker.broker import Broker
 from wonderq.client.errors import Refused, Unreachable
 from wonderq.client.requests import queue_path
 from wonderq.client.sync import Client
+from wonderq.client.topics import SubscriptionFields, TopicSettings, configure, subscribe
 from wonderq.folder.lock import FolderError, locked, segment_numbers
 from wonderq.folder.replay import explain_unreadable
 from wonderq.model.errors import BrokerError
 from wonderq.model.limits import ESCAPED_BYTES, MAX_MESSAGE_BYTES, Limits
+from wonderq.model.times import to_ms
 from wonderq.rest.field_types import Group, Priority, Traceparent, Tracestate
 from wonderq.rest.schemas import Attributes, NewMessage, PutQueue, given
+from wonderq.rest.topic_schemas import PutSubscription, PutTopic
 from wonderq.rest.values import new_message, settings_of
 from wonderq_storage import FileCheckpoints, FileLog
 from wonderq_storage.recovery import wall_clock_ms
@@ -66,6 +70,23 @@ class _MessageLine(msgspec.Struct, tag_field="type", tag="message"):
         return {name: getattr(self, name) for name in names if getattr(self, name) is not UNSET}
 
 
+class _TopicLine(PutTopic, tag_field="type", tag="topic", kw_only=True, forbid_unknown_fields=False):
+    topic: str
+    sns: dict[str, str] | UnsetType = UNSET
+
+
+class _SubscriptionLine(
+    PutSubscription, tag_field="type", tag="subscription", kw_only=True, forbid_unknown_fields=False
+):
+    topic: str
+    subscription: str
+    sns: dict[str, str] | UnsetType = UNSET
+
+
+def _fields_of(line: Struct, *left_out: str) -> _Object:
+    return {name: value for name, value in given(line).items() if name not in left_out}
+
+
 #: Settings that could reject the queue's own messages. They are applied after all messages are imported.
 _FINAL_SETTINGS = ("draining", "content_deduplication", "max_messages", "max_bytes", "max_message_bytes")
 
@@ -75,6 +96,12 @@ class Target(Protocol):
 
     def put_queue(self, queue: str, line: _QueueLine) -> None:
         """Create a queue, or change the settings of an existing one."""
+
+    def put_topic(self, line: _TopicLine) -> None:
+        """Create a topic, or change the settings of an existing one."""
+
+    def subscribe(self, line: _SubscriptionLine) -> None:
+        """Create a subscription, or change an existing one."""
 
     def produce(self, queue: str, messages: Sequence[_Object]) -> None:
         """Produce a batch, all or none. Each message has ``message``, ``delay`` and optional fields."""
@@ -89,6 +116,17 @@ class _FolderTarget:
     def put_queue(self, queue: str, line: _QueueLine) -> None:
         sqs = {} if isinstance(line.sqs, UnsetType) else {"sqs": line.sqs}
         self._broker.put_queue(queue, **settings_of(line), **sqs)
+        self.imported = True
+
+    def put_topic(self, line: _TopicLine) -> None:
+        fields = _fields_of(line, "topic")
+        if "deduplication_window" in fields:
+            fields["deduplication_window_ms"] = to_ms(fields.pop("deduplication_window"))
+        self._broker.topics.put(line.topic, **fields)
+        self.imported = True
+
+    def subscribe(self, line: _SubscriptionLine) -> None:
+        self._broker.topics.subscribe(line.topic, line.subscription, **_fields_of(line, "topic", "subscription"))
         self.imported = True
 
     def produce(self, queue: str, messages: Sequence[_Object]) -> None:
@@ -106,6 +144,13 @@ class _ClientTarget:
         for name in ("queue", "sqs"):
             settings.pop(name, None)
         self._client.call("PUT", queue_path(queue), _Object, settings)
+
+    def put_topic(self, line: _TopicLine) -> None:
+        self._client.do(configure(line.topic, cast("TopicSettings", _fields_of(line, "topic", "sns"))))
+
+    def subscribe(self, line: _SubscriptionLine) -> None:
+        fields = cast("SubscriptionFields", _fields_of(line, "topic", "subscription", "sns"))
+        self._client.do(subscribe(line.topic, line.subscription, None, fields))
 
     def produce(self, queue: str, messages: Sequence[_Object]) -> None:
         fields = {"messages": messages}
@@ -170,6 +215,8 @@ class Importer:
         """``progress`` is called with the number of messages of each imported batch."""
         self.queues = 0
         """Number of queues imported so far."""
+        self.topics = 0
+        """Number of topics imported so far."""
         self.messages = 0
         """Number of messages imported so far."""
         self._target = target
@@ -188,7 +235,7 @@ class Importer:
             ImportLineError: a line cannot be decoded, or the broker refuses it. The lines before it are imported.
             Unreachable: the broker did not answer. A note names the lines whose outcome is unknown.
         """
-        decoder = msgspec.json.Decoder(_QueueLine | _MessageLine)
+        decoder = msgspec.json.Decoder(_QueueLine | _MessageLine | _TopicLine | _SubscriptionLine)
         number = 0
         for number, line in enumerate(lines, 1):
             if not line.strip():
@@ -205,6 +252,9 @@ class Importer:
             if isinstance(item, _QueueLine):
                 self._flush(number - 1)
                 self._put_queue(number, item)
+            elif isinstance(item, _TopicLine | _SubscriptionLine):
+                self._flush(number - 1)
+                self._put_topic(number, item)
             else:
                 self._add_message(number, item, due_ms, len(line))
         self._flush(number)
@@ -216,6 +266,13 @@ class Importer:
         self._call(number, lambda: self._target.put_queue(first.queue, first))
         self._settings[item.queue] = item
         self.queues += 1
+
+    def _put_topic(self, number: int, item: _TopicLine | _SubscriptionLine) -> None:
+        if isinstance(item, _TopicLine):
+            self._call(number, lambda: self._target.put_topic(item))
+            self.topics += 1
+        else:
+            self._call(number, lambda: self._target.subscribe(item))
 
     def _add_message(self, number: int, item: _MessageLine, due_ms: int, size: int) -> None:
         full = len(self._batch) == self._batch_messages or self._batch_bytes + size > _BATCH_BYTES

@@ -224,6 +224,10 @@ class Match(NamedTuple):
     """Sentence that says why the message would not get to the queue; empty if it would."""
 
 
+PUBLISHED_HEADER = "published"
+"""Header of a message with an envelope: the fields of `Published`."""
+
+
 class Published(NamedTuple):
     """Where a message was published, as the head of its entry has it."""
 
@@ -258,7 +262,14 @@ def is_fifo(topic: str) -> bool:
     return topic.endswith(FIFO_SUFFIX)
 
 
-def published_of(headers: Mapping[str, Any]) -> Published | None:
-    """Return where a message with an envelope was published; None for a message without one."""
-    head: Sequence[Any] | None = headers.get("published")
-    return None if head is None else Published(*head)
+def as_delivered(body: str, headers: dict[str, Any], queue: str, write: EnvelopeWriter) -> tuple[str, dict[str, Any]]:
+    """Return the body and the headers of a message as consumers of a queue get it: in its envelope, if it has one.
+
+    The envelope has the attributes of the message, so there are none beside it.
+    """
+    head: Sequence[Any] | None = headers.get(PUBLISHED_HEADER)
+    if head is None:
+        return body, headers
+    left = {name: each for name, each in headers.items() if name not in ("attributes", PUBLISHED_HEADER)}
+    attributes = {name: (kind, value) for name, (kind, value) in headers.get("attributes", {}).items()}
+    return write(Published(*head), queue, body, attributes), left

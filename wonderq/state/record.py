@@ -30,6 +30,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import msgpack
 import msgspec
 
+from wonderq.model.topics import PUBLISHED_HEADER
 from wonderq_storage.checksum import crc32
 
 IDENTITY: Final = 0
@@ -414,8 +415,6 @@ _BYTES_8, _BYTES_16 = 0xC4, 0xC5
 
 _HEAD_BYTES = (bytes([_BYTES_8]), bytes([_BYTES_16]))
 
-#: Header of an entry with a head that has the fields of the head.
-PUBLISHED_HEADER: Final = "published"
 
 #: Bytes of entries above which a new record does not join them before it is encoded.
 _LONG_BYTES = 1 << 18
