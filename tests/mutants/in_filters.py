@@ -6,7 +6,6 @@ from tests.mutants.mutant import Mutant
 
 _FILTERS = "tests/filters/test_filters.py"
 _REFUSALS = "tests/filters/test_refusals.py"
-_NAIVE = "tests/filters/test_against_naive_filter.py"
 
 _POLICY = "wonderq/model/filters.py"
 _CONDITIONS = "wonderq/model/filters_conditions.py"
@@ -60,12 +59,12 @@ MUTANTS = [
         (f"{_REFUSALS}::test_parts_of_a_policy",),
     ),
     Mutant(
-        "filters_take_true_for_one",
-        "A filter on true matches the number 1.",
+        "filters_take_true_for_a_number",
+        "A filter on the number 1 matches true.",
         _CONDITIONS,
-        "elif any(value is each for each in self._literals):",
-        "elif value in self._literals:",
-        (f"{_FILTERS}::test_a_condition", _NAIVE),
+        "        elif type(value) is float:\n            if value in self._exact",
+        "        elif isinstance(value, (int, float)):\n            if value in self._exact",
+        (f"{_FILTERS}::test_a_condition",),
     ),
     Mutant(
         "filters_match_a_missing_key",
@@ -97,7 +96,7 @@ MUTANTS = [
         _CONDITIONS,
         "start = text.find(piece, start, end)",
         "start = text.find(piece, start)",
-        (f"{_FILTERS}::test_a_condition", _NAIVE),
+        (f"{_FILTERS}::test_a_condition",),
     ),
     Mutant(
         "wildcards_cost_one_point",
