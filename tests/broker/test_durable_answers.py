@@ -24,6 +24,7 @@ from wonderq.broker.polls import Sources
 from wonderq.model.errors import BrokerError, QueueNotFoundError
 from wonderq.model.limits import Limits
 from wonderq.model.messages import Change, NewMessage, RequestNumber, Target
+from wonderq.model.topics import Publication
 from wonderq.state import record
 from wonderq.state.state import State
 from wonderq_storage import DiskFullError, LogLostError
@@ -50,6 +51,9 @@ class Scene:
         self.broker.send("numbered", [NewMessage("x", key="k")], NUMBER)
         self.redrive = self.broker.redrives.start("other", QUEUE, per_second=1)
         self.broker.schedules.put("daily", cron="0 6 * * *", body="x", queue=QUEUE)
+        self.broker.topics.put("news")
+        self.broker.topics.subscribe("news", "mine", queue="other")
+        self.broker.topics.publish("news", [Publication(NewMessage("x", key="used"))])
 
 
 @pytest.fixture
@@ -127,6 +131,21 @@ ANSWERS: dict[str, Action] = {
     "look at a schedule": lambda s: s.broker.schedules.get("daily"),
     "list schedules": lambda s: s.broker.schedules.list(),
     "delete a schedule": lambda s: s.broker.schedules.delete("daily"),
+    "make a topic": lambda s: s.broker.topics.put("more"),
+    "change nothing about a topic": lambda s: s.broker.topics.put("news"),
+    "change the settings of a topic": lambda s: s.broker.topics.change("news", lambda _: {"tags": {"a": "b"}}),
+    "change no settings of a topic": lambda s: s.broker.topics.change("news", lambda _: {}),
+    "look at a topic": lambda s: s.broker.topics.get("news"),
+    "list topics": lambda s: s.broker.topics.list(),
+    "delete a topic": lambda s: s.broker.topics.delete("news"),
+    "subscribe": lambda s: s.broker.topics.subscribe("news", "more", queue=QUEUE),
+    "change nothing about a subscription": lambda s: s.broker.topics.subscribe("news", "mine", queue="other"),
+    "look at a subscription": lambda s: s.broker.topics.subscription("news", "mine"),
+    "list subscriptions": lambda s: s.broker.topics.subscriptions("news"),
+    "unsubscribe": lambda s: s.broker.topics.unsubscribe("news", "mine"),
+    "publish": lambda s: s.broker.topics.publish("news", [Publication(NewMessage("x"))]),
+    "publish again": lambda s: s.broker.topics.publish("news", [Publication(NewMessage("x", key="used"))]),
+    "match": lambda s: s.broker.topics.match("news", Publication(NewMessage("x"))),
 }
 
 REFUSALS: dict[str, Action] = {
@@ -152,6 +171,16 @@ REFUSALS: dict[str, Action] = {
     "cancel no redrive": lambda s: s.broker.redrives.cancel("none"),
     "look at no schedule": lambda s: s.broker.schedules.get("none"),
     "delete no schedule": lambda s: s.broker.schedules.delete("none"),
+    "look at no topic": lambda s: s.broker.topics.get("none"),
+    "change no topic": lambda s: s.broker.topics.change("none", lambda _: {}),
+    "delete no topic": lambda s: s.broker.topics.delete("none"),
+    "publish to no topic": lambda s: s.broker.topics.publish("none", [Publication(NewMessage("x"))]),
+    "match no topic": lambda s: s.broker.topics.match("none", Publication(NewMessage("x"))),
+    "subscribe to no topic": lambda s: s.broker.topics.subscribe("none", "x", queue=QUEUE),
+    "subscribe no queue": lambda s: s.broker.topics.subscribe("news", "x", queue="nowhere"),
+    "look at no subscription": lambda s: s.broker.topics.subscription("news", "none"),
+    "list no subscriptions": lambda s: s.broker.topics.subscriptions("none"),
+    "unsubscribe nothing": lambda s: s.broker.topics.unsubscribe("news", "none"),
     "drop no queue": lambda s: s.broker.drop_queue("nowhere"),
     "drop the default queue": lambda s: s.broker.drop_queue(QUEUE),
     "claim while stopping": lambda s: claim_while_stopping(s.broker),
@@ -295,6 +324,7 @@ _WITHOUT_ANSWERS = {
         "review_clock",
         "close",
         "mark_damaged",
+        "use_envelopes",
     ),
     "settings_of",  # comes before an operation that waits
     *("redrives.append_drop", "redrives.run", "schedules.fire_due", "schedules.next_times"),
@@ -308,6 +338,7 @@ def test_every_operation_is_among_these(scene: Scene) -> None:
             ("", scene.broker),
             ("redrives.", scene.broker.redrives),
             ("schedules.", scene.broker.schedules),
+            ("topics.", scene.broker.topics),
         )
         for name in dir(part)
         if not name.startswith("_") and inspect.ismethod(getattr(part, name))
@@ -321,6 +352,7 @@ WRITES = {
     for name in (
         "produce", "produce to a new queue", "claim", "delete by id", "delete by receipt", "delete a batch", "renew",
         "replace", "update a batch", "make a queue", "change a queue", "drop a queue", "purge",
+        "make a topic", "change the settings of a topic", "subscribe", "unsubscribe", "delete a topic", "publish",
     )
 }  # fmt: skip
 

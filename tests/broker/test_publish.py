@@ -308,6 +308,9 @@ def test_groups_keep_their_order_in_fifo_queues(lasting: Lasting) -> None:
         )
     broker = lasting.again()
     for queue in ("a.fifo", "b.fifo"):
+        first = [broker.claim(queue, limit=1, visibility_timeout_ms=1) for _ in range(4)]
+        assert sorted(each.body for taken in first for each in taken) == ["0", "g0", "h0"], "a claim holds its group up"
+        lasting.clock.ms += 1
         got: list[str] = []
         while taken := broker.claim(queue, limit=2):
             got += [each.body for each in taken]
@@ -533,3 +536,36 @@ def test_a_snapshot_during_a_publish_has_it_in_no_queue(broker: Broker) -> None:
     snapshot.release()
     assert contents_of(loaded, 0) == before
     assert bodies(broker, "b") == ["before", "meanwhile"]
+
+
+def test_one_publish_adds_a_bounded_number_of_messages(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publish, "MAX_DELIVERIES", 6)
+    subscribe(broker, "a", "b")
+    subscribe(broker, "big", filter={"kind": ["big"]})
+    assert [each.queues for each in send(broker, "x", "y", "z")] == [2, 2, 2]
+    end = broker.core.log.end()
+    for messages in ([NewMessage("x")] * 4, [NewMessage("x"), NewMessage("y", attributes=KIND), NewMessage("z")]):
+        with pytest.raises(BatchTooLargeError, match="Publish fewer messages at once"):
+            broker.topics.publish("orders", [Publication(each) for each in messages])
+    assert broker.core.log.end() == end
+
+
+def test_only_what_changed_is_evaluated_under_the_lock(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    subscribe(broker, "a", "b", "c", filter={"kind": ["big"]})
+    subscribe(broker, "all")
+    evaluated: list[str] = []
+    real, place = publish._Batch._choose, publish._place
+
+    def choose(self: Any, subscription: Any, subjects: Any) -> None:
+        evaluated.append(subscription.name)
+        real(self, subscription, subjects)
+
+    def interfere(*given: Any) -> Any:
+        topic = given[0]
+        topic.subscribe("b", {**topic.subscriptions["b"].to_record(), "filter": ""}, 0)
+        return place(*given)
+
+    monkeypatch.setattr(publish._Batch, "_choose", choose)
+    monkeypatch.setattr(publish, "_place", interfere)
+    assert send(broker, "x")[0].queues == 2
+    assert evaluated == ["a", "b", "c", "all", "b"]

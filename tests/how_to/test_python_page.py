@@ -29,6 +29,7 @@ SECTIONS = {
     "Several messages at once": "test_several_messages_at_once",
     "Hand over": "test_hand_over",
     "Queues and other administration": "test_administration",
+    "Topics": "test_topics",
 }
 
 
@@ -186,3 +187,11 @@ def test_several_messages_at_once(running: Broker, client: Client) -> None:
     [left] = mail.look()
     assert left.last_error is not None
     assert (left.text, left.last_error.message) == ("bad", "bad")
+
+
+def test_topics(running: Broker, client: Client, capsys: pytest.CaptureFixture[str]) -> None:
+    run_section(PAGE, "Topics")["publish_orders"](client)
+    lines = capsys.readouterr().out.splitlines()
+    assert (lines[0], lines[1][:14], lines[2]) == ("mail True ", "invoices False", "2")
+    assert [each.body for each in client.queue("invoices").receive()] == [{"order": 1}]
+    assert len(client.queue("mail").receive()) == 3

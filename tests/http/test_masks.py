@@ -189,6 +189,9 @@ class Masked:
         schedule = {"cron": "0 0 * * *", "queue": "mail", "body": SECRET, "attributes": {"a": ("String", SECRET)}}
         self.broker.schedules.put("nightly", **schedule, group=SECRET)
         self.broker.put_queue("other")
+        self.broker.topics.put("orders")
+        filters = {SECRET: [SECRET, {"anything-but": ["x"]}], "n": [{"exists": True}], "m": [5, None]}
+        self.broker.topics.subscribe("orders", "mine", queue="other", filter=filters)
         self.redrive = self.broker.redrives.start("mail", "other", contains=SECRET, attribute=SECRET, dry_run=True)
 
     def call(self, method: str, path: str, *, json: Any = None, headers: dict[str, str] | None = None) -> Result:
@@ -214,8 +217,15 @@ def test_no_call_of_the_dashboard_returns_the_secret_and_those_of_the_api_do(mas
             or "int(12)" in path
         ):
             continue
-        names = {"message_id": masked.id, "redrive_id": masked.redrive, "schedule": "nightly", "topic": "x"}
-        real = path.format(queue="mail", subscription="x", name="x", **names)
+        real = path.format(
+            queue="mail",
+            message_id=masked.id,
+            redrive_id=masked.redrive,
+            schedule="nightly",
+            name="x",
+            topic="orders",
+            subscription="mine",
+        )
         real += query.get(path.removeprefix("/queues/{queue}"), "?cron=* * * * *" if path == "/cron/times" else "")
         if path.endswith("/messages/consume"):
             continue  # below: it changes the message
@@ -235,6 +245,8 @@ def test_no_call_of_the_dashboard_returns_the_secret_and_those_of_the_api_do(mas
         "/redrives",
         "/schedules",
         "/schedules/{schedule}",
+        "/topics/{topic}/subscriptions",
+        "/topics/{topic}/subscriptions/{subscription}",
     }
 
 
@@ -251,6 +263,17 @@ def test_a_message_tells_that_parts_are_hidden(masked: Masked) -> None:
     assert masked.call("GET", "/schedules/nightly").json["masked"] is True
     assert "masked" not in masked.call("GET", f"/queues/mail/messages/{plain}").json
     assert "masked" not in masked.call("GET", f"/queues/mail/messages/{masked.id}", headers={}).json
+
+
+def test_a_dry_run_and_a_filter_hide_it(masked: Masked) -> None:
+    message = {"message": "x", "attributes": {SECRET: "x"}}
+    for headers, is_hidden in ((None, True), ({}, False)):
+        found = masked.call("POST", "/topics/orders/match", json=message, headers=headers)
+        assert (SECRET not in found.text) == is_hidden
+    subscription = "/topics/orders/subscriptions/mine"
+    shown = masked.call("GET", subscription).json
+    assert shown["masked"] is True
+    assert shown["filter"] == {SIGN: [SIGN, {"anything-but": ["x"]}], "n": [{"exists": True}], "m": [5, None]}
 
 
 def test_a_listing_that_cuts_texts_hides_first(masked: Masked) -> None:

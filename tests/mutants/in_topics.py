@@ -131,8 +131,8 @@ MUTANTS = [
         "compaction_multiplies_bodies",
         "Compaction writes a body once for each queue, so the log grows without a limit.",
         _COMPACTION,
-        "    copies.sort(key=lambda each: each.message)\n",
-        "    copies.sort(key=lambda each: each.queue.number)\n",
+        "    for sharers in (every[at : at + _QUEUES] for at in range(0, len(every), _QUEUES)):\n",
+        "    for sharers in ([each] for each in every):\n",
         (_KEPT_SHARED,),
     ),
     Mutant(

@@ -35,7 +35,8 @@ class Admission:
 
     def __init__(self, limits: Limits, state: State) -> None:
         self._limits = limits
-        self._limits_queues = limits.messages_per_queue < UNLIMITED or limits.bytes_per_queue < UNLIMITED
+        self.limits_queues = limits.messages_per_queue < UNLIMITED or limits.bytes_per_queue < UNLIMITED
+        """Whether the broker limits the messages of each queue, or their bytes."""
         self._state = state
 
     # One request: outside the broker's lock
@@ -151,7 +152,7 @@ class Admission:
         Raises:
             QueueFullError: the queue would hold more than it may.
         """
-        if not (self._limits_queues or queue.limits_size):  # as in most brokers, and each message comes this way
+        if not (self.limits_queues or queue.limits_size):  # as in most brokers, and each message comes this way
             return
         limits, there, settings = self._limits, queue.messages, queue.settings
         if count:

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 from itertools import chain
+from operator import mul
 from typing import NamedTuple
 
 from wonderq.broker.core import PRODUCE_LEAVES, Core
 from wonderq.broker.produce import delay_of
 from wonderq.model.errors import (
+    BatchTooLargeError,
     BrokerError,
     MessageTooLargeError,
     QueueDrainingError,
@@ -32,6 +34,9 @@ from wonderq.state.topics import Topic
 #: Characters that are digested in a step of `took`, and steps that a filter takes besides those that it counts.
 _CHARACTERS_PER_STEP, _STEPS_PER_FILTER = 300, 1
 
+MAX_DELIVERIES = 20_000
+"""Most messages that one publish adds to all queues together: they are added in one turn. One message always fits."""
+
 Indexes = Sequence[int] | None
 """Messages of a batch, by index; None for all."""
 
@@ -47,7 +52,9 @@ class _Batch:
         self.digests = digests
         """Digest of each body, if the topic had `content_deduplication`; otherwise empty."""
         self.sizes = list(map(len, entries))
-        self._chosen: dict[str, tuple[Subscription, Indexes]] = {}
+        self._evaluated: dict[str, Subscription] = {}
+        self._chosen: dict[str, tuple[Subscription, Indexes]] = {}  # those of them that match a message
+        self._deliveries = 0
         self._known = topic, -1  # the topic, and its changes before all its filters were evaluated
 
     def evaluate(self, topic: Topic, subscriptions: Sequence[Subscription], changes: int) -> None:
@@ -66,31 +73,45 @@ class _Batch:
         """Return the subscriptions of a topic that match any message, with these messages, under the lock.
 
         A subscription that has changed since `evaluate` is evaluated now.
+
+        Raises:
+            BatchTooLargeError: see `_choose`.
         """
         if self._known != (topic, topic.changes):
             subjects = self.subjects(lambda _: None)
-            before, self._chosen = self._chosen, {}
+            chosen, self._chosen, self._deliveries = self._chosen, {}, 0
             for name, each in topic.subscriptions.items():
-                if name in before and before[name][0] is each:
-                    self._chosen[name] = before[name]
-                else:
+                if self._evaluated.get(name) is not each:
                     self._choose(each, subjects)
+                elif name in chosen:
+                    self._add(*chosen[name])
         return self._chosen.values()
 
     def _choose(self, subscription: Subscription, subjects: Sequence[Subject]) -> None:
-        """Add a subscription with the messages that match it, if any do."""
-        found = subscription.compiled_filter
-        indexes: Indexes = None
+        """Evaluate a subscription, and add it with the messages that match it, if any do.
+
+        Raises:
+            BatchTooLargeError: more messages would be added to queues than one publish may add.
+        """
+        self._evaluated[subscription.name] = subscription
         if subscription.paused:
             return
-        if found is not None:
-            indexes = [index for index, subject in enumerate(subjects) if found.accepts(subject)]
-            if not indexes:
-                return
-        self._chosen[subscription.name] = (
-            subscription,
-            None if indexes is None or len(indexes) == len(subjects) else indexes,
-        )
+        found = subscription.compiled_filter
+        if found is None:
+            self._add(subscription, None)
+            return
+        indexes = [index for index, subject in enumerate(subjects) if found.accepts(subject)]
+        if indexes:
+            self._add(subscription, None if len(indexes) == len(subjects) else indexes)
+
+    def _add(self, subscription: Subscription, indexes: Indexes) -> None:
+        self._chosen[subscription.name] = subscription, indexes
+        self._deliveries += len(self.entries) if indexes is None else len(indexes)
+        if self._deliveries > MAX_DELIVERIES:
+            raise BatchTooLargeError(
+                f"A publish may add {MAX_DELIVERIES} messages to all queues together, and this would add more. Publish "
+                "fewer messages at once."
+            )
 
 
 class _Placed(NamedTuple):
@@ -161,7 +182,8 @@ class Publisher:
         Raises:
             TopicNotFoundError: the topic does not exist.
             InvalidValueError: a message is malformed, or the batch is empty.
-            BatchTooLargeError, MessageTooLargeError: the batch or a message is too large for the broker.
+            BatchTooLargeError, MessageTooLargeError: the batch or a message is too large for the broker, or too many
+                queues match so large a batch.
             QueueFullError, QueueDrainingError, MessageTooLargeError: a queue refuses messages. The error names it.
             BrokerFullError, TooManyKeysError: a limit of the broker is reached.
         """
@@ -174,9 +196,11 @@ class Publisher:
             decision = self._decide(found, batch, placed)
             if placed.fresh:
                 appended = self._record(found, batch, placed, decision, now_ms)
-                core.append_and_apply(appended, leave=PRODUCE_LEAVES)
+                position = core.append_and_apply(appended, leave=PRODUCE_LEAVES)
                 self._count(found, placed, decision)
-        core.confirm()
+            else:
+                position = core.log.confirm()
+        core.durability.wait(position)
         ids = core.ids.message_ids(found.number, placed.sequences)
         duplicates = set(range(len(publications))).difference(placed.fresh)
         return [
@@ -250,8 +274,8 @@ class Publisher:
                 raise refusal
             else:
                 self._skip(decision, queue, subscription, batch, indexes)
-        counts = [(len(each.indexes), sum(batch.sizes[at] for at in each.indexes)) for each in decision.deliveries]
-        self._core.admission.check_total_room(sum(count for count, _ in counts), sum(size for _, size in counts))
+        size = sum(map(mul, decision.queues_of, batch.sizes))
+        self._core.admission.check_total_room(sum(decision.queues_of), size)
         return decision
 
     def _skip(
@@ -275,6 +299,8 @@ class Publisher:
         settings = queue.settings
         if settings.draining:
             return QueueDrainingError(queue.name)
+        if not (settings.max_message_bytes or self._core.admission.limits_queues or queue.limits_size):
+            return None
         sizes = batch.sizes
         if settings.max_message_bytes and indexes and max(sizes[at] for at in indexes) > settings.max_message_bytes:
             for index in indexes:
@@ -332,7 +358,8 @@ class Publisher:
             first = next_of.get(queue.number, queue.messages.next_sequence)
             next_of[queue.number] = first + len(indexes)
             flags = (0 if subscription.raw else record.WITH_HEAD) | (record.FIFO if queue.is_fifo else 0)
-            due_ms = now_ms + queue.settings.delay_ms if queue.settings.delay_ms else 0
+            delay_ms = queue.settings.delay_ms
+            due_ms = now_ms + delay_ms if delay_ms else 0
             runs = () if indexes == every else record.to_runs(place_of[index] for index in indexes)
             targets.append(record.Target(queue.number, first, flags, due_ms, runs))
         return targets

@@ -50,6 +50,7 @@ class Subscription(Struct):
     created_at: Time
     delivered: Annotated[Count, Meta(description="Messages that its queue got since the broker started.")]
     skipped: Annotated[Count, Meta(description="Messages that its queue refused since the broker started.")]
+    masked: Annotated[bool, Meta(description="Only true: a mask hides parts of the filter.")] | UnsetType = UNSET
 
 
 class Publication(Struct):

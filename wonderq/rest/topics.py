@@ -9,11 +9,13 @@ import falcon
 from msgspec import UNSET, UnsetType
 
 from wonderq.httpd.errors import RequestError
+from wonderq.model.masks import Mask
 from wonderq.model.messages import NewMessage
 from wonderq.model.times import iso_time, to_ms
 from wonderq.model.topics import Publication, PublishResult, SubscriptionInfo, TopicInfo
 from wonderq.rest import schemas, topic_schemas
 from wonderq.rest.bodies import read_body, read_optional_body, read_query, render
+from wonderq.rest.masks import hide, mask_of
 from wonderq.rest.resource import Resource
 from wonderq.rest.values import Trace, idempotency_key_of, new_message, set_ms, set_value, trace_of
 
@@ -55,7 +57,7 @@ class SubscriptionCollection(Resource):
         query = read_query(req, topic_schemas.TopicListing)
         after = set_value(query.after) or ""
         found = self.broker.topics.subscriptions(topic, self.permits(req), after=after, limit=query.limit)
-        render(req, resp, [subscription_object(each) for each in found])
+        render(req, resp, [_shown(req, each) for each in found])
 
 
 class SubscriptionResource(Resource):
@@ -64,12 +66,12 @@ class SubscriptionResource(Resource):
     def on_get(self, req: falcon.Request, resp: falcon.Response, topic: str, subscription: str) -> None:
         read_query(req, schemas.Body)
         found = self.broker.topics.subscription(topic, subscription, self.permits(req))
-        render(req, resp, subscription_object(found))
+        render(req, resp, _shown(req, found))
 
     def on_put(self, req: falcon.Request, resp: falcon.Response, topic: str, subscription: str) -> None:
         given = schemas.given(read_body(req, topic_schemas.PutSubscription, self.broker.limits))
         info, created = self.broker.topics.subscribe(topic, subscription, self.permits(req), **given)
-        render(req, resp, subscription_object(info), 201 if created else 200)
+        render(req, resp, _shown(req, info), 201 if created else 200)
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, topic: str, subscription: str) -> None:
         read_query(req, schemas.Body)
@@ -105,6 +107,9 @@ class MatchResource(Resource):
         body = read_body(req, topic_schemas.MatchedMessage, self.broker.limits)
         publication = _publication(body.message, body, {})
         found = self.broker.topics.match(topic, publication, self.permits(req), limit=body.limit)
+        mask = mask_of(req)
+        if mask is not None:
+            found = [each._replace(reason=hide(mask, each.reason)) for each in found]
         render(req, resp, [each._asdict() for each in found])
 
 
@@ -163,6 +168,30 @@ def topic_object(info: TopicInfo) -> dict[str, Any]:
         "subscriptions": info.subscriptions,
         "published": info.published,
     }
+
+
+def _shown(req: falcon.Request, info: SubscriptionInfo) -> dict[str, Any]:
+    """Return a subscription as the client of a request sees it."""
+    value, mask = subscription_object(info), mask_of(req)
+    if mask is None:
+        return value
+    shown = value | {"filter": _hide_in(mask, value["filter"])}
+    return shown if shown == value else shown | {"masked": True}
+
+
+def _hide_in(mask: Mask, value: Any) -> Any:
+    """Return decoded JSON without what the mask hides. A number that it hides becomes a text."""
+    if isinstance(value, dict):
+        return {hide(mask, name): _hide_in(mask, each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_hide_in(mask, each) for each in value]
+    if isinstance(value, str):
+        return hide(mask, value)
+    if isinstance(value, bool) or value is None:
+        return value
+    text = repr(value)
+    hidden = hide(mask, text)
+    return value if hidden == text else hidden
 
 
 def subscription_object(info: SubscriptionInfo) -> dict[str, Any]:

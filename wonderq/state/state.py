@@ -691,19 +691,29 @@ class State:
         if not targets:
             return
         places = shared_places(end - len(entries), heads, lengths)
-        copies = [0] * len(lengths)
+        copies, of_all = [0] * len(lengths), 0
         for queue, first, flags, default_due_ms, runs in targets:
             self._freeze_before(queue)
             messages = self._queue_to_extend(queue, first).messages
-            indexes = list(record.from_runs(runs)) if runs else None
-            positions, sizes = (chosen(column, indexes) for column in places.of(flags & record.WITH_HEAD))
-            due = due_times_ms(chosen(due_ms, indexes), default_due_ms, len(sizes))
-            messages.add(first, at_ms, positions, sizes, due, lanes_in(chosen(lanes, indexes), flags, len(sizes)))
+            positions, sizes = places.of(flags & record.WITH_HEAD)
+            own_ms, own_lanes = due_ms, lanes
+            if runs:
+                indexes = list(record.from_runs(runs))
+                positions, sizes, own_ms, own_lanes = (
+                    chosen(column, indexes) for column in (positions, sizes, due_ms, lanes)
+                )
+                for index in indexes:
+                    copies[index] += 1
+            else:
+                of_all += 1
+            due = due_times_ms(own_ms, default_due_ms, len(sizes)) if own_ms or default_due_ms else ()
+            bytes_before = messages.bytes
+            messages.add(
+                first, at_ms, positions, sizes, due, lanes_in(own_lanes, flags, len(sizes)) if flags or lanes else ()
+            )
             self.messages += len(sizes)
-            self.bytes += sum(sizes)
-            for index in range(len(lengths)) if indexes is None else indexes:
-                copies[index] += 1
-        self.shared.add(places.ends, lengths, copies)
+            self.bytes += messages.bytes - bytes_before
+        self.shared.add(places.ends, lengths, [count + of_all for count in copies])
 
     def _restate(
         self,
