@@ -62,6 +62,14 @@ RULES = {
         ("wonderq.auth", "wonderq.broker", "wonderq.httpd", "wonderq.model", "wonderq.runtime.fibers", _STORAGE),
         ("falcon", "msgspec"),
     ),
+    "wonderq.sns": Rule(
+        "translation of the SNS protocol; never rest",
+        (
+            *("wonderq.auth", "wonderq.broker", "wonderq.httpd", "wonderq.model", "wonderq.runtime.fibers"),
+            *("wonderq.runtime.offload", "wonderq.sqs", _STORAGE, "wonderq_storage.disk"),
+        ),
+        ("cryptography", "falcon"),
+    ),
     "wonderq.openapi": Rule(
         "describes the REST API",
         (

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from wonderq import __version__
 from wonderq.auth.access import Access
-from wonderq.auth.roles import SQS_ADDRESSES, UI_PAGES
+from wonderq.auth.roles import SNS_CERTIFICATE, SQS_ADDRESSES, UI_PAGES
 from wonderq.auth.sessions import credential
 from wonderq.broker.broker import Broker
 from wonderq.httpd import counters
@@ -49,6 +49,10 @@ from wonderq.rest.topics import (
     TopicCollection,
     TopicResource,
 )
+from wonderq.sns.endpoint import SnsEndpoint, is_for_sns
+from wonderq.sns.limits import STRICT as SNS_STRICT
+from wonderq.sns.limits import SnsLimits
+from wonderq.sns.signing import Signer
 from wonderq.sqs import refusals
 from wonderq.sqs.endpoint import SqsEndpoint
 from wonderq.sqs.limits import STRICT, SqsLimits
@@ -78,6 +82,8 @@ def create_app(
     hosts: TrustedHosts | None = None,
     cors_origins: Collection[str] = (),
     sqs_limits: SqsLimits = STRICT,
+    sns_limits: SnsLimits = SNS_STRICT,
+    signer: Signer | None = None,
     address: PublicAddress | None = None,
     vitals: Callable[[], Vitals] = lambda: Vitals(__version__),
     ui: str = "on",
@@ -88,10 +94,10 @@ def create_app(
 
     Without ``access`` it serves everybody. ``registry`` holds the metrics to show; by default, those of the broker.
     While the broker has no keys, requests must name one of the ``hosts``, if given. Web pages of the ``cors_origins``
-    may call it; pages of other sites may not. ``sqs_limits`` are the limits of the SQS endpoint, and
-    ``address`` is that in its URLs of queues. ``vitals`` tells what only the process knows. ``ui`` is whether there is
-    a dashboard, and whether it may only read; see `wonderq.config`. ``mask`` hides parts of the messages that it shows,
-    and ``settings`` are those of the process.
+    may call it; pages of other sites may not. ``sqs_limits`` and ``sns_limits`` are the limits of the SQS and SNS
+    endpoints, ``address`` is that in URLs, and ``signer`` signs the envelopes of published messages. ``vitals`` tells
+    what only the process knows. ``ui`` is whether there is a dashboard, and whether it may only read; see
+    `wonderq.config`. ``mask`` hides parts of the messages that it shows, and ``settings`` are those of the process.
     """
     dashboard = None if ui == "off" else UiRequests(access, mask, is_read_only=ui == "read-only")
     middleware: list[Any] = [OriginMiddleware(cors_origins, hosts, access, dashboard)]
@@ -111,7 +117,8 @@ def create_app(
     app.add_error_handler(Exception, _respond_to_bug)
     app.add_error_handler(falcon.HTTPError, _respond_to_http_error)
     sqs = SqsEndpoint(broker, access, sqs_limits, address)
-    add_routes(app, broker, registry or make_registry(broker), access, sqs, vitals)
+    sns = SnsEndpoint(broker, access, sns_limits, address, signer)
+    add_routes(app, broker, registry or make_registry(broker), access, sqs, sns, vitals)
     app.add_route("/overview/broker", BrokerResource(broker, access, vitals, settings))
     add_documentation(app, has_dashboard=ui != "off")
     if ui != "off":
@@ -364,17 +371,24 @@ def _respond_to_bug(req: falcon.Request, resp: falcon.Response, error: Exception
 
 
 class Home:
-    """``/``: serves SQS clients, and redirects browsers to the documentation."""
+    """``/``: serves clients of SQS and SNS, and redirects browsers to the documentation."""
 
-    def __init__(self, sqs: SqsEndpoint) -> None:
+    def __init__(self, sqs: SqsEndpoint, sns: SnsEndpoint) -> None:
         self._sqs = sqs
-        self.on_post = sqs.on_post
+        self._sns = sns
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        body = req.stream.read(req.content_length or 0)
+        if is_for_sns(req, body):
+            self._sns.respond(req, resp, body)
+        else:
+            self._sqs.respond(req, resp, "", body)
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         is_signed = (req.auth or "").startswith("AWS")
         if not (is_signed or "Action=" in req.query_string or "X-Amz-" in req.query_string):
             raise falcon.HTTPFound("/docs")
-        self._sqs.on_get(req, resp)
+        self.on_post(req, resp)
 
 
 def add_routes(
@@ -383,6 +397,7 @@ def add_routes(
     registry: CollectorRegistry,
     access: Access | None,
     sqs: SqsEndpoint,
+    sns: SnsEndpoint,
     vitals: Callable[[], Vitals],
 ) -> None:
     """Add every route.
@@ -427,7 +442,8 @@ def add_routes(
     app.add_route("/healthz", health)
     app.add_route("/readyz", health, suffix="ready")
     app.add_route("/metrics", Metrics(registry))
-    app.add_route("/", Home(sqs))
+    app.add_route("/", Home(sqs, sns))
+    app.add_route(SNS_CERTIFICATE, sns)
     for address in SQS_ADDRESSES:
         app.add_route(address, sqs)
     app.add_sink(sqs.serve_plain_name, "/")

@@ -305,7 +305,7 @@ class Settings:
         "strict",
         _one_of("strict", "relaxed"),
         "WHICH",
-        "limits of the SQS API. strict: those of Amazon SQS, with its waits of 60 seconds. relaxed: the broker's own",
+        "limits of the SQS and SNS APIs. strict: those of Amazon, with waits of 60 s in SQS. relaxed: the broker's own",
     )
     create_queues: bool = _setting(
         True, _boolean, "BOOL", "whether producing to a queue that does not exist creates it"

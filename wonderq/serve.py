@@ -36,6 +36,9 @@ from wonderq.runtime.clock import CautiousClock, Clock
 from wonderq.runtime.collector import CollectorPauses, no_collections
 from wonderq.runtime.signals import Signals
 from wonderq.runtime.time_evidence import TimeEvidence
+from wonderq.sns import limits as sns_limits
+from wonderq.sns.limits import SnsLimits
+from wonderq.sns.signing import KEY_FILE, Signer
 from wonderq.sqs import refusals
 from wonderq.sqs.limits import STRICT, SqsLimits, relaxed
 from wonderq.state.state import UnreadableRecordError
@@ -249,6 +252,8 @@ def make_app(
         hosts=trusted_hosts(settings),
         cors_origins=settings.cors_origins,
         sqs_limits=_sqs_limits(settings),
+        sns_limits=_sns_limits(settings),
+        signer=Signer(settings.data / KEY_FILE),
         address=PublicAddress(settings.public_url, settings.trusted_proxies),
         vitals=vitals.read,
         ui=settings.ui,
@@ -259,6 +264,10 @@ def make_app(
 
 def _sqs_limits(settings: Settings) -> SqsLimits:
     return STRICT if settings.sqs_limits == "strict" else relaxed(settings.limits)
+
+
+def _sns_limits(settings: Settings) -> SnsLimits:
+    return sns_limits.STRICT if settings.sqs_limits == "strict" else sns_limits.relaxed(settings.limits)
 
 
 @contextmanager

@@ -97,14 +97,14 @@ def test_of_bodies(policy: dict[str, Any], body: str) -> None:
 
 
 @pytest.mark.slow
-@hypothesis.settings(max_examples=5_000)
+@hypothesis.settings(max_examples=1_000)
 @hypothesis.given(NESTED_POLICIES, BODIES)
 def test_of_many_bodies(policy: dict[str, Any], body: str) -> None:
     check(policy, "body", {}, body)
 
 
 @pytest.mark.slow
-@hypothesis.settings(max_examples=5_000)
+@hypothesis.settings(max_examples=1_000)
 @hypothesis.given(FLAT_POLICIES, ATTRIBUTES)
 def test_of_many_attributes(policy: dict[str, Any], attributes: dict[str, Attribute]) -> None:
     check(policy, "attributes", attributes, "")

@@ -55,6 +55,7 @@ CASES = [
     ({"wildcard": "*ball"}, ["ball", "baseball"], ["balls"]),
     ({"wildcard": "a*b*c"}, ["abc", "a-b-c", "abbbc"], ["ac", "ab", "acb", "cabc"]),
     ({"wildcard": "ab*ba"}, ["abba", "ab-ba"], ["aba"]),  # the ends do not overlap
+    ({"wildcard": "a*b*b"}, ["abb", "a-b-b"], ["a-b", "a--b"]),  # nor does the middle overlap the end
     ({"wildcard": "*aa*aa*"}, ["aaaa"], ["aaa"]),
     ({"wildcard": "a\\*\\\\b"}, ["a*\\b"], ["a-b", "a*b"]),
     ({"anything-but": "rugby"}, ["tennis", ["rugby", "tennis"], 5, None], ["rugby", ["rugby"], []]),

@@ -139,9 +139,29 @@ def test_points_of_wildcards(allowed: dict[str, list[str]], refused: dict[str, l
         assert "wildcards" in refusal(bad)
 
 
+def test_parts_of_a_policy() -> None:
+    """Keys in an alternative have one combination, however many they are."""
+    many = {str(each): [1] for each in range(1000)}
+    assert refusal({"$or": [many, {"a": [1]}]}).startswith("Filter policy is too complex")
+    del many["0"], many["1"], many["2"]  # 2 * 997 parts, and 6 of the rest
+    compile_filter({"$or": [many, {"a": [1]}]}, "body")
+    many["0"] = [1]
+    assert "more than 2000 keys" in refusal({"$or": [many, {"a": [1]}]})
+
+
 def test_bytes_of_a_policy() -> None:
     compile_filter({"key": ["x" * 262_131]}, "body")
     assert refusal({"key": ["x" * 262_132]}).startswith("Filter policy has 262145 bytes")
+
+
+def test_the_deepest_alternatives_can_be_evaluated() -> None:
+    policy: dict[str, Any] = {"a": [1]}
+    for _ in range(149):
+        policy = {"$or": [{"b": [1]}, policy]}
+    found = compile_filter(policy, "body")
+    assert found.matches({}, '{"a": 1}')
+    assert found.explain({}, "{}") == "No alternative of the filter's $or matches."
+    assert "too complex" in refusal({"$or": [{"b": [1]}, policy]})
 
 
 def test_deep_nesting_is_refused() -> None:
@@ -152,4 +172,13 @@ def test_deep_nesting_is_refused() -> None:
 
 
 def test_a_sentence_repeats_only_the_beginning_of_a_value() -> None:
-    assert len(refusal({"key": [{"numeric": ["x" * 10_000, 1]}]})) < 500
+    policies: list[object] = [
+        {"key": [{"numeric": ["x" * 10_000, 1]}]},
+        {"x" * 10_000: ["a", {"prefix": 1}]},
+        {"x" * 10_000: "a"},
+        {"x" * 10_000: []},
+        {"x" * 10_000: {}},
+        {"x" * 10_000: [1] * 151},
+    ]
+    for policy in policies:
+        assert len(refusal(policy)) < 500

@@ -37,10 +37,12 @@ class BrokenPromiseError(AssertionError):
 
 def all_targets() -> dict[str, Target]:
     # Here, since atheris has to prepare what these import.
-    from tests.fuzz import http_targets, log_targets, nats_targets  # noqa: PLC0415
+    from tests.fuzz import http_targets, log_targets, nats_targets, sns_targets  # noqa: PLC0415
 
     return {
-        target.name: target for target in (*log_targets.targets(), *http_targets.targets(), *nats_targets.targets())
+        target.name: target
+        for module in (log_targets, http_targets, nats_targets, sns_targets)
+        for target in module.targets()
     }
 
 

@@ -12,6 +12,7 @@ from tests.mutants import (
     in_documentation,
     in_fibers,
     in_file_log,
+    in_filters,
     in_finishing,
     in_housekeeping,
     in_jetstream,
@@ -23,6 +24,7 @@ from tests.mutants import (
     in_seam,
     in_semantics,
     in_siblings,
+    in_sns,
     in_state,
     in_topics,
     in_verification,
@@ -55,6 +57,8 @@ MUTANTS = [
         in_client,
         in_checker,
         in_dashboard,
+        in_filters,
+        in_sns,
         in_topics,
     )
     for mutant in module.MUTANTS

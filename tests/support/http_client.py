@@ -19,7 +19,7 @@ from falcon.testing import Result, TestClient
 from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.app import App, create_app
 from wonderq.auth.access import Access
-from wonderq.auth.roles import RULES, SQS_ADDRESSES
+from wonderq.auth.roles import RULES, SNS_CERTIFICATE, SQS_ADDRESSES
 from wonderq.broker.broker import Broker
 from wonderq.httpd.server import Server
 
@@ -27,7 +27,11 @@ JSON = "application/json"
 MSGPACK = "application/msgpack"
 
 #: The endpoint of SQS' clients, which has tests of its own (tests/sqs).
-SQS_ROUTES = {("POST", "/"), *((method, address) for address in SQS_ADDRESSES for method in ("GET", "POST"))}
+SQS_ROUTES = {
+    ("POST", "/"),
+    ("GET", SNS_CERTIFICATE),
+    *((method, address) for address in SQS_ADDRESSES for method in ("GET", "POST")),
+}
 
 #: The dashboard, which is no part of the API (tests/ui).
 UI_ROUTES = {(method, path) for path, methods in RULES.items() if path.startswith("/ui") for method in methods}

@@ -53,6 +53,21 @@ def boto_client(url: str, key_id: str = "any", secret: str = "any") -> Any:
         )
 
 
+def call(client: Any, action: str, **members: Any) -> dict[str, Any]:
+    """Call an action of a client of boto3 by its name in the API."""
+    method = client.meta.method_to_api_mapping
+    [name] = [each for each, api_name in method.items() if api_name == action]
+    try:
+        answer: dict[str, Any] = getattr(client, name)(**members)
+    except ClientError as error:
+        response: Any = error.response
+        found = response["Error"]
+        status = response["ResponseMetadata"]["HTTPStatusCode"]
+        raise RefusedError(status, found["Code"], found["Message"]) from error
+    del answer["ResponseMetadata"]
+    return answer
+
+
 class Boto:
     """Client that uses boto3."""
 
@@ -60,17 +75,7 @@ class Boto:
         self.client = boto_client(url)
 
     def __call__(self, action: str, **members: Any) -> dict[str, Any]:
-        method = self.client.meta.method_to_api_mapping
-        [name] = [each for each, api_name in method.items() if api_name == action]
-        try:
-            answer: dict[str, Any] = getattr(self.client, name)(**members)
-        except ClientError as error:
-            response: Any = error.response
-            found = response["Error"]
-            status = response["ResponseMetadata"]["HTTPStatusCode"]
-            raise RefusedError(status, found["Code"], found["Message"]) from error
-        del answer["ResponseMetadata"]
-        return answer
+        return call(self.client, action, **members)
 
 
 #: Name of each list or map of a request in a form; a map also has names for its keys and values.

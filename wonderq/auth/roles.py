@@ -41,6 +41,9 @@ SQS_ADDRESSES = tuple(
 """Paths of queues in the SQS protocol, to which clients of its query format send requests: that of today, and those of
 earlier versions of SQS. In the last one, ``queue`` is the region and ``name`` the queue."""
 
+SNS_CERTIFICATE = "/sns/{certificate}"
+"""Path of the certificate with which SNS clients check signatures."""
+
 UI_PAGES = ("/ui", "/ui/dead", "/ui/redrives", "/ui/schedules", "/ui/broker", "/ui/queues/{queue}")
 """Paths of the dashboard's pages. All have the same document, which knows its page by the path."""
 
@@ -79,6 +82,7 @@ RULES: dict[str, dict[str, Rule]] = {
     "/healthz": {"GET": "anybody", "HEAD": "anybody"},
     "/readyz": {"GET": "anybody", "HEAD": "anybody"},
     "/": {"GET": "anybody", "POST": "signed"},
+    SNS_CERTIFICATE: {"GET": "anybody"},
     **{address: {"GET": "signed", "POST": "signed"} for address in SQS_ADDRESSES},
     **{page: {"GET": "anybody"} for page in UI_PAGES},
     "/ui/assets/{folder}/{file}": {"GET": "anybody"},

@@ -133,15 +133,15 @@ def _signed(fields: Mapping[str, str], place: str) -> Signed:
     return Signed(*parts, headers.split(";"), fields["Signature"])
 
 
-def check(request: Request, signed: Signed, secret: str, now: datetime) -> None:
+def check(request: Request, signed: Signed, secret: str, now: datetime, service: str = "sqs") -> None:
     """Check a request's signature.
 
     Raises:
         SignatureError: the signature does not match the request and the secret, or the request is too old or too new.
     """
     stamp = _check_time(request, signed, now)
-    if signed.service != "sqs":
-        raise SignatureError("The signature must be for the service sqs.")
+    if signed.service != service:
+        raise SignatureError(f"The signature must be for the service {service}.")
     # The action is in a header, so a signature that does not cover it would be valid for any action.
     needed = ["host", *(name for name in request.headers if name.startswith("x-amz-"))]
     missing = sorted(set(needed).difference(signed.headers))

@@ -30,6 +30,7 @@ from wonderq.model.topics import (
     Subscription,
     SubscriptionInfo,
     TopicInfo,
+    TopicSettings,
     check_subscription_name,
     check_topic_name,
 )
@@ -116,6 +117,14 @@ class Topics:
             info = _info(self._find(name))
         self._core.confirm()
         return info
+
+    def settings_of(self, name: str) -> TopicSettings | None:
+        """Return a topic's settings, which may not be durable yet; None if the topic does not exist.
+
+        Use this before an operation on the topic that waits for durability itself.
+        """
+        found = self._core.state.topics.get(name)
+        return None if found is None else found.settings
 
     def list(self, permits: Permits = everything, *, after: str = "", limit: int | None = None) -> list[TopicInfo]:
         """Return the topics that are permitted, by name: at most ``limit``, and only those after the name ``after``."""

@@ -58,14 +58,15 @@ class PublicAddress:
 
     def __init__(self, url: str = "", proxies: Iterable[str] = LOOPBACK) -> None:
         """Always use ``url``, if given. Otherwise believe the ``proxies``, given as addresses or networks."""
-        self._url = url
+        self.url = url
+        """The address, if it is configured; else empty."""
         self._proxies = [ipaddress.ip_network(each, strict=False) for each in proxies]
         self._trusts = lru_cache(maxsize=256)(self._is_proxy)
 
     def of(self, environ: Mapping[str, Any]) -> str:
         """Return the address for the client of a request, given as a WSGI environment."""
-        if self._url:
-            return self._url
+        if self.url:
+            return self.url
         scheme: str = environ["wsgi.url_scheme"]
         host = environ.get("HTTP_HOST") or f"{environ['SERVER_NAME']}:{environ['SERVER_PORT']}"
         given, forwarded = environ.get("HTTP_X_FORWARDED_PROTO"), environ.get("HTTP_FORWARDED")

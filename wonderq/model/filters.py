@@ -23,6 +23,7 @@ from wonderq.model.filters_conditions import (
     OPERATORS,
     Conditions,
     FilterPolicyError,
+    key_as_text,
     shown,
     wildcard_points,
 )
@@ -39,6 +40,9 @@ MAX_KEYS = 5
 MAX_COMBINATIONS = 150
 """Most combinations of values: the product of the numbers of values of all keys, each multiplied by the depth of its
 key; for an ``$or``, the sum of its alternatives."""
+
+MAX_PARTS = 2000
+"""Most keys, values and operators of a policy together. SNS has no such limit; it bounds the time of an evaluation."""
 
 MAX_POLICY_BYTES = 256 << 10
 """Largest policy, as JSON in UTF-8."""
@@ -110,8 +114,8 @@ class _Keys:
                 self.combinations *= len(value) * depth
             if self.combinations > MAX_COMBINATIONS:
                 raise FilterPolicyError(
-                    f'Filter policy is too complex. With "{key}" it has {self.combinations} combinations of '
-                    f"values, and at most {MAX_COMBINATIONS} are allowed: use fewer values, or several subscriptions."
+                    f'Filter policy is too complex. With "{key_as_text(key)}" it has {self.combinations} combinations '
+                    f"of values, and {MAX_COMBINATIONS} are allowed: use fewer values, or several subscriptions."
                 )
         self.size: int = sum(len(each.given) for each in self._conditions) + sum(each.size for each in self._children())
         self.wildcard_points: int = sum(wildcard_points(each.wildcards) for each in self._conditions) + sum(
@@ -140,7 +144,7 @@ class _Keys:
             values = _scalars(source.get(conditions.key, _MISSING), subject)
             if not conditions.match(values, subject.spend):
                 needs = f"and the filter needs {conditions.shown}"
-                name = f'The {place} "{path}{conditions.key}"'
+                name = f'The {place} "{path}{key_as_text(conditions.key)}"'
                 if not values:
                     return f"{name} is missing or has no value, {needs}."
                 return f"{name} is {shown(values[0] if len(values) == 1 else list(values))}, {needs}."
@@ -148,8 +152,8 @@ class _Keys:
             objects = _objects(source.get(name), subject)
             if not any(keys.match(each, subject) for each in objects):
                 if len(objects) > 1:
-                    return f'No object in the list "{path}{name}" matches all keys of the filter.'
-                return keys.explain(objects[0], subject, place, f"{path}{name}.")
+                    return f'No object in the list "{path}{key_as_text(name)}" matches all keys of the filter.'
+                return keys.explain(objects[0], subject, place, f"{path}{key_as_text(name)}.")
         where = f' of "{path[:-1]}"' if path else ""
         return f"No alternative of the filter's $or{where} matches."
 
@@ -167,6 +171,7 @@ def compile_filter(policy: object, scope: Scope) -> Filter:
             f"Filter policy can not have more than {MAX_KEYS} keys. This one has {len(policy)}: leave some out, or use "
             "several subscriptions."
         )
+    _check_parts(policy)
     try:
         keys = _Keys(policy, scope)
         size = len(json.dumps(policy, ensure_ascii=False).encode(errors="replace"))
@@ -184,17 +189,41 @@ def compile_filter(policy: object, scope: Scope) -> Filter:
     return Filter(scope, keys)
 
 
+def _check_parts(policy: object) -> None:
+    """Check the number of parts of a policy, before they are compiled.
+
+    Raises:
+        FilterPolicyError: there are too many.
+    """
+    waiting = [policy]
+    parts = 0
+    while waiting:
+        each = waiting.pop()
+        children = each.values() if isinstance(each, dict) else each if isinstance(each, list) else ()
+        parts += len(children)
+        if parts > MAX_PARTS:
+            raise FilterPolicyError(
+                f"Filter policy is too complex. It has more than {MAX_PARTS} keys, values and operators: use fewer, or "
+                "several subscriptions."
+            )
+        waiting += children
+
+
 def _nested(key: str, value: dict[str, Any], scope: Scope, depth: int) -> _Keys:
     """Compile the object that is the value of a key."""
     if scope == "attributes":
         raise FilterPolicyError(
             f"Filter policy scope MessageAttributes does not support nested filter policy. Write the conditions "
-            f'of "{key}" as a list, or filter on the body.'
+            f'of "{key_as_text(key)}" as a list, or filter on the body.'
         )
     if not value:
-        raise FilterPolicyError(f'Empty objects are not allowed. Give "{key}" a key, or leave it out of the policy.')
+        raise FilterPolicyError(
+            f'Empty objects are not allowed. Give "{key_as_text(key)}" a key, or leave it out of the policy.'
+        )
     if depth > MAX_COMBINATIONS:
-        raise FilterPolicyError(f'Filter policy is too complex. "{key}" is nested too deeply: use fewer levels.')
+        raise FilterPolicyError(
+            f'Filter policy is too complex. "{key_as_text(key)}" is nested too deeply: use fewer levels.'
+        )
     return _Keys(value, scope, depth)
 
 

@@ -84,13 +84,14 @@ class Conditions:
         Raises:
             FilterPolicyError: a condition is malformed.
         """
+        self.key = key
+        self._name = key_as_text(key)
         if not isinstance(given, list):
-            raise FilterPolicyError(f'"{key}" must be an object or an array. Write its values as a list: [...].')
+            raise FilterPolicyError(f'"{self._name}" must be an object or an array. Write its values as a list: [...].')
         if not given:
             raise FilterPolicyError(
-                f'Empty arrays are not allowed. Give "{key}" a value, or leave it out of the policy.'
+                f'Empty arrays are not allowed. Give "{self._name}" a value, or leave it out of the policy.'
             )
-        self.key = key
         self.given = given
         self.wildcards: list[int] = []
         """Number of wildcards of each pattern that has one."""
@@ -148,11 +149,11 @@ class Conditions:
             self._exact.add(self._number(given))
         elif not isinstance(given, dict):
             raise FilterPolicyError(
-                f'Match value must be String, number, true, false, or null. "{self.key}" has {shown(given)}.'
+                f'Match value must be String, number, true, false, or null. "{self._name}" has {shown(given)}.'
             )
         elif len(given) != 1:
             raise FilterPolicyError(
-                f'Only one key allowed in match expression. Give each operator of "{self.key}" an object of its own.'
+                f'Only one key allowed in match expression. Give each operator of "{self._name}" an object of its own.'
             )
         else:
             self._add_operator(*next(iter(given.items())))
@@ -163,7 +164,7 @@ class Conditions:
         elif operator == "exists":
             if not isinstance(value, bool):
                 raise FilterPolicyError(
-                    f'exists match pattern must be either true or false. "{self.key}" has {shown(value)}.'
+                    f'exists match pattern must be either true or false. "{self._name}" has {shown(value)}.'
                 )
             self._present |= value
             self._absent |= not value
@@ -181,12 +182,12 @@ class Conditions:
         if operator not in OPERATORS:
             known = ", ".join(OPERATORS)
             raise FilterPolicyError(
-                f'Unrecognized match type {operator[:100]}. "{self.key}" may have one of {known}; keys of a nested '
+                f'Unrecognized match type {operator[:100]}. "{self._name}" may have one of {known}; keys of a nested '
                 "object are not written in a list."
             )
         if not isinstance(value, str):
             raise FilterPolicyError(
-                f'{operator} match pattern must be a string. "{self.key}" has {shown(value)}: put it in double quotes.'
+                f'{operator} match pattern must be a string. "{self._name}" has {shown(value)}: put it in quotes.'
             )
         match operator:
             case "prefix":
@@ -206,7 +207,7 @@ class Conditions:
             network = ipaddress.ip_network(value, strict=False)
         except ValueError:
             raise FilterPolicyError(
-                f'Malformed CIDR. "{self.key}" has {shown(value)}: write it as 10.0.0.0/24 or 2001:db8::/32.'
+                f'Malformed CIDR. "{self._name}" has {shown(value)}: write it as 10.0.0.0/24 or 2001:db8::/32.'
             ) from None
 
         def test(text: str) -> bool:
@@ -228,14 +229,14 @@ class Conditions:
             found = _PATTERN.match(pattern, at)
             if found is None:
                 raise FilterPolicyError(
-                    f'Invalid escape character. In {shown(pattern)} of "{self.key}", write \\\\ for a backslash and '
+                    f'Invalid escape character. In {shown(pattern)} of "{self._name}", write \\\\ for a backslash and '
                     "\\* for a star."
                 )
             if found["star"] is None:
                 pieces[-1] += found["escaped"] or found["plain"]
             elif after_star:
                 raise FilterPolicyError(
-                    f'Consecutive wildcard characters. Write one star in {shown(pattern)} of "{self.key}".'
+                    f'Consecutive wildcard characters. Write one star in {shown(pattern)} of "{self._name}".'
                 )
             else:
                 pieces.append("")
@@ -243,7 +244,7 @@ class Conditions:
             at = found.end()
         if len(pieces) > _MAX_WILDCARDS + 1:
             raise FilterPolicyError(
-                f'A pattern may have {_MAX_WILDCARDS} wildcards. {shown(pattern)} of "{self.key}" has '
+                f'A pattern may have {_MAX_WILDCARDS} wildcards. {shown(pattern)} of "{self._name}" has '
                 f"{len(pieces) - 1}: split it into several conditions."
             )
         if len(pieces) == 1:
@@ -270,7 +271,7 @@ class Conditions:
             operator = next(iter(value), "")
             if len(value) != 1 or operator not in ("prefix", "suffix", "wildcard"):
                 raise FilterPolicyError(
-                    f'Unsupported anything-but pattern: {operator[:100]}. In "{self.key}", use prefix, suffix or '
+                    f'Unsupported anything-but pattern: {operator[:100]}. In "{self._name}", use prefix, suffix or '
                     "wildcard, or a list of values."
                 )
             return Exclusion(frozenset(), self._text_test(operator, value[operator]))
@@ -279,14 +280,14 @@ class Conditions:
         numbers = {each for each in values if isinstance(each, (int, float)) and not isinstance(each, bool)}
         if not values or bool(texts) == bool(numbers) or len(values) > sum(map(_is_text_or_number, values)):
             raise FilterPolicyError(
-                f'Value of anything-but must be strings or numbers. "{self.key}" has {shown(value)}: write one or more '
-                "values of one type."
+                f'Value of anything-but must be strings or numbers. "{self._name}" has {shown(value)}: write one or '
+                "more values of one type."
             )
         return Exclusion(frozenset(texts or map(self._number, numbers)))
 
     def _range(self, given: object) -> Range:
         """Return the range of a ``numeric``: one comparison, or a lower and an upper bound in this order."""
-        text = f'"{self.key}" has numeric {shown(given)}'
+        text = f'"{self._name}" has numeric {shown(given)}'
         form = 'Write an operator and a number, as in ["=", 5], or a range, as in [">", 0, "<=", 100].'
         if not isinstance(given, list) or len(given) not in (2, 4):
             raise FilterPolicyError(f"Invalid member in numeric match. {text}. {form}")
@@ -313,7 +314,7 @@ class Conditions:
     def _number(self, number: float) -> float:
         if not -MAX_NUMBER <= number <= MAX_NUMBER:
             raise FilterPolicyError(
-                f'Value is out of range. "{self.key}" has {shown(number)}: numbers of a policy are from '
+                f'Value is out of range. "{self._name}" has {shown(number)}: numbers of a policy are from '
                 f"-{MAX_NUMBER} to {MAX_NUMBER}."
             )
         return rounded(float(number))
@@ -337,6 +338,11 @@ def _same_but_case(value: str) -> TextTest:
     lower = value.lower()
     longest = _CASE_GROWTH * len(value)
     return lambda text: len(text) <= longest and text.lower() == lower
+
+
+def key_as_text(key: str) -> str:
+    """Return the beginning of a key."""
+    return key if len(key) <= _SHOWN_CHARACTERS else f"{key[:_SHOWN_CHARACTERS]}..."
 
 
 def shown(value: object) -> str:

@@ -1,4 +1,4 @@
-"""JSON of messages, for filters: decoded in short steps, so that a large body does not hold up other requests."""
+"""JSON of messages, decoded in short steps, so that a large body does not hold up other requests."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def check_tags(tags: Mapping[str, str]) -> None:
 
 
 def check_texts(tags: Mapping[str, str], sqs: Mapping[str, str]) -> None:
-    """Check the size of the texts of a queue's settings together.
+    """Check the size of the texts of the settings of a queue or topic together.
 
     Raises:
         InvalidValueError: they have more than `MAX_TEXT_BYTES`.
@@ -86,8 +86,8 @@ def check_texts(tags: Mapping[str, str], sqs: Mapping[str, str]) -> None:
     if size > MAX_TEXT_BYTES:
         raise InvalidValueError(
             "tags",
-            f"The tags and SQS attributes of a queue, such as Policy, may have {MAX_TEXT_BYTES} bytes together, and "
-            f"these have {size}. Shorten or remove some.",
+            f"The tags of a queue or topic and its attributes of SQS or SNS, such as Policy, may have {MAX_TEXT_BYTES} "
+            f"bytes together, and these have {size}. Shorten or remove some.",
         )
 
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from hashlib import sha256
 from typing import Any
 
 import falcon
 
 import wonderq_storage
-from wonderq.auth import sigv4
 from wonderq.auth.access import Access
 from wonderq.auth.keys import EVERYBODY, Key
 from wonderq.auth.roles import Role, is_plain_name
@@ -20,19 +17,16 @@ from wonderq.httpd.counters import refusals
 from wonderq.httpd.structure import UNCHECKED_BYTES, Bounds
 from wonderq.model.errors import BrokerError
 from wonderq.model.limits import ESCAPED_BYTES
-from wonderq.runtime.fibers import yield_to_others
 from wonderq.sqs import messages, move_tasks, queues, wire
+from wonderq.sqs.authentication import authenticate
 from wonderq.sqs.context import Action, Context, Service
 from wonderq.sqs.errors import SqsError, from_broker
 from wonderq.sqs.limits import STRICT, SqsLimits
 from wonderq.sqs.names import name_in_arn, name_in_url, url_of
-from wonderq.sqs.refusals import NOT_SIGNED, UNKNOWN_KEY, check_get, header_of, is_for_sqs
+from wonderq.sqs.refusals import header_of, is_for_sqs
 
 #: Most values of an entry of a batch, or of any other action: its fields and attributes.
 _VALUES_PER_ENTRY = 512
-
-#: Bytes of a body that are hashed in one step.
-_HASHED_BYTES = 1 << 20
 
 ACTIONS = {
     "AddPermission": Action(queues.add_permission, "admin"),
@@ -79,9 +73,9 @@ class SqsEndpoint:
         self._access = access
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = "", name: str = "", **_: int) -> None:
-        self._respond(req, resp, name or queue, req.stream.read(req.content_length or 0))
+        self.respond(req, resp, name or queue, req.stream.read(req.content_length or 0))
 
-    #: The query protocol has GET too. `_authenticate` refuses one that a page of another site may have sent.
+    #: The query protocol has GET too. `authenticate` refuses one that a page of another site may have sent.
     on_get = on_post
 
     def serve_plain_name(self, req: falcon.Request, resp: falcon.Response, **_: str) -> None:
@@ -95,15 +89,15 @@ class SqsEndpoint:
         is_form = wire.media_type_of(req.env) == wire.FORM_TYPE
         if not (wire.names_action(body) if is_form else is_for_sqs(req.method, req.path, header_of(req.env))):
             raise falcon.HTTPRouteNotFound
-        self._respond(req, resp, req.path.strip("/"), body)
+        self.respond(req, resp, req.path.strip("/"), body)
 
-    def _respond(self, req: falcon.Request, resp: falcon.Response, queue: str, body: bytes) -> None:
+    def respond(self, req: falcon.Request, resp: falcon.Response, queue: str, body: bytes) -> None:
         """Call the action of a request. ``queue`` is the queue in the path, if the request names none."""
         request_id = wire.new_request_id()
         is_json = wire.is_json(req.env)
         try:
             try:
-                key = self._authenticate(req, body)
+                key = authenticate(self._access, req, body)
                 called, parameters = self._read(req, body, key, is_json=is_json)
                 if queue and "QueueUrl" not in parameters:
                     parameters["QueueUrl"] = url_of("", queue)
@@ -140,51 +134,6 @@ class SqsEndpoint:
         called = wire.action_in_form(body)
         _check_action(called, key, is_json=False)
         return called, wire.read_query(body, self._bounds)
-
-    def _authenticate(self, req: falcon.Request, body: bytes) -> Key:
-        """Return the key of a request: that of its signature, or ``Authorization: Bearer`` like in the REST API.
-
-        While the broker has no keys, signatures are not even parsed.
-
-        Raises:
-            SqsError: the request has no valid key, or the key exceeds its rate.
-        """
-        access = self._access
-        if access is None or access.open_to_all:
-            if req.method == "GET":
-                check_get(req.env)
-            return EVERYBODY
-        try:
-            signed = sigv4.parse(req.auth) or sigv4.parse_query(req.query_string)
-        except sigv4.SignatureError as error:
-            raise SqsError(error.code, str(error), 403) from error
-        if signed is None:
-            key = access.find(req.auth)
-            if key is None:
-                raise SqsError("MissingAuthenticationToken", NOT_SIGNED, 403)
-        else:
-            key = access.find_signed(signed.access_key_id)
-            if key is None or key.sqs_secret is None:
-                raise SqsError("InvalidClientTokenId", UNKNOWN_KEY, 403)
-            request = sigv4.Request(req.method, req.path, req.query_string, sigv4.headers_of(req.env), _sha256(body))
-            try:
-                sigv4.check(request, signed, key.sqs_secret, datetime.now(UTC))
-            except sigv4.SignatureError as error:
-                raise SqsError(error.code, str(error), 403) from error
-        too_fast = access.check_rate(key)
-        if too_fast is not None:
-            raise SqsError("RequestThrottled", str(too_fast))
-        return key
-
-
-def _sha256(body: bytes) -> str:
-    """Return the SHA-256 of a body; let other requests run while that takes long."""
-    digest = sha256()
-    for at in range(0, len(body), _HASHED_BYTES):
-        if at:
-            yield_to_others()
-        digest.update(memoryview(body)[at : at + _HASHED_BYTES])
-    return digest.hexdigest()
 
 
 def _check_action(name: str, key: Key, *, is_json: bool) -> None:

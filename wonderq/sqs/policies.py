@@ -131,14 +131,8 @@ def with_permission(policy: str, label: str, accounts: Sequence[str], actions: S
     found, statements = _statements(policy, arn)
     if any(each.get("Sid") == label for each in statements):
         raise invalid("Label", label, "Already exists.")
-    statement = {
-        "Sid": label,
-        "Effect": "Allow",
-        "Principal": {"AWS": _one_or_all([f"arn:aws:iam::{account}:root" for account in accounts])},
-        "Action": _one_or_all([f"SQS:{action}" for action in actions]),
-        "Resource": arn,
-    }
-    text = _write({**found, "Statement": [*statements, statement]})
+    statement = new_statement(label, accounts, [f"SQS:{action}" for action in actions], arn)
+    text = write_policy({**found, "Statement": [*statements, statement]})
     if len(text) > MAX_POLICY_CHARACTERS:
         raise SqsError("OverLimit", f"The policy would be longer than {MAX_POLICY_CHARACTERS} characters.")
     return text
@@ -154,7 +148,18 @@ def without_permission(policy: str, label: str, arn: str) -> str:
     left = [each for each in statements if each.get("Sid") != label]
     if len(left) == len(statements):
         raise invalid("Label", label, "Can't find label on existing policy.")
-    return _write({**found, "Statement": left}) if left else ""
+    return write_policy({**found, "Statement": left}) if left else ""
+
+
+def new_statement(label: str, accounts: Sequence[str], actions: Sequence[str], arn: str) -> dict[str, Any]:
+    """Return a statement of a policy that permits accounts to carry out actions, as AWS writes it."""
+    return {
+        "Sid": label,
+        "Effect": "Allow",
+        "Principal": {"AWS": _one_or_all([f"arn:aws:iam::{account}:root" for account in accounts])},
+        "Action": _one_or_all(actions),
+        "Resource": arn,
+    }
 
 
 def _one_or_all(values: Sequence[str]) -> str | Sequence[str]:
@@ -176,5 +181,6 @@ def _statements(policy: str, arn: str) -> tuple[dict[str, Any], list[dict[str, A
     return found, statements
 
 
-def _write(policy: dict[str, Any]) -> str:
+def write_policy(policy: dict[str, Any]) -> str:
+    """Return a policy as text."""
     return json.dumps(policy, separators=(",", ":"))

@@ -178,14 +178,24 @@ def read_query(data: bytes, bounds: Bounds) -> dict[str, Any]:
     Raises:
         SqsError: it is malformed, or exceeds the bounds.
     """
+    fields = read_form(data, bounds)
+    fields.pop("Action", None)
+    return _parameters(nested(fields))
+
+
+def read_form(data: bytes, bounds: Bounds) -> dict[str, str]:
+    """Decode a form to its fields.
+
+    Raises:
+        SqsError: it is malformed, or exceeds the bounds.
+    """
     fields: dict[str, str] = {}
     try:
         for name, value in _fields(data, bounds):
             fields[_unquote(name)] = _unquote(value)
     except UnicodeDecodeError as error:
         raise SqsError("MalformedQueryString", f"The form is malformed: {error}.") from error
-    fields.pop("Action", None)
-    return _nested(fields)
+    return fields
 
 
 def _fields(data: bytes, bounds: Bounds) -> Iterator[tuple[bytes, bytes]]:
@@ -261,8 +271,12 @@ _NUMBER = re.compile(r"[0-9]{1,10}")
 _PLURALS = frozenset(_LISTS.values())
 
 
-def _nested(fields: Mapping[str, str]) -> dict[str, Any]:
-    """Return the parameters of a form, whose field names are paths with dots."""
+def nested(fields: Mapping[str, str]) -> dict[str, Any]:
+    """Return the fields of a form, whose names are paths with dots, as a tree.
+
+    Raises:
+        SqsError: a name is that of a field and of a path.
+    """
     tree: dict[str, Any] = {}
     for name, value in fields.items():
         took(_STEPS_PER_FIELD)
@@ -274,7 +288,7 @@ def _nested(fields: Mapping[str, str]) -> dict[str, Any]:
                 raise SqsError("MalformedQueryString", f"The parameter {name[:100]} contradicts another one.")
             place = found
         place[last] = value
-    return _parameters(tree)
+    return tree
 
 
 def _parameters(tree: Mapping[str, Any]) -> dict[str, Any]:
@@ -282,14 +296,12 @@ def _parameters(tree: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in tree.items():
         took(_STEPS_PER_FIELD)
         if name in _LISTS:
-            found[_LISTS[name]] = [_parameters(each) if isinstance(each, dict) else each for each in _in_order(value)]
+            found[_LISTS[name]] = [_parameters(each) if isinstance(each, dict) else each for each in in_order(value)]
         elif name in _PLURALS and not value:  # an empty list: botocore writes its name in JSON, without a value
             found[name] = []
         elif name in _MAPS and isinstance(value, dict):
             plural, key_name, value_name = _MAPS[name]
-            pairs = [
-                each for each in _in_order(value) if isinstance(each, dict) and isinstance(each.get(key_name), str)
-            ]
+            pairs = [each for each in in_order(value) if isinstance(each, dict) and isinstance(each.get(key_name), str)]
             found[plural] = {each[key_name]: each.get(value_name, "") for each in pairs}
         elif name in _INTEGERS:
             if not isinstance(value, str) or not _WHOLE.fullmatch(value):
@@ -300,7 +312,7 @@ def _parameters(tree: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _in_order(given: Any) -> list[Any]:
+def in_order(given: Any) -> list[Any]:
     """Return the values of ``{"1": ..., "2": ...}`` in the order of the numbers.
 
     SQS accepts a single value without a number too. An empty value is that of an empty list.
@@ -331,7 +343,7 @@ def write_error(error: SqsError, request_id: str, *, is_json: bool) -> tuple[byt
     kind = "Sender" if error.is_senders_fault else "Receiver"
     text = (
         f'<?xml version="1.0"?><ErrorResponse xmlns="{_NAMESPACE}"><Error><Type>{kind}</Type><Code>{error.code}</Code>'
-        f"<Message>{_text(str(error))}</Message><Detail/></Error><RequestId>{request_id}</RequestId></ErrorResponse>"
+        f"<Message>{xml_text(str(error))}</Message><Detail/></Error><RequestId>{request_id}</RequestId></ErrorResponse>"
     )
     return text.encode(), XML_TYPE
 
@@ -371,7 +383,8 @@ def _elements(action: str, values: Mapping[str, Any]) -> Iterator[str]:
             entry, key_name, value_name = _ENTRIES[name]
             for key, each in value.items():
                 content = _content(action, each)
-                yield f"<{entry}><{key_name}>{_text(key)}</{key_name}><{value_name}>{content}</{value_name}></{entry}>"
+                named = f"<{key_name}>{xml_text(key)}</{key_name}>"
+                yield f"<{entry}>{named}<{value_name}>{content}</{value_name}></{entry}>"
         else:
             yield f"<{name}>{_content(action, value)}</{name}>"
 
@@ -381,10 +394,10 @@ def _content(action: str, value: Any) -> str:
         return "".join(_elements(action, value))
     if isinstance(value, bool):
         return str(value).lower()
-    return _text(str(value))
+    return xml_text(str(value))
 
 
-def _text(text: str) -> str:
+def xml_text(text: str) -> str:
     """Return a text as the content of an element. Others have their turn meanwhile, if it is long."""
     if len(text) < _BYTES_PER_STEP:
         return _escaped(text)

@@ -1,0 +1,135 @@
+"""Bugs in the SNS endpoint."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+_ACCESS = "tests/sns/test_access.py"
+_DISPATCH = "tests/sns/test_dispatch.py"
+_PUBLISH = "tests/sns/test_publish.py"
+_SIGNATURES = "tests/sns/test_signatures.py"
+_SUBSCRIPTIONS = "tests/sns/test_subscriptions.py"
+_TOPICS = "tests/sns/test_topics.py"
+
+MUTANTS = [
+    Mutant(
+        "sns_serves_keys_of_other_topics",
+        "A key changes topics that it does not open.",
+        "wonderq/sns/context.py",
+        "        if not self.opens(topic):",
+        "        if False:",
+        (f"{_ACCESS}::test_each_action_is_for_keys_with_its_role_and_its_topic",),
+    ),
+    Mutant(
+        "sns_subscribes_queues_of_others",
+        "A key lets its topic write to a queue that it does not open.",
+        "wonderq/sns/subscriptions.py",
+        "context.topics.subscribe(topic, name, context.opens, **new)",
+        "context.topics.subscribe(topic, name, **new)",
+        (f"{_ACCESS}::test_a_key_sees_and_subscribes_only_its_own",),
+    ),
+    Mutant(
+        "sns_shows_subscriptions_of_others",
+        "A key reads the filter of a queue that it does not open.",
+        "wonderq/sns/subscriptions.py",
+        "    if not context.opens(info.queue):\n        raise no_such_subscription()",
+        "    if False:\n        raise no_such_subscription()",
+        (f"{_ACCESS}::test_a_key_sees_and_subscribes_only_its_own",),
+    ),
+    Mutant(
+        "sns_takes_signatures_for_sqs",
+        "A signature for one service is valid for the other.",
+        "wonderq/sns/endpoint.py",
+        'authenticate(self._access, req, body, "sns")',
+        "authenticate(self._access, req, body)",
+        (f"{_ACCESS}::test_requests_are_signed_with_a_key",),
+    ),
+    Mutant(
+        "sns_ignores_the_version",
+        "A client of SQS that names its version gets the answer of SNS.",
+        "wonderq/sns/endpoint.py",
+        "        return version == wire.VERSION.encode()",
+        "        return True",
+        (f"{_DISPATCH}::test_a_request_is_of_one_service",),
+    ),
+    Mutant(
+        "sns_creates_a_topic_anew",
+        "Creating a topic again changes its attributes without a word.",
+        "wonderq/sns/topics.py",
+        '        if not _same(attribute, current.get(attribute, ""), value):',
+        "        if False:",
+        (f"{_TOPICS}::test_a_topic_with_other_attributes_or_tags_is_another",),
+    ),
+    Mutant(
+        "sns_subscribes_fifo_queues_to_standard_topics",
+        "A subscription is accepted that SNS refuses, and the order of the queue means nothing.",
+        "wonderq/sns/subscriptions.py",
+        "    if queue.endswith(FIFO_SUFFIX) and not is_fifo(topic):",
+        "    if False:",
+        (f"{_SUBSCRIPTIONS}::test_endpoints_that_cannot_be",),
+    ),
+    Mutant(
+        "sns_removes_no_redrive_policy",
+        "A subscription keeps a dead-letter queue that was removed.",
+        "wonderq/sns/subscriptions.py",
+        '        return {"dead_letter_queue": "", "when_full": "fail"}',
+        "        return {}",
+        (f"{_SUBSCRIPTIONS}::test_attributes_are_changed_and_removed",),
+    ),
+    Mutant(
+        "sns_redrive_still_fails",
+        "A full queue fails the publish although the subscription has a dead-letter queue.",
+        "wonderq/sns/subscriptions.py",
+        'return {"dead_letter_queue": target, "when_full": "skip"}',
+        'return {"dead_letter_queue": target}',
+        (f"{_PUBLISH}::test_with_a_redrive_policy_a_full_queue_is_passed_over",),
+    ),
+    Mutant(
+        "sns_sends_the_default_text",
+        "Queues get the text that was meant for other protocols.",
+        "wonderq/sns/publish.py",
+        "chosen = parts.get(_PROTOCOL, parts[_DEFAULT])",
+        "chosen = parts[_DEFAULT]",
+        (f"{_PUBLISH}::test_a_structured_message",),
+    ),
+    Mutant(
+        "sns_batches_have_any_size",
+        "A batch larger than the limit is published.",
+        "wonderq/sns/publish.py",
+        "    if total > context.limits.batch_bytes:",
+        "    if False:",
+        (f"{_PUBLISH}::test_a_batch_that_cannot_be_is_refused",),
+    ),
+    Mutant(
+        "sns_signs_no_subject",
+        "The subject of a notification can be forged, and the documented check fails.",
+        "wonderq/sns/signing.py",
+        '"MessageId", "Subject", "Timestamp"',
+        '"MessageId", "Timestamp"',
+        (f"{_SIGNATURES}::test_the_documented_check_passes",),
+    ),
+    Mutant(
+        "sns_signs_version_two_with_sha1",
+        "The documented check of signature version 2 fails.",
+        "wonderq/sns/rsa_keys.py",
+        'SHA256() if version == "2" else SHA1()',
+        "SHA1()",
+        (f"{_SIGNATURES}::test_the_documented_check_passes",),
+    ),
+    Mutant(
+        "everybody_reads_the_signing_key",
+        "Other users of the machine can forge notifications.",
+        "wonderq/sns/signing.py",
+        "os.O_EXCL, 0o600)",
+        "os.O_EXCL, 0o644)",
+        (f"{_SIGNATURES}::test_the_key_is_kept_and_only_its_owner_reads_it",),
+    ),
+    Mutant(
+        "envelopes_have_the_default_region",
+        "Consumers do not know the topic of an envelope by its ARN.",
+        "wonderq/sns/envelope.py",
+        "sns.get(REGION, DEFAULT_REGION)",
+        "DEFAULT_REGION",
+        (f"{_PUBLISH}::test_an_envelope",),
+    ),
+]

@@ -1,0 +1,129 @@
+"""AWS's documented check of a notification's signature passes with the certificate that the broker serves."""
+
+from __future__ import annotations
+
+import json
+import logging
+from base64 import b64decode
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from unittest import mock
+from urllib.request import urlopen
+
+import pytest
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.hashes import SHA1, SHA256
+from cryptography.x509 import load_pem_x509_certificate
+
+from tests.support.clock import FakeClock
+from tests.support.memory_log import MemoryLog
+from tests.support.sns_clients import Sns, serving_sns
+from wonderq.broker.broker import Broker
+from wonderq.sns import signing
+from wonderq.sns.signing import Signer
+
+
+@pytest.fixture(scope="module")
+def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with a key, which takes long to make."""
+    path = tmp_path_factory.mktemp("key") / signing.KEY_FILE
+    assert Signer(path).sign({}, "1") is not None
+    return path
+
+
+@pytest.fixture(scope="module")
+def signed(key_file: Path) -> Iterator[Sns]:
+    with serving_sns(Broker(MemoryLog(), clock=FakeClock()), signer=Signer(key_file)) as served:
+        served.subscribe(served.topic(), served.queue())
+        yield served
+
+
+def check(notification: dict[str, Any]) -> None:
+    """Do what the documentation of SNS says, with the fields in the order of the alphabet.
+
+    https://docs.aws.amazon.com/sns/latest/dg/sns-verify-signature-of-message.html
+    """
+    with urlopen(notification["SigningCertURL"]) as reply:
+        key = load_pem_x509_certificate(reply.read()).public_key()
+    assert isinstance(key, RSAPublicKey)
+    names = ["Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type"]
+    text = "".join(f"{name}\n{notification[name]}\n" for name in names if name in notification)
+    digest = SHA1() if notification["SignatureVersion"] == "1" else SHA256()
+    key.verify(b64decode(notification["Signature"]), text.encode(), PKCS1v15(), digest)
+
+
+@pytest.mark.parametrize("version", ["1", "2"])
+@pytest.mark.parametrize("subject", [{}, {"Subject": "Süd"}])
+def test_the_documented_check_passes(signed: Sns, version: str, subject: dict[str, str]) -> None:
+    topic = signed.topic()
+    signed("SetTopicAttributes", TopicArn=topic, AttributeName="SignatureVersion", AttributeValue=version)
+    signed("Publish", TopicArn=topic, Message="é\n2", **subject)
+    [body] = map(json.loads, signed.bodies())
+    assert body["SignatureVersion"] == version
+    check(body)
+    for name in ("Message", "MessageId", "Timestamp", "TopicArn", "Type", *subject):
+        with pytest.raises(InvalidSignature):
+            check({**body, name: body[name] + "x"})
+
+
+def test_only_the_certificate_is_served(signed: Sns, key_file: Path) -> None:
+    signed("Publish", TopicArn=signed.topic(), Message="x")
+    [body] = map(json.loads, signed.bodies())
+    with urlopen(body["SigningCertURL"]) as reply:
+        content = reply.read()
+    assert content in key_file.read_bytes()
+    assert b"PRIVATE" not in content
+    for path in ("/sns/other.pem", "/sns/SimpleNotificationService-.pem", f"/sns/{signing.KEY_FILE}"):
+        assert signed.served("GET", path).status == 404
+
+
+def test_the_key_is_kept_and_only_its_owner_reads_it(key_file: Path) -> None:
+    assert key_file.stat().st_mode & 0o777 == 0o600
+    assert [each.name for each in key_file.parent.iterdir()] == [signing.KEY_FILE]
+    first, second = (Signer(key_file).sign({"Type": "Notification"}, "2") for _ in range(2))
+    assert first == second
+
+
+def test_requests_at_once_make_one_key(tmp_path: Path) -> None:
+    signer = Signer(tmp_path / "key")
+    with ThreadPoolExecutor(4) as pool:
+        signatures = list(pool.map(lambda _: signer.sign({"Type": "Notification"}, "1"), range(4)))
+    assert signatures[0] is not None
+    assert set(signatures) == {Signer(tmp_path / "key").sign({"Type": "Notification"}, "1")}
+
+
+def test_without_the_library_envelopes_are_not_signed(tmp_path: Path) -> None:
+    with mock.patch.object(signing, "find_spec", return_value=None):
+        signer = Signer(tmp_path / "key")
+    assert signer.sign({}, "1") is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def other_key(path: Path) -> bytes:
+    assert Signer(path).sign({}, "1") is not None
+    return path.read_bytes()
+
+
+def test_a_damaged_file_is_reported_once(tmp_path: Path, key_file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    own, other = key_file.read_bytes(), other_key(tmp_path / "other")
+    half = own.index(b"-----BEGIN CERTIFICATE")
+    for data in (b"", b"nonsense", own[:half], own[:half] + other[other.index(b"-----BEGIN CERTIFICATE") :]):
+        path = tmp_path / "damaged"
+        path.write_bytes(data)
+        signer = Signer(path)
+        with caplog.at_level(logging.WARNING):
+            assert signer.sign({}, "1") is None
+            assert signer.sign({}, "1") is None
+        assert path.read_bytes() == data
+        assert len(caplog.records) == 1
+        assert str(path) in caplog.text
+        caplog.clear()
+
+
+def test_a_certificate_request_makes_no_key(tmp_path: Path) -> None:
+    assert Signer(tmp_path / "key").certificate("/sns/x.pem") is None
+    assert list(tmp_path.iterdir()) == []

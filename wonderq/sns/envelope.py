@@ -1,0 +1,87 @@
+"""Envelopes: the JSON object that a queue gets for a message, unless its subscription wants raw messages.
+
+https://docs.aws.amazon.com/sns/latest/dg/sns-message-and-json-formats.html#http-notification-json
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from wonderq.broker.broker import Broker
+from wonderq.httpd.addresses import PublicAddress
+from wonderq.model.attributes import Attribute
+from wonderq.model.times import iso_time
+from wonderq.model.topics import Published, is_fifo
+from wonderq.sns.names import DEFAULT_REGION, subscription_arn, subscription_name, topic_arn
+from wonderq.sns.publish import sequence_number
+from wonderq.sns.signing import Signer
+from wonderq.sns.topics import ADDRESS, REGION
+
+
+class Envelopes:
+    """Makes envelopes when messages are delivered: the broker's `EnvelopeWriter`."""
+
+    def __init__(self, broker: Broker, address: PublicAddress, signer: Signer | None) -> None:
+        """Without ``signer`` they are not signed. ``address`` is that of their URLs, if it is configured."""
+        self._broker = broker
+        self._address = address
+        self._signer = signer
+
+    def write(self, published: Published, queue: str, body: str, attributes: Mapping[str, Attribute]) -> str:
+        """Return the envelope of a message.
+
+        Region and address are those of the first SNS client that created the topic. A topic of the REST API has none,
+        so its envelopes have the name of the topic too, and no URLs unless ``--public-url`` is set.
+        """
+        settings = self._broker.topics.settings_of(published.topic)
+        sns = settings.sns if settings is not None else {}
+        region, base = sns.get(REGION, DEFAULT_REGION), self._address.url or sns.get(ADDRESS, "")
+        found: dict[str, Any] = {"Type": "Notification", "MessageId": published.id}
+        if is_fifo(published.topic):
+            sequence = self._broker.core.ids.decode_id(published.id)
+            if sequence is not None:
+                found["SequenceNumber"] = sequence_number(sequence[1])
+        if REGION not in sns:
+            found["Topic"] = published.topic
+        found["TopicArn"] = topic_arn(region, published.topic)
+        if published.subject:
+            found["Subject"] = published.subject
+        found |= {"Message": body, "Timestamp": iso_time(published.published_ms)}
+        if not is_fifo(published.topic) and self._signer is not None:  # SNS does not sign those of FIFO topics
+            version = sns.get("SignatureVersion", "1")
+            signed = self._signer.sign(found, version)
+            if signed is not None:
+                found |= {"SignatureVersion": version, "Signature": signed[0]}
+                if base:
+                    found["SigningCertURL"] = f"{base}{signed[1]}"
+        if base:
+            arn = subscription_arn(region, published.topic, subscription_name(published.topic, queue))
+            found["UnsubscribeURL"] = (
+                f"{base}/?{urlencode({'Action': 'Unsubscribe', 'SubscriptionArn': arn}, safe=':')}"
+            )
+        if attributes:
+            found["MessageAttributes"] = {name: _attribute(*each) for name, each in attributes.items()}
+        return _as_text(found)
+
+
+def _attribute(kind: str, value: str | bytes) -> dict[str, str]:
+    return {"Type": kind, "Value": b64encode(value).decode() if isinstance(value, bytes) else value}
+
+
+def _as_text(fields: Mapping[str, Any]) -> str:
+    """Return an envelope as SNS writes it: a line for each field."""
+    lines = []
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            inner = ",\n".join(
+                f"    {json.dumps(key, ensure_ascii=False)} : {json.dumps(each, ensure_ascii=False)}"
+                for key, each in value.items()
+            )
+            lines.append(f'  "{name}" : {{\n{inner}\n  }}')
+        else:
+            lines.append(f'  "{name}" : {json.dumps(value, ensure_ascii=False)}')
+    return "{\n" + ",\n".join(lines) + "\n}"

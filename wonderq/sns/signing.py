@@ -1,0 +1,122 @@
+"""Signatures of notifications, with a key and a certificate of the broker's own.
+
+AWS's documented check passes: a client reads the certificate at ``SigningCertURL`` and verifies the signature with its
+public key. https://docs.aws.amazon.com/sns/latest/dg/sns-verify-signature-of-message.html
+
+Signing takes the library `cryptography`, which the extra ``sns`` installs: a signature takes 0.3 ms with it, and 6 ms
+in plain Python, during which nothing else runs. It is imported when the first notification is signed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from hashlib import sha256
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wonderq.runtime.fibers import took
+from wonderq.runtime.offload import BlockingPool
+from wonderq_storage.disk import Disk
+
+if TYPE_CHECKING:
+    from wonderq.sns.rsa_keys import SigningKey
+
+logger = logging.getLogger("wonderq.sns")
+
+KEY_FILE = "sns-signing-key.pem"
+"""Name of the file with the key and its certificate, in the folder of the broker."""
+
+#: Steps of `took` for a signature.
+_STEPS = 260
+
+#: Fields of a notification that are signed, in this order: those that it has.
+_SIGNED = ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type")
+
+
+def text_to_sign(notification: Mapping[str, str]) -> str:
+    """Return the text whose signature a notification has: names and values of its fields, each with a line break."""
+    return "".join(f"{name}\n{notification[name]}\n" for name in _SIGNED if name in notification)
+
+
+class Signer:
+    """Signs notifications. The key is made when it is first needed, and kept in a file that only its owner can read."""
+
+    def __init__(self, file: Path, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._file = file
+        self._now = now
+        self._key: SigningKey | None = None
+        self._is_able = find_spec("cryptography") is not None
+        self._pool = BlockingPool(1)  # the library and a new key take tenths of a second; one thread makes one key
+
+    def sign(self, notification: Mapping[str, str], version: str) -> tuple[str, str] | None:
+        """Return the signature of a notification and the path of the certificate; None if this broker cannot sign.
+
+        ``version`` is the signature version: ``1`` with SHA1, ``2`` with SHA256.
+        """
+        key = self._find()
+        if key is None:
+            return None
+        took(_STEPS)
+        return key.sign(text_to_sign(notification), version), _path_of(key)
+
+    def certificate(self, path: str) -> bytes | None:
+        """Return the certificate at a path, as PEM; None if it is not there. This makes no key."""
+        if self._key is None and not self._file.exists():
+            return None
+        key = self._find()
+        return key.certificate if key is not None and _path_of(key) == path else None
+
+    def _find(self) -> SigningKey | None:
+        if self._key is None and self._is_able:
+            self._pool.run(self._try_to_load)
+        return self._key
+
+    def _try_to_load(self) -> None:
+        if self._key is not None or not self._is_able:
+            return  # another request has waited for it too
+        try:
+            self._key = self._load()
+        except (OSError, ValueError) as error:
+            self._is_able = False
+            logger.warning(
+                "notifications are not signed: %s cannot be used: %s. Correct or remove the file, then restart.",
+                self._file,
+                error,
+            )
+
+    def _load(self) -> SigningKey:
+        """Read the file, or make it.
+
+        Raises:
+            OSError: the file cannot be read or written.
+            ValueError: its content is damaged.
+        """
+        rsa_keys = import_module("wonderq.sns.rsa_keys")
+        try:
+            data = self._file.read_bytes()
+        except FileNotFoundError:
+            data = rsa_keys.create(self._now())
+            self._write(data)
+        loaded: SigningKey = rsa_keys.load(data)
+        return loaded
+
+    def _write(self, data: bytes) -> None:
+        unfinished = self._file.with_name(f"{self._file.name}.tmp")
+        unfinished.unlink(missing_ok=True)
+        fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(fd)
+        unfinished.rename(self._file)
+        Disk().sync_folder(self._file.parent)
+
+
+def _path_of(key: SigningKey) -> str:
+    """Return the path of a certificate. It has its fingerprint, because clients keep a certificate for long."""
+    return f"/sns/SimpleNotificationService-{sha256(key.certificate).hexdigest()[:32]}.pem"

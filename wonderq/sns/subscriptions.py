@@ -1,0 +1,227 @@
+"""Actions on subscriptions, which are to queues: SNS calls their protocol ``sqs``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from wonderq.model.errors import AlreadySubscribedError, InvalidValueError, SubscriptionNotFoundError
+from wonderq.model.filters import Scope
+from wonderq.model.settings import FIFO_SUFFIX
+from wonderq.model.topics import SubscriptionInfo, is_fifo
+from wonderq.sns.context import PAGE, Context, page
+from wonderq.sns.errors import SnsError, invalid, no_such_subscription, shown
+from wonderq.sns.names import queue_in_arn, subscription_arn, subscription_in_arn, subscription_name, topic_arn
+from wonderq.sns.policies import json_object
+from wonderq.sns.topics import read_boolean
+from wonderq.sqs.names import ACCOUNT, arn_of
+
+_SCOPES: dict[str, Scope] = {"MessageAttributes": "attributes", "MessageBody": "body"}
+_SCOPE_NAMES = {scope: name for name, scope in _SCOPES.items()}
+
+#: Protocols of SNS that have no meaning here, and the reason.
+_REFUSED = {
+    "http": "This version delivers to queues only. Subscribe a queue with the protocol sqs.",
+    "https": "This version delivers to queues only. Subscribe a queue with the protocol sqs.",
+    **dict.fromkeys(
+        ("email", "email-json", "sms", "application", "lambda", "firehose"),
+        "This broker sends no e-mail, SMS or push notifications and calls no services of AWS. Subscribe a queue with "
+        "the protocol sqs, and let its consumer do that.",
+    ),
+}
+
+
+def subscribe(context: Context) -> dict[str, Any]:
+    """Subscribe a queue to a topic, or return the ARN of a subscription that has the same attributes."""
+    topic = context.topic()
+    protocol, endpoint = context.required("Protocol"), context.required("Endpoint")
+    if protocol != "sqs":
+        if protocol in _REFUSED:
+            raise invalid("Protocol", _REFUSED[protocol])
+        raise invalid(f"Amazon SNS does not support this protocol string: {shown(protocol)}")
+    queue = queue_in_arn(endpoint, "SQS endpoint ARN")
+    if not context.opens(queue):
+        raise SnsError("AuthorizationError", "The key does not open the queue of the endpoint.", 403)
+    if queue.endswith(FIFO_SUFFIX) and not is_fifo(topic):
+        raise invalid("Endpoint", "FIFO SQS Queues can not be subscribed to standard SNS topics")
+    given = context.mapping("Attributes")
+    fields = _in_subscribe(given, queue)
+    name = subscription_name(topic, queue)
+    arn = subscription_arn(context.region, topic, name)
+    try:
+        info = context.topics.subscription(topic, name)
+    except SubscriptionNotFoundError:
+        new = {"raw": False, **fields, "queue": queue}
+        try:
+            context.topics.subscribe(topic, name, context.opens, **new)
+        except AlreadySubscribedError as error:
+            raise invalid("Endpoint", str(error)) from error
+        except InvalidValueError as error:
+            raise _refusal(error, "Attributes Reason: ") from error
+        return {"SubscriptionArn": arn}
+    for field, value in fields.items():
+        if _current(info, field) != value:
+            raise invalid(
+                "Attributes",
+                "Subscription already exists with different attributes. Change them with SetSubscriptionAttributes.",
+            )
+    return {"SubscriptionArn": arn}
+
+
+def _in_subscribe(given: Mapping[str, str], queue: str) -> dict[str, Any]:
+    """Return the fields of a subscription that the attributes of ``Subscribe`` give."""
+    fields: dict[str, Any] = {}
+    try:
+        for attribute, value in given.items():
+            if value:
+                fields |= _fields(attribute, value, queue, fields.get("sns", {}))
+    except SnsError as error:
+        text = str(error).removeprefix("Invalid parameter: ")
+        raise SnsError(error.code, f"Invalid parameter: Attributes Reason: {text}", error.status) from error
+    return fields
+
+
+def _fields(attribute: str, value: str, queue: str, sns: Mapping[str, str]) -> dict[str, Any]:
+    """Return the fields of a subscription that an attribute changes. ``sns`` are those that are only stored.
+
+    Raises:
+        SnsError: the attribute is unknown, or its value invalid.
+    """
+    match attribute:
+        case "RawMessageDelivery":
+            return {"raw": read_boolean(attribute, value or "false")}
+        case "FilterPolicy":
+            found = json_object(attribute, value) if value else None
+            return {"filter": found or None}
+        case "FilterPolicyScope":
+            if value not in _SCOPES:
+                raise invalid(
+                    f"{attribute}: Invalid value [{shown(value)}]. Please use either MessageBody or MessageAttributes"
+                )
+            return {"filter_scope": _SCOPES[value]}
+        case "RedrivePolicy":
+            return _redrive(value, queue)
+        case "DeliveryPolicy":
+            if value:
+                json_object(attribute, value)
+            return {"sns": {**{name: each for name, each in sns.items() if name != attribute}, attribute: value}}
+    raise invalid("AttributeName", f"This broker has no settable attribute {shown(attribute)} of a subscription.")
+
+
+def _redrive(value: str, queue: str) -> dict[str, Any]:
+    """Return the fields for a ``RedrivePolicy``: messages that the queue refuses go to the dead-letter queue."""
+    if not value:
+        return {"dead_letter_queue": "", "when_full": "fail"}
+    target = queue_in_arn(
+        json_object("RedrivePolicy", value).get("deadLetterTargetArn"), "RedrivePolicy: deadLetterTargetArn"
+    )
+    if target.endswith(FIFO_SUFFIX) != queue.endswith(FIFO_SUFFIX):
+        raise invalid("RedrivePolicy: must use same type of queue as subscriber")
+    return {"dead_letter_queue": target, "when_full": "skip"}
+
+
+def _current(info: SubscriptionInfo, field: str) -> object:
+    """Return a field of a subscription in the form in which `_fields` returns it."""
+    value = getattr(info.subscription, field)
+    return json.loads(value) if field == "filter" and value else value or (None if field == "filter" else value)
+
+
+def _refusal(error: InvalidValueError, prefix: str = "") -> SnsError:
+    """Return the error for a value that the broker refuses. ``prefix`` precedes the name of the attribute."""
+    attribute = {"filter": "FilterPolicy: ", "dead_letter_queue": "RedrivePolicy: "}.get(error.field, "")
+    return invalid(f"{prefix}{attribute}{error}")
+
+
+def confirm_subscription(context: Context) -> dict[str, Any]:
+    """Refuse to confirm a subscription: those of queues need it not, so no token is valid."""
+    context.topics.get(context.topic())
+    context.required("Token")
+    context.text("AuthenticateOnUnsubscribe")
+    raise invalid("Token", "A subscription of a queue is confirmed at once, so this broker has sent no token.")
+
+
+def unsubscribe(context: Context) -> None:
+    """Delete a subscription. One that does not exist counts as deleted."""
+    topic, name = _subscription(context)
+    try:
+        context.topics.unsubscribe(topic, name, context.opens)
+    except SubscriptionNotFoundError:
+        return
+
+
+def get_subscription_attributes(context: Context) -> dict[str, Any]:
+    """Return the attributes of a subscription."""
+    info = context.topics.subscription(*_subscription(context))
+    _check_queue(context, info)
+    found = info.subscription
+    shown_fields = {
+        **_listed(context, info),
+        "ConfirmationWasAuthenticated": "true",
+        "PendingConfirmation": "false",
+        "RawMessageDelivery": str(found.raw).lower(),
+        "SubscriptionPrincipal": f"arn:aws:iam::{ACCOUNT}:root",
+        **{name: value for name, value in found.sns.items() if value},
+    }
+    if found.filter:
+        shown_fields |= {"FilterPolicy": found.filter, "FilterPolicyScope": _SCOPE_NAMES[found.filter_scope]}
+    if found.dead_letter_queue:
+        target = arn_of(context.region, found.dead_letter_queue)
+        shown_fields["RedrivePolicy"] = json.dumps({"deadLetterTargetArn": target})
+    return {"Attributes": shown_fields}
+
+
+def _listed(context: Context, info: SubscriptionInfo) -> dict[str, str]:
+    """Return a subscription as lists have it."""
+    return {
+        "SubscriptionArn": subscription_arn(context.region, info.topic, info.subscription.name),
+        "Owner": ACCOUNT,
+        "Protocol": "sqs",
+        "Endpoint": arn_of(context.region, info.queue),
+        "TopicArn": topic_arn(context.region, info.topic),
+    }
+
+
+def set_subscription_attributes(context: Context) -> None:
+    """Set one attribute of a subscription."""
+    topic, name = _subscription(context)
+    attribute, value = context.required("AttributeName"), context.text("AttributeValue") or ""
+    info = context.topics.subscription(topic, name)
+    _check_queue(context, info)
+    fields = _fields(attribute, value, info.queue, info.subscription.sns)
+    try:
+        context.topics.subscribe(topic, name, context.opens, **fields)
+    except InvalidValueError as error:
+        raise _refusal(error) from error
+
+
+def _subscription(context: Context) -> tuple[str, str]:
+    """Return the topic and the name of the subscription of a request. The key must open the topic."""
+    topic, name = subscription_in_arn(context.required("SubscriptionArn"))
+    context.check_opens(topic)
+    return topic, name
+
+
+def _check_queue(context: Context, info: SubscriptionInfo) -> None:
+    """Check that the key opens the queue of a subscription; else it does not exist for the client."""
+    if not context.opens(info.queue):
+        raise no_such_subscription()
+
+
+def list_subscriptions_by_topic(context: Context) -> dict[str, Any]:
+    """List the subscriptions of a topic, of those whose queues the key opens."""
+    found = context.topics.subscriptions(context.topic(), context.opens, after=context.after(), limit=PAGE + 1)
+    return page("Subscriptions", [(each.subscription.name, _listed(context, each)) for each in found])
+
+
+def list_subscriptions(context: Context) -> dict[str, Any]:
+    """List the subscriptions of all topics, by topic."""
+    after_topic, _, after_name = context.after().partition(":")
+    found: list[tuple[str, Any]] = []
+    for topic in [each.name for each in context.topics.list(context.opens) if each.name >= after_topic]:
+        after = after_name if topic == after_topic else ""
+        infos = context.topics.subscriptions(topic, context.opens, after=after, limit=PAGE + 1 - len(found))
+        found += [(f"{topic}:{each.subscription.name}", _listed(context, each)) for each in infos]
+        if len(found) > PAGE:
+            break
+    return page("Subscriptions", found)
