@@ -240,6 +240,9 @@ def test_any_history_gives_the_same_as_the_naive_model(
         for after in range(-1, naive.next_sequence, max(naive.next_sequence // 20, 1)):
             found = [view.sequence for view in real.after(after, 3, asked)]
             assert found == list(islice((sequence for sequence in wanted if sequence > after), 3))
+            found = [view.sequence for view in real.before(after, 3, asked)]
+            assert found == list(islice((sequence for sequence in reversed(wanted) if sequence < after), 3))
+        assert [view.sequence for view in real.before(naive.next_sequence, 1 << 30, asked)] == wanted[::-1]
 
 
 def loaded(real: Columns, fifo: bool, per_group: int) -> Columns:

@@ -149,6 +149,22 @@ class MessageTable:
                 index += 1
         return found
 
+    def before(self, sequence: int, limit: int, status: int | None = None) -> list[MessageView]:
+        """Return up to ``limit`` messages with smaller sequence numbers, descending.
+
+        With ``status``, return only messages that have it.
+        """
+        found: list[MessageView] = []
+        for page in reversed(self._pages.values()):
+            if page.first >= sequence or not page.live:
+                continue
+            index = min(page.index(sequence), len(page.status))
+            while (index := page.previous_index(index, status)) >= 0:
+                found.append(page.view(index))
+                if len(found) == limit:
+                    return found
+        return found
+
     def walk(self, chunk_messages: int) -> Iterator[list[MessageView]]:
         """Yield all messages, ascending, in lists of at most ``chunk_messages``.
 
