@@ -79,7 +79,7 @@ class QueueCollection(_QueueResource):
 
     def _with_dead_letters(self, permits: Permits) -> Permits:
         snapshot = self.broker.overview.current()
-        found = {each.name for each in snapshot.queues if each.buried or each.name in snapshot.sources}
+        found = {each.name for each in snapshot.queues if snapshot.dead_letters_of(each)}
         return lambda name: name in found and permits(name)
 
 

@@ -549,7 +549,13 @@ class QueueListing(Body):
         ),
     ] = "name"
     dead_letters: Annotated[
-        bool, Meta(description="Only queues that are the dead-letter queue of another, or have buried messages.")
+        bool,
+        Meta(
+            description=(
+                "Only queues with dead letters: those that are the dead-letter queue of another and have messages, and "
+                "those with buried messages, as of about a second ago."
+            )
+        ),
     ] = False
     figures: WithFigures = False
 

@@ -1,6 +1,6 @@
 // The frame of every page: navigation, the state of the connection, keyboard shortcuts; and which page is shown.
 
-import { html, render, useEffect, useState } from "../vendor/preact.js";
+import { html, render, useEffect, useRef, useState } from "../vendor/preact.js";
 import { Link, useAddress } from "./address.js";
 import { call, session } from "./api.js";
 import { Dialogs } from "./dialogs.js";
@@ -13,6 +13,7 @@ import { Rights } from "./rights.js";
 /** Pages by their paths. Each is loaded when it is shown for the first time. @type {[string, string, () => Promise<any>][]} */
 const PAGES = [
   ["/ui", "Overview", async () => (await import("../pages/overview.js")).Overview],
+  ["/ui/search", "Search", async () => (await import("../pages/search.js")).Search],
   ["/ui/dead", "Dead letters", async () => (await import("../pages/dead.js")).Dead],
   ["/ui/redrives", "Redrives", async () => (await import("../pages/redrives.js")).Redrives],
   ["/ui/schedules", "Schedules", async () => (await import("../pages/schedules.js")).Schedules],
@@ -40,7 +41,8 @@ function Frame() {
   const overview = usePoll("/overview");
   const [isHelping, setHelping] = useState(false);
   useEffect(() => listen(() => setHelping(true)), []);
-  if (overview.data) skew.ms = Date.parse(overview.data.now) - Date.now();
+  const compared = useRef(/** @type {any} */ (null));
+  if (overview.data !== compared.current) setSkew((compared.current = overview.data));
   const rights = new Rights(overview.data?.access);
   const queue = path.startsWith("/ui/queues/") ? decodeURIComponent(path.slice("/ui/queues/".length)) : null;
   const load = (PAGES.find(([each]) => each === path) ?? PAGES[0])[2];
@@ -59,6 +61,16 @@ function Frame() {
     </main>
     ${isHelping && html`<${Help} onClose=${() => setHelping(false)} />`}
     <${Dialogs} />`;
+}
+
+/**
+ * Compare the clocks when an answer arrives. It may be up to a second old, so the largest difference counts.
+ * @param {any} overview
+ */
+function setSkew(overview) {
+  if (!overview) return;
+  const ms = Date.parse(overview.now) - Date.now();
+  skew.ms = Math.abs(ms - skew.ms) > 2000 ? ms : Math.max(ms, skew.ms);
 }
 
 /** @param {any} properties */
@@ -109,7 +121,8 @@ function Banners({ overview, error }) {
   else if (error) banners.push(["error", error.message]);
   const stopped = overview?.problems.find((/** @type {any} */ each) => each.code === "damaged" || each.code === "not_ready");
   if (stopped && !since) banners.push(["error", `${stopped.message} ${stopped.code === "damaged" ? ADVICE : ""}`]);
-  if (overview?.access.key === null) banners.push(["notice", "No keys: everybody who reaches this port may do everything."]);
+  if (overview?.access.read_only) banners.push(["notice", "This dashboard may only read (--ui read-only)."]);
+  else if (overview?.access.key === null) banners.push(["notice", "No keys: everybody who reaches this port may do everything."]);
   if (Math.abs(skew.ms) > 5000) {
     banners.push(["notice", `The clock of this browser is ${duration(Math.abs(skew.ms) / 1000)} ${skew.ms > 0 ? "behind" : "ahead of"} the broker's. Times are those of the broker.`]);
   }

@@ -60,6 +60,15 @@ export function Copy({ text, label }) {
   return html`<button type="button" class="quiet" onClick=${copy} aria-label=${label} title=${label}>${isDone ? "Copied" : "Copy"}</button>`;
 }
 
+/**
+ * What a narrow screen leaves out of a row, to unfold there. Entries without a value are not shown.
+ * @param {{about: string, rows: [string, any][]}} properties
+ */
+export const More = ({ about, rows }) =>
+  html`<details class="more"><summary aria-label=${`More about ${about}`}>More</summary><dl>${rows
+    .filter(([, value]) => value !== null && value !== undefined && value !== false && value !== "")
+    .map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl></details>`;
+
 /** @param {any} properties */
 export const Empty = ({ children }) => html`<div class="empty">${children}</div>`;
 

@@ -3,7 +3,7 @@
 import { html } from "../vendor/preact.js";
 import { bytes, count, dateTime, number, share, span } from "../app/format.js";
 import { usePoll } from "../app/live.js";
-import { Ago, Badge, Bar, Empty, Failure } from "../app/parts.js";
+import { Ago, Badge, Bar, Empty, Failure, More } from "../app/parts.js";
 
 /** @param {any} properties */
 export function Broker({ overview, error, rights }) {
@@ -70,7 +70,8 @@ function Keys({ keys, isOpen }) {
     <p class="faint">Where the broker runs, <code>wonderq keys create</code> makes one and <code>wonderq keys revoke</code> ends one.</p>
     ${!keys.length && html`<${Empty}>${isOpen ? "No keys: everybody who reaches this port may do everything." : "No key is left, so every request is refused."}</${Empty}>`}
     ${keys.length > 0 && html`<table><thead><tr><th scope="col">Name</th><th scope="col">Roles</th><th scope="col">Queues</th><th scope="col" class="wide">Id</th><th scope="col" class="wide">Created</th><th scope="col">Expires</th><th scope="col" class="wide n">Requests /s</th></tr></thead>
-      <tbody>${keys.map((key) => html`<tr key=${key.id}><th scope="row">${key.name} ${key.sqs && html`<${Badge} title="SQS clients can sign with it">SQS</${Badge}>`}</th>
+      <tbody>${keys.map((key) => html`<tr key=${key.id}><th scope="row">${key.name} ${key.sqs && html`<${Badge} title="SQS clients can sign with it">SQS</${Badge}>`}
+        <${More} about=${`the key ${key.name}`} rows=${[["Id", key.id], ["Created", html`<${Ago} at=${key.created_at} />`], ["Requests /s", key.requests_per_second && number(key.requests_per_second)]]} /></th>
         <td>${key.roles.join(", ")}</td><td>${key.queues.join(", ")}</td><td class="wide"><code>${key.id}</code></td><td class="wide nowrap"><${Ago} at=${key.created_at} /></td>
         <td>${!key.expires_at ? html`<span class="faint">never</span>` : Date.parse(key.expires_at) <= now ? html`<${Badge} kind="warning">expired</${Badge}>` : html`<${Ago} until at=${key.expires_at} />`}</td>
         <td class="wide n">${key.requests_per_second ? number(key.requests_per_second) : html`<span class="faint">–</span>`}</td></tr>`)}</tbody></table>`}</section>`;

@@ -7,6 +7,7 @@ import { ask, doNow } from "../app/dialogs.js";
 import { count, duration, number, rate } from "../app/format.js";
 import { usePoll } from "../app/live.js";
 import { Empty, Failure, Tabs } from "../app/parts.js";
+import { usePeriod } from "../app/period.js";
 import { askToKick, askToSend, bringBackAll } from "../app/actions.js";
 import { Connect } from "./connect.js";
 import { History } from "./history.js";
@@ -68,7 +69,8 @@ function Facts({ queue }) {
 /** @param {any} properties */
 function Actions({ queue, rights }) {
   const { query } = useAddress();
-  const filter = { contains: query.get("contains") ?? "", attribute: query.get("attribute") ?? "" };
+  const { since, until, words } = usePeriod(query);
+  const filter = { contains: query.get("contains") ?? "", attribute: query.get("attribute") ?? "", since, until };
   const name = queue.queue;
   const { paused, draining } = queue.settings;
   const total = Object.values(queue.counts).reduce((sum, each) => sum + /** @type {number} */ (each), 0);
@@ -104,7 +106,7 @@ function Actions({ queue, rights }) {
     });
   return html`<div class="actions">
     ${rights.sendsMessages && html`<button type="button" onClick=${() => askToSend(name)}>Send…</button>`}
-    ${rights.isAdmin && queue.figures.sources.length > 0 && rights.opensAllQueues && html`<button type="button" onClick=${() => bringBackAll(name, total, filter)}>${filter.contains || filter.attribute ? "Bring back all that match…" : "Bring back all…"}</button>`}
+    ${rights.isAdmin && queue.figures.sources.length > 0 && rights.opensAllQueues && html`<button type="button" onClick=${() => bringBackAll(name, total, filter, words)}>${Object.values(filter).some(Boolean) ? "Bring back all that match…" : "Bring back all…"}</button>`}
     ${rights.isAdmin && queue.counts.buried > 0 && html`<button type="button" onClick=${() => askToKick(name, queue.counts.buried)}>Kick…</button>`}
     ${rights.isAdmin &&
     html`<button type="button" onClick=${() => set({ paused: !paused }, paused ? `${name} is resumed.` : `${name} is paused: consumers get nothing.`)}>${paused ? "Resume" : "Pause"}</button>
