@@ -116,13 +116,33 @@ def test_nothing_else_is_served(client: TestClient, path: str) -> None:
     assert client.simulate_get(f"/ui/assets/{path}").status_code == 404
 
 
+def imports(path: Path) -> list[str]:
+    """Return the files that a script needs before it runs."""
+    return _paths(path, re.findall(r'^import .*? ?from "(.*?)";$', path.read_text(encoding="utf-8"), re.MULTILINE))
+
+
+def later_imports(path: Path) -> list[str]:
+    """Return the files that a script asks for when they are needed."""
+    return _paths(path, re.findall(r'import\("(.*?)"\)', path.read_text(encoding="utf-8")))
+
+
+def _paths(path: Path, named: list[str]) -> list[str]:
+    return [(path.parent / each).resolve().relative_to(FOLDER).as_posix() for each in named]
+
+
+def files_of(page: str) -> set[str]:
+    """Return the files that the browser asks for before a page shows something: those of the document, and of the page."""
+    needed = set(re.findall(r'"/ui/assets/(.*?)"', site.load()[0].content.decode())) | {page}
+    while more := {each for name in needed if name.endswith(".js") for each in imports(FOLDER / name)} - needed:
+        needed |= more
+    return needed
+
+
 def test_all_that_the_page_and_its_scripts_name_is_there() -> None:
     document, files = site.load()
     named = set(re.findall(r'"/ui/assets/(.*?)"', document.content.decode()))
     for path in OUR_FILES:
-        found = re.findall(r'(?:from|import\() ?"(.*?)"|import\("(.*?)"\)', path.read_text(encoding="utf-8"))
-        for each in ("".join(pair) for pair in found):
-            named.add((path.parent / each).resolve().relative_to(FOLDER).as_posix())
+        named |= set(imports(path)) | set(later_imports(path))
     assert named <= files.keys()
     assert {name for name in files if name.endswith((".js", ".css"))} == named, "and nothing else"
 
@@ -131,7 +151,9 @@ def test_files_of_others_are_as_they_were_published() -> None:
     vendored = tomllib.loads((FOLDER / "vendor" / "vendored.toml").read_text(encoding="utf-8"))
     assert {each.name for each in FOLDER.glob("vendor/*.[jc]*s")} == vendored.keys()
     for name, each in vendored.items():
-        assert sha256((FOLDER / "vendor" / name).read_bytes()).hexdigest() == each["sha256"], name
+        published = (FOLDER / "vendor" / name).read_bytes()
+        assert sha256(published).hexdigest() == each["sha256"], name
+        assert site.load()[1][f"vendor/{name}"].content.startswith(published)
         for licence in each["licences"]:
             assert (FOLDER / "vendor" / licence).stat().st_size > 500
 
@@ -145,20 +167,29 @@ def test_no_script_makes_markup_or_code_of_text(path: Path) -> None:
     assert not re.search(r"new Function|setTimeout\(\s*[\"'`]|https?://(?!\$)", text)
 
 
-def test_the_first_page_is_small() -> None:
+#: Pages with a chart, whose library is loaded besides.
+CHARTS = ("overview.js", "history.js")
+
+#: Bytes over the wire, and requests, before each page shows something, apart from its data.
+MOST_BYTES, MOST_BYTES_WITH_CHART, MOST_REQUESTS = 40_000, 60_000, 22
+
+
+@pytest.mark.parametrize("page", sorted(each.name for each in FOLDER.glob("pages/*.js")))
+def test_each_page_is_small(page: str) -> None:
     document, files = site.load()
-    later: tuple[str, ...] = (
-        "pages/queue",
-        "pages/messages",
-        "pages/drawer",
-        "pages/dead",
-        "pages/redrives",
-        "pages/schedules",
-    )
-    later += ("pages/broker", "pages/settings", "pages/history", "pages/login", "app/actions")
-    first = [file for name, file in files.items() if name.endswith((".js", ".css")) and not name.startswith(later)]
-    assert sum(len(file.compressed) for file in (document, *first)) < 60_000
-    assert sum(len(file.compressed) for file in files.values()) < 100_000
+    needed = files_of(f"pages/{page}")
+    assert {"app/main.js", "vendor/preact.js", "app/style.css"} <= needed
+    size = len(document.compressed) + sum(len(files[name].compressed) for name in needed)
+    assert size < MOST_BYTES, f"{size:,} bytes"
+    assert len(needed) + 1 <= MOST_REQUESTS
+    if page in CHARTS:
+        assert size + len(files["vendor/uplot.js"].compressed) < MOST_BYTES_WITH_CHART
+
+
+def test_the_dashboard_is_a_small_part_of_the_package() -> None:
+    document, files = site.load()
+    size = sum(len(each.compressed) for each in (document, *files.values()))
+    assert size < 100_000, f"{size:,} bytes"
 
 
 # Access

@@ -6,6 +6,7 @@ import { call, session } from "./api.js";
 import { Dialogs } from "./dialogs.js";
 import { clockTime, duration } from "./format.js";
 import { Help, listen } from "./keys.js";
+import { Lazy } from "./lazy.js";
 import { interval, outage, refresh, save, saved, usePoll, useStore } from "./live.js";
 import { skew } from "./parts.js";
 import { Rights } from "./rights.js";
@@ -21,15 +22,6 @@ const PAGES = [
 ];
 const loadQueue = async () => (await import("../pages/queue.js")).Queue;
 const loadLogin = async () => (await import("../pages/login.js")).Login;
-
-/** A page, once it is loaded. @param {any} properties */
-function Lazy({ load, ...others }) {
-  const [loaded, setLoaded] = useState(/** @type {any} */ (null));
-  useEffect(() => {
-    load().then((/** @type {any} */ Page) => setLoaded({ load, Page }));
-  }, [load]);
-  return loaded?.load === load ? html`<${loaded.Page} ...${others} />` : null;
-}
 
 function App() {
   const isKnown = useStore(session);

@@ -74,3 +74,13 @@ export const Empty = ({ children }) => html`<div class="empty">${children}</div>
 
 /** Tabs as links, so that each has an address. @param {{label: string, children: any}} properties */
 export const Tabs = ({ label, children }) => html`<nav class="tabs" aria-label=${label}>${children}</nav>`;
+
+/** @param {any} properties */
+export function QueueBadges({ queue }) {
+  const { settings, figures } = queue;
+  const sources = figures?.sources ?? [];
+  return html`${settings.paused && html`<${Badge} kind="warning" title="Consumers get nothing">paused</${Badge}>`}
+    ${settings.draining && html`<${Badge} kind="warning" title="It takes no new messages">draining</${Badge}>`}
+    ${queue.queue.endsWith(".fifo") && html`<${Badge} title="Messages of a group are consumed in order">FIFO</${Badge}>`}
+    ${sources.length > 0 && html`<${Badge} title=${`Dead letters of ${sources.join(", ")}`}>${sources.length === 1 ? `dead letters of ${sources[0]}` : `dead letters of ${sources.length} queues`}</${Badge}>`}`;
+}

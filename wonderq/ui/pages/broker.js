@@ -27,7 +27,7 @@ function Facts({ overview, state }) {
     ["Free on the disk", size(overview.disk_free_bytes), "Below 1 GiB it is a problem"],
     ["Log", state && overview.log_bytes !== null ? `${size(Math.min(state.log_live_bytes, overview.log_bytes))} live, ${size(Math.max(0, overview.log_bytes - state.log_live_bytes))} dead` : size(overview.log_bytes), "Compaction removes the dead part once it exceeds the live one and a file"],
     ["Log on the disk", overview.segments === null ? "–" : `${size(overview.log_disk_bytes)} in ${count(overview.segments, "file")}`, "With reserved space"],
-    ["Sync", `half within ${within(overview.sync_p50)}, 99 of 100 within ${within(overview.sync_p99)}`, "Every acknowledged operation waits for a sync"],
+    ["Sync", overview.sync_p50 === null ? "–" : `half within ${within(overview.sync_p50)}, 99 of 100 within ${within(overview.sync_p99)}`, "Every acknowledged operation waits for a sync"],
   ];
   if (!state) facts.push(["Connections", overview.connections === null ? "–" : `${number(overview.connections)} of ${number(overview.connections_limit)}`, ""], ["Waiting consumers", number(overview.consumers), "Long polls that wait for a message"]);
   if (state) {

@@ -6,10 +6,10 @@ import { changed, go, Link, queueHref, useAddress } from "../app/address.js";
 import { queuePath, withQuery } from "../app/api.js";
 import { ask } from "../app/dialogs.js";
 import { count, number, oneLine, visible } from "../app/format.js";
+import { reasonOf } from "../app/found.js";
 import { usePoll } from "../app/live.js";
 import { Ago, Empty, Failure, More } from "../app/parts.js";
 import { NO_PERIOD, PeriodFields, periodIn, usePeriod } from "../app/period.js";
-import { reasonOf } from "./messages.js";
 
 /** Messages of a queue that are looked at, the newest first, and queues on a page. */
 const LOOKED_AT = 1000;

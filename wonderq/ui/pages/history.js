@@ -20,9 +20,9 @@ export function History({ name }) {
     <${Failure} error=${error} />
     ${data && !data.is_kept && html`<${Empty}>There is no history of this queue. A new queue has one after ten seconds; the broker keeps that of 100 queues.</${Empty}>`}
     ${data?.is_kept && html`<${Chart} title="Messages" ended=${data.ended_at} step=${data.step} points=${window === "1h" ? 360 : 288} height=${180}
-        series=${[{ label: "Waiting", color: "--c1", values: data.waiting }, { label: "In flight", color: "--c2", values: data.in_flight }]} />
+        series=${[{ label: "Waiting", color: "--link", values: data.waiting }, { label: "In flight", color: "--warn", values: data.in_flight }]} />
       <${Chart} title="Messages per second" ended=${data.ended_at} step=${data.step} points=${window === "1h" ? 360 : 288} height=${180} isRate=${true}
-        series=${[{ label: "In", color: "--c1", values: perSecond(data.produced) }, { label: "Done", color: "--c3", values: perSecond(data.deleted) }, { label: "Dead", color: "--c4", values: perSecond(data.dead) }]} />
+        series=${[{ label: "In", color: "--link", values: perSecond(data.produced) }, { label: "Done", color: "--good", values: perSecond(data.deleted) }, { label: "Dead", color: "--bad", values: perSecond(data.dead) }]} />
       <div class="two"><${Ages} title="Time from sending to claim" noun="claim" ages=${data.time_to_claim} />
         <${Ages} title="Time from sending to deletion" noun="deleted message" ages=${data.lifetime} /></div>`}`;
 }

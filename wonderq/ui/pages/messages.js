@@ -6,25 +6,17 @@ import { changed, go, Link, useAddress } from "../app/address.js";
 import { queuePath, withQuery } from "../app/api.js";
 import { ask, doNow } from "../app/dialogs.js";
 import { count, number, oneLine, shortId, visible } from "../app/format.js";
+import { nothingFound, Progress, reasonOf, STATUS_WORDS, STATUSES } from "../app/found.js";
+import { Lazy } from "../app/lazy.js";
 import { useHold, usePoll, useSearch } from "../app/live.js";
 import { Ago, Badge, Copy, Empty, Failure, More } from "../app/parts.js";
 import { NO_PERIOD, PeriodFields, periodIn, usePeriod } from "../app/period.js";
-import { Drawer } from "./drawer.js";
 
 const PAGE = 50;
+const loadDrawer = async () => (await import("./drawer.js")).Drawer;
 
 /** @type {Record<string, string>} */
 const OPPOSITE = { oldest: "newest", newest: "oldest" };
-
-/** @type {[string, string][]} */
-const STATUSES = [
-  ["unprocessed", "Waiting"],
-  ["processing", "In flight"],
-  ["delayed", "Delayed"],
-  ["buried", "Buried"],
-];
-/** @type {Record<string, string>} */
-export const STATUS_WORDS = Object.fromEntries(STATUSES);
 
 /** @param {any} properties */
 export function Messages({ queue, rights }) {
@@ -85,7 +77,7 @@ export function Messages({ queue, rights }) {
     <p class="pager">${(after || before) && html`<${Link} class="button" href=${changed({ after: null, before: null, message: null })}>First page</${Link}>`}
       ${(before ? isFull : after) && rows?.length > 0 && html`<${Link} class="button" href=${changed({ before: rows[0].id, after: null, message: null })}>Previous page</${Link}>`}
       ${(before || isFull) && rows?.length > 0 && html`<${Link} class="button" href=${changed({ after: rows[rows.length - 1].id, before: null, message: null })}>Next page</${Link}>`}</p>
-    ${opened && html`<${Drawer} key=${opened} queue=${name} id=${opened} rights=${rights} onClose=${() => go(changed({ message: null }))} />`}`;
+    ${opened && html`<${Lazy} load=${loadDrawer} key=${opened} queue=${name} id=${opened} rights=${rights} onClose=${() => go(changed({ message: null }))} />`}`;
 }
 
 /** @param {any} properties */
@@ -122,21 +114,6 @@ function Nothing({ isSearch, filters, status, examined, isPage, came }) {
   if (isPage) return html`<${Empty}>No more messages.</${Empty}>`;
   if (status) return html`<${Empty}>No message is ${STATUS_WORDS[status]?.toLowerCase()}.</${Empty}>`;
   return html`<${Empty}>The queue is empty. New messages appear here by themselves.</${Empty}>`;
-}
-
-/** @param {any} filters @param {string} came the words of the period */
-export function nothingFound(filters, came) {
-  const what = [filters.contains && `has “${filters.contains}” in it`, filters.attribute && `has the attribute ${filters.attribute}`, filters.group && `is of the group ${filters.group}`, came && `came ${came}`];
-  return `No message ${what.filter(Boolean).join(" and ")}.`;
-}
-
-/** How far a search is. @param {{search: any, total: number | null}} properties total is null if it is not known */
-export function Progress({ search, total }) {
-  const { examined, isBusy, stop, goOn } = search;
-  const all = total === null ? "" : ` of ${number(Math.max(total, examined))}`;
-  return html`<p class="progress">${isBusy ? "" : "Stopped. "}Looked at ${number(examined)}${all}.
-    ${total !== null && html`<progress max=${Math.max(total, 1)} value=${Math.min(examined, total)} aria-label="Search"></progress>`}
-    ${isBusy ? html`<button type="button" onClick=${stop}>Stop</button>` : html`<button type="button" onClick=${goOn}>Go on</button>`}</p>`;
 }
 
 /** What has changed in a list that stands still; empty if nothing has. @param {any[]} shown @param {any[]} parked */
@@ -215,9 +192,3 @@ const moreOf = (row) => [
   ["Came from", row.dead_letter?.queue],
   ["Reason", row.dead_letter && visible(reasonOf(row))],
 ];
-
-/** Why a message is a dead letter, in short. @param {any} message */
-export function reasonOf(message) {
-  const error = message.last_error;
-  return error ? [error.type, error.message].filter(Boolean).join(": ") : message.dead_letter?.reason ?? "buried";
-}

@@ -6,7 +6,7 @@ import { withQuery } from "../app/api.js";
 import { Chart } from "../app/chart.js";
 import { count, duration, number, rate } from "../app/format.js";
 import { outage, usePoll, useStore } from "../app/live.js";
-import { Badge, Empty, Failure, Figure, More, Sparkline } from "../app/parts.js";
+import { Badge, Empty, Failure, Figure, More, QueueBadges, Sparkline } from "../app/parts.js";
 import { Connect } from "./connect.js";
 
 const PAGE = 50;
@@ -69,7 +69,7 @@ function Backlog() {
   const { data } = usePoll("/overview/history");
   if (!data) return html`<div class="chart-place"></div>`;
   return html`<${Chart} title="Waiting messages, last hour" ended=${data.ended_at} step=${data.step} points=${360} height=${130}
-    series=${[{ label: "Waiting", color: "--c1", values: data.waiting }]} />`;
+    series=${[{ label: "Waiting", color: "--link", values: data.waiting }]} />`;
 }
 
 /** @type {[string, string | null, string, string][]} */
@@ -158,14 +158,4 @@ function Row({ queue, depth }) {
     <td class="n wide">${perSecond("produced")}</td>
     <td class="n wide">${perSecond("deleted")}</td>
     <td class="wide"><${Sparkline} values=${figures.recent_waiting} label=${`Waiting in ${queue.queue}: now ${number(counts.unprocessed)}, at most ${number(Math.max(0, ...figures.recent_waiting))} in the last ten minutes`} /></td></tr>`;
-}
-
-/** @param {any} properties */
-export function QueueBadges({ queue }) {
-  const { settings, figures } = queue;
-  const sources = figures?.sources ?? [];
-  return html`${settings.paused && html`<${Badge} kind="warning" title="Consumers get nothing">paused</${Badge}>`}
-    ${settings.draining && html`<${Badge} kind="warning" title="It takes no new messages">draining</${Badge}>`}
-    ${queue.queue.endsWith(".fifo") && html`<${Badge} title="Messages of a group are consumed in order">FIFO</${Badge}>`}
-    ${sources.length > 0 && html`<${Badge} title=${`Dead letters of ${sources.join(", ")}`}>${sources.length === 1 ? `dead letters of ${sources[0]}` : `dead letters of ${sources.length} queues`}</${Badge}>`}`;
 }

@@ -36,14 +36,14 @@ export function RedriveTable({ redrives, rights }) {
 }
 
 /** What a redrive is limited to. @param {any} redrive */
-const onlyOf = ({ contains, attribute, since, until, limit, per_second: rate }) =>
+const onlyOf = ({ contains, attribute, since, until, limit, per_second: perSecond }) =>
   [
     contains && `“${visible(contains)}”`,
     attribute && visible(attribute),
     since && `since ${dateTime(new Date(since))}`,
     until && `before ${dateTime(new Date(until))}`,
     limit && `${number(limit)} at most`,
-    rate && `${number(rate)} /s`,
+    perSecond && `${number(perSecond)} /s`,
   ]
     .filter(Boolean)
     .join(", ");

@@ -3,10 +3,10 @@
 import { html } from "../vendor/preact.js";
 import { changed, go, Link, queueHref, useAddress } from "../app/address.js";
 import { number, oneLine, shortId } from "../app/format.js";
+import { nothingFound, Progress, STATUS_WORDS } from "../app/found.js";
 import { useSearch } from "../app/live.js";
 import { Ago, Badge, Empty, Failure } from "../app/parts.js";
 import { NO_PERIOD, PeriodFields, periodIn, usePeriod } from "../app/period.js";
-import { nothingFound, Progress, STATUS_WORDS } from "./messages.js";
 
 const PAGE = 50;
 const FIELDS = ["contains", "attribute", "group"];
