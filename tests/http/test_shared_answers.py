@@ -20,7 +20,13 @@ from wonderq.rest import shared_answers
 from wonderq.rest.shared_answers import Answer, SharedAnswers
 
 LISTS = ("/queues", "/queues?limit=10&figures=true", "/dev/messages", "/dev/messages/status?status=unprocessed")
-VIEWS = ("/queues?limit=10&figures=true", "/overview", "/overview/history", "/queues/default/history")
+VIEWS = (
+    "/queues/default?figures=true",
+    "/queues?limit=10&figures=true",
+    "/overview",
+    "/overview/history",
+    "/queues/default/history",
+)
 
 
 @pytest.fixture

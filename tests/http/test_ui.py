@@ -296,39 +296,92 @@ def test_a_large_body_needs_the_session_too(guarded: Guarded) -> None:
             assert found.status == status
 
 
+#: What the buttons of the pages do, with the role for each. The queue, the message and so on may not exist.
+ACTIONS = {
+    ("PUT", "/queues/default"): ("admin", {"paused": True}),
+    ("DELETE", "/queues/default"): ("admin", None),
+    ("POST", "/queues/default/purge"): ("admin", None),
+    ("POST", "/queues/default/redrive"): ("admin", {"dry_run": True}),
+    ("DELETE", "/queues/default/redrive/x"): ("admin", None),
+    ("POST", "/queues/default/redrive/messages"): ("admin", {"ids": ["x"]}),
+    ("POST", "/queues/default/messages/produce"): ("produce", {"message": "x"}),
+    ("POST", "/queues/default/messages/delete"): ("admin", {"ids": ["x"]}),
+    ("POST", "/queues/default/messages/kick"): ("admin", {"max": 1}),
+    ("PATCH", "/queues/default/messages/x"): ("admin", {"message": "y", "if_version": 1}),
+    ("DELETE", "/queues/default/messages/x"): ("admin", None),
+    ("PUT", "/schedules/x"): ("admin", {"cron": "* * * * *", "queue": "default", "message": "x"}),
+    ("DELETE", "/schedules/x"): ("admin", None),
+}
+
+_CALL = re.compile(r'call\((`[^`]*`|"[^"]*"|[^`",]*), \{ method: "([A-Z]+)"')
+
+
+def actions_in(path: Path) -> set[tuple[str, str]]:
+    """Return the calls of a script that change something, with ``x`` for what they name."""
+    variable = {"drawer.js": "/queues/default/messages/x", "schedules.js": "/schedules/x"}
+    found = set()
+    for named, method in _CALL.findall(path.read_text(encoding="utf-8")):
+        target = variable[path.name] if named == "path" else named.strip('`"')
+        target = re.sub(r"\$\{queuePath\(.*?\)\}|^queuePath\(.*\)$", "/queues/default", target)
+        found.add((method, re.sub(r"\$\{.*\}", "x", target)))
+    return found
+
+
+def test_the_table_has_all_that_the_pages_can_do() -> None:
+    found = set().union(*map(actions_in, OUR_FILES))
+    assert found - {("POST", "/ui/session"), ("DELETE", "/ui/session")} == ACTIONS.keys()
+    methods = sum(path.read_text(encoding="utf-8").count('method: "') for path in OUR_FILES)
+    calls = sum(len(_CALL.findall(path.read_text(encoding="utf-8"))) for path in OUR_FILES)
+    assert methods == calls, "a call has another form"
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_each_action_of_the_page_is_refused_without_its_role(tmp_path: Path, role: str) -> None:
     guarded = Guarded(tmp_path)
     key = keys.create(guarded.path, name="some", roles=[role], queues=["*"])[1]  # type: ignore[list-item]
     guarded.log_in(key)
-    actions = [
-        ("PUT", "/queues/default", {"paused": True}),
-        ("POST", "/queues/default/purge", None),
-        ("POST", "/queues/default/redrive", {"dry_run": True}),
-        ("POST", "/queues/default/redrive/messages", {"ids": ["x"]}),
-        ("POST", "/queues/default/messages/delete", {"ids": ["x"]}),
-        ("PATCH", "/queues/default/messages/x", {"message": "y", "if_version": 1}),
-        ("PUT", "/schedules/s", {"cron": "* * * * *", "queue": "default", "message": "x"}),
-        ("DELETE", "/queues/other", None),
-    ]
-    for method, path, body in actions:
+    for (method, path), (needed, body) in ACTIONS.items():
         refused = guarded.call(method, path, json=body).status_code == 403
-        assert refused == (role != "admin"), (method, path)
-    sends = guarded.call("POST", "/queues/default/messages/produce", json={"message": "x"})
-    assert (sends.status_code == 403) == (role not in ("admin", "produce"))
-    lists = guarded.call("GET", "/queues/default/dev/messages")
-    assert (lists.status_code == 403) == (role not in ("admin", "inspect"))
-    looks = guarded.call("GET", "/overview")
-    assert (looks.status_code == 403) == (role not in ("admin", "inspect", "look"))
+        assert refused == (role not in ("admin", needed)), (method, path)
+    for path, allowed in (
+        ("/queues/default/dev/messages", ("admin", "inspect")),
+        ("/search", ("admin", "inspect")),
+        ("/overview", ("admin", "inspect", "look")),
+    ):
+        assert (guarded.call("GET", path).status_code == 403) == (role not in allowed), path
+
+
+@pytest.mark.parametrize("action", sorted(ACTIONS))
+def test_a_read_only_dashboard_refuses_each_action_of_an_admin(tmp_path: Path, action: tuple[str, str]) -> None:
+    guarded = Guarded(tmp_path, ui="read-only")
+    guarded.log_in()
+    method, path = action
+    check_refused(guarded.call(method, path, json=ACTIONS[action][1]), 403, "read_only")
+
+
+@pytest.mark.parametrize("action", sorted(ACTIONS))
+def test_no_action_is_done_for_the_page_of_another_site(tmp_path: Path, action: tuple[str, str]) -> None:
+    guarded = Guarded(tmp_path)
+    guarded.log_in()
+    method, path = action
+    for headers in (
+        {"Host": "127.0.0.1:7979"},
+        {**OURS, "Sec-Fetch-Site": "none"},
+        {**OURS, "Sec-Fetch-Site": "same-site"},
+        {**OURS, "Sec-Fetch-Site": "cross-site"},
+        {name: value for name, value in OURS.items() if name != "X-WonderQ-UI"},
+    ):
+        assert guarded.call(method, path, json=ACTIONS[action][1], headers=headers).status_code in (401, 403)
 
 
 def test_a_read_only_dashboard_changes_nothing_whatever_the_key(tmp_path: Path) -> None:
     guarded = Guarded(tmp_path, ui="read-only")
     assert guarded.log_in().status_code == 200
     check_refused(guarded.call("PUT", "/queues/mail", json={"paused": True}), 403, "read_only")
-    assert guarded.call("GET", "/overview").status_code == 200
+    assert guarded.call("GET", "/overview").json["access"]["read_only"] is True
     bearer = {"Authorization": f"Bearer {guarded.key}"}
     assert guarded.call("PUT", "/queues/mail", json={"paused": True}, headers=bearer).status_code == 201
+    assert guarded.call("GET", "/overview", headers=bearer).json["access"]["read_only"] is False
 
 
 def test_a_logged_action_has_the_number_of_its_messages(guarded: Guarded, caplog: pytest.LogCaptureFixture) -> None:

@@ -25,6 +25,10 @@ _MOST_SHARED = 200
 
 
 class _QueueResource(Resource):
+    def __init__(self, broker: Broker, access: Access | None) -> None:
+        super().__init__(broker, access)
+        self._answers = SharedAnswers()
+
     def with_figures(self, info: QueueInfo) -> dict[str, Any]:
         """Return a queue with its figures."""
         return {**queue_object(info), "figures": figures_object(info, self.broker.overview.figures_of(info.name))}
@@ -32,10 +36,6 @@ class _QueueResource(Resource):
 
 class QueueCollection(_QueueResource):
     """``/queues``: the queues that the key opens."""
-
-    def __init__(self, broker: Broker, access: Access | None) -> None:
-        super().__init__(broker, access)
-        self._answers = SharedAnswers()
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         query = read_query(req, schemas.QueueListing)
@@ -88,8 +88,13 @@ class QueueResource(_QueueResource):
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, queue: str) -> None:
         query = read_query(req, schemas.QueueQuery)
-        info = self.broker.queue(queue)
-        render(req, resp, self.with_figures(info) if query.figures else queue_object(info))
+
+        def answer() -> Answer:
+            info = self.broker.queue(queue)
+            data, media_type = body_of(req, self.with_figures(info) if query.figures else queue_object(info))
+            return Answer(data, media_type, etag_of(data))
+
+        self._answers.respond(req, resp, None, answer)
 
     def on_put(self, req: falcon.Request, resp: falcon.Response, queue: str) -> None:
         settings = settings_of(read_optional_body(req, schemas.PutQueue, self.broker.limits))

@@ -98,8 +98,8 @@ function Groups({ name, groups, rights, isOwn }) {
         ${rights.isAdmin && html`<button type="button" class="danger" onClick=${() => askDelete(name, group)}>Delete…</button>`}</div></td></tr>`)}</tbody></table>`;
 }
 
-/** @param {any} group */
-const idsOf = (group) => group.messages.map((/** @type {any} */ each) => each.id);
+/** The ids of a group, in the order in which the messages came: so they return. @param {any} group */
+const idsOf = (group) => group.messages.map((/** @type {any} */ each) => each.id).reverse();
 
 /** @param {string} name @param {any} group */
 function askBringBack(name, group) {

@@ -55,6 +55,9 @@ export function Messages({ queue, rights }) {
   const rows = data?.slice(0, PAGE);
   if (before) rows?.reverse();
   const news = list.parked ? newsOf(rows, list.parked.slice(0, PAGE)) : "";
+  // In the order in which the messages came: so they return.
+  const shownIds = (rows ?? []).map((/** @type {any} */ row) => row.id);
+  const tickedIds = (order === "newest" ? shownIds.reverse() : shownIds).filter((/** @type {string} */ id) => ticked.has(id));
   const showParked = () => {
     const there = new Set(list.parked.slice(0, PAGE).map((/** @type {any} */ row) => row.id));
     setTicked(new Set([...ticked].filter((id) => there.has(id))));
@@ -71,7 +74,7 @@ export function Messages({ queue, rights }) {
     <${Filters} filters=${filters} query=${query} />
     <${Failure} error=${error} />
     ${isSearch && !search.isOver && html`<${Progress} search=${search} total=${after || before || since || until ? null : status ? queue.counts[status] : total} />`}
-    ${ticked.size > 0 && html`<${Bulk} name=${name} ids=${[...ticked]} rows=${rows} rights=${rights} news=${news} onShow=${showParked} onDone=${() => setTicked(new Set())} />`}
+    ${ticked.size > 0 && html`<${Bulk} name=${name} ids=${tickedIds} rows=${rows} rights=${rights} news=${news} onShow=${showParked} onDone=${() => setTicked(new Set())} />`}
     ${rows && !rows.length && (!isSearch || search.isOver) && html`<${Nothing} isSearch=${isSearch} filters=${filters} status=${status} examined=${search.examined} isPage=${Boolean(after || before)} came=${words} />`}
     ${rows?.length > 0 && html`<${Table} order=${order} rows=${rows} ticked=${ticked} tick=${tick} setTicked=${setTicked} rights=${rights} />`}
     <p class="pager">${(after || before) && html`<${Link} class="button" href=${changed({ after: null, before: null, message: null })}>First page</${Link}>`}
