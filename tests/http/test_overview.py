@@ -167,9 +167,12 @@ def test_queues_are_listed_by_their_figures(client: Client, clock: FakeClock) ->
     check_refused(client("GET", "/queues?sort=nothing"), 400, "invalid_value", "sort")
 
 
-def test_queues_with_dead_letters_are_listed(client: Client) -> None:
+def test_only_queues_that_hold_dead_letters_are_listed(client: Client) -> None:
     client("PUT", "/queues/mail", json={"dead_letter_queue": "dead"})
-    client("PUT", "/queues/dead", json={})
+    client("PUT", "/queues/pictures", json={"dead_letter_queue": "empty"})
+    for name in ("dead", "empty"):
+        client("PUT", f"/queues/{name}", json={})
+    client.produce("y", queue="dead", delay=60)
     [message_id] = client.produce("x", queue="jobs")
     client("PATCH", f"/queues/jobs/messages/{message_id}", json={"bury": True})
     assert names(client, "dead_letters=true") == ["dead", "jobs"]

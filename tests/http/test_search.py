@@ -13,6 +13,7 @@ from tests.support.memory_log import MemoryLog
 from wonderq.auth import keys
 from wonderq.auth.access import Access
 from wonderq.auth.keys import Keys
+from wonderq.broker import queries
 from wonderq.broker.broker import Broker
 from wonderq.model.times import iso_time
 
@@ -106,6 +107,22 @@ def test_a_period_has_its_beginning_and_not_its_end(client: Client, clock: FakeC
     assert texts(client, f"until={moments[1]}&limit=5") == ["day 0"]
     found = search(client, f"since={moments[3]}&contains=day")
     assert ([each["message"] for each in found["messages"]], found["next_after"]) == (["day 3"], None)
+
+
+def test_a_period_is_found_behind_many_others(
+    client: Client, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "_PASSED_CHUNK", 3)
+    client.produce(*map(str, range(10)))
+    clock.advance(1)
+    since = iso_time(clock.now_ms())
+    client.produce(*map(str, range(10, 14)))
+    clock.advance(1)
+    until = iso_time(clock.now_ms())
+    client.produce(*map(str, range(14, 24)))
+    assert texts(client, f"since={since}&until={until}") == ["10", "11", "12", "13"]
+    assert texts(client, f"since={since}&until={until}&order=newest&limit=3") == ["13", "12", "11"]
+    assert everywhere(client, f"since={since}&until={until}&examine=3") == [("default", str(n)) for n in range(10, 14)]
 
 
 def test_a_dead_letter_came_when_it_moved(client: Client, clock: FakeClock) -> None:

@@ -15,6 +15,7 @@ from tests.support.memory_log import MemoryLog
 from wonderq.auth import keys
 from wonderq.auth.access import Access
 from wonderq.auth.keys import Keys
+from wonderq.auth.roles import Role
 from wonderq.broker.broker import Broker
 from wonderq.rest import shared_answers
 from wonderq.rest.shared_answers import Answer, SharedAnswers
@@ -87,9 +88,9 @@ def test_one_form_is_not_another(client: Client) -> None:
 
 def test_an_answer_is_not_for_a_key_that_sees_something_else(tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
+    grants: list[tuple[str, Role, str]] = [("a", "admin", "*"), ("b", "look", "mail*"), ("c", "look", "mail*")]
     admin, mailer, other = (
-        keys.create(path, name=name, roles=[role], queues=queues)[1]
-        for name, role, queues in (("a", "admin", ["*"]), ("b", "look", ["mail*"]), ("c", "look", ["mail*"]))
+        keys.create(path, name=name, roles=[role], queues=[queues])[1] for name, role, queues in grants
     )
     client = Client(Broker(MemoryLog()), Access(Keys(path)))
     client.broker.put_queue("mail")

@@ -334,6 +334,8 @@ class _Choice(NamedTuple):
 
     def next_of(self, queue: Queue, sequence: int, limit: int) -> list[MessageView]:
         """Return up to ``limit`` messages of this status that follow a sequence number in this order."""
+        if self.status is not None and not queue.messages.counts[self.status]:
+            return []  # a search through millions of others would hold up everybody
         find = queue.messages.before if self.newest_first else queue.messages.after
         return find(sequence, limit, self.status)
 

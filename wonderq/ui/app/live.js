@@ -6,6 +6,9 @@ import { askAgain, call, store, withQuery } from "./api.js";
 /** Seconds between two questions; 0 asks only when the user wants it. */
 export const interval = store(Number(saved("wonderq.interval", "2")));
 
+/** Seconds between two points of a history. */
+export const HISTORY_STEP = 10;
+
 /** Since when the broker does not answer, or null. */
 export const outage = store(/** @type {Date | null} */ (null));
 
@@ -70,11 +73,11 @@ export function useStore(shared) {
 /**
  * The answer to a call, kept up to date. `data` is undefined until the first answer; it stays while later calls fail.
  * @param {string | null} path null asks nothing
- * @param {{repeats?: boolean, parks?: boolean}} [options] without `repeats`, it is asked for once, and when the user wants it.
- *   With `parks`, it is asked for also while rows are ticked; the answer is `parked` then, until `show` is called
+ * @param {{repeats?: boolean, least?: number, parks?: boolean}} [options] without `repeats`, it is asked for once, and when the
+ *   user wants it. `least` are the seconds between two questions, if the user has not chosen more. With `parks`, it is asked for also while rows are ticked; the answer is `parked` then, until `show` is called
  * @returns {{data: any, parked: any, error: any, show: () => void}}
  */
-export function usePoll(path, { repeats = true, parks = false } = {}) {
+export function usePoll(path, { repeats = true, least = 0, parks = false } = {}) {
   const [state, setState] = useState(/** @type {any} */ ({ path: null }));
   useEffect(() => {
     if (path === null) return undefined;
@@ -125,7 +128,7 @@ export function usePoll(path, { repeats = true, parks = false } = {}) {
     }
     function plan() {
       clearTimeout(timer);
-      const every = interval.get();
+      const every = interval.get() && Math.max(interval.get(), least);
       const wait = failures ? Math.min(2 ** failures, 30) : repeats ? every : 0;
       if (!ended && wait) timer = window.setTimeout(tick, wait * 1000);
     }
@@ -142,7 +145,7 @@ export function usePoll(path, { repeats = true, parks = false } = {}) {
       polls.delete(ask);
       asking?.abort();
     };
-  }, [path, repeats, parks]);
+  }, [path, repeats, least, parks]);
   const isMine = state.path === path;
   const show = () => setState((/** @type {any} */ old) => ({ path, data: old.parked ?? old.data, error: null }));
   return { data: isMine ? state.data : undefined, parked: isMine ? state.parked : undefined, error: isMine ? state.error : null, show };

@@ -5,14 +5,14 @@ import { changed, Link, useAddress } from "../app/address.js";
 import { queuePath, withQuery } from "../app/api.js";
 import { Chart } from "../app/chart.js";
 import { count, number, share, span } from "../app/format.js";
-import { usePoll } from "../app/live.js";
+import { HISTORY_STEP, usePoll } from "../app/live.js";
 import { Bar, Empty, Failure } from "../app/parts.js";
 
 /** @param {{name: string}} properties */
 export function History({ name }) {
   const { query } = useAddress();
   const window = query.get("window") ?? "1h";
-  const { data, error } = usePoll(withQuery(`${queuePath(name)}/history`, { window }));
+  const { data, error } = usePoll(withQuery(`${queuePath(name)}/history`, { window }), { least: HISTORY_STEP });
   const perSecond = (/** @type {number[]} */ values) => values.map((value) => value / data.step);
   return html`<div class="chips" role="group" aria-label="Period">
       <${Link} class="chip" href=${changed({ window: null })} aria-current=${window === "1h" ? "true" : undefined}>Last hour</${Link}>

@@ -5,7 +5,7 @@ import { changed, go, Link, queueHref, useAddress } from "../app/address.js";
 import { withQuery } from "../app/api.js";
 import { Chart } from "../app/chart.js";
 import { count, duration, number, rate } from "../app/format.js";
-import { outage, usePoll, useStore } from "../app/live.js";
+import { HISTORY_STEP, outage, usePoll, useStore } from "../app/live.js";
 import { Badge, Empty, Failure, Figure, More, QueueBadges, Sparkline } from "../app/parts.js";
 import { Connect } from "./connect.js";
 
@@ -66,7 +66,7 @@ function Tiles({ overview }) {
 }
 
 function Backlog() {
-  const { data } = usePoll("/overview/history");
+  const { data } = usePoll("/overview/history", { least: HISTORY_STEP });
   if (!data) return html`<div class="chart-place"></div>`;
   return html`<${Chart} title="Waiting messages, last hour" ended=${data.ended_at} step=${data.step} points=${360} height=${130}
     series=${[{ label: "Waiting", color: "--link", values: data.waiting }]} />`;
