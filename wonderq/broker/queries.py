@@ -24,8 +24,9 @@ from wonderq.state.state import Queue
 _LIST_CHUNK = 100
 _LIST_BYTES = 1 << 20
 
-#: Most messages that a listing of a period passes at a time, under the lock: about a millisecond.
+#: Most messages, and pages of them, that a listing of a period passes at a time, under the lock: about a millisecond each.
 _PASSED_CHUNK = 500
+_PASSED_PAGES = 10
 
 #: Queues to inspect before other requests have their turn.
 _CHUNK_QUEUES = 100
@@ -166,6 +167,7 @@ class Queries:
         while True:
             with self._core.transaction as now_ms:
                 self._core.advance(queue, now_ms)
+                sequence = choice.begin_of(queue, sequence)
                 passed = choice.next_of(queue, sequence, asked)
                 views = [view for view in passed if choice.produced.has(view.produced_ms)][:limit]
                 within = sum(1 for total in accumulate(view.length for view in views) if total <= _LIST_BYTES)
@@ -331,6 +333,12 @@ class _Choice(NamedTuple):
     status: int | None
     produced: Period
     newest_first: bool
+
+    def begin_of(self, queue: Queue, sequence: int) -> int:
+        """Return where to go on after a sequence number, past many messages that were produced at other times."""
+        if self.produced == ANY_TIME:
+            return sequence
+        return queue.messages.pass_pages(sequence, self.produced, _PASSED_PAGES, newest_first=self.newest_first)
 
     def next_of(self, queue: Queue, sequence: int, limit: int) -> list[MessageView]:
         """Return up to ``limit`` messages of this status that follow a sequence number in this order."""

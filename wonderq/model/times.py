@@ -18,6 +18,12 @@ class Period(NamedTuple):
         """Return whether a moment is within the period."""
         return (self.since_ms is None or at_ms >= self.since_ms) and (self.until_ms is None or at_ms < self.until_ms)
 
+    def overlaps(self, first_ms: int, last_ms: int) -> bool:
+        """Return whether any moment from the first to the last one is within the period."""
+        return (self.since_ms is None or last_ms >= self.since_ms) and (
+            self.until_ms is None or first_ms < self.until_ms
+        )
+
 
 ANY_TIME = Period()
 
