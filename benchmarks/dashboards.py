@@ -1,10 +1,12 @@
-"""Measure what open dashboards cost: `python -m benchmarks.dashboards [--dashboards N] [--queues N] [--rounds R]`.
+"""Measure what open dashboards cost: `python -m benchmarks.dashboards`.
+
+The options are ``--dashboards``, ``--queues``, ``--rounds`` and ``--messages``, each with a number.
 
 Each dashboard asks, over a connection of its own, what the overview page asks every two seconds. The first figure is
 the broker's CPU time for one such turn of one dashboard, and the share of a core that all of them take; it hardly
 depends on other work of the machine. The second one is the rate of produces with dashboards divided by the rate
 without, in turn in one run, as the median over the rounds. A machine that is busy lowers it, since a round then has
-more turns.
+more turns. With ``--messages``, the last figures are the times for pages of messages of a queue with so many.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ CALLS = {"/overview": 1, "/overview/history": 5, "/queues?figures=true&limit=51&
 #: Headers of its calls, as wonderq/ui/app/api.js has them.
 _HEADERS = {"Accept": "application/json", "X-WonderQ-UI": "1", "Cache-Control": "max-age=1"}
 _CONNECTIONS, _REQUESTS = 16, 8000
-_TURNS = 200
+_TURNS, _PAGES = 600, 50
 
 
 def connect(url: str) -> HTTPConnection:
@@ -126,11 +128,14 @@ def main() -> None:
     parser.add_argument("--dashboards", type=int, default=20)
     parser.add_argument("--queues", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--messages", type=int, default=0)
     chosen = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="wonderq-dashboards-"))
     try:
         with running(*broker(folder / "data")) as server:
             measure(server, chosen.queues, chosen.dashboards, chosen.rounds)
+            if chosen.messages:
+                measure_pages(server, chosen.messages)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -158,6 +163,34 @@ def measure(server: RunningServer, queues: int, count: int, rounds: int) -> None
         )
     if ratios:
         print(f"rate with dashboards / without: {median(ratios):.1%} (median of {rounds} rounds)")
+
+
+def measure_pages(server: RunningServer, count: int) -> None:
+    """Print how long a page of messages of a queue of ``count`` takes, at both ends and in the middle."""
+    batch, middle = 1000, ""
+    with Client(server.url) as client:
+        queue = client.queue("long")
+        for first in range(0, count, batch):
+            sent = queue.send_together([f"letter {first + number}" for number in range(batch)])
+            if first <= count // 2:
+                middle = sent[0].id
+    connection = connect(server.url)
+    places = {
+        "the oldest": "",
+        "the newest": "&order=newest",
+        "in the middle": f"&after={middle}",
+        "backwards from there": f"&order=newest&after={middle}",
+        "of an hour long ago": "&until=2020-01-01T00:00:00Z",
+    }
+    for name, query in places.items():
+        took_s = []
+        for _ in range(_PAGES):
+            began_s = time.perf_counter()
+            connection.request("GET", f"/queues/long/dev/messages?limit=51&preview=200{query}", headers=_HEADERS)
+            connection.getresponse().read()
+            took_s.append(time.perf_counter() - began_s)
+        took_s.sort()
+        print(f"{count:,} messages, {name}: {1000 * median(took_s):.1f} ms, at most {1000 * took_s[-1]:.1f} ms")
 
 
 if __name__ == "__main__":

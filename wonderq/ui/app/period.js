@@ -16,14 +16,14 @@ const HOUR_MS = 3_600_000;
 
 /**
  * The period that the address names: `since` and `until` for a call, its words, and a key that tells it from others.
- * One that depends on the present time stays as it is while it is chosen, so that a page does not ask anew all the time.
+ * Hours count from the moment at which they are chosen, so that a page does not ask anew all the time; days change at midnight.
  * @param {URLSearchParams} query @returns {{key: string, since: string, until: string, words: string}}
  */
 export function usePeriod(query) {
   const key = ["came", "since", "until"].map((name) => query.get(name) ?? "").join("\n");
   const kept = useRef({ key: "", since: "", until: "", words: "" });
-  if (kept.current.key !== key) {
-    const came = query.get("came") ?? "";
+  const came = query.get("came") ?? "";
+  if (kept.current.key !== key || came === "today" || came === "yesterday") {
     const [since, until] = came === "between" ? [moment(query.get("since")), moment(query.get("until"))] : endsOf(came, new Date());
     const words = PERIODS.find(([each]) => each === came)?.[1] ?? "";
     kept.current = { key, since, until, words: since || until ? (came === "between" ? "in this period" : words) : "" };
