@@ -147,6 +147,17 @@ def test_all_that_the_page_and_its_scripts_name_is_there() -> None:
     assert {name for name in files if name.endswith((".js", ".css"))} == named, "and nothing else"
 
 
+def test_colours_have_one_source() -> None:
+    """The dashboard and /docs share them, and so do style sheets and charts."""
+    defined = set(re.findall(r"(--[\w-]+):", (FOLDER / "app" / "colours.css").read_text(encoding="utf-8")))
+    for sheet in (FOLDER / "app" / "style.css", FOLDER.parent / "openapi" / "page.css"):
+        text = sheet.read_text(encoding="utf-8")
+        assert not re.search(r"#[0-9a-fA-F]{3,8}\b|light-dark\(|--[\w-]+:", text), sheet
+        assert set(re.findall(r"var\((--[\w-]+)\)", text)) <= defined
+    for path in OUR_FILES:
+        assert set(re.findall(r'color: "(.*?)"', path.read_text(encoding="utf-8"))) <= defined
+
+
 def test_files_of_others_are_as_they_were_published() -> None:
     vendored = tomllib.loads((FOLDER / "vendor" / "vendored.toml").read_text(encoding="utf-8"))
     assert {each.name for each in FOLDER.glob("vendor/*.[jc]*s")} == vendored.keys()
