@@ -29,9 +29,12 @@ export function Chart({ title, ended, step, points, series, height = 150, isRate
     let isGone = false;
     let remove = () => {};
     // The library is larger than all else, so the page does not wait for it.
-    import("../vendor/uplot.js").then(({ default: uPlot }) => {
-      if (!isGone) remove = draw(uPlot);
-    });
+    import("../vendor/uplot.js").then(
+      ({ default: uPlot }) => {
+        if (!isGone) remove = draw(uPlot);
+      },
+      () => {}, // the broker does not answer; the next point asks again
+    );
     return () => {
       isGone = true;
       remove();
