@@ -190,6 +190,10 @@ def test_a_telephone_unfolds_the_rest_of_a_row(served: ServedBroker, open_page: 
     row.get_by_label("More about mail").click()
     row.get_by_text("Delayed").locator("xpath=following-sibling::dd").get_by_text("1", exact=True).wait_for()
     page = watched.open("/ui/queues/mail")
+    assert not page.get_by_label("Came").is_visible()
+    page.get_by_text("More filters").click()
+    page.get_by_label("Came").select_option("today")
+    page.get_by_role("link", name="letter", exact=True).wait_for()
     page.locator("details.more summary").first.click()
     page.get_by_text("customer-7").locator("visible=true").wait_for()
     assert watched.sideways_px() == 0

@@ -19,6 +19,9 @@ export function nothingFound(filters, came) {
   return `No message ${what.filter(Boolean).join(" and ")}.`;
 }
 
+/** How many messages a search looked at; nothing if all came at other times. @param {number} examined */
+export const looked = (examined) => (examined ? `${number(examined)} looked at.` : "");
+
 /** How far a search is. @param {{search: any, total: number | null}} properties total is null if it is not known */
 export function Progress({ search, total }) {
   const { examined, isBusy, stop, goOn } = search;

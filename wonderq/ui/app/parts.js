@@ -69,6 +69,12 @@ export const More = ({ about, rows }) =>
     .filter(([, value]) => value !== null && value !== undefined && value !== false && value !== "")
     .map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl></details>`;
 
+/** Fields of a form that a narrow screen folds, unless one of them is set. @param {{isSet: boolean, children: any}} properties */
+export function Fold({ isSet, children }) {
+  const isWide = matchMedia("(min-width: 641px)").matches;
+  return html`<details class="fold" open=${isWide || isSet}><summary>More filters</summary><div class="filters">${children}</div></details>`;
+}
+
 /** @param {any} properties */
 export const Empty = ({ children }) => html`<div class="empty">${children}</div>`;
 

@@ -6,10 +6,10 @@ import { changed, go, Link, useAddress } from "../app/address.js";
 import { queuePath, withQuery } from "../app/api.js";
 import { ask, doNow } from "../app/dialogs.js";
 import { count, number, oneLine, shortId, visible } from "../app/format.js";
-import { nothingFound, Progress, reasonOf, STATUS_WORDS, STATUSES } from "../app/found.js";
+import { looked, nothingFound, Progress, reasonOf, STATUS_WORDS, STATUSES } from "../app/found.js";
 import { Lazy } from "../app/lazy.js";
 import { useHold, usePoll, useSearch } from "../app/live.js";
-import { Ago, Badge, Copy, Empty, Failure, More } from "../app/parts.js";
+import { Ago, Badge, Copy, Empty, Failure, Fold, More } from "../app/parts.js";
 import { NO_PERIOD, PeriodFields, periodIn, usePeriod } from "../app/period.js";
 
 const PAGE = 50;
@@ -103,17 +103,17 @@ function Filters({ filters, query }) {
   const isSet = Object.values(filters).some(Boolean) || query.get("came");
   return html`<form class="filters" onSubmit=${submit} role="search" aria-label="Messages">
     <label>Text<input type="search" name="filter-contains" data-filter value=${filters.contains} maxlength="1024" placeholder="contains… ( / )" /></label>
-    <label>Attribute<input type="search" name="filter-attribute" value=${filters.attribute} placeholder="name or name=value" maxlength="1024" /></label>
+    <${Fold} isSet=${filters.attribute || filters.group || query.get("came")}><label>Attribute<input type="search" name="filter-attribute" value=${filters.attribute} placeholder="name or name=value" maxlength="1024" /></label>
     <label>Group<input type="search" name="filter-group" value=${filters.group} maxlength="128" /></label>
     <${PeriodFields} query=${query} />
-    <label>Id<input type="search" name="filter-id" placeholder="open a message" maxlength="64" /></label>
+    <label>Id<input type="search" name="filter-id" placeholder="open a message" maxlength="64" /></label></${Fold}>
     <button type="submit">Search</button>
     ${isSet && html`<${Link} class="button" href=${changed(NO_FILTER)}>Clear</${Link}>`}</form>`;
 }
 
 /** @param {any} properties */
 function Nothing({ isSearch, filters, status, examined, isPage, came }) {
-  if (isSearch) return html`<${Empty}>${nothingFound(filters, came)} ${number(examined)} looked at. <${Link} href=${changed(NO_FILTER)}>Clear the filter</${Link}></${Empty}>`;
+  if (isSearch) return html`<${Empty}>${nothingFound(filters, came)} ${looked(examined)} <${Link} href=${changed(NO_FILTER)}>Clear the filter</${Link}></${Empty}>`;
   if (isPage) return html`<${Empty}>No more messages.</${Empty}>`;
   if (status) return html`<${Empty}>No message is ${STATUS_WORDS[status]?.toLowerCase()}.</${Empty}>`;
   return html`<${Empty}>The queue is empty. New messages appear here by themselves.</${Empty}>`;

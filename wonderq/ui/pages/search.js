@@ -2,10 +2,10 @@
 
 import { html } from "../vendor/preact.js";
 import { changed, go, Link, queueHref, useAddress } from "../app/address.js";
-import { number, oneLine, shortId } from "../app/format.js";
-import { nothingFound, Progress, STATUS_WORDS } from "../app/found.js";
+import { oneLine, shortId } from "../app/format.js";
+import { looked, nothingFound, Progress, STATUS_WORDS } from "../app/found.js";
 import { useSearch } from "../app/live.js";
-import { Ago, Badge, Empty, Failure } from "../app/parts.js";
+import { Ago, Badge, Empty, Failure, Fold } from "../app/parts.js";
 import { NO_PERIOD, PeriodFields, periodIn, usePeriod } from "../app/period.js";
 
 const PAGE = 50;
@@ -28,7 +28,7 @@ export function Search({ overview, rights }) {
     <${Fields} filters=${filters} query=${query} isSet=${isSearch} />
     <${Failure} error=${search.error} />
     ${isSearch && !search.isOver && !search.error && html`<${Progress} search=${search} total=${total} />`}
-    ${isSearch && search.isOver && !rows.length && html`<${Empty}>${nothingFound(filters, words)} ${number(search.examined)} looked at.</${Empty}>`}
+    ${isSearch && search.isOver && !rows.length && html`<${Empty}>${nothingFound(filters, words)} ${looked(search.examined)}</${Empty}>`}
     ${rows.length > 0 && html`<${Found} rows=${rows} />`}
     <p class="pager">${after && html`<${Link} class="button" href=${changed({ after: null })}>First page</${Link}>`}
       ${search.rows.length > PAGE && html`<${Link} class="button" href=${changed({ after: rows[PAGE - 1].id })}>Next page</${Link}>`}</p>`;
@@ -43,9 +43,9 @@ function Fields({ filters, query, isSet }) {
   };
   return html`<form class="filters" onSubmit=${submit} role="search" aria-label="All messages">
     <label>Text<input type="search" name="filter-contains" data-filter value=${filters.contains} maxlength="1024" placeholder="an order number… ( / )" /></label>
-    <label>Attribute<input type="search" name="filter-attribute" value=${filters.attribute} placeholder="name or name=value" maxlength="1024" /></label>
+    <${Fold} isSet=${filters.attribute || filters.group || query.get("came")}><label>Attribute<input type="search" name="filter-attribute" value=${filters.attribute} placeholder="name or name=value" maxlength="1024" /></label>
     <label>Group<input type="search" name="filter-group" value=${filters.group} maxlength="128" /></label>
-    <${PeriodFields} query=${query} />
+    <${PeriodFields} query=${query} /></${Fold}>
     <button type="submit" class="primary">Search</button>
     ${isSet && html`<${Link} class="button" href=${changed({ contains: null, attribute: null, group: null, ...NO_PERIOD, after: null })}>Clear</${Link}>`}</form>`;
 }
