@@ -241,3 +241,10 @@ def test_clocks_are_compared_when_an_answer_arrives_and_not_later(open_page: Ope
         page.clock.run_for(10_000)
     page.get_by_text("The broker has not answered since").wait_for()
     assert not page.get_by_text("The clock of this browser is").count()
+
+
+def test_a_telephone_shows_where_one_is(open_page: OpenBrowser) -> None:
+    page = open_page(width=390).open("/ui/broker")
+    page.get_by_text("Your roles").wait_for()
+    here = page.locator(".top nav [aria-current]").bounding_box()
+    assert here["x"] + here["width"] <= 390

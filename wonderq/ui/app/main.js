@@ -67,6 +67,10 @@ function setSkew(overview) {
 
 /** @param {any} properties */
 function Top({ path, access, onHelp }) {
+  useEffect(() => {
+    // On a telephone, the line of pages is wider than the screen.
+    document.querySelector(".top nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  }, [path]);
   return html`<header class="top">
     <${Link} href="/ui" class="brand">WonderQ</${Link}>
     <nav aria-label="Pages">${PAGES.map(
