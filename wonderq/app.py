@@ -32,10 +32,10 @@ from wonderq.rest.bodies import render
 from wonderq.rest.broker import BrokerResource, SettingInForce
 from wonderq.rest.errors import STORAGE_CODES, describe_error, retry_after_s
 from wonderq.rest.health import Health, StandByHealth, Standing
-from wonderq.rest.listing import Count, Listing, Search
+from wonderq.rest.listing import Count, Listing, Search, SearchAll
 from wonderq.rest.masks import MASK
 from wonderq.rest.messages import Consume, DeleteBatch, HandOver, Kick, MessageResource, Next, Produce, UpdateBatch
-from wonderq.rest.overview import Overview, OverviewHistory, QueueHistory, Vitals
+from wonderq.rest.overview import READ_ONLY, Overview, OverviewHistory, QueueHistory, Vitals
 from wonderq.rest.queues import Purge, QueueCollection, QueueResource
 from wonderq.rest.redrive import AllRedrives, Move, RedriveCollection, RedriveResource
 from wonderq.rest.schedules import CronTimes, ScheduleCollection, ScheduleResource
@@ -269,6 +269,7 @@ class UiRequests:
             session = credential(lambda name: env.get(f"HTTP_{name}"))
             if session is not None:
                 env["HTTP_AUTHORIZATION"] = session
+        env[READ_ONLY] = self._is_read_only
         if self._is_read_only and req.method not in ("GET", "HEAD") and req.path != "/ui/session":
             raise RequestError(403, "read_only", "The dashboard of this broker may only read. Use the API instead.")
 
@@ -420,6 +421,7 @@ def add_routes(
         app.add_route(f"{prefix}/dev/messages/status", listing, suffix="status")
         app.add_route(f"{prefix}/dev/messages/search", Search(broker, access))
         app.add_route(f"{prefix}/dev/messages/count", Count(broker, access))
+    app.add_route("/search", SearchAll(broker, access))
     app.add_route("/queues", QueueCollection(broker, access))
     app.add_route("/queues/{queue}", QueueResource(broker, access))
     app.add_route("/queues/{queue}/history", QueueHistory(broker, access))

@@ -16,6 +16,7 @@ from tests.broker.naive_columns import NaiveColumns
 from tests.support.states import small_pages, thin
 from tests.support.waiting import PATIENCE_S
 from wonderq.model.status import BURIED, CLAIMED, DELAYED, GONE, WAITING
+from wonderq.model.times import Period
 from wonderq.state import columns
 from wonderq.state.columns import Columns
 from wonderq.state.lanes import NO_LANE
@@ -240,6 +241,9 @@ def test_any_history_gives_the_same_as_the_naive_model(
         for after in range(-1, naive.next_sequence, max(naive.next_sequence // 20, 1)):
             found = [view.sequence for view in real.after(after, 3, asked)]
             assert found == list(islice((sequence for sequence in wanted if sequence > after), 3))
+            found = [view.sequence for view in real.before(after, 3, asked)]
+            assert found == list(islice((sequence for sequence in reversed(wanted) if sequence < after), 3))
+        assert [view.sequence for view in real.before(naive.next_sequence, 1 << 30, asked)] == wanted[::-1]
 
 
 def loaded(real: Columns, fifo: bool, per_group: int) -> Columns:
@@ -603,3 +607,33 @@ def test_lanes_that_are_gone_leave_the_heap_of_open_lanes_in_portions() -> None:
     assert len(heap) <= 200
     wanted = [*range(10), *range(4990, 5000)]
     assert sequences_of(real.pick(100, 10_000)) == wanted
+
+
+@pytest.mark.parametrize(("since_ms", "until_ms"), [(300, 400), (None, 50), (900, None), (2000, None)])
+@pytest.mark.parametrize("newest_first", [False, True])
+@pytest.mark.parametrize("bits", [1, 3])
+def test_pages_of_other_times_are_passed_and_no_message_of_the_period(
+    monkeypatch: pytest.MonkeyPatch, bits: int, newest_first: bool, since_ms: int | None, until_ms: int | None
+) -> None:
+    small_pages(monkeypatch, bits, 2)
+    chance, real, period = random.Random(bits), Columns(), Period(since_ms, until_ms)
+    times: list[int] = []
+    for sequence in range(300):
+        times.append(sequence * 3 + chance.randrange(40))  # they do not always ascend
+        real.produce(sequence, times[-1], sequence, [10], [])
+    gone = {sequence for sequence in range(300) if chance.random() < 0.6}
+    real.delete(to_runs(sorted(gone)))
+    thin(real)
+    expected = [sequence for sequence in range(300) if sequence not in gone and period.has(times[sequence])]
+    found: list[int] = []
+    sequence, find = (real.next_sequence, real.before) if newest_first else (-1, real.after)
+    while True:
+        sequence = real.pass_pages(sequence, period, 3, newest_first=newest_first)
+        views = find(sequence, 2)
+        if not views:
+            break
+        found += [view.sequence for view in views if period.has(view.produced_ms)]
+        sequence = views[-1].sequence
+    assert found == (expected[::-1] if newest_first else expected)
+    most = real.pass_pages(-1, Period(since_ms=2000), 1 << 30, newest_first=False)
+    assert (most == real.next_sequence - 1) or not real.after(most, 1), "all pages are passed at once"

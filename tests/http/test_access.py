@@ -72,6 +72,7 @@ POST    /queues/{queue}/redrive/messages  {"ids": ["ID"], "destination": "defaul
 POST    /queues/{queue}/redrive/messages  {"ids": ["ID"], "destination": "secret"}   401  403   403      403   403      403      403    403
 POST    /queues/{queue}/redrive/messages  {"ids": ["ID"]}                     401      403      403      403   403      403      403    403
 GET     /redrives               -                                             401      403      403      403   200      403      200    200
+GET     /search                 -                                             401      403      403      403   200      403      200    200
 GET     /queues/{queue}/redrive/{redrive_id}     -                            401      403      403      403   200      403      200    403
 DELETE  /queues/{queue}/redrive/{redrive_id}     -                            401      403      403      403   403      403      200    403
 GET     /schedules              -                                             401      403      403      403   200      403      200    200

@@ -240,6 +240,7 @@ def test_no_call_of_the_dashboard_returns_the_secret_and_those_of_the_api_do(mas
         "/queues/{queue}/dev/messages",
         "/queues/{queue}/dev/messages/status",
         "/queues/{queue}/dev/messages/search",
+        "/search",
         "/queues/{queue}/redrive",
         "/queues/{queue}/redrive/{redrive_id}",
         "/redrives",

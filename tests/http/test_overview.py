@@ -54,7 +54,7 @@ def test_it_sums_up_the_queues(client: Client) -> None:
     assert found["per_second"]["1m"]["produced"] > 0
     assert found["ready"] is True
     assert found["problems"] == []
-    assert found["access"] == {"key": None, "name": None, "roles": ["admin"], "queues": ["*"]}
+    assert found["access"] == {"key": None, "name": None, "roles": ["admin"], "queues": ["*"], "read_only": False}
 
 
 def test_it_is_gathered_once_for_all_who_ask(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +138,8 @@ def test_a_key_sees_its_own_queues_only(tmp_path: Path, clock: FakeClock) -> Non
     found = overview(client, **headers)
     assert (found["queues"], found["counts"]["unprocessed"]) == (1, 1)
     assert [each["queue"] for each in found["problems"]] == ["mail"]
-    assert found["access"] == {"key": key[3:15], "name": "on call", "roles": ["look"], "queues": ["mail*"]}
+    rights = {"key": key[3:15], "name": "on call", "roles": ["look"], "queues": ["mail*"], "read_only": False}
+    assert found["access"] == rights
     assert [each["queue"] for each in client("GET", "/queues?sort=unprocessed", headers=headers).json] == ["mail"]
 
 
@@ -166,9 +167,12 @@ def test_queues_are_listed_by_their_figures(client: Client, clock: FakeClock) ->
     check_refused(client("GET", "/queues?sort=nothing"), 400, "invalid_value", "sort")
 
 
-def test_queues_with_dead_letters_are_listed(client: Client) -> None:
+def test_only_queues_that_hold_dead_letters_are_listed(client: Client) -> None:
     client("PUT", "/queues/mail", json={"dead_letter_queue": "dead"})
-    client("PUT", "/queues/dead", json={})
+    client("PUT", "/queues/pictures", json={"dead_letter_queue": "empty"})
+    for name in ("dead", "empty"):
+        client("PUT", f"/queues/{name}", json={})
+    client.produce("y", queue="dead", delay=60)
     [message_id] = client.produce("x", queue="jobs")
     client("PATCH", f"/queues/jobs/messages/{message_id}", json={"bury": True})
     assert names(client, "dead_letters=true") == ["dead", "jobs"]

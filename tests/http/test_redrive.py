@@ -8,6 +8,8 @@ import pytest
 
 from tests.support.clock import FakeClock
 from tests.support.http_client import Client, check_refused
+from wonderq.broker.redrive import Redrive
+from wonderq.model.times import iso_time
 
 
 @pytest.fixture
@@ -58,6 +60,8 @@ def test_back_to_where_they_came_from(dead: Client) -> None:
         "limit": None,
         "contains": None,
         "attribute": None,
+        "since": None,
+        "until": None,
         "started_at": "2023-11-14T22:13:20.000Z",
         "ended_at": None,
         "failure": None,
@@ -142,3 +146,28 @@ def test_counted(dead: Client) -> None:
     assert 'wonderq_messages_total{operation="bury",queue="work"} 0.0' in text
     assert "wonderq_redrives_running 1.0" in text
     assert "wonderq_housekeeper_up 0.0" in text
+
+
+def test_only_the_dead_letters_of_a_period_come_back(dead: Client, clock: FakeClock) -> None:
+    clock.advance(86_400)
+    today = iso_time(clock.now_ms())
+    dead.produce("bird 4", queue="work")
+    dead.consume("visibility_timeout=0", queue="work")
+    assert dead.consume(queue="work") == []
+    assert end(dead, begin(dead, since=today, dry_run=True)["id"])["moved"] == 1
+    ended = end(dead, begin(dead, until=today, contains="cat")["id"])
+    assert (ended["moved"], ended["skipped"], ended["until"]) == (2, 2, today)
+    assert texts(dead, "work") == ["cat 1", "cat 2"]
+    assert texts(dead, "dead") == ["dog 3", "bird 4"]
+    refused = dead("POST", "/queues/dead/redrive", json={"since": today, "until": today})
+    check_refused(refused, 400, "invalid_value", "until")
+
+
+def test_a_redrive_without_a_period_is_written_as_earlier_programs_read_it(dead: Client, clock: FakeClock) -> None:
+    without = begin(dead)["id"]
+    end(dead, without)
+    within = begin(dead, since=iso_time(clock.now_ms()))["id"]
+    stored = dead.broker.core.state.metadata["move"]
+    assert "since_ms" not in stored[without].value
+    assert "until_ms" not in stored[within].value
+    assert Redrive.from_record(within, stored[within].value).since_ms == clock.now_ms()

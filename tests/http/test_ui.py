@@ -116,22 +116,55 @@ def test_nothing_else_is_served(client: TestClient, path: str) -> None:
     assert client.simulate_get(f"/ui/assets/{path}").status_code == 404
 
 
+def imports(path: Path) -> list[str]:
+    """Return the files that a script needs before it runs."""
+    return _paths(path, re.findall(r'^import .*? ?from "(.*?)";$', path.read_text(encoding="utf-8"), re.MULTILINE))
+
+
+def later_imports(path: Path) -> list[str]:
+    """Return the files that a script asks for when they are needed."""
+    return _paths(path, re.findall(r'import\("(.*?)"\)', path.read_text(encoding="utf-8")))
+
+
+def _paths(path: Path, named: list[str]) -> list[str]:
+    return [(path.parent / each).resolve().relative_to(FOLDER).as_posix() for each in named]
+
+
+def files_of(page: str) -> set[str]:
+    """Return the files that the browser asks for before a page shows something: those of the document, and of the page."""
+    needed = set(re.findall(r'"/ui/assets/(.*?)"', site.load()[0].content.decode())) | {page}
+    while more := {each for name in needed if name.endswith(".js") for each in imports(FOLDER / name)} - needed:
+        needed |= more
+    return needed
+
+
 def test_all_that_the_page_and_its_scripts_name_is_there() -> None:
     document, files = site.load()
     named = set(re.findall(r'"/ui/assets/(.*?)"', document.content.decode()))
     for path in OUR_FILES:
-        found = re.findall(r'(?:from|import\() ?"(.*?)"|import\("(.*?)"\)', path.read_text(encoding="utf-8"))
-        for each in ("".join(pair) for pair in found):
-            named.add((path.parent / each).resolve().relative_to(FOLDER).as_posix())
+        named |= set(imports(path)) | set(later_imports(path))
     assert named <= files.keys()
     assert {name for name in files if name.endswith((".js", ".css"))} == named, "and nothing else"
+
+
+def test_colours_have_one_source() -> None:
+    """The dashboard and /docs share them, and so do style sheets and charts."""
+    defined = set(re.findall(r"(--[\w-]+):", (FOLDER / "app" / "colours.css").read_text(encoding="utf-8")))
+    for sheet in (FOLDER / "app" / "style.css", FOLDER.parent / "openapi" / "page.css"):
+        text = sheet.read_text(encoding="utf-8")
+        assert not re.search(r"#[0-9a-fA-F]{3,8}\b|light-dark\(|--[\w-]+:", text), sheet
+        assert set(re.findall(r"var\((--[\w-]+)\)", text)) <= defined
+    for path in OUR_FILES:
+        assert set(re.findall(r'color: "(.*?)"', path.read_text(encoding="utf-8"))) <= defined
 
 
 def test_files_of_others_are_as_they_were_published() -> None:
     vendored = tomllib.loads((FOLDER / "vendor" / "vendored.toml").read_text(encoding="utf-8"))
     assert {each.name for each in FOLDER.glob("vendor/*.[jc]*s")} == vendored.keys()
     for name, each in vendored.items():
-        assert sha256((FOLDER / "vendor" / name).read_bytes()).hexdigest() == each["sha256"], name
+        published = (FOLDER / "vendor" / name).read_bytes()
+        assert sha256(published).hexdigest() == each["sha256"], name
+        assert site.load()[1][f"vendor/{name}"].content.startswith(published)
         for licence in each["licences"]:
             assert (FOLDER / "vendor" / licence).stat().st_size > 500
 
@@ -145,20 +178,29 @@ def test_no_script_makes_markup_or_code_of_text(path: Path) -> None:
     assert not re.search(r"new Function|setTimeout\(\s*[\"'`]|https?://(?!\$)", text)
 
 
-def test_the_first_page_is_small() -> None:
+#: Pages with a chart, whose library is loaded besides.
+CHARTS = ("overview.js", "history.js")
+
+#: Bytes over the wire, and requests, before each page shows something, apart from its data.
+MOST_BYTES, MOST_BYTES_WITH_CHART, MOST_REQUESTS = 40_000, 60_000, 22
+
+
+@pytest.mark.parametrize("page", sorted(each.name for each in FOLDER.glob("pages/*.js")))
+def test_each_page_is_small(page: str) -> None:
     document, files = site.load()
-    later: tuple[str, ...] = (
-        "pages/queue",
-        "pages/messages",
-        "pages/drawer",
-        "pages/dead",
-        "pages/redrives",
-        "pages/schedules",
-    )
-    later += ("pages/broker", "pages/settings", "pages/history", "pages/login", "app/actions")
-    first = [file for name, file in files.items() if name.endswith((".js", ".css")) and not name.startswith(later)]
-    assert sum(len(file.compressed) for file in (document, *first)) < 60_000
-    assert sum(len(file.compressed) for file in files.values()) < 100_000
+    needed = files_of(f"pages/{page}")
+    assert {"app/main.js", "vendor/preact.js", "app/style.css"} <= needed
+    size = len(document.compressed) + sum(len(files[name].compressed) for name in needed)
+    assert size < MOST_BYTES, f"{size:,} bytes"
+    assert len(needed) + 1 <= MOST_REQUESTS
+    if page in CHARTS:
+        assert size + len(files["vendor/uplot.js"].compressed) < MOST_BYTES_WITH_CHART
+
+
+def test_the_dashboard_is_a_small_part_of_the_package() -> None:
+    document, files = site.load()
+    size = sum(len(each.compressed) for each in (document, *files.values()))
+    assert size < 100_000, f"{size:,} bytes"
 
 
 # Access
@@ -265,39 +307,92 @@ def test_a_large_body_needs_the_session_too(guarded: Guarded) -> None:
             assert found.status == status
 
 
+#: What the buttons of the pages do, with the role for each. The queue, the message and so on may not exist.
+ACTIONS = {
+    ("PUT", "/queues/default"): ("admin", {"paused": True}),
+    ("DELETE", "/queues/default"): ("admin", None),
+    ("POST", "/queues/default/purge"): ("admin", None),
+    ("POST", "/queues/default/redrive"): ("admin", {"dry_run": True}),
+    ("DELETE", "/queues/default/redrive/x"): ("admin", None),
+    ("POST", "/queues/default/redrive/messages"): ("admin", {"ids": ["x"]}),
+    ("POST", "/queues/default/messages/produce"): ("produce", {"message": "x"}),
+    ("POST", "/queues/default/messages/delete"): ("admin", {"ids": ["x"]}),
+    ("POST", "/queues/default/messages/kick"): ("admin", {"max": 1}),
+    ("PATCH", "/queues/default/messages/x"): ("admin", {"message": "y", "if_version": 1}),
+    ("DELETE", "/queues/default/messages/x"): ("admin", None),
+    ("PUT", "/schedules/x"): ("admin", {"cron": "* * * * *", "queue": "default", "message": "x"}),
+    ("DELETE", "/schedules/x"): ("admin", None),
+}
+
+_CALL = re.compile(r'call\((`[^`]*`|"[^"]*"|[^`",]*), \{ method: "([A-Z]+)"')
+
+
+def actions_in(path: Path) -> set[tuple[str, str]]:
+    """Return the calls of a script that change something, with ``x`` for what they name."""
+    variable = {"drawer.js": "/queues/default/messages/x", "schedules.js": "/schedules/x"}
+    found = set()
+    for named, method in _CALL.findall(path.read_text(encoding="utf-8")):
+        target = variable[path.name] if named == "path" else named.strip('`"')
+        target = re.sub(r"\$\{queuePath\(.*?\)\}|^queuePath\(.*\)$", "/queues/default", target)
+        found.add((method, re.sub(r"\$\{.*\}", "x", target)))
+    return found
+
+
+def test_the_table_has_all_that_the_pages_can_do() -> None:
+    found = set().union(*map(actions_in, OUR_FILES))
+    assert found - {("POST", "/ui/session"), ("DELETE", "/ui/session")} == ACTIONS.keys()
+    methods = sum(path.read_text(encoding="utf-8").count('method: "') for path in OUR_FILES)
+    calls = sum(len(_CALL.findall(path.read_text(encoding="utf-8"))) for path in OUR_FILES)
+    assert methods == calls, "a call has another form"
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_each_action_of_the_page_is_refused_without_its_role(tmp_path: Path, role: str) -> None:
     guarded = Guarded(tmp_path)
     key = keys.create(guarded.path, name="some", roles=[role], queues=["*"])[1]  # type: ignore[list-item]
     guarded.log_in(key)
-    actions = [
-        ("PUT", "/queues/default", {"paused": True}),
-        ("POST", "/queues/default/purge", None),
-        ("POST", "/queues/default/redrive", {"dry_run": True}),
-        ("POST", "/queues/default/redrive/messages", {"ids": ["x"]}),
-        ("POST", "/queues/default/messages/delete", {"ids": ["x"]}),
-        ("PATCH", "/queues/default/messages/x", {"message": "y", "if_version": 1}),
-        ("PUT", "/schedules/s", {"cron": "* * * * *", "queue": "default", "message": "x"}),
-        ("DELETE", "/queues/other", None),
-    ]
-    for method, path, body in actions:
+    for (method, path), (needed, body) in ACTIONS.items():
         refused = guarded.call(method, path, json=body).status_code == 403
-        assert refused == (role != "admin"), (method, path)
-    sends = guarded.call("POST", "/queues/default/messages/produce", json={"message": "x"})
-    assert (sends.status_code == 403) == (role not in ("admin", "produce"))
-    lists = guarded.call("GET", "/queues/default/dev/messages")
-    assert (lists.status_code == 403) == (role not in ("admin", "inspect"))
-    looks = guarded.call("GET", "/overview")
-    assert (looks.status_code == 403) == (role not in ("admin", "inspect", "look"))
+        assert refused == (role not in ("admin", needed)), (method, path)
+    for path, allowed in (
+        ("/queues/default/dev/messages", ("admin", "inspect")),
+        ("/search", ("admin", "inspect")),
+        ("/overview", ("admin", "inspect", "look")),
+    ):
+        assert (guarded.call("GET", path).status_code == 403) == (role not in allowed), path
+
+
+@pytest.mark.parametrize("action", sorted(ACTIONS))
+def test_a_read_only_dashboard_refuses_each_action_of_an_admin(tmp_path: Path, action: tuple[str, str]) -> None:
+    guarded = Guarded(tmp_path, ui="read-only")
+    guarded.log_in()
+    method, path = action
+    check_refused(guarded.call(method, path, json=ACTIONS[action][1]), 403, "read_only")
+
+
+@pytest.mark.parametrize("action", sorted(ACTIONS))
+def test_no_action_is_done_for_the_page_of_another_site(tmp_path: Path, action: tuple[str, str]) -> None:
+    guarded = Guarded(tmp_path)
+    guarded.log_in()
+    method, path = action
+    for headers in (
+        {"Host": "127.0.0.1:7979"},
+        {**OURS, "Sec-Fetch-Site": "none"},
+        {**OURS, "Sec-Fetch-Site": "same-site"},
+        {**OURS, "Sec-Fetch-Site": "cross-site"},
+        {name: value for name, value in OURS.items() if name != "X-WonderQ-UI"},
+    ):
+        assert guarded.call(method, path, json=ACTIONS[action][1], headers=headers).status_code in (401, 403)
 
 
 def test_a_read_only_dashboard_changes_nothing_whatever_the_key(tmp_path: Path) -> None:
     guarded = Guarded(tmp_path, ui="read-only")
     assert guarded.log_in().status_code == 200
     check_refused(guarded.call("PUT", "/queues/mail", json={"paused": True}), 403, "read_only")
-    assert guarded.call("GET", "/overview").status_code == 200
+    assert guarded.call("GET", "/overview").json["access"]["read_only"] is True
     bearer = {"Authorization": f"Bearer {guarded.key}"}
     assert guarded.call("PUT", "/queues/mail", json={"paused": True}, headers=bearer).status_code == 201
+    assert guarded.call("GET", "/overview", headers=bearer).json["access"]["read_only"] is False
 
 
 def test_a_logged_action_has_the_number_of_its_messages(guarded: Guarded, caplog: pytest.LogCaptureFixture) -> None:

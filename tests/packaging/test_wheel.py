@@ -97,13 +97,14 @@ def serving(python: Path, folder: Path) -> Iterator[tuple[str, subprocess.Popen[
 
 def test_it_installs_the_product_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
-        files = archive.namelist()
+        files, infos = archive.namelist(), archive.infolist()
     assert {name.partition("/")[0] for name in files} == {
         "wonderq",
         "wonderq_storage",
         f"wonderq-{__version__}.dist-info",
     }
     assert "wonderq/py.typed" in files
+    assert sum(each.compress_size for each in infos if each.filename.startswith("wonderq/ui/")) < 100_000
     assert {"wonderq/ui/index.html", "wonderq/ui/app/main.js", "wonderq/ui/vendor/LICENSE-uplot.txt"} <= set(files)
     for_users = ("wonderq/testing/", "wonderq/pytest_plugin.py")
     assert not [name for name in files if "test" in name.lower() and not name.startswith(for_users)]

@@ -22,7 +22,7 @@ CONSUMER = "packing-2:4711"
 _TURNS = 3
 
 
-class _LateClock(Clock):
+class LateClock(Clock):
     """A clock that begins in the past, and comes to the present when somebody moves it."""
 
     def __init__(self, behind_ms: int) -> None:
@@ -39,7 +39,7 @@ class _LateClock(Clock):
 @contextmanager
 def open_shop(samples: int) -> Iterator[ServedBroker]:
     """Serve a broker with the queues of a shop, and a history of so many samples."""
-    clock = _LateClock(samples * SAMPLE_MS)
+    clock = LateClock(samples * SAMPLE_MS)
     broker = Broker(MemoryLog(), clock=clock)
     with serving(broker, create_app(broker)) as served:
         with Client(f"http://{served.host}:{served.port}", consumer=CONSUMER) as client:

@@ -303,6 +303,30 @@ def test_a_login_leads_back_to_the_page_and_a_revoked_key_is_thrown_out(
     page.get_by_label("API key").wait_for()
 
 
+def test_a_revoked_key_is_thrown_out_within_two_seconds(key_file: Path, open_browser: OpenBrowser) -> None:
+    """By the clock of the page. The broker looks at its keys again after a second, so it is not the one who is late."""
+    assert keys.CHECK_INTERVAL_S <= 1
+    broker = Broker(MemoryLog())
+    key = keys.create(key_file, name="on call", roles=["admin"], queues=["*"])[1]
+    with serving(broker, create_app(broker, Access(Keys(key_file, check_interval_s=0)))) as served:
+        watched = open_browser(f"http://{served.host}:{served.port}")
+        watched.may_fail = True
+        watched.page.clock.install()
+        page = watched.open("/ui")
+        page.get_by_label("API key").fill(key)
+        page.get_by_role("button", name="Log in").click()
+        page.get_by_text("Nothing needs you.").wait_for()
+        page.wait_for_load_state("networkidle")
+        page.clock.pause_at(page.evaluate("Date.now()") / 1000 + 1)
+        keys.revoke(key_file, [key])
+        assert not page.get_by_label("API key").count()
+        with page.expect_response(lambda response: response.status == 401):
+            page.clock.run_for(2000)
+        page.clock.resume()  # it draws again
+        page.get_by_label("API key").wait_for()
+    broker.close()
+
+
 def test_a_wrong_key_is_told(guarded: ServedBroker, open_browser: OpenBrowser) -> None:
     page = log_in(open_browser, guarded, "/ui", "wq_000000000000_" + "0" * 64)
     page.get_by_text("This is not a valid key of this broker.").wait_for()

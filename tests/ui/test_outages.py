@@ -26,8 +26,12 @@ def test_a_page_of_a_killed_broker_says_so_and_goes_on_by_itself(open_browser: O
         assert page.get_by_role("link", name="before the kill").is_visible(), "what was there stays"
         page.get_by_role("button", name="Pause").click()
         page.get_by_role("status").filter(has_text="The broker does not answer.").wait_for()
+        page.get_by_role("link", name="Schedules").click()  # which this browser has not loaded
+        page.get_by_text("this part of the dashboard is not here yet").wait_for()
         with RunningBroker(first.data, "--listen", f"127.0.0.1:{first.port}") as second:
             banner.wait_for(state="detached")
+            page.get_by_text("No schedule yet.").wait_for()
+            page.go_back()
             with QueueClient(second.url, queue="mail") as client:
                 client.produce("after the start")
             page.get_by_role("link", name="after the start").wait_for()

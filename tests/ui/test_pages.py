@@ -15,7 +15,9 @@ from wonderq.model.messages import Change, NewMessage, Target
 PAGES = {
     "/ui": "Queues",
     "/ui?sort=unprocessed&filter=mail": "Queues",
+    "/ui/search?contains=plain": "Search",
     "/ui/dead": "Dead letters",
+    "/ui/dead?came=yesterday": "Dead letters",
     "/ui/redrives": "Redrives",
     "/ui/schedules": "Schedules",
     "/ui/broker": "Broker",

@@ -67,10 +67,9 @@ def test_find_the_message_with_an_order_number(shop: ServedBroker, page: Any) ->
     number = body.partition(":")[2].partition(",")[0]
     page.keyboard.press("/")
     page.keyboard.type(number)
-    page.get_by_text("To find a message, open its queue and search there.").wait_for()
-    page.get_by_role("link", name="Clear the filter").click()
-    page.get_by_role("link", name="orders", exact=True).click()
-    page.get_by_label("Text", exact=True).fill(number)
-    page.keyboard.press("Enter")
-    page.get_by_role("link", name=number).wait_for()
-    assert page.locator("table.messages tbody tr").count() == 1
+    page.get_by_role("link", name=f"Search all messages for “{number}”").click()
+    page.get_by_role("heading", name="Search").wait_for()
+    row = page.get_by_role("row").filter(has=page.get_by_role("link", name="orders", exact=True))
+    row.get_by_role("link", name=number).click()
+    page.get_by_role("heading", name="Details").wait_for()
+    assert page.url.startswith(f"{page.evaluate('location.origin')}/ui/queues/orders?message=")

@@ -27,7 +27,7 @@ _SMALL_BYTES = 1 << 14
 
 #: Paths that name no queue, so that patterns of queues do not apply.
 _WITHOUT_QUEUE = (
-    *("/overview", "/overview/history", "/overview/broker", "/queues", "/redrives"),
+    *("/overview", "/overview/history", "/overview/broker", "/search", "/queues", "/redrives"),
     *("/schedules", "/schedules/{schedule}", "/cron/times", "/topics", "/metrics"),
 )
 

@@ -44,7 +44,10 @@ earlier versions of SQS. In the last one, ``queue`` is the region and ``name`` t
 SNS_CERTIFICATE = "/sns/{certificate}"
 """Path of the certificate with which SNS clients check signatures."""
 
-UI_PAGES = ("/ui", "/ui/dead", "/ui/redrives", "/ui/schedules", "/ui/broker", "/ui/queues/{queue}")
+UI_PAGES = (
+    *("/ui", "/ui/search", "/ui/dead", "/ui/redrives", "/ui/schedules", "/ui/broker"),
+    "/ui/queues/{queue}",
+)
 """Paths of the dashboard's pages. All have the same document, which knows its page by the path."""
 
 _PLAIN_NAME = re.compile(r"/[^/]+/?")
@@ -61,6 +64,7 @@ RULES: dict[str, dict[str, Rule]] = {
     "/overview": {"GET": "look"},
     "/overview/history": {"GET": "look"},
     "/overview/broker": {"GET": "look"},  # and `admin` for its keys and settings
+    "/search": {"GET": "inspect"},
     "/queues": {"GET": "look"},
     "/queues/{queue}": {"GET": "look", "PUT": "admin", "DELETE": "admin"},
     "/queues/{queue}/history": {"GET": "look"},

@@ -8,7 +8,8 @@
 | finishing and claiming together | `wonderq.broker.finishing` | `next` |
 | retention, deadlines, expired keys | `wonderq.broker.upkeep` | `upkeep` |
 | deleting and updating | `wonderq.broker.changes` | `delete`, `delete_batch`, `update`, `update_batch`, `kick` |
-| reading | `wonderq.broker.queries` | `get`, `messages`, `count`, `settings_of`, `queue`, `queues`, `queue_stats` |
+| reading messages | `wonderq.broker.queries` | `get`, `messages`, `messages_of_all`, `count` |
+| reading queues | `wonderq.broker.queries` | `settings_of`, `queue`, `queues`, `queue_stats` |
 | use of the limits | `wonderq.broker.queries` | `usage` |
 | queues | `wonderq.broker.queues` | `put_queue`, `create_queue`, `change_queue`, `drop_queue`, `purge` |
 | redrives; moving single messages | `wonderq.broker.redrive`, `wonderq.broker.moves` | `redrives`, `move` |
@@ -118,6 +119,7 @@ class Broker:
 
         self.get = self.queries.get
         self.messages = self.queries.messages
+        self.messages_of_all = self.queries.messages_of_all
         self.count = self.queries.count
         self.settings_of = self.queries.settings_of
         self.queue = self.queries.queue

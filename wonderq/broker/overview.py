@@ -77,6 +77,12 @@ class Snapshot:
         self._totals: Totals | None = None
         self._ranked: dict[str, Sequence[str]] = {}
 
+    def dead_letters_of(self, queue: QueueFigures) -> int:
+        """Return the number of messages of a dead-letter queue, or of the buried messages of another queue."""
+        if queue.name not in self.sources:
+            return queue.buried
+        return queue.waiting + queue.in_flight + queue.delayed + queue.buried
+
     def totals(self, matches: Callable[[str], bool] | None) -> Totals:
         """Return the sums over the queues that match; for None, over all."""
         if matches is not None:
@@ -86,16 +92,12 @@ class Snapshot:
         return self._totals
 
     def _sums(self, queues: Sequence[QueueFigures]) -> Totals:
-        dead = sum(
-            each.waiting + each.in_flight + each.delayed
-            for each in in_turns(queues, _COMPARED_PER_STEP)
-            if each.name in self.sources
-        )
+        dead = sum(map(self.dead_letters_of, in_turns(queues, _COMPARED_PER_STEP)))
         waiting, in_flight, delayed, buried, consumers = (
             sum(getattr(each, name) for each in in_turns(queues, _COMPARED_PER_STEP))
             for name in ("waiting", "in_flight", "delayed", "buried", "consumers")
         )
-        return Totals(len(queues), waiting, in_flight, delayed, buried, dead + buried, consumers)
+        return Totals(len(queues), waiting, in_flight, delayed, buried, dead, consumers)
 
     def ranked(self, order: str) -> Sequence[str]:
         """Return all names, those with the largest figure first; equal ones by name."""

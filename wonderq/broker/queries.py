@@ -5,19 +5,28 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import accumulate
+from operator import attrgetter
+from typing import NamedTuple
 
 from wonderq.broker.core import PORTION, Core
 from wonderq.broker.reader import Reader
 from wonderq.model.errors import InvalidValueError, MessageNotFoundError, TooManyListingsError
 from wonderq.model.messages import Message, QueueInfo, Target
+from wonderq.model.permits import Permits, everything
 from wonderq.model.settings import QueueSettings
 from wonderq.model.status import STATUS_BY_NAME
+from wonderq.model.times import ANY_TIME, Period
 from wonderq.runtime.fibers import in_turns, took, yield_to_others
+from wonderq.state.page import MessageView
 from wonderq.state.state import Queue
 
 #: Most messages, and most bytes, that a listing reads at a time. A larger message is read alone.
 _LIST_CHUNK = 100
 _LIST_BYTES = 1 << 20
+
+#: Most messages, and most pages of messages, that a listing of a period passes at a time: about a millisecond each.
+_PASSED_CHUNK = 500
+_PASSED_PAGES = 10
 
 #: Queues to inspect before other requests have their turn.
 _CHUNK_QUEUES = 100
@@ -59,12 +68,15 @@ class Queries:
         after: str | None = None,
         limit: int | None = None,
         matches: Callable[[Message], bool] | None = None,
+        newest_first: bool = False,
+        produced: Period = ANY_TIME,
     ) -> Generator[Message]:
-        """Return an iterator over a queue's messages, oldest first, that needs bounded memory.
+        """Return an iterator over a queue's messages, oldest or newest first, that needs bounded memory.
 
-        ``status`` is a key of `STATUS_BY_NAME`. ``after`` is the id of a message, which may be deleted, to start after.
-        ``matches`` selects messages; all are read for it. Each message is seen at most once. Messages that are added,
-        changed or deleted meanwhile may be seen or not.
+        ``status`` is a key of `STATUS_BY_NAME`. ``after`` is the id of a message, which may be deleted, to start after
+        in this order. ``matches`` selects messages; all are read for it. Messages that were not ``produced`` in the
+        period are not read. Each message is seen at most once. Messages that are added, changed or deleted meanwhile
+        may be seen or not.
 
         At most `Limits.listings` listings may be open. Close the iterator if you stop early.
 
@@ -73,19 +85,59 @@ class Queries:
             InvalidValueError: ``after`` is not the id of a message of this queue.
             TooManyListingsError: too many listings are open; raised when the first message is requested.
         """
-        sequence = -1
-        wanted = None if status is None else STATUS_BY_NAME[status]
+        choice = _Choice(None if status is None else STATUS_BY_NAME[status], produced, newest_first)
         with self._core.transaction:
             found = self._core.find_queue(queue)
+            sequence = found.messages.next_sequence if newest_first else -1
             if after is not None:
                 place = self._core.ids.decode_id(after)
                 if place is None or place[0] != found.number:
                     raise InvalidValueError("after", "after must be the id of a message of this queue.")
                 sequence = place[1]
-        return self._walk(found, sequence, wanted, sys.maxsize if limit is None else limit, matches)
+        return self._walk(found, sequence, choice, sys.maxsize if limit is None else limit, matches)
+
+    def messages_of_all(
+        self,
+        *,
+        status: str | None = None,
+        after: str | None = None,
+        produced: Period = ANY_TIME,
+        permits: Permits = everything,
+    ) -> Generator[Message]:
+        """Return an iterator over the messages of all queues that the client may use, one queue after the other.
+
+        The queues come in the order of their creation, and the messages of each oldest first; otherwise as `messages`.
+
+        Raises:
+            InvalidValueError: ``after`` is not the id of a message of this broker.
+            TooManyListingsError: too many listings are open; raised when the first message is requested.
+        """
+        first, sequence = -1, -1
+        if after is not None:
+            place = self._core.ids.decode_id(after)
+            if place is None:
+                raise InvalidValueError("after", "after must be the id of a message.")
+            first, sequence = place
+        choice = _Choice(None if status is None else STATUS_BY_NAME[status], produced, newest_first=False)
+        return self._walk_all(first, sequence, choice, permits)
+
+    def _walk_all(self, first: int, sequence: int, choice: _Choice, permits: Permits) -> Generator[Message]:
+        with self._core.transaction:
+            queues = list(self._core.state.queues.values())
+        self._core.confirm()
+        queues.sort(key=attrgetter("number"))
+        for queue in in_turns(queues, _CHUNK_NAMES):
+            if queue.number >= first and len(queue.messages) and permits(queue.name):
+                start = sequence if queue.number == first else -1
+                yield from self._walk(queue, start, choice, sys.maxsize, None)
 
     def _walk(
-        self, queue: Queue, sequence: int, status: int | None, limit: int, matches: Callable[[Message], bool] | None
+        self,
+        queue: Queue,
+        sequence: int,
+        choice: _Choice,
+        limit: int,
+        matches: Callable[[Message], bool] | None,
     ) -> Generator[Message]:
         this = object()
         with self._core.transaction:
@@ -95,7 +147,7 @@ class Queries:
         try:
             while limit > 0:
                 asked = _LIST_CHUNK if matches is not None else min(limit, _LIST_CHUNK)
-                messages = self._some(queue, sequence, status, asked)
+                messages = self._some(queue, sequence, choice, asked)
                 if not messages:
                     return
                 sequence = messages[-1].sequence
@@ -109,23 +161,27 @@ class Queries:
         finally:
             self._listings.discard(this)  # without the lock: an abandoned listing may end on any thread
 
-    def _some(self, queue: Queue, sequence: int, status: int | None, limit: int) -> list[Message]:
+    def _some(self, queue: Queue, sequence: int, choice: _Choice, limit: int) -> list[Message]:
         """Return up to ``limit`` messages after a sequence number, fewer if they are large, none at the end."""
+        asked = limit if choice.produced == ANY_TIME else _PASSED_CHUNK
         while True:
             with self._core.transaction as now_ms:
                 self._core.advance(queue, now_ms)
-                views = queue.messages.after(sequence, limit, status)
+                sequence = choice.begin_of(queue, sequence)
+                passed = choice.next_of(queue, sequence, asked)
+                views = [view for view in passed if choice.produced.has(view.produced_ms)][:limit]
                 within = sum(1 for total in accumulate(view.length for view in views) if total <= _LIST_BYTES)
                 views = views[: within or 1]
                 consumers = queue.messages.consumers_of([view.token for view in views])
             self._core.confirm()
-            if not views:
+            if not passed:
                 return []
             yield_to_others()
-            messages = self._reader.messages(queue, views, consumers)
+            messages = self._reader.messages(queue, views, consumers) if views else []
             if messages:
                 return messages
-            sequence = views[-1].sequence  # all of them were deleted meanwhile
+            # All of them were deleted meanwhile, or were produced at other times.
+            sequence = (views or passed)[-1].sequence
 
     def count(self, queue: str, status: str) -> int:
         """Return the number of messages with a status, which is a key of `STATUS_BY_NAME`.
@@ -269,6 +325,27 @@ class Queries:
             self._core.ids.message_id(queue.number, newest) if newest >= 0 else None,
             now_ms,
         )
+
+
+class _Choice(NamedTuple):
+    """Messages of a queue, and their order."""
+
+    status: int | None
+    produced: Period
+    newest_first: bool
+
+    def begin_of(self, queue: Queue, sequence: int) -> int:
+        """Return where to go on after a sequence number, past many messages that were produced at other times."""
+        if self.produced == ANY_TIME:
+            return sequence
+        return queue.messages.pass_pages(sequence, self.produced, _PASSED_PAGES, newest_first=self.newest_first)
+
+    def next_of(self, queue: Queue, sequence: int, limit: int) -> list[MessageView]:
+        """Return up to ``limit`` messages of this status that follow a sequence number in this order."""
+        if self.status is not None and not queue.messages.counts[self.status]:
+            return []  # a search through millions of others would hold up everybody
+        find = queue.messages.before if self.newest_first else queue.messages.after
+        return find(sequence, limit, self.status)
 
 
 def find_names(names: Iterable[str], limit: int | None, matches: Callable[[str], bool]) -> list[str]:

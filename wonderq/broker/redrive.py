@@ -20,6 +20,7 @@ from wonderq.model.attributes import has_attribute
 from wonderq.model.errors import InvalidValueError, NotPermittedError, RedriveNotFoundError, RedriveRunningError
 from wonderq.model.permits import Permits, everything
 from wonderq.model.status import BURIED, WAITING
+from wonderq.model.times import ANY_TIME, Period
 from wonderq.state import record
 from wonderq.state.page import MessageView
 from wonderq.state.record import Record
@@ -78,11 +79,17 @@ class Redrive:
     """Sequence number of the next message to inspect."""
     end_sequence: int
     """Sequence number at which the redrive ends: later messages were produced after it started."""
+    since_ms: int | None = None
+    until_ms: int | None = None
+    """Period in which a message must have come to be moved."""
 
     def to_record(self) -> dict[str, Any]:
         """Return the value of the redrive's METADATA record."""
         value = asdict(self)
         del value["id"]
+        for name in ("since_ms", "until_ms"):  # earlier programs do not know them
+            if value[name] is None:
+                del value[name]
         return value
 
     @classmethod
@@ -92,6 +99,8 @@ class Redrive:
 
     def wants(self, message: LoadedMessage) -> bool:
         """Return whether a message matches the filters."""
+        if not Period(self.since_ms, self.until_ms).has(message.view.produced_ms):
+            return False
         if self.contains is not None and self.contains not in message.body:
             return False
         return self.attribute is None or has_attribute(message.headers.get("attributes", {}), self.attribute)
@@ -140,6 +149,7 @@ class Redrives:
         limit: int | None = None,
         contains: str | None = None,
         attribute: str | None = None,
+        produced: Period = ANY_TIME,
         dry_run: bool = False,
         permits: Permits = everything,
     ) -> str:
@@ -187,6 +197,8 @@ class Redrives:
                 queue_number=queue.number,
                 next_sequence=0,
                 end_sequence=messages.next_sequence,
+                since_ms=produced.since_ms,
+                until_ms=produced.until_ms,
             )
             append_and_apply(_metadata(redrive, now_ms), leave=PRODUCE_LEAVES)
             self._running[redrive.id] = now_ms

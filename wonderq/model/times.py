@@ -4,6 +4,28 @@ from __future__ import annotations
 
 from functools import lru_cache
 from time import gmtime, strftime
+from typing import NamedTuple
+
+
+class Period(NamedTuple):
+    """A period, in milliseconds since 1970. None leaves an end open."""
+
+    since_ms: int | None = None
+    until_ms: int | None = None
+    """The first millisecond after the period."""
+
+    def has(self, at_ms: int) -> bool:
+        """Return whether a moment is within the period."""
+        return (self.since_ms is None or at_ms >= self.since_ms) and (self.until_ms is None or at_ms < self.until_ms)
+
+    def overlaps(self, first_ms: int, last_ms: int) -> bool:
+        """Return whether any moment from the first to the last one is within the period."""
+        return (self.since_ms is None or last_ms >= self.since_ms) and (
+            self.until_ms is None or first_ms < self.until_ms
+        )
+
+
+ANY_TIME = Period()
 
 
 @lru_cache(1024)  # the messages of a batch share their times

@@ -269,9 +269,14 @@ MESSAGES = [
         "List the messages of a queue without claiming them.",
         {200: _LISTED},
         ("invalid_value", "too_many_listings", *READ_CODES),
-        "The response is streamed and may have any length. For the next page, pass the last id as `after`.",
+        "The response is streamed and may have any length. For the next page, pass the last id as `after`. For the "
+        "page before, pass the first id, with the opposite `order`.",
         schemas.Listing,
-        examples={"a page": {"limit": 100}, "search": {"contains": "cat", "attribute": "tenant=acme", "limit": 100}},
+        examples={
+            "a page": {"limit": 100},
+            "the newest": {"order": "newest", "limit": 100},
+            "search": {"contains": "cat", "attribute": "tenant=acme", "limit": 100},
+        },
     ),
     Operation(
         "GET",

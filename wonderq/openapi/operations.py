@@ -92,6 +92,8 @@ _REDRIVEN = {
     "limit": None,
     "contains": None,
     "attribute": "tenant=acme",
+    "since": "2026-11-23T00:00:00.000Z",
+    "until": None,
     "started_at": "2026-11-24T04:18:36.314Z",
     "ended_at": None,
     "failure": None,
@@ -301,7 +303,7 @@ _OVERVIEW = {
     "sync_p99": 0.005,
     "connections": 12,
     "connections_limit": 2000,
-    "access": {"key": None, "name": None, "roles": ["admin"], "queues": ["*"]},
+    "access": {"key": None, "name": None, "roles": ["admin"], "queues": ["*"], "read_only": False},
 }
 _AGES = {"bounds": [0.005, 0.025], "counts": [120, 31, 2], "sum": 1.4, "p50": 0.005, "p90": 0.025, "p99": None}
 _HISTORY = {
@@ -340,6 +342,25 @@ _BROKER = {
 OPERATIONS = [
     *MESSAGES,
     *map(_in_queue, MESSAGES),
+    Operation(
+        "GET",
+        "/search",
+        "searchAllMessages",
+        "Overview",
+        "Look for messages in all queues that the key opens, a part at a time.",
+        {
+            200: Response(
+                response_schemas.SearchResult,
+                {"messages": [], "examined": 10_000, "next_after": EXAMPLE_ID},
+                "The messages that were found in this part.",
+            )
+        },
+        ("invalid_value", "too_many_listings", *LOG_CODES),
+        "The queues come in the order of their creation, and the messages of each from the oldest on. This call "
+        "examines `examine` messages at most. To go on, pass `next_after` as `after`; it is null at the end.",
+        schemas.SearchAll,
+        examples={"an order": {"contains": "order-4711", "examine": 20_000}},
+    ),
     Operation(
         "GET",
         "/queues",

@@ -33,11 +33,12 @@ _OBJECTS = {"Message": "A message", "Queue": "A queue", "Result": "A result of a
 _ANY_INTEGER = 1 << 53
 
 
-def _load(name: str) -> str:
-    return resources.files("wonderq.openapi").joinpath(name).read_text(encoding="utf-8")
+def _load(name: str, package: str = "wonderq.openapi") -> str:
+    return resources.files(package).joinpath(name).read_text(encoding="utf-8")
 
 
-_STYLE = _load("page.css")
+#: The page has the colours of the dashboard, also where that is off.
+_STYLE = _load("app/colours.css", "wonderq.ui") + _load("page.css")
 _SCRIPT = _load("page.js")
 
 

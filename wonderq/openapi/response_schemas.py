@@ -158,9 +158,7 @@ class SearchResult(Struct):
 
     messages: list[Message]
     examined: Annotated[Count, Meta(description="Number of messages that this call has examined.")]
-    next_after: Annotated[
-        MessageId | None, Meta(description="Pass it as `after` to go on; null at the end of the queue.")
-    ]
+    next_after: Annotated[MessageId | None, Meta(description="Pass it as `after` to go on; null at the end.")]
 
 
 class Success(Struct):
@@ -266,6 +264,9 @@ class AccessOfKey(Struct):
     name: str | None
     roles: list[str]
     queues: Annotated[list[str], Meta(description="Patterns of the queues that the key opens.")]
+    read_only: Annotated[
+        bool, Meta(description="Whether the request is from a dashboard that may only read (`--ui read-only`).")
+    ]
 
 
 class Overview(Struct):
@@ -499,6 +500,8 @@ class RedriveTask(Struct):
     limit: int | None
     contains: str | None
     attribute: str | None
+    since: Time | None
+    until: Time | None
     started_at: Time
     ended_at: Time | None
     failure: Annotated[str | None, Meta(description="Reason for the failure.")]

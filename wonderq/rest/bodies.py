@@ -206,10 +206,12 @@ def encoded(value: Any) -> msgspec.Raw:
 
 def render(req: falcon.Request, resp: falcon.Response, value: Any, status: int = 200) -> None:
     """Set the response to a value, in the format that the client accepts."""
-    if accepts_msgpack(req):
-        resp.content_type = MSGPACK
-        resp.data = encode_msgpack(value)
-    else:
-        resp.content_type = JSON
-        resp.data = encode_json(value) + b"\n"  # so that a shell prompt starts on a new line
+    resp.data, resp.content_type = body_of(req, value)
     resp.status = status
+
+
+def body_of(req: falcon.Request, value: Any) -> tuple[bytes, str]:
+    """Return the body of a response, in the format that the client accepts, and its media type."""
+    if accepts_msgpack(req):
+        return encode_msgpack(value), MSGPACK
+    return encode_json(value) + b"\n", JSON  # so that a shell prompt starts on a new line

@@ -47,7 +47,31 @@ Limit = Annotated[int, Meta(ge=1, description="Maximum number of messages. Defau
 Text = Annotated[str, Meta(description="Text of the message, up to 1 MiB in UTF-8.", examples=["resize cat.png"])]
 MessageId = Annotated[str, Meta(description="Id of a message.", examples=[EXAMPLE_ID])]
 After = Annotated[
-    str, Meta(description="Id of a message: list only messages that were produced after it.", examples=[EXAMPLE_ID])
+    str,
+    Meta(
+        description="Id of a message: list only those that follow it in the order of the listing.",
+        examples=[EXAMPLE_ID],
+    ),
+]
+Order = Annotated[
+    Literal["oldest", "newest"],
+    Meta(description="The messages to begin with: the oldest (initially), or the newest.", examples=["newest"]),
+]
+Since = Annotated[
+    datetime,
+    Meta(
+        tz=True,
+        description="Only messages that came into the queue at this time or later. A dead letter came when it moved.",
+        examples=["2026-03-28T00:00:00Z"],
+    ),
+]
+Until = Annotated[
+    datetime,
+    Meta(
+        tz=True,
+        description="Only messages that came into the queue before this time.",
+        examples=["2026-03-29T00:00:00Z"],
+    ),
 ]
 Receipt = Annotated[
     str,

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import falcon
 
 from wonderq.httpd.errors import JSON, encode_json
+from wonderq.model.messages import Message
 from wonderq.model.queue_names import DEFAULT_QUEUE
 from wonderq.rest import schemas
 from wonderq.rest.bodies import read_query, render
 from wonderq.rest.masks import mask_of, shown_object
 from wonderq.rest.objects import MessageObject
 from wonderq.rest.resource import Resource
-from wonderq.rest.values import check_status, message_filter, set_value
+from wonderq.rest.shared_answers import Answer, etag_of
+from wonderq.rest.values import check_status, message_filter, period_of, set_value
+
+_FIRST_PIECE_BYTES, _PIECE_BYTES = 1 << 17, 1 << 15
 
 #: End of an array's last piece, and of no other: the values are objects.
 _END = b"]\n"
@@ -42,9 +46,11 @@ class Listing(Resource):
             after=set_value(query.after),
             limit=set_value(query.limit),
             matches=message_filter(query, mask),
+            newest_first=query.order == "newest",
+            produced=period_of(query),
         )
         most = set_value(query.preview)
-        stream(resp, (shown_object(message, mask, most) for message in messages), messages.close)
+        stream(req, resp, (shown_object(message, mask, most) for message in messages), messages.close)
         resp.set_header("Cache-Control", "no-store")
 
 
@@ -52,27 +58,52 @@ class Search(Resource):
     """``/dev/messages/search``: look for messages a part of the queue at a time."""
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, queue: str = DEFAULT_QUEUE) -> None:
-        query, mask = read_query(req, schemas.Search), mask_of(req)
-        status = set_value(query.status)
-        matches = message_filter(query, mask)
-        found: list[MessageObject] = []
-        examined, last = 0, None
+        query = read_query(req, schemas.Search)
         messages = self.broker.messages(
             queue,
-            status=None if status is None else check_status(status),
+            status=_wanted_status(query),
             after=set_value(query.after),
-            limit=query.examine,
+            newest_first=query.order == "newest",
+            produced=period_of(query),
         )
-        with closing(messages):
-            for message in messages:
-                examined, last = examined + 1, message.id
-                if matches is None or matches(message):
-                    found.append(shown_object(message, mask, query.preview))
-                    if len(found) == query.limit:
-                        break
-        is_over = examined < query.examine and len(found) < query.limit
-        render(req, resp, {"messages": found, "examined": examined, "next_after": None if is_over else last})
-        resp.set_header("Cache-Control", "no-store")
+        _search(req, resp, query, messages)
+
+
+class SearchAll(Resource):
+    """``/search``: look for messages in all queues that the key opens, a part at a time."""
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        query = read_query(req, schemas.SearchAll)
+        messages = self.broker.messages_of_all(
+            status=_wanted_status(query),
+            after=set_value(query.after),
+            produced=period_of(query),
+            permits=self.permits(req),
+        )
+        _search(req, resp, query, messages)
+
+
+def _wanted_status(query: schemas.SearchAll) -> str | None:
+    status = set_value(query.status)
+    return None if status is None else check_status(status)
+
+
+def _search(req: falcon.Request, resp: falcon.Response, query: schemas.SearchAll, messages: Generator[Message]) -> None:
+    """Respond with those of the next messages that match."""
+    mask = mask_of(req)
+    matches = message_filter(query, mask)
+    found: list[MessageObject] = []
+    examined, last = 0, None
+    with closing(messages):
+        for message in islice(messages, query.examine):
+            examined, last = examined + 1, message.id
+            if matches is None or matches(message):
+                found.append(shown_object(message, mask, query.preview))
+                if len(found) == query.limit:
+                    break
+    is_over = examined < query.examine and len(found) < query.limit
+    render(req, resp, {"messages": found, "examined": examined, "next_after": None if is_over else last})
+    resp.set_header("Cache-Control", "no-store")
 
 
 class _Stream:
@@ -86,34 +117,34 @@ class _Stream:
         return self._pieces
 
 
-def stream(resp: falcon.Response, values: Iterator[Any], close: Callable[[], None]) -> None:
+def stream(req: falcon.Request, resp: falcon.Response, values: Iterator[Any], close: Callable[[], None]) -> None:
     """Set the response to a JSON array of values, which are taken one by one while they are sent.
 
-    An array of one piece is sent with its length, so that the connection stays open. Every error that the first value
-    raises is raised here. ``close`` is called when the response ends, however it ends.
+    An array of one piece is sent with its length, so that the connection stays open, and with an ETag. Every error that
+    the first value raises is raised here. ``close`` is called when the response ends, however it ends.
     """
     pieces = _pieces(values)
     first = next(pieces)  # raises every error of the listing while the status can still be set
-    resp.content_type = JSON
     if first.endswith(_END):
         close()
-        resp.data = first
+        Answer(first, JSON, etag_of(first)).send(req, resp)
     else:
+        resp.content_type = JSON
         resp.stream = _Stream(first, pieces, close)
 
 
 def _pieces(values: Iterator[Any]) -> Iterator[bytes]:
-    """Yield a JSON array in pieces of about 32 KiB."""
+    """Yield a JSON array in pieces of about 32 KiB; the first is larger, so that a page of a list is one piece."""
     pieces: list[bytes] = []
-    size, separator = 0, b"["
+    size, most, separator = 0, _FIRST_PIECE_BYTES, b"["
     for value in values:
         data = encode_json(value)
         pieces += (separator, data)
         separator = b","
         size += len(data)
-        if size > 1 << 15:
+        if size > most:
             yield b"".join(pieces)
-            pieces, size = [], 0
+            pieces, size, most = [], 0, _PIECE_BYTES
     pieces.append(_END if separator == b"," else b"[" + _END)
     yield b"".join(pieces)
 

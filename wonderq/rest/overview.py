@@ -12,11 +12,16 @@ from wonderq.auth.access import Access
 from wonderq.broker.broker import Broker
 from wonderq.broker.history import WINDOWS, Ages
 from wonderq.broker.overview import PERIODS_MS, Snapshot, Totals
+from wonderq.httpd.errors import encode_json
 from wonderq.model.permits import Permits
 from wonderq.model.times import iso_time
 from wonderq.rest import schemas
-from wonderq.rest.bodies import read_query, render
+from wonderq.rest.bodies import body_of, read_query
 from wonderq.rest.resource import Resource
+from wonderq.rest.shared_answers import Answer, SharedAnswers, etag_of
+
+READ_ONLY = "wonderq.read_only"
+"""Key in the environment of a request of a dashboard that may only read."""
 
 #: Free space below which the disk is a problem.
 LOW_DISK_BYTES = 1 << 30
@@ -45,16 +50,28 @@ class Overview(Resource):
     def __init__(self, broker: Broker, access: Access | None, vitals: Callable[[], Vitals]) -> None:
         super().__init__(broker, access)
         self._vitals = vitals
+        self._answers = SharedAnswers()
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         read_query(req, schemas.Body)
+        access = self._access_of(req)
+        reader = tuple((name, tuple(each) if isinstance(each, list) else each) for name, each in access.items())
+        self._answers.respond(req, resp, reader, lambda: self._answer(req, access))
+
+    def _answer(self, req: falcon.Request, access: dict[str, Any]) -> Answer:
+        value = self._value(req, access)
+        data, media_type = body_of(req, value)
+        del value["now"]
+        return Answer(data, media_type, etag_of(encode_json(value)))
+
+    def _value(self, req: falcon.Request, access: dict[str, Any]) -> dict[str, Any]:
         broker, permits = self.broker, self.permits(req)
         snapshot = broker.overview.current()
         opens_all = permits(None)
         totals = snapshot.totals(None if opens_all else permits)
         names = None if opens_all else [each for each in broker.counters.by_queue if permits(each)]
         vitals = self._vitals()
-        value = {
+        return {
             "version": vitals.version,
             "now": iso_time(broker.core.clock.now_ms()),
             "started_at": iso_time(broker.history.began_ms),
@@ -77,15 +94,15 @@ class Overview(Resource):
             "sync_p99": vitals.sync_p99_s,
             "connections": vitals.connections,
             "connections_limit": vitals.connections_limit,
-            "access": self._access_of(req),
+            "access": access,
         }
-        render(req, resp, value)
 
     def _access_of(self, req: falcon.Request) -> dict[str, Any]:
         key = None if self.access is None or self.access.open_to_all else self.access.find(req.auth)
+        read_only = req.env.get(READ_ONLY, False)
         if key is None:
-            return {"key": None, "name": None, "roles": ["admin"], "queues": ["*"]}
-        return {"key": key.id, "name": key.name, "roles": key.roles, "queues": key.queues}
+            return {"key": None, "name": None, "roles": ["admin"], "queues": ["*"], "read_only": read_only}
+        return {"key": key.id, "name": key.name, "roles": key.roles, "queues": key.queues, "read_only": read_only}
 
 
 def _counts(totals: Totals) -> dict[str, int]:
@@ -109,21 +126,35 @@ def _problems(snapshot: Snapshot, permits: Permits) -> list[dict[str, Any]]:
     return [each._asdict() for each in snapshot.problems if each.queue is None or permits(each.queue)]
 
 
-class OverviewHistory(Resource):
+class _HistoryResource(Resource):
+    def __init__(self, broker: Broker, access: Access | None) -> None:
+        super().__init__(broker, access)
+        self._answers = SharedAnswers()
+
+    def respond(self, req: falcon.Request, resp: falcon.Response, queue: str | None) -> None:
+        """Set the response to the history of a queue, or for None of all together."""
+        query = read_query(req, schemas.HistoryQuery)
+
+        def answer() -> Answer:
+            data, media_type = body_of(req, _history_object(self.broker, queue, query.window))
+            return Answer(data, media_type, etag_of(data))
+
+        self._answers.respond(req, resp, None, answer)
+
+
+class OverviewHistory(_HistoryResource):
     """``/overview/history``: the history of all queues together."""
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        query = read_query(req, schemas.HistoryQuery)
-        render(req, resp, _history_object(self.broker, None, query.window))
+        self.respond(req, resp, None)
 
 
-class QueueHistory(Resource):
+class QueueHistory(_HistoryResource):
     """``/queues/{queue}/history``."""
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, queue: str) -> None:
-        query = read_query(req, schemas.HistoryQuery)
         self.broker.queue(queue)  # or 404
-        render(req, resp, _history_object(self.broker, queue, query.window))
+        self.respond(req, resp, queue)
 
 
 def _history_object(broker: Broker, queue: str | None, window: str) -> dict[str, Any]:

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
 import falcon
 
+from wonderq.auth.access import Access
+from wonderq.broker.broker import Broker
 from wonderq.model.errors import InvalidValueError
 from wonderq.model.messages import QueueInfo
 from wonderq.model.permits import Permits
 from wonderq.rest import schemas
-from wonderq.rest.bodies import accepts_msgpack, encoded, read_optional_body, read_query, render
+from wonderq.rest.bodies import accepts_msgpack, body_of, encoded, read_optional_body, read_query, render
 from wonderq.rest.listing import stream
 from wonderq.rest.objects import figures_object, queue_object
 from wonderq.rest.resource import Resource
+from wonderq.rest.shared_answers import Answer, SharedAnswers, etag_of
 from wonderq.rest.values import set_value, settings_of
+
+#: Queues of the largest answer that readers share. It is made in one turn of a few milliseconds.
+_MOST_SHARED = 200
 
 
 class _QueueResource(Resource):
+    def __init__(self, broker: Broker, access: Access | None) -> None:
+        super().__init__(broker, access)
+        self._answers = SharedAnswers()
+
     def with_figures(self, info: QueueInfo) -> dict[str, Any]:
         """Return a queue with its figures."""
         return {**queue_object(info), "figures": figures_object(info, self.broker.overview.figures_of(info.name))}
@@ -28,12 +39,28 @@ class QueueCollection(_QueueResource):
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         query = read_query(req, schemas.QueueListing)
-        infos = self.broker.queues(self._names(query, self.permits(req)))
+        limit = set_value(query.limit)
         to_object = self.with_figures if query.figures else queue_object
-        if accepts_msgpack(req):  # an array begins with its length, so all queues are encoded before the first is sent
-            render(req, resp, [encoded(to_object(info)) for info in infos])
+
+        def answer() -> Answer:
+            infos = self.broker.queues(self._names(query, self.permits(req)))
+            # An array of msgpack begins with its length, so all queues are encoded before the first is sent.
+            values = [encoded(to_object(info)) if accepts_msgpack(req) else to_object(info) for info in infos]
+            data, media_type = body_of(req, values)
+            return Answer(data, media_type, etag_of(data))
+
+        if limit is not None and limit <= _MOST_SHARED:
+            self._answers.respond(req, resp, self._opened_by(req), answer)
+        elif accepts_msgpack(req):
+            answer().send(req, resp)
         else:
-            stream(resp, map(to_object, infos), infos.close)
+            infos = self.broker.queues(self._names(query, self.permits(req)))
+            stream(req, resp, map(to_object, infos), infos.close)
+
+    def _opened_by(self, req: falcon.Request) -> Hashable:
+        """Return the patterns of the queues that the request's key opens, or None if it opens all of them."""
+        key = None if self.access is None else self.access.find(req.auth)
+        return None if key is None else tuple(key.queues)
 
     def _names(self, query: schemas.QueueListing, permits: Permits) -> list[str]:
         prefix, contains = set_value(query.prefix) or "", set_value(query.contains) or ""
@@ -52,7 +79,7 @@ class QueueCollection(_QueueResource):
 
     def _with_dead_letters(self, permits: Permits) -> Permits:
         snapshot = self.broker.overview.current()
-        found = {each.name for each in snapshot.queues if each.buried or each.name in snapshot.sources}
+        found = {each.name for each in snapshot.queues if snapshot.dead_letters_of(each)}
         return lambda name: name in found and permits(name)
 
 
@@ -61,8 +88,13 @@ class QueueResource(_QueueResource):
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, queue: str) -> None:
         query = read_query(req, schemas.QueueQuery)
-        info = self.broker.queue(queue)
-        render(req, resp, self.with_figures(info) if query.figures else queue_object(info))
+
+        def answer() -> Answer:
+            info = self.broker.queue(queue)
+            data, media_type = body_of(req, self.with_figures(info) if query.figures else queue_object(info))
+            return Answer(data, media_type, etag_of(data))
+
+        self._answers.respond(req, resp, None, answer)
 
     def on_put(self, req: falcon.Request, resp: falcon.Response, queue: str) -> None:
         settings = settings_of(read_optional_body(req, schemas.PutQueue, self.broker.limits))

@@ -13,7 +13,7 @@ from wonderq.rest.bodies import read_body, read_optional_body, read_query, rende
 from wonderq.rest.masks import hide, mask_of
 from wonderq.rest.messages import batch_results
 from wonderq.rest.resource import Resource
-from wonderq.rest.values import set_value
+from wonderq.rest.values import period_of, set_value
 
 
 class RedriveCollection(Resource):
@@ -32,6 +32,7 @@ class RedriveCollection(Resource):
             limit=set_value(body.limit),
             contains=set_value(body.contains),
             attribute=set_value(body.attribute),
+            produced=period_of(body),
             dry_run=body.dry_run,
             permits=self.permits(req),
         )
@@ -94,6 +95,8 @@ def redrive_object(redrive: Redrive) -> dict[str, Any]:
         "limit": redrive.limit,
         "contains": redrive.contains,
         "attribute": redrive.attribute,
+        "since": None if redrive.since_ms is None else iso_time(redrive.since_ms),
+        "until": None if redrive.until_ms is None else iso_time(redrive.until_ms),
         "started_at": iso_time(redrive.started_ms),
         "ended_at": None if redrive.ended_ms is None else iso_time(redrive.ended_ms),
         "failure": redrive.failure,

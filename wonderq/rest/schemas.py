@@ -27,17 +27,20 @@ from wonderq.rest.field_types import (
     Max,
     MessageId,
     Missed,
+    Order,
     Priority,
     ProducerId,
     QueueName,
     Receipt,
     RequestNumber,
+    Since,
     Status,
     Text,
     Timezone,
     Traceparent,
     Tracestate,
     Uncounted,
+    Until,
     VisibilityTimeout,
     Wait,
     WithAttribute,
@@ -473,17 +476,20 @@ class Filters(Body):
         ]
         | UnsetType
     ) = UNSET
+    since: Since | UnsetType = UNSET
+    until: Until | UnsetType = UNSET
 
 
 class Listing(Filters):
     """Filters of a listing."""
 
+    order: Order = "oldest"
     limit: Limit | UnsetType = UNSET
     preview: Preview | UnsetType = UNSET
 
 
-class Search(Filters):
-    """Filters of a search, and how far it goes at a time."""
+class SearchAll(Filters):
+    """Filters of a search in all queues, and how far it goes at a time."""
 
     status: Status | UnsetType = UNSET
     limit: Annotated[int, Meta(ge=1, le=100, description="Maximum number of messages to find.", examples=[50])] = 50
@@ -492,6 +498,12 @@ class Search(Filters):
         Meta(ge=1, le=100_000, description="Maximum number of messages to examine.", examples=[10_000]),
     ] = 10_000
     preview: Preview = 200
+
+
+class Search(SearchAll):
+    """Filters of a search in a queue, its order, and how far it goes at a time."""
+
+    order: Order = "oldest"
 
 
 QueueOrder = Literal[
@@ -549,7 +561,13 @@ class QueueListing(Body):
         ),
     ] = "name"
     dead_letters: Annotated[
-        bool, Meta(description="Only queues that are the dead-letter queue of another, or have buried messages.")
+        bool,
+        Meta(
+            description=(
+                "Only queues with dead letters: those that are the dead-letter queue of another and have messages, and "
+                "those with buried messages, as of about a second ago."
+            )
+        ),
     ] = False
     figures: WithFigures = False
 
@@ -620,6 +638,8 @@ class Redrive(Body):
     limit: Annotated[int, Meta(ge=1, le=1 << 53, description="Maximum number of messages to move.")] | UnsetType = UNSET
     contains: Contains | UnsetType = UNSET
     attribute: WithAttribute | UnsetType = UNSET
+    since: Since | UnsetType = UNSET
+    until: Until | UnsetType = UNSET
     dry_run: Annotated[bool, Meta(description="Count the messages that would be moved, without moving them.")] = False
 
 

@@ -6,6 +6,7 @@ import re
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from itertools import repeat
 from typing import Any
 
@@ -20,7 +21,7 @@ from wonderq.model.failures import ReportedError
 from wonderq.model.masks import Mask
 from wonderq.model.messages import MAX_NAME_CHARACTERS, Change, Message, NewMessage, new_tuple
 from wonderq.model.status import STATUS_BY_NAME
-from wonderq.model.times import to_ms
+from wonderq.model.times import Period, to_ms
 from wonderq.rest import schemas
 from wonderq.rest.masks import hide_message
 from wonderq.rest.objects import SETTINGS
@@ -238,6 +239,22 @@ def check_status(status: str) -> str:
     if status not in STATUS_BY_NAME:
         raise RequestError(400, "invalid_value", f"status must be one of {', '.join(STATUS_BY_NAME)}.", "status")
     return status
+
+
+def period_of(query: schemas.Filters | schemas.Redrive) -> Period:
+    """Return the period in which messages must have come.
+
+    Raises:
+        RequestError: it ends before it begins.
+    """
+    since_ms, until_ms = _moment_ms(query.since), _moment_ms(query.until)
+    if since_ms is not None and until_ms is not None and until_ms <= since_ms:
+        raise RequestError(400, "invalid_value", "until must be later than since.", "until")
+    return Period(since_ms, until_ms)
+
+
+def _moment_ms(moment: datetime | UnsetType) -> int | None:
+    return None if isinstance(moment, UnsetType) else round(moment.timestamp() * 1000)
 
 
 def message_filter(query: schemas.Filters, mask: Mask | None) -> Callable[[Message], bool] | None:

@@ -7,6 +7,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator, Sequence
 
 from wonderq.model.status import GONE
+from wonderq.model.times import Period
 from wonderq.state.page import PAGE_BITS, MessageColumns, MessageView, Page
 from wonderq.state.record import Runs, to_runs
 
@@ -148,6 +149,37 @@ class MessageTable:
                     return found
                 index += 1
         return found
+
+    def before(self, sequence: int, limit: int, status: int | None = None) -> list[MessageView]:
+        """Return up to ``limit`` messages with smaller sequence numbers, descending.
+
+        With ``status``, return only messages that have it.
+        """
+        found: list[MessageView] = []
+        for page in reversed(self._pages.values()):
+            if page.first >= sequence or not page.live:
+                continue
+            index = min(page.index(sequence), len(page.status))
+            while (index := page.previous_index(index, status)) >= 0:
+                found.append(page.view(index))
+                if len(found) == limit:
+                    return found
+        return found
+
+    def pass_pages(self, sequence: int, produced: Period, most: int, *, newest_first: bool) -> int:
+        """Return a sequence number that a scan may go on from: no message up to it was produced in the period.
+
+        This looks at up to ``most`` pages, each as a whole. Times need not ascend with sequence numbers.
+        """
+        pages = reversed(self._pages.values()) if newest_first else iter(self._pages.values())
+        for page in pages:
+            if (page.first >= sequence if newest_first else page.end <= sequence + 1) or not page.status:
+                continue
+            if not most or produced.overlaps(min(page.produced_ms), max(page.produced_ms)):
+                break
+            most -= 1
+            sequence = page.first if newest_first else page.end - 1
+        return sequence
 
     def walk(self, chunk_messages: int) -> Iterator[list[MessageView]]:
         """Yield all messages, ascending, in lists of at most ``chunk_messages``.

@@ -36,7 +36,8 @@ SPENT = 6
 
 #: Find a status byte of a message that exists, and of one that waits.
 _LIVE = re.compile(rb"[^\0]")
-_WAITS = re.compile(bytes((ord("["), WAITING, IN_LANE, SPENT, ord("]"))))
+_WAITING_BYTES = (WAITING, IN_LANE, SPENT)
+_WAITS = re.compile(bytes((ord("["), *_WAITING_BYTES, ord("]"))))
 
 _GONE_BYTE = bytes([GONE])
 _STATUS_BYTES = bytes((GONE, WAITING, CLAIMED, DELAYED, BURIED, IN_LANE))
@@ -311,6 +312,14 @@ class Page:
             return self.status.find(status, index)
         found = (_LIVE if status is None else _WAITS).search(self.status, index)
         return found.start() if found else -1
+
+    def previous_index(self, index: int, status: int | None) -> int:
+        """Return the last index before ``index`` with a status (None: any message), or -1."""
+        if status is None:
+            return len(self.status[:index].rstrip(_GONE_BYTE)) - 1
+        if status != WAITING:
+            return self.status.rfind(status, 0, index)
+        return max(self.status.rfind(each, 0, index) for each in _WAITING_BYTES)
 
     def index_before(self, before_ms: int, start: int, stop: int) -> int:
         """Return the index after the last of the messages from ``start`` on that were produced before ``before_ms``.

@@ -14,6 +14,10 @@ from wonderq.rest.static_files import StaticFile
 _TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".txt": "text/plain"}
 _FOLDERS = ("app", "pages", "vendor")
 
+#: What is added to files of others, which stay as they were published. uPlot has no small file that is a module, and
+#: only a module can be loaded when it is needed: no text can become a script.
+_ADDED = {"vendor/uplot.js": b"\nexport default uPlot;\n"}
+
 #: Scripts and styles come from files of the broker alone, and no text can become markup or a script.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -34,8 +38,9 @@ def load() -> tuple[StaticFile, Mapping[str, StaticFile]]:
     for folder in _FOLDERS:
         for each in root.joinpath(folder).iterdir():
             media_type = _TYPES.get(each.name[each.name.rfind(".") :])
+            path = f"{folder}/{each.name}"
             if media_type is not None:
-                assets[f"{folder}/{each.name}"] = StaticFile(each.read_bytes(), media_type)
+                assets[path] = StaticFile(each.read_bytes() + _ADDED.get(path, b""), media_type)
     return document, MappingProxyType(assets)
 
 

@@ -42,12 +42,14 @@ export function parsed(text, what) {
 
 /**
  * Bring back all dead letters of a queue, or those that match: first count them, then ask, then start.
- * @param {string} queue @param {number} total @param {Record<string, string>} [filter]
+ * @param {string} queue @param {number} total @param {Record<string, string>} [filter] `contains` and `attribute` to begin with,
+ *   and the ends of a period @param {string} [words] those of the period
  */
-export function bringBackAll(queue, total, filter = {}) {
+export function bringBackAll(queue, total, filter = {}, words = "") {
+  const which = words ? `that came ${words} ` : "";
   ask({
     title: `Bring back from ${queue}`,
-    text: `Each waiting or buried message returns to the queue that it came from; ${queue} has ${count(total, "message")}. First, the broker counts those that would move.`,
+    text: `Each waiting or buried message ${which}returns to the queue that it came from; ${queue} has ${count(total, "message")}. First, the broker counts those that would move.`,
     fields: [
       { name: "contains", label: "Only messages whose text contains", value: filter.contains ?? "" },
       { name: "attribute", label: "Only messages with the attribute (name or name=value)", value: filter.attribute ?? "" },
@@ -58,6 +60,7 @@ export function bringBackAll(queue, total, filter = {}) {
     act: async (values) => {
       /** @type {Record<string, unknown>} */
       const body = {};
+      for (const name of ["since", "until"]) if (filter[name]) body[name] = filter[name];
       for (const name of ["contains", "attribute"]) if (values[name]) body[name] = values[name];
       for (const name of ["per_second", "limit"]) if (values[name]) body[name] = Number(values[name]);
       const dry = await finished(queue, await call(`${queuePath(queue)}/redrive`, { method: "POST", body: { ...body, dry_run: true } }));

@@ -19,20 +19,37 @@ export class ApiError extends Error {
  * Make a call and return its answer.
  * @param {string} path @param {{method?: string, body?: unknown, signal?: AbortSignal}} [options] @returns {Promise<any>}
  */
-export async function call(path, { method = "GET", body, signal } = {}) {
+export const call = async (path, options = {}) => (await request(path, options)).answer;
+
+/**
+ * Ask again for what a page shows. `answer` is undefined if it is still the one with this `etag`.
+ * @param {string} path
+ * @param {{signal: AbortSignal, etag: string, mayBeShared: boolean}} options `mayBeShared` accepts the answer to another
+ *   page, up to a second old
+ * @returns {Promise<{answer: any, etag: string}>}
+ */
+export function askAgain(path, { signal, etag, mayBeShared }) {
   /** @type {Record<string, string>} */
-  const headers = { Accept: "application/json", "X-WonderQ-UI": "1" };
+  const more = { "Cache-Control": `max-age=${mayBeShared ? 1 : 0}` };
+  if (etag) more["If-None-Match"] = etag;
+  return request(path, { signal }, more);
+}
+
+/** @param {string} path @param {{method?: string, body?: unknown, signal?: AbortSignal}} options @param {Record<string, string>} [more] */
+async function request(path, { method = "GET", body, signal }, more = {}) {
+  /** @type {Record<string, string>} */
+  const headers = { Accept: "application/json", "X-WonderQ-UI": "1", ...more };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   let response;
   let answer;
   try {
     response = await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), signal });
-    answer = await response.json().catch(() => null);
+    answer = response.status === 304 ? undefined : await response.json().catch(() => null);
   } catch (error) {
     if (signal?.aborted) throw error;
     throw new ApiError(0, "no_answer", "The broker does not answer.", undefined);
   }
-  if (response.ok) return answer;
+  if (response.ok || response.status === 304) return { answer, etag: response.headers.get("ETag") ?? "" };
   const error = answer?.error ?? {};
   const status = answer?.error ? response.status : response.status >= 502 && response.status <= 504 ? 0 : response.status;
   if (status === 401) session.set(false);

@@ -3,8 +3,13 @@
 import { html, useEffect, useRef } from "../vendor/preact.js";
 import { clockTime, number, rate } from "./format.js";
 
-/** @param {string} name */
-const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+/** A colour of the present scheme, as a canvas takes it. @param {HTMLElement} place @param {string} name */
+function color(place, name) {
+  place.style.color = `var(${name})`;
+  const found = getComputedStyle(place).color;
+  place.style.color = "";
+  return found;
+}
 
 /**
  * @param {{title: string, ended: string, step: number, points: number, height?: number, isRate?: boolean,
@@ -21,8 +26,24 @@ export function Chart({ title, ended, step, points, series, height = 150, isRate
   const newest = `${ended} ${length} ${series.map((each) => each.values[length - 1])} ${document.documentElement.dataset.theme}`;
   useEffect(() => {
     if (length < 2) return undefined;
-    const uPlot = /** @type {any} */ (window).uPlot;
-    const axis = { stroke: color("--faint-solid"), grid: { stroke: color("--line-solid"), width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
+    let isGone = false;
+    let remove = () => {};
+    // The library is larger than all else, so the page does not wait for it.
+    import("../vendor/uplot.js").then(
+      ({ default: uPlot }) => {
+        if (!isGone) remove = draw(uPlot);
+      },
+      () => {}, // the broker does not answer; the next point asks again
+    );
+    return () => {
+      isGone = true;
+      remove();
+    };
+  }, [newest, height]);
+
+  /** Draw the chart, and return what removes it. @param {any} uPlot */
+  function draw(uPlot) {
+    const axis = { stroke: color(place.current, "--faint"), grid: { stroke: color(place.current, "--line"), width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
     const plot = new uPlot(
       {
         width: place.current.clientWidth,
@@ -38,7 +59,7 @@ export function Chart({ title, ended, step, points, series, height = 150, isRate
           { value: (/** @type {any} */ _, /** @type {number | null} */ value) => (value === null ? "now" : clockTime(new Date(value * 1000))), label: "Time" },
           ...series.map((each) => ({
             label: each.label,
-            stroke: color(each.color),
+            stroke: color(place.current, each.color),
             width: 1.5,
             points: { show: false },
             value: (/** @type {any} */ _, /** @type {number | null} */ value) => show(value ?? each.values[length - 1]),
@@ -54,12 +75,12 @@ export function Chart({ title, ended, step, points, series, height = 150, isRate
       observer.disconnect();
       plot.destroy();
     };
-  }, [newest, height]);
+  }
   const rows = times.map((time, at) => [time, at]).filter(([, at]) => (length - 1 - at) % Math.max(1, Math.floor(length / 30)) === 0);
   return html`<figure class="chart"><figcaption>${title}</figcaption>
     ${length < 2
       ? html`<p class="faint chart-empty">The history begins with the start of the broker. The first line appears in ${step * 2} seconds.</p>`
-      : html`<div ref=${place} aria-hidden="true"></div>
+      : html`<div ref=${place} class="plot" aria-hidden="true"></div>
           <details><summary>As a table</summary><div class="scroll" tabindex="0" role="region" aria-label=${title}><table>
             <thead><tr><th scope="col">Time</th>${series.map((each) => html`<th scope="col" class="n">${each.label}</th>`)}</tr></thead>
             <tbody>${rows.map(([time, at]) => html`<tr key=${time}><td>${clockTime(new Date(time * 1000))}</td>

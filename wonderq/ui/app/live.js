@@ -1,17 +1,20 @@
 // Data that follows the broker: asked for again and again, but not while nobody looks or a row must not move.
 
 import { useEffect, useRef, useState } from "../vendor/preact.js";
-import { call, store, withQuery } from "./api.js";
+import { askAgain, call, store, withQuery } from "./api.js";
 
 /** Seconds between two questions; 0 asks only when the user wants it. */
 export const interval = store(Number(saved("wonderq.interval", "2")));
+
+/** Seconds between two points of a history. */
+export const HISTORY_STEP = 10;
 
 /** Since when the broker does not answer, or null. */
 export const outage = store(/** @type {Date | null} */ (null));
 
 /** Number of reasons why nothing may move: ticked rows, and all others, such as open dialogs. */
 const holds = { rows: 0, others: 0 };
-/** @type {Set<() => unknown>} */
+/** Ask for one thing on the page; `true` wants an answer of this moment. @type {Set<(isFresh: boolean) => unknown>} */
 const polls = new Set();
 
 /** @param {string} name @param {string} otherwise */
@@ -39,7 +42,7 @@ interval.listen(() => {
 
 /** Ask for everything on the page now. */
 export function refresh() {
-  for (const ask of [...polls]) ask();
+  for (const ask of [...polls]) ask(true);
 }
 
 /**
@@ -70,11 +73,11 @@ export function useStore(shared) {
 /**
  * The answer to a call, kept up to date. `data` is undefined until the first answer; it stays while later calls fail.
  * @param {string | null} path null asks nothing
- * @param {{repeats?: boolean, parks?: boolean}} [options] without `repeats`, it is asked for once, and when the user wants it.
- *   With `parks`, it is asked for also while rows are ticked; the answer is `parked` then, until `show` is called
+ * @param {{repeats?: boolean, least?: number, parks?: boolean}} [options] without `repeats`, it is asked for once, and when the
+ *   user wants it. `least` are the seconds between two questions, if the user has not chosen more. With `parks`, it is asked for also while rows are ticked; the answer is `parked` then, until `show` is called
  * @returns {{data: any, parked: any, error: any, show: () => void}}
  */
-export function usePoll(path, { repeats = true, parks = false } = {}) {
+export function usePoll(path, { repeats = true, least = 0, parks = false } = {}) {
   const [state, setState] = useState(/** @type {any} */ ({ path: null }));
   useEffect(() => {
     if (path === null) return undefined;
@@ -83,17 +86,30 @@ export function usePoll(path, { repeats = true, parks = false } = {}) {
     let timer = 0;
     let failures = 0;
     let ended = false;
+    let isToBeRepeated = false;
+    let etag = "";
 
-    async function ask() {
-      if (asking || ended) return;
+    async function ask(isFresh = false) {
+      if (ended) return;
+      if (asking) {
+        isToBeRepeated ||= isFresh; // this answer may be older than what the user has just done
+        return;
+      }
       clearTimeout(timer);
       const mine = (asking = new AbortController());
       try {
-        const data = await call(/** @type {string} */ (path), { signal: mine.signal });
+        const { answer: data, etag: newest } = await askAgain(/** @type {string} */ (path), { signal: mine.signal, etag, mayBeShared: !isFresh });
         failures = 0;
         outage.set(null);
+        etag = newest;
         const isParked = parks && holds.rows > 0;
-        if (!ended) setState((/** @type {any} */ old) => (isParked && old.path === path && old.data ? { ...old, parked: data, error: null } : { path, data, error: null }));
+        if (ended) return;
+        if (data === undefined) {
+          setState((/** @type {any} */ old) => {
+            if (!isParked && old.parked) return { path, data: old.parked, error: null };
+            return old.error ? { ...old, error: null } : old;
+          });
+        } else setState((/** @type {any} */ old) => (isParked && old.path === path && old.data ? { ...old, parked: data, error: null } : { path, data, error: null }));
       } catch (error) {
         const failed = /** @type {any} */ (error);
         if (failed.isOutage) {
@@ -105,11 +121,14 @@ export function usePoll(path, { repeats = true, parks = false } = {}) {
         }
       }
       asking = null;
-      plan();
+      if (isToBeRepeated) {
+        isToBeRepeated = false;
+        void ask(true);
+      } else plan();
     }
     function plan() {
       clearTimeout(timer);
-      const every = interval.get();
+      const every = interval.get() && Math.max(interval.get(), least);
       const wait = failures ? Math.min(2 ** failures, 30) : repeats ? every : 0;
       if (!ended && wait) timer = window.setTimeout(tick, wait * 1000);
     }
@@ -126,7 +145,7 @@ export function usePoll(path, { repeats = true, parks = false } = {}) {
       polls.delete(ask);
       asking?.abort();
     };
-  }, [path, repeats, parks]);
+  }, [path, repeats, least, parks]);
   const isMine = state.path === path;
   const show = () => setState((/** @type {any} */ old) => ({ path, data: old.parked ?? old.data, error: null }));
   return { data: isMine ? state.data : undefined, parked: isMine ? state.parked : undefined, error: isMine ? state.error : null, show };

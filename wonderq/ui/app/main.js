@@ -1,11 +1,12 @@
 // The frame of every page: navigation, the state of the connection, keyboard shortcuts; and which page is shown.
 
-import { html, render, useEffect, useState } from "../vendor/preact.js";
+import { html, render, useEffect, useRef, useState } from "../vendor/preact.js";
 import { Link, useAddress } from "./address.js";
 import { call, session } from "./api.js";
 import { Dialogs } from "./dialogs.js";
 import { clockTime, duration } from "./format.js";
 import { Help, listen } from "./keys.js";
+import { Lazy } from "./lazy.js";
 import { interval, outage, refresh, save, saved, usePoll, useStore } from "./live.js";
 import { skew } from "./parts.js";
 import { Rights } from "./rights.js";
@@ -13,6 +14,7 @@ import { Rights } from "./rights.js";
 /** Pages by their paths. Each is loaded when it is shown for the first time. @type {[string, string, () => Promise<any>][]} */
 const PAGES = [
   ["/ui", "Overview", async () => (await import("../pages/overview.js")).Overview],
+  ["/ui/search", "Search", async () => (await import("../pages/search.js")).Search],
   ["/ui/dead", "Dead letters", async () => (await import("../pages/dead.js")).Dead],
   ["/ui/redrives", "Redrives", async () => (await import("../pages/redrives.js")).Redrives],
   ["/ui/schedules", "Schedules", async () => (await import("../pages/schedules.js")).Schedules],
@@ -20,15 +22,6 @@ const PAGES = [
 ];
 const loadQueue = async () => (await import("../pages/queue.js")).Queue;
 const loadLogin = async () => (await import("../pages/login.js")).Login;
-
-/** A page, once it is loaded. @param {any} properties */
-function Lazy({ load, ...others }) {
-  const [loaded, setLoaded] = useState(/** @type {any} */ (null));
-  useEffect(() => {
-    load().then((/** @type {any} */ Page) => setLoaded({ load, Page }));
-  }, [load]);
-  return loaded?.load === load ? html`<${loaded.Page} ...${others} />` : null;
-}
 
 function App() {
   const isKnown = useStore(session);
@@ -40,7 +33,8 @@ function Frame() {
   const overview = usePoll("/overview");
   const [isHelping, setHelping] = useState(false);
   useEffect(() => listen(() => setHelping(true)), []);
-  if (overview.data) skew.ms = Date.parse(overview.data.now) - Date.now();
+  const compared = useRef(/** @type {any} */ (null));
+  if (overview.data !== compared.current) setSkew((compared.current = overview.data));
   const rights = new Rights(overview.data?.access);
   const queue = path.startsWith("/ui/queues/") ? decodeURIComponent(path.slice("/ui/queues/".length)) : null;
   const load = (PAGES.find(([each]) => each === path) ?? PAGES[0])[2];
@@ -61,8 +55,22 @@ function Frame() {
     <${Dialogs} />`;
 }
 
+/**
+ * Compare the clocks when an answer arrives. It may be up to a second old, so the largest difference counts.
+ * @param {any} overview
+ */
+function setSkew(overview) {
+  if (!overview) return;
+  const ms = Date.parse(overview.now) - Date.now();
+  skew.ms = Math.abs(ms - skew.ms) > 2000 ? ms : Math.max(ms, skew.ms);
+}
+
 /** @param {any} properties */
 function Top({ path, access, onHelp }) {
+  useEffect(() => {
+    // On a telephone, the line of pages is wider than the screen.
+    document.querySelector(".top nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  }, [path]);
   return html`<header class="top">
     <${Link} href="/ui" class="brand">WonderQ</${Link}>
     <nav aria-label="Pages">${PAGES.map(
@@ -109,7 +117,8 @@ function Banners({ overview, error }) {
   else if (error) banners.push(["error", error.message]);
   const stopped = overview?.problems.find((/** @type {any} */ each) => each.code === "damaged" || each.code === "not_ready");
   if (stopped && !since) banners.push(["error", `${stopped.message} ${stopped.code === "damaged" ? ADVICE : ""}`]);
-  if (overview?.access.key === null) banners.push(["notice", "No keys: everybody who reaches this port may do everything."]);
+  if (overview?.access.read_only) banners.push(["notice", "This dashboard may only read (--ui read-only)."]);
+  else if (overview?.access.key === null) banners.push(["notice", "No keys: everybody who reaches this port may do everything."]);
   if (Math.abs(skew.ms) > 5000) {
     banners.push(["notice", `The clock of this browser is ${duration(Math.abs(skew.ms) / 1000)} ${skew.ms > 0 ? "behind" : "ahead of"} the broker's. Times are those of the broker.`]);
   }

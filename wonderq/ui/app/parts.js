@@ -60,8 +60,33 @@ export function Copy({ text, label }) {
   return html`<button type="button" class="quiet" onClick=${copy} aria-label=${label} title=${label}>${isDone ? "Copied" : "Copy"}</button>`;
 }
 
+/**
+ * What a narrow screen leaves out of a row, to unfold there. Entries without a value are not shown.
+ * @param {{about: string, rows: [string, any][]}} properties
+ */
+export const More = ({ about, rows }) =>
+  html`<details class="more"><summary aria-label=${`More about ${about}`}>More</summary><dl>${rows
+    .filter(([, value]) => value !== null && value !== undefined && value !== false && value !== "")
+    .map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl></details>`;
+
+/** Fields of a form that a narrow screen folds, unless one of them is set. @param {{isSet: boolean, children: any}} properties */
+export function Fold({ isSet, children }) {
+  const isWide = matchMedia("(min-width: 641px)").matches;
+  return html`<details class="fold" open=${isWide || isSet}><summary>More filters</summary><div class="filters">${children}</div></details>`;
+}
+
 /** @param {any} properties */
 export const Empty = ({ children }) => html`<div class="empty">${children}</div>`;
 
 /** Tabs as links, so that each has an address. @param {{label: string, children: any}} properties */
 export const Tabs = ({ label, children }) => html`<nav class="tabs" aria-label=${label}>${children}</nav>`;
+
+/** @param {any} properties */
+export function QueueBadges({ queue }) {
+  const { settings, figures } = queue;
+  const sources = figures?.sources ?? [];
+  return html`${settings.paused && html`<${Badge} kind="warning" title="Consumers get nothing">paused</${Badge}>`}
+    ${settings.draining && html`<${Badge} kind="warning" title="It takes no new messages">draining</${Badge}>`}
+    ${queue.queue.endsWith(".fifo") && html`<${Badge} title="Messages of a group are consumed in order">FIFO</${Badge}>`}
+    ${sources.length > 0 && html`<${Badge} title=${`Dead letters of ${sources.join(", ")}`}>${sources.length === 1 ? `dead letters of ${sources[0]}` : `dead letters of ${sources.length} queues`}</${Badge}>`}`;
+}

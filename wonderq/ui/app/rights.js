@@ -1,13 +1,14 @@
 // What the user's key permits. The broker decides; this only hides what it would refuse.
 
 export class Rights {
-  /** @param {{roles: string[], queues: string[]} | undefined} access */
+  /** @param {{roles: string[], queues: string[], read_only: boolean} | undefined} access */
   constructor(access) {
     this.isKnown = access !== undefined;
     const roles = access?.roles ?? [];
-    this.isAdmin = roles.includes("admin");
-    this.sendsMessages = this.isAdmin || roles.includes("produce");
-    this.seesMessages = this.isAdmin || roles.includes("inspect");
+    const has = (/** @type {string} */ role) => roles.includes(role) || roles.includes("admin");
+    this.isAdmin = has("admin") && !access?.read_only;
+    this.sendsMessages = has("produce") && !access?.read_only;
+    this.seesMessages = has("inspect");
     this.opensAllQueues = access?.queues.includes("*") ?? false;
   }
 }

@@ -3,7 +3,7 @@
 import { html } from "../vendor/preact.js";
 import { bytes, count, dateTime, number, share, span } from "../app/format.js";
 import { usePoll } from "../app/live.js";
-import { Ago, Badge, Bar, Empty, Failure } from "../app/parts.js";
+import { Ago, Badge, Bar, Empty, Failure, More } from "../app/parts.js";
 
 /** @param {any} properties */
 export function Broker({ overview, error, rights }) {
@@ -27,7 +27,7 @@ function Facts({ overview, state }) {
     ["Free on the disk", size(overview.disk_free_bytes), "Below 1 GiB it is a problem"],
     ["Log", state && overview.log_bytes !== null ? `${size(Math.min(state.log_live_bytes, overview.log_bytes))} live, ${size(Math.max(0, overview.log_bytes - state.log_live_bytes))} dead` : size(overview.log_bytes), "Compaction removes the dead part once it exceeds the live one and a file"],
     ["Log on the disk", overview.segments === null ? "–" : `${size(overview.log_disk_bytes)} in ${count(overview.segments, "file")}`, "With reserved space"],
-    ["Sync", `half within ${within(overview.sync_p50)}, 99 of 100 within ${within(overview.sync_p99)}`, "Every acknowledged operation waits for a sync"],
+    ["Sync", overview.sync_p50 === null ? "–" : `half within ${within(overview.sync_p50)}, 99 of 100 within ${within(overview.sync_p99)}`, "Every acknowledged operation waits for a sync"],
   ];
   if (!state) facts.push(["Connections", overview.connections === null ? "–" : `${number(overview.connections)} of ${number(overview.connections_limit)}`, ""], ["Waiting consumers", number(overview.consumers), "Long polls that wait for a message"]);
   if (state) {
@@ -70,7 +70,8 @@ function Keys({ keys, isOpen }) {
     <p class="faint">Where the broker runs, <code>wonderq keys create</code> makes one and <code>wonderq keys revoke</code> ends one.</p>
     ${!keys.length && html`<${Empty}>${isOpen ? "No keys: everybody who reaches this port may do everything." : "No key is left, so every request is refused."}</${Empty}>`}
     ${keys.length > 0 && html`<table><thead><tr><th scope="col">Name</th><th scope="col">Roles</th><th scope="col">Queues</th><th scope="col" class="wide">Id</th><th scope="col" class="wide">Created</th><th scope="col">Expires</th><th scope="col" class="wide n">Requests /s</th></tr></thead>
-      <tbody>${keys.map((key) => html`<tr key=${key.id}><th scope="row">${key.name} ${key.sqs && html`<${Badge} title="SQS clients can sign with it">SQS</${Badge}>`}</th>
+      <tbody>${keys.map((key) => html`<tr key=${key.id}><th scope="row">${key.name} ${key.sqs && html`<${Badge} title="SQS clients can sign with it">SQS</${Badge}>`}
+        <${More} about=${`the key ${key.name}`} rows=${[["Id", key.id], ["Created", html`<${Ago} at=${key.created_at} />`], ["Requests /s", key.requests_per_second && number(key.requests_per_second)]]} /></th>
         <td>${key.roles.join(", ")}</td><td>${key.queues.join(", ")}</td><td class="wide"><code>${key.id}</code></td><td class="wide nowrap"><${Ago} at=${key.created_at} /></td>
         <td>${!key.expires_at ? html`<span class="faint">never</span>` : Date.parse(key.expires_at) <= now ? html`<${Badge} kind="warning">expired</${Badge}>` : html`<${Ago} until at=${key.expires_at} />`}</td>
         <td class="wide n">${key.requests_per_second ? number(key.requests_per_second) : html`<span class="faint">–</span>`}</td></tr>`)}</tbody></table>`}</section>`;

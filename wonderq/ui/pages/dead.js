@@ -2,48 +2,69 @@
 
 import { html } from "../vendor/preact.js";
 import { askToKick, bringBack, bringBackAll, deleteAll } from "../app/actions.js";
-import { Link, queueHref } from "../app/address.js";
+import { changed, go, Link, queueHref, useAddress } from "../app/address.js";
 import { queuePath, withQuery } from "../app/api.js";
 import { ask } from "../app/dialogs.js";
 import { count, number, oneLine, visible } from "../app/format.js";
+import { reasonOf } from "../app/found.js";
 import { usePoll } from "../app/live.js";
-import { Ago, Failure } from "../app/parts.js";
-import { reasonOf } from "./messages.js";
+import { Ago, Empty, Failure, More } from "../app/parts.js";
+import { NO_PERIOD, PeriodFields, periodIn, usePeriod } from "../app/period.js";
 
-/** Messages of a queue that are looked at, and queues that are shown. */
+/** Messages of a queue that are looked at, the newest first, and queues on a page. */
 const LOOKED_AT = 1000;
 const QUEUES = 20;
 
 /** @param {any} properties */
 export function Dead({ rights }) {
-  const { data, error } = usePoll(withQuery("/queues", { dead_letters: true, figures: true, limit: QUEUES + 1 }));
-  const queues = data?.map((/** @type {any} */ queue) => ({ queue, total: sumOf(queue) })).filter((/** @type {any} */ each) => each.total);
+  const { query } = useAddress();
+  const period = usePeriod(query);
+  const filter = query.get("filter") ?? "";
+  const after = query.get("after") ?? "";
+  const { data, error } = usePoll(withQuery("/queues", { dead_letters: true, figures: true, limit: QUEUES + 1, after }));
+  const queues = data?.slice(0, QUEUES).map((/** @type {any} */ queue) => ({ queue, total: sumOf(queue) }));
+  const choose = (/** @type {any} */ form) => {
+    const chosen = new FormData(form);
+    go(changed({ filter: String(chosen.get("filter-text") ?? ""), ...periodIn(chosen) }), true);
+  };
   return html`<h1>Dead letters</h1><p class="faint">Messages that no consumer could finish, by the queue they came from and the reason.</p>
+    <form class="filters" role="search" aria-label="Dead letters" onSubmit=${(/** @type {any} */ event) => (event.preventDefault(), choose(event.target))}>
+      <label>Text<input type="search" name="filter-text" data-filter value=${filter} maxlength="1024" placeholder="in the reason or the message… ( / )" onInput=${(/** @type {any} */ event) => choose(event.target.form)} /></label>
+      <${PeriodFields} query=${query} /><button type="submit">Show</button>
+      ${(filter || query.get("came")) && html`<${Link} class="button" href=${changed({ filter: null, ...NO_PERIOD })}>Clear</${Link}>`}</form>
     <${Failure} error=${error} />
-    ${queues && !queues.length && html`<p class="well"><span aria-hidden="true">✓</span> No dead letters.</p>`}
-    ${queues?.slice(0, QUEUES).map((/** @type {any} */ each) => html`<${Letters} key=${each.queue.queue} queue=${each.queue} total=${each.total} rights=${rights} />`)}
-    ${data?.length > QUEUES && html`<p class="faint">The first ${QUEUES} queues with dead letters. <${Link} href="/ui?sort=buried">All queues</${Link}></p>`}`;
+    ${queues && !queues.length && (after ? html`<${Empty}>No more queues.</${Empty}>` : html`<p class="well"><span aria-hidden="true">✓</span> No dead letters.</p>`)}
+    ${queues?.map((/** @type {any} */ each) => html`<${Letters} key=${each.queue.queue} queue=${each.queue} total=${each.total} rights=${rights} filter=${filter} period=${period} />`)}
+    <p class="pager">${after && html`<${Link} class="button" href=${changed({ after: null })}>First queues</${Link}>`}
+      ${data?.length > QUEUES && html`<${Link} class="button" href=${changed({ after: data[QUEUES - 1].queue })}>More queues</${Link}>`}</p>`;
 }
 
 /** Dead letters of a queue: all of a dead-letter queue, otherwise those that are buried. @param {any} queue */
 const sumOf = (queue) => (queue.figures.sources.length ? Object.values(queue.counts).reduce((sum, each) => /** @type {any} */ (sum) + each, 0) : queue.counts.buried);
 
 /** @param {any} properties */
-function Letters({ queue, total, rights }) {
+function Letters({ queue, total, rights, filter, period }) {
   const name = queue.queue;
   const isOwn = queue.figures.sources.length === 0;
   const base = `${queuePath(name)}/dev/messages${isOwn ? "/status" : ""}`;
-  const path = withQuery(base, { status: isOwn ? "buried" : null, limit: LOOKED_AT, preview: 200 });
+  const { since, until } = period;
+  const path = withQuery(base, { status: isOwn ? "buried" : null, order: "newest", since, until, limit: LOOKED_AT, preview: 200 });
   // A thousand messages are read for this, so not every two seconds, but when their number changes.
   const { data, error } = usePoll(rights.seesMessages ? `${path}#${total}` : null, { repeats: false });
+  const shown = data?.filter((/** @type {any} */ each) => has(each, filter));
+  const isChosen = Boolean(filter || since || until);
   return html`<section class="card"><div class="heading"><h2><${Link} href=${queueHref(name, isOwn ? { status: "buried" } : undefined)}>${name}</${Link}> <small>${count(total, isOwn ? "buried message" : "dead letter")}</small></h2>
-      ${rights.isAdmin && !isOwn && rights.opensAllQueues && html`<button type="button" onClick=${() => bringBackAll(name, total)}>Bring back all…</button>`}
+      ${rights.isAdmin && !isOwn && rights.opensAllQueues && html`<button type="button" onClick=${() => bringBackAll(name, total, { since, until }, period.words)}>Bring back all${period.words && ` that came ${period.words}`}…</button>`}
       ${rights.isAdmin && isOwn && html`<button type="button" onClick=${() => askToKick(name, total)}>Kick…</button>`}</div>
     <${Failure} error=${error} />
     ${rights.isKnown && !rights.seesMessages && html`<p class="faint">Reasons need the role <code>inspect</code>.</p>`}
-    ${data && html`<${Groups} name=${name} groups=${groupsOf(data)} rights=${rights} isOwn=${isOwn} />`}
-    ${data?.length === LOOKED_AT && total > LOOKED_AT && html`<p class="faint">Of the ${number(LOOKED_AT)} oldest. The numbers are of these.</p>`}</section>`;
+    ${shown?.length > 0 && html`<${Groups} name=${name} groups=${groupsOf(shown)} rights=${rights} isOwn=${isOwn} />`}
+    ${shown && !shown.length && isChosen && html`<p class="faint">None ${period.words && `came ${period.words}`}${period.words && filter ? " and " : ""}${filter && `has “${filter}” in it`}.</p>`}
+    ${data?.length === LOOKED_AT && total > LOOKED_AT && html`<p class="faint">The numbers are of the ${number(LOOKED_AT)} newest${period.words && ` that came ${period.words}`}.</p>`}</section>`;
 }
+
+/** Whether a text is in the reason of a dead letter, or in the beginning of its message. @param {any} message @param {string} text */
+const has = (message, text) => !text || `${message.message}\n${reasonOf(message)}`.toLowerCase().includes(text.toLowerCase());
 
 /** What the errors of a group have in common: their type, or their text but for its numbers. @param {any} message */
 const kindOf = (message) => message.last_error?.type || reasonOf(message).replace(/\d+/g, "#");
@@ -72,12 +93,13 @@ function Groups({ name, groups, rights, isOwn }) {
     <tbody>${groups.map((/** @type {any} */ group) => html`<tr key=${group.key}><th scope="row"><${Link} href=${queueHref(group.source)}>${group.source}</${Link}></th>
       <td>${visible(group.reason)}${group.isMixed && html`<div class="faint">and the like</div>`}</td><td class="n">${number(group.messages.length)}</td><td class="wide nowrap"><${Ago} at=${group.first} /></td><td class="nowrap"><${Ago} at=${group.last} /></td>
       <td class="wide body"><${Link} data-open href=${queueHref(name, { message: group.messages[0].id })}>${oneLine(group.messages[0].message) || "empty"}</${Link}></td>
+      <td class="narrow"><${More} about=${group.source} rows=${[["First", html`<${Ago} at=${group.first} />`], ["One of them", html`<${Link} href=${queueHref(name, { message: group.messages[0].id })}>${oneLine(group.messages[0].message) || "empty"}</${Link}>`]]} /></td>
       <td><div class="actions">${rights.isAdmin && !isOwn && rights.opensAllQueues && html`<button type="button" onClick=${() => askBringBack(name, group)}>Bring back…</button>`}
         ${rights.isAdmin && html`<button type="button" class="danger" onClick=${() => askDelete(name, group)}>Delete…</button>`}</div></td></tr>`)}</tbody></table>`;
 }
 
-/** @param {any} group */
-const idsOf = (group) => group.messages.map((/** @type {any} */ each) => each.id);
+/** The ids of a group, in the order in which the messages came: so they return. @param {any} group */
+const idsOf = (group) => group.messages.map((/** @type {any} */ each) => each.id).reverse();
 
 /** @param {string} name @param {any} group */
 function askBringBack(name, group) {

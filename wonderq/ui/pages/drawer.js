@@ -6,9 +6,9 @@ import { Link, queueHref } from "../app/address.js";
 import { call, queuePath } from "../app/api.js";
 import { ask, doNow, Modal } from "../app/dialogs.js";
 import { bytes, dateTime, number, shortId, visible } from "../app/format.js";
+import { STATUS_WORDS } from "../app/found.js";
 import { usePoll } from "../app/live.js";
 import { Ago, Badge, Copy, Failure } from "../app/parts.js";
-import { STATUS_WORDS } from "./messages.js";
 
 /** Characters that are shown at once. */
 const SHOWN = 65536;

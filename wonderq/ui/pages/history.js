@@ -5,14 +5,14 @@ import { changed, Link, useAddress } from "../app/address.js";
 import { queuePath, withQuery } from "../app/api.js";
 import { Chart } from "../app/chart.js";
 import { count, number, share, span } from "../app/format.js";
-import { usePoll } from "../app/live.js";
+import { HISTORY_STEP, usePoll } from "../app/live.js";
 import { Bar, Empty, Failure } from "../app/parts.js";
 
 /** @param {{name: string}} properties */
 export function History({ name }) {
   const { query } = useAddress();
   const window = query.get("window") ?? "1h";
-  const { data, error } = usePoll(withQuery(`${queuePath(name)}/history`, { window }));
+  const { data, error } = usePoll(withQuery(`${queuePath(name)}/history`, { window }), { least: HISTORY_STEP });
   const perSecond = (/** @type {number[]} */ values) => values.map((value) => value / data.step);
   return html`<div class="chips" role="group" aria-label="Period">
       <${Link} class="chip" href=${changed({ window: null })} aria-current=${window === "1h" ? "true" : undefined}>Last hour</${Link}>
@@ -20,9 +20,9 @@ export function History({ name }) {
     <${Failure} error=${error} />
     ${data && !data.is_kept && html`<${Empty}>There is no history of this queue. A new queue has one after ten seconds; the broker keeps that of 100 queues.</${Empty}>`}
     ${data?.is_kept && html`<${Chart} title="Messages" ended=${data.ended_at} step=${data.step} points=${window === "1h" ? 360 : 288} height=${180}
-        series=${[{ label: "Waiting", color: "--c1", values: data.waiting }, { label: "In flight", color: "--c2", values: data.in_flight }]} />
+        series=${[{ label: "Waiting", color: "--link", values: data.waiting }, { label: "In flight", color: "--warn", values: data.in_flight }]} />
       <${Chart} title="Messages per second" ended=${data.ended_at} step=${data.step} points=${window === "1h" ? 360 : 288} height=${180} isRate=${true}
-        series=${[{ label: "In", color: "--c1", values: perSecond(data.produced) }, { label: "Done", color: "--c3", values: perSecond(data.deleted) }, { label: "Dead", color: "--c4", values: perSecond(data.dead) }]} />
+        series=${[{ label: "In", color: "--link", values: perSecond(data.produced) }, { label: "Done", color: "--good", values: perSecond(data.deleted) }, { label: "Dead", color: "--bad", values: perSecond(data.dead) }]} />
       <div class="two"><${Ages} title="Time from sending to claim" noun="claim" ages=${data.time_to_claim} />
         <${Ages} title="Time from sending to deletion" noun="deleted message" ages=${data.lifetime} /></div>`}`;
 }

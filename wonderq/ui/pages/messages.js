@@ -5,22 +5,18 @@ import { bringBack, deleteAll } from "../app/actions.js";
 import { changed, go, Link, useAddress } from "../app/address.js";
 import { queuePath, withQuery } from "../app/api.js";
 import { ask, doNow } from "../app/dialogs.js";
-import { count, number, oneLine, shortId } from "../app/format.js";
+import { count, number, oneLine, shortId, visible } from "../app/format.js";
+import { looked, nothingFound, Progress, reasonOf, STATUS_WORDS, STATUSES } from "../app/found.js";
+import { Lazy } from "../app/lazy.js";
 import { useHold, usePoll, useSearch } from "../app/live.js";
-import { Ago, Badge, Copy, Empty, Failure } from "../app/parts.js";
-import { Drawer } from "./drawer.js";
+import { Ago, Badge, Copy, Empty, Failure, Fold, More } from "../app/parts.js";
+import { NO_PERIOD, PeriodFields, periodIn, usePeriod } from "../app/period.js";
 
 const PAGE = 50;
+const loadDrawer = async () => (await import("./drawer.js")).Drawer;
 
-/** @type {[string, string][]} */
-const STATUSES = [
-  ["unprocessed", "Waiting"],
-  ["processing", "In flight"],
-  ["delayed", "Delayed"],
-  ["buried", "Buried"],
-];
 /** @type {Record<string, string>} */
-export const STATUS_WORDS = Object.fromEntries(STATUSES);
+const OPPOSITE = { oldest: "newest", newest: "oldest" };
 
 /** @param {any} properties */
 export function Messages({ queue, rights }) {
@@ -29,25 +25,39 @@ export function Messages({ queue, rights }) {
   const name = queue.queue;
   const filters = Object.fromEntries(["contains", "attribute", "group"].map((each) => [each, query.get(each) ?? ""]));
   const status = query.get("status") ?? "";
-  const after = query.get("after") ?? "";
+  const { since, until, words, key: period } = usePeriod(query);
+  // Of dead letters, people look for the newest; of other messages, for those that consumers get next.
+  const order = query.get("order") ?? (queue.figures.sources.length ? "newest" : "oldest");
+  const [before, after] = [query.get("before") ?? "", query.get("after") ?? ""];
   const opened = query.get("message");
-  const isSearch = Object.values(filters).some(Boolean);
+  const isSearch = Object.values(filters).some(Boolean) || Boolean(since || until);
   const base = `${queuePath(name)}/dev/messages${status ? "/status" : ""}`;
-  const path = withQuery(base, { status, after, limit: PAGE + 1, preview: 200 });
+  // The page before is read backwards.
+  const place = { status, order: before ? OPPOSITE[order] : order, after: before || after, limit: PAGE + 1, preview: 200 };
+  const path = withQuery(base, place);
   const list = usePoll(rights.seesMessages && !isSearch ? path : null, { parks: true });
   // A search reads the whole queue, so it is not repeated by itself.
-  const search = useSearch(rights.seesMessages && isSearch ? `${queuePath(name)}/dev/messages/search` : null, { status, after, limit: PAGE + 1, preview: 200, ...filters });
+  const search = useSearch(rights.seesMessages && isSearch ? `${queuePath(name)}/dev/messages/search` : null, { ...place, ...filters, since, until });
   const data = isSearch ? search.rows : list.data;
   const error = isSearch ? search.error : list.error;
   useHold(ticked.size > 0, "rows");
-  const shownKey = withQuery(path, filters);
+  const shownKey = withQuery(path, { ...filters, period });
   useEffect(() => setTicked(new Set()), [shownKey]);
+  const isFull = data?.length > PAGE;
+  const isBeyond = before && data && !isFull && (!isSearch || search.isOver);
+  useEffect(() => {
+    if (isBeyond) go(changed({ before: null, after: null }), true); // less than a page is before: that is the first one
+  }, [isBeyond]);
   const total = /** @type {number} */ (Object.values(queue.counts).reduce((sum, each) => /** @type {number} */ (sum) + /** @type {number} */ (each), 0));
   if (rights.isKnown && !rights.seesMessages) {
     return html`<${Empty}>Your key shows figures and no messages. Messages need the role <code>inspect</code>.</${Empty}>`;
   }
   const rows = data?.slice(0, PAGE);
+  if (before) rows?.reverse();
   const news = list.parked ? newsOf(rows, list.parked.slice(0, PAGE)) : "";
+  // In the order in which the messages came: so they return.
+  const shownIds = (rows ?? []).map((/** @type {any} */ row) => row.id);
+  const tickedIds = (order === "newest" ? shownIds.reverse() : shownIds).filter((/** @type {string} */ id) => ticked.has(id));
   const showParked = () => {
     const there = new Set(list.parked.slice(0, PAGE).map((/** @type {any} */ row) => row.id));
     setTicked(new Set([...ticked].filter((id) => there.has(id))));
@@ -61,60 +71,52 @@ export function Messages({ queue, rights }) {
   return html`<div class="chips" role="group" aria-label="Status">
       <${Chip} status="" name="All" value=${total} chosen=${status} />
       ${STATUSES.map(([key, word]) => html`<${Chip} key=${key} status=${key} name=${word} value=${queue.counts[key]} chosen=${status} />`)}</div>
-    <${Filters} filters=${filters} />
+    <${Filters} filters=${filters} query=${query} />
     <${Failure} error=${error} />
-    ${isSearch && !search.isOver && html`<${Progress} search=${search} total=${after ? null : status ? queue.counts[status] : total} />`}
-    ${ticked.size > 0 && html`<${Bulk} name=${name} ids=${[...ticked]} rows=${rows} rights=${rights} news=${news} onShow=${showParked} onDone=${() => setTicked(new Set())} />`}
-    ${rows && !rows.length && (!isSearch || search.isOver) && html`<${Nothing} isSearch=${isSearch} filters=${filters} status=${status} examined=${search.examined} after=${after} />`}
-    ${rows?.length > 0 && html`<${Table} rows=${rows} ticked=${ticked} tick=${tick} setTicked=${setTicked} rights=${rights} />`}
-    <p class="pager">${after && html`<${Link} class="button" href=${changed({ after: null, message: null })}>First page</${Link}>`}
-      ${data?.length > PAGE && html`<${Link} class="button" href=${changed({ after: rows[PAGE - 1].id, message: null })}>Next page</${Link}>`}</p>
-    ${opened && html`<${Drawer} key=${opened} queue=${name} id=${opened} rights=${rights} onClose=${() => go(changed({ message: null }))} />`}`;
+    ${isSearch && !search.isOver && html`<${Progress} search=${search} total=${after || before || since || until ? null : status ? queue.counts[status] : total} />`}
+    ${ticked.size > 0 && html`<${Bulk} name=${name} ids=${tickedIds} rows=${rows} rights=${rights} news=${news} onShow=${showParked} onDone=${() => setTicked(new Set())} />`}
+    ${rows && !rows.length && (!isSearch || search.isOver) && html`<${Nothing} isSearch=${isSearch} filters=${filters} status=${status} examined=${search.examined} isPage=${Boolean(after || before)} came=${words} />`}
+    ${rows?.length > 0 && html`<${Table} order=${order} rows=${rows} ticked=${ticked} tick=${tick} setTicked=${setTicked} rights=${rights} />`}
+    <p class="pager">${(after || before) && html`<${Link} class="button" href=${changed({ after: null, before: null, message: null })}>First page</${Link}>`}
+      ${(before ? isFull : after) && rows?.length > 0 && html`<${Link} class="button" href=${changed({ before: rows[0].id, after: null, message: null })}>Previous page</${Link}>`}
+      ${(before || isFull) && rows?.length > 0 && html`<${Link} class="button" href=${changed({ after: rows[rows.length - 1].id, before: null, message: null })}>Next page</${Link}>`}</p>
+    ${opened && html`<${Lazy} load=${loadDrawer} key=${opened} queue=${name} id=${opened} rights=${rights} onClose=${() => go(changed({ message: null }))} />`}`;
 }
 
 /** @param {any} properties */
 const Chip = ({ status, name, value, chosen }) =>
-  html`<${Link} class="chip" title=${status} href=${changed({ status: status || null, after: null, message: null })} aria-current=${status === chosen ? "true" : undefined}>${name} <b>${number(value)}</b></${Link}>`;
+  html`<${Link} class="chip" title=${status} href=${changed({ status: status || null, ...FIRST_PAGE })} aria-current=${status === chosen ? "true" : undefined}>${name} <b>${number(value)}</b></${Link}>`;
+
+const FIRST_PAGE = { after: null, before: null, message: null };
+const NO_FILTER = { contains: null, attribute: null, group: null, ...NO_PERIOD, ...FIRST_PAGE };
 
 /** @param {any} properties */
-function Filters({ filters }) {
+function Filters({ filters, query }) {
   const submit = (/** @type {Event} */ event) => {
     event.preventDefault();
     const data = new FormData(/** @type {HTMLFormElement} */ (event.target));
     const value = (/** @type {string} */ name) => String(data.get(`filter-${name}`));
     const id = value("id").trim();
     if (id) go(changed({ message: id }));
-    else go(changed({ contains: value("contains"), attribute: value("attribute"), group: value("group"), after: null, message: null }));
+    else go(changed({ contains: value("contains"), attribute: value("attribute"), group: value("group"), ...periodIn(data), ...FIRST_PAGE }));
   };
-  const isSet = Object.values(filters).some(Boolean);
+  const isSet = Object.values(filters).some(Boolean) || query.get("came");
   return html`<form class="filters" onSubmit=${submit} role="search" aria-label="Messages">
     <label>Text<input type="search" name="filter-contains" data-filter value=${filters.contains} maxlength="1024" placeholder="contains… ( / )" /></label>
-    <label>Attribute<input type="search" name="filter-attribute" value=${filters.attribute} placeholder="name or name=value" maxlength="1024" /></label>
+    <${Fold} isSet=${filters.attribute || filters.group || query.get("came")}><label>Attribute<input type="search" name="filter-attribute" value=${filters.attribute} placeholder="name or name=value" maxlength="1024" /></label>
     <label>Group<input type="search" name="filter-group" value=${filters.group} maxlength="128" /></label>
-    <label>Id<input type="search" name="filter-id" placeholder="open a message" maxlength="64" /></label>
+    <${PeriodFields} query=${query} />
+    <label>Id<input type="search" name="filter-id" placeholder="open a message" maxlength="64" /></label></${Fold}>
     <button type="submit">Search</button>
-    ${isSet && html`<${Link} class="button" href=${changed({ contains: null, attribute: null, group: null, after: null })}>Clear</${Link}>`}</form>`;
+    ${isSet && html`<${Link} class="button" href=${changed(NO_FILTER)}>Clear</${Link}>`}</form>`;
 }
 
 /** @param {any} properties */
-function Nothing({ isSearch, filters, status, examined, after }) {
-  const clear = html`<${Link} href=${changed({ contains: null, attribute: null, group: null, after: null })}>Clear the filter</${Link}>`;
-  if (isSearch) {
-    const what = [filters.contains && `has “${filters.contains}” in it`, filters.attribute && `has the attribute ${filters.attribute}`, filters.group && `is of the group ${filters.group}`];
-    return html`<${Empty}>No message ${what.filter(Boolean).join(" and ")}. ${number(examined)} looked at. ${clear}</${Empty}>`;
-  }
-  if (after) return html`<${Empty}>No more messages.</${Empty}>`;
+function Nothing({ isSearch, filters, status, examined, isPage, came }) {
+  if (isSearch) return html`<${Empty}>${nothingFound(filters, came)} ${looked(examined)} <${Link} href=${changed(NO_FILTER)}>Clear the filter</${Link}></${Empty}>`;
+  if (isPage) return html`<${Empty}>No more messages.</${Empty}>`;
   if (status) return html`<${Empty}>No message is ${STATUS_WORDS[status]?.toLowerCase()}.</${Empty}>`;
   return html`<${Empty}>The queue is empty. New messages appear here by themselves.</${Empty}>`;
-}
-
-/** How far a search is. @param {{search: any, total: number | null}} properties total is null if it is not known */
-function Progress({ search, total }) {
-  const { examined, isBusy, stop, goOn } = search;
-  const all = total === null ? "" : ` of ${number(Math.max(total, examined))}`;
-  return html`<p class="progress">${isBusy ? "" : "Stopped. "}Looked at ${number(examined)}${all}.
-    ${total !== null && html`<progress max=${Math.max(total, 1)} value=${Math.min(examined, total)} aria-label="Search"></progress>`}
-    ${isBusy ? html`<button type="button" onClick=${stop}>Stop</button>` : html`<button type="button" onClick=${goOn}>Go on</button>`}</p>`;
 }
 
 /** What has changed in a list that stands still; empty if nothing has. @param {any[]} shown @param {any[]} parked */
@@ -154,7 +156,7 @@ function Bulk({ name, ids, rows, rights, news, onShow, onDone }) {
 }
 
 /** @param {any} properties */
-function Table({ rows, ticked, tick, setTicked, rights }) {
+function Table({ order, rows, ticked, tick, setTicked, rights }) {
   const has = (/** @type {(row: any) => unknown} */ field) => rows.some(field);
   const shows = {
     priority: has((row) => row.priority),
@@ -166,7 +168,7 @@ function Table({ rows, ticked, tick, setTicked, rights }) {
   const tickAll = () => setTicked(isAll ? new Set() : new Set(rows.map((/** @type {any} */ row) => row.id)));
   return html`<table class="messages"><thead><tr>
       ${rights.isAdmin && html`<th class="tick"><input type="checkbox" aria-label="Tick all on this page" checked=${isAll} onChange=${tickAll} /></th>`}
-      <th scope="col">Message</th><th scope="col" class="wide">Id</th><th scope="col">Age</th><th scope="col" class="wide">Status</th><th scope="col" class="n" title="Number of times that it was claimed">Tries</th>
+      <th scope="col" class="of-body">Message</th><th scope="col" class="wide">Id</th><th scope="col" aria-sort=${order === "oldest" ? "descending" : "ascending"}><${Link} title=${order === "oldest" ? "The oldest first. Show the newest first" : "The newest first. Show the oldest first"} href=${changed({ order: OPPOSITE[order], ...FIRST_PAGE })}>Age<span aria-hidden="true">${order === "oldest" ? " ↓" : " ↑"}</span></${Link}></th><th scope="col" class="wide">Status</th><th scope="col" class="n" title="Number of times that it was claimed">Tries</th>
       ${shows.priority && html`<th scope="col" class="n wide">Priority</th>`}${shows.group && html`<th scope="col" class="wide">Group</th>`}
       ${shows.deadline && html`<th scope="col" class="wide">Until</th>`}${shows.origin && html`<th scope="col" class="wide">Came from</th>`}</tr></thead>
     <tbody>${rows.map((/** @type {any} */ row) => html`<tr key=${row.id} class=${ticked.has(row.id) ? "ticked" : ""}>
@@ -178,11 +180,18 @@ function Table({ rows, ticked, tick, setTicked, rights }) {
       <td class="n">${number(row.receive_count)}</td>
       ${shows.priority && html`<td class="n wide">${row.priority ?? 0}</td>`}${shows.group && html`<td class="wide clip">${row.group}</td>`}
       ${shows.deadline && html`<td class="wide nowrap">${row.claimed_until || row.delayed_until ? html`<${Ago} until at=${row.claimed_until ?? row.delayed_until} />` : ""}${row.consumer && html` <small>by ${oneLine(row.consumer)}</small>`}</td>`}
-      ${shows.origin && html`<td class="wide clip">${row.dead_letter && html`${row.dead_letter.queue}: <span title=${row.dead_letter.reason}>${reasonOf(row)}</span>`}</td>`}</tr>`)}</tbody></table>`;
+      ${shows.origin && html`<td class="wide clip">${row.dead_letter && html`${row.dead_letter.queue}: <span title=${row.dead_letter.reason}>${reasonOf(row)}</span>`}</td>`}
+      <td class="narrow"><${More} about=${shortId(row.id)} rows=${moreOf(row)} /></td></tr>`)}</tbody></table>`;
 }
 
-/** Why a message is a dead letter, in short. @param {any} message */
-export function reasonOf(message) {
-  const error = message.last_error;
-  return error ? [error.type, error.message].filter(Boolean).join(": ") : message.dead_letter?.reason ?? "buried";
-}
+/** @param {any} row @returns {[string, any][]} */
+const moreOf = (row) => [
+  ["Status", STATUS_WORDS[row.status]],
+  ["Id", row.id],
+  ["Priority", row.priority],
+  ["Group", row.group],
+  ["Until", (row.claimed_until || row.delayed_until) && html`<${Ago} until at=${row.claimed_until ?? row.delayed_until} />`],
+  ["Held by", row.consumer && visible(row.consumer)],
+  ["Came from", row.dead_letter?.queue],
+  ["Reason", row.dead_letter && visible(reasonOf(row))],
+];

@@ -5,8 +5,8 @@ import { changed, go, Link, queueHref, useAddress } from "../app/address.js";
 import { withQuery } from "../app/api.js";
 import { Chart } from "../app/chart.js";
 import { count, duration, number, rate } from "../app/format.js";
-import { outage, usePoll, useStore } from "../app/live.js";
-import { Badge, Empty, Failure, Figure, Sparkline } from "../app/parts.js";
+import { HISTORY_STEP, outage, usePoll, useStore } from "../app/live.js";
+import { Badge, Empty, Failure, Figure, More, QueueBadges, Sparkline } from "../app/parts.js";
 import { Connect } from "./connect.js";
 
 const PAGE = 50;
@@ -66,10 +66,10 @@ function Tiles({ overview }) {
 }
 
 function Backlog() {
-  const { data } = usePoll("/overview/history");
+  const { data } = usePoll("/overview/history", { least: HISTORY_STEP });
   if (!data) return html`<div class="chart-place"></div>`;
   return html`<${Chart} title="Waiting messages, last hour" ended=${data.ended_at} step=${data.step} points=${360} height=${130}
-    series=${[{ label: "Waiting", color: "--c1", values: data.waiting }]} />`;
+    series=${[{ label: "Waiting", color: "--link", values: data.waiting }]} />`;
 }
 
 /** @type {[string, string | null, string, string][]} */
@@ -101,7 +101,7 @@ function QueueTable({ total }) {
       <input type="search" data-filter placeholder="Filter by name ( / )" aria-label="Filter queues by name" value=${filter} maxlength="80"
         onInput=${(/** @type {any} */ event) => go(changed({ filter: event.target.value, limit: null }), true)} /></div>
     <${Failure} error=${error} />
-    ${shown && !rows.length ? html`<${Empty}>No queue has “${filter}” in its name. <${Link} href=${changed({ filter: null })}>Clear the filter</${Link}><p>To find a message, open its queue and search there.</p></${Empty}>` : html`<table class="queues">
+    ${shown && !rows.length ? html`<${Empty}>No queue has “${filter}” in its name. <${Link} href=${changed({ filter: null })}>Clear the filter</${Link}><p><${Link} class="button" href=${`/ui/search?${new URLSearchParams({ contains: filter })}`}>Search all messages for “${filter}”</${Link}></p></${Empty}>` : html`<table class="queues">
       <thead><tr>${COLUMNS.map(
         ([name, order, kind, title]) => html`<th key=${name} scope="col" class=${kind} title=${title} aria-sort=${order === sort ? (sort === "name" ? "ascending" : "descending") : undefined}>
           ${order ? html`<${Link} href=${changed({ sort: order === "name" ? null : order })}>${name}${order === sort && html`<span aria-hidden="true">${sort === "name" ? " ↑" : " ↓"}</span>`}</${Link}>` : name}</th>`,
@@ -146,24 +146,16 @@ function Row({ queue, depth }) {
   const { counts, figures, settings } = queue;
   const rates = figures.per_second;
   const age = figures.oldest_waiting_age;
+  const perSecond = (/** @type {string} */ name) => (rates ? html`<span class=${rates[name] ? "" : "faint"}>${rate(rates[name])}</span>` : "–");
   const isLate = age !== null && age >= 300 && !figures.sources.length && !settings.paused;
-  return html`<tr><th scope="row" class=${depth ? "below" : ""}><${Link} data-open href=${queueHref(queue.queue)}>${queue.queue}</${Link}> <${QueueBadges} queue=${queue} /></th>
+  return html`<tr><th scope="row" class=${depth ? "below" : ""}><${Link} data-open href=${queueHref(queue.queue)}>${queue.queue}</${Link}> <${QueueBadges} queue=${queue} />
+      <${More} about=${queue.queue} rows=${[["In flight", number(counts.processing)], ["Delayed", number(counts.delayed)], ["Buried", number(counts.buried)], ["In /s", perSecond("produced")], ["Done /s", perSecond("deleted")]]} /></th>
     <td class="n"><${Figure} value=${counts.unprocessed} /></td>
     <td class="n wide"><${Figure} value=${counts.processing} /></td>
     <td class="n wide"><${Figure} value=${counts.delayed} /></td>
     <td class="n wide"><${Figure} value=${counts.buried} /></td>
     <td class=${`n ${isLate ? "late" : ""}`}>${age === null ? html`<span class="faint">–</span>` : duration(age)}</td>
-    <td class="n wide">${rates ? html`<span class=${rates.produced ? "" : "faint"}>${rate(rates.produced)}</span>` : "–"}</td>
-    <td class="n wide">${rates ? html`<span class=${rates.deleted ? "" : "faint"}>${rate(rates.deleted)}</span>` : "–"}</td>
+    <td class="n wide">${perSecond("produced")}</td>
+    <td class="n wide">${perSecond("deleted")}</td>
     <td class="wide"><${Sparkline} values=${figures.recent_waiting} label=${`Waiting in ${queue.queue}: now ${number(counts.unprocessed)}, at most ${number(Math.max(0, ...figures.recent_waiting))} in the last ten minutes`} /></td></tr>`;
-}
-
-/** @param {any} properties */
-export function QueueBadges({ queue }) {
-  const { settings, figures } = queue;
-  const sources = figures?.sources ?? [];
-  return html`${settings.paused && html`<${Badge} kind="warning" title="Consumers get nothing">paused</${Badge}>`}
-    ${settings.draining && html`<${Badge} kind="warning" title="It takes no new messages">draining</${Badge}>`}
-    ${queue.queue.endsWith(".fifo") && html`<${Badge} title="Messages of a group are consumed in order">FIFO</${Badge}>`}
-    ${sources.length > 0 && html`<${Badge} title=${`Dead letters of ${sources.join(", ")}`}>${sources.length === 1 ? `dead letters of ${sources[0]}` : `dead letters of ${sources.length} queues`}</${Badge}>`}`;
 }

@@ -5,15 +5,17 @@ import { go, Link, queueHref, useAddress } from "../app/address.js";
 import { call, queuePath, withQuery } from "../app/api.js";
 import { ask, doNow } from "../app/dialogs.js";
 import { count, duration, number, rate } from "../app/format.js";
+import { Lazy } from "../app/lazy.js";
 import { usePoll } from "../app/live.js";
-import { Empty, Failure, Tabs } from "../app/parts.js";
+import { Empty, Failure, QueueBadges, Tabs } from "../app/parts.js";
+import { usePeriod } from "../app/period.js";
 import { askToKick, askToSend, bringBackAll } from "../app/actions.js";
-import { Connect } from "./connect.js";
-import { History } from "./history.js";
 import { Messages } from "./messages.js";
-import { QueueBadges } from "./overview.js";
-import { RedriveTable } from "./redrives.js";
-import { Settings } from "./settings.js";
+
+const loadConnect = async () => (await import("./connect.js")).Connect;
+const loadHistory = async () => (await import("./history.js")).History;
+const loadSettings = async () => (await import("./settings.js")).Settings;
+const loadRedrives = async () => (await import("./redrives.js")).RedriveTable;
 
 const TABS = [
   ["messages", "Messages"],
@@ -33,7 +35,7 @@ export function Queue({ name, rights }) {
   }, [queue, name]);
   if (error?.status === 404) {
     return html`<h1>${name}</h1><${Empty}>No queue has this name. It may have been deleted. <${Link} href="/ui">All queues</${Link}>
-      <p>The first message creates it:</p><${Connect} queue=${name} /></${Empty}>`;
+      <p>The first message creates it:</p><${Lazy} load=${loadConnect} queue=${name} /></${Empty}>`;
   }
   if (!queue) return html`<h1>${name}</h1>${error ? html`<${Failure} error=${error} />` : html`<p class="faint">Loading…</p>`}`;
   return html`<p class="crumbs"><${Link} href="/ui">Queues</${Link}></p>
@@ -44,10 +46,10 @@ export function Queue({ name, rights }) {
       ([key, title]) => html`<${Link} key=${key} href=${queueHref(name, key === "messages" ? undefined : { tab: key })} aria-current=${key === tab ? "page" : undefined}>${title}</${Link}>`,
     )}</${Tabs}>
     ${tab === "messages" && html`<${Messages} queue=${queue} rights=${rights} />`}
-    ${tab === "history" && html`<${History} name=${name} />`}
-    ${tab === "settings" && html`<${Settings} queue=${queue} rights=${rights} />`}
+    ${tab === "history" && html`<${Lazy} load=${loadHistory} name=${name} />`}
+    ${tab === "settings" && html`<${Lazy} load=${loadSettings} queue=${queue} rights=${rights} />`}
     ${tab === "redrives" && html`<${QueueRedrives} name=${name} rights=${rights} />`}
-    ${tab === "connect" && html`<${Connect} queue=${name} />`}`;
+    ${tab === "connect" && html`<${Lazy} load=${loadConnect} queue=${name} />`}`;
 }
 
 /** @param {any} properties */
@@ -68,7 +70,8 @@ function Facts({ queue }) {
 /** @param {any} properties */
 function Actions({ queue, rights }) {
   const { query } = useAddress();
-  const filter = { contains: query.get("contains") ?? "", attribute: query.get("attribute") ?? "" };
+  const { since, until, words } = usePeriod(query);
+  const filter = { contains: query.get("contains") ?? "", attribute: query.get("attribute") ?? "", since, until };
   const name = queue.queue;
   const { paused, draining } = queue.settings;
   const total = Object.values(queue.counts).reduce((sum, each) => sum + /** @type {number} */ (each), 0);
@@ -104,7 +107,7 @@ function Actions({ queue, rights }) {
     });
   return html`<div class="actions">
     ${rights.sendsMessages && html`<button type="button" onClick=${() => askToSend(name)}>Send…</button>`}
-    ${rights.isAdmin && queue.figures.sources.length > 0 && rights.opensAllQueues && html`<button type="button" onClick=${() => bringBackAll(name, total, filter)}>${filter.contains || filter.attribute ? "Bring back all that match…" : "Bring back all…"}</button>`}
+    ${rights.isAdmin && queue.figures.sources.length > 0 && rights.opensAllQueues && html`<button type="button" onClick=${() => bringBackAll(name, total, filter, words)}>${Object.values(filter).some(Boolean) ? "Bring back all that match…" : "Bring back all…"}</button>`}
     ${rights.isAdmin && queue.counts.buried > 0 && html`<button type="button" onClick=${() => askToKick(name, queue.counts.buried)}>Kick…</button>`}
     ${rights.isAdmin &&
     html`<button type="button" onClick=${() => set({ paused: !paused }, paused ? `${name} is resumed.` : `${name} is paused: consumers get nothing.`)}>${paused ? "Resume" : "Pause"}</button>
@@ -117,6 +120,6 @@ function Actions({ queue, rights }) {
 function QueueRedrives({ name, rights }) {
   const { data, error } = usePoll(rights.seesMessages ? `${queuePath(name)}/redrive` : null);
   if (!rights.seesMessages) return html`<${Empty}>Your key does not show redrives. They need the role <code>inspect</code>.</${Empty}>`;
-  return html`<${Failure} error=${error} />${data && html`<${RedriveTable} redrives=${data} rights=${rights} />`}`;
+  return html`<${Failure} error=${error} />${data && html`<${Lazy} load=${loadRedrives} redrives=${data} rights=${rights} />`}`;
 }
 

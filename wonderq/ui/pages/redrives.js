@@ -4,9 +4,9 @@ import { html } from "../vendor/preact.js";
 import { Link, queueHref } from "../app/address.js";
 import { call, queuePath } from "../app/api.js";
 import { doNow } from "../app/dialogs.js";
-import { duration, number, rate, visible } from "../app/format.js";
+import { dateTime, duration, number, rate, visible } from "../app/format.js";
 import { usePoll } from "../app/live.js";
-import { Ago, Badge, Empty, Failure, skew } from "../app/parts.js";
+import { Ago, Badge, Empty, Failure, More, skew } from "../app/parts.js";
 
 /** @param {any} properties */
 export function Redrives({ rights }) {
@@ -24,15 +24,29 @@ export function RedriveTable({ redrives, rights }) {
   if (!redrives.length) return html`<${Empty}>No redrive yet. “Bring back” on the page of a dead-letter queue starts one.</${Empty}>`;
   return html`<table><thead><tr><th scope="col">From</th><th scope="col" class="wide">To</th><th scope="col">Status</th><th scope="col" class="n">Moved</th>
       <th scope="col" class="n wide" title="They did not match, were claimed or delayed, or had no queue to return to">Stayed</th><th scope="col" class="wide">Only</th><th scope="col" class="wide">Began</th><th scope="col"><span class="sr">Actions</span></th></tr></thead>
-    <tbody>${redrives.map((each) => html`<tr key=${each.id}><th scope="row"><${Link} data-open href=${queueHref(each.queue)}>${each.queue}</${Link}></th>
+    <tbody>${redrives.map((each) => html`<tr key=${each.id}><th scope="row"><${Link} data-open href=${queueHref(each.queue)}>${each.queue}</${Link}>
+        <${More} about=${`the redrive of ${each.queue}`} rows=${[["To", each.destination ?? "the queues they came from"], ["Stayed", number(each.skipped)], ["Only", onlyOf(each)], ["Began", html`<${Ago} at=${each.started_at} />`]]} /></th>
       <td class="wide">${each.destination ? html`<${Link} href=${queueHref(each.destination)}>${each.destination}</${Link}>` : "the queues they came from"}</td>
       <td><${Badge} kind=${KINDS[each.status] ?? ""}>${each.dry_run ? "only counted" : each.status}</${Badge}>${each.failure && html`<div class="failure">${each.failure}</div>`}
         ${each.status === "running" && html`<progress max=${each.total || 1} value=${each.moved + each.skipped} aria-label=${`Redrive of ${each.queue}`}></progress><small>${speedOf(each)}</small>`}</td>
       <td class="n">${each.dry_run ? html`<span class="faint">would move</span> ` : ""}${number(each.moved)} <span class="faint">of ${number(each.total)}</span></td><td class="n wide">${number(each.skipped)}</td>
-      <td class="wide clip">${[each.contains && `“${visible(each.contains)}”`, each.attribute && visible(each.attribute), each.limit && `${number(each.limit)} at most`, each.per_second && `${number(each.per_second)} /s`].filter(Boolean).join(", ")}</td>
+      <td class="wide clip" title=${onlyOf(each)}>${onlyOf(each)}</td>
       <td class="wide nowrap"><${Ago} at=${each.started_at} /></td>
       <td>${rights.isAdmin && each.status === "running" && html`<button type="button" onClick=${() => cancel(each)}>Cancel</button>`}</td></tr>`)}</tbody></table>`;
 }
+
+/** What a redrive is limited to. @param {any} redrive */
+const onlyOf = ({ contains, attribute, since, until, limit, per_second: perSecond }) =>
+  [
+    contains && `“${visible(contains)}”`,
+    attribute && visible(attribute),
+    since && `since ${dateTime(new Date(since))}`,
+    until && `before ${dateTime(new Date(until))}`,
+    limit && `${number(limit)} at most`,
+    perSecond && `${number(perSecond)} /s`,
+  ]
+    .filter(Boolean)
+    .join(", ");
 
 /** How fast a redrive is, and how long the rest takes at this speed. @param {any} redrive */
 function speedOf(redrive) {

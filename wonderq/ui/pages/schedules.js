@@ -7,7 +7,7 @@ import { call, queuePath, withQuery } from "../app/api.js";
 import { ask, doNow } from "../app/dialogs.js";
 import { oneLine } from "../app/format.js";
 import { usePoll } from "../app/live.js";
-import { Ago, Badge, Empty, Failure } from "../app/parts.js";
+import { Ago, Badge, Empty, Failure, More } from "../app/parts.js";
 
 /** @param {any} properties */
 export function Schedules({ rights }) {
@@ -53,6 +53,7 @@ function Row({ schedule, rights }) {
     <td><${Link} data-open href=${queueHref(schedule.queue)}>${schedule.queue}</${Link}></td>
     <td class="nowrap"><${Ago} until at=${schedule.next_at} /></td><td class="wide nowrap"><${Ago} at=${schedule.last_at} /></td>
     <td class="wide body" title=${schedule.masked ? "Parts are hidden by --ui-mask, so the schedule cannot be edited or run here" : undefined}>${oneLine(schedule.message)}</td>
+    <td class="narrow"><${More} about=${schedule.name} rows=${[["Last", html`<${Ago} at=${schedule.last_at} />`], ["Message", oneLine(schedule.message)]]} /></td>
     <td><div class="actions">${rights.sendsMessages && !schedule.masked && html`<button type="button" onClick=${run}>Run now</button>`}
       ${rights.isAdmin && html`<button type="button" onClick=${pause}>${schedule.paused ? "Resume" : "Pause"}</button>${!schedule.masked && html`<button type="button" onClick=${() => edit(schedule)}>Edit…</button>`}<button type="button" class="danger" onClick=${remove}>Delete…</button>`}</div></td></tr>`;
 }

@@ -49,7 +49,7 @@ export function Settings({ queue, rights }) {
   return html`<form class=${changed.length ? "settings changed" : "settings"} onSubmit=${save}><table><thead><tr><th scope="col">Setting</th><th scope="col">Value</th><th scope="col" class="wide">Meaning</th></tr></thead>
     <tbody>${SETTINGS.map(([name, unit, initial, meaning]) => {
       const value = changes[name] ?? queue.settings[name];
-      return html`<tr key=${name}><th scope="row"><label for=${`setting-${name}`}>${name}</label>${value !== initial && html` <span class="badge" title="Not as in a new queue">set</span>`}</th>
+      return html`<tr key=${name}><th scope="row"><label for=${`setting-${name}`}>${name.split("_").map((part, at) => [at > 0 && ["_", html`<wbr />`], part])}</label>${value !== initial && html` <span class="badge" title="Not as in a new queue">set</span>`}</th>
         <td><${Value} name=${name} value=${value} initial=${initial} isFixed=${!rights.isAdmin} set=${set} isWrong=${error?.field === name} /> <small>${unit}</small>
           ${error?.field === name && html`<p class="failure" role="alert">${error.message}</p>`}<small class="narrow">${meaning}</small></td>
         <td class="wide faint">${meaning}${initial !== "" && initial !== false && initial !== 0 ? `. A new queue has ${initial}` : ""}</td></tr>`;

@@ -1,0 +1,38 @@
+// What several pages say of messages: their status, why they are dead letters, and how a search for them goes.
+
+import { html } from "../vendor/preact.js";
+import { number } from "./format.js";
+
+/** @type {[string, string][]} */
+export const STATUSES = [
+  ["unprocessed", "Waiting"],
+  ["processing", "In flight"],
+  ["delayed", "Delayed"],
+  ["buried", "Buried"],
+];
+/** @type {Record<string, string>} */
+export const STATUS_WORDS = Object.fromEntries(STATUSES);
+
+/** @param {any} filters @param {string} came the words of the period */
+export function nothingFound(filters, came) {
+  const what = [filters.contains && `has “${filters.contains}” in it`, filters.attribute && `has the attribute ${filters.attribute}`, filters.group && `is of the group ${filters.group}`, came && `came ${came}`];
+  return `No message ${what.filter(Boolean).join(" and ")}.`;
+}
+
+/** How many messages a search looked at; nothing if all came at other times. @param {number} examined */
+export const looked = (examined) => (examined ? `${number(examined)} looked at.` : "");
+
+/** How far a search is. @param {{search: any, total: number | null}} properties total is null if it is not known */
+export function Progress({ search, total }) {
+  const { examined, isBusy, stop, goOn } = search;
+  const all = total === null ? "" : ` of ${number(Math.max(total, examined))}`;
+  return html`<p class="progress">${isBusy ? "" : "Stopped. "}Looked at ${number(examined)}${all}.
+    ${total !== null && html`<progress max=${Math.max(total, 1)} value=${Math.min(examined, total)} aria-label="Search"></progress>`}
+    ${isBusy ? html`<button type="button" onClick=${stop}>Stop</button>` : html`<button type="button" onClick=${goOn}>Go on</button>`}</p>`;
+}
+
+/** Why a message is a dead letter, in short. @param {any} message */
+export function reasonOf(message) {
+  const error = message.last_error;
+  return error ? [error.type, error.message].filter(Boolean).join(": ") : message.dead_letter?.reason ?? "buried";
+}

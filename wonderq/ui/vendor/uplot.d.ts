@@ -1,0 +1,4 @@
+// The type of uplot.js for `make lint`. It is no file of uPlot.
+
+declare const uPlot: any;
+export default uPlot;
