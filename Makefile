@@ -11,7 +11,7 @@ COVERING := tests/storage tests/broker tests/tools
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest
 
 .PHONY: help demo serve test test-all cover clients browser screenshots lint types scripts format bench bench-peers bench-client \
-  bench-workers crash worker-kills crash-states power-cuts syscalls flips soak brute-force mutants mutation-sample fuzz-http \
+  bench-workers crash worker-kills log-faults crash-states power-cuts syscalls flips soak brute-force mutants mutation-sample fuzz-http \
   fuzz-bytes clean
 
 help:  ## list the targets
@@ -92,6 +92,9 @@ crash: $(READY)  ## kill the broker CYCLES times under load and check every prom
 
 worker-kills: $(READY)  ## kill workers, senders and their broker for CYCLES cycles, and check that every task is handled (SEED=n)
 	$(BIN)/python -m tests.worker.kill_cycles --cycles $(or $(CYCLES),10) $(if $(SEED),--seed $(SEED))
+
+log-faults: $(READY)  ## cause FAULTS faults around a log on three NATS servers, and check every promise (SEED=n; root for some)
+	$(BIN)/python -m tests.log_faults --faults $(or $(FAULTS),100) $(if $(SEED),--seed $(SEED))
 
 crash-states: $(READY)  ## check STATES states of the disk that a crash can leave (SEED=n)
 	$(BIN)/python -m tests.forgetful.explore --states $(or $(STATES),1000000) --processes 2 $(if $(SEED),--seed $(SEED))

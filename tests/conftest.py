@@ -20,6 +20,7 @@ SLOW_SUITES = {
     "flips",
     "forgetful",
     "fuzz",
+    "log_faults",
     "packaging",
     "powercut",
     "soak",

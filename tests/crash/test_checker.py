@@ -11,7 +11,9 @@ from tests.support.history.calls import (
     ABANDONED,
     DEAD_LETTERS,
     DISK_FULL,
+    LOG_LOST,
     Call,
+    ClockChange,
     Consume,
     Create,
     Delete,
@@ -1026,3 +1028,59 @@ def test_large_bodies_are_told_apart_in_little_space() -> None:
     assert brief(one) != brief(other)
     assert len(brief(one)) < 100
     assert brief("short") == "short"
+
+
+#: Another broker took over, whose clock is ten minutes ahead.
+AHEAD = ClockChange(3.0, 3.5, WALL_S + 600)
+
+
+def claimed_ahead(start_s: float, message_id: str, count: int) -> Consume:
+    """Return a claim of the broker whose clock is ahead."""
+    call = claim(start_s, message_id, count)
+    [delivery] = call.deliveries
+    return replace(call, deliveries=(replace(delivery, claimed_until_ms=delivery.claimed_until_ms + 600_000),))
+
+
+def test_a_claim_may_end_early_when_the_clock_leaps() -> None:
+    found = history([produce(1, "m"), claim(2, "m", timeout_s=50), claimed_ahead(4, "m", 2)])
+    found.clock_changes.append(AHEAD)
+    assert check(found) == []
+
+
+def test_a_claim_may_not_end_early_by_the_deadlines_of_the_brokers_themselves() -> None:
+    found = history([produce(1, "m"), claim(2, "m", timeout_s=1000), claimed_ahead(4, "m", 2)])
+    found.clock_changes.append(AHEAD)
+    assert {each.rule for each in check(found)} == {Rule.CLAIM_IS_EXCLUSIVE}
+
+
+def test_after_a_leap_of_the_clock_claims_are_exclusive_again() -> None:
+    first = claimed_ahead(4, "m", 1)
+    found = history([produce(1, "m"), first, claimed_ahead(4.5, "m", 2)])
+    found.clock_changes.append(AHEAD)
+    assert {each.rule for each in check(found)} == {Rule.CLAIM_IS_EXCLUSIVE}
+
+
+def test_after_a_leap_of_the_clock_messages_are_given_out_in_time_again() -> None:
+    found = history([produce(1, "m"), claimed_ahead(4, "m", 1), empty(7, 7.1), listing(7.2, waits("m", 1))])
+    found.clock_changes.append(AHEAD)
+    assert {each.rule for each in check(found)} == {Rule.REDELIVERED_SOON}
+
+
+def test_a_claim_may_be_held_again_when_the_clock_is_set_back() -> None:
+    found = history([produce(1, "m"), claim(1.5, "m", timeout_s=1), empty(4, 4.1), listing(4.2, claimed("m", 2.55))])
+    assert Rule.REDELIVERED_SOON in {each.rule for each in check(found)}
+    found.clock_changes.append(ClockChange(3.0, 3.5, WALL_S - 2))
+    assert check(found) == []
+
+
+def test_a_consumer_may_be_woken_late_while_the_log_cannot_write() -> None:
+    found = history([produce(1, "m"), replace(claim(1.5, "m", end_s=4.9), wait_s=3)])
+    assert {each.rule for each in check(found)} == {Rule.REDELIVERED_SOON}
+    found.slow.append((2, 3))
+    assert check(found) == []
+
+
+def test_a_call_may_be_refused_for_another_owner_only_while_owners_change() -> None:
+    lost = replace(refused(5.5, LOG_LOST), outcome=Outcome.UNKNOWN)
+    assert check(history([lost])) == []
+    assert [each.rule for each in check(history([replace(lost, start_s=7, end_s=7.1)]))] == [Rule.ANSWERED]

@@ -9,6 +9,8 @@ _EVIDENCE = "tests/support/history/evidence.py"
 _MESSAGES = "tests/support/history/message_rules.py"
 _HOLDS = "tests/support/history/hold_rules.py"
 _REQUESTS = "tests/support/history/request_rules.py"
+_QUEUES = "tests/support/history/queue_rules.py"
+_OWN = "tests/crash/test_checker.py"
 _RIGHT = "tests/crash/test_checker.py::test_a_clean_history_passes"
 _WRONG = "tests/crash/test_checker.py::test_a_broken_promise_is_reported_and_no_other"
 
@@ -124,5 +126,29 @@ MUTANTS = [
         "        elif message.queue != queue:\n",
         "        elif message.queue == message_id:\n",
         (_WRONG,),
+    ),
+    Mutant(
+        "checker_does_not_know_of_a_leap_of_the_clock",
+        "A right broker is reported when another one takes over whose clock is ahead.",
+        _EVIDENCE,
+        "            elif change.since_s <= until_s:\n",
+        "            elif change.since_s <= 0:\n",
+        (f"{_OWN}::test_a_claim_may_end_early_when_the_clock_leaps",),
+    ),
+    Mutant(
+        "checker_excuses_everything_after_a_leap_of_the_clock",
+        "A broker that keeps messages back would pass, once a clock was wrong.",
+        _EVIDENCE,
+        "            if change.until_s < since_s:\n",
+        "            if change.until_s < 0:\n",
+        (f"{_OWN}::test_after_a_leap_of_the_clock_messages_are_given_out_in_time_again",),
+    ),
+    Mutant(
+        "checker_believes_every_loss_of_the_log",
+        "A broker that gives up a log that nobody has taken over would pass.",
+        _QUEUES,
+        "        elif call.code == LOG_LOST:\n            if not evidence.stopping(call):\n",
+        "        elif call.code == LOG_LOST:\n            if False:\n",
+        (f"{_OWN}::test_a_call_may_be_refused_for_another_owner_only_while_owners_change",),
     ),
 ]

@@ -71,6 +71,22 @@ MUTANTS = [
         (f"{_TESTS}::test_lost_acknowledged_records_are_damage_and_not_a_fence",),
     ),
     Mutant(
+        "fence_is_taken_for_loss",
+        "Each takeover looks like a loss of messages, and its former owner never stands by.",
+        _APPENDER,
+        "                raise self._lost()\n            info",
+        '                raise self._damaged("another message is there")\n            info',
+        (f"{_TESTS}::test_a_second_writer_fences_the_first",),
+    ),
+    Mutant(
+        "purge_before_the_acknowledgement",
+        "What compaction rewrites is dropped before it is stored again, so a crash loses it.",
+        _LOG,
+        "        self.wait(awaited)\n        self._stream.purge(sequence)\n",
+        "        self._stream.purge(sequence)\n",
+        (f"{_TESTS}::test_the_newest_epoch_record_stays_in_the_stream",),
+    ),
+    Mutant(
         "stale_leader_is_taken_for_loss",
         "After a network fault the log stops for ever, although nothing is lost.",
         _APPENDER,

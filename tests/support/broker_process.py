@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Self
 
@@ -49,10 +49,14 @@ class BrokerProcess:
             options = (*options, "--segment-bytes", str(segment_bytes))
             if segment_bytes < MIN_SEGMENT_BYTES:
                 command = ["tests.support.serve_small"]
+        module = [sys.executable, "-m", *command]
+        self.process = self._spawn([*module, "--data", str(data), "--listen", "127.0.0.1:0", *options], environment)
+
+    def _spawn(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("WONDERQ_")}
         with self.stderr.open("ab") as errors:
-            self.process: subprocess.Popen[str] = subprocess.Popen(
-                [sys.executable, "-m", *command, "--data", str(data), "--listen", "127.0.0.1:0", *options],
+            return subprocess.Popen(
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -151,12 +155,12 @@ class RunningBroker(BrokerProcess):
 
 def read_address(stream: IO[str]) -> str | None:
     """Wait for the line that a broker prints once it accepts requests, and return the address, or None for another line."""
-    found = _READY.fullmatch(_read_line(stream))
+    found = _READY.fullmatch(read_line(stream))
     return None if found is None else found[1]
 
 
-def _read_line(stream: IO[str]) -> str:
-    """Return the first line, or the part of it that came before the end of the stream or of `PATIENCE_S`."""
+def read_line(stream: IO[str]) -> str:
+    """Return the next line, or the part of it that came before the end of the stream or of `PATIENCE_S`."""
     end = time.monotonic() + PATIENCE_S
     data = b""
     with selectors.DefaultSelector() as selector:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Self
@@ -56,9 +56,7 @@ class NatsCluster:
 
     def wait_until_ready(self) -> None:
         """Wait until each server answers, and all of them can hold a stream."""
-        for each in self.servers:
-            with closing(Connection(each.url)) as connection:
-                eventually(_answers(JetStream(connection), len(self.servers)), f"{each.name} to be ready")
+        wait_until_ready(self.servers)
 
     def __enter__(self) -> Self:
         for each in self.servers:
@@ -73,6 +71,13 @@ class NatsCluster:
     def __exit__(self, *_error: object) -> None:
         for each in self.servers:
             each.kill()
+
+
+def wait_until_ready(servers: Sequence[LocalServer]) -> None:
+    """Wait until each server answers, and all of them can hold a stream."""
+    for each in servers:
+        with closing(Connection(each.url)) as connection:
+            eventually(_answers(JetStream(connection), len(servers)), f"{each.name} to be ready")
 
 
 def _answers(jetstream: JetStream, servers: int) -> Callable[[], bool]:

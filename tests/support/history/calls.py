@@ -19,6 +19,9 @@ ABANDONED = "abandoned"
 #: The code of a call for which there was no room; it may come while the disk is full.
 DISK_FULL = "disk_full"
 
+#: The code of a call to a broker whose log another one has taken over. It may have happened, before that.
+LOG_LOST = "log_lost"
+
 #: The dead-letter queue of all queues in which messages are declared dead. Nobody else produces there.
 DEAD_LETTERS = "dead"
 
@@ -160,6 +163,16 @@ class Drop(Call):
     """The queue is deleted, and its messages with it."""
 
 
+@dataclass(frozen=True, slots=True)
+class ClockChange:
+    """Another broker, whose clock differs, took over at some moment between ``since_s`` and ``until_s``."""
+
+    since_s: float
+    until_s: float
+    wall_offset_s: float
+    """Difference between its clock and the monotonic clock."""
+
+
 @dataclass(slots=True)
 class History:
     """The calls of all clients, with the times at which the broker was down or its disk was full."""
@@ -168,9 +181,13 @@ class History:
     outages: list[tuple[float, float]] = field(default_factory=list)
     """Intervals from just before each kill or stop until the broker was ready: only then may a call go unanswered."""
     wall_offset_s: float = field(default_factory=lambda: time.time() - time.monotonic())
-    """Difference between the wall clock and the monotonic clock."""
+    """Difference between the broker's clock and the monotonic clock, until the first of ``clock_changes``."""
     disk_full: list[tuple[float, float]] = field(default_factory=list)
     """Intervals in which the disk may have been full: only then may a call be refused for that."""
+    slow: list[tuple[float, float]] = field(default_factory=list)
+    """Intervals in which the log may have been unable to write: a consumer that waits may be answered late then."""
+    clock_changes: list[ClockChange] = field(default_factory=list)
+    """The changes of the broker's clock, in their order."""
 
     def extend(self, calls: Iterable[Call]) -> None:
         self.calls.extend(calls)

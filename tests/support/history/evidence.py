@@ -74,6 +74,25 @@ class Evidence:
         """Tell whether the disk may have been full at some moment of a call."""
         return any(call.start_s <= until and since <= call.end_s for since, until in self.history.disk_full)
 
+    def hindered(self, call: Call) -> bool:
+        """Tell whether the broker may have been unable to give out messages at some moment of a call."""
+        slow = any(call.start_s <= until and since <= call.end_s for since, until in self.history.slow)
+        return slow or self.stopping(call) or self.without_room(call)
+
+    def offsets_s(self, since_s: float, until_s: float) -> list[float]:
+        """Return the differences between the broker's clock and the monotonic clock at the moments of an interval."""
+        offsets = [self.history.wall_offset_s]
+        for change in self.history.clock_changes:
+            if change.until_s < since_s:
+                offsets = [change.wall_offset_s]
+            elif change.since_s <= until_s:
+                offsets.append(change.wall_offset_s)
+        return offsets
+
+    def same_clock(self, since_s: float, until_s: float) -> bool:
+        """Tell whether the broker's clock ran on without a change in an interval, so that durations are what they say."""
+        return len(self.offsets_s(since_s, until_s)) == 1
+
     def ranks_of(self, message: Message, count: int, moment: Change) -> list[int]:
         """Return the ranks of the claims of which one was the last at a moment, with 0 for none.
 
@@ -171,9 +190,13 @@ class Evidence:
 
     def claimed_within(self, call: Consume, delivery: Delivery) -> tuple[float, float] | None:
         """Return from when to when the broker can have decided on a claim, by its own account; None if never."""
-        began_s = delivery.claimed_until_ms / 1000 - call.visibility_timeout_s - self.history.wall_offset_s
-        start_s, end_s = max(call.start_s, began_s - CLOCK_SLACK_S), min(call.end_s, began_s + CLOCK_SLACK_S)
-        return (start_s, end_s) if start_s <= end_s else None
+        within = []
+        for offset_s in self.offsets_s(call.start_s, call.end_s):
+            began_s = delivery.claimed_until_ms / 1000 - call.visibility_timeout_s - offset_s
+            start_s, end_s = max(call.start_s, began_s - CLOCK_SLACK_S), min(call.end_s, began_s + CLOCK_SLACK_S)
+            if start_s <= end_s:
+                within.append((start_s, end_s))
+        return (min(start for start, _ in within), max(end for _, end in within)) if within else None
 
     def _identify(self) -> None:
         """Find the produce of each message that came from a lost call; each of its bodies happened once or not at all."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from bisect import bisect_left
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.support.history.calls import Call, Consume, Listing, Seen
 from tests.support.history.changes import Change, Message, last_before
@@ -22,7 +22,9 @@ def holds(evidence: Evidence, message: Message) -> None:
     """A held message is not delivered."""
     for call, _, moment in message.claims:
         may_be = last_before((each for each in message.holds if each.call is not call), moment)
-        if may_be and min(each.earliest_s for each in may_be) - CLOCK_SLACK_S > moment.end_s:
+        if not may_be or not evidence.same_clock(min(each.start_s for each in may_be), moment.end_s):
+            continue
+        if min(each.earliest_s for each in may_be) - CLOCK_SLACK_S > moment.end_s:
             evidence.report(
                 Rule.CLAIM_IS_EXCLUSIVE,
                 f"{message.id} was delivered while it was held for at least "
@@ -75,11 +77,17 @@ def _listed_hold(evidence: Evidence, message: Message, listing: Listing, found: 
     may_be = last_before(message.holds, Change.of(listing))
     if not may_be:
         return
-    due_s = None if found.due_ms is None else found.due_ms / 1000 - evidence.history.wall_offset_s
+    offset_s, *others = evidence.offsets_s(listing.start_s, listing.end_s)
+    if others:
+        return
+    due_s = None if found.due_ms is None else found.due_ms / 1000 - offset_s
     waits = found.status == "unprocessed" or due_s is None
     earliest_s = min(each.earliest_s for each in may_be)
-    if earliest_s - CLOCK_SLACK_S > listing.end_s and (
-        waits or (due_s is not None and due_s < earliest_s - CLOCK_SLACK_S)
+    same_clock = evidence.same_clock(min(each.start_s for each in may_be), listing.end_s)
+    if (
+        same_clock
+        and earliest_s - CLOCK_SLACK_S > listing.end_s
+        and (waits or (due_s is not None and due_s < earliest_s - CLOCK_SLACK_S))
     ):
         evidence.report(
             Rule.DEADLINES_STAY,
@@ -93,7 +101,7 @@ def _listed_hold(evidence: Evidence, message: Message, listing: Listing, found: 
     kinds = [each for each in may_be if each.held_as == found.status]
     if due_s < listing.start_s - CLOCK_SLACK_S:
         evidence.report(Rule.DEADLINES_STAY, f"{message.id} is listed as held, and that is over", listing, found)
-    elif known and not (kinds and due_s <= max(each.latest_s for each in kinds) + CLOCK_SLACK_S):
+    elif same_clock and known and not (kinds and due_s <= max(each.latest_s for each in kinds) + CLOCK_SLACK_S):
         # Else a lost consume may hold it.
         evidence.report(
             Rule.DEADLINES_STAY,
@@ -149,9 +157,8 @@ class PassedOver:
                 start_s, end_s = evidence.claimed_within(call, call.deliveries[0]) or (start_s, end_s)
             youngest_s = max((each.produce.start_s for each in messages if each.produce is not None), default=0.0)
             given = _Given(call, start_s, end_s, youngest_s)
-            # A broker that is being stopped, or has no room for the record, gives out nothing more.
-            hindered = evidence.stopping(call) or evidence.without_room(call)
-            short = len(call.deliveries) < call.limit and not hindered
+            # A broker that is being stopped, or cannot write the record, gives out nothing more.
+            short = len(call.deliveries) < call.limit and not evidence.hindered(call)
             (self._short if short else self._full).add(given)
             for each in messages:
                 if each.produce is not None and not short:
@@ -202,10 +209,12 @@ def _given_before(evidence: Evidence, message: Message, passed_over: PassedOver,
     may_be = last_before((each for each in message.holds if each.call is not moment.call), moment)
     if not may_be or any((each.rank or 0) > newest for each in may_be):
         return
+    # The broker's clock decides when a hold is over, and one that is set back has it begin once more.
+    timed = [each.start_s for each in may_be if each.hold_s]
     since_s = max(message.known_s, *(each.latest_s for each in may_be)) + CLOCK_SLACK_S
-    if isinstance(moment.call, Consume) and moment.call.wait_s:
+    if isinstance(moment.call, Consume) and moment.call.wait_s and _same_clock(evidence, timed, moment.end_s):
         late_s = moment.start_s + CLOCK_SLACK_S - max(since_s, moment.call.start_s)
-        if late_s > WAKE_S:
+        if late_s > WAKE_S and not evidence.hindered(replace(moment.call, end_s=moment.end_s)):
             evidence.report(
                 Rule.REDELIVERED_SOON,
                 f"{message.id} was available, and a consumer that waited was woken {late_s:.3f} s later",
@@ -215,6 +224,8 @@ def _given_before(evidence: Evidence, message: Message, passed_over: PassedOver,
     counted = isinstance(moment.call, Consume | Listing)
     request = may_be[0].call.request if len(may_be) == 1 and not may_be[0].hold_s else None
     for consume in passed_over.of(message, since_s, moment.start_s, request):
+        if not _same_clock(evidence, timed, consume.end_s):
+            continue
         if not counted and evidence.lost_claims(message.queue, message.produce.start_s, consume.end_s):
             continue
         rule = Rule.REDELIVERED_SOON if len(consume.deliveries) < consume.limit else Rule.ORDER_STAYS
@@ -226,3 +237,8 @@ def _given_before(evidence: Evidence, message: Message, passed_over: PassedOver,
             consume,
             *((moment.call,) if counted else ()),
         )
+
+
+def _same_clock(evidence: Evidence, since_s: list[float], until_s: float) -> bool:
+    """Tell whether the broker's clock was not changed from any of several moments to another one."""
+    return all(evidence.same_clock(each, until_s) for each in since_s)

@@ -200,7 +200,13 @@ def _acted(evidence: Evidence, message: Message, call: Delete | Update, rank: in
     if isinstance(call, Update) and needs_claim(call):
         may_be = last_before((each for each in message.holds if each.call is not call), moment)
         lost = evidence.lost_claims(message.queue, 0, call.end_s) if rank is None else 0
-        if may_be and not lost and max(_claimed_until_s(each) for each in may_be) + CLOCK_SLACK_S < call.start_s:
+        same_clock = all(evidence.same_clock(each.start_s, call.end_s) for each in may_be)
+        if (
+            may_be
+            and same_clock
+            and not lost
+            and max(_claimed_until_s(each) for each in may_be) + CLOCK_SLACK_S < call.start_s
+        ):
             evidence.report(
                 Rule.RECEIPTS_COUNT,
                 f"a claim on {message.id} was renewed or released that had ended",
@@ -223,7 +229,8 @@ def _was_refused(evidence: Evidence, message: Message, call: Delete | Update, ra
     moment = Change.of(call, rank=rank)
     kept = last_before(message.holds, moment)
     held_s = min((each.earliest_s for each in kept), default=0.0)
-    held = held_s - CLOCK_SLACK_S > call.end_s
+    same_clock = all(evidence.same_clock(each.start_s, call.end_s) for each in kept)
+    held = same_clock and held_s - CLOCK_SLACK_S > call.end_s
     if call.code == "stale_receipt" and rank is not None:
         claimed = message.claim(rank)
         since_s = claimed.start_s if claimed else 0.0

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from tests.support.history.calls import (
     ABANDONED,
     DISK_FULL,
+    LOG_LOST,
     Call,
     Consume,
     Drop,
@@ -34,6 +35,9 @@ def answers(evidence: Evidence) -> None:
                 evidence.report(Rule.ANSWERED, "a call was not answered though the broker was up", call)
         elif call.outcome is Outcome.UNKNOWN and call.code == ABANDONED:
             pass
+        elif call.code == LOG_LOST:
+            if not evidence.stopping(call):
+                evidence.report(Rule.ANSWERED, "a call was refused for another owner, and there was none", call)
         elif call.code == "shutting_down":
             if not evidence.stopping(call):
                 evidence.report(Rule.ANSWERED, "a broker that was up refused a call as one that is being stopped", call)

