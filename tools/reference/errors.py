@@ -17,8 +17,8 @@ An error of the HTTP API is an object with a stable `code` and a sentence for pe
 ```
 
 This page lists each code with its meaning, and what you do about it. After an error nothing has changed, unless its
-section states otherwise. `Retry-After` is a header of the response, in seconds. The Python client raises an exception for
-each code: [PYTHON.md](../PYTHON.md#errors). Errors of the SQS endpoint are in
+section states otherwise. `Retry-After` is a header of the response, in seconds. The Python client raises an exception
+for each code: [PYTHON.md](../PYTHON.md#errors). Errors of the SQS endpoint are in
 [SQS.md](../SQS.md#keys-and-signatures).
 """
 
