@@ -12,7 +12,7 @@ PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest
 
 .PHONY: help demo serve test test-all cover clients browser screenshots lint types scripts format bench bench-peers bench-client \
   bench-workers crash worker-kills log-faults crash-states power-cuts syscalls flips soak brute-force mutants mutation-sample fuzz-http \
-  fuzz-bytes clean
+  fuzz-bytes reference site diagrams spelling clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -56,7 +56,7 @@ screenshots: $(READY)  ## make the pictures of docs/DASHBOARD.md; needs Chromium
 	mkdir -p docs/dashboard
 	WONDERQ_SCREENSHOTS=docs/dashboard $(BIN)/pytest -m slow tests/ui/test_tour.py
 
-lint: $(READY) types scripts  ## check style and types
+lint: $(READY) types scripts spelling  ## check style, types and spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
@@ -66,6 +66,9 @@ types: $(READY)  ## check types
 scripts:  ## check the types of the JavaScript, which are in JSDoc; without npm, say so and do nothing
 	@if ! command -v npm > /dev/null; then echo "npm is not installed, so the JavaScript is not checked"; else cd tests/ui/node \
 	  && { [ -x node_modules/.bin/tsc ] || npm ci --silent --no-audit --no-fund; } && node_modules/.bin/tsc; fi
+
+spelling: $(READY)  ## check the spelling of the documentation and the code
+	$(BIN)/codespell
 
 format: $(READY)  ## format the code and fix what ruff can fix
 	$(BIN)/ruff check --fix .
@@ -128,5 +131,15 @@ mutation-sample: $(READY)  ## change SAMPLE places of each MODULE at random, and
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group mutation
 	$(BIN)/python -m tests.mutants.sampling $(MODULE) --sample $(or $(SAMPLE),10) $(if $(SEED),--seed $(SEED))
 
+reference: $(READY)  ## write the pages of docs/reference that are made from the program
+	$(BIN)/python -m tools.reference
+
+site: $(READY)  ## build the documentation site into site/ (to read it: .venv/bin/python -m http.server --directory site)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+diagrams: $(READY)  ## draw the diagrams of docs/ for the site; needs npm, Chromium, `make site` and `make browser`
+	$(BIN)/python -m tools.site.diagrams
+
 clean:  ## remove all that the other targets made
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .coverage dist
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .coverage dist site

@@ -130,6 +130,6 @@ def test_a_broker_that_is_not_there_is_exit_code_3(command: str, capsys: pytest.
 
 
 def test_help_does_not_load_the_client() -> None:
-    code = "import sys; from wonderq.cli.main import _parser; _parser().format_help(); print(*sys.modules)"
+    code = "import sys; from wonderq.cli.main import build_parser; build_parser().format_help(); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert not {"ssl", "wonderq.client.requests", "wonderq.client.messages"} & set(loaded)

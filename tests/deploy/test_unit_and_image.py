@@ -20,7 +20,7 @@ from tests.support.broker_process import RunningBroker
 from tests.support.queue_client import QueueClient
 from tests.support.waiting import PATIENCE_S
 from wonderq.cli.arguments import USAGE
-from wonderq.cli.main import _parser
+from wonderq.cli.main import build_parser
 from wonderq.config import load
 
 ROOT = Path(__file__).parents[2]
@@ -68,7 +68,7 @@ def test_the_rating_is_the_documented_one() -> None:
 
 def test_the_command_and_its_exit_code_are_those_of_the_program() -> None:
     _, *arguments = shlex.split(settings()["ExecStart"][0])
-    options = _parser().parse_args(arguments)
+    options = build_parser().parse_args(arguments)
     assert options.run.__module__ == "wonderq.cli.serve"
     assert options.data == f"/var/lib/{settings()['StateDirectory'][0]}"
     assert settings()["RestartPreventExitStatus"] == [str(USAGE)]
@@ -165,7 +165,7 @@ def test_the_image_runs_a_broker_with_valid_settings() -> None:
     assert str(loaded.data) == instructions()["VOLUME"][0]
     assert str(loaded.listen[1]) == instructions()["EXPOSE"][0]
     command = [*json.loads(instructions()["ENTRYPOINT"][0])[1:], *json.loads(instructions()["CMD"][0])]
-    assert _parser().parse_args(command).run.__module__ == "wonderq.cli.serve"
+    assert build_parser().parse_args(command).run.__module__ == "wonderq.cli.serve"
     assert instructions()["STOPSIGNAL"] == ["SIGTERM"]
 
 

@@ -33,7 +33,7 @@ _COMMAND_MODULES = (serve, messages, queues, topics, top, tasks, worker, keys, f
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
     set_up_output()
-    options = _parser().parse(arguments)
+    options = build_parser().parse(arguments)
     if options.run is not serve.run:
         if sys.stdout is None:
             advice = "To discard the output, redirect it to /dev/null"
@@ -44,7 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
     return _run(options)
 
 
-def _parser() -> Parser:
+def build_parser() -> Parser:
+    """Return the parser of the command line, with all commands."""
     parser = Parser(
         prog="wonderq",
         description="A durable message broker.",

@@ -1,0 +1,28 @@
+"""The pages of docs/reference agree with the program, and each error code has a remedy."""
+
+from __future__ import annotations
+
+import pytest
+
+from tools.reference.__main__ import FOLDER, PAGES
+from tools.reference.command_line import command_line, commands
+from tools.reference.remedies import REMEDIES
+from wonderq.cli.main import build_parser
+from wonderq.rest.error_codes import ERROR_CODES
+
+
+@pytest.mark.parametrize("name", sorted(PAGES))
+def test_a_page_is_up_to_date(name: str) -> None:
+    assert (FOLDER / name).read_text(encoding="utf-8") == PAGES[name](), "run `make reference`"
+
+
+def test_each_error_code_has_a_remedy() -> None:
+    assert REMEDIES.keys() == ERROR_CODES.keys()
+    assert all(remedy.endswith((".", "/errors)")) and remedy[0].isupper() for remedy in REMEDIES.values())
+
+
+def test_the_page_of_the_command_line_has_each_command() -> None:
+    names = [name for name, _, _ in commands(build_parser())]
+    assert {"wonderq serve", "wonderq keys create", "wonderq schedule set"} <= {*names}
+    text = command_line()
+    assert all(f"## {name}\n" in text for name in names)
