@@ -3,6 +3,22 @@
 from __future__ import annotations
 
 REMEDIES = {
+    "topic_not_found": "List the topics with `wonderq topic list`. Create one with `wonderq topic set NAME`.",
+    "subscription_not_found": "List the subscriptions of the topic with `wonderq topic show NAME`.",
+    "already_subscribed": "Change the subscription that the queue has, or delete it first.",
+    "standing_by": (
+        "Send the request to the process that owns the log: the message names it. Behind a load balancer, check "
+        "`/readyz`, so that only the owner gets requests."
+    ),
+    "no_quorum": (
+        "Repeat the request. If the error stays, see that two of the three NATS servers run and reach each other."
+    ),
+    "too_many_topics": (
+        "Delete topics that you no longer need. Use filters instead of a topic for each kind of message."
+    ),
+    "too_many_subscriptions": (
+        "Delete subscriptions that you no longer need. Subscribe one queue with a filter that matches more."
+    ),
     "malformed_body": (
         "Send JSON with `Content-Type: application/json`, or msgpack with `application/msgpack`. With curl, pass `-H "
         "'Content-Type: application/json'`, and quote the body for your shell."
@@ -52,7 +68,8 @@ REMEDIES = {
         "producers need two `producer_id`s."
     ),
     "not_claimed": (
-        "Do not renew or release it. The claim has ended, and nobody has received the message since. Receive it again."
+        "Do not renew or release it. The claim has ended, and nobody has received the message since. Receive it "
+        "again."
     ),
     "not_movable": "Wait until the claim or the delay ends, or give a destination.",
     "version_conflict": "Read the message again, apply your change to its new text, and send it with the new version.",
@@ -90,7 +107,8 @@ REMEDIES = {
         "with an `idempotency_key`, an `attempt_id` or a receipt. [Operating](../OPERATING.md#monitor) has the steps."
     ),
     "log_lost": (
-        "Send the request to the broker that took over the log. The outcome of requests that were in progress is open."
+        "Send the request to the broker that took over the log. The outcome of requests that were in progress is "
+        "open."
     ),
     "log_damaged": "Follow [Damage](../OPERATING.md#damage): copy the folder, verify it, and restore or repair it.",
     "too_many_unsent": (
