@@ -68,8 +68,7 @@ REMEDIES = {
         "producers need two `producer_id`s."
     ),
     "not_claimed": (
-        "Do not renew or release it. The claim has ended, and nobody has received the message since. Receive it "
-        "again."
+        "Do not renew or release it. The claim has ended, and nobody has received the message since. Receive it again."
     ),
     "not_movable": "Wait until the claim or the delay ends, or give a destination.",
     "version_conflict": "Read the message again, apply your change to its new text, and send it with the new version.",
@@ -107,8 +106,7 @@ REMEDIES = {
         "with an `idempotency_key`, an `attempt_id` or a receipt. [Operating](../OPERATING.md#monitor) has the steps."
     ),
     "log_lost": (
-        "Send the request to the broker that took over the log. The outcome of requests that were in progress is "
-        "open."
+        "Send the request to the broker that took over the log. The outcome of requests that were in progress is open."
     ),
     "log_damaged": "Follow [Damage](../OPERATING.md#damage): copy the folder, verify it, and restore or repair it.",
     "too_many_unsent": (
