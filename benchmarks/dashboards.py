@@ -187,7 +187,10 @@ def measure_pages(server: RunningServer, count: int) -> None:
         for _ in range(_PAGES):
             began_s = time.perf_counter()
             connection.request("GET", f"/queues/long/dev/messages?limit=51&preview=200{query}", headers=_HEADERS)
-            connection.getresponse().read()
+            answer = connection.getresponse()
+            answer.read()
+            if answer.status != 200:
+                raise SystemExit(f"{name}: {answer.status}")
             took_s.append(time.perf_counter() - began_s)
         took_s.sort()
         print(f"{count:,} messages, {name}: {1000 * median(took_s):.1f} ms, at most {1000 * took_s[-1]:.1f} ms")
