@@ -106,6 +106,7 @@ ANSWERS: dict[str, Action] = {
     "list": lambda s: list(s.broker.messages(QUEUE)),
     "list by status": lambda s: list(s.broker.messages(QUEUE, status="processing")),
     "list nothing": lambda s: list(s.broker.messages("empty")),
+    "list all queues": lambda s: list(s.broker.messages_of_all()),
     "list the end": lambda s: list(s.broker.messages(QUEUE, after=s.gone)),
     "count": lambda s: s.broker.count(QUEUE, "unprocessed"),
     "queue": lambda s: s.broker.queue(QUEUE),
@@ -326,7 +327,7 @@ _WITHOUT_ANSWERS = {
         "mark_damaged",
         "use_envelopes",
     ),
-    "settings_of",  # comes before an operation that waits
+    *("settings_of", "topics.settings_of"),  # come before an operation that waits
     *("redrives.append_drop", "redrives.run", "schedules.fire_due", "schedules.next_times"),
 }
 

@@ -67,4 +67,4 @@ def test_the_same_as_coroutines(client: Client, queue: Queue) -> None:
             await topic.drop()
 
     asyncio.run(run())
-    assert [each.text[:23] for each in queue.receive()] == ['{"Type": "Notification"'] * 2
+    assert [each.json()["Type"] for each in queue.receive()] == ["Notification"] * 2

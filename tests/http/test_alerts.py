@@ -30,6 +30,8 @@ def labels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     with RunningBroker(tmp_path_factory.mktemp("watched") / "data") as broker:
         wire = Wire(broker.host, broker.port)
         wire("GET", "/nowhere")
+        wire("PUT", "/topics/watched")
+        wire("POST", "/topics/watched/publish", json={"message": "x"})
         wire("GET", "/metrics")
         text = wire("GET", "/metrics").content.decode()
     found: dict[str, set[str]] = {"wonderq_checkpoint_timestamp_seconds": set()}  # there is none yet
@@ -112,6 +114,8 @@ def test_promtool_finds_no_fault_in_what_is_shown(tmp_path: Path) -> None:
     with RunningBroker(tmp_path / "data") as broker:
         wire = Wire(broker.host, broker.port)
         wire("GET", "/nowhere")
+        wire("PUT", "/topics/watched")
+        wire("POST", "/topics/watched/publish", json={"message": "x"})
         text = wire("GET", "/metrics").content
     done = subprocess.run(
         ["promtool", "check", "metrics"], input=text, capture_output=True, timeout=PATIENCE_S, check=False
