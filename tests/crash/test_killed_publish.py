@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 from collections import Counter
@@ -62,7 +63,7 @@ def judge(client: Client, publisher: Publisher) -> None:
     found: dict[str, Counter[str]] = {}
     for queue in QUEUES:
         texts = [message.text for message in client.queue(queue).look()]
-        numbers = [text.partition('"Message": "')[2] if queue == "wrapped" else text for text in texts]
+        numbers = [json.loads(text)["Message"] if queue == "wrapped" else text for text in texts]
         found[queue] = Counter(f"{text.partition(':')[0]}|{text.partition('|')[2][:1]}" for text in numbers)
         assert set(found[queue].values()) <= {1}, f"{queue} has a message twice"
     whole = set(found["a"])

@@ -87,12 +87,16 @@ class _Log(QuietLog):
 class _Promising:
     """The broker; when it answers, whether it did what it was asked or refused, the life takes it at its word."""
 
-    def __init__(self, life: Life) -> None:
+    def __init__(self, life: Life, part: str | None = None) -> None:
+        """Stand for the broker, or for one of its parts, such as its topics."""
         self._life = life
+        self._part = part
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        method = getattr(self._life.broker, name)
-        return lambda *args, **kwargs: self._life.call(lambda: method(*args, **kwargs))
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._life.broker if self._part is None else getattr(self._life.broker, self._part), name)
+        if not callable(found):
+            return _Promising(self._life, name)
+        return lambda *args, **kwargs: self._life.call(lambda: found(*args, **kwargs))
 
 
 class Life:

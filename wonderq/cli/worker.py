@@ -116,7 +116,9 @@ def _supervise(options: argparse.Namespace) -> int:
     from wonderq.worker.source_files import SourceFiles  # noqa: PLC0415
     from wonderq.worker.supervisor import Supervisor  # noqa: PLC0415
 
-    command = [sys.executable, "-m", "wonderq", "worker", options.app, "--supervised"]
+    # Python takes kept bytecode for that of a file which was changed in the same second to one of the same size.
+    keeping = ["-B"] if options.reload else []
+    command = [sys.executable, *keeping, "-m", "wonderq", "worker", options.app, "--supervised"]
     for name in ("concurrency", "grace", "log_level", "log_format"):
         command += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
     for queue in options.queue or ():
