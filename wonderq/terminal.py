@@ -32,6 +32,11 @@ def table(rows: Sequence[Sequence[str]], *, texts: int = 1) -> list[str]:
     ]
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a count with a regular noun, in the plural unless it is one: "1 queue", "1,508 messages"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def human_bytes(size: float) -> str:
     """Return a size with a binary unit."""
     if size < 1024:

@@ -14,6 +14,7 @@ def test_it_shows_problems_sums_and_the_largest_queues(tmp_path: Path) -> None:
         done = run("top", "--url", broker.url)
         assert (done.code, done.error) == (0, "")
         assert "Nothing needs you." in done.lines
+        assert done.lines[0].endswith(" 0 dead letters in 1 queue")
         with QueueClient(broker.url, queue="mail") as client:
             client.produce_batch(["x"] * 900)
             client.consume(limit=2)

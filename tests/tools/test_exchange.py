@@ -80,6 +80,17 @@ def test_import_into_a_new_folder(folder: Path, tmp_path: Path) -> None:
     check_imported(lines_of(tmp_path / "new"), lines_of(folder))
 
 
+def test_reports_have_no_plural_of_one(tmp_path: Path) -> None:
+    with broker_on(tmp_path / "data") as (broker, _):
+        broker.produce("default", ["only"])
+    exported = run("export", str(tmp_path / "data")).out
+    topic = b'{"type":"topic","topic":"orders"}\n'
+    done = run("import", str(tmp_path / "new"), stdin=exported + topic)
+    assert (done.lines, done.error) == (["1 message and 1 queue imported, and 1 topic"], "")
+    done = run("repair", str(tmp_path / "data"), str(tmp_path / "mended"))
+    assert "messages  1 in 1 queue, 0 known to be lost" in done.lines
+
+
 def test_import_into_a_running_broker(folder: Path, tmp_path: Path) -> None:
     exported = run("export", str(folder)).out
     with RunningBroker(tmp_path / "new") as broker:

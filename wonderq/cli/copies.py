@@ -10,7 +10,7 @@ from pathlib import Path
 
 from wonderq.cli.arguments import OK, Subparsers, add_command, time_from
 from wonderq.folder.lock import FolderError
-from wonderq.terminal import Progress, human_bytes
+from wonderq.terminal import Progress, counted, human_bytes
 
 # Commands import what they need when they run, so that the other commands start faster.
 
@@ -100,10 +100,10 @@ def _backup(options: argparse.Namespace) -> int:
         raise
     except UnreadableRecordError as error:
         raise FolderError(f"the backup in {options.destination} is unusable: {error}") from error
-    print(f"copied    {_segments(len(done.copied))}, {human_bytes(done.copied_bytes)}")
-    print(f"reused    {_segments(len(done.reused))}")
+    print(f"copied    {counted(len(done.copied), 'segment')}, {human_bytes(done.copied_bytes)}")
+    print(f"reused    {counted(len(done.reused), 'segment')}")
     if done.removed:
-        print(f"removed   {_segments(len(done.removed))} ({done.removed[0]} to {done.removed[-1]})")
+        print(f"removed   {counted(len(done.removed), 'segment')} ({done.removed[0]} to {done.removed[-1]})")
     print(f"messages  {done.messages:,}")
     print(f"newest    {iso_time(done.newest_ms)}, log ends at {_place(done.end)}")
     print("ok", flush=True)
@@ -149,10 +149,6 @@ def _restore(options: argparse.Namespace) -> int:
 def _time_ms(text: str) -> int:
     since_1970 = time_from(text) - datetime(1970, 1, 1, tzinfo=UTC)
     return (since_1970.days * 86_400 + since_1970.seconds) * 1000 + since_1970.microseconds // 1000
-
-
-def _segments(count: int) -> str:
-    return "1 segment" if count == 1 else f"{count:,} segments"
 
 
 def _place(position: int) -> str:

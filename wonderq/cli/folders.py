@@ -11,7 +11,7 @@ from typing import Any
 from wonderq.cli.arguments import OK, REFUSED, Subparsers, add_command, add_key_option, fail, key_from, text_from
 from wonderq.cli.output import print_lines, write_json
 from wonderq.config import ConfigError
-from wonderq.terminal import Progress, is_terminal
+from wonderq.terminal import Progress, counted, is_terminal
 
 # Commands import what they need when they run, so that the other commands start faster.
 
@@ -201,8 +201,9 @@ def _import(options: argparse.Namespace) -> int:
         raise ConfigError(str(error)) from error
     except ValueError as error:
         raise ConfigError(f"--url: {error}") from error
-    topics = f", and {importer.topics:,} topics" if importer.topics else ""
-    print_lines([f"{importer.messages:,} messages and {importer.queues:,} queues imported{topics}"])
+    messages, queues = counted(importer.messages, "message"), counted(importer.queues, "queue")
+    topics = f", and {counted(importer.topics, 'topic')}" if importer.topics else ""
+    print_lines([f"{messages} and {queues} imported{topics}"])
     return OK
 
 

@@ -11,7 +11,7 @@ from wonderq.folder.repair import Repair, unreadable_bytes
 from wonderq.folder.verify import Findings
 from wonderq.model.status import BURIED, CLAIMED, DELAYED, WAITING
 from wonderq.state.record import KIND_NAMES
-from wonderq.terminal import human_bytes, table
+from wonderq.terminal import counted, human_bytes, table
 from wonderq_storage.recovery import wall_clock_ms
 
 
@@ -117,10 +117,11 @@ def repair_lines(done: Repair) -> Iterator[str]:
         yield "note      claims, deletions and updates in the lost parts are undone: messages may be delivered again"
     yield f"records   {done.records:,} copied, {len(done.left_out):,} left out"
     damage = done.problems + done.rotten
-    places = "1 place" if len(damage) == 1 else f"{len(damage):,} places"
+    places = counted(len(damage), "place")
     yield f"damage    {places}, {unreadable_bytes(damage):,} bytes that do not verify"
     messages = sum(len(queue.messages) for queue in done.state.queues.values())
-    yield f"messages  {messages:,} in {len(done.state.queues):,} queues, {done.losses.count():,} known to be lost"
+    queues = counted(len(done.state.queues), "queue")
+    yield f"messages  {messages:,} in {queues}, {done.losses.count():,} known to be lost"
 
 
 def _message_range(done: Repair, queue: int, first: int, end: int) -> str:

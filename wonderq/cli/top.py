@@ -13,7 +13,7 @@ from wonderq.cli.arguments import OK, Subparsers, text_from
 from wonderq.cli.client_options import add_broker_command, client_from, seconds_from
 from wonderq.cli.output import print_lines
 from wonderq.rest.schemas import QUEUE_ORDERS
-from wonderq.terminal import human_seconds, is_terminal, table
+from wonderq.terminal import counted, human_seconds, is_terminal, table
 
 if TYPE_CHECKING:
     from wonderq.client.sync import Client
@@ -75,11 +75,11 @@ def _picture(client: Client, sort: str, prefix: str, rows: int) -> Iterator[str]
     counts, rates = overview["counts"], overview["per_second"]["10s"]
     yield (
         f"{counts['unprocessed']:,} waiting, {counts['processing']:,} in flight, {counts['delayed']:,} delayed, "
-        f"{overview['dead_letters']:,} dead letters in {overview['queues']:,} queues"
+        f"{counted(overview['dead_letters'], 'dead letter')} in {counted(overview['queues'], 'queue')}"
     )
     yield (
         f"{_rate(rates['produced'])} in/s, {_rate(rates['claimed'])} claimed/s, {_rate(rates['deleted'])} done/s; "
-        f"{overview['consumers']:,} consumers wait"
+        f"{counted(overview['consumers'], 'waiting consumer')}"
     )
     yield ""
     yield from (f"{each['severity'].upper():8} {each['message']}" for each in shown)
