@@ -16,7 +16,7 @@ An error of the HTTP API is an object with a stable `code` and a sentence for pe
 {"success": false, "statusCode": 404, "error": {"code": "message_not_found", "message": "..."}}
 ```
 
-This page lists each code with its meaning, and what you do about it. After an error nothing has changed, unless its
+This page lists each code with its meaning and its remedy. After an error nothing has changed, unless its
 section states otherwise. `Retry-After` is a header of the response, in seconds. The Python client raises an exception
 for each code: [PYTHON.md](../PYTHON.md#errors). Errors of the SQS endpoint are in
 [SQS.md](../SQS.md#keys-and-signatures).
@@ -29,7 +29,7 @@ def errors() -> str:
     for code, row in ERROR_CODES.items():
         statuses = " or ".join(f"{status} {_phrase(status)}" for status in row.statuses)
         retry = f" `Retry-After: {row.retry_after_s}`." if row.retry_after_s is not None else ""
-        parts += [f"## {code}\n", f"**{statuses}.** {row.meaning}{retry}\n", f"What to do: {REMEDIES[code]}\n"]
+        parts += [f"## {code}\n", f"**{statuses}.** {row.meaning}{retry}\n", f"**Remedy:** {REMEDIES[code]}\n"]
     return "\n".join(parts)
 
 

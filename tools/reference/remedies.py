@@ -1,4 +1,4 @@
-"""What a user does about each error code. A test fails for a code without a remedy, and for a remedy without a code."""
+"""The remedy of each error code, for users. A test fails for a code without a remedy, and for a remedy without a code."""
 
 from __future__ import annotations
 
