@@ -11,7 +11,6 @@ import os
 import re
 import selectors
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from typing import Self
 
 from tests.support.commands import clean_environment
 from tests.support.waiting import PATIENCE_S
+from wonderq_storage.nats.local_servers import free_ports
 
 #: Address of the broker on every page.
 ADDRESS = "127.0.0.1:7979"
@@ -51,7 +51,7 @@ class Terminal:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._port = _free_port()
+        [self._port] = free_ports(1)
         programs = Path(sys.executable).parent
         environment = {
             "PATH": f"{programs}:{os.environ['PATH']}",
@@ -153,10 +153,3 @@ class Terminal:
                 assert piece, f"the shell ended in {command!r}, after the output:\n{data.decode()}"
                 data += piece
         return data.decode().rstrip("\n")
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port

@@ -18,7 +18,7 @@ def test_a_page_is_up_to_date(name: str) -> None:
 
 def test_each_error_code_has_a_remedy() -> None:
     assert REMEDIES.keys() == ERROR_CODES.keys()
-    assert all(remedy.endswith((".", "/errors)")) and remedy[0].isupper() for remedy in REMEDIES.values())
+    assert all(remedy.endswith(".") and remedy[0].isupper() for remedy in REMEDIES.values())
 
 
 def test_the_page_of_the_command_line_has_each_command() -> None:

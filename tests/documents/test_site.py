@@ -18,11 +18,10 @@ from urllib.parse import quote, urlsplit
 import pytest
 
 from tests.documents.blocks import ROOT
+from tests.support.chromium import chromium
 from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.slow
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 #: Attributes by which a page loads something, by element. Links that a reader follows are not among them.
 LOADING = {
@@ -136,13 +135,8 @@ def address(site: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: make browser")
-    if CHROMIUM is None:
-        pytest.skip("Chromium is not installed: apt-get install chromium")
-    with sync_api.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+    with chromium() as running:
+        yield running
 
 
 @pytest.fixture
