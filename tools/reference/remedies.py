@@ -1,4 +1,4 @@
-"""The remedy of each error code, for users. A test fails for a code without a remedy, and for a remedy without a code."""
+"""Remedies of the error codes, for users. A test fails for a code without one, and for a remedy without a code."""
 
 from __future__ import annotations
 
