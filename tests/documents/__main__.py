@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from tests.documents.blocks import ROOT, Kind, blocks_of, pages
+from tests.support.document_blocks import ROOT, Kind, blocks_of, pages
 
 
 def main() -> None:

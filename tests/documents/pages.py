@@ -7,9 +7,9 @@ import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
-from tests.documents.blocks import Block, Command, Kind, blocks_of
 from tests.documents.output import Names
 from tests.documents.terminal import Terminal
+from tests.support.document_blocks import Block, Command, Kind, blocks_of
 
 _INSTALLS = re.compile(r"^(python3? -m )?(pip|pipx|uv|uvx) ")
 _STARTS_A_BROKER = re.compile(r"(wonderq |make )?serve\b")

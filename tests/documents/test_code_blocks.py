@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.documents.blocks import ROOT
+from tests.support.document_blocks import ROOT
 
 PAGES = sorted(each for name in ("explanation", "how-to", "tutorials") for each in (ROOT / "docs" / name).glob("*.md"))
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.documents.blocks import ROOT, Block, DocumentError, Kind, blocks_of, pages, read
 from tests.documents.output import Names
 from tests.documents.pages import installs_of
+from tests.support.document_blocks import ROOT, Block, DocumentError, Kind, blocks_of, pages, read
 from wonderq.cli.main import build_parser
 from wonderq.config import Settings
 from wonderq.openapi.operations import OPERATIONS

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from tests.documents.blocks import ROOT, pages
+from tests.support.document_blocks import ROOT, pages
 
 PAGES = [*pages(), *sorted((ROOT / "benchmarks").rglob("*.md"))]
 

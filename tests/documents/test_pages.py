@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.documents.blocks import ROOT, Kind, blocks_of, pages
 from tests.documents.pages import MissingProgramError, run_page
+from tests.support.document_blocks import ROOT, Kind, blocks_of, pages
 
 #: Pages with a test of their own that runs their commands.
 RUN_ELSEWHERE = {"docs/TASKS.md": "tests/how_to/test_tasks_page.py"}

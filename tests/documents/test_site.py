@@ -17,8 +17,8 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from tests.documents.blocks import ROOT
 from tests.support.chromium import chromium
+from tests.support.document_blocks import ROOT
 from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.slow

@@ -95,7 +95,8 @@ class Newcomer:
 @pytest.mark.slow
 def test_first_worker_in_ten_minutes(running: Broker, client: Client, tmp_path: Path) -> None:
     tasks, send, failing, send_failing, schedule, tests = blocks_of(PAGE)["First worker in ten minutes"]
-    serve, worker, peek, redrive, list_schedules = commands_of(PAGE, "First worker in ten minutes")
+    install, serve, worker, peek, redrive, list_schedules = commands_of(PAGE, "First worker in ten minutes")
+    assert install == "pip install wonderq"
     assert serve.startswith("wonderq serve ")  # `running` is that broker
     newcomer = Newcomer(tmp_path)
     newcomer.write("tasks.py", tasks)

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from tests.support.pages import DOCS, run_section
+from tests.support.pages import commands_of, run_section
 from tests.support.waiting import PATIENCE_S
 from wonderq.client.sync import Client
 from wonderq.testing import Broker
@@ -21,8 +21,7 @@ PAGE = "TOPICS.md"
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 def test_one_event_for_three_queues(running: Broker, client: Client) -> None:
-    tutorial = (DOCS / PAGE).read_text(encoding="utf-8").partition("## What a publish guarantees")[0]
-    commands = re.findall(r"^    \$ (.*)$", tutorial, re.MULTILINE)
+    commands = commands_of(PAGE, "One event, three queues")
     script = "\n".join([f'wonderq() {{ "{sys.executable}" -m wonderq "$@"; }}', *commands])
     environment = {**os.environ, "WONDERQ_URL": running.url}
     done = subprocess.run(

@@ -1,10 +1,12 @@
-"""Blocks of Python code in the documentation, and its commands."""
+"""Sections of the documentation: their blocks of Python code, and their commands."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 from typing import Any
+
+from tests.support.document_blocks import Kind, read
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -19,9 +21,9 @@ def blocks_of(page: str) -> dict[str, list[str]]:
 
 
 def commands_of(page: str, title: str) -> list[str]:
-    """Return the indented lines of a section that are commands of WonderQ."""
-    outside = re.sub(r"^```.*?^```$", "", _sections_of(page)[title], flags=re.MULTILINE | re.DOTALL)
-    return re.findall(r"^    (wonderq .*)$", outside, re.MULTILINE)
+    """Return the commands of a section that a reader types."""
+    blocks = read(_sections_of(page)[title], page)
+    return [command.text for block in blocks if block.kind is Kind.RUN for command in block.commands]
 
 
 def _sections_of(page: str) -> dict[str, str]:
