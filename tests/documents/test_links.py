@@ -53,6 +53,26 @@ def test_links_lead_somewhere(name: str) -> None:
     assert broken_links(ROOT / name) == []
 
 
+def missing_paths(text: str) -> list[str]:
+    """Return the paths of the repository that a text names as code and does not have. ``storage/`` stands for its package."""
+    named = re.findall(r"`((?:benchmarks|docs|storage|tests|tools|wonderq)/[\w./-]*)`", text)
+    return [
+        each
+        for each in named
+        if not (ROOT / each).exists() and not (ROOT / each.replace("storage/", "storage/wonderq_storage/", 1)).exists()
+    ]
+
+
+def test_paths_of_the_repository_exist() -> None:
+    texts = {str(page.relative_to(ROOT)): page.read_text(encoding="utf-8") for page in PAGES}
+    assert sum(text.count("`tests/") for text in texts.values()) > 50
+    assert {name: missing for name, text in texts.items() if (missing := missing_paths(text))} == {}
+
+
+def test_a_missing_path_is_noticed() -> None:
+    assert missing_paths("`tests/nowhere.py`, `storage/frame.py`, `docs/API.md`") == ["tests/nowhere.py"]
+
+
 def test_a_broken_link_is_noticed(tmp_path: Path) -> None:
     page, other = tmp_path / "page.md", tmp_path / "other.md"
     other.write_text("# A title, with `code`\n\n## Twice\n\n## Twice\n")
