@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 import shlex
 import tomllib
@@ -15,6 +14,7 @@ import yaml
 from tests.documents.output import Names
 from tests.documents.pages import installs_of
 from tests.support.document_blocks import ROOT, Block, DocumentError, Kind, blocks_of, pages, read
+from tools.reference.command_line import commands
 from wonderq.cli.main import build_parser
 from wonderq.config import Settings
 from wonderq.openapi.operations import OPERATIONS
@@ -42,14 +42,10 @@ def test_few_blocks_do_not_run_and_each_says_why() -> None:
 
 def options_of(words: list[str]) -> set[str]:
     """Return the options of a command of WonderQ. The words begin with its name, and may have arguments after it."""
-    parser: argparse.ArgumentParser = build_parser()
-    for word in words:
-        groups = [each for each in parser._actions if isinstance(each, argparse._SubParsersAction)]
-        if not groups:
-            break
-        assert word in groups[0].choices, f"there is no command {word!r}"
-        parser = groups[0].choices[word]
-    return {option for action in parser._actions for option in action.option_strings}
+    parsers = {name: parser for name, _, parser in commands(build_parser())}
+    name = next((name for count in (1, 2) if (name := f"wonderq {' '.join(words[:count])}") in parsers), None)
+    assert name is not None, f"there is no command {words[0]!r}"
+    return {option for action in parsers[name]._actions for option in action.option_strings}
 
 
 def synopses() -> list[tuple[str, str]]:
