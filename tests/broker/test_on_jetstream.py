@@ -24,6 +24,7 @@ from wonderq.broker.housekeeping import Housekeeper
 from wonderq.broker.maintenance import LogMaintenance, checkpoint
 from wonderq.model.limits import Limits
 from wonderq.model.messages import NewMessage, Target
+from wonderq.state.dedup import DedupTable
 from wonderq.state.replay import replay_log
 from wonderq_storage import DiskFullError, LogFailedError, Mark
 from wonderq_storage.jetstream_checkpoints import JetStreamCheckpoints
@@ -250,3 +251,24 @@ def test_a_process_that_reads_along_forgets_the_keys_that_expire() -> None:
     broker.close()
     state, _ = replay_log(log.after_crash())
     assert 10 <= state.dedup_entries <= 3000 - 2048 + 10
+
+
+def test_a_replay_looks_for_expired_keys_in_proportion_to_its_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start with many queues would otherwise look at each of them after every thousand records."""
+    log, queues, records = MemoryLog(), 2000, 4000
+    broker = Broker(log, clock=FakeClock())
+    for number in range(queues):
+        broker.put_queue(f"q{number}")
+    for _ in range(records):
+        broker.produce("q1", ["x"])
+    broker.close()
+    looked = 0
+
+    def forget(_table: DedupTable, _now_ms: int, most: int) -> int:
+        nonlocal looked
+        looked += 1
+        return most
+
+    monkeypatch.setattr(DedupTable, "forget", forget)
+    replay_log(log.after_crash())
+    assert looked <= queues + records
