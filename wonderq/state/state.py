@@ -709,12 +709,11 @@ class State:
                     copies[index] += 1
             else:
                 of_all += 1
-            due = due_times_ms(own_ms, default_due_ms, len(sizes)) if own_ms or default_due_ms else ()
+            count = len(sizes)
+            due = due_times_ms(own_ms, default_due_ms, count)
             bytes_before = messages.bytes
-            messages.add(
-                first, at_ms, positions, sizes, due, lanes_in(own_lanes, flags, len(sizes)) if flags or lanes else ()
-            )
-            self.messages += len(sizes)
+            messages.add(first, at_ms, positions, sizes, due, lanes_in(own_lanes, flags, count))
+            self.messages += count
             self.bytes += messages.bytes - bytes_before
         self.shared.add(places.ends, lengths, [count + of_all for count in copies])
 
