@@ -11,7 +11,7 @@ from wonderq.state.topics import Topic
 
 
 class Upkeep:
-    """Ends claims and delays, enforces retention, forgets expired keys, and frees what deleted queues and topics had."""
+    """Ends claims and delays, enforces retention, forgets expired keys, and frees what was deleted."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
