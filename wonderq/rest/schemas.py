@@ -125,6 +125,10 @@ class Produce(MessageFields, kw_only=True):
     request_number: RequestNumber | UnsetType = UNSET
 
 
+OF_ONE_MESSAGE = ("deliver_at", "attributes", "group", "priority", "traceparent", "tracestate")
+"""Fields of a message that cannot stand beside a batch."""
+
+
 class NextMessage(NewMessage, kw_only=True):
     """A message of a hand-over, with the queue to produce it to."""
 
