@@ -135,7 +135,7 @@ class _Delivery(NamedTuple):
 
 
 class _Decision:
-    """What becomes of the fresh messages of a batch."""
+    """The queues that get the fresh messages of a batch, and those that are passed over."""
 
     def __init__(self, count: int) -> None:
         self.deliveries: list[_Delivery] = []

@@ -134,7 +134,7 @@ class Topics:
         return found
 
     def delete(self, name: str) -> None:
-        """Delete a topic with its subscriptions and keys. What was published stays in the queues.
+        """Delete a topic with its subscriptions and keys. Messages that were published stay in the queues.
 
         Raises:
             TopicNotFoundError: the topic does not exist.
@@ -258,7 +258,7 @@ class Topics:
         return infos
 
     def unsubscribe(self, topic: str, name: str, permits: Permits = everything) -> None:
-        """Delete a subscription. What was published before stays in its queue.
+        """Delete a subscription. Messages that were published before stay in its queue.
 
         Raises:
             TopicNotFoundError, SubscriptionNotFoundError: it does not exist.

@@ -107,7 +107,7 @@ def _add_delete(subparsers: Subparsers) -> None:
         "delete",
         _delete,
         "delete a topic",
-        "Delete a topic and its subscriptions. What was published to it stays in the queues.",
+        "Delete a topic and its subscriptions. Messages that were published to it stay in the queues.",
     )
     _add_topic(command)
 
@@ -147,7 +147,7 @@ def _add_unsubscribe(subparsers: Subparsers) -> None:
         "unsubscribe",
         _unsubscribe,
         "delete a subscription",
-        "Delete a subscription. What its queue has got stays there.",
+        "Delete a subscription. Messages that its queue has got stay there.",
     )
     _add_topic(command)
     command.add_argument("subscription", metavar="NAME", type=_subscription_name, help="name of the subscription")

@@ -108,7 +108,7 @@ class Topic:
                 return found
 
     def unsubscribe(self, name: str) -> None:
-        """Delete a subscription. What its queue has got stays there.
+        """Delete a subscription. Messages that its queue has got stay there.
 
         Raises:
             NotFound: there is none with this name.
@@ -130,7 +130,7 @@ class Topic:
         return self._engine.do(topics.info(self.name))
 
     def drop(self) -> None:
-        """Delete the topic and its subscriptions. What was published stays in the queues.
+        """Delete the topic and its subscriptions. Messages that were published stay in the queues.
 
         Raises:
             NotFound: the topic does not exist.

@@ -135,7 +135,10 @@ class PutSubscription(Body):
     ) = UNSET
     filter: Filter | UnsetType = UNSET
     filter_scope: (
-        Annotated[Scope, Meta(description="What the filter is about: the attributes, or the text, which is JSON then.")]
+        Annotated[
+            Scope,
+            Meta(description="Part of a message that the filter is about: the attributes, or the text, which is JSON."),
+        ]
         | UnsetType
     ) = UNSET
     dead_letter_queue: (
@@ -158,7 +161,7 @@ class PutSubscription(Body):
             WhenFull,
             Meta(
                 description=(
-                    "What happens if the queue refuses a message, because it is full or draining or the message is too "
+                    "The effect if the queue refuses a message, because it is full or draining or the message is too "
                     "large for it. `fail`: the publish is refused. `skip`: the other queues get the message."
                 )
             ),
