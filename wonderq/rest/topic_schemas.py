@@ -8,10 +8,9 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from wonderq.model.filters import Scope
 from wonderq.model.queue_names import QUEUE_NAME_PATTERN
-from wonderq.model.settings import RANGES
 from wonderq.model.topics import MAX_SUBJECT_CHARACTERS, WhenFull
 from wonderq.rest.field_types import QueueName, Text
-from wonderq.rest.schemas import Body, MessageFields
+from wonderq.rest.schemas import Body, MessageFields, range_of
 
 Subject = Annotated[
     str,
@@ -97,11 +96,7 @@ class PutTopic(Body):
     deduplication_window: (
         Annotated[
             float,
-            Meta(
-                ge=RANGES["deduplication_window_ms"][0] // 1000,
-                le=RANGES["deduplication_window_ms"][1] // 1000,
-                description="Time for which the topic remembers an idempotency key, in seconds.",
-            ),
+            range_of("deduplication_window_ms", "Time for which the topic remembers an idempotency key, in seconds."),
         ]
         | UnsetType
     ) = UNSET
