@@ -213,6 +213,25 @@ def test_subscriptions_end_with_their_queue(lasting: Lasting) -> None:
     assert created
 
 
+@pytest.mark.parametrize("ending", ["unsubscribe", "delete the queue", "delete the topic"])
+def test_a_subscription_of_the_same_name_counts_from_zero(orders: Broker, ending: str) -> None:
+    for expected in (1, 1):
+        orders.topics.put("orders")
+        orders.put_queue("mail", draining=False)
+        orders.topics.subscribe("orders", "mine", queue="mail", when_full="skip")
+        orders.topics.publish("orders", [Publication(NewMessage("x"))])
+        orders.put_queue("mail", draining=True)
+        orders.topics.publish("orders", [Publication(NewMessage("x"))])
+        info = orders.topics.subscription("orders", "mine")
+        assert (info.delivered, info.skipped) == (expected, expected)
+        if ending == "unsubscribe":
+            orders.topics.unsubscribe("orders", "mine")
+        elif ending == "delete the queue":
+            orders.drop_queue("mail")
+        else:
+            orders.topics.delete("orders")
+
+
 def test_a_deleted_topic_leaves_what_was_published(lasting: Lasting) -> None:
     broker = lasting.broker
     broker.topics.put("orders")
