@@ -28,7 +28,7 @@ class Rule(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What becomes of one published message."""
+    """The outcome of publishing one message."""
 
     number: int
     is_duplicate: bool

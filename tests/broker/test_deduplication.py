@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.broker.conftest import Lasting
+from tests.support.clock import FakeClock
 from tests.support.memory_log import MemoryLog
 from wonderq.broker.broker import Broker
 from wonderq.model.errors import MessageNotFoundError, TooManyKeysError
@@ -14,6 +15,8 @@ from wonderq.model.limits import Limits
 from wonderq.model.messages import NewMessage, SendResult, Target
 from wonderq.model.settings import DEDUPLICATION_WINDOW_MS, RANGES
 from wonderq.state import record
+from wonderq.state.dedup import DedupTable
+from wonderq.state.replay import replay_log
 from wonderq_storage import Position
 
 
@@ -304,3 +307,40 @@ def test_a_purge_voids_keys_that_an_earlier_program_remembered(lasting: Lasting,
     lasting.broker.purge("q", void_keys=True)
     lasting.again()
     assert not send(lasting, "k", group="g")[0].is_duplicate
+
+
+# Replay
+
+
+def test_a_process_that_reads_along_forgets_the_keys_that_expire() -> None:
+    """A stand-by replays for weeks, and nobody else removes what has expired from its memory."""
+    log, clock = MemoryLog(), FakeClock()
+    broker = Broker(log, clock=clock)
+    broker.put_queue("q", deduplication_window_ms=1000)
+    for number in range(3000):
+        broker.send("q", [NewMessage("x", key=f"key {number}")])
+        clock.advance(0.1)
+    broker.close()
+    state, _ = replay_log(log.after_crash())
+    assert 10 <= state.dedup_entries <= 3000 - 2048 + 10
+
+
+def test_a_replay_looks_for_expired_keys_in_proportion_to_its_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start with many queues would otherwise look at each of them after every thousand records."""
+    log, queues, records = MemoryLog(), 2000, 4000
+    broker = Broker(log, clock=FakeClock())
+    for number in range(queues):
+        broker.put_queue(f"q{number}")
+    for _ in range(records):
+        broker.produce("q1", ["x"])
+    broker.close()
+    looked = 0
+
+    def forget(_table: DedupTable, _now_ms: int, most: int) -> int:
+        nonlocal looked
+        looked += 1
+        return most
+
+    monkeypatch.setattr(DedupTable, "forget", forget)
+    replay_log(log.after_crash())
+    assert looked <= queues + records

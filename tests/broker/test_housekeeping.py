@@ -21,6 +21,7 @@ from wonderq.broker.housekeeping import Housekeeper
 from wonderq.model.limits import UNLIMITED
 from wonderq.model.messages import NewMessage
 from wonderq.model.status import WAITING
+from wonderq.model.topics import Publication
 from wonderq.state.columns import Columns
 from wonderq_storage import FileLog, SyncPolicy
 
@@ -164,6 +165,17 @@ class TestIdle:
 
     def test_the_end_of_a_key_is_not_missed(self, at_rest: Kept) -> None:
         at_rest.broker.send("q7", [NewMessage("once", key="k")])
+        at_rest.housekeeper.turn()
+        at_rest.housekeeper.turn()
+        assert at_rest.broker.core.state.dedup_entries == 1
+        at_rest.clock.ms += 300_000
+        at_rest.housekeeper.turn()
+        assert at_rest.broker.core.state.dedup_entries == 0
+
+    def test_the_end_of_a_key_of_a_topic_is_not_missed(self, at_rest: Kept) -> None:
+        topics = at_rest.broker.topics
+        topics.put("orders")
+        topics.publish("orders", [Publication(NewMessage("once", key="k"))])
         at_rest.housekeeper.turn()
         at_rest.housekeeper.turn()
         assert at_rest.broker.core.state.dedup_entries == 1

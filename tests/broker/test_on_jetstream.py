@@ -12,7 +12,6 @@ import pytest
 from tests.support.clock import FakeClock
 from tests.support.http_client import Client, check_refused
 from tests.support.log_streams import PART_BYTES, LogStream
-from tests.support.memory_log import MemoryLog
 from tests.support.nats_servers import needs_nats
 from tests.support.random_life import live_a_random_life
 from tests.support.shared_nats import connection, stream
@@ -23,8 +22,7 @@ from wonderq.broker.compaction import compact_oldest
 from wonderq.broker.housekeeping import Housekeeper
 from wonderq.broker.maintenance import LogMaintenance, checkpoint
 from wonderq.model.limits import Limits
-from wonderq.model.messages import NewMessage, Target
-from wonderq.state.replay import replay_log
+from wonderq.model.messages import Target
 from wonderq_storage import DiskFullError, LogFailedError, Mark
 from wonderq_storage.jetstream_checkpoints import JetStreamCheckpoints
 
@@ -237,16 +235,3 @@ def test_a_stop_may_leave_the_checkpoint_to_others(stream: LogStream, monkeypatc
         maintenance.stop(with_checkpoint=with_checkpoint)
         assert broker.counters.checkpoints == with_checkpoint
     broker.close()
-
-
-def test_a_process_that_reads_along_forgets_the_keys_that_expire() -> None:
-    """A stand-by replays for weeks, and nobody else removes what has expired from its memory."""
-    log, clock = MemoryLog(), FakeClock()
-    broker = Broker(log, clock=clock)
-    broker.put_queue("q", deduplication_window_ms=1000)
-    for number in range(3000):
-        broker.send("q", [NewMessage("x", key=f"key {number}")])
-        clock.advance(0.1)
-    broker.close()
-    state, _ = replay_log(log.after_crash())
-    assert 10 <= state.dedup_entries <= 3000 - 2048 + 10

@@ -1,4 +1,4 @@
-"""Topics and subscriptions: what may be set, what lasts, and what ends with what."""
+"""Topics and subscriptions: their settings, their durability, and their ends."""
 
 from __future__ import annotations
 
@@ -100,7 +100,11 @@ def test_what_changes_nothing_is_not_written(orders: Broker) -> None:
 REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "no queue": ({}, InvalidValueError, "needs a queue"),
     "queue that is not there": ({"queue": "other"}, QueueNotFoundError, "other"),
-    "filter that is none": ({"queue": "mail", "filter": {"a": "b"}}, InvalidValueError, "a"),
+    "filter that is none": (
+        {"queue": "mail", "filter": {"a": "b"}},
+        InvalidValueError,
+        "must be an object or an array",
+    ),
     "filter of another scope": ({"queue": "mail", "filter": {"a": {"b": ["c"]}}}, InvalidValueError, "body"),
     "infinite number": ({"queue": "mail", "filter": {"a": [float("inf")]}}, InvalidValueError, "finite"),
     "scope": ({"queue": "mail", "filter_scope": "id"}, InvalidValueError, "attributes or body"),
@@ -209,6 +213,25 @@ def test_subscriptions_end_with_their_queue(lasting: Lasting) -> None:
     assert created
 
 
+@pytest.mark.parametrize("ending", ["unsubscribe", "delete the queue", "delete the topic"])
+def test_a_subscription_of_the_same_name_counts_from_zero(orders: Broker, ending: str) -> None:
+    for expected in (1, 1):
+        orders.topics.put("orders")
+        orders.put_queue("mail", draining=False)
+        orders.topics.subscribe("orders", "mine", queue="mail", when_full="skip")
+        orders.topics.publish("orders", [Publication(NewMessage("x"))])
+        orders.put_queue("mail", draining=True)
+        orders.topics.publish("orders", [Publication(NewMessage("x"))])
+        info = orders.topics.subscription("orders", "mine")
+        assert (info.delivered, info.skipped) == (expected, expected)
+        if ending == "unsubscribe":
+            orders.topics.unsubscribe("orders", "mine")
+        elif ending == "delete the queue":
+            orders.drop_queue("mail")
+        else:
+            orders.topics.delete("orders")
+
+
 def test_a_deleted_topic_leaves_what_was_published(lasting: Lasting) -> None:
     broker = lasting.broker
     broker.topics.put("orders")
@@ -256,7 +279,7 @@ def test_listings_have_pages(orders: Broker) -> None:
 
 
 def test_a_snapshot_is_of_its_moment(orders: Broker) -> None:
-    """What changes while a snapshot is made, before the turn of a topic, is not in it."""
+    """A change that is made during a snapshot, before the turn of its topic, is not in it."""
     state = orders.core.state
     orders.topics.subscribe("orders", "mail", queue="mail")
     orders.topics.subscribe("orders", "audit", queue="audit")

@@ -37,4 +37,5 @@ def test_a_topic_from_its_beginning_to_its_end(client: QueueClient) -> None:
     assert wonderq("topic", "delete", topic).code == 0
     gone = wonderq("topic", "show", topic)
     assert (gone.code, "no topic named" in gone.error) == (1, True)
-    assert wonderq("topic", "subscribe", topic, "a/b").code == 2
+    refused = wonderq("topic", "subscribe", topic, "a/b")
+    assert (refused.code, "the name of a subscription is 1 to 80" in refused.error) == (2, True)

@@ -7,8 +7,11 @@ import asyncio
 import pytest
 
 from wonderq import AsyncClient, NotFound, Refused
+from wonderq.client import administration, async_engine, sync_engine, topics
+from wonderq.client.administration import QueueInfo
 from wonderq.client.sync import Client
 from wonderq.client.sync_queue import Queue
+from wonderq.client.topics import SubscriptionInfo, TopicInfo
 
 
 def test_publish_subscribe_and_match(client: Client, queue: Queue) -> None:
@@ -68,3 +71,26 @@ def test_the_same_as_coroutines(client: Client, queue: Queue) -> None:
 
     asyncio.run(run())
     assert [each.json()["Type"] for each in queue.receive()] == ["Notification"] * 2
+
+
+def test_listings_go_on_after_a_full_page(client: Client, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (administration, async_engine, sync_engine, topics):
+        monkeypatch.setattr(module, "PAGE", 2)
+    topic, names = client.topic(f"{queue.name[-60:]}-topic"), [f"{queue.name[-60:]}-{number}" for number in range(5)]
+    topic.configure()
+    for name in names:
+        client.queue(name).configure()
+        topic.subscribe(name, name)
+        client.topic(name).configure()
+
+    async def run() -> tuple[list[QueueInfo], list[SubscriptionInfo], list[TopicInfo]]:
+        async with AsyncClient(client.url) as their:
+            found = await their.queues(names[0][:-1])
+            return found, await their.topic(topic.name).subscriptions(), await their.topics()
+
+    queues, subscriptions, everything = asyncio.run(run())
+    assert [each.name for each in queues] == [each.name for each in subscriptions] == names
+    assert [each.name for each in everything if each.name in names] == names
+    assert [each.name for each in client.queues(names[0][:-1])] == names
+    assert [each.name for each in topic.subscriptions()] == names
+    assert [each.name for each in client.topics() if each.name in names] == names

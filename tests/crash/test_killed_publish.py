@@ -76,27 +76,33 @@ def judge(client: Client, publisher: Publisher) -> None:
     assert {str(number) for number in publisher.answered} <= {name.partition("|")[0] for name in whole}
 
 
+def live_until_killed(broker: BrokerProcess, publisher: Publisher, chance: random.Random, *, is_new: bool) -> None:
+    url = broker.ready()
+    with Client(url) as client:
+        if is_new:
+            set_up(client)
+        judge(client, publisher)
+        for number in range(publisher.asked):  # what was not answered is published now, what was is a duplicate
+            publisher.publish(client, number)
+        judge(client, publisher)
+        assert len(publisher.answered) == publisher.asked
+    done, asked = threading.Event(), publisher.asked
+    thread = threading.Thread(target=publisher.live, args=(url, chance, done))
+    thread.start()
+    try:
+        eventually(lambda: publisher.asked > asked + PUBLISHES_OF_A_LIFE)
+    finally:
+        broker.kill()
+        done.set()
+        thread.join(PATIENCE_S)
+
+
 @pytest.mark.slow
 def test_a_publish_is_in_all_queues_or_in_none_and_never_twice(tmp_path: Path) -> None:
     seed = random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed}")
     chance, publisher = random.Random(seed), Publisher()
     for life in range(KILLS + 1):
-        broker = BrokerProcess(tmp_path / "data", segment_bytes=1 << 20)
-        url = broker.ready()
-        with Client(url) as client:
-            if life == 0:
-                set_up(client)
-            judge(client, publisher)
-            for number in range(publisher.asked):  # what was not answered is published now, what was is a duplicate
-                publisher.publish(client, number)
-            judge(client, publisher)
-            assert len(publisher.answered) == publisher.asked
-        done, asked = threading.Event(), publisher.asked
-        thread = threading.Thread(target=publisher.live, args=(url, chance, done))
-        thread.start()
-        eventually(lambda: publisher.asked > asked + PUBLISHES_OF_A_LIFE)  # noqa: B023
-        broker.kill()
-        done.set()
-        thread.join(PATIENCE_S)
+        with BrokerProcess(tmp_path / "data", segment_bytes=1 << 20) as broker:
+            live_until_killed(broker, publisher, chance, is_new=life == 0)
     assert publisher.asked > KILLS * PUBLISHES_OF_A_LIFE

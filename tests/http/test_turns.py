@@ -106,14 +106,14 @@ def test_the_digests_of_a_batch_are_made_in_turns_and_without_the_lock(
 ) -> None:
     broker.put_queue("q", content_deduplication=True)
     bodies = [f"{number} " + "x" * 50_000 for number in range(100)]
-    digest = produce._digest
+    digest = produce.digest_of
 
     def noted(body: str) -> str:
         assert not broker.core.lock.locked()
         turns.count(len(body))
         return digest(body)
 
-    monkeypatch.setattr(produce, "_digest", noted)
+    monkeypatch.setattr(produce, "digest_of", noted)
     sent = turns.run(lambda: broker.send("q", [*bodies, bodies[0]]))
     assert sent.duplicates == {100}
     assert max(turns.counts) <= fibers._STEPS_PER_TURN * produce._CHARACTERS_PER_STEP + len(bodies[-1])

@@ -176,6 +176,14 @@ MUTANTS = [
         (f"{_OF_PUBLISH}::test_a_snapshot_during_a_publish_has_it_in_no_queue",),
     ),
     Mutant(
+        "keys_of_topics_are_kept",
+        "The idempotency keys of a topic that nobody publishes to any more take memory for ever.",
+        "wonderq/broker/upkeep.py",
+        "            return self._core.state.forget(now_ms, left, queue)\n",
+        "            return left\n",
+        ("tests/broker/test_housekeeping.py::TestIdle::test_the_end_of_a_key_of_a_topic_is_not_missed",),
+    ),
+    Mutant(
         "reads_the_queues_of_others",
         "A key sees subscriptions of queues that it does not open.",
         _TOPICS,

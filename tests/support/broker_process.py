@@ -29,6 +29,8 @@ class BrokerDidNotStartError(AssertionError):
 class BrokerProcess:
     """A broker on a free port, which may be killed while it still starts: `ready` waits until it accepts requests.
 
+    As a context manager it is killed at the end, unless it has ended before.
+
     The process appends its standard error to the file ``stderr``, so that a second broker on the same folder
     keeps the first one's lines. ``options`` are further flags of `wonderq serve`. With ``segment_bytes`` below
     `MIN_SEGMENT_BYTES` the broker is `tests.support.serve_small`, which also writes checkpoints and compacts all the time.
@@ -51,6 +53,12 @@ class BrokerProcess:
                 command = ["tests.support.serve_small"]
         module = [sys.executable, "-m", *command]
         self.process = self._spawn([*module, "--data", str(data), "--listen", "127.0.0.1:0", *options], environment)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.kill()
 
     def _spawn(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("WONDERQ_")}
@@ -113,7 +121,7 @@ class BrokerProcess:
 
 
 class RunningBroker(BrokerProcess):
-    """A broker that accepts requests at ``url``. Use it as a context manager, which kills it at the end."""
+    """A broker that accepts requests at ``url``. Use it as a context manager."""
 
     def __init__(
         self,
@@ -145,12 +153,6 @@ class RunningBroker(BrokerProcess):
         self._reap()
         time.sleep(outage_s)
         return RunningBroker(self.data, "--listen", f"127.0.0.1:{self.port}")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.kill()
 
 
 def read_address(stream: IO[str]) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.states import contents_of
+from tests.tools.copies import opened
 from tests.tools.folders import broker_on, compact_all
 from tests.tools.test_rotten_entries import repaired, rot
 from wonderq.broker.broker import Broker
@@ -104,6 +105,21 @@ def test_compact_estimates_and_keeps_it(folder: Path) -> None:
     compact(folder)
     after = state_in(folder, now_ms)
     assert (after["topics"], after["subscribed"]) == (before["topics"], before["subscribed"])
+
+
+@pytest.mark.parametrize("topics", [0, 300])
+def test_the_estimate_of_topics_is_what_comes_out(tmp_path: Path, topics: int) -> None:
+    with opened(tmp_path / "data", segment_bytes=32 << 20) as broker:
+        set_up(broker)
+        if not topics:
+            publish(broker, *["b" * 2000] * 400, attributes=KIND)
+        for number in range(topics):
+            broker.topics.put(f"topic-{number}", tags={"team": "t" * 100})
+            for queue in ("a", "some"):
+                broker.topics.subscribe(f"topic-{number}", queue, queue=queue, filter={"kind": ["big"]})
+    expected = estimate(tmp_path / "data").after
+    done = compact(tmp_path / "data").after
+    assert 0.9 < expected.log_bytes / done.log_bytes < 1.1
 
 
 def test_a_clock_that_was_ahead_is_reset(tmp_path: Path) -> None:

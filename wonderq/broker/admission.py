@@ -142,7 +142,8 @@ class Admission:
             QueueFullError: the queue would hold more than it may.
             BrokerFullError: all queues together would.
         """
-        self.check_queue_room(queue, count, size)
+        if self.limits_queues or queue.limits_size:  # most brokers limit none, and this is on the way of each message
+            self.check_queue_room(queue, count, size)
         self.check_total_room(count, size)
 
     def check_total_room(self, count: int, size: int) -> None:
@@ -163,8 +164,6 @@ class Admission:
         Raises:
             QueueFullError: the queue would hold more than it may.
         """
-        if not (self.limits_queues or queue.limits_size):  # as in most brokers, and each message comes this way
-            return
         limits, there, settings = self._limits, queue.messages, queue.settings
         if count:
             messages = len(there) + count

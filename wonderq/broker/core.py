@@ -30,6 +30,7 @@ from wonderq.model.errors import (
     OtherQueueError,
     QueueNotFoundError,
     StaleReceiptError,
+    TopicNotFoundError,
 )
 from wonderq.model.ids import Ids
 from wonderq.model.limits import Limits
@@ -43,6 +44,7 @@ from wonderq.state.page import MessageView
 from wonderq.state.record import Record
 from wonderq.state.replay import replay_log
 from wonderq.state.state import Queue, State, queue_record
+from wonderq.state.topics import Topic
 from wonderq_storage import Checkpoints, CorruptLogError, Log, LogLostError, Position
 
 logger = logging.getLogger("wonderq")
@@ -229,6 +231,17 @@ class Core:
         found = self.state.queues.get(name)
         if found is None:
             raise QueueNotFoundError(name)
+        return found
+
+    def find_topic(self, name: str) -> Topic:
+        """Return a topic, under the lock.
+
+        Raises:
+            TopicNotFoundError: no topic has this name.
+        """
+        found = self.state.topics.get(name)
+        if found is None:
+            raise TopicNotFoundError(name)
         return found
 
     def new_queue(self, name: str, now_ms: int, before: int = 0) -> Queue:

@@ -141,7 +141,10 @@ class BrokerCounters:
 
     def of_topic(self, topic: str) -> TopicCounters:
         """Return the counters of a topic."""
-        return self.by_topic.setdefault(topic, TopicCounters())
+        found = self.by_topic.get(topic)
+        if found is None:
+            found = self.by_topic[topic] = TopicCounters()
+        return found
 
     def named_topics(self) -> list[tuple[str, TopicCounters]]:
         """Return the counters of the first `NAMED_QUEUES` topics by name, and the sums of the others under one name."""

@@ -213,7 +213,7 @@ class Producer:
             entries = admission.encode([each.body for each in typed], [each.headers() for each in typed])
         found = self._core.state.queues.get(queue)
         needs_digests = found is not None and found.settings.content_deduplication
-        return _Encoded(messages, entries, typed, _digests(messages) if needs_digests else ())
+        return _Encoded(messages, entries, typed, digests_of(messages) if needs_digests else ())
 
     def _decide_output(self, name: str, encoded: _Encoded, now_ms: int, created: int = 0) -> _Output:
         """Decide on the messages for one queue; ``created`` counts queues that the same transaction creates before."""
@@ -244,7 +244,7 @@ class Producer:
         _check_settings(queue, messages, entries)
         digests: Sequence[str] = ()
         if settings.content_deduplication:
-            digests = encoded.digests or [_digest(message.body) for message in messages]
+            digests = encoded.digests or [digest_of(message.body) for message in messages]
         placed = _deduplicate(queue, messages, digests, now_ms)
         duplicates = frozenset(range(len(messages))).difference(placed.fresh)
         output = _Output(queue, placed.sequences, duplicates, records)
@@ -306,17 +306,17 @@ def _typed(messages: NewMessages) -> list[NewMessage]:
     return [NewMessage(message) if isinstance(message, str) else message for message in messages]
 
 
-def _digest(body: str) -> str:
-    """Return the idempotency key of a message without one, in a queue with `content_deduplication`."""
+def digest_of(body: str) -> str:
+    """Return the idempotency key of a message without one, in a queue or topic with `content_deduplication`."""
     return sha256(body.encode()).hexdigest()
 
 
-def _digests(messages: NewMessages) -> list[str]:
+def digests_of(messages: NewMessages) -> list[str]:
     """Return the digests of messages, in turns."""
     digests = []
     for message in messages:
         body = message if isinstance(message, str) else message.body
-        digests.append(_digest(body))
+        digests.append(digest_of(body))
         took(1 + len(body) // _CHARACTERS_PER_STEP)
     return digests
 
@@ -348,7 +348,7 @@ def _deduplicate(queue: Queue, messages: Sequence[NewMessage], digests: Sequence
     first = queue.messages.next_sequence
     for index, message in enumerate(messages):
         given = message.key or (digests[index] if digests else "")
-        key = _dedup_key(message, given, per_group=per_group) if given else ""
+        key = dedup_key(message, given, per_group=per_group) if given else ""
         sequence: int | None = None
         if key:
             sequence = placed.keys[key] if key in placed.keys else queue.dedup.message(key, now_ms)
@@ -368,7 +368,7 @@ def delay_of(message: NewMessage, now_ms: int) -> int | None:
     return message.delay_ms if message.deliver_at_ms is None else max(message.deliver_at_ms - now_ms, 0)
 
 
-def _dedup_key(message: NewMessage, key: str, *, per_group: bool) -> str:
+def dedup_key(message: NewMessage, key: str, *, per_group: bool = False) -> str:
     """Return the key of a message in the dedup table, given its idempotency key.
 
     Two messages have the same one only if their idempotency keys are equal and of the same kind, and their groups are

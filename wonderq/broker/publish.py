@@ -8,19 +8,17 @@ PUBLISH record, so a crash leaves the messages in all queues or in none.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from hashlib import sha256
 from itertools import chain
 from operator import mul
 from typing import NamedTuple
 
 from wonderq.broker.core import PRODUCE_LEAVES, Core
-from wonderq.broker.produce import delay_of
+from wonderq.broker.produce import dedup_key, delay_of, digest_of, digests_of
 from wonderq.model.errors import (
     BatchTooLargeError,
     BrokerError,
     MessageTooLargeError,
     QueueDrainingError,
-    TopicNotFoundError,
 )
 from wonderq.model.filters import Subject
 from wonderq.model.messages import NewMessage, size_of
@@ -31,8 +29,8 @@ from wonderq.state import record
 from wonderq.state.state import Queue
 from wonderq.state.topics import Topic
 
-#: Characters that are digested in a step of `took`, and steps that a filter takes besides those that it counts.
-_CHARACTERS_PER_STEP, _STEPS_PER_FILTER = 300, 1
+#: Steps of `took` that a filter takes besides those that it counts.
+_STEPS_PER_FILTER = 1
 
 MAX_DELIVERIES = 20_000
 """Most messages that one publish adds to all queues together: they are added in one turn. One message always fits."""
@@ -137,7 +135,7 @@ class _Delivery(NamedTuple):
 
 
 class _Decision:
-    """What becomes of the fresh messages of a batch."""
+    """The queues that get the fresh messages of a batch, and those that are passed over."""
 
     def __init__(self, count: int) -> None:
         self.deliveries: list[_Delivery] = []
@@ -190,7 +188,7 @@ class Publisher:
         core = self._core
         batch = self._prepare(topic, publications)
         with core.transaction as now_ms:
-            found = self._find(topic)
+            found = self._core.find_topic(topic)
             placed = _place(found, batch, now_ms)
             core.admission.check_keys(len(placed.keys), now_ms)
             decision = self._decide(found, batch, placed)
@@ -219,7 +217,7 @@ class Publisher:
         """
         batch = self._prepare(topic, [publication], evaluate=False)
         with self._core.transaction:
-            subscriptions = list(self._find(topic).subscriptions.values())
+            subscriptions = list(self._core.find_topic(topic).subscriptions.values())
         matches: list[Match] = []
         for each in subscriptions:
             if limit is not None and len(matches) >= limit:
@@ -234,12 +232,6 @@ class Publisher:
         self._core.confirm()
         return matches
 
-    def _find(self, name: str) -> Topic:
-        topic = self._core.state.topics.get(name)
-        if topic is None:
-            raise TopicNotFoundError(name)
-        return topic
-
     def _prepare(self, topic: str, publications: Sequence[Publication], *, evaluate: bool = True) -> _Batch:
         """Check and encode messages, and evaluate the filters of the topic, outside the lock."""
         for each in publications:
@@ -249,10 +241,10 @@ class Publisher:
         messages = [each.message for each in publications]
         entries = self._core.admission.encode([each.body for each in messages], [each.headers() for each in messages])
         with self._core.transaction:
-            found = self._find(topic)
+            found = self._core.find_topic(topic)
             subscriptions, changes = list(found.subscriptions.values()), found.changes
             needs_digests = found.settings.content_deduplication
-        batch = _Batch(found, publications, entries, _digests(publications) if needs_digests else ())
+        batch = _Batch(found, publications, entries, digests_of(messages) if needs_digests else ())
         if evaluate:
             batch.evaluate(found, subscriptions, changes)
         return batch
@@ -414,8 +406,8 @@ def _place(topic: Topic, batch: _Batch, now_ms: int) -> _Placed:
     for index, (message, _) in enumerate(batch.publications):
         given = message.key
         if not given and by_content:
-            given = batch.digests[index] if batch.digests else _digest(message.body)
-        key = f"k{'b' if message.key_of_batch else 's'}{given}" if given else ""
+            given = batch.digests[index] if batch.digests else digest_of(message.body)
+        key = dedup_key(message, given) if given else ""
         known: int | None = None
         if key:
             known = keys.get(key)
@@ -429,16 +421,3 @@ def _place(topic: Topic, batch: _Batch, now_ms: int) -> _Placed:
                 keys[key] = known
         sequences.append(known)
     return _Placed(sequences, fresh, keys, next_sequence)
-
-
-def _digest(body: str) -> str:
-    return sha256(body.encode()).hexdigest()
-
-
-def _digests(publications: Sequence[Publication]) -> list[str]:
-    """Return the digests of messages, in turns."""
-    digests = []
-    for message, _ in publications:
-        digests.append(_digest(message.body))
-        took(1 + len(message.body) // _CHARACTERS_PER_STEP)
-    return digests

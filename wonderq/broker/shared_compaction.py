@@ -15,7 +15,7 @@ from typing import NamedTuple
 from wonderq.broker.core import COMPACTION_LEAVES, Locked
 from wonderq.state import record
 from wonderq.state.places import SharedPlaces, shared_places
-from wonderq.state.record_contents import Sharer, sharers_of, spans_of
+from wonderq.state.record_contents import Sharer, Span, sharers_of, spans_of
 from wonderq.state.state import Queue
 from wonderq_storage import Position
 
@@ -40,6 +40,7 @@ class Portion(NamedTuple):
 
     shared: SharedRecord
     places: SharedPlaces
+    spans: Sequence[Span]
     first: int
     end: int
     sharers: Sequence[Sharer]
@@ -59,11 +60,11 @@ def portions_of(shared: SharedRecord) -> Iterator[Portion]:
     """Yield the portions of a record."""
     count = len(shared.read.lengths)
     places = shared_places(shared.start, shared.read.heads, shared.read.lengths)
-    every = list(sharers_of(shared.read))
+    spans, every = spans_of(shared.read), list(sharers_of(shared.read))
     for sharers in (every[at : at + _QUEUES] for at in range(0, len(every), _QUEUES)):
         step = max(_COPIES // len(sharers), 1)
         for first in range(0, count, step):
-            yield Portion(shared, places, first, min(first + step, count), sharers)
+            yield Portion(shared, places, spans, first, min(first + step, count), sharers)
 
 
 def restate(portion: Portion, locked: Locked, limit_bytes: int, overhead_bytes: int) -> int:
@@ -71,8 +72,8 @@ def restate(portion: Portion, locked: Locked, limit_bytes: int, overhead_bytes: 
 
     ``limit_bytes`` is the largest record. ``overhead_bytes`` is the most that a message takes besides its entry.
     """
-    read, copied = portion.shared.read, 0
-    spans, entries = spans_of(read), bytes(read.entries)
+    read, spans, copied = portion.shared.read, portion.spans, 0
+    entries = bytes(read.entries)
     for copies in _records(list(_live(portion, locked)), read, limit_bytes, overhead_bytes):
         has_heads = bool(read.heads) and any(each.flags & record.WITH_HEAD for each in copies)
         used = sorted({each.message for each in copies})

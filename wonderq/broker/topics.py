@@ -16,7 +16,6 @@ from wonderq.model.errors import (
     SubscriptionNotFoundError,
     TooManySubscriptionsError,
     TooManyTopicsError,
-    TopicNotFoundError,
 )
 from wonderq.model.filters import FilterPolicyError
 from wonderq.model.permits import Permits, everything
@@ -91,7 +90,7 @@ class Topics:
         """
         try:
             with self._core.transaction as now_ms:
-                topic = self._find(name)
+                topic = self._core.find_topic(name)
                 self._configure(topic, change(_info(topic)), now_ms, is_new=False)
         finally:
             self._core.confirm()
@@ -114,7 +113,7 @@ class Topics:
             TopicNotFoundError: the topic does not exist.
         """
         with self._core.transaction:
-            info = _info(self._find(name))
+            info = _info(self._core.find_topic(name))
         self._core.confirm()
         return info
 
@@ -135,13 +134,13 @@ class Topics:
         return found
 
     def delete(self, name: str) -> None:
-        """Delete a topic with its subscriptions and keys. What was published stays in the queues.
+        """Delete a topic with its subscriptions and keys. Messages that were published stay in the queues.
 
         Raises:
             TopicNotFoundError: the topic does not exist.
         """
         with self._core.transaction as now_ms:
-            topic = self._find(name)
+            topic = self._core.find_topic(name)
             self._core.append_and_apply(record.Drop(record.DROP, now_ms, topic.number), leave=DELETE_LEAVES)
             self._core.counters.by_topic.pop(name, None)
         self._core.confirm()
@@ -166,7 +165,7 @@ class Topics:
         check_subscription_name(name)
         fields = _checked(given)
         with self._core.transaction as now_ms:
-            found = self._find(topic)
+            found = self._core.find_topic(topic)
             before = found.subscriptions.get(name)
             if before is not None and self._core.state.find(before.queue) is None:
                 before = None  # its queue was deleted
@@ -227,7 +226,7 @@ class Topics:
             TopicNotFoundError, SubscriptionNotFoundError: it does not exist.
         """
         with self._core.transaction:
-            found = self._find(topic)
+            found = self._core.find_topic(topic)
             info = self._subscription_info(found, self._find_subscription(found, name))
             if not permits(info.queue):
                 raise SubscriptionNotFoundError(topic, name)
@@ -243,7 +242,7 @@ class Topics:
             TopicNotFoundError: the topic does not exist.
         """
         with self._core.transaction:
-            found = self._find(topic)
+            found = self._core.find_topic(topic)
             names = sorted(name for name in found.subscriptions if name > after)
         infos: list[SubscriptionInfo] = []
         for name in names:
@@ -259,14 +258,14 @@ class Topics:
         return infos
 
     def unsubscribe(self, topic: str, name: str, permits: Permits = everything) -> None:
-        """Delete a subscription. What was published before stays in its queue.
+        """Delete a subscription. Messages that were published before stay in its queue.
 
         Raises:
             TopicNotFoundError, SubscriptionNotFoundError: it does not exist.
             NotPermittedError: the client may not use its queue.
         """
         with self._core.transaction as now_ms:
-            found = self._find(topic)
+            found = self._core.find_topic(topic)
             queue = self._queue_of(self._find_subscription(found, name))
             if not permits(queue.name):
                 raise NotPermittedError("for the queue of the subscription as well")
@@ -274,12 +273,6 @@ class Topics:
             self._core.append_and_apply(deletion, leave=DELETE_LEAVES)
             self._core.counters.of_topic(topic).forget(name)
         self._core.confirm()
-
-    def _find(self, name: str) -> Topic:
-        topic = self._core.state.topics.get(name)
-        if topic is None:
-            raise TopicNotFoundError(name)
-        return topic
 
     def _find_subscription(self, topic: Topic, name: str) -> Subscription:
         found = topic.subscriptions.get(name)

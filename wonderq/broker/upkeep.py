@@ -1,4 +1,4 @@
-"""Upkeep: work on all queues that no request waits for, in portions."""
+"""Upkeep: work on all queues and topics that no request waits for, in portions."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from math import inf
 
 from wonderq.broker.core import PORTION, Core
 from wonderq.state.state import Queue
+from wonderq.state.topics import Topic
 
 
 class Upkeep:
-    """Ends claims and delays, enforces retention, forgets expired keys, and frees what deleted queues had."""
+    """Ends claims and delays, enforces retention, forgets expired keys, and frees what was deleted."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
@@ -23,28 +24,33 @@ class Upkeep:
         """
         core = self._core
         with core.transaction:
-            queues = list(core.state.queues.values())
+            kept: list[Queue | Topic] = [*core.state.queues.values(), *core.state.topics.values()]
         at, next_ms = 0, inf
-        while at < len(queues) or core.state.dropped:
+        while at < len(kept) or core.state.dropped:
             with core.transaction as now_ms:
                 left = core.state.free_dropped(PORTION)
-                while left > 0 and at < len(queues):
-                    queue, due_ms, left = queues[at], inf, left - 1
-                    if core.state.find(queue.number) is queue:
-                        due_ms = _due_ms(queue)
+                while left > 0 and at < len(kept):
+                    each, due_ms, left = kept[at], inf, left - 1
+                    if (core.state.find(each.number) or core.state.find_topic(each.number)) is each:
+                        due_ms = _due_ms(each)
                         if due_ms <= now_ms:
-                            left = self._keep(queue, now_ms, left)
-                            due_ms = _due_ms(queue)
+                            left = self._keep(each, now_ms, left)
+                            due_ms = _due_ms(each)
                     if left > 0:
                         at, next_ms = at + 1, min(next_ms, due_ms)
-            if (at < len(queues) or core.state.dropped) and rest():
+            if (at < len(kept) or core.state.dropped) and rest():
                 next_ms = 0
                 break
         core.wait_until_durable()
         return next_ms
 
-    def _keep(self, queue: Queue, now_ms: int, left: int) -> int:
-        """Work on one queue, under the lock; return the units of work that are left. If none are, repeat the call."""
+    def _keep(self, queue: Queue | Topic, now_ms: int, left: int) -> int:
+        """Work on one queue or topic, under the lock; return the units of work that are left.
+
+        If none are, repeat the call.
+        """
+        if isinstance(queue, Topic):
+            return self._core.state.forget(now_ms, left, queue)
         core, messages = self._core, queue.messages
         changed = False
         due_ms = messages.next_due_ms()
@@ -61,9 +67,12 @@ class Upkeep:
         return left
 
 
-def _due_ms(queue: Queue) -> float:
-    """Return the time from which a queue has work, if no record is appended before. It may be too early."""
-    due_ms, forget_ms = queue.messages.next_due_ms(), queue.dedup.next_ms()
+def _due_ms(queue: Queue | Topic) -> float:
+    """Return the time from which a queue or topic has work, if no record is appended before. It may be too early."""
+    forget_ms = queue.dedup.next_ms()
+    if isinstance(queue, Topic):
+        return inf if forget_ms is None else forget_ms
+    due_ms = queue.messages.next_due_ms()
     if forget_ms is not None and (due_ms is None or forget_ms < due_ms):
         due_ms = forget_ms
     retention_ms = queue.settings.retention_ms

@@ -6,7 +6,9 @@ import argparse
 import math
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from wonderq.cli.arguments import Subparsers, add_command, add_key_option, key_from, text_from
 from wonderq.client.endpoint import DEFAULT_URL, InvalidKeyError
@@ -70,14 +72,27 @@ def client_from(options: argparse.Namespace) -> Client:
         raise ConfigError(f"{source}: {error}") from error
 
 
-def queue_name(text: str) -> str:
-    """Parse a queue's name. The broker checks it in full; these names would change the request's path."""
-    text = text_from(text)
-    if not text or "/" in text:
-        raise argparse.ArgumentTypeError(
-            "a queue's name is 1 to 80 characters of A-Z a-z 0-9 _ and -, optionally ending in .fifo"
-        )
-    return text
+def name_from(rule: str) -> Callable[[str], str]:
+    """Return a parser of names. The broker checks them in full; those refused here would change the request's path."""
+
+    def parse(text: str) -> str:
+        text = text_from(text)
+        if not text or "/" in text:
+            raise argparse.ArgumentTypeError(rule)
+        return text
+
+    return parse
+
+
+queue_name = name_from("a queue's name is 1 to 80 characters of A-Z a-z 0-9 _ and -, optionally ending in .fifo")
+
+
+def json_or_text(text: str) -> Any:
+    """Parse a value as JSON or, if it is not JSON, take it as text."""
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        return text
 
 
 def count_from(low: int) -> Callable[[str], int]:

@@ -6,6 +6,7 @@ A message could otherwise clear the screen, change the title of the window, or r
 from __future__ import annotations
 
 import io
+import json
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -33,6 +34,11 @@ def print_lines(lines: Iterable[str]) -> None:
     for line in lines:
         print(printable(line) if escape else line)
     sys.stdout.flush()
+
+
+def print_object(value: Any) -> None:
+    """Print an object for people, as JSON on several lines."""
+    print_lines(json.dumps(value, indent=2, ensure_ascii=False).split("\n"))
 
 
 def write_lines(lines: Iterable[bytes]) -> None:

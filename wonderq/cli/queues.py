@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
-from typing import TYPE_CHECKING, Any, cast
-
-import msgspec
+from typing import TYPE_CHECKING, cast
 
 from wonderq.cli.arguments import OK, Subparsers, text_from
-from wonderq.cli.client_options import add_client_command, client_from, count_from, pair_from
-from wonderq.cli.output import print_lines
+from wonderq.cli.client_options import add_client_command, client_from, count_from, json_or_text, pair_from
+from wonderq.cli.output import print_lines, print_object
 from wonderq.model.status import STATUS_BY_NAME
 
 if TYPE_CHECKING:  # the client is loaded by the commands that call a broker, when they run
@@ -46,18 +43,10 @@ def _queue(options: argparse.Namespace) -> int:
             client.queue(name).drop()
             return OK
         # The broker checks names and types: a setting may be newer than this command.
-        settings = cast("QueueSettings", {name: _value(value) for name, value in options.settings})
+        settings = cast("QueueSettings", {name: json_or_text(value) for name, value in options.settings})
         found = client.do((configure(name, settings) if settings else info(name)).as_json())
-    print_lines(json.dumps(found, indent=2, ensure_ascii=False).split("\n"))
+    print_object(found)
     return OK
-
-
-def _value(text: str) -> Any:
-    """Parse a setting as JSON or, if it is not JSON, take it as text."""
-    try:
-        return msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeEncodeError):
-        return text
 
 
 def _add_peek(subparsers: Subparsers) -> None:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import json
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 
 from wonderq.cli.arguments import OK, Subparsers, add_command, text_from
-from wonderq.cli.client_options import add_broker_command, client_from, pair_from, queue_name
-from wonderq.cli.output import print_lines, write_json
+from wonderq.cli.client_options import add_broker_command, client_from, json_or_text, name_from, pair_from
+from wonderq.cli.output import print_lines, print_object, write_json
 from wonderq.terminal import table
 
 if TYPE_CHECKING:  # the client is loaded by the commands that call a broker, when they run
     from wonderq.client.fields import MessageOptions
     from wonderq.client.topics import SubscriptionFields, TopicSettings
+
+
+_topic_name = name_from("the name of a topic is 1 to 256 characters of A-Z a-z 0-9 _ and -, optionally ending in .fifo")
+_subscription_name = name_from("the name of a subscription is 1 to 80 characters of A-Z a-z 0-9 _ and -")
 
 
 def add_to(subparsers: Subparsers) -> None:
@@ -43,17 +46,7 @@ def add_to(subparsers: Subparsers) -> None:
 
 
 def _add_topic(command: argparse.ArgumentParser) -> None:
-    command.add_argument("topic", metavar="TOPIC", type=topic_name, help="name of the topic")
-
-
-def topic_name(text: str) -> str:
-    """Parse the name of a topic. The broker checks it in full; these names would change the request's path."""
-    text = text_from(text)
-    if not text or "/" in text:
-        raise argparse.ArgumentTypeError(
-            "the name of a topic is 1 to 256 characters of A-Z a-z 0-9 _ and -, optionally ending in .fifo"
-        )
-    return text
+    command.add_argument("topic", metavar="TOPIC", type=_topic_name, help="name of the topic")
 
 
 def _add_list(subparsers: Subparsers) -> None:
@@ -83,7 +76,7 @@ def _show(options: argparse.Namespace) -> int:
     with client_from(options) as client:
         topic = client.topic(options.topic)
         found = msgspec.to_builtins(topic.info()) | {"subscriptions": msgspec.to_builtins(topic.subscriptions())}
-    _print_object(found)
+    print_object(found)
     return OK
 
 
@@ -102,9 +95,9 @@ def _add_set(subparsers: Subparsers) -> None:
 
 def _set(options: argparse.Namespace) -> int:
     # The broker checks names and types: a setting may be newer than this command.
-    settings = cast("TopicSettings", {name: _value(value) for name, value in options.settings})
+    settings = cast("TopicSettings", {name: json_or_text(value) for name, value in options.settings})
     with client_from(options) as client:
-        _print_object(msgspec.to_builtins(client.topic(options.topic).configure(**settings)))
+        print_object(msgspec.to_builtins(client.topic(options.topic).configure(**settings)))
     return OK
 
 
@@ -114,7 +107,7 @@ def _add_delete(subparsers: Subparsers) -> None:
         "delete",
         _delete,
         "delete a topic",
-        "Delete a topic and its subscriptions. What was published to it stays in the queues.",
+        "Delete a topic and its subscriptions. Messages that were published to it stay in the queues.",
     )
     _add_topic(command)
 
@@ -136,15 +129,15 @@ def _add_subscribe(subparsers: Subparsers) -> None:
         "docs/TOPICS.md lists the fields.",
     )
     _add_topic(command)
-    command.add_argument("subscription", metavar="NAME", type=queue_name, help="name of the subscription")
+    command.add_argument("subscription", metavar="NAME", type=_subscription_name, help="name of the subscription")
     command.add_argument("fields", metavar="FIELD=VALUE", nargs="*", type=pair_from)
 
 
 def _subscribe(options: argparse.Namespace) -> int:
-    fields = cast("SubscriptionFields", {name: _value(value) for name, value in options.fields})
+    fields = cast("SubscriptionFields", {name: json_or_text(value) for name, value in options.fields})
     with client_from(options) as client:
         made = client.topic(options.topic).subscribe(options.subscription, **fields)
-    _print_object(msgspec.to_builtins(made))
+    print_object(msgspec.to_builtins(made))
     return OK
 
 
@@ -154,10 +147,10 @@ def _add_unsubscribe(subparsers: Subparsers) -> None:
         "unsubscribe",
         _unsubscribe,
         "delete a subscription",
-        "Delete a subscription. What its queue has got stays there.",
+        "Delete a subscription. Messages that its queue has got stay there.",
     )
     _add_topic(command)
-    command.add_argument("subscription", metavar="NAME", type=queue_name, help="name of the subscription")
+    command.add_argument("subscription", metavar="NAME", type=_subscription_name, help="name of the subscription")
 
 
 def _unsubscribe(options: argparse.Namespace) -> int:
@@ -187,7 +180,7 @@ def _message_options(options: argparse.Namespace) -> MessageOptions:
 
 def _number(text: str) -> str | float:
     """Return the value of an attribute: a number if the text is one, because filters tell them apart."""
-    value = _value(text)
+    value = json_or_text(text)
     return value if isinstance(value, int | float) and not isinstance(value, bool) else text
 
 
@@ -242,15 +235,3 @@ def _match(options: argparse.Namespace) -> int:
     rows = [(each.subscription, each.queue, each.reason or "gets the message") for each in found]
     print_lines(table([("subscription", "queue", "outcome"), *rows], texts=3))
     return OK
-
-
-def _value(text: str) -> Any:
-    """Parse a value as JSON or, if it is not JSON, take it as text."""
-    try:
-        return msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeEncodeError):
-        return text
-
-
-def _print_object(value: Any) -> None:
-    print_lines(json.dumps(value, indent=2, ensure_ascii=False).split("\n"))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
 from wonderq.client.async_lanes import TaskLane
-from wonderq.client.calls import Call
+from wonderq.client.calls import PAGE, Call, N
 from wonderq.client.claims import give_back
 from wonderq.client.engine_options import EngineOptions
 from wonderq.client.errors import WonderQError
@@ -86,6 +86,15 @@ class AsyncEngine:
                 self._giving_back.add(giving_back)
                 giving_back.add_done_callback(self._giving_back.discard)
             raise
+
+    async def list_all(self, page: Callable[[str], Call[list[N]]]) -> list[N]:
+        """Return a listing by name. ``page`` returns the call for the page after a name; empty for the first one."""
+        found: list[N] = []
+        while True:
+            more = await self.do(page(found[-1].name if found else ""))
+            found += more
+            if len(more) < PAGE:
+                return found
 
     async def _answer(self, call: Call[Any], poll: Poll | None) -> Answer:
         retries = self.options.retries

@@ -9,7 +9,6 @@ from typing import Unpack
 from wonderq.client import topics
 from wonderq.client.async_engine import AsyncEngine
 from wonderq.client.bodies import Body
-from wonderq.client.calls import PAGE
 from wonderq.client.fields import MessageOptions, given_options
 from wonderq.client.messages import AttributeValue
 from wonderq.client.topics import Match, Published, SubscriptionFields, SubscriptionInfo, TopicInfo, TopicSettings
@@ -78,12 +77,7 @@ class AsyncTopic:
 
     async def subscriptions(self) -> list[SubscriptionInfo]:
         """Return the subscriptions of the queues that the key opens, by name."""
-        found: list[SubscriptionInfo] = []
-        while True:
-            page = await self._engine.do(topics.subscriptions(self.name, found[-1].name if found else ""))
-            found += page
-            if len(page) < PAGE:
-                return found
+        return await self._engine.list_all(lambda after: topics.subscriptions(self.name, after))
 
     async def unsubscribe(self, name: str) -> None:
         """Delete a subscription; see `wonderq.Topic.unsubscribe`."""

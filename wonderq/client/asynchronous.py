@@ -87,12 +87,7 @@ class AsyncClient:
 
     async def queues(self, prefix: str = "") -> list[QueueInfo]:
         """Return settings and statistics of the queues that the key opens, by name; only those with a prefix."""
-        found: list[QueueInfo] = []
-        while True:
-            page = await self.do(administration.queues(prefix, found[-1].name if found else ""))
-            found += page
-            if len(page) < calls.PAGE:
-                return found
+        return await self._engine.list_all(lambda after: administration.queues(prefix, after))
 
     # Topics
 
@@ -102,12 +97,7 @@ class AsyncClient:
 
     async def topics(self) -> list[TopicInfo]:
         """Return the topics that the key opens, by name."""
-        found: list[TopicInfo] = []
-        while True:
-            page = await self.do(topics.topics(found[-1].name if found else ""))
-            found += page
-            if len(page) < calls.PAGE:
-                return found
+        return await self._engine.list_all(topics.topics)
 
     # Messages of several queues
 

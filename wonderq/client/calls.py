@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -18,9 +18,18 @@ from wonderq.client.results import Produced, Results, errors_of
 
 T = TypeVar("T")
 M = TypeVar("M", bound=Contents)
+N = TypeVar("N", bound="Named")
 
-#: Messages or queues that a listing asks for at a time.
+#: Messages, queues or others that a listing asks for at a time.
 PAGE = 1000
+
+
+class Named(Protocol):
+    """An item of a listing by name."""
+
+    @property
+    def name(self) -> str:
+        """Name of the item."""
 
 
 @dataclass(frozen=True, slots=True)

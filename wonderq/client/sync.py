@@ -104,12 +104,7 @@ class Client:
 
     def queues(self, prefix: str = "") -> list[QueueInfo]:
         """Return settings and statistics of the queues that the key opens, by name; only those with a prefix."""
-        found: list[QueueInfo] = []
-        while True:
-            page = self.do(administration.queues(prefix, found[-1].name if found else ""))
-            found += page
-            if len(page) < calls.PAGE:
-                return found
+        return self._engine.list_all(lambda after: administration.queues(prefix, after))
 
     # Topics
 
@@ -119,12 +114,7 @@ class Client:
 
     def topics(self) -> list[TopicInfo]:
         """Return the topics that the key opens, by name."""
-        found: list[TopicInfo] = []
-        while True:
-            page = self.do(topics.topics(found[-1].name if found else ""))
-            found += page
-            if len(page) < calls.PAGE:
-                return found
+        return self._engine.list_all(topics.topics)
 
     # Messages of several queues
 

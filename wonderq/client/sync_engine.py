@@ -6,11 +6,11 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from wonderq.client.calls import Call
+from wonderq.client.calls import PAGE, Call, N
 from wonderq.client.claims import give_back
 from wonderq.client.engine_options import EngineOptions
 from wonderq.client.errors import WonderQError
@@ -61,6 +61,15 @@ class Engine:
             with suppress(WonderQError, RuntimeError):
                 self._drive(give_back(call, self.options.retries))
             raise
+
+    def list_all(self, page: Callable[[str], Call[list[N]]]) -> list[N]:
+        """Return a listing by name. ``page`` returns the call for the page after a name; empty for the first one."""
+        found: list[N] = []
+        while True:
+            more = self.do(page(found[-1].name if found else ""))
+            found += more
+            if len(more) < PAGE:
+                return found
 
     def _answer(self, call: Call[Any], poll: Poll | None) -> Answer:
         retries = self.options.retries

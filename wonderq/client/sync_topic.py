@@ -8,7 +8,6 @@ from typing import Unpack
 
 from wonderq.client import topics
 from wonderq.client.bodies import Body
-from wonderq.client.calls import PAGE
 from wonderq.client.fields import MessageOptions, given_options
 from wonderq.client.messages import AttributeValue
 from wonderq.client.sync_engine import Engine
@@ -100,15 +99,10 @@ class Topic:
 
     def subscriptions(self) -> list[SubscriptionInfo]:
         """Return the subscriptions of the queues that the key opens, by name."""
-        found: list[SubscriptionInfo] = []
-        while True:
-            page = self._engine.do(topics.subscriptions(self.name, found[-1].name if found else ""))
-            found += page
-            if len(page) < PAGE:
-                return found
+        return self._engine.list_all(lambda after: topics.subscriptions(self.name, after))
 
     def unsubscribe(self, name: str) -> None:
-        """Delete a subscription. What its queue has got stays there.
+        """Delete a subscription. Messages that its queue has got stay there.
 
         Raises:
             NotFound: there is none with this name.
@@ -130,7 +124,7 @@ class Topic:
         return self._engine.do(topics.info(self.name))
 
     def drop(self) -> None:
-        """Delete the topic and its subscriptions. What was published stays in the queues.
+        """Delete the topic and its subscriptions. Messages that were published stay in the queues.
 
         Raises:
             NotFound: the topic does not exist.

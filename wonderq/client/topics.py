@@ -61,13 +61,13 @@ class Published(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Match(msgspec.Struct, frozen=True):
-    """What a publish would do with one subscription."""
+    """The effect that a publish would have on one subscription."""
 
     subscription: str
     queue: str
     matches: bool
     reason: str
-    """Why its queue would not get the message; empty if it would."""
+    """The reason why its queue would not get the message; empty if it would."""
 
 
 class TopicSettings(TypedDict, total=False):

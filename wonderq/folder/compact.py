@@ -18,6 +18,7 @@ from wonderq.folder.replay import explain_unreadable
 from wonderq.state import record
 from wonderq.state.replay import replay_log
 from wonderq.state.state import State, queue_record
+from wonderq.state.topics import subscription_record, topic_record
 from wonderq_storage import DEFAULT_SEGMENT_BYTES, CorruptLogError, FileCheckpoints, FileLog, frame
 
 #: Segments are allocated as a whole, so small segments waste little space. But each is an open file, so a large log
@@ -107,7 +108,11 @@ def _longest_record_bytes(state: State) -> int:
 def _rewritten_bytes(state: State) -> int:
     """Return the size of the records that a compaction writes for a state."""
     size = len(record.encode(record.Identity(record.IDENTITY, state.last_ms, state.key or b"", state.next_queue)))
-    size += state.subscription_bytes - state.shared.saved_bytes
+    size -= state.shared.saved_bytes
+    for topic in state.topics.values():
+        size += len(record.encode(topic_record(topic, topic.settings, state.last_ms)))
+        for each in topic.subscriptions.values():
+            size += len(record.encode(subscription_record(topic, each, state.last_ms)))
     for queue in state.queues.values():
         size += len(record.encode(queue_record(queue, queue.settings, state.last_ms))) + queue.messages.bytes
         for views in queue.messages.walk(_CHUNK_MESSAGES):

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +20,7 @@ from wonderq.model.messages import Message
 from wonderq.model.status import CLAIMED, DELAYED, STATUS_NAMES
 from wonderq.model.times import iso_time
 from wonderq.model.topics import as_delivered, write_envelope
-from wonderq.rest.objects import message_object, settings_object
+from wonderq.rest.objects import message_object, settings_object, subscription_fields, topic_settings_object
 from wonderq.state import record
 from wonderq.state.page import MessageView
 from wonderq.state.replay import replay_log
@@ -69,33 +68,17 @@ def export(folder: Path) -> Iterator[_Object]:
 
 def _topic(state: State, topic: Topic) -> Iterator[_Object]:
     """Yield a topic, followed by its subscriptions."""
-    settings = topic.settings
     yield {
         "type": "topic",
         "topic": topic.name,
-        "content_deduplication": settings.content_deduplication,
-        "deduplication_window": settings.deduplication_window_ms / 1000,
-        "tags": settings.tags,
-        "sns": settings.sns,
+        **topic_settings_object(topic.settings),
+        "sns": topic.settings.sns,
         "created_at": iso_time(topic.created_ms),
     }
-    for name, each in sorted(topic.subscriptions.items()):
+    for _, each in sorted(topic.subscriptions.items()):
         queue = state.find(each.queue)
         if queue is not None:
-            yield {
-                "type": "subscription",
-                "topic": topic.name,
-                "subscription": name,
-                "queue": queue.name,
-                "raw": each.raw,
-                "filter": json.loads(each.filter) if each.filter else None,
-                "filter_scope": each.filter_scope,
-                "dead_letter_queue": each.dead_letter_queue,
-                "paused": each.paused,
-                "when_full": each.when_full,
-                "sns": each.sns,
-                "created_at": iso_time(each.created_ms),
-            }
+            yield {"type": "subscription", **subscription_fields(each, topic.name, queue.name), "sns": each.sns}
 
 
 def _messages(state: State, queue: Queue, bodies: _Bodies, now_ms: int) -> Iterator[_Object]:

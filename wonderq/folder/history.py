@@ -109,10 +109,9 @@ class History:
                 yield "published", {"topic": read.topic, "bytes": len(self._entry), **delayed}
 
     def _restated(self, read: record.Restate) -> Iterator[tuple[str, dict[str, Any]]]:
-        for queue, _, _, runs, produced_ms, claims in read.parts:
-            if queue == self._queue and _in_runs(self._sequence, runs):
-                fields = read.at_ms, queue, (), runs, produced_ms, (), claims, b""
-                yield from self._rewritten(record.Update(record.UPDATE, *fields), self._entry_in(read))
+        for part in map(record.Part._make, read.parts):
+            if part.queue == self._queue and _in_runs(self._sequence, part.runs):
+                yield from self._rewritten(part, self._entry_in(read))
 
     def _updated(self, read: record.Update) -> Iterator[tuple[str, dict[str, Any]]]:
         for sequence, status, due_ms, *_ in read.changes:
@@ -124,18 +123,17 @@ class History:
         if _in_runs(self._sequence, read.runs):
             yield from self._rewritten(read, self._entry_in(read))
 
-    def _rewritten(self, read: record.Update, entry: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
-        if _in_runs(self._sequence, read.runs):
-            pristine = MessageState(self._sequence, WAITING, 0, 0, 0, 0)
-            states = {each.sequence: each for each in (MessageState(*claim) for claim in read.claims)}
-            state = states.get(self._sequence, pristine)
-            known = self._entry, self._status, self._receives, self._token
-            is_same = not self._status or known == (entry, state.status, state.receives, state.token)
-            self._entry, self._receives, self._token = entry, state.receives, state.token
-            self._set(state.status, state.due_ms)
-            what = "rewritten" if is_same else "updated"
-            produced = {"produced_at_ms": self._produced_ms(read)} if is_same else {}
-            yield what, {"bytes": len(entry), "receive_count": state.receives, **produced, **self._claim()}
+    def _rewritten(self, read: record.Update | record.Part, entry: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
+        pristine = MessageState(self._sequence, WAITING, 0, 0, 0, 0)
+        states = {each.sequence: each for each in (MessageState(*claim) for claim in read.claims)}
+        state = states.get(self._sequence, pristine)
+        known = self._entry, self._status, self._receives, self._token
+        is_same = not self._status or known == (entry, state.status, state.receives, state.token)
+        self._entry, self._receives, self._token = entry, state.receives, state.token
+        self._set(state.status, state.due_ms)
+        what = "rewritten" if is_same else "updated"
+        produced = {"produced_at_ms": self._produced_ms(read)} if is_same else {}
+        yield what, {"bytes": len(entry), "receive_count": state.receives, **produced, **self._claim()}
 
     def _claim(self) -> dict[str, Any]:
         if self._status == CLAIMED:
@@ -148,7 +146,7 @@ class History:
     def _receipt(self) -> str:
         return self._ids.receipt(self._queue, self._sequence, self._token)
 
-    def _produced_ms(self, read: record.Update) -> int:
+    def _produced_ms(self, read: record.Update | record.Part) -> int:
         return dict(zip(record.from_runs(read.runs), read.produced_ms, strict=True))[self._sequence]
 
     def _entry_in(self, read: Record) -> bytes:

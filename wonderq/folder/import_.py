@@ -27,11 +27,10 @@ from wonderq.folder.lock import FolderError, locked, segment_numbers
 from wonderq.folder.replay import explain_unreadable
 from wonderq.model.errors import BrokerError
 from wonderq.model.limits import ESCAPED_BYTES, MAX_MESSAGE_BYTES, Limits
-from wonderq.model.times import to_ms
 from wonderq.rest.field_types import Group, Priority, Traceparent, Tracestate
 from wonderq.rest.schemas import Attributes, NewMessage, PutQueue, given
 from wonderq.rest.topic_schemas import PutSubscription, PutTopic
-from wonderq.rest.values import new_message, settings_of
+from wonderq.rest.values import new_message, settings_of, topic_settings_of
 from wonderq_storage import FileCheckpoints, FileLog
 from wonderq_storage.recovery import wall_clock_ms
 
@@ -119,10 +118,9 @@ class _FolderTarget:
         self.imported = True
 
     def put_topic(self, line: _TopicLine) -> None:
-        fields = _fields_of(line, "topic")
-        if "deduplication_window" in fields:
-            fields["deduplication_window_ms"] = to_ms(fields.pop("deduplication_window"))
-        self._broker.topics.put(line.topic, **fields)
+        settings = topic_settings_of(line)
+        del settings["topic"]
+        self._broker.topics.put(line.topic, **settings)
         self.imported = True
 
     def subscribe(self, line: _SubscriptionLine) -> None:

@@ -121,23 +121,17 @@ class _ResettingBroker(Broker):
             case record.Update():
                 produced_ms, claims = self._reset_messages(each.runs, each.produced_ms, each.claims, each.at_ms)
                 return each._replace(produced_ms=produced_ms, claims=claims)
-            case record.DefineQueue():
+            case record.DefineQueue() | record.DefineTopic():
                 return each._replace(created_ms=min(each.created_ms, each.at_ms))
-            case record.Dedup():
-                queue = state.find(each.queue)
-                window_ms = queue.settings.deduplication_window_ms if queue else DEDUPLICATION_WINDOW_MS
+            case record.Dedup() | record.Publish():
+                holder = state.find(each.queue) if isinstance(each, record.Dedup) else state.find_topic(each.topic)
+                window_ms = holder.settings.deduplication_window_ms if holder else DEDUPLICATION_WINDOW_MS
                 return each._replace(rows=[self._reset_key(row, each.at_ms, window_ms) for row in each.rows])
             case record.Restate():
                 return each._replace(parts=[self._reset_part(part, each.at_ms) for part in each.parts])
-            case record.DefineTopic():
-                return each._replace(created_ms=min(each.created_ms, each.at_ms))
             case record.Subscribe() if each.value is not None:
                 created_ms = min(each.value["created_ms"], each.at_ms)
                 return each._replace(value={**each.value, "created_ms": created_ms})
-            case record.Publish():
-                topic = state.find_topic(each.topic)
-                window_ms = topic.settings.deduplication_window_ms if topic else DEDUPLICATION_WINDOW_MS
-                return each._replace(rows=[self._reset_key(row, each.at_ms, window_ms) for row in each.rows])
             case record.Metadata() if each.value is not None:
                 return each._replace(value=_reset_metadata(each.namespace, each.value, each.at_ms))
         return each

@@ -1,4 +1,4 @@
-"""Topics: what is published to one goes to the queues of its subscriptions."""
+"""Topics: the queues of its subscriptions get the messages that are published to one."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 WhenFull = Literal["fail", "skip"]
 WHEN_FULL: tuple[WhenFull, ...] = get_args(WhenFull)
-"""What happens if the queue of a subscription refuses a message: the publish fails, or the queue is passed over."""
+"""The effect if the queue of a subscription refuses a message: the publish fails, or the queue is passed over."""
 
 
 def check_topic_name(name: str) -> None:
@@ -112,7 +112,7 @@ class Subscription:
     dead_letter_queue: str = ""
     """Queue that gets the messages that the queue refuses, if `when_full` is ``skip``; empty for none."""
     paused: bool = False
-    """Whether the queue gets nothing. What is published meanwhile passes by."""
+    """Whether the queue gets nothing. Messages that are published meanwhile pass by."""
     when_full: WhenFull = "fail"
     sns: Mapping[str, str] = field(default_factory=dict)
     """Subscription attributes that exist in the SNS API only."""
@@ -215,7 +215,7 @@ class TopicInfo(NamedTuple):
 
 
 class Match(NamedTuple):
-    """What a publish would do with one subscription."""
+    """The effect that a publish would have on one subscription."""
 
     subscription: str
     queue: str
@@ -229,7 +229,7 @@ PUBLISHED_HEADER = "published"
 
 
 class Published(NamedTuple):
-    """Where a message was published, as the head of its entry has it."""
+    """The origin of a published message, as the head of its entry has it."""
 
     topic: str
     id: str

@@ -49,8 +49,18 @@ Delivery is at least once: if you do not delete a message before its claim ends,
 _ALTERNATIVES = ("visibility_timeout", "delay", "backoff", "bury")
 _EXCLUDING: _Object = {"not": {"anyOf": [{"required": list(pair)} for pair in combinations(_ALTERNATIVES, 2)]}}
 
-#: Fields of a message that cannot stand beside a batch.
-_OF_A_MESSAGE = ("deliver_at", "attributes", "group", "priority", "traceparent", "tracestate")
+
+def _one_or_batch(*more: str) -> list[_Object]:
+    """Return the forms of a request: a message, or a batch, beside which ``more`` fields of a message cannot stand."""
+    beside = ("message", *schemas.OF_ONE_MESSAGE, *more)
+    return [
+        {
+            "required": ["message"],
+            "not": {"anyOf": [{"required": ["messages"]}, {"required": ["delay", "deliver_at"]}]},
+        },
+        {"required": ["messages"], "not": {"anyOf": [{"required": [name]} for name in beside]}},
+    ]
+
 
 _NUMBER = r"^[+-]?([0-9]{1,128}(\.[0-9]{0,128})?|\.[0-9]{1,128})([eE][+-]?[0-9]{1,3})?$"
 _BASE64 = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
@@ -59,16 +69,7 @@ _BASE64 = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 _MORE: dict[str, _Object] = {
     "Produce": {
         "dependentRequired": {"producer_id": ["request_number"], "request_number": ["producer_id"]},
-        "oneOf": [
-            {
-                "required": ["message"],
-                "not": {"anyOf": [{"required": ["messages"]}, {"required": ["delay", "deliver_at"]}]},
-            },
-            {
-                "required": ["messages"],
-                "not": {"anyOf": [{"required": [name]} for name in ("message", *_OF_A_MESSAGE)]},
-            },
-        ],
+        "oneOf": _one_or_batch(),
     },
     "DeleteBatch": {"oneOf": [{"required": ["ids"]}, {"required": ["receipts"]}]},
     "TypedAttribute": {
@@ -78,18 +79,7 @@ _MORE: dict[str, _Object] = {
             {"properties": {"type": {"pattern": "^Binary"}, "value": {"pattern": _BASE64}}},
         ]
     },
-    "Publish": {
-        "oneOf": [
-            {
-                "required": ["message"],
-                "not": {"anyOf": [{"required": ["messages"]}, {"required": ["delay", "deliver_at"]}]},
-            },
-            {
-                "required": ["messages"],
-                "not": {"anyOf": [{"required": [name]} for name in ("message", *_OF_A_MESSAGE, "subject")]},
-            },
-        ],
-    },
+    "Publish": {"oneOf": _one_or_batch("subject")},
     "NewPublication": {"not": {"required": ["delay", "deliver_at"]}},
     "MatchedMessage": {"not": {"required": ["delay", "deliver_at"]}},
     "NewMessage": {"not": {"required": ["delay", "deliver_at"]}},

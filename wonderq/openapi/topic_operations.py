@@ -77,12 +77,12 @@ class Publications(Struct):
 
 
 class Match(Struct):
-    """What a publish would do with one subscription."""
+    """The effect that a publish would have on one subscription."""
 
     subscription: str
     queue: str
     matches: bool
-    reason: Annotated[str, Meta(description="Why the queue would not get the message; empty if it would.")]
+    reason: Annotated[str, Meta(description="The reason why the queue would not get the message; empty if it would.")]
 
 
 _TOPIC = {

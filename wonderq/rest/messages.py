@@ -27,9 +27,11 @@ from wonderq.rest.resource import Resource
 from wonderq.rest.values import (
     Trace,
     change_of,
+    check_batch_fields,
     finished_of,
     idempotency_key_of,
     new_message,
+    of_batch,
     sendable,
     set_ms,
     set_value,
@@ -83,7 +85,7 @@ class Produce(Resource):
             value = self._produce_one(queue, body.message, body, trace, number)
         else:
             self.broker.limits.check_entries(len(body.messages))
-            _check_batch_fields(body)
+            check_batch_fields(body)
             value = self._produce_batch(queue, body.messages, body, trace, number)
         render(req, resp, {**value, "status": "unprocessed", "statusCode": 201}, 201)
 
@@ -101,8 +103,7 @@ class Produce(Resource):
         trace: Trace,
         number: RequestNumber | None,
     ) -> dict[str, Any]:
-        delay_ms, key = set_ms(body.delay), body.idempotency_key
-        if not trace and delay_ms is None and isinstance(key, UnsetType):
+        if not trace and body.delay is UNSET and body.idempotency_key is UNSET:
             if are_bodies(messages):  # most batches
                 return _sent_object(self.broker.send(queue, messages, number))
             new = [each if isinstance(each, str) else sendable(each.message, each, trace) for each in messages]
@@ -114,31 +115,11 @@ class Produce(Resource):
                 if isinstance(each, str)
                 else new_message(each.message, each, trace)
             )
-            if message.delay_ms is None and message.deliver_at_ms is None:
-                message = message._replace(delay_ms=delay_ms)
-            if not isinstance(key, UnsetType) and not message.key:
-                message = message._replace(key=f"{key}/{index}", key_of_batch=True)
-            complete.append(message)
+            complete.append(of_batch(message, index, body))
         return _sent_object(self.broker.send(queue, complete, number))
 
 
 _NO_FIELDS = schemas.MessageFields()
-
-
-def _check_batch_fields(body: schemas.Produce) -> None:
-    """Reject fields of a single message beside ``messages``: they would apply to none.
-
-    Raises:
-        RequestError: such a field was given.
-    """
-    for name in ("message", "deliver_at", "attributes", "group", "priority", "traceparent", "tracestate"):
-        if getattr(body, name) is not UNSET:
-            text = (
-                f"Give {name} with each of the messages"
-                if name != "message"
-                else "Give either message or messages, not both"
-            )
-            raise RequestError(400, "ambiguous_request", f"{text}.", "messages" if name == "message" else name)
 
 
 def _request_number(body: schemas.Produce) -> RequestNumber | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from base64 import b64encode
 from dataclasses import fields
@@ -14,6 +15,7 @@ from wonderq.model.envelope import Envelope
 from wonderq.model.messages import Message, QueueInfo
 from wonderq.model.settings import QueueSettings
 from wonderq.model.times import iso_time
+from wonderq.model.topics import Subscription, SubscriptionInfo, TopicInfo, TopicSettings
 
 #: Integers that every JSON parser represents exactly.
 _WHOLE_NUMBER = re.compile(r"0|-?[1-9]\d{0,14}")
@@ -28,6 +30,48 @@ def settings_object(settings: QueueSettings) -> dict[str, Any]:
         name.removesuffix("_ms"): getattr(settings, name) / 1000 if name.endswith("_ms") else getattr(settings, name)
         for name in SETTINGS
     }
+
+
+def topic_settings_object(settings: TopicSettings) -> dict[str, Any]:
+    """Return a topic's settings, with durations in seconds."""
+    return {
+        "content_deduplication": settings.content_deduplication,
+        "deduplication_window": settings.deduplication_window_ms / 1000,
+        "tags": settings.tags,
+    }
+
+
+def topic_object(info: TopicInfo) -> dict[str, Any]:
+    """Return a topic as clients see it."""
+    return {
+        "topic": info.name,
+        "settings": topic_settings_object(info.settings),
+        "created_at": iso_time(info.created_ms),
+        "subscriptions": info.subscriptions,
+        "published": info.published,
+    }
+
+
+def subscription_fields(subscription: Subscription, topic: str, queue: str) -> dict[str, Any]:
+    """Return a subscription of a topic to a queue as clients see it, without its counters."""
+    return {
+        "subscription": subscription.name,
+        "topic": topic,
+        "queue": queue,
+        "raw": subscription.raw,
+        "filter": json.loads(subscription.filter) if subscription.filter else None,
+        "filter_scope": subscription.filter_scope,
+        "dead_letter_queue": subscription.dead_letter_queue,
+        "paused": subscription.paused,
+        "when_full": subscription.when_full,
+        "created_at": iso_time(subscription.created_ms),
+    }
+
+
+def subscription_object(info: SubscriptionInfo) -> dict[str, Any]:
+    """Return a subscription as clients see it."""
+    found = subscription_fields(info.subscription, info.topic, info.queue)
+    return {**found, "delivered": info.delivered, "skipped": info.skipped}
 
 
 def queue_object(info: QueueInfo) -> dict[str, Any]:

@@ -47,8 +47,8 @@ from wonderq.rest.field_types import (
 )
 
 
-def _range_of(setting: str, description: str) -> Meta:
-    """Return the range of a queue's setting; for one in ms, in seconds."""
+def range_of(setting: str, description: str) -> Meta:
+    """Return the range of a setting of a queue or topic; for one in ms, in seconds."""
     least, most = RANGES[setting]
     unit = 1000 if setting.endswith("_ms") else 1
     return Meta(ge=least // unit, le=most // unit, description=description)
@@ -123,6 +123,10 @@ class Produce(MessageFields, kw_only=True):
     ) = UNSET
     producer_id: ProducerId | UnsetType = UNSET
     request_number: RequestNumber | UnsetType = UNSET
+
+
+OF_ONE_MESSAGE = ("deliver_at", "attributes", "group", "priority", "traceparent", "tracestate")
+"""Fields of a message that cannot stand beside a batch."""
 
 
 class NextMessage(NewMessage, kw_only=True):
@@ -356,7 +360,7 @@ class PutQueue(Body):
     retention: (
         Annotated[
             float,
-            _range_of(
+            range_of(
                 "retention_ms",
                 "Maximum age of a message, in seconds; older messages are deleted in any status. 0: no limit.",
             ),
@@ -364,20 +368,20 @@ class PutQueue(Body):
         | UnsetType
     ) = UNSET
     max_messages: (
-        Annotated[int, _range_of("max_messages", "Maximum number of messages in the queue. 0: no limit.")] | UnsetType
+        Annotated[int, range_of("max_messages", "Maximum number of messages in the queue. 0: no limit.")] | UnsetType
     ) = UNSET
     max_bytes: (
-        Annotated[int, _range_of("max_bytes", "Maximum size of all messages in the queue, in bytes. 0: no limit.")]
+        Annotated[int, range_of("max_bytes", "Maximum size of all messages in the queue, in bytes. 0: no limit.")]
         | UnsetType
     ) = UNSET
     max_message_bytes: (
-        Annotated[int, _range_of("max_message_bytes", "Maximum size of a message, in bytes. 0: the broker's limit.")]
+        Annotated[int, range_of("max_message_bytes", "Maximum size of a message, in bytes. 0: the broker's limit.")]
         | UnsetType
     ) = UNSET
     max_receives: (
         Annotated[
             int,
-            _range_of(
+            range_of(
                 "max_receives", "Maximum number of claims of a message before it becomes a dead letter. 0: no limit."
             ),
         ]
@@ -404,7 +408,7 @@ class PutQueue(Body):
         | UnsetType
     ) = UNSET
     deduplication_window: (
-        Annotated[float, _range_of("deduplication_window_ms", "Time that keys are remembered, in seconds.")] | UnsetType
+        Annotated[float, range_of("deduplication_window_ms", "Time that keys are remembered, in seconds.")] | UnsetType
     ) = UNSET
     deduplication_per_group: (
         Annotated[
@@ -413,24 +417,24 @@ class PutQueue(Body):
         | UnsetType
     ) = UNSET
     max_in_flight: (
-        Annotated[int, _range_of("max_in_flight", "Maximum number of claimed messages. 0: no limit.")] | UnsetType
+        Annotated[int, range_of("max_in_flight", "Maximum number of claimed messages. 0: no limit.")] | UnsetType
     ) = UNSET
     max_in_flight_per_group: (
         Annotated[
-            int, _range_of("max_in_flight_per_group", "Maximum number of claimed messages of a group. 0: no limit.")
+            int, range_of("max_in_flight_per_group", "Maximum number of claimed messages of a group. 0: no limit.")
         ]
         | UnsetType
     ) = UNSET
     max_claims_per_second: (
         Annotated[
-            int, _range_of("max_claims_per_second", "Maximum number of messages delivered per second. 0: no limit.")
+            int, range_of("max_claims_per_second", "Maximum number of messages delivered per second. 0: no limit.")
         ]
         | UnsetType
     ) = UNSET
     max_claims_per_second_per_group: (
         Annotated[
             int,
-            _range_of(
+            range_of(
                 "max_claims_per_second_per_group",
                 "Maximum number of messages of a group delivered per second. 0: no limit.",
             ),

@@ -8,10 +8,9 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from wonderq.model.filters import Scope
 from wonderq.model.queue_names import QUEUE_NAME_PATTERN
-from wonderq.model.settings import RANGES
 from wonderq.model.topics import MAX_SUBJECT_CHARACTERS, WhenFull
 from wonderq.rest.field_types import QueueName, Text
-from wonderq.rest.schemas import Body, MessageFields
+from wonderq.rest.schemas import Body, MessageFields, range_of
 
 Subject = Annotated[
     str,
@@ -97,11 +96,7 @@ class PutTopic(Body):
     deduplication_window: (
         Annotated[
             float,
-            Meta(
-                ge=RANGES["deduplication_window_ms"][0] // 1000,
-                le=RANGES["deduplication_window_ms"][1] // 1000,
-                description="Time for which the topic remembers an idempotency key, in seconds.",
-            ),
+            range_of("deduplication_window_ms", "Time for which the topic remembers an idempotency key, in seconds."),
         ]
         | UnsetType
     ) = UNSET
@@ -135,7 +130,10 @@ class PutSubscription(Body):
     ) = UNSET
     filter: Filter | UnsetType = UNSET
     filter_scope: (
-        Annotated[Scope, Meta(description="What the filter is about: the attributes, or the text, which is JSON then.")]
+        Annotated[
+            Scope,
+            Meta(description="Part of a message that the filter is about: the attributes, or the text, which is JSON."),
+        ]
         | UnsetType
     ) = UNSET
     dead_letter_queue: (
@@ -158,7 +156,7 @@ class PutSubscription(Body):
             WhenFull,
             Meta(
                 description=(
-                    "What happens if the queue refuses a message, because it is full or draining or the message is too "
+                    "The effect if the queue refuses a message, because it is full or draining or the message is too "
                     "large for it. `fail`: the publish is refused. `skip`: the other queues get the message."
                 )
             ),

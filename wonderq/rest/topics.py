@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import falcon
@@ -10,14 +9,22 @@ from msgspec import UNSET, UnsetType
 
 from wonderq.httpd.errors import RequestError
 from wonderq.model.masks import Mask
-from wonderq.model.messages import NewMessage
-from wonderq.model.times import iso_time, to_ms
-from wonderq.model.topics import Publication, PublishResult, SubscriptionInfo, TopicInfo
+from wonderq.model.topics import Publication, PublishResult, SubscriptionInfo
 from wonderq.rest import schemas, topic_schemas
 from wonderq.rest.bodies import read_body, read_optional_body, read_query, render
 from wonderq.rest.masks import hide, mask_of
+from wonderq.rest.objects import subscription_object, topic_object
 from wonderq.rest.resource import Resource
-from wonderq.rest.values import Trace, idempotency_key_of, new_message, set_ms, set_value, trace_of
+from wonderq.rest.values import (
+    Trace,
+    check_batch_fields,
+    idempotency_key_of,
+    new_message,
+    of_batch,
+    set_value,
+    topic_settings_of,
+    trace_of,
+)
 
 
 class TopicCollection(Resource):
@@ -38,10 +45,8 @@ class TopicResource(Resource):
         render(req, resp, topic_object(self.broker.topics.get(topic)))
 
     def on_put(self, req: falcon.Request, resp: falcon.Response, topic: str) -> None:
-        given = schemas.given(read_optional_body(req, topic_schemas.PutTopic, self.broker.limits))
-        if "deduplication_window" in given:
-            given["deduplication_window_ms"] = to_ms(given.pop("deduplication_window"))
-        info, created = self.broker.topics.put(topic, **given)
+        body = read_optional_body(req, topic_schemas.PutTopic, self.broker.limits)
+        info, created = self.broker.topics.put(topic, **topic_settings_of(body))
         render(req, resp, topic_object(info), 201 if created else 200)
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, topic: str) -> None:
@@ -94,7 +99,7 @@ class Publish(Resource):
             render(req, resp, _result_object(result), 201)
             return
         self.broker.limits.check_entries(len(body.messages))
-        _check_batch_fields(body)
+        check_batch_fields(body, "subject")
         publications = [_of_batch(index, each, body, trace) for index, each in enumerate(body.messages)]
         results = self.broker.topics.publish(topic, publications)
         render(req, resp, {"results": [_result_object(each) for each in results]}, 201)
@@ -123,51 +128,16 @@ _NO_FIELDS = topic_schemas.PublishFields()
 def _of_batch(
     index: int, given: str | topic_schemas.NewPublication, body: topic_schemas.Publish, trace: Trace
 ) -> Publication:
-    """Return a message of a batch. The delay and the key beside the batch are those of messages without their own."""
     if isinstance(given, str):
         publication = _publication(given, _NO_FIELDS, trace)
     else:
         publication = _publication(given.message, given, trace)
-    message: NewMessage = publication.message
-    if message.delay_ms is None and message.deliver_at_ms is None:
-        message = message._replace(delay_ms=set_ms(body.delay))
-    if not isinstance(body.idempotency_key, UnsetType) and not message.key:
-        message = message._replace(key=f"{body.idempotency_key}/{index}", key_of_batch=True)
-    return publication._replace(message=message)
-
-
-def _check_batch_fields(body: topic_schemas.Publish) -> None:
-    """Reject fields of a single message beside ``messages``: they would apply to none.
-
-    Raises:
-        RequestError: such a field was given.
-    """
-    if body.message is not UNSET:
-        raise RequestError(400, "ambiguous_request", "Give either message or messages, not both.", "messages")
-    for name in ("deliver_at", "attributes", "group", "priority", "traceparent", "tracestate", "subject"):
-        if getattr(body, name) is not UNSET:
-            raise RequestError(400, "ambiguous_request", f"Give {name} with each of the messages.", name)
+    return publication._replace(message=of_batch(publication.message, index, body))
 
 
 def _result_object(result: PublishResult) -> dict[str, Any]:
     value: dict[str, Any] = {"id": result.id, "queues": result.queues, "skipped": result.skipped}
     return value | ({"duplicate": True} if result.is_duplicate else {})
-
-
-def topic_object(info: TopicInfo) -> dict[str, Any]:
-    """Return a topic as clients see it."""
-    settings = info.settings
-    return {
-        "topic": info.name,
-        "settings": {
-            "content_deduplication": settings.content_deduplication,
-            "deduplication_window": settings.deduplication_window_ms / 1000,
-            "tags": settings.tags,
-        },
-        "created_at": iso_time(info.created_ms),
-        "subscriptions": info.subscriptions,
-        "published": info.published,
-    }
 
 
 def _shown(req: falcon.Request, info: SubscriptionInfo) -> dict[str, Any]:
@@ -192,22 +162,3 @@ def _hide_in(mask: Mask, value: Any) -> Any:
     text = repr(value)
     hidden = hide(mask, text)
     return value if hidden == text else hidden
-
-
-def subscription_object(info: SubscriptionInfo) -> dict[str, Any]:
-    """Return a subscription as clients see it."""
-    found = info.subscription
-    return {
-        "subscription": found.name,
-        "topic": info.topic,
-        "queue": info.queue,
-        "raw": found.raw,
-        "filter": json.loads(found.filter) if found.filter else None,
-        "filter_scope": found.filter_scope,
-        "dead_letter_queue": found.dead_letter_queue,
-        "paused": found.paused,
-        "when_full": found.when_full,
-        "created_at": iso_time(found.created_ms),
-        "delivered": info.delivered,
-        "skipped": info.skipped,
-    }

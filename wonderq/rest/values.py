@@ -22,7 +22,7 @@ from wonderq.model.masks import Mask
 from wonderq.model.messages import MAX_NAME_CHARACTERS, Change, Message, NewMessage, new_tuple
 from wonderq.model.status import STATUS_BY_NAME
 from wonderq.model.times import Period, to_ms
-from wonderq.rest import schemas
+from wonderq.rest import schemas, topic_schemas
 from wonderq.rest.masks import hide_message
 from wonderq.rest.objects import SETTINGS
 from wonderq.runtime.fibers import took
@@ -124,6 +124,28 @@ def new_message(text: str, body: schemas.MessageFields, trace: Trace) -> NewMess
         set_value(body.priority) or 0,
         set_value(body.idempotency_key) or "",
     )
+
+
+def of_batch(message: NewMessage, index: int, body: schemas.MessageFields) -> NewMessage:
+    """Return a message of a batch. The delay and the key beside the batch are those of messages without their own."""
+    if message.delay_ms is None and message.deliver_at_ms is None:
+        message = message._replace(delay_ms=set_ms(body.delay))
+    if not isinstance(body.idempotency_key, UnsetType) and not message.key:
+        message = message._replace(key=f"{body.idempotency_key}/{index}", key_of_batch=True)
+    return message
+
+
+def check_batch_fields(body: schemas.Produce | topic_schemas.Publish, *more: str) -> None:
+    """Reject fields of a single message beside ``messages``, ``more`` included: they would apply to none.
+
+    Raises:
+        RequestError: such a field was given.
+    """
+    if body.message is not UNSET:
+        raise RequestError(400, "ambiguous_request", "Give either message or messages, not both.", "messages")
+    for name in (*schemas.OF_ONE_MESSAGE, *more):
+        if getattr(body, name) is not UNSET:
+            raise RequestError(400, "ambiguous_request", f"Give {name} with each of the messages.", name)
 
 
 def attributes_of(given: Mapping[str, Any] | UnsetType) -> dict[str, Attribute] | None:
@@ -283,6 +305,14 @@ def message_filter(query: schemas.Filters, mask: Mask | None) -> Callable[[Messa
 def _attribute_filter(text: str) -> Callable[[Message], bool]:
     """Return a predicate for messages with an attribute: ``name``, or ``name=value`` with JSON or plain text."""
     return lambda message: message.envelope is not None and has_attribute(message.envelope.attributes, text)
+
+
+def topic_settings_of(body: topic_schemas.PutTopic) -> dict[str, Any]:
+    """Return the settings of a topic that were given, with durations in milliseconds."""
+    given = schemas.given(body)
+    if "deduplication_window" in given:
+        given["deduplication_window_ms"] = to_ms(given.pop("deduplication_window"))
+    return given
 
 
 def settings_of(body: schemas.PutQueue) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Where the messages of a PUBLISH or RESTATE record are in the log, for each of the queues that share them."""
+"""Places in the log of the messages of a PUBLISH or RESTATE record, for each of the queues that share them."""
 
 from __future__ import annotations
 

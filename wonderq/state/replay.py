@@ -14,8 +14,10 @@ logger = logging.getLogger("wonderq")
 #: Records between two steps of thinning, so that a start takes no more memory than the state needs.
 _THIN_EVERY_RECORDS = 1024
 
-#: Most work on expired keys between two steps: more than so many records can add.
-_FORGET_MOST = 4 * _THIN_EVERY_RECORDS
+#: Records between two removals of expired keys, for each queue and topic, since each is looked at then; and at least
+#: `_THIN_EVERY_RECORDS`. The most work of a removal, for each record: more than it can add.
+_FORGET_EVERY_RECORDS = 4
+_FORGET_MOST = 4
 
 #: Most replays of a log whose beginning another writer drops meanwhile.
 _MOST_REPLAYS = 10
@@ -61,7 +63,7 @@ def _replay_once(log: Log, checkpoints: Checkpoints | None) -> tuple[State, int]
 
 def _apply(log: Log, state: State, mark: Mark | None) -> tuple[State, int]:
     """Apply the records after a mark; returns the state and the bytes of the records."""
-    size = 0
+    size, forgotten = 0, 0
     thinning = Thinning(state)
     for count, (position, data) in enumerate(log.replay(mark), 1):
         try:
@@ -75,6 +77,8 @@ def _apply(log: Log, state: State, mark: Mark | None) -> tuple[State, int]:
         if count % _THIN_EVERY_RECORDS == 0:
             thinning.step()
             # A process that stands by replays for as long as the owner lives, and nobody else forgets its keys.
-            state.forget(state.last_ms, _FORGET_MOST)
+            if count - forgotten >= _FORGET_EVERY_RECORDS * (len(state.queues) + len(state.topics)):
+                state.forget(state.last_ms, _FORGET_MOST * (count - forgotten))
+                forgotten = count
     state.check_complete()
     return state, size

@@ -1,4 +1,4 @@
-"""How many messages share each entry of the log, and the bytes that this saves.
+"""The number of messages that share each entry of the log, and the bytes that this saves.
 
 Compaction compares the size of the log with the bytes that its messages need. A published message is in several queues
 and its entry in the log once, so the sum over all messages is too much. This table has the entries that at least two
@@ -66,7 +66,7 @@ class SharedEntries:
             self.saved_bytes += (count - 1) * length
 
     def release(self, ends: Iterable[int]) -> None:
-        """Remove one message from each of these entries. Those that are not shared are left out."""
+        """Remove one message from each of these entries. Entries that are not shared are left out."""
         for end in ends:
             at = bisect_right(self._firsts, end) - 1
             if at < 0:

@@ -413,8 +413,7 @@ class State:
         Raises:
             UnreadableRecordError: the IDENTITY record or a QUEUE record is missing.
         """
-        everything: Iterator[Queue | Topic] = chain(self._by_number.values(), self._topics_by_number.values())
-        nameless = [each.number for each in everything if not each.name]
+        nameless = [each.number for each in self._holders() if not each.name]
         if nameless or (self._by_number and self.key is None):
             raise UnreadableRecordError(
                 f"the log has no IDENTITY record, or no QUEUE or TOPIC record for the numbers {nameless}"
@@ -443,14 +442,14 @@ class State:
         if at_ms > self.last_ms:
             self.last_ms = at_ms
 
-    def forget(self, now_ms: int, most: int = sys.maxsize, queue: Queue | None = None) -> int:
-        """Remove expired dedup entries, of one queue or of all, with at most ``most`` units of work.
+    def forget(self, now_ms: int, most: int = sys.maxsize, holder: Queue | Topic | None = None) -> int:
+        """Remove expired dedup entries, of one queue or topic or of all, with at most ``most`` units of work.
 
         Returns the units that are left. Expired entries have no effect any more, so this may be called at any time, or
         not at all.
         """
-        everything: Iterable[Queue | Topic] = chain(self._by_number.values(), self._topics_by_number.values())
-        for table in (each.dedup for each in (everything if queue is None else (queue,))):
+        holders: Iterable[Queue | Topic] = (holder,) if holder is not None else self._holders()
+        for table in (each.dedup for each in holders):
             if most <= 0:
                 break
             before = len(table)
@@ -465,6 +464,10 @@ class State:
             if most > 0:
                 self.dropped.pop()
         return most
+
+    def _holders(self) -> Iterator[Queue | Topic]:
+        """Yield all queues and topics, also those without a name: what has a dedup table."""
+        return chain(self._by_number.values(), self._topics_by_number.values())
 
     def queue_numbers(self) -> list[int]:
         """Return the numbers of all queues."""
@@ -706,12 +709,11 @@ class State:
                     copies[index] += 1
             else:
                 of_all += 1
-            due = due_times_ms(own_ms, default_due_ms, len(sizes)) if own_ms or default_due_ms else ()
+            count = len(sizes)
+            due = due_times_ms(own_ms, default_due_ms, count)
             bytes_before = messages.bytes
-            messages.add(
-                first, at_ms, positions, sizes, due, lanes_in(own_lanes, flags, len(sizes)) if flags or lanes else ()
-            )
-            self.messages += len(sizes)
+            messages.add(first, at_ms, positions, sizes, due, lanes_in(own_lanes, flags, count))
+            self.messages += count
             self.bytes += messages.bytes - bytes_before
         self.shared.add(places.ends, lengths, [count + of_all for count in copies])
 
