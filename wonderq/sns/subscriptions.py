@@ -6,7 +6,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from wonderq.model.errors import AlreadySubscribedError, InvalidValueError, SubscriptionNotFoundError
+from wonderq.model.errors import (
+    AlreadySubscribedError,
+    InvalidValueError,
+    SubscriptionNotFoundError,
+    TopicNotFoundError,
+)
 from wonderq.model.filters import Scope
 from wonderq.model.settings import FIFO_SUFFIX
 from wonderq.model.topics import SubscriptionInfo, is_fifo
@@ -220,7 +225,10 @@ def list_subscriptions(context: Context) -> dict[str, Any]:
     found: list[tuple[str, Any]] = []
     for topic in [each.name for each in context.topics.list(context.opens) if each.name >= after_topic]:
         after = after_name if topic == after_topic else ""
-        infos = context.topics.subscriptions(topic, context.opens, after=after, limit=PAGE + 1 - len(found))
+        try:
+            infos = context.topics.subscriptions(topic, context.opens, after=after, limit=PAGE + 1 - len(found))
+        except TopicNotFoundError:  # it was deleted meanwhile
+            continue
         found += [(f"{topic}:{each.subscription.name}", _listed(context, each)) for each in infos]
         if len(found) > PAGE:
             break
