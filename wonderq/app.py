@@ -23,7 +23,7 @@ from wonderq.httpd import counters
 from wonderq.httpd.addresses import PublicAddress, TrustedHosts
 from wonderq.httpd.errors import JSON, RequestError, error_response
 from wonderq.httpd.responses import ROUTE
-from wonderq.httpd.room import LARGE_RESPONSE_BYTES, RESPONSE_SHARE
+from wonderq.httpd.room import LARGE_RESPONSE_BYTES, RESPONSE_SHARE, whole_body
 from wonderq.metrics import Metrics, make_registry
 from wonderq.model.errors import BrokerError
 from wonderq.model.masks import Mask
@@ -379,7 +379,7 @@ class Home:
         self._sns = sns
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        body = req.stream.read(req.content_length or 0)
+        body = whole_body(req.env)
         if is_for_sns(req, body):
             self._sns.respond(req, resp, body)
         else:

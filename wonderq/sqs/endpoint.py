@@ -14,6 +14,7 @@ from wonderq.auth.roles import Role, is_plain_name
 from wonderq.broker.broker import Broker
 from wonderq.httpd.addresses import PublicAddress
 from wonderq.httpd.counters import refusals
+from wonderq.httpd.room import whole_body
 from wonderq.httpd.structure import UNCHECKED_BYTES, Bounds
 from wonderq.model.errors import BrokerError
 from wonderq.model.limits import ESCAPED_BYTES
@@ -73,7 +74,7 @@ class SqsEndpoint:
         self._access = access
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = "", name: str = "", **_: int) -> None:
-        self.respond(req, resp, name or queue, req.stream.read(req.content_length or 0))
+        self.respond(req, resp, name or queue, whole_body(req.env))
 
     #: The query protocol has GET too. `authenticate` refuses one that a page of another site may have sent.
     on_get = on_post
@@ -85,7 +86,7 @@ class SqsEndpoint:
         """
         if not is_plain_name(req.method, req.path):
             raise falcon.HTTPRouteNotFound
-        body = req.stream.read(req.content_length or 0)
+        body = whole_body(req.env)
         is_form = wire.media_type_of(req.env) == wire.FORM_TYPE
         if not (wire.names_action(body) if is_form else is_for_sqs(req.method, req.path, header_of(req.env))):
             raise falcon.HTTPRouteNotFound
