@@ -128,13 +128,10 @@ class SqsEndpoint:
             called = wire.action_in_target(req.env.get("HTTP_X_AMZ_TARGET"))
             _check_action(called, key, is_json=True)
             return called, wire.read_json(body, self._bounds)
-        if req.method == "GET":
-            body = req.query_string.encode()
-        elif wire.media_type_of(req.env) != wire.FORM_TYPE:
-            raise wire.no_action()
-        called = wire.action_in_form(body)
+        form = wire.form_of(req.env, body)
+        called = wire.action_in_form(form)
         _check_action(called, key, is_json=False)
-        return called, wire.read_query(body, self._bounds)
+        return called, wire.read_query(form, self._bounds)
 
 
 def _check_action(name: str, key: Key, *, is_json: bool) -> None:
