@@ -6,7 +6,6 @@ from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from wonderq.auth import sigv4
 from wonderq.auth.roles import Role
 from wonderq.broker.broker import Broker
 from wonderq.broker.topics import Topics
@@ -14,14 +13,15 @@ from wonderq.httpd.addresses import PublicAddress
 from wonderq.model.permits import Permits
 from wonderq.sns.errors import SnsError, invalid
 from wonderq.sns.limits import SnsLimits
-from wonderq.sns.names import DEFAULT_REGION, topic_in_arn
+from wonderq.sns.names import topic_in_arn
+from wonderq.sqs.authentication import region_of
 
 #: Topics or subscriptions in a page of a list.
 PAGE = 100
 
 
 class Service(NamedTuple):
-    """What all actions share."""
+    """The parts that all actions share."""
 
     broker: Broker
     limits: SnsLimits
@@ -59,8 +59,7 @@ class Context(NamedTuple):
     @property
     def region(self) -> str:
         """The region for which the client signed the request."""
-        found = sigv4.region_in(self.environ.get("HTTP_AUTHORIZATION") or self.environ.get("QUERY_STRING", ""))
-        return found or DEFAULT_REGION
+        return region_of(self.environ)
 
     def topic(self, parameter: str = "TopicArn") -> str:
         """Return the name of the topic in an ARN.

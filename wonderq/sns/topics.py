@@ -11,9 +11,9 @@ from wonderq.model.settings import FIFO_SUFFIX
 from wonderq.model.topics import TOPIC_NAME_PATTERN, TopicInfo, TopicSettings, is_fifo
 from wonderq.sns.context import PAGE, Context, page
 from wonderq.sns.errors import SnsError, invalid, shown
-from wonderq.sns.names import DEFAULT_REGION, topic_arn, topic_in_arn
+from wonderq.sns.names import topic_arn, topic_in_arn
 from wonderq.sns.policies import default_policy, json_object, with_permission, without_permission
-from wonderq.sqs.names import ACCOUNT
+from wonderq.sqs.names import ACCOUNT, DEFAULT_REGION
 
 REGION, ADDRESS = "Region", "Address"
 """Entries of `TopicSettings.sns` that are no attributes of SNS: the region and the address that envelopes name."""

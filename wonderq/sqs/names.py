@@ -11,6 +11,9 @@ from wonderq.sqs.errors import invalid, missing, no_such_queue
 ACCOUNT = "000000000000"
 """The number of the only AWS account that the endpoint has."""
 
+DEFAULT_REGION = "us-east-1"
+"""The region of a request that names none."""
+
 _NAME = re.compile(QUEUE_NAME_PATTERN)
 
 #: The form of a URL that the broker returns: it need not be parsed.
