@@ -110,7 +110,7 @@ def _fields(attribute: str, value: str, queue: str, sns: Mapping[str, str]) -> d
         case "DeliveryPolicy":
             if value:
                 json_object(attribute, value)
-            return {"sns": {**{name: each for name, each in sns.items() if name != attribute}, attribute: value}}
+            return {"sns": {**sns, attribute: value}}
     raise invalid("AttributeName", f"This broker has no settable attribute {shown(attribute)} of a subscription.")
 
 
@@ -129,7 +129,9 @@ def _redrive(value: str, queue: str) -> dict[str, Any]:
 def _current(info: SubscriptionInfo, field: str) -> object:
     """Return a field of a subscription in the form in which `_fields` returns it."""
     value = getattr(info.subscription, field)
-    return json.loads(value) if field == "filter" and value else value or (None if field == "filter" else value)
+    if field == "filter":
+        return json.loads(value) if value else None
+    return value
 
 
 def _refusal(error: InvalidValueError, prefix: str = "") -> SnsError:
