@@ -13,9 +13,7 @@ from wonderq.auth.keys import EVERYBODY, Key
 from wonderq.broker.broker import Broker
 from wonderq.httpd.addresses import PublicAddress
 from wonderq.httpd.counters import refusals
-from wonderq.httpd.structure import UNCHECKED_BYTES, Bounds
 from wonderq.model.errors import BrokerError
-from wonderq.model.limits import ESCAPED_BYTES
 from wonderq.sns import publish, subscriptions, topics, wire
 from wonderq.sns.context import Action, Context, Service
 from wonderq.sns.envelope import Envelopes
@@ -24,10 +22,7 @@ from wonderq.sns.limits import STRICT, SnsLimits
 from wonderq.sns.signing import Signer
 from wonderq.sqs.authentication import authenticate
 from wonderq.sqs.errors import SqsError
-from wonderq.sqs.wire import action_in_form, form_of, names_action, new_request_id, value_in_form
-
-#: Most values of an entry of a batch, or of any other action: its fields and attributes.
-_VALUES_PER_ENTRY = 512
+from wonderq.sqs.wire import action_in_form, bounds_of, form_of, names_action, new_request_id, value_in_form
 
 _VERSION = b"Version="
 _MAX_VERSION_BYTES = 20
@@ -84,8 +79,7 @@ class SnsEndpoint:
         """Without ``access`` it serves everybody and ignores signatures. Without ``signer`` envelopes have none."""
         address = address or PublicAddress()
         self._service = Service(broker, limits, address)
-        values = _VALUES_PER_ENTRY * (limits.batch_entries + 1)
-        self._bounds = Bounds(values, ESCAPED_BYTES * limits.message_bytes + UNCHECKED_BYTES)
+        self._bounds = bounds_of(limits.batch_entries, limits.message_bytes)
         self._access = access
         self._signer = signer
         broker.use_envelopes(Envelopes(broker, address, signer).write)

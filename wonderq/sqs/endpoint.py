@@ -15,9 +15,7 @@ from wonderq.broker.broker import Broker
 from wonderq.httpd.addresses import PublicAddress
 from wonderq.httpd.counters import refusals
 from wonderq.httpd.room import whole_body
-from wonderq.httpd.structure import UNCHECKED_BYTES, Bounds
 from wonderq.model.errors import BrokerError
-from wonderq.model.limits import ESCAPED_BYTES
 from wonderq.sqs import messages, move_tasks, queues, wire
 from wonderq.sqs.authentication import authenticate
 from wonderq.sqs.context import Action, Context, Service
@@ -25,9 +23,6 @@ from wonderq.sqs.errors import SqsError, from_broker
 from wonderq.sqs.limits import STRICT, SqsLimits
 from wonderq.sqs.names import name_in_arn, name_in_url, url_of
 from wonderq.sqs.refusals import header_of, is_for_sqs
-
-#: Most values of an entry of a batch, or of any other action: its fields and attributes.
-_VALUES_PER_ENTRY = 512
 
 ACTIONS = {
     "AddPermission": Action(queues.add_permission, "admin"),
@@ -69,8 +64,7 @@ class SqsEndpoint:
     ) -> None:
         """Without ``access`` it serves everybody and ignores signatures. ``address`` is that in the URLs of queues."""
         self._service = Service(broker, limits, address or PublicAddress())
-        values = _VALUES_PER_ENTRY * (limits.batch_entries + 1)
-        self._bounds = Bounds(values, ESCAPED_BYTES * limits.message_bytes + UNCHECKED_BYTES)
+        self._bounds = wire.bounds_of(limits.batch_entries, limits.message_bytes)
         self._access = access
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = "", name: str = "", **_: int) -> None:

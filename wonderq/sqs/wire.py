@@ -21,6 +21,7 @@ import msgspec
 
 from wonderq.httpd.errors import JSON
 from wonderq.httpd.structure import UNCHECKED_BYTES, Bounds, check_structure
+from wonderq.model.limits import ESCAPED_BYTES
 from wonderq.runtime.fibers import took
 from wonderq.sqs.errors import SqsError, invalid
 
@@ -42,6 +43,9 @@ ALLOWED_CHARACTERS = (
 )
 """End of sentences about other characters."""
 _REPLACEMENT = "\ufffd"
+
+#: Most values of an entry of a batch, or of any other action: its fields and attributes.
+_VALUES_PER_ENTRY = 512
 
 _ACTION = b"Action="
 _MAX_ACTION_BYTES = 200
@@ -71,6 +75,11 @@ _request_numbers = itertools.count(1)
 def new_request_id() -> str:
     """Return the id of a response, in the form of a UUID: random for this process, then a number."""
     return f"{_REQUEST_PREFIX}{next(_request_numbers):012x}"
+
+
+def bounds_of(batch_entries: int, message_bytes: int) -> Bounds:
+    """Return the bounds of bodies with these limits of a batch and of a message."""
+    return Bounds(_VALUES_PER_ENTRY * (batch_entries + 1), ESCAPED_BYTES * message_bytes + UNCHECKED_BYTES)
 
 
 def find_not_in_xml(text: str) -> str:
