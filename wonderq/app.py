@@ -139,8 +139,8 @@ def create_stand_by_app(
     """Return a WSGI application for a process that has no broker at present; ``standing`` tells why.
 
     It answers the health checks and the metrics, has the documentation and the pages of the dashboard, and refuses
-    everything else. ``access`` must be one of its own, because it has other routes. What takes long to make is shared
-    with `create_app`, so that a broker is served soon after a takeover.
+    everything else. ``access`` must be one of its own, because it has other routes. It shares with `create_app` the
+    parts that take long to make, so that a broker is served soon after a takeover.
     """
     app: App = falcon.App(middleware=[OriginMiddleware(cors_origins, hosts, access, None)], router=access.router)
     app.req_options.strip_url_path_trailing_slash = False
