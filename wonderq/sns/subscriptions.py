@@ -16,7 +16,7 @@ from wonderq.model.filters import Scope
 from wonderq.model.settings import FIFO_SUFFIX
 from wonderq.model.topics import SubscriptionInfo, is_fifo
 from wonderq.sns.context import PAGE, Context, page
-from wonderq.sns.errors import SnsError, invalid, no_such_subscription, shown
+from wonderq.sns.errors import SnsError, invalid, shown
 from wonderq.sns.names import queue_in_arn, subscription_arn, subscription_in_arn, subscription_name, topic_arn
 from wonderq.sns.policies import json_object
 from wonderq.sns.topics import read_boolean
@@ -53,25 +53,31 @@ def subscribe(context: Context) -> dict[str, Any]:
     given = context.mapping("Attributes")
     fields = _in_subscribe(given, queue)
     name = subscription_name(topic, queue)
-    arn = subscription_arn(context.region, topic, name)
     try:
         info = context.topics.subscription(topic, name)
     except SubscriptionNotFoundError:
-        new = {"raw": False, **fields, "queue": queue}
-        try:
-            context.topics.subscribe(topic, name, context.opens, **new)
-        except AlreadySubscribedError as error:
-            raise invalid("Endpoint", str(error)) from error
-        except InvalidValueError as error:
-            raise _refusal(error, "Attributes Reason: ") from error
-        return {"SubscriptionArn": arn}
-    for field, value in fields.items():
-        if _current(info, field) != value:
+        _create(context, topic, name, {"raw": False, **fields, "queue": queue})
+    else:
+        if any(_current(info, field) != value for field, value in fields.items()):
             raise invalid(
                 "Attributes",
                 "Subscription already exists with different attributes. Change them with SetSubscriptionAttributes.",
             )
-    return {"SubscriptionArn": arn}
+    return {"SubscriptionArn": subscription_arn(context.region, topic, name)}
+
+
+def _create(context: Context, topic: str, name: str, new: Mapping[str, Any]) -> None:
+    """Create a subscription.
+
+    Raises:
+        SnsError: the broker refuses a field of it, or the queue has another subscription of the topic.
+    """
+    try:
+        context.topics.subscribe(topic, name, context.opens, **new)
+    except AlreadySubscribedError as error:
+        raise invalid("Endpoint", str(error)) from error
+    except InvalidValueError as error:
+        raise _refusal(error, "Attributes Reason: ") from error
 
 
 def _in_subscribe(given: Mapping[str, str], queue: str) -> dict[str, Any]:
@@ -159,8 +165,7 @@ def unsubscribe(context: Context) -> None:
 
 def get_subscription_attributes(context: Context) -> dict[str, Any]:
     """Return the attributes of a subscription."""
-    info = context.topics.subscription(*_subscription(context))
-    _check_queue(context, info)
+    info = context.topics.subscription(*_subscription(context), context.opens)
     found = info.subscription
     shown_fields = {
         **_listed(context, info),
@@ -193,8 +198,7 @@ def set_subscription_attributes(context: Context) -> None:
     """Set one attribute of a subscription."""
     topic, name = _subscription(context)
     attribute, value = context.required("AttributeName"), context.text("AttributeValue") or ""
-    info = context.topics.subscription(topic, name)
-    _check_queue(context, info)
+    info = context.topics.subscription(topic, name, context.opens)
     fields = _fields(attribute, value, info.queue, info.subscription.sns)
     try:
         context.topics.subscribe(topic, name, context.opens, **fields)
@@ -207,12 +211,6 @@ def _subscription(context: Context) -> tuple[str, str]:
     topic, name = subscription_in_arn(context.required("SubscriptionArn"))
     context.check_opens(topic)
     return topic, name
-
-
-def _check_queue(context: Context, info: SubscriptionInfo) -> None:
-    """Check that the key opens the queue of a subscription; else it does not exist for the client."""
-    if not context.opens(info.queue):
-        raise no_such_subscription()
 
 
 def list_subscriptions_by_topic(context: Context) -> dict[str, Any]:
