@@ -23,7 +23,7 @@ from wonderq.httpd import counters
 from wonderq.httpd.addresses import PublicAddress, TrustedHosts
 from wonderq.httpd.errors import JSON, RequestError, error_response
 from wonderq.httpd.responses import ROUTE
-from wonderq.httpd.room import LARGE_RESPONSE_BYTES, RESPONSE_SHARE
+from wonderq.httpd.room import LARGE_RESPONSE_BYTES, RESPONSE_SHARE, whole_body
 from wonderq.metrics import Metrics, make_registry
 from wonderq.model.errors import BrokerError
 from wonderq.model.masks import Mask
@@ -109,13 +109,10 @@ def create_app(
         app = falcon.App(middleware=[*middleware, AuthMiddleware(access, cors_origins)], router=access.router)
     app.req_options.keep_blank_qs_values = True
     app.req_options.auto_parse_qs_csv = False
-    app.req_options.strip_url_path_trailing_slash = False
+    _prepare(app)
     broker_errors: list[type[Exception]] = [BrokerError, *STORAGE_CODES]
     for kind in broker_errors:
         app.add_error_handler(kind, _respond_to_broker_error)
-    app.add_error_handler(RequestError, _respond_to_request_error)
-    app.add_error_handler(Exception, _respond_to_bug)
-    app.add_error_handler(falcon.HTTPError, _respond_to_http_error)
     sqs = SqsEndpoint(broker, access, sqs_limits, address)
     sns = SnsEndpoint(broker, access, sns_limits, address, signer)
     add_routes(app, broker, registry or make_registry(broker), access, sqs, sns, vitals)
@@ -139,14 +136,11 @@ def create_stand_by_app(
     """Return a WSGI application for a process that has no broker at present; ``standing`` tells why.
 
     It answers the health checks and the metrics, has the documentation and the pages of the dashboard, and refuses
-    everything else. ``access`` must be one of its own, because it has other routes. What takes long to make is shared
-    with `create_app`, so that a broker is served soon after a takeover.
+    everything else. ``access`` must be one of its own, because it has other routes. It shares with `create_app` the
+    parts that take long to make, so that a broker is served soon after a takeover.
     """
     app: App = falcon.App(middleware=[OriginMiddleware(cors_origins, hosts, access, None)], router=access.router)
-    app.req_options.strip_url_path_trailing_slash = False
-    app.add_error_handler(RequestError, _respond_to_request_error)
-    app.add_error_handler(Exception, _respond_to_bug)
-    app.add_error_handler(falcon.HTTPError, _respond_to_http_error)
+    _prepare(app)
     health = StandByHealth(standing)
     app.add_route("/healthz", health)
     app.add_route("/readyz", health, suffix="ready")
@@ -160,6 +154,14 @@ def create_stand_by_app(
     if ui != "off":
         add_dashboard(app)
     return app
+
+
+def _prepare(app: App) -> None:
+    """Set what every application has in common: paths count as they are, and each error has a response."""
+    app.req_options.strip_url_path_trailing_slash = False
+    app.add_error_handler(RequestError, _respond_to_request_error)
+    app.add_error_handler(Exception, _respond_to_bug)
+    app.add_error_handler(falcon.HTTPError, _respond_to_http_error)
 
 
 class StandByMetrics(Metrics):
@@ -379,7 +381,7 @@ class Home:
         self._sns = sns
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        body = req.stream.read(req.content_length or 0)
+        body = whole_body(req.env)
         if is_for_sns(req, body):
             self._sns.respond(req, resp, body)
         else:

@@ -330,7 +330,7 @@ class OpenedLog(NamedTuple):
 
 
 class Sharing(NamedTuple):
-    """What a log in JetStream needs besides the settings."""
+    """The parts that a log in JetStream needs besides the settings."""
 
     jetstream: JetStream
     node: str

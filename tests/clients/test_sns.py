@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +12,9 @@ from typing import Any
 
 import pytest
 
+from tests.clients.test_aws_command import AWS
+from tests.clients.test_libraries import PYTHON
+from tests.clients.test_node import NODE
 from tests.support.broker_process import BrokerProcess, RunningBroker
 from tests.support.sns_clients import sns_client
 from tests.support.sqs_clients import Boto, call
@@ -21,9 +22,6 @@ from tests.support.waiting import PATIENCE_S, eventually
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-AWS = shutil.which("aws", path=str(Path(sys.executable).parent)) or shutil.which("aws")
-NODE = shutil.which("node")
-CLIENTS_PYTHON = ROOT / ".venv-clients" / "bin" / "python"
 
 
 @pytest.fixture
@@ -124,15 +122,15 @@ def test_the_aws_command(broker: RunningBroker) -> None:
     assert aws("sns", "list-subscriptions") == {"Subscriptions": []}
 
 
-@pytest.mark.skipif(not CLIENTS_PYTHON.exists(), reason="aioboto3 is not installed")
+@pytest.mark.skipif(not PYTHON.exists(), reason="aioboto3 is not installed")
 def test_aioboto3(broker: RunningBroker) -> None:
-    assert run([str(CLIENTS_PYTHON), "-m", "tests.clients.libraries.sns_aioboto3"], broker) == ["sport"]
+    assert run([str(PYTHON), "-m", "tests.clients.libraries.sns_aioboto3"], broker) == ["sport"]
 
 
-@pytest.mark.skipif(not CLIENTS_PYTHON.exists(), reason="Powertools are not installed")
+@pytest.mark.skipif(not PYTHON.exists(), reason="Powertools are not installed")
 def test_powertools_read_envelopes(broker: RunningBroker) -> None:
     expected = ["größer", "Subject", "String", "sport"]
-    found = run([str(CLIENTS_PYTHON), "-m", "tests.clients.libraries.sns_powertools"], broker)
+    found = run([str(PYTHON), "-m", "tests.clients.libraries.sns_powertools"], broker)
     assert found == [[*expected, True], [*expected, False]]
 
 

@@ -79,7 +79,7 @@ def check_message(data: bytes) -> str:
 
 
 def check_announcement(data: bytes) -> str:
-    """What another process announces is read whole or not at all."""
+    """Check that an announcement of another process is read whole or not at all."""
     said = decode(data)
     if said is None:
         return "refused"

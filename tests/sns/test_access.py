@@ -12,6 +12,7 @@ from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from tests.support.bearers import Bearers, bearers_of_all_kinds
 from tests.support.http_client import Client, serving
 from tests.support.memory_log import MemoryLog
 from tests.support.sns_clients import queue_arn, sns_client, topic_arn
@@ -20,7 +21,6 @@ from wonderq.app import create_app
 from wonderq.auth import keys
 from wonderq.auth.access import Access
 from wonderq.auth.keys import Keys
-from wonderq.auth.roles import ROLES
 from wonderq.broker.broker import Broker
 from wonderq.sns.endpoint import ACTIONS
 from wonderq.sns.names import subscription_name
@@ -45,18 +45,12 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def bearers(path: Path) -> dict[str, str | None]:
-    made: dict[str, str | None] = {
-        role: keys.create(path, name="k", roles=[role], queues=["mine"])[1] for role in ROLES
-    }
-    made["elsewhere"] = keys.create(path, name="k", roles=["admin"], queues=["theirs"])[1]
-    return {**made, "none": None, "unknown": "wq_000000000000_" + "0" * 64}
+def bearers(path: Path) -> Bearers:
+    return bearers_of_all_kinds(path)
 
 
 @pytest.mark.parametrize("action", sorted(ACTIONS))
-def test_each_action_is_for_keys_with_its_role_and_its_topic(
-    action: str, path: Path, bearers: dict[str, str | None]
-) -> None:
+def test_each_action_is_for_keys_with_its_role_and_its_topic(action: str, path: Path, bearers: Bearers) -> None:
     broker = Broker(MemoryLog())
     broker.put_queue("mine")
     broker.topics.put("mine")
@@ -76,7 +70,7 @@ def test_each_action_is_for_keys_with_its_role_and_its_topic(
     assert let_in == expected
 
 
-def test_a_key_sees_and_subscribes_only_its_own(path: Path, bearers: dict[str, str | None]) -> None:
+def test_a_key_sees_and_subscribes_only_its_own(path: Path, bearers: Bearers) -> None:
     broker = Broker(MemoryLog())
     for name in ("mine", "theirs"):
         broker.put_queue(name)

@@ -11,6 +11,7 @@ import botocore.session
 import pytest
 
 import wonderq.sns
+from tests.support.service_models import members, texts_in
 from tests.support.sns_clients import Sns
 from tests.support.sqs_clients import RefusedError
 from wonderq.sns.endpoint import ACTIONS
@@ -62,24 +63,7 @@ IGNORED = {"ReturnSubscriptionArn": "every subscription is confirmed, so the ARN
 def literals() -> set[str]:
     """Return the texts in the source of the package, and in the attributes of messages that it shares with SQS."""
     folder = Path(wonderq.sns.__file__).parent
-    shared = folder.parent / "sqs" / "message_attributes.py"
-    return {
-        node.value
-        for path in (*folder.glob("*.py"), shared)
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    }
-
-
-def members(shape: Any) -> set[str]:
-    """Return the names of all members of a structure, and of those within."""
-    if shape is None or shape.type_name in ("string", "boolean", "blob"):
-        return set()
-    if shape.type_name == "list":
-        return members(shape.member)
-    if shape.type_name == "map":
-        return members(shape.value)
-    return set(shape.members).union(*map(members, shape.members.values()))
+    return texts_in((*folder.glob("*.py"), folder.parent / "sqs" / "message_attributes.py"))
 
 
 def test_every_action_is_there_or_refused() -> None:

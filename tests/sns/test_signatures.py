@@ -88,6 +88,14 @@ def test_the_key_is_kept_and_only_its_owner_reads_it(key_file: Path) -> None:
     assert first == second
 
 
+def test_the_folder_is_made_too(tmp_path: Path) -> None:
+    """A broker with its log in JetStream may have no folder."""
+    file = tmp_path / "data" / signing.KEY_FILE
+    assert Signer(file).sign({"Type": "Notification"}, "1") is not None
+    assert file.exists()
+    assert file.parent.stat().st_mode & 0o777 == 0o700
+
+
 def test_requests_at_once_make_one_key(tmp_path: Path) -> None:
     signer = Signer(tmp_path / "key")
     with ThreadPoolExecutor(4) as pool:

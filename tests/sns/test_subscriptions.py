@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from tests.support.sns_clients import Sns, queue_arn, topic_arn
 from tests.support.sqs_clients import RefusedError
+from wonderq.broker.topics import Topics
+from wonderq.model.topics import TopicInfo
 from wonderq.sns.context import PAGE
 
 POLICY = json.dumps({"kind": ["a", {"prefix": "b"}]})
@@ -196,3 +199,18 @@ def test_subscriptions_come_in_pages(sns: Sns) -> None:
     found = [each["SubscriptionArn"] for each in first["Subscriptions"] + rest["Subscriptions"]]
     assert len(first["Subscriptions"]) == PAGE
     assert found == [f"{topic_arn(topic)}:s{number:03d}" for topic in topics for number in range(PAGE // 2)]
+
+
+def test_a_topic_that_is_deleted_during_a_list_is_left_out(sns: Sns) -> None:
+    for topic in ("a", "b", "c"):
+        sns.subscribe(sns.topic(topic), sns.queue())
+    found = Topics.list
+
+    def delete_one(topics: Topics, *given: Any, **named: Any) -> list[TopicInfo]:
+        listed = found(topics, *given, **named)
+        topics.delete("b")
+        return listed
+
+    with mock.patch.object(Topics, "list", delete_one):
+        listed = sns("ListSubscriptions")["Subscriptions"]
+    assert [each["TopicArn"] for each in listed] == [topic_arn("a"), topic_arn("c")]

@@ -16,6 +16,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.support.bearers import Bearers, bearers_of_all_kinds
 from tests.support.http_client import Client, serving
 from tests.support.memory_log import MemoryLog
 from tests.support.waiting import PATIENCE_S
@@ -37,18 +38,12 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def bearers(path: Path) -> dict[str, str | None]:
-    made: dict[str, str | None] = {
-        role: keys.create(path, name="k", roles=[role], queues=["mine"])[1] for role in ROLES
-    }
-    made["elsewhere"] = keys.create(path, name="k", roles=["admin"], queues=["theirs"])[1]
-    return {**made, "none": None, "unknown": "wq_000000000000_" + "0" * 64}
+def bearers(path: Path) -> Bearers:
+    return bearers_of_all_kinds(path)
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_each_action_is_for_keys_with_its_role_and_its_queue(
-    action: str, path: Path, bearers: dict[str, str | None]
-) -> None:
+def test_each_action_is_for_keys_with_its_role_and_its_queue(action: str, path: Path, bearers: Bearers) -> None:
     broker = Broker(MemoryLog())
     broker.put_queue("mine")
     client = Client(broker, Access(Keys(path)))
@@ -156,7 +151,7 @@ def test_a_key_that_is_not_for_sqs_has_no_secret(served: tuple[str, keys.Key], t
 
 
 @pytest.fixture(scope="module")
-def keyed(path: Path, bearers: dict[str, str | None]) -> Client:
+def keyed(path: Path, bearers: Bearers) -> Client:
     broker = Broker(MemoryLog())
     for name in ("mine", "theirs"):
         broker.put_queue(name)
@@ -187,16 +182,14 @@ def ask(client: Client, bearer: str | None, action: str, path: str = "/", **fiel
         "x:/theirs?/mine",
     ],
 )
-def test_another_queue_is_not_opened_by_how_its_url_is_written(
-    keyed: Client, bearers: dict[str, str | None], url: str
-) -> None:
+def test_another_queue_is_not_opened_by_how_its_url_is_written(keyed: Client, bearers: Bearers, url: str) -> None:
     status, text = ask(keyed, bearers["admin"], "ReceiveMessage", QueueUrl=url)
     assert (status, "AccessDenied" in text) == (403, True)
     status, text = ask(keyed, bearers["admin"], "ReceiveMessage", "/000000000000/mine", QueueUrl=url)
     assert (status, "AccessDenied" in text) == (403, True), "a parameter counts, not the path"
 
 
-def test_the_path_names_a_queue_too(keyed: Client, bearers: dict[str, str | None]) -> None:
+def test_the_path_names_a_queue_too(keyed: Client, bearers: Bearers) -> None:
     for prefix in ("/000000000000/", "/queue/", "/"):
         assert ask(keyed, bearers["admin"], "GetQueueAttributes", f"{prefix}mine")[0] == 200
         assert ask(keyed, bearers["admin"], "GetQueueAttributes", f"{prefix}theirs")[0] == 403
@@ -204,7 +197,7 @@ def test_the_path_names_a_queue_too(keyed: Client, bearers: dict[str, str | None
         assert (status, "MissingAuthenticationToken" in text) == (403, True)
 
 
-def test_a_queue_of_others_cannot_be_a_dead_letter_queue(keyed: Client, bearers: dict[str, str | None]) -> None:
+def test_a_queue_of_others_cannot_be_a_dead_letter_queue(keyed: Client, bearers: Bearers) -> None:
     policy = {
         "Attribute.1.Name": "RedrivePolicy",
         "Attribute.1.Value": '{"deadLetterTargetArn":"arn:aws:sqs:x:0:theirs","maxReceiveCount":1}',
@@ -235,7 +228,7 @@ def test_lists_have_only_the_queues_that_the_key_opens(path: Path) -> None:
 
 
 def test_letters_go_back_only_by_who_may_use_the_queues_they_came_from(
-    tmp_path: Path, path: Path, bearers: dict[str, str | None]
+    tmp_path: Path, path: Path, bearers: Bearers
 ) -> None:
     broker = Broker(MemoryLog())
     broker.put_queue("mine")

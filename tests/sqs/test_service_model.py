@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import botocore.session
 import pytest
 
 import wonderq.sqs
+from tests.support.service_models import members, texts_in
 from tests.support.sqs_clients import Sqs
 from wonderq.sqs import wire
 from wonderq.sqs.endpoint import ACTIONS
@@ -26,24 +26,8 @@ IGNORED = {
 def literals() -> set[str]:
     """Return the texts in the source of the package."""
     folder = Path(wonderq.sqs.__file__).parent
-    return {
-        node.value
-        for path in folder.glob("*.py")
-        if path.name != "wire.py"  # which only knows how the older protocol names them
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    }
-
-
-def members(shape: Any) -> set[str]:
-    """Return the names of all members of a structure, and of those within."""
-    if shape is None or shape.type_name in ("string", "integer", "long", "boolean", "blob"):
-        return set()
-    if shape.type_name == "list":
-        return members(shape.member)
-    if shape.type_name == "map":
-        return members(shape.value)
-    return set(shape.members).union(*map(members, shape.members.values()))
+    # wire.py only knows how the older protocol names them
+    return texts_in(path for path in folder.glob("*.py") if path.name != "wire.py")
 
 
 def test_every_action_is_there_and_no_other() -> None:

@@ -7,7 +7,8 @@ read until there is some. A response is made no larger than the room for it, or 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from wonderq.httpd.errors import RequestError
 
@@ -23,6 +24,12 @@ RESPONSE_SHARE = "wonderq.response_share"
 
 #: A response up to this size needs no room. A listing pauses while this much of it has not been sent.
 LARGE_RESPONSE_BYTES = 1 << 20
+
+
+def whole_body(environ: Mapping[str, Any]) -> bytes:
+    """Return the body of a request, given as a WSGI environment. The server has it in memory before the call."""
+    body: bytes = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    return body
 
 
 class BodyRoom:

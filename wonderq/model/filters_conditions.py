@@ -275,15 +275,14 @@ class Conditions:
                     "wildcard, or a list of values."
                 )
             return Exclusion(frozenset(), self._text_test(operator, value[operator]))
-        values = value if isinstance(value, list) else [value]
-        texts = {each for each in values if isinstance(each, str)}
-        numbers = {each for each in values if isinstance(each, (int, float)) and not isinstance(each, bool)}
-        if not values or bool(texts) == bool(numbers) or len(values) > sum(map(_is_text_or_number, values)):
+        values: list[Any] = value if isinstance(value, list) else [value]
+        are_texts = all(isinstance(each, str) for each in values)
+        if not values or not (are_texts or all(map(_is_number, values))):
             raise FilterPolicyError(
                 f'Value of anything-but must be strings or numbers. "{self._name}" has {shown(value)}: write one or '
                 "more values of one type."
             )
-        return Exclusion(frozenset(texts or map(self._number, numbers)))
+        return Exclusion(frozenset(values if are_texts else map(self._number, values)))
 
     def _range(self, given: object) -> Range:
         """Return the range of a ``numeric``: one comparison, or a lower and an upper bound in this order."""
@@ -295,7 +294,7 @@ class Conditions:
         for operator, number in pairs:
             if operator not in ("=", "<", "<=", ">", ">="):
                 raise FilterPolicyError(f"Unrecognized numeric range operator: {shown(operator)}. {text}. {form}")
-            if isinstance(number, bool) or not isinstance(number, (int, float)):
+            if not _is_number(number):
                 raise FilterPolicyError(f"Value of {operator} must be numeric. {text}. {form}")
         found = Range()
         for operator, number in pairs:
@@ -330,8 +329,8 @@ def wildcard_points(wildcards: Iterable[int]) -> int:
     return sum(points) * len(points)
 
 
-def _is_text_or_number(value: object) -> bool:
-    return isinstance(value, (str, int, float)) and not isinstance(value, bool)
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _same_but_case(value: str) -> TextTest:

@@ -34,9 +34,9 @@ RANGES: dict[str, tuple[int, int]] = {
     "max_claims_per_second_per_group": (0, 1_000_000),
 }
 
-_MAX_TAGS = 50
-_MAX_TAG_NAME_CHARACTERS = 128
-_MAX_TAG_VALUE_CHARACTERS = 256
+MAX_TAGS = 50
+MAX_TAG_NAME_CHARACTERS = 128
+MAX_TAG_VALUE_CHARACTERS = 256
 
 #: Most bytes, in UTF-8, of the texts that a queue's settings hold: its tags, and its attributes of the SQS API. SQS
 #: itself allows 19 KB of tags in ASCII, which no known use comes near; a broker may have thousands of queues.
@@ -63,16 +63,16 @@ def check_tags(tags: Mapping[str, str]) -> None:
     Raises:
         InvalidValueError: there are too many, or a name or value is too long.
     """
-    if len(tags) > _MAX_TAGS:
+    if len(tags) > MAX_TAGS:
         raise InvalidValueError(
-            "tags", f"A queue can have at most {_MAX_TAGS} tags, and this one would have {len(tags)}. Remove some."
+            "tags", f"A queue can have at most {MAX_TAGS} tags, and this one would have {len(tags)}. Remove some."
         )
     for name, value in tags.items():
-        if not 1 <= len(name) <= _MAX_TAG_NAME_CHARACTERS or len(value) > _MAX_TAG_VALUE_CHARACTERS:
+        if not 1 <= len(name) <= MAX_TAG_NAME_CHARACTERS or len(value) > MAX_TAG_VALUE_CHARACTERS:
             raise InvalidValueError(
                 "tags",
-                f"The name or value of a tag has a wrong length. Use 1 to {_MAX_TAG_NAME_CHARACTERS} characters for "
-                f"the name, and at most {_MAX_TAG_VALUE_CHARACTERS} for the value.",
+                f"The name or value of a tag has a wrong length. Use 1 to {MAX_TAG_NAME_CHARACTERS} characters for "
+                f"the name, and at most {MAX_TAG_VALUE_CHARACTERS} for the value.",
             )
 
 

@@ -12,6 +12,7 @@ import falcon
 import msgspec
 
 from wonderq.httpd.errors import JSON, MSGPACK, RequestError, encode_json
+from wonderq.httpd.room import whole_body
 from wonderq.httpd.structure import UNCHECKED_BYTES, Bounds, check_structure
 from wonderq.model.limits import ESCAPED_BYTES, Limits
 from wonderq.rest import schemas, topic_schemas
@@ -62,7 +63,7 @@ def read_body(req: falcon.Request, schema: type[_T], limits: Limits) -> _T:
         raise RequestError(
             400, "ambiguous_request", "The request has fields in both body and query string. Give all in the body."
         )
-    data = req.stream.read(req.content_length or 0)
+    data = whole_body(req.env)
     if not data:
         raise RequestError(400, "empty_body", "The request has no body. Send a JSON object.")
     check_written(req, data)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from wonderq.auth import sigv4
 from wonderq.auth.roles import Role
 from wonderq.broker.broker import Broker
 from wonderq.broker.topics import Topics
@@ -14,14 +12,16 @@ from wonderq.httpd.addresses import PublicAddress
 from wonderq.model.permits import Permits
 from wonderq.sns.errors import SnsError, invalid
 from wonderq.sns.limits import SnsLimits
-from wonderq.sns.names import DEFAULT_REGION, topic_in_arn
+from wonderq.sns.names import topic_in_arn
+from wonderq.sqs.authentication import region_of
+from wonderq.sqs.names import name_in_token, page_token
 
 #: Topics or subscriptions in a page of a list.
 PAGE = 100
 
 
 class Service(NamedTuple):
-    """What all actions share."""
+    """The parts that all actions share."""
 
     broker: Broker
     limits: SnsLimits
@@ -59,8 +59,7 @@ class Context(NamedTuple):
     @property
     def region(self) -> str:
         """The region for which the client signed the request."""
-        found = sigv4.region_in(self.environ.get("HTTP_AUTHORIZATION") or self.environ.get("QUERY_STRING", ""))
-        return found or DEFAULT_REGION
+        return region_of(self.environ)
 
     def topic(self, parameter: str = "TopicArn") -> str:
         """Return the name of the topic in an ARN.
@@ -124,7 +123,7 @@ class Context(NamedTuple):
         """
         token = self.text("NextToken")
         try:
-            return b64decode(token, altchars=b"-_", validate=True).decode() if token else ""
+            return name_in_token(token) if token else ""
         except ValueError as error:
             raise invalid("NextToken", "It must be the NextToken of the last response.") from error
 
@@ -133,7 +132,7 @@ def page(field: str, items: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     """Return a page of a list, from pairs of a name and an item: one more than `PAGE` if there is more."""
     found: dict[str, Any] = {field: [item for _, item in items[:PAGE]]}
     if len(items) > PAGE:
-        found["NextToken"] = urlsafe_b64encode(items[PAGE - 1][0].encode()).decode()
+        found["NextToken"] = page_token(items[PAGE - 1][0])
     return found
 
 

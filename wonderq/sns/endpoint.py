@@ -13,9 +13,7 @@ from wonderq.auth.keys import EVERYBODY, Key
 from wonderq.broker.broker import Broker
 from wonderq.httpd.addresses import PublicAddress
 from wonderq.httpd.counters import refusals
-from wonderq.httpd.structure import UNCHECKED_BYTES, Bounds
 from wonderq.model.errors import BrokerError
-from wonderq.model.limits import ESCAPED_BYTES
 from wonderq.sns import publish, subscriptions, topics, wire
 from wonderq.sns.context import Action, Context, Service
 from wonderq.sns.envelope import Envelopes
@@ -24,10 +22,7 @@ from wonderq.sns.limits import STRICT, SnsLimits
 from wonderq.sns.signing import Signer
 from wonderq.sqs.authentication import authenticate
 from wonderq.sqs.errors import SqsError
-from wonderq.sqs.wire import FORM_TYPE, action_in_form, media_type_of, names_action, new_request_id
-
-#: Most values of an entry of a batch, or of any other action: its fields and attributes.
-_VALUES_PER_ENTRY = 512
+from wonderq.sqs.wire import action_in_form, bounds_of, form_of, names_action, new_request_id, value_in_form
 
 _VERSION = b"Version="
 _MAX_VERSION_BYTES = 20
@@ -84,8 +79,7 @@ class SnsEndpoint:
         """Without ``access`` it serves everybody and ignores signatures. Without ``signer`` envelopes have none."""
         address = address or PublicAddress()
         self._service = Service(broker, limits, address)
-        values = _VALUES_PER_ENTRY * (limits.batch_entries + 1)
-        self._bounds = Bounds(values, ESCAPED_BYTES * limits.message_bytes + UNCHECKED_BYTES)
+        self._bounds = bounds_of(limits.batch_entries, limits.message_bytes)
         self._access = access
         self._signer = signer
         broker.use_envelopes(Envelopes(broker, address, signer).write)
@@ -95,7 +89,7 @@ class SnsEndpoint:
         request_id = new_request_id()
         try:
             try:
-                form = form_of(req, body)
+                form = form_of(req.env, body)
                 key = authenticate(self._access, req, body, "sns")
                 called = action_in_form(form)
                 action = _find(called, key)
@@ -121,23 +115,16 @@ class SnsEndpoint:
         resp.data, resp.content_type = certificate, "application/x-pem-file"
 
 
-def form_of(req: falcon.Request, body: bytes) -> bytes:
-    """Return the form of a request: its body, or the query string of a GET; empty if it has none."""
-    if req.method == "GET":
-        return req.query_string.encode()
-    return body if media_type_of(req.env) == FORM_TYPE else b""
-
-
 def is_for_sns(req: falcon.Request, body: bytes) -> bool:
     """Return whether an SNS client sent a request to ``/``; else one of SQS did.
 
     The version of the API decides. A request without one is told by the service that its signature names, or by an
     action that only SNS has: so is the link that ends a subscription.
     """
-    form = form_of(req, body)
+    form = form_of(req.env, body)
     if not names_action(form):
         return False
-    version = _version_in(form)
+    version = value_in_form(form, _VERSION, _MAX_VERSION_BYTES)
     if version:
         return version == wire.VERSION.encode()
     if _SCOPE.search(req.auth or req.query_string):
@@ -146,15 +133,6 @@ def is_for_sns(req: falcon.Request, body: bytes) -> bool:
         return action_in_form(form) in _ONLY_HERE
     except SqsError:  # the action has no name, which SQS reports
         return False
-
-
-def _version_in(form: bytes) -> bytes:
-    """Return the version that a form names, without decoding the rest; empty if it names none."""
-    start = 0 if form.startswith(_VERSION) else form.find(b"&" + _VERSION) + 1
-    if not form.startswith(_VERSION, start):
-        return b""
-    start += len(_VERSION)
-    return form[start : start + _MAX_VERSION_BYTES].partition(b"&")[0]
 
 
 def _find(name: str, key: Key) -> Action:

@@ -16,10 +16,11 @@ from wonderq.httpd.addresses import PublicAddress
 from wonderq.model.attributes import Attribute
 from wonderq.model.times import iso_time
 from wonderq.model.topics import Published, is_fifo
-from wonderq.sns.names import DEFAULT_REGION, subscription_arn, subscription_name, topic_arn
-from wonderq.sns.publish import sequence_number
+from wonderq.sns.names import subscription_arn, subscription_name, topic_arn
 from wonderq.sns.signing import Signer
 from wonderq.sns.topics import ADDRESS, REGION
+from wonderq.sqs.messages import sequence_number
+from wonderq.sqs.names import DEFAULT_REGION
 
 
 class Envelopes:

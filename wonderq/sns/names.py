@@ -10,8 +10,6 @@ from wonderq.sns.errors import invalid
 from wonderq.sqs.errors import SqsError
 from wonderq.sqs.names import ACCOUNT, name_in_arn
 
-DEFAULT_REGION = "us-east-1"
-
 _TOPIC = rf"arn:[a-z-]+:sns:[^:\s]{{0,64}}:\d*:(?P<topic>{TOPIC_NAME_PATTERN})"
 _TOPIC_ARN = re.compile(_TOPIC)
 _SUBSCRIPTION_ARN = re.compile(rf"{_TOPIC}:(?P<name>[A-Za-z0-9_-]{{1,80}})")

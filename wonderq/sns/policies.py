@@ -6,13 +6,12 @@ https://docs.aws.amazon.com/sns/latest/dg/sns-access-policy-language-api-permiss
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from wonderq.sns.errors import invalid, shown
 from wonderq.sqs.names import ACCOUNT
-from wonderq.sqs.policies import new_statement, write_policy
+from wonderq.sqs.policies import AWS_ACCOUNT, LABEL, new_statement, write_policy
 
 #: Actions that a policy may permit, as AWS writes them by default.
 _DEFAULT_ACTIONS = (
@@ -28,9 +27,6 @@ _DEFAULT_ACTIONS = (
 _ACTIONS = frozenset((*_DEFAULT_ACTIONS, "ListTagsForResource", "TagResource", "UntagResource", "*"))
 MAX_CHARACTERS = 256 << 10
 """Longest policy of any kind as text. It is decoded in one step."""
-
-_LABEL = re.compile(r"[A-Za-z0-9_-]{1,80}")
-_AWS_ACCOUNT = re.compile(r"[0-9]{12}")
 
 
 def json_object(attribute: str, value: str) -> dict[str, Any]:
@@ -67,9 +63,9 @@ def with_permission(policy: str, label: str, accounts: Sequence[str], actions: S
     Raises:
         SnsError: a parameter is invalid, or the label is in use.
     """
-    if not _LABEL.fullmatch(label):
+    if not LABEL.fullmatch(label):
         raise invalid("Label", "It must have 1 to 80 of A-Z a-z 0-9 _ and -.")
-    if not accounts or not all(map(_AWS_ACCOUNT.fullmatch, accounts)):
+    if not accounts or not all(map(AWS_ACCOUNT.fullmatch, accounts)):
         raise invalid("AWSAccountId", "It must be a list of numbers of 12 digits.")
     unknown = [each for each in actions if each not in _ACTIONS]
     if not actions or unknown:

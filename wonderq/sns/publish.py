@@ -14,7 +14,9 @@ from wonderq.runtime.fibers import took
 from wonderq.sns.context import Context
 from wonderq.sns.errors import SnsError, invalid
 from wonderq.sqs import message_attributes
+from wonderq.sqs.context import ENTRY_ID
 from wonderq.sqs.errors import SqsError
+from wonderq.sqs.messages import MAX_ID_CHARACTERS, is_id, sequence_number
 from wonderq.sqs.tracing import trace_of
 from wonderq.sqs.wire import ALLOWED_CHARACTERS, find_not_in_xml
 
@@ -22,10 +24,7 @@ from wonderq.sqs.wire import ALLOWED_CHARACTERS, find_not_in_xml
 _MAX_ATTRIBUTES = 64
 
 _BYTES_PER_STEP = 200
-_MAX_ID_CHARACTERS = 128
-_ENTRY_ID = re.compile(r"[A-Za-z0-9_-]{1,80}")
 _SUBJECT = re.compile(r"[^\x00-\x1f\x7f]+")
-_GROUP = re.compile(r"[A-Za-z0-9!-/:-@\[-`{-~]{1,128}")
 
 #: The key of a structured message for queues, and the one for all protocols that have none of their own.
 _PROTOCOL, _DEFAULT = "sqs", "default"
@@ -59,11 +58,6 @@ def _deduplicates(context: Context, topic: str) -> bool:
 def _shown(topic: str, result: PublishResult) -> dict[str, Any]:
     found = {"MessageId": result.id}
     return {**found, "SequenceNumber": sequence_number(result.sequence)} if is_fifo(topic) else found
-
-
-def sequence_number(sequence: int) -> str:
-    """Return the number of a publication as SNS writes it."""
-    return f"{sequence + 1:020d}"
 
 
 def publish_batch(context: Context) -> dict[str, Any]:
@@ -110,7 +104,7 @@ def _entries(context: Context) -> Sequence[Mapping[str, Any]]:
             f"{context.limits.batch_entries} are allowed.",
         )
     ids = [each.get("Id") for each in entries]
-    if not all(isinstance(each, str) and _ENTRY_ID.fullmatch(each) for each in ids):
+    if not all(isinstance(each, str) and ENTRY_ID.fullmatch(each) for each in ids):
         raise SnsError(
             "InvalidBatchEntryId",
             "The Id of a batch entry in a batch request must have 1 to 80 of A-Z a-z 0-9 _ and -.",
@@ -185,8 +179,8 @@ def _ids(topic: str, given: Mapping[str, Any], deduplicates: bool) -> tuple[str,
     """Return the message group and the deduplication id of a message; both may be empty."""
     group, key = given.get("MessageGroupId") or "", given.get("MessageDeduplicationId") or ""
     for name, value in (("MessageGroupId", group), ("MessageDeduplicationId", key)):
-        if value and (not isinstance(value, str) or not _GROUP.fullmatch(value)):
-            raise invalid(name, f"It can have 1 to {_MAX_ID_CHARACTERS} letters, digits and punctuation marks.")
+        if value and not is_id(value):
+            raise invalid(name, f"It can have 1 to {MAX_ID_CHARACTERS} letters, digits and punctuation marks.")
     if is_fifo(topic):
         if not group:
             raise invalid("The MessageGroupId parameter is required for FIFO topics")

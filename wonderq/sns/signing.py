@@ -106,6 +106,7 @@ class Signer:
         return loaded
 
     def _write(self, data: bytes) -> None:
+        Disk().make_folder(self._file.parent)  # a broker with its log in JetStream may have none
         unfinished = self._file.with_name(f"{self._file.name}.tmp")
         unfinished.unlink(missing_ok=True)
         fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

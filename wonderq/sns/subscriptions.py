@@ -6,12 +6,17 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from wonderq.model.errors import AlreadySubscribedError, InvalidValueError, SubscriptionNotFoundError
+from wonderq.model.errors import (
+    AlreadySubscribedError,
+    InvalidValueError,
+    SubscriptionNotFoundError,
+    TopicNotFoundError,
+)
 from wonderq.model.filters import Scope
 from wonderq.model.settings import FIFO_SUFFIX
 from wonderq.model.topics import SubscriptionInfo, is_fifo
 from wonderq.sns.context import PAGE, Context, page
-from wonderq.sns.errors import SnsError, invalid, no_such_subscription, shown
+from wonderq.sns.errors import SnsError, invalid, shown
 from wonderq.sns.names import queue_in_arn, subscription_arn, subscription_in_arn, subscription_name, topic_arn
 from wonderq.sns.policies import json_object
 from wonderq.sns.topics import read_boolean
@@ -48,25 +53,31 @@ def subscribe(context: Context) -> dict[str, Any]:
     given = context.mapping("Attributes")
     fields = _in_subscribe(given, queue)
     name = subscription_name(topic, queue)
-    arn = subscription_arn(context.region, topic, name)
     try:
         info = context.topics.subscription(topic, name)
     except SubscriptionNotFoundError:
-        new = {"raw": False, **fields, "queue": queue}
-        try:
-            context.topics.subscribe(topic, name, context.opens, **new)
-        except AlreadySubscribedError as error:
-            raise invalid("Endpoint", str(error)) from error
-        except InvalidValueError as error:
-            raise _refusal(error, "Attributes Reason: ") from error
-        return {"SubscriptionArn": arn}
-    for field, value in fields.items():
-        if _current(info, field) != value:
+        _create(context, topic, name, {"raw": False, **fields, "queue": queue})
+    else:
+        if any(_current(info, field) != value for field, value in fields.items()):
             raise invalid(
                 "Attributes",
                 "Subscription already exists with different attributes. Change them with SetSubscriptionAttributes.",
             )
-    return {"SubscriptionArn": arn}
+    return {"SubscriptionArn": subscription_arn(context.region, topic, name)}
+
+
+def _create(context: Context, topic: str, name: str, new: Mapping[str, Any]) -> None:
+    """Create a subscription.
+
+    Raises:
+        SnsError: the broker refuses a field of it, or the queue has another subscription of the topic.
+    """
+    try:
+        context.topics.subscribe(topic, name, context.opens, **new)
+    except AlreadySubscribedError as error:
+        raise invalid("Endpoint", str(error)) from error
+    except InvalidValueError as error:
+        raise _refusal(error, "Attributes Reason: ") from error
 
 
 def _in_subscribe(given: Mapping[str, str], queue: str) -> dict[str, Any]:
@@ -105,7 +116,7 @@ def _fields(attribute: str, value: str, queue: str, sns: Mapping[str, str]) -> d
         case "DeliveryPolicy":
             if value:
                 json_object(attribute, value)
-            return {"sns": {**{name: each for name, each in sns.items() if name != attribute}, attribute: value}}
+            return {"sns": {**sns, attribute: value}}
     raise invalid("AttributeName", f"This broker has no settable attribute {shown(attribute)} of a subscription.")
 
 
@@ -124,7 +135,9 @@ def _redrive(value: str, queue: str) -> dict[str, Any]:
 def _current(info: SubscriptionInfo, field: str) -> object:
     """Return a field of a subscription in the form in which `_fields` returns it."""
     value = getattr(info.subscription, field)
-    return json.loads(value) if field == "filter" and value else value or (None if field == "filter" else value)
+    if field == "filter":
+        return json.loads(value) if value else None
+    return value
 
 
 def _refusal(error: InvalidValueError, prefix: str = "") -> SnsError:
@@ -152,8 +165,7 @@ def unsubscribe(context: Context) -> None:
 
 def get_subscription_attributes(context: Context) -> dict[str, Any]:
     """Return the attributes of a subscription."""
-    info = context.topics.subscription(*_subscription(context))
-    _check_queue(context, info)
+    info = context.topics.subscription(*_subscription(context), context.opens)
     found = info.subscription
     shown_fields = {
         **_listed(context, info),
@@ -186,8 +198,7 @@ def set_subscription_attributes(context: Context) -> None:
     """Set one attribute of a subscription."""
     topic, name = _subscription(context)
     attribute, value = context.required("AttributeName"), context.text("AttributeValue") or ""
-    info = context.topics.subscription(topic, name)
-    _check_queue(context, info)
+    info = context.topics.subscription(topic, name, context.opens)
     fields = _fields(attribute, value, info.queue, info.subscription.sns)
     try:
         context.topics.subscribe(topic, name, context.opens, **fields)
@@ -202,12 +213,6 @@ def _subscription(context: Context) -> tuple[str, str]:
     return topic, name
 
 
-def _check_queue(context: Context, info: SubscriptionInfo) -> None:
-    """Check that the key opens the queue of a subscription; else it does not exist for the client."""
-    if not context.opens(info.queue):
-        raise no_such_subscription()
-
-
 def list_subscriptions_by_topic(context: Context) -> dict[str, Any]:
     """List the subscriptions of a topic, of those whose queues the key opens."""
     found = context.topics.subscriptions(context.topic(), context.opens, after=context.after(), limit=PAGE + 1)
@@ -220,7 +225,10 @@ def list_subscriptions(context: Context) -> dict[str, Any]:
     found: list[tuple[str, Any]] = []
     for topic in [each.name for each in context.topics.list(context.opens) if each.name >= after_topic]:
         after = after_name if topic == after_topic else ""
-        infos = context.topics.subscriptions(topic, context.opens, after=after, limit=PAGE + 1 - len(found))
+        try:
+            infos = context.topics.subscriptions(topic, context.opens, after=after, limit=PAGE + 1 - len(found))
+        except TopicNotFoundError:  # it was deleted meanwhile
+            continue
         found += [(f"{topic}:{each.subscription.name}", _listed(context, each)) for each in infos]
         if len(found) > PAGE:
             break

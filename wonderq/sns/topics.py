@@ -7,13 +7,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from wonderq.model.errors import TopicNotFoundError
-from wonderq.model.settings import FIFO_SUFFIX
+from wonderq.model.settings import (
+    FIFO_SUFFIX,
+    MAX_TAG_NAME_CHARACTERS,
+    MAX_TAG_VALUE_CHARACTERS,
+    MAX_TAGS,
+)
 from wonderq.model.topics import TOPIC_NAME_PATTERN, TopicInfo, TopicSettings, is_fifo
 from wonderq.sns.context import PAGE, Context, page
 from wonderq.sns.errors import SnsError, invalid, shown
-from wonderq.sns.names import DEFAULT_REGION, topic_arn, topic_in_arn
+from wonderq.sns.names import topic_arn, topic_in_arn
 from wonderq.sns.policies import default_policy, json_object, with_permission, without_permission
-from wonderq.sqs.names import ACCOUNT
+from wonderq.sqs.names import ACCOUNT, DEFAULT_REGION
 
 REGION, ADDRESS = "Region", "Address"
 """Entries of `TopicSettings.sns` that are no attributes of SNS: the region and the address that envelopes name."""
@@ -27,9 +32,6 @@ _STORED = re.compile(
 )
 _JSON = ("Policy", "DeliveryPolicy")
 _MAX_DISPLAY_NAME_CHARACTERS = 100
-
-_MAX_TAGS = 50
-_MAX_TAG_KEY_CHARACTERS, _MAX_TAG_VALUE_CHARACTERS = 128, 256
 
 
 def create_topic(context: Context) -> dict[str, Any]:
@@ -225,9 +227,9 @@ def _change_tags(context: Context, topic: str, change: Callable[[Mapping[str, st
 
     def changed(info: TopicInfo) -> dict[str, Any]:
         tags = change(info.settings.tags)
-        if len(tags) > _MAX_TAGS:
+        if len(tags) > MAX_TAGS:
             raise SnsError(
-                "TagLimitExceeded", f"A topic may have {_MAX_TAGS} tags, and this one would have {len(tags)}."
+                "TagLimitExceeded", f"A topic may have {MAX_TAGS} tags, and this one would have {len(tags)}."
             )
         return {"tags": tags}
 
@@ -268,14 +270,14 @@ def _tags(context: Context) -> dict[str, str]:
         key, value = each.get("Key"), each.get("Value", "")
         if not isinstance(key, str) or not isinstance(value, str):
             raise invalid("Tags", "Each tag must have a Key and a Value.")
-        if not 1 <= len(key) <= _MAX_TAG_KEY_CHARACTERS or len(value) > _MAX_TAG_VALUE_CHARACTERS:
+        if not 1 <= len(key) <= MAX_TAG_NAME_CHARACTERS or len(value) > MAX_TAG_VALUE_CHARACTERS:
             raise invalid(
                 "Tags",
-                f"A key may have 1 to {_MAX_TAG_KEY_CHARACTERS} characters, a value up to {_MAX_TAG_VALUE_CHARACTERS}.",
+                f"A key may have 1 to {MAX_TAG_NAME_CHARACTERS} characters, a value up to {MAX_TAG_VALUE_CHARACTERS}.",
             )
         if key in tags:
             raise invalid("Tags", "Duplicated keys are not allowed.")
         tags[key] = value
-    if len(tags) > _MAX_TAGS:
-        raise SnsError("TagLimitExceeded", f"A topic may have {_MAX_TAGS} tags, and the request has {len(tags)}.")
+    if len(tags) > MAX_TAGS:
+        raise SnsError("TagLimitExceeded", f"A topic may have {MAX_TAGS} tags, and the request has {len(tags)}.")
     return tags

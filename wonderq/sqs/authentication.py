@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
+from typing import Any
 
 import falcon
 
@@ -12,6 +14,7 @@ from wonderq.auth.access import Access
 from wonderq.auth.keys import EVERYBODY, Key
 from wonderq.runtime.fibers import yield_to_others
 from wonderq.sqs.errors import SqsError
+from wonderq.sqs.names import DEFAULT_REGION
 from wonderq.sqs.refusals import NOT_SIGNED, UNKNOWN_KEY, check_get
 
 #: Bytes of a body that are hashed in one step.
@@ -51,6 +54,11 @@ def authenticate(access: Access | None, req: falcon.Request, body: bytes, servic
     if too_fast is not None:
         raise SqsError("RequestThrottled", str(too_fast))
     return key
+
+
+def region_of(environ: Mapping[str, Any]) -> str:
+    """Return the region for which the client signed a request, given as a WSGI environment."""
+    return sigv4.region_in(environ.get("HTTP_AUTHORIZATION") or environ.get("QUERY_STRING", "")) or DEFAULT_REGION
 
 
 def _sha256(body: bytes) -> str:

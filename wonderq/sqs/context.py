@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from wonderq.auth import sigv4
 from wonderq.auth.roles import Role
 from wonderq.broker.broker import Broker
 from wonderq.broker.claims import Room
@@ -17,12 +16,13 @@ from wonderq.model.errors import BrokerError
 from wonderq.model.messages import QueueInfo
 from wonderq.model.permits import Permits
 from wonderq.model.settings import QueueSettings
+from wonderq.sqs.authentication import region_of
 from wonderq.sqs.errors import SqsError, from_broker, invalid, missing
 from wonderq.sqs.limits import SqsLimits
 from wonderq.sqs.names import name_in_url
 
-_DEFAULT_REGION = "us-east-1"
-_ENTRY_ID = re.compile(r"[A-Za-z0-9_-]{1,80}")
+ENTRY_ID = re.compile(r"[A-Za-z0-9_-]{1,80}")
+"""Id of an entry of a batch."""
 
 
 class Service:
@@ -58,8 +58,7 @@ class Context(NamedTuple):
     @property
     def region(self) -> str:
         """The region for which the client signed the request."""
-        found = sigv4.region_in(self.environ.get("HTTP_AUTHORIZATION") or self.environ.get("QUERY_STRING", ""))
-        return found or _DEFAULT_REGION
+        return region_of(self.environ)
 
     @property
     def client_gone(self) -> Callable[[], bool]:
@@ -161,7 +160,7 @@ class Context(NamedTuple):
             raise SqsError("SerializationException", "Entries must be a list of structures.")
         ids = [each.get("Id") for each in entries]
         for each in ids:
-            if not isinstance(each, str) or not _ENTRY_ID.fullmatch(each):
+            if not isinstance(each, str) or not ENTRY_ID.fullmatch(each):
                 text = (
                     "A batch entry id can only contain alphanumeric characters, hyphens and underscores. "
                     "It can be at most 80 letters long."

@@ -14,9 +14,8 @@ from wonderq.auth.roles import Role, is_plain_name
 from wonderq.broker.broker import Broker
 from wonderq.httpd.addresses import PublicAddress
 from wonderq.httpd.counters import refusals
-from wonderq.httpd.structure import UNCHECKED_BYTES, Bounds
+from wonderq.httpd.room import whole_body
 from wonderq.model.errors import BrokerError
-from wonderq.model.limits import ESCAPED_BYTES
 from wonderq.sqs import messages, move_tasks, queues, wire
 from wonderq.sqs.authentication import authenticate
 from wonderq.sqs.context import Action, Context, Service
@@ -24,9 +23,6 @@ from wonderq.sqs.errors import SqsError, from_broker
 from wonderq.sqs.limits import STRICT, SqsLimits
 from wonderq.sqs.names import name_in_arn, name_in_url, url_of
 from wonderq.sqs.refusals import header_of, is_for_sqs
-
-#: Most values of an entry of a batch, or of any other action: its fields and attributes.
-_VALUES_PER_ENTRY = 512
 
 ACTIONS = {
     "AddPermission": Action(queues.add_permission, "admin"),
@@ -68,12 +64,11 @@ class SqsEndpoint:
     ) -> None:
         """Without ``access`` it serves everybody and ignores signatures. ``address`` is that in the URLs of queues."""
         self._service = Service(broker, limits, address or PublicAddress())
-        values = _VALUES_PER_ENTRY * (limits.batch_entries + 1)
-        self._bounds = Bounds(values, ESCAPED_BYTES * limits.message_bytes + UNCHECKED_BYTES)
+        self._bounds = wire.bounds_of(limits.batch_entries, limits.message_bytes)
         self._access = access
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, queue: str = "", name: str = "", **_: int) -> None:
-        self.respond(req, resp, name or queue, req.stream.read(req.content_length or 0))
+        self.respond(req, resp, name or queue, whole_body(req.env))
 
     #: The query protocol has GET too. `authenticate` refuses one that a page of another site may have sent.
     on_get = on_post
@@ -85,7 +80,7 @@ class SqsEndpoint:
         """
         if not is_plain_name(req.method, req.path):
             raise falcon.HTTPRouteNotFound
-        body = req.stream.read(req.content_length or 0)
+        body = whole_body(req.env)
         is_form = wire.media_type_of(req.env) == wire.FORM_TYPE
         if not (wire.names_action(body) if is_form else is_for_sqs(req.method, req.path, header_of(req.env))):
             raise falcon.HTTPRouteNotFound
@@ -127,13 +122,10 @@ class SqsEndpoint:
             called = wire.action_in_target(req.env.get("HTTP_X_AMZ_TARGET"))
             _check_action(called, key, is_json=True)
             return called, wire.read_json(body, self._bounds)
-        if req.method == "GET":
-            body = req.query_string.encode()
-        elif wire.media_type_of(req.env) != wire.FORM_TYPE:
-            raise wire.no_action()
-        called = wire.action_in_form(body)
+        form = wire.form_of(req.env, body)
+        called = wire.action_in_form(form)
         _check_action(called, key, is_json=False)
-        return called, wire.read_query(body, self._bounds)
+        return called, wire.read_query(form, self._bounds)
 
 
 def _check_action(name: str, key: Key, *, is_json: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from itertools import repeat
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from wonderq.model.attributes import Attribute
 from wonderq.model.errors import (
@@ -59,7 +59,8 @@ _OPTIONAL = frozenset(
 #: Bytes of a message that are checked, or prepared for the response, in a step of `took`.
 _BYTES_PER_STEP = 200
 
-_MAX_ID_CHARACTERS = 128
+MAX_ID_CHARACTERS = 128
+"""Longest id of a message group or of a deduplication."""
 
 _WRONG_QUEUE_TYPE = "The request include parameter that is not valid for this queue type."
 
@@ -127,12 +128,13 @@ def _shown(queue: str, sent: SendResults) -> list[dict[str, str]]:
     if not queue.endswith(FIFO_SUFFIX):
         return [{"MessageId": each} for each in sent.ids]
     return [
-        {"MessageId": each, "SequenceNumber": _sequence_number(sequence)}
+        {"MessageId": each, "SequenceNumber": sequence_number(sequence)}
         for each, sequence in zip(sent.ids, sent.sequences, strict=True)
     ]
 
 
-def _sequence_number(sequence: int) -> str:
+def sequence_number(sequence: int) -> str:
+    """Return the number of a message as AWS writes it."""
     return f"{sequence + 1:020d}"
 
 
@@ -259,17 +261,22 @@ def _id(given: Mapping[str, Any], name: str) -> str | None:
     value = given.get(name)
     if value is None:
         return None
-    if (
-        not isinstance(value, str)
-        or not 1 <= len(value) <= _MAX_ID_CHARACTERS
-        or not value.isascii()
-        or not value.isprintable()
-        or " " in value
-    ):
+    if not is_id(value):
         raise invalid(
             name, value, f"{name} can only include alphanumeric and punctuation characters. 1 to 128 in length."
         )
     return value
+
+
+def is_id(value: object) -> TypeGuard[str]:
+    """Return whether a value can be the id of a message group or of a deduplication."""
+    return (
+        isinstance(value, str)
+        and 1 <= len(value) <= MAX_ID_CHARACTERS
+        and value.isascii()
+        and value.isprintable()
+        and " " not in value
+    )
 
 
 # Receiving
@@ -353,7 +360,7 @@ def _system_attributes(context: Context, message: Message) -> dict[str, str]:
             values["DeadLetterQueueSourceArn"] = arn_of(context.region, envelope.dead_letter_source.queue)
             values["SentTimestamp"] = str(envelope.dead_letter_source.produced_ms)
     if message.queue.endswith(FIFO_SUFFIX):
-        values["SequenceNumber"] = _sequence_number(message.sequence)
+        values["SequenceNumber"] = sequence_number(message.sequence)
         values["MessageDeduplicationId"] = _deduplication_id(message)
     return values
 

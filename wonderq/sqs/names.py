@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import b64decode, urlsafe_b64encode
 from urllib.parse import urlsplit
 
 from wonderq.model.queue_names import QUEUE_NAME_PATTERN
@@ -10,6 +11,9 @@ from wonderq.sqs.errors import invalid, missing, no_such_queue
 
 ACCOUNT = "000000000000"
 """The number of the only AWS account that the endpoint has."""
+
+DEFAULT_REGION = "us-east-1"
+"""The region of a request that names none."""
 
 _NAME = re.compile(QUEUE_NAME_PATTERN)
 
@@ -65,3 +69,17 @@ def name_in_arn(arn: object, parameter: str) -> str:
     if found is None:
         raise invalid(parameter, arn, "It must be the ARN of a queue.")
     return found["name"]
+
+
+def page_token(name: str) -> str:
+    """Return the ``NextToken`` of a page of a list that ends with a name."""
+    return urlsafe_b64encode(name.encode()).decode()
+
+
+def name_in_token(token: str) -> str:
+    """Return the name with which the page before ended.
+
+    Raises:
+        ValueError: it is not a token of `page_token`.
+    """
+    return b64decode(token, altchars=b"-_", validate=True).decode()

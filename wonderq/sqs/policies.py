@@ -20,8 +20,9 @@ _DEFAULT_RECEIVES = 10
 _MAX_SOURCES = 10
 _MAX_ACTIONS = 7
 _WHOLE = re.compile(r"[0-9]{1,9}")
-_LABEL = re.compile(r"[A-Za-z0-9_-]{1,80}")
-_AWS_ACCOUNT = re.compile(r"[0-9]{12}")
+LABEL = re.compile(r"[A-Za-z0-9_-]{1,80}")
+"""Name of a statement of a policy."""
+AWS_ACCOUNT = re.compile(r"[0-9]{12}")
 
 #: Actions that `AddPermission` accepts.
 _ACTIONS = frozenset(
@@ -118,7 +119,7 @@ def with_permission(policy: str, label: str, accounts: Sequence[str], actions: S
     Raises:
         SqsError: a parameter is invalid, the label is in use, or the policy would be too long.
     """
-    if not _LABEL.fullmatch(label):
+    if not LABEL.fullmatch(label):
         raise invalid("Label", label, "It must have 1 to 80 of A-Z a-z 0-9 _ and -.")
     if len(actions) > _MAX_ACTIONS:
         raise SqsError("OverLimit", f"{len(actions)} Actions were found, maximum allowed is {_MAX_ACTIONS}.")
@@ -126,7 +127,7 @@ def with_permission(policy: str, label: str, accounts: Sequence[str], actions: S
         if action not in _ACTIONS:
             raise invalid("ActionName", action, f"It must be one of {', '.join(sorted(_ACTIONS))}.")
     for account in accounts:
-        if not _AWS_ACCOUNT.fullmatch(account):
+        if not AWS_ACCOUNT.fullmatch(account):
             raise invalid("AWSAccountId", account, "It must have 12 digits.")
     found, statements = _statements(policy, arn)
     if any(each.get("Sid") == label for each in statements):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from wonderq.model.settings import FIFO_SUFFIX, SQS_RETENTION_MS, QueueSettings,
 from wonderq.sqs import queue_attributes
 from wonderq.sqs.context import Context, queue_info, seconds_since
 from wonderq.sqs.errors import SqsError, invalid, missing, no_such_queue
-from wonderq.sqs.names import arn_of, is_name, url_of
+from wonderq.sqs.names import arn_of, is_name, name_in_token, page_token, url_of
 from wonderq.sqs.policies import allows_redrive, read_redrive, with_permission, without_permission
 
 
@@ -152,7 +151,7 @@ def _page_of(context: Context) -> tuple[int, str]:
     if most is None:
         raise SqsError("InvalidParameterValue", "MaxResults is required with NextToken.")
     try:
-        return most, b64decode(token, altchars=b"-_", validate=True).decode()
+        return most, name_in_token(token)
     except ValueError as error:
         raise invalid("NextToken", token, "It must be the NextToken of an earlier response.") from error
 
@@ -162,7 +161,7 @@ def _page(context: Context, names: Sequence[str], most: int, field: str) -> dict
     page = names[:most]
     answer: dict[str, Any] = {field: [url_of(context.base_url, name) for name in page]} if page else {}
     if len(names) > most and context.integer("MaxResults", 1, context.limits.page) is not None:
-        answer["NextToken"] = urlsafe_b64encode(page[-1].encode()).decode()
+        answer["NextToken"] = page_token(page[-1])
     return answer
 
 

@@ -21,6 +21,7 @@ import msgspec
 
 from wonderq.httpd.errors import JSON
 from wonderq.httpd.structure import UNCHECKED_BYTES, Bounds, check_structure
+from wonderq.model.limits import ESCAPED_BYTES
 from wonderq.runtime.fibers import took
 from wonderq.sqs.errors import SqsError, invalid
 
@@ -42,6 +43,9 @@ ALLOWED_CHARACTERS = (
 )
 """End of sentences about other characters."""
 _REPLACEMENT = "\ufffd"
+
+#: Most values of an entry of a batch, or of any other action: its fields and attributes.
+_VALUES_PER_ENTRY = 512
 
 _ACTION = b"Action="
 _MAX_ACTION_BYTES = 200
@@ -71,6 +75,11 @@ _request_numbers = itertools.count(1)
 def new_request_id() -> str:
     """Return the id of a response, in the form of a UUID: random for this process, then a number."""
     return f"{_REQUEST_PREFIX}{next(_request_numbers):012x}"
+
+
+def bounds_of(batch_entries: int, message_bytes: int) -> Bounds:
+    """Return the bounds of bodies with these limits of a batch and of a message."""
+    return Bounds(_VALUES_PER_ENTRY * (batch_entries + 1), ESCAPED_BYTES * message_bytes + UNCHECKED_BYTES)
 
 
 def find_not_in_xml(text: str) -> str:
@@ -120,22 +129,41 @@ def action_in_target(target: str | None) -> str:
     return target.removeprefix(_TARGET)
 
 
+def form_of(environ: Mapping[str, Any], body: bytes) -> bytes:
+    """Return the form of a request: its body, or the query string of a GET; empty if it has none."""
+    if environ["REQUEST_METHOD"] == "GET":
+        query: str = environ.get("QUERY_STRING", "")
+        return query.encode()
+    return body if media_type_of(environ) == FORM_TYPE else b""
+
+
 def names_action(form: bytes) -> bool:
     """Return whether a form names an action."""
     return form.startswith(_ACTION) or b"&" + _ACTION in form
 
 
-def action_in_form(data: bytes) -> str:
+def action_in_form(form: bytes) -> str:
     """Return the action that a form names, without decoding the rest.
 
     Raises:
         SqsError: it names none.
     """
-    start = 0 if data.startswith(_ACTION) else data.find(b"&" + _ACTION) + 1
-    value = data[start + len(_ACTION) : start + len(_ACTION) + _MAX_ACTION_BYTES].partition(b"&")[0]
-    if not value or not data.startswith(_ACTION, start):
+    value = value_in_form(form, _ACTION, _MAX_ACTION_BYTES)
+    if not value:
         raise no_action()
     return unquote(value.decode("latin-1"))
+
+
+def value_in_form(form: bytes, name: bytes, most_bytes: int) -> bytes:
+    """Return the beginning of a field's value, still escaped, without decoding the rest; empty if there is none.
+
+    ``name`` ends in an equals sign.
+    """
+    start = 0 if form.startswith(name) else form.find(b"&" + name) + 1
+    if not form.startswith(name, start):
+        return b""
+    start += len(name)
+    return form[start : start + most_bytes].partition(b"&")[0]
 
 
 def read_json(data: bytes, bounds: Bounds) -> dict[str, Any]:
