@@ -40,6 +40,7 @@ from wonderq.serve import (
     run_housekeeping,
     start_server,
     trusted_hosts,
+    watch_collections,
 )
 from wonderq_storage import SharedLog, StorageError
 from wonderq_storage.jetstream_peers import JetStreamPeers
@@ -168,6 +169,7 @@ class _Parts:
             vitals = ProcessVitals(log, counters, settings.connections)
             vitals.server = server
             app = make_app(settings, self._sources, broker, self._access, registry, vitals)
+            watch_collections(stack, broker)
             yield Owned(broker, cast("SharedLog", log), app)
 
 
