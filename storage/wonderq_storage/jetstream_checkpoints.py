@@ -25,11 +25,11 @@ from typing import Any, NamedTuple, TypeVar
 import msgpack
 
 from wonderq_storage.checksum import crc32
-from wonderq_storage.errors import DamagedCheckpointError, DiskFullError, LogFailedError
-from wonderq_storage.jetstream_stream import Pauses, may_pass, remedy
+from wonderq_storage.errors import DamagedCheckpointError, DiskFullError
+from wonderq_storage.jetstream_stream import Pauses, is_full, patiently
 from wonderq_storage.log import Mark
 from wonderq_storage.nats import ApiError, JetStream, NatsError, StoredMessage
-from wonderq_storage.nats.jetstream import NO_RESOURCES, NO_STORAGE, STREAM_NOT_FOUND
+from wonderq_storage.nats.jetstream import STREAM_NOT_FOUND
 
 logger = logging.getLogger("wonderq.storage")
 
@@ -238,16 +238,15 @@ class JetStreamCheckpoints:
         self._jetstream.call(f"STREAM.PURGE.{self._name}", {"filter": f"{self._prefix}.{name}.*"}, timeout_s=_CALL_S)
 
     def _patiently(self, call: Callable[[], T]) -> T:
-        pauses = Pauses(self._patience_s)
-        while True:
+        def call_while_there_is_room() -> T:
             try:
                 return call()
             except NatsError as error:
-                if isinstance(error, ApiError) and error.error_code in (NO_RESOURCES, NO_STORAGE):
+                if is_full(error):
                     raise DiskFullError(f"no room for a checkpoint in JetStream: {error}") from error
-                if not may_pass(error) or not pauses.wait():
-                    text = f"the stream {self._name} does not work: {error}. {remedy(error)}."
-                    raise LogFailedError(text) from error
+                raise
+
+        return patiently(self._name, call_while_there_is_room, Pauses(self._patience_s))
 
 
 def _pieces(chunks: Iterable[bytes], piece_bytes: int) -> Iterator[bytes]:
