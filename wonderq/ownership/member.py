@@ -225,7 +225,7 @@ class Member:
 
     def beaten(self, error: LogLostError) -> None:
         pause_s = random.uniform(_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S)  # noqa: S311 - no secret
-        logger.info("%s. This process goes on standing by", error)
+        logger.info("%s This process goes on standing by", error)
         with self._changed:
             self._pause_until_s = self._now_s() + pause_s
 
