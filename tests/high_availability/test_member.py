@@ -223,6 +223,16 @@ def test_only_an_owner_releases(member: Member) -> None:
     assert found.role == "standing_by"
 
 
+def test_who_stands_by_anew_has_the_log_to_read_again(world: World, member: Member) -> None:
+    assert not member.has_read
+    member.hear(said(world, sequence=9))
+    for begin_again in (member.lose, member.stand_by):
+        member.wait(Reached(LOG, 1, 8))
+        assert member.has_read, "also if there is more by now"
+        begin_again()
+        assert not member.has_read
+
+
 def test_more_to_read_is_read_first(world: World, member: Member) -> None:
     member.hear(said(world, sequence=9))
     assert member.wait(Reached(LOG, 1, 8)) == 9
