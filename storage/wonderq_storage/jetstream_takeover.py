@@ -48,7 +48,7 @@ class Takeover:
         self.epoch_record = b""
         """The own epoch record; empty until `records` was read to its end."""
         self.progress = Progress(stream, 1, part_bytes)
-        """What was read so far."""
+        """The part of the log that was read so far."""
 
     def records(self, info: StreamInfo, mark: Mark | None) -> Iterator[tuple[Position, memoryview]]:
         """Yield the records of the stream from ``mark`` on, and own the log at the end.

@@ -30,7 +30,7 @@ _CLONE_NEWNET = 0x40000000
 _HOST, _OWN_HOST = "10.201.0.{}", "10.201.0.254"
 _CLIENT_PORT, _ROUTE_PORT = 4222, 6222
 
-#: What is sent to this address arrives nowhere.
+#: Nothing that is sent to this address arrives.
 _NOBODY = "02:00:00:00:00:99"
 
 _IMAGE_BYTES = 160 << 20
