@@ -171,9 +171,7 @@ def assembled(
         app = make_app(settings, sources, broker, access, registry, vitals)
         server = vitals.server = start_server(app, access, settings, sockets)
         registry.register(ServerCollector(server, settings.connections))
-        pauses = CollectorPauses(lambda: broker.long_lived_objects)
-        pauses.start()
-        stack.callback(pauses.stop)
+        watch_collections(stack, broker)
         logger.info("ready after %.2f s; log of %d bytes", time.monotonic() - began, log.used_bytes())
         yield Assembly(broker, server, keys)
 
@@ -183,6 +181,13 @@ def run_housekeeping(stack: ExitStack, broker: Broker, housekeeper: Housekeeper)
     stack.callback(housekeeper.stop)
     stack.callback(broker.stop_claiming)
     housekeeper.start()
+
+
+def watch_collections(stack: ExitStack, broker: Broker) -> None:
+    """Keep the pauses of the garbage collector short until the stack is closed."""
+    pauses = CollectorPauses(lambda: broker.long_lived_objects)
+    pauses.start()
+    stack.callback(pauses.stop)
 
 
 def check_folder(folder: Path) -> None:

@@ -40,6 +40,7 @@ from wonderq.serve import (
     run_housekeeping,
     start_server,
     trusted_hosts,
+    watch_collections,
 )
 from wonderq_storage import SharedLog, StorageError
 from wonderq_storage.jetstream_peers import JetStreamPeers
@@ -122,7 +123,7 @@ def shared(settings: Settings, sources: Mapping[str, str] = MappingProxyType({})
 
 
 class _Parts:
-    """What each ownership is put together from."""
+    """The parts that each ownership is put together from."""
 
     def __init__(
         self, settings: Settings, sources: Mapping[str, str], access: Access, jetstream: JetStream, name: str
@@ -157,7 +158,7 @@ class _Parts:
             )
             stack.callback(broker.close)
             maintenance = LogMaintenance(broker, log, checkpoints, slack_bytes=part_bytes)
-            # Whoever stands by has the state already, and waits for this process to end.
+            # A process that stands by has the state already, and waits for this process to end.
             stack.callback(lambda: maintenance.stop(with_checkpoint=not member.others))
             run_housekeeping(stack, broker, Housekeeper(broker))
             maintenance.start()
@@ -168,6 +169,7 @@ class _Parts:
             vitals = ProcessVitals(log, counters, settings.connections)
             vitals.server = server
             app = make_app(settings, self._sources, broker, self._access, registry, vitals)
+            watch_collections(stack, broker)
             yield Owned(broker, cast("SharedLog", log), app)
 
 

@@ -2,6 +2,7 @@
 
 Two `wonderq serve --log` processes share the log. A probe produces one message after another. An outage lasts from the
 event to the first answer of the next owner; in a hand-over, it is the longest time without an answer of either.
+`benchmarks.takeover` has outages by signals to the owner, also with the log on one server.
 
 A cold take-over is one by a process that had not read the log before, with and without a checkpoint.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import http.client
 import json
 import math
+import signal
 import subprocess
 import sys
 import time
@@ -34,7 +36,7 @@ _PAUSE_S = 0.002
 _LONGEST_S = 120.0
 
 _BODY = "x" * 100
-_BATCH = 100
+_BATCH = 1000
 
 #: Cold take-overs without a checkpoint take long, and vary little.
 _COLD_TIMES = 5
@@ -43,15 +45,16 @@ _COLD_TIMES = 5
 class Process:
     """A `wonderq serve` process that shares the log, and a connection to it."""
 
-    def __init__(self, log: str, folder: Path, port: int) -> None:
+    def __init__(self, log: str, replicas: int, folder: Path, port: int) -> None:
         self._log = log
+        self._replicas = replicas
         self._folder = folder
         self._port = port
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_ATTEMPT_S)
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        options = ["--log", self._log, "--replicas", str(REPLICAS), "--data", str(self._folder)]
+        options = ["--log", self._log, "--replicas", str(self._replicas), "--data", str(self._folder)]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "wonderq", "serve", *options, "--listen", f"127.0.0.1:{self._port}"],
             stdout=subprocess.DEVNULL,
@@ -88,9 +91,10 @@ class Pair:
     """Two processes, of which one owns the log and the other one stands by."""
 
     def __init__(self, servers: Servers, folder: Path, name: str) -> None:
-        ports = free_ports(2)
         log = f"{servers.urls}/{name}"
-        self.processes = [Process(log, folder / f"{name}-{each}", port) for each, port in enumerate(ports)]
+        self.processes = [
+            Process(log, servers.count, folder / f"{name}-{each}", port) for each, port in enumerate(free_ports(2))
+        ]
         self._servers = servers
 
     def start(self) -> None:
@@ -113,12 +117,18 @@ class Pair:
 
     # Events, each of which returns the seconds without a broker
 
-    def owner_killed(self) -> float:
+    def taken_over(self, number: signal.Signals) -> float:
+        """Send the owner a signal that ends or freezes it; count until the other process has accepted a message."""
         owner, other = self.settle()
+        assert owner.process is not None
         began = time.monotonic()
-        owner.kill()
+        owner.process.send_signal(number)
         seconds = _until(other.produce) - began
-        owner.start()
+        if number == signal.SIGSTOP:
+            owner.process.send_signal(signal.SIGCONT)
+        else:
+            owner.process.wait()
+            owner.start()
         return seconds
 
     def handed_over(self) -> float:
@@ -171,18 +181,19 @@ def run(folder: Path, times: int, messages: int) -> None:
         pair = Pair(servers, folder, "events")
         stack.callback(pair.kill)
         pair.start()
-        _print("owner killed", [pair.owner_killed() for _ in range(times)])
-        _print("planned hand-over", [pair.handed_over() for _ in range(times)])
+        print_times("owner killed", [pair.taken_over(signal.SIGKILL) for _ in range(times)])
+        print_times("planned hand-over", [pair.handed_over() for _ in range(times)])
         pair.fill(messages)
-        _print(f"owner killed, {messages:,} messages waiting", [pair.owner_killed() for _ in range(times)])
+        killed = [pair.taken_over(signal.SIGKILL) for _ in range(times)]
+        print_times(f"owner killed, {messages:,} messages waiting", killed)
         pair.settle()
         pair.kill()
         for name, seconds in cold(servers, folder, messages, times).items():
-            _print(f"cold take-over, {messages:,} messages waiting, {name}", seconds)
+            print_times(f"cold take-over, {messages:,} messages waiting, {name}", seconds)
         small = Pair(servers, folder, "restarts")
         stack.callback(small.kill)
         small.start()
-        _print("all processes and servers killed and restarted", [small.all_restarted() for _ in range(times)])
+        print_times("all processes and servers killed and restarted", [small.all_restarted() for _ in range(times)])
 
 
 def cold(servers: Servers, folder: Path, messages: int, times: int) -> dict[str, list[float]]:
@@ -212,7 +223,7 @@ def cold(servers: Servers, folder: Path, messages: int, times: int) -> dict[str,
         }
 
 
-def _print(name: str, seconds: Sequence[float]) -> None:
+def print_times(name: str, seconds: Sequence[float]) -> None:
     """Print the median and the 95th percentile: the smallest value that 95% of all do not exceed."""
     ordered = sorted(seconds)
     p95 = ordered[math.ceil(0.95 * len(ordered)) - 1]

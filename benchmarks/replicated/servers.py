@@ -19,6 +19,7 @@ class Servers:
     """Servers in a folder, up as long as the context is entered."""
 
     def __init__(self, folder: Path, count: int) -> None:
+        self.count = count
         self._servers: Sequence[LocalServer] = cluster_of(count, folder, free_ports(count))
         program = find_program()
         if program is None:
@@ -40,7 +41,7 @@ class Servers:
 
     def wait_until_ready(self) -> None:
         """Wait until all servers together can hold a stream."""
-        config = {"name": "READY", "subjects": ["ready"], "num_replicas": len(self._servers), "storage": "memory"}
+        config = {"name": "READY", "subjects": ["ready"], "num_replicas": self.count, "storage": "memory"}
         with closing(Connection(self.urls)) as connection:
             jetstream = JetStream(connection)
             while True:

@@ -8,8 +8,9 @@ A checkpoint is a run of messages, its pieces, and one last message, the manifes
 ``END`` is the position of the mark in decimal, ``TOKEN`` is random. The crc of a piece is CRC-32 of the piece,
 continued from that of the piece before; the manifest has that of the last one. Integers are little-endian.
 
-A checkpoint without a manifest is unfinished. A former owner may still write one while its successor works: it is of a
-beginning that both agree on, so it is as good as any other.
+A checkpoint without a manifest is unfinished. The next one of a later mark removes it, whoever writes that. A former
+owner may still write one while its successor works: it is of a beginning that both agree on, so it is as good as any
+other, or pieces of it were removed and it is known to be damaged.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from typing import Any, NamedTuple, TypeVar
 import msgpack
 
 from wonderq_storage.checksum import crc32
-from wonderq_storage.errors import DamagedCheckpointError, DiskFullError, LogFailedError
-from wonderq_storage.jetstream_stream import Pauses, may_pass, remedy
+from wonderq_storage.errors import DamagedCheckpointError, DiskFullError
+from wonderq_storage.jetstream_stream import Pauses, is_full, patiently
 from wonderq_storage.log import Mark
 from wonderq_storage.nats import ApiError, JetStream, NatsError, StoredMessage
-from wonderq_storage.nats.jetstream import NO_RESOURCES, NO_STORAGE, STREAM_NOT_FOUND
+from wonderq_storage.nats.jetstream import STREAM_NOT_FOUND
 
 logger = logging.getLogger("wonderq.storage")
 
@@ -94,7 +95,8 @@ class JetStreamCheckpoints:
             with contextlib.suppress(NatsError):
                 self._purge(name)
             raise
-        older = [each for each in self._names("manifest") if _end_of(each) <= mark.end and each != name]
+        # Also those that an owner left unfinished when it was killed.
+        older = [each for each in self._names("*") if _end_of(each) <= mark.end and each != name]
         kept = [each for each in older if each in self._proved][: KEPT - 1]
         for each in older:
             if each not in kept:
@@ -214,7 +216,10 @@ class JetStreamCheckpoints:
                 self._patiently(partial(self._purge, name))
 
     def _names(self, kind: str) -> list[str]:
-        """Return the names of the checkpoints that have a message of a kind, the one of the latest mark first."""
+        """Return the names of the checkpoints that have a message of a kind, the one of the latest mark first.
+
+        ``*`` stands for any kind.
+        """
         body = {"subjects_filter": f"{self._prefix}.*.{kind}"}
 
         def call() -> dict[str, Any]:
@@ -226,23 +231,22 @@ class JetStreamCheckpoints:
                 raise
 
         subjects = (self._patiently(call).get("state") or {}).get("subjects") or {}
-        names = [each.removeprefix(f"{self._prefix}.").removesuffix(f".{kind}") for each in subjects]
-        return sorted((each for each in names if _is_ours(each)), reverse=True)
+        names = {each.removeprefix(f"{self._prefix}.").partition(".")[0] for each in subjects}
+        return sorted(filter(_is_ours, names), reverse=True)
 
     def _purge(self, name: str) -> None:
         self._jetstream.call(f"STREAM.PURGE.{self._name}", {"filter": f"{self._prefix}.{name}.*"}, timeout_s=_CALL_S)
 
     def _patiently(self, call: Callable[[], T]) -> T:
-        pauses = Pauses(self._patience_s)
-        while True:
+        def call_while_there_is_room() -> T:
             try:
                 return call()
             except NatsError as error:
-                if isinstance(error, ApiError) and error.error_code in (NO_RESOURCES, NO_STORAGE):
+                if is_full(error):
                     raise DiskFullError(f"no room for a checkpoint in JetStream: {error}") from error
-                if not may_pass(error) or not pauses.wait():
-                    text = f"the stream {self._name} does not work: {error}. {remedy(error)}."
-                    raise LogFailedError(text) from error
+                raise
+
+        return patiently(self._name, call_while_there_is_room, Pauses(self._patience_s))
 
 
 def _pieces(chunks: Iterable[bytes], piece_bytes: int) -> Iterator[bytes]:

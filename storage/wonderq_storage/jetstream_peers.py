@@ -13,8 +13,6 @@ from wonderq_storage.nats import JetStream, NatsError
 #: Longest wait for the servers. A call that takes longer is as good as one that fails.
 _CALL_S = 1.0
 
-_MICROSECOND_DIGITS = 26  # of a time such as 2026-11-30T01:36:03.807479, without what Python cannot read
-
 
 class Look(NamedTuple):
     """The state of a stream."""
@@ -81,4 +79,4 @@ def _parse_ms(text: str) -> float:
     """Return a time in UTC, as JetStream writes it, in ms since 1970."""
     if not text.endswith("Z"):
         raise ValueError(f"{text!r} is no time in UTC")
-    return datetime.fromisoformat(text[:-1][:_MICROSECOND_DIGITS] + "+00:00").timestamp() * 1000
+    return datetime.fromisoformat(text).timestamp() * 1000

@@ -210,5 +210,10 @@ def claim(stream: Stream, record: bytes, token: str, after: int) -> int:
         return ack.sequence
     newest = stream.newest_epoch()
     if newest is None or newest.payload != record:
-        raise LogLostError(f"another process has just taken over the log in the stream {stream.name}. Try again.")
+        raise overtaken(stream)
     return newest.sequence
+
+
+def overtaken(stream: Stream) -> LogLostError:
+    """Return the error of a process that was not fast enough."""
+    return LogLostError(f"another process has just taken over the log in the stream {stream.name}. Try again.")

@@ -279,29 +279,36 @@ class Stream:
         return f"stream {self.name}, message {sequence}"
 
     def patiently(self, call: Callable[[], T], pauses: Pauses | None = None) -> T:
-        """Repeat a call that changes nothing, or the same each time, while it fails for a reason that may pass.
-
-        ``pauses`` is what is left of a caller's patience.
-
-        Raises:
-            LogFailedError: JetStream refuses, or the reason has not passed in time.
-        """
-        pauses = pauses or self.pauses()
-        while True:
-            try:
-                return call()
-            except NatsError as error:
-                if not may_pass(error) or not pauses.wait():
-                    raise LogFailedError(f"the stream {self.name} does not work: {error}. {remedy(error)}.") from error
+        """Repeat a call as `patiently` does. ``pauses`` is what is left of a caller's patience."""
+        return patiently(self.name, call, pauses or self.pauses())
 
     def pauses(self) -> Pauses:
         """Return new pauses, for as long as the stream is patient."""
         return Pauses(self._patience_s)
 
 
+def patiently(stream: str, call: Callable[[], T], pauses: Pauses) -> T:
+    """Repeat a call that changes nothing, or the same each time, while it fails for a reason that may pass.
+
+    Raises:
+        LogFailedError: JetStream refuses, or the reason has not passed in time.
+    """
+    while True:
+        try:
+            return call()
+        except NatsError as error:
+            if not may_pass(error) or not pauses.wait():
+                raise LogFailedError(f"the stream {stream} does not work: {error}. {remedy(error)}.") from error
+
+
+def is_full(error: NatsError) -> bool:
+    """Return whether JetStream has no room for what was asked."""
+    return isinstance(error, ApiError) and error.error_code in (NO_RESOURCES, NO_STORAGE)
+
+
 def remedy(error: NatsError) -> str:
     """Return what to do about an error of NATS, as a sentence without its full stop."""
-    if isinstance(error, ApiError) and error.error_code in (NO_RESOURCES, NO_STORAGE):
+    if is_full(error):
         return "Make a smaller stream (max_bytes), or give JetStream more storage (max_file_store)"
     return "Check the NATS servers, of which more than half must be connected with each other"
 

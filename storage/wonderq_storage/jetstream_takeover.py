@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from wonderq_storage import jetstream_frame as frame
 from wonderq_storage.errors import CorruptLogError, LogLostError
-from wonderq_storage.jetstream_replay import Progress, claim, place_of, read_message
+from wonderq_storage.jetstream_replay import Progress, claim, overtaken, place_of, read_message
 from wonderq_storage.jetstream_stream import Stream
 from wonderq_storage.log import Mark, Position, Reached, StaleMarkError, Turn
 from wonderq_storage.nats import StreamInfo
@@ -48,16 +48,16 @@ class Takeover:
         self.epoch_record = b""
         """The own epoch record; empty until `records` was read to its end."""
         self.progress = Progress(stream, 1, part_bytes)
-        """What was read so far."""
+        """The part of the log that was read so far."""
 
     def records(self, info: StreamInfo, mark: Mark | None) -> Iterator[tuple[Position, memoryview]]:
         """Yield the records of the stream from ``mark`` on, and own the log at the end.
 
         ``info`` describes the stream, which is open. Raises what `wonderq_storage.log.Log.replay` raises.
         """
-        log_id, _, _ = self._newest_epoch()
         self.progress = Progress(self._stream, info.first_sequence, self._part_bytes)
         if mark is not None:
+            log_id, _, _ = self._newest_epoch()
             place = place_of(mark, log_id)
             if place.sequence + 1 < info.first_sequence:
                 raise StaleMarkError("the mark is from before the oldest record")
@@ -84,7 +84,7 @@ class Takeover:
         record = frame.pack_epoch(log_id or secrets.token_bytes(16), epoch + 1, frame.Writer(self._node, token))
         try:
             if epoch > decided_on:
-                raise LogLostError(f"another process has just taken over the log in the stream {self._stream.name}")
+                raise overtaken(self._stream)
             own = claim(self._stream, record, token, after)
         except LogLostError as error:
             self._turn.beaten(error)

@@ -29,7 +29,7 @@ def test_the_ratios_are_those_of_medians() -> None:
 def test_the_95th_percentile_is_not_below_95_percent_of_all(
     count: int, p95: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    availability._print("an event", [float(each) for each in range(count, 0, -1)])
+    availability.print_times("an event", [float(each) for each in range(count, 0, -1)])
     assert f"p95 {p95:.3f} s, longest {count:.3f} s of {count}" in capsys.readouterr().out
     assert p95 == math.ceil(0.95 * count)
 

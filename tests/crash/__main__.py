@@ -10,16 +10,13 @@ from __future__ import annotations
 
 import argparse
 import random
-import shutil
 import signal
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.support.kill_cycles import SMALL_SEGMENT_BYTES, Options, Run
-from tests.support.mechanisms import NOT_WHOLE
+from tests.support.kill_cycles import SMALL_SEGMENT_BYTES, Options, Run, carry_out
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,18 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"seed {seed}, fsync {given.fsync}, segments of {given.segment_bytes} bytes", flush=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the broker is ended too
     folder = Path(tempfile.mkdtemp(prefix="wonderq-kill-cycles-"))
-    began_s = time.monotonic()
-    run = Run(options, folder)
-    report = run.run(lambda text: print(text, flush=True))
-    mechanisms, is_whole = run.mechanisms.verdict(is_slice=given.slice)
-    print(f"{report}, {time.monotonic() - began_s:.0f} s\n{mechanisms}")
-    if report.violations:
-        for violation in report.violations[:20]:
-            print(violation)
-        print(f"the data folder and the broker's log are kept in {folder}")
-        return 1
-    shutil.rmtree(folder)
-    return 0 if is_whole else NOT_WHOLE
+    return carry_out(Run(options, folder), "the data folder and the broker's log", is_slice=given.slice)
 
 
 if __name__ == "__main__":

@@ -179,11 +179,15 @@ def test_who_lost_the_log_takes_it_if_there_is_nobody_else(world: World, member:
     assert live(world, member, 30) == pytest.approx(1.0, abs=0.2)
 
 
-def test_who_was_not_fast_enough_pauses(world: World, member: Member, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_was_not_fast_enough_pauses(
+    world: World, member: Member, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     pauses = []
     monkeypatch.setattr(random, "uniform", lambda low, high: pauses.append((low, high)) or high)
     live(world, member, 2)
-    member.beaten(LogLostError("another was faster"))
+    with caplog.at_level("INFO"):
+        member.beaten(LogLostError("another was faster."))
+    assert caplog.messages == ["another was faster. This process goes on standing by"]
     assert pauses == [(0.1, 1.0)]
     assert live(world, member, 5) == pytest.approx(1.0)
 
@@ -217,6 +221,16 @@ def test_only_an_owner_releases(member: Member) -> None:
     found = decode(member.announcement())
     assert found is not None
     assert found.role == "standing_by"
+
+
+def test_who_stands_by_anew_has_the_log_to_read_again(world: World, member: Member) -> None:
+    assert not member.has_read
+    member.hear(said(world, sequence=9))
+    for begin_again in (member.lose, member.stand_by):
+        member.wait(Reached(LOG, 1, 8))
+        assert member.has_read, "also if there is more by now"
+        begin_again()
+        assert not member.has_read
 
 
 def test_more_to_read_is_read_first(world: World, member: Member) -> None:

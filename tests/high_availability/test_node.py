@@ -285,13 +285,28 @@ def test_what_a_stand_by_says_of_the_owner(play: Play) -> None:
     eventually(lambda: play.node.member.epoch == 99)
     play.begin()
     try:
-        eventually(lambda: play.node.standing().owner == "other:1")
+        eventually(lambda: play.node.standing().owner == "other:1" and play.node.member.has_read)
         standing = play.node.standing()
     finally:
         stop.set()
         talking.join()
     assert (standing.status, standing.code) == ("standing_by", "standing_by")
     assert standing.message == "This process stands by. other:1 owns the log: send requests there."
+
+
+def test_a_stand_by_that_has_not_read_the_log_says_so(play: Play) -> None:
+    play.peers.listen(play.node.member.hear)
+    standing = play.node.standing()
+    assert (standing.status, standing.code) == ("waiting_for_quorum", "no_quorum")
+    play.node.seen = Seen()
+    standing = play.node.standing()
+    assert (standing.status, standing.code) == ("reading", "standing_by")
+    play.peers.say("owner", 99)
+    standing = play.node.standing()
+    assert (standing.status, standing.code, standing.owner) == ("reading", "standing_by", "other:1")
+    assert standing.message == (
+        "This process still reads the log, and cannot take over yet. other:1 owns the log: send requests there."
+    )
 
 
 def test_without_nats_nobody_owns_the_log(play: Play) -> None:

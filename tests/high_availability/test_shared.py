@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import socket
 import threading
@@ -22,6 +23,7 @@ from wonderq import serve_shared
 from wonderq.config import ConfigError, Settings, in_force, load, load_with_sources
 from wonderq.ownership import member, neighbours
 from wonderq.ownership.node import Node
+from wonderq.runtime.collector import CollectorPauses
 from wonderq.serve import StartError, validate
 from wonderq.serve_shared import shared
 from wonderq_storage.nats import Connection, JetStream
@@ -216,6 +218,18 @@ def test_one_process_follows_another(tmp_path: Path, stream: LogStream) -> None:
         assert (first.takeovers, second.takeovers, second.fenced) == (1, 1, 0)
         receipt = found[0]["receipt"]
         assert request(other, "DELETE", f"/messages/{found[0]['id']}?receipt={receipt}").status == 200
+
+
+@pytest.mark.slow
+@needs_nats
+def test_full_collections_stay_short_while_a_broker_serves(tmp_path: Path, stream: LogStream) -> None:
+    """A long one would keep the owner from saying that it is alive."""
+    before = list(gc.callbacks)
+    with running(settings_of(tmp_path, url_of(stream))) as (node, _):
+        eventually(lambda: node.is_serving)
+        [watch] = [each for each in gc.callbacks if each not in before]
+        assert isinstance(watch.__self__, CollectorPauses)  # type: ignore[attr-defined]
+    assert gc.callbacks == before
 
 
 @pytest.mark.slow

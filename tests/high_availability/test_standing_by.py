@@ -1,4 +1,4 @@
-"""What a process answers that has no broker at present: over HTTP, to REST and SQS clients."""
+"""The answers of a process that has no broker at present: over HTTP, to REST and SQS clients."""
 
 from __future__ import annotations
 

@@ -11,19 +11,16 @@ from __future__ import annotations
 
 import argparse
 import random
-import shutil
 import signal
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from tests.log_faults.faults import FAULTS
 from tests.log_faults.machines import enter_own_network, why_no_machines
 from tests.log_faults.run import FaultRun
-from tests.support.kill_cycles import Options
-from tests.support.mechanisms import NOT_WHOLE
+from tests.support.kill_cycles import Options, carry_out
 from wonderq_storage.nats.local_servers import find_program
 
 
@@ -50,18 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         enter_own_network()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that owners, servers and mounts are ended too
     folder = Path(tempfile.mkdtemp(prefix="wonderq-log-faults-"))
-    began_s = time.monotonic()
     run = FaultRun(Options(cycles=given.faults, seed=seed), folder, faults, apart=not lacking, sync=given.sync)
-    report = run.run(lambda text: print(text, flush=True))
-    mechanisms, is_whole = run.mechanisms.verdict(is_slice=given.slice or given.only is not None)
-    print(f"{report}, {time.monotonic() - began_s:.0f} s\n{mechanisms}")
-    if report.violations:
-        for violation in report.violations[:20]:
-            print(violation)
-        print(f"the files of the servers and the owners' log are kept in {folder}")
-        return 1
-    shutil.rmtree(folder)
-    return 0 if is_whole else NOT_WHOLE
+    return carry_out(
+        run, "the files of the servers and the owners' log", is_slice=given.slice or given.only is not None
+    )
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Self
 
 from tests.support.filesystem import Medium, why_not
-from tests.support.nats_servers import freeze, thaw, wait_until_ready
-from wonderq_storage.nats.local_servers import LocalServer, find_program, free_ports
+from tests.support.nats_servers import freeze, start, thaw, wait_until_ready
+from wonderq_storage.nats.local_servers import LocalServer, free_ports
 
 COUNT = 3
 
@@ -30,7 +30,7 @@ _CLONE_NEWNET = 0x40000000
 _HOST, _OWN_HOST = "10.201.0.{}", "10.201.0.254"
 _CLIENT_PORT, _ROUTE_PORT = 4222, 6222
 
-#: What is sent to this address arrives nowhere.
+#: Nothing that is sent to this address arrives.
 _NOBODY = "02:00:00:00:00:99"
 
 _IMAGE_BYTES = 160 << 20
@@ -75,6 +75,10 @@ class Server(LocalServer):
         return f"nats://{self.host}:{self.port}"
 
     @property
+    def output(self) -> Path:
+        return self.printed
+
+    @property
     def store(self) -> Path:
         """Folder of all that it stores."""
         return self.folder / "store"
@@ -95,18 +99,8 @@ class Server(LocalServer):
             ]
         )
 
-    def start(self, program: str) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        config = self.folder / "nats.conf"
-        config.write_text(self.configuration())
-        with self.printed.open("ab") as output:
-            self.process = subprocess.Popen(
-                [*self.prefix, program, "-c", str(config)],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+    def command(self, program: str, config: Path) -> list[str]:
+        return [*self.prefix, *super().command(program, config)]
 
 
 class Machine:
@@ -135,9 +129,7 @@ class Machine:
         return self.server.folder / "owner"
 
     def start(self) -> None:
-        program = find_program()
-        assert program is not None
-        self.server.start(program)
+        start(self.server)
 
     def kill(self) -> None:
         """Kill the server, also one that is frozen."""

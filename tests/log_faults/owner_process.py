@@ -14,7 +14,7 @@ from tests.support.broker_process import BrokerDidNotStartError, BrokerProcess, 
 
 STREAM = "FAULTS"
 
-#: What a start says if the record of another one came in between.
+#: Words of a start if the record of another one came in between.
 OVERTAKEN = "has just taken over the log"
 
 _READY = re.compile(r"owner at (http://\S+), clock ([0-9.]+)\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
@@ -26,8 +27,11 @@ _ROOT = Path(__file__).parents[2]
 _LIMIT_S = 900
 
 
-def run(*arguments: str) -> tuple[int, str]:
-    """Run faults in a process of their own, which leaves the network of this one; return its exit code and output."""
+def run(folder: Path, *arguments: str) -> tuple[int, str]:
+    """Run faults in a process of their own, which leaves the network of this one; return its exit code and output.
+
+    Files that it keeps are in ``folder``.
+    """
     done = subprocess.run(
         [sys.executable, "-m", "tests.log_faults", *arguments],
         check=False,
@@ -35,22 +39,24 @@ def run(*arguments: str) -> tuple[int, str]:
         stderr=subprocess.STDOUT,
         text=True,
         cwd=_ROOT,
+        env={**os.environ, "TMPDIR": str(folder)},
         timeout=_LIMIT_S,
     )
     print(done.stdout)
     return done.returncode, done.stdout
 
 
-def test_faults_break_no_promise() -> None:
-    code, output = run("--faults", "12", "--slice")
+def test_faults_break_no_promise(tmp_path: Path) -> None:
+    code, output = run(tmp_path, "--faults", "12", "--slice")
     assert code == 0, output[-3000:]
 
 
 @pytest.mark.skipif(bool(why_no_machines()), reason=f"power cuts: {why_no_machines()}")
-def test_what_servers_lose_that_do_not_sync_is_found() -> None:
+def test_what_servers_lose_that_do_not_sync_is_found(tmp_path: Path) -> None:
     """Otherwise it would prove nothing that those that sync lose nothing."""
-    code, output = run("--faults", "3", "--only", "power cut", "--sync", "2m")
+    code, output = run(tmp_path, "--faults", "3", "--only", "power cut", "--sync", "2m")
     assert code == 1, output[-3000:]
+    assert "are kept in" in output, "it did not fail for another reason"
 
 
 class Broker:

@@ -80,7 +80,7 @@ MUTANTS = [
     ),
     Mutant(
         "purge_before_the_acknowledgement",
-        "What compaction rewrites is dropped before it is stored again, so a crash loses it.",
+        "Records that compaction rewrites are dropped before they are stored again, so a crash loses them.",
         _LOG,
         "        self.wait(awaited)\n        self._stream.purge(sequence)\n",
         "        self._stream.purge(sequence)\n",

@@ -132,6 +132,17 @@ def test_what_a_crash_left_is_removed(stream: LogStream) -> None:
     assert messages(stream) == before
 
 
+def test_the_next_one_removes_what_a_killed_owner_left(stream: LogStream) -> None:
+    """An owner has no time to clean up when it takes over."""
+    with pytest.raises(ApiError):
+        _die_in_the_middle(stream)
+    checkpoints = opened(stream)
+    checkpoints.write(mark(1), [])
+    assert messages(stream) > 1, "nor does one of an earlier beginning remove what may still be written"
+    checkpoints.write(mark(3), [])
+    assert messages(stream) == 2
+
+
 def _die_in_the_middle(stream: LogStream) -> None:
     """Write a checkpoint as a process that ends before the last message."""
 

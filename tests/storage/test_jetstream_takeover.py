@@ -38,6 +38,7 @@ class ScriptedTurn:
         return self.known
 
     def beaten(self, error: LogLostError) -> None:
+        assert str(error).endswith("Try again."), "whole sentences, to which others can be added"
         self.beaten_by.append(error)
 
     def claimed(self, epoch: int) -> None:

@@ -41,6 +41,7 @@ from tests.support.mechanisms import (
     COMPACTIONS,
     DELETES,
     ENDS,
+    NOT_WHOLE,
     ROTATIONS,
     TORN_TAILS,
     UPDATES,
@@ -389,6 +390,24 @@ class Run:
             if failure in log:
                 self._violate(f"the broker logged {failure!r}: {log[max(log.index(failure) - 300, 0) :][:1500]}")
         self.report.violations += check(self.history, final)
+
+
+def carry_out(run: Run, files: str, *, is_slice: bool) -> int:
+    """Carry a run out and print its report; return the exit code of the program.
+
+    The folder of the run is removed unless a promise is broken; then it has ``files``.
+    """
+    began_s = time.monotonic()
+    report = run.run(lambda text: print(text, flush=True))
+    mechanisms, is_whole = run.mechanisms.verdict(is_slice=is_slice)
+    print(f"{report}, {time.monotonic() - began_s:.0f} s\n{mechanisms}")
+    if report.violations:
+        for violation in report.violations[:20]:
+            print(violation)
+        print(f"{files} are kept in {run.folder}")
+        return 1
+    shutil.rmtree(run.folder)
+    return 0 if is_whole else NOT_WHOLE
 
 
 def create_queues(url: str, queues: Sequence[str]) -> None:

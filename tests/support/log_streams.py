@@ -53,21 +53,10 @@ class ControlledJetStream(JetStream):
         self.read_from_leader += 1
         return None if found is None else self.tamper(found)
 
-    def get_batch(
-        self,
-        stream: str,
-        first_sequence: int,
-        *,
-        messages: int,
-        max_bytes: int,
-        timeout_s: float,
-        subject: str = ">",
-    ) -> Generator[StoredMessage, None, None]:
+    def get_batch(self, stream: str, first_sequence: int, **options: Any) -> Generator[StoredMessage, None, None]:
         if self.batch_error is not None:
             raise self.batch_error
-        for found in super().get_batch(
-            stream, first_sequence, messages=messages, max_bytes=max_bytes, timeout_s=timeout_s, subject=subject
-        ):
+        for found in super().get_batch(stream, first_sequence, **options):
             if found.sequence > self.replica_has:
                 return
             if (changed := self.tamper(found)) is not None:

@@ -85,7 +85,7 @@ class SharedProcess:
 
     @property
     def status(self) -> str:
-        """What it says of itself; empty without an answer."""
+        """The status that it says it has; empty without an answer."""
         reply = self("GET", "/readyz")
         return str(reply.json.get("status", "")) if isinstance(reply.json, dict) else ""
 

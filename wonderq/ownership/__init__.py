@@ -1,4 +1,4 @@
-"""Which of several processes owns a log that they share, and what the others do meanwhile.
+"""The ownership of a log that several processes share, and the life of the others meanwhile.
 
 All processes have the same settings. One owns the log: it runs the broker. The others stand by: they read the log as it
 grows, and answer every request with 503. When the owner is not heard any more, one of them takes over.

@@ -1,4 +1,4 @@
-"""What the processes of one log tell each other, five times a second."""
+"""Announcements of the processes of one log to each other, five times a second."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ logger = logging.getLogger("wonderq.ownership")
 #: the time of the log never goes back.
 MAX_CLOCK_AHEAD_MS = 250
 
-#: Who lost the log to another process leaves it to the others for this long, while there are others.
+#: A process that lost the log to another one leaves it to the others for this long, while there are others.
 _KEEP_OFF_S = 10.0
 
 #: Bounds of the random pause of a process that was not fast enough, so that the winner is heard first.
@@ -69,6 +69,7 @@ class Member:
         self._epoch = 0
         self._log_id = ""
         self._sequence = 0
+        self._has_read = False
         self._closing = False
         self._listening_since_s = now_s()
         self._reviewed_s = now_s()
@@ -121,6 +122,12 @@ class Member:
             return self._neighbours.count(self._now_s())
 
     @property
+    def has_read(self) -> bool:
+        """Whether this process has read what the log had when it began to stand by, so that it can take over soon."""
+        with self._changed:
+            return self._has_read
+
+    @property
     def clock_ahead_ms(self) -> int | None:
         """By how much the own clock is ahead of the others, or None if none of them is known."""
         with self._changed:
@@ -163,14 +170,15 @@ class Member:
 
     def lose(self) -> None:
         """Own the log no more, and leave it to the others for some time."""
+        self.stand_by()
         with self._changed:
-            self._role = "standing_by"
             self._keep_off_until_s = self._now_s() + _KEEP_OFF_S
 
     def stand_by(self) -> None:
-        """Own the log no more, because it failed."""
+        """Own the log no more, and read it anew."""
         with self._changed:
             self._role = "standing_by"
+            self._has_read = False
 
     def close(self, *, is_final: bool = False) -> None:
         """Take nothing over any more: this process ends, or goes on without ever being able to own the log."""
@@ -191,6 +199,7 @@ class Member:
     def wait(self, reached: Reached) -> int | None:
         log_id = _hex(reached.log_id)
         with self._changed:
+            self._has_read = True
             self._neighbours.know_epoch(reached.epoch)
             while not self._closing:
                 known = self._neighbours.known_sequence(log_id)
@@ -225,7 +234,7 @@ class Member:
 
     def beaten(self, error: LogLostError) -> None:
         pause_s = random.uniform(_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S)  # noqa: S311 - no secret
-        logger.info("%s. This process goes on standing by", error)
+        logger.info("%s This process goes on standing by", error)
         with self._changed:
             self._pause_until_s = self._now_s() + pause_s
 

@@ -9,7 +9,7 @@ from prometheus_client.registry import Collector
 
 from wonderq.ownership.node import Node
 
-ROLES = ("owner", "standing_by", "taking_over", "waiting_for_quorum", "outdated", "damaged")
+ROLES = ("owner", "standing_by", "reading", "taking_over", "waiting_for_quorum", "outdated", "damaged")
 
 
 class NodeCollector(Collector):

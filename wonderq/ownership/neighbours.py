@@ -1,4 +1,4 @@
-"""What one process has heard of the others."""
+"""The announcements that one process has heard of the others."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _MOST = 64
 
 
 class _Neighbour:
-    def __init__(self) -> None:
-        self.newest: Announcement | None = None
+    def __init__(self, said: Announcement) -> None:
+        self.newest = said
         self.heard_s = 0.0
         self.ahead_ms: deque[int] = deque(maxlen=_COMPARED)
         """By how much the own clock was ahead when each announcement arrived."""
@@ -51,7 +51,7 @@ class Neighbours:
 
     def hear(self, said: Announcement, now_s: float, time_ms: int) -> None:
         """Take an announcement in. ``time_ms`` is the own wall clock."""
-        neighbour = self._by_token.setdefault(said.token, _Neighbour())
+        neighbour = self._by_token.setdefault(said.token, _Neighbour(said))
         neighbour.newest, neighbour.heard_s = said, now_s
         neighbour.ahead_ms.append(time_ms - said.time_ms)
         self.know(said.log_id, said.sequence)
@@ -96,19 +96,14 @@ class Neighbours:
         return sum(said.role in ("owner", "standing_by") for said in self._heard(now_s))
 
     def _heard(self, now_s: float) -> list[Announcement]:
-        return [
-            each.newest
-            for each in self._by_token.values()
-            if each.newest is not None and now_s - each.heard_s < SUSPECT_S
-        ]
+        return [each.newest for each in self._present(now_s)]
+
+    def _present(self, now_s: float) -> list[_Neighbour]:
+        return [each for each in self._by_token.values() if now_s - each.heard_s < SUSPECT_S]
 
     def clocks_ahead_ms(self, now_s: float) -> list[int]:
         """Return by how much the own clock is ahead of that of each process that was heard lately."""
-        return [
-            min(each.ahead_ms, key=abs)
-            for each in self._by_token.values()
-            if each.ahead_ms and now_s - each.heard_s < SUSPECT_S
-        ]
+        return [min(each.ahead_ms, key=abs) for each in self._present(now_s)]
 
 
 def clock_ahead_ms(of_others: list[int]) -> int:

@@ -41,7 +41,7 @@ _PAUSE_S = 1.0
 
 
 class Seen(Protocol):
-    """What `Peers.look` returns."""
+    """The result of `Peers.look`."""
 
     @property
     def replicas(self) -> int: ...
@@ -176,9 +176,12 @@ class Node:
         owner = self.member.owner
         obstacle = self.member.obstacle
         warnings = [] if obstacle is None else [obstacle]
+        status, does = "standing_by", "stands by"
+        if not self.member.has_read:
+            status, does = "reading", "still reads the log, and cannot take over yet"
         if owner is not None:
-            text = f"This process stands by. {owner.node} owns the log: send requests there."
-            return Standing("standing_by", "standing_by", text, owner.node, warnings)
+            text = f"This process {does}. {owner.node} owns the log: send requests there."
+            return Standing(status, "standing_by", text, owner.node, warnings)
         if self.seen is None:
             text = f"NATS does not answer, so no process can own the log. {self._trouble or ''}".rstrip()
             return Standing("waiting_for_quorum", "no_quorum", text)
@@ -187,7 +190,7 @@ class Node:
             text = f"No process owns the log at present. {obstacle}"
         elif self._trouble is not None:
             text = f"No process owns the log at present. {self._trouble}"
-        return Standing("standing_by", "standing_by", text, None, warnings)
+        return Standing(status, "standing_by", text, None, warnings)
 
     # The life
 

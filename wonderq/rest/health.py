@@ -40,7 +40,7 @@ class Standing(NamedTuple):
     """Why a process that shares its log with others serves no requests at present."""
 
     status: str
-    """``standing_by``, ``taking_over``, ``waiting_for_quorum``, ``outdated`` or ``damaged``."""
+    """``standing_by``, ``reading``, ``taking_over``, ``waiting_for_quorum``, ``outdated`` or ``damaged``."""
     code: str
     """Code of the error of each request."""
     message: str

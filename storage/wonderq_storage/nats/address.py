@@ -37,7 +37,7 @@ def parse_addresses(text: str) -> list[Address]:
 
 @dataclass(frozen=True, slots=True)
 class LogAddress:
-    """Where a log in JetStream is. The text form has no credentials."""
+    """The place of a log in JetStream. The text form has no credentials."""
 
     servers: tuple[Address, ...]
     stream: str

@@ -64,7 +64,7 @@ class StreamInfo(NamedTuple):
 
 
 class ServerSettings(NamedTuple):
-    """What a server says about itself to accounts that may ask."""
+    """The settings that a server tells accounts that may ask."""
 
     name: str
     version: str

@@ -81,6 +81,10 @@ class LocalServer:
             lines.append(f'cluster {{ name: wonderq, listen: "{_HOST}:{self.route_port}", routes: [{others}] }}')
         return "\n".join([*lines, ""])
 
+    def command(self, program: str, config: Path) -> list[str]:
+        """Return the command that runs the server with a configuration file."""
+        return [program, "-c", str(config)]
+
     def start(self, program: str) -> None:
         """Start the server. It gets no signal of the terminal, so the caller ends it."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -88,7 +92,7 @@ class LocalServer:
         config.write_text(self.configuration(), encoding="utf-8")
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(  # noqa: S603 - the path is that of nats-server
-                [program, "-c", str(config)],
+                self.command(program, config),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -10,7 +10,7 @@ from wonderq_storage import DiskFullError, Log, Mark, Position
 OpenLog = Callable[[], Log]
 
 #: A log may mark a pause in traffic by itself, with at most this many bytes.
-_PAUSE_BYTES = 64
+PAUSE_BYTES = 64
 
 
 class Surroundings(Protocol):
@@ -86,7 +86,7 @@ def fill(log: Log, length: int, *, leave_bytes: int = 0) -> list[tuple[Position,
 
 
 def assert_nothing_appended(log: Log, end: Position) -> None:
-    assert end <= log.end() <= end + _PAUSE_BYTES
+    assert end <= log.end() <= end + PAUSE_BYTES
 
 
 def drop_before(log: Log, end: Position) -> None:

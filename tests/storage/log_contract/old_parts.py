@@ -9,7 +9,7 @@ import time
 import pytest
 
 from tests.storage.log_contract.logs import (
-    _PAUSE_BYTES,
+    PAUSE_BYTES,
     OpenLog,
     Surroundings,
     assert_nothing_appended,
@@ -79,7 +79,7 @@ class OldPartsContract:
         log.trim(end)
         log.trim(end)
         after = log.oldest()
-        assert used <= log.used_bytes() <= used + _PAUSE_BYTES
+        assert used <= log.used_bytes() <= used + PAUSE_BYTES
         assert (oldest and oldest[0]) == (after and after[0])
         log.close()
 

@@ -7,7 +7,7 @@ import contextlib
 import pytest
 
 from tests.storage.log_contract.logs import (
-    _PAUSE_BYTES,
+    PAUSE_BYTES,
     OpenLog,
     Surroundings,
     assert_nothing_appended,
@@ -39,7 +39,7 @@ class RoomContract:
             with pytest.raises(DiskFullError):
                 log.append_together([b"small", bytes(length)])
         assert_nothing_appended(log, end)
-        assert log.used_bytes() <= used_bytes + _PAUSE_BYTES
+        assert log.used_bytes() <= used_bytes + PAUSE_BYTES
         assert log.failure is None
         assert log.read([(position, len(record)) for position, record in placed]) == [record for _, record in placed]
         assert reopened(open_log, log) == placed
