@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from tests.support.commands import clean_environment
 from tests.support.waiting import PATIENCE_S, eventually
 from wonderq_storage.nats.local_servers import free_ports
 
@@ -21,7 +21,6 @@ _ROOT = Path(__file__).parents[2]
 
 #: A request that takes longer has an unknown outcome.
 _REQUEST_S = 40.0
-
 
 #: Status of a request to a process that does not listen.
 NOT_SENT = -1
@@ -65,7 +64,6 @@ class SharedProcess:
 
     def start(self) -> None:
         command = [sys.executable, "-m", "wonderq", "serve", "--data", str(self._folder / self.name)]
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("WONDERQ_")}
         with self.stderr.open("ab") as errors:
             self.process = subprocess.Popen(
                 [*command, "--listen", f"127.0.0.1:{self.port}", *self._options],
@@ -73,7 +71,7 @@ class SharedProcess:
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
                 cwd=_ROOT,
-                env=inherited,
+                env=clean_environment(),
             )
 
     def __call__(self, method: str, path: str, body: Any = None) -> Reply:
@@ -85,7 +83,7 @@ class SharedProcess:
 
     @property
     def status(self) -> str:
-        """What it says of itself; empty without an answer."""
+        """Its status in its own words; empty without an answer."""
         reply = self("GET", "/readyz")
         return str(reply.json.get("status", "")) if isinstance(reply.json, dict) else ""
 
