@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
 
 from pytest_benchmark.fixture import BenchmarkFixture
@@ -10,7 +11,7 @@ from wonderq.broker.broker import Broker
 from wonderq.broker.claims import ClaimOptions
 from wonderq.broker.polls import Sources
 from wonderq.model.ids import Ids
-from wonderq.model.messages import Target
+from wonderq.model.messages import RequestNumber, Target
 from wonderq.rest.arrays import JSON_FORMAT
 from wonderq.rest.deliveries import delivered
 from wonderq.state import record
@@ -52,8 +53,18 @@ def test_produce_one(benchmark: BenchmarkFixture, broker: Broker) -> None:
     benchmark(lambda: broker.produce("default", [BODY]))
 
 
+def test_produce_one_in_a_numbered_request(benchmark: BenchmarkFixture, broker: Broker) -> None:
+    numbers = count(1)
+    benchmark(lambda: broker.send("default", [BODY], RequestNumber("0123456789abcdef", next(numbers))).ids)
+
+
 def test_produce_batch(benchmark: BenchmarkFixture, broker: Broker) -> None:
     benchmark(lambda: broker.produce("default", BATCH))
+
+
+def test_produce_batch_in_a_numbered_request(benchmark: BenchmarkFixture, broker: Broker) -> None:
+    numbers = count(1)
+    benchmark(lambda: broker.send("default", BATCH, RequestNumber("0123456789abcdef", next(numbers))).ids)
 
 
 def test_claim_and_delete_batch(benchmark: BenchmarkFixture, broker: Broker) -> None:

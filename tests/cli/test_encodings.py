@@ -122,6 +122,13 @@ def test_text_in_utf8_is_taken_where_the_locale_has_none(client: QueueClient, tm
     assert (message["message"], message["group"]) == (UTF8.decode(), UTF8.decode())
 
 
+def test_lines_for_people_are_utf_8_where_the_output_has_another_encoding(tmp_path: Path) -> None:
+    folder = str(tmp_path / UTF8.decode())
+    assert run("import", folder, stdin=b'{"type":"queue","queue":"q"}\n').code == 0
+    shown = run_process("verify", folder, environment={"PYTHONIOENCODING": "ascii"})
+    assert (shown.code, shown.lines[0].split()) == (0, ["folder", folder])
+
+
 def test_a_folder_whose_name_is_not_text(tmp_path: Path) -> None:
     folder = os.fsencode(tmp_path) + b"/" + NO_TEXT
     assert run("import", folder, stdin=b'{"type":"queue","queue":"q"}\n').code == 0

@@ -121,12 +121,14 @@ class InterruptError(BaseException):
 
 
 @contextmanager
-def interrupted_when(condition: Callable[[], object], then: Callable[[], None]) -> Iterator[None]:
+def interrupted_when(
+    condition: Callable[[], object], then: Callable[[], None], error: type[BaseException] = InterruptError
+) -> Iterator[None]:
     """Interrupt the main thread by a signal as soon as a condition is met."""
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
         then()
-        raise InterruptError
+        raise error
 
     def watch() -> None:
         eventually(condition)
@@ -146,17 +148,29 @@ def receive_json(client: Client, queue: str) -> object:
     return client.do(claims.receive(queue, ReceivedContents, Claim(wait_s=WAIT_S)).as_json())
 
 
-@pytest.mark.parametrize("call", [lambda client, queue: client.queue(queue).receive(wait=WAIT_S), receive_json])
+def receive_messages(client: Client, queue: str) -> object:
+    return client.queue(queue).receive(wait=WAIT_S)
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (receive_messages, InterruptError),
+        (receive_json, InterruptError),
+        (receive_messages, RuntimeError),
+        (receive_messages, ValueError),
+    ],
+)
 def test_an_interrupted_thread_gives_back_the_messages_of_an_answer_under_way(
-    queue: Queue, proxy: StallingProxy, call: Callable[[Client, str], object]
+    queue: Queue, proxy: StallingProxy, call: Callable[[Client, str], object], error: type[BaseException]
 ) -> None:
     queue.configure(visibility_timeout=LEASE_S)
     queue.send("a")
     with Client(proxy.url) as other:
         proxy.hold_answers()
         with (
-            pytest.raises(InterruptError),
-            interrupted_when(lambda: queue.count("processing") == 1, proxy.pass_answers),
+            pytest.raises(error),
+            interrupted_when(lambda: queue.count("processing") == 1, proxy.pass_answers, error),
         ):
             call(other, queue.name)
     assert [each.tries for each in queue.receive()] == [1]

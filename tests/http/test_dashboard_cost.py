@@ -1,4 +1,4 @@
-"""What an open dashboard asks for, counted: it follows neither the number of queues nor that of pages."""
+"""The cost of an open dashboard, counted: it follows neither the number of queues nor that of pages."""
 
 from __future__ import annotations
 

@@ -69,8 +69,8 @@ def test_fields_out_of_range_are_refused(client: Client, query: str, field: str)
     check_refused(client("GET", f"/dev/messages/search?{query}"), 400, "invalid_value", field)
 
 
-def texts(client: Client, query: str, queue: str = "default", **headers: str) -> list[str]:
-    reply = client("GET", f"/queues/{queue}/dev/messages?{query}", headers=headers)
+def texts(client: Client, query: str, queue: str = "default") -> list[str]:
+    reply = client("GET", f"/queues/{queue}/dev/messages?{query}")
     assert reply.status_code == 200, reply.text
     return [each["message"] for each in reply.json]
 

@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
-from unittest import mock
-
-import boto3
-from botocore.config import Config
 
 from tests.support.http_client import ServedBroker, serving
-from tests.support.sqs_clients import Boto, call
+from tests.support.sqs_clients import REGION, Boto, boto_client, call
 from wonderq.app import create_app
 from wonderq.broker.broker import Broker
 from wonderq.sns.limits import STRICT, SnsLimits
 from wonderq.sns.signing import Signer
 
-REGION = "eu-central-1"
-
 
 def sns_client(url: str, key_id: str = "any", secret: str = "any", region: str = REGION) -> Any:
     """Return a client that asks once, and does not try again."""
-    with mock.patch.dict(os.environ, {"AWS_EC2_METADATA_DISABLED": "true"}):
-        return boto3.client(
-            "sns",
-            endpoint_url=url,
-            region_name=region,
-            aws_access_key_id=key_id,
-            aws_secret_access_key=secret,
-            config=Config(retries={"total_max_attempts": 1}),
-        )
+    return boto_client(url, key_id, secret, service="sns", region=region)
 
 
 class Sns(NamedTuple):

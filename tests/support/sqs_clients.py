@@ -22,6 +22,7 @@ from wonderq.broker.broker import Broker
 from wonderq.sqs.limits import STRICT, SqsLimits
 
 FORM = "application/x-www-form-urlencoded"
+REGION = "eu-central-1"
 NAMESPACE = "{http://queue.amazonaws.com/doc/2012-11-05/}"
 
 
@@ -40,13 +41,15 @@ class Caller(Protocol):
     def __call__(self, action: str, **members: Any) -> dict[str, Any]: ...
 
 
-def boto_client(url: str, key_id: str = "any", secret: str = "any") -> Any:
+def boto_client(
+    url: str, key_id: str = "any", secret: str = "any", *, service: str = "sqs", region: str = REGION
+) -> Any:
     """Return a client that asks once, and does not try again."""
     with mock.patch.dict(os.environ, {"AWS_EC2_METADATA_DISABLED": "true"}):
         return boto3.client(
-            "sqs",
+            service,
             endpoint_url=url,
-            region_name="eu-central-1",
+            region_name=region,
             aws_access_key_id=key_id,
             aws_secret_access_key=secret,
             config=Config(retries={"total_max_attempts": 1}),

@@ -62,7 +62,7 @@ def hopeless(seconds: float, name: str, ctx: wonderq.Context) -> None:
 """
 )
 
-#: How often each task is sent.
+#: Relative frequency of each task among the sends.
 SHARES = {"in_thread": 9, "in_loop": 9, "fails": 2, "hopeless": 2}
 
 STEADY_TASKS = (

@@ -1,4 +1,4 @@
-"""What `tests.worker.kill_cycles` requires of the notes of its handlers and of the dead letters."""
+"""The requirements of `tests.worker.kill_cycles` for the notes of its handlers and for the dead letters."""
 
 from __future__ import annotations
 

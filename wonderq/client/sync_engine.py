@@ -55,7 +55,7 @@ class Engine:
         """
         try:
             return call.read(self._answer(call, poll))
-        except (WonderQError, RuntimeError, ValueError):
+        except WonderQError:
             raise
         except BaseException:
             with suppress(WonderQError, RuntimeError):

@@ -89,9 +89,12 @@ class Evidence:
                 offsets.append(change.wall_offset_s)
         return offsets
 
-    def same_clock(self, since_s: float, until_s: float) -> bool:
-        """Tell whether the broker's clock ran on without a change in an interval, so that durations are what they say."""
-        return len(self.offsets_s(since_s, until_s)) == 1
+    def same_clock(self, moments_s: Iterable[float], until_s: float) -> bool:
+        """Tell whether the broker's clock had no change between any of several moments and another one.
+
+        Only then are durations what they say.
+        """
+        return all(len(self.offsets_s(each, until_s)) == 1 for each in moments_s)
 
     def ranks_of(self, message: Message, count: int, moment: Change) -> list[int]:
         """Return the ranks of the claims of which one was the last at a moment, with 0 for none.

@@ -22,7 +22,7 @@ def holds(evidence: Evidence, message: Message) -> None:
     """A held message is not delivered."""
     for call, _, moment in message.claims:
         may_be = last_before((each for each in message.holds if each.call is not call), moment)
-        if not may_be or not evidence.same_clock(min(each.start_s for each in may_be), moment.end_s):
+        if not may_be or not evidence.same_clock((each.start_s for each in may_be), moment.end_s):
             continue
         if min(each.earliest_s for each in may_be) - CLOCK_SLACK_S > moment.end_s:
             evidence.report(
@@ -83,7 +83,7 @@ def _listed_hold(evidence: Evidence, message: Message, listing: Listing, found: 
     due_s = None if found.due_ms is None else found.due_ms / 1000 - offset_s
     waits = found.status == "unprocessed" or due_s is None
     earliest_s = min(each.earliest_s for each in may_be)
-    same_clock = evidence.same_clock(min(each.start_s for each in may_be), listing.end_s)
+    same_clock = evidence.same_clock((each.start_s for each in may_be), listing.end_s)
     if (
         same_clock
         and earliest_s - CLOCK_SLACK_S > listing.end_s
@@ -212,7 +212,7 @@ def _given_before(evidence: Evidence, message: Message, passed_over: PassedOver,
     # The broker's clock decides when a hold is over, and one that is set back has it begin once more.
     timed = [each.start_s for each in may_be if each.hold_s]
     since_s = max(message.known_s, *(each.latest_s for each in may_be)) + CLOCK_SLACK_S
-    if isinstance(moment.call, Consume) and moment.call.wait_s and _same_clock(evidence, timed, moment.end_s):
+    if isinstance(moment.call, Consume) and moment.call.wait_s and evidence.same_clock(timed, moment.end_s):
         late_s = moment.start_s + CLOCK_SLACK_S - max(since_s, moment.call.start_s)
         if late_s > WAKE_S and not evidence.hindered(replace(moment.call, end_s=moment.end_s)):
             evidence.report(
@@ -224,7 +224,7 @@ def _given_before(evidence: Evidence, message: Message, passed_over: PassedOver,
     counted = isinstance(moment.call, Consume | Listing)
     request = may_be[0].call.request if len(may_be) == 1 and not may_be[0].hold_s else None
     for consume in passed_over.of(message, since_s, moment.start_s, request):
-        if not _same_clock(evidence, timed, consume.end_s):
+        if not evidence.same_clock(timed, consume.end_s):
             continue
         if not counted and evidence.lost_claims(message.queue, message.produce.start_s, consume.end_s):
             continue
@@ -237,8 +237,3 @@ def _given_before(evidence: Evidence, message: Message, passed_over: PassedOver,
             consume,
             *((moment.call,) if counted else ()),
         )
-
-
-def _same_clock(evidence: Evidence, since_s: list[float], until_s: float) -> bool:
-    """Tell whether the broker's clock was not changed from any of several moments to another one."""
-    return all(evidence.same_clock(each, until_s) for each in since_s)

@@ -200,7 +200,7 @@ def _acted(evidence: Evidence, message: Message, call: Delete | Update, rank: in
     if isinstance(call, Update) and needs_claim(call):
         may_be = last_before((each for each in message.holds if each.call is not call), moment)
         lost = evidence.lost_claims(message.queue, 0, call.end_s) if rank is None else 0
-        same_clock = all(evidence.same_clock(each.start_s, call.end_s) for each in may_be)
+        same_clock = evidence.same_clock((each.start_s for each in may_be), call.end_s)
         if (
             may_be
             and same_clock
@@ -229,7 +229,7 @@ def _was_refused(evidence: Evidence, message: Message, call: Delete | Update, ra
     moment = Change.of(call, rank=rank)
     kept = last_before(message.holds, moment)
     held_s = min((each.earliest_s for each in kept), default=0.0)
-    same_clock = all(evidence.same_clock(each.start_s, call.end_s) for each in kept)
+    same_clock = evidence.same_clock((each.start_s for each in kept), call.end_s)
     held = same_clock and held_s - CLOCK_SLACK_S > call.end_s
     if call.code == "stale_receipt" and rank is not None:
         claimed = message.claim(rank)
