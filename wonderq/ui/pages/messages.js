@@ -5,7 +5,7 @@ import { bringBack, deleteAll } from "../app/actions.js";
 import { changed, go, Link, useAddress } from "../app/address.js";
 import { queuePath, withQuery } from "../app/api.js";
 import { ask, doNow } from "../app/dialogs.js";
-import { count, number, oneLine, shortId, visible } from "../app/format.js";
+import { count, number, oneLine, shortId, totalOf, visible } from "../app/format.js";
 import { looked, nothingFound, Progress, reasonOf, STATUS_WORDS, STATUSES } from "../app/found.js";
 import { Lazy } from "../app/lazy.js";
 import { useHold, usePoll, useSearch } from "../app/live.js";
@@ -48,7 +48,7 @@ export function Messages({ queue, rights }) {
   useEffect(() => {
     if (isBeyond) go(changed({ before: null, after: null }), true); // less than a page is before: that is the first one
   }, [isBeyond]);
-  const total = /** @type {number} */ (Object.values(queue.counts).reduce((sum, each) => /** @type {number} */ (sum) + /** @type {number} */ (each), 0));
+  const total = totalOf(queue.counts);
   if (rights.isKnown && !rights.seesMessages) {
     return html`<${Empty}>Your key shows figures and no messages. Messages need the role <code>inspect</code>.</${Empty}>`;
   }

@@ -4,7 +4,7 @@ import { html, useEffect } from "../vendor/preact.js";
 import { go, Link, queueHref, useAddress } from "../app/address.js";
 import { call, queuePath, withQuery } from "../app/api.js";
 import { ask, doNow } from "../app/dialogs.js";
-import { count, duration, number, rate } from "../app/format.js";
+import { count, duration, number, rate, totalOf } from "../app/format.js";
 import { Lazy } from "../app/lazy.js";
 import { usePoll } from "../app/live.js";
 import { Empty, Failure, QueueBadges, Tabs } from "../app/parts.js";
@@ -74,7 +74,7 @@ function Actions({ queue, rights }) {
   const filter = { contains: query.get("contains") ?? "", attribute: query.get("attribute") ?? "", since, until };
   const name = queue.queue;
   const { paused, draining } = queue.settings;
-  const total = Object.values(queue.counts).reduce((sum, each) => sum + /** @type {number} */ (each), 0);
+  const total = totalOf(queue.counts);
   const set = (/** @type {any} */ settings, /** @type {string} */ text) =>
     doNow(async () => {
       await call(queuePath(name), { method: "PUT", body: settings });

@@ -2,7 +2,7 @@
 
 import { html } from "../vendor/preact.js";
 import { changed, go, Link, queueHref, useAddress } from "../app/address.js";
-import { oneLine, shortId } from "../app/format.js";
+import { oneLine, shortId, totalOf } from "../app/format.js";
 import { looked, nothingFound, Progress, STATUS_WORDS } from "../app/found.js";
 import { useSearch } from "../app/live.js";
 import { Ago, Badge, Empty, Failure, Fold } from "../app/parts.js";
@@ -20,7 +20,7 @@ export function Search({ overview, rights }) {
   const isSearch = Object.values(filters).some(Boolean) || Boolean(since || until);
   const search = useSearch(rights.seesMessages && isSearch ? "/search" : null, { ...filters, since, until, after, limit: PAGE + 1, preview: 200 });
   const rows = search.rows.slice(0, PAGE);
-  const total = after || since || until || !overview ? null : /** @type {number} */ (Object.values(overview.counts).reduce((sum, each) => sum + /** @type {number} */ (each), 0));
+  const total = after || since || until || !overview ? null : totalOf(overview.counts);
   if (rights.isKnown && !rights.seesMessages) {
     return html`<h1>Search</h1><${Empty}>Your key shows figures and no messages. Messages need the role <code>inspect</code>.</${Empty}>`;
   }
