@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,16 +33,22 @@ def browser() -> Iterator[Any]:
         browser.close()
 
 
-@pytest.fixture
-def served() -> Iterator[ServedBroker]:
-    """A broker with its housekeeper, and without keys."""
-    broker = Broker(MemoryLog())
+@contextmanager
+def serving_with_housekeeper(broker: Broker) -> Iterator[ServedBroker]:
+    """Serve a broker with its housekeeper, and without keys; close it in the end."""
     housekeeper = Housekeeper(broker, tick_s=0.05)
     housekeeper.start()
     with serving(broker, create_app(broker)) as served:
         yield served
     housekeeper.stop()
     broker.close()
+
+
+@pytest.fixture
+def served() -> Iterator[ServedBroker]:
+    """A broker with its housekeeper, and without keys."""
+    with serving_with_housekeeper(Broker(MemoryLog())) as served:
+        yield served
 
 
 @dataclass

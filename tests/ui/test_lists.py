@@ -10,12 +10,11 @@ import pytest
 from tests.support.http_client import ServedBroker, serving
 from tests.support.memory_log import MemoryLog
 from tests.support.waiting import eventually
-from tests.ui.conftest import OpenBrowser
+from tests.ui.conftest import OpenBrowser, serving_with_housekeeper
 from tests.ui.shop import LateClock
 from tests.ui.test_flows import bodies
 from wonderq.app import create_app
 from wonderq.broker.broker import Broker
-from wonderq.broker.housekeeping import Housekeeper
 from wonderq.model.failures import ReportedError
 from wonderq.model.messages import Change, NewMessage, Target
 
@@ -42,12 +41,8 @@ def week() -> Iterator[ServedBroker]:
         if day != "third":
             clock.move(DAY_MS)
     clock.catch_up()
-    housekeeper = Housekeeper(broker, tick_s=0.05)
-    housekeeper.start()
-    with serving(broker, create_app(broker)) as served:
+    with serving_with_housekeeper(broker) as served:
         yield served
-    housekeeper.stop()
-    broker.close()
 
 
 def address_of(served: ServedBroker) -> str:
