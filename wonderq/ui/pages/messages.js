@@ -10,7 +10,7 @@ import { looked, nothingFound, Progress, reasonOf, STATUS_WORDS, STATUSES } from
 import { Lazy } from "../app/lazy.js";
 import { useHold, usePoll, useSearch } from "../app/live.js";
 import { Ago, Badge, Copy, Empty, Failure, Fold, More } from "../app/parts.js";
-import { NO_PERIOD, PeriodFields, periodIn, usePeriod } from "../app/period.js";
+import { NO_PERIOD, PeriodFields, periodIn } from "../app/period.js";
 
 const PAGE = 50;
 const loadDrawer = async () => (await import("./drawer.js")).Drawer;
@@ -19,13 +19,13 @@ const loadDrawer = async () => (await import("./drawer.js")).Drawer;
 const OPPOSITE = { oldest: "newest", newest: "oldest" };
 
 /** @param {any} properties */
-export function Messages({ queue, rights }) {
+export function Messages({ queue, rights, period }) {
   const { query } = useAddress();
   const [ticked, setTicked] = useState(/** @type {Set<string>} */ (new Set()));
   const name = queue.queue;
   const filters = Object.fromEntries(["contains", "attribute", "group"].map((each) => [each, query.get(each) ?? ""]));
   const status = query.get("status") ?? "";
-  const { since, until, words, key: period } = usePeriod(query);
+  const { since, until, words } = period;
   // Of dead letters, people look for the newest; of other messages, for those that consumers get next.
   const order = query.get("order") ?? (queue.figures.sources.length ? "newest" : "oldest");
   const [before, after] = [query.get("before") ?? "", query.get("after") ?? ""];
@@ -41,7 +41,7 @@ export function Messages({ queue, rights }) {
   const data = isSearch ? search.rows : list.data;
   const error = isSearch ? search.error : list.error;
   useHold(ticked.size > 0, "rows");
-  const shownKey = withQuery(path, { ...filters, period });
+  const shownKey = withQuery(path, { ...filters, period: period.key });
   useEffect(() => setTicked(new Set()), [shownKey]);
   const isFull = data?.length > PAGE;
   const isBeyond = before && data && !isFull && (!isSearch || search.isOver);
