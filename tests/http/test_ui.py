@@ -307,7 +307,7 @@ def test_a_large_body_needs_the_session_too(guarded: Guarded) -> None:
             assert found.status == status
 
 
-#: What the buttons of the pages do, with the role for each. The queue, the message and so on may not exist.
+#: The actions of the buttons of the pages, with the role for each. The queue, the message and so on may not exist.
 ACTIONS = {
     ("PUT", "/queues/default"): ("admin", {"paused": True}),
     ("DELETE", "/queues/default"): ("admin", None),

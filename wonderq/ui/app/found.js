@@ -1,4 +1,4 @@
-// What several pages say of messages: their status, why they are dead letters, and how a search for them goes.
+// Words of several pages for messages: their status, the reason why they are dead letters, and the progress of a search.
 
 import { html } from "../vendor/preact.js";
 import { number } from "./format.js";
@@ -19,10 +19,10 @@ export function nothingFound(filters, came) {
   return `No message ${what.filter(Boolean).join(" and ")}.`;
 }
 
-/** How many messages a search looked at; nothing if all came at other times. @param {number} examined */
+/** The number of messages that a search looked at, in words; nothing if all came at other times. @param {number} examined */
 export const looked = (examined) => (examined ? `${number(examined)} looked at.` : "");
 
-/** How far a search is. @param {{search: any, total: number | null}} properties total is null if it is not known */
+/** The progress of a search. @param {{search: any, total: number | null}} properties total is null if it is not known */
 export function Progress({ search, total }) {
   const { examined, isBusy, stop, goOn } = search;
   const all = total === null ? "" : ` of ${number(Math.max(total, examined))}`;
