@@ -1,7 +1,8 @@
-// Words of several pages for messages: their status, the reason why they are dead letters, and the progress of a search.
+// Shared by pages that show messages: the filters and the progress of a search, and words for status and reason.
 
 import { html } from "../vendor/preact.js";
 import { number } from "./format.js";
+import { NO_PERIOD, periodIn } from "./period.js";
 
 /** @type {[string, string][]} */
 export const STATUSES = [
@@ -12,6 +13,17 @@ export const STATUSES = [
 ];
 /** @type {Record<string, string>} */
 export const STATUS_WORDS = Object.fromEntries(STATUSES);
+
+/** The fields of a search for messages, apart from its period. */
+const FIELDS = ["contains", "attribute", "group"];
+
+export const NO_FILTERS = { ...Object.fromEntries(FIELDS.map((each) => [each, null])), ...NO_PERIOD };
+
+/** The filters in the address. @param {URLSearchParams} query @returns {Record<string, string>} */
+export const filtersOf = (query) => Object.fromEntries(FIELDS.map((each) => [each, query.get(each) ?? ""]));
+
+/** The fields of the address that a form with all filters has chosen. @param {FormData} data @returns {Record<string, string | null>} */
+export const filtersIn = (data) => ({ ...Object.fromEntries(FIELDS.map((each) => [each, String(data.get(`filter-${each}`))])), ...periodIn(data) });
 
 /** @param {any} filters @param {string} came the words of the period */
 export function nothingFound(filters, came) {

@@ -3,18 +3,17 @@
 import { html } from "../vendor/preact.js";
 import { changed, go, Link, queueHref, useAddress } from "../app/address.js";
 import { oneLine, shortId, totalOf } from "../app/format.js";
-import { looked, nothingFound, Progress, STATUS_WORDS } from "../app/found.js";
+import { filtersIn, filtersOf, looked, NO_FILTERS, nothingFound, Progress, STATUS_WORDS } from "../app/found.js";
 import { useSearch } from "../app/live.js";
 import { Ago, Badge, Empty, Failure, Fold } from "../app/parts.js";
-import { NO_PERIOD, PeriodFields, periodIn, usePeriod } from "../app/period.js";
+import { PeriodFields, usePeriod } from "../app/period.js";
 
 const PAGE = 50;
-const FIELDS = ["contains", "attribute", "group"];
 
 /** @param {any} properties */
 export function Search({ overview, rights }) {
   const { query } = useAddress();
-  const filters = Object.fromEntries(FIELDS.map((each) => [each, query.get(each) ?? ""]));
+  const filters = filtersOf(query);
   const { since, until, words } = usePeriod(query);
   const after = query.get("after") ?? "";
   const isSearch = Object.values(filters).some(Boolean) || Boolean(since || until);
@@ -38,8 +37,7 @@ export function Search({ overview, rights }) {
 function Fields({ filters, query, isSet }) {
   const submit = (/** @type {Event} */ event) => {
     event.preventDefault();
-    const data = new FormData(/** @type {HTMLFormElement} */ (event.target));
-    go(changed({ ...Object.fromEntries(FIELDS.map((each) => [each, String(data.get(`filter-${each}`))])), ...periodIn(data), after: null }));
+    go(changed({ ...filtersIn(new FormData(/** @type {HTMLFormElement} */ (event.target))), after: null }));
   };
   return html`<form class="filters" onSubmit=${submit} role="search" aria-label="All messages">
     <label>Text<input type="search" name="filter-contains" data-filter value=${filters.contains} maxlength="1024" placeholder="an order number… ( / )" /></label>
@@ -47,7 +45,7 @@ function Fields({ filters, query, isSet }) {
     <label>Group<input type="search" name="filter-group" value=${filters.group} maxlength="128" /></label>
     <${PeriodFields} query=${query} /></${Fold}>
     <button type="submit" class="primary">Search</button>
-    ${isSet && html`<${Link} class="button" href=${changed({ contains: null, attribute: null, group: null, ...NO_PERIOD, after: null })}>Clear</${Link}>`}</form>`;
+    ${isSet && html`<${Link} class="button" href=${changed({ ...NO_FILTERS, after: null })}>Clear</${Link}>`}</form>`;
 }
 
 /** @param {{rows: any[]}} properties */
