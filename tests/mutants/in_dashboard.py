@@ -135,7 +135,7 @@ MUTANTS = [
         "an_overview_is_shared_with_everybody",
         "The dashboard shows the name and the sums of another key.",
         "wonderq/rest/overview.py",
-        "self._answers.respond(req, resp, reader,",
+        "self._answers.respond(req, resp, encode_json(access),",
         "self._answers.respond(req, resp, None,",
         (f"{_SHARED}::test_an_answer_is_not_for_a_key_that_sees_something_else",),
     ),
