@@ -166,9 +166,9 @@ MUTANTS = [
     Mutant(
         "an_empty_dead_letter_queue_has_dead_letters",
         "Twenty empty dead-letter queues hide the one with messages.",
-        "wonderq/rest/queues.py",
-        "if snapshot.dead_letters_of(each)",
-        "if each.buried or each.name in snapshot.sources",
+        "wonderq/broker/overview.py",
+        "if self.dead_letters_of(each)",
+        "if each.buried or each.name in self.sources",
         ("tests/http/test_overview.py::test_only_queues_that_hold_dead_letters_are_listed",),
     ),
     Mutant(

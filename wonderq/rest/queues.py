@@ -77,8 +77,7 @@ class QueueCollection(_QueueResource):
         return self.broker.overview.largest(query.sort, limit, is_wanted)
 
     def _with_dead_letters(self, permits: Permits) -> Permits:
-        snapshot = self.broker.overview.current()
-        found = {each.name for each in snapshot.queues if snapshot.dead_letters_of(each)}
+        found = self.broker.overview.current().with_dead_letters()
         return lambda name: name in found and permits(name)
 
 
