@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Callable
 from random import Random
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.support.clock import FakeClock
 from tests.support.memory_log import MemoryLog
+from tests.support.python_calls import calls_of
 from tests.support.states import contents_of
 from tests.support.threads import Call
 from tests.support.waiting import eventually
@@ -151,17 +151,9 @@ def test_the_work_for_each_of_them_is_bounded(world: World, kind: str, monkeypat
     def calls(count: int) -> int:
         world.die(poison(count, fields), queue, dead)
         world.broker.send(queue, [NewMessage("healthy", group="healthy" if queue != "q" or kind == "groups" else "")])
-        made = 0
-
-        def counted(_frame: object, event: str, _arg: object) -> None:
-            nonlocal made
-            made += event == "call"
-
-        sys.setprofile(counted)
-        try:
-            assert world.take(1, queue) == ["healthy"]
-        finally:
-            sys.setprofile(None)
+        taken: list[str] = []
+        made = calls_of(lambda: taken.extend(world.take(1, queue)))
+        assert taken == ["healthy"]
         world.keep_house()
         world.broker.purge(queue)
         return made

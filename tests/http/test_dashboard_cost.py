@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from types import FrameType
-from typing import Any
-
 import pytest
 from falcon.testing import create_environ
 
 from tests.support.memory_log import MemoryLog
+from tests.support.python_calls import calls_of
 from wonderq.app import App, create_app
 from wonderq.broker.broker import Broker
 from wonderq.broker.counters import NAMED_QUEUES
@@ -50,21 +47,10 @@ def turn(app: App, headers: dict[str, str]) -> int:
     return size
 
 
-def calls_of(app: App, headers: dict[str, str]) -> int:
+def cost_of_turn(app: App, headers: dict[str, str]) -> int:
     """Return the number of calls of Python functions that a turn takes."""
     turn(app, headers)  # what is computed once
-    count = 0
-
-    def see(_frame: FrameType, event: str, _argument: Any) -> None:
-        nonlocal count
-        count += event == "call"
-
-    sys.setprofile(see)
-    try:
-        turn(app, headers)
-    finally:
-        sys.setprofile(None)
-    return count
+    return calls_of(lambda: turn(app, headers))
 
 
 @pytest.fixture(scope="module")
@@ -80,12 +66,12 @@ def test_the_answers_do_not_grow_with_the_number_of_queues(apps: tuple[App, App]
 
 
 def test_the_work_does_not_grow_with_the_number_of_queues(apps: tuple[App, App]) -> None:
-    few, many = (calls_of(app, {}) for app in apps)
+    few, many = (cost_of_turn(app, {}) for app in apps)
     assert many < 1.02 * few
 
 
 def test_further_pages_cost_next_to_nothing(apps: tuple[App, App]) -> None:
     app = apps[1]
-    alone, together = calls_of(app, {}), calls_of(app, {"Cache-Control": "max-age=1000"})
+    alone, together = cost_of_turn(app, {}), cost_of_turn(app, {"Cache-Control": "max-age=1000"})
     assert together < MOST_CALLS
     assert together < 0.1 * alone

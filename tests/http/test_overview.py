@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,14 @@ import pytest
 from tests.support.clock import FakeClock
 from tests.support.http_client import Client, check_refused
 from tests.support.memory_log import MemoryLog
+from tests.support.turns import Turns
 from wonderq.auth import keys
 from wonderq.auth.access import Access
 from wonderq.auth.keys import Keys
 from wonderq.broker.broker import Broker
 from wonderq.broker.housekeeping import Housekeeper
+from wonderq.broker.overview import Snapshot
+from wonderq.broker.problems import QueueFigures
 from wonderq.runtime.histogram import Histogram
 
 
@@ -176,6 +180,26 @@ def test_only_queues_that_hold_dead_letters_are_listed(client: Client) -> None:
     [message_id] = client.produce("x", queue="jobs")
     client("PATCH", f"/queues/jobs/messages/{message_id}", json={"bury": True})
     assert names(client, "dead_letters=true") == ["dead", "jobs"]
+
+
+def test_queues_with_dead_letters_are_found_in_turns_and_once_for_all_who_ask(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(1200):
+        client.broker.put_queue(f"queue-{number:04}")
+    turns, dead_letters_of = Turns(monkeypatch), Snapshot.dead_letters_of
+
+    def counted(snapshot: Snapshot, queue: QueueFigures) -> int:
+        turns.count()
+        return dead_letters_of(snapshot, queue)
+
+    monkeypatch.setattr(Snapshot, "dead_letters_of", counted)
+    client.broker.overview.current()
+    client.broker.overview._due_s = math.inf
+    for _ in range(2):
+        assert turns.run(lambda: client.get("/queues?dead_letters=true")) == []
+    assert sum(turns.counts) == 1201  # with `default`
+    assert max(turns.counts) <= 500
 
 
 def test_a_queue_has_its_figures_if_they_are_asked_for(client: Client, clock: FakeClock) -> None:

@@ -56,6 +56,14 @@ def test_what_has_not_changed_is_not_sent_again(client: Client, clock: FakeClock
     assert changed.headers["etag"] != first.headers["etag"]
 
 
+@pytest.mark.parametrize(("count", "is_whole"), [(51, True), (151, False)])
+def test_a_page_of_a_list_is_sent_whole_and_a_longer_list_is_not(client: Client, count: int, is_whole: bool) -> None:
+    client.produce(*["x" * 1500] * count)
+    reply = ask(client, "/dev/messages")
+    assert len(reply.json) == count
+    assert {"etag", "content-length"} & reply.headers.keys() == ({"etag", "content-length"} if is_whole else set())
+
+
 def test_the_time_alone_is_no_change(client: Client, clock: FakeClock) -> None:
     first = ask(client, "/overview")
     clock.advance(1)

@@ -135,7 +135,7 @@ MUTANTS = [
         "an_overview_is_shared_with_everybody",
         "The dashboard shows the name and the sums of another key.",
         "wonderq/rest/overview.py",
-        "self._answers.respond(req, resp, reader,",
+        "self._answers.respond(req, resp, encode_json(access),",
         "self._answers.respond(req, resp, None,",
         (f"{_SHARED}::test_an_answer_is_not_for_a_key_that_sees_something_else",),
     ),
@@ -166,9 +166,9 @@ MUTANTS = [
     Mutant(
         "an_empty_dead_letter_queue_has_dead_letters",
         "Twenty empty dead-letter queues hide the one with messages.",
-        "wonderq/rest/queues.py",
-        "if snapshot.dead_letters_of(each)",
-        "if each.buried or each.name in snapshot.sources",
+        "wonderq/broker/overview.py",
+        "if self.dead_letters_of(each)",
+        "if each.buried or each.name in self.sources",
         ("tests/http/test_overview.py::test_only_queues_that_hold_dead_letters_are_listed",),
     ),
     Mutant(

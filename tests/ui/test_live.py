@@ -1,4 +1,5 @@
-"""When a page asks the broker: not while nobody looks or nothing may move, and ever more rarely while nobody answers.
+"""The times at which a page asks the broker: not while nobody looks or nothing may move, and ever more rarely while
+nobody answers.
 
 The clock of the page stands still until a test moves it.
 """

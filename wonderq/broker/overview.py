@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -64,7 +64,7 @@ class Totals(NamedTuple):
 
 
 class Snapshot:
-    """Figures that were gathered at one time. Sums and orders that many readers need are computed once."""
+    """Figures that were gathered at one time. Sums, choices and orders that many readers need are computed once."""
 
     def __init__(
         self, queues: Sequence[QueueFigures], sources: Mapping[str, Sequence[str]], problems: Sequence[Problem]
@@ -75,6 +75,7 @@ class Snapshot:
         """For each dead-letter queue, the queues whose dead letters it gets; at most 100 of them."""
         self.problems = problems
         self._totals: Totals | None = None
+        self._with_dead_letters: Collection[str] | None = None
         self._ranked: dict[str, Sequence[str]] = {}
 
     def dead_letters_of(self, queue: QueueFigures) -> int:
@@ -82,6 +83,13 @@ class Snapshot:
         if queue.name not in self.sources:
             return queue.buried
         return queue.waiting + queue.in_flight + queue.delayed + queue.buried
+
+    def with_dead_letters(self) -> Collection[str]:
+        """Return the names of the queues that have dead letters; see `dead_letters_of`."""
+        if self._with_dead_letters is None:
+            queues = in_turns(self.queues, _COMPARED_PER_STEP)
+            self._with_dead_letters = {each.name for each in queues if self.dead_letters_of(each)}
+        return self._with_dead_letters
 
     def totals(self, matches: Callable[[str], bool] | None) -> Totals:
         """Return the sums over the queues that match; for None, over all."""

@@ -24,7 +24,7 @@ from wonderq.state.state import Queue
 _LIST_CHUNK = 100
 _LIST_BYTES = 1 << 20
 
-#: Most messages, and most pages of messages, that a listing of a period passes at a time: about a millisecond each.
+#: Most messages, and most pages of messages, that a listing of a period passes at a time: about 3 ms together.
 _PASSED_CHUNK = 500
 _PASSED_PAGES = 10
 

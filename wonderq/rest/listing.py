@@ -20,7 +20,9 @@ from wonderq.rest.resource import Resource
 from wonderq.rest.shared_answers import Answer, etag_of
 from wonderq.rest.values import check_status, message_filter, period_of, set_value
 
-_FIRST_PIECE_BYTES, _PIECE_BYTES = 1 << 17, 1 << 15
+#: Bytes after which a piece of a stream ends, and the most pieces of an array that is sent whole: a page of a list.
+_PIECE_BYTES = 1 << 15
+_PIECES_OF_A_WHOLE = 4
 
 #: End of an array's last piece, and of no other: the values are objects.
 _END = b"]\n"
@@ -109,8 +111,8 @@ def _search(req: falcon.Request, resp: falcon.Response, query: schemas.SearchAll
 class _Stream:
     """The pieces of a listing. The server closes it, also after a disconnect, and closing it ends the listing."""
 
-    def __init__(self, first: bytes, rest: Iterator[bytes], close: Callable[[], None]) -> None:
-        self._pieces = chain((first,), rest)
+    def __init__(self, pieces: Iterator[bytes], close: Callable[[], None]) -> None:
+        self._pieces = pieces
         self.close = close
 
     def __iter__(self) -> Iterator[bytes]:
@@ -120,31 +122,32 @@ class _Stream:
 def stream(req: falcon.Request, resp: falcon.Response, values: Iterator[Any], close: Callable[[], None]) -> None:
     """Set the response to a JSON array of values, which are taken one by one while they are sent.
 
-    An array of one piece is sent with its length, so that the connection stays open, and with an ETag. Every error that
-    the first value raises is raised here. ``close`` is called when the response ends, however it ends.
+    A short array is sent with its length, so that the connection stays open, and with an ETag. Every error that the
+    first value raises is raised here. ``close`` is called when the response ends, however it ends.
     """
     pieces = _pieces(values)
-    first = next(pieces)  # raises every error of the listing while the status can still be set
-    if first.endswith(_END):
+    first = list(islice(pieces, _PIECES_OF_A_WHOLE))  # raises every error while the status can still be set
+    if first[-1].endswith(_END):
         close()
-        Answer(first, JSON, etag_of(first)).send(req, resp)
+        data = b"".join(first)
+        Answer(data, JSON, etag_of(data)).send(req, resp)
     else:
         resp.content_type = JSON
-        resp.stream = _Stream(first, pieces, close)
+        resp.stream = _Stream(chain(first, pieces), close)
 
 
 def _pieces(values: Iterator[Any]) -> Iterator[bytes]:
-    """Yield a JSON array in pieces of about 32 KiB; the first is larger, so that a page of a list is one piece."""
+    """Yield a JSON array in pieces of about 32 KiB."""
     pieces: list[bytes] = []
-    size, most, separator = 0, _FIRST_PIECE_BYTES, b"["
+    size, separator = 0, b"["
     for value in values:
         data = encode_json(value)
         pieces += (separator, data)
         separator = b","
         size += len(data)
-        if size > most:
+        if size > _PIECE_BYTES:
             yield b"".join(pieces)
-            pieces, size, most = [], 0, _PIECE_BYTES
+            pieces, size = [], 0
     pieces.append(_END if separator == b"," else b"[" + _END)
     yield b"".join(pieces)
 

@@ -18,7 +18,7 @@ from wonderq.model.times import iso_time
 from wonderq.rest import schemas
 from wonderq.rest.bodies import body_of, read_query
 from wonderq.rest.resource import Resource
-from wonderq.rest.shared_answers import Answer, SharedAnswers, etag_of
+from wonderq.rest.shared_answers import Answer, SharedAnswers, answer_of, etag_of
 
 READ_ONLY = "wonderq.read_only"
 """Key in the environment of a request of a dashboard that may only read."""
@@ -55,8 +55,7 @@ class Overview(Resource):
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         read_query(req, schemas.Body)
         access = self._access_of(req)
-        reader = tuple((name, tuple(each) if isinstance(each, list) else each) for name, each in access.items())
-        self._answers.respond(req, resp, reader, lambda: self._answer(req, access))
+        self._answers.respond(req, resp, encode_json(access), lambda: self._answer(req, access))
 
     def _answer(self, req: falcon.Request, access: dict[str, Any]) -> Answer:
         value = self._value(req, access)
@@ -134,12 +133,9 @@ class _HistoryResource(Resource):
     def respond(self, req: falcon.Request, resp: falcon.Response, queue: str | None) -> None:
         """Set the response to the history of a queue, or for None of all together."""
         query = read_query(req, schemas.HistoryQuery)
-
-        def answer() -> Answer:
-            data, media_type = body_of(req, _history_object(self.broker, queue, query.window))
-            return Answer(data, media_type, etag_of(data))
-
-        self._answers.respond(req, resp, None, answer)
+        self._answers.respond(
+            req, resp, None, lambda: answer_of(req, _history_object(self.broker, queue, query.window))
+        )
 
 
 class OverviewHistory(_HistoryResource):

@@ -13,11 +13,11 @@ from wonderq.model.errors import InvalidValueError
 from wonderq.model.messages import QueueInfo
 from wonderq.model.permits import Permits
 from wonderq.rest import schemas
-from wonderq.rest.bodies import accepts_msgpack, body_of, encoded, read_optional_body, read_query, render
+from wonderq.rest.bodies import accepts_msgpack, encoded, read_optional_body, read_query, render
 from wonderq.rest.listing import stream
 from wonderq.rest.objects import figures_object, queue_object
 from wonderq.rest.resource import Resource
-from wonderq.rest.shared_answers import Answer, SharedAnswers, etag_of
+from wonderq.rest.shared_answers import Answer, SharedAnswers, answer_of
 from wonderq.rest.values import set_value, settings_of
 
 #: Queues of the largest answer that readers share. It is made in one turn of a few milliseconds.
@@ -46,8 +46,7 @@ class QueueCollection(_QueueResource):
             infos = self.broker.queues(self._names(query, self.permits(req)))
             # An array of msgpack begins with its length, so all queues are encoded before the first is sent.
             values = [encoded(to_object(info)) if accepts_msgpack(req) else to_object(info) for info in infos]
-            data, media_type = body_of(req, values)
-            return Answer(data, media_type, etag_of(data))
+            return answer_of(req, values)
 
         if limit is not None and limit <= _MOST_SHARED:
             self._answers.respond(req, resp, self._opened_by(req), answer)
@@ -78,8 +77,7 @@ class QueueCollection(_QueueResource):
         return self.broker.overview.largest(query.sort, limit, is_wanted)
 
     def _with_dead_letters(self, permits: Permits) -> Permits:
-        snapshot = self.broker.overview.current()
-        found = {each.name for each in snapshot.queues if snapshot.dead_letters_of(each)}
+        found = self.broker.overview.current().with_dead_letters()
         return lambda name: name in found and permits(name)
 
 
@@ -91,8 +89,7 @@ class QueueResource(_QueueResource):
 
         def answer() -> Answer:
             info = self.broker.queue(queue)
-            data, media_type = body_of(req, self.with_figures(info) if query.figures else queue_object(info))
-            return Answer(data, media_type, etag_of(data))
+            return answer_of(req, self.with_figures(info) if query.figures else queue_object(info))
 
         self._answers.respond(req, resp, None, answer)
 

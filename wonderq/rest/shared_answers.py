@@ -10,11 +10,11 @@ import re
 import time
 from collections.abc import Callable, Hashable
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import falcon
 
-from wonderq.rest.bodies import accepts_msgpack
+from wonderq.rest.bodies import accepts_msgpack, body_of
 
 #: Answers that are kept, and bytes of the largest one of them.
 _KEPT = 64
@@ -39,6 +39,12 @@ class Answer(NamedTuple):
         else:
             resp.content_type = self.media_type
             resp.data = self.data
+
+
+def answer_of(req: falcon.Request, value: Any) -> Answer:
+    """Return a value as an answer, in the format that the client accepts, of which everything matters."""
+    data, media_type = body_of(req, value)
+    return Answer(data, media_type, etag_of(data))
 
 
 def etag_of(data: bytes) -> str:

@@ -105,11 +105,9 @@ def new_message(text: str, body: schemas.MessageFields, trace: Trace) -> NewMess
     Raises:
         RequestError: it has both ``delay`` and ``deliver_at``, or an attribute is not base64.
     """
-    deliver_at_ms = None
-    if not isinstance(body.deliver_at, UnsetType):
-        if body.delay is not UNSET:
-            raise RequestError(400, "ambiguous_request", "Give either delay or deliver_at, not both.", "deliver_at")
-        deliver_at_ms = round(body.deliver_at.timestamp() * 1000)
+    deliver_at_ms = _moment_ms(body.deliver_at)
+    if deliver_at_ms is not None and body.delay is not UNSET:
+        raise RequestError(400, "ambiguous_request", "Give either delay or deliver_at, not both.", "deliver_at")
     if body.traceparent is not UNSET or body.tracestate is not UNSET:
         own = {"traceparent": body.traceparent, "tracestate": body.tracestate}
         system = trace if body.traceparent is UNSET else {}
@@ -276,6 +274,7 @@ def period_of(query: schemas.Filters | schemas.Redrive) -> Period:
 
 
 def _moment_ms(moment: datetime | UnsetType) -> int | None:
+    """Return a moment in milliseconds since 1970, or None if it was not given."""
     return None if isinstance(moment, UnsetType) else round(moment.timestamp() * 1000)
 
 

@@ -14,8 +14,8 @@ from wonderq.rest.static_files import StaticFile
 _TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".txt": "text/plain"}
 _FOLDERS = ("app", "pages", "vendor")
 
-#: What is added to files of others, which stay as they were published. uPlot has no small file that is a module, and
-#: only a module can be loaded when it is needed: no text can become a script.
+#: Lines that the broker adds to files of others, which stay as they were published. uPlot has no small file
+#: that is a module, and only a module can be loaded when it is needed: no text can become a script.
 _ADDED = {"vendor/uplot.js": b"\nexport default uPlot;\n"}
 
 #: Scripts and styles come from files of the broker alone, and no text can become markup or a script.

@@ -9,6 +9,9 @@ export const number = (value) => whole.format(value);
 /** "1 message", "2 messages". @param {number} value @param {string} noun */
 export const count = (value, noun) => `${whole.format(value)} ${noun}${value === 1 ? "" : "s"}`;
 
+/** All messages of the counts by status. @param {Record<string, number>} counts */
+export const totalOf = (counts) => Object.values(counts).reduce((sum, each) => sum + each, 0);
+
 /** A rate per second. @param {number} value */
 export const rate = (value) => (value === 0 ? "0" : value < 0.1 ? "<0.1" : value < 10 ? oneDigit.format(value) : whole.format(Math.round(value)));
 

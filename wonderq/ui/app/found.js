@@ -1,7 +1,8 @@
-// What several pages say of messages: their status, why they are dead letters, and how a search for them goes.
+// Shared by pages that show messages: the filters and the progress of a search, and words for status and reason.
 
 import { html } from "../vendor/preact.js";
 import { number } from "./format.js";
+import { NO_PERIOD, periodIn } from "./period.js";
 
 /** @type {[string, string][]} */
 export const STATUSES = [
@@ -13,16 +14,27 @@ export const STATUSES = [
 /** @type {Record<string, string>} */
 export const STATUS_WORDS = Object.fromEntries(STATUSES);
 
+/** The fields of a search for messages, apart from its period. */
+const FIELDS = ["contains", "attribute", "group"];
+
+export const NO_FILTERS = { ...Object.fromEntries(FIELDS.map((each) => [each, null])), ...NO_PERIOD };
+
+/** The filters in the address. @param {URLSearchParams} query @returns {Record<string, string>} */
+export const filtersOf = (query) => Object.fromEntries(FIELDS.map((each) => [each, query.get(each) ?? ""]));
+
+/** The fields of the address that a form with all filters has chosen. @param {FormData} data @returns {Record<string, string | null>} */
+export const filtersIn = (data) => ({ ...Object.fromEntries(FIELDS.map((each) => [each, String(data.get(`filter-${each}`))])), ...periodIn(data) });
+
 /** @param {any} filters @param {string} came the words of the period */
 export function nothingFound(filters, came) {
   const what = [filters.contains && `has “${filters.contains}” in it`, filters.attribute && `has the attribute ${filters.attribute}`, filters.group && `is of the group ${filters.group}`, came && `came ${came}`];
   return `No message ${what.filter(Boolean).join(" and ")}.`;
 }
 
-/** How many messages a search looked at; nothing if all came at other times. @param {number} examined */
+/** The number of messages that a search looked at, in words; nothing if all came at other times. @param {number} examined */
 export const looked = (examined) => (examined ? `${number(examined)} looked at.` : "");
 
-/** How far a search is. @param {{search: any, total: number | null}} properties total is null if it is not known */
+/** The progress of a search. @param {{search: any, total: number | null}} properties total is null if it is not known */
 export function Progress({ search, total }) {
   const { examined, isBusy, stop, goOn } = search;
   const all = total === null ? "" : ` of ${number(Math.max(total, examined))}`;

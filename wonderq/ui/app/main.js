@@ -113,7 +113,7 @@ const ADVICE = "“Damage” in docs/OPERATING.md has the next steps.";
 function Banners({ overview, error }) {
   const since = useStore(outage);
   const banners = [];
-  if (since) banners.push(["error", `The broker has not answered since ${clockTime(since)}. What you see is from then.`]);
+  if (since) banners.push(["error", `The broker has not answered since ${clockTime(since)}. This page shows the state of then.`]);
   else if (error) banners.push(["error", error.message]);
   const stopped = overview?.problems.find((/** @type {any} */ each) => each.code === "damaged" || each.code === "not_ready");
   if (stopped && !since) banners.push(["error", `${stopped.message} ${stopped.code === "damaged" ? ADVICE : ""}`]);

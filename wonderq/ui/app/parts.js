@@ -61,7 +61,7 @@ export function Copy({ text, label }) {
 }
 
 /**
- * What a narrow screen leaves out of a row, to unfold there. Entries without a value are not shown.
+ * The part of a row that a narrow screen leaves out, to unfold there. Entries without a value are not shown.
  * @param {{about: string, rows: [string, any][]}} properties
  */
 export const More = ({ about, rows }) =>

@@ -44,7 +44,7 @@ export function endsOf(came, now) {
   return ["", ""];
 }
 
-/** What a field for date and time holds, as a moment. @param {string | null} local */
+/** The value of a field for date and time, as a moment. @param {string | null} local */
 function moment(local) {
   const at = new Date(local ?? "");
   return Number.isNaN(at.getTime()) ? "" : at.toISOString();

@@ -1,4 +1,4 @@
-// What the user's key permits. The broker decides; this only hides what it would refuse.
+// The rights of the user's key. The broker decides; this only hides what it would refuse.
 
 export class Rights {
   /** @param {{roles: string[], queues: string[], read_only: boolean} | undefined} access */

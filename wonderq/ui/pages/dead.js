@@ -5,7 +5,7 @@ import { askToKick, bringBack, bringBackAll, deleteAll } from "../app/actions.js
 import { changed, go, Link, queueHref, useAddress } from "../app/address.js";
 import { queuePath, withQuery } from "../app/api.js";
 import { ask } from "../app/dialogs.js";
-import { count, number, oneLine, visible } from "../app/format.js";
+import { count, number, oneLine, totalOf, visible } from "../app/format.js";
 import { reasonOf } from "../app/found.js";
 import { usePoll } from "../app/live.js";
 import { Ago, Empty, Failure, More } from "../app/parts.js";
@@ -40,7 +40,7 @@ export function Dead({ rights }) {
 }
 
 /** Dead letters of a queue: all of a dead-letter queue, otherwise those that are buried. @param {any} queue */
-const sumOf = (queue) => (queue.figures.sources.length ? Object.values(queue.counts).reduce((sum, each) => /** @type {any} */ (sum) + each, 0) : queue.counts.buried);
+const sumOf = (queue) => (queue.figures.sources.length ? totalOf(queue.counts) : queue.counts.buried);
 
 /** @param {any} properties */
 function Letters({ queue, total, rights, filter, period }) {

@@ -5,12 +5,12 @@ import { bringBack, deleteAll } from "../app/actions.js";
 import { changed, go, Link, useAddress } from "../app/address.js";
 import { queuePath, withQuery } from "../app/api.js";
 import { ask, doNow } from "../app/dialogs.js";
-import { count, number, oneLine, shortId, visible } from "../app/format.js";
-import { looked, nothingFound, Progress, reasonOf, STATUS_WORDS, STATUSES } from "../app/found.js";
+import { count, number, oneLine, shortId, totalOf, visible } from "../app/format.js";
+import { filtersIn, filtersOf, looked, NO_FILTERS, nothingFound, Progress, reasonOf, STATUS_WORDS, STATUSES } from "../app/found.js";
 import { Lazy } from "../app/lazy.js";
 import { useHold, usePoll, useSearch } from "../app/live.js";
 import { Ago, Badge, Copy, Empty, Failure, Fold, More } from "../app/parts.js";
-import { NO_PERIOD, PeriodFields, periodIn, usePeriod } from "../app/period.js";
+import { PeriodFields } from "../app/period.js";
 
 const PAGE = 50;
 const loadDrawer = async () => (await import("./drawer.js")).Drawer;
@@ -19,13 +19,13 @@ const loadDrawer = async () => (await import("./drawer.js")).Drawer;
 const OPPOSITE = { oldest: "newest", newest: "oldest" };
 
 /** @param {any} properties */
-export function Messages({ queue, rights }) {
+export function Messages({ queue, rights, period }) {
   const { query } = useAddress();
   const [ticked, setTicked] = useState(/** @type {Set<string>} */ (new Set()));
   const name = queue.queue;
-  const filters = Object.fromEntries(["contains", "attribute", "group"].map((each) => [each, query.get(each) ?? ""]));
+  const filters = filtersOf(query);
   const status = query.get("status") ?? "";
-  const { since, until, words, key: period } = usePeriod(query);
+  const { since, until, words } = period;
   // Of dead letters, people look for the newest; of other messages, for those that consumers get next.
   const order = query.get("order") ?? (queue.figures.sources.length ? "newest" : "oldest");
   const [before, after] = [query.get("before") ?? "", query.get("after") ?? ""];
@@ -41,14 +41,14 @@ export function Messages({ queue, rights }) {
   const data = isSearch ? search.rows : list.data;
   const error = isSearch ? search.error : list.error;
   useHold(ticked.size > 0, "rows");
-  const shownKey = withQuery(path, { ...filters, period });
+  const shownKey = withQuery(path, { ...filters, period: period.key });
   useEffect(() => setTicked(new Set()), [shownKey]);
   const isFull = data?.length > PAGE;
   const isBeyond = before && data && !isFull && (!isSearch || search.isOver);
   useEffect(() => {
     if (isBeyond) go(changed({ before: null, after: null }), true); // less than a page is before: that is the first one
   }, [isBeyond]);
-  const total = /** @type {number} */ (Object.values(queue.counts).reduce((sum, each) => /** @type {number} */ (sum) + /** @type {number} */ (each), 0));
+  const total = totalOf(queue.counts);
   if (rights.isKnown && !rights.seesMessages) {
     return html`<${Empty}>Your key shows figures and no messages. Messages need the role <code>inspect</code>.</${Empty}>`;
   }
@@ -88,17 +88,16 @@ const Chip = ({ status, name, value, chosen }) =>
   html`<${Link} class="chip" title=${status} href=${changed({ status: status || null, ...FIRST_PAGE })} aria-current=${status === chosen ? "true" : undefined}>${name} <b>${number(value)}</b></${Link}>`;
 
 const FIRST_PAGE = { after: null, before: null, message: null };
-const NO_FILTER = { contains: null, attribute: null, group: null, ...NO_PERIOD, ...FIRST_PAGE };
+const UNFILTERED = { ...NO_FILTERS, ...FIRST_PAGE };
 
 /** @param {any} properties */
 function Filters({ filters, query }) {
   const submit = (/** @type {Event} */ event) => {
     event.preventDefault();
     const data = new FormData(/** @type {HTMLFormElement} */ (event.target));
-    const value = (/** @type {string} */ name) => String(data.get(`filter-${name}`));
-    const id = value("id").trim();
+    const id = String(data.get("filter-id")).trim();
     if (id) go(changed({ message: id }));
-    else go(changed({ contains: value("contains"), attribute: value("attribute"), group: value("group"), ...periodIn(data), ...FIRST_PAGE }));
+    else go(changed({ ...filtersIn(data), ...FIRST_PAGE }));
   };
   const isSet = Object.values(filters).some(Boolean) || query.get("came");
   return html`<form class="filters" onSubmit=${submit} role="search" aria-label="Messages">
@@ -108,12 +107,12 @@ function Filters({ filters, query }) {
     <${PeriodFields} query=${query} />
     <label>Id<input type="search" name="filter-id" placeholder="open a message" maxlength="64" /></label></${Fold}>
     <button type="submit">Search</button>
-    ${isSet && html`<${Link} class="button" href=${changed(NO_FILTER)}>Clear</${Link}>`}</form>`;
+    ${isSet && html`<${Link} class="button" href=${changed(UNFILTERED)}>Clear</${Link}>`}</form>`;
 }
 
 /** @param {any} properties */
 function Nothing({ isSearch, filters, status, examined, isPage, came }) {
-  if (isSearch) return html`<${Empty}>${nothingFound(filters, came)} ${looked(examined)} <${Link} href=${changed(NO_FILTER)}>Clear the filter</${Link}></${Empty}>`;
+  if (isSearch) return html`<${Empty}>${nothingFound(filters, came)} ${looked(examined)} <${Link} href=${changed(UNFILTERED)}>Clear the filter</${Link}></${Empty}>`;
   if (isPage) return html`<${Empty}>No more messages.</${Empty}>`;
   if (status) return html`<${Empty}>No message is ${STATUS_WORDS[status]?.toLowerCase()}.</${Empty}>`;
   return html`<${Empty}>The queue is empty. New messages appear here by themselves.</${Empty}>`;

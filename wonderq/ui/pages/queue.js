@@ -4,7 +4,7 @@ import { html, useEffect } from "../vendor/preact.js";
 import { go, Link, queueHref, useAddress } from "../app/address.js";
 import { call, queuePath, withQuery } from "../app/api.js";
 import { ask, doNow } from "../app/dialogs.js";
-import { count, duration, number, rate } from "../app/format.js";
+import { count, duration, number, rate, totalOf } from "../app/format.js";
 import { Lazy } from "../app/lazy.js";
 import { usePoll } from "../app/live.js";
 import { Empty, Failure, QueueBadges, Tabs } from "../app/parts.js";
@@ -29,6 +29,7 @@ const TABS = [
 export function Queue({ name, rights }) {
   const { query } = useAddress();
   const tab = query.get("tab") ?? "messages";
+  const period = usePeriod(query);
   const { data: queue, error } = usePoll(withQuery(queuePath(name), { figures: true }));
   useEffect(() => {
     document.title = `${queue ? `${number(queue.counts.unprocessed)} waiting in ` : ""}${name} · WonderQ`;
@@ -39,13 +40,13 @@ export function Queue({ name, rights }) {
   }
   if (!queue) return html`<h1>${name}</h1>${error ? html`<${Failure} error=${error} />` : html`<p class="faint">Loading…</p>`}`;
   return html`<p class="crumbs"><${Link} href="/ui">Queues</${Link}></p>
-    <div class="heading"><h1>${name} <${QueueBadges} queue=${queue} /></h1><${Actions} queue=${queue} rights=${rights} /></div>
+    <div class="heading"><h1>${name} <${QueueBadges} queue=${queue} /></h1><${Actions} queue=${queue} rights=${rights} period=${period} /></div>
     <${Failure} error=${error} />
     <${Facts} queue=${queue} />
     <${Tabs} label="Parts of the queue">${TABS.map(
       ([key, title]) => html`<${Link} key=${key} href=${queueHref(name, key === "messages" ? undefined : { tab: key })} aria-current=${key === tab ? "page" : undefined}>${title}</${Link}>`,
     )}</${Tabs}>
-    ${tab === "messages" && html`<${Messages} queue=${queue} rights=${rights} />`}
+    ${tab === "messages" && html`<${Messages} queue=${queue} rights=${rights} period=${period} />`}
     ${tab === "history" && html`<${Lazy} load=${loadHistory} name=${name} />`}
     ${tab === "settings" && html`<${Lazy} load=${loadSettings} queue=${queue} rights=${rights} />`}
     ${tab === "redrives" && html`<${QueueRedrives} name=${name} rights=${rights} />`}
@@ -68,13 +69,13 @@ function Facts({ queue }) {
 }
 
 /** @param {any} properties */
-function Actions({ queue, rights }) {
+function Actions({ queue, rights, period }) {
   const { query } = useAddress();
-  const { since, until, words } = usePeriod(query);
+  const { since, until, words } = period;
   const filter = { contains: query.get("contains") ?? "", attribute: query.get("attribute") ?? "", since, until };
   const name = queue.queue;
   const { paused, draining } = queue.settings;
-  const total = Object.values(queue.counts).reduce((sum, each) => sum + /** @type {number} */ (each), 0);
+  const total = totalOf(queue.counts);
   const set = (/** @type {any} */ settings, /** @type {string} */ text) =>
     doNow(async () => {
       await call(queuePath(name), { method: "PUT", body: settings });

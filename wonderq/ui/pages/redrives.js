@@ -35,7 +35,7 @@ export function RedriveTable({ redrives, rights }) {
       <td>${rights.isAdmin && each.status === "running" && html`<button type="button" onClick=${() => cancel(each)}>Cancel</button>`}</td></tr>`)}</tbody></table>`;
 }
 
-/** What a redrive is limited to. @param {any} redrive */
+/** The limits of a redrive, in words. @param {any} redrive */
 const onlyOf = ({ contains, attribute, since, until, limit, per_second: perSecond }) =>
   [
     contains && `“${visible(contains)}”`,

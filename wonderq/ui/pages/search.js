@@ -2,25 +2,24 @@
 
 import { html } from "../vendor/preact.js";
 import { changed, go, Link, queueHref, useAddress } from "../app/address.js";
-import { oneLine, shortId } from "../app/format.js";
-import { looked, nothingFound, Progress, STATUS_WORDS } from "../app/found.js";
+import { oneLine, shortId, totalOf } from "../app/format.js";
+import { filtersIn, filtersOf, looked, NO_FILTERS, nothingFound, Progress, STATUS_WORDS } from "../app/found.js";
 import { useSearch } from "../app/live.js";
 import { Ago, Badge, Empty, Failure, Fold } from "../app/parts.js";
-import { NO_PERIOD, PeriodFields, periodIn, usePeriod } from "../app/period.js";
+import { PeriodFields, usePeriod } from "../app/period.js";
 
 const PAGE = 50;
-const FIELDS = ["contains", "attribute", "group"];
 
 /** @param {any} properties */
 export function Search({ overview, rights }) {
   const { query } = useAddress();
-  const filters = Object.fromEntries(FIELDS.map((each) => [each, query.get(each) ?? ""]));
+  const filters = filtersOf(query);
   const { since, until, words } = usePeriod(query);
   const after = query.get("after") ?? "";
   const isSearch = Object.values(filters).some(Boolean) || Boolean(since || until);
   const search = useSearch(rights.seesMessages && isSearch ? "/search" : null, { ...filters, since, until, after, limit: PAGE + 1, preview: 200 });
   const rows = search.rows.slice(0, PAGE);
-  const total = after || since || until || !overview ? null : /** @type {number} */ (Object.values(overview.counts).reduce((sum, each) => sum + /** @type {number} */ (each), 0));
+  const total = after || since || until || !overview ? null : totalOf(overview.counts);
   if (rights.isKnown && !rights.seesMessages) {
     return html`<h1>Search</h1><${Empty}>Your key shows figures and no messages. Messages need the role <code>inspect</code>.</${Empty}>`;
   }
@@ -38,8 +37,7 @@ export function Search({ overview, rights }) {
 function Fields({ filters, query, isSet }) {
   const submit = (/** @type {Event} */ event) => {
     event.preventDefault();
-    const data = new FormData(/** @type {HTMLFormElement} */ (event.target));
-    go(changed({ ...Object.fromEntries(FIELDS.map((each) => [each, String(data.get(`filter-${each}`))])), ...periodIn(data), after: null }));
+    go(changed({ ...filtersIn(new FormData(/** @type {HTMLFormElement} */ (event.target))), after: null }));
   };
   return html`<form class="filters" onSubmit=${submit} role="search" aria-label="All messages">
     <label>Text<input type="search" name="filter-contains" data-filter value=${filters.contains} maxlength="1024" placeholder="an order number… ( / )" /></label>
@@ -47,7 +45,7 @@ function Fields({ filters, query, isSet }) {
     <label>Group<input type="search" name="filter-group" value=${filters.group} maxlength="128" /></label>
     <${PeriodFields} query=${query} /></${Fold}>
     <button type="submit" class="primary">Search</button>
-    ${isSet && html`<${Link} class="button" href=${changed({ contains: null, attribute: null, group: null, ...NO_PERIOD, after: null })}>Clear</${Link}>`}</form>`;
+    ${isSet && html`<${Link} class="button" href=${changed({ ...NO_FILTERS, after: null })}>Clear</${Link}>`}</form>`;
 }
 
 /** @param {{rows: any[]}} properties */
