@@ -26,8 +26,8 @@ from wonderq.httpd.waitress_parts import CHECKED_VERSION, PARTS
 
 #: Names that files, sockets, dicts, lists and our errors have too, so their use proves nothing.
 ORDINARY = {
-    "accept", "append", "bind", "close", "code", "family", "fileno", "get", "getsockname", "listen", "recv", "seek", "send",
-    "shutdown",
+    "accept", "append", "bind", "close", "code", "family", "fileno", "get", "getsockname", "listen", "read", "recv", "seek",
+    "send", "shutdown",
 }  # fmt: skip
 
 HTTPD = Path(wonderq.httpd.__path__[0])

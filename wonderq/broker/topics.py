@@ -35,7 +35,6 @@ from wonderq.model.topics import (
 )
 from wonderq.runtime.fibers import took
 from wonderq.state import record
-from wonderq.state.record import Record
 from wonderq.state.state import Queue, State
 from wonderq.state.topics import Topic, subscription_record, topic_record
 
@@ -291,10 +290,10 @@ class Topics:
         )
 
 
-def ends_of(state: State, queue: Queue, now_ms: int) -> list[Record]:
-    """Return the records that delete all subscriptions of a queue, for the transaction that deletes the queue."""
+def subscriptions_to(state: State, queue: Queue) -> list[tuple[Topic, str]]:
+    """Return all subscriptions of a queue: each one's topic and name."""
     return [
-        record.Subscribe(record.SUBSCRIPTION, now_ms, topic.number, name, None)
+        (topic, name)
         for topic in state.topics.values()
         for name, each in topic.subscriptions.items()
         if each.queue == queue.number
