@@ -11,7 +11,7 @@ COVERING := tests/storage tests/broker tests/tools
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest
 
 .PHONY: help demo serve test test-all cover clients browser screenshots lint types scripts format bench bench-peers bench-client \
-  bench-workers crash worker-kills log-faults crash-states power-cuts syscalls flips soak brute-force mutants mutation-sample fuzz-http \
+  bench-workers crash worker-kills log-faults crash-states power-cuts syscalls flips soak brute-force prove mutants mutation-sample fuzz-http \
   fuzz-bytes reference site diagrams spelling clean
 
 help:  ## list the targets
@@ -116,6 +116,9 @@ soak: $(READY)  ## run mixed traffic with kills, full disks and backups for MINU
 
 brute-force: $(READY)  ## compare the history checker with an exhaustive search on HISTORIES histories (SEED=n)
 	$(BIN)/python -m tests.crash.brute_force --histories $(or $(HISTORIES),100000) $(if $(SEED),--seed $(SEED))
+
+prove: $(READY)  ## run all long proofs of a release on this commit, and write reports/COMMIT.json (SCALE=0.01, SEED=n, MINUTES=n; goes on)
+	$(BIN)/python -m tests.prove $(if $(SCALE),--scale $(SCALE)) $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
 
 fuzz-http: $(READY)  ## compare the answers to CASES generated requests with the OpenAPI document (SEED=n)
 	$(BIN)/python -m tests.fuzz.http --cases $(or $(CASES),10000) $(if $(SEED),--seed $(SEED))

@@ -132,13 +132,23 @@ def chosen(arguments: argparse.Namespace) -> list[Mutant]:
         mutants = [by_name[name] for name in arguments.only]
     if arguments.sample:
         mutants = random.Random(arguments.seed).sample(mutants, min(arguments.sample, len(mutants)))
-    return mutants
+    number, parts = arguments.part
+    return mutants[number - 1 :: parts]
+
+
+def part(text: str) -> tuple[int, int]:
+    """Read ``2/12``, the second of twelve parts."""
+    number, _, parts = text.partition("/")
+    if not (number.isdecimal() and parts.isdecimal() and 1 <= int(number) <= int(parts)):
+        raise argparse.ArgumentTypeError("must be like 2/12")
+    return int(number), int(parts)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants.run", description=__doc__)
     parser.add_argument("--only", action="append", metavar="NAME", choices=[mutant.name for mutant in MUTANTS])
     parser.add_argument("--sample", type=int, metavar="N", help="run only N bugs, chosen at random")
+    parser.add_argument("--part", type=part, default=(1, 1), metavar="N/PARTS", help="run every PARTSth bug from the Nth")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--all-tests", action="store_true", help=f"run all of {' and '.join(ALL_TESTS)} for each")
     arguments = parser.parse_args(argv)

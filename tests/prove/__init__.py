@@ -1,0 +1,1 @@
+"""All long proofs on one version, and their report."""
