@@ -11,8 +11,8 @@ QUEUE, DEAD_LETTERS, STEADY_QUEUE = "jobs", "dead", "steady"
 #: Lease of the tasks that are killed, in seconds: long beside any pause of a busy machine, so that only a kill ends a claim.
 LEASE_S = 4
 
-#: Lease of the steady tasks, in seconds. A handler that runs for longer keeps it only by renewals.
-STEADY_LEASE_S = 2
+#: Lease of the steady tasks, in seconds, as long for the same reason. A handler that runs for longer keeps it only by renewals.
+STEADY_LEASE_S = 4
 
 _BEGIN = """
 import asyncio, os, time

@@ -44,7 +44,7 @@ class SteadyWorker:
 
     def judge_computing(self, names: set[str]) -> Iterator[str]:
         """Wait for the ends of `compute`, and yield what is wrong."""
-        eventually(lambda: len(self._ended(names)) == len(names), "the ends of the handlers that compute")
+        eventually(lambda: self._ended(names) == names, "the ends of the handlers that compute")
         yield from kill_verdict.of_healthy_handlers(self._notes(names), self._new_log())
 
     def lose_claims(self, client: Client) -> Iterator[str]:
@@ -64,7 +64,7 @@ class SteadyWorker:
         lost = self._notes(names)
         for name in names:
             (self._folder / name).touch()
-        eventually(lambda: len(self._ended(names)) == len(names), "the ends of the handlers that lost their claims")
+        eventually(lambda: self._ended(names) == names, "the ends of the handlers that lost their claims")
         self._gate.open_gate()
         eventually(lambda: self._is_polling(client), "the worker to be back, with all that it acknowledges")
         queue.configure(paused=False)
@@ -82,7 +82,7 @@ class SteadyWorker:
         name = self._new_name()
         (self._folder / name).touch()
         client.queue(STEADY_QUEUE).send({"task": "waits", "args": [name]})
-        eventually(lambda: self._ended({name}), "the worker to go on")
+        eventually(lambda: self._ended({name}) == {name}, "the worker to go on")
 
     def _new_name(self) -> str:
         self._names += 1
@@ -91,8 +91,9 @@ class SteadyWorker:
     def _notes(self, names: set[str]) -> list[Note]:
         return [note for note in read_notes(self._folder) if note.name in names]
 
-    def _ended(self, names: set[str]) -> list[Note]:
-        return [note for note in self._notes(names) if note.what == "ended"]
+    def _ended(self, names: set[str]) -> set[str]:
+        """Return the names whose handlers have ended, on whichever try."""
+        return {note.name for note in self._notes(names) if note.what == "ended"}
 
     def _new_log(self) -> str:
         """Return what the worker has logged since the last call."""
