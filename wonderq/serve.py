@@ -445,7 +445,7 @@ def _is_loopback(host: str) -> bool:
 def check_file_limit(settings: Settings) -> None:
     """Check that this process may open a file for each connection and segment, and some more.
 
-    The command line has raised the limit as far as this user may (`wonderq.cli.serve.raise_file_limit`).
+    The command line has raised the limit as far as this user may (`wonderq.cli.main.raise_file_limit`).
 
     Raises:
         StartError: the limit is too low.
