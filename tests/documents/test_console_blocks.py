@@ -64,7 +64,7 @@ def test_a_synopsis_names_commands_and_options_that_exist(place: str, line: str)
 
 
 def test_a_synopsis_with_an_unknown_option_or_command_is_noticed() -> None:
-    assert "--jason" not in options_of(["verify", "DIR"])
+    assert "--jason" not in options_of(["folder", "verify", "DIR"])
     with pytest.raises(AssertionError, match="there is no command 'inspct'"):
         options_of(["inspct", "DIR"])
 

@@ -23,6 +23,6 @@ def test_each_error_code_has_a_remedy() -> None:
 
 def test_the_page_of_the_command_line_has_each_command() -> None:
     names = [name for name, _, _ in commands(build_parser())]
-    assert {"wonderq serve", "wonderq keys create", "wonderq schedule set"} <= {*names}
+    assert {"wonderq serve", "wonderq key create", "wonderq schedule set"} <= {*names}
     text = command_line()
     assert all(f"## {name}\n" in text for name in names)

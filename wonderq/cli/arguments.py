@@ -44,7 +44,7 @@ class Parser(argparse.ArgumentParser):
         """Parse the command line; print an error and exit if it is not valid."""
         options, unknown = self.parse_known_args(arguments)
         command: Parser = getattr(options, "parser", self)
-        if unknown:
+        if unknown and not command.take(unknown, options):
             command.refuse(unknown)
         if command.verbs:
             command.error(
@@ -56,6 +56,21 @@ class Parser(argparse.ArgumentParser):
         """Set the description, and what the command does. Without ``run`` it is a noun with verbs."""
         self.description = description
         self.set_defaults(run=run, parser=self)
+
+    def take(self, words: Sequence[str], options: argparse.Namespace) -> bool:
+        """Add words behind options to the last argument if it takes any number: argparse takes those in one place only.
+
+        Returns whether it does.
+        """
+        last = next((each for each in reversed(self._actions) if not each.option_strings), None)
+        if last is None or last.nargs not in ("*", "+") or any(word.startswith("-") for word in words):
+            return False
+        try:
+            more = [self._get_value(last, word) for word in words]
+        except argparse.ArgumentError as error:
+            self.error(str(error))
+        setattr(options, last.dest, [*getattr(options, last.dest), *more])
+        return True
 
     def refuse(self, unknown: Sequence[str]) -> NoReturn:
         """Print that this command does not take these arguments, and exit."""

@@ -1,4 +1,4 @@
-"""`wonderq inspect`: the contents of a stopped broker's folder. Nothing is changed.
+"""`wonderq folder inspect`: the contents of a stopped broker's folder. Nothing is changed.
 
 Memory use depends on the number of messages, not on the size of the log.
 """
