@@ -1,4 +1,4 @@
-"""Salvage a damaged folder into a new one: `python tools/repair.py SOURCE NEW` runs `wonderq folder repair SOURCE NEW`."""
+"""Salvage a damaged folder: `python tools/repair.py SOURCE NEW` runs `wonderq folder repair SOURCE NEW`."""
 
 import os
 import sys

@@ -423,8 +423,9 @@ def explain(error: Exception, folder: str) -> str:
     """Describe why a folder cannot be used, and what to do."""
     if isinstance(error, CorruptLogError):
         return (
-            f"the log is damaged: {error}. Nothing was changed. Run 'wonderq folder verify {folder}' to list all damage. "
-            f"Restore the file from a backup if you have one, or run 'wonderq folder repair {folder} NEW' to salvage the rest."
+            f"the log is damaged: {error}. Nothing was changed. Run 'wonderq folder verify {folder}' to list all "
+            f"damage. Restore the file from a backup if you have one, or run 'wonderq folder repair {folder} NEW' to "
+            "salvage the rest."
         )
     if isinstance(error, OSError):
         reason = f"cannot use {error.filename or folder}: {error.strerror or error}"

@@ -22,8 +22,7 @@ from tests.support.waiting import PATIENCE_S
 from wonderq import logs
 from wonderq import serve as serve_module
 from wonderq.broker.broker import Broker
-from wonderq.cli.main import main
-from wonderq.cli.main import raise_file_limit
+from wonderq.cli.main import main, raise_file_limit
 from wonderq.config import ConfigError, Settings, load
 from wonderq.folder.lock import locked
 from wonderq.httpd.parser import MAX_BODY_BYTES

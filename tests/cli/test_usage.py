@@ -67,7 +67,7 @@ def test_help_explains_and_lists_the_exit_codes(command: str | None, capsys: pyt
         (["keys", "list"], "Did you mean key?"),
         (["purge"], "Did you mean queue purge?"),
         (["verify", "x"], "Did you mean folder verify?"),
-        (["delte", "x"], "Did you mean delete?"),
+        (["dlete", "x"], "Did you mean delete?"),
         (["queue"], "wonderq queue: a verb is missing: list, show, set, pause, "),
         (["queue", "prge", "x"], "there is no verb 'prge'. Did you mean purge?"),
         (["queue", "receive"], "Did you mean 'wonderq receive'?"),

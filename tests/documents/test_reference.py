@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tools.reference.__main__ import FOLDER, PAGES
+from tools.reference.__main__ import FOLDER, PAGES, SHARE, SHARED
 from tools.reference.command_line import command_line, commands
 from tools.reference.remedies import REMEDIES
 from wonderq.cli.main import build_parser
@@ -14,6 +14,12 @@ from wonderq.rest.error_codes import ERROR_CODES
 @pytest.mark.parametrize("name", sorted(PAGES))
 def test_a_page_is_up_to_date(name: str) -> None:
     assert (FOLDER / name).read_text(encoding="utf-8") == PAGES[name](), "run `make reference`"
+
+
+@pytest.mark.parametrize("folder", sorted(SHARED))
+def test_man_pages_and_completions_are_up_to_date(folder: str) -> None:
+    there = {path.name: path.read_text(encoding="utf-8") for path in (SHARE / folder).iterdir()}
+    assert there == SHARED[folder](), "run `make reference`"
 
 
 def test_each_error_code_has_a_remedy() -> None:

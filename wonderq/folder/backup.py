@@ -92,8 +92,8 @@ def backup(source: Path, destination: Path, *, prune: bool = False, progress: Pr
         if not continues and not prune:
             raise BackupError(
                 f"{source} now begins with {segment.file_name(parts[0].number)}, and the backup in {destination} ends "
-                "before that. Choose another folder and keep this one for 'wonderq folder restore --until', or replace its "
-                "contents with --prune."
+                "before that. Choose another folder and keep this one for 'wonderq folder restore --until', or replace "
+                "its contents with --prune."
             )
         _publish(disk, destination, parts)
         removed = [] if continues else _remove_below(disk, destination, parts[0].number)

@@ -170,7 +170,8 @@ def _describe_changes(folder: Path, segments: int) -> str:
     removed = f"{segments:,} before it were compacted" if segments else "none was removed"
     return (
         f"The compaction lost no message: the segment is still there, {removed}, and new segments contain copies. "
-        f"'wonderq folder verify {folder}' lists all damage; 'wonderq folder repair {folder} NEW' salvages the rest into a new folder"
+        f"'wonderq folder verify {folder}' lists all damage; 'wonderq folder repair {folder} NEW' salvages the rest "
+        "into a new folder"
     )
 
 
